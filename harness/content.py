@@ -1,0 +1,22 @@
+"""Where the content folders (kernels, workloads, sysconfig, results, reports) are: the one place that knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+ContentFolder = Literal["kernels", "workloads", "sysconfig", "results", "reports"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def content_dir(folder: ContentFolder) -> Path:
+    """Directory of a content folder: inside the package when installed from a wheel, else in the checkout.
+
+    Raises:
+        FileNotFoundError: the installation is incomplete (a packaging defect, not a user error).
+    """
+    for candidate in (_PACKAGE / "_content" / folder, _PACKAGE.parent / folder):
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(f"content folder {folder!r} is missing beside {_PACKAGE}")

@@ -1,0 +1,1 @@
+"""Loaders, splits, encoders, checksums, synthetic stand-ins."""

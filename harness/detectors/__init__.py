@@ -1,0 +1,1 @@
+"""Anomaly detectors, scikit-learn and PyOD shaped."""

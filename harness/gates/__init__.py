@@ -1,0 +1,1 @@
+"""Comparison and gating of run records."""

@@ -1,0 +1,1 @@
+"""Batched GEMM and dense-chain backends, roofline probes."""

@@ -1,0 +1,1 @@
+"""Clock, sampling, steady state, statistics and verdicts; pure."""

@@ -1,0 +1,1 @@
+"""Facts about the machine, each with its source; None is unknown."""

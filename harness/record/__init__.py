@@ -1,0 +1,1 @@
+"""The run record: its dataclasses, schema validation, and atomic storage."""

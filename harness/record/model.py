@@ -1,0 +1,153 @@
+"""Dataclasses of one run, as written to ``run.json`` (``results/schema/run-v1.json``).
+
+Every time is in seconds, every size in bytes, every share in [0, 1]. ``None`` means "not known", never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+class Verdict(str, Enum):
+    """Whether a result may be used, and if not, in which way it is unusable."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    NO_STEADY_STATE = "no_steady_state"
+    TIMINGS_REFUSED = "timings_refused"  # emulation: accuracy stands, times are not published
+    FAILED = "failed"  # the worker died, hung, or ran out of memory
+
+
+@dataclass(frozen=True)
+class Validity:
+    """A verdict and the reasons for it, one sentence each; VALID has none that invalidate, but may carry notes."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One estimate over processes. ``n`` is the number of processes (or requests, or seeds) it rests on."""
+
+    value: float | None
+    unit: str
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int | None = None
+    note: str | None = None  # why there is no value or no interval: "p99 needs 662 requests, 240 were made"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Raw samples of one timed thing inside one process."""
+
+    name: str  # "epoch", "call"
+    batch_size: int | None  # rows per call; None for training
+    inner: int  # calls per sample; a duration is that of ``inner`` calls
+    durations_ns: tuple[int, ...]
+    flags: tuple[int, ...]  # measure.Cause bits per sample; empty when not flagged
+    warmup: int  # leading samples cut as not yet steady
+    steady: bool
+    estimate_s: float | None  # median clean sample after warm-up, per call
+    estimate_all_s: float | None  # median of all samples after warm-up, per call
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fresh worker process of one configuration."""
+
+    index: int  # block number; a block holds one process of each configuration
+    order: int  # position within the block's shuffled order
+    seed: int
+    pid: int | None
+    wall_s: float | None
+    rss_peak_bytes: int | None
+    steal_share: float | None
+    cpus_allowed: tuple[int, ...] | None
+    cpus_sampled: tuple[int, ...] | None
+    page_nodes: dict[str, int] | None  # NUMA node -> pages, from numa_maps
+    series: tuple[Series, ...] = ()
+    failure: str | None = None  # the cause, when the process did not finish
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlacementRecord:
+    """Where a result ran, as asked for and as found afterwards."""
+
+    nodes: tuple[int, ...]
+    cpus: tuple[int, ...]
+    threads: int
+    threads_per_core: int
+    smt: int | None
+    memory_policy: str  # "bind:0", "default (set_mempolicy not permitted)"
+    env: dict[str, str]
+    verified: bool | None  # None: not checked because the worker failed
+    mismatches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """What data a result rests on. ``verified`` is None when no digest is known for the files."""
+
+    name: str
+    origin: str  # "real" | "synthetic"
+    protocol: str  # "clean" | "as-published"
+    sha256: dict[str, str]  # canonical file name -> digest of the uncompressed file
+    verified: bool | None
+    rows: dict[str, int]  # split -> rows
+    features: int
+    prevalence: float | None  # share of anomalies in the test split
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Published:
+    """The figure of the source document, and in what its protocol differs from ours."""
+
+    metric: str
+    value: float
+    source: str
+    difference: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One workload x scenario x backend x dtype."""
+
+    workload: str
+    detector: str
+    dataset: DatasetRecord
+    scenario: str  # "train" | "offline" | "single_stream" | "multi_stream" | "server"
+    backend: str  # "eager" | "onnxruntime" | "native" | ...
+    dtype: str
+    batch_size: int | None  # of the headline metrics
+    placement: PlacementRecord
+    blocks: tuple[Block, ...]
+    metrics: dict[str, Metric]  # headline batch size
+    by_batch: dict[str, dict[str, Metric]]  # batch size (as text) -> metrics; empty when there is one
+    accuracy: dict[str, Any] | None  # detectors.evaluation.Evaluation as JSON; shared by a workload's results
+    published: Published | None
+    share_of_peak: float | None
+    validity: Validity
+
+
+@dataclass(frozen=True)
+class Run:
+    """One whole run."""
+
+    schema_version: int
+    run_id: str
+    created: str  # ISO 8601, UTC
+    tool: dict[str, Any]  # name, version, argv, overhead of the timing loop
+    facts: dict[str, Any]  # platform.facts.Facts as JSON
+    fingerprint: dict[str, Any]  # the facts a comparison must agree on
+    findings: tuple[dict[str, Any], ...]  # advice.finding.Finding as JSON
+    software: dict[str, Any]
+    plan: dict[str, Any]  # suite, protocol, seeds, blocks, seed, order, budget
+    results: tuple[Result, ...]

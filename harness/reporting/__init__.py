@@ -1,0 +1,1 @@
+"""One exporter per file: HTML, terminal, CSV, pytest-benchmark JSON."""

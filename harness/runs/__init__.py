@@ -1,0 +1,1 @@
+"""Plan, blocks of fresh worker processes, and the assembly of a run record."""

@@ -1,0 +1,1 @@
+"""What is timed: train, offline, single_stream."""
