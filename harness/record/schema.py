@@ -1,0 +1,144 @@
+"""Checks a run record against ``results/schema/run-v1.json`` and against what a schema cannot say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from harness.content import content_dir
+from harness.record.model import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+
+class SchemaError(ValueError):
+    """A record that does not hold to the schema; the message names the path, the value and what was expected."""
+
+
+def check(document: Any) -> None:
+    """Check a parsed record.
+
+    Raises:
+        SchemaError: the first thing wrong, by its path in the record.
+    """
+    if not isinstance(document, dict):
+        raise SchemaError(f"expected a JSON object, found {_kind(document)}")
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise SchemaError(f"schema_version: expected {SCHEMA_VERSION}, found {_short(version)}")
+    error = next(_validator().iter_errors(document), None)
+    if error is not None:
+        raise SchemaError(f"{_path(error.absolute_path)}: {_explain(error)}")
+    for problem in _inconsistencies(document):
+        raise SchemaError(problem)
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Validator:
+    from jsonschema import Draft202012Validator, validators
+
+    path = content_dir("results") / "schema" / f"run-v{SCHEMA_VERSION}.json"
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    default_items = Draft202012Validator.VALIDATORS["items"]
+
+    def items(validator: Validator, subschema: Any, instance: Any, whole: Any) -> Iterator[Any]:
+        # The same meaning as the library's rule, at the speed a million samples ask for.
+        if _is_integer_range(subschema) and isinstance(instance, list) and set(map(type, instance)) <= {int}:
+            low, high = subschema["minimum"], subschema["maximum"]
+            if not instance or (min(instance) >= low and max(instance) <= high):
+                return
+        yield from default_items(validator, subschema, instance, whole)
+
+    extend: Any = validators.extend
+    validator: Validator = extend(Draft202012Validator, {"items": items})(schema)
+    return validator
+
+
+def _is_integer_range(subschema: Any) -> bool:
+    return (
+        isinstance(subschema, dict)
+        and subschema.keys() == {"type", "minimum", "maximum"}
+        and subschema["type"] == "integer"
+    )
+
+
+def _inconsistencies(document: dict[str, Any]) -> Iterator[str]:
+    for r, result in enumerate(document["results"]):
+        where = f"results[{r}]"
+        for b, block in enumerate(result["blocks"]):
+            for s, series in enumerate(block.get("series", ())):
+                at = f"{where}.blocks[{b}].series[{s}]"
+                samples = len(series["durations_ns"])
+                if series["flags"] and len(series["flags"]) != samples:
+                    yield f"{at}.flags: expected {samples}, one per sample, found {len(series['flags'])}"
+                if series["warmup"] > samples:
+                    yield f"{at}.warmup: {series['warmup']} of {samples} samples"
+        yield from _unordered_intervals(result["metrics"], f"{where}.metrics")
+        for size, metrics in result["by_batch"].items():
+            yield from _unordered_intervals(metrics, f"{where}.by_batch.{size}")
+
+
+def _unordered_intervals(metrics: dict[str, Any], where: str) -> Iterator[str]:
+    for name, metric in metrics.items():
+        low, high = metric.get("ci_low"), metric.get("ci_high")
+        if (low is None) != (high is None):
+            yield f"{where}.{name}: an interval has two ends, found ci_low {_short(low)} and ci_high {_short(high)}"
+        elif low is not None and low > high:
+            yield f"{where}.{name}: ci_low {low} is above ci_high {high}"
+
+
+def _explain(error: Any) -> str:
+    """What the schema wanted, without printing a value of a million items; the deepest cause of an ``anyOf``."""
+    found = _short(error.instance)
+    match error.validator:
+        case "type":
+            wanted = error.validator_value
+            return f"expected {wanted if isinstance(wanted, str) else ' or '.join(wanted)}, found {found}"
+        case "enum":
+            return f"expected one of {', '.join(map(str, error.validator_value))}, found {found}"
+        case "anyOf":
+            inner = min(error.context, key=lambda cause: (cause.validator == "type", -len(cause.absolute_path)))
+            at = "".join(_steps(inner.relative_path))
+            return f"{at.lstrip('.')}: {_explain(inner)}" if at else _explain(inner)
+        case "required":
+            missing = [key for key in error.validator_value if key not in error.instance]
+            return f"key {missing[0]!r} is missing"
+        case "additionalProperties":
+            unknown = sorted(set(error.instance) - set(error.schema.get("properties", {})))
+            return f"unknown key {_short(unknown[0])}"
+        case "minimum" | "maximum":
+            return f"expected {error.validator} {error.validator_value}, found {found}"
+        case "pattern":
+            return f"expected text like {error.validator_value}, found {found}"
+        case _:
+            return f"{error.validator} does not hold for {found}"
+
+
+def _path(steps: Any) -> str:
+    return "".join(_steps(steps)).lstrip(".") or "the record"
+
+
+def _steps(steps: Any) -> Iterator[str]:
+    for step in steps:
+        yield f"[{step}]" if isinstance(step, int) else f".{_clip(step)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return _kind(value)
+    return _clip("null" if value is None else repr(value))
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    return _short(value)

@@ -1,0 +1,149 @@
+"""Run records on disk: a run directory appears whole or not at all, and only valid records are written or read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.errors import InputError, LparbenchError
+from harness.record.codec import NotJsonError, dumps, from_json, loads, to_json
+from harness.record.model import Run
+from harness.record.schema import SchemaError, check
+
+RECORD_NAME = "run.json"
+
+
+def load_run(path: Path) -> Run:
+    """Read a record.
+
+    Args:
+        path: a run directory or the ``run.json`` in it.
+
+    Raises:
+        InputError: there is no such file, or it is truncated, not JSON, or not a record of this schema.
+    """
+    file = path / RECORD_NAME if path.is_dir() else path
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file.", remedy="Give a run directory or the run.json in it.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file}: not a run record: byte {error.start} is not UTF-8.", remedy="Give the run.json of a run."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}.") from None
+    try:
+        document = loads(text)
+    except NotJsonError as error:
+        raise InputError(
+            f"{file}: not a run record: {error}.", remedy="The file is damaged or cut short: copy it again."
+        ) from None
+    try:
+        check(document)
+    except SchemaError as error:
+        raise InputError(
+            f"{file}: not a run record of this version: {error}.",
+            remedy="Give a run.json written by lparbench, unedited.",
+        ) from None
+    return from_json(document)
+
+
+def record_text(run: Run) -> str:
+    """The text of ``run.json``: the same record gives the same bytes.
+
+    Raises:
+        LparbenchError: the record does not hold to the schema or has a number that is not finite.
+    """
+    try:
+        document = to_json(run)
+        check(document)
+    except (NotJsonError, SchemaError) as error:
+        raise LparbenchError(
+            f"the record of run {run.run_id!r} is not valid and was not written: {error}.",
+            remedy="This is a defect of lparbench or of a detector's own figures: please report it with this line.",
+        ) from error
+    return dumps(document)
+
+
+def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = None) -> Path:
+    """Write ``directory/<run id>/run.json`` and the files that belong beside it, all or nothing.
+
+    Args:
+        run: the record.
+        directory: where run directories are; made when missing.
+        files: file name -> content, such as the HTML report.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        LparbenchError: the record is not valid, the run is there already, or the disk refuses.
+    """
+    contents = {RECORD_NAME: encode(record_text(run)), **(files or {})}
+    target = directory / run.run_id
+    if target.exists():
+        raise LparbenchError(f"{target} is there already; nothing was written.", remedy="Choose another --out.")
+    aside = _aside(target)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        aside.mkdir()
+        for name, content in contents.items():
+            _write_synced(aside / name, content)
+        _sync_directory(aside)
+        aside.rename(target)
+        _sync_directory(directory)
+    except OSError as error:
+        raise LparbenchError(
+            f"{target}: cannot be written: {error.strerror}; nothing was left behind.",
+            remedy="Free space there, or choose another --out.",
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file whole: a reader sees the old content or the new one, never a part.
+
+    Raises:
+        LparbenchError: the disk or its permissions refuse.
+    """
+    aside = _aside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_synced(aside, content)
+        aside.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise LparbenchError(f"{path}: cannot be written: {error.strerror}.", remedy="Choose another path.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def encode(text: str) -> bytes:
+    r"""UTF-8; what a file name could not decode (a lone surrogate) becomes JSON's own ``\udcXX`` escape."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _aside(path: Path) -> Path:
+    """A hidden name beside ``path``, on the same file system, so that the rename is atomic."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
