@@ -28,12 +28,15 @@ def as_json(value: Any) -> Any:
 class CpuFacts:
     """The processor: what it is, in which mode it runs, and which instructions programs may use."""
 
-    architecture: str | None = None  # "ppc64le", "ppc64", "x86_64", as the kernel names it
+    architecture: str | None = None  # "ppc64le", "ppc64", "x86_64", as uname names it; see ``byte_order``
+    byte_order: str | None = None  # "little", "big"; an ``architecture`` of ppc64 with None here may be either
     vendor: str | None = None  # "IBM", "AuthenticAMD", "GenuineIntel"
     model_name: str | None = None  # the kernel's own text: "POWER10 (architected), altivec supported"
     generation_hw: str | None = None  # of the silicon, by PVR: "POWER10"; None on x86
     generation_mode: str | None = None  # the compatibility mode programs see: "POWER9"; None on x86
     pvr: int | None = None  # processor version register: 0x00800200
+    family: int | None = None  # CPUID family and model, x86 only
+    model: int | None = None
     part_threads: int | None = None  # threads of a core as the part was made: 4 or 8
     clock_hz: float | None = None
     clock_max_hz: float | None = None
@@ -58,6 +61,7 @@ class Core:
     kernel_id: int | None  # topology/core_id; on Power the hardware number of the first thread
     node: int | None  # NUMA node; None when the kernel names none
     package: int | None  # physical_package_id: the chip on Power
+    die: int | None  # topology/die_id: the hemisphere of a chip on Power, where the kernel tells
     cpus: tuple[int, ...]  # threads that are online
     cpus_present: tuple[int, ...]  # threads the core has, offline ones included as far as they can be attributed
     halves: tuple[tuple[int, ...], ...] | None  # online threads grouped by the innermost shared cache; None: not known
@@ -217,19 +221,28 @@ class LparFacts:
 
 
 @dataclass(frozen=True)
+class Module:
+    """One kind of processor module that a server model is sold with; a NUMA node is one of its chips."""
+
+    type: str  # "SCM" one chip, "DCM" two chips, "eSCM" one computing chip of two
+    chips: int  # with cores
+    chips_with_memory: int
+    cores_per_chip: tuple[int, ...]  # the core counts it is sold with
+    memory_channels_per_chip: int | None  # of a chip with memory
+    bandwidth_per_chip: Mapping[str, float]  # memory kind ("DDR4-3200") -> bytes per second, all slots filled
+
+
+@dataclass(frozen=True)
 class MachineFacts:
     """The server model, by machine type-model, with what ``sysconfig/machines`` knows of it."""
 
     mtm: str | None = None  # "9105-22A"
     name: str | None = None  # "Power S1022"
     generation: str | None = None  # the processor it is sold with: "POWER10"
-    module: str | None = None  # "SCM", "DCM", "eSCM"; None where the model comes with several
-    chips_per_module: int | None = None
-    sockets: int | None = None
-    cores_per_chip: tuple[int, ...] = ()  # the core counts the model was sold with
-    memory_channels_per_chip: int | None = None
-    memory_bandwidth_per_chip: Mapping[str, float] = field(default_factory=dict)  # "DDR4-3200" -> bytes/s
-    unverified: tuple[str, ...] = ()  # fields of the table without a published source
+    sockets: int | None = None  # at most
+    threads_per_core: int | None = None
+    modules: tuple[Module, ...] = ()  # the kinds it is sold with; which one is fitted is not told to Linux
+    unverified: tuple[str, ...] = ()  # fields above for which no published source was found
     sources: Sources = field(default_factory=dict)
 
 
