@@ -1,0 +1,84 @@
+"""Open-loop load: requests arrive when the schedule says, whether or not the server is free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.measure.clock import Clock
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """Outcome of one open-loop run, in schedule order.
+
+    Attributes:
+        latencies_ns: int64, shape (n,); from the scheduled time to completion, queueing included.
+        services_ns: int64, shape (n,); from the actual start to completion.
+        wall_ns: from the start of the schedule to the last completion.
+    """
+
+    latencies_ns: NDArray[np.int64]
+    services_ns: NDArray[np.int64]
+    wall_ns: int
+
+
+def poisson_schedule(rate: float, requests: int, *, seed: int) -> NDArray[np.int64]:
+    """Arrival times in nanoseconds from the start, shape (requests,): a Poisson process of ``rate`` per second."""
+    if not rate > 0:
+        raise ValueError(f"rate must be positive, got {rate}")
+    gaps = np.random.default_rng(seed).exponential(1e9 / rate, size=requests)
+    return np.cumsum(gaps).astype(np.int64)
+
+
+def serve_open_loop(call: Callable[[], object], schedule_ns: ArrayLike, *, clock: Clock) -> OpenLoop:
+    """Serve requests one at a time in order, each no earlier than scheduled, and time each from its schedule.
+
+    Latency counts from the scheduled time: a slow request delays those behind it and they say so (no coordinated
+    omission).
+    """
+    schedule = np.asarray(schedule_ns, dtype=np.int64)
+    latencies = np.zeros(len(schedule), dtype=np.int64)
+    services = np.zeros(len(schedule), dtype=np.int64)
+    now = clock.now_ns
+    origin = now()
+    ended = origin
+    for index, offset in enumerate(schedule.tolist()):
+        due = origin + offset
+        clock.wait_until(due)
+        began = now()
+        call()
+        ended = now()
+        latencies[index] = ended - due
+        services[index] = ended - began
+    return OpenLoop(latencies, services, ended - origin)
+
+
+def lindley_latencies(schedule_ns: ArrayLike, services_ns: ArrayLike) -> NDArray[np.int64]:
+    """Latencies of one first-come-first-served server: the recursion w' = max(0, w + s - gap), plus service.
+
+    Args:
+        schedule_ns: arrival times, shape (n,), ascending.
+        services_ns: service times, shape (n,).
+
+    Source: Lindley (1952), "The theory of queues with a single server".
+    """
+    schedule = np.asarray(schedule_ns, dtype=np.int64)
+    services = np.asarray(services_ns, dtype=np.int64)
+    latencies = np.zeros(len(schedule), dtype=np.int64)
+    wait = 0
+    for index, service in enumerate(services.tolist()):
+        if index:
+            gap = int(schedule[index] - schedule[index - 1])
+            wait = max(0, int(latencies[index - 1]) - gap)
+        latencies[index] = wait + service
+    return latencies
+
+
+def md1_mean_wait(rate: float, service_s: float) -> float:
+    """Mean waiting time in seconds of an M/D/1 queue, rho S / (2 (1 - rho)); infinite at or above saturation."""
+    load = rate * service_s
+    return load * service_s / (2 * (1 - load)) if load < 1 else float("inf")

@@ -1,0 +1,276 @@
+"""Estimates and intervals. The process is the unit of inference; samples within one process only describe it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.measure.sampling import MIN_CLEAN, Samples
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ProcessEstimate:
+    """What one process says, in seconds per call.
+
+    Attributes:
+        clean_s: median of the clean samples; None with fewer than 10 of them.
+        all_s: median of all samples.
+        least_s: least of all samples, a second opinion for fixed work (Chen & Revels, arXiv 1608.04295).
+        clean: number of clean samples.
+        samples: number of samples.
+    """
+
+    clean_s: float | None
+    all_s: float
+    least_s: float
+    clean: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A centre with its confidence limits, which are None when there is one observation only."""
+
+    centre: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half_width(self) -> float | None:
+        """Relative half-width: 0.02 means ± 2 % (on the log scale, so that it is the same up and down)."""
+        if self.low is None or self.high is None:
+            return None
+        return math.expm1((math.log(self.high) - math.log(self.low)) / 2)
+
+
+@dataclass(frozen=True)
+class VarianceComponents:
+    """Standard deviations on the log scale (0.1 is about 10 %) and the intra-class correlation.
+
+    Attributes:
+        within: between samples of one process.
+        between: between processes; 0 when the samples explain all of the difference.
+        icc: between² / (between² + within²), in [0, 1]; None when nothing varies.
+    """
+
+    within: float
+    between: float
+    icc: float | None
+
+
+@dataclass(frozen=True)
+class PairedEffect:
+    """Effect of B against A over blocks that hold one process of each.
+
+    Attributes:
+        mean: mean log ratio; positive is slower (or worse) when the logs are of times.
+        sd: standard deviation of the log ratios.
+        low, high: two-sided 95 % limits of the mean.
+        low90, high90: two-sided 90 % limits, which the equivalence test uses.
+        blocks: number of pairs.
+    """
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+    low90: float
+    high90: float
+    blocks: int
+
+    @property
+    def ratio(self) -> float:
+        """B over A."""
+        return math.exp(self.mean)
+
+
+def process_estimate(samples: Samples, *, skip: int = 0) -> ProcessEstimate:
+    """Reduce one process's samples to its estimates, after leaving out ``skip`` samples of warm-up.
+
+    Raises:
+        ValueError: nothing is left after the warm-up.
+    """
+    durations = samples.durations_ns[skip:] * (1e-9 / samples.inner)
+    if not len(durations):
+        raise ValueError(f"no sample left after skipping {skip} of {len(samples)}")
+    clean = durations[samples.clean[skip:]]
+    return ProcessEstimate(
+        clean_s=float(np.median(clean)) if len(clean) >= MIN_CLEAN else None,
+        all_s=float(np.median(durations)),
+        least_s=float(durations.min()),
+        clean=len(clean),
+        samples=len(durations),
+    )
+
+
+def interval_over_processes(estimates: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Geometric mean of positive per-process estimates with its t interval on the log scale.
+
+    Source: Kalibera & Jones, arXiv 2007.10899; Hoefler & Belli, SC15, doi 10.1145/2807591.2807644.
+    """
+    logs = _logs(estimates)
+    centre = float(logs.mean())
+    if len(logs) < 2:
+        return Interval(math.exp(centre), None, None, len(logs))
+    half = t_quantile(confidence, len(logs) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    return Interval(math.exp(centre), math.exp(centre - half), math.exp(centre + half), len(logs))
+
+
+def variance_components(groups: Sequence[ArrayLike]) -> VarianceComponents:
+    """Split the variance of log samples into within and between processes (one-way random effects, by moments).
+
+    Args:
+        groups: positive samples, one sequence per process; at least two processes and one with two samples.
+
+    Source: Searle, Casella & McCulloch, "Variance Components" (1992), section 3.6 (unbalanced one-way ANOVA).
+    """
+    logs = [_logs(group) for group in groups]
+    sizes = np.array([len(group) for group in logs], dtype=np.float64)
+    total, processes = float(sizes.sum()), len(logs)
+    if processes < 2 or total <= processes:
+        raise ValueError("variance components need two processes, one of them with two samples")
+    means = np.array([group.mean() for group in logs])
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in logs) / (total - processes)
+    grand = float(np.average(means, weights=sizes))
+    mean_square_between = float((sizes * (means - grand) ** 2).sum()) / (processes - 1)
+    typical_size = (total - float((sizes**2).sum()) / total) / (processes - 1)
+    between = max(0.0, (mean_square_between - within) / typical_size)
+    icc = between / (between + within) if between + within > 0 else None
+    return VarianceComponents(math.sqrt(within), math.sqrt(between), icc)
+
+
+def log_ratios(a: ArrayLike, b: ArrayLike) -> Array:
+    """log(b / a) per block, shape (k,).
+
+    Raises:
+        ValueError: unequal lengths, or a value that is not finite and positive.
+    """
+    logs_a, logs_b = _logs(a), _logs(b)
+    if logs_a.shape != logs_b.shape:
+        raise ValueError(f"pairs need equal counts, got {len(logs_a)} and {len(logs_b)}")
+    return logs_b - logs_a
+
+
+def paired_effect(d: ArrayLike) -> PairedEffect:
+    """Mean of the log ratios ``d``, shape (k,), k >= 2, with t limits on k - 1 degrees of freedom.
+
+    Source: Kalibera & Jones, arXiv 2007.10899 (interval of a ratio at the level where the variance lives).
+    """
+    values = _finite(d)
+    k = len(values)
+    if k < 2:
+        raise ValueError(f"an interval needs two blocks, got {k}")
+    mean, sd = float(values.mean()), float(values.std(ddof=1))
+    error = sd / math.sqrt(k)
+    half, half90 = t_quantile(0.95, k - 1) * error, t_quantile(0.90, k - 1) * error
+    return PairedEffect(mean, sd, mean - half, mean + half, mean - half90, mean + half90, k)
+
+
+def equivalence_p(d: ArrayLike, margin: float) -> float:
+    """p of the two one-sided t-tests that |mean d| < log(1 + margin); small means equivalent.
+
+    Below 0.05 exactly when the 90 % interval lies inside ± log(1 + margin).
+
+    Source: Schuirmann (1987), the TOST procedure.
+    """
+    from scipy.special import stdtr
+
+    effect, limit = paired_effect(d), math.log1p(margin)
+    error = effect.sd / math.sqrt(effect.blocks)
+    distance = limit - abs(effect.mean)
+    if error == 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(stdtr(effect.blocks - 1, -distance / error))
+
+
+def wilcoxon_p(d: ArrayLike, shift: float) -> float:
+    """One-sided p of the signed-rank test that the log ratios lie above ``shift``; no normality assumed.
+
+    Source: Wilcoxon (1945), by scipy; 1 when every ratio equals the shift.
+    """
+    from scipy.stats import wilcoxon
+
+    moved = _finite(d) - shift
+    if not moved.any():
+        return 1.0
+    return float(wilcoxon(moved, alternative="greater", method="auto").pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for a family of comparisons, in the order given.
+
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def noise_floor(d: ArrayLike, *, seed: int, flips: int = 2000, percent: float = 95.0) -> float:
+    """Smallest relative effect that stands out from this machine's noise, from A/A log ratios ``d``, shape (k,).
+
+    The 95th percentile of |mean d| over random sign flips: under "same code on both sides" a ratio and its inverse are
+    equally likely. As a ratio minus one: 0.03 is 3 %. It holds for comparisons over the same number of blocks.
+
+    Source: Fisher's randomisation test for paired data (The Design of Experiments, 1935).
+    """
+    values = _finite(d)
+    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(flips, len(values)))
+    return math.expm1(float(np.percentile(np.abs((signs * values).mean(axis=1)), percent)))
+
+
+def bootstrap_interval(
+    statistic: Callable[[NDArray[np.intp]], float],
+    rows: int,
+    *,
+    seed: int,
+    draws: int = 1000,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap limits of a statistic of row numbers, e.g. an AUC over test rows.
+
+    Args:
+        statistic: maps row numbers, shape (rows,), drawn with replacement, to a value; NaN draws are left out.
+        rows: how many rows there are.
+
+    Source: Efron & Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
+    """
+    rng = np.random.default_rng(seed)
+    values = np.array([statistic(rng.integers(0, rows, rows)) for _ in range(draws)])
+    tail = 50 * (1 - confidence)
+    low, high = np.nanpercentile(values, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def t_quantile(confidence: float, degrees: int) -> float:
+    """Two-sided quantile of Student's t: the interval is centre ± quantile x standard error."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, (1 + confidence) / 2))
+
+
+def _logs(values: ArrayLike) -> Array:
+    array = _finite(values)
+    if (array <= 0).any():
+        raise ValueError("estimates must be positive")
+    return np.asarray(np.log(array))
+
+
+def _finite(values: ArrayLike) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"expected a non-empty one-dimensional series, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError("values must be finite")
+    return array

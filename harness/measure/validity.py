@@ -1,0 +1,120 @@
+"""Whether a result may be used at all, and if not, why not and what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from harness.measure.verdicts import MIN_BLOCKS
+
+MIN_CLEAN_SHARE = 0.5
+MAX_STEAL_SHARE = 0.02
+
+
+class Reason(str, Enum):
+    """Why a result is not valid."""
+
+    MOSTLY_DISTURBED = "mostly_disturbed"
+    STEAL = "steal"
+    PLACEMENT = "placement"
+    ACCURACY = "accuracy"
+    TOO_FEW_BLOCKS = "too_few_blocks"
+    NO_STEADY_STATE = "no_steady_state"
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do about it."""
+        return _REMEDIES[self]
+
+
+_REMEDIES = {
+    Reason.MOSTLY_DISTURBED: "Stop other work on these CPUs or choose CPUs that are idle.",
+    Reason.STEAL: "Use a dedicated LPAR, or raise the entitled capacity to what the run needs.",
+    Reason.PLACEMENT: "Check for a cgroup cpuset, or for a library that sets its own thread affinity.",
+    Reason.ACCURACY: "Compare data type, thread count and backend with the reference; the timed code computes"
+    " something else.",
+    Reason.TOO_FEW_BLOCKS: f"Run with --blocks {MIN_BLOCKS} or more.",
+    Reason.NO_STEADY_STATE: "Measure longer, and look for throttling or other load that grows during the run.",
+}
+
+
+@dataclass(frozen=True)
+class Invalidity:
+    """One reason with the sentence that tells it, figures included."""
+
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a result is judged on. Empty or None means that it was not observed, which does not invalidate.
+
+    Attributes:
+        blocks: processes that finished.
+        clean_shares: per process, share of samples with no cause flag, in [0, 1].
+        steal_shares: per process, stolen time over wall time, in [0, 1]; None where the machine does not tell.
+        steady: per series, whether it settled; leave out series that are fixed work, such as a whole training.
+        placement_mismatches: one sentence per mismatch between placement asked for and found.
+        accuracy_mismatch: how the timed configuration's scores differ from the reference.
+    """
+
+    blocks: int
+    clean_shares: Sequence[float] = ()
+    steal_shares: Sequence[float | None] = ()
+    steady: Sequence[bool] = ()
+    placement_mismatches: Sequence[str] = ()
+    accuracy_mismatch: str | None = None
+
+
+def invalidities(evidence: Evidence) -> tuple[Invalidity, ...]:
+    """Every reason for which the result is not valid; empty when it is."""
+    found = [
+        *(Invalidity(Reason.PLACEMENT, text) for text in evidence.placement_mismatches),
+        *_accuracy(evidence),
+        *_blocks(evidence),
+        *_clean(evidence),
+        *_steal(evidence),
+        *_steady(evidence),
+    ]
+    return tuple(found)
+
+
+def _accuracy(evidence: Evidence) -> list[Invalidity]:
+    return [Invalidity(Reason.ACCURACY, evidence.accuracy_mismatch)] if evidence.accuracy_mismatch else []
+
+
+def _blocks(evidence: Evidence) -> list[Invalidity]:
+    if evidence.blocks >= MIN_BLOCKS:
+        return []
+    return [Invalidity(Reason.TOO_FEW_BLOCKS, f"{evidence.blocks} of at least {MIN_BLOCKS} blocks")]
+
+
+def _clean(evidence: Evidence) -> list[Invalidity]:
+    low = [share for share in evidence.clean_shares if share < MIN_CLEAN_SHARE]
+    if not low:
+        return []
+    text = (
+        f"in {len(low)} of {len(evidence.clean_shares)} processes fewer than {MIN_CLEAN_SHARE:.0%} of the samples are"
+        f" undisturbed (least: {min(low):.0%})"
+    )
+    return [Invalidity(Reason.MOSTLY_DISTURBED, text)]
+
+
+def _steal(evidence: Evidence) -> list[Invalidity]:
+    high = [share for share in evidence.steal_shares if share is not None and share > MAX_STEAL_SHARE]
+    if not high:
+        return []
+    text = (
+        f"in {len(high)} of {len(evidence.steal_shares)} processes the hypervisor took more than"
+        f" {MAX_STEAL_SHARE:.0%} of the time (most: {max(high):.1%})"
+    )
+    return [Invalidity(Reason.STEAL, text)]
+
+
+def _steady(evidence: Evidence) -> list[Invalidity]:
+    drifting = sum(not steady for steady in evidence.steady)
+    if not drifting:
+        return []
+    return [Invalidity(Reason.NO_STEADY_STATE, f"{drifting} of {len(evidence.steady)} series did not settle")]
