@@ -148,7 +148,7 @@ def collect(
         after = read()
         durations[taken] = ended - began
         if after != before:
-            flags[taken] = np.uint8(_cause(before, after))
+            flags[taken] = np.uint8(cause_between(before, after))
         before = after
         taken += 1
         if ended >= due:
@@ -216,7 +216,7 @@ def collect_each(
             continue
         after = read()
         if after != before:
-            flags[group:taken] |= np.uint8(_cause(before, after))
+            flags[group:taken] |= np.uint8(cause_between(before, after))
         if ended >= due:
             due = chunks.next(taken)
             after = read()
@@ -225,7 +225,7 @@ def collect_each(
             break
     after = read()
     if after != before:
-        flags[group:taken] |= np.uint8(_cause(before, after))
+        flags[group:taken] |= np.uint8(cause_between(before, after))
     return _samples(durations, flags, taken, 1, now() - start, chunks.close(taken))
 
 
@@ -233,7 +233,8 @@ def _deadline(start_ns: int, limits: Limits) -> int:
     return NEVER_NS if limits.budget_s is None else start_ns + round(limits.budget_s * 1e9)
 
 
-def _cause(before: CounterReading, after: CounterReading) -> Cause:
+def cause_between(before: CounterReading, after: CounterReading) -> Cause:
+    """What happened between two readings of the counters."""
     cause = Cause(0)
     if after.involuntary_switches != before.involuntary_switches:
         cause |= Cause.PREEMPTED
