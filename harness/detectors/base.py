@@ -1,0 +1,204 @@
+"""The contract of a detector, shaped like PyOD's and scikit-learn's: ``fit``, ``decision_function``, ``predict``."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.detectors import arrays
+from harness.detectors.dense import DenseProgram
+from harness.detectors.thresholds import Threshold
+from harness.errors import InputError
+
+Matrix = NDArray[np.float32]
+Vector = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+FORMAT = 1
+META_FILE = "detector.json"
+WEIGHTS_FILE = "weights.npz"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training rows. ``losses`` are means over the steps, by name; the first is the one to plot."""
+
+    index: int
+    losses: dict[str, float]
+    seconds: float
+    steps: int
+    rows: int
+
+    @property
+    def loss(self) -> float:
+        """The leading loss."""
+        return next(iter(self.losses.values()))
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a caller may add to a fit: labelled validation rows, listeners, and a bound on the work.
+
+    ``max_steps`` ends training after that many optimiser steps. ``on_steps`` is called after every ``lap_steps`` steps
+    and at the end of each pass with the number of steps since the last call; it ends training by returning False. Both
+    are for a timing that needs no trained model.
+    """
+
+    X_val: Matrix | None = None
+    y_val: Labels | None = None
+    on_epoch: Callable[[Epoch], None] | None = None
+    max_steps: int | None = None
+    on_steps: Callable[[int], bool] | None = None
+    lap_steps: int = 1
+
+
+@dataclass
+class Detector(ABC):
+    """An anomaly detector; parameters are dataclass fields, fitted facts end in an underscore.
+
+    Scores are float32, higher means more anomalous, and equal for equal input on every call. Labels are 0 for normal
+    and 1 for an anomaly. After ``fit``: ``n_features_``, ``threshold_`` and ``threshold_rule_`` (chosen without test
+    labels), ``history_`` (one `Epoch` per pass; empty when the method has none).
+    """
+
+    name: ClassVar[str]
+    supervised: ClassVar[bool] = False
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.n_features_ = 0
+        self.threshold_ = float("nan")
+        self.threshold_rule_ = ""
+        self.history_: tuple[Epoch, ...] = ()
+
+    @abstractmethod
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
+        """Learn from ``X`` (n, d) and, where the method uses them, labels ``y`` (n,); returns itself.
+
+        Raises:
+            InputError: the arrays do not fit the method.
+        """
+
+    @abstractmethod
+    def decision_function(self, X: ArrayLike) -> Vector:
+        """Anomaly score of each row of ``X`` (n, d), shape (n,)."""
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything learned, as named arrays."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take over what `state` gave; ``n_features_`` is already set."""
+
+    def predict(self, X: ArrayLike) -> Labels:
+        """1 where the score is above ``threshold_``, else 0; shape (n,)."""
+        return (self.decision_function(X) > self.threshold_).astype(np.int64)
+
+    def dense_program(self) -> DenseProgram | None:
+        """The scoring as a chain of dense layers, when it is one."""
+        return None
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  scikit-learn's signature
+        """Constructor parameters by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    def set_params(self, **parameters: Any) -> Detector:
+        """Change constructor parameters; returns itself."""
+        known = self.get_params()
+        for name, value in parameters.items():
+            if name not in known:
+                names = ", ".join(sorted(known))
+                raise InputError(f"{self.name} has no parameter {name!r}.", remedy=f"Known: {names}.")
+            setattr(self, name, value)
+        return self
+
+    def save(self, directory: Path) -> None:
+        """Write the fitted detector into ``directory``: facts as JSON, arrays as ``.npz``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        arrays.write(directory / WEIGHTS_FILE, self.state())
+        meta = {
+            "format": FORMAT,
+            "detector": self.identity(),
+            "parameters": self.get_params(),
+            "n_features": self.n_features_,
+            "threshold": self.threshold_,
+            "threshold_rule": self.threshold_rule_,
+        }
+        (directory / META_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+    def identity(self) -> str:
+        """What `harness.detectors.registry.resolve` needs to find this class again."""
+        return self.name
+
+    def take_threshold(self, threshold: Threshold) -> None:
+        """Adopt a chosen threshold and its rule."""
+        self.threshold_, self.threshold_rule_ = threshold.value, threshold.rule
+
+    def check_rows(self, X: ArrayLike) -> Matrix:
+        """``X`` as C-contiguous float32 of the width seen in ``fit``.
+
+        Raises:
+            InputError: not fitted, not a matrix, or of another width.
+        """
+        if not self.n_features_:
+            raise InputError(f"{self.name} is not fitted.", remedy="Call fit first.")
+        matrix = as_matrix(X, self.name)
+        if matrix.shape[1] != self.n_features_:
+            given = matrix.shape[1]
+            raise InputError(f"{self.name} was fitted on {self.n_features_} features; these rows have {given}.")
+        return matrix
+
+
+def as_matrix(X: ArrayLike, name: str) -> Matrix:
+    """``X`` as a C-contiguous float32 matrix (n, d).
+
+    Raises:
+        InputError: not two-dimensional, or empty in features.
+    """
+    matrix = np.ascontiguousarray(X, dtype=np.float32)
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise InputError(f"{name} expects a matrix (rows, features); got shape {np.shape(X)}.")
+    return matrix
+
+
+def as_training_rows(X: ArrayLike, y: ArrayLike | None, name: str) -> tuple[Matrix, Labels | None]:
+    """Checked training rows and labels.
+
+    Raises:
+        InputError: no rows, non-finite values, labels of another length or other than 0 and 1.
+    """
+    matrix = as_matrix(X, name)
+    if not len(matrix):
+        raise InputError(f"{name} got no training rows.")
+    if not np.isfinite(matrix).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(matrix))[0])
+        raise InputError(f"{name} got a non-finite training value at row {row}, feature {column}.")
+    if y is None:
+        return matrix, None
+    labels = np.asarray(y)
+    if labels.shape != (len(matrix),) or not np.isin(labels, (0, 1)).all():
+        raise InputError(f"{name} expects one label per row, 0 normal and 1 anomaly; got shape {labels.shape}.")
+    return matrix, labels.astype(np.int64)
+
+
+def normal_rows(X: Matrix, y: Labels | None, name: str) -> Matrix:
+    """The rows labelled normal, or all of them when there are no labels.
+
+    Raises:
+        InputError: every row is labelled an anomaly.
+    """
+    if y is None:
+        return X
+    rows: Matrix = X[y == 0]
+    if not len(rows):
+        raise InputError(f"{name} learns from normal rows; every training row is labelled an anomaly.")
+    return rows

@@ -1,0 +1,201 @@
+"""PyOD, scikit-learn and duck-typed objects behind the `Detector` contract, without an adapter written by their user.
+
+Which way scores point is told by what the object is:
+
+* scikit-learn outlier detectors (isolation forest, one-class SVM, LOF): higher is more normal, so the sign is turned;
+* scikit-learn density models (``score_samples`` only): log-likelihood, so the sign is turned;
+* classifiers: the probability of class 1, or their decision function;
+* everything else, PyOD included: ``decision_function`` already grows with anomaly.
+
+Objects that do not need labels are fitted on the rows labelled normal. A fitted foreign object has no portable format
+but a pickle, so what is stored is its training rows, and `restore` fits it again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.detectors.base import Detector, FitContext, Labels, Matrix, Vector, as_training_rows, normal_rows
+from harness.detectors.thresholds import Threshold, at_percentile
+from harness.errors import InputError, LparbenchError
+
+Reading = Literal["decision_function", "negated decision_function", "negated score_samples", "probability of class 1"]
+PERCENTILE = 95.0  # of training scores, for objects that choose no threshold themselves
+
+
+@dataclass
+class Foreign(Detector):
+    """An object of somebody else's class; ``parameters`` are its constructor's."""
+
+    name: ClassVar[str] = "foreign"
+
+    path: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.estimator: Any = make(self.path, self.parameters, self.seed)
+        self.needs_labels = _needs_labels(self.estimator)
+        self.reading: Reading = _reading(self.estimator, self.path)
+        self._rows: Matrix = np.empty((0, 0), dtype=np.float32)
+        self._labels: Labels | None = None
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
+        """Fit the object; with labels when it needs them, otherwise on the normal rows."""
+        rows, labels = as_training_rows(X, y, self.path)
+        if self.needs_labels and labels is None:
+            raise InputError(f"{self.path} needs labels; pass y.")
+        if not self.needs_labels:
+            rows, labels = normal_rows(rows, labels, self.path), None
+        self.n_features_ = rows.shape[1]
+        self._rows, self._labels = rows, labels
+        self._fit_estimator()
+        self.take_threshold(self._own_threshold())
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Vector:
+        """Anomaly score of each row, sign turned where the object's points the other way."""
+        matrix = self.check_rows(X)
+        estimator = self.estimator
+        with _Named(self.path, "scoring"):
+            match self.reading:
+                case "decision_function":
+                    raw = estimator.decision_function(matrix)
+                case "negated decision_function":
+                    raw = -np.asarray(estimator.decision_function(matrix))
+                case "negated score_samples":
+                    raw = -np.asarray(estimator.score_samples(matrix))
+                case "probability of class 1":
+                    raw = np.asarray(estimator.predict_proba(matrix))[:, -1]
+        scores = np.ascontiguousarray(raw, dtype=np.float32)
+        if scores.shape != (len(matrix),):
+            raise InputError(f"{self.path}: scores have shape {scores.shape}; expected one per row, ({len(matrix)},).")
+        if not np.isfinite(scores).all():
+            raise InputError(f"{self.path}: {int((~np.isfinite(scores)).sum())} scores are not finite.")
+        return scores
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The training rows."""
+        return {"rows": self._rows} if self._labels is None else {"rows": self._rows, "labels": self._labels}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Fit again on the stored rows."""
+        self._rows, self._labels = state["rows"], state.get("labels")
+        self._fit_estimator()
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002
+        """The object's own constructor parameters and the seed."""
+        return {**self.parameters, "seed": self.seed}
+
+    def identity(self) -> str:
+        """``module:Class``."""
+        return self.path
+
+    def _fit_estimator(self) -> None:
+        with _Named(self.path, "fitting"):
+            if self._labels is None:
+                self.estimator.fit(self._rows)
+            else:
+                self.estimator.fit(self._rows, self._labels)
+
+    def _own_threshold(self) -> Threshold:
+        own = getattr(self.estimator, "threshold_", None)
+        if self.reading == "decision_function" and isinstance(own, int | float | np.number):
+            return Threshold(float(own), f"threshold_ of {self.path}")
+        match self.reading:
+            case "negated decision_function":
+                return Threshold(0.0, f"decision function of {self.path} below 0")
+            case "probability of class 1":
+                return Threshold(0.5, "probability 0.5")
+            case "decision_function" if self.needs_labels:
+                return Threshold(0.0, f"decision function of {self.path} above 0")
+            case _:
+                return at_percentile(self.decision_function(self._rows), PERCENTILE, "normal training rows")
+
+
+def make(path: str, parameters: dict[str, Any], seed: int) -> Any:
+    """The object behind ``module:Class``, or what the callable there returns.
+
+    ``random_state`` is the seed, and ``novelty`` is on (LOF cannot score new rows without), unless given.
+
+    Raises:
+        InputError: the constructor refuses, or there is no ``fit``.
+    """
+    from harness.detectors.registry import import_path
+
+    target = import_path(path)
+    if not callable(target):
+        raise InputError(f"{path} cannot be called; expected a class, or a function that returns a detector.")
+    accepted = _parameters_of(target)
+    defaults = {"random_state": seed, "novelty": True}
+    arguments = {**{key: value for key, value in defaults.items() if key in accepted}, **parameters}
+    try:
+        estimator = target(**arguments)
+    except (TypeError, ValueError) as error:
+        known = ", ".join(accepted)
+        raise InputError(f"{path} refused its parameters: {error}.", remedy=f"It takes: {known}.") from error
+    if not callable(getattr(estimator, "fit", None)):
+        raise InputError(f"{path} has no fit method, so it cannot be a detector.")
+    return estimator
+
+
+def _reading(estimator: Any, path: str) -> Reading:
+    kind = _sklearn_kind(estimator)
+    if kind == "outlier_detector" and not _is_pyod(estimator):
+        return "negated decision_function"
+    if kind == "classifier" and hasattr(estimator, "predict_proba"):
+        return "probability of class 1"
+    if hasattr(estimator, "decision_function"):
+        return "decision_function"
+    if hasattr(estimator, "score_samples"):
+        return "negated score_samples"
+    if hasattr(estimator, "predict_proba"):
+        return "probability of class 1"
+    raise InputError(f"{path} gives no score: it has no decision_function, score_samples or predict_proba.")
+
+
+def _needs_labels(estimator: Any) -> bool:
+    if _sklearn_kind(estimator) == "classifier":
+        return True
+    y = inspect.signature(estimator.fit).parameters.get("y")
+    return y is not None and y.default is inspect.Parameter.empty
+
+
+def _sklearn_kind(estimator: Any) -> str | None:
+    from sklearn.base import is_classifier, is_outlier_detector
+
+    if not hasattr(estimator, "__sklearn_tags__") and not hasattr(estimator, "_estimator_type"):
+        return None
+    if is_outlier_detector(estimator):
+        return "outlier_detector"
+    return "classifier" if is_classifier(estimator) else None
+
+
+def _is_pyod(estimator: Any) -> bool:
+    return any(cls.__module__.partition(".")[0] == "pyod" for cls in type(estimator).__mro__)
+
+
+def _parameters_of(target: Any) -> tuple[str, ...]:
+    try:
+        return tuple(name for name in inspect.signature(target).parameters if name != "self")
+    except (TypeError, ValueError):
+        return ()
+
+
+class _Named:
+    """Errors of somebody else's code, told with its name instead of a traceback."""
+
+    def __init__(self, path: str, action: str) -> None:
+        self.path, self.action = path, action
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, LparbenchError):
+            raise InputError(f"{self.path} failed while {self.action}: {type(error).__name__}: {error}.") from error

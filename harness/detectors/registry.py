@@ -1,0 +1,93 @@
+"""Detectors by name: the built-in ones, and any PyOD, scikit-learn or own class as ``module:Class``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.detectors import arrays
+from harness.detectors.base import FORMAT, META_FILE, WEIGHTS_FILE, Detector
+from harness.detectors.parameters import check_parameters
+from harness.errors import InputError
+
+BUILT_IN: dict[str, str] = {
+    "mlp": "harness.detectors.mlp:MLP",
+    "autoencoder": "harness.detectors.autoencoder:Autoencoder",
+}
+
+
+def resolve(name_or_path: str, parameters: Mapping[str, Any] | None = None) -> Detector:
+    """A new, unfitted detector.
+
+    Args:
+        name_or_path: a name in `BUILT_IN`, or ``module:Class`` of anything with ``fit`` and ``decision_function``,
+            ``score_samples`` or ``predict_proba``; see `harness.detectors.foreign` for how its scores are read.
+        parameters: constructor arguments; ``seed`` is understood by all.
+
+    Raises:
+        InputError: unknown name, import failure, or parameters it does not take.
+    """
+    given = dict(parameters or {})
+    if ":" not in name_or_path:
+        if name_or_path not in BUILT_IN:
+            known = ", ".join(sorted(BUILT_IN))
+            raise InputError(f"Unknown detector {name_or_path!r}.", remedy=f"Built in: {known}; or give module:Class.")
+        return _construct(import_path(BUILT_IN[name_or_path]), given, name_or_path)
+    target = import_path(name_or_path)
+    if isinstance(target, type) and issubclass(target, Detector):
+        return _construct(target, given, name_or_path)
+    from harness.detectors.foreign import Foreign
+
+    seed = given.pop("seed", 0)
+    return Foreign(seed=seed, path=name_or_path, parameters=given)
+
+
+def load(directory: Path) -> Detector:
+    """The fitted detector that `Detector.save` wrote into ``directory``.
+
+    Raises:
+        InputError: a file is missing, unreadable, or of another format.
+    """
+    path = directory / META_FILE
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        state = arrays.read(directory / WEIGHTS_FILE)
+    except (OSError, ValueError) as error:
+        message = f"{directory} holds no readable detector: {error}."
+        raise InputError(message, remedy="Train and save it again.") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise InputError(f"{path} is not a detector of format {FORMAT}.", remedy="Train and save it again.")
+    detector = resolve(meta["detector"], meta["parameters"])
+    detector.n_features_ = meta["n_features"]
+    detector.restore(state)
+    detector.threshold_, detector.threshold_rule_ = meta["threshold"], meta["threshold_rule"]
+    return detector
+
+
+def _construct(cls: type[Detector], parameters: dict[str, Any], name: str) -> Detector:
+    return cls(**check_parameters(cls, parameters, name))
+
+
+def import_path(path: str) -> Any:
+    """What ``module:attribute`` names.
+
+    Raises:
+        InputError: the module cannot be imported or has no such attribute.
+    """
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(
+            f"Detector {path!r}: importing {module_name!r} failed: {error}.",
+            remedy="Install it into this environment, or run from the directory that holds the module.",
+        ) from error
+    target = module
+    for part in attribute.split("."):
+        if not hasattr(target, part):
+            raise InputError(f"Detector {path!r}: {module_name!r} has no {attribute!r}.")
+        target = getattr(target, part)
+    return target

@@ -1,0 +1,66 @@
+"""Thresholds chosen without test labels, each with the words that say how; a row is flagged when its score is above."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import InputError
+
+Scores = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A decision threshold in units of the score and the rule that gave it."""
+
+    value: float
+    rule: str
+
+
+def at_percentile(scores: Scores, percentile: float, of: str) -> Threshold:
+    """The ``percentile`` (0 to 100, linear interpolation) of ``scores``; ``of`` names those scores in the rule."""
+    return Threshold(float(np.percentile(scores, percentile)), f"percentile {percentile:g} of the scores of {of}")
+
+
+def best_f1(scores: Scores, y: Labels) -> Threshold:
+    """The threshold with the highest F1 on labelled validation rows: halfway between the two scores it separates.
+
+    Raises:
+        InputError: the validation rows are not of both kinds.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    _require_both_kinds(y)
+    precision, recall, cuts = precision_recall_curve(y, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    best = int(np.argmax(f1[:-1]))
+    below = cuts[best - 1] if best else cuts[best]
+    return Threshold(_between(float(below), float(cuts[best])), "highest F1 on validation labels")
+
+
+def at_false_positive_rate(scores: Scores, y: Labels, rate: float) -> Threshold:
+    """The threshold that flags the share ``rate`` of the normal validation rows.
+
+    Raises:
+        InputError: the validation rows hold no normal row.
+    """
+    normal = scores[y == 0]
+    if not len(normal):
+        raise InputError("A threshold at a false-positive rate needs normal rows in the validation split; it has none.")
+    return Threshold(float(np.quantile(normal, 1.0 - rate)), f"false-positive rate {rate:g} on normal validation rows")
+
+
+def _between(below: float, above: float) -> float:
+    """A value v with below <= v < above, so that ``score > v`` flags ``above``; just under it when there is no gap."""
+    middle = below + (above - below) / 2
+    return middle if below <= middle < above else float(np.nextafter(np.float32(above), np.float32(-np.inf)))
+
+
+def _require_both_kinds(y: Labels) -> None:
+    if len(np.unique(y)) < 2:
+        raise InputError("A threshold from validation labels needs normal and anomalous rows; only one kind is there.")

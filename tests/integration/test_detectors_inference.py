@@ -1,0 +1,138 @@
+"""Exported detectors score alike on every backend, without torch where none is needed, on the CPUs they were given."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.detectors import registry
+from harness.detectors.agreement import agreement
+from harness.detectors.inference import open_scorer, prepare
+from harness.detectors.inference.ort import affinities
+from harness.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+NETS = ("mlp", "autoencoder")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    generator = np.random.default_rng(2)
+    X = generator.normal(size=(9000, 41)).astype(np.float32)
+    X[::97] *= 1000.0
+    return X, (generator.random(9000) < 0.3).astype(int)
+
+
+@pytest.fixture(scope="module", params=NETS)
+def exported(request, rows, tmp_path_factory):
+    directory = tmp_path_factory.mktemp(request.param)
+    detector = registry.resolve(request.param, {"epochs": 1}).fit(*rows)
+    prepare(detector, directory)
+    return detector, directory
+
+
+@pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
+@pytest.mark.parametrize("batch", [1, 7, 9000])
+def test_backends_agree_at_any_batch_size(exported, rows, backend, batch):
+    detector, directory = exported
+    X = rows[0][:batch]
+    scores = open_scorer(directory, backend).score(X)
+    assert scores.dtype == np.float32
+    assert scores.shape == (batch,)
+    found = agreement(detector.decision_function(X), scores)
+    assert found.within, found.sentence()
+
+
+def run(script: str, *arguments: str) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+ORT_WITHOUT_TORCH = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from harness.detectors.inference import open_scorer
+open_scorer(Path(sys.argv[1]), "onnxruntime").score(np.zeros((3, 41), dtype=np.float32))
+print(json.dumps({"loaded": [name for name in ("torch", "sklearn", "pandas", "onnx") if name in sys.modules]}))
+"""
+
+
+def test_onnxruntime_needs_nothing_else(exported):
+    assert run(ORT_WITHOUT_TORCH, str(exported[1])) == {"loaded": []}
+
+
+PINNED = """
+import json, os, sys
+from pathlib import Path
+cpus = {int(cpu) for cpu in sys.argv[2].split(",")}
+os.sched_setaffinity(0, cpus)
+import numpy as np
+from harness.detectors.inference import open_scorer
+scorer = open_scorer(Path(sys.argv[1]), "onnxruntime", threads=len(cpus))
+rows = np.zeros((4096, 41), dtype=np.float32)
+for _ in range(20):
+    scorer.score(rows)
+masks = [sorted(os.sched_getaffinity(int(task))) for task in os.listdir("/proc/self/task")]
+print(json.dumps({"outside": [mask for mask in masks if not set(mask) <= cpus], "threads": len(masks)}))
+"""
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_no_thread_leaves_the_mask(exported, width):
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < width:
+        pytest.skip(f"needs {width} CPUs")
+    chosen = allowed[-width:]  # not CPU 0 first, where a wrong 0-based numbering would hide
+    found = run(PINNED, str(exported[1]), ",".join(str(cpu) for cpu in chosen))
+    assert found["outside"] == []
+    assert found["threads"] >= width
+
+
+def test_affinity_string_counts_from_one_and_leaves_a_cpu_to_the_caller():
+    assert affinities((8, 9, 12, 13), 4) == "10;13;14"
+    assert affinities((8, 9, 12, 13), 2) == "10"
+    with pytest.raises(InputError, match="may run on 2 CPUs only"):
+        affinities((0, 1), 3)
+
+
+def test_a_foreign_object_runs_eager_and_says_so_elsewhere(rows, tmp_path):
+    X, y = rows
+    detector = registry.resolve("sklearn.ensemble:IsolationForest", {"n_estimators": 5}).fit(X, y)
+    assert prepare(detector, tmp_path).backends == ("eager",)
+    np.testing.assert_array_equal(open_scorer(tmp_path, "eager").score(X), detector.decision_function(X))
+    with pytest.raises(InputError, match="cannot run on backend onnxruntime"):
+        open_scorer(tmp_path, "onnxruntime")
+
+
+def test_wrong_requests(exported, tmp_path):
+    _, directory = exported
+    for arguments, message in [
+        ({"backend": "cuda"}, "Unknown backend"),
+        ({"backend": "eager", "dtype": "int8"}, "no dtype"),
+        ({"backend": "eager", "threads": 0}, "expected 1 or more"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            open_scorer(directory, **arguments)
+    with pytest.raises(InputError, match="missing or broken"):
+        open_scorer(tmp_path, "eager")
+    with pytest.raises(InputError, match="not fitted"):
+        prepare(registry.resolve("mlp"), tmp_path)
+
+
+def test_a_damaged_graph_is_one_clear_error(rows, tmp_path):
+    detector = registry.resolve("mlp", {"epochs": 1}).fit(rows[0][:200], rows[1][:200])
+    prepare(detector, tmp_path)
+    (tmp_path / "scorer.onnx").write_bytes(b"\x00\x01")
+    with pytest.raises(InputError, match="ONNX Runtime cannot open"):
+        open_scorer(tmp_path, "onnxruntime")

@@ -1,0 +1,175 @@
+"""Every built-in detector keeps the contract: learning, deterministic float32 scores, save and load, clear errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+
+from harness.detectors import registry
+from harness.detectors.base import Detector, FitContext
+from harness.errors import InputError
+
+FAST = {"mlp": {"epochs": 3, "learning_rate": 1e-2}, "autoencoder": {"epochs": 12}}
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    """Correlated normal rows and anomalies shifted off their subspace; 12 features."""
+    generator = np.random.default_rng(7)
+    labels = (generator.random(3000) < 0.3).astype(np.int8)
+    basis = generator.normal(size=(4, 12))
+    X = generator.normal(size=(3000, 4)) @ basis + 0.1 * generator.normal(size=(3000, 12))
+    X[labels == 1] += 2.0 * generator.normal(size=(int(labels.sum()), 12))
+    return X.astype(np.float32), labels
+
+
+def make(name: str, seed: int = 3) -> Detector:
+    return registry.resolve(name, {**FAST[name], "seed": seed})
+
+
+@pytest.mark.parametrize("name", sorted(registry.BUILT_IN))
+class TestEveryDetector:
+    def test_learns_and_scores_rise_with_anomaly(self, name, rows):
+        X, y = rows
+        detector = make(name).fit(X[:2000], y[:2000])
+        scores = detector.decision_function(X[2000:])
+        assert scores.dtype == np.float32
+        assert scores.shape == (1000,)
+        assert roc_auc_score(y[2000:], scores) > 0.9
+        assert detector.predict(X[2000:]).tolist() == (scores > detector.threshold_).astype(int).tolist()
+        assert np.isfinite(detector.threshold_)
+        assert detector.threshold_rule_
+
+    def test_scores_repeat_and_fits_repeat(self, name, rows):
+        X, y = rows
+        first, second = make(name).fit(X, y), make(name).fit(X, y)
+        np.testing.assert_array_equal(first.decision_function(X), first.decision_function(X))
+        np.testing.assert_array_equal(first.decision_function(X), second.decision_function(X))
+
+    def test_seed_changes_the_fit(self, name, rows):
+        X, y = rows
+        assert not np.array_equal(
+            make(name, seed=1).fit(X, y).decision_function(X), make(name, seed=2).fit(X, y).decision_function(X)
+        )
+
+    def test_save_and_load_give_the_same_detector(self, name, rows, tmp_path):
+        X, y = rows
+        detector = make(name).fit(X, y)
+        detector.save(tmp_path)
+        again = registry.load(tmp_path)
+        np.testing.assert_array_equal(detector.decision_function(X), again.decision_function(X))
+        assert (again.threshold_, again.threshold_rule_) == (detector.threshold_, detector.threshold_rule_)
+        assert again.get_params() == detector.get_params()
+
+    def test_wrong_rows_are_one_clear_error(self, name, rows):
+        X, y = rows
+        detector = make(name)
+        with pytest.raises(InputError, match="not fitted"):
+            detector.decision_function(X)
+        broken = X.copy()
+        broken[5, 2] = np.nan
+        with pytest.raises(InputError, match="row 5, feature 2"):
+            detector.fit(broken, y)
+        detector.fit(X, y)
+        with pytest.raises(InputError, match="12 features; these rows have 11"):
+            detector.decision_function(X[:, :11])
+        with pytest.raises(InputError, match="one label per row"):
+            detector.fit(X, y[:-1])
+
+    def test_scikit_learn_can_clone_it(self, name):
+        detector = make(name)
+        assert clone(detector).get_params() == detector.get_params()
+
+
+def test_training_reports_every_epoch_and_can_stop_early(rows):
+    X, y = rows
+    seen = []
+    detector = make("mlp").fit(X, y, context=FitContext(on_epoch=seen.append))
+    assert [epoch.index for epoch in seen] == [0, 1, 2]
+    assert tuple(seen) == detector.history_
+    assert seen[-1].loss < seen[0].loss
+    assert all(epoch.steps == 47 and epoch.rows == 3000 and epoch.seconds > 0 for epoch in seen)
+    stopped = make("mlp").fit(X, y, context=FitContext(max_steps=50))
+    assert [epoch.steps for epoch in stopped.history_] == [47, 3]
+
+
+def test_laps_add_up_to_the_steps_and_can_end_training(rows):
+    X, y = rows
+    laps: list[int] = []
+
+    def keep(steps: int) -> bool:
+        laps.append(steps)
+        return True
+
+    make("mlp").fit(X, y, context=FitContext(on_steps=keep, lap_steps=20, max_steps=67))
+    assert laps == [20, 20, 7, 20]
+    ended = make("mlp").fit(X, y, context=FitContext(on_steps=lambda _: False, lap_steps=5))
+    assert [epoch.steps for epoch in ended.history_] == [5]
+
+
+def test_autoencoder_learns_from_normal_rows_only(rows):
+    X, y = rows
+    with_labels = make("autoencoder").fit(X, y)
+    normal_only = make("autoencoder").fit(X[y == 0])
+    np.testing.assert_array_equal(with_labels.decision_function(X), normal_only.decision_function(X))
+    flagged = normal_only.predict(X[y == 0]).mean()
+    assert flagged == pytest.approx(0.15, abs=0.002)
+
+
+def test_validation_thresholds(rows):
+    X, y = rows
+    context = FitContext(X_val=X[2000:], y_val=y[2000:].astype(np.int64))
+    chosen = registry.resolve("autoencoder", {"epochs": 3, "threshold": "validation"}).fit(
+        X[:2000], y[:2000], context=context
+    )
+    assert "validation" in chosen.threshold_rule_
+    rate = registry.resolve("mlp", {**FAST["mlp"], "threshold": "false_positive_rate", "target_rate": 0.05})
+    rate.fit(X[:2000], y[:2000], context=context)
+    normal = X[2000:][y[2000:] == 0]
+    assert rate.predict(normal).mean() == pytest.approx(0.05, abs=0.01)
+    with pytest.raises(InputError, match="validation split"):
+        registry.resolve("autoencoder", {"epochs": 1, "threshold": "validation"}).fit(X, y)
+
+
+def test_unsuitable_labels(rows):
+    X, _y = rows
+    with pytest.raises(InputError, match="labelled rows of both kinds"):
+        make("mlp").fit(X)
+    with pytest.raises(InputError, match="every training row is labelled an anomaly"):
+        make("autoencoder").fit(X, np.ones(len(X), dtype=int))
+    with pytest.raises(InputError, match="no training rows"):
+        make("autoencoder").fit(X[:0])
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("nosuch", {}, "Unknown detector 'nosuch'"),
+        ("mlp", {"epoch": 3}, "no parameter 'epoch'"),
+        ("mlp", {"epochs": "3"}, r"mlp.epochs is '3' \(str\); expected int"),
+        ("mlp", {"hidden": [64, "32"]}, r"mlp.hidden\[1\] is '32'"),
+        ("mlp", {"threshold": "best"}, "expected one of 'probability', 'validation'"),
+        ("no_such_module_at_all:Thing", {}, "importing 'no_such_module_at_all' failed"),
+        ("math:Thing", {}, "has no 'Thing'"),
+    ],
+)
+def test_wrong_names_and_parameters(name, parameters, message):
+    with pytest.raises(InputError, match=message):
+        registry.resolve(name, parameters)
+
+
+def test_broken_saved_detectors(rows, tmp_path: Path):
+    X, y = rows
+    with pytest.raises(InputError, match="no readable detector"):
+        registry.load(tmp_path)
+    make("autoencoder").fit(X, y).save(tmp_path)
+    (tmp_path / "weights.npz").write_bytes(b"PK garbage")
+    with pytest.raises(InputError, match="no readable detector"):
+        registry.load(tmp_path)
+    (tmp_path / "detector.json").write_text("[]")
+    with pytest.raises(InputError):
+        registry.load(tmp_path)
