@@ -96,7 +96,7 @@ class DatasetRecord:
     """What data a result rests on. ``verified`` is None when no digest is known for the files."""
 
     name: str
-    origin: str  # "real" | "synthetic"
+    origin: str  # "real" | "synthetic" | "unknown" (its loading failed)
     protocol: str  # "clean" | "as-published"
     sha256: dict[str, str]  # canonical file name -> digest of the uncompressed file
     verified: bool | None
@@ -135,6 +135,7 @@ class Result:
     published: Published | None
     share_of_peak: float | None
     validity: Validity
+    title: str | None = None  # the workload's, for people: "Autoencoder, NSL-KDD"
 
 
 @dataclass(frozen=True)
@@ -151,3 +152,4 @@ class Run:
     software: dict[str, Any]
     plan: dict[str, Any]  # suite, protocol, seeds, blocks, seed, order, budget
     results: tuple[Result, ...]
+    checks: dict[str, Any] = field(default_factory=dict)  # advice.finding.Report without its findings

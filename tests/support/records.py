@@ -83,7 +83,7 @@ def findings() -> tuple[dict[str, Any], ...]:
             "severity": "costly",
             "title": "Half of the memory is on a node without CPUs",
             "evidence": [
-                {"path": "topology.nodes[1].memory_bytes", "value": 256 << 30, "source": "/sys/devices/system/node/node1"}
+                {"path": "topology.nodes[1].memory_bytes", "value": 256 << 30, "source": "/sys/devices/system/node"}
             ],
             "why": "Pages there are reached over the fabric, at about twice the latency of local memory.",
             "fix": ["chhwres -r mem -m SERVER -o m -p LPAR -q 262144"],
