@@ -1,0 +1,93 @@
+"""Rules over facts, giving findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from harness.advice.finding import Evidence, Finding, NotChecked, Report
+from harness.advice.logic import Unknown
+from harness.advice.rules import Rule, WorkloadNeeds, shipped_rules
+from harness.platform.facts import Facts, as_json
+from harness.platform.hmc import HmcFacts
+
+_NO_HMC = HmcFacts()
+_NO_NEEDS = WorkloadNeeds()
+
+
+def evaluate(
+    facts: Facts,
+    *,
+    rules: Sequence[Rule] | None = None,
+    hmc: HmcFacts = _NO_HMC,
+    workload: WorkloadNeeds = _NO_NEEDS,
+) -> Report:
+    """Decide every rule on one machine.
+
+    Args:
+        facts: what is known of the machine. A rule that needs an unknown fact is not checked; it never gives a finding.
+        rules: ``None``: those that come with the package.
+        hmc: what the management console says. A ``managed_system`` given here appears in the commands, so leave it out
+            of records that are passed on.
+        workload: what the work at hand needs.
+    """
+    names = {item.name: getattr(facts, item.name) for item in fields(facts)}
+    names.update(hmc=hmc, workload=workload)
+    findings: list[Finding] = []
+    checked: list[str] = []
+    not_checked: list[NotChecked] = []
+    not_applicable: list[str] = []
+    for rule in shipped_rules() if rules is None else rules:
+        local: dict[str, Any] = dict(names)
+        for name, expression in rule.lets:
+            local[name] = expression.evaluate(local)
+        applies = True if rule.applies is None else rule.applies.evaluate(local)
+        if applies is False:
+            not_applicable.append(rule.id)
+            continue
+        outcome = applies if isinstance(applies, Unknown) else rule.when.evaluate(local)
+        if isinstance(outcome, Unknown) or outcome is None:
+            missing = outcome.missing if isinstance(outcome, Unknown) else frozenset({rule.when.text})
+            not_checked.append(NotChecked(rule.id, tuple(sorted(missing))))
+            continue
+        checked.append(rule.id)
+        if outcome:
+            findings.append(_finding(rule, local))
+    findings.sort(key=lambda finding: (-(finding.loss or 0.0), finding.severity.rank, finding.id))
+    return Report(tuple(findings), tuple(checked), tuple(not_checked), tuple(not_applicable))
+
+
+def _finding(rule: Rule, names: Mapping[str, Any]) -> Finding:
+    loss = rule.loss.evaluate(names) if rule.loss is not None else None
+    return Finding(
+        id=rule.id,
+        severity=rule.severity,
+        title=rule.title.fill(names),
+        evidence=tuple(
+            Evidence(shown.path, _json(shown.value.evaluate(names)), _source(shown.path, names))
+            for shown in rule.evidence
+        ),
+        why=rule.why.fill(names),
+        fix=tuple(
+            command.fill(names) for command in rule.fix if command.when is None or command.when.evaluate(names) is True
+        ),
+        effect=rule.effect.fill(names),
+        source=rule.source,
+        loss=None if loss is None or isinstance(loss, Unknown) else min(1.0, max(0.0, float(loss))),
+    )
+
+
+def _json(value: Any) -> Any:
+    return None if isinstance(value, Unknown) else as_json(value)
+
+
+def _source(path: str, names: Mapping[str, Any]) -> str | None:
+    """Where a fact was read: what its group says of the longest part of the path it knows."""
+    group, *parts = path.partition("[")[0].split(".")
+    sources: Mapping[str, str] = getattr(names.get(group), "sources", {})
+    for length in range(len(parts), 0, -1):
+        source = sources.get(".".join(parts[:length]))
+        if source is not None:
+            return source
+    return None

@@ -1,0 +1,95 @@
+"""What the rules have to say of one machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from harness.platform.facts import as_json
+
+
+class Severity(str, Enum):
+    """How much a finding matters. ``INFO`` costs no performance: it explains or warns of a misreading."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        """0 for the most severe."""
+        return list(Severity).index(self)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One fact that a finding rests on."""
+
+    path: str  # "topology.smt.online"
+    value: Any  # as JSON
+    source: str | None  # where it was read: "lparcfg:shared_processor_mode"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be, and what to do about it."""
+
+    id: str
+    severity: Severity
+    title: str
+    evidence: tuple[Evidence, ...]
+    why: str
+    fix: tuple[str, ...]  # commands, each with a comment where it must run elsewhere than here or as root
+    effect: str  # what it costs, in words
+    source: str  # of the effect: a publication, a derivation, or "judgement"
+    loss: float | None  # the same as the largest share of throughput lost, in [0, 1]; None: not known
+
+    @property
+    def costs_performance(self) -> bool:
+        """Whether the machine delivers less because of it."""
+        return self.severity is not Severity.INFO
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as a JSON object."""
+        return {**as_json(self), "severity": self.severity.value}
+
+
+@dataclass(frozen=True)
+class NotChecked:
+    """A rule that could not be decided."""
+
+    id: str
+    missing: tuple[str, ...]  # the facts that were not known
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of all rules on one machine.
+
+    Attributes:
+        findings: ordered by effect, the costliest first.
+        checked: rules that were decided, those with findings included.
+        not_checked: rules that rest on unknown facts.
+        not_applicable: rules for other kinds of machines.
+    """
+
+    findings: tuple[Finding, ...]
+    checked: tuple[str, ...]
+    not_checked: tuple[NotChecked, ...]
+    not_applicable: tuple[str, ...]
+
+    @property
+    def costs_performance(self) -> bool:
+        """Whether any finding does."""
+        return any(finding.costs_performance for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return {
+            "findings": [finding.to_json() for finding in self.findings],
+            "checked": list(self.checked),
+            "not_checked": [as_json(item) for item in self.not_checked],
+            "not_applicable": list(self.not_applicable),
+        }

@@ -1,0 +1,111 @@
+"""What the Hardware Management Console knows of this partition, read over ssh."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.errors import InputError
+from harness.platform.facts import Sources
+
+_DESTINATION = re.compile(r"(ssh://)?[A-Za-z0-9_][^\s\0]*\Z")  # must not start with "-": ssh would read an option
+_NO_VALUE = {"", "none", "null", "unavailable"}
+
+
+@dataclass(frozen=True)
+class HmcFacts:
+    """The partition as its management console sees it.
+
+    Affinity scores go from 0, the worst placement of processors and memory, to 100.
+    """
+
+    managed_system: str | None = None  # the server, in either form that the option -m takes
+    profile: str | None = None  # the partition profile last activated
+    configured_mode: str | None = None  # processor compatibility mode asked for: "default", "POWER9"
+    affinity_score: int | None = None
+    predicted_affinity_score: int | None = None  # after a Dynamic Platform Optimizer run that favours this partition
+    sources: Sources = field(default_factory=dict)
+
+
+def parse_rows(text: str) -> tuple[Mapping[str, str], ...]:
+    """Lines of ``key=value,key=value`` as mappings.
+
+    A value that holds commas is printed as ``"key=a,b"``. Fields that are not pairs and lines without any (the
+    console's "No results were found.") are passed over; values that mean "no value" are dropped.
+    """
+    rows = []
+    for fields in csv.reader(line for line in text.splitlines() if line.strip()):
+        pairs = (item.partition("=") for item in fields)
+        row = {key.strip(): value.strip() for key, middle, value in pairs if middle and key.strip()}
+        row = {key: value for key, value in row.items() if value.lower() not in _NO_VALUE}
+        if row:
+            rows.append(row)
+    return tuple(rows)
+
+
+def read(destination: str, *, managed_system: str, lpar_name: str, timeout_s: float = 60.0) -> HmcFacts:
+    """Ask the console at ``destination`` (``user@host``) about one partition.
+
+    Args:
+        destination: as ssh takes it; keys, ports and proxies belong into the ssh configuration.
+        managed_system: user-defined name or ``9105-22A*785FABC``.
+        lpar_name: name of the partition.
+        timeout_s: for each of the three commands; predicting a score takes the console several seconds.
+
+    Raises:
+        InputError: no such destination, no access, or the console refused a command.
+    """
+    if not _DESTINATION.match(destination):
+        raise InputError(f"--hmc {destination!r} is not a destination.", remedy="Expected user@host, as for ssh.")
+
+    def ask(*command: str) -> Mapping[str, str]:
+        rows = parse_rows(_ssh(destination, command, timeout_s))
+        return next((row for row in rows if row.get("lpar_name", row.get("name")) == lpar_name), {})
+
+    of_lpar = ("--filter", f"lpar_names={lpar_name}")
+    settings = ask("lssyscfg", "-r", "lpar", "-m", managed_system, *of_lpar)
+    current = ask("lsmemopt", "-m", managed_system, "-r", "lpar", "-o", "currscore", *of_lpar)
+    predicted = ask("lsmemopt", "-m", managed_system, "-r", "lpar", "-o", "calcscore", "-p", lpar_name)
+    found: dict[str, tuple[str | int | None, str]] = {
+        "profile": (settings.get("curr_profile", settings.get("default_profile")), "lssyscfg -r lpar"),
+        "configured_mode": (settings.get("desired_lpar_proc_compat_mode"), "lssyscfg -r lpar"),
+        "affinity_score": (_score(current.get("curr_lpar_score")), "lsmemopt -o currscore"),
+        "predicted_affinity_score": (_score(predicted.get("predicted_lpar_score")), "lsmemopt -o calcscore"),
+    }
+    known = {name: value for name, (value, _) in found.items() if value is not None}
+    sources = {name: f"hmc:{found[name][1]}" for name in known}
+    return HmcFacts(managed_system=managed_system, sources={**sources, "managed_system": "given"}, **known)  # type: ignore[arg-type]
+
+
+def _score(text: str | None) -> int | None:
+    if text is None or not re.fullmatch(r"[0-9]{1,3}", text):
+        return None
+    return int(text) if int(text) <= 100 else None
+
+
+def _ssh(destination: str, command: Sequence[str], timeout_s: float) -> str:
+    # ssh hands the remote shell one string, so the words are quoted for it here.
+    argv = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "--", destination, shlex.join(command)]
+    remedy = f"Try: {shlex.join(argv)}"
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise InputError("--hmc needs the program ssh.", remedy="Install the OpenSSH client.") from error
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"The HMC at {destination} did not answer within {timeout_s:g} s.", remedy=remedy) from error
+    if done.returncode != 0:
+        told = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise InputError(f"The HMC at {destination} refused {command[0]!r}: {told}", remedy=remedy)
+    return done.stdout
