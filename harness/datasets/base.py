@@ -45,7 +45,7 @@ class EncodedDataset:
     train_class: Strings | None = None  # class of each row ("normal", "neptune", ...), where the data set names them
     validation_class: Strings | None = None
     test_class: Strings | None = None
-    test_group: npt.NDArray[np.int64] | None = None  # entity of each test window (a card); rows of one are in time order
+    test_group: npt.NDArray[np.int64] | None = None  # entity of each test window (a card); each one's in time order
     notes: tuple[str, ...] = ()
     duplicates: Mapping[str, int] = field(default_factory=dict)  # "train", "test", "test_in_train" -> repeated rows
     encoder: Encoder | None = None  # fitted on training rows; None where the arrays are the published numbers
@@ -86,7 +86,8 @@ def load(
 
     Args:
         name: a name of the registry (``nsl-kdd``), or ``csv:PATH`` / ``parquet:PATH`` for a file of one's own.
-        protocol: ``clean`` fits everything on training rows; ``as-published`` repeats the source document, leaks included.
+        protocol: ``clean`` fits everything on training rows; ``as-published`` repeats the source document, leaks and
+            all.
         directory: searched before ``LPARBENCH_DATA``, ``./data`` and the user cache.
         options: the ``[dataset]`` table of a workload file; see ``harness.datasets.options``.
         synthetic: whether a stand-in of the same schema may take the place of files that are not there.
@@ -94,6 +95,6 @@ def load(
     Raises:
         InputError: unknown name or option; broken file; files missing while ``synthetic`` is ``never``.
     """
-    from harness.datasets import pipeline  # pandas and scikit-learn: only when data is really loaded
+    from harness.datasets.pipeline import run  # pandas and scikit-learn: only when data is really loaded
 
-    return pipeline.run(name, protocol=protocol, directory=directory, options=options or {}, synthetic=synthetic)
+    return run(name, protocol=protocol, directory=directory, options=options or {}, synthetic=synthetic)

@@ -1,0 +1,57 @@
+"""Types of the registry: what a data set's published files are, and where and on which terms they are to be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Download:
+    """A direct address of one file.
+
+    ``member`` names the file inside a tar archive; without it the address gives the file itself, plain or compressed.
+    """
+
+    url: str
+    sha256: str  # of what the address gives
+    size: int  # bytes of what the address gives
+    member: str | None = None
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One canonical file. It may lie on disk plain, or compressed as ``.gz`` or ``.xz``."""
+
+    name: str  # may be a pattern such as "*.csv", for publishers without fixed names
+    sha256: str | None = None  # of the uncompressed file
+    size: int | None = None  # bytes, uncompressed
+    aliases: tuple[str, ...] = ()
+    download: Download | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Files that together make the data set; a data set may be published in several forms."""
+
+    name: str
+    files: tuple[DataFile, ...]
+    require: Literal["all", "any"] = "all"
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What is known of a published data set. ``terms`` is ``None`` where the publisher's terms are not confirmed."""
+
+    name: str
+    title: str
+    module: str  # of its recipe, below harness.datasets
+    variants: tuple[Variant, ...]  # in order of preference
+    publisher: str
+    terms: str | None
+    parameter: str | None = None  # what follows the colon in "odds:NAME"; None: the name stands alone
+
+    @property
+    def files(self) -> tuple[DataFile, ...]:
+        """Every file of every variant."""
+        return tuple(file for variant in self.variants for file in variant.files)

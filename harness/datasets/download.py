@@ -1,0 +1,266 @@
+"""Downloads a published file: resumable, checked against its pinned sha256, in place all at once or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from harness.datasets.catalogue import DataFile, Download
+from harness.datasets.store import BLOCK_BYTES
+from harness.errors import CheckFailedError, InputError
+
+Progress = Callable[[int, int], None]  # bytes so far, bytes in all
+
+_TIMEOUT_S = 30.0
+_FRUITLESS_ATTEMPTS = 3  # connections in a row that bring no byte before giving up
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PAUSE_S = 0.5  # before the second attempt; each further one waits that much longer
+_READ_BYTES = 1 << 16
+
+
+def fetch(file: DataFile, folder: Path, *, progress: Progress, mirror: str | None = None) -> Path:
+    """Download ``file`` into ``folder``; a part left by an earlier attempt is continued.
+
+    Args:
+        file: a file with a pinned download.
+        folder: made when missing.
+        progress: called after each block.
+        mirror: base address that takes the place of the publisher's: ``<mirror>/<data set>/<file name>``.
+
+    Returns:
+        Where the file is now.
+
+    Raises:
+        InputError: no pinned download; the address cannot be reached; no room on the disk (the part is kept).
+        CheckFailedError: the content has another sha256 than the pinned one (it is removed).
+    """
+    download = file.download
+    if download is None:
+        raise InputError(f"{file.name} has no pinned address.")
+    url = _address(download, folder.name, mirror)
+    target = folder / unquote(PurePosixPath(urlsplit(url).path).name)
+    part = target.with_name(target.name + ".part")
+    with _disk_errors(part, kept=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        with closing(part.open("ab")) as output:
+            try:
+                fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"{part} is being written by another process.") from None
+            _complete(url, part, output, download, progress)
+        _check(part, download, url)
+        if download.member is None:
+            part.replace(target)
+        else:
+            target = unpack(part, download.member, folder)
+            part.unlink()
+        _validator_path(part).unlink(missing_ok=True)
+        _sync_directory(folder)
+    return target
+
+
+def put(source: Path, target: Path) -> None:
+    """Copy a file into place: written aside, synced, renamed.
+
+    Raises:
+        InputError: ``source`` cannot be read, or there is no room (nothing is left behind).
+    """
+    try:
+        reader = source.open("rb")
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror}.") from None
+    with reader:
+        _write_whole(reader, target)
+
+
+def unpack(archive: Path, member: str, folder: Path) -> Path:
+    """Write one file of a checked tar archive into ``folder``.
+
+    Raises:
+        InputError: there is no room (nothing is left behind).
+        CheckFailedError: the archive does not hold it.
+    """
+    target = folder / PurePosixPath(member).name
+    with tarfile.open(archive) as opened:
+        try:
+            source = opened.extractfile(member)
+        except KeyError:
+            source = None
+        if source is None:
+            raise CheckFailedError(f"{archive} does not hold {member}.")
+        with source:
+            _write_whole(source, target)
+    return target
+
+
+def _write_whole(reader: IO[bytes], target: Path) -> None:
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with _disk_errors(aside, kept=False):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with aside.open("wb") as writer:
+                shutil.copyfileobj(reader, writer, BLOCK_BYTES)
+                writer.flush()
+                os.fsync(writer.fileno())
+            aside.replace(target)
+            _sync_directory(target.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _complete(url: str, part: Path, output: IO[bytes], download: Download, progress: Progress) -> None:
+    """Ask for what is missing until it is there or nothing comes any more."""
+    fruitless = 0
+    while (have := _size(output)) < download.size:
+        reason, final = "the server closed the connection early", False
+        try:
+            _receive(url, part, output, have, download, progress)
+        except urllib.error.HTTPError as error:
+            reason, final = f"the server answers {error.code} {error.reason}", error.code < 500
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+        arrived = _size(output)
+        fruitless = 0 if arrived > have else fruitless + 1
+        if arrived < download.size and (final or fruitless >= _FRUITLESS_ATTEMPTS):
+            raise InputError(
+                f"{url} cannot be downloaded: {reason} ({arrived:,} of {download.size:,} bytes are here).",
+                remedy="The same command continues where this one stopped; without a network: `lparbench data import`.",
+            )
+        if fruitless:
+            time.sleep(_PAUSE_S * fruitless)
+
+
+def _receive(url: str, part: Path, output: IO[bytes], have: int, download: Download, progress: Progress) -> None:
+    headers = {"User-Agent": "lparbench", "Accept-Encoding": "identity"}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - https or a mirror; see _address
+    validator = _validator(part)
+    if have and validator:
+        request.add_header("Range", f"bytes={have}-")
+        request.add_header("If-Range", validator)
+    with _opener(url).open(request, timeout=_TIMEOUT_S) as response:
+        _refuse_other_size(response, url, download)
+        if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            output.truncate(0)  # the server sends the whole file: it knows no ranges, or the file has changed
+            have = 0
+        _remember_validator(part, response.headers)
+        try:
+            while have < download.size and (block := response.read(min(_READ_BYTES, download.size - have))):
+                output.write(block)
+                have += len(block)
+                progress(have, download.size)
+        finally:
+            output.flush()
+            os.fsync(output.fileno())
+
+
+def _refuse_other_size(response: http.client.HTTPResponse, url: str, download: Download) -> None:
+    ranged = response.headers.get("Content-Range", "").rpartition("/")[2]
+    announced = ranged if response.status == 206 else response.headers.get("Content-Length", "")
+    if announced.isdecimal() and int(announced) != download.size:
+        raise CheckFailedError(
+            f"{url} gives another file than the published one: {int(announced):,} bytes, "
+            f"{download.size:,} expected. It was not downloaded."
+        )
+
+
+def _size(output: IO[bytes]) -> int:
+    return os.fstat(output.fileno()).st_size
+
+
+def _check(part: Path, download: Download, url: str) -> None:
+    seen = hashlib.sha256()
+    with part.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            seen.update(block)
+    if seen.hexdigest() != download.sha256:
+        part.unlink()
+        _validator_path(part).unlink(missing_ok=True)
+        raise CheckFailedError(
+            f"{url} gives another file than the published one: sha256 {seen.hexdigest()}, "
+            f"{download.sha256} expected. What came was removed.",
+            remedy="The publisher changed the file or something in between did; try again or import a copy you trust.",
+        )
+
+
+@contextmanager
+def _disk_errors(path: Path, *, kept: bool) -> Iterator[None]:
+    """Turn a full disk, or one that may not be written, into one clear error."""
+    try:
+        yield
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        raise
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
+        here = path.stat().st_size if kept and path.exists() else 0
+        raise InputError(
+            f"No room for {path}: {error.strerror}.",
+            remedy=f"The {here:,} bytes that fitted are kept; make room, and the same command continues from there."
+            if here
+            else "Nothing was left behind; make room and give the same command again.",
+        ) from None
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        if urlsplit(newurl).scheme != "https":
+            raise urllib.error.URLError(f"it redirects to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    # A mirror inside the house may speak plain http; the pinned digest holds either way.
+    handlers = [_SafeRedirects] if urlsplit(url).scheme == "https" else []
+    return urllib.request.build_opener(*handlers)
+
+
+def _address(download: Download, dataset: str, mirror: str | None) -> str:
+    if mirror is None:
+        return download.url
+    if urlsplit(mirror).scheme not in ("https", "http"):
+        raise InputError(f"Mirror {mirror!r}: an http or https address expected.")
+    return f"{mirror.rstrip('/')}/{dataset}/{PurePosixPath(urlsplit(download.url).path).name}"
+
+
+def _validator_path(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _validator(part: Path) -> str | None:
+    """What If-Range takes: the strong entity tag, else the date, of the answer that began the part."""
+    try:
+        remembered = json.loads(_validator_path(part).read_text())
+        return str(remembered["validator"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember_validator(part: Path, headers: Any) -> None:
+    tag = headers.get("ETag")
+    validator = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+    if validator:
+        _validator_path(part).write_text(json.dumps({"validator": validator}))
+    else:
+        _validator_path(part).unlink(missing_ok=True)
+
+
+def _sync_directory(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,246 @@
+"""Columns to float32 features: fitted on training rows, and stored by fitted parameters, without pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from harness.datasets.encoding import Encoding, parse_encoding
+
+Doubles = npt.NDArray[np.float64]
+
+_PARAMETERS = {  # fitted attributes from which scikit-learn's transformers work
+    "standard": ("mean_", "scale_", "var_"),
+    "minmax": ("min_", "scale_", "data_min_", "data_max_", "data_range_"),
+    "quantile": ("quantiles_", "references_"),
+}
+_QUANTILES = 1000
+_QUANTILE_ROWS = 100_000  # rows the quantiles are estimated from
+
+
+@dataclass(frozen=True, eq=False)
+class Scaler:
+    """One of scikit-learn's scalers, held by its fitted parameters."""
+
+    kind: str  # "standard" | "minmax" | "quantile"
+    parameters: Mapping[str, Doubles]
+
+    @classmethod
+    def fit(cls, kind: str, block: Doubles) -> Scaler:
+        """Fit on rows of shape (n, k)."""
+        transformer = _transformer(kind, len(block)).fit(block)
+        return cls(kind, {name: np.asarray(getattr(transformer, name)) for name in _PARAMETERS[kind]})
+
+    def transform(self, block: Doubles) -> Doubles:
+        """Scale rows of shape (n, k); the block is overwritten where the scaler can work in place."""
+        transformer = _transformer(self.kind, len(block))
+        for name, value in self.parameters.items():
+            setattr(transformer, name, value)
+        transformer.n_features_in_ = block.shape[1]
+        scaled: Doubles = transformer.transform(block)
+        return scaled
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """Turns named columns into a float32 matrix; the same for training, test and serving.
+
+    A category that training did not hold becomes an all-zero indicator group, or the ordinal code -1. A missing or
+    infinite number becomes the median of the finite training values of its column.
+    """
+
+    encoding: Encoding
+    columns: tuple[str, ...]
+    vocabulary: Mapping[str, tuple[str, ...]]  # categorical column -> its values, in order of their codes
+    fill: Doubles  # one median per numeric or ordinal column, in column order
+    scaler: Scaler | None
+
+    @classmethod
+    def fit(
+        cls,
+        text: str,
+        frame: pd.DataFrame,
+        *,
+        scaler_rows: npt.NDArray[np.bool_] | None = None,
+        vocabulary: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Encoder:
+        """Fit on the rows of ``frame``.
+
+        Args:
+            text: see ``harness.datasets.encoding``.
+            frame: float columns and categorical columns.
+            scaler_rows: rows on which the scaler is fitted; all when ``None``.
+            vocabulary: values of categorical columns that the data set's published schema fixes.
+
+        Raises:
+            ValueError: ``text`` is no encoding.
+        """
+        encoding = parse_encoding(text)
+        if encoding is None:
+            raise ValueError(f"unknown encoding {text!r}")
+        fixed = vocabulary or {}
+        words = {
+            str(name): fixed.get(str(name)) or _values(frame[name])
+            for name in frame.columns
+            if isinstance(frame[name].dtype, pd.CategoricalDtype)
+        }
+        unscaled = cls(encoding, tuple(map(str, frame.columns)), words, np.empty(0), None)
+        block = unscaled._numbers(frame)
+        unscaled = replace(unscaled, fill=_medians(block))
+        if encoding.scaling == "none" or not block.shape[1]:
+            return unscaled
+        chosen = block if scaler_rows is None else block[scaler_rows]
+        return replace(unscaled, scaler=Scaler.fit(encoding.scaling, unscaled._prepared(chosen)))
+
+    def refit_vocabulary(self, frame: pd.DataFrame) -> Encoder:
+        """The same encoder with its categories taken from ``frame`` instead: the leak of some published protocols."""
+        return replace(self, vocabulary={name: _values(frame[name]) for name in self.vocabulary})
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the output columns; an indicator is ``column=value``."""
+        return tuple(
+            feature
+            for name in self.columns
+            for feature in (
+                (f"{name}={value}" for value in self.vocabulary[name]) if self._is_indicator(name) else (name,)
+            )
+        )
+
+    def transform(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> npt.NDArray[np.float32]:
+        """Encode rows given as named columns.
+
+        Returns:
+            C-contiguous float32 of shape (rows, ``len(feature_names)``).
+
+        Raises:
+            KeyError: a column is missing.
+        """
+        columns = frame if isinstance(frame, pd.DataFrame) else _typed(frame, self.columns, self.vocabulary)
+        block = self._prepared(self._numbers(columns))
+        if self.scaler is not None:
+            block = self.scaler.transform(block)
+        encoded = np.zeros((len(columns), len(self.feature_names)), np.float32)
+        every_row = np.arange(len(columns))
+        position = number = 0
+        for name in self.columns:
+            if self._is_indicator(name):
+                codes = _codes(columns[name], self.vocabulary[name])
+                known = codes >= 0
+                encoded[every_row[known], position + codes[known]] = 1.0
+                position += len(self.vocabulary[name])
+            else:
+                encoded[:, position] = block[:, number]
+                position, number = position + 1, number + 1
+        return encoded
+
+    def unseen(self, frame: pd.DataFrame) -> dict[str, int]:
+        """Categorical column -> rows whose value training did not hold; columns without any are left out."""
+        counts = {name: int((_codes(frame[name], values) < 0).sum()) for name, values in self.vocabulary.items()}
+        return {name: rows for name, rows in counts.items() if rows}
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All that is fitted, as arrays for ``numpy.savez``; read back with ``allow_pickle=False``."""
+        described = {
+            "encoding": [self.encoding.categories, self.encoding.log, self.encoding.scaling],
+            "columns": self.columns,
+            "vocabulary": {name: list(values) for name, values in self.vocabulary.items()},
+        }
+        arrays: dict[str, npt.NDArray[Any]] = {"encoder": np.array(json.dumps(described)), "fill": self.fill}
+        if self.scaler is not None:
+            arrays |= {f"scaler.{name}": value for name, value in self.scaler.parameters.items()}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Encoder:
+        """Rebuild from what ``to_arrays`` gave.
+
+        Raises:
+            KeyError, ValueError: the arrays are not those of an encoder.
+        """
+        described = json.loads(str(arrays["encoder"]))
+        categories, log, scaling = described["encoding"]
+        scaler = None
+        if scaling != "none" and any(name.startswith("scaler.") for name in arrays):
+            scaler = Scaler(scaling, {name: np.asarray(arrays[f"scaler.{name}"]) for name in _PARAMETERS[scaling]})
+        return cls(
+            Encoding(categories, log, scaling),
+            tuple(described["columns"]),
+            {name: tuple(values) for name, values in described["vocabulary"].items()},
+            np.asarray(arrays["fill"]),
+            scaler,
+        )
+
+    def _is_indicator(self, name: str) -> bool:
+        return self.encoding.categories == "onehot" and name in self.vocabulary
+
+    def _numbers(self, frame: pd.DataFrame) -> Doubles:
+        """Numeric and ordinal columns as one block, logarithms taken where asked for."""
+        chosen = [name for name in self.columns if not self._is_indicator(name)]
+        block = np.empty((len(frame), len(chosen)))
+        for position, name in enumerate(chosen):
+            if name in self.vocabulary:
+                block[:, position] = _codes(frame[name], self.vocabulary[name])
+                continue
+            column = frame[name].to_numpy(np.float64)
+            block[:, position] = np.sign(column) * np.log1p(np.abs(column)) if self.encoding.log else column
+        return block
+
+    def _prepared(self, block: Doubles) -> Doubles:
+        broken = ~np.isfinite(block)
+        return np.where(broken, self.fill, block) if broken.any() else block
+
+
+def _transformer(kind: str, rows: int) -> Any:
+    from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
+
+    match kind:
+        case "standard":
+            return StandardScaler(copy=False)
+        case "minmax":
+            return MinMaxScaler(copy=False)
+        case _:
+            return QuantileTransformer(
+                n_quantiles=min(_QUANTILES, max(rows, 1)), subsample=_QUANTILE_ROWS, random_state=0, copy=False
+            )
+
+
+def _values(column: pd.Series[Any]) -> tuple[str, ...]:
+    """The values that occur, sorted as text, as scikit-learn's encoders order them."""
+    present = np.bincount(column.cat.codes[column.cat.codes >= 0], minlength=len(column.cat.categories)) > 0
+    return tuple(sorted(str(value) for value, used in zip(column.cat.categories, present, strict=True) if used))
+
+
+def _codes(column: pd.Series[Any], vocabulary: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Position of each value in the vocabulary, -1 where it is not there."""
+    place = {value: position for position, value in enumerate(vocabulary)}
+    by_category = np.array([place.get(str(value), -1) for value in column.cat.categories] + [-1], dtype=np.int64)
+    return by_category[column.cat.codes.to_numpy()]
+
+
+def _medians(block: Doubles) -> Doubles:
+    medians = np.zeros(block.shape[1])
+    for position in range(block.shape[1]):
+        finite = block[:, position][np.isfinite(block[:, position])]
+        if len(finite):
+            medians[position] = np.median(finite)
+    return medians
+
+
+def _typed(
+    rows: Mapping[str, Sequence[Any]], columns: tuple[str, ...], vocabulary: Mapping[str, tuple[str, ...]]
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            name: pd.Categorical([str(value) for value in rows[name]])
+            if name in vocabulary
+            else np.asarray(rows[name], dtype=np.float64)
+            for name in columns
+        }
+    )

@@ -1,0 +1,44 @@
+"""The grammar of the ``encoding`` option: what happens to categories, whether logarithms, which scaling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Categories = Literal["onehot", "ordinal"]
+Scaling = Literal["none", "standard", "minmax", "quantile"]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A parsed encoding.
+
+    One-hot indicators are never scaled: they are 0 or 1 already. Ordinal codes are scaled like numbers. The logarithm
+    is sign(x)·log(1 + |x|), applied to numbers only, before scaling.
+    """
+
+    categories: Categories
+    log: bool
+    scaling: Scaling
+
+
+def parse_encoding(text: str) -> Encoding | None:
+    """Parse ``[onehot|ordinal][-log][-standard|-minmax|-quantile]`` or ``none``; ``None`` when it is neither.
+
+    Categories default to one-hot, so ``minmax`` on an all-numeric table needs no prefix.
+    """
+    parts = text.split("-")
+    if parts == ["none"]:
+        return Encoding("onehot", log=False, scaling="none")
+    categories: Categories = "ordinal" if parts[0] == "ordinal" else "onehot"
+    if parts[0] in ("onehot", "ordinal"):
+        parts = parts[1:]
+    log = parts[:1] == ["log"]
+    if log:
+        parts = parts[1:]
+    if not parts:
+        return Encoding(categories, log, "none")
+    match parts:
+        case [("standard" | "minmax" | "quantile") as scaling]:
+            return Encoding(categories, log, scaling)
+    return None

@@ -1,0 +1,112 @@
+"""Options of a data set: the ``[dataset]`` table of a workload file, checked against what the data set understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
+
+from harness.datasets.encoding import parse_encoding
+from harness.errors import InputError
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key: its default, which values it takes, and how that is said to the user."""
+
+    default: Any
+    expected: str
+    accepts: Callable[[Any], bool]
+    help: str
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+
+
+def choice(*values: str, help: str) -> Option:
+    """One of ``values``; the first is the default."""
+    expected = " or ".join(f'"{value}"' for value in values)
+    return Option(values[0], expected, lambda given: given in values, help)
+
+
+def share(default: float, *, help: str) -> Option:
+    """A share of rows in [0, 1)."""
+    return Option(default, "a number in [0, 1)", lambda given: _is_number(given) and 0 <= given < 1, help)
+
+
+def count(default: int | None, *, help: str) -> Option:
+    """A whole number of at least 1; ``None`` as default means no limit."""
+    return Option(default, "a whole number of at least 1", lambda given: _is_whole(given) and given >= 1, help)
+
+
+def seed(default: int, *, help: str) -> Option:
+    """A whole number of at least 0, as numpy's generators take it."""
+    return Option(default, "a whole number of at least 0", lambda given: _is_whole(given) and given >= 0, help)
+
+
+def names(*, help: str) -> Option:
+    """A list of names; ``None`` as default means all."""
+    return Option(None, "a list of names", _is_names, help)
+
+
+def text(default: str | None, *, help: str) -> Option:
+    """Any text."""
+    return Option(default, "a text", lambda given: isinstance(given, str), help)
+
+
+def encoding(default: str) -> Option:
+    """How columns become numbers; the grammar is that of ``harness.datasets.encoding``."""
+    return Option(
+        default,
+        '"none", or one of onehot, ordinal followed by log, standard, minmax, quantile, as in "onehot-log-minmax"',
+        lambda given: isinstance(given, str) and parse_encoding(given) is not None,
+        "how columns become float32",
+    )
+
+
+COMMON: Mapping[str, Option] = MappingProxyType(
+    {
+        "encoding": encoding("onehot-standard"),
+        "scaler_rows": choice("all", "normal", help="training rows on which scaling is fitted"),
+        "train_rows": choice("all", "normal", help="training rows kept; validation and test keep both kinds"),
+        "train_classes": names(help="anomaly classes kept in training and validation; normal rows always stay"),
+        "test_classes": names(help="anomaly classes kept in the test split; normal rows always stay"),
+        "drop": names(help="columns left out"),
+        "deduplicate": choice("none", "train", help="whether repeated training rows are removed"),
+        "rows": count(None, help="at most this many training rows and as many test rows, drawn by class"),
+        "validation": share(0.2, help="share of the training rows set aside as validation"),
+        "seed": seed(42, help="seed of every random draw of rows"),
+    }
+)
+
+
+def resolve(
+    dataset: str,
+    given: Mapping[str, Any],
+    allowed: Mapping[str, Option],
+    presets: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Values of all ``allowed`` options: as given, else the protocol's preset, else the default.
+
+    Raises:
+        InputError: an unknown key, or a value the key does not take.
+    """
+    for key, value in given.items():
+        if key not in allowed:
+            near = get_close_matches(key, allowed, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"It takes: {', '.join(sorted(allowed))}."
+            raise InputError(f"Data set {dataset} has no option {key!r}.", remedy=hint)
+        if not allowed[key].accepts(value):
+            raise InputError(f"Option {key!r} of data set {dataset}: {allowed[key].expected} expected, not {value!r}.")
+    return {key: given.get(key, presets.get(key, option.default)) for key, option in allowed.items()}

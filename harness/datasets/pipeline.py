@@ -1,0 +1,240 @@
+"""From a name to an ``EncodedDataset``: find, read or synthesise, split, encode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.datasets import registry
+from harness.datasets.base import EncodedDataset, Floats, Labels, Protocol, Strings, Synthetic
+from harness.datasets.catalogue import DatasetSpec
+from harness.datasets.encoders import Encoder
+from harness.datasets.options import COMMON, resolve
+from harness.datasets.recipe import Reading, Recipe, Request
+from harness.datasets.store import search_directories
+from harness.datasets.table import Split, Table, count_duplicates, row_hashes
+from harness.errors import InputError
+
+_PROTOCOLS = ("clean", "as-published")
+
+
+def run(
+    name: str,
+    *,
+    protocol: Protocol,
+    directory: Path | None,
+    options: Mapping[str, Any],
+    synthetic: Synthetic,
+) -> EncodedDataset:
+    """See ``harness.datasets.base.load``."""
+    if protocol not in _PROTOCOLS:
+        raise InputError(f"Protocol {protocol!r} is unknown; {' or '.join(_PROTOCOLS)} expected.")
+    spec = registry.spec(name)
+    recipe = registry.recipe(spec)
+    request = Request(name, protocol, _options(name, recipe, protocol, options))
+    found = None if synthetic == "always" else registry.find(name, search_directories(directory))
+    if found is not None:
+        reading = recipe.read(found, request)
+        encoded = _encode(reading.split, recipe, request)
+        return replace(
+            encoded,
+            name=reading.name or name,
+            origin="real",
+            sha256=reading.digests,
+            verified=reading.verified,
+            notes=(*_provenance(reading), *encoded.notes),
+        )
+    if synthetic == "never":
+        raise _missing(name, spec, directory)
+    return _encode(recipe.synthesise(request), recipe, request)
+
+
+def _options(name: str, recipe: Recipe, protocol: Protocol, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys under ``clean`` or ``as-published`` hold for that protocol only and come before the plain ones."""
+    flat = {key: value for key, value in given.items() if key not in _PROTOCOLS}
+    own = given.get(protocol, {})
+    if not isinstance(own, Mapping):
+        raise InputError(f"Option {protocol!r} of data set {name}: a table of options expected, not {own!r}.")
+    presets = recipe.published if protocol == "as-published" else {}
+    return resolve(name, {**flat, **own}, {**COMMON, **recipe.options}, presets)
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoded:
+    x: Floats
+    y: Labels
+    classes: Strings | None
+    group: npt.NDArray[np.int64] | None
+
+
+def _encode(split: Split, recipe: Recipe, request: Request) -> EncodedDataset:
+    options = request.options
+    notes = list(split.notes)
+    train = _with_classes(_without_columns(split.train, request), options["train_classes"], request)
+    test = _with_classes(_without_columns(split.test, request), options["test_classes"], request)
+    if options["deduplicate"] == "train":
+        before = len(train)
+        train = _without_repeats(train)
+        notes.append(f"{before - len(train):,} repeated training rows were removed.")
+    rng = np.random.default_rng(request.seed)
+    train, test = _at_most(train, options["rows"], rng), _at_most(test, options["rows"], rng)
+    duplicates = count_duplicates(train, test)
+
+    whole = train
+    validation = split.validation
+    if validation is not None:
+        validation = _with_classes(_without_columns(validation, request), options["train_classes"], request)
+        validation = _at_most(validation, options["rows"], rng)
+    elif options["validation"] > 0:
+        train, validation = _set_aside(train, options["validation"], request.seed)
+
+    fitted_on = whole if request.published and recipe.fits_before_split else train
+    encoder = _fit(fitted_on, split, request)
+    test_encoder = _refitted(encoder, test, request, notes)
+    if options["train_rows"] == "normal":
+        train = train.take(train.label == 0)
+    for table, what in ((train, "training"), (test, "test")):
+        if not len(table):
+            raise InputError(f"Data set {request.dataset}: no {what} rows are left by its options.")
+    for part, count in encoder.unseen(test.features).items() if test_encoder is encoder else ():
+        notes.append(f"{count:,} test rows hold a value of {part!r} that training does not.")
+
+    train_part, test_part = _apply(encoder, train), _apply(test_encoder, test)
+    validation_part = None if validation is None else _apply(encoder, validation)
+    return EncodedDataset(
+        name=request.dataset,
+        origin="synthetic",
+        protocol=request.protocol,
+        sha256={},
+        verified=None,
+        train_x=train_part.x,
+        train_y=train_part.y,
+        train_class=train_part.classes,
+        validation_x=None if validation_part is None else validation_part.x,
+        validation_y=None if validation_part is None else validation_part.y,
+        validation_class=None if validation_part is None else validation_part.classes,
+        test_x=test_part.x,
+        test_y=test_part.y,
+        test_class=test_part.classes,
+        test_group=test_part.group,
+        feature_names=encoder.feature_names,
+        notes=tuple(notes),
+        duplicates=duplicates,
+        encoder=encoder,
+    )
+
+
+def _fit(table: Table, split: Split, request: Request) -> Encoder:
+    rows = table.rows()
+    frame = table.features if len(rows) == len(table.features) else table.features.iloc[rows]
+    scaler_rows = None
+    if request.options["scaler_rows"] == "normal" and table.windows is None:
+        scaler_rows = table.label == 0
+    if not len(frame) or (scaler_rows is not None and not scaler_rows.any()):
+        raise InputError(f"Data set {request.dataset}: no training rows are left to fit its encoder on.")
+    return Encoder.fit(request.options["encoding"], frame, scaler_rows=scaler_rows, vocabulary=split.vocabulary)
+
+
+def _refitted(encoder: Encoder, test: Table, request: Request, notes: list[str]) -> Encoder:
+    """The encoder of the test rows: another one only where a published protocol re-fits on them."""
+    refit = request.options.get("refit", "none") if request.published else "none"
+    if refit == "none":
+        return encoder
+    notes.append(f"As published: {refit.replace('+', ' and ')} fitted again on the test rows, which leaks.")
+    again = encoder.refit_vocabulary(test.features)
+    if refit == "encoders+scaler":
+        again = Encoder.fit(request.options["encoding"], test.features)
+    if again.feature_names != encoder.feature_names:
+        raise InputError(
+            f"Data set {request.dataset}: re-fitting on test rows changes the columns under encoding "
+            f"{request.options['encoding']!r}; an ordinal encoding keeps them."
+        )
+    return again
+
+
+def _apply(encoder: Encoder, table: Table) -> _Encoded:
+    x = encoder.transform(table.features)
+    return _Encoded(
+        x if table.windows is None else x[table.windows],
+        table.label,
+        None if table.classes is None else np.asarray(table.classes, dtype=object).astype(np.str_),
+        table.group,
+    )
+
+
+def _without_columns(table: Table, request: Request) -> Table:
+    drop = request.options["drop"]
+    if not drop:
+        return table
+    unknown = [name for name in drop if name not in table.features.columns]
+    if unknown:
+        raise InputError(
+            f"Option 'drop' of data set {request.dataset}: no column {unknown[0]!r}.",
+            remedy=f"Its columns: {', '.join(map(str, table.features.columns))}.",
+        )
+    return replace(table, features=table.features.drop(columns=list(drop)))
+
+
+def _with_classes(table: Table, kept: list[str] | None, request: Request) -> Table:
+    """Normal rows and the anomalies of the ``kept`` classes."""
+    if kept is None:
+        return table
+    if table.classes is None:
+        raise InputError(f"Data set {request.dataset} names no classes, so none can be chosen.")
+    unknown = [name for name in kept if name not in table.classes.categories]
+    if unknown:
+        known = ", ".join(sorted(map(str, table.classes.categories)))
+        raise InputError(f"Data set {request.dataset} has no class {unknown[0]!r}.", remedy=f"Its classes: {known}.")
+    return table.take(np.asarray((table.label == 0) | table.classes.isin(kept)))
+
+
+def _without_repeats(table: Table) -> Table:
+    keys = row_hashes(table) + table.label.astype(np.uint64)
+    _, first = np.unique(keys, return_index=True)
+    return table.take(np.sort(first))
+
+
+def _at_most(table: Table, rows: int | None, rng: np.random.Generator) -> Table:
+    """At most ``rows`` examples, each label keeping its share (and at least one example)."""
+    if rows is None or len(table) <= rows:
+        return table
+    chosen = []
+    for label in np.unique(table.label):
+        places = np.flatnonzero(table.label == label)
+        wanted = max(1, round(rows * len(places) / len(table)))
+        chosen.append(rng.choice(places, size=min(wanted, len(places)), replace=False))
+    return table.take(np.sort(np.concatenate(chosen)))
+
+
+def _set_aside(table: Table, share: float, seed: int) -> tuple[Table, Table]:
+    from sklearn.model_selection import train_test_split
+
+    if len(table) < 2:
+        raise InputError("A validation split needs at least two training rows.")
+    kept, aside = train_test_split(np.arange(len(table)), test_size=share, random_state=seed)
+    return table.take(kept), table.take(aside)
+
+
+def _provenance(reading: Reading) -> tuple[str, ...]:
+    if reading.verified is False:
+        return (
+            "The files bear the published names but are not the published files: their sha256 differ from the pinned "
+            "ones, so figures do not compare with published ones.",
+        )
+    if reading.verified is None:
+        return ("Unverified: no sha256 of the published files is known to compare with.",)
+    return ()
+
+
+def _missing(name: str, spec: DatasetSpec, directory: Path | None) -> InputError:
+    searched = ", ".join(str(path) for path in search_directories(directory))
+    wanted = " or ".join(", ".join(file.name for file in variant.files) for variant in spec.variants)
+    return InputError(
+        f"Data set {name} is not here: {wanted or 'its files'} not found in {searched}.",
+        remedy=f"`lparbench data get {name}` downloads it, `lparbench data import {name} FILE` takes a file you have.",
+    )

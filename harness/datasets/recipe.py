@@ -1,0 +1,74 @@
+"""What a data set's module provides: how to read its files, how to make its stand-in, which options it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from harness.datasets.base import Protocol
+from harness.datasets.options import Option
+from harness.datasets.store import Found
+from harness.datasets.table import Split
+
+
+@dataclass(frozen=True)
+class Request:
+    """One load, with every option resolved."""
+
+    dataset: str  # as asked for, parameter included: "odds:arrhythmia"
+    protocol: Protocol
+    options: Mapping[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """Seed of every random draw."""
+        return int(self.options["seed"])
+
+    @property
+    def published(self) -> bool:
+        """Whether the source document's handling is repeated, leaks included."""
+        return self.protocol == "as-published"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows read from published files; ``digests`` are those of the uncompressed files, by canonical name."""
+
+    split: Split
+    digests: Mapping[str, str]
+    verified: bool | None
+    name: str | None = None  # where the file turned out to be another member of the family than was asked for
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One data set.
+
+    Attributes:
+        read: rows of the published files, split as the protocol says.
+        synthesise: a stand-in of the same schema from a documented generative process.
+        options: options of its own, or common ones with another default.
+        published: values of options that the source document used, where they differ.
+        fits_before_split: the document fits scaling before it sets validation rows aside (honoured as-published only).
+    """
+
+    read: Callable[[Found, Request], Reading]
+    synthesise: Callable[[Request], Split]
+    options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
+    published: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    fits_before_split: bool = False
+
+
+def digests_and_verdict(found: Found, digests: Mapping[str, str]) -> tuple[dict[str, str], bool | None]:
+    """Compare digests, by canonical name, with the pinned ones.
+
+    Returns:
+        The digests, and whether the files are the published ones: ``None`` where no digest is pinned for one of them.
+    """
+    pinned = {entry.name: entry.file.sha256 for entry in found.files}
+    verdicts = [None if pinned[name] is None else pinned[name] == value for name, value in digests.items()]
+    if False in verdicts:
+        return dict(digests), False
+    return dict(digests), None if None in verdicts else True
