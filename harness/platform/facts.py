@@ -161,8 +161,8 @@ class KernelFacts:
 
     release: str | None = None
     platform: str | None = None  # "pSeries", "PowerNV", "x86"
-    hypervisor: str | None = None  # "PowerVM", "KVM", "VMware", "Hyper-V", "Xen", "other", or "bare metal"
-    command_line: str | None = None
+    hypervisor: str | None = None  # "PowerVM", "KVM", "QEMU TCG", "VMware", "Hyper-V", "Xen", "other", "bare metal"
+    parameters: tuple[str, ...] | None = None  # of the command line, those that bear on measurements
     isolated_cpus: tuple[int, ...] | None = None
     sources: Sources = field(default_factory=dict)
 

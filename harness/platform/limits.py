@@ -1,0 +1,134 @@
+"""What this process may use: affinity, cpusets, quotas and memory limits of control groups, containers."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from harness.platform import parse
+from harness.platform.facts import LimitFacts
+from harness.platform.gather import Gathered
+from harness.platform.sysroot import SysRoot
+
+_CGROUP = "sys/fs/cgroup"
+_NO_LIMIT_V1 = 1 << 60  # version 1 writes "no limit" as the largest multiple of the page size
+_CONTAINER_MARKS = (  # in the path of a control group
+    ("kubepods", "kubernetes"),
+    ("libpod", "podman"),
+    ("docker", "docker"),
+    ("containerd", "containerd"),
+    ("lxc", "lxc"),
+)
+
+
+def collect(sysroot: SysRoot) -> LimitFacts:
+    """Limits of the process that reads, or of the one whose ``/proc/self`` is stored in the tree."""
+    gathered = Gathered()
+    status = parse.key_values(sysroot.read_text("proc/self/status"), ":")
+    groups = _groups(sysroot.read_text("proc/self/cgroup"))
+    unified = sysroot.exists(f"{_CGROUP}/cgroup.controllers")
+    version = 2 if unified else 1 if sysroot.list_dir(_CGROUP) else None
+    if unified:
+        places = {name: _ancestors(_CGROUP, groups.get("", "/")) for name in ("cpu", "cpuset", "memory")}
+        quota, cpus, mems, memory = _version_2(sysroot, places)
+    else:
+        places = {
+            name: _ancestors(f"{_CGROUP}/{directory}", groups.get(name, "/"))
+            for name in ("cpu", "cpuset", "memory")
+            for directory in sysroot.list_dir(_CGROUP)
+            if name in directory.split(",")
+        }
+        quota, cpus, mems, memory = _version_1(sysroot, places)
+    container, source = _container(sysroot, groups)
+    if version is not None:  # that there is no limit is a fact too
+        gathered.sources.update(cpu_quota_cores="cgroup", memory_limit_bytes="cgroup")
+    return LimitFacts(
+        allowed_cpus=gathered.note(
+            "allowed_cpus", parse.cpu_list(status.get("Cpus_allowed_list")), "procfs:self/status Cpus_allowed_list"
+        ),
+        allowed_mems=gathered.note(
+            "allowed_mems", parse.cpu_list(status.get("Mems_allowed_list")), "procfs:self/status Mems_allowed_list"
+        ),
+        cgroup_version=gathered.note("cgroup_version", version, f"sysfs:{_CGROUP[4:]}"),
+        cpu_quota_cores=quota,
+        cpuset_cpus=gathered.note("cpuset_cpus", cpus, "cgroup:cpuset"),
+        cpuset_mems=gathered.note("cpuset_mems", mems, "cgroup:cpuset"),
+        memory_limit_bytes=memory,
+        container=gathered.note("container", container, source),
+        sources=gathered.sources,
+    )
+
+
+def _groups(text: str | None) -> dict[str, str]:
+    """Controller -> path of ``4:memory:/system.slice`` lines; version 2 has the empty controller."""
+    found: dict[str, str] = {}
+    for line in (text or "").splitlines():
+        parts = line.split(":", 2)
+        if len(parts) == 3:
+            for controller in parts[1].split(","):
+                found.setdefault(controller, parts[2])
+    return found
+
+
+def _ancestors(mount: str, path: str) -> list[str]:
+    """Directories of a group and its ancestors up to the mount: a limit of any of them holds."""
+    parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")][:64]
+    return ["/".join((mount, *parts[:depth])) for depth in range(len(parts), -1, -1)]
+
+
+Found = tuple["float | None", "tuple[int, ...] | None", "tuple[int, ...] | None", "int | None"]
+
+
+def _version_2(sysroot: SysRoot, places: dict[str, list[str]]) -> Found:
+    quotas: list[float] = []
+    for place in places["cpu"]:
+        words = (sysroot.read_text(f"{place}/cpu.max") or "").split()
+        if len(words) == 2:
+            quotas += _quota(parse.integer(words[0]), parse.integer(words[1]))
+    limits = [parse.integer(sysroot.read_text(f"{place}/memory.max")) for place in places["memory"]]
+    return (
+        min(quotas, default=None),
+        _first_list(sysroot, places["cpuset"], ("cpuset.cpus.effective", "cpuset.cpus")),
+        _first_list(sysroot, places["cpuset"], ("cpuset.mems.effective", "cpuset.mems")),
+        min((limit for limit in limits if limit is not None), default=None),
+    )
+
+
+def _version_1(sysroot: SysRoot, places: dict[str, list[str]]) -> Found:
+    quotas: list[float] = []
+    for place in places.get("cpu", ()):
+        quota, period = (sysroot.read_int(f"{place}/cpu.cfs_{name}_us") for name in ("quota", "period"))
+        quotas += _quota(quota, period)
+    limits = [sysroot.read_int(f"{place}/memory.limit_in_bytes") for place in places.get("memory", ())]
+    cpusets = places.get("cpuset", [])
+    return (
+        min(quotas, default=None),
+        _first_list(sysroot, cpusets, ("cpuset.effective_cpus", "cpuset.cpus")),
+        _first_list(sysroot, cpusets, ("cpuset.effective_mems", "cpuset.mems")),
+        min((limit for limit in limits if limit is not None and limit < _NO_LIMIT_V1), default=None),
+    )
+
+
+def _quota(quota: int | None, period: int | None) -> list[float]:
+    """CPUs' worth of time; nothing for "max", -1, or anything that is no quota."""
+    return [quota / period] if quota is not None and period is not None and quota > 0 and period > 0 else []
+
+
+def _first_list(sysroot: SysRoot, places: list[str], names: tuple[str, ...]) -> tuple[int, ...] | None:
+    for place in places:
+        for name in names:
+            numbers = parse.cpu_list(sysroot.read_text(f"{place}/{name}"))
+            if numbers:
+                return numbers
+    return None
+
+
+def _container(sysroot: SysRoot, groups: dict[str, str]) -> tuple[str | None, str]:
+    for path in groups.values():
+        for mark, name in _CONTAINER_MARKS:
+            if mark in path:
+                return name, "procfs:self/cgroup"
+    if sysroot.exists("run/.containerenv"):
+        return "podman", "/run/.containerenv"
+    if sysroot.exists(".dockerenv"):
+        return "docker", "/.dockerenv"
+    return ("none", "procfs:self/cgroup") if groups else (None, "")

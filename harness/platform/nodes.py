@@ -1,0 +1,60 @@
+"""NUMA nodes: sparse ids, nodes without CPUs, nodes without memory."""
+
+from __future__ import annotations
+
+from harness.platform import parse
+from harness.platform.facts import Node
+from harness.platform.sysroot import SysRoot
+
+_NODES = "sys/devices/system/node"
+
+
+def collect(sysroot: SysRoot, online: tuple[int, ...]) -> tuple[Node, ...]:
+    """The nodes in the order of their ids; empty on a kernel without NUMA."""
+    ids = sysroot.numbered(_NODES, "node")
+    linked: dict[int, tuple[int, ...]] | None = None
+    nodes: list[Node] = []
+    here = frozenset(online)
+    for node_id in ids:
+        base = f"{_NODES}/node{node_id}"
+        cpus = parse.cpu_list(sysroot.read_text(f"{base}/cpulist"))
+        if cpus is None:
+            cpus = parse.cpu_mask(sysroot.read_text(f"{base}/cpumap"))
+        if cpus is None:
+            linked = _linked(sysroot, online) if linked is None else linked
+            cpus = linked.get(node_id, ())
+        total, free = _memory(sysroot.read_text(f"{base}/meminfo"))
+        nodes.append(
+            Node(
+                id=node_id,
+                cpus=tuple(cpu for cpu in cpus if cpu in here),
+                memory_bytes=total,
+                memory_free_bytes=free,
+                distances=_distances(sysroot.read_text(f"{base}/distance"), ids),
+            )
+        )
+    return tuple(nodes)
+
+
+def _linked(sysroot: SysRoot, online: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
+    """Node -> CPUs from the links ``cpuN/nodeM``."""
+    found: dict[int, tuple[int, ...]] = {}
+    for cpu in online:
+        for node_id in sysroot.numbered(f"sys/devices/system/cpu/cpu{cpu}", "node"):
+            found[node_id] = (*found.get(node_id, ()), cpu)
+    return found
+
+
+def _memory(text: str | None) -> tuple[int | None, int | None]:
+    """Total and free bytes of ``Node 7 MemTotal:  98250752 kB`` lines."""
+    fields = parse.key_values(text, ":")
+    values = {key.split()[-1]: value for key, value in fields.items()}
+    return parse.size(values.get("MemTotal")), parse.size(values.get("MemFree"))
+
+
+def _distances(text: str | None, ids: tuple[int, ...]) -> dict[int, int] | None:
+    """Distances in the order of the online nodes; unusable when their number is another."""
+    values = [parse.integer(part) for part in (text or "").split()]
+    if len(values) != len(ids) or not values:
+        return None
+    return {node: value for node, value in zip(ids, values, strict=True) if value is not None} or None
