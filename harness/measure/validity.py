@@ -55,7 +55,7 @@ class Evidence:
         blocks: processes that finished.
         clean_shares: per process, share of samples with no cause flag, in [0, 1].
         steal_shares: per process, stolen time over wall time, in [0, 1]; None where the machine does not tell.
-        steady: per series, whether it settled; leave out series that are fixed work, such as a whole training.
+        steady: per process, whether its series settled; leave out series that are fixed work, such as a whole training.
         placement_mismatches: one sentence per mismatch between placement asked for and found.
         accuracy_mismatch: how the timed configuration's scores differ from the reference.
     """
@@ -114,7 +114,12 @@ def _steal(evidence: Evidence) -> list[Invalidity]:
 
 
 def _steady(evidence: Evidence) -> list[Invalidity]:
+    """More than half of the processes must settle.
+
+    The test calls up to a fifth of good series drifting and four fifths of drifting ones (the module ``steady``), so one
+    process that did not settle says little, and most of them say it all.
+    """
     drifting = sum(not steady for steady in evidence.steady)
-    if not drifting:
+    if 2 * drifting <= len(evidence.steady):
         return []
-    return [Invalidity(Reason.NO_STEADY_STATE, f"{drifting} of {len(evidence.steady)} series did not settle")]
+    return [Invalidity(Reason.NO_STEADY_STATE, f"{drifting} of {len(evidence.steady)} processes did not settle")]

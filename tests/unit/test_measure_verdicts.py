@@ -158,14 +158,14 @@ def test_every_reason_is_told_with_its_figures_and_a_remedy() -> None:
     found = invalidities(evidence)
     assert {one.reason for one in found} == set(Reason)
     text = " | ".join(one.text for one in found)
-    for figure in ("4 of at least 6", "1 of 2 processes", "30%", "1 of 3", "5.0%", "2 of 3 series", "CPU 9", "0.2"):
+    for figure in ("4 of at least 6", "1 of 2 processes", "30%", "1 of 3", "5.0%", "2 of 3 processes", "CPU 9", "0.2"):
         assert figure in text
     assert all(reason.remedy.endswith(".") for reason in Reason)
 
 
 def test_what_was_not_observed_does_not_invalidate() -> None:
     assert invalidities(Evidence(blocks=6)) == ()
-    assert invalidities(Evidence(blocks=6, clean_shares=[0.5], steal_shares=[0.02, None], steady=[True])) == ()
+    assert invalidities(Evidence(blocks=6, clean_shares=[0.5], steal_shares=[0.02, None], steady=[True, False])) == ()
 
 
 def test_a_budget_buys_blocks_and_says_what_precision() -> None:
