@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,20 @@ _SURE_FACTOR = 100
 _CONFIRMATIONS = 3
 
 
-class CounterReading(NamedTuple):
-    """What the kernel has counted so far for the measuring thread, and the CPU it is on."""
+class CounterReading(Protocol):
+    """What the kernel has counted so far for the measuring thread, and the CPU it is on; equal when nothing moved."""
 
-    involuntary_switches: int
-    cpu: int
-    major_faults: int
+    @property
+    def involuntary_switches(self) -> int:
+        """Times the thread was taken off its CPU while it could have gone on."""
+
+    @property
+    def cpu(self) -> int:
+        """The CPU the thread is on."""
+
+    @property
+    def major_faults(self) -> int:
+        """Page faults that had to wait for a disk."""
 
 
 class Counters(Protocol):

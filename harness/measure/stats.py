@@ -253,7 +253,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def t_quantile(confidence: float, degrees: int) -> float:
+def t_quantile(confidence: float, degrees: float) -> float:
     """Two-sided quantile of Student's t: the interval is centre ± quantile x standard error."""
     from scipy.special import stdtrit
 

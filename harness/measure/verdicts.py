@@ -41,6 +41,9 @@ class Comparison:
         change_p: p of the t-test that the effect lies beyond the margin, two-sided, adjusted within the family.
         equivalence_p: p of the equivalence test, adjusted within the family.
         rank_p: p of the signed-rank test of the hypothesis the t-test decided on; None when it decided nothing.
+        not_worse_p: p of the one-sided tests that B is slower by less than the margin, the larger of the t-test's and
+            the signed-rank test's; not adjusted, because "none of them is worse" needs each of its parts anyway
+            (Berger 1982, intersection-union tests).
         more_blocks: blocks still needed for an answer at the present effect and spread; 0 when there is an answer, None
             when the effect is so close to the margin that no realistic number settles it.
         note: why it is inconclusive; None otherwise.
@@ -52,6 +55,7 @@ class Comparison:
     change_p: float | None = None
     equivalence_p: float | None = None
     rank_p: float | None = None
+    not_worse_p: float | None = None
     more_blocks: int | None = 0
     note: str | None = None
 
@@ -104,6 +108,19 @@ def next_block_count(d: ArrayLike, margin: float, *, max_blocks: int = MAX_BLOCK
     return min(count + BLOCK_STEP, max_blocks)
 
 
+def false_alarm_share(d: ArrayLike, margin: float, *, seed: int, flips: int = 1000) -> float:
+    """Share of random sign flips of A/A log ratios ``d``, shape (k,), whose lower 95 % limit clears the margin.
+
+    How often this machine, as it was while ``d`` was measured, would make one run of the gate suspect a regression that
+    is not there.
+    """
+    values = np.asarray(d, dtype=np.float64)
+    k = len(values)
+    flipped = values * np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(flips, k))
+    half = t_quantile(0.95, k - 1) * flipped.std(axis=1, ddof=1) / math.sqrt(k)
+    return float(np.mean(flipped.mean(axis=1) - half > math.log1p(margin)))
+
+
 def _judge(d: Array, margin: float, change_p: float, same_p: float) -> Comparison:
     count = len(d)
     effect = paired_effect(d) if count >= 2 else None
@@ -114,6 +131,11 @@ def _judge(d: Array, margin: float, change_p: float, same_p: float) -> Compariso
     if effect.sd < _NO_SPREAD:
         note = "the ratios of all blocks are identical, which no measurement gives"
         return Comparison(inconclusive, margin, effect, more_blocks=None, note=note)
+    not_worse_p = _not_worse_p(d, effect, margin)
+
+    def judged(verdict: CompareVerdict, rank_p: float | None, more: int | None, note: str | None) -> Comparison:
+        return Comparison(verdict, margin, effect, change_p, same_p, rank_p, not_worse_p, more, note)
+
     if change_p <= ALPHA:
         verdict = CompareVerdict.REGRESSED if effect.mean > 0 else CompareVerdict.IMPROVED
         rank_p, level = wilcoxon_p(np.sign(effect.mean) * d, math.log1p(margin)), ALPHA / 2
@@ -121,13 +143,11 @@ def _judge(d: Array, margin: float, change_p: float, same_p: float) -> Compariso
         verdict = CompareVerdict.EQUIVALENT
         rank_p, level = max(wilcoxon_p(sign * d, -math.log1p(margin)) for sign in (1, -1)), ALPHA
     else:
-        more = _more_blocks(effect, margin)
-        note = "the interval spans the margin"
-        return Comparison(inconclusive, margin, effect, change_p, same_p, None, more, note)
+        return judged(inconclusive, None, _more_blocks(effect, margin), "the interval spans the margin")
     if rank_p > level:
         note = f"the t-test says {verdict.value}, the signed-rank test does not (p = {rank_p:.2g})"
-        return Comparison(inconclusive, margin, effect, change_p, same_p, rank_p, BLOCK_STEP, note)
-    return Comparison(verdict, margin, effect, change_p, same_p, rank_p)
+        return judged(inconclusive, rank_p, BLOCK_STEP, note)
+    return judged(verdict, rank_p, 0, None)
 
 
 def _judgeable(d: Array) -> bool:
@@ -141,6 +161,14 @@ def _change_p(d: Array, margin: float) -> float:
     effect = paired_effect(d)
     beyond = abs(effect.mean) - math.log1p(margin)
     return min(1.0, 2 * float(stdtr(effect.blocks - 1, -beyond * math.sqrt(effect.blocks) / effect.sd)))
+
+
+def _not_worse_p(d: Array, effect: PairedEffect, margin: float) -> float:
+    from scipy.special import stdtr
+
+    limit = math.log1p(margin)
+    t = (limit - effect.mean) * math.sqrt(effect.blocks) / effect.sd
+    return max(float(stdtr(effect.blocks - 1, -t)), wilcoxon_p(-d, -limit))
 
 
 def _half_width(effect: PairedEffect, confidence: float, blocks: int | None = None) -> float:

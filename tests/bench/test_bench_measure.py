@@ -9,8 +9,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.measure.clock import SystemClock
-from harness.measure.sampling import CounterReading, Limits, collect, collect_each
+from harness.measure.sampling import Limits, collect, collect_each
 from harness.measure.stats import process_estimate
+from harness.platform.counters import CounterReading
 
 CALLS = 20_000
 

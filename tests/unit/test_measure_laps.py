@@ -5,7 +5,8 @@ from __future__ import annotations
 from harness.measure.causes import Cause, Watch
 from harness.measure.clock import FakeClock
 from harness.measure.laps import Laps
-from harness.measure.sampling import CounterReading, Limits
+from harness.measure.sampling import Limits
+from harness.platform.counters import CounterReading
 
 
 class Script:

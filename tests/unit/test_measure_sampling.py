@@ -12,8 +12,9 @@ from harness.measure.causes import Cause, Watch
 from harness.measure.clock import FakeClock, SystemClock, clock_cost_ns
 from harness.measure.overhead import measure_overhead
 from harness.measure.percentiles import percentile
-from harness.measure.sampling import CounterReading, Limits, calibrate, collect, collect_calls, collect_each
+from harness.measure.sampling import Limits, calibrate, collect, collect_calls, collect_each
 from harness.measure.stats import process_estimate
+from harness.platform.counters import CounterReading
 
 MS = 1_000_000
 
