@@ -1,0 +1,242 @@
+"""What compare and gate see of a run: one time per process and key, and why it may not be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from harness.measure.sampling import MIN_CLEAN, Samples
+from harness.measure.stats import process_estimate
+from harness.measure.validity import Evidence, Reason, invalidities
+from harness.record.model import Result, Run, Series, Verdict
+
+_LARGEST_FIGURE = 1e6
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """What must be the same for two times to be of the same thing.
+
+    ``layout`` tells results of one run apart that differ only in where they ran; it is empty when there is one.
+    """
+
+    workload: str
+    scenario: str
+    backend: str
+    dtype: str
+    batch_size: int  # rows per call; 0 for training
+    layout: str = ""
+
+    def __str__(self) -> str:
+        batch = f" batch {self.batch_size}" if self.batch_size else ""
+        layout = f" on {self.layout}" if self.layout else ""
+        return f"{self.workload} {self.scenario} {self.backend} {self.dtype}{batch}{layout}"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Times of one key in one run.
+
+    Attributes:
+        seconds: block number -> seconds per call of that block's process, the median of its undisturbed samples.
+        problems: why these times may not be judged, one sentence each; empty when they may.
+        conditions: where and on what it ran; name -> JSON value.
+    """
+
+    key: Key
+    seconds: Mapping[int, float]
+    problems: tuple[str, ...] = ()
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AccuracyFigure:
+    """One accuracy metric of one workload; higher is better. ``sd`` over ``n`` seeds, None for one."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy of one workload: its metrics by name, and the one it is judged by (None: not said)."""
+
+    headline: str | None
+    metrics: Mapping[str, AccuracyFigure]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+        name: how to call it: the run identifier.
+        created: ISO 8601, UTC.
+        fingerprint: facts of the environment; name -> JSON value.
+        observations: by key.
+        accuracy: by workload.
+    """
+
+    name: str
+    created: str
+    fingerprint: Mapping[str, Any]
+    observations: Mapping[Key, Observation]
+    accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
+
+
+def side_of(run: Run) -> Side:
+    """A run as a side of a comparison; estimates are made from the raw samples, not taken from the record."""
+    found = [observation for result in run.results for observation in _observations(result)]
+    times = Counter(observation.key for observation in found)
+    told_apart = [one if times[one.key] == 1 else _with_layout(one) for one in found]
+    still_double = {key for key, count in Counter(one.key for one in told_apart).items() if count > 1}
+    observations: dict[Key, Observation] = {}
+    for one in told_apart:
+        if one.key in still_double:
+            one = replace(one, seconds={}, problems=("the run holds this result more than once",))
+        observations[one.key] = one
+    return Side(run.run_id, run.created, run.fingerprint, observations, _accuracy(run.results))
+
+
+def blocks_of(side: Side, blocks: Iterable[int]) -> Side:
+    """The side restricted to some blocks, numbered anew from 0 in the order given."""
+    order = list(blocks)
+    kept = {
+        key: replace(
+            one,
+            seconds={new: one.seconds[old] for new, old in enumerate(order) if old in one.seconds},
+        )
+        for key, one in side.observations.items()
+    }
+    return replace(side, observations=kept)
+
+
+def _observations(result: Result) -> list[Observation]:
+    problems = _result_problems(result)
+    keys = sorted({(one.name, one.batch_size or 0) for block in result.blocks for one in block.series})
+    if not keys:
+        keys = [("", result.batch_size or 0)]
+        problems = (*problems, "no process left any samples")
+    return [_observation(result, name, batch, problems) for name, batch in keys]
+
+
+def _observation(result: Result, name: str, batch: int, problems: tuple[str, ...]) -> Observation:
+    key = Key(result.workload, result.scenario, result.backend, result.dtype, batch)
+    seconds: dict[int, float] = {}
+    found: list[str] = list(problems)
+    shares: list[float] = []
+    steady: list[bool] = []
+    for block in result.blocks:
+        if block.failure is not None:
+            continue  # told by _result_problems
+        matching = [one for one in block.series if (one.name, one.batch_size or 0) == (name, batch)]
+        if len(matching) != 1 or block.index in seconds:
+            found.append(f"block {block.index} does not hold this series exactly once")
+            continue
+        samples = _samples(matching[0])
+        estimate = process_estimate(samples).clean_s if len(samples) else None
+        if estimate is None or not estimate > 0:
+            found.append(f"block {block.index} has fewer than {MIN_CLEAN} undisturbed samples after its warm-up")
+            continue
+        seconds[block.index] = estimate
+        shares.append(samples.clean_share)
+        steady.append(matching[0].steady)
+    evidence = Evidence(
+        blocks=len(seconds),
+        clean_shares=shares,
+        steal_shares=[block.steal_share for block in result.blocks],
+        steady=steady,
+        placement_mismatches=result.placement.mismatches,
+    )
+    found += [one.text for one in invalidities(evidence) if one.reason is not Reason.TOO_FEW_BLOCKS]
+    return Observation(key, seconds, tuple(dict.fromkeys(found)), _conditions(result))
+
+
+def _result_problems(result: Result) -> tuple[str, ...]:
+    problems = [f"block {block.index}: {block.failure}" for block in result.blocks if block.failure is not None]
+    if result.validity.verdict is not Verdict.VALID:
+        reasons = "; ".join(result.validity.reasons) or "no reason given"
+        problems.append(f"the run calls this result {result.validity.verdict.value}: {reasons}")
+    if result.placement.verified is False and not result.placement.mismatches:
+        problems.append("the placement was not found as asked for")
+    return tuple(problems)
+
+
+def _samples(series: Series) -> Samples:
+    durations = np.asarray(series.durations_ns[series.warmup :], dtype=np.int64)
+    flags = np.asarray(series.flags[series.warmup :], dtype=np.int64)
+    if not len(flags):
+        flags = np.zeros(len(durations), dtype=np.int64)
+    return Samples(durations, (flags != 0).astype(np.uint8), max(1, series.inner), 0)
+
+
+def _conditions(result: Result) -> dict[str, Any]:
+    place, data = result.placement, result.dataset
+    return {
+        "data": {
+            "name": data.name,
+            "origin": data.origin,
+            "protocol": data.protocol,
+            "sha256": dict(data.sha256),
+            "rows": dict(data.rows),
+            "features": data.features,
+        },
+        "detector": result.detector,
+        "nodes": list(place.nodes),
+        "cpus": list(place.cpus),
+        "threads": place.threads,
+        "threads_per_core": place.threads_per_core,
+        "smt": place.smt,
+        "memory_policy": place.memory_policy,
+        "thread_environment": dict(place.env),
+    }
+
+
+def _with_layout(one: Observation) -> Observation:
+    nodes = ",".join(str(node) for node in one.conditions["nodes"]) or "?"
+    threads, per_core = one.conditions["threads"], one.conditions["threads_per_core"]
+    return replace(
+        one,
+        key=replace(
+            one.key, layout=f"{threads} threads, {per_core} per core, node {nodes}, smt {one.conditions['smt']}"
+        ),
+    )
+
+
+def _accuracy(results: Iterable[Result]) -> dict[str, Accuracy]:
+    found: dict[str, Accuracy] = {}
+    for result in results:
+        recorded = result.accuracy or {}
+        metrics, oracle, headline = recorded.get("metrics"), recorded.get("oracle"), recorded.get("headline")
+        if result.workload in found or not isinstance(metrics, Mapping):
+            continue
+        cheats = oracle if isinstance(oracle, list | tuple) else ()  # these looked at the test labels
+        figures = {
+            str(name): figure
+            for name, value in metrics.items()
+            if name not in cheats and (figure := _figure(value)) is not None
+        }
+        found[result.workload] = Accuracy(headline if isinstance(headline, str) else None, figures)
+    return found
+
+
+def _figure(value: Any) -> AccuracyFigure | None:
+    """A figure as records hold it, {"value" or "mean", "sd", "n"}; None when it is not one."""
+    if not isinstance(value, Mapping):
+        return None
+    mean, sd, n = _number(value.get("mean", value.get("value"))), _number(value.get("sd")), value.get("n")
+    if mean is None or not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        return None
+    return AccuracyFigure(mean, sd if sd is not None and sd >= 0 and n > 1 else None, n)
+
+
+def _number(value: Any) -> float | None:
+    """A finite number of a size that accuracy metrics have; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_FIGURE:
+        return None
+    return float(value)

@@ -1,0 +1,70 @@
+"""The A/A check: this machine compared with itself, to know what its noise alone looks like to a gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.errors import MeasurementError
+from harness.gates.baseline import self_ratios
+from harness.gates.observations import Key, Side, blocks_of
+from harness.measure.stats import noise_floor
+from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS, Comparison, compare_verdict, false_alarm_share
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """What noise alone does to one key.
+
+    Attributes:
+        pairs: pairs of neighbouring blocks compared with each other.
+        floor: relative effect that noise stays below in 95 % of comparisons over this many pairs.
+        margin: the margin alarms were counted at: the user's, or the larger of 3 % and the floor.
+        alarm_share: share of random assignments of the pairs that one run of the gate would suspect a regression in;
+            the gate itself also asks for a second run.
+        comparison: the verdict of one A/A comparison.
+    """
+
+    key: Key
+    pairs: int
+    floor: float
+    margin: float
+    alarm_share: float
+    comparison: Comparison
+
+
+def self_check(side: Side, *, seed: int, margin: float | None = None) -> tuple[SelfCheck, ...]:
+    """Compare one run with itself, neighbouring blocks in pairs.
+
+    Raises:
+        MeasurementError: no result has the twelve blocks that make six pairs.
+    """
+    found = []
+    for key, one in sorted(side.observations.items()):
+        d = self_ratios(one, seed=seed)
+        if one.problems or len(d) < MIN_BLOCKS:
+            continue
+        floor = noise_floor(d, seed=seed)
+        used = max(DEFAULT_MARGIN, floor) if margin is None else margin
+        share = false_alarm_share(d, used, seed=seed)
+        found.append(SelfCheck(key, len(d), floor, used, share, compare_verdict(d, used)))
+    if not found:
+        raise MeasurementError(
+            f"{side.name} has no valid result with {2 * MIN_BLOCKS} blocks, which {MIN_BLOCKS} pairs need.",
+            remedy=f"Measure with --blocks {2 * MIN_BLOCKS} or more.",
+        )
+    return tuple(found)
+
+
+def split_sides(side: Side, *, seed: int) -> tuple[Side, Side]:
+    """Two sides of the same code from one run: of neighbouring blocks one goes to each side, drawn at random."""
+    blocks = sorted({block for one in side.observations.values() for block in one.seconds})
+    pairs = list(zip(blocks[::2], blocks[1::2], strict=False))
+    swaps = np.random.default_rng(seed).random(len(pairs)) < 0.5
+    first = [b if swap else a for (a, b), swap in zip(pairs, swaps, strict=True)]
+    second = [a if swap else b for (a, b), swap in zip(pairs, swaps, strict=True)]
+    return (
+        replace(blocks_of(side, first), name=f"{side.name} A"),
+        replace(blocks_of(side, second), name=f"{side.name} A'"),
+    )
