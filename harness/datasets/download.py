@@ -14,7 +14,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
@@ -56,7 +57,7 @@ def fetch(file: DataFile, folder: Path, *, progress: Progress, mirror: str | Non
     part = target.with_name(target.name + ".part")
     with _disk_errors(part, kept=True):
         folder.mkdir(parents=True, exist_ok=True)
-        with closing(part.open("ab")) as output:
+        with part.open("ab", buffering=0) as output:
             try:
                 fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -122,7 +123,7 @@ def _write_whole(reader: IO[bytes], target: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _complete(url: str, part: Path, output: IO[bytes], download: Download, progress: Progress) -> None:
+def _complete(url: str, part: Path, output: FileIO, download: Download, progress: Progress) -> None:
     """Ask for what is missing until it is there or nothing comes any more."""
     fruitless = 0
     while (have := _size(output)) < download.size:
@@ -144,7 +145,7 @@ def _complete(url: str, part: Path, output: IO[bytes], download: Download, progr
             time.sleep(_PAUSE_S * fruitless)
 
 
-def _receive(url: str, part: Path, output: IO[bytes], have: int, download: Download, progress: Progress) -> None:
+def _receive(url: str, part: Path, output: FileIO, have: int, download: Download, progress: Progress) -> None:
     headers = {"User-Agent": "lparbench", "Accept-Encoding": "identity"}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - https or a mirror; see _address
     validator = _validator(part)
@@ -158,12 +159,13 @@ def _receive(url: str, part: Path, output: IO[bytes], have: int, download: Downl
             have = 0
         _remember_validator(part, response.headers)
         try:
-            while have < download.size and (block := response.read(min(_READ_BYTES, download.size - have))):
-                output.write(block)
+            # read1 hands over what has arrived, so that an interruption loses nothing.
+            while have < download.size and (block := response.read1(min(_READ_BYTES, download.size - have))):
                 have += len(block)
+                while block:  # an unbuffered write may take only a part of it
+                    block = block[output.write(block) :]
                 progress(have, download.size)
         finally:
-            output.flush()
             os.fsync(output.fileno())
 
 
@@ -177,7 +179,7 @@ def _refuse_other_size(response: http.client.HTTPResponse, url: str, download: D
         )
 
 
-def _size(output: IO[bytes]) -> int:
+def _size(output: FileIO) -> int:
     return os.fstat(output.fileno()).st_size
 
 

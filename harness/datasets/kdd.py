@@ -39,11 +39,11 @@ CATEGORIES = frozenset(name for name, kind in _KINDS.items() if kind == "categor
 
 _FAMILIES = {
     "normal": "normal",
-    "dos": "apache2 back land mailbomb neptune pod processtable smurf teardrop udpstorm",
+    "dos": "apache2 back land mailbomb neptune pod processtable smurf teardrop udpstorm worm",
     "probe": "ipsweep mscan nmap portsweep saint satan",
-    "r2l": """ftp_write guess_passwd httptunnel imap multihop named phf sendmail snmpgetattack snmpguess spy warezclient
-        warezmaster worm xlock xsnoop""",
-    "u2r": "buffer_overflow loadmodule perl ps rootkit sqlattack xterm",
+    "r2l": """ftp_write guess_passwd imap multihop named phf sendmail snmpgetattack snmpguess spy warezclient
+        warezmaster xlock xsnoop""",
+    "u2r": "buffer_overflow httptunnel loadmodule perl ps rootkit sqlattack xterm",
 }
 FAMILY_OF: Mapping[str, str] = {name: family for family, names in _FAMILIES.items() for name in names.split()}
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.datasets import csvfile, kdd
+from harness.datasets import csvfile, kdd, synthetic
 from harness.datasets.options import choice, encoding
 from harness.datasets.recipe import Reading, Recipe, Request, digests_and_verdict
 from harness.datasets.store import Found, FoundFile
-from harness.datasets.synthetic import NOTE, CopulaMixture, class_counts
 from harness.datasets.table import Split, Table
 from harness.errors import InputError
 
@@ -19,16 +18,19 @@ _SCHEMA = csvfile.Schema(
 )
 _NORMAL = "normal"
 
-# Rows per class in the published files; the stand-in keeps these shares, and its test attacks include types that its
-# training rows do not hold, as the published test file does.
-_TRAIN_SHARES = {"normal": 67_343, "neptune": 41_214, "satan": 3_633, "ipsweep": 3_599, "portsweep": 2_931,
-                 "smurf": 2_646, "nmap": 1_493, "back": 956, "teardrop": 892, "warezclient": 890, "pod": 201,
-                 "guess_passwd": 53, "buffer_overflow": 30, "warezmaster": 20, "rootkit": 10}  # fmt: skip
-_TEST_SHARES = {"normal": 9_711, "neptune": 4_657, "guess_passwd": 1_231, "mscan": 996, "warezmaster": 944,
-                "apache2": 737, "satan": 735, "processtable": 685, "smurf": 665, "back": 359, "snmpguess": 331,
-                "saint": 319, "mailbomb": 293, "snmpgetattack": 178, "portsweep": 157, "ipsweep": 141,
-                "httptunnel": 133, "nmap": 73, "pod": 41, "buffer_overflow": 20, "rootkit": 13}  # fmt: skip
-_TRAIN_ROWS, _TEST_ROWS = 125_973, 22_544
+# Rows per class in the published files. The stand-in has as many, so its test attacks, too, include types that its
+# training rows do not hold.
+_TRAIN_ROWS = synthetic.counts(
+    """normal:67343 neptune:41214 satan:3633 ipsweep:3599 portsweep:2931 smurf:2646 nmap:1493 back:956 teardrop:892
+    warezclient:890 pod:201 guess_passwd:53 buffer_overflow:30 warezmaster:20 land:18 imap:11 rootkit:10 loadmodule:9
+    ftp_write:8 multihop:7 phf:4 perl:3 spy:2"""
+)
+_TEST_ROWS = synthetic.counts(
+    """normal:9711 neptune:4657 guess_passwd:1231 mscan:996 warezmaster:944 apache2:737 satan:735 processtable:685
+    smurf:665 back:359 snmpguess:331 saint:319 mailbomb:293 snmpgetattack:178 portsweep:157 ipsweep:141 httptunnel:133
+    nmap:73 pod:41 buffer_overflow:20 multihop:18 named:17 ps:15 sendmail:14 xterm:13 rootkit:13 teardrop:12 xlock:9
+    land:7 xsnoop:4 ftp_write:3 worm:2 udpstorm:2 sqlattack:2 phf:2 perl:2 loadmodule:2 imap:1"""
+)
 
 
 def _read(found: Found, request: Request) -> Reading:
@@ -52,11 +54,10 @@ def _table(found: FoundFile) -> tuple[Table, str]:
 
 
 def _synthesise(request: Request) -> Split:
-    attacks = sorted((set(_TRAIN_SHARES) | set(_TEST_SHARES)) - {_NORMAL})
-    process = CopulaMixture(kdd.fields(kdd.SERVICES), attacks, seed=request.seed, normal=_NORMAL)
-    train = process.table(class_counts(_TRAIN_SHARES, _TRAIN_ROWS))
-    test = process.table(class_counts(_TEST_SHARES, _TEST_ROWS))
-    return _by(Split(train, test, notes=(NOTE,)), request)
+    attacks = sorted((set(_TRAIN_ROWS) | set(_TEST_ROWS)) - {_NORMAL})
+    process = synthetic.CopulaMixture(kdd.fields(kdd.SERVICES), attacks, seed=request.seed, normal=_NORMAL)
+    train, test = process.table(_TRAIN_ROWS), process.table(_TEST_ROWS)
+    return _by(Split(train, test, notes=(synthetic.NOTE,)), request)
 
 
 def _by(split: Split, request: Request) -> Split:

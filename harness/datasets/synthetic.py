@@ -105,10 +105,9 @@ class CopulaMixture:
         ]
 
 
-def class_counts(shares: Mapping[str, float], rows: int) -> dict[str, int]:
-    """Whole numbers of rows in proportion to ``shares``, at least one each."""
-    total = sum(shares.values())
-    return {name: max(1, round(rows * share / total)) for name, share in shares.items()}
+def counts(text: str) -> dict[str, int]:
+    """Rows per class from ``"normal:67343 neptune:41214"``."""
+    return {name: int(rows) for name, rows in (pair.split(":") for pair in text.split())}
 
 
 def _draw(field: Field, rng: np.random.Generator) -> Doubles:

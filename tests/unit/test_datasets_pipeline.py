@@ -1,0 +1,163 @@
+"""Names, options, search order, and what a load does with its rows."""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.datasets import registry, store
+from harness.datasets.base import EncodedDataset, load
+from harness.errors import InputError
+
+
+def _stand_in(options: Mapping[str, Any] | None = None, **arguments: Any) -> EncodedDataset:
+    return load("nsl-kdd", synthetic="always", options={"rows": 2_000, **(options or {})}, **arguments)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No data set in any of the places that are searched."""
+    monkeypatch.setenv("LPARBENCH_DATA", str(tmp_path / "environment"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _put(directory: Path, *, packed: bool = False) -> Path:
+    line = "0,tcp,http,SF," + ",".join(["0"] * 37) + ",{},20\n"
+    content = "".join(line.format(label) for label in ("normal", "neptune") * 10).encode()
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("KDDTrain+.txt", "KDDTest+.txt"):
+        path = directory / (name + ".xz" if packed else name)
+        path.write_bytes(lzma.compress(content) if packed else content)
+    return directory
+
+
+def test_the_search_order(nowhere: Path) -> None:
+    places = [
+        nowhere / "named",
+        nowhere / "environment",
+        Path("data"),
+        nowhere / "cache" / "lparbench" / "data",
+    ]
+    assert list(store.search_directories(nowhere / "named")) == places
+    for place in reversed(places):
+        _put(place if place != places[1] else place / "any-folder", packed=place == places[2])
+        found = registry.find("nsl-kdd", store.search_directories(nowhere / "named"))
+        assert found is not None
+        assert place in (found.files[0].path.parent, found.files[0].path.parent.parent)
+
+
+def test_files_of_two_folders_do_not_make_one_data_set(nowhere: Path) -> None:
+    _put(nowhere / "data" / "a")
+    (nowhere / "data" / "a" / "KDDTest+.txt").rename(nowhere / "data" / "KDDTest+.txt")
+    assert registry.find("nsl-kdd", store.search_directories()) is None
+
+
+def test_without_files_a_stand_in_is_used_unless_real_data_is_asked_for(nowhere: Path) -> None:
+    assert load("nsl-kdd", directory=nowhere, options={"rows": 100}).origin == "synthetic"
+    with pytest.raises(InputError, match=r"KDDTrain\+\.txt, KDDTest\+\.txt not found in") as raised:
+        load("nsl-kdd", directory=nowhere, synthetic="never")
+    assert "data get nsl-kdd" in str(raised.value)
+    _put(nowhere / "data")
+    assert load("nsl-kdd").origin == "real"
+    assert load("nsl-kdd", synthetic="always", options={"rows": 100}).origin == "synthetic"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("nsl-kd", "Did you mean 'nsl-kdd'"), ("nsl-kdd:x", "'nsl-kdd' expected"), ("zzz", "data list")],
+)
+def test_unknown_names(name: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        load(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"encodin": "none"}, "no option 'encodin'. Did you mean 'encoding'"),
+        ({"encoding": "one-hot"}, "'encoding' of data set nsl-kdd: \"none\", or one of"),
+        ({"validation": 1.0}, r"'validation' .* a number in \[0, 1\) expected, not 1.0"),
+        ({"validation": True}, "not True"),
+        ({"rows": 0}, "a whole number of at least 1 expected, not 0"),
+        ({"rows": 2.5}, "a whole number"),
+        ({"seed": -1}, "at least 0"),
+        ({"train_rows": "attack"}, '"all" or "normal" expected'),
+        ({"drop": "duration"}, "a list of names expected"),
+        ({"drop": ["durations"]}, "no column 'durations'"),
+        ({"train_classes": ["nope"]}, "no class 'nope'"),
+        ({"clean": 3}, "'clean' .* a table of options expected"),
+        ({"train_classes": [], "train_rows": "normal", "scaler_rows": "normal", "rows": 1, "test_classes": []}, None),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], told: str | None) -> None:
+    if told is None:
+        assert len(_stand_in({**options, "validation": 0}).train_x) == 1
+        return
+    with pytest.raises(InputError, match=told):
+        _stand_in(options)
+
+
+def test_unknown_protocol() -> None:
+    with pytest.raises(InputError, match="'tidy' is unknown"):
+        load("nsl-kdd", protocol="tidy", synthetic="always")  # type: ignore[arg-type]
+
+
+def test_options_of_one_protocol_hold_for_it_only() -> None:
+    options = {"encoding": "onehot-minmax", "as-published": {"encoding": "ordinal-standard", "validation": 0}}
+    assert len(_stand_in(options).feature_names) > 100
+    published = _stand_in(options, protocol="as-published")
+    assert published.train_x.shape[1] == 41
+    assert published.validation_x is None
+
+
+def test_rows_bound_every_split_and_keep_the_prevalence() -> None:
+    data = _stand_in()
+    assert data.rows == {"train": 1_600, "validation": 400, "test": 2_000}
+    assert data.prevalence == pytest.approx(12_833 / 22_544, abs=0.001)
+
+
+def test_classes_may_be_held_out_of_training() -> None:
+    data = _stand_in({"train_classes": ["neptune", "smurf"], "test_classes": ["satan"], "rows": 20_000})
+    assert set(data.train_class) | set(data.validation_class) == {"normal", "neptune", "smurf"}
+    assert set(data.test_class) == {"normal", "satan"}
+    assert (data.test_y == (data.test_class != "normal")).all()
+
+
+def test_training_on_normal_rows_keeps_both_kinds_for_the_threshold() -> None:
+    data = _stand_in({"train_rows": "normal"})
+    assert set(data.train_y) == {0}
+    assert set(data.validation_y) == {0, 1}
+
+
+def test_columns_may_be_left_out() -> None:
+    data = _stand_in({"drop": ["service", "duration"]})
+    assert not any(name.startswith(("service", "duration")) for name in data.feature_names)
+
+
+def test_repeated_training_rows_are_counted_and_may_be_removed(nowhere: Path) -> None:
+    _put(nowhere / "data")
+    assert load("nsl-kdd", options={"validation": 0}).duplicates == {"train": 19, "test": 19, "test_in_train": 20}
+    data = load("nsl-kdd", options={"validation": 0, "deduplicate": "train"})
+    assert len(data.train_x) == 2, "equal rows of different labels are kept apart"
+    assert any("18 repeated training rows were removed" in note for note in data.notes)
+
+
+def test_the_seed_moves_every_draw() -> None:
+    first, again, other = _stand_in(), _stand_in(), _stand_in({"seed": 1})
+    np.testing.assert_array_equal(first.validation_x, again.validation_x)
+    assert not np.array_equal(first.validation_x, other.validation_x)
+
+
+def test_values_of_the_test_rows_that_training_does_not_hold_are_noted(nowhere: Path) -> None:
+    folder = _put(nowhere / "data")
+    path = folder / "KDDTest+.txt"
+    path.write_text(path.read_text().replace("http", "gopher"))
+    data = load("nsl-kdd")
+    assert any("20 test rows hold a value of 'service' that training does not" in note for note in data.notes)
