@@ -1,0 +1,78 @@
+"""Readings for the measuring loop: cheap enough to be taken with every sample."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from harness.platform import lpar, parse
+from harness.platform.sysroot import SysRoot
+
+
+class CounterReading(NamedTuple):
+    """What the kernel has counted so far for the calling thread, and the CPU it is on."""
+
+    involuntary_switches: int
+    cpu: int  # -1 when the C library does not tell
+    major_faults: int
+
+
+class ThreadCounters:
+    """Reader for the calling thread, about 1 µs per reading."""
+
+    def __init__(self) -> None:
+        self._usage = resource.getrusage
+        self._who = resource.RUSAGE_THREAD
+        self._cpu = _sched_getcpu()
+
+    def read(self) -> CounterReading:
+        """The counters now."""
+        usage = self._usage(self._who)
+        return CounterReading(usage.ru_nivcsw, self._cpu(), usage.ru_majflt)
+
+
+def _sched_getcpu() -> Callable[[], int]:
+    try:
+        function = ctypes.CDLL(None).sched_getcpu
+    except (OSError, AttributeError):
+        return lambda: -1
+    function.argtypes, function.restype = [], ctypes.c_int
+    return function  # type: ignore[no-any-return]
+
+
+def steal_ns(sysroot: SysRoot, cpus: Collection[int]) -> int | None:
+    """Time that the hypervisor took from ``cpus`` since boot, in nanoseconds.
+
+    The kernel counts in ticks of 10 ms. ``None`` when it does not count, or a CPU is not online.
+    """
+    wanted = {f"cpu{cpu}" for cpu in cpus}
+    ticks = 0
+    for line in (sysroot.read_text("proc/stat") or "").splitlines():
+        name, _, rest = line.partition(" ")
+        if name in wanted:
+            words = rest.split()
+            stolen = parse.integer(words[7]) if len(words) > 7 else None
+            if stolen is None:
+                return None
+            wanted.discard(name)
+            ticks += stolen
+        elif name == "intr":
+            break  # the CPU lines are over, and this line alone can be longer than all of them
+    return None if wanted else ticks * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+
+
+class Dispatches(NamedTuple):
+    """The hypervisor's counts over all virtual processors of the partition since its start."""
+
+    dispatches: int
+    dispersions: int  # dispatches onto other hardware than the time before
+
+
+def dispatches(sysroot: SysRoot) -> Dispatches | None:
+    """The present counts; ``None`` off PowerVM."""
+    values = lpar.read(sysroot)
+    count, moved = (parse.integer(values.get(key)) for key in ("dispatches", "dispatch_dispersions"))
+    return None if count is None or moved is None else Dispatches(count, moved)

@@ -1,0 +1,70 @@
+"""All facts of one machine, collector by collector."""
+
+from __future__ import annotations
+
+from harness.errors import InputError
+from harness.platform import (
+    auxv,
+    caches,
+    cpu,
+    crosscheck,
+    emulation,
+    energy,
+    kernel,
+    limits,
+    load,
+    lpar,
+    machine,
+    memory,
+    nodes,
+    software,
+    topology,
+)
+from harness.platform.cpuinfo import CpuInfo, parse_cpuinfo
+from harness.platform.devicetree import DeviceTree
+from harness.platform.facts import Facts
+from harness.platform.sysroot import SysRoot
+
+
+def probe(sysroot: SysRoot) -> Facts:
+    """Everything that can be known below ``sysroot``; what cannot is ``None``.
+
+    Software and the second readings of other tools are of the live machine only.
+
+    Raises:
+        InputError: the prefix is not a directory with ``proc`` or ``sys`` in it.
+    """
+    if not (sysroot.list_dir("proc") or sysroot.list_dir("sys")):
+        raise InputError(
+            f"{sysroot.path}: not a directory with proc or sys in it.",
+            remedy="Give the top of a stored tree, the directory that stands for /.",
+        )
+    info = parse_cpuinfo(sysroot.read_text("proc/cpuinfo"))
+    vector = auxv.read(sysroot)
+    tree = DeviceTree(sysroot)
+    named = cpu.architecture(sysroot, info, vector)
+    power = cpu.is_power(named[0])
+    own = info if power == (info.kind == "power") else CpuInfo(processors=info.processors)
+    processor = cpu.collect(sysroot, named, own, vector, tree)
+    sets = topology.cpu_sets(sysroot, own, tree)
+    shared = caches.collect(sysroot, sets.online, tree)
+    layout = topology.collect(
+        sysroot, sets, own, shared, nodes.collect(sysroot, sets.online), (power, processor.part_threads)
+    )
+    core = kernel.collect(sysroot, info, tree)
+    return Facts(
+        sysroot=str(sysroot.path),
+        cpu=processor,
+        topology=layout,
+        caches=shared,
+        memory=memory.collect(sysroot, vector),
+        kernel=core,
+        limits=limits.collect(sysroot),
+        lpar=lpar.collect(sysroot, tree),
+        machine=machine.collect(lpar.read(sysroot), own, tree),
+        energy=energy.collect(sysroot),
+        emulation=emulation.collect(sysroot, named[0], info, vector, core.hypervisor),
+        load=load.collect(sysroot),
+        software=software.collect(sysroot),
+        crosscheck=crosscheck.collect(sysroot, layout),
+    )
