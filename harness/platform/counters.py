@@ -40,7 +40,7 @@ def _sched_getcpu() -> Callable[[], int]:
     except (OSError, AttributeError):
         return lambda: -1
     function.argtypes, function.restype = [], ctypes.c_int
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def steal_ns(sysroot: SysRoot, cpus: Collection[int]) -> int | None:

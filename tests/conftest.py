@@ -1,0 +1,33 @@
+"""Shared by all tests: the helpers in tests/support, and the real data and dumps that are used when present."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(_CHECKOUT / "tests" / "support"))
+
+
+def _outside(variable: str, folder: str) -> Path:
+    """A folder that is never part of the project: named by a variable, else beside the checkout."""
+    named = os.environ.get(variable)
+    path = Path(named) if named else _CHECKOUT.parent / "shared" / folder
+    if not path.is_dir():
+        pytest.skip(f"{path} is not there; set {variable} to the folder that has the real {folder}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the real data sets; the test is skipped when there is none."""
+    return _outside("LPARBENCH_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> Path:
+    """Folder of real dumps from Power machines; the test is skipped when there is none."""
+    return _outside("LPARBENCH_FIXTURES", "fixtures")
