@@ -115,9 +115,23 @@ class SysRoot:
         """Path of a directory on the real file system, links resolved inside the prefix."""
         if name in self._directories:
             return self._directories[name]
-        path = f"/{name}" if self.live else self._resolve(name, _MAX_LINKS)
+        path = f"/{name}" if self.live else self._below_parent(name)
         self._directories[name] = path
         return path
+
+    def _below_parent(self, name: str) -> str | None:
+        """As :meth:`_resolve`, looking only at the last part where that is no link: parents are known already."""
+        head, _, tail = name.rpartition("/")
+        parent = self._directory(head)
+        if parent is None or tail in ("", ".", ".."):
+            return self._resolve(name, _MAX_LINKS)
+        try:
+            os.readlink(f"{parent}/{tail}")
+        except OSError as error:
+            return f"{parent}/{tail}" if error.errno == errno.EINVAL else None
+        except ValueError:
+            return None
+        return self._resolve(name, _MAX_LINKS)
 
     def _resolve(self, name: str, links: int) -> str | None:
         """Real path of ``name`` below the prefix; ``None`` when a part is missing or the links do not end."""
