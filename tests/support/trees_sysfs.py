@@ -132,9 +132,7 @@ def _nodes(spec: TreeSpec, laid: Layout, base: Path, bits: int) -> None:
             f"Node {node.id} MemFree:{free * 1024:17d} kB\n"
             f"Node {node.id} MemUsed:{(node.memory_mb - free) * 1024:17d} kB",
         )
-        write_file(
-            directory / "distance", " ".join("10" if other == node.id else str(spec.distance) for other in ids)
-        )
+        write_file(directory / "distance", " ".join("10" if other == node.id else str(spec.distance) for other in ids))
         for cpu in laid.present:
             if any(cpu in core.cpus and core.node == node.id for core in laid.cores):
                 link = base.parent / f"cpu/cpu{cpu}/node{node.id}"

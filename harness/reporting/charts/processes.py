@@ -1,0 +1,75 @@
+"""How well processes agree: one dot each, around the estimate of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.reporting.charts.svg import BAND, INK, MARKS, MUTED, drawing, few_ticks, name_of, row_labels, to_svg
+
+_ROW = 40
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """Estimates of the processes of one result, all in the same unit.
+
+    Attributes:
+        name: of the result.
+        centre: the recorded estimate over processes.
+        low: lower end of its interval, None without one.
+        high: upper end.
+        clean: per process, from undisturbed samples.
+        everything: per process, from all samples.
+    """
+
+    name: str
+    centre: float
+    low: float | None
+    high: float | None
+    clean: Sequence[float]
+    everything: Sequence[float]
+
+
+def processes_chart(key: str, title: str, rows: Sequence[ProcessRow]) -> str:
+    """Each process as a deviation in percent from the estimate of all: filled clean samples, hollow all samples."""
+    with drawing(height=72 + _ROW * len(rows)) as (figure, axes):
+        reach = 1.0
+        for at, row in enumerate(rows):
+            clean, everything = ([_percent(value, row.centre) for value in of] for of in (row.clean, row.everything))
+            reach = max([reach, *(abs(value) for value in clean + everything)])
+            if row.low is not None and row.high is not None:
+                ends = [_percent(row.low, row.centre), _percent(row.high, row.centre)]
+                reach = max(reach, -ends[0], ends[1])
+                axes.fill_between(
+                    ends, at - 0.24, at + 0.24, color=BAND,
+                    linewidth=0,
+                )  # fmt: skip
+            axes.plot(everything, [at + 0.12] * len(everything), "o", markersize=5.5, markerfacecolor="none",
+                      markeredgecolor=MARKS[1].colour)  # fmt: skip
+            axes.plot(clean, [at - 0.1] * len(clean), "o", markersize=5.5, color=MARKS[0].colour, markeredgewidth=0)
+        axes.axvline(0, color=MUTED, linewidth=1)
+        row_labels(axes, [name_of(row.name, 40) for row in rows])
+        axes.set_xlim(-1.08 * reach, 1.08 * reach)
+        few_ticks(axes.xaxis)
+        axes.set_xlabel("time per call, % from the estimate of all processes")
+        axes.plot([], [], "o", color=MARKS[0].colour, label="undisturbed samples")
+        axes.plot([], [], "o", markerfacecolor="none", markeredgecolor=MARKS[1].colour, label="all samples")
+        axes.fill_between([], [], color=BAND, label="95 % interval")
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderaxespad=0.1, columnspacing=1.0,
+            handletextpad=0.4, handlelength=1.0, labelcolor=INK,
+        )  # fmt: skip
+        said = "; ".join(f"{row.name}: {_reach(row)}" for row in rows)
+        return to_svg(figure, key=key, title=title, description=f"{said}.")
+
+
+def _reach(row: ProcessRow) -> str:
+    if not row.clean:
+        return "no process"
+    furthest = max(abs(_percent(value, row.centre)) for value in row.clean)
+    return f"{len(row.clean)} processes within {furthest:.1f} %"
+
+
+def _percent(value: float, centre: float) -> float:
+    return 100 * (value / centre - 1)

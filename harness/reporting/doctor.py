@@ -1,0 +1,134 @@
+"""The findings of ``lparbench doctor`` for a terminal, a pipe or a ticket."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from harness.advice.finding import Evidence, Finding, Report
+from harness.platform.facts import Facts
+from harness.reporting.text import number
+
+_INDENT = " " * 4
+_MAX_WIDTH = 110
+_SHOWN_ITEMS = 12
+_COLOURS = {"high": typer.colors.RED, "medium": typer.colors.YELLOW, "low": typer.colors.CYAN, "info": None}
+
+
+def verdict(report: Report) -> str:
+    """One sentence: whether anything costs performance, and how far the checks reach."""
+    costly = [finding for finding in report.findings if finding.costs_performance]
+    reach = f"{len(report.checked)} rules checked"
+    if report.not_checked:
+        reach += f", {len(report.not_checked)} could not be"
+    if not costly:
+        return f"Nothing was found that costs performance ({reach})."
+    worst = costly[0]
+    share = f", the first {_share(worst)}" if worst.loss else ""
+    things = "finding costs" if len(costly) == 1 else "findings cost"
+    return f"{len(costly)} {things} performance{share} ({reach})."
+
+
+def print_report(facts: Facts, report: Report) -> None:
+    """Write the report to standard output; wrapped to the terminal, commands on lines of their own, never wrapped."""
+    width = min(_MAX_WIDTH, shutil.get_terminal_size((100, 24)).columns) if sys.stdout.isatty() else 100
+    typer.echo(_clean(machine_line(facts)))
+    typer.secho(verdict(report), bold=True)
+    for position, finding in enumerate(report.findings, start=1):
+        typer.echo()
+        label = finding.severity.value
+        typer.secho(f"{position}. [{label}] {_clean(finding.title)}", fg=_COLOURS[label], bold=True)
+        for line in _body(finding, width):
+            typer.echo(_clean(line))
+    typer.echo()
+    for line in _reach(report, width):
+        typer.echo(_clean(line))
+
+
+def machine_line(facts: Facts) -> str:
+    """What was looked at, in one line; nothing that is not known."""
+    lpar, cpu, topology = facts.lpar, facts.cpu, facts.topology
+    mode = "" if cpu.generation_mode in (None, cpu.generation_hw) else f" in {cpu.generation_mode} mode"
+    parts = [
+        f"LPAR {lpar.partition_name}" if lpar.partition_name else None,
+        facts.machine.name or facts.machine.mtm,
+        f"{cpu.generation_hw}{mode}" if cpu.generation_hw else cpu.model_name or cpu.architecture,
+        facts.kernel.hypervisor,
+        lpar.mode,
+        f"{len(topology.cores)} cores" if topology.cores else None,
+        f"{len(topology.cpus_online)} CPUs" if topology.cpus_online else None,
+        f"SMT {topology.smt.online}" if topology.smt.online else None,
+        f"{len(topology.nodes)} NUMA node{'s' if len(topology.nodes) != 1 else ''}" if topology.nodes else None,
+        f"{number(facts.memory.total_bytes / 2**30)} GiB" if facts.memory.total_bytes else None,
+    ]
+    return ", ".join(part for part in parts if part) or f"nothing is known of {facts.sysroot}"
+
+
+def _body(finding: Finding, width: int) -> Iterator[str]:
+    for evidence in finding.evidence:
+        yield from _wrapped("found", _shown(evidence), width)
+    yield from _wrapped("why", finding.why, width)
+    effect = f"{_share(finding)}: {finding.effect}" if finding.loss else finding.effect
+    yield from _wrapped("costs", f"{effect} ({finding.source})", width)
+    for command in finding.fix:
+        yield f"{_INDENT}{'mend' if command == finding.fix[0] else '':6}$ {command}"
+
+
+def _reach(report: Report, width: int) -> Iterator[str]:
+    found = {finding.id for finding in report.findings}
+    clean = [rule for rule in report.checked if rule not in found]
+    if clean:
+        yield from _listed("In order", ", ".join(clean), width)
+    for item in report.not_checked:
+        yield from _listed("Not checked", f"{item.id} (not known: {', '.join(item.missing)})", width)
+    if report.not_applicable:
+        yield from _listed("For other machines", ", ".join(report.not_applicable), width)
+
+
+def _wrapped(label: str, text: str, width: int) -> Iterator[str]:
+    yield from textwrap.wrap(
+        text,
+        width,
+        initial_indent=f"{_INDENT}{label:6}",
+        subsequent_indent=_INDENT + " " * 6,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _listed(label: str, text: str, width: int) -> Iterator[str]:
+    yield from textwrap.wrap(
+        f"{label}: {text}", width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _shown(evidence: Evidence) -> str:
+    value = "not known" if evidence.value is None else _value(evidence.value)
+    return f"{evidence.path} = {value}" + (f"  [{evidence.source}]" if evidence.source else "")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        shown = [_value(item) for item in value[:_SHOWN_ITEMS]]
+        return ", ".join(shown) + (f", ... ({len(value)} in all)" if len(value) > _SHOWN_ITEMS else "")
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_value(item)}" for key, item in list(value.items())[:_SHOWN_ITEMS])
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def _share(finding: Finding) -> str:
+    return f"up to {number(100 * (finding.loss or 0), 2)} %"
+
+
+def _clean(text: str) -> str:
+    """Without control characters, which names from firmware or files could hold."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,78 @@
+"""A run as one HTML page: self-contained, below a megabyte, the same bytes for the same record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.content import content_dir
+from harness.record.codec import from_json, to_json
+from harness.record.model import Run
+from harness.reporting.sections.detail import details
+from harness.reporting.sections.findings import checks, findings
+from harness.reporting.sections.headline import headline
+from harness.reporting.sections.machine import machine_card, machine_line
+from harness.reporting.sections.method import Raw, method, raw_facts, raw_record
+from harness.reporting.sections.results import by_workload, rate_panels, workload_groups
+from harness.reporting.sections.trust import trust
+from harness.reporting.sections.where import places
+
+MAX_BYTES = 1_000_000
+_RAW_RESERVE = 40_000  # bytes kept for facts and record before workloads lose their charts
+_NO_RAW = Raw("", "")
+
+
+def render_html(run: Run) -> bytes:
+    """The report of a run as UTF-8.
+
+    A page that would be too large loses, in this order, raw samples and processes of the folded record, and the charts
+    of the workloads beyond the first so many; it says what it left out.
+    """
+    run = from_json(to_json(run))  # a record straight from a run and one read from disk give the same bytes
+    groups = by_workload(run.results)
+    context = _context(run)
+    charted = [details(f"w{index + 1}", results) for index, results in enumerate(groups)]
+    shown = len(charted)
+    page = _page(context, details=charted, left_out=0, facts=_NO_RAW, record=_NO_RAW)
+    while len(page) > MAX_BYTES - _RAW_RESERVE and shown:
+        shown //= 2
+        page = _page(context, details=charted[:shown], left_out=len(charted) - shown, facts=_NO_RAW, record=_NO_RAW)
+    # Escaping lengthens JSON: half of what is left, in characters, fits in any case that is not hostile.
+    free = MAX_BYTES - len(page)
+    facts, record = raw_facts(run, free // 5), raw_record(run, free // 3)
+    whole = _page(context, details=charted[:shown], left_out=len(charted) - shown, facts=facts, record=record)
+    if len(whole) <= MAX_BYTES:
+        return whole
+    facts, record = raw_facts(run, 0), raw_record(run, 0)
+    return _page(context, details=charted[:shown], left_out=len(charted) - shown, facts=facts, record=record)
+
+
+def _context(run: Run) -> dict[str, Any]:
+    return {
+        "run": run,
+        "headline": headline(run),
+        "machine_line": machine_line(run.facts),
+        "groups": workload_groups(run),
+        "rate_panels": rate_panels(run),
+        "findings": findings(run),
+        "checks": checks(run),
+        "places": places(run),
+        "machine_card": machine_card(run.facts),
+        "trust": trust(run),
+        "method": method(run),
+    }
+
+
+def _page(context: dict[str, Any], **parts: Any) -> bytes:
+    import jinja2
+
+    folder = content_dir("reports")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (folder / "report.css").read_text(encoding="utf-8")
+    text = environment.get_template("run.html.j2").render(**context, **parts, style=style)
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""What each part of the report says, taken from a record; no markup and no layout."""

@@ -1,0 +1,125 @@
+"""Recorded metrics as text: value, interval, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.record.model import Metric, Result
+from harness.reporting.charts.rates import Estimate
+from harness.reporting.sections.lookup import dig, number_at, text_at
+from harness.reporting.text import interval, plus_minus, prefix_exponent, quantity, score
+
+METRIC_NAMES: Mapping[str, str] = {
+    "accuracy": "accuracy",
+    "auc_roc": "ROC-AUC",
+    "auc_pr": "AUC-PR",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "best_f1": "best F1",
+    "recall_at_fpr_1pct": "recall at 1 % FPR",
+    "recall_at_fpr_01pct": "recall at 0.1 % FPR",
+}
+SCENARIO_NAMES: Mapping[str, str] = {
+    "train": "Training",
+    "offline": "Offline",
+    "single_stream": "Single stream",
+    "multi_stream": "Multi-stream",
+    "server": "Server",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A cell: the value, its interval below it, or a note where there is no value."""
+
+    value: str
+    interval: str = ""
+    note: str = ""
+
+
+NONE = Figure("–")
+
+
+def figure(metric: Metric | None) -> Figure:
+    """A recorded metric as a cell."""
+    if metric is None:
+        return NONE
+    if metric.value is None:
+        return Figure("–", note=metric.note or "not estimable")
+    exponent = prefix_exponent(metric.value, metric.unit)
+    bounds = ""
+    if metric.ci_low is not None and metric.ci_high is not None:
+        bounds = interval(metric.ci_low, metric.ci_high, exponent)
+    return Figure(quantity(metric.value, metric.unit), bounds, metric.note or "")
+
+
+def estimate(metric: Metric | None) -> Estimate | None:
+    """A recorded metric for a chart; None without a value."""
+    if metric is None or metric.value is None:
+        return None
+    return Estimate(metric.value, metric.ci_low, metric.ci_high)
+
+
+def with_margin(metric: Metric) -> str:
+    """``4.81 M rows/s ±2 %``; the margin only where there is an interval."""
+    if metric.value is None:
+        return metric.note or "not estimable"
+    text = quantity(metric.value, metric.unit)
+    if metric.ci_low is not None and metric.ci_high is not None:
+        text += f" {plus_minus(metric.value, metric.ci_low, metric.ci_high)}"
+    return text
+
+
+def rate_metric(result: Result) -> Metric | None:
+    """The headline rate of a result, in rows per second."""
+    return result.metrics.get("train_rows_per_s" if result.scenario == "train" else "rows_per_s")
+
+
+def headline_metric(result: Result) -> str | None:
+    """Name of the accuracy metric to print first: the published one, else the workload's own."""
+    if result.published is not None:
+        return result.published.metric
+    named = text_at(result.accuracy, "headline")
+    if named is not None:
+        return named
+    metrics = dig(result.accuracy, "metrics")
+    return next((name for name in METRIC_NAMES if isinstance(metrics, Mapping) and name in metrics), None)
+
+
+def accuracy_value(result: Result, metric: str | None) -> float | None:
+    """Mean of an accuracy metric over seeds."""
+    return None if metric is None else number_at(result.accuracy, "metrics", metric, "value")
+
+
+def accuracy_text(entry: Any) -> str:
+    """``0.884 ± 0.004 (5 seeds)`` from the recorded mean, standard deviation and number of seeds."""
+    value, sd, n = number_at(entry, "value"), number_at(entry, "sd"), number_at(entry, "n")
+    if value is None:
+        return "–"
+    text = score(value)
+    if sd is not None:
+        text += f" ± {score(sd)}"
+    return text + (f" ({int(n)} seeds)" if n is not None and n > 1 else " (1 seed)" if n == 1 else "")
+
+
+def metric_name(name: str) -> str:
+    """The field's own spelling of a metric."""
+    return METRIC_NAMES.get(name, name)
+
+
+def workload_title(result: Result) -> str:
+    """What to call a workload before people."""
+    return result.title or result.workload
+
+
+def result_name(result: Result, *, alone: bool) -> str:
+    """What a chart calls a result of a known scenario; the workload is left out where it is the only one."""
+    return variant(result) if alone else f"{workload_title(result)} · {variant(result)}"
+
+
+def variant(result: Result) -> str:
+    """What tells the results of one scenario apart: backend, and the number format where it is not float32."""
+    return result.backend if result.dtype == "float32" else f"{result.backend} {result.dtype}"

@@ -1,0 +1,185 @@
+"""The verdict in one sentence, the same in the terminal and in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.record.model import Result, Run
+from harness.reporting.sections.figures import (
+    accuracy_value,
+    headline_metric,
+    metric_name,
+    rate_metric,
+    variant,
+    with_margin,
+    workload_title,
+)
+from harness.reporting.sections.findings import costly
+from harness.reporting.sections.lookup import dig, text_at
+from harness.reporting.sections.machine import is_power
+from harness.reporting.sections.status import Status, has_times, is_valid, status_of_run
+from harness.reporting.sections.where import describe
+from harness.reporting.text import as_published, plural, quantity, score
+
+_WORKLOADS = 4  # named one by one; more are counted
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict.
+
+    Attributes:
+        status: of the run as a whole.
+        caveats: what limits every figure of the run; said first.
+        sentences: one clause per workload.
+        closing: validity and findings.
+    """
+
+    status: Status
+    caveats: tuple[str, ...]
+    sentences: tuple[str, ...]
+    closing: str
+
+    @property
+    def lead(self) -> str:
+        """The caveats as the beginning of the sentence; empty without one."""
+        return f"{_capital(', '.join(self.caveats))}:" if self.caveats else ""
+
+    @property
+    def text(self) -> str:
+        """All of it as one paragraph."""
+        return f"{self.lead} {'; '.join(self.sentences)}. {self.closing}".lstrip()
+
+
+def headline(run: Run) -> Headline:
+    """The verdict of a run."""
+    return Headline(status_of_run(run.results), tuple(_caveats(run)), tuple(_sentences(run)), _closing(run))
+
+
+def _caveats(run: Run) -> list[str]:
+    results = run.results
+    caveats = []
+    status = status_of_run(results)
+    if results and status.kind != "good":
+        caveats.append(status.word.lower())
+    if dig(run.facts, "emulation", "emulated") is True:
+        emulator = text_at(run.facts, "emulation", "emulator")
+        caveats.append(f"emulated by {emulator}" if emulator else "emulated")
+    synthetic = {result.workload for result in results if result.dataset.origin == "synthetic"}
+    workloads = {result.workload for result in results}
+    if synthetic:
+        part = "" if synthetic == workloads else f" in {len(synthetic)} of {len(workloads)} workloads"
+        caveats.append(f"synthetic data{part}")
+    if is_power(run.facts) is False:
+        architecture = text_at(run.facts, "cpu", "architecture")
+        caveats.append(f"{'x86-64' if architecture == 'x86_64' else architecture}, not Power")
+    if any(result.dataset.protocol == "as-published" for result in results):
+        caveats.append("as-published protocol")
+    measured = [result for result in results if result.blocks]
+    if measured and all(len(result.blocks) == 1 for result in measured):
+        caveats.append("one process per result, so no interval")
+    return caveats
+
+
+def _sentences(run: Run) -> list[str]:
+    by_workload: dict[str, list[Result]] = {}
+    for result in run.results:
+        by_workload.setdefault(result.workload, []).append(result)
+    if not by_workload:
+        return ["No workload has a result"]
+    sentences, said = [], None
+    for results in list(by_workload.values())[:_WORKLOADS]:
+        where = describe(results[0].placement, run.facts)
+        on = "" if where == said else f" on {where}"
+        said = where
+        sentences.append(f"{workload_title(results[0])}{on}: {', '.join(_parts(results)) or 'no figure'}")
+    if len(by_workload) > _WORKLOADS:
+        sentences.append(f"{len(by_workload) - _WORKLOADS} more workloads below")
+    return sentences
+
+
+def _parts(results: Sequence[Result]) -> list[str]:
+    timed = [result for result in results if has_times(result)]
+    parts = []
+    fastest = _best([result for result in timed if result.scenario == "offline"])
+    quickest = _best([result for result in timed if result.scenario == "single_stream"])
+    rate = None if fastest is None else rate_metric(fastest)
+    call = None if quickest is None else _call(quickest)
+    if fastest is not None and rate is not None:
+        parts.append(with_margin(rate))
+    if quickest is not None and call is not None:
+        parts.append(f"{quantity(call, 's')} at batch {quickest.batch_size or 1}")
+    if len({variant(result) for result in timed}) > 1:
+        named = [variant(result) for result in (fastest, quickest) if result is not None]
+        backends = list(dict.fromkeys(named))
+        parts = (
+            [f"{' and '.join(parts)} with {backends[0]}"]
+            if len(backends) == 1
+            else [f"{part} with {backend}" for part, backend in zip(parts, named, strict=False)]
+        )
+    training = next((result for result in timed if result.scenario == "train"), None)
+    if fastest is None and quickest is None and training is not None:
+        trained = rate_metric(training)
+        parts += [] if trained is None or trained.value is None else [f"training {with_margin(trained)}"]
+    if (accuracy := _accuracy(results)) is not None:
+        parts.append(accuracy)
+    return parts
+
+
+def _best(results: Sequence[Result]) -> Result | None:
+    """The valid result of the highest recorded rate, else the one that is not valid (the caveat says so)."""
+    rated = [
+        (is_valid(result), rate.value, result)
+        for result in results
+        if (rate := rate_metric(result)) is not None and rate.value is not None
+    ]
+    return max(rated, key=lambda entry: entry[:2])[2] if rated else None
+
+
+def _call(result: Result) -> float | None:
+    for name in ("p50_s", "call_s", "mean_inference_s"):
+        metric = result.metrics.get(name)
+        if metric is not None and metric.value is not None:
+            return metric.value
+    return None
+
+
+def _accuracy(results: Sequence[Result]) -> str | None:
+    for result in results:
+        name = headline_metric(result)
+        value = accuracy_value(result, name)
+        if name is None or value is None:
+            continue
+        published = f" (published {as_published(result.published.value)})" if result.published else ""
+        return f"{metric_name(name)} {score(value)}{published}"
+    return None
+
+
+def _closing(run: Run) -> str:
+    wrong = [result for result in run.results if not is_valid(result)]
+    if not run.results:
+        validity = "Nothing was measured"
+    elif not wrong:
+        validity = "Valid"
+    elif len(wrong) == len(run.results) and (shared := _shared_reason(run.results)) is not None:
+        validity = f"{status_of_run(run.results).word}: {shared}"
+    else:
+        validity = f"{len(wrong)} of {plural(len(run.results), 'result')} not valid"
+    cost = len(costly(run))
+    if cost:
+        findings = f"{plural(cost, 'finding')} {'costs' if cost == 1 else 'cost'} performance"
+    else:
+        findings = "No finding costs performance"
+    return f"{validity}. {findings}."
+
+
+def _shared_reason(results: Sequence[Result]) -> str | None:
+    """The first reason of all results, where it is the same."""
+    reasons = {result.validity.reasons[:1] for result in results}
+    only = reasons.pop() if len(reasons) == 1 else ()
+    return only[0].rstrip().rstrip(".") if only else None
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

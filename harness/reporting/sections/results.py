@@ -1,0 +1,177 @@
+"""What the machine gives: one row per workload, scenario, backend and number format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.record.model import Result, Run
+from harness.reporting.charts.rates import RateRow, rates_chart
+from harness.reporting.sections.figures import (
+    NONE,
+    SCENARIO_NAMES,
+    Figure,
+    accuracy_text,
+    accuracy_value,
+    estimate,
+    figure,
+    headline_metric,
+    metric_name,
+    rate_metric,
+    result_name,
+    variant,
+    workload_title,
+)
+from harness.reporting.sections.lookup import dig, number_at, objects_at, text_at
+from harness.reporting.sections.panels import Panel
+from harness.reporting.sections.status import Status, has_times, is_valid, status_of
+from harness.reporting.text import as_published, count, percent, score
+
+_CHART_ROWS = 24
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One result as cells."""
+
+    scenario: str
+    variant: str
+    batch: str
+    rate: Figure
+    p50: Figure
+    p99: Figure
+    training: Figure
+    roof: str
+    status: Status
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AccuracyLine:
+    """The accuracy of a workload beside what it is to be judged by."""
+
+    metric: str
+    ours: str
+    published: str  # empty without a published figure
+    published_by: str
+    difference: str
+    references: tuple[tuple[str, str], ...]  # classical detector, its figure
+    floor: str  # empty without one
+    passed: bool | None
+
+
+@dataclass(frozen=True)
+class WorkloadGroup:
+    """The results of one workload."""
+
+    anchor: str
+    name: str
+    title: str
+    synthetic: bool
+    dataset: str
+    accuracy: AccuracyLine | None
+    rows: tuple[ResultRow, ...]
+
+
+def workload_groups(run: Run) -> list[WorkloadGroup]:
+    """Results by workload, in the order of the record."""
+    return [_group(index, results) for index, results in enumerate(by_workload(run.results))]
+
+
+def by_workload(results: Sequence[Result]) -> list[list[Result]]:
+    """Results of the same workload together, in the order of the record."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.workload, []).append(result)
+    return list(groups.values())
+
+
+def rate_panels(run: Run) -> list[Panel]:
+    """One chart of rates per scenario that has any; the table above holds its numbers."""
+    panels = []
+    alone = len(by_workload(run.results)) == 1
+    for scenario in SCENARIO_NAMES:
+        timed = [result for result in run.results if result.scenario == scenario and has_times(result)]
+        rows = [
+            RateRow(result_name(result, alone=alone), found, is_valid(result))
+            for result in timed
+            if (found := estimate(rate_metric(result))) is not None
+        ]
+        if rows:
+            title = f"{SCENARIO_NAMES[scenario]}: rows per second"
+            panels.append(Panel(title, rates_chart(f"rates-{scenario}", title, rows[:_CHART_ROWS])))
+    return panels
+
+
+def accuracy_line(result: Result) -> AccuracyLine | None:
+    """The headline accuracy of a workload, None where it has none."""
+    name = headline_metric(result)
+    if name is None or accuracy_value(result, name) is None:
+        return None
+    published = result.published
+    floor = number_at(result.accuracy, "floor")
+    passed = dig(result.accuracy, "passed")
+    return AccuracyLine(
+        metric=metric_name(name),
+        ours=accuracy_text(dig(result.accuracy, "metrics", name)),
+        published=as_published(published.value) if published else "",
+        published_by=published.source if published else "",
+        difference=published.difference if published else "",
+        references=tuple(
+            (text_at(reference, "name") or "reference", score(value))
+            for reference in objects_at(result.accuracy, "references")
+            if (value := _reference_value(reference, name)) is not None
+        ),
+        floor="" if floor is None else as_published(floor),
+        passed=passed if isinstance(passed, bool) else None,
+    )
+
+
+def _reference_value(reference: object, name: str) -> float | None:
+    value = number_at(reference, "metrics", name, "value")
+    return number_at(reference, "metrics", name) if value is None else value
+
+
+def _group(index: int, results: Sequence[Result]) -> WorkloadGroup:
+    first = results[0]
+    scored = next((result for result in results if result.accuracy is not None), first)
+    return WorkloadGroup(
+        anchor=f"w{index + 1}",
+        name=first.workload,
+        title=workload_title(first),
+        synthetic=first.dataset.origin == "synthetic",
+        dataset=dataset_words(first),
+        accuracy=accuracy_line(scored),
+        rows=tuple(_row(result) for result in results),
+    )
+
+
+def dataset_words(result: Result) -> str:
+    """``nsl-kdd, real data, 22,544 test rows, clean protocol``."""
+    data = result.dataset
+    origin = {"real": "real data", "synthetic": "synthetic data", "unknown": "not loaded"}[data.origin]
+    rows = f"{count(data.rows['test'])} test rows" if "test" in data.rows else ""
+    return ", ".join(part for part in (data.name, origin, rows, f"{data.protocol} protocol") if part)
+
+
+def _row(result: Result) -> ResultRow:
+    timed = has_times(result)
+    refused = Figure("refused") if not timed and result.blocks else NONE
+    return ResultRow(
+        scenario=SCENARIO_NAMES[result.scenario],
+        variant=variant(result),
+        batch="–" if result.batch_size is None else count(result.batch_size),
+        rate=figure(rate_metric(result)) if timed else refused,
+        p50=_percentile(result, "p50_s") if timed else NONE,
+        p99=_percentile(result, "p99_s") if timed else NONE,
+        training=figure(result.metrics.get("train_seconds")) if timed else NONE,
+        roof="–" if result.share_of_peak is None or not timed else percent(result.share_of_peak),
+        status=status_of(result.validity.verdict),
+        reasons=result.validity.reasons,
+    )
+
+
+def _percentile(result: Result, name: str) -> Figure:
+    """A percentile; its note is only worth a line where there is no value."""
+    found = figure(result.metrics.get(name))
+    return Figure(found.value, found.interval, found.note if found.value == "–" else "")

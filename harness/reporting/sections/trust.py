@@ -1,0 +1,224 @@
+"""Can it be trusted: how well processes agree, what disturbed them, and what the harness itself costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.measure.causes import Cause
+from harness.record.model import Block, Metric, Result, Run, Series
+from harness.reporting.charts.processes import ProcessRow, processes_chart
+from harness.reporting.sections.figures import (
+    SCENARIO_NAMES,
+    Figure,
+    figure,
+    result_name,
+    variant,
+    workload_title,
+)
+from harness.reporting.sections.lookup import number_at
+from harness.reporting.sections.panels import Panel
+from harness.reporting.sections.status import Status, has_times, status_of
+from harness.reporting.text import NO_BREAK, count, percent, quantity, ranges, size
+
+_CHART_ROWS = 12
+_CAUSES = {
+    Cause.PREEMPTED: "preempted",
+    Cause.MIGRATED: "migrated",
+    Cause.FAULTED: "faulted",
+    Cause.STOLEN: "stolen",
+    Cause.FREQUENCY: "clock changed",
+}
+
+
+@dataclass(frozen=True)
+class TrustRow:
+    """What the judgement of one result rests on."""
+
+    title: str
+    scenario: str
+    processes: str  # finished of started
+    clean: Figure
+    everything: Figure
+    samples: str
+    disturbed: Figure  # share of samples, and of each cause
+    steady: str
+    status: Status
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProcessLine:
+    """One process of one result."""
+
+    index: int
+    pid: str
+    clean: str
+    everything: str
+    warmup: str
+    disturbed: str
+    steal: str
+    steady: str
+    cpus: str
+    memory: str
+    wall: str
+    failure: str
+
+
+@dataclass(frozen=True)
+class ProcessTable:
+    """The processes of one result."""
+
+    name: str
+    lines: tuple[ProcessLine, ...]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The whole section."""
+
+    panels: tuple[Panel, ...]
+    rows: tuple[TrustRow, ...]
+    processes: tuple[ProcessTable, ...]
+    harness: tuple[tuple[str, str], ...]
+
+
+def trust(run: Run) -> Trust:
+    """What every result's verdict rests on."""
+    return Trust(
+        panels=tuple(_panels(run)),
+        rows=tuple(_row(result) for result in run.results),
+        processes=tuple(_process_table(result) for result in run.results if result.blocks),
+        harness=tuple(_harness(run)),
+    )
+
+
+def headline_series(block: Block) -> Series | None:
+    """The series of a process that its result's headline figures rest on: that of the largest batch, the last."""
+    return block.series[-1] if block.series else None
+
+
+def centre_metric(result: Result) -> Metric | None:
+    """The recorded estimate over processes of what one sample's call lasts."""
+    return result.metrics.get("step_s" if result.scenario == "train" else "call_s")
+
+
+def _panels(run: Run) -> list[Panel]:
+    panels = []
+    alone = len({result.workload for result in run.results}) == 1
+    for scenario, title in SCENARIO_NAMES.items():
+        rows = [
+            row
+            for result in run.results
+            if result.scenario == scenario
+            and has_times(result)
+            and (row := _chart_row(result, alone=alone)) is not None
+        ]
+        if rows:
+            chart = processes_chart(f"processes-{scenario}", f"{title}: processes", rows[:_CHART_ROWS])
+            panels.append(Panel(title, chart))
+    return panels
+
+
+def _chart_row(result: Result, *, alone: bool) -> ProcessRow | None:
+    centre = centre_metric(result)
+    series = [found for block in result.blocks if (found := headline_series(block)) is not None]
+    if centre is None or not centre.value or not series:
+        return None
+    return ProcessRow(
+        name=result_name(result, alone=alone),
+        centre=centre.value,
+        low=centre.ci_low,
+        high=centre.ci_high,
+        clean=[one.estimate_s for one in series if one.estimate_s is not None],
+        everything=[one.estimate_all_s for one in series if one.estimate_all_s is not None],
+    )
+
+
+def _row(result: Result) -> TrustRow:
+    finished = [block for block in result.blocks if block.failure is None]
+    series = [found for block in finished if (found := headline_series(block)) is not None]
+    flags = [np.asarray(one.flags[one.warmup :], dtype=np.int64) for one in series if one.flags]
+    flagged = np.concatenate(flags) if flags else np.empty(0, dtype=np.int64)
+    total = sum(len(one.durations_ns) - one.warmup for one in series)
+    timed = has_times(result)
+    return TrustRow(
+        title=workload_title(result),
+        scenario=f"{SCENARIO_NAMES[result.scenario].lower()} · {variant(result)}",
+        processes=f"{len(finished)} of {len(result.blocks)}",
+        clean=figure(centre_metric(result)) if timed else Figure("–"),
+        everything=figure(_everything(result)) if timed else Figure("–"),
+        samples=count(total),
+        disturbed=Figure(_share(int(np.count_nonzero(flagged)), len(flagged)), note=_causes(flagged)),
+        steady=f"{sum(one.steady for one in series)} of {len(series)}" if series else "–",
+        status=status_of(result.validity.verdict),
+        reasons=result.validity.reasons,
+    )
+
+
+def _everything(result: Result) -> Metric | None:
+    return result.metrics.get("step_all_samples_s" if result.scenario == "train" else "call_all_samples_s")
+
+
+def _causes(flags: NDArray[np.int64]) -> str:
+    """Share of samples per cause; a sample may have several."""
+    shares = {name: int(np.count_nonzero(flags & cause)) for cause, name in _CAUSES.items()}
+    return ", ".join(f"{name} {_share(some, len(flags))}" for name, some in shares.items() if some)
+
+
+def _share(some: int, total: int) -> str:
+    if not total:
+        return "–"
+    if not some:
+        return "0"
+    return f"{100 * some / total:.1f}{NO_BREAK}%" if some / total >= 0.0005 else f"<{NO_BREAK}0.1{NO_BREAK}%"
+
+
+def _process_table(result: Result) -> ProcessTable:
+    name = f"{workload_title(result)} · {SCENARIO_NAMES[result.scenario].lower()} · {variant(result)}"
+    return ProcessTable(name, tuple(_process(block, timed=has_times(result)) for block in result.blocks))
+
+
+def _process(block: Block, *, timed: bool) -> ProcessLine:
+    series = headline_series(block)
+    flags = series.flags[series.warmup :] if series else ()
+    return ProcessLine(
+        index=block.index + 1,
+        pid="–" if block.pid is None else str(block.pid),
+        clean=_seconds(series.estimate_s if series and timed else None),
+        everything=_seconds(series.estimate_all_s if series and timed else None),
+        warmup="–" if series is None else f"{count(series.warmup)} of {count(len(series.durations_ns))}",
+        disturbed=_share(sum(flag != 0 for flag in flags), len(flags)),
+        steal="–" if block.steal_share is None else percent(block.steal_share, 2),
+        steady="–" if series is None else "yes" if series.steady else "no",
+        cpus="–" if block.cpus_sampled is None else ranges(block.cpus_sampled) or "–",
+        memory="–" if block.rss_peak_bytes is None else size(block.rss_peak_bytes),
+        wall=_seconds(block.wall_s if timed else None),
+        failure=block.failure or "",
+    )
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else quantity(value, "s")
+
+
+def _harness(run: Run) -> list[tuple[str, str]]:
+    overhead = run.tool.get("overhead")
+    lines = []
+    for key, label in (
+        ("per_call_s", "Timing loop, per recorded call"),
+        ("per_flagged_sample_s", "Timing loop, per sample with counters read"),
+        ("clock_cost_s", "One reading of the clock"),
+    ):
+        value = number_at(overhead, key)
+        lines.append((label, "not measured" if value is None else quantity(value, "s")))
+    floor = number_at(run.tool, "noise_floor", "share")
+    blocks = number_at(run.tool, "noise_floor", "blocks")
+    if floor is None:
+        lines.append(("Noise floor of this machine", "not measured: it takes a run against itself"))
+    else:
+        given = f" with {int(blocks)} blocks" if blocks else ""
+        lines.append(("Noise floor of this machine", percent(floor) + given))
+    return lines

@@ -1,0 +1,81 @@
+"""Puts damaged records through compare and gate and tells what, if anything, was fooled."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+from support.mutations import ANYWHERE, INCOMPLETE, MATERIAL, document, mutate, small_run
+
+from harness.errors import ExitCode, LparbenchError
+from harness.gates.baseline import baseline_text, make_baseline, read_baseline
+from harness.gates.compare import compare
+from harness.gates.gate import Policy, ReferenceKind, gate
+from harness.gates.observations import Side, side_of
+from harness.measure.verdicts import CompareVerdict
+from harness.record.store import load_run
+
+KINDS = (*MATERIAL, *INCOMPLETE, *ANYWHERE)
+
+
+def fooled(seeds: Iterable[int], scratch: Path) -> list[str]:
+    """One line per damaged file that was called passed or regressed without being it, or that raised."""
+    reference = side_of(small_run("reference", seed=1))
+    baseline = make_baseline(reference)
+    slow, same = (document(small_run("candidate", seed=2, slowdown=ratio)) for ratio in (1.5, 1.0))
+    path = scratch / "run.json"
+    complaints = []
+    for seed in seeds:
+        kind = KINDS[seed % len(KINDS)]
+        # A damaged file of slower code must not be failed either: what it says cannot be known.
+        is_slow = kind in MATERIAL and random.Random(seed).random() < 0.5
+        text = mutate(kind, slow if is_slow else same, seed)
+        path.write_text(text, encoding="utf-8", errors="surrogatepass")
+        try:
+            codes = _verdicts(path, reference)
+            pair = (reference, side_of(load_run(path)))
+            report = gate(baseline, pair, Policy(), reference=ReferenceKind.BESIDE, measure_again=lambda p=pair: p)
+            codes.append(report.exit_code)
+        except LparbenchError as error:
+            codes = [error.exit_code]
+        except Exception as error:  # noqa: BLE001 - a traceback is what is looked for
+            complaints.append(f"{kind} seed {seed}: {type(error).__name__}: {error}")
+            continue
+        if ExitCode.REGRESSION in codes or (kind not in ANYWHERE and ExitCode.OK in codes):
+            complaints.append(f"{kind} seed {seed} {'slow' if is_slow else 'same'}: {codes}")
+    return complaints
+
+
+def fooled_by_baselines(seeds: Iterable[int], scratch: Path) -> list[str]:
+    """The same for damaged baseline files, with an undamaged candidate of the same code."""
+    baseline = make_baseline(side_of(small_run("reference", seed=1)))
+    candidate = side_of(small_run("candidate", seed=2))
+    text = baseline_text(baseline)
+    path = scratch / "baseline.json"
+    complaints = []
+    for seed in seeds:
+        rng = random.Random(seed)
+        damaged = list(text)
+        for _ in range(rng.randrange(1, 4)):
+            damaged[rng.randrange(len(damaged))] = chr(rng.randrange(32, 127))
+        cut = rng.random() < 0.3
+        path.write_text("".join(damaged)[: rng.randrange(len(text)) if cut else None], encoding="utf-8")
+        try:
+            read = read_baseline(path)
+            pair = (read.side, candidate)
+            code = gate(read, pair, Policy(), reference=ReferenceKind.BESIDE, measure_again=lambda p=pair: p).exit_code
+        except LparbenchError as error:
+            code = error.exit_code
+        except Exception as error:  # noqa: BLE001 - a traceback is what is looked for
+            complaints.append(f"baseline seed {seed}: {type(error).__name__}: {error}")
+            continue
+        if code is ExitCode.REGRESSION:
+            complaints.append(f"baseline seed {seed}: {code}")
+    return complaints
+
+
+def _verdicts(path: Path, reference: Side) -> list[ExitCode]:
+    """What compare says, as exit codes: a regression of time or accuracy, or nothing."""
+    report = compare([reference, side_of(load_run(path))])
+    return [ExitCode.REGRESSION] if CompareVerdict.REGRESSED in report.verdicts else []
