@@ -1,0 +1,85 @@
+"""Puts a plan into force on the calling process: thread environment, CPU affinity, memory policy."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+
+from harness.errors import InputError
+from harness.placement.plan import Plan
+from harness.platform.parse import format_cpulist
+
+# What became of the memory policy, handed to the worker through its environment.
+POLICY_VARIABLE = "LPARBENCH_MEMORY_POLICY"
+
+# __NR_set_mempolicy by machine name (Linux, arch/*/include and kernel/syscalls tables); the C library has no wrapper.
+_SET_MEMPOLICY = {
+    "x86_64": 238,
+    "ppc64le": 261,
+    "ppc64": 261,
+    "aarch64": 237,
+    "riscv64": 237,
+    "loongarch64": 237,
+    "s390x": 270,
+}
+_MPOL_BIND = 2
+_WORD_BITS = 8 * ctypes.sizeof(ctypes.c_ulong)
+
+
+def apply(plan: Plan) -> str:
+    """Pin the calling process and set its environment; everything it executes inherits them.
+
+    Returns:
+        The memory policy in force: that of the plan, or ``default (why)`` where the kernel does not permit it, as in
+        many containers. It is also left in the environment, for :func:`harness.placement.verify.observe`.
+
+    Raises:
+        InputError: a CPU of the plan is offline or forbidden to this process.
+    """
+    os.environ.update(plan.env)
+    try:
+        os.sched_setaffinity(0, plan.cpus)
+        pinned = os.sched_getaffinity(0)
+    except (OSError, ValueError) as error:
+        raise _not_usable(plan, str(error)) from error
+    if pinned != set(plan.cpus):  # the kernel silently leaves out CPUs outside the cpuset
+        missing = format_cpulist(tuple(set(plan.cpus) - pinned))
+        raise _not_usable(plan, f"CPUs {missing} are not allowed here")
+    policy = plan.memory_policy
+    if plan.memory_nodes:
+        refusal = set_memory_policy(plan.memory_nodes)
+        if refusal is not None:
+            policy = f"default ({refusal})"
+    os.environ[POLICY_VARIABLE] = policy
+    return policy
+
+
+def set_memory_policy(nodes: Sequence[int]) -> str | None:
+    """Take memory from ``nodes`` only, from now on and in what this process executes.
+
+    Returns:
+        ``None``, or why the kernel refused.
+    """
+    number = _SET_MEMPOLICY.get(os.uname().machine)
+    if number is None:
+        return f"set_mempolicy has no known number on {os.uname().machine}"
+    bits = max(nodes) + 1
+    words = (ctypes.c_ulong * (bits // _WORD_BITS + 1))()
+    for node in nodes:
+        words[node // _WORD_BITS] |= 1 << node % _WORD_BITS
+    library = ctypes.CDLL(None, use_errno=True)
+    # The kernel reads one bit fewer than it is told (mm/mempolicy.c, get_nodes).
+    result = library.syscall(
+        ctypes.c_long(number), ctypes.c_long(_MPOL_BIND), words, ctypes.c_ulong(len(words) * _WORD_BITS + 1)
+    )
+    if result == 0:
+        return None
+    return f"set_mempolicy not permitted: {os.strerror(ctypes.get_errno())}"
+
+
+def _not_usable(plan: Plan, why: str) -> InputError:
+    return InputError(
+        f"CPUs {format_cpulist(plan.cpus)} cannot be used: {why}.",
+        remedy="They may have gone offline or out of this process's cpuset since the plan was made: plan again.",
+    )

@@ -1,0 +1,43 @@
+"""Starts a program under a plan: ``python -m harness.placement.launch --plan FILE -- PROGRAM ARGUMENT...``.
+
+Affinity, memory policy and thread environment are in force before the program's first instruction, so before any
+library can start threads or touch memory; the launcher then becomes the program.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.placement.apply import apply
+from harness.placement.plan import Plan
+
+_USAGE = "usage: python -m harness.placement.launch --plan FILE -- PROGRAM [ARGUMENT...]"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Apply the plan and execute the program; does not return.
+
+    Raises:
+        InputError: wrong arguments, a broken plan, CPUs that cannot be used, or a program that cannot be started.
+    """
+    match list(arguments):
+        case ["--plan", path, "--", program, *rest]:
+            apply(Plan.read(Path(path)))
+            try:
+                os.execvp(program, [program, *rest])  # noqa: S606 - an argument list, no shell
+            except OSError as error:
+                raise InputError(f"{program}: cannot be started: {error.strerror}.") from error
+        case _:
+            raise InputError(_USAGE)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except InputError as problem:
+        print(f"lparbench: error: {problem}", file=sys.stderr)
+        sys.exit(problem.exit_code)

@@ -1,0 +1,183 @@
+"""Whether a process really ran where it was put: observed inside it at the end, judged outside it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.placement.apply import POLICY_VARIABLE
+from harness.placement.plan import Plan, thread_environment
+from harness.platform import nodes as numa
+from harness.platform import parse
+from harness.platform.facts import as_json
+from harness.platform.parse import format_cpulist
+from harness.platform.sysroot import SysRoot
+
+# Of pages elsewhere: with a binding, room for the few that the kernel shares between processes; without one (not
+# permitted), the kernel's own habit of taking local memory is what is checked.
+_STRAY_SHARE_BOUND = 0.01
+_STRAY_SHARE_UNBOUND = 0.10
+_LAST_CPU = 36  # field 39 of proc_pid_stat(5), counted from the state after the name
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Where a process was allowed to run and did run.
+
+    Attributes:
+        cpus_allowed: union over its threads.
+        cpus_sampled: the CPUs its threads were last on.
+        threads: number of threads.
+        page_nodes: NUMA node -> base pages of private memory; ``None`` where the kernel does not tell.
+        memory_policy: what :func:`harness.placement.apply.apply` put into force; ``None`` where it was not used.
+        node_cpus: NUMA node -> its CPUs, to name the node of a CPU.
+        env: thread settings as the process had them.
+    """
+
+    cpus_allowed: tuple[int, ...]
+    cpus_sampled: tuple[int, ...]
+    threads: int
+    page_nodes: Mapping[int, int] | None
+    memory_policy: str | None
+    node_cpus: Mapping[int, tuple[int, ...]]
+    env: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The observation as a JSON object."""
+        document = as_json(self)
+        assert isinstance(document, dict)
+        return document
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Observation:
+        """Read what :meth:`to_json` wrote; JSON has only texts for keys."""
+        pages = values["page_nodes"]
+        return Observation(
+            cpus_allowed=tuple(values["cpus_allowed"]),
+            cpus_sampled=tuple(values["cpus_sampled"]),
+            threads=values["threads"],
+            page_nodes=None if pages is None else {int(node): count for node, count in pages.items()},
+            memory_policy=values["memory_policy"],
+            node_cpus={int(node): tuple(cpus) for node, cpus in values["node_cpus"].items()},
+            env=dict(values["env"]),
+        )
+
+    def page_nodes_json(self) -> dict[str, int] | None:
+        """``page_nodes`` with texts for keys."""
+        return None if self.page_nodes is None else {str(node): count for node, count in self.page_nodes.items()}
+
+    def node_of(self, cpu: int) -> int | None:
+        """The NUMA node of a CPU."""
+        return next((node for node, cpus in self.node_cpus.items() if cpu in cpus), None)
+
+
+def observe(sysroot: SysRoot | None = None, environ: Mapping[str, str] | None = None) -> Observation:
+    """Look at the calling process; call it when its work is done and its threads still live.
+
+    Args:
+        sysroot: where ``/proc`` and ``/sys`` are; the live machine by default.
+        environ: environment of the process; its own by default.
+    """
+    sysroot = sysroot or SysRoot("/")
+    environ = os.environ if environ is None else environ
+    allowed: set[int] = set()
+    sampled: set[int] = set()
+    tasks = [name for name in sysroot.list_dir("proc/self/task") if name.isdigit()]
+    for task in tasks:
+        status = parse.key_values(sysroot.read_text(f"proc/self/task/{task}/status"), ":")
+        allowed.update(parse.cpu_list(status.get("Cpus_allowed_list")) or ())
+        fields = (sysroot.read_text(f"proc/self/task/{task}/stat") or "").rpartition(")")[2].split()
+        last = parse.integer(fields[_LAST_CPU]) if len(fields) > _LAST_CPU else None
+        if last is not None:
+            sampled.add(last)
+    if sysroot.live:
+        sampled.add(int(ctypes.CDLL(None).sched_getcpu()))
+    online = tuple(sorted(allowed | sampled))
+    return Observation(
+        cpus_allowed=tuple(sorted(allowed)),
+        cpus_sampled=tuple(sorted(sampled)),
+        threads=len(tasks),
+        page_nodes=private_pages(sysroot.read_text("proc/self/numa_maps"), os.sysconf("SC_PAGE_SIZE")),
+        memory_policy=environ.get(POLICY_VARIABLE),
+        node_cpus={node.id: node.cpus for node in numa.collect(sysroot, online)},
+        env={key: environ[key] for key in thread_environment(()) if key in environ},
+    )
+
+
+def private_pages(text: str | None, page_bytes: int) -> dict[int, int] | None:
+    """Base pages by node of the mappings in ``numa_maps`` that are not of files.
+
+    Pages of files are left out: they are in the page cache from whoever read them first.
+    """
+    if text is None:
+        return None
+    pages: dict[int, int] = {}
+    for line in text.splitlines():
+        if " file=" in line:
+            continue
+        size = re.search(r" kernelpagesize_kB=([0-9]{1,9})", line)
+        scale = max(1, (int(size[1]) << 10) // page_bytes) if size else 1
+        for node, count in re.findall(r" N([0-9]{1,4})=([0-9]{1,15})(?= |$)", line):
+            pages[int(node)] = pages.get(int(node), 0) + int(count) * scale
+    return dict(sorted(pages.items()))
+
+
+def mismatches(plan: Plan, observation: Observation) -> tuple[str, ...]:
+    """How the observation contradicts the plan, one sentence each, naming CPUs and nodes; empty when it does not."""
+    return (
+        *_stray_cpus(plan, observation, observation.cpus_allowed, "Threads were allowed to run on"),
+        *_stray_cpus(plan, observation, observation.cpus_sampled, "Threads ran on"),
+        *_crowded(plan, observation),
+        *_stray_pages(plan, observation),
+        *_changed_environment(plan, observation),
+    )
+
+
+def _stray_cpus(plan: Plan, observation: Observation, cpus: tuple[int, ...], what: str) -> list[str]:
+    stray: dict[int | None, list[int]] = {}
+    for cpu in cpus:
+        if cpu not in plan.cpus:
+            stray.setdefault(observation.node_of(cpu), []).append(cpu)
+    where = f"the plan has CPUs {format_cpulist(plan.cpus)}{_of_node(plan.node)}"
+    return [f"{what} CPUs {format_cpulist(tuple(found))}{_of_node(node)}; {where}." for node, found in stray.items()]
+
+
+def _of_node(node: int | None) -> str:
+    return "" if node is None else f" of node {node}"
+
+
+def _crowded(plan: Plan, observation: Observation) -> list[str]:
+    """All threads on fewer CPUs than there are threads: each inherited the pin of the one that started it."""
+    within = [cpu for cpu in observation.cpus_allowed if cpu in plan.cpus]
+    if 0 < len(within) < plan.threads <= observation.threads:
+        return [
+            f"{observation.threads} threads were confined to CPUs {format_cpulist(tuple(within))}; "
+            f"the plan has CPUs {format_cpulist(plan.cpus)}{_of_node(plan.node)} for {plan.threads} threads."
+        ]
+    return []
+
+
+def _stray_pages(plan: Plan, observation: Observation) -> list[str]:
+    pages = observation.page_nodes or {}
+    total = sum(pages.values())
+    if not plan.memory_nodes or total == 0:
+        return []
+    bound = observation.memory_policy == plan.memory_policy
+    limit = _STRAY_SHARE_BOUND if bound else _STRAY_SHARE_UNBOUND
+    stray = {node: count for node, count in pages.items() if node not in plan.memory_nodes}
+    if sum(stray.values()) <= limit * total:
+        return []
+    where = ", ".join(f"{100 * count / total:.0f} % on node {node}" for node, count in stray.items())
+    return [f"Of the memory pages, {where}; the plan has node {format_cpulist(plan.memory_nodes)}."]
+
+
+def _changed_environment(plan: Plan, observation: Observation) -> list[str]:
+    return [
+        f"{key} was {observation.env.get(key, 'not set')} at the end; the plan has {value}."
+        for key, value in plan.env.items()
+        if observation.env.get(key) != value
+    ]
