@@ -137,6 +137,13 @@ def compare_times(
     )
 
 
+def paired_ratios(a: Side, b: Side, key: Key) -> Array:
+    """Log ratios of B's times over A's by block, shape (k,); none where the sides may not be paired."""
+    if key not in a.observations or key not in b.observations:
+        return np.zeros(0)
+    return _paired(a.observations[key], b.observations[key]).d
+
+
 def compare_accuracy(a: Side, b: Side, margin: float = ACCURACY_MARGIN) -> list[AccuracyComparison]:
     """Judge every accuracy metric both sides have."""
     found = []

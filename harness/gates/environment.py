@@ -134,11 +134,16 @@ def _unequal(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> li
     found: list[tuple[str, Any, Any]] = []
     for name in sorted(a.keys() | b.keys()):
         one, two = a.get(name), b.get(name)
-        if isinstance(one, Mapping) and isinstance(two, Mapping):
-            found += _unequal(one, two, f"{prefix}{name}.")
+        if _grouped(one) and _grouped(two) and (one or two):
+            found += _unequal(one or {}, two or {}, f"{prefix}{name}.")
         elif one != two:
             found.append((f"{prefix}{name}", one, two))
     return found
+
+
+def _grouped(value: Any) -> bool:
+    """A group of facts, or nothing where the other side may have one."""
+    return value is None or isinstance(value, Mapping)
 
 
 def _shown(value: Any) -> str:

@@ -90,22 +90,12 @@ def compare_family(family: Sequence[ArrayLike], margins: Sequence[float]) -> lis
 
 
 def enough_precision(d: ArrayLike, margin: float) -> bool:
-    """The stopping rule: at least six blocks and a 95 % half-width of at most log(1 + margin).
+    """The stopping rule: start with six blocks, add two at a time, stop at a 95 % half-width of log(1 + margin).
 
     Width, never significance: stopping at the first significant look multiplies false alarms.
     """
     values = np.asarray(d, dtype=np.float64)
     return len(values) >= MIN_BLOCKS and _half_width(paired_effect(values), 0.95) <= math.log1p(margin)
-
-
-def next_block_count(d: ArrayLike, margin: float, *, max_blocks: int = MAX_BLOCKS) -> int | None:
-    """How many blocks to have next: six, then two more at a time; None when it is time to stop."""
-    count = len(np.asarray(d))
-    if count < MIN_BLOCKS:
-        return min(MIN_BLOCKS, max_blocks) if count < max_blocks else None
-    if count >= max_blocks or enough_precision(d, margin):
-        return None
-    return min(count + BLOCK_STEP, max_blocks)
 
 
 def false_alarm_share(d: ArrayLike, margin: float, *, seed: int, flips: int = 1000) -> float:

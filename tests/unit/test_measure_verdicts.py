@@ -10,7 +10,14 @@ import pytest
 from harness.measure.budget import blocks_for_precision, fit_blocks, precise_enough, predicted_half_width
 from harness.measure.stats import log_ratios, paired_effect
 from harness.measure.validity import Evidence, Reason, invalidities
-from harness.measure.verdicts import CompareVerdict, compare_family, compare_verdict, enough_precision, next_block_count
+from harness.measure.verdicts import (
+    BLOCK_STEP,
+    MAX_BLOCKS,
+    CompareVerdict,
+    compare_family,
+    compare_verdict,
+    enough_precision,
+)
 
 SPREAD = np.array([-0.01, 0.012, -0.008, 0.011, -0.007, 0.002])
 REGRESSED, IMPROVED, EQUIVALENT, INCONCLUSIVE = CompareVerdict
@@ -115,15 +122,11 @@ def test_margins_must_be_positive(margin: float) -> None:
         compare_family([SPREAD], [0.03, 0.03])
 
 
-def test_stopping_is_by_width_at_six_then_every_two() -> None:
-    narrow, wide = np.tile(SPREAD, 1), np.tile(SPREAD, 1) * 10
-    assert next_block_count([], 0.03) == 6
-    assert next_block_count(narrow, 0.03) is None
-    assert next_block_count(wide, 0.03) == 8
-    assert next_block_count(np.tile(wide, 10), 0.001) is None  # 60 blocks
-    assert next_block_count(wide[:3], 0.03, max_blocks=3) is None
-    # a large, certain effect does not stop it: width does
-    assert not enough_precision(wide + 5.0, 0.03)
+def test_stopping_is_by_width_and_never_by_significance() -> None:
+    assert enough_precision(SPREAD, 0.03)
+    assert not enough_precision(SPREAD[:5], 0.03)  # fewer than six blocks
+    assert not enough_precision(SPREAD * 10, 0.03)
+    assert not enough_precision(SPREAD * 10 + 5.0, 0.03)  # a large, certain effect does not stop it
 
 
 @pytest.mark.parametrize(("true", "least"), [(0.0, 0.0), (0.10, 0.95)])
@@ -134,8 +137,8 @@ def test_false_alarms_and_power_with_the_stopping_rule(true: float, least: float
     for _ in range(draws):
         all_d = rng.normal(math.log1p(true), 0.05, 60)
         count = 6
-        while (more := next_block_count(all_d[:count], 0.03)) is not None:
-            count = more
+        while count < MAX_BLOCKS and not enough_precision(all_d[:count], 0.03):
+            count += BLOCK_STEP
         verdict = compare_verdict(all_d[:count], 0.03).verdict
         regressed += verdict is REGRESSED
         equivalent += verdict is EQUIVALENT

@@ -1,0 +1,334 @@
+"""The gate on simulated machines and by hand: what fails, what passes, and what does neither."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.gate_simulation import FINGERPRINT, KEYS, count_codes, side, simulated_gate, stored_baseline
+
+from harness.errors import EnvironmentMismatchError, ExitCode, InputError, MeasurementError
+from harness.gates.baseline import Baseline, Floor, baseline_text, make_baseline, read_baseline
+from harness.gates.gate import Outcome, Pair, Policy, ReferenceKind, gate
+from harness.gates.live import measure_enough
+from harness.gates.observations import Accuracy, AccuracyFigure, Side
+from harness.gates.selfcheck import self_check, split_sides
+
+BESIDE, STORED = ReferenceKind.BESIDE, ReferenceKind.STORED
+
+
+def times(name: str, *, shift: float = 0.0, seed: int = 0, blocks: int = 12, sd: float = 0.005) -> Side:
+    rng = np.random.default_rng(seed)
+    return side(name, {key: shift + rng.normal(0, sd, blocks) for key in KEYS})
+
+
+def with_accuracy(one: Side, mean: float, *, sd: float | None = 0.004, n: int = 5) -> Side:
+    figures = {"auc_roc": AccuracyFigure(mean, sd, n), "f1": AccuracyFigure(0.5, sd, n)}
+    return replace(one, accuracy={"workload-0": Accuracy("auc_roc", figures)})
+
+
+def judge(pair: Pair, again: Pair | None = None, **policy: Any) -> Any:
+    baseline = make_baseline(pair[0])
+    return gate(
+        baseline, pair, Policy(**policy), reference=BESIDE, measure_again=None if again is None else lambda: again
+    )
+
+
+@pytest.mark.parametrize("regime", ["quiet", "between processes", "drifting", "bursts"])
+def test_unchanged_code_is_not_failed(regime: str) -> None:
+    codes = count_codes(regime, 40)
+    assert codes[ExitCode.REGRESSION] == 0
+    assert codes[ExitCode.OK] > 0  # nor is everything inconclusive
+
+
+@pytest.mark.parametrize(("regime", "least"), [("quiet", 38), ("drifting", 38), ("bursts", 32)])
+def test_ten_percent_are_found_and_never_passed(regime: str, least: int) -> None:
+    codes = count_codes(regime, 40, effect=0.10, first_seed=10_000)
+    assert codes[ExitCode.REGRESSION] >= least
+    assert codes[ExitCode.OK] == 0
+
+
+def test_a_regression_needs_a_second_run_that_agrees() -> None:
+    slow = (times("a"), times("b", shift=0.1, seed=1))
+    fine = (times("c", seed=2), times("d", seed=3))
+    assert judge(slow).exit_code is ExitCode.INCONCLUSIVE
+    assert judge(slow, fine).exit_code is ExitCode.INCONCLUSIVE
+    assert judge(slow, slow).exit_code is ExitCode.REGRESSION
+    assert judge(fine).exit_code is ExitCode.OK
+
+
+def test_the_second_run_is_made_only_when_there_is_something_to_confirm() -> None:
+    made = []
+    fine = (times("a"), times("b", seed=1))
+    report = gate(
+        make_baseline(fine[0]), fine, Policy(), reference=BESIDE, measure_again=lambda: made.append(1) or fine
+    )
+    assert report.exit_code is ExitCode.OK
+    assert not made
+
+
+def test_a_second_run_on_another_machine_confirms_nothing() -> None:
+    slow = (times("a"), times("b", shift=0.1, seed=1))
+    moved = tuple(replace(one, fingerprint={**FINGERPRINT, "cpu": "POWER9"}) for one in slow)
+    with pytest.raises(EnvironmentMismatchError):
+        judge(slow, (moved[0], moved[1]))
+
+
+@pytest.mark.parametrize(("name", "value"), [("cpu", "POWER9"), ("arch", "x86_64"), ("cpu", None), ("smt", 4)])
+def test_another_environment_is_neither_pass_nor_regression(name: str, value: Any) -> None:
+    a, b = times("a"), times("b", seed=1)
+    with pytest.raises(EnvironmentMismatchError) as raised:
+        judge((a, replace(b, fingerprint={**FINGERPRINT, name: value})))
+    assert raised.value.exit_code is ExitCode.ENVIRONMENT_MISMATCH
+
+
+def test_the_difference_that_is_asked_about_may_be_allowed() -> None:
+    a, b = times("a"), times("b", seed=1)
+    old = replace(a, fingerprint={**FINGERPRINT, "libraries": {"torch": "2.6", "numpy": "2.0"}})
+    new = replace(b, fingerprint={**FINGERPRINT, "libraries": {"torch": "2.9", "numpy": "2.0"}})
+    with pytest.raises(EnvironmentMismatchError, match=r"libraries\.torch: 2\.6 and 2\.9"):
+        judge((old, new))
+    assert judge((old, new), allowed=["libraries.torch"]).exit_code is ExitCode.OK
+    assert judge((old, new), allowed=["libraries"]).exit_code is ExitCode.OK
+    with pytest.raises(EnvironmentMismatchError):
+        judge((old, new), allowed=["lib"])
+
+
+def test_a_missing_workload_never_passes() -> None:
+    a, b = times("a"), times("b", seed=1)
+    less = replace(b, observations={key: b.observations[key] for key in KEYS[:2]})
+    report = judge((a, less))
+    assert [one.outcome for one in report.judged] == [Outcome.PASSED, Outcome.PASSED, Outcome.MISSING]
+    assert report.exit_code is ExitCode.INCONCLUSIVE
+
+
+def test_a_new_workload_is_told_and_not_gated() -> None:
+    a, b = times("a"), times("b", seed=1)
+    baseline = make_baseline(replace(a, observations={key: a.observations[key] for key in KEYS[:2]}))
+    report = gate(baseline, (a, b), Policy(), reference=BESIDE, measure_again=None)
+    assert report.unknown == (KEYS[2],)
+    assert report.exit_code is ExitCode.OK
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_unequal_blocks_are_inconclusive(shift: float) -> None:
+    slow = (times("a"), times("b", shift=shift, seed=1, blocks=11))
+    report = judge(slow, slow)
+    assert report.exit_code is ExitCode.INCONCLUSIVE
+    assert "same blocks (12 and 11)" in report.judged[0].why
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_an_invalid_side_is_inconclusive(shift: float) -> None:
+    a, b = times("a"), times("b", shift=shift, seed=1)
+    bad = replace(b, observations={k: replace(o, problems=("steal",)) for k, o in b.observations.items()})
+    assert judge((a, bad), (a, bad)).exit_code is ExitCode.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_times_without_spread_are_inconclusive(shift: float) -> None:
+    a = times("a")
+    flat = side("b", {key: np.full(12, shift) for key in KEYS})
+    assert judge((a, flat), (a, flat)).exit_code is ExitCode.INCONCLUSIVE
+
+
+def test_a_margin_below_the_noise_is_not_measurable_here() -> None:
+    noisy = (times("a", sd=0.05), times("b", shift=0.5, seed=1, sd=0.05))
+    report = judge(noisy, noisy, margin=0.01)
+    assert report.exit_code is ExitCode.INCONCLUSIVE
+    assert "not measurable here: the noise floor is" in report.judged[0].why
+    assert judge(noisy, noisy).exit_code is ExitCode.REGRESSION  # at the default margin it is
+
+
+def test_a_machine_too_noisy_for_anything_passes_nothing() -> None:
+    noisy = (times("a", sd=0.8), times("b", seed=1, sd=0.8))
+    report = judge(noisy)
+    assert report.exit_code is ExitCode.INCONCLUSIVE
+    assert "too noisy" in report.judged[0].why
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "n", "outcome"),
+    [
+        (0.95, 0.004, 5, Outcome.PASSED),
+        (0.945, 0.004, 5, Outcome.PASSED),  # within the margin
+        (0.99, 0.004, 5, Outcome.PASSED),
+        (0.90, 0.004, 5, Outcome.REGRESSED),
+        (0.92, 0.04, 5, Outcome.INCONCLUSIVE),  # the seeds vary more than that
+        (0.90, None, 1, Outcome.INCONCLUSIVE),
+        (0.95, 0.004, 4, Outcome.INCONCLUSIVE),  # not the same seeds
+    ],
+)
+def test_accuracy_is_gated_too(mean: float, sd: float | None, n: int, outcome: Outcome) -> None:
+    pair = (with_accuracy(times("a"), 0.95), with_accuracy(times("b", seed=1), mean, sd=sd, n=n))
+    report = judge(pair, pair)
+    assert report.judged[-1].subject == "workload-0 auc_roc"
+    assert report.judged[-1].outcome is outcome
+    if outcome is Outcome.REGRESSED:
+        assert judge(pair).exit_code is ExitCode.INCONCLUSIVE  # not confirmed
+        assert judge(pair, (pair[0], with_accuracy(pair[1], 0.95))).exit_code is ExitCode.INCONCLUSIVE
+
+
+def test_missing_accuracy_never_passes() -> None:
+    a, b = with_accuracy(times("a"), 0.95), times("b", seed=1)
+    assert judge((a, b)).exit_code is ExitCode.INCONCLUSIVE
+    headless = replace(a, accuracy={"workload-0": Accuracy(None, {})})
+    assert judge((headless, b)).exit_code is ExitCode.INCONCLUSIVE
+
+
+def test_a_baseline_survives_its_file(tmp_path: Path) -> None:
+    first = make_baseline(with_accuracy(times("first"), 0.95))
+    later = replace(with_accuracy(times("later", seed=5), 0.95), created="2026-08-02T12:00:00Z")
+    baseline = make_baseline(later, earlier=first)
+    path = tmp_path / "baseline.json"
+    path.write_text(baseline_text(baseline), encoding="utf-8")
+    assert read_baseline(path) == baseline
+    assert [session.created for session in baseline.sessions] == ["2026-08-01T12:00:00Z", "2026-08-02T12:00:00Z"]
+    assert baseline_text(read_baseline(path)) == baseline_text(baseline)
+
+
+def test_sessions_of_another_environment_are_forgotten() -> None:
+    first = make_baseline(replace(times("first"), fingerprint={**FINGERPRINT, "kernel": "6.1"}))
+    assert len(make_baseline(times("later"), earlier=first).sessions) == 1
+
+
+@pytest.mark.parametrize(("blocks", "problem"), [(5, ()), (12, ("the run calls this result invalid: steal",))])
+def test_what_is_not_valid_becomes_no_baseline(blocks: int, problem: tuple[str, ...]) -> None:
+    one = times("a", blocks=blocks)
+    one = replace(one, observations={k: replace(o, problems=problem) for k, o in one.observations.items()})
+    with pytest.raises(MeasurementError, match="cannot become a baseline"):
+        make_baseline(one)
+    with pytest.raises(MeasurementError, match="holds no results"):
+        make_baseline(replace(one, observations={}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('"baseline_version": 1', '"baseline_version": 2', "baseline_version: expected 1, found '2'"),
+        ('"name": "a"', '"name": 3', "name: expected a text"),
+        ('"0": 0.00', '"0": -0.00', r"results\[0\].seconds.0: expected a number"),
+        ('"0": 0.00', '"0": NaN, "99": 0.00', r"seconds.0: expected a number"),
+        ('"0": 0.00', '"x": 0.00', "expected a block number"),
+        ('"batch_size": 64', '"batch_size": true', "batch_size: expected a count"),
+        ('"workload-1"', '"workload-0"', "the same key twice"),
+        ('"results": [', '"results": [], "rest": [', "results: it is empty"),
+        ('"effect"', '"affect"', "no 'effect'"),
+        ('"n": 5', '"n": 0', "expected at least 1"),
+        ("{", "", "not a baseline"),
+    ],
+)
+def test_a_broken_baseline_is_an_input_error_that_names_the_place(
+    tmp_path: Path, old: str, new: str, complaint: str
+) -> None:
+    text = baseline_text(make_baseline(with_accuracy(times("a"), 0.9)))
+    assert old in text
+    path = tmp_path / "baseline.json"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError, match=complaint):
+        read_baseline(path)
+
+
+def test_a_missing_or_binary_baseline_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such baseline"):
+        read_baseline(tmp_path / "none.json")
+    binary = tmp_path / "binary.json"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not a baseline"):
+        read_baseline(binary)
+
+
+def test_stored_times_of_a_shared_machine_need_three_sessions() -> None:
+    one = make_baseline(times("a"))
+    slow = times("b", shift=0.3, seed=1)
+    pair = (one.side, slow)
+    report = gate(one, pair, Policy(), reference=STORED, measure_again=lambda: pair)
+    assert report.exit_code is ExitCode.INCONCLUSIVE
+    assert "three sessions" in report.judged[0].why.replace("3", "three")
+
+
+def test_a_dedicated_machine_may_use_stored_times_with_a_wider_margin() -> None:
+    dedicated = replace(times("a"), fingerprint={**FINGERPRINT, "lpar_dedicated": True})
+    baseline = make_baseline(dedicated)
+    report = gate(
+        baseline,
+        (baseline.side, replace(times("b", seed=1), fingerprint=dedicated.fingerprint)),
+        Policy(),
+        reference=STORED,
+        measure_again=None,
+    )
+    assert report.exit_code is ExitCode.OK
+    judged = report.judged[0].time
+    assert judged is not None
+    assert judged.comparison.margin == pytest.approx(1.03 * (1 + baseline.floors[judged.key].effect) - 1)
+
+
+def test_days_that_differ_are_no_regression() -> None:
+    rng = np.random.default_rng(17)
+    alarms = 0
+    for _ in range(100):
+        baseline, candidate = stored_baseline(rng, sessions=5, day_sd=0.03)
+        pair = (baseline.side, candidate)
+        alarms += gate(baseline, pair, Policy(), reference=STORED, measure_again=lambda p=pair: p).exit_code == 1
+    assert alarms == 0
+
+
+def test_measuring_stops_at_precision_or_at_the_limit() -> None:
+    asked: list[int] = []
+
+    def add(count: int, sd: float) -> Pair:
+        asked.append(count)
+        blocks = sum(asked)
+        return times("a", blocks=blocks, sd=sd), times("b", blocks=blocks, seed=1, sd=sd)
+
+    margins = dict.fromkeys(KEYS, 0.03)
+    measure_enough(lambda count: add(count, 0.002), margins)
+    assert asked == [6]
+    asked.clear()
+    measure_enough(lambda count: add(count, 0.5), margins, max_blocks=11)
+    assert asked == [6, 2, 2, 1]
+    asked.clear()
+    measure_enough(lambda count: add(count, 0.5), margins, out_of_time=lambda: len(asked) == 2)
+    assert asked == [6, 2]
+
+
+def test_measuring_does_not_go_on_for_what_more_blocks_cannot_mend() -> None:
+    broken = times("b", seed=1)
+    broken = replace(broken, observations={k: replace(o, problems=("dead",)) for k, o in broken.observations.items()})
+    calls = []
+    measure_enough(lambda count: calls.append(count) or (times("a"), broken), dict.fromkeys(KEYS, 0.03))
+    assert calls == [6]
+
+
+def test_the_self_check_sees_this_machines_noise() -> None:
+    quiet = self_check(times("a", blocks=24, sd=0.01), seed=3)
+    noisy = self_check(times("a", blocks=24, sd=0.2), seed=3)
+    assert [one.key for one in quiet] == list(KEYS)
+    assert all(one.pairs == 12 and one.floor < 0.02 and one.alarm_share <= 0.02 for one in quiet)
+    assert all(one.floor > 0.05 for one in noisy)
+    with pytest.raises(MeasurementError, match="12 blocks"):
+        self_check(times("a", blocks=10), seed=3)
+
+
+def test_one_run_is_split_into_two_sides_by_neighbouring_blocks() -> None:
+    one = times("a", blocks=12)
+    first, second = split_sides(one, seed=1)
+    for key in KEYS:
+        a, b = first.observations[key].seconds, second.observations[key].seconds
+        assert a.keys() == b.keys() == set(range(6))
+        together = sorted([*a.values(), *b.values()])
+        assert together == sorted(one.observations[key].seconds.values())
+        for block in range(6):
+            pair = {one.observations[key].seconds[2 * block], one.observations[key].seconds[2 * block + 1]}
+            assert {a[block], b[block]} == pair
+
+
+def test_a_floor_is_kept_with_the_blocks_it_holds_for() -> None:
+    baseline = simulated_gate("quiet", 3)
+    assert baseline.baseline == "reference"
+    floors = make_baseline(times("a", blocks=24, sd=0.02)).floors
+    assert all(isinstance(one, Floor) and one.blocks == 24 and 0.002 < one.effect < 0.02 for one in floors.values())
+    assert isinstance(make_baseline(times("a")), Baseline)
