@@ -68,8 +68,8 @@ def score(value: float) -> str:
     return f"{value:.3f}"
 
 
-def as_published(value: float) -> str:
-    """A figure of somebody else's, with the digits it was published with."""
+def as_given(value: float) -> str:
+    """A figure that was not measured here, such as a published one, with the digits it came with."""
     return f"{value:.6g}"
 
 
@@ -83,7 +83,7 @@ def size(value: float) -> str:
     step = 0
     while abs(value) >= 1024 and step < len(_BINARY) - 1:
         value, step = value / 1024, step + 1
-    return f"{number(value)}{NO_BREAK}{_BINARY[step]}"
+    return f"{count(int(value)) if value == int(value) else number(value)}{NO_BREAK}{_BINARY[step]}"
 
 
 def plural(amount: int, singular: str, several: str | None = None) -> str:

@@ -34,11 +34,11 @@ from harness.reporting.sections.figures import (
     workload_title,
 )
 from harness.reporting.sections.lookup import dig, number_at, objects_at, text_at, whole_numbers_at
-from harness.reporting.sections.panels import Panel, Table
+from harness.reporting.sections.panels import Cell, Panel, Table
 from harness.reporting.sections.results import AccuracyLine, accuracy_line, dataset_words
 from harness.reporting.sections.status import has_times
 from harness.reporting.sections.trust import headline_series
-from harness.reporting.text import as_published, count, number, percent, score
+from harness.reporting.text import as_given, count, number, percent, score
 
 _LINES = 4  # series that one chart tells apart
 _NORMAL = "normal"
@@ -178,8 +178,8 @@ def _batches(anchor: str, results: Sequence[Result]) -> list[Panel]:
     if not curves:
         return []
     sizes = sorted({int(size) for result in offline for size in result.by_batch})
-    rows = tuple((count(size), *(_rate_at(result, size) for result in offline)) for size in sizes)
-    table = Table(("Batch", *(variant(result) for result in offline)), rows, folded=len(rows) > 8)
+    rows: list[tuple[Cell, ...]] = [(count(size), *(_rate_at(result, size) for result in offline)) for size in sizes]
+    table = Table(("Batch", *(variant(result) for result in offline)), tuple(rows), folded=len(rows) > 8)
     return [Panel("Rate over batch size", batch_chart(f"{anchor}-batch", curves[:_LINES]), table)]
 
 
@@ -284,7 +284,7 @@ def _metrics(result: Result) -> Table | None:
     published = result.published
     rows = []
     for name in [*known, *sorted(set(found) - set(known))]:
-        theirs = as_published(published.value) if published is not None and published.metric == name else "–"
+        theirs = as_given(published.value) if published is not None and published.metric == name else "–"
         rows.append(
             (
                 metric_name(name) + (" *" if name in oracle else ""),

@@ -20,7 +20,7 @@ from harness.reporting.sections.lookup import dig, text_at
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import Status, has_times, is_valid, status_of_run
 from harness.reporting.sections.where import describe
-from harness.reporting.text import as_published, plural, quantity, score
+from harness.reporting.text import as_given, plural, quantity, score
 
 _WORKLOADS = 4  # named one by one; more are counted
 
@@ -73,7 +73,7 @@ def _caveats(run: Run) -> list[str]:
         caveats.append(f"synthetic data{part}")
     if is_power(run.facts) is False:
         architecture = text_at(run.facts, "cpu", "architecture")
-        caveats.append(f"{'x86-64' if architecture == 'x86_64' else architecture}, not Power")
+        caveats.append(f"{'x86-64' if architecture == 'x86_64' else architecture} instead of Power")
     if any(result.dataset.protocol == "as-published" for result in results):
         caveats.append("as-published protocol")
     measured = [result for result in results if result.blocks]
@@ -151,7 +151,7 @@ def _accuracy(results: Sequence[Result]) -> str | None:
         value = accuracy_value(result, name)
         if name is None or value is None:
             continue
-        published = f" (published {as_published(result.published.value)})" if result.published else ""
+        published = f" (published {as_given(result.published.value)})" if result.published else ""
         return f"{metric_name(name)} {score(value)}{published}"
     return None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.reporting.sections.lookup import dig, number_at, objects_at, text_at, whole_numbers_at
-from harness.reporting.text import NO_BREAK, number, plural, quantity, ranges, size
+from harness.reporting.text import NO_BREAK, as_given, number, plural, quantity, ranges, size
 
 Line = tuple[str, str]
 
@@ -108,12 +108,12 @@ def _capacity(facts: Mapping[str, Any]) -> str:
     entitled, virtual = number_at(facts, "lpar", "entitled_cores"), number_at(facts, "lpar", "virtual_processors")
     parts = []
     if entitled is not None:
-        parts.append(f"{number(entitled)} cores entitled")
+        parts.append(f"{as_given(entitled)} cores entitled")
     if virtual is not None:
         parts.append(plural(int(virtual), "virtual processor"))
     if (pool := number_at(facts, "lpar", "pool_id")) is not None:
         cores = number_at(facts, "lpar", "pool_cores")
-        parts.append(f"pool {int(pool)}" + (f" of {number(cores)} cores" if cores else ""))
+        parts.append(f"pool {int(pool)}" + (f" of {as_given(cores)} cores" if cores else ""))
     return ", ".join(parts)
 
 
@@ -132,7 +132,7 @@ def _limits(facts: Mapping[str, Any]) -> str:
     if container and container != "none":
         parts.append(container)
     if (quota := number_at(facts, "limits", "cpu_quota_cores")) is not None:
-        parts.append(f"quota of {number(quota)} CPUs")
+        parts.append(f"quota of {as_given(quota)} CPUs")
     allowed = whole_numbers_at(facts, "limits", "allowed_cpus")
     if allowed and len(allowed) < len(whole_numbers_at(facts, "topology", "cpus_online")):
         parts.append(f"CPUs {ranges(allowed)} allowed")
@@ -145,7 +145,7 @@ def _load(facts: Mapping[str, Any]) -> str:
     load, steal = number_at(facts, "load", "load_1m"), number_at(facts, "load", "steal_share")
     parts = []
     if load is not None:
-        parts.append(f"load {number(load)} before the run")
+        parts.append(f"load {as_given(load)} before the run")
     if steal is not None:
         parts.append(f"{number(100 * steal)}{NO_BREAK}% stolen since boot")
     return ", ".join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.record.model import Result, Run
+from harness.record.model import Result, Run, Verdict
 from harness.reporting.charts.rates import RateRow, rates_chart
 from harness.reporting.sections.figures import (
     NONE,
@@ -25,7 +25,7 @@ from harness.reporting.sections.figures import (
 from harness.reporting.sections.lookup import dig, number_at, objects_at, text_at
 from harness.reporting.sections.panels import Panel
 from harness.reporting.sections.status import Status, has_times, is_valid, status_of
-from harness.reporting.text import as_published, count, percent, score
+from harness.reporting.text import as_given, count, percent, score
 
 _CHART_ROWS = 24
 
@@ -114,7 +114,7 @@ def accuracy_line(result: Result) -> AccuracyLine | None:
     return AccuracyLine(
         metric=metric_name(name),
         ours=accuracy_text(dig(result.accuracy, "metrics", name)),
-        published=as_published(published.value) if published else "",
+        published=as_given(published.value) if published else "",
         published_by=published.source if published else "",
         difference=published.difference if published else "",
         references=tuple(
@@ -122,7 +122,7 @@ def accuracy_line(result: Result) -> AccuracyLine | None:
             for reference in objects_at(result.accuracy, "references")
             if (value := _reference_value(reference, name)) is not None
         ),
-        floor="" if floor is None else as_published(floor),
+        floor="" if floor is None else as_given(floor),
         passed=passed if isinstance(passed, bool) else None,
     )
 
@@ -156,7 +156,7 @@ def dataset_words(result: Result) -> str:
 
 def _row(result: Result) -> ResultRow:
     timed = has_times(result)
-    refused = Figure("refused") if not timed and result.blocks else NONE
+    refused = Figure("refused") if result.validity.verdict is Verdict.TIMINGS_REFUSED else NONE
     return ResultRow(
         scenario=SCENARIO_NAMES[result.scenario],
         variant=variant(result),

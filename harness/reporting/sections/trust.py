@@ -165,7 +165,7 @@ def _everything(result: Result) -> Metric | None:
 def _causes(flags: NDArray[np.int64]) -> str:
     """Share of samples per cause; a sample may have several."""
     shares = {name: int(np.count_nonzero(flags & cause)) for cause, name in _CAUSES.items()}
-    return ", ".join(f"{name} {_share(some, len(flags))}" for name, some in shares.items() if some)
+    return ", ".join(f"{name}{NO_BREAK}{_share(some, len(flags))}" for name, some in shares.items() if some)
 
 
 def _share(some: int, total: int) -> str:

@@ -142,7 +142,7 @@ def _nodes(
                 cpus=ranges(members[ThreadState.CHOSEN] + members[ThreadState.IDLE]) or "none",
                 chosen=ranges(members[ThreadState.CHOSEN]) or "none",
                 offline=ranges(members[ThreadState.OFFLINE]) or "none",
-                memory="not known" if memory is None else size(memory) if memory else "none",
+                memory="memory not known" if memory is None else size(memory) if memory else "no memory",
                 memory_here=identifier in memory_nodes,
                 distance=_distance(known.get(identifier), placement.nodes),
                 pages=_page_share(pages, identifier),
