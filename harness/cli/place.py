@@ -1,0 +1,57 @@
+"""``lparbench place``: which CPUs and which memory a run would get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def place(
+    cores: Annotated[int, typer.Option(min=1, metavar="N", help="Distinct cores, all of one NUMA node.")] = 1,
+    threads_per_core: Annotated[int, typer.Option(min=1, metavar="K", help="Threads on each core.")] = 1,
+    node: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ID", help="NUMA node. Default: the one that fits with the most free memory.", show_default=False
+        ),
+    ] = None,
+    sysroot: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Look at a stored tree that holds proc and sys instead of this machine."),
+    ] = Path("/"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+) -> None:
+    """Choose CPUs and memory for N cores with K threads each, and print the plan with its thread settings.
+
+    Two threads of an SMT8 core go to its two halves. `python -m harness.placement.launch --plan FILE -- PROGRAM`
+    runs a program under the plan that `--json` prints.
+
+    Example: `lparbench place --cores 4 --threads-per-core 2 --node 0`
+    """
+    from harness.placement.plan import plan
+    from harness.platform.probe import probe
+    from harness.platform.sysroot import SysRoot
+
+    facts = probe(SysRoot(sysroot))
+    chosen = plan(
+        facts.topology,
+        cores=cores,
+        threads_per_core=threads_per_core,
+        node=node,
+        allowed=facts.limits.allowed_cpus,
+    )
+    if as_json:
+        typer.echo(json.dumps(chosen.to_json(), indent=2))
+        return
+    from harness.platform.parse import format_cpulist
+
+    where = "" if chosen.node is None else f" of node {chosen.node}"
+    typer.echo(f"CPUs {format_cpulist(chosen.cpus)}{where}: {chosen.cores} x {chosen.threads_per_core} threads")
+    typer.echo(f"memory policy {chosen.memory_policy}")
+    for note in chosen.notes:
+        typer.echo(f"note: {note}")
+    for name, value in chosen.env.items():
+        typer.echo(f"export {name}='{value}'")

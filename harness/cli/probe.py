@@ -1,0 +1,47 @@
+"""``lparbench probe``: what is known of this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def probe(
+    sysroot: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Look at a stored tree that holds proc and sys instead of this machine."),
+    ] = Path("/"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only, every fact with its source.")] = False,
+) -> None:
+    """Show the facts of this machine: processor, cores and SMT, NUMA nodes, LPAR, memory, limits, software.
+
+    What cannot be read is "not known", never assumed.
+
+    Example: `lparbench probe --json`
+    """
+    from harness.platform.probe import probe as collect
+    from harness.platform.sysroot import SysRoot
+
+    facts = collect(SysRoot(sysroot))
+    if as_json:
+        typer.echo(json.dumps({"facts": facts.to_json()}, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.cli.factsheet import sections
+
+    console = Console(highlight=False)
+    for title, rows in sections(facts):
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in rows:
+            table.add_row(Text(name), Text(value))
+        console.print(Text(title, style="bold"))
+        console.print(table)
+        console.print()
