@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -65,8 +66,9 @@ def _finding(rule: Rule, names: Mapping[str, Any]) -> Finding:
         severity=rule.severity,
         title=rule.title.fill(names),
         evidence=tuple(
-            Evidence(shown.path, _json(shown.value.evaluate(names)), _source(shown.path, names))
+            Evidence(shown.path, as_json(value), _source(shown.path, names))
             for shown in rule.evidence
+            if not isinstance(value := shown.value.evaluate(names), Unknown)
         ),
         why=rule.why.fill(names),
         fix=tuple(
@@ -78,13 +80,9 @@ def _finding(rule: Rule, names: Mapping[str, Any]) -> Finding:
     )
 
 
-def _json(value: Any) -> Any:
-    return None if isinstance(value, Unknown) else as_json(value)
-
-
 def _source(path: str, names: Mapping[str, Any]) -> str | None:
     """Where a fact was read: what its group says of the longest part of the path it knows."""
-    group, *parts = path.partition("[")[0].split(".")
+    group, *parts = re.sub(r"\['([^']*)'\]", r".\1", path).split(".")
     sources: Mapping[str, str] = getattr(names.get(group), "sources", {})
     for length in range(len(parts), 0, -1):
         source = sources.get(".".join(parts[:length]))

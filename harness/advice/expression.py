@@ -78,8 +78,8 @@ class _Typed:
     path: str  # how a missing value is named: the fact's path where there is one, else the expression itself
 
 
-# Items of a comprehension: (condition, value) with the condition True or Unknown; or Unknown when the source is.
-_Items = Callable[[Environment], "list[tuple[Any, Any]] | Unknown"]
+# Items of a comprehension as (condition, value), the condition True or Unknown; both Unknown for a source that is.
+_Items = Callable[[Environment], list[tuple[Any, Any]]]
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -267,8 +267,6 @@ class _Compiler:
 
         def run(names: Environment) -> Any:
             pairs = items(names)
-            if isinstance(pairs, Unknown):
-                return pairs
             return merged([part for pair in pairs for part in pair]) or tuple(value for _, value in pairs)
 
         return _Typed(Collection(kind), run, ast.unparse(node))
@@ -302,7 +300,8 @@ class _Compiler:
             name, source, tests = loops[depth]
             collection = source.run(names)
             if isinstance(collection, Unknown) or collection is None:
-                yield collection or Unknown(frozenset({source.path})), False
+                unknown = collection or Unknown(frozenset({source.path}))
+                yield unknown, unknown
                 return
             for element in collection:
                 bound = {**names, name: element}
@@ -340,8 +339,6 @@ class _Compiler:
 
         def run(names: Environment) -> Any:
             pairs = items(names)
-            if isinstance(pairs, Unknown):
-                return pairs
             if name == "any":
                 return disjunction([conjunction(pair) for pair in pairs])
             return conjunction([disjunction([negation(condition), value]) for condition, value in pairs])

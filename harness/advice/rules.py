@@ -24,7 +24,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -36,7 +36,7 @@ from harness.advice.kinds import BOOL, NUMBER, Kind, Record, fields_of
 from harness.advice.logic import Unknown
 from harness.content import content_dir
 from harness.errors import InputError
-from harness.platform.facts import Facts
+from harness.platform.facts import Facts, Sources
 from harness.platform.hmc import HmcFacts
 
 if sys.version_info >= (3, 11):
@@ -62,6 +62,7 @@ class WorkloadNeeds:
     """What the work at hand asks of the machine."""
 
     memory_bytes: int | None = None
+    sources: Sources = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

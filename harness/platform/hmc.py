@@ -31,6 +31,16 @@ class HmcFacts:
     sources: Sources = field(default_factory=dict)
 
 
+def managed_system_of(lparcfg: Mapping[str, str]) -> str | None:
+    """The server as the console's option ``-m`` takes it, ``9105-22A*785FABC``, from the lines of lparcfg.
+
+    Firmware writes ``IBM,`` and two digits before the seven characters of the serial number that the console shows.
+    """
+    model = re.fullmatch(r"IBM,([0-9]{4}-[0-9A-Z]{3})", lparcfg.get("system_type", ""))
+    serial = re.fullmatch(r"IBM,(?:[0-9]{2})?([0-9A-Z]{7})", lparcfg.get("serial_number", ""))
+    return f"{model[1]}*{serial[1]}" if model and serial else None
+
+
 def parse_rows(text: str) -> tuple[Mapping[str, str], ...]:
     """Lines of ``key=value,key=value`` as mappings.
 

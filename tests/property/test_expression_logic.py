@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from harness.advice.expression import ExpressionError, parse
 from harness.advice.kinds import Record
 from harness.advice.logic import Unknown
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,7 @@ def test_an_answer_holds_whatever_the_unknown_facts_are(text, a, b, c, n, m):
 
 
 _LEAVES = st.lists(
-    st.builds(
-        Leaf, size=st.integers(0, 9) | st.none(), tags=st.lists(st.integers(0, 3), max_size=3).map(tuple)
-    ),
+    st.builds(Leaf, size=st.integers(0, 9) | st.none(), tags=st.lists(st.integers(0, 3), max_size=3).map(tuple)),
     max_size=4,
 ).map(tuple)
 _OVER_LEAVES = [
@@ -94,6 +93,11 @@ _OVER_LEAVES = [
     "sum([leaf.size * 2 for leaf in x.leaves])",
     "max([leaf.size for leaf in x.leaves])",
 ]
+
+
+@given(text=st.sampled_from(_OVER_LEAVES))
+def test_nothing_is_known_of_a_collection_that_was_not_read(text):
+    assert _evaluate(text, Machine()) == Unknown(frozenset({"x.leaves"}))
 
 
 @given(text=st.sampled_from(_OVER_LEAVES), leaves=_LEAVES)
@@ -117,9 +121,13 @@ def test_comprehensions_agree_with_python_or_are_unknown(text, leaves):
 
 
 _WORDS = st.sampled_from(
-    "x x.a x.n x.text x.leaves x.table x.nothing leaf leaf.size and or not if else for in is None True 1 2.5 9e999 'a' "
-    "( ) [ ] { } , . + - * / // % ** < > == != : lambda len( max( any( known( round( integer( join( import __class__ "
-    "x.a.__class__ x.table['a'] open f'{x}' := await \\ \x00 # \n é".split(" ")
+    [
+        *("x", "x.a", "x.n", "x.text", "x.leaves", "x.table", "x.nothing", "leaf", "leaf.size", "x.a.__class__"),
+        *("and", "or", "not", "if", "else", "for", "in", "is", "None", "True", "await", "import", ":=", "lambda"),
+        *("1", "2.5", "9e999", "'a'", "f'{x}'", "x.table['a']", "__class__", "open", "\\", "\x00", "#", "\n", "é"),
+        *("(", ")", "[", "]", "{", "}", ",", ".", "+", "-", "*", "/", "//", "%", "**", "<", ">", "==", "!=", ":"),
+        *("len(", "max(", "any(", "known(", "round(", "integer(", "join(", "first(", "cpulist(", "gib("),
+    ]
 )
 
 
@@ -127,8 +135,7 @@ _WORDS = st.sampled_from(
 def test_any_text_is_either_checked_or_refused_and_never_fails_later(text):
     try:
         expression = parse(text, SCOPE)
-    except ExpressionError as error:
-        assert str(error)
+    except ExpressionError:
         return
     for machine in (
         Machine(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from harness.advice.expression import ExpressionError, parse
 from harness.advice.logic import Unknown
 from harness.advice.rules import scope

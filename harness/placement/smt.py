@@ -1,0 +1,276 @@
+"""Switching SMT, with the exact state before it put back afterwards.
+
+The kernel's own switch is ``smt/control`` (``on``, ``off``, and on Power since Linux 6.6 the number of threads); every
+thread has a switch of its own in ``cpuN/online``. A level is set through the first where there is one, and through the
+second for what that left undone, so that mixed states and old kernels come out right. Cores that are wholly offline stay
+so.
+
+The state found is written to ``run/lparbench/smt.json`` before anything changes, and removed once it is back. A process
+that is killed leaves the file behind, and :func:`restore` works from it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from types import FrameType
+
+from harness.errors import InputError, LparbenchError
+from harness.placement.smt_state import CONTROL, CPUS, SavedState, SmtState, load, read_state, remove, save
+from harness.platform.facts import Topology
+from harness.platform.parse import format_cpulist
+from harness.platform.probe import probe
+from harness.platform.sysroot import SysRoot
+
+_LOCK = "run/lparbench/smt.lock"
+_NO_CONTROL = (None, "notsupported", "notimplemented", "forceoff")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_RESTORE = "Run: lparbench smt restore"
+
+Write = Callable[[Path, str], None]
+
+
+class SmtMethod(str, Enum):
+    """How a number of threads per core is had."""
+
+    SWITCHED = "switched"
+    AFFINITY = "affinity"  # the other threads stay online and idle; what the core sets aside for them is not freed
+
+
+def write_switch(path: Path, text: str) -> None:
+    """Write one file of sysfs.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    try:
+        os.write(descriptor, f"{text}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def may_switch(sysroot: SysRoot) -> bool:
+    """Whether this process may change any switch; reading is all that is done to find out."""
+    switches = [sysroot.path / CPUS / f"cpu{cpu}/online" for cpu in read_state(sysroot).online]
+    return any(os.access(path, os.W_OK) for path in (sysroot.path / CONTROL, *switches))
+
+
+class SmtSession:
+    """Changes of the SMT level, all undone when :func:`smt_session` ends."""
+
+    def __init__(self, sysroot: SysRoot, method: SmtMethod, write: Write) -> None:
+        self.method = method
+        self._sysroot = sysroot
+        self._write = write
+
+    def switch(self, threads: int) -> SmtMethod:
+        """Bring every core that is in use to ``threads`` threads online.
+
+        Returns:
+            ``SWITCHED``, or ``AFFINITY`` when nothing may be changed and the caller has to leave threads idle.
+
+        Raises:
+            InputError: the cores do not have that many threads.
+            LparbenchError: the kernel refused.
+        """
+        topology = probe(self._sysroot).topology
+        _check_level(topology, threads)
+        if self.method is SmtMethod.SWITCHED:
+            _switch(self._sysroot, topology, threads, self._write)
+        return self.method
+
+
+@contextmanager
+def smt_session(sysroot: SysRoot, write: Write = write_switch) -> Iterator[SmtSession]:
+    """Switch SMT inside, and find the exact state before it afterwards: on success, error, SIGINT, SIGTERM and SIGHUP.
+
+    Raises:
+        InputError: another process is switching, or one that was killed left a state to restore.
+        LparbenchError: the state before could not be put back; the state file is kept.
+    """
+    if not may_switch(sysroot):
+        yield SmtSession(sysroot, SmtMethod.AFFINITY, write)
+        return
+    with _locked(sysroot), _first_signal_raises() as hold_signals:
+        kept = load(sysroot)
+        if kept is not None and not kept.persistent:
+            raise InputError("A run that switched SMT was killed, and its state was not put back.", remedy=_RESTORE)
+        before = read_state(sysroot)
+        try:
+            try:
+                if kept is None:
+                    save(sysroot, SavedState(before, persistent=False))
+                yield SmtSession(sysroot, SmtMethod.SWITCHED, write)
+            finally:
+                hold_signals()
+        finally:  # reached even when a signal arrived in the block above
+            hold_signals()
+            _put_back(sysroot, before, write)
+            if kept is None:
+                remove(sysroot)
+
+
+def set_level(sysroot: SysRoot, threads: int, write: Write = write_switch) -> None:
+    """Switch SMT and leave it so; the state before the first of several calls is what :func:`restore` goes back to.
+
+    An error or a signal half way puts back what was there.
+
+    Raises:
+        InputError: the cores do not have that many threads, or a killed run's state is still to be restored.
+        LparbenchError: not permitted, or the kernel refused.
+    """
+    topology = probe(sysroot).topology
+    _check_level(topology, threads)
+    if not may_switch(sysroot):
+        raise LparbenchError(
+            "Switching SMT is not permitted to this user.",
+            remedy=f"As root, or without switching: lparbench run --threads-per-core {threads} (SMT by affinity).",
+        )
+    with _locked(sysroot), _first_signal_raises() as hold_signals:
+        kept = load(sysroot)
+        if kept is not None and not kept.persistent:
+            raise InputError("A run that switched SMT was killed, and its state was not put back.", remedy=_RESTORE)
+        before = read_state(sysroot)
+        try:
+            save(sysroot, kept or SavedState(before, persistent=True))
+            _switch(sysroot, topology, threads, write)
+        except BaseException:
+            hold_signals()
+            _put_back(sysroot, before, write)
+            if kept is None:
+                remove(sysroot)
+            raise
+
+
+def restore(sysroot: SysRoot, write: Write = write_switch) -> bool:
+    """Put back the saved state and remove it.
+
+    Returns:
+        False when there was nothing to restore, or it was of an earlier boot, which the kernel has forgotten.
+
+    Raises:
+        InputError: another process is switching, or the state file is damaged.
+        LparbenchError: the kernel refused.
+    """
+    with _locked(sysroot), _first_signal_raises() as hold_signals:
+        kept = load(sysroot)
+        if kept is None:
+            return False
+        hold_signals()
+        same_boot = kept.state.boot_id == read_state(sysroot).boot_id
+        if same_boot:
+            _put_back(sysroot, kept.state, write)
+        remove(sysroot)
+        return same_boot
+
+
+def _check_level(topology: Topology, threads: int) -> None:
+    most = topology.smt.max
+    if most is None or not topology.cores:
+        raise LparbenchError("The threads of a core are not known here, so SMT cannot be switched.")
+    if not 1 <= threads <= most:
+        raise InputError(f"SMT {threads}: the cores have {most} threads.", remedy=f"Expected 1 to {most}.")
+
+
+def _switch(sysroot: SysRoot, topology: Topology, threads: int, write: Write) -> None:
+    state = read_state(sysroot)
+    if state.control not in _NO_CONTROL:
+        level = {1: "off", topology.smt.max: "on"}.get(threads, str(threads))
+        if not _written(sysroot, CONTROL, level, write, tolerated=level.isdigit()):
+            _written(
+                sysroot, CONTROL, "on", write
+            )  # a kernel without partial states; the rest is done thread by thread
+        topology = probe(sysroot).topology  # on x86, siblings that were offline are only known now
+    wanted = {cpu: position < threads for core in topology.cores for position, cpu in enumerate(core.cpus_present)}
+    _reconcile(sysroot, wanted, write)
+
+
+def _put_back(sysroot: SysRoot, before: SmtState, write: Write) -> None:
+    now = read_state(sysroot)
+    if before.control not in _NO_CONTROL and now.control != before.control:
+        _written(sysroot, CONTROL, str(before.control), write)
+    _reconcile(sysroot, before.online, write)
+    now = read_state(sysroot)
+    if now.control != before.control:
+        raise LparbenchError(f"smt/control is {now.control}, was {before.control}.", remedy=_RESTORE)
+
+
+def _reconcile(sysroot: SysRoot, wanted: Mapping[int, bool], write: Write) -> None:
+    """Set the switches that differ, threads to be added first, and look whether they took."""
+    now = read_state(sysroot).online
+    differing = sorted((not on, cpu) for cpu, on in wanted.items() if cpu in now and now[cpu] != on)
+    for off, cpu in differing:
+        _written(sysroot, f"{CPUS}/cpu{cpu}/online", "0" if off else "1", write)
+    now = read_state(sysroot).online
+    wrong = tuple(cpu for cpu, on in wanted.items() if cpu in now and now[cpu] != on)
+    if wrong:
+        raise LparbenchError(f"CPUs {format_cpulist(wrong)} did not follow their switch.", remedy=_RESTORE)
+
+
+def _written(sysroot: SysRoot, name: str, text: str, write: Write, *, tolerated: bool = False) -> bool:
+    try:
+        write(sysroot.path / name, text)
+    except OSError as error:
+        if tolerated:
+            return False
+        raise LparbenchError(f"The kernel refused {text!r} for /{name}: {error.strerror}.", remedy=_RESTORE) from error
+    return True
+
+
+@contextmanager
+def _locked(sysroot: SysRoot) -> Iterator[None]:
+    path = sysroot.path / _LOCK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("w")
+    except OSError as error:
+        raise LparbenchError(f"{path}: {error.strerror}; the state before cannot be kept safe.") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError("Another lparbench is switching SMT.", remedy="Wait until it is done.") from error
+        yield
+
+
+@contextmanager
+def _first_signal_raises() -> Iterator[Callable[[], None]]:
+    """Let the first of SIGINT, SIGTERM and SIGHUP raise, and the others pass, until the state is back.
+
+    Yields:
+        A function that makes all of them pass from now on.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
+        yield lambda: None
+        return
+    passing = False
+
+    def hold() -> None:
+        nonlocal passing
+        passing = True
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if passing:
+            return
+        hold()
+        earlier = previous[signal.Signals(number)]
+        if callable(earlier):
+            earlier(number, frame)  # Python's own for SIGINT, or one that the command line set: it raises
+        raise SystemExit(128 + number)
+
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    heeded = [number for number in _SIGNALS if previous[number] is not signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, handler)
+    try:
+        yield hold
+    finally:
+        for number in heeded:
+            signal.signal(number, previous[number])

@@ -1,0 +1,102 @@
+"""The SMT state of a machine, and the file that keeps it while it is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import InputError
+from harness.platform.sysroot import SysRoot
+
+CPUS = "sys/devices/system/cpu"
+CONTROL = f"{CPUS}/smt/control"
+_BOOT_ID = "proc/sys/kernel/random/boot_id"
+_STATE = "run/lparbench/smt.json"
+
+
+@dataclass(frozen=True)
+class SmtState:
+    """Everything that switching changes.
+
+    Attributes:
+        control: content of ``smt/control``; ``None`` where there is no such file.
+        online: CPU -> online, for each CPU that has a switch of its own.
+        boot_id: of the boot that the state belongs to.
+    """
+
+    control: str | None
+    online: Mapping[int, bool]
+    boot_id: str | None
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """What the state file holds.
+
+    Attributes:
+        state: what to go back to.
+        persistent: a level was set to stay; else a run set it, and is still at it or was killed.
+    """
+
+    state: SmtState
+    persistent: bool
+
+
+def read_state(sysroot: SysRoot) -> SmtState:
+    """The state as it stands."""
+    switches = {cpu: sysroot.read_text(f"{CPUS}/cpu{cpu}/online") for cpu in sysroot.numbered(CPUS, "cpu")}
+    online = {cpu: text == "1" for cpu, text in switches.items() if text in ("0", "1")}
+    return SmtState(sysroot.read_text(CONTROL), online, sysroot.read_text(_BOOT_ID))
+
+
+def load(sysroot: SysRoot) -> SavedState | None:
+    """The state that was saved; ``None`` when there is none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = sysroot.path / _STATE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        online = {int(cpu): _flag(value) for cpu, value in document["online"].items()}
+        control, boot_id = document["control"], document["boot_id"]
+        if any(text is not None and not isinstance(text, str) for text in (control, boot_id)):
+            raise TypeError("control and boot_id are texts")
+        return SavedState(SmtState(control, online, boot_id), _flag(document["persistent"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        remedy = "Set the level by hand with ppc64_cpu --smt=N, then remove the file."
+        raise InputError(f"{path}: not a saved SMT state ({error}).", remedy=remedy) from error
+
+
+def save(sysroot: SysRoot, saved: SavedState) -> None:
+    """Write the state file, whole or not at all, and onto the disk."""
+    path = sysroot.path / _STATE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "control": saved.state.control,
+        "online": {str(cpu): on for cpu, on in saved.state.online.items()},
+        "boot_id": saved.state.boot_id,
+        "persistent": saved.persistent,
+    }
+    aside = path.with_suffix(".new")
+    with aside.open("w", encoding="utf-8") as handle:
+        json.dump(document, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+    aside.replace(path)
+
+
+def remove(sysroot: SysRoot) -> None:
+    """Remove the state file."""
+    (sysroot.path / _STATE).unlink(missing_ok=True)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
