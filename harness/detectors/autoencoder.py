@@ -5,18 +5,20 @@ d-32-16-8-16-32-d, ReLU except at the code and the output, mean squared error, A
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from harness.detectors import thresholds
-from harness.detectors.base import Detector, FitContext, Matrix, as_training_rows, normal_rows
-from harness.detectors.dense import DenseProgram
+from harness.detectors.base import FitContext, Labels, Matrix, normal_rows
 from harness.detectors.feedforward import FeedForward
-from harness.detectors.training import adam, gradient_step, train
+from harness.detectors.nets import layers_of, stack
+from harness.detectors.program import Program, reconstruction_error
+from harness.detectors.replicas import Replicas
+from harness.detectors.training import gather, train
 from harness.errors import InputError
 
 
@@ -24,9 +26,9 @@ from harness.errors import InputError
 class Autoencoder(FeedForward):
     """Score is the mean over features of the squared reconstruction error.
 
-    ``hidden`` are the encoder's widths, the last one the code; the decoder mirrors them. ``threshold``: ``percentile``
-    (the document's: ``percentile`` of the errors of the normal training rows) or ``validation`` (highest F1 on the
-    validation labels).
+    ``hidden`` are the encoder's widths, the last one the code; the decoder mirrors them. ``threshold``:
+    ``percentile`` (the document's: ``percentile`` of the errors of the normal training rows) or ``validation``
+    (highest F1 on the validation labels).
     """
 
     name: ClassVar[str] = "autoencoder"
@@ -38,41 +40,47 @@ class Autoencoder(FeedForward):
     threshold: Literal["percentile", "validation"] = "percentile"
     percentile: float = 85.0
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
-        """Train on the rows labelled normal (on all rows when there are no labels)."""
-        context = context or FitContext()
-        rows = normal_rows(*as_training_rows(X, y, self.name), self.name)
-        self.build(rows.shape[1])
-        inputs, module = torch.from_numpy(rows), self.module
+    @classmethod
+    def train_together(cls, replicas: Sequence[Autoencoder], X: Matrix, y: Labels | None, context: FitContext) -> None:
+        """Minimise the reconstruction error of the rows labelled normal (of all when there are no labels)."""
+        first = replicas[0]
+        normal = normal_rows(X, y, cls.name)
+        for replica in replicas:
+            replica.build(normal.shape[1])
+        together = Replicas([replica.net for replica in replicas], [replica.learning_rate for replica in replicas])
+        net, rows = together.net(), torch.from_numpy(normal)
 
-        def loss(indices: Tensor) -> Tensor:
-            batch = inputs[indices]
-            return nn.functional.mse_loss(module(batch), batch)
+        def step(indices: Tensor) -> Tensor:
+            together.zero()
+            batch = gather(rows, indices)
+            output, saved = net.forward(batch)
+            error = output.sub_(batch)
+            losses = error.square().mean(dim=(1, 2))
+            net.backward(saved, error.mul_(2.0 / error[0].numel()))
+            together.step()
+            return losses
 
-        module.train()
-        self.history_ = train(
-            gradient_step(loss, module, adam(module.parameters(), self.learning_rate)),
-            rows=len(rows), batch_size=self.batch_size, epochs=self.epochs, seed=self.seed, context=context,
+        histories = train(
+            step, rows=len(rows), batch_size=first.batch_size, epochs=first.epochs,
+            seeds=[replica.seed for replica in replicas], context=context,
         )  # fmt: skip
-        module.eval()
-        self.take_threshold(self._choose(rows, context))
-        return self
+        together.write_back()
+        for replica, history in zip(replicas, histories, strict=True):
+            replica.history_ = history
+            replica.take_threshold(replica._choose(normal, context))
 
-    def sizes(self, n_features: int) -> tuple[int, ...]:
-        """Layer widths, input to output."""
-        return (n_features, *self.hidden, *reversed(self.hidden[:-1]), n_features)
-
-    def linear_layers(self) -> frozenset[int]:
-        """The code has no activation."""
-        return frozenset({len(self.hidden) - 1})
+    def architecture(self, n_features: int) -> nn.Sequential:
+        """Encoder and mirrored decoder; the code has no activation."""
+        sizes = (n_features, *self.hidden, *reversed(self.hidden[:-1]), n_features)
+        return stack(sizes, "relu", linear_after=frozenset({len(self.hidden) - 1}))
 
     def score(self, x: Tensor) -> Tensor:
         """Mean squared reconstruction error per row."""
-        return (self.module(x) - x).square_().mean(dim=1)  # type: ignore[no-any-return]
+        return (self.net(x) - x).square_().mean(dim=1)  # type: ignore[no-any-return]
 
-    def dense_program(self) -> DenseProgram:
+    def program(self) -> Program:
         """The net, closed by the reconstruction error."""
-        return DenseProgram(self.layers(), "mean_squared_error")
+        return reconstruction_error(layers_of(self.net))
 
     def _choose(self, rows: Matrix, context: FitContext) -> thresholds.Threshold:
         if self.threshold == "percentile":

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.detectors import arrays
-from harness.detectors.dense import DenseProgram
+from harness.detectors.program import Program
 from harness.detectors.thresholds import Threshold
 from harness.errors import InputError
 
@@ -46,9 +46,9 @@ class Epoch:
 class FitContext:
     """What a caller may add to a fit: labelled validation rows, listeners, and a bound on the work.
 
-    ``max_steps`` ends training after that many optimiser steps. ``on_steps`` is called after every ``lap_steps`` steps
-    and at the end of each pass with the number of steps since the last call; it ends training by returning False. Both
-    are for a timing that needs no trained model.
+    ``max_steps`` ends training after that many optimiser steps. ``on_steps`` is called after every ``lap_steps``
+    steps and at the end of each pass with the number of steps since the last call; it ends training by returning
+    False. Both are for a timing that needs no trained model.
     """
 
     X_val: Matrix | None = None
@@ -103,8 +103,8 @@ class Detector(ABC):
         """1 where the score is above ``threshold_``, else 0; shape (n,)."""
         return (self.decision_function(X) > self.threshold_).astype(np.int64)
 
-    def dense_program(self) -> DenseProgram | None:
-        """The scoring as a chain of dense layers, when it is one."""
+    def program(self) -> Program | None:
+        """The scoring as array operations, when it can be written so."""
         return None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  scikit-learn's signature

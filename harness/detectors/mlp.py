@@ -1,22 +1,26 @@
 """Supervised multilayer perceptron for intrusion detection, after the RocketCE document (IBM Power, NSL-KDD example).
 
-d-64-32-1 with ReLU, binary cross-entropy on the logit, Adam 1e-4, batches of 64, 20 epochs, gradient norm clipped to 1.
+d-64-32-1 with ReLU, binary cross-entropy on the logit, Adam 1e-4, batches of 64, 20 epochs, gradient norm clipped
+to 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.nn import functional
 
 from harness.detectors import thresholds
-from harness.detectors.base import Detector, FitContext, Labels, Matrix, as_training_rows
-from harness.detectors.dense import DenseProgram
+from harness.detectors.base import FitContext, Labels, Matrix
 from harness.detectors.feedforward import FeedForward
-from harness.detectors.training import adam, gradient_step, train
+from harness.detectors.nets import layers_of, stack
+from harness.detectors.program import Program, score_of_chain
+from harness.detectors.replicas import Replicas
+from harness.detectors.training import gather, train
 from harness.errors import InputError
 
 
@@ -39,39 +43,48 @@ class MLP(FeedForward):
     threshold: Literal["probability", "validation", "false_positive_rate"] = "probability"
     target_rate: float = 0.01
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
-        """Train on labelled rows."""
-        context = context or FitContext()
-        rows, labels = as_training_rows(X, y, self.name)
-        if labels is None or len(set(labels.tolist())) < 2:
+    @classmethod
+    def train_together(cls, replicas: Sequence[MLP], X: Matrix, y: Labels | None, context: FitContext) -> None:
+        """Minimise the cross-entropy of labelled rows."""
+        first = replicas[0]
+        if y is None or len(set(y.tolist())) < 2:
             raise InputError("mlp learns from labelled rows of both kinds; pass y, 0 for normal and 1 for an anomaly.")
-        self.build(rows.shape[1])
-        inputs, targets = torch.from_numpy(rows), torch.from_numpy(labels).float()
-        module = self.module
+        for replica in replicas:
+            replica.build(X.shape[1])
+        together = Replicas([replica.net for replica in replicas], [replica.learning_rate for replica in replicas])
+        net, rows, targets = together.net(), torch.from_numpy(X), torch.from_numpy(y).float()
 
-        def loss(indices: Tensor) -> Tensor:
-            return nn.functional.binary_cross_entropy_with_logits(module(inputs[indices]).view(-1), targets[indices])
+        def step(indices: Tensor) -> Tensor:
+            together.zero()
+            logits, saved = net.forward(gather(rows, indices))
+            wanted = targets[indices][:, :, None]
+            losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(dim=(1, 2))
+            net.backward(saved, (logits.sigmoid() - wanted).div_(indices.shape[1]))
+            if first.clip_norm is not None:
+                together.clip(first.clip_norm)
+            together.step()
+            return losses
 
-        module.train()
-        self.history_ = train(
-            gradient_step(loss, module, adam(module.parameters(), self.learning_rate), clip_norm=self.clip_norm),
-            rows=len(rows), batch_size=self.batch_size, epochs=self.epochs, seed=self.seed, context=context,
+        histories = train(
+            step, rows=len(X), batch_size=first.batch_size, epochs=first.epochs,
+            seeds=[replica.seed for replica in replicas], context=context,
         )  # fmt: skip
-        module.eval()
-        self.take_threshold(self._choose(context.X_val, context.y_val))
-        return self
+        together.write_back()
+        for replica, history in zip(replicas, histories, strict=True):
+            replica.history_ = history
+            replica.take_threshold(replica._choose(context.X_val, context.y_val))
 
-    def sizes(self, n_features: int) -> tuple[int, ...]:
-        """Layer widths, input to output."""
-        return (n_features, *self.hidden, 1)
+    def architecture(self, n_features: int) -> nn.Sequential:
+        """d, the hidden widths, one logit."""
+        return stack((n_features, *self.hidden, 1), "relu")
 
     def score(self, x: Tensor) -> Tensor:
         """Logit per row."""
-        return self.module(x).view(-1)  # type: ignore[no-any-return]
+        return self.net(x).view(-1)  # type: ignore[no-any-return]
 
-    def dense_program(self) -> DenseProgram:
+    def program(self) -> Program:
         """The net itself; its one output is the score."""
-        return DenseProgram(self.layers(), "single")
+        return score_of_chain(layers_of(self.net))
 
     def _choose(self, X_val: Matrix | None, y_val: Labels | None) -> thresholds.Threshold:
         if self.threshold == "probability":

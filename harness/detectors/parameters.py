@@ -15,7 +15,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
 
     Args:
         value: what the file or the caller gave.
-        hint: a type: bool, int, float, str, None, Any, ``Literal``, unions, ``tuple[T, ...]`` and ``Mapping[str, T]``.
+        hint: a type: bool, int, float, str, None, Any, ``Literal``, unions, ``tuple[T, ...]`` and ``Mapping[str,
+        T]``.
         where: how to name the value in the error, e.g. ``"nsl-kdd-mlp.toml: training.epochs"``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The training loop: seeded permutations over rows held in one tensor, one step function per batch.
+"""The training loop: seeded orders over rows held in one tensor, one step function per batch, K replicas at a time.
 
 A detector plugs in ``step``; what it optimises, and with how many optimisers, is its own business. Rows are gathered
 from a resident tensor because a per-sample data set costs more in Python than a small net costs in arithmetic.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,85 +27,66 @@ def train(
     rows: int,
     batch_size: int,
     epochs: int,
-    seed: int,
+    seeds: Sequence[int],
     context: FitContext,
     loss_names: Sequence[str] = ("loss",),
-    permutations: int = 1,
+    orders: int = 1,
     drop_last: bool = False,
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[Epoch, ...]:
-    """Run ``epochs`` passes, calling ``step(indices, ...)`` per batch, and report each pass.
+) -> list[tuple[Epoch, ...]]:
+    """Run ``epochs`` passes, calling ``step(indices, ...)`` per batch; the epochs of each replica.
 
     Args:
-        step: takes ``permutations`` int64 index tensors (batch,), each from an independent permutation; returns the
-            detached losses, shape () or (len(loss_names),).
+        step: takes ``orders`` int64 index tensors (K, batch), row k drawn for replica k, each from an independent
+        order;
+            returns the detached losses, (K,) or (K, len(loss_names)).
         rows: number of training rows.
         batch_size: rows per step; the last one may be smaller unless ``drop_last``.
         epochs: passes over the rows.
-        seed: of the permutations.
-        context: its listener is called after each pass; its ``max_steps`` bounds the steps of all passes together.
+        seeds: of the replicas' orders, which do not depend on how many replicas there are.
+        context: its listeners hear of the means over replicas; its ``max_steps`` bounds the steps of all passes
+        together.
         loss_names: names of the losses ``step`` returns.
-        permutations: independent orders per pass.
+        orders: independent orders per pass.
         drop_last: leave out the incomplete last batch.
         clock: seconds.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     end = rows - rows % batch_size if drop_last and rows >= batch_size else rows
     left = context.max_steps
     stopped = False
-    history = []
+    history: list[list[Epoch]] = [[] for _ in seeds]
     for index in range(epochs):
         if left == 0 or stopped:
             break
         started = clock()
-        orders = [torch.randperm(rows, generator=generator) for _ in range(permutations)]
-        total = torch.zeros(len(loss_names), dtype=torch.float64)
+        drawn = [torch.stack([torch.randperm(rows, generator=each) for each in generators]) for _ in range(orders)]
+        total = torch.zeros(len(seeds), len(loss_names), dtype=torch.float64)
         steps = seen = unreported = 0
         for start in range(0, end, batch_size):
-            batches = [order[start : min(start + batch_size, end)] for order in orders]
-            total += step(*batches).reshape(-1)
+            batches = [order[:, start : min(start + batch_size, end)] for order in drawn]
+            total += step(*batches).view(len(seeds), -1)
             steps += 1
             unreported += 1
-            seen += len(batches[0])
+            seen += batches[0].shape[1]
             last = steps == left or start + batch_size >= end
             if context.on_steps is not None and (last or unreported == context.lap_steps):
                 stopped = not context.on_steps(unreported)
                 unreported = 0
             if last or stopped:
                 break
-        means = (total / steps).tolist()
-        epoch = Epoch(index, dict(zip(loss_names, means, strict=True)), clock() - started, steps, seen)
-        history.append(epoch)
+        seconds = clock() - started
+        means = total / steps
+        for kept, row in zip(history, means, strict=True):
+            kept.append(_epoch(index, loss_names, row, seconds, steps, seen))
         left = None if left is None else left - steps
         if context.on_epoch is not None:
-            context.on_epoch(epoch)
-    return tuple(history)
-
-
-def gradient_step(
-    loss: Callable[[Tensor], Tensor],
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    *,
-    clip_norm: float | None = None,
-) -> Step:
-    """A step down one loss: ``loss(indices)`` gives a scalar; gradients are clipped to ``clip_norm`` if given."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-
-    def step(indices: Tensor) -> Tensor:
-        optimiser.zero_grad(set_to_none=True)
-        value = loss(indices)
-        value.backward()  # type: ignore[no-untyped-call]
-        if clip_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, clip_norm)
-        optimiser.step()
-        return value.detach()
-
-    return step
+            context.on_epoch(_epoch(index, loss_names, means.mean(dim=0), seconds, steps, seen))
+    return [tuple(kept) for kept in history]
 
 
 def adam(
-    parameters: Iterable[nn.Parameter], learning_rate: float, *, betas: tuple[float, float] = (0.9, 0.999)
+    parameters: Iterable[Any], learning_rate: float, *, betas: tuple[float, float] = (0.9, 0.999)
 ) -> torch.optim.Optimizer:
     """Adam, in its fused form where the device has one: on a small net half of a step is optimiser dispatch."""
     given = list(parameters)
@@ -121,6 +103,11 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
+def gather(rows: Tensor, indices: Tensor) -> Tensor:
+    """``rows[indices]``: (K, batch, d) of (n, d) by (K, batch)."""
+    return rows.index_select(0, indices.reshape(-1)).view(*indices.shape, -1)
+
+
 def score_slices(
     score: Callable[[Tensor], Tensor], X: NDArray[np.float32], rows: int = SCORING_ROWS
 ) -> NDArray[np.float32]:
@@ -131,3 +118,7 @@ def score_slices(
         for start in range(0, len(X), rows):
             out[start : start + rows] = score(source[start : start + rows]).numpy()
     return out
+
+
+def _epoch(index: int, names: Sequence[str], losses: Tensor, seconds: float, steps: int, rows: int) -> Epoch:
+    return Epoch(index, dict(zip(names, losses.tolist(), strict=True)), seconds, steps, rows)

@@ -1,7 +1,8 @@
 """Export of a fitted detector, once, into the files every backend reads.
 
-``detector.json`` and ``weights.npz`` (the detector itself), ``scorer.json`` (what can run it), where the scoring is a
-graph ``scorer.onnx``, and where it is a dense chain ``dense.npz``.
+``detector.json`` and ``weights.npz`` (the detector itself), ``scorer.json`` (what can run it), and where the scoring is
+a `harness.detectors.program.Program` its steps in ``scorer.json``, its arrays in ``program.npz``, its graph in
+``scorer.onnx``.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.detectors import arrays
 from harness.detectors.base import Detector
-from harness.detectors.dense import DenseLayer, DenseProgram
+from harness.detectors.program import Program, Step
 from harness.errors import InputError
 
 SCORER_FILE = "scorer.json"
 GRAPH_FILE = "scorer.onnx"
-DENSE_FILE = "dense.npz"
+PROGRAM_FILE = "program.npz"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Artifacts:
     directory: Path
     n_features: int
     backends: tuple[str, ...]
-    macs_per_row: int | None  # multiply-accumulates to score a row; None when it is no dense chain
+    macs_per_row: int | None  # multiply-accumulates to score a row; None when it is no program
 
 
 def prepare(detector: Detector, directory: Path) -> Artifacts:
@@ -41,17 +45,14 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
         raise InputError(f"{detector.identity()} is not fitted.", remedy="Call fit before exporting it.")
     detector.save(directory)
     backends = ["eager"]
-    program = detector.dense_program()
+    program = detector.program()
     meta: dict[str, Any] = {"detector": detector.identity(), "n_features": detector.n_features_}
     if program is not None:
-        from harness.detectors.inference.graph import dense_graph
+        from harness.detectors.inference.graph import graph
 
-        (directory / GRAPH_FILE).write_bytes(dense_graph(program).SerializeToString())
-        weights = {f"weight{index}": layer.weight for index, layer in enumerate(program.layers)}
-        biases = {f"bias{index}": layer.bias for index, layer in enumerate(program.layers)}
-        arrays.write(directory / DENSE_FILE, {**weights, **biases})
-        meta["dense"] = {"output": program.output, "activations": [layer.activation for layer in program.layers]}
-        backends += ["onnxruntime", "native"]
+        (directory / GRAPH_FILE).write_bytes(graph(program).SerializeToString())
+        meta["program"] = write_program(program, directory)
+        backends += ["onnxruntime"]
     meta["backends"] = backends
     meta["macs_per_row"] = None if program is None else program.macs_per_row
     (directory / SCORER_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -72,11 +73,39 @@ def read(directory: Path) -> tuple[Artifacts, dict[str, Any]]:
         raise InputError(f"{path} is missing or broken: {error!r}.", remedy="Export the detector again.") from error
 
 
-def read_dense(directory: Path, meta: dict[str, Any]) -> DenseProgram:
-    """The dense chain of an exported detector."""
-    stored = arrays.read(directory / DENSE_FILE)
-    layers = tuple(
-        DenseLayer(stored[f"weight{index}"], stored[f"bias{index}"], activation)
-        for index, activation in enumerate(meta["dense"]["activations"])
+def write_program(program: Program, directory: Path) -> list[dict[str, Any]]:
+    """Store the arrays of ``program``; the returned steps refer to them by name."""
+    stored: dict[str, NDArray[np.float32]] = {}
+    steps: list[dict[str, Any]] = []
+    for step in program.steps:
+        names = [f"{step.output}_{index}" for index in range(len(step.arrays))]
+        stored.update(zip(names, step.arrays, strict=True))
+        steps.append(
+            {
+                "operation": step.operation,
+                "kind": step.kind,
+                "inputs": list(step.inputs),
+                "output": step.output,
+                "arrays": names,
+                "slope": step.slope,
+            }
+        )
+    arrays.write(directory / PROGRAM_FILE, stored)
+    return steps
+
+
+def read_program(artifacts: Artifacts, meta: dict[str, Any]) -> Program:
+    """The program that `write_program` stored."""
+    stored = arrays.read(artifacts.directory / PROGRAM_FILE)
+    steps = tuple(
+        Step(
+            step["operation"],
+            step["kind"],
+            tuple(step["inputs"]),
+            step["output"],
+            tuple(stored[name] for name in step["arrays"]),
+            step["slope"],
+        )
+        for step in meta["program"]
     )
-    return DenseProgram(layers, meta["dense"]["output"])
+    return Program(artifacts.n_features, steps)

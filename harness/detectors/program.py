@@ -1,0 +1,217 @@
+"""The scoring of a detector as a list of array operations, which ONNX Runtime, native kernels or NumPy can run.
+
+A program needs no torch. It is a straight line of `Step`s over named values; the value ``rows`` (n, d) comes from
+outside and the value ``score`` (n,) goes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROWS, SCORE = "rows", "score"
+
+Activation = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "exp"]
+Elementwise = Literal["add", "subtract", "multiply", "divide"]
+Reduction = Literal["mean", "sum", "abs_sum", "square_sum", "square_mean", "l2", "min", "log_sum_exp"]
+
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+ELEMENTWISE: tuple[Elementwise, ...] = get_args(Elementwise)
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
+
+Operation = Literal["dense", "activation", "elementwise", "constant", "reduce", "concat"]
+
+
+@dataclass(frozen=True)
+class DenseLayer:
+    """``activation(x @ weight.T + bias)`` with weight (out, in) and bias (out,), float32; ``slope`` is leaky ReLU's."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    activation: Activation = "identity"
+    slope: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation. ``kind`` is the activation, the elementwise operator, or the reduction over features.
+
+    ``dense`` has ``arrays`` weight and bias. ``elementwise`` with one input has a second operand ``arrays[0]``
+    (features,) or (1,). A reduction keeps a feature axis of one, so every value is a matrix until the score.
+    """
+
+    operation: Operation
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    arrays: tuple[NDArray[np.float32], ...] = ()
+    slope: float = 0.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps in order; the last one writes ``score``, a matrix (n, 1) that the backends flatten."""
+
+    n_features: int
+    steps: tuple[Step, ...]
+
+    @property
+    def macs_per_row(self) -> int:
+        """Multiply-accumulates of the dense steps for one row."""
+        return sum(int(step.arrays[0].size) for step in self.steps if step.operation == "dense")
+
+
+@dataclass
+class Builder:
+    """Writes a program step by step; every method returns the name of the value it makes."""
+
+    n_features: int
+    steps: list[Step] = field(default_factory=list)
+
+    def dense(self, x: str, layer: DenseLayer) -> str:
+        """One layer."""
+        kind = layer.activation
+        return self._add("dense", kind, (x,), (layer.weight, layer.bias), layer.slope)
+
+    def chain(self, x: str, layers: Sequence[DenseLayer]) -> str:
+        """Layers in order."""
+        for layer in layers:
+            x = self.dense(x, layer)
+        return x
+
+    def activation(self, x: str, kind: Activation) -> str:
+        """An activation on its own."""
+        return self._add("activation", kind, (x,))
+
+    def elementwise(self, kind: Elementwise, a: str, b: str) -> str:
+        """``a kind b``; a value of one feature is repeated over the other's."""
+        return self._add("elementwise", kind, (a, b))
+
+    def with_constant(self, kind: Elementwise, a: str, constant: NDArray[np.floating[Any]] | float) -> str:
+        """``a kind constant``, the constant being of shape (features,) or a number."""
+        return self._add("constant", kind, (a,), (np.atleast_1d(np.asarray(constant, dtype=np.float32)),))
+
+    def reduce(self, kind: Reduction, x: str) -> str:
+        """One value per row from its features."""
+        return self._add("reduce", kind, (x,))
+
+    def concat(self, *values: str) -> str:
+        """Features side by side."""
+        return self._add("concat", "", values)
+
+    def finish(self, score: str) -> Program:
+        """The program whose score is the value ``score`` (n, 1)."""
+        last = self.steps[-1]
+        assert last.output == score, "the score must be the last value made"
+        self.steps[-1] = Step(last.operation, last.kind, last.inputs, SCORE, last.arrays, last.slope)
+        return Program(self.n_features, tuple(self.steps))
+
+    def _add(
+        self,
+        operation: Operation,
+        kind: str,
+        inputs: tuple[str, ...],
+        arrays: tuple[NDArray[np.float32], ...] = (),
+        slope: float = 0.0,
+    ) -> str:
+        name = f"v{len(self.steps)}"
+        self.steps.append(Step(operation, kind, inputs, name, arrays, slope))
+        return name
+
+
+def score_of_chain(layers: Sequence[DenseLayer]) -> Program:
+    """The program of a net whose one output is the score."""
+    builder = Builder(layers[0].weight.shape[1])
+    return builder.finish(builder.chain(ROWS, layers))
+
+
+def reconstruction_error(layers: Sequence[DenseLayer]) -> Program:
+    """The program of an autoencoder: the mean over features of the squared difference to its input."""
+    builder = Builder(layers[0].weight.shape[1])
+    error = builder.elementwise("subtract", builder.chain(ROWS, layers), ROWS)
+    return builder.finish(builder.reduce("square_mean", error))
+
+
+Array = NDArray[np.floating[Any]]
+Dense = Callable[[Array, Step], Array]
+
+
+def evaluate(program: Program, X: Array, dense: Dense | None = None) -> Array:
+    """Run ``program`` over ``X`` (n, d) with NumPy, in the precision of ``X``; shape (n,).
+
+    Args:
+        program: what to run.
+        X: rows; float64 rows make this the check of every float32 backend.
+        dense: runs a dense step instead of NumPy's matrix product.
+    """
+    values: dict[str, Array] = {ROWS: X}
+    for step in program.steps:
+        operands = [values[name] for name in step.inputs]
+        match step.operation:
+            case "dense":
+                values[step.output] = (dense or _dense)(operands[0], step)
+            case "activation":
+                values[step.output] = activate(operands[0], step.kind, step.slope)
+            case "elementwise":
+                values[step.output] = _OPERATORS[step.kind](operands[0], operands[1])
+            case "constant":
+                values[step.output] = _OPERATORS[step.kind](operands[0], step.arrays[0].astype(X.dtype))
+            case "reduce":
+                values[step.output] = _REDUCERS[step.kind](operands[0])[:, None]
+            case "concat":
+                values[step.output] = np.concatenate(operands, axis=1)
+    score: Array = values[SCORE][:, 0]
+    return score
+
+
+def activate(x: Array, kind: str, slope: float) -> Array:
+    """The activation ``kind`` of ``x``."""
+    match kind:
+        case "relu":
+            return np.maximum(x, 0)
+        case "leaky_relu":
+            return np.maximum(x, 0) + x.dtype.type(slope) * np.minimum(x, 0)
+        case "tanh":
+            return np.tanh(x)
+        case "sigmoid":
+            half: Array = np.tanh(0.5 * x)
+            return 0.5 * (1 + half)
+        case "softplus":
+            return np.logaddexp(x, 0)
+        case "exp":
+            return np.exp(x)
+        case _:
+            return x
+
+
+def _dense(x: Array, step: Step) -> Array:
+    weight, bias = (array.astype(x.dtype, copy=False) for array in step.arrays)
+    return activate(x @ weight.T + bias, step.kind, step.slope)
+
+
+def _log_sum_exp(x: Array) -> Array:
+    top = x.max(axis=1)
+    found: Array = top + np.log(np.exp(x - top[:, None]).sum(axis=1))
+    return found
+
+
+_OPERATORS: dict[str, Callable[[Array, Array], Array]] = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+}
+_REDUCERS: dict[str, Callable[[Array], Array]] = {
+    "mean": lambda x: x.mean(axis=1),
+    "sum": lambda x: x.sum(axis=1),
+    "abs_sum": lambda x: np.abs(x).sum(axis=1),
+    "square_sum": lambda x: np.square(x).sum(axis=1),
+    "square_mean": lambda x: np.square(x).mean(axis=1),
+    "l2": lambda x: np.sqrt(np.square(x).sum(axis=1)),
+    "min": lambda x: x.min(axis=1),
+    "log_sum_exp": _log_sum_exp,
+}

@@ -1,0 +1,56 @@
+"""Detectors that can be trained many at a time: the same method and data, other seeds or learning rates."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from numpy.typing import ArrayLike
+
+from harness.detectors.base import Detector, FitContext, Labels, Matrix, as_training_rows
+from harness.errors import InputError
+
+
+@dataclass
+class Replicated(Detector):
+    """A detector whose training takes K of its kind at once; alone it is K = 1 of the same code."""
+
+    per_replica: ClassVar[frozenset[str]] = frozenset({"seed", "learning_rate"})
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
+        """Train this detector alone; see `Detector.fit`."""
+        rows, labels = as_training_rows(X, y, self.name)
+        self.train_together([self], rows, labels, context or FitContext())
+        return self
+
+    @classmethod
+    @abstractmethod
+    def train_together(cls, replicas: Sequence[Any], X: Matrix, y: Labels | None, context: FitContext) -> None:
+        """Train all ``replicas``, which are of this class and differ in `per_replica` parameters only."""
+
+
+def fit_together(
+    detectors: Sequence[Detector], X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None
+) -> None:
+    """Fit ``detectors`` on the same rows: in one go when they are replicas of each other, else one after the other.
+
+    Raises:
+        InputError: they are of one replicable class, but differ in more than seed and learning rate.
+    """
+    first = detectors[0]
+    if not isinstance(first, Replicated) or any(type(other) is not type(first) for other in detectors):
+        for detector in detectors:
+            detector.fit(X, y, context=context)
+        return
+    expected = first.get_params()
+    for other in detectors[1:]:
+        for name, value in other.get_params().items():
+            if name not in first.per_replica and value != expected[name]:
+                raise InputError(
+                    f"{first.name}: replicas differ in {name} ({expected[name]!r} and {value!r}).",
+                    remedy=f"Only {', '.join(sorted(first.per_replica))} may differ; train the others apart.",
+                )
+    rows, labels = as_training_rows(X, y, first.name)
+    type(first).train_together(detectors, rows, labels, context or FitContext())
