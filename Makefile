@@ -1,0 +1,51 @@
+# make bench: set up and run the default suite.  make test: set up and run every check.
+# Neither needs root. On ppc64le the torch of the surrounding environment (RocketCE, distribution) is used.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARCH := $(shell uname -m)
+JUNIT ?=
+
+ifeq ($(ARCH),ppc64le)
+VENV_FLAGS := --system-site-packages
+PIP_FLAGS :=
+else
+VENV_FLAGS :=
+PIP_FLAGS := -c constraints.txt
+endif
+
+.PHONY: bench test lint test-power10 bench-kernels clean
+
+# Exit code 2 means that this machine was too disturbed for a valid number; the report says which and why.
+bench: $(VENV)/.installed
+	$(BIN)/lparbench run || test $$? -eq 2
+
+test: $(VENV)/.installed-test lint
+	$(BIN)/python -m pytest --cov=harness --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-power10: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/power10 -o addopts= -q -rs
+
+bench-kernels: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/bench -o addopts= -q --benchmark-only
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard kernels/*.c kernels/*.h) | $(VENV)/bin/pip
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

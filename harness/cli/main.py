@@ -1,0 +1,108 @@
+"""The ``lparbench`` command: assembles the commands and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from harness import __version__
+from harness.cli import data, doctor, listing, place, probe, report, run, smt
+from harness.errors import ExitCode, LparbenchError
+
+# Typer carries its own copy of click from 0.27 on; this finds the base of all its usage errors in either case.
+_ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
+_SIGNALLED = 128  # plus the number of the signal, as shells report it
+
+app = typer.Typer(
+    name="lparbench",
+    help=(
+        "Benchmark anomaly detectors on this machine: check its NUMA/SMT/LPAR layout, pin, train, infer, judge every "
+        "number, and report.\n\nStart with `lparbench run`."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lparbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = {"debug": debug}
+
+
+_MAIN = "The main job"
+app.command("run", rich_help_panel=_MAIN)(run.run)
+app.command("list", rich_help_panel=_MAIN)(listing.list_workloads)
+app.command("report", rich_help_panel=_MAIN)(report.report)
+app.add_typer(data.data_app, rich_help_panel=_MAIN)
+
+_MACHINE = "This machine"
+app.command("probe", rich_help_panel=_MACHINE)(probe.probe)
+app.command("doctor", rich_help_panel=_MACHINE)(doctor.doctor)
+app.command("place", rich_help_panel=_MACHINE)(place.place)
+app.add_typer(smt.smt_app, name="smt", rich_help_panel=_MACHINE)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, treated as Ctrl-C is: every clean-up on the way out runs."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+    raise _Terminated
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: runs one command and exits with its code (see ``harness.errors.ExitCode``)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _terminate)
+    code: int
+    try:
+        outcome = typer.main.get_command(app).main(arguments, prog_name="lparbench", standalone_mode=False)
+        code = outcome if isinstance(outcome, int) else ExitCode.OK
+        sys.stdout.flush()
+    except LparbenchError as error:
+        code = error.exit_code
+        if "--debug" in arguments:
+            traceback.print_exc()
+        typer.echo(f"lparbench: error: {error.message}", err=True)
+        if error.remedy:
+            typer.echo(f"  {error.remedy}", err=True)
+    except _Terminated:
+        code = _SIGNALLED + signal.SIGTERM
+        typer.echo("lparbench: terminated", err=True)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _SIGNALLED + signal.SIGINT
+        typer.echo("lparbench: interrupted", err=True)
+    except BrokenPipeError:
+        # The reader (head, less) went away; nothing is wrong. Keep the interpreter's final flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
+    except _ClickException as error:
+        code = ExitCode.USAGE
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "lparbench"
+        describe = getattr(error, "format_message", error.__str__)
+        typer.echo(f"lparbench: error: {describe()}", err=True)
+        typer.echo(f"  See: {command} --help", err=True)
+    sys.exit(code)

@@ -1,0 +1,198 @@
+"""``lparbench run``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.errors import ExitCode, InputError
+
+if TYPE_CHECKING:
+    from harness.record.model import Run
+    from harness.runs.request import Entry, Request
+
+_PLACE = "Where it runs"
+_AMOUNT = "How much is measured"
+_OUTPUT = "Output"
+
+
+def run(
+    workloads: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WORKLOAD|module:Class]...",
+            help="Workloads by name or .toml file, or any detector class with fit and decision_function. "
+            "Default: those of the suite.",
+            show_default=False,
+        ),
+    ] = None,
+    suite: Annotated[str, typer.Option(help="Suite to run when no workload is named: quick, seeds, full.")] = "quick",
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with data sets, searched first.", show_default=False)
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="clean: fit everything on training rows. as-published: repeat the source document.")
+    ] = "clean",
+    backends: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Inference backends, e.g. eager,onnxruntime. Default: the workload's.",
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Trainings per workload, each with its own seed.", rich_help_panel=_AMOUNT, show_default=False
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most this many epochs per training.", rich_help_panel=_AMOUNT, show_default=False),
+    ] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            min=100, help="Use only this many rows of the data set.", rich_help_panel=_AMOUNT, show_default=False
+        ),
+    ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Fresh processes per configuration; fewer than 6 give no valid result.",
+            rich_help_panel=_AMOUNT,
+            show_default=False,
+        ),
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Cores to pin each worker to.", rich_help_panel=_PLACE)] = 1,
+    threads_per_core: Annotated[
+        int, typer.Option(min=1, max=8, help="Threads of each core to use.", rich_help_panel=_PLACE)
+    ] = 1,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--nodes", metavar="ID", help="NUMA node. Default: the best.", rich_help_panel=_PLACE, show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the order of measurements.", rich_help_panel=_AMOUNT)] = 1,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Run directories are made in here.", rich_help_panel=_OUTPUT)
+    ] = Path("results/runs"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the record as JSON, nothing else.", rich_help_panel=_OUTPUT)
+    ] = False,
+) -> None:
+    """Check the layout, pin, train, infer, judge every number, and write run.json and report.html.
+
+    Example: `lparbench run nsl-kdd-mlp --data ~/datasets --cores 2`
+    """
+    from harness.record.codec import to_json
+    from harness.record.store import write_run
+    from harness.reporting.html import render
+    from harness.reporting.progress import progress_for
+    from harness.reporting.terminal import print_run
+    from harness.runs.executor import ProcessExecutor
+    from harness.runs.main_job import execute
+    from harness.runs.surroundings import survey_surroundings
+
+    request = _request(
+        workloads or [],
+        suite,
+        data,
+        protocol,
+        backends,
+        seeds,
+        epochs,
+        rows,
+        blocks,
+        cores,
+        threads_per_core,
+        nodes,
+        seed,
+    )
+    around = survey_surroundings(request)
+    with progress_for(quiet=as_json) as progress:
+        record = execute(request, around, ProcessExecutor(), progress)
+    directory = write_run(record, out, {"report.html": render(record)})
+    if as_json:
+        from harness.record.codec import dumps
+
+        typer.echo(dumps(to_json(record)))
+    else:
+        print_run(record, directory)
+    raise typer.Exit(_exit_code(record))
+
+
+def _request(
+    names: list[str],
+    suite: str,
+    data: Path | None,
+    protocol: str,
+    backends: str | None,
+    seeds: int | None,
+    epochs: int | None,
+    rows: int | None,
+    blocks: int | None,
+    cores: int,
+    threads_per_core: int,
+    node: int | None,
+    seed: int,
+) -> Request:
+    from harness.detectors.inference.scorer import BACKENDS
+    from harness.runs.request import Request
+    from harness.scenarios.workload import PROTOCOLS, Suite, load_suite
+
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol is {protocol!r}; expected one of: {', '.join(PROTOCOLS)}.")
+    if data is not None and not data.is_dir():
+        raise InputError(f"--data {data}: no such folder.", remedy="Give the folder that holds the data sets.")
+    chosen = tuple(part.strip() for part in backends.split(",")) if backends is not None else None
+    for name in chosen or ():
+        if name not in BACKENDS:
+            raise InputError(f"--backends: unknown backend {name!r}; expected some of: {', '.join(BACKENDS)}.")
+    amounts = Suite(name="", title="", workloads=()) if names else load_suite(suite)
+    entries = tuple(_entry(name) for name in names or amounts.workloads)
+    if len({entry.workload.name for entry in entries}) != len(entries):
+        raise InputError("The same workload is named twice.")
+    return Request(
+        entries=entries,
+        suite=None if names else suite,
+        protocol="as-published" if protocol == "as-published" else "clean",
+        data_dir=None if data is None else data.resolve(),
+        backends=chosen,
+        seeds=seeds or amounts.seeds,
+        epochs=epochs or amounts.epochs,
+        rows=rows,
+        blocks=blocks or amounts.blocks,
+        series_seconds=amounts.series_seconds,
+        cores=cores,
+        threads_per_core=threads_per_core,
+        node=node,
+        seed=seed,
+        argv=("lparbench", *sys.argv[1:]),
+    )
+
+
+def _entry(name: str) -> Entry:
+    from harness.runs.fitting import find_workload
+    from harness.runs.request import Entry
+
+    reference = str(Path(name).resolve()) if name.endswith(".toml") else name
+    return Entry(reference, find_workload(reference))
+
+
+def _exit_code(record: Run) -> ExitCode:
+    """1 when an accuracy floor was missed, 2 when a result is not valid, else 0."""
+    from harness.record.model import Verdict
+
+    accuracies: list[dict[str, Any]] = [result.accuracy for result in record.results if result.accuracy is not None]
+    if any(accuracy["passed"] is False for accuracy in accuracies):
+        return ExitCode.REGRESSION
+    if any(result.validity.verdict is not Verdict.VALID for result in record.results):
+        return ExitCode.INCONCLUSIVE
+    return ExitCode.OK

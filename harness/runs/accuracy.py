@@ -1,0 +1,58 @@
+"""The accuracy part of a result: metrics over seeds, curves of the seed that is timed, and the floor to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from harness.detectors.evaluation import METRICS
+from harness.scenarios.workload import Protocol, Workload
+
+
+def accuracy_record(workload: Workload, protocol: Protocol, payloads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Accuracy of a workload from the payloads of its fit jobs, one per seed that finished.
+
+    Metrics are means over seeds with their sample standard deviation; threshold, confusion, curves and histogram are of
+    the first seed, whose detector is the one that is timed.
+    """
+    evaluations = [payload["evaluation"] for payload in payloads]
+    first = payloads[0]
+    shown = first["evaluation"]
+    headline = workload.accuracy.metric
+    metrics = {name: _over_seeds([evaluation[name] for evaluation in evaluations]) for name in METRICS}
+    floor = workload.floor_for(protocol, first["dataset"]["origin"])
+    confusion = shown["confusion"]
+    return {
+        "headline": headline,
+        "protocol": protocol,
+        "metrics": metrics,
+        "oracle": list(shown["oracle"]),
+        "floor": floor,
+        "passed": None if floor is None else metrics[headline]["value"] >= floor,
+        "threshold": shown["threshold"],
+        "threshold_rule": shown["threshold_rule"],
+        "prevalence": shown["prevalence"],
+        "rows": shown["rows"],
+        "confusion": {
+            "tn": confusion["true_negative"],
+            "fp": confusion["false_positive"],
+            "fn": confusion["false_negative"],
+            "tp": confusion["true_positive"],
+        },
+        "curves": {
+            "roc": {"fpr": [point[0] for point in shown["roc"]], "tpr": [point[1] for point in shown["roc"]]},
+            "pr": {"recall": [point[0] for point in shown["pr"]], "precision": [point[1] for point in shown["pr"]]},
+        },
+        "histogram": shown["histogram"],
+        "per_class_recall": {
+            name: {"recall": one["flagged"], "n": one["rows"]} for name, one in shown["per_class"].items()
+        },
+        "loss_curve": [next(iter(epoch["losses"].values())) for epoch in first["epochs"]],
+        "epochs": {"trained": len(first["epochs"]), "scheduled": first["scheduled_epochs"]},
+        "notes": list(workload.notes),
+    }
+
+
+def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    return {"value": mean(values), "sd": stdev(values) if len(values) > 1 else None, "n": len(values)}

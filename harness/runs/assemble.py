@@ -1,0 +1,270 @@
+"""From the outcomes of worker processes to the results of a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.detectors.agreement import agreement
+from harness.placement.verify import Observation, mismatches
+from harness.record.model import (
+    Block,
+    DatasetRecord,
+    Metric,
+    PlacementRecord,
+    Published,
+    Result,
+    Series,
+    Validity,
+    Verdict,
+)
+from harness.runs.accuracy import accuracy_record
+from harness.runs.fitting import TEST_SCORES
+from harness.runs.jobs import FitJob, MeasureJob, Outcome
+from harness.runs.judge import inference_metrics, judge, latency_metrics, training_metrics
+from harness.runs.measuring import SCORES_FILE
+from harness.runs.request import Request, Surroundings
+from harness.runs.schedule import Configuration, Slot
+from harness.scenarios.workload import Workload
+
+UNTIMED = "offline"  # what a configuration without timed scenarios (under emulation) is recorded as
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A workload's fits, one per seed."""
+
+    workload: Workload
+    outcomes: Sequence[tuple[FitJob, Outcome]]
+
+    @property
+    def payloads(self) -> list[dict[str, Any]]:
+        """Of the seeds that finished."""
+        return [outcome.payload for _, outcome in self.outcomes if outcome.payload is not None]
+
+    @property
+    def directory(self) -> Path | None:
+        """Artifacts of the first seed that finished."""
+        return next((Path(job.directory) for job, outcome in self.outcomes if outcome.payload is not None), None)
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """What can run the exported detector."""
+        return tuple(self.payloads[0]["backends"]) if self.payloads else ()
+
+    @property
+    def trains(self) -> bool:
+        """Whether the method trains in steps, so that its training rate can be sampled."""
+        return bool(self.payloads and self.payloads[0]["epochs"])
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Causes of the seeds that did not finish."""
+        return tuple(f"seed {job.seed}: {outcome.failure}" for job, outcome in self.outcomes if outcome.failure)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measuring process."""
+
+    slot: Slot
+    job: MeasureJob
+    outcome: Outcome
+
+
+def results_of(
+    request: Request, around: Surroundings, fitted: Mapping[str, Fitted], measured: Iterable[Measured]
+) -> tuple[Result, ...]:
+    """One result per workload, scenario, backend and dtype, in the order of the request."""
+    by_configuration: dict[Configuration, list[Measured]] = {}
+    for one in sorted(measured, key=lambda item: (item.slot.block, item.slot.order)):
+        by_configuration.setdefault(one.slot.configuration, []).append(one)
+    results = []
+    for name, fit in fitted.items():
+        own = {key: value for key, value in by_configuration.items() if key.workload == name}
+        if not own:
+            results.append(_unmeasured(request, around, fit))
+        for configuration, processes in own.items():
+            for scenario in configuration.scenarios or (UNTIMED,):
+                results.append(_result(request, around, fit, configuration, scenario, processes))
+    return tuple(results)
+
+
+def _result(
+    request: Request,
+    around: Surroundings,
+    fit: Fitted,
+    configuration: Configuration,
+    scenario: str,
+    processes: Sequence[Measured],
+) -> Result:
+    blocks = [_block(one, scenario) for one in processes]
+    wrong = tuple(text for one in processes for text in _mismatches(around, one))
+    series = [block.series for block in blocks if block.failure is None]
+    headline = [of_process[-1] for of_process in series if of_process]
+    emulator = around.facts.emulation.emulator if around.facts.emulation.emulated else None
+    validity = judge(
+        blocks,
+        headline,
+        placement_mismatches=tuple(dict.fromkeys(wrong)),
+        accuracy_mismatch=_disagreement(fit, configuration, processes),
+        emulator=emulator,
+    )
+    metrics = {} if emulator else _metrics(scenario, headline, fit)
+    sizes = sorted({one.batch_size for of_process in series for one in of_process if one.batch_size})
+    by_batch = {
+        str(size): inference_metrics([one for of_process in series for one in of_process if one.batch_size == size])
+        for size in (sizes if len(sizes) > 1 and not emulator else ())
+    }
+    return _assembled(
+        request, around, fit, scenario=scenario, backend=configuration.backend, dtype=configuration.dtype,
+        batch_size=headline[0].batch_size if headline else None, verified=_verified(blocks, wrong), wrong=wrong,
+        blocks=tuple(blocks), metrics=metrics, by_batch=by_batch, validity=validity,
+    )  # fmt: skip
+
+
+def _metrics(scenario: str, headline: Sequence[Series], fit: Fitted) -> dict[str, Metric]:
+    if scenario == "train":
+        rows_per_step = fit.workload.training_for(_protocol(fit)).batch_size or 1
+        seconds = [payload["train_seconds"] for payload in fit.payloads]
+        return training_metrics(headline, rows_per_step, seconds)
+    metrics = inference_metrics(headline)
+    return {**metrics, **latency_metrics(headline)} if scenario == "single_stream" else metrics
+
+
+def _unmeasured(request: Request, around: Surroundings, fit: Fitted) -> Result:
+    """The result of a workload of which no configuration could be measured: its fits failed, or no backend fits."""
+    wanted = ", ".join(request.backends or fit.workload.inference.backends)
+    able = ", ".join(fit.backends)
+    reasons = fit.failures or (f"None of the backends asked for ({wanted}) can run it; it runs on: {able}.",)
+    return _assembled(
+        request, around, fit, scenario="train" if fit.failures else "offline", backend="eager", dtype="float32",
+        batch_size=None, verified=None, wrong=(), blocks=(), metrics={}, by_batch={},
+        validity=Validity(Verdict.FAILED, reasons),
+    )  # fmt: skip
+
+
+def _assembled(
+    request: Request,
+    around: Surroundings,
+    fit: Fitted,
+    *,
+    scenario: str,
+    backend: str,
+    dtype: str,
+    batch_size: int | None,
+    verified: bool | None,
+    wrong: tuple[str, ...],
+    blocks: tuple[Block, ...],
+    metrics: dict[str, Metric],
+    by_batch: dict[str, dict[str, Metric]],
+    validity: Validity,
+) -> Result:
+    plan = around.plan
+    payloads = fit.payloads
+    reference = fit.workload.reference
+    return Result(
+        workload=fit.workload.name,
+        detector=fit.workload.detector,
+        dataset=DatasetRecord(**payloads[0]["dataset"]) if payloads else _unknown_dataset(fit, request),
+        scenario=scenario,
+        backend=backend,
+        dtype=dtype,
+        batch_size=batch_size,
+        placement=PlacementRecord(
+            nodes=tuple(plan.nodes),
+            cpus=tuple(plan.cpus),
+            threads=plan.threads,
+            threads_per_core=plan.threads_per_core,
+            smt=around.facts.topology.smt.online,
+            memory_policy=_policy(blocks, plan.memory_policy),
+            env=dict(plan.env),
+            verified=verified,
+            mismatches=tuple(dict.fromkeys(wrong)),
+        ),
+        blocks=blocks,
+        metrics=metrics,
+        by_batch=by_batch,
+        accuracy=accuracy_record(fit.workload, request.protocol, payloads) if payloads else None,
+        published=None
+        if reference is None
+        else Published(reference.metric, reference.value, reference.source, reference.difference),
+        share_of_peak=None,
+        validity=validity,
+        title=fit.workload.title,
+    )
+
+
+def _block(one: Measured, scenario: str) -> Block:
+    outcome, slot = one.outcome, one.slot
+    if outcome.payload is None:
+        return Block(
+            index=slot.block, order=slot.order, seed=slot.seed, pid=outcome.pid, wall_s=outcome.wall_s,
+            rss_peak_bytes=None, steal_share=None, cpus_allowed=None, cpus_sampled=None, page_nodes=None,
+            failure=outcome.failure or "it left no outcome",
+        )  # fmt: skip
+    payload = outcome.payload
+    observation = Observation.from_json(payload["observation"])
+    return Block(
+        index=slot.block,
+        order=slot.order,
+        seed=slot.seed,
+        pid=outcome.pid,
+        wall_s=payload["wall_s"],
+        rss_peak_bytes=payload["rss_peak_bytes"],
+        steal_share=payload["steal_share"],
+        cpus_allowed=observation.cpus_allowed,
+        cpus_sampled=observation.cpus_sampled,
+        page_nodes=observation.page_nodes_json(),
+        series=tuple(_series(values) for values in payload["series"].get(scenario, ())),
+        details={"memory_policy": observation.memory_policy},
+    )
+
+
+def _series(values: Mapping[str, Any]) -> Series:
+    return Series(**{**values, "durations_ns": tuple(values["durations_ns"]), "flags": tuple(values["flags"])})
+
+
+def _mismatches(around: Surroundings, one: Measured) -> tuple[str, ...]:
+    if one.outcome.payload is None:
+        return ()
+    return mismatches(around.plan, Observation.from_json(one.outcome.payload["observation"]))
+
+
+def _verified(blocks: Sequence[Block], wrong: Sequence[str]) -> bool | None:
+    return None if all(block.failure is not None for block in blocks) else not wrong
+
+
+def _disagreement(fit: Fitted, configuration: Configuration, processes: Sequence[Measured]) -> str | None:
+    """How this configuration's scores differ from the detector's own, in the first process in which they do."""
+    assert fit.directory is not None
+    reference = np.load(fit.directory / TEST_SCORES, allow_pickle=False)
+    for one in processes:
+        if one.outcome.payload is None:
+            continue
+        scores = np.load(Path(one.job.directory) / SCORES_FILE, allow_pickle=False)
+        verdict = agreement(reference[: len(scores)], scores, configuration.dtype)
+        if not verdict.within:
+            return verdict.sentence()
+    return None
+
+
+def _policy(blocks: Sequence[Block], planned: str) -> str:
+    return next(
+        (str(block.details["memory_policy"]) for block in blocks if block.details.get("memory_policy")), planned
+    )
+
+
+def _protocol(fit: Fitted) -> Any:
+    return fit.payloads[0]["dataset"]["protocol"]
+
+
+def _unknown_dataset(fit: Fitted, request: Request) -> DatasetRecord:
+    return DatasetRecord(
+        name=fit.workload.dataset, origin="unknown", protocol=request.protocol, sha256={}, verified=None, rows={},
+        features=0, prevalence=None,
+    )  # fmt: skip

@@ -1,0 +1,128 @@
+"""Runs one job in a fresh, pinned process group, and says in words why it failed when it did."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.errors import ExitCode, InputError
+from harness.placement.plan import Plan
+from harness.runs.jobs import OUTCOME_FILE, Job, Outcome, write_job
+
+_STDERR_TAIL = 2000  # characters of a failed worker's own words that are kept
+_GRACE_S = 2.0  # between SIGTERM and SIGKILL
+
+
+class Executor(Protocol):
+    """Runs jobs; the process one is real, tests script their own."""
+
+    def run(self, job: Job, plan: Plan, *, timeout_s: float) -> Outcome:
+        """Run to the end, or to the timeout; raises InputError for what the worker found wrong in the user's input."""
+        ...
+
+
+class ProcessExecutor:
+    """One fresh process per job, started through the placement launcher, in a session of its own.
+
+    The session of its own keeps the terminal's Ctrl-C from reaching the worker before this process has decided what
+    to do; whatever ends ``run`` (return, exception, interrupt), the whole process group is gone afterwards.
+    """
+
+    def run(self, job: Job, plan: Plan, *, timeout_s: float) -> Outcome:
+        """See ``Executor.run``; a worker still busy after ``timeout_s`` seconds is killed and called hung."""
+        job_path = write_job(job)
+        directory = job_path.parent
+        plan_path = directory / "plan.json"
+        plan_path.write_text(json.dumps(plan.to_json()), encoding="utf-8")
+        command = [
+            *(sys.executable, "-m", "harness.placement.launch", "--plan", str(plan_path), "--"),
+            *(sys.executable, "-m", "harness.runs.worker", str(job_path)),
+        ]
+        oom_before = _oom_kills()
+        started = time.monotonic()
+        with (directory / "stderr.txt").open("wb") as stderr, _process(command, stderr.fileno()) as process:
+            try:
+                status: int | None = process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                status = None
+        wall_s = time.monotonic() - started
+        payload = _payload(directory)
+        if status == 0 and payload is not None:
+            return Outcome(payload=payload, failure=None, pid=process.pid, wall_s=wall_s)
+        if status == ExitCode.USAGE and payload is not None:
+            raise InputError(payload["error"]["message"], remedy=payload["error"]["remedy"])
+        failure = _cause(status, timeout_s, directory, was_oom=_oom_kills() > oom_before)
+        return Outcome(payload=None, failure=failure, pid=process.pid, wall_s=wall_s)
+
+
+@contextlib.contextmanager
+def _process(command: list[str], stderr: int) -> Iterator[subprocess.Popen[bytes]]:
+    # The package may not be installed where the worker starts (a checkout run by PYTHONPATH): hand the path on.
+    package_parent = str(Path(__file__).resolve().parents[2])
+    search_path = os.pathsep.join(part for part in (package_parent, os.environ.get("PYTHONPATH")) if part)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=stderr,
+        stderr=stderr,
+        env={**os.environ, "PYTHONPATH": search_path},
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        _end_group(process)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End whatever is left of the worker's process group, politely first."""
+    for number, patience in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # descendants that outlived the worker
+
+
+def _payload(directory: Path) -> dict[str, Any] | None:
+    try:
+        payload: dict[str, Any] = json.loads((directory / OUTCOME_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return payload
+
+
+def _cause(status: int | None, timeout_s: float, directory: Path, *, was_oom: bool) -> str:
+    """One sentence for a worker that did not exit with 0."""
+    if status is None:
+        return f"hung: no result within {timeout_s:.0f} s, so it was killed"
+    if was_oom:
+        return "out of memory: killed by the kernel's OOM killer"
+    if status < 0:
+        return f"killed by signal {-status} ({signal.Signals(-status).name})"
+    tail = (directory / "stderr.txt").read_text(encoding="utf-8", errors="replace")[-_STDERR_TAIL:].strip()
+    last_line = tail.splitlines()[-1] if tail else "it said nothing"
+    if last_line.startswith("MemoryError") or "can't allocate memory" in last_line:
+        return f"out of memory: {last_line}"
+    return f"exited with status {status}: {last_line}"
+
+
+def _oom_kills() -> int:
+    """OOM kills counted by this process's cgroup (v2) so far; 0 where that cannot be read."""
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition("::")[2]
+        events = Path(f"/sys/fs/cgroup{group}/memory.events").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    counts = dict(line.split() for line in events.splitlines())
+    return int(counts.get("oom_kill", 0))

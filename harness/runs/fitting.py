@@ -1,0 +1,97 @@
+"""The fit job: load, fit, evaluate, export. Runs in a worker process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.datasets.base import EncodedDataset, load
+from harness.detectors.base import Epoch, FitContext
+from harness.detectors.evaluation import evaluate
+from harness.detectors.inference.artifacts import prepare
+from harness.detectors.registry import resolve
+from harness.detectors.thresholds import Threshold
+from harness.record.model import DatasetRecord
+from harness.runs.jobs import FitJob
+from harness.scenarios.workload import Workload, load_workload, workload_of_detector
+
+TEST_ROWS = "test_x.npy"
+TEST_SCORES = "test_scores.npy"
+TRAIN_ROWS = "train_x.npy"
+TRAIN_LABELS = "train_y.npy"
+
+
+def find_workload(name: str) -> Workload:
+    """A workload by name, file, or ``module:Class`` of a detector."""
+    if ":" in name and not name.endswith(".toml"):
+        return workload_of_detector(name)
+    return load_workload(name)
+
+
+def fit(job: FitJob) -> dict[str, Any]:
+    """Fit one detector with one seed and leave in the job's directory what measuring needs.
+
+    Raises:
+        InputError: a data file, the workload file, or the detector is not usable.
+    """
+    workload = find_workload(job.workload)
+    options = workload.options_for(job.protocol)
+    if job.rows is not None:
+        options = {**options, "rows": job.rows}
+    data = load(
+        workload.dataset,
+        protocol=job.protocol,
+        directory=None if job.data_dir is None else Path(job.data_dir),
+        options=options,
+    )
+    parameters = workload.parameters_for(job.protocol, job.seed)
+    if job.epochs is not None and "epochs" in parameters:
+        parameters["epochs"] = min(job.epochs, parameters["epochs"])
+    detector = resolve(workload.detector, parameters)
+    epochs: list[Epoch] = []
+    validation_y = None if data.validation_y is None else data.validation_y.astype(np.int64)
+    context = FitContext(X_val=data.validation_x, y_val=validation_y, on_epoch=epochs.append)
+    started = time.perf_counter()
+    detector.fit(data.train_x, data.train_y, context=context)
+    train_seconds = time.perf_counter() - started
+    scores = detector.decision_function(data.test_x)
+    threshold = Threshold(detector.threshold_, detector.threshold_rule_)
+    classes = None if data.test_class is None else data.test_class.tolist()
+    evaluation = evaluate(scores, data.test_y, threshold, classes)
+    directory = Path(job.directory)
+    artifacts = prepare(detector, directory)
+    for name, array in (
+        (TEST_ROWS, data.test_x),
+        (TEST_SCORES, scores),
+        (TRAIN_ROWS, data.train_x),
+        (TRAIN_LABELS, data.train_y),
+    ):
+        np.save(directory / name, array, allow_pickle=False)
+    return {
+        "dataset": asdict(dataset_record(data)),
+        "evaluation": evaluation.to_json(),
+        "epochs": [asdict(epoch) for epoch in epochs],
+        "scheduled_epochs": workload.training_for(job.protocol).epochs,
+        "train_seconds": train_seconds,
+        "backends": list(artifacts.backends),
+        "macs_per_row": artifacts.macs_per_row,
+    }
+
+
+def dataset_record(data: EncodedDataset) -> DatasetRecord:
+    """What a run record says of a data set."""
+    return DatasetRecord(
+        name=data.name,
+        origin=data.origin,
+        protocol=data.protocol,
+        sha256=dict(data.sha256),
+        verified=data.verified,
+        rows=data.rows,
+        features=len(data.feature_names),
+        prevalence=data.prevalence,
+        notes=data.notes,
+    )

@@ -1,0 +1,89 @@
+"""What a worker process is asked to do, and what comes back: plain JSON files, so that a crash loses nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+OUTCOME_FILE = "outcome.json"
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """Load the data, fit one detector with one seed, evaluate it, and leave the artifacts of its scorer."""
+
+    workload: str  # name or path of a workload file, or "module:Class"
+    protocol: Literal["clean", "as-published"]
+    data_dir: str | None
+    seed: int
+    epochs: int | None  # None: the workload's own schedule
+    rows: int | None  # None: every row of the training file
+    threads: int
+    directory: str  # where artifacts and the outcome go
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """Time the scenarios of one configuration in a fresh process."""
+
+    artifact: str  # directory a FitJob filled
+    backend: str
+    dtype: str
+    scenarios: tuple[str, ...]  # in the order to run them
+    batch_sizes: tuple[int, ...]  # of the offline scenario; the last is the headline
+    series_seconds: float  # time to spend on each series
+    steal_cpus: tuple[int, ...]
+    threads: int
+    seed: int
+    directory: str
+
+
+@dataclass(frozen=True)
+class SurveyJob:
+    """Measure the floor of the timing loop and ask the loaded libraries what they run on."""
+
+    threads: int
+    cpus: tuple[int, ...]
+    directory: str
+
+
+Job = FitJob | MeasureJob | SurveyJob
+
+_KINDS: dict[str, type[FitJob] | type[MeasureJob] | type[SurveyJob]] = {
+    "fit": FitJob,
+    "measure": MeasureJob,
+    "survey": SurveyJob,
+}
+
+
+def write_job(job: Job) -> Path:
+    """Write ``job.json`` into the job's own directory, creating it."""
+    kind = next(name for name, cls in _KINDS.items() if isinstance(job, cls))
+    directory = Path(job.directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "job.json"
+    path.write_text(json.dumps({"kind": kind, **asdict(job)}), encoding="utf-8")
+    return path
+
+
+def read_job(path: Path) -> Job:
+    """Read what ``write_job`` wrote."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    cls = _KINDS[values.pop("kind")]
+    arguments: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
+    return cls(**arguments)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a worker ended: its payload, or the cause of its failure in words."""
+
+    payload: dict[str, Any] | None
+    failure: str | None
+    pid: int | None
+    wall_s: float
+    details: dict[str, Any] = field(default_factory=dict)

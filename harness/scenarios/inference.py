@@ -1,0 +1,45 @@
+"""Inference scenarios: offline (as many rows as a call takes, back to back) and single_stream (one row at a time).
+
+Source of the names: MLPerf Inference. Rows go round so that no call scores the rows of the one before it, and stay in
+memory, so a hot cache is what is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import cycle
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.record.model import Series
+from harness.scenarios.series import Bench, batch_series, request_series
+
+Score = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+_MOST_VIEWS = 4096  # enough different rows; a view of each is kept so that slicing is not timed
+
+
+def offline(score: Score, rows: NDArray[np.float32], batch_sizes: Sequence[int], bench: Bench) -> list[Series]:
+    """One series per batch size, each with ``batch_size`` rows per call.
+
+    Args:
+        score: maps rows (n, d) to scores (n,).
+        rows: the rows to score, (m, d); a batch size above m is left out.
+        batch_sizes: rows per call.
+        bench: what to time with.
+    """
+    return [
+        batch_series("call", _round_robin(score, rows, size), size, bench) for size in batch_sizes if size <= len(rows)
+    ]
+
+
+def single_stream(score: Score, rows: NDArray[np.float32], bench: Bench) -> list[Series]:
+    """One series of single-row requests, the next one sent when the last has been answered."""
+    return [request_series("call", _round_robin(score, rows, 1), 1, bench)]
+
+
+def _round_robin(score: Score, rows: NDArray[np.float32], size: int) -> Callable[[], object]:
+    starts = range(0, len(rows) - size + 1, size)[:_MOST_VIEWS]
+    batches = cycle([rows[start : start + size] for start in starts])
+    return lambda: score(next(batches))

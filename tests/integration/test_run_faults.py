@@ -1,0 +1,146 @@
+"""What goes wrong in a worker process stays there, is named, and leaves nothing behind. Real processes throughout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.placement.plan import plan
+from harness.platform.probe import probe
+from harness.platform.sysroot import SysRoot
+from harness.runs.executor import ProcessExecutor
+from harness.runs.jobs import FitJob
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")]),
+    "LPARBENCH_DATA": "",
+}
+SMALL = ("--rows", "600", "--epochs", "1", "--seeds", "1", "--blocks", "1", "--backends", "eager")
+
+
+@pytest.fixture
+def anywhere(tmp_path: Path) -> Path:
+    """A working directory without a data folder, so that every data set is synthetic."""
+    return tmp_path
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "harness", *arguments]
+
+
+def lparbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def record_in(directory: Path) -> dict:
+    (run,) = directory.iterdir()
+    return json.loads((run / "run.json").read_text(encoding="utf-8"))
+
+
+def test_a_killed_worker_fails_only_its_own_result(anywhere: Path) -> None:
+    done = lparbench("run", "misbehaving:Killed", "misbehaving:Sound", *SMALL, "--out", "runs", cwd=anywhere)
+    assert done.returncode == 2, done.stderr
+    results = {result["workload"]: result for result in record_in(anywhere / "runs")["results"]}
+    assert results["nsl-kdd-killed"]["validity"]["verdict"] == "failed"
+    assert "SIGKILL" in " ".join(results["nsl-kdd-killed"]["validity"]["reasons"])
+    sound = results["nsl-kdd-sound"]
+    assert sound["validity"]["verdict"] != "failed"
+    assert sound["metrics"]["rows_per_s"]["value"] > 0
+
+
+def test_a_worker_that_leaves_its_cpus_makes_the_result_invalid(anywhere: Path) -> None:
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("one CPU: there is nowhere to wander to")
+    done = lparbench("run", "misbehaving:Wanderer", *SMALL, "--out", "runs", cwd=anywhere)
+    assert done.returncode == 2, done.stderr
+    (first, *_) = record_in(anywhere / "runs")["results"]
+    assert first["validity"]["verdict"] == "invalid"
+    assert first["placement"]["verified"] is False
+    assert any("CPU" in text for text in first["placement"]["mismatches"])
+
+
+def test_a_backend_that_scores_otherwise_makes_the_result_invalid(anywhere: Path) -> None:
+    done = lparbench("run", "misbehaving:Unstable", *SMALL, "--out", "runs", cwd=anywhere)
+    assert done.returncode == 2, done.stderr
+    reasons = " ".join(record_in(anywhere / "runs")["results"][0]["validity"]["reasons"])
+    assert "DISAGREE" in reasons
+
+
+def _job(detector: str, directory: Path) -> FitJob:
+    return FitJob(detector, "clean", None, 0, None, 600, 1, str(directory))
+
+
+@pytest.fixture
+def executor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ProcessExecutor:
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    monkeypatch.chdir(tmp_path)
+    return ProcessExecutor()
+
+
+@pytest.fixture(scope="module")
+def one_core():
+    facts = probe(SysRoot("/"))
+    return plan(facts.topology, cores=1, threads_per_core=1, allowed=facts.limits.allowed_cpus)
+
+
+def test_a_hung_worker_is_killed_and_called_hung(executor: ProcessExecutor, one_core, tmp_path: Path) -> None:
+    outcome = executor.run(_job("misbehaving:Hung", tmp_path / "hung"), one_core, timeout_s=8)
+    assert outcome.failure is not None
+    assert "hung" in outcome.failure
+    assert outcome.pid is not None
+    assert not psutil.pid_exists(outcome.pid)
+
+
+def test_a_worker_out_of_memory_says_so(executor: ProcessExecutor, one_core, tmp_path: Path) -> None:
+    outcome = executor.run(_job("misbehaving:Hungry", tmp_path / "hungry"), one_core, timeout_s=60)
+    assert outcome.failure is not None
+    assert "out of memory" in outcome.failure
+
+
+def _started(directory: Path) -> tuple[subprocess.Popen[bytes], psutil.Process]:
+    """A run with a worker that hangs, once that worker is there."""
+    process = subprocess.Popen(
+        command("run", "misbehaving:Hung", *SMALL, "--out", "runs"),
+        cwd=directory,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if any("fit-" in part for part in child.cmdline()):
+                return process, child
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError("no worker was started within a minute")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_no_child_and_no_half_written_run(anywhere: Path, number: signal.Signals) -> None:
+    process, worker = _started(anywhere)
+    process.send_signal(number)
+    assert process.wait(20) == 128 + number
+    _, alive = psutil.wait_procs([worker], timeout=5)
+    assert not alive
+    assert not (anywhere / "runs").exists() or not list((anywhere / "runs").iterdir())
+
+
+def test_a_run_killed_outright_takes_its_workers_with_it(anywhere: Path) -> None:
+    process, worker = _started(anywhere)
+    process.kill()
+    process.wait(10)
+    _, alive = psutil.wait_procs([worker], timeout=5)
+    assert not alive
