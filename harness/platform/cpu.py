@@ -55,6 +55,8 @@ def architecture(sysroot: SysRoot, info: CpuInfo, vector: AuxVector | None) -> t
             return match[1], path.replace("proc/", "procfs:", 1)
     if info.kind == "power" or (info.kind is None and DeviceTree(sysroot).cpus()):
         order = _byte_order(sysroot, vector)
+        if info.is_32_bit:
+            return "ppc", "cpuinfo"
         return ("ppc64le" if order == "little" else "ppc64"), "cpuinfo" if info.kind else "device-tree:cpus"
     if info.kind == "x86":
         return ("x86_64" if "lm" in (info.flags or ()) else "i686"), "cpuinfo:flags"

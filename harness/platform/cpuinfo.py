@@ -51,6 +51,7 @@ class CpuInfo:
     machine: str | None = None  # "CHRP IBM,9080-HEX", "PowerNV 8247-22L"
     model: str | None = None  # "IBM,9080-HEX", "8247-22L"
     mmu: str | None = None
+    is_32_bit: bool = False  # only such kernels print bogomips
     # x86
     vendor_id: str | None = None
     family: int | None = None
@@ -70,7 +71,7 @@ def parse_cpuinfo(text: str | None) -> CpuInfo:
         cpu = parse.integer(block.get("processor"))
         if cpu is not None and 0 <= cpu < 1 << 16:
             processors.append(cpu)
-        target = x86 if "vendor_id" in block or "cpu family" in block else power
+        target = x86 if "vendor_id" in block and "cpu family" in block else power
         for key, value in block.items():
             target.setdefault(key, value)
         package, core = parse.integer(block.get("physical id")), parse.integer(block.get("core id"))
@@ -98,6 +99,7 @@ def _power(values: Mapping[str, str], processors: tuple[int, ...]) -> CpuInfo:
         machine=values.get("machine") or None,
         model=values.get("model") or None,
         mmu=values.get("MMU") or None,
+        is_32_bit="bogomips" in values,
     )
 
 

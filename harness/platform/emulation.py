@@ -23,11 +23,12 @@ def collect(
     """
     evidence: list[str] = []
     sources: dict[str, str] = {}
-    if is_power(machine) and info.kind == "x86":
-        evidence.append(f"programs run as {machine}, but /proc/cpuinfo is of {info.vendor_id or 'an x86 processor'}")
+    if is_power(machine) and info.kind != "power" and info.processors:
+        other = info.vendor_id or "another processor"
+        evidence.append(f"programs run as {machine}, but /proc/cpuinfo is of {other}")
         if sysroot.live and vector is not None and vector.platform is None:
             evidence.append("AT_PLATFORM is null, which a Linux kernel on Power sets")
-        sources.update(emulated="uname, cpuinfo:vendor_id", emulator="uname, cpuinfo:vendor_id")
+        sources.update(emulated="uname, cpuinfo", emulator="uname, cpuinfo")
         return EmulationFacts(True, "qemu-user", tuple(evidence), sources)
     if hypervisor == "QEMU TCG":
         evidence.append("a QEMU pseries machine without the node that KVM leaves in the device tree")

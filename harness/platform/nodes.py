@@ -20,7 +20,9 @@ def collect(sysroot: SysRoot, online: tuple[int, ...]) -> tuple[Node, ...]:
         cpus = parse.cpu_list(sysroot.read_text(f"{base}/cpulist"))
         if cpus is None:
             cpus = parse.cpu_mask(sysroot.read_text(f"{base}/cpumap"))
-        if cpus is None:
+        if cpus is None:  # links both ways; some dumps keep only one
+            cpus = sysroot.numbered(base, "cpu")
+        if not cpus and not sysroot.exists(f"{base}/cpumap") and not sysroot.exists(f"{base}/cpulist"):
             linked = _linked(sysroot, online) if linked is None else linked
             cpus = linked.get(node_id, ())
         total, free = _memory(sysroot.read_text(f"{base}/meminfo"))

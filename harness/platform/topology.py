@@ -220,7 +220,10 @@ def _cores(
     nodes: tuple[Node, ...],
     gathered: Gathered,
 ) -> tuple[Core, ...]:
-    node_of = {cpu: node.id for node in nodes for cpu in node.cpus}
+    node_of: dict[int, int] = {}
+    for node in nodes:
+        for cpu in node.cpus:
+            node_of.setdefault(cpu, node.id)
     half_of = _innermost_sharing(caches)
     package_of: dict[int, int | None] = {}
     if gathered.sources.get("cores") == "device-tree:cpus":

@@ -1,0 +1,106 @@
+"""What lscpu, hwloc and numactl make of a tree: readings that share nothing with ours."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One tool's view. Nodes without CPUs or memory may be missing: some tools drop them."""
+
+    cores: frozenset[frozenset[int]]
+    node_cpus: dict[int, frozenset[int]]
+    node_memory: dict[int, int]
+    halves: frozenset[frozenset[int]]  # CPUs by first data cache
+
+
+def need(program: str) -> str:
+    """Path of a tool; skips the test when it is not installed."""
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    return path
+
+
+def lscpu(root: Path) -> Reading:
+    """``lscpu -s`` of a tree."""
+    columns = "CPU,CORE,NODE,CACHE"
+    answer = subprocess.run(
+        [need("lscpu"), "-s", str(root), f"-p={columns}"], capture_output=True, text=True, check=True
+    )
+    cores: dict[str, set[int]] = {}
+    nodes: dict[str, set[int]] = {}
+    caches: dict[str, set[int]] = {}
+    for line in answer.stdout.splitlines():
+        if not line.startswith("#"):
+            cpu, core, node, cache = (*line.split(","), "")[:4]
+            cores.setdefault(core, set()).add(int(cpu))
+            if node:
+                nodes.setdefault(node, set()).add(int(cpu))
+            caches.setdefault(cache.partition(":")[0], set()).add(int(cpu))
+    return Reading(
+        cores=frozenset(frozenset(core) for core in cores.values()),
+        node_cpus={int(node): frozenset(cpus) for node, cpus in nodes.items()},
+        node_memory={},
+        halves=frozenset(frozenset(cpus) for key, cpus in caches.items() if key),
+    )
+
+
+def _cpuset(text: str) -> frozenset[int]:
+    """``0x00000001,0x000000ff``: 32 bits per group, the last is the lowest."""
+    found: set[int] = set()
+    for position, group in enumerate(reversed(text.split(","))):
+        word = int(group, 16) if group else 0
+        found.update(32 * position + bit for bit in range(32) if word >> bit & 1)
+    return frozenset(found)
+
+
+def hwloc(root: Path) -> Reading:
+    """``lstopo`` of a tree."""
+    answer = subprocess.run(
+        [need("lstopo-no-graphics"), "-i", str(root), "--of", "xml", "--no-io"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HWLOC_COMPONENTS": "linux,stop"},
+    )
+    tree = ElementTree.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", answer.stdout))
+    objects = list(tree.iter("object"))
+    return Reading(
+        cores=frozenset(_cpuset(item.get("cpuset", "")) for item in objects if item.get("type") == "Core"),
+        node_cpus={
+            int(item.get("os_index", "-1")): _cpuset(item.get("cpuset", ""))
+            for item in objects
+            if item.get("type") == "NUMANode"
+        },
+        node_memory={
+            int(item.get("os_index", "-1")): int(item.get("local_memory", "0"))
+            for item in objects
+            if item.get("type") == "NUMANode"
+        },
+        halves=frozenset(_cpuset(item.get("cpuset", "")) for item in objects if item.get("type") == "L1Cache"),
+    )
+
+
+def numactl_hardware(root: Path) -> str:
+    """``numactl --hardware`` of a tree's nodes, put in the place of this machine's in a mount namespace."""
+    program = need("numactl")
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("numactl reads a stored tree only through a mount, which takes root and unshare")
+    nodes = root / "sys/devices/system/node"
+    script = 'mount --bind "$1" /sys/devices/system/node && exec "$2" --hardware'
+    answer = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", str(nodes), program], capture_output=True, text=True, check=False
+    )
+    if answer.returncode != 0:
+        pytest.skip(f"mounting is not permitted here: {answer.stderr.strip()}")
+    return answer.stdout
