@@ -2,8 +2,7 @@
 
 The kernel's own switch is ``smt/control`` (``on``, ``off``, and on Power since Linux 6.6 the number of threads); every
 thread has a switch of its own in ``cpuN/online``. A level is set through the first where there is one, and through the
-second for what that left undone, so that mixed states and old kernels come out right. Cores that are wholly offline stay
-so.
+second for what that left undone, so that mixed states and old kernels come out right. Wholly offline cores stay so.
 
 The state found is written to ``run/lparbench/smt.json`` before anything changes, and removed once it is back. A process
 that is killed leaves the file behind, and :func:`restore` works from it.
@@ -172,17 +171,23 @@ def restore(sysroot: SysRoot, write: Write = write_switch) -> bool:
 
 
 def _check_level(topology: Topology, threads: int) -> None:
-    most = topology.smt.max
+    most = _threads_per_core(topology)
     if most is None or not topology.cores:
         raise LparbenchError("The threads of a core are not known here, so SMT cannot be switched.")
     if not 1 <= threads <= most:
         raise InputError(f"SMT {threads}: the cores have {most} threads.", remedy=f"Expected 1 to {most}.")
 
 
+def _threads_per_core(topology: Topology) -> int | None:
+    """Threads a core has. With SMT off x86 does not tell whose siblings are offline; there they come in pairs."""
+    switchable = topology.smt.control not in _NO_CONTROL
+    return topology.smt.max or (2 if switchable else None)
+
+
 def _switch(sysroot: SysRoot, topology: Topology, threads: int, write: Write) -> None:
     state = read_state(sysroot)
     if state.control not in _NO_CONTROL:
-        level = {1: "off", topology.smt.max: "on"}.get(threads, str(threads))
+        level = {1: "off", _threads_per_core(topology): "on"}.get(threads, str(threads))
         if not _written(sysroot, CONTROL, level, write, tolerated=level.isdigit()):
             _written(
                 sysroot, CONTROL, "on", write

@@ -1,0 +1,126 @@
+"""``lparbench smt``: show, set and restore the number of threads per core."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import InputError
+
+smt_app = typer.Typer(
+    help="Show, set and restore SMT. Example: `lparbench smt set 2`",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Root = Annotated[
+    Path,
+    typer.Option(
+        "--sysroot", metavar="DIR", help="Work on a stored tree that holds proc and sys, not on this machine."
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+
+
+@smt_app.command("show")
+def show(sysroot: _Root = Path("/"), as_json: _Json = False) -> None:
+    """Show threads per core, how a level would be had here, and whether a state waits to be restored.
+
+    Example: `lparbench smt show`
+    """
+    from harness.placement.smt import SmtMethod, may_switch
+    from harness.placement.smt_state import load
+    from harness.platform.probe import probe
+    from harness.platform.sysroot import SysRoot
+
+    root = SysRoot(sysroot)
+    smt = probe(root).topology.smt
+    saved = load(root)
+    method = SmtMethod.SWITCHED if may_switch(root) else SmtMethod.AFFINITY
+    if as_json:
+        document = {
+            "online": smt.online,
+            "max": smt.max,
+            "mixed": smt.mixed,
+            "cores_by_threads": {str(threads): cores for threads, cores in smt.cores_by_threads.items()},
+            "control": smt.control,
+            "method": method.value,
+            "saved": saved is not None,
+        }
+        typer.echo(json.dumps(document, indent=2))
+        return
+    unknown = "not known"
+    typer.echo(f"threads online per core  {smt.online or unknown} of {smt.max or unknown}")
+    if smt.mixed:
+        for threads, cores in sorted(smt.cores_by_threads.items()):
+            typer.echo(f"  {cores} cores with {threads}")
+    typer.echo(f"smt/control              {smt.control or unknown}")
+    if method is SmtMethod.SWITCHED:
+        typer.echo("switching                permitted")
+    else:
+        typer.echo("switching                not permitted: SMT by affinity, threads stay online and are left idle")
+    if saved is not None:
+        typer.echo("saved state              waits to be restored: lparbench smt restore")
+
+
+@smt_app.command("set", context_settings={"ignore_unknown_options": True})
+def set_threads(
+    threads: Annotated[int, typer.Argument(min=1, help="Threads to have online on every core in use.")],
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- COMMAND...]",
+            help="Run this with the level, then put back the state before, also after an error or a signal.",
+            show_default=False,
+        ),
+    ] = None,
+    sysroot: _Root = Path("/"),
+) -> None:
+    """Set threads per core; the state before is saved for `lparbench smt restore`. Needs root.
+
+    Example: `lparbench smt set 2`, or for one command only: `lparbench smt set 4 -- python train.py`
+    """
+    from harness.placement.smt import set_level, smt_session
+    from harness.platform.sysroot import SysRoot
+
+    root = SysRoot(sysroot)
+    if not command:
+        set_level(root, threads)
+        typer.echo(f"SMT {threads}. Back to the state before: lparbench smt restore")
+        return
+    with smt_session(root) as session:
+        method = session.switch(threads)
+        typer.echo(f"SMT {threads} ({method.value})", err=True)
+        raise typer.Exit(_run(command))
+
+
+@smt_app.command("restore")
+def restore_state(sysroot: _Root = Path("/")) -> None:
+    """Put back the exact state before the first `smt set`, or before a run that was killed. Needs root.
+
+    Example: `lparbench smt restore`
+    """
+    from harness.placement.smt import restore
+    from harness.platform.sysroot import SysRoot
+
+    typer.echo("The state before is back." if restore(SysRoot(sysroot)) else "There is nothing to restore.")
+
+
+def _run(command: list[str]) -> int:
+    """Exit code of a command; one killed by signal n gives 128 + n, as shells report it."""
+    try:
+        process = subprocess.Popen(command)
+    except OSError as error:
+        raise InputError(f"{command[0]}: {error.strerror}.", remedy="Give a program after --.") from error
+    try:
+        code = process.wait()
+    except BaseException:
+        process.terminate()  # we were told to stop: so is the command, and the state is put back only once it is gone
+        process.wait()
+        raise
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,278 @@
+"""SMT switching on synthetic trees: levels come out right, and the bytes before are back after whatever happens."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from smt_kernel import FakeKernel
+from trees import NodeSpec, TreeSpec, build, layout
+from trees_presets import PRESETS
+
+from harness.errors import InputError, LparbenchError
+from harness.placement.smt import SmtMethod, restore, set_level, smt_session, write_switch
+from harness.placement.smt_state import load
+from harness.platform.sysroot import SysRoot
+
+_CHECKOUT = Path(__file__).parents[2]
+MIXED = TreeSpec(nodes=(NodeSpec(0, cores=4),), smt_of_core={1: 2, 3: 1}, offline_cores=frozenset({2}))
+X86 = PRESETS["x86-siblings-first"]
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    """Content of every CPU file."""
+    cpus = root / "sys/devices/system/cpu"
+    return {str(path.relative_to(cpus)): path.read_bytes() for path in sorted(cpus.rglob("*")) if path.is_file()}
+
+
+def online(root: Path, spec: TreeSpec) -> list[int]:
+    """Threads online of each core, by its switches."""
+    cpus = root / "sys/devices/system/cpu"
+    return [sum((cpus / f"cpu{cpu}/online").read_text() == "1\n" for cpu in core.cpus) for core in layout(spec).cores]
+
+
+@pytest.mark.parametrize("partial", [True, False])
+@pytest.mark.parametrize("control", ["on", None, "notimplemented"])
+@pytest.mark.parametrize("level", [1, 2, 5, 8])
+def test_cores_in_use_get_the_level_and_the_bytes_before_come_back(tmp_path, level, control, partial):
+    spec = replace(MIXED, smt_control=control)
+    root = build(spec, tmp_path)
+    before = snapshot(root)
+    kernel = FakeKernel(root, layout(spec), partial=partial)
+    write = kernel.write if control == "on" else write_switch
+    with smt_session(SysRoot(root), write) as session:
+        assert session.switch(level) is SmtMethod.SWITCHED
+        assert online(root, spec) == [level, level, 0, level]
+        first = [(root / f"sys/devices/system/cpu/cpu{cpu}/online").read_text() for cpu in range(level)]
+        assert first == ["1\n"] * level
+        assert load(SysRoot(root)) is not None
+    assert snapshot(root) == before
+    assert load(SysRoot(root)) is None
+
+
+def test_a_sweep_goes_through_levels_from_a_partial_state(tmp_path):
+    spec = replace(PRESETS["p10-smt2"], smt_of_core={1: 1})
+    root = build(spec, tmp_path)
+    before = snapshot(root)
+    with smt_session(SysRoot(root), FakeKernel(root, layout(spec)).write) as session:
+        for level in (8, 1, 4, 2):
+            session.switch(level)
+            assert online(root, spec) == [level] * 4
+    assert snapshot(root) == before
+
+
+def test_x86_goes_off_and_on(tmp_path):
+    root = build(X86, tmp_path)
+    before = snapshot(root)
+    with smt_session(SysRoot(root), FakeKernel(root, layout(X86), partial=False).write) as session:
+        session.switch(1)
+        assert (root / "sys/devices/system/cpu/smt/control").read_text() == "off\n"
+        assert online(root, X86) == [1] * 4
+        session.switch(2)
+        assert online(root, X86) == [2] * 4
+    assert snapshot(root) == before
+
+
+def _fail_inside(root: Path) -> None:
+    with smt_session(SysRoot(root)) as session:
+        session.switch(4)
+        raise ZeroDivisionError
+
+
+def test_an_error_inside_puts_everything_back(tmp_path):
+    root = build(MIXED, tmp_path)
+    before = snapshot(root)
+    with pytest.raises(ZeroDivisionError):
+        _fail_inside(root)
+    assert snapshot(root) == before
+    assert load(SysRoot(root)) is None
+
+
+def test_a_cpu_that_does_not_follow_is_an_error_and_the_rest_is_put_back(tmp_path):
+    root = build(MIXED, tmp_path)
+    before = snapshot(root)
+    kernel = FakeKernel(root, layout(MIXED), stubborn=frozenset({5}))
+    with (
+        pytest.raises(LparbenchError, match="CPUs 5 did not follow"),
+        smt_session(SysRoot(root), kernel.write) as session,
+    ):
+        session.switch(2)
+    assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("level", [0, 9])
+def test_a_level_the_cores_do_not_have_changes_nothing(tmp_path, level):
+    root = build(MIXED, tmp_path)
+    before = snapshot(root)
+    with pytest.raises(InputError, match=f"SMT {level}: the cores have 8 threads"):
+        set_level(SysRoot(root), level)
+    assert snapshot(root) == before
+    assert load(SysRoot(root)) is None
+
+
+def test_set_keeps_the_first_state_until_it_is_restored(tmp_path):
+    root = build(MIXED, tmp_path)
+    before = snapshot(root)
+    write = FakeKernel(root, layout(MIXED)).write
+    set_level(SysRoot(root), 2, write)
+    set_level(SysRoot(root), 4, write)
+    between = snapshot(root)
+    with smt_session(SysRoot(root), write) as session:  # a sweep in between goes back to what it found
+        session.switch(1)
+    assert snapshot(root) == between
+    assert restore(SysRoot(root), write)
+    assert snapshot(root) == before
+    assert not restore(SysRoot(root), write)
+
+
+def test_a_state_of_an_earlier_boot_is_dropped(tmp_path):
+    root = build(MIXED, tmp_path)
+    boot_id = root / "proc/sys/kernel/random/boot_id"
+    boot_id.parent.mkdir(parents=True, exist_ok=True)
+    boot_id.write_text("first\n")
+    set_level(SysRoot(root), 2)
+    boot_id.write_text("second\n")
+    after = snapshot(root)
+    assert not restore(SysRoot(root))
+    assert snapshot(root) == after
+    assert load(SysRoot(root)) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", '{"online": {"1": 1}}', '{"online": {}, "control": 5, "boot_id": null, "persistent": true}'],
+)
+def test_a_damaged_state_file_is_named_and_nothing_is_changed(tmp_path, damage):
+    root = build(MIXED, tmp_path)
+    set_level(SysRoot(root), 2)
+    before = snapshot(root)
+    (root / "run/lparbench/smt.json").write_text(damage)
+    for action in (lambda: restore(SysRoot(root)), lambda: set_level(SysRoot(root), 4)):
+        with pytest.raises(InputError, match=r"smt\.json: not a saved SMT state"):
+            action()
+    assert snapshot(root) == before
+
+
+def test_without_permission_it_is_smt_by_affinity_and_set_says_so(tmp_path, monkeypatch):
+    root = build(MIXED, tmp_path)
+    before = snapshot(root)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with smt_session(SysRoot(root)) as session:
+        assert session.switch(2) is SmtMethod.AFFINITY
+        with pytest.raises(InputError):
+            session.switch(16)
+    with pytest.raises(LparbenchError) as failure:
+        set_level(SysRoot(root), 2)
+    assert "--threads-per-core 2 (SMT by affinity)" in str(failure.value.remedy)
+    assert snapshot(root) == before
+    assert not (root / "run").exists()
+
+
+def test_two_processes_do_not_switch_at_once(tmp_path):
+    root = build(MIXED, tmp_path)
+    with smt_session(SysRoot(root)), pytest.raises(InputError, match="Another lparbench is switching"):
+        set_level(SysRoot(root), 2)
+
+
+_RUN = """
+import sys, time
+from pathlib import Path
+from harness.placement.smt import smt_session, write_switch
+from harness.platform.sysroot import SysRoot
+
+def slow(path, text):
+    time.sleep(0.02)
+    write_switch(path, text)
+
+with smt_session(SysRoot(sys.argv[1]), slow) as session:
+    session.switch(4)
+    print("switched", flush=True)
+    time.sleep(60)
+"""
+
+
+def _started(root: Path, *argv: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, *(argv or ("-c", textwrap.dedent(_RUN), str(root)))],
+        cwd=_CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "switched" in process.stdout.readline()
+    return process
+
+
+def test_a_signal_while_it_switches_puts_back_the_bytes(tmp_path):
+    root = build(MIXED, tmp_path)
+    before = snapshot(root)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(_RUN), str(root)], cwd=_CHECKOUT, stdout=subprocess.PIPE, text=True
+    )
+    while snapshot(root) == before and process.poll() is None:
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert "switched" not in process.communicate()[0]
+    assert snapshot(root) == before
+    assert load(SysRoot(root)) is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_run_and_puts_back_the_bytes(tmp_path, number):
+    root = build(MIXED, tmp_path)
+    before = snapshot(root)
+    process = _started(root)
+    assert snapshot(root) != before
+    process.send_signal(number)
+    time.sleep(0.05)
+    process.send_signal(number)  # an impatient second one, while the state is being put back
+    code = process.wait(timeout=30)
+    process.communicate()
+    assert code in (128 + number, -number, 1)
+    assert snapshot(root) == before
+    assert load(SysRoot(root)) is None
+
+
+def test_a_killed_run_leaves_a_file_from_which_restore_works(tmp_path):
+    root = build(MIXED, tmp_path)
+    before = snapshot(root)
+    process = _started(root)
+    process.kill()
+    process.wait(timeout=30)
+    process.communicate()
+    assert snapshot(root) != before
+    saved = load(SysRoot(root))
+    assert saved is not None
+    assert not saved.persistent
+    with pytest.raises(InputError, match="was killed") as failure, smt_session(SysRoot(root)):
+        pass
+    assert failure.value.remedy == "Run: lparbench smt restore"
+    assert restore(SysRoot(root))
+    assert snapshot(root) == before
+
+
+def test_a_run_killed_while_it_switches_can_be_restored(tmp_path):
+    """Killed at many points of switching; each leaves either nothing or a file that restores."""
+    pristine = build(MIXED, tmp_path / "pristine")
+    before = snapshot(pristine)
+    script = textwrap.dedent(_RUN).replace("time.sleep(0.02)", "count[0] -= 1\n    count[0] or os._exit(9)")
+    for writes in (1, 2, 5, 9):
+        root = tmp_path / str(writes)
+        shutil.copytree(pristine, root, symlinks=True)
+        source = f"import os\ncount = [{writes}]\n" + script
+        done = subprocess.run(
+            [sys.executable, "-c", source, str(root)], cwd=_CHECKOUT, capture_output=True, check=False
+        )
+        assert done.returncode == 9, done.stderr
+        assert restore(SysRoot(root))
+        assert snapshot(root) == before
