@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from harness.errors import InputError, MeasurementError
-from harness.gates.observations import Accuracy, AccuracyFigure, Key, Observation, Side
+from harness.gates.observations import Key, Observation, Side
+from harness.gates.shape import Reader, WrongShapeError, block_number, read_accuracy, read_key
 from harness.measure.stats import Array, log_ratios, noise_floor, t_quantile
 from harness.measure.verdicts import MIN_BLOCKS
 
@@ -136,8 +136,8 @@ def read_baseline(path: Path) -> Baseline:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: not a baseline: {error}.", remedy=_REMEDY) from None
     try:
-        return _baseline(_Reader(document, ""))
-    except _WrongShapeError as error:
+        return _baseline(Reader(document, ""))
+    except WrongShapeError as error:
         raise InputError(f"{path}: not a baseline of this version: {error}.", remedy=_REMEDY) from None
 
 
@@ -157,117 +157,33 @@ def _floor(one: Observation, seed: int) -> Floor:
     return Floor(scaled, blocks)
 
 
-class _WrongShapeError(ValueError):
-    """A value in a baseline file that is not what it has to be."""
-
-
-class _Reader:
-    """A JSON value with its path, read strictly."""
-
-    def __init__(self, value: Any, path: str) -> None:
-        self.value, self.path = value, path
-
-    def fields(self) -> dict[str, _Reader]:
-        if not isinstance(self.value, dict):
-            raise self._wrong("an object")
-        return {key: _Reader(item, f"{self.path}.{key}" if self.path else key) for key, item in self.value.items()}
-
-    def get(self, key: str) -> _Reader:
-        fields = self.fields()
-        if key not in fields:
-            raise _WrongShapeError(f"{self.path or 'the file'}: no {key!r}")
-        return fields[key]
-
-    def items(self) -> list[_Reader]:
-        if not isinstance(self.value, list):
-            raise self._wrong("a list")
-        return [_Reader(item, f"{self.path}[{index}]") for index, item in enumerate(self.value)]
-
-    def text(self) -> str:
-        if not isinstance(self.value, str):
-            raise self._wrong("a text")
-        return self.value
-
-    def count(self) -> int:
-        if not isinstance(self.value, int) or isinstance(self.value, bool) or not 0 <= self.value < 2**63:
-            raise self._wrong("a count")
-        return self.value
-
-    def number(self, low: float, high: float) -> float:
-        if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not low <= self.value <= high:
-            raise self._wrong(f"a number from {low:g} to {high:g}")
-        return float(self.value)
-
-    def _wrong(self, expected: str) -> _WrongShapeError:
-        return _WrongShapeError(f"{self.path or 'the file'}: expected {expected}, found {str(self.value)[:40]!r}")
-
-
-_SHORTEST_S, _LONGEST_S = 1e-12, 1e9
-
-
-def _baseline(reader: _Reader) -> Baseline:
+def _baseline(reader: Reader) -> Baseline:
     version = reader.get("baseline_version")
     if version.value != SCHEMA_VERSION:
-        raise _WrongShapeError(f"baseline_version: expected {SCHEMA_VERSION}, found {str(version.value)[:40]!r}")
+        raise WrongShapeError(f"baseline_version: expected {SCHEMA_VERSION}, found {str(version.value)[:40]!r}")
     observations: dict[Key, Observation] = {}
     floors: dict[Key, Floor] = {}
     centres: dict[str, dict[Key, float]] = {}
     for result in reader.get("results").items():
-        key = _key(result.get("key"))
+        key = read_key(result.get("key"))
         if key in observations:
-            raise _WrongShapeError(f"{result.path}: the same key twice")
-        seconds = {
-            _block_number(name, one): one.number(_SHORTEST_S, _LONGEST_S)
-            for name, one in result.get("seconds").fields().items()
-        }
+            raise WrongShapeError(f"{result.path}: the same key twice")
+        seconds = {block_number(name, one.path): one.seconds() for name, one in result.get("seconds").fields().items()}
         conditions = {name: one.value for name, one in result.get("conditions").fields().items()}
         observations[key] = Observation(key, seconds, (), conditions)
         floor = result.get("floor")
         floors[key] = Floor(floor.get("effect").number(0, 1e6), floor.get("blocks").count())
         for session in result.get("sessions").items():
-            centre = session.get("centre_s").number(_SHORTEST_S, _LONGEST_S)
+            centre = session.get("centre_s").seconds()
             centres.setdefault(session.get("created").text(), {})[key] = centre
     if not observations:
-        raise _WrongShapeError("results: it is empty")
+        raise WrongShapeError("results: it is empty")
     side = Side(
         name=reader.get("name").text(),
         created=reader.get("created").text(),
         fingerprint={name: one.value for name, one in reader.get("fingerprint").fields().items()},
         observations=observations,
-        accuracy={workload: _accuracy(one) for workload, one in reader.get("accuracy").fields().items()},
+        accuracy={workload: read_accuracy(one) for workload, one in reader.get("accuracy").fields().items()},
     )
     sessions: Sequence[Session] = [Session(created, found) for created, found in sorted(centres.items())]
     return Baseline(side, floors, tuple(sessions))
-
-
-def _key(reader: _Reader) -> Key:
-    return Key(
-        workload=reader.get("workload").text(),
-        scenario=reader.get("scenario").text(),
-        backend=reader.get("backend").text(),
-        dtype=reader.get("dtype").text(),
-        batch_size=reader.get("batch_size").count(),
-        layout=reader.get("layout").text(),
-    )
-
-
-def _block_number(name: str, reader: _Reader) -> int:
-    if not name.isascii() or not name.isdigit() or len(name) > 9:
-        raise _WrongShapeError(f"{reader.path}: expected a block number, found {name[:40]!r}")
-    return int(name)
-
-
-def _accuracy(reader: _Reader) -> Accuracy:
-    headline = reader.get("headline")
-    return Accuracy(
-        headline=None if headline.value is None else headline.text(),
-        metrics={name: _figure(one) for name, one in reader.get("metrics").fields().items()},
-    )
-
-
-def _figure(reader: _Reader) -> AccuracyFigure:
-    sd, n = reader.get("sd"), reader.get("n").count()
-    if n < 1:
-        raise _WrongShapeError(f"{reader.path}.n: expected at least 1")
-    mean = reader.get("mean").number(-1e6, 1e6)
-    return AccuracyFigure(mean, None if sd.value is None or n < 2 else sd.number(0, 1e6), n)

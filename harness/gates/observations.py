@@ -32,9 +32,10 @@ class Key:
     layout: str = ""
 
     def __str__(self) -> str:
-        batch = f" batch {self.batch_size}" if self.batch_size else ""
-        layout = f" on {self.layout}" if self.layout else ""
-        return f"{self.workload} {self.scenario} {self.backend} {self.dtype}{batch}{layout}"
+        batch = f"batch {self.batch_size}" if self.batch_size else ""
+        layout = f"on {self.layout}" if self.layout else ""
+        parts = (self.workload, self.scenario, self.backend, self.dtype, batch, layout)
+        return " ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)

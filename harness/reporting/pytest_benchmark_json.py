@@ -1,0 +1,108 @@
+"""A run in the format of pytest-benchmark, for ``pytest-benchmark compare`` and for reading back."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import asdict
+from typing import Any
+
+from harness.gates.observations import Observation, side_of
+from harness.gates.pytest_benchmark import OWN
+from harness.record.model import Run
+
+_NOT_TAKEN = {"disable_gc": False, "timer": "perf_counter", "warmup": True}
+
+
+def pytest_benchmark_text(run: Run) -> bytes:
+    """JSON with one benchmark per result and batch size whose rounds are its processes, in seconds per call.
+
+    What the format has no place for (keys, conditions, why a result is not valid, accuracy) is kept under
+    ``lparbench``, so that nothing is lost when ``lparbench compare`` reads the file.
+    """
+    side = side_of(run)
+    document = {
+        "machine_info": _machine_info(run),
+        "commit_info": {
+            "id": "unversioned",
+            "time": None,
+            "dirty": False,
+            "project": "lparbench",
+            "branch": "(unknown)",
+        },
+        "benchmarks": [_benchmark(one) for _, one in sorted(side.observations.items()) if one.seconds],
+        "datetime": run.created,
+        "version": "5.0.0",
+        OWN: {
+            "run_id": run.run_id,
+            "created": run.created,
+            "accuracy": {name: asdict(one) for name, one in sorted(side.accuracy.items())},
+        },
+    }
+    return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _machine_info(run: Run) -> dict[str, Any]:
+    known = run.fingerprint
+    return {
+        "node": "",
+        "machine": known.get("arch"),
+        "release": known.get("kernel"),
+        "python_version": run.software.get("python"),
+        "cpu": {"brand_raw": known.get("cpu"), "count": len(known.get("cpus_online") or ()) or None},
+        OWN: dict(known),
+    }
+
+
+def _benchmark(one: Observation) -> dict[str, Any]:
+    key = one.key
+    return {
+        "group": f"{key.workload} {key.scenario}",
+        "name": str(key),
+        "fullname": f"lparbench::{key}",
+        "params": {"backend": key.backend, "dtype": key.dtype, "batch_size": key.batch_size},
+        "param": None,
+        "extra_info": {
+            OWN: {
+                "unit": "seconds per call, one value per process",
+                "key": asdict(key),
+                "seconds": {str(block): value for block, value in sorted(one.seconds.items())},
+                "problems": list(one.problems),
+                "conditions": dict(one.conditions),
+            }
+        },
+        "options": dict(_NOT_TAKEN),
+        "stats": _stats([value for _, value in sorted(one.seconds.items())]),
+    }
+
+
+def _stats(data: list[float]) -> dict[str, Any]:
+    """The figures pytest-benchmark shows, by its own definitions (Tukey's quartiles of the halves)."""
+    ordered, n = sorted(data), len(data)
+    mean, median = statistics.fmean(data), statistics.median(data)
+    stddev = statistics.stdev(data) if n > 1 else 0.0
+    q1 = statistics.median(ordered[: (n + 1) // 2])
+    q3 = statistics.median(ordered[n // 2 :])
+    low, high = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
+    far = sum(not mean - stddev <= value <= mean + stddev for value in data)
+    outliers = sum(not low <= value <= high for value in data)
+    return {
+        "min": ordered[0],
+        "max": ordered[-1],
+        "mean": mean,
+        "stddev": stddev,
+        "rounds": n,
+        "median": median,
+        "iqr": q3 - q1,
+        "q1": q1,
+        "q3": q3,
+        "iqr_outliers": outliers,
+        "stddev_outliers": far,
+        "outliers": f"{far};{outliers}",
+        "ld15iqr": min(value for value in ordered if value >= low),
+        "hd15iqr": max(value for value in ordered if value <= high),
+        "ops": n / sum(data),
+        "total": sum(data),
+        "data": data,
+        "iterations": 1,
+    }

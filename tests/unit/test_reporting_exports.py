@@ -1,0 +1,245 @@
+"""Exports are read back by what they are for: pytest-benchmark, a CSV reader, Prometheus' parser, MLflow's client."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.mutations import small_run
+from support.records import inference, run
+
+from harness.errors import InputError, LparbenchError
+from harness.gates.compare import compare
+from harness.gates.inputs import load_history, load_side
+from harness.gates.observations import side_of
+from harness.measure.verdicts import CompareVerdict
+from harness.record.model import Metric, Validity, Verdict
+from harness.record.store import write_run
+from harness.reporting.csv_table import COLUMNS, csv_text
+from harness.reporting.openmetrics import openmetrics_text
+from harness.reporting.pytest_benchmark_json import pytest_benchmark_text
+
+
+def saved(path: Path, content: bytes | str | Any) -> Path:
+    if not isinstance(content, bytes | str):
+        content = json.dumps(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def foreign(path: Path, times: dict[str, list[float]], **machine: Any) -> Path:
+    """A file as pytest-benchmark writes it."""
+    return saved(
+        path,
+        {
+            "machine_info": {
+                "machine": "ppc64le",
+                "release": "6.12",
+                "cpu": {"brand_raw": "POWER10", "count": 8},
+                **machine,
+            },
+            "commit_info": {"id": "1"},
+            "benchmarks": [{"fullname": name, "stats": {"data": data, "median": 1.0}} for name, data in times.items()],
+            "datetime": "2026-08-01T12:00:00",
+            "version": "5.0.0",
+        },
+    )
+
+
+def test_the_tool_itself_compares_two_exports(tmp_path: Path) -> None:
+    files = [
+        saved(tmp_path / f"{i:04d}_run.json", pytest_benchmark_text(small_run(f"run-{i}", seed=i, slowdown=1 + i)))
+        for i in range(2)
+    ]
+    output = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest_benchmark",
+        "compare",
+        *map(str, files),
+        f"--csv={output}",
+        "--columns=median,rounds",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    assert len(rows) == 4
+    slow, fast = sorted((float(row["median"]) for row in rows if "mlp" in row["name"]), reverse=True)
+    assert slow / fast == pytest.approx(2, rel=0.05)
+    assert all(int(row["rounds"]) == 12 for row in rows)
+
+
+def test_the_statistics_are_those_the_tool_computes() -> None:
+    from pytest_benchmark.stats import Stats
+
+    (benchmark, _) = json.loads(pytest_benchmark_text(small_run("a", seed=3)))["benchmarks"]
+    theirs = Stats()
+    for value in benchmark["stats"]["data"]:
+        theirs.update(value)
+    for name in ("min", "max", "mean", "stddev", "rounds", "median", "ops", "total", "outliers"):
+        assert benchmark["stats"][name] == pytest.approx(getattr(theirs, name)), name
+    assert set(Stats.fields) < set(benchmark["stats"])
+
+
+def test_our_export_is_read_back_whole(tmp_path: Path) -> None:
+    record = small_run("a", seed=1)
+    side = load_side(saved(tmp_path / "a.json", pytest_benchmark_text(record)))
+    assert side == side_of(record)
+    bad = replace(record, results=(replace(record.results[0], validity=Validity(Verdict.INVALID, ("steal",))),))
+    again = load_side(saved(tmp_path / "bad.json", pytest_benchmark_text(bad)))
+    assert again == side_of(bad)
+
+
+def test_folders_of_pytest_benchmark_files_are_processes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name, level in (("old", 1e-3), ("new", 1.3e-3)):
+        (tmp_path / name).mkdir()
+        for process in range(7):
+            centre = level * np.exp(rng.normal(0, 0.01))
+            foreign(
+                tmp_path / name / f"{process}.json",
+                {"test_x.py::test_a": (centre * rng.uniform(0.99, 1.05, 20)).tolist()},
+            )
+    report = compare([load_side(tmp_path / "old"), load_side(tmp_path / "new")])
+    (one,) = report.times
+    assert one.comparison.verdict is CompareVerdict.REGRESSED
+    assert str(one.key) == "test_x.py::test_a pytest-benchmark"
+    alone = compare([load_side(tmp_path / "old" / "0.json"), load_side(tmp_path / "new" / "0.json")])
+    assert alone.times[0].comparison.verdict is CompareVerdict.INCONCLUSIVE
+    assert "1 block, at least 6" in (alone.times[0].comparison.note or "")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({"benchmarks": 3, "machine_info": {}, "datetime": ""}, "benchmarks: expected a list"),
+        ({"benchmarks": [{}], "machine_info": {}, "datetime": ""}, r"benchmarks\[0\]: no 'fullname'"),
+        ({"benchmarks": [], "machine_info": []}, "machine_info: expected an object"),
+        (
+            {"benchmarks": [{"fullname": "a", "stats": {"data": [0]}}], "machine_info": {}, "datetime": ""},
+            r"stats\.data\[0\]: expected a number",
+        ),
+        (
+            {"benchmarks": [{"fullname": "a", "stats": {"data": []}}], "machine_info": {}, "datetime": ""},
+            "it is empty",
+        ),
+        (
+            {"benchmarks": [{"fullname": "a", "stats": {"median": 1}}] * 2, "machine_info": {}, "datetime": ""},
+            "a is there twice",
+        ),
+        ({"benchmarks": [], "machine_info": {}, "lparbench": 3}, "lparbench: expected an object"),
+    ],
+)
+def test_damaged_files_name_the_place(tmp_path: Path, content: Any, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        load_side(saved(tmp_path / "x.json", content))
+
+
+def test_files_of_two_machines_are_not_one_side(tmp_path: Path) -> None:
+    foreign(tmp_path / "0.json", {"a": [1.0]})
+    foreign(tmp_path / "1.json", {"a": [1.0]}, release="6.13")
+    with pytest.raises(InputError, match="another machine"):
+        load_side(tmp_path)
+
+
+def test_what_is_no_input_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"neither a run\.json nor files of pytest-benchmark"):
+        load_side(tmp_path)
+    with pytest.raises(InputError, match="no run records"):
+        load_history([tmp_path])
+    with pytest.raises(InputError, match="no such file"):
+        load_side(tmp_path / "none.json")
+    saved(tmp_path / "x.json", "{")
+    with pytest.raises(InputError, match="not a run record"):
+        load_side(tmp_path / "x.json")
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        load_side(tmp_path)
+    saved(tmp_path / "x.json", "[]")
+    with pytest.raises(InputError, match="no 'benchmarks'"):
+        load_side(tmp_path)
+
+
+def test_histories_are_collected_from_folders_once(tmp_path: Path) -> None:
+    for i in range(3):
+        write_run(small_run(f"run-{i}", seed=i), tmp_path)
+    found = load_history([tmp_path, tmp_path / "run-1", tmp_path / "run-1" / "run.json"])
+    assert sorted(side.name for side in found) == ["run-0", "run-1", "run-2"]
+
+
+def test_csv_holds_every_metric_once() -> None:
+    record = run(inference('w, "quoted"'), inference("w2", scenario="single_stream"))
+    rows = list(csv.DictReader(io.StringIO(csv_text(record).decode())))
+    assert tuple(rows[0]) == COLUMNS
+    assert rows[0]["workload"] == 'w, "quoted"'
+    identity = [(row["workload"], row["scenario"], row["batch_size"], row["metric"]) for row in rows]
+    assert len(set(identity)) == len(identity)
+    rate = next(row for row in rows if row["metric"] == "rows_per_s" and row["batch_size"] == "8192")
+    assert float(rate["value"]) == record.results[0].metrics["rows_per_s"].value
+    missing = next(row for row in rows if row["metric"] == "p99_9_s")
+    assert (missing["value"], missing["note"]) == ("", "p99.9 needs 6636 requests, 2400 were made")
+    assert any(row["metric"] == "auc_roc" and row["value"] == "0.949" for row in rows)
+
+
+def test_openmetrics_is_accepted_by_prometheus_own_parser() -> None:
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser", reason="prometheus_client is not installed")
+    invalid = replace(inference("bad"), validity=Validity(Verdict.INVALID, ("steal",)))
+    record = run(inference('a"b\\c\nd'), inference("w2", scenario="single_stream"), invalid)
+    families = {one.name: one for one in parser.text_string_to_metric_families(openmetrics_text(record).decode())}
+    rates = families["lparbench_rows_per_s"].samples
+    assert {sample.labels["workload"] for sample in rates} == {'a"b\\c\nd', "w2"}  # the invalid one is not given
+    estimate = next(s for s in rates if s.labels["bound"] == "estimate" and s.labels["batch_size"] == "8192")
+    assert estimate.value == record.results[0].metrics["rows_per_s"].value
+    assert float(estimate.timestamp) == 1785585600
+    assert {s.labels["verdict"]: s.value for s in families["lparbench_results"].samples} == {"valid": 2, "invalid": 1}
+    assert families["lparbench_auc_roc"].samples[0].value == 0.949
+
+
+def test_mlflow_holds_the_run_and_its_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    from harness.reporting.mlflow_store import log_to_mlflow
+
+    record = run(
+        inference("w1"), inference("w2", metrics={"rows_per_s": Metric(5.0, "row/s", 4.0, 6.0, 6)}, by_batch={})
+    )
+    directory = write_run(record, tmp_path / "runs", {"report.html": b"<p>report</p>"})
+    uri = (tmp_path / "mlruns").as_uri()
+    identifier = log_to_mlflow(record, directory, tracking_uri=uri, experiment="lpar")
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    parent = client.get_run(identifier)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["lparbench.fingerprint.cpu"] == "POWER10"
+    assert {one.path for one in client.list_artifacts(identifier)} == {"run.json", "report.html"}
+    experiment = client.get_experiment_by_name("lpar").experiment_id
+    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{identifier}'")
+    by_workload = {one.data.params["workload"]: one for one in children}
+    assert by_workload["w2"].data.metrics["rows_per_s"] == 5.0
+    assert by_workload["w2"].data.metrics["rows_per_s.ci_low"] == 4.0
+    assert "rows_per_s.batch_64" in by_workload["w1"].data.metrics
+    assert by_workload["w1"].data.tags["lparbench.verdict"] == "valid"
+    log_to_mlflow(record, directory, tracking_uri=uri, experiment="lpar")  # an experiment that is there is used
+
+
+def test_an_unreachable_store_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow", reason="mlflow is not installed")
+    from harness.reporting.mlflow_store import log_to_mlflow
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(LparbenchError, match=r"http://127\.0\.0\.1:9: the tracking store refused"):
+        log_to_mlflow(run(), tmp_path, tracking_uri="http://127.0.0.1:9", experiment="x")
+
+
+def test_without_mlflow_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.reporting.mlflow_store import log_to_mlflow
+
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(InputError, match=r"lparbench\[track\]"):
+        log_to_mlflow(run(), tmp_path, tracking_uri="x", experiment="x")
