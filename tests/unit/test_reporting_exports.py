@@ -207,6 +207,7 @@ def test_mlflow_holds_the_run_and_its_results(tmp_path: Path, monkeypatch: pytes
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     from harness.reporting.mlflow_store import log_to_mlflow
 
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # the store that needs no database driver
     record = run(
         inference("w1"), inference("w2", metrics={"rows_per_s": Metric(5.0, "row/s", 4.0, 6.0, 6)}, by_batch={})
     )
