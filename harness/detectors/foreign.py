@@ -197,5 +197,6 @@ class _Named:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, LparbenchError):
+        # Memory that runs out is the machine's doing, not a mistake in the detector.
+        if isinstance(error, Exception) and not isinstance(error, (LparbenchError, MemoryError)):
             raise InputError(f"{self.path} failed while {self.action}: {type(error).__name__}: {error}.") from error

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from harness.errors import ExitCode, InputError
 from harness.placement.plan import Plan
-from harness.runs.jobs import OUTCOME_FILE, Job, Outcome, write_job
+from harness.runs.jobs import OUTCOME_FILE, PARENT_VARIABLE, Job, Outcome, write_job
 
 _STDERR_TAIL = 2000  # characters of a failed worker's own words that are kept
 _GRACE_S = 2.0  # between SIGTERM and SIGKILL
@@ -73,7 +73,7 @@ def _process(command: list[str], stderr: int) -> Iterator[subprocess.Popen[bytes
         stdin=subprocess.DEVNULL,
         stdout=stderr,
         stderr=stderr,
-        env={**os.environ, "PYTHONPATH": search_path},
+        env={**os.environ, "PYTHONPATH": search_path, PARENT_VARIABLE: str(os.getpid())},
         start_new_session=True,
     )
     try:
@@ -112,7 +112,7 @@ def _cause(status: int | None, timeout_s: float, directory: Path, *, was_oom: bo
         return f"killed by signal {-status} ({signal.Signals(-status).name})"
     tail = (directory / "stderr.txt").read_text(encoding="utf-8", errors="replace")[-_STDERR_TAIL:].strip()
     last_line = tail.splitlines()[-1] if tail else "it said nothing"
-    if last_line.startswith("MemoryError") or "can't allocate memory" in last_line:
+    if "MemoryError" in last_line or "can't allocate memory" in last_line:
         return f"out of memory: {last_line}"
     return f"exited with status {status}: {last_line}"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 OUTCOME_FILE = "outcome.json"
+PARENT_VARIABLE = "LPARBENCH_PARENT"  # process id of the harness, which a worker must not outlive
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.runs.jobs import OUTCOME_FILE, FitJob, Job, MeasureJob, SurveyJob, read_job
+from harness.runs.jobs import OUTCOME_FILE, PARENT_VARIABLE, FitJob, Job, MeasureJob, SurveyJob, read_job
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -69,9 +69,8 @@ def _write(directory: Path, payload: dict[str, Any]) -> None:
 
 def _die_with_parent() -> None:
     """Ask the kernel to kill this process when the harness dies without a chance to clean up (kill -9)."""
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the request was made
+    if os.getppid() != int(os.environ[PARENT_VARIABLE]):  # it died before the request was made
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -121,8 +122,9 @@ def _started(directory: Path) -> tuple[subprocess.Popen[bytes], psutil.Process]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for child in psutil.Process(process.pid).children(recursive=True):
-            if any("fit-" in part for part in child.cmdline()):
-                return process, child
+            with contextlib.suppress(psutil.Error):  # it may end while it is looked at
+                if any("fit-" in part for part in child.cmdline()):
+                    return process, child
         time.sleep(0.1)
     process.kill()
     raise AssertionError("no worker was started within a minute")
