@@ -64,7 +64,7 @@ app.command("place", rich_help_panel=_MACHINE)(place.place)
 app.add_typer(smt.smt_app, name="smt", rich_help_panel=_MACHINE)
 
 
-class _Terminated(BaseException):  # noqa: N818 - not an error
+class _Terminated(BaseException):
     """SIGTERM, treated as Ctrl-C is: every clean-up on the way out runs.
 
     Not a KeyboardInterrupt, because typer turns that into its own Abort and the signal would be forgotten.
