@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from harness.content import content_dir
@@ -21,29 +22,28 @@ _RAW_RESERVE = 40_000  # bytes kept for facts and record before workloads lose t
 _NO_RAW = Raw("", "")
 
 
-def render_html(run: Run) -> bytes:
+def render(run: Run) -> bytes:
     """The report of a run as UTF-8.
 
     A page that would be too large loses, in this order, raw samples and processes of the folded record, and the charts
     of the workloads beyond the first so many; it says what it left out.
     """
     run = from_json(to_json(run))  # a record straight from a run and one read from disk give the same bytes
-    groups = by_workload(run.results)
-    context = _context(run)
-    charted = [details(f"w{index + 1}", results) for index, results in enumerate(groups)]
+    charted = [details(f"w{index + 1}", results) for index, results in enumerate(by_workload(run.results))]
+    page = _pages(_context(run))
     shown = len(charted)
-    page = _page(context, details=charted, left_out=0, facts=_NO_RAW, record=_NO_RAW)
-    while len(page) > MAX_BYTES - _RAW_RESERVE and shown:
+
+    def draw(facts: Raw, record: Raw) -> bytes:
+        return page(details=charted[:shown], left_out=len(charted) - shown, facts=facts, record=record)
+
+    bare = draw(_NO_RAW, _NO_RAW)
+    while len(bare) > MAX_BYTES - _RAW_RESERVE and shown:
         shown //= 2
-        page = _page(context, details=charted[:shown], left_out=len(charted) - shown, facts=_NO_RAW, record=_NO_RAW)
+        bare = draw(_NO_RAW, _NO_RAW)
     # Escaping lengthens JSON: half of what is left, in characters, fits in any case that is not hostile.
-    free = MAX_BYTES - len(page)
-    facts, record = raw_facts(run, free // 5), raw_record(run, free // 3)
-    whole = _page(context, details=charted[:shown], left_out=len(charted) - shown, facts=facts, record=record)
-    if len(whole) <= MAX_BYTES:
-        return whole
-    facts, record = raw_facts(run, 0), raw_record(run, 0)
-    return _page(context, details=charted[:shown], left_out=len(charted) - shown, facts=facts, record=record)
+    free = MAX_BYTES - len(bare)
+    whole = draw(raw_facts(run, free // 5), raw_record(run, free // 3))
+    return whole if len(whole) <= MAX_BYTES else draw(raw_facts(run, 0), raw_record(run, 0))
 
 
 def _context(run: Run) -> dict[str, Any]:
@@ -62,7 +62,8 @@ def _context(run: Run) -> dict[str, Any]:
     }
 
 
-def _page(context: dict[str, Any], **parts: Any) -> bytes:
+def _pages(context: dict[str, Any]) -> Callable[..., bytes]:
+    """A function from the parts that may have to shrink to the page."""
     import jinja2
 
     folder = content_dir("reports")
@@ -74,5 +75,9 @@ def _page(context: dict[str, Any], **parts: Any) -> bytes:
         lstrip_blocks=True,
     )
     style = (folder / "report.css").read_text(encoding="utf-8")
-    text = environment.get_template("run.html.j2").render(**context, **parts, style=style)
-    return text.encode("utf-8", "replace")
+    template = environment.get_template("run.html.j2")
+
+    def page(**parts: Any) -> bytes:
+        return template.render(**context, **parts, style=style).encode("utf-8", "replace")
+
+    return page

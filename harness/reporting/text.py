@@ -112,7 +112,7 @@ def and_list(words: Sequence[str]) -> str:
 
 def clip(text: str, limit: int) -> str:
     """At most ``limit`` characters, the cut marked; without the control characters that no document may hold."""
-    kept = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in text)
+    kept = "".join(c if c.isprintable() or c == NO_BREAK else "\ufffd" for c in text)
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 

@@ -31,27 +31,30 @@ def need(program: str) -> str:
     return path
 
 
+def lscpu_text(root: Path, columns: str = "CPU,CORE,NODE") -> str:
+    """``lscpu -s DIR -p=COLUMNS``."""
+    command = [need("lscpu"), "-s", str(root), f"-p={columns}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def lscpu(root: Path) -> Reading:
     """``lscpu -s`` of a tree."""
-    columns = "CPU,CORE,NODE,CACHE"
-    answer = subprocess.run(
-        [need("lscpu"), "-s", str(root), f"-p={columns}"], capture_output=True, text=True, check=True
-    )
     cores: dict[str, set[int]] = {}
     nodes: dict[str, set[int]] = {}
     caches: dict[str, set[int]] = {}
-    for line in answer.stdout.splitlines():
+    for line in lscpu_text(root, "CPU,CORE,NODE,CACHE").splitlines():
         if not line.startswith("#"):
-            cpu, core, node, cache = (*line.split(","), "")[:4]
+            cpu, core, node, *levels = line.split(",")  # an empty field, then one per cache level
             cores.setdefault(core, set()).add(int(cpu))
             if node:
                 nodes.setdefault(node, set()).add(int(cpu))
-            caches.setdefault(cache.partition(":")[0], set()).add(int(cpu))
+            if len(levels) > 1:
+                caches.setdefault(levels[1], set()).add(int(cpu))
     return Reading(
         cores=frozenset(frozenset(core) for core in cores.values()),
         node_cpus={int(node): frozenset(cpus) for node, cpus in nodes.items()},
         node_memory={},
-        halves=frozenset(frozenset(cpus) for key, cpus in caches.items() if key),
+        halves=frozenset(frozenset(cpus) for cpus in caches.values()),
     )
 
 
@@ -71,7 +74,6 @@ def hwloc(root: Path) -> Reading:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "HWLOC_COMPONENTS": "linux,stop"},
     )
     tree = ElementTree.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", answer.stdout))
     objects = list(tree.iter("object"))

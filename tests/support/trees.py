@@ -225,7 +225,7 @@ def cpu_list(cpus: tuple[int, ...]) -> str:
 
 
 def cpu_mask(cpus: tuple[int, ...], bits: int) -> str:
-    """``ff,ffff0000`` as the kernel prints a mask of ``bits`` CPUs: groups of 32 bits, the first as short as it can be."""
+    """``ff,ffff0000`` as the kernel prints a mask of ``bits`` CPUs: groups of 32, the first as short as can be."""
     value = sum(1 << cpu for cpu in cpus)
     groups = (bits + 31) // 32
     words = [f"{value >> (32 * index) & 0xFFFFFFFF:08x}" for index in reversed(range(groups))]

@@ -1,7 +1,7 @@
 """Device tree, lparcfg and papr of a synthetic Power machine (see ``trees``).
 
-The lines of lparcfg are those of Linux, arch/powerpc/platforms/pseries/lparcfg.c, in its order and formats; no dump of a
-POWER10 file is public, so the values are made up.
+The lines of lparcfg are those of Linux, arch/powerpc/platforms/pseries/lparcfg.c, in its order and formats; no dump
+of a POWER10 file is public, so the values are made up.
 """
 
 from __future__ import annotations

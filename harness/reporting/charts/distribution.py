@@ -77,7 +77,7 @@ def ecdf(durations: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]
         ranks = np.arange(len(ordered))
     else:
         tail = np.geomspace(1 / len(ordered), 0.05, _POINTS // 3)
-        shares = np.concatenate([tail, np.linspace(0.05, 0.95, _POINTS // 3), 1 - tail])
+        shares = np.concatenate([[0.0], tail, np.linspace(0.05, 0.95, _POINTS // 3), 1 - tail, [1.0]])
         ranks = np.unique(np.round(shares * last).astype(np.int64))
     return ordered[ranks], (ranks + 1) / len(ordered)
 

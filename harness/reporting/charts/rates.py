@@ -68,7 +68,7 @@ def rates_chart(key: str, title: str, rows: Sequence[RateRow], unit: str = "rows
             axes.set_xlim(low / 1.3, high * 1.3)
             log_ticks(axes.xaxis, low, high)
         else:
-            axes.set_xlim(0, high * 1.06)
+            axes.set_xlim(0, high * 1.06 or 1)
             few_ticks(axes.xaxis)
         si_ticks(axes.xaxis, unit)
         axes.set_xlabel(unit)

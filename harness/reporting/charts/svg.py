@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WIDTH = 360  # CSS pixels: legible unscaled on a phone, two or three beside each other on a desk
 HEIGHT = 232
+_SAID = 2000  # characters of a text alternative
 
 # matplotlib knows no CSS variables: each stands in as a colour nobody else uses until the text is rewritten.
 _VARIABLES = {
@@ -122,7 +123,9 @@ def to_svg(figure: Figure, *, key: str, title: str, description: str) -> str:
 
     buffer = StringIO()
     with matplotlib.rc_context({"svg.hashsalt": key}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        # Past savefig, which would lay the figure out twice.
+        canvas: Any = figure.canvas
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314 - matplotlib wrote it a moment ago
     _strip(root, key)
     view = root.get("viewBox", "")
@@ -131,8 +134,8 @@ def to_svg(figure: Figure, *, key: str, title: str, description: str) -> str:
         body = body.replace(colour, f"var(--{name})")
     return (
         f'<svg class="chart" viewBox="{view}" role="img" aria-labelledby="{key}-t {key}-d">'
-        f'<title id="{key}-t">{html.escape(title)}</title>'
-        f'<desc id="{key}-d">{html.escape(description)}</desc>{body}</svg>'
+        f'<title id="{key}-t">{html.escape(clip(title, _SAID))}</title>'
+        f'<desc id="{key}-d">{html.escape(clip(description, _SAID))}</desc>{body}</svg>'
     )
 
 

@@ -28,11 +28,11 @@ class CorePicture:
     """One core.
 
     Attributes:
-        id: its logical number.
+        id: its logical number, None when not known.
         rows: threads (CPU number, state) of each half, or of the whole core where halves are not known.
     """
 
-    id: int
+    id: int | None
     rows: Sequence[Sequence[tuple[int, ThreadState]]]
 
     def cpus(self, state: ThreadState) -> list[int]:
@@ -69,7 +69,7 @@ def core_picture(core: CorePicture, *, numbered: bool) -> str:
 
 def _words(core: CorePicture, chosen: Sequence[int]) -> str:
     every = [cpu for row in core.rows for cpu, _ in row]
-    parts = [f"Core {core.id}: CPUs {ranges(every)}"]
+    parts = [f"Core{'' if core.id is None else f' {core.id}'}: CPUs {ranges(every)}"]
     if chosen:
         parts.append(f"chosen {ranges(chosen)}")
     if offline := core.cpus(ThreadState.OFFLINE):

@@ -33,7 +33,7 @@ from harness.reporting.sections.figures import (
     variant,
     workload_title,
 )
-from harness.reporting.sections.lookup import dig, number_at, objects_at, text_at, whole_numbers_at
+from harness.reporting.sections.lookup import dig, number_at, objects_at, text_at, texts_at, whole_numbers_at
 from harness.reporting.sections.panels import Cell, Panel, Table
 from harness.reporting.sections.results import AccuracyLine, accuracy_line, dataset_words
 from harness.reporting.sections.status import has_times
@@ -74,13 +74,11 @@ def details(anchor: str, results: Sequence[Result]) -> Detail:
         *_histogram(anchor, scored.accuracy),
         *_classes(anchor, scored.accuracy),
     ]
-    noted = dig(scored.accuracy, "notes")
-    notes = (*first.dataset.notes, *(note for note in noted or () if isinstance(note, str)))
     return Detail(
         anchor=anchor,
         title=workload_title(first),
         dataset=tuple(_dataset(first)),
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys([*first.dataset.notes, *texts_at(scored.accuracy, "notes")])),
         accuracy=accuracy_line(scored),
         metrics=_metrics(scored),
         confusion=_confusion(scored.accuracy),
@@ -278,7 +276,7 @@ def _metrics(result: Result) -> Table | None:
     found = dig(result.accuracy, "metrics")
     if not isinstance(found, Mapping):
         return None
-    oracle = dig(result.accuracy, "oracle") or ()
+    oracle = texts_at(result.accuracy, "oracle")
     known = [name for name in METRIC_NAMES if name in found]
     references = objects_at(result.accuracy, "references")
     published = result.published

@@ -33,11 +33,12 @@ SCENARIO_NAMES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A cell: the value, its interval below it, or a note where there is no value."""
+    """A cell: the value with its interval, in full and as a margin, or a note where there is no value."""
 
     value: str
     interval: str = ""
     note: str = ""
+    margin: str = ""
 
 
 NONE = Figure("–")
@@ -50,10 +51,11 @@ def figure(metric: Metric | None) -> Figure:
     if metric.value is None:
         return Figure("–", note=metric.note or "not estimable")
     exponent = prefix_exponent(metric.value, metric.unit)
-    bounds = ""
+    bounds = margin = ""
     if metric.ci_low is not None and metric.ci_high is not None:
         bounds = interval(metric.ci_low, metric.ci_high, exponent)
-    return Figure(quantity(metric.value, metric.unit), bounds, metric.note or "")
+        margin = plus_minus(metric.value, metric.ci_low, metric.ci_high)
+    return Figure(quantity(metric.value, metric.unit), bounds, metric.note or "", margin)
 
 
 def estimate(metric: Metric | None) -> Estimate | None:
@@ -67,10 +69,8 @@ def with_margin(metric: Metric) -> str:
     """``4.81 M rows/s ±2 %``; the margin only where there is an interval."""
     if metric.value is None:
         return metric.note or "not estimable"
-    text = quantity(metric.value, metric.unit)
-    if metric.ci_low is not None and metric.ci_high is not None:
-        text += f" {plus_minus(metric.value, metric.ci_low, metric.ci_high)}"
-    return text
+    shown = figure(metric)
+    return f"{shown.value} {shown.margin}".rstrip()
 
 
 def rate_metric(result: Result) -> Metric | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.record.model import Run
-from harness.reporting.sections.lookup import dig, number_at, text_at
+from harness.reporting.sections.lookup import number_at, objects_at, text_at, texts_at
 from harness.reporting.sections.status import WARN, Status
 from harness.reporting.text import value_text
 
@@ -56,13 +56,12 @@ def findings(run: Run) -> list[FindingView]:
 def checks(run: Run) -> Checks:
     """The rules behind the findings."""
     return Checks(
-        checked=_names(dig(run.checks, "checked")),
+        checked=tuple(texts_at(run.checks, "checked")),
         not_checked=tuple(
-            (str(item.get("id")), ", ".join(_names(item.get("missing"))))
-            for item in dig(run.checks, "not_checked") or ()
-            if isinstance(item, Mapping)
+            (str(item.get("id")), ", ".join(texts_at(item, "missing")))
+            for item in objects_at(run.checks, "not_checked")
         ),
-        not_applicable=_names(dig(run.checks, "not_applicable")),
+        not_applicable=tuple(texts_at(run.checks, "not_applicable")),
     )
 
 
@@ -87,7 +86,3 @@ def _view(finding: Mapping[str, Any]) -> FindingView:
             for item in finding.get("evidence", ())
         ),
     )
-
-
-def _names(found: Any) -> tuple[str, ...]:
-    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list | tuple) else ()

@@ -27,10 +27,22 @@ def number_at(tree: Any, *keys: str) -> float | None:
     return found if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
+def whole_number_at(tree: Any, *keys: str) -> int | None:
+    """A whole number under a path; None when it is absent or something else."""
+    found = dig(tree, *keys)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
 def objects_at(tree: Any, *keys: str) -> list[Mapping[str, Any]]:
     """The objects of a list under a path; empty when there is none."""
     found = dig(tree, *keys)
     return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list | tuple) else []
+
+
+def texts_at(tree: Any, *keys: str) -> list[str]:
+    """The texts of a list under a path; empty when there is none."""
+    found = dig(tree, *keys)
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list | tuple) else []
 
 
 def whole_numbers_at(tree: Any, *keys: str) -> list[int]:

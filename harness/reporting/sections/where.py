@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.record.model import PlacementRecord, Result, Run
 from harness.reporting.charts.topology import CorePicture, ThreadState, core_picture
-from harness.reporting.sections.lookup import number_at, objects_at, whole_numbers_at
+from harness.reporting.sections.lookup import number_at, objects_at, whole_number_at, whole_numbers_at
 from harness.reporting.text import count, percent, plural, ranges, size
 
 _NUMBERED_CPUS = 256  # up to here each cell holds its CPU number
@@ -123,10 +123,10 @@ def _nodes(
     topology: Any, placement: PlacementRecord, results: Sequence[Result], numbered: bool
 ) -> tuple[NodePicture, ...]:
     chosen = set(placement.cpus)
-    by_node: dict[Any, list[Mapping[str, Any]]] = {}
+    by_node: dict[int | None, list[Mapping[str, Any]]] = {}
     for core in objects_at(topology, "cores"):
-        by_node.setdefault(core.get("node"), []).append(core)
-    known = {node.get("id"): node for node in objects_at(topology, "nodes")}
+        by_node.setdefault(whole_number_at(core, "node"), []).append(core)
+    known = {whole_number_at(node, "id"): node for node in objects_at(topology, "nodes")}
     memory_nodes = bound_nodes(placement.memory_policy)
     pages = _pages(results)
     pictures = []
@@ -182,9 +182,8 @@ def _picture(core: Mapping[str, Any], chosen: set[int]) -> CorePicture:
         return ThreadState.IDLE if cpu in online else ThreadState.OFFLINE
 
     rows = _rows(present, _halves(core))
-    identifier = core.get("id")
     return CorePicture(
-        identifier if isinstance(identifier, int) else 0,
+        whole_number_at(core, "id"),
         tuple(tuple((cpu, state(cpu)) for cpu in row) for row in rows),
     )
 

@@ -1,0 +1,64 @@
+"""A run as comma-separated values: one line per recorded figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+
+from harness.record.model import Metric, Result, Run
+from harness.reporting.sections.lookup import dig, number_at
+from harness.reporting.text import ranges
+
+COLUMNS = (
+    "run_id", "created", "workload", "detector", "dataset", "origin", "protocol", "scenario", "backend", "dtype",
+    "nodes", "cpus", "threads", "smt", "verdict", "batch_size", "metric", "value", "unit", "ci_low", "ci_high", "sd",
+    "n", "note",
+)  # fmt: skip
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+_Cell = str | float | int | None
+
+
+def render_csv(run: Run) -> str:
+    """All metrics of a run, every batch size and the accuracy included; full precision, empty where not known."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for result in run.results:
+        start = _start(run, result)
+        for line in _lines(result):
+            writer.writerow([_inert(cell) for cell in (*start, *line)])
+    return buffer.getvalue()
+
+
+def _start(run: Run, result: Result) -> tuple[_Cell, ...]:
+    data, place = result.dataset, result.placement
+    return (
+        run.run_id, run.created, result.workload, result.detector, data.name, data.origin, data.protocol,
+        result.scenario, result.backend, result.dtype, ranges(place.nodes), ranges(place.cpus), place.threads,
+        place.smt, result.validity.verdict.value,
+    )  # fmt: skip
+
+
+def _lines(result: Result) -> Iterator[tuple[_Cell, ...]]:
+    yield from _metrics(result.batch_size, result.metrics)
+    for size in sorted(result.by_batch, key=int):
+        if int(size) != result.batch_size:
+            yield from _metrics(int(size), result.by_batch[size])
+    accuracy = dig(result.accuracy, "metrics")
+    for name in sorted(accuracy) if isinstance(accuracy, Mapping) else ():
+        value, sd, n = (number_at(accuracy, name, key) for key in ("value", "sd", "n"))
+        yield None, name, value, "", None, None, sd, n, None
+
+
+def _metrics(batch_size: int | None, metrics: Mapping[str, Metric]) -> Iterator[tuple[_Cell, ...]]:
+    for name in sorted(metrics):
+        one = metrics[name]
+        yield batch_size, name, one.value, one.unit, one.ci_low, one.ci_high, None, one.n, one.note
+
+
+def _inert(cell: _Cell) -> _Cell:
+    """A text that a spreadsheet would run as a formula, made a text."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

@@ -1,0 +1,134 @@
+"""A run as a table, its findings and its verdict, for a terminal or, without colour or frames, for a pipe."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.text import Text
+
+from harness.record.model import Run
+from harness.reporting.sections.findings import findings
+from harness.reporting.sections.headline import headline
+from harness.reporting.sections.results import AccuracyLine, ResultRow, WorkloadGroup, workload_groups
+from harness.reporting.text import clip
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_PIPE_WIDTH = 10_000  # a pipe has no width: one line per result, whole
+_NAME = 40
+_LINE = 400
+_COLOURS = {"good": "green", "warn": "yellow", "bad": "red", "note": "default"}
+_HEADS = ("Workload", "Scenario", "Backend", "Batch", "Rate", "p50", "p99", "Training", "Validity")
+_FOLDS = {"Scenario": 8, "Rate": 13, "Training": 8}  # to this width where the terminal is narrow
+_RIGHT = {"Batch", "Rate", "p50", "p99", "Training"}
+
+
+def print_run(run: Run, directory: Path, console: Console | None = None) -> None:
+    """Print the results of a run, its findings, its verdict and where its report is.
+
+    Args:
+        run: the record.
+        directory: its run directory.
+        console: where to; None for standard output.
+    """
+    out = console or _standard_output()
+    groups = workload_groups(run)
+    if out.is_terminal:
+        for group in groups:
+            out.print(f"\n{_name(group)}", style="bold", markup=False, highlight=False)
+            out.print(_safe(group.dataset), style="dim", markup=False, highlight=False)
+            out.print(_table([group], named=False))
+            _print_accuracy(out, group, "")
+    elif groups:
+        out.print(_table(groups, named=True))
+        for group in groups:
+            _print_accuracy(out, group, f"{_name(group)}: ")
+    for line in _reasons(groups):
+        out.print(_safe(line), style="dim", markup=False, highlight=False)
+    for finding in findings(run):
+        colour = _COLOURS[finding.status.kind]
+        out.print()
+        out.print(f"{finding.status.shape} {_safe(finding.title)}", style=colour, markup=False, highlight=False)
+        for text in (finding.why, f"Effect: {finding.effect}" if finding.effect else ""):
+            if text:
+                out.print(f"  {_safe(text)}", markup=False, highlight=False)
+        for command in finding.fix:
+            out.print(f"    {_safe(command)}", style="bold", markup=False, highlight=False, soft_wrap=True)
+    verdict = headline(run)
+    out.print()
+    out.print(
+        f"{verdict.status.shape} {_safe(verdict.text)}",
+        style=f"bold {_COLOURS[verdict.status.kind]}",
+        markup=False,
+        highlight=False,
+    )
+    out.print(f"Report: {_safe(str(directory / 'report.html'))}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _standard_output() -> Console:
+    from rich.console import Console
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without the shapes shows a question mark, not a traceback
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def _table(groups: list[WorkloadGroup], *, named: bool) -> Table:
+    """Results as rows; each ``named`` for a pipe, where lines are picked one by one."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), highlight=False, header_style="dim")
+    for head in _HEADS if named else _HEADS[1:]:
+        justify: Literal["left", "right"] = "right" if head in _RIGHT else "left"
+        table.add_column(head, justify=justify, no_wrap=head not in _FOLDS, min_width=_FOLDS.get(head), overflow="fold")
+    for group in groups:
+        for row in group.rows:
+            cells = [Text(_name(group)), *_cells(row)] if named else _cells(row)
+            table.add_row(*cells)
+    return table
+
+
+def _print_accuracy(out: Console, group: WorkloadGroup, lead: str) -> None:
+    if group.accuracy is not None:
+        out.print(_safe(f"{lead}{_accuracy(group.accuracy)}"), markup=False, highlight=False)
+
+
+def _cells(row: ResultRow) -> Iterator[Text]:
+    yield Text(row.scenario)
+    yield Text(clip(row.variant, _NAME))
+    yield Text(row.batch)
+    for figure in (row.rate, row.p50, row.p99, row.training):
+        yield Text(f"{figure.value} {figure.margin}".rstrip())
+    yield Text(f"{row.status.shape} {row.status.word}", style=_COLOURS[row.status.kind])
+
+
+def _name(group: WorkloadGroup) -> str:
+    return clip(group.title, _NAME) + (" (synthetic data)" if group.synthetic else "")
+
+
+def _accuracy(line: AccuracyLine) -> str:
+    parts = [f"{line.metric} {line.ours}"]
+    if line.published:
+        parts.append(f"published {line.published}")
+    parts += [f"{name} {value}" for name, value in line.references]
+    if line.passed is False:
+        parts.append(f"below the floor of {line.floor}")
+    return ", ".join(parts)
+
+
+def _reasons(groups: list[WorkloadGroup]) -> Iterator[str]:
+    for group in groups:
+        for row in group.rows:
+            for reason in row.reasons:
+                yield f"{row.status.shape} {group.title}, {row.scenario.lower()}, {row.variant}: {reason}"
+
+
+def _safe(text: str) -> str:
+    """Without control characters: a name in a record must not command the terminal."""
+    return clip(text, _LINE)

@@ -1,0 +1,100 @@
+"""Charts: the same SVG for the same data, readable as text, and drawn whatever the data."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Callable
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from harness.reporting.charts.accuracy import (
+    ClassBar,
+    Scores,
+    classes_chart,
+    loss_chart,
+    pr_chart,
+    roc_chart,
+    scores_chart,
+)
+from harness.reporting.charts.distribution import Distribution, distribution_chart, ecdf
+from harness.reporting.charts.processes import ProcessRow, processes_chart
+from harness.reporting.charts.rates import BatchCurve, Estimate, RateRow, batch_chart, rates_chart
+
+HOSTILE = "</text><script>alert(1)</script> $\\frac{1}$ \x00\x1b & \u4e2d \ud800"
+
+
+def _walk(samples: int, seed: int = 3) -> list[float]:
+    source = random.Random(seed)
+    return [source.lognormvariate(-13, 0.3) for _ in range(samples)]
+
+
+CHARTS: dict[str, Callable[[str, str], str]] = {
+    "distribution": lambda key, name: distribution_chart(key, [Distribution(name, _walk(500), {0.5: 2.2e-6})]),
+    "one call": lambda key, name: distribution_chart(key, [Distribution(name, [1e-6], {})]),
+    "equal calls": lambda key, name: distribution_chart(key, [Distribution(name, [1e-6] * 50, {})] * 5),
+    "zero calls": lambda key, name: distribution_chart(key, [Distribution(name, [0.0] * 50, {})]),
+    "rates": lambda key, name: rates_chart(key, name, [RateRow(name, Estimate(5e6, 4e6, 6e6), True)]),
+    "wide rates": lambda key, name: rates_chart(
+        key, name, [RateRow(name, Estimate(v), v > 9) for v in (1.0, 1e3, 1e9)]
+    ),
+    "zero rate": lambda key, name: rates_chart(key, name, [RateRow(name, Estimate(0.0), True)]),
+    "batches": lambda key, name: batch_chart(
+        key, [BatchCurve(name, [1, 64, 8192], [Estimate(1e5), Estimate(2e6, 1e6, 3e6), Estimate(3e6)])]
+    ),
+    "processes": lambda key, name: processes_chart(key, name, [ProcessRow(name, 1.0, 0.9, 1.1, [1.0, 1.02], [1.5])]),
+    "no process": lambda key, name: processes_chart(key, name, [ProcessRow(name, 1.0, None, None, [], [])]),
+    "roc": lambda key, name: roc_chart(key, [(0, 0), (0.1, 0.9), (1, 1)], (0.1, 0.9), 0.9),
+    "pr": lambda key, name: pr_chart(key, [(0, 1), (1, 0.95)], None, None, 0.95),
+    "scores": lambda key, name: scores_chart(key, Scores([0, 1, 2], [9_000_000, 1], [0, 27], False, 1.5)),
+    "log scores": lambda key, name: scores_chart(key, Scores([1e-3, 1, 1e3], [5, 5], [5, 5], True, None)),
+    "empty scores": lambda key, name: scores_chart(key, Scores([0, 1], [0], [0], False, None)),
+    "classes": lambda key, name: classes_chart(
+        key, [ClassBar(f"{name}{index}", index, 0.5, index == 0) for index in range(30)]
+    ),
+    "loss": lambda key, name: loss_chart(key, {name: [5.0, 1.0, 0.01]}),
+    "flat loss": lambda key, name: loss_chart(key, {"a": [0.0, 0.0], name: [-1.0, 1.0, 2.0]}),
+}
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_a_chart_is_well_formed_titled_and_the_same_each_time(chart: str) -> None:
+    svg = CHARTS[chart]("key", HOSTILE)
+    assert svg == CHARTS[chart]("key", HOSTILE)
+    root = ElementTree.fromstring(svg.encode("utf-8", "replace"))
+    assert root.find("title") is not None
+    assert (root.findtext("desc") or "").strip()
+    assert {element.tag for element in root.iter()} <= {
+        "svg", "title", "desc", "g", "path", "defs", "use", "text", "clipPath", "rect", "tspan",
+    }  # fmt: skip
+    assert "<script" not in svg
+    assert not re.search(r"#00010[0-9]", svg), "a stand-in colour was not replaced"
+    assert len(svg) < 16_000
+
+
+def test_ids_of_two_charts_of_one_page_differ() -> None:
+    pages = [set(re.findall(r' id="([^"]+)"', CHARTS["distribution"](key, "a"))) for key in ("w1", "w2")]
+    assert pages[0]
+    assert not pages[0] & pages[1]
+
+
+def test_every_reference_inside_a_chart_is_found() -> None:
+    for chart in CHARTS.values():
+        svg = chart("k", "a")
+        ids = set(re.findall(r' id="([^"]+)"', svg))
+        assert set(re.findall(r'(?:href="#|url\(#)([\w.-]+)', svg)) <= ids
+
+
+@pytest.mark.parametrize("samples", [1, 2, 119, 120, 121, 5000])
+def test_the_distribution_drawn_is_the_distribution_of_the_samples(samples: int) -> None:
+    values = np.array(_walk(samples))
+    x, share = ecdf(values)
+    assert len(x) <= 125
+    assert x[0] == values.min()
+    assert share[-1] == 1.0
+    for at, level in zip(x, share, strict=True):
+        assert level == pytest.approx(np.mean(values <= at), abs=1e-12)
+    assert all(later >= earlier for earlier, later in itertools.pairwise(x))

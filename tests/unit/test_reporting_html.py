@@ -1,0 +1,339 @@
+"""The page: the same bytes for the same record, self-contained, small, honest first, and never run by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.records import (
+    blocks,
+    dataset,
+    evaluation,
+    facts,
+    inference,
+    placement,
+    run,
+    series,
+    topology,
+    training,
+    workload_results,
+)
+
+from harness.record.model import Metric, Run, Validity, Verdict
+from harness.record.store import load_run, write_run
+from harness.reporting import html
+from harness.reporting.html import MAX_BYTES, render
+from harness.reporting.sections.detail import details
+from harness.reporting.sections.machine import machine_line
+from harness.reporting.sections.where import places
+
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7*7 }} $\\frac$ \x00 \u202e'
+INVALID = Validity(Verdict.INVALID, ("CPU 12 was sampled and is not among the CPUs asked for. Check the cpuset.",))
+REFUSED = Validity(
+    Verdict.TIMINGS_REFUSED, ("Times are refused under emulation (qemu-user); scores and counts stand.",)
+)
+FAILED = Validity(Verdict.FAILED, ("block 0: killed by signal 9 (SIGKILL)",))
+
+
+class _Page(HTMLParser):
+    """Elements, links and visible text of a page."""
+
+    VOID = frozenset({"meta", "link", "br", "wbr", "img", "path", "rect", "use"})
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.headings: list[str] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(page.decode("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "data", "action", "srcset")]
+        assert not any(name.startswith("on") for name, _ in attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.words.append(data)
+        if "h2" in self.open:
+            self.headings.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words).replace("\u00a0", " "))
+
+
+@pytest.fixture(scope="module")
+def page() -> bytes:
+    return render(run())
+
+
+def test_the_same_record_gives_the_same_bytes_in_another_process(tmp_path: Path, page: bytes) -> None:
+    stored = write_run(run(), tmp_path)
+    assert render(load_run(stored)) == page
+    code = (
+        "import sys, hashlib, pathlib; from harness.record.store import load_run;"
+        "from harness.reporting.html import render;"
+        "print(hashlib.sha256(render(load_run(pathlib.Path(sys.argv[1])))).hexdigest())"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "77",
+        "TZ": "Asia/Tokyo",
+        "LC_ALL": "C",
+        "MPLCONFIGDIR": str(tmp_path),
+    }
+    other = subprocess.run(
+        [sys.executable, "-c", code, str(stored)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert other.stdout.strip() == hashlib.sha256(page).hexdigest()
+
+
+def test_a_page_needs_no_script_and_no_network(page: bytes) -> None:
+    found = _Page(page)
+    assert not {"script", "img", "iframe", "object", "embed", "form", "base"} & set(found.tags)
+    assert all(link.startswith("#") or link == "data:," for link in found.links)
+    assert b"@import" not in page
+    assert not re.search(rb"url\((?!#)", page)
+    assert b"default-src 'none'" in page
+    assert len(page) < 500_000
+
+
+def test_elements_nest_and_ids_are_unique(page: bytes) -> None:
+    found = _Page(page)
+    assert found.open == []
+    assert len(found.ids) == len(set(found.ids))
+    assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
+
+
+def test_sections_come_in_the_order_a_reader_asks(page: bytes) -> None:
+    assert _Page(page).headings == [
+        "What this machine gives",
+        "What to change",
+        "Where it ran",
+        "Can it be trusted",
+        "Each workload",
+        "How it was measured",
+    ]
+
+
+def test_every_figure_of_the_record_that_is_promised_is_in_the_tables(page: bytes) -> None:
+    text = _Page(page).text
+    for shown in (
+        "4.81 M rows/s",
+        "[4.71, 4.91]",
+        "12.3 s",
+        "31.0 %",
+        "0.884 ± 0.004 (5 seeds)",
+        "published 0.87",
+        "isolation forest 0.810",
+        "p99.9 needs 6636 requests, 2400 were made",
+        "8,627 (88.8 %)",
+        "85th percentile of the training scores",
+        "chhwres -r mem",
+        "memory is bound to this node",
+        "180 ns",
+        "not measured: it takes a run against itself",
+        "OMP_PLACES={0},{1},{8},{9}",
+        "lparbench run --suite quick",
+        "a" * 64,
+        "openblas",
+        "affinity-score",
+    ):
+        assert shown in text, shown
+
+
+@pytest.mark.parametrize(
+    ("record", "begins"),
+    [
+        (run(), "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: 4.81 M rows/s ±2.0 % and 2.10 µs at batch 1"),
+        (run(inference(dataset=dataset(origin="synthetic"))), "▲ Synthetic data:"),
+        (run(inference(validity=INVALID)), "▲ Invalid:"),
+        (run(inference(validity=FAILED, metrics={}, blocks=())), "▲ Failed:"),
+        (run(inference(validity=INVALID), training()), "▲ Valid in part:"),
+        (run(inference(blocks=blocks(1, (0, 1)))), "▲ One process per result, so no interval:"),
+        (run(inference(dataset=replace(dataset(), protocol="as-published"))), "▲ As-published protocol:"),
+        (
+            run(inference(), facts={**facts(), "cpu": {"architecture": "x86_64", "model_name": "EPYC"}}),
+            "▲ X86-64 instead of Power:",
+        ),
+        (
+            run(
+                inference(validity=REFUSED),
+                facts={**facts(), "emulation": {"emulated": True, "emulator": "qemu-user"}},
+            ),
+            "▲ Timings refused, emulated by qemu-user:",
+        ),
+    ],
+)
+def test_what_limits_a_run_is_said_first(record: Run, begins: str) -> None:
+    uncharted = (replace(result, accuracy=None, by_batch={}) for result in record.results)
+    heading = re.search(r"<h1>(.*?)</h1>", render(replace(record, results=tuple(uncharted))).decode(), re.DOTALL)
+    assert heading is not None
+    said = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", heading[1])).replace("\u00a0", " ").strip()
+    assert said.startswith(begins)
+
+
+def test_times_of_an_emulated_run_are_not_on_the_page() -> None:
+    emulated = {**facts(), "emulation": {"emulated": True, "emulator": "qemu-user"}}
+    record = run(*(replace(result, validity=REFUSED) for result in workload_results()), facts=emulated, software={})
+    page = render(replace(record, findings=()))
+    text = _Page(page).text.partition("How it was measured")[0]
+    for refused in ("rows/s ±", "4.81 M", "2.10 µs", "12.3 s", "Rate over batch size", "Inference time, single"):
+        assert refused not in text, refused
+    assert "refused" in text
+    assert "0.884" in text
+
+
+def test_a_failed_worker_is_named_with_its_cause() -> None:
+    dead = tuple(replace(block, series=(), failure="killed by signal 9 (SIGKILL)") for block in blocks(6, (0,)))
+    text = _Page(render(run(inference(validity=FAILED, metrics={}, by_batch={}, blocks=dead), training()))).text
+    assert "killed by signal 9 (SIGKILL)" in text
+    assert "0 of 6" in text
+    assert "307 k rows/s" in text
+
+
+def test_hostile_text_is_shown_and_never_run() -> None:
+    layout = facts()
+    layout["cpu"] = {"architecture": HOSTILE, "generation_hw": HOSTILE, "isa": {HOSTILE: True}}
+    layout["topology"]["cores"][0]["id"] = HOSTILE
+    finding = {
+        "id": HOSTILE,
+        "severity": HOSTILE,
+        "title": HOSTILE,
+        "evidence": [{"path": HOSTILE, "value": {HOSTILE: [HOSTILE]}, "source": HOSTILE}],
+        "why": HOSTILE,
+        "fix": [HOSTILE],
+        "effect": HOSTILE,
+        "source": HOSTILE,
+    }
+    accuracy = evaluation()
+    accuracy["per_class_recall"][HOSTILE] = {"recall": 0.5, "n": 3}
+    accuracy["references"][0]["name"] = accuracy["threshold_rule"] = HOSTILE
+    accuracy["loss_curve"] = {HOSTILE: [3.0, 2.0, 1.0]}
+    accuracy["metrics"][HOSTILE] = {"value": 0.5}
+    result = inference(
+        HOSTILE,
+        backend=HOSTILE,
+        title=HOSTILE,
+        detector=HOSTILE,
+        dtype=HOSTILE,
+        accuracy=accuracy,
+        dataset=replace(dataset(), name=HOSTILE, notes=(HOSTILE,), sha256={HOSTILE: "0" * 64}),
+        placement=replace(placement(), env={HOSTILE: HOSTILE}, memory_policy=HOSTILE, mismatches=(HOSTILE,)),
+        validity=Validity(Verdict.INVALID, (HOSTILE,)),
+    )
+    record = run(
+        result,
+        facts=layout,
+        findings=(finding,),
+        software={HOSTILE: HOSTILE},
+        plan={HOSTILE: HOSTILE},
+        tool={"name": HOSTILE, "version": HOSTILE, "argv": [HOSTILE]},
+        checks={"checked": [HOSTILE], "not_checked": [{"id": HOSTILE, "missing": [HOSTILE]}]},
+    )
+    page = render(record)
+    found = _Page(page)
+    assert "<script>alert(1)</script>" in found.text
+    assert "{{ 7*7 }}" in found.text
+    assert not {"script", "img"} & set(found.tags)
+    assert all(link.startswith("#") or link == "data:," for link in found.links)
+    assert found.open == []
+
+
+def test_a_record_of_a_million_samples_makes_a_small_page() -> None:
+    long = series(1, samples=1000)
+    long = replace(long, durations_ns=long.durations_ns * 1000, flags=long.flags * 1000)
+    one = inference(scenario="single_stream")
+    record = run(replace(one, blocks=(replace(one.blocks[0], series=(long,)),)))
+    page = render(record)
+    assert len(page) < MAX_BYTES
+    assert "raw samples" in _Page(page).text
+    assert "999,960" in _Page(page).text
+
+
+def test_a_machine_of_1920_cpus_is_drawn_whole() -> None:
+    wide = facts(nodes=16, cores_per_node=15, smt=8, online_smt=4)
+    page = render(run(*workload_results(), facts=wide))
+    assert len(page) < MAX_BYTES
+    assert page.count(b'<svg class="core') == 240 + 3  # the legend has three
+    assert _Page(page).text.count("15 cores, 256 GiB") == 16
+
+
+def test_a_page_that_would_be_too_large_says_what_it_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "MAX_BYTES", 160_000)
+    page = render(run(*(inference(f"workload-{index}", blocks=blocks(1, (0,))) for index in range(4))))
+    assert len(page) < 160_000
+    text = _Page(page).text
+    assert all(f"workload-{index}" in text for index in range(4))
+    left_out = re.search(r"(\d) more workloads are left out here", text)
+    assert left_out is not None
+    assert page.count(b'<h3 id="w') == 4 - int(left_out[1])
+
+
+def test_an_empty_run_has_a_page() -> None:
+    text = _Page(render(replace(run(), results=(), findings=(), facts={}, software={}, plan={}, checks={}))).text
+    assert "No result" in text
+    assert "Nothing was measured" in text
+
+
+def test_no_finding_says_what_was_checked() -> None:
+    text = _Page(render(run(inference(), findings=()))).text
+    assert "Nothing: 4 rules were checked and none has a finding." in text
+    assert "smt-level" in text
+
+
+def test_a_finding_without_a_cost_is_not_counted_as_one() -> None:
+    note = {"id": "x", "severity": "info", "title": "An older kernel", "evidence": []}
+    text = _Page(render(run(inference(), findings=(note,)))).text
+    assert "No finding costs performance." in text
+    assert "○ Note" in text
+
+
+@pytest.mark.parametrize("junk", [None, 7, "x", [], {}, [1, "a"], {"a": {"a": [None]}}, -1.5, True])
+def test_free_form_parts_that_are_not_as_expected_are_left_out(junk: Any) -> None:
+    bare = inference(blocks=(), metrics={}, by_batch={})
+    assert details("w", [replace(bare, accuracy=dict.fromkeys(evaluation(), junk))]).panels == ()
+    spoilt = run(
+        replace(bare, accuracy=None),
+        facts=dict.fromkeys(facts(), junk),
+        checks={"checked": junk, "not_checked": junk},
+        software={"blas": junk, "packages": junk},
+    )
+    assert _Page(render(spoilt)).open == []
+    layouts = [{**topology(), key: junk} for key in topology()]
+    layouts += [{**topology(), "cores": [{**topology()["cores"][0], key: junk}]} for key in topology()["cores"][0]]
+    for layout in layouts:
+        assert places(replace(spoilt, facts={"topology": layout}))
+        assert machine_line({"topology": layout}) is not None
+
+
+def test_a_percentile_that_cannot_be_given_says_why() -> None:
+    result = inference(scenario="single_stream")
+    few = Metric(None, "s", None, None, 240, "p99 needs 662 requests, 240 were made")
+    text = _Page(render(run(replace(result, metrics={**result.metrics, "p99_s": few})))).text
+    assert text.count("p99 needs 662 requests, 240 were made") == 3  # in both tables and in the record
