@@ -25,7 +25,8 @@ _NAME = 40
 _LINE = 400
 _COLOURS = {"good": "green", "warn": "yellow", "bad": "red", "note": "default"}
 _HEADS = ("Workload", "Scenario", "Backend", "Batch", "Rate", "p50", "p99", "Training", "Validity")
-_FOLDS = {"Scenario": 8, "Rate": 13, "Training": 8}  # to this width where the terminal is narrow
+_FOLDS = {"Scenario", "Validity"}
+_NARROW = 100  # columns below which margins go to a second line
 _RIGHT = {"Batch", "Rate", "p50", "p99", "Training"}
 
 
@@ -43,10 +44,10 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
         for group in groups:
             out.print(f"\n{_name(group)}", style="bold", markup=False, highlight=False)
             out.print(_safe(group.dataset), style="dim", markup=False, highlight=False)
-            out.print(_table([group], named=False))
+            out.print(_table([group], named=False, between=" " if out.width >= _NARROW else "\n"))
             _print_accuracy(out, group, "")
     elif groups:
-        out.print(_table(groups, named=True))
+        out.print(_table(groups, named=True, between=" "))
         for group in groups:
             _print_accuracy(out, group, f"{_name(group)}: ")
     for line in _reasons(groups):
@@ -79,18 +80,18 @@ def _standard_output() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
-def _table(groups: list[WorkloadGroup], *, named: bool) -> Table:
-    """Results as rows; each ``named`` for a pipe, where lines are picked one by one."""
+def _table(groups: list[WorkloadGroup], *, named: bool, between: str) -> Table:
+    """Results as rows, each ``named`` for a pipe, where lines are picked; ``between`` parts a value and its margin."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), highlight=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if named else 1, 0, 0), highlight=False, header_style="dim")
     for head in _HEADS if named else _HEADS[1:]:
         justify: Literal["left", "right"] = "right" if head in _RIGHT else "left"
-        table.add_column(head, justify=justify, no_wrap=head not in _FOLDS, min_width=_FOLDS.get(head), overflow="fold")
+        table.add_column(head, justify=justify, no_wrap=head not in _FOLDS, overflow="fold")
     for group in groups:
         for row in group.rows:
-            cells = [Text(_name(group)), *_cells(row)] if named else _cells(row)
-            table.add_row(*cells)
+            cells = _cells(row, between)
+            table.add_row(*([Text(_name(group)), *cells] if named else cells))
     return table
 
 
@@ -99,12 +100,12 @@ def _print_accuracy(out: Console, group: WorkloadGroup, lead: str) -> None:
         out.print(_safe(f"{lead}{_accuracy(group.accuracy)}"), markup=False, highlight=False)
 
 
-def _cells(row: ResultRow) -> Iterator[Text]:
+def _cells(row: ResultRow, between: str) -> Iterator[Text]:
     yield Text(row.scenario)
     yield Text(clip(row.variant, _NAME))
     yield Text(row.batch)
     for figure in (row.rate, row.p50, row.p99, row.training):
-        yield Text(f"{figure.value} {figure.margin}".rstrip())
+        yield Text(f"{figure.value}{between}{figure.margin}".rstrip())
     yield Text(f"{row.status.shape} {row.status.word}", style=_COLOURS[row.status.kind])
 
 

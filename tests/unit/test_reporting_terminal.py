@@ -1,0 +1,161 @@
+"""The terminal and the exports: plain for a pipe, legible at 80 columns, and safe from what a record holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support.records import findings, inference, run, training, workload_results
+
+from harness.record.model import Run, Validity, Verdict
+from harness.reporting import progress, terminal
+from harness.reporting.csv import render_csv
+from harness.reporting.sections.headline import headline
+
+DIRECTORY = Path("results/runs/20260801T120000Z-3f2a")
+
+
+def _printed(record: Run, *, width: int, framed: bool) -> str:
+    buffer = io.StringIO()
+    terminal.print_run(record, DIRECTORY, Console(file=buffer, width=width, force_terminal=framed, no_color=True))
+    return buffer.getvalue()
+
+
+def test_a_pipe_gets_one_plain_line_per_result_and_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_run(run(), DIRECTORY)
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    lines = [line.replace("\u00a0", " ") for line in printed.splitlines()]
+    assert sum(line.startswith("Autoencoder, NSL-KDD  ") for line in lines) == len(workload_results())
+    assert any("Offline" in line and "onnxruntime" in line and "4.81 M rows/s ±2.0 %" in line for line in lines)
+    assert lines[-1] == f"Report: {DIRECTORY}/report.html"
+    assert lines[-2] == f"✔ {headline(run()).text}".replace("\u00a0", " ")
+    assert "    sysctl kernel.numa_balancing=0" in lines
+
+
+def test_a_terminal_of_80_columns_cuts_nothing() -> None:
+    printed = re.sub(r"\x1b\[[\d;]*m", "", _printed(run(), width=80, framed=True)).replace("\u00a0", " ")
+    assert all(len(line) <= 80 for line in printed.splitlines())
+    for shown in ("onnxruntime", "4.81 M rows/s", "2.10 µs", "8.90 µs", "12.3 s", "✔ Valid", "published 0.87"):
+        assert shown in printed, shown
+
+
+def test_reasons_are_printed_with_the_result_they_belong_to() -> None:
+    invalid = Validity(Verdict.INVALID, ("3 of at least 6 blocks. Run with --blocks 6 or more.",))
+    printed = _printed(run(inference(validity=invalid), training()), width=200, framed=False)
+    assert "✖ Autoencoder, NSL-KDD, offline, eager: 3 of at least 6 blocks. Run with --blocks 6 or more." in printed
+    assert "▲ Valid in part: Autoencoder" in printed
+
+
+def test_a_name_in_a_record_commands_no_terminal() -> None:
+    hostile = "\x1b]0;owned\x07\x1b[2J[bold red]x[/]"
+    finding = {**findings()[0], "title": hostile, "why": hostile, "fix": [hostile], "effect": hostile}
+    printed = _printed(run(inference(title=hostile, backend=hostile), findings=(finding,)), width=200, framed=False)
+    assert "\x1b" not in printed
+    assert "\x07" not in printed
+    assert "[bold red]x[/]" in printed
+
+
+def test_output_that_cannot_show_a_shape_shows_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    terminal.print_run(run(), DIRECTORY)
+    terminal.sys.stdout.flush()
+    assert b"? Valid" in raw.getvalue()
+
+
+def test_csv_holds_every_figure_in_full() -> None:
+    record = run()
+    rows = list(csv.DictReader(io.StringIO(render_csv(record))))
+    expected = sum(
+        len(result.metrics)
+        + sum(len(metrics) for size, metrics in result.by_batch.items() if int(size) != result.batch_size)
+        + len((result.accuracy or {})["metrics"])
+        for result in record.results
+    )
+    assert len(rows) == expected
+    offline = record.results[1]
+    (rate,) = (
+        row
+        for row in rows
+        if (row["scenario"], row["backend"], row["metric"], row["batch_size"])
+        == ("offline", "eager", "rows_per_s", str(offline.batch_size))
+    )
+    assert float(rate["value"]) == offline.metrics["rows_per_s"].value
+    assert rate["cpus"] == "0-1,8-9"
+    (missing, *_) = (row for row in rows if row["metric"] == "p99_9_s")
+    assert missing["value"] == ""
+    assert "6636" in missing["note"]
+
+
+def test_csv_runs_no_formula() -> None:
+    rows = list(csv.DictReader(io.StringIO(render_csv(run(inference("=cmd|' /C calc'!A0", backend="@x"))))))
+    assert {row["workload"] for row in rows} == {"'=cmd|' /C calc'!A0"}
+    assert {row["backend"] for row in rows} == {"'@x"}
+
+
+@pytest.mark.parametrize(("quiet", "watched"), [(True, True), (False, False)])
+def test_progress_is_silent_unless_somebody_watches(
+    quiet: bool, watched: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: watched)
+    with progress.progress_for(quiet=quiet) as shown:
+        shown.start(3, "survey")
+        shown.advance("block 1")
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out == ""
+
+
+def test_progress_names_the_work_at_hand_and_leaves_no_trace_on_standard_output() -> None:
+    buffer = io.StringIO()
+    bar = progress.Bar(Console(file=buffer, force_terminal=True, width=120))
+    bar.start(3, "survey of the timing loop")
+    bar.advance("block 1 of 6: [bold]mlp")
+    bar.close()
+    assert "block 1 of 6: [bold]mlp" in buffer.getvalue()
+    assert "1/3" in buffer.getvalue()
+
+
+def test_progress_is_closed_when_the_work_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(progress.Silence, "close", lambda self: closed.append(self))
+    with pytest.raises(KeyboardInterrupt), progress.progress_for(quiet=True):
+        raise KeyboardInterrupt
+    assert len(closed) == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (replace(run(), results=()), "No workload has a result. Nothing was measured. 2 findings cost performance."),
+        (
+            run(training()),
+            "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: training 307 k rows/s ±2.0 %, accuracy 0.884 "
+            "(published 0.87). Valid. 2 findings cost performance.",
+        ),
+        (
+            run(*(inference(f"w{index}", accuracy=None, published=None) for index in range(6)), findings=()),
+            "w0 on 2 cores × 2 threads of node 0: 4.81 M rows/s ±2.0 %; w1: 4.81 M rows/s ±2.0 %; "
+            "w2: 4.81 M rows/s ±2.0 %; w3: 4.81 M rows/s ±2.0 %; 2 more workloads below. Valid. "
+            "No finding costs performance.",
+        ),
+    ],
+)
+def test_the_verdict_in_one_sentence(record: Run, text: str) -> None:
+    assert headline(record).text.replace("\u00a0", " ") == text
+
+
+def test_the_verdict_names_each_backend_where_they_differ() -> None:
+    slow = inference(
+        metrics={**inference().metrics, "rows_per_s": replace(inference().metrics["rows_per_s"], value=1e6)}
+    )
+    fast = inference(backend="onnxruntime")
+    quick = inference(scenario="single_stream")
+    said = headline(run(slow, fast, quick)).text.replace("\u00a0", " ")
+    assert "4.81 M rows/s ±2.0 % with onnxruntime, 2.10 µs at batch 1 with eager" in said
