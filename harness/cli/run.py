@@ -92,7 +92,7 @@ def run(
     Example: `lparbench run nsl-kdd-mlp --data ~/datasets --cores 2`
     """
     from harness.record.codec import to_json
-    from harness.record.store import write_run
+    from harness.record.store import check_writable, write_run
     from harness.reporting.html import render
     from harness.reporting.progress import progress_for
     from harness.reporting.terminal import print_run
@@ -115,6 +115,7 @@ def run(
         nodes,
         seed,
     )
+    check_writable(out)  # before minutes of measuring that could not be kept
     around = survey_surroundings(request)
     with progress_for(quiet=as_json) as progress:
         record = execute(request, around, ProcessExecutor(), progress)

@@ -69,6 +69,23 @@ def record_text(run: Run) -> str:
     return dumps(document)
 
 
+def check_writable(directory: Path) -> None:
+    """Make ``directory`` and see that a file can be written into it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    probe = directory / f".{uuid.uuid4().hex}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"0" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{directory}: runs cannot be written here: {error.strerror}.", remedy="Choose another --out."
+        ) from None
+
+
 def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = None) -> Path:
     """Write ``directory/<run id>/run.json`` and the files that belong beside it, all or nothing.
 

@@ -21,7 +21,10 @@ def accuracy_record(workload: Workload, protocol: Protocol, payloads: Sequence[M
     shown = first["evaluation"]
     headline = workload.accuracy.metric
     metrics = {name: _over_seeds([evaluation[name] for evaluation in evaluations]) for name in METRICS}
-    floor = workload.floor_for(protocol, first["dataset"]["origin"])
+    epochs = {"trained": len(first["epochs"]), "scheduled": first["scheduled_epochs"]}
+    # A floor is that of the whole schedule; a training cut short has not been given the chance to reach it.
+    short = epochs["scheduled"] is not None and epochs["trained"] < epochs["scheduled"]
+    floor = None if short else workload.floor_for(protocol, first["dataset"]["origin"])
     confusion = shown["confusion"]
     return {
         "headline": headline,
@@ -49,7 +52,7 @@ def accuracy_record(workload: Workload, protocol: Protocol, payloads: Sequence[M
             name: {"recall": one["flagged"], "n": one["rows"]} for name, one in shown["per_class"].items()
         },
         "loss_curve": [next(iter(epoch["losses"].values())) for epoch in first["epochs"]],
-        "epochs": {"trained": len(first["epochs"]), "scheduled": first["scheduled_epochs"]},
+        "epochs": epochs,
         "notes": list(workload.notes),
     }
 
