@@ -1,0 +1,190 @@
+"""The page in a real browser: no sideways scrolling on a phone, legible in light and dark, silent on the network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.records import dataset, facts, inference, placement, run, workload_results
+
+from harness.record.model import Run, Validity, Verdict
+from harness.reporting.html import render
+
+selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+)  # fmt: skip
+_LONG = "a-workload-whose-name-has-no-end-and-no-place-to-break-" * 4
+
+# For every element with text of its own: its colour against the first opaque background behind it, as WCAG has it.
+_LOW_CONTRAST = """
+const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+const shine = rgb => rgb.slice(0, 3).map(v => v / 255)
+  .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const blend = (top, under) => [0, 1, 2].map(i => top[i] * (top[3] ?? 1) + under[i] * (1 - (top[3] ?? 1)));
+const behind = element => {
+  const layers = [];
+  for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
+  return layers.reverse().reduce((under, layer) => layer.length ? blend(layer, under) : under, [255, 255, 255]);
+};
+const found = [];
+for (const e of document.querySelectorAll('body *')) {
+  const own = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+  if (!own || ['title', 'desc', 'style'].includes(e.tagName) || !e.getClientRects().length) continue;
+  const style = getComputedStyle(e), svg = e instanceof SVGElement;
+  let ground = behind(svg ? e.closest('svg').parentElement : e);
+  const cell = svg && e.parentNode.querySelector('path.' + (e.classList[0] ?? 'none'));
+  if (cell && !e.classList.contains('offline')) ground = parse(getComputedStyle(cell).fill);
+  const [a, b] = [shine(parse(svg ? style.fill : style.color)), shine(ground)];
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (ratio < 4.5) found.push([e.tagName, e.textContent.trim().slice(0, 40), ratio.toFixed(2)]);
+}
+return found;
+"""
+
+_OVERLAPS = """
+const found = [];
+for (const svg of document.querySelectorAll('svg.chart')) {
+  const boxes = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
+  for (const [i, [a, p]] of boxes.entries()) for (const [b, q] of boxes.slice(i + 1)) {
+    const w = Math.min(p.right, q.right) - Math.max(p.left, q.left);
+    const h = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+    if (w > 1 && h > 3) found.push([svg.querySelector('title').textContent, a, b]);
+  }
+}
+return found;
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("no Chromium with chromedriver on the PATH")
+    options = Options()
+    options.binary_location = binary
+    for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    window = selenium.Chrome(options=options, service=Service(driver))
+    yield window
+    window.quit()
+
+
+def _records() -> dict[str, Run]:
+    failed = Validity(Verdict.INVALID, ("CPU 12 was sampled and is not among the CPUs asked for. " * 3,))
+    wide = facts(nodes=16, cores_per_node=15, online_smt=4)
+    spread = placement(cpus=tuple(wide["topology"]["cpus_online"][::2]), nodes=tuple(range(16)))
+    synthetic = dataset(origin="synthetic")
+    return {
+        "plain": run(*workload_results(), *workload_results("nsl-kdd-mlp")),
+        "wide": run(inference(placement=spread), facts=wide),
+        "hostile": run(inference(_LONG, title=None, backend=_LONG, dataset=synthetic, validity=failed)),
+        "refused": run(*(replace(r, validity=Validity(Verdict.TIMINGS_REFUSED)) for r in workload_results())),
+    }
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("pages")
+    found = {}
+    for name, record in _records().items():
+        path = folder / f"{name}.html"
+        path.write_bytes(render(record))
+        found[name] = path.as_uri()
+    return found
+
+
+def _open(browser: Any, page: str, *, width: int, scheme: str = "light") -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    browser.get(page)
+
+
+@pytest.mark.parametrize("width", [360, 1240])
+@pytest.mark.parametrize("name", ["plain", "wide", "hostile", "refused"])
+def test_nothing_scrolls_sideways_but_tables_inside_themselves(
+    browser: Any, pages: dict[str, str], name: str, width: int
+) -> None:
+    _open(browser, pages[name], width=width)
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    beyond = browser.execute_script(
+        "return [...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg')"
+        " && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert beyond == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["plain", "hostile"])
+def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str, str], name: str, scheme: str) -> None:
+    _open(browser, pages[name], width=1240, scheme=scheme)
+    ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (sum(int(part) for part in ground[4:-1].split(",")) < 200) == (scheme == "dark")
+    assert browser.execute_script(_LOW_CONTRAST) == []
+
+
+def test_labels_of_charts_do_not_run_into_each_other(browser: Any, pages: dict[str, str]) -> None:
+    _open(browser, pages["plain"], width=1240)
+    assert browser.execute_script(_OVERLAPS) == []
+
+
+def test_the_page_asks_the_network_for_nothing(browser: Any, pages: dict[str, str]) -> None:
+    browser.get_log("performance")
+    _open(browser, pages["plain"], width=1240)
+    sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [one["params"]["request"]["url"] for one in sent if one["method"] == "Network.requestWillBeSent"]
+    assert [url for url in urls if not url.startswith("data:")] == [pages["plain"]]
+
+
+def test_the_page_reads_the_same_with_scripts_off(browser: Any, pages: dict[str, str]) -> None:
+    def text() -> str:
+        evaluated = browser.execute_cdp_cmd("Runtime.evaluate", {"expression": "document.body.innerText"})
+        return str(evaluated["result"]["value"])
+
+    _open(browser, pages["plain"], width=1240)
+    with_scripts = text()
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(pages["plain"])
+        assert text() == with_scripts
+        assert "4.81 M rows/s" in with_scripts.replace("\u00a0", " ")
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_paper_shows_what_is_folded_but_the_raw_record(browser: Any, pages: dict[str, str]) -> None:
+    _open(browser, pages["plain"], width=1000)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        shown = "return [...document.querySelectorAll(arguments[0])].map(e => e.checkVisibility())"
+        assert set(browser.execute_script(shown, "details.raw")) == {False}
+        assert set(browser.execute_script(shown, "nav")) == {False}
+        assert True in browser.execute_script(shown, "table")
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_link_of_the_contents_reaches_its_section(browser: Any, pages: dict[str, str]) -> None:
+    _open(browser, pages["plain"], width=1240)
+    missing = browser.execute_script(
+        "return [...document.querySelectorAll('nav a')].filter(a => !document.querySelector(a.hash)).map(a => a.hash)"
+    )
+    assert missing == []
