@@ -70,6 +70,13 @@ def _byte_order(sysroot: SysRoot, vector: AuxVector | None) -> str | None:
     return None if vector is None else vector.byte_order
 
 
+def machine_threads(processor: CpuFacts, hypervisor: str | None) -> int | None:
+    """Threads that every core has where no hypervisor may give fewer: on bare metal and under PowerVM."""
+    if processor.part_threads is None or hypervisor not in ("bare metal", "PowerVM"):
+        return None
+    return min(processor.part_threads, cpuinfo.mode_threads(processor.generation_mode) or processor.part_threads)
+
+
 def collect(
     sysroot: SysRoot, machine: tuple[str | None, str], info: CpuInfo, vector: AuxVector | None, tree: DeviceTree
 ) -> CpuFacts:

@@ -143,3 +143,8 @@ def part_threads(pvr: int | None) -> int | None:
     if generation in ("POWER9", "POWER10", "POWER11"):
         return 4 if pvr & _SMT4_PART else 8
     return _THREADS.get(generation)
+
+
+def mode_threads(generation_mode: str | None) -> int | None:
+    """Threads of a core that a compatibility mode knows of: a POWER7 mode shows four of the eight of later silicon."""
+    return _THREADS.get(generation_mode or "")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 _MAX_ID = 1 << 16  # CPU and node numbers; the kernel's largest NR_CPUS is 8192
 _MAX_U64 = (1 << 64) - 1
 _RANGE = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?\Z")
-_SIZE = re.compile(r"([0-9]{1,15})\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"([0-9]{1,15})\s*([KMGT])(?:i?B)?\Z", re.IGNORECASE)
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def cpu_list(text: str | None) -> tuple[int, ...] | None:
@@ -78,7 +78,10 @@ def number(text: str | None) -> float | None:
 
 
 def size(text: str | None) -> int | None:
-    """A size such as ``32K``, ``1024K``, ``2 MB`` or ``98250752 kB`` in bytes; units are powers of 1024."""
+    """A size such as ``32K``, ``2 MB`` or ``98250752 kB`` in bytes; units are powers of 1024.
+
+    A number without its unit is a line cut short, not a size.
+    """
     match = _SIZE.match((text or "").strip())
     return int(match[1]) * _UNITS[match[2].upper()] if match else None
 

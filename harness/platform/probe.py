@@ -48,10 +48,16 @@ def probe(sysroot: SysRoot) -> Facts:
     processor = cpu.collect(sysroot, named, own, vector, tree)
     sets = topology.cpu_sets(sysroot, own, tree)
     shared = caches.collect(sysroot, sets.online, tree)
-    layout = topology.collect(
-        sysroot, sets, own, shared, nodes.collect(sysroot, sets.online), (power, processor.part_threads)
-    )
     core = kernel.collect(sysroot, info, tree)
+    layout = topology.collect(
+        sysroot,
+        sets,
+        own,
+        shared,
+        nodes.collect(sysroot, sets.online),
+        power=power,
+        machine_threads=cpu.machine_threads(processor, core.hypervisor),
+    )
     return Facts(
         sysroot=str(sysroot.path),
         cpu=processor,

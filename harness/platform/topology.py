@@ -87,7 +87,9 @@ def collect(
     info: CpuInfo,
     caches: CacheFacts,
     nodes: tuple[Node, ...],
-    limits: tuple[bool, int | None],
+    *,
+    power: bool,
+    machine_threads: int | None,
 ) -> Topology:
     """Cores with their threads, halves, nodes and chips.
 
@@ -97,13 +99,14 @@ def collect(
         info: parsed ``/proc/cpuinfo``; its core ids are the last resort on x86.
         caches: who shares the innermost cache.
         nodes: NUMA nodes.
-        limits: whether this is a Power machine, and the threads of a core as the silicon was made.
+        power: whether this is a Power machine, where the threads of a core have consecutive numbers.
+        machine_threads: threads that every core has by silicon, mode and hypervisor; ``None`` in a guest, which may
+            be given fewer.
     """
     gathered = Gathered()
     gathered.sources.update(sets.sources)
     groups = _siblings(sysroot, sets, info, gathered)
-    power, part_threads = limits
-    width = _threads_per_core(sets, groups, gathered, part_threads) if power else None
+    width = _threads_per_core(sets, groups, gathered, machine_threads) if power else None
     cores = _cores(sysroot, sets, groups, width, caches, nodes, gathered)
     if nodes:
         gathered.note("nodes", nodes, "sysfs:devices/system/node")
@@ -184,30 +187,36 @@ def _core_ids(sysroot: SysRoot, online: tuple[int, ...]) -> dict[int, tuple[int,
 
 
 def _threads_per_core(
-    sets: CpuSets, groups: list[tuple[int, ...]], gathered: Gathered, part_threads: int | None
+    sets: CpuSets, groups: list[tuple[int, ...]], gathered: Gathered, machine_threads: int | None
 ) -> int | None:
-    """Threads a Power core has, offline ones included.
+    """Threads a Power core has, offline ones included; ``None`` where that cannot be told for certain.
 
-    Firmware tells it in the device tree. Without one it follows from how the kernel numbers threads: those of a
-    core are consecutive and aligned, so the widest aligned block that never holds two cores is the core.
+    Firmware tells it in the device tree. Without one it follows from how the kernel numbers threads: those of a core
+    are consecutive and aligned, so a core is no wider than the widest block that never holds two. That width is
+    certain when some core shows all of it, or when it is what every core of such a machine has.
     """
-    widths = Counter(len(core) for core in sets.firmware_cores)
-    if widths:
-        width = widths.most_common(1)[0][0]
+    firmware = Counter(len(core) for core in sets.firmware_cores)
+    if firmware:
+        width = firmware.most_common(1)[0][0]
         return gathered.note("smt.max", width, "device-tree:cpus/*/ibm,ppc-interrupt-server#s")
     if not groups:
         return None
-    present = frozenset(sets.present)
+    widest = _widest_block(groups, frozenset(sets.present), machine_threads)
+    if widest is None or widest not in (machine_threads, max(len(group) for group in groups)):
+        return None
+    return gathered.note("smt.max", widest, "sysfs:devices/system/cpu/present and thread siblings")
+
+
+def _widest_block(groups: list[tuple[int, ...]], present: frozenset[int], limit: int | None) -> int | None:
     for width in (8, 4, 2, 1):
-        if part_threads is not None and width > part_threads:
-            continue
         blocks = [group[0] // width for group in groups]
         if (
-            len(set(blocks)) == len(blocks)
+            (limit is None or width <= limit)
+            and len(set(blocks)) == len(blocks)
             and all(group[-1] // width == block for group, block in zip(groups, blocks, strict=True))
             and all(cpu in present for block in blocks for cpu in range(block * width, (block + 1) * width))
         ):
-            return gathered.note("smt.max", width, "sysfs:devices/system/cpu/present and thread siblings")
+            return width
     return None
 
 
