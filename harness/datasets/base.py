@@ -47,7 +47,7 @@ class EncodedDataset:
     test_class: Strings | None = None
     test_group: npt.NDArray[np.int64] | None = None  # entity of each test window (a card); each one's in time order
     notes: tuple[str, ...] = ()
-    duplicates: Mapping[str, int] = field(default_factory=dict)  # "train", "test", "test_in_train" -> repeated rows
+    duplicates: Mapping[str, int] = field(default_factory=dict)  # see ``harness.datasets.table.count_duplicates``
     encoder: Encoder | None = None  # fitted on training rows; None where the arrays are the published numbers
 
     def __post_init__(self) -> None:

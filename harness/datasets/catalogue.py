@@ -17,6 +17,7 @@ class Download:
     sha256: str  # of what the address gives
     size: int  # bytes of what the address gives
     member: str | None = None
+    saved_as: str | None = None  # file name on disk; ``None``: that of the address
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,14 @@ class DataFile:
     sha256: str | None = None  # of the uncompressed file
     size: int | None = None  # bytes, uncompressed
     aliases: tuple[str, ...] = ()
+    genuine: tuple[str, ...] = ()  # further sha256 under this name that are known to be published ones
     download: Download | None = None
+
+    def judge(self, sha256: str) -> bool | None:
+        """Whether content with this digest is the published one; ``None`` when nothing is known to compare with."""
+        if sha256 in (self.sha256, *self.genuine):
+            return True
+        return None if self.sha256 is None else False
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def fetch(file: DataFile, folder: Path, *, progress: Progress, mirror: str | Non
     if download is None:
         raise InputError(f"{file.name} has no pinned address.")
     url = _address(download, folder.name, mirror)
-    target = folder / unquote(PurePosixPath(urlsplit(url).path).name)
+    target = folder / (download.saved_as or unquote(PurePosixPath(urlsplit(url).path).name))
     part = target.with_name(target.name + ".part")
     with _disk_errors(part, kept=True):
         folder.mkdir(parents=True, exist_ok=True)
@@ -235,7 +235,7 @@ def _address(download: Download, dataset: str, mirror: str | None) -> str:
         return download.url
     if urlsplit(mirror).scheme not in ("https", "http"):
         raise InputError(f"Mirror {mirror!r}: an http or https address expected.")
-    return f"{mirror.rstrip('/')}/{dataset}/{PurePosixPath(urlsplit(download.url).path).name}"
+    return f"{mirror.rstrip('/')}/{dataset}/{download.saved_as or PurePosixPath(urlsplit(download.url).path).name}"
 
 
 def _validator_path(part: Path) -> Path:

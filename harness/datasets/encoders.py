@@ -20,6 +20,7 @@ _PARAMETERS = {  # fitted attributes from which scikit-learn's transformers work
     "minmax": ("min_", "scale_", "data_min_", "data_max_", "data_range_"),
     "quantile": ("quantiles_", "references_"),
 }
+_PIXELS = {"unit": (np.float32(1 / 255), np.float32(0)), "signed": (np.float32(2 / 255), np.float32(-1))}
 _QUANTILES = 1000
 _QUANTILE_ROWS = 100_000  # rows the quantiles are estimated from
 
@@ -90,10 +91,12 @@ class Encoder:
             for name in frame.columns
             if isinstance(frame[name].dtype, pd.CategoricalDtype)
         }
-        unscaled = cls(encoding, tuple(map(str, frame.columns)), words, np.empty(0), None)
+        unscaled = cls(encoding, tuple(map(str, frame.columns)), words, np.zeros(0), None)
+        if encoding.scaling in _PIXELS:
+            return unscaled
         block = unscaled._numbers(frame)
         unscaled = replace(unscaled, fill=_medians(block))
-        if encoding.scaling == "none" or not block.shape[1]:
+        if encoding.scaling not in _PARAMETERS or not block.shape[1]:
             return unscaled
         chosen = block if scaler_rows is None else block[scaler_rows]
         return replace(unscaled, scaler=Scaler.fit(encoding.scaling, unscaled._prepared(chosen)))
@@ -123,6 +126,9 @@ class Encoder:
             KeyError: a column is missing.
         """
         columns = frame if isinstance(frame, pd.DataFrame) else _typed(frame, self.columns, self.vocabulary)
+        if self.encoding.scaling in _PIXELS:
+            factor, offset = _PIXELS[self.encoding.scaling]
+            return np.ascontiguousarray(columns[list(self.columns)].to_numpy(np.float32) * factor + offset)
         block = self._prepared(self._numbers(columns))
         if self.scaler is not None:
             block = self.scaler.transform(block)
@@ -167,7 +173,7 @@ class Encoder:
         described = json.loads(str(arrays["encoder"]))
         categories, log, scaling = described["encoding"]
         scaler = None
-        if scaling != "none" and any(name.startswith("scaler.") for name in arrays):
+        if scaling in _PARAMETERS and any(name.startswith("scaler.") for name in arrays):
             scaler = Scaler(scaling, {name: np.asarray(arrays[f"scaler.{name}"]) for name in _PARAMETERS[scaling]})
         return cls(
             Encoding(categories, log, scaling),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Categories = Literal["onehot", "ordinal"]
-Scaling = Literal["none", "standard", "minmax", "quantile"]
+Scaling = Literal["none", "standard", "minmax", "quantile", "unit", "signed"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Encoding:
     """A parsed encoding.
 
     One-hot indicators are never scaled: they are 0 or 1 already. Ordinal codes are scaled like numbers. The logarithm
-    is sign(x)·log(1 + |x|), applied to numbers only, before scaling.
+    is sign(x)·log(1 + |x|), applied to numbers only, before scaling. ``unit`` and ``signed`` are for 8-bit pixels: they
+    map 0…255 to [0, 1] and [-1, 1] and have nothing to fit.
     """
 
     categories: Categories
@@ -23,13 +24,16 @@ class Encoding:
 
 
 def parse_encoding(text: str) -> Encoding | None:
-    """Parse ``[onehot|ordinal][-log][-standard|-minmax|-quantile]`` or ``none``; ``None`` when it is neither.
+    """Parse ``[onehot|ordinal][-log][-standard|-minmax|-quantile]``, ``unit``, ``signed`` or ``none``.
+
+    Returns ``None`` when it is none of them.
 
     Categories default to one-hot, so ``minmax`` on an all-numeric table needs no prefix.
     """
     parts = text.split("-")
-    if parts == ["none"]:
-        return Encoding("onehot", log=False, scaling="none")
+    match parts:
+        case [("none" | "unit" | "signed") as alone]:
+            return Encoding("onehot", log=False, scaling=alone)
     categories: Categories = "ordinal" if parts[0] == "ordinal" else "onehot"
     if parts[0] in ("onehot", "ordinal"):
         parts = parts[1:]

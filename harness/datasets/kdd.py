@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from harness.datasets import synthetic
 from harness.datasets.synthetic import Field
 from harness.datasets.table import Table, categorical_of
 
@@ -21,21 +22,18 @@ _SERVICES = """
 SERVICES_10_PERCENT = tuple(_SERVICES.split())  # the 66 services that occur in the 10 % file of KDD Cup 99
 SERVICES = (*SERVICES_10_PERCENT, "aol", "harvest", "http_2784", "http_8001")  # 70 in NSL-KDD's training file
 
-_COUNTS_THEN_RATES = """
+_KINDS = """
+    duration:count protocol_type:category service:category flag:category src_bytes:count dst_bytes:count land:flag
+    wrong_fragment:count urgent:count hot:count num_failed_logins:count logged_in:flag num_compromised:count
+    root_shell:flag su_attempted:flag num_root:count num_file_creations:count num_shells:count num_access_files:count
+    num_outbound_cmds:count is_host_login:flag is_guest_login:flag
     count:count srv_count:count serror_rate:rate srv_serror_rate:rate rerror_rate:rate srv_rerror_rate:rate
     same_srv_rate:rate diff_srv_rate:rate srv_diff_host_rate:rate dst_host_count:count dst_host_srv_count:count
     dst_host_same_srv_rate:rate dst_host_diff_srv_rate:rate dst_host_same_src_port_rate:rate
     dst_host_srv_diff_host_rate:rate dst_host_serror_rate:rate dst_host_srv_serror_rate:rate dst_host_rerror_rate:rate
     dst_host_srv_rerror_rate:rate"""
-_CONNECTION = """
-    duration:count protocol_type:category service:category flag:category src_bytes:count dst_bytes:count land:flag
-    wrong_fragment:count urgent:count hot:count num_failed_logins:count logged_in:flag num_compromised:count
-    root_shell:flag su_attempted:flag num_root:count num_file_creations:count num_shells:count num_access_files:count
-    num_outbound_cmds:count is_host_login:flag is_guest_login:flag"""
-_KINDS: dict[str, str] = dict(pair.split(":") for pair in (_CONNECTION + _COUNTS_THEN_RATES).split())
-
-FEATURES: tuple[str, ...] = tuple(_KINDS)
-CATEGORIES = frozenset(name for name, kind in _KINDS.items() if kind == "category")
+FEATURES: tuple[str, ...] = tuple(pair.split(":")[0] for pair in _KINDS.split())
+CATEGORIES = frozenset({"protocol_type", "service", "flag"})
 
 _FAMILIES = {
     "normal": "normal",
@@ -50,8 +48,7 @@ FAMILY_OF: Mapping[str, str] = {name: family for family, names in _FAMILIES.item
 
 def fields(services: tuple[str, ...]) -> tuple[Field, ...]:
     """The 41 features as fields of the synthetic process."""
-    values = {"protocol_type": PROTOCOLS, "service": services, "flag": FLAGS}
-    return tuple(Field(name, kind, values.get(name, ())) for name, kind in _KINDS.items())  # type: ignore[arg-type]
+    return synthetic.fields(_KINDS, {"protocol_type": PROTOCOLS, "service": services, "flag": FLAGS})
 
 
 def by_family(table: Table) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from harness.datasets import csvfile, kdd, synthetic
@@ -61,9 +63,9 @@ def _synthesise(request: Request) -> Split:
 
 
 def _by(split: Split, request: Request) -> Split:
-    if request.options["classes"] == "type":
-        return split
-    return Split(kdd.by_family(split.train), kdd.by_family(split.test), notes=split.notes)
+    if request.options["classes"] == "family":
+        split = replace(split, train=kdd.by_family(split.train), test=kdd.by_family(split.test))
+    return replace(split, fit=split.train if request.published else None)
 
 
 RECIPE = Recipe(
@@ -80,5 +82,4 @@ RECIPE = Recipe(
     # before it sets 20 % aside. Its MLP also fits the scaler again on the test file; its autoencoder keeps the scaler
     # of the normal training rows ("encoders").
     published={"encoding": "ordinal-standard", "refit": "encoders+scaler"},
-    fits_before_split=True,
 )

@@ -69,7 +69,7 @@ def encoding(default: str) -> Option:
     """How columns become numbers; the grammar is that of ``harness.datasets.encoding``."""
     return Option(
         default,
-        '"none", or one of onehot, ordinal followed by log, standard, minmax, quantile, as in "onehot-log-minmax"',
+        'none, unit, signed, or onehot or ordinal with log, standard, minmax, quantile, as in "onehot-log-minmax"',
         lambda given: isinstance(given, str) and parse_encoding(given) is not None,
         "how columns become float32",
     )

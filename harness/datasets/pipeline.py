@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from harness.datasets.recipe import Reading, Recipe, Request
 from harness.datasets.store import search_directories
 from harness.datasets.table import Split, Table, count_duplicates, row_hashes
 from harness.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PROTOCOLS = ("clean", "as-published")
 
@@ -40,7 +43,7 @@ def run(
     found = None if synthetic == "always" else registry.find(name, search_directories(directory))
     if found is not None:
         reading = recipe.read(found, request)
-        encoded = _encode(reading.split, recipe, request)
+        encoded = _encode(reading.split, request)
         return replace(
             encoded,
             name=reading.name or name,
@@ -51,17 +54,12 @@ def run(
         )
     if synthetic == "never":
         raise _missing(name, spec, directory)
-    return _encode(recipe.synthesise(request), recipe, request)
+    return _encode(recipe.synthesise(request), request)
 
 
 def _options(name: str, recipe: Recipe, protocol: Protocol, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys under ``clean`` or ``as-published`` hold for that protocol only and come before the plain ones."""
-    flat = {key: value for key, value in given.items() if key not in _PROTOCOLS}
-    own = given.get(protocol, {})
-    if not isinstance(own, Mapping):
-        raise InputError(f"Option {protocol!r} of data set {name}: a table of options expected, not {own!r}.")
     presets = recipe.published if protocol == "as-published" else {}
-    return resolve(name, {**flat, **own}, {**COMMON, **recipe.options}, presets)
+    return resolve(name, given, {**COMMON, **recipe.options}, presets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +70,7 @@ class _Encoded:
     group: npt.NDArray[np.int64] | None
 
 
-def _encode(split: Split, recipe: Recipe, request: Request) -> EncodedDataset:
+def _encode(split: Split, request: Request) -> EncodedDataset:
     options = request.options
     notes = list(split.notes)
     train = _with_classes(_without_columns(split.train, request), options["train_classes"], request)
@@ -83,8 +81,6 @@ def _encode(split: Split, recipe: Recipe, request: Request) -> EncodedDataset:
         notes.append(f"{before - len(train):,} repeated training rows were removed.")
     rng = np.random.default_rng(request.seed)
     train, test = _at_most(train, options["rows"], rng), _at_most(test, options["rows"], rng)
-    duplicates = count_duplicates(train, test)
-
     whole = train
     validation = split.validation
     if validation is not None:
@@ -93,15 +89,15 @@ def _encode(split: Split, recipe: Recipe, request: Request) -> EncodedDataset:
     elif options["validation"] > 0:
         train, validation = _set_aside(train, options["validation"], request.seed)
 
-    fitted_on = whole if request.published and recipe.fits_before_split else train
+    fitted_on = train if split.fit is None else _without_columns(split.fit, request)
     encoder = _fit(fitted_on, split, request)
     test_encoder = _refitted(encoder, test, request, notes)
     if options["train_rows"] == "normal":
-        train = train.take(train.label == 0)
+        train, whole = train.take(train.label == 0), whole.take(whole.label == 0)
     for table, what in ((train, "training"), (test, "test")):
         if not len(table):
             raise InputError(f"Data set {request.dataset}: no {what} rows are left by its options.")
-    for part, count in encoder.unseen(test.features).items() if test_encoder is encoder else ():
+    for part, count in encoder.unseen(_frame(test)).items() if test_encoder is encoder else ():
         notes.append(f"{count:,} test rows hold a value of {part!r} that training does not.")
 
     train_part, test_part = _apply(encoder, train), _apply(test_encoder, test)
@@ -124,20 +120,25 @@ def _encode(split: Split, recipe: Recipe, request: Request) -> EncodedDataset:
         test_group=test_part.group,
         feature_names=encoder.feature_names,
         notes=tuple(notes),
-        duplicates=duplicates,
+        duplicates=count_duplicates(whole, test),
         encoder=encoder,
     )
 
 
 def _fit(table: Table, split: Split, request: Request) -> Encoder:
-    rows = table.rows()
-    frame = table.features if len(rows) == len(table.features) else table.features.iloc[rows]
+    frame = _frame(table)
     scaler_rows = None
     if request.options["scaler_rows"] == "normal" and table.windows is None:
         scaler_rows = table.label == 0
     if not len(frame) or (scaler_rows is not None and not scaler_rows.any()):
         raise InputError(f"Data set {request.dataset}: no training rows are left to fit its encoder on.")
     return Encoder.fit(request.options["encoding"], frame, scaler_rows=scaler_rows, vocabulary=split.vocabulary)
+
+
+def _frame(table: Table) -> pd.DataFrame:
+    """The feature rows that the examples of a table rest on."""
+    rows = table.rows()
+    return table.features if len(rows) == len(table.features) else table.features.iloc[rows]
 
 
 def _refitted(encoder: Encoder, test: Table, request: Request, notes: list[str]) -> Encoder:

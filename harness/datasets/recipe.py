@@ -51,14 +51,12 @@ class Recipe:
         synthesise: a stand-in of the same schema from a documented generative process.
         options: options of its own, or common ones with another default.
         published: values of options that the source document used, where they differ.
-        fits_before_split: the document fits scaling before it sets validation rows aside (honoured as-published only).
     """
 
     read: Callable[[Found, Request], Reading]
     synthesise: Callable[[Request], Split]
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     published: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    fits_before_split: bool = False
 
 
 def digests_and_verdict(found: Found, digests: Mapping[str, str]) -> tuple[dict[str, str], bool | None]:
@@ -67,8 +65,8 @@ def digests_and_verdict(found: Found, digests: Mapping[str, str]) -> tuple[dict[
     Returns:
         The digests, and whether the files are the published ones: ``None`` where no digest is pinned for one of them.
     """
-    pinned = {entry.name: entry.file.sha256 for entry in found.files}
-    verdicts = [None if pinned[name] is None else pinned[name] == value for name, value in digests.items()]
+    files = {entry.name: entry.file for entry in found.files}
+    verdicts = [files[name].judge(value) for name, value in digests.items()]
     if False in verdicts:
         return dict(digests), False
     return dict(digests), None if None in verdicts else True

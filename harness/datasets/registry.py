@@ -1,4 +1,4 @@
-"""Every data set by name: its published files, digests, addresses and terms, and the module that reads it."""
+"""Data sets by name: what is known of their files, where those lie here, and the module that reads them."""
 
 from __future__ import annotations
 
@@ -9,54 +9,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.datasets.catalogue import DataFile, DatasetSpec, Download, Variant
+from harness.datasets.catalogue import DataFile, DatasetSpec, Variant
+from harness.datasets.published import MEMBER_DIGESTS, SPECS
 from harness.datasets.store import Found, FoundFile, locate, located, plain_name
 from harness.errors import InputError
 
 if TYPE_CHECKING:
     from harness.datasets.recipe import Recipe
-
-_PINNED_MEMBERS = {  # files of families (odds, adbench) whose sha256 is known
-    "arrhythmia.mat": "e4d47e499591ae31e5d7f0cd983367092353eac240f48e14c9b36457edb3460d",
-}
-_NSL_KDD = "https://raw.githubusercontent.com/defcom17/NSL_KDD/master/"
-
-SPECS: tuple[DatasetSpec, ...] = (
-    DatasetSpec(
-        name="nsl-kdd",
-        title="NSL-KDD: connections of a simulated military network, KDDTrain+ and KDDTest+",
-        module="nsl_kdd",
-        variants=(
-            Variant(
-                "text",
-                (
-                    DataFile(
-                        "KDDTrain+.txt",
-                        sha256="1b86d2f957b33082081bba410fe129b475efebcc13c9014c3f447c8271aadf95",
-                        size=19_109_424,
-                        download=Download(
-                            _NSL_KDD + "KDDTrain%2B.txt",
-                            sha256="1b86d2f957b33082081bba410fe129b475efebcc13c9014c3f447c8271aadf95",
-                            size=19_109_424,
-                        ),
-                    ),
-                    DataFile(
-                        "KDDTest+.txt",
-                        sha256="fa46b0935342616aa83b7c2578db355b6a7aaabbc492248172c7a1e8b7ab8f84",
-                        size=3_441_513,
-                        download=Download(
-                            _NSL_KDD + "KDDTest%2B.txt",
-                            sha256="fa46b0935342616aa83b7c2578db355b6a7aaabbc492248172c7a1e8b7ab8f84",
-                            size=3_441_513,
-                        ),
-                    ),
-                ),
-            ),
-        ),
-        publisher="https://www.unb.ca/cic/datasets/nsl.html",
-        terms=None,
-    ),
-)
 
 
 def spec(name: str) -> DatasetSpec:
@@ -90,6 +49,8 @@ def find(name: str, directories: Sequence[Path]) -> Found | None:
         InputError: no such data set, or a file of one's own (``csv:PATH``) that is not there.
     """
     entry = spec(name)
+    if entry.variants and not entry.files:
+        return Found(entry.variants[0], ())  # it comes with a library
     if entry.variants:
         return locate(entry, directories)
     path = Path(name.partition(":")[2]).expanduser()
@@ -123,4 +84,4 @@ def _of_member(entry: DatasetSpec, parameter: str) -> DatasetSpec:
 def _file_of_member(file: DataFile, parameter: str) -> DataFile:
     name = file.name.replace("{}", parameter)
     aliases = tuple(alias.replace("{}", parameter) for alias in file.aliases)
-    return replace(file, name=name, aliases=aliases, sha256=_PINNED_MEMBERS.get(name))
+    return replace(file, name=name, aliases=aliases, sha256=MEMBER_DIGESTS.get(name))

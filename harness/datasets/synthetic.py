@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ import pandas as pd
 
 from harness.datasets.table import Table, categorical
 
+Kind = Literal["category", "flag", "count", "rate", "real"]
 Doubles = npt.NDArray[np.float64]
 
 NOTE = "Synthetic: rows of the same schema drawn from a mixture of Gaussian copulas; see harness/datasets/synthetic.py."
@@ -39,7 +40,7 @@ class Field:
     """A column to be made: its name, what kind of value it holds, and, for a category, which values."""
 
     name: str
-    kind: Literal["category", "flag", "count", "rate", "real"]
+    kind: Kind
     values: tuple[str, ...] = ()
 
 
@@ -103,6 +104,12 @@ class CopulaMixture:
             _quantile(field, parameters, row)
             for field, parameters, row in zip(self._fields, mode.parameters, z, strict=True)
         ]
+
+
+def fields(text: str, values: Mapping[str, tuple[str, ...]]) -> tuple[Field, ...]:
+    """Fields from ``"duration:count service:category"``; ``values`` holds those of the categories."""
+    pairs = (pair.split(":") for pair in text.split())
+    return tuple(Field(name, cast(Kind, kind), values.get(name, ())) for name, kind in pairs)
 
 
 def counts(text: str) -> dict[str, int]:

@@ -59,6 +59,7 @@ class Split:
     train: Table
     test: Table
     validation: Table | None = None  # None: the pipeline sets a share of the training rows aside
+    fit: Table | None = None  # rows an as-published protocol fits its encoder on, where those are not the training rows
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
 
@@ -97,6 +98,8 @@ def row_hashes(table: Table) -> npt.NDArray[np.uint64]:
     import pandas as pd
 
     combined = np.zeros(len(table.features), np.uint64)
+    if len(table.features.columns) and (table.features.dtypes == np.uint8).all():
+        return _pixel_hashes(table.features.to_numpy())
     for name in table.features.columns:
         column = table.features[name]
         if isinstance(column.dtype, pd.CategoricalDtype):
@@ -106,6 +109,14 @@ def row_hashes(table: Table) -> npt.NDArray[np.uint64]:
             bits = (column.to_numpy(np.float64) + 0.0).view(np.uint64)  # + 0.0 makes -0.0 equal to 0.0
         combined = _mix(combined * np.uint64(0x9E3779B97F4A7C15) + bits)
     return combined if table.windows is None else combined[table.windows[:, -1]]
+
+
+def _pixel_hashes(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    words = np.pad(pixels, ((0, 0), (0, -pixels.shape[1] % 8))).view(np.uint64)
+    combined = np.zeros(len(pixels), np.uint64)
+    for word in words.T:
+        combined = _mix(combined * np.uint64(0x9E3779B97F4A7C15) + word)
+    return combined
 
 
 def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

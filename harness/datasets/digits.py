@@ -1,0 +1,112 @@
+"""Images of digits with one digit held out as the anomaly; scikit-learn's own set, which needs no download.
+
+Source of the protocol: Zenati et al. 2018 (EGBAD): all images are pooled, 80 % of the normal digits train, the rest of
+them and every image of the anomalous digit test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from harness.datasets.options import Option, choice, encoding, names
+from harness.datasets.recipe import Reading, Recipe, Request
+from harness.datasets.store import Found
+from harness.datasets.table import Split, Table, categorical
+from harness.errors import InputError
+
+Images = npt.NDArray[np.uint8]
+DIGITS = tuple(str(number) for number in range(10))
+_SHA256 = "a19cb3d96bba7deace8ee5a513a6eb7bad0403d528f00bf4d351b6a7a55baa91"  # of what ``embedded`` gives
+_TRAIN_SHARE = 0.8
+_GREY_LEVELS = 16
+
+OPTIONS: MappingProxyType[str, Option] = MappingProxyType(
+    {
+        "encoding": encoding("unit"),
+        "train_rows": choice("all", "normal", help="training rows kept"),
+        "anomalies": names(help='digits that are anomalies; default ["0"]'),
+        "awareness": names(help="anomalous digits of which 80 % are given to training, labelled; default none"),
+    }
+)
+
+
+def split(images: Images, digits: npt.NDArray[np.uint8], request: Request, notes: tuple[str, ...] = ()) -> Split:
+    """Hold out the anomalous digits.
+
+    Args:
+        images: (n, height, width), 0…255.
+        digits: (n,) which digit each shows.
+        request: options ``anomalies`` and ``awareness``.
+        notes: passed on.
+
+    Raises:
+        InputError: an option names no digit, or awareness a digit that is no anomaly.
+    """
+    anomalies = _digits(request, "anomalies", ("0",))
+    awareness = _digits(request, "awareness", ())
+    stray = sorted(awareness - anomalies)
+    if stray:
+        raise InputError(f"Option 'awareness' of data set {request.dataset}: digit {stray[0]!r} is no anomaly.")
+    height, width = images.shape[1:]
+    columns = [f"pixel_{row}_{column}" for row in range(height) for column in range(width)]
+    anomalous = np.isin(digits, [int(digit) for digit in anomalies])
+    frame = pd.DataFrame(images.reshape(len(images), -1), columns=columns, copy=False)
+    table = Table(frame, anomalous.astype(np.int8), categorical(digits.astype(np.int64), DIGITS))
+    may_train = ~anomalous | np.isin(digits, [int(digit) for digit in awareness])
+    in_train = np.zeros(len(digits), np.bool_)
+    rng = np.random.default_rng(request.seed)
+    for digit in range(10):
+        rows = np.flatnonzero((digits == digit) & may_train)
+        in_train[rng.permutation(rows)[: round(_TRAIN_SHARE * len(rows))]] = True
+    return Split(table.take(in_train), table.take(~in_train), notes=notes)
+
+
+def embedded() -> tuple[Images, npt.NDArray[np.uint8]]:
+    """scikit-learn's 1,797 digits of 8 by 8, their 17 grey levels stretched to 0…255."""
+    from sklearn.datasets import load_digits
+
+    loaded = load_digits()
+    images = np.round(loaded.images * (255 / _GREY_LEVELS)).astype(np.uint8)
+    return images, loaded.target.astype(np.uint8)
+
+
+def enlarged() -> tuple[Images, npt.NDArray[np.uint8]]:
+    """The embedded digits in the format of MNIST: every pixel becomes 3 by 3, with a margin of 2, 28 by 28."""
+    images, digits = embedded()
+    return np.pad(images.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2))), digits
+
+
+def _digits(request: Request, option: str, default: tuple[str, ...]) -> set[str]:
+    given = request.options[option]
+    chosen = set(default if given is None else given)
+    unknown = sorted(chosen - set(DIGITS))
+    if unknown:
+        raise InputError(f"Option {option!r} of data set {request.dataset}: {unknown[0]!r} is no digit.")
+    return chosen
+
+
+def _read(_found: Found, request: Request) -> Reading:
+    images, digits = embedded()
+    sha256 = hashlib.sha256(images.tobytes() + digits.tobytes()).hexdigest()
+    return Reading(split(images, digits, request), {"scikit-learn digits": sha256}, sha256 == _SHA256)
+
+
+def _synthesise(request: Request) -> Split:
+    """Strokes instead of handwriting: each digit is a random walk of its own, each image a jittered copy of it."""
+    rng = np.random.default_rng(request.seed)
+    images = np.zeros((1_800, 8, 8), np.uint8)
+    digits = np.arange(len(images)).astype(np.uint8) % 10
+    for digit in range(10):
+        walk = np.clip(np.cumsum(rng.integers(-1, 2, size=(24, 2)), axis=0) + 4, 0, 7)
+        for image in np.flatnonzero(digits == digit):
+            jitter = np.clip(walk + rng.integers(-1, 2, size=2), 0, 7)
+            images[image, jitter[:, 0], jitter[:, 1]] = rng.integers(128, 256, size=len(walk))
+    return split(images, digits, request, ("Synthetic: random strokes, see harness/datasets/digits.py.",))
+
+
+RECIPE = Recipe(read=_read, synthesise=_synthesise, options=OPTIONS, published={"encoding": "signed"})

@@ -1,0 +1,99 @@
+"""UNSW-NB15: the two published parts, 45 columns with header, byte-order mark, and names that some copies swap.
+
+Source: Moustafa & Slay 2015. The documentation calls the part of 175,341 rows training and that of 82,332 rows testing;
+copies of the files exist with the two names exchanged, so the parts are told by their number of rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.datasets import csvfile, splits, synthetic
+from harness.datasets.options import choice, encoding
+from harness.datasets.recipe import Reading, Recipe, Request, digests_and_verdict
+from harness.datasets.store import Found, FoundFile
+from harness.datasets.table import Split, Table
+from harness.errors import InputError
+
+_TRAIN_ROWS, _TEST_ROWS = 175_341, 82_332
+_NORMAL = "Normal"
+_KINDS = """
+    dur:count proto:category service:category state:category spkts:count dpkts:count sbytes:count dbytes:count
+    rate:count sttl:count dttl:count sload:count dload:count sloss:count dloss:count sinpkt:count dinpkt:count
+    sjit:count djit:count swin:count stcpb:count dtcpb:count dwin:count tcprtt:rate synack:rate ackdat:rate smean:count
+    dmean:count trans_depth:count response_body_len:count ct_srv_src:count ct_state_ttl:count ct_dst_ltm:count
+    ct_src_dport_ltm:count ct_dst_sport_ltm:count ct_dst_src_ltm:count is_ftp_login:flag ct_ftp_cmd:count
+    ct_flw_http_mthd:count ct_src_ltm:count ct_srv_dst:count is_sm_ips_ports:flag"""
+_SYNTHETIC_VALUES = {
+    "proto": tuple(f"proto-{number}" for number in range(133)),
+    "service": ("-", "dhcp", "dns", "ftp", "ftp-data", "http", "irc", "pop3", "radius", "smtp", "snmp", "ssh", "ssl"),
+    "state": ("ACC", "CLO", "CON", "ECO", "FIN", "INT", "PAR", "REQ", "RST"),
+}
+_FIELDS = synthetic.fields(_KINDS, _SYNTHETIC_VALUES)
+_FEATURES = tuple(field.name for field in _FIELDS)
+_CATEGORIES = frozenset(_SYNTHETIC_VALUES)
+_SYNTHETIC_SHARE = 0.1
+_ROWS = synthetic.counts(  # of the published part of 82,332 rows
+    """Normal:37000 Generic:18871 Exploits:11132 Fuzzers:6062 DoS:4089 Reconnaissance:3496 Analysis:677 Backdoor:583
+    Shellcode:378 Worms:44"""
+)
+
+
+def _read(found: Found, request: Request) -> Reading:
+    tables: list[Table] = []
+    digests = {}
+    for entry in found.files:
+        table, digests[entry.name] = _table(entry)
+        tables.append(table)
+    tables.sort(key=len, reverse=True)
+    digests, verified = digests_and_verdict(found, digests)
+    return Reading(_split(tables, request), digests, verified)
+
+
+def _table(entry: FoundFile) -> tuple[Table, str]:
+    names = csvfile.header(entry.path, text="utf-8-sig")
+    csvfile.require_columns(entry.path, names, (*_FEATURES, "attack_cat", "label"))
+    schema = csvfile.Schema(
+        columns=names, categories=_CATEGORIES | {"attack_cat"}, keep=(*_FEATURES, "attack_cat", "label")
+    )
+    frame, digest = csvfile.read(entry.path, schema, header_lines=1)
+    classes = frame["attack_cat"].array
+    label = (frame["label"].to_numpy() != 0).astype(np.int8)
+    wrong = np.flatnonzero(label != np.asarray(classes != _NORMAL))
+    if len(wrong):
+        line = int(wrong[0]) + 2
+        raise InputError(f"{entry.path} line {line}: label {label[wrong[0]]} contradicts {str(classes[wrong[0]])!r}.")
+    return Table(frame[list(_FEATURES)], label, classes), digest
+
+
+def _split(parts: list[Table], request: Request, notes: tuple[str, ...] = ()) -> Split:
+    """The official split where both parts are here and it is asked for, else a random one of what is here."""
+    sizes = [len(part) for part in parts]
+    if len(parts) == 2 and request.options["split"] == "official":
+        if sizes != [_TRAIN_ROWS, _TEST_ROWS] and not notes:
+            notes = (f"The parts have {sizes[0]:,} and {sizes[1]:,} rows; the larger one trains.",)
+        return Split(parts[0], parts[1], notes=notes)
+    if request.options["split"] == "official":
+        notes = (*notes, f"Only the part of {sizes[0]:,} rows is here, so it is split at random instead of officially.")
+    return splits.random(parts[0], request, notes)
+
+
+def _synthesise(request: Request) -> Split:
+    attacks = sorted(set(_ROWS) - {_NORMAL})
+    process = synthetic.CopulaMixture(_FIELDS, attacks, seed=request.seed, normal=_NORMAL)
+    parts = [
+        process.table({name: max(2, round(rows * _SYNTHETIC_SHARE * factor)) for name, rows in _ROWS.items()})
+        for factor in (_TRAIN_ROWS / _TEST_ROWS, 1.0)
+    ]
+    return _split(parts, request, (synthetic.NOTE,))
+
+
+RECIPE = Recipe(
+    read=_read,
+    synthesise=_synthesise,
+    options={
+        "encoding": encoding("onehot-log-standard"),
+        "split": choice("official", "random", help="the publisher's parts, or 80 % and 20 % of the larger part"),
+    },
+    published={"encoding": "onehot-standard", "split": "random"},
+)
