@@ -1,0 +1,64 @@
+"""The extension module built from kernels/module.c."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Float = NDArray[np.float32]
+
+def isas() -> list[tuple[str, bool, tuple[str | None, str | None, str | None]]]: ...
+def gemm(
+    isa: int,
+    dtype: int,
+    a: NDArray[Any],
+    b: NDArray[Any],
+    out: NDArray[Any],
+    alpha: float,
+    beta: float,
+    bias: _Float | None,
+    bias_axis: int,
+    activation: int,
+    slope: float,
+    threads: int,
+    /,
+) -> None: ...
+def epoch_many(
+    trainers: list[Trainer],
+    x: _Float,
+    y: _Float | None,
+    orders: list[NDArray[np.int64]],
+    batch: int,
+    losses: list[_Float],
+    threads: int,
+    /,
+) -> None: ...
+def peak_ops(isa: int, dtype: int, seconds: float, /) -> float: ...
+def triad_bandwidth(a: _Float, b: _Float, c: _Float, seconds: float, /) -> float: ...
+def read_bandwidth(a: _Float, seconds: float, /) -> float: ...
+def load_latency(memory: _Float, seconds: float, /) -> float: ...
+
+class Chain:
+    def __new__(
+        cls, isa: int, layers: list[tuple[_Float, _Float, int, float]], head: int, dtype: int, threads: int, /
+    ) -> Chain: ...
+    def run(self, x: Any, out: _Float = ..., /) -> _Float: ...
+
+class Trainer:
+    def __new__(
+        cls,
+        isa: int,
+        layers: list[tuple[_Float, _Float, int, float]],
+        loss: int,
+        learning_rate: float,
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        max_grad_norm: float,
+        /,
+    ) -> Trainer: ...
+    def epoch(self, x: _Float, y: _Float | None, order: NDArray[np.int64], batch: int, losses: _Float, /) -> None: ...
+    def gradients(self, x: _Float, y: _Float | None, into: Sequence[tuple[_Float, _Float]], /) -> float: ...
+    def read(self, into: Sequence[tuple[_Float, _Float]], /) -> None: ...
+    def set_learning_rate(self, learning_rate: float, /) -> None: ...

@@ -1,0 +1,210 @@
+/* Inference of a chain of dense layers: blocks of rows go through all layers while they are in cache.
+ *
+ * Inside a block the data is feature-major: activation j of row r is at [j * LPB_BLOCK_ROWS + r]. A layer is then the
+ * product W H with the rows of data along the vectors: no layer width needs padding, the reconstruction error needs no
+ * horizontal sums, and each output is the next layer's right-hand operand as it is. The weights are stored as their
+ * transpose, row length `ld`, which is at once the contiguous left-hand operand of that product and the right-hand
+ * operand of the matrix-vector product that a few rows use instead. */
+#define _POSIX_C_SOURCE 200809L
+#include <stdlib.h>
+#include <string.h>
+
+#include "isa.h"
+#include "pool.h"
+
+enum {
+    GEMV_ROWS = 8,       /* up to so many rows, one matrix-vector product per row and layer is faster */
+    STACK_FLOATS = 1024, /* widest layer whose matrix-vector buffers live on the stack */
+};
+
+typedef struct {
+    int64_t inputs, outputs, ld;
+    float *weight; /* inputs x outputs, row length ld: outputs rounded up, or 1 for a single output */
+    float *bias;   /* zeros beyond outputs */
+    lpb_activation activation;
+    float slope;
+} packed_layer;
+
+struct lpb_chain {
+    const lpb_isa *isa;
+    lpb_head head;
+    int64_t count, widest; /* widest: of all outputs, rounded up */
+    packed_layer layers[];
+};
+
+static float *new_floats(int64_t count) {
+    void *memory = NULL;
+    return posix_memalign(&memory, 64, (size_t)count * sizeof(float)) ? NULL : memory;
+}
+
+static float *new_zeros(int64_t count) {
+    float *memory = new_floats(count);
+    return memory ? memset(memory, 0, (size_t)count * sizeof(float)) : NULL;
+}
+
+lpb_chain *lpb_chain_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_head head, lpb_dtype dtype) {
+    (void)dtype;
+    lpb_chain *chain = calloc(1, sizeof *chain + (size_t)count * sizeof *chain->layers);
+    if (!chain) return NULL;
+    chain->isa = isa;
+    chain->head = head;
+    chain->count = count;
+    for (int64_t l = 0; l < count; l++) {
+        const lpb_layer *from = layers + l;
+        packed_layer *to = chain->layers + l;
+        const int64_t padded = lpb_round_up(from->outputs, LPB_ALIGN);
+        to->inputs = from->inputs;
+        to->outputs = from->outputs;
+        to->ld = from->outputs == 1 ? 1 : padded;
+        to->activation = from->activation;
+        to->slope = from->slope;
+        to->weight = new_zeros(lpb_round_up(from->inputs, LPB_ALIGN) * to->ld);
+        to->bias = new_zeros(padded);
+        if (!to->weight || !to->bias) {
+            lpb_chain_free(chain);
+            return NULL;
+        }
+        for (int64_t j = 0; j < from->outputs; j++)
+            for (int64_t i = 0; i < from->inputs; i++) to->weight[i * to->ld + j] = from->weight[j * from->inputs + i];
+        if (from->bias) memcpy(to->bias, from->bias, (size_t)from->outputs * sizeof(float));
+        if (padded > chain->widest) chain->widest = padded;
+    }
+    return chain;
+}
+
+void lpb_chain_free(lpb_chain *chain) {
+    if (!chain) return;
+    for (int64_t l = 0; l < chain->count; l++) {
+        free(chain->layers[l].weight);
+        free(chain->layers[l].bias);
+    }
+    free(chain);
+}
+
+static void run_row(const lpb_chain *chain, const float *x, float *out, float *buffers) {
+    const lpb_isa *isa = chain->isa;
+    const float *h = x;
+    for (int64_t l = 0; l < chain->count; l++) {
+        const packed_layer *layer = chain->layers + l;
+        float *to = buffers + (l & 1) * chain->widest;
+        if (layer->ld == 1) {
+            float y[LPB_ALIGN] __attribute__((aligned(64))) = {0.0f};
+            isa->row_dots(h, 1, 0, layer->inputs, layer->weight, layer->bias[0], y);
+            isa->activate(y, LPB_ALIGN, layer->activation, layer->slope);
+            to[0] = y[0];
+        } else {
+            isa->gemv(layer->inputs, layer->ld, h, layer->weight, layer->bias, layer->activation, layer->slope, to);
+        }
+        h = to;
+    }
+    const int64_t outputs = chain->layers[chain->count - 1].outputs;
+    if (chain->head == LPB_HEAD_MSE)
+        *out = isa->squared_distance(x, h, outputs) / (float)outputs;
+    else
+        memcpy(out, h, (size_t)outputs * sizeof(float));
+}
+
+/* Rows of one block, at most LPB_BLOCK_ROWS; `buffers` holds the transposed input and two activations. */
+static void run_block(const lpb_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out, float *buffers) {
+    const lpb_isa *isa = chain->isa;
+    const int64_t ld = LPB_BLOCK_ROWS, padded = lpb_round_up(rows, LPB_ALIGN);
+    const packed_layer *last = chain->layers + chain->count - 1;
+    float *input = buffers, *activation[2];
+    activation[0] = input + chain->layers[0].inputs * ld;
+    activation[1] = activation[0] + chain->widest * ld;
+    if (rows < padded) memset(input, 0, (size_t)(chain->layers[0].inputs * ld) * sizeof(float));
+    isa->transpose(x, x_row, rows, chain->layers[0].inputs, input, ld);
+    const float *h = input;
+    for (const packed_layer *layer = chain->layers; layer <= last; layer++) {
+        float *to = activation[(layer - chain->layers) & 1];
+        lpb_gemm product = {
+            .batch = 1,
+            .m = layer->outputs,
+            .n = padded,
+            .k = layer->inputs,
+            .a = layer->weight,
+            .a_row = 1,
+            .a_col = layer->ld,
+            .b = h,
+            .b_row = ld,
+            .b_col = 1,
+            .c = to,
+            .c_row = ld,
+            .alpha = 1.0f,
+            .bias = layer->bias,
+            .bias_axis = LPB_ROW_BIAS,
+            .activation = layer->activation,
+            .slope = layer->slope,
+        };
+        if (layer == last && chain->head != LPB_HEAD_MSE) {
+            /* the output is row-major: H^T W^T, straight into place */
+            product.m = rows;
+            product.n = layer->outputs;
+            product.a = h;
+            product.a_row = 1;
+            product.a_col = ld;
+            product.b = layer->weight;
+            product.b_row = layer->ld;
+            product.c = out;
+            product.c_row = layer->outputs;
+            product.bias_axis = LPB_COLUMN_BIAS;
+            if (layer->outputs == 1) { /* one output per row is contiguous either way; vectors go along the rows */
+                product.m = 1;
+                product.n = rows;
+                product.a = layer->weight;
+                product.a_col = 1;
+                product.b = h;
+                product.b_row = ld;
+                product.c_row = rows;
+                product.bias_axis = LPB_ROW_BIAS;
+            }
+        }
+        isa->gemm[LPB_F32](&product, 0, 1, NULL);
+        h = to;
+    }
+    if (chain->head == LPB_HEAD_MSE) {
+        float error[LPB_BLOCK_ROWS] __attribute__((aligned(64)));
+        isa->mean_square(input, h, last->outputs, ld, padded, error);
+        memcpy(out, error, (size_t)rows * sizeof(float));
+    }
+}
+
+typedef struct {
+    const lpb_chain *chain;
+    const float *x;
+    int64_t rows, x_row, out_row;
+    float *out;
+    lpb_status status;
+} job;
+
+/* Blocks [first, last). */
+static void part(void *argument, int64_t first, int64_t last) {
+    job *j = argument;
+    const lpb_chain *chain = j->chain;
+    float *buffers = new_floats((chain->layers[0].inputs + 2 * chain->widest) * LPB_BLOCK_ROWS);
+    if (!buffers) {
+        __atomic_store_n(&j->status, LPB_NO_MEMORY, __ATOMIC_RELAXED);
+        return;
+    }
+    for (int64_t block = first; block < last; block++) {
+        const int64_t row = block * LPB_BLOCK_ROWS;
+        const int64_t rows = j->rows - row < LPB_BLOCK_ROWS ? j->rows - row : LPB_BLOCK_ROWS;
+        run_block(chain, j->x + row * j->x_row, rows, j->x_row, j->out + row * j->out_row, buffers);
+    }
+    free(buffers);
+}
+
+lpb_status lpb_chain_run(const lpb_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {
+    const int64_t out_row = chain->head == LPB_HEAD_NONE ? chain->layers[chain->count - 1].outputs : 1;
+    if (rows <= GEMV_ROWS) {
+        float local[2 * STACK_FLOATS] __attribute__((aligned(64)));
+        float *buffers = chain->widest <= STACK_FLOATS ? local : new_floats(2 * chain->widest);
+        if (!buffers) return LPB_NO_MEMORY;
+        for (int64_t r = 0; r < rows; r++) run_row(chain, x + r * x_row, out + r * out_row, buffers);
+        if (buffers != local) free(buffers);
+        return LPB_OK;
+    }
+    job j = {.chain = chain, .x = x, .rows = rows, .x_row = x_row, .out_row = out_row, .out = out};
+    lpb_parallel(part, &j, (rows + LPB_BLOCK_ROWS - 1) / LPB_BLOCK_ROWS, threads);
+    return j.status;
+}

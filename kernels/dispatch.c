@@ -1,0 +1,37 @@
+/* The instruction sets compiled into this library, best first, and the choice among them. */
+#include "isa.h"
+
+#if defined(__x86_64__)
+extern const lpb_isa lpb_isa_avx512, lpb_isa_avx2;
+#elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+extern const lpb_isa lpb_isa_mma, lpb_isa_vsx9, lpb_isa_vsx8;
+#endif
+extern const lpb_isa lpb_isa_portable;
+
+static const lpb_isa *const table[] = {
+#if defined(__x86_64__)
+    &lpb_isa_avx512,
+    &lpb_isa_avx2,
+#elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+    &lpb_isa_mma,
+    &lpb_isa_vsx9,
+    &lpb_isa_vsx8,
+#endif
+    &lpb_isa_portable,
+};
+
+const lpb_isa *lpb_isa_at(int index) {
+    return index >= 0 && (size_t)index < sizeof table / sizeof *table ? table[index] : NULL;
+}
+
+bool lpb_isa_supported(const lpb_isa *isa) { return isa->supported(); }
+
+const lpb_isa *lpb_isa_best(void) {
+    int index = 0;
+    while (!table[index]->supported()) index++;
+    return table[index];
+}
+
+const char *lpb_isa_name(const lpb_isa *isa) { return isa->name; }
+
+const char *lpb_isa_kernel(const lpb_isa *isa, lpb_dtype dtype) { return isa->kernel[dtype]; }

@@ -1,0 +1,126 @@
+/* Loops of the broadcast kernels over items, panels of columns and tiles of rows. Included after tile_template.h, by a
+ * file that may also have defined
+ *   NARROW_LANES, NARROW_TILES, NARROW_ROWS   tiles of a shorter vector, for panels of at most that many columns.
+ *
+ * A is read where it is, in any layout: its elements are broadcast. B's rows must be contiguous; a transposed B is
+ * copied into scratch first, once per item, or once for all when it is shared. */
+
+static int64_t T(gemm_scratch)(const lpb_gemm *g) {
+    return g->b_col == 1 ? 0 : g->k * lpb_round_up(g->n, LPB_ALIGN) * (int64_t)sizeof(float);
+}
+
+/* out (k x n, row length ld, a multiple of LPB_ALIGN) = the item's B, whose rows are not contiguous. */
+static void T(pack_b)(const lpb_gemm *g, const float *b, float *out, int64_t ld) {
+    if (g->b_row == 1) {
+        T(transpose)(b, g->b_col, g->n, g->k, out, ld);
+        return;
+    }
+    for (int64_t p = 0; p < g->k; p++)
+        for (int64_t j = 0; j < g->n; j++) out[p * ld + j] = b[p * g->b_row + j * g->b_col];
+}
+
+/* What a tile leaves undone when it cannot keep it in registers: alpha, and the transcendental activations.
+ * `raw` holds A B for the tile, `width` floats per row. */
+static void T(finish)(const lpb_gemm *g, const float *raw, int64_t width, const lpb_tile *t, int64_t rows,
+                      int64_t columns) {
+    char *c = t->c;
+    for (int64_t i = 0; i < rows; i++, c += t->c_row, raw += width) {
+        float row[TILE_VECTORS * VL] __attribute__((aligned(64))) = {0.0f};
+        float *to = (float *)c;
+        for (int64_t j = 0; j < columns; j++) row[j] = g->alpha * raw[j];
+        if (g->beta != 0.0f)
+            for (int64_t j = 0; j < columns; j++) row[j] += g->beta * to[j];
+        if (t->row_bias)
+            for (int64_t j = 0; j < columns; j++) row[j] += t->row_bias[i];
+        if (t->column_bias)
+            for (int64_t j = 0; j < columns; j++) row[j] += t->column_bias[j];
+        T(activate)(row, lpb_round_up(columns, VL), g->activation, g->slope);
+        memcpy(to, row, (size_t)columns * sizeof(float));
+    }
+}
+
+typedef struct {
+    int64_t tiles, height, taller; /* the first `taller` tiles have one row more */
+} T(split);
+
+static T(split) T(split_rows)(int64_t m, int64_t most) {
+    const int64_t tiles = (m + most - 1) / most;
+    return (T(split)){tiles, tiles ? m / tiles : 0, tiles ? m % tiles : 0};
+}
+
+static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratch) {
+    const bool in_registers = g->alpha == 1.0f && g->activation <= LPB_LEAKY;
+    const int64_t packed_ld = lpb_round_up(g->n, LPB_ALIGN);
+    const int64_t c_row = g->c_row * (int64_t)sizeof(float);
+    T(split) split[TILE_VECTORS];
+    for (int v = 0; v < TILE_VECTORS; v++) split[v] = T(split_rows)(g->m, T(tile_rows)[v]);
+#ifdef NARROW_LANES
+    const T(split) narrow_split = T(split_rows)(g->m, NARROW_ROWS);
+#endif
+    lpb_tile t = {
+        .k = g->k,
+        .a_row = g->a_row * (int64_t)sizeof(float),
+        .a_step = g->a_col * (int64_t)sizeof(float),
+        .activation = in_registers ? g->activation : LPB_LINEAR,
+        .slope = g->slope,
+    };
+
+    for (int64_t item = first; item < last; item++) {
+        const char *a = (const char *)((const float *)g->a + item * g->a_batch);
+        const float *b = (const float *)g->b + item * g->b_batch;
+        char *c = (char *)((float *)g->c + item * g->c_batch);
+        const float *bias = g->bias_axis == LPB_NO_BIAS ? NULL : g->bias + item * g->bias_batch;
+        t.b_step = g->b_row * (int64_t)sizeof(float);
+        if (g->b_col != 1) {
+            if (item == first || g->b_batch != 0) T(pack_b)(g, b, scratch, packed_ld);
+            b = scratch;
+            t.b_step = packed_ld * (int64_t)sizeof(float);
+        }
+
+        for (int64_t j = 0, columns; j < g->n; j += columns) {
+            columns = g->n - j < TILE_VECTORS * VL ? g->n - j : TILE_VECTORS * VL;
+            const int64_t vectors = (columns + VL - 1) / VL;
+            const lpb_tile_fn *tiles = T(tiles)[vectors - 1];
+            T(split) rows = split[vectors - 1];
+            int64_t width = vectors * VL;
+            t.last = (int)(columns - (vectors - 1) * VL);
+#ifdef NARROW_LANES
+            if (columns <= NARROW_LANES) {
+                tiles = NARROW_TILES;
+                rows = narrow_split;
+                width = NARROW_LANES;
+            }
+#endif
+            t.b = (const char *)(b + j);
+            t.a = a;
+            t.c = c + j * (int64_t)sizeof(float);
+            for (int64_t q = 0, i = 0; q < rows.tiles; q++) {
+                const int64_t height = rows.height + (q < rows.taller);
+                const float *row_bias = g->bias_axis == LPB_ROW_BIAS ? bias + i : NULL;
+                const float *column_bias = g->bias_axis == LPB_COLUMN_BIAS ? bias + j : NULL;
+                if (__builtin_expect(in_registers, 1)) {
+                    t.c_row = c_row;
+                    t.beta = g->beta;
+                    t.row_bias = row_bias;
+                    t.column_bias = column_bias;
+                    tiles[height - 1](&t);
+                } else {
+                    float raw[16 * TILE_VECTORS * VL] __attribute__((aligned(64)));
+                    lpb_tile bare = t;
+                    bare.c = (char *)raw;
+                    bare.c_row = width * (int64_t)sizeof(float);
+                    bare.beta = 0.0f;
+                    bare.row_bias = bare.column_bias = NULL;
+                    tiles[height - 1](&bare);
+                    t.c_row = c_row;
+                    t.row_bias = row_bias;
+                    t.column_bias = column_bias;
+                    T(finish)(g, raw, width, &t, height, columns);
+                }
+                t.a += height * t.a_row;
+                t.c += height * c_row;
+                i += height;
+            }
+        }
+    }
+}

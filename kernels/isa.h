@@ -1,0 +1,66 @@
+/* What an instruction set provides to the drivers (gemm.c, chain.c, trainer.c, roof.c).
+ *
+ * Each isa_*.c file defines one or more of these tables; dispatch.c lists them. A driver never asks which one it has.
+ * Rows of matrices owned by a driver start at multiples of LPB_ALIGN floats and are padded with zeros, so that
+ * elementwise functions may work on whole vectors: `count` is then a multiple of LPB_ALIGN. */
+#ifndef LPARBENCH_ISA_H
+#define LPARBENCH_ISA_H
+
+#include "lparbench_kernels.h"
+
+enum { LPB_ALIGN = 16 };     /* floats per alignment unit: 64 bytes, the widest vector of any table */
+enum { LPB_BLOCK_ROWS = 64 }; /* rows of data that a chain carries through all its layers at a time */
+
+static inline int64_t lpb_round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+/* Adam's constants for one step, already combined. */
+typedef struct {
+    float beta1, beta2, one_minus_beta1, one_minus_beta2;
+    float step_size;  /* learning rate / (1 - beta1^t) */
+    float inverse_root_correction; /* 1 / sqrt(1 - beta2^t) */
+    float epsilon;
+    float gradient_scale; /* from clipping; 1 otherwise */
+} lpb_adam_step;
+
+struct lpb_isa {
+    const char *name;
+    bool (*supported)(void);
+
+    /* Products of items [first, last). `scratch` has the bytes that gemm_scratch says, aligned to 64. */
+    const char *kernel[LPB_DTYPES];
+    void (*gemm[LPB_DTYPES])(const lpb_gemm *gemm, int64_t first, int64_t last, void *scratch);
+    int64_t (*gemm_scratch[LPB_DTYPES])(const lpb_gemm *gemm);
+
+    /* y[j] = act(bias[j] + sum_p x[p] wt[p * n + j]) for j < n; n a multiple of LPB_ALIGN, wt and y aligned. */
+    void (*gemv)(int64_t k, int64_t n, const float *x, const float *wt, const float *bias, lpb_activation act,
+                 float slope, float *y);
+    /* out[j * out_row + r] = x[r * x_row + j] for r < rows, j < columns. out_row is a multiple of LPB_ALIGN; entries
+     * from `rows` up to the next multiple of LPB_ALIGN may be set to zero. */
+    void (*transpose)(const float *x, int64_t x_row, int64_t rows, int64_t columns, float *out, int64_t out_row);
+    /* out[r] = mean_j (y[j * ld + r] - x[j * ld + r])^2 for r < count. */
+    void (*mean_square)(const float *x, const float *y, int64_t features, int64_t ld, int64_t count, float *out);
+
+    /* sum_j (y[j] - x[j])^2 over any number of elements. */
+    float (*squared_distance)(const float *x, const float *y, int64_t count);
+
+    /* For training; all in place over `count` padded elements. */
+    void (*activate)(float *x, int64_t count, lpb_activation act, float slope);
+    /* g *= act'(z), expressed through h = act(z). */
+    void (*activation_gradient)(float *g, const float *h, int64_t count, lpb_activation act, float slope);
+    /* sums[j] = sum_r g[r * ld + j] for j < ld. */
+    void (*column_sums)(const float *g, int64_t rows, int64_t ld, float *sums);
+    /* out[r] = bias + sum_j h[r * ld + j] * w[j] over j < columns, any number of them. */
+    void (*row_dots)(const float *h, int64_t rows, int64_t ld, int64_t columns, const float *w, float bias, float *out);
+    /* g[r] = (sigmoid(z[r]) - y[r]) * scale, returns the sum of the losses; count is any number of rows. */
+    double (*logit_loss)(const float *z, const float *y, int64_t count, float scale, float *g);
+    /* g = (y - x) * scale, returns the sum of squares of (y - x). */
+    double (*square_loss)(const float *y, const float *x, int64_t count, float scale, float *g);
+    double (*sum_of_squares)(const float *x, int64_t count);
+    void (*adam)(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
+                 const lpb_adam_step *step);
+
+    /* `rounds` rounds of independent multiply-adds in registers; returns operations done. */
+    double (*peak[LPB_DTYPES])(int64_t rounds);
+};
+
+#endif

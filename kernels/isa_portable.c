@@ -1,0 +1,61 @@
+/* Any processor: four-lane vectors in the compiler's own notation, which become SSE2, NEON, or whatever the baseline
+ * has. It is the reference that the other tables are tested beside, and the one that is always supported. */
+#include <math.h>
+#include <string.h>
+
+#include "isa.h"
+
+#define T(name) portable_##name
+#define VL 4
+#define TILE_VECTORS 2
+#define TILE_ROWS_1 8
+#define TILE_ROWS_2 6
+#define TILE_TAILS_ARE_FREE 0
+typedef float vf __attribute__((vector_size(16)));
+typedef int vi __attribute__((vector_size(16)));
+typedef size_t vtail; /* bytes */
+
+static inline vf load_bytes(const float *p, size_t bytes) {
+    vf v = {0.0f, 0.0f, 0.0f, 0.0f};
+    memcpy(&v, p, bytes);
+    return v;
+}
+
+#define V_TAIL(n) ((size_t)(n) * sizeof(float))
+#define V_LOAD(p) load_bytes(p, sizeof(vf))
+#define V_STORE(p, v) (*(vf_unaligned *)(p) = (v))
+#define V_LOAD_TAIL(p, tail) load_bytes(p, tail)
+#define V_STORE_TAIL(p, v, tail)                                                                                       \
+    do {                                                                                                               \
+        const vf kept = (v);                                                                                           \
+        memcpy(p, &kept, tail);                                                                                        \
+    } while (0)
+typedef float vf_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
+#define V_ZERO ((vf){0.0f, 0.0f, 0.0f, 0.0f})
+#define V_SET1(x) ((vf){x, x, x, x})
+#define V_SPLAT(p) ((vf){*(p), *(p), *(p), *(p)})
+#define V_FMA(a, b, c) ((a) * (b) + (c))
+#define V_RELU(v) ((vf)(~((v) < V_ZERO) & (vi)(v)))
+#define V_LEAKY(v, s) T(select)((v) < V_ZERO, (v) * (s), v)
+#define V_SQRT(v) ((vf){sqrtf((v)[0]), sqrtf((v)[1]), sqrtf((v)[2]), sqrtf((v)[3])})
+
+static inline void T(transpose_4)(const float *x, int64_t x_row, float *out, int64_t out_row) {
+    for (int j = 0; j < 4; j++)
+        for (int r = 0; r < VL; r++) out[j * out_row + r] = x[r * x_row + j];
+}
+
+#include "elementwise_template.h"
+#include "tile_template.h"
+#include "gemm_template.h"
+
+static bool supported(void) { return true; }
+
+const lpb_isa lpb_isa_portable = {
+    .name = "portable",
+    .supported = supported,
+    .kernel = {[LPB_F32] = "c 6x8"},
+    .gemm = {[LPB_F32] = T(gemm)},
+    .gemm_scratch = {[LPB_F32] = T(gemm_scratch)},
+    ELEMENTWISE_ENTRIES,
+    .peak = {[LPB_F32] = T(peak_f32)},
+};

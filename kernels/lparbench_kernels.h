@@ -1,0 +1,134 @@
+/* Public C interface of the kernels: everything another C program, the Python module and the tests may call.
+ *
+ * Conventions, everywhere:
+ *   - matrices are described by a base address and strides counted in elements, never in bytes;
+ *   - sizes and strides are int64_t, so no product of two sizes overflows before it is checked;
+ *   - outputs never overlap inputs, and the last dimension of an output is contiguous;
+ *   - addresses need only the alignment of their element type; 64 bytes is the fast case;
+ *   - a function that can fail returns a lpb_status; all others are total.
+ */
+#ifndef LPARBENCH_KERNELS_H
+#define LPARBENCH_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { LPB_OK = 0, LPB_NO_MEMORY, LPB_BAD_ARGUMENT } lpb_status;
+
+/* Element types of A and B. C is float for F32 and BF16, int32_t for I8. */
+typedef enum { LPB_F32 = 0, LPB_BF16 = 1, LPB_I8 = 2 } lpb_dtype;
+enum { LPB_DTYPES = 3 };
+
+typedef enum {
+    LPB_LINEAR = 0,
+    LPB_RELU,    /* x < 0 ? 0 : x, so NaN stays NaN */
+    LPB_LEAKY,   /* x < 0 ? slope * x : x */
+    LPB_TANH,
+    LPB_SIGMOID,
+} lpb_activation;
+enum { LPB_ACTIVATIONS = 5 };
+
+typedef enum { LPB_NO_BIAS = 0, LPB_ROW_BIAS, LPB_COLUMN_BIAS } lpb_bias_axis;
+
+/* One batched product: for every item, C = act(alpha * A B + beta * C + bias).
+ *
+ * A is m x k, B is k x n, C is m x n. Transposition is a matter of strides. A batch stride of 0 shares the operand.
+ * With beta 0 the old C is never read. The bias has m entries (LPB_ROW_BIAS) or n (LPB_COLUMN_BIAS).
+ * For LPB_I8, alpha is 1, beta 0 or 1, and there is neither bias nor activation; sums wrap as int32_t does. */
+typedef struct {
+    int64_t batch, m, n, k;
+    const void *a;
+    int64_t a_batch, a_row, a_col;
+    const void *b;
+    int64_t b_batch, b_row, b_col;
+    void *c;
+    int64_t c_batch, c_row;
+    float alpha, beta;
+    const float *bias;
+    int64_t bias_batch;
+    lpb_bias_axis bias_axis;
+    lpb_activation activation;
+    float slope;
+} lpb_gemm;
+
+/* An instruction set: the kernels compiled for it. Opaque; see isa.h. */
+typedef struct lpb_isa lpb_isa;
+
+/* The i-th instruction set compiled in, best first; NULL past the end. */
+const lpb_isa *lpb_isa_at(int index);
+/* Whether this CPU, in the mode the system runs it, has the instructions. */
+bool lpb_isa_supported(const lpb_isa *isa);
+/* The best supported one; never NULL, because the portable one always is. */
+const lpb_isa *lpb_isa_best(void);
+const char *lpb_isa_name(const lpb_isa *isa);
+/* The name of the kernel that a product of this type runs on. */
+const char *lpb_isa_kernel(const lpb_isa *isa, lpb_dtype dtype);
+
+/* The products, spread over at most `threads` threads of this process (by item, or by rows of C when items are few).
+ * Threads inherit the CPU affinity of the calling one. */
+lpb_status lpb_gemm_run(const lpb_isa *isa, lpb_dtype dtype, const lpb_gemm *gemm, int threads);
+
+/* A chain of dense layers y = act(W x + b), each a (out, in) matrix. */
+typedef enum {
+    LPB_HEAD_NONE = 0, /* the last layer's outputs, rows x outputs */
+    LPB_HEAD_LOGIT,    /* the single output of the last layer, one per row */
+    LPB_HEAD_MSE,      /* mean over features of (output - input)^2, one per row */
+} lpb_head;
+
+typedef struct {
+    int64_t inputs, outputs;
+    const float *weight; /* outputs x inputs, rows contiguous */
+    const float *bias;   /* outputs, or NULL */
+    lpb_activation activation;
+    float slope;
+} lpb_layer;
+
+typedef struct lpb_chain lpb_chain;
+
+/* Packs the weights; the layers may be freed afterwards. NULL when memory is short. The layers fit each other
+ * (checked by the caller), as does the head: one output for LOGIT, as many as inputs for MSE. */
+lpb_chain *lpb_chain_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_head head, lpb_dtype dtype);
+void lpb_chain_free(lpb_chain *chain);
+/* x: rows x inputs with row stride `x_row`; out: rows (LOGIT, MSE) or rows x outputs, contiguous.
+ * Reentrant: the scratch memory is the caller's thread's own. */
+lpb_status lpb_chain_run(const lpb_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out, int threads);
+
+/* Training of a chain by mini-batches with Adam; `loss` is LPB_HEAD_LOGIT (binary cross entropy with logits, mean over
+ * the batch) or LPB_HEAD_MSE (mean squared error to the input, over all elements). */
+typedef struct {
+    double learning_rate, beta1, beta2, epsilon;
+    double max_grad_norm; /* global L2 norm to clip to; 0 means no clipping */
+} lpb_adam;
+
+typedef struct lpb_trainer lpb_trainer;
+
+lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_head loss,
+                             const lpb_adam *adam);
+void lpb_trainer_free(lpb_trainer *trainer);
+/* One pass over `order` (row numbers of x, each within the matrix: the caller's duty) in batches of `batch` rows, the
+ * last one possibly smaller. `losses` receives the mean loss of every batch. y is NULL for MSE. */
+lpb_status lpb_trainer_epoch(lpb_trainer *trainer, const float *x, int64_t x_row, const float *y, const int64_t *order,
+                             int64_t rows, int64_t batch, float *losses);
+/* The same for several trainers, each with its own order and losses, spread over threads. */
+lpb_status lpb_trainer_epoch_many(lpb_trainer **trainers, int64_t count, const float *x, int64_t x_row, const float *y,
+                                  const int64_t *const *orders, int64_t rows, int64_t batch, float *const *losses,
+                                  int threads);
+/* Loss and unclipped gradients of one batch, without an update; gradients are laid out as lpb_trainer_read's. */
+lpb_status lpb_trainer_gradients(lpb_trainer *trainer, const float *x, int64_t x_row, const float *y, int64_t rows,
+                                 float *loss, float *const *weights, float *const *biases);
+void lpb_trainer_set_learning_rate(lpb_trainer *trainer, double learning_rate);
+/* Writes layer l's current weight (outputs x inputs) and bias to weights[l] and biases[l]. */
+void lpb_trainer_read(const lpb_trainer *trainer, float *const *weights, float *const *biases);
+
+/* The roof. Every probe runs for about `seconds` and takes the best of its repetitions. */
+/* Operations per second (a multiply-add counts two) of one thread with all operands in registers. */
+double lpb_peak_ops(const lpb_isa *isa, lpb_dtype dtype, double seconds);
+/* Bytes per second of a[i] = b[i] + s * c[i] over three arrays of `bytes` each, read and write counted once. */
+double lpb_triad_bandwidth(float *a, const float *b, const float *c, int64_t bytes, double seconds);
+/* Bytes per second of summing an array. */
+double lpb_read_bandwidth(const float *a, int64_t bytes, double seconds);
+/* Seconds per dependent load through a random cycle of one pointer per 128 bytes; builds the cycle in `memory`. */
+double lpb_load_latency(void *memory, int64_t bytes, double seconds);
+
+#endif

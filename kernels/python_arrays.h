@@ -1,0 +1,62 @@
+/* What the files of the Python module share: NumPy arrays as C sees them, and arguments checked. Limited API throughout.
+ *
+ * Arrays are read through `array`, the head of NumPy's array object, whose layout NumPy keeps fixed for compiled
+ * extensions and which lpb_arrays_init verifies against a real array when the module is imported: the limited API of
+ * Python 3.10 has no buffer protocol, and a batch-1 call has no microsecond to spend on attributes.
+ * Sizes and types are checked here; making an argument fit (copying, casting) is the callers' work in Python. */
+#ifndef LPARBENCH_PYTHON_ARRAYS_H
+#define LPARBENCH_PYTHON_ARRAYS_H
+
+#define Py_LIMITED_API 0x030A0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "lparbench_kernels.h"
+
+typedef struct {
+    PyObject_HEAD
+    char *data;
+    int dimensions;
+    Py_ssize_t *shape;
+    Py_ssize_t *strides;
+    PyObject *base;
+    PyObject *descr;
+    int flags;
+} array;
+
+enum { ARRAY_ALIGNED = 0x0100, ARRAY_WRITEABLE = 0x0400 };
+
+/* Of NumPy; set by lpb_arrays_init. */
+extern PyObject *array_type, *numpy_empty, *numpy_require, *float32_type;
+extern PyObject *float32_descr, *int64_descr, *int32_descr, *int8_descr, *uint16_descr;
+
+/* False with an exception set when NumPy is missing or unknown. */
+bool lpb_arrays_init(void);
+
+bool is_array(PyObject *object, PyObject *descr, int dimensions);
+/* Checks an array argument and returns it; NULL with an exception set otherwise. */
+const array *need_array(PyObject *object, PyObject *descr, int dimensions, int flags, const char *name);
+/* Whether the dimensions from `dimension` on lie without gaps, last one fastest. */
+bool contiguous_from(const array *a, int dimension);
+/* Whether a matrix of floats has contiguous rows, a whole number of floats apart. */
+bool rows_are_contiguous(const array *x);
+
+/* Sets the exception for a status that is not LPB_OK; returns NULL. */
+PyObject *failure(lpb_status status);
+/* The instruction set with this index, supported here; NULL with an exception set otherwise. */
+const lpb_isa *need_isa(long index);
+/* Layers from a list of (weight, bias, activation, slope), to be freed by PyMem_Free; NULL with an exception set. */
+lpb_layer *need_layers(PyObject *list, Py_ssize_t *count);
+bool head_fits(long head, const lpb_layer *layers, Py_ssize_t count);
+
+/* Allocation and freeing of an instance of a heap type. */
+void *new_object(PyTypeObject *type);
+void free_object(PyObject *self);
+
+/* The types of the module, made by their files. */
+PyObject *lpb_chain_type(void);
+PyObject *lpb_trainer_type(void);
+/* epoch_many(trainers, x, y, orders, batch, losses, threads) */
+PyObject *lpb_epoch_many(PyObject *module, PyObject *args);
+
+#endif

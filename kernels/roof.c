@@ -1,0 +1,92 @@
+/* Probes of the roof: arithmetic in registers, streaming bandwidth, load latency. Each keeps its best repetition,
+ * because a roof is what the machine can do, and everything that disturbs a probe only lowers it. */
+#define _POSIX_C_SOURCE 200809L
+#include <time.h>
+
+#include "isa.h"
+
+enum { CHASE_LINE = 128 }; /* bytes between pointers: the longest cache line of the processors at hand */
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double lpb_peak_ops(const lpb_isa *isa, lpb_dtype dtype, double seconds) {
+    if (!isa->peak[dtype]) return 0.0;
+    int64_t rounds = 1000;
+    double best = 0.0;
+    /* samples of about a millisecond: short enough to fall between interruptions, long enough for the clock */
+    for (const double end = now() + seconds; now() < end;) {
+        const double start = now();
+        const double operations = isa->peak[dtype](rounds);
+        const double elapsed = now() - start;
+        if (elapsed < 5e-4) {
+            rounds *= 2;
+            continue;
+        }
+        if (operations / elapsed > best) best = operations / elapsed;
+    }
+    return best;
+}
+
+double lpb_triad_bandwidth(float *restrict a, const float *restrict b, const float *restrict c, int64_t bytes,
+                           double seconds) {
+    const int64_t count = bytes / (int64_t)sizeof(float);
+    double best = 0.0;
+    for (const double end = now() + seconds;;) {
+        const double start = now();
+        for (int64_t i = 0; i < count; i++) a[i] = b[i] + 3.0f * c[i];
+        const double elapsed = now() - start;
+        if (elapsed > 0.0 && 3.0 * (double)bytes / elapsed > best) best = 3.0 * (double)bytes / elapsed;
+        if (now() >= end) return best;
+    }
+}
+
+double lpb_read_bandwidth(const float *a, int64_t bytes, double seconds) {
+    const int64_t count = bytes / (int64_t)sizeof(float) / 64 * 64;
+    double best = 0.0;
+    for (const double end = now() + seconds;;) {
+        float sums[64] = {0.0f};
+        const double start = now();
+        for (int64_t i = 0; i < count; i += 64)
+            for (int j = 0; j < 64; j++) sums[j] += a[i + j];
+        const double elapsed = now() - start;
+        float sum = 0.0f;
+        for (int j = 0; j < 64; j++) sum += sums[j];
+        volatile float kept = sum;
+        (void)kept;
+        if (elapsed > 0.0 && (double)(count * 4) / elapsed > best) best = (double)(count * 4) / elapsed;
+        if (now() >= end) return best;
+    }
+}
+
+double lpb_load_latency(void *memory, int64_t bytes, double seconds) {
+    const int64_t lines = bytes / CHASE_LINE;
+    if (lines < 2) return 0.0;
+    char *base = memory;
+#define NEXT(i) (*(int64_t *)(base + (i) * CHASE_LINE)) /* float-aligned memory is enough: the allocator gives 16 bytes */
+    /* Sattolo's shuffle gives one cycle through all lines, in an order that no prefetcher foresees */
+    for (int64_t i = 0; i < lines; i++) NEXT(i) = i;
+    uint64_t random = 0x9e3779b97f4a7c15u;
+    for (int64_t i = lines - 1; i > 0; i--) {
+        random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+        const int64_t j = (int64_t)(random % (uint64_t)i), kept = NEXT(i);
+        NEXT(i) = NEXT(j);
+        NEXT(j) = kept;
+    }
+    const int64_t loads = 1 << 16;
+    double best = 0.0;
+    int64_t at = 0;
+    for (const double end = now() + seconds;;) {
+        const double start = now();
+        for (int64_t i = 0; i < loads; i++) at = NEXT(at);
+        const double each = (now() - start) / (double)loads;
+        if (best == 0.0 || each < best) best = each;
+        volatile int64_t kept = at;
+        (void)kept;
+        if (now() >= end) return best;
+    }
+#undef NEXT
+}

@@ -1,0 +1,319 @@
+/* Training of a chain of dense layers by mini-batches: forward, backward and Adam in one call per epoch.
+ *
+ * Everything is row-major, rows of data outermost. Weights are stored as their transpose (inputs x outputs), so that
+ *   forward    H' = act(H Wt + b)      both operands as stored
+ *   weights    dWt = H^T G             both operands as stored, H^T by its strides
+ *   backward   G = G' W                needs W: a copy, transposed after each update
+ * Row lengths are the outputs rounded up to LPB_ALIGN. The padding of weights, gradients and moments is zero and stays
+ * zero: it takes part in Adam as parameters without gradient. A layer with a single output keeps its weights as a
+ * plain vector, where W and Wt are the same, and its activations as one number per row. */
+#define _POSIX_C_SOURCE 200809L
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "isa.h"
+#include "pool.h"
+
+typedef struct {
+    int64_t inputs, outputs;
+    int64_t ld;          /* row length of weights and activations; 1 for a single output */
+    int64_t weight, bias; /* offsets into the flat parameters */
+    float *transposed;   /* W, outputs x (row length of the layer below); NULL for the first layer and single outputs */
+    lpb_activation activation;
+    float slope;
+    float *output, *gradient; /* of the current batch: rows x ld */
+} layer;
+
+struct lpb_trainer {
+    const lpb_isa *isa;
+    lpb_head loss;
+    lpb_adam adam;
+    int64_t step, count, parameters;
+    float *value, *gradient, *mean, *square; /* flat, `parameters` floats each */
+    int64_t capacity;                        /* rows that the buffers below and in the layers hold */
+    int64_t input_ld;
+    float *input, *target;
+    layer layers[];
+};
+
+static float *new_zeros(int64_t count) {
+    void *memory = NULL;
+    const size_t bytes = (size_t)count * sizeof(float);
+    return posix_memalign(&memory, 64, bytes) ? NULL : memset(memory, 0, bytes);
+}
+
+/* Columns of a product over a padded operand: whole half-lines, so that no kernel needs a partial vector. */
+static int64_t padded_columns(int64_t columns) { return lpb_round_up(columns, 8); }
+
+static void refresh_transposed(lpb_trainer *t) {
+    for (int64_t l = 1; l < t->count; l++) {
+        const layer *k = t->layers + l;
+        if (k->transposed)
+            t->isa->transpose(t->value + k->weight, k->ld, k->inputs, k->outputs, k->transposed, k[-1].ld);
+    }
+}
+
+lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_head loss,
+                             const lpb_adam *adam) {
+    lpb_trainer *t = calloc(1, sizeof *t + (size_t)count * sizeof *t->layers);
+    if (!t) return NULL;
+    t->isa = isa;
+    t->loss = loss;
+    t->adam = *adam;
+    t->count = count;
+    t->input_ld = lpb_round_up(layers[0].inputs, LPB_ALIGN);
+    for (int64_t l = 0; l < count; l++) {
+        layer *k = t->layers + l;
+        k->inputs = layers[l].inputs;
+        k->outputs = layers[l].outputs;
+        /* the last output is compared with the padded input */
+        const bool single = k->outputs == 1 && !(l == count - 1 && loss == LPB_HEAD_MSE);
+        k->ld = single ? 1 : lpb_round_up(k->outputs, LPB_ALIGN);
+        k->activation = layers[l].activation;
+        k->slope = layers[l].slope;
+        k->weight = t->parameters;
+        k->bias = k->weight + lpb_round_up(k->inputs * k->ld, LPB_ALIGN);
+        t->parameters = k->bias + lpb_round_up(k->outputs, LPB_ALIGN);
+    }
+    t->value = new_zeros(t->parameters);
+    t->gradient = new_zeros(t->parameters);
+    t->mean = new_zeros(t->parameters);
+    t->square = new_zeros(t->parameters);
+    bool complete = t->value && t->gradient && t->mean && t->square;
+    for (int64_t l = 0; l < count && complete; l++) {
+        layer *k = t->layers + l;
+        for (int64_t j = 0; j < k->outputs; j++)
+            for (int64_t i = 0; i < k->inputs; i++)
+                t->value[k->weight + i * k->ld + j] = layers[l].weight[j * k->inputs + i];
+        if (layers[l].bias) memcpy(t->value + k->bias, layers[l].bias, (size_t)k->outputs * sizeof(float));
+        if (l > 0 && k->ld > 1 && k[-1].ld > 1) {
+            k->transposed = new_zeros(k->outputs * k[-1].ld);
+            complete = k->transposed != NULL;
+        }
+    }
+    if (!complete) {
+        lpb_trainer_free(t);
+        return NULL;
+    }
+    refresh_transposed(t);
+    return t;
+}
+
+static void free_batch(lpb_trainer *t) {
+    free(t->input);
+    free(t->target);
+    t->input = t->target = NULL;
+    for (int64_t l = 0; l < t->count; l++) {
+        free(t->layers[l].output);
+        free(t->layers[l].gradient);
+        t->layers[l].output = t->layers[l].gradient = NULL;
+    }
+    t->capacity = 0;
+}
+
+void lpb_trainer_free(lpb_trainer *t) {
+    if (!t) return;
+    free_batch(t);
+    for (int64_t l = 0; l < t->count; l++) free(t->layers[l].transposed);
+    free(t->value);
+    free(t->gradient);
+    free(t->mean);
+    free(t->square);
+    free(t);
+}
+
+static lpb_status reserve(lpb_trainer *t, int64_t rows) {
+    if (rows <= t->capacity) return LPB_OK;
+    free_batch(t);
+    const int64_t padded = lpb_round_up(rows, LPB_ALIGN);
+    t->input = new_zeros(padded * t->input_ld);
+    t->target = new_zeros(padded);
+    bool complete = t->input && t->target;
+    for (int64_t l = 0; l < t->count && complete; l++) {
+        layer *k = t->layers + l;
+        k->output = new_zeros(padded * k->ld);
+        k->gradient = new_zeros(padded * k->ld);
+        complete = k->output && k->gradient;
+    }
+    if (!complete) {
+        free_batch(t);
+        return LPB_NO_MEMORY;
+    }
+    t->capacity = rows;
+    return LPB_OK;
+}
+
+static void product(const lpb_trainer *t, lpb_gemm g) {
+    g.batch = 1;
+    g.alpha = 1.0f;
+    g.b_col = 1;
+    t->isa->gemm[LPB_F32](&g, 0, 1, NULL);
+}
+
+static void forward(const lpb_trainer *t, int64_t rows) {
+    const float *h = t->input;
+    int64_t ld = t->input_ld;
+    for (int64_t l = 0; l < t->count; l++) {
+        const layer *k = t->layers + l;
+        const float *weight = t->value + k->weight, *bias = t->value + k->bias;
+        if (k->ld == 1 && ld > 1) {
+            t->isa->row_dots(h, rows, ld, k->inputs, weight, bias[0], k->output);
+            t->isa->activate(k->output, lpb_round_up(rows, LPB_ALIGN), k->activation, k->slope);
+        } else {
+            product(t, (lpb_gemm){
+                .m = rows,
+                /* the padding of the last output must stay zero: it enters the loss */
+                .n = l == t->count - 1 || k->ld == 1 ? k->outputs : padded_columns(k->outputs),
+                .k = k->inputs, .a = h, .a_row = ld, .a_col = 1, .b = weight, .b_row = k->ld, .c = k->output,
+                .c_row = k->ld, .bias = bias, .bias_axis = LPB_COLUMN_BIAS, .activation = k->activation,
+                .slope = k->slope,
+            });
+        }
+        h = k->output;
+        ld = k->ld;
+    }
+}
+
+/* The mean loss, and its gradient by the last layer's pre-activations. */
+static double loss_and_gradient(const lpb_trainer *t, int64_t rows) {
+    const layer *last = t->layers + t->count - 1;
+    if (t->loss == LPB_HEAD_LOGIT)
+        return t->isa->logit_loss(last->output, t->target, rows, 1.0f / (float)rows, last->gradient) / (double)rows;
+    const double elements = (double)rows * (double)last->outputs;
+    const double sum = t->isa->square_loss(last->output, t->input, lpb_round_up(rows * last->ld, LPB_ALIGN),
+                                           (float)(2.0 / elements), last->gradient);
+    t->isa->activation_gradient(last->gradient, last->output, lpb_round_up(rows * last->ld, LPB_ALIGN),
+                                last->activation, last->slope);
+    return sum / elements;
+}
+
+static void backward(const lpb_trainer *t, int64_t rows) {
+    for (int64_t l = t->count - 1; l >= 0; l--) {
+        const layer *k = t->layers + l;
+        const float *below = l ? k[-1].output : t->input;
+        const int64_t below_ld = l ? k[-1].ld : t->input_ld;
+        float *weight = t->gradient + k->weight, *bias = t->gradient + k->bias;
+        if (k->ld == 1) {
+            float sum = 0.0f;
+            for (int64_t r = 0; r < rows; r++) sum += k->gradient[r];
+            bias[0] = sum;
+            product(t, (lpb_gemm){.m = 1, .n = k->inputs, .k = rows, .a = k->gradient, .a_row = 0, .a_col = 1,
+                                  .b = below, .b_row = below_ld, .c = weight, .c_row = k->inputs});
+        } else {
+            t->isa->column_sums(k->gradient, rows, k->ld, bias);
+            product(t, (lpb_gemm){.m = k->inputs, .n = padded_columns(k->outputs), .k = rows, .a = below, .a_row = 1,
+                                  .a_col = below_ld, .b = k->gradient, .b_row = k->ld, .c = weight, .c_row = k->ld});
+        }
+        if (l == 0) return;
+        const layer *down = k - 1;
+        product(t, (lpb_gemm){
+            .m = rows, .n = down->ld == 1 ? 1 : padded_columns(down->outputs), .k = k->outputs, .a = k->gradient,
+            .a_row = k->ld, .a_col = 1, .b = k->transposed ? k->transposed : t->value + k->weight,
+            .b_row = down->ld, .c = down->gradient, .c_row = down->ld,
+        });
+        t->isa->activation_gradient(down->gradient, down->output, lpb_round_up(rows * down->ld, LPB_ALIGN),
+                                    down->activation, down->slope);
+    }
+}
+
+/* Loss of the batch in `input` and `target`, and its gradients. */
+static double evaluate(const lpb_trainer *t, int64_t rows) {
+    forward(t, rows);
+    const double loss = loss_and_gradient(t, rows);
+    backward(t, rows);
+    return loss;
+}
+
+static void update(lpb_trainer *t) {
+    const lpb_adam *a = &t->adam;
+    float scale = 1.0f;
+    if (a->max_grad_norm > 0.0) {
+        const double norm = sqrt(t->isa->sum_of_squares(t->gradient, t->parameters));
+        const double ratio = a->max_grad_norm / (norm + 1e-6);
+        if (!(ratio > 1.0)) scale = (float)ratio; /* a NaN norm makes every gradient NaN */
+    }
+    t->step++;
+    const lpb_adam_step step = {
+        .beta1 = (float)a->beta1,
+        .beta2 = (float)a->beta2,
+        .one_minus_beta1 = (float)(1.0 - a->beta1),
+        .one_minus_beta2 = (float)(1.0 - a->beta2),
+        .step_size = (float)(a->learning_rate / (1.0 - pow(a->beta1, (double)t->step))),
+        .inverse_root_correction = (float)(1.0 / sqrt(1.0 - pow(a->beta2, (double)t->step))),
+        .epsilon = (float)a->epsilon,
+        .gradient_scale = scale,
+    };
+    t->isa->adam(t->value, t->gradient, t->mean, t->square, t->parameters, &step);
+    refresh_transposed(t);
+}
+
+lpb_status lpb_trainer_epoch(lpb_trainer *t, const float *x, int64_t x_row, const float *y, const int64_t *order,
+                             int64_t rows, int64_t batch, float *losses) {
+    const int64_t inputs = t->layers[0].inputs;
+    const lpb_status status = reserve(t, batch < rows ? batch : rows);
+    if (status != LPB_OK) return status;
+    for (int64_t from = 0; from < rows; from += batch) {
+        const int64_t here = rows - from < batch ? rows - from : batch;
+        for (int64_t r = 0; r < here; r++) {
+            const int64_t row = order[from + r];
+            memcpy(t->input + r * t->input_ld, x + row * x_row, (size_t)inputs * sizeof(float));
+            if (y) t->target[r] = y[row];
+        }
+        *losses++ = (float)evaluate(t, here);
+        update(t);
+    }
+    return LPB_OK;
+}
+
+typedef struct {
+    lpb_trainer **trainers;
+    const float *x, *y;
+    int64_t x_row, rows, batch;
+    const int64_t *const *orders;
+    float *const *losses;
+    lpb_status status;
+} job;
+
+static void part(void *argument, int64_t first, int64_t last) {
+    job *j = argument;
+    for (int64_t i = first; i < last; i++)
+        if (lpb_trainer_epoch(j->trainers[i], j->x, j->x_row, j->y, j->orders[i], j->rows, j->batch, j->losses[i]))
+            __atomic_store_n(&j->status, LPB_NO_MEMORY, __ATOMIC_RELAXED);
+}
+
+lpb_status lpb_trainer_epoch_many(lpb_trainer **trainers, int64_t count, const float *x, int64_t x_row, const float *y,
+                                  const int64_t *const *orders, int64_t rows, int64_t batch, float *const *losses,
+                                  int threads) {
+    job j = {trainers, x, y, x_row, rows, batch, orders, losses, LPB_OK};
+    lpb_parallel(part, &j, count, threads);
+    return j.status;
+}
+
+static void copy_out(const lpb_trainer *t, const float *flat, float *const *weights, float *const *biases) {
+    for (int64_t l = 0; l < t->count; l++) {
+        const layer *k = t->layers + l;
+        for (int64_t j = 0; j < k->outputs; j++)
+            for (int64_t i = 0; i < k->inputs; i++) weights[l][j * k->inputs + i] = flat[k->weight + i * k->ld + j];
+        memcpy(biases[l], flat + k->bias, (size_t)k->outputs * sizeof(float));
+    }
+}
+
+lpb_status lpb_trainer_gradients(lpb_trainer *t, const float *x, int64_t x_row, const float *y, int64_t rows,
+                                 float *loss, float *const *weights, float *const *biases) {
+    const lpb_status status = reserve(t, rows);
+    if (status != LPB_OK) return status;
+    for (int64_t r = 0; r < rows; r++) {
+        memcpy(t->input + r * t->input_ld, x + r * x_row, (size_t)t->layers[0].inputs * sizeof(float));
+        if (y) t->target[r] = y[r];
+    }
+    *loss = (float)evaluate(t, rows);
+    copy_out(t, t->gradient, weights, biases);
+    return LPB_OK;
+}
+
+void lpb_trainer_set_learning_rate(lpb_trainer *t, double learning_rate) { t->adam.learning_rate = learning_rate; }
+
+void lpb_trainer_read(const lpb_trainer *t, float *const *weights, float *const *biases) {
+    copy_out(t, t->value, weights, biases);
+}
