@@ -103,6 +103,7 @@ def baseline_text(baseline: Baseline) -> str:
         "baseline_version": SCHEMA_VERSION,
         "name": baseline.side.name,
         "created": baseline.side.created,
+        "argv": list(baseline.side.argv),
         "fingerprint": baseline.side.fingerprint,
         "accuracy": {workload: asdict(one) for workload, one in baseline.side.accuracy.items()},
         "results": [
@@ -184,6 +185,7 @@ def _baseline(reader: Reader) -> Baseline:
         fingerprint={name: one.value for name, one in reader.get("fingerprint").fields().items()},
         observations=observations,
         accuracy={workload: read_accuracy(one) for workload, one in reader.get("accuracy").fields().items()},
+        argv=tuple(one.text() for one in reader.get("argv").items()),
     )
     sessions: Sequence[Session] = [Session(created, found) for created, found in sorted(centres.items())]
     return Baseline(side, floors, tuple(sessions))

@@ -170,7 +170,7 @@ def _dedicated(side: Side) -> bool:
 
 def _restrict(side: Side, keys: Collection[Key] | Mapping[Key, object]) -> Side:
     kept = {key: one for key, one in side.observations.items() if key in keys}
-    return Side(side.name, side.created, side.fingerprint, kept, side.accuracy)
+    return replace(side, observations=kept)
 
 
 def _suspect(one: TimeComparison, margin: _Margin) -> bool:

@@ -81,6 +81,7 @@ class Side:
         fingerprint: facts of the environment; name -> JSON value.
         observations: by key.
         accuracy: by workload.
+        argv: the command that measured it; empty when it cannot be repeated.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Side:
     fingerprint: Mapping[str, Any]
     observations: Mapping[Key, Observation]
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
+    argv: tuple[str, ...] = ()
 
 
 def side_of(run: Run) -> Side:
@@ -101,7 +103,9 @@ def side_of(run: Run) -> Side:
         if one.key in still_double:
             one = replace(one, seconds={}, problems=("the run holds this result more than once",))
         observations[one.key] = one
-    return Side(run.run_id, run.created, run.fingerprint, observations, _accuracy(run.results))
+    argv = run.tool.get("argv")
+    command = tuple(argv) if isinstance(argv, list | tuple) and all(isinstance(one, str) for one in argv) else ()
+    return Side(run.run_id, run.created, run.fingerprint, observations, _accuracy(run.results), command)
 
 
 def blocks_of(side: Side, blocks: Iterable[int]) -> Side:

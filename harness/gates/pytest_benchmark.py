@@ -94,4 +94,5 @@ def _own_export(reader: Reader) -> Side:
         fingerprint=_fingerprint(reader.get("machine_info")),
         observations=observations,
         accuracy={name: read_accuracy(one) for name, one in own.get("accuracy").fields().items()},
+        argv=tuple(one.text() for one in own.get("argv").items()),
     )

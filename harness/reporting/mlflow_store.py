@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.errors import InputError, LparbenchError
 from harness.record.model import Result, Run
-from harness.reporting.csv_table import metrics_of
+from harness.reporting.metric_lines import metric_lines
 
 _LONGEST_PARAM = 500
 
@@ -83,7 +83,7 @@ def _log_result(client: Any, experiment: str, parent: str, result: Result) -> No
     child = client.create_run(experiment, tags=tags).info.run_id
     for key, value in _parameters(result).items():
         client.log_param(child, key, _text(value))
-    for batch_size, metric_name, metric in metrics_of(result):
+    for batch_size, metric_name, metric in metric_lines(result):
         suffix = "" if batch_size in (None, result.batch_size) else f".batch_{batch_size}"
         bounds = {"": metric.value, ".ci_low": metric.ci_low, ".ci_high": metric.ci_high}
         for bound, value in bounds.items():

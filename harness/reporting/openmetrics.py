@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 from harness.record.model import Result, Run
-from harness.reporting.csv_table import metrics_of
+from harness.reporting.metric_lines import metric_lines
 
 _PREFIX = "lparbench"
 _BOUNDS = ("estimate", "ci_low", "ci_high")
@@ -41,7 +41,7 @@ def openmetrics_text(run: Run) -> bytes:
 
 
 def _add(families: dict[str, dict[str, str]], result: Result, stamp: str) -> None:
-    for batch_size, name, metric in metrics_of(result):
+    for batch_size, name, metric in metric_lines(result):
         family = families.setdefault(f"{_PREFIX}_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}", {})
         for bound, value in zip(_BOUNDS, (metric.value, metric.ci_low, metric.ci_high), strict=True):
             if value is not None:

@@ -36,6 +36,7 @@ def pytest_benchmark_text(run: Run) -> bytes:
         OWN: {
             "run_id": run.run_id,
             "created": run.created,
+            "argv": list(side.argv),
             "accuracy": {name: asdict(one) for name, one in sorted(side.accuracy.items())},
         },
     }

@@ -1,4 +1,4 @@
-"""Exports are read back by what they are for: pytest-benchmark, a CSV reader, Prometheus' parser, MLflow's client."""
+"""Exports are read back by what they are for: pytest-benchmark, Prometheus' parser, MLflow's client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from harness.gates.observations import side_of
 from harness.measure.verdicts import CompareVerdict
 from harness.record.model import Metric, Validity, Verdict
 from harness.record.store import write_run
-from harness.reporting.csv_table import COLUMNS, csv_text
 from harness.reporting.openmetrics import openmetrics_text
 from harness.reporting.pytest_benchmark_json import pytest_benchmark_text
 
@@ -173,20 +172,6 @@ def test_histories_are_collected_from_folders_once(tmp_path: Path) -> None:
         write_run(small_run(f"run-{i}", seed=i), tmp_path)
     found = load_history([tmp_path, tmp_path / "run-1", tmp_path / "run-1" / "run.json"])
     assert sorted(side.name for side in found) == ["run-0", "run-1", "run-2"]
-
-
-def test_csv_holds_every_metric_once() -> None:
-    record = run(inference('w, "quoted"'), inference("w2", scenario="single_stream"))
-    rows = list(csv.DictReader(io.StringIO(csv_text(record).decode())))
-    assert tuple(rows[0]) == COLUMNS
-    assert rows[0]["workload"] == 'w, "quoted"'
-    identity = [(row["workload"], row["scenario"], row["batch_size"], row["metric"]) for row in rows]
-    assert len(set(identity)) == len(identity)
-    rate = next(row for row in rows if row["metric"] == "rows_per_s" and row["batch_size"] == "8192")
-    assert float(rate["value"]) == record.results[0].metrics["rows_per_s"].value
-    missing = next(row for row in rows if row["metric"] == "p99_9_s")
-    assert (missing["value"], missing["note"]) == ("", "p99.9 needs 6636 requests, 2400 were made")
-    assert any(row["metric"] == "auc_roc" and row["value"] == "0.949" for row in rows)
 
 
 def test_openmetrics_is_accepted_by_prometheus_own_parser() -> None:

@@ -1,0 +1,63 @@
+"""``lparbench compare``: two to many runs side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.shares import share
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A B [MORE]...",
+            help="Run directories or run.json files; A is the reference. Also files of pytest-benchmark, or folders of"
+            " them, one process each.",
+        ),
+    ],
+    margin: Annotated[str, typer.Option(metavar="SHARE", help="Change of a time that matters.")] = "3%",
+    accuracy_margin: Annotated[
+        str, typer.Option(metavar="SHARE", help="Change of an accuracy metric that matters, absolute.")
+    ] = "0.01",
+    allow_diff: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FACT", help="Compare although this fact makes it meaningless. Repeatable.", show_default=False
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the comparison as a page too.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+) -> None:
+    """Say what is slower, faster or equivalent, with intervals, and in what else the runs differ.
+
+    Exit code 0: nothing regressed. 1: something did. 2: nothing did, but something is inconclusive.
+
+    Example: `lparbench compare runs/smt2 runs/smt4 runs/smt8 --html smt.html`
+    """
+    from harness.gates import compare as gates
+    from harness.gates.inputs import load_side
+    from harness.record.store import write_file
+    from harness.reporting.comparison_html import render_comparison
+    from harness.reporting.comparison_terminal import print_comparison
+    from harness.reporting.comparison_view import comparison_exit_code, comparison_json
+
+    report = gates.compare(
+        [load_side(run) for run in runs],
+        margin=share("--margin", margin),
+        accuracy_margin=share("--accuracy-margin", accuracy_margin),
+        allowed=allow_diff or (),
+    )
+    if html is not None:
+        write_file(html, render_comparison(report))
+    if as_json:
+        typer.echo(json.dumps(comparison_json(report), indent=2))
+    else:
+        print_comparison(report)
+    raise typer.Exit(comparison_exit_code(report))

@@ -1,0 +1,41 @@
+"""Repeats the command that measured a side, in fresh processes, for a candidate or for a second run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import InputError, MeasurementError
+from harness.gates.inputs import load_side
+from harness.gates.observations import Side
+from harness.record.store import RECORD_NAME
+
+_COMMAND = ("lparbench", "run")
+
+
+def repeated(argv: Sequence[str], *, extra: Sequence[str] = ()) -> Side:
+    """Run ``argv`` again, with ``extra`` options in place of its own, and give what it measured.
+
+    Raises:
+        InputError: ``argv`` is not a run that can be repeated.
+        MeasurementError: it left no record; what it said is on standard error.
+    """
+    if tuple(argv[:2]) != _COMMAND:
+        raise InputError(
+            "the baseline does not say with which `lparbench run` it was measured, so it cannot be measured again.",
+            remedy="Measure yourself and give the result with --candidate RUN.",
+        )
+    with tempfile.TemporaryDirectory(prefix="lparbench-gate-") as scratch:
+        command = [sys.executable, "-m", "harness", *argv[1:], *extra, "--out", scratch]
+        # Its own table is not the answer to the question asked here; progress and errors go to standard error.
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
+        records = sorted(Path(scratch).glob(f"*/{RECORD_NAME}"))
+        if len(records) != 1:
+            raise MeasurementError(
+                f"`{' '.join(argv)}` left no record (exit code {done.returncode}).",
+                remedy="Run it by hand to see why.",
+            )
+        return load_side(records[0])

@@ -1,0 +1,52 @@
+"""How much slower or faster: one effect with its interval per line, against the margin that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.reporting.charts.svg import (
+    BAND,
+    MARKS,
+    MUTED,
+    PAPER,
+    drawing,
+    few_ticks,
+    name_of,
+    row_labels,
+    to_svg,
+)
+
+_ROW = 34
+_WIDEST = 400.0  # percent; a change beyond is drawn at the edge
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One change of a time per call in percent, positive is slower; ``decided`` ones are filled."""
+
+    name: str
+    change: float
+    low: float
+    high: float
+    decided: bool
+
+
+def effects_chart(key: str, title: str, effects: Sequence[Effect], margin: float) -> str:
+    """Effects around zero, with the band of ± ``margin`` percent in which a change does not matter."""
+    with drawing(height=64 + _ROW * len(effects)) as (figure, axes):
+        reach = min(_WIDEST, max([2 * margin, *(max(abs(one.low), abs(one.high)) for one in effects)]))
+        axes.axvspan(-margin, margin, color=BAND, linewidth=0)
+        axes.axvline(0, color=MUTED, linewidth=1)
+        for at, one in enumerate(effects):
+            low, change, high = (min(max(value, -reach), reach) for value in (one.low, one.change, one.high))
+            mark = MARKS[1] if one.change > 0 else MARKS[0]
+            axes.plot([low, high], [at, at], color=mark.colour, linewidth=3, alpha=0.55)
+            axes.plot([change], [at], mark.shape, markersize=7, markeredgecolor=mark.colour,
+                      markerfacecolor=mark.colour if one.decided else PAPER)  # fmt: skip
+        row_labels(axes, [name_of(one.name, 44) for one in effects])
+        axes.set_xlim(-1.05 * reach, 1.05 * reach)
+        few_ticks(axes.xaxis)
+        axes.set_xlabel("change of the time per call, %: faster to the left, slower to the right")
+        said = "; ".join(f"{one.name} {one.change:+.1f} % [{one.low:+.1f}, {one.high:+.1f}]" for one in effects)
+        return to_svg(figure, key=key, title=title, description=f"{said}. The margin is {margin:g} %.")

@@ -1,0 +1,58 @@
+"""A comparison as one HTML page in the frame of the run report."""
+
+from __future__ import annotations
+
+import math
+
+from harness import __version__
+from harness.content import content_dir
+from harness.gates.compare import CompareReport
+from harness.measure.verdicts import CompareVerdict
+from harness.reporting.charts.effects import Effect, effects_chart
+from harness.reporting.comparison_view import view_of
+
+_DRAWN = 24  # effects in one chart; the table holds them all
+
+
+def render_comparison(report: CompareReport) -> bytes:
+    """The page as UTF-8; the same report gives the same bytes."""
+    import jinja2
+
+    folder = content_dir("reports")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("compare.html.j2").render(
+        view=view_of(report),
+        sides=report.sides,
+        charts=_charts(report),
+        version=__version__,
+        style=(folder / "report.css").read_text(encoding="utf-8"),
+    )
+    return page.encode("utf-8", "replace")
+
+
+def _charts(report: CompareReport) -> list[tuple[str, str]]:
+    """Per side its name and the SVG of its effects, the largest first."""
+    charts = []
+    for at, side in enumerate(report.sides[1:]):
+        found = [
+            (one.comparison.margin, Effect(
+                name=str(one.key),
+                change=100 * math.expm1(one.comparison.effect.mean),
+                low=100 * math.expm1(one.comparison.effect.low),
+                high=100 * math.expm1(one.comparison.effect.high),
+                decided=one.comparison.verdict is not CompareVerdict.INCONCLUSIVE,
+            ))
+            for one in report.times
+            if one.side == side.name and one.comparison.effect is not None
+        ]  # fmt: skip
+        found.sort(key=lambda pair: (-abs(pair[1].change), pair[1].name))
+        if found:
+            effects, margin = [effect for _, effect in found[:_DRAWN]], 100 * found[0][0]
+            charts.append((side.name, effects_chart(f"e{at}", f"{side.name} against the reference", effects, margin)))
+    return charts
