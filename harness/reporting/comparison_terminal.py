@@ -13,7 +13,8 @@ from harness.gates.compare import CompareReport
 from harness.gates.gate import GateReport, Outcome
 from harness.gates.history import History
 from harness.gates.selfcheck import SelfCheck
-from harness.reporting.comparison_view import percent, view_of
+from harness.measure.verdicts import CompareVerdict
+from harness.reporting.comparison_view import STATUSES, percent, view_of
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
 from harness.reporting.text import clip, plural, quantity
 
@@ -49,11 +50,15 @@ def print_comparison(report: CompareReport) -> None:
     for line in view.times:
         if line.note:
             _say(out, f"{line.status.shape} {line.result}, {line.side}: {line.note}", style="dim")
+    changed = [one for one in view.accuracy if one.status is not STATUSES[CompareVerdict.EQUIVALENT]]
     if view.accuracy:
-        table = _table(("Accuracy", "Run", view.reference, "Now", "Change", "Verdict"), right=(2, 3, 4))
-        for one in view.accuracy:
-            table.add_row(*map(_cell, (one.metric, one.side, one.a, one.b, one.change)), _tag(one.status))
         out.print()
+        same = len(view.accuracy) - len(changed)
+        _say(out, f"Accuracy is equivalent in {same} of {plural(len(view.accuracy), 'metric')}.")
+    if changed:
+        table = _table(("Accuracy", "Run", view.reference, "Now", "Change", "Verdict"), right=(2, 3, 4))
+        for one in changed:
+            table.add_row(*map(_cell, (one.metric, one.side, one.a, one.b, one.change)), _tag(one.status))
         out.print(table)
     for text in view.missing:
         _say(out, f"{WARN} {text}")

@@ -12,7 +12,7 @@ from harness.gates.environment import Difference
 from harness.measure.stats import Interval
 from harness.measure.verdicts import CompareVerdict, Comparison
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import and_list, number, plural, quantity, score, value_text
+from harness.reporting.text import NO_BREAK, and_list, plural, quantity, score, value_text
 
 STATUSES = {
     CompareVerdict.REGRESSED: Status("Regressed", BAD, "bad"),
@@ -141,14 +141,13 @@ def comparison_exit_code(report: CompareReport) -> ExitCode:
 
 
 def signed_percent(log_ratio: float) -> str:
-    """A log ratio as a change in percent: ``+12.3 %``."""
-    change = 100 * math.expm1(log_ratio)
-    return f"{'+' if change > 0 else '-' if change < 0 else ''}{number(abs(change))} %"
+    """A log ratio as a change in percent with one decimal: ``+12.3 %``."""
+    return f"{100 * math.expm1(log_ratio):+.1f}{NO_BREAK}%"
 
 
 def percent(share: float) -> str:
     """A share as a percentage: ``3 %``."""
-    return f"{100 * share:.3g} %"
+    return f"{100 * share:.3g}{NO_BREAK}%"
 
 
 def change_text(comparison: Comparison) -> tuple[str, str]:

@@ -47,6 +47,6 @@ def effects_chart(key: str, title: str, effects: Sequence[Effect], margin: float
         row_labels(axes, [name_of(one.name, 44) for one in effects])
         axes.set_xlim(-1.05 * reach, 1.05 * reach)
         few_ticks(axes.xaxis)
-        axes.set_xlabel("change of the time per call, %: faster to the left, slower to the right")
+        axes.set_xlabel("change of the time per call, % (above 0: slower)")
         said = "; ".join(f"{one.name} {one.change:+.1f} % [{one.low:+.1f}, {one.high:+.1f}]" for one in effects)
         return to_svg(figure, key=key, title=title, description=f"{said}. The margin is {margin:g} %.")
