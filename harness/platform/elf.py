@@ -53,7 +53,7 @@ def holds_mma(path: Path) -> bool | None:
 def _needed(content: mmap.mmap) -> tuple[str, ...]:
     if content[:5] != b"\x7fELF\x02":
         return ()
-    order = "<" if content[5] == 1 else ">"
+    order = "<" if content[5:6] == b"\x01" else ">"
     segments = _segments(content, order)
     dynamic = next((segment for segment in segments if segment.kind == _PT_DYNAMIC), None)
     if dynamic is None:

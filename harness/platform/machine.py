@@ -44,7 +44,9 @@ def load_models(paths: Iterable[Path]) -> Mapping[str, MachineModel]:
     """
     found: dict[str, MachineModel] = {}
     for path in paths:
-        for entry in tables.load(path).tables("machine"):
+        document = tables.load(path)
+        document.only("machine")
+        for entry in document.tables("machine"):
             model = _model(entry, path)
             for mtm in model.mtm:
                 if mtm in found:

@@ -1,0 +1,177 @@
+"""The tables in sysconfig, and what is said of broken ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from trees import build
+from trees_presets import PRESETS
+
+from harness.errors import InputError
+from harness.platform.cputable import cpu_tables, find, load_tables, peak
+from harness.platform.facts import CpuFacts
+from harness.platform.machine import load_models, models
+from harness.platform.probe import probe
+from harness.platform.sysroot import SysRoot
+
+_P10 = CpuFacts(
+    architecture="ppc64le", generation_hw="POWER10", generation_mode="POWER10", isa={"mma": True, "vsx": True}
+)
+
+
+def test_every_table_loads_and_names_its_source() -> None:
+    assert {"9105-22A", "9080-HEX", "9824-42A", "8335-GTH", "8247-22L"} <= set(models())
+    for model in models().values():
+        assert model.source
+        for module in model.modules:
+            assert module.cores_per_chip == tuple(sorted(module.cores_per_chip))
+    for table in cpu_tables():
+        assert all(unit.source for unit in table.units)
+        assert all(cache.source for cache in table.caches)
+
+
+def test_bandwidth_is_channels_times_the_rate_of_one() -> None:
+    rates = {"DDR4-3200": 25.6e9, "DDR5": 51.2e9, "DDR5-4800": 76.8e9}
+    for model in models().values():
+        for module in model.modules:
+            for kind, bandwidth in module.bandwidth_per_chip.items():
+                if module.memory_channels_per_chip is not None:
+                    assert bandwidth == pytest.approx(module.memory_channels_per_chip * rates[kind]), model.name
+
+
+@pytest.mark.parametrize(
+    ("dtype", "halves", "operations"),
+    # an SMT8 core has four matrix engines, each giving 512 bits of results per cycle
+    [("fp64", 2, 64), ("fp32", 2, 128), ("fp32", 1, 64), ("bf16", 2, 256), ("int8", 2, 512), ("int4", 2, 1024)],
+)
+def test_peak_of_power10(dtype: str, halves: int, operations: float) -> None:
+    found = peak(_P10, dtype, halves)
+    assert found is not None
+    assert (found.ops_per_cycle, found.unit.name, found.table.name) == (operations, "mma", "POWER10")
+
+
+def test_peak_without_mma_is_that_of_the_vector_units() -> None:
+    hidden = CpuFacts(generation_hw="POWER10", generation_mode="POWER9", isa={"mma": False, "vsx": True})
+    found = peak(hidden, "fp32", 2)
+    assert found is not None
+    assert (found.ops_per_cycle, found.unit.name) == (64, "vsx")
+    assert peak(hidden, "int8", 2) is None
+    unknown = CpuFacts(generation_hw="POWER10", isa={"mma": None, "vsx": None})
+    assert peak(unknown, "fp32", 2) is None  # not known to be usable
+
+
+def test_peak_of_published_machines() -> None:
+    """640 GFLOP/s of 40 AC922 cores at 2.0 GHz, 470 of 20 S822LC cores at 2.93 GHz, both double precision."""
+    power9 = peak(CpuFacts(generation_hw="POWER9", isa={"vsx": True}), "fp64", 40)
+    power8 = peak(CpuFacts(generation_hw="POWER8", isa={"vsx": True}), "fp64", 20)
+    assert power9 is not None
+    assert power8 is not None
+    assert power9.ops_per_cycle * 2.0 == pytest.approx(640)
+    assert power8.ops_per_cycle * 2.93 == pytest.approx(470, rel=0.01)
+
+
+def test_the_most_specific_table_is_taken() -> None:
+    isa = {"avx512f": True, "avx2": True, "fma": True}
+    zen4 = CpuFacts(architecture="x86_64", vendor="AuthenticAMD", family=25, model=17, isa=isa)
+    zen3 = CpuFacts(architecture="x86_64", vendor="AuthenticAMD", family=25, model=1, isa=isa)
+    assert getattr(find(zen4), "name", None) == "AMD Zen 4"
+    assert getattr(find(zen3), "name", None) == "x86-64"
+    assert find(CpuFacts(architecture="s390x")) is None
+    assert peak(CpuFacts(architecture="s390x"), "fp32", 1) is None
+
+
+def test_the_tables_describe_the_caches_of_the_trees(tmp_path: Path) -> None:
+    facts = probe(SysRoot(build(PRESETS["p10-dedicated"], tmp_path)))
+    table = find(facts.cpu)
+    assert table is not None
+    assert {(cache.level, cache.type): (cache.size_bytes, cache.ways, cache.line_bytes) for cache in table.caches} == {
+        (cache.level, cache.type): (cache.size_bytes, cache.ways, cache.line_bytes) for cache in facts.caches.caches
+    }
+
+
+_MACHINE = """
+[[machine]]
+mtm = ["9105-22A"]
+name = "X"
+generation = "POWER10"
+threads_per_core = 8
+source = "somewhere"
+[[machine.module]]
+type = "DCM"
+cores_per_chip = [6]
+"""
+_CPU = """
+name = "X"
+halves_per_core = 2
+threads_per_half = 4
+[match]
+generation = ["POWER10"]
+[[unit]]
+name = "mma"
+requires = ["mma"]
+ops_per_cycle = { fp32 = 64 }
+verified = true
+source = "somewhere"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "X"', "", r"machine\[0\]\.name is missing"),
+        ('name = "X"', 'name = "X"\nnmae = "Y"', r"unknown key machine\[0\]\.nmae"),
+        ('mtm = ["9105-22A"]', 'mtm = ["9105"]', r"machine\[0\]\.mtm must be a list of machine type-models"),
+        ("threads_per_core = 8", "threads_per_core = true", r"threads_per_core must be a positive whole number"),
+        ('type = "DCM"', 'type = "MCM"', r"machine\[0\]\.module\[0\]\.type must be one of"),
+        ("cores_per_chip = [6]", "cores_per_chip = [6, 0]", r"cores_per_chip must be a list of positive"),
+        ('type = "DCM"', 'type = "DCM"\nchips_with_memory = 3', "at most the 2 chips"),
+        ('source = "somewhere"', 'source = "somewhere"\nunverified = ["colour"]', "unverified must be a list out of"),
+        ("[[machine]]", "[machine", "not TOML"),
+        ("[[machine]]", "[[machines]]", "unknown key machines"),
+    ],
+)
+def test_a_broken_machine_table_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(_MACHINE.replace(old, new, 1))
+    with pytest.raises(InputError, match=message) as caught:
+        load_models([path])
+    assert "broken.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("fp32 = 64", "fp23 = 64", r"unknown key unit\[0\]\.ops_per_cycle\.fp23"),
+        ("fp32 = 64", 'fp32 = "64"', r"ops_per_cycle\.fp32 must be a positive number"),
+        ("verified = true", 'verified = "yes"', "verified must be true or false"),
+        ('generation = ["POWER10"]', "", "must have a generation or an architecture"),
+        ('generation = ["POWER10"]', 'generation = ["POWER10"]\nmodels = [[2, 1]]', r"list of \[low, high\] pairs"),
+        ("[match]", "[[match]]", "match must be a table"),
+        ('requires = ["mma"]', "requires = [1]", "requires must be a list of texts"),
+        ("halves_per_core = 2", "halves_per_core = 0", "positive whole number"),
+        ('name = "mma"', 'name = ""', r"unit\[0\]\.name must be a text"),
+        ('source = "somewhere"', 'source = "s"\n[[cache]]\nlevel = 1\ntype = "data"', r"cache\[0\]\.type must be Data"),
+    ],
+)
+def test_a_broken_processor_table_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(_CPU.replace(old, new, 1))
+    with pytest.raises(InputError, match=message) as caught:
+        load_tables([path])
+    assert "broken.toml" in str(caught.value)
+
+
+def test_a_model_described_twice_is_refused(tmp_path: Path) -> None:
+    for name in ("a.toml", "b.toml"):
+        (tmp_path / name).write_text(_MACHINE)
+    with pytest.raises(InputError, match=r"9105-22A is described already in .*a\.toml"):
+        load_models([tmp_path / "a.toml", tmp_path / "b.toml"])
+
+
+def test_an_unreadable_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.toml: cannot be read"):
+        load_models([tmp_path / "none.toml"])
+    (tmp_path / "bytes.toml").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"bytes\.toml: cannot be read"):
+        load_models([tmp_path / "bytes.toml"])
