@@ -125,6 +125,8 @@ def _accuracy(line: AccuracyLine) -> str:
 
 def _reasons(groups: list[WorkloadGroup]) -> Iterator[str]:
     for group in groups:
+        for reason in group.reasons:
+            yield f"{group.rows[0].status.shape} {group.title}, all results: {reason}"
         for row in group.rows:
             for reason in row.reasons:
                 yield f"{row.status.shape} {group.title}, {row.scenario.lower()}, {row.variant}: {reason}"

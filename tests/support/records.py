@@ -260,7 +260,7 @@ def _interval(value: float, unit: str, *, half: float = 0.02, n: int = 6, note: 
 def _by_batch() -> dict[str, dict[str, Metric]]:
     return {
         str(size): {
-            "rows_per_s": _interval(5.2e6 * size / (size + 9), "rows/s"),
+            "rows_per_s": _interval(5.2e6 * size / (size + 9), "row/s"),
             "call_s": _interval((size + 9) / 5.2e6, "s"),
             "mean_inference_s": _interval((size + 9) / 5.1e6, "s"),
         }
@@ -292,7 +292,7 @@ def inference(
         placement=where,
         blocks=blocks(6, where.cpus, batch_size=1 if scenario != "offline" else 8192, centre_s=call_s),
         metrics={
-            "rows_per_s": _interval(4.81e6 if scenario == "offline" else 4.7e5, "rows/s"),
+            "rows_per_s": _interval(4.81e6 if scenario == "offline" else 4.7e5, "row/s"),
             "call_s": _interval(call_s, "s"),
             "call_all_samples_s": _interval(1.004 * call_s, "s", half=0.03),
             "mean_inference_s": _interval(1.11 * call_s, "s"),
@@ -320,7 +320,7 @@ def training(workload: str = "nsl-kdd-autoencoder", **changes: Any) -> Result:
         blocks=blocks(6, where.cpus, name="steps", batch_size=None, centre_s=4.1e-4, samples=200),
         metrics={
             "train_seconds": _interval(12.3, "s", n=5),
-            "train_rows_per_s": _interval(3.07e5, "rows/s"),
+            "train_rows_per_s": _interval(3.07e5, "row/s"),
             "step_s": _interval(4.1e-4, "s"),
             "step_all_samples_s": _interval(4.12e-4, "s"),
         },

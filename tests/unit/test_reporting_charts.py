@@ -37,13 +37,13 @@ CHARTS: dict[str, Callable[[str, str], str]] = {
     "one call": lambda key, name: distribution_chart(key, [Distribution(name, [1e-6], {})]),
     "equal calls": lambda key, name: distribution_chart(key, [Distribution(name, [1e-6] * 50, {})] * 5),
     "zero calls": lambda key, name: distribution_chart(key, [Distribution(name, [0.0] * 50, {})]),
-    "rates": lambda key, name: rates_chart(key, name, [RateRow(name, Estimate(5e6, 4e6, 6e6), True)]),
+    "rates": lambda key, name: rates_chart(key, name, [RateRow(name, Estimate(5e6, 4e6, 6e6), True)], "row/s"),
     "wide rates": lambda key, name: rates_chart(
-        key, name, [RateRow(name, Estimate(v), v > 9) for v in (1.0, 1e3, 1e9)]
+        key, name, [RateRow(name, Estimate(v), v > 9) for v in (1.0, 1e3, 1e9)], "row/s"
     ),
-    "zero rate": lambda key, name: rates_chart(key, name, [RateRow(name, Estimate(0.0), True)]),
+    "zero rate": lambda key, name: rates_chart(key, name, [RateRow(name, Estimate(0.0), True)], "row/s"),
     "batches": lambda key, name: batch_chart(
-        key, [BatchCurve(name, [1, 64, 8192], [Estimate(1e5), Estimate(2e6, 1e6, 3e6), Estimate(3e6)])]
+        key, [BatchCurve(name, [1, 64, 8192], [Estimate(1e5), Estimate(2e6, 1e6, 3e6), Estimate(3e6)])], "row/s"
     ),
     "processes": lambda key, name: processes_chart(key, name, [ProcessRow(name, 1.0, 0.9, 1.1, [1.0, 1.02], [1.5])]),
     "no process": lambda key, name: processes_chart(key, name, [ProcessRow(name, 1.0, None, None, [], [])]),

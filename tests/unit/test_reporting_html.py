@@ -33,6 +33,7 @@ from harness.reporting import html
 from harness.reporting.html import MAX_BYTES, render
 from harness.reporting.sections.detail import details
 from harness.reporting.sections.machine import machine_line
+from harness.reporting.sections.results import workload_groups
 from harness.reporting.sections.where import places
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7*7 }} $\\frac$ \x00 \u202e'
@@ -144,7 +145,7 @@ def test_sections_come_in_the_order_a_reader_asks(page: bytes) -> None:
 def test_every_figure_of_the_record_that_is_promised_is_in_the_tables(page: bytes) -> None:
     text = _Page(page).text
     for shown in (
-        "4.81 M rows/s",
+        "4.81 M row/s",
         "[4.71, 4.91]",
         "12.3 s",
         "31.0 %",
@@ -170,7 +171,7 @@ def test_every_figure_of_the_record_that_is_promised_is_in_the_tables(page: byte
 @pytest.mark.parametrize(
     ("record", "begins"),
     [
-        (run(), "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: 4.81 M rows/s ±2.0 % and 2.10 µs at batch 1"),
+        (run(), "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: 4.81 M row/s ±2.0 % and 2.10 µs at batch 1"),
         (run(inference(dataset=dataset(origin="synthetic"))), "▲ Synthetic data:"),
         (run(inference(validity=INVALID)), "▲ Invalid:"),
         (run(inference(validity=FAILED, metrics={}, blocks=())), "▲ Failed:"),
@@ -198,12 +199,38 @@ def test_what_limits_a_run_is_said_first(record: Run, begins: str) -> None:
     assert said.startswith(begins)
 
 
+def test_a_missed_accuracy_floor_is_said_first_and_in_the_table() -> None:
+    page = render(run(inference(accuracy={**evaluation(), "floor": 0.9, "passed": False}, by_batch={})))
+    text = _Page(page).text
+    assert "▲ Accuracy below its floor:" in text
+    assert "✖ below the floor of 0.9" in text
+
+
+def test_a_reason_that_all_results_share_is_said_once_and_results_are_in_order() -> None:
+    few = "2 of at least 6 blocks. Run with --blocks 6 or more."
+    own = "1 of 2 series did not settle."
+    results = [
+        replace(result, validity=Validity(Verdict.INVALID, (few,)), accuracy=None) for result in workload_results()
+    ]
+    results[3] = replace(results[3], validity=Validity(Verdict.INVALID, (few, own)))
+    (group,) = workload_groups(run(*reversed(results)))
+    assert group.reasons == (few,)
+    assert [row.reasons for row in group.rows if row.reasons] == [(own,)]
+    assert [(row.scenario, row.variant) for row in group.rows] == [
+        ("Training", "eager"),
+        ("Offline", "eager"),
+        ("Offline", "onnxruntime"),
+        ("Single stream", "eager"),
+        ("Single stream", "onnxruntime"),
+    ]
+
+
 def test_times_of_an_emulated_run_are_not_on_the_page() -> None:
     emulated = {**facts(), "emulation": {"emulated": True, "emulator": "qemu-user"}}
     record = run(*(replace(result, validity=REFUSED) for result in workload_results()), facts=emulated, software={})
     page = render(replace(record, findings=()))
     text = _Page(page).text.partition("How it was measured")[0]
-    for refused in ("rows/s ±", "4.81 M", "2.10 µs", "12.3 s", "Rate over batch size", "Inference time, single"):
+    for refused in ("row/s ±", "4.81 M", "2.10 µs", "12.3 s", "Rate over batch size", "Inference time, single"):
         assert refused not in text, refused
     assert "refused" in text
     assert "0.884" in text
@@ -214,7 +241,7 @@ def test_a_failed_worker_is_named_with_its_cause() -> None:
     text = _Page(render(run(inference(validity=FAILED, metrics={}, by_batch={}, blocks=dead), training()))).text
     assert "killed by signal 9 (SIGKILL)" in text
     assert "0 of 6" in text
-    assert "307 k rows/s" in text
+    assert "307 k row/s" in text
 
 
 def test_hostile_text_is_shown_and_never_run() -> None:

@@ -32,7 +32,7 @@ def test_a_pipe_gets_one_plain_line_per_result_and_the_verdict(capsys: pytest.Ca
     assert "\x1b" not in printed
     lines = [line.replace("\u00a0", " ") for line in printed.splitlines()]
     assert sum(line.startswith("Autoencoder, NSL-KDD  ") for line in lines) == len(workload_results())
-    assert any("Offline" in line and "onnxruntime" in line and "4.81 M rows/s ±2.0 %" in line for line in lines)
+    assert any("Offline" in line and "onnxruntime" in line and "4.81 M row/s ±2.0 %" in line for line in lines)
     assert lines[-1] == f"Report: {DIRECTORY}/report.html"
     assert lines[-2] == f"✔ {headline(run()).text}".replace("\u00a0", " ")
     assert "    sysctl kernel.numa_balancing=0" in lines
@@ -41,7 +41,7 @@ def test_a_pipe_gets_one_plain_line_per_result_and_the_verdict(capsys: pytest.Ca
 def test_a_terminal_of_80_columns_cuts_nothing() -> None:
     printed = re.sub(r"\x1b\[[\d;]*m", "", _printed(run(), width=80, framed=True)).replace("\u00a0", " ")
     assert all(len(line) <= 80 for line in printed.splitlines())
-    for shown in ("onnxruntime", "4.81 M rows/s", "2.10 µs", "8.90 µs", "12.3 s", "✔ Valid", "published 0.87"):
+    for shown in ("onnxruntime", "4.81 M row/s", "2.10 µs", "8.90 µs", "12.3 s", "✔ Valid", "published 0.87"):
         assert shown in printed, shown
 
 
@@ -136,13 +136,13 @@ def test_progress_is_closed_when_the_work_fails(monkeypatch: pytest.MonkeyPatch)
         (replace(run(), results=()), "No workload has a result. Nothing was measured. 2 findings cost performance."),
         (
             run(training()),
-            "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: training 307 k rows/s ±2.0 %, accuracy 0.884 "
+            "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: training 307 k row/s ±2.0 %, accuracy 0.884 "
             "(published 0.87). Valid. 2 findings cost performance.",
         ),
         (
             run(*(inference(f"w{index}", accuracy=None, published=None) for index in range(6)), findings=()),
-            "w0 on 2 cores × 2 threads of node 0: 4.81 M rows/s ±2.0 %; w1: 4.81 M rows/s ±2.0 %; "
-            "w2: 4.81 M rows/s ±2.0 %; w3: 4.81 M rows/s ±2.0 %; 2 more workloads below. Valid. "
+            "w0 on 2 cores × 2 threads of node 0: 4.81 M row/s ±2.0 %; w1: 4.81 M row/s ±2.0 %; "
+            "w2: 4.81 M row/s ±2.0 %; w3: 4.81 M row/s ±2.0 %; 2 more workloads below. Valid. "
             "No finding costs performance.",
         ),
     ],
@@ -158,4 +158,4 @@ def test_the_verdict_names_each_backend_where_they_differ() -> None:
     fast = inference(backend="onnxruntime")
     quick = inference(scenario="single_stream")
     said = headline(run(slow, fast, quick)).text.replace("\u00a0", " ")
-    assert "4.81 M rows/s ±2.0 % with onnxruntime, 2.10 µs at batch 1 with eager" in said
+    assert "4.81 M row/s ±2.0 % with onnxruntime, 2.10 µs at batch 1 with eager" in said

@@ -50,7 +50,7 @@ class BatchCurve:
     rates: Sequence[Estimate]
 
 
-def rates_chart(key: str, title: str, rows: Sequence[RateRow], unit: str = "rows/s") -> str:
+def rates_chart(key: str, title: str, rows: Sequence[RateRow], unit: str) -> str:
     """One dot with its interval per row; a result that is not valid is a hollow diamond."""
     with drawing(height=52 + _ROW * len(rows)) as (figure, axes):
         low = min(row.rate.low or row.rate.value for row in rows)
@@ -76,7 +76,7 @@ def rates_chart(key: str, title: str, rows: Sequence[RateRow], unit: str = "rows
         return to_svg(figure, key=key, title=title, description=f"{said}.")
 
 
-def batch_chart(key: str, curves: Sequence[BatchCurve], unit: str = "rows/s") -> str:
+def batch_chart(key: str, curves: Sequence[BatchCurve], unit: str) -> str:
     """Rate over batch size on logarithmic axes, one line per backend, with intervals."""
     with drawing() as (figure, axes):
         values = [rate.value for curve in curves for rate in curve.rates]

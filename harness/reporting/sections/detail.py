@@ -30,6 +30,7 @@ from harness.reporting.sections.figures import (
     estimate,
     figure,
     metric_name,
+    unit_of,
     variant,
     workload_title,
 )
@@ -178,7 +179,7 @@ def _batches(anchor: str, results: Sequence[Result]) -> list[Panel]:
     sizes = sorted({int(size) for result in offline for size in result.by_batch})
     rows: list[tuple[Cell, ...]] = [(count(size), *(_rate_at(result, size) for result in offline)) for size in sizes]
     table = Table(("Batch", *(variant(result) for result in offline)), tuple(rows), folded=len(rows) > 8)
-    return [Panel("Rate over batch size", batch_chart(f"{anchor}-batch", curves[:_LINES]), table)]
+    return [Panel("Rate over batch size", batch_chart(f"{anchor}-batch", curves[:_LINES], unit_of(offline)), table)]
 
 
 def _rate_at(result: Result, size: int) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,12 @@ def with_margin(metric: Metric) -> str:
 def rate_metric(result: Result) -> Metric | None:
     """The headline rate of a result, in rows per second."""
     return result.metrics.get("train_rows_per_s" if result.scenario == "train" else "rows_per_s")
+
+
+def unit_of(results: Sequence[Result]) -> str:
+    """The unit of the rates of results, as recorded."""
+    found = (rate.unit for result in results if (rate := rate_metric(result)) is not None)
+    return next(found, "row/s")
 
 
 def headline_metric(result: Result) -> str | None:

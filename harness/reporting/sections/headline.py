@@ -74,6 +74,8 @@ def _caveats(run: Run) -> list[str]:
     if is_power(run.facts) is False:
         architecture = text_at(run.facts, "cpu", "architecture")
         caveats.append(f"{'x86-64' if architecture == 'x86_64' else architecture} instead of Power")
+    if any(dig(result.accuracy, "passed") is False for result in results):
+        caveats.append("accuracy below its floor")
     if any(result.dataset.protocol == "as-published" for result in results):
         caveats.append("as-published protocol")
     measured = [result for result in results if result.blocks]

@@ -19,6 +19,7 @@ from harness.reporting.sections.figures import (
     metric_name,
     rate_metric,
     result_name,
+    unit_of,
     variant,
     workload_title,
 )
@@ -70,6 +71,7 @@ class WorkloadGroup:
     synthetic: bool
     dataset: str
     accuracy: AccuracyLine | None
+    reasons: tuple[str, ...]  # that all of its results share
     rows: tuple[ResultRow, ...]
 
 
@@ -79,27 +81,28 @@ def workload_groups(run: Run) -> list[WorkloadGroup]:
 
 
 def by_workload(results: Sequence[Result]) -> list[list[Result]]:
-    """Results of the same workload together, in the order of the record."""
+    """Results of the same workload together, workloads in the order of the record, each by scenario and variant."""
     groups: dict[str, list[Result]] = {}
     for result in results:
         groups.setdefault(result.workload, []).append(result)
-    return list(groups.values())
+    scenarios = list(SCENARIO_NAMES)
+    return [sorted(group, key=lambda one: (scenarios.index(one.scenario), variant(one))) for group in groups.values()]
 
 
 def rate_panels(run: Run) -> list[Panel]:
     """One chart of rates per scenario that has any; the table above holds its numbers."""
     panels = []
-    alone = len(by_workload(run.results)) == 1
+    groups = by_workload(run.results)
     for scenario in SCENARIO_NAMES:
-        timed = [result for result in run.results if result.scenario == scenario and has_times(result)]
+        timed = [one for group in groups for one in group if one.scenario == scenario and has_times(one)]
         rows = [
-            RateRow(result_name(result, alone=alone), found, is_valid(result))
+            RateRow(result_name(result, alone=len(groups) == 1), found, is_valid(result))
             for result in timed
             if (found := estimate(rate_metric(result))) is not None
         ]
         if rows:
             title = f"{SCENARIO_NAMES[scenario]}: rows per second"
-            panels.append(Panel(title, rates_chart(f"rates-{scenario}", title, rows[:_CHART_ROWS])))
+            panels.append(Panel(title, rates_chart(f"rates-{scenario}", title, rows[:_CHART_ROWS], unit_of(timed))))
     return panels
 
 
@@ -116,7 +119,7 @@ def accuracy_line(result: Result) -> AccuracyLine | None:
         ours=accuracy_text(dig(result.accuracy, "metrics", name)),
         published=as_given(published.value) if published else "",
         published_by=published.source if published else "",
-        difference=published.difference if published else "",
+        difference=published.difference.strip().rstrip(".") if published else "",
         references=tuple(
             (text_at(reference, "name") or "reference", score(value))
             for reference in objects_at(result.accuracy, "references")
@@ -135,6 +138,7 @@ def _reference_value(reference: object, name: str) -> float | None:
 def _group(index: int, results: Sequence[Result]) -> WorkloadGroup:
     first = results[0]
     scored = next((result for result in results if result.accuracy is not None), first)
+    shared = shared_reasons(results)
     return WorkloadGroup(
         anchor=f"w{index + 1}",
         name=first.workload,
@@ -142,7 +146,17 @@ def _group(index: int, results: Sequence[Result]) -> WorkloadGroup:
         synthetic=first.dataset.origin == "synthetic",
         dataset=dataset_words(first),
         accuracy=accuracy_line(scored),
-        rows=tuple(_row(result) for result in results),
+        reasons=shared,
+        rows=tuple(_row(result, shared) for result in results),
+    )
+
+
+def shared_reasons(results: Sequence[Result]) -> tuple[str, ...]:
+    """Reasons that all of several results give, so that they need to be said only once."""
+    if len(results) < 2:
+        return ()
+    return tuple(
+        reason for reason in results[0].validity.reasons if all(reason in result.validity.reasons for result in results)
     )
 
 
@@ -154,7 +168,7 @@ def dataset_words(result: Result) -> str:
     return ", ".join(part for part in (data.name, origin, rows, f"{data.protocol} protocol") if part)
 
 
-def _row(result: Result) -> ResultRow:
+def _row(result: Result, said: tuple[str, ...]) -> ResultRow:
     timed = has_times(result)
     refused = Figure("refused") if result.validity.verdict is Verdict.TIMINGS_REFUSED else NONE
     return ResultRow(
@@ -167,7 +181,7 @@ def _row(result: Result) -> ResultRow:
         training=figure(result.metrics.get("train_seconds")) if timed else NONE,
         roof="–" if result.share_of_peak is None or not timed else percent(result.share_of_peak),
         status=status_of(result.validity.verdict),
-        reasons=result.validity.reasons,
+        reasons=tuple(reason for reason in result.validity.reasons if reason not in said),
     )
 
 

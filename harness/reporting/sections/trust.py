@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from harness.reporting.sections.figures import (
 )
 from harness.reporting.sections.lookup import number_at
 from harness.reporting.sections.panels import Panel
+from harness.reporting.sections.results import by_workload
 from harness.reporting.sections.status import Status, has_times, status_of
 from harness.reporting.text import NO_BREAK, count, percent, quantity, ranges, size
 
@@ -46,7 +48,6 @@ class TrustRow:
     disturbed: Figure  # share of samples, and of each cause
     steady: str
     status: Status
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,11 @@ class Trust:
 
 def trust(run: Run) -> Trust:
     """What every result's verdict rests on."""
+    ordered = [result for group in by_workload(run.results) for result in group]
     return Trust(
-        panels=tuple(_panels(run)),
-        rows=tuple(_row(result) for result in run.results),
-        processes=tuple(_process_table(result) for result in run.results if result.blocks),
+        panels=tuple(_panels(ordered)),
+        rows=tuple(_row(result) for result in ordered),
+        processes=tuple(_process_table(result) for result in ordered if result.blocks),
         harness=tuple(_harness(run)),
     )
 
@@ -105,13 +107,13 @@ def centre_metric(result: Result) -> Metric | None:
     return result.metrics.get("step_s" if result.scenario == "train" else "call_s")
 
 
-def _panels(run: Run) -> list[Panel]:
+def _panels(results: Sequence[Result]) -> list[Panel]:
     panels = []
-    alone = len({result.workload for result in run.results}) == 1
+    alone = len({result.workload for result in results}) == 1
     for scenario, title in SCENARIO_NAMES.items():
         rows = [
             row
-            for result in run.results
+            for result in results
             if result.scenario == scenario
             and has_times(result)
             and (row := _chart_row(result, alone=alone)) is not None
@@ -154,7 +156,6 @@ def _row(result: Result) -> TrustRow:
         disturbed=Figure(_share(int(np.count_nonzero(flagged)), len(flagged)), note=_causes(flagged)),
         steady=f"{sum(one.steady for one in series)} of {len(series)}" if series else "–",
         status=status_of(result.validity.verdict),
-        reasons=result.validity.reasons,
     )
 
 
