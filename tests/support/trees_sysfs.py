@@ -133,10 +133,8 @@ def _nodes(spec: TreeSpec, laid: Layout, base: Path, bits: int) -> None:
             f"Node {node.id} MemUsed:{(node.memory_mb - free) * 1024:17d} kB",
         )
         write_file(directory / "distance", " ".join("10" if other == node.id else str(spec.distance) for other in ids))
-        for cpu in laid.present:
-            if any(cpu in core.cpus and core.node == node.id for core in laid.cores):
-                link = base.parent / f"cpu/cpu{cpu}/node{node.id}"
-                link.symlink_to(f"../../node/node{node.id}")
+        for cpu in (cpu for core in laid.cores if core.node == node.id for cpu in core.cpus):
+            (base.parent / f"cpu/cpu{cpu}/node{node.id}").symlink_to(f"../../node/node{node.id}")
 
 
 def _settings(spec: TreeSpec, laid: Layout, root: Path) -> None:

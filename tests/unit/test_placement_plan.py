@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from trees import NodeSpec, TreeSpec, build
+from trees_presets import PRESETS
+
+from harness.errors import InputError
+from harness.placement.plan import Plan, plan, thread_environment
+from harness.platform.facts import Topology
+from harness.platform.probe import probe
+from harness.platform.sysroot import SysRoot
+
+
+def _topology(spec: TreeSpec, root: Path) -> Topology:
+    return probe(SysRoot(build(spec, root))).topology
+
+
+def test_two_threads_of_an_smt8_core_are_one_on_each_half(tmp_path: Path) -> None:
+    chosen = plan(_topology(PRESETS["p10-node7"], tmp_path), cores=4, threads_per_core=2, node=7)
+    assert chosen.cpus == (0, 1, 8, 9, 16, 17, 24, 25)
+    assert (chosen.node, chosen.nodes, chosen.memory_policy) == (7, (7,), "bind:7")
+    assert (chosen.threads, chosen.threads_per_core, chosen.cores) == (8, 2, 4)
+    assert chosen.notes == ()
+
+
+def test_halves_are_used_in_turn_whatever_their_threads_are(tmp_path: Path) -> None:
+    spec = replace(PRESETS["p10-dedicated"], online_threads={0: (0, 2, 4, 7), 1: (0, 2, 3)})
+    topology = _topology(spec, tmp_path)
+    assert plan(topology, cores=2, threads_per_core=2).cpus == (0, 7, 8, 11)
+    assert plan(topology, cores=2, threads_per_core=3).cpus[:3] == (0, 7, 2)
+
+
+def test_numbers_decide_where_halves_are_not_told(tmp_path: Path) -> None:
+    topology = _topology(replace(PRESETS["p10-dedicated"], has_cache=False), tmp_path)
+    assert topology.cores[0].halves is None
+    assert plan(topology, cores=2, threads_per_core=2).cpus == (0, 1, 8, 9)
+
+
+def test_both_enumerations_of_x86(tmp_path: Path) -> None:
+    first = _topology(PRESETS["x86-two-sockets"], tmp_path / "cores")
+    assert plan(first, cores=2, threads_per_core=2, node=1).cpus == (4, 12, 5, 13)
+    second = _topology(PRESETS["x86-siblings-first"], tmp_path / "siblings")
+    assert plan(second, cores=2, threads_per_core=2).cpus == (0, 1, 2, 3)
+    assert plan(second, cores=2, threads_per_core=1).cpus == (0, 2)
+
+
+def test_the_environment_gives_each_thread_its_cpu() -> None:
+    assert thread_environment((0, 1, 8, 9)) == {
+        "OMP_NUM_THREADS": "4",
+        "OMP_PLACES": "{0},{1},{8},{9}",
+        "OMP_PROC_BIND": "close",
+        "OMP_DYNAMIC": "FALSE",
+        "OPENBLAS_NUM_THREADS": "4",
+        "MKL_NUM_THREADS": "4",
+        "MKL_DYNAMIC": "FALSE",
+        "BLIS_NUM_THREADS": "4",
+        "NUMEXPR_NUM_THREADS": "4",
+    }
+
+
+def test_the_node_with_most_free_memory_that_fits(tmp_path: Path) -> None:
+    nodes = (
+        NodeSpec(0, cores=2, memory_mb=65536, free_mb=60000),
+        NodeSpec(4, cores=4, memory_mb=65536, free_mb=1000),
+        NodeSpec(9, cores=4, memory_mb=32768, free_mb=30000),
+    )
+    topology = _topology(TreeSpec(nodes=nodes), tmp_path)
+    assert plan(topology, cores=2, threads_per_core=1).node == 0
+    assert plan(topology, cores=3, threads_per_core=1).node == 9
+    assert plan(topology, cores=3, threads_per_core=1, node=4).node == 4
+
+
+def test_memory_of_the_nearest_node_where_there_is_none(tmp_path: Path) -> None:
+    chosen = plan(_topology(PRESETS["p10-remote-memory"], tmp_path), cores=1, threads_per_core=1, node=2)
+    assert (chosen.node, chosen.memory_nodes, chosen.memory_policy) == (2, (3,), "bind:3")
+    assert chosen.notes == ("Node 2 has no memory; it is taken from node 3 at distance 40 (10 is local).",)
+
+
+def test_the_nearest_is_by_distance_not_by_number(tmp_path: Path) -> None:
+    nodes = tuple(
+        NodeSpec(number, cores=1 if number == 5 else 0, memory_mb=0 if number == 5 else 4096) for number in (1, 5, 8)
+    )
+    root = build(TreeSpec(nodes=nodes), tmp_path)
+    (root / "sys/devices/system/node/node5/distance").write_text("80 10 20\n")
+    topology = probe(SysRoot(root)).topology
+    assert plan(topology, cores=1, threads_per_core=1).memory_nodes == (8,)
+
+
+def test_no_memory_anywhere_is_said(tmp_path: Path) -> None:
+    chosen = plan(
+        _topology(TreeSpec(nodes=(NodeSpec(0, cores=1, memory_mb=0),)), tmp_path), cores=1, threads_per_core=1
+    )
+    assert (chosen.memory_nodes, chosen.memory_policy) == ((), "default")
+    assert "no other node" in chosen.notes[0]
+
+
+def test_a_kernel_without_numa(tmp_path: Path) -> None:
+    chosen = plan(_topology(replace(PRESETS["p10-dedicated"], has_numa=False), tmp_path), cores=2, threads_per_core=1)
+    assert (chosen.node, chosen.nodes, chosen.memory_policy, chosen.cpus) == (None, (), "default", (0, 8))
+
+
+@pytest.mark.parametrize(
+    ("request_", "message", "remedy"),
+    [
+        ({"cores": 9}, "No NUMA node can give 9 cores with 1 usable thread each", "Node 2 has 4 cores with 8 threads"),
+        ({"cores": 5, "node": 2}, "Node 2 cannot give 5 cores", "Node 2 has 4 cores with 8 threads"),
+        ({"cores": 1, "node": 3}, "Node 3 has no CPUs online", "Nodes with CPUs: 2"),
+        ({"cores": 1, "node": 7}, "There is no NUMA node 7", "Nodes here: 2-3"),
+        ({"cores": 1, "threads_per_core": 9}, "1 core with 9 usable threads", "4 cores with 8 threads"),
+        ({"cores": 0}, "must be at least 1", ""),
+        ({"cores": 1, "threads_per_core": 0}, "must be at least 1", ""),
+        ({"cores": 1, "allowed": (99,)}, "No NUMA node can give", "may use none of the CPUs"),
+        ({"cores": 1, "node": 2, "allowed": (99,)}, "may use no CPU of node 2", "may use none"),
+        ({"cores": 3, "allowed": tuple(range(12))}, "No NUMA node can give 3 cores", "20 CPUs online may not be used"),
+    ],
+)
+def test_what_cannot_be_given_is_refused_with_what_there_is(
+    request_: dict[str, object], message: str, remedy: str, tmp_path: Path
+) -> None:
+    topology = _topology(PRESETS["p10-remote-memory"], tmp_path)
+    with pytest.raises(InputError, match=message) as caught:
+        plan(topology, **{"threads_per_core": 1, **request_})  # type: ignore[arg-type]
+    assert remedy in str(caught.value)
+
+
+def test_mixed_smt_offers_what_each_core_has(tmp_path: Path) -> None:
+    topology = _topology(PRESETS["p10-mixed-smt"], tmp_path)
+    assert plan(topology, cores=2, threads_per_core=4).cpus == (0, 1, 2, 3, 16, 17, 18, 19)
+    with pytest.raises(InputError) as caught:
+        plan(topology, cores=4, threads_per_core=2)
+    assert "Node 0 has 1 core with 1 thread and 1 core with 2 threads and 2 cores with 8 threads." in str(caught.value)
+
+
+def test_a_plan_survives_its_file(tmp_path: Path) -> None:
+    chosen = plan(_topology(PRESETS["p10-node7"], tmp_path / "tree"), cores=2, threads_per_core=2)
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(chosen.to_json()))
+    assert Plan.read(path) == chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a placement plan"),
+        ("[]", "not a placement plan"),
+        ("{}", "cpus is missing"),
+        ('{"cpus": []}', "node is missing"),
+    ],
+)
+def test_a_broken_plan_is_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        Plan.read(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        Plan.read(tmp_path / "absent.json")
+
+
+def test_a_plan_of_1920_cpus(tmp_path: Path) -> None:
+    spec = replace(PRESETS["p10-1920-cpus"], linked_threads=True, has_cache=False)
+    topology = _topology(spec, tmp_path)
+    chosen = plan(topology, cores=15, threads_per_core=8, node=15)
+    assert chosen.cpus[0] == 1800
+    assert chosen.cpus[-1] == 1919
+    assert chosen.threads == 120

@@ -1,0 +1,124 @@
+"""Judgements on observations; observing itself is tested with real processes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from trees import build
+from trees_presets import PRESETS
+
+from harness.placement.plan import Plan, plan
+from harness.placement.verify import Observation, mismatches, observe, private_pages
+from harness.platform.probe import probe
+from harness.platform.sysroot import SysRoot
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    topology = probe(SysRoot(build(PRESETS["p10-two-nodes"], tmp_path_factory.mktemp("tree")))).topology
+    return plan(topology, cores=2, threads_per_core=2, node=1)
+
+
+def _good(planned: Plan) -> Observation:
+    return Observation(
+        cpus_allowed=planned.cpus,
+        cpus_sampled=(planned.cpus[0],),
+        threads=4,
+        page_nodes={1: 100_000},
+        memory_policy="bind:1",
+        node_cpus={0: tuple(range(48)), 1: tuple(range(48, 96))},
+        env=dict(planned.env),
+    )
+
+
+def test_a_run_as_planned_has_no_mismatch(planned: Plan) -> None:
+    assert planned.cpus == (48, 49, 56, 57)
+    assert mismatches(planned, _good(planned)) == ()
+
+
+def test_other_cpus_are_named_with_their_node(planned: Plan) -> None:
+    wrong = replace(_good(planned), cpus_allowed=(0, 1, 48, 49, 56, 57, 60), cpus_sampled=(0,))
+    assert mismatches(planned, wrong) == (
+        "Threads were allowed to run on CPUs 0-1 of node 0; the plan has CPUs 48-49,56-57 of node 1.",
+        "Threads were allowed to run on CPUs 60 of node 1; the plan has CPUs 48-49,56-57 of node 1.",
+        "Threads ran on CPUs 0 of node 0; the plan has CPUs 48-49,56-57 of node 1.",
+    )
+
+
+def test_threads_crowded_on_one_cpu_are_seen(planned: Plan) -> None:
+    (found,) = mismatches(planned, replace(_good(planned), cpus_allowed=(48,)))
+    assert "4 threads were confined to CPUs 48;" in found
+    single = replace(_good(planned), cpus_allowed=(48,), threads=1)
+    assert mismatches(planned, single) == ()  # one thread is pinned to its place by OpenMP, as planned
+
+
+@pytest.mark.parametrize(
+    ("pages", "policy", "wrong"),
+    [
+        ({1: 99_500, 0: 500}, "bind:1", False),
+        ({1: 98_000, 0: 2_000}, "bind:1", True),
+        ({0: 100_000}, "bind:1", True),
+        ({1: 95_000, 0: 5_000}, "default (set_mempolicy not permitted: Operation not permitted)", False),
+        ({1: 50_000, 0: 50_000}, "default (set_mempolicy not permitted: Operation not permitted)", True),
+        ({}, "bind:1", False),
+        (None, None, False),
+    ],
+)
+def test_pages_elsewhere(pages: dict[int, int] | None, policy: str | None, wrong: bool, planned: Plan) -> None:
+    found = mismatches(planned, replace(_good(planned), page_nodes=pages, memory_policy=policy))
+    assert bool(found) is wrong
+    if wrong:
+        assert "on node 0; the plan has node 1." in found[0]
+
+
+def test_changed_settings_are_named(planned: Plan) -> None:
+    env = {**planned.env, "OMP_NUM_THREADS": "96"}
+    del env["OMP_PLACES"]
+    assert mismatches(planned, replace(_good(planned), env=env)) == (
+        "OMP_NUM_THREADS was 96 at the end; the plan has 4.",
+        "OMP_PLACES was not set at the end; the plan has {48},{49},{56},{57}.",
+    )
+
+
+def test_an_observation_survives_json(planned: Plan) -> None:
+    good = _good(planned)
+    assert Observation.from_json(good.to_json()) == good
+    assert good.page_nodes_json() == {"1": 100_000}
+    unknown = replace(good, page_nodes=None, memory_policy=None)
+    assert Observation.from_json(unknown.to_json()) == unknown
+    assert unknown.page_nodes_json() is None
+    assert good.node_of(60) == 1
+    assert good.node_of(999) is None
+
+
+def test_pages_of_files_are_left_out_and_huge_pages_counted_in_base_pages() -> None:
+    text = "\n".join(
+        (
+            "10000000 bind:8 file=/usr/bin/python3 mapped=5 N0=5 kernelpagesize_kB=64",
+            "10010000 bind:8 heap anon=7 dirty=7 N8=6 N0=1 kernelpagesize_kB=64",
+            "20000000 bind:8 anon=2 dirty=2 N8=2 kernelpagesize_kB=2048",
+            "7fff0000 bind:8 stack anon=3 dirty=3 N252=3 kernelpagesize_kB=64",
+            "7fff8000 bind:8",
+        )
+    )
+    assert private_pages(text, 65536) == {0: 1, 8: 6 + 2 * 32, 252: 3}
+    assert private_pages(None, 4096) is None
+
+
+def test_threads_are_observed_one_by_one(tmp_path: Path) -> None:
+    root = build(PRESETS["p10-two-nodes"], tmp_path)
+    for task, allowed, last in ((7, "48", 48), (8, "49", 49), (9, "0-1", 1)):
+        directory = root / f"proc/self/task/{task}"
+        directory.mkdir(parents=True)
+        (directory / "status").write_text(f"Name:\tx\nCpus_allowed_list:\t{allowed}\n")
+        fields = " ".join(["S", *("0" for _ in range(35)), str(last), "0"])
+        (directory / "stat").write_text(f"{task} (a ) b) {fields}\n")
+    found = observe(SysRoot(root), {"OMP_NUM_THREADS": "3", "LPARBENCH_MEMORY_POLICY": "bind:1"})
+    assert found.threads == 3
+    assert found.cpus_allowed == (0, 1, 48, 49)
+    assert found.cpus_sampled == (1, 48, 49)
+    assert found.node_of(48) == 1
+    assert found.node_of(1) == 0
+    assert (found.memory_policy, found.env, found.page_nodes) == ("bind:1", {"OMP_NUM_THREADS": "3"}, None)
