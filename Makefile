@@ -5,8 +5,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARCH := $(shell uname -m)
-JUNIT ?=
-
 ifeq ($(ARCH),ppc64le)
 VENV_FLAGS := --system-site-packages
 PIP_FLAGS :=
@@ -14,6 +12,9 @@ else
 VENV_FLAGS :=
 PIP_FLAGS := -c constraints.txt
 endif
+
+# The build back end calls its own configuration experimental, once per step: nobody's business here.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -qq
 
 .PHONY: bench test lint test-power10 bench-kernels clean
 
@@ -37,14 +38,14 @@ bench-kernels: $(VENV)/.installed-test
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(PIP) --upgrade pip
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(wildcard kernels/*.c kernels/*.h) | $(VENV)/bin/pip
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e .
+	$(PIP) $(PIP_FLAGS) -e .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e '.[test]'
+	$(PIP) $(PIP_FLAGS) -e '.[test]'
 	touch $@
 
 clean:
