@@ -116,8 +116,8 @@ def _steal(evidence: Evidence) -> list[Invalidity]:
 def _steady(evidence: Evidence) -> list[Invalidity]:
     """More than half of the processes must settle.
 
-    The test calls up to a fifth of good series drifting and four fifths of drifting ones (the module ``steady``), so one
-    process that did not settle says little, and most of them say it all.
+    The test calls up to a fifth of good series drifting, and four fifths of drifting ones (the module ``steady``), so
+    one process that did not settle says little, and most of them say it all.
     """
     drifting = sum(not steady for steady in evidence.steady)
     if 2 * drifting <= len(evidence.steady):
