@@ -139,6 +139,40 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Roof:
+    """One measured ceiling of the pinned set, with the theoretical one of its processor table beside it."""
+
+    kind: str  # "compute" | "memory"
+    name: str  # number format of a compute roof ("float32"); what is read of a memory roof ("node 0")
+    rate: Metric  # FLOP/s, OP/s or B/s
+    theoretical: float | None  # in the unit of ``rate``: ops per cycle x halves touched x clock
+    ran_on: str | None  # instruction set or kernel that was really used
+
+
+@dataclass(frozen=True)
+class KernelRate:
+    """What one kernel reaches."""
+
+    name: str  # "batched GEMM 32x32x32, batch 256"
+    backend: str
+    dtype: str
+    rate: Metric  # FLOP/s or OP/s
+    operations_per_byte: float | None  # against memory traffic
+    share_of_roof: float | None  # of the measured roof at its operations per byte
+    ran_on: str | None
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Ceilings of the pinned set and the kernels below them."""
+
+    cpus: tuple[int, ...]
+    roofs: tuple[Roof, ...]
+    kernels: tuple[KernelRate, ...] = ()
+    notes: tuple[str, ...] = ()  # such as the proof that MMA ran, or why none is possible
+
+
+@dataclass(frozen=True)
 class Run:
     """One whole run."""
 
@@ -153,3 +187,4 @@ class Run:
     plan: dict[str, Any]  # suite, protocol, seeds, blocks, seed, order, budget
     results: tuple[Result, ...]
     checks: dict[str, Any] = field(default_factory=dict)  # advice.finding.Report without its findings
+    roofline: Roofline | None = None

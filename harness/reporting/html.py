@@ -14,6 +14,7 @@ from harness.reporting.sections.headline import headline
 from harness.reporting.sections.machine import machine_card, machine_line
 from harness.reporting.sections.method import Raw, method, raw_facts, raw_record
 from harness.reporting.sections.results import by_workload, rate_panels, workload_groups
+from harness.reporting.sections.roof import roof_view
 from harness.reporting.sections.trust import trust
 from harness.reporting.sections.where import places
 
@@ -58,6 +59,7 @@ def _context(run: Run) -> dict[str, Any]:
         "places": places(run),
         "machine_card": machine_card(run.facts),
         "trust": trust(run),
+        "roof": roof_view(run),
         "method": method(run),
     }
 

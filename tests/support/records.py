@@ -11,10 +11,13 @@ from harness.record.model import (
     SCHEMA_VERSION,
     Block,
     DatasetRecord,
+    KernelRate,
     Metric,
     PlacementRecord,
     Published,
     Result,
+    Roof,
+    Roofline,
     Run,
     Series,
     Validity,
@@ -338,6 +341,28 @@ def workload_results(workload: str = "nsl-kdd-autoencoder") -> tuple[Result, ...
         inference(workload, scenario="single_stream"),
         inference(workload, backend="onnxruntime"),
         inference(workload, backend="onnxruntime", scenario="single_stream"),
+    )
+
+
+def roofline() -> Roofline:
+    """Two compute roofs, one memory roof, and kernels of two backends below them."""
+
+    def kernel(name: str, backend: str, rate: float, intensity: float, share: float) -> KernelRate:
+        return KernelRate(name, backend, "float32", _interval(rate, "FLOP/s"), intensity, share, "MMA, xvf32gerpp")
+
+    return Roofline(
+        cpus=(0, 1, 8, 9),
+        roofs=(
+            Roof("compute", "float32", _interval(8.4e11, "FLOP/s"), 9.09e11, "MMA, xvf32gerpp"),
+            Roof("compute", "bfloat16", _interval(1.62e12, "FLOP/s"), 1.82e12, "MMA, xvbf16ger2pp"),
+            Roof("memory", "node 0", _interval(1.9e11, "B/s"), 2.05e11, None),
+        ),
+        kernels=(
+            kernel("batched GEMM 8x8x8, batch 1024", "native", 1.1e11, 1.3, 0.45),
+            kernel("batched GEMM 64x64x64, batch 256", "native", 7.1e11, 10.7, 0.85),
+            kernel("batched GEMM 64x64x64, batch 256", "torch", 2.2e11, 10.7, 0.26),
+        ),
+        notes=("MMA ran: the float32 rate is 3.4 times what VSX can do.",),
     )
 
 

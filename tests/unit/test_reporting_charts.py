@@ -23,6 +23,7 @@ from harness.reporting.charts.accuracy import (
 from harness.reporting.charts.distribution import Distribution, distribution_chart, ecdf
 from harness.reporting.charts.processes import ProcessRow, processes_chart
 from harness.reporting.charts.rates import BatchCurve, Estimate, RateRow, batch_chart, rates_chart
+from harness.reporting.charts.roofline import Ceiling, Kernel, roofline_chart
 
 HOSTILE = "</text><script>alert(1)</script> $\\frac{1}$ \x00\x1b & \u4e2d \ud800"
 
@@ -56,6 +57,14 @@ CHARTS: dict[str, Callable[[str, str], str]] = {
         key, [ClassBar(f"{name}{index}", index, 0.5, index == 0) for index in range(30)]
     ),
     "loss": lambda key, name: loss_chart(key, {name: [5.0, 1.0, 0.01]}),
+    "roofline": lambda key, name: roofline_chart(
+        key,
+        [Ceiling(name, 1e12), Ceiling("b", 5e11)],
+        [Ceiling("m", 1e11), Ceiling("n", 5e10)],
+        [Kernel(name, 2.0, 1e11)],
+        "FLOP/s",
+    ),
+    "roofline alone": lambda key, name: roofline_chart(key, [Ceiling(name, 1e12)], [], [], "OP/s"),
     "flat loss": lambda key, name: loss_chart(key, {"a": [0.0, 0.0], name: [-1.0, 1.0, 2.0]}),
 }
 

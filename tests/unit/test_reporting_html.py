@@ -20,6 +20,7 @@ from support.records import (
     facts,
     inference,
     placement,
+    roofline,
     run,
     series,
     topology,
@@ -357,6 +358,16 @@ def test_free_form_parts_that_are_not_as_expected_are_left_out(junk: Any) -> Non
     for layout in layouts:
         assert places(replace(spoilt, facts={"topology": layout}))
         assert machine_line({"topology": layout}) is not None
+
+
+def test_the_roofline_is_there_when_the_record_has_one_and_is_no_emulated_one() -> None:
+    record = run(inference(accuracy=None, by_batch={}, blocks=()), roofline=roofline())
+    found = _Page(render(record))
+    assert found.headings[-2] == "Roofline and kernels"
+    for shown in ("840 GFLOP/s", "92.4 %", "MMA, xvf32gerpp", "190 GB/s", "85.0 %", "3.4 times what VSX can do"):
+        assert shown in found.text, shown
+    emulated = replace(record, facts={**facts(), "emulation": {"emulated": True}})
+    assert "Roofline and kernels" not in _Page(render(emulated)).headings
 
 
 def test_a_percentile_that_cannot_be_given_says_why() -> None:

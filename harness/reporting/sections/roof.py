@@ -1,0 +1,91 @@
+"""Roofline and kernels: the ceilings of the pinned set and what is reached of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.record.model import KernelRate, Roof, Roofline, Run
+from harness.reporting.charts.roofline import Ceiling, Kernel, roofline_chart
+from harness.reporting.sections.figures import figure
+from harness.reporting.sections.lookup import dig
+from harness.reporting.sections.panels import Cell, Panel, Table
+from harness.reporting.text import number, percent, quantity, ranges
+
+
+@dataclass(frozen=True)
+class RoofView:
+    """The whole section."""
+
+    cpus: str
+    panels: tuple[Panel, ...]  # one per unit of rate
+    roofs: Table
+    kernels: Table
+    notes: tuple[str, ...]
+
+
+def roof_view(run: Run) -> RoofView | None:
+    """The section, None when the record has no roofline, or has one made under emulation, whose rates mean nothing."""
+    found = run.roofline
+    if found is None or dig(run.facts, "emulation", "emulated") is True:
+        return None
+    return RoofView(
+        cpus=ranges(found.cpus),
+        panels=tuple(_panels(found)),
+        roofs=_roofs(found.roofs),
+        kernels=_kernels(found.kernels),
+        notes=found.notes,
+    )
+
+
+def _panels(found: Roofline) -> list[Panel]:
+    memory = _ceilings([roof for roof in found.roofs if roof.kind == "memory"])
+    panels = []
+    units = dict.fromkeys(roof.rate.unit for roof in found.roofs if roof.kind == "compute")
+    for at, unit in enumerate(units):
+        compute = _ceilings([roof for roof in found.roofs if roof.kind == "compute" and roof.rate.unit == unit])
+        points = [
+            Kernel(kernel.backend, kernel.operations_per_byte, kernel.rate.value)
+            for kernel in found.kernels
+            if kernel.rate.unit == unit and kernel.operations_per_byte and kernel.rate.value
+        ]
+        if compute:
+            chart = roofline_chart(f"roof-{at}", compute[:4], memory, points, unit)
+            panels.append(Panel(f"Roofline, {unit}", chart))
+    return panels
+
+
+def _ceilings(roofs: Sequence[Roof]) -> list[Ceiling]:
+    known = [Ceiling(roof.name, roof.rate.value) for roof in roofs if roof.rate.value]
+    return sorted(known, key=lambda ceiling: -ceiling.rate)
+
+
+def _roofs(roofs: Sequence[Roof]) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            f"{roof.name}, {roof.kind}",
+            figure(roof.rate),
+            "not known" if roof.theoretical is None else quantity(roof.theoretical, roof.rate.unit),
+            "–" if roof.theoretical is None or roof.rate.value is None else percent(roof.rate.value / roof.theoretical),
+            roof.ran_on or "not known",
+        )
+        for roof in roofs
+    ]
+    return Table(("Roof", "Measured", "By the processor table", "Reached", "Ran on"), tuple(rows))
+
+
+def _kernels(kernels: Sequence[KernelRate]) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            kernel.name,
+            kernel.backend,
+            kernel.dtype,
+            figure(kernel.rate),
+            "–" if kernel.operations_per_byte is None else number(kernel.operations_per_byte),
+            "–" if kernel.share_of_roof is None else percent(kernel.share_of_roof),
+            kernel.ran_on or "not known",
+        )
+        for kernel in kernels
+    ]
+    head = ("Kernel", "Backend", "Format", "Rate", "Operations per byte", "Of its roof", "Ran on")
+    return Table(head, tuple(rows))
