@@ -153,7 +153,7 @@ def evaluate(program: Program, X: Array, dense: Dense | None = None) -> Array:
         operands = [values[name] for name in step.inputs]
         match step.operation:
             case "dense":
-                values[step.output] = (dense or _dense)(operands[0], step)
+                values[step.output] = (dense or dense_layer)(operands[0], step)
             case "activation":
                 values[step.output] = activate(operands[0], step.kind, step.slope)
             case "elementwise":
@@ -188,7 +188,8 @@ def activate(x: Array, kind: str, slope: float) -> Array:
             return x
 
 
-def _dense(x: Array, step: Step) -> Array:
+def dense_layer(x: Array, step: Step) -> Array:
+    """One dense step on ``x`` (n, inputs), by NumPy; shape (n, outputs)."""
     weight, bias = (array.astype(x.dtype, copy=False) for array in step.arrays)
     return activate(x @ weight.T + bias, step.kind, step.slope)
 

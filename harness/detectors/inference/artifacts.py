@@ -19,6 +19,7 @@ from harness.detectors import arrays
 from harness.detectors.base import Detector
 from harness.detectors.program import Program, Step
 from harness.errors import InputError
+from harness.gemm import chain
 
 SCORER_FILE = "scorer.json"
 GRAPH_FILE = "scorer.onnx"
@@ -52,7 +53,7 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
 
         (directory / GRAPH_FILE).write_bytes(graph(program).SerializeToString())
         meta["program"] = write_program(program, directory)
-        backends += ["onnxruntime"]
+        backends += ["onnxruntime", *(["native"] if chain.available() else [])]
     meta["backends"] = backends
     meta["macs_per_row"] = None if program is None else program.macs_per_row
     (directory / SCORER_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")

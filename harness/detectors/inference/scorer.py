@@ -35,7 +35,7 @@ class Backend:
 BACKENDS: dict[str, Backend] = {
     "eager": Backend("harness.detectors.inference.eager", ("float32",)),
     "onnxruntime": Backend("harness.detectors.inference.ort", ("float32",)),
-    "native": Backend("harness.detectors.inference.native", ("float32",)),
+    "native": Backend("harness.detectors.inference.native", ("float32", "bfloat16", "int8")),
 }
 
 

@@ -1,0 +1,60 @@
+"""The native backend gives the scores of the program in float64, whatever the program's shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.detectors.agreement import agreement
+from harness.detectors.autoencoder import Autoencoder
+from harness.detectors.inference.artifacts import prepare, read, read_program
+from harness.detectors.inference.native import as_chain, open_backend
+from harness.detectors.inference.scorer import open_scorer
+from harness.detectors.mlp import MLP
+from harness.detectors.program import ROWS, Builder, DenseLayer, evaluate
+from harness.gemm import chain
+
+pytestmark = pytest.mark.skipif(not chain.available(), reason="the native kernels are not built here")
+RANDOM = np.random.default_rng(5)
+X = RANDOM.normal(size=(600, 12)).astype(np.float32)
+Y = (X[:, 0] > 0.8).astype(np.int64)
+
+
+def layer(inputs: int, outputs: int, activation: str = "relu") -> DenseLayer:
+    weight = RANDOM.normal(size=(outputs, inputs)).astype(np.float32)
+    return DenseLayer(weight, RANDOM.normal(size=outputs).astype(np.float32), activation)
+
+
+@pytest.mark.parametrize("detector", [MLP(epochs=1), Autoencoder(epochs=1)], ids=["logit", "mse"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_a_whole_chain_agrees_with_float64(detector, dtype: str, tmp_path: Path) -> None:
+    detector.fit(X, Y)
+    assert "native" in prepare(detector, tmp_path).backends
+    if not chain.available(dtype):
+        pytest.skip(f"no kernel for {dtype} on this machine")
+    exact = evaluate(detector.program(), X.astype(np.float64)).astype(np.float32)
+    found = open_scorer(tmp_path, "native", dtype).score(X)
+    verdict = agreement(exact, found, dtype)
+    assert verdict.within, verdict.sentence()
+    assert as_chain(detector.program()) is not None
+
+
+def test_a_program_of_several_chains_and_foreign_activations_agrees_too(tmp_path: Path) -> None:
+    builder = Builder(12)
+    code = builder.chain(ROWS, [layer(12, 6, "tanh"), layer(6, 3, "softplus")])
+    both = builder.concat(code, builder.chain(ROWS, [layer(12, 5)]))
+    program = builder.finish(builder.reduce("l2", builder.chain(both, [layer(8, 9, "sigmoid"), layer(9, 4)])))
+    assert as_chain(program) is None
+
+    class Holder(MLP):
+        def program(self):
+            return program
+
+    detector = Holder(epochs=1).fit(X, Y)
+    prepare(detector, tmp_path)
+    artifacts, meta = read(tmp_path)
+    exact = evaluate(read_program(artifacts, meta), X.astype(np.float64)).astype(np.float32)
+    verdict = agreement(exact, open_backend(artifacts, meta, "float32", 1).score(X))
+    assert verdict.within, verdict.sentence()
