@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.detectors import thresholds
-from harness.detectors.base import FitContext, Labels, Matrix, normal_rows
+from harness.detectors.base import Epoch, FitContext, Labels, Matrix, normal_rows
 from harness.detectors.feedforward import FeedForward
+from harness.detectors.native_training import train_natively
 from harness.detectors.nets import layers_of, stack
 from harness.detectors.program import Program, reconstruction_error
 from harness.detectors.replicas import Replicas
@@ -32,6 +33,7 @@ class Autoencoder(FeedForward):
     """
 
     name: ClassVar[str] = "autoencoder"
+    natively_trainable: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (32, 16, 8)
     learning_rate: float = 1e-3
@@ -43,10 +45,34 @@ class Autoencoder(FeedForward):
     @classmethod
     def train_together(cls, replicas: Sequence[Autoencoder], X: Matrix, y: Labels | None, context: FitContext) -> None:
         """Minimise the reconstruction error of the rows labelled normal (of all when there are no labels)."""
-        first = replicas[0]
         normal = normal_rows(X, y, cls.name)
         for replica in replicas:
             replica.build(normal.shape[1])
+        histories = (
+            cls._train_natively(replicas, normal, context)
+            if context.trainer == "native"
+            else cls._train_on_torch(replicas, normal, context)
+        )
+        for replica, history in zip(replicas, histories, strict=True):
+            replica.history_ = history
+            replica.take_threshold(replica._choose(normal, context))
+
+    @classmethod
+    def _train_natively(
+        cls, replicas: Sequence[Autoencoder], normal: Matrix, context: FitContext
+    ) -> list[tuple[Epoch, ...]]:
+        first = replicas[0]
+        return train_natively(
+            [replica.net for replica in replicas], "mse", normal, None,
+            learning_rates=[replica.learning_rate for replica in replicas], batch_size=first.batch_size,
+            epochs=first.epochs, seeds=[replica.seed for replica in replicas], clip_norm=None, context=context,
+        )  # fmt: skip
+
+    @classmethod
+    def _train_on_torch(
+        cls, replicas: Sequence[Autoencoder], normal: Matrix, context: FitContext
+    ) -> list[tuple[Epoch, ...]]:
+        first = replicas[0]
         together = Replicas([replica.net for replica in replicas], [replica.learning_rate for replica in replicas])
         net, rows = together.net(), torch.from_numpy(normal)
 
@@ -65,9 +91,7 @@ class Autoencoder(FeedForward):
             seeds=[replica.seed for replica in replicas], context=context,
         )  # fmt: skip
         together.write_back()
-        for replica, history in zip(replicas, histories, strict=True):
-            replica.history_ = history
-            replica.take_threshold(replica._choose(normal, context))
+        return histories
 
     def architecture(self, n_features: int) -> nn.Sequential:
         """Encoder and mirrored decoder; the code has no activation."""

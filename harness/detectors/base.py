@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,8 +44,9 @@ class Epoch:
 
 @dataclass(frozen=True)
 class FitContext:
-    """What a caller may add to a fit: labelled validation rows, listeners, and a bound on the work.
+    """What a caller may add to a fit: labelled validation rows, the trainer, listeners, and a bound on the work.
 
+    ``trainer`` is asked of detectors that are ``natively_trainable``; others train with torch whatever it says.
     ``max_steps`` ends training after that many optimiser steps. ``on_steps`` is called after every ``lap_steps``
     steps and at the end of each pass with the number of steps since the last call; it ends training by returning
     False. Both are for a timing that needs no trained model.
@@ -53,6 +54,7 @@ class FitContext:
 
     X_val: Matrix | None = None
     y_val: Labels | None = None
+    trainer: Literal["torch", "native"] = "torch"
     on_epoch: Callable[[Epoch], None] | None = None
     max_steps: int | None = None
     on_steps: Callable[[int], bool] | None = None
@@ -70,6 +72,7 @@ class Detector(ABC):
 
     name: ClassVar[str]
     supervised: ClassVar[bool] = False
+    natively_trainable: ClassVar[bool] = False  # its training is a chain of dense layers that the native kernels have
 
     seed: int = 0
 

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.detectors import thresholds
-from harness.detectors.base import FitContext, Labels, Matrix
+from harness.detectors.base import Epoch, FitContext, Labels, Matrix
 from harness.detectors.feedforward import FeedForward
+from harness.detectors.native_training import train_natively
 from harness.detectors.nets import layers_of, stack
 from harness.detectors.program import Program, score_of_chain
 from harness.detectors.replicas import Replicas
@@ -34,6 +36,7 @@ class MLP(FeedForward):
 
     name: ClassVar[str] = "mlp"
     supervised: ClassVar[bool] = True
+    natively_trainable: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (64, 32)
     learning_rate: float = 1e-4
@@ -46,11 +49,36 @@ class MLP(FeedForward):
     @classmethod
     def train_together(cls, replicas: Sequence[MLP], X: Matrix, y: Labels | None, context: FitContext) -> None:
         """Minimise the cross-entropy of labelled rows."""
-        first = replicas[0]
         if y is None or len(set(y.tolist())) < 2:
             raise InputError("mlp learns from labelled rows of both kinds; pass y, 0 for normal and 1 for an anomaly.")
         for replica in replicas:
             replica.build(X.shape[1])
+        histories = (
+            cls._train_natively(replicas, X, y, context)
+            if context.trainer == "native"
+            else cls._train_on_torch(replicas, X, y, context)
+        )
+        for replica, history in zip(replicas, histories, strict=True):
+            replica.history_ = history
+            replica.take_threshold(replica._choose(context.X_val, context.y_val))
+
+    @classmethod
+    def _train_natively(
+        cls, replicas: Sequence[MLP], X: Matrix, y: Labels, context: FitContext
+    ) -> list[tuple[Epoch, ...]]:
+        first = replicas[0]
+        return train_natively(
+            [replica.net for replica in replicas], "bce", X, y.astype(np.float32),
+            learning_rates=[replica.learning_rate for replica in replicas], batch_size=first.batch_size,
+            epochs=first.epochs, seeds=[replica.seed for replica in replicas], clip_norm=first.clip_norm,
+            context=context,
+        )  # fmt: skip
+
+    @classmethod
+    def _train_on_torch(
+        cls, replicas: Sequence[MLP], X: Matrix, y: Labels, context: FitContext
+    ) -> list[tuple[Epoch, ...]]:
+        first = replicas[0]
         together = Replicas([replica.net for replica in replicas], [replica.learning_rate for replica in replicas])
         net, rows, targets = together.net(), torch.from_numpy(X), torch.from_numpy(y).float()
 
@@ -70,9 +98,7 @@ class MLP(FeedForward):
             seeds=[replica.seed for replica in replicas], context=context,
         )  # fmt: skip
         together.write_back()
-        for replica, history in zip(replicas, histories, strict=True):
-            replica.history_ = history
-            replica.take_threshold(replica._choose(context.X_val, context.y_val))
+        return histories
 
     def architecture(self, n_features: int) -> nn.Sequential:
         """d, the hidden widths, one logit."""

@@ -32,6 +32,7 @@ def train(
     loss_names: Sequence[str] = ("loss",),
     orders: int = 1,
     drop_last: bool = False,
+    batches_per_step: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[tuple[Epoch, ...]]:
     """Run ``epochs`` passes, calling ``step(indices, ...)`` per batch; the epochs of each replica.
@@ -49,6 +50,8 @@ def train(
         loss_names: names of the losses ``step`` returns.
         orders: independent orders per pass.
         drop_last: leave out the incomplete last batch.
+        batches_per_step: how many batches ``step`` is given at once, side by side, for a trainer that walks through
+            them itself; it then returns the mean of their losses.
         clock: seconds.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -63,13 +66,15 @@ def train(
         drawn = [torch.stack([torch.randperm(rows, generator=each) for each in generators]) for _ in range(orders)]
         total = torch.zeros(len(seeds), len(loss_names), dtype=torch.float64)
         steps = seen = unreported = 0
-        for start in range(0, end, batch_size):
-            batches = [order[:, start : min(start + batch_size, end)] for order in drawn]
-            total += step(*batches).view(len(seeds), -1)
-            steps += 1
-            unreported += 1
+        stride = batch_size * batches_per_step
+        for start in range(0, end, stride):
+            batches = [order[:, start : min(start + stride, end)] for order in drawn]
+            taken = -(-batches[0].shape[1] // batch_size)
+            total += step(*batches).view(len(seeds), -1) * taken
+            steps += taken
+            unreported += taken
             seen += batches[0].shape[1]
-            last = steps == left or start + batch_size >= end
+            last = steps == left or start + stride >= end
             if context.on_steps is not None and (last or unreported == context.lap_steps):
                 stopped = not context.on_steps(unreported)
                 unreported = 0

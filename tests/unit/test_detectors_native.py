@@ -9,6 +9,7 @@ import pytest
 
 from harness.detectors.agreement import agreement
 from harness.detectors.autoencoder import Autoencoder
+from harness.detectors.base import FitContext
 from harness.detectors.inference.artifacts import prepare, read, read_program
 from harness.detectors.inference.native import as_chain, open_backend
 from harness.detectors.inference.scorer import open_scorer
@@ -58,3 +59,21 @@ def test_a_program_of_several_chains_and_foreign_activations_agrees_too(tmp_path
     exact = evaluate(read_program(artifacts, meta), X.astype(np.float64)).astype(np.float32)
     verdict = agreement(exact, open_backend(artifacts, meta, "float32", 1).score(X))
     assert verdict.within, verdict.sentence()
+
+
+@pytest.mark.parametrize("kind", [MLP, Autoencoder])
+def test_native_training_follows_the_same_loss_curve(kind: type[MLP] | type[Autoencoder]) -> None:
+    on_torch = kind(epochs=3, seed=4, learning_rate=1e-3).fit(X, Y)
+    natively = kind(epochs=3, seed=4, learning_rate=1e-3).fit(X, Y, context=FitContext(trainer="native"))
+    for ours, theirs in zip(natively.history_, on_torch.history_, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
+        assert (ours.steps, ours.rows) == (theirs.steps, theirs.rows)
+    np.testing.assert_allclose(natively.decision_function(X), on_torch.decision_function(X), rtol=1e-3, atol=1e-4)
+    assert natively.threshold_ == pytest.approx(on_torch.threshold_, rel=1e-3)
+
+
+def test_native_training_reports_every_lap() -> None:
+    laps: list[int] = []
+    context = FitContext(trainer="native", lap_steps=4, on_steps=lambda steps: laps.append(steps) or True)
+    MLP(epochs=2).fit(X, Y, context=context)
+    assert laps == [4, 4, 2] * 2  # 600 rows are ten batches of at most 64
