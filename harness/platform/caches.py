@@ -15,14 +15,18 @@ _Geometry = tuple[int, str, int | None, int | None, int | None, int | None]  # l
 def collect(sysroot: SysRoot, online: tuple[int, ...], tree: DeviceTree) -> CacheFacts:
     """The caches of the online CPUs.
 
-    One member of each sharing set is read: a machine of 1,920 CPUs has 60,000 such files.
+    One member of each sharing set is read, for a machine of 1,920 CPUs has 60,000 such files.
     """
     instances: dict[_Geometry, list[tuple[int, ...]]] = {}
     covered: set[tuple[int, int]] = set()
     here = frozenset(online)
+    indexes: tuple[int, ...] = ()
     for cpu in online:
+        if indexes and all((index, cpu) in covered for index in indexes):
+            continue  # it has the caches of the last CPU looked at, and shares every one
         base = f"{_CPUS}/cpu{cpu}/cache"
-        for index in _indexes(sysroot, base):
+        indexes = sysroot.numbered(base, "index")
+        for index in indexes:
             if (index, cpu) in covered:
                 continue
             geometry, shared = _read(sysroot, f"{base}/index{index}")
@@ -35,10 +39,6 @@ def collect(sysroot: SysRoot, online: tuple[int, ...], tree: DeviceTree) -> Cach
         found = tuple(Cache(*geometry, instances=tuple(sorted(sets))) for geometry, sets in instances.items())
         return CacheFacts(_ordered(found), {"caches": "sysfs:devices/system/cpu/cpu*/cache/index*"})
     return _from_device_tree(tree)
-
-
-def _indexes(sysroot: SysRoot, base: str) -> tuple[int, ...]:
-    return sysroot.numbered(base, "index")
 
 
 def _read(sysroot: SysRoot, base: str) -> tuple[_Geometry | None, tuple[int, ...]]:
