@@ -76,8 +76,8 @@ def rates_chart(key: str, title: str, rows: Sequence[RateRow], unit: str) -> str
         return to_svg(figure, key=key, title=title, description=f"{said}.")
 
 
-def batch_chart(key: str, curves: Sequence[BatchCurve], unit: str) -> str:
-    """Rate over batch size on logarithmic axes, one line per backend, with intervals."""
+def batch_chart(key: str, curves: Sequence[BatchCurve], unit: str, *, x: str = "batch size, rows") -> str:
+    """Rate over batch size, or whatever ``x`` names, on logarithmic axes, one line per series, with intervals."""
     with drawing() as (figure, axes):
         values = [rate.value for curve in curves for rate in curve.rates]
         for mark, curve in zip(MARKS, curves, strict=False):
@@ -93,7 +93,7 @@ def batch_chart(key: str, curves: Sequence[BatchCurve], unit: str) -> str:
         step = -(-len(batches) // 6)
         axes.set_xticks(batches[::-1][::step], [f"{batch:,}" for batch in batches[::-1][::step]])
         axes.xaxis.minorticks_off()
-        axes.set_xlabel("batch size, rows")
+        axes.set_xlabel(x)
         axes.set_yscale("log")
         log_ticks(axes.yaxis, min(values), max(values))
         si_ticks(axes.yaxis, unit)
@@ -101,8 +101,8 @@ def batch_chart(key: str, curves: Sequence[BatchCurve], unit: str) -> str:
         if len(curves) > 1:
             legend(axes)
         said = " ".join(
-            f"{curve.name}: {quantity(curve.rates[0].value, unit)} at {curve.batches[0]} rows,"
-            f" {quantity(curve.rates[-1].value, unit)} at {curve.batches[-1]} rows."
+            f"{curve.name}: {quantity(curve.rates[0].value, unit)} at {curve.batches[0]},"
+            f" {quantity(curve.rates[-1].value, unit)} at {curve.batches[-1]}."
             for curve in curves
         )
-        return to_svg(figure, key=key, title="Rate over batch size", description=said)
+        return to_svg(figure, key=key, title=f"Rate over {x}", description=said)

@@ -1,0 +1,77 @@
+"""Rates over two factors of a sweep: a grid whose cells hold their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.reporting.charts.svg import INK, MARKS, MUTED, drawing, name_of, to_svg
+from harness.reporting.text import number, prefix_exponent, prefixed, quantity
+
+_ROW = 46
+_DARKEST = 0.45  # opacity of the highest value: its text must stay legible on it, in light and dark
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """One setting: its value, whether it may be used, and whether it is the best or cannot be told from the best."""
+
+    value: float
+    valid: bool = True
+    best: bool = False
+    tied: bool = False
+
+
+def heatmap_chart(
+    key: str,
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Mapping[tuple[int, int], HeatCell],
+    *,
+    axes_names: tuple[str, str],
+    unit: str,
+) -> str:
+    """A grid of values; darker is more, framed is best, ``≈`` cannot be told from the best, ``✖`` is not valid.
+
+    Args:
+        key: unique in the page.
+        title: what the grid shows.
+        rows: names from the top.
+        columns: names from the left.
+        cells: (row, column) -> value; a setting that was not measured has none.
+        axes_names: of rows and of columns.
+        unit: of the values.
+    """
+    from matplotlib.patches import Rectangle
+
+    with drawing(height=70 + _ROW * len(rows)) as (figure, axes):
+        most = max((cell.value for cell in cells.values()), default=0.0)
+        exponent = prefix_exponent(most, unit)
+        for (row, column), cell in sorted(cells.items()):
+            shade = _DARKEST * cell.value / most if most > 0 else 0.0
+            if cell.valid:
+                axes.add_patch(Rectangle((column, row), 1, 1, facecolor=MARKS[0].colour, alpha=shade, linewidth=0))
+            frame = (INK, 2.4) if cell.best else (MUTED, 0.6)
+            axes.add_patch(Rectangle((column, row), 1, 1, facecolor="none", edgecolor=frame[0], linewidth=frame[1],
+                                     zorder=3 if cell.best else 2))  # fmt: skip
+            sign = "≈ " if cell.tied else "" if cell.valid else "✖ "
+            shown = f"{sign}{number(cell.value / 10.0**exponent)}"
+            axes.text(column + 0.5, row + 0.5, shown, ha="center", va="center", fontsize=10.5, zorder=4,
+                      fontweight="bold" if cell.best else "normal")  # fmt: skip
+        axes.grid(visible=False)
+        axes.set_xlim(0, max(len(columns), 1))
+        axes.set_ylim(max(len(rows), 1), 0)
+        axes.set_xticks([at + 0.5 for at in range(len(columns))], [name_of(name, 10) for name in columns])
+        axes.set_yticks([at + 0.5 for at in range(len(rows))], [name_of(name, 12) for name in rows])
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_ylabel(axes_names[0])
+        axes.set_xlabel(f"{axes_names[1]}; cells in {prefixed(unit, exponent)}")
+        said = "; ".join(
+            f"{axes_names[0]} {rows[row]}, {axes_names[1]} {columns[column]}: {quantity(cell.value, unit)}"
+            f"{', best' if cell.best else ', tied with the best' if cell.tied else '' if cell.valid else ', not valid'}"
+            for (row, column), cell in sorted(cells.items())
+        )
+        return to_svg(figure, key=key, title=title, description=f"{said}.")
