@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from harness.errors import InputError
 from harness.placement.plan import Plan
 from harness.platform.parse import format_cpulist
-
-# What became of the memory policy, handed to the worker through its environment.
-POLICY_VARIABLE = "LPARBENCH_MEMORY_POLICY"
+from harness.platform.pinning import CPUS_VARIABLE, POLICY_VARIABLE
 
 # __NR_set_mempolicy by machine name (Linux, arch/*/include and kernel/syscalls tables); the C library has no wrapper.
 _SET_MEMPOLICY = {
@@ -32,7 +30,7 @@ def apply(plan: Plan) -> str:
 
     Returns:
         The memory policy in force: that of the plan, or ``default (why)`` where the kernel does not permit it, as in
-        many containers. It is also left in the environment, for :func:`harness.placement.verify.observe`.
+        many containers. It is left in the environment too, with the CPUs (see :mod:`harness.platform.pinning`).
 
     Raises:
         InputError: a CPU of the plan is offline or forbidden to this process.
@@ -51,6 +49,7 @@ def apply(plan: Plan) -> str:
         refusal = set_memory_policy(plan.memory_nodes)
         if refusal is not None:
             policy = f"default ({refusal})"
+    os.environ[CPUS_VARIABLE] = ",".join(str(cpu) for cpu in plan.cpus)
     os.environ[POLICY_VARIABLE] = policy
     return policy
 

@@ -9,19 +9,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.placement.apply import POLICY_VARIABLE
 from harness.placement.plan import Plan, thread_environment
 from harness.platform import nodes as numa
 from harness.platform import parse
 from harness.platform.facts import as_json
 from harness.platform.parse import format_cpulist
+from harness.platform.pinning import POLICY_VARIABLE
 from harness.platform.sysroot import SysRoot
 
 # Of pages elsewhere: with a binding, room for the few that the kernel shares between processes; without one (not
 # permitted), the kernel's own habit of taking local memory is what is checked.
 _STRAY_SHARE_BOUND = 0.01
 _STRAY_SHARE_UNBOUND = 0.10
-_LAST_CPU = 36  # field 39 of proc_pid_stat(5), counted from the state after the name
+# proc_pid_stat(5), counted from the state, which follows the name: user and system time in ticks, last CPU
+_USER, _SYSTEM, _LAST_CPU = 11, 12, 36
+# A thread counts as busy from this share of the busiest one's CPU time, and from this many ticks of 10 ms.
+_BUSY_SHARE = 0.05
+_BUSY_TICKS = 3
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Observation:
         cpus_allowed: union over its threads.
         cpus_sampled: the CPUs its threads were last on.
         threads: number of threads.
+        busy_threads: threads that used a noteworthy part of the CPU time, as the workers of a pool do.
+        busy_cpus: union of the CPUs that these were allowed on at the end.
         page_nodes: NUMA node -> base pages of private memory; ``None`` where the kernel does not tell.
         memory_policy: what :func:`harness.placement.apply.apply` put into force; ``None`` where it was not used.
         node_cpus: NUMA node -> its CPUs, to name the node of a CPU.
@@ -41,6 +47,8 @@ class Observation:
     cpus_allowed: tuple[int, ...]
     cpus_sampled: tuple[int, ...]
     threads: int
+    busy_threads: int
+    busy_cpus: tuple[int, ...]
     page_nodes: Mapping[int, int] | None
     memory_policy: str | None
     node_cpus: Mapping[int, tuple[int, ...]]
@@ -60,6 +68,8 @@ class Observation:
             cpus_allowed=tuple(values["cpus_allowed"]),
             cpus_sampled=tuple(values["cpus_sampled"]),
             threads=values["threads"],
+            busy_threads=values["busy_threads"],
+            busy_cpus=tuple(values["busy_cpus"]),
             page_nodes=None if pages is None else {int(node): count for node, count in pages.items()},
             memory_policy=values["memory_policy"],
             node_cpus={int(node): tuple(cpus) for node, cpus in values["node_cpus"].items()},
@@ -84,27 +94,43 @@ def observe(sysroot: SysRoot | None = None, environ: Mapping[str, str] | None = 
     """
     sysroot = sysroot or SysRoot("/")
     environ = os.environ if environ is None else environ
-    allowed: set[int] = set()
-    sampled: set[int] = set()
-    tasks = [name for name in sysroot.list_dir("proc/self/task") if name.isdigit()]
-    for task in tasks:
-        status = parse.key_values(sysroot.read_text(f"proc/self/task/{task}/status"), ":")
-        allowed.update(parse.cpu_list(status.get("Cpus_allowed_list")) or ())
-        fields = (sysroot.read_text(f"proc/self/task/{task}/stat") or "").rpartition(")")[2].split()
-        last = parse.integer(fields[_LAST_CPU]) if len(fields) > _LAST_CPU else None
-        if last is not None:
-            sampled.add(last)
+    threads = [_thread(sysroot, name) for name in sysroot.list_dir("proc/self/task") if name.isdigit()]
+    allowed = {cpu for thread in threads for cpu in thread.allowed}
+    sampled = {thread.last_cpu for thread in threads if thread.last_cpu is not None}
     if sysroot.live:
         sampled.add(int(ctypes.CDLL(None).sched_getcpu()))
+    noteworthy = max(_BUSY_TICKS, _BUSY_SHARE * max((thread.ticks for thread in threads), default=0))
+    busy = [thread for thread in threads if thread.ticks >= noteworthy]
     online = tuple(sorted(allowed | sampled))
     return Observation(
         cpus_allowed=tuple(sorted(allowed)),
         cpus_sampled=tuple(sorted(sampled)),
-        threads=len(tasks),
+        threads=len(threads),
+        busy_threads=len(busy),
+        busy_cpus=tuple(sorted({cpu for thread in busy for cpu in thread.allowed})),
         page_nodes=private_pages(sysroot.read_text("proc/self/numa_maps"), os.sysconf("SC_PAGE_SIZE")),
         memory_policy=environ.get(POLICY_VARIABLE),
         node_cpus={node.id: node.cpus for node in numa.collect(sysroot, online)},
         env={key: environ[key] for key in thread_environment(()) if key in environ},
+    )
+
+
+@dataclass(frozen=True)
+class _Thread:
+    allowed: tuple[int, ...]
+    last_cpu: int | None
+    ticks: int
+
+
+def _thread(sysroot: SysRoot, task: str) -> _Thread:
+    base = f"proc/self/task/{task}"
+    status = parse.key_values(sysroot.read_text(f"{base}/status"), ":")
+    fields = (sysroot.read_text(f"{base}/stat") or "").rpartition(")")[2].split()
+    numbers = [parse.integer(fields[index]) if len(fields) > index else None for index in (_USER, _SYSTEM, _LAST_CPU)]
+    return _Thread(
+        allowed=parse.cpu_list(status.get("Cpus_allowed_list")) or (),
+        last_cpu=numbers[2],
+        ticks=(numbers[0] or 0) + (numbers[1] or 0),
     )
 
 
@@ -151,11 +177,11 @@ def _of_node(node: int | None) -> str:
 
 
 def _crowded(plan: Plan, observation: Observation) -> list[str]:
-    """All threads on fewer CPUs than there are threads: each inherited the pin of the one that started it."""
-    within = [cpu for cpu in observation.cpus_allowed if cpu in plan.cpus]
-    if 0 < len(within) < plan.threads <= observation.threads:
+    """Working threads on fewer CPUs than there are of them: they inherited the pin of the thread that started them."""
+    within = tuple(cpu for cpu in observation.busy_cpus if cpu in plan.cpus)
+    if 0 < len(within) < min(plan.threads, observation.busy_threads):
         return [
-            f"{observation.threads} threads were confined to CPUs {format_cpulist(tuple(within))}; "
+            f"{observation.busy_threads} working threads were confined to CPUs {format_cpulist(within)}; "
             f"the plan has CPUs {format_cpulist(plan.cpus)}{_of_node(plan.node)} for {plan.threads} threads."
         ]
     return []

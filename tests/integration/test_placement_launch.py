@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import InputError
 from harness.placement import apply as applying
 from harness.placement.plan import Plan, plan
 from harness.placement.verify import Observation, mismatches
+from harness.platform.pinning import pinned_cpus
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 
@@ -102,6 +104,32 @@ started.wait(30)
     assert any("allowed to run on" in problem for problem in mismatches(planned, found))
 
 
+def test_workers_that_inherit_one_cpu_are_caught(tmp_path: Path) -> None:
+    """As GNU OpenMP does to whoever loads it: the first thread is bound to one place, and its children stay there."""
+    facts = probe(SysRoot("/"))
+    try:
+        two = plan(facts.topology, cores=2, threads_per_core=1, allowed=facts.limits.allowed_cpus)
+    except InputError:
+        pytest.skip("this process may use one core only")
+    work = f"""
+import hashlib
+os.sched_setaffinity(0, {{{two.cpus[0]}}})
+done, ready = threading.Event(), threading.Semaphore(0)
+def work():
+    for _ in range(60):
+        hashlib.sha256(block[:4 << 20]).digest()  # releases the interpreter lock
+    ready.release()
+    done.wait(30)  # it must still live when it is looked at
+for _ in range(2):
+    threading.Thread(target=work, daemon=True).start()
+for _ in range(2):
+    ready.acquire()
+"""
+    found = _observed(two, tmp_path, after=work)
+    assert found.busy_threads >= 2
+    assert any("working threads were confined to CPUs" in problem for problem in mismatches(two, found))
+
+
 def test_settings_changed_by_the_program_are_caught(planned: Plan, tmp_path: Path) -> None:
     found = _observed(planned, tmp_path, after="os.environ['OMP_NUM_THREADS'] = '77'")
     assert mismatches(planned, found) == (f"OMP_NUM_THREADS was 77 at the end; the plan has {planned.threads}.",)
@@ -167,6 +195,14 @@ def test_a_policy_that_is_refused_is_recorded_and_the_run_goes_on(planned: Plan,
     found = _observed(replace(planned, memory_nodes=(1000,), memory_policy="bind:1000"), tmp_path)
     assert found.memory_policy is not None
     assert found.memory_policy.startswith("default (set_mempolicy not permitted: ")
+
+
+def test_the_program_knows_its_cpus_whatever_its_thread_is_bound_to() -> None:
+    assert pinned_cpus({"LPARBENCH_CPUS": "8,9,0"}) == (8, 9, 0)
+    own = tuple(sorted(os.sched_getaffinity(0)))
+    assert pinned_cpus({}) == own
+    assert pinned_cpus({"LPARBENCH_CPUS": "none"}) == own
+    assert pinned_cpus() == own
 
 
 def test_machines_without_a_known_call_number_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ def _good(planned: Plan) -> Observation:
         cpus_allowed=planned.cpus,
         cpus_sampled=(planned.cpus[0],),
         threads=4,
+        busy_threads=4,
+        busy_cpus=planned.cpus,
         page_nodes={1: 100_000},
         memory_policy="bind:1",
         node_cpus={0: tuple(range(48)), 1: tuple(range(48, 96))},
@@ -47,11 +49,13 @@ def test_other_cpus_are_named_with_their_node(planned: Plan) -> None:
     )
 
 
-def test_threads_crowded_on_one_cpu_are_seen(planned: Plan) -> None:
-    (found,) = mismatches(planned, replace(_good(planned), cpus_allowed=(48,)))
-    assert "4 threads were confined to CPUs 48;" in found
-    single = replace(_good(planned), cpus_allowed=(48,), threads=1)
-    assert mismatches(planned, single) == ()  # one thread is pinned to its place by OpenMP, as planned
+def test_working_threads_crowded_on_one_cpu_are_seen(planned: Plan) -> None:
+    (found,) = mismatches(planned, replace(_good(planned), busy_threads=4, busy_cpus=(48,)))
+    assert found.startswith("4 working threads were confined to CPUs 48; the plan has CPUs 48-49,56-57 of node 1")
+    assert mismatches(planned, replace(_good(planned), busy_threads=3, busy_cpus=(48, 49))) != ()
+    # One working thread sits on its own place, and three on three, as planned.
+    assert mismatches(planned, replace(_good(planned), busy_threads=1, busy_cpus=(48,))) == ()
+    assert mismatches(planned, replace(_good(planned), busy_threads=3, busy_cpus=(48, 49, 56))) == ()
 
 
 @pytest.mark.parametrize(
@@ -109,14 +113,15 @@ def test_pages_of_files_are_left_out_and_huge_pages_counted_in_base_pages() -> N
 
 def test_threads_are_observed_one_by_one(tmp_path: Path) -> None:
     root = build(PRESETS["p10-two-nodes"], tmp_path)
-    for task, allowed, last in ((7, "48", 48), (8, "49", 49), (9, "0-1", 1)):
+    for task, allowed, last, ticks in ((7, "48", 48, 900), (8, "49", 49, 100), (9, "0-1", 1, 30), (10, "48-49", 48, 2)):
         directory = root / f"proc/self/task/{task}"
         directory.mkdir(parents=True)
         (directory / "status").write_text(f"Name:\tx\nCpus_allowed_list:\t{allowed}\n")
-        fields = " ".join(["S", *("0" for _ in range(35)), str(last), "0"])
-        (directory / "stat").write_text(f"{task} (a ) b) {fields}\n")
+        fields = ["S", *("0" for _ in range(10)), str(ticks // 2), str(ticks - ticks // 2), *("0" for _ in range(23))]
+        (directory / "stat").write_text(f"{task} (a ) b) {' '.join(fields)} {last} 0\n")
     found = observe(SysRoot(root), {"OMP_NUM_THREADS": "3", "LPARBENCH_MEMORY_POLICY": "bind:1"})
-    assert found.threads == 3
+    assert (found.threads, found.busy_threads) == (4, 2)  # from a twentieth of the busiest one's time
+    assert found.busy_cpus == (48, 49)
     assert found.cpus_allowed == (0, 1, 48, 49)
     assert found.cpus_sampled == (1, 48, 49)
     assert found.node_of(48) == 1
