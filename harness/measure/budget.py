@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.measure.stats import interval_over_processes, t_quantile
@@ -72,3 +74,19 @@ def precise_enough(estimates: ArrayLike, half_width: float) -> bool:
     interval = interval_over_processes(estimates)
     width = interval.half_width
     return interval.n >= MIN_BLOCKS and width is not None and width <= half_width
+
+
+def pooled_sd(groups: Sequence[ArrayLike]) -> float | None:
+    """Spread between processes on the log scale, common to several configurations of two or more processes each.
+
+    A pilot has few processes of each configuration; together they tell the spread well enough to plan by.
+
+    Args:
+        groups: positive per-process estimates, one sequence per configuration; those with one process tell nothing.
+    """
+    logs = [np.log(np.asarray(group, dtype=np.float64)) for group in groups]
+    known = [group for group in logs if len(group) > 1]
+    if not known:
+        return None
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in known)
+    return math.sqrt(squares / sum(len(group) - 1 for group in known))

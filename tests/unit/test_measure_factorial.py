@@ -1,0 +1,113 @@
+"""Best settings, ties, SMT cliffs and NUMA penalties with known answers."""
+
+from __future__ import annotations
+
+from math import exp, log, sqrt
+from statistics import mean, stdev
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.measure.factorial import best_cell, cliffs, penalties, steps
+from harness.measure.verdicts import CompareVerdict
+
+NOISE = [0.004, -0.006, 0.002, 0.005, -0.003, -0.002]
+
+
+def rates(level: float, shift: int = 0) -> dict[int, float]:
+    """Six blocks around ``level`` with the same spread in another order."""
+    return {block: level * exp(NOISE[(block + shift) % 6]) for block in range(6)}
+
+
+def test_the_best_is_the_highest_and_only_close_ones_tie() -> None:
+    found = best_cell({"smt1": rates(100), "smt2": rates(131, 1), "smt4": rates(130.5, 2), "smt8": rates(90, 3)})
+    assert found is not None
+    assert found.cell == "smt2"
+    assert [tie.cell for tie in found.ties] == ["smt4"]
+    assert found.ties[0].equivalent
+
+
+def test_the_interval_of_the_best_and_of_a_tie_are_those_of_the_closed_form() -> None:
+    a, b = rates(131, 1), rates(130.5, 2)
+    found = best_cell({"a": a, "b": b})
+    assert found is not None
+    logs = [log(value) for value in a.values()]
+    half = stats.t.ppf(0.975, 5) * stdev(logs) / sqrt(6)
+    assert (found.rate.low, found.rate.high) == pytest.approx((exp(mean(logs) - half), exp(mean(logs) + half)))
+    ratios = [log(a[block] / b[block]) for block in range(6)]
+    half = stats.t.ppf(0.975, 5) * stdev(ratios) / sqrt(6)
+    assert (found.ties[0].ratio.low, found.ties[0].ratio.high) == pytest.approx(
+        (exp(mean(ratios) - half), exp(mean(ratios) + half))
+    )
+
+
+def test_noise_makes_a_tie_that_is_not_called_equivalent() -> None:
+    wild = {block: 110 * exp(30 * NOISE[block]) for block in range(6)}
+    found = best_cell({"steady": rates(100), "wild": wild})
+    assert found is not None
+    assert [(tie.cell, tie.equivalent) for tie in found.ties] == [("steady", False)]
+
+
+def test_few_blocks_tell_nothing_apart() -> None:
+    found = best_cell({"a": {0: 100.0, 1: 101.0}, "b": {0: 10.0, 1: 10.1}, "dead": {}})
+    assert found is not None
+    assert found.cell == "a"
+    assert [tie.cell for tie in found.ties] == ["b"]
+    assert best_cell({"dead": {}}) is None
+
+
+def test_blocks_are_paired_so_a_drift_of_the_machine_cancels() -> None:
+    drift = np.exp(np.linspace(0, 1, 6))
+    found = best_cell(
+        {
+            "a": {block: 110 * drift[block] * exp(NOISE[block]) for block in range(6)},
+            "b": {block: 100 * drift[block] * exp(NOISE[(block + 2) % 6]) for block in range(6)},
+        }
+    )
+    assert found is not None
+    assert found.ties == ()
+
+
+def test_a_smt_cliff_is_the_step_at_which_throughput_falls() -> None:
+    """OpenBLAS issue 2380: 462 GFLOP/s with one thread per core of a POWER9, 22 with four."""
+    by_threads = {1: rates(462), 2: rates(470, 1), 4: rates(22, 2)}
+    (found,) = cliffs([[1, 2, 4]], by_threads)
+    assert (found.start, found.to) == (2, 4)
+    assert found.comparison.effect is not None
+    assert found.comparison.effect.ratio == pytest.approx(470 / 22, rel=0.01)
+
+
+def test_a_fall_inside_the_margin_or_inside_the_noise_is_no_cliff() -> None:
+    assert cliffs([[1, 2]], {1: rates(100), 2: rates(98.5, 1)}) == []
+    wild = {block: 80 * exp(40 * NOISE[block]) for block in range(6)}
+    assert cliffs([[1, 2]], {1: rates(100), 2: wild}) == []
+    assert cliffs([[1, 2], [3]], {1: rates(100)}) == []
+
+
+def test_numa_penalties_are_against_the_fastest_place() -> None:
+    cells = {"0:0": rates(100), "1:1": rates(99.8, 1), "0:1": rates(71, 2)}
+    (found,) = penalties([list(cells)], cells)
+    assert (found.start, found.to) == ("0:0", "0:1")
+    assert found.comparison.verdict is CompareVerdict.REGRESSED
+
+
+def test_steps_form_one_family() -> None:
+    """A p-value that passes alone does not among many comparisons."""
+    generator = np.random.default_rng(4)
+    cells = {n: {block: float(100 * np.exp(generator.normal(0, 0.05))) for block in range(6)} for n in range(60)}
+    pairs = [(n, n + 1) for n in range(59)]
+    assert not [step for step in steps(pairs, cells) if step.is_loss]
+
+
+def test_the_truly_best_is_found_or_ties_in_95_percent_of_sweeps() -> None:
+    """The hardest case: sixteen cells of which one is better by less than anyone could see."""
+    generator = np.random.default_rng(11)
+    lost = 0
+    for _ in range(300):
+        cells = {n: {b: float(np.exp(generator.normal(0, 0.03))) for b in range(6)} for n in range(16)}
+        cells[0] = {block: 1.0001 * value for block, value in cells[0].items()}
+        found = best_cell(cells)
+        assert found is not None
+        lost += 0 not in {found.cell, *(tie.cell for tie in found.ties)}
+    assert lost <= 0.05 * 300
