@@ -49,15 +49,18 @@ def list_data(data: _Data = None, as_json: _Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("data set", "what it is", "here", "how to get it", box=None)
+    table = Table("data set", "where", "what it is", box=None)
     for entry in held:
-        table.add_row(entry.name, entry.spec.title, _place(entry), _way(entry.spec))
+        table.add_row(entry.name, _where(entry), entry.spec.title)
     console = Console()
     console.print(table)
-    console.print(f"Searched, in this order: {', '.join(map(str, directories))}.", soft_wrap=True)
-    console.print(
-        "Without files, a run uses a synthetic stand-in and says so. Files of your own: csv:PATH, parquet:PATH."
-    )
+    console.print()
+    for line in (
+        "download: `lparbench data get NAME` fetches it; by hand: that command says from where.",
+        "Without files, a run uses a synthetic stand-in and says so. Files of your own: csv:PATH, parquet:PATH.",
+        f"Searched, in this order: {', '.join(map(str, directories))}.",
+    ):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 @data_app.command("get")
@@ -78,10 +81,12 @@ def get_data(
     """
     from harness.datasets import registry
     from harness.datasets.download import fetch
-    from harness.datasets.inventory import check
+    from harness.datasets.inventory import verified_in
     from harness.datasets.store import cache_directory
 
     spec = registry.spec(name)
+    if spec.variants and not spec.files:
+        raise InputError(f"{name} comes with a library and needs no files.")
     variant = next((one for one in spec.variants if all(file.download for file in one.files)), None)
     if variant is None:
         raise InputError(
@@ -90,13 +95,12 @@ def get_data(
         )
     directory = into if into is not None else cache_directory()
     folder = directory / spec.name
-    here = registry.find(name, (directory,))
-    present = {one.name: one for one in check(here) if one.status == "verified"} if here else {}
+    present = verified_in(folder, variant.files)
     results = []
     for file in variant.files:
         if file.name in present:
-            results.append({"file": file.name, "path": str(present[file.name].path), "downloaded": False})
-            _say(f"{file.name}: already here and verified, {present[file.name].path}", as_json)
+            results.append({"file": file.name, "path": str(present[file.name]), "downloaded": False})
+            _say(f"{file.name}: already here and verified, {present[file.name]}", as_json)
             continue
         with _progress(file.name, quiet=as_json) as progress:
             path = fetch(file, folder, progress=progress, mirror=mirror)
@@ -149,7 +153,7 @@ def verify_data(
     if names:
         found = {name: registry.find(name, directories) for name in names}
     else:
-        found = {entry.name: entry.found for entry in holdings(directories) if entry.found is not None}
+        found = {entry.name: entry.found for entry in holdings(directories) if entry.found and entry.found.files}
     checks = {name: check(files) if files is not None else () for name, files in found.items()}
     if as_json:
         typer.echo(json.dumps({name: [_checked(one) for one in of_name] for name, of_name in checks.items()}, indent=2))
@@ -159,7 +163,7 @@ def verify_data(
                 detail = f": {one.problem}" if one.problem else ""
                 typer.echo(f"{name}: {one.status}, {one.path}{detail}")
             if not of_name:
-                typer.echo(f"{name}: not here")
+                typer.echo(f"{name}: {'not here' if found[name] is None else 'comes with a library'}")
         if not checks:
             typer.echo(f"No data set is here. Searched: {', '.join(map(str, directories))}.")
     wrong = [one for of_name in checks.values() for one in of_name if one.status in ("different", "unreadable")]
@@ -168,7 +172,7 @@ def verify_data(
             f"{len(wrong)} file{'s are' if len(wrong) > 1 else ' is'} not as published: {wrong[0].path}.",
             remedy="Remove it, then `lparbench data get NAME` or `lparbench data import NAME FILE`.",
         )
-    missing = [name for name, of_name in checks.items() if not of_name]
+    missing = [name for name, files in found.items() if files is None]
     if missing:
         raise InputError(f"{missing[0]} is not here.", remedy=f"`lparbench data get {missing[0]}` may download it.")
 
@@ -193,15 +197,13 @@ def _checked(one: FileCheck) -> dict[str, Any]:
 
 
 def _downloadable(spec: DatasetSpec) -> bool:
-    return any(all(file.download for file in variant.files) for variant in spec.variants)
+    return any(variant.files and all(file.download for file in variant.files) for variant in spec.variants)
 
 
-def _place(entry: Holding) -> str:
-    return str(entry.found.files[0].path.parent) if entry.found else "–"
-
-
-def _way(spec: DatasetSpec) -> str:
-    return f"lparbench data get {spec.name}" if _downloadable(spec) else spec.publisher
+def _where(entry: Holding) -> str:
+    if entry.found is not None:
+        return "here" if entry.found.files else "built in"
+    return "download" if _downloadable(entry.spec) else "by hand"
 
 
 def _say(line: str, quiet: bool) -> None:

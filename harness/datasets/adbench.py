@@ -21,7 +21,7 @@ def _read(found: Found, request: Request) -> Reading:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             x, y = archive["X"], archive["y"]
     except KeyError as error:
-        raise InputError(f"{entry.path}: {error}; arrays X and y were expected.") from None
+        raise InputError(f"{entry.path}: {error.args[0]}; arrays X and y were expected.") from None
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{entry.path} is no readable NumPy archive: {error}.", remedy="Get it again.") from None
     digests, verified = digests_and_verdict(found, {entry.name: sha256})

@@ -26,7 +26,6 @@ class DataFile:
 
     name: str  # may be a pattern such as "*.csv", for publishers without fixed names
     sha256: str | None = None  # of the uncompressed file
-    size: int | None = None  # bytes, uncompressed
     aliases: tuple[str, ...] = ()
     genuine: tuple[str, ...] = ()  # further sha256 under this name that are known to be published ones
     download: Download | None = None

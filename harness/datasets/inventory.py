@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from harness.datasets import registry
-from harness.datasets.catalogue import DataFile, DatasetSpec
+from harness.datasets.catalogue import DataFile, DatasetSpec, Variant
 from harness.datasets.download import put, unpack
 from harness.datasets.published import SPECS
-from harness.datasets.store import Found, digest, plain_name
+from harness.datasets.store import Found, digest, found_in, plain_name
 from harness.errors import CheckFailedError, InputError
 
 Status = Literal["verified", "unverified", "different", "unreadable"]
@@ -67,6 +67,15 @@ def check(found: Found) -> tuple[FileCheck, ...]:
             continue
         checks.append(FileCheck(entry.name, entry.path, _STATUS[entry.file.judge(sha256)], sha256, expected))
     return tuple(checks)
+
+
+def verified_in(folder: Path, files: tuple[DataFile, ...]) -> dict[str, Path]:
+    """Those of ``files`` that lie in ``folder`` with the published content, by canonical name."""
+    found = found_in(folder, Variant("any", files, "any"))
+    if found is None:
+        return {}
+    judged = zip(found.files, check(found), strict=True)
+    return {entry.file.name: one.path for entry, one in judged if one.status == "verified"}
 
 
 def take_in(name: str, source: Path, directory: Path) -> FileCheck:

@@ -19,6 +19,8 @@ _HDF5_OFFSET = 512  # MATLAB 7.3 puts its own header before that of HDF5
 
 
 def _read(found: Found, request: Request) -> Reading:
+    from scipy.io.matlab import MatReadError
+
     entry = found.files[0]
     data, sha256 = content(entry.path)
     try:
@@ -28,7 +30,7 @@ def _read(found: Found, request: Request) -> Reading:
         raise InputError(f"{entry.path} is a MATLAB 7.3 file, which needs h5py.", remedy="pip install h5py") from None
     except KeyError as error:
         raise InputError(f"{entry.path} has no variable {error}; X and y were expected.") from None
-    except (ValueError, TypeError, OSError, EOFError, IndexError) as error:
+    except (MatReadError, ValueError, TypeError, OSError, EOFError, IndexError) as error:
         raise InputError(f"{entry.path} is no readable MATLAB file: {error}.", remedy="Get it again.") from None
     digests, verified = digests_and_verdict(found, {entry.name: sha256})
     return Reading(matrix.split(x, y, entry.path, request), digests, verified)

@@ -23,7 +23,7 @@ MEMBER_DIGESTS: Mapping[str, str] = MappingProxyType(  # files of families (odds
 
 
 def _plain(name: str, url: str, sha256: str, size: int) -> DataFile:
-    return DataFile(name, sha256, size, download=Download(url, sha256, size))
+    return DataFile(name, sha256, download=Download(url, sha256, size))
 
 
 def _idx(name: str, sha256: str, packed_sha256: str, packed_size: int) -> DataFile:

@@ -25,7 +25,10 @@ def at_random(table: Table, *, seed: int, share: float = TEST_SHARE, notes: tupl
     """A random share of the rows as test, each label keeping its share; equal rows may fall on both sides."""
     from sklearn.model_selection import train_test_split
 
-    train, test = train_test_split(np.arange(len(table)), test_size=share, stratify=table.label, random_state=seed)
+    lone = np.bincount(table.label).min() < 2  # a label of one row has no share to keep
+    train, test = train_test_split(
+        np.arange(len(table)), test_size=share, stratify=None if lone else table.label, random_state=seed
+    )
     return Split(table.take(train), table.take(test), notes=notes)
 
 

@@ -69,7 +69,7 @@ def locate(spec: DatasetSpec, directories: Sequence[Path]) -> Found | None:
     for directory in directories:
         for folder in _folders(directory, spec.name):
             for variant in spec.variants:
-                found = _found(variant, folder, own_folder=folder.name == spec.name)
+                found = found_in(folder, variant, own_folder=folder.name == spec.name)
                 if found is not None:
                     return found
     return None
@@ -178,13 +178,21 @@ def _folders(directory: Path, name: str) -> Iterator[Path]:
     yield from children
 
 
-def _found(variant: Variant, folder: Path, *, own_folder: bool) -> Found | None:
+def found_in(folder: Path, variant: Variant, *, own_folder: bool = True) -> Found | None:
+    """The files of a variant in one folder, or ``None`` when they are not enough.
+
+    Args:
+        folder: searched without its sub-folders.
+        variant: what to look for.
+        own_folder: whether the folder is the data set's own; only there are files trusted that match a pattern.
+    """
     files: list[FoundFile] = []
     for file in variant.files:
         if "*" in file.name:
             # Any file matches a pattern, so only the data set's own folder is trusted for it.
-            files.extend(FoundFile(file, path) for path in (_matching(folder, file.name) if own_folder else ()))
-            if files:
+            matching = _matching(folder, file.name) if own_folder else []
+            if matching:
+                files.extend(FoundFile(file, path) for path in matching)
                 continue
         for name in (file.name, *file.aliases):
             path = _present(folder, name)
