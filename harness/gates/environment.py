@@ -19,11 +19,11 @@ class Fact:
     separates: bool = False  # a comparison across this difference answers no question about speed
 
 
-# In the order of likely effect on the times, the strongest first. A name that ends in a dot covers all below it.
+# In the order of likely effect on the times, the strongest first. A name covers all facts below it ("smt.online").
 FACTS = (
     Fact("emulated", "an emulator's times say nothing about the machine it imitates", separates=True),
     Fact("arch", "another instruction set: other kernels, other libraries", separates=True),
-    Fact("data.", "the timed work itself differs", separates=True),
+    Fact("data", "the timed work itself differs", separates=True),
     Fact("detector", "the timed work itself differs", separates=True),
     Fact("generation", "another processor generation: up to several times the matrix rate"),
     Fact("cpu", "another processor"),
@@ -42,10 +42,10 @@ FACTS = (
     Fact("hypervisor", "another hypervisor, or none"),
     Fact("cpus_online", "more or fewer CPUs on line: other neighbours on the cores"),
     Fact("cpus", "other CPUs of the machine: other cores, caches, neighbours"),
-    Fact("thread_environment.", "thread binding and counts, as the libraries read them"),
+    Fact("thread_environment", "thread binding and counts, as the libraries read them"),
     Fact("libraries.torch", "kernels of the eager backend"),
     Fact("libraries.onnxruntime", "kernels of the onnxruntime backend"),
-    Fact("libraries.", "a library's version"),
+    Fact("libraries", "a library's version"),
     Fact("page_size_bytes", "page size: reach of the address translation cache"),
     Fact("kernel", "kernel release: scheduler, mitigations"),
     Fact("memory_bytes", "amount of memory"),
@@ -111,7 +111,7 @@ def require_same(a: Side, b: Side, allowed: Iterable[str]) -> None:
 
 def is_allowed(name: str, allowed: Iterable[str]) -> bool:
     """Whether ``name`` or a group it is in ("libraries" for "libraries.torch") is among ``allowed``."""
-    return any(name == one or name.startswith(f"{one}.") for one in allowed)
+    return any(_within(name, one) for one in allowed)
 
 
 def _refuse(what: str, found: list[Difference]) -> None:
@@ -124,7 +124,7 @@ def _refuse(what: str, found: list[Difference]) -> None:
 
 def _difference(name: str, a: Any, b: Any, keys: tuple[Key, ...] = ()) -> Difference:
     for rank, fact in enumerate(FACTS):
-        if name == fact.name or (fact.name.endswith(".") and name.startswith(fact.name)):
+        if _within(name, fact.name):
             return Difference(name, a, b, fact.effect, fact.separates, rank, keys)
     return Difference(name, a, b, _UNLISTED.effect, _UNLISTED.separates, len(FACTS), keys)
 
@@ -144,6 +144,10 @@ def _unequal(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> li
 def _grouped(value: Any) -> bool:
     """A group of facts, or nothing where the other side may have one."""
     return value is None or isinstance(value, Mapping)
+
+
+def _within(name: str, group: str) -> bool:
+    return name == group or name.startswith(f"{group}.")
 
 
 def _shown(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from harness.measure.sampling import MIN_CLEAN, Samples
 from harness.measure.stats import process_estimate
 from harness.measure.validity import Evidence, Reason, invalidities
-from harness.record.model import Result, Run, Series, Verdict
+from harness.record.model import Block, Result, Run, Series, Verdict
 
 _LARGEST_FIGURE = 1e6
 
@@ -132,14 +132,41 @@ def _observations(result: Result) -> list[Observation]:
 
 def _observation(result: Result, name: str, batch: int, problems: tuple[str, ...]) -> Observation:
     key = Key(result.workload, result.scenario, result.backend, result.dtype, batch)
+    return observe_blocks(
+        key,
+        result.blocks,
+        lambda one: (one.name, one.batch_size or 0) == (name, batch),
+        problems=(*problems, *result.placement.mismatches),
+        conditions=_conditions(result),
+    )
+
+
+def observe_blocks(
+    key: Key,
+    blocks: Sequence[Block],
+    is_of_key: Callable[[Series], bool],
+    *,
+    problems: Sequence[str] = (),
+    conditions: Mapping[str, Any],
+) -> Observation:
+    """Times of one key from the processes that measured it, with everything that keeps them from being judged.
+
+    Args:
+        key: what was measured.
+        blocks: one process each.
+        is_of_key: tells the series of the key from others of the same process.
+        problems: what is known to be wrong beforehand.
+        conditions: where and on what it ran.
+    """
     seconds: dict[int, float] = {}
-    found: list[str] = list(problems)
+    found = list(problems)
     shares: list[float] = []
     steady: list[bool] = []
-    for block in result.blocks:
+    for block in blocks:
         if block.failure is not None:
-            continue  # told by _result_problems
-        matching = [one for one in block.series if (one.name, one.batch_size or 0) == (name, batch)]
+            found.append(f"block {block.index}: {block.failure}")
+            continue
+        matching = [one for one in block.series if is_of_key(one)]
         if len(matching) != 1 or block.index in seconds:
             found.append(f"block {block.index} does not hold this series exactly once")
             continue
@@ -151,19 +178,14 @@ def _observation(result: Result, name: str, batch: int, problems: tuple[str, ...
         seconds[block.index] = estimate
         shares.append(samples.clean_share)
         steady.append(matching[0].steady)
-    evidence = Evidence(
-        blocks=len(seconds),
-        clean_shares=shares,
-        steal_shares=[block.steal_share for block in result.blocks],
-        steady=steady,
-        placement_mismatches=result.placement.mismatches,
-    )
+    steal = [block.steal_share for block in blocks]
+    evidence = Evidence(blocks=len(seconds), clean_shares=shares, steal_shares=steal, steady=steady)
     found += [one.text for one in invalidities(evidence) if one.reason is not Reason.TOO_FEW_BLOCKS]
-    return Observation(key, seconds, tuple(dict.fromkeys(found)), _conditions(result))
+    return Observation(key, seconds, tuple(dict.fromkeys(found)), conditions)
 
 
 def _result_problems(result: Result) -> tuple[str, ...]:
-    problems = [f"block {block.index}: {block.failure}" for block in result.blocks if block.failure is not None]
+    problems = []
     if result.validity.verdict is not Verdict.VALID:
         reasons = "; ".join(result.validity.reasons) or "no reason given"
         problems.append(f"the run calls this result {result.validity.verdict.value}: {reasons}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from statistics import fmean
 
 from harness.measure.verdicts import MIN_BLOCKS
 
@@ -92,23 +93,23 @@ def _blocks(evidence: Evidence) -> list[Invalidity]:
 
 
 def _clean(evidence: Evidence) -> list[Invalidity]:
-    low = [share for share in evidence.clean_shares if share < MIN_CLEAN_SHARE]
-    if not low:
+    shares = evidence.clean_shares
+    if not shares or fmean(shares) >= MIN_CLEAN_SHARE:
         return []
     text = (
-        f"in {len(low)} of {len(evidence.clean_shares)} processes fewer than {MIN_CLEAN_SHARE:.0%} of the samples are"
-        f" undisturbed (least: {min(low):.0%})"
+        f"{fmean(shares):.0%} of the samples are undisturbed, at least {MIN_CLEAN_SHARE:.0%} are needed"
+        f" (least in one process: {min(shares):.0%})"
     )
     return [Invalidity(Reason.MOSTLY_DISTURBED, text)]
 
 
 def _steal(evidence: Evidence) -> list[Invalidity]:
-    high = [share for share in evidence.steal_shares if share is not None and share > MAX_STEAL_SHARE]
-    if not high:
+    shares = [share for share in evidence.steal_shares if share is not None]
+    if not shares or fmean(shares) <= MAX_STEAL_SHARE:
         return []
     text = (
-        f"in {len(high)} of {len(evidence.steal_shares)} processes the hypervisor took more than"
-        f" {MAX_STEAL_SHARE:.0%} of the time (most: {max(high):.1%})"
+        f"the hypervisor took {fmean(shares):.1%} of the time, more than {MAX_STEAL_SHARE:.0%}"
+        f" (most in one process: {max(shares):.1%})"
     )
     return [Invalidity(Reason.STEAL, text)]
 

@@ -152,8 +152,8 @@ def test_false_alarms_and_power_with_the_stopping_rule(true: float, least: float
 def test_every_reason_is_told_with_its_figures_and_a_remedy() -> None:
     evidence = Evidence(
         blocks=4,
-        clean_shares=[0.9, 0.3],
-        steal_shares=[0.001, 0.05, None],
+        clean_shares=[0.6, 0.3],
+        steal_shares=[0.01, 0.05, None],
         steady=[True, False, False],
         placement_mismatches=["CPU 9 of node 1 was used, CPUs 0-3 of node 0 were asked for"],
         accuracy_mismatch="scores differ by up to 0.2",
@@ -161,7 +161,7 @@ def test_every_reason_is_told_with_its_figures_and_a_remedy() -> None:
     found = invalidities(evidence)
     assert {one.reason for one in found} == set(Reason)
     text = " | ".join(one.text for one in found)
-    for figure in ("4 of at least 6", "1 of 2 processes", "30%", "1 of 3", "5.0%", "2 of 3 processes", "CPU 9", "0.2"):
+    for figure in ("4 of at least 6", "45%", "30%", "3.0%", "5.0%", "2 of 3 processes", "CPU 9", "0.2"):
         assert figure in text
     assert all(reason.remedy.endswith(".") for reason in Reason)
 
@@ -169,6 +169,11 @@ def test_every_reason_is_told_with_its_figures_and_a_remedy() -> None:
 def test_what_was_not_observed_does_not_invalidate() -> None:
     assert invalidities(Evidence(blocks=6)) == ()
     assert invalidities(Evidence(blocks=6, clean_shares=[0.5], steal_shares=[0.02, None], steady=[True, False])) == ()
+
+
+def test_one_disturbed_process_among_many_does_not_invalidate() -> None:
+    evidence = Evidence(blocks=6, clean_shares=[0.3] + [0.9] * 5, steal_shares=[0.05] + [0.0] * 5)
+    assert invalidities(evidence) == ()
 
 
 def test_a_budget_buys_blocks_and_says_what_precision() -> None:

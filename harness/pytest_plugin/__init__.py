@@ -1,0 +1,1 @@
+"""The pytest plugin: gates functions and workloads in anyone's test suite."""

@@ -1,0 +1,250 @@
+"""The ``lparbench`` fixture: measures, judges, and says the verdict in pytest's terms."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from harness.errors import ExitCode, InputError, LparbenchError
+from harness.gates.baseline import Baseline, baseline_text, make_baseline, read_baseline
+from harness.gates.gate import GateReport, Pair, Policy, ReferenceKind, gate
+from harness.gates.live import measure_enough
+from harness.gates.observations import Side
+from harness.gates.remeasure import repeated
+from harness.measure.verdicts import DEFAULT_MARGIN
+from harness.placement.plan import plan
+from harness.platform.facts import Facts
+from harness.pytest_plugin.plugin import SIDE_OPTION, WORKER_OPTION, baselines_of
+from harness.pytest_plugin.processes import Place, Processes
+from harness.pytest_plugin.worker import measure
+from harness.record.store import write_file
+from harness.reporting.comparison_terminal import gate_verdict
+
+T = TypeVar("T")
+
+_REFERENCE, _CANDIDATE = "reference", "candidate"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of ``@pytest.mark.lparbench``.
+
+    Attributes:
+        margin: relative slowdown that matters; None: 3 %, or the noise floor where that is higher.
+        blocks: fresh processes per side, with a stored baseline.
+        max_blocks: most processes per side when two functions are measured beside each other.
+        seconds: time each process spends on timing.
+        cores, threads_per_core, node: where the processes are pinned.
+    """
+
+    margin: float | None = None
+    blocks: int = 12
+    max_blocks: int = 30
+    seconds: float = 0.5
+    cores: int = 1
+    threads_per_core: int = 1
+    node: int | None = None
+
+    @staticmethod
+    def of(item: pytest.Item) -> Settings:
+        """From the test's markers, the nearest winning.
+
+        Raises:
+            InputError: an argument the marker does not have.
+        """
+        given: dict[str, Any] = {}
+        for marker in reversed(list(item.iter_markers("lparbench"))):
+            given |= marker.kwargs
+        known = {one.name for one in fields(Settings)}
+        for name in given:
+            if name not in known:
+                raise InputError(f"pytest.mark.lparbench has no argument {name!r}; it has: {', '.join(sorted(known))}.")
+        return Settings(**given)
+
+
+@dataclass(frozen=True)
+class Here:
+    """This machine."""
+
+    facts: Facts
+    fingerprint: dict[str, Any]
+
+
+@lru_cache(maxsize=1)
+def here() -> Here:
+    """Facts of this machine and the fingerprint a comparison must agree on; found once per session."""
+    from harness.platform.facts import as_json
+    from harness.platform.probe import probe
+    from harness.platform.software import collect
+    from harness.platform.sysroot import SysRoot
+    from harness.runs.fingerprint import fingerprint
+
+    root = SysRoot("/")
+    facts = probe(root)
+    return Here(facts, fingerprint(facts.to_json(), as_json(collect(root))))
+
+
+class Lparbench:
+    """The fixture's value; one gate per test."""
+
+    def __init__(self, item: pytest.Item, config: pytest.Config) -> None:
+        self._item, self._config = item, config
+        self._used = False
+        self.said: list[str] = []
+
+    def __call__(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Judge ``function(*args, **kwargs)`` against the test's baseline file; gives what it returns."""
+        call = partial(function, *args, **kwargs)
+        self._begin({_CANDIDATE: call})
+        settings = Settings.of(self._item)
+
+        def measured() -> Side:
+            return self._processes(settings, (_CANDIDATE,)).add(settings.blocks)[0]
+
+        self._against_stored(measured, settings)
+        return call()
+
+    def against(self, reference: Callable[..., Any], candidate: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Judge ``candidate`` against ``reference``, both called alike and measured beside each other.
+
+        Gives what the candidate returns.
+        """
+        calls = {_REFERENCE: partial(reference, *args, **kwargs), _CANDIDATE: partial(candidate, *args, **kwargs)}
+        self._begin(calls)
+        settings = Settings.of(self._item)
+
+        def measured() -> Pair:
+            processes = self._processes(settings, (_REFERENCE, _CANDIDATE))
+
+            def add(blocks: int) -> Pair:
+                first, second = processes.add(blocks)
+                return first, second
+
+            margin = settings.margin or DEFAULT_MARGIN
+            return measure_enough(add, {processes.key: margin}, max_blocks=settings.max_blocks)
+
+        def judged() -> GateReport:
+            pair = measured()
+            policy = Policy(margin=settings.margin)
+            return gate(make_baseline(pair[0]), pair, policy, reference=ReferenceKind.BESIDE, measure_again=measured)
+
+        self._say(self._judged(judged))
+        return partial(candidate, *args, **kwargs)()
+
+    def workload(self, name: str, *options: str) -> None:
+        """Run ``lparbench run NAME OPTIONS`` and judge its times and accuracy against the test's baseline file."""
+        self._begin({})
+        settings = Settings.of(self._item)
+        argv = ("lparbench", "run", name, *options)
+        extra = (
+            *("--blocks", str(settings.blocks), "--cores", str(settings.cores)),
+            *("--threads-per-core", str(settings.threads_per_core)),
+            *(() if settings.node is None else ("--nodes", str(settings.node))),
+        )
+        self._against_stored(lambda: repeated(argv, extra=extra), settings)
+
+    def _begin(self, functions: Mapping[str, Callable[[], object]]) -> None:
+        """In a worker process, measure and end the test there; elsewhere, check that measuring makes sense."""
+        directory = self._config.getoption(WORKER_OPTION)
+        if directory is not None:
+            measure(Path(directory), self._config.getoption(SIDE_OPTION), functions)
+            pytest.skip("measured")
+        if self._used:
+            pytest.fail("lparbench was called twice; a test holds one gate.", pytrace=False)
+        self._used = True
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            self._inconclusive("tests that run beside this one would be measured with it: run it without -n")
+
+    def _processes(self, settings: Settings, sides: tuple[str, ...]) -> Processes:
+        return Processes(
+            item=self._item,
+            place=self._place(settings),
+            sides=sides,
+            seconds=settings.seconds,
+            seed=int.from_bytes(os.urandom(4), "big"),
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat().replace("+00:00", "Z"),
+        )
+
+    def _place(self, settings: Settings) -> Place:
+        machine = here()
+        chosen = plan(
+            machine.facts.topology,
+            cores=settings.cores,
+            threads_per_core=settings.threads_per_core,
+            node=settings.node,
+            allowed=machine.facts.limits.allowed_cpus,
+        )
+        return Place(machine.fingerprint, chosen)
+
+    def _against_stored(self, measured: Callable[[], Side], settings: Settings) -> None:
+        path = baselines_of(self._config) / _file_name(self._item.nodeid)
+        if self._config.getoption("--lparbench-update"):
+            updated = self._judged(lambda: _updated(path, measured()))
+            sessions = len(updated.sessions)
+            self.said.append(f"{self._item.nodeid}: baseline written, {sessions} session{'s' if sessions != 1 else ''}")
+            return
+
+        def judged() -> GateReport:
+            if not path.exists():
+                raise InputError(
+                    f"{self._item.nodeid} has no baseline in {path.parent}.",
+                    remedy="Write one with: pytest --lparbench-update",
+                )
+            baseline = read_baseline(path)
+            return gate(
+                baseline,
+                (baseline.side, measured()),
+                Policy(margin=settings.margin),
+                reference=ReferenceKind.STORED,
+                measure_again=lambda: (baseline.side, measured()),
+            )
+
+        self._say(self._judged(judged))
+
+    def _judged(self, judge: Callable[[], T]) -> T:
+        """What ``judge`` gives; an error told to users fails the test in one line, or leaves it inconclusive."""
+        try:
+            return judge()
+        except LparbenchError as error:
+            problem = error
+        if problem.exit_code is ExitCode.INCONCLUSIVE:
+            self._inconclusive(str(problem))
+        pytest.fail(f"lparbench: {problem}", pytrace=False)
+
+    def _say(self, report: GateReport) -> None:
+        self.said += [f"{one.outcome.value}: {one.subject}: {one.why}" for one in report.judged]
+        status, text = gate_verdict(report)
+        if report.exit_code is ExitCode.REGRESSION:
+            why = "; ".join(one.why for one in report.judged if one.outcome.value == "regressed")
+            pytest.fail(f"lparbench: {text} {why}", pytrace=False)
+        if report.exit_code is not ExitCode.OK:
+            self._inconclusive(
+                "; ".join(one.why for one in report.judged if one.outcome.value != "passed") or status.word
+            )
+
+    def _inconclusive(self, why: str) -> None:
+        if self._config.getoption("--lparbench-strict"):
+            pytest.fail(f"lparbench: inconclusive: {why}", pytrace=False)
+        pytest.skip(f"lparbench: inconclusive: {why}")
+
+
+def _updated(path: Path, side: Side) -> Baseline:
+    earlier = read_baseline(path) if path.exists() else None
+    baseline = make_baseline(side, earlier=earlier)
+    write_file(path, baseline_text(baseline).encode("utf-8", "backslashreplace"))
+    return baseline
+
+
+def _file_name(nodeid: str) -> str:
+    """A file name that can be read, and is another for another test."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", nodeid).strip("-.")[-100:]
+    return f"{readable}-{hashlib.sha256(nodeid.encode('utf-8', 'replace')).hexdigest()[:8]}.json"

@@ -1,0 +1,285 @@
+"""The plugin inside other people's test suites: verdicts from scripted processes, and once with real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scipy.special
+import scipy.stats
+from support.mutations import small_run
+from support.records import facts
+
+from harness.gates.observations import side_of
+from harness.placement.plan import Plan
+from harness.pytest_plugin import fixture, processes
+from harness.pytest_plugin.processes import Processes
+from harness.record.model import Block, Series
+
+pytest_plugins = ["pytester"]
+
+# pytester forgets every module that a run imported; extension modules do not bear a second import.
+PRELOADED = (scipy.special, scipy.stats)
+
+PLUGIN = ("-p", "harness.pytest_plugin.plugin", "-p", "no:cacheprovider", "-rs")
+PLACE = processes.Place(
+    {"arch": "ppc64le", "cpu": "POWER10", "lpar_dedicated": False},
+    Plan(
+        cpus=(0,),
+        node=0,
+        nodes=(0,),
+        memory_nodes=(0,),
+        memory_policy="bind:0",
+        threads=1,
+        threads_per_core=1,
+        cores=1,
+        env={},
+        notes=(),
+    ),
+)
+
+AGAINST = """
+    import pytest
+
+    @pytest.mark.lparbench({arguments})
+    def test_it(lparbench):
+        assert lparbench.against(lambda: 1, lambda: 2) == 2
+"""
+STORED = """
+    def test_it(lparbench):
+        assert lparbench(sum, [1, 2]) == 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def _only_our_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let processes take scripted times: a level in seconds per side, with this much noise between processes."""
+
+    def scripted(*, sd: float = 0.005, disturbed: bool = False, failure: str | None = None, **levels: float) -> None:
+        rng = random.Random(7)
+
+        def process(
+            self: Processes, directory: Path, side: str, block: int, order: int
+        ) -> tuple[Block, tuple[str, ...]]:
+            level = int(levels.get(side, 1.0) * 1e6 * rng.lognormvariate(0, sd))
+            durations = tuple(int(level * rng.lognormvariate(0, 0.01)) for _ in range(60))
+            series = Series("call", None, 1, durations, (int(disturbed),) * 60, 0, True, level / 1e9, level / 1e9)
+            one = processes._dead(block, order, 1, "")
+            return replace(one, failure=failure, series=(series,)), ()
+
+        monkeypatch.setattr(Processes, "_process", process)
+        monkeypatch.setattr(fixture.Lparbench, "_place", lambda *_: PLACE)
+
+    return scripted
+
+
+def ran(pytester: pytest.Pytester, text: str, *options: str) -> pytest.RunResult:
+    pytester.makepyfile(text)
+    return pytester.runpytest_inprocess(*PLUGIN, *options)
+
+
+def test_the_same_function_passes(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    script(reference=1.0, candidate=1.0)
+    result = ran(pytester, AGAINST.format(arguments=""))
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*lparbench*", "passed: *test_it function: *margin 3.0%*"])
+
+
+def test_a_slower_function_fails_without_a_traceback(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    script(reference=1.0, candidate=1.1)
+    result = ran(pytester, AGAINST.format(arguments=""))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["lparbench: candidate regressed in 1 result*a second run confirms it"])
+    assert "Traceback" not in result.stdout.str()
+    assert "another exception" not in result.stdout.str()
+
+
+def test_a_margin_lets_it_pass(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    script(reference=1.0, candidate=1.1)
+    ran(pytester, AGAINST.format(arguments="margin=0.25")).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ({"disturbed": True}, "*fewer than 10 undisturbed samples*"),
+        ({"failure": "killed by signal 9"}, "*killed by signal 9*"),
+        ({"sd": 0.6}, "*too noisy to gate on*"),
+    ],
+)
+def test_what_cannot_be_judged_is_skipped_or_with_strict_failed(
+    pytester: pytest.Pytester, script: Callable[..., None], trouble: dict[str, Any], said: str
+) -> None:
+    script(candidate=1.5, **trouble)
+    result = ran(pytester, AGAINST.format(arguments="max_blocks=8"))
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines([f"SKIPPED*inconclusive: {said}"])
+    ran(pytester, AGAINST.format(arguments="max_blocks=8"), "--lparbench-strict").assert_outcomes(failed=1)
+
+
+def test_a_baseline_is_written_in_sessions_and_then_judged_against(
+    pytester: pytest.Pytester, script: Callable[..., None]
+) -> None:
+    script()
+    result = ran(pytester, STORED)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*has no baseline in *pytest --lparbench-update*"])
+    for session in range(3):
+        script(candidate=1.0 + session / 1000)
+        ran(pytester, STORED, "--lparbench-update").stdout.fnmatch_lines([f"*baseline written, {session + 1} session*"])
+    script()
+    ran(pytester, STORED).assert_outcomes(passed=1)
+    script(candidate=1.5)
+    ran(pytester, STORED).assert_outcomes(failed=1)
+    (file,) = (pytester.path / ".lparbench").iterdir()
+    assert file.name.startswith("test_a_baseline_is_written")
+    file.write_text("{")
+    ran(pytester, STORED).stdout.fnmatch_lines(["lparbench: *not a baseline*"])
+
+
+def test_a_baseline_of_another_machine_fails_the_test(
+    pytester: pytest.Pytester, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script()
+    ran(pytester, STORED, "--lparbench-update", "--lparbench-baselines", "kept")
+    assert len(list((pytester.path / "kept").iterdir())) == 1
+    other = replace(PLACE, fingerprint={**PLACE.fingerprint, "cpu": "POWER9"})
+    monkeypatch.setattr(fixture.Lparbench, "_place", lambda *_: other)
+    result = ran(pytester, STORED, "--lparbench-baselines", "kept")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["lparbench: the environments differ: cpu: POWER10 and POWER9*"])
+
+
+def test_a_workload_is_run_and_judged(
+    pytester: pytest.Pytester, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        import pytest
+
+        @pytest.mark.lparbench(blocks=12, cores=2, node=0)
+        def test_it(lparbench):
+            lparbench.workload("mlp", "--rows", "1000")
+    """
+    asked: list[tuple[str, ...]] = []
+    level = [1.0]
+
+    def measured(argv: tuple[str, ...], *, extra: tuple[str, ...] = ()) -> Any:
+        asked.append((*argv, *extra))
+        one = side_of(small_run(f"run-{len(asked)}", seed=len(asked), slowdown=level[0]))
+        return replace(one, created=f"2026-08-{len(asked):02d}T00:00:00Z")
+
+    monkeypatch.setattr(fixture, "repeated", measured)
+    for _ in range(3):
+        ran(pytester, text, "--lparbench-update").assert_outcomes(passed=1)
+    ran(pytester, text).assert_outcomes(passed=1)
+    level[0] = 1.4
+    result = ran(pytester, text)
+    result.assert_outcomes(failed=1)
+    assert asked[0] == (
+        *("lparbench", "run", "mlp", "--rows", "1000", "--blocks", "12"),
+        *("--cores", "2", "--threads-per-core", "1", "--nodes", "0"),
+    )
+    assert len(asked) == 6  # three sessions, one that passed, two that agree on the regression
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (AGAINST.format(arguments="margn=0.1"), "*has no argument 'margn'*"),
+        (
+            """
+            def test_it(lparbench):
+                lparbench(sum, [1])
+                lparbench(sum, [1])
+            """,
+            "*called twice*",
+        ),
+    ],
+)
+def test_wrong_use_is_told(pytester: pytest.Pytester, script: Callable[..., None], text: str, said: str) -> None:
+    script()
+    result = ran(pytester, text, "--lparbench-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([said])
+
+
+def test_beside_other_workers_nothing_is_measured(
+    pytester: pytest.Pytester, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script()
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    result = ran(pytester, AGAINST.format(arguments=""))
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*run it without -n*"])
+
+
+def test_the_marker_is_declared_and_the_worker_options_are_hidden(pytester: pytest.Pytester) -> None:
+    assert "lparbench(margin=" in pytester.runpytest_inprocess(*PLUGIN, "--markers").stdout.str()
+    shown = pytester.runpytest_inprocess(*PLUGIN, "--help").stdout.str()
+    assert "--lparbench-update" in shown
+    assert "--lparbench-worker" not in shown
+
+
+def test_pytest_benchmark_saves_the_fingerprint(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = fixture.Here(facts(), {"arch": "ppc64le", "cpu": "POWER10"})  # type: ignore[arg-type]
+    monkeypatch.setattr(fixture, "here", lambda: here)
+    pytester.makepyfile("def test_it(benchmark): benchmark.pedantic(lambda: None, rounds=2)")
+    pytester.runpytest_inprocess(*PLUGIN, "-p", "pytest_benchmark.plugin", "--benchmark-json=saved.json").assert_outcomes(passed=1)
+    saved = json.loads((pytester.path / "saved.json").read_text())
+    assert saved["machine_info"]["lparbench"] == {"arch": "ppc64le", "cpu": "POWER10"}
+
+
+def test_real_processes_measure_and_leave_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option-in-workers\n")
+    (tmp_path / "conftest.py").write_text(
+        "def pytest_addoption(parser): parser.addoption('--no-such-option-in-workers', action='store_true')\n"
+    )
+    (tmp_path / "test_it.py").write_text(
+        "import os, pytest\n"
+        "@pytest.mark.lparbench(seconds=0.02, max_blocks=1)\n"
+        "def test_it(lparbench):\n"
+        "    def pid():\n"
+        "        open(f'ran-{os.getpid()}', 'w').close()\n"
+        "        return os.getpid()\n"
+        "    assert lparbench.against(lambda: sum(range(20000)), pid) == os.getpid()\n"
+    )
+    path = os.pathsep.join([str(Path(processes.__file__).resolve().parents[2]), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *PLUGIN, "test_it.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "inconclusive" in done.stdout, done.stdout + done.stderr  # one block is never enough
+    assert "2 of at least 6" not in done.stdout
+    assert len(list(tmp_path.glob("ran-*"))) == 1  # the candidate's own process; nothing was judged, so no call here
+    assert "failed" not in done.stdout
+
+
+def test_a_worker_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_text("{}")
+    failure, pid = processes._run(
+        [sys.executable, "-c", "print('no memory left'); raise SystemExit(3)"], tmp_path, 60, tmp_path
+    )
+    assert failure == "its worker process ended with status 3: no memory left"
+    assert pid > 0
+    failure, _ = processes._run([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.3, tmp_path)
+    assert failure is not None
+    assert failure.startswith("hung")
+    assert processes._outcome(tmp_path) is None
