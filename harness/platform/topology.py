@@ -293,7 +293,9 @@ def _halves(group: tuple[int, ...], half_of: dict[int, tuple[int, ...]]) -> tupl
 
 
 def _smt(sysroot: SysRoot, cores: tuple[Core, ...], width: int | None, gathered: Gathered, *, power: bool) -> Smt:
-    control = gathered.note("smt.control", sysroot.read_text(f"{_CPUS}/smt/control") or None, "sysfs:smt/control")
+    control = gathered.note(
+        "smt.control", sysroot.read_text(f"{_CPUS}/smt/control") or None, "sysfs:devices/system/cpu/smt/control"
+    )
     counts = Counter(len(core.cpus) for core in cores)
     online = max(counts) if counts else None
     maximum = width
