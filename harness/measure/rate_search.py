@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 CONFIRMATIONS = 3
 _MAX_STEPS = 60
+_STEP_GROWTH = 1.5  # so that a machine too noisy for the first rates has an answer soon
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,13 @@ def highest_rate(
 ) -> RateSearch:
     """Bisect for the highest rate for which ``meets_bound`` holds, and confirm it three times.
 
-    A rate that fails a confirmation is not the answer: the search goes on below it. What is published has been met at
-    the search and at every confirmation, so it is a minimum, not a lucky run.
+    A rate that fails a confirmation is not the answer: the next one is lower, by ever longer steps, and has to be met
+    and confirmed likewise, down to ``low``. What is published has been met four times in a row, so it is a minimum,
+    not a lucky run.
 
     Args:
         meets_bound: measures at one rate; noisy.
-        low: a rate thought to be sustainable, > 0.
+        low: a rate thought to be sustainable, > 0; no rate below it is tried.
         high: a rate thought not to be; doubled while it is met.
         tolerance: relative width at which the bisection ends.
     """
@@ -49,20 +51,20 @@ def highest_rate(
         tried.append((rate, outcome))
         return outcome
 
+    good = low
     while met(high) and len(tried) < _MAX_STEPS:
-        low, high = high, 2 * high
-    known_good: float | None = low if len(tried) > 1 or met(low) else None
-    while known_good is not None and len(tried) < _MAX_STEPS:
-        if high / known_good - 1 > tolerance:
-            middle = (known_good * high) ** 0.5
-            if met(middle):
-                known_good = middle
-            else:
-                high = middle
-            continue
-        if all(met(known_good) for _ in range(CONFIRMATIONS)):
-            return RateSearch(known_good, tuple(tried))
-        high = known_good
-        lower = known_good / (1 + 4 * tolerance)
-        known_good = lower if met(lower) else None
+        good, high = high, 2 * high
+    if good == low and not met(low):
+        return RateSearch(None, tuple(tried))
+    while high / good - 1 > tolerance and len(tried) < _MAX_STEPS:
+        middle = (good * high) ** 0.5
+        if met(middle):
+            good = middle
+        else:
+            high = middle
+    step, was_met = 2 * tolerance, True
+    while good >= low and len(tried) < _MAX_STEPS:
+        if (was_met or met(good)) and all(met(good) for _ in range(CONFIRMATIONS)):
+            return RateSearch(good, tuple(tried))
+        good, step, was_met = good / (1 + step), _STEP_GROWTH * step, False
     return RateSearch(None, tuple(tried))

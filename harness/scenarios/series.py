@@ -23,7 +23,9 @@ _PATIENCE = 4  # an unsettled series may take this many times the time it was gi
 class Bench:
     """What every series of a process is timed with.
 
-    ``seconds`` is the time to spend on one series, warm-up included.
+    Attributes:
+        seconds: time to spend on one series, warm-up included.
+        prepare: called before each sample, untimed, which is then one call: evicts the caches in cold-cache mode.
     """
 
     clock: Clock
@@ -31,6 +33,7 @@ class Bench:
     counters: Counters
     watch: Watch
     seconds: float
+    prepare: Callable[[], object] | None = None
 
 
 def batch_series(name: str, call: Callable[[], object], batch_size: int | None, bench: Bench) -> Series:
@@ -38,11 +41,18 @@ def batch_series(name: str, call: Callable[[], object], batch_size: int | None, 
 
     The pilot is doubled, up to four times, while the series has not settled.
     """
-    inner = calibrate(call, bench.clock, bench.clock_cost_ns)
+    inner = 1 if bench.prepare is not None else calibrate(call, bench.clock, bench.clock_cost_ns)
 
     def more(samples: int, budget_s: float, at_least: int) -> Samples:
-        limits = Limits(samples=samples, budget_s=budget_s, at_least=at_least)
-        return collect(call, clock=bench.clock, counters=bench.counters, inner=inner, limits=limits, watch=bench.watch)
+        return collect(
+            call,
+            clock=bench.clock,
+            counters=bench.counters,
+            inner=inner,
+            limits=Limits(samples=samples, budget_s=budget_s, at_least=at_least),
+            watch=bench.watch,
+            prepare=bench.prepare,
+        )
 
     samples = more(_MOST_SAMPLES, bench.seconds, PILOT_SAMPLES)
     outcome = steady_state(samples.durations_ns)
@@ -66,6 +76,7 @@ def request_series(name: str, call: Callable[[], object], batch_size: int, bench
         clock_cost_ns=bench.clock_cost_ns,
         limits=Limits(samples=_MOST_REQUESTS, budget_s=bench.seconds, at_least=MAX_DOUBLING * PILOT_SAMPLES),
         watch=bench.watch,
+        prepare=bench.prepare,
     )
     return as_series(name, samples, steady_state(samples.durations_ns), batch_size)
 

@@ -72,6 +72,16 @@ def test_a_rate_that_fails_its_confirmation_is_not_published() -> None:
     assert found.rate <= 500
 
 
+def test_a_noisy_bound_still_has_an_answer_below_its_lucky_rates() -> None:
+    """Above 500 a trial passes four times in five, so bisection ends far too high; 500 and less always pass."""
+    generator = np.random.default_rng(3)
+    for _ in range(50):
+        found = highest_rate(lambda rate: rate <= 500 or (rate < 1000 and generator.random() < 0.8), 100, 1100)
+        assert found.rate is not None
+        assert 300 < found.rate < 1000
+        assert [met for rate, met in found.tried if rate == found.rate] == [True] * 4
+
+
 def test_no_rate_is_published_when_the_lowest_fails() -> None:
     assert highest_rate(lambda rate: False, 10, 20).rate is None
     with pytest.raises(ValueError, match="low < high"):

@@ -1,0 +1,84 @@
+"""The server scenario against queues whose answer is known, on a clock that moves only when told to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.measure.arrivals import lindley_latencies, poisson_schedule
+from harness.measure.clock import FakeClock
+from harness.measure.rate_search import CONFIRMATIONS
+from harness.scenarios.server import PATIENCE_S, server
+
+SERVICE_NS = 1_000_000
+BOUND_S = 0.01
+
+
+def fixed_service(clock: FakeClock, service_ns: int = SERVICE_NS):
+    return lambda: clock.advance(service_ns)
+
+
+def true_p99_s(rate: float) -> float:
+    """Of a queue with fixed service, from a long run of its own by Lindley's recursion."""
+    schedule = poisson_schedule(rate, 200_000, seed=99)
+    return float(np.percentile(lindley_latencies(schedule, np.full(200_000, SERVICE_NS)), 99)) * 1e-9
+
+
+def test_the_rate_found_meets_the_bound_in_truth_and_wastes_little() -> None:
+    clock = FakeClock()
+    series, served = server(fixed_service(clock), clock, bound_s=BOUND_S, seconds=4.0, seed=5)
+    assert served.rate is not None
+    assert true_p99_s(served.rate) <= 1.1 * BOUND_S
+    assert true_p99_s(1.3 * served.rate) > BOUND_S  # less, because each trial's p99 is an upper limit and four agreed
+    assert served.service_s == pytest.approx(1e-3)
+    assert served.latencies["p99_s"] is not None
+    assert served.latencies["p99_s"] <= BOUND_S
+    (one,) = series
+    assert served.requests == (CONFIRMATIONS + 1) * len(one.durations_ns)
+    assert min(one.durations_ns) == SERVICE_NS
+
+
+def test_the_rate_was_met_once_in_the_search_and_three_times_after_it() -> None:
+    clock = FakeClock()
+    _, served = server(fixed_service(clock), clock, bound_s=BOUND_S, seconds=1.0, seed=1)
+    assert [met for rate, met in served.tried if rate == served.rate] == [True] * (CONFIRMATIONS + 1)
+    assert [rate for rate, _ in served.tried[-CONFIRMATIONS:]] == [served.rate] * CONFIRMATIONS
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    answers = []
+    for _ in range(2):
+        clock = FakeClock()
+        answers.append(server(fixed_service(clock), clock, bound_s=BOUND_S, seconds=1.0, seed=7))
+    assert answers[0] == answers[1]
+
+
+def test_a_stall_counts_against_every_request_behind_it() -> None:
+    """One request in 500 takes 50 ms: few are slow, but all that wait behind one miss a bound of 10 ms."""
+    clock = FakeClock()
+    calls = 0
+
+    def stalling() -> None:
+        nonlocal calls
+        calls += 1
+        clock.advance(50 * SERVICE_NS if calls % 500 == 0 else SERVICE_NS)
+
+    _, stalled = server(stalling, clock, bound_s=BOUND_S, seconds=4.0, seed=5)
+    clock = FakeClock()
+    _, steady = server(fixed_service(clock), clock, bound_s=BOUND_S, seconds=4.0, seed=5)
+    assert steady.rate is not None
+    assert stalled.rate is None or stalled.rate < 0.5 * steady.rate
+
+
+def test_a_request_longer_than_the_bound_has_no_rate_and_says_so() -> None:
+    clock = FakeClock()
+    series, served = server(fixed_service(clock, 20_000_000), clock, bound_s=BOUND_S, seconds=1.0, seed=1)
+    assert (series, served.rate, served.tried) == ([], None, ())
+    assert "0.02 s" in str(served.note)
+
+
+def test_a_search_that_takes_too_long_is_given_up() -> None:
+    clock = FakeClock()
+    _, served = server(fixed_service(clock, 2_000_000_000), clock, bound_s=10.0, seconds=1.0, seed=1)
+    assert served.rate is None
+    assert f"{PATIENCE_S:g} s" in str(served.note)
