@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from harness.detectors import thresholds
 from harness.detectors.base import Epoch, FitContext, Labels, Matrix, normal_rows
 from harness.detectors.feedforward import FeedForward
+from harness.detectors.native_trainer import NativeTraining
 from harness.detectors.native_training import train_natively
 from harness.detectors.nets import layers_of, stack
 from harness.detectors.program import Program, reconstruction_error
@@ -33,7 +34,6 @@ class Autoencoder(FeedForward):
     """
 
     name: ClassVar[str] = "autoencoder"
-    natively_trainable: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (32, 16, 8)
     learning_rate: float = 1e-3
@@ -61,12 +61,15 @@ class Autoencoder(FeedForward):
     def _train_natively(
         cls, replicas: Sequence[Autoencoder], normal: Matrix, context: FitContext
     ) -> list[tuple[Epoch, ...]]:
-        first = replicas[0]
         return train_natively(
-            [replica.net for replica in replicas], "mse", normal, None,
-            learning_rates=[replica.learning_rate for replica in replicas], batch_size=first.batch_size,
-            epochs=first.epochs, seeds=[replica.seed for replica in replicas], clip_norm=None, context=context,
-        )  # fmt: skip
+            [replica.net for replica in replicas],
+            [replica.native_training() for replica in replicas],
+            normal,
+            None,
+            epochs=replicas[0].epochs,
+            seeds=[replica.seed for replica in replicas],
+            context=context,
+        )
 
     @classmethod
     def _train_on_torch(
@@ -101,6 +104,10 @@ class Autoencoder(FeedForward):
     def score(self, x: Tensor) -> Tensor:
         """Mean squared reconstruction error per row."""
         return (self.net(x) - x).square_().mean(dim=1)  # type: ignore[no-any-return]
+
+    def native_training(self) -> NativeTraining:
+        """Reconstruction of normal rows."""
+        return NativeTraining("mse", self.learning_rate, self.batch_size, None)
 
     def program(self) -> Program:
         """The net, closed by the reconstruction error."""

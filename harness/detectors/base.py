@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.detectors import arrays
+from harness.detectors.native_trainer import NativeTraining
 from harness.detectors.program import Program
 from harness.detectors.thresholds import Threshold
 from harness.errors import InputError
@@ -46,7 +47,7 @@ class Epoch:
 class FitContext:
     """What a caller may add to a fit: labelled validation rows, the trainer, listeners, and a bound on the work.
 
-    ``trainer`` is asked of detectors that are ``natively_trainable``; others train with torch whatever it says.
+    ``trainer`` is asked of detectors with a `Detector.native_training`; others train with torch whatever it says.
     ``max_steps`` ends training after that many optimiser steps. ``on_steps`` is called after every ``lap_steps``
     steps and at the end of each pass with the number of steps since the last call; it ends training by returning
     False. Both are for a timing that needs no trained model.
@@ -72,7 +73,6 @@ class Detector(ABC):
 
     name: ClassVar[str]
     supervised: ClassVar[bool] = False
-    natively_trainable: ClassVar[bool] = False  # its training is a chain of dense layers that the native kernels have
 
     seed: int = 0
 
@@ -108,6 +108,10 @@ class Detector(ABC):
 
     def program(self) -> Program | None:
         """The scoring as array operations, when it can be written so."""
+        return None
+
+    def native_training(self) -> NativeTraining | None:
+        """How the native kernels train it; None when they cannot."""
         return None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  scikit-learn's signature

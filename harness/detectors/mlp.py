@@ -18,6 +18,7 @@ from torch.nn import functional
 from harness.detectors import thresholds
 from harness.detectors.base import Epoch, FitContext, Labels, Matrix
 from harness.detectors.feedforward import FeedForward
+from harness.detectors.native_trainer import NativeTraining
 from harness.detectors.native_training import train_natively
 from harness.detectors.nets import layers_of, stack
 from harness.detectors.program import Program, score_of_chain
@@ -36,7 +37,6 @@ class MLP(FeedForward):
 
     name: ClassVar[str] = "mlp"
     supervised: ClassVar[bool] = True
-    natively_trainable: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (64, 32)
     learning_rate: float = 1e-4
@@ -66,13 +66,15 @@ class MLP(FeedForward):
     def _train_natively(
         cls, replicas: Sequence[MLP], X: Matrix, y: Labels, context: FitContext
     ) -> list[tuple[Epoch, ...]]:
-        first = replicas[0]
         return train_natively(
-            [replica.net for replica in replicas], "bce", X, y.astype(np.float32),
-            learning_rates=[replica.learning_rate for replica in replicas], batch_size=first.batch_size,
-            epochs=first.epochs, seeds=[replica.seed for replica in replicas], clip_norm=first.clip_norm,
+            [replica.net for replica in replicas],
+            [replica.native_training() for replica in replicas],
+            X,
+            y.astype(np.float32),
+            epochs=replicas[0].epochs,
+            seeds=[replica.seed for replica in replicas],
             context=context,
-        )  # fmt: skip
+        )
 
     @classmethod
     def _train_on_torch(
@@ -107,6 +109,10 @@ class MLP(FeedForward):
     def score(self, x: Tensor) -> Tensor:
         """Logit per row."""
         return self.net(x).view(-1)  # type: ignore[no-any-return]
+
+    def native_training(self) -> NativeTraining:
+        """Cross-entropy on the logit."""
+        return NativeTraining("bce", self.learning_rate, self.batch_size, self.clip_norm)
 
     def program(self) -> Program:
         """The net itself; its one output is the score."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.detectors.base import Epoch, FitContext
+from harness.detectors.native_trainer import NativeTraining, dense_trainer
 from harness.detectors.training import train
-from harness.errors import InputError
 from harness.gemm import trainer
 from harness.gemm.layers import from_torch
 
@@ -21,43 +21,30 @@ _WHOLE_EPOCH = 1 << 40
 
 def train_natively(
     nets: Sequence[nn.Sequential],
-    loss: trainer.Loss,
+    how: Sequence[NativeTraining],
     X: NDArray[np.float32],
     y: NDArray[np.float32] | None,
     *,
-    learning_rates: Sequence[float],
-    batch_size: int,
     epochs: int,
     seeds: Sequence[int],
-    clip_norm: float | None,
     context: FitContext,
 ) -> list[tuple[Epoch, ...]]:
-    """Train ``nets``, replicas of each other, as the torch loop would: same orders, same formulas, same rounding class.
+    """Train ``nets``, replicas of each other, as the torch loop would: same orders, same formulas.
 
     Args:
         nets: linear layers and activations; they are left with the trained weights.
-        loss: ``bce`` on the single output, or ``mse`` to the input.
+        how: one per net; they differ in learning rate only.
         X: rows (n, d).
         y: targets (n,), for ``bce``.
-        learning_rates: Adam's, one per net.
-        batch_size: rows per step.
         epochs: passes over the rows.
         seeds: of the orders, one per net.
-        clip_norm: bound on the global norm of each net's gradient.
         context: its listeners hear of the means over the nets.
 
     Raises:
         InputError: the native kernels are not built here.
     """
-    if not trainer.available():
-        raise InputError(
-            "The native kernels are not built here, so nothing can be trained on them.",
-            remedy="Install with a C compiler at hand, or use backend eager.",
-        )
-    trainers = [
-        trainer.DenseTrainer(from_torch(net), loss, learning_rate=rate, max_grad_norm=clip_norm)
-        for net, rate in zip(nets, learning_rates, strict=True)
-    ]
+    trainers = [dense_trainer(from_torch(net), one) for net, one in zip(nets, how, strict=True)]
+    batch_size = how[0].batch_size
 
     def step(indices: Tensor) -> Tensor:
         orders = [np.ascontiguousarray(order) for order in indices.numpy()]

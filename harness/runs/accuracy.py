@@ -10,21 +10,20 @@ from harness.detectors.evaluation import METRICS
 from harness.scenarios.workload import Protocol, Workload
 
 
-def accuracy_record(workload: Workload, protocol: Protocol, payloads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Accuracy of a workload from the payloads of its fit jobs, one per seed that finished.
+def accuracy_record(workload: Workload, protocol: Protocol, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracy of a workload from the payload of its fit job.
 
     Metrics are means over seeds with their sample standard deviation; threshold, confusion, curves and histogram are of
     the first seed, whose detector is the one that is timed.
     """
-    evaluations = [payload["evaluation"] for payload in payloads]
-    first = payloads[0]
-    shown = first["evaluation"]
+    evaluations = payload["evaluations"]
+    shown = evaluations[0]
     headline = workload.accuracy.metric
     metrics = {name: _over_seeds([evaluation[name] for evaluation in evaluations]) for name in METRICS}
-    epochs = {"trained": len(first["epochs"]), "scheduled": first["scheduled_epochs"]}
+    epochs = {"trained": len(payload["epochs"]), "scheduled": payload["scheduled_epochs"]}
     # A floor is that of the whole schedule; a training cut short has not been given the chance to reach it.
     short = epochs["scheduled"] is not None and epochs["trained"] < epochs["scheduled"]
-    floor = None if short else workload.floor_for(protocol, first["dataset"]["origin"])
+    floor = None if short else workload.floor_for(protocol, payload["dataset"]["origin"])
     confusion = shown["confusion"]
     return {
         "headline": headline,
@@ -51,7 +50,7 @@ def accuracy_record(workload: Workload, protocol: Protocol, payloads: Sequence[M
         "per_class_recall": {
             name: {"recall": one["flagged"], "n": one["rows"]} for name, one in shown["per_class"].items()
         },
-        "loss_curve": [next(iter(epoch["losses"].values())) for epoch in first["epochs"]],
+        "loss_curve": [next(iter(epoch["losses"].values())) for epoch in payload["epochs"]],
         "epochs": epochs,
         "notes": list(workload.notes),
     }

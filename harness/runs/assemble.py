@@ -36,35 +36,31 @@ UNTIMED = "offline"  # what a configuration without timed scenarios (under emula
 
 @dataclass(frozen=True)
 class Fitted:
-    """A workload's fits, one per seed."""
+    """A workload and the fit of its seeds."""
 
     workload: Workload
-    outcomes: Sequence[tuple[FitJob, Outcome]]
+    job: FitJob
+    outcome: Outcome
 
     @property
-    def payloads(self) -> list[dict[str, Any]]:
-        """Of the seeds that finished."""
-        return [outcome.payload for _, outcome in self.outcomes if outcome.payload is not None]
+    def payload(self) -> dict[str, Any] | None:
+        """What the fit told; None when it failed."""
+        return self.outcome.payload
 
     @property
     def directory(self) -> Path | None:
-        """Artifacts of the first seed that finished."""
-        return next((Path(job.directory) for job, outcome in self.outcomes if outcome.payload is not None), None)
+        """Artifacts of the first seed."""
+        return None if self.payload is None else Path(self.job.directory)
 
     @property
     def backends(self) -> tuple[str, ...]:
         """What can run the exported detector."""
-        return tuple(self.payloads[0]["backends"]) if self.payloads else ()
+        return () if self.payload is None else tuple(self.payload["backends"])
 
     @property
-    def trains(self) -> bool:
-        """Whether the method trains in steps, so that its training rate can be sampled."""
-        return bool(self.payloads and self.payloads[0]["epochs"])
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """Causes of the seeds that did not finish."""
-        return tuple(f"seed {job.seed}: {outcome.failure}" for job, outcome in self.outcomes if outcome.failure)
+    def trains_on(self) -> tuple[str, ...]:
+        """Backends whose training rate can be sampled: none for a method that does not train in steps."""
+        return () if self.payload is None else tuple(self.payload["trains_on"])
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ def _result(
         accuracy_mismatch=_disagreement(fit, configuration, processes),
         emulator=emulator,
     )
-    metrics = {} if emulator else _metrics(scenario, headline, fit)
+    metrics = {} if emulator else _metrics(scenario, configuration.backend, headline, fit)
     sizes = sorted({one.batch_size for of_process in series for one in of_process if one.batch_size})
     by_batch = {
         str(size): inference_metrics([one for of_process in series for one in of_process if one.batch_size == size])
@@ -127,11 +123,11 @@ def _result(
     )  # fmt: skip
 
 
-def _metrics(scenario: str, headline: Sequence[Series], fit: Fitted) -> dict[str, Metric]:
-    if scenario == "train":
-        rows_per_step = fit.workload.training_for(_protocol(fit)).batch_size or 1
-        seconds = [payload["train_seconds"] for payload in fit.payloads]
-        return training_metrics(headline, rows_per_step, seconds)
+def _metrics(scenario: str, backend: str, headline: Sequence[Series], fit: Fitted) -> dict[str, Metric]:
+    if scenario == "train" and fit.payload is not None:
+        rows_per_step = fit.workload.training_for(fit.job.protocol).batch_size or 1
+        whole_fit = fit.payload["train_seconds"] if fit.payload["trained_on"] == backend else None
+        return training_metrics(headline, rows_per_step, whole_fit, seeds=len(fit.job.seeds))
     metrics = inference_metrics(headline)
     return {**metrics, **latency_metrics(headline)} if scenario == "single_stream" else metrics
 
@@ -140,9 +136,10 @@ def _unmeasured(request: Request, around: Surroundings, fit: Fitted) -> Result:
     """The result of a workload of which no configuration could be measured: its fits failed, or no backend fits."""
     wanted = ", ".join(request.backends or fit.workload.inference.backends)
     able = ", ".join(fit.backends)
-    reasons = fit.failures or (f"None of the backends asked for ({wanted}) can run it; it runs on: {able}.",)
+    failure = fit.outcome.failure
+    reasons = (failure,) if failure else (f"None of the backends asked for ({wanted}) can run it; it runs on: {able}.",)
     return _assembled(
-        request, around, fit, scenario="train" if fit.failures else "offline", backend="eager", dtype="float32",
+        request, around, fit, scenario="train" if failure else "offline", backend="eager", dtype="float32",
         batch_size=None, verified=None, wrong=(), blocks=(), metrics={}, by_batch={},
         validity=Validity(Verdict.FAILED, reasons),
     )  # fmt: skip
@@ -165,12 +162,12 @@ def _assembled(
     validity: Validity,
 ) -> Result:
     plan = around.plan
-    payloads = fit.payloads
+    payload = fit.payload
     reference = fit.workload.reference
     return Result(
         workload=fit.workload.name,
         detector=fit.workload.detector,
-        dataset=DatasetRecord(**payloads[0]["dataset"]) if payloads else _unknown_dataset(fit, request),
+        dataset=_unknown_dataset(fit, request) if payload is None else DatasetRecord(**payload["dataset"]),
         scenario=scenario,
         backend=backend,
         dtype=dtype,
@@ -189,7 +186,7 @@ def _assembled(
         blocks=blocks,
         metrics=metrics,
         by_batch=by_batch,
-        accuracy=accuracy_record(fit.workload, request.protocol, payloads) if payloads else None,
+        accuracy=None if payload is None else accuracy_record(fit.workload, request.protocol, payload),
         published=None
         if reference is None
         else Published(reference.metric, reference.value, reference.source, reference.difference),
@@ -257,10 +254,6 @@ def _policy(blocks: Sequence[Block], planned: str) -> str:
     return next(
         (str(block.details["memory_policy"]) for block in blocks if block.details.get("memory_policy")), planned
     )
-
-
-def _protocol(fit: Fitted) -> Any:
-    return fit.payloads[0]["dataset"]["protocol"]
 
 
 def _unknown_dataset(fit: Fitted, request: Request) -> DatasetRecord:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from harness.datasets.base import EncodedDataset, load
-from harness.detectors.base import Epoch, FitContext
-from harness.detectors.evaluation import evaluate
+from harness.detectors.base import Detector, FitContext, Vector
+from harness.detectors.evaluation import Evaluation, evaluate
 from harness.detectors.inference.artifacts import prepare
 from harness.detectors.registry import resolve
+from harness.detectors.replicated import fit_together
 from harness.detectors.thresholds import Threshold
+from harness.gemm import trainer
 from harness.record.model import DatasetRecord
 from harness.runs.jobs import FitJob
 from harness.scenarios.workload import Workload, load_workload, workload_of_detector
@@ -33,7 +35,7 @@ def find_workload(name: str) -> Workload:
 
 
 def fit(job: FitJob) -> dict[str, Any]:
-    """Fit one detector with one seed and leave in the job's directory what measuring needs.
+    """Fit a detector with every seed, together where it can, and leave in the directory what measuring needs.
 
     Raises:
         InputError: a data file, the workload file, or the detector is not usable.
@@ -48,38 +50,48 @@ def fit(job: FitJob) -> dict[str, Any]:
         directory=None if job.data_dir is None else Path(job.data_dir),
         options=options,
     )
-    parameters = workload.parameters_for(job.protocol, job.seed)
-    if job.epochs is not None and "epochs" in parameters:
-        parameters["epochs"] = min(job.epochs, parameters["epochs"])
-    detector = resolve(workload.detector, parameters)
-    epochs: list[Epoch] = []
+    detectors = [resolve(workload.detector, _parameters(workload, job, seed)) for seed in job.seeds]
+    native = job.trainer == "native" and detectors[0].native_training() is not None and trainer.available()
     validation_y = None if data.validation_y is None else data.validation_y.astype(np.int64)
-    context = FitContext(X_val=data.validation_x, y_val=validation_y, on_epoch=epochs.append)
+    context = FitContext(X_val=data.validation_x, y_val=validation_y, trainer="native" if native else "torch")
     started = time.perf_counter()
-    detector.fit(data.train_x, data.train_y, context=context)
+    fit_together(detectors, data.train_x, data.train_y, context=context)
     train_seconds = time.perf_counter() - started
-    scores = detector.decision_function(data.test_x)
-    threshold = Threshold(detector.threshold_, detector.threshold_rule_)
-    classes = None if data.test_class is None else data.test_class.tolist()
-    evaluation = evaluate(scores, data.test_y, threshold, classes)
     directory = Path(job.directory)
-    artifacts = prepare(detector, directory)
+    artifacts = prepare(detectors[0], directory)
+    scores = [detector.decision_function(data.test_x) for detector in detectors]
     for name, array in (
         (TEST_ROWS, data.test_x),
-        (TEST_SCORES, scores),
+        (TEST_SCORES, scores[0]),
         (TRAIN_ROWS, data.train_x),
         (TRAIN_LABELS, data.train_y),
     ):
         np.save(directory / name, array, allow_pickle=False)
+    trains_on = ["eager", "native"] if detectors[0].native_training() and trainer.available() else ["eager"]
     return {
         "dataset": asdict(dataset_record(data)),
-        "evaluation": evaluation.to_json(),
-        "epochs": [asdict(epoch) for epoch in epochs],
+        "evaluations": [_evaluated(*pair, data).to_json() for pair in zip(detectors, scores, strict=True)],
+        "epochs": [asdict(epoch) for epoch in detectors[0].history_],
         "scheduled_epochs": workload.training_for(job.protocol).epochs,
         "train_seconds": train_seconds,
+        "trained_on": "native" if native else "eager",
+        "trains_on": trains_on if detectors[0].history_ else [],
         "backends": list(artifacts.backends),
         "macs_per_row": artifacts.macs_per_row,
     }
+
+
+def _parameters(workload: Workload, job: FitJob, seed: int) -> dict[str, Any]:
+    found = workload.parameters_for(job.protocol, seed)
+    if job.epochs is not None and "epochs" in found:
+        found["epochs"] = min(job.epochs, found["epochs"])
+    return found
+
+
+def _evaluated(detector: Detector, scores: Vector, data: EncodedDataset) -> Evaluation:
+    threshold = Threshold(detector.threshold_, detector.threshold_rule_)
+    classes = None if data.test_class is None else data.test_class.tolist()
+    return evaluate(scores, data.test_y, threshold, classes)
 
 
 def dataset_record(data: EncodedDataset) -> DatasetRecord:

@@ -13,12 +13,13 @@ PARENT_VARIABLE = "LPARBENCH_PARENT"  # process id of the harness, which a worke
 
 @dataclass(frozen=True)
 class FitJob:
-    """Load the data, fit one detector with one seed, evaluate it, and leave the artifacts of its scorer."""
+    """Load the data, fit one detector with every seed, evaluate each, and leave the first one's artifacts."""
 
     workload: str  # name or path of a workload file, or "module:Class"
     protocol: Literal["clean", "as-published"]
     data_dir: str | None
-    seed: int
+    seeds: tuple[int, ...]
+    trainer: Literal["torch", "native"]  # native: where the detector can be trained so, and the kernels are built
     epochs: int | None  # None: the workload's own schedule
     rows: int | None  # None: every row of the training file
     threads: int

@@ -52,13 +52,19 @@ def latency_metrics(series: Sequence[Series]) -> dict[str, Metric]:
 
 
 def training_metrics(
-    series: Sequence[Series], rows_per_sample: int, train_seconds: Sequence[float]
+    series: Sequence[Series], rows_per_step: int, whole_fit_s: float | None, *, seeds: int
 ) -> dict[str, Metric]:
-    """Rate of the training loop over processes, and the seconds whole fits took, one per seed."""
+    """Rate of the training loop over processes, and the seconds that the whole fit of all seeds together took."""
     steps = [estimate for one in series if (estimate := one.estimate_s or one.estimate_all_s) is not None]
-    metrics = {"train_rows_per_s": over_processes([rows_per_sample / step for step in steps], "row/s")}
-    if train_seconds:
-        metrics["train_seconds"] = over_processes(list(train_seconds), "s")
+    all_steps = [one.estimate_all_s for one in series if one.estimate_all_s is not None]
+    metrics = {
+        "train_rows_per_s": over_processes([rows_per_step / step for step in steps], "row/s"),
+        "step_s": over_processes(steps, "s"),
+        "step_all_samples_s": over_processes(all_steps, "s"),
+    }
+    if whole_fit_s is not None:
+        note = "one fit: no interval" if seeds == 1 else f"{seeds} seeds trained together: no interval"
+        metrics["train_seconds"] = Metric(value=whole_fit_s, unit="s", n=1, note=note)
     return metrics
 
 

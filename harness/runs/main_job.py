@@ -49,9 +49,8 @@ def execute(request: Request, around: Surroundings, executor: Executor, progress
         request = replace(
             request, blocks=1
         )  # one process of each tells whether the scores are right; times are refused
-    fits = sum(_seeds(entry, request) for entry in request.entries)
     configurations = sum(len(_backends(entry, request)) for entry in request.entries)
-    progress.start(1 + fits + configurations * request.blocks, "survey of the timing loop")
+    progress.start(1 + len(request.entries) + configurations * request.blocks, "survey of the timing loop")
     with tempfile.TemporaryDirectory(prefix="lparbench-") as scratch:
         job = _Job(request, around, executor, progress, Path(scratch))
         survey = job.survey()
@@ -75,6 +74,7 @@ def execute(request: Request, around: Surroundings, executor: Executor, progress
             findings=around.findings,
             software=software,
             plan=_plan_record(request, around.plan),
+            checks=around.checks,
             results=results_of(request, around, fitted, measured),
         )
 
@@ -95,22 +95,22 @@ class _Job:
 
     def fit(self, entry: Entry) -> Fitted:
         """Fit every seed; the first seed's artifacts are what is measured."""
-        outcomes = []
-        for seed in range(_seeds(entry, self.request)):
-            name = entry.workload.name
-            self.progress.advance(f"{name}: training, seed {seed}")
-            job = FitJob(
-                workload=entry.reference,
-                protocol=self.request.protocol,
-                data_dir=None if self.request.data_dir is None else str(self.request.data_dir),
-                seed=seed,
-                epochs=self.request.epochs,
-                rows=self.request.rows,
-                threads=self.around.plan.threads,
-                directory=str(self.scratch / f"fit-{name}-{seed}"),
-            )
-            outcomes.append((job, self.executor.run(job, self.around.plan, timeout_s=self._patience(_FIT_TIMEOUT_S))))
-        return Fitted(entry.workload, outcomes)
+        name = entry.workload.name
+        seeds = tuple(range(_seeds(entry, self.request)))
+        self.progress.advance(f"{name}: training {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
+        job = FitJob(
+            workload=entry.reference,
+            protocol=self.request.protocol,
+            data_dir=None if self.request.data_dir is None else str(self.request.data_dir),
+            seeds=seeds,
+            trainer="native" if "native" in _backends(entry, self.request) else "torch",
+            epochs=self.request.epochs,
+            rows=self.request.rows,
+            threads=self.around.plan.threads,
+            directory=str(self.scratch / f"fit-{name}"),
+        )
+        outcome = self.executor.run(job, self.around.plan, timeout_s=self._patience(_FIT_TIMEOUT_S))
+        return Fitted(entry.workload, job, outcome)
 
     def measure(self, fitted: Mapping[str, Fitted]) -> list[Measured]:
         """One process per configuration and block, in the shuffled order."""
@@ -152,7 +152,7 @@ def _configurations(entry: Entry, request: Request, fit: Fitted) -> Iterator[Con
         if fit.directory is None or backend not in fit.backends:
             continue
         for dtype in entry.workload.inference.dtypes:
-            scenarios = (*INFERENCE, "train") if backend == "eager" and fit.trains else INFERENCE
+            scenarios = (*INFERENCE, "train") if backend in fit.trains_on else INFERENCE
             yield Configuration(entry.workload.name, backend, dtype, scenarios)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.detectors.base import META_FILE
 from harness.detectors.inference.scorer import open_scorer
-from harness.errors import InputError
 from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.platform.counters import ThreadCounters, steal_ns
@@ -24,6 +21,7 @@ from harness.runs.fitting import TEST_ROWS, TRAIN_LABELS, TRAIN_ROWS
 from harness.runs.jobs import MeasureJob
 from harness.scenarios.inference import offline, single_stream
 from harness.scenarios.series import Bench
+from harness.scenarios.train import train_eager, train_native
 
 AGREEMENT_ROWS = 2048  # rows scored for the comparison of backends
 SCORES_FILE = "scores.npy"
@@ -62,13 +60,7 @@ def measure(job: MeasureJob) -> dict[str, Any]:
 
 
 def _train(artifact: Path, job: MeasureJob, bench: Bench) -> list[Series]:
-    from harness.detectors.registry import resolve  # torch, which the other scenarios of a backend may not need
-    from harness.scenarios.train import train
-
-    if job.backend != "eager":
-        raise InputError(f"The train scenario runs on backend eager, not on {job.backend}.")
-    meta = json.loads((artifact / META_FILE).read_text(encoding="utf-8"))
-    detector = resolve(meta["detector"], {**meta["parameters"], "seed": job.seed})
     X = np.load(artifact / TRAIN_ROWS, allow_pickle=False)
     y = np.load(artifact / TRAIN_LABELS, allow_pickle=False)
-    return train(detector, X, y, bench)
+    train = train_native if job.backend == "native" else train_eager
+    return train(artifact, X, y, job.seed, bench)

@@ -46,4 +46,5 @@ class Surroundings:
 
     facts: Facts
     findings: tuple[dict[str, Any], ...]
+    checks: dict[str, Any]  # which rules were decided, and which could not be
     plan: Plan

@@ -23,5 +23,7 @@ def survey_surroundings(request: Request) -> Surroundings:
         node=request.node,
         allowed=facts.limits.allowed_cpus,
     )
-    findings = tuple(finding.to_json() for finding in evaluate(facts).findings)
-    return Surroundings(facts, findings, placement)
+    report = evaluate(facts)
+    findings = tuple(finding.to_json() for finding in report.findings)
+    checks = {key: value for key, value in report.to_json().items() if key != "findings"}
+    return Surroundings(facts, findings, checks, placement)

@@ -1,32 +1,86 @@
-"""The train scenario: the detector's own training loop, timed in laps of a few steps."""
+"""The train scenario: the training loop of a backend, timed in laps of a few steps."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.detectors.base import Detector, FitContext
 from harness.measure.laps import Laps
 from harness.measure.sampling import Limits
 from harness.measure.steady import PILOT_SAMPLES, steady_state
 from harness.record.model import Series
 from harness.scenarios.series import Bench, as_series
 
-STEPS_PER_SAMPLE = 8  # a step of the small nets takes half a millisecond; a sample should last a few
+# A sample should last a few milliseconds; a step of the small nets takes half of one, or some ten microseconds.
+_EAGER_STEPS, _NATIVE_STEPS = 8, 64
+
+Rows = NDArray[np.float32]
+Labels = NDArray[np.int8]
 
 
-def train(detector: Detector, X: NDArray[np.float32], y: NDArray[np.int8], bench: Bench) -> list[Series]:
-    """One series of samples of ``STEPS_PER_SAMPLE`` optimiser steps each; empty for a method that takes no steps.
+def train_eager(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> list[Series]:
+    """One series of laps of the detector's own torch loop; empty for a method that takes no steps.
 
     Args:
-        detector: not fitted; it is trained for as many steps as the time allows, and then of no further use.
+        artifact: directory of the exported detector; one of its kind is trained anew, for as long as the time allows.
         X: training rows, (n, d).
         y: their labels, (n,).
+        seed: of weights and orders.
         bench: what to time with.
     """
+    from harness.detectors.base import META_FILE, FitContext
+    from harness.detectors.registry import resolve
+
+    meta = json.loads((artifact / META_FILE).read_text(encoding="utf-8"))
+    detector = resolve(meta["detector"], {**meta["parameters"], "seed": seed})
+
+    def work(lap: Callable[[int], bool]) -> None:
+        detector.fit(X, y, context=FitContext(on_steps=lap, lap_steps=_EAGER_STEPS))
+
+    return _timed(work, _EAGER_STEPS, bench)
+
+
+def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> list[Series]:
+    """One series of laps of the native trainer, which goes on from the exported weights.
+
+    Arguments as for ``train_eager``. No torch is loaded: what is timed is the trainer alone.
+    """
+    from harness.detectors.inference.artifacts import read, read_program
+    from harness.detectors.inference.native import as_chain
+    from harness.detectors.native_trainer import NativeTraining, dense_trainer
+
+    artifacts, meta = read(artifact)
+    chain = as_chain(read_program(artifacts, meta))
+    if chain is None or meta["training"] is None:
+        return []
+    how = NativeTraining(**meta["training"])
+    trainer = dense_trainer(chain[0], how)
+    rows = X if how.loss == "bce" else np.ascontiguousarray(X[y == 0])
+    targets = y.astype(np.float32) if how.loss == "bce" else None
+    generator = np.random.default_rng(seed)
+    stride = _NATIVE_STEPS * how.batch_size
+
+    def work(lap: Callable[[int], bool]) -> None:
+        while True:
+            order = generator.permutation(len(rows)).astype(np.int64)
+            for start in range(0, len(rows), stride):
+                part = order[start : start + stride]
+                trainer.epoch(rows, targets, order=part, batch_size=how.batch_size)
+                if not lap(-(-len(part) // how.batch_size)):
+                    return
+
+    return _timed(work, _NATIVE_STEPS, bench)
+
+
+def _timed(work: Callable[[Callable[[int], bool]], Any], steps: int, bench: Bench) -> list[Series]:
     limits = Limits(samples=4 * PILOT_SAMPLES, budget_s=bench.seconds, at_least=PILOT_SAMPLES)
-    laps = Laps(bench.clock, bench.counters, bench.watch, inner=STEPS_PER_SAMPLE, limits=limits)
-    detector.fit(X, y, context=FitContext(on_steps=laps.lap, lap_steps=STEPS_PER_SAMPLE))
+    laps = Laps(bench.clock, bench.counters, bench.watch, inner=steps, limits=limits)
+    work(laps.lap)
     samples = laps.samples()
     if not len(samples):
         return []

@@ -80,7 +80,7 @@ def test_a_backend_that_scores_otherwise_makes_the_result_invalid(anywhere: Path
 
 
 def _job(detector: str, directory: Path) -> FitJob:
-    return FitJob(detector, "clean", None, 0, None, 600, 1, str(directory))
+    return FitJob(detector, "clean", None, (0,), "torch", None, 600, 1, str(directory))
 
 
 @pytest.fixture

@@ -75,9 +75,10 @@ def test_percentiles_of_batch_means_are_refused() -> None:
 
 
 def test_training_rate_counts_the_rows_of_a_step() -> None:
-    metrics = training_metrics([series(5e-4)] * 6, 64, [12.0])
+    metrics = training_metrics([series(5e-4)] * 6, 64, 12.0, seeds=5)
     assert metrics["train_rows_per_s"].value == pytest.approx(128_000)
     assert metrics["train_seconds"].value == pytest.approx(12.0)
+    assert "5 seeds" in str(metrics["train_seconds"].note)
 
 
 def test_undisturbed_agreeing_processes_are_valid() -> None:

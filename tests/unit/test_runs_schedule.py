@@ -43,7 +43,7 @@ def test_more_blocks_extend_a_schedule_without_changing_it() -> None:
 
 def test_jobs_survive_the_trip_through_their_file(tmp_path) -> None:
     jobs = (
-        FitJob("nsl-kdd-mlp", "clean", None, 3, None, 5000, 1, str(tmp_path / "fit")),
+        FitJob("nsl-kdd-mlp", "clean", None, (3, 4), "native", None, 5000, 1, str(tmp_path / "fit")),
         MeasureJob(
             str(tmp_path), "eager", "float32", ("offline",), (1, 4096), 0.2, (0, 8), 1, 7, str(tmp_path / "measure")
         ),

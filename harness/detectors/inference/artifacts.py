@@ -8,7 +8,7 @@ a `harness.detectors.program.Program` its steps in ``scorer.json``, its arrays i
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
         (directory / GRAPH_FILE).write_bytes(graph(program).SerializeToString())
         meta["program"] = write_program(program, directory)
         backends += ["onnxruntime", *(["native"] if chain.available() else [])]
+    training = detector.native_training()
+    meta["training"] = None if training is None else asdict(training)
     meta["backends"] = backends
     meta["macs_per_row"] = None if program is None else program.macs_per_row
     (directory / SCORER_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
