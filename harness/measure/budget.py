@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 from harness.measure.stats import interval_over_processes, t_quantile
 from harness.measure.verdicts import MAX_BLOCKS, MIN_BLOCKS
 
+_ROUNDING = 1e-9  # blocks: a sum of seconds may miss a whole number by a hair
+
 
 @dataclass(frozen=True)
 class BudgetPlan:
@@ -43,7 +45,7 @@ def fit_blocks(
     """
     if block_s <= 0:
         raise ValueError(f"block_s must be positive, got {block_s}")
-    blocks = max(1, min(max_blocks, math.floor((budget_s - setup_s) / block_s)))
+    blocks = max(1, min(max_blocks, math.floor((budget_s - setup_s) / block_s + _ROUNDING)))
     return BudgetPlan(
         blocks=blocks,
         seconds=setup_s + blocks * block_s,

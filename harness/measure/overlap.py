@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class InstanceTrace:
-    """One instance: when it began, and when each of its requests was done (ascending), on one common clock, in ns."""
+    """One instance on the clock that all share.
+
+    Attributes:
+        began_ns: when it began.
+        completed_ns: when its samples were done, ascending.
+        weight: requests that one sample stands for.
+    """
 
     began_ns: int
     completed_ns: NDArray[np.int64]
+    weight: int = 1
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ def overlap_throughput(instances: Sequence[InstanceTrace]) -> OverlapThroughput:
         return OverlapThroughput(0.0, 0.0, 0.0, 0.0, 0.0)
     seconds = (closes - opens) * 1e-9
     rates = [
-        int(np.sum((trace.completed_ns > opens) & (trace.completed_ns <= closes))) / seconds for trace in instances
+        trace.weight * int(np.sum((trace.completed_ns > opens) & (trace.completed_ns <= closes))) / seconds
+        for trace in instances
     ]
     return OverlapThroughput(sum(rates), min(rates), max(rates), seconds, (closes - opens) / span)

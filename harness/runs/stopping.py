@@ -131,7 +131,7 @@ def duration(seconds: float) -> str:
     """``45 s``, ``12 min``, ``1 h 5 min``."""
     if seconds < 100:
         return f"{max(0, round(seconds))} s"
-    minutes = math.ceil(seconds / 60)
+    minutes = math.ceil(round(seconds) / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
