@@ -32,15 +32,30 @@ _Into = Annotated[
 
 
 @data_app.command("list")
-def list_data(data: _Data = None, as_json: _Json = False) -> None:
-    """Show every data set: whether its files are here, where, and how to get them.
+def list_data(
+    name: Annotated[
+        str | None, typer.Argument(help="One data set in full, with its options. Default: all.", show_default=False)
+    ] = None,
+    data: _Data = None,
+    as_json: _Json = False,
+) -> None:
+    """Show every data set and where its files are; with a name, its files, terms and options.
 
-    Example: `lparbench data list --data /srv/data`
+    Example: `lparbench data list nsl-kdd`
     """
-    from harness.datasets.inventory import holdings
+    from harness.datasets.inventory import Holding, holdings
+    from harness.datasets.registry import find, spec
     from harness.datasets.store import search_directories
 
     directories = search_directories(data)
+    if name is not None:
+        holding = Holding(name, spec(name), find(name, directories))
+        described = {**_described(holding), "options": _options(holding.spec)}
+        if as_json:
+            typer.echo(json.dumps(described, indent=2))
+        else:
+            _print_one(holding, described)
+        return
     held = holdings(directories)
     if as_json:
         searched = [str(directory) for directory in directories]
@@ -52,7 +67,7 @@ def list_data(data: _Data = None, as_json: _Json = False) -> None:
     table = Table("data set", "where", "what it is", box=None)
     for entry in held:
         table.add_row(entry.name, _where(entry), entry.spec.title)
-    console = Console()
+    console = Console(markup=False, highlight=False)
     console.print(table)
     console.print()
     for line in (
@@ -60,7 +75,7 @@ def list_data(data: _Data = None, as_json: _Json = False) -> None:
         "Without files, a run uses a synthetic stand-in and says so. Files of your own: csv:PATH, parquet:PATH.",
         f"Searched, in this order: {', '.join(map(str, directories))}.",
     ):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(line, soft_wrap=True)
 
 
 @data_app.command("get")
@@ -190,6 +205,46 @@ def _described(entry: Holding) -> dict[str, Any]:
         "publisher": entry.spec.publisher,
         "terms": entry.spec.terms,
     }
+
+
+def _options(spec: DatasetSpec) -> dict[str, dict[str, Any]]:
+    from harness.datasets.options import COMMON
+    from harness.datasets.registry import recipe
+
+    found = recipe(spec)
+    return {
+        key: {
+            "default": option.default,
+            "as_published": found.published.get(key, option.default),
+            "expected": option.expected,
+            "help": option.help,
+        }
+        for key, option in sorted({**COMMON, **found.options}.items())
+    }
+
+
+def _print_one(entry: Holding, described: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False)
+    facts = Table(box=None, show_header=False)
+    facts.add_row("what it is", described["title"])
+    facts.add_row("publisher", described["publisher"] or "you")
+    facts.add_row("terms", described["terms"] or "see the publisher")
+    facts.add_row("files", "\n".join(described["files"] or described["expected_files"]) or "none needed")
+    facts.add_row("where", _where(entry))
+    console.print(facts)
+    console.print()
+    options = Table("option", "default", "as published", "what it is", box=None)
+    for key, option in described["options"].items():
+        clean, published = (_written(option[column]) for column in ("default", "as_published"))
+        options.add_row(key, clean, published if published != clean else "", option["help"])
+    console.print(options)
+
+
+def _written(value: Any) -> str:
+    return "–" if value is None else json.dumps(value)
 
 
 def _checked(one: FileCheck) -> dict[str, Any]:

@@ -74,6 +74,18 @@ def test_list_names_every_data_set_and_where_it_is(tmp_path: Path) -> None:
     assert "by hand" in text
 
 
+def test_list_of_one_shows_its_options_and_what_the_source_document_used() -> None:
+    document = _run("list", "nsl-kdd", "--json")
+    assert document["options"]["encoding"]["default"] == "onehot-log-minmax"
+    assert document["options"]["encoding"]["as_published"] == "ordinal-standard"
+    assert document["expected_files"] == ["KDDTrain+.txt", "KDDTest+.txt"]
+    text = _run("list", "nsl-kdd")
+    assert "unb.ca" in text
+    assert "refit" in text
+    with pytest.raises(InputError, match="Did you mean 'nsl-kdd'"):
+        _run("list", "nsl-kd")
+
+
 def test_every_pinned_file_says_what_is_needed_to_check_it() -> None:
     for spec in published.SPECS:
         for file in spec.files:
