@@ -7,30 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from harness.detectors import thresholds
 from harness.detectors.base import Epoch, FitContext, Labels, Matrix, normal_rows
 from harness.detectors.feedforward import FeedForward
 from harness.detectors.native_trainer import NativeTraining
 from harness.detectors.native_training import train_natively
 from harness.detectors.nets import layers_of, stack
+from harness.detectors.oneclass import OneClass
 from harness.detectors.program import Program, reconstruction_error
 from harness.detectors.replicas import Replicas
 from harness.detectors.training import gather, train
-from harness.errors import InputError
 
 
 @dataclass
-class Autoencoder(FeedForward):
+class Autoencoder(FeedForward, OneClass):
     """Score is the mean over features of the squared reconstruction error.
 
-    ``hidden`` are the encoder's widths, the last one the code; the decoder mirrors them. ``threshold``:
-    ``percentile`` (the document's: ``percentile`` of the errors of the normal training rows) or ``validation``
-    (highest F1 on the validation labels).
+    ``hidden`` are the encoder's widths, the last one the code; the decoder mirrors them. The document flags what is
+    above the 85th percentile of the errors of the normal training rows.
     """
 
     name: ClassVar[str] = "autoencoder"
@@ -39,7 +37,6 @@ class Autoencoder(FeedForward):
     learning_rate: float = 1e-3
     batch_size: int = 64
     epochs: int = 30
-    threshold: Literal["percentile", "validation"] = "percentile"
     percentile: float = 85.0
 
     @classmethod
@@ -55,7 +52,7 @@ class Autoencoder(FeedForward):
         )
         for replica, history in zip(replicas, histories, strict=True):
             replica.history_ = history
-            replica.take_threshold(replica._choose(normal, context))
+            replica.choose(normal, context)
 
     @classmethod
     def _train_natively(
@@ -112,10 +109,3 @@ class Autoencoder(FeedForward):
     def program(self) -> Program:
         """The net, closed by the reconstruction error."""
         return reconstruction_error(layers_of(self.net))
-
-    def _choose(self, rows: Matrix, context: FitContext) -> thresholds.Threshold:
-        if self.threshold == "percentile":
-            return thresholds.at_percentile(self.decision_function(rows), self.percentile, "normal training rows")
-        if context.X_val is None or context.y_val is None:
-            raise InputError("autoencoder: threshold = 'validation' needs a labelled validation split; there is none.")
-        return thresholds.best_f1(self.decision_function(context.X_val), context.y_val)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.detectors import arrays
 from harness.detectors.native_trainer import NativeTraining
-from harness.detectors.program import Program
+from harness.detectors.program import Program, evaluate
 from harness.detectors.thresholds import Threshold
 from harness.errors import InputError
 
@@ -25,6 +25,7 @@ Labels = NDArray[np.int64]
 FORMAT = 1
 META_FILE = "detector.json"
 WEIGHTS_FILE = "weights.npz"
+SLICE = 8192  # rows scored at once
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,21 @@ class Detector(ABC):
         """What `harness.detectors.registry.resolve` needs to find this class again."""
         return self.name
 
+    def threshold_for(self, scores: Vector) -> Threshold:  # noqa: ARG002
+        """The threshold to judge ``scores`` by: the fitted one, unless the rule is about the scores themselves."""
+        return Threshold(self.threshold_, self.threshold_rule_)
+
     def take_threshold(self, threshold: Threshold) -> None:
         """Adopt a chosen threshold and its rule."""
         self.threshold_, self.threshold_rule_ = threshold.value, threshold.rule
+
+    def score_by_program(self, X: ArrayLike) -> Vector:
+        """`decision_function` of a detector that has nothing faster than its own program in NumPy."""
+        matrix = self.check_rows(X)
+        program = self.program()
+        assert program is not None, f"{self.name} has no program"
+        slices = [evaluate(program, matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]
+        return np.concatenate(slices).astype(np.float32) if slices else np.empty(0, dtype=np.float32)
 
     def check_rows(self, X: ArrayLike) -> Matrix:
         """``X`` as C-contiguous float32 of the width seen in ``fit``.

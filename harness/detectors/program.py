@@ -13,6 +13,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.detectors.forest import Forest
+
 ROWS, SCORE = "rows", "score"
 
 Activation = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "exp"]
@@ -23,7 +25,7 @@ ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 ELEMENTWISE: tuple[Elementwise, ...] = get_args(Elementwise)
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
-Operation = Literal["dense", "activation", "elementwise", "constant", "reduce", "concat"]
+Operation = Literal["dense", "activation", "elementwise", "constant", "reduce", "concat", "trees", "neighbour"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class DenseLayer:
 class Step:
     """One operation. ``kind`` is the activation, the elementwise operator, or the reduction over features.
 
+    ``parameter`` is the slope of a leaky ReLU, or which neighbour's distance is wanted (1 = the nearest). ``trees`` has
+    the arrays of a `harness.detectors.forest.Forest`; ``neighbour`` the reference rows (m, d).
     ``dense`` has ``arrays`` weight and bias. ``elementwise`` with one input has a second operand ``arrays[0]``
     (features,) or (1,). A reduction keeps a feature axis of one, so every value is a matrix until the score.
     """
@@ -48,8 +52,8 @@ class Step:
     kind: str
     inputs: tuple[str, ...]
     output: str
-    arrays: tuple[NDArray[np.float32], ...] = ()
-    slope: float = 0.0
+    arrays: tuple[NDArray[Any], ...] = ()
+    parameter: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,14 @@ class Builder:
         """One value per row from its features."""
         return self._add("reduce", kind, (x,))
 
+    def trees(self, x: str, forest: Forest) -> str:
+        """The sum over trees of the leaf values that the rows ``x`` reach."""
+        return self._add("trees", "", (x,), forest.arrays())
+
+    def neighbour_distance(self, x: str, references: NDArray[np.float32], k: int) -> str:
+        """Euclidean distance of each row to its ``k``-th nearest reference row."""
+        return self._add("neighbour", "", (x,), (references,), float(k))
+
     def concat(self, *values: str) -> str:
         """Features side by side."""
         return self._add("concat", "", values)
@@ -107,7 +119,7 @@ class Builder:
         """The program whose score is the value ``score`` (n, 1)."""
         last = self.steps[-1]
         assert last.output == score, "the score must be the last value made"
-        self.steps[-1] = Step(last.operation, last.kind, last.inputs, SCORE, last.arrays, last.slope)
+        self.steps[-1] = Step(last.operation, last.kind, last.inputs, SCORE, last.arrays, last.parameter)
         return Program(self.n_features, tuple(self.steps))
 
     def _add(
@@ -115,11 +127,11 @@ class Builder:
         operation: Operation,
         kind: str,
         inputs: tuple[str, ...],
-        arrays: tuple[NDArray[np.float32], ...] = (),
-        slope: float = 0.0,
+        arrays: tuple[NDArray[Any], ...] = (),
+        parameter: float = 0.0,
     ) -> str:
         name = f"v{len(self.steps)}"
-        self.steps.append(Step(operation, kind, inputs, name, arrays, slope))
+        self.steps.append(Step(operation, kind, inputs, name, arrays, parameter))
         return name
 
 
@@ -155,7 +167,7 @@ def evaluate(program: Program, X: Array, dense: Dense | None = None) -> Array:
             case "dense":
                 values[step.output] = (dense or dense_layer)(operands[0], step)
             case "activation":
-                values[step.output] = activate(operands[0], step.kind, step.slope)
+                values[step.output] = activate(operands[0], step.kind, step.parameter)
             case "elementwise":
                 values[step.output] = _OPERATORS[step.kind](operands[0], operands[1])
             case "constant":
@@ -164,6 +176,10 @@ def evaluate(program: Program, X: Array, dense: Dense | None = None) -> Array:
                 values[step.output] = _REDUCERS[step.kind](operands[0])[:, None]
             case "concat":
                 values[step.output] = np.concatenate(operands, axis=1)
+            case "trees":
+                values[step.output] = Forest(*step.arrays).sums(operands[0])[:, None].astype(X.dtype)
+            case "neighbour":
+                values[step.output] = kth_distance(operands[0], step.arrays[0], int(step.parameter))[:, None]
     score: Array = values[SCORE][:, 0]
     return score
 
@@ -188,10 +204,26 @@ def activate(x: Array, kind: str, slope: float) -> Array:
             return x
 
 
+def kth_distance(x: Array, references: Array, k: int, rows: int = 256) -> Array:
+    """Euclidean distance of each row of ``x`` (n, d) to its ``k``-th nearest of ``references`` (m, d); shape (n,).
+
+    Computed in float64: the expanded square loses the digits of a small distance in float32.
+    """
+    wide = references.astype(np.float64)
+    norms = np.square(wide).sum(axis=1)
+    out = np.empty(len(x), dtype=x.dtype)
+    for start in range(0, len(x), rows):
+        part = x[start : start + rows].astype(np.float64)
+        squares = norms - 2.0 * (part @ wide.T) + np.square(part).sum(axis=1)[:, None]
+        nearest = np.partition(squares, k - 1, axis=1)[:, k - 1]
+        out[start : start + rows] = np.sqrt(np.maximum(nearest, 0.0))
+    return out
+
+
 def dense_layer(x: Array, step: Step) -> Array:
     """One dense step on ``x`` (n, inputs), by NumPy; shape (n, outputs)."""
     weight, bias = (array.astype(x.dtype, copy=False) for array in step.arrays)
-    return activate(x @ weight.T + bias, step.kind, step.slope)
+    return activate(x @ weight.T + bias, step.kind, step.parameter)
 
 
 def _log_sum_exp(x: Array) -> Array:

@@ -16,6 +16,13 @@ from harness.errors import InputError
 BUILT_IN: dict[str, str] = {
     "mlp": "harness.detectors.mlp:MLP",
     "autoencoder": "harness.detectors.autoencoder:Autoencoder",
+    "egbad": "harness.detectors.egbad:EGBAD",
+    "alad": "harness.detectors.alad:ALAD",
+    "anogan": "harness.detectors.anogan:AnoGAN",
+    "isolation-forest": "harness.detectors.isolation_forest:IsolationForest",
+    "knn": "harness.detectors.knn:KNN",
+    "pca": "harness.detectors.pca:PCA",
+    "gradient-boosting": "harness.detectors.gradient_boosting:GradientBoosting",
 }
 
 

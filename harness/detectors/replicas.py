@@ -39,13 +39,10 @@ class Noise:
 
     def keep(self, rows: int, features: int, probability: float) -> Tensor:
         """Dropout masks (K, rows, features): 0, or 1 / (1 - probability) with that chance; 16 bits decide each."""
-        drawn = np.empty((len(self._sources), rows, features), dtype=np.uint16)
         words = -(-rows * features // 4)
-        for source, out in zip(self._sources, drawn, strict=True):
-            raw: np.ndarray[tuple[int, ...], np.dtype[np.uint64]] = source.bit_generator.random_raw(words)
-            out[...] = raw.view(np.uint16)[: rows * features].reshape(rows, features)
-        kept = drawn >= round(probability * 65536)
-        return torch.from_numpy(kept).to(torch.float32).mul_(1.0 / (1.0 - probability))
+        drawn = np.stack([source.bit_generator.random_raw(words) for source in self._sources]).view(np.uint16)
+        kept = drawn[:, : rows * features].reshape(-1, rows, features) >= round(probability * 65536)
+        return torch.from_numpy(np.multiply(kept, np.float32(1.0 / (1.0 - probability)), dtype=np.float32))
 
 
 class Replicas:

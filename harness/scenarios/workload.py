@@ -79,6 +79,7 @@ class Workload:
     inference: Inference = field(default_factory=Inference)
     accuracy: Accuracy = field(default_factory=Accuracy)
     reference: Reference | None = None
+    role: Literal["system", "reference"] = "system"  # a reference is there for the others to be compared with
     notes: tuple[str, ...] = ()
     source: str = ""  # file it was read from
 

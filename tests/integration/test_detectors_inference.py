@@ -18,23 +18,44 @@ from harness.detectors.inference.ort import affinities
 from harness.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-NETS = ("mlp", "autoencoder")
+GAN = {"epochs": 1, "batch_size": 500, "learning_rate": 1e-3, "ema_decay": 0.5}
+DETECTORS = {
+    "mlp": {"epochs": 1},
+    "egbad": GAN,
+    "egbad by features": {**GAN, "score_by": "feature-matching"},
+    "alad": GAN,
+    "alad by logits": {**GAN, "score_by": "logits"},
+    "alad by l1": {**GAN, "score_by": "l1"},
+    "alad by l2": {**GAN, "score_by": "l2"},
+    "autoencoder": {"epochs": 1},
+    "isolation-forest": {"trees": 20},
+    "knn": {"references": 1000},
+    "pca": {},
+    "gradient-boosting": {"trees": 10},
+}
 
 
 @pytest.fixture(scope="module")
 def rows():
     generator = np.random.default_rng(2)
     X = generator.normal(size=(9000, 41)).astype(np.float32)
-    X[::97] *= 1000.0
+    X[::97] *= 30.0
     return X, (generator.random(9000) < 0.3).astype(int)
 
 
-@pytest.fixture(scope="module", params=NETS)
+@pytest.fixture(scope="module", params=DETECTORS)
 def exported(request, rows, tmp_path_factory):
-    directory = tmp_path_factory.mktemp(request.param)
-    detector = registry.resolve(request.param, {"epochs": 1}).fit(*rows)
+    directory = tmp_path_factory.mktemp("exported")
+    detector = registry.resolve(request.param.partition(" ")[0], DETECTORS[request.param]).fit(*rows)
     prepare(detector, directory)
     return detector, directory
+
+
+@pytest.fixture(scope="module")
+def exported_mlp(rows, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("mlp")
+    prepare(registry.resolve("mlp", {"epochs": 1}).fit(*rows), directory)
+    return directory
 
 
 @pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
@@ -68,8 +89,8 @@ print(json.dumps({"loaded": [name for name in ("torch", "sklearn", "pandas", "on
 """
 
 
-def test_onnxruntime_needs_nothing_else(exported):
-    assert run(ORT_WITHOUT_TORCH, str(exported[1])) == {"loaded": []}
+def test_onnxruntime_needs_nothing_else(exported_mlp):
+    assert run(ORT_WITHOUT_TORCH, str(exported_mlp)) == {"loaded": []}
 
 
 PINNED = """
@@ -89,12 +110,12 @@ print(json.dumps({"outside": [mask for mask in masks if not set(mask) <= cpus], 
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_no_thread_leaves_the_mask(exported, width):
+def test_no_thread_leaves_the_mask(exported_mlp, width):
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < width:
         pytest.skip(f"needs {width} CPUs")
     chosen = allowed[-width:]  # not CPU 0 first, where a wrong 0-based numbering would hide
-    found = run(PINNED, str(exported[1]), ",".join(str(cpu) for cpu in chosen))
+    found = run(PINNED, str(exported_mlp), ",".join(str(cpu) for cpu in chosen))
     assert found["outside"] == []
     assert found["threads"] >= width
 
@@ -115,8 +136,8 @@ def test_a_foreign_object_runs_eager_and_says_so_elsewhere(rows, tmp_path):
         open_scorer(tmp_path, "onnxruntime")
 
 
-def test_wrong_requests(exported, tmp_path):
-    _, directory = exported
+def test_wrong_requests(exported_mlp, tmp_path):
+    directory = exported_mlp
     for arguments, message in [
         ({"backend": "cuda"}, "Unknown backend"),
         ({"backend": "eager", "dtype": "int8"}, "no dtype"),

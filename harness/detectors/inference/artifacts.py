@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from harness.detectors import arrays
@@ -78,7 +77,7 @@ def read(directory: Path) -> tuple[Artifacts, dict[str, Any]]:
 
 def write_program(program: Program, directory: Path) -> list[dict[str, Any]]:
     """Store the arrays of ``program``; the returned steps refer to them by name."""
-    stored: dict[str, NDArray[np.float32]] = {}
+    stored: dict[str, NDArray[Any]] = {}
     steps: list[dict[str, Any]] = []
     for step in program.steps:
         names = [f"{step.output}_{index}" for index in range(len(step.arrays))]
@@ -90,7 +89,7 @@ def write_program(program: Program, directory: Path) -> list[dict[str, Any]]:
                 "inputs": list(step.inputs),
                 "output": step.output,
                 "arrays": names,
-                "slope": step.slope,
+                "parameter": step.parameter,
             }
         )
     arrays.write(directory / PROGRAM_FILE, stored)
@@ -107,7 +106,7 @@ def read_program(artifacts: Artifacts, meta: dict[str, Any]) -> Program:
             tuple(step["inputs"]),
             step["output"],
             tuple(stored[name] for name in step["arrays"]),
-            step["slope"],
+            step["parameter"],
         )
         for step in meta["program"]
     )

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.detectors.forest import Forest
 from harness.detectors.program import ROWS, SCORE, Program, Step
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
+ML_OPSET = 3
 IR_VERSION = 8
 _ACTIVATIONS = {
     "relu": "Relu",
@@ -48,7 +50,8 @@ def graph(program: Program) -> onnx.ModelProto:
     rows = helper.make_tensor_value_info(ROWS, TensorProto.FLOAT, ["n", program.n_features])
     score = helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, ["n"])
     body = helper.make_graph(writer.nodes, "scorer", [rows], [score], writer.constants)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="lparbench")
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+    model = helper.make_model(body, opset_imports=opsets, producer_name="lparbench")
     model.ir_version = IR_VERSION
     checker.check_model(model)
     return model
@@ -82,8 +85,12 @@ class _Writer:
                 self._reduce(inputs[0], step.kind, output)
             case "concat":
                 self.node("Concat", inputs, output, axis=1)
+            case "trees":
+                self._trees(inputs[0], Forest(*step.arrays), output)
+            case "neighbour":
+                self._neighbour(inputs[0], step.arrays[0], int(step.parameter), output)
 
-    def constant(self, array: NDArray[np.float32] | NDArray[np.int64]) -> str:
+    def constant(self, array: NDArray[Any]) -> str:
         """A constant tensor's name."""
         from onnx import numpy_helper
 
@@ -93,13 +100,59 @@ class _Writer:
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
         """One node."""
+        self.node_of_many(operator, inputs, [output], **attributes)
+
+    def node_of_many(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        """One node with several outputs."""
         from onnx import helper
 
-        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        self.nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
 
     def _activation(self, x: str, step: Step, output: str) -> None:
-        attributes = {"alpha": step.slope} if step.kind == "leaky_relu" else {}
+        attributes = {"alpha": step.parameter} if step.kind == "leaky_relu" else {}
         self.node(_ACTIVATIONS[step.kind], [x], output, **attributes)
+
+    def _neighbour(self, x: str, references: NDArray[np.float32], k: int, output: str) -> None:
+        """Squares in float64, as a small distance is a difference of large squares."""
+        from onnx import TensorProto
+
+        wide = references.astype(np.float64)
+        self.node("Cast", [x], f"{output}_wide", to=TensorProto.DOUBLE)
+        self.node("ReduceSumSquare", [f"{output}_wide"], f"{output}_norm", axes=[1], keepdims=1)
+        product = [f"{output}_wide", self.constant(-2.0 * wide), self.constant(np.square(wide).sum(axis=1))]
+        self.node("Gemm", product, f"{output}_product", transB=1)
+        self.node("Add", [f"{output}_product", f"{output}_norm"], f"{output}_squares")
+        count = self.constant(np.array([k], dtype=np.int64))
+        self.node_of_many("TopK", [f"{output}_squares", count], [f"{output}_top", f"{output}_index"], largest=0, axis=1)
+        self.node("ReduceMax", [f"{output}_top"], f"{output}_kth", axes=[1], keepdims=1)
+        self.node("Relu", [f"{output}_kth"], f"{output}_square")
+        self.node("Sqrt", [f"{output}_square"], f"{output}_distance")
+        self.node("Cast", [f"{output}_distance"], output, to=TensorProto.FLOAT)
+
+    def _trees(self, x: str, forest: Forest, output: str) -> None:
+        nodes = forest.nodes()
+        leaf = nodes.left < 0
+        inner = {"nodes_modes": ["LEAF" if is_leaf else "BRANCH_LEQ" for is_leaf in leaf]}
+        self.node(
+            "TreeEnsembleRegressor",
+            [x],
+            output,
+            domain="ai.onnx.ml",
+            n_targets=1,
+            aggregate_function="SUM",
+            post_transform="NONE",
+            nodes_treeids=nodes.tree.tolist(),
+            nodes_nodeids=nodes.node.tolist(),
+            nodes_featureids=np.where(leaf, 0, nodes.feature).tolist(),
+            nodes_values=np.where(leaf, 0.0, nodes.threshold).tolist(),
+            nodes_truenodeids=np.where(leaf, 0, nodes.left).tolist(),
+            nodes_falsenodeids=np.where(leaf, 0, nodes.right).tolist(),
+            target_treeids=nodes.tree[leaf].tolist(),
+            target_nodeids=nodes.node[leaf].tolist(),
+            target_ids=[0] * int(leaf.sum()),
+            target_weights=nodes.value[leaf].tolist(),
+            **inner,
+        )
 
     def _reduce(self, x: str, kind: str, output: str) -> None:
         if kind == "square_mean":

@@ -112,4 +112,4 @@ class _Parts:
 
 def _layer(step: Step) -> Layer:
     weight, bias = step.arrays
-    return Layer(weight, bias, step.kind, step.slope)  # type: ignore[arg-type]  # checked against the native ones
+    return Layer(weight, bias, step.kind, step.parameter)  # type: ignore[arg-type]  # checked against the native ones

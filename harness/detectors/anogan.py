@@ -1,0 +1,142 @@
+"""AnoGAN: a GAN and a search for the code of each row, after Schlegl et al. 2017 and the KDD99 nets of EGBAD's code.
+
+There is no encoder: to score a row, gradient descent looks for the code whose generated row is nearest, which makes
+scoring hundreds of times dearer than a pass through a net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness.detectors.adversarial import Adversarial, collect, cross_entropy, sequential, stacked, update
+from harness.detectors.base import FitContext, Labels, Matrix, Vector, normal_rows
+from harness.detectors.nets import stack
+from harness.detectors.replicas import Noise, Replicas
+from harness.detectors.training import gather, train
+
+ROWS_PER_SEARCH = 4096
+THRESHOLD_ROWS = 4096  # training rows scored for a percentile: a search over all of them would outlast the training
+
+
+@dataclass
+class AnoGAN(Adversarial):
+    """Score is (1 - ``weight``) times the L1 distance to the nearest generated row found, plus ``weight`` times the
+    discriminator's term there, ``score_by`` cross-entropy or feature matching.
+
+    The search takes ``search_steps`` steps of Adam, whose rate falls to a tenth after three fifths of them and to a
+    twentieth after four fifths. It starts from one code, drawn from the seed, for all rows, so that a row's score
+    does not depend on its company.
+    """
+
+    name: ClassVar[str] = "anogan"
+
+    score_by: Literal["cross-entropy", "feature-matching"] = "feature-matching"
+    weight: float = 0.1
+    latent: int = 32
+    generator: tuple[int, ...] = (64, 128)
+    discriminator: tuple[int, ...] = (256, 128, 128)
+    slope: float = 0.1
+    dropout: float = 0.2
+    learning_rate: float = 1e-5
+    beta1: float = 0.5
+    ema_decay: float = 0.9999
+    batch_size: int = 50
+    epochs: int = 10
+    search_steps: int = 500
+    search_rate: float = 0.01
+
+    @classmethod
+    def train_together(cls, replicas: Sequence[AnoGAN], X: Matrix, y: Labels | None, context: FitContext) -> None:
+        """Alternate one step of the discriminator and one of the generator."""
+        first = replicas[0]
+        normal = normal_rows(X, y, cls.name)
+        for replica in replicas:
+            replica.build(normal.shape[1])
+        noise = Noise([replica.seed for replica in replicas])
+        rates = [replica.learning_rate for replica in replicas]
+        betas = (first.beta1, 0.999)
+        judge = Replicas(
+            collect(replicas, ["discriminator"]), rates, betas=betas, noise=noise, ema_decay=first.ema_decay
+        )
+        maker = Replicas(collect(replicas, ["generator"]), rates, betas=betas, ema_decay=first.ema_decay)
+        generate, judged, rows = maker.net("generator"), judge.net("discriminator"), torch.from_numpy(normal)
+
+        def step(indices: Tensor) -> Tensor:
+            count = indices.shape[1]
+            fake = generate.forward(noise.normal(count, first.latent))[0]
+            logits = judged(torch.cat([gather(rows, indices), fake], dim=1))
+            judge_loss = cross_entropy(logits[:, :count], 1.0) + cross_entropy(logits[:, count:], 0.0)
+            update(judge, judge_loss)
+            fooled = judged(generate(noise.normal(count, first.latent)), learn=False)
+            generator_loss = cross_entropy(fooled, 1.0)
+            update(maker, generator_loss)
+            return stacked(judge_loss, generator_loss)
+
+        histories = train(
+            step, rows=len(rows), batch_size=first.batch_size, epochs=first.epochs, context=context, drop_last=True,
+            seeds=[replica.seed for replica in replicas], loss_names=("discriminator", "generator"),
+        )  # fmt: skip
+        for group in (judge, maker):
+            group.write_back(averaged=True)
+        sample = normal[np.random.default_rng(0).permutation(len(normal))[:THRESHOLD_ROWS]]
+        for replica, history in zip(replicas, histories, strict=True):
+            replica.nets.eval()
+            replica.history_ = history
+            replica.choose(sample, context)
+
+    def architecture(self, n_features: int) -> dict[str, nn.Module]:
+        """Generator and discriminator."""
+        judge: list[nn.Module] = []
+        for inputs, outputs in zip((n_features, *self.discriminator[:-1]), self.discriminator, strict=True):
+            judge += [nn.Linear(inputs, outputs), nn.LeakyReLU(self.slope), nn.Dropout(self.dropout)]
+        return {
+            "generator": stack((self.latent, *self.generator, n_features), "relu"),
+            "discriminator": nn.Sequential(*judge, nn.Linear(self.discriminator[-1], 1)),
+        }
+
+    def decision_function(self, X: ArrayLike) -> Vector:
+        """Search a code for each row and score what was found."""
+        rows = torch.from_numpy(self.check_rows(X))
+        scores = [self._search(rows[at : at + ROWS_PER_SEARCH]) for at in range(0, len(rows), ROWS_PER_SEARCH)]
+        return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
+
+    def score(self, x: Tensor) -> Tensor:
+        """Not of the row alone: see `decision_function`."""
+        return torch.from_numpy(self._search(x))
+
+    def _search(self, x: Tensor) -> Vector:
+        start = Noise([self.seed]).normal(1, self.latent)[0]
+        code = start.repeat(len(x), 1).requires_grad_()
+        optimiser = torch.optim.Adam([code], lr=self.search_rate)
+        with torch.enable_grad():
+            for index in range(self.search_steps):
+                optimiser.param_groups[0]["lr"] = self.search_rate * _decay(index / self.search_steps)
+                optimiser.zero_grad()
+                found = self._loss(x, code)
+                (gradient,) = torch.autograd.grad(found.sum(), code)
+                code.grad = gradient
+                optimiser.step()
+        with torch.no_grad():
+            scores: Vector = self._loss(x, code).numpy()
+        return scores
+
+    def _loss(self, x: Tensor, code: Tensor) -> Tensor:
+        made = self.nets["generator"](code)
+        judge = sequential(self.nets, "discriminator")
+        if self.score_by == "cross-entropy":
+            judged = functional.softplus(-judge(made)).view(-1)
+        else:
+            judged = (judge[:-1](x) - judge[:-1](made)).abs().sum(dim=1)
+        return (1.0 - self.weight) * (x - made).abs().sum(dim=1) + self.weight * judged  # type: ignore[no-any-return]
+
+
+def _decay(progress: float) -> float:
+    return 1.0 if progress < 0.6 else 0.1 if progress < 0.8 else 0.05

@@ -1,0 +1,82 @@
+"""Gradient-boosted trees: the supervised classical reference, grown by scikit-learn and kept as plain arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.detectors import program as programs
+from harness.detectors.base import Detector, FitContext, Vector, as_training_rows
+from harness.detectors.forest import Forest, Tree, forest_of
+from harness.detectors.isolation_forest import FOREST
+from harness.detectors.thresholds import Threshold
+from harness.errors import InputError
+
+
+@dataclass
+class GradientBoosting(Detector):
+    """Histogram gradient boosting; score is the logit, threshold its zero (probability 0.5)."""
+
+    name: ClassVar[str] = "gradient-boosting"
+    supervised: ClassVar[bool] = True
+
+    trees: int = 100
+    leaves: int = 31
+    learning_rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._forest: Forest | None = None
+        self._baseline = 0.0
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
+        """Boost on labelled rows."""
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        rows, labels = as_training_rows(X, y, self.name)
+        if labels is None or len(set(labels.tolist())) < 2:
+            raise InputError(f"{self.name} learns from labelled rows of both kinds; pass y, 0 normal and 1 anomaly.")
+        grown = HistGradientBoostingClassifier(
+            max_iter=self.trees,
+            max_leaf_nodes=self.leaves,
+            learning_rate=self.learning_rate,
+            early_stopping=False,
+            random_state=self.seed,
+        ).fit(rows, labels)
+        self._forest = forest_of([_tree(predictors[0].nodes) for predictors in grown._predictors])
+        self.n_features_ = rows.shape[1]
+        self._baseline = float(np.ravel(grown._baseline_prediction)[0])
+        self.take_threshold(Threshold(0.0, "probability 0.5 (a logit of 0)"))
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Vector:
+        """Logit of each row."""
+        return self.score_by_program(X)
+
+    def program(self) -> programs.Program:
+        """The sum of the trees and the prior."""
+        assert self._forest is not None
+        builder = programs.Builder(self.n_features_)
+        total = builder.trees(programs.ROWS, self._forest)
+        return builder.finish(builder.with_constant("add", total, self._baseline))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The trees and the prior."""
+        assert self._forest is not None
+        return {**dict(zip(FOREST, self._forest.arrays(), strict=True)), "baseline": np.array(self._baseline)}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take over the trees."""
+        self._forest = Forest(*(state[name] for name in FOREST))
+        self._baseline = float(state["baseline"])
+
+
+def _tree(nodes: NDArray[Any]) -> Tree:
+    """scikit-learn's record array of nodes; there are neither missing values nor categories in encoded rows."""
+    leaf = nodes["is_leaf"].astype(bool)
+    left = np.where(leaf, -1, nodes["left"].astype(np.int64))
+    right = np.where(leaf, -1, nodes["right"].astype(np.int64))
+    return Tree(nodes["feature_idx"], nodes["num_threshold"], left, right, nodes["value"])

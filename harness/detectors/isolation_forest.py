@@ -1,0 +1,90 @@
+"""Isolation forest: a classical reference, grown by scikit-learn and kept as plain arrays."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.detectors import program as programs
+from harness.detectors.base import Detector, FitContext, Vector, as_training_rows, normal_rows
+from harness.detectors.forest import Forest, Tree, forest_of
+from harness.detectors.oneclass import OneClass
+
+
+@dataclass
+class IsolationForest(OneClass):
+    """Score is 2 to the minus mean path length, relative to that of a random tree: near 1 is isolated early.
+
+    Source: Liu, Ting, Zhou, "Isolation forest", ICDM 2008. Fitted on the rows labelled normal.
+    """
+
+    name: ClassVar[str] = "isolation-forest"
+
+    trees: int = 200
+    rows_per_tree: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._forest: Forest | None = None
+        self._exponent = 0.0
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
+        """Grow the trees on random subsets of the normal rows."""
+        from sklearn.ensemble import IsolationForest as Grown
+
+        rows = normal_rows(*as_training_rows(X, y, self.name), self.name)
+        sample = min(self.rows_per_tree, len(rows))
+        grown = Grown(n_estimators=self.trees, max_samples=sample, random_state=self.seed).fit(rows)
+        pairs = zip(grown.estimators_, grown.estimators_features_, strict=True)
+        self._forest = forest_of([_path_lengths(each.tree_, chosen) for each, chosen in pairs])
+        self._exponent = -math.log(2.0) / (self.trees * float(_random_path_length(np.array([sample]))[0]))
+        self.n_features_ = rows.shape[1]
+        self.choose(rows, context or FitContext())
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Vector:
+        """Anomaly score of each row, in (0, 1)."""
+        return self.score_by_program(X)
+
+    def program(self) -> programs.Program:
+        """Path lengths summed over trees, scaled and exponentiated."""
+        assert self._forest is not None
+        builder = programs.Builder(self.n_features_)
+        total = builder.trees(programs.ROWS, self._forest)
+        return builder.finish(builder.activation(builder.with_constant("multiply", total, self._exponent), "exp"))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The trees and the exponent per unit of path length."""
+        assert self._forest is not None
+        return {**dict(zip(FOREST, self._forest.arrays(), strict=True)), "exponent": np.array(self._exponent)}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take over the trees."""
+        self._forest = Forest(*(state[name] for name in FOREST))
+        self._exponent = float(state["exponent"])
+
+
+FOREST = ("feature", "threshold", "left", "right", "value", "depth")
+
+
+def _path_lengths(tree: Any, chosen: NDArray[np.int64]) -> Tree:
+    """scikit-learn's tree with, at each leaf, its depth plus the expected rest of the path for the rows it holds."""
+    depth = np.zeros(tree.node_count)
+    for node in range(tree.node_count):  # children come after their parent
+        for child in (tree.children_left[node], tree.children_right[node]):
+            if child >= 0:
+                depth[child] = depth[node] + 1
+    feature = np.where(tree.children_left >= 0, chosen[np.maximum(tree.feature, 0)], 0)
+    value = depth + _random_path_length(tree.n_node_samples)
+    return Tree(feature, tree.threshold, tree.children_left, tree.children_right, value)
+
+
+def _random_path_length(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Average path length of an unsuccessful search in a binary tree of ``rows`` (equation 1 of the source)."""
+    n = np.maximum(rows.astype(np.float64), 2.0)
+    grown = 2.0 * (np.log(n - 1.0) + np.euler_gamma) - 2.0 * (n - 1.0) / n
+    return np.where(rows <= 1, 0.0, np.where(rows == 2, 1.0, grown))

@@ -1,0 +1,63 @@
+"""Detectors that learn from normal rows, and the ways they may choose a threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from harness.detectors import thresholds
+from harness.detectors.base import Detector, FitContext, Matrix, Vector
+from harness.errors import InputError
+
+Rule = Literal["percentile", "validation", "false_positive_rate", "flagged_share"]
+
+
+@dataclass
+class OneClass(Detector):
+    """A detector of what normal rows are not.
+
+    ``threshold``: ``percentile`` (of the scores of normal training rows), ``validation`` (highest F1 on the validation
+    labels), ``false_positive_rate`` (100 - ``percentile`` per cent of the normal validation rows are flagged), or
+    ``flagged_share`` (100 - ``percentile`` per cent of whatever is scored together is flagged, as publications on KDD99
+    do; it presumes to know the share of anomalies).
+    """
+
+    threshold: Rule = "percentile"
+    percentile: float = 95.0
+
+    def choose(self, normal: Matrix, context: FitContext) -> None:
+        """Set the threshold after training on the rows ``normal``.
+
+        Raises:
+            InputError: the rule needs validation labels and there are none.
+        """
+        match self.threshold:
+            case "percentile":
+                scores = self.decision_function(normal)
+                self.take_threshold(thresholds.at_percentile(scores, self.percentile, "normal training rows"))
+            case "flagged_share":
+                self.take_threshold(self._flag_share(self.decision_function(normal)))
+            case _:
+                self.take_threshold(self._by_validation(context))
+
+    def threshold_for(self, scores: Vector) -> thresholds.Threshold:
+        """The fitted threshold; under ``flagged_share`` the percentile of ``scores``."""
+        return self._flag_share(scores) if self.threshold == "flagged_share" else super().threshold_for(scores)
+
+    def _flag_share(self, scores: Vector) -> thresholds.Threshold:
+        """A score at the percentile is flagged itself."""
+        cut = np.float32(np.percentile(scores, self.percentile))
+        rule = f"percentile {self.percentile:g} of the scored rows themselves, or above"
+        return thresholds.Threshold(float(np.nextafter(cut, np.float32(-np.inf))), rule)
+
+    def _by_validation(self, context: FitContext) -> thresholds.Threshold:
+        if context.X_val is None or context.y_val is None:
+            raise InputError(
+                f"{self.name}: threshold = {self.threshold!r} needs a labelled validation split; there is none."
+            )
+        scores = self.decision_function(context.X_val)
+        if self.threshold == "validation":
+            return thresholds.best_f1(scores, context.y_val)
+        return thresholds.at_false_positive_rate(scores, context.y_val, 1.0 - self.percentile / 100.0)
