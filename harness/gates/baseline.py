@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.errors import InputError, MeasurementError
 from harness.gates.observations import Key, Observation, Side
-from harness.gates.shape import Reader, WrongShapeError, block_number, read_accuracy, read_key
+from harness.gates.shape import Reader, WrongShapeError, block_number, read_accuracy, read_key, read_unusable
 from harness.measure.stats import Array, log_ratios, noise_floor, t_quantile
 from harness.measure.verdicts import MIN_BLOCKS
 
@@ -110,6 +110,7 @@ def baseline_text(baseline: Baseline) -> str:
             {
                 "key": asdict(key),
                 "seconds": {str(block): value for block, value in sorted(one.seconds.items())},
+                "unusable": {str(block): why for block, why in sorted(one.unusable.items())},
                 "conditions": one.conditions,
                 "floor": asdict(baseline.floors[key]),
                 "sessions": [
@@ -171,7 +172,7 @@ def _baseline(reader: Reader) -> Baseline:
             raise WrongShapeError(f"{result.path}: the same key twice")
         seconds = {block_number(name, one.path): one.seconds() for name, one in result.get("seconds").fields().items()}
         conditions = {name: one.value for name, one in result.get("conditions").fields().items()}
-        observations[key] = Observation(key, seconds, (), conditions)
+        observations[key] = Observation(key, seconds, (), conditions, read_unusable(result))
         floor = result.get("floor")
         floors[key] = Floor(floor.get("effect").number(0, 1e6), floor.get("blocks").count())
         for session in result.get("sessions").items():

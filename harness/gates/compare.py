@@ -15,6 +15,7 @@ from harness.measure.stats import Array, Interval, interval_over_processes, log_
 from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS, CompareVerdict, Comparison, compare_family
 
 ACCURACY_MARGIN = 0.01  # absolute, of metrics in [0, 1]
+_MOST_LOST = 1 / 3  # blocks without a time on either side; what is left of more no longer stands for the machine
 _NO_SPREAD = 1e-9  # of log times: real processes differ by more
 
 
@@ -165,12 +166,17 @@ class _Paired:
 def _paired(a: Observation, b: Observation) -> _Paired:
     nothing = np.zeros(0)
     problems = [f"A: {text}" for text in a.problems] + [f"B: {text}" for text in b.problems]
-    if a.seconds.keys() != b.seconds.keys():
-        counts = f"{len(a.seconds)} and {len(b.seconds)}"
+    all_a, all_b = a.seconds.keys() | a.unusable.keys(), b.seconds.keys() | b.unusable.keys()
+    if all_a != all_b:
+        counts = f"{len(all_a)} and {len(all_b)}"
         problems.append(f"the runs do not have the same blocks ({counts}): measure both with the same number")
+    blocks = sorted(a.seconds.keys() & b.seconds.keys())
+    lost = len(all_a) - len(blocks)
+    if lost > _MOST_LOST * len(all_a):
+        reasons = "; ".join(dict.fromkeys([*a.unusable.values(), *b.unusable.values()]))
+        problems.append(f"{lost} of {len(all_a)} blocks give no pair of times: {reasons}")
     if problems:
         return _Paired(nothing, tuple(problems))
-    blocks = sorted(a.seconds)
     times_a, times_b = [a.seconds[block] for block in blocks], [b.seconds[block] for block in blocks]
     if len(blocks) >= MIN_BLOCKS and min(np.ptp(np.log(times_a)), np.ptp(np.log(times_b))) < _NO_SPREAD:
         return _Paired(nothing, ("all processes of one side took exactly the same time, which no measurement gives",))

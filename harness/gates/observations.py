@@ -46,12 +46,14 @@ class Observation:
         seconds: block number -> seconds per call of that block's process, the median of its undisturbed samples.
         problems: why these times may not be judged, one sentence each; empty when they may.
         conditions: where and on what it ran; name -> JSON value.
+        unusable: block number -> why its process gives no time; its partner on the other side is left out with it.
     """
 
     key: Key
     seconds: Mapping[int, float]
     problems: tuple[str, ...] = ()
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    unusable: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def blocks_of(side: Side, blocks: Iterable[int]) -> Side:
         key: replace(
             one,
             seconds={new: one.seconds[old] for new, old in enumerate(order) if old in one.seconds},
+            unusable={new: one.unusable[old] for new, old in enumerate(order) if old in one.unusable},
         )
         for key, one in side.observations.items()
     }
@@ -159,6 +162,7 @@ def observe_blocks(
         conditions: where and on what it ran.
     """
     seconds: dict[int, float] = {}
+    unusable: dict[int, str] = {}
     found = list(problems)
     shares: list[float] = []
     steady: list[bool] = []
@@ -167,21 +171,22 @@ def observe_blocks(
             found.append(f"block {block.index}: {block.failure}")
             continue
         matching = [one for one in block.series if is_of_key(one)]
-        if len(matching) != 1 or block.index in seconds:
+        if len(matching) != 1 or block.index in seconds or block.index in unusable:
             found.append(f"block {block.index} does not hold this series exactly once")
             continue
         samples = _samples(matching[0])
-        estimate = process_estimate(samples).clean_s if len(samples) else None
-        if estimate is None or not estimate > 0:
-            found.append(f"block {block.index} has fewer than {MIN_CLEAN} undisturbed samples after its warm-up")
-            continue
-        seconds[block.index] = estimate
         shares.append(samples.clean_share)
         steady.append(matching[0].steady)
+        estimate = process_estimate(samples).clean_s if len(samples) else None
+        if estimate is None or not estimate > 0:
+            unusable[block.index] = f"fewer than {MIN_CLEAN} undisturbed samples after the warm-up"
+        else:
+            seconds[block.index] = estimate
     steal = [block.steal_share for block in blocks]
     evidence = Evidence(blocks=len(seconds), clean_shares=shares, steal_shares=steal, steady=steady)
-    found += [one.text for one in invalidities(evidence) if one.reason is not Reason.TOO_FEW_BLOCKS]
-    return Observation(key, seconds, tuple(dict.fromkeys(found)), conditions)
+    derived = [one.text for one in invalidities(evidence) if one.reason is not Reason.TOO_FEW_BLOCKS]
+    found += [text for text in derived if not any(text in told for told in found)]
+    return Observation(key, seconds, tuple(dict.fromkeys(found)), conditions, unusable)
 
 
 def _result_problems(result: Result) -> tuple[str, ...]:

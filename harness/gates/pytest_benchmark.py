@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.gates.observations import Key, Observation, Side
-from harness.gates.shape import Reader, WrongShapeError, block_number, read_accuracy, read_key
+from harness.gates.shape import Reader, WrongShapeError, block_number, read_accuracy, read_key, read_unusable
 
 OWN = "lparbench"  # where our own export keeps what the format has no place for
 SCENARIO = "pytest-benchmark"
@@ -87,7 +87,7 @@ def _own_export(reader: Reader) -> Side:
         seconds = {block_number(name, one.path): one.seconds() for name, one in extra.get("seconds").fields().items()}
         problems = tuple(one.text() for one in extra.get("problems").items())
         conditions = {name: one.value for name, one in extra.get("conditions").fields().items()}
-        observations[key] = Observation(key, seconds, problems, conditions)
+        observations[key] = Observation(key, seconds, problems, conditions, read_unusable(extra))
     return Side(
         name=own.get("run_id").text(),
         created=own.get("created").text(),

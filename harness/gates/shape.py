@@ -92,6 +92,11 @@ def block_number(name: str, path: str) -> int:
     return int(name)
 
 
+def read_unusable(result: Reader) -> dict[int, str]:
+    """Blocks of a result that give no time, and why."""
+    return {block_number(name, one.path): one.text() for name, one in result.get("unusable").fields().items()}
+
+
 def read_accuracy(reader: Reader) -> Accuracy:
     """The accuracy of one workload as files hold it."""
     headline = reader.get("headline")

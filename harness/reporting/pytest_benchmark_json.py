@@ -70,6 +70,7 @@ def _benchmark(one: Observation) -> dict[str, Any]:
                 "seconds": {str(block): value for block, value in sorted(one.seconds.items())},
                 "problems": list(one.problems),
                 "conditions": dict(one.conditions),
+                "unusable": {str(block): why for block, why in sorted(one.unusable.items())},
             }
         },
         "options": dict(_NOT_TAKEN),

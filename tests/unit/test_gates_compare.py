@@ -67,6 +67,26 @@ def test_what_may_not_be_judged_says_why(change: dict[str, Any], problem: str) -
     assert problem in "; ".join(one.problems)
 
 
+def test_a_block_without_a_time_takes_its_partner_with_it() -> None:
+    a, b = small_run("a", seed=1), small_run("b", seed=2, slowdown=1.2)
+
+    def disturb(record: Run, *blocks: int) -> Run:
+        result = record.results[0]
+        changed = tuple(
+            replace(one, series=(replace(one.series[0], flags=(1,) * 24),)) if one.index in blocks else one
+            for one in result.blocks
+        )
+        return replace(record, results=(replace(result, blocks=changed),))
+
+    (one,) = compare([side_of(disturb(a, 3)), side_of(disturb(b, 3, 7))]).times
+    assert one.comparison.effect is not None
+    assert one.comparison.effect.blocks == 10
+    assert one.comparison.verdict is CompareVerdict.REGRESSED
+    (one,) = compare([side_of(disturb(a, 0, 1, 2)), side_of(disturb(b, 3, 4))]).times
+    assert one.comparison.verdict is CompareVerdict.INCONCLUSIVE
+    assert "5 of 12 blocks give no pair" in (one.comparison.note or "")
+
+
 def test_a_record_that_contradicts_its_own_verdict_is_not_believed() -> None:
     record = small_run("a", seed=1)
     result = record.results[0]
