@@ -45,7 +45,8 @@ class EncodedDataset:
     train_class: Strings | None = None  # class of each row ("normal", "neptune", ...), where the data set names them
     validation_class: Strings | None = None
     test_class: Strings | None = None
-    test_group: npt.NDArray[np.int64] | None = None  # entity of each test window (a card); each one's in time order
+    # Entity of each test window (a card), its windows in time order; drawing ``rows`` leaves gaps between them.
+    test_group: npt.NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
     duplicates: Mapping[str, int] = field(default_factory=dict)  # see ``harness.datasets.table.count_duplicates``
     encoder: Encoder | None = None  # fitted on training rows; None where the arrays are the published numbers

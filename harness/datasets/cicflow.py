@@ -114,7 +114,7 @@ def _parquet_blocks(entry: FoundFile, digests: dict[str, str]) -> Iterator[pd.Da
     for frame in parquet.frames(entry.path, _is_wanted, required=(_LABEL,)):
         texts = [name for name in frame.columns if name in _TEXTS]
         yield _with_times(frame.astype(dict.fromkeys(texts, "category")))
-    digests[entry.name] = digest(entry.path)[0]
+    digests[entry.name] = digest(entry.path)
 
 
 def _is_wanted(name: str) -> bool:

@@ -61,7 +61,7 @@ def check(found: Found) -> tuple[FileCheck, ...]:
     for entry in found.files:
         expected = entry.file.sha256
         try:
-            sha256, _ = digest(entry.path)
+            sha256 = digest(entry.path)
         except InputError as error:
             checks.append(FileCheck(entry.name, entry.path, "unreadable", None, expected, error.message))
             continue
@@ -91,7 +91,7 @@ def take_in(name: str, source: Path, directory: Path) -> FileCheck:
     spec = registry.spec(name)
     if not spec.variants:
         raise InputError(f"{name} names a file of your own, which is read where it lies.")
-    sha256, _ = digest(source)
+    sha256 = digest(source)
     folder = directory / spec.name
     for file in spec.files:
         if file.download is not None and file.download.member is not None and file.download.sha256 == sha256:

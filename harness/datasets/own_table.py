@@ -22,7 +22,7 @@ def _read(found: Found, request: Request) -> Reading:
     path = found.files[0].path
     if request.dataset.startswith("parquet:"):
         blocks = list(parquet.frames(path, lambda _name: True))
-        frame, sha256 = csvfile.concatenate(blocks) if blocks else pd.DataFrame(), digest(path)[0]
+        frame, sha256 = csvfile.concatenate(blocks) if blocks else pd.DataFrame(), digest(path)
     else:
         frame, sha256 = _csv(path)
     if not len(frame):

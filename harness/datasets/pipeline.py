@@ -46,7 +46,6 @@ def run(
         encoded = _encode(reading.split, request)
         return replace(
             encoded,
-            name=reading.name or name,
             origin="real",
             sha256=reading.digests,
             verified=reading.verified,
@@ -146,16 +145,13 @@ def _refitted(encoder: Encoder, test: Table, request: Request, notes: list[str])
     refit = request.options.get("refit", "none") if request.published else "none"
     if refit == "none":
         return encoder
+    if encoder.encoding.categories == "onehot":
+        notes.append("Nothing was fitted again on the test rows: the source document does that to ordinal codes only.")
+        return encoder
     notes.append(f"As published: {refit.replace('+', ' and ')} fitted again on the test rows, which leaks.")
-    again = encoder.refit_vocabulary(test.features)
     if refit == "encoders+scaler":
-        again = Encoder.fit(request.options["encoding"], test.features)
-    if again.feature_names != encoder.feature_names:
-        raise InputError(
-            f"Data set {request.dataset}: re-fitting on test rows changes the columns under encoding "
-            f"{request.options['encoding']!r}; an ordinal encoding keeps them."
-        )
-    return again
+        return Encoder.fit(request.options["encoding"], test.features)
+    return encoder.refit_vocabulary(test.features)
 
 
 def _apply(encoder: Encoder, table: Table) -> _Encoded:
@@ -236,6 +232,7 @@ def _missing(name: str, spec: DatasetSpec, directory: Path | None) -> InputError
     searched = ", ".join(str(path) for path in search_directories(directory))
     wanted = " or ".join(", ".join(file.name for file in variant.files) for variant in spec.variants)
     return InputError(
-        f"Data set {name} is not here: {wanted or 'its files'} not found in {searched}.",
-        remedy=f"`lparbench data get {name}` downloads it, `lparbench data import {name} FILE` takes a file you have.",
+        f"Data set {name} is not here: {wanted} not found in {searched}.",
+        remedy=f"`lparbench data get {name}` downloads it or says from where; "
+        f"`lparbench data import {name} FILE` takes a file you have.",
     )

@@ -39,7 +39,6 @@ class Reading:
     split: Split
     digests: Mapping[str, str]
     verified: bool | None
-    name: str | None = None  # where the file turned out to be another member of the family than was asked for
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -30,7 +31,7 @@ def spec(name: str) -> DatasetSpec:
             if bool(parameter) != (entry.parameter is not None):
                 form = f"{base}:{entry.parameter}" if entry.parameter else base
                 raise InputError(f"Data set {name!r}: {form!r} expected.")
-            return _of_member(entry, parameter) if parameter else entry
+            return _of_member(entry, parameter) if parameter and entry.variants else entry
     near = get_close_matches(base, [entry.name for entry in SPECS], n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "`lparbench data list` shows what there is."
     raise InputError(f"There is no data set {name!r}.", remedy=hint)
@@ -74,6 +75,10 @@ def members(entry: DatasetSpec, directories: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _of_member(entry: DatasetSpec, parameter: str) -> DatasetSpec:
+    if not re.fullmatch(r"[\w.+-]+", parameter):
+        raise InputError(
+            f"Data set '{entry.name}:{parameter}': a name of letters, digits, '.', '+', '-', '_' expected."
+        )
     variants = tuple(
         replace(variant, files=tuple(_file_of_member(file, parameter) for file in variant.files))
         for variant in entry.variants

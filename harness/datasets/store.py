@@ -129,7 +129,7 @@ def opened(path: Path) -> Iterator[DigestingReader]:
     """Open a plain, ``.gz`` or ``.xz`` file for reading.
 
     Raises:
-        InputError: it cannot be opened, or is empty.
+        InputError: it cannot be opened, or its suffix is that of a compression it does not have.
     """
     with _told(path, 0):
         reader = DigestingReader(path)
@@ -137,10 +137,10 @@ def opened(path: Path) -> Iterator[DigestingReader]:
         yield reader
 
 
-def digest(path: Path) -> tuple[str, int]:
-    """sha256 and size in bytes of the uncompressed file."""
+def digest(path: Path) -> str:
+    """sha256 of the uncompressed file."""
     with opened(path) as reader:
-        return reader.drain(), reader.size
+        return reader.drain()
 
 
 def content(path: Path) -> tuple[bytes, str]:

@@ -71,7 +71,13 @@ def test_without_files_a_stand_in_is_used_unless_real_data_is_asked_for(nowhere:
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("nsl-kd", "Did you mean 'nsl-kdd'"), ("nsl-kdd:x", "'nsl-kdd' expected"), ("zzz", "data list")],
+    [
+        ("nsl-kd", "Did you mean 'nsl-kdd'"),
+        ("nsl-kdd:x", "'nsl-kdd' expected"),
+        ("zzz", "data list"),
+        ("odds:../secret", "a name of letters"),
+        ("adbench:*", "a name of letters"),
+    ],
 )
 def test_unknown_names(name: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
@@ -112,6 +118,12 @@ def test_a_protocol_has_its_own_defaults_and_given_options_come_before_them() ->
     assert len(_stand_in().feature_names) > 100
     assert len(_stand_in(protocol="as-published").feature_names) == 41
     assert len(_stand_in({"encoding": "ordinal"}).feature_names) == 41
+
+
+def test_one_hot_columns_are_not_fitted_again_on_test_rows() -> None:
+    data = _stand_in({"encoding": "onehot-log-minmax"}, protocol="as-published")
+    assert any("Nothing was fitted again" in note for note in data.notes)
+    assert data.train_x.shape[1] == data.test_x.shape[1]
 
 
 def test_rows_bound_every_split_and_keep_the_prevalence() -> None:
