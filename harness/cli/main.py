@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import data, doctor, listing, place, probe, report, run, smt
+from harness.cli import compare, data, doctor, export, gate, history, listing, place, probe, report, run, smt
 from harness.errors import ExitCode, LparbenchError
 
 # Typer carries its own copy of click from 0.27 on; this finds the base of all its usage errors in either case.
@@ -42,13 +42,14 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _global_options(
-    context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[  # noqa: ARG001 - its callback does the work
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    context.obj = {"debug": debug}
+    pass
 
 
 _MAIN = "The main job"
@@ -56,6 +57,12 @@ app.command("run", rich_help_panel=_MAIN)(run.run)
 app.command("list", rich_help_panel=_MAIN)(listing.list_workloads)
 app.command("report", rich_help_panel=_MAIN)(report.report)
 app.add_typer(data.data_app, rich_help_panel=_MAIN)
+
+_RUNS = "Runs side by side"
+app.command("compare", rich_help_panel=_RUNS)(compare.compare)
+app.command("gate", rich_help_panel=_RUNS)(gate.gate)
+app.command("history", rich_help_panel=_RUNS)(history.history)
+app.command("export", rich_help_panel=_RUNS)(export.export)
 
 _MACHINE = "This machine"
 app.command("probe", rich_help_panel=_MACHINE)(probe.probe)
