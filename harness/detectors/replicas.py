@@ -99,6 +99,10 @@ class Replicas:
         layers = [self._layer(part, f"{prefix}{name}") for name, part in module.named_children()]
         return Net([layer for layer in layers if layer is not None])
 
+    def leaf(self, name: str) -> Tensor:
+        """A parameter as a leaf of the gradient graph, (K, in, out) or (K, 1, out), for what is no dense chain."""
+        return _leaf(self._weights[name], self._gradients[name])
+
     def zero(self) -> None:
         """Clear the gradients."""
         self.gradient.zero_()

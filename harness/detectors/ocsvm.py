@@ -1,0 +1,79 @@
+"""One-class support vector machine, fitted by scikit-learn on a sample and kept as its support vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.detectors import program as programs
+from harness.detectors.base import Detector, FitContext, Vector, as_training_rows, normal_rows
+from harness.detectors.oneclass import OneClass
+
+
+@dataclass
+class OCSVM(OneClass):
+    """Score is minus the decision function of a machine with radial basis kernel.
+
+    The time to fit grows with the square of the rows, so ``rows`` of the normal ones are drawn. ``gamma`` None is one
+    over features times variance, scikit-learn's ``scale``. Source: Schölkopf et al. 2001.
+    """
+
+    name: ClassVar[str] = "ocsvm"
+
+    nu: float = 0.05
+    gamma: float | None = None
+    rows: int = 5000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._vectors: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
+        self._weights: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+        self._kernel = np.zeros(2)  # gamma, offset
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
+        """Solve for the support vectors of the drawn rows."""
+        from sklearn.svm import OneClassSVM
+
+        normal = normal_rows(*as_training_rows(X, y, self.name), self.name)
+        drawn = np.random.default_rng(self.seed).permutation(len(normal))[: self.rows]
+        machine = OneClassSVM(nu=self.nu, gamma="scale" if self.gamma is None else self.gamma)
+        machine.fit(normal[np.sort(drawn)].astype(np.float64))
+        self._vectors = machine.support_vectors_.astype(np.float32)
+        self._weights = machine.dual_coef_[0].astype(np.float32)
+        self._kernel = np.array([machine._gamma, float(machine.offset_[0])])
+        self.n_features_ = normal.shape[1]
+        self.choose(normal, context or FitContext())
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Vector:
+        """Score of each row."""
+        return self.score_by_program(X)
+
+    def program(self) -> programs.Program:
+        """exp(-gamma |x - v|²) = exp(2 gamma x·v - gamma |v|² - gamma |x|²), centred on the mean of the vectors.
+
+        Centring keeps the three terms small, and so their difference exact.
+        """
+        gamma, offset = self._kernel
+        centre = self._vectors.astype(np.float64).mean(axis=0)
+        vectors = self._vectors - centre
+        builder = programs.Builder(self.n_features_)
+        x = builder.with_constant("subtract", programs.ROWS, centre)
+        layer = programs.DenseLayer(
+            (2.0 * gamma * vectors).astype(np.float32), (-gamma * np.square(vectors).sum(axis=1)).astype(np.float32)
+        )
+        own = builder.with_constant("multiply", builder.reduce("square_sum", x), gamma)
+        kernel = builder.activation(builder.elementwise("subtract", builder.dense(x, layer), own), "exp")
+        score = programs.DenseLayer(-self._weights[None, :], np.array([offset], dtype=np.float32))
+        return builder.finish(builder.dense(kernel, score))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Support vectors, their weights, and the kernel's constants."""
+        return {"vectors": self._vectors, "weights": self._weights, "kernel": self._kernel}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take them over."""
+        self._vectors, self._weights, self._kernel = state["vectors"], state["weights"], state["kernel"]
