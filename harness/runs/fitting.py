@@ -15,7 +15,6 @@ from harness.detectors.evaluation import Evaluation, evaluate
 from harness.detectors.inference.artifacts import prepare
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import fit_together
-from harness.detectors.thresholds import Threshold
 from harness.gemm import trainer
 from harness.record.model import DatasetRecord
 from harness.runs.jobs import FitJob
@@ -89,7 +88,7 @@ def _parameters(workload: Workload, job: FitJob, seed: int) -> dict[str, Any]:
 
 
 def _evaluated(detector: Detector, scores: Vector, data: EncodedDataset) -> Evaluation:
-    threshold = Threshold(detector.threshold_, detector.threshold_rule_)
+    threshold = detector.threshold_for(scores)
     classes = None if data.test_class is None else data.test_class.tolist()
     return evaluate(scores, data.test_y, threshold, classes)
 
