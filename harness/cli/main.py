@@ -113,6 +113,9 @@ def main(arguments: list[str] | None = None) -> None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "lparbench"
         describe = getattr(error, "format_message", error.__str__)
-        typer.echo(f"lparbench: error: {describe()}", err=True)
-        typer.echo(f"  See: {command} --help", err=True)
+        if describe():
+            typer.echo(f"lparbench: error: {describe()}", err=True)
+            typer.echo(f"  See: {command} --help", err=True)
+        elif context:  # a group without a command: typer's own way to ask for its help
+            typer.echo(context.get_help())
     sys.exit(code)
