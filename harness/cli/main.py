@@ -84,38 +84,48 @@ def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: runs one command and exits with its code (see ``harness.errors.ExitCode``)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGTERM, _terminate)
-    code: int
+    stdout = sys.stdout
     try:
-        outcome = typer.main.get_command(app).main(arguments, prog_name="lparbench", standalone_mode=False)
-        code = outcome if isinstance(outcome, int) else ExitCode.OK
+        code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
-    except LparbenchError as error:
-        code = error.exit_code
-        if "--debug" in arguments:
-            traceback.print_exc()
-        typer.echo(f"lparbench: error: {error.message}", err=True)
-        if error.remedy:
-            typer.echo(f"  {error.remedy}", err=True)
-    except _Terminated:
-        code = _SIGNALLED + signal.SIGTERM
-        typer.echo("lparbench: terminated", err=True)
-    except (KeyboardInterrupt, typer.Abort):
-        code = _SIGNALLED + signal.SIGINT
-        typer.echo("lparbench: interrupted", err=True)
+        if sys.stdout is not stdout:  # typer met a closed pipe first: it wraps the stream and exits with 1
+            code = ExitCode.OK
     except BrokenPipeError:
         # The reader (head, less) went away; nothing is wrong. Keep the interpreter's final flush quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.OK
-    except _ClickException as error:
-        code = ExitCode.USAGE
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "lparbench"
-        describe = getattr(error, "format_message", error.__str__)
-        if describe():
-            typer.echo(f"lparbench: error: {describe()}", err=True)
-            typer.echo(f"  See: {command} --help", err=True)
-        elif context:  # a group without a command: typer's own way to ask for its help
-            typer.echo(context.get_help())
     sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        outcome = typer.main.get_command(app).main(arguments, prog_name="lparbench", standalone_mode=False)
+    except LparbenchError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        _complain(error.message, error.remedy)
+        return error.exit_code
+    except _Terminated:
+        typer.echo("lparbench: terminated", err=True)
+        return _SIGNALLED + signal.SIGTERM
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("lparbench: interrupted", err=True)
+        return _SIGNALLED + signal.SIGINT
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else ExitCode.REGRESSION
+    except _ClickException as error:
+        context = getattr(error, "ctx", None)
+        message = getattr(error, "format_message", error.__str__)()
+        if message or context is None:
+            _complain(message, f"See: {context.command_path if context else 'lparbench'} --help")
+        else:  # a group without a command: typer's own way to ask for its help
+            typer.echo(context.get_help())
+        return ExitCode.USAGE
+    return outcome if isinstance(outcome, int) else ExitCode.OK
+
+
+def _complain(message: str, remedy: str | None) -> None:
+    typer.echo(f"lparbench: error: {message}", err=True)
+    if remedy:
+        typer.echo(f"  {remedy}", err=True)
