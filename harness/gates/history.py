@@ -84,7 +84,7 @@ def _of_key(key: Key, sides: Sequence[Side], margin: float) -> History:
     used = [side for side in used if side.observations[key].seconds]
     points = tuple(Point(side.name, side.created, _centre(side, key)) for side in used)
     if len(points) < MIN_RUNS:
-        return History(key, points, (), f"{len(points)} valid runs, {MIN_RUNS} are needed to tell a step from noise")
+        return History(key, points, (), f"{len(points)} of the {MIN_RUNS} valid runs that tell a step from noise")
     logs = np.log([point.seconds for point in points])
     steps = _steps(logs, margin)
     return History(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _PIPE_WIDTH = 10_000  # a pipe has no width: one line per result, whole
 _LINE = 400
+_LEFT = {"Result", "Run", "Accuracy", "95 % interval", "Verdict"}
 _COLOURS = {"good": "green", "warn": "yellow", "bad": "red"}
 _OUTCOMES = {
     Outcome.PASSED: Status("Passed", GOOD, "good"),
@@ -38,13 +39,14 @@ def print_comparison(report: CompareReport) -> None:
     out, view = _console(), view_of(report)
     for sentence in view.sentences:
         _say(out, f"{view.status.shape} {sentence}", style=f"bold {_COLOURS[view.status.kind]}")
+    several = len(report.sides) > 2
     table = _table(
-        ("Result", "Run", view.reference, "Time per call", "Change", "95 % interval", "Verdict"), right=(2, 3, 4)
+        ("Result", *(["Run"] if several else []), view.reference, "Now", "Change", "95 % interval", "Verdict")
     )
     for line in view.times:
-        table.add_row(
-            *map(_cell, (line.result, line.side, line.a, line.b, line.change, line.limits)), _tag(line.status)
-        )
+        which = [line.side] if several else []
+        cells = (line.result, *which, line.a, line.b, line.change, line.limits)
+        table.add_row(*map(_cell, cells), _tag(line.status))
     out.print()
     out.print(table)
     for line in view.times:
@@ -56,7 +58,7 @@ def print_comparison(report: CompareReport) -> None:
         same = len(view.accuracy) - len(changed)
         _say(out, f"Accuracy is equivalent in {same} of {plural(len(view.accuracy), 'metric')}.")
     if changed:
-        table = _table(("Accuracy", "Run", view.reference, "Now", "Change", "Verdict"), right=(2, 3, 4))
+        table = _table(("Accuracy", "Run", view.reference, "Now", "Change", "Verdict"))
         for one in changed:
             table.add_row(*map(_cell, (one.metric, one.side, one.a, one.b, one.change)), _tag(one.status))
         out.print(table)
@@ -104,7 +106,7 @@ def gate_verdict(report: GateReport) -> tuple[Status, str]:
 def print_self_check(name: str, checks: Sequence[SelfCheck]) -> None:
     """The noise floor of every key, and how often noise alone would raise a suspicion."""
     out = _console()
-    table = _table(("Result", "Pairs", "Noise floor", "Margin", "Suspicions", "Verdict"), right=(1, 2, 3, 4))
+    table = _table(("Result", "Pairs", "Noise floor", "Margin", "Suspicions", "Verdict"))
     for one in checks:
         cells = (str(one.key), str(one.pairs), percent(one.floor), percent(one.margin), percent(one.alarm_share))
         table.add_row(*map(_cell, cells), _cell(one.comparison.verdict.value))
@@ -147,12 +149,13 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
-def _table(heads: Sequence[str], right: Sequence[int]) -> Table:
+def _table(heads: Sequence[str]) -> Table:
+    """Names and verdicts to the left, everything else to the right."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), highlight=False, header_style="dim")
-    for at, head in enumerate(heads):
-        table.add_column(_cell(head), justify="right" if at in right else "left", overflow="fold")
+    for head in heads:
+        table.add_column(_cell(head), justify="left" if head in _LEFT else "right", overflow="fold")
     return table
 
 

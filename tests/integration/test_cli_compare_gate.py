@@ -18,7 +18,7 @@ from harness.cli import compare, export, gate, history
 from harness.errors import EnvironmentMismatchError, InputError, LparbenchError, MeasurementError
 from harness.gates import remeasure
 from harness.gates.observations import Side, side_of
-from harness.record.model import Run
+from harness.record.model import Run, Validity, Verdict
 from harness.record.store import write_run
 
 app = typer.Typer()
@@ -58,6 +58,26 @@ def test_compare_says_what_is_slower_and_exits_with_1(tmp_path: Path) -> None:
     assert "Nothing else differs." in result.output
     assert call("compare", b, a).exit_code == 0  # improved
     assert call("compare", a, b, "--margin", "60%").exit_code == 0  # does not matter
+
+
+def test_compare_shows_what_became_less_accurate_and_what_is_missing(tmp_path: Path) -> None:
+    a = stored(tmp_path, "old", seed=1)
+    record = small_run("new", seed=2)
+    worse = replace(record.results[0], accuracy={"metrics": {"auc_roc": {"value": 0.8, "sd": 0.004, "n": 5}}})
+    b = write_run(replace(record, results=(worse,)), tmp_path)
+    result = call("compare", a, b)
+    assert result.exit_code == 1
+    assert "; less accurate in mlp auc_roc." in result.output
+    assert "Accuracy is equivalent in 0 of 1 metric." in result.output
+    assert "-0.149" in result.output
+    assert "new has no autoencoder offline eager float32 batch 64" in result.output
+
+
+def test_an_inconclusive_comparison_says_how_many_more_blocks(tmp_path: Path) -> None:
+    a, b = stored(tmp_path, "old", seed=1), stored(tmp_path, "new", seed=2, slowdown=1.034)
+    result = call("compare", a, b)
+    assert result.exit_code == 2
+    assert "more blocks would settle it" in result.output
 
 
 def test_compare_prints_json_and_nothing_else(tmp_path: Path) -> None:
@@ -247,8 +267,13 @@ def test_history_finds_a_step_and_what_changed_with_it(tmp_path: Path) -> None:
     document = json.loads(call("history", tmp_path, "--json").stdout)
     assert [step["run"] for step in document["results"][0]["steps"]] == ["run-08"]
     (tmp_path / "few").mkdir()
-    stored(tmp_path / "few", "only", seed=1)
-    assert call("history", tmp_path / "few").exit_code == 2
+    lone = small_run("only", seed=1)
+    failed = replace(lone.results[1], validity=Validity(Verdict.FAILED, ("killed",)))
+    write_run(replace(lone, results=(lone.results[0], failed)), tmp_path / "few")
+    few = call("history", tmp_path / "few")
+    assert few.exit_code == 2
+    assert "1 of the 6 valid runs" in few.output
+    assert "no valid run" in few.output
 
 
 def test_exports_go_to_a_file_or_to_standard_output(tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def test_metrics_that_looked_at_the_labels_are_left_out() -> None:
 
 
 def test_damaged_records_fool_nobody(tmp_path: Path) -> None:
-    assert fooled(range(126), tmp_path) == []
+    assert fooled(range(84), tmp_path) == []
 
 
 def test_damaged_baselines_fool_nobody(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_step_smaller_than_the_margin_is_not_told() -> None:
 def test_too_few_or_invalid_runs_have_no_history() -> None:
     runs = runs_over_time([1.0] * 5, sd=0.01)
     (found,) = history(runs)
-    assert found.note == "5 valid runs, 6 are needed to tell a step from noise"
+    assert found.note == "5 of the 6 valid runs that tell a step from noise"
     bad = [
         replace(one, observations={k: replace(o, problems=("x",)) for k, o in one.observations.items()}) for one in runs
     ]
