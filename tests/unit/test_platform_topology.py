@@ -56,6 +56,20 @@ def test_names_of_newer_kernels_alone(tmp_path: Path) -> None:
     _assert_layout(probe(SysRoot(root)), _SPEC)
 
 
+def test_siblings_and_node_lists_that_still_name_offline_cpus(tmp_path: Path) -> None:
+    """As in dumps taken while threads went offline, and from kernels that list them."""
+    spec = TreeSpec(nodes=(NodeSpec(0, cores=2),), smt=4)
+    root = build(spec, tmp_path)
+    topology = root / "sys/devices/system/cpu"
+    (topology / "cpu0/topology/thread_siblings_list").write_text("0-7\n")
+    (topology / "cpu0/cache/index0/shared_cpu_list").write_text("0,2,4,6\n")
+    (root / "sys/devices/system/node/node0/cpulist").write_text("0-15\n")
+    facts = probe(SysRoot(root))
+    _assert_layout(facts, spec)
+    assert facts.topology.cores[0].halves == ((0, 2), (1, 3))
+    assert facts.topology.nodes[0].cpus == (0, 1, 2, 3, 8, 9, 10, 11)
+
+
 def test_links_from_the_node_to_its_cpus_alone(tmp_path: Path) -> None:
     root = build(replace(_SPEC, node_lists=False, node_masks=False), tmp_path)
     laid = layout(_SPEC)
