@@ -29,6 +29,7 @@ struct lpb_chain {
     const lpb_isa *isa;
     lpb_head head;
     int64_t count, widest; /* widest: of all outputs, rounded up */
+    int64_t scratch;       /* floats that any layer's product needs */
     packed_layer layers[];
 };
 
@@ -40,6 +41,65 @@ static float *new_floats(int64_t count) {
 static float *new_zeros(int64_t count) {
     float *memory = new_floats(count);
     return memory ? memset(memory, 0, (size_t)count * sizeof(float)) : NULL;
+}
+
+static void run_row(const lpb_chain *chain, const float *x, float *out, float *buffers) {
+    const lpb_isa *isa = chain->isa;
+    const float *h = x;
+    for (int64_t l = 0; l < chain->count; l++) {
+        const packed_layer *layer = chain->layers + l;
+        float *to = buffers + (l & 1) * chain->widest;
+        if (layer->ld == 1) {
+            float y[LPB_ALIGN] __attribute__((aligned(64))) = {0.0f};
+            isa->row_dots(h, 1, 0, layer->inputs, layer->weight, layer->bias[0], y);
+            isa->activate(y, LPB_ALIGN, layer->activation, layer->slope);
+            to[0] = y[0];
+        } else {
+            isa->gemv(layer->inputs, layer->ld, h, layer->weight, layer->bias, layer->activation, layer->slope, to);
+        }
+        h = to;
+    }
+    const int64_t outputs = chain->layers[chain->count - 1].outputs;
+    if (chain->head == LPB_HEAD_MSE)
+        *out = isa->squared_distance(x, h, outputs) / (float)outputs;
+    else
+        memcpy(out, h, (size_t)outputs * sizeof(float));
+}
+
+/* The product of one layer over a block: `h` is its input, feature-major; the output goes to `to`, feature-major too, or
+ * for the last layer of a chain without reconstruction error to `out`, row-major and in its final place. */
+static lpb_gemm layer_product(const lpb_chain *chain, const packed_layer *layer, const float *h, int64_t rows,
+                              float *to, float *out) {
+    const int64_t ld = LPB_BLOCK_ROWS;
+    const lpb_gemm common = {
+        .batch = 1, .k = layer->inputs, .b_col = 1, .alpha = 1.0f, .bias = layer->bias,
+        .activation = layer->activation, .slope = layer->slope,
+    };
+    lpb_gemm product = common;
+    const bool last = layer == chain->layers + chain->count - 1 && chain->head != LPB_HEAD_MSE;
+    if (last && layer->outputs > 1) { /* H^T W^T */
+        product.m = rows, product.n = layer->outputs;
+        product.a = h, product.a_row = 1, product.a_col = ld;
+        product.b = layer->weight, product.b_row = layer->ld;
+        product.c = out, product.c_row = layer->outputs;
+        product.bias_axis = LPB_COLUMN_BIAS;
+    } else { /* W H; one output per row is row-major as it is */
+        product.m = layer->outputs, product.n = last ? rows : lpb_round_up(rows, LPB_ALIGN);
+        product.a = layer->weight, product.a_row = 1, product.a_col = layer->ld;
+        product.b = h, product.b_row = ld;
+        product.c = last ? out : to, product.c_row = ld;
+        product.bias_axis = LPB_ROW_BIAS;
+    }
+    return product;
+}
+
+void lpb_chain_free(lpb_chain *chain) {
+    if (!chain) return;
+    for (int64_t l = 0; l < chain->count; l++) {
+        free(chain->layers[l].weight);
+        free(chain->layers[l].bias);
+    }
+    free(chain);
 }
 
 lpb_chain *lpb_chain_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_head head, lpb_dtype dtype) {
@@ -69,102 +129,33 @@ lpb_chain *lpb_chain_new(const lpb_isa *isa, const lpb_layer *layers, int64_t co
         if (from->bias) memcpy(to->bias, from->bias, (size_t)from->outputs * sizeof(float));
         if (padded > chain->widest) chain->widest = padded;
     }
+    for (int64_t l = 0; l < count; l++) {
+        const lpb_gemm product = layer_product(chain, chain->layers + l, NULL, LPB_BLOCK_ROWS, NULL, NULL);
+        const int64_t needed = isa->gemm_scratch[LPB_F32](&product) / (int64_t)sizeof(float);
+        if (needed > chain->scratch) chain->scratch = needed;
+    }
     return chain;
 }
 
-void lpb_chain_free(lpb_chain *chain) {
-    if (!chain) return;
-    for (int64_t l = 0; l < chain->count; l++) {
-        free(chain->layers[l].weight);
-        free(chain->layers[l].bias);
-    }
-    free(chain);
-}
-
-static void run_row(const lpb_chain *chain, const float *x, float *out, float *buffers) {
-    const lpb_isa *isa = chain->isa;
-    const float *h = x;
-    for (int64_t l = 0; l < chain->count; l++) {
-        const packed_layer *layer = chain->layers + l;
-        float *to = buffers + (l & 1) * chain->widest;
-        if (layer->ld == 1) {
-            float y[LPB_ALIGN] __attribute__((aligned(64))) = {0.0f};
-            isa->row_dots(h, 1, 0, layer->inputs, layer->weight, layer->bias[0], y);
-            isa->activate(y, LPB_ALIGN, layer->activation, layer->slope);
-            to[0] = y[0];
-        } else {
-            isa->gemv(layer->inputs, layer->ld, h, layer->weight, layer->bias, layer->activation, layer->slope, to);
-        }
-        h = to;
-    }
-    const int64_t outputs = chain->layers[chain->count - 1].outputs;
-    if (chain->head == LPB_HEAD_MSE)
-        *out = isa->squared_distance(x, h, outputs) / (float)outputs;
-    else
-        memcpy(out, h, (size_t)outputs * sizeof(float));
-}
-
-/* Rows of one block, at most LPB_BLOCK_ROWS; `buffers` holds the transposed input and two activations. */
+/* Rows of one block, at most LPB_BLOCK_ROWS; `buffers` holds the transposed input, two activations and the scratch. */
 static void run_block(const lpb_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out, float *buffers) {
     const lpb_isa *isa = chain->isa;
     const int64_t ld = LPB_BLOCK_ROWS, padded = lpb_round_up(rows, LPB_ALIGN);
-    const packed_layer *last = chain->layers + chain->count - 1;
     float *input = buffers, *activation[2];
     activation[0] = input + chain->layers[0].inputs * ld;
     activation[1] = activation[0] + chain->widest * ld;
+    float *scratch = activation[1] + chain->widest * ld;
     if (rows < padded) memset(input, 0, (size_t)(chain->layers[0].inputs * ld) * sizeof(float));
     isa->transpose(x, x_row, rows, chain->layers[0].inputs, input, ld);
     const float *h = input;
-    for (const packed_layer *layer = chain->layers; layer <= last; layer++) {
-        float *to = activation[(layer - chain->layers) & 1];
-        lpb_gemm product = {
-            .batch = 1,
-            .m = layer->outputs,
-            .n = padded,
-            .k = layer->inputs,
-            .a = layer->weight,
-            .a_row = 1,
-            .a_col = layer->ld,
-            .b = h,
-            .b_row = ld,
-            .b_col = 1,
-            .c = to,
-            .c_row = ld,
-            .alpha = 1.0f,
-            .bias = layer->bias,
-            .bias_axis = LPB_ROW_BIAS,
-            .activation = layer->activation,
-            .slope = layer->slope,
-        };
-        if (layer == last && chain->head != LPB_HEAD_MSE) {
-            /* the output is row-major: H^T W^T, straight into place */
-            product.m = rows;
-            product.n = layer->outputs;
-            product.a = h;
-            product.a_row = 1;
-            product.a_col = ld;
-            product.b = layer->weight;
-            product.b_row = layer->ld;
-            product.c = out;
-            product.c_row = layer->outputs;
-            product.bias_axis = LPB_COLUMN_BIAS;
-            if (layer->outputs == 1) { /* one output per row is contiguous either way; vectors go along the rows */
-                product.m = 1;
-                product.n = rows;
-                product.a = layer->weight;
-                product.a_col = 1;
-                product.b = h;
-                product.b_row = ld;
-                product.c_row = rows;
-                product.bias_axis = LPB_ROW_BIAS;
-            }
-        }
-        isa->gemm[LPB_F32](&product, 0, 1, NULL);
-        h = to;
+    for (int64_t l = 0; l < chain->count; l++) {
+        const lpb_gemm product = layer_product(chain, chain->layers + l, h, rows, activation[l & 1], out);
+        isa->gemm[LPB_F32](&product, 0, 1, scratch);
+        h = activation[l & 1];
     }
     if (chain->head == LPB_HEAD_MSE) {
         float error[LPB_BLOCK_ROWS] __attribute__((aligned(64)));
-        isa->mean_square(input, h, last->outputs, ld, padded, error);
+        isa->mean_square(input, h, chain->layers[0].inputs, ld, padded, error);
         memcpy(out, error, (size_t)rows * sizeof(float));
     }
 }
@@ -181,7 +172,7 @@ typedef struct {
 static void part(void *argument, int64_t first, int64_t last) {
     job *j = argument;
     const lpb_chain *chain = j->chain;
-    float *buffers = new_floats((chain->layers[0].inputs + 2 * chain->widest) * LPB_BLOCK_ROWS);
+    float *buffers = new_floats((chain->layers[0].inputs + 2 * chain->widest) * LPB_BLOCK_ROWS + chain->scratch);
     if (!buffers) {
         __atomic_store_n(&j->status, LPB_NO_MEMORY, __ATOMIC_RELAXED);
         return;

@@ -4,7 +4,7 @@
 #if defined(__x86_64__)
 extern const lpb_isa lpb_isa_avx512, lpb_isa_avx2;
 #elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
-extern const lpb_isa lpb_isa_mma, lpb_isa_vsx9, lpb_isa_vsx8;
+extern const lpb_isa lpb_isa_mma_table, lpb_isa_vsx9_table, lpb_isa_vsx8_table;
 #endif
 extern const lpb_isa lpb_isa_portable;
 
@@ -13,9 +13,9 @@ static const lpb_isa *const table[] = {
     &lpb_isa_avx512,
     &lpb_isa_avx2,
 #elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
-    &lpb_isa_mma,
-    &lpb_isa_vsx9,
-    &lpb_isa_vsx8,
+    &lpb_isa_mma_table,
+    &lpb_isa_vsx9_table,
+    &lpb_isa_vsx8_table,
 #endif
     &lpb_isa_portable,
 };

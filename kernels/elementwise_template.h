@@ -298,7 +298,7 @@ static void T(adam)(float *parameter, const float *gradient, float *mean, float 
 }
 
 /* Fourteen independent chains of multiply-adds cover latency times units of every core in sysconfig/cpus. */
-static double T(peak_f32)(int64_t rounds) {
+static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
     const vf x = V_SET1(0.999f), y = V_SET1(0.001f);
 #define EACH(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 #define START(i) vf s##i = V_SET1(0.5f + 0.01f * i);

@@ -1,42 +1,14 @@
-/* Loops of the broadcast kernels over items, panels of columns and tiles of rows. Included after tile_template.h, by a
- * file that may also have defined
+/* Loops of the broadcast kernels over items, panels of columns and tiles of rows. Included after elementwise_template.h
+ * and tile_template.h, by a file that may also have defined
  *   NARROW_LANES, NARROW_TILES, NARROW_ROWS   tiles of a shorter vector, for panels of at most that many columns.
  *
  * A is read where it is, in any layout: its elements are broadcast. B's rows must be contiguous; a transposed B is
  * copied into scratch first, once per item, or once for all when it is shared. */
 
+#include "gemm_parts_template.h"
+
 static int64_t T(gemm_scratch)(const lpb_gemm *g) {
     return g->b_col == 1 ? 0 : g->k * lpb_round_up(g->n, LPB_ALIGN) * (int64_t)sizeof(float);
-}
-
-/* out (k x n, row length ld, a multiple of LPB_ALIGN) = the item's B, whose rows are not contiguous. */
-static void T(pack_b)(const lpb_gemm *g, const float *b, float *out, int64_t ld) {
-    if (g->b_row == 1) {
-        T(transpose)(b, g->b_col, g->n, g->k, out, ld);
-        return;
-    }
-    for (int64_t p = 0; p < g->k; p++)
-        for (int64_t j = 0; j < g->n; j++) out[p * ld + j] = b[p * g->b_row + j * g->b_col];
-}
-
-/* What a tile leaves undone when it cannot keep it in registers: alpha, and the transcendental activations.
- * `raw` holds A B for the tile, `width` floats per row. */
-static void T(finish)(const lpb_gemm *g, const float *raw, int64_t width, const lpb_tile *t, int64_t rows,
-                      int64_t columns) {
-    char *c = t->c;
-    for (int64_t i = 0; i < rows; i++, c += t->c_row, raw += width) {
-        float row[TILE_VECTORS * VL] __attribute__((aligned(64))) = {0.0f};
-        float *to = (float *)c;
-        for (int64_t j = 0; j < columns; j++) row[j] = g->alpha * raw[j];
-        if (g->beta != 0.0f)
-            for (int64_t j = 0; j < columns; j++) row[j] += g->beta * to[j];
-        if (t->row_bias)
-            for (int64_t j = 0; j < columns; j++) row[j] += t->row_bias[i];
-        if (t->column_bias)
-            for (int64_t j = 0; j < columns; j++) row[j] += t->column_bias[j];
-        T(activate)(row, lpb_round_up(columns, VL), g->activation, g->slope);
-        memcpy(to, row, (size_t)columns * sizeof(float));
-    }
 }
 
 typedef struct {
@@ -112,10 +84,7 @@ static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratc
                     bare.beta = 0.0f;
                     bare.row_bias = bare.column_bias = NULL;
                     tiles[height - 1](&bare);
-                    t.c_row = c_row;
-                    t.row_bias = row_bias;
-                    t.column_bias = column_bias;
-                    T(finish)(g, raw, width, &t, height, columns);
+                    T(finish)(g, raw, width, t.c, row_bias, column_bias, height, columns);
                 }
                 t.a += height * t.a_row;
                 t.c += height * c_row;

@@ -54,7 +54,7 @@ typedef __m256 half_vf;
 #define TILE_ROWS_2 14
 #define NARROW_LANES 8
 #define NARROW_TILES half_tiles[0]
-#define NARROW_ROWS 16
+#define NARROW_ROWS half_tile_rows[0]
 typedef __m512 vf;
 typedef int vi __attribute__((vector_size(64)));
 typedef __mmask16 vtail;

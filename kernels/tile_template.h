@@ -37,6 +37,12 @@ typedef struct {
 
 typedef void (*lpb_tile_fn)(const lpb_tile *);
 
+/* Builds under sanitizers set it lower: instrumented, the tall tiles take a minute to compile. */
+#ifndef LPB_TALLEST_TILE
+#define LPB_TALLEST_TILE 16
+#endif
+#define LPB_TALLEST(rows) ((rows) < LPB_TALLEST_TILE ? (rows) : LPB_TALLEST_TILE)
+
 /* X(row, group of three, row within the group) */
 #define LPB_TILE_ROWS(X)                                                                                               \
     X(0, 0, 0) X(1, 0, 1) X(2, 0, 2) X(3, 1, 0) X(4, 1, 1) X(5, 1, 2) X(6, 2, 0) X(7, 2, 1)                            \
@@ -153,7 +159,7 @@ static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, con
 /* One function per height and width that the registers hold; the others are empty and never called. */
 #define ONE(rows, vectors)                                                                                             \
     static __attribute__((noinline)) void T(tile_##rows##_##vectors)(const lpb_tile *t) {                              \
-        if (rows > TILE_ROWS_##vectors) return;                                                                        \
+        if (rows > LPB_TALLEST(TILE_ROWS_##vectors)) return;                                                           \
         if (TILE_TAILS_ARE_FREE || t->last != VL)                                                                      \
             T(tile)(t, rows, vectors, 0);                                                                              \
         else                                                                                                           \
@@ -186,15 +192,15 @@ static const lpb_tile_fn T(tiles)[TILE_VECTORS][16] = {
 #endif
 };
 static const int T(tile_rows)[TILE_VECTORS] = {
-    TILE_ROWS_1,
+    LPB_TALLEST(TILE_ROWS_1),
 #if TILE_VECTORS > 1
-    TILE_ROWS_2,
+    LPB_TALLEST(TILE_ROWS_2),
 #endif
 #if TILE_VECTORS > 2
-    TILE_ROWS_3,
+    LPB_TALLEST(TILE_ROWS_3),
 #endif
 #if TILE_VECTORS > 3
-    TILE_ROWS_4,
+    LPB_TALLEST(TILE_ROWS_4),
 #endif
 };
 #undef ENTRY

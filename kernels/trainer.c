@@ -34,6 +34,8 @@ struct lpb_trainer {
     int64_t capacity;                        /* rows that the buffers below and in the layers hold */
     int64_t input_ld;
     float *input, *target;
+    int64_t scratch_bytes; /* the most that any product of the current capacity needs */
+    void *scratch;
     layer layers[];
 };
 
@@ -103,7 +105,8 @@ lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_
 static void free_batch(lpb_trainer *t) {
     free(t->input);
     free(t->target);
-    t->input = t->target = NULL;
+    free(t->scratch);
+    t->input = t->target = t->scratch = NULL;
     for (int64_t l = 0; l < t->count; l++) {
         free(t->layers[l].output);
         free(t->layers[l].gradient);
@@ -123,10 +126,60 @@ void lpb_trainer_free(lpb_trainer *t) {
     free(t);
 }
 
+/* A product of one item without alpha, whose operands are filled in below. */
+static lpb_gemm forward_product(const lpb_trainer *t, int64_t l, int64_t rows) {
+    const layer *k = t->layers + l;
+    return (lpb_gemm){
+        .batch = 1, .alpha = 1.0f,
+        .m = rows,
+        /* the padding of the last output must stay zero: it enters the loss */
+        .n = l == t->count - 1 || k->ld == 1 ? k->outputs : padded_columns(k->outputs),
+        .k = k->inputs,
+        .a = l ? k[-1].output : t->input, .a_row = l ? k[-1].ld : t->input_ld, .a_col = 1,
+        .b = t->value + k->weight, .b_row = k->ld, .b_col = 1,
+        .c = k->output, .c_row = k->ld,
+        .bias = t->value + k->bias, .bias_axis = LPB_COLUMN_BIAS, .activation = k->activation, .slope = k->slope,
+    };
+}
+
+static lpb_gemm weight_product(const lpb_trainer *t, int64_t l, int64_t rows) {
+    const layer *k = t->layers + l;
+    const float *below = l ? k[-1].output : t->input;
+    const int64_t below_ld = l ? k[-1].ld : t->input_ld;
+    lpb_gemm g = {.batch = 1, .alpha = 1.0f, .k = rows, .b_col = 1, .c = t->gradient + k->weight};
+    if (k->ld == 1) { /* one row: the output's gradient times the layer's input */
+        g.m = 1, g.n = k->inputs;
+        g.a = k->gradient, g.a_row = 0, g.a_col = 1;
+        g.b = below, g.b_row = below_ld;
+        g.c_row = k->inputs;
+    } else {
+        g.m = k->inputs, g.n = padded_columns(k->outputs);
+        g.a = below, g.a_row = 1, g.a_col = below_ld;
+        g.b = k->gradient, g.b_row = k->ld;
+        g.c_row = k->ld;
+    }
+    return g;
+}
+
+/* The gradient by the outputs of layer l - 1. */
+static lpb_gemm input_product(const lpb_trainer *t, int64_t l, int64_t rows) {
+    const layer *k = t->layers + l, *down = k - 1;
+    return (lpb_gemm){
+        .batch = 1, .alpha = 1.0f,
+        .m = rows, .n = down->ld == 1 ? 1 : padded_columns(down->outputs), .k = k->outputs,
+        .a = k->gradient, .a_row = k->ld, .a_col = 1,
+        .b = k->transposed ? k->transposed : t->value + k->weight, .b_row = down->ld, .b_col = 1,
+        .c = down->gradient, .c_row = down->ld,
+    };
+}
+
+static void run_product(const lpb_trainer *t, lpb_gemm g) { t->isa->gemm[LPB_F32](&g, 0, 1, t->scratch); }
+
 static lpb_status reserve(lpb_trainer *t, int64_t rows) {
     if (rows <= t->capacity) return LPB_OK;
     free_batch(t);
     const int64_t padded = lpb_round_up(rows, LPB_ALIGN);
+    int64_t scratch = 0;
     t->input = new_zeros(padded * t->input_ld);
     t->target = new_zeros(padded);
     bool complete = t->input && t->target;
@@ -135,8 +188,15 @@ static lpb_status reserve(lpb_trainer *t, int64_t rows) {
         k->output = new_zeros(padded * k->ld);
         k->gradient = new_zeros(padded * k->ld);
         complete = k->output && k->gradient;
+        const lpb_gemm products[] = {forward_product(t, l, rows), weight_product(t, l, rows),
+                                     l ? input_product(t, l, rows) : (lpb_gemm){.batch = 0}};
+        for (int p = 0; p < (l ? 3 : 2); p++) {
+            const int64_t needed = t->isa->gemm_scratch[LPB_F32](products + p);
+            if (needed > scratch) scratch = needed;
+        }
     }
-    if (!complete) {
+    t->scratch = new_zeros(scratch / (int64_t)sizeof(float) + 1);
+    if (!complete || !t->scratch) {
         free_batch(t);
         return LPB_NO_MEMORY;
     }
@@ -144,34 +204,16 @@ static lpb_status reserve(lpb_trainer *t, int64_t rows) {
     return LPB_OK;
 }
 
-static void product(const lpb_trainer *t, lpb_gemm g) {
-    g.batch = 1;
-    g.alpha = 1.0f;
-    g.b_col = 1;
-    t->isa->gemm[LPB_F32](&g, 0, 1, NULL);
-}
-
 static void forward(const lpb_trainer *t, int64_t rows) {
-    const float *h = t->input;
-    int64_t ld = t->input_ld;
     for (int64_t l = 0; l < t->count; l++) {
         const layer *k = t->layers + l;
-        const float *weight = t->value + k->weight, *bias = t->value + k->bias;
-        if (k->ld == 1 && ld > 1) {
-            t->isa->row_dots(h, rows, ld, k->inputs, weight, bias[0], k->output);
+        const lpb_gemm g = forward_product(t, l, rows);
+        if (k->ld == 1 && g.a_row > 1) {
+            t->isa->row_dots(g.a, rows, g.a_row, k->inputs, g.b, g.bias[0], k->output);
             t->isa->activate(k->output, lpb_round_up(rows, LPB_ALIGN), k->activation, k->slope);
         } else {
-            product(t, (lpb_gemm){
-                .m = rows,
-                /* the padding of the last output must stay zero: it enters the loss */
-                .n = l == t->count - 1 || k->ld == 1 ? k->outputs : padded_columns(k->outputs),
-                .k = k->inputs, .a = h, .a_row = ld, .a_col = 1, .b = weight, .b_row = k->ld, .c = k->output,
-                .c_row = k->ld, .bias = bias, .bias_axis = LPB_COLUMN_BIAS, .activation = k->activation,
-                .slope = k->slope,
-            });
+            run_product(t, g);
         }
-        h = k->output;
-        ld = k->ld;
     }
 }
 
@@ -191,27 +233,18 @@ static double loss_and_gradient(const lpb_trainer *t, int64_t rows) {
 static void backward(const lpb_trainer *t, int64_t rows) {
     for (int64_t l = t->count - 1; l >= 0; l--) {
         const layer *k = t->layers + l;
-        const float *below = l ? k[-1].output : t->input;
-        const int64_t below_ld = l ? k[-1].ld : t->input_ld;
-        float *weight = t->gradient + k->weight, *bias = t->gradient + k->bias;
+        float *bias = t->gradient + k->bias;
         if (k->ld == 1) {
             float sum = 0.0f;
             for (int64_t r = 0; r < rows; r++) sum += k->gradient[r];
             bias[0] = sum;
-            product(t, (lpb_gemm){.m = 1, .n = k->inputs, .k = rows, .a = k->gradient, .a_row = 0, .a_col = 1,
-                                  .b = below, .b_row = below_ld, .c = weight, .c_row = k->inputs});
         } else {
             t->isa->column_sums(k->gradient, rows, k->ld, bias);
-            product(t, (lpb_gemm){.m = k->inputs, .n = padded_columns(k->outputs), .k = rows, .a = below, .a_row = 1,
-                                  .a_col = below_ld, .b = k->gradient, .b_row = k->ld, .c = weight, .c_row = k->ld});
         }
+        run_product(t, weight_product(t, l, rows));
         if (l == 0) return;
+        run_product(t, input_product(t, l, rows));
         const layer *down = k - 1;
-        product(t, (lpb_gemm){
-            .m = rows, .n = down->ld == 1 ? 1 : padded_columns(down->outputs), .k = k->outputs, .a = k->gradient,
-            .a_row = k->ld, .a_col = 1, .b = k->transposed ? k->transposed : t->value + k->weight,
-            .b_row = down->ld, .c = down->gradient, .c_row = down->ld,
-        });
         t->isa->activation_gradient(down->gradient, down->output, lpb_round_up(rows * down->ld, LPB_ALIGN),
                                     down->activation, down->slope);
     }
