@@ -24,10 +24,10 @@ _PIPE_WIDTH = 10_000  # a pipe has no width: one line per result, whole
 _NAME = 40
 _LINE = 400
 _COLOURS = {"good": "green", "warn": "yellow", "bad": "red", "note": "default"}
-_HEADS = ("Workload", "Scenario", "Backend", "Batch", "Rate", "p50", "p99", "Training", "Validity")
+_HEADS = ("Workload", "Scenario", "Backend", "Batch", "Rate", "Mean call", "p50", "p99", "Training", "Validity")
 _FOLDS = {"Scenario", "Validity"}
 _NARROW = 100  # columns below which margins go to a second line
-_RIGHT = {"Batch", "Rate", "p50", "p99", "Training"}
+_RIGHT = {"Batch", "Rate", "Mean call", "p50", "p99", "Training"}
 
 
 def print_run(run: Run, directory: Path, console: Console | None = None) -> None:
@@ -44,10 +44,10 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
         for group in groups:
             out.print(f"\n{_name(group)}", style="bold", markup=False, highlight=False)
             out.print(_safe(group.dataset), style="dim", markup=False, highlight=False)
-            out.print(_table([group], named=False, between=" " if out.width >= _NARROW else "\n"))
+            out.print(_table([group], named=False, narrow=out.width < _NARROW))
             _print_accuracy(out, group, "")
     elif groups:
-        out.print(_table(groups, named=True, between=" "))
+        out.print(_table(groups, named=True, narrow=False))
         for group in groups:
             _print_accuracy(out, group, f"{_name(group)}: ")
     for line in _reasons(groups):
@@ -80,18 +80,22 @@ def _standard_output() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
-def _table(groups: list[WorkloadGroup], *, named: bool, between: str) -> Table:
-    """Results as rows, each ``named`` for a pipe, where lines are picked; ``between`` parts a value and its margin."""
+def _table(groups: list[WorkloadGroup], *, named: bool, narrow: bool) -> Table:
+    """Results as rows, each ``named`` for a pipe, where lines are picked.
+
+    A ``narrow`` one has margins on a second line and leaves out the median, which is close to the mean.
+    """
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2 if named else 1, 0, 0), highlight=False, header_style="dim")
-    for head in _HEADS if named else _HEADS[1:]:
+    heads = [head for head in _HEADS if (named or head != "Workload") and not (narrow and head == "p50")]
+    for head in heads:
         justify: Literal["left", "right"] = "right" if head in _RIGHT else "left"
         table.add_column(head, justify=justify, no_wrap=head not in _FOLDS, overflow="fold")
     for group in groups:
         for row in group.rows:
-            cells = _cells(row, between)
-            table.add_row(*([Text(_name(group)), *cells] if named else cells))
+            cells = {"Workload": Text(_name(group)), **_cells(row, "\n" if narrow else " ")}
+            table.add_row(*(cells[head] for head in heads))
     return table
 
 
@@ -100,13 +104,16 @@ def _print_accuracy(out: Console, group: WorkloadGroup, lead: str) -> None:
         out.print(_safe(f"{lead}{_accuracy(group.accuracy)}"), markup=False, highlight=False)
 
 
-def _cells(row: ResultRow, between: str) -> Iterator[Text]:
-    yield Text(row.scenario)
-    yield Text(clip(row.variant, _NAME))
-    yield Text(row.batch)
-    for figure in (row.rate, row.p50, row.p99, row.training):
-        yield Text(f"{figure.value}{between}{figure.margin}".rstrip())
-    yield Text(f"{row.status.shape} {row.status.word}", style=_COLOURS[row.status.kind])
+def _cells(row: ResultRow, between: str) -> dict[str, Text]:
+    """Cells by column head; ``between`` parts a value and its margin."""
+    figures = {"Rate": row.rate, "Mean call": row.mean, "p50": row.p50, "p99": row.p99, "Training": row.training}
+    return {
+        "Scenario": Text(row.scenario),
+        "Backend": Text(clip(row.variant, _NAME)),
+        "Batch": Text(row.batch),
+        **{head: Text(f"{figure.value}{between}{figure.margin}".rstrip()) for head, figure in figures.items()},
+        "Validity": Text(f"{row.status.shape} {row.status.word}", style=_COLOURS[row.status.kind]),
+    }
 
 
 def _name(group: WorkloadGroup) -> str:

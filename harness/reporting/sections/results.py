@@ -26,7 +26,7 @@ from harness.reporting.sections.figures import (
 from harness.reporting.sections.lookup import dig, number_at, objects_at, text_at
 from harness.reporting.sections.panels import Panel
 from harness.reporting.sections.status import Status, has_times, is_valid, status_of
-from harness.reporting.text import as_given, count, percent, score
+from harness.reporting.text import as_given, count, percent, quantity, score
 
 _CHART_ROWS = 24
 
@@ -39,6 +39,7 @@ class ResultRow:
     variant: str
     batch: str
     rate: Figure
+    mean: Figure
     p50: Figure
     p99: Figure
     training: Figure
@@ -176,12 +177,26 @@ def _row(result: Result, said: tuple[str, ...]) -> ResultRow:
         variant=variant(result),
         batch="–" if result.batch_size is None else count(result.batch_size),
         rate=figure(rate_metric(result)) if timed else refused,
+        mean=_mean(result) if timed else NONE,
         p50=_percentile(result, "p50_s") if timed else NONE,
         p99=_percentile(result, "p99_s") if timed else NONE,
         training=figure(result.metrics.get("train_seconds")) if timed else NONE,
         roof="–" if result.share_of_peak is None or not timed else percent(result.share_of_peak),
         status=status_of(result.validity.verdict),
         reasons=tuple(reason for reason in result.validity.reasons if reason not in said),
+    )
+
+
+def _mean(result: Result) -> Figure:
+    """The mean inference time of a call, with that of a row where a call scores several."""
+    call, row = result.metrics.get("mean_inference_s"), result.metrics.get("mean_inference_per_row_s")
+    found = figure(call)
+    if row is None or row.value is None or result.batch_size in (None, 1):
+        return Figure(found.value)
+    return Figure(
+        found.value,
+        margin=f"({quantity(row.value, row.unit)}/row)",
+        interval=f"{quantity(row.value, row.unit)} per row",
     )
 
 
