@@ -10,6 +10,7 @@ from harness.measure.overhead import measure_overhead
 from harness.platform.counters import ThreadCounters
 from harness.platform.software import loaded_software
 from harness.runs.jobs import SurveyJob
+from harness.runs.roof import measured_peak
 
 
 def survey(job: SurveyJob) -> dict[str, Any]:
@@ -21,4 +22,5 @@ def survey(job: SurveyJob) -> dict[str, Any]:
     return {
         "overhead": asdict(measure_overhead(SystemClock(), ThreadCounters())),
         "software": loaded_software(),
+        "peak": measured_peak(job.cpus),
     }
