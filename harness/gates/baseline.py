@@ -19,6 +19,7 @@ from harness.measure.verdicts import MIN_BLOCKS
 SCHEMA_VERSION = 1
 MIN_SESSIONS = 3  # two sessions give one difference, whose spread is anyone's guess
 _MAX_SESSIONS = 50
+_LARGEST_EFFECT = 1e30  # as a number; a gate refuses far smaller ones
 _REMEDY = "Write it again with: lparbench gate BASELINE --update --candidate RUN"
 
 
@@ -174,7 +175,7 @@ def _baseline(reader: Reader) -> Baseline:
         conditions = {name: one.value for name, one in result.get("conditions").fields().items()}
         observations[key] = Observation(key, seconds, (), conditions, read_unusable(result))
         floor = result.get("floor")
-        floors[key] = Floor(floor.get("effect").number(0, 1e6), floor.get("blocks").count())
+        floors[key] = Floor(floor.get("effect").number(0, _LARGEST_EFFECT), floor.get("blocks").count())
         for session in result.get("sessions").items():
             centre = session.get("centre_s").seconds()
             centres.setdefault(session.get("created").text(), {})[key] = centre

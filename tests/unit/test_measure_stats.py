@@ -120,6 +120,26 @@ def test_the_rank_test_counts_signs() -> None:
     assert stats.wilcoxon_p([0.5] * 6, 0.5) == 1.0
 
 
+@pytest.mark.parametrize("count", [1, 5, 6, 13, 30, 60])
+def test_the_rank_test_is_scipys_exact_one_where_nothing_is_tied(count: int) -> None:
+    rng = np.random.default_rng(count)
+    for _ in range(20):
+        d = rng.normal(0.3, 1.0, count)
+        expected = oracle.wilcoxon(d, alternative="greater", method="exact").pvalue
+        assert stats.wilcoxon_p(d, 0.0) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_rank_test_counts_every_sign_where_values_are_tied() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        d = rng.integers(-3, 5, 8).astype(float)
+        kept = d[d != 0]
+        ranks = oracle.rankdata(np.abs(kept))
+        signs = np.array(np.meshgrid(*[[0, 1]] * len(kept))).reshape(len(kept), -1)
+        expected = np.mean(ranks @ signs >= ranks[kept > 0].sum() - 1e-9)
+        assert stats.wilcoxon_p(d, 0.0) == pytest.approx(expected)
+
+
 def test_holm_by_hand() -> None:
     assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert stats.holm([0.6, 0.7]) == [1.0, 1.0]
