@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.choices import amount, timed
+from harness.cli.durations import seconds
 from harness.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
@@ -60,6 +63,20 @@ def run(
             min=100, help="Use only this many rows of the data set.", rich_help_panel=_AMOUNT, show_default=False
         ),
     ] = None,
+    scenarios: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Some of train, offline, single_stream, multi_stream, server. Default: the first three.",
+            show_default=False,
+        ),
+    ] = None,
+    p99: Annotated[
+        str, typer.Option(metavar="TIME", help="Bound on the 99th percentile in the server scenario.")
+    ] = "10ms",
+    cache: Annotated[
+        str, typer.Option(help="hot, or cold: evict the caches before each sample.", metavar="hot|cold")
+    ] = "hot",
     blocks: Annotated[
         int | None,
         typer.Option(
@@ -69,9 +86,30 @@ def run(
             show_default=False,
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="As many blocks as fit into this time (10m), set-up included.",
+            rich_help_panel=_AMOUNT,
+            show_default=False,
+        ),
+    ] = None,
+    until_ci: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Blocks until every 95 % interval is within this share (2%) of its rate, 60 at most.",
+            rich_help_panel=_AMOUNT,
+            show_default=False,
+        ),
+    ] = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores to pin each worker to.", rich_help_panel=_PLACE)] = 1,
     threads_per_core: Annotated[
         int, typer.Option(min=1, max=8, help="Threads of each core to use.", rich_help_panel=_PLACE)
+    ] = 1,
+    instances: Annotated[
+        int, typer.Option(min=1, help="Processes at once, which divide the cores among them.", rich_help_panel=_PLACE)
     ] = 1,
     nodes: Annotated[
         int | None,
@@ -114,6 +152,12 @@ def run(
         threads_per_core,
         nodes,
         seed,
+    )
+    request = replace(
+        request,
+        **timed(scenarios, cache, instances),
+        **amount(blocks, budget, until_ci),
+        p99_bound_s=seconds("--p99", p99),
     )
     check_writable(out)  # before minutes of measuring that could not be kept
     around = survey_surroundings(request)

@@ -15,6 +15,7 @@ from harness.measure.validity import Evidence, Reason, invalidities
 from harness.record.model import Block, Result, Run, Series, Verdict
 
 _LARGEST_FIGURE = 1e6
+_LONGEST_S = 1e9  # of a call
 
 
 @dataclass(frozen=True, order=True)
@@ -170,6 +171,13 @@ def observe_blocks(
         if block.failure is not None:
             found.append(f"block {block.index}: {block.failure}")
             continue
+        rate = block.rates.get(str(key.batch_size))
+        if rate is not None and block.index not in seconds and block.index not in unusable:
+            if rate > 0 and key.batch_size / rate < _LONGEST_S:
+                seconds[block.index] = key.batch_size / rate
+            else:
+                unusable[block.index] = "no rate above zero"
+            continue
         matching = [one for one in block.series if is_of_key(one)]
         if len(matching) != 1 or block.index in seconds or block.index in unusable:
             found.append(f"block {block.index} does not hold this series exactly once")
@@ -226,18 +234,27 @@ def _conditions(result: Result) -> dict[str, Any]:
         "smt": place.smt,
         "memory_policy": place.memory_policy,
         "thread_environment": dict(place.env),
+        "cache": result.cache,
+        "instances": result.instances,
+        "p99_bound_s": _p99_bound_s(result),
     }
 
 
+def _p99_bound_s(result: Result) -> float | None:
+    """Of a server result; None of others."""
+    served = (block.details.get("served") for block in result.blocks)
+    return next((_number(one.get("bound_s")) for one in served if isinstance(one, Mapping)), None)
+
+
 def _with_layout(one: Observation) -> Observation:
-    nodes = ",".join(str(node) for node in one.conditions["nodes"]) or "?"
-    threads, per_core = one.conditions["threads"], one.conditions["threads_per_core"]
-    return replace(
-        one,
-        key=replace(
-            one.key, layout=f"{threads} threads, {per_core} per core, node {nodes}, smt {one.conditions['smt']}"
-        ),
-    )
+    known = one.conditions
+    nodes = ",".join(str(node) for node in known["nodes"]) or "?"
+    parts = [f"{known['threads']} threads, {known['threads_per_core']} per core, node {nodes}, smt {known['smt']}"]
+    if known.get("instances", 1) != 1:
+        parts.append(f"{known['instances']} instances")
+    if known.get("cache", "hot") != "hot":
+        parts.append(f"{known['cache']} cache")
+    return replace(one, key=replace(one.key, layout=", ".join(parts)))
 
 
 def _accuracy(results: Iterable[Result]) -> dict[str, Accuracy]:

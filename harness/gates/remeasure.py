@@ -14,10 +14,14 @@ from harness.gates.observations import Side
 from harness.record.store import RECORD_NAME
 
 _COMMAND = ("lparbench", "run")
+_BLOCKS = "--blocks"
+_OPEN_ENDED = ("--budget", "--until-ci")
 
 
 def repeated(argv: Sequence[str], *, extra: Sequence[str] = ()) -> Side:
     """Run ``argv`` again, with ``extra`` options in place of its own, and give what it measured.
+
+    Options that leave the number of blocks open are left out where ``extra`` gives one.
 
     Raises:
         InputError: ``argv`` is not a run that can be repeated.
@@ -29,7 +33,8 @@ def repeated(argv: Sequence[str], *, extra: Sequence[str] = ()) -> Side:
             remedy="Measure yourself and give the result with --candidate RUN.",
         )
     with tempfile.TemporaryDirectory(prefix="lparbench-gate-") as scratch:
-        command = [sys.executable, "-m", "harness", *argv[1:], *extra, "--out", scratch]
+        kept = _without(argv[1:], _OPEN_ENDED) if _BLOCKS in extra else argv[1:]
+        command = [sys.executable, "-m", "harness", *kept, *extra, "--out", scratch]
         # Its own table is not the answer to the question asked here; progress and errors go to standard error.
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
         records = sorted(Path(scratch).glob(f"*/{RECORD_NAME}"))
@@ -39,3 +44,14 @@ def repeated(argv: Sequence[str], *, extra: Sequence[str] = ()) -> Side:
                 remedy="Run it by hand to see why.",
             )
         return load_side(records[0])
+
+
+def _without(argv: Sequence[str], options: Sequence[str]) -> list[str]:
+    """The arguments without these options and their values, in either spelling (``--budget 10m``, ``--budget=10m``)."""
+    kept: list[str] = []
+    skip = False
+    for word in argv:
+        if not skip and not word.startswith(tuple(f"{option}=" for option in options)) and word not in options:
+            kept.append(word)
+        skip = not skip and word in options
+    return kept

@@ -74,6 +74,9 @@ class Block:
     series: tuple[Series, ...] = ()
     failure: str | None = None  # the cause, when the process did not finish
     details: dict[str, Any] = field(default_factory=dict)
+    # Batch size (as text) -> rows per second, where that is not the batch over a series' median: the rate a server was
+    # confirmed at, the sum over instances that ran at the same time.
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ class Result:
     share_of_peak: float | None
     validity: Validity
     title: str | None = None  # the workload's, for people: "Autoencoder, NSL-KDD"
+    cache: str = "hot"  # "cold": what the caches held was evicted before each sample
+    instances: int = 1  # processes that ran at the same time, each on its part of the placement
 
 
 @dataclass(frozen=True)

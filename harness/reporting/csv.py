@@ -12,8 +12,8 @@ from harness.reporting.text import ranges
 
 COLUMNS = (
     "run_id", "created", "workload", "detector", "dataset", "origin", "protocol", "scenario", "backend", "dtype",
-    "nodes", "cpus", "threads", "smt", "verdict", "batch_size", "metric", "value", "unit", "ci_low", "ci_high", "sd",
-    "n", "note",
+    "nodes", "cpus", "threads", "smt", "instances", "cache", "verdict", "batch_size", "metric", "value", "unit",
+    "ci_low", "ci_high", "sd", "n", "note",
 )  # fmt: skip
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -38,7 +38,7 @@ def _start(run: Run, result: Result) -> tuple[_Cell, ...]:
     return (
         run.run_id, run.created, result.workload, result.detector, data.name, data.origin, data.protocol,
         result.scenario, result.backend, result.dtype, ranges(place.nodes), ranges(place.cpus), place.threads,
-        place.smt, result.validity.verdict.value,
+        place.smt, result.instances, result.cache, result.validity.verdict.value,
     )  # fmt: skip
 
 

@@ -108,6 +108,8 @@ def _parameters(result: Result) -> dict[str, Any]:
         "threads": place.threads,
         "threads_per_core": place.threads_per_core,
         "smt": place.smt,
+        "instances": result.instances,
+        "cache": result.cache,
         "memory_policy": place.memory_policy,
     }
 

@@ -60,6 +60,8 @@ def _identity(result: Result, batch_size: int | None, bound: str, unit: str) -> 
         "nodes": " ".join(str(node) for node in place.nodes),
         "threads": str(place.threads),
         "threads_per_core": str(place.threads_per_core),
+        "instances": str(result.instances),
+        "cache": result.cache,
     }
     return {
         "workload": result.workload,

@@ -1,4 +1,4 @@
-"""How far a run is and how long it will take; on standard error, and only for somebody who watches."""
+"""How far a run is and how long it will take, on standard error: a bar for somebody who watches, else a few lines."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ class Progress(Protocol):
         """One unit is done; ``text`` names the next."""
         ...
 
+    def expect(self, total: int) -> None:
+        """It turned out that there are ``total`` units in all."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Something that the user should know now."""
+        ...
+
     def close(self) -> None:
         """The work is over, or was given up."""
         ...
@@ -37,8 +45,22 @@ class Silence:
     def advance(self, text: str) -> None:
         """See ``Progress.advance``."""
 
+    def expect(self, total: int) -> None:
+        """See ``Progress.expect``."""
+
+    def say(self, text: str) -> None:
+        """See ``Progress.say``."""
+
     def close(self) -> None:
         """See ``Progress.close``."""
+
+
+class Lines(Silence):
+    """Only what the user should know, a line each."""
+
+    def say(self, text: str) -> None:
+        """See ``Progress.say``."""
+        print(text, file=sys.stderr)
 
 
 class Bar:
@@ -76,6 +98,15 @@ class Bar:
         if self._task is not None:
             self._bar.update(self._task, advance=1, description=text)
 
+    def expect(self, total: int) -> None:
+        """See ``Progress.expect``."""
+        if self._task is not None:
+            self._bar.update(self._task, total=total)
+
+    def say(self, text: str) -> None:
+        """See ``Progress.say``."""
+        self._bar.console.print(text, markup=False, highlight=False)
+
     def close(self) -> None:
         """See ``Progress.close``."""
         self._bar.stop()
@@ -83,8 +114,8 @@ class Bar:
 
 @contextmanager
 def progress_for(*, quiet: bool) -> Iterator[Progress]:
-    """A bar when standard error is a terminal, else silence; closed on every way out."""
-    progress: Progress = Silence()
+    """A bar when standard error is a terminal, else lines, and nothing when ``quiet``; closed on every way out."""
+    progress: Progress = Silence() if quiet else Lines()
     if not quiet and sys.stderr.isatty():
         from rich.console import Console
 

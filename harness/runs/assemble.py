@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from harness.detectors.agreement import agreement
+from harness.placement.instances import split
+from harness.placement.plan import Plan
 from harness.placement.verify import Observation, mismatches
 from harness.record.model import (
     Block,
@@ -23,8 +25,10 @@ from harness.record.model import (
     Verdict,
 )
 from harness.runs.accuracy import accuracy_record
+from harness.runs.capacity import refused_capacity, server_metrics
+from harness.runs.combined import combined_block, combined_metrics, series_of
 from harness.runs.fitting import TEST_SCORES
-from harness.runs.jobs import FitJob, MeasureJob, Outcome
+from harness.runs.jobs import FitJob, MeasureJob, Outcome, TogetherJob
 from harness.runs.judge import inference_metrics, judge, latency_metrics, training_metrics
 from harness.runs.measuring import SCORES_FILE
 from harness.runs.request import Request, Surroundings
@@ -58,6 +62,11 @@ class Fitted:
         return () if self.payload is None else tuple(self.payload["backends"])
 
     @property
+    def macs_per_row(self) -> int | None:
+        """Multiply-adds to score a row; None when it is not a matter of dense layers."""
+        return None if self.payload is None else self.payload["macs_per_row"]
+
+    @property
     def trains_on(self) -> tuple[str, ...]:
         """Backends whose training rate can be sampled: none for a method that does not train in steps."""
         return () if self.payload is None else tuple(self.payload["trains_on"])
@@ -65,11 +74,20 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Measured:
-    """One measuring process."""
+    """One measuring process, or several that were at work together."""
 
     slot: Slot
-    job: MeasureJob
+    job: MeasureJob | TogetherJob
     outcome: Outcome
+
+    def processes(self, plan: Plan) -> list[tuple[MeasureJob, Plan, dict[str, Any]]]:
+        """The processes that finished: job, the part of ``plan`` it had, and what it left."""
+        if self.outcome.payload is None:
+            return []
+        if isinstance(self.job, TogetherJob):
+            plans = split(plan, len(self.job.instances))
+            return list(zip(self.job.instances, plans, self.outcome.payload["instances"], strict=True))
+        return [(self.job, plan, self.outcome.payload)]
 
 
 def results_of(
@@ -101,35 +119,51 @@ def _result(
     blocks = [_block(one, scenario) for one in processes]
     wrong = tuple(text for one in processes for text in _mismatches(around, one))
     series = [block.series for block in blocks if block.failure is None]
+    together = isinstance(processes[0].job, TogetherJob)
     headline = [of_process[-1] for of_process in series if of_process]
+    largest = headline[0].batch_size if headline else None
+    judged = [one for of_process in series for one in of_process if one.batch_size == largest] if together else headline
     emulator = around.facts.emulation.emulator if around.facts.emulation.emulated else None
     validity = judge(
         blocks,
-        headline,
+        () if scenario == "server" else judged,  # a tail is judged with whatever disturbed it
         placement_mismatches=tuple(dict.fromkeys(wrong)),
-        accuracy_mismatch=_disagreement(fit, configuration, processes),
+        accuracy_mismatch=_disagreement(fit, configuration, processes, around.plan),
         emulator=emulator,
     )
-    metrics = {} if emulator else _metrics(scenario, configuration.backend, headline, fit)
+    if scenario == "server":
+        validity = refused_capacity(blocks, validity)
+
+    def at_batch(size: int) -> dict[str, Metric]:
+        if together:
+            return combined_metrics(blocks, size)
+        return inference_metrics([one for of_process in series for one in of_process if one.batch_size == size])
+
+    metrics: dict[str, Metric] = {}
+    if together and largest is not None:
+        metrics = at_batch(largest)
+    elif not emulator:
+        metrics = _metrics(scenario, configuration.backend, headline, blocks, fit)
     sizes = sorted({one.batch_size for of_process in series for one in of_process if one.batch_size})
-    by_batch = {
-        str(size): inference_metrics([one for of_process in series for one in of_process if one.batch_size == size])
-        for size in (sizes if len(sizes) > 1 and not emulator else ())
-    }
+    by_batch = {str(size): at_batch(size) for size in (sizes if len(sizes) > 1 and not emulator else ())}
     return _assembled(
         request, around, fit, scenario=scenario, backend=configuration.backend, dtype=configuration.dtype,
-        batch_size=headline[0].batch_size if headline else None, verified=_verified(blocks, wrong), wrong=wrong,
+        batch_size=largest, verified=_verified(blocks, wrong), wrong=wrong,
         blocks=tuple(blocks), metrics=metrics, by_batch=by_batch, validity=validity,
     )  # fmt: skip
 
 
-def _metrics(scenario: str, backend: str, headline: Sequence[Series], fit: Fitted) -> dict[str, Metric]:
+def _metrics(
+    scenario: str, backend: str, headline: Sequence[Series], blocks: Sequence[Block], fit: Fitted
+) -> dict[str, Metric]:
     if scenario == "train" and fit.payload is not None:
         rows_per_step = fit.workload.training_for(fit.job.protocol).batch_size or 1
         whole_fit = fit.payload["train_seconds"] if fit.payload["trained_on"] == backend else None
         return training_metrics(headline, rows_per_step, whole_fit, seeds=len(fit.job.seeds))
+    if scenario == "server":
+        return server_metrics(blocks)
     metrics = inference_metrics(headline)
-    return {**metrics, **latency_metrics(headline)} if scenario == "single_stream" else metrics
+    return metrics if scenario == "offline" else {**metrics, **latency_metrics(headline)}
 
 
 def _unmeasured(request: Request, around: Surroundings, fit: Fitted) -> Result:
@@ -193,6 +227,8 @@ def _assembled(
         share_of_peak=None,
         validity=validity,
         title=fit.workload.title,
+        cache=request.cache,
+        instances=request.instances if blocks and not around.facts.emulation.emulated else 1,
     )
 
 
@@ -204,7 +240,10 @@ def _block(one: Measured, scenario: str) -> Block:
             rss_peak_bytes=None, steal_share=None, cpus_allowed=None, cpus_sampled=None, page_nodes=None,
             failure=outcome.failure or "it left no outcome",
         )  # fmt: skip
+    if isinstance(one.job, TogetherJob):
+        return combined_block(slot, outcome)
     payload = outcome.payload
+    served = payload["served"] if scenario == "server" else None
     observation = Observation.from_json(payload["observation"])
     return Block(
         index=slot.block,
@@ -217,33 +256,30 @@ def _block(one: Measured, scenario: str) -> Block:
         cpus_allowed=observation.cpus_allowed,
         cpus_sampled=observation.cpus_sampled,
         page_nodes=observation.page_nodes_json(),
-        series=tuple(_series(values) for values in payload["series"].get(scenario, ())),
-        details={"memory_policy": observation.memory_policy},
+        series=tuple(series_of(values) for values in payload["series"].get(scenario, ())),
+        details={"memory_policy": observation.memory_policy, **({"served": served} if served else {})},
+        rates={"1": served["rate"]} if served and served["rate"] else {},
     )
 
 
-def _series(values: Mapping[str, Any]) -> Series:
-    return Series(**{**values, "durations_ns": tuple(values["durations_ns"]), "flags": tuple(values["flags"])})
-
-
 def _mismatches(around: Surroundings, one: Measured) -> tuple[str, ...]:
-    if one.outcome.payload is None:
-        return ()
-    return mismatches(around.plan, Observation.from_json(one.outcome.payload["observation"]))
+    return tuple(
+        text
+        for _, plan, payload in one.processes(around.plan)
+        for text in mismatches(plan, Observation.from_json(payload["observation"]))
+    )
 
 
 def _verified(blocks: Sequence[Block], wrong: Sequence[str]) -> bool | None:
     return None if all(block.failure is not None for block in blocks) else not wrong
 
 
-def _disagreement(fit: Fitted, configuration: Configuration, processes: Sequence[Measured]) -> str | None:
+def _disagreement(fit: Fitted, configuration: Configuration, processes: Sequence[Measured], plan: Plan) -> str | None:
     """How this configuration's scores differ from the detector's own, in the first process in which they do."""
     assert fit.directory is not None
     reference = np.load(fit.directory / TEST_SCORES, allow_pickle=False)
-    for one in processes:
-        if one.outcome.payload is None:
-            continue
-        scores = np.load(Path(one.job.directory) / SCORES_FILE, allow_pickle=False)
+    for job in (job for one in processes for job, _, _ in one.processes(plan)):
+        scores = np.load(Path(job.directory) / SCORES_FILE, allow_pickle=False)
         verdict = agreement(reference[: len(scores)], scores, configuration.dtype)
         if not verdict.within:
             return verdict.sentence()

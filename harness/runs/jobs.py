@@ -40,6 +40,23 @@ class MeasureJob:
     threads: int
     seed: int
     directory: str
+    p99_bound_s: float = 0.01  # of the server scenario
+    evict_bytes: int | None = None  # cold-cache mode: what is read through the caches before each sample
+
+
+@dataclass(frozen=True)
+class InstanceJob(MeasureJob):
+    """Time the offline scenario beside other instances, from the common signal on."""
+
+    start_file: str = field(kw_only=True)  # appears when all instances are ready: ``harness.runs.rendezvous``
+
+
+@dataclass(frozen=True)
+class TogetherJob:
+    """Time one configuration in several processes at once, each on its part of the placement."""
+
+    instances: tuple[InstanceJob, ...]
+    directory: str
 
 
 @dataclass(frozen=True)
@@ -51,18 +68,20 @@ class SurveyJob:
     directory: str
 
 
-Job = FitJob | MeasureJob | SurveyJob
+WorkerJob = FitJob | MeasureJob | InstanceJob | SurveyJob  # of one process
+Job = WorkerJob | TogetherJob
 
-_KINDS: dict[str, type[FitJob] | type[MeasureJob] | type[SurveyJob]] = {
+_KINDS: dict[str, type[FitJob] | type[MeasureJob] | type[InstanceJob] | type[SurveyJob]] = {
     "fit": FitJob,
     "measure": MeasureJob,
+    "instance": InstanceJob,
     "survey": SurveyJob,
 }
 
 
-def write_job(job: Job) -> Path:
+def write_job(job: WorkerJob) -> Path:
     """Write ``job.json`` into the job's own directory, creating it."""
-    kind = next(name for name, cls in _KINDS.items() if isinstance(job, cls))
+    kind = next(name for name, cls in _KINDS.items() if type(job) is cls)
     directory = Path(job.directory)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "job.json"
@@ -70,7 +89,7 @@ def write_job(job: Job) -> Path:
     return path
 
 
-def read_job(path: Path) -> Job:
+def read_job(path: Path) -> WorkerJob:
     """Read what ``write_job`` wrote."""
     values = json.loads(path.read_text(encoding="utf-8"))
     cls = _KINDS[values.pop("kind")]

@@ -5,20 +5,27 @@ from __future__ import annotations
 import datetime
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness import __version__
+from harness.measure.clock import Clock, SystemClock
+from harness.placement.instances import split
 from harness.placement.plan import Plan
 from harness.record.model import SCHEMA_VERSION, Run
 from harness.runs.assemble import Fitted, Measured, results_of
 from harness.runs.executor import Executor
 from harness.runs.fingerprint import fingerprint
-from harness.runs.jobs import FitJob, MeasureJob, SurveyJob
+from harness.runs.jobs import FitJob, InstanceJob, MeasureJob, SurveyJob, TogetherJob
+from harness.runs.precision import headline_estimates
 from harness.runs.request import Entry, Request, Surroundings
-from harness.runs.schedule import Configuration, Slot, schedule
+from harness.runs.roof import roofline, with_shares
+from harness.runs.schedule import Configuration, Slot, block_of
+from harness.runs.stopping import Stopping
+from harness.scenarios.cold import eviction_bytes
+from harness.scenarios.server import PATIENCE_S
 
 INFERENCE = ("offline", "single_stream")
 _SURVEY_TIMEOUT_S = 120.0
@@ -36,9 +43,17 @@ class Progress(Protocol):
     def advance(self, text: str) -> None:
         """One unit is done; ``text`` names the next."""
 
+    def expect(self, total: int) -> None:
+        """It turned out that there are ``total`` units in all."""
 
-def execute(request: Request, around: Surroundings, executor: Executor, progress: Progress) -> Run:
-    """Do the run.
+    def say(self, text: str) -> None:
+        """Something that the user should know now."""
+
+
+def execute(
+    request: Request, around: Surroundings, executor: Executor, progress: Progress, clock: Clock | None = None
+) -> Run:
+    """Do the run; ``clock`` (the real one by default) says when a time budget is used up.
 
     A worker that dies takes only its own result with it. An interrupt ends the run with nothing left behind.
 
@@ -46,16 +61,20 @@ def execute(request: Request, around: Surroundings, executor: Executor, progress
         InputError: what a worker found wrong in the user's files.
     """
     if around.facts.emulation.emulated:
-        request = replace(
-            request, blocks=1
-        )  # one process of each tells whether the scores are right; times are refused
+        # One process of each tells whether the scores are right; times are refused.
+        request = replace(request, blocks=1, budget_s=None, half_width=None, instances=1, cache="hot")
+    parts = split(around.plan, request.instances)
+    evict_bytes = eviction_bytes(around.facts, around.plan.cpus) if request.cache == "cold" else None
+    stopping = Stopping(request.amount, clock or SystemClock(), progress.say)
     configurations = sum(len(_backends(entry, request)) for entry in request.entries)
-    progress.start(1 + len(request.entries) + configurations * request.blocks, "survey of the timing loop")
+    progress.start(1 + len(request.entries) + configurations * stopping.blocks, "survey of the timing loop")
     with tempfile.TemporaryDirectory(prefix="lparbench-") as scratch:
-        job = _Job(request, around, executor, progress, Path(scratch))
+        job = _Job(request, around, executor, progress, Path(scratch), stopping, evict_bytes, parts)
         survey = job.survey()
         fitted = {entry.workload.name: job.fit(entry) for entry in request.entries}
         measured = job.measure(fitted)
+        results = results_of(request, around, fitted, measured)
+        roof = roofline(survey.get("peak"), around.facts, around.plan.cpus)
         facts = around.facts.to_json()
         software = survey.get("software", facts["software"])
         created = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
@@ -73,9 +92,10 @@ def execute(request: Request, around: Surroundings, executor: Executor, progress
             fingerprint=fingerprint(facts, software),
             findings=around.findings,
             software=software,
-            plan=_plan_record(request, around.plan),
+            plan=_plan_record(request, around.plan, stopping),
             checks=around.checks,
-            results=results_of(request, around, fitted, measured),
+            results=with_shares(results, roof, {name: fit.macs_per_row for name, fit in fitted.items()}),
+            roofline=roof,
         )
 
 
@@ -86,6 +106,9 @@ class _Job:
     executor: Executor
     progress: Progress
     scratch: Path
+    stopping: Stopping
+    evict_bytes: int | None
+    parts: tuple[Plan, ...]  # of the placement, one per instance
 
     def survey(self) -> Mapping[str, Any]:
         plan = self.around.plan
@@ -120,12 +143,22 @@ class _Job:
             configurations += list(_configurations(entry, self.request, fit))
         if self.around.facts.emulation.emulated:
             configurations = [replace(one, scenarios=()) for one in configurations]
-        slots = schedule(configurations, blocks=self.request.blocks, seed=self.request.seed)
-        return [self._measure_slot(slot, fitted[slot.configuration.workload]) for slot in slots]
+        self.stopping.set_up()
+        measured: list[Measured] = []
+        done = 0
+        while configurations:
+            for slot in block_of(configurations, block=done, seed=self.request.seed):
+                measured.append(self._measure_slot(slot, fitted[slot.configuration.workload]))
+            done += 1
+            another = self.stopping.another(done, headline_estimates(measured))
+            self.progress.expect(1 + len(fitted) + len(configurations) * self.stopping.blocks)
+            if not another:
+                break
+        return measured
 
     def _measure_slot(self, slot: Slot, fit: Fitted) -> Measured:
         configuration = slot.configuration
-        self.progress.advance(f"block {slot.block + 1} of {self.request.blocks}: {configuration.workload}")
+        self.progress.advance(f"block {slot.block + 1} of {self.stopping.blocks}: {configuration.workload}")
         batch_sizes = tuple(size for size in fit.workload.inference.batch_sizes if size > 1)
         name = f"{slot.block}-{slot.order}"
         job = MeasureJob(
@@ -139,12 +172,33 @@ class _Job:
             threads=self.around.plan.threads,
             seed=slot.seed,
             directory=str(self.scratch / f"measure-{name}"),
+            p99_bound_s=self.request.p99_bound_s,
+            evict_bytes=self.evict_bytes,
         )
         timeout = _MEASURE_TIMEOUT_S + 8 * self.request.series_seconds * (len(batch_sizes) + 2)
-        return Measured(slot, job, self.executor.run(job, self.around.plan, timeout_s=self._patience(timeout)))
+        if "server" in slot.scenarios:
+            timeout += 2 * PATIENCE_S
+        whole = job if len(self.parts) == 1 else _together(job, self.parts)
+        return Measured(slot, whole, self.executor.run(whole, self.around.plan, timeout_s=self._patience(timeout)))
 
     def _patience(self, seconds: float) -> float:
         return seconds * (_EMULATED_SLOWDOWN if self.around.facts.emulation.emulated else 1.0)
+
+
+def _together(job: MeasureJob, plans: Sequence[Plan]) -> TogetherJob:
+    """The job once per part of the placement, each with an order of rows of its own."""
+    directory = Path(job.directory)
+    instances = []
+    for index, part in enumerate(plans):
+        values = {field.name: getattr(job, field.name) for field in fields(job)}
+        values |= {
+            "steal_cpus": tuple(part.cpus),
+            "threads": part.threads,
+            "seed": job.seed + index,
+            "directory": str(directory / f"instance-{index}"),
+        }
+        instances.append(InstanceJob(**values, start_file=str(directory / "start.json")))
+    return TogetherJob(tuple(instances), job.directory)
 
 
 def _configurations(entry: Entry, request: Request, fit: Fitted) -> Iterator[Configuration]:
@@ -152,8 +206,10 @@ def _configurations(entry: Entry, request: Request, fit: Fitted) -> Iterator[Con
         if fit.directory is None or backend not in fit.backends:
             continue
         for dtype in entry.workload.inference.dtypes:
-            scenarios = (*INFERENCE, "train") if backend in fit.trains_on else INFERENCE
-            yield Configuration(entry.workload.name, backend, dtype, scenarios)
+            wanted = request.scenarios or (*INFERENCE, "train")
+            scenarios = tuple(name for name in wanted if name != "train" or backend in fit.trains_on)
+            if scenarios:
+                yield Configuration(entry.workload.name, backend, dtype, scenarios)
 
 
 def _backends(entry: Entry, request: Request) -> tuple[str, ...]:
@@ -164,7 +220,7 @@ def _seeds(entry: Entry, request: Request) -> int:
     return request.seeds or entry.workload.training_for(request.protocol).seeds
 
 
-def _plan_record(request: Request, plan: Plan) -> dict[str, Any]:
+def _plan_record(request: Request, plan: Plan, stopping: Stopping) -> dict[str, Any]:
     return {
         "suite": request.suite,
         "workloads": [entry.workload.name for entry in request.entries],
@@ -172,7 +228,12 @@ def _plan_record(request: Request, plan: Plan) -> dict[str, Any]:
         "seeds": request.seeds,
         "epochs": request.epochs,
         "rows": request.rows,
-        "blocks": request.blocks,
+        "blocks": stopping.blocks,
+        "stopping": stopping.to_json(),
+        "scenarios": None if request.scenarios is None else list(request.scenarios),
+        "cache": request.cache,
+        "instances": request.instances,
+        "p99_bound_s": request.p99_bound_s if "server" in (request.scenarios or ()) else None,
         "series_seconds": request.series_seconds,
         "seed": request.seed,
         "placement": plan.to_json(),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.placement.plan import Plan
 from harness.platform.facts import Facts
+from harness.runs.stopping import Amount
 from harness.scenarios.workload import Protocol, Workload
 
 
@@ -38,6 +39,18 @@ class Request:
     node: int | None
     seed: int  # of the order of everything
     argv: tuple[str, ...]  # the command that reproduces the run
+    scenarios: tuple[str, ...] | None = None  # None: offline and single_stream, and train where it can be
+    cache: Literal["hot", "cold"] = "hot"
+    instances: int = 1  # processes at once, each on its part of the placement
+    p99_bound_s: float = 0.01  # of the server scenario
+    budget_s: float | None = None  # wall time of the whole run; then ``blocks`` does not count
+    half_width: float | None = None  # of the 95 % intervals to reach; then ``blocks`` does not count
+
+    @property
+    def amount(self) -> Amount:
+        """How many blocks to measure."""
+        fixed = self.budget_s is None and self.half_width is None
+        return Amount(self.blocks if fixed else None, self.budget_s, self.half_width)
 
 
 @dataclass(frozen=True)

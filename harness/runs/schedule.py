@@ -39,12 +39,16 @@ def schedule(configurations: Sequence[Configuration], *, blocks: int, seed: int)
     Shuffling keeps a drift of the machine (heat, neighbours) from falling on the same configuration every time. The
     order depends on ``seed`` and the block number alone, so an interrupted schedule can be recomputed.
     """
+    return [slot for block in range(blocks) for slot in block_of(configurations, block=block, seed=seed)]
+
+
+def block_of(configurations: Sequence[Configuration], *, block: int, seed: int) -> list[Slot]:
+    """The slots of one block; see :func:`schedule`."""
+    generator = random.Random(f"{seed}/{block}")  # noqa: S311 - order of measurements, not a secret
     slots = []
-    for block in range(blocks):
-        generator = random.Random(f"{seed}/{block}")  # noqa: S311 - order of measurements, not a secret
-        for order, configuration in enumerate(_shuffled(configurations, generator)):
-            scenarios = tuple(_shuffled(configuration.scenarios, generator))
-            slots.append(Slot(block, order, configuration, scenarios, seed=generator.randrange(2**31)))
+    for order, configuration in enumerate(_shuffled(configurations, generator)):
+        scenarios = tuple(_shuffled(configuration.scenarios, generator))
+        slots.append(Slot(block, order, configuration, scenarios, seed=generator.randrange(2**31)))
     return slots
 
 

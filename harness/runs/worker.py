@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.runs.jobs import OUTCOME_FILE, PARENT_VARIABLE, FitJob, Job, MeasureJob, SurveyJob, read_job
+from harness.runs.jobs import (
+    OUTCOME_FILE,
+    PARENT_VARIABLE,
+    FitJob,
+    InstanceJob,
+    MeasureJob,
+    SurveyJob,
+    WorkerJob,
+    read_job,
+)
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -38,12 +47,16 @@ def main() -> None:
     _write(Path(job.directory), payload)
 
 
-def _work(job: Job) -> dict[str, Any]:
+def _work(job: WorkerJob) -> dict[str, Any]:
     match job:
         case FitJob():
             from harness.runs.fitting import fit
 
             return fit(job)
+        case InstanceJob():
+            from harness.runs.measuring import measure_instance
+
+            return measure_instance(job)
         case MeasureJob():
             from harness.runs.measuring import measure
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.measure.causes import Chunks
-from harness.measure.overlap import InstanceTrace
 from harness.measure.sampling import Samples, calibrate, cause_between
 from harness.scenarios.inference import Score, round_robin
 from harness.scenarios.series import Bench
@@ -39,11 +38,6 @@ class Trace:
     began_ns: int
     completed_ns: NDArray[np.int64]
     samples: Samples
-
-    def of_requests(self, skip: int = 0) -> InstanceTrace:
-        """As :func:`harness.measure.overlap.overlap_throughput` takes it, after ``skip`` samples of warm-up."""
-        began = int(self.completed_ns[skip - 1]) if skip else self.began_ns
-        return InstanceTrace(began, self.completed_ns[skip:])
 
 
 def prepare(score: Score, rows: NDArray[np.float32], batch_size: int, bench: Bench) -> Prepared:

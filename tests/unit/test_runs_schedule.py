@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.runs.jobs import FitJob, MeasureJob, read_job, write_job
+from harness.runs.jobs import FitJob, InstanceJob, MeasureJob, read_job, write_job
 from harness.runs.schedule import Configuration, schedule
 
 CONFIGURATIONS = [
@@ -48,5 +48,7 @@ def test_jobs_survive_the_trip_through_their_file(tmp_path) -> None:
             str(tmp_path), "eager", "float32", ("offline",), (1, 4096), 0.2, (0, 8), 1, 7, str(tmp_path / "measure")
         ),
     )
+    beside = InstanceJob(**{**vars(jobs[1]), "directory": str(tmp_path / "instance")}, start_file="start.json")
+    jobs = (*jobs, beside)
     for job in jobs:
         assert read_job(write_job(job)) == job

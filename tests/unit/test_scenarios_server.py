@@ -70,6 +70,14 @@ def test_a_stall_counts_against_every_request_behind_it() -> None:
     assert stalled.rate is None or stalled.rate < 0.5 * steady.rate
 
 
+def test_a_rate_that_only_a_short_trial_survives_is_not_sustained() -> None:
+    """No backlog of one trial reaches so long a bound; a server of 1 ms still does not serve 1000 a second."""
+    clock = FakeClock()
+    _, served = server(fixed_service(clock), clock, bound_s=1.0, seconds=0.1, seed=3)
+    assert served.rate is not None
+    assert 900 < served.rate < 1000
+
+
 def test_a_request_longer_than_the_bound_has_no_rate_and_says_so() -> None:
     clock = FakeClock()
     series, served = server(fixed_service(clock, 20_000_000), clock, bound_s=BOUND_S, seconds=1.0, seed=1)

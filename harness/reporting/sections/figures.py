@@ -127,5 +127,13 @@ def result_name(result: Result, *, alone: bool) -> str:
 
 
 def variant(result: Result) -> str:
-    """What tells the results of one scenario apart: backend, and the number format where it is not float32."""
-    return result.backend if result.dtype == "float32" else f"{result.backend} {result.dtype}"
+    """What tells the results of one scenario apart: backend, and whatever is not as usual.
+
+    A number format other than float32, several instances at once, a cold cache.
+    """
+    parts = [result.backend if result.dtype == "float32" else f"{result.backend} {result.dtype}"]
+    if result.instances > 1:
+        parts.append(f"{result.instances} instances")
+    if result.cache == "cold":
+        parts.append("cold cache")
+    return ", ".join(parts)

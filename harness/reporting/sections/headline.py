@@ -74,6 +74,8 @@ def _caveats(run: Run) -> list[str]:
     if is_power(run.facts) is False:
         architecture = text_at(run.facts, "cpu", "architecture")
         caveats.append(f"{'x86-64' if architecture == 'x86_64' else architecture} instead of Power")
+    if any(result.cache == "cold" for result in results):
+        caveats.append("cold cache")
     if any(dig(result.accuracy, "passed") is False for result in results):
         caveats.append("accuracy below its floor")
     if any(result.dataset.protocol == "as-published" for result in results):
@@ -105,7 +107,8 @@ def _parts(results: Sequence[Result]) -> list[str]:
     timed = [result for result in results if has_times(result)]
     parts = []
     fastest = _best([result for result in timed if result.scenario == "offline"])
-    quickest = _best([result for result in timed if result.scenario == "single_stream"])
+    streams = [result for result in timed if result.scenario == "single_stream"]
+    quickest = _best(streams or [result for result in timed if result.scenario == "multi_stream"])
     rate = None if fastest is None else rate_metric(fastest)
     call = None if quickest is None else _call(quickest)
     if fastest is not None and rate is not None:
@@ -120,6 +123,9 @@ def _parts(results: Sequence[Result]) -> list[str]:
             if len(backends) == 1
             else [f"{part} with {backend}" for part, backend in zip(parts, named, strict=False)]
         )
+    if (serving := _best([result for result in timed if result.scenario == "server"])) is not None:
+        sustained = rate_metric(serving)
+        parts += [] if sustained is None else [f"serves {with_margin(sustained)} with {variant(serving)}"]
     training = next((result for result in timed if result.scenario == "train"), None)
     if fastest is None and quickest is None and training is not None:
         trained = rate_metric(training)

@@ -1,0 +1,27 @@
+"""Durations as options: ``10ms``, ``90s``, ``10m``, ``1h30m``."""
+
+from __future__ import annotations
+
+import re
+
+from harness.errors import InputError
+
+_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = r"(\d+(?:\.\d+)?)(ms|s|m|h)"
+
+
+def seconds(option: str, text: str) -> float:
+    """The duration in seconds, more than 0.
+
+    Raises:
+        InputError: it is not one; names the option.
+    """
+    bare = text.strip().lower()
+    total = 0.0
+    if re.fullmatch(f"(?:{_PART})+", bare):
+        total = sum(float(amount) * _SECONDS[unit] for amount, unit in re.findall(_PART, bare))
+    if not 0 < total < float("inf"):
+        raise InputError(
+            f"{option} {text!r} is not a duration.", remedy="Expected one such as 10ms, 90s, 10m or 1h30m."
+        )
+    return total
