@@ -57,7 +57,7 @@ def gate(
     ] = None,
     blocks: Annotated[
         int | None,
-        typer.Option(min=1, help="Fresh processes per result when measuring.", show_default=False),
+        typer.Option(min=1, help="Fresh processes per result, with --update or --aa.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
@@ -78,14 +78,16 @@ def gate(
     if update:
         _update(baseline, runs, blocks, as_json=as_json)
         return
-    report = _judge(baseline, runs, margin, accuracy_margin, allow_diff or [], blocks)
+    if blocks is not None:
+        raise InputError(
+            "--blocks goes with --update and --aa.", remedy="A candidate gets as many blocks as the baseline has."
+        )
+    report = _judge(baseline, runs, margin, accuracy_margin, allow_diff or [])
     _show_gate(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
 
 
-def _judge(
-    path: Path, runs: list[Path], margin: str | None, accuracy_margin: str, allowed: list[str], blocks: int | None
-) -> GateReport:
+def _judge(path: Path, runs: list[Path], margin: str | None, accuracy_margin: str, allowed: list[str]) -> GateReport:
     from harness.gates.baseline import read_baseline
     from harness.gates.gate import Policy, ReferenceKind
     from harness.gates.gate import gate as judge
@@ -100,19 +102,19 @@ def _judge(
     )
     baseline = read_baseline(path)
     sides = [load_side(run) for run in runs]
-    first = sides[0] if sides else _measured(baseline, blocks)
+    first = sides[0] if sides else _measured(baseline, None)
     again: Callable[[], Pair] | None
     if len(sides) == 2:
         again = lambda: (baseline.side, sides[1])  # noqa: E731
     elif sides:
         again = None
     else:
-        again = lambda: (baseline.side, _measured(baseline, blocks))  # noqa: E731
+        again = lambda: (baseline.side, _measured(baseline, None))  # noqa: E731
     return judge(baseline, (baseline.side, first), policy, reference=ReferenceKind.STORED, measure_again=again)
 
 
 def _measured(baseline: Baseline, blocks: int | None) -> Side:
-    """As many blocks as the baseline has, because only equal numbers can be paired."""
+    """The baseline's command again, with as many blocks as it has unless told: only equal numbers can be paired."""
     from harness.gates.remeasure import repeated
 
     most = max(len(one.seconds) for one in baseline.side.observations.values())

@@ -237,6 +237,7 @@ def test_wrong_use_of_the_gate_is_told(baseline: Path, tmp_path: Path) -> None:
         ("gate", baseline, *(["--candidate", one] * 3)),
         ("gate", baseline, "--update", *(["--candidate", one] * 2)),
         ("gate", baseline, "--aa", *(["--candidate", one] * 2)),
+        ("gate", baseline, "--blocks", "6"),
         ("gate", tmp_path / "none.json"),
         ("gate", tmp_path / "none.json", "--update"),
     ):
