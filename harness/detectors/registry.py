@@ -21,6 +21,7 @@ BUILT_IN: dict[str, str] = {
     "anogan": "harness.detectors.anogan:AnoGAN",
     "dagmm": "harness.detectors.dagmm:DAGMM",
     "dsebm": "harness.detectors.dsebm:DSEBM",
+    "vae": "harness.detectors.vae:VAE",
     "ocsvm": "harness.detectors.ocsvm:OCSVM",
     "isolation-forest": "harness.detectors.isolation_forest:IsolationForest",
     "knn": "harness.detectors.knn:KNN",

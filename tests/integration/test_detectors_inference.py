@@ -33,6 +33,8 @@ DETECTORS = {
     "dsebm": {"epochs": 1, "batch_size": 500},
     "dsebm by reconstruction": {"epochs": 1, "batch_size": 500, "score_by": "reconstruction"},
     "ocsvm": {"rows": 500},
+    "vae": {"epochs": 1},
+    "vae of pixels": {"epochs": 1, "output": "sigmoid"},
     "isolation-forest": {"trees": 20},
     "knn": {"references": 1000},
     "pca": {},

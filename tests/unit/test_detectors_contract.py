@@ -24,6 +24,7 @@ FAST = {
     "dagmm": {"epochs": 60, "learning_rate": 2e-3, "batch_size": 200, "encoder": (10, 6), "code": 4},
     "dsebm": {"epochs": 20, "learning_rate": 2e-3, "hidden": (16, 32)},
     "ocsvm": {"rows": 500},
+    "vae": {"epochs": 20, "awareness_epochs": 10, "hidden": (16,), "latent": 4, "batch_size": 64, "ramp_epochs": 3},
     "isolation-forest": {"trees": 50},
     "knn": {"references": 500},
     "pca": {},
