@@ -24,17 +24,20 @@ Rates = Mapping[int, float]  # block number -> rate of that block's process; hig
 
 
 @dataclass(frozen=True)
-class Tie(Generic[K]):
-    """A cell that is not told apart from the best.
+class Rival(Generic[K]):
+    """A cell beside the best.
 
     Attributes:
         cell: which.
         ratio: the best one's rate over this one's with 95 % limits; limits are None from a single common block.
-        equivalent: whether the 90 % interval of the ratio lies inside the margin; else more blocks might part them.
+        slower: whether it is told apart from the best; else it is a tie.
+        equivalent: whether the 90 % interval of the ratio lies inside the margin; a tie that is not equivalent might be
+            told apart by more blocks.
     """
 
     cell: K
     ratio: Interval
+    slower: bool
     equivalent: bool
 
 
@@ -45,12 +48,17 @@ class Best(Generic[K]):
     Attributes:
         cell: which.
         rate: over its processes.
-        ties: the cells it is not told apart from, the fastest first; all of them with fewer than six blocks.
+        rivals: the other cells, the fastest first.
     """
 
     cell: K
     rate: Interval
-    ties: tuple[Tie[K], ...]
+    rivals: tuple[Rival[K], ...]
+
+    @property
+    def ties(self) -> tuple[Rival[K], ...]:
+        """The cells it is not told apart from; all of them with fewer than six blocks."""
+        return tuple(rival for rival in self.rivals if not rival.slower)
 
 
 @dataclass(frozen=True)
@@ -90,12 +98,16 @@ def best_cell(rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> Be
     best = max(intervals, key=lambda cell: intervals[cell].centre)
     others = sorted((cell for cell in intervals if cell != best), key=lambda cell: -intervals[cell].centre)
     ratios = [_log_ratios(rates[cell], rates[best]) for cell in others]
-    ties = [
-        Tie(cell, _ratio(d, intervals[best], intervals[cell]), _is_equivalent(d, margin))
+    rivals = tuple(
+        Rival(
+            cell,
+            _ratio(d, intervals[best], intervals[cell]),
+            slower=_slower_p(d) * len(others) <= ALPHA,
+            equivalent=_is_equivalent(d, margin),
+        )
         for cell, d in zip(others, ratios, strict=True)
-        if _slower_p(d) * len(others) > ALPHA
-    ]
-    return Best(best, intervals[best], tuple(ties))
+    )
+    return Best(best, intervals[best], rivals)
 
 
 def steps(pairs: Sequence[tuple[K, K]], rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> list[Step[K]]:

@@ -77,6 +77,8 @@ def main() -> None:
         return
     try:
         restore_after_kill(SysRoot(sys.argv[1]))
+    except InputError:
+        return  # a living process has taken over: it restores what was before
     except LparbenchError as error:
         print(f"lparbench: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -12,6 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from harness.record.model import Run
+from harness.record.sweep_model import Sweep
 
 _SCALARS = frozenset({int, float, bool, str, NoneType})
 
@@ -20,15 +21,15 @@ class NotJsonError(ValueError):
     """A value or a text that has no place in a record; the message names where it is."""
 
 
-def to_json(run: Run) -> dict[str, Any]:
+def to_json(record: Run | Sweep) -> dict[str, Any]:
     """The record as JSON types only: keys of the model in its order, keys of free-form objects sorted.
 
     Raises:
         NotJsonError: a float that is not finite, a key that is not text, or a value of another type; names its path.
     """
-    document = _plain(run, "")
+    document = _plain(record, "")
     if not isinstance(document, dict):
-        raise TypeError(f"expected a Run, got {type(run).__name__}")
+        raise TypeError(f"expected a record, got {type(record).__name__}")
     return document
 
 
@@ -38,6 +39,14 @@ def from_json(document: Mapping[str, Any]) -> Run:
     if not isinstance(run, Run):
         raise TypeError("expected a JSON object")
     return run
+
+
+def sweep_from_json(document: Mapping[str, Any]) -> Sweep:
+    """The sweep from JSON that holds to the schema (``harness.record.schema.check_sweep``)."""
+    sweep = _build(Sweep, document)
+    if not isinstance(sweep, Sweep):
+        raise TypeError("expected a JSON object")
+    return sweep
 
 
 def dumps(document: Any) -> str:

@@ -1,4 +1,4 @@
-"""Checks a run record against ``results/schema/run-v1.json`` and against what a schema cannot say."""
+"""Checks records against their schema in ``results/schema`` and against what a schema cannot say."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.content import content_dir
 from harness.record.model import SCHEMA_VERSION
+from harness.record.sweep_model import SWEEP_SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -19,28 +20,59 @@ class SchemaError(ValueError):
 
 
 def check(document: Any) -> None:
-    """Check a parsed record.
+    """Check the parsed record of a run.
 
     Raises:
         SchemaError: the first thing wrong, by its path in the record.
     """
-    if not isinstance(document, dict):
-        raise SchemaError(f"expected a JSON object, found {_kind(document)}")
-    version = document.get("schema_version")
-    if version != SCHEMA_VERSION or isinstance(version, bool):
-        raise SchemaError(f"schema_version: expected {SCHEMA_VERSION}, found {_short(version)}")
-    error = next(_validator().iter_errors(document), None)
-    if error is not None:
-        raise SchemaError(f"{_path(error.absolute_path)}: {_explain(error)}")
+    _check_shape(document, "run", SCHEMA_VERSION)
     for problem in _inconsistencies(document):
         raise SchemaError(problem)
 
 
-@lru_cache(maxsize=1)
-def _validator() -> Validator:
+def check_sweep(document: Any) -> None:
+    """Check the parsed record of a sweep.
+
+    Raises:
+        SchemaError: the first thing wrong, by its path in the record.
+    """
+    _check_shape(document, "sweep", SWEEP_SCHEMA_VERSION)
+    known = {cell["id"] for cell in document["cells"]}
+    if len(known) != len(document["cells"]):
+        raise SchemaError("cells: two of them have the same id")
+    for at, cell in enumerate(document["cells"]):
+        named = {name: cell[name] for name in ("rows_per_s", "rows_per_s_counted")}
+        for problem in _unordered_intervals(named, f"cells[{at}]"):
+            raise SchemaError(problem)
+    for where, cell in _references(document):
+        if cell not in known:
+            raise SchemaError(f"{where}: there is no cell {cell}")
+
+
+def _references(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    for at, best in enumerate(document["best"]):
+        yield f"best[{at}].cell", best["cell"]
+        yield from ((f"best[{at}].rivals[{n}].cell", rival["cell"]) for n, rival in enumerate(best["rivals"]))
+    for at, loss in enumerate(document["losses"]):
+        yield from ((f"losses[{at}].{end}", loss[end]) for end in ("start", "to"))
+
+
+def _check_shape(document: Any, name: str, wanted: int) -> None:
+    if not isinstance(document, dict):
+        raise SchemaError(f"expected a JSON object, found {_kind(document)}")
+    version = document.get("schema_version")
+    if version != wanted or isinstance(version, bool):
+        raise SchemaError(f"schema_version: expected {wanted}, found {_short(version)}")
+    error = next(_validator(f"{name}-v{wanted}.json").iter_errors(document), None)
+    if error is not None:
+        raise SchemaError(f"{_path(error.absolute_path)}: {_explain(error)}")
+
+
+@lru_cache(maxsize=2)
+def _validator(file: str) -> Validator:
     from jsonschema import Draft202012Validator, validators
 
-    path = content_dir("results") / "schema" / f"run-v{SCHEMA_VERSION}.json"
+    path = content_dir("results") / "schema" / file
     schema = json.loads(path.read_text(encoding="utf-8"))
     default_items = Draft202012Validator.VALIDATORS["items"]
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.errors import InputError, LparbenchError
-from harness.record.codec import NotJsonError, dumps, from_json, loads, to_json
+from harness.record.codec import NotJsonError, dumps, from_json, loads, sweep_from_json, to_json
 from harness.record.model import Run
-from harness.record.schema import SchemaError, check
+from harness.record.schema import SchemaError, check, check_sweep
+from harness.record.sweep_model import Sweep
 
 RECORD_NAME = "run.json"
+SWEEP_NAME = "sweep.json"
 
 
 def load_run(path: Path) -> Run:
@@ -25,31 +28,47 @@ def load_run(path: Path) -> Run:
     Raises:
         InputError: there is no such file, or it is truncated, not JSON, or not a record of this schema.
     """
-    file = path / RECORD_NAME if path.is_dir() else path
+    return from_json(_load(path, RECORD_NAME, "run", check))
+
+
+def load_sweep(path: Path) -> Sweep:
+    """Read the record of a sweep.
+
+    Args:
+        path: a sweep directory or the ``sweep.json`` in it.
+
+    Raises:
+        InputError: there is no such file, or it is truncated, not JSON, or not a record of this schema.
+    """
+    return sweep_from_json(_load(path, SWEEP_NAME, "sweep", check_sweep))
+
+
+def _load(path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) -> dict[str, Any]:
+    file = path / name if path.is_dir() else path
     try:
         text = file.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise InputError(f"{file}: no such file.", remedy="Give a run directory or the run.json in it.") from None
+        raise InputError(f"{file}: no such file.", remedy=f"Give a {kind} directory or the {name} in it.") from None
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{file}: not a run record: byte {error.start} is not UTF-8.", remedy="Give the run.json of a run."
+            f"{file}: not a {kind} record: byte {error.start} is not UTF-8.", remedy=f"Give the {name} of a {kind}."
         ) from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}.") from None
     try:
-        document = loads(text)
+        document: dict[str, Any] = loads(text)
     except NotJsonError as error:
         raise InputError(
-            f"{file}: not a run record: {error}.", remedy="The file is damaged or cut short: copy it again."
+            f"{file}: not a {kind} record: {error}.", remedy="The file is damaged or cut short: copy it again."
         ) from None
     try:
-        check(document)
+        check_shape(document)
     except SchemaError as error:
         raise InputError(
-            f"{file}: not a run record of this version: {error}.",
-            remedy="Give a run.json written by lparbench, unedited.",
+            f"{file}: not a {kind} record of this version: {error}.",
+            remedy=f"Give a {name} written by lparbench, unedited.",
         ) from None
-    return from_json(document)
+    return document
 
 
 def record_text(run: Run) -> str:
@@ -58,12 +77,25 @@ def record_text(run: Run) -> str:
     Raises:
         LparbenchError: the record does not hold to the schema or has a number that is not finite.
     """
+    return _text(run, f"run {run.run_id!r}", check)
+
+
+def sweep_text(sweep: Sweep) -> str:
+    """The text of ``sweep.json``: the same record gives the same bytes.
+
+    Raises:
+        LparbenchError: the record does not hold to the schema or has a number that is not finite.
+    """
+    return _text(sweep, f"sweep {sweep.sweep_id!r}", check_sweep)
+
+
+def _text(record: Run | Sweep, name: str, check_shape: Callable[[Any], None]) -> str:
     try:
-        document = to_json(run)
-        check(document)
+        document = to_json(record)
+        check_shape(document)
     except (NotJsonError, SchemaError) as error:
         raise LparbenchError(
-            f"the record of run {run.run_id!r} is not valid and was not written: {error}.",
+            f"the record of {name} is not valid and was not written: {error}.",
             remedy="This is a defect of lparbench or of a detector's own figures: please report it with this line.",
         ) from error
     return dumps(document)
