@@ -7,7 +7,6 @@ calling thread does the work.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from harness.detectors.inference.artifacts import GRAPH_FILE, Artifacts
 from harness.errors import InputError
+from harness.platform.pinning import pinned_cpus
 
 ROWS_PER_CALL = 4096  # bounds the activations of one run to what second-level caches hold
 
@@ -48,7 +48,7 @@ def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads
     if threads > 1:
-        options.add_session_config_entry("session.intra_op_thread_affinities", affinities(_allowed_cpus(), threads))
+        options.add_session_config_entry("session.intra_op_thread_affinities", affinities(pinned_cpus(), threads))
     path = artifacts.directory / GRAPH_FILE
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -68,7 +68,3 @@ def affinities(cpus: tuple[int, ...], threads: int) -> str:
     if threads > len(cpus):
         raise InputError(f"{threads} threads asked for, but the process may run on {len(cpus)} CPUs only.")
     return ";".join(str(cpu + 1) for cpu in cpus[1:threads])
-
-
-def _allowed_cpus() -> tuple[int, ...]:
-    return tuple(sorted(os.sched_getaffinity(0)))
