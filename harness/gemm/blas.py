@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,5 +38,5 @@ def describe(library: Literal["numpy", "torch"]) -> Blas:
 
 
 def _mkl_version(config: str) -> str:
-    lines = [line.strip(" -") for line in config.splitlines() if "Math Kernel Library" in line]
-    return lines[0] if lines else "MKL"
+    found = re.search(r"Math Kernel Library Version ([0-9.]+)", config)
+    return f"MKL {found[1]}" if found else "MKL"

@@ -1,0 +1,219 @@
+"""``lparbench kernels``: the measured roof of the pinned CPUs, and what the kernels reach of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.gemm.native import Dtype
+    from harness.gemm.roofline import ComputeRoof, MemoryRoof
+    from harness.platform.facts import Facts
+    from harness.record.model import KernelRate, Roof, Roofline
+
+_TABLE_TYPES = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8"}
+_FALLBACK_CACHE = 32 << 20  # where the system does not tell its last-level cache
+
+
+def kernels(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+) -> None:
+    """Measure peak, memory bandwidth and latency of the CPUs this process may use, and the kernels below them.
+
+    The peak is that of a loop on registers, beside the one of the processor's table. Kernel rates are those of one
+    thread, with their share of one thread's peak. Pin first to measure a part of the machine.
+
+    Example: `numactl --cpunodebind 0 --membind 0 lparbench kernels`
+    """
+    from harness.errors import MeasurementError
+    from harness.gemm import native
+    from harness.platform.probe import probe
+    from harness.platform.sysroot import SysRoot
+
+    native.select()  # without the kernels there is nothing to measure
+    facts = probe(SysRoot("/"))
+    if facts.emulation.emulated:
+        raise MeasurementError(
+            "The instructions are emulated, so rates would say nothing about the machine.",
+            remedy="`python -m pytest tests/power10` counts instructions under emulation instead.",
+        )
+    found, matrix = measure(facts)
+    if as_json:
+        from dataclasses import asdict
+
+        typer.echo(json.dumps({**asdict(found), "memory": [asdict(entry) for entry in matrix]}, indent=2))
+        return
+    _show(found, matrix)
+
+
+def measure(facts: Facts) -> tuple[Roofline, list[MemoryRoof]]:
+    """Roofs of the CPUs this process is pinned to, kernels below them, and every pair of nodes."""
+    from harness.gemm import native
+    from harness.gemm.cases import available_types
+    from harness.gemm.roofline import compute_roof, memory_matrix, mma_evidence
+    from harness.placement.apply import set_memory_policy
+    from harness.platform.pinning import pinned_cpus
+    from harness.record.model import Roofline
+
+    cpus = tuple(dict.fromkeys(pinned_cpus()))
+    isa = native.select()
+    types = available_types()
+    whole = [roof for dtype in types if (roof := compute_roof(cpus, dtype))]
+    single = {dtype: roof for dtype in types if (roof := compute_roof(cpus[:1], dtype))}
+    by_node = {node.id: [cpu for cpu in cpus if cpu in node.cpus] for node in facts.topology.nodes}
+    by_node = {node: members for node, members in by_node.items() if members} or {0: list(cpus)}
+    targets = [node.id for node in facts.topology.nodes if node.memory_bytes != 0] or [0]
+    matrix = memory_matrix(
+        by_node, targets, bind=lambda node: set_memory_policy([node]), cache_bytes=_last_level(facts, cpus)
+    )
+    rates = _kernel_rates(cpus[0], single, matrix, _last_level(facts, cpus))
+    best = max((rate.rate.value or 0.0 for rate in rates if rate.dtype == "float32"), default=0.0)
+    vector = compute_roof(cpus[:1], isa="vsx-power9") if isa.name == "mma" else None
+    roofs = [_compute(roof, facts, cpus) for roof in whole] + [_memory(entry) for entry in matrix]
+    notes = [mma_evidence(isa, best, vector), f"Kernel rates: CPU {cpus[0]} alone, best of many calls."]
+    if any(roof.theoretical and (roof.rate.value or 0.0) > roof.theoretical for roof in roofs):
+        notes.append("A roof above its table: the CPUs run faster than the clock that the system reports.")
+    return Roofline(cpus, tuple(roofs), tuple(rates), tuple(notes)), matrix
+
+
+def _kernel_rates(
+    cpu: int, single: dict[Dtype, ComputeRoof], matrix: list[MemoryRoof], cache_bytes: int
+) -> list[KernelRate]:
+    from itertools import chain
+
+    from harness.gemm import cases
+    from harness.gemm.roofline import best_rate, on_each
+    from harness.record.model import KernelRate, Metric
+
+    bandwidth = max((entry.triad_bytes_per_s for entry in matrix), default=0.0)
+    rates = []
+
+    def run(_cpu: int) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        everything = chain(
+            cases.products(("native", "torch")),
+            *(cases.products(("native",), dtype) for dtype in single if dtype != "float32"),
+            cases.chains(1),
+            cases.chains(4096),
+            cases.streamed_products(4 * cache_bytes),
+        )
+        for case in everything:
+            rate = best_rate(case.call, case.operations)
+            ceiling = single[case.dtype].ops_per_s
+            intensity = None if case.traffic is None else case.operations / case.traffic
+            if intensity is not None:
+                ceiling = min(ceiling, intensity * bandwidth)
+            unit = "OP/s" if case.dtype == "int8" else "FLOP/s"
+            rates.append(
+                KernelRate(
+                    case.name, case.backend, case.dtype, Metric(rate, unit, n=1), intensity, rate / ceiling, case.ran_on
+                )
+            )
+
+    on_each([cpu], run)
+    return rates
+
+
+def _compute(roof: ComputeRoof, facts: Facts, cpus: tuple[int, ...]) -> Roof:
+    from harness.platform.cputable import peak
+    from harness.record.model import Metric, Roof
+
+    halves = sum(
+        len([half for half in core.halves or (core.cpus,) if set(half) & set(cpus)]) for core in facts.topology.cores
+    )
+    table = peak(facts.cpu, _TABLE_TYPES[roof.dtype], halves)
+    clock = facts.cpu.clock_max_hz or facts.cpu.clock_hz
+    theoretical = None if table is None or clock is None else table.ops_per_cycle * clock
+    unit = "OP/s" if roof.dtype == "int8" else "FLOP/s"
+    return Roof("compute", roof.dtype, Metric(roof.ops_per_s, unit, n=1), theoretical, f"{roof.isa} {roof.kernel}")
+
+
+def _memory(entry: MemoryRoof) -> Roof:
+    from harness.record.model import Metric, Roof
+
+    name = f"node {entry.memory_node} from node {entry.cpu_node}"
+    return Roof("memory", name, Metric(entry.triad_bytes_per_s, "B/s", n=1, note=entry.refused), None, "triad")
+
+
+def _last_level(facts: Facts, cpus: tuple[int, ...]) -> int:
+    """Bytes of all last-level caches that these CPUs have a part of."""
+    levels = [cache.level for cache in facts.caches.caches if cache.size_bytes]
+    if not levels:
+        return _FALLBACK_CACHE
+    last = [cache for cache in facts.caches.caches if cache.level == max(levels) and cache.size_bytes]
+    used = sum(
+        (cache.size_bytes or 0) * sum(1 for members in cache.instances if set(members) & set(cpus)) for cache in last
+    )
+    return used or _FALLBACK_CACHE
+
+
+def _show(found: Roofline, matrix: list[MemoryRoof]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    tables = (
+        ("Compute roof", _compute_table(found)),
+        ("Memory", _memory_table(matrix)),
+        ("Kernels", _rates_table(found)),
+    )
+    for title, table in tables:
+        console.print(Text(title, style="bold"))
+        console.print(table)
+        console.print()
+    for note in found.notes:
+        console.print(Text(note))
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("Type", "Kernel", "Backend", "Ran on", "Note") else "right")
+    return table
+
+
+def _compute_table(found: Roofline) -> Table:
+    table = _table("Type", "Measured", "By the table", "Reached", "Ran on")
+    for roof in found.roofs:
+        if roof.kind != "compute":
+            continue
+        share = "–" if not roof.theoretical else f"{(roof.rate.value or 0.0) / roof.theoretical:.1%}"
+        by_table = "not known" if roof.theoretical is None else _giga(roof.theoretical, roof.rate.unit)
+        table.add_row(roof.name, _giga(roof.rate.value or 0.0, roof.rate.unit), by_table, share, roof.ran_on or "–")
+    return table
+
+
+def _memory_table(matrix: list[MemoryRoof]) -> Table:
+    table = _table("CPUs of node", "Memory of node", "Triad", "Read", "Latency", "Note")
+    for entry in matrix:
+        table.add_row(
+            str(entry.cpu_node),
+            str(entry.memory_node),
+            _giga(entry.triad_bytes_per_s, "B/s"),
+            _giga(entry.read_bytes_per_s, "B/s"),
+            f"{entry.latency_s * 1e9:.0f} ns",
+            entry.refused or "",
+        )
+    return table
+
+
+def _rates_table(found: Roofline) -> Table:
+    table = _table("Kernel", "Backend", "Type", "Rate", "Of its roof", "Ran on")
+    for rate in found.kernels:
+        share = "–" if rate.share_of_roof is None else f"{rate.share_of_roof:.1%}"
+        table.add_row(
+            rate.name, rate.backend, rate.dtype, _giga(rate.rate.value or 0.0, rate.rate.unit), share, rate.ran_on
+        )
+    return table
+
+
+def _giga(value: float, unit: str) -> str:
+    return f"{value / 1e9:.1f} G{unit}"
