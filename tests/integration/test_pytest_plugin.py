@@ -237,7 +237,8 @@ def test_pytest_benchmark_saves_the_fingerprint(pytester: pytest.Pytester, monke
     here = fixture.Here(facts(), {"arch": "ppc64le", "cpu": "POWER10"})  # type: ignore[arg-type]
     monkeypatch.setattr(fixture, "here", lambda: here)
     pytester.makepyfile("def test_it(benchmark): benchmark.pedantic(lambda: None, rounds=2)")
-    pytester.runpytest_inprocess(*PLUGIN, "-p", "pytest_benchmark.plugin", "--benchmark-json=saved.json").assert_outcomes(passed=1)
+    done = pytester.runpytest_inprocess(*PLUGIN, "-p", "pytest_benchmark.plugin", "--benchmark-json=saved.json")
+    done.assert_outcomes(passed=1)
     saved = json.loads((pytester.path / "saved.json").read_text())
     assert saved["machine_info"]["lparbench"] == {"arch": "ppc64le", "cpu": "POWER10"}
 
