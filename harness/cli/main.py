@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import compare, data, doctor, export, gate, history, listing, place, probe, report, run, smt
+from harness.cli import compare, data, doctor, export, gate, history, kernels, listing, place, probe, report, run, smt
 from harness.errors import ExitCode, LparbenchError
 
 # Typer carries its own copy of click from 0.27 on; this finds the base of all its usage errors in either case.
@@ -68,6 +68,7 @@ _MACHINE = "This machine"
 app.command("probe", rich_help_panel=_MACHINE)(probe.probe)
 app.command("doctor", rich_help_panel=_MACHINE)(doctor.doctor)
 app.command("place", rich_help_panel=_MACHINE)(place.place)
+app.command("kernels", rich_help_panel=_MACHINE)(kernels.kernels)
 app.add_typer(smt.smt_app, name="smt", rich_help_panel=_MACHINE)
 
 

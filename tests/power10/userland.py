@@ -1,9 +1,9 @@
 """A Debian ppc64le userland run under QEMU user-mode emulation: built once, cached, entered in private namespaces.
 
-The packages are unpacked without running their maintainer scripts, so nothing foreign is executed while building. Commands run
-in their own PID namespace on top of a mount namespace that belongs to this process: however it ends, the kernel takes the mounts
-and every emulated process away with it. The one machine-wide trace is the binfmt_misc entry, which is named after this process
-and removed on exit; entries of dead processes are removed at the next start.
+The packages are unpacked without running their maintainer scripts, so nothing foreign is executed while building.
+Commands run in their own PID namespace on top of a mount namespace that belongs to this process: however it ends, the
+kernel takes the mounts and every emulated process away with it. The one machine-wide trace is the binfmt_misc entry,
+which is named after this process and removed on exit; entries of dead processes are removed at the next start.
 
 Only the standard library is used, so that any Python >= 3.10 on a fresh machine can run it.
 """
@@ -29,6 +29,7 @@ PACKAGES = (
     "dash",
     "hwloc-nox",
     "libopenblas0-pthread",
+    "libpython3-dev",
     "numactl",
     "python3",
     "python3-cpuinfo",
@@ -50,7 +51,12 @@ PACKAGES = (
     "python3-typer",
     "util-linux",
 )
-HOST_TOOLS = {"mmdebstrap": "mmdebstrap", "qemu-ppc64le-static": "qemu-user-static", "unshare": "util-linux"}
+HOST_TOOLS = {
+    "mmdebstrap": "mmdebstrap",
+    "powerpc64le-linux-gnu-gcc": "gcc-powerpc64le-linux-gnu",
+    "qemu-ppc64le-static": "qemu-user-static",
+    "unshare": "util-linux",
+}
 UNNEEDED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/icons", "usr/share/lintian")
 LIBRARY_PATH = "/usr/lib/powerpc64le-linux-gnu/openblas-pthread"  # what update-alternatives would have linked
 
@@ -61,8 +67,9 @@ MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x15\x0
 MASK = r"\xff\xff\xff\xff\xff\xff\xff\xfc\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\x00"
 CLONE_NEWNS = 0x00020000
 
-# Without binfmt_misc the kernel cannot start a ppc64le program, but it can start this script: the emulator is named in the first
-# line, and the emulated interpreter, reading the script as Python, replaces itself by the emulator running the real command.
+# Without binfmt_misc the kernel cannot start a ppc64le program, but it can start this script: the emulator is named in
+# the first line, and the emulated interpreter, reading the script as Python, replaces itself by the emulator running
+# the real command.
 WRAPPER = """#!{qemu} {python}
 import os, sys
 os.execv("{qemu}", ["{qemu}", "-0", "{name}", "{python}", *sys.argv[1:]])
@@ -93,13 +100,19 @@ class Userland:
         inside.mkdir(parents=True, exist_ok=True)
         _mount("--bind", "--options", "ro", source, inside)
 
-    def run(
-        self, argv: Sequence[str], *, cpu: str, env: Mapping[str, str] | None = None, timeout_s: float
-    ) -> subprocess.CompletedProcess[str]:
-        """Run ``argv`` on an emulated ``cpu`` ("power10", "power9"); nothing it started outlives the call.
+    def private(self, target: str) -> Path:
+        """An empty writable directory, seen inside as ``target``; returns its path outside. It goes away with us."""
+        inside = self.root / target.lstrip("/")
+        inside.mkdir(parents=True, exist_ok=True)
+        _mount("--types", "tmpfs", "tmpfs", inside)
+        return inside
 
-        Raises:
-            subprocess.TimeoutExpired: it took longer than ``timeout_s``.
+    def command(
+        self, argv: Sequence[str], *, cpu: str, env: Mapping[str, str] | None = None
+    ) -> tuple[list[str], dict[str, str]]:
+        """Command and environment that run ``argv`` on an emulated ``cpu`` ("power10", "power9").
+
+        Killing the command kills everything it started.
         """
         inside = {
             "HOME": "/root",
@@ -110,29 +123,14 @@ class Userland:
             "QEMU_CPU": cpu,
             **(env or {}),
         }
-        enter = [
-            "unshare",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            f"--root={self.root}",
-            "--wd=/tmp",
-        ]
-        return subprocess.run(
-            [*enter, *argv],
-            env=inside,
-            text=True,
-            errors="replace",
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        # setpriv ties unshare to the thread that starts it, unshare ties everything inside to itself.
+        tied = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        return [*tied, "--mount-proc", f"--root={self.root}", "--wd=/tmp", *argv], inside
 
 
-def build(cache: Path) -> Path:
-    """Directory of the unpacked userland, building it below ``cache`` unless one of the same recipe is there.
+@contextmanager
+def built(cache: Path) -> Iterator[Path]:
+    """The unpacked userland below ``cache``, built unless one of the same recipe is there; kept as it is meanwhile.
 
     Raises:
         Unavailable: not root, a tool is missing and cannot be installed, or the packages cannot be fetched.
@@ -141,21 +139,26 @@ def build(cache: Path) -> Path:
         raise Unavailable("building and entering the ppc64le userland needs root (chroot, mounts)")
     _install_host_tools()
     cache.mkdir(parents=True, exist_ok=True)
+    root, stamp = cache / "root", cache / "stamp"
     with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        root, stamp = cache / "root", cache / "stamp"
-        recipe = _recipe()
-        if root.is_dir() and stamp.is_file() and stamp.read_text() == recipe:
-            return root
-        stamp.unlink(missing_ok=True)
-        partial = cache / "root.partial"
-        for old in (root, partial):
-            if old.exists():
-                shutil.rmtree(old)
-        _unpack(partial)
-        partial.rename(root)
-        stamp.write_text(recipe)
-        return root
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if not _current(root, stamp):
+            fcntl.flock(lock, fcntl.LOCK_EX)  # waits for other users of the old one
+            if not _current(root, stamp):
+                stamp.unlink(missing_ok=True)
+                partial = cache / "root.partial"
+                for old in (root, partial):
+                    if old.exists():
+                        shutil.rmtree(old)
+                _unpack(partial)
+                partial.rename(root)
+                stamp.write_text(_recipe())
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        yield root
+
+
+def _current(root: Path, stamp: Path) -> bool:
+    return root.is_dir() and stamp.is_file() and stamp.read_text() == _recipe()
 
 
 @contextmanager
@@ -261,7 +264,7 @@ def _mount(*argv: str | Path) -> None:
 def _register(qemu: Path) -> Path | None:
     """Enter the emulator in binfmt_misc for the life of this process; None where the kernel has none or forbids it.
 
-    Flag F opens the emulator now, from outside the root it will be used in; O and C pass file descriptor and credentials on.
+    Flag F opens the emulator now, from outside the root it will be used in; O and C pass descriptor and credentials on.
     """
     if not (BINFMT / "register").exists():
         try:

@@ -1,0 +1,169 @@
+"""The emulated POWER10: builds or finds the userland, starts all commands, cleans up, and tells what was printed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from jobs import Jobs
+from native import compile_native
+from userland import Unavailable, Userland, built, entered
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CPUS = ("power10", "power9")
+TRAIN_STRIDE, TEST_STRIDE = 30, 12  # of the lines of NSL-KDD: 4,200 and 1,880 rows
+RUN = (
+    *("run", "nsl-kdd-mlp", "nsl-kdd-autoencoder"),
+    *("--backends", "eager,onnxruntime,native", "--epochs", "5", "--seeds", "1"),
+)
+
+# Rooms whose outcome can depend on the processor, the byte order, or the age of a library; the rest is plain Python
+# that the x86-64 run has tested already, and emulation is 30 times as slow.
+_UNIT_TESTS = (
+    "tests/unit/test_advice_expression.py",
+    "tests/unit/test_datasets_encoders.py",
+    "tests/unit/test_detectors_native.py",
+    "tests/unit/test_detectors_program.py",
+    "tests/unit/test_gemm_layers.py",
+    "tests/unit/test_measure_percentiles.py",
+    "tests/unit/test_measure_sampling.py",
+    "tests/unit/test_measure_steady.py",
+    "tests/unit/test_platform_cpu.py",
+    "tests/unit/test_platform_hmc.py",
+    "tests/unit/test_platform_lpar.py",
+    "tests/unit/test_platform_software.py",
+    "tests/unit/test_platform_sysroot.py",
+    "tests/unit/test_platform_tables.py",
+    "tests/unit/test_platform_topology.py",
+    "tests/unit/test_runs_judge.py",
+    "tests/unit/test_runs_schedule.py",
+    "tests/unit/test_scenarios_workload.py",
+    "tests/property/test_expression_logic.py",
+)
+_TRANSCRIPT: list[str] = []
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """Everything the tests need.
+
+    Attributes:
+        jobs: "main-power10", "doctor-power9", "unit-power10", ..., and "main-x86", the same main job on this machine.
+        runs: where each main job left its run directory, by the same key.
+        how: how ppc64le programs are started here.
+    """
+
+    jobs: Jobs
+    runs: dict[str, Path]
+    how: str
+
+
+@pytest.fixture(scope="session")
+def transcript() -> list[str]:
+    """Lines to be printed at the end."""
+    return _TRANSCRIPT
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the emulated runs printed."""
+    if _TRANSCRIPT:
+        terminalreporter.section("emulated")
+        for line in _TRANSCRIPT:
+            terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def emulated() -> Iterator[Emulated]:
+    """The userland entered, and all commands started; skips with the reason where that cannot be."""
+    previous = signal.signal(signal.SIGTERM, _interrupted)
+    use_binfmt = os.environ.get("LPARBENCH_POWER10_BINFMT", "1") != "0"
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="lparbench-power10-") as scratch,
+            built(CHECKOUT / ".power10") as root,
+            entered(root, use_binfmt=use_binfmt) as userland,
+            Jobs() as jobs,
+        ):
+            yield _started(userland, jobs, Path(scratch))
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _started(userland: Userland, jobs: Jobs, scratch: Path) -> Emulated:
+    slices = _slices(scratch / "data")
+    project = userland.private("/repo")
+    _copy_project(project)
+    compile_native(project, userland.root)
+    if slices is not None:
+        userland.bind(slices, "/data")
+    runs: dict[str, Path] = {}
+
+    def inside(name: str, cpu: str, *argv: str, timeout_s: float) -> None:
+        env = {"PYTHONPATH": "/repo:/repo/tests/power10", "LPARBENCH_FIXTURES": "/nowhere"}
+        command, variables = userland.command(["/usr/bin/python3", *argv], cpu=cpu, env=env)
+        jobs.start(f"{name}-{cpu}", command, variables, cwd="/", timeout_s=timeout_s)
+
+    for cpu in CPUS:
+        runs[f"main-{cpu}"] = userland.private(f"/runs/{cpu}")
+        data = () if slices is None else ("--data", "/data")
+        inside("main", cpu, "-m", "harness", *RUN, *data, "--out", f"/runs/{cpu}", timeout_s=900)
+    for cpu in CPUS:
+        chosen = [f"/repo/{path}" for path in _UNIT_TESTS]
+        options = ("-p", "emulated_profile", "-p", "no:cacheprovider", "-c", "/repo/pyproject.toml", "-q")
+        inside("unit", cpu, "-m", "pytest", *options, *chosen, timeout_s=600)
+        inside("doctor", cpu, "-m", "harness", "doctor", "--json", timeout_s=300)
+    runs["main-x86"] = scratch / "x86"
+    data = () if slices is None else ("--data", str(slices))
+    here = [sys.executable, "-m", "harness", *RUN, *data, "--out", str(scratch / "x86")]
+    jobs.start("main-x86", here, dict(os.environ), cwd=str(CHECKOUT), timeout_s=300)
+    return Emulated(jobs, runs, userland.how)
+
+
+def _slices(target: Path) -> Path | None:
+    """Every n-th line of NSL-KDD's two files; ``None`` without the data: the runs then use the synthetic stand-in."""
+    named = os.environ.get("LPARBENCH_DATA")
+    source = (Path(named) if named else CHECKOUT.parent / "shared/data") / "nsl-kdd"
+    target = target / "nsl-kdd"
+    for name, stride in (("KDDTrain+.txt", TRAIN_STRIDE), ("KDDTest+.txt", TEST_STRIDE)):
+        text = _text(source / name)
+        if text is None:
+            return None
+        target.mkdir(parents=True, exist_ok=True)
+        (target / name).write_text("\n".join(text.splitlines()[::stride]) + "\n")
+    return target.parent
+
+
+def _text(path: Path) -> str | None:
+    import gzip
+    import lzma
+
+    for suffix, opened in (("", open), (".xz", lzma.open), (".gz", gzip.open)):
+        try:
+            with opened(f"{path}{suffix}", "rt") as handle:  # type: ignore[operator]
+                return str(handle.read())
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def _copy_project(target: Path) -> None:
+    """The project without what was compiled for this machine, and without the runs that were made in it."""
+    left_out = shutil.ignore_patterns("__pycache__", "*.so")
+    for name in ("harness", "kernels", "reports", "sysconfig", "tests", "workloads", "results/schema"):
+        shutil.copytree(CHECKOUT / name, target / name, ignore=left_out)
+    shutil.copy2(CHECKOUT / "pyproject.toml", target)
