@@ -62,6 +62,7 @@ STORED = """
 @pytest.fixture(autouse=True)
 def _only_our_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # that of this very suite
 
 
 @pytest.fixture
