@@ -8,6 +8,9 @@ import time
 
 import numpy as np
 
+# Where the worker was put before it imported this; by it a wanderer stays away, however often it is called.
+_HOME = os.sched_getaffinity(0)
+
 
 class Sound:
     """A well-behaved detector: distance from the mean of the training rows."""
@@ -47,7 +50,7 @@ class Wanderer(Sound):
 
     def decision_function(self, X):
         everywhere = set(range(os.cpu_count() or 1))
-        os.sched_setaffinity(0, everywhere - os.sched_getaffinity(0) or everywhere)
+        os.sched_setaffinity(0, everywhere - _HOME or everywhere)
         return super().decision_function(X)
 
 
