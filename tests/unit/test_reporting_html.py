@@ -181,7 +181,7 @@ def test_every_figure_of_the_record_that_is_promised_is_in_the_tables(page: byte
         (run(inference(dataset=replace(dataset(), protocol="as-published"))), "▲ As-published protocol:"),
         (
             run(inference(), facts={**facts(), "cpu": {"architecture": "x86_64", "model_name": "EPYC"}}),
-            "▲ X86-64 instead of Power:",
+            "▲ On x86-64 instead of Power:",
         ),
         (
             run(

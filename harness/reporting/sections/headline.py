@@ -73,7 +73,7 @@ def _caveats(run: Run) -> list[str]:
         caveats.append(f"synthetic data{part}")
     if is_power(run.facts) is False:
         architecture = text_at(run.facts, "cpu", "architecture")
-        caveats.append(f"{'x86-64' if architecture == 'x86_64' else architecture} instead of Power")
+        caveats.append(f"on {'x86-64' if architecture == 'x86_64' else architecture} instead of Power")
     if any(result.cache == "cold" for result in results):
         caveats.append("cold cache")
     if any(dig(result.accuracy, "passed") is False for result in results):
