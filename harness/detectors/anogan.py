@@ -19,6 +19,7 @@ from torch.nn import functional
 from harness.detectors.adversarial import Adversarial, collect, cross_entropy, sequential, stacked, update
 from harness.detectors.base import FitContext, Labels, Matrix, Vector, normal_rows
 from harness.detectors.nets import stack
+from harness.detectors.optimiser import Adam
 from harness.detectors.replicas import Noise, Replicas
 from harness.detectors.training import gather, train
 
@@ -115,14 +116,13 @@ class AnoGAN(Adversarial):
     def _search(self, x: Tensor) -> Vector:
         start = Noise([self.seed]).normal(1, self.latent)[0]
         code = start.repeat(len(x), 1).requires_grad_()
-        optimiser = torch.optim.Adam([code], lr=self.search_rate)
+        slope = torch.zeros_like(code)
+        optimiser = Adam([code], [slope], self.search_rate)
         with torch.enable_grad():
             for index in range(self.search_steps):
-                optimiser.param_groups[0]["lr"] = self.search_rate * _decay(index / self.search_steps)
-                optimiser.zero_grad()
-                found = self._loss(x, code)
-                (gradient,) = torch.autograd.grad(found.sum(), code)
-                code.grad = gradient
+                optimiser.learning_rate = self.search_rate * _decay(index / self.search_steps)
+                (gradient,) = torch.autograd.grad(self._loss(x, code).sum(), code)
+                slope.copy_(gradient)
                 optimiser.step()
         with torch.no_grad():
             scores: Vector = self._loss(x, code).numpy()

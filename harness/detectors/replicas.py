@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from harness.detectors import chains
 from harness.detectors.nets import activation_of
-from harness.detectors.training import adam
+from harness.detectors.optimiser import Adam
 
 
 class Noise:
@@ -89,7 +89,7 @@ class Replicas:
             for name, buffer in self._nets[0].named_buffers()
             if buffer.is_floating_point()
         }
-        self._optimiser = self._adam(learning_rates, betas)
+        self._optimisers = self._adam(learning_rates, betas)
 
     def net(self, path: str = "") -> Net:
         """The sub-net at ``path`` (all of it by default) as a function of x (K, rows, in)."""
@@ -123,7 +123,8 @@ class Replicas:
 
     def step(self) -> None:
         """One optimiser step, then the moving average."""
-        self._optimiser.step()
+        for optimiser in self._optimisers:
+            optimiser.step()
         if self.average is not None and self._decay is not None:
             self.average.lerp_(self.flat, 1.0 - self._decay)
 
@@ -166,15 +167,17 @@ class Replicas:
             case _:
                 return chains.Activation(*activation_of(layer))
 
-    def _adam(self, learning_rates: Sequence[float], betas: tuple[float, float]) -> torch.optim.Optimizer:
-        """One parameter for all replicas, or one group per replica when their learning rates differ."""
+    def _adam(self, learning_rates: Sequence[float], betas: tuple[float, float]) -> list[Adam]:
+        """One for the whole buffer, or one per replica when their learning rates differ."""
         if len(set(learning_rates)) == 1:
-            return adam([_leaf(self.flat, self.gradient)], learning_rates[0], betas=betas)
-        groups = []
+            return [Adam([self.flat], [self.gradient], learning_rates[0], betas)]
+        found = []
         for index, rate in enumerate(learning_rates):
-            pairs = zip(self._weights.values(), self._gradients.values(), strict=True)
-            groups.append({"params": [_leaf(weight[index], slope[index]) for weight, slope in pairs], "lr": rate})
-        return adam(groups, learning_rates[0], betas=betas)
+            weights, gradients = (
+                [view[index] for view in views.values()] for views in (self._weights, self._gradients)
+            )
+            found.append(Adam(weights, gradients, rate, betas))
+        return found
 
 
 @dataclass(frozen=True)

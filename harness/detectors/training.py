@@ -7,8 +7,7 @@ from a resident tensor because a per-sample data set costs more in Python than a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -88,17 +87,6 @@ def train(
         if context.on_epoch is not None:
             context.on_epoch(_epoch(index, loss_names, means.mean(dim=0), seconds, steps, seen))
     return [tuple(kept) for kept in history]
-
-
-def adam(
-    parameters: Iterable[Any], learning_rate: float, *, betas: tuple[float, float] = (0.9, 0.999)
-) -> torch.optim.Optimizer:
-    """Adam, in its fused form where the device has one: on a small net half of a step is optimiser dispatch."""
-    given = list(parameters)
-    try:
-        return torch.optim.Adam(given, lr=learning_rate, betas=betas, fused=True)
-    except RuntimeError:
-        return torch.optim.Adam(given, lr=learning_rate, betas=betas)
 
 
 def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
