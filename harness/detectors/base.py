@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,9 @@ from harness.detectors.native_trainer import NativeTraining
 from harness.detectors.program import Program, evaluate
 from harness.detectors.thresholds import Threshold
 from harness.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float32]
@@ -70,15 +73,20 @@ class Detector(ABC):
     Scores are float32, higher means more anomalous, and equal for equal input on every call. Labels are 0 for normal
     and 1 for an anomaly. After ``fit``: ``n_features_``, ``threshold_`` and ``threshold_rule_`` (chosen without test
     labels), ``history_`` (one `Epoch` per pass; empty when the method has none).
+
+    Rows are (n, d). A detector of sequences (``sequential``) takes windows (n, steps, d), oldest step first; any other
+    sees the last step of a window, which is the row the window's label is about.
     """
 
     name: ClassVar[str]
     supervised: ClassVar[bool] = False
+    sequential: ClassVar[bool] = False
 
     seed: int = 0
 
     def __post_init__(self) -> None:
         self.n_features_ = 0
+        self.steps_: int | None = None  # of the windows seen in fit; None for rows
         self.threshold_ = float("nan")
         self.threshold_rule_ = ""
         self.history_: tuple[Epoch, ...] = ()
@@ -111,6 +119,10 @@ class Detector(ABC):
         """The scoring as array operations, when it can be written so."""
         return None
 
+    def scoring_module(self) -> torch.nn.Module | None:
+        """The scoring as a torch module from rows to scores (n,), for what no program can express."""
+        return None
+
     def native_training(self) -> NativeTraining | None:
         """How the native kernels train it; None when they cannot."""
         return None
@@ -138,6 +150,7 @@ class Detector(ABC):
             "detector": self.identity(),
             "parameters": self.get_params(),
             "n_features": self.n_features_,
+            "steps": self.steps_,
             "threshold": self.threshold_,
             "threshold_rule": self.threshold_rule_,
         }
@@ -163,6 +176,10 @@ class Detector(ABC):
         slices = [evaluate(program, matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]
         return np.concatenate(slices).astype(np.float32) if slices else np.empty(0, dtype=np.float32)
 
+    def view(self, X: ArrayLike) -> Matrix:
+        """``X`` as this kind of detector sees it: C-contiguous float32 rows, or windows if it is sequential."""
+        return as_windows(X, self.name) if self.sequential else as_matrix(X, self.name)
+
     def check_rows(self, X: ArrayLike) -> Matrix:
         """``X`` as C-contiguous float32 of the width seen in ``fit``.
 
@@ -171,37 +188,55 @@ class Detector(ABC):
         """
         if not self.n_features_:
             raise InputError(f"{self.name} is not fitted.", remedy="Call fit first.")
-        matrix = as_matrix(X, self.name)
-        if matrix.shape[1] != self.n_features_:
-            given = matrix.shape[1]
+        matrix = self.view(X)
+        if matrix.shape[-1] != self.n_features_:
+            given = matrix.shape[-1]
             raise InputError(f"{self.name} was fitted on {self.n_features_} features; these rows have {given}.")
+        if self.sequential and matrix.shape[1] != (self.steps_ or 1):
+            raise InputError(f"{self.name} was fitted on windows of {self.steps_ or 1} steps, not {matrix.shape[1]}.")
         return matrix
 
 
 def as_matrix(X: ArrayLike, name: str) -> Matrix:
-    """``X`` as a C-contiguous float32 matrix (n, d).
+    """``X`` as a C-contiguous float32 matrix (n, d); of windows (n, steps, d) the last steps.
 
     Raises:
-        InputError: not two-dimensional, or empty in features.
+        InputError: neither two- nor three-dimensional, or empty in features.
     """
-    matrix = np.ascontiguousarray(X, dtype=np.float32)
+    given = np.asarray(X, dtype=np.float32)
+    matrix = np.ascontiguousarray(given[:, -1] if given.ndim == 3 else given)
     if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise InputError(f"{name} expects a matrix (rows, features); got shape {np.shape(X)}.")
     return matrix
 
 
-def as_training_rows(X: ArrayLike, y: ArrayLike | None, name: str) -> tuple[Matrix, Labels | None]:
-    """Checked training rows and labels.
+def as_windows(X: ArrayLike, name: str) -> Matrix:
+    """``X`` as C-contiguous float32 windows (n, steps, d); rows (n, d) are windows of one step.
+
+    Raises:
+        InputError: neither two- nor three-dimensional, or empty in features.
+    """
+    given = np.asarray(X, dtype=np.float32)
+    windows = np.ascontiguousarray(given[:, None] if given.ndim == 2 else given)
+    if windows.ndim != 3 or windows.shape[2] == 0:
+        raise InputError(f"{name} expects windows (rows, steps, features); got shape {np.shape(X)}.")
+    return windows
+
+
+def as_training_rows(
+    X: ArrayLike, y: ArrayLike | None, name: str, *, windows: bool = False
+) -> tuple[Matrix, Labels | None]:
+    """Checked training rows (or windows) and labels.
 
     Raises:
         InputError: no rows, non-finite values, labels of another length or other than 0 and 1.
     """
-    matrix = as_matrix(X, name)
+    matrix = as_windows(X, name) if windows else as_matrix(X, name)
     if not len(matrix):
         raise InputError(f"{name} got no training rows.")
     if not np.isfinite(matrix).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(matrix))[0])
-        raise InputError(f"{name} got a non-finite training value at row {row}, feature {column}.")
+        place = np.argwhere(~np.isfinite(matrix))[0]
+        raise InputError(f"{name} got a non-finite training value at row {place[0]}, feature {place[-1]}.")
     if y is None:
         return matrix, None
     labels = np.asarray(y)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors import thresholds
 from harness.detectors.base import Epoch, FitContext, Labels, Matrix
+from harness.detectors.classifier import Classifier
 from harness.detectors.feedforward import FeedForward
 from harness.detectors.native_trainer import NativeTraining
 from harness.detectors.native_training import train_natively
@@ -24,43 +24,34 @@ from harness.detectors.nets import layers_of, stack
 from harness.detectors.program import Program, score_of_chain
 from harness.detectors.replicas import Replicas
 from harness.detectors.training import gather, train
-from harness.errors import InputError
 
 
 @dataclass
-class MLP(FeedForward):
-    """Score is the logit: it does not saturate as the probability does in float32; probability 0.5 is a logit of 0.
-
-    ``threshold``: ``probability`` (0.5), ``validation`` (highest F1 on the validation labels) or
-    ``false_positive_rate`` (``target_rate`` of the normal validation rows are flagged).
-    """
+class MLP(FeedForward, Classifier):
+    """Score is the logit: it does not saturate as the probability does in float32."""
 
     name: ClassVar[str] = "mlp"
-    supervised: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (64, 32)
     learning_rate: float = 1e-4
     batch_size: int = 64
     epochs: int = 20
     clip_norm: float | None = 1.0
-    threshold: Literal["probability", "validation", "false_positive_rate"] = "probability"
-    target_rate: float = 0.01
 
     @classmethod
     def train_together(cls, replicas: Sequence[MLP], X: Matrix, y: Labels | None, context: FitContext) -> None:
         """Minimise the cross-entropy of labelled rows."""
-        if y is None or len(set(y.tolist())) < 2:
-            raise InputError("mlp learns from labelled rows of both kinds; pass y, 0 for normal and 1 for an anomaly.")
+        labels = replicas[0].require_both_kinds(y)
         for replica in replicas:
             replica.build(X.shape[1])
         histories = (
-            cls._train_natively(replicas, X, y, context)
+            cls._train_natively(replicas, X, labels, context)
             if context.trainer == "native"
-            else cls._train_on_torch(replicas, X, y, context)
+            else cls._train_on_torch(replicas, X, labels, context)
         )
         for replica, history in zip(replicas, histories, strict=True):
             replica.history_ = history
-            replica.take_threshold(replica._choose(context.X_val, context.y_val))
+            replica.choose(context)
 
     @classmethod
     def _train_natively(
@@ -117,13 +108,3 @@ class MLP(FeedForward):
     def program(self) -> Program:
         """The net itself; its one output is the score."""
         return score_of_chain(layers_of(self.net))
-
-    def _choose(self, X_val: Matrix | None, y_val: Labels | None) -> thresholds.Threshold:
-        if self.threshold == "probability":
-            return thresholds.Threshold(0.0, "probability 0.5 (a logit of 0)")
-        if X_val is None or y_val is None:
-            raise InputError(f"mlp: threshold = {self.threshold!r} needs a labelled validation split; there is none.")
-        scores = self.decision_function(X_val)
-        if self.threshold == "validation":
-            return thresholds.best_f1(scores, y_val)
-        return thresholds.at_false_positive_rate(scores, y_val, self.target_rate)

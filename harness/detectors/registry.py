@@ -72,7 +72,7 @@ def load(directory: Path) -> Detector:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise InputError(f"{path} is not a detector of format {FORMAT}.", remedy="Train and save it again.")
     detector = resolve(meta["detector"], meta["parameters"])
-    detector.n_features_ = meta["n_features"]
+    detector.n_features_, detector.steps_ = meta["n_features"], meta["steps"]
     detector.restore(state)
     detector.threshold_, detector.threshold_rule_ = meta["threshold"], meta["threshold_rule"]
     return detector

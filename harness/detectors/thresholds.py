@@ -55,6 +55,39 @@ def at_false_positive_rate(scores: Scores, y: Labels, rate: float) -> Threshold:
     return Threshold(float(np.quantile(normal, 1.0 - rate)), f"false-positive rate {rate:g} on normal validation rows")
 
 
+def least_cost(scores: Scores, y: Labels, missed_cost: float) -> Threshold:
+    """The threshold with the least cost on validation rows: a false alarm costs 1, a missed anomaly ``missed_cost``.
+
+    Raises:
+        InputError: the validation rows are not of both kinds.
+    """
+    _require_both_kinds(y)
+    order = np.argsort(-scores, kind="stable")
+    ordered, anomalous = scores[order], y[order] == 1
+    last_of_ties = np.append(np.diff(ordered) != 0, True)
+    costs = np.cumsum(~anomalous) + missed_cost * (anomalous.sum() - np.cumsum(anomalous))
+    flagged = np.flatnonzero(last_of_ties)[int(np.argmin(costs[last_of_ties]))]
+    rule = f"least cost on validation labels, a miss costing {missed_cost:g} false alarms"
+    if costs[flagged] > missed_cost * anomalous.sum():  # flagging nothing is cheaper
+        return Threshold(float(ordered[0]), rule)
+    below = ordered[flagged + 1] if flagged + 1 < len(ordered) else ordered[flagged]
+    return Threshold(_between(float(below), float(ordered[flagged])), rule)
+
+
+def at_recall(scores: Scores, y: Labels, recall: float) -> Threshold:
+    """The highest threshold that flags at least the share ``recall`` of the anomalous validation rows.
+
+    Raises:
+        InputError: the validation rows hold no anomaly.
+    """
+    anomalous = np.sort(scores[y == 1])[::-1]
+    if not len(anomalous):
+        raise InputError("A threshold at a recall needs anomalies in the validation split; it has none.")
+    cut = anomalous[max(0, int(np.ceil(recall * len(anomalous))) - 1)]
+    just_below = float(np.nextafter(np.float32(cut), np.float32(-np.inf)))
+    return Threshold(just_below, f"recall {recall:g} on validation labels")
+
+
 def _between(below: float, above: float) -> float:
     """A value v with below <= v < above, so that ``score > v`` flags ``above``; just under it when there is no gap."""
     middle = below + (above - below) / 2

@@ -32,6 +32,7 @@ def train(
     orders: int = 1,
     drop_last: bool = False,
     batches_per_step: int = 1,
+    keep_going: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[tuple[Epoch, ...]]:
     """Run ``epochs`` passes, calling ``step(indices, ...)`` per batch; the epochs of each replica.
@@ -51,6 +52,7 @@ def train(
         drop_last: leave out the incomplete last batch.
         batches_per_step: how many batches ``step`` is given at once, side by side, for a trainer that walks through
             them itself; it then returns the mean of their losses.
+        keep_going: asked after each pass; False ends the training.
         clock: seconds.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -84,6 +86,7 @@ def train(
         for kept, row in zip(history, means, strict=True):
             kept.append(_epoch(index, loss_names, row, seconds, steps, seen))
         left = None if left is None else left - steps
+        stopped = stopped or (keep_going is not None and not keep_going())
         if context.on_epoch is not None:
             context.on_epoch(_epoch(index, loss_names, means.mean(dim=0), seconds, steps, seen))
     return [tuple(kept) for kept in history]

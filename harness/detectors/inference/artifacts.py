@@ -53,6 +53,14 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
         (directory / GRAPH_FILE).write_bytes(graph(program).SerializeToString())
         meta["program"] = write_program(program, directory)
         backends += ["onnxruntime", *(["native"] if chain.available() else [])]
+    else:
+        module = detector.scoring_module()
+        if module is not None:
+            from harness.detectors.inference.tracing import traced_graph
+
+            shape = (detector.n_features_,) if detector.steps_ is None else (detector.steps_, detector.n_features_)
+            (directory / GRAPH_FILE).write_bytes(traced_graph(module, shape))
+            backends += ["onnxruntime"]
     training = detector.native_training()
     meta["training"] = None if training is None else asdict(training)
     meta["backends"] = backends

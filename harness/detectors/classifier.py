@@ -1,0 +1,66 @@
+"""Detectors that learn from labels, and the ways they may choose a threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from harness.detectors import thresholds
+from harness.detectors.base import Detector, FitContext, Labels
+from harness.errors import InputError
+
+Rule = Literal["probability", "validation", "false_positive_rate", "cost", "recall"]
+
+
+@dataclass
+class Classifier(Detector):
+    """A detector with labels.
+
+    ``threshold``: ``probability`` (0.5), or on the validation labels: ``validation`` (highest F1),
+    ``false_positive_rate`` (``target_rate`` of the normal rows are flagged), ``cost`` (least cost, a missed anomaly
+    costing ``missed_cost`` false alarms), ``recall`` (``target_recall`` of the anomalies are flagged).
+    """
+
+    supervised: ClassVar[bool] = True
+    even_score: ClassVar[float] = 0.0  # the score at probability 0.5; scores are logits unless a class says otherwise
+
+    threshold: Rule = "probability"
+    target_rate: float = 0.01
+    missed_cost: float = 10.0
+    target_recall: float = 0.7
+
+    def require_both_kinds(self, labels: Labels | None) -> Labels:
+        """The labels, if there are normal rows and anomalies among them.
+
+        Raises:
+            InputError: there are not.
+        """
+        if labels is None or len(set(labels.tolist())) < 2:
+            raise InputError(
+                f"{self.name} learns from labelled rows of both kinds; pass y, 0 for normal and 1 for an anomaly."
+            )
+        return labels
+
+    def choose(self, context: FitContext) -> None:
+        """Set the threshold after training.
+
+        Raises:
+            InputError: the rule needs validation labels and there are none.
+        """
+        if self.threshold == "probability":
+            self.take_threshold(thresholds.Threshold(self.even_score, "probability 0.5"))
+            return
+        if context.X_val is None or context.y_val is None:
+            raise InputError(
+                f"{self.name}: threshold = {self.threshold!r} needs a labelled validation split; there is none."
+            )
+        scores, y = self.decision_function(context.X_val), context.y_val
+        match self.threshold:
+            case "validation":
+                self.take_threshold(thresholds.best_f1(scores, y))
+            case "false_positive_rate":
+                self.take_threshold(thresholds.at_false_positive_rate(scores, y, self.target_rate))
+            case "cost":
+                self.take_threshold(thresholds.least_cost(scores, y, self.missed_cost))
+            case "recall":
+                self.take_threshold(thresholds.at_recall(scores, y, self.target_recall))
