@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(_CHECKOUT / "tests" / "support"))
+
+# How long an example takes on a busy machine says nothing about the code. A profile chosen elsewhere stays.
+if hypothesis.settings().deadline is not None:
+    hypothesis.settings.register_profile("timeless", deadline=None)
+    hypothesis.settings.load_profile("timeless")
+
+# A background job of a script is started with SIGINT ignored, and hands that on to the processes that are tested here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _outside(variable: str, folder: str) -> Path:

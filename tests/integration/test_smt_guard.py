@@ -38,7 +38,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
 
 
 def await_snapshot(root: Path, wanted: dict[str, bytes]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while snapshot(root) != wanted:
         assert time.monotonic() < deadline, "the state before did not come back"
         time.sleep(0.02)
