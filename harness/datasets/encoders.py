@@ -52,7 +52,7 @@ class Scaler:
 class Encoder:
     """Turns named columns into a float32 matrix; the same for training, test and serving.
 
-    A category that training did not hold becomes an all-zero indicator group, or the ordinal code -1. A missing or
+    A category that training did not hold becomes an all-zero indicator group, or the code -1. A missing or
     infinite number becomes the median of the finite training values of its column.
     """
 
@@ -141,6 +141,9 @@ class Encoder:
                 known = codes >= 0
                 encoded[every_row[known], position + codes[known]] = 1.0
                 position += len(self.vocabulary[name])
+            elif self._is_code(name):
+                encoded[:, position] = _codes(columns[name], self.vocabulary[name])
+                position += 1
             else:
                 encoded[:, position] = block[:, number]
                 position, number = position + 1, number + 1
@@ -186,9 +189,12 @@ class Encoder:
     def _is_indicator(self, name: str) -> bool:
         return self.encoding.categories == "onehot" and name in self.vocabulary
 
+    def _is_code(self, name: str) -> bool:
+        return self.encoding.categories == "codes" and name in self.vocabulary
+
     def _numbers(self, frame: pd.DataFrame) -> Doubles:
         """Numeric and ordinal columns as one block, logarithms taken where asked for."""
-        chosen = [name for name in self.columns if not self._is_indicator(name)]
+        chosen = [name for name in self.columns if not self._is_indicator(name) and not self._is_code(name)]
         block = np.empty((len(frame), len(chosen)))
         for position, name in enumerate(chosen):
             if name in self.vocabulary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Categories = Literal["onehot", "ordinal"]
+Categories = Literal["onehot", "ordinal", "codes"]
 Scaling = Literal["none", "standard", "minmax", "quantile", "unit", "signed"]
 
 
@@ -13,7 +13,8 @@ Scaling = Literal["none", "standard", "minmax", "quantile", "unit", "signed"]
 class Encoding:
     """A parsed encoding.
 
-    One-hot indicators are never scaled: they are 0 or 1 already. Ordinal codes are scaled like numbers. The logarithm
+    One-hot indicators are never scaled: they are 0 or 1 already. Ordinal codes are scaled like numbers; ``codes`` stay
+    whole numbers, for detectors that embed categories. The logarithm
     is sign(x)·log(1 + |x|), applied to numbers only, before scaling. ``unit`` and ``signed`` are for 8-bit pixels: they
     map 0…255 to [0, 1] and [-1, 1] and have nothing to fit.
     """
@@ -24,7 +25,7 @@ class Encoding:
 
 
 def parse_encoding(text: str) -> Encoding | None:
-    """Parse ``[onehot|ordinal][-log][-standard|-minmax|-quantile]``, ``unit``, ``signed`` or ``none``.
+    """Parse ``[onehot|ordinal|codes][-log][-standard|-minmax|-quantile]``, ``unit``, ``signed`` or ``none``.
 
     Returns ``None`` when it is none of them.
 
@@ -34,9 +35,10 @@ def parse_encoding(text: str) -> Encoding | None:
     match parts:
         case [("none" | "unit" | "signed") as alone]:
             return Encoding("onehot", log=False, scaling=alone)
-    categories: Categories = "ordinal" if parts[0] == "ordinal" else "onehot"
-    if parts[0] in ("onehot", "ordinal"):
-        parts = parts[1:]
+    categories: Categories = "onehot"
+    match parts[0]:
+        case "onehot" | "ordinal" | "codes" as chosen:
+            categories, parts = chosen, parts[1:]
     log = parts[:1] == ["log"]
     if log:
         parts = parts[1:]

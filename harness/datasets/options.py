@@ -69,7 +69,8 @@ def encoding(default: str) -> Option:
     """How columns become numbers; the grammar is that of ``harness.datasets.encoding``."""
     return Option(
         default,
-        'none, unit, signed, or onehot or ordinal with log, standard, minmax, quantile, as in "onehot-log-minmax"',
+        "none, unit, signed, or onehot, ordinal or codes with log, standard, minmax, quantile, as in "
+        '"onehot-log-minmax"',
         lambda given: isinstance(given, str) and parse_encoding(given) is not None,
         "how columns become float32",
     )

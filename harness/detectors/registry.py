@@ -22,6 +22,7 @@ BUILT_IN: dict[str, str] = {
     "dagmm": "harness.detectors.dagmm:DAGMM",
     "dsebm": "harness.detectors.dsebm:DSEBM",
     "vae": "harness.detectors.vae:VAE",
+    "ft-transformer": "harness.detectors.ft_transformer:FTTransformer",
     "ocsvm": "harness.detectors.ocsvm:OCSVM",
     "isolation-forest": "harness.detectors.isolation_forest:IsolationForest",
     "knn": "harness.detectors.knn:KNN",

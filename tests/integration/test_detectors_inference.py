@@ -33,6 +33,8 @@ DETECTORS = {
     "dsebm": {"epochs": 1, "batch_size": 500},
     "dsebm by reconstruction": {"epochs": 1, "batch_size": 500, "score_by": "reconstruction"},
     "ocsvm": {"rows": 500},
+    "ft-transformer": {"epochs": 0, "pretraining_epochs": 0},
+    "ft-transformer of rtdl": {"epochs": 0, "pretraining_epochs": 0, "preset": "rtdl-default", "categorical": [3]},
     "vae": {"epochs": 1},
     "vae of pixels": {"epochs": 1, "output": "sigmoid"},
     "isolation-forest": {"trees": 20},
@@ -66,7 +68,7 @@ def exported_mlp(rows, tmp_path_factory):
 
 
 @pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
-@pytest.mark.parametrize("batch", [1, 7, 9000])
+@pytest.mark.parametrize("batch", [1, 7, 300])
 def test_backends_agree_at_any_batch_size(exported, rows, backend, batch):
     detector, directory = exported
     X = rows[0][:batch]
@@ -75,6 +77,12 @@ def test_backends_agree_at_any_batch_size(exported, rows, backend, batch):
     assert scores.shape == (batch,)
     found = agreement(detector.decision_function(X), scores)
     assert found.within, found.sentence()
+
+
+def test_more_rows_than_one_call_takes(exported_mlp, rows):
+    whole = open_scorer(exported_mlp, "onnxruntime").score(rows[0])
+    assert whole.shape == (9000,)
+    assert agreement(open_scorer(exported_mlp, "eager").score(rows[0]), whole).within
 
 
 def run(script: str, *arguments: str) -> dict[str, object]:

@@ -61,6 +61,19 @@ def test_ordinal_codes_are_scaled_like_numbers() -> None:
     np.testing.assert_allclose(Encoder.fit("ordinal-standard", train).transform(test), expected, rtol=1e-6, atol=1e-6)
 
 
+def test_codes_stay_whole_numbers_beside_scaled_ones() -> None:
+    train, test = _table(400, 0), _table(100, 1)
+    encoder = Encoder.fit("codes-standard", train)
+    encoded = encoder.transform(test)
+    codes = OrdinalEncoder().fit(train[["kind"]].astype(str)).transform(test[["kind"]].astype(str))
+    numbers = StandardScaler().fit(train[["size", "rate"]]).transform(test[["size", "rate"]])
+    assert encoder.feature_names == ("size", "kind", "rate")
+    np.testing.assert_array_equal(encoded[:, 1], codes[:, 0])
+    np.testing.assert_allclose(encoded[:, [0, 2]], numbers, rtol=1e-5, atol=1e-6)
+    again = Encoder.from_arrays(encoder.to_arrays())
+    np.testing.assert_array_equal(again.transform(test), encoded)
+
+
 def test_the_logarithm_keeps_the_sign() -> None:
     frame = pd.DataFrame({"x": [-9.0, 0.0, 9.0]})
     np.testing.assert_allclose(Encoder.fit("log", frame).transform(frame)[:, 0], [-np.log(10), 0, np.log(10)])
@@ -69,7 +82,8 @@ def test_the_logarithm_keeps_the_sign() -> None:
 def test_a_value_training_did_not_hold() -> None:
     train, test = _table(50, 0, "ab"), _table(50, 1, "abz")
     unseen = (test["kind"] == "z").to_numpy()
-    onehot, ordinal = Encoder.fit("onehot", train), Encoder.fit("ordinal", train)
+    onehot, ordinal, codes = (Encoder.fit(text, train) for text in ("onehot", "ordinal", "codes-standard"))
+    assert (codes.transform(test)[unseen, 1] == -1).all()
     assert (onehot.transform(test)[unseen, 1:3] == 0).all()
     assert (onehot.transform(test)[~unseen, 1:3].sum(axis=1) == 1).all()
     assert (ordinal.transform(test)[unseen, 1] == -1).all()

@@ -24,6 +24,7 @@ FAST = {
     "dagmm": {"epochs": 60, "learning_rate": 2e-3, "batch_size": 200, "encoder": (10, 6), "code": 4},
     "dsebm": {"epochs": 20, "learning_rate": 2e-3, "hidden": (16, 32)},
     "ocsvm": {"rows": 500},
+    "ft-transformer": {"epochs": 1, "pretraining_epochs": 0, "learning_rate": 1e-3, "batch_size": 64},
     "vae": {"epochs": 20, "awareness_epochs": 10, "hidden": (16,), "latent": 4, "batch_size": 64, "ramp_epochs": 3},
     "isolation-forest": {"trees": 50},
     "knn": {"references": 500},
@@ -32,6 +33,7 @@ FAST = {
 }
 FLOORS = {
     "isolation-forest": 0.75,  # it cuts along axes; these anomalies leave a subspace
+    "ft-transformer": 0.8,  # one epoch
     "dagmm": 0.75,  # a few epochs do not shape its mixture
 }
 UNSEEDED = {"pca", "gradient-boosting"}  # their fit draws no random number on data of this size
