@@ -215,6 +215,7 @@ def _request(
         rows=rows,
         blocks=blocks or amounts.blocks,
         series_seconds=amounts.series_seconds,
+        both_protocols=amounts.both_protocols,
         cores=cores,
         threads_per_core=threads_per_core,
         node=node,

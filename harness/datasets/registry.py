@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant
+from harness.datasets.options import COMMON
 from harness.datasets.published import MEMBER_DIGESTS, SPECS
 from harness.datasets.store import Found, FoundFile, locate, located, plain_name
 from harness.errors import InputError
@@ -41,6 +42,16 @@ def recipe(entry: DatasetSpec) -> Recipe:
     """The recipe of an entry; its module, with pandas, is imported here and not before."""
     found: Recipe = import_module(f"harness.datasets.{entry.module}").RECIPE
     return found
+
+
+def default_encoding(name: str) -> str:
+    """How the columns of a data set become numbers when nobody asks for anything else, whatever the protocol.
+
+    Raises:
+        InputError: no such data set.
+    """
+    default: str = {**COMMON, **recipe(spec(name)).options}["encoding"].default
+    return default
 
 
 def find(name: str, directories: Sequence[Path]) -> Found | None:

@@ -125,6 +125,10 @@ def _accuracy(line: AccuracyLine) -> str:
     if line.published:
         parts.append(f"published {line.published}")
     parts += [f"{name} {value}" for name, value in line.references]
+    if line.prevalence:
+        parts.append(f"prevalence {line.prevalence}")
+    if line.beaten_by:
+        parts.append(f"beaten by {line.beaten_by}")
     if line.passed is False:
         parts.append(f"below the floor of {line.floor}")
     return ", ".join(parts)

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from harness.detectors.evaluation import METRICS
+from harness.runs.jobs import Outcome
 from harness.scenarios.workload import Protocol, Workload
 
 
@@ -54,6 +55,28 @@ def accuracy_record(workload: Workload, protocol: Protocol, payload: Mapping[str
         "epochs": epochs,
         "notes": list(workload.notes),
     }
+
+
+def references_record(outcome: Outcome) -> dict[str, Any]:
+    """The classical references of a workload, and what they rest on; none, with the reason, when their job failed."""
+    if outcome.payload is None:
+        return {"references": [], "references_failure": outcome.failure}
+    return {"references": outcome.payload["references"], "references_basis": outcome.payload["basis"]}
+
+
+def counterpart_record(workload: Workload, protocol: Protocol, outcome: Outcome) -> dict[str, Any]:
+    """Metrics of the same workload under the protocol that is not ``protocol``, or why there are none."""
+    other = other_protocol(protocol)
+    if outcome.payload is None:
+        return {"protocol": other, "failure": outcome.failure}
+    whole = accuracy_record(workload, other, outcome.payload)
+    kept = ("protocol", "metrics", "oracle", "floor", "passed", "threshold_rule", "prevalence", "rows", "epochs")
+    return {name: whole[name] for name in kept}
+
+
+def other_protocol(protocol: Protocol) -> Protocol:
+    """The one of the two that this one is not."""
+    return "as-published" if protocol == "clean" else "clean"
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, Any]:

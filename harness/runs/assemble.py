@@ -24,7 +24,7 @@ from harness.record.model import (
     Validity,
     Verdict,
 )
-from harness.runs.accuracy import accuracy_record
+from harness.runs.accuracy import accuracy_record, counterpart_record, references_record
 from harness.runs.capacity import refused_capacity, server_metrics
 from harness.runs.combined import combined_block, combined_metrics, series_of
 from harness.runs.fitting import TEST_SCORES
@@ -33,7 +33,7 @@ from harness.runs.judge import inference_metrics, judge, latency_metrics, traini
 from harness.runs.measuring import SCORES_FILE
 from harness.runs.request import Request, Surroundings
 from harness.runs.schedule import Configuration, Slot
-from harness.scenarios.workload import Workload
+from harness.scenarios.workload import Protocol, Workload
 
 UNTIMED = "offline"  # what a configuration without timed scenarios (under emulation) is recorded as
 
@@ -45,6 +45,8 @@ class Fitted:
     workload: Workload
     job: FitJob
     outcome: Outcome
+    references: Outcome | None = None  # classical detectors on the same data; None where none were asked for
+    counterpart: Outcome | None = None  # its fit under the other protocol; None where none was asked for
 
     @property
     def payload(self) -> dict[str, Any] | None:
@@ -220,7 +222,7 @@ def _assembled(
         blocks=blocks,
         metrics=metrics,
         by_batch=by_batch,
-        accuracy=None if payload is None else accuracy_record(fit.workload, request.protocol, payload),
+        accuracy=None if payload is None else _accuracy(fit, request.protocol, payload),
         published=None
         if reference is None
         else Published(reference.metric, reference.value, reference.source, reference.difference),
@@ -230,6 +232,15 @@ def _assembled(
         cache=request.cache,
         instances=request.instances if blocks and not around.facts.emulation.emulated else 1,
     )
+
+
+def _accuracy(fit: Fitted, protocol: Protocol, payload: dict[str, Any]) -> dict[str, Any]:
+    found = accuracy_record(fit.workload, protocol, payload)
+    if fit.references is not None:
+        found |= references_record(fit.references)
+    if fit.counterpart is not None:
+        found["counterpart"] = counterpart_record(fit.workload, protocol, fit.counterpart)
+    return found
 
 
 def _block(one: Measured, scenario: str) -> Block:

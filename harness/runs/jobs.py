@@ -27,6 +27,20 @@ class FitJob:
 
 
 @dataclass(frozen=True)
+class ReferencesJob:
+    """Fit and evaluate the classical references on one data set, as one protocol splits it."""
+
+    dataset: str
+    protocol: Literal["clean", "as-published"]
+    options: dict[str, Any]  # of the data set: those that say which rows it has, not how a detector prepares them
+    threshold: str  # rule of the references that learn from normal rows
+    percentile: float | None  # of that rule; None: their own default
+    data_dir: str | None
+    threads: int
+    directory: str
+
+
+@dataclass(frozen=True)
 class MeasureJob:
     """Time the scenarios of one configuration in a fresh process."""
 
@@ -68,11 +82,12 @@ class SurveyJob:
     directory: str
 
 
-WorkerJob = FitJob | MeasureJob | InstanceJob | SurveyJob  # of one process
+WorkerJob = FitJob | ReferencesJob | MeasureJob | InstanceJob | SurveyJob  # of one process
 Job = WorkerJob | TogetherJob
 
-_KINDS: dict[str, type[FitJob] | type[MeasureJob] | type[InstanceJob] | type[SurveyJob]] = {
+_KINDS: dict[str, type[WorkerJob]] = {
     "fit": FitJob,
+    "references": ReferencesJob,
     "measure": MeasureJob,
     "instance": InstanceJob,
     "survey": SurveyJob,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +16,21 @@ from harness.measure.clock import Clock, SystemClock
 from harness.placement.instances import split
 from harness.placement.plan import Plan
 from harness.record.model import SCHEMA_VERSION, Run
+from harness.runs.accuracy import other_protocol
 from harness.runs.assemble import Fitted, Measured, results_of
 from harness.runs.executor import Executor
 from harness.runs.fingerprint import fingerprint
-from harness.runs.jobs import FitJob, InstanceJob, MeasureJob, SurveyJob, TogetherJob
+from harness.runs.jobs import FitJob, InstanceJob, MeasureJob, Outcome, SurveyJob, TogetherJob
 from harness.runs.precision import headline_estimates
+from harness.runs.references import key_of, references_job
 from harness.runs.request import Entry, Request, Surroundings
 from harness.runs.roof import roofline, with_shares
 from harness.runs.schedule import Configuration, Slot, block_of
 from harness.runs.stopping import Stopping
 from harness.scenarios.cold import eviction_bytes
 from harness.scenarios.server import PATIENCE_S
+from harness.scenarios.workload import Protocol as ProtocolName
+from harness.scenarios.workload import Workload
 
 INFERENCE = ("offline", "single_stream")
 _SURVEY_TIMEOUT_S = 120.0
@@ -67,11 +72,12 @@ def execute(
     evict_bytes = eviction_bytes(around.facts, around.plan.cpus) if request.cache == "cold" else None
     stopping = Stopping(request.amount, clock or SystemClock(), progress.say)
     configurations = sum(len(_backends(entry, request)) for entry in request.entries)
-    progress.start(1 + len(request.entries) + configurations * stopping.blocks, "survey of the timing loop")
+    set_up = _set_up_units(request, around)
+    progress.start(set_up + configurations * stopping.blocks, "survey of the timing loop")
     with tempfile.TemporaryDirectory(prefix="lparbench-") as scratch:
-        job = _Job(request, around, executor, progress, Path(scratch), stopping, evict_bytes, parts)
+        job = _Job(request, around, executor, progress, Path(scratch), stopping, evict_bytes, parts, set_up)
         survey = job.survey()
-        fitted = {entry.workload.name: job.fit(entry) for entry in request.entries}
+        fitted = job.beside({entry.workload.name: job.fit(entry) for entry in request.entries})
         measured = job.measure(fitted)
         results = results_of(request, around, fitted, measured)
         roof = roofline(survey.get("peak"), around.facts, around.plan.cpus)
@@ -109,6 +115,7 @@ class _Job:
     stopping: Stopping
     evict_bytes: int | None
     parts: tuple[Plan, ...]  # of the placement, one per instance
+    set_up: int  # units of work before the first block
 
     def survey(self) -> Mapping[str, Any]:
         plan = self.around.plan
@@ -118,19 +125,53 @@ class _Job:
 
     def fit(self, entry: Entry) -> Fitted:
         """Fit every seed; the first seed's artifacts are what is measured."""
+        return self._fit(entry, self.request.protocol)
+
+    def beside(self, fitted: Mapping[str, Fitted]) -> dict[str, Fitted]:
+        """The fits with what their accuracy is shown beside: the other protocol where asked for, and the references.
+
+        Nothing here is timed.
+        """
+        if self.around.facts.emulation.emulated:  # minutes of scikit-learn's native code for no figure of this machine
+            return dict(fitted)
+        entries = {entry.workload.name: entry for entry in self.request.entries}
+        scored: dict[str, Outcome] = {}
+        found = {}
+        for name, fit in fitted.items():
+            if fit.payload is not None and fit.workload.role == "system":
+                if self.request.both_protocols:
+                    other = self._fit(entries[name], other_protocol(self.request.protocol))
+                    shutil.rmtree(other.job.directory, ignore_errors=True)  # it is not measured
+                    fit = replace(fit, counterpart=other.outcome)
+                fit = replace(fit, references=self._references(fit.workload, scored))
+            found[name] = fit
+        return found
+
+    def _references(self, workload: Workload, scored: dict[str, Outcome]) -> Outcome:
+        """Those of an earlier workload on the same data, or new ones."""
+        request, plan = self.request, self.around.plan
+        job = references_job(workload, request.protocol, request.data_dir, request.rows, plan.threads)
+        key = key_of(job)
+        if key not in scored:
+            self.progress.advance(f"{workload.dataset}: classical references")
+            job = replace(job, directory=str(self.scratch / f"references-{len(scored)}"))
+            scored[key] = self.executor.run(job, plan, timeout_s=self._patience(_FIT_TIMEOUT_S))
+        return scored[key]
+
+    def _fit(self, entry: Entry, protocol: ProtocolName) -> Fitted:
         name = entry.workload.name
-        seeds = tuple(range(_seeds(entry, self.request)))
+        seeds = tuple(range(_seeds(entry, protocol, self.request)))
         self.progress.advance(f"{name}: training {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
         job = FitJob(
             workload=entry.reference,
-            protocol=self.request.protocol,
+            protocol=protocol,
             data_dir=None if self.request.data_dir is None else str(self.request.data_dir),
             seeds=seeds,
             trainer="native" if "native" in _backends(entry, self.request) else "torch",
             epochs=self.request.epochs,
             rows=self.request.rows,
             threads=self.around.plan.threads,
-            directory=str(self.scratch / f"fit-{name}"),
+            directory=str(self.scratch / f"fit-{name}-{protocol}"),
         )
         outcome = self.executor.run(job, self.around.plan, timeout_s=self._patience(_FIT_TIMEOUT_S))
         return Fitted(entry.workload, job, outcome)
@@ -151,7 +192,7 @@ class _Job:
                 measured.append(self._measure_slot(slot, fitted[slot.configuration.workload]))
             done += 1
             another = self.stopping.another(done, headline_estimates(measured))
-            self.progress.expect(1 + len(fitted) + len(configurations) * self.stopping.blocks)
+            self.progress.expect(self.set_up + len(configurations) * self.stopping.blocks)
             if not another:
                 break
         return measured
@@ -185,6 +226,15 @@ class _Job:
         return seconds * (_EMULATED_SLOWDOWN if self.around.facts.emulation.emulated else 1.0)
 
 
+def _set_up_units(request: Request, around: Surroundings) -> int:
+    """Jobs before the first block: survey, fits, and what their accuracy is shown beside."""
+    systems = [entry.workload for entry in request.entries if entry.workload.role == "system"]
+    threads = around.plan.threads
+    jobs = (references_job(one, request.protocol, request.data_dir, request.rows, threads) for one in systems)
+    beside = len({key_of(job) for job in jobs}) + (len(systems) if request.both_protocols else 0)
+    return 1 + len(request.entries) + (0 if around.facts.emulation.emulated else beside)
+
+
 def _together(job: MeasureJob, plans: Sequence[Plan]) -> TogetherJob:
     """The job once per part of the placement, each with an order of rows of its own."""
     directory = Path(job.directory)
@@ -216,13 +266,14 @@ def _backends(entry: Entry, request: Request) -> tuple[str, ...]:
     return request.backends or entry.workload.inference.backends
 
 
-def _seeds(entry: Entry, request: Request) -> int:
-    return request.seeds or entry.workload.training_for(request.protocol).seeds
+def _seeds(entry: Entry, protocol: ProtocolName, request: Request) -> int:
+    return request.seeds or entry.workload.training_for(protocol).seeds
 
 
 def _plan_record(request: Request, plan: Plan, stopping: Stopping) -> dict[str, Any]:
     return {
         "suite": request.suite,
+        "both_protocols": request.both_protocols,
         "workloads": [entry.workload.name for entry in request.entries],
         "protocol": request.protocol,
         "seeds": request.seeds,

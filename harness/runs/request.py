@@ -44,6 +44,7 @@ class Request:
     instances: int = 1  # processes at once, each on its part of the placement
     p99_bound_s: float = 0.01  # of the server scenario
     budget_s: float | None = None  # wall time of the whole run; then ``blocks`` does not count
+    both_protocols: bool = False  # each system is also fitted under the other protocol, for its accuracy alone
     half_width: float | None = None  # of the 95 % intervals to reach; then ``blocks`` does not count
 
     @property

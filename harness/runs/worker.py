@@ -23,6 +23,7 @@ from harness.runs.jobs import (
     FitJob,
     InstanceJob,
     MeasureJob,
+    ReferencesJob,
     SurveyJob,
     WorkerJob,
     read_job,
@@ -61,6 +62,10 @@ def _work(job: WorkerJob) -> dict[str, Any]:
             from harness.runs.measuring import measure
 
             return measure(job)
+        case ReferencesJob():
+            from harness.runs.references import score_references
+
+            return score_references(job)
         case SurveyJob():
             from harness.runs.surveying import survey
 

@@ -116,6 +116,7 @@ class Suite:
     seeds: int | None = None  # instead of each workload's own
     epochs: int | None = None  # at most this many, for a run that must be short; said in the report
     blocks: int = 6  # fresh processes per configuration
+    both_protocols: bool = False  # fit each system under either protocol, the second one for its accuracy alone
     series_seconds: float = 0.5  # time spent on each timed series of a process
 
 

@@ -45,6 +45,17 @@ def test_a_terminal_of_80_columns_cuts_nothing() -> None:
         assert shown in printed, shown
 
 
+def test_a_detector_that_a_classical_reference_beats_is_told_so() -> None:
+    result = inference()
+    assert result.accuracy is not None
+    better = [{"name": "1-NN distance", "metrics": {"accuracy": {"value": 0.97, "sd": None, "n": 1}}}]
+    beaten = replace(result, accuracy={**result.accuracy, "references": better})
+    assert "1-NN distance 0.970, prevalence 0.569, beaten by 1-NN distance 0.970" in _printed(
+        run(beaten), width=300, framed=False
+    )
+    assert "beaten" not in _printed(run(result), width=300, framed=False)
+
+
 def test_reasons_are_printed_with_the_result_they_belong_to() -> None:
     invalid = Validity(Verdict.INVALID, ("3 of at least 6 blocks. Run with --blocks 6 or more.",))
     printed = _printed(run(inference(validity=invalid), training()), width=200, framed=False)

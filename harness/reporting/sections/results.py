@@ -58,6 +58,9 @@ class AccuracyLine:
     published_by: str
     difference: str
     references: tuple[tuple[str, str], ...]  # classical detector, its figure
+    beaten_by: str  # "1-NN distance 0.892" when that is the best reference and better than ours, else empty
+    basis: str  # what the references rest on; empty without any
+    prevalence: str  # share of anomalies among the test rows; empty when unknown
     floor: str  # empty without one
     passed: bool | None
 
@@ -115,20 +118,58 @@ def accuracy_line(result: Result) -> AccuracyLine | None:
     published = result.published
     floor = number_at(result.accuracy, "floor")
     passed = dig(result.accuracy, "passed")
+    values = reference_values(result.accuracy, name)
+    best = max(values, key=lambda pair: pair[1], default=None)
+    ours = accuracy_value(result, name) or 0.0
+    prevalence = number_at(result.accuracy, "prevalence")
     return AccuracyLine(
         metric=metric_name(name),
         ours=accuracy_text(dig(result.accuracy, "metrics", name)),
         published=as_given(published.value) if published else "",
         published_by=published.source if published else "",
         difference=published.difference.strip().rstrip(".") if published else "",
-        references=tuple(
-            (text_at(reference, "name") or "reference", score(value))
-            for reference in objects_at(result.accuracy, "references")
-            if (value := _reference_value(reference, name)) is not None
-        ),
+        references=tuple((reference, score(value)) for reference, value in values),
+        beaten_by=f"{best[0]} {score(best[1])}" if best and best[1] > ours else "",
+        basis=reference_basis(result.accuracy),
+        prevalence="" if prevalence is None else score(prevalence),
         floor="" if floor is None else as_given(floor),
         passed=passed if isinstance(passed, bool) else None,
     )
+
+
+def reference_values(accuracy: object, name: str) -> list[tuple[str, float]]:
+    """Name and figure of every classical reference that has the metric ``name``."""
+    return [
+        (text_at(reference, "name") or "reference", value)
+        for reference in objects_at(accuracy, "references")
+        if (value := _reference_value(reference, name)) is not None
+    ]
+
+
+def reference_basis(accuracy: object) -> str:
+    """What the classical references were computed on, and why one of them is missing; empty where there is none."""
+    basis = dig(accuracy, "references_basis")
+    parts = []
+    if basis is not None:
+        learnt, scored = (_of(basis, f"{part}_rows", f"of_{part}_rows") for part in ("train", "test"))
+        encoding = text_at(basis, "encoding") or "unknown"
+        parts.append(
+            f"Classical references: learnt from {learnt} training rows, scored on {scored} test rows, one seed, "
+            f"encoding {encoding}"
+        )
+    for reference in objects_at(accuracy, "references"):
+        if failure := text_at(reference, "failure"):
+            parts.append(f"No {text_at(reference, 'name') or 'reference'}: {failure.rstrip('.')}")
+    if failure := text_at(accuracy, "references_failure"):
+        parts.append(f"No classical references: {failure.rstrip('.')}")
+    return ". ".join(parts)
+
+
+def _of(basis: object, used: str, whole: str) -> str:
+    some, every = number_at(basis, used), number_at(basis, whole)
+    if some is None or every is None:
+        return "an unknown number of"
+    return count(int(some)) if some == every else f"{count(int(some))} of {count(int(every))}"
 
 
 def _reference_value(reference: object, name: str) -> float | None:
