@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "isa.h"
+#include "low_chain.h"
 #include "pool.h"
 
 enum {
@@ -26,6 +27,7 @@ typedef struct {
 } packed_layer;
 
 struct lpb_chain {
+    lpb_low_chain *low; /* of bfloat16 or int8; then nothing below is used */
     const lpb_isa *isa;
     lpb_head head;
     int64_t count, widest; /* widest: of all outputs, rounded up */
@@ -95,6 +97,7 @@ static lpb_gemm layer_product(const lpb_chain *chain, const packed_layer *layer,
 
 void lpb_chain_free(lpb_chain *chain) {
     if (!chain) return;
+    lpb_low_chain_free(chain->low);
     for (int64_t l = 0; l < chain->count; l++) {
         free(chain->layers[l].weight);
         free(chain->layers[l].bias);
@@ -103,9 +106,14 @@ void lpb_chain_free(lpb_chain *chain) {
 }
 
 lpb_chain *lpb_chain_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_head head, lpb_dtype dtype) {
-    (void)dtype;
     lpb_chain *chain = calloc(1, sizeof *chain + (size_t)count * sizeof *chain->layers);
     if (!chain) return NULL;
+    if (dtype != LPB_F32) {
+        chain->low = lpb_low_chain_new(isa, layers, count, head, dtype);
+        if (chain->low) return chain;
+        free(chain);
+        return NULL;
+    }
     chain->isa = isa;
     chain->head = head;
     chain->count = count;
@@ -131,7 +139,7 @@ lpb_chain *lpb_chain_new(const lpb_isa *isa, const lpb_layer *layers, int64_t co
     }
     for (int64_t l = 0; l < count; l++) {
         const lpb_gemm product = layer_product(chain, chain->layers + l, NULL, LPB_BLOCK_ROWS, NULL, NULL);
-        const int64_t needed = isa->gemm_scratch[LPB_F32](&product) / (int64_t)sizeof(float);
+        const int64_t needed = isa->f32.scratch(&product) / (int64_t)sizeof(float);
         if (needed > chain->scratch) chain->scratch = needed;
     }
     return chain;
@@ -150,7 +158,7 @@ static void run_block(const lpb_chain *chain, const float *x, int64_t rows, int6
     const float *h = input;
     for (int64_t l = 0; l < chain->count; l++) {
         const lpb_gemm product = layer_product(chain, chain->layers + l, h, rows, activation[l & 1], out);
-        isa->gemm[LPB_F32](&product, 0, 1, scratch);
+        isa->f32.gemm(&product, 0, 1, scratch);
         h = activation[l & 1];
     }
     if (chain->head == LPB_HEAD_MSE) {
@@ -186,6 +194,7 @@ static void part(void *argument, int64_t first, int64_t last) {
 }
 
 lpb_status lpb_chain_run(const lpb_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {
+    if (chain->low) return lpb_low_chain_run(chain->low, x, rows, x_row, out, threads);
     const int64_t out_row = chain->head == LPB_HEAD_NONE ? chain->layers[chain->count - 1].outputs : 1;
     if (rows <= GEMV_ROWS) {
         float local[2 * STACK_FLOATS] __attribute__((aligned(64)));

@@ -1,15 +1,17 @@
-/* Loops of the broadcast kernels over items, panels of columns and tiles of rows. Included after elementwise_template.h
- * and tile_template.h, by a file that may also have defined
+/* Loops of the broadcast kernels over items, panels of columns and tiles of rows. Included after tile_template.h, and
+ * after elementwise_template.h unless TILE_WORDS is defined (words_template.h), by a file that may also have defined
  *   NARROW_LANES, NARROW_TILES, NARROW_ROWS   tiles of a shorter vector, for panels of at most that many columns.
  *
  * A is read where it is, in any layout: its elements are broadcast. B's rows must be contiguous; a transposed B is
  * copied into scratch first, once per item, or once for all when it is shared. */
 
+#ifndef TILE_WORDS
 #include "gemm_parts_template.h"
 
 static int64_t T(gemm_scratch)(const lpb_gemm *g) {
     return g->b_col == 1 ? 0 : g->k * lpb_round_up(g->n, LPB_ALIGN) * (int64_t)sizeof(float);
 }
+#endif
 
 typedef struct {
     int64_t tiles, height, taller; /* the first `taller` tiles have one row more */
@@ -22,7 +24,11 @@ static T(split) T(split_rows)(int64_t m, int64_t most) {
 
 static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratch) {
     const bool in_registers = g->alpha == 1.0f && g->activation <= LPB_LEAKY;
+#ifdef TILE_WORDS
+    (void)scratch;
+#else
     const int64_t packed_ld = lpb_round_up(g->n, LPB_ALIGN);
+#endif
     const int64_t c_row = g->c_row * (int64_t)sizeof(float);
     T(split) split[TILE_VECTORS];
     for (int v = 0; v < TILE_VECTORS; v++) split[v] = T(split_rows)(g->m, T(tile_rows)[v]);
@@ -43,11 +49,13 @@ static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratc
         char *c = (char *)((float *)g->c + item * g->c_batch);
         const float *bias = g->bias_axis == LPB_NO_BIAS ? NULL : g->bias + item * g->bias_batch;
         t.b_step = g->b_row * (int64_t)sizeof(float);
+#ifndef TILE_WORDS
         if (g->b_col != 1) {
             if (item == first || g->b_batch != 0) T(pack_b)(g, b, scratch, packed_ld);
             b = scratch;
             t.b_step = packed_ld * (int64_t)sizeof(float);
         }
+#endif
 
         for (int64_t j = 0, columns; j < g->n; j += columns) {
             columns = g->n - j < TILE_VECTORS * VL ? g->n - j : TILE_VECTORS * VL;
@@ -77,6 +85,9 @@ static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratc
                     t.column_bias = column_bias;
                     tiles[height - 1](&t);
                 } else {
+#ifdef TILE_INTEGERS
+                    (void)width; /* nothing follows a product of integers */
+#else
                     float raw[16 * TILE_VECTORS * VL] __attribute__((aligned(64)));
                     lpb_tile bare = t;
                     bare.c = (char *)raw;
@@ -84,7 +95,8 @@ static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratc
                     bare.beta = 0.0f;
                     bare.row_bias = bare.column_bias = NULL;
                     tiles[height - 1](&bare);
-                    T(finish)(g, raw, width, t.c, row_bias, column_bias, height, columns);
+                    lpb_finish(g, T(activate), raw, width, t.c, row_bias, column_bias, height, columns);
+#endif
                 }
                 t.a += height * t.a_row;
                 t.c += height * c_row;

@@ -22,14 +22,27 @@ typedef struct {
     float gradient_scale; /* from clipping; 1 otherwise */
 } lpb_adam_step;
 
+typedef void (*lpb_activate_fn)(float *x, int64_t count, lpb_activation act, float slope);
+
+/* The products of one element type. */
+typedef struct {
+    const char *name;
+    bool (*supported)(void); /* NULL: wherever the instruction set is */
+    /* Products of items [first, last). `scratch` has the bytes that scratch() says, aligned to 64. */
+    void (*gemm)(const lpb_gemm *gemm, int64_t first, int64_t last, void *scratch);
+    int64_t (*scratch)(const lpb_gemm *gemm);
+    /* For operands that are packed in any case (bfloat16, int8): B as this kernel wants it in lpb_gemm.b_packed. */
+    int64_t (*packed_bytes)(const lpb_gemm *gemm);
+    void (*pack)(const lpb_gemm *gemm, void *packed);
+    /* `rounds` rounds of independent multiply-adds in registers; returns operations done. */
+    double (*peak)(int64_t rounds);
+} lpb_kernel;
+
 struct lpb_isa {
     const char *name;
     bool (*supported)(void);
-
-    /* Products of items [first, last). `scratch` has the bytes that gemm_scratch says, aligned to 64. */
-    const char *kernel[LPB_DTYPES];
-    void (*gemm[LPB_DTYPES])(const lpb_gemm *gemm, int64_t first, int64_t last, void *scratch);
-    int64_t (*gemm_scratch[LPB_DTYPES])(const lpb_gemm *gemm);
+    lpb_kernel f32;
+    const lpb_kernel *low[LPB_DTYPES][2]; /* of bfloat16 and int8, best first, NULL beyond */
 
     /* y[j] = act(bias[j] + sum_p x[p] wt[p * n + j]) for j < n; n a multiple of LPB_ALIGN, wt and y aligned. */
     void (*gemv)(int64_t k, int64_t n, const float *x, const float *wt, const float *bias, lpb_activation act,
@@ -44,7 +57,7 @@ struct lpb_isa {
     float (*squared_distance)(const float *x, const float *y, int64_t count);
 
     /* For training; all in place over `count` padded elements. */
-    void (*activate)(float *x, int64_t count, lpb_activation act, float slope);
+    lpb_activate_fn activate;
     /* g *= act'(z), expressed through h = act(z). */
     void (*activation_gradient)(float *g, const float *h, int64_t count, lpb_activation act, float slope);
     /* sums[j] = sum_r g[r * ld + j] for j < ld. */
@@ -58,9 +71,20 @@ struct lpb_isa {
     double (*sum_of_squares)(const float *x, int64_t count);
     void (*adam)(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
                  const lpb_adam_step *step);
-
-    /* `rounds` rounds of independent multiply-adds in registers; returns operations done. */
-    double (*peak[LPB_DTYPES])(int64_t rounds);
 };
+
+/* The best kernel for a type that this processor supports; NULL when there is none. */
+const lpb_kernel *lpb_kernel_of(const lpb_isa *isa, lpb_dtype dtype);
+
+/* For the kernels: what a tile leaves undone when it cannot keep it in registers, alpha and the transcendental
+ * activations. `raw` holds A B for `rows` x `columns` <= LPB_BLOCK_ROWS of C at `c`, `width` floats per row; the biases
+ * are those of these rows and columns. */
+void lpb_finish(const lpb_gemm *gemm, lpb_activate_fn activate, const float *raw,
+                int64_t width, char *c, const float *row_bias, const float *column_bias, int64_t rows, int64_t columns);
+/* For tables without bfloat16 instructions: the product of widened operands. */
+int64_t lpb_bf16_by_f32_packed_bytes(const lpb_gemm *gemm);
+void lpb_bf16_by_f32_pack(const lpb_gemm *gemm, void *packed);
+void lpb_bf16_by_f32(const lpb_kernel *f32, const lpb_gemm *gemm, int64_t first, int64_t last, void *scratch);
+int64_t lpb_bf16_by_f32_scratch(const lpb_kernel *f32, const lpb_gemm *gemm);
 
 #endif

@@ -92,19 +92,22 @@ static inline void T(transpose_4)(const float *x, int64_t x_row, float *out, int
 #include "tile_template.h"
 #include "gemm_template.h"
 
+#define F32_KERNEL {.name = "fma 14x32", .gemm = T(gemm), .scratch = T(gemm_scratch), .peak = T(peak_f32)}
+#include "widening.h"
+
 static bool supported(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
 }
 
+extern const lpb_kernel lpb_avx512_bf16, lpb_avx512_i8, lpb_avx2_i8;
+
 const lpb_isa lpb_isa_avx512 = {
     .name = "avx512",
     .supported = supported,
-    .kernel = {[LPB_F32] = "fma 14x32"},
-    .gemm = {[LPB_F32] = T(gemm)},
-    .gemm_scratch = {[LPB_F32] = T(gemm_scratch)},
+    .f32 = F32_KERNEL,
+    .low = {[LPB_BF16] = {&lpb_avx512_bf16, &T(bf16_kernel)}, [LPB_I8] = {&lpb_avx512_i8, &lpb_avx2_i8}},
     ELEMENTWISE_ENTRIES,
-    .peak = {[LPB_F32] = T(peak_f32)},
 };
 #else
 typedef int lpb_no_avx512;

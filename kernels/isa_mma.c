@@ -16,6 +16,7 @@
 
 #include "elementwise_template.h"
 #include "gemm_parts_template.h"
+#define MMA_GER "xvf32gerpp"
 #include "mma_tile.h"
 
 enum {
@@ -98,7 +99,7 @@ static void run_panel(const plan *p, mma_job *job, int64_t item, int64_t i, int6
     job->first.c = (char *)raw;
     job->c_row = PANEL_COLUMNS * sizeof(float);
     mma_run(job, columns < 4 ? 4 : columns, shape);
-    T(finish)(g, raw, PANEL_COLUMNS, (char *)((float *)g->c + item * g->c_batch + i * g->c_row + j),
+    lpb_finish(g, T(activate), raw, PANEL_COLUMNS, (char *)((float *)g->c + item * g->c_batch + i * g->c_row + j),
               g->bias_axis == LPB_ROW_BIAS ? bias + i : NULL, g->bias_axis == LPB_COLUMN_BIAS ? bias + j : NULL, rows,
               columns);
 }
@@ -202,38 +203,18 @@ static void mma_gemm(const lpb_gemm *g, int64_t first, int64_t last, void *scrat
     }
 }
 
-static double mma_peak_f32(int64_t rounds) {
-    const __vector unsigned char x = (__vector unsigned char)V_SET1(0.5f), y = (__vector unsigned char)V_SET1(1e-3f);
-    __vector_quad a0, a1, a2, a3, a4, a5, a6, a7;
-#define EACH(X) X(a0) X(a1) X(a2) X(a3) X(a4) X(a5) X(a6) X(a7)
-#define CLEAR(a) __builtin_mma_xxsetaccz(&a);
-#define NEXT(a) __builtin_mma_xvf32gerpp(&a, x, y);
-#define ADD(a)                                                                                                         \
-    __builtin_mma_disassemble_acc(rows, &a);                                                                           \
-    total += rows[0] + rows[1] + rows[2] + rows[3];
-    EACH(CLEAR)
-    for (int64_t r = 0; r < rounds; r++) { EACH(NEXT) EACH(NEXT) EACH(NEXT) EACH(NEXT) }
-    vf rows[4], total = V_ZERO;
-    EACH(ADD)
-#undef ADD
-#undef NEXT
-#undef CLEAR
-#undef EACH
-    volatile float kept = T(sum)(total);
-    (void)kept;
-    return (double)rounds * 32.0 * 2.0 * 16.0;
-}
+static double mma_f32_peak(int64_t rounds) { return mma_peak(rounds, 2.0 * 16.0); }
 
 static bool supported(void) { return __builtin_cpu_supports("mma") && __builtin_cpu_supports("arch_3_1"); }
+
+extern const lpb_kernel lpb_mma_bf16, lpb_mma_i8;
 
 const lpb_isa lpb_isa_mma_table = {
     .name = "mma",
     .supported = supported,
-    .kernel = {[LPB_F32] = "xvf32ger 8x16"},
-    .gemm = {[LPB_F32] = mma_gemm},
-    .gemm_scratch = {[LPB_F32] = mma_scratch},
+    .f32 = {.name = "xvf32ger 8x16", .gemm = mma_gemm, .scratch = mma_scratch, .peak = mma_f32_peak},
+    .low = {[LPB_BF16] = {&lpb_mma_bf16}, [LPB_I8] = {&lpb_mma_i8}},
     ELEMENTWISE_ENTRIES,
-    .peak = {[LPB_F32] = mma_peak_f32},
 };
 #else
 typedef int lpb_no_mma;

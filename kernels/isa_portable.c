@@ -48,14 +48,17 @@ static inline void T(transpose_4)(const float *x, int64_t x_row, float *out, int
 #include "tile_template.h"
 #include "gemm_template.h"
 
+#define F32_KERNEL {.name = "c 6x8", .gemm = T(gemm), .scratch = T(gemm_scratch), .peak = T(peak_f32)}
+#include "widening.h"
+
 static bool supported(void) { return true; }
+
+extern const lpb_kernel lpb_portable_i8;
 
 const lpb_isa lpb_isa_portable = {
     .name = "portable",
     .supported = supported,
-    .kernel = {[LPB_F32] = "c 6x8"},
-    .gemm = {[LPB_F32] = T(gemm)},
-    .gemm_scratch = {[LPB_F32] = T(gemm_scratch)},
+    .f32 = F32_KERNEL,
+    .low = {[LPB_BF16] = {&T(bf16_kernel)}, [LPB_I8] = {&lpb_portable_i8}},
     ELEMENTWISE_ENTRIES,
-    .peak = {[LPB_F32] = T(peak_f32)},
 };

@@ -16,7 +16,8 @@
 
 typedef enum { LPB_OK = 0, LPB_NO_MEMORY, LPB_BAD_ARGUMENT } lpb_status;
 
-/* Element types of A and B. C is float for F32 and BF16, int32_t for I8. */
+/* Element types of A and B. C is float for F32 and BF16, int32_t for I8. AVX-512's instruction for BF16 takes denormal
+ * operands and results as zero; all other kernels keep them. */
 typedef enum { LPB_F32 = 0, LPB_BF16 = 1, LPB_I8 = 2 } lpb_dtype;
 enum { LPB_DTYPES = 3 };
 
@@ -50,6 +51,7 @@ typedef struct {
     lpb_bias_axis bias_axis;
     lpb_activation activation;
     float slope;
+    const void *b_packed; /* a shared B in the kernel's own layout, instead of `b`; NULL for any other */
 } lpb_gemm;
 
 /* An instruction set: the kernels compiled for it. Opaque; see isa.h. */

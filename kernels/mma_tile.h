@@ -1,11 +1,14 @@
-/* The accumulator tile of isa_mma.c, C[4 or 8 rows x 4, 8 or 16 columns] in one, two, four or eight accumulators, and
+/* The accumulator tile of the MMA kernels, C[4 or 8 rows x 4, 8 or 16 columns] in one, two, four or eight accumulators, and
  * the loops around it. The loops are inside the function because entering it saves every register that the
  * accumulators cover.
  *
  * The outer products and the final stores are written as assembly, because GCC 12 copies every half of a register pair
  * and every row of an accumulator to another register before it uses it. Where assembly names a half of a pair or a row
  * of an accumulator, it lets the assembler add to the register's number; in little-endian mode the first half, and
- * row 0, have the highest. */
+ * row 0, have the highest.
+ *
+ * Included by a file that has defined MMA_GER, the outer product that accumulates: of floats, or of 32-bit words of
+ * several entries; and MMA_PLAIN_ONLY for tiles of 8 rows without transposition and without anything after the product. */
 
 typedef struct {
     const char *a;                       /* by columns: step p has its rows at a + p * a_step; else by rows: `turn` */
@@ -32,9 +35,9 @@ typedef struct {
 typedef __vector unsigned char mma_operand;
 
 /* a: a vector, or with _PAIR the half r of a pair; b: the half s of a pair. */
-#define MMA_OUTER(acc, a, b, s) __asm__ volatile("xvf32gerpp %A0,%x1,%x2+%3" : "+d"(acc) : "v"(a), "v"(b), "i"(1 - (s)))
+#define MMA_OUTER(acc, a, b, s) __asm__ volatile(MMA_GER " %A0,%x1,%x2+%3" : "+d"(acc) : "v"(a), "v"(b), "i"(1 - (s)))
 #define MMA_OUTER_PAIR(acc, a, r, b, s)                                                                                \
-    __asm__ volatile("xvf32gerpp %A0,%x1+%3,%x2+%4" : "+d"(acc) : "v"(a), "v"(b), "i"(1 - (r)), "i"(1 - (s)))
+    __asm__ volatile(MMA_GER " %A0,%x1+%3,%x2+%4" : "+d"(acc) : "v"(a), "v"(b), "i"(1 - (r)), "i"(1 - (s)))
 /* Moves four rows out of an accumulator and stores them at four addresses plus a constant. */
 #define MMA_STORE(acc, c0, c1, c2, c3, offset)                                                                         \
     __asm__ volatile("xxmfacc %A0\n\tstxv %A0*4+3,%5(%1)\n\tstxv %A0*4+2,%5(%2)\n\t"                                   \
@@ -237,12 +240,13 @@ static inline __attribute__((always_inline)) void mma_loop(const mma_job *job, c
 
 #define MMA_LOOP(name, rows, columns, turn, plain)                                                                     \
     static __attribute__((noinline)) void name(const mma_job *job) { mma_loop(job, rows, columns, turn, plain); }
-MMA_LOOP(mma_short_4x4, 1, 1, 0, 1)
-MMA_LOOP(mma_short_4x8, 1, 2, 0, 1)
-MMA_LOOP(mma_short_4x16, 1, 4, 0, 1)
 MMA_LOOP(mma_plain_8x4, 2, 1, 0, 1)
 MMA_LOOP(mma_plain_8x8, 2, 2, 0, 1)
 MMA_LOOP(mma_plain_8x16, 2, 4, 0, 1)
+#ifndef MMA_PLAIN_ONLY
+MMA_LOOP(mma_short_4x4, 1, 1, 0, 1)
+MMA_LOOP(mma_short_4x8, 1, 2, 0, 1)
+MMA_LOOP(mma_short_4x16, 1, 4, 0, 1)
 MMA_LOOP(mma_finished_8x4, 2, 1, 0, 0)
 MMA_LOOP(mma_finished_8x8, 2, 2, 0, 0)
 MMA_LOOP(mma_finished_8x16, 2, 4, 0, 0)
@@ -252,7 +256,6 @@ MMA_LOOP(mma_plain_turned_8x16, 2, 4, 1, 1)
 MMA_LOOP(mma_finished_turned_8x4, 2, 1, 1, 0)
 MMA_LOOP(mma_finished_turned_8x8, 2, 2, 1, 0)
 MMA_LOOP(mma_finished_turned_8x16, 2, 4, 1, 0)
-#undef MMA_LOOP
 
 /* Tiles of 4 rows (always plain), of 8 rows, or of 8 rows transposed on the way; of 4, 8 or 16 columns. */
 typedef enum { MMA_SHORT, MMA_TALL, MMA_TURNED } mma_shape;
@@ -267,4 +270,29 @@ static void mma_run(const mma_job *job, int64_t columns, mma_shape shape) {
     };
     const bool plain = job->beta == 0.0f && !job->first.row_bias && !job->first.column_bias && job->activation == LPB_LINEAR;
     loops[shape][shape != MMA_SHORT && plain][columns / 8](job);
+}
+#endif
+#undef MMA_LOOP
+
+/* The outer product on registers, on all eight accumulators; returns operations done. */
+static double mma_peak(int64_t rounds, double operations) {
+    const mma_operand x = (mma_operand)V_SET1(0.50073242f); /* no entry of any type is large */
+    __vector_quad a0, a1, a2, a3, a4, a5, a6, a7;
+    vf rows[4], total = V_ZERO;
+#define EACH(X) X(a0) X(a1) X(a2) X(a3) X(a4) X(a5) X(a6) X(a7)
+#define CLEAR(a) __builtin_mma_xxsetaccz(&a);
+#define NEXT(a) __asm__ volatile(MMA_GER " %A0,%x1,%x1" : "+d"(a) : "v"(x));
+#define ADD(a)                                                                                                         \
+    __builtin_mma_disassemble_acc(rows, &a);                                                                           \
+    total += rows[0] + rows[1] + rows[2] + rows[3];
+    EACH(CLEAR)
+    for (int64_t r = 0; r < rounds; r++) { EACH(NEXT) EACH(NEXT) EACH(NEXT) EACH(NEXT) }
+    EACH(ADD)
+#undef ADD
+#undef NEXT
+#undef CLEAR
+#undef EACH
+    volatile float kept = total[0];
+    (void)kept;
+    return (double)rounds * 32.0 * operations;
 }

@@ -14,20 +14,21 @@ static double now(void) {
 }
 
 double lpb_peak_ops(const lpb_isa *isa, lpb_dtype dtype, double seconds) {
-    if (!isa->peak[dtype]) return 0.0;
+    const lpb_kernel *kernel = lpb_kernel_of(isa, dtype);
+    if (!kernel) return 0.0;
     int64_t rounds = 1000;
     double best = 0.0;
     /* samples of about a millisecond: short enough to fall between interruptions, long enough for the clock */
-    for (const double end = now() + seconds; now() < end;) {
+    const double end = now() + seconds;
+    do {
         const double start = now();
-        const double operations = isa->peak[dtype](rounds);
+        const double operations = kernel->peak(rounds);
         const double elapsed = now() - start;
-        if (elapsed < 5e-4) {
+        if (elapsed < 5e-4)
             rounds *= 2;
-            continue;
-        }
-        if (operations / elapsed > best) best = operations / elapsed;
-    }
+        else if (operations / elapsed > best)
+            best = operations / elapsed;
+    } while (best == 0.0 || now() < end); /* a processor that was away for all of `seconds` still gives a sample */
     return best;
 }
 

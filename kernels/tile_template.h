@@ -2,7 +2,7 @@
  *
  * Included by a file that has defined, for its instruction set:
  *   T(name)                  the name with the instruction set's prefix
- *   vf, VL                   the vector of floats and its lanes
+ *   vf, VL                   the vector of accumulators and its lanes
  *   vtail, V_TAIL(n)         whatever selects the first n lanes, 1 <= n <= VL
  *   V_LOAD, V_STORE          unaligned; V_LOAD_TAIL(p, tail) reads zeros beyond, V_STORE_TAIL(p, v, tail)
  *   V_ZERO, V_SET1(x)        constants; V_SPLAT(p) broadcasts *p
@@ -11,7 +11,11 @@
  *   TILE_VECTORS             widest tile, 1 to 4 vectors
  *   TILE_ROWS_1 .. _4        tallest tile of that many vectors, at most 16: what the register file holds
  *   TILE_TAILS_ARE_FREE      1 when masked loads and stores cost no more than whole ones
- * and includes it once per prefix.
+ * and includes it once per prefix. For operands that are not of the accumulators' type it also defines
+ *   TILE_WORDS               an element of A or B is a 32-bit word of several entries, B is padded to whole vectors
+ *   vw, W_LOAD, W_SPLAT      the vector of words
+ *   V_DOT(a, b, c)           c plus the products of the entries of each word
+ *   TILE_INTEGERS            accumulators and biases are int32_t, and there is no activation
  *
  * Accumulators are named variables, not an array: compilers keep the former in registers at every optimisation level.
  * A's rows are reached from one address per three rows plus 0, 1 or 2 row strides, so that 16 rows of any layout need
@@ -49,6 +53,15 @@ typedef void (*lpb_tile_fn)(const lpb_tile *);
     X(8, 2, 2) X(9, 3, 0) X(10, 3, 1) X(11, 3, 2) X(12, 4, 0) X(13, 4, 1) X(14, 4, 2) X(15, 5, 0)
 #endif
 
+#ifdef TILE_WORDS
+#define LOAD_B(p, last) W_LOAD(p)
+#else
+#define vw vf
+#define W_SPLAT(p) V_SPLAT(p)
+#define V_DOT(a, b, c) V_FMA(a, b, c)
+#define LOAD_B(p, last) ((last) ? LOAD_LAST(p) : V_LOAD(p))
+#endif
+
 static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, const int rows, const int vectors,
                                                           const int full) {
     const ptrdiff_t a_row = t->a_row, a_step = t->a_step, b_step = t->b_step;
@@ -75,12 +88,16 @@ static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, con
 #undef INIT
     }
     if (t->beta != 0.0f) {
+#ifdef TILE_INTEGERS /* beta is 1 */
+#define ADD_OLD(old, v) v += (old)
+#else
         const vf beta = V_SET1(t->beta);
+#define ADD_OLD(old, v) v = V_FMA(beta, old, v)
+#endif
         const char *c = t->c;
 #define ADD(i, v)                                                                                                      \
     if (vectors > v)                                                                                                   \
-        c##i##_##v = V_FMA(beta, vectors == v + 1 ? LOAD_LAST((const float *)c + v * VL)                               \
-                                                  : V_LOAD((const float *)c + v * VL), c##i##_##v);
+        ADD_OLD(vectors == v + 1 ? LOAD_LAST((const float *)c + v * VL) : V_LOAD((const float *)c + v * VL), c##i##_##v);
 #define INIT(i, g, r)                                                                                                  \
     if (i < rows) {                                                                                                    \
         ADD(i, 0) ADD(i, 1) ADD(i, 2) ADD(i, 3)                                                                        \
@@ -89,6 +106,7 @@ static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, con
         LPB_TILE_ROWS(INIT)
 #undef INIT
 #undef ADD
+#undef ADD_OLD
     }
 
     const char *a0 = t->a, *a1 = a0 + 3 * a_row, *a2 = a1 + 3 * a_row, *a3 = a2 + 3 * a_row, *a4 = a3 + 3 * a_row,
@@ -96,17 +114,17 @@ static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, con
     const char *b = t->b;
     for (int64_t p = t->k; p > 0; p--) {
         const float *bf = (const float *)b;
-        const vf b0 = vectors == 1 ? LOAD_LAST(bf) : V_LOAD(bf);
-        const vf b1 = vectors < 2 ? b0 : vectors == 2 ? LOAD_LAST(bf + VL) : V_LOAD(bf + VL);
-        const vf b2 = vectors < 3 ? b0 : vectors == 3 ? LOAD_LAST(bf + 2 * VL) : V_LOAD(bf + 2 * VL);
-        const vf b3 = vectors < 4 ? b0 : LOAD_LAST(bf + 3 * VL);
+        const vw b0 = LOAD_B(bf, vectors == 1);
+        const vw b1 = vectors < 2 ? b0 : LOAD_B(bf + VL, vectors == 2);
+        const vw b2 = vectors < 3 ? b0 : LOAD_B(bf + 2 * VL, vectors == 3);
+        const vw b3 = vectors < 4 ? b0 : LOAD_B(bf + 3 * VL, 1);
 #define STEP(i, g, r)                                                                                                  \
     if (i < rows) {                                                                                                    \
-        const vf s = V_SPLAT((const float *)(a##g + r * a_row));                                                       \
-        c##i##_0 = V_FMA(s, b0, c##i##_0);                                                                             \
-        if (vectors > 1) c##i##_1 = V_FMA(s, b1, c##i##_1);                                                            \
-        if (vectors > 2) c##i##_2 = V_FMA(s, b2, c##i##_2);                                                            \
-        if (vectors > 3) c##i##_3 = V_FMA(s, b3, c##i##_3);                                                            \
+        const vw s = W_SPLAT((const float *)(a##g + r * a_row));                                                       \
+        c##i##_0 = V_DOT(s, b0, c##i##_0);                                                                             \
+        if (vectors > 1) c##i##_1 = V_DOT(s, b1, c##i##_1);                                                            \
+        if (vectors > 2) c##i##_2 = V_DOT(s, b2, c##i##_2);                                                            \
+        if (vectors > 3) c##i##_3 = V_DOT(s, b3, c##i##_3);                                                            \
     }
         LPB_TILE_ROWS(STEP)
 #undef STEP
@@ -139,6 +157,7 @@ static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, con
         LPB_TILE_ROWS(STORE)
 #undef STORE
 #undef PLAIN
+#ifndef TILE_INTEGERS
     } else if (t->activation == LPB_RELU) {
 #define STORE(i, g, r) ROW(i, V_RELU)
         LPB_TILE_ROWS(STORE)
@@ -150,6 +169,7 @@ static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, con
         LPB_TILE_ROWS(STORE)
 #undef STORE
 #undef LEAKY
+#endif
     }
 #undef ROW
 #undef PUT
@@ -206,3 +226,9 @@ static const int T(tile_rows)[TILE_VECTORS] = {
 #undef ENTRY
 #undef ALL
 #undef ONE
+#undef LOAD_B
+#ifndef TILE_WORDS
+#undef vw
+#undef W_SPLAT
+#undef V_DOT
+#endif

@@ -173,7 +173,7 @@ static lpb_gemm input_product(const lpb_trainer *t, int64_t l, int64_t rows) {
     };
 }
 
-static void run_product(const lpb_trainer *t, lpb_gemm g) { t->isa->gemm[LPB_F32](&g, 0, 1, t->scratch); }
+static void run_product(const lpb_trainer *t, lpb_gemm g) { t->isa->f32.gemm(&g, 0, 1, t->scratch); }
 
 static lpb_status reserve(lpb_trainer *t, int64_t rows) {
     if (rows <= t->capacity) return LPB_OK;
@@ -191,7 +191,7 @@ static lpb_status reserve(lpb_trainer *t, int64_t rows) {
         const lpb_gemm products[] = {forward_product(t, l, rows), weight_product(t, l, rows),
                                      l ? input_product(t, l, rows) : (lpb_gemm){.batch = 0}};
         for (int p = 0; p < (l ? 3 : 2); p++) {
-            const int64_t needed = t->isa->gemm_scratch[LPB_F32](products + p);
+            const int64_t needed = t->isa->f32.scratch(products + p);
             if (needed > scratch) scratch = needed;
         }
     }

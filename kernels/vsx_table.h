@@ -15,14 +15,17 @@
 #include "tile_template.h"
 #include "gemm_template.h"
 
+#define F32_KERNEL {.name = "fma 8x16", .gemm = T(gemm), .scratch = T(gemm_scratch), .peak = T(peak_f32)}
+#include "widening.h"
+
 static bool supported(void) { return VSX_SUPPORTED; }
+
+extern const lpb_kernel lpb_vsx_i8;
 
 const lpb_isa T(table) = {
     .name = VSX_NAME,
     .supported = supported,
-    .kernel = {[LPB_F32] = "fma 8x16"},
-    .gemm = {[LPB_F32] = T(gemm)},
-    .gemm_scratch = {[LPB_F32] = T(gemm_scratch)},
+    .f32 = F32_KERNEL,
+    .low = {[LPB_BF16] = {&T(bf16_kernel)}, [LPB_I8] = {&lpb_vsx_i8}},
     ELEMENTWISE_ENTRIES,
-    .peak = {[LPB_F32] = T(peak_f32)},
 };

@@ -4,7 +4,8 @@
  *
  * kernel_check [CASES]                      random products, chains and trainers on every supported instruction set
  * kernel_check isa                          the name of the instruction set chosen for this processor
- * kernel_check count N BATCH REPEAT [ISA]   REPEAT batched products of N x N matrices and nothing else, for counting */
+ * kernel_check count N BATCH REPEAT ISA TYPE   REPEAT batched products of N x N matrices of float (0), bfloat16 (1) or
+ *                                           int8 (2) and nothing else, for counting */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,22 +297,24 @@ static int check(int64_t cases) {
     return 0;
 }
 
-static int count(int64_t n, int64_t batch, int64_t repeat, const char *name) {
-    const lpb_isa *isa = lpb_isa_best(), *wanted;
-    for (int i = 0; name && (wanted = lpb_isa_at(i)); i++)
-        if (!strcmp(lpb_isa_name(wanted), name)) isa = wanted;
-    float *a = numbers(batch * n * n), *b = numbers(batch * n * n), *c = numbers(batch * n * n);
+static int count(int64_t n, int64_t batch, int64_t repeat, const char *name, lpb_dtype dtype) {
+    const lpb_isa *isa = NULL;
+    for (int i = 0; lpb_isa_at(i); i++)
+        if (!strcmp(lpb_isa_name(lpb_isa_at(i)), name)) isa = lpb_isa_at(i);
+    if (!isa) return 1;
+    void *a = operand(dtype, batch * n * n), *b = operand(dtype, batch * n * n);
+    float *c = numbers(batch * n * n);
     const lpb_gemm g = {.batch = batch, .m = n, .n = n, .k = n, .a = a, .a_batch = n * n, .a_row = n, .a_col = 1,
                         .b = b, .b_batch = n * n, .b_row = n, .b_col = 1, .c = c, .c_batch = n * n, .c_row = n,
                         .alpha = 1.0f};
-    for (int64_t r = 0; r < repeat; r++) lpb_gemm_run(isa, LPB_F32, &g, 1);
+    for (int64_t r = 0; r < repeat; r++) lpb_gemm_run(isa, dtype, &g, 1);
     free(a), free(b), free(c);
     return 0;
 }
 
 int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "isa")) return puts(lpb_isa_name(lpb_isa_best())) < 0;
-    if (argc >= 5 && !strcmp(argv[1], "count"))
-        return count(atoll(argv[2]), atoll(argv[3]), atoll(argv[4]), argc > 5 ? argv[5] : NULL);
+    if (argc == 7 && !strcmp(argv[1], "count"))
+        return count(atoll(argv[2]), atoll(argv[3]), atoll(argv[4]), argv[5], (lpb_dtype)atoi(argv[6]));
     return check(argc > 1 ? atoll(argv[1]) : 200);
 }

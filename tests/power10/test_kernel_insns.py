@@ -22,6 +22,8 @@ SOURCES = [path for path in sorted(KERNELS.glob("*.c")) if not path.name.startsw
 # instructions per outer product, packing and loops included, for square products of n
 MOST_INSTRUCTIONS = {8: 6.0, 16: 3.0, 32: 2.5, 64: 2.3}
 
+DTYPES = ("float32", "bfloat16", "int8")  # in the order of lparbench_kernels.h
+
 
 def need(*tools: str) -> None:
     missing = [tool for tool in tools if shutil.which(tool) is None]
@@ -63,12 +65,12 @@ def plugin(tmp_path_factory):
     return made
 
 
-def counted(program: Path, plugin: Path, n: int, batch: int, isa: str) -> dict[str, float]:
+def counted(program: Path, plugin: Path, n: int, batch: int, isa: str, dtype: str = "float32") -> dict[str, float]:
     """Instructions of one item of a batched product, by class: from eleven calls, less one."""
 
     def total(calls: int) -> dict[str, int]:
         command = [EMULATOR, "-cpu", "power10", "-plugin", plugin, "-d", "plugin"]
-        done = run(*command, program, "count", str(n), str(batch), str(calls), isa)
+        done = run(*command, program, "count", str(n), str(batch), str(calls), isa, str(DTYPES.index(dtype)))
         return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", done.stdout + done.stderr)}
 
     one, eleven = total(1), total(11)
@@ -92,8 +94,15 @@ def test_products_take_few_instructions(program, plugin, n):
     assert found["total"] / found["ger"] <= MOST_INSTRUCTIONS[n]
 
 
+@pytest.mark.parametrize(("dtype", "entries"), [("bfloat16", 2), ("int8", 4)])
+def test_lower_precision_takes_fewer_outer_products(program, plugin, dtype, entries):
+    found = counted(program, plugin, 32, 4, "mma", dtype)
+    assert found["ger"] == 32**3 / 16 / entries
+    assert found["acc_move"] == (32 / 4) ** 2
+
+
 def test_only_the_mma_kernel_multiplies_by_outer_products(program, plugin):
-    assert counted(program, plugin, 16, 8, "vsx-power9")["ger"] == 0
+    assert all(counted(program, plugin, 16, 8, "vsx-power9", dtype)["ger"] == 0 for dtype in DTYPES)
 
 
 def test_the_counter_knows_what_it_counts(plugin, tmp_path):

@@ -1,0 +1,52 @@
+/* bfloat16 products by AVX-512 BF16: two products and two sums per lane, denormal operands and results taken as zero. */
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")
+#include <immintrin.h>
+#include <string.h>
+
+#include "isa.h"
+
+extern const lpb_isa lpb_isa_avx512;
+
+#define T(name) avx512_bf16_##name
+#define VL 16
+#define TILE_VECTORS 2
+#define TILE_ROWS_1 16
+#define TILE_ROWS_2 14
+#define TILE_TAILS_ARE_FREE 1
+#define TILE_WORDS
+typedef __m512 vf;
+typedef __m512i vw;
+typedef __mmask16 vtail;
+typedef int32_t word __attribute__((may_alias));
+#define V_TAIL(n) ((__mmask16)(0xffffu >> (16 - (n))))
+#define V_LOAD(p) _mm512_loadu_ps(p)
+#define V_STORE(p, v) _mm512_storeu_ps(p, v)
+#define V_LOAD_TAIL(p, tail) _mm512_maskz_loadu_ps(tail, p)
+#define V_STORE_TAIL(p, v, tail) _mm512_mask_storeu_ps(p, tail, v)
+#define V_ZERO _mm512_setzero_ps()
+#define V_SET1(x) _mm512_set1_ps(x)
+#define V_SPLAT(p) _mm512_set1_ps(*(p))
+#define V_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define V_RELU(v) _mm512_max_ps(_mm512_setzero_ps(), v)
+#define V_LEAKY(v, s) _mm512_mask_mul_ps(v, _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ), v, s)
+#define W_LOAD(p) _mm512_loadu_si512(p)
+#define W_SPLAT(p) _mm512_set1_epi32(*(const word *)(p))
+#define V_DOT(a, b, c) _mm512_dpbf16_ps(c, (__m512bh)(a), (__m512bh)(b))
+
+#define WORD_ENTRIES 2
+typedef uint16_t word_entry;
+typedef uint16_t source_entry;
+#define A_ENTRY(x) (x)
+#define B_ENTRY(x) (x)
+static void T(activate)(float *x, int64_t count, lpb_activation act, float slope) {
+    lpb_isa_avx512.activate(x, count, act, slope);
+}
+#include "words_template.h"
+
+static bool supported(void) { return __builtin_cpu_supports("avx512bf16"); }
+
+const lpb_kernel lpb_avx512_bf16 = {.name = "vdpbf16ps 14x32", .supported = supported, WORDS_ENTRIES};
+#else
+typedef int lpb_no_avx512_bf16;
+#endif
