@@ -1,16 +1,51 @@
-"""Options of ``run`` that choose what is timed and for how long, checked for combinations that mean nothing."""
+"""Options that choose what is timed, where its data come from and for how long; checked for what means nothing."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.cli.durations import seconds
 from harness.cli.shares import share
 from harness.errors import InputError
 
+if TYPE_CHECKING:
+    from harness.runs.request import Entry
+
 SCENARIOS = ("train", "offline", "single_stream", "multi_stream", "server")
 _COLD = ("offline", "single_stream", "multi_stream")  # only between requests is there a moment to evict in
 _TOGETHER = ("offline",)
+
+
+def entries_of(references: Iterable[str]) -> tuple[Entry, ...]:
+    """Workloads by name, ``.toml`` file or ``module:Class``.
+
+    Raises:
+        InputError: one of them is not known, damaged, or named twice.
+    """
+    from harness.runs.fitting import find_workload
+    from harness.runs.request import Entry
+
+    whole = [str(Path(one).resolve()) if one.endswith(".toml") else one for one in references]
+    entries = tuple(Entry(one, find_workload(one)) for one in whole)
+    if len({entry.workload.name for entry in entries}) != len(entries):
+        raise InputError("The same workload is named twice.")
+    return entries
+
+
+def check_source(data: Path | None, protocol: str) -> None:
+    """See that ``--data`` and ``--protocol`` can be meant.
+
+    Raises:
+        InputError: no such folder, or no such protocol.
+    """
+    from harness.scenarios.workload import PROTOCOLS
+
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol is {protocol!r}; expected one of: {', '.join(PROTOCOLS)}.")
+    if data is not None and not data.is_dir():
+        raise InputError(f"--data {data}: no such folder.", remedy="Give the folder that holds the data sets.")
 
 
 def timed(scenarios: str | None, cache: str, instances: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``lparbench export``: a run for other tools."""
+"""``lparbench export``: a run or a sweep for other tools."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Format(str, Enum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the run.json in it.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run directory or the run.json in it; a sweep directory for CSV.")
+    ],
     to: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.CSV,
     output: Annotated[
         Path | None,
@@ -42,19 +44,23 @@ def export(
     ] = "lparbench",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON about what was written.")] = False,
 ) -> None:
-    """Write a run as CSV, OpenMetrics or pytest-benchmark JSON, or log it to an MLflow store.
+    """Write a run as CSV, OpenMetrics or pytest-benchmark JSON, or log it to an MLflow store; a sweep as CSV.
 
     Example: `lparbench export results/runs/20260801T120000Z-3f2a --format pytest-benchmark -o now.json`
     """
     from harness.record.store import load_run, write_file
+    from harness.runs.sweep_result import is_sweep
 
-    record = load_run(run)
-    if to is Format.MLFLOW:
+    if is_sweep(run):
+        content = _sweep_csv(run, to)
+    elif to is Format.MLFLOW:
+        record = load_run(run)
         identifier = _to_mlflow(record, run, tracking_uri, experiment)
         said = {"format": to.value, "tracking_uri": tracking_uri, "experiment": experiment, "mlflow_run": identifier}
         typer.echo(json.dumps(said, indent=2) if as_json else f"Logged as MLflow run {identifier}")
         return
-    content = _renderer(to)(record)
+    else:
+        content = _renderer(to)(load_run(run))
     if output is not None:
         write_file(output, content)
         said = {"format": to.value, "file": str(output), "bytes": len(content)}
@@ -75,6 +81,18 @@ def _renderer(to: Format) -> Callable[[Run], bytes]:
     if to is Format.OPENMETRICS:
         return openmetrics_text
     return lambda record: render_csv(record).encode("utf-8", "backslashreplace")
+
+
+def _sweep_csv(path: Path, to: Format) -> bytes:
+    from harness.reporting.sweep_csv import render_sweep_csv
+    from harness.runs.sweep_result import stored_sweep
+
+    if to is not Format.CSV:
+        raise InputError(
+            f"{path}: a sweep cannot be written as {to.value}, which has no place for its settings.",
+            remedy="Use --format csv, or measure the setting you want with `lparbench run` and export that.",
+        )
+    return render_sweep_csv(stored_sweep(path)).encode("utf-8", "backslashreplace")
 
 
 def _to_mlflow(record: Run, path: Path, tracking_uri: str | None, experiment: str) -> str:

@@ -12,7 +12,22 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import compare, data, doctor, export, gate, history, kernels, listing, place, probe, report, run, smt
+from harness.cli import (
+    compare,
+    data,
+    doctor,
+    export,
+    gate,
+    history,
+    kernels,
+    listing,
+    place,
+    probe,
+    report,
+    run,
+    smt,
+    sweep,
+)
 from harness.errors import ExitCode, LparbenchError
 
 # Typer carries its own copy of click from 0.27 on; this finds the base of all its usage errors in either case.
@@ -59,6 +74,7 @@ app.command("report", rich_help_panel=_MAIN)(report.report)
 app.add_typer(data.data_app, rich_help_panel=_MAIN)
 
 _RUNS = "Runs side by side"
+app.command("sweep", rich_help_panel=_RUNS)(sweep.sweep)
 app.command("compare", rich_help_panel=_RUNS)(compare.compare)
 app.command("gate", rich_help_panel=_RUNS)(gate.gate)
 app.command("history", rich_help_panel=_RUNS)(history.history)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.choices import amount, timed
+from harness.cli.choices import amount, check_source, entries_of, timed
 from harness.cli.durations import seconds
 from harness.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
     from harness.record.model import Run
-    from harness.runs.request import Entry, Request
+    from harness.runs.request import Request
 
 _PLACE = "Where it runs"
 _AMOUNT = "How much is measured"
@@ -190,20 +190,15 @@ def _request(
 ) -> Request:
     from harness.detectors.inference.scorer import BACKENDS
     from harness.runs.request import Request
-    from harness.scenarios.workload import PROTOCOLS, Suite, load_suite
+    from harness.scenarios.workload import Suite, load_suite
 
-    if protocol not in PROTOCOLS:
-        raise InputError(f"--protocol is {protocol!r}; expected one of: {', '.join(PROTOCOLS)}.")
-    if data is not None and not data.is_dir():
-        raise InputError(f"--data {data}: no such folder.", remedy="Give the folder that holds the data sets.")
+    check_source(data, protocol)
     chosen = tuple(part.strip() for part in backends.split(",")) if backends is not None else None
     for name in chosen or ():
         if name not in BACKENDS:
             raise InputError(f"--backends: unknown backend {name!r}; expected some of: {', '.join(BACKENDS)}.")
     amounts = Suite(name="", title="", workloads=()) if names else load_suite(suite)
-    entries = tuple(_entry(name) for name in names or amounts.workloads)
-    if len({entry.workload.name for entry in entries}) != len(entries):
-        raise InputError("The same workload is named twice.")
+    entries = entries_of(names or amounts.workloads)
     return Request(
         entries=entries,
         suite=None if names else suite,
@@ -222,14 +217,6 @@ def _request(
         seed=seed,
         argv=("lparbench", *sys.argv[1:]),
     )
-
-
-def _entry(name: str) -> Entry:
-    from harness.runs.fitting import find_workload
-    from harness.runs.request import Entry
-
-    reference = str(Path(name).resolve()) if name.endswith(".toml") else name
-    return Entry(reference, find_workload(reference))
 
 
 def _exit_code(record: Run) -> ExitCode:

@@ -10,7 +10,9 @@ from harness.errors import InputError
 from harness.gates.observations import Side, side_of
 from harness.gates.pytest_benchmark import is_pytest_benchmark, side_of_processes
 from harness.gates.shape import WrongShapeError
-from harness.record.store import RECORD_NAME, load_run
+from harness.record.store import RECORD_NAME, SWEEP_NAME, load_run
+
+_SWEEP_JOURNAL = "journal.jsonl"  # of a sweep that is not finished
 
 
 def load_side(path: Path) -> Side:
@@ -23,6 +25,11 @@ def load_side(path: Path) -> Side:
     Raises:
         InputError: it is none of these, or it is damaged; names the file and the place in it.
     """
+    if path.name == SWEEP_NAME or (path / SWEEP_NAME).exists() or (path / _SWEEP_JOURNAL).exists():
+        raise InputError(
+            f"{path}: this is a sweep, whose settings are compared with each other in its own report.",
+            remedy="To compare two machines or versions, give runs of the setting you chose (`lparbench run`).",
+        )
     if path.is_dir() and not (path / RECORD_NAME).exists():
         files = sorted(path.rglob("*.json"))
         if not files:

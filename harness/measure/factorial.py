@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from harness.measure.stats import (
     Array,
     Interval,
-    PairedEffect,
+    equivalence_p,
+    holm,
     interval_over_processes,
     log_ratios,
     paired_effect,
@@ -23,6 +25,14 @@ K = TypeVar("K", bound=Hashable)
 Rates = Mapping[int, float]  # block number -> rate of that block's process; higher is better
 
 
+class Standing(str, Enum):
+    """How a cell stands beside the best one."""
+
+    EQUIVALENT = "equivalent"  # a tie: the difference is shown to lie inside the margin
+    SLOWER = "slower"
+    UNDECIDED = "undecided"  # neither is shown; more blocks would settle it
+
+
 @dataclass(frozen=True)
 class Rival(Generic[K]):
     """A cell beside the best.
@@ -30,15 +40,12 @@ class Rival(Generic[K]):
     Attributes:
         cell: which.
         ratio: the best one's rate over this one's with 95 % limits; limits are None from a single common block.
-        slower: whether it is told apart from the best; else it is a tie.
-        equivalent: whether the 90 % interval of the ratio lies inside the margin; a tie that is not equivalent might be
-            told apart by more blocks.
+        standing: tied, beaten, or neither shown.
     """
 
     cell: K
     ratio: Interval
-    slower: bool
-    equivalent: bool
+    standing: Standing
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,9 @@ class Best(Generic[K]):
     rate: Interval
     rivals: tuple[Rival[K], ...]
 
-    @property
-    def ties(self) -> tuple[Rival[K], ...]:
-        """The cells it is not told apart from; all of them with fewer than six blocks."""
-        return tuple(rival for rival in self.rivals if not rival.slower)
+    def standing(self, standing: Standing) -> tuple[Rival[K], ...]:
+        """The rivals that stand so, the fastest first."""
+        return tuple(rival for rival in self.rivals if rival.standing is standing)
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,13 @@ class Step(Generic[K]):
 
 
 def best_cell(rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> Best[K] | None:
-    """The cell of the highest geometric mean rate, and those it cannot be told from.
+    """The cell of the highest geometric mean rate, and how the others stand beside it.
 
-    Every other cell is compared with it over the blocks both have, by a one-sided paired t-test on the log rates; a
-    cell counts as slower when its p-value, times the number of other cells, is at most 0.05, and the two have six
-    blocks in common. So the cell that is truly best is the one found or one of its ties in at least 95 % of sweeps.
+    Every other cell is compared with it over the blocks both have, by paired t-tests on the log rates. It is equivalent
+    when the two one-sided tests against the margin say so at 0.05, adjusted over the other cells by Holm's method; else
+    slower when the one-sided p-value, times the number of other cells, is at most 0.05; else undecided, as all are with
+    fewer than six blocks in common. So the cell that is truly best is the one found or one that is not slower in at
+    least 95 % of sweeps.
 
     Args:
         rates: by cell; a cell without any is left out.
@@ -98,14 +106,10 @@ def best_cell(rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> Be
     best = max(intervals, key=lambda cell: intervals[cell].centre)
     others = sorted((cell for cell in intervals if cell != best), key=lambda cell: -intervals[cell].centre)
     ratios = [_log_ratios(rates[cell], rates[best]) for cell in others]
+    same = holm([equivalence_p(d, margin) if _judgeable(d) else 1.0 for d in ratios])
     rivals = tuple(
-        Rival(
-            cell,
-            _ratio(d, intervals[best], intervals[cell]),
-            slower=_slower_p(d) * len(others) <= ALPHA,
-            equivalent=_is_equivalent(d, margin),
-        )
-        for cell, d in zip(others, ratios, strict=True)
+        Rival(cell, _ratio(d, intervals[best], intervals[cell]), _standing(d, same_p, len(others)))
+        for cell, d, same_p in zip(others, ratios, same, strict=True)
     )
     return Best(best, intervals[best], rivals)
 
@@ -162,15 +166,22 @@ def _log_ratios(a: Rates, b: Rates) -> Array:
     return log_ratios([a[block] for block in common], [b[block] for block in common])
 
 
+def _standing(d: Array, same_p: float, others: int) -> Standing:
+    if same_p <= ALPHA:
+        return Standing.EQUIVALENT
+    return Standing.SLOWER if _judgeable(d) and _slower_p(d) * others <= ALPHA else Standing.UNDECIDED
+
+
+def _judgeable(d: Array) -> bool:
+    """Enough blocks, and ratios that vary: timings that do not are no measurement."""
+    return len(d) >= MIN_BLOCKS and paired_effect(d).sd > 0
+
+
 def _slower_p(d: Array) -> float:
-    """One-sided p of the t-test that the mean log ratio is above zero; 1 where there are too few blocks to tell."""
+    """One-sided p of the t-test that the mean log ratio is above zero."""
     from scipy.special import stdtr
 
-    if len(d) < MIN_BLOCKS:
-        return 1.0
     effect = paired_effect(d)
-    if effect.sd == 0:
-        return 0.0 if effect.mean > 0 else 1.0
     return float(stdtr(effect.blocks - 1, -effect.mean * math.sqrt(effect.blocks) / effect.sd))
 
 
@@ -178,10 +189,3 @@ def _ratio(d: Array, best: Interval, other: Interval) -> Interval:
     if not len(d):  # no block in common: the ratio of the centres is all there is
         return Interval(best.centre / other.centre, None, None, 0)
     return interval_over_processes(np.exp(d))
-
-
-def _is_equivalent(d: Array, margin: float) -> bool:
-    if len(d) < MIN_BLOCKS:
-        return False
-    effect: PairedEffect = paired_effect(d)
-    return max(-effect.low90, effect.high90) < math.log1p(margin)

@@ -45,6 +45,10 @@ def load_sweep(path: Path) -> Sweep:
 
 def _load(path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) -> dict[str, Any]:
     file = path / name if path.is_dir() else path
+    other = {RECORD_NAME: SWEEP_NAME, SWEEP_NAME: RECORD_NAME}[name]
+    if path.is_dir() and not file.exists() and (path / other).exists():
+        found = "sweep" if kind == "run" else "run"
+        raise InputError(f"{path}: this is a {found}, not a {kind}.", remedy=f"Give a {kind} directory.")
     try:
         text = file.read_bytes().decode("utf-8")
     except FileNotFoundError:

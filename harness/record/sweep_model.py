@@ -58,8 +58,7 @@ class SweepRival:
     ratio: float
     ci_low: float | None
     ci_high: float | None
-    slower: bool  # told apart from the best; else a tie
-    equivalent: bool  # inside the margin; a tie that is not might be told apart by more blocks
+    standing: str  # "equivalent" (a tie within the margin) | "slower" | "undecided" (more blocks would tell)
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,6 @@ class SweepBest:
     cores: int | None  # None: over all
     cell: int
     rivals: tuple[SweepRival, ...]  # the fastest first
-
-    @property
-    def ties(self) -> tuple[SweepRival, ...]:
-        """The cells it is not told apart from."""
-        return tuple(rival for rival in self.rivals if not rival.slower)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def render_csv(run: Run) -> str:
     for result in run.results:
         start = _start(run, result)
         for line in _lines(result):
-            writer.writerow([_inert(cell) for cell in (*start, *line)])
+            writer.writerow([inert(cell) for cell in (*start, *line)])
     return buffer.getvalue()
 
 
@@ -59,6 +59,6 @@ def _metrics(batch_size: int | None, metrics: Mapping[str, Metric]) -> Iterator[
         yield batch_size, name, one.value, one.unit, one.ci_low, one.ci_high, None, one.n, one.note
 
 
-def _inert(cell: _Cell) -> _Cell:
+def inert(cell: _Cell) -> _Cell:
     """A text that a spreadsheet would run as a formula, made a text."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

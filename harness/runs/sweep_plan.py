@@ -37,8 +37,10 @@ class SweepPlan:
 
     Attributes:
         entries: name of a workload -> what its worker processes load it by.
+        titles: name of a workload -> what people call it.
         data_dir, protocol, epochs, rows: for the one fit of each workload.
-        fingerprint: of the machine as it was found.
+        facts: of the machine as it was found (``platform.facts.Facts`` as JSON).
+        margin: relative difference that does not matter.
         skipped: why settings were left out -> how many.
         slots: every measurement, in order.
     """
@@ -51,11 +53,13 @@ class SweepPlan:
     blocks: int
     series_seconds: float
     entries: Mapping[str, str]
+    titles: Mapping[str, str]
     data_dir: str | None
     protocol: str
     epochs: int
     rows: int | None
-    fingerprint: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    margin: float
     settings: tuple[Setting, ...]
     skipped: Mapping[str, int]
     slots: tuple[SweepSlot, ...]

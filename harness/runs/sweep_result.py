@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import exp
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from harness import __version__
 from harness.measure.factorial import Best, Step, best_cell, cliffs, penalties
-from harness.measure.verdicts import DEFAULT_MARGIN
 from harness.placement.smt import SmtMethod
-from harness.platform.facts import Facts
 from harness.record.model import Block, Series, Validity, Verdict
+from harness.record.store import SWEEP_NAME, load_sweep
 from harness.record.sweep_model import (
     SWEEP_SCHEMA_VERSION,
     Sweep,
@@ -26,7 +26,8 @@ from harness.record.sweep_model import (
 from harness.runs.combined import series_of
 from harness.runs.fingerprint import fingerprint
 from harness.runs.judge import judge, over_processes
-from harness.runs.sweep_plan import SweepPlan
+from harness.runs.sweep_journal import read_journal
+from harness.runs.sweep_plan import PLAN_FILE, SweepPlan, read_plan
 from harness.runs.sweep_settings import Setting
 
 _Rates = dict[int, dict[int, float]]  # cell -> block -> rate
@@ -34,23 +35,30 @@ _NOTHING = over_processes([], "row/s")
 _VALID = Validity(Verdict.VALID)
 
 
-def sweep_record(
-    sweep: SweepPlan,
-    journal: Sequence[Mapping[str, Any]],
-    facts: Facts,
-    titles: Mapping[str, str],
-    *,
-    margin: float = DEFAULT_MARGIN,
-) -> Sweep:
-    """The record of a sweep, finished or not.
+def is_sweep(path: Path) -> bool:
+    """Whether this is a sweep directory, finished or not, or a record with the name of one."""
+    if path.is_dir():
+        return any((path / name).exists() for name in (SWEEP_NAME, PLAN_FILE))
+    return path.name == SWEEP_NAME
+
+
+def stored_sweep(path: Path) -> Sweep:
+    """The record in a sweep directory, or made from its plan and journal as long as the sweep is not finished.
 
     Args:
-        sweep: its plan.
-        journal: what was done.
-        facts: of the machine.
-        titles: name of a workload -> what people call it.
-        margin: relative change that matters.
+        path: a sweep directory or the ``sweep.json`` in it.
+
+    Raises:
+        InputError: it is neither, or it is damaged.
     """
+    if path.is_dir() and not (path / SWEEP_NAME).exists() and (path / PLAN_FILE).exists():
+        return sweep_record(read_plan(path), read_journal(path))
+    return load_sweep(path)
+
+
+def sweep_record(sweep: SweepPlan, journal: Sequence[Mapping[str, Any]]) -> Sweep:
+    """The record of a sweep, finished or not, from its plan and from what was done."""
+    margin = sweep.margin
     slots = [entry for entry in journal if entry["kind"] == "slot"]
     cells = tuple(
         _cell(cell, setting, [entry for entry in slots if entry["cell"] == cell])
@@ -58,9 +66,8 @@ def sweep_record(
     )
     usable = _usable(cells)
     rates = {cell.id: _rates(cell) for cell in usable}
-    document = facts.to_json()
     survey = next((entry["payload"] for entry in journal if entry["kind"] == "survey"), None) or {}
-    software = survey.get("software") or document["software"]
+    software = survey.get("software") or sweep.facts["software"]
     fits = {entry["workload"]: entry["payload"] for entry in journal if entry["kind"] == "fit"}
     return Sweep(
         schema_version=SWEEP_SCHEMA_VERSION,
@@ -72,8 +79,8 @@ def sweep_record(
             "argv": list(sweep.argv),
             "overhead": survey.get("overhead"),
         },
-        facts=document,
-        fingerprint=fingerprint(document, software),
+        facts=dict(sweep.facts),
+        fingerprint=fingerprint(sweep.facts, software),
         software=software,
         plan={
             "blocks": sweep.blocks,
@@ -89,7 +96,7 @@ def sweep_record(
         method=sweep.method.value,
         margin=margin,
         workloads={
-            name: {"title": titles.get(name, name), "dataset": (fits.get(name) or {}).get("dataset")}
+            name: {"title": sweep.titles[name], "dataset": (fits.get(name) or {}).get("dataset")}
             for name in sweep.entries
         },
         cells=cells,
@@ -165,9 +172,15 @@ def _validity(
 
 
 def _usable(cells: Iterable[SweepCell]) -> list[SweepCell]:
-    """The valid cells; where there is none, all that have a rate: an invalid sweep still shows what it found."""
-    timed = [cell for cell in cells if cell.rows_per_s.value is not None]
-    return [cell for cell in timed if cell.validity.verdict is Verdict.VALID] or timed
+    """The valid cells of each workload; where there is none, all that have a rate: it still shows what it found."""
+    by_workload: dict[str, list[SweepCell]] = {}
+    for cell in cells:
+        if cell.rows_per_s.value is not None:
+            by_workload.setdefault(cell.workload, []).append(cell)
+    usable = []
+    for timed in by_workload.values():
+        usable += [cell for cell in timed if cell.validity.verdict is Verdict.VALID] or timed
+    return usable
 
 
 def _rates(cell: SweepCell) -> dict[int, float]:
@@ -190,8 +203,7 @@ def _best(sweep: SweepPlan, cells: Sequence[SweepCell], rates: _Rates, margin: f
 
 def _rivals(best: Best[int]) -> tuple[SweepRival, ...]:
     return tuple(
-        SweepRival(one.cell, one.ratio.centre, one.ratio.low, one.ratio.high, one.slower, one.equivalent)
-        for one in best.rivals
+        SweepRival(one.cell, one.ratio.centre, one.ratio.low, one.ratio.high, one.standing.value) for one in best.rivals
     )
 
 
@@ -232,13 +244,14 @@ def _loss(kind: str, step: Step[int]) -> SweepLoss:
 
 def _notes(sweep: SweepPlan) -> tuple[str, ...]:
     notes = []
-    if sweep.method is SmtMethod.AFFINITY:
+    online = sweep.facts["topology"]["smt"]["online"] or 1
+    if sweep.method is SmtMethod.AFFINITY and any(setting.smt < online for setting in sweep.settings):
         notes.append(
             "SMT levels were had by affinity: the other threads of a core stayed on line and idle, and what the core"
             " sets aside for them was not freed."
         )
+    epochs = "one epoch" if sweep.epochs == 1 else f"{sweep.epochs} epochs"
     notes.append(
-        f"Each workload was trained once, for at most {sweep.epochs} epochs: the speed of scoring does not depend on"
-        " the weights."
+        f"Each workload was trained once, for at most {epochs}: the speed of scoring does not depend on the weights."
     )
     return tuple(notes)

@@ -93,10 +93,10 @@ def run_sweep(
     fits = [name for name in sweep.entries if not work.fit_of(name)]
     progress.start(len(fits) + len(remaining) + 1, "survey of the timing loop")
     work.survey()
+    progress.say(_estimate(sweep, journal, len(fits), len(remaining)))
     for name in fits:
         progress.advance(f"{name}: training")
         work.fit(name)
-    progress.say(_estimate(sweep, journal, len(remaining)))
     with ExitStack() as stack:
         session: SmtSession | None = None
         if sweep.method is SmtMethod.SWITCHED and remaining:
@@ -109,11 +109,14 @@ def run_sweep(
         for slot in remaining:
             progress.advance(f"block {slot.block + 1} of {sweep.blocks}: {describe(sweep.settings[slot.cell])}")
             work.measure(slot, session)
+    for leftover in ("fits", "scratch"):  # what they are for is in the journal
+        shutil.rmtree(directory / leftover, ignore_errors=True)
 
 
 def describe(setting: Setting) -> str:
     """A setting in a few words."""
-    parts = [f"SMT {setting.smt}", f"{setting.cores} cores x {setting.threads_per_core}", setting.place.name]
+    cores = f"{setting.cores} {'core' if setting.cores == 1 else 'cores'}"
+    parts = [f"SMT {setting.smt}", f"{cores} x {setting.threads_per_core}", setting.place.name]
     if setting.instances > 1:
         parts.append(f"{setting.instances} instances")
     return ", ".join([*parts, setting.backend, setting.dtype, f"batch {setting.batch}"])
@@ -271,8 +274,8 @@ class _Work:
 def _same_machine(sweep: SweepPlan, facts: Facts) -> None:
     document = facts.to_json()
     now = fingerprint(document, document["software"])
-    names = sorted(now.keys() | sweep.fingerprint.keys())
-    differing = [name for name in names if now.get(name) != sweep.fingerprint.get(name)]
+    then = fingerprint(sweep.facts, sweep.facts["software"])
+    differing = sorted(name for name in now if now[name] != then[name])
     if differing:
         raise EnvironmentMismatchError(
             f"this is not the machine, or not the state of it, that the sweep was begun on: {', '.join(differing)}.",
@@ -280,16 +283,18 @@ def _same_machine(sweep: SweepPlan, facts: Facts) -> None:
         )
 
 
-def _estimate(sweep: SweepPlan, journal: Journal, remaining: int) -> str:
+def _estimate(sweep: SweepPlan, journal: Journal, fits: int, remaining: int) -> str:
     """What lies ahead, by the slots done so far, or before the first one by what starting a process took."""
     walls = [entry["wall_s"] for entry in journal.of_kind("slot") if entry.get("wall_s")]
     survey = next(iter(journal.of_kind("survey")))
     slot_s = survey["wall_s"] + _SERIES_PER_SLOT * sweep.series_seconds + _AROUND_S
     if walls:
         slot_s = sum(walls) / len(walls)
-    count = f"{len(sweep.settings)} settings in {sweep.blocks} blocks"
-    done = "" if remaining == len(sweep.slots) else f", {len(sweep.slots) - remaining} of {len(sweep.slots)} done"
-    return f"{count}{done}: about {duration(remaining * slot_s)}."
+    settings, all_slots = len(sweep.settings), len(sweep.slots)
+    count = f"{settings} {'setting' if settings == 1 else 'settings'} in {sweep.blocks} blocks"
+    done = "" if remaining == all_slots else f", {all_slots - remaining} of {all_slots} measurements done"
+    training = f" after training {fits} {'workload' if fits == 1 else 'workloads'}" if fits else ""
+    return f"{count}{done}: about {duration(remaining * slot_s)}{training}."
 
 
 def _now() -> str:

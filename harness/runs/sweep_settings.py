@@ -139,14 +139,17 @@ def _combinations(factors: Factors) -> Iterator[Setting]:
 
 def _impossible(setting: Setting, machine: Machine) -> str | None:
     """Why a setting cannot be had; the reasons of the machine before those of the combination."""
-    here = machine.cores.get(setting.place.node, 0)
+    place = setting.place
+    if place.node not in machine.cores:
+        usable = ", ".join(str(node) for node in sorted(node for node in machine.cores if node is not None))
+        return f"node {place.node}: it has no CPU that may be used; nodes that have: {usable or 'none, without NUMA'}"
+    if place.memory is not None and place.memory not in machine.memory_nodes:
+        return f"memory of node {place.memory}: that node has none"
     if setting.smt > machine.threads:
         how = "have" if machine.method is SmtMethod.SWITCHED else "have on line, and SMT may not be switched here,"
         return f"SMT {setting.smt}: the cores {how} {machine.threads} threads"
-    if setting.cores > here:
-        return f"{setting.cores} cores: {setting.place.name} has {here}"
-    if setting.place.memory is not None and setting.place.memory not in machine.memory_nodes:
-        return f"{setting.place.name}: there is none"
+    if setting.cores > machine.cores[place.node]:
+        return f"{setting.cores} cores: {place.name} has {machine.cores[place.node]}"
     if setting.threads_per_core > setting.smt:
         return "more threads per core than the SMT level has"
     if machine.method is SmtMethod.AFFINITY and setting.smt != setting.threads_per_core:

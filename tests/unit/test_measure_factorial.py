@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.measure.factorial import best_cell, cliffs, penalties, steps
+from harness.measure.factorial import Standing, best_cell, cliffs, penalties, steps
 from harness.measure.verdicts import CompareVerdict
 
 NOISE = [0.004, -0.006, 0.002, 0.005, -0.003, -0.002]
@@ -24,8 +24,8 @@ def test_the_best_is_the_highest_and_only_close_ones_tie() -> None:
     found = best_cell({"smt1": rates(100), "smt2": rates(131, 1), "smt4": rates(130.5, 2), "smt8": rates(90, 3)})
     assert found is not None
     assert found.cell == "smt2"
-    assert [tie.cell for tie in found.ties] == ["smt4"]
-    assert found.ties[0].equivalent
+    assert [tie.cell for tie in found.standing(Standing.EQUIVALENT)] == ["smt4"]
+    assert [rival.cell for rival in found.standing(Standing.SLOWER)] == ["smt1", "smt8"]
 
 
 def test_the_interval_of_the_best_and_of_a_tie_are_those_of_the_closed_form() -> None:
@@ -37,7 +37,7 @@ def test_the_interval_of_the_best_and_of_a_tie_are_those_of_the_closed_form() ->
     assert (found.rate.low, found.rate.high) == pytest.approx((exp(mean(logs) - half), exp(mean(logs) + half)))
     ratios = [log(a[block] / b[block]) for block in range(6)]
     half = stats.t.ppf(0.975, 5) * stdev(ratios) / sqrt(6)
-    assert (found.ties[0].ratio.low, found.ties[0].ratio.high) == pytest.approx(
+    assert (found.rivals[0].ratio.low, found.rivals[0].ratio.high) == pytest.approx(
         (exp(mean(ratios) - half), exp(mean(ratios) + half))
     )
 
@@ -46,14 +46,14 @@ def test_noise_makes_a_tie_that_is_not_called_equivalent() -> None:
     wild = {block: 110 * exp(30 * NOISE[block]) for block in range(6)}
     found = best_cell({"steady": rates(100), "wild": wild})
     assert found is not None
-    assert [(tie.cell, tie.equivalent) for tie in found.ties] == [("steady", False)]
+    assert [rival.standing for rival in found.rivals] == [Standing.UNDECIDED]
 
 
 def test_few_blocks_tell_nothing_apart() -> None:
     found = best_cell({"a": {0: 100.0, 1: 101.0}, "b": {0: 10.0, 1: 10.1}, "dead": {}})
     assert found is not None
     assert found.cell == "a"
-    assert [tie.cell for tie in found.ties] == ["b"]
+    assert [(rival.cell, rival.standing) for rival in found.rivals] == [("b", Standing.UNDECIDED)]
     assert best_cell({"dead": {}}) is None
 
 
@@ -66,8 +66,38 @@ def test_blocks_are_paired_so_a_drift_of_the_machine_cancels() -> None:
         }
     )
     assert found is not None
-    assert found.ties == ()
+    assert [rival.standing for rival in found.rivals] == [Standing.SLOWER]
 
+
+def test_a_difference_that_is_certain_but_does_not_matter_is_a_tie() -> None:
+    cells = {"a": rates(101), "b": {block: 100 * exp(NOISE[block]) * exp(NOISE[block] / 50) for block in range(6)}}
+    found = best_cell(cells)
+    assert found is not None
+    assert found.rivals[0].ratio.low is not None
+    assert found.rivals[0].ratio.low > 1
+    assert found.rivals[0].standing is Standing.EQUIVALENT
+    narrow = best_cell(cells, margin=0.005)
+    assert narrow is not None
+    assert narrow.rivals[0].standing is Standing.SLOWER
+
+
+def test_a_tie_among_many_needs_more_than_a_tie_of_two() -> None:
+    """Holm: a p-value that passes alone does not when fifty settings are compared."""
+    wide = {"a": rates(101), "b": {block: 100 * exp(4 * NOISE[(block + 2) % 6]) for block in range(6)}}
+    alone = best_cell(wide, margin=0.04)
+    assert alone is not None
+    assert alone.rivals[0].standing is Standing.EQUIVALENT
+    generator = np.random.default_rng(3)
+    others = {n: {b: float(50 * np.exp(generator.normal(0, 0.2))) for b in range(6)} for n in range(50)}
+    crowd = best_cell({**wide, **others}, margin=0.04)
+    assert crowd is not None
+    assert next(one for one in crowd.rivals if one.cell == "b").standing is Standing.UNDECIDED
+
+
+def test_ratios_that_do_not_vary_are_no_measurement() -> None:
+    found = best_cell({"a": dict.fromkeys(range(6), 2.0), "b": dict.fromkeys(range(6), 1.0)})
+    assert found is not None
+    assert found.rivals[0].standing is Standing.UNDECIDED
 
 def test_a_smt_cliff_is_the_step_at_which_throughput_falls() -> None:
     """OpenBLAS issue 2380: 462 GFLOP/s with one thread per core of a POWER9, 22 with four."""
@@ -109,5 +139,5 @@ def test_the_truly_best_is_found_or_ties_in_95_percent_of_sweeps() -> None:
         cells[0] = {block: 1.0001 * value for block, value in cells[0].items()}
         found = best_cell(cells)
         assert found is not None
-        lost += 0 not in {found.cell, *(tie.cell for tie in found.ties)}
+        lost += 0 in {rival.cell for rival in found.standing(Standing.SLOWER)}
     assert lost <= 0.05 * 300

@@ -23,7 +23,7 @@ _WIDEST = 400.0  # percent; a change beyond is drawn at the edge
 
 @dataclass(frozen=True)
 class Effect:
-    """One change of a time per call in percent, positive is slower; ``decided`` ones are filled."""
+    """One change of a time in percent, positive is slower; ``decided`` ones are filled."""
 
     name: str
     change: float
@@ -32,8 +32,10 @@ class Effect:
     decided: bool
 
 
-def effects_chart(key: str, title: str, effects: Sequence[Effect], margin: float) -> str:
-    """Effects around zero, with the band of ± ``margin`` percent in which a change does not matter."""
+def effects_chart(
+    key: str, title: str, effects: Sequence[Effect], margin: float, *, of: str = "the time per call"
+) -> str:
+    """Changes ``of`` a time around zero, with the band of ± ``margin`` percent in which a change does not matter."""
     with drawing(height=64 + _ROW * len(effects)) as (figure, axes):
         reach = min(_WIDEST, max([2 * margin, *(max(abs(one.low), abs(one.high)) for one in effects)]))
         axes.axvspan(-margin, margin, color=BAND, linewidth=0)
@@ -47,6 +49,6 @@ def effects_chart(key: str, title: str, effects: Sequence[Effect], margin: float
         row_labels(axes, [name_of(one.name, 44) for one in effects])
         axes.set_xlim(-1.05 * reach, 1.05 * reach)
         few_ticks(axes.xaxis)
-        axes.set_xlabel("change of the time per call, % (above 0: slower)")
+        axes.set_xlabel(f"change of {of}, % (above 0: slower)")
         said = "; ".join(f"{one.name} {one.change:+.1f} % [{one.low:+.1f}, {one.high:+.1f}]" for one in effects)
         return to_svg(figure, key=key, title=title, description=f"{said}. The margin is {margin:g} %.")

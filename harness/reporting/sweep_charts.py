@@ -1,0 +1,177 @@
+"""Charts of a sweep: heat maps over two of its factors, scaling curves, and the settings next to the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.record.sweep_model import SweepCell
+from harness.reporting.charts.effects import Effect, effects_chart
+from harness.reporting.charts.heatmap import HeatCell, heatmap_chart
+from harness.reporting.charts.rates import BatchCurve, batch_chart
+from harness.reporting.charts.svg import MARKS
+from harness.reporting.sections.figures import estimate
+from harness.reporting.sections.panels import Panel
+from harness.reporting.sweep_factors import (
+    BACKEND,
+    BATCH,
+    CORES,
+    DTYPE,
+    INSTANCES,
+    PLACE,
+    SMT,
+    THREADS,
+    Factor,
+    Level,
+    setting_name,
+)
+from harness.reporting.sweep_view import SettingLine, SweepView, WorkloadView
+
+MAPS = 12  # per workload; the table holds every setting
+_EFFECTS = 12
+_ROW_ORDER = (BATCH, BACKEND, INSTANCES, DTYPE, PLACE)
+_COLUMN_ORDER = (CORES, BATCH, INSTANCES, BACKEND, DTYPE, PLACE)
+_UNIT = "row/s"
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the heat maps of a sweep are drawn over; ``panels`` are the factors that are left."""
+
+    rows: tuple[Factor, ...]
+    columns: tuple[Factor, ...]
+    panels: tuple[Factor, ...]
+
+
+@dataclass(frozen=True)
+class WorkloadCharts:
+    """The charts of one workload; ``left_out`` heat maps were not drawn."""
+
+    effects: Panel | None
+    maps: tuple[Panel, ...]
+    scaling: tuple[Panel, ...]
+    left_out: int
+
+
+def axes_of(factors: Sequence[Factor]) -> Axes:
+    """SMT and the threads in use down, cores across; where those do not vary, the batch size and its kind."""
+    rows = tuple(one for one in (SMT, THREADS) if one in factors)
+    columns = next(((one,) for one in _COLUMN_ORDER if one in factors), ())
+    if not rows:
+        rows = next(((one,) for one in _ROW_ORDER if one in factors and one not in columns), ())
+    return Axes(rows, columns, tuple(one for one in factors if one not in (*rows, *columns)))
+
+
+def charts_of(view: SweepView, at: int, margin: float) -> WorkloadCharts:
+    """The charts of the workload at position ``at``; ``margin`` is the relative change that matters."""
+    workload, axes = view.workloads[at], axes_of(view.factors)
+    groups = _panels(workload, axes)
+    shown = groups[:MAPS]
+    return WorkloadCharts(
+        effects=_effects(workload, at, margin),
+        maps=tuple(_map(f"map-{at}-{n}", name, lines, axes, workload) for n, (name, lines) in enumerate(shown)),
+        scaling=tuple(
+            panel
+            for n, (name, lines) in enumerate(shown)
+            if (panel := _scaling(f"scaling-{at}-{n}", name, lines, axes)) is not None
+        ),
+        left_out=len(groups) - len(shown),
+    )
+
+
+def _panels(workload: WorkloadView, axes: Axes) -> list[tuple[str, list[SettingLine]]]:
+    """Settings by the levels of the panel factors, the panel with the fastest setting first."""
+    found: dict[str, list[SettingLine]] = {}
+    for line in workload.lines:  # the fastest first
+        name = setting_name(line.cell, axes.panels) if axes.panels else workload.title
+        found.setdefault(name, []).append(line)
+    return list(found.items())
+
+
+def _map(key: str, name: str, lines: Sequence[SettingLine], axes: Axes, workload: WorkloadView) -> Panel:
+    """One heat map; all of a workload have the same rows and columns, so that cells line up."""
+    rows, columns = (_labels(workload.lines, factors) for factors in (axes.rows, axes.columns))
+    places = {_at(line.cell, axes.rows, rows, axes.columns, columns): line for line in lines}
+    cells = {
+        place: HeatCell(
+            line.cell.rows_per_s.value,
+            line.status.kind == "good",
+            best=line.against == "best",
+            tied=line.standing.word == "Tied",
+        )
+        for place, line in places.items()
+        if line.cell.rows_per_s.value is not None
+    }
+    names = tuple(" × ".join(one.head for one in factors) for factors in (axes.rows, axes.columns))
+    chart = heatmap_chart(
+        key, f"Rates, {name}", list(rows.values()), list(columns.values()), cells, axes_names=(names[0], names[1]),
+        unit=_UNIT,
+    )  # fmt: skip
+    return Panel(name, chart)
+
+
+def _labels(lines: Sequence[SettingLine], factors: Sequence[Factor]) -> dict[tuple[Level, ...], str]:
+    """Levels in their order, with what an axis calls them."""
+    named = {_levels(line.cell, factors): " × ".join(one.short(line.cell) for one in factors) for line in lines}
+    return dict(sorted(named.items()))
+
+
+def _levels(cell: SweepCell, factors: Sequence[Factor]) -> tuple[Level, ...]:
+    return tuple(one.level(cell) for one in factors)
+
+
+def _at(
+    cell: SweepCell,
+    row_factors: Sequence[Factor],
+    rows: Mapping[tuple[Level, ...], str],
+    column_factors: Sequence[Factor],
+    columns: Mapping[tuple[Level, ...], str],
+) -> tuple[int, int]:
+    return list(rows).index(_levels(cell, row_factors)), list(columns).index(_levels(cell, column_factors))
+
+
+def _scaling(key: str, name: str, lines: Sequence[SettingLine], axes: Axes) -> Panel | None:
+    """Rate over the levels of the columns, one line per row; the fastest where they are more than can be told."""
+    if not axes.columns or axes.columns[0].axis is None:
+        return None
+    across = axes.columns[0]
+    rows: dict[str, list[SettingLine]] = {}
+    for line in lines:  # the fastest first, so that rows are in that order too
+        if line.status.kind == "good":
+            rows.setdefault(setting_name(line.cell, axes.rows) if axes.rows else name, []).append(line)
+    curves = []
+    for title, found in rows.items():
+        found.sort(key=lambda one: across.level(one.cell))
+        rates = [(_number(across, one.cell), rate) for one in found if (rate := estimate(one.cell.rows_per_s))]
+        if len(rates) > 1:
+            curves.append(BatchCurve(title, [at for at, _ in rates], [rate for _, rate in rates]))
+    if not curves:
+        return None
+    caption = f"The {len(MARKS)} fastest of {len(curves)}." if len(curves) > len(MARKS) else ""
+    return Panel(name, batch_chart(key, curves[: len(MARKS)], _UNIT, x=across.axis or ""), caption=caption)
+
+
+def _number(factor: Factor, cell: SweepCell) -> int:
+    (level,) = factor.level(cell)
+    return int(level)
+
+
+def _effects(workload: WorkloadView, at: int, margin: float) -> Panel | None:
+    found = [
+        Effect(
+            name=line.name,
+            change=100 * (rival.ratio - 1),
+            low=100 * (rival.ci_low - 1),
+            high=100 * (rival.ci_high - 1),
+            decided=rival.standing != "undecided",
+        )
+        for line in workload.lines
+        if (rival := line.rival) is not None and rival.ci_low is not None and rival.ci_high is not None
+    ]
+    if not found:
+        return None
+    chart = effects_chart(
+        f"effects-{at}", "Settings against the best", found[:_EFFECTS], 100 * margin, of="the time per row"
+    )
+    more = f"The {_EFFECTS} nearest to the best of {len(found)}." if len(found) > _EFFECTS else ""
+    return Panel(f"Against the best setting: {workload.title}", chart, caption=more)

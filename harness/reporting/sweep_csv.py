@@ -1,0 +1,46 @@
+"""A sweep as comma-separated values: one line per setting, and what every process of it gave."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from harness.record.sweep_model import Sweep, SweepBest, SweepCell
+from harness.reporting.csv import inert
+
+COLUMNS = (
+    "sweep_id", "created", "workload", "backend", "dtype", "batch_size", "node", "memory_node", "smt",
+    "threads_per_core", "cores", "instances", "verdict", "rows_per_s", "ci_low", "ci_high", "n", "rows_per_s_counted",
+    "beside_best", "best_over_this", "ratio_ci_low", "ratio_ci_high", "rows_per_s_by_block", "reasons",
+)  # fmt: skip
+
+
+def render_sweep_csv(sweep: Sweep) -> str:
+    """All settings in the order of the plan; full precision, empty where not known."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    best = {one.workload: one for one in sweep.best if one.cores is None}
+    for cell in sweep.cells:
+        rate, own = cell.rows_per_s, best.get(cell.workload)
+        writer.writerow(
+            inert(value)
+            for value in (
+                sweep.sweep_id, sweep.created, cell.workload, cell.backend, cell.dtype, cell.batch_size, cell.node,
+                cell.memory_node, cell.smt, cell.threads_per_core, cell.cores, cell.instances,
+                cell.validity.verdict.value, rate.value, rate.ci_low, rate.ci_high, rate.n,
+                cell.rows_per_s_counted.value, *_beside(cell, own), _by_block(cell), " | ".join(cell.validity.reasons),
+            )
+        )  # fmt: skip
+    return buffer.getvalue()
+
+
+def _beside(cell: SweepCell, best: SweepBest | None) -> tuple[str | float | None, ...]:
+    if best is not None and best.cell == cell.id:
+        return "best", 1.0, None, None
+    rival = next((one for one in best.rivals if one.cell == cell.id), None) if best is not None else None
+    return (None,) * 4 if rival is None else (rival.standing, rival.ratio, rival.ci_low, rival.ci_high)
+
+
+def _by_block(cell: SweepCell) -> str:
+    return " ".join(f"{one.block}:{one.rows_per_s!r}" for one in cell.processes if one.rows_per_s is not None)

@@ -1,0 +1,336 @@
+"""A sweep in words and figures: what the terminal and the page both say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.errors import ExitCode
+from harness.record.model import Verdict
+from harness.record.sweep_model import Sweep, SweepBest, SweepCell, SweepLoss, SweepRival
+from harness.reporting.sections.figures import Figure, figure, with_margin
+from harness.reporting.sections.lookup import dig, text_at
+from harness.reporting.sections.machine import is_power
+from harness.reporting.sections.status import BAD, GOOD, WARN, Status, status_of
+from harness.reporting.sweep_factors import CORES, FACTORS, SMT, THREADS, Factor, setting_name, varying
+from harness.reporting.text import NO_BREAK, and_list, number, percent, plural
+
+BEST = Status("Best", "★", "good")
+_STANDINGS = {
+    "equivalent": Status("Tied", "≈", "good"),
+    "slower": Status("Slower", "", "note"),
+    "undecided": Status("Not told apart", "?", "warn"),
+}
+_UNUSED = Status("Not compared", "–", "note")
+_NAMED = 3  # settings named one by one; more are counted
+_TIMES = 2.0  # a ratio from which "twice as fast" says more than "100 % faster"
+_LOSSES: Mapping[str, tuple[str, str]] = {
+    "smt_cliff": (
+        "SMT cliff",
+        "Threads of a core share its caches and its units; a library that starts more threads than it can use makes it"
+        " worse (OpenBLAS issue 2380: 462 GFLOP/s with one thread per POWER9 core, 22 with four).",
+    ),
+    "core_cliff": ("Core cliff", "What is handed between the cores costs more than they add at this batch size."),
+    "numa_penalty": ("NUMA penalty", "Keep the memory on the node of the cores, and the cores on the better node."),
+}
+
+
+@dataclass(frozen=True)
+class SettingLine:
+    """One setting as text; ``against`` is its time per row against the best one's."""
+
+    cell: SweepCell
+    rival: SweepRival | None  # None for the best, and for what was not compared with it
+    name: str
+    rate: Figure
+    against: str
+    standing: Status
+    status: Status
+
+
+@dataclass(frozen=True)
+class ReasonLine:
+    """What is wrong, and with which settings."""
+
+    status: Status
+    settings: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LossLine:
+    """A step at which throughput falls."""
+
+    kind: str
+    text: str
+    why: str
+
+
+@dataclass(frozen=True)
+class CoreLine:
+    """The best setting with so many cores."""
+
+    cores: int
+    name: str
+    rate: str
+    ties: str
+
+
+@dataclass(frozen=True)
+class WorkloadView:
+    """One workload: the answer, then every setting, the fastest first; ``answered`` when its best one is valid."""
+
+    name: str
+    title: str
+    answered: bool
+    sentences: tuple[str, ...]
+    lines: tuple[SettingLine, ...]
+    reasons: tuple[ReasonLine, ...]
+    by_cores: tuple[CoreLine, ...]
+    losses: tuple[LossLine, ...]
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """Everything a reader is shown.
+
+    Attributes:
+        status: of the sweep as a whole.
+        lead: what limits every figure, said first; empty without such.
+        factors: that vary; settings are named by them.
+        fixed: levels of the others.
+        workloads: in the order they were given.
+        skipped: what was left out, and why.
+    """
+
+    title: str
+    status: Status
+    lead: str
+    factors: tuple[Factor, ...]
+    fixed: str
+    workloads: tuple[WorkloadView, ...]
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...]
+    exit_code: ExitCode
+
+
+@dataclass(frozen=True)
+class _Context:
+    sweep: Sweep
+    cells: Mapping[int, SweepCell]  # by id
+    factors: tuple[Factor, ...]
+
+    def name(self, cell: int) -> str:
+        return setting_name(self.cells[cell], self.factors)
+
+    def is_valid(self, cell: int) -> bool:
+        return self.cells[cell].validity.verdict is Verdict.VALID
+
+
+def view_of(sweep: Sweep) -> SweepView:
+    """The sweep in words."""
+    context = _Context(sweep, {cell.id: cell for cell in sweep.cells}, varying(sweep.cells))
+    workloads = tuple(_workload(context, name) for name in sweep.workloads)
+    answered = all(one.answered for one in workloads)
+    return SweepView(
+        title=and_list([str(one["title"]) for one in sweep.workloads.values()]),
+        status=_status(sweep, answered=answered),
+        lead=_lead(sweep),
+        factors=context.factors,
+        fixed=_fixed(context),
+        workloads=workloads,
+        skipped=tuple(f"{plural(amount, 'setting')}: {why}" for why, amount in sorted(sweep.skipped.items())),
+        notes=(*_method(sweep), *sweep.notes),
+        exit_code=ExitCode.OK if answered and not _open_slots(sweep) else ExitCode.INCONCLUSIVE,
+    )
+
+
+def _open_slots(sweep: Sweep) -> int:
+    return int(sweep.plan["slots"]) - int(sweep.plan["slots_done"])
+
+
+def _status(sweep: Sweep, *, answered: bool) -> Status:
+    if _open_slots(sweep):
+        return Status("Unfinished", WARN, "warn")
+    if not sweep.best:
+        return Status("No result", BAD, "bad")
+    if not answered:
+        return Status("Invalid", BAD, "bad")
+    whole = all(cell.validity.verdict is Verdict.VALID for cell in sweep.cells)
+    return Status("Valid", GOOD, "good") if whole else Status("Valid in part", WARN, "warn")
+
+
+def _lead(sweep: Sweep) -> str:
+    """What a reader must know before any figure."""
+    said = []
+    if remaining := _open_slots(sweep):
+        said.append(f"unfinished, {remaining} of {plural(int(sweep.plan['slots']), 'measurement')} to go")
+    origins = {dig(one, "dataset", "origin") for one in sweep.workloads.values()}
+    if "synthetic" in origins:
+        said.append("synthetic data" if len(origins) == 1 else "synthetic data in part")
+    if is_power(sweep.facts) is False:
+        architecture = str(text_at(sweep.facts, "cpu", "architecture"))
+        said.append(f"{'x86-64' if architecture == 'x86_64' else architecture} instead of Power")
+    if sweep.plan.get("protocol") == "as-published":
+        said.append("as-published protocol")
+    return _capital(f"{', '.join(said)}.") if said else ""
+
+
+def _fixed(context: _Context) -> str:
+    implied = SMT in context.factors
+    same = [one for one in FACTORS if one not in context.factors and not (one is THREADS and implied)]
+    return ", ".join(factor.word(context.sweep.cells[0]) for factor in same) if context.sweep.cells else ""
+
+
+def _workload(context: _Context, name: str) -> WorkloadView:
+    sweep = context.sweep
+    title = str(sweep.workloads[name]["title"])
+    best = next((one for one in sweep.best if one.workload == name and one.cores is None), None)
+    rivals = {} if best is None else {rival.cell: rival for rival in best.rivals}
+    lines = [_line(context, cell, best, rivals.get(cell.id)) for cell in sweep.cells if cell.workload == name]
+    lines.sort(key=lambda one: (-(one.cell.rows_per_s.value or 0.0), one.cell.id))
+    return WorkloadView(
+        name=name,
+        title=title,
+        answered=best is not None and context.is_valid(best.cell),
+        sentences=_sentences(context, f"{title}: " if len(sweep.workloads) > 1 else "", best),
+        lines=tuple(lines),
+        reasons=tuple(_reasons(lines)),
+        by_cores=tuple(_core_line(context, one) for one in sweep.best if one.workload == name and one.cores),
+        losses=tuple(_loss(context, one) for one in sweep.losses if context.cells[one.to].workload == name),
+    )
+
+
+def _reasons(lines: Sequence[SettingLine]) -> Iterator[ReasonLine]:
+    """What makes settings invalid, each reason once."""
+    found: dict[str, list[SettingLine]] = {}
+    for line in lines:
+        for reason in line.cell.validity.reasons:
+            found.setdefault(reason, []).append(line)
+    for reason, those in found.items():
+        who = "all settings" if len(those) == len(lines) > 1 else "; ".join(line.name for line in those[:_NAMED])
+        rest = f" and {len(those) - _NAMED} more" if _NAMED < len(those) < len(lines) else ""
+        yield ReasonLine(those[0].status, who + rest, reason)
+
+
+def _line(context: _Context, cell: SweepCell, best: SweepBest | None, rival: SweepRival | None) -> SettingLine:
+    is_best = best is not None and best.cell == cell.id
+    return SettingLine(
+        cell=cell,
+        rival=rival,
+        name=context.name(cell.id),
+        rate=figure(cell.rows_per_s),
+        against="best" if is_best else "–" if rival is None else longer(rival),
+        standing=BEST if is_best else _UNUSED if rival is None else _STANDINGS[rival.standing],
+        status=status_of(cell.validity.verdict),
+    )
+
+
+def longer(rival: SweepRival) -> str:
+    """Its time per row against the best one's: ``+31 % [27, 35]``, ``× 2.4 [2.3, 2.5]``."""
+    if rival.ratio >= _TIMES:
+        return f"×{NO_BREAK}{number(rival.ratio)}{_limits(rival, 1.0, 0.0)}"
+    return f"{100 * (rival.ratio - 1):+.1f}{NO_BREAK}%{_limits(rival, 100.0, 1.0)}"
+
+
+def _limits(rival: SweepRival, scale: float, zero: float) -> str:
+    if rival.ci_low is None or rival.ci_high is None:
+        return ""
+    low, high = (scale * (value - zero) for value in (rival.ci_low, rival.ci_high))
+    shown = (f"{low:,.1f}", f"{high:,.1f}") if zero else (number(low), number(high))
+    return f" [{shown[0]}, {shown[1]}]"
+
+
+def _sentences(context: _Context, lead: str, best: SweepBest | None) -> tuple[str, ...]:
+    if best is None:
+        return (_capital(f"{lead}nothing was measured."),)
+    named, rate = context.name(best.cell), with_margin(context.cells[best.cell].rows_per_s)
+    if not context.is_valid(best.cell):
+        unsure = f"{lead}no setting gave a valid result; the fastest of those that are not was {named} with {rate}."
+        return (_capital(unsure),)
+    levels = [text for factor in context.factors if (text := _levels(context, best, factor)) is not None]
+    return (_capital(f"{lead}best with {named}: {rate}."), *_ties(context, best), *levels)
+
+
+def _ties(context: _Context, best: SweepBest) -> list[str]:
+    """The settings equivalent to the best, and those that are not told apart from it."""
+    said = []
+    for standing, lead in (
+        ("equivalent", f"Equivalent within {percent(context.sweep.margin)}"),
+        ("undecided", "Not told apart from it, which more blocks would do"),
+    ):
+        found = [context.name(one.cell) for one in best.rivals if one.standing == standing]
+        rest = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        said += [f"{lead}: {'; '.join(found[:_NAMED])}{rest}."] if found else []
+    return said
+
+
+def _levels(context: _Context, best: SweepBest, factor: Factor) -> str | None:
+    """The best setting against the fastest one at every other level of a factor."""
+    own = context.cells[best.cell]
+    fastest: dict[object, SweepRival] = {}
+    for rival in best.rivals:  # the fastest first
+        level = factor.level(context.cells[rival.cell])
+        if level != factor.level(own):
+            fastest.setdefault(level, rival)
+    said: dict[str, list[str]] = {}
+    for rival in fastest.values():
+        verb, rest = _clause(factor.word(context.cells[rival.cell]), rival)
+        said.setdefault(verb, []).append(rest)
+    clauses = "; ".join(f"{verb} {and_list(rests)}" for verb, rests in said.items())
+    return _capital(f"{factor.word(own)} {clauses}.") if said else None
+
+
+def _clause(other: str, rival: SweepRival) -> tuple[str, str]:
+    match rival.standing:
+        case "equivalent":
+            return "is equivalent to", other
+        case "slower" if rival.ratio >= _TIMES:
+            return "is", f"{number(rival.ratio)} times{_limits(rival, 1.0, 0.0)} as fast as {other}"
+        case "slower":
+            return "beats", f"{other} by {longer(rival).removeprefix('+')}"
+        case _:
+            return "is not told apart from", f"{other} ({longer(rival)})"
+
+
+def _core_line(context: _Context, best: SweepBest) -> CoreLine:
+    cell = context.cells[best.cell]
+    ties = sum(one.standing == "equivalent" for one in best.rivals)
+    mark = "" if context.is_valid(best.cell) else " (not valid)"
+    return CoreLine(
+        cores=cell.cores,
+        name=f"{setting_name(cell, [factor for factor in context.factors if factor is not CORES])}{mark}",
+        rate=with_margin(cell.rows_per_s),
+        ties=plural(ties, "tie") if ties else "none",
+    )
+
+
+def _loss(context: _Context, loss: SweepLoss) -> LossLine:
+    kind, why = _LOSSES[loss.kind]
+    start, to = context.cells[loss.start], context.cells[loss.to]
+    differing = [factor for factor in context.factors if factor.level(start) != factor.level(to)]
+    common = [factor for factor in context.factors if factor not in differing]
+    where = f", {setting_name(to, common)}" if common else ""
+    less, low, high = (100 * (1 - ratio) for ratio in (loss.ratio, loss.ci_high, loss.ci_low))
+    said = (
+        f"{setting_name(to, differing)} gives {less:.1f}{NO_BREAK}% less than {setting_name(start, differing)}"
+        f" [{low:.1f}, {high:.1f}]{where}."
+    )
+    return LossLine(kind, _capital(said), why)
+
+
+def _method(sweep: Sweep) -> tuple[str, ...]:
+    blocks, seed, sessions = (sweep.plan[name] for name in ("blocks", "seed", "sessions"))
+    interrupted = "" if sessions < 2 else f" It was interrupted and resumed: {sessions} sessions."
+    return (
+        f"{plural(len(sweep.cells), 'setting')}, each in {plural(blocks, 'fresh process', 'fresh processes')}, one per"
+        f" block; the order within a block is random (seed {seed}).{interrupted}",
+        "Settings are compared over the blocks they have in common, by paired t-tests on log rates: equivalent when two"
+        f" one-sided tests put the difference inside {percent(sweep.margin)} (Holm over the settings), slower when told"
+        " apart from the best (Bonferroni over the settings), else undecided. Only valid settings are compared where"
+        " there is one.",
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
