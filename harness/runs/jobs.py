@@ -80,6 +80,7 @@ class SurveyJob:
     threads: int
     cpus: tuple[int, ...]
     directory: str
+    peak: bool = True  # also measure what the CPUs reach, which takes seconds
 
 
 WorkerJob = FitJob | ReferencesJob | MeasureJob | InstanceJob | SurveyJob  # of one process

@@ -22,5 +22,5 @@ def survey(job: SurveyJob) -> dict[str, Any]:
     return {
         "overhead": asdict(measure_overhead(SystemClock(), ThreadCounters())),
         "software": loaded_software(),
-        "peak": measured_peak(job.cpus),
+        "peak": measured_peak(job.cpus) if job.peak else None,
     }

@@ -137,7 +137,7 @@ class _Work:
         if self.journal.of_kind("survey"):
             return
         where = self._placed(Place(None), cores=1, threads_per_core=1)
-        job = SurveyJob(where.threads, where.cpus, str(self._scratch("survey")))
+        job = SurveyJob(where.threads, where.cpus, str(self._scratch("survey")), peak=False)
         outcome = self.executor.run(job, where, timeout_s=_SURVEY_TIMEOUT_S)
         self.journal.note({"kind": "survey", "wall_s": outcome.wall_s, "payload": outcome.payload})
 
@@ -291,7 +291,8 @@ def _estimate(sweep: SweepPlan, journal: Journal, fits: int, remaining: int) -> 
     if walls:
         slot_s = sum(walls) / len(walls)
     settings, all_slots = len(sweep.settings), len(sweep.slots)
-    count = f"{settings} {'setting' if settings == 1 else 'settings'} in {sweep.blocks} blocks"
+    blocks = f"{sweep.blocks} {'block' if sweep.blocks == 1 else 'blocks'}"
+    count = f"{settings} {'setting' if settings == 1 else 'settings'} in {blocks}"
     done = "" if remaining == all_slots else f", {all_slots - remaining} of {all_slots} measurements done"
     training = f" after training {fits} {'workload' if fits == 1 else 'workloads'}" if fits else ""
     return f"{count}{done}: about {duration(remaining * slot_s)}{training}."

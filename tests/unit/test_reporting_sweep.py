@@ -1,61 +1,147 @@
-"""The page of a sweep: the answer first, every setting in map and table, ties named as ties."""
+"""A sweep in words, in a terminal, as a page and as CSV: the answer first, every setting, ties named as ties."""
 
 from __future__ import annotations
 
+import csv
+import io
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
-from harness.record.model import Metric
-from harness.reporting.charts.effects import Effect
+import pytest
+from rich.console import Console
+from support import records
+from support.sweeps import journal_of, plan_of
+
+from harness.errors import ExitCode
+from harness.record.sweep_model import Sweep
 from harness.reporting.charts.heatmap import HeatCell, heatmap_chart
-from harness.reporting.charts.rates import BatchCurve, Estimate
-from harness.reporting.sections.status import BAD, GOOD, Status
-from harness.reporting.sweep_html import Setting, SweepPage, render_sweep
+from harness.reporting.sweep_charts import axes_of
+from harness.reporting.sweep_csv import render_sweep_csv
+from harness.reporting.sweep_factors import BACKEND, BATCH, CORES, INSTANCES, PLACE, SMT, THREADS
+from harness.reporting.sweep_html import render_sweep
+from harness.reporting.sweep_terminal import print_sweep
+from harness.reporting.sweep_view import view_of
+from harness.runs.sweep_result import sweep_record
+from harness.runs.sweep_settings import Place, Setting
 
-VALID = Status("Valid", GOOD, "good")
-INVALID = Status("Invalid", BAD, "bad")
+ONE = Setting("w", "eager", "float32", 64, Place(0), 8, 8, 1, 1)
+BY_SMT = {1: 0.8e6, 2: 1.0e6, 4: 0.995e6, 8: 0.75e6}
+HOSTILE = "<script>alert(1)</script>\x1b[31m"
 
 
-def sweep_page() -> SweepPage:
-    """SMT 1, 2, 4, 8 by 1 to 8 threads on two nodes; SMT2 wins, SMT4 ties."""
-    settings = []
-    for node in (0, 1):
-        for smt in (1, 2, 4, 8):
-            for threads in (1, 2, 4, 8):
-                if threads > 4 * smt:
-                    continue
-                rate = 1e6 * threads**0.8 * {1: 0.8, 2: 1.0, 4: 0.99, 8: 0.76}[smt] * (1 - 0.1 * node)
-                best = (node, smt, threads) == (0, 2, 8)
-                tied = (node, smt, threads) == (0, 4, 8)
-                name = f"SMT{smt}, {threads} threads, node {node}"
-                change = 100 * (1e6 * 8**0.8 / rate - 1)
-                settings.append(
-                    Setting(
-                        name=name,
-                        panel=f"node {node}",
-                        row=smt,
-                        column=threads,
-                        rate=Metric(rate, "row/s", 0.98 * rate, 1.02 * rate, 6),
-                        status=INVALID if (node, smt, threads) == (1, 8, 1) else VALID,
-                        best=best,
-                        tied=tied,
-                        change=None if best else Effect(name, change, change - 2, change + 2, not tied),
-                    )
-                )
-    return SweepPage(
-        title="<Autoencoder>, NSL-KDD",
-        identity="20260801T120000Z-sweep",
-        status=VALID,
-        sentences=("SMT2 beats SMT8 by 31 % [27, 35] on node 0;", "SMT4 is equivalent."),
-        axes=("SMT", "threads"),
-        settings=tuple(settings),
-        margin=3.0,
-        curves=(BatchCurve("SMT2", [1, 2, 4, 8], [Estimate(1e6 * n**0.8) for n in (1, 2, 4, 8)]),),
-        notes=("Every setting in 6 fresh processes, shuffled.",),
-        command="lparbench sweep --smt 1,2,4,8",
+def by_smt(setting: Setting, block: int) -> float:
+    return BY_SMT[setting.smt] * setting.cores**0.9 * (0.9 if setting.place.node else 1.0)
+
+
+def levels(**changes: Any) -> tuple[Setting, ...]:
+    return tuple(replace(ONE, smt=k, threads_per_core=k, **changes) for k in (1, 2, 4, 8))
+
+
+def sweep(*settings: Setting, rate=by_smt, skipped=None, blocks: int = 6, title: str | None = None) -> Sweep:
+    plan = plan_of(settings, records.facts(), skipped=skipped, blocks=blocks)
+    if title is not None:
+        plan = replace(plan, titles=dict.fromkeys(plan.titles, title))
+    return sweep_record(plan, journal_of(plan, rate))
+
+
+def large() -> Sweep:
+    """SMT 1, 2, 4, 8 by 1, 2 and 4 cores on two nodes; SMT 2 wins, SMT 4 ties."""
+    settings = [one for n in (1, 2, 4) for node in (0, 1) for one in levels(cores=n, place=Place(node))]
+    return sweep(*settings, skipped={"8 cores: node 0 has 4": 8}, title="Autoencoder, NSL-KDD")
+
+
+def text_of(sentences: tuple[str, ...]) -> str:
+    return " ".join(sentences).replace("\u00a0", " ")
+
+
+def test_the_answer_names_the_best_its_ties_and_what_it_beats() -> None:
+    view = view_of(large())
+    (workload,) = view.workloads
+    said = text_of(workload.sentences)
+    assert said.startswith("Best with SMT 2, 4 cores, node 0: 3.4")
+    assert "Equivalent within 3.00 %: SMT 4, 4 cores, node 0." in said
+    assert "SMT 2 is equivalent to SMT 4; beats SMT 1 by " in said
+    assert " and SMT 8 by " in said
+    assert "4 cores beats" not in said.split("Node 0")[1]
+    assert "Node 0 beats node 1 by " in said
+    assert "is 3.49 times" in said or "is 3.4" in said  # 4 cores against one
+    assert view.exit_code is ExitCode.OK
+    assert view.lead == ""
+    assert (view.status.word, view.fixed) == ("Valid", "eager, float32, batch 64, 1 instance")
+    assert view.skipped == ("8 settings: 8 cores: node 0 has 4",)
+    assert {loss.kind for loss in workload.losses} == {"SMT cliff", "NUMA penalty"}
+    cliff = next(loss for loss in workload.losses if loss.kind == "SMT cliff")
+    assert cliff.text.startswith("SMT 8 gives 24")
+    assert "less than SMT 4" in cliff.text
+    assert [(one.cores, one.ties) for one in workload.by_cores] == [(1, "1 tie"), (2, "1 tie"), (4, "1 tie")]
+
+
+def test_what_is_not_told_apart_is_not_called_a_tie() -> None:
+    swings = [0.9, 1.12, 0.95, 1.08, 1.0, 0.97]
+    record = sweep(ONE, replace(ONE, cores=2), rate=lambda one, block: 1e6 * (swings[block] if one.cores == 2 else 1))
+    (workload,) = view_of(record).workloads
+    said = text_of(workload.sentences)
+    assert "Equivalent" not in said
+    assert "Not told apart from it, which more blocks would do: " in said
+    assert "is not told apart from" in said
+
+
+def test_a_sweep_without_a_valid_setting_says_so_and_exits_with_2() -> None:
+    view = view_of(sweep(*levels(), blocks=2))
+    assert view.status.word == "Invalid"
+    assert view.exit_code is ExitCode.INCONCLUSIVE
+    assert view.workloads[0].sentences[0].startswith("No setting gave a valid result; the fastest of those that are")
+    reasons = [(one.settings, one.reason) for one in view.workloads[0].reasons]
+    assert reasons == [("all settings", "2 of at least 6 blocks. Run with --blocks 6 or more.")]
+
+
+def test_caveats_come_first() -> None:
+    plan = plan_of(levels(), {**records.facts(), "cpu": {"architecture": "x86_64"}})
+    plan = replace(plan, protocol="as-published")
+    journal = journal_of(plan, by_smt)
+    journal[2]["payload"]["dataset"]["origin"] = "synthetic"
+    view = view_of(sweep_record(plan, journal[:-3]))
+    assert view.status.word == "Unfinished"
+    assert view.exit_code is ExitCode.INCONCLUSIVE
+    assert view.lead == (
+        "Unfinished, 3 of 24 measurements to go, synthetic data, x86-64 instead of Power, as-published protocol."
     )
+    nothing = view_of(sweep_record(plan, []))
+    assert nothing.workloads[0].sentences == ("Nothing was measured.",)
+    assert nothing.status.word == "Unfinished"
 
 
-class _Tags(HTMLParser):
+def test_several_workloads_each_have_an_answer() -> None:
+    settings = [replace(one, workload=name) for name in ("w", "x") for one in levels()]
+    failing = sweep(*settings, rate=lambda one, block: None if one.workload == "x" else by_smt(one, block))
+    view = view_of(failing)
+    assert view.title == "Title of w and Title of x"
+    assert view.workloads[0].sentences[0].startswith("Title of w: best with SMT 2: 1.0")
+    assert view.workloads[1].sentences == ("Title of x: nothing was measured.",)
+    assert view.status.word == "Invalid"
+    assert view.exit_code is ExitCode.INCONCLUSIVE
+    assert "SIGKILL" in view.workloads[1].reasons[0].reason
+
+
+@pytest.mark.parametrize(
+    ("factors", "rows", "columns", "panels"),
+    [
+        ((SMT, CORES, PLACE), (SMT,), (CORES,), (PLACE,)),
+        ((BACKEND, SMT, THREADS, CORES), (SMT, THREADS), (CORES,), (BACKEND,)),
+        ((BACKEND, BATCH, CORES), (BATCH,), (CORES,), (BACKEND,)),
+        ((BACKEND, BATCH), (BACKEND,), (BATCH,), ()),
+        ((INSTANCES,), (), (INSTANCES,), ()),
+        ((), (), (), ()),
+    ],
+)
+def test_heat_maps_have_the_factors_one_looks_for(factors, rows, columns, panels) -> None:
+    axes = axes_of(factors)
+    assert (axes.rows, axes.columns, axes.panels) == (rows, columns, panels)
+
+
+class Tags(HTMLParser):
     def __init__(self, page: bytes) -> None:
         super().__init__()
         self.tags: list[str] = []
@@ -69,19 +155,86 @@ class _Tags(HTMLParser):
         self.words.append(data)
 
 
-def test_every_setting_is_in_the_table_and_the_answer_is_first() -> None:
-    page = sweep_page()
-    html = render_sweep(page)
-    assert html == render_sweep(page)
-    found = _Tags(html)
+def test_the_page_has_the_answer_first_a_map_per_node_and_every_setting() -> None:
+    record = large()
+    page = render_sweep(record)
+    assert page == render_sweep(record)
+    assert len(page) < 200_000
+    found = Tags(page)
     text = " ".join(found.words).replace("\u00a0", " ")
-    assert text.index("SMT2 beats SMT8") < text.index("How much it matters") < text.index("All settings")
-    assert all(one.name in text for one in page.settings)
-    assert text.count("★ best") == 1
-    assert "≈ tied" in text
-    assert "<Autoencoder>" in text
-    assert not {"script", "autoencoder"} & set(found.tags)
-    assert found.tags.count("svg") == 4
+    order = [
+        "Best with SMT 2",
+        "How much it matters",
+        "The band is",
+        "Darker is faster",
+        "The best for each",
+        "Left out",
+    ]
+    places = [text.index(one) for one in order]
+    assert places == sorted(places)
+    assert all(line.name in text for line in view_of(record).workloads[0].lines)
+    assert found.tags.count("svg") == 1 + 2 + 2  # effects; two nodes, each with map and scaling
+    assert "SMT cliff" in text
+    assert "NUMA penalty" in text
+    assert "lparbench sweep w --cores 1,2" in text
+    assert "8 settings: 8 cores: node 0 has 4" in text
+
+
+def test_names_from_a_record_are_text_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    record = sweep(*levels(), title=HOSTILE)
+    assert "script" not in Tags(render_sweep(record)).tags
+    print_sweep(record, Path("d"))
+    assert "\x1b[31m" not in capsys.readouterr().out
+    formula = sweep(replace(ONE, workload="=HYPERLINK(1)"))
+    assert "\n=HYPER" not in render_sweep_csv(formula).replace(",", "\n")
+
+
+@pytest.mark.parametrize("settings", [(), (ONE,), (ONE, replace(ONE, workload="x"))])
+def test_sweeps_of_nothing_and_of_one_setting_have_a_page(settings: tuple[Setting, ...]) -> None:
+    page = render_sweep(sweep(*settings)).decode()
+    assert "the only setting" in page or not settings
+
+
+def test_a_sweep_of_many_settings_stays_a_page_that_can_be_mailed() -> None:
+    settings = [
+        replace(one, cores=cores, batch=batch, backend=backend, place=Place(node))
+        for one in levels()
+        for cores in (1, 2, 4, 8, 16)
+        for batch in (64, 4096)
+        for backend in ("eager", "onnxruntime", "native")
+        for node in (0, 1, 8, 9, 10, 11)
+    ]
+    record = sweep(*settings)
+    page = render_sweep(record)
+    assert len(page) < 1_000_000
+    assert b"more maps of slower settings are not drawn" in page
+    assert b"120 slower settings are not listed" in page
+
+
+def test_a_pipe_gets_every_setting_and_a_terminal_the_fastest(capsys: pytest.CaptureFixture[str]) -> None:
+    record = large()
+    print_sweep(record, Path("results/sweeps/here"))
+    out = capsys.readouterr().out.replace("\u00a0", " ")
+    assert out.count("row/s") >= 24
+    assert "Left out, 8 settings: 8 cores: node 0 has 4." in out
+    assert "✔ Best with SMT 2, 4 cores, node 0" in out
+    assert "Report: results/sweeps/here/report.html" in out
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    print_sweep(record, Path("here"), screen)
+    shown = screen.file.getvalue()
+    assert "4 slower settings are in the report." in shown
+
+
+def test_csv_has_a_line_per_setting_with_all_its_processes() -> None:
+    record = large()
+    rows = list(csv.DictReader(io.StringIO(render_sweep_csv(record))))
+    assert len(rows) == 24
+    (best,) = [row for row in rows if row["beside_best"] == "best"]
+    assert (best["smt"], best["cores"], best["node"], best["memory_node"]) == ("2", "4", "0", "")
+    assert [row["smt"] for row in rows if row["beside_best"] == "equivalent"] == ["4"]
+    blocks = dict(part.split(":") for part in best["rows_per_s_by_block"].split())
+    assert float(blocks["0"]) == pytest.approx(float(best["rows_per_s"]), rel=0.05)
+    assert len(blocks) == 6
 
 
 def test_a_heat_map_prints_its_values_and_marks_what_is_special() -> None:
@@ -94,8 +247,3 @@ def test_a_heat_map_prints_its_values_and_marks_what_is_special() -> None:
     svg = heatmap_chart("k", "t", ["2", "8"], ["4", "8"], cells, axes_names=("SMT", "threads"), unit="row/s")
     for shown in (">1.00<", ">≈ 0.990<", ">✖ 0.400<", ">0<", "cells in M\u00a0row/s", "SMT 2, threads 4: 1.00\u00a0M"):
         assert shown in svg, shown
-
-
-def test_a_sweep_of_which_nothing_was_measured_has_a_page() -> None:
-    empty = SweepPage("x", "y", INVALID, ("Nothing was measured.",), ("SMT", "threads"), (), 3.0)
-    assert "No effect could be estimated" in render_sweep(empty).decode()
