@@ -15,16 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.adversarial import Adversarial, collect, cross_entropy, sequential, stacked, update
+from harness.detectors.adversarial import collect, cross_entropy, sequential, stacked, update
 from harness.detectors.base import FitContext, Labels, Matrix, normal_rows
 from harness.detectors.nets import layers_of, stack
 from harness.detectors.program import ROWS, Builder, Program
+from harness.detectors.reconstructing import Reconstructing, Weights
 from harness.detectors.replicas import Net, Noise, Replicas
 from harness.detectors.training import gather, train
 
 
 @dataclass
-class ALAD(Adversarial):
+class ALAD(Reconstructing):
     """``score_by``: ``feature-matching`` (the paper's: L1 distance of (row, row) and (row, reconstruction) features),
     ``logits`` (cross-entropy of calling the reconstructed pair genuine), or the reconstruction error ``l1`` or ``l2``.
 
@@ -112,17 +113,13 @@ class ALAD(Adversarial):
             update(makers, encoder_loss + generator_loss + consistency)
             return stacked(pair_loss, cycle_loss, code_loss, generator_loss + consistency, encoder_loss + consistency)
 
+        weights = Weights(replicas, (judges, makers), context)
         histories = train(
             step, rows=len(rows), batch_size=first.batch_size, epochs=first.epochs, context=context, orders=2,
-            seeds=[replica.seed for replica in replicas], drop_last=True,
+            seeds=[replica.seed for replica in replicas], drop_last=True, keep_going=weights.epoch,
             loss_names=("discriminator xz", "discriminator xx", "discriminator zz", "generator", "encoder"),
         )  # fmt: skip
-        for group in (judges, makers):
-            group.write_back(averaged=True)
-        for replica, history in zip(replicas, histories, strict=True):
-            replica.nets.eval()
-            replica.history_ = history
-            replica.choose(normal, context)
+        weights.finish(histories, normal)
 
     def architecture(self, n_features: int) -> dict[str, nn.Module]:
         """Encoder, generator and the three discriminators; only the branch of rows is batch-normalised."""

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.adversarial import Adversarial, collect, cross_entropy, sequential, stacked, update
+from harness.detectors.adversarial import collect, cross_entropy, sequential, stacked, update
 from harness.detectors.base import FitContext, Labels, Matrix, normal_rows
 from harness.detectors.nets import layers_of, stack
 from harness.detectors.program import ROWS, Builder, Program
+from harness.detectors.reconstructing import Reconstructing, Weights
 from harness.detectors.replicas import Noise, Replicas
 from harness.detectors.training import gather, train
 
 
 @dataclass
-class EGBAD(Adversarial):
+class EGBAD(Reconstructing):
     """Score is (1 - ``weight``) times the L1 reconstruction error plus ``weight`` times the discriminator's term.
 
     ``score_by`` chooses that term: ``cross-entropy`` (of the discriminator calling the reconstruction real, as the code
@@ -87,17 +88,13 @@ class EGBAD(Adversarial):
             update(makers, encoder_loss + generator_loss)
             return stacked(judge_loss, generator_loss, encoder_loss)
 
+        weights = Weights(replicas, (judge, makers), context)
         histories = train(
             step, rows=len(rows), batch_size=first.batch_size, epochs=first.epochs, context=context, orders=2,
-            seeds=[replica.seed for replica in replicas], drop_last=True,
+            seeds=[replica.seed for replica in replicas], drop_last=True, keep_going=weights.epoch,
             loss_names=("discriminator", "generator", "encoder"),
         )  # fmt: skip
-        for group in (judge, makers):
-            group.write_back(averaged=True)
-        for replica, history in zip(replicas, histories, strict=True):
-            replica.nets.eval()
-            replica.history_ = history
-            replica.choose(normal, context)
+        weights.finish(histories, normal)
 
     def architecture(self, n_features: int) -> dict[str, nn.Module]:
         """Encoder, generator, and the discriminator's branches."""

@@ -33,14 +33,19 @@ def best_f1(scores: Scores, y: Labels) -> Threshold:
     Raises:
         InputError: the validation rows are not of both kinds.
     """
-    from sklearn.metrics import precision_recall_curve
-
-    _require_both_kinds(y)
-    precision, recall, cuts = precision_recall_curve(y, scores)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
-    best = int(np.argmax(f1[:-1]))
+    f1, cuts = _f1_of_cuts(scores, y)
+    best = int(np.argmax(f1))
     below = cuts[best - 1] if best else cuts[best]
     return Threshold(_between(float(below), float(cuts[best])), "highest F1 on validation labels")
+
+
+def highest_f1(scores: Scores, y: Labels) -> float:
+    """The F1 on the rows that `best_f1` chooses its threshold by.
+
+    Raises:
+        InputError: the rows are not of both kinds.
+    """
+    return float(_f1_of_cuts(scores, y)[0].max())
 
 
 def at_false_positive_rate(scores: Scores, y: Labels, rate: float) -> Threshold:
@@ -86,6 +91,16 @@ def at_recall(scores: Scores, y: Labels, recall: float) -> Threshold:
     cut = anomalous[max(0, int(np.ceil(recall * len(anomalous))) - 1)]
     just_below = float(np.nextafter(np.float32(cut), np.float32(-np.inf)))
     return Threshold(just_below, f"recall {recall:g} on validation labels")
+
+
+def _f1_of_cuts(scores: Scores, y: Labels) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """F1 of flagging what is at a cut or above, for each distinct score."""
+    from sklearn.metrics import precision_recall_curve
+
+    _require_both_kinds(y)
+    precision, recall, cuts = precision_recall_curve(y, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    return f1[:-1], cuts
 
 
 def _between(below: float, above: float) -> float:

@@ -15,6 +15,7 @@ from harness.detectors.base import FitContext
 from harness.detectors.nets import stack
 from harness.detectors.replicas import Noise, Replicas
 from harness.detectors.replicated import fit_together
+from harness.detectors.thresholds import highest_f1
 from harness.errors import InputError
 
 
@@ -145,3 +146,23 @@ def test_what_are_no_replicas(rows):
     others = [registry.resolve("sklearn.ensemble:IsolationForest", {"n_estimators": 3, "seed": s}) for s in (1, 2)]
     fit_together(others, X, y)
     assert all(detector.n_features_ == 10 for detector in others)
+
+
+def test_the_epoch_with_the_highest_validation_f1_is_kept():
+    generator = np.random.default_rng(8)
+    X = generator.normal(size=(1200, 6)).astype(np.float32)
+    y = (np.arange(1200) % 4 == 0).astype(np.int64)
+    X[y == 1] *= 2.5
+    how = {"epochs": 4, "learning_rate": 0.02, "ema_decay": 0.5, "latent": 3, "batch_size": 100}
+    context = FitContext(X_val=X[800:], y_val=y[800:])
+    after = []
+    for epochs in range(1, 5):
+        one = registry.resolve("egbad", {**how, "epochs": epochs}).fit(X[:800], y[:800], context=context)
+        after.append(highest_f1(one.decision_function(X[800:]), y[800:]))
+    detectors = [registry.resolve("egbad", {**how, "keep": "validation", "seed": seed}) for seed in (0, 1)]
+    fit_together(detectors, X[:800], y[:800], context=context)
+    kept = highest_f1(detectors[0].decision_function(X[800:]), y[800:])
+    assert kept == pytest.approx(max(after), abs=0.01)  # two replicas at once, rounded otherwise
+    assert max(after) > after[-1] + 0.01  # else this test says nothing
+    with pytest.raises(InputError, match="keep = 'validation' needs"):
+        registry.resolve("egbad", {"keep": "validation"}).fit(X, y)
