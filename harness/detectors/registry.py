@@ -17,6 +17,7 @@ BUILT_IN: dict[str, str] = {
     "mlp": "harness.detectors.mlp:MLP",
     "autoencoder": "harness.detectors.autoencoder:Autoencoder",
     "egbad": "harness.detectors.egbad:EGBAD",
+    "egbad-images": "harness.detectors.egbad_images:EGBADImages",
     "alad": "harness.detectors.alad:ALAD",
     "anogan": "harness.detectors.anogan:AnoGAN",
     "dagmm": "harness.detectors.dagmm:DAGMM",
