@@ -29,6 +29,7 @@ from harness.reporting.sweep_view import SettingLine, SweepView, WorkloadView
 
 MAPS = 12  # per workload; the table holds every setting
 _EFFECTS = 12
+_FARTHEST = 2.0  # times as slow as the best; beyond, a chart that shows it hides what is near
 _ROW_ORDER = (BATCH, BACKEND, INSTANCES, DTYPE, PLACE)
 _COLUMN_ORDER = (CORES, BATCH, INSTANCES, BACKEND, DTYPE, PLACE)
 _UNIT = "row/s"
@@ -148,6 +149,8 @@ def _scaling(key: str, name: str, lines: Sequence[SettingLine], axes: Axes) -> P
     if not curves:
         return None
     caption = f"The {len(MARKS)} fastest of {len(curves)}." if len(curves) > len(MARKS) else ""
+    if len(curves) == 1 and curves[0].name != name:  # a single line has no legend
+        caption = f"{curves[0].name}."
     return Panel(name, batch_chart(key, curves[: len(MARKS)], _UNIT, x=across.axis or ""), caption=caption)
 
 
@@ -166,12 +169,16 @@ def _effects(workload: WorkloadView, at: int, margin: float) -> Panel | None:
             decided=rival.standing != "undecided",
         )
         for line in workload.lines
-        if (rival := line.rival) is not None and rival.ci_low is not None and rival.ci_high is not None
+        if (rival := line.rival) is not None
+        and rival.ci_low is not None
+        and rival.ci_high is not None
+        and rival.ratio <= _FARTHEST
     ]
     if not found:
         return None
     chart = effects_chart(
         f"effects-{at}", "Settings against the best", found[:_EFFECTS], 100 * margin, of="the time per row"
     )
-    more = f"The {_EFFECTS} nearest to the best of {len(found)}." if len(found) > _EFFECTS else ""
+    shown, others = min(_EFFECTS, len(found)), len(workload.lines) - 1
+    more = f"The {shown} nearest to the best of {others}." if shown < others else ""
     return Panel(f"Against the best setting: {workload.title}", chart, caption=more)

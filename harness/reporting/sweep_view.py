@@ -59,7 +59,7 @@ class ReasonLine:
 
 @dataclass(frozen=True)
 class LossLine:
-    """A step at which throughput falls."""
+    """Between which levels throughput falls, and how much."""
 
     kind: str
     text: str
@@ -197,7 +197,7 @@ def _workload(context: _Context, name: str) -> WorkloadView:
         lines=tuple(lines),
         reasons=tuple(_reasons(lines)),
         by_cores=tuple(_core_line(context, one) for one in sweep.best if one.workload == name and one.cores),
-        losses=tuple(_loss(context, one) for one in sweep.losses if context.cells[one.to].workload == name),
+        losses=tuple(_losses(context, name)),
     )
 
 
@@ -305,18 +305,27 @@ def _core_line(context: _Context, best: SweepBest) -> CoreLine:
     )
 
 
-def _loss(context: _Context, loss: SweepLoss) -> LossLine:
-    kind, why = _LOSSES[loss.kind]
-    start, to = context.cells[loss.start], context.cells[loss.to]
-    differing = [factor for factor in context.factors if factor.level(start) != factor.level(to)]
-    common = [factor for factor in context.factors if factor not in differing]
-    where = f", {setting_name(to, common)}" if common else ""
-    less, low, high = (100 * (1 - ratio) for ratio in (loss.ratio, loss.ci_high, loss.ci_low))
-    said = (
-        f"{setting_name(to, differing)} gives {less:.1f}{NO_BREAK}% less than {setting_name(start, differing)}"
-        f" [{low:.1f}, {high:.1f}]{where}."
-    )
-    return LossLine(kind, _capital(said), why)
+def _losses(context: _Context, workload: str) -> Iterator[LossLine]:
+    """The falls between the same two levels as one line that names the worst of them."""
+    found: dict[tuple[str, str, str], list[SweepLoss]] = {}
+    for loss in context.sweep.losses:
+        start, to = context.cells[loss.start], context.cells[loss.to]
+        if to.workload == workload:
+            differing = [factor for factor in context.factors if factor.level(start) != factor.level(to)]
+            ends = (setting_name(to, differing), setting_name(start, differing))
+            found.setdefault((loss.kind, *ends), []).append(loss)
+    for (name, to_level, start_level), those in found.items():
+        kind, why = _LOSSES[name]
+        worst, *others = sorted(those, key=lambda loss: loss.ratio)
+        start, to = context.cells[worst.start], context.cells[worst.to]
+        common = [factor for factor in context.factors if factor.level(start) == factor.level(to)]
+        where = f" with {setting_name(to, common)}" if common else ""
+        less, low, high = (100 * (1 - ratio) for ratio in (worst.ratio, worst.ci_high, worst.ci_low))
+        said = f"{to_level} gives {less:.1f}{NO_BREAK}% [{low:.1f}, {high:.1f}] less than {start_level}{where}"
+        if others:
+            least = f"{100 * (1 - others[-1].ratio):.1f}{NO_BREAK}%"
+            said += f", and at least {least} less in {plural(len(others), 'other setting')}"
+        yield LossLine(kind, _capital(f"{said}."), why)
 
 
 def _method(sweep: Sweep) -> tuple[str, ...]:

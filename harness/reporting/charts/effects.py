@@ -37,17 +37,21 @@ def effects_chart(
 ) -> str:
     """Changes ``of`` a time around zero, with the band of ± ``margin`` percent in which a change does not matter."""
     with drawing(height=64 + _ROW * len(effects)) as (figure, axes):
-        reach = min(_WIDEST, max([2 * margin, *(max(abs(one.low), abs(one.high)) for one in effects)]))
+        left, right = (
+            min(_WIDEST, max(2 * margin, *(sign * end for one in effects for end in (one.low, one.high))))
+            for sign in (-1, 1)
+        )
         axes.axvspan(-margin, margin, color=BAND, linewidth=0)
         axes.axvline(0, color=MUTED, linewidth=1)
         for at, one in enumerate(effects):
-            low, change, high = (min(max(value, -reach), reach) for value in (one.low, one.change, one.high))
+            low, change, high = (min(max(value, -left), right) for value in (one.low, one.change, one.high))
             mark = MARKS[1] if one.change > 0 else MARKS[0]
             axes.plot([low, high], [at, at], color=mark.colour, linewidth=3, alpha=0.55)
             axes.plot([change], [at], mark.shape, markersize=7, markeredgecolor=mark.colour,
                       markerfacecolor=mark.colour if one.decided else PAPER)  # fmt: skip
         row_labels(axes, [name_of(one.name, 44) for one in effects])
-        axes.set_xlim(-1.05 * reach, 1.05 * reach)
+        room = 0.05 * (left + right)
+        axes.set_xlim(-left - room, right + room)
         few_ticks(axes.xaxis)
         axes.set_xlabel(f"change of {of}, % (above 0: slower)")
         said = "; ".join(f"{one.name} {one.change:+.1f} % [{one.low:+.1f}, {one.high:+.1f}]" for one in effects)
