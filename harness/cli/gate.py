@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.gates.gate import GateReport, Pair
     from harness.gates.observations import Side
     from harness.gates.selfcheck import SelfCheck
+    from harness.record.model import Run
 
 _SEED = 1  # of sign flips and splits: the same files give the same answer
 
@@ -36,7 +37,12 @@ def gate(
         bool, typer.Option("--update", help="Write the baseline from the candidate, with its noise floor.")
     ] = False,
     aa: Annotated[
-        bool, typer.Option("--aa", help="Compare this machine with itself: its noise floor and false alarms.")
+        bool,
+        typer.Option(
+            "--aa",
+            help="Compare this machine with itself: its noise floor and false alarms. The floor is kept in the run's"
+            " record and printed in its report.",
+        ),
     ] = False,
     margin: Annotated[
         str | None,
@@ -59,6 +65,9 @@ def gate(
         int | None,
         typer.Option(min=1, help="Fresh processes per result, with --update or --aa.", show_default=False),
     ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="With --aa: where the run it measures is kept.")] = Path(
+        "results/runs"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
     """Fail only when it is certain, matters, and a second run agrees; pass only when that is as certain.
@@ -72,7 +81,7 @@ def gate(
         raise InputError("--update and --aa exclude each other.", remedy="Run them one after the other.")
     runs = candidate or []
     if aa:
-        checks, name = _self_check(baseline, runs, margin, blocks)
+        checks, name = _self_check(baseline, runs, margin, blocks, out)
         _show_self_check(name, checks, as_json=as_json)
         return
     if update:
@@ -148,23 +157,58 @@ def _update(path: Path, runs: list[Path], blocks: int | None, *, as_json: bool) 
 
 
 def _self_check(
-    path: Path, runs: list[Path], margin: str | None, blocks: int | None
+    path: Path, runs: list[Path], margin: str | None, blocks: int | None, out: Path
 ) -> tuple[tuple[SelfCheck, ...], str]:
+    """Compare a run with itself, and keep the floor in its record; one that is measured for it goes into ``out``."""
     from harness.gates.baseline import read_baseline
     from harness.gates.inputs import load_side
-    from harness.gates.remeasure import repeated
+    from harness.gates.observations import side_of
+    from harness.gates.remeasure import repeated_run
     from harness.gates.selfcheck import self_check
     from harness.measure.verdicts import MIN_BLOCKS
+    from harness.record.store import check_writable
 
     if len(runs) > 1:
         raise InputError("--aa takes one --candidate.", remedy="A run is compared with itself.")
+    limit = None if margin is None else share("--margin", margin)
     if runs:
         side = load_side(runs[0])
-    else:
-        amount = str(blocks or 4 * MIN_BLOCKS)
-        side = repeated(read_baseline(path).side.argv, extra=("--blocks", amount))
-    limit = None if margin is None else share("--margin", margin)
-    return self_check(side, seed=_SEED, margin=limit), side.name
+        checks = self_check(side, seed=_SEED, margin=limit)
+        _keep_floor(runs[0], checks)
+        return checks, side.name
+    argv, extra = read_baseline(path).side.argv, ("--blocks", str(blocks or 4 * MIN_BLOCKS))
+    check_writable(out)
+    record = repeated_run(argv, extra=extra)
+    side = side_of(record)
+    checks = self_check(side, seed=_SEED, margin=limit)
+    _keep_run(record, checks, (*argv, *extra), out)
+    return checks, side.name
+
+
+def _keep_floor(path: Path, checks: tuple[SelfCheck, ...]) -> None:
+    """Write the floor into the record and the report of a run; files of pytest-benchmark have no place for it."""
+    from harness.gates.selfcheck import noise_floor_json
+    from harness.record.store import RECORD_NAME, encode, load_run, record_text, write_file
+    from harness.reporting.html import render
+
+    file = path / RECORD_NAME if path.is_dir() else path
+    if file.name != RECORD_NAME or not file.exists():
+        return
+    record = load_run(file)
+    record = replace(record, tool={**record.tool, "noise_floor": noise_floor_json(checks)})
+    write_file(file, encode(record_text(record)))
+    write_file(file.with_name("report.html"), render(record))
+
+
+def _keep_run(record: Run, checks: tuple[SelfCheck, ...], argv: tuple[str, ...], out: Path) -> None:
+    from harness.gates.selfcheck import noise_floor_json
+    from harness.record.store import write_run
+    from harness.reporting.html import render
+
+    tool = {**record.tool, "argv": list(argv), "noise_floor": noise_floor_json(checks)}
+    record = replace(record, tool=tool)
+    directory = write_run(record, out, {"report.html": render(record)})
+    typer.echo(f"Report: {directory / 'report.html'}", err=True)
 
 
 def _show_self_check(name: str, checks: tuple[SelfCheck, ...], *, as_json: bool) -> None:

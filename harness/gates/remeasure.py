@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import InputError, MeasurementError
-from harness.gates.inputs import load_side
-from harness.gates.observations import Side
-from harness.record.store import RECORD_NAME
+from harness.gates.observations import Side, side_of
+from harness.record.model import Run
+from harness.record.store import RECORD_NAME, load_run
 
 _COMMAND = ("lparbench", "run")
 _BLOCKS = "--blocks"
@@ -19,7 +19,12 @@ _OPEN_ENDED = ("--budget", "--until-ci")
 
 
 def repeated(argv: Sequence[str], *, extra: Sequence[str] = ()) -> Side:
-    """Run ``argv`` again, with ``extra`` options in place of its own, and give what it measured.
+    """The times, accuracy and environment of :func:`repeated_run`, whose record is not kept."""
+    return side_of(repeated_run(argv, extra=extra))
+
+
+def repeated_run(argv: Sequence[str], *, extra: Sequence[str] = ()) -> Run:
+    """Run ``argv`` again, with ``extra`` options in place of its own, and give its record.
 
     Options that leave the number of blocks open are left out where ``extra`` gives one.
 
@@ -43,7 +48,7 @@ def repeated(argv: Sequence[str], *, extra: Sequence[str] = ()) -> Side:
                 f"`{' '.join(argv)}` left no record (exit code {done.returncode}).",
                 remedy="Run it by hand to see why.",
             )
-        return load_side(records[0])
+        return load_run(records[0])
 
 
 def _without(argv: Sequence[str], options: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,6 +56,12 @@ def self_check(side: Side, *, seed: int, margin: float | None = None) -> tuple[S
             remedy=f"Measure with --blocks {2 * MIN_BLOCKS} or more.",
         )
     return tuple(found)
+
+
+def noise_floor_json(checks: Sequence[SelfCheck]) -> dict[str, float | int]:
+    """The machine's noise floor as a record keeps it under ``tool``: that of the noisiest result."""
+    worst = max(checks, key=lambda one: one.floor)
+    return {"share": worst.floor, "blocks": worst.pairs}
 
 
 def split_sides(side: Side, *, seed: int) -> tuple[Side, Side]:

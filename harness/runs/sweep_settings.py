@@ -146,8 +146,9 @@ def _impossible(setting: Setting, machine: Machine) -> str | None:
     if place.memory is not None and place.memory not in machine.memory_nodes:
         return f"memory of node {place.memory}: that node has none"
     if setting.smt > machine.threads:
-        how = "have" if machine.method is SmtMethod.SWITCHED else "have on line, and SMT may not be switched here,"
-        return f"SMT {setting.smt}: the cores {how} {machine.threads} threads"
+        threads = f"{machine.threads} {'thread' if machine.threads == 1 else 'threads'}"
+        limit = "" if machine.method is SmtMethod.SWITCHED else " on line, and no more can be had here"
+        return f"SMT {setting.smt}: the cores have {threads}{limit}"
     if setting.cores > machine.cores[place.node]:
         return f"{setting.cores} cores: {place.name} has {machine.cores[place.node]}"
     if setting.threads_per_core > setting.smt:

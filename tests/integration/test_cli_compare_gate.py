@@ -19,7 +19,7 @@ from harness.errors import EnvironmentMismatchError, InputError, LparbenchError,
 from harness.gates import remeasure
 from harness.gates.observations import Side, side_of
 from harness.record.model import Run, Validity, Verdict
-from harness.record.store import write_run
+from harness.record.store import load_run, write_run
 
 app = typer.Typer()
 for command in (compare.compare, gate.gate, history.history, export.export):
@@ -225,9 +225,30 @@ def test_aa_tells_the_noise_of_this_machine(baseline: Path, tmp_path: Path, monk
     assert "one against itself: changes below" in result.output
     document = json.loads(call("gate", baseline, "--aa", "--candidate", one, "--json").stdout)
     assert all(0 < row["noise_floor"] < 0.03 and row["pairs"] == 6 for row in document["results"])
-    asked = scripted(monkeypatch, side_of(small_run("now", seed=4)))
-    call("gate", baseline, "--aa")
+    kept = load_run(one).tool["noise_floor"]
+    assert kept == {"share": max(row["noise_floor"] for row in document["results"]), "blocks": 6}
+    assert "not measured: it takes a run against itself" not in (one / "report.html").read_text()
+
+
+def test_aa_keeps_the_run_it_measures_with_its_floor(
+    baseline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def measured(argv: Any, *, extra: Any = ()) -> Run:
+        asked.append((*argv, *extra))
+        return small_run("now", seed=4)
+
+    monkeypatch.setattr(remeasure, "repeated_run", measured)
+    result = call("gate", baseline, "--aa", "--out", tmp_path / "kept")
+    assert result.exit_code == 0
     assert asked[0][-2:] == ("--blocks", "24")
+    record = load_run(tmp_path / "kept" / "now")
+    assert record.tool["argv"] == list(asked[0])
+    assert 0 < record.tool["noise_floor"]["share"] < 0.03
+    page = (tmp_path / "kept" / "now" / "report.html").read_text()
+    assert "Noise floor of this machine" in page
+    assert "with 6 blocks" in page
 
 
 def test_wrong_use_of_the_gate_is_told(baseline: Path, tmp_path: Path) -> None:
