@@ -129,8 +129,7 @@ def run(
 
     Example: `lparbench run nsl-kdd-mlp --data ~/datasets --cores 2`
     """
-    from harness.record.codec import to_json
-    from harness.record.store import check_writable, write_run
+    from harness.record.store import check_writable, record_text, write_run
     from harness.reporting.html import render
     from harness.reporting.progress import progress_for
     from harness.reporting.terminal import print_run
@@ -165,9 +164,7 @@ def run(
         record = execute(request, around, ProcessExecutor(), progress)
     directory = write_run(record, out, {"report.html": render(record)})
     if as_json:
-        from harness.record.codec import dumps
-
-        typer.echo(dumps(to_json(record)))
+        typer.echo(record_text(record), nl=False)
     else:
         print_run(record, directory)
     raise typer.Exit(_exit_code(record))

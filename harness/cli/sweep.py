@@ -98,7 +98,7 @@ def sweep(
 
     Example: `lparbench sweep nsl-kdd-mlp --smt 1,2,4,8 --cores 1,2,4 --batch 64,4096 --backends eager,native`
     """
-    from harness.record.codec import dumps, to_json
+    from harness.record.store import sweep_text
     from harness.reporting.progress import progress_for
     from harness.reporting.sweep_terminal import print_sweep
     from harness.reporting.sweep_view import view_of
@@ -125,7 +125,7 @@ def sweep(
     with progress_for(quiet=as_json) as progress:
         record = _go_on(directory, progress)
     if as_json:
-        typer.echo(dumps(to_json(record)))
+        typer.echo(sweep_text(record), nl=False)
     else:
         print_sweep(record, directory)
     raise typer.Exit(view_of(record).exit_code)

@@ -15,6 +15,7 @@ from harness.gates.observations import Key, Observation, Side
 from harness.gates.shape import Reader, WrongShapeError, block_number, read_accuracy, read_key, read_unusable
 from harness.measure.stats import Array, log_ratios, noise_floor, t_quantile
 from harness.measure.verdicts import MIN_BLOCKS
+from harness.record.codec import DIGEST, NotJsonError, check_digest, digest_of
 
 SCHEMA_VERSION = 1
 MIN_SESSIONS = 3  # two sessions give one difference, whose spread is anyone's guess
@@ -123,7 +124,7 @@ def baseline_text(baseline: Baseline) -> str:
             for key, one in sorted(baseline.side.observations.items())
         ],
     }
-    return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    return json.dumps({**document, DIGEST: digest_of(document)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -139,9 +140,11 @@ def read_baseline(path: Path) -> Baseline:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: not a baseline: {error}.", remedy=_REMEDY) from None
     try:
-        return _baseline(Reader(document, ""))
-    except WrongShapeError as error:
+        baseline = _baseline(Reader(document, ""))
+        check_digest(document)  # last: what else is wrong tells more
+    except (WrongShapeError, NotJsonError) as error:
         raise InputError(f"{path}: not a baseline of this version: {error}.", remedy=_REMEDY) from None
+    return baseline
 
 
 def _unusable(observations: Iterable[Observation]) -> list[Observation]:

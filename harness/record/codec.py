@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from harness.record.model import Run
 from harness.record.sweep_model import Sweep
 
+DIGEST = "digest"  # key of the digest in a record
 _SCALARS = frozenset({int, float, bool, str, NoneType})
 
 
@@ -52,6 +54,32 @@ def sweep_from_json(document: Mapping[str, Any]) -> Sweep:
 def dumps(document: Any) -> str:
     """Indented JSON text in which a list of numbers or texts takes one line, however long it is."""
     return "".join(_lines(document, "")) + "\n"
+
+
+def digest_of(document: Mapping[str, Any]) -> str:
+    """Digest of a JSON object, whatever its layout, without the one that it may hold under ``digest``.
+
+    A bit that flips on a disk or in a mail can leave a record that looks sound and says something else.
+    """
+    content = {key: value for key, value in document.items() if key != DIGEST}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"sha256:{hashlib.sha256(text.encode('ascii')).hexdigest()}"
+
+
+def check_digest(document: Any) -> None:
+    """See that a JSON object is what was written, where it tells its digest.
+
+    Raises:
+        NotJsonError: it is not.
+    """
+    if not isinstance(document, dict) or DIGEST not in document:
+        return
+    try:
+        found = digest_of(document)
+    except (ValueError, RecursionError) as error:  # a NaN, or nesting that cannot be written again
+        raise NotJsonError(f"it has no digest: {error}") from error
+    if document[DIGEST] != found:
+        raise NotJsonError("its content does not match its digest, so it was damaged or edited")
 
 
 def loads(text: str) -> Any:

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, LparbenchError
-from harness.record.codec import NotJsonError, dumps, from_json, loads, sweep_from_json, to_json
+from harness.record.codec import (
+    DIGEST,
+    NotJsonError,
+    check_digest,
+    digest_of,
+    dumps,
+    from_json,
+    loads,
+    sweep_from_json,
+    to_json,
+)
 from harness.record.model import Run
 from harness.record.schema import SchemaError, check, check_sweep
 from harness.record.sweep_model import Sweep
@@ -67,7 +77,8 @@ def _load(path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) 
         ) from None
     try:
         check_shape(document)
-    except SchemaError as error:
+        check_digest(document)  # last: what else is wrong tells more
+    except (SchemaError, NotJsonError) as error:
         raise InputError(
             f"{file}: not a {kind} record of this version: {error}.",
             remedy=f"Give a {name} written by lparbench, unedited.",
@@ -102,7 +113,7 @@ def _text(record: Run | Sweep, name: str, check_shape: Callable[[Any], None]) ->
             f"the record of {name} is not valid and was not written: {error}.",
             remedy="This is a defect of lparbench or of a detector's own figures: please report it with this line.",
         ) from error
-    return dumps(document)
+    return dumps({**document, DIGEST: digest_of(document)})
 
 
 def check_writable(directory: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from support.records import inference, placement, run
 
-from harness.record.codec import to_json
+from harness.record.codec import DIGEST, digest_of, to_json
 from harness.record.model import Block, Result, Run, Series
 
 Document = dict[str, Any]
@@ -201,7 +201,8 @@ def any_value(doc: Document, rng: random.Random) -> str:
 
 
 def any_byte(doc: Document, rng: random.Random) -> str:
-    text = list(json.dumps(doc))
+    """A file as it was written, a few bytes of which became others."""
+    text = list(json.dumps({**doc, DIGEST: digest_of(doc)}))
     for _ in range(rng.randrange(1, 4)):
         text[rng.randrange(len(text))] = chr(rng.randrange(32, 127))
     return "".join(text)

@@ -17,7 +17,7 @@ from support.records import inference, run, series
 from harness.content import content_dir
 from harness.errors import InputError, LparbenchError
 from harness.record import model, store
-from harness.record.codec import dumps, from_json, loads, to_json
+from harness.record.codec import DIGEST, NotJsonError, check_digest, dumps, from_json, loads, to_json
 from harness.record.store import load_run, write_run
 
 
@@ -57,7 +57,7 @@ def test_every_field_of_the_model_is_in_the_schema() -> None:
     models = [value for value in vars(model).values() if is_dataclass(value)]
     assert len(models) == 12
     for cls in models:
-        assert {f.name for f in fields(cls)} == set(definitions[cls.__name__]["properties"]), cls.__name__
+        assert {f.name for f in fields(cls)} == set(definitions[cls.__name__]["properties"]) - {DIGEST}, cls.__name__
 
 
 def test_a_record_of_before_a_field_was_added_is_read(tmp_path: Path) -> None:
@@ -200,3 +200,28 @@ def test_a_million_samples_are_written_and_read(tmp_path: Path) -> None:
     began = time.monotonic()
     assert load_run(write_run(record, tmp_path)) == record
     assert time.monotonic() - began < 60  # a few seconds; a check that walks the samples one by one takes minutes
+
+
+def test_a_record_that_says_something_else_than_was_written_is_refused(tmp_path: Path) -> None:
+    """One digit of one figure, as a flipped bit leaves it: the schema has nothing against it."""
+    text = store.record_text(run())
+    value = loads(text)["results"][0]["accuracy"]["metrics"]
+    name = next(iter(value))
+    damaged = text.replace(repr(value[name]["value"]), "0.5111", 1)
+    assert damaged != text
+    path = tmp_path / "run.json"
+    path.write_text(damaged)
+    with pytest.raises(InputError, match="does not match its digest"):
+        store.load_run(path)
+    path.write_text(json.dumps(json.loads(text)))  # another layout is the same record
+    assert store.load_run(path) == store.load_run(path)
+
+
+@pytest.mark.parametrize("text", ['{"digest": "x", "a": NaN}', '{"digest": "x"}', '{"digest": null}', "[]", "{}"])
+def test_a_digest_is_checked_wherever_there_is_one(text: str) -> None:
+    document = json.loads(text)
+    if "digest" in text:
+        with pytest.raises(NotJsonError, match="digest"):
+            check_digest(document)
+    else:
+        check_digest(document)
