@@ -123,6 +123,14 @@ class Detector(ABC):
         """The scoring as a torch module from rows to scores (n,), for what no program can express."""
         return None
 
+    def scoring_graph(self) -> bytes | None:
+        """The scoring as a serialised ONNX graph from ``rows`` to ``score``, for what neither of these can express."""
+        return None
+
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences that a record should hold of this fit, such as which library did it."""
+        return ()
+
     def native_training(self) -> NativeTraining | None:
         """How the native kernels train it; None when they cannot."""
         return None

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.detectors.resampling import average_precision_interval
 from harness.detectors.thresholds import Threshold
 from harness.errors import InputError
 
@@ -68,6 +69,7 @@ class Evaluation:
     roc: tuple[tuple[float, float], ...]  # false-positive rate, true-positive rate
     pr: tuple[tuple[float, float], ...]  # recall, precision
     histogram: Histogram
+    auc_pr_interval: tuple[float, float] | None = None  # 95 %, by resampling the rows; for few anomalies only
     oracle: tuple[str, ...] = ("best_f1",)  # metrics that looked at the test labels
 
     def to_json(self) -> dict[str, Any]:
@@ -139,6 +141,7 @@ def evaluate(
         roc=_thin(fpr, tpr),
         pr=_thin(recall[::-1], precision[::-1]),
         histogram=histogram(s, labels),
+        auc_pr_interval=average_precision_interval(s, labels),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.detectors import program as programs
-from harness.detectors.base import Detector, FitContext, Vector, as_training_rows
+from harness.detectors.base import Detector, FitContext, Labels, Matrix, Vector, as_training_rows
 from harness.detectors.forest import Forest, Tree, forest_of
 from harness.detectors.isolation_forest import FOREST
 from harness.detectors.thresholds import Threshold
@@ -34,21 +34,14 @@ class GradientBoosting(Detector):
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
         """Boost on labelled rows."""
-        from sklearn.ensemble import HistGradientBoostingClassifier
-
         rows, labels = as_training_rows(X, y, self.name)
         if labels is None or len(set(labels.tolist())) < 2:
             raise InputError(f"{self.name} learns from labelled rows of both kinds; pass y, 0 normal and 1 anomaly.")
-        grown = HistGradientBoostingClassifier(
-            max_iter=self.trees,
-            max_leaf_nodes=self.leaves,
-            learning_rate=self.learning_rate,
-            early_stopping=False,
+        self._forest, self._baseline = boosted_forest(
+            rows, labels, max_iter=self.trees, max_leaf_nodes=self.leaves, learning_rate=self.learning_rate,
             random_state=self.seed,
-        ).fit(rows, labels)
-        self._forest = forest_of([_tree(predictors[0].nodes) for predictors in grown._predictors])
+        )  # fmt: skip
         self.n_features_ = rows.shape[1]
-        self._baseline = float(np.ravel(grown._baseline_prediction)[0])
         self.take_threshold(Threshold(0.0, "probability 0.5 (a logit of 0)"))
         return self
 
@@ -72,6 +65,17 @@ class GradientBoosting(Detector):
         """Take over the trees."""
         self._forest = Forest(*(state[name] for name in FOREST))
         self._baseline = float(state["baseline"])
+
+
+def boosted_forest(
+    rows: Matrix, labels: Labels, *, weights: NDArray[np.float64] | None = None, **settings: Any
+) -> tuple[Forest, float]:
+    """Trees and prior logit of scikit-learn's histogram gradient boosting; ``settings`` are its constructor's."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    grown = HistGradientBoostingClassifier(early_stopping=False, **settings).fit(rows, labels, sample_weight=weights)
+    trees = [_tree(predictors[0].nodes) for predictors in grown._predictors]
+    return forest_of(trees), float(np.ravel(grown._baseline_prediction)[0])
 
 
 def _tree(nodes: NDArray[Any]) -> Tree:

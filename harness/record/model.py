@@ -107,6 +107,9 @@ class DatasetRecord:
     features: int
     prevalence: float | None  # share of anomalies in the test split
     notes: tuple[str, ...] = ()
+    # Rows equal to an earlier one of their split ("train", "test"), and test rows that training holds too
+    # ("test_in_train"), by all features; empty where they were not counted.
+    duplicates: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

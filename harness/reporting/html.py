@@ -13,6 +13,7 @@ from harness.reporting.sections.findings import checks, findings
 from harness.reporting.sections.headline import headline
 from harness.reporting.sections.machine import machine_card, machine_line
 from harness.reporting.sections.method import Raw, method, raw_facts, raw_record
+from harness.reporting.sections.published import published_rows
 from harness.reporting.sections.results import by_workload, rate_panels, workload_groups
 from harness.reporting.sections.roof import roof_view
 from harness.reporting.sections.trust import trust
@@ -53,6 +54,7 @@ def _context(run: Run) -> dict[str, Any]:
         "headline": headline(run),
         "machine_line": machine_line(run.facts),
         "groups": workload_groups(run),
+        "published": published_rows(run),
         "rate_panels": rate_panels(run),
         "findings": findings(run),
         "checks": checks(run),

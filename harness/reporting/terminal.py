@@ -13,6 +13,7 @@ from rich.text import Text
 from harness.record.model import Run
 from harness.reporting.sections.findings import findings
 from harness.reporting.sections.headline import headline
+from harness.reporting.sections.published import HEAD, published_rows
 from harness.reporting.sections.results import AccuracyLine, ResultRow, WorkloadGroup, workload_groups
 from harness.reporting.text import clip
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 10_000  # a pipe has no width: one line per result, whole
 _NAME = 40
 _LINE = 400
+_LONG = 1_000
 _COLOURS = {"good": "green", "warn": "yellow", "bad": "red", "note": "default"}
 _HEADS = ("Workload", "Scenario", "Backend", "Batch", "Rate", "Mean call", "p50", "p99", "Training", "Validity")
 _FOLDS = {"Scenario", "Validity"}
@@ -50,6 +52,7 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
         out.print(_table(groups, named=True, narrow=False))
         for group in groups:
             _print_accuracy(out, group, f"{_name(group)}: ")
+    _print_published(out, run)
     for line in _reasons(groups):
         out.print(_safe(line), style="dim", markup=False, highlight=False)
     for finding in findings(run):
@@ -102,6 +105,27 @@ def _table(groups: list[WorkloadGroup], *, named: bool, narrow: bool) -> Table:
 def _print_accuracy(out: Console, group: WorkloadGroup, lead: str) -> None:
     if group.accuracy is not None:
         out.print(_safe(f"{lead}{_accuracy(group.accuracy)}"), markup=False, highlight=False)
+
+
+def _print_published(out: Console, run: Run) -> None:
+    """The table of published figures; what explains the differences below it, where a column would be too narrow."""
+    from rich.table import Table
+
+    rows = published_rows(run)
+    if not rows:
+        return
+    narrow = out.is_terminal
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), highlight=False, header_style="dim")
+    for head in HEAD[:-1] if narrow else HEAD:
+        table.add_column(head, no_wrap=not narrow, overflow="fold")
+    for row in rows:
+        cells = row.cells()
+        table.add_row(*(Text(clip(cell, _LONG)) for cell in (cells[:-1] if narrow else cells)))
+    out.print()
+    out.print(table)
+    for row in rows if narrow else ():
+        out.print(clip(f"{row.system}: {row.difference}", _LONG), style="dim", markup=False, highlight=False)
+    out.print()
 
 
 def _cells(row: ResultRow, between: str) -> dict[str, Text]:

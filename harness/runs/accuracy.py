@@ -7,8 +7,11 @@ from statistics import mean, stdev
 from typing import Any
 
 from harness.detectors.evaluation import METRICS
+from harness.detectors.resampling import RESAMPLES
 from harness.runs.jobs import Outcome
 from harness.scenarios.workload import Protocol, Workload
+
+INTERVAL = f"95 % stratified bootstrap over the test rows of the first seed, {RESAMPLES:,} resamples"
 
 
 def accuracy_record(workload: Workload, protocol: Protocol, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,8 +56,18 @@ def accuracy_record(workload: Workload, protocol: Protocol, payload: Mapping[str
         },
         "loss_curve": [next(iter(epoch["losses"].values())) for epoch in payload["epochs"]],
         "epochs": epochs,
-        "notes": list(workload.notes),
+        "notes": [*workload.notes, *payload["remarks"]],
+        "operating_points": payload["operating_points"],
+        "intervals": _intervals(shown),
     }
+
+
+def _intervals(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Intervals of metrics of the first seed that rest on few anomalies."""
+    found = shown["auc_pr_interval"]
+    if found is None:
+        return {}
+    return {"auc_pr": {"low": found[0], "high": found[1], "method": INTERVAL}}
 
 
 def references_record(outcome: Outcome) -> dict[str, Any]:

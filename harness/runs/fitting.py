@@ -11,8 +11,10 @@ import numpy as np
 
 from harness.datasets.base import EncodedDataset, load
 from harness.detectors.base import Detector, FitContext, Vector
+from harness.detectors.classifier import Classifier
 from harness.detectors.evaluation import Evaluation, evaluate
 from harness.detectors.inference.artifacts import prepare
+from harness.detectors.operating import OperatingPoint, operating_points
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import fit_together
 from harness.gemm import trainer
@@ -59,10 +61,11 @@ def fit(job: FitJob) -> dict[str, Any]:
     directory = Path(job.directory)
     artifacts = prepare(detectors[0], directory)
     scores = [detector.decision_function(data.test_x) for detector in detectors]
+    view = detectors[0].view  # of windows, what this kind of detector sees
     for name, array in (
-        (TEST_ROWS, data.test_x),
+        (TEST_ROWS, view(data.test_x)),
         (TEST_SCORES, scores[0]),
-        (TRAIN_ROWS, data.train_x),
+        (TRAIN_ROWS, view(data.train_x)),
         (TRAIN_LABELS, data.train_y),
     ):
         np.save(directory / name, array, allow_pickle=False)
@@ -70,6 +73,8 @@ def fit(job: FitJob) -> dict[str, Any]:
     return {
         "dataset": asdict(dataset_record(data)),
         "evaluations": [_evaluated(*pair, data).to_json() for pair in zip(detectors, scores, strict=True)],
+        "operating_points": [point.to_json() for point in _operating_points(detectors[0], scores[0], data)],
+        "remarks": list(detectors[0].remarks()),
         "epochs": [asdict(epoch) for epoch in detectors[0].history_],
         "scheduled_epochs": workload.training_for(job.protocol).epochs,
         "train_seconds": train_seconds,
@@ -93,6 +98,18 @@ def _evaluated(detector: Detector, scores: Vector, data: EncodedDataset) -> Eval
     return evaluate(scores, data.test_y, threshold, classes)
 
 
+def _operating_points(detector: Detector, scores: Vector, data: EncodedDataset) -> tuple[OperatingPoint, ...]:
+    """Of a detector that learns from labels, where there are labelled validation rows."""
+    if not isinstance(detector, Classifier) or data.validation_x is None or data.validation_y is None:
+        return ()
+    return operating_points(
+        (detector.decision_function(data.validation_x), data.validation_y),
+        (scores, data.test_y),
+        missed_cost=detector.missed_cost,
+        target_recall=detector.target_recall,
+    )
+
+
 def dataset_record(data: EncodedDataset) -> DatasetRecord:
     """What a run record says of a data set."""
     return DatasetRecord(
@@ -105,4 +122,5 @@ def dataset_record(data: EncodedDataset) -> DatasetRecord:
         features=len(data.feature_names),
         prevalence=data.prevalence,
         notes=data.notes,
+        duplicates=dict(data.duplicates),
     )

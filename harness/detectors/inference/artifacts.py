@@ -53,20 +53,26 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
         (directory / GRAPH_FILE).write_bytes(graph(program).SerializeToString())
         meta["program"] = write_program(program, directory)
         backends += ["onnxruntime", *(["native"] if chain.available() else [])]
-    else:
-        module = detector.scoring_module()
-        if module is not None:
-            from harness.detectors.inference.tracing import traced_graph
-
-            shape = (detector.n_features_,) if detector.steps_ is None else (detector.steps_, detector.n_features_)
-            (directory / GRAPH_FILE).write_bytes(traced_graph(module, shape))
-            backends += ["onnxruntime"]
+    elif (exported := _exported(detector)) is not None:
+        (directory / GRAPH_FILE).write_bytes(exported)
+        backends += ["onnxruntime"]
     training = detector.native_training()
     meta["training"] = None if training is None else asdict(training)
     meta["backends"] = backends
     meta["macs_per_row"] = None if program is None else program.macs_per_row
     (directory / SCORER_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return Artifacts(directory, detector.n_features_, tuple(backends), meta["macs_per_row"])
+
+
+def _exported(detector: Detector) -> bytes | None:
+    """The graph of a detector that is no program, if it has one."""
+    module = detector.scoring_module()
+    if module is None:
+        return detector.scoring_graph()
+    from harness.detectors.inference.tracing import traced_graph
+
+    shape = (detector.n_features_,) if detector.steps_ is None else (detector.steps_, detector.n_features_)
+    return traced_graph(module, shape)
 
 
 def read(directory: Path) -> tuple[Artifacts, dict[str, Any]]:

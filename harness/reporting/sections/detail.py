@@ -29,6 +29,7 @@ from harness.reporting.sections.figures import (
     accuracy_text,
     estimate,
     figure,
+    interval_text,
     metric_name,
     unit_of,
     variant,
@@ -60,6 +61,7 @@ class Detail:
     metrics: Table | None
     confusion: tuple[tuple[str, ...], ...]
     threshold: str
+    thresholds: Table | None  # what others, chosen on validation labels, would give
     panels: tuple[Panel, ...]
 
 
@@ -84,6 +86,7 @@ def details(anchor: str, results: Sequence[Result]) -> Detail:
         metrics=_metrics(scored),
         confusion=_confusion(scored.accuracy),
         threshold=_threshold(scored.accuracy),
+        thresholds=_thresholds(scored.accuracy),
         panels=tuple(panels),
     )
 
@@ -100,10 +103,17 @@ def _dataset(result: Result) -> list[tuple[str, str]]:
         ("Features", count(data.features) if data.features else ""),
         ("Anomalies in the test rows", "" if data.prevalence is None else percent(data.prevalence)),
     ]
+    if data.duplicates:
+        lines.append(("Repeated rows", _duplicates(data.duplicates)))
     trained, scheduled = (number_at(result.accuracy, "epochs", key) for key in ("trained", "scheduled"))
     if trained:
         lines.append(("Epochs", f"{int(trained)}" + (f" of {int(scheduled)}" if scheduled else "")))
     return [(label, value) for label, value in lines if value]
+
+
+def _duplicates(found: Mapping[str, int]) -> str:
+    words = {"train": "in training", "test": "in test", "test_in_train": "test rows that training holds too"}
+    return ", ".join(f"{count(found[key])} {text}" for key, text in words.items() if key in found)
 
 
 def _distributions(anchor: str, results: Sequence[Result]) -> list[Panel]:
@@ -287,14 +297,16 @@ def _metrics(result: Result) -> Table | None:
         rows.append(
             (
                 metric_name(name) + (" *" if name in oracle else ""),
-                accuracy_text(found[name]),
+                accuracy_text(found[name]) + interval_text(result.accuracy, name),
                 theirs,
                 *(_reference(reference, name) for reference in references),
             )
         )
     names = [text_at(one, "name") or "reference" for one in references]
-    notes = ("* An oracle: its threshold was chosen on the test labels.",) if set(oracle) & set(found) else ()
-    return Table(("Metric", "Here", "Published", *names), tuple(rows), notes=notes)
+    notes = ["* An oracle: its threshold was chosen on the test labels."] if set(oracle) & set(found) else []
+    methods = (text_at(result.accuracy, "intervals", name, "method") for name in known)
+    notes += [f"Intervals: {method}." for method in dict.fromkeys(methods) if method]
+    return Table(("Metric", "Here", "Published", *names), tuple(rows), notes=tuple(notes))
 
 
 def _reference(reference: Any, name: str) -> str:
@@ -327,6 +339,24 @@ def _threshold(accuracy: Any) -> str:
     if threshold is None:
         return ""
     return f"Threshold {number(threshold)}" + (f": {rule}" if rule else "")
+
+
+def _thresholds(accuracy: Any) -> Table | None:
+    points = objects_at(accuracy, "operating_points")
+    rows = []
+    for point in points:
+        shares = (number_at(point, name) for name in ("precision", "recall", "f1"))
+        counts = (number_at(point, name) for name in ("true_positive", "false_positive", "false_negative", "cost"))
+        rows.append(
+            (
+                text_at(point, "rule") or "–",
+                *("–" if share is None else score(share) for share in shares),
+                *("–" if value is None else count(round(value)) for value in counts),
+            )
+        )
+    head = ("Threshold", "Precision", "Recall", "F1", "Found", "False alarms", "Missed", "Cost")
+    notes = ("On the test rows, first seed. Cost: in false alarms.",)
+    return Table(head, tuple(rows), notes=notes) if rows else None
 
 
 def _numbers(found: Any) -> list[float]:

@@ -111,6 +111,12 @@ def accuracy_text(entry: Any) -> str:
     return text + (f" ({int(n)} seeds)" if n is not None and n > 1 else " (1 seed)" if n == 1 else "")
 
 
+def interval_text(accuracy: Any, name: str) -> str:
+    """`` [0.07, 0.36]``, the interval of an accuracy metric; empty where there is none."""
+    low, high = (number_at(accuracy, "intervals", name, end) for end in ("low", "high"))
+    return "" if low is None or high is None else f" [{score(low)}, {score(high)}]"
+
+
 def metric_name(name: str) -> str:
     """The field's own spelling of a metric."""
     return METRIC_NAMES.get(name, name)

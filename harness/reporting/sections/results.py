@@ -16,6 +16,7 @@ from harness.reporting.sections.figures import (
     estimate,
     figure,
     headline_metric,
+    interval_text,
     metric_name,
     rate_metric,
     result_name,
@@ -124,7 +125,7 @@ def accuracy_line(result: Result) -> AccuracyLine | None:
     prevalence = number_at(result.accuracy, "prevalence")
     return AccuracyLine(
         metric=metric_name(name),
-        ours=accuracy_text(dig(result.accuracy, "metrics", name)),
+        ours=accuracy_text(dig(result.accuracy, "metrics", name)) + interval_text(result.accuracy, name),
         published=as_given(published.value) if published else "",
         published_by=published.source if published else "",
         difference=published.difference.strip().rstrip(".") if published else "",

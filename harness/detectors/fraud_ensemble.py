@@ -1,0 +1,114 @@
+"""The source document's fraud ensemble: half the probability of the LSTM, half that of the boosted trees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.detectors.base import Detector, FitContext, Vector, as_training_rows
+from harness.detectors.classifier import Classifier
+from harness.detectors.lstm import LSTM
+from harness.detectors.xgb import XGBoost
+
+_PARTS = ("lstm", "trees")  # prefixes of their arrays
+
+
+@dataclass
+class FraudEnsemble(Classifier):
+    """Score is the weighted mean of two probabilities: the LSTM's of the window, the trees' of its last step.
+
+    Parameters without ``tree`` in their name are the LSTM's, and so is the history.
+    """
+
+    name: ClassVar[str] = "fraud-ensemble"
+    sequential: ClassVar[bool] = True
+    even_score: ClassVar[float] = 0.5
+
+    lstm_weight: float = 0.5
+    hidden: tuple[int, ...] = (128, 64)
+    dropout: tuple[float, ...] = (0.3, 0.2)
+    focal_gamma: float = 3.0
+    focal_alpha: float = 0.9
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    epochs: int = 40
+    patience: int = 8
+    trees: int = 600
+    tree_depth: int = 6
+    tree_learning_rate: float = 0.05
+    tree_subsample: float = 0.9
+    tree_columns: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lstm_, self.trees_ = self._parts()
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
+        """Train both on labelled windows."""
+        context = context or FitContext()
+        windows, labels = as_training_rows(X, y, self.name, windows=True)
+        labels = self.require_both_kinds(labels)
+        self.lstm_, self.trees_ = self._parts()
+        self.lstm_.fit(windows if np.ndim(X) == 3 else windows[:, 0], labels, context=context)
+        self.n_features_, self.steps_, self.history_ = windows.shape[2], self.lstm_.steps_, self.lstm_.history_
+        if context.on_steps is not None:  # the LSTM's steps are being timed; nobody will score with the result
+            return self
+        self.trees_.fit(windows, labels)
+        self.choose(context)
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Vector:
+        """Mean probability of each window."""
+        windows = self.check_rows(X)
+        sequence = _probability(self.lstm_.decision_function(windows))
+        last = _probability(self.trees_.decision_function(windows))
+        weight = np.float32(self.lstm_weight)
+        return weight * sequence + (np.float32(1.0) - weight) * last
+
+    def remarks(self) -> tuple[str, ...]:
+        """Who grew the trees."""
+        return self.trees_.remarks()
+
+    def scoring_graph(self) -> bytes:
+        """Both graphs in one: the LSTM's by tracing, the trees' as an ensemble operator."""
+        from harness.detectors.inference.merging import mean_probability
+        from harness.detectors.inference.tracing import traced_graph
+
+        shape = (self.n_features_,) if self.steps_ is None else (self.steps_, self.n_features_)
+        return mean_probability(
+            traced_graph(self.lstm_.scoring_module(), shape), self.trees_.program(), self.lstm_weight, shape
+        )
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The arrays of both."""
+        states = zip(_PARTS, (self.lstm_.state(), self.trees_.state()), strict=True)
+        return {f"{part}.{name}": array for part, state in states for name, array in state.items()}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take over both."""
+        self.lstm_, self.trees_ = self._parts()
+        for prefix, part in zip(_PARTS, (self.lstm_, self.trees_), strict=True):
+            part.n_features_ = self.n_features_
+            part.steps_ = self.steps_ if part.sequential else None
+            start = f"{prefix}."
+            part.restore({name.removeprefix(start): array for name, array in state.items() if name.startswith(start)})
+
+    def _parts(self) -> tuple[LSTM, XGBoost]:
+        lstm = LSTM(
+            seed=self.seed, hidden=self.hidden, dropout=self.dropout, focal_gamma=self.focal_gamma,
+            focal_alpha=self.focal_alpha, learning_rate=self.learning_rate, batch_size=self.batch_size,
+            epochs=self.epochs, patience=self.patience,
+        )  # fmt: skip
+        trees = XGBoost(
+            seed=self.seed, trees=self.trees, depth=self.tree_depth, learning_rate=self.tree_learning_rate,
+            subsample=self.tree_subsample, columns=self.tree_columns,
+        )  # fmt: skip
+        return lstm, trees
+
+
+def _probability(logit: Vector) -> Vector:
+    found: Vector = np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * logit))
+    return found

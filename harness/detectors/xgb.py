@@ -1,0 +1,123 @@
+"""XGBoost on the last transaction of a window; grown by the library, kept and scored as plain arrays.
+
+Where the library is not installed, scikit-learn's histogram gradient boosting stands in and `XGBoost.grown_by_`
+says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.detectors import program as programs
+from harness.detectors.base import Detector, FitContext, Labels, Matrix, Vector, as_training_rows
+from harness.detectors.classifier import Classifier
+from harness.detectors.forest import Forest, Tree, forest_of
+from harness.detectors.gradient_boosting import boosted_forest
+from harness.detectors.isolation_forest import FOREST
+
+
+@dataclass
+class XGBoost(Classifier):
+    """Score is the logit. Defaults are the source document's; positives weigh as much as all negatives together."""
+
+    name: ClassVar[str] = "xgboost"
+
+    trees: int = 600
+    depth: int = 6
+    learning_rate: float = 0.05
+    subsample: float = 0.9
+    columns: float = 0.9  # share of the features each tree may use
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.grown_by_ = ""
+        self._forest: Forest | None = None
+        self._baseline = 0.0
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
+        """Boost on labelled rows."""
+        rows, labels = as_training_rows(X, y, self.name)
+        labels = self.require_both_kinds(labels)
+        self.n_features_ = rows.shape[1]
+        positive_weight = float((labels == 0).sum() / (labels == 1).sum())
+        try:
+            import xgboost
+        except ImportError:
+            self.grown_by_ = "scikit-learn HistGradientBoosting (xgboost is not installed)"
+            weights = np.where(labels == 1, positive_weight, 1.0)
+            self._forest, self._baseline = boosted_forest(
+                rows, labels, weights=weights, max_iter=self.trees, max_leaf_nodes=None, max_depth=self.depth,
+                learning_rate=self.learning_rate, max_features=self.columns, random_state=self.seed,
+            )  # fmt: skip
+        else:
+            self.grown_by_ = f"xgboost {xgboost.__version__}"
+            self._grow(xgboost, rows, labels, positive_weight)
+        self.choose(context or FitContext())
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Vector:
+        """Logit of each row."""
+        return self.score_by_program(X)
+
+    def program(self) -> programs.Program:
+        """The sum of the trees and the prior."""
+        builder = programs.Builder(self.n_features_)
+        return builder.finish(self.logit(builder))
+
+    def logit(self, builder: programs.Builder) -> str:
+        """The steps of the logit, written into ``builder``; the value's name."""
+        assert self._forest is not None
+        return builder.with_constant("add", builder.trees(programs.ROWS, self._forest), self._baseline)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The trees, the prior, and who grew them."""
+        assert self._forest is not None
+        arrays: dict[str, NDArray[Any]] = dict(zip(FOREST, self._forest.arrays(), strict=True))
+        return {**arrays, "baseline": np.array(self._baseline), "grown_by": np.array(self.grown_by_)}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take over the trees."""
+        self._forest = Forest(*(state[name] for name in FOREST))
+        self._baseline, self.grown_by_ = float(state["baseline"]), str(state["grown_by"])
+
+    def remarks(self) -> tuple[str, ...]:
+        """Who grew the trees."""
+        return (f"The trees were grown by {self.grown_by_}.",)
+
+    def _grow(self, xgboost: Any, rows: Matrix, labels: Labels, positive_weight: float) -> None:
+        settings = {
+            "objective": "binary:logistic",
+            "tree_method": "hist",
+            "max_depth": self.depth,
+            "eta": self.learning_rate,
+            "subsample": self.subsample,
+            "colsample_bytree": self.columns,
+            "scale_pos_weight": positive_weight,
+            "seed": self.seed,
+            "base_score": 0.5,
+        }
+        grown = xgboost.train(settings, xgboost.DMatrix(rows, label=labels), num_boost_round=self.trees)
+        learner = json.loads(bytes(grown.save_raw("json")))["learner"]
+        self._forest = forest_of([_tree(tree) for tree in learner["gradient_booster"]["model"]["trees"]])
+        # A number, or since XGBoost 3.1 a list of one.
+        prior = float(str(learner["learner_model_param"]["base_score"]).strip("[]"))
+        self._baseline = math.log(prior / (1.0 - prior))
+
+
+def _tree(tree: dict[str, Any]) -> Tree:
+    """A tree of XGBoost's JSON model: rows go left below the condition, not at it; a leaf's condition is its value."""
+    left = np.asarray(tree["left_children"], dtype=np.int64)
+    condition = np.asarray(tree["split_conditions"], dtype=np.float32)
+    return Tree(
+        feature=np.asarray(tree["split_indices"], dtype=np.int64),
+        threshold=np.nextafter(condition, np.float32(-np.inf)),
+        left=left,
+        right=np.asarray(tree["right_children"], dtype=np.int64),
+        value=np.where(left < 0, condition, 0.0),
+    )
