@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from harness.errors import InputError
 from harness.gemm.interface import PLAIN, Epilogue, RanOn, apply_epilogue, product
 from harness.gemm.native import Dtype, default_threads
+from harness.gemm.ort_options import session_options
 
 
 class OnnxRuntimeBackend:
@@ -57,7 +58,5 @@ def _session(dtype: Dtype, threads: int) -> onnxruntime.InferenceSession:
     output = helper.make_tensor_value_info("c", result, shapes["c"])
     graph = helper.make_graph([helper.make_node(operator, ["a", "b"], ["c"])], "product", inputs, [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    options = session_options(threads)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

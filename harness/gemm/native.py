@@ -9,6 +9,7 @@ from functools import cache
 from typing import Literal, get_args
 
 from harness.errors import InputError
+from harness.platform.pinning import pinned_cpus
 
 try:
     import harness.gemm._native as extension
@@ -88,8 +89,8 @@ def select(name: str | None = None) -> Isa:
 
 
 def default_threads() -> int:
-    """Threads of the placement: OMP_NUM_THREADS where set, else the CPUs this process may use."""
+    """Threads of the placement: OMP_NUM_THREADS where set, else one per CPU that this process was pinned to."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted)
-    return len(os.sched_getaffinity(0))
+    return len(pinned_cpus())

@@ -14,7 +14,7 @@ import pytest
 from harness.detectors import registry
 from harness.detectors.agreement import agreement
 from harness.detectors.inference import open_scorer, prepare
-from harness.detectors.inference.ort import affinities
+from harness.gemm.ort_options import affinities
 from harness.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

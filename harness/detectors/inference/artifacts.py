@@ -8,7 +8,7 @@ a `harness.detectors.program.Program` its steps in ``scorer.json``, its arrays i
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from harness.detectors import arrays
 from harness.detectors.base import Detector
 from harness.detectors.program import Program, Step
 from harness.errors import InputError
-from harness.gemm import chain
+from harness.gemm import chain, native
 
 SCORER_FILE = "scorer.json"
 GRAPH_FILE = "scorer.onnx"
@@ -33,6 +33,7 @@ class Artifacts:
     n_features: int
     backends: tuple[str, ...]
     macs_per_row: int | None  # multiply-accumulates to score a row; None when it is no program
+    unavailable: dict[str, str] = field(default_factory=dict)  # backend -> what it lacks on this machine, and the remedy
 
 
 def prepare(detector: Detector, directory: Path) -> Artifacts:
@@ -44,15 +45,26 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
     if not detector.n_features_:
         raise InputError(f"{detector.identity()} is not fitted.", remedy="Call fit before exporting it.")
     detector.save(directory)
-    backends = ["eager"]
+    backends, unavailable = ["eager"], {}
     program = detector.program()
     meta: dict[str, Any] = {"detector": detector.identity(), "n_features": detector.n_features_}
     if program is not None:
+        from harness.detectors.inference import compiled
         from harness.detectors.inference.graph import graph
 
         (directory / GRAPH_FILE).write_bytes(graph(program).SerializeToString())
         meta["program"] = write_program(program, directory)
-        backends += ["onnxruntime", *(["native"] if chain.available() else [])]
+        backends.append("onnxruntime")
+        if chain.available():
+            backends.append("native")
+        else:
+            unavailable["native"] = str(native.missing())
+        if all(step.operation in compiled.OPERATIONS for step in program.steps):
+            missing = compiled.missing_compiler()
+            if missing is None:
+                backends.append("compile")
+            else:
+                unavailable["compile"] = missing
     elif (exported := _exported(detector)) is not None:
         (directory / GRAPH_FILE).write_bytes(exported)
         backends += ["onnxruntime"]
@@ -61,7 +73,7 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
     meta["backends"] = backends
     meta["macs_per_row"] = None if program is None else program.macs_per_row
     (directory / SCORER_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return Artifacts(directory, detector.n_features_, tuple(backends), meta["macs_per_row"])
+    return Artifacts(directory, detector.n_features_, tuple(backends), meta["macs_per_row"], unavailable)
 
 
 def _exported(detector: Detector) -> bytes | None:

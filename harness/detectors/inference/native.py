@@ -6,6 +6,7 @@ In any other program every run of dense layers is one call, and what lies betwee
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
@@ -88,11 +89,12 @@ class _Parts:
 
     def __init__(self, program: Program, dtype: native.Dtype, threads: int) -> None:
         self._program = program
-        self._calls: dict[str, DenseChain] = {
-            step.output: DenseChain([_layer(step)], "none", dtype, threads=threads)
-            for step in program.steps
-            if step.operation == "dense" and step.kind in _NATIVE_ACTIVATIONS
-        }
+        self._calls: dict[str, DenseChain] = {}
+        self._inside: set[str] = set()  # values that exist only inside a call
+        for run in _dense_runs(program):
+            chained = DenseChain([_layer(step) for step in run], "none", dtype, threads=threads)
+            self._calls[run[-1].output] = chained
+            self._inside |= {step.output for step in run[:-1]}
         first = next(iter(self._calls.values()), None)
         if first is None:
             raise InputError("This detector scores without dense layers, so there is nothing for native kernels to do.")
@@ -103,11 +105,29 @@ class _Parts:
         return evaluate(self._program, X, self._dense).astype(np.float32, copy=False)
 
     def _dense(self, x: Array, step: Step) -> Array:
+        if step.output in self._inside:  # what the call at the end of its run starts from
+            return x
         call = self._calls.get(step.output)
         if call is None:  # an activation the kernels do not have
             return dense_layer(x, step)
         found: Array = call.score(np.ascontiguousarray(x, dtype=np.float32))
         return found
+
+
+def _dense_runs(program: Program) -> list[list[Step]]:
+    """Native dense steps, those together of which each is used by the next one alone."""
+    uses = Counter(name for step in program.steps for name in step.inputs)
+    runs: list[list[Step]] = []
+    ending: dict[str, list[Step]] = {}  # by the value that a run makes
+    for step in program.steps:
+        if step.operation != "dense" or step.kind not in _NATIVE_ACTIVATIONS:
+            continue
+        run = ending.pop(step.inputs[0], None) if uses[step.inputs[0]] == 1 else None
+        if run is None:
+            runs.append(run := [])
+        run.append(step)
+        ending[step.output] = run
+    return runs
 
 
 def _layer(step: Step) -> Layer:

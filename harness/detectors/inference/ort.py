@@ -1,12 +1,12 @@
 """Backend ``onnxruntime``: the exported graph on the CPU execution provider, inside the CPUs the process was given.
 
-Left alone, ONNX Runtime sizes its pool from the machine and pins the threads itself, over whatever mask the process has
-(microsoft/onnxruntime#7347, #10104). An explicit pool size stops that; with one thread there is no pool at all and the
-calling thread does the work.
+int8 is ONNX Runtime's own dynamic quantisation: weights quantised once, by output, activations at every call.
 """
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness.detectors.inference.artifacts import GRAPH_FILE, Artifacts
 from harness.errors import InputError
-from harness.platform.pinning import pinned_cpus
+from harness.gemm.ort_options import session_options
 
 ROWS_PER_CALL = 4096  # bounds the activations of one run to what second-level caches hold
 
@@ -39,32 +39,42 @@ class OrtScorer:
         return out
 
 
-def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads: int) -> OrtScorer:  # noqa: ARG001
-    """Open a session whose threads stay on the allowed CPUs."""
+def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads: int) -> OrtScorer:
+    """Open a session whose threads stay on the allowed CPUs.
+
+    Raises:
+        InputError: ONNX Runtime cannot open the graph, or int8 was asked for and nothing in it can be quantised.
+    """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.inter_op_num_threads = 1
-    options.intra_op_num_threads = threads
-    if threads > 1:
-        options.add_session_config_entry("session.intra_op_thread_affinities", affinities(pinned_cpus(), threads))
+    options = session_options(threads)
     path = artifacts.directory / GRAPH_FILE
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        graph: str | bytes = str(path)
+        if dtype == "int8":
+            if not artifacts.macs_per_row:
+                raise InputError(f"{meta['detector']} scores without dense layers, so there is nothing to quantise.")
+            graph = _quantised(path)
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except InputError:
+        raise
     except Exception as error:  # ONNX Runtime raises its own types, straight from C++
         raise InputError(f"ONNX Runtime cannot open {path}: {error}", remedy="Export the detector again.") from error
     return OrtScorer(session)
 
 
-def affinities(cpus: tuple[int, ...], threads: int) -> str:
-    """ONNX Runtime's affinity string for its pool of ``threads - 1`` workers (the caller is the remaining thread).
+def _quantised(path: Path) -> bytes:
+    import logging
 
-    Workers take the CPUs after the first; numbers are 1-based, worker lists are separated by ``;``.
+    from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    Raises:
-        InputError: fewer CPUs are allowed than threads asked for.
-    """
-    if threads > len(cpus):
-        raise InputError(f"{threads} threads asked for, but the process may run on {len(cpus)} CPUs only.")
-    return ";".join(str(cpu + 1) for cpu in cpus[1:threads])
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it recommends a preparation that these graphs do not need, at every call
+    try:
+        with tempfile.TemporaryDirectory(prefix="lparbench-int8-") as folder:
+            made = Path(folder) / "int8.onnx"
+            quantize_dynamic(path, made, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
+            return made.read_bytes()
+    finally:
+        root.setLevel(level)

@@ -34,7 +34,8 @@ class Backend:
 
 BACKENDS: dict[str, Backend] = {
     "eager": Backend("harness.detectors.inference.eager", ("float32",)),
-    "onnxruntime": Backend("harness.detectors.inference.ort", ("float32",)),
+    "compile": Backend("harness.detectors.inference.compiled", ("float32",)),
+    "onnxruntime": Backend("harness.detectors.inference.ort", ("float32", "int8")),
     "native": Backend("harness.detectors.inference.native", ("float32", "bfloat16", "int8")),
 }
 
