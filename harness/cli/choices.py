@@ -85,6 +85,38 @@ def amount(blocks: int | None, budget: str | None, until_ci: str | None) -> dict
     }
 
 
+def formats(text: str | None) -> tuple[str, ...] | None:
+    """Number formats, of those that any backend has.
+
+    Raises:
+        InputError: one of them is not known.
+    """
+    from harness.detectors.inference.scorer import BACKENDS
+
+    if text is None:
+        return None
+    known = tuple(dict.fromkeys(dtype for backend in BACKENDS.values() for dtype in backend.dtypes))
+    return names("--dtypes", text, known)
+
+
+def rates(text: str | None) -> tuple[float, ...]:
+    """Learning rates, without repetitions.
+
+    Raises:
+        InputError: one of them is not a positive number.
+    """
+    found: dict[float, None] = {}
+    for part in () if text is None else text.split(","):
+        try:
+            rate = float(part)
+        except ValueError:
+            rate = 0.0
+        if not 0.0 < rate < float("inf"):
+            raise InputError(f"--learning-rates: {part.strip()!r} is no positive number; expected such as 1e-4,1e-3.")
+        found[rate] = None
+    return tuple(found)
+
+
 def names(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     """A list separated by commas, without repetitions.
 

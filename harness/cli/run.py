@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.choices import amount, check_source, entries_of, timed
+from harness.cli.choices import amount, check_source, entries_of, formats, rates, timed
 from harness.cli.durations import seconds
 from harness.errors import ExitCode, InputError
 
@@ -44,6 +44,23 @@ def run(
         typer.Option(
             metavar="A,B",
             help="Inference backends, e.g. eager,onnxruntime. Default: the workload's.",
+            show_default=False,
+        ),
+    ] = None,
+    dtypes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Number formats: float32, bfloat16, int8, where a backend has them. Default: the workload's.",
+            show_default=False,
+        ),
+    ] = None,
+    learning_rates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Train every seed at these rates as well (1e-5,1e-4), all at once, and report their accuracy.",
+            rich_help_panel=_AMOUNT,
             show_default=False,
         ),
     ] = None,
@@ -157,6 +174,8 @@ def run(
         **timed(scenarios, cache, instances),
         **amount(blocks, budget, until_ci),
         p99_bound_s=seconds("--p99", p99),
+        dtypes=formats(dtypes),
+        learning_rates=rates(learning_rates),
     )
     check_writable(out)  # before minutes of measuring that could not be kept
     around = survey_surroundings(request)

@@ -59,6 +59,8 @@ def accuracy_record(workload: Workload, protocol: Protocol, payload: Mapping[str
         "notes": [*workload.notes, *payload["remarks"]],
         "operating_points": payload["operating_points"],
         "intervals": _intervals(shown),
+        "number_formats": payload["number_formats"],
+        "learning_rates": [_at_rate(one) for one in payload["learning_rates"]],
     }
 
 
@@ -90,6 +92,13 @@ def counterpart_record(workload: Workload, protocol: Protocol, outcome: Outcome)
 def other_protocol(protocol: Protocol) -> Protocol:
     """The one of the two that this one is not."""
     return "as-published" if protocol == "clean" else "clean"
+
+
+def _at_rate(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics over the seeds of one learning rate; none when all of them diverged."""
+    evaluations = told["evaluations"]
+    metrics = {name: _over_seeds([one[name] for one in evaluations]) for name in METRICS} if evaluations else {}
+    return {"learning_rate": told["learning_rate"], "metrics": metrics, "diverged": told["diverged"]}
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, Any]:

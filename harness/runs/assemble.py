@@ -33,7 +33,7 @@ from harness.runs.judge import inference_metrics, judge, latency_metrics, traini
 from harness.runs.measuring import SCORES_FILE
 from harness.runs.request import Request, Surroundings
 from harness.runs.schedule import Configuration, Slot
-from harness.scenarios.workload import Protocol, Workload
+from harness.scenarios.workload import Workload
 
 UNTIMED = "offline"  # what a configuration without timed scenarios (under emulation) is recorded as
 
@@ -222,7 +222,7 @@ def _assembled(
         blocks=blocks,
         metrics=metrics,
         by_batch=by_batch,
-        accuracy=None if payload is None else _accuracy(fit, request.protocol, payload),
+        accuracy=None if payload is None else _accuracy(fit, request, payload),
         published=None
         if reference is None
         else Published(reference.metric, reference.value, reference.source, reference.difference),
@@ -234,8 +234,17 @@ def _assembled(
     )
 
 
-def _accuracy(fit: Fitted, protocol: Protocol, payload: dict[str, Any]) -> dict[str, Any]:
+def missing_backends(request: Request, workload: Workload, payload: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why backends that were asked for cannot run on this machine, a sentence each."""
+    wanted = request.backends or workload.inference.backends
+    reasons: Mapping[str, str] = payload.get("unavailable", {})
+    return tuple(f"Backend {name} was left out. {reasons[name]}" for name in wanted if name in reasons)
+
+
+def _accuracy(fit: Fitted, request: Request, payload: dict[str, Any]) -> dict[str, Any]:
+    protocol = request.protocol
     found = accuracy_record(fit.workload, protocol, payload)
+    found["notes"] += missing_backends(request, fit.workload, payload)
     if fit.references is not None:
         found |= references_record(fit.references)
     if fit.counterpart is not None:

@@ -20,6 +20,7 @@ from harness.detectors.replicated import fit_together
 from harness.gemm import trainer
 from harness.record.model import DatasetRecord
 from harness.runs.jobs import FitJob
+from harness.runs.variants import by_learning_rate, number_formats
 from harness.scenarios.workload import Workload, load_workload, workload_of_detector
 
 TEST_ROWS = "test_x.npy"
@@ -62,6 +63,9 @@ def fit(job: FitJob) -> dict[str, Any]:
     artifacts = prepare(detectors[0], directory)
     scores = [detector.decision_function(data.test_x) for detector in detectors]
     view = detectors[0].view  # of windows, what this kind of detector sees
+    parameters = [_parameters(workload, job, seed) for seed in job.seeds]
+    rates = job.learning_rates
+    at_rates = by_learning_rate(workload.detector, parameters, rates, data, context) if rates else []
     for name, array in (
         (TEST_ROWS, view(data.test_x)),
         (TEST_SCORES, scores[0]),
@@ -80,7 +84,10 @@ def fit(job: FitJob) -> dict[str, Any]:
         "train_seconds": train_seconds,
         "trained_on": "native" if native else "eager",
         "trains_on": trains_on if detectors[0].history_ else [],
+        "number_formats": number_formats(artifacts, detectors[0], scores[0], data),
+        "learning_rates": at_rates,
         "backends": list(artifacts.backends),
+        "unavailable": artifacts.unavailable,
         "macs_per_row": artifacts.macs_per_row,
     }
 

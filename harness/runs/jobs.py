@@ -24,6 +24,7 @@ class FitJob:
     rows: int | None  # None: every row of the training file
     threads: int
     directory: str  # where artifacts and the outcome go
+    learning_rates: tuple[float, ...] = ()  # to train every seed with as well, for their accuracy alone
 
 
 @dataclass(frozen=True)

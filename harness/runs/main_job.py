@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness import __version__
+from harness.detectors.inference.scorer import BACKENDS
 from harness.measure.clock import Clock, SystemClock
 from harness.placement.instances import split
 from harness.placement.plan import Plan
 from harness.record.model import SCHEMA_VERSION, Run
 from harness.runs.accuracy import other_protocol
-from harness.runs.assemble import Fitted, Measured, results_of
+from harness.runs.assemble import Fitted, Measured, missing_backends, results_of
 from harness.runs.executor import Executor
 from harness.runs.fingerprint import fingerprint
 from harness.runs.jobs import FitJob, InstanceJob, MeasureJob, Outcome, SurveyJob, TogetherJob
@@ -27,6 +28,7 @@ from harness.runs.request import Entry, Request, Surroundings
 from harness.runs.roof import roofline, with_shares
 from harness.runs.schedule import Configuration, Slot, block_of
 from harness.runs.stopping import Stopping
+from harness.runs.variants import FULL
 from harness.scenarios.cold import eviction_bytes
 from harness.scenarios.server import PATIENCE_S
 from harness.scenarios.workload import Protocol as ProtocolName
@@ -172,8 +174,11 @@ class _Job:
             rows=self.request.rows,
             threads=self.around.plan.threads,
             directory=str(self.scratch / f"fit-{name}-{protocol}"),
+            learning_rates=self.request.learning_rates if protocol == self.request.protocol else (),
         )
         outcome = self.executor.run(job, self.around.plan, timeout_s=self._patience(_FIT_TIMEOUT_S))
+        for reason in missing_backends(self.request, entry.workload, outcome.payload or {}):
+            self.progress.say(reason)
         return Fitted(entry.workload, job, outcome)
 
     def measure(self, fitted: Mapping[str, Fitted]) -> list[Measured]:
@@ -255,9 +260,13 @@ def _configurations(entry: Entry, request: Request, fit: Fitted) -> Iterator[Con
     for backend in _backends(entry, request):
         if fit.directory is None or backend not in fit.backends:
             continue
-        for dtype in entry.workload.inference.dtypes:
+        for dtype in request.dtypes or entry.workload.inference.dtypes:
+            lower = dtype != FULL
+            if dtype not in BACKENDS[backend].dtypes or (lower and not fit.macs_per_row):
+                continue
             wanted = request.scenarios or (*INFERENCE, "train")
-            scenarios = tuple(name for name in wanted if name != "train" or backend in fit.trains_on)
+            trained = fit.trains_on if not lower else ()
+            scenarios = tuple(name for name in wanted if name != "train" or backend in trained)
             if scenarios:
                 yield Configuration(entry.workload.name, backend, dtype, scenarios)
 

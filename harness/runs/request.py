@@ -42,6 +42,8 @@ class Request:
     scenarios: tuple[str, ...] | None = None  # None: offline and single_stream, and train where it can be
     cache: Literal["hot", "cold"] = "hot"
     instances: int = 1  # processes at once, each on its part of the placement
+    dtypes: tuple[str, ...] | None = None  # number formats; None: each workload's own
+    learning_rates: tuple[float, ...] = ()  # to train every seed with as well, for their accuracy alone
     p99_bound_s: float = 0.01  # of the server scenario
     budget_s: float | None = None  # wall time of the whole run; then ``blocks`` does not count
     both_protocols: bool = False  # each system is also fitted under the other protocol, for its accuracy alone

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from harness.detectors import registry
 from harness.detectors.agreement import agreement
 from harness.detectors.inference import open_scorer, prepare
-from harness.gemm.ort_options import affinities
+from harness.detectors.inference.artifacts import read, read_program
+from harness.detectors.inference.compiled import as_function, missing_compiler
 from harness.errors import InputError
+from harness.gemm.ort_options import affinities
 
 ROOT = Path(__file__).resolve().parents[2]
 GAN = {"epochs": 1, "batch_size": 500, "learning_rate": 1e-3, "ema_decay": 0.5}
@@ -83,6 +86,47 @@ def test_backends_agree_at_any_batch_size(exported, rows, backend, batch):
     assert scores.shape == (batch,)
     found = agreement(detector.decision_function(X), scores)
     assert found.within, found.sentence()
+
+
+def test_onnxruntime_quantises_what_it_multiplies(exported_mlp, rows):
+    X = np.delete(rows[0][:500], slice(None, None, 97), axis=0)  # its one scale per call does not stand outliers
+    full, lower = (open_scorer(exported_mlp, "onnxruntime", dtype).score(X) for dtype in ("float32", "int8"))
+    assert not np.array_equal(full, lower)
+    assert agreement(full, lower, "int8").within
+
+
+@pytest.mark.skipif(missing_compiler() is not None, reason=str(missing_compiler()))
+def test_a_compiled_scorer_agrees_at_any_batch_size(exported_mlp, rows):
+    scorer = open_scorer(exported_mlp, "compile")
+    eager = open_scorer(exported_mlp, "eager")
+    for batch in (0, 1, 7, 9000):
+        X = rows[0][:batch]
+        scores = scorer.score(X)
+        assert scores.shape == (batch,)
+        assert batch == 0 or agreement(eager.score(X), scores).within
+
+
+def test_a_missing_compiler_is_said_with_its_remedy(rows, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    missing_compiler.cache_clear()
+    try:
+        made = prepare(registry.resolve("mlp", {"epochs": 1}).fit(*rows), tmp_path)
+        assert "compile" not in made.backends
+        assert "Install g++" in made.unavailable["compile"]
+        with pytest.raises(InputError, match="cannot run on backend compile"):
+            open_scorer(tmp_path, "compile")
+    finally:
+        missing_compiler.cache_clear()
+
+
+def test_the_function_to_compile_is_the_program(exported, rows):
+    detector, directory = exported
+    artifacts, meta = read(directory)
+    if "compile" not in artifacts.backends:
+        return
+    found = as_function(read_program(artifacts, meta))(torch.from_numpy(rows[0][:100])).numpy()
+    verdict = agreement(detector.decision_function(rows[0][:100]), found)
+    assert verdict.within, verdict.sentence()
 
 
 def test_more_rows_than_one_call_takes(exported_mlp, rows):

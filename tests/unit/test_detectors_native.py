@@ -11,7 +11,7 @@ from harness.detectors.agreement import agreement
 from harness.detectors.autoencoder import Autoencoder
 from harness.detectors.base import FitContext
 from harness.detectors.inference.artifacts import prepare, read, read_program
-from harness.detectors.inference.native import as_chain, open_backend
+from harness.detectors.inference.native import as_chain, dense_runs, open_backend
 from harness.detectors.inference.scorer import open_scorer
 from harness.detectors.mlp import MLP
 from harness.detectors.program import ROWS, Builder, DenseLayer, evaluate
@@ -40,6 +40,15 @@ def test_a_whole_chain_agrees_with_float64(detector, dtype: str, tmp_path: Path)
     verdict = agreement(exact, found, dtype)
     assert verdict.within, verdict.sentence()
     assert as_chain(detector.program()) is not None
+
+
+def test_layers_in_a_row_are_one_call() -> None:
+    builder = Builder(12)
+    first = builder.chain(ROWS, [layer(12, 6), layer(6, 5)])
+    forked = builder.chain(first, [layer(5, 5)])
+    program = builder.finish(builder.reduce("mean", builder.elementwise("add", forked, first)))
+    runs = [[len(step.arrays[0]) for step in run] for run in dense_runs(program)]
+    assert runs == [[6, 5], [5]], "a value with two readers ends its run"
 
 
 def test_a_program_of_several_chains_and_foreign_activations_agrees_too(tmp_path: Path) -> None:

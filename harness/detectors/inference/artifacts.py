@@ -33,7 +33,7 @@ class Artifacts:
     n_features: int
     backends: tuple[str, ...]
     macs_per_row: int | None  # multiply-accumulates to score a row; None when it is no program
-    unavailable: dict[str, str] = field(default_factory=dict)  # backend -> what it lacks on this machine, and the remedy
+    unavailable: dict[str, str] = field(default_factory=dict)  # backend -> what it lacks here, and the remedy
 
 
 def prepare(detector: Detector, directory: Path) -> Artifacts:

@@ -1,4 +1,4 @@
-"""Backend ``compile``: the exported program as a torch function, compiled by ``torch.compile`` to C++ and by a compiler.
+"""Backend ``compile``: the exported program as a torch function, compiled by ``torch.compile``.
 
 The scorer is compiled when it is opened, for one row and for any larger number of rows, so that no call compiles.
 """
@@ -119,14 +119,25 @@ def _apply(step: Step, x: list[Tensor], constants: list[Tensor]) -> Tensor:
         case "activation":
             return _activated(x[0], step)
         case "elementwise" | "constant":
-            operator = {"add": torch.add, "subtract": torch.sub, "multiply": torch.mul, "divide": torch.div}[step.kind]
-            return operator(x[0], x[1] if step.operation == "elementwise" else constants[0])
+            return _combined(x[0], x[1] if step.operation == "elementwise" else constants[0], step.kind)
         case "concat":
             return torch.cat(x, dim=1)
         case "reduce":
             return _reduced(x[0], step.kind)
         case _:
             raise InputError(f"torch.compile has no {step.operation} here.", remedy="Use backend eager instead.")
+
+
+def _combined(a: Tensor, b: Tensor, kind: str) -> Tensor:
+    match kind:
+        case "add":
+            return a + b
+        case "subtract":
+            return a - b
+        case "multiply":
+            return a * b
+        case _:
+            return a / b
 
 
 def _activated(x: Tensor, step: Step) -> Tensor:

@@ -91,7 +91,7 @@ class _Parts:
         self._program = program
         self._calls: dict[str, DenseChain] = {}
         self._inside: set[str] = set()  # values that exist only inside a call
-        for run in _dense_runs(program):
+        for run in dense_runs(program):
             chained = DenseChain([_layer(step) for step in run], "none", dtype, threads=threads)
             self._calls[run[-1].output] = chained
             self._inside |= {step.output for step in run[:-1]}
@@ -114,7 +114,7 @@ class _Parts:
         return found
 
 
-def _dense_runs(program: Program) -> list[list[Step]]:
+def dense_runs(program: Program) -> list[list[Step]]:
     """Native dense steps, those together of which each is used by the next one alone."""
     uses = Counter(name for step in program.steps for name in step.inputs)
     runs: list[list[Step]] = []

@@ -40,6 +40,7 @@ from harness.reporting.sections.panels import Cell, Panel, Table
 from harness.reporting.sections.results import AccuracyLine, accuracy_line, dataset_words
 from harness.reporting.sections.status import has_times
 from harness.reporting.sections.trust import headline_series
+from harness.reporting.sections.variants import variant_tables
 from harness.reporting.text import as_given, count, number, percent, score
 
 _LINES = 4  # series that one chart tells apart
@@ -62,6 +63,7 @@ class Detail:
     confusion: tuple[tuple[str, ...], ...]
     threshold: str
     thresholds: Table | None  # what others, chosen on validation labels, would give
+    variants: tuple[tuple[str, Table], ...]
     panels: tuple[Panel, ...]
 
 
@@ -87,6 +89,7 @@ def details(anchor: str, results: Sequence[Result]) -> Detail:
         confusion=_confusion(scored.accuracy),
         threshold=_threshold(scored.accuracy),
         thresholds=_thresholds(scored.accuracy),
+        variants=variant_tables(scored.accuracy),
         panels=tuple(panels),
     )
 
