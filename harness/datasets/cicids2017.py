@@ -27,8 +27,10 @@ FEATURES = tuple(  # of the improved release
 )
 # Three flows of four are benign, as in the improved release (1,582,566 of 2.10 million).
 _ROWS = {
-    "BENIGN": 15_000, "Portscan": 1_500, "DoS Hulk": 1_500, "DDoS": 1_000, "DoS GoldenEye": 300, "FTP-Patator": 200,
-    "SSH-Patator": 200, "Botnet": 100, "Web Attack - Brute Force": 50, "Infiltration": 20,
+    "BENIGN": 15_000, "Portscan": 1_500, "DoS Hulk": 1_500, "DDoS": 1_000, "Infiltration - Portscan": 300,
+    "DoS GoldenEye": 300, "DoS Slowloris": 200, "FTP-Patator": 200, "SSH-Patator": 200, "DoS Slowhttptest": 150,
+    "Botnet": 100, "Web Attack - Brute Force": 50, "Web Attack - XSS": 30, "Infiltration": 20,
+    "Web Attack - SQL Injection": 20, "Heartbleed": 10,
 }  # fmt: skip
 
 

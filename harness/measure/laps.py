@@ -61,6 +61,9 @@ class Laps:
         limits = self._limits
         if self._taken >= limits.samples:
             return True
-        if limits.budget_s is None or self._started is None or self._taken < limits.at_least:
+        if limits.budget_s is None or self._started is None:
             return False
-        return now - self._started >= limits.budget_s * 1e9
+        spent = (now - self._started) * 1e-9
+        if self._taken < limits.at_least:
+            return limits.most_s is not None and spent >= limits.most_s
+        return spent >= limits.budget_s

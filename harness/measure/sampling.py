@@ -82,11 +82,15 @@ class Samples:
 
 @dataclass(frozen=True)
 class Limits:
-    """When sampling ends: at ``samples``, or once ``budget_s`` is used up and at least ``at_least`` were taken."""
+    """When sampling ends: at ``samples``, or once ``budget_s`` is used up and at least ``at_least`` were taken.
+
+    Calls so slow that ``at_least`` of them would take longer than ``most_s`` are left at fewer.
+    """
 
     samples: int
     budget_s: float | None = None
     at_least: int = 1
+    most_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -141,7 +145,7 @@ def collect(
     flags = np.zeros(limits.samples, dtype=np.uint8)
     chunks = Chunks(clock, watch or Watch(), flags)
     start = now()
-    deadline = _deadline(start, limits)
+    deadline, last = _deadline(start, limits.budget_s), _deadline(start, limits.most_s)
     due = chunks.open(0)
     before = read()
     taken, wanted = 0, limits.samples
@@ -162,7 +166,7 @@ def collect(
         if ended >= due:
             due = chunks.next(taken)
             before = read()
-        if ended >= deadline and taken >= limits.at_least:
+        if ended >= deadline and (taken >= limits.at_least or ended >= last):
             break
     return _samples(durations, flags, taken, inner, now() - start, chunks.close(taken))
 
@@ -208,7 +212,7 @@ def collect_each(
     flags = np.zeros(limits.samples, dtype=np.uint8)
     chunks = Chunks(clock, watch or Watch(), flags)
     start = now()
-    deadline = _deadline(start, limits)
+    deadline, last = _deadline(start, limits.budget_s), _deadline(start, limits.most_s)
     due = chunks.open(0)
     before = read()
     group = 0  # first call not yet covered by a reading of the counters
@@ -229,7 +233,7 @@ def collect_each(
             due = chunks.next(taken)
             after = read()
         before, group, group_due = after, taken, now() + MIN_SAMPLE_NS
-        if ended >= deadline and taken >= limits.at_least:
+        if ended >= deadline and (taken >= limits.at_least or ended >= last):
             break
     after = read()
     if after != before:
@@ -237,8 +241,8 @@ def collect_each(
     return _samples(durations, flags, taken, 1, now() - start, chunks.close(taken))
 
 
-def _deadline(start_ns: int, limits: Limits) -> int:
-    return NEVER_NS if limits.budget_s is None else start_ns + round(limits.budget_s * 1e9)
+def _deadline(start_ns: int, seconds: float | None) -> int:
+    return NEVER_NS if seconds is None else start_ns + round(seconds * 1e9)
 
 
 def cause_between(before: CounterReading, after: CounterReading) -> Cause:

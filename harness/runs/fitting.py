@@ -62,14 +62,15 @@ def fit(job: FitJob) -> dict[str, Any]:
     directory = Path(job.directory)
     artifacts = prepare(detectors[0], directory)
     scores = [detector.decision_function(data.test_x) for detector in detectors]
-    view = detectors[0].view  # of windows, what this kind of detector sees
     parameters = [_parameters(workload, job, seed) for seed in job.seeds]
     rates = job.learning_rates
     at_rates = by_learning_rate(workload.detector, parameters, rates, data, context) if rates else []
+    # Of windows, a detector of rows sees the last step.
+    test_x, train_x = (x if detectors[0].sequential else detectors[0].view(x) for x in (data.test_x, data.train_x))
     for name, array in (
-        (TEST_ROWS, view(data.test_x)),
+        (TEST_ROWS, test_x),
         (TEST_SCORES, scores[0]),
-        (TRAIN_ROWS, view(data.train_x)),
+        (TRAIN_ROWS, train_x),
         (TRAIN_LABELS, data.train_y),
     ):
         np.save(directory / name, array, allow_pickle=False)

@@ -16,6 +16,7 @@ from harness.record.model import Series
 
 _MOST_SAMPLES = 2_000
 _MOST_REQUESTS = 20_000
+MOST_SECONDS = 30.0  # after which a series of slow calls (a search for every row) ends with what it has
 _PATIENCE = 4  # an unsettled series may take this many times the time it was given, each time it is doubled
 
 
@@ -49,7 +50,7 @@ def batch_series(name: str, call: Callable[[], object], batch_size: int | None, 
             clock=bench.clock,
             counters=bench.counters,
             inner=inner,
-            limits=Limits(samples=samples, budget_s=budget_s, at_least=at_least),
+            limits=Limits(samples=samples, budget_s=budget_s, at_least=at_least, most_s=MOST_SECONDS),
             watch=bench.watch,
             prepare=bench.prepare,
         )
@@ -57,7 +58,7 @@ def batch_series(name: str, call: Callable[[], object], batch_size: int | None, 
     samples = more(_MOST_SAMPLES, bench.seconds, PILOT_SAMPLES)
     outcome = steady_state(samples.durations_ns)
     pilot = len(samples)
-    while (longer := next_pilot(len(samples), outcome, initial=pilot)) is not None:
+    while (longer := next_pilot(len(samples), outcome, initial=pilot)) is not None and not _slow(samples):
         extra = longer - len(samples)
         samples = joined(samples, more(extra, _PATIENCE * bench.seconds, min(extra, PILOT_SAMPLES)))
         outcome = steady_state(samples.durations_ns)
@@ -74,11 +75,17 @@ def request_series(name: str, call: Callable[[], object], batch_size: int, bench
         clock=bench.clock,
         counters=bench.counters,
         clock_cost_ns=bench.clock_cost_ns,
-        limits=Limits(samples=_MOST_REQUESTS, budget_s=bench.seconds, at_least=MAX_DOUBLING * PILOT_SAMPLES),
+        limits=Limits(
+            samples=_MOST_REQUESTS, budget_s=bench.seconds, at_least=MAX_DOUBLING * PILOT_SAMPLES, most_s=MOST_SECONDS
+        ),
         watch=bench.watch,
         prepare=bench.prepare,
     )
     return as_series(name, samples, steady_state(samples.durations_ns), batch_size)
+
+
+def _slow(samples: Samples) -> bool:
+    return samples.wall_ns >= MOST_SECONDS * 1e9
 
 
 def as_series(name: str, samples: Samples, outcome: Steady, batch_size: int | None) -> Series:

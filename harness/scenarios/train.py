@@ -14,7 +14,7 @@ from harness.measure.laps import Laps
 from harness.measure.sampling import Limits
 from harness.measure.steady import PILOT_SAMPLES, steady_state
 from harness.record.model import Series
-from harness.scenarios.series import Bench, as_series
+from harness.scenarios.series import MOST_SECONDS, Bench, as_series
 
 # A sample should last a few milliseconds; a step of the small nets takes half of one, or some ten microseconds.
 _EAGER_STEPS, _NATIVE_STEPS = 8, 64
@@ -78,7 +78,7 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
 
 
 def _timed(work: Callable[[Callable[[int], bool]], Any], steps: int, bench: Bench) -> list[Series]:
-    limits = Limits(samples=4 * PILOT_SAMPLES, budget_s=bench.seconds, at_least=PILOT_SAMPLES)
+    limits = Limits(samples=4 * PILOT_SAMPLES, budget_s=bench.seconds, at_least=PILOT_SAMPLES, most_s=MOST_SECONDS)
     laps = Laps(bench.clock, bench.counters, bench.watch, inner=steps, limits=limits)
     work(laps.lap)
     samples = laps.samples()

@@ -51,6 +51,15 @@ def test_laps_stop_at_the_budget_once_enough_were_taken() -> None:
     assert len(laps.samples()) == 3
 
 
+def test_slow_laps_stop_before_enough_were_taken() -> None:
+    clock = FakeClock()
+    limits = Limits(samples=100, budget_s=1.0, at_least=50, most_s=30.0)
+    laps = Laps(clock, Script(), Watch(), inner=1, limits=limits)
+    while laps.lap(1):
+        clock.advance(9_000_000_000)
+    assert len(laps.samples()) == 4  # 36 s
+
+
 def test_nothing_timed_gives_no_samples() -> None:
     laps = Laps(FakeClock(), Script(), Watch(), inner=8, limits=Limits(samples=4))
     assert len(laps.samples()) == 0

@@ -95,6 +95,13 @@ def test_a_budget_ends_sampling_but_not_before_the_least_count() -> None:
     assert len(collect_each(lambda: clock.advance(3 * MS), clock=clock, counters=Quiet(), limits=limits)) == 7
 
 
+def test_slow_calls_end_before_the_least_count() -> None:
+    clock = FakeClock()
+    limits = Limits(samples=100, budget_s=0.010, at_least=50, most_s=0.020)
+    assert len(collect(lambda: clock.advance(6 * MS), clock=clock, counters=Quiet(), inner=1, limits=limits)) == 4
+    assert len(collect_each(lambda: clock.advance(6 * MS), clock=clock, counters=Quiet(), limits=limits)) == 4
+
+
 @pytest.mark.parametrize(
     ("reading", "cause"),
     [
