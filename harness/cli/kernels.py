@@ -86,38 +86,17 @@ def _kernel_rates(
     from itertools import chain
 
     from harness.gemm import cases
-    from harness.gemm.roofline import best_rate, on_each
-    from harness.record.model import KernelRate, Metric
+    from harness.gemm.rates import kernel_rates
 
-    bandwidth = max((entry.triad_bytes_per_s for entry in matrix), default=0.0)
-    rates = []
-
-    def run(_cpu: int) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        everything = chain(
-            cases.products(("native", "torch")),
-            *(cases.products(("native",), dtype) for dtype in single if dtype != "float32"),
-            cases.chains(1),
-            cases.chains(4096),
-            cases.streamed_products(4 * cache_bytes),
-        )
-        for case in everything:
-            rate = best_rate(case.call, case.operations)
-            ceiling = single[case.dtype].ops_per_s
-            intensity = None if case.traffic is None else case.operations / case.traffic
-            if intensity is not None:
-                ceiling = min(ceiling, intensity * bandwidth)
-            unit = "OP/s" if case.dtype == "int8" else "FLOP/s"
-            rates.append(
-                KernelRate(
-                    case.name, case.backend, case.dtype, Metric(rate, unit, n=1), intensity, rate / ceiling, case.ran_on
-                )
-            )
-
-    on_each([cpu], run)
-    return rates
+    everything = chain(
+        cases.products(("native", "torch")),
+        *(cases.products(("native",), dtype) for dtype in single if dtype != "float32"),
+        cases.chains(1),
+        cases.chains(4096),
+        cases.streamed_products(4 * cache_bytes),
+    )
+    bandwidth = max((entry.best_bytes_per_s for entry in matrix), default=0.0)
+    return kernel_rates(everything, cpu, {dtype: roof.ops_per_s for dtype, roof in single.items()}, bandwidth)
 
 
 def _compute(roof: ComputeRoof, facts: Facts, cpus: tuple[int, ...]) -> Roof:
@@ -143,14 +122,9 @@ def _memory(entry: MemoryRoof) -> Roof:
 
 def _last_level(facts: Facts, cpus: tuple[int, ...]) -> int:
     """Bytes of all last-level caches that these CPUs have a part of."""
-    levels = [cache.level for cache in facts.caches.caches if cache.size_bytes]
-    if not levels:
-        return _FALLBACK_CACHE
-    last = [cache for cache in facts.caches.caches if cache.level == max(levels) and cache.size_bytes]
-    used = sum(
-        (cache.size_bytes or 0) * sum(1 for members in cache.instances if set(members) & set(cpus)) for cache in last
-    )
-    return used or _FALLBACK_CACHE
+    from harness.scenarios.cold import last_level_bytes
+
+    return last_level_bytes(facts.caches, set(cpus)) or _FALLBACK_CACHE
 
 
 def _show(found: Roofline, matrix: list[MemoryRoof]) -> None:

@@ -56,9 +56,9 @@ def products(names: tuple[BackendName, ...], dtype: Dtype = "float32") -> Iterat
             yield _product(backend(name), name, dtype, batch, m, k, n, streamed=False)
 
 
-def streamed_products(bytes_at_once: int) -> Iterator[Case]:
+def streamed_products(bytes_at_once: int, sizes: tuple[int, ...] = (8, 16, 32, 64, 128, 256)) -> Iterator[Case]:
     """Native square products over operands of ``bytes_at_once`` in all, which no cache keeps."""
-    for n in (8, 16, 32, 64, 128, 256):
+    for n in sizes:
         batch = max(1, bytes_at_once // (3 * 4 * n * n))
         yield _product(backend("native"), "native", "float32", batch, n, n, n, streamed=True)
 

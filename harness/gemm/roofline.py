@@ -54,6 +54,11 @@ class MemoryRoof:
     latency_s: float
     refused: str | None  # why memory could not be bound, in which case the kernel placed it
 
+    @property
+    def best_bytes_per_s(self) -> float:
+        """The roof for a kernel of any mixture of reads and writes."""
+        return max(self.triad_bytes_per_s, self.read_bytes_per_s)
+
 
 def compute_roof(
     cpus: Sequence[int], dtype: Dtype = "float32", *, isa: str | None = None, seconds: float = 0.2

@@ -82,6 +82,7 @@ class SurveyJob:
     cpus: tuple[int, ...]
     directory: str
     peak: bool = True  # also measure what the CPUs reach, which takes seconds
+    cache_bytes: int | None = None  # of the last level, to measure memory and kernels as well
 
 
 WorkerJob = FitJob | ReferencesJob | MeasureJob | InstanceJob | SurveyJob  # of one process

@@ -25,7 +25,7 @@ from harness.runs.jobs import FitJob, InstanceJob, MeasureJob, Outcome, SurveyJo
 from harness.runs.precision import headline_estimates
 from harness.runs.references import key_of, references_job
 from harness.runs.request import Entry, Request, Surroundings
-from harness.runs.roof import roofline, with_shares
+from harness.runs.roof import cache_to_exceed, roofline, with_shares, with_workloads
 from harness.runs.schedule import Configuration, Slot, block_of
 from harness.runs.stopping import Stopping
 from harness.runs.variants import FULL
@@ -82,6 +82,7 @@ def execute(
         fitted = job.beside({entry.workload.name: job.fit(entry) for entry in request.entries})
         measured = job.measure(fitted)
         results = results_of(request, around, fitted, measured)
+        macs = {name: fit.macs_per_row for name, fit in fitted.items()}
         roof = roofline(survey.get("peak"), around.facts, around.plan.cpus)
         facts = around.facts.to_json()
         software = survey.get("software", facts["software"])
@@ -102,8 +103,8 @@ def execute(
             software=software,
             plan=_plan_record(request, around.plan, stopping),
             checks=around.checks,
-            results=with_shares(results, roof, {name: fit.macs_per_row for name, fit in fitted.items()}),
-            roofline=roof,
+            results=with_shares(results, roof, macs),
+            roofline=with_workloads(roof, results, macs),
         )
 
 
@@ -121,7 +122,8 @@ class _Job:
 
     def survey(self) -> Mapping[str, Any]:
         plan = self.around.plan
-        job = SurveyJob(threads=plan.threads, cpus=tuple(plan.cpus), directory=str(self.scratch / "survey"))
+        cache_bytes = cache_to_exceed(self.around.facts, plan.cpus)
+        job = SurveyJob(plan.threads, tuple(plan.cpus), str(self.scratch / "survey"), cache_bytes=cache_bytes)
         outcome = self.executor.run(job, plan, timeout_s=self._patience(_SURVEY_TIMEOUT_S))
         return outcome.payload or {}
 

@@ -10,7 +10,7 @@ from harness.measure.overhead import measure_overhead
 from harness.platform.counters import ThreadCounters
 from harness.platform.software import loaded_software
 from harness.runs.jobs import SurveyJob
-from harness.runs.roof import measured_peak
+from harness.runs.roof import measured_roof
 
 
 def survey(job: SurveyJob) -> dict[str, Any]:
@@ -22,5 +22,5 @@ def survey(job: SurveyJob) -> dict[str, Any]:
     return {
         "overhead": asdict(measure_overhead(SystemClock(), ThreadCounters())),
         "software": loaded_software(),
-        "peak": measured_peak(job.cpus) if job.peak else None,
+        "peak": measured_roof(job.cpus, job.cache_bytes) if job.peak else None,
     }

@@ -65,7 +65,7 @@ def eviction_bytes(facts: Facts, cpus: Sequence[int]) -> int:
     power = (facts.cpu.architecture or "").startswith("ppc64")
     nodes = {core.node for core in facts.topology.cores if set(core.cpus) & set(cpus)}
     near = {cpu for core in facts.topology.cores if core.node in nodes for cpu in core.cpus} if power else set()
-    total = _last_level_bytes(facts.caches, near | set(cpus))
+    total = last_level_bytes(facts.caches, near | set(cpus))
     if not total:
         raise InputError(
             "The size of the last-level cache is not known here, so a cold cache cannot be promised.",
@@ -74,7 +74,7 @@ def eviction_bytes(facts: Facts, cpus: Sequence[int]) -> int:
     return _BUFFER_CACHES * total
 
 
-def _last_level_bytes(caches: CacheFacts, cpus: set[int]) -> int:
+def last_level_bytes(caches: CacheFacts, cpus: set[int]) -> int:
     """Sum over the caches of the highest level that any of ``cpus`` uses; 0 when not known."""
     data = [cache for cache in caches.caches if cache.type != "Instruction" and cache.size_bytes]
     last = max((cache.level for cache in data), default=0)
