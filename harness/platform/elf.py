@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import mmap
-import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 _PT_LOAD, _PT_DYNAMIC = 1, 2
 _PF_X = 1
 _DT_NEEDED, _DT_STRTAB = 1, 5
+_EM_PPC64 = 21
 _ENOUGH = 16  # instructions that are no chance pattern in data between functions
+_CHUNK = 1 << 22  # bytes of code looked at at once
+
+# Accumulating outer products (Power ISA 3.1): primary opcode 59, two zero bits after the accumulator, extended opcode.
+_IS_OPCODE_59 = bytes(value >> 2 == 59 for value in range(256))  # of an instruction's last byte in memory
+_FIXED = 0xFC6007F9
+_OUTER_PRODUCTS = frozenset(
+    59 << 26 | extended << 3
+    for extended in (2, 18, 26, 50, 58)  # xvi8ger4pp, xvf16ger2pp, xvf32gerpp, xvbf16ger2pp, xvf64gerpp
+)
 
 
 @dataclass(frozen=True)
@@ -38,14 +49,13 @@ def holds_mma(path: Path) -> bool | None:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             if content[:6] != b"\x7fELF\x02\x01" or struct.unpack_from("<H", content, 18)[0] != _EM_PPC64:
                 return None
-            found = 0
-            for segment in _segments(content, "<"):
-                if segment.kind == _PT_LOAD and segment.flags & _PF_X:
-                    for match in _MMA.finditer(content, segment.offset, segment.offset + segment.size):
-                        found += match.start() % 4 == 0
-                        if found >= _ENOUGH:
-                            return True
-            return False
+            products = (
+                found
+                for segment in _segments(content, "<")
+                if segment.kind == _PT_LOAD and segment.flags & _PF_X
+                for found in _outer_products(content, segment)
+            )
+            return sum(1 for _ in islice(products, _ENOUGH)) == _ENOUGH
     except (OSError, ValueError, struct.error):
         return None
 
@@ -93,23 +103,17 @@ def _string(content: mmap.mmap, offset: int) -> str:
     return content[offset:end].decode("utf-8", "replace") if end >= 0 else ""
 
 
-_EM_PPC64 = 21
+def _outer_products(content: mmap.mmap, segment: _Segment) -> Iterator[int]:
+    """Offsets of the accumulating outer products in a segment of code.
 
-
-def _outer_products() -> re.Pattern[bytes]:
-    """Accumulating outer products: primary opcode 59, two zero bits after the accumulator, extended opcode as below."""
-    extended = (2, 18, 26, 50, 58)  # xvi8ger4pp, xvf16ger2pp, xvf32gerpp, xvbf16ger2pp, xvf64gerpp
-    third = bytes(value for value in range(256) if not value & 0x60)
-    choices: list[bytes] = []
-    for code in extended:
-        first = bytes((code << 3 & 0xFF) | low for low in (0, 2, 4, 6))
-        second = bytes(high << 3 | code >> 5 for high in range(32))
-        choices.append(_one_of(first) + _one_of(second) + _one_of(third) + b"[\xec-\xef]")
-    return re.compile(b"|".join(choices), re.DOTALL)
-
-
-def _one_of(values: bytes) -> bytes:
-    return b"[" + b"".join(b"\\x%02x" % value for value in values) + b"]"
-
-
-_MMA = _outer_products()
+    Only the words of their primary opcode are looked at one by one: a library may hold a hundred million others.
+    """
+    end = segment.offset + segment.size
+    for start in range(segment.offset + -segment.offset % 4, end, _CHUNK):
+        marks = content[start + 3 : min(start + _CHUNK, end) : 4].translate(_IS_OPCODE_59)
+        at = marks.find(1)
+        while at >= 0:
+            offset = start + 4 * at
+            if struct.unpack_from("<I", content, offset)[0] & _FIXED in _OUTER_PRODUCTS:
+                yield offset
+            at = marks.find(1, at + 1)
