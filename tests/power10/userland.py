@@ -52,10 +52,10 @@ PACKAGES = (
     "util-linux",
 )
 HOST_TOOLS = {
-    "mmdebstrap": "mmdebstrap",
-    "powerpc64le-linux-gnu-gcc": "gcc-powerpc64le-linux-gnu",
-    "qemu-ppc64le-static": "qemu-user-static",
-    "unshare": "util-linux",
+    "mmdebstrap": ("mmdebstrap",),
+    "powerpc64le-linux-gnu-gcc": ("gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"),
+    "qemu-ppc64le-static": ("qemu-user-static",),
+    "taskset": ("util-linux",),
 }
 UNNEEDED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/icons", "usr/share/lintian")
 LIBRARY_PATH = "/usr/lib/powerpc64le-linux-gnu/openblas-pthread"  # what update-alternatives would have linked
@@ -197,7 +197,7 @@ def _require(tool: str) -> str:
 
 
 def _install_host_tools() -> None:
-    missing = sorted({package for tool, package in HOST_TOOLS.items() if shutil.which(tool) is None})
+    missing = [package for tool, packages in HOST_TOOLS.items() if shutil.which(tool) is None for package in packages]
     if not missing:
         return
     if shutil.which("apt-get") is None:
