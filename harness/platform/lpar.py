@@ -18,11 +18,16 @@ _BYTES_FROM = 1 << 28
 
 
 def read(sysroot: SysRoot) -> dict[str, str]:
-    """The file's ``key=value`` lines; empty where there is none (bare metal, x86)."""
+    """The file's ``key=value`` lines; empty where there is no partition (bare metal, x86, guests of QEMU).
+
+    A guest of QEMU has the file too, but its lines describe no partition: QEMU calls every processor shared
+    (hw/ppc/spapr_hcall.c) and numbers every guest 0.
+    """
     for path in _PATHS:
         text = sysroot.read_text(path)
         if text is not None:
-            return parse.key_values(text, "=")
+            values = parse.key_values(text, "=")
+            return {} if "emulated by qemu" in values.get("system_type", "") else values
     return {}
 
 
@@ -46,7 +51,8 @@ def collect(sysroot: SysRoot, tree: DeviceTree) -> LparFacts:
 
     shared = _switch(values, "shared_processor_mode")
     capped = gathered.note("capped", _switch(values, "capped"), "lparcfg:capped")
-    donating = gathered.note("donating", _switch(values, "DedDonMode"), "lparcfg:DedDonMode")
+    # The line is there for shared partitions too, which have no processors of their own to lend.
+    donating = gathered.note("donating", None if shared else _switch(values, "DedDonMode"), "lparcfg:DedDonMode")
     dedicated = gathered.note("dedicated", None if shared is None else not shared, "lparcfg:shared_processor_mode")
     serial = values.get("serial_number")
     return LparFacts(

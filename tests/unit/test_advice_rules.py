@@ -35,6 +35,7 @@ NOTHING = HmcFacts()
 NO_NEEDS = WorkloadNeeds()
 GOOD = replace(PRESETS["p10-smt2"], nodes=(NodeSpec(0, cores=6),))
 TWO_NODES = replace(GOOD, nodes=(NodeSpec(0, cores=3), NodeSpec(1, cores=3)))
+P8 = PRESETS["p8-lpar"]
 X86 = PRESETS["x86-siblings-first"]
 
 
@@ -67,8 +68,8 @@ def _software(
     return lambda facts: replace(facts, software=software)
 
 
-def _openblas(kernel: str, name: str = "openblas") -> tuple[BlasLibrary, ...]:
-    return (BlasLibrary(name, "/usr/lib/libblas.so", "0.3.29", kernel, "pthreads", "torch"),)
+def _openblas(kernel: str, name: str = "openblas", version: str = "0.3.29") -> tuple[BlasLibrary, ...]:
+    return (BlasLibrary(name, "/usr/lib/libblas.so", version, kernel, "pthreads", "torch"),)
 
 
 def _quota(cores: float | None) -> Callable[[Facts], Facts]:
@@ -149,6 +150,10 @@ CASES: dict[str, tuple[Case, Case]] = {  # rule -> a machine it is for and fires
     "openblas-without-mma": (
         Case(change=_software(_openblas("POWER9"))),
         Case(change=_software(_openblas("POWER10"))),
+    ),
+    "openblas-wrong-sums": (
+        Case(P8, change=_software(_openblas("POWER8"))),
+        Case(P8, change=_software(_openblas("POWER8", version="0.3.30"))),
     ),
     "other-load": (Case(replace(GOOD, load=(3.5, 1.0, 0.5))), Case(replace(GOOD, load=(0.2, 1.0, 0.5)))),
     "platform-string-disagrees": (

@@ -62,6 +62,25 @@ def test_donating_lpar(tmp_path: Path) -> None:
     assert _facts(PRESETS["p10-donating"], tmp_path).lpar.mode == "dedicated donating"
 
 
+def test_a_shared_lpar_lends_no_processors_of_its_own(tmp_path: Path) -> None:
+    root = build(PRESETS["p10-shared"], tmp_path)
+    path = root / "proc/ppc64/lparcfg"
+    path.write_text(path.read_text() + "DedDonMode=1\n")
+    lpar = probe(SysRoot(root)).lpar
+    assert (lpar.mode, lpar.donating) == ("shared uncapped", None)
+
+
+def test_the_file_of_a_qemu_guest_describes_no_partition(tmp_path: Path) -> None:
+    root = build(PRESETS["kvm-guest"], tmp_path)
+    (root / "proc/powerpc").mkdir()
+    (root / "proc/powerpc/lparcfg").write_text(
+        "lparcfg 1.9\nserial_number=unknown\nsystem_type=IBM pSeries (emulated by qemu)\npartition_id=0\n"
+        "partition_active_processors=4\npartition_potential_processors=4\nshared_processor_mode=1\nslb_size=32\n"
+    )
+    facts = probe(SysRoot(root))
+    assert (facts.kernel.hypervisor, facts.lpar.mode, facts.lpar.sources) == ("KVM", None, {})
+
+
 def test_lines_that_are_missing_are_not_known(tmp_path: Path) -> None:
     root = build(PRESETS["p10-dedicated"], tmp_path)
     (root / "proc/ppc64/lparcfg").write_text("lparcfg 1.9\nserial_number=\nsystem_type=IBM,9105-22A\ncapped=2\n")
