@@ -32,7 +32,7 @@ _BLAS_NAME = re.compile(r"lib[a-z0-9_]*(?:openblas|blas|blis|mkl_rt|essl)[^/]*\.
 _ENVIRONMENT = re.compile(
     r"(?:OMP|OPENBLAS|MKL|BLIS|GOMP|KMP|NUMEXPR|VECLIB|TORCH|ATEN|ORT|DNNL|ONEDNN|GOTO)_[A-Z0-9_]+\Z|LD_PRELOAD\Z"
 )
-_ASK_TIMEOUT_S = 5.0
+_ASK_TIMEOUT_S = 30.0  # loading takes well under a second, but a library must not hang the probe
 _MMA_SCAN_BYTES = 64 << 20  # of the larger libtorch_cpu only a process that has it loaded anyway is asked
 
 

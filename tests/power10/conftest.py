@@ -25,6 +25,7 @@ TRAIN_STRIDE, TEST_STRIDE = 30, 12  # of the lines of NSL-KDD: 4,200 and 1,880 r
 # What a real processor's AT_PLATFORM makes OpenBLAS choose; user-mode emulation has no AT_PLATFORM, and OpenBLAS then
 # takes its POWER8 kernels except on what its instructions prove to be a POWER10.
 OPENBLAS_KERNELS = {"power10": "POWER10", "power9": "POWER9"}
+STAND_IN = ("--rows", "2000")  # of the synthetic stand-in, where the data set is not at hand
 RUN = (
     *("run", "nsl-kdd-mlp", "nsl-kdd-autoencoder"),
     *("--backends", "eager,onnxruntime,native", "--epochs", "5", "--seeds", "1"),
@@ -130,7 +131,7 @@ def _started(userland: Userland, jobs: Jobs, scratch: Path) -> Emulated:
     here = sorted(os.sched_getaffinity(0))
     for index, cpu in enumerate(CPUS):
         runs[f"main-{cpu}"] = userland.private(f"/runs/{cpu}")
-        data = () if slices is None else ("--data", "/data")
+        data = STAND_IN if slices is None else ("--data", "/data")
         job = ("-m", "harness", *RUN, *data, "--out", f"/runs/{cpu}")
         inside("main", cpu, *job, within=("taskset", "--cpu-list", str(here[index % len(here)])))
     for cpu in CPUS:
@@ -139,10 +140,12 @@ def _started(userland: Userland, jobs: Jobs, scratch: Path) -> Emulated:
         inside("unit", cpu, "-m", "pytest", *options, *chosen)
         inside("doctor", cpu, "-m", "harness", "doctor", "--json")
     runs["main-x86"] = scratch / "x86"
-    data = () if slices is None else ("--data", str(slices))
+    data = STAND_IN if slices is None else ("--data", str(slices))
     native = [sys.executable, "-m", "harness", *RUN, *data, "--out", str(scratch / "x86")]
     native += ["--blocks", "1", "--scenarios", "offline"]  # its scores are wanted, not its times
-    jobs.start("main-x86", native, dict(os.environ), cwd=str(CHECKOUT), timeout_s=PATIENCE_S)
+    # Away from this machine's own ./data and cache, which the emulated runs do not see either.
+    env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "XDG_CACHE_HOME": str(scratch)}
+    jobs.start("main-x86", native, env, cwd=str(scratch), timeout_s=PATIENCE_S)
     return Emulated(jobs, runs, userland.how)
 
 

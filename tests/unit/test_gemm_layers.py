@@ -159,7 +159,7 @@ assert backend("torch").matmul(X, X.T.copy()).shape == (20, 20)
 
 
 def test_without_the_extension_torch_stands_in_and_says_so():
-    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

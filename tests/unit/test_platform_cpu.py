@@ -49,6 +49,42 @@ def test_generations_modes_and_machines(
     assert facts.cpu.vendor == "IBM"
 
 
+@pytest.mark.parametrize(
+    ("cpu", "revision", "machine", "clock_mhz", "expected"),
+    [
+        # a guest of PowerKVM sees the raw name; QEMU alone tells a clock of 1 GHz
+        ("POWER8E (raw)", "2.1 (pvr 004b 0201)", "CHRP IBM pSeries (emulated by qemu)", 3425, ("POWER8", "KVM", None)),
+        ("POWER8 (architected)", "2.0 (pvr 004d 0200)", "CHRP IBM pSeries (emulated by qemu)", 1000,
+         ("POWER8", "QEMU TCG", None)),
+        ("POWER8NVL (raw)", "1.0 (pvr 004c 0100)", "PowerNV 8335-GTB", 4023, ("POWER8", "bare metal", "8335-GTB")),
+        ("POWER9", "2.1 (pvr 004e 1201)", "PowerNV 8335-GTH", 3783, ("POWER9", "bare metal", "8335-GTH")),
+        # not an IBM server: no machine type-model
+        ("POWER9", "2.2 (pvr 004e 1202)", "PowerNV T2P9D01 REV 1.01", 3800, ("POWER9", "bare metal", None)),
+        # a kernel older than the processor names the mode it knows
+        ("POWER10 (architected)", "2.0 (pvr 0082 0200)", "CHRP IBM,9824-22A", 4000, ("POWER11", "PowerVM", "9824-22A")),
+        # a logical version tells the mode, not the silicon
+        ("POWER10 (architected)", "6.0 (pvr 0f00 0006)", "CHRP IBM,9080-HEX", 4000, (None, "PowerVM", "9080-HEX")),
+        ("Power11 (raw)", "1.2 (pvr 0082 0102)", "CHRP IBM,9824-42A", 4000, ("POWER11", "PowerVM", "9824-42A")),
+        ("POWER5+ (gs)", "3.1 (pvr 003b 0301)", "CHRP IBM,9133-55A", 1900, ("POWER5", "PowerVM", "9133-55A")),
+        ("Cell Broadband Engine", "5.1 (pvr 0070 0501)", "CHRP IBM,0793-1RZ", 3200, (None, "PowerVM", "0793-1RZ")),
+        ("PPC970FX", "3.1 (pvr 003c 0301)", "PowerMac11,2", 2500, ("PPC970", None, None)),
+    ],
+)  # fmt: skip
+def test_cpuinfo_as_kernels_of_many_machines_print_it(
+    cpu: str, revision: str, machine: str, clock_mhz: int, expected: tuple[str | None, ...], tmp_path: Path
+) -> None:
+    platform = machine.split()[0].replace("CHRP", "pSeries").replace("11,2", "")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(
+        f"processor\t: 0\ncpu\t\t: {cpu}, altivec supported\nclock\t\t: {clock_mhz}.000000MHz\n"
+        f"revision\t: {revision}\n\ntimebase\t: 512000000\nplatform\t: {platform}\nmachine\t\t: {machine}\n"
+    )
+    facts = probe(SysRoot(tmp_path))
+    assert (facts.cpu.generation_hw, facts.kernel.hypervisor, facts.machine.mtm) == expected
+    assert facts.cpu.clock_hz == clock_mhz * 1e6
+    assert facts.cpu.isa["vsx"] is None
+
+
 def test_each_fact_has_its_source(tmp_path: Path) -> None:
     facts = _facts(PRESETS["p10-in-p9-mode"], tmp_path)
     sources = facts.cpu.sources
