@@ -16,7 +16,7 @@ endif
 # The build back end calls its own configuration experimental, once per step: nobody's business here.
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -qq
 
-.PHONY: bench test lint test-power10 bench-kernels clean
+.PHONY: bench test lint test-power10 test-power10-kernels bench-kernels clean
 
 # Exit code 2 means that this machine was too disturbed for a valid number; the report says which and why.
 bench: $(VENV)/.installed
@@ -32,6 +32,10 @@ lint: $(VENV)/.installed-test
 
 test-power10: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/power10 -o addopts= -q -rs
+
+# The kernels alone: right on every Power processor, and their instructions counted. Minutes less than the above.
+test-power10-kernels: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/power10/test_kernel_insns.py -o addopts= -q -rs
 
 bench-kernels: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/bench -o addopts= -q --benchmark-only

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from harness.record.model import KernelRate, Roof, Roofline
 
 _TABLE_TYPES = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8"}
+GEMM_PREFIX, STREAMED_SUFFIX = "batched GEMM ", ", from memory"  # of names that harness.gemm.cases gives
 _FALLBACK_CACHE = 32 << 20  # where the system does not tell its last-level cache
 
 
@@ -67,14 +70,22 @@ def measure(facts: Facts) -> tuple[Roofline, list[MemoryRoof]]:
     by_node = {node.id: [cpu for cpu in cpus if cpu in node.cpus] for node in facts.topology.nodes}
     by_node = {node: members for node, members in by_node.items() if members} or {0: list(cpus)}
     targets = [node.id for node in facts.topology.nodes if node.memory_bytes != 0] or [0]
-    matrix = memory_matrix(
-        by_node, targets, bind=lambda node: set_memory_policy([node]), cache_bytes=_last_level(facts, cpus)
-    )
-    rates = _kernel_rates(cpus[0], single, matrix, _last_level(facts, cpus))
+    cache = _last_level(facts, cpus)
+
+    def memory(cpus_by_node: dict[int, list[int]]) -> list[MemoryRoof]:
+        return memory_matrix(cpus_by_node, targets, bind=lambda node: set_memory_policy([node]), cache_bytes=cache)
+
+    matrix = memory(by_node)
+    home = next(node for node, members in by_node.items() if cpus[0] in members)
+    alone = matrix if len(cpus) == 1 else memory({home: [cpus[0]]})
+    rates = _kernel_rates(cpus[0], single, alone, cache)
     best = max((rate.rate.value or 0.0 for rate in rates if rate.dtype == "float32"), default=0.0)
     vector = compute_roof(cpus[:1], isa="vsx-power9") if isa.name == "mma" else None
     roofs = [_compute(roof, facts, cpus) for roof in whole] + [_memory(entry) for entry in matrix]
-    notes = [mma_evidence(isa, best, vector), f"Kernel rates: CPU {cpus[0]} alone, best of many calls."]
+    notes = [
+        mma_evidence(isa, best, vector),
+        f"Kernel rates: CPU {cpus[0]} alone, best of many calls, beside its own roofs.",
+    ]
     if any(roof.theoretical and (roof.rate.value or 0.0) > roof.theoretical for roof in roofs):
         notes.append("A roof above its table: the CPUs run faster than the clock that the system reports.")
     return Roofline(cpus, tuple(roofs), tuple(rates), tuple(notes)), matrix
@@ -132,16 +143,19 @@ def _show(found: Roofline, matrix: list[MemoryRoof]) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
+    streamed = [rate for rate in found.kernels if rate.name.endswith(STREAMED_SUFFIX)]
+    cached = [rate for rate in found.kernels if not rate.name.endswith(STREAMED_SUFFIX)]
     tables = (
         ("Compute roof", _compute_table(found)),
         ("Memory", _memory_table(matrix)),
-        ("Kernels", _rates_table(found)),
+        ("Kernels in cache: batched GEMM and dense chains", _rates_table(cached)),
+        ("Kernels from memory: batched GEMM", _rates_table(streamed)),
     )
     for title, table in tables:
         console.print(Text(title, style="bold"))
         console.print(table)
         console.print()
-    for note in found.notes:
+    for note in (*_ran_on(found.kernels), *found.notes):
         console.print(Text(note))
 
 
@@ -150,7 +164,7 @@ def _table(*columns: str) -> Table:
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in columns:
-        table.add_column(name, justify="left" if name in ("Type", "Kernel", "Backend", "Ran on", "Note") else "right")
+        table.add_column(name, justify="left" if name in ("Type", "Kernel", "Ran on", "Note") else "right")
     return table
 
 
@@ -179,14 +193,34 @@ def _memory_table(matrix: list[MemoryRoof]) -> Table:
     return table
 
 
-def _rates_table(found: Roofline) -> Table:
-    table = _table("Kernel", "Backend", "Type", "Rate", "Of its roof", "Ran on")
-    for rate in found.kernels:
-        share = "–" if rate.share_of_roof is None else f"{rate.share_of_roof:.1%}"
-        table.add_row(
-            rate.name, rate.backend, rate.dtype, _giga(rate.rate.value or 0.0, rate.rate.unit), share, rate.ran_on
-        )
+def _rates_table(rates: Sequence[KernelRate]) -> Table:
+    """One row per kernel and number format; a rate and its share of the roof per backend."""
+    backends = tuple(dict.fromkeys(rate.backend for rate in rates))
+    found: dict[tuple[str, str], dict[str, KernelRate]] = {}
+    for rate in rates:
+        found.setdefault((_short(rate.name), rate.dtype), {})[rate.backend] = rate
+    table = _table("Kernel", "Type", *(title for name in backends for title in (name, "of roof")))
+    for (name, dtype), by_backend in found.items():
+        table.add_row(name, dtype, *(cell for backend in backends for cell in _rate_cells(by_backend.get(backend))))
     return table
+
+
+def _rate_cells(rate: KernelRate | None) -> tuple[str, str]:
+    if rate is None:
+        return "–", "–"
+    share = "–" if rate.share_of_roof is None else f"{rate.share_of_roof:.1%}"
+    return _giga(rate.rate.value or 0.0, rate.rate.unit), share
+
+
+def _short(name: str) -> str:
+    """The name without what the table's title says, and without the widths of a net."""
+    return re.sub(r" \d+(-\d+)+", "", name.removeprefix(GEMM_PREFIX).removesuffix(STREAMED_SUFFIX))
+
+
+def _ran_on(rates: Sequence[KernelRate]) -> list[str]:
+    """What every backend and number format ran on."""
+    found = dict.fromkeys(f"{rate.backend} {rate.dtype}: {rate.ran_on}" for rate in rates)
+    return [f"Ran on: {'; '.join(found)}."] if found else []
 
 
 def _giga(value: float, unit: str) -> str:

@@ -121,8 +121,10 @@ def test_the_command_prints_json_that_holds_together(quick):
 
 def test_the_command_prints_tables(quick):
     shown = invoke().stdout
-    for part in ("Compute roof", "20.0 GB/s", "90 ns", "batched GEMM", "alone, best of many calls"):
+    for part in ("Compute roof", "20.0 GB/s", "90 ns", "batched GEMM", "alone, best of many calls", "Ran on: native"):
         assert part in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "8x8x8, batch 1024" in shown, "a name is broken over lines"
 
 
 def test_emulated_rates_are_refused(monkeypatch):
