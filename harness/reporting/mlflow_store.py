@@ -46,7 +46,7 @@ def log_to_mlflow(run: Run, directory: Path, *, tracking_uri: str, experiment: s
     except errors as error:
         raise LparbenchError(
             f"{tracking_uri}: the tracking store refused the run: {error}.",
-            remedy="Check the address, and that the server is up; nothing was changed in the run itself.",
+            remedy="Check the address, and that the server is up; sqlite needs all of: pip install 'lparbench[track]'.",
         ) from error
 
 
