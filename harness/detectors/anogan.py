@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -104,10 +104,11 @@ class AnoGAN(Adversarial):
         }
 
     def decision_function(self, X: ArrayLike) -> Vector:
-        """Search a code for each row and score what was found."""
-        rows = torch.from_numpy(self.check_rows(X))
+        """Search a code for each distinct row and score what was found; equal rows have equal scores."""
+        distinct, places = _distinct(self.check_rows(X))
+        rows = torch.from_numpy(distinct)
         scores = [self._search(rows[at : at + ROWS_PER_SEARCH]) for at in range(0, len(rows), ROWS_PER_SEARCH)]
-        return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
+        return np.concatenate(scores)[places] if scores else np.empty(0, dtype=np.float32)
 
     def score(self, x: Tensor) -> Tensor:
         """Not of the row alone: see `decision_function`."""
@@ -136,6 +137,16 @@ class AnoGAN(Adversarial):
         else:
             judged = (judge[:-1](x) - judge[:-1](made)).abs().sum(dim=1)
         return (1.0 - self.weight) * (x - made).abs().sum(dim=1) + self.weight * judged  # type: ignore[no-any-return]
+
+
+def _distinct(X: Matrix) -> tuple[Matrix, NDArray[np.int64]]:
+    """The distinct rows of ``X`` (n, d), in order of their first occurrence, and the place of each row among them."""
+    whole = X.view(np.dtype((np.void, X.strides[0]))).ravel()  # a row as one value
+    _, first, places = np.unique(whole, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return np.ascontiguousarray(X[first[order]]), rank[places.reshape(-1)]
 
 
 def _decay(progress: float) -> float:

@@ -219,3 +219,17 @@ def test_broken_saved_detectors(rows, tmp_path: Path):
     (tmp_path / "detector.json").write_text("[]")
     with pytest.raises(InputError):
         registry.load(tmp_path)
+
+
+def test_anogan_searches_equal_rows_once(rows, monkeypatch):
+    X, _ = rows
+    detector = fitted("anogan")
+    searched = []
+    search = type(detector)._search
+    monkeypatch.setattr(type(detector), "_search", lambda self, x: searched.append(len(x)) or search(self, x))
+    scores = detector.decision_function(X[[4, 2, 4, 9, 2, 4]])
+    assert searched == [3]
+    assert scores[0] == scores[2] == scores[5]
+    assert scores[1] == scores[4]
+    np.testing.assert_allclose(scores[[0, 1, 3]], detector.decision_function(X[[4, 2, 9]]))
+    assert len({*scores.tolist()}) == 3
