@@ -15,6 +15,7 @@ from harness.detectors.inference.native import as_chain, dense_runs, open_backen
 from harness.detectors.inference.scorer import open_scorer
 from harness.detectors.mlp import MLP
 from harness.detectors.program import ROWS, Builder, DenseLayer, evaluate
+from harness.detectors.registry import resolve
 from harness.gemm import chain
 
 pytestmark = pytest.mark.skipif(not chain.available(), reason="the native kernels are not built here")
@@ -86,3 +87,9 @@ def test_native_training_reports_every_lap() -> None:
     context = FitContext(trainer="native", lap_steps=4, on_steps=lambda steps: laps.append(steps) or True)
     MLP(epochs=2).fit(X, Y, context=context)
     assert laps == [4, 4, 2] * 2  # 600 rows are ten batches of at most 64
+
+
+def test_a_detector_without_dense_layers_is_not_offered_natively(tmp_path: Path) -> None:
+    made = prepare(resolve("knn", {"references": 50}).fit(X, Y), tmp_path)
+    assert "native" not in made.backends
+    assert made.unavailable == {}

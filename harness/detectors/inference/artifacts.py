@@ -55,10 +55,11 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
         (directory / GRAPH_FILE).write_bytes(graph(program).SerializeToString())
         meta["program"] = write_program(program, directory)
         backends.append("onnxruntime")
-        if chain.available():
-            backends.append("native")
-        else:
-            unavailable["native"] = str(native.missing())
+        if program.macs_per_row:  # without dense layers there is nothing for native kernels to do
+            if chain.available():
+                backends.append("native")
+            else:
+                unavailable["native"] = str(native.missing())
         if all(step.operation in compiled.OPERATIONS for step in program.steps):
             missing = compiled.missing_compiler()
             if missing is None:
