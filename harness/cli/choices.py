@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,26 @@ def entries_of(references: Iterable[str]) -> tuple[Entry, ...]:
     if len({entry.workload.name for entry in entries}) != len(entries):
         raise InputError("The same workload is named twice.")
     return entries
+
+
+def on_data(entries: tuple[Entry, ...], dataset: str | None, label: str | None) -> tuple[Entry, ...]:
+    """The entries on another data set than their own, if one is named.
+
+    Raises:
+        InputError: no such data set, or a label column without one.
+    """
+    if dataset is None:
+        if label is not None:
+            raise InputError("--label names a column of the file that --dataset gives; there is none.")
+        return entries
+    from harness.datasets.registry import spec
+    from harness.scenarios.workload import on_dataset
+
+    spec(dataset)
+    return tuple(
+        replace(entry, workload=on_dataset(entry.workload, dataset, label), dataset=dataset, label=label)
+        for entry in entries
+    )
 
 
 def check_source(data: Path | None, protocol: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.choices import amount, check_source, entries_of, formats, rates, timed
+from harness.cli.choices import amount, check_source, entries_of, formats, on_data, rates, timed
 from harness.cli.durations import seconds
 from harness.errors import ExitCode, InputError
 
@@ -35,6 +35,18 @@ def run(
     suite: Annotated[str, typer.Option(help="Suite to run when no workload is named: quick, seeds, full.")] = "quick",
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder with data sets, searched first.", show_default=False)
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Run on this data set instead: a name of `lparbench data list`, csv:PATH or parquet:PATH.",
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Label column of the file that --dataset gives.", show_default=False),
     ] = None,
     protocol: Annotated[
         str, typer.Option(help="clean: fit everything on training rows. as-published: repeat the source document.")
@@ -171,6 +183,7 @@ def run(
     )
     request = replace(
         request,
+        entries=on_data(request.entries, dataset, label),
         **timed(scenarios, cache, instances),
         **amount(blocks, budget, until_ci),
         p99_bound_s=seconds("--p99", p99),

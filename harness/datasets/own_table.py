@@ -56,7 +56,7 @@ def _split(path: Path, frame: pd.DataFrame, request: Request) -> Split:
             f"Data set {request.dataset}: option 'label' must name its label column.",
             remedy=f"Its columns: {', '.join(map(str, frame.columns[:20]))}.",
         )
-    csvfile.require_columns(path, list(frame.columns), [label_name])
+    _require(path, frame, label_name, "label")
     values = frame[label_name]
     if values.isna().any():
         raise InputError(f"{path} line {int(values.isna().to_numpy().argmax()) + 2}: no label in {label_name!r}.")
@@ -71,10 +71,11 @@ def _split(path: Path, frame: pd.DataFrame, request: Request) -> Split:
             remedy="Option 'normal' lists the values that stand for normal rows.",
         )
     time_name = request.options["time"]
-    csvfile.require_columns(path, list(frame.columns), [time_name] if time_name else [])
+    if time_name:
+        _require(path, frame, time_name, "time")
     features = frame.drop(columns=[name for name in (label_name, time_name) if name])
     for name in request.options["categories"] or ():
-        csvfile.require_columns(path, list(features.columns), [name])
+        _require(path, features, name, "categories")
         features[name] = features[name].astype("str").astype("category")
     features = features.astype(
         {name: "float64" for name in features.columns if not isinstance(features[name].dtype, pd.CategoricalDtype)}
@@ -84,6 +85,14 @@ def _split(path: Path, frame: pd.DataFrame, request: Request) -> Split:
         return splits.random(table, request, share=request.options["test"])
     order = np.unique(np.asarray(frame[time_name].astype(object)), return_inverse=True)[1]
     return splits.by_time(table, order, validation=request.options["validation"], share=request.options["test"])
+
+
+def _require(path: Path, frame: pd.DataFrame, name: str, option: str) -> None:
+    if name not in frame.columns:
+        raise InputError(
+            f"{path} has no column {name!r}, which option {option!r} names.",
+            remedy=f"Its columns: {', '.join(map(str, frame.columns[:20]))}.",
+        )
 
 
 def _synthesise(request: Request) -> Split:

@@ -65,6 +65,11 @@ class FitContext:
     on_steps: Callable[[int], bool] | None = None
     lap_steps: int = 1
 
+    @property
+    def only_timed(self) -> bool:
+        """Whether the steps are timed and nobody will use the detector: it then needs no threshold."""
+        return self.on_steps is not None
+
 
 @dataclass
 class Detector(ABC):

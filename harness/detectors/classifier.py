@@ -47,6 +47,8 @@ class Classifier(Detector):
         Raises:
             InputError: the rule needs validation labels and there are none.
         """
+        if context.only_timed:
+            return
         if self.threshold == "probability":
             self.take_threshold(thresholds.Threshold(self.even_score, "probability 0.5"))
             return

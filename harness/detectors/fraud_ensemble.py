@@ -54,7 +54,7 @@ class FraudEnsemble(Classifier):
         self.lstm_, self.trees_ = self._parts()
         self.lstm_.fit(windows if np.ndim(X) == 3 else windows[:, 0], labels, context=context)
         self.n_features_, self.steps_, self.history_ = windows.shape[2], self.lstm_.steps_, self.lstm_.history_
-        if context.on_steps is not None:  # the LSTM's steps are being timed; nobody will score with the result
+        if context.only_timed:  # by the LSTM's steps
             return self
         self.trees_.fit(windows, labels)
         self.choose(context)

@@ -19,7 +19,8 @@ HELD_OUT = 2000  # rows the threshold rests on; they may not be among the refere
 class KNN(OneClass):
     """Score is the Euclidean distance to the ``k``-th nearest of ``references`` rows drawn from the normal ones.
 
-    A percentile is that of normal training rows that were not drawn (of some of the drawn when every row was).
+    A percentile is that of normal training rows that were not drawn, or, when every row was, of the distances of the
+    drawn ones to each other.
     """
 
     name: ClassVar[str] = "knn"
@@ -39,9 +40,13 @@ class KNN(OneClass):
         self._references = rows[np.sort(order[: self.references])]
         self.n_features_ = rows.shape[1]
         others = order[self.references : self.references + HELD_OUT]
-        held_out = rows[others] if len(others) else rows[order[:HELD_OUT]]
         self._build()
-        self.choose(held_out, context or FitContext())
+        if len(others) or len(rows) == 1:
+            self.choose(rows[others] if len(others) else rows, context or FitContext())
+        else:
+            # Asked without rows, the index counts none as its own neighbour.
+            distances, _ = self._index.kneighbors(n_neighbors=min(self.k, len(rows) - 1))
+            self.choose(rows, context or FitContext(), np.ascontiguousarray(distances[:, -1], dtype=np.float32))
         return self
 
     def decision_function(self, X: ArrayLike) -> Vector:

@@ -27,18 +27,26 @@ class OneClass(Detector):
     threshold: Rule = "percentile"
     percentile: float = 95.0
 
-    def choose(self, normal: Matrix, context: FitContext) -> None:
+    def choose(self, normal: Matrix, context: FitContext, scores: Vector | None = None) -> None:
         """Set the threshold after training on the rows ``normal``.
+
+        Args:
+            normal: rows of the training split.
+            context: has the validation rows.
+            scores: of ``normal``, where they should not be what `decision_function` gives for rows it has learnt by
+                heart.
 
         Raises:
             InputError: the rule needs validation labels and there are none.
         """
+        if context.only_timed:
+            return
         match self.threshold:
             case "percentile":
-                scores = self.decision_function(normal)
-                self.take_threshold(thresholds.at_percentile(scores, self.percentile, "normal training rows"))
+                found = self.decision_function(normal) if scores is None else scores
+                self.take_threshold(thresholds.at_percentile(found, self.percentile, "normal training rows"))
             case "flagged_share":
-                self.take_threshold(self._flag_share(self.decision_function(normal)))
+                self.take_threshold(self._flag_share(self.decision_function(normal) if scores is None else scores))
             case _:
                 self.take_threshold(self._by_validation(context))
 

@@ -21,7 +21,7 @@ from harness.gemm import trainer
 from harness.record.model import DatasetRecord
 from harness.runs.jobs import FitJob
 from harness.runs.variants import by_learning_rate, number_formats
-from harness.scenarios.workload import Workload, load_workload, workload_of_detector
+from harness.scenarios.workload import Workload, load_workload, on_dataset, workload_of_detector
 
 TEST_ROWS = "test_x.npy"
 TEST_SCORES = "test_scores.npy"
@@ -43,6 +43,8 @@ def fit(job: FitJob) -> dict[str, Any]:
         InputError: a data file, the workload file, or the detector is not usable.
     """
     workload = find_workload(job.workload)
+    if job.dataset is not None:
+        workload = on_dataset(workload, job.dataset, job.label)
     options = workload.options_for(job.protocol)
     if job.rows is not None:
         options = {**options, "rows": job.rows}

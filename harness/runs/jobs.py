@@ -25,6 +25,8 @@ class FitJob:
     threads: int
     directory: str  # where artifacts and the outcome go
     learning_rates: tuple[float, ...] = ()  # to train every seed with as well, for their accuracy alone
+    dataset: str | None = None  # instead of the workload's
+    label: str | None = None  # label column of that data set
 
 
 @dataclass(frozen=True)

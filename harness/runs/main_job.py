@@ -168,6 +168,8 @@ class _Job:
         self.progress.advance(f"{name}: training {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
         job = FitJob(
             workload=entry.reference,
+            dataset=entry.dataset,
+            label=entry.label,
             protocol=protocol,
             data_dir=None if self.request.data_dir is None else str(self.request.data_dir),
             seeds=seeds,

@@ -17,7 +17,9 @@ class Entry:
     """One workload of a run: the name or path its worker processes load it by, and the workload."""
 
     reference: str
-    workload: Workload
+    workload: Workload  # on ``dataset``, where one is given
+    dataset: str | None = None  # instead of the one that the workload of that name has
+    label: str | None = None  # its label column, where it is a file of one's own
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -148,6 +148,28 @@ def workload_of_detector(path: str, dataset: str = "nsl-kdd") -> Workload:
         dataset=dataset,
         inference=Inference(backends=("eager",)),
         source=path,
+    )
+
+
+def on_dataset(workload: Workload, dataset: str, label: str | None) -> Workload:
+    """The same detector and settings on another data set: without what was said of the first one.
+
+    Args:
+        workload: what to start from.
+        dataset: a name, or ``csv:PATH`` or ``parquet:PATH``.
+        label: label column of a file of one's own.
+    """
+    kind, _, parameter = dataset.partition(":")
+    stem = Path(parameter).name.partition(".")[0] if kind in ("csv", "parquet") else parameter or kind
+    return replace(
+        workload,
+        name=f"{stem}-{workload.name}",
+        title=f"{workload.title} → {stem}",
+        dataset=dataset,
+        dataset_options={} if label is None else {"label": label},
+        accuracy=replace(workload.accuracy, floor={}),
+        reference=None,
+        notes=(),
     )
 
 

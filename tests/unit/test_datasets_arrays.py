@@ -251,7 +251,7 @@ def test_own_parquet_equals_own_csv(tmp_path: Path) -> None:
     ("edit", "options", "told"),
     [
         (lambda frame: frame, {}, "option 'label' must name its label column"),
-        (lambda frame: frame, {"label": "nope"}, "1 of 1 expected columns are missing: 'nope'"),
+        (lambda frame: frame, {"label": "nope"}, "has no column 'nope', which option 'label' names. Its columns: when"),
         (lambda frame: frame, {"label": "kind"}, "column 'kind' holds no normal rows: tcp, udp"),
         (lambda frame: frame, {"label": "verdict", "normal": ["normal", "scan"]}, "holds no anomalous rows"),
         (lambda frame: frame, {"label": "verdict", "time": "then"}, "missing: 'then'"),

@@ -64,3 +64,14 @@ def test_a_threshold_between_two_floats_sends_rows_the_same_way():
         X = np.array([[edge], [above]], dtype=np.float32)
         expected = np.where(X[:, 0].astype(np.float64) <= threshold, 10.0, 20.0)
         np.testing.assert_array_equal(forest_of([tree]).sums(X), expected)
+
+
+def test_neighbours_of_few_rows_are_judged_by_the_others(rows):
+    X, y = rows
+    normal = X[y == 0][:300]
+    detector = registry.resolve("knn", {"k": 1, "percentile": 90.0}).fit(normal)
+    distances = np.linalg.norm(normal[:, None] - normal[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    assert detector.threshold_ == pytest.approx(np.percentile(distances.min(axis=1), 90.0), rel=1e-4)
+    assert np.isfinite(registry.resolve("knn", {"k": 5}).fit(normal[:1]).threshold_)
+    assert np.isfinite(registry.resolve("knn", {"k": 5}).fit(normal[:5]).threshold_)

@@ -1,0 +1,79 @@
+"""A detector on a data set of one's own: the fit job, the training scenario, and what the command line refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.cli.choices import entries_of, on_data
+from harness.detectors import registry
+from harness.detectors.base import FitContext
+from harness.errors import InputError
+from harness.runs.fitting import fit
+from harness.runs.jobs import FitJob
+from harness.runs.references import references_job, score_references
+
+
+@pytest.fixture
+def own_file(tmp_path: Path) -> str:
+    """900 rows, a tenth of them of two anomalous kinds."""
+    generator = np.random.default_rng(1)
+    lines = ["bytes,proto,verdict"]
+    for _ in range(900):
+        bad = generator.random() < 0.1
+        kind = ("scan", "flood")[generator.integers(2)] if bad else "benign"
+        lines.append(f"{generator.normal() + 3 * bad:.4f},{('tcp', 'udp')[generator.integers(2)]},{kind}")
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return f"csv:{path}"
+
+
+@pytest.mark.parametrize("reference", ["nsl-kdd-autoencoder", "sklearn.neighbors:LocalOutlierFactor"])
+def test_a_workload_or_a_class_runs_on_a_file_of_ones_own(reference, own_file, tmp_path):
+    (entry,) = on_data(entries_of([reference]), own_file, "verdict")
+    assert entry.workload.name.startswith("mine-")
+    assert entry.workload.reference is None
+    assert not entry.workload.accuracy.floor
+    job = FitJob(
+        entry.reference, "clean", None, (0,), "torch", 2, None, 1, str(tmp_path / "fit"), dataset=own_file,
+        label="verdict",
+    )  # fmt: skip
+    payload = fit(job)
+    assert payload["dataset"]["origin"] == "real"
+    evaluation = payload["evaluations"][0]
+    assert evaluation["auc_roc"] > 0.8
+    assert set(evaluation["per_class"]) == {"benign", "scan", "flood"}
+    assert set(payload["dataset"]["duplicates"]) == {"train", "test", "test_in_train"}
+    references = score_references(references_job(entry.workload, "clean", None, None, 1))["references"]
+    by_name = {one["name"]: one["metrics"] for one in references}
+    assert by_name["gradient boosting"]["auc_roc"]["value"] > 0.9
+    assert by_name["1-NN distance"]["accuracy"]["value"] > 0.7  # not everything is flagged
+
+
+def test_what_does_not_go_together_is_refused(own_file):
+    entries = entries_of(["nsl-kdd-mlp"])
+    assert on_data(entries, None, None) == entries
+    with pytest.raises(InputError, match="--dataset"):
+        on_data(entries, None, "verdict")
+    with pytest.raises(InputError, match="nslkdd"):
+        on_data(entries, "nslkdd", None)
+
+
+def test_a_label_column_that_is_not_there_is_told_with_those_that_are(own_file, tmp_path):
+    job = FitJob(
+        "nsl-kdd-mlp", "clean", None, (0,), "torch", 1, None, 1, str(tmp_path), dataset=own_file, label="class"
+    )
+    with pytest.raises(InputError, match="'class'") as caught:
+        fit(job)
+    assert "verdict" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("name", ["egbad", "mlp", "knn"])
+def test_a_fit_that_is_only_timed_needs_no_validation_labels(name):
+    X = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    detector = registry.resolve(name, {"threshold": "validation"})
+    detector.fit(X, np.arange(200) % 2, context=FitContext(on_steps=lambda steps: False))
+    with pytest.raises(InputError, match="validation split"):
+        registry.resolve(name, {"threshold": "validation"}).fit(X, np.arange(200) % 2)
