@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from support.records import dataset, facts, inference, placement, run, workload_results
+from support.sweeps import power_sweep
 
 from harness.record.model import Run, Validity, Verdict
 from harness.reporting.html import render
+from harness.reporting.sweep_html import render_sweep
 
 selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -99,9 +101,12 @@ def _records() -> dict[str, Run]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
     found = {}
-    for name, record in _records().items():
+    rendered = {name: render(record) for name, record in _records().items()}
+    rendered["sweep"] = render_sweep(power_sweep())
+    rendered["hostile sweep"] = render_sweep(power_sweep(_LONG, _LONG))
+    for name, page in rendered.items():
         path = folder / f"{name}.html"
-        path.write_bytes(render(record))
+        path.write_bytes(page)
         found[name] = path.as_uri()
     return found
 
@@ -118,7 +123,7 @@ def _open(browser: Any, page: str, *, width: int, scheme: str = "light") -> None
 
 
 @pytest.mark.parametrize("width", [360, 1240])
-@pytest.mark.parametrize("name", ["plain", "wide", "hostile", "refused"])
+@pytest.mark.parametrize("name", ["plain", "wide", "hostile", "refused", "sweep", "hostile sweep"])
 def test_nothing_scrolls_sideways_but_tables_inside_themselves(
     browser: Any, pages: dict[str, str], name: str, width: int
 ) -> None:
@@ -133,7 +138,7 @@ def test_nothing_scrolls_sideways_but_tables_inside_themselves(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["plain", "hostile"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "sweep"])
 def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str, str], name: str, scheme: str) -> None:
     _open(browser, pages[name], width=1240, scheme=scheme)
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -141,8 +146,9 @@ def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str
     assert browser.execute_script(_LOW_CONTRAST) == []
 
 
-def test_labels_of_charts_do_not_run_into_each_other(browser: Any, pages: dict[str, str]) -> None:
-    _open(browser, pages["plain"], width=1240)
+@pytest.mark.parametrize("name", ["plain", "sweep"])
+def test_labels_of_charts_do_not_run_into_each_other(browser: Any, pages: dict[str, str], name: str) -> None:
+    _open(browser, pages[name], width=1240)
     assert browser.execute_script(_OVERLAPS) == []
 
 
@@ -182,8 +188,9 @@ def test_paper_shows_what_is_folded_but_the_raw_record(browser: Any, pages: dict
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
-def test_a_link_of_the_contents_reaches_its_section(browser: Any, pages: dict[str, str]) -> None:
-    _open(browser, pages["plain"], width=1240)
+@pytest.mark.parametrize("name", ["plain", "sweep"])
+def test_a_link_of_the_contents_reaches_its_section(browser: Any, pages: dict[str, str], name: str) -> None:
+    _open(browser, pages[name], width=1240)
     missing = browser.execute_script(
         "return [...document.querySelectorAll('nav a')].filter(a => !document.querySelector(a.hash)).map(a => a.hash)"
     )

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from support import records
 
 from harness.placement.instances import split
 from harness.placement.plan import Plan
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import Facts
 from harness.record.model import Series
+from harness.record.sweep_model import Sweep
 from harness.runs.fitting import TEST_SCORES
 from harness.runs.jobs import FitJob, Job, Outcome, SurveyJob, TogetherJob
 from harness.runs.measuring import SCORES_FILE
 from harness.runs.sweep_plan import SweepPlan, slots_of
+from harness.runs.sweep_result import sweep_record
 from harness.runs.sweep_settings import Factors, Place, Setting, machine_of, settings_of
 
 Rate = Callable[[TogetherJob, Plan], float]
@@ -177,3 +180,23 @@ def journal_of(plan: SweepPlan, rate: Callable[[Setting, int], float | None]) ->
             }
         )
     return entries
+
+
+BY_SMT = {1: 0.8e6, 2: 1.0e6, 4: 0.995e6, 8: 0.75e6}
+
+
+def power_sweep(title: str = "Autoencoder, NSL-KDD", backend: str = "eager") -> Sweep:
+    """SMT 1, 2, 4, 8 by 1, 2 and 4 cores on two nodes: SMT 2 wins, SMT 4 ties, SMT 8 and node 1 lose."""
+    settings = tuple(
+        Setting("w", backend, "float32", 64, Place(node), smt, smt, cores, 1)
+        for cores in (1, 2, 4)
+        for node in (0, 1)
+        for smt in BY_SMT
+    )
+
+    def rate(one: Setting, block: int) -> float:
+        return BY_SMT[one.smt] * one.cores**0.9 * (0.9 if one.place.node else 1.0)
+
+    plan = plan_of(settings, records.facts(), skipped={"8 cores: node 0 has 4": 8})
+    plan = replace(plan, titles=dict.fromkeys(plan.titles, title))
+    return sweep_record(plan, journal_of(plan, rate))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support import records
-from support.sweeps import journal_of, plan_of
+from support.sweeps import BY_SMT, journal_of, plan_of, power_sweep
 
 from harness.errors import ExitCode
 from harness.record.sweep_model import Sweep
@@ -27,7 +27,6 @@ from harness.runs.sweep_result import sweep_record
 from harness.runs.sweep_settings import Place, Setting
 
 ONE = Setting("w", "eager", "float32", 64, Place(0), 8, 8, 1, 1)
-BY_SMT = {1: 0.8e6, 2: 1.0e6, 4: 0.995e6, 8: 0.75e6}
 HOSTILE = "<script>alert(1)</script>\x1b[31m"
 
 
@@ -46,18 +45,12 @@ def sweep(*settings: Setting, rate=by_smt, skipped=None, blocks: int = 6, title:
     return sweep_record(plan, journal_of(plan, rate))
 
 
-def large() -> Sweep:
-    """SMT 1, 2, 4, 8 by 1, 2 and 4 cores on two nodes; SMT 2 wins, SMT 4 ties."""
-    settings = [one for n in (1, 2, 4) for node in (0, 1) for one in levels(cores=n, place=Place(node))]
-    return sweep(*settings, skipped={"8 cores: node 0 has 4": 8}, title="Autoencoder, NSL-KDD")
-
-
 def text_of(sentences: tuple[str, ...]) -> str:
     return " ".join(sentences).replace("\u00a0", " ")
 
 
 def test_the_answer_names_the_best_its_ties_and_what_it_beats() -> None:
-    view = view_of(large())
+    view = view_of(power_sweep())
     (workload,) = view.workloads
     said = text_of(workload.sentences)
     assert said.startswith("Best with SMT 2, 4 cores, node 0: 3.4")
@@ -159,7 +152,7 @@ class Tags(HTMLParser):
 
 
 def test_the_page_has_the_answer_first_a_map_per_node_and_every_setting() -> None:
-    record = large()
+    record = power_sweep()
     page = render_sweep(record)
     assert page == render_sweep(record)
     assert len(page) < 200_000
@@ -215,7 +208,7 @@ def test_a_sweep_of_many_settings_stays_a_page_that_can_be_mailed() -> None:
 
 
 def test_a_pipe_gets_every_setting_and_a_terminal_the_fastest(capsys: pytest.CaptureFixture[str]) -> None:
-    record = large()
+    record = power_sweep()
     print_sweep(record, Path("results/sweeps/here"))
     out = capsys.readouterr().out.replace("\u00a0", " ")
     assert out.count("row/s") >= 24
@@ -229,7 +222,7 @@ def test_a_pipe_gets_every_setting_and_a_terminal_the_fastest(capsys: pytest.Cap
 
 
 def test_csv_has_a_line_per_setting_with_all_its_processes() -> None:
-    record = large()
+    record = power_sweep()
     rows = list(csv.DictReader(io.StringIO(render_sweep_csv(record))))
     assert len(rows) == 24
     (best,) = [row for row in rows if row["beside_best"] == "best"]
