@@ -254,8 +254,8 @@ def test_own_parquet_equals_own_csv(tmp_path: Path) -> None:
         (lambda frame: frame, {"label": "nope"}, "has no column 'nope', which option 'label' names. Its columns: when"),
         (lambda frame: frame, {"label": "kind"}, "column 'kind' holds no normal rows: tcp, udp"),
         (lambda frame: frame, {"label": "verdict", "normal": ["normal", "scan"]}, "holds no anomalous rows"),
-        (lambda frame: frame, {"label": "verdict", "time": "then"}, "missing: 'then'"),
-        (lambda frame: frame, {"label": "verdict", "categories": ["colour"]}, "missing: 'colour'"),
+        (lambda frame: frame, {"label": "verdict", "time": "then"}, "has no column 'then'"),
+        (lambda frame: frame, {"label": "verdict", "categories": ["colour"]}, "has no column 'colour'"),
         (lambda frame: frame.iloc[:0], {"label": "verdict"}, "holds no rows"),
         (
             lambda frame: frame.assign(verdict=frame["verdict"].where(frame.index != 4)),
