@@ -19,10 +19,11 @@ pytestmark = pytest.mark.skipif(native.extension is None, reason="the native ker
 def _native_cases() -> list[cases.Case]:
     if native.extension is None:
         return []
-    return [*cases.products(("native",)), *cases.chains(1), *cases.chains(4096)]
+    products = [case for dtype in cases.available_types() for case in cases.products(("native",), dtype)]
+    return [*products, *cases.chains(1), *cases.chains(4096)]
 
 
-@pytest.mark.parametrize("case", _native_cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", _native_cases(), ids=lambda case: f"{case.name}, {case.dtype}")
 def test_time_of(case, benchmark):
     benchmark.extra_info["ran_on"] = case.ran_on
     benchmark(case.call)

@@ -12,6 +12,8 @@ from harness.reporting.sections.lookup import dig
 from harness.reporting.sections.panels import Cell, Panel, Table
 from harness.reporting.text import number, percent, quantity, ranges
 
+_MANY = 12  # rows from which a table is folded
+
 
 @dataclass(frozen=True)
 class RoofView:
@@ -20,7 +22,8 @@ class RoofView:
     cpus: str
     panels: tuple[Panel, ...]  # one per unit of rate
     roofs: Table
-    kernels: Table
+    workloads: Table  # rates of what was run, which say elsewhere what they ran on
+    kernels: Table  # rates of single kernels
     notes: tuple[str, ...]
 
 
@@ -33,7 +36,8 @@ def roof_view(run: Run) -> RoofView | None:
         cpus=ranges(found.cpus),
         panels=tuple(_panels(found)),
         roofs=_roofs(found.roofs),
-        kernels=_kernels(found.kernels),
+        workloads=_kernels([kernel for kernel in found.kernels if kernel.ran_on is None]),
+        kernels=_kernels([kernel for kernel in found.kernels if kernel.ran_on is not None]),
         notes=found.notes,
     )
 
@@ -88,4 +92,4 @@ def _kernels(kernels: Sequence[KernelRate]) -> Table:
         for kernel in kernels
     ]
     head = ("Kernel", "Backend", "Format", "Rate", "Operations per byte", "Of its roof", "Ran on")
-    return Table(head, tuple(rows))
+    return Table(head, tuple(rows), folded=len(rows) > _MANY)
