@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -196,7 +196,12 @@ def _batches(anchor: str, results: Sequence[Result]) -> list[Panel]:
 
 
 def _rate_at(result: Result, size: int) -> Figure:
-    return figure(result.by_batch.get(str(size), {}).get("rows_per_s"))
+    """The rate at a batch size, and below it the mean time of a call, which is what publications give."""
+    metrics = result.by_batch.get(str(size), {})
+    found, mean = figure(metrics.get("rows_per_s")), metrics.get("mean_inference_s")
+    if mean is None or mean.value is None:
+        return found
+    return replace(found, note=f"{figure(mean).value} per call")
 
 
 def _loss(anchor: str, accuracy: Any) -> list[Panel]:
