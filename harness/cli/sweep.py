@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from harness.platform.facts import Facts
     from harness.record.sweep_model import Sweep
     from harness.runs.request import Entry
+    from harness.runs.sweep_journal import Journal
     from harness.runs.sweep_plan import SweepPlan
+    from harness.runs.sweep_run import Progress
     from harness.runs.sweep_settings import Factors, Machine
 
 _FACTORS = "What is varied"
@@ -225,7 +227,7 @@ def _begin(
     return directory
 
 
-def _go_on(directory: Path, progress: Any) -> Sweep:
+def _go_on(directory: Path, progress: Progress) -> Sweep:
     """Do what is still to do, and write record and report."""
     from harness.record.store import SWEEP_NAME, encode, sweep_text, write_file
     from harness.reporting.sweep_html import render_sweep
@@ -251,7 +253,7 @@ def _go_on(directory: Path, progress: Any) -> Sweep:
 
 
 @contextmanager
-def _told_how_to_go_on(directory: Path, plan: SweepPlan, journal: Any) -> Iterator[None]:
+def _told_how_to_go_on(directory: Path, plan: SweepPlan, journal: Journal) -> Iterator[None]:
     try:
         yield
     except BaseException:
