@@ -211,7 +211,8 @@ def _judge_time(key: Key, one: TimeComparison | None, margin: _Margin, again: Ti
             return Judged(subject, Outcome.INCONCLUSIVE, f"{figures}; no second run has confirmed it", one)
         if again.comparison.verdict is CompareVerdict.REGRESSED:
             return Judged(subject, Outcome.REGRESSED, f"{figures}; a second run confirms it", one, again)
-        return Judged(subject, Outcome.INCONCLUSIVE, f"{figures}; a second run does not confirm it", one, again)
+        doubt = f": {again.comparison.note}" if again.comparison.note else ""
+        return Judged(subject, Outcome.INCONCLUSIVE, f"{figures}; a second run does not confirm it{doubt}", one, again)
     if comparison.not_worse_p is not None and comparison.not_worse_p <= ALPHA:
         return Judged(subject, Outcome.PASSED, figures, one)
     more = comparison.more_blocks
