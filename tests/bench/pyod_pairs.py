@@ -129,7 +129,7 @@ def scoring(pairs: int) -> Iterator[Figure]:
                 lambda scorer=scorer: scorer.score(X), lambda: theirs.decision_function(X), pairs, 0.0
             )  # fmt: skip
             name = f"scoring 100,000 x 41, autoencoder, {backend}"
-            bar = SCORING_BAR if backend == backends[-1] else 1.0  # the product's fastest backend is held to the bar
+            bar = SCORING_BAR if backend == "native" else 1.0  # the one that is made for such nets is held to the bar
             yield Figure(name, "PyOD", found.ratio, bar, False, _seconds(found.ours), _seconds(found.theirs))
 
 
