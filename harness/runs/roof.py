@@ -14,7 +14,7 @@ from harness.scenarios.cold import last_level_bytes
 
 _SECONDS = 0.1
 _KERNEL_SECONDS = 0.02
-_STREAMED = (8, 32, 128)  # squares whose operands come from memory
+_STREAMED = (8, 64)  # squares whose operands come from memory
 _OPERATIONS_PER_MAC = 2
 _TRAINING = 3  # products forward, of the weights' gradients and of the inputs'
 _TABLE_TYPES = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8"}
