@@ -37,12 +37,19 @@ def train_eager(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> 
     from harness.detectors.registry import resolve
 
     meta = json.loads((artifact / META_FILE).read_text(encoding="utf-8"))
-    detector = resolve(meta["detector"], {**meta["parameters"], "seed": seed})
+    parameters = {**meta["parameters"], "seed": seed}
+    detector = resolve(meta["detector"], parameters)
+    learnt = len(y) if detector.supervised else int((y == 0).sum())
+    per_pass = max(1, learnt // parameters.get("batch_size", 1))
+    laps = min(_EAGER_STEPS, per_pass)  # a lap does not reach beyond its pass
+    if "epochs" in parameters:  # of few rows it takes many passes to make a series
+        enough = -(-(PILOT_SAMPLES + 1) * laps // per_pass)
+        detector.set_params(epochs=max(parameters["epochs"], enough))
 
     def work(lap: Callable[[int], bool]) -> None:
-        detector.fit(X, y, context=FitContext(on_steps=lap, lap_steps=_EAGER_STEPS))
+        detector.fit(X, y, context=FitContext(on_steps=lap, lap_steps=laps))
 
-    return _timed(work, _EAGER_STEPS, bench)
+    return _timed(work, laps, bench)
 
 
 def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> list[Series]:

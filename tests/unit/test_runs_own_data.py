@@ -10,10 +10,17 @@ import pytest
 from harness.cli.choices import entries_of, on_data
 from harness.detectors import registry
 from harness.detectors.base import FitContext
+from harness.detectors.inference import prepare
 from harness.errors import InputError
+from harness.measure.causes import Watch
+from harness.measure.clock import SystemClock, clock_cost_ns
+from harness.measure.steady import PILOT_SAMPLES
+from harness.platform.counters import ThreadCounters
 from harness.runs.fitting import fit
 from harness.runs.jobs import FitJob
 from harness.runs.references import references_job, score_references
+from harness.scenarios.series import Bench
+from harness.scenarios.train import train_eager
 
 
 @pytest.fixture
@@ -77,3 +84,17 @@ def test_a_fit_that_is_only_timed_needs_no_validation_labels(name):
     detector.fit(X, np.arange(200) % 2, context=FitContext(on_steps=lambda steps: False))
     with pytest.raises(InputError, match="validation split"):
         registry.resolve(name, {"threshold": "validation"}).fit(X, np.arange(200) % 2)
+
+
+@pytest.mark.parametrize("name", ["mlp", "autoencoder", "lstm"])
+def test_training_on_few_rows_makes_a_series_all_the_same(name, tmp_path):
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(150, 6)).astype(np.float32)
+    y = (np.arange(150) % 3 == 0).astype(np.int8)
+    detector = registry.resolve(name, {"epochs": 1, "batch_size": 64})
+    prepare(detector.fit(X, y), tmp_path)
+    clock = SystemClock()
+    bench = Bench(clock, clock_cost_ns(clock), ThreadCounters(), Watch(), seconds=0.01)
+    (series,) = train_eager(tmp_path, X, y, 1, bench)
+    assert len(series.durations_ns) >= PILOT_SAMPLES
+    assert series.inner in (1, 2)
