@@ -34,7 +34,7 @@ class Weights:
 
     def __init__(self, replicas: Sequence[Reconstructing], groups: Sequence[Replicas], context: FitContext) -> None:
         self._replicas, self._groups, self._context = replicas, groups, context
-        self._chosen = replicas[0].keep == "validation"
+        self._chosen = replicas[0].keep == "validation" and not context.only_timed
         if self._chosen and (context.X_val is None or context.y_val is None):
             raise InputError(f"{replicas[0].name}: keep = 'validation' needs a labelled validation split.")
         self._best = [float("-inf")] * len(replicas)

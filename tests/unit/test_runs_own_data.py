@@ -77,13 +77,16 @@ def test_a_label_column_that_is_not_there_is_told_with_those_that_are(own_file, 
     assert "verdict" in str(caught.value.remedy)
 
 
-@pytest.mark.parametrize("name", ["egbad", "mlp", "knn"])
-def test_a_fit_that_is_only_timed_needs_no_validation_labels(name):
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("egbad", "threshold"), ("egbad", "keep"), ("alad", "keep"), ("mlp", "threshold"), ("knn", "threshold")],
+)
+def test_a_fit_that_is_only_timed_needs_no_validation_labels(name, rule):
     X = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
-    detector = registry.resolve(name, {"threshold": "validation"})
+    detector = registry.resolve(name, {rule: "validation"})
     detector.fit(X, np.arange(200) % 2, context=FitContext(on_steps=lambda steps: False))
     with pytest.raises(InputError, match="validation split"):
-        registry.resolve(name, {"threshold": "validation"}).fit(X, np.arange(200) % 2)
+        registry.resolve(name, {rule: "validation"}).fit(X, np.arange(200) % 2)
 
 
 @pytest.mark.parametrize("name", ["mlp", "autoencoder", "lstm"])
