@@ -31,7 +31,7 @@ def _doctor(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=480,
         env={**os.environ, **environment},
     )
 
@@ -172,7 +172,7 @@ def console(tmp_path: Path) -> Iterator[Console]:
         yield Console(f"{programs}:{os.environ['PATH']}", log)
     finally:
         server.terminate()
-        server.communicate(timeout=240)
+        server.communicate(timeout=480)
 
 
 def test_the_scores_come_from_the_console(tmp_path, console):

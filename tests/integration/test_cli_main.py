@@ -16,7 +16,7 @@ def lparbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LPARBENCH_DATA": "", "COLUMNS": "100"}
     command = [sys.executable, "-m", "harness", *arguments]
     return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=480, check=False
     )
 
 

@@ -21,7 +21,7 @@ def _argv(*words: str) -> list[str]:
 
 
 def _smt(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_argv(*words), cwd=_CHECKOUT, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run(_argv(*words), cwd=_CHECKOUT, capture_output=True, text=True, check=False, timeout=480)
 
 
 def _snapshot(root: Path) -> dict[str, bytes]:
@@ -74,7 +74,7 @@ def test_sigterm_ends_the_command_first_and_then_puts_back(tmp_path):
     while not (note.exists() and note.read_text()):
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=240)
+    process.communicate(timeout=480)
     assert process.returncode > 128
     assert _snapshot(root) == before
     try:

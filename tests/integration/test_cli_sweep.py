@@ -61,7 +61,7 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
         directory = next((tmp_path / "results/sweeps").glob("*"), None)
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=480)
     assert process.returncode == 128 + signal.SIGINT
     assert "1 setting in 2 blocks" in said
     done = slots(directory)
@@ -74,7 +74,7 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
     assert b"Unfinished" in (directory / "report.html").read_bytes()
 
     resumed = started(tmp_path, "sweep", "--resume", str(directory), "--json")
-    out, said = resumed.communicate(timeout=120)
+    out, said = resumed.communicate(timeout=480)
     assert resumed.returncode == 2, said  # two blocks are too few for a valid result
     assert said == ""
     assert json.loads(out)["plan"]["slots_done"] == 2

@@ -171,7 +171,7 @@ def _fetch_in_a_process(server: Publisher, folder: Path, limit: int) -> subproce
     assert pinned is not None
     arguments = [server.url(), str(folder), str(limit), pinned.sha256, str(pinned.size)]
     return subprocess.run(
-        [sys.executable, "-c", _LIMITED, *arguments], capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, "-c", _LIMITED, *arguments], capture_output=True, text=True, timeout=480, check=False
     )
 
 
@@ -228,7 +228,7 @@ def _leave_part(server: Publisher, folder: Path, size: int) -> None:
         while time.monotonic() < deadline and not (part.exists() and part.stat().st_size == size):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, trace = process.communicate(timeout=240)
+        _, trace = process.communicate(timeout=480)
     finally:
         process.kill()
     server.hold.set()

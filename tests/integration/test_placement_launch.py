@@ -46,7 +46,7 @@ def _launch(planned: Plan, directory: Path, *command: str) -> subprocess.Complet
         text=True,
         env=_environment(),
         check=False,
-        timeout=240,
+        timeout=480,
     )
 
 
@@ -150,7 +150,7 @@ def test_the_launcher_becomes_the_program(planned: Plan, tmp_path: Path) -> None
         "echo $$; exit 7",
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as process:
-        told = process.communicate(timeout=240)[0]
+        told = process.communicate(timeout=480)[0]
     assert int(told) == process.pid  # the same process, so signals and exit codes are the program's own
     assert process.returncode == 7
 

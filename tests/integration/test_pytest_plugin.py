@@ -265,7 +265,7 @@ def test_real_processes_measure_and_leave_nothing_behind(tmp_path: Path) -> None
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=480,
         check=False,
     )
     assert "inconclusive" in done.stdout, done.stdout + done.stderr  # one block is never enough

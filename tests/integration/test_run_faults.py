@@ -41,7 +41,7 @@ def command(*arguments: str) -> list[str]:
 
 def lparbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments), cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
+        command(*arguments), cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=480, check=False
     )
 
 
@@ -135,7 +135,7 @@ def test_an_interrupted_run_leaves_no_child_and_no_half_written_run(anywhere: Pa
     process, worker = _started(anywhere)
     process.send_signal(number)
     assert process.wait(240) == 128 + number
-    _, alive = psutil.wait_procs([worker], timeout=240)
+    _, alive = psutil.wait_procs([worker], timeout=480)
     assert not alive
     assert not (anywhere / "runs").exists() or not list((anywhere / "runs").iterdir())
 
@@ -144,5 +144,5 @@ def test_a_run_killed_outright_takes_its_workers_with_it(anywhere: Path) -> None
     process, worker = _started(anywhere)
     process.kill()
     process.wait(240)
-    _, alive = psutil.wait_procs([worker], timeout=240)
+    _, alive = psutil.wait_procs([worker], timeout=480)
     assert not alive

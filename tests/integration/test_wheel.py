@@ -18,14 +18,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as pip installs it, in a folder of its own; its dependencies are those of this environment."""
     target = tmp_path_factory.mktemp("site")
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--target", str(target))
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(ROOT)], check=True, timeout=240)
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(ROOT)], check=True, timeout=480)
     return target
 
 
 def lparbench(installed: Path, cwd: Path, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-m", "harness", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=480, check=False)
     assert done.stdout, done.stderr
     return done.stdout
 

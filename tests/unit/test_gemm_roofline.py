@@ -116,7 +116,8 @@ def test_the_command_prints_json_that_holds_together(quick):
     streamed = next(kernel for kernel in found["kernels"] if "from memory" in kernel["name"])
     intensity = 2 * 8**3 / (3 * 4 * 64)
     assert streamed["operations_per_byte"] == pytest.approx(intensity)
-    assert streamed["share_of_roof"] == pytest.approx(streamed["rate"]["value"] / (intensity * 3e10))
+    roof = min(peak["rate"]["value"], intensity * 3e10)  # a probe that was kept waiting finds a low peak
+    assert streamed["share_of_roof"] == pytest.approx(streamed["rate"]["value"] / roof)
 
 
 def test_the_command_prints_tables(quick):

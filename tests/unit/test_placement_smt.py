@@ -221,7 +221,7 @@ def test_a_signal_while_it_switches_puts_back_the_bytes(tmp_path):
     while snapshot(root) == before and process.poll() is None:
         time.sleep(0.01)
     process.terminate()
-    assert process.wait(timeout=240) == 128 + signal.SIGTERM
+    assert process.wait(timeout=480) == 128 + signal.SIGTERM
     assert "switched" not in process.communicate()[0]
     assert snapshot(root) == before
     assert load(SysRoot(root)) is None
@@ -236,7 +236,7 @@ def test_a_signal_ends_the_run_and_puts_back_the_bytes(tmp_path, number):
     process.send_signal(number)
     time.sleep(0.05)
     process.send_signal(number)  # an impatient second one, while the state is being put back
-    code = process.wait(timeout=240)
+    code = process.wait(timeout=480)
     process.communicate()
     assert code in (128 + number, -number, 1)
     assert snapshot(root) == before
@@ -248,7 +248,7 @@ def test_a_killed_run_leaves_a_file_from_which_restore_works(tmp_path):
     before = snapshot(root)
     process = _started(root)
     process.kill()
-    process.wait(timeout=240)
+    process.wait(timeout=480)
     process.communicate()
     assert snapshot(root) != before
     saved = load(SysRoot(root))

@@ -68,7 +68,7 @@ def test_the_tool_itself_compares_two_exports(tmp_path: Path) -> None:
         f"--csv={output}",
         "--columns=median,rounds",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=480, check=False)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
     assert len(rows) == 4
