@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -96,8 +97,9 @@ def _clean(evidence: Evidence) -> list[Invalidity]:
     shares = evidence.clean_shares
     if not shares or fmean(shares) >= MIN_CLEAN_SHARE:
         return []
+    found = math.floor(100 * fmean(shares))  # 49.6 % is not "50 % where 50 % are needed"
     text = (
-        f"{fmean(shares):.0%} of the samples are undisturbed, at least {MIN_CLEAN_SHARE:.0%} are needed"
+        f"{found}% of the samples are undisturbed, at least {MIN_CLEAN_SHARE:.0%} are needed"
         f" (least in one process: {min(shares):.0%})"
     )
     return [Invalidity(Reason.MOSTLY_DISTURBED, text)]
