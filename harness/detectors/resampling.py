@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1_000
+LEAST = 5  # anomalies; fewer resample to nearly the same
 FEW = 1_000  # anomalies from which the spread over seeds says more than resampling the rows
 MOST_ROWS = 100_000
 _SEED = 0
@@ -19,10 +20,10 @@ def average_precision_interval(
     """95 % interval of the average precision of ``scores`` (n,) against labels ``y`` (n,), 1 = anomaly.
 
     Anomalies and normal rows are resampled apart, so that the prevalence stays (Efron and Tibshirani 1993, ch. 13).
-    None where there are so many rows or anomalies that it is not worth its time.
+    None for fewer than `LEAST` anomalies, or so many rows or anomalies that it is not worth its time.
     """
     anomalies = int((y == 1).sum())
-    if not 0 < anomalies < FEW or anomalies == len(y) or len(y) > MOST_ROWS:
+    if not LEAST <= anomalies < FEW or anomalies == len(y) or len(y) > MOST_ROWS:
         return None
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
     ordered, positive = scores[order], y[order] == 1

@@ -70,7 +70,8 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
     rows = X if how.loss == "bce" else np.ascontiguousarray(X[y == 0])
     targets = y.astype(np.float32) if how.loss == "bce" else None
     generator = np.random.default_rng(seed)
-    stride = _NATIVE_STEPS * how.batch_size
+    steps = min(_NATIVE_STEPS, max(1, len(rows) // how.batch_size))
+    stride = steps * how.batch_size
 
     def work(lap: Callable[[int], bool]) -> None:
         while True:
@@ -81,7 +82,7 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
                 if not lap(-(-len(part) // how.batch_size)):
                     return
 
-    return _timed(work, _NATIVE_STEPS, bench)
+    return _timed(work, steps, bench)
 
 
 def _timed(work: Callable[[Callable[[int], bool]], Any], steps: int, bench: Bench) -> list[Series]:

@@ -38,6 +38,7 @@ def test_many_anomalies_or_one_kind_have_no_interval():
     scores, y = sample(1, rows=4000, anomalies=1500)
     assert average_precision_interval(scores, y) is None
     assert average_precision_interval(scores[:100], np.ones(100, dtype=int)) is None
+    assert average_precision_interval(*sample(1, anomalies=4)) is None
 
 
 def test_operating_points_are_chosen_on_validation_and_counted_on_test():
