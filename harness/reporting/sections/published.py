@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.record.model import Result, Run
-from harness.reporting.sections.figures import accuracy_text, headline_metric, metric_name, workload_title
+from harness.reporting.sections.figures import Figure, accuracy_text, headline_metric, metric_name, workload_title
 from harness.reporting.sections.lookup import dig, number_at, text_at, texts_at
 from harness.reporting.sections.results import by_workload, reference_values
 from harness.reporting.text import as_given, score
@@ -24,20 +24,30 @@ class PublishedRow:
     data: str
     metric: str
     published: str
-    as_published: str
-    clean: str
+    as_published: Figure
+    clean: Figure
     reference: str
     prevalence: str
     beaten: bool  # by that reference, under the clean protocol
     difference: str  # between the published protocol and ours, and what is known to be wrong with the figure
+
+    @property
+    def reference_name(self) -> str:
+        """Without its figure."""
+        return "" if self.reference == "–" else self.reference.rpartition(" ")[0]
+
+    @property
+    def reference_value(self) -> str:
+        """Without its name."""
+        return self.reference.rpartition(" ")[2]
 
     def cells(self) -> tuple[str, ...]:
         """One text per column of `HEAD`."""
         mark = " ▲ better" if self.beaten else ""
         metric = "" if self.published == "–" else f"{self.metric} "
         return (
-            self.system, self.data, f"{metric}{self.published}", self.as_published, self.clean,
-            f"{self.reference}{mark}", self.difference,
+            self.system, self.data, f"{metric}{self.published}", _in_a_line(self.as_published),
+            _in_a_line(self.clean), f"{self.reference}{mark}", self.difference,
         )  # fmt: skip
 
 
@@ -80,11 +90,16 @@ def _row(result: Result) -> PublishedRow:
     )
 
 
-def _ours(accuracy: Any, name: str) -> str:
-    """The figure over seeds; with the epochs, where training was cut short; or why there is none."""
+def _ours(accuracy: Any, name: str) -> Figure:
+    """The figure over seeds, below it their number and, where training was cut short, the epochs; or why it failed."""
     if failure := text_at(accuracy, "failure"):
-        return f"failed: {failure}"
-    text = accuracy_text(dig(accuracy, "metrics", name))
+        return Figure("failed", note=failure)
+    value, _, seeds = accuracy_text(dig(accuracy, "metrics", name)).partition(" (")
     trained, scheduled = (number_at(accuracy, "epochs", key) for key in ("trained", "scheduled"))
     short = trained is not None and scheduled is not None and trained < scheduled
-    return f"{text}, {trained:g} of {scheduled:g} epochs" if short else text
+    notes = (seeds.rstrip(")"), f"{trained:g} of {scheduled:g} epochs" if short else "")
+    return Figure(value, note=", ".join(note for note in notes if note))
+
+
+def _in_a_line(figure: Figure) -> str:
+    return f"{figure.value} ({figure.note})" if figure.note else figure.value
