@@ -78,16 +78,17 @@ def test_the_main_job_runs_with_both_backends_and_refuses_its_times(emulated, cp
 def test_scores_agree_with_x86(emulated, cpu, transcript):
     there, here = (_scores(_record(emulated, name)[0]) for name in (f"main-{cpu}", "main-x86"))
     assert there.keys() == here.keys()
-    assert len(there) == 2 * len(BACKENDS) * len(SCORES)
+    assert len(there) == 2 * len(SCORES)
     for what, value in there.items():
         assert abs(value - here[what]) <= TOLERANCE, f"{what}: {value} emulated, {here[what]} on x86-64"
     farthest = max(abs(value - here[what]) for what, value in there.items())
     transcript.append(f"{cpu}: {len(there)} scores within {TOLERANCE} of x86-64, the farthest off by {farthest:.2g}")
 
 
-def _scores(record: dict[str, Any]) -> dict[tuple[str, str, str], float]:
+def _scores(record: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """By workload: of the trained detector. How far each backend is from it is part of that result's verdict."""
     return {
-        (result["workload"], result["backend"], score): result["accuracy"]["metrics"][score]["value"]
+        (result["workload"], score): result["accuracy"]["metrics"][score]["value"]
         for result in record["results"]
         for score in SCORES
     }
