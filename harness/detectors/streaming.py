@@ -1,8 +1,8 @@
 """Scoring of transactions one by one as they come, with the state of every card kept between them.
 
-A window model sees the last ``steps`` transactions of a card, from a zero state. Computing a window anew for every
-transaction walks ``steps`` steps in sequence. Here every card has ``steps`` windows open at once, each a step further
-than the next; a transaction advances all of them by one step, side by side in one product, and completes the oldest.
+A window model sees the last ``steps`` transactions of a card, from a zero state. Here every card has ``steps`` windows
+open at once, each a step further than the next; a transaction advances all of them by one step, side by side in one
+product, and completes the oldest. No past transaction has to be kept, and none is encoded or projected twice.
 """
 
 from __future__ import annotations

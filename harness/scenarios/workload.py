@@ -164,7 +164,7 @@ def on_dataset(workload: Workload, dataset: str, label: str | None) -> Workload:
     return replace(
         workload,
         name=f"{stem}-{workload.name}",
-        title=f"{workload.title} → {stem}",
+        title=f"{workload.title.removesuffix(f' on {workload.dataset}')} → {stem}",
         dataset=dataset,
         dataset_options={} if label is None else {"label": label},
         accuracy=replace(workload.accuracy, floor={}),
