@@ -97,7 +97,8 @@ def _clean(evidence: Evidence) -> list[Invalidity]:
     shares = evidence.clean_shares
     if not shares or fmean(shares) >= MIN_CLEAN_SHARE:
         return []
-    found = math.floor(100 * fmean(shares))  # 49.6 % is not "50 % where 50 % are needed"
+    # 49.6 % is not "50 % where 50 % are needed"; 45 % is not 44 % because the mean is a last digit below
+    found = math.floor(round(100 * fmean(shares), 6))
     text = (
         f"{found}% of the samples are undisturbed, at least {MIN_CLEAN_SHARE:.0%} are needed"
         f" (least in one process: {min(shares):.0%})"
