@@ -23,7 +23,7 @@ bench: $(VENV)/.installed
 	$(BIN)/lparbench run || test $$? -eq 2
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --durations=30 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

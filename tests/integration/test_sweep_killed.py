@@ -110,7 +110,7 @@ def test_killed_at_twenty_random_points_it_loses_and_repeats_nothing(tmp_path: P
     kills = 0
     done_at: list[int] = []
     while kills < KILLS:
-        # Killed by how far it came, not by how long it took: a fast machine would be through, a slow one still starting.
+        # Killed by how far it came, not by how long it took: a fast machine would be done, a slow one starting.
         enough = journalled(directory) + rng.randint(0, 4)
         child = in_child(directory, root)
         while journalled(directory) < enough:
