@@ -16,7 +16,7 @@ from torch.nn import functional
 from harness.detectors.base import Detector, FitContext, as_training_rows, normal_rows
 from harness.detectors.module_detector import ModuleDetector
 from harness.detectors.oneclass import OneClass
-from harness.detectors.training import train
+from harness.detectors.training import descend, train
 from harness.errors import InputError
 
 SLOPE = 0.1
@@ -131,14 +131,14 @@ class EGBADImages(ModuleDetector, OneClass):
             with torch.no_grad():
                 fake, inferred = live.generator(codes), live.encoder(real)
             judge_loss = _cost(live.discriminator(real, inferred), 1.0) + _cost(live.discriminator(fake, codes), 0.0)
-            _descend(judge_loss, judge)
+            descend(judge_loss, judge)
 
             real, codes = images[for_makers[0]], torch.randn(for_makers.shape[1], self.latent)
             for parameter in live.discriminator.parameters():
                 parameter.requires_grad_(False)
             generator_loss = _cost(live.discriminator(live.generator(codes), codes), 1.0)
             encoder_loss = _cost(live.discriminator(real, live.encoder(real)), 0.0)
-            _descend(generator_loss + encoder_loss, makers)
+            descend(generator_loss + encoder_loss, makers)
             for parameter in live.discriminator.parameters():
                 parameter.requires_grad_(True)
             _follow(average, live, self.ema_decay)
@@ -187,12 +187,6 @@ class EGBADImages(ModuleDetector, OneClass):
 
 def _cost(logits: Tensor, target: float) -> Tensor:
     return functional.softplus(-logits if target == 1.0 else logits).mean()
-
-
-def _descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
 
 
 def _follow(average: nn.Module, live: nn.Module, decay: float) -> None:

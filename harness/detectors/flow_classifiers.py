@@ -17,12 +17,19 @@ from harness.detectors.base import Epoch, FitContext, Labels, Matrix
 from harness.detectors.flow_features import FlowFeatures
 from harness.detectors.nets import stack
 from harness.detectors.supervised import Supervised
-from harness.detectors.training import train
+from harness.detectors.training import descend, train
 
 
 @dataclass
 class FlowClassifier(Supervised):
-    """A classifier behind the feature pipeline."""
+    """A classifier behind the feature pipeline, with the schedule that the three of the document share."""
+
+    weight_decay: float = 1e-4
+    batch_size: int = 512
+    epochs: int = 30
+    patience: int = 15
+    plateau: int = 5
+    clip_norm: float | None = 1.0
 
     def prepare(self, rows: Matrix, labels: Labels, steps: int | None) -> None:
         """Build, and fit the pipeline (for windows on their last step, which the label is about)."""
@@ -94,12 +101,6 @@ class BiLSTM(FlowClassifier):
     hidden: tuple[int, ...] = (256, 128, 64)
     heads: int = 8
     dropout: float = 0.4
-    weight_decay: float = 1e-4
-    batch_size: int = 512
-    epochs: int = 30
-    patience: int = 15
-    plateau: int = 5
-    clip_norm: float | None = 1.0
 
     def architecture(self) -> nn.Module:
         """The net."""
@@ -149,12 +150,6 @@ class CNN(FlowClassifier):
     initialisation: Literal["he", "unit-normal"] = "he"
     output: Literal["logit", "probability"] = "logit"
     learning_rate: float = 1e-4
-    weight_decay: float = 1e-4
-    batch_size: int = 512
-    epochs: int = 30
-    patience: int = 15
-    plateau: int = 5
-    clip_norm: float | None = 1.0
 
     def architecture(self) -> nn.Module:
         """The net, initialised."""
@@ -212,12 +207,6 @@ class AutoencoderClassifier(FlowClassifier):
     dropout: float = 0.2
     reconstruction_weight: float = 0.1
     pretraining_epochs: int = 10
-    weight_decay: float = 1e-4
-    batch_size: int = 512
-    epochs: int = 30
-    patience: int = 15
-    plateau: int = 5
-    clip_norm: float | None = 1.0
 
     def architecture(self) -> nn.Module:
         """The net."""
@@ -230,11 +219,7 @@ class AutoencoderClassifier(FlowClassifier):
         optimiser = torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
 
         def step(indices: Tensor) -> Tensor:
-            optimiser.zero_grad(set_to_none=True)
-            loss = net.error(rows[indices[0]])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            return loss.detach()
+            return descend(net.error(rows[indices[0]]), optimiser)
 
         if not self.pretraining_epochs:
             return ()

@@ -18,7 +18,7 @@ from torch.nn import functional
 from harness.detectors.base import Detector, Epoch, FitContext, as_training_rows
 from harness.detectors.classifier import Classifier
 from harness.detectors.module_detector import ModuleDetector, class_weights
-from harness.detectors.training import train
+from harness.detectors.training import descend, train
 from harness.detectors.transformer import PRESETS, Transformer
 from harness.errors import InputError
 
@@ -96,7 +96,7 @@ class FTTransformer(ModuleDetector, Classifier):
 
         def step(indices: Tensor) -> Tensor:
             batch = x[indices[0]]
-            return _descend(net.masked_loss(batch, torch.rand(batch.shape) < self.hidden_share), optimiser)
+            return descend(net.masked_loss(batch, torch.rand(batch.shape) < self.hidden_share), optimiser)
 
         return train(
             step, rows=len(x), batch_size=self.batch_size, epochs=self.pretraining_epochs, seeds=[self.seed],
@@ -109,7 +109,7 @@ class FTTransformer(ModuleDetector, Classifier):
 
         def step(indices: Tensor) -> Tensor:
             chosen = indices[0]
-            return _descend(functional.cross_entropy(self.module(x[chosen]), y[chosen], weight=weights), optimiser)
+            return descend(functional.cross_entropy(self.module(x[chosen]), y[chosen], weight=weights), optimiser)
 
         return train(
             step, rows=len(x), batch_size=self.batch_size, epochs=self.epochs, seeds=[self.seed + 1], context=context
@@ -128,10 +128,3 @@ class FTTransformer(ModuleDetector, Classifier):
     def _net(self) -> Transformer:
         assert isinstance(self.module, Transformer)
         return self.module
-
-
-def _descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> Tensor:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    return loss.detach()

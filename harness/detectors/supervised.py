@@ -16,7 +16,7 @@ from torch.nn import functional
 from harness.detectors.base import Detector, Epoch, FitContext, Labels, Matrix, as_training_rows
 from harness.detectors.classifier import Classifier
 from harness.detectors.module_detector import ModuleDetector
-from harness.detectors.training import train
+from harness.detectors.training import descend, train
 
 
 @dataclass
@@ -80,13 +80,7 @@ class Supervised(ModuleDetector, Classifier):
 
         def step(indices: Tensor) -> Tensor:
             chosen = indices[0] if draw is None else draw(indices.shape[1])
-            optimiser.zero_grad(set_to_none=True)
-            loss = self.loss(x[chosen], target[chosen])
-            loss.backward()  # type: ignore[no-untyped-call]
-            if self.clip_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, self.clip_norm)
-            optimiser.step()
-            return loss.detach()
+            return descend(self.loss(x[chosen], target[chosen]), optimiser, self.clip_norm)
 
         best = _Best(self.module)
 

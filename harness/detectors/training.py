@@ -118,3 +118,19 @@ def score_slices(
 
 def _epoch(index: int, names: Sequence[str], losses: Tensor, seconds: float, steps: int, rows: int) -> Epoch:
     return Epoch(index, dict(zip(names, losses.tolist(), strict=True)), seconds, steps, rows)
+
+
+def descend(loss: Tensor, optimiser: torch.optim.Optimizer, clip_norm: float | None = None) -> Tensor:
+    """One step of ``optimiser`` down the gradient of ``loss``; its value, without the gradient.
+
+    Args:
+        loss: one number that depends on the optimiser's parameters.
+        optimiser: what makes the step.
+        clip_norm: longest gradient over all parameters together; a longer one is scaled down to it.
+    """
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], clip_norm)
+    optimiser.step()
+    return loss.detach()
