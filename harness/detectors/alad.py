@@ -15,13 +15,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.adversarial import collect, cross_entropy, sequential, stacked, update
+from harness.detectors.adversarial import PairJudge, collect, judgements, sequential
 from harness.detectors.base import FitContext, Labels, Matrix, normal_rows
+from harness.detectors.chains import ALL, of_rows
 from harness.detectors.nets import layers_of, stack
 from harness.detectors.program import ROWS, Builder, Program
 from harness.detectors.reconstructing import Reconstructing, Weights
 from harness.detectors.replicas import Net, Noise, Replicas
 from harness.detectors.training import gather, train
+
+
+@dataclass(frozen=True)
+class CycleJudge:
+    """The discriminator of (value, itself) and (value, its reconstruction)."""
+
+    net: Net
+
+    def learn(self, true: Tensor, again: Tensor) -> Tensor:
+        """Add the gradients of telling them apart; the losses (K, 2)."""
+        logits, saved = self.net.forward(_doubled(true, again))
+        losses, g = judgements(logits, 1.0)
+        self.net.backward(saved, g)
+        return losses
+
+    def fool(self, true: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss (K,) of taking one for the other, and its gradient in the reconstruction."""
+        logits, saved = self.net.forward(_doubled(true, again))
+        losses, g = judgements(logits, 0.0)
+        second = slice(true.shape[1], None)
+        wanted = slice(true.shape[2], None)
+        found = self.net.backward(of_rows(saved, second), g[:, second], learn=False, wanted=wanted)
+        return losses.sum(dim=1), found
+
+
+def _doubled(true: Tensor, again: Tensor) -> Tensor:
+    found = true.repeat(1, 2, 2)
+    found[:, true.shape[1] :, true.shape[2] :] = again
+    return found
 
 
 @dataclass
@@ -71,47 +101,43 @@ class ALAD(Reconstructing):
         )
         makers = Replicas(collect(replicas, ["encoder", "generator"]), rates, betas=betas, ema_decay=first.ema_decay)
         encode, generate = makers.net("encoder"), makers.net("generator")
-        of_rows, of_codes, joint = (judges.net(f"pair.{name}") for name in ("x", "z", "joint"))
-        cycle, code_cycle = judges.net("cycle"), judges.net("code_cycle")
+        pairs = PairJudge(*(judges.net(f"pair.{name}") for name in ("x", "z", "joint")))
+        cycle, code_cycle = CycleJudge(judges.net("cycle")), CycleJudge(judges.net("code_cycle"))
         rows = torch.from_numpy(normal)
 
-        def pairs(real: Tensor, inferred: Tensor, fake: Tensor, codes: Tensor, *, learn: bool) -> tuple[Tensor, Tensor]:
-            """Logits of (row, its code) and (generated row, its code); each normalises over its own rows."""
-            x = torch.cat([of_rows(real, learn=learn), of_rows(fake, learn=learn)], dim=1)
-            z = of_codes(torch.cat([inferred, codes], dim=1), learn=learn)
-            logits = joint(torch.cat([x, z], dim=2), learn=learn)
-            return logits[:, : real.shape[1]], logits[:, real.shape[1] :]
-
-        def cycles(net: Net, true: Tensor, again: Tensor, *, learn: bool) -> tuple[Tensor, Tensor]:
-            """Logits of (value, itself) and (value, its reconstruction)."""
-            doubled = torch.cat([torch.cat([true, true], dim=2), torch.cat([true, again], dim=2)], dim=1)
-            logits = net(doubled, learn=learn)
-            return logits[:, : true.shape[1]], logits[:, true.shape[1] :]
-
+        @torch.inference_mode()
         def step(for_judges: Tensor, for_makers: Tensor) -> Tensor:
             count = for_judges.shape[1]
             real, codes = gather(rows, for_judges), noise.normal(count, first.latent)
-            fake, inferred = generate.forward(codes)[0], encode.forward(real)[0]
-            again, codes_again = generate.forward(inferred)[0], encode.forward(fake)[0]
-            true_pair, false_pair = pairs(real, inferred, fake, codes, learn=True)
-            true_cycle, false_cycle = cycles(cycle, real, again, learn=True)
-            true_code, false_code = cycles(code_cycle, codes, codes_again, learn=True)
-            pair_loss = cross_entropy(true_pair, 1.0) + cross_entropy(false_pair, 0.0)
-            cycle_loss = cross_entropy(true_cycle, 1.0) + cross_entropy(false_cycle, 0.0)
-            code_loss = cross_entropy(true_code, 1.0) + cross_entropy(false_code, 0.0)
-            update(judges, pair_loss + cycle_loss + code_loss)
+            inferred = encode.forward(real)[0]
+            fake, again = generate.forward(torch.cat([codes, inferred], dim=1))[0].chunk(2, dim=1)
+            judges.zero()
+            logits, judged = pairs.forward(real, inferred, fake, codes)
+            pair_losses, g = judgements(logits, 1.0)
+            pairs.learn(judged, g)
+            cycle_losses = cycle.learn(real, again)
+            code_losses = code_cycle.learn(codes, encode.forward(fake)[0])
+            judges.step()
 
             real, codes = gather(rows, for_makers), noise.normal(count, first.latent)
-            fake, inferred = generate(codes), encode(real)
-            true_pair, false_pair = pairs(real, inferred, fake, codes, learn=False)
-            true_cycle, false_cycle = cycles(cycle, real, generate(inferred), learn=False)
-            consistency = cross_entropy(true_cycle, 0.0) + cross_entropy(false_cycle, 1.0)
+            inferred, encoded = encode.forward(real)
+            both, generated = generate.forward(torch.cat([codes, inferred], dim=1))
+            fake, again = both.chunk(2, dim=1)
+            logits, judged = pairs.forward(real, inferred, fake, codes)
+            losses, g = judgements(logits, 0.0)
+            of_fake, of_inferred = pairs.pass_on(judged, g)
+            consistency, of_again = cycle.fool(real, again)
+            makers.zero()
             if first.code_cycle:
-                true_code, false_code = cycles(code_cycle, codes, encode(fake), learn=False)
-                consistency = consistency + cross_entropy(true_code, 0.0) + cross_entropy(false_code, 1.0)
-            encoder_loss, generator_loss = cross_entropy(true_pair, 0.0), cross_entropy(false_pair, 1.0)
-            update(makers, encoder_loss + generator_loss + consistency)
-            return stacked(pair_loss, cycle_loss, code_loss, generator_loss + consistency, encoder_loss + consistency)
+                codes_again, encoded_again = encode.forward(fake)
+                more, of_codes_again = code_cycle.fool(codes, codes_again)
+                consistency = consistency + more
+                of_fake = of_fake + encode.backward(encoded_again, of_codes_again, wanted=ALL)
+            of_both = generate.backward(generated, torch.cat([of_fake, of_again], dim=1), wanted=ALL)
+            encode.backward(encoded, of_inferred + of_both[:, count:])
+            makers.step()
+            of_judges = [found.sum(dim=1) for found in (pair_losses, cycle_losses, code_losses)]
+            return torch.stack([*of_judges, losses[:, 1] + consistency, losses[:, 0] + consistency], dim=1)
 
         weights = Weights(replicas, (judges, makers), context)
         histories = train(

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.adversarial import collect, cross_entropy, sequential, stacked, update
+from harness.detectors.adversarial import PairJudge, collect, judgements, sequential
 from harness.detectors.base import FitContext, Labels, Matrix, normal_rows
 from harness.detectors.nets import layers_of, stack
 from harness.detectors.program import ROWS, Builder, Program
 from harness.detectors.reconstructing import Reconstructing, Weights
-from harness.detectors.replicas import Noise, Replicas
+from harness.detectors.replicas import Net, Noise, Replicas
 from harness.detectors.training import gather, train
 
 
@@ -66,27 +66,30 @@ class EGBAD(Reconstructing):
         makers = Replicas(collect(replicas, ["encoder", "generator"]), rates, betas=betas, ema_decay=first.ema_decay)
         encode, generate = makers.net("encoder"), makers.net("generator")
         of_rows, of_codes, joint, out = (judge.net(f"discriminator.{name}") for name in ("x", "z", "joint", "out"))
+        pairs = PairJudge(of_rows, of_codes, Net([*joint.layers, *out.layers]))
         rows = torch.from_numpy(normal)
 
-        def judged(x: Tensor, z: Tensor, *, learn: bool) -> Tensor:
-            both = torch.cat([of_rows(x, learn=learn), of_codes(z, learn=learn)], dim=2)
-            return out(joint(both, learn=learn), learn=learn)
-
+        @torch.inference_mode()
         def step(for_judge: Tensor, for_makers: Tensor) -> Tensor:
             count = for_judge.shape[1]
             real, codes = gather(rows, for_judge), noise.normal(count, first.latent)
             fake, inferred = generate.forward(codes)[0], encode.forward(real)[0]
-            logits = judged(torch.cat([real, fake], dim=1), torch.cat([inferred, codes], dim=1), learn=True)
-            judge_loss = cross_entropy(logits[:, :count], 1.0) + cross_entropy(logits[:, count:], 0.0)
-            update(judge, judge_loss)
+            logits, judged = pairs.forward(real, inferred, fake, codes)
+            judge_losses, g = judgements(logits, 1.0)
+            judge.zero()
+            pairs.learn(judged, g)
+            judge.step()
 
             real, codes = gather(rows, for_makers), noise.normal(count, first.latent)
-            fake, inferred = generate(codes), encode(real)
-            logits = judged(torch.cat([real, fake], dim=1), torch.cat([inferred, codes], dim=1), learn=False)
-            encoder_loss = cross_entropy(logits[:, :count], 0.0)
-            generator_loss = cross_entropy(logits[:, count:], 1.0)
-            update(makers, encoder_loss + generator_loss)
-            return stacked(judge_loss, generator_loss, encoder_loss)
+            (fake, generated), (inferred, encoded) = generate.forward(codes), encode.forward(real)
+            logits, judged = pairs.forward(real, inferred, fake, codes)
+            losses, g = judgements(logits, 0.0)
+            of_fake, of_inferred = pairs.pass_on(judged, g)
+            makers.zero()
+            generate.backward(generated, of_fake)
+            encode.backward(encoded, of_inferred)
+            makers.step()
+            return torch.stack([judge_losses.sum(dim=1), losses[:, 1], losses[:, 0]], dim=1)
 
         weights = Weights(replicas, (judge, makers), context)
         histories = train(

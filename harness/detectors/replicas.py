@@ -40,8 +40,11 @@ class Noise:
     def keep(self, rows: int, features: int, probability: float) -> Tensor:
         """Dropout masks (K, rows, features): 0, or 1 / (1 - probability) with that chance; 16 bits decide each."""
         words = -(-rows * features // 4)
-        drawn = np.stack([source.bit_generator.random_raw(words) for source in self._sources]).view(np.uint16)
-        kept = drawn[:, : rows * features].reshape(-1, rows, features) >= round(probability * 65536)
+        drawn = np.empty((len(self._sources), words), dtype=np.uint64)
+        for source, out in zip(self._sources, drawn, strict=True):
+            out[:] = source.bit_generator.random_raw(words)
+        bits = drawn.view(np.uint16)[:, : rows * features].reshape(-1, rows, features)
+        kept = bits >= round(probability * 65536)
         return torch.from_numpy(np.multiply(kept, np.float32(1.0 / (1.0 - probability)), dtype=np.float32))
 
 
@@ -150,7 +153,7 @@ class Replicas:
         weight, bias = f"{name}.weight", f"{name}.bias"
         match layer:
             case nn.Linear():
-                return chains.Linear(
+                return (chains.Logit if layer.out_features == 1 else chains.Linear)(
                     self._weights[weight], self._weights[bias], self._gradients[weight], self._gradients[bias]
                 )
             case nn.BatchNorm1d():
@@ -194,9 +197,12 @@ class Net:
         """The output without a gradient graph, and what `backward` needs."""
         return chains.forward(self.layers, x)
 
-    def backward(self, saved: list[Any], g: Tensor) -> None:
-        """Add the parameters' gradients, given that of the output: for losses whose derivative is plain to write."""
-        chains.backward(self.layers, saved, g)
+    def backward(self, saved: list[Any], g: Tensor, *, learn: bool = True, wanted: slice | None = None) -> Tensor:
+        """Add the parameters' gradients if they ``learn``, given that of the output; that of the ``wanted`` inputs.
+
+        For losses whose derivative is plain to write.
+        """
+        return chains.backward(self.layers, saved, g, learn=learn, wanted=wanted)
 
 
 def _leaf(values: Tensor, gradient: Tensor) -> Tensor:

@@ -1,0 +1,104 @@
+"""EGBAD's and ALAD's hand-written gradients against autograd on the papers' losses, dropout and all."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness.detectors import registry
+from harness.detectors.adversarial import Adversarial
+from harness.detectors.base import FitContext
+from harness.detectors.replicas import Noise
+
+ROWS, FEATURES, BATCH, STEPS, SEED = 90, 11, 30, 3, 7
+HOW = {"seed": SEED, "epochs": 1, "batch_size": BATCH, "latent": 6, "learning_rate": 1e-3, "ema_decay": 0.0}
+
+
+class Plain:
+    """The nets of a detector as they are before training, dropout drawn from the same source as the detector's."""
+
+    def __init__(self, detector: Adversarial) -> None:
+        detector.build(FEATURES)
+        self.nets = copy.deepcopy(detector.nets).train()
+        self.noise = Noise([SEED])
+
+    def run(self, path: str, x: Tensor) -> Tensor:
+        for layer in self.nets.get_submodule(path):
+            x = x * self.noise.keep(*x.shape, layer.p)[0] if isinstance(layer, nn.Dropout) else layer(x)
+        return x
+
+    def judged(self, prefix: str, joint: tuple[str, ...], real: Tensor, inferred: Tensor, fake: Tensor, codes: Tensor):
+        """Logits of the genuine and of the generated pairs, every net's mask drawn for both at once."""
+        x = torch.cat([self.run(f"{prefix}.x", real), self.run(f"{prefix}.x", fake)])
+        both = torch.cat([x, self.run(f"{prefix}.z", torch.cat([inferred, codes]))], dim=1)
+        for name in joint:
+            both = self.run(f"{prefix}.{name}", both)
+        return both.chunk(2)
+
+    def cycled(self, path: str, true: Tensor, again: Tensor):
+        return self.run(path, torch.cat([torch.cat([true, true], 1), torch.cat([true, again], 1)])).chunk(2)
+
+
+def cost(pair: tuple[Tensor, Tensor], first: float) -> Tensor:
+    one, other = pair
+    targets = torch.full_like(one, first), torch.full_like(other, 1.0 - first)
+    return sum(functional.binary_cross_entropy_with_logits(x, y) for x, y in zip(pair, targets, strict=True))
+
+
+def egbad_losses(plain: Plain, real: Tensor, codes: Tensor, first: float) -> Tensor:
+    fake, inferred = plain.run("generator", codes), plain.run("encoder", real)
+    return cost(plain.judged("discriminator", ("joint", "out"), real, inferred, fake, codes), first)
+
+
+def alad_losses(plain: Plain, real: Tensor, codes: Tensor, first: float, code_cycle: bool = True) -> Tensor:
+    fake, inferred = plain.run("generator", codes), plain.run("encoder", real)
+    again, codes_again = plain.run("generator", inferred), plain.run("encoder", fake)
+    found = cost(plain.judged("pair", ("joint",), real, inferred, fake, codes), first)
+    found = found + cost(plain.cycled("cycle", real, again), first)
+    if code_cycle or first == 1.0:
+        found = found + cost(plain.cycled("code_cycle", codes, codes_again), first)
+    return found
+
+
+def trained_plainly(detector: Adversarial, X: Tensor, losses: Callable[..., Tensor]) -> dict[str, Tensor]:
+    """The weights after ``STEPS`` steps of both sides by autograd."""
+    plain = Plain(detector)
+    makers = [*plain.nets["encoder"].parameters(), *plain.nets["generator"].parameters()]
+    judges = [each for each in plain.nets.parameters() if not any(each is maker for maker in makers)]
+    sides = [
+        (torch.optim.Adam(group, lr=1e-3, betas=(0.5, 0.999)), first) for group, first in ((judges, 1.0), (makers, 0.0))
+    ]
+    order = torch.Generator().manual_seed(SEED)
+    orders = [torch.randperm(len(X), generator=order) for _ in sides]
+    for step in range(STEPS):
+        for drawn, (optimiser, first) in zip(orders, sides, strict=True):
+            optimiser.zero_grad()
+            batch = X[drawn[step * BATCH : (step + 1) * BATCH]]
+            losses(plain, batch, plain.noise.normal(BATCH, HOW["latent"])[0], first).backward()
+            optimiser.step()
+    return plain.nets.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "losses"),
+    [
+        ("egbad", {}, egbad_losses),
+        ("alad", {}, alad_losses),
+        ("alad", {"code_cycle": False}, lambda *given: alad_losses(*given, code_cycle=False)),
+    ],
+)
+def test_training_is_that_of_autograd(name, more, losses):
+    X = np.random.default_rng(1).normal(size=(ROWS, FEATURES)).astype(np.float32)
+    expected = trained_plainly(registry.resolve(name, {**HOW, **more}), torch.from_numpy(X), losses)
+    fitted = registry.resolve(name, {**HOW, **more}).fit(X, context=FitContext(max_steps=STEPS))
+    # the bias before a normalisation has no gradient: Adam makes steps of the rounding errors, which change nothing
+    undone = {"pair.x.0.bias", "pair.x.1.running_mean", "pair.x.1.num_batches_tracked"}
+    for path, found in fitted.state().items():
+        if path not in undone:
+            np.testing.assert_allclose(found, expected[path].numpy(), rtol=1e-4, atol=2e-5, err_msg=path)
