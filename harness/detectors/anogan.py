@@ -6,7 +6,8 @@ scoring hundreds of times dearer than a pass through a net.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -18,8 +19,8 @@ from torch.nn import functional
 
 from harness.detectors.adversarial import Adversarial, collect, cross_entropy, sequential, stacked, update
 from harness.detectors.base import FitContext, Labels, Matrix, Vector, normal_rows
-from harness.detectors.nets import stack
-from harness.detectors.optimiser import Adam
+from harness.detectors.nets import array_of, layers_of, stack
+from harness.detectors.optimiser import BETAS, EPS, Adam
 from harness.detectors.replicas import Noise, Replicas
 from harness.detectors.training import gather, train
 
@@ -34,7 +35,8 @@ class AnoGAN(Adversarial):
 
     The search takes ``search_steps`` steps of Adam, whose rate falls to a tenth after three fifths of them and to a
     twentieth after four fifths. It starts from one code, drawn from the seed, for all rows, so that a row's score
-    does not depend on its company.
+    does not depend on its company. For the same reason it is in float64: signs in the gradient and Adam's division turn
+    a rounding error of float32, which depends on the company, into another path.
     """
 
     name: ClassVar[str] = "anogan"
@@ -114,29 +116,56 @@ class AnoGAN(Adversarial):
         """Not of the row alone: see `decision_function`."""
         return torch.from_numpy(self._search(x))
 
+    def scoring_graph(self) -> bytes:
+        """Search and score as one graph."""
+        from harness.detectors.inference.searching import CodeSearch, searching_graph
+
+        return searching_graph(
+            CodeSearch(
+                layers_of(sequential(self.nets, "generator")), layers_of(sequential(self.nets, "discriminator")),
+                self.score_by, self.weight, array_of(self._start()), self._rates(), BETAS, EPS,
+            )
+        )  # fmt: skip
+
+    def _start(self) -> Tensor:
+        return Noise([self.seed]).normal(1, self.latent)[0, 0]
+
+    def _rates(self) -> NDArray[np.float64]:
+        """Learning rate of each step."""
+        return self.search_rate * np.array([_decay(index / self.search_steps) for index in range(self.search_steps)])
+
     def _search(self, x: Tensor) -> Vector:
-        start = Noise([self.seed]).normal(1, self.latent)[0]
-        code = start.repeat(len(x), 1).requires_grad_()
+        loss = self._loss(x.double())
+        code = self._start().double().repeat(len(x), 1).requires_grad_()
         slope = torch.zeros_like(code)
-        optimiser = Adam([code], [slope], self.search_rate)
+        optimiser = Adam([code], [slope], self.search_rate, BETAS)
         with torch.enable_grad():
-            for index in range(self.search_steps):
-                optimiser.learning_rate = self.search_rate * _decay(index / self.search_steps)
-                (gradient,) = torch.autograd.grad(self._loss(x, code).sum(), code)
-                slope.copy_(gradient)
+            for rate in self._rates().tolist():
+                optimiser.learning_rate = rate
+                slope.copy_(torch.autograd.grad(loss(code).sum(), code)[0])
                 optimiser.step()
         with torch.no_grad():
-            scores: Vector = self._loss(x, code).numpy()
+            scores: Vector = loss(code).float().numpy()
         return scores
 
-    def _loss(self, x: Tensor, code: Tensor) -> Tensor:
-        made = self.nets["generator"](code)
-        judge = sequential(self.nets, "discriminator")
-        if self.score_by == "cross-entropy":
-            judged = functional.softplus(-judge(made)).view(-1)
-        else:
-            judged = (judge[:-1](x) - judge[:-1](made)).abs().sum(dim=1)
-        return (1.0 - self.weight) * (x - made).abs().sum(dim=1) + self.weight * judged  # type: ignore[no-any-return]
+    def _loss(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """What codes (n, latent) cost for the rows ``x`` (n, d): (n,), float64."""
+        nets = copy.deepcopy(self.nets).double().requires_grad_(False)
+        generate, judge = (sequential(nets, name) for name in ("generator", "discriminator"))
+        hidden = judge[:-1]
+        features = hidden(x)
+
+        def judged(made: Tensor) -> Tensor:
+            if self.score_by == "cross-entropy":
+                return functional.softplus(-judge(made)).view(-1)
+            return (features - hidden(made)).abs().sum(dim=1)  # type: ignore[no-any-return]
+
+        def loss(code: Tensor) -> Tensor:
+            made: Tensor = generate(code)
+            total: Tensor = (1.0 - self.weight) * (x - made).abs().sum(dim=1) + self.weight * judged(made)
+            return total
+
+        return loss
 
 
 def _distinct(X: Matrix) -> tuple[Matrix, NDArray[np.int64]]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-_EPS = 1e-8  # torch's and the paper's default
+BETAS = (0.9, 0.999)  # torch's and the paper's defaults, as is the next
+EPS = 1e-8
 
 
 class Adam:
@@ -30,7 +31,7 @@ class Adam:
         parameters: Sequence[Tensor],
         gradients: Sequence[Tensor],
         learning_rate: float,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: tuple[float, float] = BETAS,
     ) -> None:
         self.learning_rate = learning_rate
         self._betas = betas
@@ -55,6 +56,6 @@ class Adam:
             beta2=self._betas[1],
             lr=self.learning_rate,
             weight_decay=0.0,
-            eps=_EPS,
+            eps=EPS,
             maximize=False,
         )

@@ -30,6 +30,8 @@ DETECTORS = {
     "alad by logits": {**GAN, "score_by": "logits"},
     "alad by l1": {**GAN, "score_by": "l1"},
     "alad by l2": {**GAN, "score_by": "l2"},
+    "anogan": {**GAN, "search_steps": 40},
+    "anogan by cross-entropy": {**GAN, "search_steps": 40, "score_by": "cross-entropy"},
     "autoencoder": {"epochs": 1},
     "dagmm": {"epochs": 2, "batch_size": 500, "code": 2},
     "dagmm variational": {"epochs": 2, "batch_size": 500, "objective": "variational"},

@@ -40,29 +40,33 @@ _REDUCTIONS = {
 
 def graph(program: Program) -> onnx.ModelProto:
     """The program as a graph from ``rows`` (n, d) float32 to ``score`` (n,) float32, n dynamic."""
-    from onnx import TensorProto, checker, helper
-
-    writer = _Writer()
+    writer = Writer()
     for step in program.steps:
         writer.step(step)
     flat = writer.constant(np.array([-1], dtype=np.int64))
     writer.node("Reshape", [f"{SCORE}_column", flat], SCORE)
-    rows = helper.make_tensor_value_info(ROWS, TensorProto.FLOAT, ["n", program.n_features])
-    score = helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, ["n"])
-    body = helper.make_graph(writer.nodes, "scorer", [rows], [score], writer.constants)
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
-    model = helper.make_model(body, opset_imports=opsets, producer_name="lparbench")
-    model.ir_version = IR_VERSION
-    checker.check_model(model)
-    return model
+    return writer.model(program.n_features)
 
 
-class _Writer:
-    """Collects nodes and constants."""
+class Writer:
+    """Collects nodes, and constants, which the bodies of loops share with the graph around them."""
 
-    def __init__(self) -> None:
+    def __init__(self, around: Writer | None = None) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        self.constants: list[onnx.TensorProto] = [] if around is None else around.constants
+
+    def model(self, n_features: int) -> onnx.ModelProto:
+        """The checked model of what was written, from ``rows`` (n, n_features) to ``score`` (n,), both float32."""
+        from onnx import TensorProto, checker, helper
+
+        rows = helper.make_tensor_value_info(ROWS, TensorProto.FLOAT, ["n", n_features])
+        score = helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, ["n"])
+        body = helper.make_graph(self.nodes, "scorer", [rows], [score], self.constants)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+        model = helper.make_model(body, opset_imports=opsets, producer_name="lparbench")
+        model.ir_version = IR_VERSION
+        checker.check_model(model)
+        return model
 
     def step(self, step: Step) -> None:
         """The nodes of one step."""
@@ -95,7 +99,7 @@ class _Writer:
         from onnx import numpy_helper
 
         name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
