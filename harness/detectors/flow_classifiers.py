@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from harness.detectors.base import Epoch, FitContext, Labels, Matrix
 from harness.detectors.flow_features import FlowFeatures
-from harness.detectors.nets import stack
+from harness.detectors.nets import layers_of, stack
+from harness.detectors.program import ROWS, Builder, Program
 from harness.detectors.supervised import Supervised
 from harness.detectors.training import descend, train
 
@@ -231,6 +232,13 @@ class AutoencoderClassifier(FlowClassifier):
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Both terms."""
         return super().loss(x, y) + self.reconstruction_weight * self._net().error(x)
+
+    def program(self) -> Program:
+        """Features, encoder and class head in array operations; the decoder has no part in the score."""
+        net = self._net()
+        builder = Builder(self.n_features_)
+        layers = layers_of(nn.Sequential(*net.encoder, *net.head))
+        return builder.finish(builder.chain(net.features.write(builder, ROWS), layers))
 
     def _net(self) -> CodedNet:
         assert isinstance(self.module, CodedNet)

@@ -13,6 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from harness.detectors.nets import array_of
+from harness.detectors.program import Builder
+
 BASE, KEPT = 31, 50
 PRODUCTS_OF = 5  # all pairs of the five best: ten products
 RATIOS = 4  # of the eight best, two by two
@@ -48,6 +51,34 @@ class FlowFeatures(nn.Module):
         """The features."""
         chosen = self._all(x)[..., self.get_buffer("kept")]
         return (chosen - self.get_buffer("mean")) / self.get_buffer("scale")
+
+    def write(self, builder: Builder, rows: str) -> str:
+        """The same as steps of a program: the name of the features made of the value ``rows``."""
+        base = builder.columns(rows, self._numbers("base"))
+        width = len(self._numbers("base"))
+        half = width // 2
+
+        def sides(pairs: list[tuple[int, int]]) -> tuple[str, str]:
+            first, second = zip(*pairs, strict=True)
+            return builder.columns(base, first), builder.columns(base, second)
+
+        products = builder.elementwise("multiply", *sides(self._pairs))
+        above, below = sides(self._ratio_pairs)
+        below = builder.with_constant("add", builder.activation(below, "abs"), 1.0)
+        parts = [base, products, builder.elementwise("divide", above, below)]
+        for numbers in (range(half), range(half, width)):
+            group = builder.columns(base, numbers)
+            mean = builder.reduce("mean", group)
+            length = builder.reduce("l2", builder.elementwise("subtract", group, mean))
+            deviation = builder.with_constant("multiply", length, len(numbers) ** -0.5)
+            parts += [mean, deviation, builder.reduce("max", group), builder.reduce("min", group)]
+        kept = builder.columns(builder.concat(*parts), self._numbers("kept"))
+        centred = builder.with_constant("subtract", kept, array_of(self.get_buffer("mean")))
+        return builder.with_constant("divide", centred, array_of(self.get_buffer("scale")))
+
+    def _numbers(self, name: str) -> NDArray[np.int64]:
+        numbers: NDArray[np.int64] = self.get_buffer(name).numpy().copy()
+        return numbers
 
     def _all(self, x: Tensor) -> Tensor:
         base = x[..., self.get_buffer("base")]

@@ -17,15 +17,17 @@ from harness.detectors.forest import Forest
 
 ROWS, SCORE = "rows", "score"
 
-Activation = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "exp"]
+Activation = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "exp", "abs"]
 Elementwise = Literal["add", "subtract", "multiply", "divide"]
-Reduction = Literal["mean", "sum", "abs_sum", "square_sum", "square_mean", "l2", "min", "log_sum_exp"]
+Reduction = Literal["mean", "sum", "abs_sum", "square_sum", "square_mean", "l2", "min", "max", "log_sum_exp"]
 
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 ELEMENTWISE: tuple[Elementwise, ...] = get_args(Elementwise)
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
-Operation = Literal["dense", "activation", "elementwise", "constant", "reduce", "concat", "trees", "neighbour"]
+Operation = Literal[
+    "dense", "activation", "elementwise", "constant", "reduce", "concat", "columns", "trees", "neighbour"
+]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Step:
     ``parameter`` is the slope of a leaky ReLU, or which neighbour's distance is wanted (1 = the nearest). ``trees`` has
     the arrays of a `harness.detectors.forest.Forest`; ``neighbour`` the reference rows (m, d).
     ``dense`` has ``arrays`` weight and bias. ``elementwise`` with one input has a second operand ``arrays[0]``
-    (features,) or (1,). A reduction keeps a feature axis of one, so every value is a matrix until the score.
+    (features,) or (1,). ``columns`` has their numbers, int64. A reduction keeps a feature axis of one, so every value
+    is a matrix until the score.
     """
 
     operation: Operation
@@ -115,6 +118,10 @@ class Builder:
         """Features side by side."""
         return self._add("concat", "", values)
 
+    def columns(self, x: str, numbers: Sequence[int] | NDArray[np.int64]) -> str:
+        """The features of those numbers, in that order."""
+        return self._add("columns", "", (x,), (np.asarray(numbers, dtype=np.int64),))
+
     def finish(self, score: str) -> Program:
         """The program whose score is the value ``score`` (n, 1)."""
         last = self.steps[-1]
@@ -176,6 +183,8 @@ def evaluate(program: Program, X: Array, dense: Dense | None = None) -> Array:
                 values[step.output] = _REDUCERS[step.kind](operands[0])[:, None]
             case "concat":
                 values[step.output] = np.concatenate(operands, axis=1)
+            case "columns":
+                values[step.output] = operands[0][:, step.arrays[0]]
             case "trees":
                 values[step.output] = Forest(*step.arrays).sums(operands[0])[:, None].astype(X.dtype)
             case "neighbour":
@@ -200,6 +209,8 @@ def activate(x: Array, kind: str, slope: float) -> Array:
             return np.logaddexp(x, 0)
         case "exp":
             return np.exp(x)
+        case "abs":
+            return np.abs(x)
         case _:
             return x
 
@@ -246,5 +257,6 @@ _REDUCERS: dict[str, Callable[[Array], Array]] = {
     "square_mean": lambda x: np.square(x).mean(axis=1),
     "l2": lambda x: np.sqrt(np.square(x).sum(axis=1)),
     "min": lambda x: x.min(axis=1),
+    "max": lambda x: x.max(axis=1),
     "log_sum_exp": _log_sum_exp,
 }

@@ -18,6 +18,7 @@ from harness.detectors.inference import open_scorer, prepare
 from harness.detectors.inference.artifacts import read, read_program
 from harness.detectors.inference.compiled import as_function, missing_compiler
 from harness.errors import InputError
+from harness.gemm import chain
 from harness.gemm.ort_options import affinities
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,8 +31,8 @@ DETECTORS = {
     "alad by logits": {**GAN, "score_by": "logits"},
     "alad by l1": {**GAN, "score_by": "l1"},
     "alad by l2": {**GAN, "score_by": "l2"},
-    "anogan": {**GAN, "search_steps": 40},
-    "anogan by cross-entropy": {**GAN, "search_steps": 40, "score_by": "cross-entropy"},
+    "anogan": {**GAN, "search_steps": 15},
+    "anogan by cross-entropy": {**GAN, "search_steps": 15, "score_by": "cross-entropy"},
     "autoencoder": {"epochs": 1},
     "dagmm": {"epochs": 2, "batch_size": 500, "code": 2},
     "dagmm variational": {"epochs": 2, "batch_size": 500, "objective": "variational"},
@@ -87,6 +88,17 @@ def test_backends_agree_at_any_batch_size(exported, rows, backend, batch):
     assert scores.dtype == np.float32
     assert scores.shape == (batch,)
     found = agreement(detector.decision_function(X), scores)
+    assert found.within, found.sentence()
+
+
+@pytest.mark.skipif(not chain.available(), reason="the native kernels are not built here")
+@pytest.mark.parametrize("batch", [1, 7, 300])
+def test_native_agrees_at_any_batch_size(exported, rows, batch):
+    detector, directory = exported
+    if "native" not in read(directory)[0].backends:
+        pytest.skip("no dense net")
+    X = rows[0][:batch]
+    found = agreement(detector.decision_function(X), open_scorer(directory, "native").score(X))
     assert found.within, found.sentence()
 
 

@@ -10,6 +10,7 @@ from harness.detectors import registry
 from harness.detectors.base import FitContext
 from harness.detectors.flow_classifiers import RecurrentNet
 from harness.detectors.flow_features import FlowFeatures
+from harness.detectors.program import ROWS, Builder, evaluate
 from harness.errors import InputError
 
 
@@ -52,6 +53,17 @@ class TestFeatures:
         np.testing.assert_allclose(made[:, 46], base[:, :15].std(axis=1), rtol=1e-4)
         np.testing.assert_allclose(made[:, 51], base[:, 15:].max(axis=1))
         np.testing.assert_allclose(made[:, 52], base[:, 15:].min(axis=1))
+
+    def test_as_steps_of_a_program_they_are_the_same(self, flows):
+        X, y = flows
+        features = FlowFeatures(40)
+        features.fit(X, y)
+        builder = Builder(40)
+        weights = np.linspace(-1.0, 1.0, 50, dtype=np.float32)
+        weighted = builder.with_constant("multiply", features.write(builder, ROWS), weights)
+        found = evaluate(builder.finish(builder.reduce("sum", weighted)), X.astype(np.float64))
+        expected = features.double()(torch.from_numpy(X).double()).numpy() @ weights
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_recurrent_net_has_the_documents_parameters():

@@ -53,6 +53,14 @@ def test_reductions_and_operators(kind, operator):
     check(builder.finish(builder.reduce(kind, builder.elementwise(operator, both, per_row))))
 
 
+def test_columns_are_taken_in_their_order_and_again():
+    builder = programs.Builder(6)
+    chosen = builder.columns(programs.ROWS, [4, 0, 4])
+    weighted = builder.with_constant("multiply", chosen, np.array([1.0, 10.0, 100.0]))
+    found = check(builder.finish(builder.reduce("sum", weighted)))
+    np.testing.assert_allclose(found, 101.0 * ROWS[:, 4] + 10.0 * ROWS[:, 0], rtol=1e-5)
+
+
 def test_a_torch_net_becomes_a_program_with_folded_normalisation():
     torch.manual_seed(0)
     net = nn.Sequential(

@@ -23,7 +23,7 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-OPERATIONS = frozenset({"dense", "activation", "elementwise", "constant", "reduce", "concat"})
+OPERATIONS = frozenset({"dense", "activation", "elementwise", "constant", "reduce", "concat", "columns"})
 ROWS_PER_CALL = 4096  # bounds the activations of one call to what second-level caches hold
 _REMEDY = "Install g++ and Python's headers (python3-dev), or name a compiler in CXX."
 
@@ -122,6 +122,8 @@ def _apply(step: Step, x: list[Tensor], constants: list[Tensor]) -> Tensor:
             return _combined(x[0], x[1] if step.operation == "elementwise" else constants[0], step.kind)
         case "concat":
             return torch.cat(x, dim=1)
+        case "columns":
+            return x[0].index_select(1, constants[0])
         case "reduce":
             return _reduced(x[0], step.kind)
         case _:
@@ -176,5 +178,7 @@ def _reduced(x: Tensor, kind: str) -> Tensor:
             return x.square().sum(1, keepdim=True).sqrt()
         case "min":
             return x.amin(1, keepdim=True)
+        case "max":
+            return x.amax(1, keepdim=True)
         case _:
             return torch.logsumexp(x, 1, keepdim=True)

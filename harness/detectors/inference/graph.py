@@ -26,6 +26,7 @@ _ACTIVATIONS = {
     "sigmoid": "Sigmoid",
     "softplus": "Softplus",
     "exp": "Exp",
+    "abs": "Abs",
 }
 _ELEMENTWISE = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div"}
 _REDUCTIONS = {
@@ -34,6 +35,7 @@ _REDUCTIONS = {
     "square_sum": "ReduceSumSquare",
     "l2": "ReduceL2",
     "min": "ReduceMin",
+    "max": "ReduceMax",
     "log_sum_exp": "ReduceLogSumExp",
 }
 
@@ -89,6 +91,8 @@ class Writer:
                 self._reduce(inputs[0], step.kind, output)
             case "concat":
                 self.node("Concat", inputs, output, axis=1)
+            case "columns":
+                self.node("Gather", [*inputs, self.constant(step.arrays[0])], output, axis=1)
             case "trees":
                 self._trees(inputs[0], Forest(*step.arrays), output)
             case "neighbour":
