@@ -22,7 +22,7 @@ from harness.detectors.base import FitContext, Labels, Matrix, Vector, normal_ro
 from harness.detectors.nets import array_of, layers_of, stack
 from harness.detectors.optimiser import BETAS, EPS, Adam
 from harness.detectors.replicas import Noise, Replicas
-from harness.detectors.training import gather, train
+from harness.detectors.training import descend, gather, train
 
 ROWS_PER_SEARCH = 4096
 THRESHOLD_ROWS = 4096  # training rows scored for a percentile: a search over all of them would outlast the training
@@ -137,13 +137,11 @@ class AnoGAN(Adversarial):
     def _search(self, x: Tensor) -> Vector:
         loss = self._loss(x.double())
         code = self._start().double().repeat(len(x), 1).requires_grad_()
-        slope = torch.zeros_like(code)
-        optimiser = Adam([code], [slope], self.search_rate, BETAS)
+        optimiser = Adam([code], self.search_rate, BETAS)
         with torch.enable_grad():
             for rate in self._rates().tolist():
                 optimiser.learning_rate = rate
-                slope.copy_(torch.autograd.grad(loss(code).sum(), code)[0])
-                optimiser.step()
+                descend(loss(code).sum(), optimiser)
         with torch.no_grad():
             scores: Vector = loss(code).float().numpy()
         return scores

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from numpy.typing import ArrayLike
@@ -16,6 +16,7 @@ from torch.nn import functional
 from harness.detectors.base import Detector, FitContext, as_training_rows, normal_rows
 from harness.detectors.module_detector import ModuleDetector
 from harness.detectors.oneclass import OneClass
+from harness.detectors.optimiser import Adam
 from harness.detectors.training import descend, train
 from harness.errors import InputError
 
@@ -122,9 +123,9 @@ class EGBADImages(ModuleDetector, OneClass):
         live = self._nets()
         average = copy.deepcopy(live).eval()
         images = torch.from_numpy(normal).view(-1, 1, side, side)
-        how: dict[str, Any] = {"lr": self.learning_rate, "betas": (self.beta1, 0.999), "fused": True}
-        judge = torch.optim.Adam(live.discriminator.parameters(), **how)
-        makers = torch.optim.Adam([*live.encoder.parameters(), *live.generator.parameters()], **how)
+        betas = (self.beta1, 0.999)
+        judge = Adam(list(live.discriminator.parameters()), self.learning_rate, betas)
+        makers = Adam([*live.encoder.parameters(), *live.generator.parameters()], self.learning_rate, betas)
 
         def step(for_judge: Tensor, for_makers: Tensor) -> Tensor:
             real, codes = images[for_judge[0]], torch.randn(for_judge.shape[1], self.latent)

@@ -16,6 +16,7 @@ from torch.nn import functional
 from harness.detectors.base import Epoch, FitContext, Labels, Matrix
 from harness.detectors.flow_features import FlowFeatures
 from harness.detectors.nets import layers_of, stack
+from harness.detectors.optimiser import Adam
 from harness.detectors.program import ROWS, Builder, Program
 from harness.detectors.supervised import Supervised
 from harness.detectors.training import descend, train
@@ -217,7 +218,7 @@ class AutoencoderClassifier(FlowClassifier):
         """The autoencoder alone, on all rows."""
         net = self._net()
         parameters = [*net.encoder.parameters(), *net.decoder.parameters()]
-        optimiser = torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
+        optimiser = Adam(parameters, self.learning_rate)
 
         def step(indices: Tensor) -> Tensor:
             return descend(net.error(rows[indices[0]]), optimiser)

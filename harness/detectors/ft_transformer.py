@@ -18,6 +18,7 @@ from torch.nn import functional
 from harness.detectors.base import Detector, Epoch, FitContext, as_training_rows
 from harness.detectors.classifier import Classifier
 from harness.detectors.module_detector import ModuleDetector, class_weights
+from harness.detectors.optimiser import Adam
 from harness.detectors.training import descend, train
 from harness.detectors.transformer import PRESETS, Transformer
 from harness.errors import InputError
@@ -115,15 +116,14 @@ class FTTransformer(ModuleDetector, Classifier):
             step, rows=len(x), batch_size=self.batch_size, epochs=self.epochs, seeds=[self.seed + 1], context=context
         )[0]
 
-    def _adamw(self) -> torch.optim.Optimizer:
+    def _adamw(self) -> Adam:
         """Weights of linear layers decay; tokens, normalisations and biases do not, as in the published code."""
         decaying: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for name, parameter in self.module.named_parameters():
             plain = parameter.ndim < 2 or name.startswith(("tokens.", "masked.weight", "masked.category_weight"))
             (others if plain else decaying).append(parameter)
-        groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        return Adam(decaying, self.learning_rate, weight_decay=self.weight_decay, undecayed=others)
 
     def _net(self) -> Transformer:
         assert isinstance(self.module, Transformer)

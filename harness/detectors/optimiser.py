@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba 2015) over given tensors, by torch's functional form in its fused kernel.
+"""Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), by torch's fused kernel.
 
 The classes of ``torch.optim`` import torch's graph compiler when one is constructed: more than a second, in every
 process that trains for less. The arithmetic is the same function's.
@@ -10,52 +10,67 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
+from torch.optim.adamw import adamw
 
 BETAS = (0.9, 0.999)  # torch's and the paper's defaults, as is the next
 EPS = 1e-8
 
+_State = tuple[Tensor, Tensor, Tensor, Tensor]  # parameter, first and second moment, number of steps
+
 
 class Adam:
-    """Optimises ``parameters`` in place from ``gradients``, which stay the same tensors; ``learning_rate`` may change.
+    """Optimises parameters in place from their ``grad``; one without is left alone. ``learning_rate`` may change.
 
     Args:
         parameters: contiguous tensors of one device and dtype.
-        gradients: one per parameter, of its shape.
         learning_rate: step size.
         betas: decay of the first and of the second moment.
+        weight_decay: share of the learning rate by which a parameter shrinks at each step.
+        undecayed: further parameters, which do not shrink.
     """
 
     def __init__(
         self,
         parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
         learning_rate: float,
         betas: tuple[float, float] = BETAS,
+        *,
+        weight_decay: float = 0.0,
+        undecayed: Sequence[Tensor] = (),
     ) -> None:
         self.learning_rate = learning_rate
+        self.parameters = [*parameters, *undecayed]
         self._betas = betas
-        self._parameters, self._gradients = list(parameters), list(gradients)
-        self._first = [torch.zeros_like(one) for one in parameters]
-        self._second = [torch.zeros_like(one) for one in parameters]
-        self._steps = [torch.zeros(()) for _ in parameters]
+        self._groups = [(_fresh(parameters), weight_decay), (_fresh(undecayed), 0.0)]
 
     @torch.no_grad()
     def step(self) -> None:
-        """One update of every parameter."""
-        adam(
-            self._parameters,
-            self._gradients,
-            self._first,
-            self._second,
-            [],
-            self._steps,
-            fused=True,
-            amsgrad=False,
-            beta1=self._betas[0],
-            beta2=self._betas[1],
-            lr=self.learning_rate,
-            weight_decay=0.0,
-            eps=EPS,
-            maximize=False,
-        )
+        """One update of every parameter that has a gradient."""
+        for states, weight_decay in self._groups:
+            moving = [state for state in states if state[0].grad is not None]
+            if not moving:
+                continue
+            parameters, first, second, steps = (list(column) for column in zip(*moving, strict=True))
+            adamw(
+                parameters,
+                [parameter.grad for parameter in parameters],
+                first,
+                second,
+                [],
+                steps,
+                fused=True,
+                amsgrad=False,
+                beta1=self._betas[0],
+                beta2=self._betas[1],
+                lr=self.learning_rate,
+                weight_decay=weight_decay,
+                eps=EPS,
+                maximize=False,
+            )
+
+
+def _fresh(parameters: Sequence[Tensor]) -> list[_State]:
+    return [
+        (one, torch.zeros_like(one, requires_grad=False), torch.zeros_like(one, requires_grad=False), torch.zeros(()))
+        for one in parameters
+    ]

@@ -173,13 +173,12 @@ class Replicas:
     def _adam(self, learning_rates: Sequence[float], betas: tuple[float, float]) -> list[Adam]:
         """One for the whole buffer, or one per replica when their learning rates differ."""
         if len(set(learning_rates)) == 1:
-            return [Adam([self.flat], [self.gradient], learning_rates[0], betas)]
+            return [Adam([_with_gradient(self.flat, self.gradient)], learning_rates[0], betas)]
         found = []
         for index, rate in enumerate(learning_rates):
-            weights, gradients = (
-                [view[index] for view in views.values()] for views in (self._weights, self._gradients)
-            )
-            found.append(Adam(weights, gradients, rate, betas))
+            pairs = zip(self._weights.values(), self._gradients.values(), strict=True)
+            own = [_with_gradient(weights[index], gradients[index]) for weights, gradients in pairs]
+            found.append(Adam(own, rate, betas))
         return found
 
 
@@ -206,6 +205,9 @@ class Net:
 
 
 def _leaf(values: Tensor, gradient: Tensor) -> Tensor:
-    leaf = values.detach().requires_grad_()
-    leaf.grad = gradient
-    return leaf
+    return _with_gradient(values.detach().requires_grad_(), gradient)
+
+
+def _with_gradient(values: Tensor, gradient: Tensor) -> Tensor:
+    values.grad = gradient
+    return values

@@ -16,7 +16,10 @@ from torch.nn import functional
 from harness.detectors.base import Detector, Epoch, FitContext, Labels, Matrix, as_training_rows
 from harness.detectors.classifier import Classifier
 from harness.detectors.module_detector import ModuleDetector
+from harness.detectors.optimiser import Adam
 from harness.detectors.training import descend, train
+
+NOTICEABLE = 1e-4  # share by which a figure must rise for the learning rate to stay
 
 
 @dataclass
@@ -73,8 +76,8 @@ class Supervised(ModuleDetector, Classifier):
 
     def _train(self, x: Tensor, y: Tensor, context: FitContext) -> tuple[Epoch, ...]:
         parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        falling = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, "max", factor=0.5, patience=self.plateau)
+        optimiser = Adam(parameters, self.learning_rate, weight_decay=self.weight_decay)
+        falling = Falling(optimiser, self.plateau)
         draw = _Balanced(y) if self.sampling == "balanced" else None
         target = y.float()
 
@@ -88,7 +91,7 @@ class Supervised(ModuleDetector, Classifier):
             figure = self._average_precision(context)
             if figure is None:
                 return True
-            falling.step(figure)
+            falling.offer(figure)
             best.offer(figure)
             return best.waited <= self.patience
 
@@ -110,6 +113,25 @@ class Supervised(ModuleDetector, Classifier):
         figure = float(average_precision_score(context.y_val, self.decision_function(context.X_val)))
         self.module.train()
         return figure
+
+
+class Falling:
+    """Halves the learning rate of ``optimiser`` when more than ``patience`` figures in a row were not better."""
+
+    def __init__(self, optimiser: Adam, patience: int) -> None:
+        self._optimiser = optimiser
+        self._patience = patience
+        self._best = float("-inf")
+        self._waited = 0
+
+    def offer(self, figure: float) -> None:
+        """The next figure; better is what exceeds the best so far by `NOTICEABLE` of it."""
+        self._waited += 1
+        if figure > self._best * (1.0 + NOTICEABLE):
+            self._best, self._waited = figure, 0
+        if self._waited > self._patience:
+            self._optimiser.learning_rate *= 0.5
+            self._waited = 0
 
 
 class _Balanced:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.detectors.base import Epoch, FitContext
+from harness.detectors.optimiser import Adam
 
 Step = Callable[..., Tensor]
 SCORING_ROWS = 8192  # rows per slice: activations of the nets here stay inside a second-level cache
@@ -120,7 +121,7 @@ def _epoch(index: int, names: Sequence[str], losses: Tensor, seconds: float, ste
     return Epoch(index, dict(zip(names, losses.tolist(), strict=True)), seconds, steps, rows)
 
 
-def descend(loss: Tensor, optimiser: torch.optim.Optimizer, clip_norm: float | None = None) -> Tensor:
+def descend(loss: Tensor, optimiser: Adam, clip_norm: float | None = None) -> Tensor:
     """One step of ``optimiser`` down the gradient of ``loss``; its value, without the gradient.
 
     Args:
@@ -128,9 +129,10 @@ def descend(loss: Tensor, optimiser: torch.optim.Optimizer, clip_norm: float | N
         optimiser: what makes the step.
         clip_norm: longest gradient over all parameters together; a longer one is scaled down to it.
     """
-    optimiser.zero_grad(set_to_none=True)
+    for parameter in optimiser.parameters:
+        parameter.grad = None
     loss.backward()  # type: ignore[no-untyped-call]
     if clip_norm is not None:
-        nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], clip_norm)
+        nn.utils.clip_grad_norm_(optimiser.parameters, clip_norm)
     optimiser.step()
     return loss.detach()
