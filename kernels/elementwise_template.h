@@ -274,6 +274,55 @@ static double T(square_loss)(const float *y, const float *x, int64_t count, floa
     return (double)T(sum)(even + odd);
 }
 
+/* A vector of codes drawn from means and log-variances; adds twice their divergence from the standard normal. */
+static inline __attribute__((always_inline)) vf T(drawn)(vf mean, vf log_variance, vf noise, vf *divergence) {
+    const vf deviation = T(exp)(V_SET1(0.5f) * log_variance);
+    *divergence += V_FMA(mean, mean, V_FMA(deviation, deviation, -log_variance)) - V_SET1(1.0f);
+    return V_FMA(deviation, noise, mean);
+}
+
+static double T(sample)(const float *h, int64_t ld, const float *noise, int64_t rows, int64_t latent, float *code,
+                        int64_t code_ld) {
+    const int64_t whole = latent / VL * VL;
+    vf sum = V_ZERO;
+    for (int64_t r = 0; r < rows; r++, h += ld, noise += latent, code += code_ld) {
+        for (int64_t j = 0; j < whole; j += VL)
+            V_STORE(code + j, T(drawn)(V_LOAD(h + j), V_LOAD(h + latent + j), V_LOAD(noise + j), &sum));
+        if (whole < latent) { /* lanes beyond are of mean 0 and variance 1: no divergence, and a code of 0 */
+            const vtail tail = V_TAIL(latent - whole);
+            const vf log_variance = V_LOAD_TAIL(h + latent + whole, tail);
+            V_STORE(code + whole,
+                    T(drawn)(V_LOAD_TAIL(h + whole, tail), log_variance, V_LOAD_TAIL(noise + whole, tail), &sum));
+        }
+    }
+    return 0.5 * (double)T(sum)(sum);
+}
+
+static inline __attribute__((always_inline)) vf T(log_variance_gradient)(vf log_variance, vf noise, vf g, vf weight) {
+    const vf deviation = T(exp)(V_SET1(0.5f) * log_variance);
+    return V_SET1(0.5f) * V_FMA(weight, V_FMA(deviation, deviation, V_SET1(-1.0f)), g * noise * deviation);
+}
+
+static void T(sample_gradient)(const float *h, int64_t ld, const float *noise, int64_t rows, int64_t latent,
+                               const float *code_gradient, int64_t code_ld, float weight, float *g) {
+    const int64_t whole = latent / VL * VL;
+    const vf w = V_SET1(weight);
+    for (int64_t r = 0; r < rows; r++, h += ld, g += ld, noise += latent, code_gradient += code_ld) {
+        for (int64_t j = 0; j < whole; j += VL) {
+            const vf of_code = V_LOAD(code_gradient + j), log_variance = V_LOAD(h + latent + j);
+            V_STORE(g + j, V_FMA(w, V_LOAD(h + j), of_code));
+            V_STORE(g + latent + j, T(log_variance_gradient)(log_variance, V_LOAD(noise + j), of_code, w));
+        }
+        if (whole < latent) {
+            const vtail tail = V_TAIL(latent - whole);
+            const vf of_code = V_LOAD_TAIL(code_gradient + whole, tail), drawn = V_LOAD_TAIL(noise + whole, tail);
+            const vf mean = V_LOAD_TAIL(h + whole, tail), log_variance = V_LOAD_TAIL(h + latent + whole, tail);
+            V_STORE_TAIL(g + whole, V_FMA(w, mean, of_code), tail);
+            V_STORE_TAIL(g + latent + whole, T(log_variance_gradient)(log_variance, drawn, of_code, w), tail);
+        }
+    }
+}
+
 static double T(sum_of_squares)(const float *x, int64_t count) {
     vf s = V_ZERO;
     for (int64_t i = 0; i < count; i += VL) s = V_FMA(V_LOAD(x + i), V_LOAD(x + i), s);
@@ -320,4 +369,5 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
     .gemv = T(gemv), .transpose = T(transpose), .mean_square = T(mean_square), .activate = T(activate),                \
     .activation_gradient = T(activation_gradient), .column_sums = T(column_sums), .row_dots = T(row_dots),             \
     .squared_distance = T(squared_distance),                                                                           \
-    .logit_loss = T(logit_loss), .square_loss = T(square_loss), .sum_of_squares = T(sum_of_squares), .adam = T(adam)
+    .logit_loss = T(logit_loss), .square_loss = T(square_loss), .sample = T(sample),                                   \
+    .sample_gradient = T(sample_gradient), .sum_of_squares = T(sum_of_squares), .adam = T(adam)

@@ -68,6 +68,14 @@ struct lpb_isa {
     double (*logit_loss)(const float *z, const float *y, int64_t count, float scale, float *g);
     /* g = (y - x) * scale, returns the sum of squares of (y - x). */
     double (*square_loss)(const float *y, const float *x, int64_t count, float scale, float *g);
+    /* code[j] = mean + exp(log-variance / 2) noise, row by row: `latent` means and then as many log-variances in a row
+     * of h, `latent` contiguous numbers of noise. Returns the divergence of all codes' distributions from the standard
+     * normal. A code is padded with zeros up to the next multiple of LPB_ALIGN at most. */
+    double (*sample)(const float *h, int64_t ld, const float *noise, int64_t rows, int64_t latent, float *code,
+                     int64_t code_ld);
+    /* g, laid out as h: the gradient of what code_gradient is the gradient of, plus `weight` times the divergence. */
+    void (*sample_gradient)(const float *h, int64_t ld, const float *noise, int64_t rows, int64_t latent,
+                            const float *code_gradient, int64_t code_ld, float weight, float *g);
     double (*sum_of_squares)(const float *x, int64_t count);
     void (*adam)(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
                  const lpb_adam_step *step);

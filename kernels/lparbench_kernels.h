@@ -96,8 +96,23 @@ void lpb_chain_free(lpb_chain *chain);
  * Reentrant: the scratch memory is the caller's thread's own. */
 lpb_status lpb_chain_run(const lpb_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out, int threads);
 
-/* Training of a chain by mini-batches with Adam; `loss` is LPB_HEAD_LOGIT (binary cross entropy with logits, mean over
- * the batch) or LPB_HEAD_MSE (mean squared error to the input, over all elements). */
+/* Training of a chain by mini-batches with Adam. The losses are means over the rows of a batch. */
+typedef enum {
+    LPB_LOSS_LOGIT = 0,   /* binary cross entropy of the single output, a logit, and the target */
+    LPB_LOSS_MEAN_SQUARE, /* squared error of the outputs to the inputs, mean over features */
+    LPB_LOSS_SQUARE_SUM,  /* its sum over features */
+    LPB_LOSS_ENTROPY_SUM, /* cross entropy of the outputs, logits, and the inputs, in [0, 1]; summed over features */
+} lpb_loss;
+enum { LPB_LOSSES = 4 };
+
+/* Of a variational autoencoder: the outputs of layer `layer`, linear, even in number and not the last, are means and
+ * then log-variances of normal numbers; those, drawn for every row, are the inputs of the next layer. `weight` times
+ * the divergence of their distribution from the standard normal is added to the loss. */
+typedef struct {
+    int64_t layer;
+    double weight;
+} lpb_sampling;
+
 typedef struct {
     double learning_rate, beta1, beta2, epsilon;
     double max_grad_norm; /* global L2 norm to clip to; 0 means no clipping */
@@ -105,20 +120,24 @@ typedef struct {
 
 typedef struct lpb_trainer lpb_trainer;
 
-lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_head loss,
-                             const lpb_adam *adam);
+/* `sampling` is NULL for a plain chain. */
+lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_loss loss,
+                             const lpb_sampling *sampling, const lpb_adam *adam);
 void lpb_trainer_free(lpb_trainer *trainer);
 /* One pass over `order` (row numbers of x, each within the matrix: the caller's duty) in batches of `batch` rows, the
- * last one possibly smaller. `losses` receives the mean loss of every batch. y is NULL for MSE. */
+ * last one possibly smaller. `losses` receives the loss of every batch; with sampling each is followed by its part
+ * without the divergence. y is NULL unless the loss has a target. `noise` has the standard normal numbers of every row
+ * in the order of `order`; NULL without sampling. */
 lpb_status lpb_trainer_epoch(lpb_trainer *trainer, const float *x, int64_t x_row, const float *y, const int64_t *order,
-                             int64_t rows, int64_t batch, float *losses);
-/* The same for several trainers, each with its own order and losses, spread over threads. */
+                             const float *noise, int64_t rows, int64_t batch, float *losses);
+/* The same for several trainers, each with its own order, noise and losses, spread over threads. */
 lpb_status lpb_trainer_epoch_many(lpb_trainer **trainers, int64_t count, const float *x, int64_t x_row, const float *y,
-                                  const int64_t *const *orders, int64_t rows, int64_t batch, float *const *losses,
-                                  int threads);
+                                  const int64_t *const *orders, const float *const *noises, int64_t rows,
+                                  int64_t batch, float *const *losses, int threads);
 /* Loss and unclipped gradients of one batch, without an update; gradients are laid out as lpb_trainer_read's. */
-lpb_status lpb_trainer_gradients(lpb_trainer *trainer, const float *x, int64_t x_row, const float *y, int64_t rows,
-                                 float *loss, float *const *weights, float *const *biases);
+lpb_status lpb_trainer_gradients(lpb_trainer *trainer, const float *x, int64_t x_row, const float *y,
+                                 const float *noise, int64_t rows, float *loss, float *const *weights,
+                                 float *const *biases);
 void lpb_trainer_set_learning_rate(lpb_trainer *trainer, double learning_rate);
 /* Writes layer l's current weight (outputs x inputs) and bias to weights[l] and biases[l]. */
 void lpb_trainer_read(const lpb_trainer *trainer, float *const *weights, float *const *biases);

@@ -49,7 +49,7 @@ const lpb_isa *need_isa(long index) {
     return isa;
 }
 
-lpb_layer *need_layers(PyObject *list, Py_ssize_t *count) {
+lpb_layer *need_layers(PyObject *list, Py_ssize_t sampled, Py_ssize_t *count) {
     *count = PyList_Size(list);
     if (*count < 0) return NULL;
     if (*count == 0) {
@@ -69,7 +69,7 @@ lpb_layer *need_layers(PyObject *list, Py_ssize_t *count) {
         if (!bias) goto fail;
         if (!contiguous_from(weight, 0) || !contiguous_from(bias, 0) || bias->shape[0] != weight->shape[0] ||
             weight->shape[0] < 1 || weight->shape[1] < 1 || activation < 0 || activation >= LPB_ACTIVATIONS ||
-            (l && layers[l - 1].outputs != weight->shape[1])) {
+            (l && layers[l - 1].outputs != (l - 1 == sampled ? 2 : 1) * weight->shape[1])) {
             PyErr_Format(PyExc_ValueError, "layer %zd does not fit: weight %zd x %zd, bias %zd", l, weight->shape[0],
                          weight->shape[1], bias->shape[0]);
             goto fail;
@@ -81,14 +81,6 @@ lpb_layer *need_layers(PyObject *list, Py_ssize_t *count) {
 fail:
     PyMem_Free(layers);
     return NULL;
-}
-
-bool head_fits(long head, const lpb_layer *layers, Py_ssize_t count) {
-    const int64_t outputs = layers[count - 1].outputs;
-    const bool fits = head == LPB_HEAD_NONE || (head == LPB_HEAD_LOGIT && outputs == 1) ||
-                      (head == LPB_HEAD_MSE && outputs == layers[0].inputs);
-    if (!fits) PyErr_Format(PyExc_ValueError, "head %ld does not fit %lld outputs", head, (long long)outputs);
-    return fits;
 }
 
 void *new_object(PyTypeObject *type) {

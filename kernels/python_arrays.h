@@ -45,9 +45,9 @@ bool rows_are_contiguous(const array *x);
 PyObject *failure(lpb_status status);
 /* The instruction set with this index, supported here; NULL with an exception set otherwise. */
 const lpb_isa *need_isa(long index);
-/* Layers from a list of (weight, bias, activation, slope), to be freed by PyMem_Free; NULL with an exception set. */
-lpb_layer *need_layers(PyObject *list, Py_ssize_t *count);
-bool head_fits(long head, const lpb_layer *layers, Py_ssize_t count);
+/* Layers from a list of (weight, bias, activation, slope), to be freed by PyMem_Free; NULL with an exception set. Of the
+ * outputs of layer `sampled`, if there is one, the next layer takes half as many. */
+lpb_layer *need_layers(PyObject *list, Py_ssize_t sampled, Py_ssize_t *count);
 
 /* Allocation and freeing of an instance of a heap type. */
 void *new_object(PyTypeObject *type);
@@ -56,7 +56,7 @@ void free_object(PyObject *self);
 /* The types of the module, made by their files. */
 PyObject *lpb_chain_type(void);
 PyObject *lpb_trainer_type(void);
-/* epoch_many(trainers, x, y, orders, batch, losses, threads) */
+/* epoch_many(trainers, x, y, orders, noises, batch, losses, threads) */
 PyObject *lpb_epoch_many(PyObject *module, PyObject *args);
 
 #endif

@@ -13,6 +13,14 @@ typedef struct {
     PyObject *empty_args; /* (shape, float32) */
 } chain_object;
 
+static bool head_fits(long head, const lpb_layer *layers, Py_ssize_t count) {
+    const int64_t outputs = layers[count - 1].outputs;
+    const bool fits = head == LPB_HEAD_NONE || (head == LPB_HEAD_LOGIT && outputs == 1) ||
+                      (head == LPB_HEAD_MSE && outputs == layers[0].inputs);
+    if (!fits) PyErr_Format(PyExc_ValueError, "head %ld does not fit %lld outputs", head, (long long)outputs);
+    return fits;
+}
+
 /* Chain(isa, layers, head, dtype, threads) */
 static PyObject *chain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     (void)kwargs;
@@ -22,7 +30,7 @@ static PyObject *chain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Py_ssize_t count;
     if (!PyArg_ParseTuple(args, "lOlli", &isa_index, &list, &head, &dtype, &threads)) return NULL;
     const lpb_isa *isa = need_isa(isa_index);
-    lpb_layer *layers = isa ? need_layers(list, &count) : NULL;
+    lpb_layer *layers = isa ? need_layers(list, -1, &count) : NULL;
     if (!layers) return NULL;
     chain_object *self = head_fits(head, layers, count) ? new_object(type) : NULL;
     if (self) {

@@ -6,35 +6,59 @@ typedef struct {
     lpb_trainer *trainer;
     int64_t inputs;
     Py_ssize_t layers;
+    int64_t latent; /* numbers of noise per row; 0 without sampling */
     bool needs_target, busy;
 } trainer_object;
 static PyObject *trainer_type; /* owned by the module, which is never unloaded */
 
-/* Trainer(isa, layers, loss, learning_rate, beta1, beta2, epsilon, max_grad_norm) */
+static bool loss_fits(long loss, const lpb_layer *layers, Py_ssize_t count) {
+    const lpb_layer *last = layers + count - 1;
+    if (loss < 0 || loss >= LPB_LOSSES) {
+        PyErr_Format(PyExc_ValueError, "loss %ld is unknown", loss);
+    } else if ((loss == LPB_LOSS_LOGIT || loss == LPB_LOSS_ENTROPY_SUM) && last->activation != LPB_LINEAR) {
+        PyErr_SetString(PyExc_ValueError, "a loss of logits needs a linear last layer");
+    } else if (last->outputs != (loss == LPB_LOSS_LOGIT ? 1 : layers[0].inputs)) {
+        PyErr_Format(PyExc_ValueError, "loss %ld does not fit %lld outputs", loss, (long long)last->outputs);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* Whether `layer` may be sampled from; -1 is none. That it is even and fits the next one is checked with the layers. */
+static bool sampling_fits(const lpb_sampling *sampling, const lpb_layer *layers, Py_ssize_t count) {
+    if (sampling->layer < -1 || sampling->layer >= count - 1 ||
+        (sampling->layer >= 0 && layers[sampling->layer].activation != LPB_LINEAR)) {
+        PyErr_SetString(PyExc_ValueError, "sampled: expected a linear layer before the last");
+        return false;
+    }
+    return true;
+}
+
+/* Trainer(isa, layers, loss, sampled, divergence_weight, learning_rate, beta1, beta2, epsilon, max_grad_norm) */
 static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     (void)kwargs;
     long isa_index, loss;
     PyObject *list;
     Py_ssize_t count;
+    long long sampled;
+    lpb_sampling sampling;
     lpb_adam adam;
-    if (!PyArg_ParseTuple(args, "lOlddddd", &isa_index, &list, &loss, &adam.learning_rate, &adam.beta1, &adam.beta2,
-                          &adam.epsilon, &adam.max_grad_norm))
+    if (!PyArg_ParseTuple(args, "lOlLdddddd", &isa_index, &list, &loss, &sampled, &sampling.weight,
+                          &adam.learning_rate, &adam.beta1, &adam.beta2, &adam.epsilon, &adam.max_grad_norm))
         return NULL;
+    sampling.layer = sampled;
     const lpb_isa *isa = need_isa(isa_index);
-    lpb_layer *layers = isa ? need_layers(list, &count) : NULL;
+    lpb_layer *layers = isa ? need_layers(list, (Py_ssize_t)sampled, &count) : NULL;
     if (!layers) return NULL;
-    trainer_object *self = NULL;
-    if (loss != LPB_HEAD_LOGIT && loss != LPB_HEAD_MSE)
-        PyErr_Format(PyExc_ValueError, "loss %ld is unknown", loss);
-    else if (loss == LPB_HEAD_LOGIT && layers[count - 1].activation != LPB_LINEAR)
-        PyErr_SetString(PyExc_ValueError, "the loss with logits needs a linear last layer");
-    else if (head_fits(loss, layers, count))
-        self = new_object(type);
+    const bool fits = loss_fits(loss, layers, count) && sampling_fits(&sampling, layers, count);
+    trainer_object *self = fits ? new_object(type) : NULL;
     if (self) {
         self->inputs = layers[0].inputs;
         self->layers = count;
-        self->needs_target = loss == LPB_HEAD_LOGIT;
-        self->trainer = lpb_trainer_new(isa, layers, count, (lpb_head)loss, &adam);
+        self->latent = sampled < 0 ? 0 : layers[sampled].outputs / 2;
+        self->needs_target = loss == LPB_LOSS_LOGIT;
+        self->trainer = lpb_trainer_new(isa, layers, count, (lpb_loss)loss, sampled < 0 ? NULL : &sampling, &adam);
         if (!self->trainer) {
             Py_DECREF((PyObject *)self);
             self = (trainer_object *)PyErr_NoMemory();
@@ -93,10 +117,26 @@ static const int64_t *need_order(PyObject *object, int64_t rows_of_x, Py_ssize_t
     return entries;
 }
 
-static float *need_losses(PyObject *object, Py_ssize_t rows, int64_t batch) {
-    const array *losses = need_array(object, float32_descr, 1, ARRAY_WRITEABLE, "losses");
+/* The noise of `rows` rows; NULL without an exception where none is needed. */
+static const float *need_noise(const trainer_object *self, PyObject *object, Py_ssize_t rows) {
+    if (!self->latent) return NULL;
+    const array *noise = need_array(object, float32_descr, 2, 0, "noise");
+    if (!noise) return NULL;
+    if (noise->shape[0] != rows || noise->shape[1] != self->latent || !contiguous_from(noise, 0)) {
+        PyErr_Format(PyExc_ValueError, "noise: expected %zd contiguous rows of %lld numbers, got %zd x %zd", rows,
+                     (long long)self->latent, noise->shape[0], noise->shape[1]);
+        return NULL;
+    }
+    return (const float *)noise->data;
+}
+
+/* One loss per batch, or with sampling a pair. */
+static float *need_losses(const trainer_object *self, PyObject *object, Py_ssize_t rows, int64_t batch) {
+    const int dimensions = self->latent ? 2 : 1;
+    const array *losses = need_array(object, float32_descr, dimensions, ARRAY_WRITEABLE, "losses");
     if (!losses) return NULL;
-    if (batch < 1 || losses->shape[0] != (rows + batch - 1) / batch || !contiguous_from(losses, 0)) {
+    if (batch < 1 || losses->shape[0] != (rows + batch - 1) / batch || (dimensions == 2 && losses->shape[1] != 2) ||
+        !contiguous_from(losses, 0)) {
         PyErr_Format(PyExc_ValueError, "losses: expected one entry per batch of %lld rows", (long long)batch);
         return NULL;
     }
@@ -111,21 +151,22 @@ static bool take(trainer_object *self) {
     return self->busy = true;
 }
 
-/* epoch(x, y, order, batch, losses) */
+/* epoch(x, y, order, noise, batch, losses) */
 static PyObject *trainer_epoch(PyObject *object, PyObject *args) {
     trainer_object *self = (trainer_object *)object;
-    PyObject *x, *y, *order_object, *losses_object;
+    PyObject *x, *y, *order_object, *noise_object, *losses_object;
     long long batch;
     Py_ssize_t rows;
     rows_of_data data;
-    if (!PyArg_ParseTuple(args, "OOOLO", &x, &y, &order_object, &batch, &losses_object)) return NULL;
+    if (!PyArg_ParseTuple(args, "OOOOLO", &x, &y, &order_object, &noise_object, &batch, &losses_object)) return NULL;
     if (!need_data(&data, self, x, y)) return NULL;
     const int64_t *order = need_order(order_object, data.rows, &rows);
-    float *losses = order ? need_losses(losses_object, rows, batch) : NULL;
+    const float *noise = order ? need_noise(self, noise_object, rows) : NULL;
+    float *losses = order && !PyErr_Occurred() ? need_losses(self, losses_object, rows, batch) : NULL;
     if (!losses || !take(self)) return NULL;
     lpb_status status;
     Py_BEGIN_ALLOW_THREADS
-    status = lpb_trainer_epoch(self->trainer, data.x, data.x_row, data.y, order, rows, batch, losses);
+    status = lpb_trainer_epoch(self->trainer, data.x, data.x_row, data.y, order, noise, rows, batch, losses);
     Py_END_ALLOW_THREADS
     self->busy = false;
     if (status != LPB_OK) return failure(status);
@@ -134,23 +175,24 @@ static PyObject *trainer_epoch(PyObject *object, PyObject *args) {
 
 PyObject *lpb_epoch_many(PyObject *module, PyObject *args) {
     (void)module;
-    PyObject *list, *x, *y, *orders, *losses;
+    PyObject *list, *x, *y, *orders, *noises, *losses;
     long long batch;
     int threads;
-    if (!PyArg_ParseTuple(args, "OOOOLOi", &list, &x, &y, &orders, &batch, &losses, &threads)) return NULL;
+    if (!PyArg_ParseTuple(args, "OOOOOLOi", &list, &x, &y, &orders, &noises, &batch, &losses, &threads)) return NULL;
     const Py_ssize_t count = PyList_Size(list);
     if (count < 0) return NULL;
-    if (count == 0 || PyList_Size(orders) != count || PyList_Size(losses) != count) {
-        PyErr_SetString(PyExc_ValueError, "expected lists of as many orders and losses as trainers, at least one");
+    if (count == 0 || PyList_Size(orders) != count || PyList_Size(noises) != count || PyList_Size(losses) != count) {
+        PyErr_SetString(PyExc_ValueError, "expected lists of as many orders, noises and losses as trainers, not none");
         return NULL;
     }
     lpb_trainer **trainers = PyMem_Calloc((size_t)count, sizeof *trainers);
     const int64_t **order = PyMem_Calloc((size_t)count, sizeof *order);
+    const float **noise = PyMem_Calloc((size_t)count, sizeof *noise);
     float **loss = PyMem_Calloc((size_t)count, sizeof *loss);
     rows_of_data data = {0};
     Py_ssize_t rows = 0, taken = 0;
     lpb_status status = LPB_NO_MEMORY;
-    if (!trainers || !order || !loss) {
+    if (!trainers || !order || !noise || !loss) {
         PyErr_NoMemory();
         goto done;
     }
@@ -169,19 +211,22 @@ PyObject *lpb_epoch_many(PyObject *module, PyObject *args) {
             goto done;
         }
         rows = here;
-        if (!(loss[i] = need_losses(PyList_GetItem(losses, i), rows, batch))) goto done;
+        noise[i] = need_noise(self, PyList_GetItem(noises, i), rows);
+        if (PyErr_Occurred() || !(loss[i] = need_losses(self, PyList_GetItem(losses, i), rows, batch))) goto done;
         if (!take(self)) goto done;
         taken = i + 1;
         trainers[i] = self->trainer;
     }
     Py_BEGIN_ALLOW_THREADS
-    status = lpb_trainer_epoch_many(trainers, count, data.x, data.x_row, data.y, order, rows, batch, loss, threads);
+    status = lpb_trainer_epoch_many(trainers, count, data.x, data.x_row, data.y, order, noise, rows, batch, loss,
+                                    threads);
     Py_END_ALLOW_THREADS
     if (status != LPB_OK) failure(status);
 done:
     for (Py_ssize_t i = 0; i < taken; i++) ((trainer_object *)PyList_GetItem(list, i))->busy = false;
     PyMem_Free(trainers);
     PyMem_Free(order);
+    PyMem_Free(noise);
     PyMem_Free(loss);
     if (PyErr_Occurred()) return NULL;
     Py_RETURN_NONE;
@@ -210,20 +255,22 @@ static bool need_parameters(const trainer_object *self, PyObject *list, float **
     return *weights && *biases;
 }
 
-/* gradients(x, y, into) -> loss */
+/* gradients(x, y, noise, into) -> loss */
 static PyObject *trainer_gradients(PyObject *object, PyObject *args) {
     trainer_object *self = (trainer_object *)object;
-    PyObject *x, *y, *into, *result = NULL;
+    PyObject *x, *y, *noise_object, *into, *result = NULL;
     rows_of_data data;
     float **weights, **biases, loss;
-    if (!PyArg_ParseTuple(args, "OOO", &x, &y, &into)) return NULL;
+    if (!PyArg_ParseTuple(args, "OOOO", &x, &y, &noise_object, &into)) return NULL;
     if (!need_data(&data, self, x, y)) return NULL;
     if (data.rows < 1) {
         PyErr_SetString(PyExc_ValueError, "x: expected at least one row");
         return NULL;
     }
+    const float *noise = need_noise(self, noise_object, data.rows);
+    if (PyErr_Occurred()) return NULL;
     if (need_parameters(self, into, &weights, &biases) && take(self)) {
-        lpb_status status = lpb_trainer_gradients(self->trainer, data.x, data.x_row, data.y, data.rows, &loss,
+        lpb_status status = lpb_trainer_gradients(self->trainer, data.x, data.x_row, data.y, noise, data.rows, &loss,
                                                   weights, biases);
         self->busy = false;
         result = status == LPB_OK ? PyFloat_FromDouble(loss) : failure(status);

@@ -23,13 +23,18 @@ typedef struct {
     lpb_activation activation;
     float slope;
     float *output, *gradient; /* of the current batch: rows x ld */
+    /* What the layer above reads, and its gradient: the outputs, or the codes drawn from them. */
+    int64_t passed_width, passed_ld;
+    float *passed, *passed_gradient;
 } layer;
 
 struct lpb_trainer {
     const lpb_isa *isa;
-    lpb_head loss;
+    lpb_loss loss;
+    lpb_sampling sampling;
+    const float *noise; /* of the current batch, with sampling */
     lpb_adam adam;
-    int64_t step, count, parameters;
+    int64_t step, count, parameters, latent; /* the last: numbers of noise per row */
     float *value, *gradient, *mean, *square; /* flat, `parameters` floats each */
     int64_t capacity;                        /* rows that the buffers below and in the layers hold */
     int64_t input_ld;
@@ -52,16 +57,17 @@ static void refresh_transposed(lpb_trainer *t) {
     for (int64_t l = 1; l < t->count; l++) {
         const layer *k = t->layers + l;
         if (k->transposed)
-            t->isa->transpose(t->value + k->weight, k->ld, k->inputs, k->outputs, k->transposed, k[-1].ld);
+            t->isa->transpose(t->value + k->weight, k->ld, k->inputs, k->outputs, k->transposed, k[-1].passed_ld);
     }
 }
 
-lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_head loss,
-                             const lpb_adam *adam) {
+lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_loss loss,
+                             const lpb_sampling *sampling, const lpb_adam *adam) {
     lpb_trainer *t = calloc(1, sizeof *t + (size_t)count * sizeof *t->layers);
     if (!t) return NULL;
     t->isa = isa;
     t->loss = loss;
+    t->sampling = sampling ? *sampling : (lpb_sampling){.layer = -1};
     t->adam = *adam;
     t->count = count;
     t->input_ld = lpb_round_up(layers[0].inputs, LPB_ALIGN);
@@ -70,8 +76,14 @@ lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_
         k->inputs = layers[l].inputs;
         k->outputs = layers[l].outputs;
         /* the last output is compared with the padded input */
-        const bool single = k->outputs == 1 && !(l == count - 1 && loss == LPB_HEAD_MSE);
+        const bool single = k->outputs == 1 && !(l == count - 1 && loss != LPB_LOSS_LOGIT);
         k->ld = single ? 1 : lpb_round_up(k->outputs, LPB_ALIGN);
+        k->passed_width = k->outputs;
+        k->passed_ld = k->ld;
+        if (l == t->sampling.layer) {
+            t->latent = k->passed_width = k->outputs / 2;
+            k->passed_ld = lpb_round_up(k->passed_width, LPB_ALIGN);
+        }
         k->activation = layers[l].activation;
         k->slope = layers[l].slope;
         k->weight = t->parameters;
@@ -89,8 +101,8 @@ lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_
             for (int64_t i = 0; i < k->inputs; i++)
                 t->value[k->weight + i * k->ld + j] = layers[l].weight[j * k->inputs + i];
         if (layers[l].bias) memcpy(t->value + k->bias, layers[l].bias, (size_t)k->outputs * sizeof(float));
-        if (l > 0 && k->ld > 1 && k[-1].ld > 1) {
-            k->transposed = new_zeros(k->outputs * k[-1].ld);
+        if (l > 0 && k->ld > 1 && k[-1].passed_ld > 1) {
+            k->transposed = new_zeros(k->outputs * k[-1].passed_ld);
             complete = k->transposed != NULL;
         }
     }
@@ -108,9 +120,11 @@ static void free_batch(lpb_trainer *t) {
     free(t->scratch);
     t->input = t->target = t->scratch = NULL;
     for (int64_t l = 0; l < t->count; l++) {
-        free(t->layers[l].output);
-        free(t->layers[l].gradient);
-        t->layers[l].output = t->layers[l].gradient = NULL;
+        layer *k = t->layers + l;
+        if (l == t->sampling.layer) free(k->passed), free(k->passed_gradient);
+        free(k->output);
+        free(k->gradient);
+        k->output = k->gradient = k->passed = k->passed_gradient = NULL;
     }
     t->capacity = 0;
 }
@@ -135,7 +149,7 @@ static lpb_gemm forward_product(const lpb_trainer *t, int64_t l, int64_t rows) {
         /* the padding of the last output must stay zero: it enters the loss */
         .n = l == t->count - 1 || k->ld == 1 ? k->outputs : padded_columns(k->outputs),
         .k = k->inputs,
-        .a = l ? k[-1].output : t->input, .a_row = l ? k[-1].ld : t->input_ld, .a_col = 1,
+        .a = l ? k[-1].passed : t->input, .a_row = l ? k[-1].passed_ld : t->input_ld, .a_col = 1,
         .b = t->value + k->weight, .b_row = k->ld, .b_col = 1,
         .c = k->output, .c_row = k->ld,
         .bias = t->value + k->bias, .bias_axis = LPB_COLUMN_BIAS, .activation = k->activation, .slope = k->slope,
@@ -144,8 +158,8 @@ static lpb_gemm forward_product(const lpb_trainer *t, int64_t l, int64_t rows) {
 
 static lpb_gemm weight_product(const lpb_trainer *t, int64_t l, int64_t rows) {
     const layer *k = t->layers + l;
-    const float *below = l ? k[-1].output : t->input;
-    const int64_t below_ld = l ? k[-1].ld : t->input_ld;
+    const float *below = l ? k[-1].passed : t->input;
+    const int64_t below_ld = l ? k[-1].passed_ld : t->input_ld;
     lpb_gemm g = {.batch = 1, .alpha = 1.0f, .k = rows, .b_col = 1, .c = t->gradient + k->weight};
     if (k->ld == 1) { /* one row: the output's gradient times the layer's input */
         g.m = 1, g.n = k->inputs;
@@ -161,15 +175,15 @@ static lpb_gemm weight_product(const lpb_trainer *t, int64_t l, int64_t rows) {
     return g;
 }
 
-/* The gradient by the outputs of layer l - 1. */
+/* The gradient by what layer l - 1 passes on. */
 static lpb_gemm input_product(const lpb_trainer *t, int64_t l, int64_t rows) {
     const layer *k = t->layers + l, *down = k - 1;
     return (lpb_gemm){
         .batch = 1, .alpha = 1.0f,
-        .m = rows, .n = down->ld == 1 ? 1 : padded_columns(down->outputs), .k = k->outputs,
+        .m = rows, .n = down->passed_ld == 1 ? 1 : padded_columns(down->passed_width), .k = k->outputs,
         .a = k->gradient, .a_row = k->ld, .a_col = 1,
-        .b = k->transposed ? k->transposed : t->value + k->weight, .b_row = down->ld, .b_col = 1,
-        .c = down->gradient, .c_row = down->ld,
+        .b = k->transposed ? k->transposed : t->value + k->weight, .b_row = down->passed_ld,
+        .b_col = 1, .c = down->passed_gradient, .c_row = down->passed_ld,
     };
 }
 
@@ -187,7 +201,9 @@ static lpb_status reserve(lpb_trainer *t, int64_t rows) {
         layer *k = t->layers + l;
         k->output = new_zeros(padded * k->ld);
         k->gradient = new_zeros(padded * k->ld);
-        complete = k->output && k->gradient;
+        k->passed = l == t->sampling.layer ? new_zeros(padded * k->passed_ld) : k->output;
+        k->passed_gradient = l == t->sampling.layer ? new_zeros(padded * k->passed_ld) : k->gradient;
+        complete = k->output && k->gradient && k->passed && k->passed_gradient;
         const lpb_gemm products[] = {forward_product(t, l, rows), weight_product(t, l, rows),
                                      l ? input_product(t, l, rows) : (lpb_gemm){.batch = 0}};
         for (int p = 0; p < (l ? 3 : 2); p++) {
@@ -204,7 +220,9 @@ static lpb_status reserve(lpb_trainer *t, int64_t rows) {
     return LPB_OK;
 }
 
-static void forward(const lpb_trainer *t, int64_t rows) {
+/* Returns the divergence of the codes of all rows; 0 without sampling. */
+static double forward(const lpb_trainer *t, int64_t rows) {
+    double divergence = 0.0;
     for (int64_t l = 0; l < t->count; l++) {
         const layer *k = t->layers + l;
         const lpb_gemm g = forward_product(t, l, rows);
@@ -214,15 +232,32 @@ static void forward(const lpb_trainer *t, int64_t rows) {
         } else {
             run_product(t, g);
         }
+        if (l == t->sampling.layer)
+            divergence = t->isa->sample(k->output, k->ld, t->noise, rows, k->passed_width, k->passed, k->passed_ld);
     }
+    return divergence;
+}
+
+/* Cross entropy of every output and input; what whole vectors write beyond a row is made zero again. */
+static double entropy_and_gradient(const lpb_trainer *t, int64_t rows) {
+    const layer *last = t->layers + t->count - 1;
+    double sum = 0.0;
+    for (int64_t r = 0; r < rows; r++) {
+        float *g = last->gradient + r * last->ld;
+        sum += t->isa->logit_loss(last->output + r * last->ld, t->input + r * t->input_ld, last->outputs,
+                                  1.0f / (float)rows, g);
+        memset(g + last->outputs, 0, (size_t)(last->ld - last->outputs) * sizeof(float));
+    }
+    return sum / (double)rows;
 }
 
 /* The mean loss, and its gradient by the last layer's pre-activations. */
 static double loss_and_gradient(const lpb_trainer *t, int64_t rows) {
     const layer *last = t->layers + t->count - 1;
-    if (t->loss == LPB_HEAD_LOGIT)
+    if (t->loss == LPB_LOSS_LOGIT)
         return t->isa->logit_loss(last->output, t->target, rows, 1.0f / (float)rows, last->gradient) / (double)rows;
-    const double elements = (double)rows * (double)last->outputs;
+    if (t->loss == LPB_LOSS_ENTROPY_SUM) return entropy_and_gradient(t, rows);
+    const double elements = (double)rows * (t->loss == LPB_LOSS_MEAN_SQUARE ? (double)last->outputs : 1.0);
     const double sum = t->isa->square_loss(last->output, t->input, lpb_round_up(rows * last->ld, LPB_ALIGN),
                                            (float)(2.0 / elements), last->gradient);
     t->isa->activation_gradient(last->gradient, last->output, lpb_round_up(rows * last->ld, LPB_ALIGN),
@@ -245,17 +280,23 @@ static void backward(const lpb_trainer *t, int64_t rows) {
         if (l == 0) return;
         run_product(t, input_product(t, l, rows));
         const layer *down = k - 1;
+        if (l - 1 == t->sampling.layer)
+            t->isa->sample_gradient(down->output, down->ld, t->noise, rows, down->passed_width, down->passed_gradient,
+                                    down->passed_ld, (float)(t->sampling.weight / (double)rows), down->gradient);
         t->isa->activation_gradient(down->gradient, down->output, lpb_round_up(rows * down->ld, LPB_ALIGN),
                                     down->activation, down->slope);
     }
 }
 
-/* Loss of the batch in `input` and `target`, and its gradients. */
-static double evaluate(const lpb_trainer *t, int64_t rows) {
-    forward(t, rows);
-    const double loss = loss_and_gradient(t, rows);
+/* The losses of the current batch, as for lpb_trainer_epoch, and its gradients; returns how many losses. */
+static int64_t evaluate(const lpb_trainer *t, int64_t rows, float *losses) {
+    const double divergence = forward(t, rows);
+    const double error = loss_and_gradient(t, rows);
     backward(t, rows);
-    return loss;
+    losses[0] = (float)(error + t->sampling.weight * divergence / (double)rows);
+    if (!t->latent) return 1;
+    losses[1] = (float)error;
+    return 2;
 }
 
 static void update(lpb_trainer *t) {
@@ -282,7 +323,7 @@ static void update(lpb_trainer *t) {
 }
 
 lpb_status lpb_trainer_epoch(lpb_trainer *t, const float *x, int64_t x_row, const float *y, const int64_t *order,
-                             int64_t rows, int64_t batch, float *losses) {
+                             const float *noise, int64_t rows, int64_t batch, float *losses) {
     const int64_t inputs = t->layers[0].inputs;
     const lpb_status status = reserve(t, batch < rows ? batch : rows);
     if (status != LPB_OK) return status;
@@ -293,7 +334,8 @@ lpb_status lpb_trainer_epoch(lpb_trainer *t, const float *x, int64_t x_row, cons
             memcpy(t->input + r * t->input_ld, x + row * x_row, (size_t)inputs * sizeof(float));
             if (y) t->target[r] = y[row];
         }
-        *losses++ = (float)evaluate(t, here);
+        t->noise = noise ? noise + from * t->latent : NULL;
+        losses += evaluate(t, here, losses);
         update(t);
     }
     return LPB_OK;
@@ -304,6 +346,7 @@ typedef struct {
     const float *x, *y;
     int64_t x_row, rows, batch;
     const int64_t *const *orders;
+    const float *const *noises;
     float *const *losses;
     lpb_status status;
 } job;
@@ -311,14 +354,15 @@ typedef struct {
 static void part(void *argument, int64_t first, int64_t last) {
     job *j = argument;
     for (int64_t i = first; i < last; i++)
-        if (lpb_trainer_epoch(j->trainers[i], j->x, j->x_row, j->y, j->orders[i], j->rows, j->batch, j->losses[i]))
+        if (lpb_trainer_epoch(j->trainers[i], j->x, j->x_row, j->y, j->orders[i], j->noises[i], j->rows, j->batch,
+                              j->losses[i]))
             __atomic_store_n(&j->status, LPB_NO_MEMORY, __ATOMIC_RELAXED);
 }
 
 lpb_status lpb_trainer_epoch_many(lpb_trainer **trainers, int64_t count, const float *x, int64_t x_row, const float *y,
-                                  const int64_t *const *orders, int64_t rows, int64_t batch, float *const *losses,
-                                  int threads) {
-    job j = {trainers, x, y, x_row, rows, batch, orders, losses, LPB_OK};
+                                  const int64_t *const *orders, const float *const *noises, int64_t rows,
+                                  int64_t batch, float *const *losses, int threads) {
+    job j = {trainers, x, y, x_row, rows, batch, orders, noises, losses, LPB_OK};
     lpb_parallel(part, &j, count, threads);
     return j.status;
 }
@@ -332,15 +376,19 @@ static void copy_out(const lpb_trainer *t, const float *flat, float *const *weig
     }
 }
 
-lpb_status lpb_trainer_gradients(lpb_trainer *t, const float *x, int64_t x_row, const float *y, int64_t rows,
-                                 float *loss, float *const *weights, float *const *biases) {
+lpb_status lpb_trainer_gradients(lpb_trainer *t, const float *x, int64_t x_row, const float *y,
+                                 const float *noise, int64_t rows, float *loss, float *const *weights,
+                                 float *const *biases) {
     const lpb_status status = reserve(t, rows);
     if (status != LPB_OK) return status;
     for (int64_t r = 0; r < rows; r++) {
         memcpy(t->input + r * t->input_ld, x + r * x_row, (size_t)t->layers[0].inputs * sizeof(float));
         if (y) t->target[r] = y[r];
     }
-    *loss = (float)evaluate(t, rows);
+    float losses[2];
+    t->noise = noise;
+    evaluate(t, rows, losses);
+    *loss = losses[0];
     copy_out(t, t->gradient, weights, biases);
     return LPB_OK;
 }

@@ -16,7 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.base import FitContext, Labels, Matrix, Vector, normal_rows
+from harness.detectors.base import Epoch, FitContext, Labels, Matrix, Vector, normal_rows
+from harness.detectors.native_trainer import NativeTraining
+from harness.detectors.native_training import train_natively
 from harness.detectors.nets import layers_of, load_state, stack, state_of
 from harness.detectors.oneclass import OneClass
 from harness.detectors.program import ROWS, Builder, DenseLayer, Program
@@ -24,6 +26,7 @@ from harness.detectors.replicas import Noise, Replicas
 from harness.detectors.replicated import Replicated
 from harness.detectors.training import gather, score_slices, seeded, train
 from harness.errors import InputError
+from harness.gemm import trainer
 
 LOSSES = ("loss", "background error")
 SECOND_STAGE = 1_000_003  # sets the second stage's random numbers apart from the first's
@@ -69,10 +72,40 @@ class VAE(Replicated, OneClass):
     @classmethod
     def train_together(cls, replicas: Sequence[VAE], X: Matrix, y: Labels | None, context: FitContext) -> None:
         """The background, then background and labelled anomalies."""
-        first = replicas[0]
         normal = normal_rows(X, y, cls.name)
         for replica in replicas:
             replica.build(normal.shape[1])
+        how = [found for replica in replicas if (found := replica.native_training()) is not None]
+        histories = (
+            cls._train_natively(replicas, how, normal, context)
+            if how and context.trainer == "native"
+            else cls._train_on_torch(replicas, normal, X, y, context)
+        )
+        for replica, history in zip(replicas, histories, strict=True):
+            replica.nets.eval()
+            replica.history_ = history
+            replica.choose(normal, context)
+
+    @classmethod
+    def _train_natively(
+        cls, replicas: Sequence[VAE], how: Sequence[NativeTraining], normal: Matrix, context: FitContext
+    ) -> list[tuple[Epoch, ...]]:
+        return train_natively(
+            [replica.nets for replica in replicas],
+            how,
+            normal,
+            None,
+            epochs=replicas[0].epochs,
+            seeds=[replica.seed for replica in replicas],
+            context=context,
+            loss_names=LOSSES,
+        )
+
+    @classmethod
+    def _train_on_torch(
+        cls, replicas: Sequence[VAE], normal: Matrix, X: Matrix, y: Labels | None, context: FitContext
+    ) -> list[tuple[Epoch, ...]]:
+        first = replicas[0]
         stages = _Stages(replicas, torch.from_numpy(normal))
         seeds = [replica.seed for replica in replicas]
         histories = train(
@@ -87,10 +120,7 @@ class VAE(Replicated, OneClass):
             )  # fmt: skip
             histories = [before + after for before, after in zip(histories, second, strict=True)]
         stages.together.write_back()
-        for replica, history in zip(replicas, histories, strict=True):
-            replica.nets.eval()
-            replica.history_ = history
-            replica.choose(normal, context)
+        return histories
 
     def build(self, n_features: int) -> None:
         """Take fresh nets, initialised from the seed."""
@@ -116,6 +146,13 @@ class VAE(Replicated, OneClass):
         if self.output == "sigmoid":
             again = torch.sigmoid(again)
         return (again - x).square().mean(dim=1)  # type: ignore[no-any-return]
+
+    def native_training(self) -> NativeTraining | None:
+        """The background's stage; that with anomalies is torch's."""
+        if self.awareness_epochs:
+            return None
+        loss: trainer.Loss = "gaussian" if self.output == "linear" else "bernoulli"
+        return NativeTraining(loss, self.learning_rate, self.batch_size, None, len(self.hidden), self.divergence_weight)
 
     def program(self) -> Program:
         """The means only: the half of the encoder's last layer that gives log-variances is left out."""

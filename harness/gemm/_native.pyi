@@ -29,6 +29,7 @@ def epoch_many(
     x: _Float,
     y: _Float | None,
     orders: list[NDArray[np.int64]],
+    noises: list[_Float | None],
     batch: int,
     losses: list[_Float],
     threads: int,
@@ -51,6 +52,8 @@ class Trainer:
         isa: int,
         layers: list[tuple[_Float, _Float, int, float]],
         loss: int,
+        sampled: int,
+        divergence_weight: float,
         learning_rate: float,
         beta1: float,
         beta2: float,
@@ -58,7 +61,18 @@ class Trainer:
         max_grad_norm: float,
         /,
     ) -> Trainer: ...
-    def epoch(self, x: _Float, y: _Float | None, order: NDArray[np.int64], batch: int, losses: _Float, /) -> None: ...
-    def gradients(self, x: _Float, y: _Float | None, into: Sequence[tuple[_Float, _Float]], /) -> float: ...
+    def epoch(
+        self,
+        x: _Float,
+        y: _Float | None,
+        order: NDArray[np.int64],
+        noise: _Float | None,
+        batch: int,
+        losses: _Float,
+        /,
+    ) -> None: ...
+    def gradients(
+        self, x: _Float, y: _Float | None, noise: _Float | None, into: Sequence[tuple[_Float, _Float]], /
+    ) -> float: ...
     def read(self, into: Sequence[tuple[_Float, _Float]], /) -> None: ...
     def set_learning_rate(self, learning_rate: float, /) -> None: ...

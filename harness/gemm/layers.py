@@ -24,8 +24,12 @@ class Layer(NamedTuple):
     slope: float = 0.0
 
 
-def checked(layers: Sequence[Layer | tuple[Any, ...]]) -> list[Layer]:
+def checked(layers: Sequence[Layer | tuple[Any, ...]], sampled: int | None = None) -> list[Layer]:
     """The layers as contiguous float32, each fitting the one before.
+
+    Args:
+        layers: to check.
+        sampled: the layer whose outputs are means and log-variances, of which the next layer takes half as many draws.
 
     Raises:
         InputError: no layers, a shape that does not fit, an unknown activation or a negative slope.
@@ -42,8 +46,9 @@ def checked(layers: Sequence[Layer | tuple[Any, ...]]) -> list[Layer]:
                 f"layer {index}: expected a weight (outputs, inputs) and a bias (outputs,), "
                 f"got {weight.shape} and {bias.shape}"
             )
-        if found and found[-1].weight.shape[0] != weight.shape[1]:
-            raise InputError(f"layer {index}: takes {weight.shape[1]} inputs, gets {found[-1].weight.shape[0]}")
+        taken = weight.shape[1] * (2 if sampled is not None and index == sampled + 1 else 1)
+        if found and found[-1].weight.shape[0] != taken:
+            raise InputError(f"layer {index}: takes {taken} inputs, gets {found[-1].weight.shape[0]}")
         if layer.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             raise InputError(f"layer {index}: activation {layer.activation!r}, expected one of {known}")
@@ -77,10 +82,11 @@ def fold_batch_norm(
     )
 
 
-def from_torch(net: nn.Module) -> list[Layer]:
+def from_torch(net: nn.Module, sampled: int | None = None) -> list[Layer]:
     """The layers of a sequential net of Linear, BatchNorm1d (folded), ReLU, LeakyReLU, Tanh, Sigmoid and Dropout.
 
-    The values are copied as they are now; batch normalisation and dropout act as in evaluation mode.
+    The values are copied as they are now; batch normalisation and dropout act as in evaluation mode. ``sampled`` is
+    that of `checked`: the last layer of the encoder, when ``net`` is a dictionary of encoder and decoder.
 
     Raises:
         InputError: another kind of module, or an activation or normalisation that follows no Linear.
@@ -91,7 +97,7 @@ def from_torch(net: nn.Module) -> list[Layer]:
     for name, part in net.named_modules():
         fresh = bool(found) and found[-1].activation == "identity"
         match part:
-            case nn.Sequential() | nn.Dropout() | nn.Identity():
+            case nn.Sequential() | nn.ModuleDict() | nn.Dropout() | nn.Identity():
                 pass
             case nn.Linear():
                 weight = part.weight.detach().numpy().astype(np.float32)
@@ -112,4 +118,4 @@ def from_torch(net: nn.Module) -> list[Layer]:
             case _:
                 kind = type(part).__name__
                 raise InputError(f"module {name or 'net'} ({kind}) has no place in a chain of dense layers")
-    return checked(found)
+    return checked(found, sampled)

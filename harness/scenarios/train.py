@@ -59,14 +59,14 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
     """
     from harness.detectors.inference.artifacts import read, read_program
     from harness.detectors.inference.native import as_chain
-    from harness.detectors.native_trainer import NativeTraining, dense_trainer
+    from harness.detectors.native_trainer import NativeTraining, dense_trainer, trained_form
 
     artifacts, meta = read(artifact)
     chain = as_chain(read_program(artifacts, meta))
     if chain is None or meta["training"] is None:
         return []
     how = NativeTraining(**meta["training"])
-    trainer = dense_trainer(chain[0], how)
+    trainer = dense_trainer(trained_form(chain[0], how), how)
     rows = X if how.loss == "bce" else np.ascontiguousarray(X[y == 0])
     targets = y.astype(np.float32) if how.loss == "bce" else None
     generator = np.random.default_rng(seed)
@@ -78,7 +78,9 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
             order = generator.permutation(len(rows)).astype(np.int64)
             for start in range(0, len(rows), stride):
                 part = order[start : start + stride]
-                trainer.epoch(rows, targets, order=part, batch_size=how.batch_size)
+                drawn = (len(part), trainer.latent)
+                noise = generator.standard_normal(drawn, dtype=np.float32) if trainer.latent else None
+                trainer.epoch(rows, targets, order=part, batch_size=how.batch_size, noise=noise)
                 if not lap(-(-len(part) // how.batch_size)):
                     return
 

@@ -145,56 +145,72 @@ static void check_product(const lpb_isa *isa, lpb_dtype dtype) {
 typedef struct {
     int64_t count;
     lpb_layer layers[4];
-    lpb_head head;
+    lpb_sampling sampling; /* layer -1: none */
 } net;
 
-static net new_net(bool training) {
-    net n = {.count = 1 + below(4), .head = (lpb_head)(training ? 1 + below(2) : below(3))};
-    int64_t inputs = 1 + below(50), width = inputs;
+typedef enum { ANY_OUTPUTS, ONE_OUTPUT, AS_MANY_AS_INPUTS } end;
+
+/* Random layers, of which the last has these outputs and is linear if it must be. Where codes are drawn, the layer is
+ * linear and the next one takes half of its outputs. */
+static net new_net(end outputs_of_last, bool linear_last, bool sampled) {
+    net n = {.count = 1 + below(4), .sampling = {.layer = -1, .weight = 0.7}};
+    if (sampled && n.count > 1) n.sampling.layer = below(n.count - 1);
+    const int64_t inputs = 1 + below(50);
+    int64_t width = inputs;
     for (int64_t l = 0; l < n.count; l++) {
-        const bool last = l == n.count - 1;
-        const int64_t outputs = last && n.head == LPB_HEAD_LOGIT ? 1 : last && n.head == LPB_HEAD_MSE ? inputs : 1 + below(50);
-        const lpb_activation act = last && training && n.head == LPB_HEAD_LOGIT ? LPB_LINEAR : (lpb_activation)below(LPB_ACTIVATIONS);
+        const bool last = l == n.count - 1, codes = l == n.sampling.layer;
+        int64_t outputs = codes ? 2 * (1 + below(25)) : 1 + below(50);
+        if (last && outputs_of_last != ANY_OUTPUTS) outputs = outputs_of_last == ONE_OUTPUT ? 1 : inputs;
+        const bool linear = codes || (last && linear_last);
+        const lpb_activation act = linear ? LPB_LINEAR : (lpb_activation)below(LPB_ACTIVATIONS);
         float *weight = numbers(width * outputs);
         for (int64_t i = 0; i < width * outputs; i++) weight[i] /= sqrtf((float)width);
         n.layers[l] = (lpb_layer){width, outputs, weight, numbers(outputs), act, 0.25f};
-        width = outputs;
+        width = codes ? outputs / 2 : outputs;
     }
     return n;
 }
 
-static void free_net(net *n) {
+/* Numbers of noise per row. */
+static int64_t latent_of(const net *n) { return n->sampling.layer < 0 ? 0 : n->layers[n->sampling.layer].outputs / 2; }
+
+static void free_net(const net *n) {
     for (int64_t l = 0; l < n->count; l++) free((void *)n->layers[l].weight), free((void *)n->layers[l].bias);
 }
 
-/* Activations of every layer for one row; returns the last. */
-static const double *propagate(const net *n, const float *x, double h[5][64]) {
+/* What every layer reads for one row, in `h`, and its outputs, which that is but for codes, in `out`; the last outputs. */
+static const double *propagate(const net *n, const float *x, const float *noise, double h[5][64], double out[5][64]) {
     for (int64_t i = 0; i < n->layers[0].inputs; i++) h[0][i] = x[i];
     for (int64_t l = 0; l < n->count; l++) {
         const lpb_layer *k = n->layers + l;
+        const int64_t latent = k->outputs / 2;
         for (int64_t j = 0; j < k->outputs; j++) {
             double sum = k->bias[j];
             for (int64_t i = 0; i < k->inputs; i++) sum += k->weight[j * k->inputs + i] * h[l][i];
-            h[l + 1][j] = activated(sum, k->activation, k->slope);
+            h[l + 1][j] = out[l][j] = activated(sum, k->activation, k->slope);
         }
+        for (int64_t j = 0; l == n->sampling.layer && j < latent; j++)
+            h[l + 1][j] = out[l][j] + exp(out[l][latent + j] / 2) * noise[j];
     }
-    return h[n->count];
+    return out[n->count - 1];
 }
 
 static void check_chain(const lpb_isa *isa, lpb_dtype dtype) {
-    net n = new_net(false);
+    const lpb_head head = (lpb_head)below(3);
+    const net n = new_net(head == LPB_HEAD_LOGIT ? ONE_OUTPUT : head == LPB_HEAD_MSE ? AS_MANY_AS_INPUTS : ANY_OUTPUTS,
+                          false, false);
     const int64_t rows = below(3) ? below(20) : below(200), inputs = n.layers[0].inputs, x_row = inputs + below(3);
-    const int64_t outputs = n.head == LPB_HEAD_NONE ? n.layers[n.count - 1].outputs : 1;
+    const int64_t outputs = head == LPB_HEAD_NONE ? n.layers[n.count - 1].outputs : 1;
     float *x = numbers(rows * x_row), *out = block((size_t)(rows * outputs) * sizeof *out);
-    lpb_chain *chain = lpb_chain_new(isa, n.layers, n.count, n.head, dtype);
+    lpb_chain *chain = lpb_chain_new(isa, n.layers, n.count, head, dtype);
     if (!chain || lpb_chain_run(chain, x, rows, x_row, out, 1 + (int)below(2)) != LPB_OK) fail(isa, "chain status", 1, 0);
     for (int64_t r = 0; r < rows; r++) {
-        double h[5][64];
-        const double *y = propagate(&n, x + r * x_row, h);
+        double h[5][64], out_of[5][64];
+        const double *y = propagate(&n, x + r * x_row, NULL, h, out_of);
         double error = 0;
-        for (int64_t i = 0; n.head == LPB_HEAD_MSE && i < inputs; i++) error += (y[i] - h[0][i]) * (y[i] - h[0][i]) / (double)inputs;
+        for (int64_t i = 0; head == LPB_HEAD_MSE && i < inputs; i++) error += (y[i] - h[0][i]) * (y[i] - h[0][i]) / (double)inputs;
         for (int64_t j = 0; j < outputs; j++) {
-            const double expected = n.head == LPB_HEAD_MSE ? error : y[j];
+            const double expected = head == LPB_HEAD_MSE ? error : y[j];
             if (!(fabs(out[r * outputs + j] - expected) <= (dtype == LPB_F32 ? 3e-6 : 0.3)))
                 fail(isa, "chain", out[r * outputs + j], expected);
         }
@@ -205,12 +221,17 @@ static void check_chain(const lpb_isa *isa, lpb_dtype dtype) {
 
 /* Backpropagation in double precision, one row at a time. */
 static void check_trainer(const lpb_isa *isa) {
-    net n = new_net(true);
-    const int64_t rows = 1 + below(70), inputs = n.layers[0].inputs;
-    float *x = numbers(rows * inputs), *y = block((size_t)rows * sizeof *y), loss;
+    const lpb_loss kind = (lpb_loss)below(LPB_LOSSES);
+    const bool of_logits = kind == LPB_LOSS_LOGIT || kind == LPB_LOSS_ENTROPY_SUM;
+    const net n = new_net(kind == LPB_LOSS_LOGIT ? ONE_OUTPUT : AS_MANY_AS_INPUTS, of_logits, below(2));
+    const int64_t rows = 1 + below(70), inputs = n.layers[0].inputs, latent = latent_of(&n);
+    const lpb_sampling *sampling = latent ? &n.sampling : NULL;
+    /* sums over features, and divergences over codes, are that much larger than the means, and their rounding with them */
+    const double size = kind == LPB_LOSS_LOGIT || kind == LPB_LOSS_MEAN_SQUARE ? 1.0 + (double)latent : (double)(inputs + latent);
+    float *x = numbers(rows * inputs), *noise = numbers(rows * latent), *y = block((size_t)rows * sizeof *y), loss[2];
     for (int64_t r = 0; r < rows; r++) y[r] = (float)below(2);
     float *weights[4], *biases[4];
-    double *exact[4], total = 0;
+    double *exact[4], total = 0, divergence = 0, squares = 0;
     for (int64_t l = 0; l < n.count; l++) {
         const lpb_layer *k = n.layers + l;
         weights[l] = block((size_t)(k->inputs * k->outputs) * sizeof(float));
@@ -218,26 +239,36 @@ static void check_trainer(const lpb_isa *isa) {
         exact[l] = calloc((size_t)((k->inputs + 1) * k->outputs), sizeof(double));
     }
     const lpb_adam adam = {1e-3, 0.9, 0.999, 1e-8, below(2) ? 0.1 : 0.0};
-    lpb_trainer *trainer = lpb_trainer_new(isa, n.layers, n.count, n.head, &adam);
-    if (!trainer || lpb_trainer_gradients(trainer, x, inputs, y, rows, &loss, weights, biases) != LPB_OK)
+    lpb_trainer *trainer = lpb_trainer_new(isa, n.layers, n.count, kind, sampling, &adam);
+    if (!trainer || lpb_trainer_gradients(trainer, x, inputs, y, noise, rows, loss, weights, biases) != LPB_OK)
         fail(isa, "trainer status", 1, 0);
     for (int64_t r = 0; r < rows; r++) {
-        double h[5][64], g[64], below_g[64];
-        const double *out = propagate(&n, x + r * inputs, h);
-        if (n.head == LPB_HEAD_LOGIT) {
-            total += (fmax(out[0], 0) - out[0] * y[r] + log1p(exp(-fabs(out[0])))) / (double)rows;
-            g[0] = (1 / (1 + exp(-out[0])) - y[r]) / (double)rows;
-        } else {
-            for (int64_t i = 0; i < inputs; i++) {
-                total += (out[i] - h[0][i]) * (out[i] - h[0][i]) / (double)(rows * inputs);
-                g[i] = 2 * (out[i] - h[0][i]) / (double)(rows * inputs);
+        double h[5][64], outs[5][64], g[64], below_g[64];
+        const float *drawn = noise + r * latent;
+        const double *out = propagate(&n, x + r * inputs, drawn, h, outs);
+        const double share = 1.0 / (double)(kind == LPB_LOSS_MEAN_SQUARE ? rows * inputs : rows);
+        for (int64_t i = 0; i < n.layers[n.count - 1].outputs; i++) {
+            const double target = kind == LPB_LOSS_LOGIT ? y[r] : h[0][i];
+            if (of_logits) {
+                total += share * (fmax(out[i], 0) - out[i] * target + log1p(exp(-fabs(out[i]))));
+                g[i] = share * (1 / (1 + exp(-out[i])) - target);
+            } else {
+                total += share * (out[i] - target) * (out[i] - target);
+                g[i] = share * 2 * (out[i] - target);
             }
         }
         for (int64_t l = n.count - 1; l >= 0; l--) {
             const lpb_layer *k = n.layers + l;
             memset(below_g, 0, sizeof below_g);
+            const double weight = n.sampling.weight / (double)rows;
+            for (int64_t j = 0; l == n.sampling.layer && j < latent; j++) {
+                const double mean = outs[l][j], log_variance = outs[l][latent + j], variance = exp(log_variance);
+                divergence += (mean * mean + variance - log_variance - 1) / 2 * weight;
+                g[latent + j] = g[j] * drawn[j] * sqrt(variance) / 2 + (variance - 1) / 2 * weight;
+                g[j] += mean * weight;
+            }
             for (int64_t j = 0; j < k->outputs; j++) {
-                const double v = h[l + 1][j];
+                const double v = outs[l][j];
                 if (k->activation == LPB_RELU && v <= 0) g[j] = 0;
                 if (k->activation == LPB_LEAKY && v <= 0) g[j] *= k->slope;
                 if (k->activation == LPB_TANH) g[j] *= 1 - v * v;
@@ -251,32 +282,38 @@ static void check_trainer(const lpb_isa *isa) {
             memcpy(g, below_g, sizeof g);
         }
     }
-    if (!(fabs(loss - total) <= 1e-5 * (1 + total))) fail(isa, "loss", loss, total);
+    if (!(fabs(loss[0] - total - divergence) <= 1e-5 * (1 + total + divergence))) fail(isa, "loss", loss[0], total + divergence);
     for (int64_t l = 0; l < n.count; l++) {
         const int64_t count = n.layers[l].inputs * n.layers[l].outputs;
+        for (int64_t i = 0; i < count + n.layers[l].outputs; i++) squares += exact[l][i] * exact[l][i];
         for (int64_t i = 0; i < count; i++)
-            if (!(fabs(weights[l][i] - exact[l][i]) <= 2e-6)) fail(isa, "weight gradient", weights[l][i], exact[l][i]);
+            if (!(fabs(weights[l][i] - exact[l][i]) <= 2e-6 * size)) fail(isa, "weight gradient", weights[l][i], exact[l][i]);
         for (int64_t j = 0; j < n.layers[l].outputs; j++)
-            if (!(fabs(biases[l][j] - exact[l][count + j]) <= 4e-6)) fail(isa, "bias gradient", biases[l][j], exact[l][count + j]);
+            if (!(fabs(biases[l][j] - exact[l][count + j]) <= 4e-6 * size)) fail(isa, "bias gradient", biases[l][j], exact[l][count + j]);
     }
-    /* Adam's first step goes by the learning rate against the sign of every gradient that is not tiny */
+    /* Adam's first step goes by the learning rate against the sign of every gradient that is not tiny, when clipped too */
+    const double clipped = adam.max_grad_norm > 0 ? fmin(1, adam.max_grad_norm / sqrt(squares)) : 1;
     int64_t order[70];
     for (int64_t r = 0; r < rows; r++) order[r] = rows - 1 - r;
-    if (lpb_trainer_epoch(trainer, x, inputs, y, order, rows, 100, &loss) != LPB_OK) fail(isa, "epoch status", 1, 0);
-    if (!(fabs(loss - total) <= 1e-5 * (1 + total))) fail(isa, "epoch loss", loss, total);
+    float *noise_in_order = block((size_t)(rows * latent) * sizeof(float));
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(noise_in_order + r * latent, noise + order[r] * latent, (size_t)latent * sizeof(float));
+    if (lpb_trainer_epoch(trainer, x, inputs, y, order, noise_in_order, rows, 100, loss) != LPB_OK) fail(isa, "epoch status", 1, 0);
+    if (!(fabs(loss[0] - total - divergence) <= 1e-5 * (1 + total + divergence))) fail(isa, "epoch loss", loss[0], total + divergence);
+    if (latent && !(fabs(loss[1] - total) <= 1e-5 * (1 + total))) fail(isa, "loss without divergence", loss[1], total);
     lpb_trainer_read(trainer, weights, biases);
     for (int64_t l = 0; l < n.count; l++)
         for (int64_t i = 0; i < n.layers[l].inputs * n.layers[l].outputs; i++) {
             const double step = exact[l][i] > 0 ? -1e-3 : 1e-3, expected = n.layers[l].weight[i] + step;
-            if (fabs(exact[l][i]) > 1e-3 && !(fabs(weights[l][i] - expected) <= 2e-6))
+            if (fabs(exact[l][i]) > 1e-3 && fabs(exact[l][i]) * clipped > 2e-5 && !(fabs(weights[l][i] - expected) <= 2e-6))
                 fail(isa, "weight after a step", weights[l][i], expected);
         }
     /* batches of other sizes, for the sanitizers */
-    float losses[10];
-    if (lpb_trainer_epoch(trainer, x, inputs, y, order, rows, 8, losses) != LPB_OK) fail(isa, "epoch status", 1, 0);
+    float losses[20];
+    if (lpb_trainer_epoch(trainer, x, inputs, y, order, noise, rows, 8, losses) != LPB_OK) fail(isa, "epoch status", 1, 0);
     for (int64_t l = 0; l < n.count; l++) free(weights[l]), free(biases[l]), free(exact[l]);
     lpb_trainer_free(trainer);
-    free(x), free(y), free_net(&n);
+    free(x), free(y), free(noise), free(noise_in_order), free_net(&n);
 }
 
 static int check(int64_t cases) {

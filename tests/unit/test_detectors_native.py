@@ -14,8 +14,11 @@ from harness.detectors.inference.artifacts import prepare, read, read_program
 from harness.detectors.inference.native import as_chain, dense_runs, open_backend
 from harness.detectors.inference.scorer import open_scorer
 from harness.detectors.mlp import MLP
+from harness.detectors.native_trainer import NativeTraining, dense_trainer, trained_form
 from harness.detectors.program import ROWS, Builder, DenseLayer, evaluate
 from harness.detectors.registry import resolve
+from harness.detectors.replicated import fit_together
+from harness.detectors.vae import VAE
 from harness.gemm import chain
 
 pytestmark = pytest.mark.skipif(not chain.available(), reason="the native kernels are not built here")
@@ -80,6 +83,56 @@ def test_native_training_follows_the_same_loss_curve(kind: type[MLP] | type[Auto
         assert (ours.steps, ours.rows) == (theirs.steps, theirs.rows)
     np.testing.assert_allclose(natively.decision_function(X), on_torch.decision_function(X), rtol=1e-3, atol=1e-4)
     assert natively.threshold_ == pytest.approx(on_torch.threshold_, rel=1e-3)
+
+
+@pytest.mark.parametrize("output", ["linear", "sigmoid"])
+def test_a_variational_autoencoder_trains_natively_as_on_torch(output: str) -> None:
+    """Same orders, same noise: the same detector up to rounding, each seed of several as alone."""
+    rows = X if output == "linear" else 1.0 / (1.0 + np.exp(-X))
+    how = {"epochs": 3, "latent": 3, "output": output, "learning_rate": 1e-3, "divergence_weight": 0.5}
+    on_torch = [VAE(seed=seed, **how).fit(rows) for seed in (4, 5)]
+    natively = [VAE(seed=seed, **how) for seed in (4, 5)]
+    fit_together(natively, rows, context=FitContext(trainer="native"))
+    for ours, theirs in zip(natively, on_torch, strict=True):
+        for epoch, other in zip(ours.history_, theirs.history_, strict=True):
+            assert epoch.losses == pytest.approx(other.losses, rel=1e-5)
+            assert (epoch.steps, epoch.rows) == (other.steps, other.rows)
+        np.testing.assert_allclose(ours.decision_function(rows), theirs.decision_function(rows), rtol=1e-4, atol=1e-5)
+        for name, weights in theirs.state().items():
+            np.testing.assert_allclose(ours.state()[name], weights, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_awareness_of_anomalies_is_trained_on_torch() -> None:
+    how = {"epochs": 1, "awareness_epochs": 1, "latent": 3}
+    assert VAE(**how).native_training() is None
+    asked = VAE(**how).fit(X, Y, context=FitContext(trainer="native"))
+    np.testing.assert_array_equal(asked.decision_function(X), VAE(**how).fit(X, Y).decision_function(X))
+
+
+@pytest.mark.parametrize("output", ["linear", "sigmoid"])
+def test_an_exported_variational_autoencoder_goes_on_training_natively(output: str, tmp_path: Path) -> None:
+    rows = X if output == "linear" else 1.0 / (1.0 + np.exp(-X))
+    detector = VAE(epochs=1, latent=3, output=output).fit(rows)
+    prepare(detector, tmp_path)
+    artifacts, meta = read(tmp_path)
+    chained = as_chain(read_program(artifacts, meta))
+    how = NativeTraining(**meta["training"])
+    trainer = dense_trainer(trained_form(chained[0], how), how)
+    noise = RANDOM.standard_normal((len(rows), trainer.latent), dtype=np.float32)
+    losses = trainer.epoch(rows, order=np.arange(len(rows)), batch_size=64, noise=noise)
+    assert len(losses) == 10
+    again = chained[0][: how.sampled + 1]
+    code = rows[:64]
+    for part in again:
+        code = np.maximum(code @ part.weight.T + part.bias, 0 if part.activation == "relu" else -np.inf)
+    code = code + noise[:64]  # log-variances of zero
+    for part in chained[0][how.sampled + 1 :]:
+        code = np.maximum(code @ part.weight.T + part.bias, 0 if part.activation == "relu" else -np.inf)
+    if output == "linear":
+        expected = np.square(code - rows[:64]).sum(axis=1).mean()
+    else:
+        expected = (np.logaddexp(0, code) - code * rows[:64]).sum(axis=1).mean()
+    assert losses[0, 1] == pytest.approx(expected, rel=1e-4)
 
 
 def test_native_training_reports_every_lap() -> None:

@@ -127,6 +127,77 @@ def test_trainers_together_become_what_they_become_alone(threads):
             np.testing.assert_array_equal(left.weight, right.weight)
 
 
+def variational(features, hidden, latent, weight=0.6):
+    """Encoder and decoder as one dictionary, and the loss of both in torch: (loss, its part without the divergence)."""
+    nets = nn.ModuleDict({
+        "encoder": net([features, hidden, 2 * latent], "relu", seed=1),
+        "decoder": net([latent, hidden, features], "tanh", seed=2),
+    })  # fmt: skip
+
+    def loss(kind, X, noise):
+        x = torch.from_numpy(X)
+        mean, log_variance = nets["encoder"](x).chunk(2, dim=1)
+        again = nets["decoder"](mean + (0.5 * log_variance).exp() * torch.from_numpy(noise))
+        if kind == "gaussian":
+            errors = functional.mse_loss(again, x, reduction="none")
+        else:
+            errors = functional.binary_cross_entropy_with_logits(again, x, reduction="none")
+        divergences = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0)
+        error = errors.sum(dim=1).mean()
+        return error + weight * divergences.sum(dim=1).mean(), error
+
+    return nets, loss
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", ["gaussian", "bernoulli"])
+@pytest.mark.parametrize(("features", "latent"), [(41, 8), (17, 1), (1, 3), (33, 21)])
+@pytest.mark.parametrize("rows", [1, 33])
+def test_gradients_through_a_drawn_code_equal_autograd_to_rounding(isa, kind, features, latent, rows):
+    nets, wide_loss = variational(features, 20, latent)
+    X = np.random.default_rng(3).random((rows, features), dtype=np.float32)
+    noise = np.random.default_rng(4).standard_normal((rows, latent), dtype=np.float32)
+    layers = from_torch(nets, sampled=1)
+    trainer = DenseTrainer(layers, kind, learning_rate=1e-3, sampled=1, divergence_weight=0.6, isa=isa)
+    found_loss, found = trainer.gradients(X, noise=noise)
+    nets.double()
+    exact_loss, _ = wide_loss(kind, X.astype(np.float64), noise.astype(np.float64))
+    exact_loss.backward()
+    assert found_loss == pytest.approx(exact_loss.item(), rel=1e-5)
+    linear = [part for part in nets.modules() if isinstance(part, nn.Linear)]
+    for layer, exact in zip(found, linear, strict=True):
+        scale = max(float(exact.weight.grad.abs().max()), float(exact.bias.grad.abs().max()))
+        np.testing.assert_allclose(layer.weight, exact.weight.grad, rtol=0, atol=4e-6 * scale)
+        np.testing.assert_allclose(layer.bias, exact.bias.grad, rtol=0, atol=4e-6 * scale)
+
+
+def test_a_variational_epoch_is_that_of_torch_and_together_as_alone():
+    nets, loss = variational(12, 16, 3)
+    start = from_torch(nets, sampled=1)
+    how = {"learning_rate": 1e-3, "sampled": 1, "divergence_weight": 0.6}
+    alone, *together = (DenseTrainer(start, "gaussian", **how) for _ in range(3))
+    X, _ = data(200, 12)
+    order = np.random.default_rng(0).permutation(200)
+    noise = np.random.default_rng(1).standard_normal((200, 3), dtype=np.float32)
+    losses = alone.epoch(X, order=order, batch_size=64, noise=noise)
+    optimiser = torch.optim.Adam(nets.parameters(), lr=1e-3)
+    for index, (found, error) in enumerate(losses):
+        part = slice(64 * index, 64 * (index + 1))
+        expected = loss("gaussian", X[order[part]], noise[part])
+        assert (found, error) == pytest.approx([each.item() for each in expected], rel=1e-5)
+        optimiser.zero_grad()
+        expected[0].backward()
+        optimiser.step()
+    assert len(losses) == 4  # the last batch is smaller
+    linear = [part for part in nets.modules() if isinstance(part, nn.Linear)]
+    for layer, trained in zip(alone.layers(), linear, strict=True):
+        np.testing.assert_allclose(layer.weight, trained.weight.detach(), atol=2e-5)
+    orders, noises = [order, order[::-1]], [noise, noise[::-1]]
+    joint = epoch_together(together, X, orders=orders, batch_size=64, noises=noises, threads=2)
+    np.testing.assert_array_equal(joint[0], losses)
+    assert not np.array_equal(joint[0], joint[1])
+
+
 def test_the_padding_of_a_smaller_last_batch_does_not_leak():
     X, _ = data(70, 41)
     layers = from_torch(net([41, 8, 41], "sigmoid", last=True))
@@ -157,6 +228,24 @@ def test_bad_input_is_told_before_anything_is_lost():
         DenseTrainer([Layer(np.ones((1, 4), np.float32), np.zeros(1, np.float32), "sigmoid")], "bce", learning_rate=1)
     with pytest.raises(InputError, match="as many outputs as inputs"):
         DenseTrainer(layers, "mse", learning_rate=1e-3)
+
+
+def test_what_cannot_be_sampled_is_refused():
+    nets, _ = variational(12, 16, 3)
+    layers = from_torch(nets, sampled=1)
+    X, _ = data(10, 12)
+    for sampled in (None, 0):
+        with pytest.raises(InputError, match="inputs, gets"):
+            DenseTrainer(layers, "gaussian", learning_rate=1e-3, sampled=sampled)
+    with pytest.raises(InputError, match="sampled 3: expected a layer without an activation, before the last"):
+        DenseTrainer(from_torch(net([4, 3, 4, 3, 4], "relu")), "mse", learning_rate=1e-3, sampled=3)
+    with pytest.raises(InputError, match="'bernoulli' needs a last layer without an activation"):
+        DenseTrainer(from_torch(net([4, 3, 4], "relu", last=True)), "bernoulli", learning_rate=1e-3)
+    trainer = DenseTrainer(layers, "gaussian", learning_rate=1e-3, sampled=1)
+    with pytest.raises(ValueError, match="noise: expected 10 contiguous rows of 3 numbers, got 9 x 3"):
+        trainer.epoch(X, order=np.arange(10), batch_size=5, noise=np.zeros((9, 3), np.float32))
+    with pytest.raises(TypeError, match="noise: expected"):
+        trainer.gradients(X)
 
 
 def test_a_trainer_in_use_refuses_a_second_thread():

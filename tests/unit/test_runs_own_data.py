@@ -12,6 +12,7 @@ from harness.detectors import registry
 from harness.detectors.base import FitContext
 from harness.detectors.inference import prepare
 from harness.errors import InputError
+from harness.gemm import native
 from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.measure.steady import PILOT_SAMPLES
@@ -20,7 +21,7 @@ from harness.runs.fitting import fit
 from harness.runs.jobs import FitJob
 from harness.runs.references import references_job, score_references
 from harness.scenarios.series import Bench
-from harness.scenarios.train import train_eager
+from harness.scenarios.train import train_eager, train_native
 
 
 @pytest.fixture
@@ -87,6 +88,19 @@ def test_a_fit_that_is_only_timed_needs_no_validation_labels(name, rule):
     detector.fit(X, np.arange(200) % 2, context=FitContext(on_steps=lambda steps: False))
     with pytest.raises(InputError, match="validation split"):
         registry.resolve(name, {rule: "validation"}).fit(X, np.arange(200) % 2)
+
+
+@pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
+@pytest.mark.parametrize("name", ["mlp", "autoencoder", "vae"])
+def test_the_native_trainer_goes_on_from_what_was_exported(name, tmp_path):
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(150, 6)).astype(np.float32)
+    y = (np.arange(150) % 3 == 0).astype(np.int8)
+    prepare(registry.resolve(name, {"epochs": 1, "batch_size": 64}).fit(X, y), tmp_path)
+    clock = SystemClock()
+    bench = Bench(clock, clock_cost_ns(clock), ThreadCounters(), Watch(), seconds=0.01)
+    (series,) = train_native(tmp_path, X, y, 1, bench)
+    assert len(series.durations_ns) >= PILOT_SAMPLES
 
 
 @pytest.mark.parametrize("name", ["mlp", "autoencoder", "lstm"])
