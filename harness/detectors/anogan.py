@@ -24,7 +24,7 @@ from harness.detectors.optimiser import BETAS, EPS, Adam
 from harness.detectors.replicas import Noise, Replicas
 from harness.detectors.training import descend, gather, train
 
-ROWS_PER_SEARCH = 4096
+ROWS_PER_SEARCH = 1024  # codes, moments and activations stay inside a second-level cache
 THRESHOLD_ROWS = 4096  # training rows scored for a percentile: a search over all of them would outlast the training
 
 
