@@ -25,9 +25,10 @@ def accuracy_record(workload: Workload, protocol: Protocol, payload: Mapping[str
     headline = workload.accuracy.metric
     metrics = {name: _over_seeds([evaluation[name] for evaluation in evaluations]) for name in METRICS}
     epochs = {"trained": len(payload["epochs"]), "scheduled": payload["scheduled_epochs"]}
-    # A floor is that of the whole schedule; a training cut short has not been given the chance to reach it.
-    short = epochs["scheduled"] is not None and epochs["trained"] < epochs["scheduled"]
-    floor = None if short else workload.floor_for(protocol, payload["dataset"]["origin"])
+    # A floor is that of the whole schedule and data set; what was limited has not been given the chance to reach it.
+    limits = payload["limits"]
+    limited = any(limit is not None for limit in limits.values())
+    floor = None if limited else workload.floor_for(protocol, payload["dataset"]["origin"])
     confusion = shown["confusion"]
     return {
         "headline": headline,
@@ -56,6 +57,7 @@ def accuracy_record(workload: Workload, protocol: Protocol, payload: Mapping[str
         },
         "loss_curve": [next(iter(epoch["losses"].values())) for epoch in payload["epochs"]],
         "epochs": epochs,
+        "limits": limits,
         "notes": [*workload.notes, *payload["remarks"]],
         "operating_points": payload["operating_points"],
         "intervals": _intervals(shown),

@@ -76,6 +76,8 @@ def fit(job: FitJob) -> dict[str, Any]:
         (TRAIN_LABELS, data.train_y),
     ):
         np.save(directory / name, array, allow_pickle=False)
+    scheduled = workload.training_for(job.protocol).epochs
+    cut = scheduled is not None and job.epochs is not None and job.epochs < scheduled
     trains_on = ["eager", "native"] if detectors[0].native_training() and trainer.available() else ["eager"]
     return {
         "dataset": asdict(dataset_record(data)),
@@ -83,7 +85,8 @@ def fit(job: FitJob) -> dict[str, Any]:
         "operating_points": [point.to_json() for point in _operating_points(detectors[0], scores[0], data)],
         "remarks": list(detectors[0].remarks()),
         "epochs": [asdict(epoch) for epoch in detectors[0].history_],
-        "scheduled_epochs": workload.training_for(job.protocol).epochs,
+        "scheduled_epochs": scheduled,
+        "limits": {"epochs": job.epochs if cut else None, "rows": job.rows},
         "train_seconds": train_seconds,
         "trained_on": "native" if native else "eager",
         "trains_on": trains_on if detectors[0].history_ else [],

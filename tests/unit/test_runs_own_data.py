@@ -17,11 +17,13 @@ from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.measure.steady import PILOT_SAMPLES
 from harness.platform.counters import ThreadCounters
+from harness.runs.accuracy import accuracy_record
 from harness.runs.fitting import fit
 from harness.runs.jobs import FitJob
 from harness.runs.references import references_job, score_references
 from harness.scenarios.series import Bench
 from harness.scenarios.train import train_eager, train_native
+from harness.scenarios.workload import load_workload
 
 
 @pytest.fixture
@@ -115,3 +117,21 @@ def test_training_on_few_rows_makes_a_series_all_the_same(name, tmp_path):
     (series,) = train_eager(tmp_path, X, y, 1, bench)
     assert len(series.durations_ns) >= PILOT_SAMPLES
     assert series.inner in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rows", "floor"), [(None, None, 0.1), (4, None, 0.1), (1, None, None), (None, 200, None)]
+)
+def test_a_floor_holds_for_the_whole_schedule_and_data_only(epochs, rows, floor, own_file, tmp_path):
+    path = tmp_path / "short.toml"
+    path.write_text(
+        f'name = "short"\ntitle = "Short"\ndetector = "autoencoder"\ndataset = "{own_file}"\n'
+        '[dataset_options]\nlabel = "verdict"\n[training]\nepochs = 2\nbatch_size = 64\nseeds = 1\n'
+        '[inference]\nbatch_sizes = [1]\nbackends = ["eager"]\n'
+        '[accuracy]\nmetric = "auc_roc"\n[accuracy.floor.clean]\nreal = 0.1\n',
+        encoding="utf-8",
+    )
+    job = FitJob(str(path), "clean", None, (0,), "torch", epochs, rows, 1, str(tmp_path / "fit"))
+    record = accuracy_record(load_workload(str(path)), "clean", fit(job))
+    assert record["floor"] == floor
+    assert record["limits"] == {"epochs": epochs if epochs == 1 else None, "rows": rows}

@@ -109,8 +109,9 @@ def _dataset(result: Result) -> list[tuple[str, str]]:
     if data.duplicates:
         lines.append(("Repeated rows", _duplicates(data.duplicates)))
     trained, scheduled = (number_at(result.accuracy, "epochs", key) for key in ("trained", "scheduled"))
-    if trained:
-        lines.append(("Epochs", f"{int(trained)}" + (f" of {int(scheduled)}" if scheduled else "")))
+    if trained:  # more than scheduled when there are passes before those
+        of_all = f" of {scheduled:g}" if scheduled and trained <= scheduled else ""
+        lines.append(("Epochs", f"{trained:g}{of_all}"))
     return [(label, value) for label, value in lines if value]
 
 

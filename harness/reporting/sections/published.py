@@ -9,7 +9,7 @@ from harness.record.model import Result, Run
 from harness.reporting.sections.figures import Figure, accuracy_text, headline_metric, metric_name, workload_title
 from harness.reporting.sections.lookup import dig, number_at, text_at, texts_at
 from harness.reporting.sections.results import by_workload, reference_values
-from harness.reporting.text import as_given, score
+from harness.reporting.text import as_given, count, score
 
 HEAD = (
     "System", "Data", "Published", "As published, here", "Clean, here", "Best reference, clean", "Difference explained",
@@ -91,13 +91,17 @@ def _row(result: Result) -> PublishedRow:
 
 
 def _ours(accuracy: Any, name: str) -> Figure:
-    """The figure over seeds, below it their number and, where training was cut short, the epochs; or why it failed."""
+    """The figure over seeds, below it their number and what the training was limited to; or why it failed."""
     if failure := text_at(accuracy, "failure"):
         return Figure("failed", note=failure)
     value, _, seeds = accuracy_text(dig(accuracy, "metrics", name)).partition(" (")
-    trained, scheduled = (number_at(accuracy, "epochs", key) for key in ("trained", "scheduled"))
-    short = trained is not None and scheduled is not None and trained < scheduled
-    notes = (seeds.rstrip(")"), f"{trained:g} of {scheduled:g} epochs" if short else "")
+    epochs, rows = (number_at(accuracy, "limits", key) for key in ("epochs", "rows"))
+    scheduled = number_at(accuracy, "epochs", "scheduled")
+    notes = (
+        seeds.rstrip(")"),
+        "" if epochs is None or scheduled is None else f"{epochs:g} of {scheduled:g} epochs",
+        "" if rows is None else f"{count(int(rows))} training rows",
+    )
     return Figure(value, note=", ".join(note for note in notes if note))
 
 
