@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from harness.detectors.base import Vector
 from harness.detectors.chains import ALL, of_rows
-from harness.detectors.nets import load_state, state_of
+from harness.detectors.nets import load_state, state_of, xavier
 from harness.detectors.oneclass import OneClass
 from harness.detectors.replicas import Net, Replicas
 from harness.detectors.replicated import Replicated
@@ -40,16 +40,7 @@ class Adversarial(Replicated, OneClass):
     def build(self, n_features: int) -> None:
         """Take fresh nets with Xavier-uniform weights and zero biases, drawn from the seed."""
         self.n_features_ = n_features
-
-        def fresh() -> nn.Module:
-            nets = nn.ModuleDict(self.architecture(n_features))
-            for part in nets.modules():
-                if isinstance(part, nn.Linear):
-                    nn.init.xavier_uniform_(part.weight)
-                    nn.init.zeros_(part.bias)
-            return nets
-
-        nets = seeded(fresh, self.seed)
+        nets = seeded(lambda: xavier(self.architecture(n_features)), self.seed)
         assert isinstance(nets, nn.ModuleDict)
         self.nets = nets
 

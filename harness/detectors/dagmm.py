@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from harness.detectors.base import FitContext, Labels, Matrix, Vector, normal_rows
-from harness.detectors.nets import layers_of, load_state, stack, state_of
+from harness.detectors.nets import layers_of, load_state, stack, state_of, xavier
 from harness.detectors.oneclass import OneClass
 from harness.detectors.program import ROWS, Builder, DenseLayer, Program
 from harness.detectors.replicas import Noise, Replicas
@@ -141,9 +141,9 @@ class DAGMM(Replicated, OneClass):
             replica.choose(normal, context)
 
     def build(self, n_features: int) -> None:
-        """Take fresh nets, initialised from the seed."""
+        """Take fresh nets with Xavier-uniform weights and zero biases, drawn from the seed."""
         self.n_features_ = n_features
-        nets = seeded(lambda: nn.ModuleDict(self.architecture(n_features)), self.seed)
+        nets = seeded(lambda: xavier(self.architecture(n_features)), self.seed)
         assert isinstance(nets, nn.ModuleDict)
         self.nets = nets
 

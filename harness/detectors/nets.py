@@ -48,6 +48,16 @@ def stack(
     return nn.Sequential(*parts)
 
 
+def xavier(parts: dict[str, nn.Module]) -> nn.ModuleDict:
+    """The ``parts`` with Xavier-uniform weights and zero biases, as the papers' nets began in TensorFlow."""
+    nets = nn.ModuleDict(parts)
+    for part in nets.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+    return nets
+
+
 def layers_of(net: nn.Sequential) -> tuple[DenseLayer, ...]:
     """The net in evaluation mode as plain layers: batch normalisation folded into the layer before it, no dropout.
 
