@@ -40,9 +40,7 @@ class Adversarial(Replicated, OneClass):
     def build(self, n_features: int) -> None:
         """Take fresh nets with Xavier-uniform weights and zero biases, drawn from the seed."""
         self.n_features_ = n_features
-        nets = seeded(lambda: xavier(self.architecture(n_features)), self.seed)
-        assert isinstance(nets, nn.ModuleDict)
-        self.nets = nets
+        self.nets = seeded(lambda: xavier(self.architecture(n_features)), self.seed)
 
     def decision_function(self, X: ArrayLike) -> Vector:
         """Anomaly score of each row."""

@@ -143,9 +143,7 @@ class DAGMM(Replicated, OneClass):
     def build(self, n_features: int) -> None:
         """Take fresh nets with Xavier-uniform weights and zero biases, drawn from the seed."""
         self.n_features_ = n_features
-        nets = seeded(lambda: xavier(self.architecture(n_features)), self.seed)
-        assert isinstance(nets, nn.ModuleDict)
-        self.nets = nets
+        self.nets = seeded(lambda: xavier(self.architecture(n_features)), self.seed)
 
     def architecture(self, n_features: int) -> dict[str, nn.Module]:
         """Compression net and estimation net."""

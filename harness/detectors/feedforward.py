@@ -34,9 +34,7 @@ class FeedForward(Replicated):
     def build(self, n_features: int) -> None:
         """Take a fresh net, initialised from the seed."""
         self.n_features_ = n_features
-        net = seeded(lambda: self.architecture(n_features), self.seed)
-        assert isinstance(net, nn.Sequential)
-        self.net = net
+        self.net = seeded(lambda: self.architecture(n_features), self.seed)
 
     def decision_function(self, X: ArrayLike) -> Vector:
         """Anomaly score of each row."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from harness.detectors.base import Epoch, FitContext
 from harness.detectors.optimiser import Adam
 
 Step = Callable[..., Tensor]
+Built = TypeVar("Built", bound=nn.Module)
 SCORING_ROWS = 8192  # rows per slice: activations of the nets here stay inside a second-level cache
 
 
@@ -93,7 +95,7 @@ def train(
     return [tuple(kept) for kept in history]
 
 
-def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def seeded(build: Callable[[], Built], seed: int) -> Built:
     """``build()`` with torch's random state at ``seed``; the global state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -125,9 +125,7 @@ class VAE(Replicated, OneClass):
     def build(self, n_features: int) -> None:
         """Take fresh nets, initialised from the seed."""
         self.n_features_ = n_features
-        nets = seeded(lambda: nn.ModuleDict(self.architecture(n_features)), self.seed)
-        assert isinstance(nets, nn.ModuleDict)
-        self.nets = nets
+        self.nets = seeded(lambda: nn.ModuleDict(self.architecture(n_features)), self.seed)
 
     def architecture(self, n_features: int) -> dict[str, nn.Module]:
         """Encoder to mean and log-variance of the code, and its mirrored decoder (to logits for ``sigmoid``)."""
