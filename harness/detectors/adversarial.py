@@ -16,7 +16,7 @@ from harness.detectors.base import Vector
 from harness.detectors.chains import ALL, of_rows
 from harness.detectors.nets import load_state, state_of, xavier
 from harness.detectors.oneclass import OneClass
-from harness.detectors.replicas import Net, Replicas
+from harness.detectors.replicas import Net
 from harness.detectors.replicated import Replicated
 from harness.detectors.training import score_slices, seeded
 
@@ -61,11 +61,6 @@ def sequential(nets: nn.Module, path: str) -> nn.Sequential:
     found = nets.get_submodule(path)
     assert isinstance(found, nn.Sequential), path
     return found
-
-
-def cross_entropy(logits: Tensor, target: float) -> Tensor:
-    """Binary cross-entropy of logits (K, rows, 1) against one target, mean over rows: (K,)."""
-    return functional.softplus(-logits if target == 1.0 else logits).mean(dim=(1, 2))
 
 
 def judgements(logits: Tensor, first: float) -> tuple[Tensor, Tensor]:
@@ -137,18 +132,6 @@ class Judged:
     width: int
 
 
-def update(group: Replicas, losses: Tensor) -> None:
-    """Descend the summed ``losses`` in the parameters of ``group``."""
-    group.zero()
-    losses.sum().backward()  # type: ignore[no-untyped-call]
-    group.step()
-
-
 def collect(replicas: Sequence[Adversarial], names: Sequence[str]) -> list[nn.Module]:
     """The nets of those names, of each replica."""
     return [nn.ModuleDict({name: replica.nets[name] for name in names}) for replica in replicas]
-
-
-def stacked(*losses: Tensor) -> Tensor:
-    """Losses (K,) side by side, detached: (K, len(losses))."""
-    return torch.stack([loss.detach() for loss in losses], dim=1)

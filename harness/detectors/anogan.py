@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.adversarial import Adversarial, collect, cross_entropy, sequential, stacked, update
+from harness.detectors.adversarial import Adversarial, collect, sequential
 from harness.detectors.base import FitContext, Labels, Matrix, Vector, normal_rows
 from harness.detectors.nets import array_of, layers_of, stack
 from harness.detectors.optimiser import BETAS, EPS, Adam
@@ -76,12 +76,12 @@ class AnoGAN(Adversarial):
             count = indices.shape[1]
             fake = generate.forward(noise.normal(count, first.latent))[0]
             logits = judged(torch.cat([gather(rows, indices), fake], dim=1))
-            judge_loss = cross_entropy(logits[:, :count], 1.0) + cross_entropy(logits[:, count:], 0.0)
-            update(judge, judge_loss)
+            judge_loss = _cross_entropy(logits[:, :count], 1.0) + _cross_entropy(logits[:, count:], 0.0)
+            _update(judge, judge_loss)
             fooled = judged(generate(noise.normal(count, first.latent)), learn=False)
-            generator_loss = cross_entropy(fooled, 1.0)
-            update(maker, generator_loss)
-            return stacked(judge_loss, generator_loss)
+            generator_loss = _cross_entropy(fooled, 1.0)
+            _update(maker, generator_loss)
+            return torch.stack([judge_loss.detach(), generator_loss.detach()], dim=1)
 
         histories = train(
             step, rows=len(rows), batch_size=first.batch_size, epochs=first.epochs, context=context, drop_last=True,
@@ -164,6 +164,18 @@ class AnoGAN(Adversarial):
             return total
 
         return loss
+
+
+def _cross_entropy(logits: Tensor, target: float) -> Tensor:
+    """Binary cross-entropy of logits (K, rows, 1) against one target, mean over rows: (K,)."""
+    return functional.softplus(-logits if target == 1.0 else logits).mean(dim=(1, 2))
+
+
+def _update(group: Replicas, losses: Tensor) -> None:
+    """Descend the summed ``losses`` in the parameters of ``group``."""
+    group.zero()
+    losses.sum().backward()  # type: ignore[no-untyped-call]
+    group.step()
 
 
 def _distinct(X: Matrix) -> tuple[Matrix, NDArray[np.int64]]:
