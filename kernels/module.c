@@ -1,4 +1,4 @@
-/* The Python module harness.gemm._native (one binary for CPython 3.10 and later): products and probes of the roof. */
+/* The Python module harness.linalg._native (one binary for CPython 3.10 and later): products and probes of the roof. */
 #include "python_arrays.h"
 
 static PyObject *isas(PyObject *self, PyObject *unused) {

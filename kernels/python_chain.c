@@ -1,4 +1,4 @@
-/* harness.gemm._native.Chain: a packed chain of dense layers. */
+/* harness.linalg._native.Chain: a packed chain of dense layers. */
 #include "python_arrays.h"
 
 enum { RELEASE_ROWS = 64 }; /* fewer rows are done sooner than the interpreter lock is released and taken */
@@ -129,6 +129,6 @@ static PyMethodDef chain_methods[] = {
 };
 static PyType_Slot chain_slots[] = {
     {Py_tp_new, chain_new}, {Py_tp_dealloc, chain_dealloc}, {Py_tp_methods, chain_methods}, {0, NULL}};
-static PyType_Spec chain_spec = {"harness.gemm._native.Chain", sizeof(chain_object), 0, Py_TPFLAGS_DEFAULT, chain_slots};
+static PyType_Spec chain_spec = {"harness.linalg._native.Chain", sizeof(chain_object), 0, Py_TPFLAGS_DEFAULT, chain_slots};
 
 PyObject *lpb_chain_type(void) { return PyType_FromSpec(&chain_spec); }

@@ -1,4 +1,4 @@
-/* harness.gemm._native.Trainer: a chain in training. */
+/* harness.linalg._native.Trainer: a chain in training. */
 #include "python_arrays.h"
 
 typedef struct {
@@ -312,7 +312,7 @@ static PyMethodDef trainer_methods[] = {
 };
 static PyType_Slot trainer_slots[] = {
     {Py_tp_new, trainer_new}, {Py_tp_dealloc, trainer_dealloc}, {Py_tp_methods, trainer_methods}, {0, NULL}};
-static PyType_Spec trainer_spec = {"harness.gemm._native.Trainer", sizeof(trainer_object), 0, Py_TPFLAGS_DEFAULT,
+static PyType_Spec trainer_spec = {"harness.linalg._native.Trainer", sizeof(trainer_object), 0, Py_TPFLAGS_DEFAULT,
                                    trainer_slots};
 
 PyObject *lpb_trainer_type(void) {

@@ -12,7 +12,7 @@ from harness.cli.shares import share
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.runs.request import Entry
+    from harness.runs.spec import Entry
 
 SCENARIOS = ("train", "offline", "single_stream", "multi_stream", "server")
 _COLD = ("offline", "single_stream", "multi_stream")  # only between requests is there a moment to evict in
@@ -25,8 +25,8 @@ def entries_of(references: Iterable[str]) -> tuple[Entry, ...]:
     Raises:
         InputError: one of them is not known, damaged, or named twice.
     """
-    from harness.runs.fitting import find_workload
-    from harness.runs.request import Entry
+    from harness.runs.spec import Entry
+    from harness.workers.fit import find_workload
 
     whole = [str(Path(one).resolve()) if one.endswith(".toml") else one for one in references]
     entries = tuple(Entry(one, find_workload(one)) for one in whole)
@@ -46,7 +46,7 @@ def on_data(entries: tuple[Entry, ...], dataset: str | None, label: str | None) 
             raise InputError("--label names a column of the file that --dataset gives; there is none.")
         return entries
     from harness.datasets.registry import spec
-    from harness.scenarios.workload import on_dataset
+    from harness.workload.files import on_dataset
 
     spec(dataset)
     return tuple(
@@ -61,7 +61,7 @@ def check_source(data: Path | None, protocol: str) -> None:
     Raises:
         InputError: no such folder, or no such protocol.
     """
-    from harness.scenarios.workload import PROTOCOLS
+    from harness.workload.files import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol is {protocol!r}; expected one of: {', '.join(PROTOCOLS)}.")
@@ -112,7 +112,7 @@ def formats(text: str | None) -> tuple[str, ...] | None:
     Raises:
         InputError: one of them is not known.
     """
-    from harness.detectors.inference.scorer import BACKENDS
+    from harness.scoring.scorer import BACKENDS
 
     if text is None:
         return None

@@ -41,8 +41,8 @@ def compare(
 
     Example: `lparbench compare runs/smt2 runs/smt4 runs/smt8 --html smt.html`
     """
-    from harness.gates import compare as gates
-    from harness.gates.inputs import load_side
+    from harness.compare import compare as gates
+    from harness.compare.inputs import load_side
     from harness.record.store import write_file
     from harness.reporting.comparison_html import render_comparison
     from harness.reporting.comparison_terminal import print_comparison

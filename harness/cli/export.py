@@ -49,7 +49,7 @@ def export(
     Example: `lparbench export results/runs/20260801T120000Z-3f2a --format pytest-benchmark -o now.json`
     """
     from harness.record.store import load_run, write_file
-    from harness.runs.sweep_result import is_sweep
+    from harness.sweeps.result import is_sweep
 
     if is_sweep(run):
         content = _sweep_csv(run, to)
@@ -85,7 +85,7 @@ def _renderer(to: Format) -> Callable[[Run], bytes]:
 
 def _sweep_csv(path: Path, to: Format) -> bytes:
     from harness.reporting.sweep_csv import render_sweep_csv
-    from harness.runs.sweep_result import stored_sweep
+    from harness.sweeps.result import stored_sweep
 
     if to is not Format.CSV:
         raise InputError(

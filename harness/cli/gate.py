@@ -14,9 +14,9 @@ from harness.cli.shares import share
 from harness.errors import InputError
 
 if TYPE_CHECKING:
+    from harness.compare.observations import Side
     from harness.gates.baseline import Baseline
     from harness.gates.gate import GateReport, Pair
-    from harness.gates.observations import Side
     from harness.gates.selfcheck import SelfCheck
     from harness.record.model import Run
 
@@ -97,10 +97,10 @@ def gate(
 
 
 def _judge(path: Path, runs: list[Path], margin: str | None, accuracy_margin: str, allowed: list[str]) -> GateReport:
+    from harness.compare.inputs import load_side
     from harness.gates.baseline import read_baseline
     from harness.gates.gate import Policy, ReferenceKind
     from harness.gates.gate import gate as judge
-    from harness.gates.inputs import load_side
 
     if len(runs) > 2:
         raise InputError(f"--candidate was given {len(runs)} times.", remedy="Give a run, and one that confirms it.")
@@ -131,8 +131,8 @@ def _measured(baseline: Baseline, blocks: int | None) -> Side:
 
 
 def _update(path: Path, runs: list[Path], blocks: int | None, *, as_json: bool) -> None:
+    from harness.compare.inputs import load_side
     from harness.gates.baseline import baseline_text, make_baseline, read_baseline
-    from harness.gates.inputs import load_side
     from harness.record.store import write_file
 
     if len(runs) > 1:
@@ -160,9 +160,9 @@ def _self_check(
     path: Path, runs: list[Path], margin: str | None, blocks: int | None, out: Path
 ) -> tuple[tuple[SelfCheck, ...], str]:
     """Compare a run with itself, and keep the floor in its record; one that is measured for it goes into ``out``."""
+    from harness.compare.inputs import load_side
+    from harness.compare.observations import side_of
     from harness.gates.baseline import read_baseline
-    from harness.gates.inputs import load_side
-    from harness.gates.observations import side_of
     from harness.gates.remeasure import repeated_run
     from harness.gates.selfcheck import self_check
     from harness.measure.verdicts import MIN_BLOCKS

@@ -13,7 +13,7 @@ from harness.cli.shares import share
 from harness.errors import ExitCode
 
 if TYPE_CHECKING:
-    from harness.gates.history import History
+    from harness.compare.history import History
 
 
 def history(
@@ -30,8 +30,8 @@ def history(
 
     Example: `lparbench history results/runs --margin 5%`
     """
-    from harness.gates.history import history as steps_of
-    from harness.gates.inputs import load_history
+    from harness.compare.history import history as steps_of
+    from harness.compare.inputs import load_history
     from harness.reporting.comparison_terminal import print_history
 
     found = steps_of(load_history(runs or [Path("results/runs")]), margin=share("--margin", margin))

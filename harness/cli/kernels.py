@@ -12,13 +12,13 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.gemm.native import Dtype
-    from harness.gemm.roofline import ComputeRoof, MemoryRoof
+    from harness.linalg.native import Dtype
     from harness.platform.facts import Facts
     from harness.record.model import KernelRate, Roof, Roofline
+    from harness.roofline.probes import ComputeRoof, MemoryRoof
 
 _TABLE_TYPES = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8"}
-GEMM_PREFIX, STREAMED_SUFFIX = "batched GEMM ", ", from memory"  # of names that harness.gemm.cases gives
+GEMM_PREFIX, STREAMED_SUFFIX = "batched GEMM ", ", from memory"  # of names that harness.roofline.cases gives
 _FALLBACK_CACHE = 32 << 20  # where the system does not tell its last-level cache
 
 
@@ -33,7 +33,7 @@ def kernels(
     Example: `numactl --cpunodebind 0 --membind 0 lparbench kernels`
     """
     from harness.errors import MeasurementError
-    from harness.gemm import native
+    from harness.linalg import native
     from harness.platform.probe import probe
     from harness.platform.sysroot import SysRoot
 
@@ -55,12 +55,12 @@ def kernels(
 
 def measure(facts: Facts) -> tuple[Roofline, list[MemoryRoof]]:
     """Roofs of the CPUs this process is pinned to, kernels below them, and every pair of nodes."""
-    from harness.gemm import native
-    from harness.gemm.cases import available_types
-    from harness.gemm.roofline import compute_roof, memory_matrix, mma_evidence
+    from harness.linalg import native
     from harness.placement.apply import set_memory_policy
     from harness.platform.pinning import pinned_cpus
     from harness.record.model import Roofline
+    from harness.roofline.cases import available_types
+    from harness.roofline.probes import compute_roof, memory_matrix, mma_evidence
 
     cpus = tuple(dict.fromkeys(pinned_cpus()))
     isa = native.select()
@@ -96,8 +96,8 @@ def _kernel_rates(
 ) -> list[KernelRate]:
     from itertools import chain
 
-    from harness.gemm import cases
-    from harness.gemm.rates import kernel_rates
+    from harness.roofline import cases
+    from harness.roofline.rates import kernel_rates
 
     everything = chain(
         cases.products(("native", "torch")),
@@ -133,7 +133,7 @@ def _memory(entry: MemoryRoof) -> Roof:
 
 def _last_level(facts: Facts, cpus: tuple[int, ...]) -> int:
     """Bytes of all last-level caches that these CPUs have a part of."""
-    from harness.scenarios.cold import last_level_bytes
+    from harness.platform.caches import last_level_bytes
 
     return last_level_bytes(facts.caches, set(cpus)) or _FALLBACK_CACHE
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.runs.sweep_settings import Place
+    from harness.sweeps.settings import Place
 
 
 def whole_numbers(option: str, text: str) -> tuple[int, ...]:
@@ -31,7 +31,7 @@ def places(option: str, text: str) -> tuple[Place, ...]:
     Raises:
         InputError: one of them is not a node number or two with a colon between; names the option.
     """
-    from harness.runs.sweep_settings import Place
+    from harness.sweeps.settings import Place
 
     found = []
     for part in (part.strip() for part in text.split(",")):

@@ -15,8 +15,8 @@ def list_workloads(
 
     Example: `lparbench list`
     """
-    from harness.detectors.inference.scorer import BACKENDS
-    from harness.scenarios.workload import list_suites, list_workloads, load_suite, load_workload
+    from harness.scoring.scorer import BACKENDS
+    from harness.workload.files import list_suites, list_workloads, load_suite, load_workload
 
     workloads = [load_workload(name) for name in list_workloads()]
     suites = [load_suite(name) for name in list_suites()]

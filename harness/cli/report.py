@@ -26,7 +26,7 @@ def report(
     Example: `lparbench report results/runs/20260801T120000Z-3f2a -o /tmp/report.html`
     """
     from harness.record.store import write_file
-    from harness.runs.sweep_result import is_sweep
+    from harness.sweeps.result import is_sweep
 
     page, status, verdict = _sweep_page(run) if is_sweep(run) else _run_page(run)
     target = output if output is not None else (run if run.is_dir() else run.parent) / "report.html"
@@ -51,7 +51,7 @@ def _run_page(path: Path) -> tuple[bytes, str, str]:
 def _sweep_page(path: Path) -> tuple[bytes, str, str]:
     from harness.reporting.sweep_html import render_sweep
     from harness.reporting.sweep_view import view_of
-    from harness.runs.sweep_result import stored_sweep
+    from harness.sweeps.result import stored_sweep
 
     record = stored_sweep(path)
     view = view_of(record)

@@ -15,7 +15,7 @@ from harness.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
     from harness.record.model import Run
-    from harness.runs.request import Request
+    from harness.runs.spec import Request
 
 _PLACE = "Where it runs"
 _AMOUNT = "How much is measured"
@@ -162,9 +162,9 @@ def run(
     from harness.reporting.html import render
     from harness.reporting.progress import progress_for
     from harness.reporting.terminal import print_run
-    from harness.runs.executor import ProcessExecutor
-    from harness.runs.main_job import execute
-    from harness.runs.surroundings import survey_surroundings
+    from harness.runs.machine import survey_surroundings
+    from harness.runs.run import execute
+    from harness.workers.executor import ProcessExecutor
 
     request = _request(
         workloads or [],
@@ -217,9 +217,9 @@ def _request(
     node: int | None,
     seed: int,
 ) -> Request:
-    from harness.detectors.inference.scorer import BACKENDS
-    from harness.runs.request import Request
-    from harness.scenarios.workload import Suite, load_suite
+    from harness.runs.spec import Request
+    from harness.scoring.scorer import BACKENDS
+    from harness.workload.files import Suite, load_suite
 
     check_source(data, protocol)
     chosen = tuple(part.strip() for part in backends.split(",")) if backends is not None else None

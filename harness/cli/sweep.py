@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from harness.platform.facts import Facts
     from harness.record.sweep_model import Sweep
-    from harness.runs.request import Entry
-    from harness.runs.sweep_journal import Journal
-    from harness.runs.sweep_plan import SweepPlan
-    from harness.runs.sweep_run import Progress
-    from harness.runs.sweep_settings import Factors, Machine
+    from harness.runs.spec import Entry
+    from harness.sweeps.design import SweepPlan
+    from harness.sweeps.journal import Journal
+    from harness.sweeps.run import Progress
+    from harness.sweeps.settings import Factors, Machine
 
 _FACTORS = "What is varied"
 _AMOUNT = "How much is measured"
@@ -148,7 +148,7 @@ def _machine() -> tuple[Facts, Machine]:
     from harness.placement.smt import SmtMethod, may_switch
     from harness.platform.probe import probe
     from harness.platform.sysroot import SysRoot
-    from harness.runs.sweep_settings import machine_of
+    from harness.sweeps.settings import machine_of
 
     root = SysRoot("/")
     facts = probe(root)
@@ -166,8 +166,8 @@ def _factors(entries: tuple[Entry, ...], machine: Machine, given: Mapping[str, s
     """Levels as given, and where not the default ones."""
     from dataclasses import replace
 
-    from harness.detectors.inference.scorer import BACKENDS
-    from harness.runs.sweep_settings import default_factors
+    from harness.scoring.scorer import BACKENDS
+    from harness.sweeps.settings import default_factors
 
     formats = tuple(dict.fromkeys(dtype for backend in BACKENDS.values() for dtype in backend.dtypes))
     read: dict[str, Callable[[str], tuple[Any, ...]]] = {
@@ -199,8 +199,8 @@ def _begin(
     import uuid
 
     from harness.record.store import check_writable
-    from harness.runs.sweep_plan import SweepPlan, slots_of, write_plan
-    from harness.runs.sweep_settings import settings_of
+    from harness.sweeps.design import SweepPlan, slots_of, write_plan
+    from harness.sweeps.settings import settings_of
 
     settings, skipped = settings_of(factors, machine)
     if not settings:
@@ -231,11 +231,11 @@ def _go_on(directory: Path, progress: Progress) -> Sweep:
     """Do what is still to do, and write record and report."""
     from harness.record.store import SWEEP_NAME, encode, sweep_text, write_file
     from harness.reporting.sweep_html import render_sweep
-    from harness.runs.executor import ProcessExecutor
-    from harness.runs.sweep_journal import open_journal
-    from harness.runs.sweep_plan import read_plan
-    from harness.runs.sweep_result import sweep_record
-    from harness.runs.sweep_run import run_sweep
+    from harness.sweeps.design import read_plan
+    from harness.sweeps.journal import open_journal
+    from harness.sweeps.result import sweep_record
+    from harness.sweeps.run import run_sweep
+    from harness.workers.executor import ProcessExecutor
 
     plan = read_plan(directory)
     with open_journal(directory) as journal:

@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.base import Vector
-from harness.detectors.chains import ALL, of_rows
-from harness.detectors.nets import load_state, state_of, xavier
 from harness.detectors.oneclass import OneClass
-from harness.detectors.replicas import Net
 from harness.detectors.replicated import Replicated
-from harness.detectors.training import score_slices, seeded
+from harness.training.context import Vector
+from harness.training.fused_chain import ALL, of_rows
+from harness.training.loop import score_slices, seeded
+from harness.training.nets import load_state, state_of, xavier
+from harness.training.replicas import Net
 
 
 @dataclass

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.detectors.adversarial import Adversarial, collect, sequential
-from harness.detectors.base import FitContext, Labels, Matrix, Vector, normal_rows
-from harness.detectors.nets import array_of, layers_of, stack
-from harness.detectors.optimiser import BETAS, EPS, Adam
-from harness.detectors.replicas import Noise, Replicas
-from harness.detectors.training import descend, gather, train
+from harness.detectors.base import normal_rows
+from harness.training.adam import BETAS, EPS, Adam
+from harness.training.context import FitContext, Labels, Matrix, Vector
+from harness.training.loop import descend, gather, train
+from harness.training.nets import array_of, layers_of, stack
+from harness.training.replicas import Noise, Replicas
 
 ROWS_PER_SEARCH = 1024  # codes, moments and activations stay inside a second-level cache
 THRESHOLD_ROWS = 4096  # training rows scored for a percentile: a search over all of them would outlast the training
@@ -118,7 +119,7 @@ class AnoGAN(Adversarial):
 
     def scoring_graph(self) -> bytes:
         """Search and score as one graph."""
-        from harness.detectors.inference.searching import CodeSearch, searching_graph
+        from harness.scoring.onnx_search import CodeSearch, searching_graph
 
         return searching_graph(
             CodeSearch(

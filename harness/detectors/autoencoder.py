@@ -12,15 +12,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.detectors.base import Epoch, FitContext, Labels, Matrix, normal_rows
+from harness.detectors.base import normal_rows
 from harness.detectors.feedforward import FeedForward
-from harness.detectors.native_trainer import NativeTraining
-from harness.detectors.native_training import train_natively
-from harness.detectors.nets import layers_of, stack
 from harness.detectors.oneclass import OneClass
-from harness.detectors.program import Program, reconstruction_error
-from harness.detectors.replicas import Replicas
-from harness.detectors.training import gather, train
+from harness.scoring.program import Program, reconstruction_error
+from harness.training.context import Epoch, FitContext, Labels, Matrix
+from harness.training.loop import gather, train
+from harness.training.native_loop import train_natively
+from harness.training.native_spec import NativeTraining
+from harness.training.nets import layers_of, stack
+from harness.training.replicas import Replicas
 
 
 @dataclass

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from harness.detectors import thresholds
-from harness.detectors.base import Detector, FitContext, Labels
+from harness.detectors.base import Detector
 from harness.errors import InputError
+from harness.evaluation import thresholds
+from harness.training.context import FitContext, Labels
 
 Rule = Literal["probability", "validation", "false_positive_rate", "cost", "recall"]
 

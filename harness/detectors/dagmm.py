@@ -17,13 +17,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from harness.detectors.base import FitContext, Labels, Matrix, Vector, normal_rows
-from harness.detectors.nets import layers_of, load_state, stack, state_of, xavier
+from harness.detectors.base import normal_rows
 from harness.detectors.oneclass import OneClass
-from harness.detectors.program import ROWS, Builder, DenseLayer, Program
-from harness.detectors.replicas import Noise, Replicas
 from harness.detectors.replicated import Replicated
-from harness.detectors.training import gather, score_slices, seeded, train
+from harness.scoring.program import ROWS, Builder, DenseLayer, Program
+from harness.training.context import FitContext, Labels, Matrix, Vector
+from harness.training.loop import gather, score_slices, seeded, train
+from harness.training.nets import layers_of, load_state, stack, state_of, xavier
+from harness.training.replicas import Noise, Replicas
 
 TINY = 1e-12  # guards divisions by the norm of a row
 NETS = ("encoder", "decoder", "estimator")

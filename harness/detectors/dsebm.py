@@ -17,13 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.base import FitContext, Labels, Matrix, Vector, normal_rows
-from harness.detectors.nets import array_of, load_state, state_of
+from harness.detectors.base import normal_rows
 from harness.detectors.oneclass import OneClass
-from harness.detectors.program import ROWS, Builder, DenseLayer, Program
-from harness.detectors.replicas import Noise, Replicas
 from harness.detectors.replicated import Replicated
-from harness.detectors.training import gather, score_slices, seeded, train
+from harness.scoring.program import ROWS, Builder, DenseLayer, Program
+from harness.training.context import FitContext, Labels, Matrix, Vector
+from harness.training.loop import gather, score_slices, seeded, train
+from harness.training.nets import array_of, load_state, state_of
+from harness.training.replicas import Noise, Replicas
 
 
 class TiedNet(nn.Module):

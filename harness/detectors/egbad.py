@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.detectors.adversarial import PairJudge, collect, judgements, sequential
-from harness.detectors.base import FitContext, Labels, Matrix, normal_rows
-from harness.detectors.nets import layers_of, stack
-from harness.detectors.program import ROWS, Builder, Program
+from harness.detectors.base import normal_rows
 from harness.detectors.reconstructing import Reconstructing, Weights
-from harness.detectors.replicas import Net, Noise, Replicas
-from harness.detectors.training import gather, train
+from harness.scoring.program import ROWS, Builder, Program
+from harness.training.context import FitContext, Labels, Matrix
+from harness.training.loop import gather, train
+from harness.training.nets import layers_of, stack
+from harness.training.replicas import Net, Noise, Replicas
 
 
 @dataclass

@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.base import Detector, FitContext, as_training_rows, normal_rows
+from harness.detectors.base import Detector, as_training_rows, normal_rows
 from harness.detectors.module_detector import ModuleDetector
 from harness.detectors.oneclass import OneClass
-from harness.detectors.optimiser import Adam
-from harness.detectors.training import descend, train
 from harness.errors import InputError
+from harness.training.adam import Adam
+from harness.training.context import FitContext
+from harness.training.loop import descend, train
 
 SLOPE = 0.1
 DEVIATION = 0.02  # of the initial weights

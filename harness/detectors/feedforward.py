@@ -9,10 +9,10 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from harness.detectors.base import Vector
-from harness.detectors.nets import load_state, state_of
 from harness.detectors.replicated import Replicated
-from harness.detectors.training import score_slices, seeded
+from harness.training.context import Vector
+from harness.training.loop import score_slices, seeded
+from harness.training.nets import load_state, state_of
 
 
 @dataclass

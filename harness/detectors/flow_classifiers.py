@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.base import Epoch, FitContext, Labels, Matrix
 from harness.detectors.flow_features import FlowFeatures
-from harness.detectors.nets import layers_of, stack
-from harness.detectors.optimiser import Adam
-from harness.detectors.program import ROWS, Builder, Program
 from harness.detectors.supervised import Supervised
-from harness.detectors.training import descend, train
+from harness.scoring.program import ROWS, Builder, Program
+from harness.training.adam import Adam
+from harness.training.context import Epoch, FitContext, Labels, Matrix
+from harness.training.loop import descend, train
+from harness.training.nets import layers_of, stack
 
 
 @dataclass

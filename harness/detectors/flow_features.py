@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.detectors.nets import array_of
-from harness.detectors.program import Builder
+from harness.scoring.program import Builder
+from harness.training.nets import array_of
 
 BASE, KEPT = 31, 50
 PRODUCTS_OF = 5  # all pairs of the five best: ten products

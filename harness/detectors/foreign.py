@@ -20,9 +20,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, FitContext, Labels, Matrix, Vector, as_training_rows, normal_rows
-from harness.detectors.thresholds import Threshold, at_percentile
+from harness.detectors.base import Detector, as_training_rows, normal_rows
 from harness.errors import InputError, LparbenchError
+from harness.evaluation.thresholds import Threshold, at_percentile
+from harness.training.context import FitContext, Labels, Matrix, Vector
 
 Reading = Literal["decision_function", "negated decision_function", "negated score_samples", "probability of class 1"]
 PERCENTILE = 95.0  # of training scores, for objects that choose no threshold themselves

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, FitContext, Vector, as_training_rows
+from harness.detectors.base import Detector, as_training_rows
 from harness.detectors.classifier import Classifier
 from harness.detectors.lstm import LSTM
 from harness.detectors.xgb import XGBoost
+from harness.training.context import FitContext, Vector
 
 _PARTS = ("lstm", "trees")  # prefixes of their arrays
 
@@ -74,8 +75,8 @@ class FraudEnsemble(Classifier):
 
     def scoring_graph(self) -> bytes:
         """Both graphs in one: the LSTM's by tracing, the trees' as an ensemble operator."""
-        from harness.detectors.inference.merging import mean_probability
-        from harness.detectors.inference.tracing import traced_graph
+        from harness.scoring.onnx_merging import mean_probability
+        from harness.scoring.onnx_tracing import traced_graph
 
         shape = (self.n_features_,) if self.steps_ is None else (self.steps_, self.n_features_)
         return mean_probability(

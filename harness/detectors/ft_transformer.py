@@ -15,13 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.base import Detector, Epoch, FitContext, as_training_rows
+from harness.detectors.base import Detector, as_training_rows
 from harness.detectors.classifier import Classifier
 from harness.detectors.module_detector import ModuleDetector, class_weights
-from harness.detectors.optimiser import Adam
-from harness.detectors.training import descend, train
 from harness.detectors.transformer import PRESETS, Transformer
 from harness.errors import InputError
+from harness.training.adam import Adam
+from harness.training.context import Epoch, FitContext
+from harness.training.loop import descend, train
 
 
 @dataclass

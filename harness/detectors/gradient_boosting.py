@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors import program as programs
-from harness.detectors.base import Detector, FitContext, Labels, Matrix, Vector, as_training_rows
-from harness.detectors.forest import Forest, Tree, forest_of
+from harness.detectors.base import Detector, as_training_rows
 from harness.detectors.isolation_forest import FOREST
-from harness.detectors.thresholds import Threshold
 from harness.errors import InputError
+from harness.evaluation.thresholds import Threshold
+from harness.scoring import program as programs
+from harness.scoring.forest import Forest, Tree, forest_of
+from harness.training.context import FitContext, Labels, Matrix, Vector
 
 
 @dataclass

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors import program as programs
-from harness.detectors.base import Detector, FitContext, Matrix, Vector, as_training_rows, normal_rows
+from harness.detectors.base import Detector, as_training_rows, normal_rows
 from harness.detectors.oneclass import OneClass
+from harness.scoring import program as programs
+from harness.training.context import FitContext, Matrix, Vector
 
 HELD_OUT = 2000  # rows the threshold rests on; they may not be among the references
 

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.base import Epoch, FitContext, Labels, Matrix
 from harness.detectors.classifier import Classifier
 from harness.detectors.feedforward import FeedForward
-from harness.detectors.native_trainer import NativeTraining
-from harness.detectors.native_training import train_natively
-from harness.detectors.nets import layers_of, stack
-from harness.detectors.program import Program, score_of_chain
-from harness.detectors.replicas import Replicas
-from harness.detectors.training import gather, train
+from harness.scoring.program import Program, score_of_chain
+from harness.training.context import Epoch, FitContext, Labels, Matrix
+from harness.training.loop import gather, train
+from harness.training.native_loop import train_natively
+from harness.training.native_spec import NativeTraining
+from harness.training.nets import layers_of, stack
+from harness.training.replicas import Replicas
 
 
 @dataclass

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from harness.detectors.base import Detector, Vector
-from harness.detectors.nets import load_state, state_of
-from harness.detectors.training import score_slices, seeded
+from harness.detectors.base import Detector
+from harness.training.context import Vector
+from harness.training.loop import score_slices, seeded
+from harness.training.nets import load_state, state_of
 
 
 @dataclass

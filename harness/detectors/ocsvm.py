@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors import program as programs
-from harness.detectors.base import Detector, FitContext, Vector, as_training_rows, normal_rows
+from harness.detectors.base import Detector, as_training_rows, normal_rows
 from harness.detectors.oneclass import OneClass
+from harness.scoring import program as programs
+from harness.training.context import FitContext, Vector
 
 
 @dataclass

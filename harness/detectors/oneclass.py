@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from harness.detectors import thresholds
-from harness.detectors.base import Detector, FitContext, Matrix, Vector
+from harness.detectors.base import Detector
 from harness.errors import InputError
+from harness.evaluation import thresholds
+from harness.training.context import FitContext, Matrix, Vector
 
 Rule = Literal["percentile", "validation", "false_positive_rate", "flagged_share"]
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from harness.detectors import thresholds
 from harness.detectors.adversarial import Adversarial
-from harness.detectors.base import Epoch, FitContext, Matrix
-from harness.detectors.nets import load_state
-from harness.detectors.replicas import Replicas
 from harness.errors import InputError
+from harness.evaluation import thresholds
+from harness.training.context import Epoch, FitContext, Matrix
+from harness.training.nets import load_state
+from harness.training.replicas import Replicas
 
 
 @dataclass

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.detectors import arrays
 from harness.detectors.base import FORMAT, META_FILE, WEIGHTS_FILE, Detector
-from harness.detectors.parameters import check_parameters
 from harness.errors import InputError
+from harness.scoring import arrays
+from harness.workload.parameters import check_parameters
 
 BUILT_IN: dict[str, str] = {
     "mlp": "harness.detectors.mlp:MLP",

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike
 
-from harness.detectors.base import Detector, FitContext, Labels, Matrix, as_training_rows
+from harness.detectors.base import Detector, as_training_rows
 from harness.errors import InputError
+from harness.training.context import FitContext, Labels, Matrix
 
 
 @dataclass

@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.base import Detector, Epoch, FitContext, Labels, Matrix, as_training_rows
+from harness.detectors.base import Detector, as_training_rows
 from harness.detectors.classifier import Classifier
 from harness.detectors.module_detector import ModuleDetector
-from harness.detectors.optimiser import Adam
-from harness.detectors.training import descend, train
+from harness.training.adam import Adam
+from harness.training.context import Epoch, FitContext, Labels, Matrix
+from harness.training.loop import descend, train
 
 NOTICEABLE = 1e-4  # share by which a figure must rise for the learning rate to stay
 

@@ -16,17 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.detectors.base import Epoch, FitContext, Labels, Matrix, Vector, normal_rows
-from harness.detectors.native_trainer import NativeTraining
-from harness.detectors.native_training import train_natively
-from harness.detectors.nets import layers_of, load_state, stack, state_of
+from harness.detectors.base import normal_rows
 from harness.detectors.oneclass import OneClass
-from harness.detectors.program import ROWS, Builder, DenseLayer, Program
-from harness.detectors.replicas import Noise, Replicas
 from harness.detectors.replicated import Replicated
-from harness.detectors.training import gather, score_slices, seeded, train
 from harness.errors import InputError
-from harness.gemm import trainer
+from harness.linalg import trainer
+from harness.scoring.program import ROWS, Builder, DenseLayer, Program
+from harness.training.context import Epoch, FitContext, Labels, Matrix, Vector
+from harness.training.loop import gather, score_slices, seeded, train
+from harness.training.native_loop import train_natively
+from harness.training.native_spec import NativeTraining
+from harness.training.nets import layers_of, load_state, stack, state_of
+from harness.training.replicas import Noise, Replicas
 
 LOSSES = ("loss", "background error")
 SECOND_STAGE = 1_000_003  # sets the second stage's random numbers apart from the first's

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.compare.observations import Key, Observation, Side
+from harness.compare.shape import Reader, WrongShapeError, block_number, read_accuracy, read_key, read_unusable
 from harness.errors import InputError, MeasurementError
-from harness.gates.observations import Key, Observation, Side
-from harness.gates.shape import Reader, WrongShapeError, block_number, read_accuracy, read_key, read_unusable
 from harness.measure.stats import Array, log_ratios, noise_floor, t_quantile
 from harness.measure.verdicts import MIN_BLOCKS
 from harness.record.codec import DIGEST, NotJsonError, check_digest, digest_of

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from harness.compare.compare import ACCURACY_MARGIN, AccuracyComparison, TimeComparison, compare_metric, compare_times
+from harness.compare.environment import require_same
+from harness.compare.observations import Key, Side
 from harness.errors import ExitCode
 from harness.gates.baseline import MIN_SESSIONS, Baseline
-from harness.gates.compare import ACCURACY_MARGIN, AccuracyComparison, TimeComparison, compare_metric, compare_times
-from harness.gates.environment import require_same
-from harness.gates.observations import Key, Side
 from harness.measure.verdicts import ALPHA, DEFAULT_MARGIN, CompareVerdict
 
 Pair = tuple[Side, Side]  # reference and candidate

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from harness.gates.compare import paired_ratios
+from harness.compare.compare import paired_ratios
+from harness.compare.observations import Key
 from harness.gates.gate import Pair
-from harness.gates.observations import Key
 from harness.measure.verdicts import BLOCK_STEP, MAX_BLOCKS, MIN_BLOCKS, enough_precision
 
 # At a half-width of the whole margin, unchanged code passes two times in three; at half of it, nearly always.

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.compare.observations import Side, side_of
 from harness.errors import InputError, MeasurementError
-from harness.gates.observations import Side, side_of
 from harness.record.model import Run
 from harness.record.store import RECORD_NAME, load_run
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.compare.observations import Key, Side, blocks_of
 from harness.errors import MeasurementError
 from harness.gates.baseline import self_ratios
-from harness.gates.observations import Key, Side, blocks_of
 from harness.measure.stats import noise_floor
 from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS, Comparison, compare_verdict, false_alarm_share
 

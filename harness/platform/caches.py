@@ -98,3 +98,16 @@ def _outer_sizes(tree: DeviceTree, node: CpuNode) -> list[tuple[int, int]]:
             sizes.append((level, cache.size_bytes))
         handle = cache.next_handle
     return sizes
+
+
+def last_level_bytes(caches: CacheFacts, cpus: set[int]) -> int:
+    """Sum over the caches of the highest level that any of ``cpus`` uses; 0 when not known."""
+    data = [cache for cache in caches.caches if cache.type != "Instruction" and cache.size_bytes]
+    last = max((cache.level for cache in data), default=0)
+    return sum(
+        cache.size_bytes
+        for cache in data
+        if cache.level == last and cache.size_bytes
+        for sharing in cache.instances
+        if cpus & set(sharing)
+    )

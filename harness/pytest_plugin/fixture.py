@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import pytest
 
+from harness.compare.observations import Side
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.gates.baseline import Baseline, baseline_text, make_baseline, read_baseline
 from harness.gates.gate import GateReport, Pair, Policy, ReferenceKind, gate
 from harness.gates.live import measure_enough
-from harness.gates.observations import Side
 from harness.gates.remeasure import repeated
 from harness.measure.verdicts import DEFAULT_MARGIN
 from harness.placement.plan import plan

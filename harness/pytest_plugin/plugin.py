@@ -78,7 +78,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:  # noqa: ARG001
     """Add what ``lparbench compare`` needs to know of the machine to what pytest-benchmark saves."""
-    from harness.gates.pytest_benchmark import OWN
+    from harness.compare.pytest_benchmark import OWN
     from harness.pytest_plugin.fixture import here
 
     machine_info[OWN] = dict(here().fingerprint)

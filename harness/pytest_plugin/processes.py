@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from harness.gates.observations import Key, Side, observe_blocks
+from harness.compare.observations import Key, Side, observe_blocks
 from harness.placement.plan import Plan
 from harness.placement.verify import Observation as Found
 from harness.placement.verify import mismatches

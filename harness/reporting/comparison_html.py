@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from harness import __version__
+from harness.compare.compare import CompareReport
 from harness.content import content_dir
-from harness.gates.compare import CompareReport
 from harness.measure.verdicts import CompareVerdict
 from harness.reporting.charts.effects import Effect, effects_chart
 from harness.reporting.comparison_view import view_of

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from harness.gates.compare import CompareReport
+from harness.compare.compare import CompareReport
+from harness.compare.history import History
 from harness.gates.gate import GateReport, Outcome
-from harness.gates.history import History
 from harness.gates.selfcheck import SelfCheck
 from harness.measure.verdicts import CompareVerdict
 from harness.reporting.comparison_view import STATUSES, percent, view_of

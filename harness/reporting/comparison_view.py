@@ -6,9 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness.compare.compare import AccuracyComparison, CompareReport, TimeComparison
+from harness.compare.environment import Difference
 from harness.errors import ExitCode
-from harness.gates.compare import AccuracyComparison, CompareReport, TimeComparison
-from harness.gates.environment import Difference
 from harness.measure.stats import Interval
 from harness.measure.verdicts import CompareVerdict, Comparison
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status

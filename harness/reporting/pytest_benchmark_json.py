@@ -7,8 +7,8 @@ import statistics
 from dataclasses import asdict
 from typing import Any
 
-from harness.gates.observations import Observation, side_of
-from harness.gates.pytest_benchmark import OWN
+from harness.compare.observations import Observation, side_of
+from harness.compare.pytest_benchmark import OWN
 from harness.record.model import Run
 
 _NOT_TAKEN = {"disable_gc": False, "timer": "perf_counter", "warmup": True}

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from harness.detectors.evaluation import METRICS
-from harness.detectors.resampling import RESAMPLES
-from harness.runs.jobs import Outcome
-from harness.scenarios.workload import Protocol, Workload
+from harness.evaluation.bootstrap import RESAMPLES
+from harness.evaluation.metrics import METRICS
+from harness.workers.jobs import Outcome
+from harness.workload.files import Protocol, Workload
 
 INTERVAL = f"95 % stratified bootstrap over the test rows of the first seed, {RESAMPLES:,} resamples"
 

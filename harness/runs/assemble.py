@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from harness.detectors.agreement import agreement
 from harness.placement.instances import split
 from harness.placement.plan import Plan
 from harness.placement.verify import Observation, mismatches
@@ -26,14 +25,15 @@ from harness.record.model import (
 )
 from harness.runs.accuracy import accuracy_record, counterpart_record, references_record
 from harness.runs.capacity import refused_capacity, server_metrics
-from harness.runs.combined import combined_block, combined_metrics, series_of
-from harness.runs.fitting import TEST_SCORES
-from harness.runs.jobs import FitJob, MeasureJob, Outcome, TogetherJob
+from harness.runs.concurrent import combined_block, combined_metrics, series_of
 from harness.runs.judge import inference_metrics, judge, latency_metrics, training_metrics
-from harness.runs.measuring import SCORES_FILE
-from harness.runs.request import Request, Surroundings
 from harness.runs.schedule import Configuration, Slot
-from harness.scenarios.workload import Workload
+from harness.runs.spec import Request, Surroundings
+from harness.scoring.agreement import agreement
+from harness.workers.fit import TEST_SCORES
+from harness.workers.jobs import FitJob, MeasureJob, Outcome, TogetherJob
+from harness.workers.measure import SCORES_FILE
+from harness.workload.files import Workload
 
 UNTIMED = "offline"  # what a configuration without timed scenarios (under emulation) is recorded as
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.runs.assemble import Measured
-from harness.runs.combined import together
+from harness.runs.concurrent import together
 
 
 def headline_estimates(measured: Sequence[Measured]) -> list[list[float]]:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.errors import InputError
-from harness.platform.facts import CacheFacts, Facts
+from harness.platform.caches import last_level_bytes
+from harness.platform.facts import Facts
 
 _BUFFER_CACHES = 2  # the buffer holds this many times the last-level caches
 # A cache that resists scans (re-reference prediction, as on recent x86) keeps lines that were used through one pass.
@@ -72,16 +73,3 @@ def eviction_bytes(facts: Facts, cpus: Sequence[int]) -> int:
             remedy="Measure with --cache hot; `lparbench probe` shows what is known of the caches.",
         )
     return _BUFFER_CACHES * total
-
-
-def last_level_bytes(caches: CacheFacts, cpus: set[int]) -> int:
-    """Sum over the caches of the highest level that any of ``cpus`` uses; 0 when not known."""
-    data = [cache for cache in caches.caches if cache.type != "Instruction" and cache.size_bytes]
-    last = max((cache.level for cache in data), default=0)
-    return sum(
-        cache.size_bytes
-        for cache in data
-        if cache.level == last and cache.size_bytes
-        for sharing in cache.instances
-        if cpus & set(sharing)
-    )

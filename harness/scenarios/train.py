@@ -33,8 +33,9 @@ def train_eager(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> 
         seed: of weights and orders.
         bench: what to time with.
     """
-    from harness.detectors.base import META_FILE, FitContext
+    from harness.detectors.base import META_FILE
     from harness.detectors.registry import resolve
+    from harness.training.context import FitContext
 
     meta = json.loads((artifact / META_FILE).read_text(encoding="utf-8"))
     parameters = {**meta["parameters"], "seed": seed}
@@ -57,9 +58,9 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
 
     Arguments as for ``train_eager``. No torch is loaded: what is timed is the trainer alone.
     """
-    from harness.detectors.inference.artifacts import read, read_program
-    from harness.detectors.inference.native import as_chain
-    from harness.detectors.native_trainer import NativeTraining, dense_trainer, trained_form
+    from harness.scoring.artifacts import read, read_program
+    from harness.scoring.backend_native import as_chain
+    from harness.training.native_spec import NativeTraining, dense_trainer, trained_form
 
     artifacts, meta = read(artifact)
     chain = as_chain(read_program(artifacts, meta))

@@ -26,11 +26,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from harness.gemm import cases, native, roofline
-from harness.gemm.backend_native import NativeBackend
-from harness.gemm.chain import DenseChain
-from harness.gemm.layers import from_torch
-from harness.gemm.trainer import DenseTrainer
+from harness.linalg import native
+from harness.linalg.backend_native import NativeBackend
+from harness.linalg.chain import DenseChain
+from harness.linalg.layers import from_torch
+from harness.linalg.trainer import DenseTrainer
+from harness.roofline import cases
+from harness.roofline import probes as roofline
 
 Call = Callable[[], object]
 
@@ -323,9 +325,9 @@ def _accuracy(title, widths, head, rate, rows, labels, X_test, y_test, origin) -
 
 def replicas(pairs: int) -> Iterator[Figure]:
     """Sixteen replicas by torch against one; sixteen native ones against one, for the record."""
-    from harness.detectors.base import FitContext
     from harness.detectors.mlp import MLP
     from harness.detectors.replicated import fit_together
+    from harness.training.context import FitContext
 
     X, y, *_, origin = training_rows()
     rows, labels = X[:6400], y[:6400].astype(np.int64)
@@ -376,7 +378,7 @@ SECTIONS: dict[str, Callable[[int], Iterator[Figure]]] = {
 def measured(section: str, pairs: int) -> Iterator[Figure]:
     """The figures of a section, every library on one thread."""
     torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # what harness.gemm takes its default from
+    os.environ["OMP_NUM_THREADS"] = "1"  # what harness.linalg takes its default from
     with threadpoolctl.threadpool_limits(1):
         yield from SECTIONS[section](pairs)
 

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
+from harness.compare.observations import Key, Side, observe_blocks
 from harness.errors import ExitCode, MeasurementError
 from harness.gates.baseline import make_baseline
 from harness.gates.gate import Pair, Policy, ReferenceKind, gate
 from harness.gates.live import measure_enough
-from harness.gates.observations import Key, Side, observe_blocks
 from harness.record.model import Block, Series
 
 KEY = Key("matrix product", "function", "numpy", "float32", 64)

@@ -24,10 +24,10 @@ from kernel_pairs import Call, Figure, take_turns
 from torch import nn
 from torch.nn import functional
 
-from harness.detectors.base import FitContext
 from harness.detectors.egbad import EGBAD
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import fit_together
+from harness.training.context import FitContext
 
 FEATURES = 41
 TRAINING_BAR, SCORING_BAR, REPLICAS_BAR = 10.0, 50.0, 1.5
@@ -123,7 +123,8 @@ def scoring(pairs: int) -> Iterator[Figure]:
 
     from pyod.models.auto_encoder import AutoEncoder
 
-    from harness.detectors.inference import open_scorer, prepare
+    from harness.detectors.export import prepare
+    from harness.scoring.scorer import open_scorer
 
     X = rows(100_000)
     few = X[:1000]

@@ -11,7 +11,8 @@ from dataclasses import asdict
 import kernel_pairs
 import pytest
 
-from harness.gemm import cases, native
+from harness.linalg import native
+from harness.roofline import cases
 
 pytestmark = pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
 

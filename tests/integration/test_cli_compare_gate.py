@@ -15,9 +15,9 @@ from support.records import inference, run
 from typer.testing import CliRunner, Result
 
 from harness.cli import compare, export, gate, history
+from harness.compare.observations import Side, side_of
 from harness.errors import EnvironmentMismatchError, InputError, LparbenchError, MeasurementError
 from harness.gates import remeasure
-from harness.gates.observations import Side, side_of
 from harness.record.model import Run, Validity, Verdict
 from harness.record.store import load_run, write_run
 

@@ -15,9 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def lparbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LPARBENCH_DATA": "", "COLUMNS": "100"}
     command = [sys.executable, "-m", "harness", *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=480, check=False
-    )
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=480, check=False)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from harness.cli.levels import places, whole_numbers
 from harness.cli.main import app
 from harness.errors import InputError, LparbenchError, MeasurementError
 from harness.record.store import load_sweep
-from harness.runs.sweep_settings import Place
+from harness.sweeps.settings import Place
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.gemm import native
+from harness.linalg import native
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels"

@@ -13,8 +13,8 @@ from harness.placement.plan import Plan, plan
 from harness.placement.verify import Observation, mismatches
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
-from harness.runs.executor import ProcessExecutor
-from harness.runs.jobs import FitJob, InstanceJob, MeasureJob, TogetherJob
+from harness.workers.executor import ProcessExecutor
+from harness.workers.jobs import FitJob, InstanceJob, MeasureJob, TogetherJob
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])

@@ -18,7 +18,7 @@ import scipy.stats
 from support.mutations import small_run
 from support.records import facts
 
-from harness.gates.observations import side_of
+from harness.compare.observations import side_of
 from harness.placement.plan import Plan
 from harness.pytest_plugin import fixture, processes
 from harness.pytest_plugin.processes import Processes

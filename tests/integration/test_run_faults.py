@@ -17,8 +17,8 @@ import pytest
 from harness.placement.plan import plan
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
-from harness.runs.executor import ProcessExecutor
-from harness.runs.jobs import FitJob
+from harness.workers.executor import ProcessExecutor
+from harness.workers.jobs import FitJob
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {

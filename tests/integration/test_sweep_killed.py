@@ -20,12 +20,12 @@ from harness.placement.smt import Write
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.record.model import Verdict
-from harness.runs.jobs import Job, TogetherJob
-from harness.runs.sweep_journal import JOURNAL_FILE, open_journal, read_journal
-from harness.runs.sweep_plan import PLAN_FILE, SweepPlan, read_plan, write_plan
-from harness.runs.sweep_result import sweep_record
-from harness.runs.sweep_run import run_sweep
-from harness.runs.sweep_settings import Place
+from harness.sweeps.design import PLAN_FILE, SweepPlan, read_plan, write_plan
+from harness.sweeps.journal import JOURNAL_FILE, open_journal, read_journal
+from harness.sweeps.result import sweep_record
+from harness.sweeps.run import run_sweep
+from harness.sweeps.settings import Place
+from harness.workers.jobs import Job, TogetherJob
 
 SPEC = TreeSpec(nodes=(NodeSpec(0, cores=2), NodeSpec(1, cores=2)), smt=4, smt_of_core={1: 2}, threads=4,
                 generation="POWER9", lpar=LparSpec(), smt_control=None)  # fmt: skip

@@ -36,9 +36,9 @@ RUN = (
 _UNIT_TESTS = (
     "tests/unit/test_advice_expression.py",
     "tests/unit/test_datasets_encoders.py",
-    "tests/unit/test_detectors_native.py",
+    "tests/unit/test_training_native.py",
     "tests/unit/test_detectors_program.py",
-    "tests/unit/test_gemm_layers.py",
+    "tests/unit/test_linalg_layers.py",
     "tests/unit/test_measure_percentiles.py",
     "tests/unit/test_measure_sampling.py",
     "tests/unit/test_measure_steady.py",

@@ -17,7 +17,7 @@ COMPILER = "powerpc64le-linux-gnu-gcc"
 
 
 def compile_native(project: Path, root: Path) -> None:
-    """Compile ``harness/gemm/_native`` of the ``project`` against the Python of the userland at ``root``.
+    """Compile ``harness/linalg/_native`` of the ``project`` against the Python of the userland at ``root``.
 
     Raises:
         Unavailable: it does not compile; the message is the compiler's.
@@ -36,7 +36,7 @@ def compile_native(project: Path, root: Path) -> None:
         *extension["extra-link-args"],
         *(f"-l{library}" for library in extension["libraries"]),
         "-o",
-        str(project / "harness/gemm/_native.abi3.so"),
+        str(project / "harness/linalg/_native.abi3.so"),
     ]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:

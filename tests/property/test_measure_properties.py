@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.compare.observations import Accuracy, AccuracyFigure, Key, Observation, Side
 from harness.gates.baseline import baseline_text, make_baseline, read_baseline
-from harness.gates.observations import Accuracy, AccuracyFigure, Key, Observation, Side
 from harness.measure.arrivals import lindley_latencies, serve_open_loop
 from harness.measure.clock import FakeClock
 from harness.measure.percentiles import percentile, requests_needed

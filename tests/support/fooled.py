@@ -8,11 +8,11 @@ from pathlib import Path
 
 from support.mutations import ANYWHERE, INCOMPLETE, MATERIAL, document, mutate, small_run
 
+from harness.compare.compare import compare
+from harness.compare.observations import Side, side_of
 from harness.errors import ExitCode, LparbenchError
 from harness.gates.baseline import baseline_text, make_baseline, read_baseline
-from harness.gates.compare import compare
 from harness.gates.gate import Policy, ReferenceKind, gate
-from harness.gates.observations import Side, side_of
 from harness.measure.verdicts import CompareVerdict
 from harness.record.store import load_run
 

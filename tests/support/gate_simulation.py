@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.compare.observations import Key, Observation, Side
 from harness.errors import ExitCode
 from harness.gates.baseline import Baseline, make_baseline
 from harness.gates.gate import GateReport, Pair, Policy, ReferenceKind, gate
 from harness.gates.live import measure_enough
-from harness.gates.observations import Key, Observation, Side
 
 FINGERPRINT = {"arch": "ppc64le", "cpu": "POWER10", "lpar_dedicated": False}
 KEYS = tuple(Key(f"workload-{index}", "offline", "eager", "float32", 64) for index in range(3))

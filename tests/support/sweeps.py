@@ -19,12 +19,12 @@ from harness.placement.smt import SmtMethod
 from harness.platform.facts import Facts
 from harness.record.model import Series
 from harness.record.sweep_model import Sweep
-from harness.runs.fitting import TEST_SCORES
-from harness.runs.jobs import FitJob, Job, Outcome, SurveyJob, TogetherJob
-from harness.runs.measuring import SCORES_FILE
-from harness.runs.sweep_plan import SweepPlan, slots_of
-from harness.runs.sweep_result import sweep_record
-from harness.runs.sweep_settings import Factors, Place, Setting, machine_of, settings_of
+from harness.sweeps.design import SweepPlan, slots_of
+from harness.sweeps.result import sweep_record
+from harness.sweeps.settings import Factors, Place, Setting, machine_of, settings_of
+from harness.workers.fit import TEST_SCORES
+from harness.workers.jobs import FitJob, Job, Outcome, SurveyJob, TogetherJob
+from harness.workers.measure import SCORES_FILE
 
 Rate = Callable[[TogetherJob, Plan], float]
 _SAMPLES = 40

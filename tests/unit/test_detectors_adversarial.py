@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from harness.detectors import registry
 from harness.detectors.adversarial import Adversarial
-from harness.detectors.base import FitContext
-from harness.detectors.replicas import Noise
+from harness.training.context import FitContext
+from harness.training.replicas import Noise
 
 ROWS, FEATURES, BATCH, STEPS, SEED = 90, 11, 30, 3, 7
 HOW = {"seed": SEED, "epochs": 1, "batch_size": BATCH, "latent": 6, "learning_rate": 1e-3, "ema_decay": 0.0}

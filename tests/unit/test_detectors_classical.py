@@ -9,7 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
 from harness.detectors import registry
-from harness.detectors.forest import Tree, forest_of
+from harness.scoring.forest import Tree, forest_of
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from harness.detectors import registry
-from harness.detectors.base import Detector, FitContext
+from harness.detectors.base import Detector
 from harness.errors import InputError
+from harness.training.context import FitContext
 
 GAN = {"learning_rate": 2e-3, "ema_decay": 0.9, "latent": 4, "batch_size": 200}
 FAST = {

@@ -8,10 +8,11 @@ import torch
 
 from harness.datasets.base import load
 from harness.detectors import registry
-from harness.detectors.agreement import agreement
 from harness.detectors.egbad_images import Nets
-from harness.detectors.inference import open_scorer, prepare
+from harness.detectors.export import prepare
 from harness.errors import InputError
+from harness.scoring.agreement import agreement
+from harness.scoring.scorer import open_scorer
 
 
 def test_the_nets_have_the_published_layers():

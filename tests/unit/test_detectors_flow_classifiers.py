@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from harness.detectors import registry
-from harness.detectors.base import FitContext
 from harness.detectors.flow_classifiers import RecurrentNet
 from harness.detectors.flow_features import FlowFeatures
-from harness.detectors.program import ROWS, Builder, evaluate
 from harness.errors import InputError
+from harness.scoring.program import ROWS, Builder, evaluate
+from harness.training.context import FitContext
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from support.gate_simulation import FINGERPRINT, KEYS, count_codes, side, simulated_gate, stored_baseline
 
+from harness.compare.observations import Accuracy, AccuracyFigure, Side
 from harness.errors import EnvironmentMismatchError, ExitCode, InputError, MeasurementError
 from harness.gates.baseline import Baseline, Floor, baseline_text, make_baseline, read_baseline
 from harness.gates.gate import Outcome, Pair, Policy, ReferenceKind, gate
 from harness.gates.live import measure_enough
-from harness.gates.observations import Accuracy, AccuracyFigure, Side
 from harness.gates.selfcheck import self_check, split_sides
 
 BESIDE, STORED = ReferenceKind.BESIDE, ReferenceKind.STORED

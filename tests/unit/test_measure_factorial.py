@@ -99,6 +99,7 @@ def test_ratios_that_do_not_vary_are_no_measurement() -> None:
     assert found is not None
     assert found.rivals[0].standing is Standing.UNDECIDED
 
+
 def test_a_smt_cliff_is_the_step_at_which_throughput_falls() -> None:
     """OpenBLAS issue 2380: 462 GFLOP/s with one thread per core of a POWER9, 22 with four."""
     by_threads = {1: rates(462), 2: rates(470, 1), 4: rates(22, 2)}

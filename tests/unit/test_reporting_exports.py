@@ -16,10 +16,10 @@ import pytest
 from support.mutations import small_run
 from support.records import inference, run
 
+from harness.compare.compare import compare
+from harness.compare.inputs import load_history, load_side
+from harness.compare.observations import side_of
 from harness.errors import InputError, LparbenchError
-from harness.gates.compare import compare
-from harness.gates.inputs import load_history, load_side
-from harness.gates.observations import side_of
 from harness.measure.verdicts import CompareVerdict
 from harness.record.model import Metric, Validity, Verdict
 from harness.record.store import write_run

@@ -23,8 +23,8 @@ from harness.reporting.sweep_factors import BACKEND, BATCH, CORES, INSTANCES, PL
 from harness.reporting.sweep_html import render_sweep
 from harness.reporting.sweep_terminal import print_sweep
 from harness.reporting.sweep_view import view_of
-from harness.runs.sweep_result import sweep_record
-from harness.runs.sweep_settings import Place, Setting
+from harness.sweeps.result import sweep_record
+from harness.sweeps.settings import Place, Setting
 
 ONE = Setting("w", "eager", "float32", 64, Place(0), 8, 8, 1, 1)
 HOSTILE = "<script>alert(1)</script>\x1b[31m"

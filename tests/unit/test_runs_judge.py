@@ -39,9 +39,7 @@ SERIES = [series(call) for call in CALL_S]
 
 
 def verdict(blocks=BLOCKS, measured=SERIES, mismatches=(), disagreement=None, emulator=None):
-    return judge(
-        blocks, measured, placement_mismatches=mismatches, accuracy_mismatch=disagreement, emulator=emulator
-    )
+    return judge(blocks, measured, placement_mismatches=mismatches, accuracy_mismatch=disagreement, emulator=emulator)
 
 
 def test_a_rate_is_the_geometric_mean_over_processes_with_a_t_interval() -> None:

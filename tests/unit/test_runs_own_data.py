@@ -9,21 +9,21 @@ import pytest
 
 from harness.cli.choices import entries_of, on_data
 from harness.detectors import registry
-from harness.detectors.base import FitContext
-from harness.detectors.inference import prepare
+from harness.detectors.export import prepare
 from harness.errors import InputError
-from harness.gemm import native
+from harness.linalg import native
 from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.measure.steady import PILOT_SAMPLES
 from harness.platform.counters import ThreadCounters
 from harness.runs.accuracy import accuracy_record
-from harness.runs.fitting import fit
-from harness.runs.jobs import FitJob
-from harness.runs.references import references_job, score_references
 from harness.scenarios.series import Bench
 from harness.scenarios.train import train_eager, train_native
-from harness.scenarios.workload import load_workload
+from harness.training.context import FitContext
+from harness.workers.baseline_detectors import references_job, score_references
+from harness.workers.fit import fit
+from harness.workers.jobs import FitJob
+from harness.workload.files import load_workload
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.runs.jobs import FitJob, InstanceJob, MeasureJob, read_job, write_job
 from harness.runs.schedule import Configuration, schedule
+from harness.workers.jobs import FitJob, InstanceJob, MeasureJob, read_job, write_job
 
 CONFIGURATIONS = [
     Configuration(workload, backend, "float32", ("offline", "single_stream"))

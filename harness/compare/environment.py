@@ -1,0 +1,158 @@
+"""In what two environments differ, and whether a comparison across the difference means anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.compare.observations import Key, Side
+from harness.errors import EnvironmentMismatchError
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact two sides may differ in, and what that does to a comparison of times."""
+
+    name: str
+    effect: str
+    separates: bool = False  # a comparison across this difference answers no question about speed
+
+
+# In the order of likely effect on the times, the strongest first. A name covers all facts below it ("smt.online").
+FACTS = (
+    Fact("emulated", "an emulator's times say nothing about the machine it imitates", separates=True),
+    Fact("arch", "another instruction set: other kernels, other libraries", separates=True),
+    Fact("data", "the timed work itself differs", separates=True),
+    Fact("detector", "the timed work itself differs", separates=True),
+    Fact("cache", "a cold cache is measured for another question than a hot one", separates=True),
+    Fact("p99_bound_s", "another bound on the latency: another rate is asked for", separates=True),
+    Fact("instances", "more or fewer processes at once share caches and memory"),
+    Fact("generation", "another processor generation: up to several times the matrix rate"),
+    Fact("cpu", "another processor"),
+    Fact("mode", "compatibility mode: an older mode hides instructions such as MMA"),
+    Fact("machine", "another machine model: other clock, other memory"),
+    Fact("threads_per_core", "threads of one core share its execution units"),
+    Fact("smt", "SMT level: how a core's resources are split between threads"),
+    Fact("threads", "more or fewer threads at work"),
+    Fact("nodes", "NUMA nodes: local or remote memory, other chips"),
+    Fact("memory_policy", "pages may lie on another node than the CPUs: up to twice the latency"),
+    Fact("cpu_quota", "a cgroup quota throttles in bursts"),
+    Fact("lpar_dedicated", "shared processors are given to others between dispatches"),
+    Fact("lpar_capped", "an uncapped partition borrows cycles it cannot count on"),
+    Fact("lpar_entitled_capacity", "entitlement bounds what a shared partition gets under contention"),
+    Fact("lpar_virtual_processors", "virtual processors: how thinly the entitlement is spread"),
+    Fact("hypervisor", "another hypervisor, or none"),
+    Fact("cpus_online", "more or fewer CPUs on line: other neighbours on the cores"),
+    Fact("cpus", "other CPUs of the machine: other cores, caches, neighbours"),
+    Fact("thread_environment", "thread binding and counts, as the libraries read them"),
+    Fact("libraries.torch", "kernels of the eager backend"),
+    Fact("libraries.onnxruntime", "kernels of the onnxruntime backend"),
+    Fact("libraries", "a library's version"),
+    Fact("page_size_bytes", "page size: reach of the address translation cache"),
+    Fact("kernel", "kernel release: scheduler, mitigations"),
+    Fact("memory_bytes", "amount of memory"),
+)
+_UNLISTED = Fact("", "effect not known")
+_IDENTIFYING = ("arch", "cpu")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One fact in which B differs from A; ``None`` is "not known"."""
+
+    name: str
+    a: Any
+    b: Any
+    effect: str
+    separates: bool
+    rank: int  # position by likely effect, 0 the strongest
+    keys: tuple[Key, ...] = ()  # the results it concerns; empty when it concerns all
+
+    def __str__(self) -> str:
+        return f"{self.name}: {_shown(self.a)} and {_shown(self.b)}"
+
+
+def differences(a: Side, b: Side) -> tuple[Difference, ...]:
+    """Every fact that differs, in the order of likely effect; conditions of results are compared for common keys."""
+    found = [_difference(name, one, two) for name, one, two in _unequal(a.fingerprint, b.fingerprint)]
+    by_change: dict[tuple[str, str, str], tuple[Any, Any, list[Key]]] = {}
+    for key in sorted(a.observations.keys() & b.observations.keys()):
+        for name, one, two in _unequal(a.observations[key].conditions, b.observations[key].conditions):
+            by_change.setdefault((name, repr(one), repr(two)), (one, two, []))[2].append(key)
+    found += [_difference(name, one, two, tuple(keys)) for (name, _, _), (one, two, keys) in by_change.items()]
+    return tuple(sorted(found, key=lambda one: (one.rank, one.name, one.keys)))
+
+
+def refuse_separated(found: Iterable[Difference], allowed: Iterable[str]) -> None:
+    """Refuse a comparison across differences that make it meaningless, unless they are allowed by name.
+
+    Raises:
+        EnvironmentMismatchError: names every such difference.
+    """
+    separating = [one for one in found if one.separates and not is_allowed(one.name, allowed)]
+    if separating:
+        _refuse("these runs do not measure comparable things", separating)
+
+
+def require_same(a: Side, b: Side, allowed: Iterable[str]) -> None:
+    """Refuse unless the environments are the same in everything known, but for what is allowed by name.
+
+    Raises:
+        EnvironmentMismatchError: names every difference, or says that a side does not know what machine it is of.
+    """
+    for side in (a, b):
+        if any(side.fingerprint.get(name) is None for name in _IDENTIFYING):
+            raise EnvironmentMismatchError(
+                f"{side.name} does not say which processor it was measured on, so nothing can be gated against it.",
+                remedy="Measure again on this machine.",
+            )
+    found = [one for one in differences(a, b) if not is_allowed(one.name, allowed)]
+    if found:
+        _refuse("the environments differ", found)
+
+
+def is_allowed(name: str, allowed: Iterable[str]) -> bool:
+    """Whether ``name`` or a group it is in ("libraries" for "libraries.torch") is among ``allowed``."""
+    return any(_within(name, one) for one in allowed)
+
+
+def _refuse(what: str, found: list[Difference]) -> None:
+    options = " ".join(f"--allow-diff {name}" for name in dict.fromkeys(one.name for one in found))
+    raise EnvironmentMismatchError(
+        f"{what}: {'; '.join(str(one) for one in found)}.",
+        remedy=f"Measure both in one environment, or say that the difference is what you ask about: {options}",
+    )
+
+
+def _difference(name: str, a: Any, b: Any, keys: tuple[Key, ...] = ()) -> Difference:
+    for rank, fact in enumerate(FACTS):
+        if _within(name, fact.name):
+            return Difference(name, a, b, fact.effect, fact.separates, rank, keys)
+    return Difference(name, a, b, _UNLISTED.effect, _UNLISTED.separates, len(FACTS), keys)
+
+
+def _unequal(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Unequal leaves of two mappings, by dotted name."""
+    found: list[tuple[str, Any, Any]] = []
+    for name in sorted(a.keys() | b.keys()):
+        one, two = a.get(name), b.get(name)
+        if _grouped(one) and _grouped(two) and (one or two):
+            found += _unequal(one or {}, two or {}, f"{prefix}{name}.")
+        elif one != two:
+            found.append((f"{prefix}{name}", one, two))
+    return found
+
+
+def _grouped(value: Any) -> bool:
+    """A group of facts, or nothing where the other side may have one."""
+    return value is None or isinstance(value, Mapping)
+
+
+def _within(name: str, group: str) -> bool:
+    return name == group or name.startswith(f"{group}.")
+
+
+def _shown(value: Any) -> str:
+    text = "not known" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

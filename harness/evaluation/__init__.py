@@ -1,0 +1,1 @@
+"""Accuracy of scores: metrics, thresholds, operating points, bootstrap intervals."""

@@ -1,0 +1,67 @@
+"""What a scorer does in use: its confusion on test rows at thresholds that validation labels chose."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.evaluation.thresholds import Labels, Scores, Threshold, at_recall, best_f1, least_cost
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Counts and shares at one threshold; ``cost`` counts a false alarm as 1 and a miss as ``missed_cost``."""
+
+    rule: str
+    threshold: float
+    precision: float | None  # None: nothing is flagged
+    recall: float
+    f1: float
+    true_positive: int
+    false_positive: int
+    false_negative: int
+    cost: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers and text."""
+        return asdict(self)
+
+
+def operating_points(
+    validation: tuple[Scores, Labels], test: tuple[Scores, Labels], *, missed_cost: float, target_recall: float
+) -> tuple[OperatingPoint, ...]:
+    """Highest F1, least cost and a target recall, each chosen on ``validation`` and looked at on ``test``.
+
+    Args:
+        validation: scores (n,) and labels (n,); none are found where the labels are all of one kind.
+        test: scores (m,) and labels (m,).
+        missed_cost: of a missed anomaly, in false alarms.
+        target_recall: share of the anomalies to flag.
+    """
+    if len(np.unique(validation[1])) < 2:
+        return ()
+    chosen = (
+        best_f1(*validation),
+        least_cost(*validation, missed_cost),
+        at_recall(*validation, target_recall),
+    )
+    return tuple(_at(threshold, *test, missed_cost) for threshold in chosen)
+
+
+def _at(threshold: Threshold, scores: Scores, y: Labels, missed_cost: float) -> OperatingPoint:
+    flagged, anomalous = scores > threshold.value, y == 1
+    hits, alarms = int((flagged & anomalous).sum()), int((flagged & ~anomalous).sum())
+    missed = int(anomalous.sum()) - hits
+    return OperatingPoint(
+        rule=threshold.rule,
+        threshold=threshold.value,
+        precision=hits / (hits + alarms) if hits + alarms else None,
+        recall=hits / max(1, hits + missed),
+        f1=2 * hits / max(1, 2 * hits + alarms + missed),
+        true_positive=hits,
+        false_positive=alarms,
+        false_negative=missed,
+        cost=alarms + missed_cost * missed,
+    )

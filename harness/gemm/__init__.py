@@ -1,1 +1,0 @@
-"""Batched GEMM and dense-chain backends, roofline probes."""

@@ -1,0 +1,1 @@
+"""Batched matrix products, chains of dense layers and their training, one interface over several backends."""

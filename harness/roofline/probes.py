@@ -1,0 +1,210 @@
+"""Measured ceilings of a set of CPUs: arithmetic in registers, memory bandwidth and latency per node; and kernel rates.
+
+Every probe runs on threads of its own, one pinned to each CPU, so that the caller's affinity and memory policy stay as
+they are. A ceiling is the best of many repetitions, because everything that disturbs a probe only lowers it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from harness.errors import InputError
+from harness.linalg import native
+from harness.linalg.native import Dtype, Isa
+
+# Takes the memory of the calling thread from one node from now on; returns None, or why that is refused.
+BindMemory = Callable[[int], "str | None"]
+
+Found = TypeVar("Found")
+_STREAMS = 3  # arrays of the triad
+_PATIENCE = 120.0  # seconds that threads wait for each other before one of them must have failed
+
+
+@dataclass(frozen=True)
+class ComputeRoof:
+    """Operations per second, an addition and a multiplication counting one each, of all CPUs at the same time."""
+
+    dtype: Dtype
+    ops_per_s: float
+    isa: str
+    kernel: str
+    cpus: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MemoryRoof:
+    """What the CPUs of one node reach in the memory of another.
+
+    ``triad_bytes_per_s``: a[i] = b[i] + s c[i], reads and writes counted once each, without write allocation.
+    ``latency_s``: one dependent load by one CPU.
+    """
+
+    cpu_node: int
+    memory_node: int
+    triad_bytes_per_s: float
+    read_bytes_per_s: float
+    latency_s: float
+    refused: str | None  # why memory could not be bound, in which case the kernel placed it
+
+    @property
+    def best_bytes_per_s(self) -> float:
+        """The roof for a kernel of any mixture of reads and writes."""
+        return max(self.triad_bytes_per_s, self.read_bytes_per_s)
+
+
+def compute_roof(
+    cpus: Sequence[int], dtype: Dtype = "float32", *, isa: str | None = None, seconds: float = 0.2
+) -> ComputeRoof | None:
+    """The peak of a loop of independent multiply-adds on registers, on every CPU at once; None without such a loop.
+
+    Raises:
+        InputError: the native kernels are not built, the instruction set is not here, or a CPU is not allowed.
+    """
+    selected = native.select(isa)
+    kernel = selected.kernel(dtype)
+    if kernel is None:
+        return None
+    index = native.DTYPES.index(dtype)
+
+    def probe(_cpu: int) -> float:
+        assert native.extension is not None
+        return native.extension.peak_ops(selected.index, index, seconds)
+
+    total = sum(on_each(cpus, probe))
+    return ComputeRoof(dtype, total, selected.name, kernel, tuple(cpus)) if total > 0.0 else None
+
+
+def memory_roof(
+    cpus: Sequence[int],
+    *,
+    cpu_node: int,
+    memory_node: int,
+    bind: BindMemory,
+    cache_bytes: int,
+    seconds: float = 0.3,
+) -> MemoryRoof:
+    """Bandwidth and latency of ``cpus`` in the memory of ``memory_node``.
+
+    Args:
+        cpus: CPUs of ``cpu_node``; all take part in the bandwidth, the first alone measures the latency.
+        cpu_node: their node, for the record.
+        memory_node: where the arrays lie.
+        bind: binds the calling thread's memory to a node.
+        cache_bytes: of the last level that these CPUs have; every array is four times as large, over all CPUs.
+        seconds: for each of the three probes.
+    """
+    if native.extension is None:
+        raise InputError(str(native.missing()))
+    extension = native.extension
+    count = max(1 << 16, 4 * cache_bytes // len(cpus) // 4)
+    ready = threading.Barrier(len(cpus), timeout=_PATIENCE)
+    refusals: list[str] = []
+
+    def bound(_cpu: int) -> None:
+        refusal = bind(memory_node)
+        if refusal is not None:
+            refusals.append(refusal)
+
+    def bandwidth(cpu: int) -> tuple[float, float]:
+        bound(cpu)
+        a, b, c = (np.full(count, value, np.float32) for value in range(_STREAMS))  # first touch is here
+        ready.wait()
+        triad = extension.triad_bandwidth(a, b, c, seconds)
+        ready.wait()
+        return triad, extension.read_bandwidth(a, seconds)
+
+    def latency(cpu: int) -> float:
+        bound(cpu)
+        return extension.load_latency(np.zeros(max(count, cache_bytes), np.float32), seconds)
+
+    rates = on_each(cpus, bandwidth)
+    waited = on_each(cpus[:1], latency)[0]
+    triad, read = (sum(rate[index] for rate in rates) for index in range(2))
+    return MemoryRoof(cpu_node, memory_node, triad, read, waited, refusals[0] if refusals else None)
+
+
+def memory_matrix(
+    cpus_by_node: Mapping[int, Sequence[int]],
+    memory_nodes: Iterable[int],
+    *,
+    bind: BindMemory,
+    cache_bytes: int,
+    seconds: float = 0.3,
+) -> list[MemoryRoof]:
+    """Every node with CPUs against every node with memory, one pair after the other."""
+    targets = list(memory_nodes)
+    return [
+        memory_roof(cpus, cpu_node=node, memory_node=target, bind=bind, cache_bytes=cache_bytes, seconds=seconds)
+        for node, cpus in cpus_by_node.items()
+        for target in targets
+    ]
+
+
+def on_each(cpus: Sequence[int], work: Callable[[int], Found]) -> list[Found]:
+    """Run ``work(cpu)`` on a new thread pinned to each CPU, all at the same time.
+
+    Raises:
+        InputError: a CPU is offline or not allowed to this process.
+    """
+    if not cpus:
+        raise InputError("a roof needs at least one CPU")
+    before = os.sched_getaffinity(0)
+    try:
+        for cpu in cpus:
+            os.sched_setaffinity(0, {cpu})
+    except OSError as error:
+        raise InputError(f"CPU {cpu} is offline or not allowed to this process: {error.strerror}") from error
+    finally:
+        os.sched_setaffinity(0, before)
+
+    together = threading.Barrier(len(cpus), timeout=_PATIENCE)  # also keeps one thread from taking two CPUs
+
+    def pinned(cpu: int) -> Found:
+        os.sched_setaffinity(0, {cpu})  # of the calling thread alone
+        together.wait()
+        return work(cpu)
+
+    with ThreadPoolExecutor(len(cpus)) as pool:
+        return list(pool.map(pinned, cpus))
+
+
+def best_rate(call: Callable[[], object], operations: float, seconds: float = 0.1) -> float:
+    """``operations`` per second of the fastest of many calls: comparable with a roof, which is a best, too."""
+    best = float("inf")
+    calls = 1
+    end = time.perf_counter() + seconds
+    while True:
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        elapsed = time.perf_counter() - start
+        if elapsed < 2e-4:  # the clock's own cost must not show
+            calls *= 2
+            continue
+        best = min(best, elapsed / calls)
+        if start + elapsed > end:
+            return operations / best
+
+
+def mma_evidence(isa: Isa, best_ops_per_s: float, vector_roof: ComputeRoof | None) -> str:
+    """What shows that products really ran on the matrix unit, from one thread's best rate and its vector roof."""
+    if isa.name != "mma":
+        return f"Products ran on {isa.name}; this processor, in the mode the system runs it, offers no MMA."
+    if vector_roof is None or best_ops_per_s <= vector_roof.ops_per_s:
+        return (
+            "The MMA kernels were chosen (HWCAP2 offers MMA), but no rate here exceeds what vector instructions "
+            "reach, so the rates alone do not prove that the matrix unit ran."
+        )
+    ratio = best_ops_per_s / vector_roof.ops_per_s
+    return (
+        f"MMA ran: {best_ops_per_s / 1e9:.1f} GFLOP/s on one thread, {ratio:.2f} times the "
+        f"{vector_roof.ops_per_s / 1e9:.1f} GFLOP/s that {vector_roof.isa} multiply-adds reach in registers."
+    )

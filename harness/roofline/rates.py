@@ -1,0 +1,57 @@
+"""Rates of kernels, beside the roof that holds for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from harness.linalg.native import Dtype
+from harness.record.model import KernelRate, Metric
+from harness.roofline.cases import Case
+from harness.roofline.probes import best_rate, on_each
+
+
+def rate_unit(dtype: str) -> str:
+    """The unit of a rate in operations of this number format."""
+    return "OP/s" if dtype == "int8" else "FLOP/s"
+
+
+def roof_at(compute: float, bandwidth: float, operations_per_byte: float | None) -> float:
+    """The roof of a kernel: ``compute``, or where its traffic with memory is known what ``bandwidth`` lets through."""
+    if operations_per_byte is None or not bandwidth:
+        return compute
+    return min(compute, operations_per_byte * bandwidth)
+
+
+def kernel_rates(
+    everything: Iterable[Case], cpu: int, ceilings: Mapping[Dtype, float], bandwidth: float, seconds: float = 0.1
+) -> list[KernelRate]:
+    """The best rate of each case on one CPU.
+
+    Args:
+        everything: what to run, for about ``seconds`` each; made one by one, as each holds its operands.
+        cpu: the CPU.
+        ceilings: operations per second that it reaches in registers, by number format.
+        bandwidth: bytes per second between it and memory; 0 where not known.
+        seconds: per case.
+    """
+
+    def run(_cpu: int) -> list[KernelRate]:
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return [_rated(case, ceilings[case.dtype], bandwidth, seconds) for case in everything]
+        finally:
+            torch.set_num_threads(threads)
+
+    return on_each([cpu], run)[0]
+
+
+def _rated(case: Case, ceiling: float, bandwidth: float, seconds: float) -> KernelRate:
+    rate = best_rate(case.call, case.operations, seconds)
+    intensity = None if case.traffic is None else case.operations / case.traffic
+    share = rate / roof_at(ceiling, bandwidth, intensity)
+    return KernelRate(
+        case.name, case.backend, case.dtype, Metric(rate, rate_unit(case.dtype), n=1), intensity, share, case.ran_on
+    )

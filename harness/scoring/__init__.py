@@ -1,0 +1,1 @@
+"""Fitted detectors as programs and files, and the backends that score rows with them."""

@@ -1,0 +1,184 @@
+"""Backend ``compile``: the exported program as a torch function, compiled by ``torch.compile``.
+
+The scorer is compiled when it is opened, for one row and for any larger number of rows, so that no call compiles.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import InputError
+from harness.scoring.artifacts import Artifacts, read_program
+from harness.scoring.program import ROWS, SCORE, Program, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OPERATIONS = frozenset({"dense", "activation", "elementwise", "constant", "reduce", "concat", "columns"})
+ROWS_PER_CALL = 4096  # bounds the activations of one call to what second-level caches hold
+_REMEDY = "Install g++ and Python's headers (python3-dev), or name a compiler in CXX."
+
+
+@cache
+def missing_compiler() -> str | None:
+    """Why ``torch.compile`` cannot work here, as a sentence with its remedy; None when a C++ compiler works."""
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        return f"torch.compile needs a C++ compiler, and there is none here. {_REMEDY}"
+    argv = [compiler, "-x", "c++", "-fsyntax-only", f"-I{sysconfig.get_path('include')}", "-"]
+    program = "#include <Python.h>\n#include <vector>\n"
+    try:
+        done = subprocess.run(argv, input=program, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"torch.compile needs a C++ compiler, and {compiler} does not answer: {error}. {_REMEDY}"
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines()[:1]
+        return f"torch.compile needs a C++ compiler that works; {compiler} says: {' '.join(reason)} {_REMEDY}"
+    return None
+
+
+class CompiledScorer:
+    """Scores through one compiled function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self._function = function
+
+    def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Anomaly score of each row."""
+        if 0 < len(X) <= ROWS_PER_CALL:
+            return self._call(X)
+        out = np.empty(len(X), dtype=np.float32)
+        for start in range(0, len(X), ROWS_PER_CALL):
+            out[start : start + ROWS_PER_CALL] = self._call(X[start : start + ROWS_PER_CALL])
+        return out
+
+    def _call(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        import torch
+
+        with torch.inference_mode():
+            found: NDArray[np.float32] = self._function(torch.from_numpy(X)).numpy()
+        return found
+
+
+def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads: int) -> CompiledScorer:  # noqa: ARG001
+    """Compile the program; torch's intra-op pool is set to ``threads`` for the whole process.
+
+    Raises:
+        InputError: there is no C++ compiler that works, or it fails.
+    """
+    missing = missing_compiler()
+    if missing is not None:
+        raise InputError(missing)
+    # compiled code stays with what it was compiled from, and no compiler process outlives the opening
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(artifacts.directory / "inductor")
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(threads)
+    scorer = CompiledScorer(torch.compile(as_function(read_program(artifacts, meta)), dynamic=True))
+    try:
+        for rows in (1, 2, 64):
+            scorer.score(np.zeros((rows, artifacts.n_features), dtype=np.float32))
+    except Exception as error:  # the compiler's and torch's own types, all of which mean the same here
+        first = str(error).strip().splitlines()[:1]
+        raise InputError(f"torch.compile failed: {' '.join(first)}", remedy="Use backend eager instead.") from error
+    return scorer
+
+
+def as_function(program: Program) -> Callable[[Tensor], Tensor]:
+    """The program as a function of rows (n, d) to scores (n,), float32."""
+    import torch
+
+    constants = {step.output: [torch.from_numpy(array) for array in step.arrays] for step in program.steps}
+
+    def function(rows: Tensor) -> Tensor:
+        values = {ROWS: rows}
+        for step in program.steps:
+            values[step.output] = _apply(step, [values[name] for name in step.inputs], constants[step.output])
+        return values[SCORE].reshape(-1)
+
+    return function
+
+
+def _apply(step: Step, x: list[Tensor], constants: list[Tensor]) -> Tensor:
+    import torch
+    from torch.nn import functional
+
+    match step.operation:
+        case "dense":
+            return _activated(functional.linear(x[0], *constants), step)
+        case "activation":
+            return _activated(x[0], step)
+        case "elementwise" | "constant":
+            return _combined(x[0], x[1] if step.operation == "elementwise" else constants[0], step.kind)
+        case "concat":
+            return torch.cat(x, dim=1)
+        case "columns":
+            return x[0].index_select(1, constants[0])
+        case "reduce":
+            return _reduced(x[0], step.kind)
+        case _:
+            raise InputError(f"torch.compile has no {step.operation} here.", remedy="Use backend eager instead.")
+
+
+def _combined(a: Tensor, b: Tensor, kind: str) -> Tensor:
+    match kind:
+        case "add":
+            return a + b
+        case "subtract":
+            return a - b
+        case "multiply":
+            return a * b
+        case _:
+            return a / b
+
+
+def _activated(x: Tensor, step: Step) -> Tensor:
+    import torch
+    from torch.nn import functional
+
+    match step.kind:
+        case "identity":
+            return x
+        case "leaky_relu":
+            return functional.leaky_relu(x, step.parameter)
+        case "softplus":
+            return functional.softplus(x)
+        case "exp":
+            return torch.exp(x)
+        case _:
+            found: Tensor = getattr(torch, step.kind)(x)
+            return found
+
+
+def _reduced(x: Tensor, kind: str) -> Tensor:
+    import torch
+
+    match kind:
+        case "mean":
+            return x.mean(1, keepdim=True)
+        case "sum":
+            return x.sum(1, keepdim=True)
+        case "abs_sum":
+            return x.abs().sum(1, keepdim=True)
+        case "square_sum":
+            return x.square().sum(1, keepdim=True)
+        case "square_mean":
+            return x.square().mean(1, keepdim=True)
+        case "l2":
+            return x.square().sum(1, keepdim=True).sqrt()
+        case "min":
+            return x.amin(1, keepdim=True)
+        case "max":
+            return x.amax(1, keepdim=True)
+        case _:
+            return torch.logsumexp(x, 1, keepdim=True)

@@ -1,0 +1,172 @@
+"""ONNX graphs written node by node with the ``onnx`` package: no torch, no exporter version to follow.
+
+Opset 17 is read by every ONNX Runtime since 1.12.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.scoring.forest import Forest
+from harness.scoring.program import ROWS, SCORE, Program, Step
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 17
+ML_OPSET = 3
+IR_VERSION = 8
+_ACTIVATIONS = {
+    "relu": "Relu",
+    "leaky_relu": "LeakyRelu",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "softplus": "Softplus",
+    "exp": "Exp",
+    "abs": "Abs",
+}
+_ELEMENTWISE = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div"}
+_REDUCTIONS = {
+    "mean": "ReduceMean",
+    "abs_sum": "ReduceL1",
+    "square_sum": "ReduceSumSquare",
+    "l2": "ReduceL2",
+    "min": "ReduceMin",
+    "max": "ReduceMax",
+    "log_sum_exp": "ReduceLogSumExp",
+}
+
+
+def graph(program: Program) -> onnx.ModelProto:
+    """The program as a graph from ``rows`` (n, d) float32 to ``score`` (n,) float32, n dynamic."""
+    writer = Writer()
+    for step in program.steps:
+        writer.step(step)
+    flat = writer.constant(np.array([-1], dtype=np.int64))
+    writer.node("Reshape", [f"{SCORE}_column", flat], SCORE)
+    return writer.model(program.n_features)
+
+
+class Writer:
+    """Collects nodes, and constants, which the bodies of loops share with the graph around them."""
+
+    def __init__(self, around: Writer | None = None) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = [] if around is None else around.constants
+
+    def model(self, n_features: int) -> onnx.ModelProto:
+        """The checked model of what was written, from ``rows`` (n, n_features) to ``score`` (n,), both float32."""
+        from onnx import TensorProto, checker, helper
+
+        rows = helper.make_tensor_value_info(ROWS, TensorProto.FLOAT, ["n", n_features])
+        score = helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, ["n"])
+        body = helper.make_graph(self.nodes, "scorer", [rows], [score], self.constants)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+        model = helper.make_model(body, opset_imports=opsets, producer_name="lparbench")
+        model.ir_version = IR_VERSION
+        checker.check_model(model)
+        return model
+
+    def step(self, step: Step) -> None:
+        """The nodes of one step."""
+        output = f"{SCORE}_column" if step.output == SCORE else step.output
+        inputs = list(step.inputs)
+        match step.operation:
+            case "dense":
+                operands = [*inputs, *(self.constant(array) for array in step.arrays)]
+                linear = output if step.kind == "identity" else f"{output}_linear"
+                self.node("Gemm", operands, linear, transB=1)
+                if step.kind != "identity":
+                    self._activation(linear, step, output)
+            case "activation":
+                self._activation(inputs[0], step, output)
+            case "elementwise":
+                self.node(_ELEMENTWISE[step.kind], inputs, output)
+            case "constant":
+                self.node(_ELEMENTWISE[step.kind], [*inputs, self.constant(step.arrays[0])], output)
+            case "reduce":
+                self._reduce(inputs[0], step.kind, output)
+            case "concat":
+                self.node("Concat", inputs, output, axis=1)
+            case "columns":
+                self.node("Gather", [*inputs, self.constant(step.arrays[0])], output, axis=1)
+            case "trees":
+                self._trees(inputs[0], Forest(*step.arrays), output)
+            case "neighbour":
+                self._neighbour(inputs[0], step.arrays[0], int(step.parameter), output)
+
+    def constant(self, array: NDArray[Any]) -> str:
+        """A constant tensor's name."""
+        from onnx import numpy_helper
+
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        """One node."""
+        self.node_of_many(operator, inputs, [output], **attributes)
+
+    def node_of_many(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        """One node with several outputs."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
+
+    def _activation(self, x: str, step: Step, output: str) -> None:
+        attributes = {"alpha": step.parameter} if step.kind == "leaky_relu" else {}
+        self.node(_ACTIVATIONS[step.kind], [x], output, **attributes)
+
+    def _neighbour(self, x: str, references: NDArray[np.float32], k: int, output: str) -> None:
+        """Squares in float64, as a small distance is a difference of large squares."""
+        from onnx import TensorProto
+
+        wide = references.astype(np.float64)
+        self.node("Cast", [x], f"{output}_wide", to=TensorProto.DOUBLE)
+        self.node("ReduceSumSquare", [f"{output}_wide"], f"{output}_norm", axes=[1], keepdims=1)
+        product = [f"{output}_wide", self.constant(-2.0 * wide), self.constant(np.square(wide).sum(axis=1))]
+        self.node("Gemm", product, f"{output}_product", transB=1)
+        self.node("Add", [f"{output}_product", f"{output}_norm"], f"{output}_squares")
+        count = self.constant(np.array([k], dtype=np.int64))
+        self.node_of_many("TopK", [f"{output}_squares", count], [f"{output}_top", f"{output}_index"], largest=0, axis=1)
+        self.node("ReduceMax", [f"{output}_top"], f"{output}_kth", axes=[1], keepdims=1)
+        self.node("Relu", [f"{output}_kth"], f"{output}_square")
+        self.node("Sqrt", [f"{output}_square"], f"{output}_distance")
+        self.node("Cast", [f"{output}_distance"], output, to=TensorProto.FLOAT)
+
+    def _trees(self, x: str, forest: Forest, output: str) -> None:
+        nodes = forest.nodes()
+        leaf = nodes.left < 0
+        inner = {"nodes_modes": ["LEAF" if is_leaf else "BRANCH_LEQ" for is_leaf in leaf]}
+        self.node(
+            "TreeEnsembleRegressor",
+            [x],
+            output,
+            domain="ai.onnx.ml",
+            n_targets=1,
+            aggregate_function="SUM",
+            post_transform="NONE",
+            nodes_treeids=nodes.tree.tolist(),
+            nodes_nodeids=nodes.node.tolist(),
+            nodes_featureids=np.where(leaf, 0, nodes.feature).tolist(),
+            nodes_values=np.where(leaf, 0.0, nodes.threshold).tolist(),
+            nodes_truenodeids=np.where(leaf, 0, nodes.left).tolist(),
+            nodes_falsenodeids=np.where(leaf, 0, nodes.right).tolist(),
+            target_treeids=nodes.tree[leaf].tolist(),
+            target_nodeids=nodes.node[leaf].tolist(),
+            target_ids=[0] * int(leaf.sum()),
+            target_weights=nodes.value[leaf].tolist(),
+            **inner,
+        )
+
+    def _reduce(self, x: str, kind: str, output: str) -> None:
+        if kind == "square_mean":
+            self.node("Mul", [x, x], f"{output}_square")
+            self._reduce(f"{output}_square", "mean", output)
+        elif kind == "sum":  # its axes became an input one opset before the others'
+            self.node("ReduceSum", [x, self.constant(np.array([1], dtype=np.int64))], output, keepdims=1)
+        else:
+            self.node(_REDUCTIONS[kind], [x], output, axes=[1], keepdims=1)

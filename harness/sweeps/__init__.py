@@ -1,0 +1,1 @@
+"""Designs over many settings of a machine."""

@@ -1,0 +1,1 @@
+"""Training of nets: the loop, the optimiser, replicas, and the native kernels' trainer."""

@@ -1,0 +1,93 @@
+"""Training of dense chains on this project's own kernels: the loop of ``training``, many batches to a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.linalg import trainer
+from harness.linalg.layers import from_torch
+from harness.training.context import Epoch, FitContext
+from harness.training.loop import train
+from harness.training.native_spec import NativeTraining, dense_trainer
+from harness.training.replicas import Noise
+
+_WHOLE_EPOCH = 1 << 40
+_DRAWN = 1 << 22  # numbers of noise that a replica draws at a time
+
+
+def train_natively(
+    nets: Sequence[nn.Module],
+    how: Sequence[NativeTraining],
+    X: NDArray[np.float32],
+    y: NDArray[np.float32] | None,
+    *,
+    epochs: int,
+    seeds: Sequence[int],
+    context: FitContext,
+    loss_names: Sequence[str] = ("loss",),
+) -> list[tuple[Epoch, ...]]:
+    """Train ``nets``, replicas of each other, as the torch loop would: same orders, same noise, same formulas.
+
+    Args:
+        nets: linear layers and activations; they are left with the trained weights. With sampling a dictionary of
+            encoder and decoder.
+        how: one per net; they differ in learning rate only.
+        X: rows (n, d).
+        y: targets (n,), for ``bce``.
+        epochs: passes over the rows.
+        seeds: of the orders and the noise, one per net.
+        context: its listeners hear of the means over the nets.
+        loss_names: of the loss, and with sampling of the loss without the divergence.
+
+    Raises:
+        InputError: the native kernels are not built here.
+    """
+    trainers = [dense_trainer(from_torch(net, one.sampled), one) for net, one in zip(nets, how, strict=True)]
+    batch_size, latent = how[0].batch_size, trainers[0].latent
+    noise = Noise(seeds)
+
+    def step(indices: Tensor) -> Tensor:
+        orders = [np.ascontiguousarray(order) for order in indices.numpy()]
+        noises = list(noise.normal(indices.shape[1], latent).numpy()) if latent else None
+        losses = trainer.epoch_together(trainers, X, y, orders=orders, batch_size=batch_size, noises=noises)
+        return torch.from_numpy(np.stack([of_net.mean(axis=0, dtype=np.float64) for of_net in losses]))
+
+    history = train(
+        step,
+        rows=len(X),
+        batch_size=batch_size,
+        epochs=epochs,
+        seeds=seeds,
+        context=context,
+        loss_names=loss_names,
+        batches_per_step=_batches_per_step(context, batch_size * latent),
+    )
+    for net, trained in zip(nets, trainers, strict=True):
+        _write_back(net, trained)
+    return history
+
+
+def _batches_per_step(context: FitContext, drawn: int) -> int:
+    """As many as may pass before a listener must be heard or a bound on the steps be looked at.
+
+    ``drawn`` numbers of noise per batch must not fill the memory.
+    """
+    if context.max_steps is not None:
+        return 1
+    if context.on_steps is not None:
+        return context.lap_steps
+    return max(1, _DRAWN // drawn) if drawn else _WHOLE_EPOCH
+
+
+def _write_back(net: nn.Module, trained: trainer.DenseTrainer) -> None:
+    linear: list[Any] = [part for part in net.modules() if isinstance(part, nn.Linear)]
+    with torch.no_grad():
+        for part, layer in zip(linear, trained.layers(), strict=True):
+            part.weight.copy_(torch.from_numpy(layer.weight))
+            part.bias.copy_(torch.from_numpy(layer.bias))

@@ -1,0 +1,61 @@
+"""How a chain of dense layers is trained on the native kernels; needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.errors import InputError
+from harness.linalg import trainer
+from harness.linalg.layers import Layer
+
+
+@dataclass(frozen=True)
+class NativeTraining:
+    """Training by the native kernels: Adam on one chain of dense layers, with PyTorch's defaults where not named.
+
+    ``loss``: ``bce``, cross-entropy of the single output with the label; any other is of the output to the input, on
+    rows labelled normal. ``sampled`` and ``divergence_weight`` are those of `trainer.DenseTrainer`.
+    """
+
+    loss: trainer.Loss
+    learning_rate: float
+    batch_size: int
+    clip_norm: float | None
+    sampled: int | None = None
+    divergence_weight: float = 0.0
+
+
+def dense_trainer(layers: Sequence[Layer], how: NativeTraining) -> trainer.DenseTrainer:
+    """A native trainer of ``layers``.
+
+    Raises:
+        InputError: the native kernels are not built here.
+    """
+    if not trainer.available():
+        raise InputError(
+            "The native kernels are not built here, so nothing can be trained on them.",
+            remedy="Install with a C compiler at hand, or use backend eager.",
+        )
+    return trainer.DenseTrainer(
+        layers,
+        how.loss,
+        learning_rate=how.learning_rate,
+        sampled=how.sampled,
+        divergence_weight=how.divergence_weight,
+        max_grad_norm=how.clip_norm,
+    )
+
+
+def trained_form(layers: Sequence[Layer], how: NativeTraining) -> list[Layer]:
+    """The ``layers`` that score, as they are trained: logits, and means with log-variances, which begin at zero."""
+    found = list(layers)
+    if how.loss in ("bce", "bernoulli"):
+        found[-1] = found[-1]._replace(activation="identity")
+    if how.sampled is not None:
+        means = found[how.sampled]
+        weight, bias = (np.concatenate([part, np.zeros_like(part)]) for part in (means.weight, means.bias))
+        found[how.sampled] = means._replace(weight=weight, bias=bias)
+    return found

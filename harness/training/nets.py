@@ -1,0 +1,124 @@
+"""Nets of dense layers: built from widths, turned into plain arrays, and those arrays into programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.scoring.program import Activation, DenseLayer
+
+ActivationName = Literal["relu", "leaky_relu", "tanh", "sigmoid", "softplus", "identity"]
+
+
+def activation(name: ActivationName, slope: float = 0.01) -> nn.Module:
+    """The torch module of an activation."""
+    match name:
+        case "relu":
+            return nn.ReLU()
+        case "leaky_relu":
+            return nn.LeakyReLU(slope)
+        case "tanh":
+            return nn.Tanh()
+        case "sigmoid":
+            return nn.Sigmoid()
+        case "softplus":
+            return nn.Softplus()
+        case "identity":
+            return nn.Identity()
+
+
+def stack(
+    sizes: Sequence[int],
+    hidden: ActivationName,
+    *,
+    slope: float = 0.01,
+    linear_after: frozenset[int] = frozenset(),
+) -> nn.Sequential:
+    """Linear layers of widths ``sizes`` with ``hidden`` after each but the last and those in ``linear_after``."""
+    parts: list[nn.Module] = []
+    for index in range(len(sizes) - 1):
+        parts.append(nn.Linear(sizes[index], sizes[index + 1]))
+        if index != len(sizes) - 2 and index not in linear_after:
+            parts.append(activation(hidden, slope))
+    return nn.Sequential(*parts)
+
+
+def xavier(parts: dict[str, nn.Module]) -> nn.ModuleDict:
+    """The ``parts`` with Xavier-uniform weights and zero biases, as the papers' nets began in TensorFlow."""
+    nets = nn.ModuleDict(parts)
+    for part in nets.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+    return nets
+
+
+def layers_of(net: nn.Sequential) -> tuple[DenseLayer, ...]:
+    """The net in evaluation mode as plain layers: batch normalisation folded into the layer before it, no dropout.
+
+    Raises:
+        TypeError: the net holds something else.
+    """
+    found: list[DenseLayer] = []
+    for part in net:
+        match part:
+            case nn.Linear():
+                found.append(DenseLayer(array_of(part.weight), _bias(part)))
+            case nn.BatchNorm1d():
+                found[-1] = _fold(found[-1], part)
+            case nn.Dropout() | nn.Identity():
+                pass
+            case _:
+                kind, slope = activation_of(part)
+                found[-1] = DenseLayer(found[-1].weight, found[-1].bias, kind, slope)
+    return tuple(found)
+
+
+def array_of(tensor: Tensor) -> NDArray[np.float32]:
+    """A float32 copy."""
+    return tensor.detach().to("cpu", torch.float32).numpy().copy()
+
+
+def state_of(net: nn.Module) -> dict[str, NDArray[Any]]:
+    """Parameters and buffers by torch's names."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in net.state_dict().items()}
+
+
+def load_state(net: nn.Module, state: dict[str, NDArray[Any]]) -> None:
+    """Load what `state_of` gave and switch to evaluation mode."""
+    net.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+    net.eval()
+
+
+def _bias(part: nn.Linear) -> NDArray[np.float32]:
+    return np.zeros(part.out_features, dtype=np.float32) if part.bias is None else array_of(part.bias)
+
+
+def _fold(layer: DenseLayer, norm: nn.BatchNorm1d) -> DenseLayer:
+    if layer.activation != "identity" or norm.running_mean is None or norm.running_var is None:
+        raise TypeError("batch normalisation can be folded only into the linear layer right before it")
+    scale = array_of(norm.weight) / np.sqrt(array_of(norm.running_var) + np.float32(norm.eps))
+    shift = array_of(norm.bias) - array_of(norm.running_mean) * scale
+    return DenseLayer(layer.weight * scale[:, None], layer.bias * scale + shift)
+
+
+def activation_of(part: nn.Module) -> tuple[Activation, float]:
+    """Name and slope of an activation module."""
+    match part:
+        case nn.ReLU():
+            return "relu", 0.0
+        case nn.LeakyReLU():
+            return "leaky_relu", float(part.negative_slope)
+        case nn.Tanh():
+            return "tanh", 0.0
+        case nn.Sigmoid():
+            return "sigmoid", 0.0
+        case nn.Softplus():
+            return "softplus", 0.0
+        case _:
+            raise TypeError(f"{type(part).__name__} is no part of a dense net")

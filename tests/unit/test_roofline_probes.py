@@ -1,0 +1,141 @@
+"""The roof's probes: what they pin, bind and add up. Their rates depend on the machine and decide nothing here."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.cli import kernels as command
+from harness.errors import InputError, MeasurementError
+from harness.linalg import native
+from harness.platform.facts import EmulationFacts
+from harness.platform.probe import probe
+from harness.platform.sysroot import SysRoot
+from harness.roofline import cases, rates
+from harness.roofline import probes as roofline
+from harness.roofline.probes import ComputeRoof, MemoryRoof
+
+pytestmark = pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
+
+CPUS = sorted(os.sched_getaffinity(0))[:2]
+
+
+def test_every_thread_is_pinned_and_the_caller_is_left_alone():
+    before = os.sched_getaffinity(0)
+    seen = roofline.on_each(CPUS, lambda cpu: (cpu, os.sched_getaffinity(0), threading.get_ident()))
+    assert [(cpu, affinity) for cpu, affinity, _ in seen] == [(cpu, {cpu}) for cpu in CPUS]
+    assert len({ident for *_, ident in seen}) == len(CPUS)
+    assert os.sched_getaffinity(0) == before
+    with pytest.raises(InputError, match="CPU 4095 is offline or not allowed"):
+        roofline.on_each([CPUS[0], 4095], lambda cpu: cpu)
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize("isa", [isa.name for isa in native.isas() if isa.supported])
+def test_the_compute_roof_says_what_it_ran_on(isa):
+    roof = roofline.compute_roof(CPUS, isa=isa, seconds=0.02)
+    assert roof is not None
+    assert roof.isa == isa
+    assert roof.cpus == tuple(CPUS)
+    assert roof.ops_per_s > 1e7
+
+
+def test_memory_is_bound_on_the_thread_that_touches_it():
+    bound = []
+
+    def bind(node):
+        bound.append((node, threading.get_ident()))
+        return "not permitted here"
+
+    matrix = roofline.memory_matrix({0: CPUS, 3: CPUS[:1]}, [7, 8], bind=bind, cache_bytes=1 << 16, seconds=0.01)
+    assert [(entry.cpu_node, entry.memory_node) for entry in matrix] == [(0, 7), (0, 8), (3, 7), (3, 8)]
+    assert all(entry.refused == "not permitted here" for entry in matrix)
+    assert {node for node, _ in bound} == {7, 8}
+    assert threading.get_ident() not in {ident for _, ident in bound}
+    for entry in matrix:
+        assert 1e7 < entry.triad_bytes_per_s < 1e13
+        assert 1e7 < entry.read_bytes_per_s < 1e13
+        assert 1e-10 < entry.latency_s < 1e-4
+
+
+def test_mma_is_proved_by_a_rate_or_not_at_all():
+    vector = ComputeRoof("float32", 60e9, "vsx-power9", "fma", (0,))
+    mma = native.Isa(0, "mma", True, ("xvf32ger 8x16", None, None))
+    assert "2.00 times the 60.0 GFLOP/s that vsx-power9" in roofline.mma_evidence(mma, 120e9, vector)
+    assert "do not prove" in roofline.mma_evidence(mma, 59e9, vector)
+    assert "do not prove" in roofline.mma_evidence(mma, 120e9, None)
+    assert "offers no MMA" in roofline.mma_evidence(native.Isa(0, "avx2", True, ("fma", None, None)), 1e11, None)
+
+
+def test_cases_count_their_operations_and_traffic():
+    streamed = list(cases.streamed_products(1 << 16))
+    assert [case.operations for case in streamed[:1]] == [2.0 * 8**3 * ((1 << 16) // (3 * 4 * 64))]
+    assert streamed[0].traffic == 3 * 4 * 64 * ((1 << 16) // (3 * 4 * 64))
+    rows = list(cases.chains(3))
+    assert rows[0].operations == 2 * 3 * (41 * 64 + 64 * 32 + 32)
+    assert len(rows[0].call()) == 3
+    assert roofline.best_rate(lambda: None, 1.0, seconds=0.01) > 1e3
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The command with small probes: what is measured is not under test, but how it is joined and shown."""
+    original = roofline.compute_roof
+    monkeypatch.setattr(
+        roofline, "compute_roof", lambda cpus, dtype="float32", isa=None: original(cpus, dtype, isa=isa, seconds=0.005)
+    )
+    memory = MemoryRoof(0, 0, 2e10, 3e10, 9e-8, None)
+    monkeypatch.setattr(roofline, "memory_matrix", lambda *args, **kwargs: [memory])
+    monkeypatch.setattr(rates, "best_rate", lambda call, operations, seconds: operations / 1e-4)
+    monkeypatch.setattr(cases, "SHAPES", cases.SHAPES[:2])
+    streamed = cases.streamed_products
+    monkeypatch.setattr(cases, "streamed_products", lambda _size: streamed(1 << 14))
+
+
+def invoke(*arguments):
+    import typer
+
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(command.kernels)
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_the_command_prints_json_that_holds_together(quick):
+    result = invoke("--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["cpus"] == sorted(os.sched_getaffinity(0))
+    assert [roof["kind"] for roof in found["roofs"]].count("memory") == len(found["memory"]) == 1
+    peak = next(roof for roof in found["roofs"] if roof["name"] == "float32")
+    assert peak["rate"]["value"] > 0
+    gemm = next(kernel for kernel in found["kernels"] if kernel["backend"] == "native")
+    assert gemm["rate"]["unit"] == "FLOP/s"
+    streamed = next(kernel for kernel in found["kernels"] if "from memory" in kernel["name"])
+    intensity = 2 * 8**3 / (3 * 4 * 64)
+    assert streamed["operations_per_byte"] == pytest.approx(intensity)
+    roof = min(peak["rate"]["value"], intensity * 3e10)  # a probe that was kept waiting finds a low peak
+    assert streamed["share_of_roof"] == pytest.approx(streamed["rate"]["value"] / roof)
+
+
+def test_the_command_prints_tables(quick):
+    shown = invoke().stdout
+    for part in ("Compute roof", "20.0 GB/s", "90 ns", "batched GEMM", "alone, best of many calls", "Ran on: native"):
+        assert part in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "8x8x8, batch 1024" in shown, "a name is broken over lines"
+
+
+def test_emulated_rates_are_refused(monkeypatch):
+    import harness.platform.probe as module
+
+    real = probe(SysRoot("/"))
+    emulated = replace(real, emulation=EmulationFacts(True, "qemu-user", ("a sign",), {}))
+    monkeypatch.setattr(module, "probe", lambda sysroot: emulated)
+    result = invoke()
+    assert isinstance(result.exception, MeasurementError)
+    assert "emulated" in str(result.exception)

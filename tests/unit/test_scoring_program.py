@@ -1,0 +1,89 @@
+"""A program gives the same scores in NumPy, ONNX Runtime and torch, for every operation there is."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from harness.scoring import program as programs
+from harness.scoring.onnx_graph import graph
+from harness.training.nets import layers_of
+
+ROWS = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+
+
+def by_onnxruntime(program: programs.Program, X: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(graph(program).SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"rows": X})[0]
+
+
+def check(program: programs.Program) -> np.ndarray:
+    exact = programs.evaluate(program, ROWS.astype(np.float64))
+    found = by_onnxruntime(program, ROWS)
+    assert found.shape == (50,)
+    np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(programs.evaluate(program, ROWS), exact, rtol=1e-4, atol=1e-5)
+    return exact
+
+
+@pytest.mark.parametrize("kind", programs.ACTIVATIONS)
+def test_activations_fused_and_alone(kind):
+    generator = np.random.default_rng(1)
+    layer = programs.DenseLayer(
+        generator.normal(size=(4, 6)).astype(np.float32), generator.normal(size=4).astype(np.float32), kind, 0.2
+    )
+    builder = programs.Builder(6)
+    x = builder.dense(programs.ROWS, layer)
+    if kind not in ("identity", "leaky_relu"):
+        x = builder.activation(x, kind)
+    check(builder.finish(builder.reduce("sum", x)))
+
+
+@pytest.mark.parametrize("kind", programs.REDUCTIONS)
+@pytest.mark.parametrize("operator", programs.ELEMENTWISE)
+def test_reductions_and_operators(kind, operator):
+    builder = programs.Builder(6)
+    shifted = builder.with_constant("add", programs.ROWS, 5.0)
+    scaled = builder.with_constant("multiply", shifted, np.linspace(1, 2, 6))
+    both = builder.concat(builder.elementwise(operator, programs.ROWS, scaled), shifted)
+    per_row = builder.reduce("mean", scaled)
+    check(builder.finish(builder.reduce(kind, builder.elementwise(operator, both, per_row))))
+
+
+def test_columns_are_taken_in_their_order_and_again():
+    builder = programs.Builder(6)
+    chosen = builder.columns(programs.ROWS, [4, 0, 4])
+    weighted = builder.with_constant("multiply", chosen, np.array([1.0, 10.0, 100.0]))
+    found = check(builder.finish(builder.reduce("sum", weighted)))
+    np.testing.assert_allclose(found, 101.0 * ROWS[:, 4] + 10.0 * ROWS[:, 0], rtol=1e-5)
+
+
+def test_a_torch_net_becomes_a_program_with_folded_normalisation():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.LeakyReLU(0.1), nn.Dropout(0.5), nn.Linear(8, 5, bias=False), nn.Tanh(),
+        nn.Linear(5, 4), nn.Softplus(), nn.Linear(4, 3), nn.Sigmoid(), nn.Linear(3, 1),
+    )  # fmt: skip
+    net.train()
+    for _ in range(20):
+        net(torch.randn(64, 6) * 3 + 1)
+    net.eval()
+    with torch.no_grad():
+        expected = net(torch.from_numpy(ROWS)).view(-1).numpy()
+    np.testing.assert_allclose(check(programs.score_of_chain(layers_of(net))), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_no_dense_net():
+    with pytest.raises(TypeError, match="Conv1d"):
+        layers_of(nn.Sequential(nn.Conv1d(1, 1, 1)))
+    with pytest.raises(TypeError, match="right before it"):
+        layers_of(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.BatchNorm1d(2)))
+
+
+def test_arithmetic_is_counted():
+    builder = programs.Builder(6)
+    layers = [programs.DenseLayer(np.zeros((4, 6), np.float32), np.zeros(4, np.float32), "relu")]
+    assert builder.finish(builder.reduce("sum", builder.chain(programs.ROWS, layers))).macs_per_row == 24

@@ -1,0 +1,181 @@
+"""From journals with known answers to the best setting, its ties, cliffs and penalties, and to valid records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import records
+from support.sweeps import journal_of, plan_of
+
+from harness.errors import InputError, LparbenchError
+from harness.placement.smt import SmtMethod
+from harness.record.codec import loads, sweep_from_json, to_json
+from harness.record.model import Verdict
+from harness.record.schema import SchemaError, check_sweep
+from harness.record.store import load_run, load_sweep, sweep_text
+from harness.record.sweep_model import Sweep
+from harness.sweeps.design import write_plan
+from harness.sweeps.result import is_sweep, stored_sweep, sweep_record
+from harness.sweeps.settings import Place, Setting
+
+ONE = Setting("w", "eager", "float32", 64, Place(0), 8, 8, 1, 1)
+# SMT 2 and 4 are the same within half a percent; SMT 8 loses a quarter, as does every setting on node 1.
+BY_SMT = {1: 0.8e6, 2: 1.0e6, 4: 0.995e6, 8: 0.75e6}
+
+
+def by_smt(setting: Setting, block: int) -> float:
+    return BY_SMT[setting.smt] * setting.cores * (0.75 if setting.place.node else 1.0)
+
+
+def sweep(*settings: Setting, rate=by_smt, **changes) -> Sweep:
+    plan = plan_of(settings, records.facts(), **changes)
+    return sweep_record(plan, journal_of(plan, rate))
+
+
+def smt_levels(**changes) -> tuple[Setting, ...]:
+    return tuple(replace(ONE, smt=k, threads_per_core=k, **changes) for k in (1, 2, 4, 8))
+
+
+def test_the_best_its_tie_and_what_it_beats() -> None:
+    record = sweep(*smt_levels())
+    (best,) = record.best
+    assert (best.workload, best.cores, record.cells[best.cell].smt) == ("w", None, 2)
+    standings = {record.cells[one.cell].smt: one.standing for one in best.rivals}
+    assert standings == {4: "equivalent", 1: "slower", 8: "slower"}
+    slowest = best.rivals[-1]
+    assert slowest.ratio == pytest.approx(4 / 3, rel=0.01)
+    assert slowest.ci_low < slowest.ratio < slowest.ci_high
+    assert all(cell.validity.verdict is Verdict.VALID for cell in record.cells)
+    assert [one.block for one in record.cells[0].processes] == list(range(6))
+
+
+def test_each_number_of_cores_has_a_best_of_its_own() -> None:
+    record = sweep(*smt_levels(), *smt_levels(cores=2))
+    found = {one.cores: (record.cells[one.cell].cores, record.cells[one.cell].smt) for one in record.best}
+    assert found == {None: (2, 2), 1: (1, 2), 2: (2, 2)}
+
+
+def test_an_smt_cliff_is_where_more_threads_give_less() -> None:
+    record = sweep(*smt_levels())
+    (loss,) = record.losses
+    assert (loss.kind, record.cells[loss.start].smt, record.cells[loss.to].smt) == ("smt_cliff", 4, 8)
+    assert loss.ratio == pytest.approx(0.75 / 0.995, rel=0.01)
+    assert loss.ci_low < loss.ratio < loss.ci_high < 1
+
+
+def test_with_smt_switched_more_threads_in_use_can_be_the_cliff() -> None:
+    """One SMT level, one to eight of its threads in use."""
+    used = tuple(replace(ONE, threads_per_core=k) for k in (1, 2, 4, 8))
+    record = sweep(*used, rate=lambda setting, block: BY_SMT[setting.threads_per_core])
+    assert [(one.kind, record.cells[one.to].threads_per_core) for one in record.losses] == [("smt_cliff", 8)]
+
+
+def test_a_core_cliff_and_a_numa_penalty_are_told_apart() -> None:
+    record = sweep(
+        *(replace(ONE, cores=n, place=place) for n in (1, 2) for place in (Place(0), Place(1), Place(0, 1))),
+        rate=lambda one, block: 1e6 * (0.5 if one.cores == 2 else 1) * (0.7 if one.place != Place(0) else 1),
+    )
+    kinds = [one.kind for one in record.losses]
+    assert kinds.count("core_cliff") == 3
+    assert kinds.count("numa_penalty") == 4
+    assert "smt_cliff" not in kinds
+    for loss in record.losses:
+        start, to = record.cells[loss.start], record.cells[loss.to]
+        if loss.kind == "numa_penalty":
+            assert (start.node, start.memory_node) == (0, None)
+            assert (to.node, to.memory_node) != (0, None)
+            assert start.cores == to.cores
+
+
+def test_a_noisy_fall_and_a_small_one_are_no_losses() -> None:
+    small = sweep(*smt_levels(), rate=lambda one, block: 1e6 * (0.98 if one.smt == 8 else 1))
+    assert small.losses == ()
+    swings = [0.5, 1.9, 0.4, 1.8, 0.6, 1.2]
+    noisy = sweep(*smt_levels(), rate=lambda one, block: 1e6 * (0.8 * swings[block] if one.smt == 8 else 1))
+    assert noisy.losses == ()
+
+
+def test_by_affinity_levels_are_compared_with_all_of_their_threads() -> None:
+    facts = records.facts()
+    record = sweep(*smt_levels(), method=SmtMethod.AFFINITY)
+    assert [one.kind for one in record.losses] == ["smt_cliff"]
+    assert "by affinity" in record.notes[0]
+    assert facts["topology"]["smt"]["online"] == 8
+    assert "by affinity" not in sweep(ONE, method=SmtMethod.AFFINITY).notes[0]
+
+
+def test_only_valid_settings_are_compared_where_there_is_one_of_the_workload() -> None:
+    """The fastest one was disturbed; the other workload has nothing but that."""
+    fast, other = replace(ONE, batch=128), replace(ONE, workload="x")
+    plan = plan_of((ONE, fast, other), records.facts())
+    journal = journal_of(plan, lambda one, block: {64: 1e6, 128: 2e6}[one.batch])
+    for entry in journal:
+        if entry["kind"] == "slot" and entry["cell"] in (1, 2):
+            entry["series"][0]["flags"] = [1] * 40
+    record = sweep_record(plan, journal)
+    assert [cell.validity.verdict.value for cell in record.cells] == ["valid", "invalid", "invalid"]
+    assert {one.workload: one.cell for one in record.best} == {"w": 0, "x": 2}
+
+
+def test_failed_processes_are_told_and_an_unfinished_sweep_has_a_record() -> None:
+    plan = plan_of((ONE, replace(ONE, cores=2)), records.facts())
+    journal = journal_of(plan, lambda one, block: None if one.cores == 2 else 1e6)
+    record = sweep_record(plan, journal)
+    assert record.cells[1].validity.verdict is Verdict.FAILED
+    assert record.cells[1].rows_per_s.value is None
+    assert "SIGKILL" in record.cells[1].processes[0].failure
+    early = sweep_record(plan, journal[:5])
+    assert (early.plan["slots_done"], early.plan["slots"]) == (2, 12)
+    check_sweep(loads(sweep_text(early)))
+    nothing = sweep_record(plan, [])
+    assert nothing.best == ()
+    check_sweep(loads(sweep_text(nothing)))
+
+
+def test_the_record_comes_back_from_its_file_and_from_an_unfinished_directory(tmp_path: Path) -> None:
+    plan = plan_of(smt_levels(), records.facts(), skipped={"5 cores: node 0 has 4": 2})
+    record = sweep_record(plan, journal_of(plan, by_smt))
+    assert sweep_from_json(to_json(record)) == record
+    (tmp_path / "sweep.json").write_text(sweep_text(record))
+    assert load_sweep(tmp_path) == stored_sweep(tmp_path) == record
+    assert is_sweep(tmp_path)
+    assert is_sweep(tmp_path / "sweep.json")
+    with pytest.raises(InputError, match="this is a sweep, not a run"):
+        load_run(tmp_path)
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    assert not is_sweep(unfinished)
+    write_plan(plan, unfinished)
+    with pytest.raises(InputError, match=r"journal\.jsonl: no such file"):
+        stored_sweep(unfinished)
+    (unfinished / "journal.jsonl").write_text("")
+    assert stored_sweep(unfinished).plan["slots_done"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["cells"][1].update(id=0), "two of them have the same id"),
+        (lambda d: d["best"][0].update(cell=77), r"best\[0\]\.cell: there is no cell 77"),
+        (
+            lambda d: d["best"][0]["rivals"][0].update(standing="beaten"),
+            "expected one of equivalent, slower, undecided",
+        ),
+        (lambda d: d["losses"][0].update(to=9), r"losses\[0\]\.to: there is no cell 9"),
+        (lambda d: d["cells"][0]["rows_per_s"].update(ci_low=None), "an interval has two ends"),
+        (lambda d: d.update(schema_version=2), "schema_version: expected 1, found 2"),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_refused(change, message: str) -> None:
+    document = to_json(sweep(*smt_levels()))
+    change(document)
+    with pytest.raises(SchemaError, match=message):
+        check_sweep(document)
+
+
+def test_a_figure_that_is_not_finite_is_never_written() -> None:
+    record = replace(sweep(*smt_levels()), margin=float("inf"))
+    with pytest.raises(LparbenchError, match="not a finite number"):
+        sweep_text(record)

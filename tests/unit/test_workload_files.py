@@ -1,0 +1,109 @@
+"""Workload files: the shipped ones hold together, and a wrong one gives one error naming file and key."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.detectors.registry import resolve
+from harness.errors import InputError
+from harness.workload import files as workloads
+
+GOOD = """
+name = "mine"
+title = "Mine"
+detector = "mlp"
+dataset = "nsl-kdd"
+[dataset_options]
+encoding = "ordinal-standard"
+[dataset_options.clean]
+encoding = "onehot-log"
+[training]
+epochs = 4
+[training.as-published]
+epochs = 20
+[accuracy]
+metric = "accuracy"
+[accuracy.floor.clean]
+real = 0.5
+"""
+
+
+@pytest.mark.parametrize("name", workloads.list_workloads())
+def test_shipped_workloads_name_a_detector_that_takes_their_parameters(name):
+    workload = workloads.load_workload(name)
+    assert workload.name == name
+    for protocol in workloads.PROTOCOLS:
+        detector = resolve(workload.detector, workload.parameters_for(protocol, seed=3))
+        assert detector.get_params()["seed"] == 3
+    assert workload.training_for("clean").seeds >= 5
+
+
+@pytest.mark.parametrize("name", ["quick", "seeds", "full"])
+def test_shipped_suites(name):
+    suite = workloads.load_suite(name)
+    assert suite.name == name
+    assert suite.workloads
+
+
+def test_full_suite_misses_none():
+    assert set(workloads.load_suite("full").workloads) == set(workloads.list_workloads())
+
+
+def test_protocol_tables_win(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD)
+    workload = workloads.load_workload(str(path))
+    assert workload.options_for("clean") == {"encoding": "onehot-log"}
+    assert workload.options_for("as-published") == {"encoding": "ordinal-standard"}
+    assert workload.parameters_for("as-published", 1) == {"epochs": 20, "seed": 1}
+    assert workload.parameters_for("clean", 1) == {"epochs": 4, "seed": 1}
+    assert workload.floor_for("clean", "real") == 0.5
+    assert workload.floor_for("clean", "synthetic") is None
+    assert workload.floor_for("as-published", "real") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('title = "Mine"\n', "", "mine.toml: key 'title' is missing"),
+        ('title = "Mine"', "title = 3", "mine.toml: title is 3"),
+        ('title = "Mine"', 'title = "Mine"\ncolour = "red"', "unknown key 'colour'"),
+        ("epochs = 4", 'epochs = "4"', "mine.toml: training.epochs is '4'"),
+        ("epochs = 4", "epochs = 0", "training.epochs is 0"),
+        ("epochs = 4", "epochs = 4\npasses = 3", "unknown key 'training.passes'"),
+        ('metric = "accuracy"', 'metric = "speed"', "accuracy.metric is 'speed'"),
+        ("[accuracy.floor.clean]", "[accuracy.floor.dirty]", "accuracy.floor.dirty is unknown"),
+        ("real = 0.5", 'real = "high"', "floor.clean.real is 'high'"),
+        ("[training]", "inference = 3\n[training]", "inference is 3; expected a table"),
+        ("[training]", '[inference]\nbackends = ["cuda"]\n[training]', "inference.backends lists 'cuda'"),
+        ("[training]", "[inference]\nbatch_sizes = [0]\n[training]", "inference.batch_sizes lists 0"),
+        ("[training]", "[training", "not valid TOML"),
+    ],
+)
+def test_wrong_files_are_one_clear_error(tmp_path, old, new, message):
+    path = tmp_path / "mine.toml"
+    assert old in GOOD
+    text = GOOD.replace(old, new, 1)
+    if new.startswith("inference"):  # a bare key must come before any table
+        text = "inference = 3\n" + GOOD
+    path.write_text(text)
+    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+        workloads.load_workload(str(path))
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(InputError, match="Unknown workload 'nothing-here'"):
+        workloads.load_workload("nothing-here")
+    with pytest.raises(InputError, match="cannot be read"):
+        workloads.load_workload(str(tmp_path / "gone.toml"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not valid TOML"):
+        workloads.load_workload(str(tmp_path / "binary.toml"))
+    with pytest.raises(InputError, match="Unknown suite 'weekly'"):
+        workloads.load_suite("weekly")
+
+
+def test_a_detector_of_ones_own_is_a_workload():
+    workload = workloads.workload_of_detector("pyod.models.ecod:ECOD")
+    assert workload.name == "nsl-kdd-ecod"
+    assert workload.inference.backends == ("eager",)
