@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from harness.errors import InputError
-from harness.placement.plan import Plan
+from harness.placement.plan import Placement
 from harness.platform.parse import format_cpulist
 from harness.platform.pinning import CPUS_VARIABLE, POLICY_VARIABLE
 
@@ -25,7 +25,7 @@ _MPOL_BIND = 2
 _WORD_BITS = 8 * ctypes.sizeof(ctypes.c_ulong)
 
 
-def apply(plan: Plan) -> str:
+def apply(plan: Placement) -> str:
     """Pin the calling process and set its environment; everything it executes inherits them.
 
     Returns:
@@ -77,7 +77,7 @@ def set_memory_policy(nodes: Sequence[int]) -> str | None:
     return f"set_mempolicy not permitted: {os.strerror(ctypes.get_errno())}"
 
 
-def _not_usable(plan: Plan, why: str) -> InputError:
+def _not_usable(plan: Placement, why: str) -> InputError:
     return InputError(
         f"CPUs {format_cpulist(plan.cpus)} cannot be used: {why}.",
         remedy="They may have gone offline or out of this process's cpuset since the plan was made: plan again.",

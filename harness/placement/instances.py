@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.errors import InputError
-from harness.placement.plan import Plan, thread_environment
+from harness.placement.plan import Placement, thread_environment
 
 
-def split(plan: Plan, instances: int) -> tuple[Plan, ...]:
+def divide_among_instances(plan: Placement, instances: int) -> tuple[Placement, ...]:
     """One plan per instance; together they have exactly the CPUs of ``plan``.
 
     An instance gets whole cores, or several instances share each core; never a core and a half. Instances that share an
@@ -43,7 +43,7 @@ def split(plan: Plan, instances: int) -> tuple[Plan, ...]:
     )
 
 
-def can_split(cores: int, threads_per_core: int, instances: int) -> bool:
-    """Whether :func:`split` can divide so many cores."""
+def divides_evenly(cores: int, threads_per_core: int, instances: int) -> bool:
+    """Whether :func:`divide_among_instances` can divide so many cores."""
     share, rest = divmod(cores * threads_per_core, instances)
     return not rest and share > 0 and (share % threads_per_core == 0 or threads_per_core % share == 0)

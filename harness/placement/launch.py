@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.placement.apply import apply
-from harness.placement.plan import Plan
+from harness.placement.plan import Placement
 
 _USAGE = "usage: python -m harness.placement.launch --plan FILE -- PROGRAM [ARGUMENT...]"
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     match list(arguments):
         case ["--plan", path, "--", program, *rest]:
-            apply(Plan.read(Path(path)))
+            apply(Placement.read(Path(path)))
             try:
                 os.execvp(program, [program, *rest])  # noqa: S606 - an argument list, no shell
             except OSError as error:

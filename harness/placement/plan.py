@@ -14,7 +14,7 @@ from harness.platform.parse import format_cpulist
 
 
 @dataclass(frozen=True)
-class Plan:
+class Placement:
     """Where a run goes.
 
     Attributes:
@@ -48,7 +48,7 @@ class Plan:
         return document
 
     @staticmethod
-    def read(path: Path) -> Plan:
+    def read(path: Path) -> Placement:
         """The plan in a JSON file.
 
         Raises:
@@ -56,7 +56,7 @@ class Plan:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            plan = Plan(
+            plan = Placement(
                 cpus=_numbers(values["cpus"]),
                 node=values["node"],
                 nodes=_numbers(values["nodes"]),
@@ -93,7 +93,7 @@ def plan(
     threads_per_core: int,
     node: int | None = None,
     allowed: Sequence[int] | None = None,
-) -> Plan:
+) -> Placement:
     """Choose CPUs for ``cores`` cores with ``threads_per_core`` threads each, all of one NUMA node.
 
     Threads of a core that has halves go to the halves in turn: two threads of an SMT8 core are one on each half,
@@ -121,7 +121,7 @@ def plan(
         _check_node(topology, node, usable)
     chosen_node, chosen = _choose(topology, usable, cores, threads_per_core, node)
     memory_nodes, notes = _memory_nodes(topology, chosen_node)
-    return Plan(
+    return Placement(
         cpus=chosen,
         node=chosen_node,
         nodes=() if chosen_node is None else (chosen_node,),

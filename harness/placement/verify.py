@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.placement.plan import Plan, thread_environment
+from harness.placement.plan import Placement, thread_environment
 from harness.platform import nodes as numa
 from harness.platform import parse
 from harness.platform.facts import as_json
@@ -152,7 +152,7 @@ def private_pages(text: str | None, page_bytes: int) -> dict[int, int] | None:
     return dict(sorted(pages.items()))
 
 
-def mismatches(plan: Plan, observation: Observation) -> tuple[str, ...]:
+def mismatches(plan: Placement, observation: Observation) -> tuple[str, ...]:
     """How the observation contradicts the plan, one sentence each, naming CPUs and nodes; empty when it does not."""
     return (
         *_stray_cpus(plan, observation, observation.cpus_allowed, "Threads were allowed to run on"),
@@ -163,7 +163,7 @@ def mismatches(plan: Plan, observation: Observation) -> tuple[str, ...]:
     )
 
 
-def _stray_cpus(plan: Plan, observation: Observation, cpus: tuple[int, ...], what: str) -> list[str]:
+def _stray_cpus(plan: Placement, observation: Observation, cpus: tuple[int, ...], what: str) -> list[str]:
     stray: dict[int | None, list[int]] = {}
     for cpu in cpus:
         if cpu not in plan.cpus:
@@ -176,7 +176,7 @@ def _of_node(node: int | None) -> str:
     return "" if node is None else f" of node {node}"
 
 
-def _crowded(plan: Plan, observation: Observation) -> list[str]:
+def _crowded(plan: Placement, observation: Observation) -> list[str]:
     """Working threads on fewer CPUs than there are of them: they inherited the pin of the thread that started them."""
     within = tuple(cpu for cpu in observation.busy_cpus if cpu in plan.cpus)
     if 0 < len(within) < min(plan.threads, observation.busy_threads):
@@ -187,7 +187,7 @@ def _crowded(plan: Plan, observation: Observation) -> list[str]:
     return []
 
 
-def _stray_pages(plan: Plan, observation: Observation) -> list[str]:
+def _stray_pages(plan: Placement, observation: Observation) -> list[str]:
     pages = observation.page_nodes or {}
     total = sum(pages.values())
     if not plan.memory_nodes or total == 0:
@@ -201,7 +201,7 @@ def _stray_pages(plan: Plan, observation: Observation) -> list[str]:
     return [f"Of the memory pages, {where}; the plan has node {format_cpulist(plan.memory_nodes)}."]
 
 
-def _changed_environment(plan: Plan, observation: Observation) -> list[str]:
+def _changed_environment(plan: Placement, observation: Observation) -> list[str]:
     return [
         f"{key} was {observation.env.get(key, 'not set')} at the end; the plan has {value}."
         for key, value in plan.env.items()

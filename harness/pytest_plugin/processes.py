@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from harness.compare.observations import Key, Side, observe_blocks
-from harness.placement.plan import Plan
+from harness.placement.plan import Placement
 from harness.placement.verify import Observation as Found
 from harness.placement.verify import mismatches
 from harness.pytest_plugin import plugin
@@ -36,7 +36,7 @@ class Place:
     """This machine, and where on it the processes are pinned."""
 
     fingerprint: dict[str, Any]
-    plan: Plan
+    plan: Placement
 
 
 @dataclass
@@ -189,7 +189,7 @@ def _dead(block: int, order: int, pid: int, failure: str) -> Block:
     )
 
 
-def _conditions(plan: Plan) -> dict[str, Any]:
+def _conditions(plan: Placement) -> dict[str, Any]:
     return {
         "nodes": list(plan.nodes),
         "cpus": list(plan.cpus),

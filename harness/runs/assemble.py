@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.placement.instances import split
-from harness.placement.plan import Plan
+from harness.placement.instances import divide_among_instances
+from harness.placement.plan import Placement
 from harness.placement.verify import Observation, mismatches
 from harness.record.model import (
     Block,
@@ -82,12 +82,12 @@ class Measured:
     job: MeasureJob | TogetherJob
     outcome: Outcome
 
-    def processes(self, plan: Plan) -> list[tuple[MeasureJob, Plan, dict[str, Any]]]:
+    def processes(self, plan: Placement) -> list[tuple[MeasureJob, Placement, dict[str, Any]]]:
         """The processes that finished: job, the part of ``plan`` it had, and what it left."""
         if self.outcome.payload is None:
             return []
         if isinstance(self.job, TogetherJob):
-            plans = split(plan, len(self.job.instances))
+            plans = divide_among_instances(plan, len(self.job.instances))
             return list(zip(self.job.instances, plans, self.outcome.payload["instances"], strict=True))
         return [(self.job, plan, self.outcome.payload)]
 
@@ -294,7 +294,9 @@ def _verified(blocks: Sequence[Block], wrong: Sequence[str]) -> bool | None:
     return None if all(block.failure is not None for block in blocks) else not wrong
 
 
-def _disagreement(fit: Fitted, configuration: Configuration, processes: Sequence[Measured], plan: Plan) -> str | None:
+def _disagreement(
+    fit: Fitted, configuration: Configuration, processes: Sequence[Measured], plan: Placement
+) -> str | None:
     """How this configuration's scores differ from the detector's own, in the first process in which they do."""
     assert fit.directory is not None
     reference = np.load(fit.directory / TEST_SCORES, allow_pickle=False)

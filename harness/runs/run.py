@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from harness import __version__
 from harness.measure.clock import Clock, SystemClock
-from harness.placement.instances import split
-from harness.placement.plan import Plan
+from harness.placement.instances import divide_among_instances
+from harness.placement.plan import Placement
 from harness.record.model import SCHEMA_VERSION, Run
 from harness.roofline.assemble import cache_to_exceed, roofline, with_shares, with_workloads
 from harness.runs.accuracy import other_protocol
@@ -70,7 +70,7 @@ def execute(
     if around.facts.emulation.emulated:
         # One process of each tells whether the scores are right; times are refused.
         request = replace(request, blocks=1, budget_s=None, half_width=None, instances=1, cache="hot")
-    parts = split(around.plan, request.instances)
+    parts = divide_among_instances(around.plan, request.instances)
     evict_bytes = eviction_bytes(around.facts, around.plan.cpus) if request.cache == "cold" else None
     stopping = Stopping(request.amount, clock or SystemClock(), progress.say)
     configurations = sum(len(_backends(entry, request)) for entry in request.entries)
@@ -117,7 +117,7 @@ class _Job:
     scratch: Path
     stopping: Stopping
     evict_bytes: int | None
-    parts: tuple[Plan, ...]  # of the placement, one per instance
+    parts: tuple[Placement, ...]  # of the placement, one per instance
     set_up: int  # units of work before the first block
 
     def survey(self) -> Mapping[str, Any]:
@@ -244,7 +244,7 @@ def _set_up_units(request: Request, around: Surroundings) -> int:
     return 1 + len(request.entries) + (0 if around.facts.emulation.emulated else beside)
 
 
-def _together(job: MeasureJob, plans: Sequence[Plan]) -> TogetherJob:
+def _together(job: MeasureJob, plans: Sequence[Placement]) -> TogetherJob:
     """The job once per part of the placement, each with an order of rows of its own."""
     directory = Path(job.directory)
     instances = []
@@ -283,7 +283,7 @@ def _seeds(entry: Entry, protocol: ProtocolName, request: Request) -> int:
     return request.seeds or entry.workload.training_for(protocol).seeds
 
 
-def _plan_record(request: Request, plan: Plan, stopping: Stopping) -> dict[str, Any]:
+def _plan_record(request: Request, plan: Placement, stopping: Stopping) -> dict[str, Any]:
     return {
         "suite": request.suite,
         "both_protocols": request.both_protocols,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.placement.plan import Plan
+from harness.placement.plan import Placement
 from harness.platform.facts import Facts
 from harness.runs.stopping import Amount
 from harness.workload.files import Protocol, Workload
@@ -65,4 +65,4 @@ class Surroundings:
     facts: Facts
     findings: tuple[dict[str, Any], ...]
     checks: dict[str, Any]  # which rules were decided, and which could not be
-    plan: Plan
+    plan: Placement

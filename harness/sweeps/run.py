@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from harness.errors import EnvironmentMismatchError, InputError
-from harness.placement.instances import split
-from harness.placement.plan import Plan, plan
+from harness.placement.instances import divide_among_instances
+from harness.placement.plan import Placement, plan
 from harness.placement.smt import SmtMethod, SmtSession, Write, smt_session, write_switch
 from harness.placement.smt_guard import guarded, restore_after_kill
 from harness.placement.verify import Observation, mismatches
@@ -181,10 +181,10 @@ class _Work:
         self.journal.note({**noted, **found})
         shutil.rmtree(self._scratch(slot.name), ignore_errors=True)
 
-    def _measured(self, slot: SweepSlot, setting: Setting, where: Plan) -> dict[str, Any]:
+    def _measured(self, slot: SweepSlot, setting: Setting, where: Placement) -> dict[str, Any]:
         directory = self._scratch(slot.name)
         shutil.rmtree(directory, ignore_errors=True)  # of a slot that was killed: its signal must not start this one
-        parts = split(where, setting.instances)
+        parts = divide_among_instances(where, setting.instances)
         instances = tuple(
             InstanceJob(
                 artifact=str(self._artifact(setting.workload)),
@@ -207,7 +207,9 @@ class _Work:
         found = {"cpus": format_cpulist(where.cpus), "memory_policy": where.memory_policy, "wall_s": outcome.wall_s}
         return {**found, **self._judged(setting, job, parts, outcome)}
 
-    def _judged(self, setting: Setting, job: TogetherJob, parts: tuple[Plan, ...], outcome: Outcome) -> dict[str, Any]:
+    def _judged(
+        self, setting: Setting, job: TogetherJob, parts: tuple[Placement, ...], outcome: Outcome
+    ) -> dict[str, Any]:
         """The outcome as the journal keeps it: rates, raw samples, and what is wrong with them."""
         if outcome.payload is None:
             return {"failure": outcome.failure or "it left no outcome"}
@@ -250,7 +252,7 @@ class _Work:
             session.switch(level)
             self.level, self.facts = level, None
 
-    def _placed(self, place: Place, cores: int, threads_per_core: int) -> Plan:
+    def _placed(self, place: Place, cores: int, threads_per_core: int) -> Placement:
         if self.facts is None:
             self.facts = probe(self.sysroot)
         chosen = plan(

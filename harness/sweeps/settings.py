@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from harness.placement.instances import can_split
+from harness.placement.instances import divides_evenly
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import Topology
 from harness.scoring.scorer import BACKENDS
@@ -155,7 +155,7 @@ def _impossible(setting: Setting, machine: Machine) -> str | None:
         return "more threads per core than the SMT level has"
     if machine.method is SmtMethod.AFFINITY and setting.smt != setting.threads_per_core:
         return "by affinity, SMT k is k threads per core: with fewer of them it is the lower level again"
-    if not can_split(setting.cores, setting.threads_per_core, setting.instances):
+    if not divides_evenly(setting.cores, setting.threads_per_core, setting.instances):
         return "the instances cannot divide the cores evenly"
     if setting.dtype not in BACKENDS[setting.backend].dtypes:
         return f"backend {setting.backend} has no {setting.dtype}"

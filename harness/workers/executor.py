@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.errors import ExitCode, InputError
-from harness.placement.instances import split
-from harness.placement.plan import Plan
+from harness.placement.instances import divide_among_instances
+from harness.placement.plan import Placement
 from harness.workers import rendezvous
 from harness.workers.jobs import (
     OUTCOME_FILE,
@@ -36,7 +36,7 @@ _POLL_S = 0.01
 class Executor(Protocol):
     """Runs jobs; the process one is real, tests script their own."""
 
-    def run(self, job: Job, plan: Plan, *, timeout_s: float) -> Outcome:
+    def run(self, job: Job, plan: Placement, *, timeout_s: float) -> Outcome:
         """Run to the end, or to the timeout; raises InputError for what the worker found wrong in the user's input."""
         ...
 
@@ -48,7 +48,7 @@ class ProcessExecutor:
     to do; whatever ends ``run`` (return, exception, interrupt), the whole process group is gone afterwards.
     """
 
-    def run(self, job: Job, plan: Plan, *, timeout_s: float) -> Outcome:
+    def run(self, job: Job, plan: Placement, *, timeout_s: float) -> Outcome:
         """See ``Executor.run``; a worker still busy after ``timeout_s`` seconds is killed and called hung."""
         if isinstance(job, TogetherJob):
             return _run_together(job, plan, timeout_s)
@@ -62,7 +62,7 @@ class ProcessExecutor:
         return _outcome(Path(job.directory), process.pid, status, timeout_s, started, oom_before)
 
 
-def _run_together(job: TogetherJob, plan: Plan, timeout_s: float) -> Outcome:
+def _run_together(job: TogetherJob, plan: Placement, timeout_s: float) -> Outcome:
     """Start every instance on its part of the plan, give the signal when all are ready, and wait for all.
 
     The payload has one entry per instance, under ``instances``; one that fails takes the whole job with it.
@@ -70,7 +70,7 @@ def _run_together(job: TogetherJob, plan: Plan, timeout_s: float) -> Outcome:
     oom_before = _oom_kills()
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        plans = split(plan, len(job.instances))
+        plans = divide_among_instances(plan, len(job.instances))
         processes = [
             stack.enter_context(_worker(instance, part)) for instance, part in zip(job.instances, plans, strict=True)
         ]
@@ -104,7 +104,7 @@ def _all_ready(jobs: Sequence[InstanceJob], processes: Sequence[subprocess.Popen
 
 
 @contextlib.contextmanager
-def _worker(job: WorkerJob, plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
+def _worker(job: WorkerJob, plan: Placement) -> Iterator[subprocess.Popen[bytes]]:
     """A process at work on the job under the plan; gone afterwards."""
     job_path = write_job(job)
     directory = job_path.parent

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.placement.plan import Plan, plan
+from harness.placement.plan import Placement, plan
 from harness.placement.verify import Observation, mismatches
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
@@ -30,7 +30,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory):
     patch.undo()
 
 
-def cores(number: int) -> Plan:
+def cores(number: int) -> Placement:
     facts = probe(SysRoot("/"))
     return plan(facts.topology, cores=number, threads_per_core=1, allowed=facts.limits.allowed_cpus)
 
@@ -78,7 +78,7 @@ def test_a_cold_cache_times_single_calls(fitted: Path, tmp_path: Path) -> None:
     assert mismatches(where, observation) == ()
 
 
-def together(fitted: Path, directory: Path, where: Plan, artifacts: tuple[Path, ...] = ()) -> TogetherJob:
+def together(fitted: Path, directory: Path, where: Placement, artifacts: tuple[Path, ...] = ()) -> TogetherJob:
     instances = []
     for index, cpu in enumerate(where.cpus):
         base = measuring((artifacts or (fitted, fitted))[index], directory / str(index), cpus=(cpu,))

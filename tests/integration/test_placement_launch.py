@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.placement import apply as applying
-from harness.placement.plan import Plan, plan
+from harness.placement.plan import Placement, plan
 from harness.placement.verify import Observation, mismatches
 from harness.platform.pinning import pinned_cpus
 from harness.platform.probe import probe
@@ -37,7 +37,7 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": _CHECKOUT}
 
 
-def _launch(planned: Plan, directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def _launch(planned: Placement, directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
     path = directory / "plan.json"
     path.write_text(json.dumps(planned.to_json()))
     return subprocess.run(
@@ -50,19 +50,19 @@ def _launch(planned: Plan, directory: Path, *command: str) -> subprocess.Complet
     )
 
 
-def _observed(planned: Plan, directory: Path, before: str = "", after: str = "") -> Observation:
+def _observed(planned: Placement, directory: Path, before: str = "", after: str = "") -> Observation:
     answer = _launch(planned, directory, sys.executable, "-c", _WORKER.format(before=before, after=after))
     assert answer.returncode == 0, answer.stderr
     return Observation.from_json(json.loads(answer.stdout))
 
 
 @pytest.fixture(scope="module")
-def planned() -> Plan:
+def planned() -> Placement:
     facts = probe(SysRoot("/"))
     return plan(facts.topology, cores=1, threads_per_core=1, allowed=facts.limits.allowed_cpus)
 
 
-def test_the_program_starts_pinned_and_is_verified(planned: Plan, tmp_path: Path) -> None:
+def test_the_program_starts_pinned_and_is_verified(planned: Placement, tmp_path: Path) -> None:
     found = _observed(planned, tmp_path, before=f"assert os.sched_getaffinity(0) == {set(planned.cpus)}")
     assert found.cpus_allowed == found.cpus_sampled == planned.cpus
     assert found.memory_policy is not None
@@ -74,7 +74,7 @@ def test_the_program_starts_pinned_and_is_verified(planned: Plan, tmp_path: Path
     assert mismatches(planned, found) == ()
 
 
-def test_a_wrong_pin_is_caught(planned: Plan, tmp_path: Path) -> None:
+def test_a_wrong_pin_is_caught(planned: Placement, tmp_path: Path) -> None:
     others = sorted(os.sched_getaffinity(0) - set(planned.cpus))
     if not others:
         pytest.skip("this process may use one CPU only, so there is no wrong one")
@@ -85,7 +85,7 @@ def test_a_wrong_pin_is_caught(planned: Plan, tmp_path: Path) -> None:
     assert node is None or all(f"of node {node}" in problem for problem in problems)
 
 
-def test_one_thread_that_left_its_pin_is_caught(planned: Plan, tmp_path: Path) -> None:
+def test_one_thread_that_left_its_pin_is_caught(planned: Placement, tmp_path: Path) -> None:
     others = sorted(os.sched_getaffinity(0) - set(planned.cpus))
     if not others:
         pytest.skip("this process may use one CPU only, so there is no wrong one")
@@ -130,12 +130,12 @@ for _ in range(2):
     assert any("working threads were confined to CPUs" in problem for problem in mismatches(two, found))
 
 
-def test_settings_changed_by_the_program_are_caught(planned: Plan, tmp_path: Path) -> None:
+def test_settings_changed_by_the_program_are_caught(planned: Placement, tmp_path: Path) -> None:
     found = _observed(planned, tmp_path, after="os.environ['OMP_NUM_THREADS'] = '77'")
     assert mismatches(planned, found) == (f"OMP_NUM_THREADS was 77 at the end; the plan has {planned.threads}.",)
 
 
-def test_the_launcher_becomes_the_program(planned: Plan, tmp_path: Path) -> None:
+def test_the_launcher_becomes_the_program(planned: Placement, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(planned.to_json()))
     command = [
@@ -160,7 +160,7 @@ def test_the_launcher_becomes_the_program(planned: Plan, tmp_path: Path) -> None
     [({"cpus": (100_000,)}, "cannot be used"), ({"cpus": (1023,)}, "cannot be used")],
 )
 def test_cpus_that_are_not_there_are_refused(
-    change: dict[str, tuple[int, ...]], message: str, planned: Plan, tmp_path: Path
+    change: dict[str, tuple[int, ...]], message: str, planned: Placement, tmp_path: Path
 ) -> None:
     answer = _launch(replace(planned, **change), tmp_path, "true")
     assert answer.returncode == 4
@@ -168,13 +168,13 @@ def test_cpus_that_are_not_there_are_refused(
     assert "Traceback" not in answer.stderr
 
 
-def test_a_cpu_outside_the_cpuset_is_named(planned: Plan, tmp_path: Path) -> None:
+def test_a_cpu_outside_the_cpuset_is_named(planned: Placement, tmp_path: Path) -> None:
     answer = _launch(replace(planned, cpus=(*planned.cpus, 1023)), tmp_path, "true")
     assert answer.returncode == 4
     assert "CPUs 1023 are not allowed here" in answer.stderr
 
 
-def test_a_program_that_is_not_there(planned: Plan, tmp_path: Path) -> None:
+def test_a_program_that_is_not_there(planned: Placement, tmp_path: Path) -> None:
     answer = _launch(planned, tmp_path, "no-such-program")
     assert answer.returncode == 4
     assert "no-such-program: cannot be started" in answer.stderr
@@ -190,7 +190,7 @@ def test_wrong_arguments_show_the_usage(arguments: list[str]) -> None:
     assert "usage:" in answer.stderr
 
 
-def test_a_policy_that_is_refused_is_recorded_and_the_run_goes_on(planned: Plan, tmp_path: Path) -> None:
+def test_a_policy_that_is_refused_is_recorded_and_the_run_goes_on(planned: Placement, tmp_path: Path) -> None:
     """Node 1000 does not exist here, which the kernel refuses as it does for a node outside the cpuset."""
     found = _observed(replace(planned, memory_nodes=(1000,), memory_policy="bind:1000"), tmp_path)
     assert found.memory_policy is not None

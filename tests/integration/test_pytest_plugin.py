@@ -19,7 +19,7 @@ from support.mutations import small_run
 from support.records import facts
 
 from harness.compare.observations import side_of
-from harness.placement.plan import Plan
+from harness.placement.plan import Placement
 from harness.pytest_plugin import fixture, processes
 from harness.pytest_plugin.processes import Processes
 from harness.record.model import Block, Series
@@ -32,7 +32,7 @@ PRELOADED = (scipy.special, scipy.stats)
 PLUGIN = ("-p", "harness.pytest_plugin.plugin", "-p", "no:cacheprovider", "-rs")
 PLACE = processes.Place(
     {"arch": "ppc64le", "cpu": "POWER10", "lpar_dedicated": False},
-    Plan(
+    Placement(
         cpus=(0,),
         node=0,
         nodes=(0,),

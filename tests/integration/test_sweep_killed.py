@@ -15,7 +15,7 @@ from trees import LparSpec, NodeSpec, TreeSpec, build, layout
 
 from harness.errors import EnvironmentMismatchError, InputError, LparbenchError
 from harness.placement import smt_state
-from harness.placement.plan import Plan
+from harness.placement.plan import Placement
 from harness.placement.smt import Write
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
@@ -32,7 +32,7 @@ SPEC = TreeSpec(nodes=(NodeSpec(0, cores=2), NodeSpec(1, cores=2)), smt=4, smt_o
 KILLS = 20
 
 
-def rate(job: TogetherJob, plan: Plan) -> float:
+def rate(job: TogetherJob, plan: Placement) -> float:
     return 1e6 * plan.cores * {1: 0.8, 2: 1.0, 4: 0.7}[plan.threads_per_core] * (1.0 if plan.node == 0 else 0.8)
 
 
@@ -140,7 +140,7 @@ def test_what_was_measured_is_measured_at_its_level_and_place(directory: Path, r
     plan, seen = read_plan(directory), []
 
     class Looking(ScriptedExecutor):
-        def run(self, job: Job, plan: Plan, *, timeout_s: float):
+        def run(self, job: Job, plan: Placement, *, timeout_s: float):
             if isinstance(job, TogetherJob):
                 seen.append((probe(root).topology.smt.online, plan.threads_per_core, plan.cores, plan.node))
             return super().run(job, plan, timeout_s=timeout_s)
@@ -155,7 +155,7 @@ def test_a_signal_ends_it_with_smt_put_back_at_once(directory: Path, root: SysRo
     before = switches(root)
 
     class Interrupted(ScriptedExecutor):
-        def run(self, job: Job, plan: Plan, *, timeout_s: float):
+        def run(self, job: Job, plan: Placement, *, timeout_s: float):
             if isinstance(job, TogetherJob) and len(self.measured) == 5:
                 os.kill(os.getpid(), number)
                 time.sleep(5)
@@ -173,7 +173,7 @@ def test_an_error_puts_smt_back_too(directory: Path, root: SysRoot) -> None:
     before = switches(root)
 
     class Broken(ScriptedExecutor):
-        def run(self, job: Job, plan: Plan, *, timeout_s: float):
+        def run(self, job: Job, plan: Placement, *, timeout_s: float):
             if isinstance(job, TogetherJob):
                 raise LparbenchError("the disk is full")
             return super().run(job, plan, timeout_s=timeout_s)
@@ -185,7 +185,7 @@ def test_an_error_puts_smt_back_too(directory: Path, root: SysRoot) -> None:
 
 def test_a_setting_that_cannot_be_measured_fails_alone(directory: Path, root: SysRoot) -> None:
     class Choosy(ScriptedExecutor):
-        def run(self, job: Job, plan: Plan, *, timeout_s: float):
+        def run(self, job: Job, plan: Placement, *, timeout_s: float):
             if isinstance(job, TogetherJob) and job.instances[0].threads == 4:
                 raise InputError("that is too much.")
             return super().run(job, plan, timeout_s=timeout_s)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.placement.plan import Plan
+from harness.placement.plan import Placement
 from harness.placement.verify import private_pages
 from harness.platform import auxv, crosscheck, elf, load, parse
 from harness.platform.cpuinfo import generation_of_text, parse_cpuinfo
@@ -107,7 +107,7 @@ def test_broken_plans_are_one_clear_error(text: str) -> None:
         path = Path(directory, "plan.json")
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         with pytest.raises(InputError, match=r"plan\.json"):
-            Plan.read(path)
+            Placement.read(path)
 
 
 _BREAKAGES = ("empty", "noise", "cut", "directory", "gone", "fifo", "loop", "escape", "unreadable bytes")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from support import records
 
-from harness.placement.instances import split
-from harness.placement.plan import Plan
+from harness.placement.instances import divide_among_instances
+from harness.placement.plan import Placement
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import Facts
 from harness.record.model import Series
@@ -26,7 +26,7 @@ from harness.workers.fit import TEST_SCORES
 from harness.workers.jobs import FitJob, Job, Outcome, SurveyJob, TogetherJob
 from harness.workers.measure import SCORES_FILE
 
-Rate = Callable[[TogetherJob, Plan], float]
+Rate = Callable[[TogetherJob, Placement], float]
 _SAMPLES = 40
 _SAMPLE_NS = 2_000_000
 
@@ -111,7 +111,7 @@ class ScriptedExecutor:
         self.rate, self.seconds, self.backends = rate, seconds, backends
         self.measured: list[tuple[str, tuple[int, ...]]] = []
 
-    def run(self, job: Job, plan: Plan, *, timeout_s: float) -> Outcome:
+    def run(self, job: Job, plan: Placement, *, timeout_s: float) -> Outcome:
         if isinstance(job, SurveyJob):
             return Outcome({"overhead": None, "software": None, "peak": None}, None, 1, 0.5)
         if isinstance(job, FitJob):
@@ -124,7 +124,7 @@ class ScriptedExecutor:
         time.sleep(self.seconds)
         block, _, cell = Path(job.directory).name.partition("-")
         rate = self.rate(job, plan) * noise(int(block), int(cell)) / len(job.instances)
-        parts = split(plan, len(job.instances))
+        parts = divide_among_instances(plan, len(job.instances))
         for instance in job.instances:
             Path(instance.directory).mkdir(parents=True)
             np.save(Path(instance.directory) / SCORES_FILE, np.ones(8, np.float32))
@@ -132,7 +132,7 @@ class ScriptedExecutor:
         return Outcome({"instances": answers}, None, 1, 0.5)
 
 
-def _answer(part: Plan, batch: int, rate: float) -> dict[str, Any]:
+def _answer(part: Placement, batch: int, rate: float) -> dict[str, Any]:
     inner = max(1, round(rate * _SAMPLE_NS * 1e-9 / batch))
     duration = round(batch * inner / rate * 1e9)
     series = Series("call", batch, inner, (duration,) * _SAMPLES, (0,) * _SAMPLES, 0, True, None, None)

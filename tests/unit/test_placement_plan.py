@@ -9,7 +9,7 @@ from trees import NodeSpec, TreeSpec, build
 from trees_presets import PRESETS
 
 from harness.errors import InputError
-from harness.placement.plan import Plan, plan, thread_environment
+from harness.placement.plan import Placement, plan, thread_environment
 from harness.platform.facts import Topology
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
@@ -139,7 +139,7 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     chosen = plan(_topology(PRESETS["p10-node7"], tmp_path / "tree"), cores=2, threads_per_core=2)
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(chosen.to_json()))
-    assert Plan.read(path) == chosen
+    assert Placement.read(path) == chosen
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_a_broken_plan_is_named(text: str, message: str, tmp_path: Path) -> None
     path = tmp_path / "plan.json"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
-        Plan.read(path)
+        Placement.read(path)
     with pytest.raises(InputError, match="cannot be read"):
-        Plan.read(tmp_path / "absent.json")
+        Placement.read(tmp_path / "absent.json")
 
 
 def test_a_plan_of_1920_cpus(tmp_path: Path) -> None:

@@ -9,19 +9,19 @@ import pytest
 from trees import build
 from trees_presets import PRESETS
 
-from harness.placement.plan import Plan, plan
+from harness.placement.plan import Placement, plan
 from harness.placement.verify import Observation, mismatches, observe, private_pages
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Placement:
     topology = probe(SysRoot(build(PRESETS["p10-two-nodes"], tmp_path_factory.mktemp("tree")))).topology
     return plan(topology, cores=2, threads_per_core=2, node=1)
 
 
-def _good(planned: Plan) -> Observation:
+def _good(planned: Placement) -> Observation:
     return Observation(
         cpus_allowed=planned.cpus,
         cpus_sampled=(planned.cpus[0],),
@@ -35,12 +35,12 @@ def _good(planned: Plan) -> Observation:
     )
 
 
-def test_a_run_as_planned_has_no_mismatch(planned: Plan) -> None:
+def test_a_run_as_planned_has_no_mismatch(planned: Placement) -> None:
     assert planned.cpus == (48, 49, 56, 57)
     assert mismatches(planned, _good(planned)) == ()
 
 
-def test_other_cpus_are_named_with_their_node(planned: Plan) -> None:
+def test_other_cpus_are_named_with_their_node(planned: Placement) -> None:
     wrong = replace(_good(planned), cpus_allowed=(0, 1, 48, 49, 56, 57, 60), cpus_sampled=(0,))
     assert mismatches(planned, wrong) == (
         "Threads were allowed to run on CPUs 0-1 of node 0; the plan has CPUs 48-49,56-57 of node 1.",
@@ -49,7 +49,7 @@ def test_other_cpus_are_named_with_their_node(planned: Plan) -> None:
     )
 
 
-def test_working_threads_crowded_on_one_cpu_are_seen(planned: Plan) -> None:
+def test_working_threads_crowded_on_one_cpu_are_seen(planned: Placement) -> None:
     (found,) = mismatches(planned, replace(_good(planned), busy_threads=4, busy_cpus=(48,)))
     assert found.startswith("4 working threads were confined to CPUs 48; the plan has CPUs 48-49,56-57 of node 1")
     assert mismatches(planned, replace(_good(planned), busy_threads=3, busy_cpus=(48, 49))) != ()
@@ -70,14 +70,14 @@ def test_working_threads_crowded_on_one_cpu_are_seen(planned: Plan) -> None:
         (None, None, False),
     ],
 )
-def test_pages_elsewhere(pages: dict[int, int] | None, policy: str | None, wrong: bool, planned: Plan) -> None:
+def test_pages_elsewhere(pages: dict[int, int] | None, policy: str | None, wrong: bool, planned: Placement) -> None:
     found = mismatches(planned, replace(_good(planned), page_nodes=pages, memory_policy=policy))
     assert bool(found) is wrong
     if wrong:
         assert "on node 0; the plan has node 1." in found[0]
 
 
-def test_changed_settings_are_named(planned: Plan) -> None:
+def test_changed_settings_are_named(planned: Placement) -> None:
     env = {**planned.env, "OMP_NUM_THREADS": "96"}
     del env["OMP_PLACES"]
     assert mismatches(planned, replace(_good(planned), env=env)) == (
@@ -86,7 +86,7 @@ def test_changed_settings_are_named(planned: Plan) -> None:
     )
 
 
-def test_an_observation_survives_json(planned: Plan) -> None:
+def test_an_observation_survives_json(planned: Placement) -> None:
     good = _good(planned)
     assert Observation.from_json(good.to_json()) == good
     assert good.page_nodes_json() == {"1": 100_000}

@@ -11,7 +11,7 @@ from support.sweeps import factors
 from trees import NodeSpec, TreeSpec, build
 
 from harness.errors import InputError
-from harness.placement.instances import split
+from harness.placement.instances import divide_among_instances
 from harness.placement.plan import plan
 from harness.placement.smt import SmtMethod
 from harness.platform.probe import probe
@@ -112,7 +112,7 @@ def test_every_combination_is_a_setting_once_or_left_out_for_a_reason(
     for one in chosen:  # the planner is the oracle: with all threads on line it places every setting
         where = plan(facts.topology, cores=one.cores, threads_per_core=one.threads_per_core, node=one.place.node)
         assert len(where.cpus) == one.threads
-        assert len(split(where, one.instances)) == one.instances
+        assert len(divide_among_instances(where, one.instances)) == one.instances
 
 
 def test_what_the_planner_cannot_place_is_never_a_setting(facts, machine: Machine) -> None:

@@ -1,0 +1,320 @@
+"""Typed reading and writing of data from outside: TOML and JSON into dataclasses, errors with the file and the key.
+
+A dataclass is its own schema. Fields may be ``bool``, ``int``, ``float``, ``str``, ``Path``, enums, ``Literal``,
+dataclasses, ``tuple``, ``Mapping`` or ``dict`` with text or whole-number keys, ``Any``, and unions of these; of a union
+of dataclasses the member is chosen by its field ``kind``, a ``Literal``. An int stands for a float and a list for a
+tuple, as TOML and JSON have neither.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from harness.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+KIND = "kind"
+_SCALARS = frozenset({int, float, bool, str, NoneType})
+_NAMES: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text",
+                          NoneType: "nothing", Path: "a path"}  # fmt: skip
+
+
+class NotPlainError(ValueError):
+    """A value that JSON cannot hold; the message names where it is."""
+
+
+def decode(hint: type[T], value: Any, where: str) -> T:
+    """``value`` (JSON or TOML types) as ``hint``.
+
+    Args:
+        hint: a dataclass, or another of the types that the module names.
+        value: what the file or the caller gave.
+        where: how errors name the value: ``"nsl-kdd-mlp.toml: training"``.
+
+    Raises:
+        InputError: a value of another type, an unknown key, a missing key.
+    """
+    return cast("T", _decode(hint, value, where))
+
+
+def encode(value: Any) -> Any:
+    """A dataclass (or what one may hold) as JSON types; :func:`decode` reads it back.
+
+    Fields keep their order; keys of mappings are sorted.
+
+    Raises:
+        NotPlainError: a float that is not finite, or a value of another type.
+    """
+    return _encode(value, "")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a TOML file.
+
+    Raises:
+        InputError: it cannot be read, or is not TOML; names the line.
+    """
+    try:
+        return tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not TOML: {error}.", remedy="Correct that line.") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; NaN, infinity and a key twice in an object are refused.
+
+    Raises:
+        InputError: it cannot be read, or is not JSON; names line and column.
+    """
+    return parse_json(_text(path), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Strict JSON; see :func:`read_json`.
+
+    Raises:
+        InputError: what is wrong, with line and column where the parser knows them.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+    except json.JSONDecodeError as error:
+        problem = f"line {error.lineno} column {error.colno}: {error.msg}"
+    except RecursionError:
+        problem = "objects are nested too deeply"
+    except ValueError as error:  # also an integer of more digits than Python converts
+        problem = str(error)
+    raise InputError(f"{where}: not JSON: {problem}.", remedy="The file is damaged or cut short: copy it again.")
+
+
+def decode_json_file(hint: type[T], path: Path) -> T:
+    """A JSON file as ``hint``.
+
+    Raises:
+        InputError: it cannot be read, is not JSON, or is not of that shape.
+    """
+    return decode(hint, read_json(path), str(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.", remedy="Check the path.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}.", remedy="Check its permissions.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8.", remedy="Save it as UTF-8.") from None
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a finite number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large for a finite number")
+    return number
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} appears twice in one object")
+    return unique
+
+
+@cache
+def field_types(cls: type) -> dict[str, Any]:
+    """Name -> type of the fields that the constructor of dataclass ``cls`` takes."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {item.name: hints[item.name] for item in fields(cls) if item.init}
+
+
+@cache
+def _required(cls: type) -> tuple[str, ...]:
+    return tuple(
+        item.name for item in fields(cls) if item.init and item.default is MISSING and item.default_factory is MISSING
+    )
+
+
+def _decode(hint: Any, value: Any, where: str) -> Any:
+    if hint is Any:
+        return value
+    origin = get_origin(hint)
+    if origin is None:
+        return _decode_plain(hint, value, where)
+    arguments = get_args(hint)
+    if origin is Annotated:
+        return _decode(arguments[0], value, where)
+    if origin is Literal:
+        if any(value == argument and type(value) is type(argument) for argument in arguments):
+            return value
+        raise InputError(f"{where} is {_shown(value)}; expected one of {', '.join(map(repr, arguments))}.")
+    if origin in (Union, UnionType):
+        return _decode_union(arguments, value, where)
+    if origin is tuple:
+        return _decode_tuple(arguments, value, where)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _decode_mapping(arguments, value, where)
+    raise TypeError(f"decode cannot read {hint}")
+
+
+def _decode_plain(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _decode_dataclass(hint, value, where)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        try:
+            return hint(value)
+        except ValueError:
+            members = ", ".join(repr(member.value) for member in hint)
+            raise InputError(f"{where} is {_shown(value)}; expected one of {members}.") from None
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint in (None, NoneType) and value is None:
+        return None
+    if hint in _SCALARS and type(value) is hint:
+        return value
+    raise _wrong(value, _named(hint), where)
+
+
+def _decode_dataclass(cls: type, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise _wrong(value, "a table", where)
+    hints = field_types(cls)
+    for name in value:
+        if name not in hints:
+            raise InputError(f"{_at(where, str(name))}: unknown key.", remedy=f"Known: {', '.join(sorted(hints))}.")
+    for name in _required(cls):
+        if name not in value:
+            raise InputError(f"{_at(where, name)} is missing; expected {_named(hints[name])}.")
+    return cls(**{name: _decode(hints[name], item, _at(where, name)) for name, item in value.items()})
+
+
+def _decode_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and NoneType in arguments:
+        return None
+    members = [argument for argument in arguments if argument is not NoneType]
+    if len(members) == 1:
+        return _decode(members[0], value, where)
+    if all(isinstance(member, type) and is_dataclass(member) for member in members):
+        kinds = {get_args(field_types(member)[KIND])[0]: member for member in members}
+        kind = value.get(KIND) if isinstance(value, Mapping) else None
+        if not isinstance(kind, str) or kind not in kinds:
+            raise InputError(f"{_at(where, KIND)} is {_shown(kind)}; expected one of {', '.join(map(repr, kinds))}.")
+        return _decode(kinds[kind], value, where)
+    for member in members:
+        try:
+            return _decode(member, value, where)
+        except InputError:
+            continue
+    raise _wrong(value, " or ".join(_named(argument) for argument in arguments), where)
+
+
+def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise _wrong(value, "a list", where)
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        item = arguments[0]
+        if item in (int, str, float) and set(map(type, value)) <= {item}:  # a million samples in one step
+            return tuple(value)
+        return tuple(_decode(item, entry, f"{where}[{index}]") for index, entry in enumerate(value))
+    if len(value) != len(arguments):
+        raise _wrong(value, f"a list of {len(arguments)}", where)
+    return tuple(
+        _decode(item, entry, f"{where}[{index}]")
+        for index, (item, entry) in enumerate(zip(arguments, value, strict=True))
+    )
+
+
+def _decode_mapping(arguments: tuple[Any, ...], value: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(value, "a table", where)
+    key_type, item = arguments
+    decoded = {}
+    for key, entry in value.items():
+        at = _at(where, str(key))
+        if key_type is int:
+            try:
+                key = int(key)
+            except ValueError:
+                raise InputError(f"{at}: expected a whole number as the key.") from None
+        decoded[key] = _decode(item, entry, at)
+    return decoded
+
+
+def _encode(value: Any, path: str) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _encode(getattr(value, item.name), _at(path, item.name)) for item in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str | int) or isinstance(key, bool):
+                raise NotPlainError(f"{path}: key {key!r} is neither text nor a whole number")
+        return {str(key): _encode(value[key], _at(path, str(key))) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        if set(map(type, value)) <= {int, bool, str, NoneType}:
+            return list(value)
+        return [_encode(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise NotPlainError(f"{path}: {value} is not a finite number")
+        return float(value)  # numpy.float64 is a float with another repr
+    if isinstance(value, Path):
+        return str(value)
+    if type(value) in _SCALARS:
+        return value
+    raise NotPlainError(f"{path}: {type(value).__name__} is not a JSON type")
+
+
+def _at(where: str, key: str) -> str:
+    """``file: key`` or ``file: table.key``."""
+    if not where:
+        return key
+    return f"{where}: {key}" if where.endswith((".toml", ".json")) else f"{where}.{key}"
+
+
+def _named(hint: Any) -> str:
+    if hint in _NAMES:
+        return _NAMES[hint]
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(_named(argument) for argument in get_args(hint))
+    if origin is tuple:
+        return "a list"
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, get_args(hint)))
+    if is_dataclass(hint) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return "a table"
+    return getattr(hint, "__name__", str(hint))
+
+
+def _wrong(value: Any, expected: str, where: str) -> InputError:
+    return InputError(f"{where} is {_shown(value)}; expected {expected}.")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = "null" if value is None else f"{value!r} ({type(value).__name__})"
+    return text if len(text) <= 80 else f"{text[:77]}..."
