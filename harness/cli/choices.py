@@ -61,7 +61,7 @@ def check_source(data: Path | None, protocol: str) -> None:
     Raises:
         InputError: no such folder, or no such protocol.
     """
-    from harness.workload.files import PROTOCOLS
+    from harness.record.spec import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol is {protocol!r}; expected one of: {', '.join(PROTOCOLS)}.")

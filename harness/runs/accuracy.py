@@ -8,8 +8,9 @@ from typing import Any
 
 from harness.evaluation.bootstrap import RESAMPLES
 from harness.evaluation.metrics import METRICS
+from harness.record.spec import Protocol
 from harness.workers.jobs import Outcome
-from harness.workload.files import Protocol, Workload
+from harness.workload.files import Workload
 
 INTERVAL = f"95 % stratified bootstrap over the test rows of the first seed, {RESAMPLES:,} resamples"
 

@@ -16,6 +16,7 @@ from harness.measure.clock import Clock, SystemClock
 from harness.placement.instances import divide_among_instances
 from harness.placement.plan import Placement
 from harness.record.model import SCHEMA_VERSION, Run
+from harness.record.spec import Protocol as ProtocolName
 from harness.roofline.assemble import cache_to_exceed, roofline, with_shares, with_workloads
 from harness.runs.accuracy import other_protocol
 from harness.runs.assemble import Fitted, Measured, missing_backends, results_of
@@ -31,7 +32,6 @@ from harness.workers.baseline_detectors import key_of, references_job
 from harness.workers.executor import Executor
 from harness.workers.jobs import FitJob, InstanceJob, MeasureJob, Outcome, SurveyJob, TogetherJob
 from harness.workers.variants import FULL
-from harness.workload.files import Protocol as ProtocolName
 from harness.workload.files import Workload
 
 INFERENCE = ("offline", "single_stream")

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from harness.placement.plan import Placement
 from harness.platform.facts import Facts
+from harness.record.spec import Protocol
 from harness.runs.stopping import Amount
-from harness.workload.files import Protocol, Workload
+from harness.workload.files import Workload
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.evaluation.metrics import METRICS, evaluate
+from harness.record.spec import Protocol
 from harness.workers.jobs import ReferencesJob
-from harness.workload.files import Protocol, Workload
+from harness.workload.files import Workload
 
 TRAIN_ROWS = 20_000  # at most this many rows are learnt from
 TEST_ROWS = 20_000  # and at most this many scored; which ones is drawn with the share of anomalies kept

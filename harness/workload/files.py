@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 from harness.content import content_dir
 from harness.errors import InputError
 from harness.evaluation.metrics import METRICS
+from harness.record.spec import PROTOCOLS, Protocol
 from harness.scoring.scorer import BACKENDS
 from harness.workload.parameters import coerce
 
@@ -24,8 +25,6 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
-Protocol = Literal["clean", "as-published"]
-PROTOCOLS: tuple[Protocol, ...] = ("clean", "as-published")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""What a run is asked to do: what resuming reads, a gate repeats, and a record holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Protocol = Literal["clean", "as-published"]
+PROTOCOLS: tuple[Protocol, ...] = ("clean", "as-published")
+Scenario = Literal["train", "offline", "single_stream", "multi_stream", "server"]
+SCENARIOS: tuple[Scenario, ...] = ("train", "offline", "single_stream", "multi_stream", "server")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run as the user asked for it, defaults filled in; it can be repeated on any machine with the same files.
+
+    Attributes:
+        workloads: names, paths of ``.toml`` files, or ``module:Class`` of a detector.
+        suite: that the workloads are from, if they are from one.
+        dataset: instead of each workload's own; ``csv:PATH`` is a file.
+        label: label column of that file.
+        data_dir: folder with data sets, searched first.
+        backends, dtypes, seeds: None stands for each workload's own.
+        scenarios: None stands for offline and single_stream, and train where the backend can.
+        epochs: at most so many; None for each workload's schedule.
+        rows: of the training file; None for all.
+        learning_rates: to train every seed with as well, for their accuracy alone.
+        both_protocols: each system is fitted under the other protocol too, for its accuracy alone.
+        node: NUMA node; None for the best.
+        instances: processes at once, which divide the cores among them.
+        blocks: fresh processes per configuration; does not count where ``budget_s`` or ``half_width`` is given.
+        budget_s: wall time of the whole run, set-up and fits included.
+        half_width: relative half-width of the 95 % intervals to reach.
+        series_seconds: time spent on each timed series of a process.
+        p99_bound_s: of the server scenario.
+        seed: of the order of everything.
+        save: directory that receives the model bundles of the first seed.
+    """
+
+    workloads: tuple[str, ...]
+    suite: str | None = None
+    dataset: str | None = None
+    label: str | None = None
+    protocol: Protocol = "clean"
+    data_dir: str | None = None
+    backends: tuple[str, ...] | None = None
+    dtypes: tuple[str, ...] | None = None
+    scenarios: tuple[Scenario, ...] | None = None
+    seeds: int | None = None
+    epochs: int | None = None
+    rows: int | None = None
+    learning_rates: tuple[float, ...] = ()
+    both_protocols: bool = False
+    cores: int = 1
+    threads_per_core: int = 1
+    node: int | None = None
+    instances: int = 1
+    cache: Literal["hot", "cold"] = "hot"
+    blocks: int = 6
+    budget_s: float | None = None
+    half_width: float | None = None
+    series_seconds: float = 0.5
+    p99_bound_s: float = 0.01
+    seed: int = 1
+    save: str | None = None
+
+
+@dataclass(frozen=True)
+class StoppingRecord:
+    """Why the measuring ended.
+
+    Attributes:
+        blocks: measured.
+        block_s: time of the last block.
+        predicted_half_width: of the widest relative 95 % interval, from the first blocks.
+        reached_half_width: at the end.
+        ended_by: what decided.
+    """
+
+    blocks: int
+    block_s: float | None
+    predicted_half_width: float | None
+    reached_half_width: float | None
+    ended_by: Literal["blocks", "budget", "limit", "precision"]
