@@ -333,6 +333,32 @@ class SoftwareFacts:
 
 
 @dataclass(frozen=True)
+class TorchBuild:
+    """What torch says of itself once it is loaded."""
+
+    config: str
+    parallel_info: str
+    cpu_capability: str | None
+
+
+@dataclass(frozen=True)
+class OnnxRuntimeBuild:
+    """What ONNX Runtime says of itself once it is loaded."""
+
+    build_info: str | None
+    providers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LoadedSoftware(SoftwareFacts):
+    """The software of a process that has loaded it; None for what is not loaded."""
+
+    torch: TorchBuild | None = None
+    onnxruntime: OnnxRuntimeBuild | None = None
+    mma_instructions: Mapping[str, bool | None] = field(default_factory=dict)  # library -> holds them; on Power only
+
+
+@dataclass(frozen=True)
 class Disagreement:
     """A fact on which another tool says otherwise."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.platform import blas, elf
-from harness.platform.facts import BlasLibrary, Package, SoftwareFacts, as_json
+from harness.platform.facts import BlasLibrary, LoadedSoftware, OnnxRuntimeBuild, Package, SoftwareFacts, TorchBuild
 from harness.platform.sysroot import SysRoot
 
 # distribution -> import name
@@ -217,43 +217,53 @@ def _library(described: dict[str, Any], used_by: str) -> BlasLibrary:
     )
 
 
-def loaded_software() -> dict[str, Any]:
+def loaded_software() -> LoadedSoftware:
     """The software of this process, with what only the loaded libraries can tell.
 
-    Call it where torch and ONNX Runtime are loaded already; what is not loaded is left out. Keys: those of
-    :class:`SoftwareFacts`, and ``torch`` (config, parallel_info, cpu_capability) and ``onnxruntime`` (build_info,
-    providers) for the loaded ones.
+    Call it where torch and ONNX Runtime are loaded already.
     """
-    facts: dict[str, Any] = as_json(collect(SysRoot("/")))
+    facts = collect(SysRoot("/"))
     mapped = _mapped_libraries()
-    facts["blas"] = [as_json(library) for library in _loaded_blas(mapped)]
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        capability = getattr(torch.backends.cpu, "get_cpu_capability", None)
-        facts["torch"] = {
-            "config": torch.__config__.show(),
-            "parallel_info": torch.__config__.parallel_info(),
-            "cpu_capability": capability() if capability else None,
-        }
-        if torch.backends.mkl.is_available():
-            version = re.search(r"Math Kernel Library Version (\S+)", facts["torch"]["config"])
-            facts["blas"].append(
-                as_json(BlasLibrary("mkl", None, version[1] if version else None, None, None, "torch"))
-            )
-    runtime = sys.modules.get("onnxruntime")
-    if runtime is not None:
-        build_info = getattr(runtime, "get_build_info", None)
-        facts["onnxruntime"] = {
-            "build_info": build_info() if build_info else None,
-            "providers": list(runtime.get_available_providers()),
-        }
+    libraries = list(_loaded_blas(mapped))
+    torch = _torch_build()
+    if torch is not None and sys.modules["torch"].backends.mkl.is_available():
+        version = re.search(r"Math Kernel Library Version (\S+)", torch.config)
+        libraries.append(BlasLibrary("mkl", None, version[1] if version else None, None, None, "torch"))
+    mma = {}
     if platform.machine().startswith("ppc64"):
-        facts["mma_instructions"] = {
+        mma = {
             path: elf.holds_mma(Path(path))
             for path in mapped
             if re.search(r"libtorch_cpu|onnxruntime_pybind11_state|blas", Path(path).name)
         }
-    return facts
+    return LoadedSoftware(
+        facts.python,
+        facts.packages,
+        tuple(libraries),
+        facts.environment,
+        facts.sources,
+        torch,
+        _onnxruntime_build(),
+        mma,
+    )
+
+
+def _torch_build() -> TorchBuild | None:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    capability = getattr(torch.backends.cpu, "get_cpu_capability", None)
+    return TorchBuild(
+        torch.__config__.show(), torch.__config__.parallel_info(), capability() if capability is not None else None
+    )
+
+
+def _onnxruntime_build() -> OnnxRuntimeBuild | None:
+    runtime = sys.modules.get("onnxruntime")
+    if runtime is None:
+        return None
+    build_info = getattr(runtime, "get_build_info", None)
+    return OnnxRuntimeBuild(build_info() if build_info is not None else None, tuple(runtime.get_available_providers()))
 
 
 def _mapped_libraries() -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from harness.measure.clock import SystemClock
 from harness.measure.overhead import measure_overhead
 from harness.platform.counters import ThreadCounters
+from harness.platform.facts import as_json
 from harness.platform.software import loaded_software
 from harness.roofline.assemble import measured_roof
 from harness.workers.jobs import SurveyJob
@@ -21,6 +22,6 @@ def survey(job: SurveyJob) -> dict[str, Any]:
     torch.set_num_threads(job.threads)
     return {
         "overhead": asdict(measure_overhead(SystemClock(), ThreadCounters())),
-        "software": loaded_software(),
+        "software": as_json(loaded_software()),
         "peak": measured_roof(job.cpus, job.cache_bytes) if job.peak else None,
     }
