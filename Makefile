@@ -45,7 +45,7 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
 	$(PIP) --upgrade pip
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard kernels/*.c kernels/*.h) | $(VENV)/bin/pip
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard kernels/*/*.[ch]) | $(VENV)/bin/pip
 	$(PIP) $(PIP_FLAGS) -e .
 	touch $@
 

@@ -1,4 +1,4 @@
-"""The extension module built from kernels/module.c."""
+"""The extension module built from kernels/python/module.c."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -27,7 +27,7 @@ __all__ = [
 Dtype = Literal["float32", "bfloat16", "int8"]
 Activation = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid"]
 
-# The numbers of kernels/lparbench_kernels.h are the positions in these tuples.
+# The numbers of kernels/drivers/lparbench_kernels.h are the positions in these tuples.
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 

@@ -16,7 +16,7 @@ from harness.linalg import native
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels"
 CHECK = ROOT / "tests" / "power10" / "kernel_check.c"
-SOURCES = [path for path in sorted(KERNELS.glob("*.c")) if not path.name.startswith(("module", "python_"))]
+SOURCES = sorted([*KERNELS.glob("drivers/*.c"), *KERNELS.glob("isa/*.c")])
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "isa.h"
+#include "isa/isa.h"
 
 static uint64_t state = 88172645463325252u;
 

@@ -30,6 +30,7 @@ def compile_native(project: Path, root: Path) -> None:
         *extension["extra-compile-args"],
         "-shared",
         "-fPIC",
+        *(f"-I{project / folder}" for folder in extension["include-dirs"]),
         f"-I{python}",
         f"-idirafter{root / 'usr/include'}",  # for the part of pyconfig.h that Debian keeps by architecture
         *(str(project / source) for source in extension["sources"]),

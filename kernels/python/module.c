@@ -1,5 +1,5 @@
 /* The Python module harness.linalg._native (one binary for CPython 3.10 and later): products and probes of the roof. */
-#include "python_arrays.h"
+#include "arrays.h"
 
 static PyObject *isas(PyObject *self, PyObject *unused) {
     (void)self, (void)unused;

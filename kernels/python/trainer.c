@@ -1,5 +1,5 @@
 /* harness.linalg._native.Trainer: a chain in training. */
-#include "python_arrays.h"
+#include "arrays.h"
 
 typedef struct {
     PyObject_HEAD

@@ -1,5 +1,5 @@
 /* harness.linalg._native.Chain: a packed chain of dense layers. */
-#include "python_arrays.h"
+#include "arrays.h"
 
 enum { RELEASE_ROWS = 64 }; /* fewer rows are done sooner than the interpreter lock is released and taken */
 

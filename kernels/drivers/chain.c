@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "isa.h"
+#include "isa/isa.h"
 #include "low_chain.h"
 #include "pool.h"
 

@@ -1,12 +1,12 @@
-/* What an instruction set provides to the drivers (gemm.c, chain.c, trainer.c, roof.c).
+/* What an instruction set provides to the drivers (kernels/drivers).
  *
- * Each isa_*.c file defines one or more of these tables; dispatch.c lists them. A driver never asks which one it has.
+ * Each .c file of this folder defines one or more of these tables; drivers/dispatch.c lists them. A driver never asks which one it has.
  * Rows of matrices owned by a driver start at multiples of LPB_ALIGN floats and are padded with zeros, so that
  * elementwise functions may work on whole vectors: `count` is then a multiple of LPB_ALIGN. */
 #ifndef LPARBENCH_ISA_H
 #define LPARBENCH_ISA_H
 
-#include "lparbench_kernels.h"
+#include "drivers/lparbench_kernels.h"
 
 enum { LPB_ALIGN = 16 };     /* floats per alignment unit: 64 bytes, the widest vector of any table */
 enum { LPB_BLOCK_ROWS = 64 }; /* rows of data that a chain carries through all its layers at a time */

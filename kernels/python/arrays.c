@@ -1,4 +1,4 @@
-#include "python_arrays.h"
+#include "arrays.h"
 
 PyObject *array_type, *numpy_empty, *numpy_require, *float32_type;
 PyObject *float32_descr, *int64_descr, *int32_descr, *int8_descr, *uint16_descr;

@@ -3,7 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <time.h>
 
-#include "isa.h"
+#include "isa/isa.h"
 
 enum { CHASE_LINE = 128 }; /* bytes between pointers: the longest cache line of the processors at hand */
 

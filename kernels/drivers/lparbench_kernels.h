@@ -54,7 +54,7 @@ typedef struct {
     const void *b_packed; /* a shared B in the kernel's own layout, instead of `b`; NULL for any other */
 } lpb_gemm;
 
-/* An instruction set: the kernels compiled for it. Opaque; see isa.h. */
+/* An instruction set: the kernels compiled for it. Opaque; see isa/isa.h. */
 typedef struct lpb_isa lpb_isa;
 
 /* The i-th instruction set compiled in, best first; NULL past the end. */

@@ -11,7 +11,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "lparbench_kernels.h"
+#include "drivers/lparbench_kernels.h"
 
 typedef struct {
     PyObject_HEAD

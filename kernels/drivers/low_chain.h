@@ -2,7 +2,7 @@
 #ifndef LPARBENCH_LOW_CHAIN_H
 #define LPARBENCH_LOW_CHAIN_H
 
-#include "isa.h"
+#include "isa/isa.h"
 
 typedef struct lpb_low_chain lpb_low_chain;
 

@@ -1,5 +1,5 @@
 /* The instruction sets compiled into this library, best first, and the choice among them. */
-#include "isa.h"
+#include "isa/isa.h"
 
 #if defined(__x86_64__)
 extern const lpb_isa lpb_isa_avx512, lpb_isa_avx2;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "isa.h"
+#include "isa/isa.h"
 #include "pool.h"
 
 enum { STACK_SCRATCH = 16384, ROWS_PER_PART = 64 };
