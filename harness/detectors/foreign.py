@@ -132,7 +132,7 @@ def make(path: str, parameters: dict[str, Any], seed: int) -> Any:
     target = import_path(path)
     if not callable(target):
         raise InputError(f"{path} cannot be called; expected a class, or a function that returns a detector.")
-    accepted = _parameters_of(target)
+    accepted, _ = parameters_of(target)
     defaults = {"random_state": seed, "novelty": True}
     arguments = {**{key: value for key, value in defaults.items() if key in accepted}, **parameters}
     try:
@@ -181,11 +181,15 @@ def _is_pyod(estimator: Any) -> bool:
     return any(cls.__module__.partition(".")[0] == "pyod" for cls in type(estimator).__mro__)
 
 
-def _parameters_of(target: Any) -> tuple[str, ...]:
+def parameters_of(target: Any) -> tuple[tuple[str, ...], bool]:
+    """Names a class or function takes, and whether these are all: not with ``**kwargs``, nor without a signature."""
     try:
-        return tuple(name for name in inspect.signature(target).parameters if name != "self")
+        parameters = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
-        return ()
+        return (), False
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = tuple(parameter.name for parameter in parameters if parameter.kind not in variable)
+    return names, all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters)
 
 
 class _Named:

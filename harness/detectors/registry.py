@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.decode import decode, field_types
 from harness.detectors.base import FORMAT, META_FILE, WEIGHTS_FILE, Detector
 from harness.errors import InputError
 from harness.scoring import arrays
-from harness.workload.parameters import check_parameters
 
 BUILT_IN: dict[str, str] = {
     "mlp": "harness.detectors.mlp:MLP",
@@ -38,6 +38,31 @@ BUILT_IN: dict[str, str] = {
 }
 
 
+def check(detector: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor arguments ``parameters`` of a detector, each known to it and of its type; builds nothing.
+
+    Of a class of somebody else's the names are checked, where its signature tells them, and not the types.
+
+    Args:
+        detector: a name in `BUILT_IN`, or ``module:Class``.
+        parameters: as read from TOML or JSON.
+
+    Raises:
+        InputError: unknown detector, import failure, an unknown name, or a value of another type; it names the key.
+    """
+    target = _target(detector)
+    if isinstance(target, type) and issubclass(target, Detector):
+        types = field_types(target)
+        _refuse_unknown(detector, parameters, types)
+        return {name: decode(types[name], value, f"{detector}.{name}") for name, value in parameters.items()}
+    from harness.detectors.foreign import parameters_of
+
+    known, complete = parameters_of(target)
+    if complete:
+        _refuse_unknown(detector, parameters, (*known, "seed"))
+    return dict(parameters)
+
+
 def resolve(name_or_path: str, parameters: Mapping[str, Any] | None = None) -> Detector:
     """A new, unfitted detector.
 
@@ -49,15 +74,9 @@ def resolve(name_or_path: str, parameters: Mapping[str, Any] | None = None) -> D
     Raises:
         InputError: unknown name, import failure, or parameters it does not take.
     """
-    given = dict(parameters or {})
-    if ":" not in name_or_path:
-        if name_or_path not in BUILT_IN:
-            known = ", ".join(sorted(BUILT_IN))
-            raise InputError(f"Unknown detector {name_or_path!r}.", remedy=f"Built in: {known}; or give module:Class.")
-        return _construct(import_path(BUILT_IN[name_or_path]), given, name_or_path)
-    target = import_path(name_or_path)
+    target, given = _target(name_or_path), check(name_or_path, parameters or {})
     if isinstance(target, type) and issubclass(target, Detector):
-        return _construct(target, given, name_or_path)
+        return target(**given)
     from harness.detectors.foreign import Foreign
 
     seed = given.pop("seed", 0)
@@ -86,8 +105,20 @@ def load(directory: Path) -> Detector:
     return detector
 
 
-def _construct(cls: type[Detector], parameters: dict[str, Any], name: str) -> Detector:
-    return cls(**check_parameters(cls, parameters, name))
+def _target(detector: str) -> Any:
+    """The class (or callable) that a name or ``module:Class`` stands for."""
+    if ":" in detector:
+        return import_path(detector)
+    if detector not in BUILT_IN:
+        known = ", ".join(sorted(BUILT_IN))
+        raise InputError(f"Unknown detector {detector!r}.", remedy=f"Built in: {known}; or give module:Class.")
+    return import_path(BUILT_IN[detector])
+
+
+def _refuse_unknown(detector: str, parameters: Iterable[str], known: Iterable[str]) -> None:
+    for name in parameters:
+        if name not in known:
+            raise InputError(f"{detector} has no parameter {name!r}.", remedy=f"Known: {', '.join(sorted(known))}.")
 
 
 def import_path(path: str) -> Any:

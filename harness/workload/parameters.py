@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from harness.errors import InputError
 
@@ -45,23 +44,6 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     if hint is type(None) and value is None:
         return None
     raise _wrong(value, getattr(hint, "__name__", str(hint)), where)
-
-
-def check_parameters(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The keyword arguments for dataclass ``cls``, each known to it and of its declared type.
-
-    Raises:
-        InputError: an unknown name, or a value of the wrong type.
-    """
-    hints = {name: hint for name, hint in get_type_hints(cls).items() if name in _field_names(cls)}
-    for name in given:
-        if name not in hints:
-            raise InputError(f"{where} has no parameter {name!r}.", remedy=f"Known: {', '.join(sorted(hints))}.")
-    return {name: coerce(value, hints[name], f"{where}.{name}") for name, value in given.items()}
-
-
-def _field_names(cls: type) -> set[str]:
-    return {item.name for item in dataclasses.fields(cls) if item.init}
 
 
 def _coerce_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:

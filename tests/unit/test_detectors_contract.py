@@ -197,8 +197,8 @@ def test_unsuitable_labels(rows):
     [
         ("nosuch", {}, "Unknown detector 'nosuch'"),
         ("mlp", {"epoch": 3}, "no parameter 'epoch'"),
-        ("mlp", {"epochs": "3"}, r"mlp.epochs is '3' \(str\); expected int"),
-        ("mlp", {"hidden": [64, "32"]}, r"mlp.hidden\[1\] is '32'"),
+        ("mlp", {"epochs": "3"}, r"mlp.epochs is '3' \(str\); expected a whole number"),
+        ("mlp", {"hidden": [64, "32"]}, r"mlp.hidden\[1\] is '32' \(str\); expected a whole number"),
         ("mlp", {"threshold": "best"}, "expected one of 'probability', 'validation'"),
         ("no_such_module_at_all:Thing", {}, "importing 'no_such_module_at_all' failed"),
         ("math:Thing", {}, "has no 'Thing'"),
