@@ -1,4 +1,4 @@
-"""Errors a user can cause or meet, each with its exit code and a remedy; see the table of exit codes in README.md."""
+"""The one table of exit codes, and the errors a user can cause or meet, each with its code and a remedy."""
 
 from __future__ import annotations
 
@@ -6,24 +6,38 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Process exit codes of every ``lparbench`` command."""
+    """Process exit codes of every ``lparbench`` command; a signal n gives 128 + n, as shells report it."""
 
-    OK = 0
-    REGRESSION = 1
-    INCONCLUSIVE = 2
+    GOOD = 0
+    REGRESSION = 1  # or a check that failed
+    INCONCLUSIVE = 2  # or an invalid measurement
     ENVIRONMENT_MISMATCH = 3
-    USAGE = 4
+    USAGE = 4  # or broken input
+    TOOL_FAILED = 5  # a bug, a full disk, a refused SMT switch: nothing is said about what was measured
+    INTERRUPTED = 130
+
+    @classmethod
+    def judged(cls, *, failed: bool, inconclusive: bool = False) -> ExitCode:
+        """Code of a report, run or sweep: a failure outweighs what is inconclusive.
+
+        Args:
+            failed: something regressed, or a check did not hold.
+            inconclusive: something could not be decided, or is not valid.
+        """
+        if failed:
+            return cls.REGRESSION
+        return cls.INCONCLUSIVE if inconclusive else cls.GOOD
 
 
 class LparbenchError(Exception):
-    """A failure that is told to the user in one line, without a traceback.
+    """A failure that is shown to the user in one line, without a traceback; itself one of the tool or its surroundings.
 
     Args:
         message: what is wrong, naming the file, line or key, and what was expected there.
         remedy: what the user can do about it; a full sentence or a command.
     """
 
-    exit_code: ExitCode = ExitCode.REGRESSION
+    exit_code: ExitCode = ExitCode.TOOL_FAILED
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(message)

@@ -63,7 +63,7 @@ def doctor(
         typer.echo(json.dumps(document, indent=2))
     else:
         print_report(facts, report)
-    raise typer.Exit(ExitCode.REGRESSION if report.costs_performance else ExitCode.OK)
+    raise typer.Exit(ExitCode.judged(failed=report.costs_performance))
 
 
 def _size(text: str) -> int:

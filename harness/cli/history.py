@@ -43,9 +43,10 @@ def history(
 
 
 def _code(found: tuple[History, ...]) -> ExitCode:
-    if any(one.steps and one.steps[-1].ratio > 1 for one in found):
-        return ExitCode.REGRESSION
-    return ExitCode.INCONCLUSIVE if all(one.note for one in found) else ExitCode.OK
+    return ExitCode.judged(
+        failed=any(one.steps and one.steps[-1].ratio > 1 for one in found),
+        inconclusive=all(one.note for one in found),
+    )
 
 
 def _plain(one: History) -> dict[str, Any]:

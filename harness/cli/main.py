@@ -105,11 +105,11 @@ def main(arguments: list[str] | None = None) -> None:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
         if sys.stdout is not stdout:  # typer met a closed pipe first: it wraps the stream and exits with 1
-            code = ExitCode.OK
+            code = ExitCode.GOOD
     except BrokenPipeError:
         # The reader (head, less) went away; nothing is wrong. Keep the interpreter's final flush quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.OK
+        code = ExitCode.GOOD
     sys.exit(code)
 
 
@@ -137,7 +137,7 @@ def _run(arguments: list[str]) -> int:
         else:  # a group without a command: typer's own way to ask for its help
             typer.echo(context.get_help())
         return ExitCode.USAGE
-    return outcome if isinstance(outcome, int) else ExitCode.OK
+    return outcome if isinstance(outcome, int) else ExitCode.GOOD
 
 
 def _complain(message: str, remedy: str | None) -> None:

@@ -253,8 +253,7 @@ def _exit_code(record: Run) -> ExitCode:
     from harness.record.model import Verdict
 
     accuracies: list[dict[str, Any]] = [result.accuracy for result in record.results if result.accuracy is not None]
-    if any(accuracy["passed"] is False for accuracy in accuracies):
-        return ExitCode.REGRESSION
-    if any(result.validity.verdict is not Verdict.VALID for result in record.results):
-        return ExitCode.INCONCLUSIVE
-    return ExitCode.OK
+    return ExitCode.judged(
+        failed=any(accuracy["passed"] is False for accuracy in accuracies),
+        inconclusive=any(result.validity.verdict is not Verdict.VALID for result in record.results),
+    )

@@ -89,11 +89,7 @@ class GateReport:
     def exit_code(self) -> ExitCode:
         """1 when anything regressed, else 2 when anything is inconclusive or missing, else 0."""
         outcomes = {one.outcome for one in self.judged}
-        if Outcome.REGRESSED in outcomes:
-            return ExitCode.REGRESSION
-        if outcomes != {Outcome.PASSED}:
-            return ExitCode.INCONCLUSIVE
-        return ExitCode.OK
+        return ExitCode.judged(failed=Outcome.REGRESSED in outcomes, inconclusive=outcomes != {Outcome.PASSED})
 
 
 def gate(

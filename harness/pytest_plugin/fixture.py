@@ -226,7 +226,7 @@ class Lparbench:
         if report.exit_code is ExitCode.REGRESSION:
             why = "; ".join(one.why for one in report.judged if one.outcome.value == "regressed")
             pytest.fail(f"lparbench: {text} {why}", pytrace=False)
-        if report.exit_code is not ExitCode.OK:
+        if report.exit_code is not ExitCode.GOOD:
             self._inconclusive(
                 "; ".join(one.why for one in report.judged if one.outcome.value != "passed") or status.word
             )

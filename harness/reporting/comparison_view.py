@@ -135,9 +135,10 @@ def time_json(one: TimeComparison) -> dict[str, Any]:
 
 def comparison_exit_code(report: CompareReport) -> ExitCode:
     """1 when something regressed, else 2 when something is inconclusive, else 0."""
-    if CompareVerdict.REGRESSED in report.verdicts:
-        return ExitCode.REGRESSION
-    return ExitCode.INCONCLUSIVE if CompareVerdict.INCONCLUSIVE in report.verdicts else ExitCode.OK
+    return ExitCode.judged(
+        failed=CompareVerdict.REGRESSED in report.verdicts,
+        inconclusive=CompareVerdict.INCONCLUSIVE in report.verdicts,
+    )
 
 
 def signed_percent(log_ratio: float) -> str:

@@ -141,7 +141,7 @@ def view_of(sweep: Sweep) -> SweepView:
         workloads=workloads,
         skipped=tuple(f"{plural(amount, 'setting')}: {why}" for why, amount in sorted(sweep.skipped.items())),
         notes=(*_method(sweep), *sweep.notes),
-        exit_code=ExitCode.OK if answered and not _open_slots(sweep) else ExitCode.INCONCLUSIVE,
+        exit_code=ExitCode.judged(failed=False, inconclusive=not answered or _open_slots(sweep) > 0),
     )
 
 

@@ -136,7 +136,7 @@ def main(same: int, slower: int) -> int:
             )
         told = {code.name: codes.count(code) for code in ExitCode if code in codes}
         print(f"{slowdown:+.0%}: {gates} gates, {told}", flush=True)
-        wrong += codes.count(ExitCode.OK if slowdown else ExitCode.REGRESSION)
+        wrong += codes.count(ExitCode.GOOD if slowdown else ExitCode.REGRESSION)
     return int(wrong > 0)
 
 

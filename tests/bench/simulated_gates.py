@@ -22,7 +22,7 @@ def main(gates: int) -> int:
         for effect in EFFECTS:
             codes = count_codes(regime, gates if effect == 0 else max(1, gates // 5), effect=effect)
             total = sum(codes.values())
-            shares = [codes[code] / total for code in (ExitCode.OK, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)]
+            shares = [codes[code] / total for code in (ExitCode.GOOD, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)]
             print(f"{regime:<20}{effect:>10.0%}{shares[0]:>10.1%}{shares[1]:>11.1%}{shares[2]:>14.1%}", flush=True)
             alarms += codes[ExitCode.REGRESSION] if effect == 0 else 0
     share = alarms / (gates * len(REGIMES))

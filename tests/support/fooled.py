@@ -42,7 +42,7 @@ def fooled(seeds: Iterable[int], scratch: Path) -> list[str]:
         except Exception as error:  # noqa: BLE001 - a traceback is what is looked for
             complaints.append(f"{kind} seed {seed}: {type(error).__name__}: {error}")
             continue
-        if ExitCode.REGRESSION in codes or (kind not in ANYWHERE and ExitCode.OK in codes):
+        if ExitCode.REGRESSION in codes or (kind not in ANYWHERE and ExitCode.GOOD in codes):
             complaints.append(f"{kind} seed {seed} {'slow' if is_slow else 'same'}: {codes}")
     return complaints
 

@@ -41,14 +41,14 @@ def judge(pair: Pair, again: Pair | None = None, **policy: Any) -> Any:
 def test_unchanged_code_is_not_failed(regime: str) -> None:
     codes = count_codes(regime, 25)
     assert codes[ExitCode.REGRESSION] == 0
-    assert codes[ExitCode.OK] > 0  # nor is everything inconclusive
+    assert codes[ExitCode.GOOD] > 0  # nor is everything inconclusive
 
 
 @pytest.mark.parametrize(("regime", "least"), [("quiet", 19), ("drifting", 19), ("bursts", 16)])
 def test_ten_percent_are_found_and_never_passed(regime: str, least: int) -> None:
     codes = count_codes(regime, 20, effect=0.10, first_seed=10_000)
     assert codes[ExitCode.REGRESSION] >= least
-    assert codes[ExitCode.OK] == 0
+    assert codes[ExitCode.GOOD] == 0
 
 
 def test_a_regression_needs_a_second_run_that_agrees() -> None:
@@ -57,7 +57,7 @@ def test_a_regression_needs_a_second_run_that_agrees() -> None:
     assert judge(slow).exit_code is ExitCode.INCONCLUSIVE
     assert judge(slow, fine).exit_code is ExitCode.INCONCLUSIVE
     assert judge(slow, slow).exit_code is ExitCode.REGRESSION
-    assert judge(fine).exit_code is ExitCode.OK
+    assert judge(fine).exit_code is ExitCode.GOOD
 
 
 def test_the_second_run_is_made_only_when_there_is_something_to_confirm() -> None:
@@ -66,7 +66,7 @@ def test_the_second_run_is_made_only_when_there_is_something_to_confirm() -> Non
     report = gate(
         make_baseline(fine[0]), fine, Policy(), reference=BESIDE, measure_again=lambda: made.append(1) or fine
     )
-    assert report.exit_code is ExitCode.OK
+    assert report.exit_code is ExitCode.GOOD
     assert not made
 
 
@@ -91,8 +91,8 @@ def test_the_difference_that_is_asked_about_may_be_allowed() -> None:
     new = replace(b, fingerprint={**FINGERPRINT, "libraries": {"torch": "2.9", "numpy": "2.0"}})
     with pytest.raises(EnvironmentMismatchError, match=r"libraries\.torch: 2\.6 and 2\.9"):
         judge((old, new))
-    assert judge((old, new), allowed=["libraries.torch"]).exit_code is ExitCode.OK
-    assert judge((old, new), allowed=["libraries"]).exit_code is ExitCode.OK
+    assert judge((old, new), allowed=["libraries.torch"]).exit_code is ExitCode.GOOD
+    assert judge((old, new), allowed=["libraries"]).exit_code is ExitCode.GOOD
     with pytest.raises(EnvironmentMismatchError):
         judge((old, new), allowed=["lib"])
 
@@ -110,7 +110,7 @@ def test_a_new_workload_is_told_and_not_gated() -> None:
     baseline = make_baseline(replace(a, observations={key: a.observations[key] for key in KEYS[:2]}))
     report = gate(baseline, (a, b), Policy(), reference=BESIDE, measure_again=None)
     assert report.unknown == (KEYS[2],)
-    assert report.exit_code is ExitCode.OK
+    assert report.exit_code is ExitCode.GOOD
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
@@ -260,7 +260,7 @@ def test_a_dedicated_machine_may_use_stored_times_with_a_wider_margin() -> None:
         reference=STORED,
         measure_again=None,
     )
-    assert report.exit_code is ExitCode.OK
+    assert report.exit_code is ExitCode.GOOD
     judged = report.judged[0].time
     assert judged is not None
     assert judged.comparison.margin == pytest.approx(1.03 * (1 + baseline.floors[judged.key].effect) - 1)

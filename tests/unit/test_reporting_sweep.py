@@ -60,7 +60,7 @@ def test_the_answer_names_the_best_its_ties_and_what_it_beats() -> None:
     assert "4 cores beats" not in said.split("Node 0")[1]
     assert "Node 0 beats node 1 by " in said
     assert "is 3.49 times" in said or "is 3.4" in said  # 4 cores against one
-    assert view.exit_code is ExitCode.OK
+    assert view.exit_code is ExitCode.GOOD
     assert view.lead == ""
     assert (view.status.word, view.fixed) == ("Valid", "eager, float32, batch 64, 1 instance")
     assert view.skipped == ("8 settings: 8 cores: node 0 has 4",)
