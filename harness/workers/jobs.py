@@ -7,9 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-OUTCOME_FILE = "outcome.json"
-PARENT_VARIABLE = "LPARBENCH_PARENT"  # process id of the harness, which a worker must not outlive
-
 
 @dataclass(frozen=True)
 class FitJob:

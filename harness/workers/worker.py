@@ -6,11 +6,8 @@ imports anything that starts threads.
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
 import resource
-import signal
 import sys
 import time
 from pathlib import Path
@@ -18,8 +15,6 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.workers.jobs import (
-    OUTCOME_FILE,
-    PARENT_VARIABLE,
     FitJob,
     InstanceJob,
     MeasureJob,
@@ -28,24 +23,23 @@ from harness.workers.jobs import (
     WorkerJob,
     read_job,
 )
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from harness.workers.process import die_with_parent, write_outcome
 
 
 def main() -> None:
     """Entry point: ``python -m harness.workers.worker JOB.json``."""
-    _die_with_parent()
+    die_with_parent()
     job = read_job(Path(sys.argv[1]))
     started = time.monotonic()
     try:
         payload = _work(job)
     except InputError as error:
-        _write(Path(job.directory), {"error": {"message": error.message, "remedy": error.remedy}})
+        write_outcome(Path(job.directory), {"error": {"message": error.message, "remedy": error.remedy}})
         sys.exit(error.exit_code)
     payload["wall_s"] = time.monotonic() - started
     payload["rss_peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     payload["observation"] = _observe()
-    _write(Path(job.directory), payload)
+    write_outcome(Path(job.directory), payload)
 
 
 def _work(job: WorkerJob) -> dict[str, Any]:
@@ -77,19 +71,6 @@ def _observe() -> dict[str, Any]:
 
     observation: dict[str, Any] = observe().to_json()
     return observation
-
-
-def _write(directory: Path, payload: dict[str, Any]) -> None:
-    aside = directory / f"{OUTCOME_FILE}.part"
-    aside.write_text(json.dumps(payload), encoding="utf-8")
-    aside.replace(directory / OUTCOME_FILE)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when the harness dies without a chance to clean up (kill -9)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(os.environ[PARENT_VARIABLE]):  # it died before the request was made
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,184 @@
+"""A pinned worker process: started through the placement launcher, gone on every way out, its death put in words.
+
+What a worker hands back is one file, which appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from harness.decode import decode_json_file, encode
+from harness.placement.plan import Placement
+from harness.record.store import write_file
+
+T = TypeVar("T")
+
+OUTCOME_FILE = "outcome.json"
+OUTPUT_FILE = "output.txt"
+PARENT_VARIABLE = "LPARBENCH_PARENT"  # process id of the harness, which a worker must not outlive
+
+_OUTPUT_TAIL = 2000  # characters of a failed worker's output that are kept
+_GRACE_S = 2.0  # between SIGTERM and SIGKILL
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """A worker that was started; ``directory`` holds its output and, at the end, its outcome."""
+
+    process: subprocess.Popen[bytes]
+    directory: Path
+    oom_kills_before: int
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is that of its process group too."""
+        return self.process.pid
+
+    def status(self) -> int | None:
+        """Exit status, negative for a signal; None while it runs."""
+        return self.process.poll()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Exit status, negative for a signal; None when it still runs after ``timeout_s`` seconds."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def cause_of_death(self, status: int | None, timeout_s: float, *, lines: int = 1) -> str:
+        """One sentence for a worker that did not do its work.
+
+        Args:
+            status: what :meth:`wait` gave.
+            timeout_s: the time it had.
+            lines: how many of the last lines of its output to quote.
+        """
+        if status is None:
+            return f"hung: no result within {timeout_s:.0f} s, so it was killed"
+        if _oom_kills() > self.oom_kills_before:
+            return "out of memory: killed by the kernel's OOM killer"
+        if status < 0:
+            return f"killed by signal {-status} ({signal.Signals(-status).name})"
+        output = (self.directory / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")[-_OUTPUT_TAIL:].strip()
+        quoted = " / ".join(output.splitlines()[-lines:]) or "no output"
+        if "MemoryError" in quoted or "can't allocate memory" in quoted:
+            return f"out of memory: {quoted}"
+        return f"exited with status {status}: {quoted}"
+
+
+@contextlib.contextmanager
+def worker_process(
+    command: Sequence[str],
+    directory: Path,
+    placement: Placement,
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[WorkerProcess]:
+    """A process at work under a placement; it and its descendants are gone afterwards.
+
+    A session of its own keeps the terminal's Ctrl-C from reaching the worker before this process has decided what to
+    do.
+
+    Args:
+        command: program and arguments; the program should call :func:`die_with_parent` early.
+        directory: where the worker's output goes; it exists.
+        placement: applied before the program's first instruction.
+        cwd: working directory; None: this process's own.
+        environment: of the worker; None: this process's own. The way to this package is added to its PYTHONPATH.
+    """
+    file = directory / "placement.json"
+    file.write_text(json.dumps(placement.to_json()), encoding="utf-8")
+    oom_kills = _oom_kills()
+    with (directory / OUTPUT_FILE).open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness.placement.launch", "--plan", str(file), "--", *command],
+            cwd=cwd,
+            env=_worker_environment(os.environ if environment is None else environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            yield WorkerProcess(process, directory, oom_kills)
+        finally:
+            _end(process)
+
+
+def write_outcome(directory: Path, outcome: Any) -> None:
+    """Leave what a worker hands back: a dataclass, or plain JSON types."""
+    write_file(directory / OUTCOME_FILE, json.dumps(encode(outcome)).encode(), durable=False)
+
+
+def read_outcome(directory: Path, hint: type[T]) -> T | None:
+    """What the worker of ``directory`` handed back, as ``hint``; None when it handed back nothing.
+
+    Raises:
+        InputError: the outcome is of another shape.
+    """
+    file = directory / OUTCOME_FILE
+    return decode_json_file(hint, file) if file.exists() else None
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this worker when the harness dies without a chance to clean up (kill -9)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(os.environ[PARENT_VARIABLE]):  # it died before the request was made
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The package may not be installed where the worker starts (a checkout run by PYTHONPATH): hand the path on."""
+    package_parent = str(Path(__file__).resolve().parents[2])
+    parts = [part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part]
+    if package_parent not in parts:
+        parts.insert(0, package_parent)
+    return {**environment, "PYTHONPATH": os.pathsep.join(parts), PARENT_VARIABLE: str(os.getpid())}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the worker and whatever is left of its descendants, politely first."""
+    descendants = _descendants(process.pid)  # while it lives: once it is gone, those in other groups are lost track of
+    for number, patience in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # descendants that outlived the worker
+    for descendant in descendants:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            descendant.kill()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _oom_kills() -> int:
+    """OOM kills counted by this process's cgroup (v2) so far; 0 where that cannot be read."""
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition("::")[2]
+        events = Path(f"/sys/fs/cgroup{group}/memory.events").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    counts = dict(line.split() for line in events.splitlines())
+    return int(counts.get("oom_kill", 0))
