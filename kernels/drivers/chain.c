@@ -68,14 +68,19 @@ static void run_row(const lpb_chain *chain, const float *x, float *out, float *b
         memcpy(out, h, (size_t)outputs * sizeof(float));
 }
 
-/* The product of one layer over a block: `h` is its input, feature-major; the output goes to `to`, feature-major too, or
- * for the last layer of a chain without reconstruction error to `out`, row-major and in its final place. */
+/* The product of one layer over a block: `h` is its input, feature-major; the output goes to `to`, feature-major too,
+ * or for the last layer of a chain without reconstruction error to `out`, row-major and in its final place. */
 static lpb_gemm layer_product(const lpb_chain *chain, const packed_layer *layer, const float *h, int64_t rows,
                               float *to, float *out) {
     const int64_t ld = LPB_BLOCK_ROWS;
     const lpb_gemm common = {
-        .batch = 1, .k = layer->inputs, .b_col = 1, .alpha = 1.0f, .bias = layer->bias,
-        .activation = layer->activation, .slope = layer->slope,
+        .batch = 1,
+        .k = layer->inputs,
+        .b_col = 1,
+        .alpha = 1.0f,
+        .bias = layer->bias,
+        .activation = layer->activation,
+        .slope = layer->slope,
     };
     lpb_gemm product = common;
     const bool last = layer == chain->layers + chain->count - 1 && chain->head != LPB_HEAD_MSE;

@@ -55,8 +55,8 @@ static void part(void *argument, int64_t first, int64_t last) {
     if (scratch != local) free(scratch);
 }
 
-void lpb_finish(const lpb_gemm *g, lpb_activate_fn activate, const float *raw, int64_t width, char *c, const float *row_bias, const float *column_bias, int64_t rows,
-                int64_t columns) {
+void lpb_finish(const lpb_gemm *g, lpb_activate_fn activate, const float *raw, int64_t width, char *c,
+                const float *row_bias, const float *column_bias, int64_t rows, int64_t columns) {
     for (int64_t i = 0; i < rows; i++, c += g->c_row * (int64_t)sizeof(float), raw += width) {
         float row[LPB_BLOCK_ROWS] __attribute__((aligned(64))) = {0.0f};
         float *to = (float *)c;
@@ -73,7 +73,8 @@ void lpb_finish(const lpb_gemm *g, lpb_activate_fn activate, const float *raw, i
 }
 
 /* bfloat16 is the upper half of a float, so both operands become floats exactly. */
-static void widen(const uint16_t *from, int64_t rows, int64_t columns, int64_t row, int64_t column, float *restrict to) {
+static void widen(const uint16_t *from, int64_t rows, int64_t columns, int64_t row, int64_t column,
+                  float *restrict to) {
     for (int64_t i = 0; i < rows; i++, from += row, to += columns)
         for (int64_t j = 0; j < columns; j++) {
             const uint32_t bits = (uint32_t)from[j * column] << 16;

@@ -1,7 +1,7 @@
 /* Inference of a chain in bfloat16 or int8: activations are floats between the layers, rounded before each product.
  *
- * bfloat16 rounds to nearest even. int8 is symmetric: every output of a layer has the scale of its largest weight, every
- * row of data that of its largest value at this layer, so that no calibration data is needed. */
+ * bfloat16 rounds to nearest even. int8 is symmetric: every output of a layer has the scale of its largest weight,
+ * every row of data that of its largest value at this layer, so that no calibration data is needed. */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <stdlib.h>
@@ -68,11 +68,20 @@ static float quantise(const float *x, int64_t count, int8_t *out) {
     return magnitude / 127.0f;
 }
 
-static lpb_gemm layer_product(const lpb_low_chain *chain, const low_layer *layer, const void *h, int64_t rows, void *to) {
+static lpb_gemm layer_product(const lpb_low_chain *chain, const low_layer *layer, const void *h, int64_t rows,
+                              void *to) {
     lpb_gemm product = {
-        .batch = 1, .m = rows, .n = layer->outputs, .k = layer->inputs,
-        .a = h, .a_row = layer->inputs, .a_col = 1, .b_packed = layer->packed,
-        .c = to, .c_row = layer->ld, .alpha = 1.0f,
+        .batch = 1,
+        .m = rows,
+        .n = layer->outputs,
+        .k = layer->inputs,
+        .a = h,
+        .a_row = layer->inputs,
+        .a_col = 1,
+        .b_packed = layer->packed,
+        .c = to,
+        .c_row = layer->ld,
+        .alpha = 1.0f,
     };
     if (chain->dtype == LPB_BF16) {
         product.bias = layer->bias, product.bias_axis = LPB_COLUMN_BIAS;
@@ -170,8 +179,7 @@ static void run_int8(const lpb_low_chain *chain, const low_layer *layer, const f
                      float *to, const buffers *b) {
     float scales[LPB_BLOCK_ROWS];
     int8_t *rounded = (int8_t *)b->rounded;
-    for (int64_t r = 0; r < rows; r++)
-        scales[r] = quantise(h + r * h_row, layer->inputs, rounded + r * layer->inputs);
+    for (int64_t r = 0; r < rows; r++) scales[r] = quantise(h + r * h_row, layer->inputs, rounded + r * layer->inputs);
     const lpb_gemm product = layer_product(chain, layer, rounded, rows, b->raw);
     chain->kernel->gemm(&product, 0, 1, b->scratch);
     for (int64_t r = 0; r < rows; r++) {

@@ -23,8 +23,8 @@ enum { LPB_DTYPES = 3 };
 
 typedef enum {
     LPB_LINEAR = 0,
-    LPB_RELU,    /* x < 0 ? 0 : x, so NaN stays NaN */
-    LPB_LEAKY,   /* x < 0 ? slope * x : x */
+    LPB_RELU,  /* x < 0 ? 0 : x, so NaN stays NaN */
+    LPB_LEAKY, /* x < 0 ? slope * x : x */
     LPB_TANH,
     LPB_SIGMOID,
 } lpb_activation;
@@ -132,8 +132,8 @@ lpb_status lpb_trainer_epoch(lpb_trainer *trainer, const float *x, int64_t x_row
                              const float *noise, int64_t rows, int64_t batch, float *losses);
 /* The same for several trainers, each with its own order, noise and losses, spread over threads. */
 lpb_status lpb_trainer_epoch_many(lpb_trainer **trainers, int64_t count, const float *x, int64_t x_row, const float *y,
-                                  const int64_t *const *orders, const float *const *noises, int64_t rows,
-                                  int64_t batch, float *const *losses, int threads);
+                                  const int64_t *const *orders, const float *const *noises, int64_t rows, int64_t batch,
+                                  float *const *losses, int threads);
 /* Loss and unclipped gradients of one batch, without an update; gradients are laid out as lpb_trainer_read's. */
 lpb_status lpb_trainer_gradients(lpb_trainer *trainer, const float *x, int64_t x_row, const float *y,
                                  const float *noise, int64_t rows, float *loss, float *const *weights,

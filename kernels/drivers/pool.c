@@ -26,7 +26,8 @@ static struct {
 } task;
 
 static void run_part(int index) {
-    const int64_t first = task.items / task.parts * index + (index < task.items % task.parts ? index : task.items % task.parts);
+    const int64_t first =
+        task.items / task.parts * index + (index < task.items % task.parts ? index : task.items % task.parts);
     const int64_t count = task.items / task.parts + (index < task.items % task.parts);
     if (count > 0) task.part(task.job, first, first + count);
 }

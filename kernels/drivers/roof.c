@@ -67,7 +67,8 @@ double lpb_load_latency(void *memory, int64_t bytes, double seconds) {
     const int64_t lines = bytes / CHASE_LINE;
     if (lines < 2) return 0.0;
     char *base = memory;
-#define NEXT(i) (*(int64_t *)(base + (i) * CHASE_LINE)) /* float-aligned memory is enough: the allocator gives 16 bytes */
+#define NEXT(i)                                                                                                        \
+    (*(int64_t *)(base + (i) * CHASE_LINE)) /* float-aligned memory is enough: the allocator gives 16 bytes */
     /* Sattolo's shuffle gives one cycle through all lines, in an order that no prefetcher foresees */
     for (int64_t i = 0; i < lines; i++) NEXT(i) = i;
     uint64_t random = 0x9e3779b97f4a7c15u;

@@ -17,9 +17,9 @@
 
 typedef struct {
     int64_t inputs, outputs;
-    int64_t ld;          /* row length of weights and activations; 1 for a single output */
+    int64_t ld;           /* row length of weights and activations; 1 for a single output */
     int64_t weight, bias; /* offsets into the flat parameters */
-    float *transposed;   /* W, outputs x (row length of the layer below); NULL for the first layer and single outputs */
+    float *transposed; /* W, outputs x (row length of the layer below); NULL for the first layer and single outputs */
     lpb_activation activation;
     float slope;
     float *output, *gradient; /* of the current batch: rows x ld */
@@ -144,15 +144,24 @@ void lpb_trainer_free(lpb_trainer *t) {
 static lpb_gemm forward_product(const lpb_trainer *t, int64_t l, int64_t rows) {
     const layer *k = t->layers + l;
     return (lpb_gemm){
-        .batch = 1, .alpha = 1.0f,
+        .batch = 1,
+        .alpha = 1.0f,
         .m = rows,
         /* the padding of the last output must stay zero: it enters the loss */
         .n = l == t->count - 1 || k->ld == 1 ? k->outputs : padded_columns(k->outputs),
         .k = k->inputs,
-        .a = l ? k[-1].passed : t->input, .a_row = l ? k[-1].passed_ld : t->input_ld, .a_col = 1,
-        .b = t->value + k->weight, .b_row = k->ld, .b_col = 1,
-        .c = k->output, .c_row = k->ld,
-        .bias = t->value + k->bias, .bias_axis = LPB_COLUMN_BIAS, .activation = k->activation, .slope = k->slope,
+        .a = l ? k[-1].passed : t->input,
+        .a_row = l ? k[-1].passed_ld : t->input_ld,
+        .a_col = 1,
+        .b = t->value + k->weight,
+        .b_row = k->ld,
+        .b_col = 1,
+        .c = k->output,
+        .c_row = k->ld,
+        .bias = t->value + k->bias,
+        .bias_axis = LPB_COLUMN_BIAS,
+        .activation = k->activation,
+        .slope = k->slope,
     };
 }
 
@@ -179,11 +188,19 @@ static lpb_gemm weight_product(const lpb_trainer *t, int64_t l, int64_t rows) {
 static lpb_gemm input_product(const lpb_trainer *t, int64_t l, int64_t rows) {
     const layer *k = t->layers + l, *down = k - 1;
     return (lpb_gemm){
-        .batch = 1, .alpha = 1.0f,
-        .m = rows, .n = down->passed_ld == 1 ? 1 : padded_columns(down->passed_width), .k = k->outputs,
-        .a = k->gradient, .a_row = k->ld, .a_col = 1,
-        .b = k->transposed ? k->transposed : t->value + k->weight, .b_row = down->passed_ld,
-        .b_col = 1, .c = down->passed_gradient, .c_row = down->passed_ld,
+        .batch = 1,
+        .alpha = 1.0f,
+        .m = rows,
+        .n = down->passed_ld == 1 ? 1 : padded_columns(down->passed_width),
+        .k = k->outputs,
+        .a = k->gradient,
+        .a_row = k->ld,
+        .a_col = 1,
+        .b = k->transposed ? k->transposed : t->value + k->weight,
+        .b_row = down->passed_ld,
+        .b_col = 1,
+        .c = down->passed_gradient,
+        .c_row = down->passed_ld,
     };
 }
 
@@ -360,8 +377,8 @@ static void part(void *argument, int64_t first, int64_t last) {
 }
 
 lpb_status lpb_trainer_epoch_many(lpb_trainer **trainers, int64_t count, const float *x, int64_t x_row, const float *y,
-                                  const int64_t *const *orders, const float *const *noises, int64_t rows,
-                                  int64_t batch, float *const *losses, int threads) {
+                                  const int64_t *const *orders, const float *const *noises, int64_t rows, int64_t batch,
+                                  float *const *losses, int threads) {
     job j = {trainers, x, y, x_row, rows, batch, orders, noises, losses, LPB_OK};
     lpb_parallel(part, &j, count, threads);
     return j.status;
@@ -376,9 +393,8 @@ static void copy_out(const lpb_trainer *t, const float *flat, float *const *weig
     }
 }
 
-lpb_status lpb_trainer_gradients(lpb_trainer *t, const float *x, int64_t x_row, const float *y,
-                                 const float *noise, int64_t rows, float *loss, float *const *weights,
-                                 float *const *biases) {
+lpb_status lpb_trainer_gradients(lpb_trainer *t, const float *x, int64_t x_row, const float *y, const float *noise,
+                                 int64_t rows, float *loss, float *const *weights, float *const *biases) {
     const lpb_status status = reserve(t, rows);
     if (status != LPB_OK) return status;
     for (int64_t r = 0; r < rows; r++) {

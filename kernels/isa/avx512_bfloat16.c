@@ -1,4 +1,4 @@
-/* bfloat16 products by AVX-512 BF16: two products and two sums per lane, denormal operands and results taken as zero. */
+/* bfloat16 products by AVX-512 BF16: two products and sums per lane; denormal operands and results count as zero. */
 #if defined(__x86_64__)
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")
 #include <immintrin.h>

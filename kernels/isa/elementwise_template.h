@@ -1,4 +1,4 @@
-/* Everything beside the products, on whole vectors: activations, losses, Adam, transposition, the matrix-vector product.
+/* All that is not a product, on whole vectors: activations, losses, Adam, transposition, matrix by vector.
  *
  * Included before gemm_template.h by a file that has defined what tile_template.h asks for, and
  *   vi                      the vector of int32_t with as many lanes
@@ -46,9 +46,7 @@ static inline __attribute__((always_inline)) vf T(exp)(vf x) {
     return (V_SET1(1.0f) + q) * low * high;
 }
 
-static inline __attribute__((always_inline)) vf T(sigmoid)(vf x) {
-    return V_SET1(1.0f) / (V_SET1(1.0f) + T(exp)(-x));
-}
+static inline __attribute__((always_inline)) vf T(sigmoid)(vf x) { return V_SET1(1.0f) / (V_SET1(1.0f) + T(exp)(-x)); }
 
 /* tanh(|x|) = e / (e + 2) with e = exp(2 |x|) - 1 free of cancellation; 1 to rounding from |x| = 10. */
 static inline __attribute__((always_inline)) vf T(tanh)(vf x) {
@@ -76,11 +74,16 @@ static inline __attribute__((always_inline)) vf T(log1p)(vf e) {
 
 static inline __attribute__((always_inline)) vf T(act)(vf v, lpb_activation act, vf slope) {
     switch (act) {
-        case LPB_LINEAR: return v;
-        case LPB_RELU: return V_RELU(v);
-        case LPB_LEAKY: return V_LEAKY(v, slope);
-        case LPB_TANH: return T(tanh)(v);
-        case LPB_SIGMOID: return T(sigmoid)(v);
+    case LPB_LINEAR:
+        return v;
+    case LPB_RELU:
+        return V_RELU(v);
+    case LPB_LEAKY:
+        return V_LEAKY(v, slope);
+    case LPB_TANH:
+        return T(tanh)(v);
+    case LPB_SIGMOID:
+        return T(sigmoid)(v);
     }
     return v;
 }
@@ -94,27 +97,27 @@ static void T(activate)(float *x, int64_t count, lpb_activation act, float slope
 static void T(activation_gradient)(float *g, const float *h, int64_t count, lpb_activation act, float slope) {
     const vf zero = V_ZERO, one = V_SET1(1.0f), s = V_SET1(slope);
     switch (act) {
-        case LPB_LINEAR: return;
-        case LPB_RELU:
-            for (int64_t i = 0; i < count; i += VL)
-                V_STORE(g + i, T(select)(V_LOAD(h + i) > zero, V_LOAD(g + i), zero));
-            return;
-        case LPB_LEAKY: /* the slope is positive, so h has the sign of z */
-            for (int64_t i = 0; i < count; i += VL)
-                V_STORE(g + i, T(select)(V_LOAD(h + i) > zero, V_LOAD(g + i), V_LOAD(g + i) * s));
-            return;
-        case LPB_TANH:
-            for (int64_t i = 0; i < count; i += VL) {
-                const vf v = V_LOAD(h + i);
-                V_STORE(g + i, V_LOAD(g + i) * (one - v * v));
-            }
-            return;
-        case LPB_SIGMOID:
-            for (int64_t i = 0; i < count; i += VL) {
-                const vf v = V_LOAD(h + i);
-                V_STORE(g + i, V_LOAD(g + i) * (v * (one - v)));
-            }
-            return;
+    case LPB_LINEAR:
+        return;
+    case LPB_RELU:
+        for (int64_t i = 0; i < count; i += VL) V_STORE(g + i, T(select)(V_LOAD(h + i) > zero, V_LOAD(g + i), zero));
+        return;
+    case LPB_LEAKY: /* the slope is positive, so h has the sign of z */
+        for (int64_t i = 0; i < count; i += VL)
+            V_STORE(g + i, T(select)(V_LOAD(h + i) > zero, V_LOAD(g + i), V_LOAD(g + i) * s));
+        return;
+    case LPB_TANH:
+        for (int64_t i = 0; i < count; i += VL) {
+            const vf v = V_LOAD(h + i);
+            V_STORE(g + i, V_LOAD(g + i) * (one - v * v));
+        }
+        return;
+    case LPB_SIGMOID:
+        for (int64_t i = 0; i < count; i += VL) {
+            const vf v = V_LOAD(h + i);
+            V_STORE(g + i, V_LOAD(g + i) * (v * (one - v)));
+        }
+        return;
     }
 }
 
@@ -164,11 +167,17 @@ static inline __attribute__((always_inline)) void T(gemv_panel)(int64_t k, int64
     vf s0 = V_ZERO, s1 = V_ZERO, s2 = V_ZERO, s3 = V_ZERO, s4 = V_ZERO, s5 = V_ZERO, s6 = V_ZERO, s7 = V_ZERO;
     int64_t p = 0;
 #define SUM(q) s##q = V_FMA(V_SPLAT(x + p + q / vectors), V_LOAD(wt + (p + q / vectors) * n + q % vectors * VL), s##q);
-    for (; p + steps <= k; p += steps) { SUM(0) SUM(1) SUM(2) SUM(3) SUM(4) SUM(5) SUM(6) SUM(7) }
+    for (; p + steps <= k; p += steps) {
+        SUM(0) SUM(1) SUM(2) SUM(3) SUM(4) SUM(5) SUM(6) SUM(7)
+    }
     for (; p < k; p++) {
         SUM(0)
-        if (vectors > 1) { SUM(1) }
-        if (vectors > 2) { SUM(2) SUM(3) }
+        if (vectors > 1) {
+            SUM(1)
+        }
+        if (vectors > 2) {
+            SUM(2) SUM(3)
+        }
     }
 #undef SUM
     s0 += s4, s1 += s5, s2 += s6, s3 += s7;
@@ -354,7 +363,9 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
 #define NEXT(i) s##i = V_FMA(s##i, x, y);
 #define ADD(i) +s##i
     EACH(START)
-    for (int64_t r = 0; r < rounds; r++) { EACH(NEXT) EACH(NEXT) }
+    for (int64_t r = 0; r < rounds; r++) {
+        EACH(NEXT) EACH(NEXT)
+    }
     const vf total = V_ZERO EACH(ADD);
 #undef ADD
 #undef NEXT
@@ -368,6 +379,5 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
 #define ELEMENTWISE_ENTRIES                                                                                            \
     .gemv = T(gemv), .transpose = T(transpose), .mean_square = T(mean_square), .activate = T(activate),                \
     .activation_gradient = T(activation_gradient), .column_sums = T(column_sums), .row_dots = T(row_dots),             \
-    .squared_distance = T(squared_distance),                                                                           \
-    .logit_loss = T(logit_loss), .square_loss = T(square_loss), .sample = T(sample),                                   \
-    .sample_gradient = T(sample_gradient), .sum_of_squares = T(sum_of_squares), .adam = T(adam)
+    .squared_distance = T(squared_distance), .logit_loss = T(logit_loss), .square_loss = T(square_loss),               \
+    .sample = T(sample), .sample_gradient = T(sample_gradient), .sum_of_squares = T(sum_of_squares), .adam = T(adam)

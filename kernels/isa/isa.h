@@ -1,14 +1,14 @@
 /* What an instruction set provides to the drivers (kernels/drivers).
  *
- * Each .c file of this folder defines one or more of these tables; drivers/dispatch.c lists them. A driver never asks which one it has.
- * Rows of matrices owned by a driver start at multiples of LPB_ALIGN floats and are padded with zeros, so that
- * elementwise functions may work on whole vectors: `count` is then a multiple of LPB_ALIGN. */
+ * Each .c file of this folder defines one or more of these tables; drivers/dispatch.c lists them. A driver never asks
+ * which one it has. Rows of matrices owned by a driver start at multiples of LPB_ALIGN floats and are padded with
+ * zeros, so that elementwise functions may work on whole vectors: `count` is then a multiple of LPB_ALIGN. */
 #ifndef LPARBENCH_ISA_H
 #define LPARBENCH_ISA_H
 
 #include "drivers/lparbench_kernels.h"
 
-enum { LPB_ALIGN = 16 };     /* floats per alignment unit: 64 bytes, the widest vector of any table */
+enum { LPB_ALIGN = 16 };      /* floats per alignment unit: 64 bytes, the widest vector of any table */
 enum { LPB_BLOCK_ROWS = 64 }; /* rows of data that a chain carries through all its layers at a time */
 
 static inline int64_t lpb_round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -16,7 +16,7 @@ static inline int64_t lpb_round_up(int64_t value, int64_t unit) { return (value 
 /* Adam's constants for one step, already combined. */
 typedef struct {
     float beta1, beta2, one_minus_beta1, one_minus_beta2;
-    float step_size;  /* learning rate / (1 - beta1^t) */
+    float step_size;               /* learning rate / (1 - beta1^t) */
     float inverse_root_correction; /* 1 / sqrt(1 - beta2^t) */
     float epsilon;
     float gradient_scale; /* from clipping; 1 otherwise */
@@ -87,8 +87,8 @@ const lpb_kernel *lpb_kernel_of(const lpb_isa *isa, lpb_dtype dtype);
 /* For the kernels: what a tile leaves undone when it cannot keep it in registers, alpha and the transcendental
  * activations. `raw` holds A B for `rows` x `columns` <= LPB_BLOCK_ROWS of C at `c`, `width` floats per row; the biases
  * are those of these rows and columns. */
-void lpb_finish(const lpb_gemm *gemm, lpb_activate_fn activate, const float *raw,
-                int64_t width, char *c, const float *row_bias, const float *column_bias, int64_t rows, int64_t columns);
+void lpb_finish(const lpb_gemm *gemm, lpb_activate_fn activate, const float *raw, int64_t width, char *c,
+                const float *row_bias, const float *column_bias, int64_t rows, int64_t columns);
 /* For tables without bfloat16 instructions: the product of widened operands. */
 int64_t lpb_bf16_by_f32_packed_bytes(const lpb_gemm *gemm);
 void lpb_bf16_by_f32_pack(const lpb_gemm *gemm, void *packed);

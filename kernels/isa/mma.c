@@ -3,8 +3,8 @@
  *
  * A step of k multiplies a vector of four entries of a column of A with one of four entries of a row of B. Rows of B
  * are contiguous and read where they are. A column of A is contiguous only when A is stored by columns (a_row 1);
- * otherwise blocks of 4x4 are transposed: in registers while multiplying when C has few columns, else once per item into
- * scratch, as panels of eight rows, because every strip of C would do it again.
+ * otherwise blocks of 4x4 are transposed: in registers while multiplying when C has few columns, else once per item
+ * into scratch, as panels of eight rows, because every strip of C would do it again.
  *
  * Accumulators are eight named variables. An array of them is spilled around every step by GCC 12. */
 #if defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
@@ -43,7 +43,8 @@ static void pack_panel(const lpb_gemm *g, const float *a, int64_t rows, float *r
         for (; p + 4 <= k; p += 4, out += 4 * PANEL_ROWS) {
             const float *from = a + p;
             vf upper[4], lower[4];
-            transpose_registers(V_LOAD(from), V_LOAD(from + row), V_LOAD(from + 2 * row), V_LOAD(from + 3 * row), upper);
+            transpose_registers(V_LOAD(from), V_LOAD(from + row), V_LOAD(from + 2 * row), V_LOAD(from + 3 * row),
+                                upper);
             transpose_registers(V_LOAD(from + 4 * row), V_LOAD(from + 5 * row), V_LOAD(from + 6 * row),
                                 V_LOAD(from + 7 * row), lower);
             for (int q = 0; q < 4; q++) {
@@ -62,8 +63,8 @@ typedef enum { BY_COLUMNS, TURNED, PACKED } reading;
 typedef struct {
     const lpb_gemm *g;
     reading reading;
-    bool in_registers;             /* what follows the product needs no pass of its own */
-    int64_t whole;                 /* rows in whole panels */
+    bool in_registers; /* what follows the product needs no pass of its own */
+    int64_t whole;     /* rows in whole panels */
     float *a_packed, *b_packed, *b_tail;
 } plan;
 
@@ -71,10 +72,17 @@ static mma_job new_job(const plan *p, const float *b, ptrdiff_t b_step, bool pac
     const lpb_gemm *g = p->g;
     const ptrdiff_t a_row = g->a_row * (ptrdiff_t)sizeof(float);
     mma_job job = {
-        .first.b = (const char *)b, .k = g->k, .a_row = a_row, .b_step = b_step,
+        .first.b = (const char *)b,
+        .k = g->k,
+        .a_row = a_row,
+        .b_step = b_step,
         .a_step = packed ? (ptrdiff_t)(PANEL_ROWS * sizeof(float)) : g->a_col * (ptrdiff_t)sizeof(float),
-        .c_row = g->c_row * (ptrdiff_t)sizeof(float), .tiles = 1, .strips = 1, .items = 1,
-        .activation = LPB_LINEAR, .slope = g->slope,
+        .c_row = g->c_row * (ptrdiff_t)sizeof(float),
+        .tiles = 1,
+        .strips = 1,
+        .items = 1,
+        .activation = LPB_LINEAR,
+        .slope = g->slope,
     };
     job.a_tile = packed ? g->k * job.a_step : PANEL_ROWS * a_row;
     return job;
@@ -100,8 +108,8 @@ static void run_panel(const plan *p, mma_job *job, int64_t item, int64_t i, int6
     job->c_row = PANEL_COLUMNS * sizeof(float);
     mma_run(job, columns < 4 ? 4 : columns, shape);
     lpb_finish(g, T(activate), raw, PANEL_COLUMNS, (char *)((float *)g->c + item * g->c_batch + i * g->c_row + j),
-              g->bias_axis == LPB_ROW_BIAS ? bias + i : NULL, g->bias_axis == LPB_COLUMN_BIAS ? bias + j : NULL, rows,
-              columns);
+               g->bias_axis == LPB_ROW_BIAS ? bias + i : NULL, g->bias_axis == LPB_COLUMN_BIAS ? bias + j : NULL, rows,
+               columns);
 }
 
 /* Columns [j, j + columns) of an item: as many strips of 16 as there are, or one narrower panel. */
@@ -128,7 +136,9 @@ static void run_columns(const plan *p, int64_t item, const float *a, const float
             mma_job job = new_job(p, b + q, b_step, here);
             job.first.a = (const char *)(here ? p->a_packed + i * g->k : a + i * g->a_row);
             run_panel(p, &job, item, i, j + q, rows, width,
-                      !here && p->reading == TURNED ? MMA_TURNED : rows <= 4 ? MMA_SHORT : MMA_TALL);
+                      !here && p->reading == TURNED ? MMA_TURNED
+                      : rows <= 4                   ? MMA_SHORT
+                                                    : MMA_TALL);
         }
     }
 }
@@ -175,9 +185,9 @@ static bool run_at_once(const plan *p, int64_t first, int64_t last) {
 static void mma_gemm(const lpb_gemm *g, int64_t first, int64_t last, void *scratch) {
     plan p = {
         .g = g,
-        .reading = g->a_row == 1 && g->m > 1 ? BY_COLUMNS
+        .reading = g->a_row == 1 && g->m > 1                                  ? BY_COLUMNS
                    : g->a_col == 1 && g->n <= TURNED_COLUMNS && g->k % 4 == 0 ? TURNED
-                                                                         : PACKED,
+                                                                              : PACKED,
         .in_registers = g->alpha == 1.0f && g->activation <= LPB_LEAKY,
         .whole = g->m / PANEL_ROWS * PANEL_ROWS,
         .a_packed = scratch,

@@ -18,8 +18,13 @@ typedef uint16_t source_entry;
 #include "mma_words_template.h"
 
 const lpb_kernel lpb_mma_bf16 = {
-    .name = "xvbf16ger2 8x16", .gemm = gemm, .scratch = scratch_bytes, .packed_bytes = packed_bytes, .pack = pack,
-    .peak = peak};
+    .name = "xvbf16ger2 8x16",
+    .gemm = gemm,
+    .scratch = scratch_bytes,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .peak = peak,
+};
 #else
 typedef int lpb_no_mma_bf16;
 #endif

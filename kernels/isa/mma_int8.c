@@ -30,8 +30,13 @@ static inline void take_back(const lpb_gemm *g, const void *raw, int64_t width, 
 #include "mma_words_template.h"
 
 const lpb_kernel lpb_mma_i8 = {
-    .name = "xvi8ger4 8x16", .gemm = gemm, .scratch = scratch_bytes, .packed_bytes = packed_bytes, .pack = pack,
-    .peak = peak};
+    .name = "xvi8ger4 8x16",
+    .gemm = gemm,
+    .scratch = scratch_bytes,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .peak = peak,
+};
 #else
 typedef int lpb_no_mma_i8;
 #endif

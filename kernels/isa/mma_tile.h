@@ -1,5 +1,5 @@
-/* The accumulator tile of the MMA kernels, C[4 or 8 rows x 4, 8 or 16 columns] in one, two, four or eight accumulators, and
- * the loops around it. The loops are inside the function because entering it saves every register that the
+/* The accumulator tile of the MMA kernels, C[4 or 8 rows x 4, 8 or 16 columns] in one, two, four or eight accumulators,
+ * and the loops around it. The loops are inside the function because entering it saves every register that the
  * accumulators cover.
  *
  * The outer products and the final stores are written as assembly, because GCC 12 copies every half of a register pair
@@ -8,11 +8,11 @@
  * row 0, have the highest.
  *
  * Included by a file that has defined MMA_GER, the outer product that accumulates: of floats, or of 32-bit words of
- * several entries; and MMA_PLAIN_ONLY for tiles of 8 rows without transposition and without anything after the product. */
+ * several entries; and MMA_PLAIN_ONLY for tiles of 8 rows without transposition and with nothing after the product. */
 
 typedef struct {
-    const char *a;                       /* by columns: step p has its rows at a + p * a_step; else by rows: `turn` */
-    const char *b;                       /* step p has its columns at b + p * b_step */
+    const char *a; /* by columns: step p has its rows at a + p * a_step; else by rows: `turn` */
+    const char *b; /* step p has its columns at b + p * b_step */
     char *c;
     const float *row_bias, *column_bias; /* NULL, or one per row or column of C */
 } mma_operands;
@@ -22,9 +22,9 @@ typedef struct {
     int64_t k;
     ptrdiff_t a_row, a_step; /* bytes, as all strides here; a_row matters when turning only */
     ptrdiff_t b_step, c_row;
-    int64_t tiles;           /* tiles below each other */
-    ptrdiff_t a_tile;        /* from one tile's A to the next */
-    int64_t strips;          /* strips of tiles beside each other */
+    int64_t tiles;    /* tiles below each other */
+    ptrdiff_t a_tile; /* from one tile's A to the next */
+    int64_t strips;   /* strips of tiles beside each other */
     int64_t items;
     ptrdiff_t a_item, b_item, c_item, row_bias_item, column_bias_item;
     float beta;
@@ -106,8 +106,10 @@ static inline __attribute__((always_inline)) void mma_tile(const mma_job *t, mma
         }                                                                                                              \
         a += t->a_step;                                                                                                \
     } while (0)
-#define OUTER(r, s, pair, half) if (r < rows && s < columns) MMA_OUTER(acc##r##s, a##r, b##pair, half);
-#define OUTER_OF_PAIR(r, s, pair, half) if (r < rows && s < columns) MMA_OUTER_PAIR(acc##r##s, a01, r, b##pair, half);
+#define OUTER(r, s, pair, half)                                                                                        \
+    if (r < rows && s < columns) MMA_OUTER(acc##r##s, a##r, b##pair, half);
+#define OUTER_OF_PAIR(r, s, pair, half)                                                                                \
+    if (r < rows && s < columns) MMA_OUTER_PAIR(acc##r##s, a01, r, b##pair, half);
 #define VECTOR_PRODUCTS(upper, lower, p0, p1)                                                                          \
     do {                                                                                                               \
         const vf a0 = (upper), a1 = (lower);                                                                           \
@@ -120,7 +122,8 @@ static inline __attribute__((always_inline)) void mma_tile(const mma_job *t, mma
         MMA_TILES(OUTER_OF_PAIR)                                                                                       \
     } while (0)
 
-#define CLEAR(r, s, pair, half) if (r < rows && s < columns) __builtin_mma_xxsetaccz(&acc##r##s);
+#define CLEAR(r, s, pair, half)                                                                                        \
+    if (r < rows && s < columns) __builtin_mma_xxsetaccz(&acc##r##s);
     MMA_TILES(CLEAR)
 #undef CLEAR
     if (k == 0) {
@@ -132,8 +135,7 @@ static inline __attribute__((always_inline)) void mma_tile(const mma_job *t, mma
 #define ROW(i) x##i = V_LOAD((const float *)(a + i * a_row));
 #define LOAD_ROWS                                                                                                      \
     do {                                                                                                               \
-        ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)                                                        \
-        a += 4 * sizeof(float);                                                                                        \
+        ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7) a += 4 * sizeof(float);                                \
     } while (0)
 #define FOUR_STEPS(NEXT_ROWS, NEXT_B)                                                                                  \
     do {                                                                                                               \
@@ -268,7 +270,8 @@ static void mma_run(const mma_job *job, int64_t columns, mma_shape shape) {
         [MMA_TURNED] = {{mma_finished_turned_8x4, mma_finished_turned_8x8, mma_finished_turned_8x16},
                         {mma_plain_turned_8x4, mma_plain_turned_8x8, mma_plain_turned_8x16}},
     };
-    const bool plain = job->beta == 0.0f && !job->first.row_bias && !job->first.column_bias && job->activation == LPB_LINEAR;
+    const bool plain =
+        job->beta == 0.0f && !job->first.row_bias && !job->first.column_bias && job->activation == LPB_LINEAR;
     loops[shape][shape != MMA_SHORT && plain][columns / 8](job);
 }
 #endif
@@ -286,7 +289,9 @@ static double mma_peak(int64_t rounds, double operations) {
     __builtin_mma_disassemble_acc(rows, &a);                                                                           \
     total += rows[0] + rows[1] + rows[2] + rows[3];
     EACH(CLEAR)
-    for (int64_t r = 0; r < rounds; r++) { EACH(NEXT) EACH(NEXT) EACH(NEXT) EACH(NEXT) }
+    for (int64_t r = 0; r < rounds; r++) {
+        EACH(NEXT) EACH(NEXT) EACH(NEXT) EACH(NEXT)
+    }
     EACH(ADD)
 #undef ADD
 #undef NEXT

@@ -89,7 +89,8 @@ static void pack_b(const lpb_gemm *g, const source_entry *b, source_entry *out) 
             }
             for (int64_t q = 0; q < PANEL_COLUMNS; q++)
                 for (int64_t e = 0; e < WORD_ENTRIES; e++)
-                    out[q * WORD_ENTRIES + e] = q < columns && e < rows ? B_ENTRY(from[e * g->b_row + q * g->b_col]) : 0;
+                    out[q * WORD_ENTRIES + e] =
+                        q < columns && e < rows ? B_ENTRY(from[e * g->b_row + q * g->b_col]) : 0;
         }
 }
 
@@ -107,16 +108,20 @@ static void run_item(const lpb_gemm *g, char *c, const float *bias, const source
             const bool direct = MMA_NOTHING_TO_FINISH(g) && rows == PANEL_ROWS && columns >= PANEL_COLUMNS;
             const mma_job job = {
                 .first = {.a = (const char *)(a + i * words * WORD_ENTRIES),
-                          .b = (const char *)(b + j * words * WORD_ENTRIES), .c = direct ? to : (char *)raw},
-                .k = words, .a_step = PANEL_ROWS * 4, .b_step = PANEL_COLUMNS * 4,
-                .c_row = direct ? g->c_row * 4 : PANEL_COLUMNS * 4, .tiles = 1,
-                .strips = 1, .items = 1,
+                          .b = (const char *)(b + j * words * WORD_ENTRIES),
+                          .c = direct ? to : (char *)raw},
+                .k = words,
+                .a_step = PANEL_ROWS * 4,
+                .b_step = PANEL_COLUMNS * 4,
+                .c_row = direct ? g->c_row * 4 : PANEL_COLUMNS * 4,
+                .tiles = 1,
+                .strips = 1,
+                .items = 1,
             };
             (columns > 8 ? mma_plain_8x16 : columns > 4 ? mma_plain_8x8 : mma_plain_8x4)(&job);
             if (direct) continue;
-            MMA_FINISH(g, raw, PANEL_COLUMNS, to,
-                       g->bias_axis == LPB_ROW_BIAS ? bias + i : NULL, g->bias_axis == LPB_COLUMN_BIAS ? bias + j : NULL,
-                       sums + i, rows, columns);
+            MMA_FINISH(g, raw, PANEL_COLUMNS, to, g->bias_axis == LPB_ROW_BIAS ? bias + i : NULL,
+                       g->bias_axis == LPB_COLUMN_BIAS ? bias + j : NULL, sums + i, rows, columns);
         }
     }
 }

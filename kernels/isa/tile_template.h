@@ -32,9 +32,9 @@ typedef struct {
     char *c;
     ptrdiff_t c_row;
     float beta;
-    const float *row_bias;    /* NULL, or one per row of the tile */
-    const float *column_bias; /* NULL, or one per column */
-    int last;                 /* lanes in use in the last vector */
+    const float *row_bias;     /* NULL, or one per row of the tile */
+    const float *column_bias;  /* NULL, or one per column */
+    int last;                  /* lanes in use in the last vector */
     lpb_activation activation; /* LINEAR, RELU or LEAKY */
     float slope;
 } lpb_tile;
@@ -47,10 +47,12 @@ typedef void (*lpb_tile_fn)(const lpb_tile *);
 #endif
 #define LPB_TALLEST(rows) ((rows) < LPB_TALLEST_TILE ? (rows) : LPB_TALLEST_TILE)
 
+/* clang-format off */
 /* X(row, group of three, row within the group) */
 #define LPB_TILE_ROWS(X)                                                                                               \
     X(0, 0, 0) X(1, 0, 1) X(2, 0, 2) X(3, 1, 0) X(4, 1, 1) X(5, 1, 2) X(6, 2, 0) X(7, 2, 1)                            \
     X(8, 2, 2) X(9, 3, 0) X(10, 3, 1) X(11, 3, 2) X(12, 4, 0) X(13, 4, 1) X(14, 4, 2) X(15, 5, 0)
+/* clang-format on */
 #endif
 
 #ifdef TILE_WORDS
@@ -62,8 +64,8 @@ typedef void (*lpb_tile_fn)(const lpb_tile *);
 #define LOAD_B(p, last) ((last) ? LOAD_LAST(p) : V_LOAD(p))
 #endif
 
-static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, const int rows, const int vectors,
-                                                          const int full) {
+static inline
+    __attribute__((always_inline)) void T(tile)(const lpb_tile *t, const int rows, const int vectors, const int full) {
     const ptrdiff_t a_row = t->a_row, a_step = t->a_step, b_step = t->b_step;
     const vtail tail = V_TAIL(t->last);
 
@@ -97,11 +99,11 @@ static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, con
         const char *c = t->c;
 #define ADD(i, v)                                                                                                      \
     if (vectors > v)                                                                                                   \
-        ADD_OLD(vectors == v + 1 ? LOAD_LAST((const float *)c + v * VL) : V_LOAD((const float *)c + v * VL), c##i##_##v);
+        ADD_OLD(vectors == v + 1 ? LOAD_LAST((const float *)c + v * VL) : V_LOAD((const float *)c + v * VL),           \
+                c##i##_##v);
 #define INIT(i, g, r)                                                                                                  \
     if (i < rows) {                                                                                                    \
-        ADD(i, 0) ADD(i, 1) ADD(i, 2) ADD(i, 3)                                                                        \
-        c += t->c_row;                                                                                                 \
+        ADD(i, 0) ADD(i, 1) ADD(i, 2) ADD(i, 3) c += t->c_row;                                                         \
     }
         LPB_TILE_ROWS(INIT)
 #undef INIT
@@ -148,8 +150,7 @@ static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, con
     }
 #define ROW(i, f)                                                                                                      \
     if (i < rows) {                                                                                                    \
-        PUT(i, 0, f) PUT(i, 1, f) PUT(i, 2, f) PUT(i, 3, f)                                                            \
-        c += t->c_row;                                                                                                 \
+        PUT(i, 0, f) PUT(i, 1, f) PUT(i, 2, f) PUT(i, 3, f) c += t->c_row;                                             \
     }
     if (t->activation == LPB_LINEAR) {
 #define PLAIN(v) v
@@ -185,9 +186,11 @@ static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t, con
         else                                                                                                           \
             T(tile)(t, rows, vectors, 1);                                                                              \
     }
+/* clang-format off */
 #define ALL(X, v)                                                                                                      \
     X(1, v) X(2, v) X(3, v) X(4, v) X(5, v) X(6, v) X(7, v) X(8, v) X(9, v) X(10, v) X(11, v) X(12, v) X(13, v)        \
     X(14, v) X(15, v) X(16, v)
+/* clang-format on */
 ALL(ONE, 1)
 #if TILE_VECTORS > 1
 ALL(ONE, 2)

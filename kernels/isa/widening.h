@@ -7,6 +7,9 @@ static void T(bf16)(const lpb_gemm *g, int64_t first, int64_t last, void *scratc
 
 static int64_t T(bf16_scratch)(const lpb_gemm *g) { return lpb_bf16_by_f32_scratch(&T(f32_kernel), g); }
 
-static const lpb_kernel T(bf16_kernel) = {
-    .name = "widened to float", .gemm = T(bf16), .scratch = T(bf16_scratch),
-    .packed_bytes = lpb_bf16_by_f32_packed_bytes, .pack = lpb_bf16_by_f32_pack, .peak = T(peak_f32)};
+static const lpb_kernel T(bf16_kernel) = {.name = "widened to float",
+                                          .gemm = T(bf16),
+                                          .scratch = T(bf16_scratch),
+                                          .packed_bytes = lpb_bf16_by_f32_packed_bytes,
+                                          .pack = lpb_bf16_by_f32_pack,
+                                          .peak = T(peak_f32)};

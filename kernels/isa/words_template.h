@@ -32,7 +32,7 @@ static void T(pack_a)(const lpb_gemm *g, const source_entry *a, word_entry *out)
     }
 }
 
-/* out[WORD_ENTRIES * j + e] = entry j of row e; separate addresses and constant strides are what compilers vectorise. */
+/* out[WORD_ENTRIES * j + e] = entry j of row e; separate addresses and constant strides vectorise. */
 static void T(interleave)(const source_entry *restrict b, int64_t b_row, int64_t count, word_entry *restrict out) {
     const source_entry *restrict r0 = b, *restrict r1 = b + b_row;
 #if WORD_ENTRIES == 2
@@ -112,11 +112,17 @@ static double T(peak)(int64_t rounds) {
     vw x = W_LOAD(words);
     const vw y = x;
 #define EACH(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
-#define START(i) vf s##i = V_ZERO; OPAQUE(s##i);
-#define NEXT(i) OPAQUE(x); s##i = V_DOT(x, y, s##i);
+#define START(i)                                                                                                       \
+    vf s##i = V_ZERO;                                                                                                  \
+    OPAQUE(s##i);
+#define NEXT(i)                                                                                                        \
+    OPAQUE(x);                                                                                                         \
+    s##i = V_DOT(x, y, s##i);
 #define ADD(i) +s##i
     EACH(START)
-    for (int64_t r = 0; r < rounds; r++) { EACH(NEXT) EACH(NEXT) }
+    for (int64_t r = 0; r < rounds; r++) {
+        EACH(NEXT) EACH(NEXT)
+    }
     const vf total = V_ZERO EACH(ADD);
 #undef ADD
 #undef NEXT
@@ -129,4 +135,5 @@ static double T(peak)(int64_t rounds) {
 }
 
 #define WORDS_ENTRIES                                                                                                  \
-    .gemm = T(words_gemm), .scratch = T(words_scratch), .packed_bytes = T(packed_bytes), .pack = T(pack), .peak = T(peak)
+    .gemm = T(words_gemm), .scratch = T(words_scratch), .packed_bytes = T(packed_bytes), .pack = T(pack),              \
+    .peak = T(peak)

@@ -1,4 +1,5 @@
-/* What the files of the Python module share: NumPy arrays as C sees them, and arguments checked. Limited API throughout.
+/* What the files of the Python module share: NumPy arrays as C sees them, and arguments checked. Limited API
+ * throughout.
  *
  * Arrays are read through `array`, the head of NumPy's array object, whose layout NumPy keeps fixed for compiled
  * extensions and which lpb_arrays_init verifies against a real array when the module is imported: the limited API of
@@ -14,8 +15,7 @@
 #include "drivers/lparbench_kernels.h"
 
 typedef struct {
-    PyObject_HEAD
-    char *data;
+    PyObject_HEAD char *data;
     int dimensions;
     Py_ssize_t *shape;
     Py_ssize_t *strides;
@@ -45,8 +45,8 @@ bool rows_are_contiguous(const array *x);
 PyObject *failure(lpb_status status);
 /* The instruction set with this index, supported here; NULL with an exception set otherwise. */
 const lpb_isa *need_isa(long index);
-/* Layers from a list of (weight, bias, activation, slope), to be freed by PyMem_Free; NULL with an exception set. Of the
- * outputs of layer `sampled`, if there is one, the next layer takes half as many. */
+/* Layers from a list of (weight, bias, activation, slope), to be freed by PyMem_Free; NULL with an exception set. Of
+ * the outputs of layer `sampled`, if there is one, the next layer takes half as many. */
 lpb_layer *need_layers(PyObject *list, Py_ssize_t sampled, Py_ssize_t *count);
 
 /* Allocation and freeing of an instance of a heap type. */

@@ -4,8 +4,7 @@
 enum { RELEASE_ROWS = 64 }; /* fewer rows are done sooner than the interpreter lock is released and taken */
 
 typedef struct {
-    PyObject_HEAD
-    lpb_chain *chain;
+    PyObject_HEAD lpb_chain *chain;
     int64_t inputs, outputs;
     bool per_row; /* one number per row, rather than a row of outputs */
     int threads;
@@ -93,8 +92,8 @@ static PyObject *run_into(chain_object *self, const array *x, PyObject *out_obje
     if (rows < RELEASE_ROWS) {
         status = lpb_chain_run(self->chain, (const float *)x->data, rows, x->strides[0] / 4, to, 1);
     } else {
-        Py_BEGIN_ALLOW_THREADS
-        status = lpb_chain_run(self->chain, (const float *)x->data, rows, x->strides[0] / 4, to, self->threads);
+        Py_BEGIN_ALLOW_THREADS status =
+            lpb_chain_run(self->chain, (const float *)x->data, rows, x->strides[0] / 4, to, self->threads);
         Py_END_ALLOW_THREADS
     }
     if (status != LPB_OK) {
@@ -129,6 +128,7 @@ static PyMethodDef chain_methods[] = {
 };
 static PyType_Slot chain_slots[] = {
     {Py_tp_new, chain_new}, {Py_tp_dealloc, chain_dealloc}, {Py_tp_methods, chain_methods}, {0, NULL}};
-static PyType_Spec chain_spec = {"harness.linalg._native.Chain", sizeof(chain_object), 0, Py_TPFLAGS_DEFAULT, chain_slots};
+static PyType_Spec chain_spec = {"harness.linalg._native.Chain", sizeof(chain_object), 0, Py_TPFLAGS_DEFAULT,
+                                 chain_slots};
 
 PyObject *lpb_chain_type(void) { return PyType_FromSpec(&chain_spec); }

@@ -6,9 +6,9 @@ static PyObject *isas(PyObject *self, PyObject *unused) {
     PyObject *list = PyList_New(0);
     const lpb_isa *isa;
     for (int i = 0; list && (isa = lpb_isa_at(i)); i++) {
-        PyObject *entry = Py_BuildValue("(sO(zzz))", lpb_isa_name(isa), lpb_isa_supported(isa) ? Py_True : Py_False,
-                                        lpb_isa_kernel(isa, LPB_F32), lpb_isa_kernel(isa, LPB_BF16),
-                                        lpb_isa_kernel(isa, LPB_I8));
+        PyObject *entry =
+            Py_BuildValue("(sO(zzz))", lpb_isa_name(isa), lpb_isa_supported(isa) ? Py_True : Py_False,
+                          lpb_isa_kernel(isa, LPB_F32), lpb_isa_kernel(isa, LPB_BF16), lpb_isa_kernel(isa, LPB_I8));
         if (!entry || PyList_Append(list, entry)) Py_CLEAR(list);
         Py_XDECREF(entry);
     }
@@ -76,12 +76,26 @@ static PyObject *gemm(PyObject *self, PyObject *args) {
         return NULL;
     }
     lpb_gemm g = {
-        .batch = c.batch, .m = c.rows, .n = c.columns, .k = a.columns,
-        .a = a.array->data, .a_batch = a.batch_stride, .a_row = a.row_stride, .a_col = a.column_stride,
-        .b = b.array->data, .b_batch = b.batch_stride, .b_row = b.row_stride, .b_col = b.column_stride,
-        .c = c.array->data, .c_batch = c.batch_stride, .c_row = c.row_stride,
-        .alpha = alpha, .beta = beta, .bias_axis = (lpb_bias_axis)axis,
-        .activation = (lpb_activation)activation, .slope = slope,
+        .batch = c.batch,
+        .m = c.rows,
+        .n = c.columns,
+        .k = a.columns,
+        .a = a.array->data,
+        .a_batch = a.batch_stride,
+        .a_row = a.row_stride,
+        .a_col = a.column_stride,
+        .b = b.array->data,
+        .b_batch = b.batch_stride,
+        .b_row = b.row_stride,
+        .b_col = b.column_stride,
+        .c = c.array->data,
+        .c_batch = c.batch_stride,
+        .c_row = c.row_stride,
+        .alpha = alpha,
+        .beta = beta,
+        .bias_axis = (lpb_bias_axis)axis,
+        .activation = (lpb_activation)activation,
+        .slope = slope,
     };
     if (bias_object != Py_None) {
         const bool per_item = is_array(bias_object, float32_descr, 2);
@@ -100,10 +114,8 @@ static PyObject *gemm(PyObject *self, PyObject *args) {
     }
     if (activation < 0 || activation >= LPB_ACTIVATIONS) return failure(LPB_BAD_ARGUMENT);
     lpb_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = lpb_gemm_run(isa, (lpb_dtype)dtype, &g, (int)threads);
-    Py_END_ALLOW_THREADS
-    if (status != LPB_OK) return failure(status);
+    Py_BEGIN_ALLOW_THREADS status = lpb_gemm_run(isa, (lpb_dtype)dtype, &g, (int)threads);
+    Py_END_ALLOW_THREADS if (status != LPB_OK) return failure(status);
     Py_RETURN_NONE;
 }
 
@@ -116,10 +128,8 @@ static PyObject *peak_ops(PyObject *self, PyObject *args) {
     const lpb_isa *isa = need_isa(isa_index);
     if (!isa) return NULL;
     if (dtype < 0 || dtype >= LPB_DTYPES) return failure(LPB_BAD_ARGUMENT);
-    Py_BEGIN_ALLOW_THREADS
-    found = lpb_peak_ops(isa, (lpb_dtype)dtype, seconds);
-    Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(found);
+    Py_BEGIN_ALLOW_THREADS found = lpb_peak_ops(isa, (lpb_dtype)dtype, seconds);
+    Py_END_ALLOW_THREADS return PyFloat_FromDouble(found);
 }
 
 static const array *need_memory(PyObject *object, int flags, const char *name) {
@@ -140,11 +150,10 @@ static PyObject *triad_bandwidth(PyObject *self, PyObject *args) {
         if (!(memory[i] = need_memory(objects[i], i ? 0 : ARRAY_WRITEABLE, "array"))) return NULL;
     if (memory[0]->shape[0] != memory[1]->shape[0] || memory[0]->shape[0] != memory[2]->shape[0])
         return failure(LPB_BAD_ARGUMENT);
-    Py_BEGIN_ALLOW_THREADS
-    found = lpb_triad_bandwidth((float *)memory[0]->data, (const float *)memory[1]->data,
-                                (const float *)memory[2]->data, memory[0]->shape[0] * 4, seconds);
-    Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(found);
+    Py_BEGIN_ALLOW_THREADS found =
+        lpb_triad_bandwidth((float *)memory[0]->data, (const float *)memory[1]->data, (const float *)memory[2]->data,
+                            memory[0]->shape[0] * 4, seconds);
+    Py_END_ALLOW_THREADS return PyFloat_FromDouble(found);
 }
 
 /* read_bandwidth(a, seconds) */
@@ -155,10 +164,8 @@ static PyObject *read_bandwidth(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "Od", &object, &seconds)) return NULL;
     const array *memory = need_memory(object, 0, "array");
     if (!memory) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    found = lpb_read_bandwidth((const float *)memory->data, memory->shape[0] * 4, seconds);
-    Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(found);
+    Py_BEGIN_ALLOW_THREADS found = lpb_read_bandwidth((const float *)memory->data, memory->shape[0] * 4, seconds);
+    Py_END_ALLOW_THREADS return PyFloat_FromDouble(found);
 }
 
 /* load_latency(memory, seconds) */
@@ -169,10 +176,8 @@ static PyObject *load_latency(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "Od", &object, &seconds)) return NULL;
     const array *memory = need_memory(object, ARRAY_WRITEABLE, "memory");
     if (!memory) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    found = lpb_load_latency(memory->data, memory->shape[0] * 4, seconds);
-    Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(found);
+    Py_BEGIN_ALLOW_THREADS found = lpb_load_latency(memory->data, memory->shape[0] * 4, seconds);
+    Py_END_ALLOW_THREADS return PyFloat_FromDouble(found);
 }
 
 static PyMethodDef functions[] = {

@@ -2,8 +2,7 @@
 #include "arrays.h"
 
 typedef struct {
-    PyObject_HEAD
-    lpb_trainer *trainer;
+    PyObject_HEAD lpb_trainer *trainer;
     int64_t inputs;
     Py_ssize_t layers;
     int64_t latent; /* numbers of noise per row; 0 without sampling */
@@ -44,8 +43,8 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     long long sampled;
     lpb_sampling sampling;
     lpb_adam adam;
-    if (!PyArg_ParseTuple(args, "lOlLdddddd", &isa_index, &list, &loss, &sampled, &sampling.weight,
-                          &adam.learning_rate, &adam.beta1, &adam.beta2, &adam.epsilon, &adam.max_grad_norm))
+    if (!PyArg_ParseTuple(args, "lOlLdddddd", &isa_index, &list, &loss, &sampled, &sampling.weight, &adam.learning_rate,
+                          &adam.beta1, &adam.beta2, &adam.epsilon, &adam.max_grad_norm))
         return NULL;
     sampling.layer = sampled;
     const lpb_isa *isa = need_isa(isa_index);
@@ -165,10 +164,9 @@ static PyObject *trainer_epoch(PyObject *object, PyObject *args) {
     float *losses = order && !PyErr_Occurred() ? need_losses(self, losses_object, rows, batch) : NULL;
     if (!losses || !take(self)) return NULL;
     lpb_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = lpb_trainer_epoch(self->trainer, data.x, data.x_row, data.y, order, noise, rows, batch, losses);
-    Py_END_ALLOW_THREADS
-    self->busy = false;
+    Py_BEGIN_ALLOW_THREADS status =
+        lpb_trainer_epoch(self->trainer, data.x, data.x_row, data.y, order, noise, rows, batch, losses);
+    Py_END_ALLOW_THREADS self->busy = false;
     if (status != LPB_OK) return failure(status);
     Py_RETURN_NONE;
 }
@@ -217,11 +215,9 @@ PyObject *lpb_epoch_many(PyObject *module, PyObject *args) {
         taken = i + 1;
         trainers[i] = self->trainer;
     }
-    Py_BEGIN_ALLOW_THREADS
-    status = lpb_trainer_epoch_many(trainers, count, data.x, data.x_row, data.y, order, noise, rows, batch, loss,
-                                    threads);
-    Py_END_ALLOW_THREADS
-    if (status != LPB_OK) failure(status);
+    Py_BEGIN_ALLOW_THREADS status =
+        lpb_trainer_epoch_many(trainers, count, data.x, data.x_row, data.y, order, noise, rows, batch, loss, threads);
+    Py_END_ALLOW_THREADS if (status != LPB_OK) failure(status);
 done:
     for (Py_ssize_t i = 0; i < taken; i++) ((trainer_object *)PyList_GetItem(list, i))->busy = false;
     PyMem_Free(trainers);
@@ -270,8 +266,8 @@ static PyObject *trainer_gradients(PyObject *object, PyObject *args) {
     const float *noise = need_noise(self, noise_object, data.rows);
     if (PyErr_Occurred()) return NULL;
     if (need_parameters(self, into, &weights, &biases) && take(self)) {
-        lpb_status status = lpb_trainer_gradients(self->trainer, data.x, data.x_row, data.y, noise, data.rows, &loss,
-                                                  weights, biases);
+        lpb_status status =
+            lpb_trainer_gradients(self->trainer, data.x, data.x_row, data.y, noise, data.rows, &loss, weights, biases);
         self->busy = false;
         result = status == LPB_OK ? PyFloat_FromDouble(loss) : failure(status);
     }

@@ -43,11 +43,16 @@ static void fail(const lpb_isa *isa, const char *what, double found, double expe
 
 static double activated(double x, lpb_activation act, double slope) {
     switch (act) {
-        case LPB_LINEAR: return x;
-        case LPB_RELU: return x < 0 ? 0 : x;
-        case LPB_LEAKY: return x < 0 ? slope * x : x;
-        case LPB_TANH: return tanh(x);
-        case LPB_SIGMOID: return 1 / (1 + exp(-x));
+    case LPB_LINEAR:
+        return x;
+    case LPB_RELU:
+        return x < 0 ? 0 : x;
+    case LPB_LEAKY:
+        return x < 0 ? slope * x : x;
+    case LPB_TANH:
+        return tanh(x);
+    case LPB_SIGMOID:
+        return 1 / (1 + exp(-x));
     }
     return x;
 }
@@ -178,7 +183,8 @@ static void free_net(const net *n) {
     for (int64_t l = 0; l < n->count; l++) free((void *)n->layers[l].weight), free((void *)n->layers[l].bias);
 }
 
-/* What every layer reads for one row, in `h`, and its outputs, which that is but for codes, in `out`; the last outputs. */
+/* What every layer reads for one row, in `h`, and its outputs, which that is but for codes, in `out`; the last outputs.
+ */
 static const double *propagate(const net *n, const float *x, const float *noise, double h[5][64], double out[5][64]) {
     for (int64_t i = 0; i < n->layers[0].inputs; i++) h[0][i] = x[i];
     for (int64_t l = 0; l < n->count; l++) {
@@ -197,18 +203,22 @@ static const double *propagate(const net *n, const float *x, const float *noise,
 
 static void check_chain(const lpb_isa *isa, lpb_dtype dtype) {
     const lpb_head head = (lpb_head)below(3);
-    const net n = new_net(head == LPB_HEAD_LOGIT ? ONE_OUTPUT : head == LPB_HEAD_MSE ? AS_MANY_AS_INPUTS : ANY_OUTPUTS,
+    const net n = new_net(head == LPB_HEAD_LOGIT ? ONE_OUTPUT
+                          : head == LPB_HEAD_MSE ? AS_MANY_AS_INPUTS
+                                                 : ANY_OUTPUTS,
                           false, false);
     const int64_t rows = below(3) ? below(20) : below(200), inputs = n.layers[0].inputs, x_row = inputs + below(3);
     const int64_t outputs = head == LPB_HEAD_NONE ? n.layers[n.count - 1].outputs : 1;
     float *x = numbers(rows * x_row), *out = block((size_t)(rows * outputs) * sizeof *out);
     lpb_chain *chain = lpb_chain_new(isa, n.layers, n.count, head, dtype);
-    if (!chain || lpb_chain_run(chain, x, rows, x_row, out, 1 + (int)below(2)) != LPB_OK) fail(isa, "chain status", 1, 0);
+    if (!chain || lpb_chain_run(chain, x, rows, x_row, out, 1 + (int)below(2)) != LPB_OK)
+        fail(isa, "chain status", 1, 0);
     for (int64_t r = 0; r < rows; r++) {
         double h[5][64], out_of[5][64];
         const double *y = propagate(&n, x + r * x_row, NULL, h, out_of);
         double error = 0;
-        for (int64_t i = 0; head == LPB_HEAD_MSE && i < inputs; i++) error += (y[i] - h[0][i]) * (y[i] - h[0][i]) / (double)inputs;
+        for (int64_t i = 0; head == LPB_HEAD_MSE && i < inputs; i++)
+            error += (y[i] - h[0][i]) * (y[i] - h[0][i]) / (double)inputs;
         for (int64_t j = 0; j < outputs; j++) {
             const double expected = head == LPB_HEAD_MSE ? error : y[j];
             if (!(fabs(out[r * outputs + j] - expected) <= (dtype == LPB_F32 ? 3e-6 : 0.3)))
@@ -226,8 +236,10 @@ static void check_trainer(const lpb_isa *isa) {
     const net n = new_net(kind == LPB_LOSS_LOGIT ? ONE_OUTPUT : AS_MANY_AS_INPUTS, of_logits, below(2));
     const int64_t rows = 1 + below(70), inputs = n.layers[0].inputs, latent = latent_of(&n);
     const lpb_sampling *sampling = latent ? &n.sampling : NULL;
-    /* sums over features, and divergences over codes, are that much larger than the means, and their rounding with them */
-    const double size = kind == LPB_LOSS_LOGIT || kind == LPB_LOSS_MEAN_SQUARE ? 1.0 + (double)latent : (double)(inputs + latent);
+    /* sums over features, and divergences over codes, are that much larger than the means, and their rounding with them
+     */
+    const double size =
+        kind == LPB_LOSS_LOGIT || kind == LPB_LOSS_MEAN_SQUARE ? 1.0 + (double)latent : (double)(inputs + latent);
     float *x = numbers(rows * inputs), *noise = numbers(rows * latent), *y = block((size_t)rows * sizeof *y), loss[2];
     for (int64_t r = 0; r < rows; r++) y[r] = (float)below(2);
     float *weights[4], *biases[4];
@@ -282,35 +294,43 @@ static void check_trainer(const lpb_isa *isa) {
             memcpy(g, below_g, sizeof g);
         }
     }
-    if (!(fabs(loss[0] - total - divergence) <= 1e-5 * (1 + total + divergence))) fail(isa, "loss", loss[0], total + divergence);
+    if (!(fabs(loss[0] - total - divergence) <= 1e-5 * (1 + total + divergence)))
+        fail(isa, "loss", loss[0], total + divergence);
     for (int64_t l = 0; l < n.count; l++) {
         const int64_t count = n.layers[l].inputs * n.layers[l].outputs;
         for (int64_t i = 0; i < count + n.layers[l].outputs; i++) squares += exact[l][i] * exact[l][i];
         for (int64_t i = 0; i < count; i++)
-            if (!(fabs(weights[l][i] - exact[l][i]) <= 2e-6 * size)) fail(isa, "weight gradient", weights[l][i], exact[l][i]);
+            if (!(fabs(weights[l][i] - exact[l][i]) <= 2e-6 * size))
+                fail(isa, "weight gradient", weights[l][i], exact[l][i]);
         for (int64_t j = 0; j < n.layers[l].outputs; j++)
-            if (!(fabs(biases[l][j] - exact[l][count + j]) <= 4e-6 * size)) fail(isa, "bias gradient", biases[l][j], exact[l][count + j]);
+            if (!(fabs(biases[l][j] - exact[l][count + j]) <= 4e-6 * size))
+                fail(isa, "bias gradient", biases[l][j], exact[l][count + j]);
     }
-    /* Adam's first step goes by the learning rate against the sign of every gradient that is not tiny, when clipped too */
+    /* Adam's first step goes by the learning rate against the sign of every gradient that is not tiny, when clipped too
+     */
     const double clipped = adam.max_grad_norm > 0 ? fmin(1, adam.max_grad_norm / sqrt(squares)) : 1;
     int64_t order[70];
     for (int64_t r = 0; r < rows; r++) order[r] = rows - 1 - r;
     float *noise_in_order = block((size_t)(rows * latent) * sizeof(float));
     for (int64_t r = 0; r < rows; r++)
         memcpy(noise_in_order + r * latent, noise + order[r] * latent, (size_t)latent * sizeof(float));
-    if (lpb_trainer_epoch(trainer, x, inputs, y, order, noise_in_order, rows, 100, loss) != LPB_OK) fail(isa, "epoch status", 1, 0);
-    if (!(fabs(loss[0] - total - divergence) <= 1e-5 * (1 + total + divergence))) fail(isa, "epoch loss", loss[0], total + divergence);
+    if (lpb_trainer_epoch(trainer, x, inputs, y, order, noise_in_order, rows, 100, loss) != LPB_OK)
+        fail(isa, "epoch status", 1, 0);
+    if (!(fabs(loss[0] - total - divergence) <= 1e-5 * (1 + total + divergence)))
+        fail(isa, "epoch loss", loss[0], total + divergence);
     if (latent && !(fabs(loss[1] - total) <= 1e-5 * (1 + total))) fail(isa, "loss without divergence", loss[1], total);
     lpb_trainer_read(trainer, weights, biases);
     for (int64_t l = 0; l < n.count; l++)
         for (int64_t i = 0; i < n.layers[l].inputs * n.layers[l].outputs; i++) {
             const double step = exact[l][i] > 0 ? -1e-3 : 1e-3, expected = n.layers[l].weight[i] + step;
-            if (fabs(exact[l][i]) > 1e-3 && fabs(exact[l][i]) * clipped > 2e-5 && !(fabs(weights[l][i] - expected) <= 2e-6))
+            if (fabs(exact[l][i]) > 1e-3 && fabs(exact[l][i]) * clipped > 2e-5 &&
+                !(fabs(weights[l][i] - expected) <= 2e-6))
                 fail(isa, "weight after a step", weights[l][i], expected);
         }
     /* batches of other sizes, for the sanitizers */
     float losses[20];
-    if (lpb_trainer_epoch(trainer, x, inputs, y, order, noise, rows, 8, losses) != LPB_OK) fail(isa, "epoch status", 1, 0);
+    if (lpb_trainer_epoch(trainer, x, inputs, y, order, noise, rows, 8, losses) != LPB_OK)
+        fail(isa, "epoch status", 1, 0);
     for (int64_t l = 0; l < n.count; l++) free(weights[l]), free(biases[l]), free(exact[l]);
     lpb_trainer_free(trainer);
     free(x), free(y), free(noise), free(noise_in_order), free_net(&n);
@@ -341,8 +361,21 @@ static int count(int64_t n, int64_t batch, int64_t repeat, const char *name, lpb
     if (!isa) return 1;
     void *a = operand(dtype, batch * n * n), *b = operand(dtype, batch * n * n);
     float *c = numbers(batch * n * n);
-    const lpb_gemm g = {.batch = batch, .m = n, .n = n, .k = n, .a = a, .a_batch = n * n, .a_row = n, .a_col = 1,
-                        .b = b, .b_batch = n * n, .b_row = n, .b_col = 1, .c = c, .c_batch = n * n, .c_row = n,
+    const lpb_gemm g = {.batch = batch,
+                        .m = n,
+                        .n = n,
+                        .k = n,
+                        .a = a,
+                        .a_batch = n * n,
+                        .a_row = n,
+                        .a_col = 1,
+                        .b = b,
+                        .b_batch = n * n,
+                        .b_row = n,
+                        .b_col = 1,
+                        .c = c,
+                        .c_batch = n * n,
+                        .c_row = n,
                         .alpha = 1.0f};
     for (int64_t r = 0; r < repeat; r++) lpb_gemm_run(isa, dtype, &g, 1);
     free(a), free(b), free(c);
