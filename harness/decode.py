@@ -1,9 +1,10 @@
 """Typed reading and writing of data from outside: TOML and JSON into dataclasses, errors with the file and the key.
 
 A dataclass is its own schema. Fields may be ``bool``, ``int``, ``float``, ``str``, ``Path``, enums, ``Literal``,
-dataclasses, ``tuple``, ``Mapping`` or ``dict`` with text or whole-number keys, ``Any``, and unions of these; of a union
-of dataclasses the member is chosen by its field ``kind``, a ``Literal``. An int stands for a float and a list for a
-tuple, as TOML and JSON have neither.
+dataclasses, ``tuple``, ``Mapping`` or ``dict`` (keys: text, whole numbers, ``Literal`` or enums), ``Any``, and unions
+of these; of a union of dataclasses the member is chosen by its field ``kind``, a ``Literal``. What a value must be
+beyond its type is a :class:`Check` in ``Annotated``: ``PositiveInt``. An int stands for a float and a list for a tuple,
+as TOML and JSON have neither.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -31,6 +33,24 @@ KIND = "kind"
 _SCALARS = frozenset({int, float, bool, str, NoneType})
 _NAMES: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text",
                           NoneType: "nothing", Path: "a path"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition on a value of the right type, given as ``Annotated[int, Check(...)]``.
+
+    Attributes:
+        expected: what errors say was expected: "a positive whole number".
+        holds: whether a decoded value satisfies it.
+    """
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+Text = Annotated[str, Check("a text that is not empty", lambda text: bool(text.strip()))]
+PositiveInt = Annotated[int, Check("a positive whole number", lambda number: number > 0)]
+PositiveFloat = Annotated[float, Check("a positive number", lambda number: 0 < number < math.inf)]
 
 
 class NotPlainError(ValueError):
@@ -101,12 +121,28 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def decode_json_file(hint: type[T], path: Path) -> T:
-    """A JSON file as ``hint``.
-
-    Raises:
-        InputError: it cannot be read, is not JSON, or is not of that shape.
-    """
+    """A JSON file as ``hint``; raises what :func:`read_json` and :func:`decode` raise."""
     return decode(hint, read_json(path), str(path))
+
+
+def decode_toml_file(hint: type[T], path: Path) -> T:
+    """A TOML file as ``hint``; raises what :func:`read_toml` and :func:`decode` raise."""
+    return decode(hint, read_toml(path), str(path))
+
+
+def unknown(where: str, what: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is none of ``known``, with the one it is probably meant to be.
+
+    Args:
+        where: file and key, or the object that was asked: ``"nsl-kdd-mlp.toml: training.epoch"``.
+        what: what the name is: ``"key"``.
+        name: as given.
+        known: all names that there are.
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    return InputError(f"{where}: unknown {what} {name!r}.", remedy=f"{meant}Known: {', '.join(names) or 'none'}.")
 
 
 def _text(path: Path) -> str:
@@ -161,11 +197,15 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
         return _decode_plain(hint, value, where)
     arguments = get_args(hint)
     if origin is Annotated:
-        return _decode(arguments[0], value, where)
+        decoded = _decode(arguments[0], value, where)
+        for check in arguments[1:]:
+            if isinstance(check, Check) and not check.holds(decoded):
+                raise _wrong(value, check.expected, where)
+        return decoded
     if origin is Literal:
         if any(value == argument and type(value) is type(argument) for argument in arguments):
             return value
-        raise InputError(f"{where} is {_shown(value)}; expected one of {', '.join(map(repr, arguments))}.")
+        raise InputError(f"{where} is {_shown(value)}; expected {_choice(arguments)}.")
     if origin in (Union, UnionType):
         return _decode_union(arguments, value, where)
     if origin is tuple:
@@ -179,11 +219,10 @@ def _decode_plain(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and is_dataclass(hint):
         return _decode_dataclass(hint, value, where)
     if isinstance(hint, type) and issubclass(hint, Enum):
-        try:
-            return hint(value)
-        except ValueError:
-            members = ", ".join(repr(member.value) for member in hint)
-            raise InputError(f"{where} is {_shown(value)}; expected one of {members}.") from None
+        for member in hint:
+            if value == member.value and type(value) is type(member.value):
+                return member
+        raise InputError(f"{where} is {_shown(value)}; expected {_named(hint)}.")
     if hint is float and type(value) in (int, float):
         return float(value)
     if hint is Path and isinstance(value, str):
@@ -201,7 +240,7 @@ def _decode_dataclass(cls: type, value: Any, where: str) -> Any:
     hints = field_types(cls)
     for name in value:
         if name not in hints:
-            raise InputError(f"{_at(where, str(name))}: unknown key.", remedy=f"Known: {', '.join(sorted(hints))}.")
+            raise unknown(where or cls.__name__, "key", str(name), hints)
     for name in _required(cls):
         if name not in value:
             raise InputError(f"{_at(where, name)} is missing; expected {_named(hints[name])}.")
@@ -209,23 +248,37 @@ def _decode_dataclass(cls: type, value: Any, where: str) -> Any:
 
 
 def _decode_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None and NoneType in arguments:
-        return None
-    members = [argument for argument in arguments if argument is not NoneType]
-    if len(members) == 1:
+    members = tuple(argument for argument in arguments if _same_shape(argument, value))
+    if len(members) == 1:  # its own error says more than "none of them"
         return _decode(members[0], value, where)
-    if all(isinstance(member, type) and is_dataclass(member) for member in members):
-        kinds = {get_args(field_types(member)[KIND])[0]: member for member in members}
-        kind = value.get(KIND) if isinstance(value, Mapping) else None
+    if members and isinstance(value, Mapping):
+        kinds = {kind: member for member in members for kind in get_args(field_types(member)[KIND])}
+        kind = value.get(KIND)
         if not isinstance(kind, str) or kind not in kinds:
-            raise InputError(f"{_at(where, KIND)} is {_shown(kind)}; expected one of {', '.join(map(repr, kinds))}.")
+            raise InputError(f"{_at(where, KIND)} is {_shown(kind)}; expected {_choice(kinds)}.")
         return _decode(kinds[kind], value, where)
     for member in members:
         try:
             return _decode(member, value, where)
         except InputError:
             continue
-    raise _wrong(value, " or ".join(_named(argument) for argument in arguments), where)
+    raise _wrong(value, _any_of(arguments), where)
+
+
+def _same_shape(hint: Any, value: Any) -> bool:
+    """Whether ``value`` is a table where ``hint`` is one, a list where it is one, and otherwise a scalar."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _same_shape(get_args(hint)[0], value)
+    if hint is Any or origin in (Union, UnionType):
+        return True
+    if is_dataclass(hint) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return isinstance(value, Mapping)
+    if origin is tuple:
+        return isinstance(value, list | tuple)
+    if hint in (None, NoneType) or value is None:
+        return hint in (None, NoneType) and value is None
+    return not isinstance(value, Mapping | list | tuple)
 
 
 def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
@@ -251,25 +304,35 @@ def _decode_mapping(arguments: tuple[Any, ...], value: Any, where: str) -> dict[
     decoded = {}
     for key, entry in value.items():
         at = _at(where, str(key))
-        if key_type is int:
-            try:
-                key = int(key)
-            except ValueError:
-                raise InputError(f"{at}: expected a whole number as the key.") from None
-        decoded[key] = _decode(item, entry, at)
+        decoded[_decode_key(key_type, key, at)] = _decode(item, entry, at)
     return decoded
+
+
+def _decode_key(hint: Any, key: Any, at: str) -> Any:
+    if hint is int:
+        try:
+            return int(key)
+        except ValueError:
+            raise InputError(f"{at}: expected a whole number as the key.") from None
+    try:
+        return _decode(hint, key, at)
+    except InputError:
+        raise InputError(f"{at}: unknown key; expected {_named(hint)}.") from None
 
 
 def _encode(value: Any, path: str) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _encode(getattr(value, item.name), _at(path, item.name)) for item in fields(value)}
+        return {
+            item.name: _encode(getattr(value, item.name), _at(path, item.name)) for item in fields(value) if item.init
+        }
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str | int) or isinstance(key, bool):
                 raise NotPlainError(f"{path}: key {key!r} is neither text nor a whole number")
-        return {str(key): _encode(value[key], _at(path, str(key))) for key in sorted(value)}
+        names = {key: str(key.value if isinstance(key, Enum) else key) for key in sorted(value)}
+        return {name: _encode(value[key], _at(path, name)) for key, name in names.items()}
     if isinstance(value, list | tuple):
         if set(map(type, value)) <= {int, bool, str, NoneType}:
             return list(value)
@@ -293,18 +356,29 @@ def _at(where: str, key: str) -> str:
 
 
 def _named(hint: Any) -> str:
+    """What a value of the type is called in errors."""
     if hint in _NAMES:
         return _NAMES[hint]
-    origin = get_origin(hint)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return next((item.expected for item in arguments[1:] if isinstance(item, Check)), _named(arguments[0]))
     if origin in (Union, UnionType):
-        return " or ".join(_named(argument) for argument in get_args(hint))
+        return _any_of(arguments)
     if origin is tuple:
         return "a list"
     if origin is Literal:
-        return "one of " + ", ".join(map(repr, get_args(hint)))
-    if is_dataclass(hint) or (isinstance(origin, type) and issubclass(origin, Mapping)):
-        return "a table"
-    return getattr(hint, "__name__", str(hint))
+        return _choice(arguments)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _choice(member.value for member in hint)
+    return "a table"
+
+
+def _any_of(hints: Iterable[Any]) -> str:
+    return " or ".join(_named(hint) for hint in hints if hint not in (None, NoneType))
+
+
+def _choice(values: Iterable[Any]) -> str:
+    return f"one of {', '.join(map(repr, values))}"
 
 
 def _wrong(value: Any, expected: str, where: str) -> InputError:
