@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from harness.measure.sampling import MIN_CLEAN, Samples
-from harness.measure.stats import process_estimate
+from harness.measure.estimates import process_estimate
+from harness.measure.sampling import MIN_CLEAN
 from harness.measure.validity import Evidence, Reason, invalidities
 from harness.record.model import Block, Result, Run, Series, Verdict
 
 _LARGEST_FIGURE = 1e6
 _LONGEST_S = 1e9  # of a call
+_TOO_FEW = f"fewer than {MIN_CLEAN} undisturbed samples after the warm-up"
 
 
 @dataclass(frozen=True, order=True)
@@ -182,14 +181,18 @@ def observe_blocks(
         if len(matching) != 1 or block.index in seconds or block.index in unusable:
             found.append(f"block {block.index} does not hold this series exactly once")
             continue
-        samples = _samples(matching[0])
-        shares.append(samples.clean_share)
-        steady.append(matching[0].steady)
-        estimate = process_estimate(samples).clean_s if len(samples) else None
-        if estimate is None or not estimate > 0:
-            unusable[block.index] = f"fewer than {MIN_CLEAN} undisturbed samples after the warm-up"
+        series = matching[0]
+        steady.append(series.steady)
+        if len(series.durations_ns) <= series.warmup:
+            shares.append(0.0)
+            unusable[block.index] = _TOO_FEW
+            continue
+        estimate = process_estimate(series.durations_ns, series.flags, inner=max(1, series.inner), warmup=series.warmup)
+        shares.append(estimate.undisturbed_share)
+        if estimate.undisturbed_s is None or not estimate.undisturbed_s > 0:
+            unusable[block.index] = _TOO_FEW
         else:
-            seconds[block.index] = estimate
+            seconds[block.index] = estimate.undisturbed_s
     steal = [block.steal_share for block in blocks]
     evidence = Evidence(blocks=len(seconds), clean_shares=shares, steal_shares=steal, steady=steady)
     derived = [one.text for one in invalidities(evidence) if one.reason is not Reason.TOO_FEW_BLOCKS]
@@ -205,14 +208,6 @@ def _result_problems(result: Result) -> tuple[str, ...]:
     if result.placement.verified is False and not result.placement.mismatches:
         problems.append("the placement was not found as asked for")
     return tuple(problems)
-
-
-def _samples(series: Series) -> Samples:
-    durations = np.asarray(series.durations_ns[series.warmup :], dtype=np.int64)
-    flags = np.asarray(series.flags[series.warmup :], dtype=np.int64)
-    if not len(flags):
-        flags = np.zeros(len(durations), dtype=np.int64)
-    return Samples(durations, (flags != 0).astype(np.uint8), max(1, series.inner), 0)
 
 
 def _conditions(result: Result) -> dict[str, Any]:

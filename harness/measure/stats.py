@@ -9,28 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.measure.sampling import MIN_CLEAN, Samples
-
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ProcessEstimate:
-    """What one process says, in seconds per call.
-
-    Attributes:
-        clean_s: median of the clean samples; None with fewer than 10 of them.
-        all_s: median of all samples.
-        least_s: least of all samples, a second opinion for fixed work (Chen & Revels, arXiv 1608.04295).
-        clean: number of clean samples.
-        samples: number of samples.
-    """
-
-    clean_s: float | None
-    all_s: float
-    least_s: float
-    clean: int
-    samples: int
 
 
 @dataclass(frozen=True)
@@ -89,25 +68,6 @@ class PairedEffect:
     def ratio(self) -> float:
         """B over A."""
         return math.exp(self.mean)
-
-
-def process_estimate(samples: Samples, *, skip: int = 0) -> ProcessEstimate:
-    """Reduce one process's samples to its estimates, after leaving out ``skip`` samples of warm-up.
-
-    Raises:
-        ValueError: nothing is left after the warm-up.
-    """
-    durations = samples.durations_ns[skip:] * (1e-9 / samples.inner)
-    if not len(durations):
-        raise ValueError(f"no sample left after skipping {skip} of {len(samples)}")
-    clean = durations[samples.clean[skip:]]
-    return ProcessEstimate(
-        clean_s=float(np.median(clean)) if len(clean) >= MIN_CLEAN else None,
-        all_s=float(np.median(durations)),
-        least_s=float(durations.min()),
-        clean=len(clean),
-        samples=len(durations),
-    )
 
 
 def interval_over_processes(estimates: ArrayLike, *, confidence: float = 0.95) -> Interval:

@@ -9,8 +9,8 @@ import numpy as np
 
 from harness.measure.causes import Watch
 from harness.measure.clock import Clock
+from harness.measure.estimates import process_estimate
 from harness.measure.sampling import Counters, Limits, Samples, calibrate, collect, collect_calls
-from harness.measure.stats import process_estimate
 from harness.measure.steady import MAX_DOUBLING, PILOT_SAMPLES, Steady, next_pilot, steady_state
 from harness.record.model import Series
 
@@ -90,7 +90,7 @@ def _slow(samples: Samples) -> bool:
 
 def as_series(name: str, samples: Samples, outcome: Steady, batch_size: int | None) -> Series:
     """Samples with what was found out about them, as a record keeps it."""
-    estimate = process_estimate(samples, skip=outcome.cut)
+    estimate = process_estimate(samples.durations_ns, samples.flags, inner=samples.inner, warmup=outcome.cut)
     return Series(
         name=name,
         batch_size=batch_size,
@@ -99,8 +99,8 @@ def as_series(name: str, samples: Samples, outcome: Steady, batch_size: int | No
         flags=tuple(samples.flags.tolist()),
         warmup=outcome.cut,
         steady=outcome.steady,
-        estimate_s=estimate.clean_s,
-        estimate_all_s=estimate.all_s,
+        estimate_s=estimate.undisturbed_s,
+        estimate_all_s=estimate.median_s,
     )
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from harness.measure.causes import Cause, Watch
 from harness.measure.clock import FakeClock, SystemClock, clock_cost_ns
+from harness.measure.estimates import process_estimate
 from harness.measure.overhead import measure_overhead
 from harness.measure.percentiles import percentile
 from harness.measure.sampling import Limits, calibrate, collect, collect_calls, collect_each
-from harness.measure.stats import process_estimate
 from harness.platform.counters import CounterReading
 
 MS = 1_000_000
@@ -227,7 +227,9 @@ def test_requests_too_short_for_the_clock_give_batch_means_and_no_percentile() -
     estimate = percentile(samples, 99)
     assert estimate.value_s is None
     assert "too short" in (estimate.note or "")
-    assert process_estimate(samples).clean_s == pytest.approx(9e-6, rel=1e-12)
+    assert process_estimate(samples.durations_ns, samples.flags, inner=samples.inner).undisturbed_s == pytest.approx(
+        9e-6, rel=1e-12
+    )
 
 
 def test_requests_long_enough_are_timed_one_by_one() -> None:

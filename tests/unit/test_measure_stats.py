@@ -9,27 +9,6 @@ import pytest
 from scipy import stats as oracle
 
 from harness.measure import stats
-from harness.measure.sampling import Samples
-
-
-def samples(durations: list[int], flags: list[int], inner: int = 1) -> Samples:
-    return Samples(np.array(durations), np.array(flags, dtype=np.uint8), inner, sum(durations))
-
-
-def test_the_process_estimate_is_the_median_of_clean_samples() -> None:
-    made = samples([9_000] * 5 + [100] * 10 + [900] * 11, [0] * 5 + [0] * 10 + [1] * 11, inner=10)
-    estimate = stats.process_estimate(made, skip=5)
-    assert estimate.clean_s == pytest.approx(10e-9)
-    assert estimate.all_s == pytest.approx(90e-9)
-    assert estimate.least_s == pytest.approx(10e-9)
-    assert (estimate.clean, estimate.samples) == (10, 21)
-
-
-def test_fewer_than_ten_clean_samples_give_no_clean_estimate() -> None:
-    estimate = stats.process_estimate(samples([100] * 20, [0] * 9 + [4] * 11))
-    assert estimate.clean_s is None
-    with pytest.raises(ValueError, match="no sample left"):
-        stats.process_estimate(samples([1], [0]), skip=1)
 
 
 def test_the_interval_is_the_closed_form() -> None:
