@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from harness.errors import InputError
 from harness.evaluation.thresholds import Threshold
 from harness.scoring import arrays
+from harness.scoring.artifacts import DETECTOR_FILE, WEIGHTS_FILE
 from harness.scoring.program import Program, evaluate
 from harness.training.context import Epoch, FitContext, Labels, Matrix, Vector
 from harness.training.native_spec import NativeTraining
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
-META_FILE = "detector.json"
-WEIGHTS_FILE = "weights.npz"
 SLICE = 8192  # rows scored at once
 
 
@@ -123,7 +122,7 @@ class Detector(ABC):
             "threshold": self.threshold_,
             "threshold_rule": self.threshold_rule_,
         }
-        (directory / META_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        (directory / DETECTOR_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
     def identity(self) -> str:
         """What `harness.detectors.registry.resolve` needs to find this class again."""

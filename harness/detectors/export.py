@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from harness.detectors.base import Detector
 from harness.errors import InputError
 from harness.linalg import chain, native
-from harness.scoring.artifacts import GRAPH_FILE, SCORER_FILE, Artifacts, write_program
+from harness.scoring import artifacts
+from harness.scoring.artifacts import Artifacts, Scoring
+from harness.scoring.program import Program
 
 
 def prepare(detector: Detector, directory: Path) -> Artifacts:
@@ -22,36 +21,50 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
     if not detector.n_features_:
         raise InputError(f"{detector.identity()} is not fitted.", remedy="Call fit before exporting it.")
     detector.save(directory)
-    backends, unavailable = ["eager"], {}
-    program = detector.program()
-    meta: dict[str, Any] = {"detector": detector.identity(), "n_features": detector.n_features_}
-    if program is not None:
-        from harness.scoring import backend_compile as compiled
-        from harness.scoring.onnx_graph import graph
-
-        (directory / GRAPH_FILE).write_bytes(graph(program).SerializeToString())
-        meta["program"] = write_program(program, directory)
-        backends.append("onnxruntime")
-        if program.macs_per_row:  # without dense layers there is nothing for native kernels to do
-            if chain.available():
-                backends.append("native")
-            else:
-                unavailable["native"] = str(native.missing())
-        if all(step.operation in compiled.OPERATIONS for step in program.steps):
-            missing = compiled.missing_compiler()
-            if missing is None:
-                backends.append("compile")
-            else:
-                unavailable["compile"] = missing
-    elif (exported := _exported(detector)) is not None:
-        (directory / GRAPH_FILE).write_bytes(exported)
-        backends += ["onnxruntime"]
     training = detector.native_training()
-    meta["training"] = None if training is None else asdict(training)
-    meta["backends"] = backends
-    meta["macs_per_row"] = None if program is None else program.macs_per_row
-    (directory / SCORER_FILE).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return Artifacts(directory, detector.n_features_, tuple(backends), meta["macs_per_row"], unavailable)
+    if training is not None:
+        artifacts.write_json(directory / artifacts.TRAINING_FILE, training)
+    program = detector.program()
+    graph = _exported(detector) if program is None else _graph(program)
+    unavailable = {} if program is None else _unavailable(program)
+    backends = ["eager"] if graph is None else ["eager", "onnxruntime"]
+    backends += [] if program is None else [name for name in _backends(program) if name not in unavailable]
+    scoring = Scoring(
+        detector=detector.identity(),
+        n_features=detector.n_features_,
+        backends=tuple(backends),
+        macs_per_row=None if program is None else program.macs_per_row,
+        steps=None if program is None else program.steps,
+        unavailable=unavailable,
+    )
+    return artifacts.write(directory, scoring, program, graph)
+
+
+def _backends(program: Program) -> list[str]:
+    """Backends of a program beside those of its graph, wherever they may be available."""
+    from harness.scoring.backend_compile import missing_operation
+
+    native_too = ["native"] if program.macs_per_row else []  # without dense layers it has nothing to do
+    return native_too if missing_operation(program) else [*native_too, "compile"]
+
+
+def _unavailable(program: Program) -> dict[str, str]:
+    from harness.scoring.backend_compile import missing_compiler
+
+    lacking: dict[str, str] = {}
+    for name in _backends(program):
+        if name == "native" and not chain.available():
+            lacking[name] = str(native.missing())
+        elif name == "compile" and (missing := missing_compiler()) is not None:
+            lacking[name] = missing
+    return lacking
+
+
+def _graph(program: Program) -> bytes:
+    from harness.scoring.onnx_graph import graph
+
+    serialised: bytes = graph(program).SerializeToString()
+    return serialised
 
 
 def _exported(detector: Detector) -> bytes | None:

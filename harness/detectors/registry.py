@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.decode import decode, field_types
-from harness.detectors.base import FORMAT, META_FILE, WEIGHTS_FILE, Detector
+from harness.detectors.base import FORMAT, Detector
 from harness.errors import InputError
 from harness.scoring import arrays
+from harness.scoring.artifacts import DETECTOR_FILE, WEIGHTS_FILE
 
 BUILT_IN: dict[str, str] = {
     "mlp": "harness.detectors.mlp:MLP",
@@ -89,7 +90,7 @@ def load(directory: Path) -> Detector:
     Raises:
         InputError: a file is missing, unreadable, or of another format.
     """
-    path = directory / META_FILE
+    path = directory / DETECTOR_FILE
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         state = arrays.read(directory / WEIGHTS_FILE)

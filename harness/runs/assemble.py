@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.placement.instances import divide_among_instances
 from harness.placement.plan import Placement
 from harness.placement.verify import Observation, mismatches
@@ -29,10 +27,8 @@ from harness.runs.concurrent import combined_block, combined_metrics, series_of
 from harness.runs.judge import inference_metrics, judge, latency_metrics, training_metrics
 from harness.runs.schedule import Configuration, Slot
 from harness.runs.spec import Request, Surroundings
-from harness.scoring.agreement import agreement
-from harness.workers.fit import TEST_SCORES
+from harness.scoring.artifacts import disagreement
 from harness.workers.jobs import FitJob, MeasureJob, Outcome, TogetherJob
-from harness.workers.measure import SCORES_FILE
 from harness.workload.files import Workload
 
 UNTIMED = "offline"  # what a configuration without timed scenarios (under emulation) is recorded as
@@ -299,12 +295,10 @@ def _disagreement(
 ) -> str | None:
     """How this configuration's scores differ from the detector's own, in the first process in which they do."""
     assert fit.directory is not None
-    reference = np.load(fit.directory / TEST_SCORES, allow_pickle=False)
     for job in (job for one in processes for job, _, _ in one.processes(plan)):
-        scores = np.load(Path(job.directory) / SCORES_FILE, allow_pickle=False)
-        verdict = agreement(reference[: len(scores)], scores, configuration.dtype)
-        if not verdict.within:
-            return verdict.sentence()
+        difference = disagreement(fit.directory, Path(job.directory), configuration.dtype)
+        if difference is not None:
+            return difference
     return None
 
 

@@ -33,11 +33,11 @@ def train_eager(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> 
         seed: of weights and orders.
         bench: what to time with.
     """
-    from harness.detectors.base import META_FILE
     from harness.detectors.registry import resolve
+    from harness.scoring.artifacts import DETECTOR_FILE
     from harness.training.context import FitContext
 
-    meta = json.loads((artifact / META_FILE).read_text(encoding="utf-8"))
+    meta = json.loads((artifact / DETECTOR_FILE).read_text(encoding="utf-8"))
     parameters = {**meta["parameters"], "seed": seed}
     detector = resolve(meta["detector"], parameters)
     learnt = len(y) if detector.supervised else int((y == 0).sum())
@@ -58,15 +58,17 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
 
     Arguments as for ``train_eager``. No torch is loaded: what is timed is the trainer alone.
     """
-    from harness.scoring.artifacts import read, read_program
+    from harness import decode
+    from harness.scoring.artifacts import TRAINING_FILE, read
     from harness.scoring.backend_native import as_chain
     from harness.training.native_spec import NativeTraining, dense_trainer, trained_form
 
-    artifacts, meta = read(artifact)
-    chain = as_chain(read_program(artifacts, meta))
-    if chain is None or meta["training"] is None:
+    if not (artifact / TRAINING_FILE).exists():
         return []
-    how = NativeTraining(**meta["training"])
+    how = decode.decode_json_file(NativeTraining, artifact / TRAINING_FILE)
+    chain = as_chain(read(artifact).program())
+    if chain is None:
+        return []
     trainer = dense_trainer(trained_form(chain[0], how), how)
     rows = X if how.loss == "bce" else np.ascontiguousarray(X[y == 0])
     targets = y.astype(np.float32) if how.loss == "bce" else None

@@ -9,21 +9,37 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
-from harness.scoring.artifacts import Artifacts, read_program
-from harness.scoring.program import ROWS, SCORE, Program, Step
+from harness.scoring.artifacts import Artifacts
+from harness.scoring.program import (
+    ROWS,
+    SCORE,
+    Activate,
+    Activation,
+    Columns,
+    Concat,
+    Dense,
+    Elementwise,
+    Neighbour,
+    Operator,
+    Program,
+    Reduce,
+    Reduction,
+    Step,
+    Trees,
+    WithConstant,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-OPERATIONS = frozenset({"dense", "activation", "elementwise", "constant", "reduce", "concat", "columns"})
 ROWS_PER_CALL = 4096  # bounds the activations of one call to what second-level caches hold
 _REMEDY = "Install g++ and Python's headers (python3-dev), or name a compiler in CXX."
 
@@ -65,11 +81,11 @@ class CompiledScorer:
         import torch
 
         with torch.inference_mode():
-            found: NDArray[np.float32] = self._function(torch.from_numpy(X)).numpy()
-        return found
+            scores: NDArray[np.float32] = self._function(torch.from_numpy(X)).numpy()
+        return scores
 
 
-def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads: int) -> CompiledScorer:  # noqa: ARG001
+def open_backend(artifacts: Artifacts, threads: int) -> CompiledScorer:
     """Compile the program; torch's intra-op pool is set to ``threads`` for the whole process.
 
     Raises:
@@ -84,7 +100,7 @@ def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads
     import torch
 
     torch.set_num_threads(threads)
-    scorer = CompiledScorer(torch.compile(as_function(read_program(artifacts, meta)), dynamic=True))
+    scorer = CompiledScorer(torch.compile(as_function(artifacts.program()), dynamic=True))
     try:
         for rows in (1, 2, 64):
             scorer.score(np.zeros((rows, artifacts.n_features), dtype=np.float32))
@@ -94,76 +110,89 @@ def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads
     return scorer
 
 
+def missing_operation(program: Program) -> str | None:
+    """The first kind of step that has no torch function here; None when all have."""
+    return next((step.kind for step in program.steps if isinstance(step, Trees | Neighbour)), None)
+
+
 def as_function(program: Program) -> Callable[[Tensor], Tensor]:
-    """The program as a function of rows (n, d) to scores (n,), float32."""
+    """The program as a function of rows (n, d) to scores (n,), float32.
+
+    Raises:
+        InputError: a step has no torch function here.
+    """
     import torch
 
-    constants = {step.output: [torch.from_numpy(array) for array in step.arrays] for step in program.steps}
+    missing = missing_operation(program)
+    if missing is not None:
+        raise InputError(f"torch.compile has no {missing} here.", remedy="Use backend eager instead.")
+    constants = {name: torch.from_numpy(array) for name, array in program.arrays.items()}
 
     def function(rows: Tensor) -> Tensor:
         values = {ROWS: rows}
         for step in program.steps:
-            values[step.output] = _apply(step, [values[name] for name in step.inputs], constants[step.output])
+            values[step.output] = _apply(step, [values[name] for name in step.inputs], constants)
         return values[SCORE].reshape(-1)
 
     return function
 
 
-def _apply(step: Step, x: list[Tensor], constants: list[Tensor]) -> Tensor:
+def _apply(step: Step, x: list[Tensor], constants: Mapping[str, Tensor]) -> Tensor:
     import torch
     from torch.nn import functional
 
-    match step.operation:
-        case "dense":
-            return _activated(functional.linear(x[0], *constants), step)
-        case "activation":
-            return _activated(x[0], step)
-        case "elementwise" | "constant":
-            return _combined(x[0], x[1] if step.operation == "elementwise" else constants[0], step.kind)
-        case "concat":
+    match step:
+        case Dense():
+            linear = functional.linear(x[0], constants[step.weight], constants[step.bias])
+            return _activated(linear, step.activation, step.slope)
+        case Activate():
+            return _activated(x[0], step.activation, 0.0)
+        case Elementwise():
+            return _combined(x[0], x[1], step.operator)
+        case WithConstant():
+            return _combined(x[0], constants[step.constant], step.operator)
+        case Concat():
             return torch.cat(x, dim=1)
-        case "columns":
-            return x[0].index_select(1, constants[0])
-        case "reduce":
-            return _reduced(x[0], step.kind)
-        case _:
-            raise InputError(f"torch.compile has no {step.operation} here.", remedy="Use backend eager instead.")
+        case Columns():
+            return x[0].index_select(1, constants[step.numbers])
+        case Reduce():
+            return _reduced(x[0], step.reduction)
+        case Trees() | Neighbour():  # refused by as_function
+            raise AssertionError(step.kind)
 
 
-def _combined(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    match kind:
+def _combined(a: Tensor, b: Tensor, operator: Operator) -> Tensor:
+    match operator:
         case "add":
             return a + b
         case "subtract":
             return a - b
         case "multiply":
             return a * b
-        case _:
+        case "divide":
             return a / b
 
 
-def _activated(x: Tensor, step: Step) -> Tensor:
+def _activated(x: Tensor, activation: Activation, slope: float) -> Tensor:
     import torch
     from torch.nn import functional
 
-    match step.kind:
+    match activation:
         case "identity":
             return x
         case "leaky_relu":
-            return functional.leaky_relu(x, step.parameter)
+            return functional.leaky_relu(x, slope)
         case "softplus":
             return functional.softplus(x)
-        case "exp":
-            return torch.exp(x)
-        case _:
-            found: Tensor = getattr(torch, step.kind)(x)
-            return found
+        case "relu" | "tanh" | "sigmoid" | "exp" | "abs":
+            function: Callable[[Tensor], Tensor] = getattr(torch, activation)
+            return function(x)
 
 
-def _reduced(x: Tensor, kind: str) -> Tensor:
+def _reduced(x: Tensor, reduction: Reduction) -> Tensor:
     import torch
 
-    match kind:
+    match reduction:
         case "mean":
             return x.mean(1, keepdim=True)
         case "sum":
@@ -180,5 +209,5 @@ def _reduced(x: Tensor, kind: str) -> Tensor:
             return x.amin(1, keepdim=True)
         case "max":
             return x.amax(1, keepdim=True)
-        case _:
+        case "log_sum_exp":
             return torch.logsumexp(x, 1, keepdim=True)

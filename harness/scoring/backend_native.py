@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +16,10 @@ from harness.errors import InputError
 from harness.linalg import chain, native
 from harness.linalg.chain import DenseChain, Head
 from harness.linalg.layers import Layer
-from harness.scoring.artifacts import Artifacts, read_program
-from harness.scoring.program import ROWS, SCORE, Array, Program, Step, dense_layer, evaluate
+from harness.scoring.artifacts import Artifacts
+from harness.scoring.program import ROWS, SCORE, Array, Dense, Elementwise, Program, Reduce, Step, dense_layer, evaluate
 
 Rows = NDArray[np.float32]
-_NATIVE_ACTIVATIONS = frozenset(get_args(native.Activation))
 
 
 class NativeScorer:
@@ -33,7 +31,7 @@ class NativeScorer:
         self.kernel = kernel
 
 
-def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads: int) -> NativeScorer:
+def open_backend(artifacts: Artifacts, dtype: str, threads: int) -> NativeScorer:
     """Pack the program's weights for the best instruction set here.
 
     Raises:
@@ -44,7 +42,7 @@ def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads
             f"There is no native kernel for {dtype} here.",
             remedy="Install with a C compiler at hand, or choose another backend.",
         )
-    program = read_program(artifacts, meta)
+    program = artifacts.program()
     whole = as_chain(program)
     if whole is not None:
         layers, head = whole
@@ -56,32 +54,33 @@ def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads
 
 def as_chain(program: Program) -> tuple[list[Layer], Head] | None:
     """The layers and the head of a program that is a dense chain and nothing else; None for any other."""
-    count = next((i for i, step in enumerate(program.steps) if step.operation != "dense"), len(program.steps))
-    dense, rest = program.steps[:count], program.steps[count:]
+    layers: list[Layer] = []
     value = ROWS
-    for step in dense:
-        if step.inputs != (value,) or step.kind not in _NATIVE_ACTIVATIONS:
+    for step in program.steps:
+        if not isinstance(step, Dense):
+            break
+        layer = _layer(program, step)
+        if step.inputs != (value,) or layer is None:
             return None
+        layers.append(layer)
         value = step.output
-    if not dense:
-        return None
-    layers = [_layer(step) for step in dense]
-    if not rest and value == SCORE:
+    rest = program.steps[len(layers) :]
+    if layers and not rest and value == SCORE:
         return layers, "logit"
-    if len(rest) == 2 and _is_squared_error(rest, value):
+    if layers and len(rest) == 2 and _is_squared_error(rest, value):
         return layers, "mse"
     return None
 
 
 def _is_squared_error(steps: Sequence[Step], output: str) -> bool:
-    error, reduction = steps
-    return (
-        (error.operation, error.kind) == ("elementwise", "subtract")
-        and set(error.inputs) == {output, ROWS}
-        and (reduction.operation, reduction.kind) == ("reduce", "square_mean")
-        and reduction.inputs == (error.output,)
-        and reduction.output == SCORE
-    )
+    match steps:
+        case (
+            Elementwise(inputs=inputs, output=error, operator="subtract"),
+            Reduce(inputs=(reduced,), output=final, reduction="square_mean"),
+        ):
+            return set(inputs) == {output, ROWS} and reduced == error and final == SCORE
+        case _:
+            return False
 
 
 class _Parts:
@@ -92,8 +91,8 @@ class _Parts:
         self._calls: dict[str, DenseChain] = {}
         self._inside: set[str] = set()  # values that exist only inside a call
         for run in dense_runs(program):
-            chained = DenseChain([_layer(step) for step in run], "none", dtype, threads=threads)
-            self._calls[run[-1].output] = chained
+            layers = [layer for step in run if (layer := _layer(program, step)) is not None]
+            self._calls[run[-1].output] = DenseChain(layers, "none", dtype, threads=threads)
             self._inside |= {step.output for step in run[:-1]}
         first = next(iter(self._calls.values()), None)
         if first is None:
@@ -104,23 +103,23 @@ class _Parts:
         """Anomaly score of each row."""
         return evaluate(self._program, X, self._dense).astype(np.float32, copy=False)
 
-    def _dense(self, x: Array, step: Step) -> Array:
+    def _dense(self, x: Array, step: Dense) -> Array:
         if step.output in self._inside:  # what the call at the end of its run starts from
             return x
         call = self._calls.get(step.output)
         if call is None:  # an activation the kernels do not have
-            return dense_layer(x, step)
-        found: Array = call.score(np.ascontiguousarray(x, dtype=np.float32))
-        return found
+            return dense_layer(x, self._program.layer(step))
+        values: Array = call.score(np.ascontiguousarray(x, dtype=np.float32))
+        return values
 
 
-def dense_runs(program: Program) -> list[list[Step]]:
+def dense_runs(program: Program) -> list[list[Dense]]:
     """Native dense steps, those together of which each is used by the next one alone."""
     uses = Counter(name for step in program.steps for name in step.inputs)
-    runs: list[list[Step]] = []
-    ending: dict[str, list[Step]] = {}  # by the value that a run makes
+    runs: list[list[Dense]] = []
+    ending: dict[str, list[Dense]] = {}  # by the value that a run makes
     for step in program.steps:
-        if step.operation != "dense" or step.kind not in _NATIVE_ACTIVATIONS:
+        if not isinstance(step, Dense) or _layer(program, step) is None:
             continue
         run = ending.pop(step.inputs[0], None) if uses[step.inputs[0]] == 1 else None
         if run is None:
@@ -130,6 +129,10 @@ def dense_runs(program: Program) -> list[list[Step]]:
     return runs
 
 
-def _layer(step: Step) -> Layer:
-    weight, bias = step.arrays
-    return Layer(weight, bias, step.kind, step.parameter)  # type: ignore[arg-type]  # checked against the native ones
+def _layer(program: Program, step: Dense) -> Layer | None:
+    """The step as the native kernels take it; None where they do not have its activation."""
+    match step.activation:
+        case "softplus" | "exp" | "abs":
+            return None
+        case activation:
+            return Layer(program.arrays[step.weight], program.arrays[step.bias], activation, step.slope)

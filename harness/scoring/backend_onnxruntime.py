@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.linalg.ort_options import session_options
-from harness.scoring.artifacts import GRAPH_FILE, Artifacts
+from harness.scoring.artifacts import Artifacts
 
 ROWS_PER_CALL = 4096  # bounds the activations of one run to what second-level caches hold
 
@@ -30,8 +30,8 @@ class OrtScorer:
     def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Anomaly score of each row."""
         if len(X) <= ROWS_PER_CALL:
-            found: NDArray[np.float32] = self._session.run(self._outputs, {self._input: X})[0]
-            return found
+            scores: NDArray[np.float32] = self._session.run(self._outputs, {self._input: X})[0]
+            return scores
         out = np.empty(len(X), dtype=np.float32)
         for start in range(0, len(X), ROWS_PER_CALL):
             part = X[start : start + ROWS_PER_CALL]
@@ -39,7 +39,7 @@ class OrtScorer:
         return out
 
 
-def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads: int) -> OrtScorer:
+def open_backend(artifacts: Artifacts, dtype: str, threads: int) -> OrtScorer:
     """Open a session whose threads stay on the allowed CPUs.
 
     Raises:
@@ -48,12 +48,12 @@ def open_backend(artifacts: Artifacts, meta: dict[str, Any], dtype: str, threads
     import onnxruntime
 
     options = session_options(threads)
-    path = artifacts.directory / GRAPH_FILE
+    path = artifacts.graph
     try:
         graph: str | bytes = str(path)
         if dtype == "int8":
             if not artifacts.macs_per_row:
-                raise InputError(f"{meta['detector']} scores without dense layers, so there is nothing to quantise.")
+                raise InputError(f"{artifacts.detector} scores without dense layers, so there is nothing to quantise.")
             graph = _quantised(path)
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except InputError:

@@ -5,13 +5,30 @@ Opset 17 is read by every ONNX Runtime since 1.12.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.scoring.forest import Forest
-from harness.scoring.program import ROWS, SCORE, Program, Step
+from harness.scoring.program import (
+    ROWS,
+    SCORE,
+    Activate,
+    Activation,
+    Columns,
+    Concat,
+    Dense,
+    Elementwise,
+    Neighbour,
+    Program,
+    Reduce,
+    Reduction,
+    Step,
+    Trees,
+    WithConstant,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -28,7 +45,7 @@ _ACTIVATIONS = {
     "exp": "Exp",
     "abs": "Abs",
 }
-_ELEMENTWISE = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div"}
+_OPERATORS = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div"}
 _REDUCTIONS = {
     "mean": "ReduceMean",
     "abs_sum": "ReduceL1",
@@ -44,7 +61,7 @@ def graph(program: Program) -> onnx.ModelProto:
     """The program as a graph from ``rows`` (n, d) float32 to ``score`` (n,) float32, n dynamic."""
     writer = Writer()
     for step in program.steps:
-        writer.step(step)
+        writer.step(step, program.arrays)
     flat = writer.constant(np.array([-1], dtype=np.int64))
     writer.node("Reshape", [f"{SCORE}_column", flat], SCORE)
     return writer.model(program.n_features)
@@ -53,9 +70,9 @@ def graph(program: Program) -> onnx.ModelProto:
 class Writer:
     """Collects nodes, and constants, which the bodies of loops share with the graph around them."""
 
-    def __init__(self, around: Writer | None = None) -> None:
+    def __init__(self, outer: Writer | None = None) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = [] if around is None else around.constants
+        self.constants: list[onnx.TensorProto] = [] if outer is None else outer.constants
 
     def model(self, n_features: int) -> onnx.ModelProto:
         """The checked model of what was written, from ``rows`` (n, n_features) to ``score`` (n,), both float32."""
@@ -70,33 +87,33 @@ class Writer:
         checker.check_model(model)
         return model
 
-    def step(self, step: Step) -> None:
-        """The nodes of one step."""
+    def step(self, step: Step, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """The nodes of one step, whose ``arrays`` become constants."""
         output = f"{SCORE}_column" if step.output == SCORE else step.output
-        inputs = list(step.inputs)
-        match step.operation:
-            case "dense":
-                operands = [*inputs, *(self.constant(array) for array in step.arrays)]
-                linear = output if step.kind == "identity" else f"{output}_linear"
+        x = step.inputs[0]
+        match step:
+            case Dense():
+                linear = output if step.activation == "identity" else f"{output}_linear"
+                operands = [x, self.constant(arrays[step.weight]), self.constant(arrays[step.bias])]
                 self.node("Gemm", operands, linear, transB=1)
-                if step.kind != "identity":
-                    self._activation(linear, step, output)
-            case "activation":
-                self._activation(inputs[0], step, output)
-            case "elementwise":
-                self.node(_ELEMENTWISE[step.kind], inputs, output)
-            case "constant":
-                self.node(_ELEMENTWISE[step.kind], [*inputs, self.constant(step.arrays[0])], output)
-            case "reduce":
-                self._reduce(inputs[0], step.kind, output)
-            case "concat":
-                self.node("Concat", inputs, output, axis=1)
-            case "columns":
-                self.node("Gather", [*inputs, self.constant(step.arrays[0])], output, axis=1)
-            case "trees":
-                self._trees(inputs[0], Forest(*step.arrays), output)
-            case "neighbour":
-                self._neighbour(inputs[0], step.arrays[0], int(step.parameter), output)
+                if step.activation != "identity":
+                    self._activation(linear, step.activation, step.slope, output)
+            case Activate():
+                self._activation(x, step.activation, 0.0, output)
+            case Elementwise():
+                self.node(_OPERATORS[step.operator], list(step.inputs), output)
+            case WithConstant():
+                self.node(_OPERATORS[step.operator], [x, self.constant(arrays[step.constant])], output)
+            case Reduce():
+                self._reduce(x, step.reduction, output)
+            case Concat():
+                self.node("Concat", list(step.inputs), output, axis=1)
+            case Columns():
+                self.node("Gather", [x, self.constant(arrays[step.numbers])], output, axis=1)
+            case Trees():
+                self._trees(x, Forest(*(arrays[name] for name in step.arrays)), output)
+            case Neighbour():
+                self._neighbour(x, arrays[step.neighbours], step.n_neighbors, output)
 
     def constant(self, array: NDArray[Any]) -> str:
         """A constant tensor's name."""
@@ -116,15 +133,15 @@ class Writer:
 
         self.nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
 
-    def _activation(self, x: str, step: Step, output: str) -> None:
-        attributes = {"alpha": step.parameter} if step.kind == "leaky_relu" else {}
-        self.node(_ACTIVATIONS[step.kind], [x], output, **attributes)
+    def _activation(self, x: str, activation: Activation, slope: float, output: str) -> None:
+        attributes = {"alpha": slope} if activation == "leaky_relu" else {}
+        self.node(_ACTIVATIONS[activation], [x], output, **attributes)
 
-    def _neighbour(self, x: str, references: NDArray[np.float32], k: int, output: str) -> None:
+    def _neighbour(self, x: str, neighbours: NDArray[np.float32], k: int, output: str) -> None:
         """Squares in float64, as a small distance is a difference of large squares."""
         from onnx import TensorProto
 
-        wide = references.astype(np.float64)
+        wide = neighbours.astype(np.float64)
         self.node("Cast", [x], f"{output}_wide", to=TensorProto.DOUBLE)
         self.node("ReduceSumSquare", [f"{output}_wide"], f"{output}_norm", axes=[1], keepdims=1)
         product = [f"{output}_wide", self.constant(-2.0 * wide), self.constant(np.square(wide).sum(axis=1))]
@@ -162,11 +179,11 @@ class Writer:
             **inner,
         )
 
-    def _reduce(self, x: str, kind: str, output: str) -> None:
-        if kind == "square_mean":
+    def _reduce(self, x: str, reduction: Reduction, output: str) -> None:
+        if reduction == "square_mean":
             self.node("Mul", [x, x], f"{output}_square")
             self._reduce(f"{output}_square", "mean", output)
-        elif kind == "sum":  # its axes became an input one opset before the others'
+        elif reduction == "sum":  # its axes became an input one opset before the others'
             self.node("ReduceSum", [x, self.constant(np.array([1], dtype=np.int64))], output, keepdims=1)
         else:
-            self.node(_REDUCTIONS[kind], [x], output, axes=[1], keepdims=1)
+            self.node(_REDUCTIONS[reduction], [x], output, axes=[1], keepdims=1)

@@ -1,13 +1,13 @@
 """The scoring of a detector as a list of array operations, which ONNX Runtime, native kernels or NumPy can run.
 
-A program needs no torch. It is a straight line of `Step`s over named values; the value ``rows`` (n, d) comes from
-outside and the value ``score`` (n,) goes out.
+A program needs no torch. It is a straight line of steps over named values; the value ``rows`` (n, d) comes from outside
+and the value ``score`` (n,) goes out. Steps are plain data and name the arrays they use, which the program holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,16 +18,14 @@ from harness.scoring.forest import Forest
 ROWS, SCORE = "rows", "score"
 
 Activation = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "exp", "abs"]
-Elementwise = Literal["add", "subtract", "multiply", "divide"]
+Operator = Literal["add", "subtract", "multiply", "divide"]
 Reduction = Literal["mean", "sum", "abs_sum", "square_sum", "square_mean", "l2", "min", "max", "log_sum_exp"]
 
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
-ELEMENTWISE: tuple[Elementwise, ...] = get_args(Elementwise)
+OPERATORS: tuple[Operator, ...] = get_args(Operator)
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
-Operation = Literal[
-    "dense", "activation", "elementwise", "constant", "reduce", "concat", "columns", "trees", "neighbour"
-]
+Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -41,35 +39,122 @@ class DenseLayer:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One operation. ``kind`` is the activation, the elementwise operator, or the reduction over features.
+class Dense:
+    """A layer: ``activation(x @ weight.T + bias)``; ``weight`` and ``bias`` name arrays."""
 
-    ``parameter`` is the slope of a leaky ReLU, or which neighbour's distance is wanted (1 = the nearest). ``trees`` has
-    the arrays of a `harness.scoring.forest.Forest`; ``neighbour`` the reference rows (m, d).
-    ``dense`` has ``arrays`` weight and bias. ``elementwise`` with one input has a second operand ``arrays[0]``
-    (features,) or (1,). ``columns`` has their numbers, int64. A reduction keeps a feature axis of one, so every value
-    is a matrix until the score.
-    """
+    inputs: tuple[str]
+    output: str
+    weight: str
+    bias: str
+    activation: Activation = "identity"
+    slope: float = 0.0  # of a leaky ReLU
+    kind: Literal["dense"] = "dense"
 
-    operation: Operation
-    kind: str
+
+@dataclass(frozen=True)
+class Activate:
+    """An activation without a layer."""
+
+    inputs: tuple[str]
+    output: str
+    activation: Activation
+    kind: Literal["activation"] = "activation"
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """``a operator b``; a value of one feature is repeated over the other's."""
+
+    inputs: tuple[str, str]
+    output: str
+    operator: Operator
+    kind: Literal["elementwise"] = "elementwise"
+
+
+@dataclass(frozen=True)
+class WithConstant:
+    """``x operator constant``, an array (features,) or (1,)."""
+
+    inputs: tuple[str]
+    output: str
+    operator: Operator
+    constant: str
+    kind: Literal["constant"] = "constant"
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """One value per row from its features; the feature axis stays, so that every value is a matrix."""
+
+    inputs: tuple[str]
+    output: str
+    reduction: Reduction
+    kind: Literal["reduce"] = "reduce"
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Features side by side."""
+
     inputs: tuple[str, ...]
     output: str
-    arrays: tuple[NDArray[Any], ...] = ()
-    parameter: float = 0.0
+    kind: Literal["concat"] = "concat"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Features by their numbers, an int64 array."""
+
+    inputs: tuple[str]
+    output: str
+    numbers: str
+    kind: Literal["columns"] = "columns"
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Sum over trees of the leaf values that the rows reach; ``arrays`` are a `Forest`'s, in order."""
+
+    inputs: tuple[str]
+    output: str
+    arrays: tuple[str, ...]
+    kind: Literal["trees"] = "trees"
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Euclidean distance of each row to its ``n_neighbors``-th nearest of the rows ``neighbours`` (m, d)."""
+
+    inputs: tuple[str]
+    output: str
+    neighbours: str
+    n_neighbors: int
+    kind: Literal["neighbour"] = "neighbour"
+
+
+Step = Dense | Activate | Elementwise | WithConstant | Reduce | Concat | Columns | Trees | Neighbour
 
 
 @dataclass(frozen=True)
 class Program:
-    """Steps in order; the last one writes ``score``, a matrix (n, 1) that the backends flatten."""
+    """Steps in order, and the arrays they name; the last writes ``score``, a matrix (n, 1) that backends flatten."""
 
     n_features: int
     steps: tuple[Step, ...]
+    arrays: Mapping[str, NDArray[Any]]
 
     @property
     def macs_per_row(self) -> int:
         """Multiply-accumulates of the dense steps for one row."""
-        return sum(int(step.arrays[0].size) for step in self.steps if step.operation == "dense")
+        return sum(int(self.arrays[step.weight].size) for step in self.steps if isinstance(step, Dense))
+
+    def layer(self, step: Dense) -> DenseLayer:
+        """The layer of a dense step, with its arrays."""
+        return DenseLayer(self.arrays[step.weight], self.arrays[step.bias], step.activation, step.slope)
+
+    def forest(self, step: Trees) -> Forest:
+        """The trees of a step."""
+        return Forest(*(self.arrays[name] for name in step.arrays))
 
 
 @dataclass
@@ -78,11 +163,12 @@ class Builder:
 
     n_features: int
     steps: list[Step] = field(default_factory=list)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def dense(self, x: str, layer: DenseLayer) -> str:
         """One layer."""
-        kind = layer.activation
-        return self._add("dense", kind, (x,), (layer.weight, layer.bias), layer.slope)
+        weight, bias = self._hold(layer.weight), self._hold(layer.bias)
+        return self._add(Dense((x,), self._next(), weight, bias, layer.activation, layer.slope))
 
     def chain(self, x: str, layers: Sequence[DenseLayer]) -> str:
         """Layers in order."""
@@ -90,56 +176,55 @@ class Builder:
             x = self.dense(x, layer)
         return x
 
-    def activation(self, x: str, kind: Activation) -> str:
+    def activation(self, x: str, activation: Activation) -> str:
         """An activation on its own."""
-        return self._add("activation", kind, (x,))
+        return self._add(Activate((x,), self._next(), activation))
 
-    def elementwise(self, kind: Elementwise, a: str, b: str) -> str:
-        """``a kind b``; a value of one feature is repeated over the other's."""
-        return self._add("elementwise", kind, (a, b))
+    def elementwise(self, operator: Operator, a: str, b: str) -> str:
+        """``a operator b``; a value of one feature is repeated over the other's."""
+        return self._add(Elementwise((a, b), self._next(), operator))
 
-    def with_constant(self, kind: Elementwise, a: str, constant: NDArray[np.floating[Any]] | float) -> str:
-        """``a kind constant``, the constant being of shape (features,) or a number."""
-        return self._add("constant", kind, (a,), (np.atleast_1d(np.asarray(constant, dtype=np.float32)),))
+    def with_constant(self, operator: Operator, a: str, constant: NDArray[np.floating[Any]] | float) -> str:
+        """``a operator constant``, the constant being of shape (features,) or a number."""
+        held = self._hold(np.atleast_1d(np.asarray(constant, dtype=np.float32)))
+        return self._add(WithConstant((a,), self._next(), operator, held))
 
-    def reduce(self, kind: Reduction, x: str) -> str:
+    def reduce(self, reduction: Reduction, x: str) -> str:
         """One value per row from its features."""
-        return self._add("reduce", kind, (x,))
+        return self._add(Reduce((x,), self._next(), reduction))
 
     def trees(self, x: str, forest: Forest) -> str:
         """The sum over trees of the leaf values that the rows ``x`` reach."""
-        return self._add("trees", "", (x,), forest.arrays())
+        return self._add(Trees((x,), self._next(), tuple(self._hold(array) for array in forest.arrays())))
 
-    def neighbour_distance(self, x: str, references: NDArray[np.float32], k: int) -> str:
-        """Euclidean distance of each row to its ``k``-th nearest reference row."""
-        return self._add("neighbour", "", (x,), (references,), float(k))
+    def neighbour_distance(self, x: str, neighbours: NDArray[np.float32], n_neighbors: int) -> str:
+        """Euclidean distance of each row to its ``n_neighbors``-th nearest of ``neighbours`` (m, d)."""
+        return self._add(Neighbour((x,), self._next(), self._hold(neighbours), n_neighbors))
 
     def concat(self, *values: str) -> str:
         """Features side by side."""
-        return self._add("concat", "", values)
+        return self._add(Concat(values, self._next()))
 
     def columns(self, x: str, numbers: Sequence[int] | NDArray[np.int64]) -> str:
         """The features of those numbers, in that order."""
-        return self._add("columns", "", (x,), (np.asarray(numbers, dtype=np.int64),))
+        return self._add(Columns((x,), self._next(), self._hold(np.asarray(numbers, dtype=np.int64))))
 
     def finish(self, score: str) -> Program:
         """The program whose score is the value ``score`` (n, 1)."""
-        last = self.steps[-1]
-        assert last.output == score, "the score must be the last value made"
-        self.steps[-1] = Step(last.operation, last.kind, last.inputs, SCORE, last.arrays, last.parameter)
-        return Program(self.n_features, tuple(self.steps))
+        assert self.steps[-1].output == score, "the score must be the last value made"
+        return Program(self.n_features, (*self.steps[:-1], replace(self.steps[-1], output=SCORE)), self.arrays)
 
-    def _add(
-        self,
-        operation: Operation,
-        kind: str,
-        inputs: tuple[str, ...],
-        arrays: tuple[NDArray[Any], ...] = (),
-        parameter: float = 0.0,
-    ) -> str:
-        name = f"v{len(self.steps)}"
-        self.steps.append(Step(operation, kind, inputs, name, arrays, parameter))
+    def _hold(self, array: NDArray[Any]) -> str:
+        name = f"a{len(self.arrays)}"
+        self.arrays[name] = array
         return name
+
+    def _next(self) -> str:
+        return f"v{len(self.steps)}"
+
+    def _add(self, step: Step) -> str:
+        self.steps.append(step)
+        return step.output
 
 
 def score_of_chain(layers: Sequence[DenseLayer]) -> Program:
@@ -155,11 +240,10 @@ def reconstruction_error(layers: Sequence[DenseLayer]) -> Program:
     return builder.finish(builder.reduce("square_mean", error))
 
 
-Array = NDArray[np.floating[Any]]
-Dense = Callable[[Array, Step], Array]
+RunDense = Callable[[Array, Dense], Array]
 
 
-def evaluate(program: Program, X: Array, dense: Dense | None = None) -> Array:
+def evaluate(program: Program, X: Array, dense: RunDense | None = None) -> Array:
     """Run ``program`` over ``X`` (n, d) with NumPy, in the precision of ``X``; shape (n,).
 
     Args:
@@ -170,32 +254,41 @@ def evaluate(program: Program, X: Array, dense: Dense | None = None) -> Array:
     values: dict[str, Array] = {ROWS: X}
     for step in program.steps:
         operands = [values[name] for name in step.inputs]
-        match step.operation:
-            case "dense":
-                values[step.output] = (dense or dense_layer)(operands[0], step)
-            case "activation":
-                values[step.output] = activate(operands[0], step.kind, step.parameter)
-            case "elementwise":
-                values[step.output] = _OPERATORS[step.kind](operands[0], operands[1])
-            case "constant":
-                values[step.output] = _OPERATORS[step.kind](operands[0], step.arrays[0].astype(X.dtype))
-            case "reduce":
-                values[step.output] = _REDUCERS[step.kind](operands[0])[:, None]
-            case "concat":
-                values[step.output] = np.concatenate(operands, axis=1)
-            case "columns":
-                values[step.output] = operands[0][:, step.arrays[0]]
-            case "trees":
-                values[step.output] = Forest(*step.arrays).sums(operands[0])[:, None].astype(X.dtype)
-            case "neighbour":
-                values[step.output] = kth_distance(operands[0], step.arrays[0], int(step.parameter))[:, None]
+        if dense is not None and isinstance(step, Dense):
+            values[step.output] = dense(operands[0], step)
+        else:
+            values[step.output] = _value(program, step, operands)
     score: Array = values[SCORE][:, 0]
     return score
 
 
-def activate(x: Array, kind: str, slope: float) -> Array:
-    """The activation ``kind`` of ``x``."""
-    match kind:
+def _value(program: Program, step: Step, operands: Sequence[Array]) -> Array:
+    """What ``step`` makes of its inputs."""
+    x = operands[0]
+    match step:
+        case Dense():
+            return dense_layer(x, program.layer(step))
+        case Activate():
+            return activate(x, step.activation, 0.0)
+        case Elementwise():
+            return _OPERATORS[step.operator](x, operands[1])
+        case WithConstant():
+            return _OPERATORS[step.operator](x, program.arrays[step.constant].astype(x.dtype))
+        case Reduce():
+            return _REDUCERS[step.reduction](x)[:, None]
+        case Concat():
+            return np.concatenate(operands, axis=1)
+        case Columns():
+            return x[:, program.arrays[step.numbers]]
+        case Trees():
+            return program.forest(step).sums(x)[:, None].astype(x.dtype)
+        case Neighbour():
+            return kth_distance(x, program.arrays[step.neighbours], step.n_neighbors)[:, None]
+
+
+def activate(x: Array, activation: Activation, slope: float) -> Array:
+    """The activation of ``x``."""
+    match activation:
         case "relu":
             return np.maximum(x, 0)
         case "leaky_relu":
@@ -211,16 +304,16 @@ def activate(x: Array, kind: str, slope: float) -> Array:
             return np.exp(x)
         case "abs":
             return np.abs(x)
-        case _:
+        case "identity":
             return x
 
 
-def kth_distance(x: Array, references: Array, k: int, rows: int = 256) -> Array:
-    """Euclidean distance of each row of ``x`` (n, d) to its ``k``-th nearest of ``references`` (m, d); shape (n,).
+def kth_distance(x: Array, neighbours: Array, k: int, rows: int = 256) -> Array:
+    """Euclidean distance of each row of ``x`` (n, d) to its ``k``-th nearest of ``neighbours`` (m, d); shape (n,).
 
     Computed in float64: the expanded square loses the digits of a small distance in float32.
     """
-    wide = references.astype(np.float64)
+    wide = neighbours.astype(np.float64)
     norms = np.square(wide).sum(axis=1)
     out = np.empty(len(x), dtype=x.dtype)
     for start in range(0, len(x), rows):
@@ -231,25 +324,24 @@ def kth_distance(x: Array, references: Array, k: int, rows: int = 256) -> Array:
     return out
 
 
-def dense_layer(x: Array, step: Step) -> Array:
-    """One dense step on ``x`` (n, inputs), by NumPy; shape (n, outputs)."""
-    weight, bias = (array.astype(x.dtype, copy=False) for array in step.arrays)
-    return activate(x @ weight.T + bias, step.kind, step.parameter)
+def dense_layer(x: Array, layer: DenseLayer) -> Array:
+    """One layer on ``x`` (n, inputs), by NumPy; shape (n, outputs)."""
+    weight, bias = (array.astype(x.dtype, copy=False) for array in (layer.weight, layer.bias))
+    return activate(x @ weight.T + bias, layer.activation, layer.slope)
 
 
 def _log_sum_exp(x: Array) -> Array:
     top = x.max(axis=1)
-    found: Array = top + np.log(np.exp(x - top[:, None]).sum(axis=1))
-    return found
+    return np.asarray(top + np.log(np.exp(x - top[:, None]).sum(axis=1)))
 
 
-_OPERATORS: dict[str, Callable[[Array, Array], Array]] = {
+_OPERATORS: dict[Operator, Callable[[Array, Array], Array]] = {
     "add": np.add,
     "subtract": np.subtract,
     "multiply": np.multiply,
     "divide": np.divide,
 }
-_REDUCERS: dict[str, Callable[[Array], Array]] = {
+_REDUCERS: dict[Reduction, Callable[[Array], Array]] = {
     "mean": lambda x: x.mean(axis=1),
     "sum": lambda x: x.sum(axis=1),
     "abs_sum": lambda x: np.abs(x).sum(axis=1),

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from harness.errors import EnvironmentMismatchError, InputError
 from harness.placement.instances import divide_among_instances
 from harness.placement.plan import Placement, plan
@@ -25,14 +23,12 @@ from harness.platform.sysroot import SysRoot
 from harness.runs.concurrent import together
 from harness.runs.fingerprint import fingerprint
 from harness.runs.stopping import duration
-from harness.scoring.agreement import agreement
+from harness.scoring.artifacts import disagreement
 from harness.sweeps.design import SweepPlan, SweepSlot
 from harness.sweeps.journal import Journal
 from harness.sweeps.settings import Place, Setting
 from harness.workers.executor import Executor
-from harness.workers.fit import TEST_SCORES
 from harness.workers.jobs import FitJob, InstanceJob, Outcome, SurveyJob, TogetherJob
-from harness.workers.measure import SCORES_FILE
 
 _SURVEY_TIMEOUT_S = 120.0
 _FIT_TIMEOUT_S = 6 * 3600.0
@@ -229,13 +225,9 @@ class _Work:
         }
 
     def _disagreement(self, setting: Setting, job: TogetherJob) -> str | None:
-        reference = np.load(self._artifact(setting.workload) / TEST_SCORES, allow_pickle=False)
-        for instance in job.instances:
-            scores = np.load(Path(instance.directory) / SCORES_FILE, allow_pickle=False)
-            verdict = agreement(reference[: len(scores)], scores, setting.dtype)
-            if not verdict.within:
-                return verdict.sentence()
-        return None
+        artifact = self._artifact(setting.workload)
+        differences = (disagreement(artifact, Path(item.directory), setting.dtype) for item in job.instances)
+        return next((difference for difference in differences if difference is not None), None)
 
     def _unable(self, setting: Setting) -> str | None:
         """Why this setting's workload cannot be measured on its backend."""

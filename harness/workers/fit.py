@@ -19,15 +19,11 @@ from harness.evaluation.metrics import Evaluation, evaluate
 from harness.evaluation.operating_points import OperatingPoint, operating_points
 from harness.linalg import trainer
 from harness.record.model import DatasetRecord
+from harness.scoring.artifacts import write_rows
 from harness.training.context import FitContext, Vector
 from harness.workers.jobs import FitJob
 from harness.workers.variants import by_learning_rate, number_formats
 from harness.workload.files import Workload, load_workload, on_dataset, workload_of_detector
-
-TEST_ROWS = "test_x.npy"
-TEST_SCORES = "test_scores.npy"
-TRAIN_ROWS = "train_x.npy"
-TRAIN_LABELS = "train_y.npy"
 
 
 def find_workload(name: str) -> Workload:
@@ -70,13 +66,7 @@ def fit(job: FitJob) -> dict[str, Any]:
     at_rates = by_learning_rate(workload.detector, parameters, rates, data, context) if rates else []
     # Of windows, a detector of rows sees the last step.
     test_x, train_x = (x if detectors[0].sequential else detectors[0].view(x) for x in (data.test_x, data.train_x))
-    for name, array in (
-        (TEST_ROWS, test_x),
-        (TEST_SCORES, scores[0]),
-        (TRAIN_ROWS, train_x),
-        (TRAIN_LABELS, data.train_y),
-    ):
-        np.save(directory / name, array, allow_pickle=False)
+    write_rows(directory, test_x, scores[0], train_x, data.train_y)
     scheduled = workload.training_for(job.protocol).epochs
     cut = scheduled is not None and job.epochs is not None and job.epochs < scheduled
     trains_on = ["eager", "native"] if detectors[0].native_training() and trainer.available() else ["eager"]
@@ -94,7 +84,7 @@ def fit(job: FitJob) -> dict[str, Any]:
         "number_formats": number_formats(artifacts, detectors[0], scores[0], data),
         "learning_rates": at_rates,
         "backends": list(artifacts.backends),
-        "unavailable": artifacts.unavailable,
+        "unavailable": dict(artifacts.unavailable),
         "macs_per_row": artifacts.macs_per_row,
     }
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.detectors.opening import open_scorer
 from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.measure.steady import steady_state
@@ -25,13 +26,9 @@ from harness.scenarios.inference import Score, multi_stream, offline, round_robi
 from harness.scenarios.series import Bench, as_series
 from harness.scenarios.server import server
 from harness.scenarios.train import train_eager, train_native
-from harness.scoring.scorer import open_scorer
-from harness.workers.fit import TEST_ROWS, TRAIN_LABELS, TRAIN_ROWS
+from harness.scoring.artifacts import AGREEMENT_ROWS, test_rows, training_rows, write_measured_scores
 from harness.workers.jobs import InstanceJob, MeasureJob
 from harness.workers.rendezvous import announce, await_signal
-
-AGREEMENT_ROWS = 2048  # rows scored for the comparison of backends
-SCORES_FILE = "scores.npy"
 
 
 def measure(job: MeasureJob) -> dict[str, Any]:
@@ -106,9 +103,9 @@ def _stand(job: MeasureJob) -> _Stand:
         prepare=None if job.evict_bytes is None else Evictor(job.steal_cpus, job.evict_bytes),
     )
     artifact = Path(job.artifact)
-    rows = np.load(artifact / TEST_ROWS, allow_pickle=False)
+    rows = test_rows(artifact)
     scorer = open_scorer(artifact, job.backend, job.dtype, job.threads)
-    np.save(Path(job.directory) / SCORES_FILE, scorer.score(rows[:AGREEMENT_ROWS]), allow_pickle=False)
+    write_measured_scores(Path(job.directory), scorer.score(rows[:AGREEMENT_ROWS]))
     shuffled = rows[random.Random(job.seed).sample(range(len(rows)), len(rows))]  # noqa: S311 - order of rows
     return _Stand(scorer.score, shuffled, bench, read_steal, len(job.steal_cpus))
 
@@ -125,7 +122,6 @@ def _stolen(stand: _Stand) -> Iterator[dict[str, float | None]]:
 
 
 def _train(artifact: Path, job: MeasureJob, bench: Bench) -> list[Series]:
-    X = np.load(artifact / TRAIN_ROWS, allow_pickle=False)
-    y = np.load(artifact / TRAIN_LABELS, allow_pickle=False)
+    X, y = training_rows(artifact)
     train = train_native if job.backend == "native" else train_eager
     return train(artifact, X, y, job.seed, bench)

@@ -10,12 +10,13 @@ import numpy as np
 
 from harness.datasets.base import EncodedDataset
 from harness.detectors.base import Detector
+from harness.detectors.opening import open_scorer
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import Replicated, fit_together
 from harness.errors import InputError
 from harness.evaluation.metrics import METRICS, evaluate
 from harness.scoring.artifacts import Artifacts
-from harness.scoring.scorer import BACKENDS, open_scorer
+from harness.scoring.scorer import BACKENDS
 from harness.training.context import FitContext, Vector
 
 FULL = "float32"

@@ -124,7 +124,7 @@ def scoring(pairs: int) -> Iterator[Figure]:
     from pyod.models.auto_encoder import AutoEncoder
 
     from harness.detectors.export import prepare
-    from harness.scoring.scorer import open_scorer
+    from harness.detectors.opening import open_scorer
 
     X = rows(100_000)
     few = X[:1000]

@@ -14,13 +14,13 @@ import torch
 
 from harness.detectors import registry
 from harness.detectors.export import prepare
+from harness.detectors.opening import open_scorer
 from harness.errors import InputError
 from harness.linalg import chain
 from harness.linalg.ort_options import affinities
 from harness.scoring.agreement import agreement
-from harness.scoring.artifacts import read, read_program
+from harness.scoring.artifacts import read
 from harness.scoring.backend_compile import as_function, missing_compiler
-from harness.scoring.scorer import open_scorer
 
 ROOT = Path(__file__).resolve().parents[2]
 GAN = {"epochs": 1, "batch_size": 500, "learning_rate": 1e-3, "ema_decay": 0.5}
@@ -96,7 +96,7 @@ def test_backends_agree_at_any_batch_size(exported, rows, backend, batch):
 @pytest.mark.parametrize("batch", [1, 7, 300])
 def test_native_agrees_at_any_batch_size(exported, rows, batch):
     detector, directory = exported
-    if "native" not in read(directory)[0].backends:
+    if "native" not in read(directory).backends:
         pytest.skip("no dense net")
     X = rows[0][:batch]
     found = agreement(detector.decision_function(X), open_scorer(directory, "native").score(X))
@@ -136,10 +136,10 @@ def test_a_missing_compiler_is_said_with_its_remedy(rows, tmp_path, monkeypatch)
 
 def test_the_function_to_compile_is_the_program(exported, rows):
     detector, directory = exported
-    artifacts, meta = read(directory)
+    artifacts = read(directory)
     if "compile" not in artifacts.backends:
         return
-    found = as_function(read_program(artifacts, meta))(torch.from_numpy(rows[0][:100])).numpy()
+    found = as_function(artifacts.program())(torch.from_numpy(rows[0][:100])).numpy()
     verdict = agreement(detector.decision_function(rows[0][:100]), found)
     assert verdict.within, verdict.sentence()
 
@@ -163,7 +163,7 @@ ORT_WITHOUT_TORCH = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from harness.scoring.scorer import open_scorer
+from harness.detectors.opening import open_scorer
 open_scorer(Path(sys.argv[1]), "onnxruntime").score(np.zeros((3, 41), dtype=np.float32))
 print(json.dumps({"loaded": [name for name in ("torch", "sklearn", "pandas", "onnx") if name in sys.modules]}))
 """
@@ -179,7 +179,7 @@ from pathlib import Path
 cpus = {int(cpu) for cpu in sys.argv[2].split(",")}
 os.sched_setaffinity(0, cpus)
 import numpy as np
-from harness.scoring.scorer import open_scorer
+from harness.detectors.opening import open_scorer
 scorer = open_scorer(Path(sys.argv[1]), "onnxruntime", threads=len(cpus))
 rows = np.zeros((4096, 41), dtype=np.float32)
 for _ in range(20):

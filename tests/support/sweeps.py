@@ -19,12 +19,11 @@ from harness.placement.smt import SmtMethod
 from harness.platform.facts import Facts
 from harness.record.model import Series
 from harness.record.sweep_model import Sweep
+from harness.scoring import artifacts
 from harness.sweeps.design import SweepPlan, slots_of
 from harness.sweeps.result import sweep_record
 from harness.sweeps.settings import Factors, Place, Setting, machine_of, settings_of
-from harness.workers.fit import TEST_SCORES
 from harness.workers.jobs import FitJob, Job, Outcome, SurveyJob, TogetherJob
-from harness.workers.measure import SCORES_FILE
 
 Rate = Callable[[TogetherJob, Placement], float]
 _SAMPLES = 40
@@ -117,7 +116,7 @@ class ScriptedExecutor:
         if isinstance(job, FitJob):
             directory = Path(job.directory)
             directory.mkdir(parents=True)
-            np.save(directory / TEST_SCORES, np.ones(8, np.float32))
+            artifacts.write_rows(directory, *(np.ones(8, np.float32) for _ in range(4)))
             return Outcome({"dataset": {"origin": "synthetic"}, "backends": list(self.backends)}, None, 1, 0.5)
         assert isinstance(job, TogetherJob)
         self.measured.append((Path(job.directory).name, plan.cpus))
@@ -127,7 +126,7 @@ class ScriptedExecutor:
         parts = divide_among_instances(plan, len(job.instances))
         for instance in job.instances:
             Path(instance.directory).mkdir(parents=True)
-            np.save(Path(instance.directory) / SCORES_FILE, np.ones(8, np.float32))
+            artifacts.write_measured_scores(Path(instance.directory), np.ones(8, np.float32))
         answers = [_answer(part, job.instances[0].batch_sizes[0], rate) for part in parts]
         return Outcome({"instances": answers}, None, 1, 0.5)
 

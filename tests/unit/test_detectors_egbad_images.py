@@ -10,9 +10,9 @@ from harness.datasets.base import load
 from harness.detectors import registry
 from harness.detectors.egbad_images import Nets
 from harness.detectors.export import prepare
+from harness.detectors.opening import open_scorer
 from harness.errors import InputError
 from harness.scoring.agreement import agreement
-from harness.scoring.scorer import open_scorer
 
 
 def test_the_nets_have_the_published_layers():

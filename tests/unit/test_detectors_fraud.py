@@ -14,11 +14,11 @@ from harness.detectors import registry
 from harness.detectors.export import prepare
 from harness.detectors.fraud_ensemble import FraudEnsemble
 from harness.detectors.lstm import LSTM, focal_loss
+from harness.detectors.opening import open_scorer
 from harness.detectors.streaming import CardStream
 from harness.detectors.xgb import XGBoost
 from harness.errors import InputError
 from harness.scoring.agreement import agreement
-from harness.scoring.scorer import open_scorer
 from harness.training.context import FitContext
 
 STEPS, FEATURES = 5, 9

@@ -43,7 +43,7 @@ def test_activations_fused_and_alone(kind):
 
 
 @pytest.mark.parametrize("kind", programs.REDUCTIONS)
-@pytest.mark.parametrize("operator", programs.ELEMENTWISE)
+@pytest.mark.parametrize("operator", programs.OPERATORS)
 def test_reductions_and_operators(kind, operator):
     builder = programs.Builder(6)
     shifted = builder.with_constant("add", programs.ROWS, 5.0)

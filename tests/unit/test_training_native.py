@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness import decode
 from harness.detectors.autoencoder import Autoencoder
 from harness.detectors.export import prepare
 from harness.detectors.mlp import MLP
+from harness.detectors.opening import open_scorer
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import fit_together
 from harness.detectors.vae import VAE
 from harness.linalg import chain
 from harness.scoring.agreement import agreement
-from harness.scoring.artifacts import read, read_program
+from harness.scoring.artifacts import TRAINING_FILE, read
 from harness.scoring.backend_native import as_chain, dense_runs, open_backend
 from harness.scoring.program import ROWS, Builder, DenseLayer, evaluate
-from harness.scoring.scorer import open_scorer
 from harness.training.context import FitContext
 from harness.training.native_spec import NativeTraining, dense_trainer, trained_form
 
@@ -52,7 +53,7 @@ def test_layers_in_a_row_are_one_call() -> None:
     first = builder.chain(ROWS, [layer(12, 6), layer(6, 5)])
     forked = builder.chain(first, [layer(5, 5)])
     program = builder.finish(builder.reduce("mean", builder.elementwise("add", forked, first)))
-    runs = [[len(step.arrays[0]) for step in run] for run in dense_runs(program)]
+    runs = [[len(program.layer(step).weight) for step in run] for run in dense_runs(program)]
     assert runs == [[6, 5], [5]], "a value with two readers ends its run"
 
 
@@ -69,9 +70,9 @@ def test_a_program_of_several_chains_and_foreign_activations_agrees_too(tmp_path
 
     detector = Holder(epochs=1).fit(X, Y)
     prepare(detector, tmp_path)
-    artifacts, meta = read(tmp_path)
-    exact = evaluate(read_program(artifacts, meta), X.astype(np.float64)).astype(np.float32)
-    verdict = agreement(exact, open_backend(artifacts, meta, "float32", 1).score(X))
+    artifacts = read(tmp_path)
+    exact = evaluate(artifacts.program(), X.astype(np.float64)).astype(np.float32)
+    verdict = agreement(exact, open_backend(artifacts, "float32", 1).score(X))
     assert verdict.within, verdict.sentence()
 
 
@@ -115,9 +116,9 @@ def test_an_exported_variational_autoencoder_goes_on_training_natively(output: s
     rows = X if output == "linear" else 1.0 / (1.0 + np.exp(-X))
     detector = VAE(epochs=1, latent=3, output=output).fit(rows)
     prepare(detector, tmp_path)
-    artifacts, meta = read(tmp_path)
-    chained = as_chain(read_program(artifacts, meta))
-    how = NativeTraining(**meta["training"])
+    artifacts = read(tmp_path)
+    chained = as_chain(artifacts.program())
+    how = decode.decode_json_file(NativeTraining, tmp_path / TRAINING_FILE)
     trainer = dense_trainer(trained_form(chained[0], how), how)
     noise = RANDOM.standard_normal((len(rows), trainer.latent), dtype=np.float32)
     losses = trainer.epoch(rows, order=np.arange(len(rows)), batch_size=64, noise=noise)

@@ -1,0 +1,51 @@
+"""Opens an exported detector on any backend; ``eager`` is the detector's own ``decision_function``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.scoring import artifacts
+from harness.scoring.scorer import Scorer, check_backend, open_exported
+
+if TYPE_CHECKING:
+    from harness.detectors.base import Detector
+
+
+class EagerScorer:
+    """Scores through the detector object: torch eager mode, or a foreign object's own code."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Anomaly score of each row."""
+        return self._detector.decision_function(X)
+
+
+def open_scorer(directory: Path, backend: str, dtype: str = "float32", threads: int = 1) -> Scorer:
+    """Load what `harness.detectors.export.prepare` wrote into ``directory`` onto a backend.
+
+    Args:
+        directory: of the exported detector.
+        backend: a key of `harness.scoring.scorer.BACKENDS`.
+        dtype: number format of the arithmetic; scores are float32 in any case.
+        threads: threads one call may use; they stay on the CPUs the process is allowed. Under ``eager`` and ``compile``
+            torch's intra-op pool is set to it for the whole process.
+
+    Raises:
+        InputError: unknown backend or dtype, or the detector cannot run on it.
+    """
+    exported = artifacts.read(directory)
+    check_backend(exported, backend, dtype, threads)
+    if backend != "eager":
+        return open_exported(exported, backend, dtype, threads)
+    import torch
+
+    from harness.detectors.registry import load
+
+    torch.set_num_threads(threads)
+    return EagerScorer(load(directory))
