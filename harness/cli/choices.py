@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from harness.cli.durations import seconds
 from harness.cli.shares import share
 from harness.errors import InputError
 
 if TYPE_CHECKING:
+    from harness.record.spec import Protocol, Scenario
     from harness.runs.spec import Entry
 
-SCENARIOS = ("train", "offline", "single_stream", "multi_stream", "server")
-_COLD = ("offline", "single_stream", "multi_stream")  # only between requests is there a moment to evict in
-_TOGETHER = ("offline",)
+Cache = Literal["hot", "cold"]
+Text = TypeVar("Text", bound=str)
+_CACHES: tuple[Cache, ...] = ("hot", "cold")
+_COLD: tuple[Scenario, ...] = ("offline", "single_stream", "multi_stream")  # between requests caches can be evicted
+_CONCURRENT: tuple[Scenario, ...] = ("offline",)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What is timed. ``scenarios`` is None for the default ones."""
+
+    scenarios: tuple[Scenario, ...] | None
+    cache: Cache
+    instances: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is measured: until ``budget_s`` have passed, and until intervals are within ``half_width``."""
+
+    budget_s: float | None
+    half_width: float | None
 
 
 def entries_of(references: Iterable[str]) -> tuple[Entry, ...]:
@@ -28,8 +48,8 @@ def entries_of(references: Iterable[str]) -> tuple[Entry, ...]:
     from harness.runs.spec import Entry
     from harness.workers.fit import find_workload
 
-    whole = [str(Path(one).resolve()) if one.endswith(".toml") else one for one in references]
-    entries = tuple(Entry(one, find_workload(one)) for one in whole)
+    absolute = [str(Path(name).resolve()) if name.endswith(".toml") else name for name in references]
+    entries = tuple(Entry(name, find_workload(name)) for name in absolute)
     if len({entry.workload.name for entry in entries}) != len(entries):
         raise InputError("The same workload is named twice.")
     return entries
@@ -55,43 +75,44 @@ def on_data(entries: tuple[Entry, ...], dataset: str | None, label: str | None) 
     )
 
 
-def check_source(data: Path | None, protocol: str) -> None:
-    """See that ``--data`` and ``--protocol`` can be meant.
+def parse_source(data: Path | None, protocol: str) -> Protocol:
+    """See that ``--data`` is a folder, and read ``--protocol``.
 
     Raises:
         InputError: no such folder, or no such protocol.
     """
     from harness.record.spec import PROTOCOLS
 
-    if protocol not in PROTOCOLS:
-        raise InputError(f"--protocol is {protocol!r}; expected one of: {', '.join(PROTOCOLS)}.")
+    chosen = _member("--protocol", protocol, PROTOCOLS)
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: no such folder.", remedy="Give the folder that holds the data sets.")
+    return chosen
 
 
-def timed(scenarios: str | None, cache: str, instances: int) -> dict[str, Any]:
-    """Fields of a request: scenarios, cache mode, instances.
+def parse_scenarios(scenarios: str | None, cache: str, instances: int) -> Timed:
+    """Scenarios, cache mode and instances, as they go together.
 
     Raises:
         InputError: one of them is unknown, or they do not go together.
     """
-    chosen = None if scenarios is None else names("--scenarios", scenarios, SCENARIOS)
-    if cache not in ("hot", "cold"):
-        raise InputError(f"--cache is {cache!r}; expected hot or cold.")
-    if cache == "cold" and instances > 1:
+    from harness.record.spec import SCENARIOS
+
+    chosen = None if scenarios is None else parse_list("--scenarios", scenarios, SCENARIOS)
+    mode = _member("--cache", cache, _CACHES)
+    if mode == "cold" and instances > 1:
         raise InputError("--cache cold evicts what other instances use.", remedy="Measure one instance at a time.")
-    possible, why = (_COLD, "--cache cold") if cache == "cold" else (_TOGETHER, "--instances")
-    if cache == "cold" or instances > 1:
+    if mode == "cold" or instances > 1:
+        possible, option = (_COLD, "--cache cold") if mode == "cold" else (_CONCURRENT, "--instances")
         for name in chosen or ():
             if name not in possible:
                 can = ", ".join(possible)
-                raise InputError(f"The {name} scenario cannot be measured with {why}.", remedy=f"It takes: {can}.")
+                raise InputError(f"The {name} scenario cannot be measured with {option}.", remedy=f"It takes: {can}.")
         chosen = chosen or possible[:2]
-    return {"scenarios": chosen, "cache": cache, "instances": instances}
+    return Timed(chosen, mode, instances)
 
 
-def amount(blocks: int | None, budget: str | None, until_ci: str | None) -> dict[str, Any]:
-    """Fields of a request: time budget in seconds and half-width to reach.
+def parse_budget(blocks: int | None, budget: str | None, until_ci: str | None) -> Budget:
+    """Time budget and half-width to reach.
 
     Raises:
         InputError: not a duration or a share, or given together with a number of blocks.
@@ -100,13 +121,13 @@ def amount(blocks: int | None, budget: str | None, until_ci: str | None) -> dict
         raise InputError(
             "--blocks fixes what --budget and --until-ci would choose.", remedy="Leave out one or the other."
         )
-    return {
-        "budget_s": None if budget is None else seconds("--budget", budget),
-        "half_width": None if until_ci is None else share("--until-ci", until_ci),
-    }
+    return Budget(
+        budget_s=None if budget is None else seconds("--budget", budget),
+        half_width=None if until_ci is None else share("--until-ci", until_ci),
+    )
 
 
-def formats(text: str | None) -> tuple[str, ...] | None:
+def parse_dtypes(text: str | None) -> tuple[str, ...] | None:
     """Number formats, of those that any backend has.
 
     Raises:
@@ -117,16 +138,16 @@ def formats(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     known = tuple(dict.fromkeys(dtype for backend in BACKENDS.values() for dtype in backend.dtypes))
-    return names("--dtypes", text, known)
+    return parse_list("--dtypes", text, known)
 
 
-def rates(text: str | None) -> tuple[float, ...]:
+def parse_learning_rates(text: str | None) -> tuple[float, ...]:
     """Learning rates, without repetitions.
 
     Raises:
         InputError: one of them is not a positive number.
     """
-    found: dict[float, None] = {}
+    rates: dict[float, None] = {}
     for part in () if text is None else text.split(","):
         try:
             rate = float(part)
@@ -134,18 +155,25 @@ def rates(text: str | None) -> tuple[float, ...]:
             rate = 0.0
         if not 0.0 < rate < float("inf"):
             raise InputError(f"--learning-rates: {part.strip()!r} is no positive number; expected such as 1e-4,1e-3.")
-        found[rate] = None
-    return tuple(found)
+        rates[rate] = None
+    return tuple(rates)
 
 
-def names(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """A list separated by commas, without repetitions.
+def parse_list(option: str, text: str, known: tuple[Text, ...]) -> tuple[Text, ...]:
+    """Members of ``known`` separated by commas, without repetitions.
 
     Raises:
         InputError: one of them is not known.
     """
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    for name in found:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
         if name not in known:
             raise InputError(f"{option}: unknown {name!r}; expected some of: {', '.join(known)}.")
-    return found
+    return tuple(member for name in names for member in known if member == name)
+
+
+def _member(option: str, text: str, known: tuple[Text, ...]) -> Text:
+    for member in known:
+        if member == text:
+            return member
+    raise InputError(f"{option} is {text!r}; expected one of: {', '.join(known)}.")

@@ -33,7 +33,7 @@ def places(option: str, text: str) -> tuple[Place, ...]:
     """
     from harness.sweeps.settings import Place
 
-    found = []
+    nodes = []
     for part in (part.strip() for part in text.split(",")):
         node, colon, memory = part.partition(":")
         if not _is_node(node) or (colon and not _is_node(memory)):
@@ -41,8 +41,8 @@ def places(option: str, text: str) -> tuple[Place, ...]:
                 f"{option} {text!r}: {part!r} is not a NUMA node.",
                 remedy="Expected a list such as 0,1 or, to take memory from another node, 0,0:1",
             )
-        found.append(Place(int(node), int(memory) if colon and memory != node else None))
-    return tuple(dict.fromkeys(found))
+        nodes.append(Place(int(node), int(memory) if colon and memory != node else None))
+    return tuple(dict.fromkeys(nodes))
 
 
 def _is_node(text: str) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -28,12 +29,20 @@ from harness.cli import (
     smt,
     sweep,
 )
+from harness.cli.streams import standard_streams
 from harness.errors import ExitCode, LparbenchError
 
 # Typer carries its own copy of click from 0.27 on; this finds the base of all its usage errors in either case.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 _SIGNALLED = 128  # plus the number of the signal, as shells report it
+_SIGNALS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+_DEBUG = "--debug"
+
+# What no code could have prevented: a disk or a limit is full, a device is broken.
+_OF_THE_SYSTEM = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+)
 
 app = typer.Typer(
     name="lparbench",
@@ -42,7 +51,7 @@ app = typer.Typer(
         "number, and report.\n\nStart with `lparbench run`."
     ),
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -57,7 +66,7 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _global_options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error; also after a command.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -86,61 +95,114 @@ app.command("kernels", rich_help_panel=_MACHINE)(kernels.kernels)
 app.add_typer(smt.smt_app, name="smt", rich_help_panel=_MACHINE)
 
 
-class _Terminated(BaseException):
-    """SIGTERM, treated as Ctrl-C is: every clean-up on the way out runs.
+class _SignalledError(BaseException):
+    """SIGTERM or SIGHUP, treated as Ctrl-C is: every clean-up on the way out runs.
 
-    Not a KeyboardInterrupt, because typer turns that into its own Abort and the signal would be forgotten.
+    Not a KeyboardInterrupt, because typer turns that into an exit of its own and the signal would be forgotten.
     """
 
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
-def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
-    raise _Terminated
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+    raise _SignalledError(number)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: runs one command and exits with its code (see ``harness.errors.ExitCode``)."""
-    signal.signal(signal.SIGTERM, _terminate)
-    stdout = sys.stdout
-    try:
-        code = _run(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
-        if sys.stdout is not stdout:  # typer met a closed pipe first: it wraps the stream and exits with 1
-            code = ExitCode.GOOD
-    except BrokenPipeError:
-        # The reader (head, less) went away; nothing is wrong. Keep the interpreter's final flush quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.GOOD
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _stop)
+    given, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
+    with standard_streams():
+        code = _run(given, debug=debug)
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            code = code if code == ExitCode.TOOL_FAILED else _failed(error, debug)
     sys.exit(code)
 
 
-def _run(arguments: list[str]) -> int:
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without ``--debug``, which may stand anywhere up to ``--``, and whether it was there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    own = [argument for argument in arguments[:end] if argument != _DEBUG]
+    return [*own, *arguments[end:]], len(own) < end
+
+
+def _run(arguments: list[str], *, debug: bool) -> int:
+    """Exit code of a command; errors are shown in one line."""
     try:
-        outcome = typer.main.get_command(app).main(arguments, prog_name="lparbench", standalone_mode=False)
+        code = _outcome(typer.main.get_command(app).main(arguments, prog_name="lparbench", standalone_mode=False))
     except LparbenchError as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-        _complain(error.message, error.remedy)
-        return error.exit_code
-    except _Terminated:
-        typer.echo("lparbench: terminated", err=True)
-        return _SIGNALLED + signal.SIGTERM
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("lparbench: interrupted", err=True)
-        return _SIGNALLED + signal.SIGINT
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else ExitCode.REGRESSION
+        _trace(debug)
+        return _complain(error.message, error.remedy, error.exit_code)
+    except _SignalledError as signalled:
+        return _ended(signalled.number)
+    except KeyboardInterrupt:
+        return _ended(signal.SIGINT)
     except _ClickException as error:
-        context = getattr(error, "ctx", None)
-        message = getattr(error, "format_message", error.__str__)()
-        if message or context is None:
-            _complain(message, f"See: {context.command_path if context else 'lparbench'} --help")
-        else:  # a group without a command: typer's own way to ask for its help
-            typer.echo(context.get_help())
-        return ExitCode.USAGE
-    return outcome if isinstance(outcome, int) else ExitCode.GOOD
+        return _misused(error)
+    except typer.Abort as error:
+        return _ended(signal.SIGINT) if error.__cause__ is None else _failed(error.__cause__, debug)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # of a socket; typer takes it for standard output's
+            return _failed(stop.__context__, debug)
+        code = _outcome(stop.code)
+    except Exception as error:  # noqa: BLE001 - the last resort: a bug must not look like a result
+        return _failed(error, debug)
+    return _ended(signal.SIGINT) if code == ExitCode.INTERRUPTED else code
 
 
-def _complain(message: str, remedy: str | None) -> None:
+def _outcome(value: object) -> int:
+    match value:
+        case int():
+            return value
+        case str():
+            return _complain(value, None, ExitCode.TOOL_FAILED)
+        case _:
+            return ExitCode.GOOD
+
+
+def _ended(number: int) -> int:
+    typer.echo(f"lparbench: {_SIGNALS.get(signal.Signals(number), 'interrupted')}", err=True)
+    return _SIGNALLED + number
+
+
+def _misused(error: Exception) -> int:
+    context = getattr(error, "ctx", None)
+    message = getattr(error, "format_message", error.__str__)()
+    if message or context is None:
+        return _complain(message, f"See: {context.command_path if context else 'lparbench'} --help", ExitCode.USAGE)
+    typer.echo(context.get_help())  # a group without a command: typer's own way to ask for its help
+    return ExitCode.USAGE
+
+
+def _failed(error: BaseException, debug: bool) -> int:
+    """Say in one line that it is the tool, or the system under it, that failed."""
+    _trace(debug)
+    words = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        cause = f"{error.filename or 'writing'}: {error.strerror}. Nothing is said about what was measured"
+    elif isinstance(error, MemoryError):
+        cause = f"out of memory{': ' if words else ''}{words}. Nothing is said about what was measured"
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        cause = f"{type(error).__name__}: {words or 'no message'}{where}. This is a defect: please report it"
+    typer.echo(f"lparbench failed: {cause}; {_DEBUG} shows the traceback.", err=True)
+    return ExitCode.TOOL_FAILED
+
+
+def _trace(debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+
+
+def _complain(message: str, remedy: str | None, code: ExitCode) -> ExitCode:
     typer.echo(f"lparbench: error: {message}", err=True)
     if remedy:
         typer.echo(f"  {remedy}", err=True)
+    return code

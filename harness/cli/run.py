@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.choices import amount, check_source, entries_of, formats, on_data, rates, timed
+from harness.cli.choices import (
+    entries_of,
+    on_data,
+    parse_budget,
+    parse_dtypes,
+    parse_learning_rates,
+    parse_scenarios,
+    parse_source,
+)
 from harness.cli.durations import seconds
 from harness.errors import ExitCode, InputError
 
@@ -181,14 +189,19 @@ def run(
         nodes,
         seed,
     )
+    timed = parse_scenarios(scenarios, cache, instances)
+    limits = parse_budget(blocks, budget, until_ci)
     request = replace(
         request,
         entries=on_data(request.entries, dataset, label),
-        **timed(scenarios, cache, instances),
-        **amount(blocks, budget, until_ci),
+        scenarios=timed.scenarios,
+        cache=timed.cache,
+        instances=timed.instances,
+        budget_s=limits.budget_s,
+        half_width=limits.half_width,
         p99_bound_s=seconds("--p99", p99),
-        dtypes=formats(dtypes),
-        learning_rates=rates(learning_rates),
+        dtypes=parse_dtypes(dtypes),
+        learning_rates=parse_learning_rates(learning_rates),
     )
     check_writable(out)  # before minutes of measuring that could not be kept
     around = survey_surroundings(request)
@@ -221,7 +234,7 @@ def _request(
     from harness.scoring.scorer import BACKENDS
     from harness.workload.files import Suite, load_suite
 
-    check_source(data, protocol)
+    chosen_protocol = parse_source(data, protocol)
     chosen = tuple(part.strip() for part in backends.split(",")) if backends is not None else None
     for name in chosen or ():
         if name not in BACKENDS:
@@ -231,7 +244,7 @@ def _request(
     return Request(
         entries=entries,
         suite=None if names else suite,
-        protocol="as-published" if protocol == "as-published" else "clean",
+        protocol=chosen_protocol,
         data_dir=None if data is None else data.resolve(),
         backends=chosen,
         seeds=seeds or amounts.seeds,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.choices import check_source, entries_of, names
+from harness.cli.choices import entries_of, parse_list, parse_source
 from harness.cli.levels import places, whole_numbers
 from harness.cli.shares import share
 from harness.errors import InputError, MeasurementError
@@ -111,7 +111,7 @@ def sweep(
     else:
         if not workloads:
             raise InputError("Which workload?", remedy="Name one: lparbench sweep nsl-kdd-mlp. See: lparbench list")
-        check_source(data, protocol)
+        parse_source(data, protocol)
         entries = entries_of(workloads)
         facts, machine = _machine()
         given = {
@@ -176,8 +176,8 @@ def _factors(entries: tuple[Entry, ...], machine: Machine, given: Mapping[str, s
         "cores": partial(whole_numbers, "--cores"),
         "places": partial(places, "--nodes"),
         "batches": partial(whole_numbers, "--batch"),
-        "backends": partial(names, "--backends", known=tuple(BACKENDS)),
-        "dtypes": partial(names, "--dtypes", known=formats),
+        "backends": partial(parse_list, "--backends", known=tuple(BACKENDS)),
+        "dtypes": partial(parse_list, "--dtypes", known=formats),
         "instances": partial(whole_numbers, "--instances"),
     }
     inference = entries[0].workload.inference

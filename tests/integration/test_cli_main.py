@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,8 +59,11 @@ def test_a_broken_data_file_is_named_and_nothing_is_written(tmp_path: Path) -> N
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    assert "Traceback" in lparbench("--debug", "report", "nowhere", cwd=tmp_path).stderr
+@pytest.mark.parametrize("arguments", [("--debug", "report", "nowhere"), ("report", "nowhere", "--debug")])
+def test_debug_shows_the_traceback_before_and_after_the_command(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = lparbench(*arguments, cwd=tmp_path)
+    assert done.returncode == 4
+    assert "Traceback" in done.stderr
 
 
 def test_without_a_command_there_is_help(tmp_path: Path) -> None:
@@ -67,20 +73,138 @@ def test_without_a_command_there_is_help(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness", "probe", "--json"],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
+# A command whose use case is replaced: what follows the import is the body of `probe`.
+REPLACED = """
+import os, sys, time
+import harness.platform.probe as rooms
+from harness.cli.main import main
+def probe(root):
+    {body}
+rooms.probe = probe
+main()
+"""
+
+
+def replaced(body: str, *arguments: str, limit: int | None = None, **options: Any) -> subprocess.Popen[str]:
+    """``lparbench probe`` with another body, in a process of its own; ``limit``: bytes that a file may have."""
+
+    def prepare() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)  # whatever started the tests may ignore some of them
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen(
+        [sys.executable, "-c", REPLACED.format(body=body), "probe", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=prepare,
+        **{"stdout": subprocess.PIPE, **options},
     )
+
+
+BUG = "raise TypeError('two\\nlines')"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_a_bug_is_one_line_and_never_looks_like_a_result(arguments: tuple[str, ...]) -> None:
+    stdout, stderr = (process := replaced(BUG, *arguments)).communicate(timeout=60)
+    assert process.returncode == 5
+    assert stdout == ""
+    (line,) = stderr.splitlines()
+    assert line.startswith("lparbench failed: TypeError: two lines")
+    assert "This is a defect" in line
+    assert "--debug" in line
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise MemoryError", "out of memory"),
+        ("raise EOFError('gone')", "EOFError: gone"),
+        ("raise BrokenPipeError(32, 'Broken pipe')", "BrokenPipeError"),
+        ("sys.exit('gave up')", "gave up"),
+    ],
+)
+def test_no_way_to_fail_is_taken_for_a_regression_or_an_interrupt(body: str, words: str) -> None:
+    process = replaced(body)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert words in stderr
+    assert "Traceback" not in stderr
+
+
+def test_debug_shows_the_traceback_of_a_bug() -> None:
+    _, stderr = (process := replaced(BUG, "--debug")).communicate(timeout=60)
+    assert process.returncode == 5
+    assert "Traceback" in stderr
+    assert "in probe" in stderr
+
+
+def test_a_full_disk_under_a_command_is_the_tools_failure(tmp_path: Path) -> None:
+    body = f"open({str(tmp_path / 'big')!r}, 'wb').write(bytes(1 << 20))"
+    process = replaced(body, limit=4096)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert "File too large" in stderr
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(("size", "limit"), [(100_000, 4096), (100, 10)])  # fails at once; at the last flush
+@pytest.mark.parametrize("end", ["raise SystemExit(0)", "import typer; raise typer.Exit(0)", "raise ValueError"])
+def test_a_full_disk_under_standard_output_is_the_tools_failure(
+    size: int, limit: int, end: str, tmp_path: Path
+) -> None:
+    with (tmp_path / "out").open("w") as stdout:
+        process = replaced(f"print('x' * {size}); {end}", limit=limit, stdout=stdout)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 5
+    (line,) = stderr.splitlines()
+    assert line.startswith("lparbench failed: ")
+    assert ("File too large" in line) is (size > limit + 10_000 or "ValueError" not in end)
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")],
+)
+def test_a_signal_gives_128_and_its_number(number: signal.Signals, word: str) -> None:
+    process = replaced("print('ready', flush=True); time.sleep(60)")
     assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert stderr == f"lparbench: {word}\n"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+@pytest.mark.parametrize("redirection", ["| head -c 10", ">&-", "2>&- >&-"])
+def test_the_exit_code_survives_a_reader_that_goes_away(redirection: str, code: int, tmp_path: Path) -> None:
+    body = f"print('x' * 1_000_000); import typer; raise typer.Exit({code})"
+    program = tmp_path / "program.py"
+    program.write_text(REPLACED.format(body=body), encoding="utf-8")
+    script = f"set -o pipefail; {sys.executable} {program} probe {redirection}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_pipe_closed_before_the_first_write_is_no_error(code: int) -> None:
+    process = replaced(f"sys.stdin.read(); print('x' * 1_000_000); sys.exit({code})", stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdin is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(60) == 0
-    assert process.stderr.read() == b""
+    process.stdin.close()
+    assert process.wait(60) == code
+    assert process.stderr.read() == ""
 
 
 def test_help_does_not_load_the_heavy_libraries(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.cli.choices import formats, rates
+from harness.cli.choices import parse_dtypes, parse_learning_rates
 from harness.datasets.base import load
 from harness.detectors.autoencoder import Autoencoder
 from harness.detectors.export import prepare
@@ -69,11 +69,11 @@ def test_a_method_without_a_learning_rate_says_so(data):
 
 
 def test_options_are_read_strictly():
-    assert formats("int8, float32") == ("int8", "float32")
-    assert formats(None) is None
-    assert rates("1e-5,1e-4,1e-5") == (1e-5, 1e-4)
+    assert parse_dtypes("int8, float32") == ("int8", "float32")
+    assert parse_dtypes(None) is None
+    assert parse_learning_rates("1e-5,1e-4,1e-5") == (1e-5, 1e-4)
     for wrong in ("0", "-1e-3", "fast", "1e-3,", "inf", "nan"):
         with pytest.raises(InputError, match="--learning-rates"):
-            rates(wrong)
+            parse_learning_rates(wrong)
     with pytest.raises(InputError, match="--dtypes"):
-        formats("float16")
+        parse_dtypes("float16")
