@@ -12,7 +12,7 @@ from harness.platform import tables
 from harness.platform.facts import CpuFacts
 from harness.platform.tables import Table
 
-DTYPES = ("fp64", "fp32", "bf16", "fp16", "int16", "int8", "int4")
+DTYPES = ("float64", "float32", "bfloat16", "float16", "int16", "int8", "int4")
 
 
 @dataclass(frozen=True)

@@ -1,101 +1,124 @@
-"""How near the dense work of a run comes to what its CPUs can do."""
+"""A measured roof as the record has it: beside the processor table's peak, and with what the workloads reach of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from itertools import chain
-from typing import Any
+from dataclasses import replace
 
-from harness.platform.caches import last_level_bytes
-from harness.platform.cputable import peak
+from harness.errors import MeasurementError
+from harness.linalg import native
+from harness.platform.cputable import Peak, peak
 from harness.platform.facts import Core, Facts
+from harness.platform.pinning import pinned_cpus
 from harness.record.model import KernelRate, Metric, Result, Roof, Roofline
+from harness.roofline.measured import ALONE, MeasuredRoof, cache_to_exceed, measure, node_pairs
+from harness.roofline.probes import ComputeRoof, MemoryRoof
+from harness.roofline.rates import MeasuredKernel, rate_unit, roof_at
 
-_SECONDS = 0.1
-_KERNEL_SECONDS = 0.02
-_STREAMED = (8, 64)  # squares whose operands come from memory
+_NO_MEMORY = (
+    "Memory was not measured: the size of the last-level cache is not known, or arrays that exceed it would take a "
+    "quarter of the memory."
+)
 _OPERATIONS_PER_MAC = 2
 _TRAINING = 3  # products forward, of the weights' gradients and of the inputs'
-_TABLE_TYPES = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8"}
-_ARRAYS = 12  # sizes of the last-level cache that the memory probe takes
 
 
-def cache_to_exceed(facts: Facts, cpus: Sequence[int]) -> int | None:
-    """Size of the last-level cache of ``cpus``; None where memory is not to be probed.
+def measured_here(facts: Facts) -> tuple[MeasuredRoof, Roofline]:
+    """Measure the CPUs that this process is pinned to, every node's memory and the kernels, at length.
 
-    That is under emulation, where the size is not known, and where the probe would take a quarter of the memory.
+    Raises:
+        InputError: the native kernels are not built.
+        MeasurementError: instructions are emulated, so that rates would say nothing about the machine.
     """
-    found = last_level_bytes(facts.caches, set(cpus))
-    memory = sum(node.memory_bytes or 0 for node in facts.topology.nodes)
-    if facts.emulation.emulated or not found or 4 * _ARRAYS * found > memory:
-        return None
-    return found
-
-
-def measured_roof(cpus: Sequence[int], cache_bytes: int | None) -> dict[str, Any] | None:
-    """What all of ``cpus`` reach at once in registers and in memory, and kernels on the first of them.
-
-    Run it in a worker process that does nothing else. Keys: ``compute``, by number format the ``rate`` and what it
-    ``ran_on``; ``bandwidth`` in bytes per second and ``kernels``, both empty without ``cache_bytes``. None
-    without native kernels.
-    """
-    from harness.linalg import native
-    from harness.roofline import cases, rates
-    from harness.roofline.probes import compute_roof, memory_roof
-
-    if native.extension is None:
-        return None
-    types = cases.available_types()
-    whole = {dtype: roof for dtype in types if (roof := compute_roof(cpus, dtype, seconds=_SECONDS))}
-    told: dict[str, Any] = {
-        "compute": {
-            dtype: {"rate": one.ops_per_s, "ran_on": f"{one.isa} {one.kernel}"} for dtype, one in whole.items()
-        },
-        "bandwidth": None,
-        "kernels": [],
-    }
-    if cache_bytes is None:
-        return told
-    single = {dtype: one.ops_per_s / len(cpus) for dtype, one in whole.items()}
-
-    def bandwidth_of(some: Sequence[int]) -> float:
-        found = memory_roof(  # the launcher has set the memory policy
-            some, cpu_node=0, memory_node=0, bind=lambda _node: None, cache_bytes=cache_bytes, seconds=_SECONDS
+    native.select()  # without the kernels there is nothing to measure
+    if facts.emulation.emulated:
+        raise MeasurementError(
+            "The instructions are emulated, so rates would say nothing about the machine.",
+            remedy="`python -m pytest tests/power10` counts instructions under emulation instead.",
         )
-        return found.best_bytes_per_s
-
-    told["bandwidth"] = bandwidth_of(cpus)
-    alone = told["bandwidth"] if len(cpus) == 1 else bandwidth_of(cpus[:1])
-    everything = chain(
-        cases.products(("native", "torch")), cases.chains(1), cases.chains(4096),
-        cases.streamed_products(4 * cache_bytes, _STREAMED),
-    )  # fmt: skip
-    told["kernels"] = [asdict(one) for one in rates.kernel_rates(everything, cpus[0], single, alone, _KERNEL_SECONDS)]
-    return told
+    cpus = tuple(dict.fromkeys(pinned_cpus()))
+    cache_bytes = cache_to_exceed(facts, cpus)
+    measured = measure(node_pairs(facts, cpus), cache_bytes, ALONE)
+    roof = _roofline(measured, facts)
+    if cache_bytes is None:
+        roof = replace(roof, notes=(*roof.notes, _NO_MEMORY))
+    return measured, roof
 
 
-def roofline(measured: Mapping[str, Any] | None, facts: Facts, cpus: Sequence[int]) -> Roofline | None:
-    """The measured roofs with the processor table's peak of the same CPUs beside them, and the kernels below."""
-    if measured is None or facts.emulation.emulated:
-        return None
-    from harness.roofline.rates import rate_unit
+def roofline(measured: MeasuredRoof | None, facts: Facts) -> Roofline | None:
+    """The measured roofs, each with the processor table's peak of the same CPUs, and the kernels below them.
 
-    roofs = []
+    A rate above the table's peak is noted, on its roof and on the whole: it shows that the table is wrong.
+    """
+    return None if measured is None or facts.emulation.emulated else _roofline(measured, facts)
+
+
+def _roofline(measured: MeasuredRoof, facts: Facts) -> Roofline:
+    cpus = measured.cpus
     halves = sum(len(_halves_touched(core, cpus)) for core in facts.topology.cores)
     clock_hz = facts.cpu.clock_max_hz or facts.cpu.clock_hz
-    for dtype, found in measured["compute"].items():
-        table = peak(facts.cpu, _TABLE_TYPES[dtype], halves)
-        theoretical = None if table is None or clock_hz is None else table.ops_per_cycle * clock_hz
-        rate = Metric(found["rate"], rate_unit(dtype), n=1, note="best of some hundred samples in one process")
-        roofs.append(Roof("compute", dtype, rate, theoretical, found["ran_on"]))
-    if measured["bandwidth"]:
+    compute = [_compute(roof, peak(facts.cpu, roof.dtype, halves), clock_hz) for roof in measured.compute]
+    memory = [_memory(roof, facts, cpus) for roof in measured.memory]
+    notes = [note for note in (measured.evidence, *(wrong for _, wrong in compute)) if note]
+    if measured.kernels:
+        notes.append(f"Kernel rates: CPU {cpus[0]} alone, best of many calls, against its own roofs.")
+    return Roofline(
+        cpus=cpus,
+        roofs=(*(roof for roof, _ in compute), *memory),
+        kernels=tuple(_kernel(kernel) for kernel in measured.kernels),
+        notes=tuple(notes),
+    )
+
+
+def share_of_table(roof: Roof) -> float | None:
+    """The part of the table's peak that was reached; None where it is not known, or the table is wrong."""
+    if roof.theoretical is None or roof.rate.value is None or above_table(roof):
+        return None
+    return roof.rate.value / roof.theoretical
+
+
+def above_table(roof: Roof) -> bool:
+    """Whether more was measured than the table holds possible."""
+    return roof.theoretical is not None and (roof.rate.value or 0.0) > roof.theoretical
+
+
+def _compute(measured: ComputeRoof, table: Peak | None, clock_hz: float | None) -> tuple[Roof, str]:
+    """The roof, and what is wrong with its table."""
+    theoretical = None if table is None or clock_hz is None else table.ops_per_cycle * clock_hz
+    unit = rate_unit(measured.dtype)
+    rate = Metric(measured.ops_per_s, unit, n=1, note="best of many repetitions in one process")
+    roof = Roof("compute", measured.dtype, rate, theoretical, f"{measured.isa} {measured.kernel}")
+    if table is None or clock_hz is None or not above_table(roof):
+        return roof, ""
+    wrong = (
+        f"{measured.dtype}: more was measured than {table.table.file.name} holds possible "
+        f"({table.ops_per_cycle:.0f} operations per cycle at {clock_hz / 1e9:.2f} GHz): "
+        "the table, or the clock that the system reports, is wrong."
+    )
+    note = "above the peak of the processor table, which is therefore wrong"
+    return replace(roof, rate=replace(rate, note=note)), wrong
+
+
+def _memory(measured: MemoryRoof, facts: Facts, cpus: Sequence[int]) -> Roof:
+    if measured.memory_node is None:
         nodes = sorted({str(core.node) for core in facts.topology.cores if set(core.cpus) & set(cpus)})
         name = f"node {', '.join(nodes)}"
-        roofs.append(Roof("memory", name, Metric(measured["bandwidth"], "B/s", n=1), None, "triad or sum, the faster"))
-    kernels = tuple(KernelRate(**{**one, "rate": Metric(**one["rate"])}) for one in measured["kernels"])
-    notes = (f"Kernel rates: CPU {cpus[0]} alone, best of many calls.",) if kernels else ()
-    return Roofline(cpus=tuple(cpus), roofs=tuple(roofs), kernels=kernels, notes=notes)
+    else:
+        name = f"node {measured.memory_node} from node {measured.cpu_node}"
+    rate = Metric(measured.best_bytes_per_s, "B/s", n=1, note=measured.refused)
+    return Roof("memory", name, rate, None, "triad or sum, the faster")
+
+
+def _kernel(measured: MeasuredKernel) -> KernelRate:
+    return KernelRate(
+        name=measured.name,
+        backend=measured.backend,
+        dtype=measured.dtype,
+        rate=Metric(measured.ops_per_s, rate_unit(measured.dtype), n=1),
+        operations_per_byte=measured.operations_per_byte,
+        share_of_roof=measured.share_of_roof,
+        ran_on=measured.ran_on,
+    )
 
 
 def with_shares(
@@ -103,7 +126,9 @@ def with_shares(
 ) -> tuple[Result, ...]:
     """The results with the share of the measured roof that they reach, by their multiply-adds and their rate."""
     ceilings = _ceilings(roof)
-    return tuple(_with_share(one, ceilings.get(one.dtype), macs_per_row.get(one.workload)) for one in results)
+    return tuple(
+        _with_share(result, ceilings.get(result.dtype), macs_per_row.get(result.workload)) for result in results
+    )
 
 
 def with_workloads(
@@ -112,10 +137,8 @@ def with_workloads(
     """The roofline with the workloads' own rates among the kernels: offline, rows read once, scores written once."""
     if roof is None:
         return None
-    from harness.roofline.rates import rate_unit, roof_at
-
     ceilings = _ceilings(roof)
-    bandwidth = next((one.rate.value for one in roof.roofs if one.kind == "memory" and one.rate.value), 0.0)
+    bandwidth = max((entry.rate.value or 0.0 for entry in roof.roofs if entry.kind == "memory"), default=0.0)
     added = []
     for result in results:
         ceiling, rate = ceilings.get(result.dtype), _operations(result, macs_per_row.get(result.workload))
@@ -131,8 +154,8 @@ def with_workloads(
 
 
 def _ceilings(roof: Roofline | None) -> dict[str, float]:
-    compute = [one for one in (roof.roofs if roof else ()) if one.kind == "compute"]
-    return {one.name: one.rate.value for one in compute if one.rate.value}
+    compute = [entry for entry in (roof.roofs if roof else ()) if entry.kind == "compute"]
+    return {entry.name: entry.rate.value for entry in compute if entry.rate.value}
 
 
 def _operations(result: Result, macs: int | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The products and chains whose rates are shown beside the roof: what each does, moves, and runs on."""
+"""The products and chains whose rates are compared with the roof: what each does, moves, and runs on."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SHAPES: tuple[tuple[int, int, int, int], ...] = (
     (16, 50, 256, 128),
 )
 CHAINS: dict[str, tuple[tuple[int, ...], Literal["logit", "mse"]]] = {
-    "MLP 41-64-32-1": ((41, 64, 32, 1), "logit"),
-    "autoencoder 41-32-16-8-16-32-41": ((41, 32, 16, 8, 16, 32, 41), "mse"),
+    "MLP": ((41, 64, 32, 1), "logit"),
+    "autoencoder": ((41, 32, 16, 8, 16, 32, 41), "mse"),
 }
 _BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "int8": 1}
 
@@ -41,6 +41,7 @@ class Case:
     """
 
     name: str
+    label: str  # without the kind of kernel, the widths of a net, and where the operands come from
     backend: BackendName
     dtype: Dtype
     call: Callable[[], object]
@@ -65,12 +66,14 @@ def streamed_products(bytes_at_once: int, sizes: tuple[int, ...] = (8, 16, 32, 6
 
 def chains(rows: int) -> Iterator[Case]:
     """The native dense chains of the detectors on ``rows`` rows that stay in cache."""
+    unit = "1 row" if rows == 1 else f"{rows} rows"
     for title, (widths, head) in CHAINS.items():
         chain = random_chain(widths, head)
         x = np.random.default_rng(0).standard_normal((rows, widths[0])).astype(np.float32)
         macs = sum(inputs * outputs for inputs, outputs in pairwise(widths))
         yield Case(
-            f"{title}, {rows} {'row' if rows == 1 else 'rows'}",
+            f"{title} {'-'.join(map(str, widths))}, {unit}",
+            f"{title}, {unit}",
             "native",
             "float32",
             lambda chain=chain, x=x: chain.score(x),  # type: ignore[misc]
@@ -104,8 +107,10 @@ def _product(
     out = kernels.matmul(a, b)
     ran_on = kernels.ran_on(dtype)
     moved = _BYTES[dtype] * batch * (m * k + k * n) + 4 * batch * m * n
+    label = f"{m}x{k}x{n}, batch {batch}"
     return Case(
-        f"batched GEMM {m}x{k}x{n}, batch {batch}" + (", from memory" if streamed else ""),
+        f"batched GEMM {label}" + (", from memory" if streamed else ""),
+        label,
         name,
         dtype,
         lambda: kernels.matmul(a, b, out),

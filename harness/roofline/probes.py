@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,7 +23,7 @@ from harness.linalg.native import Dtype, Isa
 # Takes the memory of the calling thread from one node from now on; returns None, or why that is refused.
 BindMemory = Callable[[int], "str | None"]
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 _STREAMS = 3  # arrays of the triad
 _PATIENCE = 120.0  # seconds that threads wait for each other before one of them must have failed
 
@@ -41,14 +41,14 @@ class ComputeRoof:
 
 @dataclass(frozen=True)
 class MemoryRoof:
-    """What the CPUs of one node reach in the memory of another.
+    """What the CPUs of one node reach in the memory of another; None: wherever the process's memory policy places it.
 
     ``triad_bytes_per_s``: a[i] = b[i] + s c[i], reads and writes counted once each, without write allocation.
     ``latency_s``: one dependent load by one CPU.
     """
 
-    cpu_node: int
-    memory_node: int
+    cpu_node: int | None
+    memory_node: int | None
     triad_bytes_per_s: float
     read_bytes_per_s: float
     latency_s: float
@@ -85,8 +85,8 @@ def compute_roof(
 def memory_roof(
     cpus: Sequence[int],
     *,
-    cpu_node: int,
-    memory_node: int,
+    cpu_node: int | None,
+    memory_node: int | None,
     bind: BindMemory,
     cache_bytes: int,
     seconds: float = 0.3,
@@ -96,7 +96,7 @@ def memory_roof(
     Args:
         cpus: CPUs of ``cpu_node``; all take part in the bandwidth, the first alone measures the latency.
         cpu_node: their node, for the record.
-        memory_node: where the arrays lie.
+        memory_node: where the arrays lie; None leaves that to the process's policy.
         bind: binds the calling thread's memory to a node.
         cache_bytes: of the last level that these CPUs have; every array is four times as large, over all CPUs.
         seconds: for each of the three probes.
@@ -109,7 +109,7 @@ def memory_roof(
     refusals: list[str] = []
 
     def bound(_cpu: int) -> None:
-        refusal = bind(memory_node)
+        refusal = None if memory_node is None else bind(memory_node)
         if refusal is not None:
             refusals.append(refusal)
 
@@ -131,24 +131,7 @@ def memory_roof(
     return MemoryRoof(cpu_node, memory_node, triad, read, waited, refusals[0] if refusals else None)
 
 
-def memory_matrix(
-    cpus_by_node: Mapping[int, Sequence[int]],
-    memory_nodes: Iterable[int],
-    *,
-    bind: BindMemory,
-    cache_bytes: int,
-    seconds: float = 0.3,
-) -> list[MemoryRoof]:
-    """Every node with CPUs against every node with memory, one pair after the other."""
-    targets = list(memory_nodes)
-    return [
-        memory_roof(cpus, cpu_node=node, memory_node=target, bind=bind, cache_bytes=cache_bytes, seconds=seconds)
-        for node, cpus in cpus_by_node.items()
-        for target in targets
-    ]
-
-
-def on_each(cpus: Sequence[int], work: Callable[[int], Found]) -> list[Found]:
+def on_each(cpus: Sequence[int], work: Callable[[int], T]) -> list[T]:
     """Run ``work(cpu)`` on a new thread pinned to each CPU, all at the same time.
 
     Raises:
@@ -167,7 +150,7 @@ def on_each(cpus: Sequence[int], work: Callable[[int], Found]) -> list[Found]:
 
     together = threading.Barrier(len(cpus), timeout=_PATIENCE)  # also keeps one thread from taking two CPUs
 
-    def pinned(cpu: int) -> Found:
+    def pinned(cpu: int) -> T:
         os.sched_setaffinity(0, {cpu})  # of the calling thread alone
         together.wait()
         return work(cpu)

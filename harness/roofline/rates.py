@@ -1,13 +1,28 @@
-"""Rates of kernels, beside the roof that holds for each."""
+"""Rates of kernels, with the roof that holds for each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
+from harness.linalg.interface import BackendName
 from harness.linalg.native import Dtype
-from harness.record.model import KernelRate, Metric
 from harness.roofline.cases import Case
 from harness.roofline.probes import best_rate, on_each
+
+
+@dataclass(frozen=True)
+class MeasuredKernel:
+    """The best rate of one kernel on one CPU. ``share_of_roof`` is of the roof at its operations per byte."""
+
+    name: str
+    label: str  # the same, where a heading says what kind of kernel it is and where its operands come from
+    backend: BackendName
+    dtype: Dtype
+    ops_per_s: float
+    operations_per_byte: float | None  # None: the operands stay in cache
+    share_of_roof: float
+    ran_on: str
 
 
 def rate_unit(dtype: str) -> str:
@@ -23,35 +38,33 @@ def roof_at(compute: float, bandwidth: float, operations_per_byte: float | None)
 
 
 def kernel_rates(
-    everything: Iterable[Case], cpu: int, ceilings: Mapping[Dtype, float], bandwidth: float, seconds: float = 0.1
-) -> list[KernelRate]:
+    kernels: Iterable[Case], cpu: int, ceilings: Mapping[Dtype, float], bandwidth: float, seconds: float = 0.1
+) -> list[MeasuredKernel]:
     """The best rate of each case on one CPU.
 
     Args:
-        everything: what to run, for about ``seconds`` each; made one by one, as each holds its operands.
+        kernels: what to run, for about ``seconds`` each; made one by one, as each holds its operands.
         cpu: the CPU.
         ceilings: operations per second that it reaches in registers, by number format.
         bandwidth: bytes per second between it and memory; 0 where not known.
         seconds: per case.
     """
 
-    def run(_cpu: int) -> list[KernelRate]:
+    def run(_cpu: int) -> list[MeasuredKernel]:
         import torch
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return [_rated(case, ceilings[case.dtype], bandwidth, seconds) for case in everything]
+            return [_rated(case, ceilings[case.dtype], bandwidth, seconds) for case in kernels]
         finally:
             torch.set_num_threads(threads)
 
     return on_each([cpu], run)[0]
 
 
-def _rated(case: Case, ceiling: float, bandwidth: float, seconds: float) -> KernelRate:
+def _rated(case: Case, ceiling: float, bandwidth: float, seconds: float) -> MeasuredKernel:
     rate = best_rate(case.call, case.operations, seconds)
     intensity = None if case.traffic is None else case.operations / case.traffic
     share = rate / roof_at(ceiling, bandwidth, intensity)
-    return KernelRate(
-        case.name, case.backend, case.dtype, Metric(rate, rate_unit(case.dtype), n=1), intensity, share, case.ran_on
-    )
+    return MeasuredKernel(case.name, case.label, case.backend, case.dtype, rate, intensity, share, case.ran_on)

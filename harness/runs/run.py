@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness import __version__
+from harness.decode import decode
 from harness.measure.clock import Clock, SystemClock
 from harness.placement.instances import divide_among_instances
 from harness.placement.plan import Placement
 from harness.record.model import SCHEMA_VERSION, Run
 from harness.record.spec import Protocol as ProtocolName
-from harness.roofline.assemble import cache_to_exceed, roofline, with_shares, with_workloads
+from harness.roofline.assemble import roofline, with_shares, with_workloads
+from harness.roofline.measured import MeasuredRoof, cache_to_exceed
 from harness.runs.accuracy import other_protocol
 from harness.runs.assemble import Fitted, Measured, missing_backends, results_of
 from harness.runs.fingerprint import fingerprint
@@ -83,7 +85,8 @@ def execute(
         measured = job.measure(fitted)
         results = results_of(request, around, fitted, measured)
         macs = {name: fit.macs_per_row for name, fit in fitted.items()}
-        roof = roofline(survey.get("peak"), around.facts, around.plan.cpus)
+        peak = survey.get("peak")
+        roof = roofline(None if peak is None else decode(MeasuredRoof, peak, "survey: peak"), around.facts)
         facts = around.facts.to_json()
         software = survey.get("software", facts["software"])
         created = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)

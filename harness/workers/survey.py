@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from harness.decode import encode
 from harness.measure.clock import SystemClock
 from harness.measure.overhead import measure_overhead
 from harness.platform.counters import ThreadCounters
 from harness.platform.facts import as_json
 from harness.platform.software import loaded_software
-from harness.roofline.assemble import measured_roof
+from harness.roofline.measured import measured_roof
 from harness.workers.jobs import SurveyJob
 
 
@@ -23,5 +24,5 @@ def survey(job: SurveyJob) -> dict[str, Any]:
     return {
         "overhead": asdict(measure_overhead(SystemClock(), ThreadCounters())),
         "software": as_json(loaded_software()),
-        "peak": measured_roof(job.cpus, job.cache_bytes) if job.peak else None,
+        "peak": encode(measured_roof(job.cpus, job.cache_bytes)) if job.peak else None,
     }

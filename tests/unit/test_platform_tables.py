@@ -43,7 +43,14 @@ def test_bandwidth_is_channels_times_the_rate_of_one() -> None:
 @pytest.mark.parametrize(
     ("dtype", "halves", "operations"),
     # an SMT8 core has four matrix engines, each giving 512 bits of results per cycle
-    [("fp64", 2, 64), ("fp32", 2, 128), ("fp32", 1, 64), ("bf16", 2, 256), ("int8", 2, 512), ("int4", 2, 1024)],
+    [
+        ("float64", 2, 64),
+        ("float32", 2, 128),
+        ("float32", 1, 64),
+        ("bfloat16", 2, 256),
+        ("int8", 2, 512),
+        ("int4", 2, 1024),
+    ],
 )
 def test_peak_of_power10(dtype: str, halves: int, operations: float) -> None:
     found = peak(_P10, dtype, halves)
@@ -53,18 +60,18 @@ def test_peak_of_power10(dtype: str, halves: int, operations: float) -> None:
 
 def test_peak_without_mma_is_that_of_the_vector_units() -> None:
     hidden = CpuFacts(generation_hw="POWER10", generation_mode="POWER9", isa={"mma": False, "vsx": True})
-    found = peak(hidden, "fp32", 2)
+    found = peak(hidden, "float32", 2)
     assert found is not None
     assert (found.ops_per_cycle, found.unit.name) == (64, "vsx")
     assert peak(hidden, "int8", 2) is None
     unknown = CpuFacts(generation_hw="POWER10", isa={"mma": None, "vsx": None})
-    assert peak(unknown, "fp32", 2) is None  # not known to be usable
+    assert peak(unknown, "float32", 2) is None  # not known to be usable
 
 
 def test_peak_of_published_machines() -> None:
     """640 GFLOP/s of 40 AC922 cores at 2.0 GHz, 470 of 20 S822LC cores at 2.93 GHz, both double precision."""
-    power9 = peak(CpuFacts(generation_hw="POWER9", isa={"vsx": True}), "fp64", 40)
-    power8 = peak(CpuFacts(generation_hw="POWER8", isa={"vsx": True}), "fp64", 20)
+    power9 = peak(CpuFacts(generation_hw="POWER9", isa={"vsx": True}), "float64", 40)
+    power8 = peak(CpuFacts(generation_hw="POWER8", isa={"vsx": True}), "float64", 20)
     assert power9 is not None
     assert power8 is not None
     assert power9.ops_per_cycle * 2.0 == pytest.approx(640)
@@ -78,7 +85,7 @@ def test_the_most_specific_table_is_taken() -> None:
     assert getattr(find(zen4), "name", None) == "AMD Zen 4"
     assert getattr(find(zen3), "name", None) == "x86-64"
     assert find(CpuFacts(architecture="s390x")) is None
-    assert peak(CpuFacts(architecture="s390x"), "fp32", 1) is None
+    assert peak(CpuFacts(architecture="s390x"), "float32", 1) is None
 
 
 def test_the_tables_describe_the_caches_of_the_trees(tmp_path: Path) -> None:
@@ -110,7 +117,7 @@ generation = ["POWER10"]
 [[unit]]
 name = "mma"
 requires = ["mma"]
-ops_per_cycle = { fp32 = 64 }
+ops_per_cycle = { float32 = 64 }
 verified = true
 source = "somewhere"
 """
@@ -142,8 +149,8 @@ def test_a_broken_machine_table_is_named(old: str, new: str, message: str, tmp_p
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("fp32 = 64", "fp23 = 64", r"unknown key unit\[0\]\.ops_per_cycle\.fp23"),
-        ("fp32 = 64", 'fp32 = "64"', r"ops_per_cycle\.fp32 must be a positive number"),
+        ("float32 = 64", "float23 = 64", r"unknown key unit\[0\]\.ops_per_cycle\.float23"),
+        ("float32 = 64", 'float32 = "64"', r"ops_per_cycle\.float32 must be a positive number"),
         ("verified = true", 'verified = "yes"', "verified must be true or false"),
         ('generation = ["POWER10"]', "", "must have a generation or an architecture"),
         ('generation = ["POWER10"]', 'generation = ["POWER10"]\nmodels = [[2, 1]]', r"list of \[low, high\] pairs"),

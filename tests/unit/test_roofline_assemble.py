@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 
 import pytest
 import records
 
+from harness.decode import decode, encode
 from harness.linalg import native
-from harness.platform.facts import EmulationFacts
+from harness.platform.facts import Core, CpuFacts, EmulationFacts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.record.model import Metric, Roof, Roofline
 from harness.reporting.sections.roof import roof_view
-from harness.roofline import assemble as room
-from harness.roofline.assemble import cache_to_exceed, measured_roof, roofline, with_shares, with_workloads
+from harness.reporting.text import percent
+from harness.roofline import measured as room
+from harness.roofline.assemble import roofline, with_shares, with_workloads
+from harness.roofline.measured import Effort, MeasuredRoof, cache_to_exceed, measured_roof
+from harness.roofline.probes import ComputeRoof, MemoryRoof
 
 CPU = min(os.sched_getaffinity(0))
 MACS = 4704
@@ -36,23 +41,54 @@ def result(scenario="offline", dtype="float32", **metrics):
 
 @pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
 def test_probes_become_a_roofline_with_kernels(monkeypatch):
-    monkeypatch.setattr(room, "_SECONDS", 0.005)
-    monkeypatch.setattr(room, "_KERNEL_SECONDS", 0.001)
-    told = measured_roof([CPU], 1 << 16)
-    found = roofline(told, probe(SysRoot("/")), [CPU])
-    assert [roof.kind for roof in found.roofs].count("memory") == 1
-    assert {roof.name for roof in found.roofs if roof.kind == "compute"} == set(told["compute"])
-    assert {kernel.backend for kernel in found.kernels} == {"native", "torch"}
-    assert any(kernel.operations_per_byte for kernel in found.kernels)
-    assert measured_roof([CPU], None)["kernels"] == []
+    monkeypatch.setattr(room, "IN_A_RUN", Effort(0.005, 0.001))
+    measured = measured_roof([CPU], 1 << 16)
+    assert decode(MeasuredRoof, json.loads(json.dumps(encode(measured))), "outcome") == measured
+    whole = roofline(measured, probe(SysRoot("/")))
+    assert [roof.kind for roof in whole.roofs].count("memory") == 1
+    assert {roof.name for roof in whole.roofs if roof.kind == "compute"} == {roof.dtype for roof in measured.compute}
+    assert {kernel.backend for kernel in whole.kernels} == {"native", "torch"}
+    assert any(kernel.operations_per_byte for kernel in whole.kernels)
+    assert measured_roof([CPU], None).kernels == ()
+
+
+def test_the_memory_roof_is_the_faster_of_triad_and_sum():
+    memory = (MemoryRoof(None, None, 2e10, 3e10, 9e-8, None), MemoryRoof(0, 8, 2e10, 1e10, 9e-8, "refused"))
+    roofs = roofline(MeasuredRoof((CPU,), (), memory, (), ""), probe(SysRoot("/"))).roofs
+    assert [roof.rate.value for roof in roofs] == [3e10, 2e10]
+    assert [roof.rate.note for roof in roofs] == [None, "refused"]
+    assert roofs[1].name == "node 8 from node 0"
+
+
+def test_a_rate_above_the_table_says_that_the_table_is_wrong():
+    facts = probe(SysRoot("/"))
+    cpu = CpuFacts(generation_hw="POWER10", isa={"mma": True, "vsx": True}, clock_max_hz=4e9)
+    core = Core(0, 0, 0, 0, None, (0, 1), (0, 1), ((0,), (1,)))
+    facts = replace(facts, cpu=cpu, topology=replace(facts.topology, cores=(core,)), emulation=EmulationFacts())
+    peak = 2 * 64 * 4e9
+
+    def shown(rate):
+        whole = roofline(MeasuredRoof((0, 1), (ComputeRoof("float32", rate, "mma", "k", (0, 1)),), (), (), ""), facts)
+        view = roof_view(replace(records.run(), roofline=whole))
+        return whole, view.roofs.rows[0][3]
+
+    below, cell = shown(0.5 * peak)
+    assert below.roofs[0].theoretical == peak
+    assert cell == percent(0.5)
+    assert below.notes == ()
+    above, cell = shown(2.97 * peak)
+    assert "power10.toml" in above.notes[0]
+    assert "the table, or the clock that the system reports, is wrong" in above.notes[0]
+    assert "wrong" in above.roofs[0].rate.note
+    assert cell == "above the table"
 
 
 def test_a_share_is_the_rate_of_the_products_by_the_ceiling():
     rows = 1e6
-    one = with_shares([result(rows_per_s=rows)], CEILINGS, {"nsl-kdd-mlp": MACS})[0]
-    assert one.share_of_peak == pytest.approx(2 * MACS * rows / 100e9)
+    inference = with_shares([result(rows_per_s=rows)], CEILINGS, {"nsl-kdd-mlp": MACS})[0]
+    assert inference.share_of_peak == pytest.approx(2 * MACS * rows / 100e9)
     training = with_shares([result("train", train_rows_per_s=rows)], CEILINGS, {"nsl-kdd-mlp": MACS})[0]
-    assert training.share_of_peak == pytest.approx(3 * one.share_of_peak)
+    assert training.share_of_peak == pytest.approx(3 * inference.share_of_peak)
     for unknown in (
         with_shares([result(rows_per_s=rows)], None, {"nsl-kdd-mlp": MACS}),
         with_shares([result(rows_per_s=rows)], CEILINGS, {"nsl-kdd-mlp": None}),

@@ -16,7 +16,7 @@ from harness.linalg import native
 from harness.platform.facts import EmulationFacts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
-from harness.roofline import cases, rates
+from harness.roofline import assemble, cases, measured, rates
 from harness.roofline import probes as roofline
 from harness.roofline.probes import ComputeRoof, MemoryRoof
 
@@ -52,11 +52,18 @@ def test_memory_is_bound_on_the_thread_that_touches_it():
         bound.append((node, threading.get_ident()))
         return "not permitted here"
 
-    matrix = roofline.memory_matrix({0: CPUS, 3: CPUS[:1]}, [7, 8], bind=bind, cache_bytes=1 << 16, seconds=0.01)
+    how = {"bind": bind, "cache_bytes": 1 << 16, "seconds": 0.01}
+    matrix = [
+        roofline.memory_roof(cpus, cpu_node=node, memory_node=target, **how)
+        for node, cpus in ((0, CPUS), (3, CPUS[:1]))
+        for target in (7, 8)
+    ]
     assert [(entry.cpu_node, entry.memory_node) for entry in matrix] == [(0, 7), (0, 8), (3, 7), (3, 8)]
     assert all(entry.refused == "not permitted here" for entry in matrix)
     assert {node for node, _ in bound} == {7, 8}
     assert threading.get_ident() not in {ident for _, ident in bound}
+    assert roofline.memory_roof(CPUS, cpu_node=None, memory_node=None, **how).refused is None
+    assert {node for node, _ in bound} == {7, 8}, "memory that is left to the policy is not bound"
     for entry in matrix:
         assert 1e7 < entry.triad_bytes_per_s < 1e13
         assert 1e7 < entry.read_bytes_per_s < 1e13
@@ -85,16 +92,15 @@ def test_cases_count_their_operations_and_traffic():
 @pytest.fixture
 def quick(monkeypatch):
     """The command with small probes: what is measured is not under test, but how it is joined and shown."""
-    original = roofline.compute_roof
-    monkeypatch.setattr(
-        roofline, "compute_roof", lambda cpus, dtype="float32", isa=None: original(cpus, dtype, isa=isa, seconds=0.005)
-    )
+    monkeypatch.setattr(assemble, "ALONE", replace(measured.ALONE, seconds=0.005))
+    monkeypatch.setattr(assemble, "cache_to_exceed", lambda facts, cpus: 1 << 16)
+    monkeypatch.setattr(assemble, "node_pairs", lambda facts, cpus: (measured.NodePair(tuple(cpus), 0, 0),))
     memory = MemoryRoof(0, 0, 2e10, 3e10, 9e-8, None)
-    monkeypatch.setattr(roofline, "memory_matrix", lambda *args, **kwargs: [memory])
+    monkeypatch.setattr(roofline, "memory_roof", lambda *args, **kwargs: memory)
     monkeypatch.setattr(rates, "best_rate", lambda call, operations, seconds: operations / 1e-4)
     monkeypatch.setattr(cases, "SHAPES", cases.SHAPES[:2])
     streamed = cases.streamed_products
-    monkeypatch.setattr(cases, "streamed_products", lambda _size: streamed(1 << 14))
+    monkeypatch.setattr(cases, "streamed_products", lambda _size, _squares: streamed(1 << 14))
 
 
 def invoke(*arguments):

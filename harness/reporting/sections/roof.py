@@ -11,6 +11,7 @@ from harness.reporting.sections.figures import figure
 from harness.reporting.sections.lookup import dig
 from harness.reporting.sections.panels import Cell, Panel, Table
 from harness.reporting.text import number, percent, quantity, ranges
+from harness.roofline.assemble import above_table, share_of_table
 
 _MANY = 12  # rows from which a table is folded
 
@@ -64,13 +65,21 @@ def _ceilings(roofs: Sequence[Roof]) -> list[Ceiling]:
     return sorted(known, key=lambda ceiling: -ceiling.rate)
 
 
+def reached(roof: Roof) -> str:
+    """The share of the processor table's peak; in words where the measurement refutes the table."""
+    if above_table(roof):
+        return "above the table"
+    share = share_of_table(roof)
+    return "–" if share is None else percent(share)
+
+
 def _roofs(roofs: Sequence[Roof]) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (
             f"{roof.name}, {roof.kind}",
             figure(roof.rate),
             "not known" if roof.theoretical is None else quantity(roof.theoretical, roof.rate.unit),
-            "–" if roof.theoretical is None or roof.rate.value is None else percent(roof.rate.value / roof.theoretical),
+            reached(roof),
             roof.ran_on or "not known",
         )
         for roof in roofs

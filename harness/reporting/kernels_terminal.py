@@ -1,0 +1,103 @@
+"""What ``lparbench kernels`` prints: roofs, memory by pairs of nodes, and rates of kernels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.decode import encode
+from harness.record.model import Roofline
+from harness.reporting.sections.roof import reached
+from harness.roofline.measured import MeasuredRoof
+from harness.roofline.probes import MemoryRoof
+from harness.roofline.rates import MeasuredKernel, rate_unit
+
+_LEFT = ("Type", "Kernel", "Ran on", "Note")
+
+
+def kernels_json(measured: MeasuredRoof, roofline: Roofline) -> str:
+    """The roofline as a record holds it, and under ``memory`` every pair of nodes with its latency."""
+    return json.dumps({**encode(roofline), "memory": encode(measured.memory)}, indent=2)
+
+
+def print_kernels(measured: MeasuredRoof, roofline: Roofline) -> None:
+    """Print to stdout."""
+    console = Console(highlight=False)
+    streamed = [rate for rate in measured.kernels if rate.operations_per_byte is not None]
+    cached = [rate for rate in measured.kernels if rate.operations_per_byte is None]
+    tables = [("Compute roof", _compute_table(roofline))]
+    if measured.memory:
+        tables.append(("Memory", _memory_table(measured.memory)))
+    tables.append(("Kernels in cache: batched GEMM and dense chains", _rates_table(cached)))
+    if streamed:
+        tables.append(("Kernels from memory: batched GEMM", _rates_table(streamed)))
+    for title, table in tables:
+        console.print(Text(title, style="bold"))
+        console.print(table)
+        console.print()
+    for note in (*_ran_on(measured.kernels), *roofline.notes):
+        console.print(Text(note))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name in _LEFT else "right")
+    return table
+
+
+def _compute_table(roofline: Roofline) -> Table:
+    table = _table("Type", "Measured", "By the table", "Reached", "Ran on")
+    for roof in roofline.roofs:
+        if roof.kind != "compute":
+            continue
+        by_table = "not known" if roof.theoretical is None else _giga(roof.theoretical, roof.rate.unit)
+        measured = _giga(roof.rate.value or 0.0, roof.rate.unit)
+        table.add_row(roof.name, measured, by_table, reached(roof), roof.ran_on or "–")
+    return table
+
+
+def _memory_table(memory: Sequence[MemoryRoof]) -> Table:
+    table = _table("CPUs of node", "Memory of node", "Triad", "Sum", "Latency", "Note")
+    for entry in memory:
+        table.add_row(
+            str(entry.cpu_node),
+            str(entry.memory_node),
+            _giga(entry.triad_bytes_per_s, "B/s"),
+            _giga(entry.read_bytes_per_s, "B/s"),
+            f"{entry.latency_s * 1e9:.0f} ns",
+            entry.refused or "",
+        )
+    return table
+
+
+def _rates_table(rates: Sequence[MeasuredKernel]) -> Table:
+    """One row per kernel and number format; a rate and its share of the roof per backend."""
+    backends = tuple(dict.fromkeys(rate.backend for rate in rates))
+    rows: dict[tuple[str, str], dict[str, MeasuredKernel]] = {}
+    for rate in rates:
+        rows.setdefault((rate.label, rate.dtype), {})[rate.backend] = rate
+    table = _table("Kernel", "Type", *(title for name in backends for title in (name, "of roof")))
+    for (label, dtype), by_backend in rows.items():
+        table.add_row(label, dtype, *(cell for backend in backends for cell in _rate_cells(by_backend.get(backend))))
+    return table
+
+
+def _rate_cells(rate: MeasuredKernel | None) -> tuple[str, str]:
+    if rate is None:
+        return "–", "–"
+    return _giga(rate.ops_per_s, rate_unit(rate.dtype)), f"{rate.share_of_roof:.1%}"
+
+
+def _ran_on(rates: Sequence[MeasuredKernel]) -> list[str]:
+    """What every backend and number format ran on."""
+    lines = dict.fromkeys(f"{rate.backend} {rate.dtype}: {rate.ran_on}" for rate in rates)
+    return [f"Ran on: {'; '.join(lines)}."] if lines else []
+
+
+def _giga(value: float, unit: str) -> str:
+    return f"{value / 1e9:.1f} G{unit}"
