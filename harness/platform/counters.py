@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import time
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
@@ -62,6 +63,25 @@ def steal_ns(sysroot: SysRoot, cpus: Collection[int]) -> int | None:
         elif name == "intr":
             break  # the CPU lines are over, and this line alone can be longer than all of them
     return None if wanted else ticks * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+
+
+class StealMeter:
+    """Share of the wall time that the hypervisor took from CPUs since the meter was made."""
+
+    def __init__(self, sysroot: SysRoot, cpus: Collection[int]) -> None:
+        self._sysroot, self._cpus = sysroot, tuple(cpus)
+        self._stolen_ns, self._began_ns = self.stolen_ns(), time.monotonic_ns()
+
+    def stolen_ns(self) -> int | None:
+        """:func:`steal_ns` of the CPUs."""
+        return steal_ns(self._sysroot, self._cpus)
+
+    def share(self) -> float | None:
+        """In [0, 1], a mean over the CPUs; None when the kernel does not count."""
+        stolen_ns, now_ns = self.stolen_ns(), time.monotonic_ns()
+        if stolen_ns is None or self._stolen_ns is None:
+            return None
+        return (stolen_ns - self._stolen_ns) / max(1, now_ns - self._began_ns) / max(1, len(self._cpus))
 
 
 class Dispatches(NamedTuple):

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +22,8 @@ from harness.gates.live import measure_enough
 from harness.gates.remeasure import repeated
 from harness.measure.verdicts import DEFAULT_MARGIN
 from harness.placement.plan import plan
-from harness.platform.facts import Facts
-from harness.pytest_plugin.plugin import SIDE_OPTION, WORKER_OPTION, baselines_of
+from harness.pytest_plugin.machine import this_machine
+from harness.pytest_plugin.options import SIDE_OPTION, WORKER_OPTION, baselines_of
 from harness.pytest_plugin.processes import Place, Processes
 from harness.pytest_plugin.worker import measure
 from harness.record.store import write_file
@@ -31,7 +31,7 @@ from harness.reporting.comparison_terminal import gate_verdict
 
 T = TypeVar("T")
 
-_REFERENCE, _CANDIDATE = "reference", "candidate"
+_BASELINE, _CANDIDATE = "baseline", "candidate"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Settings:
     Attributes:
         margin: relative slowdown that matters; None: 3 %, or the noise floor where that is higher.
         blocks: fresh processes per side, with a stored baseline.
-        max_blocks: most processes per side when two functions are measured beside each other.
+        max_blocks: most processes per side when two functions are measured in the same blocks.
         seconds: time each process spends on timing.
         cores, threads_per_core, node: where the processes are pinned.
     """
@@ -64,33 +64,11 @@ class Settings:
         given: dict[str, Any] = {}
         for marker in reversed(list(item.iter_markers("lparbench"))):
             given |= marker.kwargs
-        known = {one.name for one in fields(Settings)}
+        known = {setting.name for setting in fields(Settings)}
         for name in given:
             if name not in known:
                 raise InputError(f"pytest.mark.lparbench has no argument {name!r}; it has: {', '.join(sorted(known))}.")
         return Settings(**given)
-
-
-@dataclass(frozen=True)
-class Here:
-    """This machine."""
-
-    facts: Facts
-    fingerprint: dict[str, Any]
-
-
-@lru_cache(maxsize=1)
-def here() -> Here:
-    """Facts of this machine and the fingerprint a comparison must agree on; found once per session."""
-    from harness.platform.facts import as_json
-    from harness.platform.probe import probe
-    from harness.platform.software import collect
-    from harness.platform.sysroot import SysRoot
-    from harness.runs.fingerprint import fingerprint
-
-    root = SysRoot("/")
-    facts = probe(root)
-    return Here(facts, fingerprint(facts.to_json(), as_json(collect(root))))
 
 
 class Lparbench:
@@ -99,7 +77,7 @@ class Lparbench:
     def __init__(self, item: pytest.Item, config: pytest.Config) -> None:
         self._item, self._config = item, config
         self._used = False
-        self.said: list[str] = []
+        self.summary: list[str] = []
 
     def __call__(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Judge ``function(*args, **kwargs)`` against the test's baseline file; gives what it returns."""
@@ -113,17 +91,17 @@ class Lparbench:
         self._against_stored(measured, settings)
         return call()
 
-    def against(self, reference: Callable[..., Any], candidate: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Judge ``candidate`` against ``reference``, both called alike and measured beside each other.
+    def against(self, baseline: Callable[..., Any], candidate: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Judge ``candidate`` against ``baseline``, both called alike and measured in the same blocks.
 
         Gives what the candidate returns.
         """
-        calls = {_REFERENCE: partial(reference, *args, **kwargs), _CANDIDATE: partial(candidate, *args, **kwargs)}
+        calls = {_BASELINE: partial(baseline, *args, **kwargs), _CANDIDATE: partial(candidate, *args, **kwargs)}
         self._begin(calls)
         settings = Settings.of(self._item)
 
         def measured() -> Pair:
-            processes = self._processes(settings, (_REFERENCE, _CANDIDATE))
+            processes = self._processes(settings, (_BASELINE, _CANDIDATE))
 
             def add(blocks: int) -> Pair:
                 first, second = processes.add(blocks)
@@ -137,7 +115,7 @@ class Lparbench:
             policy = Policy(margin=settings.margin)
             return gate(make_baseline(pair[0]), pair, policy, reference=ReferenceKind.BESIDE, measure_again=measured)
 
-        self._say(self._judged(judged))
+        self._conclude(self._judged(judged))
         return partial(candidate, *args, **kwargs)()
 
     def workload(self, name: str, *options: str) -> None:
@@ -162,7 +140,7 @@ class Lparbench:
             pytest.fail("lparbench was called twice; a test holds one gate.", pytrace=False)
         self._used = True
         if "PYTEST_XDIST_WORKER" in os.environ:
-            self._inconclusive("tests that run beside this one would be measured with it: run it without -n")
+            self._inconclusive("tests that run at the same time would disturb the measurement: run it without -n")
 
     def _processes(self, settings: Settings, sides: tuple[str, ...]) -> Processes:
         return Processes(
@@ -175,22 +153,24 @@ class Lparbench:
         )
 
     def _place(self, settings: Settings) -> Place:
-        machine = here()
-        chosen = plan(
+        machine = this_machine()
+        placement = plan(
             machine.facts.topology,
             cores=settings.cores,
             threads_per_core=settings.threads_per_core,
             node=settings.node,
             allowed=machine.facts.limits.allowed_cpus,
         )
-        return Place(machine.fingerprint, chosen)
+        return Place(machine.fingerprint, placement)
 
     def _against_stored(self, measured: Callable[[], Side], settings: Settings) -> None:
         path = baselines_of(self._config) / _file_name(self._item.nodeid)
         if self._config.getoption("--lparbench-update"):
             updated = self._judged(lambda: _updated(path, measured()))
             sessions = len(updated.sessions)
-            self.said.append(f"{self._item.nodeid}: baseline written, {sessions} session{'s' if sessions != 1 else ''}")
+            self.summary.append(
+                f"{self._item.nodeid}: baseline written, {sessions} session{'s' if sessions != 1 else ''}"
+            )
             return
 
         def judged() -> GateReport:
@@ -208,10 +188,10 @@ class Lparbench:
                 measure_again=lambda: (baseline.side, measured()),
             )
 
-        self._say(self._judged(judged))
+        self._conclude(self._judged(judged))
 
     def _judged(self, judge: Callable[[], T]) -> T:
-        """What ``judge`` gives; an error told to users fails the test in one line, or leaves it inconclusive."""
+        """What ``judge`` gives; an error for users fails the test in one line, or leaves it inconclusive."""
         try:
             return judge()
         except LparbenchError as error:
@@ -220,8 +200,8 @@ class Lparbench:
             self._inconclusive(str(problem))
         pytest.fail(f"lparbench: {problem}", pytrace=False)
 
-    def _say(self, report: GateReport) -> None:
-        self.said += [f"{one.outcome.value}: {one.subject}: {one.why}" for one in report.judged]
+    def _conclude(self, report: GateReport) -> None:
+        self.summary += [f"{one.outcome.value}: {one.subject}: {one.why}" for one in report.judged]
         status, text = gate_verdict(report)
         if report.exit_code is ExitCode.REGRESSION:
             why = "; ".join(one.why for one in report.judged if one.outcome.value == "regressed")

@@ -16,13 +16,18 @@ import pytest
 import scipy.special
 import scipy.stats
 from support.mutations import small_run
-from support.records import facts
 
+from harness.compare.inputs import load_side
 from harness.compare.observations import side_of
+from harness.decode import decode
 from harness.placement.plan import Placement
-from harness.pytest_plugin import fixture, processes
+from harness.platform.facts import Facts
+from harness.platform.probe import probe
+from harness.platform.sysroot import SysRoot
+from harness.pytest_plugin import benchmark, fixture, machine, processes
+from harness.pytest_plugin.benchmark import BenchmarkSession, validity
 from harness.pytest_plugin.processes import Processes
-from harness.record.model import Block, Series
+from harness.record.model import Block, Series, Validity, Verdict
 
 pytest_plugins = ["pytester"]
 
@@ -72,16 +77,16 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def scripted(*, sd: float = 0.005, disturbed: bool = False, failure: str | None = None, **levels: float) -> None:
         rng = random.Random(7)
 
-        def process(
+        def measured(
             self: Processes, directory: Path, side: str, block: int, order: int
         ) -> tuple[Block, tuple[str, ...]]:
             level = int(levels.get(side, 1.0) * 1e6 * rng.lognormvariate(0, sd))
             durations = tuple(int(level * rng.lognormvariate(0, 0.01)) for _ in range(60))
             series = Series("call", None, 1, durations, (int(disturbed),) * 60, 0, True, level / 1e9, level / 1e9)
-            one = processes._dead(block, order, 1, "")
-            return replace(one, failure=failure, series=(series,)), ()
+            process = processes.failed(block, order, 1, "")
+            return replace(process, failure=failure, series=(series,)), ()
 
-        monkeypatch.setattr(Processes, "_process", process)
+        monkeypatch.setattr(Processes, "_process", measured)
         monkeypatch.setattr(fixture.Lparbench, "_place", lambda *_: PLACE)
 
     return scripted
@@ -93,14 +98,14 @@ def ran(pytester: pytest.Pytester, text: str, *options: str) -> pytest.RunResult
 
 
 def test_the_same_function_passes(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
-    script(reference=1.0, candidate=1.0)
+    script(baseline=1.0, candidate=1.0)
     result = ran(pytester, AGAINST.format(arguments=""))
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*lparbench*", "passed: *test_it function: *margin 3.0%*"])
 
 
 def test_a_slower_function_fails_without_a_traceback(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
-    script(reference=1.0, candidate=1.1)
+    script(baseline=1.0, candidate=1.1)
     result = ran(pytester, AGAINST.format(arguments=""))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["lparbench: candidate regressed in 1 result*a second run confirms it"])
@@ -109,7 +114,7 @@ def test_a_slower_function_fails_without_a_traceback(pytester: pytest.Pytester, 
 
 
 def test_a_margin_lets_it_pass(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
-    script(reference=1.0, candidate=1.1)
+    script(baseline=1.0, candidate=1.1)
     ran(pytester, AGAINST.format(arguments="margin=0.25")).assert_outcomes(passed=1)
 
 
@@ -210,14 +215,14 @@ def test_a_workload_is_run_and_judged(
         ),
     ],
 )
-def test_wrong_use_is_told(pytester: pytest.Pytester, script: Callable[..., None], text: str, said: str) -> None:
+def test_wrong_use_fails_the_test(pytester: pytest.Pytester, script: Callable[..., None], text: str, said: str) -> None:
     script()
     result = ran(pytester, text, "--lparbench-update")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([said])
 
 
-def test_beside_other_workers_nothing_is_measured(
+def test_with_other_workers_nothing_is_measured(
     pytester: pytest.Pytester, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script()
@@ -234,14 +239,85 @@ def test_the_marker_is_declared_and_the_worker_options_are_hidden(pytester: pyte
     assert "--lparbench-worker" not in shown
 
 
-def test_pytest_benchmark_saves_the_fingerprint(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = fixture.Here(facts(), {"arch": "ppc64le", "cpu": "POWER10"})  # type: ignore[arg-type]
-    monkeypatch.setattr(fixture, "here", lambda: here)
-    pytester.makepyfile("def test_it(benchmark): benchmark.pedantic(lambda: None, rounds=2)")
-    done = pytester.runpytest_inprocess(*PLUGIN, "-p", "pytest_benchmark.plugin", "--benchmark-json=saved.json")
+BENCHMARK = """
+    def test_it(benchmark):
+        benchmark.extra_info["mine"] = 1
+        benchmark.pedantic(lambda: None, rounds=200)
+"""
+
+
+@pytest.fixture
+def power10(monkeypatch: pytest.MonkeyPatch) -> Facts:
+    """The plugin takes this machine for one with a POWER10."""
+    known = probe(SysRoot("/"))
+    monkeypatch.setattr(
+        benchmark, "this_machine", lambda: machine.Machine(known, {"arch": "ppc64le", "cpu": "POWER10"})
+    )
+    return known
+
+
+def saved_benchmarks(pytester: pytest.Pytester, *options: str) -> dict[str, Any]:
+    pytester.makepyfile(BENCHMARK)
+    done = pytester.runpytest_inprocess(*PLUGIN, "-p", "pytest_benchmark.plugin", *options)
     done.assert_outcomes(passed=1)
-    saved = json.loads((pytester.path / "saved.json").read_text())
+    (file,) = pytester.path.glob("**/*saved.json")
+    return json.loads(file.read_text())
+
+
+def test_pytest_benchmark_saves_the_fingerprint(pytester: pytest.Pytester, power10: Facts) -> None:
+    saved = saved_benchmarks(pytester, "--benchmark-json=saved.json")
     assert saved["machine_info"]["lparbench"] == {"arch": "ppc64le", "cpu": "POWER10"}
+
+
+@pytest.mark.parametrize("options", [("--benchmark-json=saved.json",), ("--benchmark-save=saved",)])
+def test_pytest_benchmark_saves_placement_and_verdicts(
+    pytester: pytest.Pytester, power10: Facts, options: tuple[str, ...]
+) -> None:
+    saved = saved_benchmarks(pytester, *options)
+    session = decode(BenchmarkSession, saved["lparbench_session"], "saved.json")
+    assert set(session.placement.cpus_allowed) == os.sched_getaffinity(0)
+    assert session.smt == power10.topology.smt
+    assert session.steal_share is None or 0 <= session.steal_share <= 1
+    (test_it,) = saved["benchmarks"]
+    assert test_it["extra_info"]["mine"] == 1
+    assert decode(Validity, test_it["extra_info"]["lparbench"], "saved.json").verdict in Verdict
+    file = pytester.path / "own.json"
+    file.write_text(json.dumps(saved))
+    assert [key.workload for key in load_side(file).observations] == [test_it["fullname"]]
+
+
+def test_verdicts_on_the_rounds_of_a_benchmark() -> None:
+    rng = random.Random(3)
+    steady = [1e-3 * rng.lognormvariate(0, 0.01) for _ in range(200)]
+    assert validity(steady, 0.0, None) == Validity(Verdict.VALID)
+    assert validity(steady[:20], None, None) == Validity(Verdict.VALID)  # too few to tell
+    drifting = [value * (1 + at / 20) for at, value in enumerate(steady)]
+    assert validity(drifting, None, None).verdict is Verdict.NO_STEADY_STATE
+    stolen = validity(drifting, 0.1, None)
+    assert stolen.verdict is Verdict.INVALID
+    assert "the hypervisor took 10.0% of the time" in stolen.reasons[0]
+    assert validity(steady, 0.0, "qemu").verdict is Verdict.TIMINGS_REFUSED
+
+
+def test_without_pytest_benchmark_nothing_of_it_is_registered(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        "def pytest_sessionstart(session):\n"
+        "    assert not session.config.pluginmanager.hasplugin('lparbench-benchmark')\n"
+    )
+    ran(pytester, "def test_it(): pass").assert_outcomes(passed=1)
+
+
+def run_pytest(directory: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(processes.__file__).resolve().parents[2]), *filter(None, sys.path)])
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *PLUGIN, "test_it.py"],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=480,
+        check=False,
+    )
 
 
 def test_real_processes_measure_and_leave_nothing_behind(tmp_path: Path) -> None:
@@ -258,30 +334,23 @@ def test_real_processes_measure_and_leave_nothing_behind(tmp_path: Path) -> None
         "        return os.getpid()\n"
         "    assert lparbench.against(lambda: sum(range(20000)), pid) == os.getpid()\n"
     )
-    path = os.pathsep.join([str(Path(processes.__file__).resolve().parents[2]), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *PLUGIN, "test_it.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=480,
-        check=False,
-    )
+    done = run_pytest(tmp_path)
     assert "inconclusive" in done.stdout, done.stdout + done.stderr  # one block is never enough
     assert "2 of at least 6" not in done.stdout
     assert len(list(tmp_path.glob("ran-*"))) == 1  # the candidate's own process; nothing was judged, so no call here
     assert "failed" not in done.stdout
 
 
-def test_a_worker_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
-    (tmp_path / "request.json").write_text("{}")
-    failure, pid = processes._run(
-        [sys.executable, "-c", "print('no memory left'); raise SystemExit(3)"], tmp_path, 60, tmp_path
+def test_a_worker_that_ends_without_an_outcome_says_why(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "def pytest_configure(config):\n    assert not config.getoption('--lparbench-worker'), 'no memory left'\n"
     )
-    assert failure == "its worker process ended with status 3: no memory left"
-    assert pid > 0
-    failure, _ = processes._run([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.3, tmp_path)
-    assert failure is not None
-    assert failure.startswith("hung")
-    assert processes._outcome(tmp_path) is None
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.lparbench(seconds=0.02, max_blocks=1)\n"
+        "def test_it(lparbench):\n"
+        "    lparbench.against(lambda: 1, lambda: 2)\n"
+    )
+    done = run_pytest(tmp_path)
+    assert "block 0: exited with status 3: " in done.stdout, done.stdout + done.stderr
+    assert "AssertionError: no memory left" in done.stdout

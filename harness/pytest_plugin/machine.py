@@ -1,0 +1,29 @@
+"""This machine, as the plugin's modules need it; detected once per session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from harness.platform.facts import Facts, as_json
+from harness.platform.probe import probe
+from harness.platform.software import collect
+from harness.platform.sysroot import SysRoot
+from harness.runs.fingerprint import fingerprint
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts of this machine, and the fingerprint that a comparison must agree on."""
+
+    facts: Facts
+    fingerprint: dict[str, Any]
+
+
+@lru_cache(maxsize=1)
+def this_machine() -> Machine:
+    """Detect this machine."""
+    root = SysRoot("/")
+    facts = probe(root)
+    return Machine(facts, fingerprint(facts.to_json(), as_json(collect(root))))
