@@ -133,12 +133,9 @@ def parse_dtypes(text: str | None) -> tuple[str, ...] | None:
     Raises:
         InputError: one of them is not known.
     """
-    from harness.scoring.scorer import BACKENDS
+    from harness.scoring.backends import DTYPES
 
-    if text is None:
-        return None
-    known = tuple(dict.fromkeys(dtype for backend in BACKENDS.values() for dtype in backend.dtypes))
-    return parse_list("--dtypes", text, known)
+    return None if text is None else parse_list("--dtypes", text, DTYPES)
 
 
 def parse_learning_rates(text: str | None) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ def list_workloads(
 
     Example: `lparbench list`
     """
-    from harness.scoring.scorer import BACKENDS
+    from harness.scoring.backends import BACKENDS
     from harness.workload.files import list_suites, list_workloads, load_suite, load_workload
 
     workloads = [load_workload(name) for name in list_workloads()]

@@ -231,7 +231,7 @@ def _request(
     seed: int,
 ) -> Request:
     from harness.runs.spec import Request
-    from harness.scoring.scorer import BACKENDS
+    from harness.scoring.backends import BACKENDS
     from harness.workload.files import Suite, load_suite
 
     chosen_protocol = parse_source(data, protocol)

@@ -166,10 +166,9 @@ def _factors(entries: tuple[Entry, ...], machine: Machine, given: Mapping[str, s
     """Levels as given, and where not the default ones."""
     from dataclasses import replace
 
-    from harness.scoring.scorer import BACKENDS
+    from harness.scoring.backends import BACKENDS, DTYPES
     from harness.sweeps.settings import default_factors
 
-    formats = tuple(dict.fromkeys(dtype for backend in BACKENDS.values() for dtype in backend.dtypes))
     read: dict[str, Callable[[str], tuple[Any, ...]]] = {
         "smt": partial(whole_numbers, "--smt"),
         "threads_per_core": partial(whole_numbers, "--threads-per-core"),
@@ -177,7 +176,7 @@ def _factors(entries: tuple[Entry, ...], machine: Machine, given: Mapping[str, s
         "places": partial(places, "--nodes"),
         "batches": partial(whole_numbers, "--batch"),
         "backends": partial(parse_list, "--backends", known=tuple(BACKENDS)),
-        "dtypes": partial(parse_list, "--dtypes", known=formats),
+        "dtypes": partial(parse_list, "--dtypes", known=DTYPES),
         "instances": partial(whole_numbers, "--instances"),
     }
     inference = entries[0].workload.inference

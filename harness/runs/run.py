@@ -29,7 +29,7 @@ from harness.runs.spec import Entry, Request, Surroundings
 from harness.runs.stopping import Stopping
 from harness.scenarios.cold import eviction_bytes
 from harness.scenarios.server import PATIENCE_S
-from harness.scoring.scorer import BACKENDS
+from harness.scoring.backends import BACKENDS
 from harness.workers.baseline_detectors import key_of, references_job
 from harness.workers.executor import Executor
 from harness.workers.jobs import FitJob, InstanceJob, MeasureJob, Outcome, SurveyJob, TogetherJob

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.scoring.artifacts import Artifacts
+from harness.scoring.backends import BACKENDS
 
 Scores = NDArray[np.float32]
 
@@ -19,21 +19,6 @@ class Scorer(Protocol):
 
     def score(self, X: NDArray[np.float32]) -> Scores:
         """Anomaly score of each row of C-contiguous float32 ``X`` (n, d), shape (n,); higher is more anomalous."""
-
-
-@dataclass(frozen=True)
-class Backend:
-    """A way to run an exported detector: the number formats it has."""
-
-    dtypes: tuple[str, ...]
-
-
-BACKENDS: dict[str, Backend] = {
-    "eager": Backend(("float32",)),  # the detector object: harness.detectors.opening
-    "compile": Backend(("float32",)),
-    "onnxruntime": Backend(("float32", "int8")),
-    "native": Backend(("float32", "bfloat16", "int8")),
-}
 
 
 def check_backend(artifacts: Artifacts, backend: str, dtype: str, threads: int) -> None:

@@ -10,7 +10,7 @@ from itertools import product
 from harness.placement.instances import divides_evenly
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import Topology
-from harness.scoring.scorer import BACKENDS
+from harness.scoring.backends import BACKENDS
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from harness.detectors.replicated import Replicated, fit_together
 from harness.errors import InputError
 from harness.evaluation.metrics import METRICS, evaluate
 from harness.scoring.artifacts import Artifacts
-from harness.scoring.scorer import BACKENDS
+from harness.scoring.backends import BACKENDS
 from harness.training.context import FitContext, Vector
 
 FULL = "float32"

@@ -16,7 +16,7 @@ from harness.content import content_dir
 from harness.errors import InputError
 from harness.evaluation.metrics import METRICS
 from harness.record.spec import PROTOCOLS, Protocol
-from harness.scoring.scorer import BACKENDS
+from harness.scoring.backends import BACKENDS
 from harness.workload.parameters import coerce
 
 if sys.version_info >= (3, 11):

@@ -16,7 +16,7 @@ from harness.placement.plan import plan
 from harness.placement.smt import SmtMethod
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
-from harness.scoring.scorer import BACKENDS
+from harness.scoring.backends import BACKENDS
 from harness.sweeps.settings import Machine, Place, default_factors, machine_of, settings_of
 
 SPEC = TreeSpec(nodes=(NodeSpec(0, cores=4), NodeSpec(7, cores=2), NodeSpec(9, cores=0), NodeSpec(11, 2, memory_mb=0)))
