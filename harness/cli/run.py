@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import completion
 from harness.cli.choices import (
     entries_of,
     on_data,
@@ -35,12 +36,18 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="[WORKLOAD|module:Class]...",
+            autocompletion=completion.workloads,
             help="Workloads by name or .toml file, or any detector class with fit and decision_function. "
             "Default: those of the suite.",
             show_default=False,
         ),
     ] = None,
-    suite: Annotated[str, typer.Option(help="Suite to run when no workload is named: quick, seeds, full.")] = "quick",
+    suite: Annotated[
+        str,
+        typer.Option(
+            help="Suite to run when no workload is named: quick, seeds, full.", autocompletion=completion.suites
+        ),
+    ] = "quick",
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder with data sets, searched first.", show_default=False)
     ] = None,
@@ -48,6 +55,7 @@ def run(
         str | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completion.datasets,
             help="Run on this data set instead: a name of `lparbench data list`, csv:PATH or parquet:PATH.",
             show_default=False,
         ),
@@ -57,12 +65,17 @@ def run(
         typer.Option(metavar="COLUMN", help="Label column of the file that --dataset gives.", show_default=False),
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="clean: fit everything on training rows. as-published: repeat the source document.")
+        str,
+        typer.Option(
+            help="clean: fit everything on training rows. as-published: repeat the source document.",
+            autocompletion=completion.protocols,
+        ),
     ] = "clean",
     backends: Annotated[
         str | None,
         typer.Option(
             metavar="A,B",
+            autocompletion=completion.backends,
             help="Inference backends, e.g. eager,onnxruntime. Default: the workload's.",
             show_default=False,
         ),
@@ -71,6 +84,7 @@ def run(
         str | None,
         typer.Option(
             metavar="A,B",
+            autocompletion=completion.dtypes,
             help="Number formats: float32, bfloat16, int8, where a backend has them. Default: the workload's.",
             show_default=False,
         ),
@@ -104,6 +118,7 @@ def run(
         str | None,
         typer.Option(
             metavar="A,B",
+            autocompletion=completion.scenarios,
             help="Some of train, offline, single_stream, multi_stream, server. Default: the first three.",
             show_default=False,
         ),
@@ -112,7 +127,12 @@ def run(
         str, typer.Option(metavar="TIME", help="Bound on the 99th percentile in the server scenario.")
     ] = "10ms",
     cache: Annotated[
-        str, typer.Option(help="hot, or cold: evict the caches before each sample.", metavar="hot|cold")
+        str,
+        typer.Option(
+            help="hot, or cold: evict the caches before each sample.",
+            metavar="hot|cold",
+            autocompletion=completion.one_of("hot", "cold"),
+        ),
     ] = "hot",
     blocks: Annotated[
         int | None,

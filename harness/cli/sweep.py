@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import completion
 from harness.cli.choices import entries_of, parse_list, parse_source
 from harness.cli.levels import places, whole_numbers
 from harness.cli.shares import share
@@ -32,8 +33,14 @@ _OUTPUT = "Output"
 _WITH_RESUME = ("resume", "as_json")  # the plan has everything else
 
 
-def _levels(text: str, default: str) -> Any:
-    return typer.Option(metavar="A,B", help=f"{text} Default: {default}.", rich_help_panel=_FACTORS, show_default=False)
+def _levels(text: str, default: str, completer: completion.Completer | None = None) -> Any:
+    return typer.Option(
+        metavar="A,B",
+        help=f"{text} Default: {default}.",
+        rich_help_panel=_FACTORS,
+        show_default=False,
+        autocompletion=completer,
+    )
 
 
 def sweep(
@@ -41,7 +48,10 @@ def sweep(
     workloads: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="WORKLOAD|module:Class...", help="Workloads by name or .toml file, or a class.", show_default=False
+            metavar="WORKLOAD|module:Class...",
+            help="Workloads by name or .toml file, or a class.",
+            show_default=False,
+            autocompletion=completion.workloads,
         ),
     ] = None,
     smt: Annotated[str | None, _levels("Threads on line per core.", "1, 2, 4, ... that the machine has")] = None,
@@ -51,8 +61,8 @@ def sweep(
         str | None, _levels("NUMA nodes; 0:1 is the cores of node 0 with the memory of node 1.", "all with CPUs")
     ] = None,
     batch: Annotated[str | None, _levels("Rows per call.", "the workload's largest")] = None,
-    backends: Annotated[str | None, _levels("Inference backends.", "the workload's first")] = None,
-    dtypes: Annotated[str | None, _levels("Number formats.", "float32")] = None,
+    backends: Annotated[str | None, _levels("Inference backends.", "the workload's first", completion.backends)] = None,
+    dtypes: Annotated[str | None, _levels("Number formats.", "float32", completion.dtypes)] = None,
     instances: Annotated[str | None, _levels("Processes at once, which divide the cores.", "1")] = None,
     blocks: Annotated[
         int,
@@ -76,7 +86,9 @@ def sweep(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder with data sets, searched first.", show_default=False)
     ] = None,
-    protocol: Annotated[str, typer.Option(help="clean or as-published.")] = "clean",
+    protocol: Annotated[
+        str, typer.Option(help="clean or as-published.", autocompletion=completion.protocols)
+    ] = "clean",
     seed: Annotated[int, typer.Option(help="Seed of the order of measurements.", rich_help_panel=_AMOUNT)] = 1,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Sweep directories are made in here.", rich_help_panel=_OUTPUT)
