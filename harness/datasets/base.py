@@ -49,6 +49,8 @@ class EncodedDataset:
     test_group: npt.NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
     duplicates: Mapping[str, int] = field(default_factory=dict)  # see ``harness.datasets.table.count_duplicates``
+    # Columns of a published file without a header, label included; none where files have headers or are no text.
+    file_columns: tuple[str, ...] = ()
     encoder: Encoder | None = None  # fitted on training rows; None where the arrays are the published numbers
 
     def __post_init__(self) -> None:

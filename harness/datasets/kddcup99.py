@@ -102,6 +102,7 @@ def _synthesise(request: Request) -> Split:
 RECIPE = Recipe(
     read=_read,
     synthesise=_synthesise,
+    file_columns=_SCHEMA.columns,
     options={
         "encoding": encoding("onehot-minmax"),
         "scaler_rows": choice("normal", "all", help="training rows on which scaling is fitted"),

@@ -71,6 +71,7 @@ def _by(split: Split, request: Request) -> Split:
 RECIPE = Recipe(
     read=_read,
     synthesise=_synthesise,
+    file_columns=_SCHEMA.columns,
     options={
         "encoding": encoding("onehot-log-minmax"),
         "classes": choice("type", "family", help="attack types, or the families dos, probe, r2l, u2r"),

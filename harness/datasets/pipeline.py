@@ -48,12 +48,13 @@ def run(
             encoded,
             origin="real",
             sha256=reading.digests,
+            file_columns=recipe.file_columns,
             verified=reading.verified,
             notes=(*_provenance(reading), *encoded.notes),
         )
     if synthetic == "never":
         raise _missing(name, spec, directory)
-    return _encode(recipe.synthesise(request), request)
+    return replace(_encode(recipe.synthesise(request), request), file_columns=recipe.file_columns)
 
 
 def _options(name: str, recipe: Recipe, protocol: Protocol, given: Mapping[str, Any]) -> dict[str, Any]:

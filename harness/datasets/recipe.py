@@ -50,12 +50,14 @@ class Recipe:
         synthesise: a stand-in of the same schema from a documented generative process.
         options: options of its own, or common ones with another default.
         published: values of options that the source document used, where they differ.
+        file_columns: columns of the published files, where these are text without a header.
     """
 
     read: Callable[[Found, Request], Reading]
     synthesise: Callable[[Request], Split]
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     published: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    file_columns: tuple[str, ...] = ()
 
 
 def digests_and_verdict(found: Found, digests: Mapping[str, str]) -> tuple[dict[str, str], bool | None]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
+
+from harness import __version__
+from harness.datasets.base import EncodedDataset
 from harness.detectors.base import Detector
 from harness.errors import InputError
+from harness.evaluation.drift import DriftReference
+from harness.evaluation.operating_points import OperatingPoint
+from harness.evaluation.thresholds import Threshold
 from harness.linalg import chain, native
-from harness.scoring import artifacts
+from harness.record.model import DatasetRecord
+from harness.scoring import artifacts, bundle
 from harness.scoring.artifacts import Artifacts, Scoring
 from harness.scoring.program import Program
 
@@ -76,3 +86,75 @@ def _exported(detector: Detector) -> bytes | None:
 
     shape = (detector.n_features_,) if detector.steps_ is None else (detector.steps_, detector.n_features_)
     return traced_graph(module, shape)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a bundle says of a fit beside the detector and its data."""
+
+    workload: str
+    protocol: str
+    random_state: int
+    dataset: DatasetRecord
+    points: tuple[OperatingPoint, ...] = ()  # thresholds that validation labels chose
+
+
+def save_bundle(detector: Detector, data: EncodedDataset, fitted: Fitted, directory: Path) -> None:
+    """Save all that a fitted ``detector`` needs to score again anywhere as a model bundle, whole or not at all.
+
+    Args:
+        detector: fitted on ``data``.
+        data: with the encoder that made its features.
+        fitted: where it comes from and at which thresholds it may work.
+        directory: of the bundle; it must not exist.
+
+    Raises:
+        InputError: the directory exists, or the detector can be scored by no backend without its own library's objects.
+    """
+    name = detector.identity()
+    if not np.isfinite(detector.threshold_):
+        raise InputError(f"{name} cannot be saved as a bundle: it has chosen no threshold.", remedy="Fit it first.")
+    decision = Threshold(detector.threshold_, detector.threshold_rule_)
+    levels = {point.threshold: Threshold(point.threshold, point.rule) for point in fitted.points}
+    levels[decision.value] = decision
+    encoder = data.encoder
+    provenance = bundle.Provenance(
+        tool_version=__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        workload=fitted.workload,
+        detector=name,
+        parameters=detector.get_params(),
+        protocol=fitted.protocol,
+        random_state=fitted.random_state,
+        dataset=fitted.dataset,
+    )
+    manifest = bundle.Manifest(
+        format=bundle.FORMAT,
+        provenance=provenance,
+        features=data.feature_names,
+        columns=() if encoder is None else encoder.columns,
+        file_columns=data.file_columns,
+        steps=detector.steps_,
+        decision=decision,
+        levels=tuple(levels[value] for value in sorted(levels)),
+    )
+    rows = data.train_x if data.train_x.ndim == 2 else data.train_x[:, -1]
+    reference = DriftReference.of(rows)
+    bundle.write_bundle(directory, manifest, encoder, reference, lambda aside: _export_portable(detector, aside))
+
+
+def _export_portable(detector: Detector, directory: Path) -> None:
+    """The files of `prepare`, with the backends that any machine may have instead of those of this one."""
+    exported = prepare(detector, directory)
+    if "onnxruntime" not in exported.backends:
+        raise InputError(
+            f"{exported.detector} cannot be saved as a bundle: it has neither a program nor an ONNX graph, and the "
+            "fitted object of its library could only be pickled.",
+            remedy="Save a built-in detector, or give the class a program() or a scoring_graph().",
+        )
+    (directory / artifacts.TRAINING_FILE).unlink(missing_ok=True)
+    possible = {*exported.backends, *exported.unavailable}
+    backends = tuple(name for name in bundle.PORTABLE if name in possible)
+    scoring = {**vars(exported), "backends": backends, "unavailable": {}}
+    del scoring["directory"]
+    artifacts.write_json(directory / artifacts.SCORER_FILE, Scoring(**scoring))

@@ -12,7 +12,7 @@ import numpy as np
 from harness.datasets.base import EncodedDataset, load
 from harness.detectors.base import Detector
 from harness.detectors.classifier import Classifier
-from harness.detectors.export import prepare
+from harness.detectors.export import Fitted, prepare, save_bundle
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import fit_together
 from harness.evaluation.metrics import Evaluation, evaluate
@@ -67,13 +67,17 @@ def fit(job: FitJob) -> dict[str, Any]:
     # Of windows, a detector of rows sees the last step.
     test_x, train_x = (x if detectors[0].sequential else detectors[0].view(x) for x in (data.test_x, data.train_x))
     write_rows(directory, test_x, scores[0], train_x, data.train_y)
+    points = _operating_points(detectors[0], scores[0], data)
+    if job.save is not None:
+        fitted = Fitted(workload.name, job.protocol, job.seeds[0], dataset_record(data), points)
+        save_bundle(detectors[0], data, fitted, Path(job.save))
     scheduled = workload.training_for(job.protocol).epochs
     cut = scheduled is not None and job.epochs is not None and job.epochs < scheduled
     trains_on = ["eager", "native"] if detectors[0].native_training() and trainer.available() else ["eager"]
     return {
         "dataset": asdict(dataset_record(data)),
         "evaluations": [_evaluated(*pair, data).to_json() for pair in zip(detectors, scores, strict=True)],
-        "operating_points": [point.to_json() for point in _operating_points(detectors[0], scores[0], data)],
+        "operating_points": [point.to_json() for point in points],
         "remarks": list(detectors[0].remarks()),
         "epochs": [asdict(epoch) for epoch in detectors[0].history_],
         "scheduled_epochs": scheduled,

@@ -24,6 +24,7 @@ class FitJob:
     learning_rates: tuple[float, ...] = ()  # to train every seed with as well, for their accuracy alone
     dataset: str | None = None  # instead of the workload's
     label: str | None = None  # label column of that data set
+    save: str | None = None  # directory of the model bundle to keep of the first seed
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,212 @@
+"""The model bundle: a directory with all that a fitted system needs to score again, anywhere; no pickle, no rows.
+
+``manifest.json`` says what it is and by which thresholds it decides, ``encoder.npz`` makes features of raw rows,
+``drift.npz`` counts what the training rows were like, and the rest are the files of `harness.scoring.artifacts`.
+``SHA256SUMS`` has the digest of every other file, in the format of sha256sum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import decode
+from harness.errors import InputError, LparbenchError
+from harness.evaluation.drift import DriftReference
+from harness.evaluation.thresholds import Threshold
+from harness.record.model import DatasetRecord
+from harness.scoring import arrays, artifacts
+from harness.scoring.artifacts import Artifacts
+
+if TYPE_CHECKING:
+    from harness.datasets.encoders import Encoder
+
+FORMAT = 1
+PORTABLE = ("native", "onnxruntime", "eager")  # backends that a bundle may have, fastest to open and to score first
+_MANIFEST = "manifest.json"
+_ENCODER = "encoder.npz"
+_DRIFT = "drift.npz"
+_SUMS = "SHA256SUMS"
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a bundle comes from."""
+
+    tool_version: str
+    created: str  # ISO 8601, UTC
+    workload: str
+    detector: str  # name, or module:Class
+    parameters: Mapping[str, Any]  # of the detector's constructor
+    protocol: str
+    random_state: int
+    dataset: DatasetRecord  # with the digests of its files
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``manifest.json``. A score is flagged above ``decision``; its level is how many of ``levels`` it is above."""
+
+    format: int
+    provenance: Provenance
+    features: tuple[str, ...]  # encoded columns, in order
+    columns: tuple[str, ...]  # raw columns that the encoder takes; none when there are only encoded rows
+    file_columns: tuple[str, ...]  # raw columns of a file without a header, where its publisher fixed them
+    steps: int | None  # transactions of a window; None for a detector of rows
+    decision: Threshold
+    levels: tuple[Threshold, ...]  # by rising value, the decision among them
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle; its files are those that were saved, to the bit."""
+
+    directory: Path
+    manifest: Manifest
+    artifacts: Artifacts
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What makes features of raw rows.
+
+        Raises:
+            InputError: the data set has no encoder.
+        """
+        from harness.datasets.encoders import Encoder
+
+        if not self.manifest.columns:
+            raise InputError(f"{self.directory} has no encoder for raw rows.", remedy="Give encoded rows.")
+        return Encoder.from_arrays(artifacts.read_arrays(self.directory / _ENCODER))
+
+    @cached_property
+    def drift(self) -> DriftReference:
+        """What the training rows were like."""
+        return DriftReference.from_arrays(artifacts.read_arrays(self.directory / _DRIFT))
+
+    @cached_property
+    def cuts(self) -> NDArray[np.float32]:
+        """The levels' thresholds, rising."""
+        return np.array([level.value for level in self.manifest.levels], dtype=np.float32)
+
+    def labels(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether each score is flagged, as the detector's ``predict`` decides."""
+        return scores > np.float32(self.manifest.decision.value)
+
+    def levels(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """How many of the levels' thresholds each score is above."""
+        return np.searchsorted(self.cuts, scores, side="left")
+
+
+def write_bundle(
+    directory: Path,
+    manifest: Manifest,
+    encoder: Encoder | None,
+    drift: DriftReference,
+    export: Callable[[Path], None],
+) -> None:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        directory: the bundle's; it must not exist.
+        manifest: what it is.
+        encoder: fitted; None when there are only encoded rows.
+        drift: of the encoded training rows.
+        export: writes the files of `harness.scoring.artifacts` into a directory.
+
+    Raises:
+        InputError: there is such a directory already.
+        LparbenchError: the disk or its permissions refuse.
+    """
+    if directory.exists():
+        raise InputError(f"{directory} exists already; nothing was saved.", remedy="Choose another directory.")
+    aside = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
+    try:
+        aside.mkdir(parents=True)
+        export(aside)
+        artifacts.write_json(aside / _MANIFEST, manifest)
+        if encoder is not None:
+            arrays.write(aside / _ENCODER, encoder.to_arrays())
+        arrays.write(aside / _DRIFT, drift.to_arrays())
+        (aside / _SUMS).write_text(_sums(aside), encoding="utf-8")
+        for path in (*aside.iterdir(), aside):
+            _sync(path)
+        aside.rename(directory)
+        _sync(directory.parent)
+    except OSError as error:
+        message = f"{directory}: cannot be written: {error.strerror or error}; nothing was left behind."
+        raise LparbenchError(message, remedy="Free space there, or choose another directory.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def open_bundle(directory: Path) -> Bundle:
+    """Open a bundle after checking the digest of every file.
+
+    Raises:
+        InputError: it is no bundle, of another format, or not the files that were saved.
+    """
+    sums = directory / _SUMS
+    if not sums.is_file():
+        raise InputError(f"{directory} is no model bundle: it has no {_SUMS}.", remedy="Save one: run --save DIR.")
+    try:
+        stored, actual = sums.read_bytes().decode("utf-8", "replace"), _sums(directory)
+    except OSError as error:
+        raise InputError(f"{directory} cannot be read: {error.strerror or error}.") from error
+    if stored != actual:
+        file = directory / _changed(stored, actual)
+        raise InputError(f"{file} is not the file that was saved.", remedy="Copy the bundle again.")
+    manifest = _manifest(directory / _MANIFEST)
+    return Bundle(directory, manifest, artifacts.read(directory))
+
+
+def _manifest(path: Path) -> Manifest:
+    document = decode.read_json(path)
+    version = document.get("format") if isinstance(document, dict) else None
+    if version != FORMAT:
+        raise InputError(f"{path}: format {version!r}; this version reads {FORMAT}.", remedy="Save the bundle again.")
+    return decode.decode(Manifest, document, str(path))
+
+
+def _sums(directory: Path) -> str:
+    """``SHA256SUMS`` as it should be."""
+    paths = sorted(path for path in directory.iterdir() if path.name != _SUMS)
+    return "".join(f"{_sha256(path)}  {path.name}\n" for path in paths)
+
+
+def _changed(stored: str, actual: str) -> str:
+    """Name of a file that differs from the stored sums, or of the sums where they are not such a list."""
+    line = re.compile(r"([0-9a-f]{64})  ([\w.-]+)\n")
+    if "".join(match[0] for match in line.finditer(stored)) != stored:
+        return _SUMS
+    entries = [{match[2]: match[1] for match in line.finditer(text)} for text in (stored, actual)]
+    return next(
+        (name for name in sorted(entries[0] | entries[1]) if entries[0].get(name) != entries[1].get(name)), _SUMS
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
