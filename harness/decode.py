@@ -53,6 +53,12 @@ PositiveInt = Annotated[int, Check("a positive whole number", lambda number: num
 PositiveFloat = Annotated[float, Check("a positive number", lambda number: 0 < number < math.inf)]
 
 
+def one_of(known: Iterable[str]) -> Check:
+    """The condition that a text is one of ``known``."""
+    names = tuple(known)
+    return Check(_choice(names), lambda text: text in names)
+
+
 class NotPlainError(ValueError):
     """A value that JSON cannot hold; the message names where it is."""
 
@@ -197,9 +203,12 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
         return _decode_plain(hint, value, where)
     arguments = get_args(hint)
     if origin is Annotated:
+        checks = [item for item in arguments[1:] if isinstance(item, Check)]
+        if checks and arguments[0] in _SCALARS and type(value) not in (arguments[0], int):
+            raise _wrong(value, checks[0].expected, where)  # says more than the type
         decoded = _decode(arguments[0], value, where)
-        for check in arguments[1:]:
-            if isinstance(check, Check) and not check.holds(decoded):
+        for check in checks:
+            if not check.holds(decoded):
                 raise _wrong(value, check.expected, where)
         return decoded
     if origin is Literal:

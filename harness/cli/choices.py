@@ -43,15 +43,17 @@ def entries_of(references: Iterable[str]) -> tuple[Entry, ...]:
     """Workloads by name, ``.toml`` file or ``module:Class``.
 
     Raises:
-        InputError: one of them is not known, damaged, or named twice.
+        InputError: one of them is not known, damaged, named twice, or sets what its detector or data set does not have.
     """
+    from harness.runs.preflight import check_workloads
     from harness.runs.spec import Entry
-    from harness.workers.fit import find_workload
+    from harness.workload.files import find_workload
 
     absolute = [str(Path(name).resolve()) if name.endswith(".toml") else name for name in references]
     entries = tuple(Entry(name, find_workload(name)) for name in absolute)
     if len({entry.workload.name for entry in entries}) != len(entries):
         raise InputError("The same workload is named twice.")
+    check_workloads(entry.workload for entry in entries)
     return entries
 
 
@@ -66,11 +68,10 @@ def on_data(entries: tuple[Entry, ...], dataset: str | None, label: str | None) 
             raise InputError("--label names a column of the file that --dataset gives; there is none.")
         return entries
     from harness.datasets.registry import spec
-    from harness.workload.files import on_dataset
 
     spec(dataset)
     return tuple(
-        replace(entry, workload=on_dataset(entry.workload, dataset, label), dataset=dataset, label=label)
+        replace(entry, workload=entry.workload.on_dataset(dataset, label), dataset=dataset, label=label)
         for entry in entries
     )
 

@@ -252,7 +252,8 @@ def _request(
 ) -> Request:
     from harness.runs.spec import Request
     from harness.scoring.backends import BACKENDS
-    from harness.workload.files import Suite, load_suite
+    from harness.workload.files import load_suite
+    from harness.workload.model import Suite
 
     chosen_protocol = parse_source(data, protocol)
     chosen = tuple(part.strip() for part in backends.split(",")) if backends is not None else None

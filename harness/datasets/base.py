@@ -1,11 +1,10 @@
-"""What a detector is given: encoded float32 arrays with labels, and ``load``, which makes them by name."""
+"""What a detector is given: encoded float32 arrays with labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -75,29 +74,3 @@ class EncodedDataset:
         if self.validation_x is not None:
             counts["validation"] = len(self.validation_x)
         return counts
-
-
-def load(
-    name: str,
-    *,
-    protocol: Protocol = "clean",
-    directory: Path | None = None,
-    options: Mapping[str, Any] | None = None,
-    synthetic: Synthetic = "when-missing",
-) -> EncodedDataset:
-    """Read, split and encode a data set.
-
-    Args:
-        name: a name of the registry (``nsl-kdd``), or ``csv:PATH`` / ``parquet:PATH`` for a file of one's own.
-        protocol: ``clean`` fits everything on training rows; ``as-published`` repeats the source document, leaks and
-            all.
-        directory: searched before ``LPARBENCH_DATA``, ``./data`` and the user cache.
-        options: the ``[dataset]`` table of a workload file; see ``harness.datasets.options``.
-        synthetic: whether a stand-in of the same schema may take the place of files that are not there.
-
-    Raises:
-        InputError: unknown name or option; broken file; files missing while ``synthetic`` is ``never``.
-    """
-    from harness.datasets.pipeline import run  # pandas and scikit-learn: only when data is really loaded
-
-    return run(name, protocol=protocol, directory=directory, options=options or {}, synthetic=synthetic)

@@ -1,4 +1,4 @@
-"""Options of a data set: the ``[dataset]`` table of a workload file, checked against what the data set understands."""
+"""Options of a data set, ``[dataset_options]`` of a workload file, checked against what the data set understands."""
 
 from __future__ import annotations
 

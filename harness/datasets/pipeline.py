@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,7 @@ from harness.datasets import registry
 from harness.datasets.base import EncodedDataset, Floats, Labels, Protocol, Strings, Synthetic
 from harness.datasets.catalogue import DatasetSpec
 from harness.datasets.encoders import Encoder
-from harness.datasets.options import COMMON, resolve
-from harness.datasets.recipe import Reading, Recipe, Request
+from harness.datasets.recipe import Reading, Request
 from harness.datasets.store import search_directories
 from harness.datasets.table import Split, Table, count_duplicates, row_hashes
 from harness.errors import InputError
@@ -23,26 +22,36 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-_PROTOCOLS = ("clean", "as-published")
 
-
-def run(
+def load(
     name: str,
     *,
-    protocol: Protocol,
-    directory: Path | None,
-    options: Mapping[str, Any],
-    synthetic: Synthetic,
+    protocol: Protocol = "clean",
+    directory: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    synthetic: Synthetic = "when-missing",
 ) -> EncodedDataset:
-    """See ``harness.datasets.base.load``."""
-    if protocol not in _PROTOCOLS:
-        raise InputError(f"Protocol {protocol!r} is unknown; {' or '.join(_PROTOCOLS)} expected.")
+    """Read, split and encode a data set.
+
+    Args:
+        name: a name of the registry (``nsl-kdd``), or ``csv:PATH`` / ``parquet:PATH`` for a file of one's own.
+        protocol: ``clean`` fits everything on training rows; ``as-published`` repeats the source document, leaks and
+            all.
+        directory: searched before ``LPARBENCH_DATA``, ``./data`` and the user cache.
+        options: the ``[dataset_options]`` table of a workload file; see ``harness.datasets.options``.
+        synthetic: whether a stand-in of the same schema may take the place of files that are not there.
+
+    Raises:
+        InputError: unknown name or option; broken file; files missing while ``synthetic`` is ``never``.
+    """
+    if protocol not in get_args(Protocol):
+        raise InputError(f"Protocol {protocol!r} is unknown; {' or '.join(get_args(Protocol))} expected.")
     spec = registry.spec(name)
     recipe = registry.recipe(spec)
-    request = Request(name, protocol, _options(name, recipe, protocol, options))
-    found = None if synthetic == "always" else registry.find(name, search_directories(directory))
-    if found is not None:
-        reading = recipe.read(found, request)
+    request = Request(name, protocol, registry.resolve_options(name, protocol, options or {}))
+    files = None if synthetic == "always" else registry.find(name, search_directories(directory))
+    if files is not None:
+        reading = recipe.read(files, request)
         encoded = _encode(reading.split, request)
         return replace(
             encoded,
@@ -55,11 +64,6 @@ def run(
     if synthetic == "never":
         raise _missing(name, spec, directory)
     return replace(_encode(recipe.synthesise(request), request), file_columns=recipe.file_columns)
-
-
-def _options(name: str, recipe: Recipe, protocol: Protocol, given: Mapping[str, Any]) -> dict[str, Any]:
-    presets = recipe.published if protocol == "as-published" else {}
-    return resolve(name, given, {**COMMON, **recipe.options}, presets)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant
-from harness.datasets.options import COMMON
+from harness.datasets.options import COMMON, resolve
 from harness.datasets.published import MEMBER_DIGESTS, SPECS
 from harness.datasets.store import Found, FoundFile, locate, located, plain_name
 from harness.errors import InputError
 
 if TYPE_CHECKING:
+    from harness.datasets.base import Protocol
     from harness.datasets.recipe import Recipe
 
 
@@ -52,6 +53,17 @@ def default_encoding(name: str) -> str:
     """
     default: str = {**COMMON, **recipe(spec(name)).options}["encoding"].default
     return default
+
+
+def resolve_options(name: str, protocol: Protocol, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The value of every option of a data set under a protocol; see ``harness.datasets.options.resolve``.
+
+    Raises:
+        InputError: no such data set, an option that it does not have, or a value that the option does not take.
+    """
+    reader = recipe(spec(name))
+    presets = reader.published if protocol == "as-published" else {}
+    return resolve(name, given, {**COMMON, **reader.options}, presets)
 
 
 def find(name: str, directories: Sequence[Path]) -> Found | None:

@@ -10,7 +10,7 @@ from harness.evaluation.bootstrap import RESAMPLES
 from harness.evaluation.metrics import METRICS
 from harness.record.spec import Protocol
 from harness.workers.jobs import Outcome
-from harness.workload.files import Workload
+from harness.workload.model import Workload
 
 INTERVAL = f"95 % stratified bootstrap over the test rows of the first seed, {RESAMPLES:,} resamples"
 

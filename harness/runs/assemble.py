@@ -29,7 +29,7 @@ from harness.runs.schedule import Configuration, Slot
 from harness.runs.spec import Request, Surroundings
 from harness.scoring.artifacts import disagreement
 from harness.workers.jobs import FitJob, MeasureJob, Outcome, TogetherJob
-from harness.workload.files import Workload
+from harness.workload.model import Workload
 
 UNTIMED = "offline"  # what a configuration without timed scenarios (under emulation) is recorded as
 
@@ -195,7 +195,7 @@ def _assembled(
 ) -> Result:
     plan = around.plan
     payload = fit.payload
-    reference = fit.workload.reference
+    reference = fit.workload.published
     return Result(
         workload=fit.workload.name,
         detector=fit.workload.detector,

@@ -34,7 +34,7 @@ from harness.workers.baseline_detectors import key_of, references_job
 from harness.workers.executor import Executor
 from harness.workers.jobs import FitJob, InstanceJob, MeasureJob, Outcome, SurveyJob, TogetherJob
 from harness.workers.variants import FULL
-from harness.workload.files import Workload
+from harness.workload.model import Workload
 
 INFERENCE = ("offline", "single_stream")
 _SURVEY_TIMEOUT_S = 120.0

@@ -10,7 +10,7 @@ from harness.placement.plan import Placement
 from harness.platform.facts import Facts
 from harness.record.spec import Protocol
 from harness.runs.stopping import Amount
-from harness.workload.files import Workload
+from harness.workload.model import Workload
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from harness.errors import InputError
 from harness.evaluation.metrics import METRICS, evaluate
 from harness.record.spec import Protocol
 from harness.workers.jobs import ReferencesJob
-from harness.workload.files import Workload
+from harness.workload.model import Workload
 
 TRAIN_ROWS = 20_000  # at most this many rows are learnt from
 TEST_ROWS = 20_000  # and at most this many scored; which ones is drawn with the share of anomalies kept
@@ -59,14 +59,14 @@ def references_job(
         options["rows"] = rows
     parameters = workload.parameters_for(protocol, SEED)
     # Where a publication flags a fixed share of the test rows, or validation labels choose, the references do so too.
-    rule = parameters.get("threshold")
+    rule, percentile = parameters.get("threshold"), parameters.get("percentile")
     threshold = rule if rule in ("flagged_share", "validation") else "percentile"
     return ReferencesJob(
         dataset=workload.dataset,
         protocol=protocol,
         options=options,
         threshold=threshold,
-        percentile=parameters.get("percentile") if threshold == "flagged_share" else None,
+        percentile=percentile if threshold == "flagged_share" and isinstance(percentile, float) else None,
         data_dir=None if data_dir is None else str(data_dir),
         threads=threads,
         directory="",
@@ -84,7 +84,7 @@ def score_references(job: ReferencesJob) -> dict[str, Any]:
     The result has ``references`` (``name``, ``detector``, ``metrics``, ``threshold_rule``, ``seconds``, or ``failure``
     in words) and ``basis``: the rows used of how many, their encoding and the prevalence among the rows scored.
     """
-    from harness.datasets.base import load
+    from harness.datasets.pipeline import load
     from harness.datasets.registry import default_encoding
 
     encoding = default_encoding(job.dataset)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.datasets.base import EncodedDataset, load
+from harness.datasets.base import EncodedDataset
+from harness.datasets.pipeline import load
 from harness.detectors.base import Detector
 from harness.detectors.classifier import Classifier
 from harness.detectors.export import Fitted, prepare, save_bundle
@@ -23,14 +24,8 @@ from harness.scoring.artifacts import write_rows
 from harness.training.context import FitContext, Vector
 from harness.workers.jobs import FitJob
 from harness.workers.variants import by_learning_rate, number_formats
-from harness.workload.files import Workload, load_workload, on_dataset, workload_of_detector
-
-
-def find_workload(name: str) -> Workload:
-    """A workload by name, file, or ``module:Class`` of a detector."""
-    if ":" in name and not name.endswith(".toml"):
-        return workload_of_detector(name)
-    return load_workload(name)
+from harness.workload.files import find_workload
+from harness.workload.model import Workload
 
 
 def fit(job: FitJob) -> dict[str, Any]:
@@ -41,7 +36,7 @@ def fit(job: FitJob) -> dict[str, Any]:
     """
     workload = find_workload(job.workload)
     if job.dataset is not None:
-        workload = on_dataset(workload, job.dataset, job.label)
+        workload = workload.on_dataset(job.dataset, job.label)
     options = workload.options_for(job.protocol)
     if job.rows is not None:
         options = {**options, "rows": job.rows}

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.datasets.base import EncodedDataset, load
+from harness.datasets.base import EncodedDataset
+from harness.datasets.pipeline import load
 
 
 def data_directory() -> Path:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.datasets import csvfile
-from harness.datasets.base import EncodedDataset, load
+from harness.datasets.base import EncodedDataset
+from harness.datasets.pipeline import load
 from harness.errors import InputError
 
 _NORMAL = "0,tcp,http,SF," + ",".join(["0"] * 37) + ",normal,20"

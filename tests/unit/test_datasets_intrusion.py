@@ -13,7 +13,8 @@ import pytest
 from support.published import load_published, published_path
 
 from harness.datasets import cicflow, cicids2017, csvfile, unsw_nb15
-from harness.datasets.base import EncodedDataset, load
+from harness.datasets.base import EncodedDataset
+from harness.datasets.pipeline import load
 from harness.errors import InputError
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from harness.datasets import registry, store
-from harness.datasets.base import EncodedDataset, load
+from harness.datasets.base import EncodedDataset
+from harness.datasets.pipeline import load
 from harness.errors import InputError
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support.published import load_published
 
-from harness.datasets.base import Protocol, load
+from harness.datasets.base import Protocol
+from harness.datasets.pipeline import load
 from harness.datasets.published import SPECS
 
 _NAMES = [f"{spec.name}:any" if spec.parameter else spec.name for spec in SPECS if spec.variants]

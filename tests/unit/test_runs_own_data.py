@@ -44,7 +44,7 @@ def own_file(tmp_path: Path) -> str:
 def test_a_workload_or_a_class_runs_on_a_file_of_ones_own(reference, own_file, tmp_path):
     (entry,) = on_data(entries_of([reference]), own_file, "verdict")
     assert entry.workload.name.startswith("mine-")
-    assert entry.workload.reference is None
+    assert entry.workload.published is None
     assert not entry.workload.accuracy.floor
     job = FitJob(
         entry.reference, "clean", None, (0,), "torch", 2, None, 1, str(tmp_path / "fit"), dataset=own_file,

@@ -6,7 +6,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from harness.datasets.base import load
+from harness.datasets.pipeline import load
 from harness.runs.accuracy import references_record
 from harness.workers import baseline_detectors as references
 from harness.workers.baseline_detectors import key_of, references_job, score_references

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
+from harness.decode import decode, encode, parse_json
 from harness.detectors.registry import resolve
 from harness.errors import InputError
+from harness.runs.preflight import check_workloads
 from harness.workload import files as workloads
+from harness.workload.model import Workload
 
 GOOD = """
 name = "mine"
@@ -33,7 +39,7 @@ def test_shipped_workloads_name_a_detector_that_takes_their_parameters(name):
     workload = workloads.load_workload(name)
     assert workload.name == name
     for protocol in workloads.PROTOCOLS:
-        detector = resolve(workload.detector, workload.parameters_for(protocol, seed=3))
+        detector = resolve(workload.detector, workload.parameters_for(protocol, random_state=3))
         assert detector.get_params()["seed"] == 3
     assert workload.training_for("clean").seeds >= 5
 
@@ -65,19 +71,24 @@ def test_protocol_tables_win(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('title = "Mine"\n', "", "mine.toml: key 'title' is missing"),
-        ('title = "Mine"', "title = 3", "mine.toml: title is 3"),
-        ('title = "Mine"', 'title = "Mine"\ncolour = "red"', "unknown key 'colour'"),
-        ("epochs = 4", 'epochs = "4"', "mine.toml: training.epochs is '4'"),
-        ("epochs = 4", "epochs = 0", "training.epochs is 0"),
-        ("epochs = 4", "epochs = 4\npasses = 3", "unknown key 'training.passes'"),
-        ('metric = "accuracy"', 'metric = "speed"', "accuracy.metric is 'speed'"),
-        ("[accuracy.floor.clean]", "[accuracy.floor.dirty]", "accuracy.floor.dirty is unknown"),
-        ("real = 0.5", 'real = "high"', "floor.clean.real is 'high'"),
-        ("[training]", "inference = 3\n[training]", "inference is 3; expected a table"),
-        ("[training]", '[inference]\nbackends = ["cuda"]\n[training]', "inference.backends lists 'cuda'"),
-        ("[training]", "[inference]\nbatch_sizes = [0]\n[training]", "inference.batch_sizes lists 0"),
-        ("[training]", "[training", "not valid TOML"),
+        ('title = "Mine"\n', "", "mine.toml: title is missing; expected a text"),
+        ('title = "Mine"', "title = 3", "mine.toml: title is 3 (int); expected a text"),
+        ('title = "Mine"', 'title = "Mine"\nnots = []', "mine.toml: unknown key 'nots'. Did you mean 'notes'?"),
+        ("epochs = 4", 'epochs = "4"', "mine.toml: training.epochs is '4' (str); expected a positive whole number"),
+        ("epochs = 4", "epochs = 0", "mine.toml: training.epochs is 0"),
+        ("epochs = 20", "epochs = 0", "mine.toml: training.as-published.epochs is 0"),
+        ("epochs = 4", "epochs = 4\npasses = 3", "mine.toml: training: unknown key 'passes'"),
+        ("epochs = 4", "epochs = 4\nclean = 3", "mine.toml: training.clean is 3 (int); expected a table"),
+        ('metric = "accuracy"', 'metric = "speed"', "mine.toml: accuracy.metric is 'speed' (str); expected one of"),
+        ("[accuracy.floor.clean]", "[accuracy.floor.dirty]", "mine.toml: accuracy.floor.dirty: unknown key"),
+        ("real = 0.5", 'real = "high"', "mine.toml: accuracy.floor.clean.real is 'high'"),
+        ("[training]", "inference = 3\n[training]", "mine.toml: inference is 3 (int); expected a table"),
+        ("[training]", '[inference]\nbackends = ["cuda"]\n[training]', "inference.backends[0] is 'cuda'"),
+        ("[training]", '[inference]\ndtypes = ["int4"]\n[training]', "inference.dtypes[0] is 'int4'"),
+        ("[training]", "[inference]\nbatch_sizes = [0]\n[training]", "inference.batch_sizes[0] is 0"),
+        ("[training]", "[hyperparameters]\nhidden = { a = 1 }\n[training]", "hyperparameters.hidden is a table"),
+        ("[training]", '[reference]\nmetric = "f1"\n[training]', "mine.toml: reference.value is missing"),
+        ("[training]", "[training", "not TOML"),
     ],
 )
 def test_wrong_files_are_one_clear_error(tmp_path, old, new, message):
@@ -87,17 +98,17 @@ def test_wrong_files_are_one_clear_error(tmp_path, old, new, message):
     if new.startswith("inference"):  # a bare key must come before any table
         text = "inference = 3\n" + GOOD
     path.write_text(text)
-    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+    with pytest.raises(InputError, match=re.escape(message)):
         workloads.load_workload(str(path))
 
 
 def test_missing_and_binary_files(tmp_path):
     with pytest.raises(InputError, match="Unknown workload 'nothing-here'"):
         workloads.load_workload("nothing-here")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="no such file"):
         workloads.load_workload(str(tmp_path / "gone.toml"))
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="not valid TOML"):
+    with pytest.raises(InputError, match="is not UTF-8"):
         workloads.load_workload(str(tmp_path / "binary.toml"))
     with pytest.raises(InputError, match="Unknown suite 'weekly'"):
         workloads.load_suite("weekly")
@@ -107,3 +118,30 @@ def test_a_detector_of_ones_own_is_a_workload():
     workload = workloads.workload_of_detector("pyod.models.ecod:ECOD")
     assert workload.name == "nsl-kdd-ecod"
     assert workload.inference.backends == ("eager",)
+
+
+@pytest.mark.parametrize("name", workloads.list_workloads())
+def test_a_workload_crosses_a_process_boundary_unchanged(name):
+    workload = workloads.load_workload(name)
+    written = json.dumps(encode(workload), allow_nan=False)
+    assert decode(Workload, parse_json(written, "job.json"), "job.json") == workload
+    check_workloads([workload])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            "[hyperparameters]\nhiden = [64]",
+            "mine.toml: .*'hiden'",
+        ),
+        ("[hyperparameters]\nhidden = 64", "mine.toml: mlp.hidden is 64"),
+        ("[dataset_options.as-published]\nencodng = 'unit'", "mine.toml: .*has no option 'encodng'.*'encoding'"),
+        ("[dataset_options.as-published]\nvalidation = 2.0", r"mine.toml: Option 'validation' .* \[0, 1\) expected"),
+    ],
+)
+def test_names_and_types_are_checked_before_anything_starts(tmp_path, table, message):
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\ntitle = "Mine"\ndetector = "mlp"\ndataset = "nsl-kdd"\n' + table)
+    with pytest.raises(InputError, match=message):
+        check_workloads([workloads.load_workload(str(path))])

@@ -1,0 +1,28 @@
+"""What is checked in the parent before anything starts: a typo in a workload file costs no survey and no fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.detectors.registry import check
+from harness.errors import InputError
+from harness.record.spec import PROTOCOLS
+from harness.workload.files import check_dataset_options
+from harness.workload.model import Workload
+
+
+def check_workloads(workloads: Iterable[Workload]) -> None:
+    """See that data sets take their options, and detectors their hyper-parameters, under either protocol.
+
+    A class of somebody else's (``module:Class``) is imported by the worker processes alone, which check it.
+
+    Raises:
+        InputError: naming the workload file, the option or parameter, and what was expected.
+    """
+    for workload in workloads:
+        try:
+            check_dataset_options(workload)
+            for protocol in PROTOCOLS if ":" not in workload.detector else ():
+                check(workload.detector, workload.parameters_for(protocol, 0))
+        except InputError as error:
+            raise InputError(f"{workload.source}: {error.message}", remedy=error.remedy) from error
