@@ -15,6 +15,7 @@ def list_workloads(
 
     Example: `lparbench list`
     """
+    from harness.reporting.listing import listing, output_width
     from harness.scoring.backends import BACKENDS
     from harness.workload.files import list_suites, list_workloads, load_suite, load_workload
 
@@ -23,24 +24,18 @@ def list_workloads(
     if as_json:
         document = {
             "workloads": [
-                {"name": one.name, "title": one.title, "detector": one.detector, "dataset": one.dataset}
-                for one in workloads
+                {"name": item.name, "title": item.title, "detector": item.detector, "dataset": item.dataset}
+                for item in workloads
             ],
-            "suites": [{"name": one.name, "title": one.title, "workloads": list(one.workloads)} for one in suites],
+            "suites": [
+                {"name": suite.name, "title": suite.title, "workloads": list(suite.workloads)} for suite in suites
+            ],
             "backends": list(BACKENDS),
         }
         typer.echo(json.dumps(document, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table("workload", "what it is", "detector", "data", box=None)
-    for one in workloads:
-        table.add_row(one.name, one.title, one.detector, one.dataset)
-    console.print(table)
-    console.print()
-    table = Table("suite", "what it is", "workloads", box=None)
-    for suite in suites:
-        table.add_row(suite.name, suite.title, ", ".join(suite.workloads))
-    console.print(table)
+    width = output_width()
+    rows = [(item.name, item.detector, item.dataset, item.title) for item in workloads]
+    typer.echo(listing(("workload", "detector", "data", "what it is"), rows, width))
+    named = [(suite.name, suite.title, ", ".join(suite.workloads)) for suite in suites]
+    typer.echo(listing(("suite", "what it is", "workloads"), named, width), nl=False)
