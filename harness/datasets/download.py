@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from harness.datasets.catalogue import DataFile, Download
 from harness.datasets.store import BLOCK_BYTES
-from harness.errors import CheckFailedError, InputError
+from harness.errors import CheckFailedError, InputError, LparbenchError
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
@@ -46,7 +46,8 @@ def fetch(file: DataFile, folder: Path, *, progress: Progress, mirror: str | Non
         Where the file is now.
 
     Raises:
-        InputError: no pinned download; the address cannot be reached; no room on the disk (the part is kept).
+        InputError: no pinned download; the address cannot be reached.
+        LparbenchError: no room on the disk (the part is kept).
         CheckFailedError: the content has another sha256 than the pinned one (it is removed).
     """
     download = file.download
@@ -207,9 +208,9 @@ def _disk_errors(path: Path, *, kept: bool) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno not in _DISK_FULL:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
+            raise LparbenchError(f"{path} cannot be written: {error.strerror or error}.") from None
         here = path.stat().st_size if kept and path.exists() else 0
-        raise InputError(
+        raise LparbenchError(
             f"No room for {path}: {error.strerror}.",
             remedy=f"The {here:,} bytes that fitted are kept; make room, and the same command continues from there."
             if here

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Literal
 
 from harness.datasets import registry
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant
-from harness.datasets.download import put, unpack
+from harness.datasets.download import Progress, fetch, put, unpack
 from harness.datasets.published import SPECS
 from harness.datasets.store import Found, digest, found_in, plain_name
 from harness.errors import CheckFailedError, InputError
 
 Status = Literal["verified", "unverified", "different", "unreadable"]
+_WRONG: tuple[Status, ...] = ("different", "unreadable")
 _STATUS: dict[bool | None, Status] = {True: "verified", None: "unverified", False: "different"}
 
 
@@ -26,6 +28,27 @@ class Holding:
     name: str
     spec: DatasetSpec
     found: Found | None
+
+    @property
+    def downloadable(self) -> bool:
+        """Whether some form of it has an address for every file."""
+        return any(_has_addresses(variant) for variant in self.spec.variants)
+
+    @property
+    def where(self) -> Literal["here", "built in", "download", "by hand"]:
+        """Where its files are, or how they come here."""
+        if self.found is not None:
+            return "here" if self.found.files else "built in"
+        return "download" if self.downloadable else "by hand"
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """A file of a data set that is here now. ``downloaded`` is False where it was here before, and verified."""
+
+    file: str
+    path: Path
+    downloaded: bool
 
 
 @dataclass(frozen=True)
@@ -40,6 +63,15 @@ class FileCheck:
     problem: str | None = None
 
 
+def holding(name: str, directories: Sequence[Path]) -> Holding:
+    """One data set and what of it is here.
+
+    Raises:
+        InputError: no such data set.
+    """
+    return Holding(name, registry.spec(name), registry.find(name, directories))
+
+
 def holdings(directories: Sequence[Path]) -> tuple[Holding, ...]:
     """Every data set of the registry; families such as ``odds`` with one entry per member that is here."""
     entries: list[Holding] = []
@@ -51,7 +83,7 @@ def holdings(directories: Sequence[Path]) -> tuple[Holding, ...]:
             name = f"{spec.name}:{spec.parameter}" if spec.parameter else spec.name
             found = None if spec.parameter else registry.find(spec.name, directories)
             entries.append(Holding(name, spec, found))
-        entries.extend(Holding(name, spec, registry.find(name, directories)) for name in members)
+        entries.extend(holding(name, directories) for name in members)
     return tuple(entries)
 
 
@@ -75,7 +107,78 @@ def verified_in(folder: Path, files: tuple[DataFile, ...]) -> dict[str, Path]:
     if found is None:
         return {}
     judged = zip(found.files, check(found), strict=True)
-    return {entry.file.name: one.path for entry, one in judged if one.status == "verified"}
+    return {entry.file.name: result.path for entry, result in judged if result.status == "verified"}
+
+
+def get(
+    name: str, directory: Path, bar: Callable[[str], AbstractContextManager[Progress]], *, mirror: str | None = None
+) -> Iterator[FetchedFile]:
+    """Download what is missing of a data set into a folder of its own in ``directory``, one file after the other.
+
+    Args:
+        name: as ``registry.spec`` takes it.
+        directory: made when missing.
+        bar: gives the progress of one file by its name.
+        mirror: base address that takes the place of the publisher's.
+
+    Raises:
+        InputError: no such data set, or no address that gives its files; it cannot be reached.
+        CheckFailedError: the content is another than the published one.
+        LparbenchError: no room on the disk.
+    """
+    spec = registry.spec(name)
+    if spec.variants and not spec.files:
+        raise InputError(f"{name} comes with a library and needs no files.")
+    variant = next(filter(_has_addresses, spec.variants), None)
+    if variant is None:
+        raise InputError(
+            f"{name} has no address that gives its files without a form or a changing link.",
+            remedy=f"Get them from {spec.publisher}, then: lparbench data import {name} FILE",
+        )
+    folder = directory / spec.name
+    present = verified_in(folder, variant.files)
+    for file in variant.files:
+        if file.name in present:
+            yield FetchedFile(file.name, present[file.name], downloaded=False)
+            continue
+        with bar(file.name) as progress:
+            path = fetch(file, folder, progress=progress, mirror=mirror)
+        yield FetchedFile(file.name, path, downloaded=True)
+
+
+def check_all(names: Sequence[str], directories: Sequence[Path]) -> dict[str, tuple[FileCheck, ...] | None]:
+    """Digest the files of data sets, by default of all that have files here; None for one that is not here.
+
+    Raises:
+        InputError: no such data set.
+    """
+    if names:
+        sets = {name: registry.find(name, directories) for name in names}
+    else:
+        sets = {entry.name: entry.found for entry in holdings(directories) if entry.found and entry.found.files}
+    return {name: None if files is None else check(files) for name, files in sets.items()}
+
+
+def require_published(checks: Mapping[str, tuple[FileCheck, ...] | None]) -> None:
+    """Refuse what is not as published, and what is not here.
+
+    Raises:
+        CheckFailedError: a file has another content, or cannot be read.
+        InputError: a data set is not here.
+    """
+    wrong = [result for of_name in checks.values() for result in of_name or () if result.status in _WRONG]
+    if wrong:
+        raise CheckFailedError(
+            f"{len(wrong)} file{'s are' if len(wrong) > 1 else ' is'} not as published: {wrong[0].path}.",
+            remedy="Remove it, then `lparbench data get NAME` or `lparbench data import NAME FILE`.",
+        )
+    missing = next((name for name, of_name in checks.items() if of_name is None), None)
+    if missing is not None:
+        raise InputError(f"{missing} is not here.", remedy=f"`lparbench data get {missing}` may download it.")
+
+
+def _has_addresses(variant: Variant) -> bool:
+    return bool(variant.files) and all(file.download for file in variant.files)
 
 
 def take_in(name: str, source: Path, directory: Path) -> FileCheck:

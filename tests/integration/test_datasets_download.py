@@ -19,7 +19,7 @@ from support.publisher import Publisher, publisher
 from harness.datasets import download
 from harness.datasets.catalogue import DataFile, Download
 from harness.datasets.download import fetch
-from harness.errors import CheckFailedError, InputError
+from harness.errors import CheckFailedError, InputError, LparbenchError
 
 CONTENT = os.urandom(300_000)
 
@@ -157,12 +157,12 @@ from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 from harness.datasets.catalogue import DataFile, Download
 from harness.datasets.download import fetch
-from harness.errors import InputError
+from harness.errors import LparbenchError
 file = DataFile("file.bin", sys.argv[4], download=Download(sys.argv[1], sys.argv[4], int(sys.argv[5])))
 try:
     print(fetch(file, Path(sys.argv[2]), progress=lambda done, total: None))
-except InputError as error:
-    print("InputError", error)
+except LparbenchError as error:
+    print(error.exit_code.name, error)
 """
 
 
@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_error_and_what_fitted_is_kept(tmp_path: Path) -> Non
     # A limit on the size of files stands for a full disk: the kernel answers EFBIG in the same place as ENOSPC.
     with publisher(CONTENT) as server:
         outcome = _fetch_in_a_process(server, tmp_path / "set", 150_000)
-        assert outcome.stdout.startswith("InputError No room for"), outcome.stderr
+        assert outcome.stdout.startswith("TOOL_FAILED No room for"), outcome.stderr
         assert "150,000 bytes that fitted are kept" in outcome.stdout
         before = len(server.asked)
         assert fetch(server.file(), tmp_path / "set", progress=_quiet).read_bytes() == CONTENT
@@ -200,12 +200,12 @@ def test_a_really_full_file_system(tmp_path: Path) -> None:
     if not _tmpfs(small, "128k"):
         pytest.skip("mounting is not permitted here")
     try:
-        with publisher(CONTENT) as server, pytest.raises(InputError, match="No room for") as raised:
+        with publisher(CONTENT) as server, pytest.raises(LparbenchError, match="No room for") as raised:
             fetch(server.file(), small / "set", progress=_quiet)
         assert "are kept" in str(raised.value)
         source = tmp_path / "mine.bin"
         source.write_bytes(CONTENT)
-        with pytest.raises(InputError, match="Nothing was left behind"):
+        with pytest.raises(LparbenchError, match="Nothing was left behind"):
             download.put(source, small / "other" / "mine.bin")
         assert _left(small / "other") == []
     finally:
