@@ -8,6 +8,13 @@ from numpy.typing import NDArray
 
 _Float = NDArray[np.float32]
 
+# word -> number in kernels/drivers/lparbench_kernels.h
+DTYPES: dict[str, int]
+ACTIVATIONS: dict[str, int]
+BIAS_AXES: dict[str, int]
+HEADS: dict[str, int]
+LOSSES: dict[str, int]
+
 def isas() -> list[tuple[str, bool, tuple[str | None, str | None, str | None]]]: ...
 def gemm(
     isa: int,

@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.linalg import native
-from harness.linalg.interface import PLAIN, Epilogue, RanOn, product
-from harness.linalg.native import ACTIVATIONS, DTYPES, Dtype
-
-_NO_BIAS, _ROW_BIAS, _COLUMN_BIAS = range(3)  # lpb_bias_axis
+from harness.linalg.interface import Backend, Product, RanOn
+from harness.linalg.native import Dtype
 
 
-class NativeBackend:
+class NativeBackend(Backend):
     """Kernels of one instruction set: by default the best one here.
 
     Args:
@@ -34,44 +32,36 @@ class NativeBackend:
             raise InputError(f"dtype {dtype!r} has no kernel for {self._isa.name}")
         return RanOn("native", self._isa.name, kernel, "none")
 
-    def matmul(
-        self,
-        a: NDArray[Any],
-        b: NDArray[Any],
-        out: NDArray[Any] | None = None,
-        epilogue: Epilogue = PLAIN,
-    ) -> NDArray[Any]:
-        """See ``Backend.matmul``; operands are read where they are, in any layout of whole, aligned elements."""
-        job = product(a, b, out, epilogue)
-        assert native.extension is not None
-        target = job.out
+    def multiply(self, product: Product) -> None:
+        """See ``Backend.multiply``; operands are read where they are, in any layout of whole, aligned elements."""
+        kernels, target, epilogue = native.extension, product.out, product.epilogue
+        assert kernels is not None
         if target.size == 0:
-            return job.result
+            return
         if target.strides[2] != target.itemsize or not target.flags.aligned:
             target = target.copy()  # rows must be contiguous; beta reads the old values
-        bias = None if job.bias is None else np.require(job.bias, np.float32, ["C", "A"])
-        axis = _NO_BIAS
+        bias = None if product.bias is None else np.require(product.bias, np.float32, ["C", "A"])
+        axis = "none"
         if bias is not None:
-            axis = _ROW_BIAS if job.row_bias else _COLUMN_BIAS
+            axis = "row" if product.row_bias else "column"
             bias = bias.reshape(bias.shape[0], -1)
             bias = bias[0] if len(bias) == 1 else bias
-        native.extension.gemm(
+        kernels.gemm(
             self._isa.index,
-            DTYPES.index(job.dtype),
-            _readable(job.a),
-            _readable(job.b),
+            kernels.DTYPES[product.dtype],
+            _readable(product.a),
+            _readable(product.b),
             target,
             epilogue.alpha,
             epilogue.beta,
             bias,
-            axis,
-            ACTIVATIONS.index(epilogue.activation),
+            kernels.BIAS_AXES[axis],
+            kernels.ACTIVATIONS[epilogue.activation],
             epilogue.slope,
             self._threads,
         )
-        if target is not job.out:
-            job.out[...] = target
-        return job.result
+        if target is not product.out:
+            product.out[...] = target
 
 
 def _readable(x: NDArray[Any]) -> NDArray[Any]:

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from harness.errors import InputError
-from harness.linalg.interface import PLAIN, Epilogue, RanOn, apply_epilogue, product
+from harness.linalg.interface import Backend, Product, RanOn, apply_epilogue
 from harness.linalg.native import Dtype, default_threads
 from harness.linalg.ort_options import session_options
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(Backend):
     """A graph of one ``MatMul``, or ``MatMulInteger`` for int8."""
 
     def ran_on(self, dtype: Dtype) -> RanOn:
         """ONNX Runtime's own kernels, which do not say what they chose."""
         return RanOn("onnxruntime", "unknown", _operator(dtype), f"MLAS of onnxruntime {onnxruntime.__version__}")
 
-    def matmul(
-        self,
-        a: NDArray[Any],
-        b: NDArray[Any],
-        out: NDArray[Any] | None = None,
-        epilogue: Epilogue = PLAIN,
-    ) -> NDArray[Any]:
-        """See ``Backend.matmul``; bfloat16 has no kernel here."""
-        job = product(a, b, out, epilogue)
-        session = _session(job.dtype, default_threads())
-        if 0 in job.a.shape or 0 in job.b.shape:  # no kernel for an empty sum
-            raw = np.zeros(job.out.shape, job.out.dtype)
+    def multiply(self, product: Product) -> None:
+        """See ``Backend.multiply``; bfloat16 has no kernel here."""
+        session = _session(product.dtype, default_threads())
+        if 0 in product.a.shape or 0 in product.b.shape:  # no kernel for an empty sum
+            raw = np.zeros(product.out.shape, product.out.dtype)
         else:
-            raw = session.run(None, {"a": np.ascontiguousarray(job.a), "b": np.ascontiguousarray(job.b)})[0]
-        apply_epilogue(job, raw, epilogue)
-        return job.result
+            raw = session.run(None, {"a": np.ascontiguousarray(product.a), "b": np.ascontiguousarray(product.b)})[0]
+        apply_epilogue(product, raw)
 
 
 def _operator(dtype: Dtype) -> str:

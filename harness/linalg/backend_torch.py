@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from harness.linalg.blas import describe
-from harness.linalg.interface import PLAIN, Epilogue, RanOn, apply_epilogue, from_bfloat16, product
+from harness.linalg.interface import PLAIN, Backend, Product, RanOn, apply_epilogue, wide_operands
 from harness.linalg.native import Dtype
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """``torch.bmm``, or ``torch.matmul`` for a shared operand."""
 
     def ran_on(self, dtype: Dtype) -> RanOn:
@@ -25,31 +25,19 @@ class TorchBackend:
         kernel = "bmm" if dtype == "float32" else "bmm of float32, after conversion"
         return RanOn("torch", core, kernel, library.name)
 
-    def matmul(
-        self,
-        a: NDArray[Any],
-        b: NDArray[Any],
-        out: NDArray[Any] | None = None,
-        epilogue: Epilogue = PLAIN,
-    ) -> NDArray[Any]:
-        """See ``Backend.matmul``."""
-        job = product(a, b, out, epilogue)
-        left, right = job.a, job.b
-        if job.dtype == "bfloat16":
-            left, right = from_bfloat16(left), from_bfloat16(right)
-        elif job.dtype == "int8":
-            left, right = left.astype(np.int32), right.astype(np.int32)
-        x, y = _tensor(left), _tensor(right)
-        plain = epilogue is PLAIN and job.out.flags.c_contiguous and job.out.flags.aligned
+    def multiply(self, product: Product) -> None:
+        """See ``Backend.multiply``."""
+        x, y = map(_tensor, wide_operands(product))
+        out = product.out
+        plain = product.epilogue is PLAIN and out.flags.c_contiguous and out.flags.aligned
         if x.shape[0] == y.shape[0]:
             if plain:
-                torch.bmm(x, y, out=torch.from_numpy(job.out))
-                return job.result
+                torch.bmm(x, y, out=torch.from_numpy(out))
+                return
             raw = torch.bmm(x, y)
         else:
             raw = torch.matmul(x, y)
-        apply_epilogue(job, raw.numpy(), epilogue)
-        return job.result
+        apply_epilogue(product, raw.numpy())
 
 
 def _tensor(x: NDArray[Any]) -> torch.Tensor:

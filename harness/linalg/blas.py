@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Blas:
-    """``name`` with version, ``core`` as the BLAS calls it; ``unknown`` where it does not tell."""
+    """``name`` with version, ``core`` as the BLAS calls it; ``unknown`` where it does not say."""
 
     name: str
     core: str
@@ -38,5 +38,5 @@ def describe(library: Literal["numpy", "torch"]) -> Blas:
 
 
 def _mkl_version(config: str) -> str:
-    found = re.search(r"Math Kernel Library Version ([0-9.]+)", config)
-    return f"MKL {found[1]}" if found else "MKL"
+    version = re.search(r"Math Kernel Library Version ([0-9.]+)", config)
+    return f"MKL {version[1]}" if version else "MKL"

@@ -85,8 +85,9 @@ class DenseChain:
         """A bound method of the extension itself: a batch of one row has no time for a frame of Python."""
         if native.extension is None or self._isa is None:
             return _on_torch(self.layers, head)
-        index = native.DTYPES.index(self.dtype)
-        return native.extension.Chain(self._isa.index, coded(self.layers), HEADS.index(head), index, self._threads).run
+        kernels = native.extension
+        numbers = kernels.HEADS[head], kernels.DTYPES[self.dtype]
+        return kernels.Chain(self._isa.index, coded(self.layers), *numbers, self._threads).run
 
 
 def _on_torch(layers: Sequence[Layer], head: Head) -> Run:

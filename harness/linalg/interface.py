@@ -1,10 +1,11 @@
-"""One interface to batched matrix products, whatever computes them, and the reference they are all held to."""
+"""One interface to batched matrix products, whatever computes them; and bfloat16 as NumPy can hold it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,29 +57,6 @@ class Epilogue:
 PLAIN = Epilogue()
 
 
-class Backend(Protocol):
-    """Batched products: ``a`` (m, k) or (batch, m, k) times ``b`` (k, n) or (batch, k, n).
-
-    A transposed operand is a transposed view; a matrix or a batch of one is shared by all items.
-    """
-
-    def ran_on(self, dtype: Dtype) -> RanOn:
-        """What products of this type run on here."""
-
-    def matmul(
-        self,
-        a: NDArray[Any],
-        b: NDArray[Any],
-        out: NDArray[Any] | None = None,
-        epilogue: Epilogue = PLAIN,
-    ) -> NDArray[Any]:
-        """The product, in ``out`` where given: float32 for float32 and bfloat16 (as uint16), int32 for int8.
-
-        Raises:
-            InputError: types, shapes or an epilogue that do not fit.
-        """
-
-
 @dataclass(frozen=True, eq=False)
 class Product:
     """Arguments that fit: operands with a batch dimension, the output, and the bias as (1 or batch, 1 or m, 1 or n)."""
@@ -88,6 +66,7 @@ class Product:
     b: NDArray[Any]
     out: NDArray[Any]
     bias: NDArray[np.float32] | None
+    epilogue: Epilogue
     result: NDArray[Any]  # out in the shape that the caller expects
 
     @property
@@ -96,34 +75,48 @@ class Product:
         return self.bias is not None and self.bias.shape[1:] != (1, self.out.shape[2])
 
 
-def backend(name: BackendName) -> Backend:
-    """The backend called ``name``.
+class Backend(ABC):
+    """Batched products by one library or by the native kernels."""
 
-    Raises:
-        InputError: the name is unknown, or native and not built.
-    """
-    match name:
-        case "native":
-            from harness.linalg.backend_native import NativeBackend
+    def matmul(
+        self,
+        a: NDArray[Any],
+        b: NDArray[Any],
+        out: NDArray[Any] | None = None,
+        epilogue: Epilogue = PLAIN,
+    ) -> NDArray[Any]:
+        """``a`` (m, k) or (batch, m, k) times ``b`` (k, n) or (batch, k, n).
 
-            return NativeBackend()
-        case "torch":
-            from harness.linalg.backend_torch import TorchBackend
+        A transposed operand is a transposed view; a matrix or a batch of one is shared by all items.
 
-            return TorchBackend()
-        case "numpy":
-            from harness.linalg.backend_numpy import NumpyBackend
+        Returns:
+            The product, in ``out`` where given: float32 for float32 and bfloat16 (as uint16), int32 for int8.
 
-            return NumpyBackend()
-        case "onnxruntime":
-            from harness.linalg.backend_onnxruntime import OnnxRuntimeBackend
+        Raises:
+            InputError: types, shapes or an epilogue that do not fit, or a type that the backend does not have.
+        """
+        product = checked_product(a, b, out, epilogue)
+        self.multiply(product)
+        return product.result
 
-            return OnnxRuntimeBackend()
-        case _:
-            raise InputError(f"GEMM backend {name!r}: expected one of {', '.join(BACKENDS)}")
+    @abstractmethod
+    def ran_on(self, dtype: Dtype) -> RanOn:
+        """What products of this type run on here.
+
+        Raises:
+            InputError: the backend has no product of this type.
+        """
+
+    @abstractmethod
+    def multiply(self, product: Product) -> None:
+        """Write the product, epilogue included, to its ``out``.
+
+        Raises:
+            InputError: the backend has no product of this type.
+        """
 
 
-def product(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None, epilogue: Epilogue) -> Product:
+def checked_product(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None, epilogue: Epilogue) -> Product:
     """The arguments of ``Backend.matmul``, checked.
 
     Raises:
@@ -148,10 +141,10 @@ def product(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None, epilogue
     elif out.shape != expected or out.dtype != _RESULT_OF[dtype]:
         raise InputError(f"out of {out.dtype} {out.shape}: expected {np.dtype(_RESULT_OF[dtype])} {expected}")
     if epilogue is PLAIN:
-        return Product(dtype, a3, b3, out[None] if flat else out, None, out)
+        return Product(dtype, a3, b3, out[None] if flat else out, None, epilogue, out)
     _check_epilogue(dtype, epilogue)
     bias = None if epilogue.bias is None else _bias(epilogue.bias, shape)
-    return Product(dtype, a3, b3, out[None] if flat else out, bias, out)
+    return Product(dtype, a3, b3, out[None] if flat else out, bias, epilogue, out)
 
 
 def _check_epilogue(dtype: Dtype, epilogue: Epilogue) -> None:
@@ -164,12 +157,12 @@ def _check_epilogue(dtype: Dtype, epilogue: Epilogue) -> None:
 
 def _bias(bias: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.float32]:
     batch, m, n = shape
-    found = bias.reshape((1,) * (3 - bias.ndim) + bias.shape) if bias.ndim <= 3 else bias
-    fits = found.shape in {(1, 1, n), (batch, 1, n), (1, m, 1), (batch, m, 1)}
+    spread = bias.reshape((1,) * (3 - bias.ndim) + bias.shape) if bias.ndim <= 3 else bias
+    fits = spread.shape in {(1, 1, n), (batch, 1, n), (1, m, 1), (batch, m, 1)}
     if bias.dtype != np.float32 or not fits:
         known = f"({n},), ({batch}, 1, {n}), ({m}, 1) or ({batch}, {m}, 1)"
         raise InputError(f"bias of {bias.dtype} {bias.shape}: expected float32 {known}")
-    return found
+    return spread
 
 
 def from_bfloat16(x: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -184,8 +177,20 @@ def to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.uint16]:
     return np.where(np.isnan(x), np.uint16(0x7FC0), rounded).astype(np.uint16)
 
 
-def apply_epilogue(product: Product, raw: NDArray[Any], epilogue: Epilogue) -> None:
+def wide_operands(product: Product) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The operands in a type that every library multiplies: float32 for bfloat16, int32 for int8."""
+    match product.dtype:
+        case "float32":
+            return product.a, product.b
+        case "bfloat16":
+            return from_bfloat16(product.a), from_bfloat16(product.b)
+        case "int8":
+            return product.a.astype(np.int32), product.b.astype(np.int32)
+
+
+def apply_epilogue(product: Product, raw: NDArray[Any]) -> None:
     """Finish ``raw`` = A B into the product's output, with NumPy, in the precision of ``raw``."""
+    epilogue = product.epilogue
     scaled: NDArray[Any] = raw if epilogue.alpha == 1.0 else raw * raw.dtype.type(epilogue.alpha)
     if epilogue.beta != 0.0:
         scaled = scaled + product.out * raw.dtype.type(epilogue.beta)
@@ -200,8 +205,8 @@ def _leaky(x: NDArray[Any], slope: float) -> NDArray[Any]:
 
 def _sigmoid(x: NDArray[Any], _slope: float) -> NDArray[Any]:
     with np.errstate(over="ignore"):
-        found: NDArray[Any] = 1 / (1 + np.exp(-x))
-    return found
+        result: NDArray[Any] = 1 / (1 + np.exp(-x))
+    return result
 
 
 _FUNCTIONS: dict[Activation, Callable[[NDArray[Any], float], NDArray[Any]]] = {

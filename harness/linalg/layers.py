@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
+from harness.linalg import native
 from harness.linalg.native import ACTIVATIONS, Activation
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def checked(layers: Sequence[Layer | tuple[Any, ...]], sampled: int | None = Non
     """
     if not layers:
         raise InputError("a chain of dense layers needs at least one layer")
-    found: list[Layer] = []
+    fitting: list[Layer] = []
     for index, entry in enumerate(layers):
         layer = Layer(*entry)
         weight = np.require(layer.weight, np.float32, ["C", "A"])
@@ -47,20 +48,22 @@ def checked(layers: Sequence[Layer | tuple[Any, ...]], sampled: int | None = Non
                 f"got {weight.shape} and {bias.shape}"
             )
         taken = weight.shape[1] * (2 if sampled is not None and index == sampled + 1 else 1)
-        if found and found[-1].weight.shape[0] != taken:
-            raise InputError(f"layer {index}: takes {taken} inputs, gets {found[-1].weight.shape[0]}")
+        if fitting and fitting[-1].weight.shape[0] != taken:
+            raise InputError(f"layer {index}: takes {taken} inputs, gets {fitting[-1].weight.shape[0]}")
         if layer.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             raise InputError(f"layer {index}: activation {layer.activation!r}, expected one of {known}")
         if layer.slope < 0:
             raise InputError(f"layer {index}: slope {layer.slope}, expected at least 0")
-        found.append(Layer(weight, bias, layer.activation, float(layer.slope)))
-    return found
+        fitting.append(Layer(weight, bias, layer.activation, float(layer.slope)))
+    return fitting
 
 
 def coded(layers: Sequence[Layer]) -> list[tuple[NDArray[np.float32], NDArray[np.float32], int, float]]:
     """Checked layers in the terms of the extension module."""
-    return [(layer.weight, layer.bias, ACTIVATIONS.index(layer.activation), layer.slope) for layer in layers]
+    assert native.extension is not None
+    numbers = native.extension.ACTIVATIONS
+    return [(layer.weight, layer.bias, numbers[layer.activation], layer.slope) for layer in layers]
 
 
 def fold_batch_norm(
@@ -93,29 +96,29 @@ def from_torch(net: nn.Module, sampled: int | None = None) -> list[Layer]:
     """
     from torch import nn
 
-    found: list[Layer] = []
+    layers: list[Layer] = []
     for name, part in net.named_modules():
-        fresh = bool(found) and found[-1].activation == "identity"
+        fresh = bool(layers) and layers[-1].activation == "identity"
         match part:
             case nn.Sequential() | nn.ModuleDict() | nn.Dropout() | nn.Identity():
                 pass
             case nn.Linear():
                 weight = part.weight.detach().numpy().astype(np.float32)
                 bias = np.zeros(len(weight), np.float32) if part.bias is None else part.bias.detach().numpy().copy()
-                found.append(Layer(weight, bias))
+                layers.append(Layer(weight, bias))
             case nn.BatchNorm1d() if fresh and part.running_mean is not None and part.running_var is not None:
                 values = (part.running_mean, part.running_var, part.weight, part.bias)
                 mean, variance, scale, shift = (value.detach().numpy() for value in values)
-                found[-1] = fold_batch_norm(found[-1], mean, variance, scale, shift, part.eps)
+                layers[-1] = fold_batch_norm(layers[-1], mean, variance, scale, shift, part.eps)
             case nn.ReLU() if fresh:
-                found[-1] = found[-1]._replace(activation="relu")
+                layers[-1] = layers[-1]._replace(activation="relu")
             case nn.LeakyReLU() if fresh:
-                found[-1] = found[-1]._replace(activation="leaky_relu", slope=part.negative_slope)
+                layers[-1] = layers[-1]._replace(activation="leaky_relu", slope=part.negative_slope)
             case nn.Tanh() if fresh:
-                found[-1] = found[-1]._replace(activation="tanh")
+                layers[-1] = layers[-1]._replace(activation="tanh")
             case nn.Sigmoid() if fresh:
-                found[-1] = found[-1]._replace(activation="sigmoid")
+                layers[-1] = layers[-1]._replace(activation="sigmoid")
             case _:
                 kind = type(part).__name__
                 raise InputError(f"module {name or 'net'} ({kind}) has no place in a chain of dense layers")
-    return checked(found, sampled)
+    return checked(layers, sampled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -27,23 +28,22 @@ __all__ = [
 Dtype = Literal["float32", "bfloat16", "int8"]
 Activation = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid"]
 
-# The numbers of kernels/drivers/lparbench_kernels.h are the positions in these tuples.
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
 @dataclass(frozen=True)
 class Isa:
-    """An instruction set the kernels were compiled for; ``kernels`` names the one for each of DTYPES, or None."""
+    """An instruction set the kernels were compiled for; ``kernels`` names the one for each number format."""
 
     index: int
     name: str
     supported: bool
-    kernels: tuple[str | None, str | None, str | None]
+    kernels: Mapping[Dtype, str | None]
 
     def kernel(self, dtype: Dtype) -> str | None:
         """Name of the kernel that products of this type run on."""
-        return self.kernels[DTYPES.index(dtype)]
+        return self.kernels[dtype]
 
 
 def missing() -> str | None:
@@ -69,7 +69,10 @@ def isas() -> tuple[Isa, ...]:
     """Every instruction set compiled in, best first; empty when the kernels are not built."""
     if extension is None:
         return ()
-    return tuple(Isa(index, *entry) for index, entry in enumerate(extension.isas()))
+    return tuple(
+        Isa(index, name, supported, {dtype: kernels[extension.DTYPES[dtype]] for dtype in DTYPES})
+        for index, (name, supported, kernels) in enumerate(extension.isas())
+    )
 
 
 def select(name: str | None = None) -> Isa:

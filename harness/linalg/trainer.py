@@ -12,7 +12,7 @@ from harness.errors import InputError
 from harness.linalg import native
 from harness.linalg.layers import Layer, checked, coded
 
-Loss = Literal["bce", "mse", "gaussian", "bernoulli"]  # in the order of lpb_loss
+Loss = Literal["bce", "mse", "gaussian", "bernoulli"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 
@@ -82,7 +82,7 @@ class DenseTrainer:
         self._native = native.extension.Trainer(
             selected.index,
             coded(self._layers),
-            LOSSES.index(loss),
+            native.extension.LOSSES[loss],
             -1 if sampled is None else sampled,
             divergence_weight,
             learning_rate,
@@ -125,15 +125,15 @@ class DenseTrainer:
         noise: NDArray[np.float32] | None = None,
     ) -> tuple[float, list[Layer]]:
         """The mean loss over the rows and its gradients, in the shape of the layers; nothing is updated."""
-        found = self._empty()
-        loss = self._native.gradients(*_data(X, y), _aligned(noise), [(layer.weight, layer.bias) for layer in found])
-        return loss, found
+        layers = self._empty()
+        loss = self._native.gradients(*_data(X, y), _aligned(noise), [(layer.weight, layer.bias) for layer in layers])
+        return loss, layers
 
     def layers(self) -> list[Layer]:
         """A copy of the layers as they are now."""
-        found = self._empty()
-        self._native.read([(layer.weight, layer.bias) for layer in found])
-        return found
+        layers = self._empty()
+        self._native.read([(layer.weight, layer.bias) for layer in layers])
+        return layers
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """The rate from the next step on."""

@@ -90,7 +90,9 @@ def _rates_table(rates: Sequence[MeasuredKernel]) -> Table:
 def _rate_cells(rate: MeasuredKernel | None) -> tuple[str, str]:
     if rate is None:
         return "–", "–"
-    return _giga(rate.ops_per_s, rate_unit(rate.dtype)), f"{rate.share_of_roof:.1%}"
+    return _giga(
+        rate.ops_per_s, rate_unit(rate.dtype)
+    ), "above" if rate.share_of_roof > 1.0 else f"{rate.share_of_roof:.1%}"
 
 
 def _ran_on(rates: Sequence[MeasuredKernel]) -> list[str]:

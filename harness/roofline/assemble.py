@@ -1,4 +1,4 @@
-"""A measured roof as the record has it: beside the processor table's peak, and with what the workloads reach of it."""
+"""A measured roof as the record has it: with the peak of the processor table and what the workloads reach."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from harness.roofline.rates import MeasuredKernel, rate_unit, roof_at
 _NO_MEMORY = (
     "Memory was not measured: the size of the last-level cache is not known, or arrays that exceed it would take a "
     "quarter of the memory."
+)
+_LOW_ROOF = (
+    "Some kernels are above their roof: it was measured lower than it is, as other work had the CPU or the memory. "
+    "Measure again on a quiet machine."
 )
 _OPERATIONS_PER_MAC = 2
 _TRAINING = 3  # products forward, of the weights' gradients and of the inputs'
@@ -62,6 +66,8 @@ def _roofline(measured: MeasuredRoof, facts: Facts) -> Roofline:
     notes = [note for note in (measured.evidence, *(wrong for _, wrong in compute)) if note]
     if measured.kernels:
         notes.append(f"Kernel rates: CPU {cpus[0]} alone, best of many calls, against its own roofs.")
+    if any(kernel.share_of_roof > 1.0 for kernel in measured.kernels):
+        notes.append(_LOW_ROOF)
     return Roofline(
         cpus=cpus,
         roofs=(*(roof for roof, _ in compute), *memory),

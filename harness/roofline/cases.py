@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from harness.linalg.backends import backend
 from harness.linalg.chain import DenseChain
-from harness.linalg.interface import Backend, BackendName, backend, to_bfloat16
+from harness.linalg.interface import Backend, BackendName, to_bfloat16
 from harness.linalg.native import Activation, Dtype, select
 
 # (batch, m, k, n): squares, and the layers of the detectors at their batch sizes

@@ -72,11 +72,11 @@ def compute_roof(
     kernel = selected.kernel(dtype)
     if kernel is None:
         return None
-    index = native.DTYPES.index(dtype)
+    assert native.extension is not None
+    peak_ops, number = native.extension.peak_ops, native.extension.DTYPES[dtype]
 
     def probe(_cpu: int) -> float:
-        assert native.extension is not None
-        return native.extension.peak_ops(selected.index, index, seconds)
+        return peak_ops(selected.index, number, seconds)
 
     total = sum(on_each(cpus, probe))
     return ComputeRoof(dtype, total, selected.name, kernel, tuple(cpus)) if total > 0.0 else None

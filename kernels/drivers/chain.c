@@ -113,7 +113,7 @@ void lpb_chain_free(lpb_chain *chain) {
 lpb_chain *lpb_chain_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_head head, lpb_dtype dtype) {
     lpb_chain *chain = calloc(1, sizeof *chain + (size_t)count * sizeof *chain->layers);
     if (!chain) return NULL;
-    if (dtype != LPB_F32) {
+    if (dtype != LPB_FLOAT32) {
         chain->low = lpb_low_chain_new(isa, layers, count, head, dtype);
         if (chain->low) return chain;
         free(chain);

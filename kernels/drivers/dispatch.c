@@ -35,7 +35,7 @@ const lpb_isa *lpb_isa_best(void) {
 const char *lpb_isa_name(const lpb_isa *isa) { return isa->name; }
 
 const lpb_kernel *lpb_kernel_of(const lpb_isa *isa, lpb_dtype dtype) {
-    if (dtype == LPB_F32) return &isa->f32;
+    if (dtype == LPB_FLOAT32) return &isa->f32;
     for (int i = 0; i < 2; i++) {
         const lpb_kernel *kernel = isa->low[dtype][i];
         if (kernel && (!kernel->supported || kernel->supported())) return kernel;

@@ -19,7 +19,7 @@ typedef struct {
 
 /* Rows [row, row + rows) of item `item`, as a product of its own. */
 static lpb_gemm rows_of(const lpb_gemm *g, lpb_dtype dtype, int64_t item, int64_t row, int64_t rows) {
-    const int64_t in = dtype == LPB_F32 ? 4 : dtype == LPB_BF16 ? 2 : 1;
+    const int64_t in = dtype == LPB_FLOAT32 ? 4 : dtype == LPB_BFLOAT16 ? 2 : 1;
     lpb_gemm cut = *g;
     cut.batch = 1;
     cut.m = rows;
@@ -121,8 +121,8 @@ lpb_status lpb_gemm_run(const lpb_isa *isa, lpb_dtype dtype, const lpb_gemm *gem
     const lpb_kernel *kernel = lpb_kernel_of(isa, dtype);
     if (!kernel) return LPB_BAD_ARGUMENT;
     if (g.batch < 0 || g.m < 0 || g.n < 0 || g.k < 0) return LPB_BAD_ARGUMENT;
-    if (dtype == LPB_I8 && (g.alpha != 1.0f || (g.beta != 0.0f && g.beta != 1.0f) || g.bias_axis != LPB_NO_BIAS ||
-                            g.activation != LPB_LINEAR))
+    if (dtype == LPB_INT8 && (g.alpha != 1.0f || (g.beta != 0.0f && g.beta != 1.0f) || g.bias_axis != LPB_NO_BIAS ||
+                              g.activation != LPB_IDENTITY))
         return LPB_BAD_ARGUMENT;
     if (g.batch == 0 || g.m == 0 || g.n == 0) return LPB_OK;
     if (g.bias_axis == LPB_NO_BIAS) g.bias = NULL;

@@ -83,7 +83,7 @@ static lpb_gemm layer_product(const lpb_low_chain *chain, const low_layer *layer
         .c_row = layer->ld,
         .alpha = 1.0f,
     };
-    if (chain->dtype == LPB_BF16) {
+    if (chain->dtype == LPB_BFLOAT16) {
         product.bias = layer->bias, product.bias_axis = LPB_COLUMN_BIAS;
         product.activation = layer->activation, product.slope = layer->slope;
     }
@@ -117,7 +117,7 @@ static bool pack_layer(const lpb_low_chain *chain, const lpb_layer *from, low_la
         if (from->bias) memcpy(to->bias, from->bias, (size_t)from->outputs * sizeof(float));
         for (int64_t j = 0; j < from->outputs; j++) {
             const float *row = from->weight + j * from->inputs;
-            if (chain->dtype == LPB_BF16)
+            if (chain->dtype == LPB_BFLOAT16)
                 round_row(row, from->inputs, rounded + j * from->inputs);
             else
                 to->scales[j] = quantise(row, from->inputs, (int8_t *)rounded + j * from->inputs);
@@ -205,7 +205,7 @@ static void run_block(const lpb_low_chain *chain, const float *x, int64_t rows, 
     int64_t h_row = x_row;
     for (int64_t l = 0; l < chain->count; l++) {
         const low_layer *layer = chain->layers + l;
-        (chain->dtype == LPB_BF16 ? run_bf16 : run_int8)(chain, layer, h, h_row, rows, b->h[l & 1], b);
+        (chain->dtype == LPB_BFLOAT16 ? run_bf16 : run_int8)(chain, layer, h, h_row, rows, b->h[l & 1], b);
         h = b->h[l & 1];
         h_row = layer->ld;
     }

@@ -16,15 +16,15 @@
 
 typedef enum { LPB_OK = 0, LPB_NO_MEMORY, LPB_BAD_ARGUMENT } lpb_status;
 
-/* Element types of A and B. C is float for F32 and BF16, int32_t for I8. AVX-512's instruction for BF16 takes denormal
- * operands and results as zero; all other kernels keep them. */
-typedef enum { LPB_F32 = 0, LPB_BF16 = 1, LPB_I8 = 2 } lpb_dtype;
+/* Element types of A and B. C is float for FLOAT32 and BFLOAT16, int32_t for INT8. AVX-512's instruction for BFLOAT16
+ * takes denormal operands and results as zero; all other kernels keep them. */
+typedef enum { LPB_FLOAT32 = 0, LPB_BFLOAT16 = 1, LPB_INT8 = 2 } lpb_dtype;
 enum { LPB_DTYPES = 3 };
 
 typedef enum {
-    LPB_LINEAR = 0,
-    LPB_RELU,  /* x < 0 ? 0 : x, so NaN stays NaN */
-    LPB_LEAKY, /* x < 0 ? slope * x : x */
+    LPB_IDENTITY = 0,
+    LPB_RELU,       /* x < 0 ? 0 : x, so NaN stays NaN */
+    LPB_LEAKY_RELU, /* x < 0 ? slope * x : x */
     LPB_TANH,
     LPB_SIGMOID,
 } lpb_activation;
@@ -36,7 +36,7 @@ typedef enum { LPB_NO_BIAS = 0, LPB_ROW_BIAS, LPB_COLUMN_BIAS } lpb_bias_axis;
  *
  * A is m x k, B is k x n, C is m x n. Transposition is a matter of strides. A batch stride of 0 shares the operand.
  * With beta 0 the old C is never read. The bias has m entries (LPB_ROW_BIAS) or n (LPB_COLUMN_BIAS).
- * For LPB_I8, alpha is 1, beta 0 or 1, and there is neither bias nor activation; sums wrap as int32_t does. */
+ * For LPB_INT8, alpha is 1, beta 0 or 1, and there is neither bias nor activation; sums wrap as int32_t does. */
 typedef struct {
     int64_t batch, m, n, k;
     const void *a;
@@ -98,10 +98,10 @@ lpb_status lpb_chain_run(const lpb_chain *chain, const float *x, int64_t rows, i
 
 /* Training of a chain by mini-batches with Adam. The losses are means over the rows of a batch. */
 typedef enum {
-    LPB_LOSS_LOGIT = 0,   /* binary cross entropy of the single output, a logit, and the target */
-    LPB_LOSS_MEAN_SQUARE, /* squared error of the outputs to the inputs, mean over features */
-    LPB_LOSS_SQUARE_SUM,  /* its sum over features */
-    LPB_LOSS_ENTROPY_SUM, /* cross entropy of the outputs, logits, and the inputs, in [0, 1]; summed over features */
+    LPB_LOSS_BCE = 0,   /* binary cross entropy of the single output, a logit, and the target */
+    LPB_LOSS_MSE,       /* squared error of the outputs to the inputs, mean over features */
+    LPB_LOSS_GAUSSIAN,  /* its sum over features */
+    LPB_LOSS_BERNOULLI, /* cross entropy of the outputs, logits, and the inputs, in [0, 1]; summed over features */
 } lpb_loss;
 enum { LPB_LOSSES = 4 };
 

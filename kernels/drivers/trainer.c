@@ -76,7 +76,7 @@ lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_
         k->inputs = layers[l].inputs;
         k->outputs = layers[l].outputs;
         /* the last output is compared with the padded input */
-        const bool single = k->outputs == 1 && !(l == count - 1 && loss != LPB_LOSS_LOGIT);
+        const bool single = k->outputs == 1 && !(l == count - 1 && loss != LPB_LOSS_BCE);
         k->ld = single ? 1 : lpb_round_up(k->outputs, LPB_ALIGN);
         k->passed_width = k->outputs;
         k->passed_ld = k->ld;
@@ -271,10 +271,10 @@ static double entropy_and_gradient(const lpb_trainer *t, int64_t rows) {
 /* The mean loss, and its gradient by the last layer's pre-activations. */
 static double loss_and_gradient(const lpb_trainer *t, int64_t rows) {
     const layer *last = t->layers + t->count - 1;
-    if (t->loss == LPB_LOSS_LOGIT)
+    if (t->loss == LPB_LOSS_BCE)
         return t->isa->logit_loss(last->output, t->target, rows, 1.0f / (float)rows, last->gradient) / (double)rows;
-    if (t->loss == LPB_LOSS_ENTROPY_SUM) return entropy_and_gradient(t, rows);
-    const double elements = (double)rows * (t->loss == LPB_LOSS_MEAN_SQUARE ? (double)last->outputs : 1.0);
+    if (t->loss == LPB_LOSS_BERNOULLI) return entropy_and_gradient(t, rows);
+    const double elements = (double)rows * (t->loss == LPB_LOSS_MSE ? (double)last->outputs : 1.0);
     const double sum = t->isa->square_loss(last->output, t->input, lpb_round_up(rows * last->ld, LPB_ALIGN),
                                            (float)(2.0 / elements), last->gradient);
     t->isa->activation_gradient(last->gradient, last->output, lpb_round_up(rows * last->ld, LPB_ALIGN),

@@ -61,7 +61,7 @@ const lpb_isa lpb_isa_avx2 = {
     .name = "avx2",
     .supported = supported,
     .f32 = F32_KERNEL,
-    .low = {[LPB_BF16] = {&T(bf16_kernel)}, [LPB_I8] = {&lpb_avx2_i8}},
+    .low = {[LPB_BFLOAT16] = {&T(bf16_kernel)}, [LPB_INT8] = {&lpb_avx2_i8}},
     ELEMENTWISE_ENTRIES,
 };
 #else

@@ -106,7 +106,7 @@ const lpb_isa lpb_isa_avx512 = {
     .name = "avx512",
     .supported = supported,
     .f32 = F32_KERNEL,
-    .low = {[LPB_BF16] = {&lpb_avx512_bf16, &T(bf16_kernel)}, [LPB_I8] = {&lpb_avx512_i8, &lpb_avx2_i8}},
+    .low = {[LPB_BFLOAT16] = {&lpb_avx512_bf16, &T(bf16_kernel)}, [LPB_INT8] = {&lpb_avx512_i8, &lpb_avx2_i8}},
     ELEMENTWISE_ENTRIES,
 };
 #else

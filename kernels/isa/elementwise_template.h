@@ -74,11 +74,11 @@ static inline __attribute__((always_inline)) vf T(log1p)(vf e) {
 
 static inline __attribute__((always_inline)) vf T(act)(vf v, lpb_activation act, vf slope) {
     switch (act) {
-    case LPB_LINEAR:
+    case LPB_IDENTITY:
         return v;
     case LPB_RELU:
         return V_RELU(v);
-    case LPB_LEAKY:
+    case LPB_LEAKY_RELU:
         return V_LEAKY(v, slope);
     case LPB_TANH:
         return T(tanh)(v);
@@ -90,19 +90,19 @@ static inline __attribute__((always_inline)) vf T(act)(vf v, lpb_activation act,
 
 static void T(activate)(float *x, int64_t count, lpb_activation act, float slope) {
     const vf s = V_SET1(slope);
-    if (act == LPB_LINEAR) return;
+    if (act == LPB_IDENTITY) return;
     for (int64_t i = 0; i < count; i += VL) V_STORE(x + i, T(act)(V_LOAD(x + i), act, s));
 }
 
 static void T(activation_gradient)(float *g, const float *h, int64_t count, lpb_activation act, float slope) {
     const vf zero = V_ZERO, one = V_SET1(1.0f), s = V_SET1(slope);
     switch (act) {
-    case LPB_LINEAR:
+    case LPB_IDENTITY:
         return;
     case LPB_RELU:
         for (int64_t i = 0; i < count; i += VL) V_STORE(g + i, T(select)(V_LOAD(h + i) > zero, V_LOAD(g + i), zero));
         return;
-    case LPB_LEAKY: /* the slope is positive, so h has the sign of z */
+    case LPB_LEAKY_RELU: /* the slope is positive, so h has the sign of z */
         for (int64_t i = 0; i < count; i += VL)
             V_STORE(g + i, T(select)(V_LOAD(h + i) > zero, V_LOAD(g + i), V_LOAD(g + i) * s));
         return;

@@ -23,7 +23,7 @@ static T(split) T(split_rows)(int64_t m, int64_t most) {
 }
 
 static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratch) {
-    const bool in_registers = g->alpha == 1.0f && g->activation <= LPB_LEAKY;
+    const bool in_registers = g->alpha == 1.0f && g->activation <= LPB_LEAKY_RELU;
 #ifdef TILE_WORDS
     (void)scratch;
 #else
@@ -39,7 +39,7 @@ static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratc
         .k = g->k,
         .a_row = g->a_row * (int64_t)sizeof(float),
         .a_step = g->a_col * (int64_t)sizeof(float),
-        .activation = in_registers ? g->activation : LPB_LINEAR,
+        .activation = in_registers ? g->activation : LPB_IDENTITY,
         .slope = g->slope,
     };
 

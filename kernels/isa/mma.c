@@ -81,7 +81,7 @@ static mma_job new_job(const plan *p, const float *b, ptrdiff_t b_step, bool pac
         .tiles = 1,
         .strips = 1,
         .items = 1,
-        .activation = LPB_LINEAR,
+        .activation = LPB_IDENTITY,
         .slope = g->slope,
     };
     job.a_tile = packed ? g->k * job.a_step : PANEL_ROWS * a_row;
@@ -188,7 +188,7 @@ static void mma_gemm(const lpb_gemm *g, int64_t first, int64_t last, void *scrat
         .reading = g->a_row == 1 && g->m > 1                                  ? BY_COLUMNS
                    : g->a_col == 1 && g->n <= TURNED_COLUMNS && g->k % 4 == 0 ? TURNED
                                                                               : PACKED,
-        .in_registers = g->alpha == 1.0f && g->activation <= LPB_LEAKY,
+        .in_registers = g->alpha == 1.0f && g->activation <= LPB_LEAKY_RELU,
         .whole = g->m / PANEL_ROWS * PANEL_ROWS,
         .a_packed = scratch,
     };
@@ -223,7 +223,7 @@ const lpb_isa lpb_isa_mma_table = {
     .name = "mma",
     .supported = supported,
     .f32 = {.name = "xvf32ger 8x16", .gemm = mma_gemm, .scratch = mma_scratch, .peak = mma_f32_peak},
-    .low = {[LPB_BF16] = {&lpb_mma_bf16}, [LPB_I8] = {&lpb_mma_i8}},
+    .low = {[LPB_BFLOAT16] = {&lpb_mma_bf16}, [LPB_INT8] = {&lpb_mma_i8}},
     ELEMENTWISE_ENTRIES,
 };
 #else

@@ -28,7 +28,7 @@ typedef struct {
     int64_t items;
     ptrdiff_t a_item, b_item, c_item, row_bias_item, column_bias_item;
     float beta;
-    lpb_activation activation; /* LINEAR, RELU or LEAKY */
+    lpb_activation activation; /* IDENTITY, RELU or LEAKY_RELU */
     float slope;
 } mma_job;
 
@@ -66,7 +66,7 @@ static inline __attribute__((always_inline)) void mma_finish(const mma_job *t, c
     }
     if (t->activation == LPB_RELU) {
         for (int i = 0; i < 4; i++) v[i] = V_RELU(v[i]);
-    } else if (t->activation == LPB_LEAKY) {
+    } else if (t->activation == LPB_LEAKY_RELU) {
         const vf slope = V_SET1(t->slope);
         for (int i = 0; i < 4; i++) v[i] = V_LEAKY(v[i], slope);
     }
@@ -271,7 +271,7 @@ static void mma_run(const mma_job *job, int64_t columns, mma_shape shape) {
                         {mma_plain_turned_8x4, mma_plain_turned_8x8, mma_plain_turned_8x16}},
     };
     const bool plain =
-        job->beta == 0.0f && !job->first.row_bias && !job->first.column_bias && job->activation == LPB_LINEAR;
+        job->beta == 0.0f && !job->first.row_bias && !job->first.column_bias && job->activation == LPB_IDENTITY;
     loops[shape][shape != MMA_SHORT && plain][columns / 8](job);
 }
 #endif

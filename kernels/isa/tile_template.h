@@ -35,7 +35,7 @@ typedef struct {
     const float *row_bias;     /* NULL, or one per row of the tile */
     const float *column_bias;  /* NULL, or one per column */
     int last;                  /* lanes in use in the last vector */
-    lpb_activation activation; /* LINEAR, RELU or LEAKY */
+    lpb_activation activation; /* IDENTITY, RELU or LEAKY_RELU */
     float slope;
 } lpb_tile;
 
@@ -152,7 +152,7 @@ static inline
     if (i < rows) {                                                                                                    \
         PUT(i, 0, f) PUT(i, 1, f) PUT(i, 2, f) PUT(i, 3, f) c += t->c_row;                                             \
     }
-    if (t->activation == LPB_LINEAR) {
+    if (t->activation == LPB_IDENTITY) {
 #define PLAIN(v) v
 #define STORE(i, g, r) ROW(i, PLAIN)
         LPB_TILE_ROWS(STORE)

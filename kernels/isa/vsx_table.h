@@ -26,6 +26,6 @@ const lpb_isa T(table) = {
     .name = VSX_NAME,
     .supported = supported,
     .f32 = F32_KERNEL,
-    .low = {[LPB_BF16] = {&T(bf16_kernel)}, [LPB_I8] = {&lpb_vsx_i8}},
+    .low = {[LPB_BFLOAT16] = {&T(bf16_kernel)}, [LPB_INT8] = {&lpb_vsx_i8}},
     ELEMENTWISE_ENTRIES,
 };

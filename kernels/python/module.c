@@ -6,9 +6,9 @@ static PyObject *isas(PyObject *self, PyObject *unused) {
     PyObject *list = PyList_New(0);
     const lpb_isa *isa;
     for (int i = 0; list && (isa = lpb_isa_at(i)); i++) {
-        PyObject *entry =
-            Py_BuildValue("(sO(zzz))", lpb_isa_name(isa), lpb_isa_supported(isa) ? Py_True : Py_False,
-                          lpb_isa_kernel(isa, LPB_F32), lpb_isa_kernel(isa, LPB_BF16), lpb_isa_kernel(isa, LPB_I8));
+        PyObject *entry = Py_BuildValue("(sO(zzz))", lpb_isa_name(isa), lpb_isa_supported(isa) ? Py_True : Py_False,
+                                        lpb_isa_kernel(isa, LPB_FLOAT32), lpb_isa_kernel(isa, LPB_BFLOAT16),
+                                        lpb_isa_kernel(isa, LPB_INT8));
         if (!entry || PyList_Append(list, entry)) Py_CLEAR(list);
         Py_XDECREF(entry);
     }
@@ -60,11 +60,11 @@ static PyObject *gemm(PyObject *self, PyObject *args) {
         PyErr_Format(PyExc_ValueError, "dtype %ld has no kernel for %s", dtype, lpb_isa_name(isa));
         return NULL;
     }
-    PyObject *in = dtype == LPB_F32 ? float32_descr : dtype == LPB_BF16 ? uint16_descr : int8_descr;
-    const int64_t size = dtype == LPB_F32 ? 4 : dtype == LPB_BF16 ? 2 : 1;
+    PyObject *in = dtype == LPB_FLOAT32 ? float32_descr : dtype == LPB_BFLOAT16 ? uint16_descr : int8_descr;
+    const int64_t size = dtype == LPB_FLOAT32 ? 4 : dtype == LPB_BFLOAT16 ? 2 : 1;
     operand a, b, c;
     if (!need_operand(&a, a_object, in, size, 0, "a") || !need_operand(&b, b_object, in, size, 0, "b") ||
-        !need_operand(&c, c_object, dtype == LPB_I8 ? int32_descr : float32_descr, 4, ARRAY_WRITEABLE, "out"))
+        !need_operand(&c, c_object, dtype == LPB_INT8 ? int32_descr : float32_descr, 4, ARRAY_WRITEABLE, "out"))
         return NULL;
     if (a.columns != b.rows || a.rows != c.rows || b.columns != c.columns || c.column_stride != 1 ||
         (a.batch != c.batch && a.batch != 1) || (b.batch != c.batch && b.batch != 1)) {
@@ -180,6 +180,49 @@ static PyObject *load_latency(PyObject *self, PyObject *args) {
     Py_END_ALLOW_THREADS return PyFloat_FromDouble(found);
 }
 
+/* The words that Python has for the numbers of lparbench_kernels.h. */
+static const char *const dtypes[LPB_DTYPES] = {
+    [LPB_FLOAT32] = "float32", [LPB_BFLOAT16] = "bfloat16", [LPB_INT8] = "int8"};
+static const char *const activations[LPB_ACTIVATIONS] = {[LPB_IDENTITY] = "identity",
+                                                         [LPB_RELU] = "relu",
+                                                         [LPB_LEAKY_RELU] = "leaky_relu",
+                                                         [LPB_TANH] = "tanh",
+                                                         [LPB_SIGMOID] = "sigmoid"};
+static const char *const bias_axes[] = {[LPB_NO_BIAS] = "none", [LPB_ROW_BIAS] = "row", [LPB_COLUMN_BIAS] = "column"};
+static const char *const heads[] = {[LPB_HEAD_NONE] = "none", [LPB_HEAD_LOGIT] = "logit", [LPB_HEAD_MSE] = "mse"};
+static const char *const losses[LPB_LOSSES] = {[LPB_LOSS_BCE] = "bce",
+                                               [LPB_LOSS_MSE] = "mse",
+                                               [LPB_LOSS_GAUSSIAN] = "gaussian",
+                                               [LPB_LOSS_BERNOULLI] = "bernoulli"};
+
+static const struct {
+    const char *name;
+    const char *const *words;
+    size_t count;
+} vocabulary[] = {
+    {"DTYPES", dtypes, LPB_DTYPES},
+    {"ACTIVATIONS", activations, LPB_ACTIVATIONS},
+    {"BIAS_AXES", bias_axes, sizeof bias_axes / sizeof *bias_axes},
+    {"HEADS", heads, sizeof heads / sizeof *heads},
+    {"LOSSES", losses, LPB_LOSSES},
+};
+
+/* Dictionaries from word to number as attributes of the module; false with an exception set. */
+static bool add_vocabulary(PyObject *module) {
+    for (size_t v = 0; v < sizeof vocabulary / sizeof *vocabulary; v++) {
+        PyObject *numbers = PyDict_New();
+        for (size_t i = 0; numbers && i < vocabulary[v].count; i++) {
+            PyObject *number = PyLong_FromSize_t(i);
+            if (!number || PyDict_SetItemString(numbers, vocabulary[v].words[i], number)) Py_CLEAR(numbers);
+            Py_XDECREF(number);
+        }
+        const bool added = numbers && !PyModule_AddObjectRef(module, vocabulary[v].name, numbers);
+        Py_XDECREF(numbers);
+        if (!added) return false;
+    }
+    return true;
+}
+
 static PyMethodDef functions[] = {
     {"isas", isas, METH_NOARGS, NULL},
     {"gemm", gemm, METH_VARARGS, NULL},
@@ -198,7 +241,7 @@ PyMODINIT_FUNC PyInit__native(void) {
     if (!module) return NULL;
     PyObject *chain = lpb_chain_type(), *trainer = lpb_trainer_type();
     if (!chain || !trainer || PyModule_AddObjectRef(module, "Chain", chain) ||
-        PyModule_AddObjectRef(module, "Trainer", trainer))
+        PyModule_AddObjectRef(module, "Trainer", trainer) || !add_vocabulary(module))
         Py_CLEAR(module);
     Py_XDECREF(chain);
     return module;

@@ -14,9 +14,9 @@ static bool loss_fits(long loss, const lpb_layer *layers, Py_ssize_t count) {
     const lpb_layer *last = layers + count - 1;
     if (loss < 0 || loss >= LPB_LOSSES) {
         PyErr_Format(PyExc_ValueError, "loss %ld is unknown", loss);
-    } else if ((loss == LPB_LOSS_LOGIT || loss == LPB_LOSS_ENTROPY_SUM) && last->activation != LPB_LINEAR) {
+    } else if ((loss == LPB_LOSS_BCE || loss == LPB_LOSS_BERNOULLI) && last->activation != LPB_IDENTITY) {
         PyErr_SetString(PyExc_ValueError, "a loss of logits needs a linear last layer");
-    } else if (last->outputs != (loss == LPB_LOSS_LOGIT ? 1 : layers[0].inputs)) {
+    } else if (last->outputs != (loss == LPB_LOSS_BCE ? 1 : layers[0].inputs)) {
         PyErr_Format(PyExc_ValueError, "loss %ld does not fit %lld outputs", loss, (long long)last->outputs);
     } else {
         return true;
@@ -27,7 +27,7 @@ static bool loss_fits(long loss, const lpb_layer *layers, Py_ssize_t count) {
 /* Whether `layer` may be sampled from; -1 is none. That it is even and fits the next one is checked with the layers. */
 static bool sampling_fits(const lpb_sampling *sampling, const lpb_layer *layers, Py_ssize_t count) {
     if (sampling->layer < -1 || sampling->layer >= count - 1 ||
-        (sampling->layer >= 0 && layers[sampling->layer].activation != LPB_LINEAR)) {
+        (sampling->layer >= 0 && layers[sampling->layer].activation != LPB_IDENTITY)) {
         PyErr_SetString(PyExc_ValueError, "sampled: expected a linear layer before the last");
         return false;
     }
@@ -56,7 +56,7 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         self->inputs = layers[0].inputs;
         self->layers = count;
         self->latent = sampled < 0 ? 0 : layers[sampled].outputs / 2;
-        self->needs_target = loss == LPB_LOSS_LOGIT;
+        self->needs_target = loss == LPB_LOSS_BCE;
         self->trainer = lpb_trainer_new(isa, layers, count, (lpb_loss)loss, sampled < 0 ? NULL : &sampling, &adam);
         if (!self->trainer) {
             Py_DECREF((PyObject *)self);

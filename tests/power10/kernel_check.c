@@ -43,11 +43,11 @@ static void fail(const lpb_isa *isa, const char *what, double found, double expe
 
 static double activated(double x, lpb_activation act, double slope) {
     switch (act) {
-    case LPB_LINEAR:
+    case LPB_IDENTITY:
         return x;
     case LPB_RELU:
         return x < 0 ? 0 : x;
-    case LPB_LEAKY:
+    case LPB_LEAKY_RELU:
         return x < 0 ? slope * x : x;
     case LPB_TANH:
         return tanh(x);
@@ -58,20 +58,20 @@ static double activated(double x, lpb_activation act, double slope) {
 }
 
 /* Elements of the three types: stored in a float, bfloat16 or int8 block; read back exactly. */
-static int64_t size_of(lpb_dtype dtype) { return dtype == LPB_F32 ? 4 : dtype == LPB_BF16 ? 2 : 1; }
+static int64_t size_of(lpb_dtype dtype) { return dtype == LPB_FLOAT32 ? 4 : dtype == LPB_BFLOAT16 ? 2 : 1; }
 
 static void store(void *to, int64_t index, lpb_dtype dtype) {
     const float x = number();
     uint32_t word;
     memcpy(&word, &x, 4);
-    if (dtype == LPB_F32) ((float *)to)[index] = x;
-    if (dtype == LPB_BF16) ((uint16_t *)to)[index] = (uint16_t)(word >> 16);
-    if (dtype == LPB_I8) ((int8_t *)to)[index] = (int8_t)bits();
+    if (dtype == LPB_FLOAT32) ((float *)to)[index] = x;
+    if (dtype == LPB_BFLOAT16) ((uint16_t *)to)[index] = (uint16_t)(word >> 16);
+    if (dtype == LPB_INT8) ((int8_t *)to)[index] = (int8_t)bits();
 }
 
 static double value(const void *from, int64_t index, lpb_dtype dtype) {
-    if (dtype == LPB_F32) return (double)((const float *)from)[index];
-    if (dtype == LPB_I8) return (double)((const int8_t *)from)[index];
+    if (dtype == LPB_FLOAT32) return (double)((const float *)from)[index];
+    if (dtype == LPB_INT8) return (double)((const int8_t *)from)[index];
     const uint32_t word = (uint32_t)((const uint16_t *)from)[index] << 16;
     float x;
     memcpy(&x, &word, 4);
@@ -96,7 +96,7 @@ static void check_product(const lpb_isa *isa, lpb_dtype dtype) {
     g.b_row = b_turned ? 1 : g.n, g.b_col = b_turned ? g.k : 1;
     g.c_row = g.n + pad, g.c_batch = g.m * g.c_row;
     g.slope = 0.25f;
-    if (dtype == LPB_I8) {
+    if (dtype == LPB_INT8) {
         g.beta = (float)below(2);
     } else {
         g.alpha = below(3) ? 1.0f : -0.5f;
@@ -111,10 +111,10 @@ static void check_product(const lpb_isa *isa, lpb_dtype dtype) {
     void *b = operand(dtype, (b_shared ? 1 : g.batch) * g.k * g.n);
     const int64_t c_count = g.batch * g.m * g.c_row;
     float *old = numbers(c_count), *c = block((size_t)c_count * 4);
-    if (dtype == LPB_I8)
+    if (dtype == LPB_INT8)
         for (int64_t i = 0; i < c_count; i++) ((int32_t *)old)[i] = (int32_t)below(1000);
     memcpy(c, old, (size_t)c_count * 4);
-    if (g.beta == 0.0f && dtype != LPB_I8)
+    if (g.beta == 0.0f && dtype != LPB_INT8)
         for (int64_t i = 0; i < c_count; i++)
             if (i % g.c_row < g.n) c[i] = NAN;
     g.a = a, g.b = b, g.c = c;
@@ -133,7 +133,7 @@ static void check_product(const lpb_isa *isa, lpb_dtype dtype) {
                                         value(b, item * g.b_batch + p * g.b_row + j * g.b_col, dtype);
                     sum += term, magnitude += fabs(term);
                 }
-                if (dtype == LPB_I8) {
+                if (dtype == LPB_INT8) {
                     sum += g.beta * ((int32_t *)old)[at];
                     if (((int32_t *)c)[at] != (int32_t)sum) fail(isa, "int8 product", ((int32_t *)c)[at], sum);
                     continue;
@@ -167,7 +167,7 @@ static net new_net(end outputs_of_last, bool linear_last, bool sampled) {
         int64_t outputs = codes ? 2 * (1 + below(25)) : 1 + below(50);
         if (last && outputs_of_last != ANY_OUTPUTS) outputs = outputs_of_last == ONE_OUTPUT ? 1 : inputs;
         const bool linear = codes || (last && linear_last);
-        const lpb_activation act = linear ? LPB_LINEAR : (lpb_activation)below(LPB_ACTIVATIONS);
+        const lpb_activation act = linear ? LPB_IDENTITY : (lpb_activation)below(LPB_ACTIVATIONS);
         float *weight = numbers(width * outputs);
         for (int64_t i = 0; i < width * outputs; i++) weight[i] /= sqrtf((float)width);
         n.layers[l] = (lpb_layer){width, outputs, weight, numbers(outputs), act, 0.25f};
@@ -221,7 +221,7 @@ static void check_chain(const lpb_isa *isa, lpb_dtype dtype) {
             error += (y[i] - h[0][i]) * (y[i] - h[0][i]) / (double)inputs;
         for (int64_t j = 0; j < outputs; j++) {
             const double expected = head == LPB_HEAD_MSE ? error : y[j];
-            if (!(fabs(out[r * outputs + j] - expected) <= (dtype == LPB_F32 ? 3e-6 : 0.3)))
+            if (!(fabs(out[r * outputs + j] - expected) <= (dtype == LPB_FLOAT32 ? 3e-6 : 0.3)))
                 fail(isa, "chain", out[r * outputs + j], expected);
         }
     }
@@ -232,14 +232,13 @@ static void check_chain(const lpb_isa *isa, lpb_dtype dtype) {
 /* Backpropagation in double precision, one row at a time. */
 static void check_trainer(const lpb_isa *isa) {
     const lpb_loss kind = (lpb_loss)below(LPB_LOSSES);
-    const bool of_logits = kind == LPB_LOSS_LOGIT || kind == LPB_LOSS_ENTROPY_SUM;
-    const net n = new_net(kind == LPB_LOSS_LOGIT ? ONE_OUTPUT : AS_MANY_AS_INPUTS, of_logits, below(2));
+    const bool of_logits = kind == LPB_LOSS_BCE || kind == LPB_LOSS_BERNOULLI;
+    const net n = new_net(kind == LPB_LOSS_BCE ? ONE_OUTPUT : AS_MANY_AS_INPUTS, of_logits, below(2));
     const int64_t rows = 1 + below(70), inputs = n.layers[0].inputs, latent = latent_of(&n);
     const lpb_sampling *sampling = latent ? &n.sampling : NULL;
     /* sums over features, and divergences over codes, are that much larger than the means, and their rounding with them
      */
-    const double size =
-        kind == LPB_LOSS_LOGIT || kind == LPB_LOSS_MEAN_SQUARE ? 1.0 + (double)latent : (double)(inputs + latent);
+    const double size = kind == LPB_LOSS_BCE || kind == LPB_LOSS_MSE ? 1.0 + (double)latent : (double)(inputs + latent);
     float *x = numbers(rows * inputs), *noise = numbers(rows * latent), *y = block((size_t)rows * sizeof *y), loss[2];
     for (int64_t r = 0; r < rows; r++) y[r] = (float)below(2);
     float *weights[4], *biases[4];
@@ -258,9 +257,9 @@ static void check_trainer(const lpb_isa *isa) {
         double h[5][64], outs[5][64], g[64], below_g[64];
         const float *drawn = noise + r * latent;
         const double *out = propagate(&n, x + r * inputs, drawn, h, outs);
-        const double share = 1.0 / (double)(kind == LPB_LOSS_MEAN_SQUARE ? rows * inputs : rows);
+        const double share = 1.0 / (double)(kind == LPB_LOSS_MSE ? rows * inputs : rows);
         for (int64_t i = 0; i < n.layers[n.count - 1].outputs; i++) {
-            const double target = kind == LPB_LOSS_LOGIT ? y[r] : h[0][i];
+            const double target = kind == LPB_LOSS_BCE ? y[r] : h[0][i];
             if (of_logits) {
                 total += share * (fmax(out[i], 0) - out[i] * target + log1p(exp(-fabs(out[i]))));
                 g[i] = share * (1 / (1 + exp(-out[i])) - target);
@@ -282,7 +281,7 @@ static void check_trainer(const lpb_isa *isa) {
             for (int64_t j = 0; j < k->outputs; j++) {
                 const double v = outs[l][j];
                 if (k->activation == LPB_RELU && v <= 0) g[j] = 0;
-                if (k->activation == LPB_LEAKY && v <= 0) g[j] *= k->slope;
+                if (k->activation == LPB_LEAKY_RELU && v <= 0) g[j] *= k->slope;
                 if (k->activation == LPB_TANH) g[j] *= 1 - v * v;
                 if (k->activation == LPB_SIGMOID) g[j] *= v * (1 - v);
                 for (int64_t i = 0; i < k->inputs; i++) {
@@ -348,7 +347,7 @@ static int check(int64_t cases) {
             for (int64_t c = 0; c < cases / 4; c++) check_chain(isa, (lpb_dtype)dtype);
         }
         for (int64_t c = 0; c < cases / 4; c++) check_trainer(isa);
-        if (!(lpb_peak_ops(isa, LPB_F32, 1e-3) > 0)) fail(isa, "peak", 0, 1);
+        if (!(lpb_peak_ops(isa, LPB_FLOAT32, 1e-3) > 0)) fail(isa, "peak", 0, 1);
         printf("%s: right in %d types\n", lpb_isa_name(isa), types);
     }
     return 0;

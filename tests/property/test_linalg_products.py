@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from harness.linalg import native
 from harness.linalg.backend_native import NativeBackend
-from harness.linalg.interface import BACKENDS, Epilogue, backend, from_bfloat16, to_bfloat16
+from harness.linalg.backends import backend
+from harness.linalg.interface import BACKENDS, Epilogue, from_bfloat16, to_bfloat16
 
 pytestmark = pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from torch import nn
 
 from harness.errors import InputError
 from harness.linalg import native
-from harness.linalg.chain import DenseChain, available
-from harness.linalg.interface import BACKENDS, Epilogue, backend, from_bfloat16, to_bfloat16
+from harness.linalg.backends import backend
+from harness.linalg.chain import HEADS, DenseChain, available
+from harness.linalg.interface import BACKENDS, Epilogue, from_bfloat16, to_bfloat16
 from harness.linalg.layers import Layer, checked, from_torch
+from harness.linalg.trainer import LOSSES
 
 
 def test_a_normalised_torch_net_scores_the_same_as_a_chain():
@@ -47,10 +51,36 @@ def test_nets_that_are_no_chain_are_refused(model):
         from_torch(model)
 
 
+@pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
+def test_python_and_the_kernels_have_the_same_words():
+    kernels = native.extension
+    pairs = [
+        (kernels.DTYPES, native.DTYPES),
+        (kernels.ACTIVATIONS, native.ACTIVATIONS),
+        (kernels.LOSSES, LOSSES),
+        (kernels.HEADS, HEADS),
+        (kernels.BIAS_AXES, ("none", "row", "column")),
+    ]
+    for numbers, words in pairs:
+        assert set(numbers) == set(words)
+        assert sorted(numbers.values()) == list(range(len(words)))
+    # the C constants are spelled as the words are
+    header = (Path(__file__).parents[2] / "kernels/drivers/lparbench_kernels.h").read_text()
+    spelled = {
+        "lpb_dtype": [f"LPB_{word.upper()}" for word in native.DTYPES],
+        "lpb_activation": [f"LPB_{word.upper()}" for word in native.ACTIVATIONS],
+        "lpb_loss": [f"LPB_LOSS_{word.upper()}" for word in LOSSES],
+        "lpb_head": [f"LPB_HEAD_{word.upper()}" for word in HEADS],
+    }
+    for enum, constants in spelled.items():
+        body = re.search(rf"typedef enum \{{([^}}]*)\}} {enum};", header)[1]
+        assert sorted(re.findall(r"\bLPB_[A-Z0-9_]+\b", body)) == sorted(constants)
+
+
 def test_layers_that_do_not_fit_are_named():
-    one, two = Layer(np.ones((3, 4)), np.zeros(3)), Layer(np.ones((2, 5)), np.zeros(2))
+    first, second = Layer(np.ones((3, 4)), np.zeros(3)), Layer(np.ones((2, 5)), np.zeros(2))
     with pytest.raises(InputError, match="layer 1: takes 5 inputs, gets 3"):
-        checked([one, two])
+        checked([first, second])
     with pytest.raises(InputError, match="at least one layer"):
         checked([])
     with pytest.raises(InputError, match=r"layer 0: expected a weight .* got \(3, 4\) and \(4,\)"):
@@ -60,11 +90,11 @@ def test_layers_that_do_not_fit_are_named():
     with pytest.raises(InputError, match="slope"):
         checked([(np.ones((3, 4)), np.zeros(3), "leaky_relu", -1.0)])
     with pytest.raises(InputError, match="head 'logit' needs a single output"):
-        DenseChain([one], "logit")
+        DenseChain([first], "logit")
     with pytest.raises(InputError, match="as many outputs as inputs"):
-        DenseChain([one], "mse")
+        DenseChain([first], "mse")
     with pytest.raises(InputError, match="head 'softmax'"):
-        DenseChain([one], "softmax")
+        DenseChain([first], "softmax")
 
 
 @pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
@@ -127,7 +157,7 @@ import numpy as np
 from harness.errors import InputError
 from harness.linalg import native
 from harness.linalg.chain import DenseChain, available
-from harness.linalg.interface import backend
+from harness.linalg.backends import backend
 from harness.linalg.trainer import DenseTrainer
 
 rng = np.random.default_rng(0)

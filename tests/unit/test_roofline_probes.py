@@ -72,11 +72,11 @@ def test_memory_is_bound_on_the_thread_that_touches_it():
 
 def test_mma_is_proved_by_a_rate_or_not_at_all():
     vector = ComputeRoof("float32", 60e9, "vsx-power9", "fma", (0,))
-    mma = native.Isa(0, "mma", True, ("xvf32ger 8x16", None, None))
+    mma = native.Isa(0, "mma", True, {"float32": "xvf32ger 8x16"})
     assert "2.00 times the 60.0 GFLOP/s that vsx-power9" in roofline.mma_evidence(mma, 120e9, vector)
     assert "do not prove" in roofline.mma_evidence(mma, 59e9, vector)
     assert "do not prove" in roofline.mma_evidence(mma, 120e9, None)
-    assert "offers no MMA" in roofline.mma_evidence(native.Isa(0, "avx2", True, ("fma", None, None)), 1e11, None)
+    assert "offers no MMA" in roofline.mma_evidence(native.Isa(0, "avx2", True, {"float32": "fma"}), 1e11, None)
 
 
 def test_cases_count_their_operations_and_traffic():

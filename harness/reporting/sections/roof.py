@@ -87,6 +87,12 @@ def _roofs(roofs: Sequence[Roof]) -> Table:
     return Table(("Roof", "Measured", "By the processor table", "Reached", "Ran on"), tuple(rows))
 
 
+def _of_roof(kernel: KernelRate) -> str:
+    if kernel.share_of_roof is None:
+        return "–"
+    return "above it" if kernel.share_of_roof > 1.0 else percent(kernel.share_of_roof)
+
+
 def _kernels(kernels: Sequence[KernelRate]) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (
@@ -95,7 +101,7 @@ def _kernels(kernels: Sequence[KernelRate]) -> Table:
             kernel.dtype,
             figure(kernel.rate),
             "–" if kernel.operations_per_byte is None else number(kernel.operations_per_byte),
-            "–" if kernel.share_of_roof is None else percent(kernel.share_of_roof),
+            _of_roof(kernel),
             kernel.ran_on or "not known",
         )
         for kernel in kernels
