@@ -28,7 +28,7 @@ test: $(VENV)/.installed-test lint
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
-	$(BIN)/clang-format --dry-run -Werror $(wildcard kernels/*/*.[ch] tests/power10/*.c)
+	$(BIN)/clang-format --dry-run -Werror $(wildcard kernels/*/*.[ch] tests/*/*.c)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -1,7 +1,9 @@
-/* The instruction sets compiled into this library, best first, and the choice among them. */
+/* The instruction sets compiled into this library, best first, and the choice among them. Defining LPB_PORTABLE_ONLY
+ * leaves all but one out, for builds that instrument the drivers. */
 #include "isa/isa.h"
 
-#if defined(__x86_64__)
+#if defined(LPB_PORTABLE_ONLY)
+#elif defined(__x86_64__)
 extern const lpb_isa lpb_isa_avx512, lpb_isa_avx2;
 #elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
 extern const lpb_isa lpb_isa_mma_table, lpb_isa_vsx9_table, lpb_isa_vsx8_table;
@@ -9,7 +11,8 @@ extern const lpb_isa lpb_isa_mma_table, lpb_isa_vsx9_table, lpb_isa_vsx8_table;
 extern const lpb_isa lpb_isa_portable;
 
 static const lpb_isa *const table[] = {
-#if defined(__x86_64__)
+#if defined(LPB_PORTABLE_ONLY)
+#elif defined(__x86_64__)
     &lpb_isa_avx512,
     &lpb_isa_avx2,
 #elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)

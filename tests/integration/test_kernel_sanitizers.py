@@ -1,4 +1,4 @@
-"""The kernels under AddressSanitizer and UndefinedBehaviorSanitizer, without Python in between."""
+"""The kernels under AddressSanitizer and UndefinedBehaviorSanitizer, their threads under ThreadSanitizer; no Python."""
 
 from __future__ import annotations
 
@@ -17,33 +17,37 @@ ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels"
 CHECK = ROOT / "tests" / "power10" / "kernel_check.c"
 SOURCES = sorted([*KERNELS.glob("drivers/*.c"), *KERNELS.glob("isa/*.c")])
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+MEMORY = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+RACES = ["-fsanitize=thread"]
+FLAGS = ["-std=gnu11", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-fno-math-errno"]
 
 
-@pytest.fixture(scope="module")
-def checker(tmp_path_factory):
+def built(folder: Path, sources: list[Path], flags: list[str]) -> Path:
+    """A program of these sources; skips where gcc or the sanitizer's library is not here."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
-    folder = tmp_path_factory.mktemp("sanitized")
     probe = folder / "probe.c"
     probe.write_text("int main(void) { return 0; }\n")
-    if subprocess.run(["gcc", *SANITIZERS, probe, "-o", folder / "probe"], capture_output=True).returncode:
-        pytest.skip("gcc has no sanitizer libraries")
+    if subprocess.run(["gcc", *flags, probe, "-o", folder / "probe"], capture_output=True).returncode:
+        pytest.skip(f"gcc has no library for {flags[0]}")
 
-    def compile_one(source: Path) -> Path:
+    def compiled(source: Path) -> Path:
         made = folder / f"{source.stem}.o"
-        flags = ["-std=gnu11", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-fno-math-errno", "-DLPB_TALLEST_TILE=4"]
-        done = subprocess.run(
-            ["gcc", *flags, *SANITIZERS, f"-I{KERNELS}", "-c", source, "-o", made], capture_output=True, text=True
-        )
+        command = ["gcc", *FLAGS, *flags, f"-I{KERNELS}", "-c", source, "-o", made]
+        done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return made
 
     with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, [CHECK, *SOURCES]))
-    program = folder / "kernel_check"
-    subprocess.run(["gcc", *SANITIZERS, *objects, "-o", program, "-lm", "-lpthread"], check=True)
+        objects = list(pool.map(compiled, sources))
+    program = folder / "program"
+    subprocess.run(["gcc", *flags, *objects, "-o", program, "-lm", "-lpthread"], check=True)
     return program
+
+
+@pytest.fixture(scope="module")
+def checker(tmp_path_factory):
+    return built(tmp_path_factory.mktemp("sanitized"), [CHECK, *SOURCES], [*MEMORY, "-DLPB_TALLEST_TILE=4"])
 
 
 def test_no_kernel_reads_or_writes_where_it_should_not(checker):
@@ -54,3 +58,16 @@ def test_no_kernel_reads_or_writes_where_it_should_not(checker):
     assert checked[-1] == "portable"
     if native.extension is not None and platform.machine() != "ppc64le":
         assert checked == [isa.name for isa in native.isas() if isa.supported]
+
+
+def test_threads_do_not_race(tmp_path):
+    """Drivers, pool and the portable kernels; instrumenting every instruction set would take a minute to compile."""
+    portable = [KERNELS / "isa" / name for name in ("portable.c", "portable_int8.c")]
+    sources = [Path(__file__).with_name("kernel_threads.c"), *KERNELS.glob("drivers/*.c"), *portable]
+    program = built(tmp_path, sources, [*RACES, "-DLPB_TALLEST_TILE=2", "-DLPB_PORTABLE_ONLY"])
+    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
+    fixed = ["setarch", "-R"]  # ThreadSanitizer cannot map its memory where addresses are random in too many bits
+    prefix = fixed if shutil.which("setarch") and not subprocess.run([*fixed, "true"]).returncode else []
+    done = subprocess.run([*prefix, program], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "same\n"

@@ -1,0 +1,134 @@
+/* The thread pool and what runs on it, for ThreadSanitizer: several callers at once, each asking for several threads,
+ * with jobs of few and of many parts, while the placement of a caller changes. Every result must equal that of one
+ * thread, bit by bit. Prints "same" at the end; exits 1 at the first difference. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "drivers/lparbench_kernels.h"
+
+enum { CALLERS = 3, ROUNDS = 12, THREADS = 4, ROWS = 300, WIDTH = 21, TRAINERS = 3, BATCH = 32 };
+enum { LOSSES = (ROWS + BATCH - 1) / BATCH };
+
+static float x[ROWS * WIDTH], weights[2][WIDTH * WIDTH], biases[2][WIDTH];
+static int64_t order[ROWS];
+static lpb_chain *chains[LPB_DTYPES];
+
+/* What one round computes. */
+typedef struct {
+    float few[ROWS * WIDTH], many[ROWS * WIDTH];
+    float scores[LPB_DTYPES][ROWS];
+    float losses[TRAINERS][LOSSES];
+    float trained[TRAINERS][2][WIDTH * WIDTH];
+} results;
+
+static void need(bool condition, const char *what) {
+    if (condition) return;
+    printf("%s\n", what);
+    exit(1);
+}
+
+static lpb_layer layer(int l) {
+    const lpb_activation activation = l ? LPB_IDENTITY : LPB_TANH;
+    return (lpb_layer){
+        .inputs = WIDTH, .outputs = WIDTH, .weight = weights[l], .bias = biases[l], .activation = activation};
+}
+
+static lpb_gemm product(int64_t batch, float *out) {
+    const int64_t rows = ROWS / batch;
+    return (lpb_gemm){
+        .batch = batch,
+        .m = rows,
+        .n = WIDTH,
+        .k = WIDTH,
+        .a = x,
+        .a_batch = rows * WIDTH,
+        .a_row = WIDTH,
+        .a_col = 1,
+        .b = weights[0],
+        .b_row = WIDTH,
+        .b_col = 1,
+        .c = out,
+        .c_batch = rows * WIDTH,
+        .c_row = WIDTH,
+        .alpha = 0.5f,
+        .activation = LPB_SIGMOID,
+    };
+}
+
+static void train(results *r, int threads) {
+    const lpb_layer layers[] = {layer(0), layer(1)};
+    const lpb_adam adam = {1e-3, 0.9, 0.999, 1e-8, 1.0};
+    lpb_trainer *trainers[TRAINERS];
+    const int64_t *orders[TRAINERS];
+    const float *noises[TRAINERS] = {NULL};
+    float *losses[TRAINERS];
+    for (int t = 0; t < TRAINERS; t++) {
+        trainers[t] = lpb_trainer_new(lpb_isa_best(), layers, 2, LPB_LOSS_MSE, NULL, &adam);
+        orders[t] = order;
+        losses[t] = r->losses[t];
+        need(trainers[t], "no trainer");
+        lpb_trainer_set_learning_rate(trainers[t], 1e-3 * (t + 1));
+    }
+    need(lpb_trainer_epoch_many(trainers, TRAINERS, x, WIDTH, NULL, orders, noises, ROWS, BATCH, losses, threads) ==
+             LPB_OK,
+         "training failed");
+    for (int t = 0; t < TRAINERS; t++) {
+        float bias[2][WIDTH];
+        lpb_trainer_read(trainers[t], (float *[]){r->trained[t][0], r->trained[t][1]}, (float *[]){bias[0], bias[1]});
+        lpb_trainer_free(trainers[t]);
+    }
+}
+
+static void compute(results *r, int threads) {
+    const lpb_gemm few = product(1, r->few), many = product(50, r->many);
+    need(lpb_gemm_run(lpb_isa_best(), LPB_FLOAT32, &few, threads) == LPB_OK, "a product of few items failed");
+    need(lpb_gemm_run(lpb_isa_best(), LPB_FLOAT32, &many, threads) == LPB_OK, "a product of many items failed");
+    for (int dtype = 0; dtype < LPB_DTYPES; dtype++)
+        need(lpb_chain_run(chains[dtype], x, ROWS, WIDTH, r->scores[dtype], threads) == LPB_OK, "a chain failed");
+    train(r, threads);
+}
+
+static results expected;
+
+static void *caller(void *argument) {
+    const int index = (int)(intptr_t)argument;
+    results *r = calloc(1, sizeof *r);
+    need(r, "no memory");
+    cpu_set_t all, first;
+    sched_getaffinity(0, sizeof all, &all);
+    CPU_ZERO(&first);
+    for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&first); cpu++)
+        if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &first);
+    for (int round = 0; round < ROUNDS; round++) {
+        sched_setaffinity(0, sizeof all, round % 3 == index ? &first : &all); /* of this thread */
+        memset(r, 0, sizeof *r);
+        compute(r, 1 + (round + index) % THREADS);
+        need(!memcmp(r, &expected, sizeof expected), "threads changed a result");
+    }
+    free(r);
+    return NULL;
+}
+
+int main(void) {
+    uint32_t state = 1;
+    for (int i = 0; i < ROWS * WIDTH; i++) x[i] = (float)((state = state * 1664525u + 1013904223u) >> 8) / (1 << 24);
+    for (int i = 0; i < WIDTH * WIDTH; i++)
+        for (int l = 0; l < 2; l++)
+            weights[l][i] = (float)((state = state * 1664525u + 1013904223u) >> 8) / (1 << 25) - 0.25f;
+    for (int64_t r = 0; r < ROWS; r++) order[r] = ROWS - 1 - r;
+    const lpb_layer layers[] = {layer(0), layer(1)};
+    for (int dtype = 0; dtype < LPB_DTYPES; dtype++)
+        need((chains[dtype] = lpb_chain_new(lpb_isa_best(), layers, 2, LPB_HEAD_MSE, (lpb_dtype)dtype)), "no chain");
+    compute(&expected, 1);
+    pthread_t threads[CALLERS];
+    for (int i = 0; i < CALLERS; i++)
+        need(!pthread_create(threads + i, NULL, caller, (void *)(intptr_t)i), "no thread");
+    for (int i = 0; i < CALLERS; i++) pthread_join(threads[i], NULL);
+    for (int dtype = 0; dtype < LPB_DTYPES; dtype++) lpb_chain_free(chains[dtype]);
+    puts("same");
+    return 0;
+}
