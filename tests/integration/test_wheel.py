@@ -49,3 +49,57 @@ def test_it_lists_checks_and_runs_from_any_directory(installed: Path, tmp_path: 
     assert record["results"][0]["metrics"]["rows_per_s"]["value"] > 0
     (run,) = (tmp_path / "results" / "runs").iterdir()
     assert {path.name for path in run.iterdir()} == {"run.json", "report.html"}
+
+
+RIGHT = """
+from harness import CompareReport, Facts, InputError, Run, Sweep, compare_runs, load, probe
+
+facts: Facts = probe()
+level: int | None = facts.topology.smt.online
+record: Run | Sweep = load("results/runs/x")
+if isinstance(record, Run):
+    names: list[str] = [result.workload for result in record.results]
+try:
+    report: CompareReport = compare_runs("a", record if isinstance(record, Run) else "b", margin=0.05)
+except InputError as error:
+    message: str = error.message
+"""
+WRONG = """
+import harness
+
+harness.probe(3)
+harness.prob()
+level: str = harness.probe().topology.smt.online
+harness.compare_runs("a", "b", margn=0.05)
+"""
+
+
+def test_a_users_script_is_type_checked_against_it(installed: Path, tmp_path: Path) -> None:
+    """In an environment that holds nothing else: the types that users meet need none of the dependencies."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True, timeout=120)
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (site / "lparbench.pth").write_text(f"{installed}\n", encoding="utf-8")
+    checked = []
+    for name, script in (("right.py", RIGHT), ("wrong.py", WRONG)):
+        (tmp_path / name).write_text(script, encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--python-executable",
+            str(tmp_path / "venv/bin/python"),
+            name,
+        ]
+        checked.append(
+            subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=480, check=False).stdout
+        )
+    right, wrong = checked
+    assert "no issues found" in right, right
+    for line, words in (
+        (4, 'incompatible type "int"'),
+        (5, 'no attribute "prob"'),
+        (6, '"int | None"'),
+        (7, '"margn"'),
+    ):
+        assert any(entry.startswith(f"wrong.py:{line}: ") and words in entry for entry in wrong.splitlines()), wrong

@@ -42,5 +42,10 @@ def test_every_content_file_is_shipped(setuptools_table: dict) -> None:
                 assert any(path.match(pattern) for pattern in patterns)
 
 
+def test_types_are_shipped(setuptools_table: dict) -> None:
+    assert (ROOT / "harness" / "py.typed").exists()
+    assert "py.typed" in setuptools_table["package-data"]["harness"]
+
+
 def test_sysconfig_does_not_shadow_the_standard_library() -> None:
     assert not (ROOT / "sysconfig" / "__init__.py").exists()
