@@ -20,3 +20,8 @@ def content_dir(folder: ContentFolder) -> Path:
         if candidate.is_dir():
             return candidate
     raise FileNotFoundError(f"content folder {folder!r} is missing beside {_PACKAGE}")
+
+
+def toml_files(folder: ContentFolder, subfolder: str = ".") -> tuple[Path, ...]:
+    """The TOML files of a content folder or of a folder in it, by name."""
+    return tuple(sorted((content_dir(folder) / subfolder).glob("*.toml")))

@@ -50,6 +50,7 @@ class Check:
 
 Text = Annotated[str, Check("a text that is not empty", lambda text: bool(text.strip()))]
 PositiveInt = Annotated[int, Check("a positive whole number", lambda number: number > 0)]
+NOT_EMPTY = Check("a list that is not empty", bool)
 PositiveFloat = Annotated[float, Check("a positive number", lambda number: 0 < number < math.inf)]
 
 

@@ -22,31 +22,24 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from harness.advice.expression import Expression, ExpressionError, parse
 from harness.advice.finding import Severity
 from harness.advice.kinds import BOOL, NUMBER, Kind, Record, fields_of
 from harness.advice.logic import Unknown
 from harness.content import content_dir
+from harness.decode import NOT_EMPTY, Text, decode_toml_file
 from harness.errors import InputError
 from harness.platform.facts import Facts, Sources
 from harness.platform.hmc import HmcFacts
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 _HOLE = re.compile(r"\{([^{}]*)\}")
-_REQUIRED = {"severity", "when", "title", "why", "effect", "source", "evidence"}
-_OPTIONAL = {"applies", "loss", "fix", "let"}
 
 
 class Place(str, Enum):
@@ -55,6 +48,43 @@ class Place(str, Enum):
     HERE = "here"
     ROOT = "root"
     HMC = "hmc"
+
+
+_Source = str | int | float  # an expression as the file has it
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What of a fact to show, where it is not the fact itself."""
+
+    fact: str
+    value: _Source
+
+
+@dataclass(frozen=True)
+class _Fix:
+    """One command."""
+
+    on: Place
+    run: Text
+    when: str | None = None
+
+
+@dataclass(frozen=True)
+class _File:
+    """The keys of a rule file."""
+
+    severity: Severity
+    when: str
+    title: Text
+    why: Text
+    effect: Text
+    source: Text
+    evidence: Annotated[tuple[str | _Evidence, ...], NOT_EMPTY]
+    applies: str | None = None
+    loss: _Source | None = None
+    fix: tuple[_Fix, ...] = ()
+    let: Mapping[str, _Source] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,11 +177,7 @@ def load_rules(folder: Path) -> tuple[Rule, ...]:
 
 def load_rule(path: Path) -> Rule:
     """One rule file; see :func:`load_rules`."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not readable as TOML: {error}.") from error
-    return _Reader(path, document).rule()
+    return _Reader(path).rule()
 
 
 def _placeholder(expression: Expression) -> str:
@@ -171,53 +197,35 @@ def _shown(value: Any, unknown: str) -> str:
 
 
 class _Reader:
-    """Turns one TOML document into a rule, naming file and key in every complaint."""
+    """Turns one rule file into a rule, naming file and key in every error."""
 
-    def __init__(self, path: Path, document: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.document = document
         self.scope = scope()
 
     def rule(self) -> Rule:
-        unknown = sorted(set(self.document) - _REQUIRED - _OPTIONAL)
-        if unknown:
-            raise self._error(unknown[0], f"unknown key; expected {', '.join(sorted(_REQUIRED | _OPTIONAL))}")
-        missing = sorted(_REQUIRED - set(self.document))
-        if missing:
-            raise self._error(missing[0], "missing")
-        severities = [item.value for item in Severity]
-        if self.document["severity"] not in severities:
-            raise self._error("severity", f"expected one of {', '.join(severities)}")
-        lets = self._lets()  # first: the other keys may use the names
+        file = decode_toml_file(_File, self.path)
+        lets = self._lets(file.let)  # first: the other keys may use the names
         return Rule(
             id=self.path.stem,
-            severity=Severity(self.document["severity"]),
-            applies=self._expression("applies", BOOL) if "applies" in self.document else None,
+            severity=file.severity,
+            applies=None if file.applies is None else self._parse("applies", file.applies, BOOL),
             lets=lets,
-            when=self._expression("when", BOOL),
-            title=self._template("title", self._text("title")),
-            why=self._template("why", self._text("why")),
-            effect=self._template("effect", self._text("effect")),
-            source=self._text("source"),
-            loss=self._expression("loss", NUMBER) if "loss" in self.document else None,
-            evidence=self._evidence(),
-            fix=self._fix(),
+            when=self._parse("when", file.when, BOOL),
+            title=self._template("title", " ".join(file.title.split())),
+            why=self._template("why", " ".join(file.why.split())),
+            effect=self._template("effect", " ".join(file.effect.split())),
+            source=" ".join(file.source.split()),
+            loss=None if file.loss is None else self._parse("loss", file.loss, NUMBER),
+            evidence=tuple(self._evidence(f"evidence[{index}]", item) for index, item in enumerate(file.evidence)),
+            fix=tuple(self._command(f"fix[{index}]", item) for index, item in enumerate(file.fix)),
         )
 
     def _error(self, key: str, problem: str) -> InputError:
         return InputError(f"{self.path}: {key}: {problem}.", remedy="Correct the rule file.")
 
-    def _text(self, key: str) -> str:
-        value = self.document[key]
-        if not isinstance(value, str) or not value.strip():
-            raise self._error(key, "expected a text")
-        return " ".join(value.split())
-
-    def _parse(self, key: str, text: Any, kind: Kind | None = None) -> Expression:
-        if isinstance(text, (int, float)) and not isinstance(text, bool):
-            text = repr(text)
-        if not isinstance(text, str):
-            raise self._error(key, "expected an expression in quotes")
+    def _parse(self, key: str, source: _Source, kind: Kind | None = None) -> Expression:
+        text = source if isinstance(source, str) else repr(source)
         try:
             expression = parse(text, self.scope)
         except ExpressionError as error:
@@ -226,66 +234,35 @@ class _Reader:
             raise self._error(key, f"{text!r} is {expression.kind}, expected {kind}")
         return expression
 
-    def _expression(self, key: str, kind: Kind) -> Expression:
-        return self._parse(key, self.document[key], kind)
-
     def _template(self, key: str, text: str) -> Template:
         pieces = _HOLE.split(text)
         if any(brace in literal for literal in pieces[::2] for brace in "{}"):
             raise self._error(key, "a brace without its partner")
         return Template(tuple(self._parse(key, piece) if index % 2 else piece for index, piece in enumerate(pieces)))
 
-    def _lets(self) -> tuple[tuple[str, Expression], ...]:
-        table = self.document.get("let", {})
-        if not isinstance(table, dict):
-            raise self._error("let", "expected a table of expressions")
+    def _lets(self, sources: Mapping[str, _Source]) -> tuple[tuple[str, Expression], ...]:
         lets = []
-        for name, text in table.items():
+        for name, source in sources.items():
             if not name.isidentifier() or name in self.scope:
                 raise self._error(f"let.{name}", "expected a name that is not in use")
-            expression = self._parse(f"let.{name}", text)
+            expression = self._parse(f"let.{name}", source)
             self.scope[name] = expression.kind
             lets.append((name, expression))
         return tuple(lets)
 
-    def _evidence(self) -> tuple[Shown, ...]:
-        items = self.document["evidence"]
-        if not isinstance(items, list) or not items:
-            raise self._error("evidence", "expected a list of facts")
-        shown = []
-        for index, item in enumerate(items):
-            key = f"evidence[{index}]"
-            entry = {"fact": item, "value": item} if isinstance(item, str) else item
-            if not isinstance(entry, dict) or set(entry) != {"fact", "value"}:
-                raise self._error(key, "expected a fact's path, or a table with the keys fact and value")
-            fact = self._parse(key, entry["fact"])
-            if not fact.paths:
-                raise self._error(key, f"{entry['fact']!r} names no fact")
-            shown.append(Shown(fact.text, self._parse(key, entry["value"])))
-        return tuple(shown)
+    def _evidence(self, key: str, item: str | _Evidence) -> Shown:
+        entry = _Evidence(item, item) if isinstance(item, str) else item
+        fact = self._parse(key, entry.fact)
+        if not fact.paths:
+            raise self._error(key, f"{entry.fact!r} names no fact")
+        return Shown(fact.text, self._parse(key, entry.value))
 
-    def _fix(self) -> tuple[Command, ...]:
-        items = self.document.get("fix", [])
-        if not isinstance(items, list):
-            raise self._error("fix", "expected a list of commands")
-        places = [place.value for place in Place]
-        commands = []
-        for index, item in enumerate(items):
-            key = f"fix[{index}]"
-            if not isinstance(item, dict) or not {"on", "run"} <= set(item) <= {"on", "run", "when"}:
-                raise self._error(key, "expected a table with the keys on, run and, if needed, when")
-            if item["on"] not in places:
-                raise self._error(f"{key}.on", f"expected one of {', '.join(places)}")
-            if not isinstance(item["run"], str):
-                raise self._error(f"{key}.run", "expected a text")
-            commands.append(
-                Command(
-                    on=Place(item["on"]),
-                    words=tuple(self._template(f"{key}.run", word) for word in self._words(key, item["run"])),
-                    when=self._parse(f"{key}.when", item["when"], BOOL) if "when" in item else None,
-                )
-            )
-        return tuple(commands)
+    def _command(self, key: str, item: _Fix) -> Command:
+        return Command(
+            on=item.on,
+            words=tuple(self._template(f"{key}.run", word) for word in self._words(key, item.run)),
+            when=None if item.when is None else self._parse(f"{key}.when", item.when, BOOL),
+        )
 
     def _words(self, key: str, text: str) -> list[str]:
         """Shell words of a command, blanks and quotes inside braces left alone."""

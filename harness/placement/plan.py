@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from harness.decode import NOT_EMPTY, Check, decode_json_file
 from harness.errors import InputError
 from harness.platform.facts import Core, Node, Topology, as_json
 from harness.platform.parse import format_cpulist
+
+_Number = Annotated[int, Check("a CPU or node number", lambda number: number >= 0)]
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,10 @@ class Placement:
         notes: what the user should know of the choice.
     """
 
-    cpus: tuple[int, ...]
-    node: int | None
-    nodes: tuple[int, ...]
-    memory_nodes: tuple[int, ...]
+    cpus: Annotated[tuple[_Number, ...], NOT_EMPTY]
+    node: _Number | None
+    nodes: tuple[_Number, ...]
+    memory_nodes: tuple[_Number, ...]
     memory_policy: str
     threads: int
     threads_per_core: int
@@ -42,48 +44,19 @@ class Placement:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as a JSON object; :meth:`read` reads it back."""
+        """The placement as a JSON object; :meth:`read` reads it back."""
         document = as_json(self)
         assert isinstance(document, dict)
         return document
 
     @staticmethod
     def read(path: Path) -> Placement:
-        """The plan in a JSON file.
+        """The placement in a JSON file.
 
         Raises:
-            InputError: the file cannot be read or is not a plan.
+            InputError: the file cannot be read or is not a placement.
         """
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            plan = Placement(
-                cpus=_numbers(values["cpus"]),
-                node=values["node"],
-                nodes=_numbers(values["nodes"]),
-                memory_nodes=_numbers(values["memory_nodes"]),
-                memory_policy=str(values["memory_policy"]),
-                threads=int(values["threads"]),
-                threads_per_core=int(values["threads_per_core"]),
-                cores=int(values["cores"]),
-                env={str(key): str(value) for key, value in values["env"].items()},
-                notes=tuple(str(note) for note in values["notes"]),
-            )
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
-        except KeyError as error:
-            raise InputError(f"{path}: not a placement plan: {error.args[0]} is missing.") from error
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: not a placement plan: {error}.") from error
-        if not plan.cpus:
-            raise InputError(f"{path}: not a placement plan: it has no CPUs.")
-        return plan
-
-
-def _numbers(values: Iterable[Any]) -> tuple[int, ...]:
-    numbers = tuple(values)
-    if not all(type(value) is int and value >= 0 for value in numbers):
-        raise ValueError(f"{numbers!r} is not a list of CPU or node numbers")
-    return numbers
+        return decode_json_file(Placement, path)
 
 
 def plan(

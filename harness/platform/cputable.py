@@ -6,68 +6,93 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Literal
 
-from harness.errors import InputError
-from harness.platform import tables
+from harness.content import toml_files
+from harness.decode import NOT_EMPTY, Check, PositiveFloat, PositiveInt, Text, decode_toml_file
 from harness.platform.facts import CpuFacts
-from harness.platform.tables import Table
 
-DTYPES = ("float64", "float32", "bfloat16", "float16", "int16", "int8", "int4")
+Dtype = Literal["float64", "float32", "bfloat16", "float16", "int16", "int8", "int4"]
+_Range = Annotated[tuple[int, int], Check("[low, high]", lambda ends: ends[0] <= ends[1])]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One instruction path of a core half. ``ops_per_cycle``: type -> additions plus multiplications."""
+    """One instruction path of a core half.
 
-    name: str
-    requires: tuple[str, ...]  # features of facts.cpu.isa
-    ops_per_cycle: Mapping[str, float]
-    accumulators: int | None  # independent chains that keep it busy
+    Attributes:
+        requires: features of ``facts.cpu.isa``.
+        ops_per_cycle: number format -> additions plus multiplications.
+        accumulators: independent chains that keep it busy; None where not known.
+    """
+
+    name: Text
+    requires: tuple[Text, ...]
+    ops_per_cycle: Mapping[Dtype, PositiveFloat]
     verified: bool
-    source: str
+    source: Text
+    accumulators: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
 class TableCache:
     """One cache as published, for one half unless ``shared_by_halves`` says more."""
 
-    level: int
-    type: str
-    size_bytes: int
-    ways: int | None
-    line_bytes: int
-    latency_cycles: float | None
-    shared_by_halves: int
+    level: PositiveInt
+    type: Literal["Data", "Instruction", "Unified"]
+    size_bytes: PositiveInt
+    line_bytes: PositiveInt
     verified: bool
-    source: str
+    source: Text
+    ways: PositiveInt | None = None
+    latency_cycles: PositiveFloat | None = None
+    shared_by_halves: PositiveInt = 1
 
 
 @dataclass(frozen=True)
-class CpuTable:
-    """One processor, with the conditions under which a machine has it; all that are given must hold."""
+class Match:
+    """The conditions under which a machine has the processor; all that are given must hold."""
 
-    name: str
-    halves_per_core: int
-    threads_per_half: int
-    generations: tuple[str, ...]
-    architectures: tuple[str, ...]
-    vendor: str | None
-    family: int | None
-    models: tuple[tuple[int, int], ...]
-    units: tuple[Unit, ...]
-    caches: tuple[TableCache, ...]
-    file: Path
+    generation: tuple[Text, ...] = ()
+    architecture: tuple[Text, ...] = ()
+    vendor: Text | None = None
+    family: PositiveInt | None = None
+    models: tuple[_Range, ...] = ()
 
-    def fits(self, cpu: CpuFacts) -> bool:
-        """Whether the table describes this processor; by its silicon, not by the mode it runs in."""
+    def holds(self, cpu: CpuFacts) -> bool:
+        """Whether they hold for this processor; by its silicon, not by the mode it runs in."""
         generation = cpu.generation_hw or cpu.generation_mode
         return (
-            (not self.generations or generation in self.generations)
-            and (not self.architectures or cpu.architecture in self.architectures)
+            (not self.generation or generation in self.generation)
+            and (not self.architecture or cpu.architecture in self.architecture)
             and (self.vendor is None or cpu.vendor == self.vendor)
             and (self.family is None or cpu.family == self.family)
             and (not self.models or any(low <= (cpu.model or -1) <= high for low, high in self.models))
         )
+
+
+_NAMED = Check("a generation or an architecture", lambda match: bool(match.generation or match.architecture))
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The keys of a file."""
+
+    name: Text
+    halves_per_core: PositiveInt
+    threads_per_half: PositiveInt
+    match: Annotated[
+        Match, Check("a generation or an architecture", lambda match: match.generation or match.architecture)
+    ]
+    unit: Annotated[tuple[Unit, ...], NOT_EMPTY]
+    cache: tuple[TableCache, ...] = ()
+
+
+@dataclass(frozen=True)
+class CpuTable(_Keys):
+    """One processor, and the file that describes it."""
+
+    file: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -87,7 +112,7 @@ def peak(cpu: CpuFacts, dtype: str, halves: int, table: CpuTable | None = None) 
 
     Args:
         cpu: the processor.
-        dtype: one of :data:`DTYPES`.
+        dtype: a number format, see :data:`Dtype`.
         halves: halves that the pinned CPUs touch; the whole core counts as one on x86 and POWER8.
         table: the table to use; by default the one that fits best.
     """
@@ -95,24 +120,24 @@ def peak(cpu: CpuFacts, dtype: str, halves: int, table: CpuTable | None = None) 
     if table is None:
         return None
     usable = [
-        unit for unit in table.units if dtype in unit.ops_per_cycle and all(cpu.isa.get(name) for name in unit.requires)
+        Peak(operations * halves, unit, table, halves)
+        for unit in table.unit
+        for name, operations in unit.ops_per_cycle.items()
+        if name == dtype and all(cpu.isa.get(feature) for feature in unit.requires)
     ]
-    if not usable:
-        return None
-    best = max(usable, key=lambda unit: unit.ops_per_cycle[dtype])
-    return Peak(best.ops_per_cycle[dtype] * halves, best, table, halves)
+    return max(usable, key=lambda item: item.ops_per_cycle, default=None)
 
 
 def find(cpu: CpuFacts) -> CpuTable | None:
     """The most specific of the project's tables that fits the processor."""
-    fitting = [table for table in cpu_tables() if table.fits(cpu)]
-    return max(fitting, key=lambda table: (bool(table.models), table.family is not None), default=None)
+    fitting = [table for table in cpu_tables() if table.match.holds(cpu)]
+    return max(fitting, key=lambda table: (bool(table.match.models), table.match.family is not None), default=None)
 
 
 @lru_cache(maxsize=1)
 def cpu_tables() -> tuple[CpuTable, ...]:
     """The tables that the project has."""
-    return load_tables(tables.files("cpus"))
+    return load_tables(toml_files("sysconfig", "cpus"))
 
 
 def load_tables(paths: Iterable[Path]) -> tuple[CpuTable, ...]:
@@ -121,69 +146,4 @@ def load_tables(paths: Iterable[Path]) -> tuple[CpuTable, ...]:
     Raises:
         InputError: a file, key or value is not as described in ``sysconfig/cpus/power10.toml``.
     """
-    return tuple(_table(tables.load(path), path) for path in paths)
-
-
-def _table(entry: Table, path: Path) -> CpuTable:
-    entry.only("name", "halves_per_core", "threads_per_half", "match", "unit", "cache")
-    match = entry.table("match")
-    match.only("generation", "architecture", "vendor", "family", "models")
-    generations = match.texts("generation") if match.has("generation") else ()
-    architectures = match.texts("architecture") if match.has("architecture") else ()
-    if not generations and not architectures:
-        raise InputError(f"{path}: [match] must have a generation or an architecture.")
-    return CpuTable(
-        name=entry.text("name"),
-        halves_per_core=entry.integer("halves_per_core"),
-        threads_per_half=entry.integer("threads_per_half"),
-        generations=generations,
-        architectures=architectures,
-        vendor=match.text("vendor") if match.has("vendor") else None,
-        family=match.integer("family") if match.has("family") else None,
-        models=match.ranges("models") if match.has("models") else (),
-        units=tuple(_unit(item) for item in entry.tables("unit")),
-        caches=tuple(_cache(item) for item in entry.tables("cache")) if entry.has("cache") else (),
-        file=path,
-    )
-
-
-def _unit(entry: Table) -> Unit:
-    entry.only("name", "requires", "ops_per_cycle", "accumulators", "verified", "source")
-    operations = entry.numbers("ops_per_cycle")
-    entry.table("ops_per_cycle").only(*DTYPES)
-    return Unit(
-        name=entry.text("name"),
-        requires=entry.texts("requires"),
-        ops_per_cycle=operations,
-        accumulators=entry.integer("accumulators") if entry.has("accumulators") else None,
-        verified=entry.flag("verified"),
-        source=entry.text("source"),
-    )
-
-
-def _cache(entry: Table) -> TableCache:
-    entry.only(
-        "level",
-        "type",
-        "size_bytes",
-        "ways",
-        "line_bytes",
-        "latency_cycles",
-        "shared_by_halves",
-        "verified",
-        "source",
-    )
-    kind = entry.text("type")
-    if kind not in ("Data", "Instruction", "Unified"):
-        raise entry.wrong("type", "Data, Instruction or Unified", kind)
-    return TableCache(
-        level=entry.integer("level"),
-        type=kind,
-        size_bytes=entry.integer("size_bytes"),
-        ways=entry.integer("ways") if entry.has("ways") else None,
-        line_bytes=entry.integer("line_bytes"),
-        latency_cycles=entry.number("latency_cycles") if entry.has("latency_cycles") else None,
-        shared_by_halves=entry.integer("shared_by_halves") if entry.has("shared_by_halves") else 1,
-        verified=entry.flag("verified"),
-        source=entry.text("source"),
-    )
+    return tuple(CpuTable(**vars(decode_toml_file(_Keys, path)), file=path) for path in paths)

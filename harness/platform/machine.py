@@ -4,36 +4,75 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Literal
 
+from harness.content import toml_files
+from harness.decode import NOT_EMPTY, Check, PositiveFloat, PositiveInt, Text, decode_toml_file
 from harness.errors import InputError
-from harness.platform import tables
 from harness.platform.cpuinfo import CpuInfo
 from harness.platform.devicetree import DeviceTree
 from harness.platform.facts import MachineFacts, Module
 from harness.platform.gather import Gathered
-from harness.platform.tables import Table
 
 _MTM = re.compile(r"(?:IBM,)?([0-9]{4}-[0-9A-Z]{3})(?![0-9A-Z])")
 _CHIPS = {"SCM": 1, "eSCM": 1, "DCM": 2}  # with computing cores; the second chip of an eSCM has none
-_VERIFIABLE = ("name", "sockets", "threads_per_core", "modules", "cores_per_chip", "bandwidth_per_chip")
+_Mtm = Annotated[str, Check('a machine type-model such as "9105-22A"', lambda text: bool(_MTM.fullmatch(text)))]
+_Verifiable = Literal["name", "sockets", "threads_per_core", "modules", "cores_per_chip", "bandwidth_per_chip"]
 
 
 @dataclass(frozen=True)
-class MachineModel:
-    """One entry of the tables. ``unverified`` names its fields without a published source."""
+class _ModuleEntry:
+    """``[[machine.module]]``."""
 
-    mtm: tuple[str, ...]
-    name: str
-    generation: str
-    sockets: int | None
-    threads_per_core: int
-    modules: tuple[Module, ...]
-    source: str
-    unverified: tuple[str, ...]
-    file: Path
+    type: Literal["SCM", "eSCM", "DCM"]
+    cores_per_chip: Annotated[tuple[PositiveInt, ...], NOT_EMPTY]
+    chips_with_memory: PositiveInt | None = None
+    memory_channels_per_chip: PositiveInt | None = None
+    bandwidth_per_chip: Mapping[str, PositiveFloat] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """``[[machine]]``: one server model. ``unverified`` names its fields without a published source."""
+
+    mtm: Annotated[tuple[_Mtm, ...], NOT_EMPTY]
+    name: Text
+    generation: Text
+    threads_per_core: PositiveInt
+    source: Text
+    sockets: PositiveInt | None = None
+    module: tuple[_ModuleEntry, ...] = ()
+    unverified: tuple[_Verifiable, ...] = ()
+
+    @property
+    def modules(self) -> tuple[Module, ...]:
+        """The processor modules it is sold with."""
+        return tuple(
+            Module(
+                type=entry.type,
+                chips=_CHIPS[entry.type],
+                chips_with_memory=entry.chips_with_memory or _CHIPS[entry.type],
+                cores_per_chip=entry.cores_per_chip,
+                memory_channels_per_chip=entry.memory_channels_per_chip,
+                bandwidth_per_chip=entry.bandwidth_per_chip,
+            )
+            for entry in self.module
+        )
+
+
+@dataclass(frozen=True)
+class _File:
+    machine: Annotated[tuple[_Entry, ...], NOT_EMPTY]
+
+
+@dataclass(frozen=True)
+class MachineModel(_Entry):
+    """One server model, and the file that describes it."""
+
+    file: Path = Path()
 
 
 def load_models(paths: Iterable[Path]) -> Mapping[str, MachineModel]:
@@ -42,65 +81,29 @@ def load_models(paths: Iterable[Path]) -> Mapping[str, MachineModel]:
     Raises:
         InputError: a file, key or value is not as described in ``sysconfig/machines``; or a model stands twice.
     """
-    found: dict[str, MachineModel] = {}
+    models: dict[str, MachineModel] = {}
     for path in paths:
-        document = tables.load(path)
-        document.only("machine")
-        for entry in document.tables("machine"):
-            model = _model(entry, path)
-            for mtm in model.mtm:
-                if mtm in found:
-                    raise InputError(f"{path}: {mtm} is described already in {found[mtm].file}.")
-                found[mtm] = model
-    return found
+        for index, entry in enumerate(decode_toml_file(_File, path).machine):
+            _check_chips(entry, f"{path}: machine[{index}]")
+            for mtm in entry.mtm:
+                if mtm in models:
+                    raise InputError(f"{path}: {mtm} is described already in {models[mtm].file}.")
+                models[mtm] = MachineModel(**vars(entry), file=path)
+    return models
 
 
 @lru_cache(maxsize=1)
 def models() -> Mapping[str, MachineModel]:
     """The models that the project knows."""
-    return load_models(tables.files("machines"))
+    return load_models(toml_files("sysconfig", "machines"))
 
 
-def _model(entry: Table, path: Path) -> MachineModel:
-    entry.only("mtm", "name", "generation", "sockets", "threads_per_core", "module", "source", "unverified")
-    mtm = entry.texts("mtm")
-    if not mtm or any(not _MTM.fullmatch(item) for item in mtm):
-        raise entry.wrong("mtm", 'a list of machine type-models such as "9105-22A"', list(mtm))
-    unverified = entry.texts("unverified") if entry.has("unverified") else ()
-    if any(name not in _VERIFIABLE for name in unverified):
-        raise entry.wrong("unverified", f"a list out of {', '.join(_VERIFIABLE)}", list(unverified))
-    return MachineModel(
-        mtm=mtm,
-        name=entry.text("name"),
-        generation=entry.text("generation"),
-        sockets=entry.integer("sockets") if entry.has("sockets") else None,
-        threads_per_core=entry.integer("threads_per_core"),
-        modules=tuple(_module(item) for item in entry.tables("module")) if entry.has("module") else (),
-        source=entry.text("source"),
-        unverified=unverified,
-        file=path,
-    )
-
-
-def _module(entry: Table) -> Module:
-    entry.only("type", "chips_with_memory", "cores_per_chip", "memory_channels_per_chip", "bandwidth_per_chip")
-    kind = entry.text("type")
-    if kind not in _CHIPS:
-        raise entry.wrong("type", f"one of {', '.join(_CHIPS)}", kind)
-    chips = _CHIPS[kind]
-    with_memory = entry.integer("chips_with_memory") if entry.has("chips_with_memory") else chips
-    if with_memory > chips:
-        raise entry.wrong("chips_with_memory", f"at most the {chips} chips of a {kind}", with_memory)
-    return Module(
-        type=kind,
-        chips=chips,
-        chips_with_memory=with_memory,
-        cores_per_chip=entry.integers("cores_per_chip"),
-        memory_channels_per_chip=(
-            entry.integer("memory_channels_per_chip") if entry.has("memory_channels_per_chip") else None
-        ),
-        bandwidth_per_chip=entry.numbers("bandwidth_per_chip") if entry.has("bandwidth_per_chip") else {},
-    )
+def _check_chips(model: _Entry, where: str) -> None:
+    for index, entry in enumerate(model.module):
+        with_memory, chips = entry.chips_with_memory, _CHIPS[entry.type]
+        if with_memory is not None and with_memory > chips:
+            key = f"{where}.module[{index}].chips_with_memory"
+            raise InputError(f"{key} is {with_memory}; expected at most the {chips} chips of a {entry.type}.")
 
 
 def mtm_of(text: str | None) -> str | None:
@@ -124,8 +127,8 @@ def collect(lparcfg: Mapping[str, str], info: CpuInfo, tree: DeviceTree) -> Mach
     if model is None:
         return facts
     place = f"sysconfig/machines/{model.file.name}"
-    for field in ("name", "generation", "threads_per_core", "modules"):
-        gathered.sources[field] = place
+    for name in ("name", "generation", "threads_per_core", "modules"):
+        gathered.sources[name] = place
     gathered.note("sockets", model.sockets, place)
     return replace(
         facts,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.content import content_dir
+from harness.content import content_dir, toml_files
 from harness.datasets.registry import resolve_options
 from harness.decode import Text, decode, read_toml
 from harness.errors import InputError
@@ -115,12 +115,12 @@ def check_dataset_options(workload: Workload) -> None:
 
 def list_workloads() -> tuple[str, ...]:
     """Names of the workloads that come with the product."""
-    return tuple(sorted(path.stem for path in content_dir("workloads").glob("*.toml")))
+    return tuple(path.stem for path in toml_files("workloads"))
 
 
 def list_suites() -> tuple[str, ...]:
     """Names of the suites that come with the product."""
-    return tuple(sorted(path.stem for path in (content_dir("workloads") / "suites").glob("*.toml")))
+    return tuple(path.stem for path in toml_files("workloads", "suites"))
 
 
 def load_suite(name: str) -> Suite:

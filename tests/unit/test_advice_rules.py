@@ -313,36 +313,36 @@ fix = [{ on = "hmc", run = "chsyscfg -i {lpar.partition_name}" }]
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (("severity", "severitty"), "severitty: unknown key; expected applies, effect, "),
-        (('title = "t"\n', ""), "title: missing"),
-        (('"low"', '"urgent"'), "severity: expected one of high, medium, low, info"),
+        (("severity", "severitty"), "unknown key 'severitty'"),
+        (('title = "t"\n', ""), "title is missing; expected a text"),
+        (('"low"', '"urgent"'), "severity is 'urgent' (str); expected one of 'high', 'medium', 'low', 'info'"),
         (('"lpar.donating"', '"lpar.donatign"'), "when: 'lpar.donatign' is not a fact; LparFacts has "),
         (('"lpar.donating"', '"lpar.donating =="'), "when: not an expression: "),
         (('"lpar.donating"', '"lpar.entitled_cores"'), "when: 'lpar.entitled_cores' is number, expected true/false"),
-        (('"lpar.donating"', "true"), "when: expected an expression in quotes"),
-        (('title = "t"', 'title = ""'), "title: expected a text"),
+        (('"lpar.donating"', "true"), "when is True (bool); expected a text"),
+        (('title = "t"', 'title = ""'), "title is '' (str); expected a text"),
         (('title = "t"', 'title = "{lpar.name}"'), "title: 'lpar.name' is not a fact"),
         (('title = "t"', 'title = "{lpar"'), "title: a brace without its partner"),
-        (('["lpar.donating"]', "[]"), "evidence: expected a list of facts"),
+        (('["lpar.donating"]', "[]"), "evidence is a list; expected a list that is not empty"),
         (('["lpar.donating"]', '["1 + 1"]'), "evidence[0]: '1 + 1' names no fact"),
-        (('["lpar.donating"]', '[{ fact = "lpar.mode" }]'), "evidence[0]: expected a fact's path, or a table"),
-        (('on = "hmc"', 'on = "moon"'), "fix[0].on: expected one of here, root, hmc"),
-        (('on = "hmc", ', ""), "fix[0]: expected a table with the keys on, run and, if needed, when"),
+        (('["lpar.donating"]', '[{ fact = "lpar.mode" }]'), "evidence[0].value is missing; expected a text"),
+        (('on = "hmc"', 'on = "moon"'), "fix[0].on is 'moon' (str); expected one of 'here', 'root', 'hmc'"),
+        (('on = "hmc", ', ""), "fix[0].on is missing; expected one of 'here'"),
         (("chsyscfg -i", "chsyscfg 'x"), "fix[0].run: not a command line: No closing quotation"),
         (("{lpar.partition_name}", "{lpar.nam}"), "fix[0].run: 'lpar.nam' is not a fact"),
         (('source = "s"', 'source = "s"\nloss = "lpar.mode"'), "loss: 'lpar.mode' is text, expected number"),
-        (('source = "s"', 'source = "s"\nlet = 3'), "let: expected a table of expressions"),
+        (('source = "s"', 'source = "s"\nlet = 3'), "let is 3 (int); expected a table"),
         (('source = "s"', 'source = "s"\nlet = { lpar = "1" }'), "let.lpar: expected a name that is not in use"),
-        (('source = "s"', 'source = "s'), "not readable as TOML: "),
+        (('source = "s"', 'source = "s'), "not TOML: "),
     ],
 )
-def test_a_mistake_in_a_rule_file_is_told_with_file_and_key(tmp_path, change, told):
+def test_a_mistake_in_a_rule_file_is_named_with_file_and_key(tmp_path, change, message):
     path = tmp_path / "wrong.toml"
     path.write_text(_WHOLE)
     assert load_rule(path).severity is Severity.LOW
     path.write_text(_WHOLE.replace(*change, 1))
     with pytest.raises(InputError) as failure:
         load_rule(path)
-    assert failure.value.message.startswith(f"{path}: {told}")
+    assert failure.value.message.startswith(f"{path}: {message}")

@@ -142,13 +142,22 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     assert Placement.read(path) == chosen
 
 
+def _plan_text(**changes: object) -> str:
+    whole = {"cpus": [0], "node": 0, "nodes": [0], "memory_nodes": [0], "memory_policy": "bind:0", "threads": 1}
+    return json.dumps({**whole, "threads_per_core": 1, "cores": 1, "env": {}, "notes": [], **changes})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a placement plan"),
-        ("[]", "not a placement plan"),
+        ("", "not JSON"),
+        ("[]", "is a list; expected a table"),
         ("{}", "cpus is missing"),
-        ('{"cpus": []}', "node is missing"),
+        ('{"cpus": [0]}', "node is missing"),
+        (_plan_text(cpus=[]), "cpus is a list; expected a list that is not empty"),
+        (_plan_text(cpus=[0, -1]), r"cpus\[1\] is -1 \(int\); expected a CPU or node number"),
+        (_plan_text(threads="2"), r"threads is '2' \(str\); expected a whole number"),
+        (_plan_text(plan=1), "unknown key 'plan'"),
     ],
 )
 def test_a_broken_plan_is_named(text: str, message: str, tmp_path: Path) -> None:
@@ -156,7 +165,7 @@ def test_a_broken_plan_is_named(text: str, message: str, tmp_path: Path) -> None
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         Placement.read(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="no such file"):
         Placement.read(tmp_path / "absent.json")
 
 

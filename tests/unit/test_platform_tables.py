@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,8 @@ def test_every_table_loads_and_names_its_source() -> None:
         for module in model.modules:
             assert module.cores_per_chip == tuple(sorted(module.cores_per_chip))
     for table in cpu_tables():
-        assert all(unit.source for unit in table.units)
-        assert all(cache.source for cache in table.caches)
+        assert all(unit.source for unit in table.unit)
+        assert all(cache.source for cache in table.cache)
 
 
 def test_bandwidth_is_channels_times_the_rate_of_one() -> None:
@@ -92,7 +93,7 @@ def test_the_tables_describe_the_caches_of_the_trees(tmp_path: Path) -> None:
     facts = probe(SysRoot(build(PRESETS["p10-dedicated"], tmp_path)))
     table = find(facts.cpu)
     assert table is not None
-    assert {(cache.level, cache.type): (cache.size_bytes, cache.ways, cache.line_bytes) for cache in table.caches} == {
+    assert {(cache.level, cache.type): (cache.size_bytes, cache.ways, cache.line_bytes) for cache in table.cache} == {
         (cache.level, cache.type): (cache.size_bytes, cache.ways, cache.line_bytes) for cache in facts.caches.caches
     }
 
@@ -126,22 +127,31 @@ source = "somewhere"
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('name = "X"', "", r"machine\[0\]\.name is missing"),
-        ('name = "X"', 'name = "X"\nnmae = "Y"', r"unknown key machine\[0\]\.nmae"),
-        ('mtm = ["9105-22A"]', 'mtm = ["9105"]', r"machine\[0\]\.mtm must be a list of machine type-models"),
-        ("threads_per_core = 8", "threads_per_core = true", r"threads_per_core must be a positive whole number"),
-        ('type = "DCM"', 'type = "MCM"', r"machine\[0\]\.module\[0\]\.type must be one of"),
-        ("cores_per_chip = [6]", "cores_per_chip = [6, 0]", r"cores_per_chip must be a list of positive"),
-        ('type = "DCM"', 'type = "DCM"\nchips_with_memory = 3', "at most the 2 chips"),
-        ('source = "somewhere"', 'source = "somewhere"\nunverified = ["colour"]', "unverified must be a list out of"),
+        ('name = "X"', "", r"broken.toml: machine[0].name is missing"),
+        ('name = "X"', 'name = "X"\nnmae = "Y"', "machine[0]: unknown key 'nmae'. Did you mean 'name'?"),
+        ('mtm = ["9105-22A"]', 'mtm = ["9105"]', "machine[0].mtm[0] is '9105' (str); expected a machine type-model"),
+        ('mtm = ["9105-22A"]', "mtm = []", "machine[0].mtm is a list; expected a list that is not empty"),
+        (
+            "threads_per_core = 8",
+            "threads_per_core = true",
+            "threads_per_core is True (bool); expected a pos",
+        ),
+        ('type = "DCM"', 'type = "MCM"', "machine[0].module[0].type is 'MCM' (str); expected one of"),
+        ("cores_per_chip = [6]", "cores_per_chip = [6, 0]", "cores_per_chip[1] is 0 (int); expected a positive"),
+        ('type = "DCM"', 'type = "DCM"\nchips_with_memory = 3', "chips_with_memory is 3; expected at most the 2 chips"),
+        (
+            'source = "somewhere"',
+            'source = "s"\nunverified = ["colour"]',
+            "unverified[0] is 'colour' (str)",
+        ),
         ("[[machine]]", "[machine", "not TOML"),
-        ("[[machine]]", "[[machines]]", "unknown key machines"),
+        ("[[machine]]", "[[machines]]", "unknown key 'machines'"),
     ],
 )
 def test_a_broken_machine_table_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text(_MACHINE.replace(old, new, 1))
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
         load_models([path])
     assert "broken.toml" in str(caught.value)
 
@@ -149,22 +159,31 @@ def test_a_broken_machine_table_is_named(old: str, new: str, message: str, tmp_p
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("float32 = 64", "float23 = 64", r"unknown key unit\[0\]\.ops_per_cycle\.float23"),
-        ("float32 = 64", 'float32 = "64"', r"ops_per_cycle\.float32 must be a positive number"),
-        ("verified = true", 'verified = "yes"', "verified must be true or false"),
-        ('generation = ["POWER10"]', "", "must have a generation or an architecture"),
-        ('generation = ["POWER10"]', 'generation = ["POWER10"]\nmodels = [[2, 1]]', r"list of \[low, high\] pairs"),
-        ("[match]", "[[match]]", "match must be a table"),
-        ('requires = ["mma"]', "requires = [1]", "requires must be a list of texts"),
-        ("halves_per_core = 2", "halves_per_core = 0", "positive whole number"),
-        ('name = "mma"', 'name = ""', r"unit\[0\]\.name must be a text"),
-        ('source = "somewhere"', 'source = "s"\n[[cache]]\nlevel = 1\ntype = "data"', r"cache\[0\]\.type must be Data"),
+        ("float32 = 64", "float23 = 64", "broken.toml: unit[0].ops_per_cycle.float23: unknown key; expected one of"),
+        ("float32 = 64", 'float32 = "64"', "ops_per_cycle.float32 is '64' (str); expected a positive number"),
+        ("verified = true", 'verified = "yes"', "unit[0].verified is 'yes' (str); expected true or false"),
+        ('generation = ["POWER10"]', "", "match is a table; expected a generation or an architecture"),
+        (
+            'generation = ["POWER10"]',
+            'generation = ["POWER10"]\nmodels = [[2, 1]]',
+            "models[0] is a list; expected [",
+        ),
+        ("[match]", "[[match]]", "match is a list; expected a table"),
+        ('requires = ["mma"]', "requires = [1]", "requires[0] is 1 (int); expected a text"),
+        ("halves_per_core = 2", "halves_per_core = 0", "halves_per_core is 0 (int); expected a positive whole number"),
+        ('name = "mma"', 'name = ""', "unit[0].name is '' (str); expected a text that is not empty"),
+        (
+            'source = "somewhere"',
+            'source = "s"\n[[cache]]\nlevel = 1\ntype = "data"\nsize_bytes = 1\nline_bytes = 1\nverified = true'
+            '\nsource = "s"',
+            "cache[0].type is 'data' (str); expected one of 'Data'",
+        ),
     ],
 )
 def test_a_broken_processor_table_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text(_CPU.replace(old, new, 1))
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
         load_tables([path])
     assert "broken.toml" in str(caught.value)
 
@@ -177,8 +196,8 @@ def test_a_model_described_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.toml: cannot be read"):
+    with pytest.raises(InputError, match=r"none\.toml: no such file"):
         load_models([tmp_path / "none.toml"])
     (tmp_path / "bytes.toml").write_bytes(b"\xff")
-    with pytest.raises(InputError, match=r"bytes\.toml: cannot be read"):
+    with pytest.raises(InputError, match=r"bytes\.toml: byte 0 is not UTF-8"):
         load_models([tmp_path / "bytes.toml"])
