@@ -1,137 +1,102 @@
-"""What the adversarial detectors share: their nets, their losses, and how their trained weights are kept."""
+"""What the adversarial detectors share: their parameters, their training round by round, and which weights are kept."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
-from torch.nn import functional
-
+from harness.detectors.base import normal_rows
+from harness.detectors.net_detector import NetDetector
 from harness.detectors.oneclass import OneClass
 from harness.detectors.replicated import Replicated
-from harness.training.context import Vector
-from harness.training.fused_chain import ALL, of_rows
-from harness.training.loop import score_slices, seeded
-from harness.training.nets import load_state, state_of, xavier
-from harness.training.replicas import Net
+from harness.training.context import FitContext, Labels, Matrix
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from harness.detectors.adversarial_training import Players
 
 
 @dataclass
-class Adversarial(Replicated, OneClass):
-    """A detector with several named nets; scoring uses the moving averages of their weights."""
+class Adversarial(NetDetector, Replicated, OneClass):
+    """A detector with discriminators and generators; scoring uses the moving averages of their weights.
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.nets = nn.ModuleDict()
-
-    @abstractmethod
-    def architecture(self, n_features: int) -> dict[str, nn.Module]:
-        """Fresh nets by name, each a Sequential or a ModuleDict of them."""
-
-    @abstractmethod
-    def score(self, x: Tensor) -> Tensor:
-        """Anomaly score per row of ``x`` (n, d), shape (n,)."""
-
-    def build(self, n_features: int) -> None:
-        """Take fresh nets with Xavier-uniform weights and zero biases, drawn from the seed."""
-        self.n_features_ = n_features
-        self.nets = seeded(lambda: xavier(self.architecture(n_features)), self.seed)
-
-    def decision_function(self, X: ArrayLike) -> Vector:
-        """Anomaly score of each row."""
-        return score_slices(self.score, self.check_rows(X))
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Weights by torch's parameter names."""
-        return state_of(self.nets)
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Rebuild the nets and load their weights."""
-        self.build(self.n_features_)
-        load_state(self.nets, state)
-
-
-def sequential(nets: nn.Module, path: str) -> nn.Sequential:
-    """The Sequential at ``path``."""
-    found = nets.get_submodule(path)
-    assert isinstance(found, nn.Sequential), path
-    return found
-
-
-def judgements(logits: Tensor, first: float) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy of logits (K, 2n, 1), the first n of which should say ``first`` and the others the opposite.
-
-    Returns:
-        the means over both halves, (K, 2), and the gradient of their sum, like ``logits``.
+    Args:
+        latent: int >= 1. Features of a code.
+        beta_1: float in [0, 1), default 0.5. Adam's decay of the first moment.
+        ema_decay: float in [0, 1). Decay of the moving averages of the weights.
     """
-    signs = _SIGNS if first == 1.0 else -_SIGNS
-    against = logits.view(len(logits), 2, -1) * signs
-    gradient = against.sigmoid().mul_(signs / against.shape[2])
-    return functional.softplus(against).mean(dim=2), gradient.view_as(logits)
+
+    discriminators: ClassVar[tuple[str, ...]] = ("discriminator",)
+    generators: ClassVar[tuple[str, ...]] = ("encoder", "generator")
+    loss_names: ClassVar[tuple[str, ...]] = ("discriminator", "generator", "encoder")
+    orders: ClassVar[int] = 2  # independent row orders: of the discriminators' batches, of the generators'
+
+    latent: int = 32
+    learning_rate: float = 1e-5
+    beta_1: float = 0.5
+    ema_decay: float = 0.9999
+    batch_size: int = 50
+    epochs: int = 10
+
+    @abstractmethod
+    def parts(self) -> dict[str, nn.Module]:
+        """Fresh nets by name, each a Sequential or a ModuleDict of them, for ``n_features_in_``."""
+
+    @abstractmethod
+    def round(self, players: Players) -> Callable[..., Tensor]:
+        """A step of the discriminators and one of the generators, as `harness.training.loop.train` takes it."""
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether validation labels choose the epoch whose weights are kept."""
+        return False
+
+    @classmethod
+    def train_together(cls, replicas: Sequence[Any], X: Matrix, y: Labels | None, context: FitContext) -> None:
+        """Alternate a step of the discriminators and one of the generators, on independent orders of the rows."""
+        from harness.detectors.adversarial_training import BestWeightsKeeper, Players
+        from harness.training.loop import train
+
+        normal = normal_rows(X, y, cls.name)
+        for replica in replicas:
+            replica.build(normal.shape[1])
+        first = replicas[0]
+        sides = cls.discriminators, cls.generators
+        players = Players(replicas, normal, sides, latent=first.latent, beta_1=first.beta_1, ema_decay=first.ema_decay)
+        keeper = BestWeightsKeeper(replicas, players, context, by_validation=first.keeps_best)
+        schedule = cls.schedule(replicas, len(normal), loss_names=cls.loss_names, orders=cls.orders, drop_last=True)
+        histories = train(first.round(players), schedule, context, keep_going=keeper.after_epoch)
+        keeper.finish()
+        for replica, history in zip(replicas, histories, strict=True):
+            replica.history_ = history
+            replica.choose(replica.threshold_rows(normal), context)
+
+    def threshold_rows(self, normal: Matrix) -> Matrix:
+        """The training rows whose scores the threshold rests on."""
+        return normal
+
+    def architecture(self) -> nn.Module:
+        """The nets, with Xavier-uniform weights and zero biases."""
+        from harness.training.nets import xavier
+
+        return xavier(self.parts())
 
 
-_SIGNS = torch.tensor([[-1.0], [1.0]])
+@dataclass
+class Reconstructing(Adversarial):
+    """An adversarial detector with an encoder, whose scores are cheap enough to be looked at after every epoch.
 
+    Args:
+        keep: whose weights are kept, default ``last``: those of the last epoch, or under ``validation`` of the one with
+            the highest F1 on the validation labels; adversarial losses do not show when training is best.
+    """
 
-@dataclass(frozen=True)
-class PairJudge:
-    """The discriminator of pairs (row, code): a branch for each, and what makes a logit of both."""
+    keep: Literal["last", "validation"] = "last"
 
-    rows: Net
-    codes: Net
-    joint: Net
-
-    def forward(self, real: Tensor, inferred: Tensor, fake: Tensor, codes: Tensor) -> tuple[Tensor, Judged]:
-        """Logits (K, 2n, 1) of (row, its code) and (generated row, its code), and what the ways back need.
-
-        Each half of the rows goes through the branch on its own, as batch normalisation shall not mix them.
-        """
-        of_real, kept_real = self.rows.forward(real)
-        of_fake, kept_fake = self.rows.forward(fake)
-        of_code, kept_codes = self.codes.forward(torch.cat([inferred, codes], dim=1))
-        both = torch.cat([torch.cat([of_real, of_fake], dim=1), of_code], dim=2)
-        logits, kept_joint = self.joint.forward(both)
-        return logits, Judged(kept_real, kept_fake, kept_codes, kept_joint, real.shape[1], of_real.shape[2])
-
-    def learn(self, judged: Judged, g: Tensor) -> None:
-        """Add the gradients of the discriminator's parameters, given that of the logits."""
-        g = self.joint.backward(judged.joint, g, wanted=ALL)
-        self.rows.backward(judged.real, g[:, : judged.count, : judged.width])
-        self.rows.backward(judged.fake, g[:, judged.count :, : judged.width])
-        self.codes.backward(judged.codes, g[:, :, judged.width :])
-
-    def pass_on(self, judged: Judged, g: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of the generated rows and of the inferred codes: nobody makes the real rows and the codes."""
-        first, second = slice(judged.count), slice(judged.count, None)
-        of_code = self.joint.backward(
-            of_rows(judged.joint, first), g[:, first], learn=False, wanted=slice(judged.width, None)
-        )
-        of_fake = self.joint.backward(
-            of_rows(judged.joint, second), g[:, second], learn=False, wanted=slice(judged.width)
-        )
-        return (
-            self.rows.backward(judged.fake, of_fake, learn=False, wanted=ALL),
-            self.codes.backward(of_rows(judged.codes, first), of_code, learn=False, wanted=ALL),
-        )
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What `PairJudge.forward` keeps of its nets, the number of rows in a half, and the width of the rows' branch."""
-
-    real: list[Any]
-    fake: list[Any]
-    codes: list[Any]
-    joint: list[Any]
-    count: int
-    width: int
-
-
-def collect(replicas: Sequence[Adversarial], names: Sequence[str]) -> list[nn.Module]:
-    """The nets of those names, of each replica."""
-    return [nn.ModuleDict({name: replica.nets[name] for name in names}) for replica in replicas]
+    @property
+    def keeps_best(self) -> bool:
+        """Under ``keep`` = ``validation``."""
+        return self.keep == "validation"

@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,42 +21,50 @@ from harness.training.native_spec import NativeTraining
 
 if TYPE_CHECKING:
     import torch
+    from sklearn.utils import Tags
 
-FORMAT = 1
+FORMAT = 2
 SLICE = 8192  # rows scored at once
+
+
+class DataError(InputError, ValueError):
+    """Rows or labels that a detector cannot take; also what scikit-learn raises for such."""
 
 
 @dataclass
 class Detector(ABC):
-    """An anomaly detector; parameters are dataclass fields, fitted facts end in an underscore.
+    """An anomaly detector; constructor parameters are dataclass fields, fitted facts end in an underscore.
 
     Scores are float32, higher means more anomalous, and equal for equal input on every call. Labels are 0 for normal
-    and 1 for an anomaly. After ``fit``: ``n_features_``, ``threshold_`` and ``threshold_rule_`` (chosen without test
-    labels), ``history_`` (one `Epoch` per pass; empty when the method has none).
+    and 1 for an anomaly, as PyOD's. After ``fit``: ``n_features_in_``, ``threshold_`` and ``threshold_rule_`` (chosen
+    without test labels), ``history_`` (one `Epoch` per pass; empty when the method has none).
 
     Rows are (n, d). A detector of sequences (``sequential``) takes windows (n, steps, d), oldest step first; any other
     sees the last step of a window, which is the row the window's label is about.
+
+    Args:
+        random_state: int >= 0, default 0. Seed of every random draw of a fit; equal seeds give equal detectors.
     """
 
     name: ClassVar[str]
     supervised: ClassVar[bool] = False
     sequential: ClassVar[bool] = False
 
-    seed: int = 0
+    random_state: int = 0
 
-    def __post_init__(self) -> None:
-        self.n_features_ = 0
-        self.steps_: int | None = None  # of the windows seen in fit; None for rows
-        self.threshold_ = float("nan")
-        self.threshold_rule_ = ""
-        self.history_: tuple[Epoch, ...] = ()
+    # Fitted facts have class-level defaults: as scikit-learn asks, a constructor sets nothing but its parameters.
+    steps_ = cast("int | None", None)  # of the windows seen in fit; None for rows
+    threshold_ = float("nan")
+    threshold_rule_ = ""
+    history_ = cast("tuple[Epoch, ...]", ())
 
     @abstractmethod
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Learn from ``X`` (n, d) and, where the method uses them, labels ``y`` (n,); returns itself.
 
         Raises:
-            InputError: the arrays do not fit the method.
+            DataError: the arrays do not fit the method.
+            InputError: a parameter asks for something that is missing, such as validation labels.
         """
 
     @abstractmethod
@@ -69,7 +77,26 @@ class Detector(ABC):
 
     @abstractmethod
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Take over what `state` gave; ``n_features_`` is already set."""
+        """Take over what `state` gave; the shape of the rows is already set."""
+
+    def take_shape(self, n_features: int, steps: int | None = None) -> None:
+        """Take note of the rows, or windows, that the detector is fitted on."""
+        self.n_features_in_, self.steps_ = n_features, steps
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is something to score with."""
+        return hasattr(self, "n_features_in_")
+
+    def __sklearn_tags__(self) -> Tags:
+        """What scikit-learn's tools may expect; neither its classifiers' nor its outlier detectors' labels are ours."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=self.supervised),
+            classifier_tags=ClassifierTags(multi_class=False) if self.supervised else None,
+            input_tags=InputTags(three_d_array=True),
+        )
 
     def predict(self, X: ArrayLike) -> Labels:
         """1 where the score is above ``threshold_``, else 0; shape (n,)."""
@@ -117,7 +144,7 @@ class Detector(ABC):
             "format": FORMAT,
             "detector": self.identity(),
             "parameters": self.get_params(),
-            "n_features": self.n_features_,
+            "n_features": self.n_features_in_,
             "steps": self.steps_,
             "threshold": self.threshold_,
             "threshold_rule": self.threshold_rule_,
@@ -152,29 +179,59 @@ class Detector(ABC):
         """``X`` as C-contiguous float32 of the width seen in ``fit``.
 
         Raises:
-            InputError: not fitted, not a matrix, or of another width.
+            InputError: not fitted (scikit-learn's ``NotFittedError`` too).
+            DataError: not a matrix, or of another width.
         """
-        if not self.n_features_:
-            raise InputError(f"{self.name} is not fitted.", remedy="Call fit first.")
+        if not self.__sklearn_is_fitted__():
+            raise _not_fitted(self.name)
         matrix = self.view(X)
-        if matrix.shape[-1] != self.n_features_:
-            given = matrix.shape[-1]
-            raise InputError(f"{self.name} was fitted on {self.n_features_} features; these rows have {given}.")
+        if matrix.shape[-1] != self.n_features_in_:
+            given, expected = matrix.shape[-1], self.n_features_in_
+            raise DataError(f"X has {given} features, but {self.name} is expecting {expected} features as input.")
         if self.sequential and matrix.shape[1] != (self.steps_ or 1):
-            raise InputError(f"{self.name} was fitted on windows of {self.steps_ or 1} steps, not {matrix.shape[1]}.")
+            raise DataError(f"{self.name} was fitted on windows of {self.steps_ or 1} steps, not {matrix.shape[1]}.")
         return matrix
+
+
+def _not_fitted(name: str) -> InputError:
+    from sklearn.exceptions import NotFittedError
+
+    class NotFittedInputError(InputError, NotFittedError):  # type: ignore[misc]  # scikit-learn has no types
+        """Scoring before ``fit``."""
+
+    return NotFittedInputError(f"{name} is not fitted.", remedy="Call fit first.")
+
+
+def _as_numbers(X: ArrayLike, name: str) -> NDArray[np.float32]:
+    """``X`` as float32.
+
+    Raises:
+        DataError: it holds other things than real numbers.
+    """
+    if hasattr(X, "toarray"):
+        raise DataError(f"{name} takes dense arrays; X is sparse.", remedy="Pass X.toarray().")
+    if np.iscomplexobj(X):
+        raise DataError(f"{name} takes real numbers. Complex data not supported.")
+    try:
+        return np.asarray(X, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} takes arrays of numbers: {error}.") from error
 
 
 def as_matrix(X: ArrayLike, name: str) -> Matrix:
     """``X`` as a C-contiguous float32 matrix (n, d); of windows (n, steps, d) the last steps.
 
     Raises:
-        InputError: neither two- nor three-dimensional, or empty in features.
+        DataError: not real numbers, neither two- nor three-dimensional, or empty in features.
     """
-    given = np.asarray(X, dtype=np.float32)
+    given = _as_numbers(X, name)
     matrix = np.ascontiguousarray(given[:, -1] if given.ndim == 3 else given)
-    if matrix.ndim != 2 or matrix.shape[1] == 0:
-        raise InputError(f"{name} expects a matrix (rows, features); got shape {np.shape(X)}.")
+    if matrix.ndim != 2:
+        raise DataError(
+            f"{name} expects a matrix (rows, features); got shape {np.shape(X)}.",
+            remedy="Reshape your data with X.reshape(-1, 1) if it is one feature, X.reshape(1, -1) if it is one row.",
+        )
+    _require_features(matrix, name)
     return matrix
 
 
@@ -182,13 +239,22 @@ def as_windows(X: ArrayLike, name: str) -> Matrix:
     """``X`` as C-contiguous float32 windows (n, steps, d); rows (n, d) are windows of one step.
 
     Raises:
-        InputError: neither two- nor three-dimensional, or empty in features.
+        DataError: not real numbers, neither two- nor three-dimensional, or empty in features.
     """
-    given = np.asarray(X, dtype=np.float32)
+    given = _as_numbers(X, name)
     windows = np.ascontiguousarray(given[:, None] if given.ndim == 2 else given)
-    if windows.ndim != 3 or windows.shape[2] == 0:
-        raise InputError(f"{name} expects windows (rows, steps, features); got shape {np.shape(X)}.")
+    if windows.ndim != 3:
+        raise DataError(
+            f"{name} expects windows (rows, steps, features); got shape {np.shape(X)}.",
+            remedy="Reshape your data with X.reshape(1, -1) if it is one row.",
+        )
+    _require_features(windows, name)
     return windows
+
+
+def _require_features(rows: Matrix, name: str) -> None:
+    if not rows.shape[-1]:
+        raise DataError(f"{name}: found 0 feature(s) (shape={rows.shape}) while a minimum of 1 is required.")
 
 
 def as_training_rows(
@@ -197,19 +263,19 @@ def as_training_rows(
     """Checked training rows (or windows) and labels.
 
     Raises:
-        InputError: no rows, non-finite values, labels of another length or other than 0 and 1.
+        DataError: no rows, non-finite values, labels of another length or other than 0 and 1.
     """
     matrix = as_windows(X, name) if windows else as_matrix(X, name)
     if not len(matrix):
-        raise InputError(f"{name} got no training rows.")
+        raise DataError(f"{name}: found array with 0 sample(s) (no training rows) while a minimum of 1 is required.")
     if not np.isfinite(matrix).all():
         place = np.argwhere(~np.isfinite(matrix))[0]
-        raise InputError(f"{name} got a non-finite training value at row {place[0]}, feature {place[-1]}.")
+        raise DataError(f"{name} got NaN or infinity in a training row: row {place[0]}, feature {place[-1]}.")
     if y is None:
         return matrix, None
     labels = np.asarray(y)
     if labels.shape != (len(matrix),) or not np.isin(labels, (0, 1)).all():
-        raise InputError(f"{name} expects one label per row, 0 normal and 1 anomaly; got shape {labels.shape}.")
+        raise DataError(f"{name} expects one label per row, 0 normal and 1 anomaly; got shape {labels.shape}.")
     return matrix, labels.astype(np.int64)
 
 
@@ -217,11 +283,11 @@ def normal_rows(X: Matrix, y: Labels | None, name: str) -> Matrix:
     """The rows labelled normal, or all of them when there are no labels.
 
     Raises:
-        InputError: every row is labelled an anomaly.
+        DataError: every row is labelled an anomaly.
     """
     if y is None:
         return X
     rows: Matrix = X[y == 0]
     if not len(rows):
-        raise InputError(f"{name} learns from normal rows; every training row is labelled an anomaly.")
+        raise DataError(f"{name} learns from normal rows; every training row is labelled an anomaly.")
     return rows

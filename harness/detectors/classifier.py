@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from harness.detectors.base import Detector
+from harness.detectors.base import DataError, Detector
 from harness.errors import InputError
 from harness.evaluation import thresholds
 from harness.training.context import FitContext, Labels
@@ -15,11 +15,14 @@ Rule = Literal["probability", "validation", "false_positive_rate", "cost", "reca
 
 @dataclass
 class Classifier(Detector):
-    """A detector with labels.
+    """A detector that learns from labels.
 
-    ``threshold``: ``probability`` (0.5), or on the validation labels: ``validation`` (highest F1),
-    ``false_positive_rate`` (``target_rate`` of the normal rows are flagged), ``cost`` (least cost, a missed anomaly
-    costing ``missed_cost`` false alarms), ``recall`` (``target_recall`` of the anomalies are flagged).
+    Args:
+        threshold: how the threshold is chosen, default ``probability`` (0.5); or on the validation labels:
+            ``validation`` (the highest F1), ``false_positive_rate``, ``cost`` (the least), ``recall``.
+        target_rate: float in (0, 1), default 0.01. Share of the normal rows that ``false_positive_rate`` flags.
+        missed_cost: float > 0, default 10. What a missed anomaly costs, in false alarms, under ``cost``.
+        target_recall: float in (0, 1], default 0.7. Share of the anomalies that ``recall`` flags.
     """
 
     supervised: ClassVar[bool] = True
@@ -34,11 +37,12 @@ class Classifier(Detector):
         """The labels, if there are normal rows and anomalies among them.
 
         Raises:
-            InputError: there are not.
+            DataError: there are not.
         """
         if labels is None or len(set(labels.tolist())) < 2:
-            raise InputError(
-                f"{self.name} learns from labelled rows of both kinds; pass y, 0 for normal and 1 for an anomaly."
+            raise DataError(
+                f"{self.name} learns from labelled rows of both kinds (y cannot be None or a single class).",
+                remedy="Pass y, 0 for normal and 1 for an anomaly.",
             )
         return labels
 

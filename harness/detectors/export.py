@@ -28,7 +28,7 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
     Raises:
         InputError: the detector is not fitted.
     """
-    if not detector.n_features_:
+    if not detector.__sklearn_is_fitted__():
         raise InputError(f"{detector.identity()} is not fitted.", remedy="Call fit before exporting it.")
     detector.save(directory)
     training = detector.native_training()
@@ -41,7 +41,7 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
     backends += [] if program is None else [name for name in _backends(program) if name not in unavailable]
     scoring = Scoring(
         detector=detector.identity(),
-        n_features=detector.n_features_,
+        n_features=detector.n_features_in_,
         backends=tuple(backends),
         macs_per_row=None if program is None else program.macs_per_row,
         steps=None if program is None else program.steps,
@@ -84,7 +84,7 @@ def _exported(detector: Detector) -> bytes | None:
         return detector.scoring_graph()
     from harness.scoring.onnx_tracing import traced_graph
 
-    shape = (detector.n_features_,) if detector.steps_ is None else (detector.steps_, detector.n_features_)
+    shape = (detector.n_features_in_,) if detector.steps_ is None else (detector.steps_, detector.n_features_in_)
     return traced_graph(module, shape)
 
 

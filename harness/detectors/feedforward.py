@@ -1,50 +1,125 @@
-"""What detectors made of one dense net share: building it, scoring in slices, storing its weights."""
+"""Detectors made of one chain of dense layers, which torch and the native kernels train by the same formulas."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+import numpy as np
 
+from harness.detectors.net_detector import NetDetector
 from harness.detectors.replicated import Replicated
-from harness.training.context import Vector
-from harness.training.loop import score_slices, seeded
-from harness.training.nets import load_state, state_of
+from harness.training.context import Epoch, FitContext, Labels, Matrix, Vector
+from harness.training.native_spec import NativeTraining
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
-class FeedForward(Replicated):
-    """A detector with one net."""
+class FeedForward(NetDetector, Replicated):
+    """A detector with one dense net and a loss whose gradient is plain to write.
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.net: nn.Sequential = nn.Sequential()
+    Args:
+        hidden: widths of the hidden layers, each >= 1.
+        max_grad_norm: float > 0, or None. The longest gradient over all parameters; a longer one is scaled to it.
+    """
+
+    hidden: tuple[int, ...] = (64, 32)
+    max_grad_norm: float | None = None
 
     @abstractmethod
-    def architecture(self, n_features: int) -> nn.Sequential:
-        """A fresh net for rows of ``n_features``."""
+    def training_rows(self, X: Matrix, y: Labels | None) -> tuple[Matrix, Vector | None]:
+        """The rows that are learned from (n, d), and their targets (n,) where the loss has some.
+
+        Raises:
+            DataError: the labels do not fit the method.
+        """
 
     @abstractmethod
-    def score(self, x: Tensor) -> Tensor:
-        """Anomaly score per row of ``x`` (n, d), shape (n,)."""
+    def loss(self, output: Tensor, rows: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Loss per replica (K,) of outputs (K, batch, out), and its gradient in them, which may take their memory."""
 
-    def build(self, n_features: int) -> None:
-        """Take a fresh net, initialised from the seed."""
-        self.n_features_ = n_features
-        self.net = seeded(lambda: self.architecture(n_features), self.seed)
+    @abstractmethod
+    def finish(self, rows: Matrix, context: FitContext) -> None:
+        """Choose the threshold after training on ``rows``."""
 
-    def decision_function(self, X: ArrayLike) -> Vector:
-        """Anomaly score of each row."""
-        return score_slices(self.score, self.check_rows(X))
+    @abstractmethod
+    def native_training(self) -> NativeTraining:
+        """The same training on the native kernels."""
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Weights by torch's parameter names."""
-        return state_of(self.net)
+    @classmethod
+    def train_together(cls, replicas: Sequence[Any], X: Matrix, y: Labels | None, context: FitContext) -> None:
+        """Minimise the loss, on the trainer that ``context`` asks for."""
+        rows, targets = replicas[0].training_rows(X, y)
+        for replica in replicas:
+            replica.build(rows.shape[1])
+        trained = cls._train_natively if context.trainer == "native" else cls._train_on_torch
+        for replica, history in zip(replicas, trained(replicas, rows, targets, context), strict=True):
+            replica.history_ = history
+            replica.finish(rows, context)
 
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Rebuild the net and load its weights."""
-        self.build(self.n_features_)
-        load_state(self.net, state)
+    @classmethod
+    def _train_natively(
+        cls, replicas: Sequence[FeedForward], rows: Matrix, targets: Vector | None, context: FitContext
+    ) -> list[tuple[Epoch, ...]]:
+        from harness.training.native_loop import train_natively
+
+        nets, how = ([replica.fitted_net() for replica in replicas], [each.native_training() for each in replicas])
+        return train_natively(nets, how, rows, targets, cls.schedule(replicas, len(rows)), context)
+
+    @classmethod
+    def _train_on_torch(
+        cls, replicas: Sequence[FeedForward], X: Matrix, y: Vector | None, context: FitContext
+    ) -> list[tuple[Epoch, ...]]:
+        import torch
+
+        from harness.training.loop import gather, train
+        from harness.training.replicas import Replicas
+
+        first = replicas[0]
+        together = Replicas([each.fitted_net() for each in replicas], [each.learning_rate for each in replicas])
+        net, rows = together.net(), torch.from_numpy(X)
+        targets = None if y is None else torch.from_numpy(y)
+
+        def step(indices: Tensor) -> Tensor:
+            together.zero()
+            batch = gather(rows, indices)
+            output, saved = net.forward(batch)
+            losses, gradient = first.loss(output, batch, None if targets is None else targets[indices][:, :, None])
+            net.backward(saved, gradient)
+            if first.max_grad_norm is not None:
+                together.clip(first.max_grad_norm)
+            together.step()
+            return losses
+
+        histories = train(step, cls.schedule(replicas, len(X)), context)
+        together.write_back()
+        return histories
+
+    def layers(self) -> tuple[Any, ...]:
+        """The net as plain `harness.scoring.program.DenseLayer`s."""
+        from harness.training.nets import layers_of
+
+        return layers_of(self.part(""))
+
+
+def squared_error(output: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squared difference of (K, n, d) to ``rows``, (K,), and its gradient in ``output``, in place."""
+    error = output.sub_(rows)
+    return error.square().mean(dim=(1, 2)), error.mul_(2.0 / error[0].numel())
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean binary cross-entropy of (K, n, 1) with ``targets``, (K,), and its gradient in ``logits``."""
+    from torch.nn import functional
+
+    losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=(1, 2))
+    return losses, (logits.sigmoid() - targets).div_(logits.shape[1])
+
+
+def as_targets(labels: Labels) -> Vector:
+    """Labels as float32."""
+    return labels.astype(np.float32)

@@ -1,6 +1,6 @@
 """PyOD, scikit-learn and duck-typed objects behind the `Detector` contract, without an adapter written by their user.
 
-Which way scores point is told by what the object is:
+Which way scores point follows from what the object is:
 
 * scikit-learn outlier detectors (isolation forest, one-class SVM, LOF): higher is more normal, so the sign is turned;
 * scikit-learn density models (``score_samples`` only): log-likelihood, so the sign is turned;
@@ -13,6 +13,7 @@ but a pickle, so what is stored is its training rows, and `restore` fits it agai
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -31,7 +32,12 @@ PERCENTILE = 95.0  # of training scores, for objects that choose no threshold th
 
 @dataclass
 class Foreign(Detector):
-    """An object of somebody else's class; ``parameters`` are its constructor's."""
+    """An object of somebody else's class.
+
+    Args:
+        path: ``module:Class``.
+        parameters: its constructor's; ``random_state`` is handed on where it takes one.
+    """
 
     name: ClassVar[str] = "foreign"
 
@@ -39,8 +45,7 @@ class Foreign(Detector):
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self.estimator: Any = make(self.path, self.parameters, self.seed)
+        self.estimator: Any = make(self.path, self.parameters, self.random_state)
         self.needs_labels = _needs_labels(self.estimator)
         self.reading: Reading = _reading(self.estimator, self.path)
         self._rows: Matrix = np.empty((0, 0), dtype=np.float32)
@@ -53,7 +58,7 @@ class Foreign(Detector):
             raise InputError(f"{self.path} needs labels; pass y.")
         if not self.needs_labels:
             rows, labels = normal_rows(rows, labels, self.path), None
-        self.n_features_ = rows.shape[1]
+        self.take_shape(rows.shape[1])
         self._rows, self._labels = rows, labels
         self._fit_estimator()
         self.take_threshold(self._own_threshold())
@@ -90,8 +95,8 @@ class Foreign(Detector):
         self._fit_estimator()
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002
-        """The object's own constructor parameters and the seed."""
-        return {**self.parameters, "seed": self.seed}
+        """The object's own constructor parameters and ``random_state``."""
+        return {**self.parameters, "random_state": self.random_state}
 
     def identity(self) -> str:
         """``module:Class``."""
@@ -119,21 +124,19 @@ class Foreign(Detector):
                 return at_percentile(self.decision_function(self._rows), PERCENTILE, "normal training rows")
 
 
-def make(path: str, parameters: dict[str, Any], seed: int) -> Any:
+def make(path: str, parameters: dict[str, Any], random_state: int) -> Any:
     """The object behind ``module:Class``, or what the callable there returns.
 
-    ``random_state`` is the seed, and ``novelty`` is on (LOF cannot score new rows without), unless given.
+    ``random_state`` is handed on, and ``novelty`` is on (LOF cannot score new rows without), where it takes them.
 
     Raises:
         InputError: the constructor refuses, or there is no ``fit``.
     """
-    from harness.detectors.registry import import_path
-
     target = import_path(path)
     if not callable(target):
         raise InputError(f"{path} cannot be called; expected a class, or a function that returns a detector.")
     accepted, _ = parameters_of(target)
-    defaults = {"random_state": seed, "novelty": True}
+    defaults = {"random_state": random_state, "novelty": True}
     arguments = {**{key: value for key, value in defaults.items() if key in accepted}, **parameters}
     try:
         estimator = target(**arguments)
@@ -143,6 +146,28 @@ def make(path: str, parameters: dict[str, Any], seed: int) -> Any:
     if not callable(getattr(estimator, "fit", None)):
         raise InputError(f"{path} has no fit method, so it cannot be a detector.")
     return estimator
+
+
+def import_path(path: str) -> Any:
+    """What ``module:attribute`` names.
+
+    Raises:
+        InputError: the module cannot be imported or has no such attribute.
+    """
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(
+            f"Detector {path!r}: importing {module_name!r} failed: {error}.",
+            remedy="Install it into this environment, or run from the directory that holds the module.",
+        ) from error
+    target = module
+    for part in attribute.split("."):
+        if not hasattr(target, part):
+            raise InputError(f"Detector {path!r}: {module_name!r} has no {attribute!r}.")
+        target = getattr(target, part)
+    return target
 
 
 def _reading(estimator: Any, path: str) -> Reading:
@@ -193,7 +218,7 @@ def parameters_of(target: Any) -> tuple[tuple[str, ...], bool]:
 
 
 class _Named:
-    """Errors of somebody else's code, told with its name instead of a traceback."""
+    """Errors of somebody else's code, reported with its name instead of a traceback."""
 
     def __init__(self, path: str, action: str) -> None:
         self.path, self.action = path, action

@@ -21,7 +21,14 @@ _PARTS = ("lstm", "trees")  # prefixes of their arrays
 class FraudEnsemble(Classifier):
     """Score is the weighted mean of two probabilities: the LSTM's of the window, the trees' of its last step.
 
-    Parameters without ``tree`` in their name are the LSTM's, and so is the history.
+    The history is the LSTM's. The defaults are the document's.
+
+    Args:
+        lstm_weight: float in [0, 1], default 0.5. Weight of the LSTM's probability.
+        hidden, dropout, focal_gamma, focal_alpha, learning_rate, batch_size, epochs, patience: as of
+            `harness.detectors.lstm.LSTM`.
+        n_estimators, max_depth, subsample, colsample_bytree: as of `harness.detectors.xgb.XGBoost`.
+        tree_learning_rate: float > 0, default 0.05. Its ``learning_rate``.
     """
 
     name: ClassVar[str] = "fraud-ensemble"
@@ -37,15 +44,11 @@ class FraudEnsemble(Classifier):
     batch_size: int = 256
     epochs: int = 40
     patience: int = 8
-    trees: int = 600
-    tree_depth: int = 6
+    n_estimators: int = 600
+    max_depth: int = 6
     tree_learning_rate: float = 0.05
-    tree_subsample: float = 0.9
-    tree_columns: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.lstm_, self.trees_ = self._parts()
+    subsample: float = 0.9
+    colsample_bytree: float = 0.9
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Train both on labelled windows."""
@@ -54,7 +57,8 @@ class FraudEnsemble(Classifier):
         labels = self.require_both_kinds(labels)
         self.lstm_, self.trees_ = self._parts()
         self.lstm_.fit(windows if np.ndim(X) == 3 else windows[:, 0], labels, context=context)
-        self.n_features_, self.steps_, self.history_ = windows.shape[2], self.lstm_.steps_, self.lstm_.history_
+        self.take_shape(windows.shape[2], self.lstm_.steps_)
+        self.history_ = self.lstm_.history_
         if context.only_timed:  # by the LSTM's steps
             return self
         self.trees_.fit(windows, labels)
@@ -78,10 +82,10 @@ class FraudEnsemble(Classifier):
         from harness.scoring.onnx_merging import mean_probability
         from harness.scoring.onnx_tracing import traced_graph
 
-        shape = (self.n_features_,) if self.steps_ is None else (self.steps_, self.n_features_)
-        return mean_probability(
-            traced_graph(self.lstm_.scoring_module(), shape), self.trees_.program(), self.lstm_weight, shape
-        )
+        module = self.lstm_.scoring_module()
+        assert module is not None
+        shape = (self.n_features_in_,) if self.steps_ is None else (self.steps_, self.n_features_in_)
+        return mean_probability(traced_graph(module, shape), self.trees_.program(), self.lstm_weight, shape)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The arrays of both."""
@@ -92,24 +96,23 @@ class FraudEnsemble(Classifier):
         """Take over both."""
         self.lstm_, self.trees_ = self._parts()
         for prefix, part in zip(_PARTS, (self.lstm_, self.trees_), strict=True):
-            part.n_features_ = self.n_features_
-            part.steps_ = self.steps_ if part.sequential else None
+            part.take_shape(self.n_features_in_, self.steps_ if part.sequential else None)
             start = f"{prefix}."
             part.restore({name.removeprefix(start): array for name, array in state.items() if name.startswith(start)})
 
     def _parts(self) -> tuple[LSTM, XGBoost]:
         lstm = LSTM(
-            seed=self.seed, hidden=self.hidden, dropout=self.dropout, focal_gamma=self.focal_gamma,
+            random_state=self.random_state, hidden=self.hidden, dropout=self.dropout, focal_gamma=self.focal_gamma,
             focal_alpha=self.focal_alpha, learning_rate=self.learning_rate, batch_size=self.batch_size,
             epochs=self.epochs, patience=self.patience,
         )  # fmt: skip
         trees = XGBoost(
-            seed=self.seed, trees=self.trees, depth=self.tree_depth, learning_rate=self.tree_learning_rate,
-            subsample=self.tree_subsample, columns=self.tree_columns,
+            random_state=self.random_state, n_estimators=self.n_estimators, max_depth=self.max_depth,
+            learning_rate=self.tree_learning_rate, subsample=self.subsample, colsample_bytree=self.colsample_bytree,
         )  # fmt: skip
         return lstm, trees
 
 
 def _probability(logit: Vector) -> Vector:
-    found: Vector = np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * logit))
-    return found
+    probability: Vector = np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * logit))
+    return probability

@@ -6,33 +6,38 @@ and 194 features, all of them numbers (categories one-hot encoded).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
-from torch.nn import functional
 
-from harness.detectors.base import Detector, as_training_rows
+from harness.detectors.base import DataError, Detector, as_training_rows
 from harness.detectors.classifier import Classifier
-from harness.detectors.module_detector import ModuleDetector, class_weights
-from harness.detectors.transformer import PRESETS, Transformer
+from harness.detectors.net_detector import NetDetector
 from harness.errors import InputError
-from harness.training.adam import Adam
 from harness.training.context import Epoch, FitContext
-from harness.training.loop import descend, train
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from harness.training.adam import Adam
 
 
 @dataclass
-class FTTransformer(ModuleDetector, Classifier):
+class FTTransformer(NetDetector, Classifier):
     """Score is the difference of the logits of attack and normal, 0 at probability 0.5.
 
-    ``pretraining_epochs`` hide a share ``hidden_share`` of the features and learn to tell them (the document's number
-    of epochs is 1; the share is not stated, 0.15 is the usual one). Then ``epochs`` of cross-entropy weighted by the
-    inverse frequency of the classes. Columns named in ``categorical`` hold codes and are embedded; a code that training
-    did not hold has an embedding of its own.
+    Pre-training predicts hidden features from the others; then the classes' cross-entropy is weighted by their inverse
+    frequency. A code of a categorical column that training did not hold has an embedding of its own.
+
+    Args:
+        preset: default ``document``, its sizes and form; or ``rtdl-default``, those of the published code.
+        categorical: columns that hold codes and are embedded; default none.
+        pretraining_epochs: int >= 0, default 1, the document's. Passes that predict hidden features.
+        hidden_share: float in (0, 1), default 0.15. Share of the features hidden; the document does not state it, this
+            is the usual one.
+        weight_decay: float >= 0, default 1e-5. Share of the learning rate by which weights shrink at each step.
     """
 
     name: ClassVar[str] = "ft-transformer"
@@ -47,12 +52,12 @@ class FTTransformer(ModuleDetector, Classifier):
     batch_size: int = 256
     epochs: int = 10
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._categories: tuple[tuple[int, int], ...] = ()  # column and number of embeddings
+    _categories = cast("tuple[tuple[int, int], ...]", ())  # column and number of embeddings
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Pre-train on all rows, then on their labels."""
+        import torch
+
         context = context or FitContext()
         rows, labels = as_training_rows(X, y, self.name)
         labels = self.require_both_kinds(labels)
@@ -60,27 +65,29 @@ class FTTransformer(ModuleDetector, Classifier):
             raise InputError(f"{self.name}: preset {self.preset!r} has no pre-training; set pretraining_epochs to 0.")
         for column in self.categorical:
             if not 0 <= column < rows.shape[1]:
-                raise InputError(f"{self.name}: categorical names column {column}; rows have {rows.shape[1]} features.")
+                raise DataError(f"{self.name}: categorical names column {column}; rows have {rows.shape[1]} features.")
         self._categories = tuple((column, max(0, int(rows[:, column].max()) + 1) + 1) for column in self.categorical)
         self.build(rows.shape[1])
         x, y_all = torch.from_numpy(rows), torch.from_numpy(labels)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.module.train()
-            told = self._pretrain(x, context) if self.pretraining_epochs else ()
-            self.history_ = told + self._finetune(x, y_all, context)
-        self.module.eval()
+            torch.manual_seed(self.random_state)
+            self.fitted_net().train()
+            pretraining = self._pretrain(x, context) if self.pretraining_epochs else ()
+            self.history_ = pretraining + self._finetune(x, y_all, context)
+        self.fitted_net().eval()
         self.choose(context)
         return self
 
     def architecture(self) -> nn.Module:
         """The transformer."""
-        return Transformer(self.n_features_, PRESETS[self.preset], self._categories)
+        from harness.detectors.transformer import PRESETS, Transformer
+
+        return Transformer(self.n_features_in_, PRESETS[self.preset], self._categories)
 
     def score(self, x: Tensor) -> Tensor:
         """Logit of attack minus logit of normal."""
-        logits = self.module(x)
-        return logits[:, 1] - logits[:, 0]  # type: ignore[no-any-return]
+        logits: Tensor = self.fitted_net()(x)
+        return logits[:, 1] - logits[:, 0]
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights, and the categories they are for."""
@@ -93,39 +100,42 @@ class FTTransformer(ModuleDetector, Classifier):
         super().restore({name: value for name, value in state.items() if name != "categories"})
 
     def _pretrain(self, x: Tensor, context: FitContext) -> tuple[Epoch, ...]:
-        net = self._net()
-        optimiser = self._adamw()
+        import torch
+
+        from harness.detectors.transformer import Transformer
+        from harness.training.loop import descend, train
+
+        net, optimiser = self.net_as(Transformer), self._adamw()
 
         def step(indices: Tensor) -> Tensor:
             batch = x[indices[0]]
             return descend(net.masked_loss(batch, torch.rand(batch.shape) < self.hidden_share), optimiser)
 
-        return train(
-            step, rows=len(x), batch_size=self.batch_size, epochs=self.pretraining_epochs, seeds=[self.seed],
-            context=context, loss_names=("masked features",),
-        )[0]  # fmt: skip
+        schedule = self.schedule([self], len(x), epochs=self.pretraining_epochs, loss_names=("masked features",))
+        return train(step, schedule, context)[0]
 
     def _finetune(self, x: Tensor, y: Tensor, context: FitContext) -> tuple[Epoch, ...]:
-        weights = class_weights(y)
-        optimiser = self._adamw()
+        from torch.nn import functional
+
+        from harness.training.early_stopping import class_weights
+        from harness.training.loop import descend, train
+
+        net, optimiser, weights = self.fitted_net(), self._adamw(), class_weights(y)
 
         def step(indices: Tensor) -> Tensor:
             chosen = indices[0]
-            return descend(functional.cross_entropy(self.module(x[chosen]), y[chosen], weight=weights), optimiser)
+            return descend(functional.cross_entropy(net(x[chosen]), y[chosen], weight=weights), optimiser)
 
-        return train(
-            step, rows=len(x), batch_size=self.batch_size, epochs=self.epochs, seeds=[self.seed + 1], context=context
-        )[0]
+        schedule = replace(self.schedule([self], len(x)), seeds=(self.random_state + 1,))
+        return train(step, schedule, context)[0]
 
     def _adamw(self) -> Adam:
         """Weights of linear layers decay; tokens, normalisations and biases do not, as in the published code."""
+        from harness.training.adam import Adam
+
         decaying: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
-        for name, parameter in self.module.named_parameters():
+        for name, parameter in self.fitted_net().named_parameters():
             plain = parameter.ndim < 2 or name.startswith(("tokens.", "masked.weight", "masked.category_weight"))
             (others if plain else decaying).append(parameter)
         return Adam(decaying, self.learning_rate, weight_decay=self.weight_decay, undecayed=others)
-
-    def _net(self) -> Transformer:
-        assert isinstance(self.module, Transformer)
-        return self.module

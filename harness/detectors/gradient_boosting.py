@@ -1,16 +1,15 @@
-"""Gradient-boosted trees: the supervised classical reference, grown by scikit-learn and kept as plain arrays."""
+"""Gradient-boosted trees: the supervised classical baseline, grown by scikit-learn and kept as plain arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, as_training_rows
+from harness.detectors.base import DataError, Detector, as_training_rows
 from harness.detectors.isolation_forest import FOREST
-from harness.errors import InputError
 from harness.evaluation.thresholds import Threshold
 from harness.scoring import program as programs
 from harness.scoring.forest import Forest, Tree, forest_of
@@ -19,30 +18,34 @@ from harness.training.context import FitContext, Labels, Matrix, Vector
 
 @dataclass
 class GradientBoosting(Detector):
-    """Histogram gradient boosting; score is the logit, threshold its zero (probability 0.5)."""
+    """Histogram gradient boosting; score is the logit, threshold its zero (probability 0.5).
+
+    Args:
+        max_iter: int >= 1, default 100. Trees.
+        max_leaf_nodes: int >= 2, or None for no bound; default 31. Leaves of a tree.
+        learning_rate: float > 0, default 0.1. Share of each tree that is added.
+    """
 
     name: ClassVar[str] = "gradient-boosting"
     supervised: ClassVar[bool] = True
 
-    trees: int = 100
-    leaves: int = 31
+    max_iter: int = 100
+    max_leaf_nodes: int | None = 31
     learning_rate: float = 0.1
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._forest: Forest | None = None
-        self._baseline = 0.0
+    _forest = cast("Forest | None", None)
+    _baseline = 0.0
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
         """Boost on labelled rows."""
         rows, labels = as_training_rows(X, y, self.name)
         if labels is None or len(set(labels.tolist())) < 2:
-            raise InputError(f"{self.name} learns from labelled rows of both kinds; pass y, 0 normal and 1 anomaly.")
+            raise DataError(f"{self.name} learns from labelled rows of both kinds; pass y, 0 normal and 1 anomaly.")
         self._forest, self._baseline = boosted_forest(
-            rows, labels, max_iter=self.trees, max_leaf_nodes=self.leaves, learning_rate=self.learning_rate,
-            random_state=self.seed,
+            rows, labels, max_iter=self.max_iter, max_leaf_nodes=self.max_leaf_nodes,
+            learning_rate=self.learning_rate, random_state=self.random_state,
         )  # fmt: skip
-        self.n_features_ = rows.shape[1]
+        self.take_shape(rows.shape[1])
         self.take_threshold(Threshold(0.0, "probability 0.5 (a logit of 0)"))
         return self
 
@@ -53,7 +56,7 @@ class GradientBoosting(Detector):
     def program(self) -> programs.Program:
         """The sum of the trees and the prior."""
         assert self._forest is not None
-        builder = programs.Builder(self.n_features_)
+        builder = programs.Builder(self.n_features_in_)
         total = builder.trees(programs.ROWS, self._forest)
         return builder.finish(builder.with_constant("add", total, self._baseline))
 

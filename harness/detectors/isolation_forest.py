@@ -1,10 +1,10 @@
-"""Isolation forest: a classical reference, grown by scikit-learn and kept as plain arrays."""
+"""Isolation forest: a classical baseline, grown by scikit-learn and kept as plain arrays."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,29 +21,31 @@ class IsolationForest(OneClass):
     """Score is 2 to the minus mean path length, relative to that of a random tree: near 1 is isolated early.
 
     Source: Liu, Ting, Zhou, "Isolation forest", ICDM 2008. Fitted on the rows labelled normal.
+
+    Args:
+        n_estimators: int >= 1, default 200. Trees.
+        max_samples: int >= 2, default 256, the paper's. Rows drawn for each tree; all of them when there are fewer.
     """
 
     name: ClassVar[str] = "isolation-forest"
 
-    trees: int = 200
-    rows_per_tree: int = 256
+    n_estimators: int = 200
+    max_samples: int = 256
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._forest: Forest | None = None
-        self._exponent = 0.0
+    _forest = cast("Forest | None", None)
+    _exponent = 0.0
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Grow the trees on random subsets of the normal rows."""
         from sklearn.ensemble import IsolationForest as Grown
 
         rows = normal_rows(*as_training_rows(X, y, self.name), self.name)
-        sample = min(self.rows_per_tree, len(rows))
-        grown = Grown(n_estimators=self.trees, max_samples=sample, random_state=self.seed).fit(rows)
+        sample = min(self.max_samples, len(rows))
+        grown = Grown(n_estimators=self.n_estimators, max_samples=sample, random_state=self.random_state).fit(rows)
         pairs = zip(grown.estimators_, grown.estimators_features_, strict=True)
         self._forest = forest_of([_path_lengths(each.tree_, chosen) for each, chosen in pairs])
-        self._exponent = -math.log(2.0) / (self.trees * float(_random_path_length(np.array([sample]))[0]))
-        self.n_features_ = rows.shape[1]
+        self._exponent = -math.log(2.0) / (self.n_estimators * float(_random_path_length(np.array([sample]))[0]))
+        self.take_shape(rows.shape[1])
         self.choose(rows, context or FitContext())
         return self
 
@@ -54,7 +56,7 @@ class IsolationForest(OneClass):
     def program(self) -> programs.Program:
         """Path lengths summed over trees, scaled and exponentiated."""
         assert self._forest is not None
-        builder = programs.Builder(self.n_features_)
+        builder = programs.Builder(self.n_features_in_)
         total = builder.trees(programs.ROWS, self._forest)
         return builder.finish(builder.activation(builder.with_constant("multiply", total, self._exponent), "exp"))
 

@@ -1,4 +1,4 @@
-"""Distance to the k-th nearest of a sample of normal rows: the reference that has nothing to train."""
+"""Distance to the k-th nearest of a sample of normal rows: the baseline that has nothing to train."""
 
 from __future__ import annotations
 
@@ -11,42 +11,41 @@ from numpy.typing import ArrayLike, NDArray
 from harness.detectors.base import Detector, as_training_rows, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
-from harness.training.context import FitContext, Matrix, Vector
+from harness.training.context import FitContext, Vector
 
-HELD_OUT = 2000  # rows the threshold rests on; they may not be among the references
+HELD_OUT = 2000  # rows the threshold rests on; they may not be among the neighbours
 
 
 @dataclass
 class KNN(OneClass):
-    """Score is the Euclidean distance to the ``k``-th nearest of ``references`` rows drawn from the normal ones.
+    """Score is the Euclidean distance to the ``n_neighbors``-th nearest of a sample of the normal rows.
 
     A percentile is that of normal training rows that were not drawn, or, when every row was, of the distances of the
     drawn ones to each other.
+
+    Args:
+        n_neighbors: int >= 1, default 5. Which neighbour's distance is the score.
+        max_samples: int >= 1, default 10,000. Rows drawn from the normal ones; all of them when there are fewer.
     """
 
     name: ClassVar[str] = "knn"
 
-    k: int = 5
-    references: int = 10_000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._references: Matrix = np.empty((0, 0), dtype=np.float32)
-        self._index: Any = None
+    n_neighbors: int = 5
+    max_samples: int = 10_000
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
-        """Draw the references."""
+        """Draw the sample."""
         rows = normal_rows(*as_training_rows(X, y, self.name), self.name)
-        order = np.random.default_rng(self.seed).permutation(len(rows))
-        self._references = rows[np.sort(order[: self.references])]
-        self.n_features_ = rows.shape[1]
-        others = order[self.references : self.references + HELD_OUT]
+        order = np.random.default_rng(self.random_state).permutation(len(rows))
+        self._sample = rows[np.sort(order[: self.max_samples])]
+        self.take_shape(rows.shape[1])
+        others = order[self.max_samples : self.max_samples + HELD_OUT]
         self._build()
         if len(others) or len(rows) == 1:
             self.choose(rows[others] if len(others) else rows, context or FitContext())
         else:
             # Asked without rows, the index counts none as its own neighbour.
-            distances, _ = self._index.kneighbors(n_neighbors=min(self.k, len(rows) - 1))
+            distances, _ = self._index.kneighbors(n_neighbors=min(self.n_neighbors, len(rows) - 1))
             self.choose(rows, context or FitContext(), np.ascontiguousarray(distances[:, -1], dtype=np.float32))
         return self
 
@@ -57,21 +56,21 @@ class KNN(OneClass):
         return np.ascontiguousarray(distances[:, -1], dtype=np.float32)
 
     def program(self) -> programs.Program:
-        """One product with all references."""
-        builder = programs.Builder(self.n_features_)
-        k = min(self.k, len(self._references))
-        return builder.finish(builder.neighbour_distance(programs.ROWS, self._references, k))
+        """One product with all of the sample."""
+        builder = programs.Builder(self.n_features_in_)
+        k = min(self.n_neighbors, len(self._sample))
+        return builder.finish(builder.neighbour_distance(programs.ROWS, self._sample, k))
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """The references."""
-        return {"references": self._references}
+        """The sample."""
+        return {"sample": self._sample}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Take over the references."""
-        self._references = state["references"]
+        """Take over the sample."""
+        self._sample = state["sample"]
         self._build()
 
     def _build(self) -> None:
         from sklearn.neighbors import NearestNeighbors
 
-        self._index = NearestNeighbors(n_neighbors=min(self.k, len(self._references))).fit(self._references)
+        self._index = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(self._sample))).fit(self._sample)

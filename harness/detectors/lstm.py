@@ -6,104 +6,47 @@ Its layers have one bias per gate, as the document's framework has: 156,481 para
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.detectors.supervised import Supervised
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @dataclass
 class LSTM(Supervised):
-    """Score is the logit of the last step of a window.
+    """Score is the logit of the last step of a window. The defaults are the document's.
 
-    ``focal_gamma`` and ``focal_alpha`` are those of Lin et al. 2017 (arXiv 1708.02002): what is classified well weighs
-    (1 - p)^gamma, positives alpha and negatives 1 - alpha.
+    Args:
+        hidden: units of the layers.
+        dropout: share of the units dropped after each layer, one float in [0, 1) per layer.
+        focal_gamma: float >= 0, default 3. What is classified well weighs (1 - p)^gamma: Lin et al. 2017
+            (arXiv 1708.02002).
+        focal_alpha: float in (0, 1), default 0.9. Weight of positives; negatives weigh 1 - alpha.
     """
 
     name: ClassVar[str] = "lstm"
     sequential: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (128, 64)
-    dropout: tuple[float, ...] = (0.3, 0.2)  # after each layer
+    dropout: tuple[float, ...] = (0.3, 0.2)
     focal_gamma: float = 3.0
     focal_alpha: float = 0.9
 
     def architecture(self) -> nn.Module:
         """The layers and the output."""
-        return Layers(self.n_features_, self.hidden, self.dropout)
+        from harness.detectors.lstm_net import Layers
+
+        return Layers(self.n_features_in_, self.hidden, self.dropout)
 
     def logits(self, x: Tensor) -> Tensor:
         """Logit after the last step of each window (n, steps, d)."""
-        found: Tensor = self.module(x)
-        return found
+        logits: Tensor = self.fitted_net()(x)
+        return logits
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean focal loss."""
+        from harness.detectors.lstm_net import focal_loss
+
         return focal_loss(self.logits(x), y, self.focal_gamma, self.focal_alpha)
-
-
-class Layers(nn.Module):
-    """LSTM layers with dropout after each, and one output from the last step."""
-
-    def __init__(self, features: int, hidden: tuple[int, ...], dropout: tuple[float, ...]) -> None:
-        super().__init__()
-        widths = (features, *hidden)
-        self.recurrent = nn.ModuleList(
-            nn.LSTM(inputs, outputs, batch_first=True) for inputs, outputs in zip(widths, hidden, strict=False)
-        )
-        self.dropout = nn.ModuleList(nn.Dropout(share) for share in dropout)
-        self.output = nn.Linear(hidden[-1], 1)
-        for layer in self.recurrent:
-            _initialise(layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (n,) of windows ``x`` (n, steps, features)."""
-        for layer, drop in zip(self.recurrent, self.dropout, strict=True):
-            x = drop(layer(x)[0])
-        logits: Tensor = self.output(x[:, -1])
-        return logits.view(-1)
-
-
-@dataclass(frozen=True)
-class Gates:
-    """Parameters of one layer; the rows of each are those of the gates i, f, g, o, one after the other."""
-
-    input: Tensor
-    recurrent: Tensor
-    bias: Tensor
-    second_bias: Tensor
-
-    @property
-    def width(self) -> int:
-        """Units of the layer."""
-        return self.recurrent.shape[1]
-
-
-def gates_of(layer: nn.Module) -> Gates:
-    """The parameters of an ``nn.LSTM`` of one layer."""
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    return Gates(*(layer.get_parameter(name) for name in names))
-
-
-def _initialise(layer: nn.Module) -> None:
-    """Glorot-uniform input weights, orthogonal recurrent ones, a forget bias of 1; one bias is enough."""
-    gates = gates_of(layer)
-    with torch.no_grad():
-        for gate in torch.chunk(gates.input, 4):
-            nn.init.xavier_uniform_(gate)
-        for gate in torch.chunk(gates.recurrent, 4):
-            nn.init.orthogonal_(gate)
-        gates.bias.zero_()
-        gates.second_bias.zero_()
-        gates.bias[gates.width : 2 * gates.width] = 1.0
-    gates.second_bias.requires_grad_(False)
-
-
-def focal_loss(logits: Tensor, y: Tensor, gamma: float, alpha: float) -> Tensor:
-    """Mean of -alpha_t (1 - p_t)^gamma log p_t over logits (n,) and labels (n,), 0 or 1."""
-    cost = functional.binary_cross_entropy_with_logits(logits, y, reduction="none")  # -log p_t
-    weight = torch.where(y > 0.5, alpha, 1.0 - alpha)
-    return (weight * (1.0 - torch.exp(-cost)).pow(gamma) * cost).mean()

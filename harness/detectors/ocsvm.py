@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,34 +18,33 @@ from harness.training.context import FitContext, Vector
 class OCSVM(OneClass):
     """Score is minus the decision function of a machine with radial basis kernel.
 
-    The time to fit grows with the square of the rows, so ``rows`` of the normal ones are drawn. ``gamma`` None is one
-    over features times variance, scikit-learn's ``scale``. Source: Schölkopf et al. 2001.
+    Source: Schölkopf et al. 2001.
+
+    Args:
+        nu: float in (0, 1], default 0.05. Bound on the share of training rows left outside.
+        gamma: float > 0, or scikit-learn's ``scale`` (default: one over features times variance) or ``auto`` (one over
+            features). Coefficient of the kernel.
+        max_samples: int >= 1, default 5000. Normal rows drawn; the time to fit grows with the square of their number.
     """
 
     name: ClassVar[str] = "ocsvm"
 
     nu: float = 0.05
-    gamma: float | None = None
-    rows: int = 5000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._vectors: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
-        self._weights: NDArray[np.float32] = np.empty(0, dtype=np.float32)
-        self._kernel = np.zeros(2)  # gamma, offset
+    gamma: float | Literal["scale", "auto"] = "scale"
+    max_samples: int = 5000
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Solve for the support vectors of the drawn rows."""
         from sklearn.svm import OneClassSVM
 
         normal = normal_rows(*as_training_rows(X, y, self.name), self.name)
-        drawn = np.random.default_rng(self.seed).permutation(len(normal))[: self.rows]
-        machine = OneClassSVM(nu=self.nu, gamma="scale" if self.gamma is None else self.gamma)
+        drawn = np.random.default_rng(self.random_state).permutation(len(normal))[: self.max_samples]
+        machine = OneClassSVM(nu=self.nu, gamma=self.gamma)
         machine.fit(normal[np.sort(drawn)].astype(np.float64))
         self._vectors = machine.support_vectors_.astype(np.float32)
         self._weights = machine.dual_coef_[0].astype(np.float32)
         self._kernel = np.array([machine._gamma, float(machine.offset_[0])])
-        self.n_features_ = normal.shape[1]
+        self.take_shape(normal.shape[1])
         self.choose(normal, context or FitContext())
         return self
 
@@ -61,7 +60,7 @@ class OCSVM(OneClass):
         gamma, offset = self._kernel
         centre = self._vectors.astype(np.float64).mean(axis=0)
         vectors = self._vectors - centre
-        builder = programs.Builder(self.n_features_)
+        builder = programs.Builder(self.n_features_in_)
         x = builder.with_constant("subtract", programs.ROWS, centre)
         layer = programs.DenseLayer(
             (2.0 * gamma * vectors).astype(np.float32), (-gamma * np.square(vectors).sum(axis=1)).astype(np.float32)

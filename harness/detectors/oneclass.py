@@ -17,16 +17,24 @@ Rule = Literal["percentile", "validation", "false_positive_rate", "flagged_share
 
 @dataclass
 class OneClass(Detector):
-    """A detector of what normal rows are not.
+    """Base of detectors trained on normal rows only.
 
-    ``threshold``: ``percentile`` (of the scores of normal training rows), ``validation`` (highest F1 on the validation
-    labels), ``false_positive_rate`` (100 - ``percentile`` per cent of the normal validation rows are flagged), or
-    ``flagged_share`` (100 - ``percentile`` per cent of whatever is scored together is flagged, as publications on KDD99
-    do; it presumes to know the share of anomalies).
+    Args:
+        threshold: how the threshold is chosen, default ``percentile``. ``percentile``: 100 * (1 - ``contamination``)
+            of the scores of normal training rows, PyOD's rule. ``validation``: the highest F1 on the validation labels.
+            ``false_positive_rate``: the share ``contamination`` of the normal validation rows is flagged.
+            ``flagged_share``: the share ``contamination`` of whatever is scored together is flagged, as publications
+            on KDD99 do; it presumes that the share of anomalies is known.
+        contamination: float in (0, 1), default 0.05. The share of rows flagged, as in PyOD and scikit-learn.
     """
 
     threshold: Rule = "percentile"
-    percentile: float = 95.0
+    contamination: float = 0.05
+
+    @property
+    def percentile(self) -> float:
+        """The percentile of scores above which the share ``contamination`` lies."""
+        return 100.0 * (1.0 - self.contamination)
 
     def choose(self, normal: Matrix, context: FitContext, scores: Vector | None = None) -> None:
         """Set the threshold after training on the rows ``normal``.
@@ -34,8 +42,7 @@ class OneClass(Detector):
         Args:
             normal: rows of the training split.
             context: has the validation rows.
-            scores: of ``normal``, where they should not be what `decision_function` gives for rows it has learnt by
-                heart.
+            scores: of ``normal``, where `decision_function` gives others to rows the detector was fitted on.
 
         Raises:
             InputError: the rule needs validation labels and there are none.
@@ -44,8 +51,8 @@ class OneClass(Detector):
             return
         match self.threshold:
             case "percentile":
-                found = self.decision_function(normal) if scores is None else scores
-                self.take_threshold(thresholds.at_percentile(found, self.percentile, "normal training rows"))
+                own = self.decision_function(normal) if scores is None else scores
+                self.take_threshold(thresholds.at_percentile(own, self.percentile, "normal training rows"))
             case "flagged_share":
                 self.take_threshold(self._flag_share(self.decision_function(normal) if scores is None else scores))
             case _:
@@ -69,4 +76,4 @@ class OneClass(Detector):
         scores = self.decision_function(context.X_val)
         if self.threshold == "validation":
             return thresholds.best_f1(scores, context.y_val)
-        return thresholds.at_false_positive_rate(scores, context.y_val, 1.0 - self.percentile / 100.0)
+        return thresholds.at_false_positive_rate(scores, context.y_val, self.contamination)

@@ -1,9 +1,9 @@
-"""Reconstruction error of principal components: the linear autoencoder, as a classical reference."""
+"""Reconstruction error of principal components: the linear autoencoder, as a classical baseline."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,33 +16,31 @@ from harness.training.context import FitContext, Vector
 
 @dataclass
 class PCA(OneClass):
-    """Score is the mean squared difference to the projection on the components that hold ``variance`` of the variance.
+    """Score is the mean squared difference to the projection on the first components. Fitted on the normal rows.
 
-    ``components`` sets their number instead. Fitted on the rows labelled normal.
+    Args:
+        n_components: int >= 1, the number of components; or float in (0, 1), default 0.95, the share of the variance
+            that they hold at least. As in scikit-learn.
     """
 
     name: ClassVar[str] = "pca"
 
-    variance: float = 0.95
-    components: int | None = None
+    n_components: int | float = 0.95
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._layers: tuple[programs.DenseLayer, ...] = ()
+    _layers = cast("tuple[programs.DenseLayer, ...]", ())
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Find the components."""
         from sklearn import decomposition
 
         rows = normal_rows(*as_training_rows(X, y, self.name), self.name)
-        wanted = self.components if self.components is not None else self.variance
-        found = decomposition.PCA(n_components=wanted, svd_solver="full").fit(rows.astype(np.float64))
-        axes, mean = found.components_, found.mean_
+        fitted = decomposition.PCA(n_components=self.n_components, svd_solver="full").fit(rows.astype(np.float64))
+        axes, mean = fitted.components_, fitted.mean_
         self._layers = (
             programs.DenseLayer(axes.astype(np.float32), (-axes @ mean).astype(np.float32)),
             programs.DenseLayer(np.ascontiguousarray(axes.T, dtype=np.float32), mean.astype(np.float32)),
         )
-        self.n_features_ = rows.shape[1]
+        self.take_shape(rows.shape[1])
         self.choose(rows, context or FitContext())
         return self
 

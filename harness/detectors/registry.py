@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from harness.decode import decode, field_types
 from harness.detectors.base import FORMAT, Detector
+from harness.detectors.foreign import Foreign, import_path, parameters_of
 from harness.errors import InputError
 from harness.scoring import arrays
 from harness.scoring.artifacts import DETECTOR_FILE, WEIGHTS_FILE
@@ -56,11 +56,9 @@ def check(detector: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         types = field_types(target)
         _refuse_unknown(detector, parameters, types)
         return {name: decode(types[name], value, f"{detector}.{name}") for name, value in parameters.items()}
-    from harness.detectors.foreign import parameters_of
-
     known, complete = parameters_of(target)
     if complete:
-        _refuse_unknown(detector, parameters, (*known, "seed"))
+        _refuse_unknown(detector, parameters, (*known, "random_state"))
     return dict(parameters)
 
 
@@ -70,7 +68,7 @@ def resolve(name_or_path: str, parameters: Mapping[str, Any] | None = None) -> D
     Args:
         name_or_path: a name in `BUILT_IN`, or ``module:Class`` of anything with ``fit`` and ``decision_function``,
             ``score_samples`` or ``predict_proba``; see `harness.detectors.foreign` for how its scores are read.
-        parameters: constructor arguments; ``seed`` is understood by all.
+        parameters: constructor arguments; ``random_state`` is understood by all.
 
     Raises:
         InputError: unknown name, import failure, or parameters it does not take.
@@ -78,10 +76,8 @@ def resolve(name_or_path: str, parameters: Mapping[str, Any] | None = None) -> D
     target, given = _target(name_or_path), check(name_or_path, parameters or {})
     if isinstance(target, type) and issubclass(target, Detector):
         return target(**given)
-    from harness.detectors.foreign import Foreign
-
-    seed = given.pop("seed", 0)
-    return Foreign(seed=seed, path=name_or_path, parameters=given)
+    random_state = given.pop("random_state", 0)
+    return Foreign(random_state=random_state, path=name_or_path, parameters=given)
 
 
 def load(directory: Path) -> Detector:
@@ -100,7 +96,7 @@ def load(directory: Path) -> Detector:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise InputError(f"{path} is not a detector of format {FORMAT}.", remedy="Train and save it again.")
     detector = resolve(meta["detector"], meta["parameters"])
-    detector.n_features_, detector.steps_ = meta["n_features"], meta["steps"]
+    detector.take_shape(meta["n_features"], meta["steps"])
     detector.restore(state)
     detector.threshold_, detector.threshold_rule_ = meta["threshold"], meta["threshold_rule"]
     return detector
@@ -120,25 +116,3 @@ def _refuse_unknown(detector: str, parameters: Iterable[str], known: Iterable[st
     for name in parameters:
         if name not in known:
             raise InputError(f"{detector} has no parameter {name!r}.", remedy=f"Known: {', '.join(sorted(known))}.")
-
-
-def import_path(path: str) -> Any:
-    """What ``module:attribute`` names.
-
-    Raises:
-        InputError: the module cannot be imported or has no such attribute.
-    """
-    module_name, _, attribute = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(
-            f"Detector {path!r}: importing {module_name!r} failed: {error}.",
-            remedy="Install it into this environment, or run from the directory that holds the module.",
-        ) from error
-    target = module
-    for part in attribute.split("."):
-        if not hasattr(target, part):
-            raise InputError(f"Detector {path!r}: {module_name!r} has no {attribute!r}.")
-        target = getattr(target, part)
-    return target

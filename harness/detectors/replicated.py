@@ -18,7 +18,7 @@ from harness.training.context import FitContext, Labels, Matrix
 class Replicated(Detector):
     """A detector whose training takes K of its kind at once; alone it is K = 1 of the same code."""
 
-    per_replica: ClassVar[frozenset[str]] = frozenset({"seed", "learning_rate"})
+    per_replica: ClassVar[frozenset[str]] = frozenset({"random_state", "learning_rate"})
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Train this detector alone; see `Detector.fit`."""
@@ -38,7 +38,7 @@ def fit_together(
     """Fit ``detectors`` on the same rows: in one go when they are replicas of each other, else one after the other.
 
     Raises:
-        InputError: they are of one replicable class, but differ in more than seed and learning rate.
+        InputError: they are of one replicable class, but differ in more than random_state and learning rate.
     """
     first = detectors[0]
     if not isinstance(first, Replicated) or any(type(other) is not type(first) for other in detectors):

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from harness.detectors.lstm import LSTM, Layers, gates_of
+from harness.detectors.lstm import LSTM
+from harness.detectors.lstm_net import Layers, gates_of
 from harness.errors import InputError
 
 
@@ -30,12 +31,12 @@ class CardStream:
     """
 
     def __init__(self, detector: LSTM) -> None:
-        if not detector.n_features_ or not isinstance(detector.module, Layers):
+        if not isinstance(detector.net, Layers):
             raise InputError(f"{detector.name} is not fitted.", remedy="Call fit before scoring a stream.")
         self.steps = detector.steps_ or 1
-        self._features = detector.n_features_
-        self._layers = [gates_of(layer) for layer in detector.module.recurrent]
-        self._output = detector.module.output
+        self._features = detector.n_features_in_
+        self._layers = [gates_of(layer) for layer in detector.net.recurrent]
+        self._output = detector.net.output
         self._place: dict[Hashable, int] = {}  # card -> row of the states
         self._seen = torch.zeros(0, dtype=torch.int64)  # transactions of each card
         self._states = [(self._zeros(0, layer.width), self._zeros(0, layer.width)) for layer in self._layers]

@@ -2,56 +2,60 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
-from torch.nn import functional
 
 from harness.detectors.base import Detector, as_training_rows
 from harness.detectors.classifier import Classifier
-from harness.detectors.module_detector import ModuleDetector
-from harness.training.adam import Adam
+from harness.detectors.net_detector import NetDetector
 from harness.training.context import Epoch, FitContext, Labels, Matrix
-from harness.training.loop import descend, train
 
-NOTICEABLE = 1e-4  # share by which a figure must rise for the learning rate to stay
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
-class Supervised(ModuleDetector, Classifier):
+class Supervised(NetDetector, Classifier):
     """A classifier whose score is the logit of an anomaly.
 
-    ``sampling``: ``balanced`` draws as many anomalies as normal rows into every batch, with replacement. Where there
-    are validation rows, the weights of the epoch with their highest average precision are kept, training ends
-    ``patience`` epochs after it, and the learning rate halves after ``plateau`` epochs without a better one.
+    Where there are validation rows, the weights of the epoch with their highest average precision are kept.
+
+    Args:
+        weight_decay: float >= 0. Share of the learning rate by which parameters shrink at each step.
+        patience: int >= 0. Epochs without a higher average precision after which training ends.
+        plateau: int >= 0. Epochs without a better one after which the learning rate halves.
+        max_grad_norm: float > 0, or None. The longest gradient over all parameters; a longer one is scaled to it.
+        sampling: default ``balanced``, which draws as many anomalies as normal rows into every batch, with replacement;
+            or ``natural``.
     """
 
-    learning_rate: float = 1e-3
+    rows_per_slice: ClassVar[int] = 1024
+
     weight_decay: float = 0.0
     batch_size: int = 256
     epochs: int = 40
     patience: int = 8
     plateau: int = 3
-    clip_norm: float | None = None
+    max_grad_norm: float | None = None
     sampling: Literal["natural", "balanced"] = "balanced"
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Train on labelled rows or windows."""
+        import torch
+
         context = context or FitContext()
         rows, labels = as_training_rows(X, y, self.name, windows=self.sequential)
         labels = self.require_both_kinds(labels)
         self.prepare(rows, labels, np.shape(X)[1] if np.ndim(X) == 3 else None)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(self.random_state)
             before = self.pretrain(torch.from_numpy(rows), torch.from_numpy(labels), context)
             self.history_ = before + self._train(torch.from_numpy(rows), torch.from_numpy(labels), context)
-        self.module.eval()
+        self.fitted_net().eval()
         self.choose(context)
         return self
 
@@ -69,6 +73,8 @@ class Supervised(ModuleDetector, Classifier):
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """What a batch of rows ``x`` and float labels ``y`` (n,) costs; the cross-entropy by default."""
+        from torch.nn import functional
+
         return functional.binary_cross_entropy_with_logits(self.logits(x), y)
 
     def score(self, x: Tensor) -> Tensor:
@@ -76,31 +82,33 @@ class Supervised(ModuleDetector, Classifier):
         return self.logits(x)
 
     def _train(self, x: Tensor, y: Tensor, context: FitContext) -> tuple[Epoch, ...]:
-        parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        from harness.training.adam import Adam
+        from harness.training.early_stopping import BalancedSampler, BestWeights, ReduceLROnPlateau
+        from harness.training.loop import descend, train
+
+        net = self.fitted_net()
+        parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
         optimiser = Adam(parameters, self.learning_rate, weight_decay=self.weight_decay)
-        falling = Falling(optimiser, self.plateau)
-        draw = _Balanced(y) if self.sampling == "balanced" else None
+        rate = ReduceLROnPlateau(optimiser, self.plateau)
+        draw = BalancedSampler(y) if self.sampling == "balanced" else None
         target = y.float()
 
         def step(indices: Tensor) -> Tensor:
             chosen = indices[0] if draw is None else draw(indices.shape[1])
-            return descend(self.loss(x[chosen], target[chosen]), optimiser, self.clip_norm)
+            return descend(self.loss(x[chosen], target[chosen]), optimiser, self.max_grad_norm)
 
-        best = _Best(self.module)
+        best = BestWeights(net)
 
         def keep_going() -> bool:
             figure = self._average_precision(context)
             if figure is None:
                 return True
-            falling.offer(figure)
+            rate.offer(figure)
             best.offer(figure)
             return best.waited <= self.patience
 
-        self.module.train()
-        history = train(
-            step, rows=len(x), batch_size=self.batch_size, epochs=self.epochs, seeds=[self.seed], context=context,
-            keep_going=keep_going,
-        )[0]  # fmt: skip
+        net.train()
+        history = train(step, self.schedule([self], len(x)), context, keep_going=keep_going)[0]
         best.restore()
         return history
 
@@ -110,62 +118,7 @@ class Supervised(ModuleDetector, Classifier):
             return None
         from sklearn.metrics import average_precision_score
 
-        self.module.eval()
+        self.fitted_net().eval()
         figure = float(average_precision_score(context.y_val, self.decision_function(context.X_val)))
-        self.module.train()
+        self.fitted_net().train()
         return figure
-
-
-class Falling:
-    """Halves the learning rate of ``optimiser`` when more than ``patience`` figures in a row were not better."""
-
-    def __init__(self, optimiser: Adam, patience: int) -> None:
-        self._optimiser = optimiser
-        self._patience = patience
-        self._best = float("-inf")
-        self._waited = 0
-
-    def offer(self, figure: float) -> None:
-        """The next figure; better is what exceeds the best so far by `NOTICEABLE` of it."""
-        self._waited += 1
-        if figure > self._best * (1.0 + NOTICEABLE):
-            self._best, self._waited = figure, 0
-        if self._waited > self._patience:
-            self._optimiser.learning_rate *= 0.5
-            self._waited = 0
-
-
-class _Balanced:
-    """Row numbers drawn with replacement, half of them anomalies."""
-
-    def __init__(self, y: Tensor) -> None:
-        self._kinds = [torch.nonzero(y == kind).view(-1) for kind in (0, 1)]
-
-    def __call__(self, count: int) -> Tensor:
-        anomalies = count // 2
-        parts = []
-        for kind, wanted in zip(self._kinds, (count - anomalies, anomalies), strict=True):
-            parts.append(kind[torch.randint(len(kind), (wanted,))])
-        return torch.cat(parts)
-
-
-class _Best:
-    """The weights with the highest figure so far, and for how many epochs there was no higher."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._figure = float("-inf")
-        self._weights: dict[str, Tensor] | None = None
-        self.waited = 0
-
-    def offer(self, figure: float) -> None:
-        """Keep the weights as they are now, if ``figure`` is higher than before."""
-        self.waited += 1
-        if figure > self._figure:
-            self._figure, self.waited = figure, 0
-            self._weights = copy.deepcopy(self._module.state_dict())
-
-    def restore(self) -> None:
-        """Put the kept weights back, if there are any."""
-        if self._weights is not None:
-            self._module.load_state_dict(self._weights)

@@ -73,13 +73,13 @@ class Tokens(nn.Module):
         parts = [self.cls.expand(x.shape[0], 1, -1), torch.addcmul(self.bias, numbers, self.weight)]
         if self.columns:
             codes = self.codes_of(x)
-            found = [functional.embedding(codes[:, index], table) for index, table in enumerate(self.embeddings)]
-            parts.append(torch.stack(found, dim=1) + self.category_bias)
+            embedded = [functional.embedding(codes[:, index], table) for index, table in enumerate(self.embeddings)]
+            parts.append(torch.stack(embedded, dim=1) + self.category_bias)
         return torch.cat(parts, dim=1)
 
 
 class MaskedFeatures(nn.Module):
-    """Tells hidden features: a trunk for all tokens, then one linear layer per feature, all numbers' in one product.
+    """Predicts hidden features: a trunk for all tokens, then one linear layer per feature, all numbers' in one product.
 
     A number's layer has one output, a category's as many as the largest count; those past its own count are ignored.
     """
@@ -97,12 +97,12 @@ class MaskedFeatures(nn.Module):
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor | None]:
         """Numbers (n, numbers) and logits of codes (n, categories, largest count) from normalised tokens."""
-        told = self.trunk(h)
+        hidden = self.trunk(h)
         split = self.weight.shape[0]
-        numbers = torch.einsum("nfw,fw->nf", told[:, :split], self.weight) + self.bias
+        numbers = torch.einsum("nfw,fw->nf", hidden[:, :split], self.weight) + self.bias
         if not self.counts:
             return numbers, None
-        logits = torch.einsum("ncw,cow->nco", told[:, split:], self.category_weight) + self.category_bias
+        logits = torch.einsum("ncw,cow->nco", hidden[:, split:], self.category_weight) + self.category_bias
         unused = torch.arange(logits.shape[2]) >= torch.tensor(self.counts).unsqueeze(1)
         return numbers, logits.masked_fill(unused, float("-inf"))
 
@@ -176,7 +176,7 @@ class Transformer(nn.Module):
         return self.head(self.norm(h)[:, 0])  # type: ignore[no-any-return]
 
     def restored(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Every feature as told from the others, see `MaskedFeatures`.
+        """Every feature as predicted from the others, see `MaskedFeatures`.
 
         ``hidden`` (n, d), in the order of the tokens (numbers, then categories), is true where the mask takes a
         token's place.

@@ -7,46 +7,45 @@ while that of the background is kept down; the hope, and the test, is that anoma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
-
-import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.detectors.base import normal_rows
+from harness.detectors.net_detector import NetDetector
 from harness.detectors.oneclass import OneClass
 from harness.detectors.replicated import Replicated
-from harness.errors import InputError
 from harness.linalg import trainer
 from harness.scoring.program import ROWS, Builder, DenseLayer, Program
-from harness.training.context import Epoch, FitContext, Labels, Matrix, Vector
-from harness.training.loop import gather, score_slices, seeded, train
-from harness.training.native_loop import train_natively
+from harness.training.context import Epoch, FitContext, Labels, Matrix
 from harness.training.native_spec import NativeTraining
-from harness.training.nets import layers_of, load_state, stack, state_of
-from harness.training.replicas import Noise, Replicas
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 LOSSES = ("loss", "background error")
-SECOND_STAGE = 1_000_003  # sets the second stage's random numbers apart from the first's
-CLIP = 10.0  # on the gradient norm while errors are pushed up
 
 
 @dataclass
-class VAE(Replicated, OneClass):
+class VAE(NetDetector, Replicated, OneClass):
     """Score is the mean squared reconstruction error through the mean of the code.
 
-    ``awareness_epochs`` 0 gives the plain autoencoder. Otherwise every batch of the second stage holds
-    ``awareness_rows`` labelled anomalies, drawn with replacement from ``anomalies`` of the training rows labelled so,
-    whose loss is that of the background minus lambda times the reconstruction error, lambda rising from 0 to
-    ``awareness_weight`` over ``ramp_epochs``.
+    Every batch of the second stage holds ``awareness_rows`` labelled anomalies, drawn with replacement, whose loss is
+    that of the background minus lambda times the reconstruction error, lambda rising from 0 to ``awareness_weight``.
 
-    ``push``: ``literal`` is that formula, which above lambda 1 has no lower bound; ``bounded`` asks for an error of
-    ``margin`` times the background's and no more, so that the optimiser cannot win by blowing up a single anomaly.
-
-    ``output``: ``linear`` with squared error, or ``sigmoid`` with cross-entropy, for pixels in [0, 1].
+    Args:
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        latent: int >= 1, default 8. Features of the code.
+        output: default ``linear`` with squared error; or ``sigmoid`` with cross-entropy, for pixels in [0, 1].
+        divergence_weight: float >= 0, default 1. Weight of the code's divergence from the standard normal.
+        awareness_epochs: int >= 0, default 0, which gives the plain autoencoder. Passes of the second stage.
+        awareness_rows: int >= 1, default 16. Labelled anomalies in every batch of it.
+        awareness_weight: float >= 0, default 1. The largest lambda.
+        anomalies: int >= 1, default 500. Training rows labelled as anomalies that are known to it.
+        ramp_epochs: int >= 0, default 10. Passes over which lambda rises.
+        push: default ``bounded``, which asks for an error of ``margin`` times the background's and no more, so that
+            the optimiser cannot win by blowing up a single anomaly; or ``literal``, the paper's formula, which above
+            lambda 1 has no lower bound.
+        margin: float > 0, default 5. See ``push``.
     """
 
     name: ClassVar[str] = "vae"
@@ -55,7 +54,6 @@ class VAE(Replicated, OneClass):
     latent: int = 8
     output: Literal["linear", "sigmoid"] = "linear"
     divergence_weight: float = 1.0
-    learning_rate: float = 1e-3
     batch_size: int = 256
     epochs: int = 30
     awareness_epochs: int = 0
@@ -66,85 +64,65 @@ class VAE(Replicated, OneClass):
     push: Literal["literal", "bounded"] = "bounded"
     margin: float = 5.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.nets = nn.ModuleDict()
-
     @classmethod
     def train_together(cls, replicas: Sequence[VAE], X: Matrix, y: Labels | None, context: FitContext) -> None:
         """The background, then background and labelled anomalies."""
         normal = normal_rows(X, y, cls.name)
         for replica in replicas:
             replica.build(normal.shape[1])
-        how = [found for replica in replicas if (found := replica.native_training()) is not None]
-        histories = (
-            cls._train_natively(replicas, how, normal, context)
-            if how and context.trainer == "native"
-            else cls._train_on_torch(replicas, normal, X, y, context)
-        )
+        how = [form for replica in replicas if (form := replica.native_training()) is not None]
+        if how and context.trainer == "native":
+            from harness.training.native_loop import train_natively
+
+            nets = [replica.fitted_net() for replica in replicas]
+            schedule = cls.schedule(replicas, len(normal), loss_names=LOSSES)
+            histories = train_natively(nets, how, normal, None, schedule, context)
+        else:
+            histories = cls._train_on_torch(replicas, normal, X, y, context)
         for replica, history in zip(replicas, histories, strict=True):
-            replica.nets.eval()
+            replica.fitted_net().eval()
             replica.history_ = history
             replica.choose(normal, context)
-
-    @classmethod
-    def _train_natively(
-        cls, replicas: Sequence[VAE], how: Sequence[NativeTraining], normal: Matrix, context: FitContext
-    ) -> list[tuple[Epoch, ...]]:
-        return train_natively(
-            [replica.nets for replica in replicas],
-            how,
-            normal,
-            None,
-            epochs=replicas[0].epochs,
-            seeds=[replica.seed for replica in replicas],
-            context=context,
-            loss_names=LOSSES,
-        )
 
     @classmethod
     def _train_on_torch(
         cls, replicas: Sequence[VAE], normal: Matrix, X: Matrix, y: Labels | None, context: FitContext
     ) -> list[tuple[Epoch, ...]]:
-        first = replicas[0]
-        stages = _Stages(replicas, torch.from_numpy(normal))
-        seeds = [replica.seed for replica in replicas]
-        histories = train(
-            stages.background, rows=len(normal), batch_size=first.batch_size, epochs=first.epochs, context=context,
-            seeds=seeds, loss_names=LOSSES,
-        )  # fmt: skip
-        if first.awareness_epochs:
+        import torch
+
+        from harness.detectors.vae_training import SECOND_STAGE, Stages
+        from harness.training.loop import train
+
+        stages = Stages(replicas, torch.from_numpy(normal))
+        schedule = cls.schedule(replicas, len(normal), loss_names=LOSSES)
+        histories = train(stages.background, schedule, context)
+        if replicas[0].awareness_epochs:
             stages.take_anomalies(X, y)
-            second = train(
-                stages.aware, rows=len(normal), batch_size=first.batch_size, epochs=first.awareness_epochs,
-                context=context, seeds=[seed + SECOND_STAGE for seed in seeds], loss_names=LOSSES,
-            )  # fmt: skip
-            histories = [before + after for before, after in zip(histories, second, strict=True)]
+            seeds = tuple(seed + SECOND_STAGE for seed in schedule.seeds)
+            second = replace(schedule, epochs=replicas[0].awareness_epochs, seeds=seeds)
+            aware = train(stages.aware, second, context)
+            histories = [before + after for before, after in zip(histories, aware, strict=True)]
         stages.together.write_back()
         return histories
 
-    def build(self, n_features: int) -> None:
-        """Take fresh nets, initialised from the seed."""
-        self.n_features_ = n_features
-        self.nets = seeded(lambda: nn.ModuleDict(self.architecture(n_features)), self.seed)
-
-    def architecture(self, n_features: int) -> dict[str, nn.Module]:
+    def architecture(self) -> nn.Module:
         """Encoder to mean and log-variance of the code, and its mirrored decoder (to logits for ``sigmoid``)."""
-        return {
-            "encoder": stack((n_features, *self.hidden, 2 * self.latent), "relu"),
-            "decoder": stack((self.latent, *reversed(self.hidden), n_features), "relu"),
-        }
+        from torch import nn
 
-    def decision_function(self, X: ArrayLike) -> Vector:
-        """Reconstruction error of each row."""
-        return score_slices(self.score, self.check_rows(X))
+        from harness.training.nets import stack
+
+        n_features = self.n_features_in_
+        encoder = stack((n_features, *self.hidden, 2 * self.latent), "relu")
+        return nn.ModuleDict(
+            {"encoder": encoder, "decoder": stack((self.latent, *reversed(self.hidden), n_features), "relu")}
+        )
 
     def score(self, x: Tensor) -> Tensor:
         """Reconstruction error per row of ``x`` (n, d), shape (n,)."""
-        again = self.nets["decoder"](self.nets["encoder"](x)[:, : self.latent])
+        reconstructed: Tensor = self.part("decoder")(self.part("encoder")(x)[:, : self.latent])
         if self.output == "sigmoid":
-            again = torch.sigmoid(again)
-        return (again - x).square().mean(dim=1)  # type: ignore[no-any-return]
+            reconstructed = reconstructed.sigmoid()
+        return (reconstructed - x).square().mean(dim=1)
 
     def native_training(self) -> NativeTraining | None:
         """The background's stage; that with anomalies is torch's."""
@@ -155,104 +133,13 @@ class VAE(Replicated, OneClass):
 
     def program(self) -> Program:
         """The means only: the half of the encoder's last layer that gives log-variances is left out."""
-        encoder, decoder = (list(layers_of(self._net(name))) for name in ("encoder", "decoder"))
+        from harness.training.nets import layers_of
+
+        encoder, decoder = (list(layers_of(self.part(name))) for name in ("encoder", "decoder"))
         last = encoder[-1]
         encoder[-1] = DenseLayer(last.weight[: self.latent], last.bias[: self.latent])
         if self.output == "sigmoid":
             decoder[-1] = DenseLayer(decoder[-1].weight, decoder[-1].bias, "sigmoid")
-        builder = Builder(self.n_features_)
-        again = builder.chain(builder.chain(ROWS, encoder), decoder)
-        return builder.finish(builder.reduce("square_mean", builder.elementwise("subtract", again, ROWS)))
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Weights by torch's parameter names."""
-        return state_of(self.nets)
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Rebuild the nets and load their weights."""
-        self.build(self.n_features_)
-        load_state(self.nets, state)
-
-    def _net(self, name: str) -> nn.Sequential:
-        net = self.nets[name]
-        assert isinstance(net, nn.Sequential)
-        return net
-
-
-class _Stages:
-    """The steps of both stages over K replicas."""
-
-    def __init__(self, replicas: Sequence[VAE], rows: Tensor) -> None:
-        self._how = replicas[0]
-        self._seeds = [replica.seed for replica in replicas]
-        self._noise = Noise(self._seeds)
-        self._rows = rows
-        self.together = Replicas([each.nets for each in replicas], [each.learning_rate for each in replicas])
-        self._encode, self._decode = self.together.net("encoder"), self.together.net("decoder")
-        self._known: list[Tensor] = []
-        self._pick: list[np.random.Generator] = []
-        self._steps = 0
-        self._ramp = max(1, self._how.ramp_epochs * -(-len(rows) // self._how.batch_size))
-
-    def take_anomalies(self, X: Matrix, y: Labels | None) -> None:
-        """Draw each replica's labelled anomalies.
-
-        Raises:
-            InputError: there are none.
-        """
-        rows = X[y == 1] if y is not None else X[:0]
-        if not len(rows):
-            raise InputError("vae: awareness needs training rows labelled as anomalies; there are none.")
-        self._pick = [np.random.default_rng([seed, SECOND_STAGE]) for seed in self._seeds]
-        drawn = [rows[pick.permutation(len(rows))[: self._how.anomalies]] for pick in self._pick]
-        self._known = [torch.from_numpy(part) for part in drawn]
-
-    def background(self, indices: Tensor) -> Tensor:
-        """One step down the loss of background rows."""
-        self.together.zero()
-        errors, divergences = self._pass(gather(self._rows, indices))
-        losses = (errors + divergences).mean(dim=1)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        self.together.step()
-        return torch.stack([losses, errors.mean(dim=1)], dim=1).detach()
-
-    def aware(self, indices: Tensor) -> Tensor:
-        """One step down the loss of background rows and up the error of anomalies."""
-        how = self._how
-        weight = how.awareness_weight * min(1.0, self._steps / self._ramp)
-        self._steps += 1
-        self.together.zero()
-        batch = gather(self._rows, indices)
-        count = batch.shape[1]
-        errors, divergences = self._pass(torch.cat([batch, self._anomalies()], dim=1))
-        background = (errors[:, :count] + divergences[:, :count]).mean(dim=1)
-        error, divergence = errors[:, count:], divergences[:, count:]
-        if how.push == "bounded":
-            limit = how.margin * errors[:, :count].detach().mean(dim=1, keepdim=True)
-            anomalous = divergence + weight * (limit - error).clamp_min(0.0)
-        else:
-            anomalous = divergence + (1.0 - weight) * error
-        losses = background + anomalous.mean(dim=1)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        self.together.clip(CLIP)
-        self.together.step()
-        return torch.stack([losses, errors[:, :count].mean(dim=1)], dim=1).detach()
-
-    def _anomalies(self) -> Tensor:
-        chosen = []
-        for part, pick in zip(self._known, self._pick, strict=True):
-            chosen.append(part[torch.from_numpy(pick.integers(len(part), size=self._how.awareness_rows))])
-        return torch.stack(chosen)
-
-    def _pass(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction error and weighted divergence from the prior, per row: (K, rows) each."""
-        how = self._how
-        mean, log_variance = self._encode(x).chunk(2, dim=2)
-        code = mean + (0.5 * log_variance).exp() * self._noise.normal(x.shape[1], how.latent)
-        again = self._decode(code)
-        if how.output == "sigmoid":
-            errors = functional.binary_cross_entropy_with_logits(again, x, reduction="none").sum(dim=2)
-        else:
-            errors = (again - x).square().sum(dim=2)
-        divergences = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).sum(dim=2)
-        return errors, how.divergence_weight * divergences
+        builder = Builder(self.n_features_in_)
+        reconstructed = builder.chain(builder.chain(ROWS, encoder), decoder)
+        return builder.finish(builder.reduce("square_mean", builder.elementwise("subtract", reconstructed, ROWS)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,27 +25,33 @@ from harness.training.context import FitContext, Labels, Matrix, Vector
 
 @dataclass
 class XGBoost(Classifier):
-    """Score is the logit. Defaults are the source document's; positives weigh as much as all negatives together."""
+    """Score is the logit. Defaults are the source document's; positives weigh as much as all negatives together.
+
+    Args:
+        n_estimators: int >= 1, default 600. Trees.
+        max_depth: int >= 1, default 6. Depth of a tree.
+        learning_rate: float > 0, default 0.05. Share of each tree that is added.
+        subsample: float in (0, 1], default 0.9. Share of the rows each tree is grown on.
+        colsample_bytree: float in (0, 1], default 0.9. Share of the features each tree may use.
+    """
 
     name: ClassVar[str] = "xgboost"
 
-    trees: int = 600
-    depth: int = 6
+    n_estimators: int = 600
+    max_depth: int = 6
     learning_rate: float = 0.05
     subsample: float = 0.9
-    columns: float = 0.9  # share of the features each tree may use
+    colsample_bytree: float = 0.9
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.grown_by_ = ""
-        self._forest: Forest | None = None
-        self._baseline = 0.0
+    grown_by_ = ""
+    _forest = cast("Forest | None", None)
+    _baseline = 0.0
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Boost on labelled rows."""
         rows, labels = as_training_rows(X, y, self.name)
         labels = self.require_both_kinds(labels)
-        self.n_features_ = rows.shape[1]
+        self.take_shape(rows.shape[1])
         positive_weight = float((labels == 0).sum() / (labels == 1).sum())
         try:
             import xgboost
@@ -53,8 +59,9 @@ class XGBoost(Classifier):
             self.grown_by_ = "scikit-learn HistGradientBoosting (xgboost is not installed)"
             weights = np.where(labels == 1, positive_weight, 1.0)
             self._forest, self._baseline = boosted_forest(
-                rows, labels, weights=weights, max_iter=self.trees, max_leaf_nodes=None, max_depth=self.depth,
-                learning_rate=self.learning_rate, max_features=self.columns, random_state=self.seed,
+                rows, labels, weights=weights, max_iter=self.n_estimators, max_leaf_nodes=None,
+                max_depth=self.max_depth, learning_rate=self.learning_rate, max_features=self.colsample_bytree,
+                random_state=self.random_state,
             )  # fmt: skip
         else:
             self.grown_by_ = f"xgboost {xgboost.__version__}"
@@ -68,7 +75,7 @@ class XGBoost(Classifier):
 
     def program(self) -> programs.Program:
         """The sum of the trees and the prior."""
-        builder = programs.Builder(self.n_features_)
+        builder = programs.Builder(self.n_features_in_)
         return builder.finish(self.logit(builder))
 
     def logit(self, builder: programs.Builder) -> str:
@@ -95,15 +102,15 @@ class XGBoost(Classifier):
         settings = {
             "objective": "binary:logistic",
             "tree_method": "hist",
-            "max_depth": self.depth,
+            "max_depth": self.max_depth,
             "eta": self.learning_rate,
             "subsample": self.subsample,
-            "colsample_bytree": self.columns,
+            "colsample_bytree": self.colsample_bytree,
             "scale_pos_weight": positive_weight,
-            "seed": self.seed,
+            "seed": self.random_state,
             "base_score": 0.5,
         }
-        grown = xgboost.train(settings, xgboost.DMatrix(rows, label=labels), num_boost_round=self.trees)
+        grown = xgboost.train(settings, xgboost.DMatrix(rows, label=labels), num_boost_round=self.n_estimators)
         learner = json.loads(bytes(grown.save_raw("json")))["learner"]
         self._forest = forest_of([_tree(tree) for tree in learner["gradient_booster"]["model"]["trees"]])
         # A number, or since XGBoost 3.1 a list of one.

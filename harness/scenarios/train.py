@@ -38,7 +38,7 @@ def train_eager(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> 
     from harness.training.context import FitContext
 
     meta = json.loads((artifact / DETECTOR_FILE).read_text(encoding="utf-8"))
-    parameters = {**meta["parameters"], "seed": seed}
+    parameters = {**meta["parameters"], "random_state": seed}
     detector = resolve(meta["detector"], parameters)
     learnt = len(y) if detector.supervised else int((y == 0).sum())
     per_pass = max(1, learnt // parameters.get("batch_size", 1))

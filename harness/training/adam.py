@@ -70,7 +70,5 @@ class Adam:
 
 
 def _fresh(parameters: Sequence[Tensor]) -> list[_State]:
-    return [
-        (one, torch.zeros_like(one, requires_grad=False), torch.zeros_like(one, requires_grad=False), torch.zeros(()))
-        for one in parameters
-    ]
+    moments = torch.zeros_like
+    return [(each, moments(each.detach()), moments(each.detach()), torch.zeros(())) for each in parameters]

@@ -1,4 +1,4 @@
-"""What a training is given beside its rows, and what it tells of each pass over them."""
+"""What a training gets besides its rows, and what it reports of each pass over them; needs no torch."""
 
 from __future__ import annotations
 
@@ -28,6 +28,38 @@ class Epoch:
     def loss(self) -> float:
         """The leading loss."""
         return next(iter(self.losses.values()))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The passes of a training over its rows.
+
+    Attributes:
+        rows: number of training rows.
+        batch_size: rows per step; the last batch may be smaller unless ``drop_last``.
+        epochs: passes over the rows.
+        seeds: of the replicas' row orders, which do not depend on how many replicas there are.
+        loss_names: names of the losses that a step returns.
+        orders: independent orders per pass.
+        drop_last: leave out the incomplete last batch.
+        batches_per_step: how many batches a step is given at once, side by side, for a trainer that walks through
+            them itself; it then returns the mean of their losses.
+    """
+
+    rows: int
+    batch_size: int
+    epochs: int
+    seeds: tuple[int, ...]
+    loss_names: tuple[str, ...] = ("loss",)
+    orders: int = 1
+    drop_last: bool = False
+    batches_per_step: int = 1
+
+    @property
+    def end(self) -> int:
+        """Rows of a pass that are trained on."""
+        whole = self.rows - self.rows % self.batch_size
+        return whole if self.drop_last and whole else self.rows
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.training.adam import Adam
-from harness.training.context import Epoch, FitContext
+from harness.training.context import Epoch, FitContext, Schedule
 
 Step = Callable[..., Tensor]
 Built = TypeVar("Built", bound=nn.Module)
@@ -25,74 +26,80 @@ SCORING_ROWS = 8192  # rows per slice: activations of the nets here stay inside 
 
 def train(
     step: Step,
-    *,
-    rows: int,
-    batch_size: int,
-    epochs: int,
-    seeds: Sequence[int],
+    schedule: Schedule,
     context: FitContext,
-    loss_names: Sequence[str] = ("loss",),
-    orders: int = 1,
-    drop_last: bool = False,
-    batches_per_step: int = 1,
+    *,
     keep_going: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[tuple[Epoch, ...]]:
-    """Run ``epochs`` passes, calling ``step(indices, ...)`` per batch; the epochs of each replica.
+    """Call ``step(indices, ...)`` per batch of ``schedule``; the epochs of each replica.
 
     Args:
-        step: takes ``orders`` int64 index tensors (K, batch), row k drawn for replica k, each from an independent
-        order;
-            returns the detached losses, (K,) or (K, len(loss_names)).
-        rows: number of training rows.
-        batch_size: rows per step; the last one may be smaller unless ``drop_last``.
-        epochs: passes over the rows.
-        seeds: of the replicas' orders, which do not depend on how many replicas there are.
+        step: takes ``schedule.orders`` int64 index tensors (K, batch), row k drawn for replica k, each from an
+            independent order; returns the detached losses, (K,) or (K, len(loss_names)).
+        schedule: passes, batches and seeds.
         context: its listeners hear of the means over replicas; its ``max_steps`` bounds the steps of all passes
-        together.
-        loss_names: names of the losses ``step`` returns.
-        orders: independent orders per pass.
-        drop_last: leave out the incomplete last batch.
-        batches_per_step: how many batches ``step`` is given at once, side by side, for a trainer that walks through
-            them itself; it then returns the mean of their losses.
+            together.
         keep_going: asked after each pass; False ends the training.
         clock: seconds.
     """
+    seeds, names = schedule.seeds, schedule.loss_names
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    end = rows - rows % batch_size if drop_last and rows >= batch_size else rows
     left = context.max_steps
-    stopped = False
     history: list[list[Epoch]] = [[] for _ in seeds]
-    for index in range(epochs):
-        if left == 0 or stopped:
+    for index in range(schedule.epochs):
+        if left == 0:
             break
         started = clock()
-        drawn = [torch.stack([torch.randperm(rows, generator=each) for each in generators]) for _ in range(orders)]
-        total = torch.zeros(len(seeds), len(loss_names), dtype=torch.float64)
-        steps = seen = unreported = 0
-        stride = batch_size * batches_per_step
-        for start in range(0, end, stride):
-            batches = [order[:, start : min(start + stride, end)] for order in drawn]
-            taken = -(-batches[0].shape[1] // batch_size)
-            total += step(*batches).view(len(seeds), -1) * taken
-            steps += taken
-            unreported += taken
-            seen += batches[0].shape[1]
-            last = steps == left or start + stride >= end
-            if context.on_steps is not None and (last or unreported == context.lap_steps):
-                stopped = not context.on_steps(unreported)
-                unreported = 0
-            if last or stopped:
-                break
-        seconds = clock() - started
-        means = total / steps
-        for kept, row in zip(history, means, strict=True):
-            kept.append(_epoch(index, loss_names, row, seconds, steps, seen))
-        left = None if left is None else left - steps
-        stopped = stopped or (keep_going is not None and not keep_going())
+        orders = [
+            torch.stack([torch.randperm(schedule.rows, generator=each) for each in generators])
+            for _ in range(schedule.orders)
+        ]
+        losses = torch.zeros(len(seeds), len(names), dtype=torch.float64)
+        taken = _pass(step, orders, schedule, context, left, losses)
+        seconds, means = clock() - started, losses / taken.steps
+        for epochs, row in zip(history, means, strict=True):
+            epochs.append(_epoch(index, names, row, seconds, taken))
+        left = None if left is None else left - taken.steps
+        stopped = taken.stopped or (keep_going is not None and not keep_going())
         if context.on_epoch is not None:
-            context.on_epoch(_epoch(index, loss_names, means.mean(dim=0), seconds, steps, seen))
-    return [tuple(kept) for kept in history]
+            context.on_epoch(_epoch(index, names, means.mean(dim=0), seconds, taken))
+        if stopped:
+            break
+    return [tuple(epochs) for epochs in history]
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Steps and rows of a pass, and whether a listener ended the training."""
+
+    steps: int
+    rows: int
+    stopped: bool
+
+
+def _pass(
+    step: Step, orders: Sequence[Tensor], schedule: Schedule, context: FitContext, left: int | None, losses: Tensor
+) -> _Taken:
+    """One pass of at most ``left`` steps; the sums of their losses are added to ``losses`` (K, len(loss_names))."""
+    steps = rows = unreported = 0
+    stopped = False
+    stride = schedule.batch_size * schedule.batches_per_step
+    for start in range(0, schedule.end, stride):
+        batches = [order[:, start : min(start + stride, schedule.end)] for order in orders]
+        count = batches[0].shape[1]
+        walked = -(-count // schedule.batch_size)
+        losses += step(*batches).view(len(losses), -1) * walked
+        steps += walked
+        unreported += walked
+        rows += count
+        last = steps == left or start + stride >= schedule.end
+        if context.on_steps is not None and (last or unreported == context.lap_steps):
+            stopped = not context.on_steps(unreported)
+            unreported = 0
+        if last or stopped:
+            break
+    return _Taken(steps, rows, stopped)
 
 
 def seeded(build: Callable[[], Built], seed: int) -> Built:
@@ -119,22 +126,22 @@ def score_slices(
     return out
 
 
-def _epoch(index: int, names: Sequence[str], losses: Tensor, seconds: float, steps: int, rows: int) -> Epoch:
-    return Epoch(index, dict(zip(names, losses.tolist(), strict=True)), seconds, steps, rows)
+def _epoch(index: int, names: Sequence[str], losses: Tensor, seconds: float, taken: _Taken) -> Epoch:
+    return Epoch(index, dict(zip(names, losses.tolist(), strict=True)), seconds, taken.steps, taken.rows)
 
 
-def descend(loss: Tensor, optimiser: Adam, clip_norm: float | None = None) -> Tensor:
+def descend(loss: Tensor, optimiser: Adam, max_grad_norm: float | None = None) -> Tensor:
     """One step of ``optimiser`` down the gradient of ``loss``; its value, without the gradient.
 
     Args:
         loss: one number that depends on the optimiser's parameters.
         optimiser: what makes the step.
-        clip_norm: longest gradient over all parameters together; a longer one is scaled down to it.
+        max_grad_norm: longest gradient over all parameters together; a longer one is scaled down to it.
     """
     for parameter in optimiser.parameters:
         parameter.grad = None
     loss.backward()  # type: ignore[no-untyped-call]
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_(optimiser.parameters, clip_norm)
+    if max_grad_norm is not None:
+        nn.utils.clip_grad_norm_(optimiser.parameters, max_grad_norm)
     optimiser.step()
     return loss.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.linalg import trainer
 from harness.linalg.layers import from_torch
-from harness.training.context import Epoch, FitContext
+from harness.training.context import Epoch, FitContext, Schedule
 from harness.training.loop import train
 from harness.training.native_spec import NativeTraining, dense_trainer
 from harness.training.replicas import Noise
@@ -26,11 +27,8 @@ def train_natively(
     how: Sequence[NativeTraining],
     X: NDArray[np.float32],
     y: NDArray[np.float32] | None,
-    *,
-    epochs: int,
-    seeds: Sequence[int],
+    schedule: Schedule,
     context: FitContext,
-    loss_names: Sequence[str] = ("loss",),
 ) -> list[tuple[Epoch, ...]]:
     """Train ``nets``, replicas of each other, as the torch loop would: same orders, same noise, same formulas.
 
@@ -40,17 +38,15 @@ def train_natively(
         how: one per net; they differ in learning rate only.
         X: rows (n, d).
         y: targets (n,), for ``bce``.
-        epochs: passes over the rows.
-        seeds: of the orders and the noise, one per net.
+        schedule: its losses are the loss, and with sampling the loss without the divergence.
         context: its listeners hear of the means over the nets.
-        loss_names: of the loss, and with sampling of the loss without the divergence.
 
     Raises:
         InputError: the native kernels are not built here.
     """
-    trainers = [dense_trainer(from_torch(net, one.sampled), one) for net, one in zip(nets, how, strict=True)]
-    batch_size, latent = how[0].batch_size, trainers[0].latent
-    noise = Noise(seeds)
+    trainers = [dense_trainer(from_torch(net, each.sampled), each) for net, each in zip(nets, how, strict=True)]
+    batch_size, latent = schedule.batch_size, trainers[0].latent
+    noise = Noise(schedule.seeds)
 
     def step(indices: Tensor) -> Tensor:
         orders = [np.ascontiguousarray(order) for order in indices.numpy()]
@@ -58,16 +54,8 @@ def train_natively(
         losses = trainer.epoch_together(trainers, X, y, orders=orders, batch_size=batch_size, noises=noises)
         return torch.from_numpy(np.stack([of_net.mean(axis=0, dtype=np.float64) for of_net in losses]))
 
-    history = train(
-        step,
-        rows=len(X),
-        batch_size=batch_size,
-        epochs=epochs,
-        seeds=seeds,
-        context=context,
-        loss_names=loss_names,
-        batches_per_step=_batches_per_step(context, batch_size * latent),
-    )
+    batches = _batches_per_step(context, batch_size * latent)
+    history = train(step, replace(schedule, batches_per_step=batches), context)
     for net, trained in zip(nets, trainers, strict=True):
         _write_back(net, trained)
     return history

@@ -23,7 +23,7 @@ class NativeTraining:
     loss: trainer.Loss
     learning_rate: float
     batch_size: int
-    clip_norm: float | None
+    max_grad_norm: float | None
     sampled: int | None = None
     divergence_weight: float = 0.0
 
@@ -45,17 +45,17 @@ def dense_trainer(layers: Sequence[Layer], how: NativeTraining) -> trainer.Dense
         learning_rate=how.learning_rate,
         sampled=how.sampled,
         divergence_weight=how.divergence_weight,
-        max_grad_norm=how.clip_norm,
+        max_grad_norm=how.max_grad_norm,
     )
 
 
 def trained_form(layers: Sequence[Layer], how: NativeTraining) -> list[Layer]:
     """The ``layers`` that score, as they are trained: logits, and means with log-variances, which begin at zero."""
-    found = list(layers)
+    trained = list(layers)
     if how.loss in ("bce", "bernoulli"):
-        found[-1] = found[-1]._replace(activation="identity")
+        trained[-1] = trained[-1]._replace(activation="identity")
     if how.sampled is not None:
-        means = found[how.sampled]
+        means = trained[how.sampled]
         weight, bias = (np.concatenate([part, np.zeros_like(part)]) for part in (means.weight, means.bias))
-        found[how.sampled] = means._replace(weight=weight, bias=bias)
-    return found
+        trained[how.sampled] = means._replace(weight=weight, bias=bias)
+    return trained

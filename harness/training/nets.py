@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -48,9 +48,9 @@ def stack(
     return nn.Sequential(*parts)
 
 
-def xavier(parts: dict[str, nn.Module]) -> nn.ModuleDict:
+def xavier(parts: Mapping[str, nn.Module]) -> nn.ModuleDict:
     """The ``parts`` with Xavier-uniform weights and zero biases, as the papers' nets began in TensorFlow."""
-    nets = nn.ModuleDict(parts)
+    nets = nn.ModuleDict(dict(parts))
     for part in nets.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

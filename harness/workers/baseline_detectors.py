@@ -40,10 +40,10 @@ class _Reference:
 
 
 _REFERENCES = (
-    _Reference("isolation forest", "isolation-forest", {"trees": 100}),
-    _Reference("1-NN distance", "knn", {"k": 1, "references": 5_000}),
+    _Reference("isolation forest", "isolation-forest", {"n_estimators": 100}),
+    _Reference("1-NN distance", "knn", {"n_neighbors": 1, "max_samples": 5_000}),
     _Reference("PCA", "pca", {}),
-    _Reference("gradient boosting", "gradient-boosting", {"trees": 100}, learns_from_labels=True),
+    _Reference("gradient boosting", "gradient-boosting", {"max_iter": 100}, learns_from_labels=True),
 )
 
 
@@ -59,14 +59,14 @@ def references_job(
         options["rows"] = rows
     parameters = workload.parameters_for(protocol, SEED)
     # Where a publication flags a fixed share of the test rows, or validation labels choose, the references do so too.
-    rule, percentile = parameters.get("threshold"), parameters.get("percentile")
+    rule, contamination = parameters.get("threshold"), parameters.get("contamination")
     threshold = rule if rule in ("flagged_share", "validation") else "percentile"
     return ReferencesJob(
         dataset=workload.dataset,
         protocol=protocol,
         options=options,
         threshold=threshold,
-        percentile=percentile if threshold == "flagged_share" and isinstance(percentile, float) else None,
+        contamination=contamination if threshold == "flagged_share" and isinstance(contamination, float) else None,
         data_dir=None if data_dir is None else str(data_dir),
         threads=threads,
         directory="",
@@ -128,11 +128,11 @@ def _scored(reference: _Reference, arrays: _Arrays, job: ReferencesJob) -> dict[
     from harness.detectors.registry import resolve
     from harness.training.context import FitContext
 
-    parameters = {**reference.parameters, "seed": SEED}
+    parameters = {**reference.parameters, "random_state": SEED}
     if not reference.learns_from_labels:
         parameters["threshold"] = _rule(job.threshold, arrays.validation_y)
-        if job.percentile is not None:
-            parameters["percentile"] = job.percentile
+        if job.contamination is not None:
+            parameters["contamination"] = job.contamination
     told = {"name": reference.name, "detector": reference.detector}
     started = time.perf_counter()
     try:

@@ -35,7 +35,7 @@ class ReferencesJob:
     protocol: Literal["clean", "as-published"]
     options: dict[str, Any]  # of the data set: those that say which rows it has, not how a detector prepares them
     threshold: str  # rule of the references that learn from normal rows
-    percentile: float | None  # of that rule; None: their own default
+    contamination: float | None  # of that rule; None: their own default
     data_dir: str | None
     threads: int
     directory: str

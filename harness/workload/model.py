@@ -112,7 +112,7 @@ class Workload:
             parameters["epochs"] = training.epochs
         if training.batch_size is not None:
             parameters["batch_size"] = training.batch_size
-        return {**parameters, "seed": random_state}
+        return {**parameters, "random_state": random_state}
 
     def floor_for(self, protocol: Protocol, origin: Origin) -> float | None:
         """Smallest acceptable headline metric, or None when none is set."""

@@ -334,7 +334,10 @@ def replicas(pairs: int) -> Iterator[Figure]:
 
     def fit(count: int, trainer: str) -> Call:
         return lambda: fit_together(
-            [MLP(epochs=1, seed=seed) for seed in range(count)], rows, labels, context=FitContext(trainer=trainer)
+            [MLP(epochs=1, random_state=seed) for seed in range(count)],
+            rows,
+            labels,
+            context=FitContext(trainer=trainer),
         )
 
     for trainer, bar in (("torch", 4.0), ("native", 16.5)):

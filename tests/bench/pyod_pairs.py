@@ -198,7 +198,7 @@ def egbad(pairs: int) -> Iterator[Figure]:
 
     def ours() -> None:
         labels = np.zeros(len(X), dtype=np.int64)
-        fit_together([EGBAD(epochs=10, seed=seed) for seed in range(5)], X, labels)
+        fit_together([EGBAD(epochs=10, random_state=seed) for seed in range(5)], X, labels)
 
     found = take_turns(ours, lambda: plain.steps(source, 400, 50), pairs, 0.0)
     name, against = "EGBAD KDD99, 5 seeds at once, steps of 50 rows", "one seed, plain torch"

@@ -17,7 +17,7 @@ from harness.training.context import FitContext
 from harness.training.replicas import Noise
 
 ROWS, FEATURES, BATCH, STEPS, SEED = 90, 11, 30, 3, 7
-HOW = {"seed": SEED, "epochs": 1, "batch_size": BATCH, "latent": 6, "learning_rate": 1e-3, "ema_decay": 0.0}
+HOW = {"random_state": SEED, "epochs": 1, "batch_size": BATCH, "latent": 6, "learning_rate": 1e-3, "ema_decay": 0.0}
 
 
 class Plain:
@@ -25,7 +25,7 @@ class Plain:
 
     def __init__(self, detector: Adversarial) -> None:
         detector.build(FEATURES)
-        self.nets = copy.deepcopy(detector.nets).train()
+        self.nets = copy.deepcopy(detector.net).train()
         self.noise = Noise([SEED])
 
     def run(self, path: str, x: Tensor) -> Tensor:

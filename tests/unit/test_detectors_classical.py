@@ -23,14 +23,14 @@ def rows():
 
 def test_isolation_forest_is_scikit_learns(rows):
     X, y = rows
-    ours = registry.resolve("isolation-forest", {"seed": 4, "trees": 60}).fit(X, y)
+    ours = registry.resolve("isolation-forest", {"random_state": 4, "n_estimators": 60}).fit(X, y)
     theirs = IsolationForest(n_estimators=60, max_samples=256, random_state=4).fit(X[y == 0])
     np.testing.assert_allclose(ours.decision_function(X), -theirs.score_samples(X), rtol=1e-5)
 
 
 def test_gradient_boosting_is_scikit_learns(rows):
     X, y = rows
-    ours = registry.resolve("gradient-boosting", {"trees": 30}).fit(X, y)
+    ours = registry.resolve("gradient-boosting", {"max_iter": 30}).fit(X, y)
     theirs = HistGradientBoostingClassifier(max_iter=30, early_stopping=False, random_state=0).fit(X, y)
     np.testing.assert_allclose(ours.decision_function(X), theirs.decision_function(X), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
@@ -38,7 +38,7 @@ def test_gradient_boosting_is_scikit_learns(rows):
 
 def test_pca_is_scikit_learns(rows):
     X, y = rows
-    ours = registry.resolve("pca", {"components": 3}).fit(X, y)
+    ours = registry.resolve("pca", {"n_components": 3}).fit(X, y)
     theirs = PCA(3, svd_solver="full").fit(X[y == 0])
     expected = np.square(X - theirs.inverse_transform(theirs.transform(X))).mean(axis=1)
     np.testing.assert_allclose(ours.decision_function(X), expected, rtol=1e-3, atol=1e-5)
@@ -46,7 +46,7 @@ def test_pca_is_scikit_learns(rows):
 
 def test_knn_is_scikit_learns(rows):
     X, y = rows
-    ours = registry.resolve("knn", {"k": 3, "references": 5000}).fit(X, y)
+    ours = registry.resolve("knn", {"n_neighbors": 3, "max_samples": 5000}).fit(X, y)
     distances, _ = NearestNeighbors(n_neighbors=3, algorithm="brute").fit(X[y == 0].astype(np.float64)).kneighbors(X)
     np.testing.assert_allclose(ours.decision_function(X), distances[:, -1], rtol=1e-4, atol=1e-5)
     assert ours.decision_function(X[y == 0][:1])[0] > 0  # its own row is nearest, but not third
@@ -69,9 +69,9 @@ def test_a_threshold_between_two_floats_sends_rows_the_same_way():
 def test_neighbours_of_few_rows_are_judged_by_the_others(rows):
     X, y = rows
     normal = X[y == 0][:300]
-    detector = registry.resolve("knn", {"k": 1, "percentile": 90.0}).fit(normal)
+    detector = registry.resolve("knn", {"n_neighbors": 1, "contamination": 0.1}).fit(normal)
     distances = np.linalg.norm(normal[:, None] - normal[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     assert detector.threshold_ == pytest.approx(np.percentile(distances.min(axis=1), 90.0), rel=1e-4)
-    assert np.isfinite(registry.resolve("knn", {"k": 5}).fit(normal[:1]).threshold_)
-    assert np.isfinite(registry.resolve("knn", {"k": 5}).fit(normal[:5]).threshold_)
+    assert np.isfinite(registry.resolve("knn", {"n_neighbors": 5}).fit(normal[:1]).threshold_)
+    assert np.isfinite(registry.resolve("knn", {"n_neighbors": 5}).fit(normal[:5]).threshold_)

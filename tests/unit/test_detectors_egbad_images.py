@@ -8,8 +8,8 @@ import torch
 
 from harness.datasets.pipeline import load
 from harness.detectors import registry
-from harness.detectors.egbad_images import Nets
 from harness.detectors.export import prepare
+from harness.detectors.image_nets import Nets
 from harness.detectors.opening import open_scorer
 from harness.errors import InputError
 from harness.scoring.agreement import agreement

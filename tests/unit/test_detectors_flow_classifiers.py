@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from harness.detectors import registry
-from harness.detectors.flow_classifiers import RecurrentNet
 from harness.detectors.flow_features import FlowFeatures
+from harness.detectors.flow_nets import RecurrentNet
 from harness.errors import InputError
 from harness.scoring.program import ROWS, Builder, evaluate
 from harness.training.context import FitContext

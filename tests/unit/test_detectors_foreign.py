@@ -81,7 +81,7 @@ def rows():
 )
 def test_scores_point_up_and_survive_saving(path, parameters, rows, tmp_path):
     X, y = rows
-    detector = registry.resolve(path, {**parameters, "seed": 5}).fit(X[:600], y[:600])
+    detector = registry.resolve(path, {**parameters, "random_state": 5}).fit(X[:600], y[:600])
     scores = detector.decision_function(X[600:])
     assert roc_auc_score(y[600:], scores) > 0.95
     assert scores.dtype == np.float32

@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 from harness.detectors import registry
 from harness.detectors.export import prepare
 from harness.detectors.fraud_ensemble import FraudEnsemble
-from harness.detectors.lstm import LSTM, focal_loss
+from harness.detectors.lstm import LSTM
+from harness.detectors.lstm_net import focal_loss
 from harness.detectors.opening import open_scorer
 from harness.detectors.streaming import CardStream
 from harness.detectors.xgb import XGBoost
@@ -36,18 +37,18 @@ def windows() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def lstm(windows) -> LSTM:
-    return LSTM(seed=2, hidden=(12, 6), epochs=4, learning_rate=1e-2, batch_size=64).fit(*windows)
+    return LSTM(random_state=2, hidden=(12, 6), epochs=4, learning_rate=1e-2, batch_size=64).fit(*windows)
 
 
 def test_has_the_documents_number_of_parameters():
     detector = LSTM()
     detector.build(80, 7)
-    trained = sum(one.numel() for one in detector.module.parameters() if one.requires_grad)
+    trained = sum(one.numel() for one in detector.net.parameters() if one.requires_grad)
     assert trained == 156_481
 
 
 def test_the_second_bias_stays_zero(lstm):
-    for layer in lstm.module.recurrent:
+    for layer in lstm.net.recurrent:
         assert not layer.bias_hh_l0.any()
 
 
@@ -99,7 +100,7 @@ def test_a_stream_takes_any_card_name_and_refuses_other_rows(lstm):
 def test_trees_score_what_xgboost_scores(windows):
     xgboost = pytest.importorskip("xgboost")
     X, y = windows[0][:, -1], windows[1]
-    ours = XGBoost(trees=25, seed=4).fit(X, y)
+    ours = XGBoost(n_estimators=25, random_state=4).fit(X, y)
     assert ours.grown_by_.startswith("xgboost ")
     settings = {
         "objective": "binary:logistic", "tree_method": "hist", "max_depth": 6, "eta": 0.05, "subsample": 0.9,
@@ -113,20 +114,21 @@ def test_trees_score_what_xgboost_scores(windows):
 def test_the_stand_in_for_xgboost_is_named(windows, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "xgboost", None)
     X, y = windows
-    detector = XGBoost(trees=25).fit(X[:800], y[:800])
+    detector = XGBoost(n_estimators=25).fit(X[:800], y[:800])
     assert "HistGradientBoosting" in detector.grown_by_
     assert roc_auc_score(y[800:], detector.decision_function(X[800:])) > 0.9
-    again = XGBoost(trees=25)
-    again.n_features_ = FEATURES
+    again = XGBoost(n_estimators=25)
+    again.take_shape(FEATURES)
     again.restore(detector.state())
     assert again.grown_by_ == detector.grown_by_
 
 
 def test_the_ensemble_is_the_mean_of_the_two_probabilities(windows):
     X, y = windows
-    ensemble = FraudEnsemble(seed=2, hidden=(12, 6), epochs=4, learning_rate=1e-2, batch_size=64, trees=25).fit(X, y)
-    alone = LSTM(seed=2, hidden=(12, 6), epochs=4, learning_rate=1e-2, batch_size=64).fit(X, y)
-    trees = XGBoost(seed=2, trees=25).fit(X[:, -1], y)
+    quick = {"random_state": 2, "hidden": (12, 6), "epochs": 4, "learning_rate": 1e-2, "batch_size": 64}
+    ensemble = FraudEnsemble(n_estimators=25, **quick).fit(X, y)
+    alone = LSTM(**quick).fit(X, y)
+    trees = XGBoost(random_state=2, n_estimators=25).fit(X[:, -1], y)
     probabilities = [1 / (1 + np.exp(-one.astype(np.float64))) for one in
                      (alone.decision_function(X), trees.decision_function(X[:, -1]))]  # fmt: skip
     np.testing.assert_allclose(ensemble.decision_function(X), np.mean(probabilities, axis=0), atol=1e-6)
@@ -135,7 +137,11 @@ def test_the_ensemble_is_the_mean_of_the_two_probabilities(windows):
 
 @pytest.mark.parametrize("name", ["lstm", "xgboost", "fraud-ensemble"])
 def test_windows_score_the_same_on_onnxruntime_and_after_loading(windows, name, tmp_path):
-    quick = {"xgboost": {"trees": 10}, "lstm": {"epochs": 1}, "fraud-ensemble": {"epochs": 1, "trees": 10}}
+    quick = {
+        "xgboost": {"n_estimators": 10},
+        "lstm": {"epochs": 1},
+        "fraud-ensemble": {"epochs": 1, "n_estimators": 10},
+    }
     X, y = windows
     detector = registry.resolve(name, quick[name]).fit(X[:300], y[:300])
     prepare(detector, tmp_path)
@@ -152,7 +158,7 @@ def test_windows_score_the_same_on_onnxruntime_and_after_loading(windows, name, 
 def test_thresholds_of_the_document_come_from_validation_labels(windows, rule):
     X, y = windows
     context = FitContext(X_val=X[800:], y_val=y[800:])
-    detector = XGBoost(trees=25, threshold=rule, missed_cost=10.0, target_recall=0.7)
+    detector = XGBoost(n_estimators=25, threshold=rule, missed_cost=10.0, target_recall=0.7)
     detector.fit(X[:800], y[:800], context=context)
     flagged = detector.predict(X[800:])
     if rule == "recall":

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional
 
 from harness.detectors import registry
-from harness.detectors.module_detector import class_weights
 from harness.detectors.transformer import PRESETS, Transformer
 from harness.errors import InputError
+from harness.training.early_stopping import class_weights
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.detectors.supervised import Falling
 from harness.training.adam import Adam
+from harness.training.early_stopping import ReduceLROnPlateau
 
 GENERATOR = torch.Generator().manual_seed(3)
 
@@ -43,7 +43,7 @@ def test_the_learning_rate_falls_as_torchs_does():
     figures[50:90] = figures[:50].max() * (1.0 + np.linspace(0.0, 2e-4, 40))  # rises too small to notice
     weight = torch.zeros(3)
     mine = Adam([weight], 1.0)
-    ours = Falling(mine, 3)
+    ours = ReduceLROnPlateau(mine, 3)
     plain = torch.optim.SGD([weight], lr=1.0)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(plain, "max", factor=0.5, patience=3, eps=0.0)
     rates = []

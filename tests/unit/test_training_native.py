@@ -78,8 +78,8 @@ def test_a_program_of_several_chains_and_foreign_activations_agrees_too(tmp_path
 
 @pytest.mark.parametrize("kind", [MLP, Autoencoder])
 def test_native_training_follows_the_same_loss_curve(kind: type[MLP] | type[Autoencoder]) -> None:
-    on_torch = kind(epochs=3, seed=4, learning_rate=1e-3).fit(X, Y)
-    natively = kind(epochs=3, seed=4, learning_rate=1e-3).fit(X, Y, context=FitContext(trainer="native"))
+    on_torch = kind(epochs=3, random_state=4, learning_rate=1e-3).fit(X, Y)
+    natively = kind(epochs=3, random_state=4, learning_rate=1e-3).fit(X, Y, context=FitContext(trainer="native"))
     for ours, theirs in zip(natively.history_, on_torch.history_, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
         assert (ours.steps, ours.rows) == (theirs.steps, theirs.rows)
@@ -92,8 +92,8 @@ def test_a_variational_autoencoder_trains_natively_as_on_torch(output: str) -> N
     """Same orders, same noise: the same detector up to rounding, each seed of several as alone."""
     rows = X if output == "linear" else 1.0 / (1.0 + np.exp(-X))
     how = {"epochs": 3, "latent": 3, "output": output, "learning_rate": 1e-3, "divergence_weight": 0.5}
-    on_torch = [VAE(seed=seed, **how).fit(rows) for seed in (4, 5)]
-    natively = [VAE(seed=seed, **how) for seed in (4, 5)]
+    on_torch = [VAE(random_state=seed, **how).fit(rows) for seed in (4, 5)]
+    natively = [VAE(random_state=seed, **how) for seed in (4, 5)]
     fit_together(natively, rows, context=FitContext(trainer="native"))
     for ours, theirs in zip(natively, on_torch, strict=True):
         for epoch, other in zip(ours.history_, theirs.history_, strict=True):
@@ -145,6 +145,6 @@ def test_native_training_reports_every_lap() -> None:
 
 
 def test_a_detector_without_dense_layers_is_not_offered_natively(tmp_path: Path) -> None:
-    made = prepare(resolve("knn", {"references": 50}).fit(X, Y), tmp_path)
+    made = prepare(resolve("knn", {"max_samples": 50}).fit(X, Y), tmp_path)
     assert "native" not in made.backends
     assert made.unavailable == {}

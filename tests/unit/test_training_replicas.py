@@ -108,7 +108,7 @@ def test_replicas_become_what_plain_torch_makes_of_each(rows):
     X, y = rows
     settings = [(1, 1e-3), (2, 1e-3), (2, 1e-2)]
     detectors = [
-        registry.resolve("mlp", {"seed": seed, "learning_rate": rate, "epochs": 3, "clip_norm": 0.2})
+        registry.resolve("mlp", {"random_state": seed, "learning_rate": rate, "epochs": 3, "max_grad_norm": 0.2})
         for seed, rate in settings
     ]
     fit_together(detectors, X, y)
@@ -120,10 +120,10 @@ def test_replicas_become_what_plain_torch_makes_of_each(rows):
 @pytest.mark.parametrize("name", ["mlp", "autoencoder"])
 def test_together_is_as_alone(name, rows):
     X, y = rows
-    together = [registry.resolve(name, {"seed": seed, "epochs": 4}) for seed in (1, 2, 3)]
+    together = [registry.resolve(name, {"random_state": seed, "epochs": 4}) for seed in (1, 2, 3)]
     fit_together(together, X, y)
     for detector in together:
-        alone = registry.resolve(name, {"seed": detector.seed, "epochs": 4}).fit(X, y)
+        alone = registry.resolve(name, {"random_state": detector.random_state, "epochs": 4}).fit(X, y)
         np.testing.assert_allclose(detector.decision_function(X), alone.decision_function(X), rtol=1e-3, atol=1e-4)
         assert [epoch.loss for epoch in detector.history_] == pytest.approx(
             [epoch.loss for epoch in alone.history_], rel=1e-4
@@ -134,7 +134,7 @@ def test_together_is_as_alone(name, rows):
 def test_listeners_hear_the_mean_over_replicas(rows):
     X, y = rows
     heard = []
-    detectors = [registry.resolve("autoencoder", {"seed": seed, "epochs": 2}) for seed in (1, 2)]
+    detectors = [registry.resolve("autoencoder", {"random_state": seed, "epochs": 2}) for seed in (1, 2)]
     fit_together(detectors, X, y, context=FitContext(on_epoch=heard.append))
     assert heard[1].loss == pytest.approx(np.mean([detector.history_[1].loss for detector in detectors]))
 
@@ -143,9 +143,11 @@ def test_what_are_no_replicas(rows):
     X, y = rows
     with pytest.raises(InputError, match="replicas differ in batch_size"):
         fit_together([registry.resolve("mlp"), registry.resolve("mlp", {"batch_size": 32})], X, y)
-    others = [registry.resolve("sklearn.ensemble:IsolationForest", {"n_estimators": 3, "seed": s}) for s in (1, 2)]
+    others = [
+        registry.resolve("sklearn.ensemble:IsolationForest", {"n_estimators": 3, "random_state": s}) for s in (1, 2)
+    ]
     fit_together(others, X, y)
-    assert all(detector.n_features_ == 10 for detector in others)
+    assert all(detector.n_features_in_ == 10 for detector in others)
 
 
 def test_the_epoch_with_the_highest_validation_f1_is_kept():
@@ -159,7 +161,7 @@ def test_the_epoch_with_the_highest_validation_f1_is_kept():
     for epochs in range(1, 5):
         one = registry.resolve("egbad", {**how, "epochs": epochs}).fit(X[:800], y[:800], context=context)
         after.append(highest_f1(one.decision_function(X[800:]), y[800:]))
-    detectors = [registry.resolve("egbad", {**how, "keep": "validation", "seed": seed}) for seed in (0, 1)]
+    detectors = [registry.resolve("egbad", {**how, "keep": "validation", "random_state": seed}) for seed in (0, 1)]
     fit_together(detectors, X[:800], y[:800], context=context)
     kept = highest_f1(detectors[0].decision_function(X[800:]), y[800:])
     assert kept == pytest.approx(max(after), abs=0.01)  # two replicas at once, rounded otherwise

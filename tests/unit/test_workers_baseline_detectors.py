@@ -32,9 +32,9 @@ def test_workloads_on_the_same_data_share_their_references():
 
 
 def test_the_rule_that_presumes_the_share_of_anomalies_is_the_workloads_own():
-    assert (job_of("kdd99-egbad", "as-published").threshold, job_of("kdd99-egbad", "as-published").percentile) == (
+    assert (job_of("kdd99-egbad", "as-published").threshold, job_of("kdd99-egbad", "as-published").contamination) == (
         "flagged_share",
-        80.0,
+        0.2,
     )
     assert job_of("kdd99-egbad").threshold == "validation"
 

@@ -39,13 +39,13 @@ def test_lower_precision_is_told_by_its_distance_to_float32(data, tmp_path):
 
 
 def test_a_detector_without_dense_layers_has_no_lower_precision(data, tmp_path):
-    detector = resolve("isolation-forest", {"trees": 5}).fit(data.train_x, data.train_y)
+    detector = resolve("isolation-forest", {"n_estimators": 5}).fit(data.train_x, data.train_y)
     made = prepare(detector, tmp_path)
     assert number_formats(made, detector, detector.decision_function(data.test_x), data) == []
 
 
 def test_every_learning_rate_is_what_it_would_be_alone(data):
-    parameters = [{"epochs": 1, "seed": seed} for seed in (0, 1)]
+    parameters = [{"epochs": 1, "random_state": seed} for seed in (0, 1)]
     together = by_learning_rate("autoencoder", parameters, (1e-5, 1e-2), data, FitContext())
     assert [one["learning_rate"] for one in together] == [1e-5, 1e-2]
     (alone,) = by_learning_rate("autoencoder", parameters[1:], (1e-2,), data, FitContext())
@@ -59,13 +59,13 @@ def test_every_learning_rate_is_what_it_would_be_alone(data):
 
 def test_a_training_that_diverged_counts_as_such(data, monkeypatch):
     monkeypatch.setattr(Autoencoder, "decision_function", lambda self, X: np.full(len(X), np.nan, np.float32))
-    (one,) = by_learning_rate("autoencoder", [{"epochs": 1, "seed": 0}], (1e-3,), data, FitContext())
+    (one,) = by_learning_rate("autoencoder", [{"epochs": 1, "random_state": 0}], (1e-3,), data, FitContext())
     assert _at_rate(one) == {"learning_rate": 1e-3, "metrics": {}, "diverged": 1}
 
 
 def test_a_method_without_a_learning_rate_says_so(data):
     with pytest.raises(InputError):
-        by_learning_rate("pca", [{"seed": 0}], (1e-3,), data, FitContext())
+        by_learning_rate("pca", [{"random_state": 0}], (1e-3,), data, FitContext())
 
 
 def test_options_are_read_strictly():

@@ -40,7 +40,7 @@ def test_shipped_workloads_name_a_detector_that_takes_their_parameters(name):
     assert workload.name == name
     for protocol in workloads.PROTOCOLS:
         detector = resolve(workload.detector, workload.parameters_for(protocol, random_state=3))
-        assert detector.get_params()["seed"] == 3
+        assert detector.get_params()["random_state"] == 3
     assert workload.training_for("clean").seeds >= 5
 
 
@@ -61,8 +61,8 @@ def test_protocol_tables_win(tmp_path):
     workload = workloads.load_workload(str(path))
     assert workload.options_for("clean") == {"encoding": "onehot-log"}
     assert workload.options_for("as-published") == {"encoding": "ordinal-standard"}
-    assert workload.parameters_for("as-published", 1) == {"epochs": 20, "seed": 1}
-    assert workload.parameters_for("clean", 1) == {"epochs": 4, "seed": 1}
+    assert workload.parameters_for("as-published", 1) == {"epochs": 20, "random_state": 1}
+    assert workload.parameters_for("clean", 1) == {"epochs": 4, "random_state": 1}
     assert workload.floor_for("clean", "real") == 0.5
     assert workload.floor_for("clean", "synthetic") is None
     assert workload.floor_for("as-published", "real") is None
