@@ -16,7 +16,7 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="A B [MORE]...",
-            help="Run directories or run.json files; A is the reference. Also files of pytest-benchmark, or folders of"
+            help="Run directories or run.json files; A is the baseline. Also files of pytest-benchmark, or folders of"
             " them, one process each.",
         ),
     ],
@@ -41,14 +41,14 @@ def compare(
 
     Example: `lparbench compare runs/smt2 runs/smt4 runs/smt8 --html smt.html`
     """
-    from harness.compare import compare as gates
+    from harness.compare import compare as sides
     from harness.compare.inputs import load_side
     from harness.record.store import write_file
     from harness.reporting.comparison_html import render_comparison
+    from harness.reporting.comparison_json import comparison_json
     from harness.reporting.comparison_terminal import print_comparison
-    from harness.reporting.comparison_view import comparison_exit_code, comparison_json
 
-    report = gates.compare(
+    report = sides.compare(
         [load_side(run) for run in runs],
         margin=share("--margin", margin),
         accuracy_margin=share("--accuracy-margin", accuracy_margin),
@@ -60,4 +60,4 @@ def compare(
         typer.echo(json.dumps(comparison_json(report), indent=2))
     else:
         print_comparison(report)
-    raise typer.Exit(comparison_exit_code(report))
+    raise typer.Exit(report.exit_code)

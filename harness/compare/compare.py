@@ -10,18 +10,17 @@ import numpy as np
 
 from harness.compare.environment import Difference, differences, refuse_separated
 from harness.compare.observations import AccuracyFigure, Key, Observation, Side
-from harness.errors import InputError
+from harness.errors import ExitCode, InputError
 from harness.measure.stats import Array, Interval, interval_over_processes, log_ratios, t_quantile
-from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS, CompareVerdict, Comparison, compare_family
+from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS, NO_SPREAD, CompareVerdict, Comparison, compare_family
 
 ACCURACY_MARGIN = 0.01  # absolute, of metrics in [0, 1]
 _MOST_LOST = 1 / 3  # blocks without a time on either side; what is left of more no longer stands for the machine
-_NO_SPREAD = 1e-9  # of log times: real processes differ by more
 
 
 @dataclass(frozen=True)
 class TimeComparison:
-    """One key on side B against the reference A.
+    """One key on side B against the baseline A.
 
     Attributes:
         side: name of B.
@@ -40,7 +39,7 @@ class TimeComparison:
 
 @dataclass(frozen=True)
 class AccuracyComparison:
-    """One accuracy metric on side B against the reference A; ``low`` and ``high`` are 95 % limits of B - A."""
+    """One accuracy metric on side B against the baseline A; ``low`` and ``high`` are 95 % limits of B - A."""
 
     workload: str
     metric: str
@@ -55,7 +54,7 @@ class AccuracyComparison:
 
 @dataclass(frozen=True)
 class CompareReport:
-    """Everything a comparison found; the first of ``sides`` is the reference.
+    """Everything a comparison says; the first of ``sides`` is the baseline.
 
     ``missing`` maps a side's name to the keys it lacks among those any side has.
     """
@@ -69,7 +68,15 @@ class CompareReport:
     @property
     def verdicts(self) -> tuple[CompareVerdict, ...]:
         """All verdicts, of times and of accuracy."""
-        return tuple(one.comparison.verdict for one in self.times) + tuple(one.verdict for one in self.accuracy)
+        times = tuple(time.comparison.verdict for time in self.times)
+        return times + tuple(metric.verdict for metric in self.accuracy)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """1 when something regressed, else 2 when something is inconclusive, else 0."""
+        return ExitCode.judged(
+            failed=CompareVerdict.REGRESSED in self.verdicts, inconclusive=CompareVerdict.INCONCLUSIVE in self.verdicts
+        )
 
 
 def compare(
@@ -94,32 +101,32 @@ def compare(
     if len(sides) < 2:
         raise InputError(f"A comparison needs two runs, got {len(sides)}.")
     sides = _distinctly_named(sides)
-    reference, others = sides[0], sides[1:]
-    found = {side.name: differences(reference, side) for side in others}
+    baseline, others = sides[0], sides[1:]
+    differing = {side.name: differences(baseline, side) for side in others}
     for side in others:
-        refuse_separated(found[side.name], allowed)
-        if not reference.observations.keys() & side.observations.keys():
+        refuse_separated(differing[side.name], allowed)
+        if not baseline.observations.keys() & side.observations.keys():
             raise InputError(
-                f"{reference.name} and {side.name} have no result in common.",
+                f"{baseline.name} and {side.name} have no result in common.",
                 remedy="Compare runs of the same workloads, scenarios, backends and batch sizes.",
             )
     every_key = sorted(set().union(*(side.observations for side in sides)))
     return CompareReport(
         sides=tuple(sides),
-        times=compare_times(reference, others, margin),
-        accuracy=tuple(one for side in others for one in compare_accuracy(reference, side, accuracy_margin)),
-        differences=found,
+        times=compare_times(baseline, others, margin),
+        accuracy=tuple(metric for side in others for metric in compare_accuracy(baseline, side, accuracy_margin)),
+        differences=differing,
         missing={side.name: tuple(key for key in every_key if key not in side.observations) for side in sides},
     )
 
 
 def compare_times(
-    reference: Side, others: Sequence[Side], margin: float | Mapping[Key, float]
+    baseline: Side, others: Sequence[Side], margin: float | Mapping[Key, float]
 ) -> tuple[TimeComparison, ...]:
-    """Judge every common key of every side against the reference, as one family."""
+    """Judge every common key of every side against the baseline, as one family."""
     pairs = [
-        (key, side, _paired(reference.observations[key], side.observations[key]))
-        for key in sorted(reference.observations)
+        (key, side, _paired(baseline.observations[key], side.observations[key]))
+        for key in sorted(baseline.observations)
         for side in others
         if key in side.observations
     ]
@@ -129,7 +136,7 @@ def compare_times(
         TimeComparison(
             key=key,
             side=side.name,
-            a=_interval(reference.observations[key]),
+            a=_interval(baseline.observations[key]),
             b=_interval(side.observations[key]),
             comparison=_explained(comparison, paired),
             problems=paired.problems,
@@ -147,12 +154,12 @@ def paired_ratios(a: Side, b: Side, key: Key) -> Array:
 
 def compare_accuracy(a: Side, b: Side, margin: float = ACCURACY_MARGIN) -> list[AccuracyComparison]:
     """Judge every accuracy metric both sides have."""
-    found = []
+    comparisons = []
     for workload in sorted(a.accuracy.keys() & b.accuracy.keys()):
         of_a, of_b = a.accuracy[workload].metrics, b.accuracy[workload].metrics
         for metric in sorted(of_a.keys() & of_b.keys()):
-            found.append(compare_metric(workload, metric, b.name, of_a[metric], of_b[metric], margin))
-    return found
+            comparisons.append(compare_metric(workload, metric, b.name, of_a[metric], of_b[metric], margin))
+    return comparisons
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,7 @@ def _paired(a: Observation, b: Observation) -> _Paired:
     if problems:
         return _Paired(nothing, tuple(problems))
     times_a, times_b = [a.seconds[block] for block in blocks], [b.seconds[block] for block in blocks]
-    if len(blocks) >= MIN_BLOCKS and min(np.ptp(np.log(times_a)), np.ptp(np.log(times_b))) < _NO_SPREAD:
+    if len(blocks) >= MIN_BLOCKS and min(np.ptp(np.log(times_a)), np.ptp(np.log(times_b))) < NO_SPREAD:
         return _Paired(nothing, ("all processes of one side took exactly the same time, which no measurement gives",))
     return _Paired(log_ratios(times_a, times_b) if blocks else nothing, ())
 
@@ -190,8 +197,8 @@ def _explained(comparison: Comparison, paired: _Paired) -> Comparison:
     return Comparison(CompareVerdict.INCONCLUSIVE, comparison.margin, more_blocks=None, note="; ".join(paired.problems))
 
 
-def _interval(one: Observation) -> Interval | None:
-    return interval_over_processes(list(one.seconds.values())) if one.seconds else None
+def _interval(observation: Observation) -> Interval | None:
+    return interval_over_processes(list(observation.seconds.values())) if observation.seconds else None
 
 
 def compare_metric(
@@ -211,8 +218,8 @@ def compare_metric(
     difference = b.mean - a.mean
     if difference == 0:
         return judged(CompareVerdict.EQUIVALENT)
-    if a.sd is None or b.sd is None:
-        note = "one seed cannot tell a change from the luck of the seed"
+    if a.sd is None or b.sd is None or min(a.n, b.n) < 2:
+        note = "one seed cannot tell a change from the chance of the seed"
         return judged(CompareVerdict.INCONCLUSIVE, note=note)
     parts = (a.sd**2 / a.n, b.sd**2 / b.n)
     error = math.sqrt(sum(parts))

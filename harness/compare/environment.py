@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from harness.compare.observations import Key, Side
+from harness.compare.observations import Facts, FactValue, Key, Side
 from harness.errors import EnvironmentMismatchError
 
 
@@ -43,7 +42,7 @@ FACTS = (
     Fact("lpar_entitled_capacity", "entitlement bounds what a shared partition gets under contention"),
     Fact("lpar_virtual_processors", "virtual processors: how thinly the entitlement is spread"),
     Fact("hypervisor", "another hypervisor, or none"),
-    Fact("cpus_online", "more or fewer CPUs on line: other neighbours on the cores"),
+    Fact("cpus_online", "more or fewer CPUs online: other neighbours on the cores"),
     Fact("cpus", "other CPUs of the machine: other cores, caches, neighbours"),
     Fact("thread_environment", "thread binding and counts, as the libraries read them"),
     Fact("libraries.torch", "kernels of the eager backend"),
@@ -62,8 +61,8 @@ class Difference:
     """One fact in which B differs from A; ``None`` is "not known"."""
 
     name: str
-    a: Any
-    b: Any
+    a: FactValue
+    b: FactValue
     effect: str
     separates: bool
     rank: int  # position by likely effect, 0 the strongest
@@ -75,22 +74,25 @@ class Difference:
 
 def differences(a: Side, b: Side) -> tuple[Difference, ...]:
     """Every fact that differs, in the order of likely effect; conditions of results are compared for common keys."""
-    found = [_difference(name, one, two) for name, one, two in _unequal(a.fingerprint, b.fingerprint)]
-    by_change: dict[tuple[str, str, str], tuple[Any, Any, list[Key]]] = {}
+    of_all = [_difference(name, *values) for name, values in _unequal(a.fingerprint, b.fingerprint).items()]
+    by_change: dict[tuple[str, FactValue, FactValue], list[Key]] = {}
     for key in sorted(a.observations.keys() & b.observations.keys()):
-        for name, one, two in _unequal(a.observations[key].conditions, b.observations[key].conditions):
-            by_change.setdefault((name, repr(one), repr(two)), (one, two, []))[2].append(key)
-    found += [_difference(name, one, two, tuple(keys)) for (name, _, _), (one, two, keys) in by_change.items()]
-    return tuple(sorted(found, key=lambda one: (one.rank, one.name, one.keys)))
+        changes = _unequal(a.observations[key].conditions, b.observations[key].conditions)
+        for name, values in changes.items():
+            by_change.setdefault((name, *values), []).append(key)
+    of_some = [_difference(*change, tuple(keys)) for change, keys in by_change.items()]
+    return tuple(
+        sorted((*of_all, *of_some), key=lambda difference: (difference.rank, difference.name, difference.keys))
+    )
 
 
-def refuse_separated(found: Iterable[Difference], allowed: Iterable[str]) -> None:
+def refuse_separated(differing: Iterable[Difference], allowed: Iterable[str]) -> None:
     """Refuse a comparison across differences that make it meaningless, unless they are allowed by name.
 
     Raises:
         EnvironmentMismatchError: names every such difference.
     """
-    separating = [one for one in found if one.separates and not is_allowed(one.name, allowed)]
+    separating = [fact for fact in differing if fact.separates and not is_allowed(fact.name, allowed)]
     if separating:
         _refuse("these runs do not measure comparable things", separating)
 
@@ -107,52 +109,41 @@ def require_same(a: Side, b: Side, allowed: Iterable[str]) -> None:
                 f"{side.name} does not say which processor it was measured on, so nothing can be gated against it.",
                 remedy="Measure again on this machine.",
             )
-    found = [one for one in differences(a, b) if not is_allowed(one.name, allowed)]
-    if found:
-        _refuse("the environments differ", found)
+    differing = [fact for fact in differences(a, b) if not is_allowed(fact.name, allowed)]
+    if differing:
+        _refuse("the environments differ", differing)
 
 
 def is_allowed(name: str, allowed: Iterable[str]) -> bool:
     """Whether ``name`` or a group it is in ("libraries" for "libraries.torch") is among ``allowed``."""
-    return any(_within(name, one) for one in allowed)
+    return any(_within(name, group) for group in allowed)
 
 
-def _refuse(what: str, found: list[Difference]) -> None:
-    options = " ".join(f"--allow-diff {name}" for name in dict.fromkeys(one.name for one in found))
+def _refuse(what: str, differing: list[Difference]) -> None:
+    options = " ".join(f"--allow-diff {name}" for name in dict.fromkeys(fact.name for fact in differing))
     raise EnvironmentMismatchError(
-        f"{what}: {'; '.join(str(one) for one in found)}.",
+        f"{what}: {'; '.join(str(fact) for fact in differing)}.",
         remedy=f"Measure both in one environment, or say that the difference is what you ask about: {options}",
     )
 
 
-def _difference(name: str, a: Any, b: Any, keys: tuple[Key, ...] = ()) -> Difference:
+def _difference(name: str, a: FactValue, b: FactValue, keys: tuple[Key, ...] = ()) -> Difference:
     for rank, fact in enumerate(FACTS):
         if _within(name, fact.name):
             return Difference(name, a, b, fact.effect, fact.separates, rank, keys)
     return Difference(name, a, b, _UNLISTED.effect, _UNLISTED.separates, len(FACTS), keys)
 
 
-def _unequal(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Unequal leaves of two mappings, by dotted name."""
-    found: list[tuple[str, Any, Any]] = []
-    for name in sorted(a.keys() | b.keys()):
-        one, two = a.get(name), b.get(name)
-        if _grouped(one) and _grouped(two) and (one or two):
-            found += _unequal(one or {}, two or {}, f"{prefix}{name}.")
-        elif one != two:
-            found.append((f"{prefix}{name}", one, two))
-    return found
-
-
-def _grouped(value: Any) -> bool:
-    """A group of facts, or nothing where the other side may have one."""
-    return value is None or isinstance(value, Mapping)
+def _unequal(a: Facts, b: Facts) -> dict[str, tuple[FactValue, FactValue]]:
+    """Name -> the two values, of the facts that are not the same."""
+    names = sorted(a.keys() | b.keys())
+    return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}
 
 
 def _within(name: str, group: str) -> bool:
     return name == group or name.startswith(f"{group}.")
 
 
-def _shown(value: Any) -> str:
-    text = "not known" if value is None else str(value)
+def _shown(value: FactValue) -> str:
+    text = "not known" if value is None else str(list(value)) if isinstance(value, tuple) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.compare.environment import Difference, differences
 from harness.compare.observations import Key, Side
-from harness.errors import InputError
+from harness.errors import ExitCode, InputError
 from harness.measure.stats import Array, interval_over_processes
 from harness.measure.verdicts import DEFAULT_MARGIN
 
@@ -77,6 +77,12 @@ def history(sides: Sequence[Side], *, margin: float = DEFAULT_MARGIN) -> tuple[H
     ordered = sorted(sides, key=lambda side: (side.created, side.name))
     keys = sorted(set().union(*(side.observations for side in ordered))) if ordered else []
     return tuple(_of_key(key, ordered, margin) for key in keys)
+
+
+def history_exit_code(histories: Sequence[History]) -> ExitCode:
+    """1 when the last step of something made it slower, else 2 when nothing has enough runs, else 0."""
+    slower = any(history.steps and history.steps[-1].ratio > 1 for history in histories)
+    return ExitCode.judged(failed=slower, inconclusive=all(history.note for history in histories))
 
 
 def _of_key(key: Key, sides: Sequence[Side], margin: float) -> History:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from harness.compare.observations import Side, side_of
 from harness.compare.pytest_benchmark import is_pytest_benchmark, side_of_processes
-from harness.compare.shape import WrongShapeError
+from harness.decode import read_json
 from harness.errors import InputError
 from harness.record.store import RECORD_NAME, SWEEP_NAME, load_run
 
@@ -37,7 +36,7 @@ def load_side(path: Path) -> Side:
                 f"{path}: neither a {RECORD_NAME} nor files of pytest-benchmark in there.",
                 remedy="Give a run directory, or a folder of files written by pytest --benchmark-save.",
             )
-        return _of_processes(path.name, [(str(file), _parsed(file)) for file in files])
+        return _of_processes(path.name, [(str(file), read_json(file)) for file in files])
     if path.is_file() and is_pytest_benchmark(document := _parsed_if_json(path)):
         return _of_processes(path.stem, [(str(path), document)])
     return side_of(load_run(path))
@@ -49,42 +48,35 @@ def load_history(paths: list[Path]) -> list[Side]:
     Raises:
         InputError: there is none, or one is damaged.
     """
-    found: dict[Path, Side] = {}
+    sides: dict[Path, Side] = {}
     for path in paths:
         records = sorted(path.rglob(RECORD_NAME)) if path.is_dir() else [path]
         for record in records:
-            found[record.resolve()] = load_side(record)
-    if not found:
+            sides[record.resolve()] = load_side(record)
+    if not sides:
         raise InputError(
             f"no run records in {', '.join(str(path) for path in paths)}.",
             remedy="Give directories that `lparbench run --out DIR` has filled.",
         )
-    return list(found.values())
+    return list(sides.values())
 
 
 def _of_processes(name: str, documents: list[tuple[str, Any]]) -> Side:
     try:
         for path, document in documents:
             if not is_pytest_benchmark(document):
-                raise WrongShapeError(f"{path}: no 'benchmarks' and 'machine_info' in it")
+                raise InputError(f"{path}: no 'benchmarks' and 'machine_info' in it.")
         return side_of_processes(name, documents)
-    except WrongShapeError as error:
+    except InputError as error:
         raise InputError(
-            f"not a file of pytest-benchmark: {error}.",
+            f"not a file of pytest-benchmark: {error.message}",
             remedy="Write it with pytest --benchmark-json FILE, or with lparbench export.",
         ) from None
-
-
-def _parsed(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}.") from None
 
 
 def _parsed_if_json(path: Path) -> Any:
     """The parsed file, None when it is not JSON: then the reader of run records says what is wrong with it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except InputError:
         return None

@@ -5,16 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from enum import Enum
+from typing import Annotated, Any
 
-from harness.measure.estimates import process_estimate
+from harness.decode import Check, encode
+from harness.measure.estimates import ProcessEstimate, process_estimate
 from harness.measure.sampling import MIN_CLEAN
 from harness.measure.validity import Evidence, Reason, invalidities
 from harness.record.model import Block, Result, Run, Series, Verdict
 
-_LARGEST_FIGURE = 1e6
-_LONGEST_S = 1e9  # of a call
+_SHORTEST_S, _LONGEST_S = 1e-12, 1e9  # of a call
+_LARGEST_FIGURE = 1e6  # of an accuracy metric
+_MOST = 2**63 - 1
+PYTEST_BENCHMARK = "pytest-benchmark"  # as a scenario: its rounds are not known to be undisturbed
 _TOO_FEW = f"fewer than {MIN_CLEAN} undisturbed samples after the warm-up"
+
+FactValue = bool | int | float | str | tuple[bool | int | float | str | None, ...] | None
+Facts = Mapping[str, FactValue]  # dotted name ("libraries.torch") -> value; None: not known
+
+Seconds = Annotated[
+    float, Check(f"a number from {_SHORTEST_S:g} to {_LONGEST_S:g}", lambda value: _SHORTEST_S <= value <= _LONGEST_S)
+]
+Count = Annotated[int, Check("a whole number from 0", lambda value: 0 <= value <= _MOST)]
+Figure = Annotated[float, Check(f"a number within ± {_LARGEST_FIGURE:g}", lambda value: abs(value) <= _LARGEST_FIGURE)]
+Spread = Annotated[float, Check("a number from 0", lambda value: 0 <= value <= _LARGEST_FIGURE)]
+PositiveCount = Annotated[int, Check("at least 1", lambda value: 1 <= value <= _MOST)]
+ByBlock = Check("block numbers from 0", lambda blocks: all(0 <= block <= _MOST for block in blocks))
 
 
 @dataclass(frozen=True, order=True)
@@ -28,8 +44,15 @@ class Key:
     scenario: str
     backend: str
     dtype: str
-    batch_size: int  # rows per call; 0 for training
+    batch_size: Count  # rows per call; 0 for training
     layout: str = ""
+
+    @property
+    def estimate(self) -> str:
+        """What the time of a process is."""
+        if self.scenario == "server":
+            return "time per request at the confirmed rate"
+        return "median round" if self.scenario == PYTEST_BENCHMARK else "undisturbed time per call"
 
     def __str__(self) -> str:
         batch = f"batch {self.batch_size}" if self.batch_size else ""
@@ -38,31 +61,52 @@ class Key:
         return " ".join(part for part in parts if part)
 
 
+class ProblemKind(str, Enum):
+    """What the trouble with the times of an observation is about."""
+
+    RUN_VERDICT = "run_verdict"  # the run's own
+    PROCESS = "process"  # one ended without samples, or without those of the key
+    PLACEMENT = "placement"
+    SAMPLES = "samples"  # disturbed, stolen from, or not settled
+    AMBIGUOUS = "ambiguous"  # the key stands for more than one result
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why times may not be judged; ``text`` is a sentence with its figures."""
+
+    kind: ProblemKind
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True)
 class Observation:
     """Times of one key in one run.
 
     Attributes:
         seconds: block number -> seconds per call of that block's process, the median of its undisturbed samples.
-        problems: why these times may not be judged, one sentence each; empty when they may.
-        conditions: where and on what it ran; name -> JSON value.
+        problems: why these times may not be judged; empty when they may.
+        conditions: where and on what it ran.
         unusable: block number -> why its process gives no time; its partner on the other side is left out with it.
     """
 
     key: Key
-    seconds: Mapping[int, float]
-    problems: tuple[str, ...] = ()
-    conditions: Mapping[str, Any] = field(default_factory=dict)
-    unusable: Mapping[int, str] = field(default_factory=dict)
+    seconds: Annotated[Mapping[int, Seconds], ByBlock]
+    problems: tuple[Problem, ...] = ()
+    conditions: Facts = field(default_factory=dict)
+    unusable: Annotated[Mapping[int, str], ByBlock] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class AccuracyFigure:
     """One accuracy metric of one workload; higher is better. ``sd`` over ``n`` seeds, None for one."""
 
-    mean: float
-    sd: float | None
-    n: int
+    mean: Figure
+    sd: Spread | None
+    n: PositiveCount
 
 
 @dataclass(frozen=True)
@@ -80,7 +124,7 @@ class Side:
     Attributes:
         name: how to call it: the run identifier.
         created: ISO 8601, UTC.
-        fingerprint: facts of the environment; name -> JSON value.
+        fingerprint: facts of the environment.
         observations: by key.
         accuracy: by workload.
         argv: the command that measured it; empty when it cannot be repeated.
@@ -88,125 +132,161 @@ class Side:
 
     name: str
     created: str
-    fingerprint: Mapping[str, Any]
+    fingerprint: Facts
     observations: Mapping[Key, Observation]
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
     argv: tuple[str, ...] = ()
 
 
+def facts_of(value: Any) -> dict[str, FactValue]:
+    """The leaves of a dataclass or of JSON values by their dotted names; a list of texts or numbers is a leaf."""
+    return dict(_leaves("", encode(value)))
+
+
+def _leaves(name: str, value: Any) -> Iterable[tuple[str, FactValue]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(f"{name}.{key}" if name else str(key), item)
+    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        for index, item in enumerate(value):
+            yield from _leaves(f"{name}[{index}]", item)
+    else:
+        yield name, tuple(value) if isinstance(value, list) else value
+
+
 def side_of(run: Run) -> Side:
     """A run as a side of a comparison; estimates are made from the raw samples, not taken from the record."""
-    found = [observation for result in run.results for observation in _observations(result)]
-    times = Counter(observation.key for observation in found)
-    told_apart = [one if times[one.key] == 1 else _with_layout(one) for one in found]
-    still_double = {key for key, count in Counter(one.key for one in told_apart).items() if count > 1}
-    observations: dict[Key, Observation] = {}
-    for one in told_apart:
-        if one.key in still_double:
-            one = replace(one, seconds={}, problems=("the run holds this result more than once",))
-        observations[one.key] = one
+    observations = _with_layouts([observation for result in run.results for observation in _observations(result)])
     argv = run.tool.get("argv")
-    command = tuple(argv) if isinstance(argv, list | tuple) and all(isinstance(one, str) for one in argv) else ()
-    return Side(run.run_id, run.created, run.fingerprint, observations, _accuracy(run.results), command)
+    command = tuple(argv) if isinstance(argv, list | tuple) and all(isinstance(word, str) for word in argv) else ()
+    return Side(run.run_id, run.created, facts_of(run.fingerprint), observations, _accuracy(run.results), command)
 
 
-def blocks_of(side: Side, blocks: Iterable[int]) -> Side:
-    """The side restricted to some blocks, numbered anew from 0 in the order given."""
-    order = list(blocks)
-    kept = {
-        key: replace(
-            one,
-            seconds={new: one.seconds[old] for new, old in enumerate(order) if old in one.seconds},
-            unusable={new: one.unusable[old] for new, old in enumerate(order) if old in one.unusable},
-        )
-        for key, one in side.observations.items()
+def _with_layouts(observations: Sequence[Observation]) -> dict[Key, Observation]:
+    """By key; where several have one key, the layout is added to it, and where that does not part them, none counts."""
+    counts = Counter(observation.key for observation in observations)
+    parted = [
+        observation if counts[observation.key] == 1 else replace(observation, key=_key_with_layout(observation))
+        for observation in observations
+    ]
+    counts = Counter(observation.key for observation in parted)
+    ambiguous = (Problem(ProblemKind.AMBIGUOUS, "the run holds this result more than once"),)
+    return {
+        observation.key: observation
+        if counts[observation.key] == 1
+        else replace(observation, seconds={}, problems=ambiguous)
+        for observation in parted
     }
-    return replace(side, observations=kept)
+
+
+def _key_with_layout(observation: Observation) -> Key:
+    facts = observation.conditions
+    nodes = facts["nodes"]
+    node = ",".join(map(str, nodes)) if isinstance(nodes, tuple) and nodes else "?"
+    parts = [f"{facts['threads']} threads, {facts['threads_per_core']} per core, node {node}, smt {facts['smt']}"]
+    if facts.get("instances", 1) != 1:
+        parts.append(f"{facts['instances']} instances")
+    if facts.get("cache", "hot") != "hot":
+        parts.append(f"{facts['cache']} cache")
+    return replace(observation.key, layout=", ".join(parts))
 
 
 def _observations(result: Result) -> list[Observation]:
     problems = _result_problems(result)
-    keys = sorted({(one.name, one.batch_size or 0) for block in result.blocks for one in block.series})
+    keys = sorted({(series.name, series.batch_size or 0) for process in result.blocks for series in process.series})
     if not keys:
         keys = [("", result.batch_size or 0)]
-        problems = (*problems, "no process left any samples")
+        problems = (*problems, Problem(ProblemKind.PROCESS, "no process left any samples"))
     return [_observation(result, name, batch, problems) for name, batch in keys]
 
 
-def _observation(result: Result, name: str, batch: int, problems: tuple[str, ...]) -> Observation:
-    key = Key(result.workload, result.scenario, result.backend, result.dtype, batch)
-    return observe_blocks(
-        key,
+def _observation(result: Result, name: str, batch: int, problems: tuple[Problem, ...]) -> Observation:
+    return observe_processes(
+        Key(result.workload, result.scenario, result.backend, result.dtype, batch),
         result.blocks,
-        lambda one: (one.name, one.batch_size or 0) == (name, batch),
-        problems=(*problems, *result.placement.mismatches),
-        conditions=_conditions(result),
+        lambda series: (series.name, series.batch_size or 0) == (name, batch),
+        problems=problems,
+        conditions=facts_of(_conditions(result)),
     )
 
 
-def observe_blocks(
+def observe_processes(
     key: Key,
-    blocks: Sequence[Block],
+    processes: Sequence[Block],
     is_of_key: Callable[[Series], bool],
     *,
-    problems: Sequence[str] = (),
-    conditions: Mapping[str, Any],
+    problems: Sequence[Problem] = (),
+    conditions: Facts,
 ) -> Observation:
     """Times of one key from the processes that measured it, with everything that keeps them from being judged.
 
     Args:
         key: what was measured.
-        blocks: one process each.
+        processes: that measured it.
         is_of_key: tells the series of the key from others of the same process.
         problems: what is known to be wrong beforehand.
         conditions: where and on what it ran.
     """
     seconds: dict[int, float] = {}
     unusable: dict[int, str] = {}
-    found = list(problems)
-    shares: list[float] = []
+    all_problems = list(problems)
+    estimates: list[ProcessEstimate] = []
     steady: list[bool] = []
-    for block in blocks:
-        if block.failure is not None:
-            found.append(f"block {block.index}: {block.failure}")
+    for process in processes:
+        block = process.index
+        if process.failure is not None:
+            all_problems.append(Problem(ProblemKind.PROCESS, f"block {block}: {process.failure}"))
             continue
-        rate = block.rates.get(str(key.batch_size))
-        if rate is not None and block.index not in seconds and block.index not in unusable:
+        rate = process.rates.get(str(key.batch_size))
+        matching = [series for series in process.series if is_of_key(series)]
+        if block in seconds or block in unusable or (rate is None and len(matching) != 1):
+            text = f"block {block} does not hold this series exactly once"
+            all_problems.append(Problem(ProblemKind.PROCESS, text))
+        elif rate is not None:
             if rate > 0 and key.batch_size / rate < _LONGEST_S:
-                seconds[block.index] = key.batch_size / rate
+                seconds[block] = key.batch_size / rate
             else:
-                unusable[block.index] = "no rate above zero"
-            continue
-        matching = [one for one in block.series if is_of_key(one)]
-        if len(matching) != 1 or block.index in seconds or block.index in unusable:
-            found.append(f"block {block.index} does not hold this series exactly once")
-            continue
-        series = matching[0]
-        steady.append(series.steady)
-        if len(series.durations_ns) <= series.warmup:
-            shares.append(0.0)
-            unusable[block.index] = _TOO_FEW
-            continue
-        estimate = process_estimate(series.durations_ns, series.flags, inner=max(1, series.inner), warmup=series.warmup)
-        shares.append(estimate.undisturbed_share)
-        if estimate.undisturbed_s is None or not estimate.undisturbed_s > 0:
-            unusable[block.index] = _TOO_FEW
+                unusable[block] = "no rate above zero"
         else:
-            seconds[block.index] = estimate.undisturbed_s
-    steal = [block.steal_share for block in blocks]
-    evidence = Evidence(blocks=len(seconds), clean_shares=shares, steal_shares=steal, steady=steady)
-    derived = [one.text for one in invalidities(evidence) if one.reason is not Reason.TOO_FEW_BLOCKS]
-    found += [text for text in derived if not any(text in told for told in found)]
-    return Observation(key, seconds, tuple(dict.fromkeys(found)), conditions, unusable)
+            estimate = _estimate(matching[0])
+            steady.append(matching[0].steady)
+            estimates += [estimate] if estimate is not None else []
+            if estimate is not None and estimate.undisturbed_s:
+                seconds[block] = estimate.undisturbed_s
+            else:
+                unusable[block] = _TOO_FEW
+    evidence = Evidence(
+        blocks=len(seconds),
+        clean_shares=[estimate.undisturbed_share for estimate in estimates],
+        steal_shares=[process.steal_share for process in processes],
+        steady=steady,
+    )
+    all_problems += _problems_of_samples(evidence, problems)
+    return Observation(key, seconds, tuple(dict.fromkeys(all_problems)), conditions, unusable)
 
 
-def _result_problems(result: Result) -> tuple[str, ...]:
-    problems = []
+def _estimate(series: Series) -> ProcessEstimate | None:
+    if len(series.durations_ns) <= series.warmup:
+        return None
+    return process_estimate(series.durations_ns, series.flags, inner=max(1, series.inner), warmup=series.warmup)
+
+
+def _problems_of_samples(evidence: Evidence, known: Sequence[Problem]) -> list[Problem]:
+    """What the samples show themselves; a run that calls its result unusable has judged by the same rules."""
+    if any(problem.kind is ProblemKind.RUN_VERDICT for problem in known):
+        return []
+    broken = (rule for rule in invalidities(evidence) if rule.reason is not Reason.TOO_FEW_BLOCKS)
+    return [Problem(ProblemKind.SAMPLES, rule.text) for rule in broken]
+
+
+def _result_problems(result: Result) -> tuple[Problem, ...]:
+    problems = [Problem(ProblemKind.PLACEMENT, text) for text in result.placement.mismatches]
+    if result.placement.verified is False and not problems:
+        problems.append(Problem(ProblemKind.PLACEMENT, "the placement was not observed as asked for"))
     if result.validity.verdict is not Verdict.VALID:
         reasons = "; ".join(result.validity.reasons) or "no reason given"
-        problems.append(f"the run calls this result {result.validity.verdict.value}: {reasons}")
-    if result.placement.verified is False and not result.placement.mismatches:
-        problems.append("the placement was not found as asked for")
+        text = f"the run calls this result {result.validity.verdict.value}: {reasons}"
+        problems.insert(0, Problem(ProblemKind.RUN_VERDICT, text))
     return tuple(problems)
 
 
@@ -239,17 +319,6 @@ def _p99_bound_s(result: Result) -> float | None:
     """Of a server result; None of others."""
     served = (block.details.get("served") for block in result.blocks)
     return next((_number(one.get("bound_s")) for one in served if isinstance(one, Mapping)), None)
-
-
-def _with_layout(one: Observation) -> Observation:
-    known = one.conditions
-    nodes = ",".join(str(node) for node in known["nodes"]) or "?"
-    parts = [f"{known['threads']} threads, {known['threads_per_core']} per core, node {nodes}, smt {known['smt']}"]
-    if known.get("instances", 1) != 1:
-        parts.append(f"{known['instances']} instances")
-    if known.get("cache", "hot") != "hot":
-        parts.append(f"{known['cache']} cache")
-    return replace(one, key=replace(one.key, layout=", ".join(parts)))
 
 
 def _accuracy(results: Iterable[Result]) -> dict[str, Accuracy]:

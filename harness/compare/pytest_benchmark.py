@@ -1,17 +1,89 @@
-"""Times saved by pytest-benchmark as a side of a comparison."""
+"""Times saved by pytest-benchmark as a side of a comparison; its JSON is foreign and untyped until it is read here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 
-from harness.compare.observations import Key, Observation, Side
-from harness.compare.shape import Reader, WrongShapeError, block_number, read_accuracy, read_key, read_unusable
+from harness.compare.observations import (
+    PYTEST_BENCHMARK,
+    Accuracy,
+    ByBlock,
+    Facts,
+    FactValue,
+    Key,
+    Observation,
+    Problem,
+    Seconds,
+    Side,
+    facts_of,
+)
+from harness.decode import Check, decode
+from harness.errors import InputError
 
 OWN = "lparbench"  # where our own export keeps what the format has no place for
-SCENARIO = "pytest-benchmark"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ExportedRun:
+    """What our own export keeps of a run."""
+
+    run_id: str
+    created: str
+    argv: tuple[str, ...]
+    accuracy: Mapping[str, Accuracy]
+
+
+@dataclass(frozen=True)
+class ExportedObservation:
+    """What our own export keeps of an observation."""
+
+    key: Key
+    seconds: Annotated[Mapping[int, Seconds], ByBlock]
+    problems: tuple[Problem, ...]
+    conditions: Facts
+    unusable: Annotated[Mapping[int, str], ByBlock]
+    unit: str = "seconds per call, one value per process"
+
+
+@dataclass(frozen=True)
+class _File:
+    machine_info: dict[str, Any]
+    benchmarks: tuple[dict[str, Any], ...]
+    datetime: str | None = None
+    lparbench: ExportedRun | None = None
+
+
+@dataclass(frozen=True)
+class _Benchmark:
+    fullname: str
+    stats: dict[str, Any] = field(default_factory=dict)
+    extra_info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Stats:
+    median: Seconds | None = None
+    data: Annotated[tuple[Seconds, ...], Check("at least one round", bool)] | None = None
+
+
+@dataclass(frozen=True)
+class _Cpu:
+    brand_raw: str | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class _Machine:
+    machine: str | None = None
+    release: str | None = None
+    python_version: str | None = None
+    cpu: dict[str, Any] | None = None
 
 
 def is_pytest_benchmark(document: Any) -> bool:
@@ -30,69 +102,73 @@ def side_of_processes(name: str, documents: Sequence[tuple[str, Any]]) -> Side:
         documents: parsed files with their names for messages, in the order of their blocks.
 
     Raises:
-        WrongShapeError: a file is not of the format, or they are of different machines.
+        InputError: a file is not of the format, or they are of different machines.
     """
-    if len(documents) == 1 and OWN in documents[0][1]:
-        return _own_export(Reader(documents[0][1], f"{documents[0][0]}: "))
-    readers = [Reader(document, f"{path}: ") for path, document in documents]
-    fingerprints = [_fingerprint(reader.get("machine_info")) for reader in readers]
-    for (path, _), fingerprint in zip(documents, fingerprints, strict=True):
-        if fingerprint != fingerprints[0]:
-            raise WrongShapeError(f"{path}: machine_info: another machine or Python than in {documents[0][0]}")
+    files = [(path, _known(_File, document, path)) for path, document in documents]
+    first_path, first = files[0]
+    if len(files) == 1 and first.lparbench is not None:
+        return _own_export(first_path, first, first.lparbench)
+    fingerprints = [_fingerprint(f"{path}: machine_info", file.machine_info) for path, file in files]
     seconds: dict[Key, dict[int, float]] = {}
-    for block, reader in enumerate(readers):
-        for benchmark in reader.get("benchmarks").items():
-            key = Key(benchmark.get("fullname").text(), SCENARIO, "", "", 0)
-            if block in seconds.setdefault(key, {}):
-                raise WrongShapeError(f"{benchmark.path}: {key.workload} is there twice")
-            seconds[key][block] = _median(benchmark.get("stats"))
+    for block, (path, file) in enumerate(files):
+        if file.datetime is None:
+            raise InputError(f"{path}: datetime is missing; expected a text.")
+        if fingerprints[block] != fingerprints[0]:
+            raise InputError(f"{path}: machine_info: another machine or Python than in {first_path}.")
+        for index, table in enumerate(file.benchmarks):
+            where = f"{path}: benchmarks[{index}]"
+            benchmark = _known(_Benchmark, table, where)
+            of_key = seconds.setdefault(Key(benchmark.fullname, PYTEST_BENCHMARK, "", "", 0), {})
+            if block in of_key:
+                raise InputError(f"{where}.fullname: {benchmark.fullname} is in the file twice.")
+            of_key[block] = _median(_known(_Stats, benchmark.stats, f"{where}.stats"), f"{where}.stats")
     observations = {key: Observation(key, of_key) for key, of_key in seconds.items()}
-    created = max(reader.get("datetime").text() for reader in readers)
-    return Side(name, created, fingerprints[0], observations)
+    return Side(name, max(file.datetime or "" for _, file in files), fingerprints[0], observations)
 
 
-def _median(stats: Reader) -> float:
+def _known(cls: type[T], table: Any, where: str) -> T:
+    """The fields of ``cls`` out of a foreign table, whose other keys are not ours."""
+    if isinstance(table, Mapping):
+        names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
+        table = {name: table[name] for name in names if name in table}
+    return decode(cls, table, where)
+
+
+def _median(stats: _Stats, where: str) -> float:
     """Median of the rounds in seconds; pytest-benchmark knows of no disturbance, so all of them count."""
-    if "data" not in stats.fields():
-        return stats.get("median").seconds()
-    rounds = [one.seconds() for one in stats.get("data").items()]
-    if not rounds:
-        raise WrongShapeError(f"{stats.path}.data: it is empty")
-    return float(np.median(rounds))
+    median = stats.median if stats.data is None else float(np.median(stats.data))
+    if median is None:
+        raise InputError(f"{where}: median is missing; expected a number.")
+    return median
 
 
-def _fingerprint(machine: Reader) -> dict[str, Any]:
+def _fingerprint(where: str, machine_info: Mapping[str, Any]) -> dict[str, FactValue]:
     """What of machine_info stays the same from run to run (measured clock rates do not)."""
-    known = machine.fields()
-    own = known.get(OWN)
-    if own is not None:
-        return {name: one.value for name, one in own.fields().items()}
-    cpu = known["cpu"].fields() if isinstance(machine.value.get("cpu"), dict) else {}
-    picked = {
-        "arch": known.get("machine"),
-        "cpu": cpu.get("brand_raw"),
-        "cpus_online": cpu.get("count"),
-        "kernel": known.get("release"),
-        "python": known.get("python_version"),
+    if OWN in machine_info:
+        return facts_of(decode(dict[str, Any], machine_info[OWN], f"{where}.{OWN}"))
+    machine = _known(_Machine, machine_info, where)
+    cpu = _known(_Cpu, machine.cpu or {}, f"{where}.cpu")
+    return {
+        "arch": machine.machine,
+        "cpu": cpu.brand_raw,
+        "cpus_online": cpu.count,
+        "kernel": machine.release,
+        "python": machine.python_version,
     }
-    return {name: None if reader is None else reader.value for name, reader in picked.items()}
 
 
-def _own_export(reader: Reader) -> Side:
-    own = reader.get(OWN)
+def _own_export(path: str, file: _File, run: ExportedRun) -> Side:
     observations = {}
-    for benchmark in reader.get("benchmarks").items():
-        extra = benchmark.get("extra_info").get(OWN)
-        key = read_key(extra.get("key"))
-        seconds = {block_number(name, one.path): one.seconds() for name, one in extra.get("seconds").fields().items()}
-        problems = tuple(one.text() for one in extra.get("problems").items())
-        conditions = {name: one.value for name, one in extra.get("conditions").fields().items()}
-        observations[key] = Observation(key, seconds, problems, conditions, read_unusable(extra))
+    for index, table in enumerate(file.benchmarks):
+        where = f"{path}: benchmarks[{index}]"
+        extra = _known(_Benchmark, table, where).extra_info
+        kept = decode(ExportedObservation, extra.get(OWN), f"{where}.extra_info.{OWN}")
+        observations[kept.key] = Observation(kept.key, kept.seconds, kept.problems, kept.conditions, kept.unusable)
     return Side(
-        name=own.get("run_id").text(),
-        created=own.get("created").text(),
-        fingerprint=_fingerprint(reader.get("machine_info")),
+        name=run.run_id,
+        created=run.created,
+        fingerprint=_fingerprint(f"{path}: machine_info", file.machine_info),
         observations=observations,
-        accuracy={name: read_accuracy(one) for name, one in own.get("accuracy").fields().items()},
-        argv=tuple(one.text() for one in own.get("argv").items()),
+        accuracy=run.accuracy,
+        argv=run.argv,
     )

@@ -14,7 +14,7 @@ from harness.errors import ExitCode
 from harness.gates.baseline import MIN_SESSIONS, Baseline
 from harness.measure.verdicts import ALPHA, DEFAULT_MARGIN, CompareVerdict
 
-Pair = tuple[Side, Side]  # reference and candidate
+Pair = tuple[Side, Side]  # baseline and candidate
 
 _LARGEST_DEFAULT_MARGIN = 0.20  # nobody who named no margin means to let more than this pass
 _NEEDS_SESSIONS = (
@@ -23,8 +23,8 @@ _NEEDS_SESSIONS = (
 )
 
 
-class Outcome(str, Enum):
-    """What the gate says of one result."""
+class GateVerdict(str, Enum):
+    """What the gate says of one metric."""
 
     PASSED = "passed"
     REGRESSED = "regressed"
@@ -32,10 +32,10 @@ class Outcome(str, Enum):
     MISSING = "missing"
 
 
-class ReferenceKind(str, Enum):
-    """Where the reference times come from."""
+class BaselineSource(str, Enum):
+    """Where the times of the baseline come from."""
 
-    BESIDE = "measured beside the candidate, in the same shuffled blocks"
+    CONCURRENT = "measured with the candidate, in the same shuffled blocks"
     STORED = "stored in the baseline"
 
 
@@ -55,12 +55,12 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The gate's word on one time or one accuracy metric.
+class GateResult:
+    """Verdict on one metric: a time, or the accuracy of one workload.
 
     Attributes:
         subject: what was judged, in words.
-        outcome: the word.
+        verdict: on it.
         why: one sentence with the figures.
         time: the comparison of times it rests on; None for accuracy and for what is missing.
         confirmation: that of the second run; None when there was no need of one.
@@ -68,7 +68,7 @@ class Judged:
     """
 
     subject: str
-    outcome: Outcome
+    verdict: GateVerdict
     why: str
     time: TimeComparison | None = None
     confirmation: TimeComparison | None = None
@@ -77,19 +77,20 @@ class Judged:
 
 @dataclass(frozen=True)
 class GateReport:
-    """Everything the gate found."""
+    """Everything the gate judged."""
 
     baseline: str
     candidate: str
-    reference: ReferenceKind
-    judged: tuple[Judged, ...]
-    unknown: tuple[Key, ...]  # results the baseline does not have, which are not gated
+    source: BaselineSource
+    results: tuple[GateResult, ...]
+    ungated: tuple[Key, ...]  # that the baseline does not have
 
     @property
     def exit_code(self) -> ExitCode:
         """1 when anything regressed, else 2 when anything is inconclusive or missing, else 0."""
-        outcomes = {one.outcome for one in self.judged}
-        return ExitCode.judged(failed=Outcome.REGRESSED in outcomes, inconclusive=outcomes != {Outcome.PASSED})
+        verdicts = {result.verdict for result in self.results}
+        failed = GateVerdict.REGRESSED in verdicts
+        return ExitCode.judged(failed=failed, inconclusive=verdicts != {GateVerdict.PASSED})
 
 
 def gate(
@@ -97,10 +98,10 @@ def gate(
     pair: Pair,
     policy: Policy,
     *,
-    reference: ReferenceKind,
+    source: BaselineSource,
     measure_again: Callable[[], Pair] | None,
 ) -> GateReport:
-    """Judge the candidate of ``pair`` against its reference.
+    """Judge the candidate of ``pair`` against the baseline.
 
     A time has regressed only if the environments agree, both sides are valid, the lower 95 % limit of the slowdown
     lies above the margin, and a second run of fresh blocks says so too. It passes only if the upper 90 % limit lies
@@ -108,9 +109,9 @@ def gate(
 
     Args:
         baseline: what must be there, with noise floors.
-        pair: reference and candidate; the reference is ``baseline.side`` when ``reference`` is STORED.
+        pair: baseline and candidate; the first is ``baseline.side`` when ``source`` is STORED.
         policy: what the user asks.
-        reference: where the reference times come from.
+        source: where the times of the baseline come from.
         measure_again: gives a second pair from fresh blocks; called at most once, and only when there is something
             to confirm. None: nothing can be confirmed, so nothing regresses.
 
@@ -120,18 +121,19 @@ def gate(
     first, candidate = pair
     require_same(baseline.side, candidate, policy.allowed)
     require_same(first, candidate, policy.allowed)
-    margins = {key: _margin(baseline, key, policy, reference) for key in baseline.side.observations}
+    margins = {key: _margin(baseline, key, policy, source) for key in baseline.side.observations}
+    values = {key: margin.value for key, margin in margins.items()}
     gated = _restrict(first, baseline.side.observations)
-    times = {one.key: one for one in compare_times(gated, [candidate], {k: m.value for k, m in margins.items()})}
+    times = {time.key: time for time in compare_times(gated, [candidate], values)}
     accuracy = [_judge_accuracy(workload, first, candidate, policy) for workload in sorted(baseline.side.accuracy)]
-    suspects = {key for key, one in times.items() if _suspect(one, margins[key])}
-    doubtful = any(one.outcome is Outcome.REGRESSED for one in accuracy)
+    suspects = {key for key, time in times.items() if _suspect(time, margins[key])}
+    doubtful = any(result.verdict is GateVerdict.REGRESSED for result in accuracy)
     second = _second(measure_again, baseline, policy) if suspects or doubtful else None
-    again = _confirm_times(second, suspects, {k: m.value for k, m in margins.items()})
-    judged = [_judge_time(key, times.get(key), margins[key], again.get(key)) for key in sorted(margins)]
-    judged += [_confirm_accuracy(one, second, policy) for one in accuracy]
-    unknown = tuple(sorted(candidate.observations.keys() - baseline.side.observations.keys()))
-    return GateReport(baseline.side.name, candidate.name, reference, tuple(judged), unknown)
+    confirmations = _confirm_times(second, suspects, values)
+    results = [_judge_time(key, times.get(key), margins[key], confirmations.get(key)) for key in sorted(margins)]
+    results += [_confirm_accuracy(result, second, policy) for result in accuracy]
+    ungated = tuple(sorted(candidate.observations.keys() - baseline.side.observations.keys()))
+    return GateReport(baseline.side.name, candidate.name, source, tuple(results), ungated)
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,10 @@ class _Margin:
     unmeasurable: str | None = None
 
 
-def _margin(baseline: Baseline, key: Key, policy: Policy, reference: ReferenceKind) -> _Margin:
+def _margin(baseline: Baseline, key: Key, policy: Policy, source: BaselineSource) -> _Margin:
     """The margin of one key: the user's or 3 %, no less than the noise, wider where stored times are compared."""
     noise, widening = baseline.floors[key].effect, 0.0
-    if reference is ReferenceKind.STORED:
+    if source is BaselineSource.STORED:
         between = baseline.between_sessions(key)
         if between is None and not _dedicated(baseline.side):
             return _Margin(DEFAULT_MARGIN, _NEEDS_SESSIONS)
@@ -164,13 +166,12 @@ def _dedicated(side: Side) -> bool:
     return side.fingerprint.get("lpar_dedicated") is True or side.fingerprint.get("hypervisor") == "bare metal"
 
 
-def _restrict(side: Side, keys: Collection[Key] | Mapping[Key, object]) -> Side:
-    kept = {key: one for key, one in side.observations.items() if key in keys}
-    return replace(side, observations=kept)
+def _restrict(side: Side, keys: Collection[Key]) -> Side:
+    return replace(side, observations={key: side.observations[key] for key in side.observations if key in keys})
 
 
-def _suspect(one: TimeComparison, margin: _Margin) -> bool:
-    return margin.unmeasurable is None and one.comparison.verdict is CompareVerdict.REGRESSED
+def _suspect(time: TimeComparison, margin: _Margin) -> bool:
+    return margin.unmeasurable is None and time.comparison.verdict is CompareVerdict.REGRESSED
 
 
 def _second(measure_again: Callable[[], Pair] | None, baseline: Baseline, policy: Policy) -> Pair | None:
@@ -186,65 +187,72 @@ def _confirm_times(second: Pair | None, suspects: set[Key], margins: Mapping[Key
     if second is None:
         return {}
     first, candidate = second
-    return {one.key: one for one in compare_times(_restrict(first, suspects), [candidate], margins)}
+    return {time.key: time for time in compare_times(_restrict(first, suspects), [candidate], margins)}
 
 
-def _judge_time(key: Key, one: TimeComparison | None, margin: _Margin, again: TimeComparison | None) -> Judged:
+def _judge_time(
+    key: Key, time: TimeComparison | None, margin: _Margin, confirmation: TimeComparison | None
+) -> GateResult:
     subject = str(key)
-    if one is None:
-        return Judged(subject, Outcome.MISSING, "the baseline has it and the candidate does not")
-    comparison, effect = one.comparison, one.comparison.effect
+    if time is None:
+        return GateResult(subject, GateVerdict.MISSING, "the baseline has it and the candidate does not")
+
+    def inconclusive(why: str) -> GateResult:
+        return GateResult(subject, GateVerdict.INCONCLUSIVE, why, time, confirmation)
+
+    comparison, effect = time.comparison, time.comparison.effect
     if margin.unmeasurable is not None:
-        return Judged(subject, Outcome.INCONCLUSIVE, margin.unmeasurable, one)
+        return inconclusive(margin.unmeasurable)
     if effect is None or comparison.change_p is None:
-        return Judged(subject, Outcome.INCONCLUSIVE, comparison.note or "there is no effect to judge", one)
+        return inconclusive(comparison.note or "there is no effect to judge")
     figures = (
-        f"{math.expm1(effect.mean):+.1%} [{math.expm1(effect.low):+.1%}, {math.expm1(effect.high):+.1%}] time per call,"
-        f" margin {margin.value:.1%}, {effect.blocks} blocks"
+        f"{math.expm1(effect.mean):+.1%} [{math.expm1(effect.low):+.1%}, {math.expm1(effect.high):+.1%}]"
+        f" {key.estimate}, margin {margin.value:.1%}, {effect.blocks} blocks"
     )
     if comparison.verdict is CompareVerdict.REGRESSED:
-        if again is None:
-            return Judged(subject, Outcome.INCONCLUSIVE, f"{figures}; no second run has confirmed it", one)
-        if again.comparison.verdict is CompareVerdict.REGRESSED:
-            return Judged(subject, Outcome.REGRESSED, f"{figures}; a second run confirms it", one, again)
-        doubt = f": {again.comparison.note}" if again.comparison.note else ""
-        return Judged(subject, Outcome.INCONCLUSIVE, f"{figures}; a second run does not confirm it{doubt}", one, again)
+        if confirmation is None:
+            return inconclusive(f"{figures}; no second run has confirmed it")
+        if confirmation.comparison.verdict is CompareVerdict.REGRESSED:
+            why = f"{figures}; a second run confirms it"
+            return GateResult(subject, GateVerdict.REGRESSED, why, time, confirmation)
+        doubt = f": {confirmation.comparison.note}" if confirmation.comparison.note else ""
+        return inconclusive(f"{figures}; a second run does not confirm it{doubt}")
     if comparison.not_worse_p is not None and comparison.not_worse_p <= ALPHA:
-        return Judged(subject, Outcome.PASSED, figures, one)
+        return GateResult(subject, GateVerdict.PASSED, figures, time)
     more = comparison.more_blocks
     need = f"about {more} more blocks would settle it" if more else "it is too close to the margin to settle"
-    return Judged(subject, Outcome.INCONCLUSIVE, f"{figures}; {need}", one)
+    return inconclusive(f"{figures}; {need}")
 
 
-def _judge_accuracy(workload: str, first: Side, candidate: Side, policy: Policy) -> Judged:
+def _judge_accuracy(workload: str, first: Side, candidate: Side, policy: Policy) -> GateResult:
     """Passed when the mean over the same seeds has not dropped by more than the margin; regressed if it surely has."""
     a, b = first.accuracy.get(workload), candidate.accuracy.get(workload)
-    subject = f"{workload} accuracy"
     if a is None or a.headline is None or a.headline not in a.metrics:
-        return Judged(subject, Outcome.MISSING, "the reference does not say which accuracy metric counts")
+        why = "the baseline does not say which accuracy metric counts"
+        return GateResult(f"{workload} accuracy", GateVerdict.MISSING, why)
     subject = f"{workload} {a.headline}"
     if b is None or a.headline not in b.metrics:
-        return Judged(subject, Outcome.MISSING, "the baseline has it and the candidate does not")
-    one = compare_metric(
+        return GateResult(subject, GateVerdict.MISSING, "the baseline has it and the candidate does not")
+    metric = compare_metric(
         workload, a.headline, candidate.name, a.metrics[a.headline], b.metrics[a.headline], policy.accuracy_margin
     )
-    figures = f"{one.a.mean:.4f} -> {one.b.mean:.4f}, margin {policy.accuracy_margin:g}, {one.b.n} seeds"
-    if one.a.n != one.b.n:
-        why = f"{figures}; the baseline has {one.a.n}: train both with the same number of seeds"
-        return Judged(subject, Outcome.INCONCLUSIVE, why, accuracy=one)
-    if one.b.mean - one.a.mean >= -policy.accuracy_margin:
-        return Judged(subject, Outcome.PASSED, figures, accuracy=one)
-    if one.verdict is CompareVerdict.REGRESSED:
-        return Judged(subject, Outcome.REGRESSED, figures, accuracy=one)
-    return Judged(subject, Outcome.INCONCLUSIVE, f"{figures}; {one.note}", accuracy=one)
+    figures = f"{metric.a.mean:.4f} -> {metric.b.mean:.4f}, margin {policy.accuracy_margin:g}, {metric.b.n} seeds"
+    if metric.a.n != metric.b.n:
+        why = f"{figures}; the baseline has {metric.a.n}: train both with the same number of seeds"
+        return GateResult(subject, GateVerdict.INCONCLUSIVE, why, accuracy=metric)
+    if metric.b.mean - metric.a.mean >= -policy.accuracy_margin:
+        return GateResult(subject, GateVerdict.PASSED, figures, accuracy=metric)
+    if metric.verdict is CompareVerdict.REGRESSED:
+        return GateResult(subject, GateVerdict.REGRESSED, figures, accuracy=metric)
+    return GateResult(subject, GateVerdict.INCONCLUSIVE, f"{figures}; {metric.note}", accuracy=metric)
 
 
-def _confirm_accuracy(one: Judged, second: Pair | None, policy: Policy) -> Judged:
-    if one.outcome is not Outcome.REGRESSED or one.accuracy is None:
-        return one
+def _confirm_accuracy(result: GateResult, second: Pair | None, policy: Policy) -> GateResult:
+    if result.verdict is not GateVerdict.REGRESSED or result.accuracy is None:
+        return result
     if second is None:
-        return replace(one, outcome=Outcome.INCONCLUSIVE, why=f"{one.why}; no second run has confirmed it")
-    again = _judge_accuracy(one.accuracy.workload, *second, policy)
-    if again.outcome is Outcome.REGRESSED:
-        return replace(one, why=f"{one.why}; a second run confirms it")
-    return replace(one, outcome=Outcome.INCONCLUSIVE, why=f"{one.why}; a second run does not confirm it")
+        why = f"{result.why}; no second run has confirmed it"
+        return replace(result, verdict=GateVerdict.INCONCLUSIVE, why=why)
+    if _judge_accuracy(result.accuracy.workload, *second, policy).verdict is GateVerdict.REGRESSED:
+        return replace(result, why=f"{result.why}; a second run confirms it")
+    return replace(result, verdict=GateVerdict.INCONCLUSIVE, why=f"{result.why}; a second run does not confirm it")

@@ -29,16 +29,16 @@ def measure_enough(
         max_blocks: stop here whatever the width.
         out_of_time: asked after every step; True ends the measuring.
     """
-    have = min(MIN_BLOCKS, max_blocks)
-    pair = add_blocks(have)
-    while have < max_blocks and not out_of_time() and not _precise(pair, margins):
-        more = min(BLOCK_STEP, max_blocks - have)
+    blocks = min(MIN_BLOCKS, max_blocks)
+    pair = add_blocks(blocks)
+    while blocks < max_blocks and not out_of_time() and not _precise(pair, margins):
+        more = min(BLOCK_STEP, max_blocks - blocks)
         pair = add_blocks(more)
-        have += more
+        blocks += more
     return pair
 
 
 def _precise(pair: Pair, margins: Mapping[Key, float]) -> bool:
-    """Whether every key that can be judged at all is known closely enough; more blocks mend no other."""
+    """Whether every key that can be judged at all is known closely enough; more blocks help no other."""
     known = {key: paired_ratios(*pair, key) for key in margins}
     return all(enough_precision(d, margins[key] * _WIDTH_SHARE) for key, d in known.items() if len(d))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-
-from harness.compare.observations import Key, Side, blocks_of
+from harness.compare.observations import Key, Side
 from harness.errors import MeasurementError
 from harness.gates.baseline import self_ratios
 from harness.measure.stats import noise_floor
@@ -41,37 +39,24 @@ def self_check(side: Side, *, seed: int, margin: float | None = None) -> tuple[S
     Raises:
         MeasurementError: no result has the twelve blocks that make six pairs.
     """
-    found = []
-    for key, one in sorted(side.observations.items()):
-        d = self_ratios(one, seed=seed)
-        if one.problems or len(d) < MIN_BLOCKS:
+    checks = []
+    for key, observation in sorted(side.observations.items()):
+        d = self_ratios(observation, seed=seed)
+        if observation.problems or len(d) < MIN_BLOCKS:
             continue
         floor = noise_floor(d, seed=seed)
         used = max(DEFAULT_MARGIN, floor) if margin is None else margin
         share = false_alarm_share(d, used, seed=seed)
-        found.append(SelfCheck(key, len(d), floor, used, share, compare_verdict(d, used)))
-    if not found:
+        checks.append(SelfCheck(key, len(d), floor, used, share, compare_verdict(d, used)))
+    if not checks:
         raise MeasurementError(
             f"{side.name} has no valid result with {2 * MIN_BLOCKS} blocks, which {MIN_BLOCKS} pairs need.",
             remedy=f"Measure with --blocks {2 * MIN_BLOCKS} or more.",
         )
-    return tuple(found)
+    return tuple(checks)
 
 
 def noise_floor_json(checks: Sequence[SelfCheck]) -> dict[str, float | int]:
     """The machine's noise floor as a record keeps it under ``tool``: that of the noisiest result."""
-    worst = max(checks, key=lambda one: one.floor)
+    worst = max(checks, key=lambda check: check.floor)
     return {"share": worst.floor, "blocks": worst.pairs}
-
-
-def split_sides(side: Side, *, seed: int) -> tuple[Side, Side]:
-    """Two sides of the same code from one run: of neighbouring blocks one goes to each side, drawn at random."""
-    blocks = sorted({block for one in side.observations.values() for block in one.seconds})
-    pairs = list(zip(blocks[::2], blocks[1::2], strict=False))
-    swaps = np.random.default_rng(seed).random(len(pairs)) < 0.5
-    first = [b if swap else a for (a, b), swap in zip(pairs, swaps, strict=True)]
-    second = [a if swap else b for (a, b), swap in zip(pairs, swaps, strict=True)]
-    return (
-        replace(blocks_of(side, first), name=f"{side.name} A"),
-        replace(blocks_of(side, second), name=f"{side.name} A'"),
-    )

@@ -18,7 +18,7 @@ BLOCK_STEP = 2
 DEFAULT_MARGIN = 0.03
 ALPHA = 0.05
 _UNREACHABLE = 1000  # nobody measures more blocks than this to settle one comparison
-_NO_SPREAD = 1e-9  # log ratios of real timings vary by more than this
+NO_SPREAD = 1e-9  # of logs: real timings, and ratios of them, vary by more than this
 
 
 class CompareVerdict(str, Enum):
@@ -118,7 +118,7 @@ def _judge(d: Array, margin: float, change_p: float, same_p: float) -> Compariso
     if effect is None or count < MIN_BLOCKS:
         note = f"{count} {'block' if count == 1 else 'blocks'}, at least {MIN_BLOCKS} are needed"
         return Comparison(inconclusive, margin, effect, more_blocks=MIN_BLOCKS - count, note=note)
-    if effect.sd < _NO_SPREAD:
+    if effect.sd < NO_SPREAD:
         note = "the ratios of all blocks are identical, which no measurement gives"
         return Comparison(inconclusive, margin, effect, more_blocks=None, note=note)
     not_worse_p = _not_worse_p(d, effect, margin)
@@ -141,7 +141,7 @@ def _judge(d: Array, margin: float, change_p: float, same_p: float) -> Compariso
 
 
 def _judgeable(d: Array) -> bool:
-    return len(d) >= MIN_BLOCKS and paired_effect(d).sd >= _NO_SPREAD
+    return len(d) >= MIN_BLOCKS and paired_effect(d).sd >= NO_SPREAD
 
 
 def _change_p(d: Array, margin: float) -> float:

@@ -42,7 +42,7 @@ class BenchmarkSession:
 
 def add_machine(machine_info: dict[str, Any]) -> None:
     """Add what ``lparbench compare`` needs to know of the machine."""
-    machine_info[OWN] = this_machine().fingerprint
+    machine_info[OWN] = encode(this_machine().fingerprint)
 
 
 def add_session(benchmarks: Sequence[Any], output_json: dict[str, Any], steal_share: float | None) -> None:

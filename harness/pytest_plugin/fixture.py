@@ -16,8 +16,8 @@ import pytest
 
 from harness.compare.observations import Side
 from harness.errors import ExitCode, InputError, LparbenchError
-from harness.gates.baseline import Baseline, baseline_text, make_baseline, read_baseline
-from harness.gates.gate import GateReport, Pair, Policy, ReferenceKind, gate
+from harness.gates.baseline import make_baseline, read_baseline, update_baseline
+from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, Policy, gate
 from harness.gates.live import measure_enough
 from harness.gates.remeasure import repeated
 from harness.measure.verdicts import DEFAULT_MARGIN
@@ -26,7 +26,6 @@ from harness.pytest_plugin.machine import this_machine
 from harness.pytest_plugin.options import SIDE_OPTION, WORKER_OPTION, baselines_of
 from harness.pytest_plugin.processes import Place, Processes
 from harness.pytest_plugin.worker import measure
-from harness.record.store import write_file
 from harness.reporting.comparison_terminal import gate_verdict
 
 T = TypeVar("T")
@@ -113,7 +112,7 @@ class Lparbench:
         def judged() -> GateReport:
             pair = measured()
             policy = Policy(margin=settings.margin)
-            return gate(make_baseline(pair[0]), pair, policy, reference=ReferenceKind.BESIDE, measure_again=measured)
+            return gate(make_baseline(pair[0]), pair, policy, source=BaselineSource.CONCURRENT, measure_again=measured)
 
         self._conclude(self._judged(judged))
         return partial(candidate, *args, **kwargs)()
@@ -166,7 +165,7 @@ class Lparbench:
     def _against_stored(self, measured: Callable[[], Side], settings: Settings) -> None:
         path = baselines_of(self._config) / _file_name(self._item.nodeid)
         if self._config.getoption("--lparbench-update"):
-            updated = self._judged(lambda: _updated(path, measured()))
+            updated = self._judged(lambda: update_baseline(path, measured()))
             sessions = len(updated.sessions)
             self.summary.append(
                 f"{self._item.nodeid}: baseline written, {sessions} session{'s' if sessions != 1 else ''}"
@@ -184,7 +183,7 @@ class Lparbench:
                 baseline,
                 (baseline.side, measured()),
                 Policy(margin=settings.margin),
-                reference=ReferenceKind.STORED,
+                source=BaselineSource.STORED,
                 measure_again=lambda: (baseline.side, measured()),
             )
 
@@ -201,27 +200,19 @@ class Lparbench:
         pytest.fail(f"lparbench: {problem}", pytrace=False)
 
     def _conclude(self, report: GateReport) -> None:
-        self.summary += [f"{one.outcome.value}: {one.subject}: {one.why}" for one in report.judged]
+        self.summary += [f"{result.verdict.value}: {result.subject}: {result.why}" for result in report.results]
         status, text = gate_verdict(report)
         if report.exit_code is ExitCode.REGRESSION:
-            why = "; ".join(one.why for one in report.judged if one.outcome.value == "regressed")
+            why = "; ".join(result.why for result in report.results if result.verdict is GateVerdict.REGRESSED)
             pytest.fail(f"lparbench: {text} {why}", pytrace=False)
         if report.exit_code is not ExitCode.GOOD:
-            self._inconclusive(
-                "; ".join(one.why for one in report.judged if one.outcome.value != "passed") or status.word
-            )
+            undecided = (result.why for result in report.results if result.verdict is not GateVerdict.PASSED)
+            self._inconclusive("; ".join(undecided) or status.word)
 
     def _inconclusive(self, why: str) -> None:
         if self._config.getoption("--lparbench-strict"):
             pytest.fail(f"lparbench: inconclusive: {why}", pytrace=False)
         pytest.skip(f"lparbench: inconclusive: {why}")
-
-
-def _updated(path: Path, side: Side) -> Baseline:
-    earlier = read_baseline(path) if path.exists() else None
-    baseline = make_baseline(side, earlier=earlier)
-    write_file(path, baseline_text(baseline).encode("utf-8", "backslashreplace"))
-    return baseline
 
 
 def _file_name(nodeid: str) -> str:

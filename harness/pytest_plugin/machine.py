@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
+from harness.compare.observations import Facts as FlatFacts
+from harness.compare.observations import facts_of
 from harness.platform.facts import Facts, as_json
 from harness.platform.probe import probe
 from harness.platform.software import collect
@@ -18,7 +19,7 @@ class Machine:
     """Facts of this machine, and the fingerprint that a comparison must agree on."""
 
     facts: Facts
-    fingerprint: dict[str, Any]
+    fingerprint: FlatFacts
 
 
 @lru_cache(maxsize=1)
@@ -26,4 +27,4 @@ def this_machine() -> Machine:
     """Detect this machine."""
     root = SysRoot("/")
     facts = probe(root)
-    return Machine(facts, fingerprint(facts.to_json(), as_json(collect(root))))
+    return Machine(facts, facts_of(fingerprint(facts.to_json(), as_json(collect(root)))))

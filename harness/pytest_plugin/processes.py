@@ -9,11 +9,10 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from harness.compare.observations import Key, Side, observe_blocks
+from harness.compare.observations import Facts, Key, Problem, ProblemKind, Side, facts_of, observe_processes
 from harness.decode import encode
 from harness.placement.plan import Placement
 from harness.placement.verify import mismatches
@@ -31,7 +30,7 @@ _QUOTED_LINES = 4  # of a failed worker's output: pytest's last line alone is a 
 class Place:
     """This machine, and where on it the processes are pinned."""
 
-    fingerprint: dict[str, Any]
+    fingerprint: Facts
     placement: Placement
 
 
@@ -90,11 +89,11 @@ class Processes:
         return failed(block, order, worker.pid, failure), ()
 
     def _side(self, side: str) -> Side:
-        observation = observe_blocks(
+        observation = observe_processes(
             self.key,
             self._blocks[side],
             lambda series: series.name == "call",
-            problems=tuple(dict.fromkeys(self._mismatches[side])),
+            problems=[Problem(ProblemKind.PLACEMENT, text) for text in dict.fromkeys(self._mismatches[side])],
             conditions=_conditions(self.place.placement),
         )
         return Side(side, self.created, self.place.fingerprint, {self.key: observation})
@@ -150,12 +149,14 @@ def _environment() -> dict[str, str]:
     return {**environment, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
 
 
-def _conditions(placement: Placement) -> dict[str, Any]:
-    return {
-        "nodes": list(placement.nodes),
-        "cpus": list(placement.cpus),
-        "threads": placement.threads,
-        "threads_per_core": placement.threads_per_core,
-        "memory_policy": placement.memory_policy,
-        "thread_environment": dict(placement.env),
-    }
+def _conditions(placement: Placement) -> Facts:
+    return facts_of(
+        {
+            "nodes": placement.nodes,
+            "cpus": placement.cpus,
+            "threads": placement.threads,
+            "threads_per_core": placement.threads_per_core,
+            "memory_policy": placement.memory_policy,
+            "thread_environment": placement.env,
+        }
+    )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from harness.compare.compare import CompareReport
 from harness.compare.history import History
-from harness.gates.gate import GateReport, Outcome
-from harness.gates.selfcheck import SelfCheck
+from harness.gates.baseline import Baseline
+from harness.gates.files import CheckedRun
+from harness.gates.gate import GateReport, GateVerdict
 from harness.measure.verdicts import CompareVerdict
 from harness.reporting.comparison_view import STATUSES, percent, view_of
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
@@ -26,11 +29,11 @@ _PIPE_WIDTH = 10_000  # a pipe has no width: one line per result, whole
 _LINE = 400
 _LEFT = {"Result", "Run", "Accuracy", "95 % interval", "Verdict"}
 _COLOURS = {"good": "green", "warn": "yellow", "bad": "red"}
-_OUTCOMES = {
-    Outcome.PASSED: Status("Passed", GOOD, "good"),
-    Outcome.REGRESSED: Status("Regressed", BAD, "bad"),
-    Outcome.INCONCLUSIVE: Status("Inconclusive", WARN, "warn"),
-    Outcome.MISSING: Status("Missing", WARN, "warn"),
+_GATE_STATUSES = {
+    GateVerdict.PASSED: Status("Passed", GOOD, "good"),
+    GateVerdict.REGRESSED: Status("Regressed", BAD, "bad"),
+    GateVerdict.INCONCLUSIVE: Status("Inconclusive", WARN, "warn"),
+    GateVerdict.MISSING: Status("Missing", WARN, "warn"),
 }
 
 
@@ -72,12 +75,12 @@ def print_comparison(report: CompareReport) -> None:
 
 
 def print_gate(report: GateReport) -> None:
-    """One line per gated thing, and the verdict last."""
+    """One line per gated metric, and the verdict last."""
     out = _console()
-    for one in report.judged:
-        status = _OUTCOMES[one.outcome]
-        out.print(Text.assemble(_tag(status), f"  {_safe(one.subject)}: {_safe(one.why)}"), soft_wrap=True)
-    for key in report.unknown:
+    for result in report.results:
+        status = _GATE_STATUSES[result.verdict]
+        out.print(Text.assemble(_tag(status), f"  {_safe(result.subject)}: {_safe(result.why)}"), soft_wrap=True)
+    for key in report.ungated:
         _say(out, f"- {key}: not in the baseline, not gated", style="dim")
     status, text = gate_verdict(report)
     out.print()
@@ -85,39 +88,45 @@ def print_gate(report: GateReport) -> None:
 
 
 def gate_verdict(report: GateReport) -> tuple[Status, str]:
-    """The gate's word in one sentence."""
-    counts = {outcome: sum(one.outcome is outcome for one in report.judged) for outcome in Outcome}
-    against = f"against {report.baseline} ({report.reference.value})"
-    if counts[Outcome.REGRESSED]:
-        things = plural(counts[Outcome.REGRESSED], "result")
-        return _OUTCOMES[Outcome.REGRESSED], f"{report.candidate} regressed in {things} {against}."
-    if counts[Outcome.PASSED] == len(report.judged):
-        return _OUTCOMES[
-            Outcome.PASSED
-        ], f"{report.candidate} passed in all {plural(len(report.judged), 'result')} {against}."
-    open_ones = counts[Outcome.INCONCLUSIVE] + counts[Outcome.MISSING]
-    return (
-        _OUTCOMES[Outcome.INCONCLUSIVE],
-        f"{report.candidate} neither passed nor regressed: {open_ones} of {plural(len(report.judged), 'result')} open"
-        f" {against}.",
-    )
+    """The verdict of the gate in one sentence."""
+    counts = Counter(result.verdict for result in report.results)
+    against = f"against {report.baseline} ({report.source.value})"
+    every = plural(len(report.results), "result")
+    if counts[GateVerdict.REGRESSED]:
+        verdict = GateVerdict.REGRESSED
+        text = f"regressed in {plural(counts[verdict], 'result')} {against}."
+    elif counts[GateVerdict.PASSED] == len(report.results):
+        verdict, text = GateVerdict.PASSED, f"passed in all {every} {against}."
+    else:
+        verdict, undecided = GateVerdict.INCONCLUSIVE, len(report.results) - counts[GateVerdict.PASSED]
+        text = f"neither passed nor regressed: {undecided} of {every} open {against}."
+    return _GATE_STATUSES[verdict], f"{report.candidate} {text}"
 
 
-def print_self_check(name: str, checks: Sequence[SelfCheck]) -> None:
+def print_baseline(path: Path, baseline: Baseline) -> None:
+    """The noise floors of a baseline that was just written."""
+    out = _console()
+    for key, floor in sorted(baseline.floors.items()):
+        _say(out, f"{key}: noise floor {100 * floor.effect:.2g} %")
+    _say(out, f"{path}: {baseline.side.name}, {plural(len(baseline.sessions), 'session')}")
+
+
+def print_self_check(checked: CheckedRun) -> None:
     """The noise floor of every key, and how often noise alone would raise a suspicion."""
     out = _console()
     table = _table(("Result", "Pairs", "Noise floor", "Margin", "Suspicions", "Verdict"))
-    for one in checks:
-        cells = (str(one.key), str(one.pairs), percent(one.floor), percent(one.margin), percent(one.alarm_share))
-        table.add_row(*map(_cell, cells), _cell(one.comparison.verdict.value))
+    for check in checked.checks:
+        shares = (check.floor, check.margin, check.alarm_share)
+        cells = (str(check.key), str(check.pairs), *map(percent, shares), check.comparison.verdict.value)
+        table.add_row(*map(_cell, cells))
     out.print(table)
-    worst = max(checks, key=lambda one: one.floor)
+    floor = percent(max(check.floor for check in checked.checks))
+    suspicions = percent(max(check.alarm_share for check in checked.checks))
     out.print()
     _say(
         out,
-        f"{name} against itself: changes below {percent(worst.floor)} cannot be told from noise here; noise alone"
-        f" would raise a suspicion in {percent(max(one.alarm_share for one in checks))} of runs, and a failure needs"
-        " two of them.",
+        f"{checked.name} against itself: changes below {floor} cannot be told from noise here; noise alone would raise"
+        f" a suspicion in {suspicions} of runs, and a failure needs two of them.",
         style="bold",
     )
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from harness.compare.compare import AccuracyComparison, CompareReport, TimeComparison
 from harness.compare.environment import Difference
-from harness.errors import ExitCode
 from harness.measure.stats import Interval
 from harness.measure.verdicts import CompareVerdict, Comparison
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
@@ -88,56 +86,6 @@ def view_of(report: CompareReport) -> ComparisonView:
         accuracy=tuple(_accuracy_line(one) for one in report.accuracy),
         differences=tuple(_difference_line(side, one) for side, found in report.differences.items() for one in found),
         missing=tuple(f"{side} has no {key}" for side, keys in report.missing.items() for key in keys),
-    )
-
-
-def comparison_json(report: CompareReport) -> dict[str, Any]:
-    """The report as JSON values."""
-    return {
-        "sides": [{"name": side.name, "created": side.created} for side in report.sides],
-        "verdict": " ".join(view_of(report).sentences),
-        "times": [time_json(one) for one in report.times],
-        "accuracy": [
-            {**asdict(one), "verdict": one.verdict.value, "change": one.b.mean - one.a.mean} for one in report.accuracy
-        ],
-        "differences": {
-            side: [{**asdict(one), "keys": [str(key) for key in one.keys]} for one in found]
-            for side, found in report.differences.items()
-        },
-        "missing": {side: [str(key) for key in keys] for side, keys in report.missing.items()},
-        "exit_code": int(comparison_exit_code(report)),
-    }
-
-
-def time_json(one: TimeComparison) -> dict[str, Any]:
-    """One comparison of times as JSON values; ratios are of time per call, above 1 slower."""
-    comparison, effect = one.comparison, one.comparison.effect
-    return {
-        "result": str(one.key),
-        "key": asdict(one.key),
-        "side": one.side,
-        "verdict": comparison.verdict.value,
-        "a": _interval_json(one.a),
-        "b": _interval_json(one.b),
-        "ratio": None if effect is None else effect.ratio,
-        "ratio_ci_low": None if effect is None else math.exp(effect.low),
-        "ratio_ci_high": None if effect is None else math.exp(effect.high),
-        "blocks": None if effect is None else effect.blocks,
-        "margin": comparison.margin,
-        "change_p": comparison.change_p,
-        "equivalence_p": comparison.equivalence_p,
-        "rank_p": comparison.rank_p,
-        "more_blocks": comparison.more_blocks,
-        "note": comparison.note,
-        "problems": list(one.problems),
-    }
-
-
-def comparison_exit_code(report: CompareReport) -> ExitCode:
-    """1 when something regressed, else 2 when something is inconclusive, else 0."""
-    return ExitCode.judged(
-        failed=CompareVerdict.REGRESSED in report.verdicts,
-        inconclusive=CompareVerdict.INCONCLUSIVE in report.verdicts,
     )
 
 
@@ -246,9 +194,3 @@ def _difference_line(side: str, one: Difference) -> DifferenceLine:
 
 def _seconds(interval: Interval | None) -> str:
     return _UNCERTAIN if interval is None else quantity(interval.centre, "s")
-
-
-def _interval_json(interval: Interval | None) -> dict[str, Any] | None:
-    if interval is None:
-        return None
-    return {"seconds": interval.centre, "ci_low": interval.low, "ci_high": interval.high, "blocks": interval.n}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import asdict
 from typing import Any
 
 from harness.compare.observations import Observation, side_of
-from harness.compare.pytest_benchmark import OWN
+from harness.compare.pytest_benchmark import OWN, ExportedObservation, ExportedRun
+from harness.decode import encode
 from harness.record.model import Run
 
 _NOT_TAKEN = {"disable_gc": False, "timer": "perf_counter", "warmup": True}
@@ -30,15 +30,10 @@ def pytest_benchmark_text(run: Run) -> bytes:
             "project": "lparbench",
             "branch": "(unknown)",
         },
-        "benchmarks": [_benchmark(one) for _, one in sorted(side.observations.items()) if one.seconds],
+        "benchmarks": [_benchmark(item) for _, item in sorted(side.observations.items()) if item.seconds],
         "datetime": run.created,
         "version": "5.0.0",
-        OWN: {
-            "run_id": run.run_id,
-            "created": run.created,
-            "argv": list(side.argv),
-            "accuracy": {name: asdict(one) for name, one in sorted(side.accuracy.items())},
-        },
+        OWN: encode(ExportedRun(run.run_id, run.created, side.argv, side.accuracy)),
     }
     return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
 
@@ -55,26 +50,20 @@ def _machine_info(run: Run) -> dict[str, Any]:
     }
 
 
-def _benchmark(one: Observation) -> dict[str, Any]:
-    key = one.key
+def _benchmark(observation: Observation) -> dict[str, Any]:
+    key = observation.key
+    exported = ExportedObservation(
+        key, observation.seconds, observation.problems, observation.conditions, observation.unusable
+    )
     return {
         "group": f"{key.workload} {key.scenario}",
         "name": str(key),
         "fullname": f"lparbench::{key}",
         "params": {"backend": key.backend, "dtype": key.dtype, "batch_size": key.batch_size},
         "param": None,
-        "extra_info": {
-            OWN: {
-                "unit": "seconds per call, one value per process",
-                "key": asdict(key),
-                "seconds": {str(block): value for block, value in sorted(one.seconds.items())},
-                "problems": list(one.problems),
-                "conditions": dict(one.conditions),
-                "unusable": {str(block): why for block, why in sorted(one.unusable.items())},
-            }
-        },
+        "extra_info": {OWN: encode(exported)},
         "options": dict(_NOT_TAKEN),
-        "stats": _stats([value for _, value in sorted(one.seconds.items())]),
+        "stats": _stats([seconds for _, seconds in sorted(observation.seconds.items())]),
     }
 
 

@@ -1,6 +1,6 @@
 """Whole gates on this machine as it is now: ``python tests/bench/live_gates.py [A/A gates] [gates with +10 %]``.
 
-A real computation in fresh pinned processes, both sides beside each other; the slower side spins for a tenth of the
+A real computation in fresh pinned processes, both sides in the same blocks; the slower side spins for a tenth of the
 time its computation took, in every call.
 """
 
@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
-from harness.compare.observations import Key, Side, observe_blocks
+from harness.compare.observations import Key, Side, observe_processes
 from harness.errors import ExitCode, MeasurementError
 from harness.gates.baseline import make_baseline
-from harness.gates.gate import Pair, Policy, ReferenceKind, gate
+from harness.gates.gate import BaselineSource, Pair, Policy, gate
 from harness.gates.live import measure_enough
 from harness.record.model import Block, Series
 
@@ -97,27 +97,26 @@ def measured(slowdown: float) -> Pair:
         for index in range(len(blocks[0.0]), len(blocks[0.0]) + count):
             for side in random.sample((0.0, 1.0), 2):
                 blocks[side].append(process(slowdown * side, index))
-        return side_of("reference", blocks[0.0]), side_of("candidate", blocks[1.0])
+        return side_of("baseline", blocks[0.0]), side_of("candidate", blocks[1.0])
 
     return measure_enough(add, {KEY: MARGIN}, max_blocks=MAX_BLOCKS)
 
 
 def side_of(name: str, blocks: list[Block]) -> Side:
     """The processes of one side so far."""
-    observation = observe_blocks(KEY, blocks, lambda _: True, conditions={})
+    observation = observe_processes(KEY, blocks, lambda _: True, conditions={})
     return Side(name, "", FINGERPRINT, {KEY: observation})
 
 
-def one_gate(slowdown: float) -> tuple[ExitCode, str]:
+def live_gate(slowdown: float) -> tuple[ExitCode, str]:
     """The verdict of one live gate, and why."""
     pair = measured(slowdown)
     try:
         baseline = make_baseline(pair[0])
     except MeasurementError as error:
         return ExitCode.INCONCLUSIVE, str(error)
-    again = partial(measured, slowdown)
-    report = gate(baseline, pair, Policy(), reference=ReferenceKind.BESIDE, measure_again=again)
-    return report.exit_code, report.judged[0].why
+    report = gate(baseline, pair, Policy(), source=BaselineSource.CONCURRENT, measure_again=partial(measured, slowdown))
+    return report.exit_code, report.results[0].why
 
 
 def main(same: int, slower: int) -> int:
@@ -127,15 +126,15 @@ def main(same: int, slower: int) -> int:
         codes = []
         for number in range(gates):
             began = time.perf_counter()
-            code, why = one_gate(slowdown)
+            code, why = live_gate(slowdown)
             codes.append(code)
             load = os.getloadavg()[0]
             seconds = time.perf_counter() - began
             print(
                 f"{slowdown:+.0%} gate {number + 1}: {code.name} ({seconds:.0f} s, load {load:.1f}) {why}", flush=True
             )
-        told = {code.name: codes.count(code) for code in ExitCode if code in codes}
-        print(f"{slowdown:+.0%}: {gates} gates, {told}", flush=True)
+        counts = {code.name: codes.count(code) for code in ExitCode if code in codes}
+        print(f"{slowdown:+.0%}: {gates} gates, {counts}", flush=True)
         wrong += codes.count(ExitCode.GOOD if slowdown else ExitCode.REGRESSION)
     return int(wrong > 0)
 

@@ -162,8 +162,8 @@ def test_the_gate_prints_json(baseline: Path, tmp_path: Path) -> None:
     result = call("gate", baseline, "--candidate", stored(tmp_path, "same", seed=30), "--json")
     document = json.loads(result.stdout)
     assert document["exit_code"] == 0
-    assert {one["outcome"] for one in document["judged"]} == {"passed"}
-    assert [one["time"] is None for one in document["judged"]] == [False, False, True, True]
+    assert {result["verdict"] for result in document["results"]} == {"passed"}
+    assert [result["time"] is None for result in document["results"]] == [False, False, True, True]
 
 
 def test_one_session_on_a_shared_machine_gates_nothing(tmp_path: Path) -> None:

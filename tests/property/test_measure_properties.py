@@ -123,7 +123,7 @@ def sides(draw: st.DrawFn) -> Side:
     for key in keys:
         seconds = dict(enumerate(draw(st.lists(times, min_size=6, max_size=9))))
         found[key] = Observation(
-            key, seconds, (), {"cpus": draw(st.lists(st.integers(0, 999), max_size=3))}, {99: "lost"}
+            key, seconds, (), {"cpus": tuple(draw(st.lists(st.integers(0, 999), max_size=3)))}, {99: "lost"}
         )
     figure = AccuracyFigure(draw(st.floats(0, 1)), draw(st.floats(0, 1)), 5)
     return Side(

@@ -12,7 +12,7 @@ from harness.compare.compare import compare
 from harness.compare.observations import Side, side_of
 from harness.errors import ExitCode, LparbenchError
 from harness.gates.baseline import baseline_text, make_baseline, read_baseline
-from harness.gates.gate import Policy, ReferenceKind, gate
+from harness.gates.gate import BaselineSource, Policy, gate
 from harness.measure.verdicts import CompareVerdict
 from harness.record.store import load_run
 
@@ -21,8 +21,8 @@ KINDS = (*MATERIAL, *INCOMPLETE, *ANYWHERE)
 
 def fooled(seeds: Iterable[int], scratch: Path) -> list[str]:
     """One line per damaged file that was called passed or regressed without being it, or that raised."""
-    reference = side_of(small_run("reference", seed=1))
-    baseline = make_baseline(reference)
+    baseline_side = side_of(small_run("baseline", seed=1))
+    baseline = make_baseline(baseline_side)
     slow, same = (document(small_run("candidate", seed=2, slowdown=ratio)) for ratio in (1.5, 1.0))
     path = scratch / "run.json"
     complaints = []
@@ -33,9 +33,9 @@ def fooled(seeds: Iterable[int], scratch: Path) -> list[str]:
         text = mutate(kind, slow if is_slow else same, seed)
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
         try:
-            codes = _verdicts(path, reference)
-            pair = (reference, side_of(load_run(path)))
-            report = gate(baseline, pair, Policy(), reference=ReferenceKind.BESIDE, measure_again=lambda p=pair: p)
+            codes = _verdicts(path, baseline_side)
+            pair = (baseline_side, side_of(load_run(path)))
+            report = gate(baseline, pair, Policy(), source=BaselineSource.CONCURRENT, measure_again=lambda p=pair: p)
             codes.append(report.exit_code)
         except LparbenchError as error:
             codes = [error.exit_code]
@@ -49,7 +49,7 @@ def fooled(seeds: Iterable[int], scratch: Path) -> list[str]:
 
 def fooled_by_baselines(seeds: Iterable[int], scratch: Path) -> list[str]:
     """The same for damaged baseline files, with an undamaged candidate of the same code."""
-    baseline = make_baseline(side_of(small_run("reference", seed=1)))
+    baseline = make_baseline(side_of(small_run("baseline", seed=1)))
     candidate = side_of(small_run("candidate", seed=2))
     text = baseline_text(baseline)
     path = scratch / "baseline.json"
@@ -64,7 +64,9 @@ def fooled_by_baselines(seeds: Iterable[int], scratch: Path) -> list[str]:
         try:
             read = read_baseline(path)
             pair = (read.side, candidate)
-            code = gate(read, pair, Policy(), reference=ReferenceKind.BESIDE, measure_again=lambda p=pair: p).exit_code
+            code = gate(
+                read, pair, Policy(), source=BaselineSource.CONCURRENT, measure_again=lambda p=pair: p
+            ).exit_code
         except LparbenchError as error:
             code = error.exit_code
         except Exception as error:  # noqa: BLE001 - a traceback is what is looked for
@@ -75,7 +77,7 @@ def fooled_by_baselines(seeds: Iterable[int], scratch: Path) -> list[str]:
     return complaints
 
 
-def _verdicts(path: Path, reference: Side) -> list[ExitCode]:
+def _verdicts(path: Path, baseline: Side) -> list[ExitCode]:
     """What compare says, as exit codes: a regression of time or accuracy, or nothing."""
-    report = compare([reference, side_of(load_run(path))])
+    report = compare([baseline, side_of(load_run(path))])
     return [ExitCode.REGRESSION] if CompareVerdict.REGRESSED in report.verdicts else []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.compare.observations import Key, Observation, Side
 from harness.errors import ExitCode
 from harness.gates.baseline import Baseline, make_baseline
-from harness.gates.gate import GateReport, Pair, Policy, ReferenceKind, gate
+from harness.gates.gate import BaselineSource, GateReport, Pair, Policy, gate
 from harness.gates.live import measure_enough
 
 FINGERPRINT = {"arch": "ppc64le", "cpu": "POWER10", "lpar_dedicated": False}
@@ -55,7 +55,7 @@ REGIMES: dict[str, Noise] = {
 
 @dataclass
 class Machine:
-    """Measures a reference and a candidate that is slower by ``effect``, block by block."""
+    """Measures a baseline and a candidate that is slower by ``effect``, block by block."""
 
     noise: Noise
     rng: np.random.Generator
@@ -72,7 +72,7 @@ class Machine:
             self.clock += blocks
             slower = math.log1p(self.effect)
             return (
-                side("reference", {key: logs[key][0] for key in KEYS}),
+                side("baseline", {key: logs[key][0] for key in KEYS}),
                 side("candidate", {key: logs[key][1] + slower for key in KEYS}),
             )
 
@@ -98,7 +98,7 @@ def simulated_gate(regime: str, seed: int, *, effect: float = 0.0, max_blocks: i
         margins = {key: max(0.03, baseline.floors[key].effect) for key in KEYS}
         return measure_enough(machine.series(), margins, max_blocks=max_blocks)
 
-    return gate(baseline, measure(), Policy(), reference=ReferenceKind.BESIDE, measure_again=measure)
+    return gate(baseline, measure(), Policy(), source=BaselineSource.CONCURRENT, measure_again=measure)
 
 
 def count_codes(regime: str, gates: int, *, effect: float = 0.0, first_seed: int = 0) -> dict[ExitCode, int]:
@@ -114,9 +114,9 @@ def stored_baseline(
     baseline: Baseline | None = None
     for session in range(sessions + 1):
         day = rng.normal(0, day_sd)
-        one = side(f"session-{session}", {key: day + rng.normal(0, 0.01, blocks) for key in KEYS})
-        one = Side(one.name, f"2026-08-{session + 1:02d}T12:00:00Z", one.fingerprint, one.observations)
+        measured = side(f"session-{session}", {key: day + rng.normal(0, 0.01, blocks) for key in KEYS})
+        measured = replace(measured, created=f"2026-08-{session + 1:02d}T12:00:00Z")
         if session < sessions:
-            baseline = make_baseline(one, earlier=baseline, seed=session)
+            baseline = make_baseline(measured, earlier=baseline, seed=session)
     assert baseline is not None
-    return baseline, one
+    return baseline, measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ import numpy as np
 import pytest
 from support.gate_simulation import FINGERPRINT, KEYS, count_codes, side, simulated_gate, stored_baseline
 
-from harness.compare.observations import Accuracy, AccuracyFigure, Side
+from harness.compare.observations import Accuracy, AccuracyFigure, Problem, ProblemKind, Side
 from harness.errors import EnvironmentMismatchError, ExitCode, InputError, MeasurementError
 from harness.gates.baseline import Baseline, Floor, baseline_text, make_baseline, read_baseline
-from harness.gates.gate import Outcome, Pair, Policy, ReferenceKind, gate
+from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, Policy, gate
 from harness.gates.live import measure_enough
-from harness.gates.selfcheck import self_check, split_sides
+from harness.gates.selfcheck import self_check
 
-BESIDE, STORED = ReferenceKind.BESIDE, ReferenceKind.STORED
+CONCURRENT, STORED = BaselineSource.CONCURRENT, BaselineSource.STORED
+STOLEN = (Problem(ProblemKind.SAMPLES, "steal"),)
 
 
 def times(name: str, *, shift: float = 0.0, seed: int = 0, blocks: int = 12, sd: float = 0.005) -> Side:
@@ -25,15 +27,15 @@ def times(name: str, *, shift: float = 0.0, seed: int = 0, blocks: int = 12, sd:
     return side(name, {key: shift + rng.normal(0, sd, blocks) for key in KEYS})
 
 
-def with_accuracy(one: Side, mean: float, *, sd: float | None = 0.004, n: int = 5) -> Side:
+def with_accuracy(measured: Side, mean: float, *, sd: float | None = 0.004, n: int = 5) -> Side:
     figures = {"auc_roc": AccuracyFigure(mean, sd, n), "f1": AccuracyFigure(0.5, sd, n)}
-    return replace(one, accuracy={"workload-0": Accuracy("auc_roc", figures)})
+    return replace(measured, accuracy={"workload-0": Accuracy("auc_roc", figures)})
 
 
-def judge(pair: Pair, again: Pair | None = None, **policy: Any) -> Any:
+def judge(pair: Pair, second: Pair | None = None, **policy: Any) -> GateReport:
     baseline = make_baseline(pair[0])
     return gate(
-        baseline, pair, Policy(**policy), reference=BESIDE, measure_again=None if again is None else lambda: again
+        baseline, pair, Policy(**policy), source=CONCURRENT, measure_again=None if second is None else lambda: second
     )
 
 
@@ -64,7 +66,7 @@ def test_the_second_run_is_made_only_when_there_is_something_to_confirm() -> Non
     made = []
     fine = (times("a"), times("b", seed=1))
     report = gate(
-        make_baseline(fine[0]), fine, Policy(), reference=BESIDE, measure_again=lambda: made.append(1) or fine
+        make_baseline(fine[0]), fine, Policy(), source=CONCURRENT, measure_again=lambda: made.append(1) or fine
     )
     assert report.exit_code is ExitCode.GOOD
     assert not made
@@ -87,8 +89,8 @@ def test_another_environment_is_neither_pass_nor_regression(name: str, value: An
 
 def test_the_difference_that_is_asked_about_may_be_allowed() -> None:
     a, b = times("a"), times("b", seed=1)
-    old = replace(a, fingerprint={**FINGERPRINT, "libraries": {"torch": "2.6", "numpy": "2.0"}})
-    new = replace(b, fingerprint={**FINGERPRINT, "libraries": {"torch": "2.9", "numpy": "2.0"}})
+    old = replace(a, fingerprint={**FINGERPRINT, "libraries.torch": "2.6", "libraries.numpy": "2.0"})
+    new = replace(b, fingerprint={**FINGERPRINT, "libraries.torch": "2.9", "libraries.numpy": "2.0"})
     with pytest.raises(EnvironmentMismatchError, match=r"libraries\.torch: 2\.6 and 2\.9"):
         judge((old, new))
     assert judge((old, new), allowed=["libraries.torch"]).exit_code is ExitCode.GOOD
@@ -101,15 +103,19 @@ def test_a_missing_workload_never_passes() -> None:
     a, b = times("a"), times("b", seed=1)
     less = replace(b, observations={key: b.observations[key] for key in KEYS[:2]})
     report = judge((a, less))
-    assert [one.outcome for one in report.judged] == [Outcome.PASSED, Outcome.PASSED, Outcome.MISSING]
+    assert [result.verdict for result in report.results] == [
+        GateVerdict.PASSED,
+        GateVerdict.PASSED,
+        GateVerdict.MISSING,
+    ]
     assert report.exit_code is ExitCode.INCONCLUSIVE
 
 
-def test_a_new_workload_is_told_and_not_gated() -> None:
+def test_a_new_workload_is_listed_and_not_gated() -> None:
     a, b = times("a"), times("b", seed=1)
     baseline = make_baseline(replace(a, observations={key: a.observations[key] for key in KEYS[:2]}))
-    report = gate(baseline, (a, b), Policy(), reference=BESIDE, measure_again=None)
-    assert report.unknown == (KEYS[2],)
+    report = gate(baseline, (a, b), Policy(), source=CONCURRENT, measure_again=None)
+    assert report.ungated == (KEYS[2],)
     assert report.exit_code is ExitCode.GOOD
 
 
@@ -118,13 +124,13 @@ def test_unequal_blocks_are_inconclusive(shift: float) -> None:
     slow = (times("a"), times("b", shift=shift, seed=1, blocks=11))
     report = judge(slow, slow)
     assert report.exit_code is ExitCode.INCONCLUSIVE
-    assert "same blocks (12 and 11)" in report.judged[0].why
+    assert "same blocks (12 and 11)" in report.results[0].why
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_an_invalid_side_is_inconclusive(shift: float) -> None:
     a, b = times("a"), times("b", shift=shift, seed=1)
-    bad = replace(b, observations={k: replace(o, problems=("steal",)) for k, o in b.observations.items()})
+    bad = replace(b, observations={k: replace(o, problems=STOLEN) for k, o in b.observations.items()})
     assert judge((a, bad), (a, bad)).exit_code is ExitCode.INCONCLUSIVE
 
 
@@ -139,7 +145,7 @@ def test_a_margin_below_the_noise_is_not_measurable_here() -> None:
     noisy = (times("a", sd=0.05), times("b", shift=0.5, seed=1, sd=0.05))
     report = judge(noisy, noisy, margin=0.01)
     assert report.exit_code is ExitCode.INCONCLUSIVE
-    assert "not measurable here: the noise floor is" in report.judged[0].why
+    assert "not measurable here: the noise floor is" in report.results[0].why
     assert judge(noisy, noisy).exit_code is ExitCode.REGRESSION  # at the default margin it is
 
 
@@ -147,27 +153,27 @@ def test_a_machine_too_noisy_for_anything_passes_nothing() -> None:
     noisy = (times("a", sd=0.8), times("b", seed=1, sd=0.8))
     report = judge(noisy)
     assert report.exit_code is ExitCode.INCONCLUSIVE
-    assert "too noisy" in report.judged[0].why
+    assert "too noisy" in report.results[0].why
 
 
 @pytest.mark.parametrize(
-    ("mean", "sd", "n", "outcome"),
+    ("mean", "sd", "n", "verdict"),
     [
-        (0.95, 0.004, 5, Outcome.PASSED),
-        (0.945, 0.004, 5, Outcome.PASSED),  # within the margin
-        (0.99, 0.004, 5, Outcome.PASSED),
-        (0.90, 0.004, 5, Outcome.REGRESSED),
-        (0.92, 0.04, 5, Outcome.INCONCLUSIVE),  # the seeds vary more than that
-        (0.90, None, 1, Outcome.INCONCLUSIVE),
-        (0.95, 0.004, 4, Outcome.INCONCLUSIVE),  # not the same seeds
+        (0.95, 0.004, 5, GateVerdict.PASSED),
+        (0.945, 0.004, 5, GateVerdict.PASSED),  # within the margin
+        (0.99, 0.004, 5, GateVerdict.PASSED),
+        (0.90, 0.004, 5, GateVerdict.REGRESSED),
+        (0.92, 0.04, 5, GateVerdict.INCONCLUSIVE),  # the seeds vary more than that
+        (0.90, None, 1, GateVerdict.INCONCLUSIVE),
+        (0.95, 0.004, 4, GateVerdict.INCONCLUSIVE),  # not the same seeds
     ],
 )
-def test_accuracy_is_gated_too(mean: float, sd: float | None, n: int, outcome: Outcome) -> None:
+def test_accuracy_is_gated_too(mean: float, sd: float | None, n: int, verdict: GateVerdict) -> None:
     pair = (with_accuracy(times("a"), 0.95), with_accuracy(times("b", seed=1), mean, sd=sd, n=n))
     report = judge(pair, pair)
-    assert report.judged[-1].subject == "workload-0 auc_roc"
-    assert report.judged[-1].outcome is outcome
-    if outcome is Outcome.REGRESSED:
+    assert report.results[-1].subject == "workload-0 auc_roc"
+    assert report.results[-1].verdict is verdict
+    if verdict is GateVerdict.REGRESSED:
         assert judge(pair).exit_code is ExitCode.INCONCLUSIVE  # not confirmed
         assert judge(pair, (pair[0], with_accuracy(pair[1], 0.95))).exit_code is ExitCode.INCONCLUSIVE
 
@@ -195,10 +201,10 @@ def test_sessions_of_another_environment_are_forgotten() -> None:
     assert len(make_baseline(times("later"), earlier=first).sessions) == 1
 
 
-@pytest.mark.parametrize(("blocks", "problem"), [(5, ()), (12, ("the run calls this result invalid: steal",))])
-def test_what_is_not_valid_becomes_no_baseline(blocks: int, problem: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("blocks", "problems"), [(5, ()), (12, STOLEN)])
+def test_what_is_not_valid_becomes_no_baseline(blocks: int, problems: tuple[Problem, ...]) -> None:
     one = times("a", blocks=blocks)
-    one = replace(one, observations={k: replace(o, problems=problem) for k, o in one.observations.items()})
+    one = replace(one, observations={k: replace(o, problems=problems) for k, o in one.observations.items()})
     with pytest.raises(MeasurementError, match="cannot become a baseline"):
         make_baseline(one)
     with pytest.raises(MeasurementError, match="holds no results"):
@@ -208,15 +214,17 @@ def test_what_is_not_valid_becomes_no_baseline(blocks: int, problem: tuple[str, 
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ('"baseline_version": 1', '"baseline_version": 2', "baseline_version: expected 1, found '2'"),
-        ('"name": "a"', '"name": 3', "name: expected a text"),
-        ('"0": 0.00', '"0": -0.00', r"results\[0\].seconds.0: expected a number"),
-        ('"0": 0.00', '"0": NaN, "99": 0.00', r"seconds.0: expected a number"),
-        ('"0": 0.00', '"x": 0.00', "expected a block number"),
-        ('"batch_size": 64', '"batch_size": true', "batch_size: expected a count"),
+        ('"baseline_version": 2', '"baseline_version": 1', r"baseline_version is 1 \(int\); expected one of 2"),
+        ('"name": "a"', '"name": 3', r"name is 3 \(int\); expected a text"),
+        ('"0": 0.00', '"0": -0.00', r"results\[0\].seconds.0 is -0.00\S+ \(float\); expected a number from 1e-12"),
+        ('"0": 0.00', '"0": NaN, "99": 0.00', "NaN is not a finite number"),
+        ('"0": 0.00', '"x": 0.00', r"seconds.x: expected a whole number as the key"),
+        ('"0": 0.00', '"-1": 0.00', r"results\[0\].seconds is a table; expected block numbers from 0"),
+        ('"batch_size": 64', '"batch_size": true', r"batch_size is True \(bool\); expected a whole number"),
+        ('"batch_size": 64', '"batch_size": -64', r"batch_size is -64 \(int\); expected a whole number from 0"),
         ('"workload-1"', '"workload-0"', "the same key twice"),
-        ('"results": [', '"results": [], "rest": [', "results: it is empty"),
-        ('"effect"', '"affect"', "no 'effect'"),
+        ('"results": [', '"results": [], "rest": [', "unknown key 'rest'"),
+        ('"effect"', '"affect"', "unknown key 'affect'"),
         ('"n": 5', '"n": 0', "expected at least 1"),
         ("{", "", "not a baseline"),
     ],
@@ -229,6 +237,14 @@ def test_a_broken_baseline_is_an_input_error_that_names_the_place(
     path = tmp_path / "baseline.json"
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError, match=complaint):
+        read_baseline(path)
+
+
+def test_a_baseline_without_results_is_an_input_error(tmp_path: Path) -> None:
+    document = json.loads(baseline_text(make_baseline(times("a"))))
+    path = tmp_path / "baseline.json"
+    path.write_text(json.dumps({**document, "results": []}), encoding="utf-8")
+    with pytest.raises(InputError, match="results is a list; expected at least one result"):
         read_baseline(path)
 
 
@@ -245,9 +261,9 @@ def test_stored_times_of_a_shared_machine_need_three_sessions() -> None:
     one = make_baseline(times("a"))
     slow = times("b", shift=0.3, seed=1)
     pair = (one.side, slow)
-    report = gate(one, pair, Policy(), reference=STORED, measure_again=lambda: pair)
+    report = gate(one, pair, Policy(), source=STORED, measure_again=lambda: pair)
     assert report.exit_code is ExitCode.INCONCLUSIVE
-    assert "three sessions" in report.judged[0].why.replace("3", "three")
+    assert "three sessions" in report.results[0].why.replace("3", "three")
 
 
 def test_a_dedicated_machine_may_use_stored_times_with_a_wider_margin() -> None:
@@ -257,11 +273,11 @@ def test_a_dedicated_machine_may_use_stored_times_with_a_wider_margin() -> None:
         baseline,
         (baseline.side, replace(times("b", seed=1), fingerprint=dedicated.fingerprint)),
         Policy(),
-        reference=STORED,
+        source=STORED,
         measure_again=None,
     )
     assert report.exit_code is ExitCode.GOOD
-    judged = report.judged[0].time
+    judged = report.results[0].time
     assert judged is not None
     assert judged.comparison.margin == pytest.approx(1.03 * (1 + baseline.floors[judged.key].effect) - 1)
 
@@ -272,7 +288,7 @@ def test_days_that_differ_are_no_regression() -> None:
     for _ in range(50):
         baseline, candidate = stored_baseline(rng, sessions=5, day_sd=0.03)
         pair = (baseline.side, candidate)
-        alarms += gate(baseline, pair, Policy(), reference=STORED, measure_again=lambda p=pair: p).exit_code == 1
+        alarms += gate(baseline, pair, Policy(), source=STORED, measure_again=lambda p=pair: p).exit_code == 1
     assert alarms == 0
 
 
@@ -295,9 +311,9 @@ def test_measuring_stops_at_precision_or_at_the_limit() -> None:
     assert asked == [6, 2]
 
 
-def test_measuring_does_not_go_on_for_what_more_blocks_cannot_mend() -> None:
+def test_measuring_ends_where_more_blocks_would_not_help() -> None:
     broken = times("b", seed=1)
-    broken = replace(broken, observations={k: replace(o, problems=("dead",)) for k, o in broken.observations.items()})
+    broken = replace(broken, observations={k: replace(o, problems=STOLEN) for k, o in broken.observations.items()})
     calls = []
     measure_enough(lambda count: calls.append(count) or (times("a"), broken), dict.fromkeys(KEYS, 0.03))
     assert calls == [6]
@@ -313,22 +329,9 @@ def test_the_self_check_sees_this_machines_noise() -> None:
         self_check(times("a", blocks=10), seed=3)
 
 
-def test_one_run_is_split_into_two_sides_by_neighbouring_blocks() -> None:
-    one = times("a", blocks=12)
-    first, second = split_sides(one, seed=1)
-    for key in KEYS:
-        a, b = first.observations[key].seconds, second.observations[key].seconds
-        assert a.keys() == b.keys() == set(range(6))
-        together = sorted([*a.values(), *b.values()])
-        assert together == sorted(one.observations[key].seconds.values())
-        for block in range(6):
-            pair = {one.observations[key].seconds[2 * block], one.observations[key].seconds[2 * block + 1]}
-            assert {a[block], b[block]} == pair
-
-
 def test_a_floor_is_kept_with_the_blocks_it_holds_for() -> None:
     baseline = simulated_gate("quiet", 3)
-    assert baseline.baseline == "reference"
+    assert baseline.baseline == "baseline"
     floors = make_baseline(times("a", blocks=24, sd=0.02)).floors
     assert all(isinstance(one, Floor) and one.blocks == 24 and 0.002 < one.effect < 0.02 for one in floors.values())
     assert isinstance(make_baseline(times("a")), Baseline)
