@@ -6,12 +6,9 @@
  * transpose, row length `ld`, which is at once the contiguous left-hand operand of that product and the right-hand
  * operand of the matrix-vector product that a few rows use instead. */
 #define _POSIX_C_SOURCE 200809L
-#include <stdlib.h>
-#include <string.h>
-
-#include "isa/isa.h"
+#include "blocks.h"
 #include "low_chain.h"
-#include "pool.h"
+#include "memory.h"
 
 enum {
     GEMV_ROWS = 8,       /* up to so many rows, one matrix-vector product per row and layer is faster */
@@ -34,16 +31,6 @@ struct lpb_chain {
     int64_t scratch;       /* floats that any layer's product needs */
     packed_layer layers[];
 };
-
-static float *new_floats(int64_t count) {
-    void *memory = NULL;
-    return posix_memalign(&memory, 64, (size_t)count * sizeof(float)) ? NULL : memory;
-}
-
-static float *new_zeros(int64_t count) {
-    float *memory = new_floats(count);
-    return memory ? memset(memory, 0, (size_t)count * sizeof(float)) : NULL;
-}
 
 static void run_row(const lpb_chain *chain, const float *x, float *out, float *buffers) {
     const lpb_isa *isa = chain->isa;
@@ -131,8 +118,8 @@ lpb_chain *lpb_chain_new(const lpb_isa *isa, const lpb_layer *layers, int64_t co
         to->ld = from->outputs == 1 ? 1 : padded;
         to->activation = from->activation;
         to->slope = from->slope;
-        to->weight = new_zeros(lpb_round_up(from->inputs, LPB_ALIGN) * to->ld);
-        to->bias = new_zeros(padded);
+        to->weight = lpb_new_zeros(lpb_round_up(from->inputs, LPB_ALIGN) * to->ld);
+        to->bias = lpb_new_zeros(padded);
         if (!to->weight || !to->bias) {
             lpb_chain_free(chain);
             return NULL;
@@ -150,11 +137,12 @@ lpb_chain *lpb_chain_new(const lpb_isa *isa, const lpb_layer *layers, int64_t co
     return chain;
 }
 
-/* Rows of one block, at most LPB_BLOCK_ROWS; `buffers` holds the transposed input, two activations and the scratch. */
-static void run_block(const lpb_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out, float *buffers) {
+/* `memory` holds the transposed input, two activations and the scratch. */
+static void run_block(const void *argument, const float *x, int64_t rows, int64_t x_row, float *out, void *memory) {
+    const lpb_chain *chain = argument;
     const lpb_isa *isa = chain->isa;
     const int64_t ld = LPB_BLOCK_ROWS, padded = lpb_round_up(rows, LPB_ALIGN);
-    float *input = buffers, *activation[2];
+    float *input = memory, *activation[2];
     activation[0] = input + chain->layers[0].inputs * ld;
     activation[1] = activation[0] + chain->widest * ld;
     float *scratch = activation[1] + chain->widest * ld;
@@ -173,43 +161,19 @@ static void run_block(const lpb_chain *chain, const float *x, int64_t rows, int6
     }
 }
 
-typedef struct {
-    const lpb_chain *chain;
-    const float *x;
-    int64_t rows, x_row, out_row;
-    float *out;
-    lpb_status status;
-} job;
-
-/* Blocks [first, last). */
-static void part(void *argument, int64_t first, int64_t last) {
-    job *j = argument;
-    const lpb_chain *chain = j->chain;
-    float *buffers = new_floats((chain->layers[0].inputs + 2 * chain->widest) * LPB_BLOCK_ROWS + chain->scratch);
-    if (!buffers) {
-        __atomic_store_n(&j->status, LPB_NO_MEMORY, __ATOMIC_RELAXED);
-        return;
-    }
-    for (int64_t block = first; block < last; block++) {
-        const int64_t row = block * LPB_BLOCK_ROWS;
-        const int64_t rows = j->rows - row < LPB_BLOCK_ROWS ? j->rows - row : LPB_BLOCK_ROWS;
-        run_block(chain, j->x + row * j->x_row, rows, j->x_row, j->out + row * j->out_row, buffers);
-    }
-    free(buffers);
-}
-
 lpb_status lpb_chain_run(const lpb_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {
     if (chain->low) return lpb_low_chain_run(chain->low, x, rows, x_row, out, threads);
     const int64_t out_row = chain->head == LPB_HEAD_NONE ? chain->layers[chain->count - 1].outputs : 1;
     if (rows <= GEMV_ROWS) {
         float local[2 * STACK_FLOATS] __attribute__((aligned(64)));
-        float *buffers = chain->widest <= STACK_FLOATS ? local : new_floats(2 * chain->widest);
+        float *buffers =
+            chain->widest <= STACK_FLOATS ? local : lpb_new_memory(2 * chain->widest * (int64_t)sizeof(float));
         if (!buffers) return LPB_NO_MEMORY;
         for (int64_t r = 0; r < rows; r++) run_row(chain, x + r * x_row, out + r * out_row, buffers);
         if (buffers != local) free(buffers);
         return LPB_OK;
     }
-    job j = {.chain = chain, .x = x, .rows = rows, .x_row = x_row, .out_row = out_row, .out = out};
-    lpb_parallel(part, &j, (rows + LPB_BLOCK_ROWS - 1) / LPB_BLOCK_ROWS, threads);
-    return j.status;
+    const int64_t floats = (chain->layers[0].inputs + 2 * chain->widest) * LPB_BLOCK_ROWS + chain->scratch;
+    const lpb_blocks blocks = {run_block, chain, floats * (int64_t)sizeof(float), x, rows, x_row, out, out_row};
+    return lpb_blocks_run(&blocks, threads);
 }

@@ -4,11 +4,10 @@
  * every row of data that of its largest value at this layer, so that no calibration data is needed. */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "blocks.h"
 #include "low_chain.h"
-#include "pool.h"
+#include "memory.h"
 
 typedef struct {
     int64_t inputs, outputs, ld; /* ld: outputs rounded up */
@@ -27,11 +26,6 @@ struct lpb_low_chain {
     int64_t scratch;       /* bytes that any layer's product needs */
     low_layer layers[];
 };
-
-static void *new_memory(int64_t bytes) {
-    void *memory = NULL;
-    return posix_memalign(&memory, 64, (size_t)(bytes ? bytes : 1)) ? NULL : memory;
-}
 
 static void round_row(const float *x, int64_t count, uint16_t *out) {
     for (int64_t i = 0; i < count; i++) {
@@ -105,11 +99,11 @@ static bool pack_layer(const lpb_low_chain *chain, const lpb_layer *from, low_la
     to->inputs = from->inputs, to->outputs = from->outputs;
     to->ld = lpb_round_up(from->outputs, LPB_ALIGN);
     to->activation = from->activation, to->slope = from->slope;
-    to->bias = new_memory(to->ld * (int64_t)sizeof(float));
-    to->scales = new_memory(to->ld * (int64_t)sizeof(float));
-    uint16_t *rounded = new_memory(from->inputs * from->outputs * (int64_t)sizeof *rounded);
+    to->bias = lpb_new_memory(to->ld * (int64_t)sizeof(float));
+    to->scales = lpb_new_memory(to->ld * (int64_t)sizeof(float));
+    uint16_t *rounded = lpb_new_memory(from->inputs * from->outputs * (int64_t)sizeof *rounded);
     const lpb_gemm weights = {.n = from->outputs, .k = from->inputs, .b = rounded, .b_row = 1, .b_col = from->inputs};
-    to->packed = new_memory(chain->kernel->packed_bytes(&weights));
+    to->packed = lpb_new_memory(chain->kernel->packed_bytes(&weights));
     const bool enough = to->bias && to->scales && rounded && to->packed;
     if (enough) {
         memset(to->bias, 0, (size_t)to->ld * sizeof(float));
@@ -199,14 +193,15 @@ static void run_bf16(const lpb_low_chain *chain, const low_layer *layer, const f
     chain->kernel->gemm(&product, 0, 1, b->scratch);
 }
 
-static void run_block(const lpb_low_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out,
-                      const buffers *b) {
+static void run_block(const void *argument, const float *x, int64_t rows, int64_t x_row, float *out, void *memory) {
+    const lpb_low_chain *chain = argument;
+    const buffers b = cut(chain, memory);
     const float *h = x;
     int64_t h_row = x_row;
     for (int64_t l = 0; l < chain->count; l++) {
         const low_layer *layer = chain->layers + l;
-        (chain->dtype == LPB_BFLOAT16 ? run_bf16 : run_int8)(chain, layer, h, h_row, rows, b->h[l & 1], b);
-        h = b->h[l & 1];
+        (chain->dtype == LPB_BFLOAT16 ? run_bf16 : run_int8)(chain, layer, h, h_row, rows, b.h[l & 1], &b);
+        h = b.h[l & 1];
         h_row = layer->ld;
     }
     const int64_t outputs = chain->layers[chain->count - 1].outputs;
@@ -218,35 +213,9 @@ static void run_block(const lpb_low_chain *chain, const float *x, int64_t rows, 
     }
 }
 
-typedef struct {
-    const lpb_low_chain *chain;
-    const float *x;
-    int64_t rows, x_row, out_row;
-    float *out;
-    lpb_status status;
-} job;
-
-/* Blocks [first, last). */
-static void part(void *argument, int64_t first, int64_t last) {
-    job *j = argument;
-    float *memory = new_memory(buffer_bytes(j->chain));
-    if (!memory) {
-        __atomic_store_n(&j->status, LPB_NO_MEMORY, __ATOMIC_RELAXED);
-        return;
-    }
-    const buffers b = cut(j->chain, memory);
-    for (int64_t block = first; block < last; block++) {
-        const int64_t row = block * LPB_BLOCK_ROWS, left = j->rows - row;
-        run_block(j->chain, j->x + row * j->x_row, left < LPB_BLOCK_ROWS ? left : LPB_BLOCK_ROWS, j->x_row,
-                  j->out + row * j->out_row, &b);
-    }
-    free(memory);
-}
-
 lpb_status lpb_low_chain_run(const lpb_low_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out,
                              int threads) {
     const int64_t out_row = chain->head == LPB_HEAD_NONE ? chain->layers[chain->count - 1].outputs : 1;
-    job j = {.chain = chain, .x = x, .rows = rows, .x_row = x_row, .out_row = out_row, .out = out};
-    lpb_parallel(part, &j, (rows + LPB_BLOCK_ROWS - 1) / LPB_BLOCK_ROWS, threads);
-    return j.status;
+    const lpb_blocks blocks = {run_block, chain, buffer_bytes(chain), x, rows, x_row, out, out_row};
+    return lpb_blocks_run(&blocks, threads);
 }

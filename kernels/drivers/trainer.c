@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "isa/isa.h"
+#include "memory.h"
 #include "pool.h"
 
 typedef struct {
@@ -43,12 +44,6 @@ struct lpb_trainer {
     void *scratch;
     layer layers[];
 };
-
-static float *new_zeros(int64_t count) {
-    void *memory = NULL;
-    const size_t bytes = (size_t)count * sizeof(float);
-    return posix_memalign(&memory, 64, bytes) ? NULL : memset(memory, 0, bytes);
-}
 
 /* Columns of a product over a padded operand: whole half-lines, so that no kernel needs a partial vector. */
 static int64_t padded_columns(int64_t columns) { return lpb_round_up(columns, 8); }
@@ -90,10 +85,10 @@ lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_
         k->bias = k->weight + lpb_round_up(k->inputs * k->ld, LPB_ALIGN);
         t->parameters = k->bias + lpb_round_up(k->outputs, LPB_ALIGN);
     }
-    t->value = new_zeros(t->parameters);
-    t->gradient = new_zeros(t->parameters);
-    t->mean = new_zeros(t->parameters);
-    t->square = new_zeros(t->parameters);
+    t->value = lpb_new_zeros(t->parameters);
+    t->gradient = lpb_new_zeros(t->parameters);
+    t->mean = lpb_new_zeros(t->parameters);
+    t->square = lpb_new_zeros(t->parameters);
     bool complete = t->value && t->gradient && t->mean && t->square;
     for (int64_t l = 0; l < count && complete; l++) {
         layer *k = t->layers + l;
@@ -102,7 +97,7 @@ lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_
                 t->value[k->weight + i * k->ld + j] = layers[l].weight[j * k->inputs + i];
         if (layers[l].bias) memcpy(t->value + k->bias, layers[l].bias, (size_t)k->outputs * sizeof(float));
         if (l > 0 && k->ld > 1 && k[-1].passed_ld > 1) {
-            k->transposed = new_zeros(k->outputs * k[-1].passed_ld);
+            k->transposed = lpb_new_zeros(k->outputs * k[-1].passed_ld);
             complete = k->transposed != NULL;
         }
     }
@@ -211,15 +206,15 @@ static lpb_status reserve(lpb_trainer *t, int64_t rows) {
     free_batch(t);
     const int64_t padded = lpb_round_up(rows, LPB_ALIGN);
     int64_t scratch = 0;
-    t->input = new_zeros(padded * t->input_ld);
-    t->target = new_zeros(padded);
+    t->input = lpb_new_zeros(padded * t->input_ld);
+    t->target = lpb_new_zeros(padded);
     bool complete = t->input && t->target;
     for (int64_t l = 0; l < t->count && complete; l++) {
         layer *k = t->layers + l;
-        k->output = new_zeros(padded * k->ld);
-        k->gradient = new_zeros(padded * k->ld);
-        k->passed = l == t->sampling.layer ? new_zeros(padded * k->passed_ld) : k->output;
-        k->passed_gradient = l == t->sampling.layer ? new_zeros(padded * k->passed_ld) : k->gradient;
+        k->output = lpb_new_zeros(padded * k->ld);
+        k->gradient = lpb_new_zeros(padded * k->ld);
+        k->passed = l == t->sampling.layer ? lpb_new_zeros(padded * k->passed_ld) : k->output;
+        k->passed_gradient = l == t->sampling.layer ? lpb_new_zeros(padded * k->passed_ld) : k->gradient;
         complete = k->output && k->gradient && k->passed && k->passed_gradient;
         const lpb_gemm products[] = {forward_product(t, l, rows), weight_product(t, l, rows),
                                      l ? input_product(t, l, rows) : (lpb_gemm){.batch = 0}};
@@ -228,7 +223,7 @@ static lpb_status reserve(lpb_trainer *t, int64_t rows) {
             if (needed > scratch) scratch = needed;
         }
     }
-    t->scratch = new_zeros(scratch / (int64_t)sizeof(float) + 1);
+    t->scratch = lpb_new_zeros(scratch / (int64_t)sizeof(float) + 1);
     if (!complete || !t->scratch) {
         free_batch(t);
         return LPB_NO_MEMORY;

@@ -6,30 +6,18 @@
 
 #include "isa.h"
 
+#include "avx512_vectors.h"
+
 extern const lpb_isa lpb_isa_avx512;
 
 #define T(name) avx512_bf16_##name
-#define VL 16
 #define TILE_VECTORS 2
 #define TILE_ROWS_1 16
 #define TILE_ROWS_2 14
 #define TILE_TAILS_ARE_FREE 1
 #define TILE_WORDS
-typedef __m512 vf;
 typedef __m512i vw;
-typedef __mmask16 vtail;
 typedef int32_t word __attribute__((may_alias));
-#define V_TAIL(n) ((__mmask16)(0xffffu >> (16 - (n))))
-#define V_LOAD(p) _mm512_loadu_ps(p)
-#define V_STORE(p, v) _mm512_storeu_ps(p, v)
-#define V_LOAD_TAIL(p, tail) _mm512_maskz_loadu_ps(tail, p)
-#define V_STORE_TAIL(p, v, tail) _mm512_mask_storeu_ps(p, tail, v)
-#define V_ZERO _mm512_setzero_ps()
-#define V_SET1(x) _mm512_set1_ps(x)
-#define V_SPLAT(p) _mm512_set1_ps(*(p))
-#define V_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define V_RELU(v) _mm512_max_ps(_mm512_setzero_ps(), v)
-#define V_LEAKY(v, s) _mm512_mask_mul_ps(v, _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ), v, s)
 #define W_LOAD(p) _mm512_loadu_si512(p)
 #define W_SPLAT(p) _mm512_set1_epi32(*(const word *)(p))
 #define V_DOT(a, b, c) _mm512_dpbf16_ps(c, (__m512bh)(a), (__m512bh)(b))

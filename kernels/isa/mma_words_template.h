@@ -18,8 +18,8 @@
 
 enum { PANEL_ROWS = 8, PANEL_COLUMNS = 16 };
 typedef __vector signed int word_sums;
-
-static int64_t words_of(int64_t k) { return (k + WORD_ENTRIES - 1) / WORD_ENTRIES; }
+typedef source_entry word_entry;
+#include "words.h"
 
 static int64_t packed_bytes(const lpb_gemm *g) {
     return words_of(g->k) * lpb_round_up(g->n, PANEL_COLUMNS) * (int64_t)sizeof(int32_t);
@@ -63,20 +63,6 @@ static void pack_panel(const lpb_gemm *g, const source_entry *a, int64_t rows, s
         }
 }
 
-/* The words of a whole strip, from WORD_ENTRIES rows of B. */
-static inline void interleave(const source_entry *restrict b, int64_t b_row, source_entry *restrict out) {
-    const source_entry *restrict r0 = b, *restrict r1 = b + b_row;
-#if WORD_ENTRIES == 2
-    for (int q = 0; q < PANEL_COLUMNS; q++) out[2 * q] = B_ENTRY(r0[q]), out[2 * q + 1] = B_ENTRY(r1[q]);
-#else
-    const source_entry *restrict r2 = r1 + b_row, *restrict r3 = r2 + b_row;
-    for (int q = 0; q < PANEL_COLUMNS; q++) {
-        out[4 * q] = B_ENTRY(r0[q]), out[4 * q + 1] = B_ENTRY(r1[q]);
-        out[4 * q + 2] = B_ENTRY(r2[q]), out[4 * q + 3] = B_ENTRY(r3[q]);
-    }
-#endif
-}
-
 static void pack_b(const lpb_gemm *g, const source_entry *b, source_entry *out) {
     const int64_t words = words_of(g->k);
     for (int64_t j = 0; j < g->n; j += PANEL_COLUMNS)
@@ -84,7 +70,7 @@ static void pack_b(const lpb_gemm *g, const source_entry *b, source_entry *out) 
             const source_entry *from = b + w * WORD_ENTRIES * g->b_row + j * g->b_col;
             const int64_t rows = g->k - w * WORD_ENTRIES, columns = g->n - j;
             if (g->b_col == 1 && rows >= WORD_ENTRIES && columns >= PANEL_COLUMNS) {
-                interleave(from, g->b_row, out);
+                interleave(from, g->b_row, PANEL_COLUMNS, out);
                 continue;
             }
             for (int64_t q = 0; q < PANEL_COLUMNS; q++)

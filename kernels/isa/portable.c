@@ -1,37 +1,18 @@
 /* Any processor: four-lane vectors in the compiler's own notation, which become SSE2, NEON, or whatever the baseline
  * has. It is the reference that the other tables are tested beside, and the one that is always supported. */
 #include <math.h>
-#include <string.h>
 
 #include "isa.h"
 
 #define T(name) portable_##name
-#define VL 4
 #define TILE_VECTORS 2
 #define TILE_ROWS_1 8
 #define TILE_ROWS_2 6
 #define TILE_TAILS_ARE_FREE 0
-typedef float vf __attribute__((vector_size(16)));
 typedef int vi __attribute__((vector_size(16)));
-typedef size_t vtail; /* bytes */
 
-static inline vf load_bytes(const float *p, size_t bytes) {
-    vf v = {0.0f, 0.0f, 0.0f, 0.0f};
-    memcpy(&v, p, bytes);
-    return v;
-}
-
-#define V_TAIL(n) ((size_t)(n) * sizeof(float))
-#define V_LOAD(p) load_bytes(p, sizeof(vf))
-#define V_STORE(p, v) (*(vf_unaligned *)(p) = (v))
-#define V_LOAD_TAIL(p, tail) load_bytes(p, tail)
-#define V_STORE_TAIL(p, v, tail)                                                                                       \
-    do {                                                                                                               \
-        const vf kept = (v);                                                                                           \
-        memcpy(p, &kept, tail);                                                                                        \
-    } while (0)
-typedef float vf_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
-#define V_ZERO ((vf){0.0f, 0.0f, 0.0f, 0.0f})
+#define LANE float
+#include "portable_vectors.h"
 #define V_SET1(x) ((vf){x, x, x, x})
 #define V_SPLAT(p) ((vf){*(p), *(p), *(p), *(p)})
 #define V_FMA(a, b, c) ((a) * (b) + (c))

@@ -1,28 +1,19 @@
 /* int8 products on any processor, as pairs of 16-bit integers in 32-bit words. */
-#include <string.h>
-
 #include "isa.h"
 
 #define T(name) portable_i8_##name
-#define VL 4
 #define TILE_VECTORS 2
 #define TILE_ROWS_1 4
 #define TILE_ROWS_2 4
 #define TILE_TAILS_ARE_FREE 0
 #define TILE_WORDS
 #define TILE_INTEGERS
-typedef uint32_t vf __attribute__((vector_size(16)));
 typedef uint32_t vw __attribute__((vector_size(16)));
-typedef size_t vtail; /* bytes */
 typedef uint32_t word __attribute__((may_alias));
 typedef int32_t signed_words __attribute__((vector_size(16)));
-typedef uint32_t unaligned_words __attribute__((vector_size(16), aligned(4), may_alias));
 
-static inline vf load_bytes(const float *p, size_t bytes) {
-    vf v = {0, 0, 0, 0};
-    memcpy(&v, p, bytes);
-    return v;
-}
+#define LANE uint32_t
+#include "portable_vectors.h"
 
 /* The sum of the two products, modulo 2^32 as all arithmetic here. */
 static inline vf dot(vw a, vw b, vf c) {
@@ -31,16 +22,6 @@ static inline vf dot(vw a, vw b, vf c) {
     return c + (vf)a_low * (vf)b_low + (vf)a_high * (vf)b_high;
 }
 
-#define V_TAIL(n) ((size_t)(n) * sizeof(float))
-#define V_LOAD(p) load_bytes(p, sizeof(vf))
-#define V_STORE(p, v) (*(unaligned_words *)(p) = (v))
-#define V_LOAD_TAIL(p, tail) load_bytes(p, tail)
-#define V_STORE_TAIL(p, v, tail)                                                                                       \
-    do {                                                                                                               \
-        const vf kept = (v);                                                                                           \
-        memcpy(p, &kept, tail);                                                                                        \
-    } while (0)
-#define V_ZERO ((vf){0, 0, 0, 0})
 #define W_LOAD(p) load_bytes(p, sizeof(vf))
 #define W_SPLAT(p) ((vw){*(const word *)(p), *(const word *)(p), *(const word *)(p), *(const word *)(p)})
 #define V_SPLAT(p) W_SPLAT(p)

@@ -10,19 +10,18 @@
 
 #include "tile_template.h"
 #include "gemm_template.h"
-
-static int64_t T(words)(int64_t k) { return (k + WORD_ENTRIES - 1) / WORD_ENTRIES; }
+#include "words.h"
 
 static int64_t T(packed_bytes)(const lpb_gemm *g) {
-    return (T(words)(g->k) + 1) * lpb_round_up(g->n, LPB_ALIGN) * (int64_t)sizeof(int32_t); /* + 1: the corrections */
+    return (words_of(g->k) + 1) * lpb_round_up(g->n, LPB_ALIGN) * (int64_t)sizeof(int32_t); /* + 1: the corrections */
 }
 
 static int64_t T(words_scratch)(const lpb_gemm *g) {
-    return lpb_round_up(g->m * T(words)(g->k), LPB_ALIGN) * (int64_t)sizeof(int32_t) + T(packed_bytes)(g);
+    return lpb_round_up(g->m * words_of(g->k), LPB_ALIGN) * (int64_t)sizeof(int32_t) + T(packed_bytes)(g);
 }
 
 static void T(pack_a)(const lpb_gemm *g, const source_entry *a, word_entry *out) {
-    const int64_t padded = T(words)(g->k) * WORD_ENTRIES;
+    const int64_t padded = words_of(g->k) * WORD_ENTRIES;
     for (int64_t i = 0; i < g->m; i++, a += g->a_row, out += padded) {
         if (g->a_col == 1)
             for (int64_t p = 0; p < g->k; p++) out[p] = A_ENTRY(a[p]);
@@ -32,29 +31,15 @@ static void T(pack_a)(const lpb_gemm *g, const source_entry *a, word_entry *out)
     }
 }
 
-/* out[WORD_ENTRIES * j + e] = entry j of row e; separate addresses and constant strides vectorise. */
-static void T(interleave)(const source_entry *restrict b, int64_t b_row, int64_t count, word_entry *restrict out) {
-    const source_entry *restrict r0 = b, *restrict r1 = b + b_row;
-#if WORD_ENTRIES == 2
-    for (int64_t j = 0; j < count; j++) out[2 * j] = B_ENTRY(r0[j]), out[2 * j + 1] = B_ENTRY(r1[j]);
-#else
-    const source_entry *restrict r2 = r1 + b_row, *restrict r3 = r2 + b_row;
-    for (int64_t j = 0; j < count; j++) {
-        out[4 * j] = B_ENTRY(r0[j]), out[4 * j + 1] = B_ENTRY(r1[j]);
-        out[4 * j + 2] = B_ENTRY(r2[j]), out[4 * j + 3] = B_ENTRY(r3[j]);
-    }
-#endif
-}
-
 /* B, then one word per column that takes back what WORD_OFFSET adds. */
 static void T(pack_b)(const lpb_gemm *g, const source_entry *b, word_entry *packed) {
-    const int64_t ld = lpb_round_up(g->n, LPB_ALIGN), words = T(words)(g->k);
+    const int64_t ld = lpb_round_up(g->n, LPB_ALIGN), words = words_of(g->k);
     word_entry *out = packed;
     for (int64_t w = 0; w < words; w++, b += WORD_ENTRIES * g->b_row, out += ld * WORD_ENTRIES) {
         const int64_t left = g->k - w * WORD_ENTRIES;
         memset(out + WORD_ENTRIES * g->n, 0, (size_t)((ld - g->n) * WORD_ENTRIES) * sizeof *out);
         if (g->b_col == 1 && left >= WORD_ENTRIES) {
-            T(interleave)(b, g->b_row, g->n, out);
+            interleave(b, g->b_row, g->n, out);
             continue;
         }
         for (int64_t e = 0; e < WORD_ENTRIES; e++)
@@ -75,7 +60,7 @@ static void T(pack_b)(const lpb_gemm *g, const source_entry *b, word_entry *pack
 static void T(pack)(const lpb_gemm *g, void *packed) { T(pack_b)(g, g->b, packed); }
 
 static void T(words_gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratch) {
-    const int64_t words = T(words)(g->k), ld = lpb_round_up(g->n, LPB_ALIGN);
+    const int64_t words = words_of(g->k), ld = lpb_round_up(g->n, LPB_ALIGN);
     int32_t *a = scratch, *b = a + lpb_round_up(g->m * words, LPB_ALIGN);
     lpb_gemm w = *g;
     w.k = words;
