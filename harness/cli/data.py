@@ -10,9 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli import completion
+from harness.cli.help import Group
 
 data_app = typer.Typer(
-    name="data", help="Data sets: list, download, import, verify.", no_args_is_help=True, rich_markup_mode="markdown"
+    name="data",
+    help="Data sets: list, download, import, verify.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    cls=Group,
 )
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]

@@ -6,6 +6,7 @@ import errno
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -29,6 +30,7 @@ from harness.cli import (
     smt,
     sweep,
 )
+from harness.cli.help import Command, Group
 from harness.cli.streams import standard_streams
 from harness.errors import ExitCode, LparbenchError
 
@@ -53,7 +55,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -74,24 +77,28 @@ def _global_options(
     pass
 
 
+def _add(name: str, panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return app.command(name, cls=Command, rich_help_panel=panel)
+
+
 _MAIN = "The main job"
-app.command("run", rich_help_panel=_MAIN)(run.run)
-app.command("list", rich_help_panel=_MAIN)(listing.list_workloads)
-app.command("report", rich_help_panel=_MAIN)(report.report)
+_add("run", _MAIN)(run.run)
+_add("list", _MAIN)(listing.list_workloads)
+_add("report", _MAIN)(report.report)
 app.add_typer(data.data_app, rich_help_panel=_MAIN)
 
 _RUNS = "Runs side by side"
-app.command("sweep", rich_help_panel=_RUNS)(sweep.sweep)
-app.command("compare", rich_help_panel=_RUNS)(compare.compare)
-app.command("gate", rich_help_panel=_RUNS)(gate.gate)
-app.command("history", rich_help_panel=_RUNS)(history.history)
-app.command("export", rich_help_panel=_RUNS)(export.export)
+_add("sweep", _RUNS)(sweep.sweep)
+_add("compare", _RUNS)(compare.compare)
+_add("gate", _RUNS)(gate.gate)
+_add("history", _RUNS)(history.history)
+_add("export", _RUNS)(export.export)
 
 _MACHINE = "This machine"
-app.command("probe", rich_help_panel=_MACHINE)(probe.probe)
-app.command("doctor", rich_help_panel=_MACHINE)(doctor.doctor)
-app.command("place", rich_help_panel=_MACHINE)(place.place)
-app.command("kernels", rich_help_panel=_MACHINE)(kernels.kernels)
+_add("probe", _MACHINE)(probe.probe)
+_add("doctor", _MACHINE)(doctor.doctor)
+_add("place", _MACHINE)(place.place)
+_add("kernels", _MACHINE)(kernels.kernels)
 app.add_typer(smt.smt_app, name="smt", rich_help_panel=_MACHINE)
 
 
@@ -174,10 +181,10 @@ def _ended(number: int) -> int:
 def _misused(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     message = getattr(error, "format_message", error.__str__)()
-    if message or context is None:
-        return _complain(message, f"See: {context.command_path if context else 'lparbench'} --help", ExitCode.USAGE)
-    typer.echo(context.get_help())  # a group without a command: typer's own way to ask for its help
-    return ExitCode.USAGE
+    if context is not None and message in ("", context.get_help()):  # a group without a command
+        typer.echo(context.get_help())
+        return ExitCode.USAGE
+    return _complain(message, f"See: {context.command_path if context else 'lparbench'} --help", ExitCode.USAGE)
 
 
 def _failed(error: BaseException, debug: bool) -> int:

@@ -24,10 +24,10 @@ def place(
     ] = Path("/"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
-    """Choose CPUs and memory for N cores with K threads each, and print the plan with its thread settings.
+    """Choose CPUs and memory for N cores with K threads each, and print that placement with its thread settings.
 
     Two threads of an SMT8 core go to its two halves. `python -m harness.placement.launch --plan FILE -- PROGRAM`
-    runs a program under the plan that `--json` prints.
+    runs a program in the placement that `--json` prints.
 
     Example: `lparbench place --cores 4 --threads-per-core 2 --node 0`
     """

@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.help import Group
 from harness.errors import InputError
 
 smt_app = typer.Typer(
     help="Show, set and restore SMT. Example: `lparbench smt set 2`",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -29,7 +31,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 @smt_app.command("show")
 def show(sysroot: _Root = Path("/"), as_json: _Json = False) -> None:
-    """Show threads per core, how a level would be had here, and whether a state waits to be restored.
+    """Show threads per core, how a level is set here, and whether a state waits to be restored.
 
     Example: `lparbench smt show`
     """

@@ -213,11 +213,78 @@ def test_help_does_not_load_the_heavy_libraries(tmp_path: Path) -> None:
         "from harness.cli.main import main\n"
         "try:\n    main(['--help'])\n"
         "except SystemExit as stop:\n    assert not stop.code\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'sklearn', 'matplotlib', 'onnxruntime', 'jinja2'}\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'sklearn', 'matplotlib', 'onnxruntime', 'jinja2', 'rich'}\n"
         "sys.exit(','.join(sorted(heavy & set(sys.modules))) or 0)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_cuts_no_summary_and_keeps_to_the_width(tmp_path: Path) -> None:
+    for command in ((), ("run",), ("data",)):
+        text = lparbench(*command, "--help", cwd=tmp_path).stdout
+        assert "..." not in text.replace("]...", "")
+        assert max(map(len, text.splitlines())) <= 100
+    panels = lparbench("--help", cwd=tmp_path).stdout
+    assert (
+        panels.index("The main job:")
+        < panels.index("  run ")
+        < panels.index("This machine:")
+        < panels.index("  probe ")
+    )
+
+
+COMPLETE = """
+eval "$(lparbench --show-completion bash)"
+complete -p lparbench >&2
+COMP_WORDS=("$@")
+COMP_CWORD=$(($# - 1))
+_lparbench_completion lparbench
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("swe",), ["sweep"]),
+        (("data", "li"), ["list"]),
+        (("run", "nsl-kdd-auto"), ["nsl-kdd-autoencoder", "nsl-kdd-autoencoder-wide"]),
+        (("run", "--suite", ""), ["full", "quick", "seeds"]),
+        (("run", "--dataset", "cic"), ["cic-ids2018", "cicids2017"]),
+        (("data", "get", "nsl"), ["nsl-kdd"]),
+        (("run", "--scenarios", "offline,s"), ["offline,server", "offline,single_stream"]),
+        (("sweep", "--backends", "native,e"), ["native,eager"]),
+        (("sweep", "--dtypes", "int8,bf"), ["int8,bfloat16"]),
+        (("run", "--protocol", "a"), ["as-published"]),
+        (("run", "--cach"), ["--cache"]),
+    ],
+)
+def test_bash_completes(words: tuple[str, ...], expected: list[str], tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "lparbench"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m harness "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    command = ["bash", "--norc", "-c", COMPLETE, "bash", "lparbench", *words]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert sorted(done.stdout.split()) == expected
+    assert "-F _lparbench_completion lparbench" in done.stderr
+
+
+def test_completion_loads_no_heavy_library() -> None:
+    program = (
+        "import sys\n"
+        "from harness.cli import completion as c\n"
+        "for complete in (c.workloads, c.suites, c.datasets, c.protocols, c.scenarios, c.backends, c.dtypes):\n"
+        "    assert complete(''), complete\n"
+        "sys.exit(','.join({'torch', 'numpy', 'pandas', 'sklearn', 'rich'} & set(sys.modules)) or 0)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

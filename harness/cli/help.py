@@ -1,0 +1,51 @@
+"""``--help`` in plain text: it starts in a fraction of the time that rich needs, and reads the same in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+_WHOLE = 10_000  # characters of a summary: never cut, wrapped instead
+
+
+class Group(TyperGroup):
+    """A group whose commands stand under the headings of their ``rich_help_panel``."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section per heading, each summary whole."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (_heading(command, "Commands"), (name, command.get_short_help_str(_WHOLE)))
+            for name, command in commands
+            if command is not None and not command.hidden
+        ]
+        _write_sections(rows, formatter)
+
+
+class Command(TyperCommand):
+    """A command whose options stand under the headings of their ``rich_help_panel``."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section per heading."""
+        rows = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                rows.append((_heading(parameter, default), record))
+        _write_sections(rows, formatter)
+
+
+def _heading(item: object, default: str) -> str:
+    return getattr(item, "rich_help_panel", None) or default
+
+
+def _write_sections(rows: Iterable[tuple[str, tuple[str, str]]], formatter: Any) -> None:
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for heading, row in rows:
+        sections.setdefault(heading, []).append(row)
+    for heading, of_heading in sections.items():
+        with formatter.section(heading):
+            formatter.write_dl(of_heading)
