@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -21,6 +22,17 @@ def available() -> bool:
     return native.extension is not None
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Of a variational autoencoder: ``layer`` is the one whose linear outputs are the means and then the log-variances
+    of a code, which is drawn from them for the next layer; ``weight`` is that of the code's divergence from the
+    standard normal, summed over the code, in the loss.
+    """
+
+    layer: int
+    weight: float = 1.0
+
+
 class DenseTrainer:
     """A chain of dense layers and its Adam optimiser, with PyTorch's formulas.
 
@@ -30,9 +42,7 @@ class DenseTrainer:
             ``mse``, mean squared error of the outputs to the inputs, over all elements of the batch;
             ``gaussian``, the same summed over features, mean over the batch;
             ``bernoulli``, cross entropy of the outputs as logits with inputs in [0, 1], summed and averaged likewise.
-        sampled: of a variational autoencoder: the layer whose linear outputs are the means and then the log-variances
-            of a code, which is drawn from them for the next layer.
-        divergence_weight: of the code's divergence from the standard normal, summed over the code, in the loss.
+        sampling: where a code is drawn; None for a plain chain.
         learning_rate, betas, eps: Adam's.
         max_grad_norm: clip the gradient's global L2 norm to this, as ``torch.nn.utils.clip_grad_norm_`` does.
         isa: the instruction set to use instead of the best one, by its name.
@@ -51,13 +61,13 @@ class DenseTrainer:
         loss: Loss,
         *,
         learning_rate: float,
-        sampled: int | None = None,
-        divergence_weight: float = 1.0,
+        sampling: Sampling | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         max_grad_norm: float | None = None,
         isa: str | None = None,
     ) -> None:
+        sampled = None if sampling is None else sampling.layer
         self._layers = checked(layers, sampled)
         if loss not in LOSSES:
             raise InputError(f"loss {loss!r}: expected one of {', '.join(LOSSES)}")
@@ -83,8 +93,7 @@ class DenseTrainer:
             selected.index,
             coded(self._layers),
             native.extension.LOSSES[loss],
-            -1 if sampled is None else sampled,
-            divergence_weight,
+            *((-1, 0.0) if sampling is None else (sampling.layer, sampling.weight)),
             learning_rate,
             *betas,
             eps,
@@ -107,10 +116,10 @@ class DenseTrainer:
             y: targets (n,), for ``bce``.
             order: row numbers; a permutation for an ordinary epoch.
             batch_size: rows per step.
-            noise: standard normal numbers (len(order), latent) that the codes are drawn by; needed with ``sampled``.
+            noise: standard normal numbers (len(order), latent) that the codes are drawn by; needed with ``sampling``.
 
         Returns:
-            The mean loss of each batch, before its step, (batches,); with ``sampled`` (batches, 2), the second number
+            The mean loss of each batch, before its step, (batches,); with ``sampling`` (batches, 2), the second number
             being the loss without the divergence.
         """
         losses = self._losses(order, batch_size)

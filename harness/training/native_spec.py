@@ -17,7 +17,7 @@ class NativeTraining:
     """Training by the native kernels: Adam on one chain of dense layers, with PyTorch's defaults where not named.
 
     ``loss``: ``bce``, cross-entropy of the single output with the label; any other is of the output to the input, on
-    rows labelled normal. ``sampled`` and ``divergence_weight`` are those of `trainer.DenseTrainer`.
+    rows labelled normal. ``sampled`` and ``divergence_weight`` are layer and weight of `trainer.Sampling`.
     """
 
     loss: trainer.Loss
@@ -43,8 +43,7 @@ def dense_trainer(layers: Sequence[Layer], how: NativeTraining) -> trainer.Dense
         layers,
         how.loss,
         learning_rate=how.learning_rate,
-        sampled=how.sampled,
-        divergence_weight=how.divergence_weight,
+        sampling=None if how.sampled is None else trainer.Sampling(how.sampled, how.divergence_weight),
         max_grad_norm=how.max_grad_norm,
     )
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from harness.errors import InputError
 from harness.linalg import native
 from harness.linalg.layers import Layer, from_torch
-from harness.linalg.trainer import DenseTrainer, epoch_together
+from harness.linalg.trainer import DenseTrainer, Sampling, epoch_together
 
 pytestmark = pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
 
@@ -158,7 +158,7 @@ def test_gradients_through_a_drawn_code_equal_autograd_to_rounding(isa, kind, fe
     X = np.random.default_rng(3).random((rows, features), dtype=np.float32)
     noise = np.random.default_rng(4).standard_normal((rows, latent), dtype=np.float32)
     layers = from_torch(nets, sampled=1)
-    trainer = DenseTrainer(layers, kind, learning_rate=1e-3, sampled=1, divergence_weight=0.6, isa=isa)
+    trainer = DenseTrainer(layers, kind, learning_rate=1e-3, sampling=Sampling(1, 0.6), isa=isa)
     found_loss, found = trainer.gradients(X, noise=noise)
     nets.double()
     exact_loss, _ = wide_loss(kind, X.astype(np.float64), noise.astype(np.float64))
@@ -174,7 +174,7 @@ def test_gradients_through_a_drawn_code_equal_autograd_to_rounding(isa, kind, fe
 def test_a_variational_epoch_is_that_of_torch_and_together_as_alone():
     nets, loss = variational(12, 16, 3)
     start = from_torch(nets, sampled=1)
-    how = {"learning_rate": 1e-3, "sampled": 1, "divergence_weight": 0.6}
+    how = {"learning_rate": 1e-3, "sampling": Sampling(1, 0.6)}
     alone, *together = (DenseTrainer(start, "gaussian", **how) for _ in range(3))
     X, _ = data(200, 12)
     order = np.random.default_rng(0).permutation(200)
@@ -234,14 +234,14 @@ def test_what_cannot_be_sampled_is_refused():
     nets, _ = variational(12, 16, 3)
     layers = from_torch(nets, sampled=1)
     X, _ = data(10, 12)
-    for sampled in (None, 0):
+    for sampling in (None, Sampling(0)):
         with pytest.raises(InputError, match="inputs, gets"):
-            DenseTrainer(layers, "gaussian", learning_rate=1e-3, sampled=sampled)
+            DenseTrainer(layers, "gaussian", learning_rate=1e-3, sampling=sampling)
     with pytest.raises(InputError, match="sampled 3: expected a layer without an activation, before the last"):
-        DenseTrainer(from_torch(net([4, 3, 4, 3, 4], "relu")), "mse", learning_rate=1e-3, sampled=3)
+        DenseTrainer(from_torch(net([4, 3, 4, 3, 4], "relu")), "mse", learning_rate=1e-3, sampling=Sampling(3))
     with pytest.raises(InputError, match="'bernoulli' needs a last layer without an activation"):
         DenseTrainer(from_torch(net([4, 3, 4], "relu", last=True)), "bernoulli", learning_rate=1e-3)
-    trainer = DenseTrainer(layers, "gaussian", learning_rate=1e-3, sampled=1)
+    trainer = DenseTrainer(layers, "gaussian", learning_rate=1e-3, sampling=Sampling(1))
     with pytest.raises(ValueError, match="noise: expected 10 contiguous rows of 3 numbers, got 9 x 3"):
         trainer.epoch(X, order=np.arange(10), batch_size=5, noise=np.zeros((9, 3), np.float32))
     with pytest.raises(TypeError, match="noise: expected"):
