@@ -7,6 +7,7 @@ the mixture.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class DAGMM(NetDetector, Replicated, OneClass):
     epochs: int = 200
 
     _mixture = cast("Mixture | None", None)
+    _wide = cast("tuple[nn.Sequential, nn.Sequential] | None", None)  # the encoder, and its copy in float64
 
     @classmethod
     def train_together(cls, replicas: Sequence[DAGMM], X: Matrix, y: Labels | None, context: FitContext) -> None:
@@ -154,7 +156,7 @@ class DAGMM(NetDetector, Replicated, OneClass):
 
         assert self._mixture is not None
         builder = Builder(self.n_features_in_)
-        code = builder.chain(ROWS, layers_of(self.part("encoder")))
+        code = builder.chain_in_float64(ROWS, layers_of(self.part("encoder")))
         reconstructed = builder.chain(code, layers_of(self.part("decoder")))
         own = builder.with_constant("add", builder.reduce("l2", ROWS), TINY)
         other = builder.with_constant("add", builder.reduce("l2", reconstructed), TINY)
@@ -203,8 +205,19 @@ class DAGMM(NetDetector, Replicated, OneClass):
     def _features(self, x: Tensor) -> Tensor:
         from harness.detectors.mixture import features
 
-        code = self.part("encoder")(x)
+        code = self._encoder_in_float64()(x.double()).to(x.dtype)
         return features(x, code, self.part("decoder")(code))
+
+    def _encoder_in_float64(self) -> nn.Sequential:
+        """The encoder for scoring.
+
+        The cosine similarity of a row whose code is near zero depends on the code's direction, which float32 gives to
+        a few digits only; the narrow mixture magnifies that, so that scores would depend on the order of summation.
+        """
+        encoder = self.part("encoder")
+        if self._wide is None or self._wide[0] is not encoder:
+            self._wide = encoder, copy.deepcopy(encoder).double().eval()
+        return self._wide[1]
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
         assert self._mixture is not None

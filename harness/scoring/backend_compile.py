@@ -25,6 +25,7 @@ from harness.scoring.program import (
     Activation,
     Columns,
     Concat,
+    Convert,
     Dense,
     Elementwise,
     Neighbour,
@@ -155,6 +156,8 @@ def _apply(step: Step, x: list[Tensor], constants: Mapping[str, Tensor]) -> Tens
             return torch.cat(x, dim=1)
         case Columns():
             return x[0].index_select(1, constants[step.numbers])
+        case Convert():
+            return x[0].double() if step.precision == "float64" else x[0].float()
         case Reduce():
             return _reduced(x[0], step.reduction)
         case Trees() | Neighbour():  # refused by as_function

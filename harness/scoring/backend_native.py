@@ -90,8 +90,8 @@ class _Parts:
         self._program = program
         self._calls: dict[str, DenseChain] = {}
         self._inside: set[str] = set()  # values that exist only inside a call
-        for run in dense_runs(program):
-            layers = [layer for step in run if (layer := _layer(program, step)) is not None]
+        for run in dense_runs(program, dtype):
+            layers = [layer for step in run if (layer := _layer(program, step, dtype)) is not None]
             self._calls[run[-1].output] = DenseChain(layers, "none", dtype, threads=threads)
             self._inside |= {step.output for step in run[:-1]}
         first = next(iter(self._calls.values()), None)
@@ -107,19 +107,19 @@ class _Parts:
         if step.output in self._inside:  # what the call at the end of its run starts from
             return x
         call = self._calls.get(step.output)
-        if call is None:  # an activation the kernels do not have
+        if call is None:  # an activation or a precision that the kernels do not have
             return dense_layer(x, self._program.layer(step))
         values: Array = call.score(np.ascontiguousarray(x, dtype=np.float32))
         return values
 
 
-def dense_runs(program: Program) -> list[list[Dense]]:
+def dense_runs(program: Program, dtype: native.Dtype = "float32") -> list[list[Dense]]:
     """Native dense steps, those together of which each is used by the next one alone."""
     uses = Counter(name for step in program.steps for name in step.inputs)
     runs: list[list[Dense]] = []
     ending: dict[str, list[Dense]] = {}  # by the value that a run makes
     for step in program.steps:
-        if not isinstance(step, Dense) or _layer(program, step) is None:
+        if not isinstance(step, Dense) or _layer(program, step, dtype) is None:
             continue
         run = ending.pop(step.inputs[0], None) if uses[step.inputs[0]] == 1 else None
         if run is None:
@@ -129,8 +129,13 @@ def dense_runs(program: Program) -> list[list[Dense]]:
     return runs
 
 
-def _layer(program: Program, step: Dense) -> Layer | None:
-    """The step as the native kernels take it; None where they do not have its activation."""
+def _layer(program: Program, step: Dense, dtype: native.Dtype = "float32") -> Layer | None:
+    """The step as the native kernels take it; None where they do not have its activation.
+
+    A step in float64 is left to NumPy, unless a lower precision than float32 is asked for anyway.
+    """
+    if dtype == "float32" and program.arrays[step.weight].dtype == np.float64:
+        return None
     match step.activation:
         case "softplus" | "exp" | "abs":
             return None

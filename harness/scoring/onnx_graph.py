@@ -19,6 +19,7 @@ from harness.scoring.program import (
     Activation,
     Columns,
     Concat,
+    Convert,
     Dense,
     Elementwise,
     Neighbour,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 OPSET = 17
 ML_OPSET = 3
 IR_VERSION = 8
+_FLOAT, _DOUBLE = 1, 11  # of onnx.TensorProto
 _ACTIVATIONS = {
     "relu": "Relu",
     "leaky_relu": "LeakyRelu",
@@ -110,6 +112,8 @@ class Writer:
                 self.node("Concat", list(step.inputs), output, axis=1)
             case Columns():
                 self.node("Gather", [x, self.constant(arrays[step.numbers])], output, axis=1)
+            case Convert():
+                self.node("Cast", [x], output, to=_DOUBLE if step.precision == "float64" else _FLOAT)
             case Trees():
                 self._trees(x, Forest(*(arrays[name] for name in step.arrays)), output)
             case Neighbour():

@@ -30,10 +30,13 @@ Array = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """``activation(x @ weight.T + bias)`` with weight (out, in) and bias (out,), float32; ``slope`` is leaky ReLU's."""
+    """``activation(x @ weight.T + bias)`` with weight (out, in) and bias (out,); ``slope`` is leaky ReLU's.
 
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    They are float32, or float64 in `Builder.chain_in_float64`.
+    """
+
+    weight: Array
+    bias: Array
     activation: Activation = "identity"
     slope: float = 0.0
 
@@ -112,6 +115,16 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Convert:
+    """The value in float64, or back in the precision of the rows."""
+
+    inputs: tuple[str]
+    output: str
+    precision: Literal["float64", "rows"]
+    kind: Literal["convert"] = "convert"
+
+
+@dataclass(frozen=True)
 class Trees:
     """Sum over trees of the leaf values that the rows reach; ``arrays`` are a `Forest`'s, in order."""
 
@@ -132,7 +145,7 @@ class Neighbour:
     kind: Literal["neighbour"] = "neighbour"
 
 
-Step = Dense | Activate | Elementwise | WithConstant | Reduce | Concat | Columns | Trees | Neighbour
+Step = Dense | Activate | Elementwise | WithConstant | Reduce | Concat | Columns | Convert | Trees | Neighbour
 
 
 @dataclass(frozen=True)
@@ -209,6 +222,14 @@ class Builder:
         """The features of those numbers, in that order."""
         return self._add(Columns((x,), self._next(), self._hold(np.asarray(numbers, dtype=np.int64))))
 
+    def chain_in_float64(self, x: str, layers: Sequence[DenseLayer]) -> str:
+        """Layers in order, computed in float64, for what later steps would magnify the rounding errors of."""
+        wide = self._add(Convert((x,), self._next(), "float64"))
+        for layer in layers:
+            weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
+            wide = self.dense(wide, replace(layer, weight=weight, bias=bias))
+        return self._add(Convert((wide,), self._next(), "rows"))
+
     def finish(self, score: str) -> Program:
         """The program whose score is the value ``score`` (n, 1)."""
         assert self.steps[-1].output == score, "the score must be the last value made"
@@ -257,13 +278,13 @@ def evaluate(program: Program, X: Array, dense: RunDense | None = None) -> Array
         if dense is not None and isinstance(step, Dense):
             values[step.output] = dense(operands[0], step)
         else:
-            values[step.output] = _value(program, step, operands)
+            values[step.output] = _value(program, step, operands, X.dtype)
     score: Array = values[SCORE][:, 0]
     return score
 
 
-def _value(program: Program, step: Step, operands: Sequence[Array]) -> Array:
-    """What ``step`` makes of its inputs."""
+def _value(program: Program, step: Step, operands: Sequence[Array], dtype: np.dtype[Any]) -> Array:
+    """What ``step`` makes of its inputs; ``dtype`` is that of the rows."""
     x = operands[0]
     match step:
         case Dense():
@@ -280,6 +301,8 @@ def _value(program: Program, step: Step, operands: Sequence[Array]) -> Array:
             return np.concatenate(operands, axis=1)
         case Columns():
             return x[:, program.arrays[step.numbers]]
+        case Convert():
+            return x.astype(np.float64 if step.precision == "float64" else dtype)
         case Trees():
             return program.forest(step).sums(x)[:, None].astype(x.dtype)
         case Neighbour():
