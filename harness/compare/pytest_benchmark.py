@@ -48,7 +48,7 @@ class ExportedObservation:
     problems: tuple[Problem, ...]
     conditions: Facts
     unusable: Annotated[Mapping[int, str], ByBlock]
-    unit: str = "seconds per call, one value per process"
+    unit: str  # for people who read the file
 
 
 @dataclass(frozen=True)

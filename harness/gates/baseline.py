@@ -20,7 +20,7 @@ from harness.record.codec import DIGEST, NotJsonError, check_digest, digest_of
 from harness.record.store import encode as to_bytes
 from harness.record.store import write_file
 
-MIN_SESSIONS = 3  # two sessions give one difference, whose spread is anyone's guess
+MIN_SESSIONS = 3  # two sessions give one difference, which has no spread
 _VERSION: Literal[2] = 2
 _MAX_SESSIONS = 50
 _LARGEST_EFFECT = 1e30  # as a number; a gate refuses far smaller ones

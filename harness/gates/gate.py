@@ -24,7 +24,7 @@ _NEEDS_SESSIONS = (
 
 
 class GateVerdict(str, Enum):
-    """What the gate says of one metric."""
+    """What the gate concludes on one metric."""
 
     PASSED = "passed"
     REGRESSED = "regressed"
@@ -63,7 +63,7 @@ class GateResult:
         verdict: on it.
         why: one sentence with the figures.
         time: the comparison of times it rests on; None for accuracy and for what is missing.
-        confirmation: that of the second run; None when there was no need of one.
+        confirmation: that of the second run; None when none was needed.
         accuracy: the comparison of accuracy it rests on.
     """
 

@@ -20,7 +20,7 @@ from harness.platform.facts import Smt
 from harness.pytest_plugin.machine import this_machine
 from harness.record.model import Validity, Verdict
 
-SESSION = "lparbench_session"  # in the saved file, beside "benchmarks"
+SESSION = "lparbench_session"  # key in the saved file
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def add_session(benchmarks: Sequence[Any], output_json: dict[str, Any], steal_sh
 
 
 def validity(rounds_s: Sequence[float], steal_share: float | None, emulator: str | None) -> Validity:
-    """Whether the rounds of one benchmark may be used; that one process is too few is for whoever compares to say.
+    """Whether the rounds of one benchmark may be used; that a single process is too few is for whoever compares to say.
 
     Args:
         rounds_s: seconds per iteration of each round.

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pytest
 
 from harness.compare.observations import Side
+from harness.decode import decode
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.gates.baseline import make_baseline, read_baseline, update_baseline
 from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, Policy, gate
@@ -58,16 +59,12 @@ class Settings:
         """From the test's markers, the nearest winning.
 
         Raises:
-            InputError: an argument the marker does not have.
+            InputError: an argument that the marker does not have, or of another type.
         """
-        given: dict[str, Any] = {}
+        arguments: dict[str, object] = {}
         for marker in reversed(list(item.iter_markers("lparbench"))):
-            given |= marker.kwargs
-        known = {setting.name for setting in fields(Settings)}
-        for name in given:
-            if name not in known:
-                raise InputError(f"pytest.mark.lparbench has no argument {name!r}; it has: {', '.join(sorted(known))}.")
-        return Settings(**given)
+            arguments |= marker.kwargs
+        return decode(Settings, arguments, "pytest.mark.lparbench")
 
 
 class Lparbench:

@@ -40,19 +40,19 @@ def _charts(report: CompareReport) -> list[tuple[str, str]]:
     """Per side its name and the SVG of its effects, the largest first."""
     charts = []
     for at, side in enumerate(report.sides[1:]):
-        found = [
-            (one.comparison.margin, Effect(
-                name=str(one.key),
-                change=100 * math.expm1(one.comparison.effect.mean),
-                low=100 * math.expm1(one.comparison.effect.low),
-                high=100 * math.expm1(one.comparison.effect.high),
-                decided=one.comparison.verdict is not CompareVerdict.INCONCLUSIVE,
+        effects = [
+            (time.comparison.margin, Effect(
+                name=str(time.key),
+                change=100 * math.expm1(time.comparison.effect.mean),
+                low=100 * math.expm1(time.comparison.effect.low),
+                high=100 * math.expm1(time.comparison.effect.high),
+                decided=time.comparison.verdict is not CompareVerdict.INCONCLUSIVE,
             ))
-            for one in report.times
-            if one.side == side.name and one.comparison.effect is not None
+            for time in report.times
+            if time.side == side.name and time.comparison.effect is not None
         ]  # fmt: skip
-        found.sort(key=lambda pair: (-abs(pair[1].change), pair[1].name))
-        if found:
-            effects, margin = [effect for _, effect in found[:_DRAWN]], 100 * found[0][0]
-            charts.append((side.name, effects_chart(f"e{at}", f"{side.name} against the reference", effects, margin)))
+        effects.sort(key=lambda pair: (-abs(pair[1].change), pair[1].name))
+        if effects:
+            drawn, margin = [effect for _, effect in effects[:_DRAWN]], 100 * effects[0][0]
+            charts.append((side.name, effects_chart(f"e{at}", f"{side.name} against the baseline", drawn, margin)))
     return charts

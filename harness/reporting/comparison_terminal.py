@@ -44,7 +44,7 @@ def print_comparison(report: CompareReport) -> None:
         _say(out, f"{view.status.shape} {sentence}", style=f"bold {_COLOURS[view.status.kind]}")
     several = len(report.sides) > 2
     table = _table(
-        ("Result", *(["Run"] if several else []), view.reference, "Now", "Change", "95 % interval", "Verdict")
+        ("Result", *(["Run"] if several else []), view.baseline, "Now", "Change", "95 % interval", "Verdict")
     )
     for line in view.times:
         which = [line.side] if several else []
@@ -52,18 +52,20 @@ def print_comparison(report: CompareReport) -> None:
         table.add_row(*map(_cell, cells), _tag(line.status))
     out.print()
     out.print(table)
+    _say(out, view.estimate, style="dim")
     for line in view.times:
         if line.note:
             _say(out, f"{line.status.shape} {line.result}, {line.side}: {line.note}", style="dim")
-    changed = [one for one in view.accuracy if one.status is not STATUSES[CompareVerdict.EQUIVALENT]]
+    changed = [line for line in view.accuracy if line.status is not STATUSES[CompareVerdict.EQUIVALENT]]
     if view.accuracy:
         out.print()
         same = len(view.accuracy) - len(changed)
         _say(out, f"Accuracy is equivalent in {same} of {plural(len(view.accuracy), 'metric')}.")
     if changed:
-        table = _table(("Accuracy", "Run", view.reference, "Now", "Change", "Verdict"))
-        for one in changed:
-            table.add_row(*map(_cell, (one.metric, one.side, one.a, one.b, one.change)), _tag(one.status))
+        table = _table(("Accuracy", "Run", view.baseline, "Now", "Change", "Verdict"))
+        for metric in changed:
+            cells = (metric.metric, metric.side, metric.a, metric.b, metric.change)
+            table.add_row(*map(_cell, cells), _tag(metric.status))
         out.print(table)
     for text in view.missing:
         _say(out, f"{WARN} {text}")
@@ -134,15 +136,19 @@ def print_self_check(checked: CheckedRun) -> None:
 def print_history(histories: Sequence[History]) -> None:
     """Every key with its steps, and what changed with them."""
     out = _console()
-    for one in histories:
-        if not one.points:
-            _say(out, f"{one.key}: no valid run", style="dim")
+    for history in histories:
+        if not history.points:
+            _say(out, f"{history.key}: no valid run", style="dim")
             continue
-        last = quantity(one.points[-1].seconds, "s")
-        found = one.note or plural(len(one.steps), "step")
-        _say(out, f"{one.key}: {plural(len(one.points), 'run')}, now {last} per call, {found}", style="bold")
-        for step in one.steps:
-            point = one.points[step.at]
+        last = quantity(history.points[-1].seconds, "s")
+        outcome = history.note or plural(len(history.steps), "step")
+        _say(
+            out,
+            f"{history.key}: {plural(len(history.points), 'run')}, now {last} {history.key.estimate}, {outcome}",
+            style="bold",
+        )
+        for step in history.steps:
+            point = history.points[step.at]
             shape, word = (BAD, "slower") if step.ratio > 1 else (GOOD, "faster")
             size = percent(abs(step.ratio - 1))
             _say(out, f"  {shape} {point.created} {point.run}: {size} {word} from here on (p = {step.p:.1g})")

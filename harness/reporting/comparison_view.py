@@ -23,7 +23,7 @@ _UNCERTAIN = "not known"
 
 @dataclass(frozen=True)
 class TimeLine:
-    """One time against the reference, as text."""
+    """One time against the baseline, as text."""
 
     result: str
     side: str
@@ -37,7 +37,7 @@ class TimeLine:
 
 @dataclass(frozen=True)
 class AccuracyLine:
-    """One accuracy metric against the reference, as text."""
+    """One accuracy metric against the baseline, as text."""
 
     metric: str
     side: str
@@ -50,7 +50,7 @@ class AccuracyLine:
 
 @dataclass(frozen=True)
 class DifferenceLine:
-    """One fact in which a side differs from the reference, as text."""
+    """One fact in which a side differs from the baseline, as text."""
 
     side: str
     name: str
@@ -64,10 +64,11 @@ class DifferenceLine:
 class ComparisonView:
     """Everything a reader is shown; ``sentences`` first."""
 
-    reference: str
+    baseline: str
     status: Status
     sentences: tuple[str, ...]
     margin: str
+    estimate: str  # what the time of a process is
     times: tuple[TimeLine, ...]
     accuracy: tuple[AccuracyLine, ...]
     differences: tuple[DifferenceLine, ...]
@@ -76,15 +77,16 @@ class ComparisonView:
 
 def view_of(report: CompareReport) -> ComparisonView:
     """The report in words."""
-    reference, *others = report.sides
+    baseline, *others = report.sides
     return ComparisonView(
-        reference=reference.name,
+        baseline=baseline.name,
         status=_status(report),
         sentences=tuple(_sentence(report, side.name) for side in others),
         margin=percent(report.times[0].comparison.margin) if report.times else "",
-        times=tuple(_time_line(one) for one in report.times),
-        accuracy=tuple(_accuracy_line(one) for one in report.accuracy),
-        differences=tuple(_difference_line(side, one) for side, found in report.differences.items() for one in found),
+        estimate=_estimate(report),
+        times=tuple(_time_line(time) for time in report.times),
+        accuracy=tuple(_accuracy_line(metric) for metric in report.accuracy),
+        differences=tuple(_difference_line(side, fact) for side, facts in report.differences.items() for fact in facts),
         missing=tuple(f"{side} has no {key}" for side, keys in report.missing.items() for key in keys),
     )
 
@@ -108,7 +110,7 @@ def change_text(comparison: Comparison) -> tuple[str, str]:
 
 
 def more_blocks_text(comparison: Comparison) -> str:
-    """What an inconclusive comparison needs; empty for one that has its answer."""
+    """What an inconclusive comparison needs; empty where it has its answer."""
     note = comparison.note or ""
     if comparison.more_blocks:
         need = f"{plural(comparison.more_blocks, 'more block')} would settle it"
@@ -124,71 +126,77 @@ def _status(report: CompareReport) -> Status:
     return STATUSES[CompareVerdict.EQUIVALENT]
 
 
+def _estimate(report: CompareReport) -> str:
+    """ "Times: undisturbed time per call, one value per process." """
+    kinds = list(dict.fromkeys(time.key.estimate for time in report.times))
+    return f"Times: {and_list(kinds)}, one value per process."
+
+
 def _sentence(report: CompareReport, side: str) -> str:
     """ "B is slower than A in 2 of 5 results, most in mlp offline eager: +12 % [+10 %, +14 %]; 3 are equivalent."""
-    times = [one for one in report.times if one.side == side]
-    reference = report.sides[0].name
+    times = [time for time in report.times if time.side == side]
+    baseline = report.sides[0].name
     clauses = []
     for verdict, word in ((CompareVerdict.REGRESSED, "slower"), (CompareVerdict.IMPROVED, "faster")):
-        found = [one for one in times if one.comparison.verdict is verdict and one.comparison.effect is not None]
-        if found:
-            worst = max(found, key=lambda one: abs(one.comparison.effect.mean) if one.comparison.effect else 0.0)
+        certain = [time for time in times if time.comparison.verdict is verdict and time.comparison.effect is not None]
+        if certain:
+            worst = max(certain, key=lambda time: abs(time.comparison.effect.mean) if time.comparison.effect else 0.0)
             change, limits = change_text(worst.comparison)
-            most = "in" if len(found) == 1 else "most in"
+            most = "in" if len(certain) == 1 else "most in"
             clauses.append(
-                f"{word} than {reference} in {len(found)} of {plural(len(times), 'result')}, {most} {worst.key}:"
+                f"{word} than {baseline} in {len(certain)} of {plural(len(times), 'result')}, {most} {worst.key}:"
                 f" {change} {limits}"
             )
     text = f"{side} is {' and '.join(clauses)}" if clauses else ""
     rest = []
     for verdict, word in ((CompareVerdict.EQUIVALENT, "equivalent"), (CompareVerdict.INCONCLUSIVE, "inconclusive")):
-        count = sum(one.comparison.verdict is verdict for one in times)
+        count = sum(time.comparison.verdict is verdict for time in times)
         if count:
             rest.append(f"{'all' if count == len(times) else count} {word}")
     if rest:
-        text = f"{text}; {and_list(rest)}" if text else f"{side} against {reference}: {and_list(rest)}"
-    worse = [one for one in report.accuracy if one.side == side and one.verdict is CompareVerdict.REGRESSED]
+        text = f"{text}; {and_list(rest)}" if text else f"{side} against {baseline}: {and_list(rest)}"
+    worse = [metric for metric in report.accuracy if metric.side == side and metric.verdict is CompareVerdict.REGRESSED]
     if worse:
-        names = and_list([f"{one.workload} {one.metric}" for one in worse])
+        names = and_list([f"{metric.workload} {metric.metric}" for metric in worse])
         text += f"; less accurate in {names}"
     return f"{text}."
 
 
-def _time_line(one: TimeComparison) -> TimeLine:
-    change, limits = change_text(one.comparison)
+def _time_line(time: TimeComparison) -> TimeLine:
+    change, limits = change_text(time.comparison)
     return TimeLine(
-        result=str(one.key),
-        side=one.side,
-        a=_seconds(one.a),
-        b=_seconds(one.b),
+        result=str(time.key),
+        side=time.side,
+        a=_seconds(time.a),
+        b=_seconds(time.b),
         change=change,
         limits=limits,
-        status=STATUSES[one.comparison.verdict],
-        note=more_blocks_text(one.comparison),
+        status=STATUSES[time.comparison.verdict],
+        note=more_blocks_text(time.comparison),
     )
 
 
-def _accuracy_line(one: AccuracyComparison) -> AccuracyLine:
-    limits = "" if one.low is None or one.high is None else f" [{one.low:+.3f}, {one.high:+.3f}]"
+def _accuracy_line(metric: AccuracyComparison) -> AccuracyLine:
+    limits = "" if metric.low is None or metric.high is None else f" [{metric.low:+.3f}, {metric.high:+.3f}]"
     return AccuracyLine(
-        metric=f"{one.workload} {one.metric}",
-        side=one.side,
-        a=score(one.a.mean),
-        b=score(one.b.mean),
-        change=f"{one.b.mean - one.a.mean:+.3f}{limits}",
-        status=STATUSES[one.verdict],
-        note=one.note or "",
+        metric=f"{metric.workload} {metric.metric}",
+        side=metric.side,
+        a=score(metric.a.mean),
+        b=score(metric.b.mean),
+        change=f"{metric.b.mean - metric.a.mean:+.3f}{limits}",
+        status=STATUSES[metric.verdict],
+        note=metric.note or "",
     )
 
 
-def _difference_line(side: str, one: Difference) -> DifferenceLine:
+def _difference_line(side: str, fact: Difference) -> DifferenceLine:
     return DifferenceLine(
         side=side,
-        name=one.name,
-        a=value_text(one.a),
-        b=value_text(one.b),
-        effect=one.effect,
-        concerns=and_list([str(key) for key in one.keys[:3]]) + (" and others" if len(one.keys) > 3 else ""),
+        name=fact.name,
+        a=value_text(fact.a),
+        b=value_text(fact.b),
+        effect=fact.effect,
+        concerns=and_list([str(key) for key in fact.keys[:3]]) + (" and others" if len(fact.keys) > 3 else ""),
     )
 
 

@@ -53,7 +53,12 @@ def _machine_info(run: Run) -> dict[str, Any]:
 def _benchmark(observation: Observation) -> dict[str, Any]:
     key = observation.key
     exported = ExportedObservation(
-        key, observation.seconds, observation.problems, observation.conditions, observation.unusable
+        key=key,
+        seconds=observation.seconds,
+        problems=observation.problems,
+        conditions=observation.conditions,
+        unusable=observation.unusable,
+        unit=f"seconds: {key.estimate}, one value per process",
     )
     return {
         "group": f"{key.workload} {key.scenario}",

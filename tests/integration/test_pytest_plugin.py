@@ -204,7 +204,7 @@ def test_a_workload_is_run_and_judged(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (AGAINST.format(arguments="margn=0.1"), "*has no argument 'margn'*"),
+        (AGAINST.format(arguments="margn=0.1"), "*pytest.mark.lparbench: unknown key 'margn'. Did you mean 'margin'?*"),
         (
             """
             def test_it(lparbench):
