@@ -24,7 +24,7 @@ typedef struct {
     ptrdiff_t b_step, c_row;
     int64_t tiles;    /* tiles below each other */
     ptrdiff_t a_tile; /* from one tile's A to the next */
-    int64_t strips;   /* strips of tiles beside each other */
+    int64_t strips;   /* strips of tiles next to each other */
     int64_t items;
     ptrdiff_t a_item, b_item, c_item, row_bias_item, column_bias_item;
     float beta;
@@ -87,8 +87,8 @@ static inline __attribute__((always_inline)) void mma_tile(const mma_job *t, mma
 #define LOAD_B(b0, b1)                                                                                                 \
     do {                                                                                                               \
         if (columns == 1) {                                                                                            \
-            const mma_operand one = (mma_operand)V_LOAD((const float *)b);                                             \
-            __builtin_vsx_assemble_pair(&b0, one, one);                                                                \
+            const mma_operand low = (mma_operand)V_LOAD((const float *)b);                                             \
+            __builtin_vsx_assemble_pair(&b0, low, low);                                                                \
         } else {                                                                                                       \
             b0 = __builtin_vsx_lxvp(0, (const void *)b);                                                               \
         }                                                                                                              \
@@ -99,8 +99,8 @@ static inline __attribute__((always_inline)) void mma_tile(const mma_job *t, mma
 #define LOAD_A(a01)                                                                                                    \
     do {                                                                                                               \
         if (rows == 1) {                                                                                               \
-            const mma_operand one = (mma_operand)V_LOAD((const float *)a);                                             \
-            __builtin_vsx_assemble_pair(&a01, one, one);                                                               \
+            const mma_operand low = (mma_operand)V_LOAD((const float *)a);                                             \
+            __builtin_vsx_assemble_pair(&a01, low, low);                                                               \
         } else {                                                                                                       \
             a01 = __builtin_vsx_lxvp(0, (const void *)a);                                                              \
         }                                                                                                              \

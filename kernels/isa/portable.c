@@ -1,5 +1,5 @@
 /* Any processor: four-lane vectors in the compiler's own notation, which become SSE2, NEON, or whatever the baseline
- * has. It is the reference that the other tables are tested beside, and the one that is always supported. */
+ * has. It is what the other tables are compared with in tests, and the table that is always supported. */
 #include <math.h>
 
 #include "isa.h"

@@ -15,7 +15,8 @@
 #include "drivers/lparbench_kernels.h"
 
 typedef struct {
-    PyObject_HEAD char *data;
+    PyObject_HEAD
+    char *data;
     int dimensions;
     Py_ssize_t *shape;
     Py_ssize_t *strides;

@@ -4,7 +4,8 @@
 enum { RELEASE_ROWS = 64 }; /* fewer rows are done sooner than the interpreter lock is released and taken */
 
 typedef struct {
-    PyObject_HEAD lpb_chain *chain;
+    PyObject_HEAD
+    lpb_chain *chain;
     int64_t inputs, outputs;
     bool per_row; /* one number per row, rather than a row of outputs */
     int threads;
@@ -92,8 +93,8 @@ static PyObject *run_into(chain_object *self, const array *x, PyObject *out_obje
     if (rows < RELEASE_ROWS) {
         status = lpb_chain_run(self->chain, (const float *)x->data, rows, x->strides[0] / 4, to, 1);
     } else {
-        Py_BEGIN_ALLOW_THREADS status =
-            lpb_chain_run(self->chain, (const float *)x->data, rows, x->strides[0] / 4, to, self->threads);
+        Py_BEGIN_ALLOW_THREADS
+        status = lpb_chain_run(self->chain, (const float *)x->data, rows, x->strides[0] / 4, to, self->threads);
         Py_END_ALLOW_THREADS
     }
     if (status != LPB_OK) {

@@ -45,6 +45,24 @@ static bool need_operand(operand *o, PyObject *object, PyObject *descr, int64_t 
     return true;
 }
 
+/* Fills in the bias of a product whose sizes are set; false with an exception set when it does not fit. */
+static bool need_bias(lpb_gemm *g, PyObject *object, long axis) {
+    if (object == Py_None) return true;
+    const bool per_item = is_array(object, float32_descr, 2);
+    const array *bias = need_array(object, float32_descr, per_item ? 2 : 1, 0, "bias");
+    if (!bias) return false;
+    const Py_ssize_t entries = (Py_ssize_t)(axis == LPB_ROW_BIAS ? g->m : g->n);
+    if (axis < LPB_ROW_BIAS || axis > LPB_COLUMN_BIAS || bias->shape[bias->dimensions - 1] != entries ||
+        !contiguous_from(bias, 0) || (per_item && bias->shape[0] != g->batch)) {
+        PyErr_Format(PyExc_ValueError, "bias: expected %zd contiguous entries", entries);
+        return false;
+    }
+    g->bias = (const float *)bias->data;
+    g->bias_batch = per_item ? entries : 0;
+    g->bias_axis = (lpb_bias_axis)axis;
+    return true;
+}
+
 /* gemm(isa, dtype, a, b, out, alpha, beta, bias, bias_axis, activation, slope, threads) */
 static PyObject *gemm(PyObject *self, PyObject *args) {
     (void)self;
@@ -93,29 +111,16 @@ static PyObject *gemm(PyObject *self, PyObject *args) {
         .c_row = c.row_stride,
         .alpha = alpha,
         .beta = beta,
-        .bias_axis = (lpb_bias_axis)axis,
         .activation = (lpb_activation)activation,
         .slope = slope,
     };
-    if (bias_object != Py_None) {
-        const bool per_item = is_array(bias_object, float32_descr, 2);
-        const array *bias = need_array(bias_object, float32_descr, per_item ? 2 : 1, 0, "bias");
-        if (!bias) return NULL;
-        const Py_ssize_t entries = axis == LPB_ROW_BIAS ? c.rows : c.columns;
-        if (axis < LPB_ROW_BIAS || axis > LPB_COLUMN_BIAS || bias->shape[bias->dimensions - 1] != entries ||
-            !contiguous_from(bias, 0) || (bias->dimensions == 2 && bias->shape[0] != c.batch)) {
-            PyErr_Format(PyExc_ValueError, "bias: expected %zd contiguous entries", entries);
-            return NULL;
-        }
-        g.bias = (const float *)bias->data;
-        g.bias_batch = bias->dimensions == 2 ? entries : 0;
-    } else {
-        g.bias_axis = LPB_NO_BIAS;
-    }
+    if (!need_bias(&g, bias_object, axis)) return NULL;
     if (activation < 0 || activation >= LPB_ACTIVATIONS) return failure(LPB_BAD_ARGUMENT);
     lpb_status status;
-    Py_BEGIN_ALLOW_THREADS status = lpb_gemm_run(isa, (lpb_dtype)dtype, &g, (int)threads);
-    Py_END_ALLOW_THREADS if (status != LPB_OK) return failure(status);
+    Py_BEGIN_ALLOW_THREADS
+    status = lpb_gemm_run(isa, (lpb_dtype)dtype, &g, (int)threads);
+    Py_END_ALLOW_THREADS
+    if (status != LPB_OK) return failure(status);
     Py_RETURN_NONE;
 }
 
@@ -123,13 +128,15 @@ static PyObject *gemm(PyObject *self, PyObject *args) {
 static PyObject *peak_ops(PyObject *self, PyObject *args) {
     (void)self;
     long isa_index, dtype;
-    double seconds, found;
+    double seconds, rate;
     if (!PyArg_ParseTuple(args, "lld", &isa_index, &dtype, &seconds)) return NULL;
     const lpb_isa *isa = need_isa(isa_index);
     if (!isa) return NULL;
     if (dtype < 0 || dtype >= LPB_DTYPES) return failure(LPB_BAD_ARGUMENT);
-    Py_BEGIN_ALLOW_THREADS found = lpb_peak_ops(isa, (lpb_dtype)dtype, seconds);
-    Py_END_ALLOW_THREADS return PyFloat_FromDouble(found);
+    Py_BEGIN_ALLOW_THREADS
+    rate = lpb_peak_ops(isa, (lpb_dtype)dtype, seconds);
+    Py_END_ALLOW_THREADS
+    return PyFloat_FromDouble(rate);
 }
 
 static const array *need_memory(PyObject *object, int flags, const char *name) {
@@ -144,40 +151,45 @@ static PyObject *triad_bandwidth(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *objects[3];
     const array *memory[3];
-    double seconds, found;
+    double seconds, rate;
     if (!PyArg_ParseTuple(args, "OOOd", objects, objects + 1, objects + 2, &seconds)) return NULL;
     for (int i = 0; i < 3; i++)
         if (!(memory[i] = need_memory(objects[i], i ? 0 : ARRAY_WRITEABLE, "array"))) return NULL;
     if (memory[0]->shape[0] != memory[1]->shape[0] || memory[0]->shape[0] != memory[2]->shape[0])
         return failure(LPB_BAD_ARGUMENT);
-    Py_BEGIN_ALLOW_THREADS found =
-        lpb_triad_bandwidth((float *)memory[0]->data, (const float *)memory[1]->data, (const float *)memory[2]->data,
-                            memory[0]->shape[0] * 4, seconds);
-    Py_END_ALLOW_THREADS return PyFloat_FromDouble(found);
+    Py_BEGIN_ALLOW_THREADS
+    rate = lpb_triad_bandwidth((float *)memory[0]->data, (const float *)memory[1]->data, (const float *)memory[2]->data,
+                               memory[0]->shape[0] * 4, seconds);
+    Py_END_ALLOW_THREADS
+    return PyFloat_FromDouble(rate);
 }
 
 /* read_bandwidth(a, seconds) */
 static PyObject *read_bandwidth(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *object;
-    double seconds, found;
+    double seconds, rate;
     if (!PyArg_ParseTuple(args, "Od", &object, &seconds)) return NULL;
     const array *memory = need_memory(object, 0, "array");
     if (!memory) return NULL;
-    Py_BEGIN_ALLOW_THREADS found = lpb_read_bandwidth((const float *)memory->data, memory->shape[0] * 4, seconds);
-    Py_END_ALLOW_THREADS return PyFloat_FromDouble(found);
+    Py_BEGIN_ALLOW_THREADS
+    rate = lpb_read_bandwidth((const float *)memory->data, memory->shape[0] * 4, seconds);
+    Py_END_ALLOW_THREADS
+    return PyFloat_FromDouble(rate);
 }
 
 /* load_latency(memory, seconds) */
 static PyObject *load_latency(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *object;
-    double seconds, found;
+    double seconds, latency;
     if (!PyArg_ParseTuple(args, "Od", &object, &seconds)) return NULL;
     const array *memory = need_memory(object, ARRAY_WRITEABLE, "memory");
     if (!memory) return NULL;
-    Py_BEGIN_ALLOW_THREADS found = lpb_load_latency(memory->data, memory->shape[0] * 4, seconds);
-    Py_END_ALLOW_THREADS return PyFloat_FromDouble(found);
+    Py_BEGIN_ALLOW_THREADS
+    latency = lpb_load_latency(memory->data, memory->shape[0] * 4, seconds);
+    Py_END_ALLOW_THREADS
+    return PyFloat_FromDouble(latency);
 }
 
 /* The words that Python has for the numbers of lparbench_kernels.h. */

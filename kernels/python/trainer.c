@@ -2,7 +2,8 @@
 #include "arrays.h"
 
 typedef struct {
-    PyObject_HEAD lpb_trainer *trainer;
+    PyObject_HEAD
+    lpb_trainer *trainer;
     int64_t inputs;
     Py_ssize_t layers;
     int64_t latent; /* numbers of noise per row; 0 without sampling */
@@ -164,9 +165,10 @@ static PyObject *trainer_epoch(PyObject *object, PyObject *args) {
     float *losses = order && !PyErr_Occurred() ? need_losses(self, losses_object, rows, batch) : NULL;
     if (!losses || !take(self)) return NULL;
     lpb_status status;
-    Py_BEGIN_ALLOW_THREADS status =
-        lpb_trainer_epoch(self->trainer, data.x, data.x_row, data.y, order, noise, rows, batch, losses);
-    Py_END_ALLOW_THREADS self->busy = false;
+    Py_BEGIN_ALLOW_THREADS
+    status = lpb_trainer_epoch(self->trainer, data.x, data.x_row, data.y, order, noise, rows, batch, losses);
+    Py_END_ALLOW_THREADS
+    self->busy = false;
     if (status != LPB_OK) return failure(status);
     Py_RETURN_NONE;
 }
@@ -215,9 +217,11 @@ PyObject *lpb_epoch_many(PyObject *module, PyObject *args) {
         taken = i + 1;
         trainers[i] = self->trainer;
     }
-    Py_BEGIN_ALLOW_THREADS status =
+    Py_BEGIN_ALLOW_THREADS
+    status =
         lpb_trainer_epoch_many(trainers, count, data.x, data.x_row, data.y, order, noise, rows, batch, loss, threads);
-    Py_END_ALLOW_THREADS if (status != LPB_OK) failure(status);
+    Py_END_ALLOW_THREADS
+    if (status != LPB_OK) failure(status);
 done:
     for (Py_ssize_t i = 0; i < taken; i++) ((trainer_object *)PyList_GetItem(list, i))->busy = false;
     PyMem_Free(trainers);
