@@ -27,6 +27,7 @@ from harness.cli import (
     probe,
     report,
     run,
+    score,
     smt,
     sweep,
 )
@@ -85,6 +86,7 @@ _MAIN = "The main job"
 _add("run", _MAIN)(run.run)
 _add("list", _MAIN)(listing.list_workloads)
 _add("report", _MAIN)(report.report)
+_add("score", _MAIN)(score.score)
 app.add_typer(data.data_app, rich_help_panel=_MAIN)
 
 _RUNS = "Runs side by side"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from harness.scoring.scorer import Scorer, check_backend, open_exported
 
 if TYPE_CHECKING:
     from harness.detectors.base import Detector
+    from harness.scoring.bundle import Bundle
+    from harness.scoring.row_source import Layout
+    from harness.scoring.stream import ScoreRows
 
 
 class EagerScorer:
@@ -49,3 +53,34 @@ def open_scorer(directory: Path, backend: str, dtype: str = "float32", threads: 
 
     torch.set_num_threads(threads)
     return EagerScorer(load(directory))
+
+
+@dataclass(frozen=True)
+class RowStream:
+    """How a bundle scores rows that come one block after another."""
+
+    layout: Layout
+    score: ScoreRows
+    backend: str
+
+
+def open_stream(bundle: Bundle, backend: str | None = None, threads: int = 1, *, encoded: bool = False) -> RowStream:
+    """Open a bundle for a stream of raw or encoded rows.
+
+    Args:
+        bundle: opened.
+        backend: None for the first of the bundle's that works here.
+        threads: threads one call may use.
+        encoded: the rows are features already, windows of them for a detector of sequences.
+
+    Raises:
+        InputError: the bundle cannot score such rows, or not on the backend.
+    """
+    from harness.linalg import chain
+    from harness.scoring.stream import layout_of, score_of_rows
+
+    possible = [name for name in bundle.artifacts.backends if name != "native" or chain.available()]
+    chosen = backend or possible[0]
+    layout = layout_of(bundle, encoded=encoded)
+    scorer = open_scorer(bundle.directory, chosen, threads=threads)
+    return RowStream(layout, score_of_rows(bundle, scorer.score, encoded=encoded), chosen)

@@ -1,0 +1,90 @@
+"""``lparbench score``: scores of raw rows by a saved model bundle, as a stream."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import completion
+from harness.errors import InputError
+
+
+class Format(str, Enum):
+    """What the scores are written as."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+class OnError(str, Enum):
+    """What happens at a row that does not fit."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+def score(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory that `lparbench run --save` kept.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Rows: CSV, JSON lines or .npy, also as .gz or .xz; - for a pipe.")
+    ],
+    encoded: Annotated[
+        bool, typer.Option("--encoded", help="The rows are encoded: numbers, one per feature of the bundle.")
+    ] = False,
+    form: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.CSV,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.", show_default=False),
+    ] = None,
+    on_error: Annotated[
+        OnError, typer.Option(help="At a broken row or an unknown category: stop, or skip and count it.")
+    ] = OnError.STOP,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Default: the bundle's fastest here.", show_default=False,
+            autocompletion=completion.backends,
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", min=1, help="Threads that score.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary; the scores go to --output.")] = False,
+) -> None:  # fmt: skip
+    """Score rows: prints score, label and level of each, level being how many of the bundle's thresholds it is above.
+
+    Raw rows have the columns of the data set, by a header or in the order of its published files.
+
+    Example: `xzcat KDDTest+.txt.xz | lparbench score models/nsl-kdd-mlp - --on-error skip > scores.csv`
+    """
+    from harness.decode import encode
+    from harness.detectors.opening import open_stream
+    from harness.scoring.bundle import open_bundle
+    from harness.scoring.row_source import read_rows
+    from harness.scoring.stream import score_stream
+
+    if as_json and output is None:
+        raise InputError("--json needs --output for the scores.", remedy="Name a file with -o FILE.")
+    opened = open_bundle(bundle)
+    stream = open_stream(opened, backend, threads, encoded=encoded)
+    name = "standard input" if file == "-" else file
+    with ExitStack() as stack:
+        try:
+            source = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from None
+        sink = sys.stdout.buffer if output is None else stack.enter_context(output.open("wb"))
+        summary = score_stream(
+            read_rows(source, name, stream.layout), stream.score, opened, sink,
+            name=name, form=form.value, on_error=on_error.value,
+        )  # fmt: skip
+    if as_json:
+        levels = [encode(level) for level in opened.manifest.levels]
+        typer.echo(json.dumps({"backend": stream.backend, **encode(summary), "levels": levels}, indent=2))
+    elif output is not None or summary.skipped:
+        skipped = f"; {summary.skipped:,} skipped, the first at {summary.first_skipped}" if summary.skipped else ""
+        typer.echo(f"{summary.rows:,} rows scored, {summary.flagged:,} flagged{skipped}.", err=True)

@@ -1,0 +1,417 @@
+"""Raw or encoded rows from a file or a pipe, block by block: comma-separated text, JSON lines, or a NumPy array.
+
+Text is one row per line, with or without a header; gz and xz are recognised by their first bytes. A row that does not
+fit is known by its line and a reason, and is what the caller makes of it: an error, or skipped.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import select
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.errors import InputError
+
+BLOCK_BYTES = 1 << 22
+_LONGEST_LINE = 1 << 24
+_ARRAY_ROWS = 1 << 16
+_GZ, _XZ, _NPY = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x93NUMPY"
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+_INFINITE = re.compile(r"\s*[+-]?inf(inity)?\s*", re.ASCII | re.IGNORECASE)  # read as a number, then refused as one
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a row.
+
+    Attributes:
+        columns: needed, in order; others are ignored.
+        vocabulary: categorical columns and the values they may have, None for any; every other column is a number.
+        file_columns: of a file without a header, where that holds more than ``columns``.
+    """
+
+    columns: tuple[str, ...]
+    vocabulary: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    file_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that does not fit: its line (from 1), and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows that follow one another: the good ones with their lines, and those that do not fit."""
+
+    frame: pd.DataFrame | NDArray[np.float32]  # an array where the file is one
+    lines: NDArray[np.int64]
+    bad: tuple[BadRow, ...] = ()
+
+
+def read_rows(stream: BinaryIO, name: str, layout: Layout, block_bytes: int = BLOCK_BYTES) -> Iterator[Rows]:
+    """Rows of a stream, in order.
+
+    Args:
+        stream: a file or a pipe, at its beginning.
+        name: how errors name it.
+        layout: the columns of a row.
+        block_bytes: of content that are held at once.
+
+    Raises:
+        InputError: damaged compression, a header without the columns, an array of another shape.
+    """
+    with _named(name):
+        stream = cast("BinaryIO", getattr(stream, "raw", stream))  # its own buffer would hide whether more is there
+        start = _start(stream)
+        whole: BinaryIO = cast("BinaryIO", io.BufferedReader(_Prefixed(start, stream), 1 << 16))
+        if start.startswith((_GZ, _XZ)):
+            opened = gzip.GzipFile(fileobj=whole) if start.startswith(_GZ) else lzma.LZMAFile(whole)  # noqa: SIM115
+            whole = cast("BinaryIO", opened)
+            start = opened.peek(len(_NPY))[: len(_NPY)]
+        if start.startswith(_NPY):
+            yield from _array_rows(whole, name, layout)
+            return
+        reader: _Csv | None = None
+        as_json = start.lstrip().startswith(b"{")
+        for first_line, block in _line_blocks(whole, name, block_bytes):
+            if as_json:
+                yield _json_rows(block, first_line, layout)
+                continue
+            if reader is None:
+                reader = _Csv(name, layout, block)
+                if reader.has_header:
+                    first_line, block = first_line + 1, block.partition(b"\n")[2]
+            if block:
+                yield reader.rows(block, first_line)
+
+
+class _Csv:
+    """Rows of comma-separated lines: by pandas where all of a block fits, line by line where not."""
+
+    def __init__(self, name: str, layout: Layout, start: bytes) -> None:
+        self._layout = layout
+        fields = _fields(start.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0])
+        names = tuple(value.strip() for value in fields or ())
+        needed = set(layout.columns)
+        self.has_header = bool(needed & set(names)) and not any(_NUMBER.fullmatch(value) for value in names)
+        if self.has_header:
+            missing = [column for column in layout.columns if names.count(column) != 1]
+            if missing:
+                some = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+                raise InputError(f"{name} line 1: {len(missing)} columns are missing or there twice: {some}.")
+            self._columns = names
+        elif layout.file_columns and len(names) != len(layout.columns):
+            self._columns = layout.file_columns
+        else:
+            self._columns = layout.columns
+        self._places = [self._columns.index(column) for column in layout.columns]
+
+    def rows(self, block: bytes, first_line: int) -> Rows:
+        """The rows of whole lines."""
+        count = _count(block, b"\n") + (not block.endswith(b"\n"))
+        frame = self._parsed(block, count)
+        if frame is not None:
+            return _sorted_out(frame, np.arange(first_line, first_line + count), [], self._layout)
+        bad: list[BadRow] = []
+        good: list[tuple[int, bytes]] = []
+        for line, content in enumerate(block.split(b"\n")[:count], first_line):
+            if not content.strip():
+                continue
+            reason = self._reason(content)
+            if reason is None:
+                good.append((line, content))
+            else:
+                bad.append(BadRow(line, reason))
+        frame = self._parsed(b"\n".join(content for _, content in good), len(good))
+        if frame is None:  # something that only pandas minds
+            frames = [(line, self._parsed(content, 1)) for line, content in good]
+            bad += [BadRow(line, "is not comma-separated text") for line, part in frames if part is None]
+            good = [(line, b"") for line, part in frames if part is not None]
+            frame = _joined([part for _, part in frames if part is not None], self._layout)
+        return _sorted_out(frame, np.array([line for line, _ in good], dtype=np.int64), bad, self._layout)
+
+    def _parsed(self, block: bytes, count: int) -> pd.DataFrame | None:
+        """The needed columns of ``count`` lines; None when a line does not fit."""
+        categories = self._layout.vocabulary
+        if not count:
+            return _joined([], self._layout)
+        names = range(len(self._columns))
+        try:
+            frame = pd.read_csv(
+                io.BytesIO(block),
+                header=None,
+                names=list(names),
+                usecols=self._places,
+                dtype={
+                    place: object if name in categories else np.float64
+                    for place, name in zip(self._places, self._layout.columns, strict=True)
+                },
+                keep_default_na=False,
+                engine="c",
+                low_memory=False,
+                index_col=False,
+                on_bad_lines="error",
+            )
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OverflowError):
+            return None
+        # pandas pads a short line and cuts a long one without a word
+        if len(frame) != count:
+            return None
+        plain = (
+            b'"' not in block
+            and b"\0" not in block
+            and (b"\r" not in block or block.count(b"\r") == block.count(b"\r\n"))
+        )
+        even = _count(block, b",") == count * (len(self._columns) - 1)
+        if not (plain and even) and any(self._reason(line) for line in block.removesuffix(b"\n").split(b"\n")):
+            return None
+        named = frame[self._places].set_axis(list(self._layout.columns), axis=1)
+        return named.astype(dict.fromkeys(categories, "category"))  # pandas would make numbers of categories of digits
+
+    def _reason(self, line: bytes) -> str | None:
+        """Why a line does not fit; None when it does."""
+        fields = _fields(line)
+        if fields is None:
+            return "is no text on one line with closed quotes"
+        if len(fields) != len(self._columns):
+            return f"has {len(fields)} comma-separated values; expected {len(self._columns)}"
+        for place, name in zip(self._places, self._layout.columns, strict=True):
+            value = fields[place]
+            if name not in self._layout.vocabulary and not _NUMBER.fullmatch(value) and not _INFINITE.fullmatch(value):
+                return f"column {name!r} takes a finite number, not {_excerpt(value)}"
+            if not value.isascii() and any("\udc80" <= letter <= "\udcff" for letter in value):
+                return f"column {name!r} is not UTF-8 text"
+        return None
+
+
+def _count(block: bytes, byte: bytes) -> int:
+    """As ``bytes.count``, which is slow where there are many."""
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == byte[0]))
+
+
+def _fields(line: bytes) -> list[str] | None:
+    """The values of a line; None where it has an open quote, a carriage return or a zero byte inside."""
+    text = line.decode("utf-8", "surrogateescape").removesuffix("\r")
+    if "\r" in text or "\0" in text:
+        return None
+    try:
+        return next(csv.reader([text], strict=True), [])
+    except csv.Error:
+        return None
+
+
+def _json_rows(block: bytes, first_line: int, layout: Layout) -> Rows:
+    good: list[list[Any]] = []
+    lines: list[int] = []
+    bad: list[BadRow] = []
+    for line, content in enumerate(block.splitlines(), first_line):
+        if not content.strip():
+            continue
+        values = _json_values(content, layout)
+        if isinstance(values, str):
+            bad.append(BadRow(line, values))
+        else:
+            good.append(values)
+            lines.append(line)
+    columns = list(zip(*good, strict=True)) if good else [()] * len(layout.columns)
+    frame = pd.DataFrame(
+        {
+            name: pd.Categorical(list(map(str, values)))
+            if name in layout.vocabulary
+            else np.array(values, dtype=np.float64)
+            for name, values in zip(layout.columns, columns, strict=True)
+        }
+    )
+    return _sorted_out(frame, np.array(lines, dtype=np.int64), bad, layout)
+
+
+def _json_values(content: bytes, layout: Layout) -> list[Any] | str:
+    """The needed values of an object, or why it does not fit."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return "is not a JSON object on one line"
+    if not isinstance(document, dict):
+        return "is not a JSON object on one line"
+    values = []
+    for name in layout.columns:
+        value = document.get(name)
+        if name in layout.vocabulary:
+            if not isinstance(value, str | int) or isinstance(value, bool):
+                return f"column {name!r} takes a text, not {_excerpt(json.dumps(value))}"
+        elif not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > _LARGEST:
+            return f"column {name!r} takes a finite number, not {_excerpt(json.dumps(value))}"
+        values.append(value)
+    return values
+
+
+_LARGEST = float(np.finfo(np.float64).max)
+
+
+def _sorted_out(frame: pd.DataFrame, lines: NDArray[np.int64], bad: list[BadRow], layout: Layout) -> Rows:
+    """The rows without those whose numbers are not finite or whose categories are unknown."""
+    wrong = np.zeros(len(frame), dtype=bool)
+    reasons: dict[int, str] = {}
+    for name in layout.columns:
+        known = layout.vocabulary.get(name)
+        if name not in layout.vocabulary:
+            fits = np.isfinite(frame[name].to_numpy())
+        elif known is None:
+            continue
+        else:
+            codes = frame[name].cat.codes.to_numpy()
+            fits = np.array([str(value) in known for value in frame[name].cat.categories] + [False])[codes]
+        if fits.all():
+            continue
+        for row in np.flatnonzero(~fits & ~wrong).tolist():
+            value = frame[name].iloc[row]
+            what = (
+                "takes a finite number, not" if name not in layout.vocabulary else "has a category unknown to training:"
+            )
+            reasons[row] = f"column {name!r} {what} {_excerpt(str(value))}"
+        wrong |= ~fits
+    if not bad and not reasons:
+        return Rows(frame, lines)
+    bad = bad + [BadRow(int(lines[row]), reason) for row, reason in reasons.items()]
+    bad.sort(key=lambda row: row.line)
+    return Rows(frame[~wrong].reset_index(drop=True), lines[~wrong], tuple(bad))
+
+
+def _joined(frames: Sequence[pd.DataFrame], layout: Layout) -> pd.DataFrame:
+    empty = {
+        name: pd.Categorical([]) if name in layout.vocabulary else np.zeros(0)
+        for name in layout.columns
+    }  # fmt: skip
+    if not frames:
+        return pd.DataFrame(empty)
+    joined = pd.concat([frame.astype(object) for frame in frames], ignore_index=True)
+    return joined.astype({name: "category" if name in layout.vocabulary else "float64" for name in layout.columns})
+
+
+def _array_rows(stream: BinaryIO, name: str, layout: Layout) -> Iterator[Rows]:
+    """Rows of a ``.npy`` file: float32 or float64, (n, d) or windows (n, steps, d); lines are row numbers."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+    except ValueError as error:
+        raise InputError(f"{name}: damaged header of a NumPy array: {error}.") from error
+    if layout.vocabulary or len(shape) not in (2, 3) or shape[-1] != len(layout.columns) or fortran:
+        raise InputError(
+            f"{name}: an array of shape {shape}; expected encoded rows (n, {len(layout.columns)}) in C order.",
+            remedy="Give --encoded with an array of the bundle's features.",
+        )
+    if dtype.newbyteorder("=") not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InputError(f"{name}: an array of {dtype}; expected float32 or float64.")
+    width = int(np.prod(shape[1:]))
+    for first in range(0, shape[0], _ARRAY_ROWS):
+        count = min(_ARRAY_ROWS, shape[0] - first)
+        content = stream.read(count * width * dtype.itemsize)
+        if len(content) != count * width * dtype.itemsize:
+            raise InputError(f"{name} is truncated: {shape[0]} rows expected, {first} read.", remedy="Get it again.")
+        with np.errstate(over="ignore"):
+            array = np.frombuffer(content, dtype).reshape(count, *shape[1:]).astype(np.float32)
+        fits = np.isfinite(array).reshape(count, width).all(axis=1)
+        lines = np.arange(first + 1, first + 1 + count)
+        bad = tuple(BadRow(line, "has a value that is not finite") for line in lines[~fits].tolist())
+        yield Rows(array, lines) if not bad else Rows(array[fits], lines[fits], bad)
+
+
+class _Prefixed(io.RawIOBase):
+    """A stream whose first bytes have been read already; a read returns what is there, as a pipe's does."""
+
+    def __init__(self, prefix: bytes, stream: BinaryIO) -> None:
+        self._prefix, self._stream = prefix, stream
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a part of ``buffer``; 0 at the end."""
+        content = self._prefix[: len(buffer)] or _some(self._stream, len(buffer))
+        self._prefix = self._prefix[len(content) :] if self._prefix else b""
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def _some(stream: BinaryIO, size: int) -> bytes:
+    read1 = getattr(stream, "read1", stream.read)
+    return bytes(read1(size))
+
+
+def _start(stream: BinaryIO) -> bytes:
+    """The first bytes, enough to tell the format; fewer where the first line is shorter."""
+    start = b""
+    while len(start) < len(_XZ) and b"\n" not in start:
+        more = _some(stream, len(_XZ) - len(start))
+        if not more:
+            break
+        start += more
+    return start
+
+
+def _line_blocks(stream: BinaryIO, name: str, block_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Blocks of whole lines with the number of their first line; what a pipe holds is not waited to grow."""
+    pending, line = b"", 1
+    while True:
+        more = _some(stream, block_bytes)
+        while more and len(more) < block_bytes and (rest := _ready(stream, block_bytes - len(more))):
+            more += rest
+        cut = more.rfind(b"\n") + 1
+        if cut:
+            block = pending + more[:cut]
+            yield line, block
+            line += _count(block, b"\n")
+            pending = more[cut:]
+        else:
+            pending += more
+        if len(pending) > _LONGEST_LINE:
+            raise InputError(f"{name} line {line} is longer than {_LONGEST_LINE:,} bytes; expected one row per line.")
+        if not more:
+            if pending:
+                yield line, pending
+            return
+
+
+def _ready(stream: BinaryIO, size: int) -> bytes:
+    """More bytes, if reading does not wait for them."""
+    raw = getattr(stream, "raw", None)
+    source = raw._stream if isinstance(raw, _Prefixed) else None
+    try:
+        waits = source is not None and not select.select([source.fileno()], [], [], 0)[0]
+    except (OSError, ValueError):  # no file descriptor: bytes in memory
+        waits = False
+    return b"" if waits else _some(stream, size)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """What decompression and the file system raise, as one clear error."""
+    try:
+        yield
+    except EOFError:
+        raise InputError(f"{name} is truncated: its compressed stream ends early.", remedy="Get it again.") from None
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{name} is damaged: {error}.", remedy="Get it again.") from None
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "…")

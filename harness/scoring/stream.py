@@ -1,0 +1,139 @@
+"""Scores of a stream of rows, written as they are made, in memory that does not grow with the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import InputError
+from harness.scoring.bundle import Bundle
+from harness.scoring.row_source import Layout, Rows
+
+OnError = Literal["stop", "skip"]
+Format = Literal["csv", "jsonl"]
+Scores = NDArray[np.float32]
+ScoreRows = Callable[[Any], Scores]
+"""Scores of the ``frame`` of `Rows`; NaN where there is none yet."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a stream held."""
+
+    rows: int  # that were scored
+    skipped: int  # that did not fit
+    flagged: int
+    undecided: int  # without a score: the first transactions of a card
+    by_level: tuple[int, ...]  # rows at level 0, 1, ...
+    first_skipped: str | None = None  # line and reason
+
+
+def layout_of(bundle: Bundle, *, encoded: bool) -> Layout:
+    """The columns that a bundle's rows have.
+
+    Raises:
+        InputError: raw rows are asked for, and the bundle has no encoder.
+    """
+    if encoded:
+        return Layout(bundle.manifest.features)
+    vocabulary = {name: frozenset(values) for name, values in bundle.encoder.vocabulary.items()}
+    return Layout(bundle.encoder.columns, vocabulary, bundle.manifest.file_columns)
+
+
+def score_of_rows(bundle: Bundle, score: Callable[[NDArray[np.float32]], Scores], *, encoded: bool) -> ScoreRows:
+    """Encoding and scoring of rows of `layout_of`."""
+
+    def score_encoded(frame: Any) -> Scores:
+        if not isinstance(frame, np.ndarray):
+            with np.errstate(over="ignore"):
+                frame = frame.to_numpy(np.float32)
+        return score(np.ascontiguousarray(frame))
+
+    def score_raw(frame: Any) -> Scores:
+        return score(bundle.encoder.transform(frame))
+
+    return score_encoded if encoded else score_raw
+
+
+def score_stream(
+    rows: Iterable[Rows],
+    score: ScoreRows,
+    bundle: Bundle,
+    sink: BinaryIO,
+    *,
+    name: str,
+    form: Format = "csv",
+    on_error: OnError = "stop",
+) -> Summary:
+    """Write score, label and level of each row.
+
+    Args:
+        rows: what to score.
+        score: of the rows of one block.
+        bundle: with the thresholds.
+        sink: where the lines go.
+        name: how errors name the stream.
+        form: comma-separated with a header, or one JSON object per line.
+        on_error: at a row that does not fit, stop after the rows before it, or skip it.
+
+    Raises:
+        InputError: a row does not fit, and that stops.
+    """
+    writer = _Writer(form, len(bundle.cuts) + 1)
+    skipped, flagged, undecided, first = 0, 0, 0, None
+    by_level = np.zeros(len(bundle.cuts) + 1, dtype=np.int64)
+    sink.write(writer.header)
+    for block in rows:
+        stop = block.bad[0] if block.bad and on_error == "stop" else None
+        good = len(block.lines) if stop is None else int(np.searchsorted(block.lines, stop.line))
+        if good:
+            scores = score(block.frame[:good])
+            known = ~np.isnan(scores)
+            labels, levels = bundle.labels(scores), np.where(known, bundle.levels(scores), 0)
+            sink.write(writer.lines(scores, labels, levels, known))
+            sink.flush()
+            flagged, undecided = flagged + int(labels.sum()), undecided + int((~known).sum())
+            by_level += np.bincount(levels[known], minlength=len(by_level))
+        if stop is not None:
+            remedy = "Correct the row, or leave such rows out with --on-error skip."
+            raise InputError(f"{name} line {stop.line}: {stop.reason}.", remedy=remedy)
+        if block.bad and first is None:
+            first = f"line {block.bad[0].line}: {block.bad[0].reason}"
+        skipped += len(block.bad)
+    decided = int(by_level.sum())
+    return Summary(decided + undecided, skipped, flagged, undecided, tuple(by_level.tolist()), first)
+
+
+class _Writer:
+    """Lines of a format; nine digits give a float32 back to the bit."""
+
+    def __init__(self, form: Format, levels: int) -> None:
+        pairs = [(label, level) for level in range(levels) for label in (0, 1)]
+        if form == "csv":
+            self.header, self._line = b"score,label,level\n", "%.9g%s"
+            self._endings: Sequence[str] = [f",{label},{level}\n" for label, level in pairs]
+            self._undecided = ",,\n"
+        else:
+            self.header, self._line = b"", '{"score": %.9g%s'
+            self._endings = [f', "label": {label}, "level": {level}}}\n' for label, level in pairs]
+            self._undecided = '{"score": null, "label": null, "level": null}\n'
+
+    def lines(
+        self, scores: Scores, labels: NDArray[np.bool_], levels: NDArray[np.int64], known: NDArray[np.bool_]
+    ) -> bytes:
+        """One line per score."""
+        endings = self._endings
+        codes = (2 * levels + labels).tolist()
+        values: list[Any] = [None] * (2 * len(codes))
+        values[::2] = scores.tolist()
+        values[1::2] = [endings[code] for code in codes]
+        if known.all():
+            return (self._line * len(codes) % tuple(values)).encode()
+        pairs = zip(values[::2], values[1::2], known.tolist(), strict=True)
+        return "".join(
+            self._line % (value, end) if decided else self._undecided for value, end, decided in pairs
+        ).encode()

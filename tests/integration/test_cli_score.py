@@ -1,0 +1,269 @@
+"""``lparbench score``: a bundle scores raw rows as its detector does, from files and pipes, in bounded memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from bundles import Saved, saved
+
+from harness.datasets.nsl_kdd import RECIPE
+from harness.datasets.options import COMMON, resolve
+from harness.datasets.recipe import Request
+from harness.detectors.opening import open_scorer, open_stream
+from harness.errors import InputError
+from harness.linalg import chain
+from harness.scoring.agreement import agreement
+from harness.scoring.bundle import Bundle, open_bundle
+from harness.scoring.row_source import read_rows
+from harness.scoring.stream import Summary, score_stream
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def mlp(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    return saved(tmp_path_factory.mktemp("bundle") / "mlp", validation=0.2)
+
+
+@pytest.fixture(scope="module")
+def raw(mlp: Saved) -> pd.DataFrame:
+    """Raw rows of which the encoder knows every category, with two decimals."""
+    options = resolve("nsl-kdd", {"seed": 3}, {**COMMON, **RECIPE.options}, {})
+    frame = RECIPE.synthesise(Request("nsl-kdd", "clean", options)).test.features.head(3000).round(2)
+    known = [frame[name].astype(str).isin(values) for name, values in mlp.data.encoder.vocabulary.items()]
+    return frame[np.logical_and.reduce(known)].reset_index(drop=True)
+
+
+def text_of(frame: pd.DataFrame, *, header: bool = False) -> bytes:
+    return frame.assign(label="normal", difficulty=20).to_csv(index=False, header=header).encode()
+
+
+def scored(bundle: Bundle, content: bytes, *, backend: str | None = None, encoded: bool = False, **how: Any) -> tuple[
+    Summary, str
+]:  # fmt: skip
+    stream, sink = open_stream(bundle, backend, encoded=encoded), io.BytesIO()
+    rows = read_rows(io.BytesIO(content), "rows", stream.layout, how.pop("block_bytes", 1 << 16))
+    summary = score_stream(rows, stream.score, bundle, sink, name="rows", **how)
+    return summary, sink.getvalue().decode()
+
+
+def scores_of(text: str) -> np.ndarray:
+    return np.array([float(row["score"]) for row in csv.DictReader(io.StringIO(text))]).astype(np.float32)
+
+
+@pytest.mark.parametrize("backend", ["eager", "onnxruntime", "native"])
+@pytest.mark.parametrize("header", [True, False])
+def test_raw_rows_score_as_by_the_detector(mlp: Saved, raw: pd.DataFrame, backend: str, header: bool) -> None:
+    if backend == "native" and not chain.available():
+        pytest.skip("the native kernels are not built here")
+    bundle = open_bundle(mlp.directory)
+    summary, text = scored(bundle, text_of(raw, header=header), backend=backend)
+    encoded = mlp.data.encoder.transform(raw)
+    expected = mlp.detector.decision_function(encoded)
+    assert agreement(expected, scores_of(text)).within
+    if backend != "eager":  # torch's products round by the size of a batch
+        np.testing.assert_array_equal(scores_of(text), open_scorer(mlp.directory, backend).score(encoded))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    given = scores_of(text)
+    assert [int(row["label"]) for row in rows] == (given > np.float32(mlp.detector.threshold_)).astype(int).tolist()
+    assert [int(row["level"]) for row in rows] == bundle.levels(given).tolist()
+    assert summary.rows == len(raw) == sum(summary.by_level)
+    assert summary.flagged == sum(int(row["label"]) for row in rows)
+
+
+def test_formats_and_encodings_give_the_same_scores(mlp: Saved, raw: pd.DataFrame) -> None:
+    bundle = open_bundle(mlp.directory)
+    expected = scores_of(scored(bundle, text_of(raw), backend="onnxruntime")[1])
+    lines = raw.astype(dict.fromkeys(bundle.encoder.vocabulary, str)).to_json(orient="records", lines=True).encode()
+    array = io.BytesIO()
+    encoded = mlp.data.encoder.transform(raw)
+    np.save(array, encoded)
+    table = pd.DataFrame(encoded, columns=bundle.manifest.features).to_csv(index=False, float_format="%.9g").encode()
+    for content, is_encoded in ((lines, False), (array.getvalue(), True), (table, True)):
+        _, text = scored(bundle, content, backend="onnxruntime", encoded=is_encoded)
+        np.testing.assert_allclose(scores_of(text), expected, rtol=1e-5, atol=1e-6)
+    _, as_json = scored(bundle, array.getvalue(), backend="onnxruntime", encoded=True, form="jsonl")
+    _, as_csv = scored(bundle, array.getvalue(), backend="onnxruntime", encoded=True)
+    parsed = [json.loads(line) for line in as_json.splitlines()]
+    assert [{name: str(row[name]) for name in ("label", "level")} for row in parsed] == [
+        {name: row[name] for name in ("label", "level")} for row in csv.DictReader(io.StringIO(as_csv))
+    ]
+    np.testing.assert_array_equal(np.array([row["score"] for row in parsed], dtype=np.float32), scores_of(as_csv))
+
+
+def broken(raw: pd.DataFrame) -> bytes:
+    """Ten good rows, of which the fourth has an unknown service and the seventh a text for a number."""
+    lines = text_of(raw.head(10)).splitlines()
+    lines[3] = lines[3].replace(f",{raw['service'].iloc[3]},".encode(), b",gopher9,", 1)
+    lines[6] = b"x" + lines[6]
+    return b"\n".join(lines) + b"\n"
+
+
+def test_a_broken_row_stops_after_the_rows_before_it(mlp: Saved, raw: pd.DataFrame) -> None:
+    bundle = open_bundle(mlp.directory)
+    stream, sink = open_stream(bundle), io.BytesIO()
+    rows = read_rows(io.BytesIO(broken(raw)), "rows", stream.layout)
+    with pytest.raises(InputError, match="rows line 4: column 'service' has a category unknown to training: 'gopher9'"):
+        score_stream(rows, stream.score, bundle, sink, name="rows")
+    assert len(sink.getvalue().splitlines()) == 1 + 3
+
+
+def test_broken_rows_are_skipped_and_counted(mlp: Saved, raw: pd.DataFrame) -> None:
+    bundle = open_bundle(mlp.directory)
+    summary, text = scored(bundle, broken(raw), on_error="skip")
+    assert (summary.rows, summary.skipped) == (8, 2)
+    assert summary.first_skipped.startswith("line 4: column 'service'")
+    kept = raw.head(10).drop(index=[3, 6])
+    np.testing.assert_array_equal(scores_of(text), scores_of(scored(bundle, text_of(kept))[1]))
+
+
+def test_memory_does_not_grow_with_the_stream(mlp: Saved) -> None:
+    bundle = open_bundle(mlp.directory)
+    features = len(bundle.manifest.features)
+
+    class Zeros(io.RawIOBase):
+        """An array of two million rows, of which no more than is asked for is ever in memory."""
+
+        def __init__(self, rows: int) -> None:
+            head = io.BytesIO()
+            np.lib.format.write_array_header_1_0(
+                head, {"descr": "<f4", "fortran_order": False, "shape": (rows, features)}
+            )
+            self.head, self.left = head.getvalue(), 4 * rows * features
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            content, self.head = self.head[: len(buffer)], self.head[len(buffer) :]
+            count = len(content) or min(len(buffer), self.left)
+            buffer[:count] = content or bytes(count)
+            self.left -= 0 if content else count
+            return count
+
+    class Nowhere(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, content: Any) -> int:
+            return len(content)
+
+    def peak(rows: int) -> int:
+        stream = open_stream(bundle, "onnxruntime", encoded=True)
+        tracemalloc.start()
+        source = read_rows(io.BufferedReader(Zeros(rows)), "rows", stream.layout)
+        assert score_stream(source, stream.score, bundle, Nowhere(), name="rows").rows == rows
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    small = peak(150_000)
+    assert peak(2_000_000) < 1.1 * small + (1 << 20)
+
+
+def test_text_is_read_as_it_is_asked_for(mlp: Saved, raw: pd.DataFrame) -> None:
+    taken = 0
+
+    class Endless(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            nonlocal taken
+            content = (text_of(raw) * 2)[: len(buffer)]
+            content = content[: content.rfind(b"\n") + 1] or text_of(raw)[: len(buffer)]
+            buffer[: len(content)] = content
+            taken += len(content)
+            return len(content)
+
+    stream = open_stream(open_bundle(mlp.directory))
+    rows: Iterator[Any] = read_rows(io.BufferedReader(Endless()), "rows", stream.layout, 1 << 16)
+    for _ in range(5):
+        next(rows)
+    assert taken < 20 * (1 << 16)
+
+
+def lparbench(*arguments: str, stdin: bytes = b"", shell: str | None = None) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "harness", "score", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LPARBENCH_DATA": "", "COLUMNS": "100"}
+    if shell is not None:
+        command = ["bash", "-o", "pipefail", "-c", f'"$0" "$@" {shell}', *command]
+    return subprocess.run(command, input=stdin, env=environment, capture_output=True, timeout=300, check=False)
+
+
+def test_the_command_reads_a_pipe_and_sums_up(mlp: Saved, raw: pd.DataFrame, tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    done = lparbench(str(mlp.directory), "-", "--on-error", "skip", "-o", str(out), "--json", stdin=broken(raw))
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["rows"], summary["skipped"], len(out.read_text().splitlines())) == (8, 2, 9)
+    assert [level["value"] for level in summary["levels"]] == sorted(level["value"] for level in summary["levels"])
+
+
+def test_the_command_stops_with_code_4_and_counts_what_it_skips(mlp: Saved, raw: pd.DataFrame) -> None:
+    stopped = lparbench(str(mlp.directory), "-", stdin=broken(raw))
+    assert stopped.returncode == 4
+    assert stopped.stdout.startswith(b"score,label,level\n")
+    assert stopped.stderr.startswith(b"lparbench: error: standard input line 4: column 'service'")
+    skipped = lparbench(str(mlp.directory), "-", "--on-error", "skip", stdin=broken(raw))
+    assert skipped.returncode == 0
+    assert b"8 rows scored" in skipped.stderr
+    assert b"2 skipped, the first at line 4" in skipped.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(mlp: Saved, raw: pd.DataFrame, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_bytes(text_of(raw) * 30)
+    done = lparbench(str(mlp.directory), str(rows), shell="| head -n 3")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere", "-"], b"is no model bundle"),
+        (["BUNDLE", "nowhere.csv"], b"nowhere.csv cannot be read"),
+        (["BUNDLE", "-", "--json"], b"--json needs --output"),
+        (["BUNDLE", "-", "--backend", "compile"], b"It runs on: native, onnxruntime, eager"),
+    ],
+)
+def test_wrong_use(mlp: Saved, arguments: list[str], words: bytes) -> None:
+    done = lparbench(*(str(mlp.directory) if word == "BUNDLE" else word for word in arguments))
+    assert done.returncode == 4
+    assert words in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+WITHOUT_TORCH = """
+import json, sys
+from harness.cli.main import main
+try:
+    main(["score", sys.argv[1], sys.argv[2], "--backend", sys.argv[3], "--output", "/dev/null"])
+except SystemExit as stop:
+    print(json.dumps([stop.code, "torch" in sys.modules]))
+"""
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "native"])
+def test_the_command_needs_no_torch(mlp: Saved, raw: pd.DataFrame, tmp_path: Path, backend: str) -> None:
+    if backend == "native" and not chain.available():
+        pytest.skip("the native kernels are not built here")
+    (tmp_path / "rows.csv").write_bytes(text_of(raw))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(mlp.directory), str(tmp_path / "rows.csv"), backend],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == [0, False], done.stderr
