@@ -19,7 +19,7 @@ def content_dir(folder: ContentFolder) -> Path:
     for candidate in (_PACKAGE / "_content" / folder, _PACKAGE.parent / folder):
         if candidate.is_dir():
             return candidate
-    raise FileNotFoundError(f"content folder {folder!r} is missing beside {_PACKAGE}")
+    raise FileNotFoundError(f"content folder {folder!r} is missing next to {_PACKAGE}")
 
 
 def toml_files(folder: ContentFolder, subfolder: str = ".") -> tuple[Path, ...]:

@@ -243,8 +243,8 @@ class _Compiler:
             element = _element_kind(right.kind)
             if element != left.kind:
                 raise ExpressionError(f"{path!r}: {left.kind} cannot be in {right.kind}")
-            found = _lifted(lambda item, items: item in items, [left, right], path)
-            return found if isinstance(test, ast.In) else lambda names: negation(found(names))
+            contained = _lifted(lambda item, items: item in items, [left, right], path)
+            return contained if isinstance(test, ast.In) else lambda names: negation(contained(names))
         if isinstance(test, (ast.Eq, ast.NotEq)):
             if left.kind != right.kind or not isinstance(left.kind, Scalar):
                 raise ExpressionError(f"{path!r}: {left.kind} cannot be compared with {right.kind}")
@@ -352,8 +352,8 @@ class _Compiler:
         fallback = self._expect(node.args[1], value.kind)
 
         def run(names: Environment) -> Any:
-            found = value.run(names)
-            return fallback.run(names) if found is None or isinstance(found, Unknown) else found
+            result = value.run(names)
+            return fallback.run(names) if result is None or isinstance(result, Unknown) else result
 
         return _Typed(value.kind, run, ast.unparse(node))
 

@@ -14,8 +14,8 @@ from harness.datasets.store import Found, content
 from harness.errors import InputError
 
 
-def _read(found: Found, request: Request) -> Reading:
-    entry = found.files[0]
+def _read(local: Found, request: Request) -> Reading:
+    entry = local.files[0]
     data, sha256 = content(entry.path)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
@@ -24,7 +24,7 @@ def _read(found: Found, request: Request) -> Reading:
         raise InputError(f"{entry.path}: {error.args[0]}; arrays X and y were expected.") from None
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{entry.path} is no readable NumPy archive: {error}.", remedy="Get it again.") from None
-    digests, verified = digests_and_verdict(found, {entry.name: sha256})
+    digests, verified = digests_and_verdict(local, {entry.name: sha256})
     return Reading(matrix.split(x, y, entry.path, request), digests, verified)
 
 

@@ -1,4 +1,4 @@
-"""Types of the registry: what a data set's published files are, and where and on which terms they are to be had."""
+"""Types of the registry: what a data set's published files are, and where and on which terms they are available."""
 
 from __future__ import annotations
 

@@ -52,14 +52,14 @@ OPTIONS: dict[str, Option] = {
 PUBLISHED: dict[str, Any] = {"encoding": "standard", "split": "random", "flows": 250_000}
 
 
-def read(found: Found, request: Request, *, dropped: frozenset[str] = frozenset()) -> Reading:
+def read(local: Found, request: Request, *, dropped: frozenset[str] = frozenset()) -> Reading:
     """Read the files of a variant; rows whose label is in ``dropped`` are left out."""
     digests: dict[str, str] = {}
     rng = np.random.default_rng(request.seed)
-    frame, seen = _sampled(_blocks(found, digests), request.options["flows"], rng)
+    frame, seen = _sampled(_blocks(local, digests), request.options["flows"], rng)
     if frame is None:
-        raise InputError(f"{found.files[0].path} holds a header and no flows.")
-    digests, verified = digests_and_verdict(found, digests)
+        raise InputError(f"{local.files[0].path} holds a header and no flows.")
+    digests, verified = digests_and_verdict(local, digests)
     notes: list[str] = []
     if seen > len(frame):
         notes.append(f"{len(frame):,} of {seen:,} flows were drawn evenly.")
@@ -76,17 +76,17 @@ def synthesise(names: Sequence[str], rows: dict[str, int], request: Request) -> 
     return _split(table, np.arange(len(table)), request, (synthetic.NOTE,))
 
 
-def _blocks(found: Found, digests: dict[str, str]) -> Iterator[pd.DataFrame]:
+def _blocks(local: Found, digests: dict[str, str]) -> Iterator[pd.DataFrame]:
     """Blocks of all files with the same columns; ``digests`` is filled as files end."""
     kept: list[str] | None = None
-    for entry in found.files:
+    for entry in local.files:
         parquet = entry.path.suffix == ".parquet"
         for block in _parquet_blocks(entry, digests) if parquet else _csv_blocks(entry, digests):
             kept = list(block.columns) if kept is None else kept
             missing = [name for name in kept if name not in block.columns]
             if missing:
                 raise InputError(
-                    f"{entry.path} lacks the column {missing[0]!r} that {found.files[0].path.name} has.",
+                    f"{entry.path} lacks the column {missing[0]!r} that {local.files[0].path.name} has.",
                     remedy="Files of one data set must come from the same release.",
                 )
             yield block[kept]

@@ -34,9 +34,9 @@ _ROWS = {
 }  # fmt: skip
 
 
-def _read(found: Found, request: Request) -> Reading:
-    reading = cicflow.read(found, request)
-    if found.variant.name != "improved-sample":
+def _read(local: Found, request: Request) -> Reading:
+    reading = cicflow.read(local, request)
+    if local.variant.name != "improved-sample":
         return reading
     note = "The sample holds at most 5,000 flows of each class, so its share of attacks is not natural."
     return replace(reading, split=replace(reading.split, notes=(*reading.split.notes, note)))

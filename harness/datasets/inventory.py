@@ -27,7 +27,7 @@ class Holding:
 
     name: str
     spec: DatasetSpec
-    found: Found | None
+    local: Found | None
 
     @property
     def downloadable(self) -> bool:
@@ -37,8 +37,8 @@ class Holding:
     @property
     def where(self) -> Literal["here", "built in", "download", "by hand"]:
         """Where its files are, or how they come here."""
-        if self.found is not None:
-            return "here" if self.found.files else "built in"
+        if self.local is not None:
+            return "here" if self.local.files else "built in"
         return "download" if self.downloadable else "by hand"
 
 
@@ -81,16 +81,16 @@ def holdings(directories: Sequence[Path]) -> tuple[Holding, ...]:
         members = registry.members(spec, directories) if spec.parameter else ()
         if not members:
             name = f"{spec.name}:{spec.parameter}" if spec.parameter else spec.name
-            found = None if spec.parameter else registry.find(spec.name, directories)
-            entries.append(Holding(name, spec, found))
+            local = None if spec.parameter else registry.find(spec.name, directories)
+            entries.append(Holding(name, spec, local))
         entries.extend(holding(name, directories) for name in members)
     return tuple(entries)
 
 
-def check(found: Found) -> tuple[FileCheck, ...]:
+def check(local: Found) -> tuple[FileCheck, ...]:
     """Digest every file of a data set; an unreadable one is a result, not an error."""
     checks = []
-    for entry in found.files:
+    for entry in local.files:
         expected = entry.file.sha256
         try:
             sha256 = digest(entry.path)
@@ -103,10 +103,10 @@ def check(found: Found) -> tuple[FileCheck, ...]:
 
 def verified_in(folder: Path, files: tuple[DataFile, ...]) -> dict[str, Path]:
     """Those of ``files`` that lie in ``folder`` with the published content, by canonical name."""
-    found = found_in(folder, Variant("any", files, "any"))
-    if found is None:
+    local = found_in(folder, Variant("any", files, "any"))
+    if local is None:
         return {}
-    judged = zip(found.files, check(found), strict=True)
+    judged = zip(local.files, check(local), strict=True)
     return {entry.file.name: result.path for entry, result in judged if result.status == "verified"}
 
 
@@ -155,7 +155,7 @@ def check_all(names: Sequence[str], directories: Sequence[Path]) -> dict[str, tu
     if names:
         sets = {name: registry.find(name, directories) for name in names}
     else:
-        sets = {entry.name: entry.found for entry in holdings(directories) if entry.found and entry.found.files}
+        sets = {entry.name: entry.local for entry in holdings(directories) if entry.local and entry.local.files}
     return {name: None if files is None else check(files) for name, files in sets.items()}
 
 

@@ -47,8 +47,8 @@ _ROWS = synthetic.counts(
 )
 
 
-def _read(found: Found, request: Request) -> Reading:
-    entry = found.files[0]
+def _read(local: Found, request: Request) -> Reading:
+    entry = local.files[0]
     frame, digest = csvfile.read(entry.path, _SCHEMA)
     written = [str(name) for name in frame["label"].cat.categories]
     names = [name.removesuffix(".") for name in written]
@@ -61,7 +61,7 @@ def _read(found: Found, request: Request) -> Reading:
     classes = categorical(frame["label"].cat.codes.to_numpy(), names)
     label = np.asarray(classes == _NORMAL).astype(np.int8)
     table = Table(frame.drop(columns="label"), label, classes)
-    digests, verified = digests_and_verdict(found, {entry.name: digest})
+    digests, verified = digests_and_verdict(local, {entry.name: digest})
     return Reading(_split(table, request), digests, verified)
 
 

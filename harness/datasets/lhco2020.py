@@ -29,19 +29,19 @@ JET_COLUMNS = tuple(
 _CLASSES = ("background", "signal")
 
 
-def _read(found: Found, request: Request) -> Reading:
-    if found.variant.name == "features":
-        entry = found.files[0]
+def _read(local: Found, request: Request) -> Reading:
+    if local.variant.name == "features":
+        entry = local.files[0]
         data, digest = content(entry.path)
         events = _events_of_h5(entry.path, data)
-        digests, verified = digests_and_verdict(found, {entry.name: digest})
+        digests, verified = digests_and_verdict(local, {entry.name: digest})
         table = _table(events[:, :-1], events[:, -1], JET_COLUMNS)
         return Reading(splits.random(table, request), digests, verified)
     arrays = {}
     sha256 = {}
-    for entry in found.files:
+    for entry in local.files:
         arrays[entry.name], sha256[entry.name] = _array(entry)
-    digests, verified = digests_and_verdict(found, sha256)
+    digests, verified = digests_and_verdict(local, sha256)
     train = arrays["innerdata_train.npy"]
     extra = arrays["innerdata_extrasig_train.npy"]
     notes: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ def split(x: Any, y: Any, path: Path, request: Request) -> Split:
     if len(label) != len(features) or label.dtype.kind not in "fiub" or not np.isin(label, (0, 1)).all():
         raise InputError(f"{path}: y has {len(label):,} entries for {len(features):,} rows; as many 0 and 1 expected.")
     if label.min() == label.max():
-        raise InputError(f"{path}: y holds one label only, so nothing can be told apart.")
+        raise InputError(f"{path}: y holds a single label; normal and anomalous rows are both needed.")
     columns = [f"x{number}" for number in range(features.shape[1])]
     table = Table(pd.DataFrame(features.astype(np.float64), columns=columns), label.astype(np.int8))
     return _cut(table, request, ())

@@ -11,8 +11,8 @@ _UNCLEAR = frozenset({"suspicious", "notice"})
 _ROWS = {"benign": 15_000, "Port scan": 2_000, "Network scan TCP": 1_500, "Multi. points": 800, "HTTP": 400, "DoS": 300}
 
 
-def _read(found: Found, request: Request) -> Reading:
-    return cicflow.read(found, request, dropped=_UNCLEAR)
+def _read(local: Found, request: Request) -> Reading:
+    return cicflow.read(local, request, dropped=_UNCLEAR)
 
 
 def _synthesise(request: Request) -> Split:

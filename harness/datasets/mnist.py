@@ -17,10 +17,10 @@ from harness.errors import InputError
 _UNSIGNED_BYTES = 0x08  # the type code of idx
 
 
-def _read(found: Found, request: Request) -> Reading:
+def _read(local: Found, request: Request) -> Reading:
     arrays = {}
     sha256 = {}
-    for entry in found.files:
+    for entry in local.files:
         dimensions = 3 if "images" in entry.file.name else 1
         arrays[entry.file.name], sha256[entry.name] = _idx(entry, dimensions)
     images, labels = [], []
@@ -28,12 +28,12 @@ def _read(found: Found, request: Request) -> Reading:
         images.append(arrays[f"{part}-images-idx3-ubyte"])
         labels.append(arrays[f"{part}-labels-idx1-ubyte"])
         if len(images[-1]) != len(labels[-1]):
-            path = found.path(f"{part}-labels-idx1-ubyte").path
+            path = local.path(f"{part}-labels-idx1-ubyte").path
             raise InputError(f"{path} holds {len(labels[-1]):,} labels for {len(images[-1]):,} images.")
         if labels[-1].max() > 9:
-            path = found.path(f"{part}-labels-idx1-ubyte").path
+            path = local.path(f"{part}-labels-idx1-ubyte").path
             raise InputError(f"{path} holds the label {labels[-1].max()}; digits 0 to 9 were expected.")
-    digest, verified = digests_and_verdict(found, sha256)
+    digest, verified = digests_and_verdict(local, sha256)
     split = digits.split(np.concatenate(images), np.concatenate(labels), request)
     return Reading(split, digest, verified)
 

@@ -35,20 +35,20 @@ _TEST_ROWS = synthetic.counts(
 )
 
 
-def _read(found: Found, request: Request) -> Reading:
-    train, train_digest = _table(found.path("KDDTrain+.txt"))
-    test, test_digest = _table(found.path("KDDTest+.txt"))
-    digests, verified = digests_and_verdict(found, {"KDDTrain+.txt": train_digest, "KDDTest+.txt": test_digest})
+def _read(local: Found, request: Request) -> Reading:
+    train, train_digest = _table(local.path("KDDTrain+.txt"))
+    test, test_digest = _table(local.path("KDDTest+.txt"))
+    digests, verified = digests_and_verdict(local, {"KDDTrain+.txt": train_digest, "KDDTest+.txt": test_digest})
     return Reading(_by(Split(train, test), request), digests, verified)
 
 
-def _table(found: FoundFile) -> tuple[Table, str]:
-    frame, digest = csvfile.read(found.path, _SCHEMA)
+def _table(entry: FoundFile) -> tuple[Table, str]:
+    frame, digest = csvfile.read(entry.path, _SCHEMA)
     classes = frame["label"].array
     unknown = sorted(set(map(str, classes.categories)) - set(kdd.FAMILY_OF))
     if unknown:
         raise InputError(
-            f"{found.path}: column 42 holds {unknown[0]!r}, which is no attack type of NSL-KDD.",
+            f"{entry.path}: column 42 holds {unknown[0]!r}, which is no attack type of NSL-KDD.",
             remedy="The file must be KDDTrain+.txt or KDDTest+.txt as published, without a header.",
         )
     label = np.asarray(classes != _NORMAL).astype(np.int8)

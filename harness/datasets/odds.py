@@ -18,10 +18,10 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _HDF5_OFFSET = 512  # MATLAB 7.3 puts its own header before that of HDF5
 
 
-def _read(found: Found, request: Request) -> Reading:
+def _read(local: Found, request: Request) -> Reading:
     from scipy.io.matlab import MatReadError
 
-    entry = found.files[0]
+    entry = local.files[0]
     data, sha256 = content(entry.path)
     try:
         arrays = _hdf5(data) if _HDF5_MAGIC in data[: _HDF5_OFFSET + len(_HDF5_MAGIC)] else _matlab(data)
@@ -32,7 +32,7 @@ def _read(found: Found, request: Request) -> Reading:
         raise InputError(f"{entry.path} has no variable {error}; X and y were expected.") from None
     except (MatReadError, ValueError, TypeError, OSError, EOFError, IndexError) as error:
         raise InputError(f"{entry.path} is no readable MATLAB file: {error}.", remedy="Get it again.") from None
-    digests, verified = digests_and_verdict(found, {entry.name: sha256})
+    digests, verified = digests_and_verdict(local, {entry.name: sha256})
     return Reading(matrix.split(x, y, entry.path, request), digests, verified)
 
 

@@ -14,7 +14,7 @@ from harness.errors import InputError
 
 @dataclass(frozen=True)
 class Option:
-    """One key: its default, which values it takes, and how that is said to the user."""
+    """One key: its default, which values it takes, and how errors describe them."""
 
     default: Any
     expected: str

@@ -18,8 +18,8 @@ from harness.errors import InputError
 _NORMAL = frozenset({"0", "0.0", "normal", "benign", "false", "no"})
 
 
-def _read(found: Found, request: Request) -> Reading:
-    path = found.files[0].path
+def _read(local: Found, request: Request) -> Reading:
+    path = local.files[0].path
     if request.dataset.startswith("parquet:"):
         blocks = list(parquet.frames(path, lambda _name: True))
         frame, sha256 = csvfile.concatenate(blocks) if blocks else pd.DataFrame(), digest(path)
@@ -65,9 +65,9 @@ def _split(path: Path, frame: pd.DataFrame, request: Request) -> Split:
     normal_values = _NORMAL if normal is None else frozenset(name.casefold() for name in normal)
     label = np.array([name.casefold() not in normal_values for name in classes]).astype(np.int8)
     if label.all() or not label.any():
-        found = ", ".join(sorted(set(classes.tolist()))[:10])
+        labels = ", ".join(sorted(set(classes.tolist()))[:10])
         raise InputError(
-            f"{path}: column {label_name!r} holds {'no normal' if label.all() else 'no anomalous'} rows: {found}.",
+            f"{path}: column {label_name!r} holds {'no normal' if label.all() else 'no anomalous'} rows: {labels}.",
             remedy="Option 'normal' lists the values that stand for normal rows.",
         )
     time_name = request.options["time"]

@@ -60,13 +60,13 @@ class Recipe:
     file_columns: tuple[str, ...] = ()
 
 
-def digests_and_verdict(found: Found, digests: Mapping[str, str]) -> tuple[dict[str, str], bool | None]:
+def digests_and_verdict(local: Found, digests: Mapping[str, str]) -> tuple[dict[str, str], bool | None]:
     """Compare digests, by canonical name, with the pinned ones.
 
     Returns:
         The digests, and whether the files are the published ones: ``None`` where no digest is pinned for one of them.
     """
-    files = {entry.name: entry.file for entry in found.files}
+    files = {entry.name: entry.file for entry in local.files}
     verdicts = [files[name].judge(value) for name, value in digests.items()]
     if False in verdicts:
         return dict(digests), False

@@ -41,8 +41,8 @@ def spec(name: str) -> DatasetSpec:
 
 def recipe(entry: DatasetSpec) -> Recipe:
     """The recipe of an entry; its module, with pandas, is imported here and not before."""
-    found: Recipe = import_module(f"harness.datasets.{entry.module}").RECIPE
-    return found
+    loaded: Recipe = import_module(f"harness.datasets.{entry.module}").RECIPE
+    return loaded
 
 
 def default_encoding(name: str) -> str:

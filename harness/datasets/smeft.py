@@ -40,8 +40,8 @@ _M_V, _M_H = 91.19, 125.1  # GeV
 _SCALE = 600.0  # GeV; where the operator's contribution equals that of the standard model
 
 
-def _read(found: Found, request: Request) -> Reading:
-    entry = found.files[0]
+def _read(local: Found, request: Request) -> Reading:
+    entry = local.files[0]
     names = csvfile.header(entry.path)
     csvfile.require_columns(entry.path, names, (*COLUMNS, "label"))
     schema = csvfile.Schema(names, categories=frozenset(), keep=(*COLUMNS, "label"))
@@ -51,7 +51,7 @@ def _read(found: Found, request: Request) -> Reading:
         raise InputError(
             f"{entry.path} line {wrong[0] + 2}: label 0 or 1 expected, {frame['label'][wrong[0]]:g} found."
         )
-    digests, verified = digests_and_verdict(found, {entry.name: digest})
+    digests, verified = digests_and_verdict(local, {entry.name: digest})
     label = frame["label"].to_numpy().astype(np.int64)
     return Reading(_split(frame[list(COLUMNS)], label, request, ()), digests, verified)
 

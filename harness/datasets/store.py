@@ -44,7 +44,7 @@ class Found:
 
     def path(self, name: str) -> FoundFile:
         """The found file whose canonical name is ``name``."""
-        return next(found for found in self.files if found.file.name == name)
+        return next(entry for entry in self.files if entry.file.name == name)
 
 
 def cache_directory() -> Path:
@@ -69,9 +69,9 @@ def locate(spec: DatasetSpec, directories: Sequence[Path]) -> Found | None:
     for directory in directories:
         for folder in _folders(directory, spec.name):
             for variant in spec.variants:
-                found = found_in(folder, variant, own_folder=folder.name == spec.name)
-                if found is not None:
-                    return found
+                local = found_in(folder, variant, own_folder=folder.name == spec.name)
+                if local is not None:
+                    return local
     return None
 
 
@@ -237,7 +237,7 @@ def _open(path: Path) -> BinaryIO:
             remedy="Rename it without the suffix, or get it again.",
         )
     if not start:
-        return plain  # an empty file reads as empty, and is told as such
+        return plain  # an empty file reads as empty, and the reader reports it
     plain.close()
     return cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else lzma.open(path, "rb"))
 

@@ -22,8 +22,8 @@ _CHIPS = ("Swipe Transaction", "Chip Transaction", "Online Transaction")
 _GLITCHES = ("", "Insufficient Balance", "Bad PIN", "Technical Glitch", "Bad CVV")
 
 
-def _read(found: Found, request: Request) -> Reading:
-    entry = found.files[0]
+def _read(local: Found, request: Request) -> Reading:
+    entry = local.files[0]
     most = request.options["transactions"]
     if request.published:
         transactions, digest = cards.first_rows(entry.path, most)
@@ -33,7 +33,7 @@ def _read(found: Found, request: Request) -> Reading:
         held = len(transactions.frame)
         drawn = f"{held:,} of {transactions.seen:,} transactions: whole cards, drawn at random."
         notes = (drawn,) if held < transactions.seen else ()
-    digests, verified = digests_and_verdict(found, {entry.name: digest})
+    digests, verified = digests_and_verdict(local, {entry.name: digest})
     return Reading(_split(transactions, request, notes), digests, verified)
 
 

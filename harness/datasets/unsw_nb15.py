@@ -1,7 +1,7 @@
 """UNSW-NB15: the two published parts, 45 columns with header, byte-order mark, and names that some copies swap.
 
 Source: Moustafa & Slay 2015. The documentation calls the part of 175,341 rows training and that of 82,332 rows testing;
-copies of the files exist with the two names exchanged, so the parts are told by their number of rows.
+copies of the files exist with the two names exchanged, so the parts are distinguished by their number of rows.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _ROWS = synthetic.counts(  # of the published part of 82,332 rows
 )
 
 
-def _read(found: Found, request: Request) -> Reading:
+def _read(local: Found, request: Request) -> Reading:
     tables: list[Table] = []
     digests = {}
-    for entry in found.files:
+    for entry in local.files:
         table, digests[entry.name] = _table(entry)
         tables.append(table)
     tables.sort(key=len, reverse=True)
-    digests, verified = digests_and_verdict(found, digests)
+    digests, verified = digests_and_verdict(local, digests)
     return Reading(_split(tables, request), digests, verified)
 
 

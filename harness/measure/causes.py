@@ -1,4 +1,4 @@
-"""What can disturb a sample, and the blaming of it on the samples taken meanwhile."""
+"""What can disturb a sample, and which samples each disturbance overlapped."""
 
 from __future__ import annotations
 

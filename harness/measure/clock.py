@@ -1,4 +1,4 @@
-"""The clock every timing goes through: a real one, and one that only moves when told to."""
+"""The clock every timing goes through: a real one, and one that only moves when a test advances it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Rates = Mapping[int, float]  # block number -> rate of that block's process; hig
 
 
 class Standing(str, Enum):
-    """How a cell stands beside the best one."""
+    """How a cell compares with the best one."""
 
     EQUIVALENT = "equivalent"  # a tie: the difference is shown to lie inside the margin
     SLOWER = "slower"
@@ -35,7 +35,7 @@ class Standing(str, Enum):
 
 @dataclass(frozen=True)
 class Rival(Generic[K]):
-    """A cell beside the best.
+    """A cell compared with the best.
 
     Attributes:
         cell: which.
@@ -82,7 +82,7 @@ class Step(Generic[K]):
 
 
 def best_cell(rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> Best[K] | None:
-    """The cell of the highest geometric mean rate, and how the others stand beside it.
+    """The cell of the highest geometric mean rate, and how the others compare with it.
 
     Every other cell is compared with it over the blocks both have, by paired t-tests on the log rates. It is equivalent
     when the two one-sided tests against the margin say so at 0.05, adjusted over the other cells by Holm's method; else
@@ -100,7 +100,7 @@ def best_cell(rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> Be
     Source: constrained multiple comparisons with the best, Hsu (1984), with Bonferroni's bound in place of Dunnett's
     quantile, because the cells need not vary equally.
     """
-    intervals = {cell: interval_over_processes(list(found.values())) for cell, found in rates.items() if found}
+    intervals = {cell: interval_over_processes(list(by_block.values())) for cell, by_block in rates.items() if by_block}
     if not intervals:
         return None
     best = max(intervals, key=lambda cell: intervals[cell].centre)

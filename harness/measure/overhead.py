@@ -1,4 +1,4 @@
-"""What the timing loop itself costs, printed beside every result and never subtracted from one."""
+"""What the timing loop itself costs, printed with every result and never subtracted from one."""
 
 from __future__ import annotations
 

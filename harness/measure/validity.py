@@ -72,7 +72,7 @@ class Evidence:
 
 def invalidities(evidence: Evidence) -> tuple[Invalidity, ...]:
     """Every reason for which the result is not valid; empty when it is."""
-    found = [
+    problems = [
         *(Invalidity(Reason.PLACEMENT, text) for text in evidence.placement_mismatches),
         *_accuracy(evidence),
         *_blocks(evidence),
@@ -80,7 +80,7 @@ def invalidities(evidence: Evidence) -> tuple[Invalidity, ...]:
         *_steal(evidence),
         *_steady(evidence),
     ]
-    return tuple(found)
+    return tuple(problems)
 
 
 def _accuracy(evidence: Evidence) -> list[Invalidity]:
@@ -98,9 +98,9 @@ def _clean(evidence: Evidence) -> list[Invalidity]:
     if not shares or fmean(shares) >= MIN_CLEAN_SHARE:
         return []
     # 49.6 % is not "50 % where 50 % are needed"; 45 % is not 44 % because the mean is a last digit below
-    found = math.floor(round(100 * fmean(shares), 6))
+    percent = math.floor(round(100 * fmean(shares), 6))
     text = (
-        f"{found}% of the samples are undisturbed, at least {MIN_CLEAN_SHARE:.0%} are needed"
+        f"{percent}% of the samples are undisturbed, at least {MIN_CLEAN_SHARE:.0%} are needed"
         f" (least in one process: {min(shares):.0%})"
     )
     return [Invalidity(Reason.MOSTLY_DISTURBED, text)]

@@ -68,7 +68,7 @@ def set_memory_policy(nodes: Sequence[int]) -> str | None:
     for node in nodes:
         words[node // _WORD_BITS] |= 1 << node % _WORD_BITS
     library = ctypes.CDLL(None, use_errno=True)
-    # The kernel reads one bit fewer than it is told (mm/mempolicy.c, get_nodes).
+    # The kernel reads one bit fewer than it is given (mm/mempolicy.c, get_nodes).
     result = library.syscall(
         ctypes.c_long(number), ctypes.c_long(_MPOL_BIND), words, ctypes.c_ulong(len(words) * _WORD_BITS + 1)
     )

@@ -130,12 +130,12 @@ _Usable = dict["int | None", dict[int, tuple[int, ...]]]  # node -> core id -> u
 def _usable(topology: Topology, allowed: Sequence[int] | None) -> _Usable:
     online = frozenset(topology.cpus_online)
     may = online if allowed is None else online & frozenset(allowed)
-    found: _Usable = {}
+    usable: _Usable = {}
     for core in topology.cores:
         cpus = tuple(cpu for cpu in _preferred(core) if cpu in may)
         if cpus:
-            found.setdefault(core.node, {})[core.id] = cpus
-    return found
+            usable.setdefault(core.node, {})[core.id] = cpus
+    return usable
 
 
 def _preferred(core: Core) -> list[int]:
@@ -220,7 +220,7 @@ def _count(number: int, word: str) -> str:
 
 def _offer(topology: Topology, usable: _Usable, node: int | None) -> str:
     """What there is: cores by usable threads, of one node or of all."""
-    told: list[str] = []
+    sentences: list[str] = []
     for node_id, by_core in _by_node(usable):
         if node is not None and node_id != node:
             continue
@@ -230,10 +230,12 @@ def _offer(topology: Topology, usable: _Usable, node: int | None) -> str:
         parts = [
             f"{_count(count, 'core')} with {_count(threads, 'thread')}" for threads, count in sorted(by_threads.items())
         ]
-        told.append(f"{'Node ' + str(node_id) if node_id is not None else 'The machine'} has {' and '.join(parts)}.")
-    if not told:
+        sentences.append(
+            f"{'Node ' + str(node_id) if node_id is not None else 'The machine'} has {' and '.join(parts)}."
+        )
+    if not sentences:
         return "This process may use none of the CPUs that are online."
     hidden = len(topology.cpus_online) - sum(len(cpus) for cores in usable.values() for cpus in cores.values())
     if node is None and hidden:
-        told.append(f"{_count(hidden, 'CPU')} online may not be used by this process.")
-    return " ".join(told)
+        sentences.append(f"{_count(hidden, 'CPU')} online may not be used by this process.")
+    return " ".join(sentences)

@@ -36,7 +36,7 @@ Write = Callable[[Path, str], None]
 
 
 class SmtMethod(str, Enum):
-    """How a number of threads per core is had."""
+    """How an SMT level is obtained."""
 
     SWITCHED = "switched"
     AFFINITY = "affinity"  # the other threads stay online and idle; what the core sets aside for them is not freed

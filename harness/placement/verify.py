@@ -169,7 +169,7 @@ def _stray_cpus(plan: Placement, observation: Observation, cpus: tuple[int, ...]
         if cpu not in plan.cpus:
             stray.setdefault(observation.node_of(cpu), []).append(cpu)
     where = f"the plan has CPUs {format_cpulist(plan.cpus)}{_of_node(plan.node)}"
-    return [f"{what} CPUs {format_cpulist(tuple(found))}{_of_node(node)}; {where}." for node, found in stray.items()]
+    return [f"{what} CPUs {format_cpulist(tuple(cpus))}{_of_node(node)}; {where}." for node, cpus in stray.items()]
 
 
 def _of_node(node: int | None) -> str:

@@ -34,11 +34,11 @@ class AuxVector:
 
     def power_features(self) -> dict[str, bool | None]:
         """Usable Power features; one is ``None`` when its word is not in the vector."""
-        found: dict[str, bool | None] = {}
+        features: dict[str, bool | None] = {}
         for word, bits in ((AT_HWCAP, _POWER_HWCAP), (AT_HWCAP2, _POWER_HWCAP2)):
             value = self.entries.get(word)
-            found.update({name: None if value is None else bool(value & bit) for name, bit in bits.items()})
-        return found
+            features.update({name: None if value is None else bool(value & bit) for name, bit in bits.items()})
+        return features
 
 
 def parse(content: bytes | None) -> tuple[dict[int, int], str] | None:

@@ -69,13 +69,13 @@ def _text(library: ctypes.CDLL, name: str) -> str | None:
 
 def main(paths: list[str]) -> None:
     """Print the descriptions of the libraries that can be loaded."""
-    found: list[dict[str, Any]] = []
+    libraries: list[dict[str, Any]] = []
     for path in paths:
         try:
-            found.append(describe(path))
+            libraries.append(describe(path))
         except OSError as error:
-            found.append({"path": path, "error": str(error)})
-    json.dump(found, sys.stdout)
+            libraries.append({"path": path, "error": str(error)})
+    json.dump(libraries, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ def collect(sysroot: SysRoot, online: tuple[int, ...], tree: DeviceTree) -> Cach
             covered.update((index, other) for other in members)
             instances.setdefault(geometry, []).append(members)
     if instances:
-        found = tuple(Cache(*geometry, instances=tuple(sorted(sets))) for geometry, sets in instances.items())
-        return CacheFacts(_ordered(found), {"caches": "sysfs:devices/system/cpu/cpu*/cache/index*"})
+        caches = tuple(Cache(*geometry, instances=tuple(sorted(sets))) for geometry, sets in instances.items())
+        return CacheFacts(_ordered(caches), {"caches": "sysfs:devices/system/cpu/cpu*/cache/index*"})
     return _from_device_tree(tree)
 
 
@@ -71,19 +71,19 @@ def _ordered(caches: tuple[Cache, ...]) -> tuple[Cache, ...]:
 
 
 def _from_device_tree(tree: DeviceTree) -> CacheFacts:
-    """Sizes as firmware tells them; who shares a cache is not told there, so there are no instances."""
+    """Sizes as firmware gives them; it does not say which CPUs share a cache, so there are no instances."""
     node = next(iter(tree.cpus()), None)
     if node is None:
         return CacheFacts()
-    found = [
+    caches = [
         Cache(1, kind, size, None, None, None, ())
         for kind, size in (("Data", node.l1d_bytes), ("Instruction", node.l1i_bytes))
         if size
     ]
-    found += [Cache(level, "Unified", size, None, None, None, ()) for level, size in _outer_sizes(tree, node)]
-    if not found:
+    caches += [Cache(level, "Unified", size, None, None, None, ()) for level, size in _outer_sizes(tree, node)]
+    if not caches:
         return CacheFacts()
-    return CacheFacts(_ordered(tuple(found)), {"caches": "device-tree:cpus/*/*-cache-size"})
+    return CacheFacts(_ordered(tuple(caches)), {"caches": "device-tree:cpus/*/*-cache-size"})
 
 
 def _outer_sizes(tree: DeviceTree, node: CpuNode) -> list[tuple[int, int]]:

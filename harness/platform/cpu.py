@@ -166,22 +166,22 @@ def _mode(gathered: Gathered, info: CpuInfo, vector: AuxVector | None, node: Cpu
 def _power_isa(
     gathered: Gathered, mode: str | None, info: CpuInfo, vector: AuxVector | None, tree: DeviceTree
 ) -> dict[str, bool | None]:
-    found: dict[str, bool | None] = dict.fromkeys(("altivec", "vsx", *_LEVELS), None)
+    features: dict[str, bool | None] = dict.fromkeys(("altivec", "vsx", *_LEVELS), None)
     if vector is not None:
-        told = vector.power_features()
-        found.update(told)
-        for name, value in told.items():
+        bits = vector.power_features()
+        features.update(bits)
+        for name, value in bits.items():
             gathered.note(f"isa.{name}", value, "auxv:AT_HWCAP" if name in ("altivec", "vsx") else "auxv:AT_HWCAP2")
-    if found["altivec"] is None and "altivec supported" in (info.model_name or ""):
-        found["altivec"] = gathered.note("isa.altivec", True, "cpuinfo:cpu")
-    if found["mma"] is None and tree.exists("cpus/ibm,powerpc-cpu-features/matrix-multiply-accumulate"):
-        found["mma"] = gathered.note("isa.mma", True, "device-tree:cpus/ibm,powerpc-cpu-features")
+    if features["altivec"] is None and "altivec supported" in (info.model_name or ""):
+        features["altivec"] = gathered.note("isa.altivec", True, "cpuinfo:cpu")
+    if features["mma"] is None and tree.exists("cpus/ibm,powerpc-cpu-features/matrix-multiply-accumulate"):
+        features["mma"] = gathered.note("isa.mma", True, "device-tree:cpus/ibm,powerpc-cpu-features")
     number = int(mode[5:]) if mode is not None and mode.startswith("POWER") else None
     for name, level in _LEVELS.items():
-        if found[name] is None and number is not None and (number < level or name != "mma"):
+        if features[name] is None and number is not None and (number < level or name != "mma"):
             # The mode bounds the instruction set; having MMA is more than having its level, so that stays unknown.
-            found[name] = gathered.note(f"isa.{name}", number >= level, f"the mode {mode}")
-    return found
+            features[name] = gathered.note(f"isa.{name}", number >= level, f"the mode {mode}")
+    return features
 
 
 def _x86(sysroot: SysRoot, name: str, source: str, info: CpuInfo) -> CpuFacts:

@@ -77,12 +77,12 @@ def parse_cpuinfo(text: str | None) -> CpuInfo:
         package, core = parse.integer(block.get("physical id")), parse.integer(block.get("core id"))
         if cpu is not None and package is not None and core is not None:
             core_keys[cpu] = package, core
-    found = tuple(sorted(set(processors)))
+    cpus = tuple(sorted(set(processors)))
     if x86:
-        return _x86(x86, found, core_keys)
+        return _x86(x86, cpus, core_keys)
     if "cpu" in power and ("revision" in power or "timebase" in power):
-        return _power(power, found)
-    return CpuInfo(processors=found)
+        return _power(power, cpus)
+    return CpuInfo(processors=cpus)
 
 
 def _power(values: Mapping[str, str], processors: tuple[int, ...]) -> CpuInfo:

@@ -76,16 +76,18 @@ def compare_lscpu(text: str, topology: Topology) -> tuple[Disagreement, ...]:
             number = parse.integer(field)
             if number is not None:
                 groups.setdefault(number, set()).add(cpu)
-    found = _differences("lscpu", "online CPUs", topology.cpus_online, tuple(sorted(cpus)))
+    disagreements = _differences("lscpu", "online CPUs", topology.cpus_online, tuple(sorted(cpus)))
     if cores:
         ours = {frozenset(core.cpus) for core in topology.cores}
         theirs = {frozenset(core) for core in cores.values()}
         for group in sorted(theirs - ours, key=min):
             mine = next((core.cpus for core in topology.cores if min(group) in core.cpus), ())
-            found += _differences("lscpu", f"threads of the core of CPU {min(group)}", mine, tuple(sorted(group)))
+            disagreements += _differences(
+                "lscpu", f"threads of the core of CPU {min(group)}", mine, tuple(sorted(group))
+            )
     if nodes and topology.nodes:
-        found += _compare_nodes("lscpu", topology, {key: tuple(sorted(value)) for key, value in nodes.items()})
-    return tuple(found)
+        disagreements += _compare_nodes("lscpu", topology, {key: tuple(sorted(value)) for key, value in nodes.items()})
+    return tuple(disagreements)
 
 
 def compare_numactl(text: str, topology: Topology) -> tuple[Disagreement, ...]:
@@ -93,37 +95,37 @@ def compare_numactl(text: str, topology: Topology) -> tuple[Disagreement, ...]:
     if not topology.nodes:
         return ()
     cpus: dict[int, tuple[int, ...]] = {}
-    found: list[Disagreement] = []
+    disagreements: list[Disagreement] = []
     distances = text.partition("node distances:")[2]
     for match in re.finditer(r"^node ([0-9]{1,6}) cpus:([ 0-9]*)$", text, re.MULTILINE):
         cpus[int(match[1])] = tuple(int(word) for word in match[2].split())
-    found += _compare_nodes("numactl", topology, cpus, memory_only=True)
+    disagreements += _compare_nodes("numactl", topology, cpus, memory_only=True)
     for match in re.finditer(r"^node ([0-9]{1,6}) size: ([0-9]{1,12}) MB$", text, re.MULTILINE):
         node = topology.node(int(match[1]))
         if node is not None and node.memory_bytes is not None and node.memory_bytes // _MEGABYTE != int(match[2]):
             ours = f"{node.memory_bytes // _MEGABYTE} MB"
-            found.append(Disagreement("numactl", f"memory of node {node.id}", ours, f"{match[2]} MB"))
+            disagreements.append(Disagreement("numactl", f"memory of node {node.id}", ours, f"{match[2]} MB"))
     rows = [line.split() for line in distances.splitlines() if re.match(r"\s*[0-9]+:", line)]
     order = [int(row[0].rstrip(":")) for row in rows]
     for row in rows:
         node = topology.node(int(row[0].rstrip(":")))
         theirs = {other: parse.integer(word) for other, word in zip(order, row[1:], strict=False)}
         if node is not None and node.distances is not None and dict(node.distances) != theirs:
-            found.append(
+            disagreements.append(
                 Disagreement("numactl", f"distances of node {node.id}", str(dict(node.distances)), str(theirs))
             )
-    return tuple(found)
+    return tuple(disagreements)
 
 
 def _compare_nodes(
-    tool: str, topology: Topology, told: dict[int, tuple[int, ...]], *, memory_only: bool = False
+    tool: str, topology: Topology, theirs: dict[int, tuple[int, ...]], *, memory_only: bool = False
 ) -> list[Disagreement]:
     """CPUs node by node. ``memory_only``: the tool also lists nodes without CPUs."""
-    ours = {node.id: node.cpus for node in topology.nodes if node.cpus or (memory_only and node.id in told)}
-    found: list[Disagreement] = []
-    for node in sorted({*ours, *told}):
-        found += _differences(tool, f"CPUs of node {node}", ours.get(node), told.get(node))
-    return found
+    ours = {node.id: node.cpus for node in topology.nodes if node.cpus or (memory_only and node.id in theirs)}
+    disagreements: list[Disagreement] = []
+    for node in sorted({*ours, *theirs}):
+        disagreements += _differences(tool, f"CPUs of node {node}", ours.get(node), theirs.get(node))
+    return disagreements
 
 
 def _differences(

@@ -43,8 +43,8 @@ class DeviceTree:
 
     def text(self, name: str) -> str | None:
         """First string of a property."""
-        found = self.strings(name)
-        return found[0] if found else None
+        strings = self.strings(name)
+        return strings[0] if strings else None
 
     def strings(self, name: str) -> tuple[str, ...]:
         """All strings of a property."""
@@ -52,15 +52,15 @@ class DeviceTree:
 
     def cell(self, name: str) -> int | None:
         """First cell of a property."""
-        found = parse.cells(self._bytes(name))
-        return found[0] if found else None
+        cells = parse.cells(self._bytes(name))
+        return cells[0] if cells else None
 
     def quantity(self, name: str) -> int | None:
         """A property of one or two cells as one number."""
-        found = parse.cells(self._bytes(name))
-        if found is None or len(found) > 2:
+        cells = parse.cells(self._bytes(name))
+        if cells is None or len(cells) > 2:
             return None
-        return found[0] if len(found) == 1 else found[0] << 32 | found[1]
+        return cells[0] if len(cells) == 1 else cells[0] << 32 | cells[1]
 
     def exists(self, name: str) -> bool:
         """Whether the node or property is there."""
@@ -72,15 +72,15 @@ class DeviceTree:
         return tuple(sorted((node for node in nodes if node is not None), key=lambda node: node.threads))
 
     def caches(self) -> dict[int, CacheNode]:
-        """The caches beside the CPU nodes, by phandle."""
-        found: dict[int, CacheNode] = {}
+        """The cache nodes next to the CPU nodes, by phandle."""
+        nodes: dict[int, CacheNode] = {}
         for name in self._list("cpus"):
             base = f"cpus/{name}"
             handle = self.cell(f"{base}/phandle") or self.cell(f"{base}/ibm,phandle")
             if handle is not None and "cache" in name:
                 size = self.cell(f"{base}/d-cache-size") or self.cell(f"{base}/cache-size")
-                found[handle] = CacheNode(size, self._next(base))
-        return found
+                nodes[handle] = CacheNode(size, self._next(base))
+        return nodes
 
     def _cpu(self, name: str) -> CpuNode | None:
         base = f"cpus/{name}"

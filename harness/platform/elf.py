@@ -44,16 +44,16 @@ def needed(path: Path) -> tuple[str, ...]:
 
 
 def holds_mma(path: Path) -> bool | None:
-    """Whether the code of a little-endian Power library has MMA outer products; ``None`` when that cannot be told."""
+    """Whether the code of a little-endian Power library has MMA outer products; ``None`` when that is not known."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             if content[:6] != b"\x7fELF\x02\x01" or struct.unpack_from("<H", content, 18)[0] != _EM_PPC64:
                 return None
             products = (
-                found
+                kind
                 for segment in _segments(content, "<")
                 if segment.kind == _PT_LOAD and segment.flags & _PF_X
-                for found in _outer_products(content, segment)
+                for kind in _outer_products(content, segment)
             )
             return sum(1 for _ in islice(products, _ENOUGH)) == _ENOUGH
     except (OSError, ValueError, struct.error):
@@ -91,11 +91,11 @@ def _needed(content: mmap.mmap) -> tuple[str, ...]:
 def _segments(content: mmap.mmap, order: str) -> list[_Segment]:
     table = struct.unpack_from(f"{order}Q", content, 32)[0]
     entry, count = struct.unpack_from(f"{order}HH", content, 54)
-    found: list[_Segment] = []
+    segments: list[_Segment] = []
     for index in range(count):
         kind, flags, offset, address, _, size = struct.unpack_from(f"{order}IIQQQQ", content, table + index * entry)
-        found.append(_Segment(kind, flags, offset, address, size))
-    return found
+        segments.append(_Segment(kind, flags, offset, address, size))
+    return segments
 
 
 def _string(content: mmap.mmap, offset: int) -> str:

@@ -17,20 +17,20 @@ def collect(sysroot: SysRoot) -> EnergyFacts:
     attributes = _attributes(sysroot)
     gathered.note("attributes", attributes or None, "sysfs:firmware/papr/energy_scale_info")
 
-    def told(field: str, pattern: str) -> EnergyAttribute | None:
-        found = next((item for item in attributes if re.search(pattern, item.description, re.IGNORECASE)), None)
-        if found is not None:
-            gathered.sources[field] = f"sysfs:firmware/papr/energy_scale_info/{found.id}"
-        return found
+    def attribute_of(field: str, pattern: str) -> EnergyAttribute | None:
+        match = next((item for item in attributes if re.search(pattern, item.description, re.IGNORECASE)), None)
+        if match is not None:
+            gathered.sources[field] = f"sysfs:firmware/papr/energy_scale_info/{match.id}"
+        return match
 
     def words(field: str, pattern: str) -> str | None:
-        attribute = told(field, pattern)
+        attribute = attribute_of(field, pattern)
         return None if attribute is None else attribute.value_description
 
     def hertz(field: str, pattern: str) -> float | None:
-        attribute = told(field, pattern)
+        attribute = attribute_of(field, pattern)
         value = None if attribute is None else attribute.value
-        if value is None or not 100 <= value <= 10_000:  # told in MHz; a figure that cannot be one is none
+        if value is None or not 100 <= value <= 10_000:  # in MHz; an impossible figure is dropped
             gathered.sources.pop(field, None)
             return None
         return value * 1e6
@@ -49,14 +49,14 @@ def collect(sysroot: SysRoot) -> EnergyFacts:
 
 
 def _attributes(sysroot: SysRoot) -> tuple[EnergyAttribute, ...]:
-    found: list[EnergyAttribute] = []
+    listed: list[EnergyAttribute] = []
     for number in sysroot.numbered(_ROOT, ""):
         base = f"{_ROOT}/{number}"
         description = sysroot.read_text(f"{base}/desc")
         if description:
             value = sysroot.read_int(f"{base}/value")
-            found.append(EnergyAttribute(number, description, value, sysroot.read_text(f"{base}/value_desc") or None))
-    return tuple(found)
+            listed.append(EnergyAttribute(number, description, value, sysroot.read_text(f"{base}/value_desc") or None))
+    return tuple(listed)
 
 
 def _governor(sysroot: SysRoot, gathered: Gathered) -> str | None:

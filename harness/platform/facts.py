@@ -241,7 +241,7 @@ class MachineFacts:
     generation: str | None = None  # the processor it is sold with: "POWER10"
     sockets: int | None = None  # at most
     threads_per_core: int | None = None
-    modules: tuple[Module, ...] = ()  # the kinds it is sold with; which one is fitted is not told to Linux
+    modules: tuple[Module, ...] = ()  # the kinds it is sold with; Linux does not know which one is fitted
     unverified: tuple[str, ...] = ()  # fields above for which no published source was found
     sources: Sources = field(default_factory=dict)
 
@@ -296,7 +296,7 @@ class LoadFacts:
 
 @dataclass(frozen=True)
 class BlasLibrary:
-    """One linear-algebra library as loaded or as found beside a package."""
+    """One linear-algebra library as loaded, or as installed with a package."""
 
     name: str  # "openblas", "mkl", "onednn", "mlas"
     path: str | None

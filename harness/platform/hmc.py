@@ -80,14 +80,14 @@ def read(destination: str, *, managed_system: str, lpar_name: str, timeout_s: fl
     settings = ask("lssyscfg", "-r", "lpar", "-m", managed_system, *of_lpar)
     current = ask("lsmemopt", "-m", managed_system, "-r", "lpar", "-o", "currscore", *of_lpar)
     predicted = ask("lsmemopt", "-m", managed_system, "-r", "lpar", "-o", "calcscore", "-p", lpar_name)
-    found: dict[str, tuple[str | int | None, str]] = {
+    values: dict[str, tuple[str | int | None, str]] = {
         "profile": (settings.get("curr_profile", settings.get("default_profile")), "lssyscfg -r lpar"),
         "configured_mode": (settings.get("desired_lpar_proc_compat_mode"), "lssyscfg -r lpar"),
         "affinity_score": (_score(current.get("curr_lpar_score")), "lsmemopt -o currscore"),
         "predicted_affinity_score": (_score(predicted.get("predicted_lpar_score")), "lsmemopt -o calcscore"),
     }
-    known = {name: value for name, (value, _) in found.items() if value is not None}
-    sources = {name: f"hmc:{found[name][1]}" for name in known}
+    known = {name: value for name, (value, _) in values.items() if value is not None}
+    sources = {name: f"hmc:{values[name][1]}" for name in known}
     return HmcFacts(managed_system=managed_system, sources={**sources, "managed_system": "given"}, **known)  # type: ignore[arg-type]
 
 
@@ -116,6 +116,6 @@ def _ssh(destination: str, command: Sequence[str], timeout_s: float) -> str:
     except subprocess.TimeoutExpired as error:
         raise InputError(f"The HMC at {destination} did not answer within {timeout_s:g} s.", remedy=remedy) from error
     if done.returncode != 0:
-        told = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise InputError(f"The HMC at {destination} refused {command[0]!r}: {told}", remedy=remedy)
+        reason = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise InputError(f"The HMC at {destination} refused {command[0]!r}: {reason}", remedy=remedy)
     return done.stdout

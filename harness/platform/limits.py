@@ -60,13 +60,13 @@ def collect(sysroot: SysRoot) -> LimitFacts:
 
 def _groups(text: str | None) -> dict[str, str]:
     """Controller -> path of ``4:memory:/system.slice`` lines; version 2 has the empty controller."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for line in (text or "").splitlines():
         parts = line.split(":", 2)
         if len(parts) == 3:
             for controller in parts[1].split(","):
-                found.setdefault(controller, parts[2])
-    return found
+                paths.setdefault(controller, parts[2])
+    return paths
 
 
 def _ancestors(mount: str, path: str) -> list[str]:

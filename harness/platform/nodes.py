@@ -40,11 +40,11 @@ def collect(sysroot: SysRoot, online: tuple[int, ...]) -> tuple[Node, ...]:
 
 def _linked(sysroot: SysRoot, online: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
     """Node -> CPUs from the links ``cpuN/nodeM``."""
-    found: dict[int, tuple[int, ...]] = {}
+    cpus_by_node: dict[int, tuple[int, ...]] = {}
     for cpu in online:
         for node_id in sysroot.numbered(f"sys/devices/system/cpu/cpu{cpu}", "node"):
-            found[node_id] = (*found.get(node_id, ()), cpu)
-    return found
+            cpus_by_node[node_id] = (*cpus_by_node.get(node_id, ()), cpu)
+    return cpus_by_node
 
 
 def _memory(text: str | None) -> tuple[int | None, int | None]:

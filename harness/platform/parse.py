@@ -94,12 +94,12 @@ def selected(text: str | None) -> str | None:
 
 def key_values(text: str | None, separator: str) -> dict[str, str]:
     """Lines ``key<separator>value`` as a mapping; the first of repeated keys counts, other lines are passed over."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for line in (text or "").splitlines():
         key, middle, value = line.partition(separator)
         if middle and key.strip():
-            found.setdefault(key.strip(), value.strip())
-    return found
+            values.setdefault(key.strip(), value.strip())
+    return values
 
 
 def cells(content: bytes | None) -> tuple[int, ...] | None:

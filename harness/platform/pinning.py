@@ -18,6 +18,6 @@ def pinned_cpus(environ: Mapping[str, str] | None = None) -> tuple[int, ...]:
     every thread started from there inherits that one CPU. Without a launcher it is the affinity of this thread.
     """
     environ = os.environ if environ is None else environ
-    told = [parse.integer(part) for part in environ.get(CPUS_VARIABLE, "").split(",")]
-    planned = tuple(cpu for cpu in told if cpu is not None and cpu >= 0)
+    numbers = [parse.integer(part) for part in environ.get(CPUS_VARIABLE, "").split(",")]
+    planned = tuple(cpu for cpu in numbers if cpu is not None and cpu >= 0)
     return planned or tuple(sorted(os.sched_getaffinity(0)))

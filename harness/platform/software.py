@@ -92,17 +92,17 @@ def _package(name: str, directory: Path) -> Package:
 
 
 def _metadata(name: str, directory: Path) -> Path | None:
-    """The ``.dist-info`` or ``.egg-info`` beside a package."""
+    """The ``.dist-info`` or ``.egg-info`` next to a package."""
     stem = name.replace("-", "[-_]")
     for suffix in ("dist-info", "egg-info"):
-        found = sorted(directory.parent.glob(f"{stem}-*.{suffix}"))
-        if found:
-            return found[0].with_suffix("")
+        matches = sorted(directory.parent.glob(f"{stem}-*.{suffix}"))
+        if matches:
+            return matches[0].with_suffix("")
     return None
 
 
 def _origin(name: str, directory: Path, metadata: Path | None) -> tuple[str | None, str | None]:
-    """Who installed a package, and the build where that is told: "conda" with "rocketce: py311_openblas_1"."""
+    """Who installed a package, and the build where that is recorded: "conda" with "rocketce: py311_openblas_1"."""
     for record in sorted((Path(sys.prefix) / "conda-meta").glob(f"{name}-*.json")):
         try:
             described = json.loads(record.read_text(encoding="utf-8"))
@@ -200,10 +200,10 @@ def _ask(wanted: dict[str, str]) -> list[BlasLibrary]:
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
         answer = subprocess.run(command, capture_output=True, timeout=_ASK_TIMEOUT_S, env=environment, check=True)
-        told = json.loads(answer.stdout)
+        described = json.loads(answer.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return []  # not known; the packages are listed all the same
-    return [_library(item, wanted[item["path"]]) for item in told if "error" not in item]
+    return [_library(item, wanted[item["path"]]) for item in described if "error" not in item]
 
 
 def _library(described: dict[str, Any], used_by: str) -> BlasLibrary:

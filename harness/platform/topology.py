@@ -130,8 +130,8 @@ def _siblings(sysroot: SysRoot, sets: CpuSets, info: CpuInfo, gathered: Gathered
     for cpu in sets.online:
         if cpu in assigned:
             continue
-        told = _told_siblings(sysroot, cpu)
-        if told is not None and cpu in told:
+        siblings = _told_siblings(sysroot, cpu)
+        if siblings is not None and cpu in siblings:
             gathered.sources.setdefault("cores", "sysfs:devices/system/cpu/cpu*/topology")
         else:
             if fallback is None:
@@ -139,27 +139,27 @@ def _siblings(sysroot: SysRoot, sets: CpuSets, info: CpuInfo, gathered: Gathered
             if cpu not in fallback:
                 unknown.append(cpu)
                 continue
-            told, source = fallback[cpu]
+            siblings, source = fallback[cpu]
             gathered.sources.setdefault("cores", source)
-        group = tuple(sorted(other for other in told if other in online and other not in assigned))
+        group = tuple(sorted(other for other in siblings if other in online and other not in assigned))
         assigned.update(group)
         groups.append(group)
     if unknown:
-        gathered.sources["unknown"] = f"thread siblings of CPUs {parse.format_cpulist(tuple(unknown))} are told nowhere"
+        gathered.sources["unknown"] = f"thread siblings of CPUs {parse.format_cpulist(tuple(unknown))} are not known"
     return groups
 
 
 def _told_siblings(sysroot: SysRoot, cpu: int) -> tuple[int, ...] | None:
     for name, parser in _SIBLING_FILES:
-        told = parser(sysroot.read_text(f"{_CPUS}/cpu{cpu}/topology/{name}"))
-        if told:
-            return told
+        siblings = parser(sysroot.read_text(f"{_CPUS}/cpu{cpu}/topology/{name}"))
+        if siblings:
+            return siblings
     return None
 
 
 def _fallback_groups(sysroot: SysRoot, sets: CpuSets, info: CpuInfo) -> dict[int, tuple[tuple[int, ...], str]]:
     """Siblings where sysfs lists none: the device tree, then core ids of sysfs or of ``/proc/cpuinfo``."""
-    found: dict[int, tuple[tuple[int, ...], str]] = {}
+    groups: dict[int, tuple[tuple[int, ...], str]] = {}
     for key_source, keys in (
         ("sysfs:devices/system/cpu/cpu*/topology/core_id", _core_ids(sysroot, sets.online)),
         ("cpuinfo:core id", info.core_keys),
@@ -169,11 +169,11 @@ def _fallback_groups(sysroot: SysRoot, sets: CpuSets, info: CpuInfo) -> dict[int
             by_key.setdefault(key, []).append(cpu)
         for members in by_key.values():
             for cpu in members:
-                found.setdefault(cpu, (tuple(members), key_source))
+                groups.setdefault(cpu, (tuple(members), key_source))
     for core in sets.firmware_cores:
         for cpu in core:
-            found.setdefault(cpu, (core, "device-tree:cpus"))
-    return found
+            groups.setdefault(cpu, (core, "device-tree:cpus"))
+    return groups
 
 
 def _core_ids(sysroot: SysRoot, online: tuple[int, ...]) -> dict[int, tuple[int, int]]:
@@ -189,7 +189,7 @@ def _core_ids(sysroot: SysRoot, online: tuple[int, ...]) -> dict[int, tuple[int,
 def _threads_per_core(
     sets: CpuSets, groups: list[tuple[int, ...]], gathered: Gathered, machine_threads: int | None
 ) -> int | None:
-    """Threads a Power core has, offline ones included; ``None`` where that cannot be told for certain.
+    """Threads a Power core has, offline ones included; ``None`` where that is not certain.
 
     Firmware tells it in the device tree. Without one it follows from how the kernel numbers threads: those of a core
     are consecutive and aligned, so a core is no wider than the widest block that never holds two. That width is
@@ -270,7 +270,7 @@ def _present_threads(group: tuple[int, ...], width: int | None, present: frozens
 
 
 def _innermost_sharing(caches: CacheFacts) -> dict[int, tuple[int, ...]]:
-    """CPU -> the CPUs it shares its first data cache with, or the next cache out where that is not told."""
+    """CPU -> the CPUs it shares its first data cache with, or the next cache out where that is not known."""
     sharing: dict[int, tuple[int, ...]] = {}
     for cache in caches.caches:  # innermost first
         if cache.type != "Instruction":

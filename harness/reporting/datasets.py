@@ -49,13 +49,13 @@ class OptionEntry:
 
 def entry_of(holding: Holding) -> DatasetEntry:
     """What a list shows of a data set."""
-    found, spec = holding.found, holding.spec
+    local, spec = holding.local, holding.spec
     return DatasetEntry(
         name=holding.name,
         title=spec.title,
-        here=found is not None,
-        variant=found.variant.name if found else None,
-        files=tuple(str(file.path) for file in found.files) if found else (),
+        here=local is not None,
+        variant=local.variant.name if local else None,
+        files=tuple(str(file.path) for file in local.files) if local else (),
         expected_files=tuple(file.name for file in spec.files),
         downloadable=holding.downloadable,
         publisher=spec.publisher,
