@@ -16,7 +16,7 @@ _ROUNDING = 1e-9  # blocks: a sum of seconds may miss a whole number by a hair
 
 
 @dataclass(frozen=True)
-class BudgetPlan:
+class Budget:
     """Blocks that fit a budget.
 
     Attributes:
@@ -37,7 +37,7 @@ class BudgetPlan:
 
 def fit_blocks(
     budget_s: float, block_s: float, *, setup_s: float = 0.0, sd: float | None = None, max_blocks: int = MAX_BLOCKS
-) -> BudgetPlan:
+) -> Budget:
     """Fit blocks of ``block_s`` seconds each into ``budget_s``, of which ``setup_s`` are spent once.
 
     Args:
@@ -46,7 +46,7 @@ def fit_blocks(
     if block_s <= 0:
         raise ValueError(f"block_s must be positive, got {block_s}")
     blocks = max(1, min(max_blocks, math.floor((budget_s - setup_s) / block_s + _ROUNDING)))
-    return BudgetPlan(
+    return Budget(
         blocks=blocks,
         seconds=setup_s + blocks * block_s,
         half_width=None if sd is None else predicted_half_width(sd, blocks),
@@ -69,13 +69,6 @@ def blocks_for_precision(sd: float, half_width: float, *, max_blocks: int = MAX_
         if predicted is not None and predicted <= half_width:
             return blocks
     return None
-
-
-def precise_enough(estimates: ArrayLike, half_width: float) -> bool:
-    """The ``--until-ci`` rule: at least six processes, and an interval no wider than ± ``half_width``."""
-    interval = interval_over_processes(estimates)
-    width = interval.half_width
-    return interval.n >= MIN_BLOCKS and width is not None and width <= half_width
 
 
 def pooled_sd(groups: Sequence[ArrayLike]) -> float | None:

@@ -19,7 +19,7 @@ from harness.measure.stats import (
     log_ratios,
     paired_effect,
 )
-from harness.measure.verdicts import ALPHA, DEFAULT_MARGIN, MIN_BLOCKS, CompareVerdict, Comparison, compare_family
+from harness.measure.verdicts import ALPHA, DEFAULT_MARGIN, MIN_BLOCKS, CompareVerdict, Comparison, compare_family, judgeable
 
 K = TypeVar("K", bound=Hashable)
 Rates = Mapping[int, float]  # block number -> rate of that block's process; higher is better
@@ -106,7 +106,7 @@ def best_cell(rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> Be
     best = max(intervals, key=lambda cell: intervals[cell].centre)
     others = sorted((cell for cell in intervals if cell != best), key=lambda cell: -intervals[cell].centre)
     ratios = [_log_ratios(rates[cell], rates[best]) for cell in others]
-    same = holm([equivalence_p(d, margin) if _judgeable(d) else 1.0 for d in ratios])
+    same = holm([equivalence_p(d, margin) if judgeable(d) else 1.0 for d in ratios])
     rivals = tuple(
         Rival(cell, _ratio(d, intervals[best], intervals[cell]), _standing(d, same_p, len(others)))
         for cell, d, same_p in zip(others, ratios, same, strict=True)
@@ -169,12 +169,7 @@ def _log_ratios(a: Rates, b: Rates) -> Array:
 def _standing(d: Array, same_p: float, others: int) -> Standing:
     if same_p <= ALPHA:
         return Standing.EQUIVALENT
-    return Standing.SLOWER if _judgeable(d) and _slower_p(d) * others <= ALPHA else Standing.UNDECIDED
-
-
-def _judgeable(d: Array) -> bool:
-    """Enough blocks, and ratios that vary: timings that do not are no measurement."""
-    return len(d) >= MIN_BLOCKS and paired_effect(d).sd > 0
+    return Standing.SLOWER if judgeable(d) and _slower_p(d) * others <= ALPHA else Standing.UNDECIDED
 
 
 def _slower_p(d: Array) -> float:

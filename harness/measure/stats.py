@@ -30,21 +30,6 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class VarianceComponents:
-    """Standard deviations on the log scale (0.1 is about 10 %) and the intra-class correlation.
-
-    Attributes:
-        within: between samples of one process.
-        between: between processes; 0 when the samples explain all of the difference.
-        icc: between² / (between² + within²), in [0, 1]; None when nothing varies.
-    """
-
-    within: float
-    between: float
-    icc: float | None
-
-
-@dataclass(frozen=True)
 class PairedEffect:
     """Effect of B against A over blocks that hold one process of each.
 
@@ -81,29 +66,6 @@ def interval_over_processes(estimates: ArrayLike, *, confidence: float = 0.95) -
         return Interval(math.exp(centre), None, None, len(logs))
     half = t_quantile(confidence, len(logs) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
     return Interval(math.exp(centre), math.exp(centre - half), math.exp(centre + half), len(logs))
-
-
-def variance_components(groups: Sequence[ArrayLike]) -> VarianceComponents:
-    """Split the variance of log samples into within and between processes (one-way random effects, by moments).
-
-    Args:
-        groups: positive samples, one sequence per process; at least two processes and one with two samples.
-
-    Source: Searle, Casella & McCulloch, "Variance Components" (1992), section 3.6 (unbalanced one-way ANOVA).
-    """
-    logs = [_logs(group) for group in groups]
-    sizes = np.array([len(group) for group in logs], dtype=np.float64)
-    total, processes = float(sizes.sum()), len(logs)
-    if processes < 2 or total <= processes:
-        raise ValueError("variance components need two processes, one of them with two samples")
-    means = np.array([group.mean() for group in logs])
-    within = sum(float(((group - group.mean()) ** 2).sum()) for group in logs) / (total - processes)
-    grand = float(np.average(means, weights=sizes))
-    mean_square_between = float((sizes * (means - grand) ** 2).sum()) / (processes - 1)
-    typical_size = (total - float((sizes**2).sum()) / total) / (processes - 1)
-    between = max(0.0, (mean_square_between - within) / typical_size)
-    icc = between / (between + within) if between + within > 0 else None
-    return VarianceComponents(math.sqrt(within), math.sqrt(between), icc)
 
 
 def log_ratios(a: ArrayLike, b: ArrayLike) -> Array:
@@ -196,29 +158,6 @@ def noise_floor(d: ArrayLike, *, seed: int, flips: int = 2000, percent: float = 
     values = _finite(d)
     signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(flips, len(values)))
     return math.expm1(float(np.percentile(np.abs((signs * values).mean(axis=1)), percent)))
-
-
-def bootstrap_interval(
-    statistic: Callable[[NDArray[np.intp]], float],
-    rows: int,
-    *,
-    seed: int,
-    draws: int = 1000,
-    confidence: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile bootstrap limits of a statistic of row numbers, e.g. an AUC over test rows.
-
-    Args:
-        statistic: maps row numbers, shape (rows,), drawn with replacement, to a value; NaN draws are left out.
-        rows: how many rows there are.
-
-    Source: Efron & Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
-    """
-    rng = np.random.default_rng(seed)
-    values = np.array([statistic(rng.integers(0, rows, rows)) for _ in range(draws)])
-    tail = 50 * (1 - confidence)
-    low, high = np.nanpercentile(values, [tail, 100 - tail])
-    return float(low), float(high)
 
 
 def t_quantile(confidence: float, degrees: float) -> float:

@@ -83,8 +83,8 @@ def compare_family(family: Sequence[ArrayLike], margins: Sequence[float]) -> lis
     if not all(0 < margin < math.inf for margin in margins):
         raise ValueError(f"margins must be positive and finite, got {margins}")
     series = [np.asarray(d, dtype=np.float64) for d in family]
-    change = [_change_p(d, margin) if _judgeable(d) else 1.0 for d, margin in zip(series, margins, strict=True)]
-    same = [equivalence_p(d, margin) if _judgeable(d) else 1.0 for d, margin in zip(series, margins, strict=True)]
+    change = [_change_p(d, margin) if judgeable(d) else 1.0 for d, margin in zip(series, margins, strict=True)]
+    same = [equivalence_p(d, margin) if judgeable(d) else 1.0 for d, margin in zip(series, margins, strict=True)]
     adjusted = zip(series, margins, holm(change), holm(same), strict=True)
     return [_judge(d, margin, change_p, same_p) for d, margin, change_p, same_p in adjusted]
 
@@ -140,7 +140,8 @@ def _judge(d: Array, margin: float, change_p: float, same_p: float) -> Compariso
     return judged(verdict, rank_p, 0, None)
 
 
-def _judgeable(d: Array) -> bool:
+def judgeable(d: Array) -> bool:
+    """Whether the log ratios of one comparison are many enough, and differ enough, for a test."""
     return len(d) >= MIN_BLOCKS and paired_effect(d).sd >= NO_SPREAD
 
 

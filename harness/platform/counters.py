@@ -82,17 +82,3 @@ class StealMeter:
         if stolen_ns is None or self._stolen_ns is None:
             return None
         return (stolen_ns - self._stolen_ns) / max(1, now_ns - self._began_ns) / max(1, len(self._cpus))
-
-
-class Dispatches(NamedTuple):
-    """The hypervisor's counts over all virtual processors of the partition since its start."""
-
-    dispatches: int
-    dispersions: int  # dispatches onto other hardware than the time before
-
-
-def dispatches(sysroot: SysRoot) -> Dispatches | None:
-    """The present counts; ``None`` off PowerVM."""
-    values = lpar.read(sysroot)
-    count, moved = (parse.integer(values.get(key)) for key in ("dispatches", "dispatch_dispersions"))
-    return None if count is None or moved is None else Dispatches(count, moved)

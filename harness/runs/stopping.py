@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.measure.budget import BudgetPlan, blocks_for_precision, fit_blocks, pooled_sd, predicted_half_width
+from harness.measure.budget import Budget, blocks_for_precision, fit_blocks, pooled_sd, predicted_half_width
 from harness.measure.clock import Clock
 from harness.measure.stats import interval_over_processes
 from harness.measure.verdicts import BLOCK_STEP, MAX_BLOCKS, MIN_BLOCKS
@@ -142,7 +142,7 @@ def _widest(estimates: Estimates) -> float | None:
     return max(known) if known and len(known) == len(widths) else None
 
 
-def _time_told(plan: BudgetPlan, budget_s: float, block_s: float) -> str:
+def _time_told(plan: Budget, budget_s: float, block_s: float) -> str:
     fits = f"One block takes {duration(block_s)}: {plan.blocks} of them fit into {duration(budget_s)}."
     if plan.conclusive:
         return fits

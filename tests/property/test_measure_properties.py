@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from harness.compare.observations import Accuracy, AccuracyFigure, Key, Observation, Side
 from harness.gates.baseline import baseline_text, make_baseline, read_baseline
-from harness.measure.arrivals import lindley_latencies, serve_open_loop
+from support.queueing import lindley_latencies
+
+from harness.measure.arrivals import serve_open_loop
 from harness.measure.clock import FakeClock
 from harness.measure.percentiles import percentile, requests_needed
 from harness.measure.sampling import Limits, Samples, collect_each

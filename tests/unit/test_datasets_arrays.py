@@ -175,7 +175,7 @@ _X, _Y = np.random.default_rng(0).random((20, 3)), np.arange(20) % 2
         (_npz(X=_X), "y is not a file in the archive; arrays X and y were expected"),
         (_npz(X=_X, y=_Y[:-1]), "y has 19 entries for 20 rows"),
         (_npz(X=_X, y=_Y + 1), "as many 0 and 1 expected"),
-        (_npz(X=_X, y=np.zeros(20)), "y holds one label only"),
+        (_npz(X=_X, y=np.zeros(20)), "y holds a single label"),
         (_npz(X=_X.astype(str), y=_Y), "a matrix of numbers was expected"),
         (_npz(X=_X[0], y=_Y), r"X is \(3,\) of float64"),
         (

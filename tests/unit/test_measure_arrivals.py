@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.measure.arrivals import lindley_latencies, md1_mean_wait, poisson_schedule, serve_open_loop
+from support.queueing import lindley_latencies, md1_mean_wait
+
+from harness.measure.arrivals import poisson_schedule, serve_open_loop
 from harness.measure.clock import FakeClock
 from harness.measure.overlap import InstanceTrace, overlap_throughput
 from harness.measure.rate_search import highest_rate

@@ -42,25 +42,6 @@ def test_coverage_with_a_process_effect(processes: int) -> None:
     assert 0.93 <= covered / 2000 <= 0.97
 
 
-def test_variance_components_are_recovered() -> None:
-    rng = np.random.default_rng(2)
-    found = [
-        stats.variance_components([np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.1, size)) for size in (5, 20, 40) * 10])
-        for _ in range(60)
-    ]
-    assert np.mean([one.between**2 for one in found]) == pytest.approx(0.04, rel=0.1)
-    assert np.mean([one.within**2 for one in found]) == pytest.approx(0.01, rel=0.05)
-    assert np.mean([one.icc for one in found]) == pytest.approx(0.8, abs=0.05)
-
-
-def test_variance_components_without_spread_or_without_processes() -> None:
-    assert stats.variance_components([[2.0, 2.0], [2.0, 2.0]]) == stats.VarianceComponents(0.0, 0.0, None)
-    with pytest.raises(ValueError, match="two processes"):
-        stats.variance_components([[1.0, 2.0]])
-    with pytest.raises(ValueError, match="two processes"):
-        stats.variance_components([[1.0], [2.0]])
-
-
 def test_the_paired_effect_is_the_paired_t_interval() -> None:
     a, b = np.array([1.0, 1.2, 0.9, 1.1, 1.3, 1.0]), np.array([1.1, 1.3, 1.0, 1.1, 1.5, 1.2])
     effect = stats.paired_effect(stats.log_ratios(a, b))
@@ -132,10 +113,3 @@ def test_the_noise_floor_is_what_noise_alone_reaches() -> None:
     expected = 1.96 * spread / math.sqrt(blocks)
     assert np.mean(floors) == pytest.approx(math.expm1(expected), rel=0.08)
     assert stats.noise_floor([0.1, -0.2, 0.3], seed=1) == stats.noise_floor([0.1, -0.2, 0.3], seed=1)
-
-
-def test_the_bootstrap_finds_the_interval_of_a_mean() -> None:
-    values = np.random.default_rng(3).normal(10, 2, 400)
-    low, high = stats.bootstrap_interval(lambda rows: float(values[rows].mean()), 400, seed=5)
-    expected = oracle.norm.interval(0.95, values.mean(), values.std() / 20)
-    assert (low, high) == (pytest.approx(expected[0], abs=0.03), pytest.approx(expected[1], abs=0.03))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.measure.arrivals import lindley_latencies, poisson_schedule
+from support.queueing import lindley_latencies
+
+from harness.measure.arrivals import poisson_schedule
 from harness.measure.clock import FakeClock
 from harness.measure.rate_search import CONFIRMATIONS
 from harness.scenarios.server import PATIENCE_S, server
