@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.measure.stats import interval_over_processes, t_quantile
+from harness.measure.stats import t_quantile
 from harness.measure.verdicts import MAX_BLOCKS, MIN_BLOCKS
 
 _ROUNDING = 1e-9  # blocks: a sum of seconds may miss a whole number by a hair

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from harness.platform import lpar, parse
+from harness.platform import parse
 from harness.platform.sysroot import SysRoot
 
 

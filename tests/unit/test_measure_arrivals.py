@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from support.queueing import lindley_latencies, md1_mean_wait
 
 from harness.measure.arrivals import poisson_schedule, serve_open_loop
