@@ -24,24 +24,10 @@ def probe(
     """
     from harness.platform.probe import probe as collect
     from harness.platform.sysroot import SysRoot
+    from harness.reporting.factsheet import print_facts
 
     facts = collect(SysRoot(sysroot))
     if as_json:
         typer.echo(json.dumps({"facts": facts.to_json()}, indent=2))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from harness.cli.factsheet import sections
-
-    console = Console(highlight=False)
-    for title, rows in sections(facts):
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in rows:
-            table.add_row(Text(name), Text(value))
-        console.print(Text(title, style="bold"))
-        console.print(table)
-        console.print()
+    else:
+        print_facts(facts)

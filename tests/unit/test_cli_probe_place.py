@@ -9,13 +9,13 @@ from trees import build
 from trees_presets import PRESETS
 from typer.testing import CliRunner
 
-from harness.cli.factsheet import sections, size
 from harness.cli.place import place
 from harness.cli.probe import probe
 from harness.errors import InputError
 from harness.platform.facts import Disagreement, Facts
 from harness.platform.probe import probe as collect
 from harness.platform.sysroot import SysRoot
+from harness.reporting.factsheet import sections, size
 
 app = typer.Typer()
 app.command("probe")(probe)

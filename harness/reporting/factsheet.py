@@ -1,8 +1,12 @@
-"""Facts as headings with rows of name and value: what ``lparbench probe`` shows. Pure."""
+"""Facts as headings with rows of name and value: what ``lparbench probe`` shows."""
 
 from __future__ import annotations
 
 from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from harness.platform.facts import Cache, Core, Facts, Module, Node
 from harness.platform.parse import format_cpulist
@@ -14,7 +18,7 @@ Row = tuple[str, str]
 
 def sections(facts: Facts) -> list[tuple[str, list[Row]]]:
     """Headings with their rows, in reading order; a section without rows is left out."""
-    found = [
+    headed = [
         ("Machine", _machine(facts)),
         ("LPAR", _lpar(facts)),
         ("Processor", _processor(facts)),
@@ -32,7 +36,21 @@ def sections(facts: Facts) -> list[tuple[str, list[Row]]]:
             ],
         ),
     ]
-    return [(title, rows) for title, rows in found if rows]
+    return [(title, rows) for title, rows in headed if rows]
+
+
+def print_facts(facts: Facts) -> None:
+    """The facts on standard output."""
+    console = Console(highlight=False)
+    for title, rows in sections(facts):
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in rows:
+            table.add_row(Text(name), Text(value))
+        console.print(Text(title, style="bold"))
+        console.print(table)
+        console.print()
 
 
 def text(value: object) -> str:
