@@ -1,20 +1,14 @@
-"""``lparbench doctor``: what is wrong with this machine's layout, and the command that mends it."""
+"""``lparbench doctor``: what is wrong with this machine's layout, and the command that corrects it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.errors import ExitCode, InputError
-
-if TYPE_CHECKING:
-    from harness.platform.facts import Facts
-    from harness.platform.hmc import HmcFacts
-    from harness.platform.sysroot import SysRoot
 
 
 def doctor(
@@ -47,6 +41,7 @@ def doctor(
     """
     from harness.advice.engine import evaluate
     from harness.advice.rules import WorkloadNeeds
+    from harness.platform.hmc import facts_for
     from harness.platform.probe import probe
     from harness.platform.sysroot import SysRoot
     from harness.reporting.doctor import print_report, verdict
@@ -55,7 +50,7 @@ def doctor(
     facts = probe(root)
     report = evaluate(
         facts,
-        hmc=_console(root, facts, hmc, managed_system),
+        hmc=facts_for(facts, root, destination=hmc, managed_system=managed_system),
         workload=WorkloadNeeds() if memory is None else WorkloadNeeds(_size(memory), {"memory_bytes": "--memory"}),
     )
     if as_json:
@@ -73,18 +68,3 @@ def _size(text: str) -> int:
     if amount is None:
         raise InputError(f"--memory {text!r} is not a size.", remedy="Expected a number with K, M, G or T: 80G.")
     return amount
-
-
-def _console(root: SysRoot, facts: Facts, destination: str | None, managed_system: str | None) -> HmcFacts:
-    from harness.platform import hmc, lpar
-
-    system = managed_system or hmc.managed_system_of(lpar.read(root))
-    if destination is None:
-        sources = {} if system is None else {"managed_system": "given" if managed_system else "lparcfg:serial_number"}
-        return hmc.HmcFacts(managed_system=system, sources=sources)
-    if system is None:
-        raise InputError("--hmc: the server's name is not known here.", remedy="Give it with --managed-system NAME.")
-    if facts.lpar.partition_name is None:
-        raise InputError("--hmc: this is not a partition with a name.", remedy="Run doctor inside the LPAR.")
-    found = hmc.read(destination, managed_system=system, lpar_name=facts.lpar.partition_name)
-    return replace(found, managed_system=system)

@@ -7,10 +7,12 @@ import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.errors import InputError
-from harness.platform.facts import Sources
+from harness.platform import lpar
+from harness.platform.facts import Facts, Sources
+from harness.platform.sysroot import SysRoot
 
 _DESTINATION = re.compile(r"(ssh://)?[A-Za-z0-9_][^\s\0]*\Z")  # must not start with "-": ssh would read an option
 _NO_VALUE = {"", "none", "null", "unavailable"}
@@ -39,6 +41,30 @@ def managed_system_of(lparcfg: Mapping[str, str]) -> str | None:
     model = re.fullmatch(r"IBM,([0-9]{4}-[0-9A-Z]{3})", lparcfg.get("system_type", ""))
     serial = re.fullmatch(r"IBM,(?:[0-9]{2})?([0-9A-Z]{7})", lparcfg.get("serial_number", ""))
     return f"{model[1]}*{serial[1]}" if model and serial else None
+
+
+def facts_for(facts: Facts, sysroot: SysRoot, *, destination: str | None, managed_system: str | None) -> HmcFacts:
+    """What an HMC knows of this LPAR; without a ``destination`` the name of its server alone.
+
+    Args:
+        facts: of this machine.
+        sysroot: what they were read from.
+        destination: ``user@host`` of the HMC; None asks none.
+        managed_system: the server's name there; None for its type and serial number.
+
+    Raises:
+        InputError: the server's or the partition's name is not known, or the HMC cannot be asked.
+    """
+    system = managed_system or managed_system_of(lpar.read(sysroot))
+    if destination is None:
+        sources = {} if system is None else {"managed_system": "given" if managed_system else "lparcfg:serial_number"}
+        return HmcFacts(managed_system=system, sources=sources)
+    if system is None:
+        raise InputError("--hmc: the server's name is not known here.", remedy="Give it with --managed-system NAME.")
+    if facts.lpar.partition_name is None:
+        raise InputError("--hmc: this is not a partition with a name.", remedy="Run doctor inside the LPAR.")
+    answer = read(destination, managed_system=system, lpar_name=facts.lpar.partition_name)
+    return replace(answer, managed_system=system)
 
 
 def parse_rows(text: str) -> tuple[Mapping[str, str], ...]:
