@@ -128,7 +128,7 @@ class ALAD(Reconstructing):
             "code_cycle": self._discriminator((2 * self.latent, *self.code_cycle_widths), self.cycle_dropout),
         }
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Anomaly score per row."""
         import torch
         from torch.nn import functional

@@ -111,7 +111,7 @@ class AnoGAN(Adversarial):
         scores = [self._search(rows[at : at + ROWS_PER_SEARCH]) for at in range(0, len(rows), ROWS_PER_SEARCH)]
         return np.concatenate(scores)[places] if scores else np.empty(0, dtype=np.float32)
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Not of the row alone: see `decision_function`."""
         import torch
 

@@ -52,7 +52,7 @@ class Autoencoder(FeedForward, OneClass):
         sizes = (self.n_features_in_, *self.hidden, *reversed(self.hidden[:-1]), self.n_features_in_)
         return stack(sizes, "relu", linear_after=frozenset({len(self.hidden) - 1}))
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Mean squared reconstruction error per row."""
         output: Tensor = self.fitted_net()(x)
         return (output - x).square_().mean(dim=1)

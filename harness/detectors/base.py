@@ -31,6 +31,10 @@ class DataError(InputError, ValueError):
     """Rows or labels that a detector cannot take; also what scikit-learn raises for such."""
 
 
+class DataTypeError(InputError, TypeError):
+    """An array of objects that are no numbers."""
+
+
 @dataclass
 class Detector(ABC):
     """An anomaly detector; constructor parameters are dataclass fields, fitted facts end in an underscore.
@@ -187,7 +191,8 @@ class Detector(ABC):
         matrix = self.view(X)
         if matrix.shape[-1] != self.n_features_in_:
             given, expected = matrix.shape[-1], self.n_features_in_
-            raise DataError(f"X has {given} features, but {self.name} is expecting {expected} features as input.")
+            name = type(self).__name__
+            raise DataError(f"X has {given} features, but {name} is expecting {expected} features as input.")
         if self.sequential and matrix.shape[1] != (self.steps_ or 1):
             raise DataError(f"{self.name} was fitted on windows of {self.steps_ or 1} steps, not {matrix.shape[1]}.")
         return matrix
@@ -206,7 +211,7 @@ def _as_numbers(X: ArrayLike, name: str) -> NDArray[np.float32]:
     """``X`` as float32.
 
     Raises:
-        DataError: it holds other things than real numbers.
+        DataError, DataTypeError: it holds other things than real numbers.
     """
     if hasattr(X, "toarray"):
         raise DataError(f"{name} takes dense arrays; X is sparse.", remedy="Pass X.toarray().")
@@ -215,7 +220,8 @@ def _as_numbers(X: ArrayLike, name: str) -> NDArray[np.float32]:
     try:
         return np.asarray(X, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} takes arrays of numbers: {error}.") from error
+        kind = DataTypeError if isinstance(error, TypeError) else DataError
+        raise kind(f"{name} takes arrays of numbers: {error}.") from error
 
 
 def as_matrix(X: ArrayLike, name: str) -> Matrix:
@@ -254,7 +260,7 @@ def as_windows(X: ArrayLike, name: str) -> Matrix:
 
 def _require_features(rows: Matrix, name: str) -> None:
     if not rows.shape[-1]:
-        raise DataError(f"{name}: found 0 feature(s) (shape={rows.shape}) while a minimum of 1 is required.")
+        raise DataError(f"{name}: found 0 feature(s) (shape=({len(rows)}, 0)) while a minimum of 1 is required.")
 
 
 def as_training_rows(
@@ -291,3 +297,18 @@ def normal_rows(X: Matrix, y: Labels | None, name: str) -> Matrix:
     if not len(rows):
         raise DataError(f"{name} learns from normal rows; every training row is labelled an anomaly.")
     return rows
+
+
+def both_kinds(labels: Labels | None, name: str) -> Labels:
+    """The labels, if there are normal rows and anomalies among them.
+
+    Raises:
+        DataError: there are not.
+    """
+    if labels is None or len(set(labels.tolist())) < 2:
+        problem = "" if labels is not None else " It requires y to be passed, but the target y is None."
+        raise DataError(
+            f"{name} learns from labelled rows of both kinds, not of one class.{problem}",
+            remedy="Pass y, 0 for normal and 1 for an anomaly.",
+        )
+    return labels

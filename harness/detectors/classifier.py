@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from harness.detectors.base import DataError, Detector
+from harness.detectors.base import Detector, both_kinds
 from harness.errors import InputError
 from harness.evaluation import thresholds
 from harness.training.context import FitContext, Labels
@@ -34,17 +34,8 @@ class Classifier(Detector):
     target_recall: float = 0.7
 
     def require_both_kinds(self, labels: Labels | None) -> Labels:
-        """The labels, if there are normal rows and anomalies among them.
-
-        Raises:
-            DataError: there are not.
-        """
-        if labels is None or len(set(labels.tolist())) < 2:
-            raise DataError(
-                f"{self.name} learns from labelled rows of both kinds (y cannot be None or a single class).",
-                remedy="Pass y, 0 for normal and 1 for an anomaly.",
-            )
-        return labels
+        """`both_kinds` of ``labels``."""
+        return both_kinds(labels, self.name)
 
     def choose(self, context: FitContext) -> None:
         """Set the threshold after training.

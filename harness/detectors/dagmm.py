@@ -142,7 +142,7 @@ class DAGMM(NetDetector, Replicated, OneClass):
         parts = {"encoder": stack(sizes, "tanh"), "decoder": stack(sizes[::-1], "tanh"), "estimator": estimator}
         return xavier(parts)
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Energy per row of ``x`` (n, d), shape (n,)."""
         import torch
 

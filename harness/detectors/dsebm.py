@@ -90,7 +90,7 @@ class DSEBM(NetDetector, Replicated, OneClass):
 
         return TiedNet((self.n_features_in_, *self.hidden))
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Score per row of ``x`` (n, d), shape (n,)."""
         import torch
 

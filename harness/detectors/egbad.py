@@ -106,7 +106,7 @@ class EGBAD(Reconstructing):
             ),
         }
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Anomaly score per row."""
         from torch.nn import functional
 

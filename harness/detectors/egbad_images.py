@@ -67,7 +67,7 @@ class EGBADImages(NetDetector, OneClass):
             torch.manual_seed(self.random_state)
             live.train()
             self.history_ = train(game.step, schedule, context)[0]
-        self.net = game.average
+        self.net_ = game.average
         self.choose(normal, context)
         return self
 
@@ -85,7 +85,7 @@ class EGBADImages(NetDetector, OneClass):
                     nn.init.zeros_(part.bias)
         return nets
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Anomaly score per row of pixels."""
         from torch.nn import functional
 

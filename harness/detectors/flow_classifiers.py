@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from harness.detectors.base import DataError
 from harness.detectors.supervised import Supervised
 from harness.scoring.program import ROWS, Builder, Program
 from harness.training.context import Epoch, FitContext, Labels, Matrix
@@ -32,6 +33,8 @@ class FlowClassifier(Supervised):
         """Build, and fit the pipeline (for windows on their last step, which the label is about)."""
         from harness.detectors.flow_features import FlowFeatures
 
+        if rows.shape[-1] < 2:
+            raise DataError(f"{self.name} makes statistics of two groups of features; got 1 feature(s).")
         super().prepare(rows, labels, steps)
         features = self.fitted_net().get_submodule("features")
         assert isinstance(features, FlowFeatures)

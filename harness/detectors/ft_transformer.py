@@ -84,7 +84,7 @@ class FTTransformer(NetDetector, Classifier):
 
         return Transformer(self.n_features_in_, PRESETS[self.preset], self._categories)
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Logit of attack minus logit of normal."""
         logits: Tensor = self.fitted_net()(x)
         return logits[:, 1] - logits[:, 0]

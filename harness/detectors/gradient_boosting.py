@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import DataError, Detector, as_training_rows
+from harness.detectors.base import Detector, as_training_rows, both_kinds
 from harness.detectors.isolation_forest import FOREST
 from harness.evaluation.thresholds import Threshold
 from harness.scoring import program as programs
@@ -39,8 +39,7 @@ class GradientBoosting(Detector):
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
         """Boost on labelled rows."""
         rows, labels = as_training_rows(X, y, self.name)
-        if labels is None or len(set(labels.tolist())) < 2:
-            raise DataError(f"{self.name} learns from labelled rows of both kinds; pass y, 0 normal and 1 anomaly.")
+        labels = both_kinds(labels, self.name)
         self._forest, self._baseline = boosted_forest(
             rows, labels, max_iter=self.max_iter, max_leaf_nodes=self.max_leaf_nodes,
             learning_rate=self.learning_rate, random_state=self.random_state,

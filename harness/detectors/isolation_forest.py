@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, as_training_rows, normal_rows
+from harness.detectors.base import DataError, Detector, as_training_rows, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
 from harness.scoring.forest import Forest, Tree, forest_of
@@ -41,6 +41,8 @@ class IsolationForest(OneClass):
 
         rows = normal_rows(*as_training_rows(X, y, self.name), self.name)
         sample = min(self.max_samples, len(rows))
+        if sample < 2:
+            raise DataError(f"{self.name} isolates rows from each other; it needs two of them at least, got 1 sample.")
         grown = Grown(n_estimators=self.n_estimators, max_samples=sample, random_state=self.random_state).fit(rows)
         pairs = zip(grown.estimators_, grown.estimators_features_, strict=True)
         self._forest = forest_of([_path_lengths(each.tree_, chosen) for each, chosen in pairs])

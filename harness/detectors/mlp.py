@@ -47,7 +47,7 @@ class MLP(FeedForward, Classifier):
 
         return stack((self.n_features_in_, *self.hidden, 1), "relu")
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Logit per row."""
         logits: Tensor = self.fitted_net()(x)
         return logits.view(-1)

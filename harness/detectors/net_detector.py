@@ -20,7 +20,7 @@ Module = TypeVar("Module", bound="nn.Module")
 
 @dataclass
 class NetDetector(Detector):
-    """A detector whose scores come from a torch module, ``net``; rows are scored ``rows_per_slice`` at a time.
+    """A detector whose scores come from a torch module, ``net_``; rows are scored ``rows_per_slice`` at a time.
 
     Modules of detectors import torch inside the functions that use it, so that parameters can be checked without it.
 
@@ -36,7 +36,7 @@ class NetDetector(Detector):
 
     rows_per_slice: ClassVar[int] = 8192  # activations of small nets stay inside a second-level cache
 
-    net = cast("nn.Module | None", None)
+    net_ = cast("nn.Module | None", None)
 
     @staticmethod
     def schedule(replicas: Sequence[NetDetector], rows: int, **options: Any) -> Schedule:
@@ -49,7 +49,7 @@ class NetDetector(Detector):
         """A fresh module for ``n_features_in_`` (and ``steps_``), which takes rows, or windows if `sequential`."""
 
     @abstractmethod
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Anomaly score per row (n, d), or window, of ``x``; shape (n,)."""
 
     def build(self, n_features: int, steps: int | None = None) -> None:
@@ -57,14 +57,14 @@ class NetDetector(Detector):
         from harness.training.loop import seeded
 
         self.take_shape(n_features, steps)
-        self.net = seeded(self.architecture, self.random_state)
+        self.net_ = seeded(self.architecture, self.random_state)
 
     def decision_function(self, X: ArrayLike) -> Vector:
         """Anomaly score of each row or window."""
         rows = self.check_rows(X)
         from harness.training.loop import score_slices
 
-        return score_slices(self.score, rows, self.rows_per_slice)
+        return score_slices(self.score_tensor, rows, self.rows_per_slice)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights by torch's parameter names."""
@@ -80,7 +80,7 @@ class NetDetector(Detector):
         load_state(self.fitted_net(), state)
 
     def scoring_module(self) -> nn.Module | None:
-        """`score` as a module; a sequential detector that was fitted on rows takes rows."""
+        """`score_tensor` as a module; a sequential detector that was fitted on rows takes rows."""
         from torch import nn
 
         detector = self
@@ -88,22 +88,22 @@ class NetDetector(Detector):
         class Scoring(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.module = detector.net  # so that its parameters belong to the graph
+                self.module = detector.net_  # so that its parameters belong to the graph
 
             def forward(self, x: Tensor) -> Tensor:
-                return detector.score(x.unsqueeze(1) if detector.sequential and x.ndim == 2 else x)
+                return detector.score_tensor(x.unsqueeze(1) if detector.sequential and x.ndim == 2 else x)
 
         return Scoring()
 
     def fitted_net(self) -> nn.Module:
         """The net."""
-        assert self.net is not None, f"{self.name} is not built"
-        return self.net
+        assert self.net_ is not None, f"{self.name} is not built"
+        return self.net_
 
     def net_as(self, kind: type[Module]) -> Module:
         """The net, which is of class ``kind``."""
-        assert isinstance(self.net, kind), f"{self.name} is not built"
-        return self.net
+        assert isinstance(self.net_, kind), f"{self.name} is not built"
+        return self.net_
 
     def part(self, path: str) -> nn.Sequential:
         """The Sequential at ``path`` of the net."""

@@ -31,12 +31,12 @@ class CardStream:
     """
 
     def __init__(self, detector: LSTM) -> None:
-        if not isinstance(detector.net, Layers):
+        if not isinstance(detector.net_, Layers):
             raise InputError(f"{detector.name} is not fitted.", remedy="Call fit before scoring a stream.")
         self.steps = detector.steps_ or 1
         self._features = detector.n_features_in_
-        self._layers = [gates_of(layer) for layer in detector.net.recurrent]
-        self._output = detector.net.output
+        self._layers = [gates_of(layer) for layer in detector.net_.recurrent]
+        self._output = detector.net_.output
         self._place: dict[Hashable, int] = {}  # card -> row of the states
         self._seen = torch.zeros(0, dtype=torch.int64)  # transactions of each card
         self._states = [(self._zeros(0, layer.width), self._zeros(0, layer.width)) for layer in self._layers]

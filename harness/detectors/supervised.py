@@ -77,7 +77,7 @@ class Supervised(NetDetector, Classifier):
 
         return functional.binary_cross_entropy_with_logits(self.logits(x), y)
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """The logit."""
         return self.logits(x)
 

@@ -117,7 +117,7 @@ class VAE(NetDetector, Replicated, OneClass):
             {"encoder": encoder, "decoder": stack((self.latent, *reversed(self.hidden), n_features), "relu")}
         )
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_tensor(self, x: Tensor) -> Tensor:
         """Reconstruction error per row of ``x`` (n, d), shape (n,)."""
         reconstructed: Tensor = self.part("decoder")(self.part("encoder")(x)[:, : self.latent])
         if self.output == "sigmoid":

@@ -25,7 +25,7 @@ class Plain:
 
     def __init__(self, detector: Adversarial) -> None:
         detector.build(FEATURES)
-        self.nets = copy.deepcopy(detector.net).train()
+        self.nets = copy.deepcopy(detector.net_).train()
         self.noise = Noise([SEED])
 
     def run(self, path: str, x: Tensor) -> Tensor:

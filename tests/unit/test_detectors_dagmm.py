@@ -42,7 +42,7 @@ def case(request: pytest.FixtureRequest) -> tuple[DAGMM, np.ndarray, np.ndarray]
 
 def exact(detector: DAGMM, X: np.ndarray) -> np.ndarray:
     """The scores by torch in float64, without the detector's own scoring."""
-    net, x = copy.deepcopy(detector.net).double().eval(), torch.from_numpy(X).double()
+    net, x = copy.deepcopy(detector.net_).double().eval(), torch.from_numpy(X).double()
     state = detector.state()
     mixture = Mixture(*(torch.from_numpy(state[name]).double() for name in ("shares", "means", "factors")))
     with torch.no_grad():

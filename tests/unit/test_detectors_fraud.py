@@ -43,12 +43,12 @@ def lstm(windows) -> LSTM:
 def test_has_the_documents_number_of_parameters():
     detector = LSTM()
     detector.build(80, 7)
-    trained = sum(one.numel() for one in detector.net.parameters() if one.requires_grad)
+    trained = sum(one.numel() for one in detector.net_.parameters() if one.requires_grad)
     assert trained == 156_481
 
 
 def test_the_second_bias_stays_zero(lstm):
-    for layer in lstm.net.recurrent:
+    for layer in lstm.net_.recurrent:
         assert not layer.bias_hh_l0.any()
 
 

@@ -40,7 +40,7 @@ def test_value_and_gradient_are_autograds_also_at_the_kinks(rule):
     detector = AnoGAN(latent=5, generator=(7, 9), discriminator=(8, 6, 4), score_by=rule, weight=0.3, random_state=2)
     detector.build(12)
     generator, judge = detector.part("generator"), detector.part("discriminator")
-    detector.net.eval()
+    detector.net_.eval()
     with torch.no_grad():
         for layer in (generator[2], judge[3]):
             layer.weight[0] = 0.0  # a hidden unit at exactly 0
