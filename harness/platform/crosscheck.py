@@ -1,40 +1,46 @@
-"""Second readings of the live machine by ``lscpu`` and ``numactl``, compared with our own."""
+"""Second readings of the live machine by ``lscpu``, ``numactl`` and py-cpuinfo, compared with our own."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
+import sys
+from functools import partial
 
+from harness.decode import parse_json
+from harness.errors import InputError
 from harness.platform import parse
-from harness.platform.facts import CrossCheck, Disagreement, Topology
+from harness.platform.facts import CpuFacts, CrossCheck, Disagreement, Topology
 from harness.platform.sysroot import SysRoot
 
 _TIMEOUT_S = 5.0
 _MEGABYTE = 1 << 20
 
 
-def collect(sysroot: SysRoot, topology: Topology) -> CrossCheck:
+def collect(sysroot: SysRoot, topology: Topology, cpu: CpuFacts) -> CrossCheck:
     """Where the tools say otherwise; nothing is run for a stored tree."""
     if not sysroot.live:
         return CrossCheck()
     tools: list[str] = []
     skipped: dict[str, str] = {}
     disagreements: list[Disagreement] = []
-    for tool, arguments, compare in (
-        ("lscpu", ["-p=CPU,CORE,SOCKET,NODE"], compare_lscpu),
-        ("numactl", ["--hardware"], compare_numactl),
+    for tool, command, compare in (
+        ("lscpu", ["lscpu", "-p=CPU,CORE,SOCKET,NODE"], partial(compare_lscpu, topology=topology)),
+        ("numactl", ["numactl", "--hardware"], partial(compare_numactl, topology=topology)),
+        # A process of its own: it can start others, and answers in its own time.
+        ("py-cpuinfo", [sys.executable, "-I", "-m", "cpuinfo", "--json"], partial(compare_cpuinfo, cpu=cpu)),
     ):
-        answer = _run(tool, arguments)
+        answer = _run(*command)
         if isinstance(answer, str):
             tools.append(tool)
-            disagreements += compare(answer, topology)
+            disagreements += compare(answer)
         else:
             skipped[tool] = answer[0]
     return CrossCheck(tuple(tools), skipped, tuple(disagreements))
 
 
-def _run(tool: str, arguments: list[str]) -> str | tuple[str]:
+def _run(tool: str, *arguments: str) -> str | tuple[str]:
     """Output of a tool, or the one reason why there is none."""
     program = shutil.which(tool)
     if program is None:
@@ -56,6 +62,29 @@ def _run(tool: str, arguments: list[str]) -> str | tuple[str]:
     except OSError as error:
         return (f"could not be run: {error.strerror}",)
     return answer.stdout
+
+
+def compare_cpuinfo(text: str, cpu: CpuFacts) -> tuple[Disagreement, ...]:
+    """Compare with ``python -m cpuinfo --json``: architecture, vendor, family, model, and the features of x86."""
+    try:
+        theirs = parse_json(text, "py-cpuinfo")
+    except InputError:
+        return ()
+    disagreements = [
+        Disagreement("py-cpuinfo", subject, str(ours), str(theirs[key]))
+        for subject, ours, key in (
+            ("architecture", cpu.architecture, "arch_string_raw"),
+            ("vendor", cpu.vendor if cpu.family is not None else None, "vendor_id_raw"),
+            ("family", cpu.family, "family"),
+            ("model", cpu.model, "model"),
+        )
+        if ours is not None and theirs.get(key) not in (None, "", ours)
+    ]
+    flags = theirs.get("flags") or []
+    if cpu.family is not None and flags:
+        missing = sorted(name for name, here in cpu.isa.items() if here and name not in flags)
+        disagreements += [Disagreement("py-cpuinfo", f"feature {name}", "present", "absent") for name in missing]
+    return tuple(disagreements)
 
 
 def compare_lscpu(text: str, topology: Topology) -> tuple[Disagreement, ...]:

@@ -362,7 +362,7 @@ class LoadedSoftware(SoftwareFacts):
 class Disagreement:
     """A fact on which another tool says otherwise."""
 
-    tool: str  # "lscpu", "numactl"
+    tool: str  # "lscpu", "numactl", "py-cpuinfo"
     subject: str  # "CPUs of node 0", "core of CPU 4"
     ours: str
     theirs: str

@@ -72,5 +72,5 @@ def probe(sysroot: SysRoot) -> Facts:
         emulation=emulation.collect(sysroot, named[0], info, vector, core.hypervisor),
         load=load.collect(sysroot),
         software=software.collect(sysroot),
-        crosscheck=crosscheck.collect(sysroot, layout),
+        crosscheck=crosscheck.collect(sysroot, layout, processor),
     )

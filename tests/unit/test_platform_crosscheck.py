@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from trees_presets import PRESETS
 
 from harness.platform import crosscheck
 from harness.platform.counters import ThreadCounters
-from harness.platform.facts import Topology
+from harness.platform.facts import CpuFacts, Topology
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 
@@ -90,20 +91,37 @@ def test_tools_that_fail_are_skipped_with_the_reason(
     tools.mkdir()
     _tool(tools, "lscpu", "exit 3")
     monkeypatch.setenv("PATH", str(tools))
-    found = crosscheck.collect(SysRoot("/"), topology)
+    monkeypatch.setattr(crosscheck.sys, "executable", str(tools / "python"))
+    found = crosscheck.collect(SysRoot("/"), topology, CpuFacts())
     assert found.tools == ()
-    assert dict(found.skipped) == {"lscpu": "failed with exit status 3", "numactl": "not installed"}
+    assert dict(found.skipped) == {
+        "lscpu": "failed with exit status 3",
+        "numactl": "not installed",
+        "py-cpuinfo": "not installed",
+    }
     monkeypatch.setattr(crosscheck, "_TIMEOUT_S", 0.05)
     _tool(tools, "lscpu", "exec /bin/sleep 5")
     (tools / "numactl").write_text("no program")
     (tools / "numactl").chmod(0o755)
-    found = crosscheck.collect(SysRoot("/"), topology)
+    found = crosscheck.collect(SysRoot("/"), topology, CpuFacts())
     assert found.skipped["lscpu"] == "gave no answer in 0.05 s"
     assert found.skipped["numactl"].startswith("could not be run")
 
 
+def test_py_cpuinfo_is_compared_where_both_know() -> None:
+    text = '{"arch_string_raw": "x86_64", "vendor_id_raw": "GenuineIntel", "family": 6, "model": 85, "flags": ["avx2"]}'
+    ours = CpuFacts(architecture="x86_64", vendor="GenuineIntel", family=6, model=85, isa={"avx2": True, "mma": None})
+    assert crosscheck.compare_cpuinfo(text, ours) == ()
+    (model, feature) = crosscheck.compare_cpuinfo(text, replace(ours, model=86, isa={"avx512f": True}))
+    assert (model.subject, model.ours, model.theirs) == ("model", "86", "85")
+    assert (feature.subject, feature.ours, feature.theirs) == ("feature avx512f", "present", "absent")
+    power = CpuFacts(architecture="ppc64le", vendor="IBM", isa={"mma": True})
+    assert crosscheck.compare_cpuinfo('{"arch_string_raw": "ppc64le", "vendor_id_raw": ""}', power) == ()
+    assert crosscheck.compare_cpuinfo("Traceback", power) == ()
+
+
 def test_nothing_is_run_for_a_stored_tree(topology: Topology, tmp_path: Path) -> None:
-    assert crosscheck.collect(SysRoot(tmp_path), topology) == crosscheck.CrossCheck()
+    assert crosscheck.collect(SysRoot(tmp_path), topology, CpuFacts()) == crosscheck.CrossCheck()
 
 
 def test_the_tools_agree_on_this_machine() -> None:
