@@ -6,12 +6,14 @@ import json
 import sys
 from contextlib import ExitStack
 from enum import Enum
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli import completion
+from harness.cli.streams import reader_gone
 from harness.errors import InputError
 
 
@@ -78,8 +80,11 @@ def score(
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from None
         sink = sys.stdout.buffer if output is None else stack.enter_context(output.open("wb"))
+        rows = read_rows(source, name, stream.layout)
+        if output is None:
+            rows = takewhile(lambda _: not reader_gone(), rows)
         summary = score_stream(
-            read_rows(source, name, stream.layout), stream.score, opened, sink,
+            rows, stream.score, opened, sink,
             name=name, form=form.value, on_error=on_error.value,
         )  # fmt: skip
     if as_json:

@@ -223,6 +223,15 @@ def test_the_command_stops_with_code_4_and_counts_what_it_skips(mlp: Saved, raw:
     assert b"2 skipped, the first at line 4" in skipped.stderr
 
 
+def test_an_endless_stream_ends_with_its_reader(mlp: Saved, raw: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "row").write_bytes(text_of(raw.head(1)))
+    endless = f'< <(yes "$(cat {tmp_path}/row)") | head -n 1'
+    done = lparbench(str(mlp.directory), "-", shell=endless)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"score,")
+    assert done.stderr == b""
+
+
 def test_a_reader_that_goes_away_is_no_error(mlp: Saved, raw: pd.DataFrame, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_bytes(text_of(raw) * 30)
