@@ -291,11 +291,18 @@ def _same_shape(hint: Any, value: Any) -> bool:
     return not isinstance(value, Mapping | list | tuple)
 
 
+def _bare(hint: Any) -> Any:
+    """The type without annotations that are not checked here, such as the bounds of a schema."""
+    if get_origin(hint) is Annotated and not any(isinstance(item, Check) for item in hint.__metadata__):
+        return get_args(hint)[0]
+    return hint
+
+
 def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise _wrong(value, "a list", where)
     if len(arguments) == 2 and arguments[1] is Ellipsis:
-        item = arguments[0]
+        item = _bare(arguments[0])
         if item in (int, str, float) and set(map(type, value)) <= {item}:  # a million samples in one step
             return tuple(value)
         return tuple(_decode(item, entry, f"{where}[{index}]") for index, entry in enumerate(value))
@@ -310,7 +317,7 @@ def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[A
 def _decode_mapping(arguments: tuple[Any, ...], value: Any, where: str) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
         raise _wrong(value, "a table", where)
-    key_type, item = arguments
+    key_type, item = _bare(arguments[0]), arguments[1]
     decoded = {}
     for key, entry in value.items():
         at = _at(where, str(key))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -12,8 +11,9 @@ from harness.cli.shares import share
 from harness.errors import InputError
 
 if TYPE_CHECKING:
+    import typer
+
     from harness.record.spec import Protocol, Scenario
-    from harness.runs.spec import Entry
 
 Cache = Literal["hot", "cold"]
 Text = TypeVar("Text", bound=str)
@@ -37,43 +37,6 @@ class Budget:
 
     budget_s: float | None
     half_width: float | None
-
-
-def entries_of(references: Iterable[str]) -> tuple[Entry, ...]:
-    """Workloads by name, ``.toml`` file or ``module:Class``.
-
-    Raises:
-        InputError: one of them is not known, damaged, named twice, or sets what its detector or data set does not have.
-    """
-    from harness.runs.preflight import check_workloads
-    from harness.runs.spec import Entry
-    from harness.workload.files import find_workload
-
-    absolute = [str(Path(name).resolve()) if name.endswith(".toml") else name for name in references]
-    entries = tuple(Entry(name, find_workload(name)) for name in absolute)
-    if len({entry.workload.name for entry in entries}) != len(entries):
-        raise InputError("The same workload is named twice.")
-    check_workloads(entry.workload for entry in entries)
-    return entries
-
-
-def on_data(entries: tuple[Entry, ...], dataset: str | None, label: str | None) -> tuple[Entry, ...]:
-    """The entries on another data set than their own, if one is named.
-
-    Raises:
-        InputError: no such data set, or a label column without one.
-    """
-    if dataset is None:
-        if label is not None:
-            raise InputError("--label names a column of the file that --dataset gives; there is none.")
-        return entries
-    from harness.datasets.registry import spec
-
-    spec(dataset)
-    return tuple(
-        replace(entry, workload=entry.workload.on_dataset(dataset, label), dataset=dataset, label=label)
-        for entry in entries
-    )
 
 
 def parse_source(data: Path | None, protocol: str) -> Protocol:
@@ -128,6 +91,17 @@ def parse_budget(blocks: int | None, budget: str | None, until_ci: str | None) -
     )
 
 
+def parse_backends(text: str | None) -> tuple[str, ...] | None:
+    """Backends; None for the workload's own.
+
+    Raises:
+        InputError: one of them is not known.
+    """
+    from harness.scoring.backends import BACKENDS
+
+    return None if text is None else parse_list("--backends", text, tuple(BACKENDS))
+
+
 def parse_dtypes(text: str | None) -> tuple[str, ...] | None:
     """Number formats, of those that any backend has.
 
@@ -152,7 +126,9 @@ def parse_learning_rates(text: str | None) -> tuple[float, ...]:
         except ValueError:
             rate = 0.0
         if not 0.0 < rate < float("inf"):
-            raise InputError(f"--learning-rates: {part.strip()!r} is no positive number; expected such as 1e-4,1e-3.")
+            raise InputError(
+                f"--learning-rates: {part.strip()!r} is not a positive number; expected such as 1e-4,1e-3."
+            )
         rates[rate] = None
     return tuple(rates)
 
@@ -175,3 +151,19 @@ def _member(option: str, text: str, known: tuple[Text, ...]) -> Text:
         if member == text:
             return member
     raise InputError(f"{option} is {text!r}; expected one of: {', '.join(known)}.")
+
+
+def refuse_with_resume(context: typer.Context, kind: str) -> None:
+    """See that nothing but ``--json`` was given together with ``--resume``: the design has everything else.
+
+    Raises:
+        InputError: something was.
+    """
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in ("resume", "as_json") and source is not None and source.name == "COMMANDLINE":
+            given = "a workload" if name == "workloads" else f"--{name.replace('_', '-')}"
+            raise InputError(
+                f"--resume continues what the {kind} was begun with; {given} cannot be given again.",
+                remedy=f"Leave it out, or begin a new {kind}.",
+            )

@@ -5,26 +5,21 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from harness.cli import completion
 from harness.cli.choices import (
-    entries_of,
-    on_data,
+    parse_backends,
     parse_budget,
     parse_dtypes,
     parse_learning_rates,
     parse_scenarios,
     parse_source,
+    refuse_with_resume,
 )
 from harness.cli.durations import seconds
-from harness.errors import ExitCode, InputError
-
-if TYPE_CHECKING:
-    from harness.record.model import Run
-    from harness.runs.spec import Request
 
 _PLACE = "Where it runs"
 _AMOUNT = "How much is measured"
@@ -32,6 +27,7 @@ _OUTPUT = "Output"
 
 
 def run(
+    context: typer.Context,
     workloads: Annotated[
         list[str] | None,
         typer.Argument(
@@ -178,6 +174,24 @@ def run(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Run directories are made in here.", rich_help_panel=_OUTPUT)
     ] = Path("results/runs"),
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep the model bundles here, one per workload, for `lparbench score`.",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Continue an interrupted run; takes no other option but --json.",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the record as JSON, nothing else.", rich_help_panel=_OUTPUT)
     ] = False,
@@ -186,108 +200,54 @@ def run(
 
     Example: `lparbench run nsl-kdd-mlp --data ~/datasets --cores 2`
     """
-    from harness.record.store import check_writable, record_text, write_run
+    from harness.record.spec import RunSpec
+    from harness.record.store import record_text, write_run
     from harness.reporting.html import render
     from harness.reporting.progress import progress_for
     from harness.reporting.terminal import print_run
-    from harness.runs.machine import survey_surroundings
-    from harness.runs.run import execute
+    from harness.runs import run as runs
+    from harness.runs.design import spec_of_suite
     from harness.workers.executor import ProcessExecutor
 
-    request = _request(
-        workloads or [],
-        suite,
-        data,
-        protocol,
-        backends,
-        seeds,
-        epochs,
-        rows,
-        blocks,
-        cores,
-        threads_per_core,
-        nodes,
-        seed,
-    )
-    timed = parse_scenarios(scenarios, cache, instances)
-    limits = parse_budget(blocks, budget, until_ci)
-    request = replace(
-        request,
-        entries=on_data(request.entries, dataset, label),
-        scenarios=timed.scenarios,
-        cache=timed.cache,
-        instances=timed.instances,
-        budget_s=limits.budget_s,
-        half_width=limits.half_width,
-        p99_bound_s=seconds("--p99", p99),
-        dtypes=parse_dtypes(dtypes),
-        learning_rates=parse_learning_rates(learning_rates),
-    )
-    check_writable(out)  # before minutes of measuring that could not be kept
-    around = survey_surroundings(request)
-    with progress_for(quiet=as_json) as progress:
-        record = execute(request, around, ProcessExecutor(), progress)
-    directory = write_run(record, out, {"report.html": render(record)})
+    if resume is not None:
+        refuse_with_resume(context, "run")
+        session = runs.resume(resume)
+    else:
+        amount = parse_budget(blocks, budget, until_ci)
+        timed = parse_scenarios(scenarios, cache, instances)
+        base = RunSpec(tuple(workloads)) if workloads else spec_of_suite(suite)
+        spec = replace(
+            base,
+            dataset=dataset,
+            label=label,
+            protocol=parse_source(data, protocol),
+            data_dir=None if data is None else str(data.resolve()),
+            backends=parse_backends(backends),
+            dtypes=parse_dtypes(dtypes),
+            scenarios=timed.scenarios,
+            seeds=seeds or base.seeds,
+            epochs=epochs or base.epochs,
+            rows=rows,
+            learning_rates=parse_learning_rates(learning_rates),
+            cores=cores,
+            threads_per_core=threads_per_core,
+            node=nodes,
+            instances=timed.instances,
+            cache=timed.cache,
+            blocks=blocks or base.blocks,
+            budget_s=amount.budget_s,
+            half_width=amount.half_width,
+            p99_bound_s=seconds("--p99", p99),
+            seed=seed,
+            save=None if save is None else str(save.resolve()),
+        )
+        session = runs.begin(spec, ("lparbench", *sys.argv[1:]), out)
+    with runs.resumable(session), progress_for(quiet=as_json) as progress:
+        record = runs.execute(session, ProcessExecutor(), progress)
+        directory = write_run(record, session.directory.parent, {"report.html": render(record)})
+    session.done()
     if as_json:
         typer.echo(record_text(record), nl=False)
     else:
         print_run(record, directory)
-    raise typer.Exit(_exit_code(record))
-
-
-def _request(
-    names: list[str],
-    suite: str,
-    data: Path | None,
-    protocol: str,
-    backends: str | None,
-    seeds: int | None,
-    epochs: int | None,
-    rows: int | None,
-    blocks: int | None,
-    cores: int,
-    threads_per_core: int,
-    node: int | None,
-    seed: int,
-) -> Request:
-    from harness.runs.spec import Request
-    from harness.scoring.backends import BACKENDS
-    from harness.workload.files import load_suite
-    from harness.workload.model import Suite
-
-    chosen_protocol = parse_source(data, protocol)
-    chosen = tuple(part.strip() for part in backends.split(",")) if backends is not None else None
-    for name in chosen or ():
-        if name not in BACKENDS:
-            raise InputError(f"--backends: unknown backend {name!r}; expected some of: {', '.join(BACKENDS)}.")
-    amounts = Suite(name="", title="", workloads=()) if names else load_suite(suite)
-    entries = entries_of(names or amounts.workloads)
-    return Request(
-        entries=entries,
-        suite=None if names else suite,
-        protocol=chosen_protocol,
-        data_dir=None if data is None else data.resolve(),
-        backends=chosen,
-        seeds=seeds or amounts.seeds,
-        epochs=epochs or amounts.epochs,
-        rows=rows,
-        blocks=blocks or amounts.blocks,
-        series_seconds=amounts.series_seconds,
-        both_protocols=amounts.both_protocols,
-        cores=cores,
-        threads_per_core=threads_per_core,
-        node=node,
-        seed=seed,
-        argv=("lparbench", *sys.argv[1:]),
-    )
-
-
-def _exit_code(record: Run) -> ExitCode:
-    """1 when an accuracy floor was missed, 2 when a result is not valid, else 0."""
-    from harness.record.model import Verdict
-
-    accuracies: list[dict[str, Any]] = [result.accuracy for result in record.results if result.accuracy is not None]
-    return ExitCode.judged(
-        failed=any(accuracy["passed"] is False for accuracy in accuracies),
-        inconclusive=any(result.validity.verdict is not Verdict.VALID for result in record.results),
-    )
+    raise typer.Exit(runs.exit_code(record))

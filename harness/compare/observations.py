@@ -12,7 +12,7 @@ from harness.decode import Check, encode
 from harness.measure.estimates import ProcessEstimate, process_estimate
 from harness.measure.sampling import MIN_CLEAN
 from harness.measure.validity import Evidence, Reason, invalidities
-from harness.record.model import Block, Result, Run, Series, Verdict
+from harness.record.model import ProcessRecord, Result, Run, Series, Verdict
 
 _SHORTEST_S, _LONGEST_S = 1e-12, 1e9  # of a call
 _LARGEST_FIGURE = 1e6  # of an accuracy metric
@@ -157,9 +157,8 @@ def _leaves(name: str, value: Any) -> Iterable[tuple[str, FactValue]]:
 def side_of(run: Run) -> Side:
     """A run as a side of a comparison; estimates are made from the raw samples, not taken from the record."""
     observations = _with_layouts([observation for result in run.results for observation in _observations(result)])
-    argv = run.tool.get("argv")
-    command = tuple(argv) if isinstance(argv, list | tuple) and all(isinstance(word, str) for word in argv) else ()
-    return Side(run.run_id, run.created, facts_of(run.fingerprint), observations, _accuracy(run.results), command)
+    fingerprint = facts_of(encode(run.fingerprint))
+    return Side(run.run_id, run.created, fingerprint, observations, _accuracy(run.results), run.tool.argv)
 
 
 def _with_layouts(observations: Sequence[Observation]) -> dict[Key, Observation]:
@@ -193,7 +192,7 @@ def _key_with_layout(observation: Observation) -> Key:
 
 def _observations(result: Result) -> list[Observation]:
     problems = _result_problems(result)
-    keys = sorted({(series.name, series.batch_size or 0) for process in result.blocks for series in process.series})
+    keys = sorted({(series.name, series.batch_size or 0) for process in result.processes for series in process.series})
     if not keys:
         keys = [("", result.batch_size or 0)]
         problems = (*problems, Problem(ProblemKind.PROCESS, "no process left any samples"))
@@ -203,7 +202,7 @@ def _observations(result: Result) -> list[Observation]:
 def _observation(result: Result, name: str, batch: int, problems: tuple[Problem, ...]) -> Observation:
     return observe_processes(
         Key(result.workload, result.scenario, result.backend, result.dtype, batch),
-        result.blocks,
+        result.processes,
         lambda series: (series.name, series.batch_size or 0) == (name, batch),
         problems=problems,
         conditions=facts_of(_conditions(result)),
@@ -212,7 +211,7 @@ def _observation(result: Result, name: str, batch: int, problems: tuple[Problem,
 
 def observe_processes(
     key: Key,
-    processes: Sequence[Block],
+    processes: Sequence[ProcessRecord],
     is_of_key: Callable[[Series], bool],
     *,
     problems: Sequence[Problem] = (),
@@ -233,11 +232,11 @@ def observe_processes(
     estimates: list[ProcessEstimate] = []
     steady: list[bool] = []
     for process in processes:
-        block = process.index
+        block = process.block
         if process.failure is not None:
             all_problems.append(Problem(ProblemKind.PROCESS, f"block {block}: {process.failure}"))
             continue
-        rate = process.rates.get(str(key.batch_size))
+        rate = _rate(process, key.batch_size)
         matching = [series for series in process.series if is_of_key(series)]
         if block in seconds or block in unusable or (rate is None and len(matching) != 1):
             text = f"block {block} does not hold this series exactly once"
@@ -307,7 +306,7 @@ def _conditions(result: Result) -> dict[str, Any]:
         "threads": place.threads,
         "threads_per_core": place.threads_per_core,
         "smt": place.smt,
-        "memory_policy": place.memory_policy,
+        "memory_policy": str(place.memory_policy),
         "thread_environment": dict(place.env),
         "cache": result.cache,
         "instances": result.instances,
@@ -317,39 +316,29 @@ def _conditions(result: Result) -> dict[str, Any]:
 
 def _p99_bound_s(result: Result) -> float | None:
     """Of a server result; None of others."""
-    served = (block.details.get("served") for block in result.blocks)
-    return next((_number(one.get("bound_s")) for one in served if isinstance(one, Mapping)), None)
+    return next((process.served.bound_s for process in result.processes if process.served is not None), None)
+
+
+def _rate(process: ProcessRecord, batch_size: int) -> float | None:
+    """Rows per second, where that is not the batch over a series' median: of a server, or of several instances."""
+    together = process.rate_together(batch_size)
+    if together is not None:
+        return together.rows_per_s_undisturbed
+    return process.served.rate if process.served is not None else None
 
 
 def _accuracy(results: Iterable[Result]) -> dict[str, Accuracy]:
-    found: dict[str, Accuracy] = {}
+    figures: dict[str, Accuracy] = {}
     for result in results:
-        recorded = result.accuracy or {}
-        metrics, oracle, headline = recorded.get("metrics"), recorded.get("oracle"), recorded.get("headline")
-        if result.workload in found or not isinstance(metrics, Mapping):
+        recorded = result.accuracy
+        if recorded is None or result.workload in figures:
             continue
-        cheats = oracle if isinstance(oracle, list | tuple) else ()  # these looked at the test labels
-        figures = {
-            str(name): figure
-            for name, value in metrics.items()
-            if name not in cheats and (figure := _figure(value)) is not None
-        }
-        found[result.workload] = Accuracy(headline if isinstance(headline, str) else None, figures)
-    return found
-
-
-def _figure(value: Any) -> AccuracyFigure | None:
-    """A figure as records hold it, {"value" or "mean", "sd", "n"}; None when it is not one."""
-    if not isinstance(value, Mapping):
-        return None
-    mean, sd, n = _number(value.get("mean", value.get("value"))), _number(value.get("sd")), value.get("n")
-    if mean is None or not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        return None
-    return AccuracyFigure(mean, sd if sd is not None and sd >= 0 and n > 1 else None, n)
-
-
-def _number(value: Any) -> float | None:
-    """A finite number of a size that accuracy metrics have; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_FIGURE:
-        return None
-    return float(value)
+        figures[result.workload] = Accuracy(
+            recorded.headline,
+            {
+                name: AccuracyFigure(metric.mean, metric.sd if metric.n > 1 else None, metric.n)
+                for name, metric in recorded.metrics.items()
+                if name not in recorded.oracle and abs(metric.mean) <= _LARGEST_FIGURE
+            },
+        )
+    return figures

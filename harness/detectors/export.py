@@ -13,9 +13,9 @@ from harness.datasets.base import EncodedDataset
 from harness.detectors.base import Detector
 from harness.errors import InputError
 from harness.evaluation.drift import DriftReference
-from harness.evaluation.operating_points import OperatingPoint
 from harness.evaluation.thresholds import Threshold
 from harness.linalg import chain, native
+from harness.record.accuracy import OperatingPoint
 from harness.record.model import DatasetRecord
 from harness.scoring import artifacts, bundle
 from harness.scoring.artifacts import Artifacts, Scoring

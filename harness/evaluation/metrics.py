@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, stdev
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,38 +13,11 @@ from numpy.typing import NDArray
 from harness.errors import InputError
 from harness.evaluation.bootstrap import average_precision_interval
 from harness.evaluation.thresholds import Threshold
+from harness.record.accuracy import ClassRecall, Confusion, Histogram
 
 CURVE_POINTS = 200
 HISTOGRAM_BINS = 40
 SKEWED = 50.0  # ratio of the 99.9th to the 50th percentile from which a histogram needs a logarithmic axis
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Counts at the threshold; an anomaly is the positive class."""
-
-    true_negative: int
-    false_positive: int
-    false_negative: int
-    true_positive: int
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """Counts of normal and anomalous rows between ``edges`` (one more than counts); edges are scores."""
-
-    edges: tuple[float, ...]
-    normal: tuple[int, ...]
-    anomaly: tuple[int, ...]
-    scale: Literal["linear", "log"]
-
-
-@dataclass(frozen=True)
-class ClassRecall:
-    """Share of the rows of one class that were flagged (for the normal class: the false-positive rate)."""
-
-    rows: int
-    flagged: float
 
 
 @dataclass(frozen=True)

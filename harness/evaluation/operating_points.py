@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import numpy as np
 
 from harness.evaluation.thresholds import Labels, Scores, Threshold, at_recall, best_f1, least_cost
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """Counts and shares at one threshold; ``cost`` counts a false alarm as 1 and a miss as ``missed_cost``."""
-
-    rule: str
-    threshold: float
-    precision: float | None  # None: nothing is flagged
-    recall: float
-    f1: float
-    true_positive: int
-    false_positive: int
-    false_negative: int
-    cost: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers and text."""
-        return asdict(self)
+from harness.record.accuracy import OperatingPoint
 
 
 def operating_points(

@@ -16,7 +16,7 @@ from harness.decode import Check, decode, encode, read_json
 from harness.errors import InputError, MeasurementError
 from harness.measure.stats import Array, log_ratios, noise_floor, t_quantile
 from harness.measure.verdicts import MIN_BLOCKS
-from harness.record.codec import DIGEST, NotJsonError, check_digest, digest_of
+from harness.record.codec import DIGEST, DigestError, check_digest, digest_of
 from harness.record.store import encode as to_bytes
 from harness.record.store import write_file
 
@@ -188,7 +188,7 @@ def read_baseline(path: Path) -> Baseline:
         check_digest(document)  # last: what else is wrong tells more
     except InputError as error:
         raise InputError(f"not a baseline of this version: {error.message}", remedy=_REMEDY) from None
-    except NotJsonError as error:
+    except DigestError as error:
         raise InputError(f"{path}: not a baseline of this version: {error}.", remedy=_REMEDY) from None
     return baseline
 

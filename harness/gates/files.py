@@ -88,7 +88,7 @@ def check_machine(path: Path, margin: float | None, blocks: int | None) -> Check
     """
     argv, extra = read_baseline(path).side.argv, ("--blocks", str(blocks or 4 * MIN_BLOCKS))
     run = remeasure.repeated_run(argv, extra=extra)
-    run = replace(run, tool={**run.tool, "argv": [*argv, *extra]})  # without the directory that it was measured into
+    run = replace(run, tool=replace(run.tool, argv=(*argv, *extra)))  # without the directory that it was measured into
     side = side_of(run)
     return CheckedRun(side.name, self_check(side, seed=SEED, margin=margin), run)
 

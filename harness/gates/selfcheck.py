@@ -10,6 +10,7 @@ from harness.errors import MeasurementError
 from harness.gates.baseline import self_ratios
 from harness.measure.stats import noise_floor
 from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS, Comparison, compare_verdict, false_alarm_share
+from harness.record.model import NoiseFloor
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def self_check(side: Side, *, seed: int, margin: float | None = None) -> tuple[S
     return tuple(checks)
 
 
-def noise_floor_json(checks: Sequence[SelfCheck]) -> dict[str, float | int]:
-    """The machine's noise floor as a record keeps it under ``tool``: that of the noisiest result."""
+def noise_floor_record(checks: Sequence[SelfCheck]) -> NoiseFloor:
+    """The machine's noise floor as a record keeps it: that of the noisiest result."""
     worst = max(checks, key=lambda check: check.floor)
-    return {"share": worst.floor, "blocks": worst.pairs}
+    return NoiseFloor(worst.floor, worst.pairs)

@@ -18,7 +18,7 @@ from harness.placement.plan import Placement
 from harness.placement.verify import mismatches
 from harness.pytest_plugin.options import SIDE_OPTION, WORKER_OPTION, plugin_name_key
 from harness.pytest_plugin.worker import JOB_FILE, FunctionJob, FunctionOutcome
-from harness.record.model import Block
+from harness.record.model import ProcessRecord
 from harness.workers.process import read_outcome, worker_process
 
 _PATIENCE_S = 120.0  # beyond the time a series is given, for imports and fixtures of the test
@@ -44,7 +44,7 @@ class Processes:
     seconds: float
     seed: int
     created: str
-    _blocks: dict[str, list[Block]] = field(default_factory=dict)
+    _blocks: dict[str, list[ProcessRecord]] = field(default_factory=dict)
     _mismatches: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, blocks: int) -> tuple[Side, ...]:
@@ -66,7 +66,7 @@ class Processes:
         """What the processes measure."""
         return Key(self.item.nodeid, "function", "", "", 0)
 
-    def _process(self, directory: Path, side: str, block: int, order: int) -> tuple[Block, tuple[str, ...]]:
+    def _process(self, directory: Path, side: str, block: int, order: int) -> tuple[ProcessRecord, tuple[str, ...]]:
         """One process of one side, and where it was not placed as asked for."""
         placement = self.place.placement
         (directory / JOB_FILE).write_text(json.dumps(encode(FunctionJob(self.seconds, placement.cpus))))
@@ -99,35 +99,23 @@ class Processes:
         return Side(side, self.created, self.place.fingerprint, {self.key: observation})
 
 
-def failed(block: int, order: int, pid: int, failure: str) -> Block:
+def failed(block: int, order: int, pid: int, failure: str) -> ProcessRecord:
     """The record of a process that left no outcome."""
-    return Block(
-        index=block,
-        order=order,
-        seed=0,
-        pid=pid,
-        wall_s=None,
-        rss_peak_bytes=None,
-        steal_share=None,
-        cpus_allowed=None,
-        cpus_sampled=None,
-        page_nodes=None,
-        failure=failure,
-    )
+    return ProcessRecord(block, order, 0, pid=pid, failure=failure)
 
 
-def _measured(block: int, order: int, pid: int, outcome: FunctionOutcome) -> Block:
-    return Block(
-        index=block,
+def _measured(block: int, order: int, pid: int, outcome: FunctionOutcome) -> ProcessRecord:
+    return ProcessRecord(
+        block=block,
         order=order,
-        seed=0,
+        random_state=0,
         pid=pid,
         wall_s=outcome.wall_s,
         rss_peak_bytes=outcome.rss_peak_bytes,
         steal_share=outcome.steal_share,
         cpus_allowed=outcome.observation.cpus_allowed,
         cpus_sampled=outcome.observation.cpus_sampled,
-        page_nodes=outcome.observation.page_nodes_json(),
+        page_nodes=None if outcome.observation.page_nodes is None else dict(outcome.observation.page_nodes),
         series=(outcome.series,),
     )
 

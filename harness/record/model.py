@@ -1,4 +1,4 @@
-"""Dataclasses of one run, as written to ``run.json`` (``results/schema/run-v1.json``).
+"""Dataclasses of one run, as written to ``run.json`` (``results/schema/run-v2.json``).
 
 Every time is in seconds, every size in bytes, every share in [0, 1]. ``None`` means "not known", never zero.
 """
@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Literal
 
-SCHEMA_VERSION = 1
+from harness.advice.finding import Finding, NotChecked
+from harness.measure.overhead import Overhead
+from harness.placement.plan import Placement
+from harness.platform.facts import Facts, LoadedSoftware, Smt
+from harness.platform.parse import format_cpulist
+from harness.record.accuracy import Accuracy
+from harness.record.fields import Count, Identifier, NotNegative, Positive, PositiveCount, Sha256, Share, Timestamp
+from harness.record.spec import Protocol, RunSpec, Scenario, StoppingRecord
+
+SCHEMA_VERSION: Literal[2] = 2
 
 
 class Verdict(str, Enum):
@@ -38,7 +47,7 @@ class Metric:
     unit: str
     ci_low: float | None = None
     ci_high: float | None = None
-    n: int | None = None
+    n: Count | None = None
     note: str | None = None  # why there is no value or no interval: "p99 needs 662 requests, 240 were made"
 
 
@@ -47,48 +56,126 @@ class Series:
     """Raw samples of one timed thing inside one process."""
 
     name: str  # "epoch", "call"
-    batch_size: int | None  # rows per call; None for training
-    inner: int  # calls per sample; a duration is that of ``inner`` calls
-    durations_ns: tuple[int, ...]
-    flags: tuple[int, ...]  # measure.Cause bits per sample; empty when not flagged
-    warmup: int  # leading samples cut as not yet steady
+    batch_size: PositiveCount | None  # rows per call; None for training
+    inner: PositiveCount  # calls per sample; a duration is that of ``inner`` calls
+    durations_ns: tuple[Count, ...]
+    flags: tuple[Count, ...]  # measure.Cause bits per sample; empty when not flagged
+    warmup: Count  # leading samples cut as not yet steady
     steady: bool
-    estimate_s: float | None  # median clean sample after warm-up, per call
-    estimate_all_s: float | None  # median of all samples after warm-up, per call
+    estimate_s: NotNegative | None  # median clean sample after warm-up, per call
+    estimate_all_s: NotNegative | None  # median of all samples after warm-up, per call
 
 
 @dataclass(frozen=True)
-class Block:
-    """One fresh worker process of one configuration."""
+class MemoryPolicy:
+    """Where memory was taken from; ``reason`` says why the nodes were not bound to."""
 
-    index: int  # block number; a block holds one process of each configuration
-    order: int  # position within the block's shuffled order
-    seed: int
-    pid: int | None
-    wall_s: float | None
-    rss_peak_bytes: int | None
-    steal_share: float | None
-    cpus_allowed: tuple[int, ...] | None
-    cpus_sampled: tuple[int, ...] | None
-    page_nodes: dict[str, int] | None  # NUMA node -> pages, from numa_maps
+    policy: Literal["bind", "default"]
+    nodes: tuple[Count, ...] = ()
+    reason: str | None = None  # "set_mempolicy not permitted: Operation not permitted"
+
+    def __str__(self) -> str:
+        if self.policy == "bind":
+            return f"bind:{format_cpulist(self.nodes)}"
+        return self.policy if self.reason is None else f"{self.policy} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class ConcurrentRate:
+    """What instances that ran at the same time reached with one batch size.
+
+    Attributes:
+        rows_per_s: sum over the instances of the rows they completed in the window, per second of it.
+        rows_per_s_min, rows_per_s_max: of a single instance.
+        rows_per_s_undisturbed: sum over the instances of the rate of each one's median undisturbed sample in it.
+        window_s: time in which all of them were at work.
+        window_share: of the time from the first start to the last completion.
+    """
+
+    batch_size: PositiveCount
+    rows_per_s: NotNegative
+    rows_per_s_min: NotNegative
+    rows_per_s_max: NotNegative
+    rows_per_s_undisturbed: NotNegative
+    window_s: NotNegative
+    window_share: Share
+
+
+@dataclass(frozen=True)
+class Served:
+    """What one process of the server scenario reached.
+
+    Attributes:
+        rate: requests per second that met the bound in the search and in each confirmation; None without an answer.
+        bound_s: on the 99th percentile of the latency, which counts from the scheduled arrival.
+        service_s: median time of one request alone.
+        confirmations: trials that had to meet the bound after the search.
+        requests: made at ``rate``, over its trials.
+        latencies: name of a percentile -> the highest over the trials at ``rate``, in seconds; None where the requests
+            do not allow it.
+        tried: every rate tried, in order, with whether it met the bound.
+        kept_every: every n-th latency of the last confirmation is kept.
+        note: why there is no rate.
+    """
+
+    rate: NotNegative | None
+    bound_s: NotNegative
+    service_s: NotNegative
+    confirmations: Count
+    requests: Count
+    latencies: dict[str, float | None]
+    tried: tuple[tuple[float, bool], ...]
+    kept_every: PositiveCount
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class ProcessRecord:
+    """One fresh worker process of one configuration, or several instances that ran at the same time.
+
+    Attributes:
+        block: number of the round over all configurations that it belongs to.
+        order: its position in the shuffled order of the block.
+        random_state: of the order of its rows and of its arrivals.
+        page_nodes: NUMA node -> pages, from numa_maps.
+        failure: the cause, when it did not finish.
+        instances: CPUs of each of several instances.
+        concurrent: rates of several instances, by ascending batch size.
+        served: of the server scenario.
+    """
+
+    block: Count
+    order: Count
+    random_state: Count
+    pid: Count | None = None
+    wall_s: NotNegative | None = None
+    rss_peak_bytes: Count | None = None
+    steal_share: Share | None = None
+    cpus_allowed: tuple[Count, ...] | None = None
+    cpus_sampled: tuple[Count, ...] | None = None
+    page_nodes: dict[Count, Count] | None = None
+    memory_policy: MemoryPolicy | None = None
     series: tuple[Series, ...] = ()
-    failure: str | None = None  # the cause, when the process did not finish
-    details: dict[str, Any] = field(default_factory=dict)
-    # Batch size (as text) -> rows per second, where that is not the batch over a series' median: the rate a server was
-    # confirmed at, the sum over instances that ran at the same time.
-    rates: dict[str, float] = field(default_factory=dict)
+    failure: str | None = None
+    instances: tuple[tuple[Count, ...], ...] = ()
+    concurrent: tuple[ConcurrentRate, ...] = ()
+    served: Served | None = None
+
+    def rate_together(self, batch_size: int) -> ConcurrentRate | None:
+        """The rates of its instances with one batch size; None where it is a single process."""
+        return next((rate for rate in self.concurrent if rate.batch_size == batch_size), None)
 
 
 @dataclass(frozen=True)
 class PlacementRecord:
-    """Where a result ran, as asked for and as found afterwards."""
+    """Where a result ran, as asked for and as observed afterwards."""
 
-    nodes: tuple[int, ...]
-    cpus: tuple[int, ...]
-    threads: int
-    threads_per_core: int
-    smt: int | None
-    memory_policy: str  # "bind:0", "default (set_mempolicy not permitted)"
+    nodes: tuple[Count, ...]
+    cpus: tuple[Count, ...]
+    threads: Count
+    threads_per_core: Count
+    smt: Count | None
+    memory_policy: MemoryPolicy
     env: dict[str, str]
     verified: bool | None  # None: not checked because the worker failed
     mismatches: tuple[str, ...] = ()
@@ -99,17 +186,17 @@ class DatasetRecord:
     """What data a result rests on. ``verified`` is None when no digest is known for the files."""
 
     name: str
-    origin: str  # "real" | "synthetic" | "unknown" (its loading failed)
-    protocol: str  # "clean" | "as-published"
-    sha256: dict[str, str]  # canonical file name -> digest of the uncompressed file
+    origin: Literal["real", "synthetic", "unknown"]  # "unknown": its loading failed
+    protocol: Protocol
+    sha256: dict[str, Sha256]  # canonical file name -> digest of the uncompressed file
     verified: bool | None
-    rows: dict[str, int]  # split -> rows
-    features: int
-    prevalence: float | None  # share of anomalies in the test split
+    rows: dict[str, Count]  # split -> rows
+    features: Count
+    prevalence: Share | None  # share of anomalies in the test split
     notes: tuple[str, ...] = ()
     # Rows equal to an earlier one of their split ("train", "test"), and test rows that training holds too
     # ("test_in_train"), by all features; empty where they were not counted.
-    duplicates: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, Count] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,36 +211,52 @@ class Published:
 
 @dataclass(frozen=True)
 class Result:
-    """One workload x scenario x backend x dtype."""
+    """One workload x scenario x backend x dtype.
+
+    Attributes:
+        backend: "eager", "onnxruntime", "native", ...
+        dtype: number format: float32, bfloat16 or int8.
+        batch_size: of the headline metrics.
+        processes: in the order of their blocks.
+        metrics: of the headline batch size. ``rows_per_s`` counts every call after warm-up over the elapsed time,
+            ``rows_per_s_undisturbed`` is the batch over the median undisturbed call; for training the same two with
+            ``train_`` before them.
+        by_batch: batch size -> metrics; empty when there is one.
+        accuracy: shared by the results of a workload.
+        share_of_peak: of the measured compute roof, by ``rows_per_s_undisturbed``.
+        title: of the workload, for people: "Autoencoder, NSL-KDD".
+        cache: "cold": what the caches held was evicted before each sample.
+        instances: processes that ran at the same time, each on its part of the placement.
+    """
 
     workload: str
     detector: str
     dataset: DatasetRecord
-    scenario: str  # "train" | "offline" | "single_stream" | "multi_stream" | "server"
-    backend: str  # "eager" | "onnxruntime" | "native" | ...
+    scenario: Scenario
+    backend: str
     dtype: str
-    batch_size: int | None  # of the headline metrics
+    batch_size: PositiveCount | None
     placement: PlacementRecord
-    blocks: tuple[Block, ...]
-    metrics: dict[str, Metric]  # headline batch size
-    by_batch: dict[str, dict[str, Metric]]  # batch size (as text) -> metrics; empty when there is one
-    accuracy: dict[str, Any] | None  # detectors.evaluation.Evaluation as JSON; shared by a workload's results
+    processes: tuple[ProcessRecord, ...]
+    metrics: dict[str, Metric]
+    by_batch: dict[PositiveCount, dict[str, Metric]]
+    accuracy: Accuracy | None
     published: Published | None
-    share_of_peak: float | None
+    share_of_peak: NotNegative | None
     validity: Validity
-    title: str | None = None  # the workload's, for people: "Autoencoder, NSL-KDD"
-    cache: str = "hot"  # "cold": what the caches held was evicted before each sample
-    instances: int = 1  # processes that ran at the same time, each on its part of the placement
+    title: str | None = None
+    cache: Literal["hot", "cold"] = "hot"
+    instances: PositiveCount = 1
 
 
 @dataclass(frozen=True)
 class Roof:
-    """One measured ceiling of the pinned set, with the theoretical one of its processor table beside it."""
+    """One measured ceiling of the pinned set, with the theoretical one of its processor table."""
 
-    kind: str  # "compute" | "memory"
+    kind: Literal["compute", "memory"]
     name: str  # number format of a compute roof ("float32"); what is read of a memory roof ("node 0")
     rate: Metric  # FLOP/s, OP/s or B/s
-    theoretical: float | None  # in the unit of ``rate``: ops per cycle x halves touched x clock
+    theoretical: Positive | None  # in the unit of ``rate``: ops per cycle x halves touched x clock
     ran_on: str | None  # instruction set or kernel that was really used
 
 
@@ -165,8 +268,8 @@ class KernelRate:
     backend: str
     dtype: str
     rate: Metric  # FLOP/s or OP/s
-    operations_per_byte: float | None  # against memory traffic
-    share_of_roof: float | None  # of the measured roof at its operations per byte
+    operations_per_byte: Positive | None  # against memory traffic
+    share_of_roof: NotNegative | None  # of the measured roof at its operations per byte
     ran_on: str | None
 
 
@@ -174,25 +277,82 @@ class KernelRate:
 class Roofline:
     """Ceilings of the pinned set and the kernels below them."""
 
-    cpus: tuple[int, ...]
+    cpus: tuple[Count, ...]
     roofs: tuple[Roof, ...]
     kernels: tuple[KernelRate, ...] = ()
     notes: tuple[str, ...] = ()  # such as the proof that MMA ran, or why none is possible
 
 
 @dataclass(frozen=True)
+class NoiseFloor:
+    """The smallest change that can be told from noise, from a run compared with itself over so many pairs of blocks."""
+
+    share: NotNegative
+    blocks: Count
+
+
+@dataclass(frozen=True)
+class Tool:
+    """What wrote the record: the command that reproduces it, and the cost of its timing loop where it was measured."""
+
+    name: str
+    version: str
+    argv: tuple[str, ...] = ()
+    overhead: Overhead | None = None
+    noise_floor: NoiseFloor | None = None
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Which rules stand behind the findings."""
+
+    checked: tuple[str, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+    not_applicable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The facts that two runs must share before their times may be compared.
+
+    Clock readings, load and memory (which a hypervisor moves at will) are left out; kernel and library versions are in,
+    because an update is what a gate is asked about.
+    """
+
+    arch: str | None = None
+    cpu: str | None = None
+    generation: str | None = None
+    mode: str | None = None
+    machine: str | None = None
+    smt: Smt | None = None
+    cpus_online: tuple[Count, ...] = ()
+    page_size_bytes: Count | None = None
+    kernel: str | None = None
+    hypervisor: str | None = None
+    lpar_dedicated: bool | None = None
+    lpar_capped: bool | None = None
+    lpar_entitled_capacity: float | None = None
+    lpar_virtual_processors: Count | None = None
+    cpu_quota: float | None = None
+    emulated: bool | None = None
+    libraries: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Run:
     """One whole run."""
 
-    schema_version: int
-    run_id: str
-    created: str  # ISO 8601, UTC
-    tool: dict[str, Any]  # name, version, argv, overhead of the timing loop
-    facts: dict[str, Any]  # platform.facts.Facts as JSON
-    fingerprint: dict[str, Any]  # the facts a comparison must agree on
-    findings: tuple[dict[str, Any], ...]  # advice.finding.Finding as JSON
-    software: dict[str, Any]
-    plan: dict[str, Any]  # suite, protocol, seeds, blocks, seed, order, budget
+    schema_version: Literal[2]
+    run_id: Identifier
+    created: Timestamp
+    tool: Tool
+    facts: Facts
+    fingerprint: Fingerprint
+    findings: tuple[Finding, ...]
+    software: LoadedSoftware
+    spec: RunSpec
+    placement: Placement
+    stopping: StoppingRecord
     results: tuple[Result, ...]
-    checks: dict[str, Any] = field(default_factory=dict)  # advice.finding.Report without its findings
+    checks: Checks = field(default_factory=Checks)
     roofline: Roofline | None = None

@@ -1,176 +1,144 @@
-"""Checks records against their schema in ``results/schema`` and against what a schema cannot say."""
+"""JSON Schemas (draft 2020-12) of records, generated from their dataclasses.
+
+``python -m harness.record.schema`` writes them into ``results/schema``.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from harness.content import content_dir
-from harness.record.model import SCHEMA_VERSION
-from harness.record.sweep_model import SWEEP_SCHEMA_VERSION
+from harness.decode import KIND, field_types
+from harness.record.codec import DIGEST, dumps
+from harness.record.fields import Bounds, Pattern
+from harness.record.model import SCHEMA_VERSION, Run
+from harness.record.sweep_model import SWEEP_SCHEMA_VERSION, Sweep
 
-if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
+Schema = dict[str, Any]  # JSON
 
-
-class SchemaError(ValueError):
-    """A record that does not hold to the schema; the message names the path, the value and what was expected."""
-
-
-def check(document: Any) -> None:
-    """Check the parsed record of a run.
-
-    Raises:
-        SchemaError: the first thing wrong, by its path in the record.
-    """
-    _check_shape(document, "run", SCHEMA_VERSION)
-    for problem in _inconsistencies(document):
-        raise SchemaError(problem)
+_TYPES: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
+_DIGEST_RULE = "SHA-256 of the record without this key: JSON, keys sorted, no spaces, ASCII only. Checked if present."
+Kind = Literal["run", "sweep"]
+KINDS: tuple[Kind, ...] = ("run", "sweep")
+_RECORDS: Mapping[Kind, tuple[type, int]] = {"run": (Run, SCHEMA_VERSION), "sweep": (Sweep, SWEEP_SCHEMA_VERSION)}
 
 
-def check_sweep(document: Any) -> None:
-    """Check the parsed record of a sweep.
-
-    Raises:
-        SchemaError: the first thing wrong, by its path in the record.
-    """
-    _check_shape(document, "sweep", SWEEP_SCHEMA_VERSION)
-    known = {cell["id"] for cell in document["cells"]}
-    if len(known) != len(document["cells"]):
-        raise SchemaError("cells: two of them have the same id")
-    for at, cell in enumerate(document["cells"]):
-        named = {name: cell[name] for name in ("rows_per_s", "rows_per_s_counted")}
-        for problem in _unordered_intervals(named, f"cells[{at}]"):
-            raise SchemaError(problem)
-    for where, cell in _references(document):
-        if cell not in known:
-            raise SchemaError(f"{where}: there is no cell {cell}")
+def schema_of(kind: Kind) -> Schema:
+    """The schema of a record of this kind; every dataclass in it is a definition by its name."""
+    cls, version = _RECORDS[kind]
+    definitions: dict[str, Schema] = {}
+    root = _of(cls, definitions, {})
+    definitions[cls.__name__]["properties"][DIGEST] = {"type": "string", "description": _DIGEST_RULE}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:lparbench:{kind}:{version}",
+        "title": f"LPARBench {kind} record",
+        "description": "Times are in seconds unless the key ends in _ns, sizes in bytes, shares in [0, 1]."
+        " null means not known, never zero.",
+        **root,
+        "$defs": dict(sorted(definitions.items())),
+    }
 
 
-def _references(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    for at, best in enumerate(document["best"]):
-        yield f"best[{at}].cell", best["cell"]
-        yield from ((f"best[{at}].rivals[{n}].cell", rival["cell"]) for n, rival in enumerate(best["rivals"]))
-    for at, loss in enumerate(document["losses"]):
-        yield from ((f"losses[{at}].{end}", loss[end]) for end in ("start", "to"))
+def schema_file(kind: Kind) -> str:
+    """Name of the file in ``results/schema``."""
+    return f"{kind}-v{_RECORDS[kind][1]}.json"
 
 
-def _check_shape(document: Any, name: str, wanted: int) -> None:
-    if not isinstance(document, dict):
-        raise SchemaError(f"expected a JSON object, found {_kind(document)}")
-    version = document.get("schema_version")
-    if version != wanted or isinstance(version, bool):
-        raise SchemaError(f"schema_version: expected {wanted}, found {_short(version)}")
-    error = next(_validator(f"{name}-v{wanted}.json").iter_errors(document), None)
-    if error is not None:
-        raise SchemaError(f"{_path(error.absolute_path)}: {_explain(error)}")
+def _of(hint: Any, definitions: dict[str, Schema], owners: dict[str, type]) -> Schema:
+    if hint is Any:  # the value of a fact that a finding rests on
+        return {}
+    if hint in _TYPES:
+        return {"type": _TYPES[hint]}
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _bounded(_of(arguments[0], definitions, owners), arguments[1:])
+    if origin is Literal:
+        return {"const": arguments[0]} if len(arguments) == 1 else {"enum": list(arguments)}
+    if origin in (Union, UnionType):
+        return _union([_of(member, definitions, owners) for member in arguments])
+    if origin is tuple:
+        return _tuple(arguments, definitions, owners)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping(arguments, _of(arguments[1], definitions, owners))
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return {"enum": [member.value for member in hint]}
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _object(hint, definitions, owners)
+    raise TypeError(f"a record cannot hold {hint}")
 
 
-@lru_cache(maxsize=2)
-def _validator(file: str) -> Validator:
-    from jsonschema import Draft202012Validator, validators
-
-    path = content_dir("results") / "schema" / file
-    schema = json.loads(path.read_text(encoding="utf-8"))
-    default_items = Draft202012Validator.VALIDATORS["items"]
-
-    def items(validator: Validator, subschema: Any, instance: Any, whole: Any) -> Iterator[Any]:
-        # The same meaning as the library's rule, at the speed a million samples ask for.
-        if _is_integer_range(subschema) and isinstance(instance, list) and set(map(type, instance)) <= {int}:
-            low, high = subschema["minimum"], subschema["maximum"]
-            if not instance or (min(instance) >= low and max(instance) <= high):
-                return
-        yield from default_items(validator, subschema, instance, whole)
-
-    extend: Any = validators.extend
-    validator: Validator = extend(Draft202012Validator, {"items": items})(schema)
-    return validator
+def _bounded(schema: Schema, bounds: Iterable[object]) -> Schema:
+    for bound in bounds:
+        match bound:
+            case Bounds(minimum, maximum, above):
+                limits = {"minimum": minimum, "maximum": maximum, "exclusiveMinimum": above}
+                schema |= {name: limit for name, limit in limits.items() if limit is not None}
+            case Pattern(regex):
+                schema["pattern"] = regex
+    return schema
 
 
-def _is_integer_range(subschema: Any) -> bool:
-    return (
-        isinstance(subschema, dict)
-        and subschema.keys() == {"type", "minimum", "maximum"}
-        and subschema["type"] == "integer"
-    )
+def _union(members: list[Schema]) -> Schema:
+    if all(member.keys() == {"type"} for member in members):
+        return {"type": [member["type"] for member in members]}
+    return {"anyOf": members}
 
 
-def _inconsistencies(document: dict[str, Any]) -> Iterator[str]:
-    for r, result in enumerate(document["results"]):
-        where = f"results[{r}]"
-        for b, block in enumerate(result["blocks"]):
-            for s, series in enumerate(block.get("series", ())):
-                at = f"{where}.blocks[{b}].series[{s}]"
-                samples = len(series["durations_ns"])
-                if series["flags"] and len(series["flags"]) != samples:
-                    yield f"{at}.flags: expected {samples}, one per sample, found {len(series['flags'])}"
-                if series["warmup"] > samples:
-                    yield f"{at}.warmup: {series['warmup']} of {samples} samples"
-        yield from _unordered_intervals(result["metrics"], f"{where}.metrics")
-        for size, metrics in result["by_batch"].items():
-            yield from _unordered_intervals(metrics, f"{where}.by_batch.{size}")
+def _tuple(arguments: tuple[Any, ...], definitions: dict[str, Schema], owners: dict[str, type]) -> Schema:
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return {"type": "array", "items": _of(arguments[0], definitions, owners)}
+    items = [_of(item, definitions, owners) for item in arguments]
+    return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items)}
 
 
-def _unordered_intervals(metrics: dict[str, Any], where: str) -> Iterator[str]:
-    for name, metric in metrics.items():
-        low, high = metric.get("ci_low"), metric.get("ci_high")
-        if (low is None) != (high is None):
-            yield f"{where}.{name}: an interval has two ends, found ci_low {_short(low)} and ci_high {_short(high)}"
-        elif low is not None and low > high:
-            yield f"{where}.{name}: ci_low {low} is above ci_high {high}"
+def _mapping(arguments: tuple[Any, ...], value: Schema) -> Schema:
+    """Whole numbers are keys too; JSON has them as text."""
+    key = arguments[0]
+    plain, bounds = (get_args(key)[0], get_args(key)[1]) if get_origin(key) is Annotated else (key, Bounds())
+    if plain is not int:
+        return {"type": "object", "additionalProperties": value}
+    pattern = "^[1-9][0-9]*$" if bounds.minimum else "^(0|[1-9][0-9]*)$"
+    return {"type": "object", "propertyNames": {"pattern": pattern}, "additionalProperties": value}
 
 
-def _explain(error: Any) -> str:
-    """What the schema wanted, without printing a value of a million items; the deepest cause of an ``anyOf``."""
-    found = _short(error.instance)
-    match error.validator:
-        case "type":
-            wanted = error.validator_value
-            return f"expected {wanted if isinstance(wanted, str) else ' or '.join(wanted)}, found {found}"
-        case "enum":
-            return f"expected one of {', '.join(map(str, error.validator_value))}, found {found}"
-        case "anyOf":
-            inner = min(error.context, key=lambda cause: (cause.validator == "type", -len(cause.absolute_path)))
-            at = "".join(_steps(inner.relative_path))
-            return f"{at.lstrip('.')}: {_explain(inner)}" if at else _explain(inner)
-        case "required":
-            missing = [key for key in error.validator_value if key not in error.instance]
-            return f"key {missing[0]!r} is missing"
-        case "additionalProperties":
-            unknown = sorted(set(error.instance) - set(error.schema.get("properties", {})))
-            return f"unknown key {_short(unknown[0])}"
-        case "minimum" | "maximum":
-            return f"expected {error.validator} {error.validator_value}, found {found}"
-        case "pattern":
-            return f"expected text like {error.validator_value}, found {found}"
-        case _:
-            return f"{error.validator} does not hold for {found}"
+def _object(cls: type, definitions: dict[str, Schema], owners: dict[str, type]) -> Schema:
+    name = cls.__name__
+    if owners.setdefault(name, cls) is not cls:
+        raise TypeError(f"two dataclasses are called {name}")
+    if name not in definitions:
+        definitions[name] = {}  # its place, should it hold itself
+        hints = field_types(cls)
+        required = [
+            item.name
+            for item in fields(cls)
+            if item.name == KIND or (item.default is MISSING and item.default_factory is MISSING)
+        ]
+        definitions[name] |= {
+            "description": _first_sentence(cls),
+            "type": "object",
+            "required": required,
+            "additionalProperties": False,
+            "properties": {key: _of(hint, definitions, owners) for key, hint in hints.items()},
+        }
+    return {"$ref": f"#/$defs/{name}"}
 
 
-def _path(steps: Any) -> str:
-    return "".join(_steps(steps)).lstrip(".") or "the record"
+def _first_sentence(cls: type) -> str:
+    return re.sub(r"\s+", " ", (cls.__doc__ or "").partition("\n\n")[0]).strip()
 
 
-def _steps(steps: Any) -> Iterator[str]:
-    for step in steps:
-        yield f"[{step}]" if isinstance(step, int) else f".{_clip(step)}"
+def main() -> None:
+    """Write the schemas of this version."""
+    for kind in KINDS:
+        path = content_dir("results") / "schema" / schema_file(kind)
+        path.write_text(dumps(schema_of(kind)), encoding="utf-8")
 
 
-def _short(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return _kind(value)
-    return _clip("null" if value is None else repr(value))
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return "an array"
-    return _short(value)
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ from typing import Literal
 Protocol = Literal["clean", "as-published"]
 PROTOCOLS: tuple[Protocol, ...] = ("clean", "as-published")
 Scenario = Literal["train", "offline", "single_stream", "multi_stream", "server"]
+EndedBy = Literal["blocks", "budget", "limit", "precision"]
 SCENARIOS: tuple[Scenario, ...] = ("train", "offline", "single_stream", "multi_stream", "server")
 
 
@@ -82,4 +83,4 @@ class StoppingRecord:
     block_s: float | None
     predicted_half_width: float | None
     reached_half_width: float | None
-    ended_by: Literal["blocks", "budget", "limit", "precision"]
+    ended_by: EndedBy

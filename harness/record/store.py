@@ -7,23 +7,16 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from harness.decode import NotPlainError, read_json
 from harness.errors import InputError, LparbenchError
-from harness.record.codec import (
-    DIGEST,
-    NotJsonError,
-    check_digest,
-    digest_of,
-    dumps,
-    from_json,
-    loads,
-    sweep_from_json,
-    to_json,
-)
+from harness.record.check import SchemaError, check, check_sweep
+from harness.record.codec import DIGEST, DigestError, check_digest, digest_of, dumps, from_json, to_json
 from harness.record.model import Run
-from harness.record.schema import SchemaError, check, check_sweep
 from harness.record.sweep_model import Sweep
+
+T = TypeVar("T")
 
 RECORD_NAME = "run.json"
 SWEEP_NAME = "sweep.json"
@@ -38,7 +31,7 @@ def load_run(path: Path) -> Run:
     Raises:
         InputError: there is no such file, or it is truncated, not JSON, or not a record of this schema.
     """
-    return from_json(_load(path, RECORD_NAME, "run", check))
+    return _load(Run, path, RECORD_NAME, "run", check)
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -50,40 +43,27 @@ def load_sweep(path: Path) -> Sweep:
     Raises:
         InputError: there is no such file, or it is truncated, not JSON, or not a record of this schema.
     """
-    return sweep_from_json(_load(path, SWEEP_NAME, "sweep", check_sweep))
+    return _load(Sweep, path, SWEEP_NAME, "sweep", check_sweep)
 
 
-def _load(path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) -> dict[str, Any]:
+def _load(cls: type[T], path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) -> T:
     file = path / name if path.is_dir() else path
     other = {RECORD_NAME: SWEEP_NAME, SWEEP_NAME: RECORD_NAME}[name]
     if path.is_dir() and not file.exists() and (path / other).exists():
-        found = "sweep" if kind == "run" else "run"
-        raise InputError(f"{path}: this is a {found}, not a {kind}.", remedy=f"Give a {kind} directory.")
-    try:
-        text = file.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file.", remedy=f"Give a {kind} directory or the {name} in it.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{file}: not a {kind} record: byte {error.start} is not UTF-8.", remedy=f"Give the {name} of a {kind}."
-        ) from None
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}.") from None
-    try:
-        document: dict[str, Any] = loads(text)
-    except NotJsonError as error:
-        raise InputError(
-            f"{file}: not a {kind} record: {error}.", remedy="The file is damaged or cut short: copy it again."
-        ) from None
+        actual = "sweep" if kind == "run" else "run"
+        raise InputError(f"{path}: this is a {actual}, not a {kind}.", remedy=f"Give a {kind} directory.")
+    if not file.exists():
+        raise InputError(f"{file}: no such file.", remedy=f"Give a {kind} directory or the {name} in it.")
+    document = read_json(file)
     try:
         check_shape(document)
-        check_digest(document)  # last: what else is wrong tells more
-    except (SchemaError, NotJsonError) as error:
+        check_digest(document)  # last: what else is wrong says more
+    except (SchemaError, DigestError) as error:
         raise InputError(
             f"{file}: not a {kind} record of this version: {error}.",
             remedy=f"Give a {name} written by lparbench, unedited.",
         ) from None
-    return document
+    return from_json(cls, document, str(file))
 
 
 def record_text(run: Run) -> str:
@@ -108,7 +88,7 @@ def _text(record: Run | Sweep, name: str, check_shape: Callable[[Any], None]) ->
     try:
         document = to_json(record)
         check_shape(document)
-    except (NotJsonError, SchemaError) as error:
+    except (NotPlainError, SchemaError) as error:
         raise LparbenchError(
             f"the record of {name} is not valid and was not written: {error}.",
             remedy="This is a defect of lparbench or of a detector's own figures: please report it with this line.",
@@ -170,13 +150,8 @@ def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = Non
     return target
 
 
-def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """Replace a file whole: a reader sees the old content or the new one, never a part.
-
-    Args:
-        path: the file.
-        content: what it holds afterwards.
-        durable: also outlives a power failure; without it, nothing waits for the disk.
 
     Raises:
         LparbenchError: the disk or its permissions refuse.
@@ -184,13 +159,9 @@ def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     aside = _aside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if durable:
-            _write_synced(aside, content)
-        else:
-            aside.write_bytes(content)
+        _write_synced(aside, content)
         aside.replace(path)
-        if durable:
-            _sync_directory(path.parent)
+        _sync_directory(path.parent)
     except OSError as error:
         raise LparbenchError(f"{path}: cannot be written: {error.strerror}.", remedy="Choose another path.") from error
     finally:

@@ -1,4 +1,4 @@
-"""Dataclasses of one sweep, as written to ``sweep.json`` (``results/schema/sweep-v1.json``).
+"""Dataclasses of one sweep, as written to ``sweep.json`` (``results/schema/sweep-v2.json``).
 
 Rates are in rows per second; shares in [0, 1]. ``None`` means "not known", never zero. The raw samples are in the
 journal beside the record.
@@ -6,59 +6,75 @@ journal beside the record.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
-from harness.record.model import Metric, Validity
+from harness.platform.facts import Facts, LoadedSoftware
+from harness.record.fields import Count, Identifier, Positive, PositiveCount, Share, Timestamp
+from harness.record.model import DatasetRecord, Fingerprint, Metric, Tool, Validity
+from harness.record.spec import Protocol
 
-SWEEP_SCHEMA_VERSION = 1
+SWEEP_SCHEMA_VERSION: Literal[2] = 2
 
 
 @dataclass(frozen=True)
 class SweepProcess:
-    """One measurement of a cell: a process, or several instances that ran at the same time."""
+    """One measurement of a configuration: a process, or several instances that ran at the same time.
 
-    block: int
-    rows_per_s: float | None  # of the median undisturbed sample, summed over instances; None when it failed
-    rows_per_s_counted: float | None  # counted in the window in which all instances worked
-    window_share: float | None
-    clean_share: float | None
-    steady: bool | None
-    steal_share: float | None
-    cpus: str | None  # "0-3,8"
+    Attributes:
+        block: round over all configurations.
+        rows_per_s: counted in the window in which all instances worked; None when it failed.
+        rows_per_s_undisturbed: of the median undisturbed call, summed over instances; configurations are ranked by it.
+        cpus: "0-3,8".
+    """
+
+    block: Count
+    rows_per_s: Positive | None = None
+    rows_per_s_undisturbed: Positive | None = None
+    window_share: Share | None = None
+    clean_share: Share | None = None
+    steady: bool | None = None
+    steal_share: Share | None = None
+    cpus: str | None = None
     failure: str | None = None
 
 
 @dataclass(frozen=True)
 class SweepCell:
-    """One setting with what it gave."""
+    """One configuration with what it gave.
 
-    id: int
+    Attributes:
+        memory_node: None is the node's own memory.
+        cores: of all instances together.
+    """
+
+    id: Count
     workload: str
     backend: str
     dtype: str
-    batch_size: int
-    node: int | None
-    memory_node: int | None  # None: the node's own memory
-    smt: int
-    threads_per_core: int
-    cores: int  # of all instances together
-    instances: int
+    batch_size: PositiveCount
+    node: Count | None
+    memory_node: Count | None
+    smt: PositiveCount
+    threads_per_core: PositiveCount
+    cores: PositiveCount
+    instances: PositiveCount
     rows_per_s: Metric
-    rows_per_s_counted: Metric
+    rows_per_s_undisturbed: Metric
+    mean_inference_per_row_s: Metric
     validity: Validity
     processes: tuple[SweepProcess, ...]
 
 
 @dataclass(frozen=True)
 class SweepRival:
-    """A cell beside the best; ``ratio`` is the best one's rate over its."""
+    """A cell compared with the best; ``ratio`` is the best one's undisturbed rate over its."""
 
-    cell: int
-    ratio: float
-    ci_low: float | None
-    ci_high: float | None
-    standing: str  # "equivalent" (a tie within the margin) | "slower" | "undecided" (more blocks would tell)
+    cell: Count
+    ratio: Positive
+    ci_low: Positive | None
+    ci_high: Positive | None
+    standing: Literal["equivalent", "slower", "undecided"]  # undecided: more blocks would decide
 
 
 @dataclass(frozen=True)
@@ -66,8 +82,8 @@ class SweepBest:
     """The best cell of a workload, over all cells or over those with so many cores."""
 
     workload: str
-    cores: int | None  # None: over all
-    cell: int
+    cores: Count | None  # None: over all
+    cell: Count
     rivals: tuple[SweepRival, ...]  # the fastest first
 
 
@@ -75,31 +91,67 @@ class SweepBest:
 class SweepLoss:
     """A step from one cell to another at which throughput falls by more than the margin; ``ratio`` is to over start."""
 
-    kind: str  # "smt_cliff" | "core_cliff" | "numa_penalty"
-    start: int
-    to: int
-    ratio: float
-    ci_low: float
-    ci_high: float
+    kind: Literal["smt_cliff", "core_cliff", "numa_penalty"]
+    start: Count
+    to: Count
+    ratio: Positive
+    ci_low: Positive
+    ci_high: Positive
+
+
+@dataclass(frozen=True)
+class SweepDesignRecord:
+    """What the sweep was asked to do, and how far it came.
+
+    Attributes:
+        seed: of the order of everything.
+        sessions: times it was begun or resumed.
+        slots: measurements; one per cell and block.
+    """
+
+    blocks: PositiveCount
+    seed: int
+    series_seconds: float
+    protocol: Protocol
+    epochs: PositiveCount
+    rows: PositiveCount | None
+    sessions: Count
+    slots: Count
+    slots_done: Count
+
+
+@dataclass(frozen=True)
+class SweepWorkload:
+    """A workload and its data; None where its training failed."""
+
+    title: str
+    dataset: DatasetRecord | None
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One whole sweep."""
+    """One whole sweep.
 
-    schema_version: int
-    sweep_id: str
-    created: str  # ISO 8601, UTC
-    tool: dict[str, Any]  # name, version, argv
-    facts: dict[str, Any]
-    fingerprint: dict[str, Any]
-    software: dict[str, Any]
-    plan: dict[str, Any]  # blocks, seed, series_seconds, protocol, epochs, rows, sessions
-    method: str  # "switched" | "affinity": how SMT levels were had
-    margin: float  # relative change that matters
-    workloads: dict[str, dict[str, Any]]  # name -> title, dataset
+    Attributes:
+        method: how SMT levels are obtained.
+        margin: relative change that matters.
+        workloads: by name.
+        skipped: why configurations were left out -> how many.
+    """
+
+    schema_version: Literal[2]
+    sweep_id: Identifier
+    created: Timestamp
+    tool: Tool
+    facts: Facts
+    fingerprint: Fingerprint
+    software: LoadedSoftware
+    design: SweepDesignRecord
+    method: Literal["switched", "affinity"]
+    margin: Positive
+    workloads: dict[str, SweepWorkload]
     cells: tuple[SweepCell, ...]
-    skipped: dict[str, int]  # why settings were left out -> how many
+    skipped: dict[str, Count]
     best: tuple[SweepBest, ...]
     losses: tuple[SweepLoss, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator, Mapping
 
 from harness.record.model import Metric, Result, Run
-from harness.reporting.sections.lookup import dig, number_at
 from harness.reporting.text import ranges
 
 COLUMNS = (
@@ -44,19 +43,19 @@ def _start(run: Run, result: Result) -> tuple[_Cell, ...]:
 
 def _lines(result: Result) -> Iterator[tuple[_Cell, ...]]:
     yield from _metrics(result.batch_size, result.metrics)
-    for size in sorted(result.by_batch, key=int):
-        if int(size) != result.batch_size:
-            yield from _metrics(int(size), result.by_batch[size])
-    accuracy = dig(result.accuracy, "metrics")
-    for name in sorted(accuracy) if isinstance(accuracy, Mapping) else ():
-        value, sd, n = (number_at(accuracy, name, key) for key in ("value", "sd", "n"))
-        yield None, name, value, "", None, None, sd, n, None
+    for size in sorted(result.by_batch):
+        if size != result.batch_size:
+            yield from _metrics(size, result.by_batch[size])
+    for name, metric in sorted(result.accuracy.metrics.items()) if result.accuracy is not None else ():
+        yield None, name, metric.mean, "", None, None, metric.sd, metric.n, None
 
 
 def _metrics(batch_size: int | None, metrics: Mapping[str, Metric]) -> Iterator[tuple[_Cell, ...]]:
     for name in sorted(metrics):
-        one = metrics[name]
-        yield batch_size, name, one.value, one.unit, one.ci_low, one.ci_high, None, one.n, one.note
+        metric = metrics[name]
+        yield (
+            batch_size, name, metric.value, metric.unit, metric.ci_low, metric.ci_high, None, metric.n, metric.note
+        )  # fmt: skip
 
 
 def inert(cell: _Cell) -> _Cell:

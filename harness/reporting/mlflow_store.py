@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from harness.decode import encode
 from harness.errors import InputError, LparbenchError
 from harness.record.model import Result, Run
 from harness.reporting.metric_lines import metric_lines
@@ -55,8 +56,8 @@ def _log(client: Any, experiment: str, run: Run, directory: Path) -> str:
         "mlflow.runName": run.run_id,
         "lparbench.run_id": run.run_id,
         "lparbench.created": run.created,
-        "lparbench.version": str(run.tool.get("version")),
-        **{f"lparbench.fingerprint.{name}": _text(value) for name, value in run.fingerprint.items()},
+        "lparbench.version": run.tool.version,
+        **{f"lparbench.fingerprint.{name}": _text(value) for name, value in encode(run.fingerprint).items()},
     }
     parent: str = client.create_run(experiment, tags=tags).info.run_id
     status = "FAILED"
@@ -92,7 +93,7 @@ def _log_result(client: Any, experiment: str, parent: str, result: Result) -> No
     client.set_terminated(child)
 
 
-def _parameters(result: Result) -> dict[str, Any]:
+def _parameters(result: Result) -> dict[str, object]:
     place, data = result.placement, result.dataset
     return {
         "workload": result.workload,
@@ -110,9 +111,9 @@ def _parameters(result: Result) -> dict[str, Any]:
         "smt": place.smt,
         "instances": result.instances,
         "cache": result.cache,
-        "memory_policy": place.memory_policy,
+        "memory_policy": str(place.memory_policy),
     }
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return str(value)[:_LONGEST_PARAM]

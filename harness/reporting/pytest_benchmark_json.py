@@ -42,11 +42,11 @@ def _machine_info(run: Run) -> dict[str, Any]:
     known = run.fingerprint
     return {
         "node": "",
-        "machine": known.get("arch"),
-        "release": known.get("kernel"),
-        "python_version": run.software.get("python"),
-        "cpu": {"brand_raw": known.get("cpu"), "count": len(known.get("cpus_online") or ()) or None},
-        OWN: dict(known),
+        "machine": known.arch,
+        "release": known.kernel,
+        "python_version": run.software.python,
+        "cpu": {"brand_raw": known.cpu, "count": len(known.cpus_online) or None},
+        OWN: encode(known),
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.gates.files import CheckedRun
-from harness.gates.selfcheck import noise_floor_json
+from harness.gates.selfcheck import noise_floor_record
 from harness.record.model import Run
 from harness.record.store import RECORD_NAME, encode, load_run, record_text, write_file, write_run
 from harness.reporting.html import render
@@ -31,4 +31,4 @@ def keep_run(checked: CheckedRun, run: Run, directory: Path) -> Path:
 
 
 def _with_floor(run: Run, checked: CheckedRun) -> Run:
-    return replace(run, tool={**run.tool, "noise_floor": noise_floor_json(checked.checks)})
+    return replace(run, tool=replace(run.tool, noise_floor=noise_floor_record(checked.checks)))

@@ -95,13 +95,13 @@ def _map(key: str, name: str, lines: Sequence[SettingLine], axes: Axes, workload
     places = {_at(line.cell, axes.rows, rows, axes.columns, columns): line for line in lines}
     cells = {
         place: HeatCell(
-            line.cell.rows_per_s.value,
+            line.cell.rows_per_s_undisturbed.value,
             line.status.kind == "good",
             best=line.against == "best",
-            tied=line.standing.word == "Tied",
+            tied=line.standing.word == "Equivalent",
         )
         for place, line in places.items()
-        if line.cell.rows_per_s.value is not None
+        if line.cell.rows_per_s_undisturbed.value is not None
     }
     names = tuple(" × ".join(one.head for one in factors) for factors in (axes.rows, axes.columns))
     chart = heatmap_chart(
@@ -142,8 +142,9 @@ def _scaling(key: str, name: str, lines: Sequence[SettingLine], axes: Axes) -> P
             rows.setdefault(setting_name(line.cell, axes.rows) if axes.rows else name, []).append(line)
     curves = []
     for title, found in rows.items():
-        found.sort(key=lambda one: across.level(one.cell))
-        rates = [(_number(across, one.cell), rate) for one in found if (rate := estimate(one.cell.rows_per_s))]
+        found.sort(key=lambda line: across.level(line.cell))
+        estimates = [(_number(across, line.cell), estimate(line.cell.rows_per_s_undisturbed)) for line in found]
+        rates = [(level, rate) for level, rate in estimates if rate is not None]
         if len(rates) > 1:
             curves.append(BatchCurve(title, [at for at, _ in rates], [rate for _, rate in rates]))
     if not curves:

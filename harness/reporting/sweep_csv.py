@@ -10,8 +10,9 @@ from harness.reporting.csv import inert
 
 COLUMNS = (
     "sweep_id", "created", "workload", "backend", "dtype", "batch_size", "node", "memory_node", "smt",
-    "threads_per_core", "cores", "instances", "verdict", "rows_per_s", "ci_low", "ci_high", "n", "rows_per_s_counted",
-    "beside_best", "best_over_this", "ratio_ci_low", "ratio_ci_high", "rows_per_s_by_block", "reasons",
+    "threads_per_core", "cores", "instances", "verdict", "rows_per_s_undisturbed", "ci_low", "ci_high", "n",
+    "rows_per_s", "mean_inference_per_row_s", "against_best", "best_over_this", "ratio_ci_low", "ratio_ci_high",
+    "rows_per_s_undisturbed_by_block", "reasons",
 )  # fmt: skip
 
 
@@ -22,20 +23,21 @@ def render_sweep_csv(sweep: Sweep) -> str:
     writer.writerow(COLUMNS)
     best = {one.workload: one for one in sweep.best if one.cores is None}
     for cell in sweep.cells:
-        rate, own = cell.rows_per_s, best.get(cell.workload)
+        rate, own = cell.rows_per_s_undisturbed, best.get(cell.workload)
         writer.writerow(
             inert(value)
             for value in (
                 sweep.sweep_id, sweep.created, cell.workload, cell.backend, cell.dtype, cell.batch_size, cell.node,
                 cell.memory_node, cell.smt, cell.threads_per_core, cell.cores, cell.instances,
                 cell.validity.verdict.value, rate.value, rate.ci_low, rate.ci_high, rate.n,
-                cell.rows_per_s_counted.value, *_beside(cell, own), _by_block(cell), " | ".join(cell.validity.reasons),
+                cell.rows_per_s.value, cell.mean_inference_per_row_s.value, *_against(cell, own), _by_block(cell),
+                " | ".join(cell.validity.reasons),
             )
         )  # fmt: skip
     return buffer.getvalue()
 
 
-def _beside(cell: SweepCell, best: SweepBest | None) -> tuple[str | float | None, ...]:
+def _against(cell: SweepCell, best: SweepBest | None) -> tuple[str | float | None, ...]:
     if best is not None and best.cell == cell.id:
         return "best", 1.0, None, None
     rival = next((one for one in best.rivals if one.cell == cell.id), None) if best is not None else None
@@ -43,4 +45,5 @@ def _beside(cell: SweepCell, best: SweepBest | None) -> tuple[str | float | None
 
 
 def _by_block(cell: SweepCell) -> str:
-    return " ".join(f"{one.block}:{one.rows_per_s!r}" for one in cell.processes if one.rows_per_s is not None)
+    known = [(process.block, process.rows_per_s_undisturbed) for process in cell.processes]
+    return " ".join(f"{block}:{rate!r}" for block, rate in known if rate is not None)

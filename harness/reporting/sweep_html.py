@@ -6,7 +6,7 @@ import shlex
 
 from harness import __version__
 from harness.content import content_dir
-from harness.record.codec import sweep_from_json, to_json
+from harness.record.codec import normal
 from harness.record.sweep_model import Sweep
 from harness.reporting.sections.machine import machine_card, machine_line
 from harness.reporting.sweep_charts import charts_of
@@ -19,7 +19,7 @@ def render_sweep(sweep: Sweep) -> bytes:
     """The page as UTF-8; the same record gives the same bytes."""
     import jinja2
 
-    sweep = sweep_from_json(to_json(sweep))  # a record straight from a sweep and one read from disk
+    sweep = normal(sweep)  # a record straight from a sweep and one read from disk
     folder = content_dir("reports")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
@@ -36,7 +36,7 @@ def render_sweep(sweep: Sweep) -> bytes:
         most_rows=_ROWS,
         machine_line=machine_line(sweep.facts),
         machine_card=machine_card(sweep.facts),
-        command=shlex.join(sweep.tool.get("argv") or ()),
+        command=shlex.join(sweep.tool.argv),
         version=__version__,
         style=(folder / "report.css").read_text(encoding="utf-8"),
     )

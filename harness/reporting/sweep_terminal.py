@@ -22,7 +22,17 @@ _PIPE_WIDTH = 10_000  # a pipe has no width: one line per setting, whole
 _ROWS = 20  # on a terminal; the report has them all
 _LINE = 400
 _COLOURS = {"good": "green", "warn": "yellow", "bad": "red", "note": "default"}
-_RIGHT = {"Batch", "SMT", "Threads/core", "Cores", "Instances", "Rate", "Time per row"}
+_RIGHT = {
+    "Batch",
+    "SMT",
+    "Threads/core",
+    "Cores",
+    "Instances",
+    "rows/s",
+    "rows/s undisturbed",
+    "Time per row",
+    "Against the best",
+}
 
 
 def print_sweep(sweep: Sweep, directory: Path, console: Console | None = None) -> None:
@@ -69,16 +79,24 @@ def _table(view: SweepView, lines: tuple[SettingLine, ...]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), highlight=False, header_style="dim")
-    heads = (*(factor.head for factor in view.factors), "Rate", "Time per row", "Beside the best", "Validity")
+    heads = (
+        *(factor.head for factor in view.factors),
+        "rows/s",
+        "rows/s undisturbed",
+        "Time per row",
+        "Against the best",
+        "Standing",
+        "Validity",
+    )
     for head in heads:
         justify: Literal["left", "right"] = "right" if head in _RIGHT else "left"
         table.add_column(head, justify=justify, overflow="fold")
     for line in lines:
         levels = (Text(_safe(factor.short(line.cell))) for factor in view.factors)
-        rate = Text(f"{line.rate.value} {line.rate.margin}".rstrip())
+        rates = (Text(f"{rate.value} {rate.margin}".rstrip()) for rate in (line.rate, line.undisturbed))
         standing = Text(f"{line.standing.shape} {line.standing.word}".lstrip(), style=_COLOURS[line.standing.kind])
         status = Text(f"{line.status.shape} {line.status.word}", style=_COLOURS[line.status.kind])
-        table.add_row(*levels, rate, Text(line.against), standing, status)
+        table.add_row(*levels, *rates, Text(line.per_row.value), Text(line.against), standing, status)
     return table
 
 

@@ -9,7 +9,6 @@ from harness.errors import ExitCode
 from harness.record.model import Verdict
 from harness.record.sweep_model import Sweep, SweepBest, SweepCell, SweepLoss, SweepRival
 from harness.reporting.sections.figures import Figure, figure, with_margin
-from harness.reporting.sections.lookup import dig, text_at
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status, status_of
 from harness.reporting.sweep_factors import CORES, FACTORS, SMT, THREADS, Factor, setting_name, varying
@@ -17,9 +16,9 @@ from harness.reporting.text import NO_BREAK, and_list, number, percent, plural
 
 BEST = Status("Best", "★", "good")
 _STANDINGS = {
-    "equivalent": Status("Tied", "≈", "good"),
+    "equivalent": Status("Equivalent", "≈", "good"),
     "slower": Status("Slower", "", "note"),
-    "undecided": Status("Not told apart", "?", "warn"),
+    "undecided": Status("Not distinguishable", "?", "warn"),
 }
 _UNUSED = Status("Not compared", "–", "note")
 _NAMED = 3  # settings named one by one; more are counted
@@ -37,12 +36,14 @@ _LOSSES: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class SettingLine:
-    """One setting as text; ``against`` is its time per row against the best one's."""
+    """One setting as text; ``against`` is its undisturbed time per row against the best one's."""
 
     cell: SweepCell
     rival: SweepRival | None  # None for the best, and for what was not compared with it
     name: str
     rate: Figure
+    undisturbed: Figure
+    per_row: Figure
     against: str
     standing: Status
     status: Status
@@ -133,7 +134,7 @@ def view_of(sweep: Sweep) -> SweepView:
     workloads = tuple(_workload(context, name) for name in sweep.workloads)
     answered = all(one.answered for one in workloads)
     return SweepView(
-        title=and_list([str(one["title"]) for one in sweep.workloads.values()]),
+        title=and_list([workload.title for workload in sweep.workloads.values()]),
         status=_status(sweep, answered=answered),
         lead=_lead(sweep),
         factors=context.factors,
@@ -146,7 +147,7 @@ def view_of(sweep: Sweep) -> SweepView:
 
 
 def _open_slots(sweep: Sweep) -> int:
-    return int(sweep.plan["slots"]) - int(sweep.plan["slots_done"])
+    return sweep.design.slots - sweep.design.slots_done
 
 
 def _status(sweep: Sweep, *, answered: bool) -> Status:
@@ -162,18 +163,18 @@ def _status(sweep: Sweep, *, answered: bool) -> Status:
 
 def _lead(sweep: Sweep) -> str:
     """What a reader must know before any figure."""
-    said = []
+    limits = []
     if remaining := _open_slots(sweep):
-        said.append(f"unfinished, {remaining} of {plural(int(sweep.plan['slots']), 'measurement')} to go")
-    origins = {dig(one, "dataset", "origin") for one in sweep.workloads.values()}
+        limits.append(f"unfinished, {remaining} of {plural(sweep.design.slots, 'measurement')} to go")
+    origins = {workload.dataset and workload.dataset.origin for workload in sweep.workloads.values()}
     if "synthetic" in origins:
-        said.append("synthetic data" if len(origins) == 1 else "synthetic data in part")
+        limits.append("synthetic data" if len(origins) == 1 else "synthetic data in part")
     if is_power(sweep.facts) is False:
-        architecture = str(text_at(sweep.facts, "cpu", "architecture"))
-        said.append(f"{'x86-64' if architecture == 'x86_64' else architecture} instead of Power")
-    if sweep.plan.get("protocol") == "as-published":
-        said.append("as-published protocol")
-    return _capital(f"{', '.join(said)}.") if said else ""
+        architecture = sweep.facts.cpu.architecture
+        limits.append(f"{'x86-64' if architecture == 'x86_64' else architecture} instead of Power")
+    if sweep.design.protocol == "as-published":
+        limits.append("as-published protocol")
+    return _capital(f"{', '.join(limits)}.") if limits else ""
 
 
 def _fixed(context: _Context) -> str:
@@ -184,11 +185,11 @@ def _fixed(context: _Context) -> str:
 
 def _workload(context: _Context, name: str) -> WorkloadView:
     sweep = context.sweep
-    title = str(sweep.workloads[name]["title"])
+    title = sweep.workloads[name].title
     best = next((one for one in sweep.best if one.workload == name and one.cores is None), None)
     rivals = {} if best is None else {rival.cell: rival for rival in best.rivals}
     lines = [_line(context, cell, best, rivals.get(cell.id)) for cell in sweep.cells if cell.workload == name]
-    lines.sort(key=lambda one: (-(one.cell.rows_per_s.value or 0.0), one.cell.id))
+    lines.sort(key=lambda line: (-(line.cell.rows_per_s_undisturbed.value or 0.0), line.cell.id))
     return WorkloadView(
         name=name,
         title=title,
@@ -220,6 +221,8 @@ def _line(context: _Context, cell: SweepCell, best: SweepBest | None, rival: Swe
         rival=rival,
         name=context.name(cell.id),
         rate=figure(cell.rows_per_s),
+        undisturbed=figure(cell.rows_per_s_undisturbed),
+        per_row=figure(cell.mean_inference_per_row_s),
         against="best" if is_best else "–" if rival is None else longer(rival),
         standing=BEST if is_best else _UNUSED if rival is None else _STANDINGS[rival.standing],
         status=status_of(cell.validity.verdict),
@@ -244,20 +247,20 @@ def _limits(rival: SweepRival, scale: float, zero: float) -> str:
 def _sentences(context: _Context, lead: str, best: SweepBest | None) -> tuple[str, ...]:
     if best is None:
         return (_capital(f"{lead}nothing was measured."),)
-    named, rate = context.name(best.cell), with_margin(context.cells[best.cell].rows_per_s)
+    named, rate = context.name(best.cell), with_margin(context.cells[best.cell].rows_per_s_undisturbed)
     if not context.is_valid(best.cell):
         unsure = f"{lead}no setting gave a valid result; the fastest of those that are not was {named} with {rate}."
         return (_capital(unsure),)
     levels = [text for factor in context.factors if (text := _levels(context, best, factor)) is not None]
-    return (_capital(f"{lead}best with {named}: {rate}."), *_ties(context, best), *levels)
+    return (_capital(f"{lead}best with {named}: {rate} undisturbed."), *_ties(context, best), *levels)
 
 
 def _ties(context: _Context, best: SweepBest) -> list[str]:
-    """The settings equivalent to the best, and those that are not told apart from it."""
+    """The settings equivalent to the best, and those that are not distinguishable from it."""
     said = []
     for standing, lead in (
         ("equivalent", f"Equivalent within {percent(context.sweep.margin)}"),
-        ("undecided", "Not told apart from it, which more blocks would do"),
+        ("undecided", "Not distinguishable from it; more blocks would decide"),
     ):
         found = [context.name(one.cell) for one in best.rivals if one.standing == standing]
         rest = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
@@ -290,7 +293,7 @@ def _clause(other: str, rival: SweepRival) -> tuple[str, str]:
         case "slower":
             return "beats", f"{other} by {longer(rival).removeprefix('+')}"
         case _:
-            return "is not told apart from", f"{other} ({longer(rival)})"
+            return "is not distinguishable from", f"{other} ({longer(rival)})"
 
 
 def _core_line(context: _Context, best: SweepBest) -> CoreLine:
@@ -300,8 +303,8 @@ def _core_line(context: _Context, best: SweepBest) -> CoreLine:
     return CoreLine(
         cores=cell.cores,
         name=f"{setting_name(cell, [factor for factor in context.factors if factor is not CORES])}{mark}",
-        rate=with_margin(cell.rows_per_s),
-        ties=plural(ties, "tie") if ties else "none",
+        rate=with_margin(cell.rows_per_s_undisturbed),
+        ties=plural(ties, "setting") if ties else "none",
     )
 
 
@@ -329,15 +332,15 @@ def _losses(context: _Context, workload: str) -> Iterator[LossLine]:
 
 
 def _method(sweep: Sweep) -> tuple[str, ...]:
-    blocks, seed, sessions = (sweep.plan[name] for name in ("blocks", "seed", "sessions"))
+    blocks, seed, sessions = (getattr(sweep.design, name) for name in ("blocks", "seed", "sessions"))
     interrupted = "" if sessions < 2 else f" It was interrupted and resumed: {sessions} sessions."
     return (
         f"{plural(len(sweep.cells), 'setting')}, each in {plural(blocks, 'fresh process', 'fresh processes')}, one per"
         f" block; the order within a block is random (seed {seed}).{interrupted}",
-        "Settings are compared over the blocks they have in common, by paired t-tests on log rates: equivalent when two"
-        f" one-sided tests put the difference inside {percent(sweep.margin)} (Holm over the settings), slower when told"
-        " apart from the best (Bonferroni over the settings), else undecided. Only valid settings are compared where"
-        " there is one.",
+        "Settings are compared by their undisturbed rates over the blocks they have in common, with paired t-tests on"
+        " logarithms: equivalent when two one-sided tests put the difference inside"
+        f" {percent(sweep.margin)} (Holm over the settings), slower when the rates differ (Bonferroni over the"
+        " settings), else not distinguishable. Only valid settings are compared where there is one.",
     )
 
 

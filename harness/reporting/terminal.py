@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -26,10 +27,22 @@ _NAME = 40
 _LINE = 400
 _LONG = 1_000
 _COLOURS = {"good": "green", "warn": "yellow", "bad": "red", "note": "default"}
-_HEADS = ("Workload", "Scenario", "Backend", "Batch", "Rate", "Mean call", "p50", "p99", "Training", "Validity")
+_HEADS = (
+    "Workload",
+    "Scenario",
+    "Backend",
+    "Batch",
+    "rows/s",
+    "rows/s undisturbed",
+    "Mean call",
+    "p50",
+    "p99",
+    "Training",
+    "Validity",
+)
 _FOLDS = {"Scenario", "Validity"}
 _NARROW = 100  # columns below which margins go to a second line
-_RIGHT = {"Batch", "Rate", "Mean call", "p50", "p99", "Training"}
+_RIGHT = {"Batch", "rows/s", "rows/s undisturbed", "Mean call", "p50", "p99", "Training"}
 
 
 def print_run(run: Run, directory: Path, console: Console | None = None) -> None:
@@ -55,10 +68,10 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
     _print_published(out, run)
     for line in _reasons(groups):
         out.print(_safe(line), style="dim", markup=False, highlight=False)
-    for finding in findings(run):
-        colour = _COLOURS[finding.status.kind]
+    for view in findings(run):
+        colour, finding = _COLOURS[view.status.kind], view.finding
         out.print()
-        out.print(f"{finding.status.shape} {_safe(finding.title)}", style=colour, markup=False, highlight=False)
+        out.print(f"{view.status.shape} {_safe(finding.title)}", style=colour, markup=False, highlight=False)
         for text in (finding.why, f"Effect: {finding.effect}" if finding.effect else ""):
             if text:
                 out.print(f"  {_safe(text)}", markup=False, highlight=False)
@@ -86,7 +99,8 @@ def _standard_output() -> Console:
 def _table(groups: list[WorkloadGroup], *, named: bool, narrow: bool) -> Table:
     """Results as rows, each ``named`` for a pipe, where lines are picked.
 
-    A ``narrow`` one has margins on a second line and leaves out the median, which is close to the mean.
+    A ``narrow`` one has margins on a second line, units of rates in their heads only, and no median, which is close to
+    the mean, nor time per row, which is the inverse of the rate.
     """
     from rich.table import Table
 
@@ -94,10 +108,14 @@ def _table(groups: list[WorkloadGroup], *, named: bool, narrow: bool) -> Table:
     heads = [head for head in _HEADS if (named or head != "Workload") and not (narrow and head == "p50")]
     for head in heads:
         justify: Literal["left", "right"] = "right" if head in _RIGHT else "left"
-        table.add_column(head, justify=justify, no_wrap=head not in _FOLDS, overflow="fold")
+        shown = head.replace(" ", "\n") if narrow else head
+        table.add_column(shown, justify=justify, no_wrap=head not in _FOLDS, overflow="fold")
     for group in groups:
         for row in group.rows:
-            cells = {"Workload": Text(_name(group)), **_cells(row, "\n" if narrow else " ")}
+            cells = {
+                "Workload": Text(_name(group)),
+                **_cells(_narrowed(row) if narrow else row, "\n" if narrow else " "),
+            }
             table.add_row(*(cells[head] for head in heads))
     return table
 
@@ -128,9 +146,22 @@ def _print_published(out: Console, run: Run) -> None:
     out.print()
 
 
+def _narrowed(row: ResultRow) -> ResultRow:
+    rates = (replace(rate, value=rate.value.removesuffix("row/s").rstrip()) for rate in (row.rate, row.undisturbed))
+    rate, undisturbed = rates
+    return replace(row, rate=rate, undisturbed=undisturbed, mean=replace(row.mean, margin=""))
+
+
 def _cells(row: ResultRow, between: str) -> dict[str, Text]:
     """Cells by column head; ``between`` parts a value and its margin."""
-    figures = {"Rate": row.rate, "Mean call": row.mean, "p50": row.p50, "p99": row.p99, "Training": row.training}
+    figures = {
+        "rows/s": row.rate,
+        "rows/s undisturbed": row.undisturbed,
+        "Mean call": row.mean,
+        "p50": row.p50,
+        "p99": row.p99,
+        "Training": row.training,
+    }
     return {
         "Scenario": Text(row.scenario),
         "Backend": Text(clip(row.variant, _NAME)),
@@ -148,7 +179,7 @@ def _accuracy(line: AccuracyLine) -> str:
     parts = [f"{line.metric} {line.ours}"]
     if line.published:
         parts.append(f"published {line.published}")
-    parts += [f"{name} {value}" for name, value in line.references]
+    parts += [f"{name} {value}" for name, value in line.baselines]
     if line.prevalence:
         parts.append(f"prevalence {line.prevalence}")
     if line.beaten_by:

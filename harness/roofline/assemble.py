@@ -130,7 +130,7 @@ def _kernel(measured: MeasuredKernel) -> KernelRate:
 def with_shares(
     results: Sequence[Result], roof: Roofline | None, macs_per_row: Mapping[str, int | None]
 ) -> tuple[Result, ...]:
-    """The results with the share of the measured roof that they reach, by their multiply-adds and their rate."""
+    """The results with the share of the measured roof that they reach, by their multiply-adds and undisturbed rate."""
     ceilings = _ceilings(roof)
     return tuple(
         _with_share(result, ceilings.get(result.dtype), macs_per_row.get(result.workload)) for result in results
@@ -167,7 +167,7 @@ def _ceilings(roof: Roofline | None) -> dict[str, float]:
 def _operations(result: Result, macs: int | None) -> float | None:
     """Operations per second; None where the result has no rate, or is no matter of dense layers."""
     training = result.scenario == "train"
-    rate = result.metrics.get("train_rows_per_s" if training else "rows_per_s")
+    rate = result.metrics.get("train_rows_per_s_undisturbed" if training else "rows_per_s_undisturbed")
     if not macs or rate is None or rate.value is None:
         return None
     return _OPERATIONS_PER_MAC * macs * rate.value * (_TRAINING if training else 1)

@@ -1,315 +1,218 @@
-"""From the outcomes of worker processes to the results of a record."""
+"""From the fits and measurements of a run to the results of its record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
-from harness.placement.instances import divide_among_instances
-from harness.placement.plan import Placement
-from harness.placement.verify import Observation, mismatches
+from harness.record.accuracy import Accuracy
 from harness.record.model import (
-    Block,
     DatasetRecord,
+    MemoryPolicy,
     Metric,
     PlacementRecord,
+    ProcessRecord,
     Published,
     Result,
     Series,
     Validity,
     Verdict,
 )
-from harness.runs.accuracy import accuracy_record, counterpart_record, references_record
+from harness.record.spec import RunSpec, Scenario
+from harness.runs.accuracy import accuracy_record, baselines_record, counterpart_record
 from harness.runs.capacity import refused_capacity, server_metrics
-from harness.runs.concurrent import combined_block, combined_metrics, series_of
+from harness.runs.concurrent import concurrent_metrics
+from harness.runs.engine import Fit
+from harness.runs.journal import Measurement
 from harness.runs.judge import inference_metrics, judge, latency_metrics, training_metrics
-from harness.runs.schedule import Configuration, Slot
-from harness.runs.spec import Request, Surroundings
-from harness.scoring.artifacts import disagreement
-from harness.workers.jobs import FitJob, MeasureJob, Outcome, TogetherJob
-from harness.workload.model import Workload
+from harness.runs.machine import Machine
+from harness.runs.processes import policy_of, process_record
+from harness.runs.schedule import Configuration
 
-UNTIMED = "offline"  # what a configuration without timed scenarios (under emulation) is recorded as
+UNTIMED: Scenario = "offline"  # what a configuration without timed scenarios (under emulation) is recorded as
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A workload and the fit of its seeds."""
+class Subject:
+    """What a result is about."""
 
-    workload: Workload
-    job: FitJob
-    outcome: Outcome
-    references: Outcome | None = None  # classical detectors on the same data; None where none were asked for
-    counterpart: Outcome | None = None  # its fit under the other protocol; None where none was asked for
-
-    @property
-    def payload(self) -> dict[str, Any] | None:
-        """What the fit told; None when it failed."""
-        return self.outcome.payload
+    spec: RunSpec
+    machine: Machine
+    fit: Fit
+    scenario: Scenario
+    backend: str
+    dtype: str
 
     @property
-    def directory(self) -> Path | None:
-        """Artifacts of the first seed."""
-        return None if self.payload is None else Path(self.job.directory)
-
-    @property
-    def backends(self) -> tuple[str, ...]:
-        """What can run the exported detector."""
-        return () if self.payload is None else tuple(self.payload["backends"])
-
-    @property
-    def macs_per_row(self) -> int | None:
-        """Multiply-adds to score a row; None when it is not a matter of dense layers."""
-        return None if self.payload is None else self.payload["macs_per_row"]
-
-    @property
-    def trains_on(self) -> tuple[str, ...]:
-        """Backends whose training rate can be sampled: none for a method that does not train in steps."""
-        return () if self.payload is None else tuple(self.payload["trains_on"])
+    def emulator(self) -> str | None:
+        """Name of the emulator that the run was made under, if any; its times are refused."""
+        emulation = self.machine.facts.emulation
+        return (emulation.emulator or "unknown") if emulation.emulated else None
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One measuring process, or several that were at work together."""
+class _Judged:
+    """What the processes of a result gave."""
 
-    slot: Slot
-    job: MeasureJob | TogetherJob
-    outcome: Outcome
-
-    def processes(self, plan: Placement) -> list[tuple[MeasureJob, Placement, dict[str, Any]]]:
-        """The processes that finished: job, the part of ``plan`` it had, and what it left."""
-        if self.outcome.payload is None:
-            return []
-        if isinstance(self.job, TogetherJob):
-            plans = divide_among_instances(plan, len(self.job.instances))
-            return list(zip(self.job.instances, plans, self.outcome.payload["instances"], strict=True))
-        return [(self.job, plan, self.outcome.payload)]
+    processes: tuple[ProcessRecord, ...]
+    validity: Validity
+    batch_size: int | None = None
+    metrics: dict[str, Metric] | None = None
+    by_batch: dict[int, dict[str, Metric]] | None = None
+    mismatches: tuple[str, ...] = ()
 
 
 def results_of(
-    request: Request, around: Surroundings, fitted: Mapping[str, Fitted], measured: Iterable[Measured]
+    spec: RunSpec,
+    machine: Machine,
+    fits: Mapping[str, Fit],
+    configurations: Sequence[Configuration],
+    measurements: Iterable[Measurement],
 ) -> tuple[Result, ...]:
-    """One result per workload, scenario, backend and dtype, in the order of the request."""
-    by_configuration: dict[Configuration, list[Measured]] = {}
-    for one in sorted(measured, key=lambda item: (item.slot.block, item.slot.order)):
-        by_configuration.setdefault(one.slot.configuration, []).append(one)
+    """One result per workload, scenario, backend and dtype, in the order of the configurations."""
+    by_configuration: dict[int, list[Measurement]] = {}
+    for measurement in sorted(measurements, key=lambda item: (item.block, item.order)):
+        by_configuration.setdefault(measurement.configuration, []).append(measurement)
     results = []
-    for name, fit in fitted.items():
-        own = {key: value for key, value in by_configuration.items() if key.workload == name}
+    for name, fit in fits.items():
+        own = [index for index, each in enumerate(configurations) if each.workload == name]
         if not own:
-            results.append(_unmeasured(request, around, fit))
-        for configuration, processes in own.items():
+            results.append(_unmeasured(spec, machine, fit))
+        for index in own:
+            configuration, measured = configurations[index], by_configuration[index]
             for scenario in configuration.scenarios or (UNTIMED,):
-                results.append(_result(request, around, fit, configuration, scenario, processes))
+                subject = Subject(spec, machine, fit, scenario, configuration.backend, configuration.dtype)
+                results.append(_result(subject, _judged(subject, configuration, measured)))
     return tuple(results)
 
 
-def _result(
-    request: Request,
-    around: Surroundings,
-    fit: Fitted,
-    configuration: Configuration,
-    scenario: str,
-    processes: Sequence[Measured],
-) -> Result:
-    blocks = [_block(one, scenario) for one in processes]
-    wrong = tuple(text for one in processes for text in _mismatches(around, one))
-    series = [block.series for block in blocks if block.failure is None]
-    together = isinstance(processes[0].job, TogetherJob)
+def _judged(subject: Subject, configuration: Configuration, measured: Sequence[Measurement]) -> _Judged:
+    scenario, emulator, concurrent = subject.scenario, subject.emulator, configuration.instances > 1
+    processes = tuple(process_record(measurement, scenario) for measurement in measured)
+    series = [process.series for process in processes if process.failure is None]
     headline = [of_process[-1] for of_process in series if of_process]
     largest = headline[0].batch_size if headline else None
-    judged = [one for of_process in series for one in of_process if one.batch_size == largest] if together else headline
-    emulator = around.facts.emulation.emulator if around.facts.emulation.emulated else None
+    mismatches = tuple(dict.fromkeys(text for measurement in measured for text in measurement.mismatches))
     validity = judge(
-        blocks,
-        () if scenario == "server" else judged,  # a tail is judged with whatever disturbed it
-        placement_mismatches=tuple(dict.fromkeys(wrong)),
-        accuracy_mismatch=_disagreement(fit, configuration, processes, around.plan),
+        processes,
+        # A tail is judged with whatever disturbed it.
+        () if scenario == "server" else _of_batch(series, largest) if concurrent else headline,
+        placement_mismatches=mismatches,
+        accuracy_mismatch=next((each.disagreement for each in measured if each.disagreement), None),
         emulator=emulator,
     )
     if scenario == "server":
-        validity = refused_capacity(blocks, validity)
+        validity = refused_capacity(processes, validity)
 
     def at_batch(size: int) -> dict[str, Metric]:
-        if together:
-            return combined_metrics(blocks, size)
-        return inference_metrics([one for of_process in series for one in of_process if one.batch_size == size])
+        return concurrent_metrics(processes, size) if concurrent else inference_metrics(_of_batch(series, size))
 
     metrics: dict[str, Metric] = {}
-    if together and largest is not None:
+    if concurrent and largest is not None:
         metrics = at_batch(largest)
     elif not emulator:
-        metrics = _metrics(scenario, configuration.backend, headline, blocks, fit)
-    sizes = sorted({one.batch_size for of_process in series for one in of_process if one.batch_size})
-    by_batch = {str(size): at_batch(size) for size in (sizes if len(sizes) > 1 and not emulator else ())}
-    return _assembled(
-        request, around, fit, scenario=scenario, backend=configuration.backend, dtype=configuration.dtype,
-        batch_size=largest, verified=_verified(blocks, wrong), wrong=wrong,
-        blocks=tuple(blocks), metrics=metrics, by_batch=by_batch, validity=validity,
-    )  # fmt: skip
+        metrics = _metrics(subject, headline, processes)
+    sizes = sorted({each.batch_size for of_process in series for each in of_process if each.batch_size})
+    by_batch = {size: at_batch(size) for size in (sizes if len(sizes) > 1 and not emulator else ())}
+    return _Judged(processes, validity, largest, metrics, by_batch, mismatches)
 
 
-def _metrics(
-    scenario: str, backend: str, headline: Sequence[Series], blocks: Sequence[Block], fit: Fitted
-) -> dict[str, Metric]:
-    if scenario == "train" and fit.payload is not None:
-        rows_per_step = fit.workload.training_for(fit.job.protocol).batch_size or 1
-        whole_fit = fit.payload["train_seconds"] if fit.payload["trained_on"] == backend else None
-        return training_metrics(headline, rows_per_step, whole_fit, seeds=len(fit.job.seeds))
-    if scenario == "server":
-        return server_metrics(blocks)
+def _of_batch(series: Sequence[Sequence[Series]], batch_size: int | None) -> list[Series]:
+    return [each for of_process in series for each in of_process if each.batch_size == batch_size]
+
+
+def _metrics(subject: Subject, headline: Sequence[Series], processes: Sequence[ProcessRecord]) -> dict[str, Metric]:
+    fit = subject.fit
+    if subject.scenario == "train" and fit.outcome is not None:
+        rows_per_step = fit.workload.training_for(fit.protocol).batch_size or 1
+        whole_fit = fit.outcome.train_seconds if fit.outcome.trained_on == subject.backend else None
+        return training_metrics(headline, rows_per_step, whole_fit, seeds=fit.seeds)
+    if subject.scenario == "server":
+        return server_metrics(processes)
     metrics = inference_metrics(headline)
-    return metrics if scenario == "offline" else {**metrics, **latency_metrics(headline)}
+    return metrics if subject.scenario == "offline" else {**metrics, **latency_metrics(headline)}
 
 
-def _unmeasured(request: Request, around: Surroundings, fit: Fitted) -> Result:
+def _unmeasured(spec: RunSpec, machine: Machine, fit: Fit) -> Result:
     """The result of a workload of which no configuration could be measured: its fits failed, or no backend fits."""
-    wanted = ", ".join(request.backends or fit.workload.inference.backends)
-    able = ", ".join(fit.backends)
-    failure = fit.outcome.failure
-    reasons = (failure,) if failure else (f"None of the backends asked for ({wanted}) can run it; it runs on: {able}.",)
-    return _assembled(
-        request, around, fit, scenario="train" if failure else "offline", backend="eager", dtype="float32",
-        batch_size=None, verified=None, wrong=(), blocks=(), metrics={}, by_batch={},
-        validity=Validity(Verdict.FAILED, reasons),
-    )  # fmt: skip
+    wanted = ", ".join(spec.backends or fit.workload.inference.backends)
+    able = "" if fit.outcome is None else ", ".join(fit.outcome.backends)
+    failure = fit.result.failure
+    reason = failure or f"None of the backends asked for ({wanted}) can run it; it runs on: {able}."
+    subject = Subject(spec, machine, fit, "train" if failure else "offline", "eager", "float32")
+    return _result(subject, _Judged((), Validity(Verdict.FAILED, (reason,))))
 
 
-def _assembled(
-    request: Request,
-    around: Surroundings,
-    fit: Fitted,
-    *,
-    scenario: str,
-    backend: str,
-    dtype: str,
-    batch_size: int | None,
-    verified: bool | None,
-    wrong: tuple[str, ...],
-    blocks: tuple[Block, ...],
-    metrics: dict[str, Metric],
-    by_batch: dict[str, dict[str, Metric]],
-    validity: Validity,
-) -> Result:
-    plan = around.plan
-    payload = fit.payload
-    reference = fit.workload.published
+def _result(subject: Subject, judged: _Judged) -> Result:
+    spec, fit, placement, processes = subject.spec, subject.fit, subject.machine.placement, judged.processes
+    workload, outcome = fit.workload, fit.outcome
+    published = workload.published
+    failed = all(process.failure is not None for process in processes)
+    policies = [process.memory_policy for process in processes if process.memory_policy is not None]
+    policy: MemoryPolicy = policies[0] if policies else policy_of(placement.memory_policy)
     return Result(
-        workload=fit.workload.name,
-        detector=fit.workload.detector,
-        dataset=_unknown_dataset(fit, request) if payload is None else DatasetRecord(**payload["dataset"]),
-        scenario=scenario,
-        backend=backend,
-        dtype=dtype,
-        batch_size=batch_size,
+        workload=workload.name,
+        detector=workload.detector,
+        dataset=_unknown_dataset(fit) if outcome is None else outcome.dataset,
+        scenario=subject.scenario,
+        backend=subject.backend,
+        dtype=subject.dtype,
+        batch_size=judged.batch_size,
         placement=PlacementRecord(
-            nodes=tuple(plan.nodes),
-            cpus=tuple(plan.cpus),
-            threads=plan.threads,
-            threads_per_core=plan.threads_per_core,
-            smt=around.facts.topology.smt.online,
-            memory_policy=_policy(blocks, plan.memory_policy),
-            env=dict(plan.env),
-            verified=verified,
-            mismatches=tuple(dict.fromkeys(wrong)),
+            nodes=placement.nodes,
+            cpus=placement.cpus,
+            threads=placement.threads,
+            threads_per_core=placement.threads_per_core,
+            smt=subject.machine.facts.topology.smt.online,
+            memory_policy=policy,
+            env=dict(placement.env),
+            verified=None if failed else not judged.mismatches,
+            mismatches=judged.mismatches,
         ),
-        blocks=blocks,
-        metrics=metrics,
-        by_batch=by_batch,
-        accuracy=None if payload is None else _accuracy(fit, request, payload),
+        processes=processes,
+        metrics=judged.metrics or {},
+        by_batch=judged.by_batch or {},
+        accuracy=_accuracy(spec, fit),
         published=None
-        if reference is None
-        else Published(reference.metric, reference.value, reference.source, reference.difference),
+        if published is None
+        else Published(published.metric, published.value, published.source, published.difference),
         share_of_peak=None,
-        validity=validity,
-        title=fit.workload.title,
-        cache=request.cache,
-        instances=request.instances if blocks and not around.facts.emulation.emulated else 1,
+        validity=judged.validity,
+        title=workload.title,
+        cache=spec.cache,
+        instances=spec.instances if processes else 1,
     )
 
 
-def missing_backends(request: Request, workload: Workload, payload: Mapping[str, Any]) -> tuple[str, ...]:
+def missing_backends(spec: RunSpec, fit: Fit) -> tuple[str, ...]:
     """Why backends that were asked for cannot run on this machine, a sentence each."""
-    wanted = request.backends or workload.inference.backends
-    reasons: Mapping[str, str] = payload.get("unavailable", {})
+    wanted = spec.backends or fit.workload.inference.backends
+    reasons = {} if fit.outcome is None else fit.outcome.unavailable
     return tuple(f"Backend {name} was left out. {reasons[name]}" for name in wanted if name in reasons)
 
 
-def _accuracy(fit: Fitted, request: Request, payload: dict[str, Any]) -> dict[str, Any]:
-    protocol = request.protocol
-    found = accuracy_record(fit.workload, protocol, payload)
-    found["notes"] += missing_backends(request, fit.workload, payload)
-    if fit.references is not None:
-        found |= references_record(fit.references)
-    if fit.counterpart is not None:
-        found["counterpart"] = counterpart_record(fit.workload, protocol, fit.counterpart)
-    return found
-
-
-def _block(one: Measured, scenario: str) -> Block:
-    outcome, slot = one.outcome, one.slot
-    if outcome.payload is None:
-        return Block(
-            index=slot.block, order=slot.order, seed=slot.seed, pid=outcome.pid, wall_s=outcome.wall_s,
-            rss_peak_bytes=None, steal_share=None, cpus_allowed=None, cpus_sampled=None, page_nodes=None,
-            failure=outcome.failure or "it left no outcome",
-        )  # fmt: skip
-    if isinstance(one.job, TogetherJob):
-        return combined_block(slot, outcome)
-    payload = outcome.payload
-    served = payload["served"] if scenario == "server" else None
-    observation = Observation.from_json(payload["observation"])
-    return Block(
-        index=slot.block,
-        order=slot.order,
-        seed=slot.seed,
-        pid=outcome.pid,
-        wall_s=payload["wall_s"],
-        rss_peak_bytes=payload["rss_peak_bytes"],
-        steal_share=payload["steal_share"],
-        cpus_allowed=observation.cpus_allowed,
-        cpus_sampled=observation.cpus_sampled,
-        page_nodes=observation.page_nodes_json(),
-        series=tuple(series_of(values) for values in payload["series"].get(scenario, ())),
-        details={"memory_policy": observation.memory_policy, **({"served": served} if served else {})},
-        rates={"1": served["rate"]} if served and served["rate"] else {},
+def _accuracy(spec: RunSpec, fit: Fit) -> Accuracy | None:
+    if fit.outcome is None:
+        return None
+    accuracy = accuracy_record(fit.workload, fit.protocol, fit.outcome)
+    return replace(
+        accuracy,
+        notes=(*accuracy.notes, *missing_backends(spec, fit)),
+        baseline_detectors=None if fit.baselines is None else baselines_record(fit.baselines),
+        counterpart=None
+        if fit.counterpart is None
+        else counterpart_record(fit.workload, fit.protocol, fit.counterpart),
     )
 
 
-def _mismatches(around: Surroundings, one: Measured) -> tuple[str, ...]:
-    return tuple(
-        text
-        for _, plan, payload in one.processes(around.plan)
-        for text in mismatches(plan, Observation.from_json(payload["observation"]))
-    )
-
-
-def _verified(blocks: Sequence[Block], wrong: Sequence[str]) -> bool | None:
-    return None if all(block.failure is not None for block in blocks) else not wrong
-
-
-def _disagreement(
-    fit: Fitted, configuration: Configuration, processes: Sequence[Measured], plan: Placement
-) -> str | None:
-    """How this configuration's scores differ from the detector's own, in the first process in which they do."""
-    assert fit.directory is not None
-    for job in (job for one in processes for job, _, _ in one.processes(plan)):
-        difference = disagreement(fit.directory, Path(job.directory), configuration.dtype)
-        if difference is not None:
-            return difference
-    return None
-
-
-def _policy(blocks: Sequence[Block], planned: str) -> str:
-    return next(
-        (str(block.details["memory_policy"]) for block in blocks if block.details.get("memory_policy")), planned
-    )
-
-
-def _unknown_dataset(fit: Fitted, request: Request) -> DatasetRecord:
+def _unknown_dataset(fit: Fit) -> DatasetRecord:
     return DatasetRecord(
-        name=fit.workload.dataset, origin="unknown", protocol=request.protocol, sha256={}, verified=None, rows={},
-        features=0, prevalence=None,
-    )  # fmt: skip
+        name=fit.workload.dataset,
+        origin="unknown",
+        protocol=fit.protocol,
+        sha256={},
+        verified=None,
+        rows={},
+        features=0,
+        prevalence=None,
+    )

@@ -1,57 +1,56 @@
-"""The server scenario over blocks: the rate that every process was confirmed at."""
+"""The server scenario over processes: the rate that every one of them was confirmed at."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from harness.measure.percentiles import requests_needed
-from harness.record.model import Block, Metric, Validity, Verdict
+from harness.record.model import Metric, ProcessRecord, Served, Validity, Verdict
 from harness.runs.judge import PERCENTILES, over_processes
 
 
-def server_metrics(blocks: Sequence[Block]) -> dict[str, Metric]:
+def server_metrics(processes: Sequence[ProcessRecord]) -> dict[str, Metric]:
     """What is published is the lowest confirmed rate of all processes, so that none of them needs luck to reach it.
 
     Latencies are the highest over processes and trials, each process at its own rate.
     """
-    served = _served(blocks)
+    served = _served(processes)
     if not served:
         return {}
-    rates = [one["rate"] for one in served if one["rate"] is not None]
-    bound = served[0]["bound_s"]
+    rates = [outcome.rate for outcome in served if outcome.rate is not None]
+    first = served[0]
     rule = (
-        f"p99 at most {bound:g} s; lowest of {len(rates)} processes, each confirmed {served[0]['confirmations']} times"
+        f"p99 at most {first.bound_s:g} s; lowest of {len(rates)} processes, each confirmed {first.confirmations} times"
     )
-    missed = f"no process held p99 at {bound:g} s: {served[0]['note']}"
+    missed = f"no process held p99 at {first.bound_s:g} s: {first.note}"
     return {
         "rows_per_s": Metric(min(rates), "row/s", n=len(rates), note=rule)
         if rates
         else Metric(None, "row/s", n=0, note=missed),
         "rows_per_s_typical": over_processes(rates, "row/s"),
-        "service_s": over_processes([one["service_s"] for one in served], "s"),
+        "service_s": over_processes([outcome.service_s for outcome in served], "s"),
         **{name: _latency(served, name) for name in PERCENTILES},
     }
 
 
-def refused_capacity(blocks: Sequence[Block], validity: Validity) -> Validity:
+def refused_capacity(processes: Sequence[ProcessRecord], validity: Validity) -> Validity:
     """The verdict, made invalid where some process had no rate to publish."""
-    served = _served(blocks)
-    notes = [one["note"] for one in served if one["rate"] is None]
+    served = _served(processes)
+    notes = [outcome.note for outcome in served if outcome.rate is None]
     if not notes or validity.verdict in (Verdict.FAILED, Verdict.TIMINGS_REFUSED):
         return validity
     text = f"{len(notes)} of {len(served)} processes found no rate that meets the bound: {notes[0]}."
     return Validity(Verdict.INVALID, (*validity.reasons, text))
 
 
-def _served(blocks: Sequence[Block]) -> list[dict[str, Any]]:
-    return [block.details["served"] for block in blocks if "served" in block.details]
+def _served(processes: Sequence[ProcessRecord]) -> list[Served]:
+    return [process.served for process in processes if process.served is not None]
 
 
-def _latency(served: Sequence[dict[str, Any]], name: str) -> Metric:
-    values = [one["latencies"][name] for one in served if one["rate"] is not None]
+def _latency(served: Sequence[Served], name: str) -> Metric:
+    values = [outcome.latencies[name] for outcome in served if outcome.rate is not None]
     known = [value for value in values if value is not None]
-    requests = sum(one["requests"] for one in served)
+    requests = sum(outcome.requests for outcome in served)
     if not known or len(known) < len(values):
         note = f"needs {requests_needed(PERCENTILES[name])} requests in each trial"
         return Metric(None, "s", n=requests, note=note)

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
 
-# Path into the facts JSON -> name in the fingerprint. Clock readings, load and memory (which a hypervisor moves at
-# will) are left out; kernel and library versions are in, because an update is what a gate is asked about.
-FINGERPRINT_PATHS: Mapping[str, str] = {
-    "cpu.architecture": "arch",
-    "cpu.model_name": "cpu",
-    "cpu.generation_hw": "generation",
-    "cpu.generation_mode": "mode",
-    "machine.mtm": "machine",
-    "topology.smt": "smt",
-    "topology.cpus_online": "cpus_online",
-    "memory.base_page_bytes": "page_size_bytes",
-    "kernel.release": "kernel",
-    "kernel.hypervisor": "hypervisor",
-    "lpar.dedicated": "lpar_dedicated",
-    "lpar.capped": "lpar_capped",
-    "lpar.entitled_cores": "lpar_entitled_capacity",
-    "lpar.virtual_processors": "lpar_virtual_processors",
-    "limits.cpu_quota_cores": "cpu_quota",
-    "emulation.emulated": "emulated",
-}
+from harness.errors import EnvironmentMismatchError
+from harness.platform.facts import Facts, SoftwareFacts
+from harness.record.model import Fingerprint
 
 
-def fingerprint(facts: Mapping[str, Any], software: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick the comparison keys out of facts and software JSON; what is unknown stays ``None``."""
-    picked = {name: _dig(facts, path) for path, name in FINGERPRINT_PATHS.items()}
-    libraries = {package["name"]: package["version"] for package in software.get("packages", ())}
-    return {**picked, "libraries": libraries}
+def fingerprint(facts: Facts, software: SoftwareFacts) -> Fingerprint:
+    """Pick them out of the facts and of the software as it was loaded; what is unknown stays ``None``."""
+    cpu, lpar, kernel = facts.cpu, facts.lpar, facts.kernel
+    return Fingerprint(
+        arch=cpu.architecture,
+        cpu=cpu.model_name,
+        generation=cpu.generation_hw,
+        mode=cpu.generation_mode,
+        machine=facts.machine.mtm,
+        smt=facts.topology.smt,
+        cpus_online=facts.topology.cpus_online,
+        page_size_bytes=facts.memory.base_page_bytes,
+        kernel=kernel.release,
+        hypervisor=kernel.hypervisor,
+        lpar_dedicated=lpar.dedicated,
+        lpar_capped=lpar.capped,
+        lpar_entitled_capacity=lpar.entitled_cores,
+        lpar_virtual_processors=lpar.virtual_processors,
+        cpu_quota=facts.limits.cpu_quota_cores,
+        emulated=facts.emulation.emulated,
+        libraries={package.name: package.version for package in software.packages},
+    )
 
 
-def _dig(tree: Mapping[str, Any], path: str) -> Any:
-    node: Any = tree
-    for key in path.split("."):
-        if not isinstance(node, Mapping):
-            return None
-        node = node.get(key)
-    return node
+def check_same_machine(then: Facts, now: Facts, kind: str) -> None:
+    """See that a ``kind`` ("run", "sweep") is resumed on the machine that it was begun on, in the same state.
+
+    Raises:
+        EnvironmentMismatchError: it is not; names what differs.
+    """
+    before, after = fingerprint(then, then.software), fingerprint(now, now.software)
+    names = [item.name for item in fields(before)]
+    differing = sorted(name for name in names if getattr(before, name) != getattr(after, name))
+    if differing:
+        raise EnvironmentMismatchError(
+            f"this is not the machine, or not the state of it, that the {kind} was begun on: {', '.join(differing)}.",
+            remedy=f"Put it back as it was, or start a new {kind}.",
+        )

@@ -1,4 +1,4 @@
-"""From the blocks of one configuration to metrics with intervals, and to a verdict with its reasons."""
+"""From the processes of one configuration to metrics with intervals, and to a verdict with its reasons."""
 
 from __future__ import annotations
 
@@ -6,34 +6,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.measure.estimates import ProcessEstimate, process_estimate
 from harness.measure.percentiles import percentile
 from harness.measure.sampling import Samples
 from harness.measure.stats import interval_over_processes
 from harness.measure.validity import Evidence, Reason, invalidities
-from harness.record.model import Block, Metric, Series, Validity, Verdict
+from harness.record.model import Metric, ProcessRecord, Series, Validity, Verdict
 
 PERCENTILES = {"p50_s": 50.0, "p90_s": 90.0, "p95_s": 95.0, "p99_s": 99.0, "p99_9_s": 99.9}
+
+
+def estimate_of(series: Series) -> ProcessEstimate:
+    """The estimates of one process."""
+    return process_estimate(series.durations_ns, series.flags, inner=series.inner, warmup=series.warmup)
 
 
 def inference_metrics(series: Sequence[Series]) -> dict[str, Metric]:
     """Metrics of one batch size from the series of its processes.
 
-    ``rows_per_s`` and ``call_s`` rest on each process's median of undisturbed samples; ``mean_inference_s`` is the mean
-    over every call after warm-up, which is what the source documents report, with ``mean_inference_per_row_s`` beside.
+    ``rows_per_s`` counts every call after warm-up, as ``mean_inference_s`` does, which is what the source documents
+    report: it is the batch over it. ``rows_per_s_undisturbed`` and ``call_s`` rest on each process's median of
+    undisturbed samples.
     """
     if not series:
         return {}
     batch = series[0].batch_size or 1
-    calls = [estimate for one in series if (estimate := one.estimate_s or one.estimate_all_s) is not None]
-    means = [_mean_call_s(one) for one in series]
+    estimates = [estimate_of(each) for each in series]
     return {
-        "rows_per_s": over_processes([batch / call for call in calls], "row/s"),
-        "call_s": over_processes(calls, "s"),
-        "call_all_samples_s": over_processes(
-            [one.estimate_all_s for one in series if one.estimate_all_s is not None], "s"
-        ),
-        "mean_inference_s": over_processes(means, "s"),
-        "mean_inference_per_row_s": over_processes([mean / batch for mean in means], "s"),
+        "rows_per_s": over_processes([each.rows_per_s(batch) for each in estimates], "row/s"),
+        "rows_per_s_undisturbed": over_processes([each.rows_per_s_undisturbed(batch) for each in estimates], "row/s"),
+        "call_s": over_processes([each.call_s for each in estimates], "s"),
+        "call_all_samples_s": over_processes([each.median_s for each in estimates], "s"),
+        "mean_inference_s": over_processes([each.mean_s for each in estimates], "s"),
+        "mean_inference_per_row_s": over_processes([each.mean_s / batch for each in estimates], "s"),
     }
 
 
@@ -41,13 +46,13 @@ def latency_metrics(series: Sequence[Series]) -> dict[str, Metric]:
     """Percentiles over the requests of all processes, warm-up left out; without a value where too few were made."""
     if not series:
         return {}
-    inner = max(one.inner for one in series)
-    durations = np.concatenate([np.asarray(one.durations_ns[one.warmup :], dtype=np.int64) for one in series])
+    inner = max(each.inner for each in series)
+    durations = np.concatenate([np.asarray(each.durations_ns[each.warmup :], dtype=np.int64) for each in series])
     pooled = Samples(durations, np.zeros(len(durations), dtype=np.uint8), inner, wall_ns=int(durations.sum()))
-    found = {name: percentile(pooled, percent) for name, percent in PERCENTILES.items()}
+    bounds = {name: percentile(pooled, percent) for name, percent in PERCENTILES.items()}
     return {
-        name: Metric(value=one.value_s, unit="s", n=one.requests, note=one.note or "at most, with 99 % confidence")
-        for name, one in found.items()
+        name: Metric(bound.value_s, unit="s", n=bound.requests, note=bound.note or "at most, with 99 % confidence")
+        for name, bound in bounds.items()
     }
 
 
@@ -55,12 +60,14 @@ def training_metrics(
     series: Sequence[Series], rows_per_step: int, whole_fit_s: float | None, *, seeds: int
 ) -> dict[str, Metric]:
     """Rate of the training loop over processes, and the seconds that the whole fit of all seeds together took."""
-    steps = [estimate for one in series if (estimate := one.estimate_s or one.estimate_all_s) is not None]
-    all_steps = [one.estimate_all_s for one in series if one.estimate_all_s is not None]
+    estimates = [estimate_of(each) for each in series]
+    undisturbed = [each.rows_per_s_undisturbed(rows_per_step) for each in estimates]
     metrics = {
-        "train_rows_per_s": over_processes([rows_per_step / step for step in steps], "row/s"),
-        "step_s": over_processes(steps, "s"),
-        "step_all_samples_s": over_processes(all_steps, "s"),
+        "train_rows_per_s": over_processes([each.rows_per_s(rows_per_step) for each in estimates], "row/s"),
+        "train_rows_per_s_undisturbed": over_processes(undisturbed, "row/s"),
+        "step_s": over_processes([each.call_s for each in estimates], "s"),
+        "step_all_samples_s": over_processes([each.median_s for each in estimates], "s"),
+        "mean_step_s": over_processes([each.mean_s for each in estimates], "s"),
     }
     if whole_fit_s is not None:
         note = "one fit: no interval" if seeds == 1 else f"{seeds} seeds trained together: no interval"
@@ -78,7 +85,7 @@ def over_processes(values: Sequence[float], unit: str) -> Metric:
 
 
 def judge(
-    blocks: Sequence[Block],
+    processes: Sequence[ProcessRecord],
     series: Sequence[Series],
     *,
     placement_mismatches: Sequence[str],
@@ -88,42 +95,32 @@ def judge(
     """The verdict on a result, with every reason.
 
     Args:
-        blocks: one per process, failed ones included.
+        processes: failed ones included.
         series: of the finished processes, the ones the verdict on steadiness and disturbance rests on.
-        placement_mismatches: what ``placement.verify`` found, over all processes.
-        accuracy_mismatch: how this backend's scores differ from the reference's.
+        placement_mismatches: what ``placement.verify`` reported, over all processes.
+        accuracy_mismatch: how this backend's scores differ from the detector's own.
         emulator: name of the emulator the run was made under, if any.
     """
-    failures = tuple(f"block {block.index}: {block.failure}" for block in blocks if block.failure is not None)
-    finished = [block for block in blocks if block.failure is None]
+    failures = tuple(f"block {process.block}: {process.failure}" for process in processes if process.failure)
+    finished = [process for process in processes if process.failure is None]
     if not finished:
         return Validity(Verdict.FAILED, failures)
     evidence = Evidence(
         blocks=len(finished),
-        clean_shares=[_clean_share(one) for one in series],
-        steal_shares=[block.steal_share for block in finished],
-        steady=[one.steady for one in series],
+        clean_shares=[estimate_of(each).undisturbed_share for each in series],
+        steal_shares=[process.steal_share for process in finished],
+        steady=[each.steady for each in series],
         placement_mismatches=placement_mismatches,
         accuracy_mismatch=accuracy_mismatch,
     )
-    found = invalidities(evidence)
-    reasons = (*failures, *(f"{one.text}. {one.reason.remedy}" for one in found))
+    broken = invalidities(evidence)
+    reasons = (*failures, *(f"{rule.text}. {rule.reason.remedy}" for rule in broken))
     if emulator is not None:
-        kept = tuple(f"{one.text}. {one.reason.remedy}" for one in found if one.reason is Reason.ACCURACY)
+        kept = tuple(f"{rule.text}. {rule.reason.remedy}" for rule in broken if rule.reason is Reason.ACCURACY)
         refusal = f"Times are refused under emulation ({emulator}); scores and counts stand."
         return Validity(Verdict.TIMINGS_REFUSED if not kept else Verdict.INVALID, (refusal, *failures, *kept))
-    if not found:
+    if not broken:
         return Validity(Verdict.VALID, reasons)
-    if all(one.reason is Reason.NO_STEADY_STATE for one in found):
+    if all(rule.reason is Reason.NO_STEADY_STATE for rule in broken):
         return Validity(Verdict.NO_STEADY_STATE, reasons)
     return Validity(Verdict.INVALID, reasons)
-
-
-def _mean_call_s(series: Series) -> float:
-    kept = series.durations_ns[series.warmup :]
-    return sum(kept) * 1e-9 / (len(kept) * series.inner)
-
-
-def _clean_share(series: Series) -> float:
-    flags = series.flags[series.warmup :]
-    return sum(flag == 0 for flag in flags) / len(flags) if flags else 0.0

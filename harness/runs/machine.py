@@ -1,29 +1,39 @@
-"""What a run needs to know before it starts: facts, findings, and where it will be pinned."""
+"""What a run needs to know of the machine before it starts: facts, findings, and where on it the run goes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from harness.advice.engine import evaluate
-from harness.placement.plan import plan
+from harness.advice.finding import Report
+from harness.placement.plan import Placement, plan
+from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
-from harness.runs.spec import Request, Surroundings
+from harness.record.spec import RunSpec
 
 
-def survey_surroundings(request: Request) -> Surroundings:
+@dataclass(frozen=True)
+class Machine:
+    """The machine as it was observed before the run; ``report`` is on its layout."""
+
+    facts: Facts
+    report: Report
+    placement: Placement
+
+
+def observed(spec: RunSpec, sysroot: SysRoot) -> Machine:
     """Probe the machine, check its layout, and choose the placement.
 
     Raises:
         InputError: the cores asked for are not there.
     """
-    facts = probe(SysRoot("/"))
+    facts = probe(sysroot)
     placement = plan(
         facts.topology,
-        cores=request.cores,
-        threads_per_core=request.threads_per_core,
-        node=request.node,
+        cores=spec.cores,
+        threads_per_core=spec.threads_per_core,
+        node=spec.node,
         allowed=facts.limits.allowed_cpus,
     )
-    report = evaluate(facts)
-    findings = tuple(finding.to_json() for finding in report.findings)
-    checks = {key: value for key, value in report.to_json().items() if key != "findings"}
-    return Surroundings(facts, findings, checks, placement)
+    return Machine(facts, evaluate(facts), placement)

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.runs.assemble import Measured
-from harness.runs.concurrent import together
+from harness.record.spec import Scenario
+from harness.runs.concurrent import concurrent_rates
+from harness.runs.journal import Measurement
+from harness.runs.schedule import Configuration
+from harness.workers.outcomes import InstanceOutcome, MeasureOutcome
 
 
-def headline_estimates(measured: Sequence[Measured]) -> list[list[float]]:
+def headline_estimates(
+    configurations: Sequence[Configuration], measurements: Sequence[Measurement]
+) -> list[list[float]]:
     """Per configuration and scenario, one estimate per finished process of its headline rate or time."""
-    found: dict[tuple[object, str], list[float]] = {}
-    for one in measured:
-        payload = one.outcome.payload
-        for scenario in one.slot.scenarios:
-            estimates = found.setdefault((one.slot.configuration, scenario), [])
-            estimate = None if payload is None else _estimate(payload, scenario)
+    estimates: dict[tuple[Configuration, Scenario], list[float]] = {}
+    for measurement in measurements:
+        configuration = configurations[measurement.configuration]
+        for scenario in measurement.scenarios:
+            known = estimates.setdefault((configuration, scenario), [])
+            estimate = _estimate(measurement, scenario)
             if estimate is not None:
-                estimates.append(estimate)
-    return list(found.values())
+                known.append(estimate)
+    return list(estimates.values())
 
 
-def _estimate(payload: dict[str, object], scenario: str) -> float | None:
-    instances = payload.get("instances")
-    if isinstance(instances, list):
-        traces = [instance["traces"][-1] for instance in instances if instance["traces"]]
-        return together(traces).rows_per_s or None if traces else None
-    served = payload.get("served")
+def _estimate(measurement: Measurement, scenario: Scenario) -> float | None:
+    outcomes = [report.outcome for report in measurement.result.reports]
+    instances = [outcome for outcome in outcomes if isinstance(outcome, InstanceOutcome)]
+    if instances:
+        rates = concurrent_rates(instances)
+        return rates[-1].rows_per_s or None if rates else None
+    outcome = next(iter(outcomes), None)
+    if not isinstance(outcome, MeasureOutcome):
+        return None
     if scenario == "server":
-        return served["rate"] if isinstance(served, dict) else None
-    series = payload["series"]
-    assert isinstance(series, dict)
-    last = next(iter(series.get(scenario, ())[-1:]), None)
-    return None if last is None else last["estimate_s"] or last["estimate_all_s"]
+        return None if outcome.served is None else outcome.served.rate
+    series = outcome.series[scenario]
+    return (series[-1].estimate_s or series[-1].estimate_all_s) if series else None

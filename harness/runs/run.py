@@ -1,307 +1,299 @@
-"""The main job: survey, fit, measure in shuffled blocks of fresh processes, judge, and assemble the record."""
+"""A run: survey, fit, measure in shuffled blocks of fresh processes, judge, and assemble the record."""
 
 from __future__ import annotations
 
-import datetime
-import shutil
-import tempfile
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 
 from harness import __version__
-from harness.decode import decode
+from harness.errors import ExitCode, InputError
 from harness.measure.clock import Clock, SystemClock
-from harness.placement.instances import divide_among_instances
-from harness.placement.plan import Placement
-from harness.record.model import SCHEMA_VERSION, Run
-from harness.record.spec import Protocol as ProtocolName
+from harness.platform.facts import Facts, LoadedSoftware
+from harness.platform.sysroot import SysRoot
+from harness.record.model import SCHEMA_VERSION, Checks, Result, Roofline, Run, Tool, Verdict
+from harness.record.spec import Protocol, RunSpec, Scenario
+from harness.record.store import check_writable
 from harness.roofline.assemble import roofline, with_shares, with_workloads
-from harness.roofline.measured import MeasuredRoof, cache_to_exceed
+from harness.roofline.measured import cache_to_exceed
 from harness.runs.accuracy import other_protocol
-from harness.runs.assemble import Fitted, Measured, missing_backends, results_of
-from harness.runs.fingerprint import fingerprint
+from harness.runs.assemble import missing_backends, results_of
+from harness.runs.design import DESIGN_FILE, Design, new_design, read_design, write_design
+from harness.runs.engine import Engine, Fit, Progress, key_of
+from harness.runs.fingerprint import check_same_machine, fingerprint
+from harness.runs.journal import FitEntry, Journal, Measurement, SessionEntry, open_journal
+from harness.runs.machine import Machine, observed
 from harness.runs.precision import headline_estimates
-from harness.runs.schedule import Configuration, Slot, block_of
-from harness.runs.spec import Entry, Request, Surroundings
-from harness.runs.stopping import Stopping
+from harness.runs.schedule import Configuration, block_of
+from harness.runs.stopping import Amount, Stopping
 from harness.scenarios.cold import eviction_bytes
-from harness.scenarios.server import PATIENCE_S
 from harness.scoring.backends import BACKENDS
-from harness.workers.baseline_detectors import key_of, references_job
 from harness.workers.executor import Executor
-from harness.workers.jobs import FitJob, InstanceJob, MeasureJob, Outcome, SurveyJob, TogetherJob
+from harness.workers.outcomes import SurveyOutcome
 from harness.workers.variants import FULL
 from harness.workload.model import Workload
 
-INFERENCE = ("offline", "single_stream")
-_SURVEY_TIMEOUT_S = 120.0
-_FIT_TIMEOUT_S = 6 * 3600.0
-_MEASURE_TIMEOUT_S = 300.0  # beyond the time its series are given
-_EMULATED_SLOWDOWN = 50.0
+INFERENCE: tuple[Scenario, ...] = ("offline", "single_stream")
+UNFINISHED = ".unfinished"  # ending of the directory of a run that is under way
 
 
-class Progress(Protocol):
-    """Told what the run does; see ``harness.reporting.progress``."""
+@dataclass(frozen=True)
+class Session:
+    """A run that is under way: a directory with its design and its journal."""
 
-    def start(self, total: int, text: str) -> None:
-        """``total`` units of work lie ahead."""
+    directory: Path
+    design: Design
+    machine: Machine
 
-    def advance(self, text: str) -> None:
-        """One unit is done; ``text`` names the next."""
-
-    def expect(self, total: int) -> None:
-        """It turned out that there are ``total`` units in all."""
-
-    def say(self, text: str) -> None:
-        """Something that the user should know now."""
+    def done(self) -> None:
+        """The record is kept: what led to it is not needed any more."""
+        rmtree(self.directory, ignore_errors=True)
 
 
-def execute(
-    request: Request, around: Surroundings, executor: Executor, progress: Progress, clock: Clock | None = None
-) -> Run:
-    """Do the run; ``clock`` (the real one by default) says when a time budget is used up.
+def begin(spec: RunSpec, argv: tuple[str, ...], out: Path, *, sysroot: SysRoot | None = None) -> Session:
+    """Check what was asked for, look at the machine, and write the design below ``out``.
 
-    A worker that dies takes only its own result with it. An interrupt ends the run with nothing left behind.
+    Raises:
+        InputError: a workload, a parameter or the placement cannot be.
+        LparbenchError: nothing can be written to ``out``.
+    """
+    design = new_design(spec, argv, Facts(sysroot="/"))  # a typo is told before the machine is looked at
+    check_writable(out)
+    machine = observed(design.spec, sysroot or SysRoot("/"))
+    design = replace(design, facts=machine.facts)
+    directory = out / f"{design.identity}{UNFINISHED}"
+    directory.mkdir()
+    write_design(design, directory)
+    return Session(directory, design, machine)
+
+
+def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:
+    """An interrupted run, by the name of its directory with or without its ending.
+
+    Raises:
+        InputError: there is none.
+        EnvironmentMismatchError: this is not the machine that it was begun on.
+    """
+    unfinished = directory.with_name(directory.name + UNFINISHED)
+    if not (directory / DESIGN_FILE).exists() and (unfinished / DESIGN_FILE).exists():
+        directory = unfinished
+    design = read_design(directory)
+    if design.grid is not None:
+        raise InputError(f"{directory}: this is a sweep.", remedy=f"Resume it by: lparbench sweep --resume {directory}")
+    machine = observed(design.spec, sysroot or SysRoot("/"))
+    check_same_machine(design.facts, machine.facts, "run")
+    return Session(directory, design, machine)
+
+
+def execute(session: Session, executor: Executor, progress: Progress, clock: Clock | None = None) -> Run:
+    """Do what the design says and the journal does not yet hold; ``clock`` says when a time budget is used up.
+
+    A worker that dies takes only its own result with it. An interrupt leaves a directory that can be resumed, or
+    nothing where nothing was done yet that would be missed.
 
     Raises:
         InputError: what a worker found wrong in the user's files.
     """
-    if around.facts.emulation.emulated:
-        # One process of each tells whether the scores are right; times are refused.
-        request = replace(request, blocks=1, budget_s=None, half_width=None, instances=1, cache="hot")
-    parts = divide_among_instances(around.plan, request.instances)
-    evict_bytes = eviction_bytes(around.facts, around.plan.cpus) if request.cache == "cold" else None
-    stopping = Stopping(request.amount, clock or SystemClock(), progress.say)
-    configurations = sum(len(_backends(entry, request)) for entry in request.entries)
-    set_up = _set_up_units(request, around)
-    progress.start(set_up + configurations * stopping.blocks, "survey of the timing loop")
-    with tempfile.TemporaryDirectory(prefix="lparbench-") as scratch:
-        job = _Job(request, around, executor, progress, Path(scratch), stopping, evict_bytes, parts, set_up)
-        survey = job.survey()
-        fitted = job.beside({entry.workload.name: job.fit(entry) for entry in request.entries})
-        measured = job.measure(fitted)
-        results = results_of(request, around, fitted, measured)
-        macs = {name: fit.macs_per_row for name, fit in fitted.items()}
-        peak = survey.get("peak")
-        roof = roofline(None if peak is None else decode(MeasuredRoof, peak, "survey: peak"), around.facts)
-        facts = around.facts.to_json()
-        software = survey.get("software", facts["software"])
-        created = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-        return Run(
-            schema_version=SCHEMA_VERSION,
-            run_id=f"{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
-            created=created.isoformat().replace("+00:00", "Z"),
-            tool={
-                "name": "lparbench",
-                "version": __version__,
-                "argv": list(request.argv),
-                "overhead": survey.get("overhead"),
-            },
-            facts=facts,
-            fingerprint=fingerprint(facts, software),
-            findings=around.findings,
-            software=software,
-            plan=_plan_record(request, around.plan, stopping),
-            checks=around.checks,
-            results=with_shares(results, roof, macs),
-            roofline=with_workloads(roof, results, macs),
-        )
+    with open_journal(session.directory) as journal:
+        journal.note(SessionEntry(session.design.created))
+        try:
+            return _execute(session, journal, executor, progress, clock or SystemClock())
+        except BaseException:
+            if not journal.of(FitEntry):
+                session.done()
+            raise
+
+
+def run_once(spec: RunSpec, executor: Executor, progress: Progress, argv: tuple[str, ...] = ()) -> Run:
+    """Do a run of which only the record is wanted; nothing is left on the disk.
+
+    Raises:
+        LparbenchError: see :func:`begin` and :func:`execute`.
+    """
+    with TemporaryDirectory(prefix="lparbench-") as scratch:
+        return execute(begin(spec, argv, Path(scratch)), executor, progress)
+
+
+def exit_code(record: Run) -> ExitCode:
+    """Failed when an accuracy floor was missed, inconclusive when a result is not valid."""
+    accuracies = [result.accuracy for result in record.results if result.accuracy is not None]
+    return ExitCode.judged(
+        failed=any(accuracy.passed is False for accuracy in accuracies),
+        inconclusive=any(result.validity.verdict is not Verdict.VALID for result in record.results),
+    )
+
+
+@contextmanager
+def resumable(session: Session) -> Iterator[None]:
+    """On the way out by an exception, say on standard error how the run is resumed."""
+    try:
+        yield
+    except BaseException:
+        if session.directory.exists():
+            print(f"What was done is kept. Resume: lparbench run --resume {session.directory}", file=sys.stderr)
+        raise
+
+
+def _execute(session: Session, journal: Journal, executor: Executor, progress: Progress, clock: Clock) -> Run:
+    design, machine = session.design, session.machine
+    emulated = machine.facts.emulation.emulated is True
+    # Under emulation one process of each tells whether the scores are right; times are refused.
+    spec = (
+        replace(design.spec, blocks=1, budget_s=None, half_width=None, instances=1, cache="hot")
+        if emulated
+        else design.spec
+    )
+    workloads = {workload.name: workload for workload in design.workloads}
+    engine = Engine(session.directory, spec, workloads, journal, executor, progress, slow=emulated)
+    stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=_spent_s(journal))
+    work = _Work(engine, machine, stopping)
+    configurations = sum(len(_backends(workload, spec)) for workload in design.workloads)
+    progress.start(work.set_up_units() + configurations * stopping.blocks, "survey of the timing loop")
+    survey = work.survey()
+    fits = work.fits()
+    measured, measurements = work.measure(fits)
+    results = results_of(spec, machine, fits, measured, measurements)
+    roof = roofline(None if survey is None else survey.roof, machine.facts)
+    macs = {name: None if fit.outcome is None else fit.outcome.macs_per_row for name, fit in fits.items()}
+    return _record(
+        design, machine, stopping, survey, with_shares(results, roof, macs), with_workloads(roof, results, macs)
+    )
 
 
 @dataclass(frozen=True)
-class _Job:
-    request: Request
-    around: Surroundings
-    executor: Executor
-    progress: Progress
-    scratch: Path
+class _Work:
+    engine: Engine
+    machine: Machine
     stopping: Stopping
-    evict_bytes: int | None
-    parts: tuple[Placement, ...]  # of the placement, one per instance
-    set_up: int  # units of work before the first block
 
-    def survey(self) -> Mapping[str, Any]:
-        plan = self.around.plan
-        cache_bytes = cache_to_exceed(self.around.facts, plan.cpus)
-        job = SurveyJob(plan.threads, tuple(plan.cpus), str(self.scratch / "survey"), cache_bytes=cache_bytes)
-        outcome = self.executor.run(job, plan, timeout_s=self._patience(_SURVEY_TIMEOUT_S))
-        return outcome.payload or {}
+    def survey(self) -> SurveyOutcome | None:
+        placement = self.machine.placement
+        cache_bytes = cache_to_exceed(self.machine.facts, placement.cpus)
+        return self.engine.survey(placement, roof=True, cache_bytes=cache_bytes)
 
-    def fit(self, entry: Entry) -> Fitted:
-        """Fit every seed; the first seed's artifacts are what is measured."""
-        return self._fit(entry, self.request.protocol)
+    def fits(self) -> dict[str, Fit]:
+        """Every workload fitted, with what its accuracy is compared with."""
+        engine = self.engine
+        fits = {name: self._fit(name, engine.spec.protocol) for name in engine.workloads}
+        for fit in fits.values():
+            for reason in missing_backends(engine.spec, fit):
+                engine.progress.say(reason)
+        if self.machine.facts.emulation.emulated:  # minutes of scikit-learn for no figure of this machine
+            return fits
+        return {name: self._compared(fit) for name, fit in fits.items()}
 
-    def beside(self, fitted: Mapping[str, Fitted]) -> dict[str, Fitted]:
-        """The fits with what their accuracy is shown beside: the other protocol where asked for, and the references.
+    def _compared(self, fit: Fit) -> Fit:
+        """With the fit under the other protocol where asked for, and the baseline detectors; nothing here is timed."""
+        engine, name = self.engine, fit.workload.name
+        if fit.outcome is None or fit.workload.role != "system":
+            return fit
+        if engine.spec.both_protocols:
+            fit = replace(fit, counterpart=self._fit(name, other_protocol(engine.spec.protocol)).result)
+        return replace(fit, baselines=engine.baselines(name, self.machine.placement))
 
-        Nothing here is timed.
-        """
-        if self.around.facts.emulation.emulated:  # minutes of scikit-learn's native code for no figure of this machine
-            return dict(fitted)
-        entries = {entry.workload.name: entry for entry in self.request.entries}
-        scored: dict[str, Outcome] = {}
-        found = {}
-        for name, fit in fitted.items():
-            if fit.payload is not None and fit.workload.role == "system":
-                if self.request.both_protocols:
-                    other = self._fit(entries[name], other_protocol(self.request.protocol))
-                    shutil.rmtree(other.job.directory, ignore_errors=True)  # it is not measured
-                    fit = replace(fit, counterpart=other.outcome)
-                fit = replace(fit, references=self._references(fit.workload, scored))
-            found[name] = fit
-        return found
+    def _fit(self, name: str, protocol: Protocol) -> Fit:
+        natively = "native" in _backends(self.engine.workloads[name], self.engine.spec)
+        return self.engine.fit(name, protocol, self.machine.placement, natively=natively)
 
-    def _references(self, workload: Workload, scored: dict[str, Outcome]) -> Outcome:
-        """Those of an earlier workload on the same data, or new ones."""
-        request, plan = self.request, self.around.plan
-        job = references_job(workload, request.protocol, request.data_dir, request.rows, plan.threads)
-        key = key_of(job)
-        if key not in scored:
-            self.progress.advance(f"{workload.dataset}: classical references")
-            job = replace(job, directory=str(self.scratch / f"references-{len(scored)}"))
-            scored[key] = self.executor.run(job, plan, timeout_s=self._patience(_FIT_TIMEOUT_S))
-        return scored[key]
-
-    def _fit(self, entry: Entry, protocol: ProtocolName) -> Fitted:
-        name = entry.workload.name
-        seeds = tuple(range(_seeds(entry, protocol, self.request)))
-        self.progress.advance(f"{name}: training {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
-        job = FitJob(
-            workload=entry.reference,
-            dataset=entry.dataset,
-            label=entry.label,
-            protocol=protocol,
-            data_dir=None if self.request.data_dir is None else str(self.request.data_dir),
-            seeds=seeds,
-            trainer="native" if "native" in _backends(entry, self.request) else "torch",
-            epochs=self.request.epochs,
-            rows=self.request.rows,
-            threads=self.around.plan.threads,
-            directory=str(self.scratch / f"fit-{name}-{protocol}"),
-            learning_rates=self.request.learning_rates if protocol == self.request.protocol else (),
-        )
-        outcome = self.executor.run(job, self.around.plan, timeout_s=self._patience(_FIT_TIMEOUT_S))
-        for reason in missing_backends(self.request, entry.workload, outcome.payload or {}):
-            self.progress.say(reason)
-        return Fitted(entry.workload, job, outcome)
-
-    def measure(self, fitted: Mapping[str, Fitted]) -> list[Measured]:
-        """One process per configuration and block, in the shuffled order."""
-        configurations = []
-        for entry in self.request.entries:
-            fit = fitted[entry.workload.name]
-            configurations += list(_configurations(entry, self.request, fit))
-        if self.around.facts.emulation.emulated:
-            configurations = [replace(one, scenarios=()) for one in configurations]
-        self.stopping.set_up()
-        measured: list[Measured] = []
-        done = 0
+    def measure(self, fits: Mapping[str, Fit]) -> tuple[tuple[Configuration, ...], list[Measurement]]:
+        """One process per configuration and block, in the shuffled order, for as many blocks as it takes."""
+        engine, facts, placement = self.engine, self.machine.facts, self.machine.placement
+        configurations = tuple(each for fit in fits.values() for each in _configurations(fit, engine.spec))
+        if facts.emulation.emulated:
+            configurations = tuple(replace(each, scenarios=()) for each in configurations)
+        evict_bytes = eviction_bytes(facts, placement.cpus) if engine.spec.cache == "cold" else None
+        done = {measurement.slot: measurement for measurement in engine.journal.of(Measurement)}
+        self.stopping.set_up(measured_s=sum(measurement.result.wall_s for measurement in done.values()))
+        measurements: list[Measurement] = []
+        block = 0
         while configurations:
-            for slot in block_of(configurations, block=done, seed=self.request.seed):
-                measured.append(self._measure_slot(slot, fitted[slot.configuration.workload]))
-            done += 1
-            another = self.stopping.another(done, headline_estimates(measured))
-            self.progress.expect(self.set_up + len(configurations) * self.stopping.blocks)
+            for slot in block_of(configurations, block=block, seed=engine.spec.seed):
+                configuration = configurations[slot.configuration]
+                of_blocks = f"block {block + 1} of {self.stopping.blocks}"
+                engine.progress.advance(f"{of_blocks}: {configuration.workload}")
+                measurement = done.get(slot.name)
+                if measurement is None:
+                    measurement = engine.measure(slot, configuration, placement, evict_bytes=evict_bytes)
+                measurements.append(measurement)
+            block += 1
+            another = self.stopping.another(block, headline_estimates(configurations, measurements))
+            engine.progress.expect(self.set_up_units() + len(configurations) * self.stopping.blocks)
             if not another:
                 break
-        return measured
+        return configurations, measurements
 
-    def _measure_slot(self, slot: Slot, fit: Fitted) -> Measured:
-        configuration = slot.configuration
-        self.progress.advance(f"block {slot.block + 1} of {self.stopping.blocks}: {configuration.workload}")
-        batch_sizes = tuple(size for size in fit.workload.inference.batch_sizes if size > 1)
-        name = f"{slot.block}-{slot.order}"
-        job = MeasureJob(
-            artifact=str(fit.directory),
-            backend=configuration.backend,
-            dtype=configuration.dtype,
-            scenarios=slot.scenarios,
-            batch_sizes=batch_sizes,
-            series_seconds=self.request.series_seconds,
-            steal_cpus=tuple(self.around.plan.cpus),
-            threads=self.around.plan.threads,
-            seed=slot.seed,
-            directory=str(self.scratch / f"measure-{name}"),
-            p99_bound_s=self.request.p99_bound_s,
-            evict_bytes=self.evict_bytes,
-        )
-        timeout = _MEASURE_TIMEOUT_S + 8 * self.request.series_seconds * (len(batch_sizes) + 2)
-        if "server" in slot.scenarios:
-            timeout += 2 * PATIENCE_S
-        whole = job if len(self.parts) == 1 else _together(job, self.parts)
-        return Measured(slot, whole, self.executor.run(whole, self.around.plan, timeout_s=self._patience(timeout)))
-
-    def _patience(self, seconds: float) -> float:
-        return seconds * (_EMULATED_SLOWDOWN if self.around.facts.emulation.emulated else 1.0)
+    def set_up_units(self) -> int:
+        """Jobs before the first block: survey, fits, and what their accuracy is compared with."""
+        engine = self.engine
+        systems = [name for name, workload in engine.workloads.items() if workload.role == "system"]
+        baselines = {key_of(engine.baseline_job(name, self.machine.placement)) for name in systems}
+        compared = len(baselines) + (len(systems) if engine.spec.both_protocols else 0)
+        return 1 + len(engine.workloads) + (0 if self.machine.facts.emulation.emulated else compared)
 
 
-def _set_up_units(request: Request, around: Surroundings) -> int:
-    """Jobs before the first block: survey, fits, and what their accuracy is shown beside."""
-    systems = [entry.workload for entry in request.entries if entry.workload.role == "system"]
-    threads = around.plan.threads
-    jobs = (references_job(one, request.protocol, request.data_dir, request.rows, threads) for one in systems)
-    beside = len({key_of(job) for job in jobs}) + (len(systems) if request.both_protocols else 0)
-    return 1 + len(request.entries) + (0 if around.facts.emulation.emulated else beside)
-
-
-def _together(job: MeasureJob, plans: Sequence[Placement]) -> TogetherJob:
-    """The job once per part of the placement, each with an order of rows of its own."""
-    directory = Path(job.directory)
-    instances = []
-    for index, part in enumerate(plans):
-        values = {field.name: getattr(job, field.name) for field in fields(job)}
-        values |= {
-            "steal_cpus": tuple(part.cpus),
-            "threads": part.threads,
-            "seed": job.seed + index,
-            "directory": str(directory / f"instance-{index}"),
-        }
-        instances.append(InstanceJob(**values, start_file=str(directory / "start.json")))
-    return TogetherJob(tuple(instances), job.directory)
-
-
-def _configurations(entry: Entry, request: Request, fit: Fitted) -> Iterator[Configuration]:
-    for backend in _backends(entry, request):
-        if fit.directory is None or backend not in fit.backends:
+def _configurations(fit: Fit, spec: RunSpec) -> Iterator[Configuration]:
+    """What is measured of a workload: each backend and number format that can run it."""
+    outcome, inference = fit.outcome, fit.workload.inference
+    for backend in _backends(fit.workload, spec):
+        if outcome is None or backend not in outcome.backends:
             continue
-        for dtype in request.dtypes or entry.workload.inference.dtypes:
+        for dtype in spec.dtypes or inference.dtypes:
             lower = dtype != FULL
-            if dtype not in BACKENDS[backend].dtypes or (lower and not fit.macs_per_row):
+            if dtype not in BACKENDS[backend].dtypes or (lower and not outcome.macs_per_row):
                 continue
-            wanted = request.scenarios or (*INFERENCE, "train")
-            trained = fit.trains_on if not lower else ()
-            scenarios = tuple(name for name in wanted if name != "train" or backend in trained)
+            wanted = spec.scenarios or (*INFERENCE, "train")
+            trains = backend in outcome.trains_on and not lower
+            scenarios = tuple(name for name in wanted if name != "train" or trains)
             if scenarios:
-                yield Configuration(entry.workload.name, backend, dtype, scenarios)
+                yield Configuration(
+                    workload=fit.workload.name,
+                    backend=backend,
+                    dtype=dtype,
+                    scenarios=scenarios,
+                    batch_sizes=tuple(size for size in inference.batch_sizes if size > 1),
+                    cores=spec.cores,
+                    threads_per_core=spec.threads_per_core,
+                    instances=spec.instances,
+                    node=spec.node,
+                )
 
 
-def _backends(entry: Entry, request: Request) -> tuple[str, ...]:
-    return request.backends or entry.workload.inference.backends
+def _backends(workload: Workload, spec: RunSpec) -> tuple[str, ...]:
+    return spec.backends or workload.inference.backends
 
 
-def _seeds(entry: Entry, protocol: ProtocolName, request: Request) -> int:
-    return request.seeds or entry.workload.training_for(protocol).seeds
+def _spent_s(journal: Journal) -> float:
+    """Time that earlier sessions spent, which a budget of the whole run has to count."""
+    return sum(entry.result.wall_s for entry in journal.entries if not isinstance(entry, SessionEntry))
 
 
-def _plan_record(request: Request, plan: Placement, stopping: Stopping) -> dict[str, Any]:
-    return {
-        "suite": request.suite,
-        "both_protocols": request.both_protocols,
-        "workloads": [entry.workload.name for entry in request.entries],
-        "protocol": request.protocol,
-        "seeds": request.seeds,
-        "epochs": request.epochs,
-        "rows": request.rows,
-        "blocks": stopping.blocks,
-        "stopping": stopping.to_json(),
-        "scenarios": None if request.scenarios is None else list(request.scenarios),
-        "cache": request.cache,
-        "instances": request.instances,
-        "p99_bound_s": request.p99_bound_s if "server" in (request.scenarios or ()) else None,
-        "series_seconds": request.series_seconds,
-        "seed": request.seed,
-        "placement": plan.to_json(),
-    }
+def _record(
+    design: Design,
+    machine: Machine,
+    stopping: Stopping,
+    survey: SurveyOutcome | None,
+    results: tuple[Result, ...],
+    roof: Roofline | None,
+) -> Run:
+    report = machine.report
+    software = LoadedSoftware(**vars(machine.facts.software)) if survey is None else survey.software
+    return Run(
+        schema_version=SCHEMA_VERSION,
+        run_id=design.identity,
+        created=design.created,
+        tool=Tool("lparbench", __version__, design.argv, None if survey is None else survey.overhead),
+        facts=machine.facts,
+        fingerprint=fingerprint(machine.facts, software),
+        findings=report.findings,
+        software=software,
+        spec=design.spec,
+        placement=machine.placement,
+        stopping=stopping.record(),
+        results=results,
+        checks=Checks(report.checked, report.not_checked, report.not_applicable),
+        roofline=roof,
+    )

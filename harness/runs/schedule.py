@@ -1,4 +1,4 @@
-"""Which worker processes a run consists of, and in which order they go."""
+"""What is measured, and in which order: every configuration once per block, each time in a fresh process."""
 
 from __future__ import annotations
 
@@ -7,49 +7,97 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-_T = TypeVar("_T")
+from harness.record.spec import Scenario
 
-MIN_BLOCKS = 6  # fewer processes give no interval worth the name: research on A/A tests, README "How it measures"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What one worker process measures: a fitted workload through one backend in one dtype."""
+    """What one process measures: a fitted workload through one backend in one number format, at one place.
+
+    Attributes:
+        batch_sizes: of the offline scenario; the last is the headline.
+        cores: in use, of all instances together.
+        threads_per_core: in use on each.
+        instances: processes at once, which divide the cores.
+        node: NUMA node to run on; None for the best, or on a kernel without NUMA.
+        memory_node: node to take memory from; None for ``node``, or the nearest that has some.
+        smt: threads online per core, switched to where that is permitted; None for what there is.
+    """
 
     workload: str
     backend: str
     dtype: str
-    scenarios: tuple[str, ...]
+    scenarios: tuple[Scenario, ...]
+    batch_sizes: tuple[int, ...] = ()
+    cores: int = 1
+    threads_per_core: int = 1
+    instances: int = 1
+    node: int | None = None
+    memory_node: int | None = None
+    smt: int | None = None
+
+    @property
+    def threads(self) -> int:
+        """Threads in use, of all instances together."""
+        return self.cores * self.threads_per_core
+
+    @property
+    def location(self) -> str:
+        """``node 0``, ``node 0, memory of node 1``."""
+        if self.node is None:
+            return "the machine"
+        return f"node {self.node}" + ("" if self.memory_node is None else f", memory of node {self.memory_node}")
+
+    def describe(self) -> str:
+        """The configuration in a few words."""
+        cores = f"{self.cores} {'core' if self.cores == 1 else 'cores'}"
+        smt = [] if self.smt is None else [f"SMT {self.smt}"]
+        instances = [f"{self.instances} instances"] if self.instances > 1 else []
+        parts = [*smt, f"{cores} x {self.threads_per_core}", self.location, *instances, self.backend, self.dtype]
+        return ", ".join([*parts, f"batch {self.batch_sizes[-1]}"] if self.batch_sizes else parts)
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One worker process of the schedule."""
+    """One measurement of one configuration.
+
+    Attributes:
+        order: position within its block.
+        configuration: index into the configurations.
+        scenarios: the configuration's, in this process's order.
+    """
 
     block: int
-    order: int  # position within its block
-    configuration: Configuration
-    scenarios: tuple[str, ...]  # the configuration's, in this process's order
+    order: int
+    configuration: int
+    scenarios: tuple[Scenario, ...]
     seed: int
 
+    @property
+    def name(self) -> str:
+        """Unique among the slots, and a file name."""
+        return f"{self.block}-{self.configuration}"
 
-def schedule(configurations: Sequence[Configuration], *, blocks: int, seed: int) -> list[Slot]:
-    """Blocks of one process per configuration; order within each block, and of scenarios in a process, shuffled.
 
-    Shuffling keeps a drift of the machine (heat, neighbours) from falling on the same configuration every time. The
-    order depends on ``seed`` and the block number alone, so an interrupted schedule can be recomputed.
+def block_of(configurations: Sequence[Configuration], *, block: int, seed: int) -> tuple[Slot, ...]:
+    """One slot per configuration, in an order that depends on ``seed`` and the block alone.
+
+    Shuffling keeps a drift of the machine (heat, neighbours) from falling on the same configuration every time. SMT
+    levels are gone through in random order, and all configurations of a level together: a switch takes seconds, during
+    which the whole machine changes. The scenarios of a process are shuffled too.
     """
-    return [slot for block in range(blocks) for slot in block_of(configurations, block=block, seed=seed)]
-
-
-def block_of(configurations: Sequence[Configuration], *, block: int, seed: int) -> list[Slot]:
-    """The slots of one block; see :func:`schedule`."""
     generator = random.Random(f"{seed}/{block}")  # noqa: S311 - order of measurements, not a secret
+    indexes: list[int] = []
+    for level in _shuffled(sorted({each.smt or 0 for each in configurations}), generator):
+        of_level = [index for index, each in enumerate(configurations) if (each.smt or 0) == level]
+        indexes += _shuffled(of_level, generator)
     slots = []
-    for order, configuration in enumerate(_shuffled(configurations, generator)):
-        scenarios = tuple(_shuffled(configuration.scenarios, generator))
-        slots.append(Slot(block, order, configuration, scenarios, seed=generator.randrange(2**31)))
-    return slots
+    for order, index in enumerate(indexes):
+        scenarios = tuple(_shuffled(configurations[index].scenarios, generator))
+        slots.append(Slot(block, order, index, scenarios, seed=generator.randrange(2**31)))
+    return tuple(slots)
 
 
 def _shuffled(items: Sequence[_T], generator: random.Random) -> list[_T]:

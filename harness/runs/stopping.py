@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from harness.measure.budget import Budget, blocks_for_precision, fit_blocks, pooled_sd, predicted_half_width
 from harness.measure.clock import Clock
 from harness.measure.stats import interval_over_processes
 from harness.measure.verdicts import BLOCK_STEP, MAX_BLOCKS, MIN_BLOCKS
+from harness.record.spec import RunSpec, StoppingRecord
 
+_EndedBy = Literal["blocks", "budget", "limit", "precision"]
 Estimates = Sequence[Sequence[float]]  # per timed result, one estimate per process
 
 
@@ -29,6 +31,12 @@ class Amount:
     budget_s: float | None = None
     half_width: float | None = None
 
+    @staticmethod
+    def of(spec: RunSpec) -> Amount:
+        """What a spec asks for."""
+        fixed = spec.budget_s is None and spec.half_width is None
+        return Amount(spec.blocks if fixed else None, spec.budget_s, spec.half_width)
+
     @property
     def most(self) -> int:
         """No more blocks than this are measured."""
@@ -41,24 +49,25 @@ class Stopping:
     Args:
         amount: what was asked for.
         clock: its present time is the beginning of the run.
-        say: told, in sentences, what the pilot foretells.
+        say: receives, in sentences, what the first blocks predict.
+        spent_s: time that earlier sessions of the same run have spent.
     """
 
-    def __init__(self, amount: Amount, clock: Clock, say: Callable[[str], None]) -> None:
+    def __init__(self, amount: Amount, clock: Clock, say: Callable[[str], None], *, spent_s: float = 0.0) -> None:
         self._amount = amount
         self._clock = clock
         self._say = say
-        self._began = clock.now_ns()
+        self._began = clock.now_ns() - round(spent_s * 1e9)
         self._setup_s = 0.0
-        self._foretold: float | None = None
+        self._predicted: float | None = None
         self._reached: float | None = None
         self._block_s: float | None = None
-        self._ended_by = "blocks"
+        self._ended_by: _EndedBy = "blocks"
         self.blocks = amount.blocks or MIN_BLOCKS  # as far as known now
 
-    def set_up(self) -> None:
-        """Everything before the first block is done."""
-        self._setup_s = self._elapsed_s()
+    def set_up(self, measured_s: float = 0.0) -> None:
+        """Everything before the first block is done; earlier sessions have spent ``measured_s`` on blocks already."""
+        self._setup_s = self._elapsed_s() - measured_s
 
     def another(self, done: int, estimates: Estimates) -> bool:
         """Whether another block is to be measured after ``done`` of them, of which these are the estimates.
@@ -69,11 +78,11 @@ class Stopping:
         self._reached = _widest(estimates)
         if self._amount.blocks is not None:
             return done < self._amount.blocks
-        self._foretell(done, estimates)
+        self._predict(done, estimates)
         if self._amount.budget_s is not None and self._elapsed_s() + self._block_s > self._amount.budget_s:
             return self._end("budget", done)
         if done >= MAX_BLOCKS:
-            return self._end("most", done)
+            return self._end("limit", done)
         wanted = self._amount.half_width
         if wanted is None or done < MIN_BLOCKS or (done - MIN_BLOCKS) % BLOCK_STEP:
             return True
@@ -81,18 +90,11 @@ class Stopping:
             return self._end("precision", done)
         return True
 
-    def to_json(self) -> dict[str, Any]:
-        """What was asked for, foretold and reached."""
-        return {
-            "budget_s": self._amount.budget_s,
-            "until_half_width": self._amount.half_width,
-            "block_s": self._block_s,
-            "foretold_half_width": self._foretold,
-            "reached_half_width": self._reached,
-            "ended_by": self._ended_by,
-        }
+    def record(self) -> StoppingRecord:
+        """What was predicted and reached."""
+        return StoppingRecord(self.blocks, self._block_s, self._predicted, self._reached, self._ended_by)
 
-    def _foretell(self, done: int, estimates: Estimates) -> None:
+    def _predict(self, done: int, estimates: Estimates) -> None:
         """Refit the number of blocks, and say once what they take and once what they buy."""
         assert self._block_s is not None
         sd = pooled_sd(estimates)
@@ -101,22 +103,22 @@ class Stopping:
             plan = fit_blocks(self._amount.budget_s, max(self._block_s, 1e-9), setup_s=self._setup_s, sd=sd)
             blocks = max(done, plan.blocks)
             if done == 1:
-                self._say(_time_told(plan, self._amount.budget_s, self._block_s))
+                self._say(_time_needed(plan, self._amount.budget_s, self._block_s))
         if self._amount.half_width is not None:
             needed = None if sd is None else blocks_for_precision(sd, self._amount.half_width)
             blocks = min(blocks, max(done, needed or MAX_BLOCKS))
         self.blocks = blocks
         first_look = done == (2 if self._amount.half_width is None else MIN_BLOCKS)
         if first_look and sd is not None:
-            self._foretold = predicted_half_width(sd, blocks)
-            if self._foretold is not None:
+            self._predicted = predicted_half_width(sd, blocks)
+            if self._predicted is not None:
                 more_s = (blocks - done) * self._block_s
                 self._say(
-                    f"{blocks} blocks will tell the rates to about ±{_percent(self._foretold)};"
+                    f"{blocks} blocks will give the rates to about ±{_percent(self._predicted)};"
                     f" {duration(more_s)} to go."
                 )
 
-    def _end(self, by: str, done: int) -> bool:
+    def _end(self, by: _EndedBy, done: int) -> bool:
         self._ended_by = by
         self.blocks = done
         if self._reached is not None:
@@ -142,7 +144,7 @@ def _widest(estimates: Estimates) -> float | None:
     return max(known) if known and len(known) == len(widths) else None
 
 
-def _time_told(plan: Budget, budget_s: float, block_s: float) -> str:
+def _time_needed(plan: Budget, budget_s: float, block_s: float) -> str:
     fits = f"One block takes {duration(block_s)}: {plan.blocks} of them fit into {duration(budget_s)}."
     if plan.conclusive:
         return fits

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +13,7 @@ from harness.measure.clock import Clock
 from harness.measure.percentiles import percentile, requests_needed
 from harness.measure.rate_search import CONFIRMATIONS, highest_rate
 from harness.measure.sampling import Samples
-from harness.record.model import Series
+from harness.record.model import Series, Served
 
 PERCENTILES = {"p50_s": 50.0, "p90_s": 90.0, "p95_s": 95.0, "p99_s": 99.0, "p99_9_s": 99.9}
 _BOUND = 99.0
@@ -27,38 +25,6 @@ _MOST_KEPT = 20_000  # latencies kept raw of one process
 _WARM_UP_S = 0.2
 _WARM_UP_CALLS = 200
 PATIENCE_S = 120.0  # a search that has no answer by then is given up
-
-
-@dataclass(frozen=True)
-class Served:
-    """What one process found.
-
-    Attributes:
-        rate: requests per second that met the bound in the search and in each confirmation; None without an answer.
-        bound_s: on the 99th percentile of the latency, which counts from the scheduled arrival.
-        service_s: median time of one request alone.
-        confirmations: trials that had to meet the bound after the search.
-        requests: made at ``rate``, over its trials.
-        latencies: name of a percentile -> the highest over the trials at ``rate``, in seconds; None where the requests
-            do not allow it.
-        tried: every rate tried, in order, with whether it met the bound.
-        kept_every: of the latencies of the last confirmation, each so-manieth is kept raw.
-        note: why there is no rate.
-    """
-
-    rate: float | None
-    bound_s: float
-    service_s: float
-    confirmations: int
-    requests: int
-    latencies: Mapping[str, float | None]
-    tried: tuple[tuple[float, bool], ...]
-    kept_every: int
-    note: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
 
 
 class _OutOfPatienceError(Exception):

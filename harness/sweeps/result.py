@@ -7,28 +7,35 @@ from dataclasses import replace
 from math import exp
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from harness import __version__
+from harness.errors import InputError
 from harness.measure.factorial import Best, Step, best_cell, cliffs, penalties
 from harness.placement.smt import SmtMethod
-from harness.record.model import Block, Series, Validity, Verdict
+from harness.platform.facts import LoadedSoftware
+from harness.platform.parse import format_cpulist
+from harness.record.model import ProcessRecord, Series, Tool, Validity, Verdict
 from harness.record.store import SWEEP_NAME, load_sweep
 from harness.record.sweep_model import (
     SWEEP_SCHEMA_VERSION,
     Sweep,
     SweepBest,
     SweepCell,
+    SweepDesignRecord,
     SweepLoss,
     SweepProcess,
     SweepRival,
+    SweepWorkload,
 )
-from harness.runs.concurrent import series_of
+from harness.runs.concurrent import union
+from harness.runs.design import DESIGN_FILE, Design, Grid, read_design
 from harness.runs.fingerprint import fingerprint
-from harness.runs.judge import judge, over_processes
-from harness.sweeps.design import PLAN_FILE, SweepPlan, read_plan
-from harness.sweeps.journal import read_journal
-from harness.sweeps.settings import Setting
+from harness.runs.journal import JOURNAL_FILE, Entry, FitEntry, Measurement, SessionEntry, SurveyEntry, read_journal
+from harness.runs.judge import estimate_of, judge, over_processes
+from harness.runs.processes import process_record
+from harness.runs.schedule import Configuration
+from harness.workers.outcomes import FitOutcome, SurveyOutcome
 
 _Rates = dict[int, dict[int, float]]  # cell -> block -> rate
 _NOTHING = over_processes([], "row/s")
@@ -38,12 +45,12 @@ _VALID = Validity(Verdict.VALID)
 def is_sweep(path: Path) -> bool:
     """Whether this is a sweep directory, finished or not, or a record with the name of one."""
     if path.is_dir():
-        return any((path / name).exists() for name in (SWEEP_NAME, PLAN_FILE))
+        return (path / SWEEP_NAME).exists() or (path / JOURNAL_FILE).exists()
     return path.name == SWEEP_NAME
 
 
 def stored_sweep(path: Path) -> Sweep:
-    """The record in a sweep directory, or made from its plan and journal as long as the sweep is not finished.
+    """The record in a sweep directory, or made from its design and journal as long as the sweep is not finished.
 
     Args:
         path: a sweep directory or the ``sweep.json`` in it.
@@ -51,131 +58,130 @@ def stored_sweep(path: Path) -> Sweep:
     Raises:
         InputError: it is neither, or it is damaged.
     """
-    if path.is_dir() and not (path / SWEEP_NAME).exists() and (path / PLAN_FILE).exists():
-        return sweep_record(read_plan(path), read_journal(path))
+    if path.is_dir() and not (path / SWEEP_NAME).exists() and (path / DESIGN_FILE).exists():
+        return sweep_record(read_design(path), read_journal(path))
     return load_sweep(path)
 
 
-def sweep_record(sweep: SweepPlan, journal: Sequence[Mapping[str, Any]]) -> Sweep:
-    """The record of a sweep, finished or not, from its plan and from what was done."""
-    margin = sweep.margin
-    slots = [entry for entry in journal if entry["kind"] == "slot"]
+def sweep_record(design: Design, journal: Sequence[Entry]) -> Sweep:
+    """The record of a sweep, finished or not, from its design and from what was done.
+
+    Raises:
+        InputError: the design is that of a run.
+    """
+    grid = design.grid
+    if grid is None:
+        raise InputError(f"{design.identity} is a run that is not finished.", remedy="Resume it by lparbench run.")
+    measurements = [entry for entry in journal if isinstance(entry, Measurement)]
     cells = tuple(
-        _cell(cell, setting, [entry for entry in slots if entry["cell"] == cell])
-        for cell, setting in enumerate(sweep.settings)
+        _cell(index, configuration, [each for each in measurements if each.configuration == index])
+        for index, configuration in enumerate(grid.configurations)
     )
     usable = _usable(cells)
     rates = {cell.id: _rates(cell) for cell in usable}
-    survey = next((entry["payload"] for entry in journal if entry["kind"] == "survey"), None) or {}
-    software = survey.get("software") or sweep.facts["software"]
-    fits = {entry["workload"]: entry["payload"] for entry in journal if entry["kind"] == "fit"}
+    surveys = [entry.result.outcome(SurveyOutcome) for entry in journal if isinstance(entry, SurveyEntry)]
+    survey = next(iter(surveys), None)
+    software = LoadedSoftware(**vars(design.facts.software)) if survey is None else survey.software
+    fits = {entry.workload: entry.result.outcome(FitOutcome) for entry in journal if isinstance(entry, FitEntry)}
     return Sweep(
         schema_version=SWEEP_SCHEMA_VERSION,
-        sweep_id=sweep.sweep_id,
-        created=sweep.created,
-        tool={
-            "name": "lparbench",
-            "version": __version__,
-            "argv": list(sweep.argv),
-            "overhead": survey.get("overhead"),
-        },
-        facts=dict(sweep.facts),
-        fingerprint=fingerprint(sweep.facts, software),
+        sweep_id=design.identity,
+        created=design.created,
+        tool=Tool("lparbench", __version__, design.argv, None if survey is None else survey.overhead),
+        facts=design.facts,
+        fingerprint=fingerprint(design.facts, software),
         software=software,
-        plan={
-            "blocks": sweep.blocks,
-            "seed": sweep.seed,
-            "series_seconds": sweep.series_seconds,
-            "protocol": sweep.protocol,
-            "epochs": sweep.epochs,
-            "rows": sweep.rows,
-            "sessions": sum(entry["kind"] == "session" for entry in journal),
-            "slots": len(sweep.slots),
-            "slots_done": len(slots),
-        },
-        method=sweep.method.value,
-        margin=margin,
+        design=_design_record(design, journal, len(grid.configurations), len(measurements)),
+        method=grid.method.value,
+        margin=grid.margin,
         workloads={
-            name: {"title": sweep.titles[name], "dataset": (fits.get(name) or {}).get("dataset")}
-            for name in sweep.entries
+            workload.name: SweepWorkload(workload.title, fit.dataset if (fit := fits.get(workload.name)) else None)
+            for workload in design.workloads
         },
         cells=cells,
-        skipped=dict(sweep.skipped),
-        best=tuple(_best(sweep, usable, rates, margin)),
-        losses=tuple(_losses(sweep, usable, rates, margin)),
-        notes=_notes(sweep),
+        skipped=dict(grid.skipped),
+        best=tuple(_best([workload.name for workload in design.workloads], usable, rates, grid.margin)),
+        losses=tuple(_losses(grid.method, usable, rates, grid.margin)),
+        notes=_notes(design, grid),
     )
 
 
-def _cell(cell: int, setting: Setting, entries: Sequence[Mapping[str, Any]]) -> SweepCell:
-    ordered = sorted(entries, key=lambda entry: entry["block"])
-    series = [series_of(values) for entry in ordered if entry["failure"] is None for values in entry["series"]]
-    processes = tuple(_process(entry) for entry in ordered)
+def _design_record(design: Design, journal: Sequence[Entry], configurations: int, done: int) -> SweepDesignRecord:
+    spec = design.spec
+    return SweepDesignRecord(
+        blocks=spec.blocks,
+        seed=spec.seed,
+        series_seconds=spec.series_seconds,
+        protocol=spec.protocol,
+        epochs=spec.epochs or 1,
+        rows=spec.rows,
+        sessions=sum(isinstance(entry, SessionEntry) for entry in journal),
+        slots=spec.blocks * configurations,
+        slots_done=done,
+    )
+
+
+def _cell(index: int, configuration: Configuration, measurements: Sequence[Measurement]) -> SweepCell:
+    ordered = sorted(measurements, key=lambda measurement: measurement.block)
+    records = [process_record(measurement, "offline") for measurement in ordered]
+    processes = tuple(_process(*pair) for pair in zip(ordered, records, strict=True))
+    counted = [process.rows_per_s for process in processes if process.rows_per_s]
+    undisturbed = [process.rows_per_s_undisturbed for process in processes if process.rows_per_s_undisturbed]
     return SweepCell(
-        id=cell,
-        workload=setting.workload,
-        backend=setting.backend,
-        dtype=setting.dtype,
-        batch_size=setting.batch,
-        node=setting.place.node,
-        memory_node=setting.place.memory,
-        smt=setting.smt,
-        threads_per_core=setting.threads_per_core,
-        cores=setting.cores,
-        instances=setting.instances,
-        rows_per_s=over_processes([one.rows_per_s for one in processes if one.rows_per_s], "row/s"),
-        rows_per_s_counted=over_processes(
-            [one.rows_per_s_counted for one in processes if one.rows_per_s_counted], "row/s"
+        id=index,
+        workload=configuration.workload,
+        backend=configuration.backend,
+        dtype=configuration.dtype,
+        batch_size=configuration.batch_sizes[-1],
+        node=configuration.node,
+        memory_node=configuration.memory_node,
+        smt=configuration.smt or 1,
+        threads_per_core=configuration.threads_per_core,
+        cores=configuration.cores,
+        instances=configuration.instances,
+        rows_per_s=over_processes(counted, "row/s"),
+        rows_per_s_undisturbed=over_processes(undisturbed, "row/s"),
+        mean_inference_per_row_s=over_processes([1 / rate for rate in counted], "s"),
+        validity=judge(
+            records,
+            [series for record in records for series in record.series],
+            placement_mismatches=list(dict.fromkeys(text for each in ordered for text in each.mismatches)),
+            accuracy_mismatch=next((each.disagreement for each in ordered if each.disagreement), None),
+            emulator=None,
         ),
-        validity=_validity(ordered, processes, series),
         processes=processes,
     )
 
 
-def _process(entry: Mapping[str, Any]) -> SweepProcess:
-    if entry["failure"] is not None:
-        return SweepProcess(entry["block"], None, None, None, None, None, None, entry.get("cpus"), entry["failure"])
-    rates, series = entry["rates"], [series_of(values) for values in entry["series"]]
-    steal = [share for share in entry["steal_shares"] if share is not None]
+def _process(measurement: Measurement, record: ProcessRecord) -> SweepProcess:
+    cpus = format_cpulist(union(placement.cpus for placement in measurement.placements)) or None
+    if record.failure is not None:
+        return SweepProcess(record.block, cpus=cpus, failure=record.failure)
+    rate = record.concurrent[-1] if record.concurrent else None
+    counted, undisturbed = _single(record.series) if rate is None else (rate.rows_per_s, rate.rows_per_s_undisturbed)
     return SweepProcess(
-        block=entry["block"],
-        rows_per_s=rates["undisturbed_rows_per_s"],
-        rows_per_s_counted=rates["rows_per_s"] or None,
-        window_share=rates["window_share"],
-        clean_share=fmean(_clean_share(one) for one in series),
-        steady=all(one.steady for one in series),
-        steal_share=min(1.0, fmean(steal)) if steal else None,
-        cpus=entry["cpus"],
+        block=record.block,
+        rows_per_s=counted or None,
+        rows_per_s_undisturbed=undisturbed or None,
+        window_share=None if rate is None else rate.window_share,
+        clean_share=fmean(estimate_of(series).undisturbed_share for series in record.series),
+        steady=all(series.steady for series in record.series),
+        steal_share=record.steal_share,
+        cpus=cpus,
     )
 
 
-def _clean_share(series: Series) -> float:
-    flags = series.flags[series.warmup :]
-    return sum(flag == 0 for flag in flags) / len(flags) if flags else 0.0
-
-
-def _validity(
-    entries: Sequence[Mapping[str, Any]], processes: Sequence[SweepProcess], series: Sequence[Series]
-) -> Validity:
-    blocks = [
-        Block(
-            index=one.block, order=0, seed=0, pid=None, wall_s=None, rss_peak_bytes=None, steal_share=one.steal_share,
-            cpus_allowed=None, cpus_sampled=None, page_nodes=None, failure=one.failure,
-        )
-        for one in processes
-    ]  # fmt: skip
-    wrong = [text for entry in entries for text in entry.get("mismatches", ())]
-    disagreement = next((entry["disagreement"] for entry in entries if entry.get("disagreement")), None)
-    return judge(
-        blocks, series, placement_mismatches=list(dict.fromkeys(wrong)), accuracy_mismatch=disagreement, emulator=None
-    )
+def _single(series: Sequence[Series]) -> tuple[float, float]:
+    """Both rates of one process, from its last series."""
+    batch_size, estimate = series[-1].batch_size or 1, estimate_of(series[-1])
+    return estimate.rows_per_s(batch_size), estimate.rows_per_s_undisturbed(batch_size)
 
 
 def _usable(cells: Iterable[SweepCell]) -> list[SweepCell]:
     """The valid cells of each workload; where there is none, all that have a rate: it still shows what it found."""
     by_workload: dict[str, list[SweepCell]] = {}
     for cell in cells:
-        if cell.rows_per_s.value is not None:
+        if cell.rows_per_s_undisturbed.value is not None:
             by_workload.setdefault(cell.workload, []).append(cell)
     usable = []
     for timed in by_workload.values():
@@ -184,13 +190,16 @@ def _usable(cells: Iterable[SweepCell]) -> list[SweepCell]:
 
 
 def _rates(cell: SweepCell) -> dict[int, float]:
-    return {one.block: one.rows_per_s for one in cell.processes if one.rows_per_s}
+    """Block -> undisturbed rate, which cells are compared by."""
+    return {
+        process.block: process.rows_per_s_undisturbed for process in cell.processes if process.rows_per_s_undisturbed
+    }
 
 
-def _best(sweep: SweepPlan, cells: Sequence[SweepCell], rates: _Rates, margin: float) -> list[SweepBest]:
+def _best(workloads: Sequence[str], cells: Sequence[SweepCell], rates: _Rates, margin: float) -> list[SweepBest]:
     """Per workload the best of all, then the best with each number of cores where there are several."""
     found = []
-    for workload in sweep.entries:
+    for workload in workloads:
         own = [cell for cell in cells if cell.workload == workload]
         counts = sorted({cell.cores for cell in own})
         for cores in (None, *(counts if len(counts) > 1 else ())):
@@ -207,10 +216,10 @@ def _rivals(best: Best[int]) -> tuple[SweepRival, ...]:
     )
 
 
-def _losses(sweep: SweepPlan, cells: Sequence[SweepCell], rates: _Rates, margin: float) -> list[SweepLoss]:
+def _losses(method: SmtMethod, cells: Sequence[SweepCell], rates: _Rates, margin: float) -> list[SweepLoss]:
     """Falls of the throughput with more threads per core, with more cores, and with another node or memory."""
     whole = [cell for cell in cells if cell.smt == cell.threads_per_core]
-    if sweep.method is SmtMethod.SWITCHED:
+    if method is SmtMethod.SWITCHED:
         chains = _chains(cells, lambda cell: cell.threads_per_core, {"threads_per_core": 0})
         chains += _chains(whole, lambda cell: cell.smt, {"threads_per_core": 0, "smt": 0})
     else:
@@ -230,27 +239,27 @@ def _chains(
     """Cells that are equal but for some factors, each group in order."""
     groups: dict[Hashable, list[SweepCell]] = {}
     for cell in cells:
-        alike = replace(cell, id=0, rows_per_s=_NOTHING, rows_per_s_counted=_NOTHING, validity=_VALID, processes=(),
-                        **ignoring)  # fmt: skip
+        alike = replace(cell, id=0, rows_per_s=_NOTHING, rows_per_s_undisturbed=_NOTHING,
+                        mean_inference_per_row_s=_NOTHING, validity=_VALID, processes=(), **ignoring)  # fmt: skip
         groups.setdefault(alike, []).append(cell)
     return [[cell.id for cell in sorted(group, key=order)] for group in groups.values() if len(group) > 1]
 
 
-def _loss(kind: str, step: Step[int]) -> SweepLoss:
+def _loss(kind: Literal["smt_cliff", "core_cliff", "numa_penalty"], step: Step[int]) -> SweepLoss:
     effect = step.comparison.effect  # of the time; its inverse is of the rate
     assert effect is not None
     return SweepLoss(kind, step.start, step.to, exp(-effect.mean), exp(-effect.high), exp(-effect.low))
 
 
-def _notes(sweep: SweepPlan) -> tuple[str, ...]:
+def _notes(design: Design, grid: Grid) -> tuple[str, ...]:
     notes = []
-    online = sweep.facts["topology"]["smt"]["online"] or 1
-    if sweep.method is SmtMethod.AFFINITY and any(setting.smt < online for setting in sweep.settings):
+    online = design.facts.topology.smt.online or 1
+    if grid.method is SmtMethod.AFFINITY and any((each.smt or 1) < online for each in grid.configurations):
         notes.append(
-            "SMT levels were had by affinity: the other threads of a core stayed on line and idle, and what the core"
-            " sets aside for them was not freed."
+            "SMT levels were obtained by affinity: the other threads of a core stayed online and idle, and what the"
+            " core reserves for them was not freed."
         )
-    epochs = "one epoch" if sweep.epochs == 1 else f"{sweep.epochs} epochs"
+    epochs = "one epoch" if design.spec.epochs == 1 else f"{design.spec.epochs} epochs"
     notes.append(
         f"Each workload was trained once, for at most {epochs}: the speed of scoring does not depend on the weights."
     )

@@ -1,4 +1,4 @@
-"""The settings of a sweep: every combination of its factors that the machine can have. Pure."""
+"""The configurations of a sweep: every combination of its factors that the machine can run. Pure."""
 
 from __future__ import annotations
 
@@ -10,25 +10,19 @@ from itertools import product
 from harness.placement.instances import divides_evenly
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import Topology
+from harness.runs.schedule import Configuration
 from harness.scoring.backends import BACKENDS
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A NUMA node to run on, and the node to take memory from; None is the node's own (or the nearest that has some).
 
     ``node`` is None on a kernel without NUMA.
     """
 
     node: int | None
-    memory: int | None = None
-
-    @property
-    def name(self) -> str:
-        """``node 0``, ``node 0, memory of node 1``."""
-        if self.node is None:
-            return "the machine"
-        return f"node {self.node}" + ("" if self.memory is None else f", memory of node {self.memory}")
+    memory_node: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,42 +33,22 @@ class Factors:
     smt: tuple[int, ...]  # threads online per core
     threads_per_core: tuple[int, ...]  # of those, in use
     cores: tuple[int, ...]  # in use, by all instances together
-    places: tuple[Place, ...]
-    batches: tuple[int, ...]
+    locations: tuple[Location, ...]
+    batch_sizes: tuple[int, ...]
     backends: tuple[str, ...]
     dtypes: tuple[str, ...]
     instances: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One combination."""
-
-    workload: str
-    backend: str
-    dtype: str
-    batch: int
-    place: Place
-    smt: int
-    threads_per_core: int
-    cores: int
-    instances: int
-
-    @property
-    def threads(self) -> int:
-        """Threads in use, of all instances together."""
-        return self.cores * self.threads_per_core
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What bounds the settings.
+class Bounds:
+    """What bounds the configurations of a sweep.
 
     Attributes:
         cores: node (None without NUMA) -> cores this process may use there.
         memory_nodes: nodes that have memory.
-        threads: threads a core can have on line; 1 where there is no SMT.
-        method: how a number of threads per core is had.
+        threads: threads a core can have online; 1 where there is no SMT.
+        method: how a number of threads per core is obtained.
     """
 
     cores: Mapping[int | None, int]
@@ -83,82 +57,94 @@ class Machine:
     method: SmtMethod
 
 
-def machine_of(topology: Topology, allowed: Sequence[int] | None, method: SmtMethod) -> Machine:
-    """Bounds from the facts; by affinity no thread can be brought on line that is not."""
-    may = frozenset(topology.cpus_online if allowed is None else allowed)
-    cores = Counter(core.node for core in topology.cores if may & set(core.cpus))
+def bounds_of(topology: Topology, allowed: Sequence[int] | None, method: SmtMethod) -> Bounds:
+    """Bounds from the facts; by affinity no thread can be brought online that is not."""
+    usable = frozenset(topology.cpus_online if allowed is None else allowed)
+    cores = Counter(core.node for core in topology.cores if usable & set(core.cpus))
     online = topology.smt.online or 1
     most = max(topology.smt.max or online, online)
     with_memory = frozenset(node.id for node in topology.nodes if node.memory_bytes)
-    return Machine(dict(cores), with_memory, most if method is SmtMethod.SWITCHED else online, method)
+    return Bounds(dict(cores), with_memory, most if method is SmtMethod.SWITCHED else online, method)
 
 
-def default_factors(machine: Machine, workloads: tuple[str, ...], batch: int, backend: str) -> Factors:
+def default_factors(bounds: Bounds, workloads: tuple[str, ...], batch_size: int, backend: str) -> Factors:
     """All SMT levels, threads per core and nodes; cores by doubling; one batch size, backend and instance."""
-    levels = _doubling(machine.threads)
+    levels = _doubling(bounds.threads)
     return Factors(
         workloads=workloads,
         smt=levels,
         threads_per_core=levels,
-        cores=_doubling(max(machine.cores.values(), default=1)),
-        places=tuple(Place(node) for node in sorted(machine.cores, key=lambda node: -1 if node is None else node)),
-        batches=(batch,),
+        cores=_doubling(max(bounds.cores.values(), default=1)),
+        locations=tuple(Location(node) for node in sorted(bounds.cores, key=lambda node: -1 if node is None else node)),
+        batch_sizes=(batch_size,),
         backends=(backend,),
         dtypes=("float32",),
         instances=(1,),
     )
 
 
-def settings_of(factors: Factors, machine: Machine) -> tuple[tuple[Setting, ...], dict[str, int]]:
-    """Every combination that can be had, and for the others how many each reason rules out."""
-    chosen: list[Setting] = []
+def configurations_of(factors: Factors, bounds: Bounds) -> tuple[tuple[Configuration, ...], dict[str, int]]:
+    """Every combination that can run, and for the others how many each reason rules out."""
+    chosen: list[Configuration] = []
     skipped: Counter[str] = Counter()
-    for setting in _combinations(factors):
-        reason = _impossible(setting, machine)
+    for configuration in _combinations(factors):
+        reason = _impossible(configuration, bounds)
         if reason is None:
-            chosen.append(setting)
+            chosen.append(configuration)
         else:
             skipped[reason] += 1
     return tuple(chosen), dict(skipped)
 
 
-def _combinations(factors: Factors) -> Iterator[Setting]:
-    for workload, backend, dtype, batch, place, smt, threads_per_core, cores, instances in product(
+def _combinations(factors: Factors) -> Iterator[Configuration]:
+    for workload, backend, dtype, batch_size, location, smt, threads_per_core, cores, instances in product(
         factors.workloads,
         factors.backends,
         factors.dtypes,
-        factors.batches,
-        factors.places,
+        factors.batch_sizes,
+        factors.locations,
         factors.smt,
         factors.threads_per_core,
         factors.cores,
         factors.instances,
     ):
-        yield Setting(workload, backend, dtype, batch, place, smt, threads_per_core, cores, instances)
+        yield Configuration(
+            workload=workload,
+            backend=backend,
+            dtype=dtype,
+            scenarios=("offline",),
+            batch_sizes=(batch_size,),
+            cores=cores,
+            threads_per_core=threads_per_core,
+            instances=instances,
+            node=location.node,
+            memory_node=location.memory_node,
+            smt=smt,
+        )
 
 
-def _impossible(setting: Setting, machine: Machine) -> str | None:
-    """Why a setting cannot be had; the reasons of the machine before those of the combination."""
-    place = setting.place
-    if place.node not in machine.cores:
-        usable = ", ".join(str(node) for node in sorted(node for node in machine.cores if node is not None))
-        return f"node {place.node}: it has no CPU that may be used; nodes that have: {usable or 'none, without NUMA'}"
-    if place.memory is not None and place.memory not in machine.memory_nodes:
-        return f"memory of node {place.memory}: that node has none"
-    if setting.smt > machine.threads:
-        threads = f"{machine.threads} {'thread' if machine.threads == 1 else 'threads'}"
-        limit = "" if machine.method is SmtMethod.SWITCHED else " on line, and no more can be had here"
-        return f"SMT {setting.smt}: the cores have {threads}{limit}"
-    if setting.cores > machine.cores[place.node]:
-        return f"{setting.cores} cores: {place.name} has {machine.cores[place.node]}"
-    if setting.threads_per_core > setting.smt:
+def _impossible(configuration: Configuration, bounds: Bounds) -> str | None:
+    """Why a configuration cannot run; the reasons of the machine before those of the combination."""
+    node, memory_node, smt = configuration.node, configuration.memory_node, configuration.smt or 1
+    if node not in bounds.cores:
+        usable = ", ".join(str(each) for each in sorted(each for each in bounds.cores if each is not None))
+        return f"node {node}: it has no CPU that may be used; nodes that have: {usable or 'none, without NUMA'}"
+    if memory_node is not None and memory_node not in bounds.memory_nodes:
+        return f"memory of node {memory_node}: that node has none"
+    if smt > bounds.threads:
+        threads = f"{bounds.threads} {'thread' if bounds.threads == 1 else 'threads'}"
+        limit = "" if bounds.method is SmtMethod.SWITCHED else " online, and no more can be brought online here"
+        return f"SMT {smt}: the cores have {threads}{limit}"
+    if configuration.cores > bounds.cores[node]:
+        return f"{configuration.cores} cores: {configuration.location} has {bounds.cores[node]}"
+    if configuration.threads_per_core > smt:
         return "more threads per core than the SMT level has"
-    if machine.method is SmtMethod.AFFINITY and setting.smt != setting.threads_per_core:
+    if bounds.method is SmtMethod.AFFINITY and smt != configuration.threads_per_core:
         return "by affinity, SMT k is k threads per core: with fewer of them it is the lower level again"
-    if not divides_evenly(setting.cores, setting.threads_per_core, setting.instances):
+    if not divides_evenly(configuration.cores, configuration.threads_per_core, configuration.instances):
         return "the instances cannot divide the cores evenly"
-    if setting.dtype not in BACKENDS[setting.backend].dtypes:
-        return f"backend {setting.backend} has no {setting.dtype}"
+    if configuration.dtype not in BACKENDS[configuration.backend].dtypes:
+        return f"backend {configuration.backend} has no {configuration.dtype}"
     return None
 
 

@@ -1,15 +1,14 @@
-"""Classical references beside a detector: on the same data set, protocol and split, at a bounded cost.
+"""Baseline detectors: classical methods on the same data set, protocol and split, at a bounded cost.
 
-What a detector costs is only justified by what cheaper methods miss, so every accuracy is shown beside these. They are
+What a detector costs is only justified by what cheaper methods miss, so every accuracy is shown with these. They are
 computed once per data set and protocol of a run.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +17,42 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.evaluation.metrics import METRICS, evaluate
+from harness.record.accuracy import BaselineBasis, BaselineDetector, FailedBaseline, ScoredBaseline, SeedMean
 from harness.record.spec import Protocol
-from harness.workers.jobs import ReferencesJob
+from harness.workers.jobs import BaselineJob
+from harness.workers.outcomes import BaselineOutcome
 from harness.workload.model import Workload
 
-TRAIN_ROWS = 20_000  # at most this many rows are learnt from
+TRAIN_ROWS = 20_000  # at most this many rows are trained on
 TEST_ROWS = 20_000  # and at most this many scored; which ones is drawn with the share of anomalies kept
 SEED = 0
 
-# Options that say how a detector wants its rows prepared. References take the data set's default encoding, fitted on
-# training rows of both kinds, under either protocol: preparation is part of a method, and theirs is the plain one.
+# Options that say how a detector wants its rows prepared. Baseline detectors take the data set's default encoding,
+# fitted on training rows of both kinds, under either protocol: preparation is part of a method; theirs is the plain
+# one.
 _PREPARATION = ("encoding", "refit", "scaler_rows", "train_rows", "validation")
 
 
 @dataclass(frozen=True)
-class _Reference:
+class _Baseline:
     name: str
     detector: str
     parameters: Mapping[str, Any]
     learns_from_labels: bool = False
 
 
-_REFERENCES = (
-    _Reference("isolation forest", "isolation-forest", {"n_estimators": 100}),
-    _Reference("1-NN distance", "knn", {"n_neighbors": 1, "max_samples": 5_000}),
-    _Reference("PCA", "pca", {}),
-    _Reference("gradient boosting", "gradient-boosting", {"max_iter": 100}, learns_from_labels=True),
+_BASELINES = (
+    _Baseline("isolation forest", "isolation-forest", {"n_estimators": 100}),
+    _Baseline("1-NN distance", "knn", {"n_neighbors": 1, "max_samples": 5_000}),
+    _Baseline("PCA", "pca", {}),
+    _Baseline("gradient boosting", "gradient-boosting", {"max_iter": 100}, learns_from_labels=True),
 )
 
 
-def references_job(
-    workload: Workload, protocol: Protocol, data_dir: Path | None, rows: int | None, threads: int
-) -> ReferencesJob:
-    """What gives the references of a workload; workloads that share data, protocol and threshold rule have equal jobs.
+def baseline_job(
+    workload: Workload, protocol: Protocol, data_dir: str | None, rows: int | None, threads: int
+) -> BaselineJob:
+    """The baseline detectors of a workload; workloads that share data, protocol and threshold rule have equal jobs.
 
     Its ``directory`` is still empty.
     """
@@ -58,32 +60,23 @@ def references_job(
     if rows is not None:
         options["rows"] = rows
     parameters = workload.parameters_for(protocol, SEED)
-    # Where a publication flags a fixed share of the test rows, or validation labels choose, the references do so too.
+    # Where a publication flags a fixed share of the test rows, or validation labels choose, the baselines do so too.
     rule, contamination = parameters.get("threshold"), parameters.get("contamination")
     threshold = rule if rule in ("flagged_share", "validation") else "percentile"
-    return ReferencesJob(
+    return BaselineJob(
         dataset=workload.dataset,
         protocol=protocol,
         options=options,
         threshold=threshold,
         contamination=contamination if threshold == "flagged_share" and isinstance(contamination, float) else None,
-        data_dir=None if data_dir is None else str(data_dir),
+        data_dir=data_dir,
         threads=threads,
         directory="",
     )
 
 
-def key_of(job: ReferencesJob) -> str:
-    """Equal for jobs with the same outcome."""
-    return json.dumps(asdict(replace(job, directory="")), sort_keys=True)
-
-
-def score_references(job: ReferencesJob) -> dict[str, Any]:
-    """Fit and evaluate each reference; runs in a worker process.
-
-    The result has ``references`` (``name``, ``detector``, ``metrics``, ``threshold_rule``, ``seconds``, or ``failure``
-    in words) and ``basis``: the rows used of how many, their encoding and the prevalence among the rows scored.
-    """
+def score_baselines(job: BaselineJob) -> BaselineOutcome:
+    """Fit and evaluate each baseline detector; runs in a worker process."""
     from harness.datasets.pipeline import load
     from harness.datasets.registry import default_encoding
 
@@ -95,23 +88,25 @@ def score_references(job: ReferencesJob) -> dict[str, Any]:
         options={**job.options, "encoding": encoding},
     )
     rng = np.random.default_rng(SEED)
-    learnt, scored = _drawn(data.train_y, TRAIN_ROWS, rng), _drawn(data.test_y, TEST_ROWS, rng)
+    train, test = _drawn(data.train_y, TRAIN_ROWS, rng), _drawn(data.test_y, TEST_ROWS, rng)
     arrays = _Arrays(
-        data.train_x[learnt], data.train_y[learnt], data.validation_x, data.validation_y, data.test_x[scored],
-        data.test_y[scored],
-    )  # fmt: skip
-    return {
-        "references": [_scored(each, arrays, job) for each in _REFERENCES],
-        "basis": {
-            "train_rows": len(learnt),
-            "of_train_rows": len(data.train_y),
-            "test_rows": len(scored),
-            "of_test_rows": len(data.test_y),
-            "encoding": encoding,
-            "prevalence": float(np.mean(arrays.test_y == 1)),
-            "seed": SEED,
-        },
-    }
+        data.train_x[train],
+        data.train_y[train],
+        data.validation_x,
+        data.validation_y,
+        data.test_x[test],
+        data.test_y[test],
+    )
+    basis = BaselineBasis(
+        train_rows=len(train),
+        of_train_rows=len(data.train_y),
+        test_rows=len(test),
+        of_test_rows=len(data.test_y),
+        encoding=encoding,
+        prevalence=float(np.mean(arrays.test_y == 1)),
+        seed=SEED,
+    )
+    return BaselineOutcome(tuple(_scored(baseline, arrays, job) for baseline in _BASELINES), basis)
 
 
 @dataclass(frozen=True)
@@ -124,31 +119,27 @@ class _Arrays:
     test_y: NDArray[np.int8]
 
 
-def _scored(reference: _Reference, arrays: _Arrays, job: ReferencesJob) -> dict[str, Any]:
+def _scored(baseline: _Baseline, arrays: _Arrays, job: BaselineJob) -> BaselineDetector:
     from harness.detectors.registry import resolve
     from harness.training.context import FitContext
 
-    parameters = {**reference.parameters, "random_state": SEED}
-    if not reference.learns_from_labels:
+    parameters = {**baseline.parameters, "random_state": SEED}
+    if not baseline.learns_from_labels:
         parameters["threshold"] = _rule(job.threshold, arrays.validation_y)
         if job.contamination is not None:
             parameters["contamination"] = job.contamination
-    told = {"name": reference.name, "detector": reference.detector}
     started = time.perf_counter()
     try:
-        detector = resolve(reference.detector, parameters)
+        detector = resolve(baseline.detector, parameters)
         labels = None if arrays.validation_y is None else arrays.validation_y.astype(np.int64)
         detector.fit(arrays.train_x, arrays.train_y, context=FitContext(X_val=arrays.validation_x, y_val=labels))
         scores = detector.decision_function(arrays.test_x)
-        found = evaluate(scores, arrays.test_y, detector.threshold_for(scores))
+        evaluation = evaluate(scores, arrays.test_y, detector.threshold_for(scores))
     except InputError as error:
-        return {**told, "failure": error.message}
-    return {
-        **told,
-        "metrics": {name: {"value": getattr(found, name), "sd": None, "n": 1} for name in METRICS},
-        "threshold_rule": found.threshold_rule,
-        "seconds": time.perf_counter() - started,
-    }
+        return FailedBaseline(baseline.name, baseline.detector, error.message)
+    metrics = {name: SeedMean(float(getattr(evaluation, name)), None, 1) for name in METRICS}
+    seconds = time.perf_counter() - started
+    return ScoredBaseline(baseline.name, baseline.detector, metrics, evaluation.threshold_rule, seconds)
 
 
 def _rule(wanted: str, validation: NDArray[np.int8] | None) -> str:

@@ -1,128 +1,189 @@
-"""What a worker process is asked to do, and what comes back: plain JSON files, so that a crash loses nothing else."""
+"""What a worker process is asked to do; written as JSON into the job's own directory, which it fills."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from harness.decode import decode_json_file, encode
+from harness.placement.instances import divide_among_instances
+from harness.placement.plan import Placement
+from harness.record.spec import Protocol, Scenario
+from harness.workload.model import Value, Workload
+
+JOB_FILE = "job.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitJob:
-    """Load the data, fit one detector with every seed, evaluate each, and leave the first one's artifacts."""
+    """Load the data, fit one detector with every seed, evaluate each, and leave the first one's artifacts.
 
-    workload: str  # name or path of a workload file, or "module:Class"
-    protocol: Literal["clean", "as-published"]
+    Attributes:
+        trainer: ``native`` where the detector can be trained so, and the kernels are built.
+        epochs: at most so many; None for the workload's own schedule.
+        rows: of the training file; None for all.
+        learning_rates: to train every seed with as well, for their accuracy alone.
+        save: directory that receives a model bundle of the first seed.
+        directory: receives artifacts and the report.
+    """
+
+    workload: Workload
+    protocol: Protocol
     data_dir: str | None
     seeds: tuple[int, ...]
-    trainer: Literal["torch", "native"]  # native: where the detector can be trained so, and the kernels are built
-    epochs: int | None  # None: the workload's own schedule
-    rows: int | None  # None: every row of the training file
+    trainer: Literal["torch", "native"]
+    epochs: int | None
+    rows: int | None
     threads: int
-    directory: str  # where artifacts and the outcome go
-    learning_rates: tuple[float, ...] = ()  # to train every seed with as well, for their accuracy alone
-    dataset: str | None = None  # instead of the workload's
-    label: str | None = None  # label column of that data set
-    save: str | None = None  # directory of the model bundle to keep of the first seed
+    directory: str
+    learning_rates: tuple[float, ...] = ()
+    save: str | None = None
+    kind: Literal["fit"] = "fit"
 
 
-@dataclass(frozen=True)
-class ReferencesJob:
-    """Fit and evaluate the classical references on one data set, as one protocol splits it."""
+@dataclass(frozen=True, kw_only=True)
+class BaselineJob:
+    """Fit and evaluate the baseline detectors on one data set, as one protocol splits it.
+
+    Attributes:
+        options: of the data set: those that say which rows it has, not how a detector prepares them.
+        threshold: rule of the detectors that learn from normal rows.
+        contamination: of that rule; None for their own default.
+    """
 
     dataset: str
-    protocol: Literal["clean", "as-published"]
-    options: dict[str, Any]  # of the data set: those that say which rows it has, not how a detector prepares them
-    threshold: str  # rule of the references that learn from normal rows
-    contamination: float | None  # of that rule; None: their own default
+    protocol: Protocol
+    options: dict[str, Value]
+    threshold: str
+    contamination: float | None
     data_dir: str | None
     threads: int
     directory: str
+    kind: Literal["baseline"] = "baseline"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeasureJob:
-    """Time the scenarios of one configuration in a fresh process."""
+    """Time the scenarios of one configuration in a fresh process.
 
-    artifact: str  # directory a FitJob filled
+    Attributes:
+        artifact: directory that a FitJob filled.
+        scenarios: in the order to run them.
+        batch_sizes: of the offline scenario; the last is the headline.
+        series_seconds: time to spend on each series.
+        p99_bound_s: of the server scenario.
+        evict_bytes: cold-cache mode: what is read through the caches before each sample.
+    """
+
+    artifact: str
     backend: str
     dtype: str
-    scenarios: tuple[str, ...]  # in the order to run them
-    batch_sizes: tuple[int, ...]  # of the offline scenario; the last is the headline
-    series_seconds: float  # time to spend on each series
-    steal_cpus: tuple[int, ...]
+    scenarios: tuple[Scenario, ...]
+    batch_sizes: tuple[int, ...]
+    series_seconds: float
+    cpus: tuple[int, ...]
     threads: int
     seed: int
     directory: str
-    p99_bound_s: float = 0.01  # of the server scenario
-    evict_bytes: int | None = None  # cold-cache mode: what is read through the caches before each sample
+    p99_bound_s: float = 0.01
+    evict_bytes: int | None = None
+    kind: Literal["measure"] = "measure"
 
 
-@dataclass(frozen=True)
-class InstanceJob(MeasureJob):
-    """Time the offline scenario beside other instances, from the common signal on."""
+@dataclass(frozen=True, kw_only=True)
+class InstanceJob:
+    """Time the offline scenario at the same time as other instances, from their common signal on.
 
-    start_file: str = field(kw_only=True)  # appears when all instances are ready: ``harness.workers.rendezvous``
+    ``start_file`` appears when all instances are ready: ``harness.workers.rendezvous``.
+    """
+
+    measure: MeasureJob
+    start_file: str
+    kind: Literal["instance"] = "instance"
+
+    @property
+    def directory(self) -> str:
+        """That of the job itself."""
+        return self.measure.directory
 
 
-@dataclass(frozen=True)
-class TogetherJob:
-    """Time one configuration in several processes at once, each on its part of the placement."""
-
-    instances: tuple[InstanceJob, ...]
-    directory: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SurveyJob:
-    """Measure the floor of the timing loop and ask the loaded libraries what they run on."""
+    """Measure the overhead of the timing loop, and ask the loaded libraries what they run on.
+
+    Attributes:
+        roof: also measure what the CPUs reach, which takes seconds.
+        cache_bytes: of the last level, to measure memory and kernels as well.
+    """
 
     threads: int
     cpus: tuple[int, ...]
     directory: str
-    peak: bool = True  # also measure what the CPUs reach, which takes seconds
-    cache_bytes: int | None = None  # of the last level, to measure memory and kernels as well
+    roof: bool = True
+    cache_bytes: int | None = None
+    kind: Literal["survey"] = "survey"
 
 
-WorkerJob = FitJob | ReferencesJob | MeasureJob | InstanceJob | SurveyJob  # of one process
-Job = WorkerJob | TogetherJob
+@dataclass(frozen=True)
+class ConcurrentJob:
+    """One configuration in several processes at once, each on its part of the placement."""
 
-_KINDS: dict[str, type[WorkerJob]] = {
-    "fit": FitJob,
-    "references": ReferencesJob,
-    "measure": MeasureJob,
-    "instance": InstanceJob,
-    "survey": SurveyJob,
-}
+    instances: tuple[InstanceJob, ...]
+    placements: tuple[Placement, ...]  # one per instance
+    directory: str
+
+
+WorkerJob = FitJob | BaselineJob | MeasureJob | InstanceJob | SurveyJob  # of one process
+Job = WorkerJob | ConcurrentJob
+
+
+def divided(job: MeasureJob, placement: Placement, instances: int) -> MeasureJob | ConcurrentJob:
+    """The job once per part of the placement, each with an order of rows of its own; itself for one instance.
+
+    Raises:
+        InputError: the placement cannot be divided so.
+    """
+    if instances == 1:
+        return job
+    directory = Path(job.directory)
+    start_file = str(directory / "start.json")
+    parts = divide_among_instances(placement, instances)
+    jobs = tuple(
+        InstanceJob(
+            measure=replace(
+                job,
+                cpus=part.cpus,
+                threads=part.threads,
+                seed=job.seed + index,
+                directory=str(directory / f"instance-{index}"),
+            ),
+            start_file=start_file,
+        )
+        for index, part in enumerate(parts)
+    )
+    return ConcurrentJob(jobs, parts, job.directory)
+
+
+@dataclass(frozen=True)
+class _Envelope:
+    job: WorkerJob
 
 
 def write_job(job: WorkerJob) -> Path:
-    """Write ``job.json`` into the job's own directory, creating it."""
-    kind = next(name for name, cls in _KINDS.items() if type(job) is cls)
+    """Write the job into its own directory, creating it."""
     directory = Path(job.directory)
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "job.json"
-    path.write_text(json.dumps({"kind": kind, **asdict(job)}), encoding="utf-8")
+    path = directory / JOB_FILE
+    path.write_text(json.dumps(encode(_Envelope(job))), encoding="utf-8")
     return path
 
 
 def read_job(path: Path) -> WorkerJob:
-    """Read what ``write_job`` wrote."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    cls = _KINDS[values.pop("kind")]
-    arguments: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
-    return cls(**arguments)
+    """Read what ``write_job`` wrote.
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a worker ended: its payload, or the cause of its failure in words."""
-
-    payload: dict[str, Any] | None
-    failure: str | None
-    pid: int | None
-    wall_s: float
-    details: dict[str, Any] = field(default_factory=dict)
+    Raises:
+        InputError: it is not a job.
+    """
+    return decode_json_file(_Envelope, path).job

@@ -1,4 +1,4 @@
-"""The worker process: does one job, writes its outcome, and reports a user's mistake as such.
+"""The worker process: does one job, writes its report, and tells a user's mistake from a failure.
 
 Started by ``harness.placement.launch``, which has set affinity, memory policy and thread environment before this module
 imports anything that starts threads.
@@ -11,18 +11,10 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from harness.errors import InputError
-from harness.workers.jobs import (
-    FitJob,
-    InstanceJob,
-    MeasureJob,
-    ReferencesJob,
-    SurveyJob,
-    WorkerJob,
-    read_job,
-)
+from harness.workers.jobs import BaselineJob, FitJob, InstanceJob, MeasureJob, SurveyJob, WorkerJob, read_job
+from harness.workers.outcomes import InputProblem, WorkerOutcome, WorkerReport
 from harness.workers.process import die_with_parent, write_outcome
 
 
@@ -32,50 +24,48 @@ def main() -> None:
     job = read_job(Path(sys.argv[1]))
     started = time.monotonic()
     try:
-        payload = _work(job)
+        outcome = _work(job)
     except InputError as error:
-        write_outcome(Path(job.directory), {"error": {"message": error.message, "remedy": error.remedy}})
+        problem = InputProblem(error.message, error.remedy)
+        write_outcome(Path(job.directory), WorkerReport(problem, time.monotonic() - started, _peak_bytes(), None))
         sys.exit(error.exit_code)
-    payload["wall_s"] = time.monotonic() - started
-    payload["rss_peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    payload["observation"] = _observe()
-    write_outcome(Path(job.directory), payload)
+    from harness.placement.verify import observe
+
+    report = WorkerReport(outcome, time.monotonic() - started, _peak_bytes(), observe())
+    write_outcome(Path(job.directory), report)
 
 
-def _work(job: WorkerJob) -> dict[str, Any]:
+def _work(job: WorkerJob) -> WorkerOutcome:
     match job:
         case FitJob():
             from harness.workers.fit import fit
 
             return fit(job)
-        case InstanceJob():
-            from harness.workers.measure import measure_instance
-
-            return measure_instance(job)
         case MeasureJob():
             from harness.workers.measure import measure
 
             return measure(job)
-        case ReferencesJob():
-            from harness.workers.baseline_detectors import score_references
+        case InstanceJob():
+            from harness.workers.measure import measure_instance
 
-            return score_references(job)
+            return measure_instance(job)
+        case BaselineJob():
+            from harness.workers.baseline_detectors import score_baselines
+
+            return score_baselines(job)
         case SurveyJob():
             from harness.workers.survey import survey
 
             return survey(job)
 
 
-def _observe() -> dict[str, Any]:
-    from harness.placement.verify import observe
-
-    observation: dict[str, Any] = observe().to_json()
-    return observation
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":
     main()
-    # The outcome is on disk; taking torch's modules down in order would keep the next worker waiting for a second.
+    # The report is on disk; taking torch's modules down in order would keep the next worker waiting for a second.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -21,7 +21,7 @@ from harness.errors import ExitCode, MeasurementError
 from harness.gates.baseline import make_baseline
 from harness.gates.gate import BaselineSource, Pair, Policy, gate
 from harness.gates.live import measure_enough
-from harness.record.model import Block, Series
+from harness.record.model import ProcessRecord, Series
 
 KEY = Key("matrix product", "function", "numpy", "float32", 64)
 FINGERPRINT = {"arch": "this", "cpu": "this"}
@@ -69,7 +69,7 @@ def _timed(call: Callable[[], object], now: Callable[[], int]) -> int:
     return now() - began
 
 
-def process(slowdown: float, index: int) -> Block:
+def process(slowdown: float, index: int) -> ProcessRecord:
     """One fresh process."""
     cpu = max(os.sched_getaffinity(0))
     command = [sys.executable, __file__, "--worker", str(slowdown), str(cpu)]
@@ -82,16 +82,15 @@ def process(slowdown: float, index: int) -> Block:
     )
     values = json.loads(done.stdout)
     series = values["series"]
-    return Block(
-        index=index, order=0, seed=0, pid=None, wall_s=None, rss_peak_bytes=None, steal_share=values["steal_share"],
-        cpus_allowed=None, cpus_sampled=None, page_nodes=None,
+    return ProcessRecord(
+        index, 0, 0, steal_share=values["steal_share"],
         series=(Series(**{**series, "durations_ns": tuple(series["durations_ns"]), "flags": tuple(series["flags"])}),),
     )  # fmt: skip
 
 
 def measured(slowdown: float) -> Pair:
     """Both sides in shuffled blocks until precise enough."""
-    blocks: dict[float, list[Block]] = {0.0: [], 1.0: []}
+    blocks: dict[float, list[ProcessRecord]] = {0.0: [], 1.0: []}
 
     def add(count: int) -> Pair:
         for index in range(len(blocks[0.0]), len(blocks[0.0]) + count):
@@ -102,7 +101,7 @@ def measured(slowdown: float) -> Pair:
     return measure_enough(add, {KEY: MARGIN}, max_blocks=MAX_BLOCKS)
 
 
-def side_of(name: str, blocks: list[Block]) -> Side:
+def side_of(name: str, blocks: list[ProcessRecord]) -> Side:
     """The processes of one side so far."""
     observation = observe_processes(KEY, blocks, lambda _: True, conditions={})
     return Side(name, "", FINGERPRINT, {KEY: observation})

@@ -25,14 +25,14 @@ MAX_BYTES = 500 << 20
 def main() -> int:
     """Print seconds and peak memory; 1 when either is above its bar."""
     rng = random.Random(1)
-    blocks = []
+    processes = []
     base = inference("single_stream", batch_size=1)
-    for block in base.blocks:
-        count = SAMPLES // len(base.blocks)
+    for process in base.processes:
+        count = SAMPLES // len(base.processes)
         durations = tuple(round(rng.lognormvariate(11.5, 0.2)) for _ in range(count))
         one = replace(series(1, samples=200), durations_ns=durations, flags=(0,) * count, warmup=0)
-        blocks.append(replace(block, series=(one,)))
-    record = run(replace(base, blocks=tuple(blocks)))
+        processes.append(replace(process, series=(one,)))
+    record = run(replace(base, processes=tuple(processes)))
     with tempfile.TemporaryDirectory() as scratch:
         began, cpu = time.perf_counter(), time.process_time()
         page = render(record)

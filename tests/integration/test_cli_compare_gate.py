@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import typer
 from support.mutations import small_run
-from support.records import inference, run
+from support.records import evaluation, inference, run, seed_means
 from typer.testing import CliRunner, Result
 
 from harness.cli import compare, export, gate, history
 from harness.compare.observations import Side, side_of
 from harness.errors import EnvironmentMismatchError, InputError, LparbenchError, MeasurementError
 from harness.gates import remeasure
-from harness.record.model import Run, Validity, Verdict
+from harness.record.model import NoiseFloor, Run, Validity, Verdict
 from harness.record.store import load_run, write_run
 
 app = typer.Typer()
@@ -63,7 +63,7 @@ def test_compare_says_what_is_slower_and_exits_with_1(tmp_path: Path) -> None:
 def test_compare_shows_what_became_less_accurate_and_what_is_missing(tmp_path: Path) -> None:
     a = stored(tmp_path, "old", seed=1)
     record = small_run("new", seed=2)
-    worse = replace(record.results[0], accuracy={"metrics": {"auc_roc": {"value": 0.8, "sd": 0.004, "n": 5}}})
+    worse = replace(record.results[0], accuracy=replace(evaluation(), metrics=seed_means({"auc_roc": 0.8})))
     b = write_run(replace(record, results=(worse,)), tmp_path)
     result = call("compare", a, b)
     assert result.exit_code == 1
@@ -113,7 +113,7 @@ def test_the_page_escapes_names_and_is_the_same_every_time(tmp_path: Path) -> No
     for i in range(2):
         record = small_run(f"run-{i}", seed=i, slowdown=1 + i / 5)
         renamed = tuple(replace(one, workload=f"{one.workload} {hostile}") for one in record.results)
-        fingerprint = {**record.fingerprint, "kernel": f"6.{i} {hostile}"}
+        fingerprint = replace(record.fingerprint, kernel=f"6.{i} {hostile}")
         runs.append(write_run(replace(record, results=renamed, fingerprint=fingerprint), tmp_path))
     pages = []
     for name in ("first.html", "second.html"):
@@ -132,7 +132,7 @@ def test_the_page_escapes_names_and_is_the_same_every_time(tmp_path: Path) -> No
 def test_compare_refuses_what_is_meaningless(tmp_path: Path) -> None:
     a = stored(tmp_path, "a", seed=1)
     record = small_run("b", seed=2)
-    b = write_run(replace(record, fingerprint={**record.fingerprint, "arch": "x86_64"}), tmp_path)
+    b = write_run(replace(record, fingerprint=replace(record.fingerprint, arch="x86_64")), tmp_path)
     with pytest.raises(EnvironmentMismatchError, match="--allow-diff arch"):
         call("compare", a, b)
     assert call("compare", a, b, "--allow-diff", "arch").exit_code in (0, 2)
@@ -176,7 +176,7 @@ def test_one_session_on_a_shared_machine_gates_nothing(tmp_path: Path) -> None:
 
 def test_another_machine_exits_with_3(baseline: Path, tmp_path: Path) -> None:
     record = small_run("other", seed=30)
-    other = write_run(replace(record, fingerprint={**record.fingerprint, "cpu": "POWER11"}), tmp_path)
+    other = write_run(replace(record, fingerprint=replace(record.fingerprint, cpu="POWER11")), tmp_path)
     with pytest.raises(EnvironmentMismatchError) as raised:
         call("gate", baseline, "--candidate", other)
     assert raised.value.exit_code == 3
@@ -225,8 +225,8 @@ def test_aa_tells_the_noise_of_this_machine(baseline: Path, tmp_path: Path, monk
     assert "one against itself: changes below" in result.output
     document = json.loads(call("gate", baseline, "--aa", "--candidate", one, "--json").stdout)
     assert all(0 < row["noise_floor"] < 0.03 and row["pairs"] == 6 for row in document["results"])
-    kept = load_run(one).tool["noise_floor"]
-    assert kept == {"share": max(row["noise_floor"] for row in document["results"]), "blocks": 6}
+    kept = load_run(one).tool.noise_floor
+    assert kept == NoiseFloor(max(row["noise_floor"] for row in document["results"]), 6)
     assert "not measured: it takes a run against itself" not in (one / "report.html").read_text()
 
 
@@ -244,8 +244,8 @@ def test_aa_keeps_the_run_it_measures_with_its_floor(
     assert result.exit_code == 0
     assert asked[0][-2:] == ("--blocks", "24")
     record = load_run(tmp_path / "kept" / "now")
-    assert record.tool["argv"] == list(asked[0])
-    assert 0 < record.tool["noise_floor"]["share"] < 0.03
+    assert record.tool.argv == tuple(asked[0])
+    assert 0 < record.tool.noise_floor.share < 0.03
     page = (tmp_path / "kept" / "now" / "report.html").read_text()
     assert "Noise floor of this machine" in page
     assert "with 6 blocks" in page
@@ -269,7 +269,7 @@ def test_wrong_use_of_the_gate_is_told(baseline: Path, tmp_path: Path) -> None:
 def test_what_is_not_valid_becomes_no_baseline_and_keeps_the_old_one(baseline: Path, tmp_path: Path) -> None:
     before = baseline.read_bytes()
     record = small_run("few", seed=3)
-    few = tuple(replace(one, blocks=one.blocks[:4]) for one in record.results)
+    few = tuple(replace(one, processes=one.processes[:4]) for one in record.results)
     with pytest.raises(MeasurementError, match="cannot become a baseline"):
         call("gate", baseline, "--update", "--candidate", write_run(replace(record, results=few), tmp_path))
     assert baseline.read_bytes() == before
@@ -279,7 +279,7 @@ def test_history_finds_a_step_and_what_changed_with_it(tmp_path: Path) -> None:
     for i in range(16):
         record = small_run(f"run-{i:02d}", seed=i, slowdown=1.0 if i < 8 else 1.15)
         libraries = {"torch": "2.6" if i < 8 else "2.9"}
-        fingerprint = {**record.fingerprint, "libraries": libraries}
+        fingerprint = replace(record.fingerprint, libraries=libraries)
         write_run(replace(record, created=f"2026-08-{i + 1:02d}T12:00:00Z", fingerprint=fingerprint), tmp_path)
     result = call("history", tmp_path)
     assert result.exit_code == 1

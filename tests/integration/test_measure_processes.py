@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,13 @@ import psutil
 import pytest
 
 from harness.placement.plan import Placement, plan
-from harness.placement.verify import Observation, mismatches
+from harness.placement.verify import mismatches
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.workers.executor import ProcessExecutor
-from harness.workers.jobs import FitJob, InstanceJob, MeasureJob, TogetherJob
+from harness.workers.jobs import ConcurrentJob, FitJob, MeasureJob, divided
+from harness.workers.outcomes import InstanceOutcome, JobResult, MeasureOutcome
+from harness.workload.files import find_workload
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
@@ -38,14 +41,26 @@ def cores(number: int) -> Placement:
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("fit")
-    job = FitJob("misbehaving:Sound", "clean", None, (0,), "torch", None, 600, 1, str(directory))
-    outcome = ProcessExecutor().run(job, cores(1), timeout_s=120)
-    assert outcome.failure is None
+    job = FitJob(
+        workload=find_workload("misbehaving:Sound"), protocol="clean", data_dir=None, seeds=(0,), trainer="torch",
+        epochs=None, rows=600, threads=1, directory=str(directory),
+    )  # fmt: skip
+    result = ProcessExecutor().run(job, cores(1), timeout_s=480)
+    assert result.failure is None
     return directory
 
 
 def measuring(fitted: Path, directory: Path, *scenarios: str, cpus: tuple[int, ...] = (0,)) -> MeasureJob:
-    return MeasureJob(str(fitted), "eager", "float32", scenarios, (8, 64), 0.05, cpus, len(cpus), 3, str(directory))
+    return MeasureJob(
+        artifact=str(fitted), backend="eager", dtype="float32", scenarios=scenarios, batch_sizes=(8, 64),
+        series_seconds=0.05, cpus=cpus, threads=len(cpus), seed=3, directory=str(directory),
+    )  # fmt: skip
+
+
+def measured(result: JobResult) -> MeasureOutcome:
+    outcome = result.outcome(MeasureOutcome)
+    assert outcome is not None, result.failure
+    return outcome
 
 
 def test_every_inference_scenario_leaves_its_series(fitted: Path, tmp_path: Path) -> None:
@@ -54,56 +69,54 @@ def test_every_inference_scenario_leaves_its_series(fitted: Path, tmp_path: Path
         measuring(fitted, tmp_path, "offline", "multi_stream", "single_stream", "server", cpus=where.cpus),
         p99_bound_s=0.02,
     )
-    outcome = ProcessExecutor().run(replace(job, series_seconds=0.02), where, timeout_s=300)
-    assert outcome.failure is None
-    assert outcome.payload is not None
-    series = outcome.payload["series"]
-    assert [one["batch_size"] for one in series["offline"]] == [8, 64]
-    assert [one["batch_size"] for one in series["multi_stream"]] == [8]
-    served = outcome.payload["served"]
-    assert served["bound_s"] == 0.02
-    assert (served["rate"] is None) == (served["note"] is not None)
-    if served["rate"] is not None:  # a machine that stalls for that long may have none
-        assert series["server"][0]["name"] == "request"
-        assert served["latencies"]["p99_s"] <= 0.02
+    outcome = measured(ProcessExecutor().run(replace(job, series_seconds=0.02), where, timeout_s=480))
+    assert [series.batch_size for series in outcome.series["offline"]] == [8, 64]
+    assert [series.batch_size for series in outcome.series["multi_stream"]] == [8]
+    served = outcome.served
+    assert served is not None
+    assert served.bound_s == 0.02
+    assert (served.rate is None) == (served.note is not None)
+    if served.rate is not None:  # a machine that stalls for that long may have none
+        assert outcome.series["server"][0].name == "request"
+        assert served.latencies["p99_s"] <= 0.02
 
 
 def test_a_cold_cache_times_single_calls(fitted: Path, tmp_path: Path) -> None:
     where = cores(1)
     job = replace(measuring(fitted, tmp_path, "offline", cpus=where.cpus), evict_bytes=4 << 20)
-    outcome = ProcessExecutor().run(job, where, timeout_s=120)
-    assert outcome.payload is not None, outcome.failure
-    assert {one["inner"] for one in outcome.payload["series"]["offline"]} == {1}
-    observation = Observation.from_json(outcome.payload["observation"])
-    assert mismatches(where, observation) == ()
+    result = ProcessExecutor().run(job, where, timeout_s=480)
+    assert {series.inner for series in measured(result).series["offline"]} == {1}
+    assert mismatches(where, result.reports[0].observation) == ()
 
 
-def together(fitted: Path, directory: Path, where: Placement, artifacts: tuple[Path, ...] = ()) -> TogetherJob:
-    instances = []
-    for index, cpu in enumerate(where.cpus):
-        base = measuring((artifacts or (fitted, fitted))[index], directory / str(index), cpus=(cpu,))
-        instances.append(InstanceJob(**vars(base), start_file=str(directory / "start.json")))
-    return TogetherJob(tuple(instances), str(directory))
+def concurrent(fitted: Path, directory: Path, where: Placement) -> ConcurrentJob:
+    job = divided(measuring(fitted, directory, cpus=where.cpus), where, 2)
+    assert isinstance(job, ConcurrentJob)
+    return job
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: instances cannot be side by side")
 def test_instances_work_side_by_side_on_cpus_of_their_own(fitted: Path, tmp_path: Path) -> None:
     where = cores(2)
-    outcome = ProcessExecutor().run(together(fitted, tmp_path, where), where, timeout_s=120)
-    assert outcome.payload is not None, outcome.failure
-    first, second = outcome.payload["instances"]
-    assert first["observation"]["cpus_allowed"] == [where.cpus[0]]
-    assert second["observation"]["cpus_allowed"] == [where.cpus[1]]
-    for mine, other in zip(first["traces"], second["traces"], strict=True):
-        assert mine["series"]["batch_size"] == other["series"]["batch_size"]
-        assert max(mine["began_ns"], other["began_ns"]) < min(mine["completed_ns"][-1], other["completed_ns"][-1])
+    result = ProcessExecutor().run(concurrent(fitted, tmp_path, where), where, timeout_s=480)
+    assert result.failure is None
+    assert [report.observation.cpus_allowed for report in result.reports] == [(where.cpus[0],), (where.cpus[1],)]
+    windows = json.loads((tmp_path / "start.json").read_text())  # of each batch size, the same for both
+    for report in result.reports:
+        assert isinstance(report.outcome, InstanceOutcome)
+        assert [trace.series.batch_size for trace in report.outcome.traces] == [8, 64]
+        for trace, window in zip(report.outcome.traces, windows, strict=True):
+            assert trace.began_ns >= window["begin_ns"]
+            assert len(trace.completed_ns) == len(trace.series.durations_ns) >= 1
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: instances cannot be side by side")
 def test_one_instance_that_fails_ends_all_and_is_named(fitted: Path, tmp_path: Path) -> None:
     where = cores(2)
-    job = together(fitted, tmp_path, where, artifacts=(fitted, tmp_path / "nothing here"))
-    outcome = ProcessExecutor().run(job, where, timeout_s=120)
-    assert outcome.payload is None
-    assert "instance 2" in str(outcome.failure)
+    job = concurrent(fitted, tmp_path, where)
+    first, second = job.instances
+    lost = replace(second, measure=replace(second.measure, artifact=str(tmp_path / "nothing here")))
+    result = ProcessExecutor().run(replace(job, instances=(first, lost)), where, timeout_s=480)
+    assert result.reports == ()
+    assert "instance 2" in str(result.failure)
     assert not [child for child in psutil.Process().children(recursive=True) if "worker" in " ".join(child.cmdline())]

@@ -27,7 +27,7 @@ from harness.platform.sysroot import SysRoot
 from harness.pytest_plugin import benchmark, fixture, machine, processes
 from harness.pytest_plugin.benchmark import BenchmarkSession, validity
 from harness.pytest_plugin.processes import Processes
-from harness.record.model import Block, Series, Validity, Verdict
+from harness.record.model import ProcessRecord, Series, Validity, Verdict
 
 pytest_plugins = ["pytester"]
 
@@ -79,7 +79,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         def measured(
             self: Processes, directory: Path, side: str, block: int, order: int
-        ) -> tuple[Block, tuple[str, ...]]:
+        ) -> tuple[ProcessRecord, tuple[str, ...]]:
             level = int(levels.get(side, 1.0) * 1e6 * rng.lognormvariate(0, sd))
             durations = tuple(int(level * rng.lognormvariate(0, 0.01)) for _ in range(60))
             series = Series("call", None, 1, durations, (int(disturbed),) * 60, 0, True, level / 1e9, level / 1e9)

@@ -19,6 +19,7 @@ from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.workers.executor import ProcessExecutor
 from harness.workers.jobs import FitJob
+from harness.workload.files import find_workload
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
@@ -80,7 +81,10 @@ def test_a_backend_that_scores_otherwise_makes_the_result_invalid(anywhere: Path
 
 
 def _job(detector: str, directory: Path) -> FitJob:
-    return FitJob(detector, "clean", None, (0,), "torch", None, 600, 1, str(directory))
+    return FitJob(
+        workload=find_workload(detector), protocol="clean", data_dir=None, seeds=(0,), trainer="torch", epochs=None,
+        rows=600, threads=1, directory=str(directory),
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from smt_kernel import FakeKernel
-from support.sweeps import Quiet, ScriptedExecutor, factors, sweep_plan
+from support.sweeps import Quiet, ScriptedExecutor, factors, sweep_design
 from trees import LparSpec, NodeSpec, TreeSpec, build, layout
 
 from harness.errors import EnvironmentMismatchError, InputError, LparbenchError
@@ -20,20 +20,21 @@ from harness.placement.smt import Write
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.record.model import Verdict
-from harness.sweeps.design import PLAN_FILE, SweepPlan, read_plan, write_plan
-from harness.sweeps.journal import JOURNAL_FILE, open_journal, read_journal
+from harness.runs.design import DESIGN_FILE, Design, read_design, write_design
+from harness.runs.journal import JOURNAL_FILE, Measurement, open_journal, read_journal
 from harness.sweeps.result import sweep_record
 from harness.sweeps.run import run_sweep
-from harness.sweeps.settings import Place
-from harness.workers.jobs import Job, TogetherJob
+from harness.sweeps.settings import Location
+from harness.workers.jobs import ConcurrentJob, Job, MeasureJob
 
 SPEC = TreeSpec(nodes=(NodeSpec(0, cores=2), NodeSpec(1, cores=2)), smt=4, smt_of_core={1: 2}, threads=4,
                 generation="POWER9", lpar=LparSpec(), smt_control=None)  # fmt: skip
 KILLS = 20
 
 
-def rate(job: TogetherJob, plan: Placement) -> float:
-    return 1e6 * plan.cores * {1: 0.8, 2: 1.0, 4: 0.7}[plan.threads_per_core] * (1.0 if plan.node == 0 else 0.8)
+def rate(job: MeasureJob | ConcurrentJob, placement: Placement) -> float:
+    by_threads = {1: 0.8, 2: 1.0, 4: 0.7}[placement.threads_per_core]
+    return 1e6 * placement.cores * by_threads * (1.0 if placement.node == 0 else 0.8)
 
 
 @pytest.fixture
@@ -43,9 +44,9 @@ def root(tmp_path: Path) -> SysRoot:
 
 def planned(directory: Path, root: SysRoot, *, blocks: int) -> Path:
     """The directory of a sweep over 3 SMT levels, 1 and 2 cores, and two nodes."""
-    chosen = factors(smt=(1, 2, 4), threads_per_core=(1, 2), cores=(1, 2), places=(Place(0), Place(1)))
+    chosen = factors(smt=(1, 2, 4), threads_per_core=(1, 2), cores=(1, 2), locations=(Location(0), Location(1)))
     directory.mkdir()
-    write_plan(sweep_plan(probe(root), chosen, blocks=blocks), directory)
+    write_design(sweep_design(probe(root), chosen, blocks=blocks), directory)
     return directory
 
 
@@ -76,7 +77,7 @@ def at_once(path: Path, text: str) -> None:
 def go_on(directory: Path, root: SysRoot, executor: ScriptedExecutor, write: Write = at_once) -> Quiet:
     progress = Quiet()
     with open_journal(directory) as journal:
-        run_sweep(directory, read_plan(directory), journal, executor, progress, sysroot=root, write=write)
+        run_sweep(directory, read_design(directory), journal, executor, progress, sysroot=root, write=write)
     return progress
 
 
@@ -97,15 +98,15 @@ def journalled(directory: Path) -> int:
     return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
-def check_whole(directory: Path, plan: SweepPlan) -> None:
-    slots = [entry["slot"] for entry in read_journal(directory) if entry["kind"] == "slot"]
-    assert slots == [slot.name for slot in plan.slots]  # each once, none lost, in the order of the plan
+def check_whole(directory: Path, plan: Design) -> None:
+    slots = [entry.slot for entry in read_journal(directory) if isinstance(entry, Measurement)]
+    assert slots == [slot.name for slot in plan.slots()]  # each once, none lost, in the order of the plan
 
 
 def test_killed_at_twenty_random_points_it_loses_and_repeats_nothing(tmp_path: Path, root: SysRoot) -> None:
     directory = planned(tmp_path / "sweep", root, blocks=6)
-    before, plan_bytes = switches(root), (directory / PLAN_FILE).read_bytes()
-    plan = read_plan(directory)
+    before, plan_bytes = switches(root), (directory / DESIGN_FILE).read_bytes()
+    plan = read_design(directory)
     rng = random.Random(20)
     kills = 0
     done_at: list[int] = []
@@ -125,11 +126,11 @@ def test_killed_at_twenty_random_points_it_loses_and_repeats_nothing(tmp_path: P
     go_on(directory, root, ScriptedExecutor(rate))
     assert len(set(done_at)) > KILLS / 4, done_at  # it came further in between
     assert switches(root) == before
-    assert (directory / PLAN_FILE).read_bytes() == plan_bytes
+    assert (directory / DESIGN_FILE).read_bytes() == plan_bytes
     check_whole(directory, plan)
     record = sweep_record(plan, read_journal(directory))
     assert all(cell.validity.verdict is Verdict.VALID for cell in record.cells)
-    assert record.plan["sessions"] > 1
+    assert record.design.sessions > 1
     assert not (directory / "scratch").exists()
     assert not (directory / "fits").exists()
     assert {one.kind for one in record.losses} >= {"numa_penalty"}
@@ -137,17 +138,19 @@ def test_killed_at_twenty_random_points_it_loses_and_repeats_nothing(tmp_path: P
 
 def test_what_was_measured_is_measured_at_its_level_and_place(directory: Path, root: SysRoot) -> None:
     """The executor looks at the switches while it measures."""
-    plan, seen = read_plan(directory), []
+    plan, seen = read_design(directory), []
 
     class Looking(ScriptedExecutor):
-        def run(self, job: Job, plan: Placement, *, timeout_s: float):
-            if isinstance(job, TogetherJob):
-                seen.append((probe(root).topology.smt.online, plan.threads_per_core, plan.cores, plan.node))
-            return super().run(job, plan, timeout_s=timeout_s)
+        def run(self, job: Job, placement: Placement, *, timeout_s: float):
+            if isinstance(job, MeasureJob):
+                seen.append(
+                    (probe(root).topology.smt.online, placement.threads_per_core, placement.cores, placement.node)
+                )
+            return super().run(job, placement, timeout_s=timeout_s)
 
     go_on(directory, root, Looking(rate), FakeKernel(root.path, layout(SPEC)).write)
-    settings = [plan.settings[slot.cell] for slot in plan.slots]
-    assert seen == [(one.smt, one.threads_per_core, one.cores, one.place.node) for one in settings]
+    settings = [plan.grid.configurations[slot.configuration] for slot in plan.slots()]
+    assert seen == [(one.smt, one.threads_per_core, one.cores, one.node) for one in settings]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -155,28 +158,28 @@ def test_a_signal_ends_it_with_smt_put_back_at_once(directory: Path, root: SysRo
     before = switches(root)
 
     class Interrupted(ScriptedExecutor):
-        def run(self, job: Job, plan: Placement, *, timeout_s: float):
-            if isinstance(job, TogetherJob) and len(self.measured) == 5:
+        def run(self, job: Job, placement: Placement, *, timeout_s: float):
+            if isinstance(job, MeasureJob) and len(self.measured) == 5:
                 os.kill(os.getpid(), number)
                 time.sleep(5)
-            return super().run(job, plan, timeout_s=timeout_s)
+            return super().run(job, placement, timeout_s=timeout_s)
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         go_on(directory, root, Interrupted(rate))
     assert switches(root) == before
-    assert len([entry for entry in read_journal(directory) if entry["kind"] == "slot"]) == 5
+    assert len([entry for entry in read_journal(directory) if isinstance(entry, Measurement)]) == 5
     go_on(directory, root, ScriptedExecutor(rate))
-    check_whole(directory, read_plan(directory))
+    check_whole(directory, read_design(directory))
 
 
 def test_an_error_puts_smt_back_too(directory: Path, root: SysRoot) -> None:
     before = switches(root)
 
     class Broken(ScriptedExecutor):
-        def run(self, job: Job, plan: Placement, *, timeout_s: float):
-            if isinstance(job, TogetherJob):
+        def run(self, job: Job, placement: Placement, *, timeout_s: float):
+            if isinstance(job, MeasureJob):
                 raise LparbenchError("the disk is full")
-            return super().run(job, plan, timeout_s=timeout_s)
+            return super().run(job, placement, timeout_s=timeout_s)
 
     with pytest.raises(LparbenchError, match="the disk is full"):
         go_on(directory, root, Broken(rate))
@@ -185,13 +188,13 @@ def test_an_error_puts_smt_back_too(directory: Path, root: SysRoot) -> None:
 
 def test_a_setting_that_cannot_be_measured_fails_alone(directory: Path, root: SysRoot) -> None:
     class Choosy(ScriptedExecutor):
-        def run(self, job: Job, plan: Placement, *, timeout_s: float):
-            if isinstance(job, TogetherJob) and job.instances[0].threads == 4:
+        def run(self, job: Job, placement: Placement, *, timeout_s: float):
+            if isinstance(job, MeasureJob) and job.threads == 4:
                 raise InputError("that is too much.")
-            return super().run(job, plan, timeout_s=timeout_s)
+            return super().run(job, placement, timeout_s=timeout_s)
 
     go_on(directory, root, Choosy(rate))
-    record = sweep_record(read_plan(directory), read_journal(directory))
+    record = sweep_record(read_design(directory), read_journal(directory))
     failed = [cell for cell in record.cells if cell.validity.verdict is Verdict.FAILED]
     assert {cell.cores * cell.threads_per_core for cell in failed} == {4}
     assert len(failed) == 4
@@ -200,7 +203,7 @@ def test_a_setting_that_cannot_be_measured_fails_alone(directory: Path, root: Sy
 
 def test_a_backend_that_a_workload_does_not_have_is_told(directory: Path, root: SysRoot) -> None:
     go_on(directory, root, ScriptedExecutor(rate, backends=("native",)))
-    record = sweep_record(read_plan(directory), read_journal(directory))
+    record = sweep_record(read_design(directory), read_journal(directory))
     assert "cannot run on backend eager; it runs on: native" in record.cells[0].validity.reasons[0]
 
 

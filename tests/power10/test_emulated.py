@@ -88,7 +88,7 @@ def test_scores_agree_with_x86(emulated, cpu, transcript):
 def _scores(record: dict[str, Any]) -> dict[tuple[str, str], float]:
     """By workload: of the trained detector. How far each backend is from it is part of that result's verdict."""
     return {
-        (result["workload"], score): result["accuracy"]["metrics"][score]["value"]
+        (result["workload"], score): result["accuracy"]["metrics"][score]["mean"]
         for result in record["results"]
         for score in SCORES
     }

@@ -11,7 +11,7 @@ from typing import Any
 from support.records import inference, placement, run
 
 from harness.record.codec import DIGEST, digest_of, to_json
-from harness.record.model import Block, Result, Run, Series
+from harness.record.model import ProcessRecord, Result, Run, Series
 
 Document = dict[str, Any]
 Mutation = Callable[[Document, random.Random], str]
@@ -29,24 +29,24 @@ def small_run(name: str, *, seed: int, slowdown: float = 1.0) -> Run:
 def _result(workload: str, seed: int, slowdown: float) -> Result:
     rng = random.Random(f"{workload} {seed}")
     where = placement()
-    blocks = tuple(_block(index, rng, slowdown, where.cpus) for index in range(BLOCKS))
-    return inference(workload, batch_size=64, blocks=blocks, by_batch={})
+    processes = tuple(_process(index, rng, slowdown, where.cpus) for index in range(BLOCKS))
+    return inference(workload, batch_size=64, processes=processes, by_batch={})
 
 
-def _block(index: int, rng: random.Random, slowdown: float, cpus: tuple[int, ...]) -> Block:
+def _process(index: int, rng: random.Random, slowdown: float, cpus: tuple[int, ...]) -> ProcessRecord:
     level = 2e6 * slowdown * rng.lognormvariate(0, 0.01)
     durations = tuple(int(level * rng.lognormvariate(0, 0.02)) for _ in range(_SAMPLES))
-    return Block(
-        index=index,
+    return ProcessRecord(
+        block=index,
         order=0,
-        seed=index,
+        random_state=index,
         pid=100 + index,
         wall_s=1.0,
         rss_peak_bytes=1 << 28,
         steal_share=0.0,
         cpus_allowed=cpus,
         cpus_sampled=cpus[:1],
-        page_nodes={"0": 1000},
+        page_nodes={0: 1000},
         series=(Series("call", 64, 1, durations, (0,) * _SAMPLES, 0, True, sorted(durations)[12] / 1e9, level / 1e9),),
     )
 
@@ -62,24 +62,24 @@ def _results(doc: Document) -> list[Any]:
 
 
 def _series_of(result: Any) -> list[Any]:
-    return [series for block in result["blocks"] for series in block["series"]]
+    return [series for process in result["processes"] for series in process["series"]]
 
 
 def unequal_blocks(doc: Document, rng: random.Random) -> str:
     for result in _results(doc):
-        del result["blocks"][rng.randrange(BLOCKS)]
+        del result["processes"][rng.randrange(BLOCKS)]
     return json.dumps(doc)
 
 
 def one_block(doc: Document, rng: random.Random) -> str:
     for result in _results(doc):
-        del result["blocks"][1:]
+        del result["processes"][1:]
     return json.dumps(doc)
 
 
 def same_block_twice(doc: Document, rng: random.Random) -> str:
     for result in _results(doc):
-        result["blocks"][rng.randrange(1, BLOCKS)]["index"] = 0
+        result["processes"][rng.randrange(1, BLOCKS)]["block"] = 0
     return json.dumps(doc)
 
 
@@ -116,7 +116,7 @@ def same_workload_twice(doc: Document, rng: random.Random) -> str:
 
 
 def other_schema(doc: Document, rng: random.Random) -> str:
-    doc["schema_version"] = rng.choice([0, 2, "1", None, 1.5, True, [1]])
+    doc["schema_version"] = rng.choice([0, 1, 3, "2", None, 2.5, True, [2]])
     return json.dumps(doc)
 
 
@@ -147,14 +147,14 @@ def all_warm_up(doc: Document, rng: random.Random) -> str:
 
 def no_series(doc: Document, rng: random.Random) -> str:
     for result in _results(doc):
-        for block in result["blocks"]:
-            block["series"] = []
+        for process in result["processes"]:
+            process["series"] = []
     return json.dumps(doc)
 
 
 def failed_block(doc: Document, rng: random.Random) -> str:
     for result in _results(doc):
-        rng.choice(result["blocks"])["failure"] = "killed by signal 9"
+        rng.choice(result["processes"])["failure"] = "killed by signal 9"
     return json.dumps(doc)
 
 
@@ -171,7 +171,7 @@ def other_machine(doc: Document, rng: random.Random) -> str:
 
 def no_accuracy(doc: Document, rng: random.Random) -> str:
     for result in _results(doc):
-        result["accuracy"] = rng.choice([None, {}, {"metrics": None}, {"metrics": {"auc_roc": {"value": "NaN"}}}])
+        result["accuracy"] = rng.choice([None, {}, {"metrics": None}, {"metrics": {"auc_roc": {"mean": "NaN"}}}])
     return json.dumps(doc)
 
 

@@ -4,25 +4,68 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from harness.advice.finding import Evidence, Finding, NotChecked, Severity
+from harness.measure.overhead import Overhead
+from harness.placement.plan import Placement
+from harness.platform.facts import (
+    BlasLibrary,
+    Core,
+    CpuFacts,
+    EmulationFacts,
+    Facts,
+    KernelFacts,
+    LoadedSoftware,
+    LoadFacts,
+    LparFacts,
+    MachineFacts,
+    MemoryFacts,
+    Node,
+    Package,
+    Smt,
+    Topology,
+)
+from harness.record.accuracy import (
+    Accuracy,
+    BaselineBasis,
+    ClassRecall,
+    Confusion,
+    Epochs,
+    FailedBaseline,
+    Histogram,
+    OperatingPoint,
+    PrecisionRecallCurve,
+    RocCurve,
+    ScoredBaseline,
+    ScoredBaselines,
+    ScoreInterval,
+    SeedMean,
+    TrainingLimits,
+)
 from harness.record.model import (
     SCHEMA_VERSION,
-    Block,
+    Checks,
     DatasetRecord,
     KernelRate,
+    MemoryPolicy,
     Metric,
     PlacementRecord,
+    ProcessRecord,
     Published,
     Result,
     Roof,
     Roofline,
     Run,
     Series,
+    Tool,
     Validity,
     Verdict,
 )
+from harness.record.spec import RunSpec, StoppingRecord
+from harness.runs.fingerprint import fingerprint
 
 TITLES = {"nsl-kdd-autoencoder": "Autoencoder, NSL-KDD", "nsl-kdd-mlp": "MLP, NSL-KDD"}
 BATCHES = (1, 64, 1024, 8192)
@@ -35,93 +78,83 @@ def topology(
     smt: int = 8,
     online_smt: int | None = None,
     memoryless: tuple[int, ...] = (),
-) -> dict[str, Any]:
-    """Cores of a machine as ``facts.topology`` has them; ``online_smt`` threads of each core are on line."""
+) -> Topology:
+    """Cores of a machine; ``online_smt`` threads of each core are online."""
     online = smt if online_smt is None else online_smt
     cores, members = [], []
     for node in range(nodes):
         node_cpus: list[int] = []
         for core in range(cores_per_node):
             identifier = node * cores_per_node + core
-            present = [identifier * smt + thread for thread in range(smt)]
+            present = tuple(identifier * smt + thread for thread in range(smt))
             on = present[:online]
             node_cpus += on
-            halves = [[c for c in on if (c - present[0]) % 2 == half] for half in (0, 1)] if smt == 8 else [on]
+            split = tuple(tuple(c for c in on if (c - present[0]) % 2 == half) for half in (0, 1))
             cores.append(
-                {"id": identifier, "node": node, "package": node, "cpus": on, "cpus_present": present, "halves": halves}
-            )
-        members.append(
-            {
-                "id": node,
-                "cpus": node_cpus,
-                "memory_bytes": 0 if node in memoryless else 256 << 30,
-                "distances": {str(other): 10 if other == node else 40 for other in range(nodes)},
-            }
-        )
-    return {
-        "cpus_online": sorted(cpu for core in cores for cpu in core["cpus"]),
-        "cores": cores,
-        "nodes": members,
-        "smt": {"max": smt, "online": online, "mixed": False},
-    }
+                Core(identifier, identifier, node, package=node, die=None, cpus=on, cpus_present=present,
+                     halves=split if smt == 8 else (on,))
+            )  # fmt: skip
+        memory = 0 if node in memoryless else 256 << 30
+        distances = {other: 10 if other == node else 40 for other in range(nodes)}
+        members.append(Node(node, tuple(node_cpus), memory, None, distances))
+    cpus = tuple(sorted(cpu for core in cores for cpu in core.cpus))
+    return Topology(cpus, (), tuple(cores), tuple(members), Smt(max=smt, online=online, mixed=False))
 
 
-def facts(**layout: Any) -> dict[str, Any]:
+def facts(**layout: Any) -> Facts:
     """Facts of a POWER10 LPAR."""
-    return {
-        "topology": topology(**layout),
-        "machine": {"mtm": "9105-22A", "name": "Power S1022", "generation": "POWER10"},
-        "cpu": {
-            "architecture": "ppc64le",
-            "model_name": "POWER10 (architected), altivec supported",
-            "generation_hw": "POWER10",
-            "generation_mode": "POWER10",
-            "clock_hz": 3.55e9,
-            "clock_max_hz": None,
-            "isa": {"altivec": True, "vsx": True, "arch_3_1": True, "mma": True},
-        },
-        "lpar": {
-            "partition_name": "bench1",
-            "mode": "shared uncapped",
-            "capped": False,
-            "entitled_cores": 4.0,
-            "virtual_processors": 8,
-            "affinity_score": 72,
-        },
-        "memory": {"total_bytes": 512 << 30, "base_page_bytes": 65536},
-        "kernel": {"release": "6.12.0", "hypervisor": "PowerVM", "command_line": "root=/dev/sda2"},
-        "load": {"load_1m": 0.42, "steal_share": 0.0012},
-        "emulation": {"emulated": False},
-    }
+    return Facts(
+        sysroot="/",
+        topology=topology(**layout),
+        machine=MachineFacts(mtm="9105-22A", name="Power S1022", generation="POWER10"),
+        cpu=CpuFacts(
+            architecture="ppc64le",
+            model_name="POWER10 (architected), altivec supported",
+            generation_hw="POWER10",
+            generation_mode="POWER10",
+            clock_hz=3.55e9,
+            isa={"altivec": True, "arch_3_1": True, "mma": True, "vsx": True},
+        ),
+        lpar=LparFacts(
+            partition_name="bench1",
+            mode="shared uncapped",
+            capped=False,
+            entitled_cores=4.0,
+            virtual_processors=8,
+            affinity_score=72,
+        ),
+        memory=MemoryFacts(total_bytes=512 << 30, base_page_bytes=65536),
+        kernel=KernelFacts(release="6.12.0", hypervisor="PowerVM"),
+        load=LoadFacts(load_1m=0.42, steal_share=0.0012),
+        emulation=EmulationFacts(emulated=False),
+    )
 
 
-def findings() -> tuple[dict[str, Any], ...]:
+def findings() -> tuple[Finding, ...]:
     """Two findings, one costly."""
     return (
-        {
-            "id": "memory-off-node",
-            "severity": "high",
-            "title": "Half of the memory is on a node without CPUs",
-            "evidence": [
-                {"path": "topology.nodes[1].memory_bytes", "value": 256 << 30, "source": "/sys/devices/system/node"}
-            ],
-            "why": "Pages there are reached over the fabric, at about twice the latency of local memory.",
-            "fix": ["chhwres -r mem -m SERVER -o m -p LPAR -q 262144"],
-            "effect": "10 to 30 % of throughput when the working set leaves the caches",
-            "loss": 0.3,
-            "source": "IBM Power virtualization best practices",
-        },
-        {
-            "id": "numa-balancing",
-            "severity": "low",
-            "title": "Automatic NUMA balancing is on",
-            "evidence": [{"path": "kernel.numa_balancing", "value": 1, "source": "/proc/sys/kernel/numa_balancing"}],
-            "why": "The kernel unmaps pages to see who touches them; a pinned process gains nothing from it.",
-            "fix": ["sysctl kernel.numa_balancing=0"],
-            "effect": "1 to 3 %",
-            "loss": 0.03,
-            "source": "Linux admin guide, sysctl/kernel",
-        },
+        Finding(
+            id="memory-off-node",
+            severity=Severity.HIGH,
+            title="Half of the memory is on a node without CPUs",
+            evidence=(Evidence("topology.nodes[1].memory_bytes", 256 << 30, "/sys/devices/system/node"),),
+            why="Pages there are reached over the fabric, at about twice the latency of local memory.",
+            fix=("chhwres -r mem -m SERVER -o m -p LPAR -q 262144",),
+            effect="10 to 30 % of throughput when the working set leaves the caches",
+            source="IBM Power virtualization best practices",
+            loss=0.3,
+        ),
+        Finding(
+            id="numa-balancing",
+            severity=Severity.LOW,
+            title="Automatic NUMA balancing is on",
+            evidence=(Evidence("kernel.numa_balancing", 1, "/proc/sys/kernel/numa_balancing"),),
+            why="The kernel unmaps pages to see who touches them; a pinned process gains nothing from it.",
+            fix=("sysctl kernel.numa_balancing=0",),
+            effect="1 to 3 %",
+            source="Linux admin guide, sysctl/kernel",
+            loss=0.03,
+        ),
     )
 
 
@@ -152,7 +185,7 @@ def placement(
         threads=len(cpus),
         threads_per_core=2,
         smt=8,
-        memory_policy="bind:0",
+        memory_policy=MemoryPolicy("bind", (0,)),
         env={"OMP_NUM_THREADS": str(len(cpus)), "OMP_PROC_BIND": "close", "OMP_PLACES": "{0},{1},{8},{9}"},
         verified=verified,
         mismatches=() if verified else ("CPU 12 was sampled and is not among the CPUs asked for",),
@@ -185,117 +218,116 @@ def series(
     )
 
 
-def blocks(count: int, cpus: tuple[int, ...], **timed: Any) -> tuple[Block, ...]:
+def processes(count: int, cpus: tuple[int, ...], **timed: Any) -> tuple[ProcessRecord, ...]:
     """``count`` processes, each with its own level."""
     return tuple(
-        Block(
-            index=index,
+        ProcessRecord(
+            block=index,
             order=index % 3,
-            seed=1000 + index,
+            random_state=1000 + index,
             pid=4000 + index,
             wall_s=3.2 + 0.1 * index,
             rss_peak_bytes=410 << 20,
             steal_share=0.002,
             cpus_allowed=cpus,
             cpus_sampled=cpus[:1],
-            page_nodes={"0": 24000},
+            page_nodes={0: 24000},
+            memory_policy=MemoryPolicy("bind", (0,)),
             series=(series(index, **timed),),
         )
         for index in range(count)
     )
 
 
-def evaluation(*, classes: bool = True) -> dict[str, Any]:
-    """Accuracy of a detector as its evaluation reports it."""
+METRICS = {
+    "auc_roc": 0.949,
+    "auc_pr": 0.961,
+    "f1": 0.897,
+    "precision": 0.913,
+    "recall": 0.882,
+    "accuracy": 0.8843,
+    "best_f1": 0.9021,
+}
+
+
+def seed_means(values: Mapping[str, float], *, sd: float | None = 0.004, n: int = 5) -> dict[str, SeedMean]:
+    """Metrics over ``n`` seeds."""
+    return {name: SeedMean(value, sd, n) for name, value in values.items()}
+
+
+def baselines(name: str, **metrics: float) -> ScoredBaselines:
+    """A single baseline detector with these metrics."""
+    scored = ScoredBaseline(name, name, seed_means(metrics, sd=None, n=1), "a percentile", 1.5)
+    return ScoredBaselines((scored,), BaselineBasis(20_000, 100_778, 20_000, 22_544, "onehot", 0.569, 0))
+
+
+def evaluation(*, classes: bool = True) -> Accuracy:
+    """Accuracy of a detector, with every part that a record may hold."""
     source = random.Random(7)
-    steps = [index / 50 for index in range(51)]
-    return {
-        "metrics": {
-            name: {"value": value, "sd": 0.004, "n": 5}
-            for name, value in {
-                "auc_roc": 0.949,
-                "auc_pr": 0.961,
-                "f1": 0.897,
-                "precision": 0.913,
-                "recall": 0.882,
-                "accuracy": 0.8843,
-                "best_f1": 0.9021,
-            }.items()
-        },
-        "confusion": {"tn": 8627, "fp": 1084, "fn": 1524, "tp": 11309},
-        "curves": {
-            "roc": {"fpr": [s**2.5 for s in steps], "tpr": [s**0.35 for s in steps]},
-            "pr": {"recall": steps, "precision": [1 - 0.43 * s**6 for s in steps]},
-        },
-        "histogram": {
-            "edges": [index * 0.1 for index in range(31)],
-            "scale": "linear",
-            "normal": [int(2000 * math.exp(-index / 3)) + source.randrange(9) for index in range(30)],
-            "anomaly": [int(900 * math.exp(-(((index - 16) / 6) ** 2))) for index in range(30)],
-        },
-        "threshold": 0.61,
-        "threshold_rule": "85th percentile of the training scores of normal rows",
-        "prevalence": 0.5692,
-        "per_class_recall": (
-            {
-                "dos": {"recall": 0.94, "n": 7458},
-                "probe": {"recall": 0.93, "n": 2421},
-                "r2l": {"recall": 0.55, "n": 2754},
-                "u2r": {"recall": 0.71, "n": 200},
-            }
-            if classes
-            else {}
-        ),
-        "loss_curve": [0.9 * math.exp(-epoch / 6) + 0.05 for epoch in range(30)],
-        "references": [
-            {"name": "isolation forest", "metrics": {"auc_roc": 0.93, "accuracy": 0.81}},
-            {"name": "gradient boosting", "failure": "It learns from labels."},
-        ],
-        "operating_points": [
-            {
-                "rule": "recall 0.7 on validation labels",
-                "threshold": 0.4,
-                "precision": 0.613,
-                "recall": 0.702,
-                "f1": 0.654,
-                "true_positive": 7021,
-                "false_positive": 4432,
-                "false_negative": 2980,
-                "cost": 34232.0,
-            }
-        ],
-        "intervals": {"auc_pr": {"low": 0.951, "high": 0.972, "method": "95 % stratified bootstrap"}},
-        "references_basis": {
-            "train_rows": 20_000,
-            "of_train_rows": 100_778,
-            "test_rows": 20_000,
-            "of_test_rows": 22_544,
-            "encoding": "onehot-log-minmax",
-            "prevalence": 0.569,
-            "seed": 0,
-        },
-        "headline": "accuracy",
-        "oracle": ["best_f1"],
-        "floor": 0.87,
-        "passed": True,
-        "epochs": {"trained": 30, "scheduled": 30},
-        "limits": {"epochs": None, "rows": None},
-        "notes": ["The published accuracy was read off one run; ours is a mean over five seeds."],
+    steps = tuple(index / 50 for index in range(51))
+    recalls = {
+        "dos": ClassRecall(7458, 0.94),
+        "probe": ClassRecall(2421, 0.93),
+        "r2l": ClassRecall(2754, 0.55),
+        "u2r": ClassRecall(200, 0.71),
     }
+    return Accuracy(
+        headline="accuracy",
+        protocol="clean",
+        metrics=seed_means(METRICS),
+        oracle=("best_f1",),
+        floor=0.87,
+        passed=True,
+        threshold=0.61,
+        threshold_rule="85th percentile of the training scores of normal rows",
+        prevalence=0.5692,
+        rows=22_544,
+        confusion=Confusion(true_negative=8627, false_positive=1084, false_negative=1524, true_positive=11309),
+        roc=RocCurve(tuple(s**2.5 for s in steps), tuple(s**0.35 for s in steps)),
+        precision_recall=PrecisionRecallCurve(steps, tuple(1 - 0.43 * s**6 for s in steps)),
+        histogram=Histogram(
+            edges=tuple(index * 0.1 for index in range(31)),
+            normal=tuple(int(2000 * math.exp(-index / 3)) + source.randrange(9) for index in range(30)),
+            anomaly=tuple(int(900 * math.exp(-(((index - 16) / 6) ** 2))) for index in range(30)),
+            scale="linear",
+        ),
+        per_class_recall=recalls if classes else {},
+        loss_curve=tuple(0.9 * math.exp(-epoch / 6) + 0.05 for epoch in range(30)),
+        epochs=Epochs(trained=30, scheduled=30),
+        limits=TrainingLimits(epochs=None, rows=None),
+        notes=("The published accuracy was read off one run; ours is a mean over five seeds.",),
+        operating_points=(
+            OperatingPoint("recall 0.7 on validation labels", 0.4, 0.613, 0.702, 0.654, 7021, 4432, 2980, 34232.0),
+        ),
+        intervals={"auc_pr": ScoreInterval(0.951, 0.972, "95 % stratified bootstrap")},
+        baseline_detectors=ScoredBaselines(
+            detectors=(
+                ScoredBaseline(
+                    "isolation forest", "isolation-forest",
+                    seed_means({"accuracy": 0.81, "auc_roc": 0.93}, sd=None, n=1),
+                    "90th percentile of the training scores of normal rows", 1.5,
+                ),
+                FailedBaseline("gradient boosting", "gradient-boosting", "It learns from labels."),
+            ),
+            basis=BaselineBasis(20_000, 100_778, 20_000, 22_544, "onehot-log-minmax", 0.569, 0),
+        ),
+    )  # fmt: skip
 
 
 def _interval(value: float, unit: str, *, half: float = 0.02, n: int = 6, note: str | None = None) -> Metric:
     return Metric(value, unit, value * (1 - half), value * (1 + half), n, note)
 
 
-def _by_batch() -> dict[str, dict[str, Metric]]:
+def rates(call_s: float, batch: int, *, disturbed: float = 1.11) -> dict[str, Metric]:
+    """Metrics of calls with this median undisturbed time, every call ``disturbed`` times as long in the mean."""
+    mean_s = disturbed * call_s
     return {
-        str(size): {
-            "rows_per_s": _interval(5.2e6 * size / (size + 9), "row/s"),
-            "call_s": _interval((size + 9) / 5.2e6, "s"),
-            "mean_inference_s": _interval((size + 9) / 5.1e6, "s"),
-        }
-        for size in BATCHES
+        "rows_per_s": _interval(batch / mean_s, "row/s"),
+        "rows_per_s_undisturbed": _interval(batch / call_s, "row/s"),
+        "call_s": _interval(call_s, "s"),
+        "call_all_samples_s": _interval(1.004 * call_s, "s", half=0.03),
+        "mean_inference_s": _interval(mean_s, "s"),
+        "mean_inference_per_row_s": _interval(mean_s / batch, "s"),
     }
 
 
@@ -321,16 +353,12 @@ def inference(
         dtype="float32",
         batch_size=8192 if scenario == "offline" else 1,
         placement=where,
-        blocks=blocks(6, where.cpus, batch_size=1 if scenario != "offline" else 8192, centre_s=call_s),
+        processes=processes(6, where.cpus, batch_size=1 if scenario != "offline" else 8192, centre_s=call_s),
         metrics={
-            "rows_per_s": _interval(4.81e6 if scenario == "offline" else 4.7e5, "row/s"),
-            "call_s": _interval(call_s, "s"),
-            "call_all_samples_s": _interval(1.004 * call_s, "s", half=0.03),
-            "mean_inference_s": _interval(1.11 * call_s, "s"),
-            "mean_inference_per_row_s": _interval(1.11 * call_s / (8192 if scenario == "offline" else 1), "s"),
+            **rates(call_s, 8192 if scenario == "offline" else 1),
             **({} if scenario == "offline" else latencies),
         },
-        by_batch=_by_batch() if scenario == "offline" else {},
+        by_batch={size: rates((size + 9) / 5.2e6, size) for size in BATCHES} if scenario == "offline" else {},
         accuracy=evaluation(),
         published=Published("accuracy", 0.87, "RocketCE anomaly guide", "the guide scales with the test rows"),
         share_of_peak=0.31 if scenario == "offline" else None,
@@ -348,12 +376,14 @@ def training(workload: str = "nsl-kdd-autoencoder", **changes: Any) -> Result:
         result,
         scenario="train",
         batch_size=None,
-        blocks=blocks(6, where.cpus, name="steps", batch_size=None, centre_s=4.1e-4, samples=200),
+        processes=processes(6, where.cpus, name="steps", batch_size=None, centre_s=4.1e-4, samples=200),
         metrics={
             "train_seconds": _interval(12.3, "s", n=5),
-            "train_rows_per_s": _interval(3.07e5, "row/s"),
+            "train_rows_per_s": _interval(128 / 4.3e-4, "row/s"),
+            "train_rows_per_s_undisturbed": _interval(128 / 4.1e-4, "row/s"),
             "step_s": _interval(4.1e-4, "s"),
             "step_all_samples_s": _interval(4.12e-4, "s"),
+            "mean_step_s": _interval(4.3e-4, "s"),
         },
         by_batch={},
         share_of_peak=0.12,
@@ -394,44 +424,54 @@ def roofline() -> Roofline:
     )
 
 
+def spec(**changes: Any) -> RunSpec:
+    """The quick suite with five seeds."""
+    return replace(
+        RunSpec(workloads=tuple(TITLES), suite="quick", seeds=5, cores=2, threads_per_core=2, seed=42), **changes
+    )
+
+
+def chosen_placement() -> Placement:
+    """Where :func:`placement` was to be."""
+    return Placement(
+        cpus=(0, 1, 8, 9), node=0, nodes=(0,), memory_nodes=(0,), memory_policy="bind:0", threads=4,
+        threads_per_core=2, cores=2, env=placement().env,
+    )  # fmt: skip
+
+
+def software() -> LoadedSoftware:
+    """Packages and a linear-algebra library as they are loaded."""
+    return LoadedSoftware(
+        python="3.11.9",
+        packages=(
+            Package("torch", "2.9.0", "conda", "cpu_openblas"),
+            Package("onnxruntime", "1.22.0", "conda"),
+        ),
+        blas=(
+            BlasLibrary("openblas", "/opt/conda/lib/libopenblas.so.0", "0.3.28", "POWER10", "pthreads", "torch"),
+        ),
+    )  # fmt: skip
+
+
 def run(*results: Result, **changes: Any) -> Run:
     """A whole run, valid and with two findings; ``changes`` replace fields of the record."""
     record = Run(
         schema_version=SCHEMA_VERSION,
         run_id="20260801T120000Z-3f2a",
         created="2026-08-01T12:00:00Z",
-        tool={
-            "name": "lparbench",
-            "version": "0.1.0",
-            "argv": ["lparbench", "run", "--suite", "quick"],
-            "overhead": {"per_call_s": 1.8e-7, "per_flagged_sample_s": 1.1e-6, "clock_cost_s": 6e-8},
-        },
+        tool=Tool("lparbench", "0.1.0", ("lparbench", "run", "--suite", "quick"), Overhead(1.8e-7, 1.1e-6, 6e-8)),
         facts=facts(),
-        fingerprint={"arch": "ppc64le", "cpu": "POWER10", "smt": 8},
+        fingerprint=fingerprint(facts(), software()),
         findings=findings(),
-        software={
-            "python": "3.11.9",
-            "packages": [
-                {"name": "torch", "version": "2.9.0", "origin": "conda", "build": "cpu_openblas"},
-                {"name": "onnxruntime", "version": "1.22.0", "origin": "conda", "build": None},
-            ],
-            "blas": [
-                {
-                    "name": "openblas",
-                    "path": "/opt/conda/lib/libopenblas.so.0",
-                    "version": "0.3.28",
-                    "kernel": "POWER10",
-                    "threading": "pthreads",
-                    "used_by": "torch",
-                }
-            ],
-        },
-        plan={"suite": "quick", "protocol": "clean", "seeds": 5, "blocks": 6, "seed": 42},
+        software=software(),
+        spec=spec(),
+        placement=chosen_placement(),
+        stopping=StoppingRecord(6, 12.5, 0.02, 0.018, "blocks"),
         results=results or workload_results(),
-        checks={
-            "checked": ["memory-off-node", "numa-balancing", "smt-level", "mma-hidden"],
-            "not_checked": [{"id": "affinity-score", "missing": ["lpar.affinity_score"]}],
-            "not_applicable": ["x86-frequency-governor"],
-        },
+        checks=Checks(
+            checked=("memory-off-node", "numa-balancing", "smt-level", "mma-hidden"),
+            not_checked=(NotChecked("affinity-score", ("lpar.affinity_score",)),),
+            not_applicable=("x86-frequency-governor",),
+        ),
     )
     return replace(record, **changes)

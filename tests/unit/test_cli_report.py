@@ -20,7 +20,7 @@ app.command()(report)
 
 
 def _stored(tmp_path: Path) -> Path:
-    return write_run(run(inference(blocks=(), accuracy=None)), tmp_path / "runs")
+    return write_run(run(inference(processes=(), accuracy=None)), tmp_path / "runs")
 
 
 def test_the_page_is_written_beside_the_record(tmp_path: Path) -> None:
@@ -43,5 +43,5 @@ def test_output_goes_where_asked_and_json_is_json_alone(tmp_path: Path) -> None:
 
 def test_what_is_not_a_record_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"schema_version": 1')
-    with pytest.raises(InputError, match="not a run record"):
+    with pytest.raises(InputError, match="not JSON"):
         CliRunner().invoke(app, [str(tmp_path)], catch_exceptions=False)

@@ -12,12 +12,12 @@ import pytest
 from support.fooled import fooled, fooled_by_baselines
 from support.gate_simulation import FINGERPRINT, KEYS, side
 from support.mutations import small_run
-from support.records import inference, run, training
+from support.records import evaluation, inference, run, seed_means, training
 
 from harness.compare.compare import compare, compare_metric
 from harness.compare.environment import differences
 from harness.compare.history import history
-from harness.compare.observations import AccuracyFigure, Key, Problem, ProblemKind, Side, side_of
+from harness.compare.observations import AccuracyFigure, Key, Problem, ProblemKind, Side, facts_of, side_of
 from harness.errors import EnvironmentMismatchError, InputError
 from harness.measure.verdicts import CompareVerdict
 from harness.record.model import Run, Validity, Verdict
@@ -31,11 +31,12 @@ def test_the_estimate_is_made_from_raw_samples_and_not_taken_from_the_record() -
     record = small_run("a", seed=1)
     result = record.results[0]
     lying = tuple(
-        replace(block, series=tuple(replace(one, estimate_s=1e-9) for one in block.series)) for block in result.blocks
+        replace(process, series=tuple(replace(one, estimate_s=1e-9) for one in process.series))
+        for process in result.processes
     )
-    found = side_of(replace(record, results=(replace(result, blocks=lying),)))
+    found = side_of(replace(record, results=(replace(result, processes=lying),)))
     (one,) = found.observations.values()
-    assert one.seconds[0] == pytest.approx(np.median(result.blocks[0].series[0].durations_ns) * 1e-9)
+    assert one.seconds[0] == pytest.approx(np.median(result.processes[0].series[0].durations_ns) * 1e-9)
     assert not one.problems
 
 
@@ -43,14 +44,14 @@ def test_warm_up_flags_and_inner_calls_count() -> None:
     record = small_run("a", seed=1)
     result = record.results[0]
     series = replace(
-        result.blocks[0].series[0],
+        result.processes[0].series[0],
         inner=4,
         durations_ns=(9_000,) * 5 + (400,) * 10 + (800,) * 9,
         flags=(0,) * 15 + (1,) * 9,
         warmup=5,
     )
-    blocks = tuple(replace(block, series=(series,)) for block in result.blocks)
-    (one,) = side_of(replace(record, results=(replace(result, blocks=blocks),))).observations.values()
+    processes = tuple(replace(process, series=(series,)) for process in result.processes)
+    (one,) = side_of(replace(record, results=(replace(result, processes=processes),))).observations.values()
     assert one.seconds == dict.fromkeys(range(12), pytest.approx(100e-9))
 
 
@@ -58,7 +59,7 @@ def test_warm_up_flags_and_inner_calls_count() -> None:
     ("change", "problem"),
     [
         ({"validity": Validity(Verdict.INVALID, ("steal 9 %",))}, "invalid: steal 9 %"),
-        ({"blocks": ()}, "no process left any samples"),
+        ({"processes": ()}, "no process left any samples"),
     ],
 )
 def test_what_may_not_be_judged_says_why(change: dict[str, Any], problem: str) -> None:
@@ -73,10 +74,10 @@ def test_a_block_without_a_time_takes_its_partner_with_it() -> None:
     def disturb(record: Run, *blocks: int) -> Run:
         result = record.results[0]
         changed = tuple(
-            replace(one, series=(replace(one.series[0], flags=(1,) * 24),)) if one.index in blocks else one
-            for one in result.blocks
+            replace(one, series=(replace(one.series[0], flags=(1,) * 24),)) if one.block in blocks else one
+            for one in result.processes
         )
-        return replace(record, results=(replace(result, blocks=changed),))
+        return replace(record, results=(replace(result, processes=changed),))
 
     (one,) = compare([side_of(disturb(a, 3)), side_of(disturb(b, 3, 7))]).times
     assert one.comparison.effect is not None
@@ -90,8 +91,8 @@ def test_a_block_without_a_time_takes_its_partner_with_it() -> None:
 def test_a_record_that_contradicts_its_own_verdict_is_not_believed() -> None:
     record = small_run("a", seed=1)
     result = record.results[0]
-    stolen = tuple(replace(block, steal_share=0.3) for block in result.blocks)
-    (one,) = side_of(replace(record, results=(replace(result, blocks=stolen),))).observations.values()
+    stolen = tuple(replace(process, steal_share=0.3) for process in result.processes)
+    (one,) = side_of(replace(record, results=(replace(result, processes=stolen),))).observations.values()
     assert "the hypervisor took" in str(one.problems[0])
     elsewhere = replace(result, placement=replace(result.placement, verified=False))
     (one,) = side_of(replace(record, results=(elsewhere,))).observations.values()
@@ -159,7 +160,9 @@ def test_what_a_run_lacks_is_listed() -> None:
 
 
 def changed(record: Run, **fingerprint: Any) -> Side:
-    return side_of(replace(record, fingerprint={**record.fingerprint, **fingerprint}))
+    """A side whose fingerprint differs, also in facts that this version does not know."""
+    side = side_of(record)
+    return replace(side, fingerprint={**side.fingerprint, **facts_of(fingerprint)})
 
 
 def test_differences_come_in_the_order_of_likely_effect() -> None:
@@ -175,7 +178,7 @@ def test_differences_come_in_the_order_of_likely_effect() -> None:
     )
     found = differences(side_of(record), b)
     assert [one.name for one in found] == ["cpu", "smt", "nodes", "libraries.torch", "kernel", "something_new"]
-    assert (found[0].a, found[0].b, found[0].keys) == ("POWER10", "POWER9", ())
+    assert (found[0].a, found[0].b, found[0].keys) == (record.fingerprint.cpu, "POWER9", ())
     assert [key.workload for key in found[2].keys] == ["mlp"]
     assert found[4].a is None
 
@@ -234,16 +237,8 @@ def test_the_accuracy_interval_is_welchs() -> None:
 
 def test_metrics_that_looked_at_the_labels_are_left_out() -> None:
     record = small_run("a", seed=1)
-    accuracy = {
-        "headline": "auc_roc",
-        "oracle": ["best_f1"],
-        "metrics": {
-            "auc_roc": {"value": 0.9, "sd": 0.01, "n": 5},
-            "best_f1": {"value": 0.99, "sd": 0.01, "n": 5},
-            "f1": {"value": "high", "sd": None, "n": 5},
-            "recall": {"value": 10**400, "sd": None, "n": 5},
-        },
-    }
+    metrics = seed_means({"auc_roc": 0.9, "best_f1": 0.99, "recall": 1e300}, sd=0.01)
+    accuracy = replace(evaluation(), headline="auc_roc", oracle=("best_f1",), metrics=metrics)
     found = side_of(replace(record, results=(replace(record.results[0], accuracy=accuracy),)))
     assert found.accuracy["mlp"].headline == "auc_roc"
     assert found.accuracy["mlp"].metrics == {"auc_roc": AccuracyFigure(0.9, 0.01, 5)}

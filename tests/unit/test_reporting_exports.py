@@ -161,7 +161,7 @@ def test_what_is_no_input_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         load_side(tmp_path / "none.json")
     saved(tmp_path / "x.json", "{")
-    with pytest.raises(InputError, match="not a run record"):
+    with pytest.raises(InputError, match="not JSON"):
         load_side(tmp_path / "x.json")
     with pytest.raises(InputError, match=r"x\.json: not JSON"):
         load_side(tmp_path)
@@ -205,7 +205,7 @@ def test_mlflow_holds_the_run_and_its_results(tmp_path: Path, monkeypatch: pytes
     client = mlflow.MlflowClient(tracking_uri=uri)
     parent = client.get_run(identifier)
     assert parent.info.status == "FINISHED"
-    assert parent.data.tags["lparbench.fingerprint.cpu"] == "POWER10"
+    assert parent.data.tags["lparbench.fingerprint.cpu"].startswith("POWER10")
     assert {one.path for one in client.list_artifacts(identifier)} == {"run.json", "report.html"}
     experiment = client.get_experiment_by_name("lpar").experiment_id
     children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{identifier}'")

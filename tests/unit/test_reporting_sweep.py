@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support import records
-from support.sweeps import BY_SMT, journal_of, plan_of, power_sweep
+from support.sweeps import BY_SMT, PLACEMENT, design_of, fit_outcome, journal_of, power_sweep, result_of, setting
 
 from harness.errors import ExitCode
+from harness.platform.facts import CpuFacts
 from harness.record.sweep_model import Sweep
 from harness.reporting.charts.heatmap import HeatCell, heatmap_chart
 from harness.reporting.sweep_charts import axes_of
@@ -23,25 +24,26 @@ from harness.reporting.sweep_factors import BACKEND, BATCH, CORES, INSTANCES, PL
 from harness.reporting.sweep_html import render_sweep
 from harness.reporting.sweep_terminal import print_sweep
 from harness.reporting.sweep_view import view_of
+from harness.runs.journal import FitEntry
+from harness.runs.schedule import Configuration
 from harness.sweeps.result import sweep_record
-from harness.sweeps.settings import Place, Setting
 
-ONE = Setting("w", "eager", "float32", 64, Place(0), 8, 8, 1, 1)
+ONE = setting()
 HOSTILE = "<script>alert(1)</script>\x1b[31m"
 
 
-def by_smt(setting: Setting, block: int) -> float:
-    return BY_SMT[setting.smt] * setting.cores**0.9 * (0.9 if setting.place.node else 1.0)
+def by_smt(configuration: Configuration, block: int) -> float:
+    return BY_SMT[configuration.smt] * configuration.cores**0.9 * (0.9 if configuration.node else 1.0)
 
 
-def levels(**changes: Any) -> tuple[Setting, ...]:
+def levels(**changes: Any) -> tuple[Configuration, ...]:
     return tuple(replace(ONE, smt=k, threads_per_core=k, **changes) for k in (1, 2, 4, 8))
 
 
-def sweep(*settings: Setting, rate=by_smt, skipped=None, blocks: int = 6, title: str | None = None) -> Sweep:
-    plan = plan_of(settings, records.facts(), skipped=skipped, blocks=blocks)
+def sweep(*settings: Configuration, rate=by_smt, skipped=None, blocks: int = 6, title: str | None = None) -> Sweep:
+    plan = design_of(settings, records.facts(), skipped=skipped, blocks=blocks)
     if title is not None:
-        plan = replace(plan, titles=dict.fromkeys(plan.titles, title))
+        plan = replace(plan, workloads=tuple(replace(each, title=title) for each in plan.workloads))
     return sweep_record(plan, journal_of(plan, rate))
 
 
@@ -71,17 +73,21 @@ def test_the_answer_names_the_best_its_ties_and_what_it_beats() -> None:
     assert cliff.text.endswith("less in 5 other settings.")
     assert penalty.text.startswith("Node 1 gives 10")
     assert penalty.text.endswith("less in 11 other settings.")
-    assert [(one.cores, one.ties) for one in workload.by_cores] == [(1, "1 tie"), (2, "1 tie"), (4, "1 tie")]
+    assert [(one.cores, one.ties) for one in workload.by_cores] == [
+        (1, "1 setting"),
+        (2, "1 setting"),
+        (4, "1 setting"),
+    ]
 
 
-def test_what_is_not_told_apart_is_not_called_a_tie() -> None:
+def test_what_is_not_distinguishable_is_not_called_equivalent() -> None:
     swings = [0.9, 1.12, 0.95, 1.08, 1.0, 0.97]
     record = sweep(ONE, replace(ONE, cores=2), rate=lambda one, block: 1e6 * (swings[block] if one.cores == 2 else 1))
     (workload,) = view_of(record).workloads
     said = text_of(workload.sentences)
     assert "Equivalent" not in said
-    assert "Not told apart from it, which more blocks would do: " in said
-    assert "is not told apart from" in said
+    assert "Not distinguishable from it; more blocks would decide: " in said
+    assert "is not distinguishable from" in said
 
 
 def test_a_sweep_without_a_valid_setting_says_so_and_exits_with_2() -> None:
@@ -94,10 +100,10 @@ def test_a_sweep_without_a_valid_setting_says_so_and_exits_with_2() -> None:
 
 
 def test_caveats_come_first() -> None:
-    plan = plan_of(levels(), {**records.facts(), "cpu": {"architecture": "x86_64"}})
-    plan = replace(plan, protocol="as-published")
+    plan = design_of(levels(), replace(records.facts(), cpu=CpuFacts(architecture="x86_64")))
+    plan = replace(plan, spec=replace(plan.spec, protocol="as-published"))
     journal = journal_of(plan, by_smt)
-    journal[2]["payload"]["dataset"]["origin"] = "synthetic"
+    journal[2] = FitEntry("w", "clean", result_of(fit_outcome(), PLACEMENT))
     view = view_of(sweep_record(plan, journal[:-3]))
     assert view.status.word == "Unfinished"
     assert view.exit_code is ExitCode.INCONCLUSIVE
@@ -162,7 +168,7 @@ def test_the_page_has_the_answer_first_a_map_per_node_and_every_setting() -> Non
         "Best with SMT 2",
         "How much it matters",
         "The band is",
-        "The stronger the colour",
+        "the stronger the colour",
         "The best for each",
         "Left out",
     ]
@@ -186,14 +192,14 @@ def test_names_from_a_record_are_text_everywhere(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("settings", [(), (ONE,), (ONE, replace(ONE, workload="x"))])
-def test_sweeps_of_nothing_and_of_one_setting_have_a_page(settings: tuple[Setting, ...]) -> None:
+def test_sweeps_of_nothing_and_of_one_setting_have_a_page(settings: tuple[Configuration, ...]) -> None:
     page = render_sweep(sweep(*settings)).decode()
     assert "the only setting" in page or not settings
 
 
 def test_a_sweep_of_many_settings_stays_a_page_that_can_be_mailed() -> None:
     settings = [
-        replace(one, cores=cores, batch=batch, backend=backend, place=Place(node))
+        replace(one, cores=cores, batch_sizes=(batch,), backend=backend, node=node)
         for one in levels()
         for cores in (1, 2, 4, 8, 16)
         for batch in (64, 4096)
@@ -225,11 +231,11 @@ def test_csv_has_a_line_per_setting_with_all_its_processes() -> None:
     record = power_sweep()
     rows = list(csv.DictReader(io.StringIO(render_sweep_csv(record))))
     assert len(rows) == 24
-    (best,) = [row for row in rows if row["beside_best"] == "best"]
+    (best,) = [row for row in rows if row["against_best"] == "best"]
     assert (best["smt"], best["cores"], best["node"], best["memory_node"]) == ("2", "4", "0", "")
-    assert [row["smt"] for row in rows if row["beside_best"] == "equivalent"] == ["4"]
-    blocks = dict(part.split(":") for part in best["rows_per_s_by_block"].split())
-    assert float(blocks["0"]) == pytest.approx(float(best["rows_per_s"]), rel=0.05)
+    assert [row["smt"] for row in rows if row["against_best"] == "equivalent"] == ["4"]
+    blocks = dict(part.split(":") for part in best["rows_per_s_undisturbed_by_block"].split())
+    assert float(blocks["0"]) == pytest.approx(float(best["rows_per_s_undisturbed"]), rel=0.05)
     assert len(blocks) == 6
 
 

@@ -85,30 +85,30 @@ def test_a_rate_above_the_table_says_that_the_table_is_wrong():
 
 def test_a_share_is_the_rate_of_the_products_by_the_ceiling():
     rows = 1e6
-    inference = with_shares([result(rows_per_s=rows)], CEILINGS, {"nsl-kdd-mlp": MACS})[0]
+    inference = with_shares([result(rows_per_s_undisturbed=rows)], CEILINGS, {"nsl-kdd-mlp": MACS})[0]
     assert inference.share_of_peak == pytest.approx(2 * MACS * rows / 100e9)
-    training = with_shares([result("train", train_rows_per_s=rows)], CEILINGS, {"nsl-kdd-mlp": MACS})[0]
+    training = with_shares([result("train", train_rows_per_s_undisturbed=rows)], CEILINGS, {"nsl-kdd-mlp": MACS})[0]
     assert training.share_of_peak == pytest.approx(3 * inference.share_of_peak)
     for unknown in (
-        with_shares([result(rows_per_s=rows)], None, {"nsl-kdd-mlp": MACS}),
-        with_shares([result(rows_per_s=rows)], CEILINGS, {"nsl-kdd-mlp": None}),
-        with_shares([result(dtype="int8", rows_per_s=rows)], CEILINGS, {"nsl-kdd-mlp": MACS}),
+        with_shares([result(rows_per_s_undisturbed=rows)], None, {"nsl-kdd-mlp": MACS}),
+        with_shares([result(rows_per_s_undisturbed=rows)], CEILINGS, {"nsl-kdd-mlp": None}),
+        with_shares([result(dtype="int8", rows_per_s_undisturbed=rows)], CEILINGS, {"nsl-kdd-mlp": MACS}),
         with_shares([result()], CEILINGS, {"nsl-kdd-mlp": MACS}),
     ):
         assert unknown[0].share_of_peak is None
 
 
 def test_workloads_stand_below_the_roof_that_holds_for_their_traffic():
-    found = with_workloads(CEILINGS, [result(rows_per_s=1e6), result("single_stream", rows_per_s=1e6)],
-                           {"nsl-kdd-mlp": MACS})  # fmt: skip
+    rate = {"rows_per_s_undisturbed": 1e6}
+    found = with_workloads(CEILINGS, [result(**rate), result("single_stream", **rate)], {"nsl-kdd-mlp": MACS})
     (kernel,) = found.kernels
     assert kernel.operations_per_byte == pytest.approx(2 * MACS / (4 * 42))
     assert kernel.share_of_roof == pytest.approx(2 * MACS * 1e6 / (kernel.operations_per_byte * 1e9))
-    assert with_workloads(None, [result(rows_per_s=1e6)], {}) is None
+    assert with_workloads(None, [result(rows_per_s_undisturbed=1e6)], {}) is None
 
 
 def test_the_report_draws_workloads_into_the_chart():
-    found = with_workloads(CEILINGS, [result(rows_per_s=1e6)], {"nsl-kdd-mlp": MACS})
+    found = with_workloads(CEILINGS, [result(rows_per_s_undisturbed=1e6)], {"nsl-kdd-mlp": MACS})
     view = roof_view(replace(records.run(), roofline=found))
     assert len(view.panels) == 1
     assert "<svg" in view.panels[0].chart

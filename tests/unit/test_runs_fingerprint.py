@@ -1,24 +1,27 @@
-"""The fingerprint names facts by path; a renamed fact must not silently become unknown."""
+"""The fingerprint picks the facts that a comparison must agree on."""
 
 from __future__ import annotations
 
-from harness.platform.facts import Facts
-from harness.runs.fingerprint import FINGERPRINT_PATHS, fingerprint
+from dataclasses import fields
 
+from support import records
 
-def test_every_path_exists_in_the_facts() -> None:
-    facts = Facts(sysroot="/").to_json()
-    for path in FINGERPRINT_PATHS:
-        node = facts
-        for key in path.split("."):
-            assert key in node, f"{path}: the facts have no such entry"
-            node = node[key]
+from harness.platform.facts import CpuFacts, Facts, Package, Smt, SoftwareFacts, Topology
+from harness.record.model import Fingerprint
+from harness.runs.fingerprint import fingerprint
 
 
 def test_values_and_library_versions_are_picked() -> None:
-    facts = {"cpu": {"architecture": "ppc64le"}, "topology": {"smt": {"max": 8, "online": 2, "mixed": False}}}
-    found = fingerprint(facts, {"packages": [{"name": "torch", "version": "2.6.0"}]})
-    assert found["arch"] == "ppc64le"
-    assert found["smt"]["online"] == 2
-    assert found["machine"] is None
-    assert found["libraries"] == {"torch": "2.6.0"}
+    facts = Facts("/", cpu=CpuFacts(architecture="ppc64le"), topology=Topology(smt=Smt(max=8, online=2, mixed=False)))
+    picked = fingerprint(facts, SoftwareFacts(packages=(Package("torch", "2.6.0", None),)))
+    assert picked.arch == "ppc64le"
+    assert picked.smt == facts.topology.smt
+    assert picked.machine is None
+    assert picked.libraries == {"torch": "2.6.0"}
+
+
+def test_every_fact_that_is_known_reaches_the_fingerprint() -> None:
+    facts, software = records.facts(), records.software()
+    picked = fingerprint(facts, software)
+    unknown = {field.name for field in fields(Fingerprint) if getattr(picked, field.name) is None}
+    assert unknown == {"lpar_dedicated", "cpu_quota"}

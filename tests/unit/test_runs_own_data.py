@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.cli.choices import entries_of, on_data
 from harness.detectors import registry
 from harness.detectors.export import prepare
 from harness.errors import InputError
@@ -16,14 +15,16 @@ from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.measure.steady import PILOT_SAMPLES
 from harness.platform.counters import ThreadCounters
+from harness.record.accuracy import TrainingLimits
+from harness.record.spec import RunSpec
 from harness.runs.accuracy import accuracy_record
+from harness.runs.design import workloads_of
 from harness.scenarios.series import Bench
 from harness.scenarios.train import train_eager, train_native
 from harness.training.context import FitContext
-from harness.workers.baseline_detectors import references_job, score_references
+from harness.workers.baseline_detectors import baseline_job, score_baselines
 from harness.workers.fit import fit
 from harness.workers.jobs import FitJob
-from harness.workload.files import load_workload
 
 
 @pytest.fixture
@@ -40,43 +41,45 @@ def own_file(tmp_path: Path) -> str:
     return f"csv:{path}"
 
 
-@pytest.mark.parametrize("reference", ["nsl-kdd-autoencoder", "sklearn.neighbors:LocalOutlierFactor"])
-def test_a_workload_or_a_class_runs_on_a_file_of_ones_own(reference, own_file, tmp_path):
-    (entry,) = on_data(entries_of([reference]), own_file, "verdict")
-    assert entry.workload.name.startswith("mine-")
-    assert entry.workload.published is None
-    assert not entry.workload.accuracy.floor
-    job = FitJob(
-        entry.reference, "clean", None, (0,), "torch", 2, None, 1, str(tmp_path / "fit"), dataset=own_file,
-        label="verdict",
-    )  # fmt: skip
-    payload = fit(job)
-    assert payload["dataset"]["origin"] == "real"
-    evaluation = payload["evaluations"][0]
-    assert evaluation["auc_roc"] > 0.8
-    assert set(evaluation["per_class"]) == {"benign", "scan", "flood"}
-    assert set(payload["dataset"]["duplicates"]) == {"train", "test", "test_in_train"}
-    references = score_references(references_job(entry.workload, "clean", None, None, 1))["references"]
-    by_name = {one["name"]: one["metrics"] for one in references}
-    assert by_name["gradient boosting"]["auc_roc"]["value"] > 0.9
-    assert by_name["1-NN distance"]["accuracy"]["value"] > 0.7  # not everything is flagged
+def job_of(name: str, directory: Path, **changes) -> FitJob:
+    """The fit of a workload or class, on its own data set or another one."""
+    dataset = {key: changes.pop(key) for key in ("dataset", "label") if key in changes}
+    (workload,) = workloads_of(RunSpec((name,), **dataset))
+    values = {
+        "workload": workload, "protocol": "clean", "data_dir": None, "seeds": (0,), "trainer": "torch", "epochs": None,
+        "rows": None, "threads": 1, "directory": str(directory),
+    }  # fmt: skip
+    return FitJob(**{**values, **changes})
+
+
+@pytest.mark.parametrize("name", ["nsl-kdd-autoencoder", "sklearn.neighbors:LocalOutlierFactor"])
+def test_a_workload_or_a_class_runs_on_a_file_of_ones_own(name, own_file, tmp_path):
+    job = job_of(name, tmp_path / "fit", epochs=2, dataset=own_file, label="verdict")
+    assert job.workload.name.startswith("mine-")
+    assert job.workload.published is None
+    assert not job.workload.accuracy.floor
+    outcome = fit(job)
+    assert outcome.dataset.origin == "real"
+    evaluation = outcome.evaluations[0]
+    assert evaluation.auc_roc > 0.8
+    assert set(evaluation.per_class) == {"benign", "scan", "flood"}
+    assert set(outcome.dataset.duplicates) == {"train", "test", "test_in_train"}
+    baselines = score_baselines(baseline_job(job.workload, "clean", None, None, 1))
+    by_name = {detector.name: detector.metrics for detector in baselines.detectors}
+    assert by_name["gradient boosting"]["auc_roc"].mean > 0.9
+    assert by_name["1-NN distance"]["accuracy"].mean > 0.7  # not everything is flagged
 
 
 def test_what_does_not_go_together_is_refused(own_file):
-    entries = entries_of(["nsl-kdd-mlp"])
-    assert on_data(entries, None, None) == entries
     with pytest.raises(InputError, match="--dataset"):
-        on_data(entries, None, "verdict")
+        workloads_of(RunSpec(("nsl-kdd-mlp",), label="verdict"))
     with pytest.raises(InputError, match="nslkdd"):
-        on_data(entries, "nslkdd", None)
+        workloads_of(RunSpec(("nsl-kdd-mlp",), dataset="nslkdd"))
 
 
-def test_a_label_column_that_is_not_there_is_told_with_those_that_are(own_file, tmp_path):
-    job = FitJob(
-        "nsl-kdd-mlp", "clean", None, (0,), "torch", 1, None, 1, str(tmp_path), dataset=own_file, label="class"
-    )
+def test_a_label_column_that_is_not_there_is_reported_with_those_that_are(own_file, tmp_path):
     with pytest.raises(InputError, match="'class'") as caught:
-        fit(job)
+        fit(job_of("nsl-kdd-mlp", tmp_path, epochs=1, dataset=own_file, label="class"))
     assert "verdict" in str(caught.value.remedy)
 
 
@@ -131,7 +134,7 @@ def test_a_floor_holds_for_the_whole_schedule_and_data_only(epochs, rows, floor,
         '[accuracy]\nmetric = "auc_roc"\n[accuracy.floor.clean]\nreal = 0.1\n',
         encoding="utf-8",
     )
-    job = FitJob(str(path), "clean", None, (0,), "torch", epochs, rows, 1, str(tmp_path / "fit"))
-    record = accuracy_record(load_workload(str(path)), "clean", fit(job))
-    assert record["floor"] == floor
-    assert record["limits"] == {"epochs": epochs if epochs == 1 else None, "rows": rows}
+    job = job_of(str(path), tmp_path / "fit", epochs=epochs, rows=rows)
+    accuracy = accuracy_record(job.workload, "clean", fit(job))
+    assert accuracy.floor == floor
+    assert accuracy.limits == TrainingLimits(epochs if epochs == 1 else None, rows)

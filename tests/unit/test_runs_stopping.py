@@ -32,7 +32,7 @@ def run_blocks(amount: Amount, *, block_s: float, setup_s: float = 0.0, spread=l
 def test_a_number_of_blocks_is_that_number(blocks: int) -> None:
     done, _, said, policy = run_blocks(Amount(blocks), block_s=3)
     assert (done, said) == (blocks, [])
-    assert policy.to_json()["ended_by"] == "blocks"
+    assert policy.record().ended_by == "blocks"
 
 
 @pytest.mark.parametrize(("budget_s", "setup_s", "block_s"), [(600, 60, 30), (100, 0, 7), (600, 500, 12)])
@@ -45,9 +45,9 @@ def test_a_budget_is_used_up_and_never_exceeded(budget_s: float, setup_s: float,
 def test_a_budget_says_after_the_pilot_what_it_buys() -> None:
     _, _, said, policy = run_blocks(Amount(None, budget_s=600), setup_s=60, block_s=30)
     assert said[0] == "One block takes 30 s: 18 of them fit into 10 min."
-    foretold = predicted_half_width(pooled_sd([SPREAD[:2]]) or 0.0, 18)
-    assert policy.to_json()["foretold_half_width"] == pytest.approx(foretold)
-    assert "18 blocks will tell the rates to about" in said[1]
+    predicted = predicted_half_width(pooled_sd([SPREAD[:2]]) or 0.0, 18)
+    assert policy.record().predicted_half_width == pytest.approx(predicted)
+    assert "18 blocks will give the rates to about" in said[1]
     assert "8 min to go" in said[1]
 
 
@@ -65,22 +65,22 @@ def test_until_ci_stops_at_the_first_even_look_that_is_narrow_enough() -> None:
     assert done in range(6, 61, 2)
     assert (interval_over_processes(rates).half_width or 1) <= 0.01
     assert (interval_over_processes(rates[:-2]).half_width or 1) > 0.01
-    assert policy.to_json()["ended_by"] == "precision"
-    assert policy.to_json()["reached_half_width"] == pytest.approx(interval_over_processes(rates).half_width)
+    assert policy.record().ended_by == "precision"
+    assert policy.record().reached_half_width == pytest.approx(interval_over_processes(rates).half_width)
 
 
 def test_until_ci_gives_up_at_sixty_blocks() -> None:
     done, _, _, policy = run_blocks(Amount(None, half_width=0.001), block_s=1, spread=lambda block: 1 + block % 2)
     assert done == 60
-    assert policy.to_json()["ended_by"] == "most"
+    assert policy.record().ended_by == "limit"
 
 
 def test_whichever_of_budget_and_precision_comes_first_ends_the_run() -> None:
     done, spent, _, policy = run_blocks(Amount(None, budget_s=50, half_width=0.0001), block_s=5)
     assert (done, spent) == (10, pytest.approx(50))
-    assert policy.to_json()["ended_by"] == "budget"
+    assert policy.record().ended_by == "budget"
     _, _, _, policy = run_blocks(Amount(None, budget_s=500, half_width=0.05), block_s=5)
-    assert policy.to_json()["ended_by"] == "precision"
+    assert policy.record().ended_by == "precision"
 
 
 def test_a_result_without_an_interval_keeps_until_ci_going() -> None:

@@ -7,34 +7,36 @@ from pathlib import Path
 
 import pytest
 from support import records
-from support.sweeps import journal_of, plan_of
+from support.sweeps import design_of, journal_of, setting
 
+from harness.decode import parse_json
 from harness.errors import InputError, LparbenchError
 from harness.placement.smt import SmtMethod
-from harness.record.codec import loads, sweep_from_json, to_json
+from harness.record.check import SchemaError, check_sweep
+from harness.record.codec import normal, to_json
 from harness.record.model import Verdict
-from harness.record.schema import SchemaError, check_sweep
 from harness.record.store import load_run, load_sweep, sweep_text
 from harness.record.sweep_model import Sweep
-from harness.sweeps.design import write_plan
+from harness.runs.design import write_design
+from harness.runs.journal import Measurement
+from harness.runs.schedule import Configuration
 from harness.sweeps.result import is_sweep, stored_sweep, sweep_record
-from harness.sweeps.settings import Place, Setting
 
-ONE = Setting("w", "eager", "float32", 64, Place(0), 8, 8, 1, 1)
+ONE = setting()
 # SMT 2 and 4 are the same within half a percent; SMT 8 loses a quarter, as does every setting on node 1.
 BY_SMT = {1: 0.8e6, 2: 1.0e6, 4: 0.995e6, 8: 0.75e6}
 
 
-def by_smt(setting: Setting, block: int) -> float:
-    return BY_SMT[setting.smt] * setting.cores * (0.75 if setting.place.node else 1.0)
+def by_smt(configuration: Configuration, block: int) -> float:
+    return BY_SMT[configuration.smt or 1] * configuration.cores * (0.75 if configuration.node else 1.0)
 
 
-def sweep(*settings: Setting, rate=by_smt, **changes) -> Sweep:
-    plan = plan_of(settings, records.facts(), **changes)
-    return sweep_record(plan, journal_of(plan, rate))
+def sweep(*configurations: Configuration, rate=by_smt, **changes) -> Sweep:
+    design = design_of(configurations, records.facts(), **changes)
+    return sweep_record(design, journal_of(design, rate))
 
 
-def smt_levels(**changes) -> tuple[Setting, ...]:
+def smt_levels(**changes) -> tuple[Configuration, ...]:
     return tuple(replace(ONE, smt=k, threads_per_core=k, **changes) for k in (1, 2, 4, 8))
 
 
@@ -68,14 +70,20 @@ def test_an_smt_cliff_is_where_more_threads_give_less() -> None:
 def test_with_smt_switched_more_threads_in_use_can_be_the_cliff() -> None:
     """One SMT level, one to eight of its threads in use."""
     used = tuple(replace(ONE, threads_per_core=k) for k in (1, 2, 4, 8))
-    record = sweep(*used, rate=lambda setting, block: BY_SMT[setting.threads_per_core])
+    record = sweep(*used, rate=lambda configuration, block: BY_SMT[configuration.threads_per_core])
     assert [(one.kind, record.cells[one.to].threads_per_core) for one in record.losses] == [("smt_cliff", 8)]
 
 
 def test_a_core_cliff_and_a_numa_penalty_are_told_apart() -> None:
     record = sweep(
-        *(replace(ONE, cores=n, place=place) for n in (1, 2) for place in (Place(0), Place(1), Place(0, 1))),
-        rate=lambda one, block: 1e6 * (0.5 if one.cores == 2 else 1) * (0.7 if one.place != Place(0) else 1),
+        *(
+            replace(ONE, cores=n, node=node, memory_node=memory_node)
+            for n in (1, 2)
+            for node, memory_node in ((0, None), (1, None), (0, 1))
+        ),
+        rate=lambda each, block: (
+            1e6 * (0.5 if each.cores == 2 else 1) * (0.7 if (each.node, each.memory_node) != (0, None) else 1)
+        ),
     )
     kinds = [one.kind for one in record.losses]
     assert kinds.count("core_cliff") == 3
@@ -102,42 +110,49 @@ def test_by_affinity_levels_are_compared_with_all_of_their_threads() -> None:
     record = sweep(*smt_levels(), method=SmtMethod.AFFINITY)
     assert [one.kind for one in record.losses] == ["smt_cliff"]
     assert "by affinity" in record.notes[0]
-    assert facts["topology"]["smt"]["online"] == 8
+    assert facts.topology.smt.online == 8
     assert "by affinity" not in sweep(ONE, method=SmtMethod.AFFINITY).notes[0]
+
+
+def disturbed(measurement: Measurement) -> Measurement:
+    (report,) = measurement.result.reports
+    (series,) = report.outcome.series["offline"]
+    outcome = replace(report.outcome, series={"offline": (replace(series, flags=(1,) * 40),)})
+    return replace(measurement, result=replace(measurement.result, reports=(replace(report, outcome=outcome),)))
 
 
 def test_only_valid_settings_are_compared_where_there_is_one_of_the_workload() -> None:
     """The fastest one was disturbed; the other workload has nothing but that."""
-    fast, other = replace(ONE, batch=128), replace(ONE, workload="x")
-    plan = plan_of((ONE, fast, other), records.facts())
-    journal = journal_of(plan, lambda one, block: {64: 1e6, 128: 2e6}[one.batch])
-    for entry in journal:
-        if entry["kind"] == "slot" and entry["cell"] in (1, 2):
-            entry["series"][0]["flags"] = [1] * 40
+    fast, other = replace(ONE, batch_sizes=(128,)), replace(ONE, workload="x")
+    plan = design_of((ONE, fast, other), records.facts())
+    journal = [
+        disturbed(entry) if isinstance(entry, Measurement) and entry.configuration in (1, 2) else entry
+        for entry in journal_of(plan, lambda each, block: {64: 1e6, 128: 2e6}[each.batch_sizes[-1]])
+    ]
     record = sweep_record(plan, journal)
     assert [cell.validity.verdict.value for cell in record.cells] == ["valid", "invalid", "invalid"]
     assert {one.workload: one.cell for one in record.best} == {"w": 0, "x": 2}
 
 
-def test_failed_processes_are_told_and_an_unfinished_sweep_has_a_record() -> None:
-    plan = plan_of((ONE, replace(ONE, cores=2)), records.facts())
+def test_failed_processes_are_reported_and_an_unfinished_sweep_has_a_record() -> None:
+    plan = design_of((ONE, replace(ONE, cores=2)), records.facts())
     journal = journal_of(plan, lambda one, block: None if one.cores == 2 else 1e6)
     record = sweep_record(plan, journal)
     assert record.cells[1].validity.verdict is Verdict.FAILED
     assert record.cells[1].rows_per_s.value is None
     assert "SIGKILL" in record.cells[1].processes[0].failure
     early = sweep_record(plan, journal[:5])
-    assert (early.plan["slots_done"], early.plan["slots"]) == (2, 12)
-    check_sweep(loads(sweep_text(early)))
+    assert (early.design.slots_done, early.design.slots) == (2, 12)
+    check_sweep(parse_json(sweep_text(early), "early"))
     nothing = sweep_record(plan, [])
     assert nothing.best == ()
-    check_sweep(loads(sweep_text(nothing)))
+    check_sweep(parse_json(sweep_text(nothing), "nothing"))
 
 
 def test_the_record_comes_back_from_its_file_and_from_an_unfinished_directory(tmp_path: Path) -> None:
-    plan = plan_of(smt_levels(), records.facts(), skipped={"5 cores: node 0 has 4": 2})
+    plan = design_of(smt_levels(), records.facts(), skipped={"5 cores: node 0 has 4": 2})
     record = sweep_record(plan, journal_of(plan, by_smt))
-    assert sweep_from_json(to_json(record)) == record
+    assert normal(record) == record
     (tmp_path / "sweep.json").write_text(sweep_text(record))
     assert load_sweep(tmp_path) == stored_sweep(tmp_path) == record
     assert is_sweep(tmp_path)
@@ -147,11 +162,11 @@ def test_the_record_comes_back_from_its_file_and_from_an_unfinished_directory(tm
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     assert not is_sweep(unfinished)
-    write_plan(plan, unfinished)
+    write_design(plan, unfinished)
     with pytest.raises(InputError, match=r"journal\.jsonl: no such file"):
         stored_sweep(unfinished)
     (unfinished / "journal.jsonl").write_text("")
-    assert stored_sweep(unfinished).plan["slots_done"] == 0
+    assert stored_sweep(unfinished).design.slots_done == 0
 
 
 @pytest.mark.parametrize(
@@ -165,7 +180,7 @@ def test_the_record_comes_back_from_its_file_and_from_an_unfinished_directory(tm
         ),
         (lambda d: d["losses"][0].update(to=9), r"losses\[0\]\.to: there is no cell 9"),
         (lambda d: d["cells"][0]["rows_per_s"].update(ci_low=None), "an interval has two ends"),
-        (lambda d: d.update(schema_version=2), "schema_version: expected 1, found 2"),
+        (lambda d: d.update(schema_version=1), "schema_version is 1, which no release of lparbench wrote"),
     ],
 )
 def test_a_record_that_contradicts_itself_is_refused(change, message: str) -> None:

@@ -17,7 +17,7 @@ from harness.placement.smt import SmtMethod
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.scoring.backends import BACKENDS
-from harness.sweeps.settings import Machine, Place, default_factors, machine_of, settings_of
+from harness.sweeps.settings import Bounds, Location, bounds_of, configurations_of, default_factors
 
 SPEC = TreeSpec(nodes=(NodeSpec(0, cores=4), NodeSpec(7, cores=2), NodeSpec(9, cores=0), NodeSpec(11, 2, memory_mb=0)))
 
@@ -28,29 +28,29 @@ def facts(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def machine(facts) -> Machine:
-    return machine_of(facts.topology, None, SmtMethod.SWITCHED)
+def machine(facts) -> Bounds:
+    return bounds_of(facts.topology, None, SmtMethod.SWITCHED)
 
 
-def test_the_machine_has_the_cores_that_may_be_used(facts, machine: Machine) -> None:
+def test_the_machine_has_the_cores_that_may_be_used(facts, machine: Bounds) -> None:
     assert dict(machine.cores) == {0: 4, 7: 2, 11: 2}
     assert machine.memory_nodes == {0, 7, 9}
     assert machine.threads == 8
-    few = machine_of(facts.topology, (0, 1, 2, 32), SmtMethod.SWITCHED)
+    few = bounds_of(facts.topology, (0, 1, 2, 32), SmtMethod.SWITCHED)
     assert dict(few.cores) == {0: 1, 7: 1}
 
 
 def test_without_the_right_to_switch_only_threads_on_line_count(tmp_path: Path) -> None:
     partial = probe(SysRoot(build(TreeSpec(smt=2, smt_control="2"), tmp_path)))
-    assert machine_of(partial.topology, None, SmtMethod.AFFINITY).threads == 2
-    assert machine_of(partial.topology, None, SmtMethod.SWITCHED).threads == 8
+    assert bounds_of(partial.topology, None, SmtMethod.AFFINITY).threads == 2
+    assert bounds_of(partial.topology, None, SmtMethod.SWITCHED).threads == 8
 
 
-def test_by_default_all_levels_of_the_machine_are_gone_through(machine: Machine) -> None:
+def test_by_default_all_levels_of_the_machine_are_gone_through(machine: Bounds) -> None:
     found = default_factors(machine, ("w",), 64, "eager")
     assert found.smt == found.threads_per_core == (1, 2, 4, 8)
     assert found.cores == (1, 2, 4)
-    assert found.places == (Place(0), Place(7), Place(11))
+    assert found.locations == (Location(0), Location(7), Location(11))
 
 
 @pytest.mark.parametrize(
@@ -58,27 +58,27 @@ def test_by_default_all_levels_of_the_machine_are_gone_through(machine: Machine)
     [
         ({"smt": (16,)}, "SMT 16: the cores have 8 threads"),
         ({"cores": (5,)}, "5 cores: node 0 has 4"),
-        ({"places": (Place(3),)}, "node 3: it has no CPU that may be used; nodes that have: 0, 7, 11"),
-        ({"places": (Place(9),)}, "node 9: it has no CPU that may be used; nodes that have: 0, 7, 11"),
-        ({"places": (Place(0, 11),)}, "memory of node 11: that node has none"),
+        ({"locations": (Location(3),)}, "node 3: it has no CPU that may be used; nodes that have: 0, 7, 11"),
+        ({"locations": (Location(9),)}, "node 9: it has no CPU that may be used; nodes that have: 0, 7, 11"),
+        ({"locations": (Location(0, 11),)}, "memory of node 11: that node has none"),
         ({"smt": (4,)}, "more threads per core than the SMT level has"),
         ({"instances": (3,)}, "the instances cannot divide the cores evenly"),
         ({"dtypes": ("int8",)}, "backend eager has no int8"),
     ],
 )
-def test_what_cannot_be_had_is_told_and_counted(machine: Machine, changes: dict, reason: str) -> None:
-    chosen, skipped = settings_of(factors(**changes), machine)
+def test_what_cannot_be_had_is_told_and_counted(machine: Bounds, changes: dict, reason: str) -> None:
+    chosen, skipped = configurations_of(factors(**changes), machine)
     assert chosen == ()
     assert skipped == {reason: 1}
 
 
 def test_by_affinity_a_level_is_a_number_of_threads(facts) -> None:
-    machine = machine_of(facts.topology, None, SmtMethod.AFFINITY)
-    chosen, skipped = settings_of(factors(smt=(2, 4), threads_per_core=(2, 4)), machine)
+    machine = bounds_of(facts.topology, None, SmtMethod.AFFINITY)
+    chosen, skipped = configurations_of(factors(smt=(2, 4), threads_per_core=(2, 4)), machine)
     assert [(one.smt, one.threads_per_core) for one in chosen] == [(2, 2), (4, 4)]
     assert sum(skipped.values()) == 2
-    _, skipped = settings_of(factors(smt=(16,)), machine)
-    assert next(iter(skipped)) == "SMT 16: the cores have 8 threads on line, and no more can be had here"
+    _, skipped = configurations_of(factors(smt=(16,)), machine)
+    assert next(iter(skipped)) == "SMT 16: the cores have 8 threads online, and no more can be brought online here"
 
 
 levels = st.lists(st.integers(1, 10), min_size=1, max_size=4, unique=True).map(tuple)
@@ -89,36 +89,36 @@ levels = st.lists(st.integers(1, 10), min_size=1, max_size=4, unique=True).map(t
     smt=levels, threads=levels, cores=levels, instances=levels, batches=levels,
     backends=st.lists(st.sampled_from(sorted(BACKENDS)), min_size=1, max_size=3, unique=True).map(tuple),
     dtypes=st.lists(st.sampled_from(["float32", "bfloat16", "int8"]), min_size=1, max_size=3, unique=True).map(tuple),
-    places=st.lists(
-        st.builds(Place, st.sampled_from([0, 3, 7, 9, 11]), st.sampled_from([None, 0, 7, 11])),
+    locations=st.lists(
+        st.builds(Location, st.sampled_from([0, 3, 7, 9, 11]), st.sampled_from([None, 0, 7, 11])),
         min_size=1, max_size=3, unique=True,
     ).map(tuple),
     method=st.sampled_from(list(SmtMethod)),
 )  # fmt: skip
 def test_every_combination_is_a_setting_once_or_left_out_for_a_reason(
-    facts, smt, threads, cores, instances, batches, backends, dtypes, places, method
+    facts, smt, threads, cores, instances, batches, backends, dtypes, locations, method
 ) -> None:
     wanted = factors(
-        smt=smt, threads_per_core=threads, cores=cores, instances=instances, batches=batches, backends=backends,
-        dtypes=dtypes, places=places,
+        smt=smt, threads_per_core=threads, cores=cores, instances=instances, batch_sizes=batches, backends=backends,
+        dtypes=dtypes, locations=locations,
     )  # fmt: skip
-    machine = machine_of(facts.topology, None, method)
-    chosen, skipped = settings_of(wanted, machine)
+    machine = bounds_of(facts.topology, None, method)
+    chosen, skipped = configurations_of(wanted, machine)
     total = 1
-    for found in (smt, threads, cores, instances, batches, backends, dtypes, places):
+    for found in (smt, threads, cores, instances, batches, backends, dtypes, locations):
         total *= len(found)
     assert len(chosen) + sum(skipped.values()) == total
     assert len(set(chosen)) == len(chosen)
     for one in chosen:  # the planner is the oracle: with all threads on line it places every setting
-        where = plan(facts.topology, cores=one.cores, threads_per_core=one.threads_per_core, node=one.place.node)
+        where = plan(facts.topology, cores=one.cores, threads_per_core=one.threads_per_core, node=one.node)
         assert len(where.cpus) == one.threads
         assert len(divide_among_instances(where, one.instances)) == one.instances
 
 
-def test_what_the_planner_cannot_place_is_never_a_setting(facts, machine: Machine) -> None:
+def test_what_the_planner_cannot_place_is_never_a_setting(facts, machine: Bounds) -> None:
     for cores in range(1, 9):
         for node in (0, 3, 7, 9, 11):
-            chosen, _ = settings_of(factors(cores=(cores,), places=(Place(node),)), machine)
+            chosen, _ = configurations_of(factors(cores=(cores,), locations=(Location(node),)), machine)
             try:
                 plan(facts.topology, cores=cores, threads_per_core=8, node=node)
             except InputError:

@@ -20,7 +20,7 @@ class ProcessRow:
         low: lower end of its interval, None without one.
         high: upper end.
         clean: per process, from undisturbed samples.
-        everything: per process, from all samples.
+        all_samples: per process, from all samples.
     """
 
     name: str
@@ -28,7 +28,7 @@ class ProcessRow:
     low: float | None
     high: float | None
     clean: Sequence[float]
-    everything: Sequence[float]
+    all_samples: Sequence[float]
 
 
 def processes_chart(key: str, title: str, rows: Sequence[ProcessRow]) -> str:
@@ -36,8 +36,8 @@ def processes_chart(key: str, title: str, rows: Sequence[ProcessRow]) -> str:
     with drawing(height=72 + _ROW * len(rows)) as (figure, axes):
         reach = 1.0
         for at, row in enumerate(rows):
-            clean, everything = ([_percent(value, row.centre) for value in of] for of in (row.clean, row.everything))
-            reach = max([reach, *(abs(value) for value in clean + everything)])
+            clean, all_samples = ([_percent(value, row.centre) for value in of] for of in (row.clean, row.all_samples))
+            reach = max([reach, *(abs(value) for value in clean + all_samples)])
             if row.low is not None and row.high is not None:
                 ends = [_percent(row.low, row.centre), _percent(row.high, row.centre)]
                 reach = max(reach, -ends[0], ends[1])
@@ -45,7 +45,7 @@ def processes_chart(key: str, title: str, rows: Sequence[ProcessRow]) -> str:
                     ends, at - 0.24, at + 0.24, color=BAND,
                     linewidth=0,
                 )  # fmt: skip
-            axes.plot(everything, [at + 0.12] * len(everything), "o", markersize=5.5, markerfacecolor="none",
+            axes.plot(all_samples, [at + 0.12] * len(all_samples), "o", markersize=5.5, markerfacecolor="none",
                       markeredgecolor=MARKS[1].colour)  # fmt: skip
             axes.plot(clean, [at - 0.1] * len(clean), "o", markersize=5.5, color=MARKS[0].colour, markeredgewidth=0)
         axes.axvline(0, color=MUTED, linewidth=1)

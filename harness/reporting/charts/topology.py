@@ -19,8 +19,8 @@ class ThreadState(Enum):
     """What a hardware thread did in the run."""
 
     CHOSEN = "chosen"
-    IDLE = "on line, not used"
-    OFFLINE = "off line"
+    IDLE = "online, not used"
+    OFFLINE = "offline"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CorePicture:
 
 
 def core_picture(core: CorePicture, *, numbered: bool) -> str:
-    """One core as a small ``<svg>``, a row of cells per half: filled is chosen, grey is idle, dashed is off line."""
+    """One core as a small ``<svg>``, a row of cells per half: filled is chosen, grey is idle, dashed is offline."""
     edge = _NUMBERED if numbered else _BARE
     step = edge + (2 if numbered else 1)
     columns = max((len(row) for row in core.rows), default=0)
@@ -73,5 +73,5 @@ def _words(core: CorePicture, chosen: Sequence[int]) -> str:
     if chosen:
         parts.append(f"chosen {ranges(chosen)}")
     if offline := core.cpus(ThreadState.OFFLINE):
-        parts.append(f"off line {ranges(offline)}")
+        parts.append(f"offline {ranges(offline)}")
     return "; ".join(parts)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.record.accuracy import Accuracy, BaselineDetector, ScoredBaseline
 from harness.record.model import Metric, Result
 from harness.reporting.charts.accuracy import (
     ClassBar,
@@ -35,15 +35,15 @@ from harness.reporting.sections.figures import (
     variant,
     workload_title,
 )
-from harness.reporting.sections.lookup import dig, number_at, objects_at, text_at, texts_at, whole_numbers_at
 from harness.reporting.sections.panels import Cell, Panel, Table
-from harness.reporting.sections.results import AccuracyLine, accuracy_line, dataset_words
+from harness.reporting.sections.results import AccuracyLine, accuracy_line, baselines_of, dataset_words
 from harness.reporting.sections.status import has_times
 from harness.reporting.sections.trust import headline_series
 from harness.reporting.sections.variants import variant_tables
 from harness.reporting.text import as_given, count, number, percent, score
 
-_LINES = 4  # series that one chart tells apart
+_LINES = 4  # series that can be distinguished in one chart
+_LONG = 8  # rows from which a table is folded
 _NORMAL = "normal"
 _PERCENTILES = {"p50_s": 0.5, "p90_s": 0.9, "p95_s": 0.95, "p99_s": 0.99, "p99_9_s": 0.999}
 _AT_THRESHOLD = ("At the threshold (ring)", "")
@@ -58,40 +58,40 @@ class Detail:
     title: str
     dataset: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
-    accuracy: AccuracyLine | None
-    metrics: Table | None
-    confusion: tuple[tuple[str, ...], ...]
-    threshold: str
-    thresholds: Table | None  # what others, chosen on validation labels, would give
-    variants: tuple[tuple[str, Table], ...]
-    panels: tuple[Panel, ...]
+    accuracy: AccuracyLine | None = None
+    metrics: Table | None = None
+    confusion: tuple[tuple[str, ...], ...] = ()
+    threshold: str = ""
+    thresholds: Table | None = None  # what others, chosen on validation labels, would give
+    variants: tuple[tuple[str, Table], ...] = ()
+    panels: tuple[Panel, ...] = ()
 
 
 def details(anchor: str, results: Sequence[Result]) -> Detail:
     """Everything drawn and listed for the results of one workload."""
     first = results[0]
     scored = next((result for result in results if result.accuracy is not None), first)
-    panels = [
-        *_distributions(anchor, results),
-        *_batches(anchor, results),
-        *_loss(anchor, scored.accuracy),
-        *_curves(anchor, scored.accuracy),
-        *_histogram(anchor, scored.accuracy),
-        *_classes(anchor, scored.accuracy),
-    ]
-    return Detail(
-        anchor=anchor,
-        title=workload_title(first),
-        dataset=tuple(_dataset(first)),
-        notes=tuple(dict.fromkeys([*first.dataset.notes, *texts_at(scored.accuracy, "notes")])),
-        accuracy=accuracy_line(scored),
-        metrics=_metrics(scored),
-        confusion=_confusion(scored.accuracy),
-        threshold=_threshold(scored.accuracy),
-        thresholds=_thresholds(scored.accuracy),
-        variants=variant_tables(scored.accuracy),
-        panels=tuple(panels),
-    )
+    panels = [*_distributions(anchor, results), *_batches(anchor, results)]
+    detail = Detail(anchor, workload_title(first), tuple(_dataset(first)), first.dataset.notes)
+    accuracy = scored.accuracy
+    if accuracy is not None:
+        panels += [
+            *_loss(anchor, accuracy.loss_curve),
+            *_curves(anchor, accuracy),
+            *_histogram(anchor, accuracy),
+            *_classes(anchor, accuracy),
+        ]
+        detail = replace(
+            detail,
+            notes=tuple(dict.fromkeys([*first.dataset.notes, *accuracy.notes])),
+            accuracy=accuracy_line(scored),
+            metrics=_metrics(scored, accuracy),
+            confusion=_confusion(accuracy),
+            threshold=f"Threshold {number(accuracy.threshold)}: {accuracy.threshold_rule}",
+            thresholds=_thresholds(accuracy),
+            variants=variant_tables(accuracy),
+        )
+    return replace(detail, panels=tuple(panels))
 
 
 def _dataset(result: Result) -> list[tuple[str, str]]:
@@ -108,16 +108,16 @@ def _dataset(result: Result) -> list[tuple[str, str]]:
     ]
     if data.duplicates:
         lines.append(("Repeated rows", _duplicates(data.duplicates)))
-    trained, scheduled = (number_at(result.accuracy, "epochs", key) for key in ("trained", "scheduled"))
-    if trained:  # more than scheduled when there are passes before those
-        of_all = f" of {scheduled:g}" if scheduled and trained <= scheduled else ""
-        lines.append(("Epochs", f"{trained:g}{of_all}"))
+    epochs = None if result.accuracy is None else result.accuracy.epochs
+    if epochs is not None and epochs.trained:  # more than scheduled when there are passes before those
+        of_all = f" of {epochs.scheduled}" if epochs.scheduled and epochs.trained <= epochs.scheduled else ""
+        lines.append(("Epochs", f"{epochs.trained}{of_all}"))
     return [(label, value) for label, value in lines if value]
 
 
-def _duplicates(found: Mapping[str, int]) -> str:
+def _duplicates(rows: Mapping[str, int]) -> str:
     words = {"train": "in training", "test": "in test", "test_in_train": "test rows that training holds too"}
-    return ", ".join(f"{count(found[key])} {text}" for key, text in words.items() if key in found)
+    return ", ".join(f"{count(rows[key])} {text}" for key, text in words.items() if key in rows)
 
 
 def _distributions(anchor: str, results: Sequence[Result]) -> list[Panel]:
@@ -150,13 +150,16 @@ def _distributions(anchor: str, results: Sequence[Result]) -> list[Panel]:
 
 def _durations(result: Result) -> NDArray[np.float64]:
     """Seconds per call of every sample after warm-up, over all processes."""
-    series = [found for block in result.blocks if (found := headline_series(block)) is not None]
-    parts = [np.asarray(one.durations_ns[one.warmup :], dtype=np.float64) / (1e9 * one.inner) for one in series]
+    parts = [
+        np.asarray(series.durations_ns[series.warmup :], dtype=np.float64) / (1e9 * series.inner)
+        for process in result.processes
+        if (series := headline_series(process)) is not None
+    ]
     return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _batch_means(result: Result) -> bool:
-    return any(series.inner > 1 for block in result.blocks for series in block.series[-1:])
+    return any(series.inner > 1 for process in result.processes for series in process.series[-1:])
 
 
 def _estimable(metrics: Mapping[str, Metric]) -> dict[float, float]:
@@ -175,8 +178,8 @@ def _percentile_table(results: Sequence[Result]) -> Table:
     for name, label in labels.items():
         if any(name in result.metrics for result in results):
             rows.append((label, *(figure(result.metrics.get(name)).value for result in results)))
-    found = [result.metrics[name] for result in results for name in _PERCENTILES if name in result.metrics]
-    notes = dict.fromkeys(f"Percentiles: {metric.note}." for metric in found if metric.note)
+    shown = [result.metrics[name] for result in results for name in _PERCENTILES if name in result.metrics]
+    notes = dict.fromkeys(f"Percentiles: {metric.note}." for metric in shown if metric.note)
     return Table(("", *(variant(result) for result in results)), tuple(rows), notes=tuple(notes))
 
 
@@ -184,64 +187,61 @@ def _batches(anchor: str, results: Sequence[Result]) -> list[Panel]:
     offline = [result for result in results if result.scenario == "offline" and has_times(result) and result.by_batch]
     curves = []
     for result in offline:
-        rated = [(int(size), estimate(result.by_batch[size].get("rows_per_s"))) for size in result.by_batch]
-        found = sorted((size, rate) for size, rate in rated if rate is not None)
-        if len(found) > 1:
-            curves.append(BatchCurve(variant(result), [size for size, _ in found], [rate for _, rate in found]))
+        rated = [(size, estimate(metrics.get("rows_per_s"))) for size, metrics in sorted(result.by_batch.items())]
+        known = [(size, rate) for size, rate in rated if rate is not None]
+        if len(known) > 1:
+            curves.append(BatchCurve(variant(result), [size for size, _ in known], [rate for _, rate in known]))
     if not curves:
         return []
-    sizes = sorted({int(size) for result in offline for size in result.by_batch})
+    sizes = sorted({size for result in offline for size in result.by_batch})
     rows: list[tuple[Cell, ...]] = [(count(size), *(_rate_at(result, size) for result in offline)) for size in sizes]
-    table = Table(("Batch", *(variant(result) for result in offline)), tuple(rows), folded=len(rows) > 8)
+    table = Table(("Batch", *(variant(result) for result in offline)), tuple(rows), folded=len(rows) > _LONG)
     return [Panel("Rate over batch size", batch_chart(f"{anchor}-batch", curves[:_LINES], unit_of(offline)), table)]
 
 
 def _rate_at(result: Result, size: int) -> Figure:
     """The rate at a batch size, and below it the mean time of a call, which is what publications give."""
-    metrics = result.by_batch.get(str(size), {})
-    found, mean = figure(metrics.get("rows_per_s")), metrics.get("mean_inference_s")
+    metrics = result.by_batch.get(size, {})
+    rate, mean = figure(metrics.get("rows_per_s")), metrics.get("mean_inference_s")
     if mean is None or mean.value is None:
-        return found
-    return replace(found, note=f"{figure(mean).value} per call")
+        return rate
+    return replace(rate, note=f"{figure(mean).value} per call")
 
 
-def _loss(anchor: str, accuracy: Any) -> list[Panel]:
-    found = dig(accuracy, "loss_curve")
-    curves = found if isinstance(found, Mapping) else {"training": found}
-    losses = {name: values for name in curves if len(values := _numbers(curves[name])) > 1}
-    if not losses:
+def _loss(anchor: str, losses: Sequence[float]) -> list[Panel]:
+    if len(losses) < 2:
         return []
-    longest = max(len(values) for values in losses.values())
-    names = sorted(losses)
-    rows = tuple(
-        (str(epoch + 1), *(number(losses[name][epoch]) if epoch < len(losses[name]) else "–" for name in names))
-        for epoch in range(longest)
-    )
-    table = Table(("Epoch", *names), rows, folded=longest > 8)
-    return [Panel("Loss while training", loss_chart(f"{anchor}-loss", losses), table)]
+    rows = tuple((str(epoch), number(value)) for epoch, value in enumerate(losses, start=1))
+    table = Table(("Epoch", "training"), rows, folded=len(rows) > _LONG)
+    return [Panel("Loss while training", loss_chart(f"{anchor}-loss", {"training": losses}), table)]
 
 
-def _curves(anchor: str, accuracy: Any) -> list[Panel]:
-    panels = []
-    tn, fp, fn, tp = _counts(accuracy) or (0, 0, 0, 0)
-    recall = tp / (tp + fn) if tp + fn else None
-    fpr = fp / (fp + tn) if fp + tn else None
-    precision = tp / (tp + fp) if tp + fp else None
-    if roc := _points(accuracy, "roc", "fpr", "tpr"):
+def _curves(anchor: str, accuracy: Accuracy) -> list[Panel]:
+    counts = accuracy.confusion
+    recall = _share(counts.true_positive, counts.false_negative)
+    fpr = _share(counts.false_positive, counts.true_negative)
+    precision = _share(counts.true_positive, counts.false_positive)
+    prevalence, panels = accuracy.prevalence, []
+    roc = list(zip(accuracy.roc.false_positive_rate, accuracy.roc.true_positive_rate, strict=True))
+    if len(roc) > 1:
         rows = _point_rows(("false-positive rate", fpr), ("recall", recall))
-        chart = roc_chart(f"{anchor}-roc", roc, _point(fpr, recall), number_at(accuracy, "metrics", "auc_roc", "value"))
+        chart = roc_chart(f"{anchor}-roc", roc, _point(fpr, recall), accuracy.mean("auc_roc"))
         panels.append(Panel(_area("ROC-AUC", accuracy, "auc_roc"), chart, Table(_AT_THRESHOLD, rows)))
-    if pr := _points(accuracy, "pr", "recall", "precision"):
-        auc, prevalence = number_at(accuracy, "metrics", "auc_pr", "value"), number_at(accuracy, "prevalence")
+    pr = list(zip(accuracy.precision_recall.recall, accuracy.precision_recall.precision, strict=True))
+    if len(pr) > 1:
         rows = _point_rows(("recall", recall), ("precision", precision), ("prevalence", prevalence))
-        chart = pr_chart(f"{anchor}-pr", pr, _point(recall, precision), auc, prevalence)
+        chart = pr_chart(f"{anchor}-pr", pr, _point(recall, precision), accuracy.mean("auc_pr"), prevalence)
         panels.append(Panel(_area("AUC-PR", accuracy, "auc_pr"), chart, Table(_AT_THRESHOLD, rows)))
     return panels
 
 
-def _area(name: str, accuracy: Any, metric: str) -> str:
-    found = dig(accuracy, "metrics", metric)
-    return name if found is None else f"{name} {accuracy_text(found)}"
+def _share(some: int, others: int) -> float | None:
+    return some / (some + others) if some + others else None
+
+
+def _area(name: str, accuracy: Accuracy, metric: str) -> str:
+    recorded = accuracy.metrics.get(metric)
+    return name if recorded is None else f"{name} {accuracy_text(recorded)}"
 
 
 def _point(x: float | None, y: float | None) -> Point | None:
@@ -252,83 +252,66 @@ def _point_rows(*lines: tuple[str, float | None]) -> tuple[tuple[str, ...], ...]
     return tuple((label, score(value)) for label, value in lines if value is not None)
 
 
-def _points(accuracy: Any, curve: str, x: str, y: str) -> list[Point]:
-    xs, ys = (_numbers(dig(accuracy, "curves", curve, axis)) for axis in (x, y))
-    return list(zip(xs, ys, strict=True)) if len(xs) == len(ys) > 1 else []
-
-
-def _histogram(anchor: str, accuracy: Any) -> list[Panel]:
-    edges = _numbers(dig(accuracy, "histogram", "edges"))
-    normal, anomaly = (whole_numbers_at(accuracy, "histogram", name) for name in (_NORMAL, "anomaly"))
-    if len(edges) < 2 or not len(edges) - 1 == len(normal) == len(anomaly) or edges != sorted(edges):
+def _histogram(anchor: str, accuracy: Accuracy) -> list[Panel]:
+    histogram, threshold = accuracy.histogram, accuracy.threshold
+    edges, normal, anomaly = histogram.edges, histogram.normal, histogram.anomaly
+    if len(edges) < 2 or not len(edges) - 1 == len(normal) == len(anomaly) or list(edges) != sorted(edges):
         return []
-    log = dig(accuracy, "histogram", "scale") == "log" and edges[0] > 0
-    threshold = number_at(accuracy, "threshold")
-    inside = threshold if threshold is not None and edges[0] <= threshold <= edges[-1] else None
+    log = histogram.scale == "log" and edges[0] > 0
+    inside = threshold if edges[0] <= threshold <= edges[-1] else None
     rows = tuple(
         (f"{number(low)} to {number(high)}", count(a), count(b))
         for low, high, a, b in zip(edges, edges[1:], normal, anomaly, strict=False)
     )
     chart = scores_chart(f"{anchor}-scores", Scores(edges, normal, anomaly, log=log, threshold=inside))
     caption = "The outermost bins hold everything beyond them."
-    if threshold is not None and inside is None:
+    if inside is None:
         caption += f" The threshold, {number(threshold)}, lies outside."
     return [Panel("Anomaly scores", chart, Table(("Score", "Normal", "Anomaly"), rows, folded=True), caption)]
 
 
-def _classes(anchor: str, accuracy: Any) -> list[Panel]:
-    found = dig(accuracy, "per_class_recall")
-    if not isinstance(found, Mapping):
-        return []
+def _classes(anchor: str, accuracy: Accuracy) -> list[Panel]:
     bars = [
-        ClassBar(name, int(number_at(found[name], "n") or 0), recall, normal=name.casefold() in (_NORMAL, "benign"))
-        for name in sorted(found)
-        if (recall := number_at(found[name], "recall")) is not None and 0 <= recall <= 1
+        ClassBar(name, recall.rows, recall.flagged, normal=name.casefold() in (_NORMAL, "benign"))
+        for name, recall in sorted(accuracy.per_class_recall.items())
     ]
     if len(bars) < 2:
         return []
     rows = tuple((bar.name, count(bar.rows), percent(bar.flagged)) for bar in sorted(bars, key=lambda bar: -bar.rows))
-    table = Table(("Class", "Test rows", "Flagged"), rows, folded=len(rows) > 8)
+    table = Table(("Class", "Test rows", "Flagged"), rows, folded=len(rows) > _LONG)
     return [Panel("Recall by class", classes_chart(f"{anchor}-classes", bars), table)]
 
 
-def _metrics(result: Result) -> Table | None:
-    found = dig(result.accuracy, "metrics")
-    if not isinstance(found, Mapping):
-        return None
-    oracle = texts_at(result.accuracy, "oracle")
-    known = [name for name in METRIC_NAMES if name in found]
-    references = objects_at(result.accuracy, "references")
-    published = result.published
+def _metrics(result: Result, accuracy: Accuracy) -> Table:
+    metrics, oracle, published = accuracy.metrics, accuracy.oracle, result.published
+    known = [name for name in METRIC_NAMES if name in metrics]
+    detectors = baselines_of(accuracy)
     rows = []
-    for name in [*known, *sorted(set(found) - set(known))]:
+    for name in [*known, *sorted(set(metrics) - set(known))]:
         theirs = as_given(published.value) if published is not None and published.metric == name else "–"
         rows.append(
             (
                 metric_name(name) + (" *" if name in oracle else ""),
-                accuracy_text(found[name]) + interval_text(result.accuracy, name),
+                accuracy_text(metrics[name]) + interval_text(accuracy, name),
                 theirs,
-                *(_reference(reference, name) for reference in references),
+                *(_baseline(detector, name) for detector in detectors),
             )
         )
-    names = [text_at(one, "name") or "reference" for one in references]
-    notes = ["* An oracle: its threshold was chosen on the test labels."] if set(oracle) & set(found) else []
-    methods = (text_at(result.accuracy, "intervals", name, "method") for name in known)
-    notes += [f"Intervals: {method}." for method in dict.fromkeys(methods) if method]
-    return Table(("Metric", "Here", "Published", *names), tuple(rows), notes=tuple(notes))
+    notes = ["* An oracle: its threshold was chosen on the test labels."] if set(oracle) & set(metrics) else []
+    methods = dict.fromkeys(accuracy.intervals[name].method for name in known if name in accuracy.intervals)
+    notes += [f"Intervals: {method}." for method in methods]
+    head = ("Metric", "Here", "Published", *(detector.name for detector in detectors))
+    return Table(head, tuple(rows), notes=tuple(notes))
 
 
-def _reference(reference: Any, name: str) -> str:
-    value = number_at(reference, "metrics", name, "value")
-    value = number_at(reference, "metrics", name) if value is None else value
-    return "–" if value is None else score(value)
+def _baseline(detector: BaselineDetector, name: str) -> str:
+    metric = detector.metrics.get(name) if isinstance(detector, ScoredBaseline) else None
+    return "–" if metric is None else score(metric.mean)
 
 
-def _confusion(accuracy: Any) -> tuple[tuple[str, ...], ...]:
-    counts = _counts(accuracy)
-    if counts is None:
-        return ()
-    tn, fp, fn, tp = counts
+def _confusion(accuracy: Accuracy) -> tuple[tuple[str, ...], ...]:
+    counts = accuracy.confusion
+    tn, fp, fn, tp = counts.true_negative, counts.false_positive, counts.false_negative, counts.true_positive
 
     def cell(some: int, total: int) -> str:
         return count(some) + (f" ({percent(some / total)})" if total else "")
@@ -336,39 +319,16 @@ def _confusion(accuracy: Any) -> tuple[tuple[str, ...], ...]:
     return (("normal", cell(tn, tn + fp), cell(fp, tn + fp)), ("anomaly", cell(fn, fn + tp), cell(tp, fn + tp)))
 
 
-def _counts(accuracy: Any) -> tuple[int, int, int, int] | None:
-    found = [dig(accuracy, "confusion", name) for name in ("tn", "fp", "fn", "tp")]
-    if not all(isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in found):
-        return None
-    return found[0], found[1], found[2], found[3]
-
-
-def _threshold(accuracy: Any) -> str:
-    threshold, rule = number_at(accuracy, "threshold"), text_at(accuracy, "threshold_rule")
-    if threshold is None:
-        return ""
-    return f"Threshold {number(threshold)}" + (f": {rule}" if rule else "")
-
-
-def _thresholds(accuracy: Any) -> Table | None:
-    points = objects_at(accuracy, "operating_points")
-    rows = []
-    for point in points:
-        shares = (number_at(point, name) for name in ("precision", "recall", "f1"))
-        counts = (number_at(point, name) for name in ("true_positive", "false_positive", "false_negative", "cost"))
-        rows.append(
-            (
-                text_at(point, "rule") or "–",
-                *("–" if share is None else score(share) for share in shares),
-                *("–" if value is None else count(round(value)) for value in counts),
-            )
+def _thresholds(accuracy: Accuracy) -> Table | None:
+    rows = [
+        (
+            point.rule,
+            *("–" if share is None else score(share) for share in (point.precision, point.recall, point.f1)),
+            *(count(rows) for rows in (point.true_positive, point.false_positive, point.false_negative)),
+            count(round(point.cost)),
         )
-    head = ("Threshold", "Precision", "Recall", "F1", "Found", "False alarms", "Missed", "Cost")
+        for point in accuracy.operating_points
+    ]
+    head = ("Threshold", "Precision", "Recall", "F1", "Detected", "False alarms", "Missed", "Cost")
     notes = ("On the test rows, first seed. Cost: in false alarms.",)
     return Table(head, tuple(rows), notes=notes) if rows else None
-
-
-def _numbers(found: Any) -> list[float]:
-    if not isinstance(found, list | tuple):
-        return []
-    return [float(item) for item in found if isinstance(item, int | float) and not isinstance(item, bool)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from harness.record.accuracy import Accuracy, SeedMean
 from harness.record.model import Metric, Result
 from harness.reporting.charts.rates import Estimate
-from harness.reporting.sections.lookup import dig, number_at, text_at
-from harness.reporting.text import interval, plus_minus, prefix_exponent, quantity, score
+from harness.reporting.text import interval, plural, plus_minus, prefix_exponent, quantity, score
 
 METRIC_NAMES: Mapping[str, str] = {
     "accuracy": "accuracy",
@@ -74,8 +73,15 @@ def with_margin(metric: Metric) -> str:
 
 
 def rate_metric(result: Result) -> Metric | None:
-    """The headline rate of a result, in rows per second."""
+    """The throughput of a result, in rows per second: every call after warm-up counts."""
     return result.metrics.get("train_rows_per_s" if result.scenario == "train" else "rows_per_s")
+
+
+def undisturbed_rate(result: Result) -> Metric | None:
+    """The rate of a result by its median undisturbed call, in rows per second."""
+    return result.metrics.get(
+        "train_rows_per_s_undisturbed" if result.scenario == "train" else "rows_per_s_undisturbed"
+    )
 
 
 def unit_of(results: Sequence[Result]) -> str:
@@ -88,33 +94,26 @@ def headline_metric(result: Result) -> str | None:
     """Name of the accuracy metric to print first: the published one, else the workload's own."""
     if result.published is not None:
         return result.published.metric
-    named = text_at(result.accuracy, "headline")
-    if named is not None:
-        return named
-    metrics = dig(result.accuracy, "metrics")
-    return next((name for name in METRIC_NAMES if isinstance(metrics, Mapping) and name in metrics), None)
+    return None if result.accuracy is None else result.accuracy.headline
 
 
 def accuracy_value(result: Result, metric: str | None) -> float | None:
     """Mean of an accuracy metric over seeds."""
-    return None if metric is None else number_at(result.accuracy, "metrics", metric, "value")
+    return None if result.accuracy is None else result.accuracy.mean(metric)
 
 
-def accuracy_text(entry: Any) -> str:
+def accuracy_text(metric: SeedMean | None) -> str:
     """``0.884 ± 0.004 (5 seeds)`` from the recorded mean, standard deviation and number of seeds."""
-    value, sd, n = number_at(entry, "value"), number_at(entry, "sd"), number_at(entry, "n")
-    if value is None:
+    if metric is None:
         return "–"
-    text = score(value)
-    if sd is not None:
-        text += f" ± {score(sd)}"
-    return text + (f" ({int(n)} seeds)" if n is not None and n > 1 else " (1 seed)" if n == 1 else "")
+    sd = "" if metric.sd is None else f" ± {score(metric.sd)}"
+    return f"{score(metric.mean)}{sd} ({plural(metric.n, 'seed')})"
 
 
-def interval_text(accuracy: Any, name: str) -> str:
+def interval_text(accuracy: Accuracy, name: str) -> str:
     """`` [0.07, 0.36]``, the interval of an accuracy metric; empty where there is none."""
-    low, high = (number_at(accuracy, "intervals", name, end) for end in ("low", "high"))
-    return "" if low is None or high is None else f" [{score(low)}, {score(high)}]"
+    interval = accuracy.intervals.get(name)
+    return "" if interval is None else f" [{score(interval.low)}, {score(interval.high)}]"
 
 
 def metric_name(name: str) -> str:

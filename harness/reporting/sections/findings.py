@@ -4,48 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from harness.advice.finding import Finding, Severity
 from harness.record.model import Run
-from harness.reporting.sections.lookup import number_at, objects_at, text_at, texts_at
 from harness.reporting.sections.status import WARN, Status
 from harness.reporting.text import value_text
 
-_STATUS = {
-    "high": Status("High cost", WARN, "bad"),
-    "medium": Status("Medium cost", WARN, "warn"),
-    "low": Status("Low cost", "△", "warn"),
-    "info": Status("Note", "○", "note"),
+_STATUS: Mapping[Severity, Status] = {
+    Severity.HIGH: Status("High cost", WARN, "bad"),
+    Severity.MEDIUM: Status("Medium cost", WARN, "warn"),
+    Severity.LOW: Status("Low cost", "△", "warn"),
+    Severity.INFO: Status("Note", "○", "note"),
 }
-_RANK = list(_STATUS)
 
 
 @dataclass(frozen=True)
 class FindingView:
-    """One finding, everything as text."""
+    """A finding with its status and its evidence as text: path, value, where it was read."""
 
-    id: str
+    finding: Finding
     status: Status
-    title: str
-    why: str
-    effect: str
-    source: str
-    fix: tuple[str, ...]
-    evidence: tuple[tuple[str, str, str], ...]  # path, value, where it was read
+    evidence: tuple[tuple[str, str, str], ...]
 
 
-@dataclass(frozen=True)
-class Checks:
-    """Which rules were decided."""
-
-    checked: tuple[str, ...]
-    not_checked: tuple[tuple[str, str], ...]  # rule, facts it lacks
-    not_applicable: tuple[str, ...]
-
-
-def costly(run: Run) -> list[Mapping[str, Any]]:
+def costly(run: Run) -> list[Finding]:
     """Findings that cost performance."""
-    return [finding for finding in run.findings if finding["severity"] != "info"]
+    return [finding for finding in run.findings if finding.costs_performance]
 
 
 def findings(run: Run) -> list[FindingView]:
@@ -53,36 +37,10 @@ def findings(run: Run) -> list[FindingView]:
     return [_view(finding) for finding in sorted(run.findings, key=_order)]
 
 
-def checks(run: Run) -> Checks:
-    """The rules behind the findings."""
-    return Checks(
-        checked=tuple(texts_at(run.checks, "checked")),
-        not_checked=tuple(
-            (str(item.get("id")), ", ".join(texts_at(item, "missing")))
-            for item in objects_at(run.checks, "not_checked")
-        ),
-        not_applicable=tuple(texts_at(run.checks, "not_applicable")),
-    )
+def _order(finding: Finding) -> tuple[float, int, str]:
+    return -(finding.loss or 0.0), finding.severity.rank, finding.id
 
 
-def _order(finding: Mapping[str, Any]) -> tuple[float, int, str]:
-    severity = finding["severity"]
-    rank = _RANK.index(severity) if severity in _RANK else len(_RANK)
-    return -(number_at(finding, "loss") or 0.0), rank, finding["id"]
-
-
-def _view(finding: Mapping[str, Any]) -> FindingView:
-    severity = str(finding["severity"])
-    return FindingView(
-        id=str(finding["id"]),
-        status=_STATUS.get(severity, Status(severity, WARN, "warn")),
-        title=str(finding["title"]),
-        why=text_at(finding, "why") or "",
-        effect=text_at(finding, "effect") or "",
-        source=text_at(finding, "source") or "",
-        fix=tuple(finding.get("fix") or ()),
-        evidence=tuple(
-            (item["path"], value_text(item["value"]), text_at(item, "source") or "")
-            for item in finding.get("evidence", ())
-        ),
-    )
+def _view(finding: Finding) -> FindingView:
+    evidence = tuple((fact.path, value_text(fact.value), fact.source or "") for fact in finding.evidence)
+    return FindingView(finding, _STATUS[finding.severity], evidence)

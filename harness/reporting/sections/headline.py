@@ -11,12 +11,12 @@ from harness.reporting.sections.figures import (
     headline_metric,
     metric_name,
     rate_metric,
+    undisturbed_rate,
     variant,
     with_margin,
     workload_title,
 )
 from harness.reporting.sections.findings import costly
-from harness.reporting.sections.lookup import dig, text_at
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import Status, has_times, is_valid, status_of_run
 from harness.reporting.sections.where import describe
@@ -63,8 +63,8 @@ def _caveats(run: Run) -> list[str]:
     status = status_of_run(results)
     if results and status.kind != "good":
         caveats.append(status.word.lower())
-    if dig(run.facts, "emulation", "emulated") is True:
-        emulator = text_at(run.facts, "emulation", "emulator")
+    if run.facts.emulation.emulated:
+        emulator = run.facts.emulation.emulator
         caveats.append(f"emulated by {emulator}" if emulator else "emulated")
     synthetic = {result.workload for result in results if result.dataset.origin == "synthetic"}
     workloads = {result.workload for result in results}
@@ -72,16 +72,16 @@ def _caveats(run: Run) -> list[str]:
         part = "" if synthetic == workloads else f" in {len(synthetic)} of {len(workloads)} workloads"
         caveats.append(f"synthetic data{part}")
     if is_power(run.facts) is False:
-        architecture = text_at(run.facts, "cpu", "architecture")
+        architecture = run.facts.cpu.architecture
         caveats.append(f"on {'x86-64' if architecture == 'x86_64' else architecture} instead of Power")
     if any(result.cache == "cold" for result in results):
         caveats.append("cold cache")
-    if any(dig(result.accuracy, "passed") is False for result in results):
+    if any(result.accuracy is not None and result.accuracy.passed is False for result in results):
         caveats.append("accuracy below its floor")
     if any(result.dataset.protocol == "as-published" for result in results):
         caveats.append("as-published protocol")
-    measured = [result for result in results if result.blocks]
-    if measured and all(len(result.blocks) == 1 for result in measured):
+    measured = [result for result in results if result.processes]
+    if measured and all(len(result.processes) == 1 for result in measured):
         caveats.append("one process per result, so no interval")
     return caveats
 
@@ -92,11 +92,11 @@ def _sentences(run: Run) -> list[str]:
         by_workload.setdefault(result.workload, []).append(result)
     if not by_workload:
         return ["No workload has a result"]
-    sentences, said = [], None
+    sentences, previous = [], None
     for results in list(by_workload.values())[:_WORKLOADS]:
         where = describe(results[0].placement, run.facts)
-        on = "" if where == said else f" on {where}"
-        said = where
+        on = "" if where == previous else f" on {where}"
+        previous = where
         sentences.append(f"{workload_title(results[0])}{on}: {', '.join(_parts(results)) or 'no figure'}")
     if len(by_workload) > _WORKLOADS:
         sentences.append(f"{len(by_workload) - _WORKLOADS} more workloads below")
@@ -136,11 +136,11 @@ def _parts(results: Sequence[Result]) -> list[str]:
 
 
 def _best(results: Sequence[Result]) -> Result | None:
-    """The valid result of the highest recorded rate, else the one that is not valid (the caveat says so)."""
+    """The valid result of the highest undisturbed rate, else the one that is not valid (the caveat says so)."""
     rated = [
         (is_valid(result), rate.value, result)
         for result in results
-        if (rate := rate_metric(result)) is not None and rate.value is not None
+        if (rate := undisturbed_rate(result) or rate_metric(result)) is not None and rate.value is not None
     ]
     return max(rated, key=lambda entry: entry[:2])[2] if rated else None
 

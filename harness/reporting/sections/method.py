@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 
-from harness.record.codec import dumps, to_json
-from harness.record.model import Run
-from harness.reporting.sections.lookup import dig, number_at, objects_at, text_at
-from harness.reporting.text import count, plural, value_text
+from harness.decode import encode
+from harness.platform.facts import Facts
+from harness.record.accuracy import PrecisionRecallCurve, RocCurve
+from harness.record.codec import dumps
+from harness.record.model import Result, Run
+from harness.reporting.text import UNKNOWN, count, plural, value_text
 
 _SMALLEST = 2000  # characters below which raw JSON is not worth its heading
 
@@ -31,7 +32,7 @@ class Method:
 
     command: str
     paragraphs: tuple[str, ...]
-    plan: tuple[tuple[str, str], ...]
+    spec: tuple[tuple[str, str], ...]
     software: tuple[tuple[str, str], ...]
     blas: tuple[tuple[str, ...], ...]  # library, version, kernel, threading, used by
     digests: tuple[Digest, ...]
@@ -47,77 +48,90 @@ class Raw:
 
 def method(run: Run) -> Method:
     """How the run was made."""
-    argv = [item for item in run.tool.get("argv") or () if isinstance(item, str)]
     return Method(
-        command=shlex.join(argv),
+        command=shlex.join(run.tool.argv),
         paragraphs=tuple(_paragraphs(run)),
-        plan=tuple(
-            (key.replace("_", " "), value_text(value))
-            for key, value in sorted(run.plan.items())
-            if not isinstance(value, Mapping) and value is not None
-        ),
+        spec=tuple(_spec(run)),
         software=tuple(_software(run)),
         blas=tuple(_blas(run)),
         digests=tuple(_digests(run)),
     )
 
 
+def _spec(run: Run) -> list[tuple[str, str]]:
+    """What was asked for, where it is not left to the defaults of each workload, and why the measuring ended."""
+    ended = {
+        "blocks": "the number of blocks asked for",
+        "budget": "the time budget",
+        "limit": "the largest number of blocks",
+        "precision": "the intervals asked for",
+    }[run.stopping.ended_by]
+    asked = [
+        (field.name.replace("_", " "), value_text(value))
+        for field in fields(run.spec)
+        if (value := getattr(run.spec, field.name)) not in (None, ()) and field.name != "blocks"
+    ]
+    return [*asked, ("blocks measured", count(run.stopping.blocks)), ("ended by", ended)]
+
+
 def raw_facts(run: Run, limit: int) -> Raw:
-    """The facts as JSON of at most ``limit`` characters; the caches' lists of CPUs go first."""
-    facts = to_json(run)["facts"]
-    return _fitted(facts, limit, (_without_cache_instances,), "facts")
+    """The facts as JSON of at most ``limit`` characters; which CPUs share each cache goes first."""
+    caches = tuple(replace(cache, instances=()) for cache in run.facts.caches.caches)
+    short = replace(run.facts, caches=replace(run.facts.caches, caches=caches))
+    versions = [("", lambda: encode(run.facts)), ("which CPUs share each cache", lambda: encode(short))]
+    return _fitted("facts", limit, versions)
 
 
 def raw_record(run: Run, limit: int) -> Raw:
     """The record without its facts as JSON of at most ``limit`` characters; raw samples go first, then processes."""
-    document = to_json(run)
-    document["facts"] = "shown above"
-    return _fitted(document, limit, (_without_samples, _without_blocks, _without_curves), "record")
+
+    def document(shorten: Callable[[Result], Result]) -> Callable[[], object]:
+        shortened = replace(run, facts=Facts(""), results=tuple(shorten(result) for result in run.results))
+        return lambda: {key: value for key, value in encode(shortened).items() if key != "facts"}
+
+    versions = [
+        ("", document(lambda result: result)),
+        ("raw samples", document(_without_samples)),
+        ("processes", document(_without_processes)),
+        ("curves", document(lambda result: _without_curves(_without_processes(result)))),
+    ]
+    return _fitted("record", limit, versions)
 
 
-def _fitted(document: Any, limit: int, trims: tuple[Callable[[Any], str], ...], name: str) -> Raw:
-    notes: list[str] = []
-    text = dumps(document)
-    for trim in trims:
-        if len(text) <= limit:
-            break
-        notes.append(trim(document))
-        text = dumps(document)
-    if len(text) > limit or limit < _SMALLEST:
-        return Raw("", f"The {name} is too long for this page; run.json beside it holds all of it.")
-    left_out = f"Left out here, whole in run.json: {', '.join(notes)}." if notes else ""
-    return Raw(text, left_out)
+def _fitted(name: str, limit: int, versions: Sequence[tuple[str, Callable[[], object]]]) -> Raw:
+    """The first of ever shorter versions that fits; each is given with what it leaves out."""
+    left_out: list[str] = []
+    for what, version in versions:
+        left_out += [what] if what else []
+        text = dumps(version()) if limit >= _SMALLEST else ""
+        if text and len(text) <= limit:
+            return Raw(text, f"Left out here, whole in run.json: {', '.join(left_out)}." if left_out else "")
+    return Raw("", f"The {name} is too long for this page; run.json in the same directory holds all of it.")
 
 
-def _without_cache_instances(facts: Any) -> str:
-    for cache in objects_at(facts, "caches", "caches"):
-        instances = cache.get("instances")
-        if isinstance(instances, list) and isinstance(cache, dict):
-            cache["instances"] = f"{len(instances)} of them"
-    return "which CPUs share each cache"
+def _without_samples(result: Result) -> Result:
+    processes = tuple(
+        replace(process, series=tuple(replace(series, durations_ns=(), flags=()) for series in process.series))
+        for process in result.processes
+    )
+    return replace(result, processes=processes)
 
 
-def _without_samples(document: Any) -> str:
-    for result in document["results"]:
-        for block in result["blocks"]:
-            for series in block["series"]:
-                samples = len(series["durations_ns"])
-                series["durations_ns"] = series["flags"] = f"{count(samples)} samples"
-    return "raw samples"
+def _without_processes(result: Result) -> Result:
+    return replace(result, processes=())
 
 
-def _without_blocks(document: Any) -> str:
-    for result in document["results"]:
-        result["blocks"] = plural(len(result["blocks"]), "process", "processes")
-    return "processes"
-
-
-def _without_curves(document: Any) -> str:
-    for result in document["results"]:
-        for name in ("curves", "histogram", "loss_curve"):
-            if dig(result, "accuracy", name) is not None:
-                result["accuracy"][name] = "left out"
-    return "curves"
+def _without_curves(result: Result) -> Result:
+    if result.accuracy is None:
+        return result
+    accuracy = replace(
+        result.accuracy,
+        roc=RocCurve((), ()),
+        precision_recall=PrecisionRecallCurve((), ()),
+        histogram=replace(result.accuracy.histogram, edges=(), normal=(), anomaly=()),
+        loss_curve=(),
+    )
+    return replace(result, accuracy=accuracy)
 
 
 def _paragraphs(run: Run) -> list[str]:
@@ -142,21 +156,20 @@ def _paragraphs(run: Run) -> list[str]:
 
 
 def _processes_paragraph(run: Run) -> str:
-    most = max((len(result.blocks) for result in run.results), default=0)
+    most = max((len(result.processes) for result in run.results), default=0)
     if not most:
         return ""
-    seed = number_at(run.plan, "seed")
-    order = "" if seed is None else f" in an order shuffled with seed {int(seed)}"
     processes = plural(most, "fresh process", "fresh processes")
     return (
-        f"Every configuration was measured in {processes}, one per block{order}. "
+        f"Every configuration was measured in {processes}, one per block in an order shuffled with seed "
+        f"{run.spec.seed}. "
         "CPU affinity and memory policy were set before any library was loaded and were checked against the kernel's "
         "own account afterwards."
     )
 
 
 def _samples_paragraph(run: Run) -> str:
-    if not any(block.series for result in run.results for block in result.blocks):
+    if not any(process.series for result in run.results for process in result.processes):
         return ""
     return (
         "Samples before the series settled were cut as warm-up. No sample is dropped for being slow: samples during "
@@ -176,29 +189,34 @@ def _interval_paragraph(run: Run) -> str:
 
 def _software(run: Run) -> list[tuple[str, str]]:
     software = run.software
-    lines = [("lparbench", str(run.tool["version"]))]
-    if (python := text_at(software, "python")) is not None:
-        lines.append(("Python", python))
-    for package in objects_at(software, "packages"):
-        said = [text_at(package, key) or "" for key in ("version", "origin", "build")]
-        if name := text_at(package, "name"):
-            lines.append((name, " ".join(part for part in said if part) or value_text(None)))
-    known = {"python", "packages", "blas", "sources"}
-    lines += [(key, value_text(software[key])) for key in sorted(software) if key not in known and software[key]]
+    lines = [(run.tool.name, run.tool.version)]
+    if software.python:
+        lines.append(("Python", software.python))
+    for package in software.packages:
+        parts = (package.version, package.origin, package.build)
+        lines.append((package.name, " ".join(part for part in parts if part) or UNKNOWN))
+    loaded = ("environment", "torch", "onnxruntime", "mma_instructions")
+    lines += [(name, value_text(encode(value))) for name in loaded if (value := getattr(software, name))]
     return lines
 
 
 def _blas(run: Run) -> list[tuple[str, ...]]:
-    keys = ("name", "version", "kernel", "threading", "used_by")
-    libraries = {tuple(value_text(library.get(key)) for key in keys) for library in objects_at(run.software, "blas")}
-    return sorted(libraries)
+    return sorted(
+        {
+            tuple(
+                text or UNKNOWN
+                for text in (library.name, library.version, library.kernel, library.threading, library.used_by)
+            )
+            for library in run.software.blas
+        }
+    )
 
 
 def _digests(run: Run) -> list[Digest]:
-    found = {}
+    digests = {}
     for result in run.results:
         data = result.dataset
         verified = {True: "as published", False: "differs", None: "unverified"}[data.verified]
         for file, sha256 in data.sha256.items():
-            found[data.name, file] = Digest(data.name, file, sha256, verified)
-    return [found[key] for key in sorted(found)]
+            digests[data.name, file] = Digest(data.name, file, sha256, verified)
+    return [digests[key] for key in sorted(digests)]

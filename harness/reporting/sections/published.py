@@ -1,18 +1,25 @@
-"""Every system beside its published figure: as published, clean, and the best classical reference on the same data."""
+"""Every system with its published figure: as published, clean, and the best baseline detector on the same data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from harness.record.accuracy import Accuracy, Counterpart, FailedCounterpart, ScoredCounterpart, SeedMean
 from harness.record.model import Result, Run
-from harness.reporting.sections.figures import Figure, accuracy_text, headline_metric, metric_name, workload_title
-from harness.reporting.sections.lookup import dig, number_at, text_at, texts_at
-from harness.reporting.sections.results import by_workload, reference_values
+from harness.reporting.sections.figures import (
+    NONE,
+    Figure,
+    accuracy_text,
+    accuracy_value,
+    headline_metric,
+    metric_name,
+    workload_title,
+)
+from harness.reporting.sections.results import baseline_values, by_workload
 from harness.reporting.text import as_given, count, score
 
 HEAD = (
-    "System", "Data", "Published", "As published, here", "Clean, here", "Best reference, clean", "Difference explained",
+    "System", "Data", "Published", "As published, here", "Clean, here", "Best baseline, clean", "Difference explained",
 )  # fmt: skip
 
 
@@ -26,20 +33,20 @@ class PublishedRow:
     published: str
     as_published: Figure
     clean: Figure
-    reference: str
+    baseline: str
     prevalence: str
-    beaten: bool  # by that reference, under the clean protocol
+    beaten: bool  # by that baseline, under the clean protocol
     difference: str  # between the published protocol and ours, and what is known to be wrong with the figure
 
     @property
-    def reference_name(self) -> str:
+    def baseline_name(self) -> str:
         """Without its figure."""
-        return "" if self.reference == "–" else self.reference.rpartition(" ")[0]
+        return "" if self.baseline == "–" else self.baseline.rpartition(" ")[0]
 
     @property
-    def reference_value(self) -> str:
+    def baseline_value(self) -> str:
         """Without its name."""
-        return self.reference.rpartition(" ")[2]
+        return self.baseline.rpartition(" ")[2]
 
     def cells(self) -> tuple[str, ...]:
         """One text per column of `HEAD`."""
@@ -47,62 +54,73 @@ class PublishedRow:
         metric = "" if self.published == "–" else f"{self.metric} "
         return (
             self.system, self.data, f"{metric}{self.published}", _in_a_line(self.as_published),
-            _in_a_line(self.clean), f"{self.reference}{mark}", self.difference,
+            _in_a_line(self.clean), f"{self.baseline}{mark}", self.difference,
         )  # fmt: skip
 
 
 def published_rows(run: Run) -> list[PublishedRow]:
     """One row per system of a run under both protocols; a system that could not be fitted says why."""
-    if dig(run.plan, "both_protocols") is not True:
+    if not run.spec.both_protocols:
         return []
     firsts = (next((one for one in group if one.accuracy is not None), group[0]) for group in by_workload(run.results))
-    return [_row(one) for one in firsts if one.accuracy is None or "counterpart" in one.accuracy]
+    return [_row(one) for one in firsts if one.accuracy is None or one.accuracy.counterpart is not None]
 
 
 def _row(result: Result) -> PublishedRow:
-    name = headline_metric(result) or ""
-    accuracy = result.accuracy or {
-        "protocol": result.dataset.protocol,
-        "failure": " ".join(result.validity.reasons) or "no accuracy",
-        "counterpart": {"protocol": "clean" if result.dataset.protocol == "as-published" else "as-published"},
-    }
-    counterpart = dig(accuracy, "counterpart")
-    other = text_at(counterpart, "protocol")
-    clean, published = (counterpart, accuracy) if other == "clean" else (accuracy, counterpart)
-    # References are those of the run's own protocol; beside the other one they would compare two tasks.
-    values = reference_values(accuracy, name) if clean is accuracy else []
-    best = max(values, key=lambda pair: pair[1], default=None)
-    ours = number_at(clean, "metrics", name, "value")
-    prevalence = number_at(accuracy, "prevalence")
-    explained = [result.published.difference] if result.published else []
-    explained += texts_at(accuracy, "notes")
+    name, accuracy = headline_metric(result) or "", result.accuracy
+    own_protocol = result.dataset.protocol
+    own, other = _failed(result), NONE
+    baselines: list[tuple[str, float]] = []
+    notes: tuple[str, ...] = ()
+    if accuracy is not None:
+        own, other = _ours(accuracy, name), _counterpart(accuracy.counterpart, name)
+        # Baselines are those of the run's own protocol; next to the other one they would compare two tasks.
+        baselines = baseline_values(accuracy, name) if own_protocol == "clean" else []
+        notes = accuracy.notes
+    best = max(baselines, key=lambda pair: pair[1], default=None)
+    ours = accuracy_value(result, name)
+    explained = [*([result.published.difference] if result.published else []), *notes]
     return PublishedRow(
         system=workload_title(result),
         data=result.dataset.name + ("" if result.dataset.origin == "real" else f" ({result.dataset.origin} data)"),
         metric=metric_name(name),
         published=as_given(result.published.value) if result.published else "–",
-        as_published=_ours(published, name),
-        clean=_ours(clean, name),
-        reference="–" if best is None else f"{best[0]} {score(best[1])}",
-        prevalence="" if prevalence is None else score(prevalence),
+        as_published=other if own_protocol == "clean" else own,
+        clean=own if own_protocol == "clean" else other,
+        baseline="–" if best is None else f"{best[0]} {score(best[1])}",
+        prevalence="" if accuracy is None else score(accuracy.prevalence),
         beaten=best is not None and ours is not None and best[1] > ours,
         difference=" ".join(text.strip() for text in explained) or "–",
     )
 
 
-def _ours(accuracy: Any, name: str) -> Figure:
-    """The figure over seeds, below it their number and what the training was limited to; or why it failed."""
-    if failure := text_at(accuracy, "failure"):
-        return Figure("failed", note=failure)
-    value, _, seeds = accuracy_text(dig(accuracy, "metrics", name)).partition(" (")
-    epochs, rows = (number_at(accuracy, "limits", key) for key in ("epochs", "rows"))
-    scheduled = number_at(accuracy, "epochs", "scheduled")
+def _failed(result: Result) -> Figure:
+    return Figure("failed", note=" ".join(result.validity.reasons) or "no accuracy")
+
+
+def _counterpart(counterpart: Counterpart | None, name: str) -> Figure:
+    match counterpart:
+        case None:
+            return NONE
+        case FailedCounterpart(failure=failure):
+            return Figure("failed", note=failure)
+        case ScoredCounterpart():
+            return _over_seeds(counterpart.metrics.get(name), ())
+
+
+def _ours(accuracy: Accuracy, name: str) -> Figure:
+    """The figure over seeds, below it their number and what the training was limited to."""
+    limits, scheduled = accuracy.limits, accuracy.epochs.scheduled
     notes = (
-        seeds.rstrip(")"),
-        "" if epochs is None or scheduled is None else f"{epochs:g} of {scheduled:g} epochs",
-        "" if rows is None else f"{count(int(rows))} training rows",
+        "" if limits.epochs is None or scheduled is None else f"{limits.epochs} of {scheduled} epochs",
+        "" if limits.rows is None else f"{count(limits.rows)} training rows",
     )
-    return Figure(value, note=", ".join(note for note in notes if note))
+    return _over_seeds(accuracy.metrics.get(name), notes)
+
+
+def _over_seeds(metric: SeedMean | None, notes: tuple[str, ...]) -> Figure:
+    value, _, seeds = accuracy_text(metric).partition(" (")
+    return Figure(value, note=", ".join(note for note in (seeds.rstrip(")"), *notes) if note))
 
 
 def _in_a_line(figure: Figure) -> str:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.record.accuracy import (
+    Accuracy,
+    BaselineDetector,
+    FailedBaseline,
+    FailedBaselines,
+    ScoredBaseline,
+    ScoredBaselines,
+)
 from harness.record.model import Result, Run, Verdict
 from harness.reporting.charts.rates import RateRow, rates_chart
 from harness.reporting.sections.figures import (
@@ -12,7 +20,6 @@ from harness.reporting.sections.figures import (
     SCENARIO_NAMES,
     Figure,
     accuracy_text,
-    accuracy_value,
     estimate,
     figure,
     headline_metric,
@@ -20,11 +27,11 @@ from harness.reporting.sections.figures import (
     metric_name,
     rate_metric,
     result_name,
+    undisturbed_rate,
     unit_of,
     variant,
     workload_title,
 )
-from harness.reporting.sections.lookup import dig, number_at, objects_at, text_at
 from harness.reporting.sections.panels import Panel
 from harness.reporting.sections.status import Status, has_times, is_valid, status_of
 from harness.reporting.text import as_given, count, percent, quantity, score
@@ -40,6 +47,7 @@ class ResultRow:
     variant: str
     batch: str
     rate: Figure
+    undisturbed: Figure
     mean: Figure
     p50: Figure
     p99: Figure
@@ -51,16 +59,16 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class AccuracyLine:
-    """The accuracy of a workload beside what it is to be judged by."""
+    """The accuracy of a workload with what it is to be judged by."""
 
     metric: str
     ours: str
     published: str  # empty without a published figure
     published_by: str
     difference: str
-    references: tuple[tuple[str, str], ...]  # classical detector, its figure
-    beaten_by: str  # "1-NN distance 0.892" when that is the best reference and better than ours, else empty
-    basis: str  # what the references rest on; empty without any
+    baselines: tuple[tuple[str, str], ...]  # classical detector, its figure
+    beaten_by: str  # "1-NN distance 0.892" when that is the best baseline and better than ours, else empty
+    basis: str  # what the baselines rest on; empty without any
     prevalence: str  # share of anomalies among the test rows; empty when unknown
     floor: str  # empty without one
     passed: bool | None
@@ -113,69 +121,62 @@ def rate_panels(run: Run) -> list[Panel]:
 
 def accuracy_line(result: Result) -> AccuracyLine | None:
     """The headline accuracy of a workload, None where it has none."""
-    name = headline_metric(result)
-    if name is None or accuracy_value(result, name) is None:
+    name, accuracy = headline_metric(result), result.accuracy
+    if name is None or accuracy is None or name not in accuracy.metrics:
         return None
     published = result.published
-    floor = number_at(result.accuracy, "floor")
-    passed = dig(result.accuracy, "passed")
-    values = reference_values(result.accuracy, name)
+    values = baseline_values(accuracy, name)
     best = max(values, key=lambda pair: pair[1], default=None)
-    ours = accuracy_value(result, name) or 0.0
-    prevalence = number_at(result.accuracy, "prevalence")
     return AccuracyLine(
         metric=metric_name(name),
-        ours=accuracy_text(dig(result.accuracy, "metrics", name)) + interval_text(result.accuracy, name),
+        ours=accuracy_text(accuracy.metrics[name]) + interval_text(accuracy, name),
         published=as_given(published.value) if published else "",
         published_by=published.source if published else "",
         difference=published.difference.strip().rstrip(".") if published else "",
-        references=tuple((reference, score(value)) for reference, value in values),
-        beaten_by=f"{best[0]} {score(best[1])}" if best and best[1] > ours else "",
-        basis=reference_basis(result.accuracy),
-        prevalence="" if prevalence is None else score(prevalence),
-        floor="" if floor is None else as_given(floor),
-        passed=passed if isinstance(passed, bool) else None,
+        baselines=tuple((detector, score(value)) for detector, value in values),
+        beaten_by=f"{best[0]} {score(best[1])}" if best and best[1] > accuracy.metrics[name].mean else "",
+        basis=baseline_basis(accuracy),
+        prevalence=score(accuracy.prevalence),
+        floor="" if accuracy.floor is None else as_given(accuracy.floor),
+        passed=accuracy.passed,
     )
 
 
-def reference_values(accuracy: object, name: str) -> list[tuple[str, float]]:
-    """Name and figure of every classical reference that has the metric ``name``."""
+def baselines_of(accuracy: Accuracy) -> tuple[BaselineDetector, ...]:
+    """The baseline detectors of a workload, failed ones included."""
+    baselines = accuracy.baseline_detectors
+    return baselines.detectors if isinstance(baselines, ScoredBaselines) else ()
+
+
+def baseline_values(accuracy: Accuracy, name: str) -> list[tuple[str, float]]:
+    """Name and figure of every baseline detector that has the metric ``name``."""
     return [
-        (text_at(reference, "name") or "reference", value)
-        for reference in objects_at(accuracy, "references")
-        if (value := _reference_value(reference, name)) is not None
+        (detector.name, detector.metrics[name].mean)
+        for detector in baselines_of(accuracy)
+        if isinstance(detector, ScoredBaseline) and name in detector.metrics
     ]
 
 
-def reference_basis(accuracy: object) -> str:
-    """What the classical references were computed on, and why one of them is missing; empty where there is none."""
-    basis = dig(accuracy, "references_basis")
-    parts = []
-    if basis is not None:
-        learnt, scored = (_of(basis, f"{part}_rows", f"of_{part}_rows") for part in ("train", "test"))
-        encoding = text_at(basis, "encoding") or "unknown"
-        parts.append(
-            f"Classical references: learnt from {learnt} training rows, scored on {scored} test rows, one seed, "
-            f"encoding {encoding}"
-        )
-    for reference in objects_at(accuracy, "references"):
-        if failure := text_at(reference, "failure"):
-            parts.append(f"No {text_at(reference, 'name') or 'reference'}: {failure.rstrip('.')}")
-    if failure := text_at(accuracy, "references_failure"):
-        parts.append(f"No classical references: {failure.rstrip('.')}")
-    return ". ".join(parts)
+def baseline_basis(accuracy: Accuracy) -> str:
+    """What the baseline detectors were computed on, and why one of them is missing; empty where there is none."""
+    match accuracy.baseline_detectors:
+        case None:
+            return ""
+        case FailedBaselines(failure):
+            return f"No baseline detectors: {failure.rstrip('.')}"
+        case ScoredBaselines(detectors, basis):
+            trained = _of(basis.train_rows, basis.of_train_rows)
+            scored = _of(basis.test_rows, basis.of_test_rows)
+            whole = (
+                f"Baseline detectors: trained on {trained} training rows, scored on {scored} test rows, one seed, "
+                f"encoding {basis.encoding}"
+            )
+            failed = [detector for detector in detectors if isinstance(detector, FailedBaseline)]
+            return ". ".join([whole, *(f"No {each.name}: {each.failure.rstrip('.')}" for each in failed)])
 
 
-def _of(basis: object, used: str, whole: str) -> str:
-    some, every = number_at(basis, used), number_at(basis, whole)
-    if some is None or every is None:
-        return "an unknown number of"
-    return count(int(some)) if some == every else f"{count(int(some))} of {count(int(every))}"
-
-
-def _reference_value(reference: object, name: str) -> float | None:
-    value = number_at(reference, "metrics", name, "value")
-    return number_at(reference, "metrics", name) if value is None else value
+def _of(some: int, every: int) -> str:
+    return count(some) if some == every else f"{count(some)} of {count(every)}"
 
 
 def _group(index: int, results: Sequence[Result]) -> WorkloadGroup:
@@ -211,7 +212,7 @@ def dataset_words(result: Result) -> str:
     return ", ".join(part for part in (data.name, origin, rows, f"{data.protocol} protocol") if part)
 
 
-def _row(result: Result, said: tuple[str, ...]) -> ResultRow:
+def _row(result: Result, shared: tuple[str, ...]) -> ResultRow:
     timed = has_times(result)
     refused = Figure("refused") if result.validity.verdict is Verdict.TIMINGS_REFUSED else NONE
     return ResultRow(
@@ -219,13 +220,14 @@ def _row(result: Result, said: tuple[str, ...]) -> ResultRow:
         variant=variant(result),
         batch="–" if result.batch_size is None else count(result.batch_size),
         rate=figure(rate_metric(result)) if timed else refused,
+        undisturbed=figure(undisturbed_rate(result)) if timed else refused,
         mean=_mean(result) if timed else NONE,
         p50=_percentile(result, "p50_s") if timed else NONE,
         p99=_percentile(result, "p99_s") if timed else NONE,
         training=figure(result.metrics.get("train_seconds")) if timed else NONE,
         roof="–" if result.share_of_peak is None or not timed else percent(result.share_of_peak),
         status=status_of(result.validity.verdict),
-        reasons=tuple(reason for reason in result.validity.reasons if reason not in said),
+        reasons=tuple(reason for reason in result.validity.reasons if reason not in shared),
     )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from harness.record.model import KernelRate, Roof, Roofline, Run
 from harness.reporting.charts.roofline import Ceiling, Kernel, roofline_chart
 from harness.reporting.sections.figures import figure
-from harness.reporting.sections.lookup import dig
 from harness.reporting.sections.panels import Cell, Panel, Table
 from harness.reporting.text import number, percent, quantity, ranges
 from harness.roofline.assemble import above_table, share_of_table
@@ -31,7 +30,7 @@ class RoofView:
 def roof_view(run: Run) -> RoofView | None:
     """The section, None when the record has no roofline, or has one made under emulation, whose rates mean nothing."""
     found = run.roofline
-    if found is None or dig(run.facts, "emulation", "emulated") is True:
+    if found is None or run.facts.emulation.emulated:
         return None
     return RoofView(
         cpus=ranges(found.cpus),

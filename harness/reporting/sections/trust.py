@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.measure.causes import Cause
-from harness.record.model import Block, Metric, Result, Run, Series
+from harness.record.model import Metric, ProcessRecord, Result, Run, Series
 from harness.reporting.charts.processes import ProcessRow, processes_chart
 from harness.reporting.sections.figures import (
     SCENARIO_NAMES,
@@ -19,7 +19,6 @@ from harness.reporting.sections.figures import (
     variant,
     workload_title,
 )
-from harness.reporting.sections.lookup import number_at
 from harness.reporting.sections.panels import Panel
 from harness.reporting.sections.results import by_workload
 from harness.reporting.sections.status import Status, has_times, status_of
@@ -31,7 +30,6 @@ _CAUSES = {
     Cause.MIGRATED: "migrated",
     Cause.FAULTED: "faulted",
     Cause.STOLEN: "stolen",
-    Cause.FREQUENCY: "clock changed",
 }
 
 
@@ -43,7 +41,7 @@ class TrustRow:
     scenario: str
     processes: str  # finished of started
     clean: Figure
-    everything: Figure
+    all_samples: Figure
     samples: str
     disturbed: Figure  # share of samples, and of each cause
     steady: str
@@ -57,7 +55,7 @@ class ProcessLine:
     index: int
     pid: str
     clean: str
-    everything: str
+    all_samples: str
     warmup: str
     disturbed: str
     steal: str
@@ -92,14 +90,14 @@ def trust(run: Run) -> Trust:
     return Trust(
         panels=tuple(_panels(ordered)),
         rows=tuple(_row(result) for result in ordered),
-        processes=tuple(_process_table(result) for result in ordered if result.blocks),
+        processes=tuple(_process_table(result) for result in ordered if result.processes),
         harness=tuple(_harness(run)),
     )
 
 
-def headline_series(block: Block) -> Series | None:
+def headline_series(process: ProcessRecord) -> Series | None:
     """The series of a process that its result's headline figures rest on: that of the largest batch, the last."""
-    return block.series[-1] if block.series else None
+    return process.series[-1] if process.series else None
 
 
 def centre_metric(result: Result) -> Metric | None:
@@ -126,7 +124,7 @@ def _panels(results: Sequence[Result]) -> list[Panel]:
 
 def _chart_row(result: Result, *, alone: bool) -> ProcessRow | None:
     centre = centre_metric(result)
-    series = [found for block in result.blocks if (found := headline_series(block)) is not None]
+    series = [each for process in result.processes if (each := headline_series(process)) is not None]
     if centre is None or not centre.value or not series:
         return None
     return ProcessRow(
@@ -135,13 +133,13 @@ def _chart_row(result: Result, *, alone: bool) -> ProcessRow | None:
         low=centre.ci_low,
         high=centre.ci_high,
         clean=[one.estimate_s for one in series if one.estimate_s is not None],
-        everything=[one.estimate_all_s for one in series if one.estimate_all_s is not None],
+        all_samples=[one.estimate_all_s for one in series if one.estimate_all_s is not None],
     )
 
 
 def _row(result: Result) -> TrustRow:
-    finished = [block for block in result.blocks if block.failure is None]
-    series = [found for block in finished if (found := headline_series(block)) is not None]
+    finished = [process for process in result.processes if process.failure is None]
+    series = [each for process in finished if (each := headline_series(process)) is not None]
     flags = [np.asarray(one.flags[one.warmup :], dtype=np.int64) for one in series if one.flags]
     flagged = np.concatenate(flags) if flags else np.empty(0, dtype=np.int64)
     total = sum(len(one.durations_ns) - one.warmup for one in series)
@@ -149,9 +147,9 @@ def _row(result: Result) -> TrustRow:
     return TrustRow(
         title=workload_title(result),
         scenario=f"{SCENARIO_NAMES[result.scenario].lower()} · {variant(result)}",
-        processes=f"{len(finished)} of {len(result.blocks)}",
+        processes=f"{len(finished)} of {len(result.processes)}",
         clean=figure(centre_metric(result)) if timed else Figure("–"),
-        everything=figure(_everything(result)) if timed else Figure("–"),
+        all_samples=figure(_all_samples(result)) if timed else Figure("–"),
         samples=count(total),
         disturbed=Figure(_share(int(np.count_nonzero(flagged)), len(flagged)), note=_causes(flagged)),
         steady=f"{sum(one.steady for one in series)} of {len(series)}" if series else "–",
@@ -159,7 +157,7 @@ def _row(result: Result) -> TrustRow:
     )
 
 
-def _everything(result: Result) -> Metric | None:
+def _all_samples(result: Result) -> Metric | None:
     return result.metrics.get("step_all_samples_s" if result.scenario == "train" else "call_all_samples_s")
 
 
@@ -179,25 +177,25 @@ def _share(some: int, total: int) -> str:
 
 def _process_table(result: Result) -> ProcessTable:
     name = f"{workload_title(result)} · {SCENARIO_NAMES[result.scenario].lower()} · {variant(result)}"
-    return ProcessTable(name, tuple(_process(block, timed=has_times(result)) for block in result.blocks))
+    return ProcessTable(name, tuple(_process(process, timed=has_times(result)) for process in result.processes))
 
 
-def _process(block: Block, *, timed: bool) -> ProcessLine:
-    series = headline_series(block)
+def _process(process: ProcessRecord, *, timed: bool) -> ProcessLine:
+    series = headline_series(process)
     flags = series.flags[series.warmup :] if series else ()
     return ProcessLine(
-        index=block.index + 1,
-        pid="–" if block.pid is None else str(block.pid),
+        index=process.block + 1,
+        pid="–" if process.pid is None else str(process.pid),
         clean=_seconds(series.estimate_s if series and timed else None),
-        everything=_seconds(series.estimate_all_s if series and timed else None),
+        all_samples=_seconds(series.estimate_all_s if series and timed else None),
         warmup="–" if series is None else f"{count(series.warmup)} of {count(len(series.durations_ns))}",
         disturbed=_share(sum(flag != 0 for flag in flags), len(flags)),
-        steal="–" if block.steal_share is None else percent(block.steal_share, 2),
+        steal="–" if process.steal_share is None else percent(process.steal_share, 2),
         steady="–" if series is None else "yes" if series.steady else "no",
-        cpus="–" if block.cpus_sampled is None else ranges(block.cpus_sampled) or "–",
-        memory="–" if block.rss_peak_bytes is None else size(block.rss_peak_bytes),
-        wall=_seconds(block.wall_s if timed else None),
-        failure=block.failure or "",
+        cpus="–" if process.cpus_sampled is None else ranges(process.cpus_sampled) or "–",
+        memory="–" if process.rss_peak_bytes is None else size(process.rss_peak_bytes),
+        wall=_seconds(process.wall_s if timed else None),
+        failure=process.failure or "",
     )
 
 
@@ -206,20 +204,13 @@ def _seconds(value: float | None) -> str:
 
 
 def _harness(run: Run) -> list[tuple[str, str]]:
-    overhead = run.tool.get("overhead")
-    lines = []
-    for key, label in (
-        ("per_call_s", "Timing loop, per recorded call"),
-        ("per_flagged_sample_s", "Timing loop, per sample with counters read"),
-        ("clock_cost_s", "One reading of the clock"),
-    ):
-        value = number_at(overhead, key)
-        lines.append((label, "not measured" if value is None else quantity(value, "s")))
-    floor = number_at(run.tool, "noise_floor", "share")
-    blocks = number_at(run.tool, "noise_floor", "blocks")
+    overhead, floor = run.tool.overhead, run.tool.noise_floor
+    lines = [
+        ("Timing loop, per recorded call", overhead.per_call_s if overhead else None),
+        ("Timing loop, per sample with counters read", overhead.per_flagged_sample_s if overhead else None),
+        ("One reading of the clock", overhead.clock_cost_s if overhead else None),
+    ]
+    costs = [(label, "not measured" if value is None else quantity(value, "s")) for label, value in lines]
     if floor is None:
-        lines.append(("Noise floor of this machine", "not measured: it takes a run against itself"))
-    else:
-        given = f" with {int(blocks)} blocks" if blocks else ""
-        lines.append(("Noise floor of this machine", percent(floor) + given))
-    return lines
+        return [*costs, ("Noise floor of this machine", "not measured: it takes a run against itself")]
+    return [*costs, ("Noise floor of this machine", f"{percent(floor.share)} with {floor.blocks} blocks")]

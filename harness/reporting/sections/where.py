@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from harness.platform.facts import Core, Facts, Node
 from harness.record.model import PlacementRecord, Result, Run
 from harness.reporting.charts.topology import CorePicture, ThreadState, core_picture
-from harness.reporting.sections.lookup import number_at, objects_at, whole_number_at, whole_numbers_at
 from harness.reporting.text import count, percent, plural, ranges, size
 
 _NUMBERED_CPUS = 256  # up to here each cell holds its CPU number
@@ -18,7 +16,7 @@ _PICTURES = 4  # placements drawn; a sweep lists the others
 
 @dataclass(frozen=True)
 class NodePicture:
-    """One NUMA node as drawn and as the table beside has it."""
+    """One NUMA node as drawn and as the table has it."""
 
     name: str
     cores: tuple[str, ...]  # one small SVG each
@@ -29,7 +27,7 @@ class NodePicture:
     memory: str
     memory_here: bool  # the policy binds memory to this node
     distance: str  # to the nodes whose CPUs were chosen
-    pages: str  # where the pages of the processes were found
+    pages: str  # where the pages of the processes are
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Where:
 
 def places(run: Run) -> list[Where]:
     """Every distinct placement of the run, in the order of its first result."""
-    groups: dict[Any, list[Result]] = {}
+    groups: dict[object, list[Result]] = {}
     for result in run.results:
         placed = result.placement
         key = (placed.nodes, placed.cpus, placed.memory_policy, placed.smt, tuple(sorted(placed.env.items())))
@@ -58,10 +56,10 @@ def places(run: Run) -> list[Where]:
     return [_where(run.facts, results, drawn=index < _PICTURES) for index, results in enumerate(groups.values())]
 
 
-def describe(placement: PlacementRecord, facts: Mapping[str, Any]) -> str:
+def describe(placement: PlacementRecord, facts: Facts) -> str:
     """The placement in a few words: ``2 cores × 2 threads of node 0``."""
     chosen = set(placement.cpus)
-    cores = sum(1 for core in objects_at(facts, "topology", "cores") if chosen & set(whole_numbers_at(core, "cpus")))
+    cores = sum(1 for core in facts.topology.cores if chosen & set(core.cpus))
     if cores:
         what = plural(cores, "core")
         if len(chosen) > cores and len(chosen) % cores == 0:
@@ -75,13 +73,12 @@ def _node_words(nodes: Sequence[int]) -> str:
     return f"node {nodes[0]}" if len(nodes) == 1 else f"nodes {ranges(nodes)}"
 
 
-def _where(facts: Mapping[str, Any], results: Sequence[Result], *, drawn: bool) -> Where:
+def _where(facts: Facts, results: Sequence[Result], *, drawn: bool) -> Where:
     placement = results[0].placement
-    topology = facts.get("topology")
-    cores = objects_at(topology, "cores")
+    cores = facts.topology.cores
     total = sum(len(_present(core)) for core in cores)
     numbered = 0 < total <= _NUMBERED_CPUS
-    nodes = _nodes(topology, placement, results, numbered) if drawn and cores else ()
+    nodes = _nodes(facts, placement, results, numbered) if drawn and cores else ()
     mismatches = tuple(dict.fromkeys(text for result in results for text in result.placement.mismatches))
     unpictured = None
     if not cores:
@@ -114,26 +111,26 @@ def _facts(placement: PlacementRecord) -> list[tuple[str, str]]:
         ("CPUs", ranges(placement.cpus)),
         ("Threads", f"{placement.threads}, {placement.threads_per_core} per core"),
         ("SMT", "not known" if placement.smt is None else str(placement.smt)),
-        ("Memory policy", placement.memory_policy),
+        ("Memory policy", str(placement.memory_policy)),
         ("Verified afterwards", verified),
     ]
 
 
 def _nodes(
-    topology: Any, placement: PlacementRecord, results: Sequence[Result], numbered: bool
+    facts: Facts, placement: PlacementRecord, results: Sequence[Result], numbered: bool
 ) -> tuple[NodePicture, ...]:
     chosen = set(placement.cpus)
-    by_node: dict[int | None, list[Mapping[str, Any]]] = {}
-    for core in objects_at(topology, "cores"):
-        by_node.setdefault(whole_number_at(core, "node"), []).append(core)
-    known = {whole_number_at(node, "id"): node for node in objects_at(topology, "nodes")}
-    memory_nodes = bound_nodes(placement.memory_policy)
+    by_node: dict[int | None, list[Core]] = {}
+    for core in facts.topology.cores:
+        by_node.setdefault(core.node, []).append(core)
+    known: dict[int | None, Node] = {node.id: node for node in facts.topology.nodes}
     pages = _pages(results)
     pictures = []
     for identifier in [*known, *(node for node in by_node if node not in known)]:
         cores = [_picture(core, chosen) for core in by_node.get(identifier, [])]
         members = {state: [cpu for core in cores for cpu in core.cpus(state)] for state in ThreadState}
-        memory = number_at(known.get(identifier), "memory_bytes")
+        node = known.get(identifier)
+        memory = None if node is None else node.memory_bytes
         pictures.append(
             NodePicture(
                 name="no node" if identifier is None else f"node {identifier}",
@@ -143,38 +140,24 @@ def _nodes(
                 chosen=ranges(members[ThreadState.CHOSEN]) or "none",
                 offline=ranges(members[ThreadState.OFFLINE]) or "none",
                 memory="memory not known" if memory is None else size(memory) if memory else "no memory",
-                memory_here=identifier in memory_nodes,
-                distance=_distance(known.get(identifier), placement.nodes),
+                memory_here=identifier in placement.memory_policy.nodes,
+                distance=_distance(node, placement.nodes),
                 pages=_page_share(pages, identifier),
             )
         )
     return tuple(pictures)
 
 
-def bound_nodes(policy: str) -> set[int]:
-    """Node numbers of a memory policy such as ``bind:0`` or ``preferred:0-1``; empty for the default policy."""
-    match = re.fullmatch(r"[a-z_ ]+:([0-9,-]+)", policy)
-    nodes: set[int] = set()
-    for part in match.group(1).split(",") if match else ():
-        first, _, last = part.partition("-")
-        if first.isdigit() and (last or first).isdigit() and int(last or first) - int(first) < 4096:
-            nodes |= set(range(int(first), int(last or first) + 1))
-    return nodes
+def _present(core: Core) -> list[int]:
+    return list(core.cpus_present or core.cpus)
 
 
-def _present(core: Mapping[str, Any]) -> list[int]:
-    return whole_numbers_at(core, "cpus_present") or whole_numbers_at(core, "cpus")
+def _halves(core: Core) -> list[list[int]]:
+    return [list(half) for half in core.halves or ()]
 
 
-def _halves(core: Mapping[str, Any]) -> list[list[int]]:
-    found = core.get("halves")
-    if not isinstance(found, list):
-        return []
-    return [[cpu for cpu in half if isinstance(cpu, int)] for half in found if isinstance(half, list)]
-
-
-def _picture(core: Mapping[str, Any], chosen: set[int]) -> CorePicture:
-    online, present = set(whole_numbers_at(core, "cpus")), _present(core)
+def _picture(core: Core, chosen: set[int]) -> CorePicture:
+    online, present = set(core.cpus), _present(core)
 
     def state(cpu: int) -> ThreadState:
         if cpu in chosen:
@@ -182,14 +165,11 @@ def _picture(core: Mapping[str, Any], chosen: set[int]) -> CorePicture:
         return ThreadState.IDLE if cpu in online else ThreadState.OFFLINE
 
     rows = _rows(present, _halves(core))
-    return CorePicture(
-        whole_number_at(core, "id"),
-        tuple(tuple((cpu, state(cpu)) for cpu in row) for row in rows),
-    )
+    return CorePicture(core.id, tuple(tuple((cpu, state(cpu)) for cpu in row) for row in rows))
 
 
 def _rows(present: list[int], halves: list[list[int]]) -> list[list[int]]:
-    """Threads on their halves; off-line ones follow the on-line ones' pattern where it alternates, else fill up."""
+    """Threads on their halves; offline ones follow the pattern of the online ones where it alternates, else fill up."""
     if len(halves) < 2:
         return [present]
     alternating = all(
@@ -204,24 +184,24 @@ def _rows(present: list[int], halves: list[list[int]]) -> list[list[int]]:
     return rows
 
 
-def _distance(node: Any, chosen: Sequence[int]) -> str:
-    found = [number_at(node, "distances", str(other)) for other in chosen]
-    return ", ".join(dict.fromkeys(str(int(item)) for item in found if item is not None)) or "–"
+def _distance(node: Node | None, chosen: Sequence[int]) -> str:
+    distances = (node.distances if node is not None else None) or {}
+    return ", ".join(dict.fromkeys(str(distances[other]) for other in chosen if other in distances)) or "–"
 
 
-def _pages(results: Sequence[Result]) -> dict[str, int]:
-    """Pages found per node, over all processes."""
-    pages: dict[str, int] = {}
+def _pages(results: Sequence[Result]) -> dict[int, int]:
+    """Pages per node, over all processes."""
+    pages: dict[int, int] = {}
     for result in results:
-        for block in result.blocks:
-            for node, found in (block.page_nodes or {}).items():
-                pages[node] = pages.get(node, 0) + found
+        for process in result.processes:
+            for node, amount in (process.page_nodes or {}).items():
+                pages[node] = pages.get(node, 0) + amount
     return pages
 
 
-def _page_share(pages: Mapping[str, int], node: Any) -> str:
+def _page_share(pages: Mapping[int, int], node: int | None) -> str:
     total = sum(pages.values())
     if not total:
         return "–"
-    here = pages.get(str(node), 0)
+    here = 0 if node is None else pages.get(node, 0)
     return f"{percent(here / total)} of {count(total)}" if here else "0"

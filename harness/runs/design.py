@@ -1,0 +1,153 @@
+"""What a run or a sweep will do, written before it does anything; it is resumed from this and its journal."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from harness.datasets import registry as datasets
+from harness.decode import decode_json_file, encode
+from harness.errors import InputError
+from harness.placement.smt import SmtMethod
+from harness.platform.facts import Facts
+from harness.record import store
+from harness.record.spec import RunSpec
+from harness.runs.preflight import check_workloads
+from harness.runs.schedule import Configuration, Slot, block_of
+from harness.workload.files import find_workload, load_suite
+from harness.workload.model import Workload
+
+DESIGN_FILE = "design.json"
+FORMAT: Literal[2] = 2
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The settings of a sweep.
+
+    Attributes:
+        method: how SMT levels are obtained.
+        margin: relative difference that does not matter.
+        skipped: why configurations were left out -> how many.
+    """
+
+    configurations: tuple[Configuration, ...]
+    method: SmtMethod
+    margin: float
+    skipped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Design:
+    """A run or a sweep: its spec, and what the spec meant when it began.
+
+    Attributes:
+        identity: of the record.
+        created: ISO 8601, UTC.
+        argv: the command that reproduces it.
+        workloads: decoded and checked, on the data set that the spec names.
+        facts: of the machine as it was.
+        grid: of a sweep; a run's configurations follow from what its fits can do.
+    """
+
+    identity: str
+    created: str
+    argv: tuple[str, ...]
+    spec: RunSpec
+    workloads: tuple[Workload, ...]
+    facts: Facts
+    grid: Grid | None = None
+    format: Literal[2] = FORMAT
+
+    def slots(self) -> Iterator[Slot]:
+        """Every measurement of a sweep, in order."""
+        configurations = () if self.grid is None else self.grid.configurations
+        for block in range(self.spec.blocks):
+            yield from block_of(configurations, block=block, seed=self.spec.seed)
+
+
+def new_design(spec: RunSpec, argv: tuple[str, ...], facts: Facts, grid: Grid | None = None) -> Design:
+    """A design with an identity of its own; paths of files in the spec become absolute.
+
+    Raises:
+        InputError: a workload of the spec is not known, damaged or named twice, or has a hyper-parameter or an option
+            that its detector or data set does not take.
+    """
+    created = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    kind = "" if grid is None else "sweep-"
+    names = tuple(str(Path(name).resolve()) if name.endswith(".toml") else name for name in spec.workloads)
+    spec = replace(spec, workloads=names)
+    return Design(
+        identity=f"{created:%Y%m%dT%H%M%SZ}-{kind}{uuid.uuid4().hex[:6]}",
+        created=created.isoformat().replace("+00:00", "Z"),
+        argv=argv,
+        spec=spec,
+        workloads=workloads_of(spec),
+        facts=facts,
+        grid=grid,
+    )
+
+
+def spec_of_suite(name: str) -> RunSpec:
+    """What a run of a suite is asked to do when nothing else is said.
+
+    Raises:
+        InputError: there is no such suite, or its file is wrong.
+    """
+    suite = load_suite(name)
+    return RunSpec(
+        workloads=suite.workloads,
+        suite=name,
+        seeds=suite.seeds,
+        epochs=suite.epochs,
+        both_protocols=suite.both_protocols,
+        blocks=suite.blocks,
+        series_seconds=suite.series_seconds,
+    )
+
+
+def workloads_of(spec: RunSpec) -> tuple[Workload, ...]:
+    """The workloads of a spec, decoded, with every hyper-parameter checked.
+
+    Raises:
+        InputError: see :func:`new_design`.
+    """
+    workloads = [find_workload(name) for name in spec.workloads]
+    if spec.dataset is not None:
+        datasets.spec(spec.dataset)
+        workloads = [workload.on_dataset(spec.dataset, spec.label) for workload in workloads]
+    elif spec.label is not None:
+        raise InputError("--label names a column of the file that --dataset gives; there is none.")
+    names = [workload.name for workload in workloads]
+    if len(set(names)) != len(names):
+        raise InputError("The same workload is named twice.")
+    check_workloads(workloads)
+    return tuple(workloads)
+
+
+def write_design(design: Design, directory: Path) -> None:
+    """Write ``design.json``, whole and onto the disk.
+
+    Raises:
+        LparbenchError: it cannot be written there.
+    """
+    store.write_file(directory / DESIGN_FILE, store.encode(json.dumps(encode(design), indent=1) + "\n"))
+
+
+def read_design(directory: Path) -> Design:
+    """The design in a directory.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = directory / DESIGN_FILE
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file.", remedy="Give --resume the directory that the interrupted command named."
+        )
+    return decode_json_file(Design, path)

@@ -1,0 +1,293 @@
+"""The measuring engine of runs and sweeps: surveys, fits, measures, and notes each in the journal before the next."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol as Interface
+
+from harness.placement.plan import Placement
+from harness.placement.verify import mismatches
+from harness.record.spec import Protocol, RunSpec
+from harness.runs.journal import BaselineEntry, FitEntry, Journal, Measurement, SurveyEntry
+from harness.runs.schedule import Configuration, Slot
+from harness.scenarios.server import PATIENCE_S
+from harness.scoring.artifacts import disagreement
+from harness.workers.baseline_detectors import baseline_job
+from harness.workers.executor import Executor
+from harness.workers.jobs import BaselineJob, ConcurrentJob, FitJob, Job, MeasureJob, SurveyJob, divided
+from harness.workers.outcomes import (
+    BaselineOutcome,
+    FitOutcome,
+    InstanceOutcome,
+    JobResult,
+    MeasureOutcome,
+    SurveyOutcome,
+    WorkerOutcome,
+)
+from harness.workload.model import Workload
+
+_SURVEY_TIMEOUT_S = 120.0
+_FIT_TIMEOUT_S = 6 * 3600.0
+_MEASURE_TIMEOUT_S = 300.0  # beyond the time its series are given
+_EMULATED_SLOWDOWN = 50.0
+
+
+class Progress(Interface):
+    """Hears what the engine does; see ``harness.reporting.progress``."""
+
+    def start(self, total: int, text: str) -> None:
+        """``total`` units of work lie ahead; ``text`` names the first."""
+
+    def advance(self, text: str) -> None:
+        """One unit is done; ``text`` names the next."""
+
+    def expect(self, total: int) -> None:
+        """It turned out that there are ``total`` units in all."""
+
+    def say(self, text: str) -> None:
+        """Something that the user should know now."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A workload fitted with every seed; the first seed's artifacts are what is measured.
+
+    Attributes:
+        seeds: that it was fitted with.
+        directory: of the artifacts.
+        baselines: of the same data; None where none were asked for.
+        counterpart: the fit under the other protocol; None where none was asked for.
+    """
+
+    workload: Workload
+    protocol: Protocol
+    seeds: int
+    directory: Path
+    result: JobResult
+    baselines: JobResult | None = None
+    counterpart: JobResult | None = None
+
+    @property
+    def outcome(self) -> FitOutcome | None:
+        """What the fit gave; None when it failed."""
+        return self.result.outcome(FitOutcome)
+
+    @property
+    def baseline_outcome(self) -> BaselineOutcome | None:
+        """The baseline detectors; None when there are none or they failed."""
+        return None if self.baselines is None else self.baselines.outcome(BaselineOutcome)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Does pieces of work in worker processes, each once: what the journal holds is not done again.
+
+    Attributes:
+        directory: receives artifacts of fits and what workers leave.
+        workloads: by name.
+        slow: processes take many times as long, as under emulation.
+    """
+
+    directory: Path
+    spec: RunSpec
+    workloads: Mapping[str, Workload]
+    journal: Journal
+    executor: Executor
+    progress: Progress
+    slow: bool = False
+
+    def survey(self, placement: Placement, *, roof: bool, cache_bytes: int | None = None) -> SurveyOutcome | None:
+        """Overhead, software, and the measured roof if asked for; None when the survey failed."""
+        done = self.journal.of(SurveyEntry)
+        if done:
+            return done[0].result.outcome(SurveyOutcome)
+        directory = str(self._scratch("survey"))
+        job = SurveyJob(
+            threads=placement.threads, cpus=placement.cpus, directory=directory, roof=roof, cache_bytes=cache_bytes
+        )
+        result = self._run(job, placement, _SURVEY_TIMEOUT_S)
+        self.journal.note(SurveyEntry(result))
+        return result.outcome(SurveyOutcome)
+
+    def fitted(self, workload: str, protocol: Protocol) -> JobResult | None:
+        """What the journal holds of a fit."""
+        entries = self.journal.of(FitEntry)
+        return next(
+            (entry.result for entry in entries if (entry.workload, entry.protocol) == (workload, protocol)), None
+        )
+
+    def fit(self, name: str, protocol: Protocol, placement: Placement, *, natively: bool) -> Fit:
+        """Fit a workload with every seed, on the native trainer where it is wanted and can be."""
+        workload, spec = self.workloads[name], self.spec
+        seeds = spec.seeds or workload.training_for(protocol).seeds
+        directory = self.directory / "fits" / f"{name}-{protocol}"
+        result = self.fitted(name, protocol)
+        own = protocol == spec.protocol
+        if result is None:
+            self.progress.advance(f"{name}: training {seeds} seed{'s' if seeds > 1 else ''}")
+            shutil.rmtree(directory, ignore_errors=True)  # of a fit that was killed
+            job = FitJob(
+                workload=workload,
+                protocol=protocol,
+                data_dir=spec.data_dir,
+                seeds=tuple(range(seeds)),
+                trainer="native" if natively else "torch",
+                epochs=spec.epochs,
+                rows=spec.rows,
+                threads=placement.threads,
+                directory=str(directory),
+                learning_rates=spec.learning_rates if own else (),
+                save=str(Path(spec.save) / name) if spec.save is not None and own else None,
+            )
+            result = self._run(job, placement, _FIT_TIMEOUT_S)
+            if not own:
+                shutil.rmtree(directory, ignore_errors=True)  # it is not measured
+            self.journal.note(FitEntry(name, protocol, result))
+        return Fit(workload, protocol, seeds, directory, result)
+
+    def baselines(self, name: str, placement: Placement) -> JobResult:
+        """The baseline detectors of a workload: those of an earlier one on the same data, or new ones."""
+        job = self.baseline_job(name, placement)
+        key = key_of(job)
+        for entry in self.journal.of(BaselineEntry):
+            if entry.key == key:
+                return entry.result
+        self.progress.advance(f"{job.dataset}: baseline detectors")
+        done = len(self.journal.of(BaselineEntry))
+        job = replace(job, directory=str(self._scratch(f"baselines-{done}")))
+        result = self._run(job, placement, _FIT_TIMEOUT_S)
+        self.journal.note(BaselineEntry(key, result))
+        return result
+
+    def baseline_job(self, name: str, placement: Placement) -> BaselineJob:
+        """The job of a workload's baseline detectors, without a directory."""
+        spec = self.spec
+        return baseline_job(self.workloads[name], spec.protocol, spec.data_dir, spec.rows, placement.threads)
+
+    def measure(
+        self, slot: Slot, configuration: Configuration, placement: Placement, *, evict_bytes: int | None = None
+    ) -> Measurement:
+        """Measure one slot in fresh processes at ``placement``."""
+        directory = self._scratch(slot.name)
+        shutil.rmtree(directory, ignore_errors=True)  # of a slot that was killed: its signal must not start this one
+        fit_directory = self.directory / "fits" / f"{configuration.workload}-{self.spec.protocol}"
+        job = MeasureJob(
+            artifact=str(fit_directory),
+            backend=configuration.backend,
+            dtype=configuration.dtype,
+            scenarios=slot.scenarios,
+            batch_sizes=configuration.batch_sizes,
+            series_seconds=self.spec.series_seconds,
+            cpus=placement.cpus,
+            threads=placement.threads,
+            seed=slot.seed,
+            directory=str(directory),
+            p99_bound_s=self.spec.p99_bound_s,
+            evict_bytes=evict_bytes,
+        )
+        whole = divided(job, placement, configuration.instances)
+        timeout_s = _MEASURE_TIMEOUT_S + 8 * self.spec.series_seconds * (len(job.batch_sizes) + 2)
+        if "server" in slot.scenarios:
+            timeout_s += 2 * PATIENCE_S
+        result = self._run(whole, placement, timeout_s)
+        placements = whole.placements if isinstance(whole, ConcurrentJob) else (placement,)
+        if result.failure is None and any(_unfit(report.outcome) for report in result.reports):
+            failure = f"the data set has fewer rows than a batch of {configuration.batch_sizes[-1]}"
+            result = replace(result, reports=(), failure=failure)
+        measurement = measured(
+            slot,
+            placements,
+            result,
+            mismatches=tuple(
+                text
+                for part, report in zip(placements, result.reports)  # noqa: B905 - there are none when it failed
+                if report.observation is not None
+                for text in mismatches(part, report.observation)
+            ),
+            disagreement=None if result.failure else _disagreement(fit_directory, whole, configuration.dtype),
+        )
+        self.journal.note(measurement)
+        shutil.rmtree(directory, ignore_errors=True)
+        return measurement
+
+    def give_up(self, slot: Slot, reason: str) -> Measurement:
+        """Note why a slot cannot be measured."""
+        measurement = measured(slot, (), JobResult((), reason, None, 0.0))
+        self.journal.note(measurement)
+        return measurement
+
+    def clean_up(self) -> None:
+        """Remove what workers left; what it was for is in the journal."""
+        for leftover in ("fits", "scratch"):
+            shutil.rmtree(self.directory / leftover, ignore_errors=True)
+
+    def _run(self, job: Job, placement: Placement, timeout_s: float) -> JobResult:
+        return self.executor.run(job, placement, timeout_s=timeout_s * (_EMULATED_SLOWDOWN if self.slow else 1.0))
+
+    def _scratch(self, name: str) -> Path:
+        return self.directory / "scratch" / name
+
+
+def measured(
+    slot: Slot,
+    placements: Sequence[Placement],
+    result: JobResult,
+    *,
+    mismatches: Sequence[str] = (),
+    disagreement: str | None = None,
+) -> Measurement:
+    """What came of a slot."""
+    return Measurement(
+        slot=slot.name,
+        at=now(),
+        block=slot.block,
+        order=slot.order,
+        configuration=slot.configuration,
+        scenarios=slot.scenarios,
+        seed=slot.seed,
+        placements=tuple(placements),
+        result=result,
+        mismatches=tuple(dict.fromkeys(mismatches)),
+        disagreement=disagreement,
+    )
+
+
+def key_of(job: BaselineJob) -> str:
+    """Equal for jobs with the same outcome."""
+    options = sorted(job.options.items())
+    return json.dumps([job.dataset, job.protocol, options, job.threshold, job.contamination, job.data_dir])
+
+
+def now() -> str:
+    """The present time, ISO 8601, UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def unable(fit: JobResult | None, configuration: Configuration) -> str | None:
+    """Why a workload with this fit cannot be measured on a configuration's backend; None where it can."""
+    outcome = None if fit is None else fit.outcome(FitOutcome)
+    if outcome is None:
+        return f"its training failed: {fit.failure if fit else 'it was not run'}"
+    if configuration.backend not in outcome.backends:
+        able = ", ".join(outcome.backends)
+        return f"{configuration.workload} cannot run on backend {configuration.backend}; it runs on: {able}"
+    return None
+
+
+def _unfit(outcome: WorkerOutcome) -> bool:
+    """Whether a process that was to score batches had not even rows for one."""
+    if isinstance(outcome, InstanceOutcome):
+        return not outcome.traces
+    return isinstance(outcome, MeasureOutcome) and outcome.series == {"offline": ()}
+
+
+def _disagreement(fit_directory: Path, job: MeasureJob | ConcurrentJob, dtype: str) -> str | None:
+    """How scores differ from the detector's own, in the first process in which they do."""
+    directories = [each.directory for each in job.instances] if isinstance(job, ConcurrentJob) else [job.directory]
+    differences = (disagreement(fit_directory, Path(directory), dtype) for directory in directories)
+    return next((difference for difference in differences if difference is not None), None)

@@ -1,0 +1,123 @@
+"""A sweep from its levels to its record: begun, continued after an interruption, and judged."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from harness.errors import ExitCode, InputError, LparbenchError, MeasurementError
+from harness.placement.smt import SmtMethod, may_switch
+from harness.platform.facts import Facts
+from harness.platform.probe import probe
+from harness.platform.sysroot import SysRoot
+from harness.record.spec import RunSpec
+from harness.record.store import SWEEP_NAME, check_writable
+from harness.record.sweep_model import Sweep
+from harness.runs.design import Grid, new_design, read_design, write_design
+from harness.runs.engine import Progress
+from harness.runs.journal import Measurement, open_journal, read_journal
+from harness.sweeps.result import sweep_record
+from harness.sweeps.run import run_sweep
+from harness.sweeps.settings import Bounds, Factors, Location, bounds_of, configurations_of, default_factors
+from harness.workers.executor import Executor
+from harness.workload.model import Workload
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Levels of factors as the user gives them; None for the default ones."""
+
+    smt: tuple[int, ...] | None = None
+    threads_per_core: tuple[int, ...] | None = None
+    cores: tuple[int, ...] | None = None
+    locations: tuple[Location, ...] | None = None
+    batch_sizes: tuple[int, ...] | None = None
+    backends: tuple[str, ...] | None = None
+    dtypes: tuple[str, ...] | None = None
+    instances: tuple[int, ...] | None = None
+
+
+def begin(spec: RunSpec, levels: Levels, margin: float, argv: tuple[str, ...], out: Path) -> Path:
+    """Write the design of a new sweep below ``out``, and give its directory.
+
+    Raises:
+        InputError: a workload is not known, or the machine cannot run any of the configurations.
+        MeasurementError: the machine is emulated.
+    """
+    design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, margin, {}))
+    facts, bounds = _machine()
+    configurations, skipped = configurations_of(_factors(design.workloads, bounds, levels), bounds)
+    if not configurations:
+        reasons = "; ".join(skipped)
+        raise InputError(f"None of the settings can run here: {reasons}.", remedy="See: lparbench probe")
+    check_writable(out)
+    design = replace(design, facts=facts, grid=Grid(configurations, bounds.method, margin, skipped))
+    directory = out / design.identity
+    directory.mkdir()
+    write_design(design, directory)
+    return directory
+
+
+def proceed(directory: Path, executor: Executor, progress: Progress) -> Sweep:
+    """Do what is still to do, and give the record.
+
+    Raises:
+        LparbenchError: see :func:`harness.sweeps.run.run_sweep`.
+    """
+    design = read_design(directory)
+    slots = tuple(design.slots())
+    with open_journal(directory) as journal:
+        if len(journal.done()) < len(slots):
+            progress.say(f"{'Continuing' if journal.entries else 'Sweep in'} {directory}")
+            for reason, amount in sorted(design.grid.skipped.items()) if design.grid else ():
+                progress.say(f"Left out, {amount} {'setting' if amount == 1 else 'settings'}: {reason}.")
+            (directory / SWEEP_NAME).unlink(missing_ok=True)  # of an earlier state
+            run_sweep(directory, design, journal, executor, progress)
+        return sweep_record(design, journal.entries)
+
+
+def exit_code(record: Sweep) -> ExitCode:
+    """Inconclusive unless the sweep is finished and every workload has a best configuration."""
+    answered = set(record.workloads) <= {best.workload for best in record.best}
+    unfinished = record.design.slots_done < record.design.slots
+    return ExitCode.judged(failed=False, inconclusive=unfinished or not answered)
+
+
+def _machine() -> tuple[Facts, Bounds]:
+    root = SysRoot("/")
+    facts = probe(root)
+    if facts.emulation.emulated:
+        raise MeasurementError(
+            f"This machine is emulated ({facts.emulation.emulator or 'by an unknown emulator'}): times mean nothing.",
+            remedy="Sweep on a real one.",
+        )
+    switched = (facts.topology.smt.max or 1) > 1 and may_switch(root)
+    method = SmtMethod.SWITCHED if switched else SmtMethod.AFFINITY
+    return facts, bounds_of(facts.topology, facts.limits.allowed_cpus, method)
+
+
+def _factors(workloads: tuple[Workload, ...], bounds: Bounds, levels: Levels) -> Factors:
+    """Levels as given, and where not the default ones."""
+    inference = workloads[0].inference
+    names = tuple(workload.name for workload in workloads)
+    factors = default_factors(bounds, names, max(inference.batch_sizes), inference.backends[0])
+    given = {item.name: level for item in fields(levels) if (level := getattr(levels, item.name)) is not None}
+    return replace(factors, **given)
+
+
+@contextmanager
+def resumable(directory: Path) -> Iterator[None]:
+    """On the way out by an exception, say on standard error how far the sweep is, and how it is resumed."""
+    try:
+        yield
+    except BaseException:
+        with suppress(LparbenchError):
+            done = sum(isinstance(entry, Measurement) for entry in read_journal(directory))
+            total = sum(1 for _ in read_design(directory).slots())
+            print(f"{done} of {total} measurements are done and kept in {directory}", file=sys.stderr)
+            print(f"  Resume: lparbench sweep --resume {directory}", file=sys.stderr)
+            print(f"  Results so far: lparbench report {directory}", file=sys.stderr)
+        raise
