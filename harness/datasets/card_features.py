@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,15 +53,50 @@ def history(transactions: Transactions) -> pd.DataFrame:
     minute = frame["minute"].to_numpy()
     first = np.diff(card, prepend=-1) != 0
     gap = np.where(first, np.nan, np.diff(minute, prepend=minute[0]))
+    seen = [
+        _seen_before(card, column) for column in (frame["merchant"], frame["city"], frame["mcc"].astype("category"))
+    ]
+    return _history_columns(frame, gap, seen)
+
+
+class CardHistory:
+    """`history` of a stream: what each card did before is kept; the rows of a card come in time order."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[int, int], int] = {}  # card -> minute of its last transaction
+        self._seen: Counter[tuple[Any, ...]] = Counter()
+
+    def features(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Columns of the next transactions, a ``frame`` as in `Transactions`."""
+        cards = list(zip(frame["user"].tolist(), frame["card"].tolist(), strict=True))
+        gap = np.empty(len(frame))
+        for row, (card, minute) in enumerate(zip(cards, frame["minute"].tolist(), strict=True)):
+            gap[row] = minute - self._last.get(card, np.nan)
+            self._last[card] = minute
+        return _history_columns(frame, gap, [self._count(cards, frame, name) for name in ("merchant", "city", "mcc")])
+
+    def _count(self, cards: list[tuple[int, int]], frame: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
+        counts = np.empty(len(frame))
+        for row, (card, value) in enumerate(zip(cards, frame[name].tolist(), strict=True)):
+            key = (name, card, value)
+            counts[row] = self._seen[key]
+            self._seen[key] += 1
+        return counts
+
+
+def _history_columns(
+    frame: pd.DataFrame, gap: npt.NDArray[np.float64], seen: Sequence[npt.NDArray[np.float64]]
+) -> pd.DataFrame:
+    minute = frame["minute"].to_numpy()
     angle = 2 * np.pi * (minute % (24 * 60)) / (24 * 60)
     columns: dict[str, Any] = {
         "amount": frame["amount"].to_numpy(),
         "minutes_since_previous": gap,
         "hour_sin": np.sin(angle),
         "hour_cos": np.cos(angle),
-        "merchant_seen": _seen_before(card, frame["merchant"]),
-        "city_seen": _seen_before(card, frame["city"]),
-        "mcc_seen": _seen_before(card, frame["mcc"].astype("category")),
+        "merchant_seen": seen[0],
+        "city_seen": seen[1],
+        "mcc_seen": seen[2],
         "weekday": categorical((minute // (24 * 60) + 3) % 7, ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")),
         "chip": frame["chip"].array,
         "state": frame["state"].array,

@@ -22,6 +22,12 @@ _NUMBERS = ("User", "Card", "Year", "Month", "Day", "MCC")
 _TEXTS = (
     "Time", "Amount", "Use Chip", "Merchant Name", "Merchant City", "Merchant State", "Errors?", "Is Fraud?",
 )  # fmt: skip
+_LABEL = "Is Fraud?"
+RAW_COLUMNS = (*_NUMBERS, *(name for name in _TEXTS if name != _LABEL))
+FILE_COLUMNS = (
+    "User", "Card", "Year", "Month", "Day", "Time", "Amount", "Use Chip", "Merchant Name", "Merchant City",
+    "Merchant State", "Zip", "MCC", "Errors?", _LABEL,
+)  # fmt: skip
 _SECONDS = 60
 
 
@@ -118,10 +124,15 @@ def _blocks(reader: DigestingReader, path: Path) -> Iterator[pd.DataFrame]:
     csvfile.require_columns(path, names, (*_NUMBERS, *_TEXTS))
     schema = csvfile.Schema(names, categories=frozenset(_TEXTS), keep=(*_NUMBERS, *_TEXTS))
     for block in csvfile.frames(reader, path, schema, header_lines=1):
-        yield _transactions(block, path)
+        yield transactions_of(block, path)
 
 
-def _transactions(block: pd.DataFrame, path: Path) -> pd.DataFrame:
+def transactions_of(block: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Columns of a file as those of `Transactions`; without labels every row is taken for genuine.
+
+    Raises:
+        InputError: a date, time or amount that is none.
+    """
     dates = pd.to_datetime(
         pd.DataFrame({part.lower(): block[part].astype(np.int64) for part in ("Year", "Month", "Day")}), errors="coerce"
     )
@@ -137,7 +148,7 @@ def _transactions(block: pd.DataFrame, path: Path) -> pd.DataFrame:
             "minute": days * (24 * 60) + minutes.astype(np.int64),
             "amount": _converted(block["Amount"], _dollars, "an amount such as $12.34", path),
             "mcc": block["MCC"].to_numpy().astype(np.int32),
-            "fraud": _converted(block["Is Fraud?"], _yes_or_no, "Yes or No", path).astype(np.int8),
+            "fraud": _converted(block[_LABEL], _yes_or_no, "Yes or No", path).astype(np.int8) if _LABEL in block else 0,
             "chip": block["Use Chip"],
             "merchant": block["Merchant Name"],
             "city": block["Merchant City"],

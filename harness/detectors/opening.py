@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import InputError
 from harness.scoring import artifacts
 from harness.scoring.scorer import Scorer, check_backend, open_exported
 
 if TYPE_CHECKING:
     from harness.detectors.base import Detector
     from harness.scoring.bundle import Bundle
-    from harness.scoring.row_source import Layout
+    from harness.scoring.rows import Layout
     from harness.scoring.stream import ScoreRows
 
 
@@ -79,8 +80,34 @@ def open_stream(bundle: Bundle, backend: str | None = None, threads: int = 1, *,
     from harness.linalg import chain
     from harness.scoring.stream import layout_of, score_of_rows
 
+    if bundle.manifest.steps is not None and not encoded:
+        return _card_stream(bundle, backend, threads)
     possible = [name for name in bundle.artifacts.backends if name != "native" or chain.available()]
     chosen = backend or possible[0]
     layout = layout_of(bundle, encoded=encoded)
     scorer = open_scorer(bundle.directory, chosen, threads=threads)
     return RowStream(layout, score_of_rows(bundle, scorer.score, encoded=encoded), chosen)
+
+
+def _card_stream(bundle: Bundle, backend: str | None, threads: int) -> RowStream:
+    """Of a detector of sequences: each card's open windows are kept from block to block, by torch."""
+    import torch
+
+    from harness.detectors.lstm import LSTM
+    from harness.detectors.registry import load
+
+    detector, encoder = load(bundle.directory), bundle.encoder
+    if (
+        not isinstance(detector, LSTM)
+        or "minutes_since_previous" not in encoder.columns
+        or backend not in (None, "eager")
+    ):
+        raise InputError(
+            f"{bundle.directory}: raw rows one after another are scored for an LSTM on the histories of cards, by "
+            "backend eager, only.",
+            remedy="Give --encoded with windows (n, steps, features) as a .npy file.",
+        )
+    from harness.detectors.streaming import card_layout, score_of_cards
+
+    torch.set_num_threads(threads)
+    return RowStream(card_layout(encoder), score_of_cards(encoder, detector, str(bundle.directory)), "eager")

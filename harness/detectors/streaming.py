@@ -7,7 +7,10 @@ product, and completes the oldest. No past transaction has to be kept, and none 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +18,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from harness.datasets import cards as card_files
+from harness.datasets.card_features import CardHistory
 from harness.detectors.lstm import LSTM
 from harness.detectors.lstm_net import Layers, gates_of
 from harness.errors import InputError
+from harness.scoring.rows import Layout
+from harness.scoring.stream import ScoreRows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.datasets.encoders import Encoder
+
+_TEXTS = ("Time", "Amount", "Merchant Name", "Merchant City", "Errors?")
+_ENCODED = {"Use Chip": "chip", "Merchant State": "state", "MCC": "mcc"}  # raw categories and their features
+_FORMS = {
+    "Time": re.compile(r"([01]?\d|2[0-3]):[0-5]?\d", re.ASCII),
+    "Amount": re.compile(r"\$?[+-]?\d+(\.\d*)?", re.ASCII),
+}
 
 
 class CardStream:
@@ -106,6 +125,26 @@ class CardStream:
 
     def _zeros(self, cards: int, width: int) -> Tensor:
         return torch.zeros(cards, self.steps, width)
+
+
+def card_layout(encoder: Encoder) -> Layout:
+    """Columns of raw TabFormer transactions, with the values that the encoder of their histories knows."""
+    known = {raw: frozenset(encoder.vocabulary[name]) for raw, name in _ENCODED.items()}
+    vocabulary = {**dict.fromkeys(_TEXTS), **known}
+    return Layout(card_files.RAW_COLUMNS, vocabulary, card_files.FILE_COLUMNS, _FORMS)
+
+
+def score_of_cards(encoder: Encoder, detector: LSTM, name: str) -> ScoreRows:
+    """Scores of raw transactions in the order they happened, each card's past kept; NaN until it has enough of them."""
+    history, stream = CardHistory(), CardStream(detector)
+
+    def score(frame: pd.DataFrame) -> NDArray[np.float32]:
+        used = {text: frame[text].cat.remove_unused_categories() for text in (*_TEXTS, *_ENCODED)}
+        transactions = card_files.transactions_of(frame.assign(**used), Path(name))
+        pairs = list(zip(transactions["user"].tolist(), transactions["card"].tolist(), strict=True))
+        return stream.score(pairs, encoder.transform(history.features(transactions)))
+
+    return score
 
 
 def _rounds(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:

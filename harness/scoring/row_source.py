@@ -14,16 +14,15 @@ import lzma
 import re
 import select
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from harness.errors import InputError
+from harness.scoring.rows import BadRow, Layout, Rows, excerpt, joined, sorted_out
 
 BLOCK_BYTES = 1 << 22
 _LONGEST_LINE = 1 << 24
@@ -31,38 +30,6 @@ _ARRAY_ROWS = 1 << 16
 _GZ, _XZ, _NPY = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x93NUMPY"
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _INFINITE = re.compile(r"\s*[+-]?inf(inity)?\s*", re.ASCII | re.IGNORECASE)  # read as a number, then refused as one
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The columns of a row.
-
-    Attributes:
-        columns: needed, in order; others are ignored.
-        vocabulary: categorical columns and the values they may have, None for any; every other column is a number.
-        file_columns: of a file without a header, where that holds more than ``columns``.
-    """
-
-    columns: tuple[str, ...]
-    vocabulary: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
-    file_columns: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row that does not fit: its line (from 1), and why."""
-
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Rows that follow one another: the good ones with their lines, and those that do not fit."""
-
-    frame: pd.DataFrame | NDArray[np.float32]  # an array where the file is one
-    lines: NDArray[np.int64]
-    bad: tuple[BadRow, ...] = ()
 
 
 def read_rows(stream: BinaryIO, name: str, layout: Layout, block_bytes: int = BLOCK_BYTES) -> Iterator[Rows]:
@@ -128,7 +95,7 @@ class _Csv:
         count = _count(block, b"\n") + (not block.endswith(b"\n"))
         frame = self._parsed(block, count)
         if frame is not None:
-            return _sorted_out(frame, np.arange(first_line, first_line + count), [], self._layout)
+            return sorted_out(frame, np.arange(first_line, first_line + count), [], self._layout)
         bad: list[BadRow] = []
         good: list[tuple[int, bytes]] = []
         for line, content in enumerate(block.split(b"\n")[:count], first_line):
@@ -144,14 +111,14 @@ class _Csv:
             frames = [(line, self._parsed(content, 1)) for line, content in good]
             bad += [BadRow(line, "is not comma-separated text") for line, part in frames if part is None]
             good = [(line, b"") for line, part in frames if part is not None]
-            frame = _joined([part for _, part in frames if part is not None], self._layout)
-        return _sorted_out(frame, np.array([line for line, _ in good], dtype=np.int64), bad, self._layout)
+            frame = joined([part for _, part in frames if part is not None], self._layout)
+        return sorted_out(frame, np.array([line for line, _ in good], dtype=np.int64), bad, self._layout)
 
     def _parsed(self, block: bytes, count: int) -> pd.DataFrame | None:
         """The needed columns of ``count`` lines; None when a line does not fit."""
         categories = self._layout.vocabulary
         if not count:
-            return _joined([], self._layout)
+            return joined([], self._layout)
         names = range(len(self._columns))
         try:
             frame = pd.read_csv(
@@ -195,7 +162,7 @@ class _Csv:
         for place, name in zip(self._places, self._layout.columns, strict=True):
             value = fields[place]
             if name not in self._layout.vocabulary and not _NUMBER.fullmatch(value) and not _INFINITE.fullmatch(value):
-                return f"column {name!r} takes a finite number, not {_excerpt(value)}"
+                return f"column {name!r} takes a finite number, not {excerpt(value)}"
             if not value.isascii() and any("\udc80" <= letter <= "\udcff" for letter in value):
                 return f"column {name!r} is not UTF-8 text"
         return None
@@ -239,7 +206,7 @@ def _json_rows(block: bytes, first_line: int, layout: Layout) -> Rows:
             for name, values in zip(layout.columns, columns, strict=True)
         }
     )
-    return _sorted_out(frame, np.array(lines, dtype=np.int64), bad, layout)
+    return sorted_out(frame, np.array(lines, dtype=np.int64), bad, layout)
 
 
 def _json_values(content: bytes, layout: Layout) -> list[Any] | str:
@@ -255,54 +222,14 @@ def _json_values(content: bytes, layout: Layout) -> list[Any] | str:
         value = document.get(name)
         if name in layout.vocabulary:
             if not isinstance(value, str | int) or isinstance(value, bool):
-                return f"column {name!r} takes a text, not {_excerpt(json.dumps(value))}"
+                return f"column {name!r} takes a text, not {excerpt(json.dumps(value))}"
         elif not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > _LARGEST:
-            return f"column {name!r} takes a finite number, not {_excerpt(json.dumps(value))}"
+            return f"column {name!r} takes a finite number, not {excerpt(json.dumps(value))}"
         values.append(value)
     return values
 
 
 _LARGEST = float(np.finfo(np.float64).max)
-
-
-def _sorted_out(frame: pd.DataFrame, lines: NDArray[np.int64], bad: list[BadRow], layout: Layout) -> Rows:
-    """The rows without those whose numbers are not finite or whose categories are unknown."""
-    wrong = np.zeros(len(frame), dtype=bool)
-    reasons: dict[int, str] = {}
-    for name in layout.columns:
-        known = layout.vocabulary.get(name)
-        if name not in layout.vocabulary:
-            fits = np.isfinite(frame[name].to_numpy())
-        elif known is None:
-            continue
-        else:
-            codes = frame[name].cat.codes.to_numpy()
-            fits = np.array([str(value) in known for value in frame[name].cat.categories] + [False])[codes]
-        if fits.all():
-            continue
-        for row in np.flatnonzero(~fits & ~wrong).tolist():
-            value = frame[name].iloc[row]
-            what = (
-                "takes a finite number, not" if name not in layout.vocabulary else "has a category unknown to training:"
-            )
-            reasons[row] = f"column {name!r} {what} {_excerpt(str(value))}"
-        wrong |= ~fits
-    if not bad and not reasons:
-        return Rows(frame, lines)
-    bad = bad + [BadRow(int(lines[row]), reason) for row, reason in reasons.items()]
-    bad.sort(key=lambda row: row.line)
-    return Rows(frame[~wrong].reset_index(drop=True), lines[~wrong], tuple(bad))
-
-
-def _joined(frames: Sequence[pd.DataFrame], layout: Layout) -> pd.DataFrame:
-    empty = {
-        name: pd.Categorical([]) if name in layout.vocabulary else np.zeros(0)
-        for name in layout.columns
-    }  # fmt: skip
-    if not frames:
-        return pd.DataFrame(empty)
-    joined = pd.concat([frame.astype(object) for frame in frames], ignore_index=True)
-    return joined.astype({name: "category" if name in layout.vocabulary else "float64" for name in layout.columns})
 
 
 def _array_rows(stream: BinaryIO, name: str, layout: Layout) -> Iterator[Rows]:
@@ -411,7 +338,3 @@ def _named(name: str) -> Iterator[None]:
         raise InputError(f"{name} is truncated: its compressed stream ends early.", remedy="Get it again.") from None
     except (lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{name} is damaged: {error}.", remedy="Get it again.") from None
-
-
-def _excerpt(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "…")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.scoring.bundle import Bundle
-from harness.scoring.row_source import Layout, Rows
+from harness.scoring.rows import Layout, Rows
 
 OnError = Literal["stop", "skip"]
 Format = Literal["csv", "jsonl"]

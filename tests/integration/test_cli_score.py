@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -18,6 +19,7 @@ import pandas as pd
 import pytest
 from bundles import Saved, saved
 
+from harness.datasets import card_features, cards
 from harness.datasets.nsl_kdd import RECIPE
 from harness.datasets.options import COMMON, resolve
 from harness.datasets.recipe import Request
@@ -276,3 +278,74 @@ def test_the_command_needs_no_torch(mlp: Saved, raw: pd.DataFrame, tmp_path: Pat
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert json.loads(done.stdout) == [0, False], done.stderr
+
+
+def card_rows(cards: int = 6, each: int = 40) -> pd.DataFrame:
+    """Raw transactions of several cards in the order of time, as a file of TabFormer has them."""
+    random = np.random.default_rng(4)
+    minutes = np.sort(random.integers(0, 60 * 24 * 27, cards * each))
+    count = cards * each
+    return pd.DataFrame(
+        {
+            "User": random.integers(0, cards // 2, count), "Card": random.integers(0, 2, count), "Year": 2015,
+            "Month": 3, "Day": 1 + minutes // (60 * 24), "Time": [f"{m // 60 % 24:02d}:{m % 60:02d}" for m in minutes],
+            "Amount": [f"${amount:.2f}" for amount in random.uniform(1, 400, count)],
+            "Use Chip": random.choice(["Swipe Transaction", "Online Transaction"], count),
+            "Merchant Name": random.choice(["7919", "63352", "213813"], count),
+            "Merchant City": random.choice(["City 1", "ONLINE"], count),
+            "Merchant State": random.choice(["S1", ""], count),
+            "Zip": "", "MCC": random.choice([5411, 5812], count),
+            "Errors?": random.choice(["", "Bad PIN", "Bad PIN,Technical Glitch"], count),
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lstm(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    how = {"epochs": 1, "hidden": (8, 4), "dropout": (0.0, 0.0)}
+    return saved(tmp_path_factory.mktemp("bundle") / "lstm", "lstm", how, "tabformer", steps=5)
+
+
+@pytest.mark.parametrize("block_bytes", [700, 1 << 20])
+def test_raw_transactions_score_as_the_windows_of_their_cards(lstm: Saved, block_bytes: int) -> None:
+    frame = card_rows()
+    summary, text = scored(open_bundle(lstm.directory), frame.to_csv(index=False).encode(), block_bytes=block_bytes)
+    values = [row["score"] for row in csv.DictReader(io.StringIO(text))]
+    # all transactions at once, sorted by card, and windows of them: how the data set makes its examples
+    raw_frame = frame.astype(
+        {name: "category" for name in frame if not pd.api.types.is_numeric_dtype(frame[name])}
+    ).assign(Zip=0.0)
+    table = cards.transactions_of(raw_frame, Path("rows"))
+    order = np.lexsort((np.arange(len(table)), table["card"], table["user"]))
+    transactions = cards.Transactions(table.iloc[order].reset_index(drop=True), len(table))
+    encoded = lstm.data.encoder.transform(card_features.history(transactions))
+    card = transactions.card
+    expected = np.full(len(table), np.nan, np.float32)
+    for end in range(4, len(card)):
+        if card[end - 4] == card[end]:
+            expected[order[end]] = lstm.detector.decision_function(encoded[None, end - 4 : end + 1])[0]
+    assert [value == "" for value in values] == np.isnan(expected).tolist()
+    decided = ~np.isnan(expected)
+    given = np.array([float(value) for value in values if value], dtype=np.float32)
+    assert agreement(expected[decided], given).within
+    assert (summary.rows, summary.undecided) == (len(frame), int((~decided).sum()))
+
+
+def test_a_transaction_that_does_not_fit_has_its_line(lstm: Saved) -> None:
+    bundle = open_bundle(lstm.directory)
+    lines = card_rows().to_csv(index=False).splitlines()
+    for column, wrong, reason in (
+        ("Time", "25:10", "does not look like one: '25:10'"),
+        ("Amount", "$x", "does not look like one: '$x'"),
+        ("Use Chip", "Mind", "has a category unknown to training: 'Mind'"),
+        ("Month", "March", "takes a finite number"),
+    ):
+        frame = card_rows().astype(str)
+        frame.loc[7, column] = wrong
+        with pytest.raises(InputError, match=re.escape(reason)) as raised:
+            scored(bundle, frame.to_csv(index=False).encode())
+        assert f"rows line 9: column {column!r}" in raised.value.message
+    summary, _ = scored(bundle, "\n".join([*lines, lines[-1].replace("2015", "x")]).encode(), on_error="skip")
+    assert summary.skipped == 1
+    with pytest.raises(InputError, match="Give --encoded with windows"):
+        open_stream(bundle, "onnxruntime")

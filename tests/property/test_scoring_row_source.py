@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.scoring.row_source import Layout, Rows, read_rows
+from harness.scoring.row_source import read_rows
+from harness.scoring.rows import Layout, Rows
 
 COLUMNS = ("size", "kind", "rate")
 LAYOUT = Layout(COLUMNS, {"kind": None}, (*COLUMNS, "label"))
