@@ -39,9 +39,7 @@ _NAMES: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "
 class Check:
     """A condition on a value of the right type, given as ``Annotated[int, Check(...)]``.
 
-    Attributes:
-        expected: what errors say was expected: "a positive whole number".
-        holds: whether a decoded value satisfies it.
+    ``expected`` is what errors say: "a positive whole number".
     """
 
     expected: str
@@ -79,9 +77,7 @@ def decode(hint: type[T], value: Any, where: str) -> T:
 
 
 def encode(value: Any) -> Any:
-    """A dataclass (or what one may hold) as JSON types; :func:`decode` reads it back.
-
-    Fields keep their order; keys of mappings are sorted.
+    """A dataclass (or what one may hold) as JSON types: fields in their order, keys of mappings sorted.
 
     Raises:
         NotPlainError: a float that is not finite, or a value of another type.
@@ -140,11 +136,7 @@ def decode_toml_file(hint: type[T], path: Path) -> T:
 def unknown(where: str, what: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is none of ``known``, with the one it is probably meant to be.
 
-    Args:
-        where: file and key, or the object that was asked: ``"nsl-kdd-mlp.toml: training.epoch"``.
-        what: what the name is: ``"key"``.
-        name: as given.
-        known: all names that there are.
+    ``where`` is a file and its table, or the object that was asked; ``what`` says what the name is: "key".
     """
     names = sorted(known)
     near = get_close_matches(name, names, n=1)

@@ -9,6 +9,9 @@ import numpy as np
 
 from harness.measure.sampling import Samples
 
+PERCENTILES = {"p50_s": 50.0, "p90_s": 90.0, "p95_s": 95.0, "p99_s": 99.0, "p99_9_s": 99.9}
+"""Of latencies that are reported: metric -> per cent."""
+
 _RISK = 0.01
 
 

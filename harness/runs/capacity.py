@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.measure.percentiles import requests_needed
+from harness.measure.percentiles import PERCENTILES, requests_needed
 from harness.record.model import Metric, ProcessRecord, Served, Validity, Verdict
-from harness.runs.judge import PERCENTILES, over_processes
+from harness.runs.judge import over_processes
 
 
 def server_metrics(processes: Sequence[ProcessRecord]) -> dict[str, Metric]:

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.measure.estimates import ProcessEstimate, process_estimate
-from harness.measure.percentiles import percentile
+from harness.measure.percentiles import PERCENTILES, percentile
 from harness.measure.sampling import Samples
 from harness.measure.stats import interval_over_processes
 from harness.measure.validity import Evidence, Reason, invalidities
 from harness.record.model import Metric, ProcessRecord, Series, Validity, Verdict
-
-PERCENTILES = {"p50_s": 50.0, "p90_s": 90.0, "p95_s": 95.0, "p99_s": 99.0, "p99_9_s": 99.9}
 
 
 def estimate_of(series: Series) -> ProcessEstimate:

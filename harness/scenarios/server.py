@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from harness.measure.arrivals import poisson_schedule, serve_open_loop
 from harness.measure.clock import Clock
-from harness.measure.percentiles import percentile, requests_needed
+from harness.measure.percentiles import PERCENTILES, percentile, requests_needed
 from harness.measure.rate_search import CONFIRMATIONS, highest_rate
 from harness.measure.sampling import Samples
 from harness.record.model import Series, Served
 
-PERCENTILES = {"p50_s": 50.0, "p90_s": 90.0, "p95_s": 95.0, "p99_s": 99.0, "p99_9_s": 99.9}
 _BOUND = 99.0
 _TOLERANCE = 0.02
 _TRIAL_BOUNDS = 10  # a trial lasts this many times the bound, so that a queue has time to build up
