@@ -51,7 +51,7 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
 
 
 def _backends(program: Program) -> list[str]:
-    """Backends of a program beside those of its graph, wherever they may be available."""
+    """Backends of a program besides those of its graph, wherever they may be available."""
     from harness.scoring.backend_compile import missing_operation
 
     native_too = ["native"] if program.macs_per_row else []  # without dense layers it has nothing to do
@@ -90,7 +90,7 @@ def _exported(detector: Detector) -> bytes | None:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a bundle says of a fit beside the detector and its data."""
+    """What a bundle says of a fit besides the detector and its data."""
 
     workload: str
     protocol: str

@@ -1,7 +1,7 @@
 """The feature pipeline of the optimised flow classifiers: 31 base features, 22 made of them, the best 50 kept.
 
 The source document gives the counts and the kinds (products, ratios, statistics of groups) and no more; which columns
-take part is told here by how well each alone separates the classes of the training rows (analysis of variance).
+take part is decided here by how well each alone separates the classes of the training rows (analysis of variance).
 """
 
 from __future__ import annotations

@@ -30,13 +30,13 @@ def average_precision_interval(
     ends = np.flatnonzero(np.append(np.diff(ordered) != 0, True))
     rng = np.random.default_rng(_SEED)
     kinds = [np.flatnonzero(positive), np.flatnonzero(~positive)]
-    found = np.empty(resamples)
+    precisions = np.empty(resamples)
     for index in range(resamples):
         weight = np.zeros(len(order))
         for places in kinds:
             weight[places] = np.bincount(rng.integers(len(places), size=len(places)), minlength=len(places))
-        found[index] = _average_precision(weight, positive, ends)
-    low, high = np.quantile(found, [0.025, 0.975])
+        precisions[index] = _average_precision(weight, positive, ends)
+    low, high = np.quantile(precisions, [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.errors import InputError
 from harness.evaluation.bootstrap import average_precision_interval
 from harness.evaluation.thresholds import Threshold
-from harness.record.accuracy import ClassRecall, Confusion, Histogram
+from harness.record.accuracy import ClassRecall, Confusion, Histogram, SeedMean
 
 CURVE_POINTS = 200
 HISTOGRAM_BINS = 40
@@ -142,15 +142,15 @@ def histogram(scores: NDArray[np.float64], y: NDArray[np.int64]) -> Histogram:
     )
 
 
-def summarise(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, float | int | None]]:
-    """Mean, sample standard deviation (None for one) and count of each metric over seeds."""
-    if not evaluations:
+def over_seeds(values: Sequence[float]) -> SeedMean:
+    """Mean, sample standard deviation and count of one metric over seeds.
+
+    Raises:
+        InputError: there are no values.
+    """
+    if not values:
         raise InputError("There is no evaluation to summarise.")
-    found: dict[str, dict[str, float | int | None]] = {}
-    for name in METRICS:
-        values = [float(getattr(item, name)) for item in evaluations]
-        found[name] = {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None, "n": len(values)}
-    return found
+    return SeedMean(mean(values), stdev(values) if len(values) > 1 else None, len(values))
 
 
 def _recall_at(fpr: NDArray[np.float64], tpr: NDArray[np.float64], rate: float) -> float:
@@ -162,11 +162,11 @@ def _per_class(flagged: NDArray[np.int64], classes: Sequence[str] | None) -> dic
     if classes is None:
         return {}
     names = np.asarray(classes)
-    found = {}
+    recalls = {}
     for name in sorted(set(names.tolist())):
         chosen = flagged[names == name]
-        found[str(name)] = ClassRecall(len(chosen), float(chosen.mean()))
-    return found
+        recalls[str(name)] = ClassRecall(len(chosen), float(chosen.mean()))
+    return recalls
 
 
 def _thin(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:

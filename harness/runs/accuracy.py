@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import mean, stdev
 
 from harness.evaluation.bootstrap import RESAMPLES
-from harness.evaluation.metrics import METRICS, Evaluation
+from harness.evaluation.metrics import METRICS, Evaluation, over_seeds
 from harness.record.accuracy import (
     Accuracy,
     Baselines,
@@ -20,7 +19,6 @@ from harness.record.accuracy import (
     ScoredBaselines,
     ScoredCounterpart,
     ScoreInterval,
-    SeedMean,
     TrainingLimits,
 )
 from harness.record.spec import Protocol
@@ -34,7 +32,7 @@ def accuracy_record(workload: Workload, protocol: Protocol, outcome: FitOutcome)
     """Accuracy of a workload from its fit."""
     evaluations, first = outcome.evaluations, outcome.evaluations[0]
     headline = workload.accuracy.metric
-    metrics = {name: _over_seeds([getattr(evaluation, name) for evaluation in evaluations]) for name in METRICS}
+    metrics = {name: over_seeds([getattr(evaluation, name) for evaluation in evaluations]) for name in METRICS}
     # A floor is that of the whole schedule and data set; what was limited has not been given the chance to reach it.
     limited = outcome.limits != TrainingLimits(None, None)
     origin = outcome.dataset.origin
@@ -113,9 +111,5 @@ def other_protocol(protocol: Protocol) -> Protocol:
 def _at_rate(trial: LearningRateTrial) -> LearningRateAccuracy:
     """Metrics over the seeds of one learning rate; none when all of them diverged."""
     evaluations = trial.evaluations
-    metrics = {name: _over_seeds([each[name] for each in evaluations]) for name in METRICS} if evaluations else {}
+    metrics = {name: over_seeds([each[name] for each in evaluations]) for name in METRICS} if evaluations else {}
     return LearningRateAccuracy(trial.learning_rate, metrics, trial.diverged)
-
-
-def _over_seeds(values: Sequence[float]) -> SeedMean:
-    return SeedMean(mean(values), stdev(values) if len(values) > 1 else None, len(values))

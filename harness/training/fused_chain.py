@@ -93,16 +93,16 @@ class Activation:
         """The gradient of the input."""
         match self.kind:
             case "relu":
-                found = aten.threshold_backward(g, y, 0)
+                gradient = aten.threshold_backward(g, y, 0)
             case "leaky_relu":
-                found = aten.leaky_relu_backward(g, y, self.slope, True)
+                gradient = aten.leaky_relu_backward(g, y, self.slope, True)
             case "tanh":
-                found = aten.tanh_backward(g, y)
+                gradient = aten.tanh_backward(g, y)
             case "sigmoid":
-                found = aten.sigmoid_backward(g, y)
+                gradient = aten.sigmoid_backward(g, y)
             case _:
-                found = aten.softplus_backward(g, y, 1, 20)
-        return found  # type: ignore[no-any-return]
+                gradient = aten.softplus_backward(g, y, 1, 20)
+        return gradient  # type: ignore[no-any-return]
 
 
 @dataclass
@@ -151,14 +151,14 @@ class BatchNorm:
         """Through the batch statistics."""
         wide, mean, inverse = kept
         count, rows, features = g.shape
-        found, weight, bias = aten.native_batch_norm_backward(
+        gradient, weight, bias = aten.native_batch_norm_backward(
             g.transpose(0, 1).reshape(rows, count * features), wide, self.weight.reshape(-1), self.running_mean,
             self.running_variance, mean, inverse, True, self.eps, [True, learn, learn],
         )  # fmt: skip
         if learn:
             self.weight_gradient.add_(weight.view_as(self.weight))
             self.bias_gradient.add_(bias.view_as(self.bias))
-        return found.view(rows, count, features).transpose(0, 1).contiguous()  # type: ignore[no-any-return]
+        return gradient.view(rows, count, features).transpose(0, 1).contiguous()  # type: ignore[no-any-return]
 
 
 Layer = Linear | Activation | Dropout | BatchNorm
@@ -201,8 +201,8 @@ def of_rows(saved: list[Any], rows: slice) -> list[Any]:
 
 def apply(layers: Sequence[Layer], x: Tensor, *, learn: bool = True) -> Tensor:
     """``x`` (K, rows, in) through ``layers``, as a node of the graph; weights get gradients if they ``learn``."""
-    found: Tensor = _Chain.apply(x, _ANCHOR, layers, learn)  # type: ignore[no-untyped-call]
-    return found
+    output: Tensor = _Chain.apply(x, _ANCHOR, layers, learn)  # type: ignore[no-untyped-call]
+    return output
 
 
 # A node without an input that needs a gradient is left out of the graph; parameters are no inputs here.

@@ -64,19 +64,19 @@ def layers_of(net: nn.Sequential) -> tuple[DenseLayer, ...]:
     Raises:
         TypeError: the net holds something else.
     """
-    found: list[DenseLayer] = []
+    layers: list[DenseLayer] = []
     for part in net:
         match part:
             case nn.Linear():
-                found.append(DenseLayer(array_of(part.weight), _bias(part)))
+                layers.append(DenseLayer(array_of(part.weight), _bias(part)))
             case nn.BatchNorm1d():
-                found[-1] = _fold(found[-1], part)
+                layers[-1] = _fold(layers[-1], part)
             case nn.Dropout() | nn.Identity():
                 pass
             case _:
                 kind, slope = activation_of(part)
-                found[-1] = DenseLayer(found[-1].weight, found[-1].bias, kind, slope)
-    return tuple(found)
+                layers[-1] = DenseLayer(layers[-1].weight, layers[-1].bias, kind, slope)
+    return tuple(layers)
 
 
 def array_of(tensor: Tensor) -> NDArray[np.float32]:

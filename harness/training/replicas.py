@@ -174,12 +174,12 @@ class Replicas:
         """One for the whole buffer, or one per replica when their learning rates differ."""
         if len(set(learning_rates)) == 1:
             return [Adam([_with_gradient(self.flat, self.gradient)], learning_rates[0], betas)]
-        found = []
+        optimisers = []
         for index, rate in enumerate(learning_rates):
             pairs = zip(self._weights.values(), self._gradients.values(), strict=True)
             own = [_with_gradient(weights[index], gradients[index]) for weights, gradients in pairs]
-            found.append(Adam(own, rate, betas))
-        return found
+            optimisers.append(Adam(own, rate, betas))
+        return optimisers
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sklearn import metrics
 
 from harness.errors import InputError
 from harness.evaluation import thresholds
-from harness.evaluation.metrics import CURVE_POINTS, evaluate, summarise
+from harness.evaluation.metrics import CURVE_POINTS, evaluate, over_seeds
 from harness.evaluation.thresholds import Threshold
 from harness.scoring.agreement import agreement
 
@@ -97,12 +97,13 @@ def test_skewed_scores_get_a_logarithmic_axis():
 
 def test_summary_over_seeds():
     evaluations = [evaluate(*scored(seed), Threshold(0.7, "fixed")) for seed in range(3)]
-    found = summarise(evaluations)
     values = [item.f1 for item in evaluations]
-    assert found["f1"] == {"mean": pytest.approx(np.mean(values)), "sd": pytest.approx(np.std(values, ddof=1)), "n": 3}
-    assert summarise(evaluations[:1])["f1"]["sd"] is None
+    summary = over_seeds(values)
+    assert (summary.mean, summary.sd) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    assert summary.n == 3
+    assert over_seeds(values[:1]).sd is None
     with pytest.raises(InputError):
-        summarise([])
+        over_seeds([])
 
 
 @pytest.mark.parametrize(
