@@ -37,10 +37,7 @@ _NAMES: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "
 
 @dataclass(frozen=True)
 class Check:
-    """A condition on a value of the right type, given as ``Annotated[int, Check(...)]``.
-
-    ``expected`` is what errors say: "a positive whole number".
-    """
+    """A condition, given as ``Annotated[int, Check(...)]``; errors say what was ``expected``: "a positive number"."""
 
     expected: str
     holds: Callable[[Any], bool]
@@ -134,10 +131,7 @@ def decode_toml_file(hint: type[T], path: Path) -> T:
 
 
 def unknown(where: str, what: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is none of ``known``, with the one it is probably meant to be.
-
-    ``where`` is a file and its table, or the object that was asked; ``what`` says what the name is: "key".
-    """
+    """The error at ``where`` for a ``what`` ("key") that is none of ``known``, with the likeliest of them."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     meant = f"Did you mean {near[0]!r}? " if near else ""
