@@ -1,4 +1,4 @@
-"""One ONNX graph out of two: a net on windows beside a program on their last step."""
+"""One ONNX graph out of two: a net on windows and a program on their last step."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def mean_probability(net: bytes, program: Program, weight: float, shape: tuple[i
             *second.graph.initializer,
         ],
     )
-    domains = {one.domain: one.version for model in (first, second) for one in model.opset_import}
-    model = helper.make_model(merged, opset_imports=[helper.make_opsetid(*one) for one in domains.items()])
+    domains = {opset.domain: opset.version for model in (first, second) for opset in model.opset_import}
+    model = helper.make_model(merged, opset_imports=[helper.make_opsetid(*domain) for domain in domains.items()])
     model.ir_version = max(first.ir_version, second.ir_version)
     serialised: bytes = model.SerializeToString()
     return serialised

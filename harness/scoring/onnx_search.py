@@ -55,8 +55,8 @@ def searching_graph(search: CodeSearch) -> bytes:
     start = write("Expand", write.numbers(search.start), shape)
     still = write("Mul", start, write.numbers(0.0))
     code, *_ = _loop(write, search, loss, (start, still, still))
-    found = write("Gather", loss.value(write, loss.forward(write, code)), "places")
-    writer.node("Cast", [found], SCORE, to=TensorProto.FLOAT)
+    scores = write("Gather", loss.value(write, loss.forward(write, code)), "places")
+    writer.node("Cast", [scores], SCORE, to=TensorProto.FLOAT)
     serialised: bytes = writer.model(search.generator[-1].weight.shape[0]).SerializeToString()
     return serialised
 

@@ -63,7 +63,7 @@ def sorted_out(frame: pd.DataFrame, lines: NDArray[np.int64], bad: list[BadRow],
 
 
 def _judged(column: pd.Series[Any], name: str, layout: Layout) -> tuple[NDArray[np.bool_], str]:
-    """Which values of a column may be there, and what is said of the others."""
+    """Which values of a column may be there, and how an error describes the others."""
     if name not in layout.vocabulary:
         return np.isfinite(column.to_numpy()), "takes a finite number, not"
     known, form = layout.vocabulary[name], layout.forms.get(name)
@@ -71,7 +71,7 @@ def _judged(column: pd.Series[Any], name: str, layout: Layout) -> tuple[NDArray[
         return np.ones(len(column), dtype=bool), ""
     values = map(str, column.cat.categories)
     fits = [value in known if known is not None else bool(form and form.fullmatch(value)) for value in values]
-    what = "has a value that does not look like one:" if known is None else "has a category unknown to training:"
+    what = "cannot be read:" if known is None else "has a category unknown to training:"
     return np.array([*fits, False])[column.cat.codes.to_numpy()], what
 
 

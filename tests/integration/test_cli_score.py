@@ -335,8 +335,8 @@ def test_a_transaction_that_does_not_fit_has_its_line(lstm: Saved) -> None:
     bundle = open_bundle(lstm.directory)
     lines = card_rows().to_csv(index=False).splitlines()
     for column, wrong, reason in (
-        ("Time", "25:10", "does not look like one: '25:10'"),
-        ("Amount", "$x", "does not look like one: '$x'"),
+        ("Time", "25:10", "cannot be read: '25:10'"),
+        ("Amount", "$x", "cannot be read: '$x'"),
         ("Use Chip", "Mind", "has a category unknown to training: 'Mind'"),
         ("Month", "March", "takes a finite number"),
     ):
