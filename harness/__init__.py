@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from harness.api import compare_runs, load, probe
+    from harness.api import compare_runs, load, probe, run
     from harness.compare.compare import CompareReport
     from harness.errors import (
         CheckFailedError,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.record.sweep_model import Sweep
 else:
     _HOMES = {
-        "harness.api": ("compare_runs", "load", "probe"),
+        "harness.api": ("compare_runs", "load", "probe", "run"),
         "harness.compare.compare": ("CompareReport",),
         "harness.errors": (
             "CheckFailedError",
@@ -70,4 +70,5 @@ __all__ = [
     "compare_runs",
     "load",
     "probe",
+    "run",
 ]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from harness.compare.compare import CompareReport
     from harness.platform.facts import Facts
     from harness.record.model import Run
+    from harness.record.spec import RunSpec
     from harness.record.sweep_model import Sweep
 
 StrPath = str | PathLike[str]
@@ -42,6 +43,23 @@ def load(path: StrPath) -> Run | Sweep:
 
     file = Path(path)
     return stored_sweep(file) if is_sweep(file) else load_run(file)
+
+
+def run(spec: RunSpec) -> Run:
+    """Do a run, and give its record; nothing is left on the disk but the bundles that ``spec.save`` asks for.
+
+    Args:
+        spec: what to run: ``RunSpec(("nsl-kdd-mlp",))`` is a run of one workload with every default.
+
+    Raises:
+        InputError: a workload, a parameter, a data file or the placement is not usable.
+        LparbenchError: the disk refuses.
+    """
+    from harness.reporting.progress import Silence
+    from harness.runs.run import run_once
+    from harness.workers.executor import ProcessExecutor
+
+    return run_once(spec, ProcessExecutor(), Silence())
 
 
 def compare_runs(

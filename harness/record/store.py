@@ -150,8 +150,13 @@ def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = Non
     return target
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Replace a file whole: a reader sees the old content or the new one, never a part.
+
+    Args:
+        path: the file.
+        content: what it holds afterwards.
+        durable: also outlives a power failure; without it, nothing waits for the disk.
 
     Raises:
         LparbenchError: the disk or its permissions refuse.
@@ -159,9 +164,13 @@ def write_file(path: Path, content: bytes) -> None:
     aside = _aside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(aside, content)
+        if durable:
+            _write_synced(aside, content)
+        else:
+            aside.write_bytes(content)
         aside.replace(path)
-        _sync_directory(path.parent)
+        if durable:
+            _sync_directory(path.parent)
     except OSError as error:
         raise LparbenchError(f"{path}: cannot be written: {error.strerror}.", remedy="Choose another path.") from error
     finally:

@@ -76,7 +76,7 @@ def _body(finding: Finding, width: int) -> Iterator[str]:
     effect = f"{_share(finding)}: {finding.effect}" if finding.loss else finding.effect
     yield from _wrapped("costs", f"{effect} ({finding.source})", width)
     for command in finding.fix:
-        yield f"{_INDENT}{'mend' if command == finding.fix[0] else '':6}$ {command}"
+        yield f"{_INDENT}{'fix' if command == finding.fix[0] else '':6}$ {command}"
 
 
 def _reach(report: Report, width: int) -> Iterator[str]:

@@ -54,9 +54,9 @@ class _Trials:
         schedule = poisson_schedule(rate, requests, seed=self._seed + len(self.done))
         served = serve_open_loop(self._call, schedule, clock=self._clock)
         latencies = served.latencies_ns
-        found = _percentile(latencies, _BOUND)
+        p99_s = _percentile(latencies, _BOUND)
         busy = rate * float(served.services_ns.mean()) * 1e-9
-        met = found is not None and found <= self._bound_s and busy < 1
+        met = p99_s is not None and p99_s <= self._bound_s and busy < 1
         self.done.append((rate, met, latencies))
         return met
 
@@ -122,9 +122,9 @@ def _percentile(latencies: NDArray[np.int64], percent: float) -> float | None:
 
 
 def _worst(trials: list[NDArray[np.int64]], percent: float) -> float | None:
-    found = [_percentile(latencies, percent) for latencies in trials]
-    known = [value for value in found if value is not None]
-    return max(known) if known and len(known) == len(found) else None
+    values = [_percentile(latencies, percent) for latencies in trials]
+    known = [value for value in values if value is not None]
+    return max(known) if known and len(known) == len(values) else None
 
 
 def _series(latencies: NDArray[np.int64]) -> Series:

@@ -198,7 +198,7 @@ def _rates(cell: SweepCell) -> dict[int, float]:
 
 def _best(workloads: Sequence[str], cells: Sequence[SweepCell], rates: _Rates, margin: float) -> list[SweepBest]:
     """Per workload the best of all, then the best with each number of cores where there are several."""
-    found = []
+    bests = []
     for workload in workloads:
         own = [cell for cell in cells if cell.workload == workload]
         counts = sorted({cell.cores for cell in own})
@@ -206,13 +206,14 @@ def _best(workloads: Sequence[str], cells: Sequence[SweepCell], rates: _Rates, m
             among = {cell.id: rates[cell.id] for cell in own if cores in (None, cell.cores)}
             best = best_cell(among, margin=margin)
             if best is not None:
-                found.append(SweepBest(workload, cores, best.cell, _rivals(best)))
-    return found
+                bests.append(SweepBest(workload, cores, best.cell, _rivals(best)))
+    return bests
 
 
 def _rivals(best: Best[int]) -> tuple[SweepRival, ...]:
     return tuple(
-        SweepRival(one.cell, one.ratio.centre, one.ratio.low, one.ratio.high, one.standing.value) for one in best.rivals
+        SweepRival(rival.cell, rival.ratio.centre, rival.ratio.low, rival.ratio.high, rival.standing.value)
+        for rival in best.rivals
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -74,20 +75,24 @@ def run_sweep(
     progress.say(_estimate(design, grid, journal, fits=len(fits), remaining=len(remaining), slots=len(slots)))
     for name in fits:
         work.fit(name)
-    with ExitStack() as stack:
-        session: SmtSession | None = None
-        if grid.method is SmtMethod.SWITCHED and remaining:
-            stack.enter_context(guarded(sysroot))
-            session = stack.enter_context(smt_session(sysroot, write))
-            if session.method is not SmtMethod.SWITCHED:
-                raise InputError(
-                    "The sweep switches SMT, which is not permitted to this user.", remedy="Resume it as root."
-                )
+    switched = grid.method is SmtMethod.SWITCHED and bool(remaining)
+    with _switching(sysroot, write) if switched else nullcontext() as session:
         for slot in remaining:
             configuration = grid.configurations[slot.configuration]
             progress.advance(f"block {slot.block + 1} of {design.spec.blocks}: {configuration.describe()}")
             work.measure(slot, configuration, session)
     engine.clean_up()
+
+
+@contextmanager
+def _switching(sysroot: SysRoot, write: Write) -> Iterator[SmtSession]:
+    """A session in which SMT can be switched; whatever ends it, the state before is restored."""
+    with guarded(sysroot), smt_session(sysroot, write) as session:
+        if session.method is not SmtMethod.SWITCHED:
+            raise InputError(
+                "The sweep switches SMT, which is not permitted to this user.", remedy="Resume it as root."
+            )
+        yield session
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from harness.training.context import FitContext, Vector
 from harness.workers.jobs import FitJob
 from harness.workers.outcomes import FitOutcome
 from harness.workers.variants import by_learning_rate, number_formats
+from harness.workload.model import Value
 
 
 def fit(job: FitJob) -> FitOutcome:
@@ -89,10 +90,11 @@ def _keep_rows(detector: Detector, data: EncodedDataset, scores: Vector, directo
     write_rows(directory, test_x, scores, train_x, data.train_y)
 
 
-def _parameters(job: FitJob, seed: int) -> dict[str, Any]:
+def _parameters(job: FitJob, seed: int) -> dict[str, Value]:
     parameters = job.workload.parameters_for(job.protocol, seed)
-    if job.epochs is not None and "epochs" in parameters:
-        parameters["epochs"] = min(job.epochs, parameters["epochs"])
+    scheduled = parameters.get("epochs")
+    if job.epochs is not None and isinstance(scheduled, int):
+        parameters["epochs"] = min(job.epochs, scheduled)
     return parameters
 
 

@@ -121,7 +121,7 @@ def worker_process(
 
 def write_outcome(directory: Path, outcome: Any) -> None:
     """Leave what a worker hands back: a dataclass, or plain JSON types."""
-    write_file(directory / OUTCOME_FILE, json.dumps(encode(outcome)).encode())
+    write_file(directory / OUTCOME_FILE, json.dumps(encode(outcome)).encode(), durable=False)
 
 
 def read_outcome(directory: Path, hint: type[T]) -> T | None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from harness.decode import decode_json_file, encode
 from harness.measure.steady import PILOT_SAMPLES
+from harness.record.store import write_file
 
 _READY_FILE = "ready.json"
 _LEAD_NS = 50_000_000  # from the signal to the first window: time to read it
-_GAP_NS = 10_000_000  # between windows, beside the time of the sample that is still under way
+_GAP_NS = 10_000_000  # between windows, besides the time of the sample that is still under way
 _POLL_S = 0.002
 
 
@@ -28,29 +29,39 @@ class Window:
     end_ns: int
 
 
+@dataclass(frozen=True)
+class _Ready:
+    sample_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Signal:
+    windows: tuple[Window, ...]
+
+
 def announce(directory: Path, sample_s: Sequence[float]) -> None:
     """Say that the instance of this directory is ready, and how long a sample of each batch size takes."""
-    _write(directory / _READY_FILE, list(sample_s))
+    _write(directory / _READY_FILE, _Ready(tuple(sample_s)))
 
 
 def await_signal(start_file: Path) -> tuple[Window, ...]:
     """Wait for the common signal; whoever gives it also ends those that wait in vain."""
     while not start_file.exists():
         time.sleep(_POLL_S)
-    return tuple(Window(**window) for window in json.loads(start_file.read_text(encoding="utf-8")))
+    return decode_json_file(_Signal, start_file).windows
 
 
-def announced(directories: Sequence[Path]) -> list[list[float]] | None:
+def announced(directories: Sequence[Path]) -> list[tuple[float, ...]] | None:
     """What all instances announced; None while one of them is not ready."""
     files = [directory / _READY_FILE for directory in directories]
     if not all(file.exists() for file in files):
         return None
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return [decode_json_file(_Ready, file).sample_s for file in files]
 
 
 def give_signal(start_file: Path, windows: Sequence[Window]) -> None:
     """Let all instances work in these windows."""
-    _write(start_file, [asdict(window) for window in windows])
+    _write(start_file, _Signal(tuple(windows)))
 
 
 def windows(now_ns: int, seconds: float, sample_s: Sequence[Sequence[float]]) -> tuple[Window, ...]:
@@ -61,17 +72,15 @@ def windows(now_ns: int, seconds: float, sample_s: Sequence[Sequence[float]]) ->
         seconds: least length of a window.
         sample_s: per instance, time of a sample of each batch size.
     """
-    found = []
+    chosen = []
     begin = now_ns + _LEAD_NS
     for of_batch in zip(*sample_s, strict=True):
         slowest = max(of_batch)
         end = begin + round(1e9 * max(seconds, PILOT_SAMPLES * slowest))
-        found.append(Window(begin, end))
+        chosen.append(Window(begin, end))
         begin = end + round(2e9 * slowest) + _GAP_NS
-    return tuple(found)
+    return tuple(chosen)
 
 
-def _write(path: Path, content: Any) -> None:
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(content), encoding="utf-8")
-    aside.replace(path)
+def _write(path: Path, content: _Ready | _Signal) -> None:
+    write_file(path, json.dumps(encode(content)).encode(), durable=False)

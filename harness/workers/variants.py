@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from harness.scoring.artifacts import Artifacts
 from harness.scoring.backends import BACKENDS
 from harness.training.context import FitContext, Vector
 from harness.workers.outcomes import LearningRateTrial
+from harness.workload.model import Value
 
 FULL = "float32"
 
@@ -65,7 +65,7 @@ def number_formats(
 
 def by_learning_rate(
     detector: str,
-    parameters: Sequence[dict[str, Any]],
+    parameters: Sequence[Mapping[str, Value]],
     rates: Sequence[float],
     data: EncodedDataset,
     context: FitContext,

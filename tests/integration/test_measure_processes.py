@@ -101,7 +101,7 @@ def test_instances_work_side_by_side_on_cpus_of_their_own(fitted: Path, tmp_path
     result = ProcessExecutor().run(concurrent(fitted, tmp_path, where), where, timeout_s=480)
     assert result.failure is None
     assert [report.observation.cpus_allowed for report in result.reports] == [(where.cpus[0],), (where.cpus[1],)]
-    windows = json.loads((tmp_path / "start.json").read_text())  # of each batch size, the same for both
+    windows = json.loads((tmp_path / "start.json").read_text())["windows"]  # of each batch size, the same for both
     for report in result.reports:
         assert isinstance(report.outcome, InstanceOutcome)
         assert [trace.series.batch_size for trace in report.outcome.traces] == [8, 64]
