@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.shares import share
 from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.gates.remeasure import Measure
 
 
 def gate(
@@ -61,7 +67,7 @@ def gate(
 ) -> None:
     """Fail only when it is certain, matters, and a second run agrees; pass only when that is as certain.
 
-    Without --candidate the baseline's own command is run again. Exit code 0: passed. 1: regressed. 2: neither could be
+    Without --candidate the baseline's own run is repeated. Exit code 0: passed. 1: regressed. 2: neither could be
     shown. 3: another environment. 4: wrong use or a damaged file.
 
     Example: `lparbench gate baseline.json --allow-diff libraries.torch`
@@ -82,6 +88,18 @@ def gate(
         _judge(baseline, runs, limit, share("--accuracy-margin", accuracy_margin), allow_diff or [], as_json=as_json)
 
 
+@contextmanager
+def _measuring(*, quiet: bool) -> Iterator[Measure]:
+    """What does a run where none is given, with its progress on standard error."""
+    from harness.reporting.progress import progress_for
+    from harness.runs import run as runs
+    from harness.workers.executor import ProcessExecutor
+
+    with progress_for(quiet=quiet) as progress:
+        command = ("lparbench", *sys.argv[1:])
+        yield lambda spec: runs.run_once(spec, ProcessExecutor(), progress, command)
+
+
 def _judge(
     baseline: Path, runs: list[Path], margin: float | None, accuracy_margin: float, allowed: list[str], *, as_json: bool
 ) -> None:
@@ -90,7 +108,8 @@ def _judge(
     from harness.reporting.comparison_json import gate_json
     from harness.reporting.comparison_terminal import print_gate
 
-    report = judge_files(baseline, runs, Policy(margin, accuracy_margin, allowed))
+    with _measuring(quiet=as_json) as measure:
+        report = judge_files(baseline, runs, Policy(margin, accuracy_margin, allowed), measure)
     if as_json:
         typer.echo(json.dumps(gate_json(report), indent=2))
     else:
@@ -103,7 +122,8 @@ def _update(baseline: Path, runs: list[Path], blocks: int | None, *, as_json: bo
     from harness.reporting.comparison_json import baseline_json
     from harness.reporting.comparison_terminal import print_baseline
 
-    updated = update_file(baseline, runs, blocks)
+    with _measuring(quiet=as_json) as measure:
+        updated = update_file(baseline, runs, blocks, measure)
     if as_json:
         typer.echo(json.dumps(baseline_json(baseline, updated), indent=2))
     else:
@@ -126,7 +146,8 @@ def _self_check(
         keep_in_record(checked, runs[0])
     else:
         check_writable(out)
-        checked = check_machine(baseline, margin, blocks)
+        with _measuring(quiet=as_json) as measure:
+            checked = check_machine(baseline, margin, blocks, measure)
         if checked.measured is not None:
             typer.echo(f"Report: {keep_run(checked, checked.measured, out)}", err=True)
     if as_json:

@@ -13,6 +13,7 @@ from harness.measure.estimates import ProcessEstimate, process_estimate
 from harness.measure.sampling import MIN_CLEAN
 from harness.measure.validity import Evidence, Reason, invalidities
 from harness.record.model import ProcessRecord, Result, Run, Series, Verdict
+from harness.record.spec import RunSpec
 
 _SHORTEST_S, _LONGEST_S = 1e-12, 1e9  # of a call
 _LARGEST_FIGURE = 1e6  # of an accuracy metric
@@ -127,7 +128,7 @@ class Side:
         fingerprint: facts of the environment.
         observations: by key.
         accuracy: by workload.
-        argv: the command that measured it; empty when it cannot be repeated.
+        spec: the run that measured it; None when it was not measured by a run.
     """
 
     name: str
@@ -135,7 +136,7 @@ class Side:
     fingerprint: Facts
     observations: Mapping[Key, Observation]
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
-    argv: tuple[str, ...] = ()
+    spec: RunSpec | None = None
 
 
 def facts_of(value: Any) -> dict[str, FactValue]:
@@ -157,8 +158,8 @@ def _leaves(name: str, value: Any) -> Iterable[tuple[str, FactValue]]:
 def side_of(run: Run) -> Side:
     """A run as a side of a comparison; estimates are made from the raw samples, not taken from the record."""
     observations = _with_layouts([observation for result in run.results for observation in _observations(result)])
-    fingerprint = facts_of(encode(run.fingerprint))
-    return Side(run.run_id, run.created, fingerprint, observations, _accuracy(run.results), run.tool.argv)
+    fingerprint = facts_of(run.fingerprint)
+    return Side(run.run_id, run.created, fingerprint, observations, _accuracy(run.results), run.spec)
 
 
 def _with_layouts(observations: Sequence[Observation]) -> dict[Key, Observation]:

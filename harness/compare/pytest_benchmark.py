@@ -23,6 +23,7 @@ from harness.compare.observations import (
 )
 from harness.decode import Check, decode
 from harness.errors import InputError
+from harness.record.spec import RunSpec
 
 OWN = "lparbench"  # where our own export keeps what the format has no place for
 
@@ -35,7 +36,7 @@ class ExportedRun:
 
     run_id: str
     created: str
-    argv: tuple[str, ...]
+    spec: RunSpec | None
     accuracy: Mapping[str, Accuracy]
 
 
@@ -170,5 +171,5 @@ def _own_export(path: str, file: _File, run: ExportedRun) -> Side:
         fingerprint=_fingerprint(f"{path}: machine_info", file.machine_info),
         observations=observations,
         accuracy=run.accuracy,
-        argv=run.argv,
+        spec=run.spec,
     )

@@ -17,6 +17,7 @@ from harness.errors import InputError, MeasurementError
 from harness.measure.stats import Array, log_ratios, noise_floor, t_quantile
 from harness.measure.verdicts import MIN_BLOCKS
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of
+from harness.record.spec import RunSpec
 from harness.record.store import encode as to_bytes
 from harness.record.store import write_file
 
@@ -95,7 +96,7 @@ class _File:
     baseline_version: Literal[2]
     name: str
     created: str
-    argv: tuple[str, ...]
+    spec: RunSpec | None
     fingerprint: Facts
     accuracy: Mapping[str, Accuracy]
     results: Annotated[tuple[_StoredResult, ...], Check("at least one result", bool)]
@@ -168,7 +169,7 @@ def baseline_text(baseline: Baseline) -> str:
         )
         for key, observation in sorted(side.observations.items())
     )
-    file = _File(_VERSION, side.name, side.created, side.argv, side.fingerprint, side.accuracy, results)
+    file = _File(_VERSION, side.name, side.created, side.spec, side.fingerprint, side.accuracy, results)
     document: dict[str, Any] = encode(file)
     return json.dumps({**document, DIGEST: digest_of(document)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
@@ -229,6 +230,6 @@ def _baseline(file: _File, where: str) -> Baseline:
         floors[key] = result.floor
         for session in result.sessions:
             centres.setdefault(session.created, {})[key] = session.centre_s
-    side = Side(file.name, file.created, file.fingerprint, observations, file.accuracy, file.argv)
+    side = Side(file.name, file.created, file.fingerprint, observations, file.accuracy, file.spec)
     sessions = (Session(created, of_session) for created, of_session in sorted(centres.items()))
     return Baseline(side, floors, tuple(sessions))

@@ -7,14 +7,14 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from harness.compare.observations import Side
+from harness.compare.observations import Side, side_of
 from harness.decode import decode
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.gates.baseline import make_baseline, read_baseline, update_baseline
@@ -27,7 +27,11 @@ from harness.pytest_plugin.machine import this_machine
 from harness.pytest_plugin.options import SIDE_OPTION, WORKER_OPTION, baselines_of
 from harness.pytest_plugin.processes import Place, Processes
 from harness.pytest_plugin.worker import measure
+from harness.record.spec import RunSpec
 from harness.reporting.comparison_terminal import gate_verdict
+from harness.reporting.progress import Silence
+from harness.runs import run as runs
+from harness.workers.executor import ProcessExecutor
 
 T = TypeVar("T")
 
@@ -79,7 +83,7 @@ class Lparbench:
         """Judge ``function(*args, **kwargs)`` against the test's baseline file; gives what it returns."""
         call = partial(function, *args, **kwargs)
         self._begin({_CANDIDATE: call})
-        settings = Settings.of(self._item)
+        settings = self._judged(lambda: Settings.of(self._item))
 
         def measured() -> Side:
             return self._processes(settings, (_CANDIDATE,)).add(settings.blocks)[0]
@@ -94,7 +98,7 @@ class Lparbench:
         """
         calls = {_BASELINE: partial(baseline, *args, **kwargs), _CANDIDATE: partial(candidate, *args, **kwargs)}
         self._begin(calls)
-        settings = Settings.of(self._item)
+        settings = self._judged(lambda: Settings.of(self._item))
 
         def measured() -> Pair:
             processes = self._processes(settings, (_BASELINE, _CANDIDATE))
@@ -114,17 +118,24 @@ class Lparbench:
         self._conclude(self._judged(judged))
         return partial(candidate, *args, **kwargs)()
 
-    def workload(self, name: str, *options: str) -> None:
-        """Run ``lparbench run NAME OPTIONS`` and judge its times and accuracy against the test's baseline file."""
+    def workload(self, name: str, **options: object) -> None:
+        """Run a workload and judge its times and accuracy against the test's baseline file.
+
+        Args:
+            name: as ``lparbench run`` takes it.
+            options: other fields of :class:`harness.record.spec.RunSpec`; ``blocks`` and where it runs are arguments of
+                the marker.
+        """
         self._begin({})
-        settings = Settings.of(self._item)
-        argv = ("lparbench", "run", name, *options)
-        extra = (
-            *("--blocks", str(settings.blocks), "--cores", str(settings.cores)),
-            *("--threads-per-core", str(settings.threads_per_core)),
-            *(() if settings.node is None else ("--nodes", str(settings.node))),
+        settings = self._judged(lambda: Settings.of(self._item))
+        spec = replace(
+            self._judged(lambda: decode(RunSpec, {**options, "workloads": [name]}, "lparbench.workload")),
+            cores=settings.cores,
+            threads_per_core=settings.threads_per_core,
+            node=settings.node,
         )
-        self._against_stored(lambda: repeated(argv, extra=extra), settings)
+        measure = partial(runs.run_once, executor=ProcessExecutor(), progress=Silence())
+        self._against_stored(lambda: side_of(repeated(spec, settings.blocks, measure)), settings)
 
     def _begin(self, functions: Mapping[str, Callable[[], object]]) -> None:
         """In a worker process, measure and end the test there; elsewhere, check that measuring makes sense."""

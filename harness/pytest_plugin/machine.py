@@ -7,7 +7,6 @@ from functools import lru_cache
 
 from harness.compare.observations import Facts as FlatFacts
 from harness.compare.observations import facts_of
-from harness.decode import encode
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.software import collect
@@ -28,4 +27,4 @@ def this_machine() -> Machine:
     """Detect this machine."""
     root = SysRoot("/")
     facts = probe(root)
-    return Machine(facts, facts_of(encode(fingerprint(facts, collect(root)))))
+    return Machine(facts, facts_of(fingerprint(facts, collect(root))))

@@ -72,7 +72,7 @@ def lparbench(request: pytest.FixtureRequest) -> Iterator[Lparbench]:
 
     ``lparbench(function, *args, **kwargs)`` judges against the test's baseline file;
     ``lparbench.against(baseline, candidate, *args, **kwargs)`` against another function, measured in the same blocks;
-    ``lparbench.workload(name, *options)`` runs a workload and judges it against the test's baseline file.
+    ``lparbench.workload(name, **options)`` runs a workload and judges it against the test's baseline file.
     """
     from harness.pytest_plugin.fixture import Lparbench
 

@@ -33,7 +33,7 @@ def pytest_benchmark_text(run: Run) -> bytes:
         "benchmarks": [_benchmark(item) for _, item in sorted(side.observations.items()) if item.seconds],
         "datetime": run.created,
         "version": "5.0.0",
-        OWN: encode(ExportedRun(run.run_id, run.created, side.argv, side.accuracy)),
+        OWN: encode(ExportedRun(run.run_id, run.created, side.spec, side.accuracy)),
     }
     return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
 

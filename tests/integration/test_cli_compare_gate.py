@@ -15,11 +15,14 @@ from support.records import evaluation, inference, run, seed_means
 from typer.testing import CliRunner, Result
 
 from harness.cli import compare, export, gate, history
-from harness.compare.observations import Side, side_of
 from harness.errors import EnvironmentMismatchError, InputError, LparbenchError, MeasurementError
-from harness.gates import remeasure
+from harness.gates.remeasure import repeated
 from harness.record.model import NoiseFloor, Run, Validity, Verdict
+from harness.record.spec import RunSpec
 from harness.record.store import load_run, write_run
+from harness.runs import run as runs
+from harness.runs.engine import Progress
+from harness.workers.executor import Executor
 
 app = typer.Typer()
 for command in (compare.compare, gate.gate, history.history, export.export):
@@ -183,39 +186,44 @@ def test_another_machine_exits_with_3(baseline: Path, tmp_path: Path) -> None:
     assert call("gate", baseline, "--candidate", other, "--allow-diff", "cpu").exit_code == 0
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, *sides: Side) -> list[tuple[str, ...]]:
-    """Let measuring give these sides in turn; returns what was asked for."""
-    asked: list[tuple[str, ...]] = []
-    waiting = iter(sides)
+def scripted(monkeypatch: pytest.MonkeyPatch, *measured: Run) -> list[RunSpec]:
+    """Let runs give these records in turn; returns what was asked for."""
+    specs: list[RunSpec] = []
+    waiting = iter(measured)
 
-    def measured(argv: Any, *, extra: Any = ()) -> Side:
-        asked.append((*argv, *extra))
+    def run_once(spec: RunSpec, executor: Executor, progress: Progress, argv: tuple[str, ...] = ()) -> Run:
+        specs.append(spec)
         return next(waiting)
 
-    monkeypatch.setattr(remeasure, "repeated", measured)
-    return asked
+    monkeypatch.setattr(runs, "run_once", run_once)
+    return specs
 
 
-def test_without_a_candidate_the_baselines_command_is_run_again(
-    baseline: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow = [side_of(small_run(f"now-{i}", seed=50 + i, slowdown=1.3)) for i in range(2)]
-    asked = scripted(monkeypatch, *slow)
+def test_without_a_candidate_the_baselines_run_is_repeated(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = small_run("any", seed=1).spec
+    specs = scripted(monkeypatch, *(small_run(f"now-{i}", seed=50 + i, slowdown=1.3) for i in range(2)))
     assert call("gate", baseline).exit_code == 1
-    assert asked == [("lparbench", "run", "--suite", "quick", "--blocks", "12")] * 2
-    asked = scripted(monkeypatch, side_of(small_run("now", seed=60)))
+    assert specs == [replace(spec, blocks=12, budget_s=None, half_width=None)] * 2
+    specs = scripted(monkeypatch, small_run("now", seed=60))
     assert call("gate", baseline).exit_code == 0
-    assert len(asked) == 1
-    asked = scripted(monkeypatch, side_of(small_run("later", seed=61)))
+    assert len(specs) == 1
+    scripted(monkeypatch, small_run("later", seed=61))
     assert "later, 4 sessions" in call("gate", baseline, "--update").output
 
 
-def test_a_command_that_is_no_run_is_not_repeated() -> None:
-    for argv in ((), ("rm", "-rf"), ("lparbench", "gate")):
-        with pytest.raises(InputError, match="lparbench run"):
-            remeasure.repeated(argv)
-    with pytest.raises(MeasurementError, match=r"left no record \(exit code 4\)"):
-        remeasure.repeated(("lparbench", "run", "--no-such-option"))
+def test_a_repeated_run_has_a_fixed_number_of_blocks_and_saves_nothing() -> None:
+    spec = RunSpec(("nsl-kdd-mlp",), rows=1000, budget_s=60.0, half_width=0.02, save="/models")
+    specs: list[RunSpec] = []
+    repeated(spec, 12, lambda given: specs.append(given) or small_run("now", seed=1))
+    assert specs == [RunSpec(("nsl-kdd-mlp",), rows=1000, blocks=12)]
+
+
+def test_what_no_run_measured_is_not_repeated(baseline: Path) -> None:
+    document = json.loads(baseline.read_text())
+    del document["digest"]
+    baseline.write_text(json.dumps({**document, "spec": None}))
+    with pytest.raises(InputError, match="does not say with which `lparbench run`"):
+        call("gate", baseline)
 
 
 def test_aa_tells_the_noise_of_this_machine(baseline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,18 +241,11 @@ def test_aa_tells_the_noise_of_this_machine(baseline: Path, tmp_path: Path, monk
 def test_aa_keeps_the_run_it_measures_with_its_floor(
     baseline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, ...]] = []
-
-    def measured(argv: Any, *, extra: Any = ()) -> Run:
-        asked.append((*argv, *extra))
-        return small_run("now", seed=4)
-
-    monkeypatch.setattr(remeasure, "repeated_run", measured)
+    specs = scripted(monkeypatch, small_run("now", seed=4))
     result = call("gate", baseline, "--aa", "--out", tmp_path / "kept")
     assert result.exit_code == 0
-    assert asked[0][-2:] == ("--blocks", "24")
+    assert specs[0].blocks == 24
     record = load_run(tmp_path / "kept" / "now")
-    assert record.tool.argv == tuple(asked[0])
     assert 0 < record.tool.noise_floor.share < 0.03
     page = (tmp_path / "kept" / "now" / "report.html").read_text()
     assert "Noise floor of this machine" in page

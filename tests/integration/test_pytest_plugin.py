@@ -18,7 +18,6 @@ import scipy.stats
 from support.mutations import small_run
 
 from harness.compare.inputs import load_side
-from harness.compare.observations import side_of
 from harness.decode import decode
 from harness.placement.plan import Placement
 from harness.platform.facts import Facts
@@ -27,7 +26,10 @@ from harness.platform.sysroot import SysRoot
 from harness.pytest_plugin import benchmark, fixture, machine, processes
 from harness.pytest_plugin.benchmark import BenchmarkSession, validity
 from harness.pytest_plugin.processes import Processes
-from harness.record.model import ProcessRecord, Series, Validity, Verdict
+from harness.record.model import ProcessRecord, Run, Series, Validity, Verdict
+from harness.record.spec import RunSpec
+from harness.reporting.progress import Progress
+from harness.workers.executor import Executor
 
 pytest_plugins = ["pytester"]
 
@@ -177,33 +179,33 @@ def test_a_workload_is_run_and_judged(
 
         @pytest.mark.lparbench(blocks=12, cores=2, node=0)
         def test_it(lparbench):
-            lparbench.workload("mlp", "--rows", "1000")
+            lparbench.workload("mlp", rows=1000)
     """
-    asked: list[tuple[str, ...]] = []
+    specs: list[RunSpec] = []
     level = [1.0]
 
-    def measured(argv: tuple[str, ...], *, extra: tuple[str, ...] = ()) -> Any:
-        asked.append((*argv, *extra))
-        one = side_of(small_run(f"run-{len(asked)}", seed=len(asked), slowdown=level[0]))
-        return replace(one, created=f"2026-08-{len(asked):02d}T00:00:00Z")
+    def run_once(spec: RunSpec, executor: Executor, progress: Progress) -> Run:
+        specs.append(spec)
+        run = small_run(f"run-{len(specs)}", seed=len(specs), slowdown=level[0])
+        return replace(run, created=f"2026-08-{len(specs):02d}T00:00:00Z")
 
-    monkeypatch.setattr(fixture, "repeated", measured)
+    monkeypatch.setattr(fixture.runs, "run_once", run_once)
     for _ in range(3):
         ran(pytester, text, "--lparbench-update").assert_outcomes(passed=1)
     ran(pytester, text).assert_outcomes(passed=1)
     level[0] = 1.4
-    result = ran(pytester, text)
-    result.assert_outcomes(failed=1)
-    assert asked[0] == (
-        *("lparbench", "run", "mlp", "--rows", "1000", "--blocks", "12"),
-        *("--cores", "2", "--threads-per-core", "1", "--nodes", "0"),
-    )
-    assert len(asked) == 6  # three sessions, one that passed, two that agree on the regression
+    ran(pytester, text).assert_outcomes(failed=1)
+    assert specs[0] == RunSpec(("mlp",), rows=1000, blocks=12, cores=2, node=0)
+    assert len(specs) == 6  # three sessions, one that passed, two that agree on the regression
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (
+            "def test_it(lparbench): lparbench.workload('mlp', row=1)",
+            "*lparbench.workload: unknown key 'row'. Did you mean 'rows'?*",
+        ),
         (AGAINST.format(arguments="margn=0.1"), "*pytest.mark.lparbench: unknown key 'margn'. Did you mean 'margin'?*"),
         (
             """

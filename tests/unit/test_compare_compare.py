@@ -174,13 +174,13 @@ def test_differences_come_in_the_order_of_likely_effect() -> None:
         cpu="POWER9",
         kernel="6.1",
         libraries={"torch": "2.6"},
-        something_new=1,
     )
+    b = replace(b, fingerprint={**b.fingerprint, "something_new": 1})
     found = differences(side_of(record), b)
     assert [one.name for one in found] == ["cpu", "smt", "nodes", "libraries.torch", "kernel", "something_new"]
     assert (found[0].a, found[0].b, found[0].keys) == (record.fingerprint.cpu, "POWER9", ())
     assert [key.workload for key in found[2].keys] == ["mlp"]
-    assert found[4].a is None
+    assert (found[4].a, found[5].a) == ("6.12.0", None)
 
 
 @pytest.mark.parametrize(("name", "value"), [("arch", "x86_64"), ("emulated", True)])
