@@ -28,6 +28,7 @@ test: $(VENV)/.installed-test lint
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(wildcard kernels/*/*.[ch] tests/*/*.c)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
