@@ -119,8 +119,9 @@ def _object(cls: type, definitions: dict[str, Schema], owners: dict[str, type]) 
             for item in fields(cls)
             if item.name == KIND or (item.default is MISSING and item.default_factory is MISSING)
         ]
+        described = {"description": _first_sentence(cls)} if cls.__module__.startswith("harness.record.") else {}
         definitions[name] |= {
-            "description": _first_sentence(cls),
+            **described,
             "type": "object",
             "required": required,
             "additionalProperties": False,

@@ -114,7 +114,7 @@ def check_writable(directory: Path) -> None:
 
 
 def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = None) -> Path:
-    """Write ``directory/<run id>/run.json`` and the files that belong beside it, all or nothing.
+    """Write ``directory/<run id>/run.json`` and the files that belong to it, all or nothing.
 
     Args:
         run: the record.
@@ -183,7 +183,7 @@ def encode(text: str) -> bytes:
 
 
 def _aside(path: Path) -> Path:
-    """A hidden name beside ``path``, on the same file system, so that the rename is atomic."""
+    """A hidden name in the directory of ``path``, on the same file system, so that the rename is atomic."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 

@@ -1,7 +1,7 @@
 """Dataclasses of one sweep, as written to ``sweep.json`` (``results/schema/sweep-v2.json``).
 
 Rates are in rows per second; shares in [0, 1]. ``None`` means "not known", never zero. The raw samples are in the
-journal beside the record.
+journal of the same directory.
 """
 
 from __future__ import annotations

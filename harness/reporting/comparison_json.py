@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from harness.compare.compare import AccuracyComparison, CompareReport, TimeComparison
 from harness.compare.history import History, history_exit_code
@@ -18,7 +17,7 @@ from harness.reporting.comparison_terminal import gate_verdict
 from harness.reporting.comparison_view import view_of
 
 
-def comparison_json(report: CompareReport) -> dict[str, Any]:
+def comparison_json(report: CompareReport) -> dict[str, object]:
     """The whole comparison."""
     return {
         "sides": [{"name": side.name, "created": side.created} for side in report.sides],
@@ -34,7 +33,7 @@ def comparison_json(report: CompareReport) -> dict[str, Any]:
     }
 
 
-def gate_json(report: GateReport) -> dict[str, Any]:
+def gate_json(report: GateReport) -> dict[str, object]:
     """The verdict of the gate and of every metric."""
     results = [
         {
@@ -58,7 +57,7 @@ def gate_json(report: GateReport) -> dict[str, Any]:
     }
 
 
-def baseline_json(path: Path, baseline: Baseline) -> dict[str, Any]:
+def baseline_json(path: Path, baseline: Baseline) -> dict[str, object]:
     """What a baseline that was just written rests on."""
     return {
         "baseline": str(path),
@@ -68,7 +67,7 @@ def baseline_json(path: Path, baseline: Baseline) -> dict[str, Any]:
     }
 
 
-def self_check_json(checked: CheckedRun) -> dict[str, Any]:
+def self_check_json(checked: CheckedRun) -> dict[str, object]:
     """What noise alone does to every key of a run."""
     results = [
         {
@@ -84,7 +83,7 @@ def self_check_json(checked: CheckedRun) -> dict[str, Any]:
     return {"run": checked.name, "results": results}
 
 
-def history_json(histories: Sequence[History]) -> dict[str, Any]:
+def history_json(histories: Sequence[History]) -> dict[str, object]:
     """Every key with its runs and its steps."""
     results = [
         {
@@ -109,7 +108,7 @@ def history_json(histories: Sequence[History]) -> dict[str, Any]:
     return {"results": results, "exit_code": int(history_exit_code(histories))}
 
 
-def _time_json(time: TimeComparison) -> dict[str, Any]:
+def _time_json(time: TimeComparison) -> dict[str, object]:
     """Ratios are of time per call, above 1 slower; ``estimate`` says what the time of a process is."""
     comparison, effect = time.comparison, time.comparison.effect
     return {
@@ -134,11 +133,11 @@ def _time_json(time: TimeComparison) -> dict[str, Any]:
     }
 
 
-def _accuracy_json(metric: AccuracyComparison) -> dict[str, Any]:
+def _accuracy_json(metric: AccuracyComparison) -> dict[str, object]:
     return {**asdict(metric), "verdict": metric.verdict.value}
 
 
-def _interval_json(interval: Interval | None) -> dict[str, Any] | None:
+def _interval_json(interval: Interval | None) -> dict[str, object] | None:
     if interval is None:
         return None
     return {"seconds": interval.centre, "ci_low": interval.low, "ci_high": interval.high, "blocks": interval.n}

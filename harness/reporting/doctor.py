@@ -80,8 +80,8 @@ def _body(finding: Finding, width: int) -> Iterator[str]:
 
 
 def _reach(report: Report, width: int) -> Iterator[str]:
-    found = {finding.id for finding in report.findings}
-    clean = [rule for rule in report.checked if rule not in found]
+    broken = {finding.id for finding in report.findings}
+    clean = [rule for rule in report.checked if rule not in broken]
     if clean:
         yield from _listed("In order", ", ".join(clean), width)
     for item in report.not_checked:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import statistics
-from typing import Any
 
 from harness.compare.observations import Observation, side_of
 from harness.compare.pytest_benchmark import OWN, ExportedObservation, ExportedRun
 from harness.decode import encode
+from harness.measure.rounds import round_stats
 from harness.record.model import Run
 
 _NOT_TAKEN = {"disable_gc": False, "timer": "perf_counter", "warmup": True}
@@ -38,7 +37,7 @@ def pytest_benchmark_text(run: Run) -> bytes:
     return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
 
 
-def _machine_info(run: Run) -> dict[str, Any]:
+def _machine_info(run: Run) -> dict[str, object]:
     known = run.fingerprint
     return {
         "node": "",
@@ -50,7 +49,7 @@ def _machine_info(run: Run) -> dict[str, Any]:
     }
 
 
-def _benchmark(observation: Observation) -> dict[str, Any]:
+def _benchmark(observation: Observation) -> dict[str, object]:
     key = observation.key
     exported = ExportedObservation(
         key=key,
@@ -68,37 +67,5 @@ def _benchmark(observation: Observation) -> dict[str, Any]:
         "param": None,
         "extra_info": {OWN: encode(exported)},
         "options": dict(_NOT_TAKEN),
-        "stats": _stats([seconds for _, seconds in sorted(observation.seconds.items())]),
-    }
-
-
-def _stats(data: list[float]) -> dict[str, Any]:
-    """The figures pytest-benchmark shows, by its own definitions (Tukey's quartiles of the halves)."""
-    ordered, n = sorted(data), len(data)
-    mean, median = statistics.fmean(data), statistics.median(data)
-    stddev = statistics.stdev(data) if n > 1 else 0.0
-    q1 = statistics.median(ordered[: (n + 1) // 2])
-    q3 = statistics.median(ordered[n // 2 :])
-    low, high = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
-    far = sum(not mean - stddev <= value <= mean + stddev for value in data)
-    outliers = sum(not low <= value <= high for value in data)
-    return {
-        "min": ordered[0],
-        "max": ordered[-1],
-        "mean": mean,
-        "stddev": stddev,
-        "rounds": n,
-        "median": median,
-        "iqr": q3 - q1,
-        "q1": q1,
-        "q3": q3,
-        "iqr_outliers": outliers,
-        "stddev_outliers": far,
-        "outliers": f"{far};{outliers}",
-        "ld15iqr": min(value for value in ordered if value >= low),
-        "hd15iqr": max(value for value in ordered if value <= high),
-        "ops": n / sum(data),
-        "total": sum(data),
-        "data": data,
-        "iterations": 1,
+        "stats": encode(round_stats([seconds for _, seconds in sorted(observation.seconds.items())])),
     }

@@ -56,11 +56,11 @@ class WorkloadCharts:
 
 def axes_of(factors: Sequence[Factor]) -> Axes:
     """SMT and the threads in use down, cores across; where those do not vary, the batch size and its kind."""
-    rows = tuple(one for one in (SMT, THREADS) if one in factors)
-    columns = next(((one,) for one in _COLUMN_ORDER if one in factors), ())
+    rows = tuple(factor for factor in (SMT, THREADS) if factor in factors)
+    columns = next(((factor,) for factor in _COLUMN_ORDER if factor in factors), ())
     if not rows:
-        rows = next(((one,) for one in _ROW_ORDER if one in factors and one not in columns), ())
-    return Axes(rows, columns, tuple(one for one in factors if one not in (*rows, *columns)))
+        rows = next(((factor,) for factor in _ROW_ORDER if factor in factors and factor not in columns), ())
+    return Axes(rows, columns, tuple(factor for factor in factors if factor not in (*rows, *columns)))
 
 
 def charts_of(view: SweepView, at: int, margin: float) -> WorkloadCharts:
@@ -82,11 +82,11 @@ def charts_of(view: SweepView, at: int, margin: float) -> WorkloadCharts:
 
 def _panels(workload: WorkloadView, axes: Axes) -> list[tuple[str, list[SettingLine]]]:
     """Settings by the levels of the panel factors, the panel with the fastest setting first."""
-    found: dict[str, list[SettingLine]] = {}
+    panels: dict[str, list[SettingLine]] = {}
     for line in workload.lines:  # the fastest first
         name = setting_name(line.cell, axes.panels) if axes.panels else workload.title
-        found.setdefault(name, []).append(line)
-    return list(found.items())
+        panels.setdefault(name, []).append(line)
+    return list(panels.items())
 
 
 def _map(key: str, name: str, lines: Sequence[SettingLine], axes: Axes, workload: WorkloadView) -> Panel:
@@ -103,7 +103,7 @@ def _map(key: str, name: str, lines: Sequence[SettingLine], axes: Axes, workload
         for place, line in places.items()
         if line.cell.rows_per_s_undisturbed.value is not None
     }
-    names = tuple(" × ".join(one.head for one in factors) for factors in (axes.rows, axes.columns))
+    names = tuple(" × ".join(factor.head for factor in factors) for factors in (axes.rows, axes.columns))
     chart = heatmap_chart(
         key, f"Rates, {name}", list(rows.values()), list(columns.values()), cells, axes_names=(names[0], names[1]),
         unit=_UNIT,
@@ -113,12 +113,12 @@ def _map(key: str, name: str, lines: Sequence[SettingLine], axes: Axes, workload
 
 def _labels(lines: Sequence[SettingLine], factors: Sequence[Factor]) -> dict[tuple[Level, ...], str]:
     """Levels in their order, with what an axis calls them."""
-    named = {_levels(line.cell, factors): " × ".join(one.short(line.cell) for one in factors) for line in lines}
+    named = {_levels(line.cell, factors): " × ".join(factor.short(line.cell) for factor in factors) for line in lines}
     return dict(sorted(named.items()))
 
 
 def _levels(cell: SweepCell, factors: Sequence[Factor]) -> tuple[Level, ...]:
-    return tuple(one.level(cell) for one in factors)
+    return tuple(factor.level(cell) for factor in factors)
 
 
 def _at(
@@ -141,9 +141,9 @@ def _scaling(key: str, name: str, lines: Sequence[SettingLine], axes: Axes) -> P
         if line.status.kind == "good":
             rows.setdefault(setting_name(line.cell, axes.rows) if axes.rows else name, []).append(line)
     curves = []
-    for title, found in rows.items():
-        found.sort(key=lambda line: across.level(line.cell))
-        estimates = [(_number(across, line.cell), estimate(line.cell.rows_per_s_undisturbed)) for line in found]
+    for title, members in rows.items():
+        members.sort(key=lambda line: across.level(line.cell))
+        estimates = [(_number(across, line.cell), estimate(line.cell.rows_per_s_undisturbed)) for line in members]
         rates = [(level, rate) for level, rate in estimates if rate is not None]
         if len(rates) > 1:
             curves.append(BatchCurve(title, [at for at, _ in rates], [rate for _, rate in rates]))
@@ -161,7 +161,7 @@ def _number(factor: Factor, cell: SweepCell) -> int:
 
 
 def _effects(workload: WorkloadView, at: int, margin: float) -> Panel | None:
-    found = [
+    effects = [
         Effect(
             name=line.name,
             change=100 * (rival.ratio - 1),
@@ -175,11 +175,11 @@ def _effects(workload: WorkloadView, at: int, margin: float) -> Panel | None:
         and rival.ci_high is not None
         and rival.ratio <= _FARTHEST
     ]
-    if not found:
+    if not effects:
         return None
     chart = effects_chart(
-        f"effects-{at}", "Settings against the best", found[:_EFFECTS], 100 * margin, of="the time per row"
+        f"effects-{at}", "Settings against the best", effects[:_EFFECTS], 100 * margin, of="the time per row"
     )
-    shown, others = min(_EFFECTS, len(found)), len(workload.lines) - 1
+    shown, others = min(_EFFECTS, len(effects)), len(workload.lines) - 1
     more = f"The {shown} nearest to the best of {others}." if shown < others else ""
     return Panel(f"Against the best setting: {workload.title}", chart, caption=more)

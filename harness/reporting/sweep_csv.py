@@ -21,7 +21,7 @@ def render_sweep_csv(sweep: Sweep) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
-    best = {one.workload: one for one in sweep.best if one.cores is None}
+    best = {each.workload: each for each in sweep.best if each.cores is None}
     for cell in sweep.cells:
         rate, own = cell.rows_per_s_undisturbed, best.get(cell.workload)
         writer.writerow(
@@ -40,7 +40,7 @@ def render_sweep_csv(sweep: Sweep) -> str:
 def _against(cell: SweepCell, best: SweepBest | None) -> tuple[str | float | None, ...]:
     if best is not None and best.cell == cell.id:
         return "best", 1.0, None, None
-    rival = next((one for one in best.rivals if one.cell == cell.id), None) if best is not None else None
+    rival = next((rival for rival in best.rivals if rival.cell == cell.id), None) if best is not None else None
     return (None,) * 4 if rival is None else (rival.standing, rival.ratio, rival.ci_low, rival.ci_high)
 
 

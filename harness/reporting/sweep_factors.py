@@ -74,10 +74,10 @@ FACTORS = (BACKEND, DTYPE, BATCH, SMT, THREADS, CORES, PLACE, INSTANCES)
 
 def varying(cells: Sequence[SweepCell]) -> tuple[Factor, ...]:
     """The factors with several levels; threads per core only where the SMT level does not imply them."""
-    found = [factor for factor in FACTORS if len({factor.level(cell) for cell in cells}) > 1]
-    if SMT in found and all(cell.smt == cell.threads_per_core for cell in cells):
-        found.remove(THREADS)
-    return tuple(found)
+    several = [factor for factor in FACTORS if len({factor.level(cell) for cell in cells}) > 1]
+    if SMT in several and all(cell.smt == cell.threads_per_core for cell in cells):
+        several.remove(THREADS)
+    return tuple(several)
 
 
 def setting_name(cell: SweepCell, factors: Iterable[Factor]) -> str:

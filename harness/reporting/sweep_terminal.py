@@ -69,8 +69,8 @@ def _print_workload(out: Console, view: SweepView, workload: WorkloadView) -> No
     out.print(_table(view, shown))
     if len(shown) < len(workload.lines):
         _say(out, f"{len(workload.lines) - len(shown)} slower settings are in the report.", style="dim")
-    for one in workload.reasons:
-        _say(out, f"{one.status.shape} {one.settings}: {one.reason}", style="dim")
+    for line in workload.reasons:
+        _say(out, f"{line.status.shape} {line.settings}: {line.reason}", style="dim")
     for loss in workload.losses:
         _say(out, f"{WARN} {loss.kind}: {loss.text} {loss.why}", style="yellow")
 

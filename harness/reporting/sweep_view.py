@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.errors import ExitCode
 from harness.record.model import Verdict
 from harness.record.sweep_model import Sweep, SweepBest, SweepCell, SweepLoss, SweepRival
 from harness.reporting.sections.figures import Figure, figure, with_margin
@@ -112,7 +111,6 @@ class SweepView:
     workloads: tuple[WorkloadView, ...]
     skipped: tuple[str, ...]
     notes: tuple[str, ...]
-    exit_code: ExitCode
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def view_of(sweep: Sweep) -> SweepView:
     """The sweep in words."""
     context = _Context(sweep, {cell.id: cell for cell in sweep.cells}, varying(sweep.cells))
     workloads = tuple(_workload(context, name) for name in sweep.workloads)
-    answered = all(one.answered for one in workloads)
+    answered = all(workload.answered for workload in workloads)
     return SweepView(
         title=and_list([workload.title for workload in sweep.workloads.values()]),
         status=_status(sweep, answered=answered),
@@ -142,7 +140,6 @@ def view_of(sweep: Sweep) -> SweepView:
         workloads=workloads,
         skipped=tuple(f"{plural(amount, 'setting')}: {why}" for why, amount in sorted(sweep.skipped.items())),
         notes=(*_method(sweep), *sweep.notes),
-        exit_code=ExitCode.judged(failed=False, inconclusive=not answered or _open_slots(sweep) > 0),
     )
 
 
@@ -179,14 +176,14 @@ def _lead(sweep: Sweep) -> str:
 
 def _fixed(context: _Context) -> str:
     implied = SMT in context.factors
-    same = [one for one in FACTORS if one not in context.factors and not (one is THREADS and implied)]
+    same = [factor for factor in FACTORS if factor not in context.factors and not (factor is THREADS and implied)]
     return ", ".join(factor.word(context.sweep.cells[0]) for factor in same) if context.sweep.cells else ""
 
 
 def _workload(context: _Context, name: str) -> WorkloadView:
     sweep = context.sweep
     title = sweep.workloads[name].title
-    best = next((one for one in sweep.best if one.workload == name and one.cores is None), None)
+    best = next((answer for answer in sweep.best if answer.workload == name and answer.cores is None), None)
     rivals = {} if best is None else {rival.cell: rival for rival in best.rivals}
     lines = [_line(context, cell, best, rivals.get(cell.id)) for cell in sweep.cells if cell.workload == name]
     lines.sort(key=lambda line: (-(line.cell.rows_per_s_undisturbed.value or 0.0), line.cell.id))
@@ -197,18 +194,18 @@ def _workload(context: _Context, name: str) -> WorkloadView:
         sentences=_sentences(context, f"{title}: " if len(sweep.workloads) > 1 else "", best),
         lines=tuple(lines),
         reasons=tuple(_reasons(lines)),
-        by_cores=tuple(_core_line(context, one) for one in sweep.best if one.workload == name and one.cores),
+        by_cores=tuple(_core_line(context, each) for each in sweep.best if each.workload == name and each.cores),
         losses=tuple(_losses(context, name)),
     )
 
 
 def _reasons(lines: Sequence[SettingLine]) -> Iterator[ReasonLine]:
     """What makes settings invalid, each reason once."""
-    found: dict[str, list[SettingLine]] = {}
+    by_reason: dict[str, list[SettingLine]] = {}
     for line in lines:
         for reason in line.cell.validity.reasons:
-            found.setdefault(reason, []).append(line)
-    for reason, those in found.items():
+            by_reason.setdefault(reason, []).append(line)
+    for reason, those in by_reason.items():
         who = "all settings" if len(those) == len(lines) > 1 else "; ".join(line.name for line in those[:_NAMED])
         rest = f" and {len(those) - _NAMED} more" if _NAMED < len(those) < len(lines) else ""
         yield ReasonLine(those[0].status, who + rest, reason)
@@ -257,15 +254,15 @@ def _sentences(context: _Context, lead: str, best: SweepBest | None) -> tuple[st
 
 def _ties(context: _Context, best: SweepBest) -> list[str]:
     """The settings equivalent to the best, and those that are not distinguishable from it."""
-    said = []
+    sentences = []
     for standing, lead in (
         ("equivalent", f"Equivalent within {percent(context.sweep.margin)}"),
         ("undecided", "Not distinguishable from it; more blocks would decide"),
     ):
-        found = [context.name(one.cell) for one in best.rivals if one.standing == standing]
-        rest = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        said += [f"{lead}: {'; '.join(found[:_NAMED])}{rest}."] if found else []
-    return said
+        names = [context.name(rival.cell) for rival in best.rivals if rival.standing == standing]
+        rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        sentences += [f"{lead}: {'; '.join(names[:_NAMED])}{rest}."] if names else []
+    return sentences
 
 
 def _levels(context: _Context, best: SweepBest, factor: Factor) -> str | None:
@@ -276,12 +273,12 @@ def _levels(context: _Context, best: SweepBest, factor: Factor) -> str | None:
         level = factor.level(context.cells[rival.cell])
         if level != factor.level(own):
             fastest.setdefault(level, rival)
-    said: dict[str, list[str]] = {}
+    by_verb: dict[str, list[str]] = {}
     for rival in fastest.values():
         verb, rest = _clause(factor.word(context.cells[rival.cell]), rival)
-        said.setdefault(verb, []).append(rest)
-    clauses = "; ".join(f"{verb} {and_list(rests)}" for verb, rests in said.items())
-    return _capital(f"{factor.word(own)} {clauses}.") if said else None
+        by_verb.setdefault(verb, []).append(rest)
+    clauses = "; ".join(f"{verb} {and_list(rests)}" for verb, rests in by_verb.items())
+    return _capital(f"{factor.word(own)} {clauses}.") if by_verb else None
 
 
 def _clause(other: str, rival: SweepRival) -> tuple[str, str]:
@@ -298,7 +295,7 @@ def _clause(other: str, rival: SweepRival) -> tuple[str, str]:
 
 def _core_line(context: _Context, best: SweepBest) -> CoreLine:
     cell = context.cells[best.cell]
-    ties = sum(one.standing == "equivalent" for one in best.rivals)
+    ties = sum(rival.standing == "equivalent" for rival in best.rivals)
     mark = "" if context.is_valid(best.cell) else " (not valid)"
     return CoreLine(
         cores=cell.cores,
@@ -310,25 +307,25 @@ def _core_line(context: _Context, best: SweepBest) -> CoreLine:
 
 def _losses(context: _Context, workload: str) -> Iterator[LossLine]:
     """The falls between the same two levels as one line that names the worst of them."""
-    found: dict[tuple[str, str, str], list[SweepLoss]] = {}
+    by_levels: dict[tuple[str, str, str], list[SweepLoss]] = {}
     for loss in context.sweep.losses:
         start, to = context.cells[loss.start], context.cells[loss.to]
         if to.workload == workload:
             differing = [factor for factor in context.factors if factor.level(start) != factor.level(to)]
             ends = (setting_name(to, differing), setting_name(start, differing))
-            found.setdefault((loss.kind, *ends), []).append(loss)
-    for (name, to_level, start_level), those in found.items():
+            by_levels.setdefault((loss.kind, *ends), []).append(loss)
+    for (name, to_level, start_level), those in by_levels.items():
         kind, why = _LOSSES[name]
         worst, *others = sorted(those, key=lambda loss: loss.ratio)
         start, to = context.cells[worst.start], context.cells[worst.to]
         common = [factor for factor in context.factors if factor.level(start) == factor.level(to)]
         where = f" with {setting_name(to, common)}" if common else ""
         less, low, high = (100 * (1 - ratio) for ratio in (worst.ratio, worst.ci_high, worst.ci_low))
-        said = f"{to_level} gives {less:.1f}{NO_BREAK}% [{low:.1f}, {high:.1f}] less than {start_level}{where}"
+        sentence = f"{to_level} gives {less:.1f}{NO_BREAK}% [{low:.1f}, {high:.1f}] less than {start_level}{where}"
         if others:
             least = f"{100 * (1 - others[-1].ratio):.1f}{NO_BREAK}%"
-            said += f", and at least {least} less in {plural(len(others), 'other setting')}"
-        yield LossLine(kind, _capital(f"{said}."), why)
+            sentence += f", and at least {least} less in {plural(len(others), 'other setting')}"
+        yield LossLine(kind, _capital(f"{sentence}."), why)
 
 
 def _method(sweep: Sweep) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ def percent(share: float, digits: int = 3) -> str:
 
 
 def score(value: float) -> str:
-    """An accuracy figure in [0, 1], three decimals, so that figures beside each other line up."""
+    """An accuracy figure in [0, 1], three decimals, so that figures in a column line up."""
     return f"{value:.3f}"
 
 

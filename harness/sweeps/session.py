@@ -13,6 +13,7 @@ from harness.placement.smt import SmtMethod, may_switch
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
+from harness.record.model import Verdict
 from harness.record.spec import RunSpec
 from harness.record.store import SWEEP_NAME, check_writable
 from harness.record.sweep_model import Sweep
@@ -80,8 +81,9 @@ def proceed(directory: Path, executor: Executor, progress: Progress) -> Sweep:
 
 
 def exit_code(record: Sweep) -> ExitCode:
-    """Inconclusive unless the sweep is finished and every workload has a best configuration."""
-    answered = set(record.workloads) <= {best.workload for best in record.best}
+    """Inconclusive unless the sweep is finished and every workload has a best configuration that is valid."""
+    valid = {cell.id for cell in record.cells if cell.validity.verdict is Verdict.VALID}
+    answered = set(record.workloads) <= {best.workload for best in record.best if best.cell in valid}
     unfinished = record.design.slots_done < record.design.slots
     return ExitCode.judged(failed=False, inconclusive=unfinished or not answered)
 

@@ -27,6 +27,7 @@ from harness.reporting.sweep_view import view_of
 from harness.runs.journal import FitEntry
 from harness.runs.schedule import Configuration
 from harness.sweeps.result import sweep_record
+from harness.sweeps.session import exit_code
 
 ONE = setting()
 HOSTILE = "<script>alert(1)</script>\x1b[31m"
@@ -62,7 +63,7 @@ def test_the_answer_names_the_best_its_ties_and_what_it_beats() -> None:
     assert "4 cores beats" not in said.split("Node 0")[1]
     assert "Node 0 beats node 1 by " in said
     assert "is 3.49 times" in said or "is 3.4" in said  # 4 cores against one
-    assert view.exit_code is ExitCode.GOOD
+    assert exit_code(power_sweep()) is ExitCode.GOOD
     assert view.lead == ""
     assert (view.status.word, view.fixed) == ("Valid", "eager, float32, batch 64, 1 instance")
     assert view.skipped == ("8 settings: 8 cores: node 0 has 4",)
@@ -91,9 +92,10 @@ def test_what_is_not_distinguishable_is_not_called_equivalent() -> None:
 
 
 def test_a_sweep_without_a_valid_setting_says_so_and_exits_with_2() -> None:
-    view = view_of(sweep(*levels(), blocks=2))
+    record = sweep(*levels(), blocks=2)
+    view = view_of(record)
     assert view.status.word == "Invalid"
-    assert view.exit_code is ExitCode.INCONCLUSIVE
+    assert exit_code(record) is ExitCode.INCONCLUSIVE
     assert view.workloads[0].sentences[0].startswith("No setting gave a valid result; the fastest of those that are")
     reasons = [(one.settings, one.reason) for one in view.workloads[0].reasons]
     assert reasons == [("all settings", "2 of at least 6 blocks. Run with --blocks 6 or more.")]
@@ -104,9 +106,10 @@ def test_caveats_come_first() -> None:
     plan = replace(plan, spec=replace(plan.spec, protocol="as-published"))
     journal = journal_of(plan, by_smt)
     journal[2] = FitEntry("w", "clean", result_of(fit_outcome(), PLACEMENT))
-    view = view_of(sweep_record(plan, journal[:-3]))
+    unfinished = sweep_record(plan, journal[:-3])
+    view = view_of(unfinished)
     assert view.status.word == "Unfinished"
-    assert view.exit_code is ExitCode.INCONCLUSIVE
+    assert exit_code(unfinished) is ExitCode.INCONCLUSIVE
     assert view.lead == (
         "Unfinished, 3 of 24 measurements to go, synthetic data, x86-64 instead of Power, as-published protocol."
     )
@@ -123,7 +126,7 @@ def test_several_workloads_each_have_an_answer() -> None:
     assert view.workloads[0].sentences[0].startswith("Title of w: best with SMT 2: 1.0")
     assert view.workloads[1].sentences == ("Title of x: nothing was measured.",)
     assert view.status.word == "Invalid"
-    assert view.exit_code is ExitCode.INCONCLUSIVE
+    assert exit_code(failing) is ExitCode.INCONCLUSIVE
     assert "SIGKILL" in view.workloads[1].reasons[0].reason
 
 

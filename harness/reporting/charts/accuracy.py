@@ -60,8 +60,8 @@ def roc_chart(key: str, curve: Sequence[Point], at_threshold: Point | None, auc:
         axes.plot(*zip(*curve, strict=True), color=MARKS[0].colour)
         _mark_threshold(axes, at_threshold)
         _unit_square(axes, "false-positive rate", "true-positive rate (recall)")
-        said = "" if auc is None else f"Area under the curve {score(auc)}."
-        return to_svg(figure, key=key, title="ROC curve", description=said + _threshold_sentence(at_threshold))
+        description = "" if auc is None else f"Area under the curve {score(auc)}."
+        return to_svg(figure, key=key, title="ROC curve", description=description + _threshold_sentence(at_threshold))
 
 
 def pr_chart(
@@ -79,11 +79,11 @@ def pr_chart(
         axes.plot(*zip(*curve, strict=True), color=MARKS[0].colour)
         _mark_threshold(axes, at_threshold)
         _unit_square(axes, "recall", "precision")
-        said = "" if auc is None else f"Average precision {score(auc)}."
+        description = "" if auc is None else f"Average precision {score(auc)}."
         if prevalence is not None:
-            said += f" Prevalence {number(prevalence)}."
-        said += _threshold_sentence(at_threshold)
-        return to_svg(figure, key=key, title="Precision–recall curve", description=said)
+            description += f" Prevalence {number(prevalence)}."
+        description += _threshold_sentence(at_threshold)
+        return to_svg(figure, key=key, title="Precision–recall curve", description=description)
 
 
 def scores_chart(key: str, scores: Scores) -> str:
@@ -109,9 +109,9 @@ def scores_chart(key: str, scores: Scores) -> str:
         axes.set_xlabel("anomaly score")
         axes.set_ylabel("rows per bin")
         legend(axes, columns=3)
-        said = f"{sum(scores.normal):,} normal and {sum(scores.anomaly):,} anomalous rows"
-        said += "." if scores.threshold is None else f", threshold {number(scores.threshold)}."
-        return to_svg(figure, key=key, title="Anomaly scores and threshold", description=said)
+        description = f"{sum(scores.normal):,} normal and {sum(scores.anomaly):,} anomalous rows"
+        description += "." if scores.threshold is None else f", threshold {number(scores.threshold)}."
+        return to_svg(figure, key=key, title="Anomaly scores and threshold", description=description)
 
 
 def classes_chart(key: str, classes: Sequence[ClassBar]) -> str:
@@ -125,8 +125,8 @@ def classes_chart(key: str, classes: Sequence[ClassBar]) -> str:
         row_labels(axes, [f"{name_of(bar.name)}{alarms[bar.normal]}, {bar.rows:,}" for bar in shown])
         axes.set_xlim(0, 100)
         axes.set_xlabel("rows flagged, %")
-        said = "; ".join(f"{bar.name} {percent(bar.flagged)} of {bar.rows:,}" for bar in shown)
-        return to_svg(figure, key=key, title="Rows flagged by class", description=f"{said}.")
+        description = "; ".join(f"{bar.name} {percent(bar.flagged)} of {bar.rows:,}" for bar in shown)
+        return to_svg(figure, key=key, title="Rows flagged by class", description=f"{description}.")
 
 
 def loss_chart(key: str, losses: Mapping[str, Sequence[float]]) -> str:
@@ -149,11 +149,11 @@ def loss_chart(key: str, losses: Mapping[str, Sequence[float]]) -> str:
         axes.set_ylabel("loss")
         if len(losses) > 1:
             legend(axes)
-        said = " ".join(
+        description = " ".join(
             f"{name}: from {number(values[0])} to {number(values[-1])} in {len(values)} epochs."
             for name, values in sorted(losses.items())
         )
-        return to_svg(figure, key=key, title="Loss while training", description=said)
+        return to_svg(figure, key=key, title="Loss while training", description=description)
 
 
 def _mark_threshold(axes: Axes, at: Point | None) -> None:

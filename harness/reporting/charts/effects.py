@@ -38,21 +38,23 @@ def effects_chart(
     """Changes ``of`` a time around zero, with the band of ± ``margin`` percent in which a change does not matter."""
     with drawing(height=64 + _ROW * len(effects)) as (figure, axes):
         left, right = (
-            min(_WIDEST, max(2 * margin, *(sign * end for one in effects for end in (one.low, one.high))))
+            min(_WIDEST, max(2 * margin, *(sign * end for effect in effects for end in (effect.low, effect.high))))
             for sign in (-1, 1)
         )
         axes.axvspan(-margin, margin, color=BAND, linewidth=0)
         axes.axvline(0, color=MUTED, linewidth=1)
-        for at, one in enumerate(effects):
-            low, change, high = (min(max(value, -left), right) for value in (one.low, one.change, one.high))
-            mark = MARKS[1] if one.change > 0 else MARKS[0]
+        for at, effect in enumerate(effects):
+            low, change, high = (min(max(value, -left), right) for value in (effect.low, effect.change, effect.high))
+            mark = MARKS[1] if effect.change > 0 else MARKS[0]
             axes.plot([low, high], [at, at], color=mark.colour, linewidth=3, alpha=0.55)
             axes.plot([change], [at], mark.shape, markersize=7, markeredgecolor=mark.colour,
-                      markerfacecolor=mark.colour if one.decided else PAPER)  # fmt: skip
-        row_labels(axes, [name_of(one.name, 44) for one in effects])
+                      markerfacecolor=mark.colour if effect.decided else PAPER)  # fmt: skip
+        row_labels(axes, [name_of(effect.name, 44) for effect in effects])
         room = 0.05 * (left + right)
         axes.set_xlim(-left - room, right + room)
         few_ticks(axes.xaxis)
         axes.set_xlabel(f"change of {of}, % (above 0: slower)")
-        said = "; ".join(f"{one.name} {one.change:+.1f} % [{one.low:+.1f}, {one.high:+.1f}]" for one in effects)
-        return to_svg(figure, key=key, title=title, description=f"{said}. The margin is {margin:g} %.")
+        description = "; ".join(
+            f"{effect.name} {effect.change:+.1f} % [{effect.low:+.1f}, {effect.high:+.1f}]" for effect in effects
+        )
+        return to_svg(figure, key=key, title=title, description=f"{description}. The margin is {margin:g} %.")

@@ -69,9 +69,9 @@ def heatmap_chart(
             spine.set_visible(False)
         axes.set_ylabel(axes_names[0])
         axes.set_xlabel(f"{axes_names[1]}; cells in {prefixed(unit, exponent)}")
-        said = "; ".join(
+        description = "; ".join(
             f"{axes_names[0]} {rows[row]}, {axes_names[1]} {columns[column]}: {quantity(cell.value, unit)}"
             f"{', best' if cell.best else ', tied with the best' if cell.tied else '' if cell.valid else ', not valid'}"
             for (row, column), cell in sorted(cells.items())
         )
-        return to_svg(figure, key=key, title=title, description=f"{said}.")
+        return to_svg(figure, key=key, title=title, description=f"{description}.")

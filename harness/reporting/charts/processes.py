@@ -60,8 +60,8 @@ def processes_chart(key: str, title: str, rows: Sequence[ProcessRow]) -> str:
             loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderaxespad=0.1, columnspacing=1.0,
             handletextpad=0.4, handlelength=1.0, labelcolor=INK,
         )  # fmt: skip
-        said = "; ".join(f"{row.name}: {_reach(row)}" for row in rows)
-        return to_svg(figure, key=key, title=title, description=f"{said}.")
+        description = "; ".join(f"{row.name}: {_reach(row)}" for row in rows)
+        return to_svg(figure, key=key, title=title, description=f"{description}.")
 
 
 def _reach(row: ProcessRow) -> str:

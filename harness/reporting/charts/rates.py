@@ -1,4 +1,4 @@
-"""What a machine delivers: rates beside each other, and rates over the batch size."""
+"""What a machine delivers: rates of results, and rates over the batch size."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def rates_chart(key: str, title: str, rows: Sequence[RateRow], unit: str) -> str
             few_ticks(axes.xaxis)
         si_ticks(axes.xaxis, unit)
         axes.set_xlabel(unit)
-        said = "; ".join(f"{row.name} {quantity(row.rate.value, unit)}" for row in rows)
-        return to_svg(figure, key=key, title=title, description=f"{said}.")
+        description = "; ".join(f"{row.name} {quantity(row.rate.value, unit)}" for row in rows)
+        return to_svg(figure, key=key, title=title, description=f"{description}.")
 
 
 def batch_chart(key: str, curves: Sequence[BatchCurve], unit: str, *, x: str = "batch size, rows") -> str:
@@ -100,9 +100,9 @@ def batch_chart(key: str, curves: Sequence[BatchCurve], unit: str, *, x: str = "
         axes.set_ylabel(unit)
         if len(curves) > 1:
             legend(axes)
-        said = " ".join(
+        description = " ".join(
             f"{curve.name}: {quantity(curve.rates[0].value, unit)} at {curve.batches[0]},"
             f" {quantity(curve.rates[-1].value, unit)} at {curve.batches[-1]}."
             for curve in curves
         )
-        return to_svg(figure, key=key, title=f"Rate over {x}", description=said)
+        return to_svg(figure, key=key, title=f"Rate over {x}", description=description)

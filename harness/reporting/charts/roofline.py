@@ -75,6 +75,8 @@ def roofline_chart(
         axes.set_ylabel(unit)
         if backends:
             legend(axes, columns=min(4, len(backends)))
-        said = ", ".join(f"{top.name} {quantity(top.rate, unit)}" for top in compute)
-        said += "".join(f"; {slope.name} {quantity(slope.rate, 'B/s')}" for slope in memory)
-        return to_svg(figure, key=key, title="Roofline", description=f"Ceilings: {said}. {len(kernels)} kernels.")
+        description = ", ".join(f"{top.name} {quantity(top.rate, unit)}" for top in compute)
+        description += "".join(f"; {slope.name} {quantity(slope.rate, 'B/s')}" for slope in memory)
+        return to_svg(
+            figure, key=key, title="Roofline", description=f"Ceilings: {description}. {len(kernels)} kernels."
+        )

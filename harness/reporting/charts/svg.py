@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 360  # CSS pixels: legible unscaled on a phone, two or three beside each other on a desk
+WIDTH = 360  # CSS pixels: legible unscaled on a phone, two or three in a row on a desk
 HEIGHT = 232
 _SAID = 2000  # characters of a text alternative
 
@@ -43,7 +43,7 @@ INK, MUTED, GRID, PAPER, BAND = (_VARIABLES[name] for name in ("ink", "muted", "
 
 @dataclass(frozen=True)
 class Mark:
-    """How one of several series is told apart: by colour, by the shape of its points and by its dashes."""
+    """How one of several series is distinguished: by colour, by the shape of its points and by its dashes."""
 
     colour: str
     shape: str
@@ -187,7 +187,7 @@ def log_ticks(axis: Any, low: float, high: float) -> None:
 
 
 def row_labels(axes: Axes, names: Sequence[str]) -> None:
-    """Rows 0, 1, ... from the top, each name above its row: a narrow chart has no room beside it."""
+    """Rows 0, 1, ... from the top, each name above its row: a narrow chart has no room to the left."""
     axes.set_ylim(len(names) - 0.4, -0.75)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

@@ -37,7 +37,7 @@ class CorePicture:
 
     def cpus(self, state: ThreadState) -> list[int]:
         """CPU numbers in one state."""
-        return [cpu for row in self.rows for cpu, found in row if found is state]
+        return [cpu for row in self.rows for cpu, actual in row if actual is state]
 
 
 def core_picture(core: CorePicture, *, numbered: bool) -> str:

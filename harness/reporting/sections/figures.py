@@ -86,8 +86,8 @@ def undisturbed_rate(result: Result) -> Metric | None:
 
 def unit_of(results: Sequence[Result]) -> str:
     """The unit of the rates of results, as recorded."""
-    found = (rate.unit for result in results if (rate := rate_metric(result)) is not None)
-    return next(found, "row/s")
+    units = (rate.unit for result in results if (rate := rate_metric(result)) is not None)
+    return next(units, "row/s")
 
 
 def headline_metric(result: Result) -> str | None:

@@ -62,8 +62,11 @@ def published_rows(run: Run) -> list[PublishedRow]:
     """One row per system of a run under both protocols; a system that could not be fitted says why."""
     if not run.spec.both_protocols:
         return []
-    firsts = (next((one for one in group if one.accuracy is not None), group[0]) for group in by_workload(run.results))
-    return [_row(one) for one in firsts if one.accuracy is None or one.accuracy.counterpart is not None]
+    firsts = (
+        next((result for result in group if result.accuracy is not None), group[0])
+        for group in by_workload(run.results)
+    )
+    return [_row(result) for result in firsts if result.accuracy is None or result.accuracy.counterpart is not None]
 
 
 def _row(result: Result) -> PublishedRow:

@@ -99,7 +99,10 @@ def by_workload(results: Sequence[Result]) -> list[list[Result]]:
     for result in results:
         groups.setdefault(result.workload, []).append(result)
     scenarios = list(SCENARIO_NAMES)
-    return [sorted(group, key=lambda one: (scenarios.index(one.scenario), variant(one))) for group in groups.values()]
+    return [
+        sorted(group, key=lambda result: (scenarios.index(result.scenario), variant(result)))
+        for group in groups.values()
+    ]
 
 
 def rate_panels(run: Run) -> list[Panel]:
@@ -107,11 +110,11 @@ def rate_panels(run: Run) -> list[Panel]:
     panels = []
     groups = by_workload(run.results)
     for scenario in SCENARIO_NAMES:
-        timed = [one for group in groups for one in group if one.scenario == scenario and has_times(one)]
+        timed = [result for group in groups for result in group if result.scenario == scenario and has_times(result)]
         rows = [
-            RateRow(result_name(result, alone=len(groups) == 1), found, is_valid(result))
+            RateRow(result_name(result, alone=len(groups) == 1), rate, is_valid(result))
             for result in timed
-            if (found := estimate(rate_metric(result))) is not None
+            if (rate := estimate(rate_metric(result))) is not None
         ]
         if rows:
             title = f"{SCENARIO_NAMES[scenario]}: rows per second"
@@ -234,11 +237,11 @@ def _row(result: Result, shared: tuple[str, ...]) -> ResultRow:
 def _mean(result: Result) -> Figure:
     """The mean inference time of a call, with that of a row where a call scores several."""
     call, row = result.metrics.get("mean_inference_s"), result.metrics.get("mean_inference_per_row_s")
-    found = figure(call)
+    mean = figure(call)
     if row is None or row.value is None or result.batch_size in (None, 1):
-        return Figure(found.value)
+        return Figure(mean.value)
     return Figure(
-        found.value,
+        mean.value,
         margin=f"({quantity(row.value, row.unit)}/row)",
         interval=f"{quantity(row.value, row.unit)} per row",
     )
@@ -246,5 +249,5 @@ def _mean(result: Result) -> Figure:
 
 def _percentile(result: Result, name: str) -> Figure:
     """A percentile; its note is only worth a line where there is no value."""
-    found = figure(result.metrics.get(name))
-    return Figure(found.value, found.interval, found.note if found.value == "–" else "")
+    shown = figure(result.metrics.get(name))
+    return Figure(shown.value, shown.interval, shown.note if shown.value == "–" else "")

@@ -29,28 +29,28 @@ class RoofView:
 
 def roof_view(run: Run) -> RoofView | None:
     """The section, None when the record has no roofline, or has one made under emulation, whose rates mean nothing."""
-    found = run.roofline
-    if found is None or run.facts.emulation.emulated:
+    roofline = run.roofline
+    if roofline is None or run.facts.emulation.emulated:
         return None
     return RoofView(
-        cpus=ranges(found.cpus),
-        panels=tuple(_panels(found)),
-        roofs=_roofs(found.roofs),
-        workloads=_kernels([kernel for kernel in found.kernels if kernel.ran_on is None]),
-        kernels=_kernels([kernel for kernel in found.kernels if kernel.ran_on is not None]),
-        notes=found.notes,
+        cpus=ranges(roofline.cpus),
+        panels=tuple(_panels(roofline)),
+        roofs=_roofs(roofline.roofs),
+        workloads=_kernels([kernel for kernel in roofline.kernels if kernel.ran_on is None]),
+        kernels=_kernels([kernel for kernel in roofline.kernels if kernel.ran_on is not None]),
+        notes=roofline.notes,
     )
 
 
-def _panels(found: Roofline) -> list[Panel]:
-    memory = _ceilings([roof for roof in found.roofs if roof.kind == "memory"])
+def _panels(roofline: Roofline) -> list[Panel]:
+    memory = _ceilings([roof for roof in roofline.roofs if roof.kind == "memory"])
     panels = []
-    units = dict.fromkeys(roof.rate.unit for roof in found.roofs if roof.kind == "compute")
+    units = dict.fromkeys(roof.rate.unit for roof in roofline.roofs if roof.kind == "compute")
     for at, unit in enumerate(units):
-        compute = _ceilings([roof for roof in found.roofs if roof.kind == "compute" and roof.rate.unit == unit])
+        compute = _ceilings([roof for roof in roofline.roofs if roof.kind == "compute" and roof.rate.unit == unit])
         points = [
             Kernel(kernel.backend, kernel.operations_per_byte, kernel.rate.value)
-            for kernel in found.kernels
+            for kernel in roofline.kernels
             if kernel.rate.unit == unit and kernel.operations_per_byte and kernel.rate.value
         ]
         if compute:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.measure.causes import Cause
+from harness.measure.disturbance import Disturbance, disturbance
 from harness.record.model import Metric, ProcessRecord, Result, Run, Series
 from harness.reporting.charts.processes import ProcessRow, processes_chart
 from harness.reporting.sections.figures import (
@@ -132,17 +130,16 @@ def _chart_row(result: Result, *, alone: bool) -> ProcessRow | None:
         centre=centre.value,
         low=centre.ci_low,
         high=centre.ci_high,
-        clean=[one.estimate_s for one in series if one.estimate_s is not None],
-        all_samples=[one.estimate_all_s for one in series if one.estimate_all_s is not None],
+        clean=[each.estimate_s for each in series if each.estimate_s is not None],
+        all_samples=[each.estimate_all_s for each in series if each.estimate_all_s is not None],
     )
 
 
 def _row(result: Result) -> TrustRow:
     finished = [process for process in result.processes if process.failure is None]
     series = [each for process in finished if (each := headline_series(process)) is not None]
-    flags = [np.asarray(one.flags[one.warmup :], dtype=np.int64) for one in series if one.flags]
-    flagged = np.concatenate(flags) if flags else np.empty(0, dtype=np.int64)
-    total = sum(len(one.durations_ns) - one.warmup for one in series)
+    disturbed = disturbance(each.flags[each.warmup :] for each in series)
+    total = sum(len(each.durations_ns) - each.warmup for each in series)
     timed = has_times(result)
     return TrustRow(
         title=workload_title(result),
@@ -151,8 +148,8 @@ def _row(result: Result) -> TrustRow:
         clean=figure(centre_metric(result)) if timed else Figure("–"),
         all_samples=figure(_all_samples(result)) if timed else Figure("–"),
         samples=count(total),
-        disturbed=Figure(_share(int(np.count_nonzero(flagged)), len(flagged)), note=_causes(flagged)),
-        steady=f"{sum(one.steady for one in series)} of {len(series)}" if series else "–",
+        disturbed=Figure(_share(disturbed.flagged, disturbed.samples), note=_causes(disturbed)),
+        steady=f"{sum(each.steady for each in series)} of {len(series)}" if series else "–",
         status=status_of(result.validity.verdict),
     )
 
@@ -161,10 +158,10 @@ def _all_samples(result: Result) -> Metric | None:
     return result.metrics.get("step_all_samples_s" if result.scenario == "train" else "call_all_samples_s")
 
 
-def _causes(flags: NDArray[np.int64]) -> str:
+def _causes(disturbed: Disturbance) -> str:
     """Share of samples per cause; a sample may have several."""
-    shares = {name: int(np.count_nonzero(flags & cause)) for cause, name in _CAUSES.items()}
-    return ", ".join(f"{name}{NO_BREAK}{_share(some, len(flags))}" for name, some in shares.items() if some)
+    shares = {name: disturbed.by_cause[cause] for cause, name in _CAUSES.items()}
+    return ", ".join(f"{name}{NO_BREAK}{_share(some, disturbed.samples)}" for name, some in shares.items() if some)
 
 
 def _share(some: int, total: int) -> str:
@@ -182,14 +179,14 @@ def _process_table(result: Result) -> ProcessTable:
 
 def _process(process: ProcessRecord, *, timed: bool) -> ProcessLine:
     series = headline_series(process)
-    flags = series.flags[series.warmup :] if series else ()
+    disturbed = disturbance([series.flags[series.warmup :]] if series else [])
     return ProcessLine(
         index=process.block + 1,
         pid="–" if process.pid is None else str(process.pid),
         clean=_seconds(series.estimate_s if series and timed else None),
         all_samples=_seconds(series.estimate_all_s if series and timed else None),
         warmup="–" if series is None else f"{count(series.warmup)} of {count(len(series.durations_ns))}",
-        disturbed=_share(sum(flag != 0 for flag in flags), len(flags)),
+        disturbed=_share(disturbed.flagged, disturbed.samples),
         steal="–" if process.steal_share is None else percent(process.steal_share, 2),
         steady="–" if series is None else "yes" if series.steady else "no",
         cpus="–" if process.cpus_sampled is None else ranges(process.cpus_sampled) or "–",
