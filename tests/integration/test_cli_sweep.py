@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harness.cli.levels import places, whole_numbers
+from harness.cli.levels import parse_locations, parse_whole_numbers
 from harness.cli.main import app
 from harness.errors import InputError, LparbenchError, MeasurementError
 from harness.record.store import load_sweep
-from harness.sweeps.settings import Place
+from harness.sweeps.settings import Location
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
@@ -146,8 +146,8 @@ def test_mistakes_are_told_by_their_option(tmp_path: Path, arguments: tuple[str,
 
 
 def test_levels_are_read_from_lists() -> None:
-    assert whole_numbers("--cores", "4, 1,2,4") == (1, 2, 4)
-    assert places("--nodes", "0,8:0,8, 0,1:1") == (Place(0), Place(8, 0), Place(8), Place(1))
+    assert parse_whole_numbers("--cores", "4, 1,2,4") == (1, 2, 4)
+    assert parse_locations("--nodes", "0,8:0,8, 0,1:1") == (Location(0), Location(8, 0), Location(8), Location(1))
 
 
 def test_an_emulated_machine_is_not_swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
