@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(_CHECKOUT / "tests" / "support"))
 
 # How long an example takes on a busy machine says nothing about the code. A profile chosen elsewhere stays.
 if hypothesis.settings().deadline is not None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from trees import LparSpec, NodeSpec, TreeSpec, build
-from trees_presets import PRESETS
+from support.trees import LparSpec, NodeSpec, TreeSpec, build
+from support.trees_presets import PRESETS
 
 _CHECKOUT = Path(__file__).parents[2]
 NAME = "web $(reboot) 'one'"

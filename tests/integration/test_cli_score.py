@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bundles import Saved, saved
+from support.bundles import Saved, saved
 
 from harness.datasets import card_features, cards
 from harness.datasets.nsl_kdd import RECIPE

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from trees import LparSpec, NodeSpec, TreeSpec, build
+from support.trees import LparSpec, NodeSpec, TreeSpec, build
 
 _CHECKOUT = Path(__file__).parents[2]
 SPEC = TreeSpec(nodes=(NodeSpec(0, cores=3),), smt_of_core={1: 2}, lpar=LparSpec())

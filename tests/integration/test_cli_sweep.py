@@ -22,11 +22,11 @@ from harness.sweeps.settings import Location
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
     **os.environ,
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")]),
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
     "LPARBENCH_DATA": "",
     "OMP_NUM_THREADS": "1",
 }
-SMALL = ("misbehaving:Sound", "--cores", "1", "--threads-per-core", "1", "--smt", "1", "--backends", "eager",
+SMALL = ("support.misbehaving:Sound", "--cores", "1", "--threads-per-core", "1", "--smt", "1", "--backends", "eager",
          "--batch", "8", "--blocks", "2", "--seconds", "0.02", "--rows", "600")  # fmt: skip
 
 

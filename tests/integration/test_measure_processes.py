@@ -20,7 +20,7 @@ from harness.workers.outcomes import InstanceOutcome, JobResult, MeasureOutcome
 from harness.workload.files import find_workload
 
 ROOT = Path(__file__).resolve().parents[2]
-SUPPORT = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+SUPPORT = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +42,8 @@ def cores(number: int) -> Placement:
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("fit")
     job = FitJob(
-        workload=find_workload("misbehaving:Sound"), protocol="clean", data_dir=None, seeds=(0,), trainer="torch",
+        workload=find_workload("support.misbehaving:Sound"),
+        protocol="clean", data_dir=None, seeds=(0,), trainer="torch",
         epochs=None, rows=600, threads=1, directory=str(directory),
     )  # fmt: skip
     result = ProcessExecutor().run(job, cores(1), timeout_s=480)

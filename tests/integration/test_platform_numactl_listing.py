@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import oracles
-from trees import build
-from trees_presets import PRESETS
+from support import oracles
+from support.trees import build
+from support.trees_presets import PRESETS
 
 from harness.platform.crosscheck import compare_numactl
 from harness.platform.probe import probe

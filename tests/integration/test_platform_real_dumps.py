@@ -6,11 +6,11 @@ import re
 import tarfile
 from pathlib import Path
 
-import oracles
 import pytest
-from dts import unpack
-from placement_rules import check_plan
-from trees import CoreLayout, Layout, NodeSpec, TreeSpec, build
+from support import oracles
+from support.dts import unpack
+from support.placement_rules import check_plan
+from support.trees import CoreLayout, Layout, NodeSpec, TreeSpec, build
 
 from harness.errors import InputError
 from harness.placement.plan import plan

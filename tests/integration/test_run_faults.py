@@ -24,7 +24,7 @@ from harness.workload.files import find_workload
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
     **os.environ,
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")]),
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
     "LPARBENCH_DATA": "",
 }
 SMALL = ("--rows", "600", "--epochs", "1", "--seeds", "1", "--blocks", "1", "--backends", "eager")
@@ -52,7 +52,8 @@ def record_in(directory: Path) -> dict:
 
 
 def test_a_killed_worker_fails_only_its_own_result(anywhere: Path) -> None:
-    done = lparbench("run", "misbehaving:Killed", "misbehaving:Sound", *SMALL, "--out", "runs", cwd=anywhere)
+    detectors = ("support.misbehaving:Killed", "support.misbehaving:Sound")
+    done = lparbench("run", *detectors, *SMALL, "--out", "runs", cwd=anywhere)
     assert done.returncode == 2, done.stderr
     results = {result["workload"]: result for result in record_in(anywhere / "runs")["results"]}
     assert results["nsl-kdd-killed"]["validity"]["verdict"] == "failed"
@@ -65,7 +66,7 @@ def test_a_killed_worker_fails_only_its_own_result(anywhere: Path) -> None:
 def test_a_worker_that_leaves_its_cpus_makes_the_result_invalid(anywhere: Path) -> None:
     if (os.cpu_count() or 1) < 2:
         pytest.skip("one CPU: there is nowhere to wander to")
-    done = lparbench("run", "misbehaving:Wanderer", *SMALL, "--out", "runs", cwd=anywhere)
+    done = lparbench("run", "support.misbehaving:Wanderer", *SMALL, "--out", "runs", cwd=anywhere)
     assert done.returncode == 2, done.stderr
     (first, *_) = record_in(anywhere / "runs")["results"]
     assert first["validity"]["verdict"] == "invalid"
@@ -74,7 +75,7 @@ def test_a_worker_that_leaves_its_cpus_makes_the_result_invalid(anywhere: Path) 
 
 
 def test_a_backend_that_scores_otherwise_makes_the_result_invalid(anywhere: Path) -> None:
-    done = lparbench("run", "misbehaving:Unstable", *SMALL, "--out", "runs", cwd=anywhere)
+    done = lparbench("run", "support.misbehaving:Unstable", *SMALL, "--out", "runs", cwd=anywhere)
     assert done.returncode == 2, done.stderr
     reasons = " ".join(record_in(anywhere / "runs")["results"][0]["validity"]["reasons"])
     assert "DISAGREE" in reasons
@@ -101,7 +102,7 @@ def one_core():
 
 
 def test_a_hung_worker_is_killed_and_called_hung(executor: ProcessExecutor, one_core, tmp_path: Path) -> None:
-    outcome = executor.run(_job("misbehaving:Hung", tmp_path / "hung"), one_core, timeout_s=8)
+    outcome = executor.run(_job("support.misbehaving:Hung", tmp_path / "hung"), one_core, timeout_s=8)
     assert outcome.failure is not None
     assert "hung" in outcome.failure
     assert outcome.pid is not None
@@ -109,7 +110,7 @@ def test_a_hung_worker_is_killed_and_called_hung(executor: ProcessExecutor, one_
 
 
 def test_a_worker_out_of_memory_says_so(executor: ProcessExecutor, one_core, tmp_path: Path) -> None:
-    outcome = executor.run(_job("misbehaving:Hungry", tmp_path / "hungry"), one_core, timeout_s=60)
+    outcome = executor.run(_job("support.misbehaving:Hungry", tmp_path / "hungry"), one_core, timeout_s=60)
     assert outcome.failure is not None
     assert "out of memory" in outcome.failure
 
@@ -117,7 +118,7 @@ def test_a_worker_out_of_memory_says_so(executor: ProcessExecutor, one_core, tmp
 def _started(directory: Path) -> tuple[subprocess.Popen[bytes], psutil.Process]:
     """A run with a worker that hangs, once that worker is there."""
     process = subprocess.Popen(
-        command("run", "misbehaving:Hung", *SMALL, "--out", "runs"),
+        command("run", "support.misbehaving:Hung", *SMALL, "--out", "runs"),
         cwd=directory,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,

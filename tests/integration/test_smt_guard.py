@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from trees import LparSpec, NodeSpec, TreeSpec, build
+from support.trees import LparSpec, NodeSpec, TreeSpec, build
 
 from harness.placement.smt import set_level, smt_session
 from harness.placement.smt_guard import guarded, restore_after_kill

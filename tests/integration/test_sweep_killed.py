@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from smt_kernel import FakeKernel
+from support.smt_kernel import FakeKernel
 from support.sweeps import Quiet, ScriptedExecutor, factors, sweep_design
-from trees import LparSpec, NodeSpec, TreeSpec, build, layout
+from support.trees import LparSpec, NodeSpec, TreeSpec, build, layout
 
 from harness.errors import EnvironmentMismatchError, InputError, LparbenchError
 from harness.placement import smt_state

@@ -9,10 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import trees
-import trees_presets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import trees, trees_presets
 
 from harness.errors import InputError
 from harness.placement.plan import Placement

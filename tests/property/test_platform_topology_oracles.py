@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import oracles
 import pytest
-import trees_presets
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from placement_rules import can_give, check_plan
-from tree_strategies import machines
-from trees import Layout, TreeSpec, build, layout
+from support import oracles, trees_presets
+from support.placement_rules import can_give, check_plan
+from support.tree_strategies import machines
+from support.trees import Layout, TreeSpec, build, layout
 
 from harness.errors import InputError
 from harness.placement.plan import plan

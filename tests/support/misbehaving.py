@@ -1,4 +1,4 @@
-"""Detectors that go wrong in the ways real ones do; named on the command line as ``misbehaving:Class``."""
+"""Detectors that go wrong in the ways real ones do; named on the command line as ``support.misbehaving:Class``."""
 
 from __future__ import annotations
 

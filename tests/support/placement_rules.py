@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from trees import CoreLayout, Layout
+from support.trees import CoreLayout, Layout
 
 
 def usable_threads(core: CoreLayout, allowed: Collection[int] | None) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from trees import CoreLayout, Layout, cpu_list
+from support.trees import CoreLayout, Layout, cpu_list
 
 
 class FakeKernel:

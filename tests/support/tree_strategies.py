@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from trees import NodeSpec, TreeSpec
+from support.trees import NodeSpec, TreeSpec
 
 _GENERATIONS = ("POWER8", "POWER9", "POWER10", "POWER11")
 

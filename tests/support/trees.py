@@ -2,10 +2,10 @@
 
 Every tree is synthetic and says so (``proc/version``). Use::
 
-    from trees import TreeSpec, NodeSpec, build
+    from support.trees import TreeSpec, NodeSpec, build
     root = build(TreeSpec(nodes=(NodeSpec(7, cores=4, memory_mb=95948),)), tmp_path)
 
-or ``python tests/support/trees.py DIR [PRESET]`` to look at one; presets are in ``trees_presets``.
+or ``PYTHONPATH=tests python -m support.trees DIR [PRESET]`` to look at one; presets are in ``trees_presets``.
 """
 
 from __future__ import annotations
@@ -187,9 +187,7 @@ def layout(spec: TreeSpec) -> Layout:
 
 def build(spec: TreeSpec, root: Path) -> Path:
     """Write the tree below ``root``, an empty or missing directory; returns ``root``."""
-    import trees_firmware
-    import trees_procfs
-    import trees_sysfs
+    from support import trees_firmware, trees_procfs, trees_sysfs
 
     laid = layout(spec)
     trees_sysfs.write(spec, laid, root)
@@ -234,7 +232,7 @@ def cpu_mask(cpus: tuple[int, ...], bits: int) -> str:
 
 
 if __name__ == "__main__":
-    import trees_presets
+    from support import trees_presets
 
     chosen = sys.argv[2] if len(sys.argv) > 2 else "p10-dedicated"
     build(trees_presets.PRESETS[chosen], Path(sys.argv[1]))

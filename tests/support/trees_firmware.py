@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-import trees_procfs
-from trees import Layout, LparSpec, TreeSpec, write_file
+from support import trees_procfs
+from support.trees import Layout, LparSpec, TreeSpec, write_file
 
 
 def write(spec: TreeSpec, laid: Layout, root: Path) -> None:

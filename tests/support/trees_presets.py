@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trees import LparSpec, NodeSpec, TreeSpec
+from support.trees import LparSpec, NodeSpec, TreeSpec
 
 # ids, descriptions and words as firmware gives them to /sys/firmware/papr/energy_scale_info; frequencies in MHz
 ENERGY_MAXIMUM = {

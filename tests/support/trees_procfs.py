@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from trees import Layout, TreeSpec, cpu_list, write_file
+from support.trees import Layout, TreeSpec, cpu_list, write_file
 
 # generation -> PVR as seen on such machines; see tests/../sysconfig and the kernel's cputable
 PVR = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trees import CoreLayout, Layout, TreeSpec, cpu_list, cpu_mask, write_file
+from support.trees import CoreLayout, Layout, TreeSpec, cpu_list, cpu_mask, write_file
 
 # index -> level, type, size in K, ways, sets, line; sizes and ways as tests/../sysconfig/cpus has them
 _POWER_HALF = (

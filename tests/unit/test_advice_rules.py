@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from trees import LparSpec, NodeSpec, TreeSpec, build
-from trees_presets import ENERGY_MAXIMUM, ENERGY_SAVING, PRESETS
+from support.trees import LparSpec, NodeSpec, TreeSpec, build
+from support.trees_presets import ENERGY_MAXIMUM, ENERGY_SAVING, PRESETS
 
 from harness.advice.engine import evaluate
 from harness.advice.finding import Report, Severity

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.mutations import small_run
-from trees import build
-from trees_presets import PRESETS
+from support.trees import build
+from support.trees_presets import PRESETS
 
 import harness
 from harness import CompareReport, ExitCode, Facts, InputError, Run, compare_runs, load, probe

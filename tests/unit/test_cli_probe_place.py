@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from trees import build
-from trees_presets import PRESETS
+from support.trees import build
+from support.trees_presets import PRESETS
 from typer.testing import CliRunner
 
 from harness.cli.place import place

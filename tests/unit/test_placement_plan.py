@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trees import NodeSpec, TreeSpec, build
-from trees_presets import PRESETS
+from support.trees import NodeSpec, TreeSpec, build
+from support.trees_presets import PRESETS
 
 from harness.errors import InputError
 from harness.placement.plan import Placement, plan, thread_environment

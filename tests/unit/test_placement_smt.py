@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from smt_kernel import FakeKernel
-from trees import NodeSpec, TreeSpec, build, layout
-from trees_presets import PRESETS
+from support.smt_kernel import FakeKernel
+from support.trees import NodeSpec, TreeSpec, build, layout
+from support.trees_presets import PRESETS
 
 from harness.errors import InputError, LparbenchError
 from harness.placement.smt import SmtMethod, restore, set_level, smt_session, write_switch

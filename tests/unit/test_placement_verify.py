@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trees import build
-from trees_presets import PRESETS
+from support.trees import build
+from support.trees_presets import PRESETS
 
 from harness.placement.plan import Placement, plan
 from harness.placement.verify import Observation, mismatches, observe, private_pages

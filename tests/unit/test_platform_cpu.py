@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trees import TreeSpec, build
-from trees_presets import PRESETS
+from support.trees import TreeSpec, build
+from support.trees_presets import PRESETS
 
 from harness.platform import emulation
 from harness.platform.auxv import AuxVector

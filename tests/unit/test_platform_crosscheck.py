@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trees import build, layout
-from trees_presets import PRESETS
+from support.trees import build, layout
+from support.trees_presets import PRESETS
 
 from harness.platform import crosscheck
 from harness.platform.counters import ThreadCounters

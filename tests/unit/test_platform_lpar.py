@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trees import LparSpec, NodeSpec, TreeSpec, build
-from trees_presets import ENERGY_MAXIMUM, PRESETS
+from support.trees import LparSpec, NodeSpec, TreeSpec, build
+from support.trees_presets import ENERGY_MAXIMUM, PRESETS
 
 from harness.platform import counters, kernel, limits
 from harness.platform.cpuinfo import CpuInfo

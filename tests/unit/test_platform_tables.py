@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from trees import build
-from trees_presets import PRESETS
+from support.trees import build
+from support.trees_presets import PRESETS
 
 from harness.errors import InputError
 from harness.platform.cputable import cpu_tables, find, load_tables, peak

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trees import NodeSpec, TreeSpec, build, layout
-from trees_presets import PRESETS
+from support.trees import NodeSpec, TreeSpec, build, layout
+from support.trees_presets import PRESETS
 
 from harness.errors import InputError
 from harness.platform.facts import Facts

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.records import inference, run
-from trees import build
-from trees_presets import PRESETS
+from support.trees import build
+from support.trees_presets import PRESETS
 
 from harness.advice.engine import evaluate
 from harness.decode import parse_json

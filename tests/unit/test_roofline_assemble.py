@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 
 import pytest
-import records
+from support import records
 
 from harness.decode import decode, encode
 from harness.linalg import native

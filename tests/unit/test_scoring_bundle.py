@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import Saved, saved
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.bundles import Saved, saved
 
 from harness.detectors.export import Fitted, save_bundle
 from harness.detectors.opening import open_scorer

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sweeps import factors
-from trees import NodeSpec, TreeSpec, build
+from support.trees import NodeSpec, TreeSpec, build
 
 from harness.errors import InputError
 from harness.placement.instances import divide_among_instances
