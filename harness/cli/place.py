@@ -31,6 +31,7 @@ def place(
 
     Example: `lparbench place --cores 4 --threads-per-core 2 --node 0`
     """
+    from harness.decode import encode
     from harness.placement.plan import plan
     from harness.platform.probe import probe
     from harness.platform.sysroot import SysRoot
@@ -44,7 +45,7 @@ def place(
         allowed=facts.limits.allowed_cpus,
     )
     if as_json:
-        typer.echo(json.dumps(chosen.to_json(), indent=2))
+        typer.echo(json.dumps(encode(chosen), indent=2))
         return
     from harness.platform.parse import format_cpulist
 

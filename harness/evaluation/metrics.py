@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
@@ -44,10 +44,6 @@ class Evaluation:
     histogram: Histogram
     auc_pr_interval: tuple[float, float] | None = None  # 95 %, by resampling the rows; for few anomalies only
     oracle: tuple[str, ...] = ("best_f1",)  # metrics that looked at the test labels
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and numbers."""
-        return asdict(self)
 
 
 METRICS = (

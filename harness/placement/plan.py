@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from harness.decode import NOT_EMPTY, Check, decode_json_file
 from harness.errors import InputError
-from harness.platform.facts import Core, Node, Topology, as_json
+from harness.platform.facts import Core, Node, Topology
 from harness.platform.parse import format_cpulist
 
 _Number = Annotated[int, Check("a CPU or node number", lambda number: number >= 0)]
@@ -42,12 +42,6 @@ class Placement:
     cores: int
     env: Mapping[str, str]
     notes: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The placement as a JSON object; :meth:`read` reads it back."""
-        document = as_json(self)
-        assert isinstance(document, dict)
-        return document
 
     @staticmethod
     def read(path: Path) -> Placement:

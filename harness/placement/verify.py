@@ -7,12 +7,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from harness.placement.plan import Placement, thread_environment
 from harness.platform import nodes as numa
 from harness.platform import parse
-from harness.platform.facts import as_json
 from harness.platform.parse import format_cpulist
 from harness.platform.pinning import POLICY_VARIABLE
 from harness.platform.sysroot import SysRoot
@@ -53,32 +51,6 @@ class Observation:
     memory_policy: str | None
     node_cpus: Mapping[int, tuple[int, ...]]
     env: Mapping[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """The observation as a JSON object."""
-        document = as_json(self)
-        assert isinstance(document, dict)
-        return document
-
-    @staticmethod
-    def from_json(values: Mapping[str, Any]) -> Observation:
-        """Read what :meth:`to_json` wrote; JSON has only texts for keys."""
-        pages = values["page_nodes"]
-        return Observation(
-            cpus_allowed=tuple(values["cpus_allowed"]),
-            cpus_sampled=tuple(values["cpus_sampled"]),
-            threads=values["threads"],
-            busy_threads=values["busy_threads"],
-            busy_cpus=tuple(values["busy_cpus"]),
-            page_nodes=None if pages is None else {int(node): count for node, count in pages.items()},
-            memory_policy=values["memory_policy"],
-            node_cpus={int(node): tuple(cpus) for node, cpus in values["node_cpus"].items()},
-            env=dict(values["env"]),
-        )
-
-    def page_nodes_json(self) -> dict[str, int] | None:
-        """``page_nodes`` with texts for keys."""
-        return None if self.page_nodes is None else {str(node): count for node, count in self.page_nodes.items()}
 
     def node_of(self, cpu: int) -> int | None:
         """The NUMA node of a CPU."""

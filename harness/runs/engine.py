@@ -21,7 +21,6 @@ from harness.workers.baseline_detectors import baseline_job
 from harness.workers.executor import Executor
 from harness.workers.jobs import BaselineJob, ConcurrentJob, FitJob, Job, MeasureJob, SurveyJob, divided
 from harness.workers.outcomes import (
-    BaselineOutcome,
     FitOutcome,
     InstanceOutcome,
     JobResult,
@@ -76,11 +75,6 @@ class Fit:
     def outcome(self) -> FitOutcome | None:
         """What the fit gave; None when it failed."""
         return self.result.outcome(FitOutcome)
-
-    @property
-    def baseline_outcome(self) -> BaselineOutcome | None:
-        """The baseline detectors; None when there are none or they failed."""
-        return None if self.baselines is None else self.baselines.outcome(BaselineOutcome)
 
 
 @dataclass(frozen=True)

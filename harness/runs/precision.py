@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.record.spec import Scenario
 from harness.runs.concurrent import concurrent_rates
 from harness.runs.journal import Measurement
+from harness.runs.judge import estimate_of
 from harness.runs.schedule import Configuration
 from harness.workers.outcomes import InstanceOutcome, MeasureOutcome
 
@@ -38,4 +39,4 @@ def _estimate(measurement: Measurement, scenario: Scenario) -> float | None:
     if scenario == "server":
         return None if outcome.served is None else outcome.served.rate
     series = outcome.series[scenario]
-    return (series[-1].estimate_s or series[-1].estimate_all_s) if series else None
+    return estimate_of(series[-1]).call_s if series else None

@@ -101,7 +101,7 @@ def worker_process(
         environment: of the worker; None: this process's own. The way to this package is added to its PYTHONPATH.
     """
     file = directory / "placement.json"
-    file.write_text(json.dumps(placement.to_json()), encoding="utf-8")
+    file.write_text(json.dumps(encode(placement)), encoding="utf-8")
     oom_kills = _oom_kills()
     with (directory / OUTPUT_FILE).open("wb") as output:
         process = subprocess.Popen(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.decode import decode, encode
 from harness.errors import InputError
 from harness.placement import apply as applying
 from harness.placement.plan import Placement, plan
@@ -23,12 +24,13 @@ _CHECKOUT = str(Path(__file__).resolve().parents[2])
 _WORKER = """
 import json, os, sys, threading
 {before}
+from harness.decode import encode
 from harness.placement.verify import observe
 block = bytearray(64 << 20)  # private memory to look at
 for offset in range(0, len(block), 4096):
     block[offset] = 1
 {after}
-print(json.dumps(observe().to_json()))
+print(json.dumps(encode(observe())))
 """
 
 
@@ -39,7 +41,7 @@ def _environment() -> dict[str, str]:
 
 def _launch(planned: Placement, directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
     path = directory / "plan.json"
-    path.write_text(json.dumps(planned.to_json()))
+    path.write_text(json.dumps(encode(planned)))
     return subprocess.run(
         [sys.executable, "-m", "harness.placement.launch", "--plan", str(path), "--", *command],
         capture_output=True,
@@ -53,7 +55,7 @@ def _launch(planned: Placement, directory: Path, *command: str) -> subprocess.Co
 def _observed(planned: Placement, directory: Path, before: str = "", after: str = "") -> Observation:
     answer = _launch(planned, directory, sys.executable, "-c", _WORKER.format(before=before, after=after))
     assert answer.returncode == 0, answer.stderr
-    return Observation.from_json(json.loads(answer.stdout))
+    return decode(Observation, json.loads(answer.stdout), "observation")
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +139,7 @@ def test_settings_changed_by_the_program_are_caught(planned: Placement, tmp_path
 
 def test_the_launcher_becomes_the_program(planned: Placement, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    path.write_text(json.dumps(planned.to_json()))
+    path.write_text(json.dumps(encode(planned)))
     command = [
         sys.executable,
         "-m",

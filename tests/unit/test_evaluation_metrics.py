@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from harness.decode import encode
 from harness.errors import InputError
 from harness.evaluation import thresholds
 from harness.evaluation.metrics import CURVE_POINTS, evaluate, over_seeds
@@ -63,8 +64,8 @@ def test_curves_are_short_and_true_to_the_area():
 def test_record_form_is_plain_json_and_repeats():
     scores, y = scored()
     names = np.where(y == 1, "dos", "normal")
-    first = json.dumps(evaluate(scores, y, Threshold(0.7, "fixed"), names).to_json(), allow_nan=False)
-    assert first == json.dumps(evaluate(scores, y, Threshold(0.7, "fixed"), names).to_json(), allow_nan=False)
+    first = json.dumps(encode(evaluate(scores, y, Threshold(0.7, "fixed"), names)), allow_nan=False)
+    assert first == json.dumps(encode(evaluate(scores, y, Threshold(0.7, "fixed"), names)), allow_nan=False)
     per_class = json.loads(first)["per_class"]
     assert set(per_class) == {"dos", "normal"}
     assert per_class["dos"]["flagged"] == pytest.approx(json.loads(first)["recall"])

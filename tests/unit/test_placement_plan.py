@@ -8,6 +8,7 @@ import pytest
 from support.trees import NodeSpec, TreeSpec, build
 from support.trees_presets import PRESETS
 
+from harness.decode import encode
 from harness.errors import InputError
 from harness.placement.plan import Placement, plan, thread_environment
 from harness.platform.facts import Topology
@@ -138,7 +139,7 @@ def test_mixed_smt_offers_what_each_core_has(tmp_path: Path) -> None:
 def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     chosen = plan(_topology(PRESETS["p10-node7"], tmp_path / "tree"), cores=2, threads_per_core=2)
     path = tmp_path / "plan.json"
-    path.write_text(json.dumps(chosen.to_json()))
+    path.write_text(json.dumps(encode(chosen)))
     assert Placement.read(path) == chosen
 
 

@@ -9,6 +9,7 @@ import pytest
 from support.trees import build
 from support.trees_presets import PRESETS
 
+from harness.decode import decode, encode
 from harness.placement.plan import Placement, plan
 from harness.placement.verify import Observation, mismatches, observe, private_pages
 from harness.platform.probe import probe
@@ -88,11 +89,9 @@ def test_changed_settings_are_named(planned: Placement) -> None:
 
 def test_an_observation_survives_json(planned: Placement) -> None:
     good = _good(planned)
-    assert Observation.from_json(good.to_json()) == good
-    assert good.page_nodes_json() == {"1": 100_000}
+    assert decode(Observation, encode(good), "good") == good
     unknown = replace(good, page_nodes=None, memory_policy=None)
-    assert Observation.from_json(unknown.to_json()) == unknown
-    assert unknown.page_nodes_json() is None
+    assert decode(Observation, encode(unknown), "unknown") == unknown
     assert good.node_of(60) == 1
     assert good.node_of(999) is None
 
