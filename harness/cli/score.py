@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from enum import Enum
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -76,7 +76,7 @@ def score(
     name = "standard input" if file == "-" else file
     with ExitStack() as stack:
         try:
-            source = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
+            source = _standard_input() if file == "-" else stack.enter_context(Path(file).open("rb"))
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from None
         sink = sys.stdout.buffer if output is None else stack.enter_context(output.open("wb"))
@@ -93,3 +93,9 @@ def score(
     elif output is not None or summary.skipped:
         skipped = f"; {summary.skipped:,} skipped, the first at {summary.first_skipped}" if summary.skipped else ""
         typer.echo(f"{summary.rows:,} rows scored, {summary.flagged:,} flagged{skipped}.", err=True)
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:  # it was closed before the command began
+        raise InputError("Standard input is closed.", remedy="Pipe the rows into it, or name a file.")
+    return sys.stdin.buffer

@@ -48,15 +48,29 @@ class Found:
 
 
 def cache_directory() -> Path:
-    """Where downloads and imports go: ``$XDG_CACHE_HOME/lparbench/data``, by default below ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "lparbench" / "data"
+    """Where downloads and imports go: ``$XDG_CACHE_HOME/lparbench/data``, by default below ``~/.cache``.
+
+    Raises:
+        InputError: no such variable, and the user has no home directory, as in many containers.
+    """
+    directory = _user_cache()
+    if directory is None:
+        raise InputError("This user has no home directory.", remedy="Give --into DIR, or set XDG_CACHE_HOME.")
+    return directory
+
+
+def _user_cache() -> Path | None:
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "lparbench" / "data"
+    except RuntimeError:  # neither $HOME nor an entry in the user database
+        return None
 
 
 def search_directories(explicit: Path | None = None) -> tuple[Path, ...]:
     """Where data is looked for, in order: ``explicit``, ``$LPARBENCH_DATA``, ``./data``, the user cache."""
     named = os.environ.get("LPARBENCH_DATA")
-    candidates = (explicit, Path(named) if named else None, Path("data"), cache_directory())
+    candidates = (explicit, Path(named) if named else None, Path("data"), _user_cache())
     return tuple(dict.fromkeys(directory for directory in candidates if directory is not None))
 
 

@@ -7,10 +7,12 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.signals import heeded, without_hangup
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,13 +87,13 @@ main()
 """
 
 
-def replaced(body: str, *arguments: str, limit: int | None = None, **options: Any) -> subprocess.Popen[str]:
+def replaced(
+    body: str, *arguments: str, limit: int | None = None, signals: Callable[[], None] = heeded, **options: Any
+) -> subprocess.Popen[str]:
     """``lparbench probe`` with another body, in a process of its own; ``limit``: bytes that a file may have."""
 
     def prepare() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)  # whatever started the tests may ignore some of them
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signals()
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
@@ -178,6 +180,16 @@ def test_a_signal_gives_128_and_its_number(number: signal.Signals, word: str) ->
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert stderr == f"lparbench: {word}\n"
+
+
+def test_a_command_below_nohup_outlives_the_terminal() -> None:
+    body = "print('ready', flush=True); print(sys.stdin.readline(), end=''); sys.exit(0)"
+    process = replaced(body, signals=without_hangup, stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    stdout, stderr = process.communicate("done\n", timeout=60)
+    assert (process.returncode, stdout, stderr) == (0, "done\n", "")
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])

@@ -214,6 +214,12 @@ def test_the_command_reads_a_pipe_and_sums_up(mlp: Saved, raw: pd.DataFrame, tmp
     assert [level["value"] for level in summary["levels"]] == sorted(level["value"] for level in summary["levels"])
 
 
+def test_a_closed_standard_input_is_wrong_use(mlp: Saved) -> None:
+    done = lparbench(str(mlp.directory), "-", shell="<&-")
+    assert done.returncode == 4
+    assert done.stderr.startswith(b"lparbench: error: Standard input is closed.")
+
+
 def test_the_command_stops_with_code_4_and_counts_what_it_skips(mlp: Saved, raw: pd.DataFrame) -> None:
     stopped = lparbench(str(mlp.directory), "-", stdin=broken(raw))
     assert stopped.returncode == 4

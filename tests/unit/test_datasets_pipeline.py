@@ -70,6 +70,18 @@ def test_without_files_a_stand_in_is_used_unless_real_data_is_asked_for(nowhere:
     assert load("nsl-kdd", synthetic="always", options={"rows": 100}).origin == "synthetic"
 
 
+def test_a_user_without_a_home_directory_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("LPARBENCH_DATA", "/named")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert store.search_directories() == (Path("/named"), Path("data"))
+    with pytest.raises(InputError, match=r"no home directory\. Give --into DIR, or set XDG_CACHE_HOME\."):
+        store.cache_directory()
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.signals import heeded, without_hangup
 from support.smt_kernel import FakeKernel
 from support.trees import NodeSpec, TreeSpec, build, layout
 from support.trees_presets import PRESETS
@@ -199,9 +201,10 @@ with smt_session(SysRoot(sys.argv[1]), slow) as session:
 """
 
 
-def _started(root: Path, *argv: str) -> subprocess.Popen[str]:
+def _started(root: Path, *argv: str, signals: Callable[[], None] = heeded) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, *(argv or ("-c", textwrap.dedent(_RUN), str(root)))],
+        preexec_fn=signals,
         cwd=_CHECKOUT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -216,7 +219,11 @@ def test_a_signal_while_it_switches_puts_back_the_bytes(tmp_path):
     root = build(MIXED, tmp_path)
     before = snapshot(root)
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(_RUN), str(root)], cwd=_CHECKOUT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(_RUN), str(root)],
+        preexec_fn=heeded,
+        cwd=_CHECKOUT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     while snapshot(root) == before and process.poll() is None:
         time.sleep(0.01)
@@ -241,6 +248,22 @@ def test_a_signal_ends_the_run_and_puts_back_the_bytes(tmp_path, number):
     assert code in (128 + number, -number, 1)
     assert snapshot(root) == before
     assert load(SysRoot(root)) is None
+
+
+def test_a_hangup_that_is_ignored_ends_nothing(tmp_path):
+    root = build(MIXED, tmp_path)
+    before = snapshot(root)
+    process = _started(root, signals=without_hangup)
+    switched = snapshot(root)
+    assert switched != before
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    assert snapshot(root) == switched
+    process.terminate()
+    assert process.wait(timeout=480) == 128 + signal.SIGTERM
+    process.communicate()
+    assert snapshot(root) == before
 
 
 def test_a_killed_run_leaves_a_file_from_which_restore_works(tmp_path):
