@@ -183,7 +183,7 @@ def _required(cls: type) -> tuple[str, ...]:
 
 
 def _decode(hint: Any, value: Any, where: str) -> Any:
-    if hint is Any:
+    if hint is Any or hint is object:
         return value
     origin = get_origin(hint)
     if origin is None:

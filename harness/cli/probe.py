@@ -22,12 +22,13 @@ def probe(
 
     Example: `lparbench probe --json`
     """
+    from harness.decode import encode
     from harness.platform.probe import probe as collect
     from harness.platform.sysroot import SysRoot
     from harness.reporting.factsheet import print_facts
 
     facts = collect(SysRoot(sysroot))
     if as_json:
-        typer.echo(json.dumps({"facts": facts.to_json()}, indent=2))
+        typer.echo(json.dumps({"facts": encode(facts)}, indent=2))
     else:
         print_facts(facts)

@@ -290,7 +290,7 @@ def _result_problems(result: Result) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-def _conditions(result: Result) -> dict[str, Any]:
+def _conditions(result: Result) -> Mapping[str, object]:
     place, data = result.placement, result.dataset
     return {
         "data": {

@@ -90,7 +90,7 @@ def _digits(request: Request, option: str, default: tuple[str, ...]) -> set[str]
     return chosen
 
 
-def _read(_found: Found, request: Request) -> Reading:
+def _read(_files: Found, request: Request) -> Reading:
     images, digits = embedded()
     sha256 = hashlib.sha256(images.tobytes() + digits.tobytes()).hexdigest()
     return Reading(split(images, digits, request), {"scikit-learn digits": sha256}, sha256 == _SHA256)

@@ -119,7 +119,7 @@ class DigestingReader(io.RawIOBase):
         Raises:
             InputError: the file is truncated, is not what its suffix says, or cannot be read.
         """
-        with _told(self._path, self.size):
+        with _as_input_error(self._path, self.size):
             read = cast(io.BufferedIOBase, self._stream).readinto(buffer)
         self._digest.update(memoryview(buffer)[:read])
         self.size += read
@@ -145,7 +145,7 @@ def opened(path: Path) -> Iterator[DigestingReader]:
     Raises:
         InputError: it cannot be opened, or its suffix is that of a compression it does not have.
     """
-    with _told(path, 0):
+    with _as_input_error(path, 0):
         reader = DigestingReader(path)
     with reader:
         yield reader
@@ -257,7 +257,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def _told(path: Path, read: int) -> Iterator[None]:
+def _as_input_error(path: Path, read: int) -> Iterator[None]:
     """Turn what decompression and the file system raise into one clear error."""
     try:
         yield

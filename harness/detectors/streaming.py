@@ -85,8 +85,8 @@ class CardStream:
         with torch.inference_mode():
             for chosen in _rounds(places):
                 index = torch.from_numpy(chosen)
-                found = self._advance(torch.from_numpy(places[chosen]), source[index])
-                scores[chosen] = found.numpy()
+                advanced = self._advance(torch.from_numpy(places[chosen]), source[index])
+                scores[chosen] = advanced.numpy()
         return scores
 
     def _advance(self, cards: Tensor, x: Tensor) -> Tensor:

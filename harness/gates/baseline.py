@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -170,7 +170,7 @@ def baseline_text(baseline: Baseline) -> str:
         for key, observation in sorted(side.observations.items())
     )
     file = _File(_VERSION, side.name, side.created, side.spec, side.fingerprint, side.accuracy, results)
-    document: dict[str, Any] = encode(file)
+    document: dict[str, object] = encode(file)
     return json.dumps({**document, DIGEST: digest_of(document)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
@@ -183,7 +183,7 @@ def read_baseline(path: Path) -> Baseline:
     if not path.exists():
         raise InputError(f"{path}: no such baseline.", remedy=_REMEDY)
     try:
-        document = decode(dict[str, Any], read_json(path), str(path))
+        document = decode(dict[str, object], read_json(path), str(path))
         content = {key: value for key, value in document.items() if key != DIGEST}
         baseline = _baseline(decode(_File, content, str(path)), str(path))
         check_digest(document)  # last: what else is wrong tells more

@@ -162,8 +162,8 @@ def _differences(
 ) -> list[Disagreement]:
     if ours == theirs:
         return []
-    return [Disagreement(tool, subject, _told(ours), _told(theirs))]
+    return [Disagreement(tool, subject, _listed(ours), _listed(theirs))]
 
 
-def _told(cpus: tuple[int, ...] | None) -> str:
+def _listed(cpus: tuple[int, ...] | None) -> str:
     return "no such node" if cpus is None else parse.format_cpulist(cpus) or "none"

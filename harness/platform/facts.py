@@ -395,9 +395,3 @@ class Facts:
     load: LoadFacts = field(default_factory=LoadFacts)
     software: SoftwareFacts = field(default_factory=SoftwareFacts)
     crosscheck: CrossCheck = field(default_factory=CrossCheck)
-
-    def to_json(self) -> dict[str, Any]:
-        """The facts as a JSON object, one key per group."""
-        document = as_json(self)
-        assert isinstance(document, dict)
-        return document

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import trees, trees_presets
 
+from harness.decode import encode
 from harness.errors import InputError
 from harness.placement.plan import Placement
 from harness.placement.verify import private_pages
@@ -157,7 +158,7 @@ def test_broken_trees_are_read_without_wrong_numbers(preset: str, choices: list[
             pool = first if int(position * 1000) % 3 else files
             _break(pool[int(position * len(pool))], how, noise)
         facts = probe(SysRoot(root))
-    json.dumps(facts.to_json())
+    json.dumps(encode(facts))
     topology = facts.topology
     online = set(topology.cpus_online)
     in_cores = [cpu for core in topology.cores for cpu in core.cpus]

@@ -14,13 +14,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "harness"
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 400, 60, 8
+# pytest-benchmark's files hold what its users put there; this module turns them into types.
+FOREIGN = "harness/compare/pytest_benchmark.py"
 TYPED_ROOMS = ("runs", "workers", "sweeps", "reporting", "compare", "gates")
 # A word that says nothing of the element it stands for.
 EMPTY_NAMES = {"one", "found", "told", "said", "beside", "around", "again"}
 # typer turns each option of a command into a parameter, so a command has as many as it has options.
 COMMANDS = "harness/cli/"
 # Longer than the limits, and why; the reason stands here or nowhere.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "harness/platform/lpar.py:collect": "one line for each fact of the partition, and nothing else",
+}
 
 
 @cache
@@ -65,7 +69,7 @@ def test_rooms_hand_over_types() -> None:
     untyped = [
         f"{name_of(path)}:{number}"
         for path in modules()
-        if path.relative_to(PACKAGE).parts[0] in TYPED_ROOMS
+        if path.relative_to(PACKAGE).parts[0] in TYPED_ROOMS and name_of(path) != FOREIGN
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if re.search(r"dict\[str, Any\]", line)
     ]
@@ -95,7 +99,7 @@ def test_there_is_no_circle_inside_a_room() -> None:
 
     def visit(module: str, path: list[str]) -> None:
         state[module] = 1
-        for target in sorted(imports[module]):
+        for target in sorted(imports[module] - {"harness"}):  # its lazy names are no imports of a room
             if state.get(target) == 1:
                 circles.append([*path[path.index(target) :], target])
             elif target not in state:
