@@ -40,7 +40,8 @@ def started(directory: Path, *arguments: str) -> subprocess.Popen[str]:
 def slots(directory: Path) -> list[str]:
     journal = directory / "journal.jsonl"
     lines = journal.read_text().splitlines() if journal.exists() else []
-    return [entry["slot"] for entry in map(json.loads, lines) if entry["kind"] == "slot"]
+    entries = (json.loads(line)["entry"] for line in lines)
+    return [entry["slot"] for entry in entries if entry["kind"] == "measurement"]
 
 
 def call(*arguments: str | Path):
@@ -77,13 +78,13 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
     out, said = resumed.communicate(timeout=480)
     assert resumed.returncode == 2, said  # two blocks are too few for a valid result
     assert said == ""
-    assert json.loads(out)["plan"]["slots_done"] == 2
+    assert json.loads(out)["design"]["slots_done"] == 2
     assert slots(directory)[: len(done)] == done
     assert len(set(slots(directory))) == 2
     record = load_sweep(directory)
     assert [cell.batch_size for cell in record.cells] == [8]
     assert all(cell.rows_per_s.value for cell in record.cells)
-    assert record.workloads["nsl-kdd-sound"]["dataset"]["origin"] == "synthetic"
+    assert record.workloads["nsl-kdd-sound"].dataset.origin == "synthetic"
 
     page = (directory / "report.html").read_bytes()
     assert call("report", directory, "-o", tmp_path / "again.html").exit_code == 0
@@ -109,8 +110,8 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
             call(*command)
 
 
-def test_every_setting_that_cannot_be_had_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"None of the settings can be had here: .*4096 cores: node"):
+def test_every_setting_that_cannot_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"None of the settings can run here: .*4096 cores: node"):
         call("sweep", "nsl-kdd-mlp", "--cores", "4096", "--out", tmp_path)
     with pytest.raises(InputError, match="node 77: it has no CPU that may be used"):
         call("sweep", "nsl-kdd-mlp", "--nodes", "77", "--out", tmp_path)
@@ -153,14 +154,14 @@ def test_levels_are_read_from_lists() -> None:
 def test_an_emulated_machine_is_not_swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from harness.platform import probe as probing
+    from harness.sweeps import session
 
-    real = probing.probe
+    real = session.probe
 
     def emulated(sysroot):
         facts = real(sysroot)
         return replace(facts, emulation=replace(facts.emulation, emulated=True, emulator="qemu-user"))
 
-    monkeypatch.setattr(probing, "probe", emulated)
+    monkeypatch.setattr(session, "probe", emulated)
     with pytest.raises(MeasurementError, match="emulated"):
         call("sweep", "nsl-kdd-mlp", "--out", tmp_path)

@@ -128,7 +128,7 @@ def _started(directory: Path) -> tuple[subprocess.Popen[bytes], psutil.Process]:
     while time.monotonic() < deadline:
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):  # it may end while it is looked at
-                if any("fit-" in part for part in child.cmdline()):
+                if any("/fits/" in part for part in child.cmdline()):
                     return process, child
         time.sleep(0.1)
     process.kill()
