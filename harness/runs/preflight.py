@@ -21,8 +21,8 @@ def check_workloads(workloads: Iterable[Workload]) -> None:
     """
     for workload in workloads:
         try:
-            check_dataset_options(workload)
             for protocol in PROTOCOLS if ":" not in workload.detector else ():
                 check(workload.detector, workload.parameters_for(protocol, 0))
+            check_dataset_options(workload)  # last: the reader of a data set loads pandas
         except InputError as error:
             raise InputError(f"{workload.source}: {error.message}", remedy=error.remedy) from error

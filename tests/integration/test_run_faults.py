@@ -27,7 +27,10 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
     "LPARBENCH_DATA": "",
 }
-SMALL = ("--rows", "600", "--epochs", "1", "--seeds", "1", "--blocks", "1", "--backends", "eager")
+SMALL = (
+    *("--rows", "600", "--epochs", "1", "--seeds", "1", "--blocks", "1"),
+    *("--backends", "eager", "--scenarios", "offline"),
+)
 
 
 @pytest.fixture
