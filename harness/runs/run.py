@@ -23,7 +23,7 @@ from harness.roofline.measured import cache_to_exceed
 from harness.runs.accuracy import other_protocol
 from harness.runs.assemble import missing_backends, results_of
 from harness.runs.design import DESIGN_FILE, Design, new_design, read_design, write_design
-from harness.runs.engine import Engine, Fit, Progress, key_of
+from harness.runs.engine import Engine, Fit, Progress, key_of, now
 from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.journal import FitEntry, Journal, Measurement, SessionEntry, open_journal
 from harness.runs.machine import Machine, observed
@@ -99,7 +99,7 @@ def execute(session: Session, executor: Executor, progress: Progress, clock: Clo
         InputError: what a worker found wrong in the user's files.
     """
     with open_journal(session.directory) as journal:
-        journal.note(SessionEntry(session.design.created))
+        journal.note(SessionEntry(now()))
         try:
             return _execute(session, journal, executor, progress, clock or SystemClock())
         except BaseException:

@@ -37,11 +37,6 @@ class Amount:
         fixed = spec.budget_s is None and spec.half_width is None
         return Amount(spec.blocks if fixed else None, spec.budget_s, spec.half_width)
 
-    @property
-    def most(self) -> int:
-        """No more blocks than this are measured."""
-        return MAX_BLOCKS if self.blocks is None else self.blocks
-
 
 class Stopping:
     """Decides after each block whether there is another, and says what the time will buy.

@@ -87,7 +87,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def _records() -> dict[str, Run]:
     failed = Validity(Verdict.INVALID, ("CPU 12 was sampled and is not among the CPUs asked for. " * 3,))
     wide = facts(nodes=16, cores_per_node=15, online_smt=4)
-    spread = placement(cpus=tuple(wide["topology"]["cpus_online"][::2]), nodes=tuple(range(16)))
+    spread = placement(cpus=tuple(wide.topology.cpus_online[::2]), nodes=tuple(range(16)))
     synthetic = dataset(origin="synthetic")
     return {
         "plain": run(*workload_results(), *workload_results("nsl-kdd-mlp")),
@@ -171,7 +171,8 @@ def test_the_page_reads_the_same_with_scripts_off(browser: Any, pages: dict[str,
     try:
         browser.get(pages["plain"])
         assert text() == with_scripts
-        assert "4.81 M row/s" in with_scripts.replace("\u00a0", " ")
+        for rate in ("4.34 M row/s", "4.82 M row/s"):  # counted, and undisturbed
+            assert rate in with_scripts.replace("\u00a0", " ")
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 

@@ -87,6 +87,11 @@ main()
 """
 
 
+def _uncovered(limit: int | None) -> dict[str, str]:
+    """The environment; where files may not grow, without the measuring of coverage, which writes one at the end."""
+    return {name: value for name, value in os.environ.items() if limit is None or not name.startswith("COV")}
+
+
 def replaced(
     body: str, *arguments: str, limit: int | None = None, signals: Callable[[], None] = heeded, **options: Any
 ) -> subprocess.Popen[str]:
@@ -99,7 +104,7 @@ def replaced(
 
     return subprocess.Popen(
         [sys.executable, "-c", REPLACED.format(body=body), "probe", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**_uncovered(limit), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=prepare,
