@@ -37,7 +37,7 @@ _UNIT_TESTS = (
     "tests/unit/test_advice_expression.py",
     "tests/unit/test_datasets_encoders.py",
     "tests/unit/test_training_native.py",
-    "tests/unit/test_detectors_program.py",
+    "tests/unit/test_scoring_program.py",
     "tests/unit/test_linalg_layers.py",
     "tests/unit/test_measure_percentiles.py",
     "tests/unit/test_measure_sampling.py",
@@ -51,7 +51,7 @@ _UNIT_TESTS = (
     "tests/unit/test_platform_topology.py",
     "tests/unit/test_runs_judge.py",
     "tests/unit/test_runs_schedule.py",
-    "tests/unit/test_scenarios_workload.py",
+    "tests/unit/test_workload_files.py",
     "tests/property/test_expression_logic.py",
 )
 _TRANSCRIPT: list[str] = []
