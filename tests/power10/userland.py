@@ -17,12 +17,15 @@ import os
 import shutil
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 SUITE = "trixie"
+LATER_SUITE = "forky"  # has what the mirror of SUITE lists and does not hold
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 ARCHITECTURE = "ppc64el"
 PACKAGES = (
     "coreutils",
@@ -52,7 +55,8 @@ PACKAGES = (
     "util-linux",
 )
 HOST_TOOLS = {
-    "mmdebstrap": ("mmdebstrap",),
+    "apt-get": ("apt",),
+    "dpkg-deb": ("dpkg",),
     "powerpc64le-linux-gnu-gcc": ("gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"),
     "qemu-ppc64le-static": ("qemu-user-static",),
     "taskset": ("util-linux",),
@@ -133,7 +137,8 @@ def built(cache: Path) -> Iterator[Path]:
     """The unpacked userland below ``cache``, built unless one of the same recipe is there; kept as it is meanwhile.
 
     Raises:
-        Unavailable: not root, a tool is missing and cannot be installed, or the packages cannot be fetched.
+        Unavailable: not root, a tool is missing and cannot be installed, or no mirror can be reached.
+        RuntimeError: the mirror was reached, but what it lists could not be fetched or unpacked.
     """
     if os.geteuid() != 0:
         raise Unavailable("building and entering the ppc64le userland needs root (chroot, mounts)")
@@ -150,6 +155,7 @@ def built(cache: Path) -> Iterator[Path]:
                 for old in (root, partial):
                     if old.exists():
                         shutil.rmtree(old)
+                partial.mkdir()
                 _unpack(partial)
                 partial.rename(root)
                 stamp.write_text(_recipe())
@@ -209,43 +215,81 @@ def _install_host_tools() -> None:
             raise Unavailable(f"cannot install {', '.join(missing)}: {_last_line(done.stderr)}")
 
 
-def _mirror() -> list[str]:
-    """The Debian mirror this machine's apt is set up for; none found: mmdebstrap's own default."""
-    if shutil.which("apt-get") is None:
-        return []
-    listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Origin: Debian"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _mirror() -> str:
+    """The Debian mirror this machine's apt is set up for; none: Debian's own."""
+    listed = _apt("indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Origin: Debian")
     # "bookworm" but not "bookworm-security", which is another archive
     plain = sorted(
         {uri for uri, _, release in (line.partition(" ") for line in listed.stdout.splitlines()) if "-" not in release}
     )
-    return plain[:1]
+    return plain[0] if plain else "http://deb.debian.org/debian"
 
 
 def _unpack(target: Path) -> None:
-    argv = [
-        "mmdebstrap",
-        "--quiet",
-        "--variant=extract",
-        f"--architectures={ARCHITECTURE}",
-        f"--include={','.join(PACKAGES)}",
-        SUITE,
-        str(target),
-        *_mirror(),
-    ]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        shutil.rmtree(target, ignore_errors=True)
-        raise Unavailable(f"mmdebstrap could not fetch {SUITE} for {ARCHITECTURE}: {_last_line(done.stderr)}")
-    for name in ("bin", "lib", "lib64", "sbin"):  # links that base-files makes when it is configured
-        if not (target / name).exists():
+    """Fetch what apt resolves for ``PACKAGES`` and unpack it; apt checks every signature and sum.
+
+    A mirror in the middle of an update lists packages that it does not hold, for days. Those come from the next suite:
+    nothing is configured here, and what is newer keeps the interfaces of what it replaces.
+    """
+    with tempfile.TemporaryDirectory(prefix="lparbench-apt-") as folder:
+        scratch = Path(folder)
+        env = {**os.environ, "LC_ALL": "C", "APT_CONFIG": str(_apt_config(scratch))}
+        debs = scratch / "debs"
+        debs.mkdir()
+        updated = _apt("update", "-qq", env=env)
+        resolved = _apt("install", "-y", "-qq", "--print-uris", *PACKAGES, env=env)
+        wanted = {line.split()[1].partition("_")[0] for line in resolved.stdout.splitlines() if line.startswith("'")}
+        if not wanted:
+            reason = _last_line(updated.stderr or resolved.stderr)
+            raise Unavailable(f"apt cannot resolve the packages of {SUITE} for {ARCHITECTURE}: {reason}")
+        _apt("download", "-qq", *sorted(wanted), env=env, cwd=debs)
+        missing = wanted - {deb.name.partition("_")[0] for deb in debs.iterdir()}
+        if missing:
+            later = _apt("download", "-qq", *(f"{name}/{LATER_SUITE}" for name in sorted(missing)), env=env, cwd=debs)
+            if later.returncode != 0:
+                raise RuntimeError(f"{SUITE} and {LATER_SUITE} lack what apt resolved: {_last_line(later.stderr)}")
+        for name in ("bin", "lib", "lib64", "sbin"):  # links that base-files makes when it is configured
+            (target / "usr" / name).mkdir(parents=True)
             (target / name).symlink_to(f"usr/{name}")
-    for name in UNNEEDED:
-        shutil.rmtree(target / name, ignore_errors=True)
+        excluded = [f"--exclude=./{name}/*" for name in UNNEEDED]
+        for deb in sorted(debs.iterdir()):
+            with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as contents:
+                tar = ["tar", "-x", "-C", target, "--keep-directory-symlink", *excluded]
+                unpacked = subprocess.run(tar, stdin=contents.stdout, capture_output=True, text=True, check=False)
+            if unpacked.returncode or contents.returncode:
+                raise RuntimeError(f"cannot unpack {deb.name}: {_last_line(unpacked.stderr)}")
+
+
+def _apt_config(scratch: Path) -> Path:
+    """A state of its own for apt below ``scratch``: this machine's sources, lists and packages are not touched."""
+    for name in ("etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):
+        (scratch / name).mkdir(parents=True)
+    (scratch / "status").touch()
+    mirror = _mirror()
+    sources = (f"deb [signed-by={KEYRING}] {mirror} {suite} main\n" for suite in (SUITE, LATER_SUITE))
+    (scratch / "etc/sources.list").write_text("".join(sources))
+    preferences = f"Package: *\nPin: release n={LATER_SUITE}\nPin-Priority: 50\n"  # only when it is asked for by name
+    (scratch / "etc/preferences.d/later").write_text(preferences)
+    settings = {
+        "Dir::Etc": scratch / "etc",
+        "Dir::State": scratch / "state",
+        "Dir::State::status": scratch / "status",
+        "Dir::Cache": scratch / "cache",
+        "APT::Architecture": ARCHITECTURE,
+        "APT::Architectures": ARCHITECTURE,
+        "APT::Sandbox::User": "root",
+        "APT::Install-Recommends": "false",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "2",
+        "Acquire::Check-Valid-Until": "false",  # a mirror that stands still is still signed
+    }
+    config = scratch / "apt.conf"
+    config.write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
+    return config
+
+
+def _apt(*argv: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["apt-get", *argv], env=env, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def _private_mounts() -> None:
