@@ -23,9 +23,9 @@ def suites(incomplete: str) -> list[str]:
 
 def datasets(incomplete: str) -> list[str]:
     """Data sets, families without their members."""
-    from harness.datasets.published import SPECS
+    from harness.datasets.catalogue import specs
 
-    return _starting(incomplete, (spec.name if spec.parameter is None else f"{spec.name}:" for spec in SPECS))
+    return _starting(incomplete, (spec.name if spec.parameter is None else f"{spec.name}:" for spec in specs()))
 
 
 def protocols(incomplete: str) -> list[str]:

@@ -1,9 +1,14 @@
-"""Types of the registry: what a data set's published files are, and where and on which terms they are available."""
+"""The published data sets: their files, where and on which terms these are available; the registry and its types."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
+
+from harness.content import content_dir
+from harness.decode import decode_toml_file
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,25 @@ class DatasetSpec:
 
     name: str
     title: str
-    module: str  # of its recipe, below harness.datasets
-    variants: tuple[Variant, ...]  # in order of preference
-    publisher: str
-    terms: str | None
+    recipe: str  # below harness.datasets: "module:NAME"
+    variants: tuple[Variant, ...] = ()  # in order of preference
+    publisher: str = ""
+    terms: str | None = None
     parameter: str | None = None  # what follows the colon in "odds:NAME"; None: the name stands alone
+    member_sha256: Mapping[str, str] = field(default_factory=dict)  # of the files of a family's members, where known
 
     @property
     def files(self) -> tuple[DataFile, ...]:
         """Every file of every variant."""
         return tuple(file for variant in self.variants for file in variant.files)
+
+
+@dataclass(frozen=True)
+class _Registry:
+    datasets: tuple[DatasetSpec, ...]
+
+
+@cache
+def specs() -> tuple[DatasetSpec, ...]:
+    """Every data set, in the order of listings."""
+    return decode_toml_file(_Registry, content_dir("workloads") / "datasets" / "published.toml").datasets

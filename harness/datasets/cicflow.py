@@ -16,7 +16,7 @@ import pandas as pd
 
 from harness.datasets import csvfile, parquet, splits, synthetic
 from harness.datasets.options import Option, choice, count, encoding
-from harness.datasets.recipe import Reading, Request, digests_and_verdict
+from harness.datasets.recipe import Reading, Request, reading
 from harness.datasets.store import Found, FoundFile, digest, opened
 from harness.datasets.table import Split, Table, categorical_of
 from harness.errors import InputError
@@ -59,12 +59,11 @@ def read(local: Found, request: Request, *, dropped: frozenset[str] = frozenset(
     frame, seen = _sampled(_blocks(local, digests), request.options["flows"], rng)
     if frame is None:
         raise InputError(f"{local.files[0].path} holds a header and no flows.")
-    digests, verified = digests_and_verdict(local, digests)
     notes: list[str] = []
     if seen > len(frame):
         notes.append(f"{len(frame):,} of {seen:,} flows were drawn evenly.")
     table, time = _table(frame, request, dropped, notes)
-    return Reading(_split(table, time, request, tuple(notes)), digests, verified)
+    return reading(local, digests, _split(table, time, request, tuple(notes)))
 
 
 def synthesise(names: Sequence[str], rows: dict[str, int], request: Request) -> Split:

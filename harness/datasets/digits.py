@@ -1,4 +1,4 @@
-"""Images of digits with one digit held out as the anomaly; scikit-learn's own set, which needs no download.
+"""Images of digits with one digit held out as the anomaly: scikit-learn's own, which need no download, and MNIST's.
 
 Source of the protocol: Zenati et al. 2018 (EGBAD): all images are pooled, 80 % of the normal digits train, the rest of
 them and every image of the anomalous digit test.
@@ -7,15 +7,16 @@ them and every image of the anomalous digit test.
 from __future__ import annotations
 
 import hashlib
-from types import MappingProxyType
+import math
+import struct
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.datasets.options import Option, choice, encoding, names
-from harness.datasets.recipe import Reading, Recipe, Request
-from harness.datasets.store import Found
+from harness.datasets.options import choice, encoding, names
+from harness.datasets.recipe import Reading, Recipe, Request, reading
+from harness.datasets.store import Found, FoundFile, content
 from harness.datasets.table import Split, Table, categorical
 from harness.errors import InputError
 
@@ -24,15 +25,7 @@ DIGITS = tuple(str(number) for number in range(10))
 _SHA256 = "a19cb3d96bba7deace8ee5a513a6eb7bad0403d528f00bf4d351b6a7a55baa91"  # of what ``embedded`` gives
 _TRAIN_SHARE = 0.8
 _GREY_LEVELS = 16
-
-OPTIONS: MappingProxyType[str, Option] = MappingProxyType(
-    {
-        "encoding": encoding("unit"),
-        "train_rows": choice("all", "normal", help="training rows kept"),
-        "anomalies": names(help='digits that are anomalies; default ["0"]'),
-        "awareness": names(help="anomalous digits of which 80 % are given to training, labelled; default none"),
-    }
-)
+_UNSIGNED_BYTES = 0x08  # the type code of idx
 
 
 def split(images: Images, digits: npt.NDArray[np.uint8], request: Request, notes: tuple[str, ...] = ()) -> Split:
@@ -109,4 +102,55 @@ def _synthesise(request: Request) -> Split:
     return split(images, digits, request, ("Synthetic: random strokes, see harness/datasets/digits.py.",))
 
 
-RECIPE = Recipe(read=_read, synthesise=_synthesise, options=OPTIONS, published={"encoding": "signed"})
+def _read_mnist(local: Found, request: Request) -> Reading:
+    arrays, sha256 = {}, {}
+    for entry in local.files:
+        dimensions = 3 if "images" in entry.file.name else 1
+        arrays[entry.file.name], sha256[entry.name] = _idx(entry, dimensions)
+    images, labels = [], []
+    for part in ("train", "t10k"):
+        images.append(arrays[f"{part}-images-idx3-ubyte"])
+        labels.append(arrays[f"{part}-labels-idx1-ubyte"])
+        path = local.path(f"{part}-labels-idx1-ubyte").path
+        if len(images[-1]) != len(labels[-1]):
+            raise InputError(f"{path} holds {len(labels[-1]):,} labels for {len(images[-1]):,} images.")
+        if labels[-1].max() > 9:
+            raise InputError(f"{path} holds the label {labels[-1].max()}; digits 0 to 9 were expected.")
+    return reading(local, sha256, split(np.concatenate(images), np.concatenate(labels), request))
+
+
+def _idx(entry: FoundFile, dimensions: int) -> tuple[npt.NDArray[np.uint8], str]:
+    """An array of unsigned bytes in idx format: two zero bytes, type, rank, big-endian sizes, data."""
+    data, digest = content(entry.path)
+    start = 4 + 4 * dimensions
+    if len(data) < start or data[:4] != bytes((0, 0, _UNSIGNED_BYTES, dimensions)):
+        raise InputError(
+            f"{entry.path} is no idx file of unsigned bytes with {dimensions} dimensions: it begins with "
+            f"{data[:4].hex(' ')}, 00 00 08 0{dimensions} expected."
+        )
+    shape = struct.unpack(f">{dimensions}I", data[4:start])
+    if len(data) - start != math.prod(shape) or not shape[0]:
+        raise InputError(
+            f"{entry.path} announces {math.prod(shape):,} bytes of data and holds {len(data) - start:,}.",
+            remedy="The file is truncated or damaged; get it again.",
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape), digest
+
+
+def _synthesise_mnist(request: Request) -> Split:
+    note = (
+        "Stand-in for MNIST: the 1,797 real digits of scikit-learn, 8 by 8 enlarged to 28 by 28; figures on it do not "
+        "compare with figures on MNIST.",
+    )
+    return split(*enlarged(), request, note)
+
+
+_OPTIONS = {
+    "encoding": encoding("unit"),
+    "train_rows": choice("all", "normal", help="training rows kept"),
+    "anomalies": names(help='digits that are anomalies; default ["0"]'),
+    "awareness": names(help="anomalous digits of which 80 % are given to training, labelled; default none"),
+}
+_PUBLISHED = {"encoding": "signed"}
+RECIPE = Recipe(_read, _synthesise, _OPTIONS, _PUBLISHED)
+MNIST = Recipe(_read_mnist, _synthesise_mnist, _OPTIONS, _PUBLISHED)

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from harness.datasets import registry
-from harness.datasets.catalogue import DataFile, DatasetSpec, Variant
+from harness.datasets.catalogue import DataFile, DatasetSpec, Variant, specs
 from harness.datasets.download import Progress, fetch, put, unpack
-from harness.datasets.published import SPECS
 from harness.datasets.store import Found, digest, found_in, plain_name
 from harness.errors import CheckFailedError, InputError
 
@@ -75,7 +74,7 @@ def holding(name: str, directories: Sequence[Path]) -> Holding:
 def holdings(directories: Sequence[Path]) -> tuple[Holding, ...]:
     """Every data set of the registry; families such as ``odds`` with one entry per member that is here."""
     entries: list[Holding] = []
-    for spec in SPECS:
+    for spec in specs():
         if not spec.variants:
             continue
         members = registry.members(spec, directories) if spec.parameter else ()

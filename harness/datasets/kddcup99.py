@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from harness.datasets import csvfile, kdd, synthetic
 from harness.datasets.options import choice, encoding
-from harness.datasets.recipe import Reading, Recipe, Request, digests_and_verdict
+from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found
 from harness.datasets.table import Split, Table, categorical
 from harness.errors import InputError
@@ -61,8 +61,7 @@ def _read(local: Found, request: Request) -> Reading:
     classes = categorical(frame["label"].cat.codes.to_numpy(), names)
     label = np.asarray(classes == _NORMAL).astype(np.int8)
     table = Table(frame.drop(columns="label"), label, classes)
-    digests, verified = digests_and_verdict(local, {entry.name: digest})
-    return Reading(_split(table, request), digests, verified)
+    return reading(local, {entry.name: digest}, _split(table, request))
 
 
 def _split(table: Table, request: Request, notes: tuple[str, ...] = ()) -> Split:

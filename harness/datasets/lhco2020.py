@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.datasets import splits
 from harness.datasets.options import count, encoding
-from harness.datasets.recipe import Reading, Recipe, Request, digests_and_verdict
+from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found, FoundFile, content
 from harness.datasets.table import Split, Table, categorical
 from harness.errors import InputError
@@ -34,21 +34,19 @@ def _read(local: Found, request: Request) -> Reading:
         entry = local.files[0]
         data, digest = content(entry.path)
         events = _events_of_h5(entry.path, data)
-        digests, verified = digests_and_verdict(local, {entry.name: digest})
         table = _table(events[:, :-1], events[:, -1], JET_COLUMNS)
-        return Reading(splits.random(table, request), digests, verified)
+        return reading(local, {entry.name: digest}, splits.random(table, request))
     arrays = {}
     sha256 = {}
     for entry in local.files:
         arrays[entry.name], sha256[entry.name] = _array(entry)
-    digests, verified = digests_and_verdict(local, sha256)
     train = arrays["innerdata_train.npy"]
     extra = arrays["innerdata_extrasig_train.npy"]
     notes: tuple[str, ...] = ()
     if request.options["awareness"] is not None:
         train = np.concatenate([train, extra[: request.options["awareness"]]])
         notes = (f"{request.options['awareness']:,} further signal events were added to training, labelled.",)
-    return Reading(_split(train, arrays["innerdata_test_separated.npy"], notes), digests, verified)
+    return reading(local, sha256, _split(train, arrays["innerdata_test_separated.npy"], notes))
 
 
 def _array(entry: FoundFile) -> tuple[Doubles, str]:

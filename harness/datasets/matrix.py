@@ -1,7 +1,10 @@
-"""Benchmarks published as one matrix X and one label vector y: ODDS and ADBench."""
+"""Benchmarks published as one matrix X and one label vector y: ODDS (MATLAB; newer files are HDF5), ADBench (NumPy)."""
 
 from __future__ import annotations
 
+import io
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +12,55 @@ import numpy as np
 import pandas as pd
 
 from harness.datasets import splits, synthetic
-from harness.datasets.options import Option, choice, encoding, share
-from harness.datasets.recipe import Request
+from harness.datasets.options import choice, encoding, share
+from harness.datasets.recipe import Reading, Recipe, Request, reading
+from harness.datasets.store import Found, content
 from harness.datasets.table import Split, Table
 from harness.errors import InputError
 
-# The ALAD paper's protocol for arrhythmia: halves, raw features, and a training half that keeps its anomalies.
-OPTIONS: dict[str, Option] = {
-    "encoding": encoding("standard"),
-    "train_rows": choice("normal", "all", help="training rows kept; validation and test keep both kinds"),
-    "test": share(0.5, help="share of the rows that test"),
-}
-PUBLISHED: dict[str, Any] = {"encoding": "none", "train_rows": "all", "validation": 0.0}
-_SYNTHETIC_ROWS = {"normal": 1_800, "outlier": 200}
-_SYNTHETIC_COLUMNS = 20
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_HDF5_OFFSET = 512  # MATLAB 7.3 puts its own header before that of HDF5
 
 
-def split(x: Any, y: Any, path: Path, request: Request) -> Split:
-    """Cut a matrix into training and test rows.
+def _read(local: Found, request: Request) -> Reading:
+    entry = local.files[0]
+    data, sha256 = content(entry.path)
+    x, y = _adbench(entry.path, data) if local.variant.name == "npz" else _odds(entry.path, data)
+    return reading(local, {entry.name: sha256}, _split(x, y, entry.path, request))
 
-    Raises:
-        InputError: the arrays are no matrix of numbers with as many labels 0 and 1.
-    """
+
+def _adbench(path: Path, data: bytes) -> tuple[Any, Any]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return archive["X"], archive["y"]
+    except KeyError as error:
+        raise InputError(f"{path}: {error.args[0]}; arrays X and y were expected.") from None
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is no readable NumPy archive: {error}.", remedy="Get it again.") from None
+
+
+def _odds(path: Path, data: bytes) -> tuple[Any, Any]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        if _HDF5_MAGIC in data[: _HDF5_OFFSET + len(_HDF5_MAGIC)]:
+            import h5py
+
+            with h5py.File(io.BytesIO(data), "r") as file:
+                arrays = {name: file[name][...].T for name in ("X", "y") if name in file}  # MATLAB stores by column
+        else:
+            arrays = loadmat(io.BytesIO(data))
+        return arrays["X"], arrays["y"]
+    except ImportError:
+        raise InputError(f"{path} is a MATLAB 7.3 file, which needs h5py.", remedy="pip install h5py") from None
+    except KeyError as error:
+        raise InputError(f"{path} has no variable {error}; X and y were expected.") from None
+    except (MatReadError, ValueError, TypeError, OSError, EOFError, IndexError) as error:
+        raise InputError(f"{path} is no readable MATLAB file: {error}.", remedy="Get it again.") from None
+
+
+def _split(x: Any, y: Any, path: Path, request: Request) -> Split:
     features, label = np.asarray(x), np.asarray(y).ravel()
     if features.ndim != 2 or features.dtype.kind not in "fiub" or not len(features):
         raise InputError(f"{path}: X is {features.shape} of {features.dtype}; a matrix of numbers was expected.")
@@ -40,15 +70,25 @@ def split(x: Any, y: Any, path: Path, request: Request) -> Split:
         raise InputError(f"{path}: y holds a single label; normal and anomalous rows are both needed.")
     columns = [f"x{number}" for number in range(features.shape[1])]
     table = Table(pd.DataFrame(features.astype(np.float64), columns=columns), label.astype(np.int8))
-    return _cut(table, request, ())
+    return splits.random(table, request, share=request.options["test"])
 
 
-def synthesise(request: Request) -> Split:
-    """A stand-in of real-valued columns, a tenth of its rows outliers."""
-    fields = [synthetic.Field(f"x{number}", "real") for number in range(_SYNTHETIC_COLUMNS)]
+def _synthesise(request: Request) -> Split:
+    """Real-valued columns, a tenth of the rows outliers."""
+    fields = [synthetic.Field(f"x{number}", "real") for number in range(20)]
     process = synthetic.CopulaMixture(fields, ["outlier"], seed=request.seed, normal="normal")
-    return _cut(process.table(_SYNTHETIC_ROWS), request, (synthetic.NOTE,))
+    table = process.table({"normal": 1_800, "outlier": 200})
+    return splits.random(table, request, (synthetic.NOTE,), share=request.options["test"])
 
 
-def _cut(table: Table, request: Request, notes: tuple[str, ...]) -> Split:
-    return splits.random(table, request, notes, share=request.options["test"])
+RECIPE = Recipe(
+    read=_read,
+    synthesise=_synthesise,
+    options={
+        "encoding": encoding("standard"),
+        "train_rows": choice("normal", "all", help="training rows kept; validation and test keep both kinds"),
+        "test": share(0.5, help="share of the rows that test"),
+    },
+    # The ALAD paper's protocol for arrhythmia: halves, raw features, and a training half that keeps its anomalies.
+    published={"encoding": "none", "train_rows": "all", "validation": 0.0},
+)

@@ -8,15 +8,13 @@ import numpy as np
 
 from harness.datasets import csvfile, kdd, synthetic
 from harness.datasets.options import choice, encoding
-from harness.datasets.recipe import Reading, Recipe, Request, digests_and_verdict
+from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found, FoundFile
 from harness.datasets.table import Split, Table
 from harness.errors import InputError
 
 _SCHEMA = csvfile.Schema(
-    columns=(*kdd.FEATURES, "label", "difficulty"),
-    categories=kdd.CATEGORIES | {"label"},
-    keep=(*kdd.FEATURES, "label"),
+    columns=(*kdd.FEATURES, "label", "difficulty"), categories=kdd.CATEGORIES | {"label"}, keep=(*kdd.FEATURES, "label")
 )
 _NORMAL = "normal"
 
@@ -38,8 +36,8 @@ _TEST_ROWS = synthetic.counts(
 def _read(local: Found, request: Request) -> Reading:
     train, train_digest = _table(local.path("KDDTrain+.txt"))
     test, test_digest = _table(local.path("KDDTest+.txt"))
-    digests, verified = digests_and_verdict(local, {"KDDTrain+.txt": train_digest, "KDDTest+.txt": test_digest})
-    return Reading(_by(Split(train, test), request), digests, verified)
+    digests = {"KDDTrain+.txt": train_digest, "KDDTest+.txt": test_digest}
+    return reading(local, digests, _by(Split(train, test), request))
 
 
 def _table(entry: FoundFile) -> tuple[Table, str]:

@@ -93,10 +93,7 @@ COMMON: Mapping[str, Option] = MappingProxyType(
 
 
 def resolve(
-    dataset: str,
-    given: Mapping[str, Any],
-    allowed: Mapping[str, Option],
-    presets: Mapping[str, Any],
+    dataset: str, given: Mapping[str, Any], allowed: Mapping[str, Option], presets: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Values of all ``allowed`` options: as given, else the protocol's preset, else the default.
 

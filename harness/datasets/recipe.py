@@ -60,14 +60,12 @@ class Recipe:
     file_columns: tuple[str, ...] = ()
 
 
-def digests_and_verdict(local: Found, digests: Mapping[str, str]) -> tuple[dict[str, str], bool | None]:
-    """Compare digests, by canonical name, with the pinned ones.
+def reading(local: Found, digests: Mapping[str, str], split: Split) -> Reading:
+    """What was read of ``local``, whose ``digests``, by canonical name, are compared with the pinned ones.
 
-    Returns:
-        The digests, and whether the files are the published ones: ``None`` where no digest is pinned for one of them.
+    It is verified, or not; ``None`` where no digest is pinned for one of the files.
     """
     files = {entry.name: entry.file for entry in local.files}
-    verdicts = [files[name].judge(value) for name, value in digests.items()]
-    if False in verdicts:
-        return dict(digests), False
-    return dict(digests), None if None in verdicts else True
+    verdicts = [files[name].judge(sha256) for name, sha256 in digests.items()]
+    verified = False if False in verdicts else None if None in verdicts else True
+    return Reading(split, digests, verified)

@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from harness.datasets.catalogue import DataFile, DatasetSpec, Variant
+from harness.datasets.catalogue import DataFile, DatasetSpec, Variant, specs
 from harness.datasets.options import COMMON, resolve
-from harness.datasets.published import MEMBER_DIGESTS, SPECS
 from harness.datasets.store import Found, FoundFile, locate, located, plain_name
 from harness.errors import InputError
 
@@ -28,20 +27,20 @@ def spec(name: str) -> DatasetSpec:
         InputError: no such data set, or the part after the colon is missing or not wanted.
     """
     base, _, parameter = name.partition(":")
-    for entry in SPECS:
+    for entry in specs():
         if entry.name == base:
             if bool(parameter) != (entry.parameter is not None):
                 form = f"{base}:{entry.parameter}" if entry.parameter else base
                 raise InputError(f"Data set {name!r}: {form!r} expected.")
             return _of_member(entry, parameter) if parameter and entry.variants else entry
-    near = get_close_matches(base, [entry.name for entry in SPECS], n=1)
+    near = get_close_matches(base, [entry.name for entry in specs()], n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "`lparbench data list` shows what there is."
     raise InputError(f"There is no data set {name!r}.", remedy=hint)
 
 
 def recipe(entry: DatasetSpec) -> Recipe:
     """The recipe of an entry; its module, with pandas, is imported here and not before."""
-    loaded: Recipe = import_module(f"harness.datasets.{entry.module}").RECIPE
+    loaded: Recipe = resolve_name(f"harness.datasets.{entry.recipe}")
     return loaded
 
 
@@ -102,14 +101,11 @@ def _of_member(entry: DatasetSpec, parameter: str) -> DatasetSpec:
         raise InputError(
             f"Data set '{entry.name}:{parameter}': a name of letters, digits, '.', '+', '-', '_' expected."
         )
-    variants = tuple(
-        replace(variant, files=tuple(_file_of_member(file, parameter) for file in variant.files))
-        for variant in entry.variants
-    )
-    return replace(entry, variants=variants)
 
+    def of_member(file: DataFile) -> DataFile:
+        name = file.name.replace("{}", parameter)
+        aliases = tuple(alias.replace("{}", parameter) for alias in file.aliases)
+        return replace(file, name=name, aliases=aliases, sha256=entry.member_sha256.get(name))
 
-def _file_of_member(file: DataFile, parameter: str) -> DataFile:
-    name = file.name.replace("{}", parameter)
-    aliases = tuple(alias.replace("{}", parameter) for alias in file.aliases)
-    return replace(file, name=name, aliases=aliases, sha256=MEMBER_DIGESTS.get(name))
+    variants = [replace(variant, files=tuple(map(of_member, variant.files))) for variant in entry.variants]
+    return replace(entry, variants=tuple(variants))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.datasets import csvfile, splits
 from harness.datasets.options import encoding
-from harness.datasets.recipe import Reading, Recipe, Request, digests_and_verdict
+from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found
 from harness.datasets.table import Split, Table, categorical
 from harness.errors import InputError
@@ -51,9 +51,8 @@ def _read(local: Found, request: Request) -> Reading:
         raise InputError(
             f"{entry.path} line {wrong[0] + 2}: label 0 or 1 expected, {frame['label'][wrong[0]]:g} found."
         )
-    digests, verified = digests_and_verdict(local, {entry.name: digest})
     label = frame["label"].to_numpy().astype(np.int64)
-    return Reading(_split(frame[list(COLUMNS)], label, request, ()), digests, verified)
+    return reading(local, {entry.name: digest}, _split(frame[list(COLUMNS)], label, request, ()))
 
 
 def _split(features: pd.DataFrame, label: npt.NDArray[np.int64], request: Request, notes: tuple[str, ...]) -> Split:

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.datasets import card_features, cards, splits
 from harness.datasets.cards import Transactions
 from harness.datasets.options import choice, count, encoding
-from harness.datasets.recipe import Reading, Recipe, Request, digests_and_verdict
+from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found
 from harness.datasets.table import Indices, Split, Table, categorical, categorical_of
 from harness.errors import InputError
@@ -33,8 +33,7 @@ def _read(local: Found, request: Request) -> Reading:
         held = len(transactions.frame)
         drawn = f"{held:,} of {transactions.seen:,} transactions: whole cards, drawn at random."
         notes = (drawn,) if held < transactions.seen else ()
-    digests, verified = digests_and_verdict(local, {entry.name: digest})
-    return Reading(_split(transactions, request, notes), digests, verified)
+    return reading(local, {entry.name: digest}, _split(transactions, request, notes))
 
 
 def _split(transactions: Transactions, request: Request, notes: tuple[str, ...]) -> Split:

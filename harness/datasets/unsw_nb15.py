@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.datasets import csvfile, splits, synthetic
 from harness.datasets.options import choice, encoding
-from harness.datasets.recipe import Reading, Recipe, Request, digests_and_verdict
+from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found, FoundFile
 from harness.datasets.table import Split, Table
 from harness.errors import InputError
@@ -46,8 +46,7 @@ def _read(local: Found, request: Request) -> Reading:
         table, digests[entry.name] = _table(entry)
         tables.append(table)
     tables.sort(key=len, reverse=True)
-    digests, verified = digests_and_verdict(local, digests)
-    return Reading(_split(tables, request), digests, verified)
+    return reading(local, digests, _split(tables, request))
 
 
 def _table(entry: FoundFile) -> tuple[Table, str]:

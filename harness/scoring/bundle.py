@@ -110,11 +110,7 @@ class Bundle:
 
 
 def write_bundle(
-    directory: Path,
-    manifest: Manifest,
-    encoder: Encoder | None,
-    drift: DriftReference,
-    export: Callable[[Path], None],
+    directory: Path, manifest: Manifest, encoder: Encoder | None, drift: DriftReference, export: Callable[[Path], None]
 ) -> None:
     """Write a bundle, whole or not at all.
 

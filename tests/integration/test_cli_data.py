@@ -16,8 +16,8 @@ from support.publisher import publisher
 from typer.testing import CliRunner
 
 from harness.cli.data import data_app
-from harness.datasets import published, registry
-from harness.datasets.catalogue import DataFile, DatasetSpec, Download, Variant
+from harness.datasets import registry
+from harness.datasets.catalogue import DataFile, DatasetSpec, Download, Variant, specs
 from harness.datasets.pipeline import load
 from harness.errors import CheckFailedError, ExitCode, InputError
 
@@ -34,9 +34,9 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _pin(monkeypatch: pytest.MonkeyPatch, files: tuple[DataFile, ...]) -> None:
     """Let ``nsl-kdd`` consist of ``files``."""
-    spec = DatasetSpec("nsl-kdd", "made up", "nsl_kdd", (Variant("text", files),), "https://publisher", None)
-    monkeypatch.setattr(registry, "SPECS", (spec,))
-    monkeypatch.setattr("harness.datasets.inventory.SPECS", (spec,))
+    spec = DatasetSpec("nsl-kdd", "made up", "nsl_kdd:RECIPE", (Variant("text", files),), "https://publisher", None)
+    monkeypatch.setattr(registry, "specs", lambda: (spec,))
+    monkeypatch.setattr("harness.datasets.inventory.specs", lambda: (spec,))
 
 
 def _file(name: str, content: bytes, **download: Any) -> DataFile:
@@ -56,7 +56,7 @@ def _run(*arguments: str) -> Any:
 def test_list_names_every_data_set_and_where_it_is(tmp_path: Path) -> None:
     document = _run("list", "--json")
     assert {entry["name"].split(":")[0] for entry in document["datasets"]} == {
-        spec.name for spec in published.SPECS if spec.variants
+        spec.name for spec in specs() if spec.variants
     }
     by_name = {entry["name"]: entry for entry in document["datasets"]}
     assert by_name["digits"]["here"] is True
@@ -87,7 +87,7 @@ def test_list_of_one_shows_its_options_and_what_the_source_document_used() -> No
 
 
 def test_every_pinned_file_says_what_is_needed_to_check_it() -> None:
-    for spec in published.SPECS:
+    for spec in specs():
         for file in spec.files:
             for digest in (file.sha256, *file.genuine, file.download.sha256 if file.download else None):
                 assert digest is None or (len(digest) == 64 and int(digest, 16) >= 0)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from support.published import load_published, published_path
 
-from harness.datasets import cicflow, cicids2017, csvfile, unsw_nb15
+from harness.datasets import cicflow, csvfile, flow_sets, unsw_nb15
 from harness.datasets.base import EncodedDataset
 from harness.datasets.pipeline import load
 from harness.errors import InputError
@@ -78,7 +78,7 @@ def test_cicids2017_sample_counts() -> None:
     data = load_published("cicids2017", validation=0, encoding="none")
     assert sum(data.rows.values()) == 43_419
     assert data.verified is True
-    assert data.feature_names == cicids2017.FEATURES
+    assert data.feature_names == flow_sets.FEATURES
     names, counts = np.unique(np.concatenate([data.train_class, data.test_class]), return_counts=True)
     assert len(names) == 16
     assert counts[names.tolist().index("BENIGN")] == 5_000

@@ -7,10 +7,10 @@ import pytest
 from support.published import load_published
 
 from harness.datasets.base import Protocol
+from harness.datasets.catalogue import specs
 from harness.datasets.pipeline import load
-from harness.datasets.published import SPECS
 
-_NAMES = [f"{spec.name}:any" if spec.parameter else spec.name for spec in SPECS if spec.variants]
+_NAMES = [f"{spec.name}:any" if spec.parameter else spec.name for spec in specs() if spec.variants]
 _PROTOCOLS: list[Protocol] = ["clean", "as-published"]
 
 
