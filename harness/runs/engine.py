@@ -168,7 +168,6 @@ class Engine:
     ) -> Measurement:
         """Measure one slot in fresh processes at ``placement``."""
         directory = self._scratch(slot.name)
-        shutil.rmtree(directory, ignore_errors=True)  # of a slot that was killed: its signal must not start this one
         fit_directory = self.directory / "fits" / f"{configuration.workload}-{self.spec.protocol}"
         job = MeasureJob(
             artifact=str(fit_directory),
@@ -224,7 +223,10 @@ class Engine:
         return self.executor.run(job, placement, timeout_s=timeout_s * (_EMULATED_SLOWDOWN if self.slow else 1.0))
 
     def _scratch(self, name: str) -> Path:
-        return self.directory / "scratch" / name
+        """A new directory for workers: a report or a signal left by those of a killed session must not be taken."""
+        directory = self.directory / "scratch" / name
+        shutil.rmtree(directory, ignore_errors=True)
+        return directory
 
 
 def measured(

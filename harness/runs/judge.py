@@ -97,7 +97,6 @@ def judge(
         series: of the finished processes, the ones the verdict on steadiness and disturbance rests on.
         placement_mismatches: what ``placement.verify`` reported, over all processes.
         accuracy_mismatch: how this backend's scores differ from the detector's own.
-        emulator: name of the emulator the run was made under, if any.
     """
     failures = tuple(f"block {process.block}: {process.failure}" for process in processes if process.failure)
     finished = [process for process in processes if process.failure is None]

@@ -17,7 +17,7 @@ from harness.platform.facts import Facts, LoadedSoftware
 from harness.platform.sysroot import SysRoot
 from harness.record.model import SCHEMA_VERSION, Checks, Result, Roofline, Run, Tool, Verdict
 from harness.record.spec import Protocol, RunSpec, Scenario
-from harness.record.store import check_writable
+from harness.record.store import RECORD_NAME, check_writable
 from harness.roofline.assemble import roofline, with_shares, with_workloads
 from harness.roofline.measured import cache_to_exceed
 from harness.runs.accuracy import other_protocol
@@ -75,10 +75,14 @@ def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:
     """An interrupted run, by the name of its directory with or without its ending.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is finished.
         EnvironmentMismatchError: this is not the machine that it was begun on.
     """
-    unfinished = directory.with_name(directory.name + UNFINISHED)
+    finished = directory.with_name(directory.name.removesuffix(UNFINISHED))
+    unfinished = finished.with_name(finished.name + UNFINISHED)
+    if (finished / RECORD_NAME).exists():
+        rmtree(unfinished, ignore_errors=True)  # it was killed when its record was whole
+        raise InputError(f"{finished}: this run is finished.", remedy=f"Look at it by: lparbench report {finished}")
     if not (directory / DESIGN_FILE).exists() and (unfinished / DESIGN_FILE).exists():
         directory = unfinished
     design = read_design(directory)

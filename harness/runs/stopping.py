@@ -107,11 +107,8 @@ class Stopping:
         if first_look and sd is not None:
             self._predicted = predicted_half_width(sd, blocks)
             if self._predicted is not None:
-                more_s = (blocks - done) * self._block_s
-                self._say(
-                    f"{blocks} blocks will give the rates to about ±{_percent(self._predicted)};"
-                    f" {duration(more_s)} to go."
-                )
+                to_go = duration((blocks - done) * self._block_s)
+                self._say(f"{blocks} blocks will give the rates to about ±{_percent(self._predicted)}; {to_go} to go.")
 
     def _end(self, by: _EndedBy, done: int) -> bool:
         self._ended_by = by

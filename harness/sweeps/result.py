@@ -50,10 +50,7 @@ def is_sweep(path: Path) -> bool:
 
 
 def stored_sweep(path: Path) -> Sweep:
-    """The record in a sweep directory, or made from its design and journal as long as the sweep is not finished.
-
-    Args:
-        path: a sweep directory or the ``sweep.json`` in it.
+    """The record in a sweep directory or ``sweep.json``; of a sweep that is not finished, from its design and journal.
 
     Raises:
         InputError: it is neither, or it is damaged.

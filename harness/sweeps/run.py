@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InputError
@@ -42,13 +42,7 @@ def run_sweep(
     function, the SMT state is as it was before, and what the journal holds need not be measured again.
 
     Args:
-        directory: of the sweep.
-        design: with a grid.
-        journal: of the same sweep.
-        executor: runs the worker processes.
-        progress: hears how far it is.
-        sysroot: the machine whose SMT is switched; this one by default.
-        write: writes the switches of ``sysroot``.
+        sysroot: the machine whose SMT is switched, by ``write``; this one by default.
 
     Raises:
         InputError: what a worker found wrong in the user's files, or this is no sweep.
@@ -101,7 +95,7 @@ class _Work:
     grid: Grid
     sysroot: SysRoot
     level: int | None = None  # of SMT, as last switched
-    facts: Facts | None = field(default=None)  # of the machine at that level
+    facts: Facts | None = None  # of the machine at that level
 
     def fit(self, name: str) -> None:
         """Train once; what is measured is the scoring, whose speed does not depend on the weights."""
