@@ -247,7 +247,7 @@ def _configurations(fit: Fit, spec: RunSpec) -> Iterator[Configuration]:
             continue
         for dtype in spec.dtypes or inference.dtypes:
             lower = dtype != FULL
-            if dtype not in BACKENDS[backend].dtypes or (lower and not outcome.macs_per_row):
+            if dtype not in BACKENDS[backend] or (lower and not outcome.macs_per_row):
                 continue
             wanted = spec.scenarios or (*INFERENCE, "train")
             trains = backend in outcome.trains_on and not lower

@@ -22,7 +22,6 @@ class Agreement:
     """Worst difference of two score vectors and whether it is within the tolerance."""
 
     within: bool
-    worst_absolute: float
     worst_relative: float  # to max(|reference|, typical)
     tolerance: float  # the bound on worst_relative
     rows: int
@@ -52,4 +51,4 @@ def agreement(reference: NDArray[np.float32], other: NDArray[np.float32], dtype:
     scale = np.maximum(np.abs(a), float(np.median(np.abs(a))))
     relative = difference / np.maximum(scale, np.finfo(np.float32).tiny)
     worst = float(relative.max()) if np.isfinite(relative).all() else float("inf")
-    return Agreement(worst <= tolerance, float(difference.max()), worst, tolerance, len(a))
+    return Agreement(worst <= tolerance, worst, tolerance, len(a))

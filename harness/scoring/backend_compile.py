@@ -29,13 +29,13 @@ from harness.scoring.program import (
     Dense,
     Elementwise,
     Neighbour,
-    Operator,
     Program,
     Reduce,
     Reduction,
     Step,
     Trees,
     WithConstant,
+    combine,
 )
 
 if TYPE_CHECKING:
@@ -149,9 +149,9 @@ def _apply(step: Step, x: list[Tensor], constants: Mapping[str, Tensor]) -> Tens
         case Activate():
             return _activated(x[0], step.activation, 0.0)
         case Elementwise():
-            return _combined(x[0], x[1], step.operator)
+            return combine(step.operator, x[0], x[1])
         case WithConstant():
-            return _combined(x[0], constants[step.constant], step.operator)
+            return combine(step.operator, x[0], constants[step.constant])
         case Concat():
             return torch.cat(x, dim=1)
         case Columns():
@@ -159,21 +159,9 @@ def _apply(step: Step, x: list[Tensor], constants: Mapping[str, Tensor]) -> Tens
         case Convert():
             return x[0].double() if step.precision == "float64" else x[0].float()
         case Reduce():
-            return _reduced(x[0], step.reduction)
+            return _REDUCERS[step.reduction](x[0])
         case Trees() | Neighbour():  # refused by as_function
             raise AssertionError(step.kind)
-
-
-def _combined(a: Tensor, b: Tensor, operator: Operator) -> Tensor:
-    match operator:
-        case "add":
-            return a + b
-        case "subtract":
-            return a - b
-        case "multiply":
-            return a * b
-        case "divide":
-            return a / b
 
 
 def _activated(x: Tensor, activation: Activation, slope: float) -> Tensor:
@@ -192,25 +180,14 @@ def _activated(x: Tensor, activation: Activation, slope: float) -> Tensor:
             return function(x)
 
 
-def _reduced(x: Tensor, reduction: Reduction) -> Tensor:
-    import torch
-
-    match reduction:
-        case "mean":
-            return x.mean(1, keepdim=True)
-        case "sum":
-            return x.sum(1, keepdim=True)
-        case "abs_sum":
-            return x.abs().sum(1, keepdim=True)
-        case "square_sum":
-            return x.square().sum(1, keepdim=True)
-        case "square_mean":
-            return x.square().mean(1, keepdim=True)
-        case "l2":
-            return x.square().sum(1, keepdim=True).sqrt()
-        case "min":
-            return x.amin(1, keepdim=True)
-        case "max":
-            return x.amax(1, keepdim=True)
-        case "log_sum_exp":
-            return torch.logsumexp(x, 1, keepdim=True)
+_REDUCERS: dict[Reduction, Callable[[Tensor], Tensor]] = {
+    "mean": lambda x: x.mean(1, keepdim=True),
+    "sum": lambda x: x.sum(1, keepdim=True),
+    "abs_sum": lambda x: x.abs().sum(1, keepdim=True),
+    "square_sum": lambda x: x.square().sum(1, keepdim=True),
+    "square_mean": lambda x: x.square().mean(1, keepdim=True),
+    "l2": lambda x: x.square().sum(1, keepdim=True).sqrt(),
+    "min": lambda x: x.amin(1, keepdim=True),
+    "max": lambda x: x.amax(1, keepdim=True),
+    "log_sum_exp": lambda x: x.logsumexp(1, keepdim=True),
+}

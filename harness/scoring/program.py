@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from operator import add, mul, sub, truediv
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ OPERATORS: tuple[Operator, ...] = get_args(Operator)
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 Array = NDArray[np.floating[Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,15 @@ class DenseLayer:
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A layer: ``activation(x @ weight.T + bias)``; ``weight`` and ``bias`` name arrays."""
-
+class _Unary:
     inputs: tuple[str]
     output: str
+
+
+@dataclass(frozen=True)
+class Dense(_Unary):
+    """A layer: ``activation(x @ weight.T + bias)``; ``weight`` and ``bias`` name arrays."""
+
     weight: str
     bias: str
     activation: Activation = "identity"
@@ -55,11 +61,9 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Activate:
+class Activate(_Unary):
     """An activation without a layer."""
 
-    inputs: tuple[str]
-    output: str
     activation: Activation
     kind: Literal["activation"] = "activation"
 
@@ -75,22 +79,18 @@ class Elementwise:
 
 
 @dataclass(frozen=True)
-class WithConstant:
+class WithConstant(_Unary):
     """``x operator constant``, an array (features,) or (1,)."""
 
-    inputs: tuple[str]
-    output: str
     operator: Operator
     constant: str
     kind: Literal["constant"] = "constant"
 
 
 @dataclass(frozen=True)
-class Reduce:
+class Reduce(_Unary):
     """One value per row from its features; the feature axis stays, so that every value is a matrix."""
 
-    inputs: tuple[str]
-    output: str
     reduction: Reduction
     kind: Literal["reduce"] = "reduce"
 
@@ -105,41 +105,33 @@ class Concat:
 
 
 @dataclass(frozen=True)
-class Columns:
+class Columns(_Unary):
     """Features by their numbers, an int64 array."""
 
-    inputs: tuple[str]
-    output: str
     numbers: str
     kind: Literal["columns"] = "columns"
 
 
 @dataclass(frozen=True)
-class Convert:
+class Convert(_Unary):
     """The value in float64, or back in the precision of the rows."""
 
-    inputs: tuple[str]
-    output: str
     precision: Literal["float64", "rows"]
     kind: Literal["convert"] = "convert"
 
 
 @dataclass(frozen=True)
-class Trees:
+class Trees(_Unary):
     """Sum over trees of the leaf values that the rows reach; ``arrays`` are a `Forest`'s, in order."""
 
-    inputs: tuple[str]
-    output: str
     arrays: tuple[str, ...]
     kind: Literal["trees"] = "trees"
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Neighbour(_Unary):
     """Euclidean distance of each row to its ``n_neighbors``-th nearest of the rows ``neighbours`` (m, d)."""
 
-    inputs: tuple[str]
-    output: str
     neighbours: str
     n_neighbors: int
     kind: Literal["neighbour"] = "neighbour"
@@ -292,9 +284,9 @@ def _value(program: Program, step: Step, operands: Sequence[Array], dtype: np.dt
         case Activate():
             return activate(x, step.activation, 0.0)
         case Elementwise():
-            return _OPERATORS[step.operator](x, operands[1])
+            return combine(step.operator, x, operands[1])
         case WithConstant():
-            return _OPERATORS[step.operator](x, program.arrays[step.constant].astype(x.dtype))
+            return combine(step.operator, x, program.arrays[step.constant].astype(x.dtype))
         case Reduce():
             return _REDUCERS[step.reduction](x)[:, None]
         case Concat():
@@ -307,6 +299,12 @@ def _value(program: Program, step: Step, operands: Sequence[Array], dtype: np.dt
             return program.forest(step).sums(x)[:, None].astype(x.dtype)
         case Neighbour():
             return kth_distance(x, program.arrays[step.neighbours], step.n_neighbors)[:, None]
+
+
+def combine(operator: Operator, a: T, b: T) -> T:
+    """``a operator b``, of two arrays or two tensors."""
+    function: Callable[[T, T], T] = {"add": add, "subtract": sub, "multiply": mul, "divide": truediv}[operator]
+    return function(a, b)
 
 
 def activate(x: Array, activation: Activation, slope: float) -> Array:
@@ -358,12 +356,6 @@ def _log_sum_exp(x: Array) -> Array:
     return np.asarray(top + np.log(np.exp(x - top[:, None]).sum(axis=1)))
 
 
-_OPERATORS: dict[Operator, Callable[[Array, Array], Array]] = {
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
-}
 _REDUCERS: dict[Reduction, Callable[[Array], Array]] = {
     "mean": lambda x: x.mean(axis=1),
     "sum": lambda x: x.sum(axis=1),

@@ -29,7 +29,7 @@ def check_backend(artifacts: Artifacts, backend: str, dtype: str, threads: int) 
     """
     if backend not in BACKENDS:
         raise InputError(f"Unknown backend {backend!r}.", remedy=f"Known: {', '.join(BACKENDS)}.")
-    dtypes = BACKENDS[backend].dtypes
+    dtypes = BACKENDS[backend]
     if dtype not in dtypes:
         raise InputError(f"Backend {backend} has no dtype {dtype!r}.", remedy=f"It has: {', '.join(dtypes)}.")
     if threads < 1:

@@ -143,7 +143,7 @@ def _impossible(configuration: Configuration, bounds: Bounds) -> str | None:
         return "by affinity, SMT k is k threads per core: with fewer of them it is the lower level again"
     if not divides_evenly(configuration.cores, configuration.threads_per_core, configuration.instances):
         return "the instances cannot divide the cores evenly"
-    if configuration.dtype not in BACKENDS[configuration.backend].dtypes:
+    if configuration.dtype not in BACKENDS[configuration.backend]:
         return f"backend {configuration.backend} has no {configuration.dtype}"
     return None
 

@@ -49,7 +49,7 @@ def number_formats(
     full_roc, full_pr = areas(own)
     lower = []
     for backend in artifacts.backends:
-        for dtype in BACKENDS[backend].dtypes:
+        for dtype in BACKENDS[backend]:
             if dtype == FULL:
                 continue
             try:

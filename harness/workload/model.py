@@ -11,14 +11,13 @@ from harness.datasets.base import Origin
 from harness.decode import PositiveInt, Text, one_of
 from harness.evaluation.metrics import METRICS
 from harness.record.spec import Protocol
-from harness.scoring.backends import BACKENDS
+from harness.scoring.backends import BACKENDS, DTYPES
 
 Scalar = bool | int | float | str
 Value = Scalar | tuple[Scalar | tuple[Scalar, ...], ...]
 """Of a hyper-parameter or a data set's option."""
 Metric = Annotated[str, one_of(METRICS)]
 Role = Literal["system", "baseline"]
-_DTYPES = dict.fromkeys(dtype for backend in BACKENDS.values() for dtype in backend.dtypes)
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Inference:
 
     batch_sizes: tuple[PositiveInt, ...] = (1, 64, 1024)
     backends: tuple[Annotated[str, one_of(BACKENDS)], ...] = ("eager", "onnxruntime")
-    dtypes: tuple[Annotated[str, one_of(_DTYPES)], ...] = ("float32",)
+    dtypes: tuple[Annotated[str, one_of(DTYPES)], ...] = ("float32",)
 
 
 @dataclass(frozen=True)
