@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.options import Json
 from harness.cli.shares import share
 
 
@@ -33,7 +34,7 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the comparison as a page too.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what is slower, faster or equivalent, with intervals, and in what else the runs differ.
 

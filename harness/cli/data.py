@@ -11,6 +11,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.help import Group
+from harness.cli.options import Json
 
 data_app = typer.Typer(
     name="data",
@@ -20,15 +21,13 @@ data_app = typer.Typer(
     cls=Group,
 )
 
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 _Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Look here first.", show_default=False)]
 _Into = Annotated[
     Path | None,
     typer.Option("--into", metavar="DIR", help="Where to put it. Default: the user cache.", show_default=False),
 ]
 _Name = Annotated[
-    str,
-    typer.Argument(help="Data set, as `lparbench data list` names it.", autocompletion=completion.datasets),
+    str, typer.Argument(help="Data set, as `lparbench data list` names it.", autocompletion=completion.datasets)
 ]
 
 
@@ -43,7 +42,7 @@ def list_data(
         ),
     ] = None,
     data: _Data = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Show every data set and where its files are; with a name, its files, terms and options.
 
@@ -80,7 +79,7 @@ def get_data(
             metavar="URL", help="Fetch from URL/<data set>/<file> instead of the publisher.", show_default=False
         ),
     ] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Download a data set from its publisher, checked against its pinned sha256; an interrupted download continues.
 
@@ -105,7 +104,7 @@ def import_data(
     name: _Name,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Its files, plain, .gz or .xz.")],
     into: _Into = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Copy files you have into the user cache, checked, so that every run finds them; for machines without a network.
 
@@ -135,7 +134,7 @@ def verify_data(
         ),
     ] = None,
     data: _Data = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Digest the files that are here and compare them with the published ones; exit code 1 when one differs.
 

@@ -8,14 +8,12 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.options import Json, Sysroot
 from harness.errors import ExitCode, InputError
 
 
 def doctor(
-    sysroot: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Look at a stored tree that holds proc and sys instead of this machine."),
-    ] = Path("/"),
+    sysroot: Sysroot = Path("/"),
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory the work needs, e.g. 80G.", show_default=False)
     ] = None,
@@ -31,7 +29,7 @@ def doctor(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check NUMA, SMT, LPAR and software settings; print findings by effect, each with evidence and a command.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.options import Json
 from harness.cli.shares import share
 from harness.errors import InputError
 
@@ -57,13 +58,12 @@ def gate(
         ),
     ] = None,
     blocks: Annotated[
-        int | None,
-        typer.Option(min=1, help="Fresh processes per result, with --update or --aa.", show_default=False),
+        int | None, typer.Option(min=1, help="Fresh processes per result, with --update or --aa.", show_default=False)
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="With --aa: where the run it measures is kept.")] = Path(
         "results/runs"
     ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Fail only when it is certain, matters, and a second run agrees; pass only when that is as certain.
 

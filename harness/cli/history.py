@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.options import Json
 from harness.cli.shares import share
 
 
@@ -17,7 +18,7 @@ def history(
         typer.Argument(metavar="[DIR]...", help="Folders with runs, at any depth. Default: results/runs."),
     ] = None,
     margin: Annotated[str, typer.Option(metavar="SHARE", help="Step that matters.")] = "3%",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find lasting steps in the times of many runs, and what changed in the environment with them.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
+from harness.cli.options import Json
 
-def kernels(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
-) -> None:
+
+def kernels(as_json: Json = False) -> None:
     """Measure peak, memory bandwidth and latency of the CPUs this process may use, and the kernels below them.
 
     The peak is that of a loop on registers, next to the one of the processor's table. Kernel rates are those of one

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 
+from harness.cli.options import Json
 
-def list_workloads(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
-) -> None:
+
+def list_workloads(as_json: Json = False) -> None:
     """List the workloads and suites that `lparbench run` knows.
 
     Example: `lparbench list`

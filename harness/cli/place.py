@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.options import Json, Sysroot
+
 
 def place(
     cores: Annotated[int, typer.Option(min=1, metavar="N", help="Distinct cores, all of one NUMA node.")] = 1,
@@ -18,11 +20,8 @@ def place(
             metavar="ID", help="NUMA node. Default: the one that fits with the most free memory.", show_default=False
         ),
     ] = None,
-    sysroot: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Look at a stored tree that holds proc and sys instead of this machine."),
-    ] = Path("/"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    sysroot: Sysroot = Path("/"),
+    as_json: Json = False,
 ) -> None:
     """Choose CPUs and memory for N cores with K threads each, and print that placement with its thread settings.
 
@@ -38,11 +37,7 @@ def place(
 
     facts = probe(SysRoot(sysroot))
     chosen = plan(
-        facts.topology,
-        cores=cores,
-        threads_per_core=threads_per_core,
-        node=node,
-        allowed=facts.limits.allowed_cpus,
+        facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, allowed=facts.limits.allowed_cpus
     )
     if as_json:
         typer.echo(json.dumps(encode(chosen), indent=2))

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.options import Sysroot
+
 
 def probe(
-    sysroot: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Look at a stored tree that holds proc and sys instead of this machine."),
-    ] = Path("/"),
+    sysroot: Sysroot = Path("/"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only, every fact with its source.")] = False,
 ) -> None:
     """Show the facts of this machine: processor, cores and SMT, NUMA nodes, LPAR, memory, limits, software.

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.options import Json
+
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or sweep directory, or the record in it.")],
@@ -21,7 +23,7 @@ def report(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Render the HTML report of a run or a sweep from its record; the same record gives the same bytes.
 
@@ -36,12 +38,7 @@ def report(
     target = output if output is not None else (run if run.is_dir() else run.parent) / "report.html"
     write_file(target, page.content)
     if as_json:
-        document = {
-            "report": str(target),
-            "bytes": len(page.content),
-            "status": page.status,
-            "verdict": page.verdict,
-        }
+        document = {"report": str(target), "bytes": len(page.content), "status": page.status, "verdict": page.verdict}
         typer.echo(json.dumps(document, indent=2))
     else:
         typer.echo(str(target))

@@ -20,10 +20,9 @@ from harness.cli.choices import (
     refuse_with_resume,
 )
 from harness.cli.durations import seconds
+from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed
 
 _PLACE = "Where it runs"
-_AMOUNT = "How much is measured"
-_OUTPUT = "Output"
 
 
 def run(
@@ -44,9 +43,7 @@ def run(
             help="Suite to run when no workload is named: quick, seeds, full.", autocompletion=completion.suites
         ),
     ] = "quick",
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder with data sets, searched first.", show_default=False)
-    ] = None,
+    data: DataDir = None,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -90,26 +87,21 @@ def run(
         typer.Option(
             metavar="A,B",
             help="Train every seed at these rates as well (1e-5,1e-4), all at once, and report their accuracy.",
-            rich_help_panel=_AMOUNT,
+            rich_help_panel=AMOUNT,
             show_default=False,
         ),
     ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Trainings per workload, each with its own seed.", rich_help_panel=_AMOUNT, show_default=False
+            min=1, help="Trainings per workload, each with its own seed.", rich_help_panel=AMOUNT, show_default=False
         ),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="At most this many epochs per training.", rich_help_panel=_AMOUNT, show_default=False),
+        typer.Option(min=1, help="At most this many epochs per training.", rich_help_panel=AMOUNT, show_default=False),
     ] = None,
-    rows: Annotated[
-        int | None,
-        typer.Option(
-            min=100, help="Use only this many rows of the data set.", rich_help_panel=_AMOUNT, show_default=False
-        ),
-    ] = None,
+    rows: Rows = None,
     scenarios: Annotated[
         str | None,
         typer.Option(
@@ -135,7 +127,7 @@ def run(
         typer.Option(
             min=1,
             help="Fresh processes per configuration; fewer than 6 give no valid result.",
-            rich_help_panel=_AMOUNT,
+            rich_help_panel=AMOUNT,
             show_default=False,
         ),
     ] = None,
@@ -144,7 +136,7 @@ def run(
         typer.Option(
             metavar="TIME",
             help="As many blocks as fit into this time (10m), set-up included.",
-            rich_help_panel=_AMOUNT,
+            rich_help_panel=AMOUNT,
             show_default=False,
         ),
     ] = None,
@@ -153,7 +145,7 @@ def run(
         typer.Option(
             metavar="SHARE",
             help="Blocks until every 95 % interval is within this share (2%) of its rate, 60 at most.",
-            rich_help_panel=_AMOUNT,
+            rich_help_panel=AMOUNT,
             show_default=False,
         ),
     ] = None,
@@ -170,16 +162,16 @@ def run(
             "--nodes", metavar="ID", help="NUMA node. Default: the best.", rich_help_panel=_PLACE, show_default=False
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the order of measurements.", rich_help_panel=_AMOUNT)] = 1,
+    seed: Seed = 1,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Run directories are made in here.", rich_help_panel=_OUTPUT)
+        Path, typer.Option(metavar="DIR", help="Run directories are made in here.", rich_help_panel=OUTPUT)
     ] = Path("results/runs"),
     save: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
             help="Keep the model bundles here, one per workload, for `lparbench score`.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
             show_default=False,
         ),
     ] = None,
@@ -188,13 +180,11 @@ def run(
         typer.Option(
             metavar="DIR",
             help="Continue an interrupted run; takes no other option but --json.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the record as JSON, nothing else.", rich_help_panel=_OUTPUT)
-    ] = False,
+    as_json: RecordJson = False,
 ) -> None:
     """Check the layout, pin, train, infer, judge every number, and write run.json and report.html.
 

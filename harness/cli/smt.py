@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.help import Group
+from harness.cli.options import Json
 from harness.errors import InputError
 
 smt_app = typer.Typer(
@@ -26,11 +27,10 @@ _Root = Annotated[
         "--sysroot", metavar="DIR", help="Work on a stored tree that holds proc and sys, not on this machine."
     ),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
 @smt_app.command("show")
-def show(sysroot: _Root = Path("/"), as_json: _Json = False) -> None:
+def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
     """Show threads per core, how a level is set here, and whether a state waits to be restored.
 
     Example: `lparbench smt show`

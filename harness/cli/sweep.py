@@ -11,12 +11,11 @@ import typer
 from harness.cli import completion
 from harness.cli.choices import parse_backends, parse_dtypes, parse_source, refuse_with_resume
 from harness.cli.levels import parse_locations, parse_whole_numbers
+from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed
 from harness.cli.shares import share
 from harness.errors import InputError
 
 _FACTORS = "What is varied"
-_AMOUNT = "How much is measured"
-_OUTPUT = "Output"
 
 
 def _levels(text: str, default: str, completer: completion.Completer | None = None) -> Any:
@@ -53,43 +52,32 @@ def sweep(
     blocks: Annotated[
         int,
         typer.Option(
-            min=1, help="Fresh processes per setting; fewer than 6 give no valid result.", rich_help_panel=_AMOUNT
+            min=1, help="Fresh processes per setting; fewer than 6 give no valid result.", rich_help_panel=AMOUNT
         ),
     ] = 6,
     seconds: Annotated[
-        float, typer.Option(min=0.01, max=600, help="Time of each measurement.", rich_help_panel=_AMOUNT)
+        float, typer.Option(min=0.01, max=600, help="Time of each measurement.", rich_help_panel=AMOUNT)
     ] = 0.5,
     epochs: Annotated[
-        int, typer.Option(min=1, help="Of the one training: scoring takes as long.", rich_help_panel=_AMOUNT)
+        int, typer.Option(min=1, help="Of the one training: scoring takes as long.", rich_help_panel=AMOUNT)
     ] = 1,
-    rows: Annotated[
-        int | None,
-        typer.Option(
-            min=100, help="Use only this many rows of the data set.", rich_help_panel=_AMOUNT, show_default=False
-        ),
-    ] = None,
+    rows: Rows = None,
     margin: Annotated[str, typer.Option(metavar="SHARE", help="Difference that does not matter.")] = "3%",
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder with data sets, searched first.", show_default=False)
-    ] = None,
+    data: DataDir = None,
     protocol: Annotated[
         str, typer.Option(help="clean or as-published.", autocompletion=completion.protocols)
     ] = "clean",
-    seed: Annotated[int, typer.Option(help="Seed of the order of measurements.", rich_help_panel=_AMOUNT)] = 1,
+    seed: Seed = 1,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Sweep directories are made in here.", rich_help_panel=_OUTPUT)
+        Path, typer.Option(metavar="DIR", help="Sweep directories are made in here.", rich_help_panel=OUTPUT)
     ] = Path("results/sweeps"),
     resume: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR",
-            help="Continue an interrupted sweep; takes no other option but --json.",
-            show_default=False,
+            metavar="DIR", help="Continue an interrupted sweep; takes no other option but --json.", show_default=False
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the record as JSON, nothing else.", rich_help_panel=_OUTPUT)
-    ] = False,
+    as_json: RecordJson = False,
 ) -> None:
     """Measure every combination of settings in shuffled blocks; name the best one, its ties, cliffs and penalties.
 

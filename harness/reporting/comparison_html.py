@@ -6,34 +6,22 @@ import math
 
 from harness import __version__
 from harness.compare.compare import CompareReport
-from harness.content import content_dir
 from harness.measure.verdicts import CompareVerdict
 from harness.reporting.charts.effects import Effect, effects_chart
 from harness.reporting.comparison_view import view_of
+from harness.reporting.page import page_of
 
 _DRAWN = 24  # effects in one chart; the table holds them all
 
 
 def render_comparison(report: CompareReport) -> bytes:
     """The page as UTF-8; the same report gives the same bytes."""
-    import jinja2
-
-    folder = content_dir("reports")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("compare.html.j2").render(
+    return page_of("compare.html.j2")(
         view=view_of(report),
         sides=report.sides,
         charts=_charts(report),
         version=__version__,
-        style=(folder / "report.css").read_text(encoding="utf-8"),
     )
-    return page.encode("utf-8", "replace")
 
 
 def _charts(report: CompareReport) -> list[tuple[str, str]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from harness.content import content_dir
 from harness.record.codec import normal
 from harness.record.model import Run
+from harness.reporting.page import page_of
 from harness.reporting.sections.detail import details
 from harness.reporting.sections.findings import findings
 from harness.reporting.sections.headline import headline
@@ -31,11 +29,11 @@ def render(run: Run) -> bytes:
     """
     run = normal(run)  # a record straight from a run and one read from disk give the same bytes
     charted = [details(f"w{index + 1}", results) for index, results in enumerate(by_workload(run.results))]
-    page = _pages(_context(run))
+    page, context = page_of("run.html.j2"), _context(run)
     shown = len(charted)
 
     def draw(facts: Raw, record: Raw) -> bytes:
-        return page(details=charted[:shown], left_out=len(charted) - shown, facts=facts, record=record)
+        return page(**context, details=charted[:shown], left_out=len(charted) - shown, facts=facts, record=record)
 
     bare = draw(_NO_RAW, _NO_RAW)
     while len(bare) > MAX_BYTES - _RAW_RESERVE and shown:
@@ -63,24 +61,3 @@ def _context(run: Run) -> dict[str, object]:
         "roof": roof_view(run),
         "method": method(run),
     }
-
-
-def _pages(context: dict[str, object]) -> Callable[..., bytes]:
-    """A function from the parts that may have to shrink to the page."""
-    import jinja2
-
-    folder = content_dir("reports")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = (folder / "report.css").read_text(encoding="utf-8")
-    template = environment.get_template("run.html.j2")
-
-    def page(**parts: object) -> bytes:
-        return template.render(**context, **parts, style=style).encode("utf-8", "replace")
-
-    return page

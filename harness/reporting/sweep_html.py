@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 
 from harness import __version__
-from harness.content import content_dir
 from harness.record.codec import normal
 from harness.record.sweep_model import Sweep
+from harness.reporting.page import page_of
 from harness.reporting.sections.machine import machine_card, machine_line
 from harness.reporting.sweep_charts import charts_of
 from harness.reporting.sweep_view import view_of
@@ -17,19 +17,9 @@ _ROWS = 600  # of the table, per workload: a page that is mailed stays below a m
 
 def render_sweep(sweep: Sweep) -> bytes:
     """The page as UTF-8; the same record gives the same bytes."""
-    import jinja2
-
     sweep = normal(sweep)  # a record straight from a sweep and one read from disk
-    folder = content_dir("reports")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     view = view_of(sweep)
-    text = environment.get_template("sweep.html.j2").render(
+    return page_of("sweep.html.j2")(
         sweep=sweep,
         view=view,
         charts=[charts_of(view, at, sweep.margin) for at in range(len(view.workloads))],
@@ -38,6 +28,4 @@ def render_sweep(sweep: Sweep) -> bytes:
         machine_card=machine_card(sweep.facts),
         command=shlex.join(sweep.tool.argv),
         version=__version__,
-        style=(folder / "report.css").read_text(encoding="utf-8"),
     )
-    return text.encode("utf-8", "replace")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.text import Text
 
 from harness.record.model import Run
+from harness.reporting.console import COLOURS, bare_table, safe, standard_output, tag
 from harness.reporting.sections.findings import findings
 from harness.reporting.sections.headline import headline
 from harness.reporting.sections.published import HEAD, published_rows
@@ -22,11 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_PIPE_WIDTH = 10_000  # a pipe has no width: one line per result, whole
 _NAME = 40
-_LINE = 400
 _LONG = 1_000
-_COLOURS = {"good": "green", "warn": "yellow", "bad": "red", "note": "default"}
 _HEADS = (
     "Workload",
     "Scenario",
@@ -53,12 +49,12 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
         directory: its run directory.
         console: where to; None for standard output.
     """
-    out = console or _standard_output()
+    out = console or standard_output()
     groups = workload_groups(run)
     if out.is_terminal:
         for group in groups:
             out.print(f"\n{_name(group)}", style="bold", markup=False, highlight=False)
-            out.print(_safe(group.dataset), style="dim", markup=False, highlight=False)
+            out.print(safe(group.dataset), style="dim", markup=False, highlight=False)
             out.print(_table([group], named=False, narrow=out.width < _NARROW))
             _print_accuracy(out, group, "")
     elif groups:
@@ -67,33 +63,25 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
             _print_accuracy(out, group, f"{_name(group)}: ")
     _print_published(out, run)
     for line in _reasons(groups):
-        out.print(_safe(line), style="dim", markup=False, highlight=False)
+        out.print(safe(line), style="dim", markup=False, highlight=False)
     for view in findings(run):
-        colour, finding = _COLOURS[view.status.kind], view.finding
+        colour, finding = COLOURS[view.status.kind], view.finding
         out.print()
-        out.print(f"{view.status.shape} {_safe(finding.title)}", style=colour, markup=False, highlight=False)
+        out.print(f"{view.status.shape} {safe(finding.title)}", style=colour, markup=False, highlight=False)
         for text in (finding.why, f"Effect: {finding.effect}" if finding.effect else ""):
             if text:
-                out.print(f"  {_safe(text)}", markup=False, highlight=False)
+                out.print(f"  {safe(text)}", markup=False, highlight=False)
         for command in finding.fix:
-            out.print(f"    {_safe(command)}", style="bold", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"    {safe(command)}", style="bold", markup=False, highlight=False, soft_wrap=True)
     verdict = headline(run)
     out.print()
     out.print(
-        f"{verdict.status.shape} {_safe(verdict.text)}",
-        style=f"bold {_COLOURS[verdict.status.kind]}",
+        f"{verdict.status.shape} {safe(verdict.text)}",
+        style=f"bold {COLOURS[verdict.status.kind]}",
         markup=False,
         highlight=False,
     )
-    out.print(f"Report: {_safe(str(directory / 'report.html'))}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _standard_output() -> Console:
-    from rich.console import Console
-
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without the shapes shows a question mark, not a traceback
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    out.print(f"Report: {safe(str(directory / 'report.html'))}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(groups: list[WorkloadGroup], *, named: bool, narrow: bool) -> Table:
@@ -102,9 +90,7 @@ def _table(groups: list[WorkloadGroup], *, named: bool, narrow: bool) -> Table:
     A ``narrow`` one has margins on a second line, units of rates in their heads only, and no median, which is close to
     the mean, nor time per row, which is the inverse of the rate.
     """
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2 if named else 1, 0, 0), highlight=False, header_style="dim")
+    table = bare_table(2 if named else 1)
     heads = [head for head in _HEADS if (named or head != "Workload") and not (narrow and head == "p50")]
     for head in heads:
         justify: Literal["left", "right"] = "right" if head in _RIGHT else "left"
@@ -122,18 +108,16 @@ def _table(groups: list[WorkloadGroup], *, named: bool, narrow: bool) -> Table:
 
 def _print_accuracy(out: Console, group: WorkloadGroup, lead: str) -> None:
     if group.accuracy is not None:
-        out.print(_safe(f"{lead}{_accuracy(group.accuracy)}"), markup=False, highlight=False)
+        out.print(safe(f"{lead}{_accuracy(group.accuracy)}"), markup=False, highlight=False)
 
 
 def _print_published(out: Console, run: Run) -> None:
     """The table of published figures; what explains the differences below it, where a column would be too narrow."""
-    from rich.table import Table
-
     rows = published_rows(run)
     if not rows:
         return
     narrow = out.is_terminal
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), highlight=False, header_style="dim")
+    table = bare_table()
     for head in HEAD[:-1] if narrow else HEAD:
         table.add_column(head, no_wrap=not narrow, overflow="fold")
     for row in rows:
@@ -167,7 +151,7 @@ def _cells(row: ResultRow, between: str) -> dict[str, Text]:
         "Backend": Text(clip(row.variant, _NAME)),
         "Batch": Text(row.batch),
         **{head: Text(f"{figure.value}{between}{figure.margin}".rstrip()) for head, figure in figures.items()},
-        "Validity": Text(f"{row.status.shape} {row.status.word}", style=_COLOURS[row.status.kind]),
+        "Validity": tag(row.status),
     }
 
 
@@ -196,8 +180,3 @@ def _reasons(groups: list[WorkloadGroup]) -> Iterator[str]:
         for row in group.rows:
             for reason in row.reasons:
                 yield f"{row.status.shape} {group.title}, {row.scenario.lower()}, {row.variant}: {reason}"
-
-
-def _safe(text: str) -> str:
-    """Without control characters: a name in a record must not command the terminal."""
-    return clip(text, _LINE)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from harness.platform.parse import format_cpulist
+
 UNKNOWN = "not known"
 NO_BREAK = "\u00a0"
 
@@ -94,13 +96,7 @@ def plural(amount: int, singular: str, several: str | None = None) -> str:
 
 def ranges(numbers: Iterable[int]) -> str:
     """Whole numbers as the kernel lists them: ``0-3,8``."""
-    parts: list[list[int]] = []
-    for item in sorted(set(numbers)):
-        if parts and item == parts[-1][1] + 1:
-            parts[-1][1] = item
-        else:
-            parts.append([item, item])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
+    return format_cpulist(tuple(numbers))
 
 
 def and_list(words: Sequence[str]) -> str:

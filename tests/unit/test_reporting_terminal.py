@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_output_that_cannot_show_a_shape_shows_something_else(monkeypatch: pytes
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
     terminal.print_run(run(), DIRECTORY)
-    terminal.sys.stdout.flush()
+    sys.stdout.flush()
     assert b"? Valid" in raw.getvalue()
 
 

@@ -5,17 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.reporting.charts.svg import (
-    BAND,
-    MARKS,
-    MUTED,
-    PAPER,
-    drawing,
-    few_ticks,
-    name_of,
-    row_labels,
-    to_svg,
-)
+from harness.reporting.charts.svg import BAND, MARKS, MUTED, PAPER, drawing, few_ticks, name_of, row_labels, to_svg
 
 _ROW = 34
 _WIDEST = 400.0  # percent; a change beyond is drawn at the edge

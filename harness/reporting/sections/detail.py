@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.measure.percentiles import PERCENTILES
 from harness.record.accuracy import Accuracy, BaselineDetector, ScoredBaseline
 from harness.record.model import Metric, Result
 from harness.reporting.charts.accuracy import (
@@ -45,7 +46,6 @@ from harness.reporting.text import as_given, count, number, percent, score
 _LINES = 4  # series that can be distinguished in one chart
 _LONG = 8  # rows from which a table is folded
 _NORMAL = "normal"
-_PERCENTILES = {"p50_s": 0.5, "p90_s": 0.9, "p95_s": 0.95, "p99_s": 0.99, "p99_9_s": 0.999}
 _AT_THRESHOLD = ("At the threshold (ring)", "")
 _LATENCY = ("single_stream", "multi_stream", "server")
 
@@ -164,21 +164,21 @@ def _batch_means(result: Result) -> bool:
 
 def _estimable(metrics: Mapping[str, Metric]) -> dict[float, float]:
     return {
-        share: metrics[name].value  # type: ignore[misc]
-        for name, share in _PERCENTILES.items()
+        percent / 100: metrics[name].value  # type: ignore[misc]
+        for name, percent in PERCENTILES.items()
         if name in metrics and metrics[name].value is not None
     }
 
 
 def _percentile_table(results: Sequence[Result]) -> Table:
     """One row per percentile and mean, one column per backend."""
-    labels = {name: f"p{100 * share:g}" for name, share in _PERCENTILES.items()}
+    labels = {name: f"p{percent:g}" for name, percent in PERCENTILES.items()}
     labels |= {"mean_inference_s": "mean per call", "mean_inference_per_row_s": "mean per row"}
     rows: list[tuple[str, ...]] = []
     for name, label in labels.items():
         if any(name in result.metrics for result in results):
             rows.append((label, *(figure(result.metrics.get(name)).value for result in results)))
-    shown = [result.metrics[name] for result in results for name in _PERCENTILES if name in result.metrics]
+    shown = [result.metrics[name] for result in results for name in PERCENTILES if name in result.metrics]
     notes = dict.fromkeys(f"Percentiles: {metric.note}." for metric in shown if metric.note)
     return Table(("", *(variant(result) for result in results)), tuple(rows), notes=tuple(notes))
 

@@ -241,9 +241,7 @@ def _mean(result: Result) -> Figure:
     if row is None or row.value is None or result.batch_size in (None, 1):
         return Figure(mean.value)
     return Figure(
-        mean.value,
-        margin=f"({quantity(row.value, row.unit)}/row)",
-        interval=f"{quantity(row.value, row.unit)} per row",
+        mean.value, margin=f"({quantity(row.value, row.unit)}/row)", interval=f"{quantity(row.value, row.unit)} per row"
     )
 
 

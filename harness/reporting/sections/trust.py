@@ -9,26 +9,14 @@ from harness.measure.causes import Cause
 from harness.measure.disturbance import Disturbance, disturbance
 from harness.record.model import Metric, ProcessRecord, Result, Run, Series
 from harness.reporting.charts.processes import ProcessRow, processes_chart
-from harness.reporting.sections.figures import (
-    SCENARIO_NAMES,
-    Figure,
-    figure,
-    result_name,
-    variant,
-    workload_title,
-)
+from harness.reporting.sections.figures import SCENARIO_NAMES, Figure, figure, result_name, variant, workload_title
 from harness.reporting.sections.panels import Panel
 from harness.reporting.sections.results import by_workload
 from harness.reporting.sections.status import Status, has_times, status_of
 from harness.reporting.text import NO_BREAK, count, percent, quantity, ranges, size
 
 _CHART_ROWS = 12
-_CAUSES = {
-    Cause.PREEMPTED: "preempted",
-    Cause.MIGRATED: "migrated",
-    Cause.FAULTED: "faulted",
-    Cause.STOLEN: "stolen",
-}
+_CAUSES = {Cause.PREEMPTED: "preempted", Cause.MIGRATED: "migrated", Cause.FAULTED: "faulted", Cause.STOLEN: "stolen"}
 
 
 @dataclass(frozen=True)
