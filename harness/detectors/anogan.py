@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from harness.detectors.adversarial_training import Players
-    from harness.training.replicas import Replicas
 
 ROWS_PER_SEARCH = 1024  # codes, moments and activations stay inside a second-level cache
 THRESHOLD_ROWS = 4096  # training rows scored for a percentile: a search over all of them would outlast the training
@@ -75,10 +74,10 @@ class AnoGAN(Adversarial):
             count = real.shape[1]
             logits = discriminate(torch.cat([real, generate.forward(codes)[0]], dim=1))
             discriminator_loss = _cross_entropy(logits[:, :count], 1.0) + _cross_entropy(logits[:, count:], 0.0)
-            _update(players.discriminators, discriminator_loss)
+            players.discriminators.descend(discriminator_loss)
             fooled = discriminate(generate(players.noise.normal(count, self.latent)), learn=False)
             generator_loss = _cross_entropy(fooled, 1.0)
-            _update(players.generators, generator_loss)
+            players.generators.descend(generator_loss)
             return torch.stack([discriminator_loss.detach(), generator_loss.detach()], dim=1)
 
         return step
@@ -188,13 +187,6 @@ def _cross_entropy(logits: Tensor, target: float) -> Tensor:
     from torch.nn import functional
 
     return functional.softplus(-logits if target == 1.0 else logits).mean(dim=(1, 2))
-
-
-def _update(group: Replicas, losses: Tensor) -> None:
-    """Descend the summed ``losses`` in the parameters of ``group``."""
-    group.zero()
-    losses.sum().backward()  # type: ignore[no-untyped-call]
-    group.step()
 
 
 def _distinct(X: Matrix) -> tuple[Matrix, NDArray[np.int64]]:

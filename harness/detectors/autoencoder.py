@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.detectors.base import normal_rows
-from harness.detectors.feedforward import FeedForward, squared_error
+from harness.detectors.feedforward import FeedForward
 from harness.detectors.oneclass import OneClass
 from harness.scoring.program import Program, reconstruction_error
 from harness.training.context import FitContext, Labels, Matrix, Vector
@@ -39,7 +39,8 @@ class Autoencoder(FeedForward, OneClass):
 
     def loss(self, output: Tensor, rows: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Mean squared reconstruction error."""
-        return squared_error(output, rows)
+        error = output.sub_(rows)
+        return error.square().mean(dim=(1, 2)), error.mul_(2.0 / error[0].numel())
 
     def finish(self, rows: Matrix, context: FitContext) -> None:
         """By the scores of ``rows`` or the validation labels."""

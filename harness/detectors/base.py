@@ -71,9 +71,12 @@ class Detector(ABC):
             InputError: a parameter asks for something that is missing, such as validation labels.
         """
 
-    @abstractmethod
     def decision_function(self, X: ArrayLike) -> Vector:
-        """Anomaly score of each row of ``X`` (n, d), shape (n,)."""
+        """Anomaly score of each row of ``X`` (n, d), shape (n,); by `program` in NumPy where nothing is faster."""
+        matrix, program = self.check_rows(X), self.program()
+        assert program is not None, f"{self.name} has no program"
+        slices = [evaluate(program, matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]
+        return np.concatenate(slices).astype(np.float32) if slices else np.empty(0, dtype=np.float32)
 
     @abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:
@@ -167,17 +170,9 @@ class Detector(ABC):
         """Adopt a chosen threshold and its rule."""
         self.threshold_, self.threshold_rule_ = threshold.value, threshold.rule
 
-    def score_by_program(self, X: ArrayLike) -> Vector:
-        """`decision_function` of a detector that has nothing faster than its own program in NumPy."""
-        matrix = self.check_rows(X)
-        program = self.program()
-        assert program is not None, f"{self.name} has no program"
-        slices = [evaluate(program, matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]
-        return np.concatenate(slices).astype(np.float32) if slices else np.empty(0, dtype=np.float32)
-
     def view(self, X: ArrayLike) -> Matrix:
         """``X`` as this kind of detector sees it: C-contiguous float32 rows, or windows if it is sequential."""
-        return as_windows(X, self.name) if self.sequential else as_matrix(X, self.name)
+        return _as_rows(X, self.name, windows=self.sequential)
 
     def check_rows(self, X: ArrayLike) -> Matrix:
         """``X`` as C-contiguous float32 of the width seen in ``fit``.
@@ -224,43 +219,26 @@ def _as_numbers(X: ArrayLike, name: str) -> NDArray[np.float32]:
         raise kind(f"{name} takes arrays of numbers: {error}.") from error
 
 
-def as_matrix(X: ArrayLike, name: str) -> Matrix:
-    """``X`` as a C-contiguous float32 matrix (n, d); of windows (n, steps, d) the last steps.
+def _as_rows(X: ArrayLike, name: str, *, windows: bool) -> Matrix:
+    """``X`` as C-contiguous float32 rows (n, d), the last steps of windows; or windows (n, steps, d), one step of rows.
 
     Raises:
         DataError: not real numbers, neither two- nor three-dimensional, or empty in features.
     """
     given = _as_numbers(X, name)
-    matrix = np.ascontiguousarray(given[:, -1] if given.ndim == 3 else given)
-    if matrix.ndim != 2:
+    if windows:
+        rows, expected, remedy = given[:, None] if given.ndim == 2 else given, "windows (rows, steps, features)", ""
+    else:
+        rows, expected = given[:, -1] if given.ndim == 3 else given, "a matrix (rows, features)"
+        remedy = "X.reshape(-1, 1) if it is one feature, "
+    if rows.ndim != (3 if windows else 2):
         raise DataError(
-            f"{name} expects a matrix (rows, features); got shape {np.shape(X)}.",
-            remedy="Reshape your data with X.reshape(-1, 1) if it is one feature, X.reshape(1, -1) if it is one row.",
+            f"{name} expects {expected}; got shape {np.shape(X)}.",
+            remedy=f"Reshape your data with {remedy}X.reshape(1, -1) if it is one row.",
         )
-    _require_features(matrix, name)
-    return matrix
-
-
-def as_windows(X: ArrayLike, name: str) -> Matrix:
-    """``X`` as C-contiguous float32 windows (n, steps, d); rows (n, d) are windows of one step.
-
-    Raises:
-        DataError: not real numbers, neither two- nor three-dimensional, or empty in features.
-    """
-    given = _as_numbers(X, name)
-    windows = np.ascontiguousarray(given[:, None] if given.ndim == 2 else given)
-    if windows.ndim != 3:
-        raise DataError(
-            f"{name} expects windows (rows, steps, features); got shape {np.shape(X)}.",
-            remedy="Reshape your data with X.reshape(1, -1) if it is one row.",
-        )
-    _require_features(windows, name)
-    return windows
-
-
-def _require_features(rows: Matrix, name: str) -> None:
     if not rows.shape[-1]:
         raise DataError(f"{name}: found 0 feature(s) (shape=({len(rows)}, 0)) while a minimum of 1 is required.")
+    return np.ascontiguousarray(rows)
 
 
 def as_training_rows(
@@ -271,7 +249,7 @@ def as_training_rows(
     Raises:
         DataError: no rows, non-finite values, labels of another length or other than 0 and 1.
     """
-    matrix = as_windows(X, name) if windows else as_matrix(X, name)
+    matrix = _as_rows(X, name, windows=windows)
     if not len(matrix):
         raise DataError(f"{name}: found array with 0 sample(s) (no training rows) while a minimum of 1 is required.")
     if not np.isfinite(matrix).all():

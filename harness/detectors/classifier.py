@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from harness.detectors.base import Detector, both_kinds
+from harness.detectors.base import Detector
 from harness.errors import InputError
 from harness.evaluation import thresholds
-from harness.training.context import FitContext, Labels
+from harness.training.context import FitContext
 
 Rule = Literal["probability", "validation", "false_positive_rate", "cost", "recall"]
 
@@ -32,10 +32,6 @@ class Classifier(Detector):
     target_rate: float = 0.01
     missed_cost: float = 10.0
     target_recall: float = 0.7
-
-    def require_both_kinds(self, labels: Labels | None) -> Labels:
-        """`both_kinds` of ``labels``."""
-        return both_kinds(labels, self.name)
 
     def choose(self, context: FitContext) -> None:
         """Set the threshold after training.

@@ -103,7 +103,6 @@ class DAGMM(NetDetector, Replicated, OneClass):
         encode, decode, assign = (together.net(name) for name in ("encoder", "decoder", "estimator"))
 
         def step(indices: Tensor) -> Tensor:
-            together.zero()
             x = gather(rows, indices)
             code = encode(x)
             reconstructed = decode(code)
@@ -120,8 +119,7 @@ class DAGMM(NetDetector, Replicated, OneClass):
             narrow = diagonals.reciprocal().sum(dim=(1, 2))
             error = (x - reconstructed).square().sum(dim=2).mean(dim=1)
             losses = error + self.energy_weight * energy + self.covariance_weight * narrow
-            losses.sum().backward()  # type: ignore[no-untyped-call]
-            together.step()
+            together.descend(losses)
             return torch.stack([losses, error, energy], dim=1).detach()
 
         return step

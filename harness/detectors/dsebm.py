@@ -69,13 +69,11 @@ class DSEBM(NetDetector, Replicated, OneClass):
         rows = torch.from_numpy(normal)
 
         def step(indices: Tensor) -> Tensor:
-            together.zero()
             x = gather(rows, indices)
             noisy = x + first.noise * noise.normal(x.shape[1], x.shape[2])
             _, gradient = energy(noisy)
             losses = (x - (noisy - gradient)).square().mean(dim=(1, 2))
-            losses.sum().backward()  # type: ignore[no-untyped-call]
-            together.step()
+            together.descend(losses)
             return losses.detach()
 
         histories = train(step, cls.schedule(replicas, len(rows), drop_last=True), context)

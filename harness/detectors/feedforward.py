@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from harness.detectors.net_detector import NetDetector
 from harness.detectors.replicated import Replicated
 from harness.training.context import Epoch, FitContext, Labels, Matrix, Vector
@@ -104,22 +102,3 @@ class FeedForward(NetDetector, Replicated):
         from harness.training.nets import layers_of
 
         return layers_of(self.part(""))
-
-
-def squared_error(output: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared difference of (K, n, d) to ``rows``, (K,), and its gradient in ``output``, in place."""
-    error = output.sub_(rows)
-    return error.square().mean(dim=(1, 2)), error.mul_(2.0 / error[0].numel())
-
-
-def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean binary cross-entropy of (K, n, 1) with ``targets``, (K,), and its gradient in ``logits``."""
-    from torch.nn import functional
-
-    losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=(1, 2))
-    return losses, (logits.sigmoid() - targets).div_(logits.shape[1])
-
-
-def as_targets(labels: Labels) -> Vector:
-    """Labels as float32."""
-    return labels.astype(np.float32)

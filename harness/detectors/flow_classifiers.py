@@ -40,11 +40,6 @@ class FlowClassifier(Supervised):
         assert isinstance(features, FlowFeatures)
         features.fit(rows[:, -1] if self.sequential else rows, labels)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Logit per row or window."""
-        logits: Tensor = self.fitted_net()(x)
-        return logits
-
 
 @dataclass
 class BiLSTM(FlowClassifier):
@@ -122,7 +117,7 @@ class CNN(FlowClassifier):
 
         if self.output == "logit":
             return super().loss(x, y)
-        return functional.binary_cross_entropy(self.logits(x).sigmoid(), y)
+        return functional.binary_cross_entropy(self.score_tensor(x).sigmoid(), y)
 
 
 @dataclass

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -68,7 +70,7 @@ class Foreign(Detector):
         """Anomaly score of each row, sign turned where the object's points the other way."""
         matrix = self.check_rows(X)
         estimator = self.estimator
-        with _Named(self.path, "scoring"):
+        with _named(self.path, "scoring"):
             match self.reading:
                 case "decision_function":
                     raw = estimator.decision_function(matrix)
@@ -103,7 +105,7 @@ class Foreign(Detector):
         return self.path
 
     def _fit_estimator(self) -> None:
-        with _Named(self.path, "fitting"):
+        with _named(self.path, "fitting"):
             if self._labels is None:
                 self.estimator.fit(self._rows)
             else:
@@ -217,16 +219,12 @@ def parameters_of(target: Any) -> tuple[tuple[str, ...], bool]:
     return names, all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters)
 
 
-class _Named:
+@contextmanager
+def _named(path: str, action: str) -> Iterator[None]:
     """Errors of somebody else's code, reported with its name instead of a traceback."""
-
-    def __init__(self, path: str, action: str) -> None:
-        self.path, self.action = path, action
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # Memory that runs out is the machine's doing, not a mistake in the detector.
-        if isinstance(error, Exception) and not isinstance(error, (LparbenchError, MemoryError)):
-            raise InputError(f"{self.path} failed while {self.action}: {type(error).__name__}: {error}.") from error
+    try:
+        yield
+    except (LparbenchError, MemoryError):  # memory that runs out is the machine's doing, not a mistake in the detector
+        raise
+    except Exception as error:
+        raise InputError(f"{path} failed while {action}: {type(error).__name__}: {error}.") from error

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, as_training_rows
+from harness.detectors.base import Detector, as_training_rows, both_kinds
 from harness.detectors.classifier import Classifier
 from harness.detectors.lstm import LSTM
 from harness.detectors.xgb import XGBoost
@@ -54,7 +54,7 @@ class FraudEnsemble(Classifier):
         """Train both on labelled windows."""
         context = context or FitContext()
         windows, labels = as_training_rows(X, y, self.name, windows=True)
-        labels = self.require_both_kinds(labels)
+        labels = both_kinds(labels, self.name)
         self.lstm_, self.trees_ = self._parts()
         self.lstm_.fit(windows if np.ndim(X) == 3 else windows[:, 0], labels, context=context)
         self.take_shape(windows.shape[2], self.lstm_.steps_)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import DataError, Detector, as_training_rows
+from harness.detectors.base import DataError, Detector, as_training_rows, both_kinds
 from harness.detectors.classifier import Classifier
 from harness.detectors.net_detector import NetDetector
 from harness.errors import InputError
@@ -60,7 +60,7 @@ class FTTransformer(NetDetector, Classifier):
 
         context = context or FitContext()
         rows, labels = as_training_rows(X, y, self.name)
-        labels = self.require_both_kinds(labels)
+        labels = both_kinds(labels, self.name)
         if self.pretraining_epochs and self.preset != "document":
             raise InputError(f"{self.name}: preset {self.preset!r} has no pre-training; set pretraining_epochs to 0.")
         for column in self.categorical:

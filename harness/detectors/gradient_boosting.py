@@ -13,11 +13,39 @@ from harness.detectors.isolation_forest import FOREST
 from harness.evaluation.thresholds import Threshold
 from harness.scoring import program as programs
 from harness.scoring.forest import Forest, Tree, forest_of
-from harness.training.context import FitContext, Labels, Matrix, Vector
+from harness.training.context import FitContext, Labels, Matrix
 
 
 @dataclass
-class GradientBoosting(Detector):
+class BoostedTrees(Detector):
+    """A detector whose score is a logit: the sum of trees and a prior."""
+
+    _forest = cast("Forest | None", None)
+    _baseline = 0.0
+
+    def program(self) -> programs.Program:
+        """The sum of the trees and the prior."""
+        builder = programs.Builder(self.n_features_in_)
+        return builder.finish(self.logit(builder))
+
+    def logit(self, builder: programs.Builder) -> str:
+        """The steps of the logit, written into ``builder``; the value's name."""
+        assert self._forest is not None
+        return builder.with_constant("add", builder.trees(programs.ROWS, self._forest), self._baseline)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The trees and the prior."""
+        assert self._forest is not None
+        return {**dict(zip(FOREST, self._forest.arrays(), strict=True)), "baseline": np.array(self._baseline)}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take over the trees."""
+        self._forest = Forest(*(state[name] for name in FOREST))
+        self._baseline = float(state["baseline"])
+
+
+@dataclass
+class GradientBoosting(BoostedTrees):
     """Histogram gradient boosting; score is the logit, threshold its zero (probability 0.5).
 
     Args:
@@ -33,9 +61,6 @@ class GradientBoosting(Detector):
     max_leaf_nodes: int | None = 31
     learning_rate: float = 0.1
 
-    _forest = cast("Forest | None", None)
-    _baseline = 0.0
-
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
         """Boost on labelled rows."""
         rows, labels = as_training_rows(X, y, self.name)
@@ -47,27 +72,6 @@ class GradientBoosting(Detector):
         self.take_shape(rows.shape[1])
         self.take_threshold(Threshold(0.0, "probability 0.5 (a logit of 0)"))
         return self
-
-    def decision_function(self, X: ArrayLike) -> Vector:
-        """Logit of each row."""
-        return self.score_by_program(X)
-
-    def program(self) -> programs.Program:
-        """The sum of the trees and the prior."""
-        assert self._forest is not None
-        builder = programs.Builder(self.n_features_in_)
-        total = builder.trees(programs.ROWS, self._forest)
-        return builder.finish(builder.with_constant("add", total, self._baseline))
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """The trees and the prior."""
-        assert self._forest is not None
-        return {**dict(zip(FOREST, self._forest.arrays(), strict=True)), "baseline": np.array(self._baseline)}
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Take over the trees."""
-        self._forest = Forest(*(state[name] for name in FOREST))
-        self._baseline = float(state["baseline"])
 
 
 def boosted_forest(

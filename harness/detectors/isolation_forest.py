@@ -13,7 +13,7 @@ from harness.detectors.base import DataError, Detector, as_training_rows, normal
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
 from harness.scoring.forest import Forest, Tree, forest_of
-from harness.training.context import FitContext, Vector
+from harness.training.context import FitContext
 
 
 @dataclass
@@ -50,10 +50,6 @@ class IsolationForest(OneClass):
         self.take_shape(rows.shape[1])
         self.choose(rows, context or FitContext())
         return self
-
-    def decision_function(self, X: ArrayLike) -> Vector:
-        """Anomaly score of each row, in (0, 1)."""
-        return self.score_by_program(X)
 
     def program(self) -> programs.Program:
         """Path lengths summed over trees, scaled and exponentiated."""

@@ -40,13 +40,8 @@ class LSTM(Supervised):
 
         return Layers(self.n_features_in_, self.hidden, self.dropout)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Logit after the last step of each window (n, steps, d)."""
-        logits: Tensor = self.fitted_net()(x)
-        return logits
-
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean focal loss."""
         from harness.detectors.lstm_net import focal_loss
 
-        return focal_loss(self.logits(x), y, self.focal_gamma, self.focal_alpha)
+        return focal_loss(self.score_tensor(x), y, self.focal_gamma, self.focal_alpha)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
+from harness.detectors.base import both_kinds
 from harness.detectors.classifier import Classifier
-from harness.detectors.feedforward import FeedForward, as_targets, cross_entropy
+from harness.detectors.feedforward import FeedForward
 from harness.scoring.program import Program, score_of_chain
 from harness.training.context import FitContext, Labels, Matrix, Vector
 from harness.training.native_spec import NativeTraining
@@ -30,12 +33,15 @@ class MLP(FeedForward, Classifier):
 
     def training_rows(self, X: Matrix, y: Labels | None) -> tuple[Matrix, Vector | None]:
         """All rows with their labels."""
-        return X, as_targets(self.require_both_kinds(y))
+        return X, both_kinds(y, self.name).astype(np.float32)
 
     def loss(self, output: Tensor, rows: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Cross-entropy of the logits."""
+        from torch.nn import functional
+
         assert targets is not None
-        return cross_entropy(output, targets)
+        losses = functional.binary_cross_entropy_with_logits(output, targets, reduction="none").mean(dim=(1, 2))
+        return losses, (output.sigmoid() - targets).div_(output.shape[1])
 
     def finish(self, rows: Matrix, context: FitContext) -> None:  # noqa: ARG002
         """By probability or the validation labels."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from harness.detectors.base import Detector, as_training_rows, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
-from harness.training.context import FitContext, Vector
+from harness.training.context import FitContext
 
 
 @dataclass
@@ -47,10 +47,6 @@ class OCSVM(OneClass):
         self.take_shape(normal.shape[1])
         self.choose(normal, context or FitContext())
         return self
-
-    def decision_function(self, X: ArrayLike) -> Vector:
-        """Score of each row."""
-        return self.score_by_program(X)
 
     def program(self) -> programs.Program:
         """exp(-gamma |x - v|²) = exp(2 gamma x·v - gamma |v|² - gamma |x|²), centred on the mean of the vectors.

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from harness.detectors.base import Detector, as_training_rows, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
-from harness.training.context import FitContext, Vector
+from harness.training.context import FitContext
 
 
 @dataclass
@@ -43,10 +43,6 @@ class PCA(OneClass):
         self.take_shape(rows.shape[1])
         self.choose(rows, context or FitContext())
         return self
-
-    def decision_function(self, X: ArrayLike) -> Vector:
-        """Reconstruction error of each row."""
-        return self.score_by_program(X)
 
     def program(self) -> programs.Program:
         """Down to the components and back."""

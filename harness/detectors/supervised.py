@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.detectors.base import Detector, as_training_rows
+from harness.detectors.base import Detector, as_training_rows, both_kinds
 from harness.detectors.classifier import Classifier
 from harness.detectors.net_detector import NetDetector
 from harness.training.context import Epoch, FitContext, Labels, Matrix
@@ -49,7 +48,7 @@ class Supervised(NetDetector, Classifier):
 
         context = context or FitContext()
         rows, labels = as_training_rows(X, y, self.name, windows=self.sequential)
-        labels = self.require_both_kinds(labels)
+        labels = both_kinds(labels, self.name)
         self.prepare(rows, labels, np.shape(X)[1] if np.ndim(X) == 3 else None)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
@@ -67,19 +66,16 @@ class Supervised(NetDetector, Classifier):
         """Epochs before the labelled ones; none by default."""
         return ()
 
-    @abstractmethod
-    def logits(self, x: Tensor) -> Tensor:
-        """Logit of an anomaly per row or window, (n,)."""
-
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """What a batch of rows ``x`` and float labels ``y`` (n,) costs; the cross-entropy by default."""
         from torch.nn import functional
 
-        return functional.binary_cross_entropy_with_logits(self.logits(x), y)
+        return functional.binary_cross_entropy_with_logits(self.score_tensor(x), y)
 
     def score_tensor(self, x: Tensor) -> Tensor:
-        """The logit."""
-        return self.logits(x)
+        """Logit of an anomaly per row or window, (n,)."""
+        logits: Tensor = self.fitted_net()(x)
+        return logits
 
     def _train(self, x: Tensor, y: Tensor, context: FitContext) -> tuple[Epoch, ...]:
         from harness.training.adam import Adam

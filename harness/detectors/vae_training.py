@@ -69,11 +69,9 @@ class Stages:
 
     def background(self, indices: Tensor) -> Tensor:
         """One step down the loss of background rows."""
-        self.together.zero()
         errors, divergences = self._pass(gather(self._rows, indices))
         losses = (errors + divergences).mean(dim=1)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        self.together.step()
+        self.together.descend(losses)
         return torch.stack([losses, errors.mean(dim=1)], dim=1).detach()
 
     def aware(self, indices: Tensor) -> Tensor:
@@ -81,7 +79,6 @@ class Stages:
         how = self._how
         weight = how.awareness_weight * min(1.0, self._steps / self._ramp)
         self._steps += 1
-        self.together.zero()
         batch = gather(self._rows, indices)
         count = batch.shape[1]
         errors, divergences = self._pass(torch.cat([batch, self._anomalies()], dim=1))
@@ -93,9 +90,7 @@ class Stages:
         else:
             anomalous = divergence + (1.0 - weight) * error
         losses = background + anomalous.mean(dim=1)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        self.together.clip(MAX_GRAD_NORM)
-        self.together.step()
+        self.together.descend(losses, MAX_GRAD_NORM)
         return torch.stack([losses, errors[:, :count].mean(dim=1)], dim=1).detach()
 
     def _anomalies(self) -> Tensor:

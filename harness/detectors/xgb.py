@@ -9,22 +9,20 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, as_training_rows
+from harness.detectors.base import Detector, as_training_rows, both_kinds
 from harness.detectors.classifier import Classifier
-from harness.detectors.gradient_boosting import boosted_forest
-from harness.detectors.isolation_forest import FOREST
-from harness.scoring import program as programs
-from harness.scoring.forest import Forest, Tree, forest_of
-from harness.training.context import FitContext, Labels, Matrix, Vector
+from harness.detectors.gradient_boosting import BoostedTrees, boosted_forest
+from harness.scoring.forest import Tree, forest_of
+from harness.training.context import FitContext, Labels, Matrix
 
 
 @dataclass
-class XGBoost(Classifier):
+class XGBoost(BoostedTrees, Classifier):
     """Score is the logit. Defaults are the source document's; positives weigh as much as all negatives together.
 
     Args:
@@ -44,13 +42,11 @@ class XGBoost(Classifier):
     colsample_bytree: float = 0.9
 
     grown_by_ = ""
-    _forest = cast("Forest | None", None)
-    _baseline = 0.0
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Boost on labelled rows."""
         rows, labels = as_training_rows(X, y, self.name)
-        labels = self.require_both_kinds(labels)
+        labels = both_kinds(labels, self.name)
         self.take_shape(rows.shape[1])
         positive_weight = float((labels == 0).sum() / (labels == 1).sum())
         try:
@@ -69,30 +65,14 @@ class XGBoost(Classifier):
         self.choose(context or FitContext())
         return self
 
-    def decision_function(self, X: ArrayLike) -> Vector:
-        """Logit of each row."""
-        return self.score_by_program(X)
-
-    def program(self) -> programs.Program:
-        """The sum of the trees and the prior."""
-        builder = programs.Builder(self.n_features_in_)
-        return builder.finish(self.logit(builder))
-
-    def logit(self, builder: programs.Builder) -> str:
-        """The steps of the logit, written into ``builder``; the value's name."""
-        assert self._forest is not None
-        return builder.with_constant("add", builder.trees(programs.ROWS, self._forest), self._baseline)
-
     def state(self) -> dict[str, NDArray[Any]]:
         """The trees, the prior, and who grew them."""
-        assert self._forest is not None
-        arrays: dict[str, NDArray[Any]] = dict(zip(FOREST, self._forest.arrays(), strict=True))
-        return {**arrays, "baseline": np.array(self._baseline), "grown_by": np.array(self.grown_by_)}
+        return {**super().state(), "grown_by": np.array(self.grown_by_)}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Take over the trees."""
-        self._forest = Forest(*(state[name] for name in FOREST))
-        self._baseline, self.grown_by_ = float(state["baseline"]), str(state["grown_by"])
+        super().restore(state)
+        self.grown_by_ = str(state["grown_by"])
 
     def remarks(self) -> tuple[str, ...]:
         """Who grew the trees."""

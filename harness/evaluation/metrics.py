@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.evaluation.bootstrap import average_precision_interval
-from harness.evaluation.thresholds import Threshold
-from harness.record.accuracy import ClassRecall, Confusion, Histogram, SeedMean
+from harness.evaluation.thresholds import Labels, Scores, Threshold, at_recall, best_f1, least_cost
+from harness.record.accuracy import ClassRecall, Confusion, Histogram, OperatingPoint, SeedMean
 
 CURVE_POINTS = 200
 HISTOGRAM_BINS = 40
@@ -114,6 +114,23 @@ def evaluate(
     )
 
 
+def operating_points(
+    validation: tuple[Scores, Labels], test: tuple[Scores, Labels], *, missed_cost: float, target_recall: float
+) -> tuple[OperatingPoint, ...]:
+    """Highest F1, least cost and a target recall, each chosen on ``validation`` and looked at on ``test``.
+
+    Args:
+        validation: scores (n,) and labels (n,); none are found where the labels are all of one kind.
+        test: scores (m,) and labels (m,).
+        missed_cost: of a missed anomaly, in false alarms.
+        target_recall: share of the anomalies to flag.
+    """
+    if len(np.unique(validation[1])) < 2:
+        return ()
+    chosen = (best_f1(*validation), least_cost(*validation, missed_cost), at_recall(*validation, target_recall))
+    return tuple(_operating_point(threshold, *test, missed_cost) for threshold in chosen)
+
+
 def histogram(scores: NDArray[np.float64], y: NDArray[np.int64]) -> Histogram:
     """Counts in equal bins, in the logarithm of the score where positive scores span orders of magnitude.
 
@@ -147,6 +164,23 @@ def over_seeds(values: Sequence[float]) -> SeedMean:
     if not values:
         raise InputError("There is no evaluation to summarise.")
     return SeedMean(mean(values), stdev(values) if len(values) > 1 else None, len(values))
+
+
+def _operating_point(threshold: Threshold, scores: Scores, y: Labels, missed_cost: float) -> OperatingPoint:
+    flagged, anomalous = scores > threshold.value, y == 1
+    hits, alarms = int((flagged & anomalous).sum()), int((flagged & ~anomalous).sum())
+    missed = int(anomalous.sum()) - hits
+    return OperatingPoint(
+        rule=threshold.rule,
+        threshold=threshold.value,
+        precision=hits / (hits + alarms) if hits + alarms else None,
+        recall=hits / max(1, hits + missed),
+        f1=2 * hits / max(1, 2 * hits + alarms + missed),
+        true_positive=hits,
+        false_positive=alarms,
+        false_negative=missed,
+        cost=alarms + missed_cost * missed,
+    )
 
 
 def _recall_at(fpr: NDArray[np.float64], tpr: NDArray[np.float64], rate: float) -> float:

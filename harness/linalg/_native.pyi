@@ -69,14 +69,7 @@ class Trainer:
         /,
     ) -> Trainer: ...
     def epoch(
-        self,
-        x: _Float,
-        y: _Float | None,
-        order: NDArray[np.int64],
-        noise: _Float | None,
-        batch: int,
-        losses: _Float,
-        /,
+        self, x: _Float, y: _Float | None, order: NDArray[np.int64], noise: _Float | None, batch: int, losses: _Float, /
     ) -> None: ...
     def gradients(
         self, x: _Float, y: _Float | None, noise: _Float | None, into: Sequence[tuple[_Float, _Float]], /

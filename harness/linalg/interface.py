@@ -79,11 +79,7 @@ class Backend(ABC):
     """Batched products by one library or by the native kernels."""
 
     def matmul(
-        self,
-        a: NDArray[Any],
-        b: NDArray[Any],
-        out: NDArray[Any] | None = None,
-        epilogue: Epilogue = PLAIN,
+        self, a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None = None, epilogue: Epilogue = PLAIN
     ) -> NDArray[Any]:
         """``a`` (m, k) or (batch, m, k) times ``b`` (k, n) or (batch, k, n).
 

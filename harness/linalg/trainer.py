@@ -128,10 +128,7 @@ class DenseTrainer:
         return losses
 
     def gradients(
-        self,
-        X: NDArray[np.float32],
-        y: NDArray[np.float32] | None = None,
-        noise: NDArray[np.float32] | None = None,
+        self, X: NDArray[np.float32], y: NDArray[np.float32] | None = None, noise: NDArray[np.float32] | None = None
     ) -> tuple[float, list[Layer]]:
         """The mean loss over the rows and its gradients, in the shape of the layers; nothing is updated."""
         layers = self._empty()

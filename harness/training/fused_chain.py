@@ -38,7 +38,8 @@ class Linear:
         """Add the weights' gradients if they ``learn``; give those of the ``wanted`` inputs."""
         if learn:
             self.weight_gradient.baddbmm_(x.transpose(1, 2), g)
-            self.bias_gradient.baddbmm_(_ones(g), g)
+            # a product with ones is the sum over rows, in one call that accumulates
+            self.bias_gradient.baddbmm_(_row_of_ones(g.shape[0], g.shape[1]), g)
         return g if wanted is None else torch.bmm(g, self._weights_of(wanted).transpose(1, 2))
 
     def _weights_of(self, inputs: slice) -> Tensor:
@@ -167,11 +168,6 @@ Layer = Linear | Activation | Dropout | BatchNorm
 @lru_cache(maxsize=16)
 def _row_of_ones(count: int, rows: int) -> Tensor:
     return torch.ones(count, 1, rows)
-
-
-def _ones(g: Tensor) -> Tensor:
-    """A row of ones per replica: its product with the gradient is the sum over rows, in one call that accumulates."""
-    return _row_of_ones(g.shape[0], g.shape[1])
 
 
 def forward(layers: Sequence[Layer], x: Tensor) -> tuple[Tensor, list[Any]]:

@@ -15,29 +15,18 @@ from harness.scoring.program import Activation, DenseLayer
 ActivationName = Literal["relu", "leaky_relu", "tanh", "sigmoid", "softplus", "identity"]
 
 
+_MODULES: dict[ActivationName, type[nn.Module]] = {
+    "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "identity": nn.Identity,
+}  # fmt: skip
+
+
 def activation(name: ActivationName, slope: float = 0.01) -> nn.Module:
     """The torch module of an activation."""
-    match name:
-        case "relu":
-            return nn.ReLU()
-        case "leaky_relu":
-            return nn.LeakyReLU(slope)
-        case "tanh":
-            return nn.Tanh()
-        case "sigmoid":
-            return nn.Sigmoid()
-        case "softplus":
-            return nn.Softplus()
-        case "identity":
-            return nn.Identity()
+    return nn.LeakyReLU(slope) if name == "leaky_relu" else _MODULES[name]()
 
 
 def stack(
-    sizes: Sequence[int],
-    hidden: ActivationName,
-    *,
-    slope: float = 0.01,
-    linear_after: frozenset[int] = frozenset(),
+    sizes: Sequence[int], hidden: ActivationName, *, slope: float = 0.01, linear_after: frozenset[int] = frozenset()
 ) -> nn.Sequential:
     """Linear layers of widths ``sizes`` with ``hidden`` after each but the last and those in ``linear_after``."""
     parts: list[nn.Module] = []
@@ -109,16 +98,9 @@ def _fold(layer: DenseLayer, norm: nn.BatchNorm1d) -> DenseLayer:
 
 def activation_of(part: nn.Module) -> tuple[Activation, float]:
     """Name and slope of an activation module."""
-    match part:
-        case nn.ReLU():
-            return "relu", 0.0
-        case nn.LeakyReLU():
-            return "leaky_relu", float(part.negative_slope)
-        case nn.Tanh():
-            return "tanh", 0.0
-        case nn.Sigmoid():
-            return "sigmoid", 0.0
-        case nn.Softplus():
-            return "softplus", 0.0
-        case _:
-            raise TypeError(f"{type(part).__name__} is no part of a dense net")
+    if isinstance(part, nn.LeakyReLU):
+        return "leaky_relu", float(part.negative_slope)
+    for name, kind in _MODULES.items():
+        if isinstance(part, kind) and name != "identity":
+            return name, 0.0
+    raise TypeError(f"{type(part).__name__} is no part of a dense net")

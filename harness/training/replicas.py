@@ -104,7 +104,7 @@ class Replicas:
 
     def leaf(self, name: str) -> Tensor:
         """A parameter as a leaf of the gradient graph, (K, in, out) or (K, 1, out), for what is no dense chain."""
-        return _leaf(self._weights[name], self._gradients[name])
+        return _with_gradient(self._weights[name].detach().requires_grad_(), self._gradients[name])
 
     def zero(self) -> None:
         """Clear the gradients."""
@@ -123,6 +123,14 @@ class Replicas:
             return
         for view in views:
             view.mul_(scale.view(-1, 1, 1))
+
+    def descend(self, losses: Tensor, max_grad_norm: float | None = None) -> None:
+        """One step down the gradient of the summed ``losses``, each replica's no longer than ``max_grad_norm``."""
+        self.zero()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        if max_grad_norm is not None:
+            self.clip(max_grad_norm)
+        self.step()
 
     def step(self) -> None:
         """One optimiser step, then the moving average."""
@@ -202,10 +210,6 @@ class Net:
         For losses whose derivative is plain to write.
         """
         return chains.backward(self.layers, saved, g, learn=learn, wanted=wanted)
-
-
-def _leaf(values: Tensor, gradient: Tensor) -> Tensor:
-    return _with_gradient(values.detach().requires_grad_(), gradient)
 
 
 def _with_gradient(values: Tensor, gradient: Tensor) -> Tensor:

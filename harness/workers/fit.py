@@ -15,8 +15,7 @@ from harness.detectors.classifier import Classifier
 from harness.detectors.export import Fitted, prepare, save_bundle
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import fit_together
-from harness.evaluation.metrics import Evaluation, evaluate
-from harness.evaluation.operating_points import operating_points
+from harness.evaluation.metrics import Evaluation, evaluate, operating_points
 from harness.linalg import trainer
 from harness.record.accuracy import OperatingPoint, TrainingLimits
 from harness.record.model import DatasetRecord

@@ -11,7 +11,7 @@ from harness.datasets.pipeline import load
 from harness.detectors.base import Detector
 from harness.detectors.export import Fitted, save_bundle
 from harness.detectors.registry import resolve
-from harness.evaluation.operating_points import operating_points
+from harness.evaluation.metrics import operating_points
 from harness.training.context import FitContext
 from harness.workers.fit import dataset_record
 

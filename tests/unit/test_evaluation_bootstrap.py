@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, precision_score, recall_sco
 
 from harness.evaluation import bootstrap as resampling
 from harness.evaluation.bootstrap import average_precision_interval
-from harness.evaluation.operating_points import operating_points
+from harness.evaluation.metrics import operating_points
 
 
 def sample(seed: int, rows: int = 400, anomalies: int = 25) -> tuple[np.ndarray, np.ndarray]:
