@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.datasets.encoding import Encoding, parse_encoding
+from harness.datasets.options import Encoding, parse_encoding
 
 Doubles = npt.NDArray[np.float64]
 
@@ -74,7 +74,7 @@ class Encoder:
         """Fit on the rows of ``frame``.
 
         Args:
-            text: see ``harness.datasets.encoding``.
+            text: see ``harness.datasets.options.parse_encoding``.
             frame: float columns and categorical columns.
             scaler_rows: rows on which the scaler is fitted; all when ``None``.
             vocabulary: values of categorical columns that the data set's published schema fixes.

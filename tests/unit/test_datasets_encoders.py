@@ -15,7 +15,7 @@ from sklearn.preprocessing import (
 )
 
 from harness.datasets.encoders import Encoder
-from harness.datasets.encoding import parse_encoding
+from harness.datasets.options import parse_encoding
 
 _SCALERS = {
     "standard": StandardScaler(),
