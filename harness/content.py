@@ -24,4 +24,4 @@ def content_dir(folder: ContentFolder) -> Path:
 
 def toml_files(folder: ContentFolder, subfolder: str = ".") -> tuple[Path, ...]:
     """The TOML files of a content folder or of a folder in it, by name."""
-    return tuple(sorted((content_dir(folder) / subfolder).glob("*.toml")))
+    return tuple(sorted((content_dir(folder) / subfolder).glob("*.toml"), key=lambda path: path.stem))

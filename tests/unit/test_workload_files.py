@@ -55,6 +55,12 @@ def test_full_suite_misses_none():
     assert set(workloads.load_suite("full").workloads) == set(workloads.list_workloads())
 
 
+def test_names_are_listed_in_their_own_order_whatever_they_share():
+    """``nsl-kdd-autoencoder`` before ``nsl-kdd-autoencoder-wide``: by name, not by the name of the file."""
+    for names in (workloads.list_workloads(), workloads.list_suites()):
+        assert list(names) == sorted(names)
+
+
 def test_protocol_tables_win(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(GOOD)
