@@ -16,6 +16,7 @@ from harness.cli.shares import share
 from harness.errors import InputError
 
 if TYPE_CHECKING:
+    from harness.gates.policy import Policy
     from harness.gates.remeasure import Measure
 
 
@@ -40,10 +41,34 @@ def gate(
             " record and printed in its report.",
         ),
     ] = False,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REASON",
+            help="With --update: the times have changed on purpose, or results are gone. They begin a new level; the"
+            " reason is kept in the baseline.",
+            show_default=False,
+        ),
+    ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the machine, for runs that do not say which processor it has."),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML file of margins, floors and allowed differences, for all results or by name. Default:"
+            " tool.lparbench.gate in pyproject.toml.",
+            show_default=False,
+        ),
+    ] = None,
     margin: Annotated[
         str | None,
         typer.Option(
-            metavar="SHARE", help="Slowdown that matters. Default: 3%, or the noise floor.", show_default=False
+            metavar="SHARE",
+            help="Slowdown that matters: 5% (or 5, or 0.05). Default: 3%, or the noise up to 20%.",
+            show_default=False,
         ),
     ] = None,
     accuracy_margin: Annotated[
@@ -72,20 +97,25 @@ def gate(
 
     Example: `lparbench gate baseline.json --allow-diff libraries.torch`
     """
+    from harness.gates.policy import Policy, read_policy
+
     if update and aa:
         raise InputError("--update and --aa exclude each other.", remedy="Run them one after the other.")
+    if accept is not None and not update:
+        raise InputError("--accept goes with --update.", remedy="Add --update, or leave it out.")
     runs = candidate or []
     limit = None if margin is None else share("--margin", margin)
     if aa:
         _self_check(baseline, runs, limit, blocks, out, as_json=as_json)
     elif update:
-        _update(baseline, runs, blocks, as_json=as_json)
+        _update(baseline, runs, blocks, accept, machine, as_json=as_json)
     elif blocks is not None:
         raise InputError(
             "--blocks goes with --update and --aa.", remedy="A candidate gets as many blocks as the baseline has."
         )
     else:
-        _judge(baseline, runs, limit, share("--accuracy-margin", accuracy_margin), allow_diff or [], as_json=as_json)
+        given = Policy(limit, share("--accuracy-margin", accuracy_margin), allow_diff or [])
+        _judge(baseline, runs, read_policy(policy, given), machine, as_json=as_json)
 
 
 @contextmanager
@@ -100,16 +130,13 @@ def _measuring(*, quiet: bool) -> Iterator[Measure]:
         yield lambda spec: runs.run_once(spec, ProcessExecutor(), progress, command)
 
 
-def _judge(
-    baseline: Path, runs: list[Path], margin: float | None, accuracy_margin: float, allowed: list[str], *, as_json: bool
-) -> None:
-    from harness.gates.files import judge_files
-    from harness.gates.gate import Policy
+def _judge(baseline: Path, runs: list[Path], policy: Policy, machine: str | None, *, as_json: bool) -> None:
+    from harness.gates.files import Inputs, judge_files
     from harness.reporting.comparison_json import gate_json
     from harness.reporting.comparison_terminal import print_gate
 
     with _measuring(quiet=as_json) as measure:
-        report = judge_files(baseline, runs, Policy(margin, accuracy_margin, allowed), measure)
+        report = judge_files(Inputs(baseline, runs, measure, machine), policy)
     if as_json:
         typer.echo(json.dumps(gate_json(report), indent=2))
     else:
@@ -117,13 +144,15 @@ def _judge(
     raise typer.Exit(report.exit_code)
 
 
-def _update(baseline: Path, runs: list[Path], blocks: int | None, *, as_json: bool) -> None:
-    from harness.gates.files import update_file
+def _update(
+    baseline: Path, runs: list[Path], blocks: int | None, accept: str | None, machine: str | None, *, as_json: bool
+) -> None:
+    from harness.gates.files import Inputs, update_file
     from harness.reporting.comparison_json import baseline_json
     from harness.reporting.comparison_terminal import print_baseline
 
     with _measuring(quiet=as_json) as measure:
-        updated = update_file(baseline, runs, blocks, measure)
+        updated = update_file(Inputs(baseline, runs, measure, machine), blocks, accept)
     if as_json:
         typer.echo(json.dumps(baseline_json(baseline, updated), indent=2))
     else:

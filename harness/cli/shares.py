@@ -1,21 +1,18 @@
-"""Shares as options: ``3%`` or ``0.03``."""
+"""Shares as options: ``3%``, ``3`` or ``0.03``."""
 
 from __future__ import annotations
 
 from harness.errors import InputError
+from harness.measure.shares import parse_share
 
 
 def share(option: str, text: str) -> float:
-    """A share above 0 and at most 10 (1000 %).
+    """A share above 0 and at most 10 (1000 %); see :func:`harness.measure.shares.parse_share`.
 
     Raises:
-        InputError: it is not one; names the option.
+        InputError: it is not one, or can be read in two ways; names the option.
     """
-    bare = text.strip()
     try:
-        value = float(bare.removesuffix("%")) / (100 if bare.endswith("%") else 1)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value <= 10:
-        raise InputError(f"{option} {text!r} is not a share above 0.", remedy="Expected a number such as 3% or 0.03.")
-    return value
+        return parse_share(text)
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} {error}.", remedy="Write it with its sign: 3% or 0.5%.") from None

@@ -1,33 +1,31 @@
-"""Baselines: the times a gate compares with, how far noise moves them, and the file they are kept in."""
+"""Baselines: the times a gate compares with, the levels they lie on, and how far noise moves them."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Literal
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.compare.observations import Accuracy, ByBlock, Count, Facts, Key, Observation, Seconds, Side
-from harness.decode import Check, decode, encode, read_json
-from harness.errors import InputError, MeasurementError
+from harness.compare.observations import Count, Key, Observation, Side
+from harness.decode import Check
+from harness.errors import CheckFailedError, InputError, MeasurementError
+from harness.measure.sessions import SessionNoise, session_noise
 from harness.measure.stats import Array, log_ratios, noise_floor, t_quantile
-from harness.measure.verdicts import MIN_BLOCKS
-from harness.record.codec import DIGEST, DigestError, check_digest, digest_of
-from harness.record.spec import RunSpec
-from harness.record.store import encode as to_bytes
-from harness.record.store import write_file
+from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS
 
 MIN_SESSIONS = 3  # two sessions give one difference, which has no spread
-_VERSION: Literal[2] = 2
 _MAX_SESSIONS = 50
 _LARGEST_EFFECT = 1e30  # as a number; a gate refuses far smaller ones
 SEED = 1  # of sign flips and splits: the same files give the same answer
+_STEP_CONFIDENCE = 0.99  # that an update of unchanged code asks for nothing, for all results together
+_LOOK_BACK = 3  # sessions that a step may lie back when it is noticed: a small one needs several to stand out
+_NAMED = 4  # results in one message
 Effect = Annotated[float, Check("a number from 0", lambda effect: 0 <= effect <= _LARGEST_EFFECT)]
-_REMEDY = "Write it again with: lparbench gate BASELINE --update --candidate RUN"
 
 
 @dataclass(frozen=True)
@@ -47,59 +45,94 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Change:
+    """One result whose level was changed on purpose.
+
+    Attributes:
+        effect: relative change, 0.1 is 10 % slower; None when the result is no longer measured.
+        session: index of the first session of the new level.
+    """
+
+    key: Key
+    effect: float | None
+    session: Count
+
+    def __str__(self) -> str:
+        return f"{self.key}: " + ("no longer measured" if self.effect is None else f"{self.effect:+.1%}")
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Changes of level that somebody accepted, and why."""
+
+    created: str
+    reason: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Where a result lies since its last accepted change: the mean of its log seconds over ``sessions``."""
+
+    log: float
+    sessions: int
+
+
+@dataclass(frozen=True)
 class Baseline:
-    """What a gate compares with.
+    """What a gate compares with, on one machine.
 
     Attributes:
         side: the times, accuracy and environment.
         floors: noise floor of each key, from the baseline's own blocks compared with each other.
         sessions: earlier measurements in the same environment, oldest first, this one last.
+        accepted: changes of level, oldest first.
     """
 
     side: Side
     floors: Mapping[Key, Floor]
     sessions: tuple[Session, ...] = field(default_factory=tuple)
+    accepted: tuple[Accepted, ...] = field(default_factory=tuple)
 
-    def between_sessions(self, key: Key) -> float | None:
-        """Relative difference that two sessions of the same code stay below in 95 % of cases; None when not known.
+    def level(self, key: Key) -> Level:
+        """The present level of a key."""
+        logs = self.logs(key)[self._start(key) :]
+        return Level(float(np.nanmean(logs)), int((~np.isnan(logs)).sum()))
 
-        From the spread of the session centres on the log scale, as a t limit of the difference of two.
+    def logs(self, key: Key) -> Array:
+        """Log centres of a key, shape (sessions,), NaN where a session lacks it."""
+        return np.log([session.centres.get(key, math.nan) for session in self.sessions])
+
+    def noise(self, key: Key) -> SessionNoise | None:
+        """How far a session's centre lies from its level; None when there are too few sessions to tell.
+
+        No less than what the blocks of the last session vary by themselves.
         """
-        logs = [math.log(session.centres[key]) for session in self.sessions if key in session.centres]
-        if len(logs) < MIN_SESSIONS:
+        if key not in self._noise:
             return None
-        return math.expm1(t_quantile(0.95, len(logs) - 1) * math.sqrt(2) * float(np.std(logs, ddof=1)))
+        noise, seconds = self._noise[key], list(self.side.observations[key].seconds.values())
+        within = float(np.std(np.log(seconds), ddof=1)) / math.sqrt(len(seconds))
+        return replace(noise, sd=max(noise.sd, within))
 
+    @cached_property
+    def _noise(self) -> Mapping[Key, SessionNoise]:
+        keys = sorted({key for session in self.sessions for key in session.centres})
+        if len(self.sessions) < MIN_SESSIONS:
+            return {}
+        logs = np.array([self.logs(key) for key in keys])
+        return dict(zip(keys, session_noise(logs, np.array([self._levels(key) for key in keys])) or (), strict=False))
 
-@dataclass(frozen=True)
-class _StoredSession:
-    created: str
-    centre_s: Seconds
+    def _levels(self, key: Key) -> NDArray[np.int64]:
+        starts = np.zeros(len(self.sessions), dtype=np.int64)
+        for change in self._changes(key):
+            starts[change.session] = 1
+        return np.cumsum(starts)
 
+    def _start(self, key: Key) -> int:
+        return max((change.session for change in self._changes(key)), default=0)
 
-@dataclass(frozen=True)
-class _StoredResult:
-    """One key in the file."""
-
-    key: Key
-    seconds: Annotated[Mapping[int, Seconds], ByBlock]
-    unusable: Annotated[Mapping[int, str], ByBlock]
-    conditions: Facts
-    floor: Floor
-    sessions: tuple[_StoredSession, ...]
-
-
-@dataclass(frozen=True)
-class _File:
-    """The file, but for its digest."""
-
-    baseline_version: Literal[2]
-    name: str
-    created: str
-    spec: RunSpec | None
-    fingerprint: Facts
-    accuracy: Mapping[str, Accuracy]
-    results: Annotated[tuple[_StoredResult, ...], Check("at least one result", bool)]
+    def _changes(self, key: Key) -> list[Change]:
+        return [change for accepted in self.accepted for change in accepted.changes if change.key == key]
 
 
 def self_ratios(observation: Observation, *, seed: int) -> Array:
@@ -113,14 +146,25 @@ def self_ratios(observation: Observation, *, seed: int) -> Array:
     return log_ratios(first, second) if pairs else np.zeros(0)
 
 
-def make_baseline(side: Side, *, earlier: Baseline | None = None, seed: int = 0) -> Baseline:
+def make_baseline(
+    side: Side, *, earlier: Baseline | None = None, seed: int = 0, accept: str | None = None, option: str = "--accept"
+) -> Baseline:
     """A baseline from one measurement, with the sessions of an earlier baseline of the same environment.
 
     The noise floor needs at least two pairs of blocks; it is scaled from the pairs there are to the blocks a gate
     will compare.
 
+    Args:
+        side: the measurement.
+        earlier: what it continues.
+        seed: of the sign flips.
+        accept: why results have left their level or are gone, and begin anew; None: they have not.
+        option: how the user says so.
+
     Raises:
         MeasurementError: a result is not valid or has fewer than six blocks: nothing may be gated against it.
+        CheckFailedError: results have left their level, or are gone, and nobody accepted that.
+        InputError: there is nothing to accept, or this measurement is a session already.
     """
     bad = [f"{observation.key}: {why}" for observation, why in _unusable(side.observations.values())]
     if bad or not side.observations:
@@ -133,65 +177,87 @@ def make_baseline(side: Side, *, earlier: Baseline | None = None, seed: int = 0)
         key: float(np.exp(np.mean(np.log(list(observation.seconds.values())))))
         for key, observation in side.observations.items()
     }
-    kept = earlier.sessions if earlier is not None and earlier.side.fingerprint == side.fingerprint else ()
-    sessions = (*kept, Session(side.created, centres))[-_MAX_SESSIONS:]
-    return Baseline(side, floors, sessions)
-
-
-def update_baseline(path: Path, side: Side) -> Baseline:
-    """Write the baseline file of ``side``, a further session where there is a file of the same environment.
-
-    Raises:
-        InputError: the file that is there is not a baseline.
-        MeasurementError: see :func:`make_baseline`.
-    """
-    earlier = read_baseline(path) if path.exists() else None
-    baseline = make_baseline(side, earlier=earlier, seed=SEED)
-    write_file(path, to_bytes(baseline_text(baseline)))
-    return baseline
-
-
-def baseline_text(baseline: Baseline) -> str:
-    """The baseline file: JSON, keys sorted, the same baseline giving the same bytes."""
-    side = baseline.side
-    results = tuple(
-        _StoredResult(
-            key=key,
-            seconds=observation.seconds,
-            unusable=observation.unusable,
-            conditions=observation.conditions,
-            floor=baseline.floors[key],
-            sessions=tuple(
-                _StoredSession(session.created, session.centres[key])
-                for session in baseline.sessions
-                if key in session.centres
-            ),
+    latest = Session(side.created, centres)
+    if earlier is None or earlier.side.fingerprint != side.fingerprint:
+        if accept is not None:
+            raise InputError(
+                f"{option}: {side.name} has no earlier session on this machine.", remedy="Update without it."
+            )
+        return Baseline(side, floors, (latest,))
+    if latest in earlier.sessions:
+        raise InputError(
+            f"{side.name} is already a session of this baseline.", remedy="Measure again: each session is a new run."
         )
-        for key, observation in sorted(side.observations.items())
+    changes = _changes(earlier, side.name, latest, accept, option)
+    accepted = (*earlier.accepted, Accepted(side.created, accept, changes)) if accept and changes else earlier.accepted
+    sessions = [
+        replace(session, centres={key: value for key, value in session.centres.items() if key in centres})
+        for session in (*earlier.sessions, latest)
+    ]
+    return _trimmed(Baseline(side, floors, tuple(sessions), accepted))
+
+
+def _changes(earlier: Baseline, name: str, latest: Session, accept: str | None, option: str) -> tuple[Change, ...]:
+    """What has left its level or is gone; raises unless that is accepted, or where there is nothing to accept."""
+    if accept is not None and not accept.strip():
+        raise InputError(f"{option} needs a reason.", remedy="Say in a few words why the times have changed.")
+    known = [key for key in sorted(earlier.side.observations) if key in latest.centres]
+    steps = [_step(earlier, key, math.log(latest.centres[key]), len(known)) for key in known]
+    changes = [step for step in steps if step is not None]
+    if accept is not None:  # what the user knows to have changed need not stand out as far
+        seen = {change.key for change in changes}
+        changes += [step for key in known if key not in seen and (step := _moved(earlier, key, latest)) is not None]
+    gone = sorted(earlier.side.observations.keys() - latest.centres.keys())
+    changes += [Change(key, None, len(earlier.sessions)) for key in gone]
+    if changes and accept is None:
+        listed = "; ".join(map(str, changes[:_NAMED])) + (f"; {rest} more" if (rest := len(changes[_NAMED:])) else "")
+        raise CheckFailedError(
+            f"{name} is not on the level of the baseline, which stays as it is: {listed}.",
+            remedy=f'If the change is meant, accept it: {option} "REASON". If not, measure again.',
+        )
+    if accept is not None and not changes:
+        raise InputError(f"{option}: no result of {name} has left its level.", remedy="Update without it.")
+    return tuple(changes)
+
+
+def _step(earlier: Baseline, key: Key, latest: float, family: int) -> Change | None:
+    """The latest sessions of a key, up to three, where they lie beyond noise from those before."""
+    noise, start = earlier.noise(key), earlier._start(key)
+    if noise is None:
+        return None
+    logs = np.append(earlier.logs(key), latest)
+    best: tuple[float, Change] | None = None
+    limit = t_quantile(1 - (1 - _STEP_CONFIDENCE) / (family * _LOOK_BACK), noise.degrees)
+    for back in range(1, _LOOK_BACK + 1):
+        at = len(logs) - back
+        old, new = (part[~np.isnan(part)] for part in (logs[start:at], logs[at:]))
+        if at <= start or not len(old) or not len(new):
+            continue
+        shift = float(new.mean() - old.mean())
+        ratio = abs(shift) / (noise.sd * math.sqrt(1 / len(new) + 1 / len(old)))
+        if ratio > limit and abs(shift) > math.log1p(DEFAULT_MARGIN) and (best is None or ratio > best[0]):
+            best = ratio, Change(key, math.expm1(shift), at)
+    return None if best is None else best[1]
+
+
+def _moved(earlier: Baseline, key: Key, latest: Session) -> Change | None:
+    level, noise = earlier.level(key), earlier.noise(key)
+    shift = math.log(latest.centres[key]) - level.log
+    sure = 0.0 if noise is None else 2 * noise.sd * math.sqrt(1 + 1 / level.sessions)
+    beyond = abs(shift) > max(sure, math.log1p(DEFAULT_MARGIN))
+    return Change(key, math.expm1(shift), len(earlier.sessions)) if beyond else None
+
+
+def _trimmed(baseline: Baseline) -> Baseline:
+    """With the newest sessions only; the changes of level keep their places among them."""
+    dropped = max(0, len(baseline.sessions) - _MAX_SESSIONS)
+    if not dropped:
+        return baseline
+    accepted = tuple(
+        replace(entry, changes=tuple(replace(c, session=max(0, c.session - dropped)) for c in entry.changes))
+        for entry in baseline.accepted
     )
-    file = _File(_VERSION, side.name, side.created, side.spec, side.fingerprint, side.accuracy, results)
-    document: dict[str, object] = encode(file)
-    return json.dumps({**document, DIGEST: digest_of(document)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
-def read_baseline(path: Path) -> Baseline:
-    """Read a baseline file.
-
-    Raises:
-        InputError: there is no such file, or it is not a baseline of this version; names the key.
-    """
-    if not path.exists():
-        raise InputError(f"{path}: no such baseline.", remedy=_REMEDY)
-    try:
-        document = decode(dict[str, object], read_json(path), str(path))
-        content = {key: value for key, value in document.items() if key != DIGEST}
-        baseline = _baseline(decode(_File, content, str(path)), str(path))
-        check_digest(document)  # last: what else is wrong tells more
-    except InputError as error:
-        raise InputError(f"not a baseline of this version: {error.message}", remedy=_REMEDY) from None
-    except DigestError as error:
-        raise InputError(f"{path}: not a baseline of this version: {error}.", remedy=_REMEDY) from None
-    return baseline
+    return replace(baseline, sessions=baseline.sessions[dropped:], accepted=accepted)
 
 
 def _unusable(observations: Iterable[Observation]) -> list[tuple[Observation, str]]:
@@ -206,30 +272,9 @@ def _unusable(observations: Iterable[Observation]) -> list[tuple[Observation, st
     ]
 
 
-def _too_few(observation: Observation) -> str:
-    return f"{len(observation.seconds)} of at least {MIN_BLOCKS} blocks"
-
-
 def _floor(observation: Observation, seed: int) -> Floor:
     d = self_ratios(observation, seed=seed)
     blocks = len(observation.seconds)
     # A mean over all blocks varies less than one over the pairs, which are half as many.
     scaled = math.expm1(math.log1p(noise_floor(d, seed=seed)) * math.sqrt(len(d) / blocks))
     return Floor(scaled, blocks)
-
-
-def _baseline(file: _File, where: str) -> Baseline:
-    observations: dict[Key, Observation] = {}
-    floors: dict[Key, Floor] = {}
-    centres: dict[str, dict[Key, float]] = {}
-    for index, result in enumerate(file.results):
-        key = result.key
-        if key in observations:
-            raise InputError(f"{where}: results[{index}].key: the same key twice.")
-        observations[key] = Observation(key, result.seconds, (), result.conditions, result.unusable)
-        floors[key] = result.floor
-        for session in result.sessions:
-            centres.setdefault(session.created, {})[key] = session.centre_s
-    side = Side(file.name, file.created, file.fingerprint, observations, file.accuracy, file.spec)
-    sessions = (Session(created, of_session) for created, of_session in sorted(centres.items()))
-    return Baseline(side, floors, tuple(sessions))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.compare.inputs import load_side
 from harness.compare.observations import Side, side_of
 from harness.errors import InputError
-from harness.gates.baseline import SEED, Baseline, read_baseline, update_baseline
-from harness.gates.gate import BaselineSource, GateReport, Pair, Policy, gate
-from harness.gates.remeasure import Measure, repeated
+from harness.gates.baseline import SEED, Baseline
+from harness.gates.baseline_file import read_baseline, read_baselines, require_processor, update_baseline
+from harness.gates.gate import BaselineSource, GateReport, Pair, gate
+from harness.gates.policy import Policy
+from harness.gates.remeasure import Measure, repeated, this_fingerprint
 from harness.gates.selfcheck import SelfCheck, self_check
 from harness.measure.verdicts import MIN_BLOCKS
 from harness.record.model import Run
@@ -26,48 +28,71 @@ class CheckedRun:
     measured: Run | None = None
 
 
-def judge_files(path: Path, candidates: Sequence[Path], policy: Policy, measure: Measure) -> GateReport:
-    """Judge a candidate, or a run measured now, against the baseline file ``path``.
+@dataclass(frozen=True)
+class Inputs:
+    """The baseline file, the runs given, the name of a machine that they do not name, and what does a run."""
 
-    Args:
-        path: of the baseline.
-        candidates: none to measure now, one, or one and another that confirms it.
-        policy: what the user asks.
-        measure: does a run.
+    path: Path
+    candidates: Sequence[Path]
+    measure: Measure
+    machine: str | None = None
+
+    def side(self, path: Path) -> Side:
+        """A run that was given, on the machine named.
+
+        Raises:
+            InputError: it names another machine itself, or none is named at all.
+        """
+        side = load_side(path)
+        if self.machine is not None:
+            known = side.fingerprint.get("cpu")
+            if known is not None:
+                raise InputError(
+                    f"{side.name} was measured on {known}.", remedy="--machine is for runs that do not say so."
+                )
+            side = replace(side, fingerprint={**side.fingerprint, "cpu": self.machine})
+        require_processor(side)
+        return side
+
+
+def judge_files(inputs: Inputs, policy: Policy) -> GateReport:
+    """Judge one candidate, or one and another that confirms it; none: a run measured now.
 
     Raises:
         InputError: too many candidates, or a damaged file.
         EnvironmentMismatchError: the environments differ in something not allowed.
     """
-    if len(candidates) > 2:
-        raise InputError(
-            f"--candidate was given {len(candidates)} times.", remedy="Give a run, and one that confirms it."
-        )
-    baseline = read_baseline(path)
-    sides = [load_side(candidate) for candidate in candidates] or [_measured(baseline, None, measure)]
+    paths, measure = inputs.candidates, inputs.measure
+    if len(paths) > 2:
+        raise InputError(f"--candidate was given {len(paths)} times.", remedy="Give a run, and one that confirms it.")
+    sides = [inputs.side(candidate) for candidate in paths]
+    baseline = _baseline_of(inputs.path, sides, policy.allowed)
+    sides = sides or [_measured(baseline, None, measure)]
 
     def confirm() -> Pair:
         return baseline.side, sides[1] if len(sides) == 2 else _measured(baseline, None, measure)
 
-    measure_again: Callable[[], Pair] | None = None if len(candidates) == 1 else confirm
+    measure_again: Callable[[], Pair] | None = None if len(paths) == 1 else confirm
     pair = (baseline.side, sides[0])
     return gate(baseline, pair, policy, source=BaselineSource.STORED, measure_again=measure_again)
 
 
-def update_file(path: Path, candidates: Sequence[Path], blocks: int | None, measure: Measure) -> Baseline:
-    """Write the baseline file ``path`` from a candidate, or from a run measured now with ``blocks`` blocks.
+def update_file(inputs: Inputs, blocks: int | None, accept: str | None = None) -> Baseline:
+    """Write the baseline file from a candidate, or from a run measured now with ``blocks`` blocks.
 
     Raises:
         InputError: more than one candidate, none for the first baseline, or a damaged file.
         MeasurementError: nothing may be gated against the run.
+        CheckFailedError: its times have left their level, which nobody accepted.
     """
+    path, candidates = inputs.path, inputs.candidates
     if len(candidates) > 1:
         raise InputError("--update takes one --candidate.", remedy="Update once per run: each is one session.")
     if candidates:
-        return update_baseline(path, load_side(candidates[0]))
+        return update_baseline(path, inputs.side(candidates[0]), accept=accept)
     if not path.exists():
         raise InputError(f"{path}: no such baseline.", remedy="Make the first one from a run: --update --candidate RUN")
-    return update_baseline(path, _measured(read_baseline(path), blocks, measure))
+    return update_baseline(path, _measured(_baseline_of(path, [], ()), blocks, inputs.measure), accept=accept)
 
 
 def check_run(candidate: Path, margin: float | None) -> CheckedRun:
@@ -87,9 +112,17 @@ def check_machine(path: Path, margin: float | None, blocks: int | None, measure:
         InputError: the baseline cannot be measured again.
         MeasurementError: too few blocks.
     """
-    run = repeated(read_baseline(path).side.spec, blocks or 4 * MIN_BLOCKS, measure)
+    run = repeated(_baseline_of(path, [], ()).side.spec, blocks or 4 * MIN_BLOCKS, measure)
     side = side_of(run)
     return CheckedRun(side.name, self_check(side, seed=SEED, margin=margin), run)
+
+
+def _baseline_of(path: Path, sides: Sequence[Side], allowed: Collection[str]) -> Baseline:
+    """The baseline of the machine that the runs given are of; without one, of this machine."""
+    if sides:
+        return read_baseline(path, sides[0].fingerprint, allowed)
+    stored = read_baselines(path)
+    return stored[0] if len(stored) == 1 else read_baseline(path, this_fingerprint(), allowed)
 
 
 def _measured(baseline: Baseline, blocks: int | None, measure: Measure) -> Side:

@@ -7,16 +7,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from harness.compare.compare import ACCURACY_MARGIN, AccuracyComparison, TimeComparison, compare_metric, compare_times
+from harness.compare.compare import AccuracyComparison, TimeComparison, compare_metric, compare_times
 from harness.compare.environment import require_same
 from harness.compare.observations import Key, Side
 from harness.errors import ExitCode
 from harness.gates.baseline import MIN_SESSIONS, Baseline
-from harness.measure.verdicts import ALPHA, DEFAULT_MARGIN, CompareVerdict
+from harness.gates.policy import Policy
+from harness.gates.stored import LARGEST_DEFAULT_MARGIN, Look, look
+from harness.measure.verdicts import ALPHA, CompareVerdict
 
 Pair = tuple[Side, Side]  # baseline and candidate
 
-_LARGEST_DEFAULT_MARGIN = 0.20  # nobody who named no margin means to let more than this pass
 _NEEDS_SESSIONS = (
     f"stored times of a machine shared with others are judged only once the baseline holds {MIN_SESSIONS} sessions,"
     " whose spread tells how far apart two of them lie"
@@ -37,21 +38,6 @@ class BaselineSource(str, Enum):
 
     CONCURRENT = "measured with the candidate, in the same shuffled blocks"
     STORED = "stored in the baseline"
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What the user asks of the gate.
-
-    Attributes:
-        margin: relative slowdown that matters; None: 3 %, or the noise floor where that is higher.
-        accuracy_margin: absolute loss of an accuracy metric that matters.
-        allowed: facts that may differ, because the difference is what the gate is asked about.
-    """
-
-    margin: float | None = None
-    accuracy_margin: float = ACCURACY_MARGIN
-    allowed: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -103,9 +89,10 @@ def gate(
 ) -> GateReport:
     """Judge the candidate of ``pair`` against the baseline.
 
-    A time has regressed only if the environments agree, both sides are valid, the lower 95 % limit of the slowdown
-    lies above the margin, and a second run of fresh blocks says so too. It passes only if the upper 90 % limit lies
-    below the margin. Everything else is inconclusive.
+    Against a side measured in the same blocks, a time has regressed only if the environments agree, both sides are
+    valid, the lower 95 % limit of the slowdown lies above the margin, and a second run of fresh blocks says so too. It
+    passes only if the upper 90 % limit lies below the margin. Against stored sessions see
+    :mod:`harness.gates.stored`. Everything else is inconclusive.
 
     Args:
         baseline: what must be there, with noise floors.
@@ -119,47 +106,121 @@ def gate(
         EnvironmentMismatchError: the environments differ in something not allowed.
     """
     first, candidate = pair
-    require_same(baseline.side, candidate, policy.allowed)
-    require_same(first, candidate, policy.allowed)
-    margins = {key: _margin(baseline, key, policy, source) for key in baseline.side.observations}
-    values = {key: margin.value for key, margin in margins.items()}
-    gated = _restrict(first, baseline.side.observations)
-    times = {time.key: time for time in compare_times(gated, [candidate], values)}
+    _require_same(baseline.side, candidate, policy)
+    _require_same(first, candidate, policy)
+    keys = sorted(baseline.side.observations)
     accuracy = [_judge_accuracy(workload, first, candidate, policy) for workload in sorted(baseline.side.accuracy)]
-    suspects = {key for key, time in times.items() if _suspect(time, margins[key])}
     doubtful = any(result.verdict is GateVerdict.REGRESSED for result in accuracy)
-    second = _second(measure_again, baseline, policy) if suspects or doubtful else None
-    confirmations = _confirm_times(second, suspects, values)
-    results = [_judge_time(key, times.get(key), margins[key], confirmations.get(key)) for key in sorted(margins)]
-    results += [_confirm_accuracy(result, second, policy) for result in accuracy]
+    repeat = _Repeat(measure_again, baseline, policy)
+    if source is BaselineSource.STORED and all(baseline.noise(key) is not None for key in keys):
+        results = _judge_sessions(baseline, candidate, policy, repeat, doubtful=doubtful)
+    else:
+        results = _judge_blocks(baseline, pair, policy, source, repeat, doubtful=doubtful)
+    results += [_confirm_accuracy(result, repeat.second, policy) for result in accuracy]
     ungated = tuple(sorted(candidate.observations.keys() - baseline.side.observations.keys()))
     return GateReport(baseline.side.name, candidate.name, source, tuple(results), ungated)
 
 
+@dataclass
+class _Repeat:
+    """A second pair from fresh blocks, measured when it is first asked for; ``second`` is None before."""
+
+    measure: Callable[[], Pair] | None
+    baseline: Baseline
+    policy: Policy
+    second: Pair | None = None
+
+    def __call__(self) -> Pair | None:
+        """The second pair; None where there cannot be one."""
+        if self.second is None and self.measure is not None:
+            first, candidate = self.measure()
+            _require_same(self.baseline.side, candidate, self.policy)
+            _require_same(first, candidate, self.policy)
+            self.second = first, candidate
+        return self.second
+
+
+def _require_same(a: Side, b: Side, policy: Policy) -> None:
+    """See that the environments are the same but for what is allowed; per result where some allow more than others."""
+    groups: dict[frozenset[str], list[Key]] = {}
+    for key in a.observations:
+        groups.setdefault(policy.allowed_for(key), []).append(key)
+    for allowed, keys in groups.items():
+        require_same(_restrict(a, keys), _restrict(b, keys), allowed)
+
+
+def _judge_sessions(
+    baseline: Baseline, candidate: Side, policy: Policy, repeat: _Repeat, *, doubtful: bool
+) -> list[GateResult]:
+    """Results against the levels of stored sessions."""
+    asked = {key: policy.asked(key, math.exp(baseline.level(key).log)) for key in sorted(baseline.side.observations)}
+    looks = {key: look(baseline, key, margin, [candidate]) for key, margin in asked.items()}
+    confirmations: dict[Key, Look | None] = {}
+    if doubtful or any(judged is not None and judged.unsettled for judged in looks.values()):
+        second = repeat()
+        if second is not None:
+            confirmations = {key: look(baseline, key, margin, [second[1]]) for key, margin in asked.items()}
+            looks = {key: look(baseline, key, margin, [candidate, second[1]]) for key, margin in asked.items()}
+    return [_session_result(key, judged, confirmations.get(key)) for key, judged in looks.items()]
+
+
+def _session_result(key: Key, judged: Look | None, confirmation: Look | None) -> GateResult:
+    if judged is None:
+        return _missing(str(key))
+    effect, verdict = judged.time.comparison.effect, judged.time.comparison.verdict
+    runs = "" if confirmation is None else " in 2 runs"
+    figures = _figures(judged.time) + runs
+    if effect is None:
+        text, gate_verdict = f"{judged.why}, margin {judged.time.comparison.margin:.1%}", GateVerdict.INCONCLUSIVE
+    elif verdict is CompareVerdict.REGRESSED:
+        text, gate_verdict = f"{figures}; a second run confirms it", GateVerdict.REGRESSED
+    elif judged.why is not None:
+        text, gate_verdict = f"{figures}; {judged.why}", GateVerdict.INCONCLUSIVE
+    else:
+        text, gate_verdict = figures, GateVerdict.PASSED
+    return GateResult(str(key), gate_verdict, text, judged.time, confirmation.time if confirmation else None)
+
+
+def _judge_blocks(
+    baseline: Baseline, pair: Pair, policy: Policy, source: BaselineSource, repeat: _Repeat, *, doubtful: bool
+) -> list[GateResult]:
+    """Results against times of the same blocks, or against those of the only session of a dedicated machine."""
+    first, candidate = pair
+    margins = {key: _margin(baseline, key, policy, source) for key in baseline.side.observations}
+    values = {key: margin.value for key, margin in margins.items()}
+    times = {time.key: time for time in compare_times(_restrict(first, margins), [candidate], values)}
+    suspects = {key for key, time in times.items() if _suspect(time, margins[key])}
+    second = repeat() if suspects or doubtful else None
+    confirmations = _confirm_times(second, suspects, values)
+    return [_judge_time(key, times.get(key), margins[key], confirmations.get(key)) for key in sorted(margins)]
+
+
 @dataclass(frozen=True)
 class _Margin:
-    """A margin to judge with, or why none can be."""
+    """A margin to judge with, and why nothing smaller can be ruled out here; ``blind``: nothing at all can be told."""
 
     value: float
     unmeasurable: str | None = None
+    blind: bool = False
 
 
 def _margin(baseline: Baseline, key: Key, policy: Policy, source: BaselineSource) -> _Margin:
-    """The margin of one key: the user's or 3 %, no less than the noise, wider where stored times are compared."""
+    """The margin of one key: what was asked for; that of nobody's naming no less than the noise, up to a limit."""
     noise, widening = baseline.floors[key].effect, 0.0
+    asked = policy.asked(key, math.exp(baseline.level(key).log))
     if source is BaselineSource.STORED:
-        between = baseline.between_sessions(key)
-        if between is None and not _dedicated(baseline.side):
-            return _Margin(DEFAULT_MARGIN, _NEEDS_SESSIONS)
-        widening = noise if between is None else between
-        noise = max(noise, widening)
-    if policy.margin is not None and policy.margin < noise:
-        reason = f"a margin of {policy.margin:.1%} is not measurable here: the noise floor is {noise:.1%}"
-        return _Margin(policy.margin, reason)
-    value = max(DEFAULT_MARGIN, noise) if policy.margin is None else policy.margin
-    if policy.margin is None and value > _LARGEST_DEFAULT_MARGIN:
+        if not _dedicated(baseline.side):
+            return _Margin(asked.share, _NEEDS_SESSIONS, blind=True)
+        widening = noise
+    if asked.named:
+        if asked.share >= noise:
+            return _Margin(asked.share)
+        reason = f"a margin of {asked.share:.1%} is not measurable here: the noise floor is {noise:.1%}"
+        return _Margin(noise, reason)
+    value = (1 + max(asked.share, noise)) * (1 + widening) - 1
+    if value > max(asked.share, LARGEST_DEFAULT_MARGIN):
         return _Margin(value, f"this machine is too noisy to gate on: the noise floor is {noise:.1%}")
-    return _Margin((1 + value) * (1 + widening) - 1)
+    return _Margin(value)
 
 
 def _dedicated(side: Side) -> bool:
@@ -171,16 +232,7 @@ def _restrict(side: Side, keys: Collection[Key]) -> Side:
 
 
 def _suspect(time: TimeComparison, margin: _Margin) -> bool:
-    return margin.unmeasurable is None and time.comparison.verdict is CompareVerdict.REGRESSED
-
-
-def _second(measure_again: Callable[[], Pair] | None, baseline: Baseline, policy: Policy) -> Pair | None:
-    if measure_again is None:
-        return None
-    first, candidate = measure_again()
-    require_same(baseline.side, candidate, policy.allowed)
-    require_same(first, candidate, policy.allowed)
-    return first, candidate
+    return not margin.blind and time.comparison.verdict is CompareVerdict.REGRESSED
 
 
 def _confirm_times(second: Pair | None, suspects: set[Key], margins: Mapping[Key, float]) -> dict[Key, TimeComparison]:
@@ -195,20 +247,17 @@ def _judge_time(
 ) -> GateResult:
     subject = str(key)
     if time is None:
-        return GateResult(subject, GateVerdict.MISSING, "the baseline has it and the candidate does not")
+        return _missing(subject)
 
     def inconclusive(why: str) -> GateResult:
         return GateResult(subject, GateVerdict.INCONCLUSIVE, why, time, confirmation)
 
     comparison, effect = time.comparison, time.comparison.effect
-    if margin.unmeasurable is not None:
-        return inconclusive(margin.unmeasurable)
     if effect is None or comparison.change_p is None:
-        return inconclusive(comparison.note or "there is no effect to judge")
-    figures = (
-        f"{math.expm1(effect.mean):+.1%} [{math.expm1(effect.low):+.1%}, {math.expm1(effect.high):+.1%}]"
-        f" {key.estimate}, margin {margin.value:.1%}, {effect.blocks} blocks"
-    )
+        return inconclusive(margin.unmeasurable or comparison.note or "there is no effect to judge")
+    figures = _figures(time)
+    if margin.unmeasurable is not None and (margin.blind or comparison.verdict is not CompareVerdict.REGRESSED):
+        return inconclusive(f"{margin.unmeasurable}; {figures}")
     if comparison.verdict is CompareVerdict.REGRESSED:
         if confirmation is None:
             return inconclusive(f"{figures}; no second run has confirmed it")
@@ -224,6 +273,21 @@ def _judge_time(
     return inconclusive(f"{figures}; {need}")
 
 
+def _missing(subject: str) -> GateResult:
+    return GateResult(subject, GateVerdict.MISSING, "the baseline has it and the candidate does not")
+
+
+def _figures(time: TimeComparison) -> str:
+    """The change with its limits, what it is of, and the margin; nothing without an effect."""
+    effect = time.comparison.effect
+    if effect is None:
+        return ""
+    return (
+        f"{math.expm1(effect.mean):+.1%} [{math.expm1(effect.low):+.1%}, {math.expm1(effect.high):+.1%}]"
+        f" {time.key.estimate}, margin {time.comparison.margin:.1%}, {effect.blocks} blocks"
+    )
+
+
 def _judge_accuracy(workload: str, first: Side, candidate: Side, policy: Policy) -> GateResult:
     """Passed when the mean over the same seeds has not dropped by more than the margin; regressed if it surely has."""
     a, b = first.accuracy.get(workload), candidate.accuracy.get(workload)
@@ -232,7 +296,7 @@ def _judge_accuracy(workload: str, first: Side, candidate: Side, policy: Policy)
         return GateResult(f"{workload} accuracy", GateVerdict.MISSING, why)
     subject = f"{workload} {a.headline}"
     if b is None or a.headline not in b.metrics:
-        return GateResult(subject, GateVerdict.MISSING, "the baseline has it and the candidate does not")
+        return _missing(subject)
     metric = compare_metric(
         workload, a.headline, candidate.name, a.metrics[a.headline], b.metrics[a.headline], policy.accuracy_margin
     )

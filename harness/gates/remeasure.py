@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from harness.compare.observations import Facts, facts_of
 from harness.errors import InputError
+from harness.platform.probe import probe
+from harness.platform.software import collect
+from harness.platform.sysroot import SysRoot
 from harness.record.model import Run
 from harness.record.spec import RunSpec
+from harness.runs.fingerprint import fingerprint
 
 Measure = Callable[[RunSpec], Run]
 
@@ -24,3 +29,9 @@ def repeated(spec: RunSpec | None, blocks: int, measure: Measure) -> Run:
             remedy="Measure yourself and give the result with --candidate RUN.",
         )
     return measure(replace(spec, blocks=blocks, budget_s=None, half_width=None, save=None))
+
+
+def this_fingerprint() -> Facts:
+    """The facts of this machine that a comparison must agree on."""
+    root = SysRoot("/")
+    return facts_of(fingerprint(probe(root), collect(root)))

@@ -17,9 +17,11 @@ import pytest
 from harness.compare.observations import Side, side_of
 from harness.decode import decode
 from harness.errors import ExitCode, InputError, LparbenchError
-from harness.gates.baseline import make_baseline, read_baseline, update_baseline
-from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, Policy, gate
+from harness.gates.baseline import make_baseline
+from harness.gates.baseline_file import read_baseline, update_baseline
+from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, gate
 from harness.gates.live import measure_enough
+from harness.gates.policy import Policy
 from harness.gates.remeasure import repeated
 from harness.measure.verdicts import DEFAULT_MARGIN
 from harness.placement.plan import plan
@@ -186,7 +188,7 @@ class Lparbench:
                     f"{self._item.nodeid} has no baseline in {path.parent}.",
                     remedy="Write one with: pytest --lparbench-update",
                 )
-            baseline = read_baseline(path)
+            baseline = read_baseline(path, this_machine().fingerprint)
             return gate(
                 baseline,
                 (baseline.side, measured()),

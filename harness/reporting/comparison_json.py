@@ -63,6 +63,14 @@ def baseline_json(path: Path, baseline: Baseline) -> dict[str, object]:
         "baseline": str(path),
         "run": baseline.side.name,
         "sessions": len(baseline.sessions),
+        "accepted": [
+            {
+                "created": entry.created,
+                "reason": entry.reason,
+                "changes": [{"result": str(change.key), "effect": change.effect} for change in entry.changes],
+            }
+            for entry in baseline.accepted
+        ],
         "noise_floors": {str(key): floor.effect for key, floor in sorted(baseline.floors.items())},
     }
 

@@ -105,6 +105,8 @@ def print_baseline(path: Path, baseline: Baseline) -> None:
     out = standard_output()
     for key, floor in sorted(baseline.floors.items()):
         say(out, f"{key}: noise floor {100 * floor.effect:.2g} %")
+    for entry in baseline.accepted:
+        say(out, f"accepted with {entry.created}: {entry.reason}: {'; '.join(map(str, entry.changes))}")
     say(out, f"{path}: {baseline.side.name}, {plural(len(baseline.sessions), 'session')}")
 
 

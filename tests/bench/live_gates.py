@@ -19,8 +19,9 @@ from functools import partial
 from harness.compare.observations import Key, Side, observe_processes
 from harness.errors import ExitCode, MeasurementError
 from harness.gates.baseline import make_baseline
-from harness.gates.gate import BaselineSource, Pair, Policy, gate
+from harness.gates.gate import BaselineSource, Pair, gate
 from harness.gates.live import measure_enough
+from harness.gates.policy import Policy
 from harness.record.model import ProcessRecord, Series
 
 KEY = Key("matrix product", "function", "numpy", "float32", 64)

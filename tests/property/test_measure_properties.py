@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support.queueing import lindley_latencies
 
 from harness.compare.observations import Accuracy, AccuracyFigure, Key, Observation, Side
-from harness.gates.baseline import baseline_text, make_baseline, read_baseline
+from harness.gates.baseline import make_baseline
+from harness.gates.baseline_file import baseline_text, read_baseline
 from harness.measure.arrivals import serve_open_loop
 from harness.measure.clock import FakeClock
 from harness.measure.percentiles import percentile, requests_needed

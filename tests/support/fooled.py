@@ -11,8 +11,10 @@ from support.mutations import ANYWHERE, INCOMPLETE, MATERIAL, document, mutate, 
 from harness.compare.compare import compare
 from harness.compare.observations import Side, side_of
 from harness.errors import ExitCode, LparbenchError
-from harness.gates.baseline import baseline_text, make_baseline, read_baseline
-from harness.gates.gate import BaselineSource, Policy, gate
+from harness.gates.baseline import make_baseline
+from harness.gates.baseline_file import baseline_text, read_baseline
+from harness.gates.gate import BaselineSource, gate
+from harness.gates.policy import Policy
 from harness.measure.verdicts import CompareVerdict
 from harness.record.store import load_run
 

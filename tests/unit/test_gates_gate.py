@@ -13,9 +13,11 @@ from support.gate_simulation import FINGERPRINT, KEYS, count_codes, side, simula
 
 from harness.compare.observations import Accuracy, AccuracyFigure, Problem, ProblemKind, Side
 from harness.errors import EnvironmentMismatchError, ExitCode, InputError, MeasurementError
-from harness.gates.baseline import Baseline, Floor, baseline_text, make_baseline, read_baseline
-from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, Policy, gate
+from harness.gates.baseline import Baseline, Floor, make_baseline
+from harness.gates.baseline_file import baseline_text, read_baseline
+from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, gate
 from harness.gates.live import measure_enough
+from harness.gates.policy import Policy
 from harness.gates.selfcheck import self_check
 
 CONCURRENT, STORED = BaselineSource.CONCURRENT, BaselineSource.STORED
@@ -143,9 +145,12 @@ def test_times_without_spread_are_inconclusive(shift: float) -> None:
 
 def test_a_margin_below_the_noise_is_not_measurable_here() -> None:
     noisy = (times("a", sd=0.05), times("b", shift=0.5, seed=1, sd=0.05))
-    report = judge(noisy, noisy, margin=0.01)
+    same = (noisy[0], times("b", seed=1, sd=0.05))
+    report = judge(same, same, margin=0.01)
     assert report.exit_code is ExitCode.INCONCLUSIVE
     assert "not measurable here: the noise floor is" in report.results[0].why
+    assert judge(noisy, margin=0.01).exit_code is ExitCode.INCONCLUSIVE  # not confirmed
+    assert judge(noisy, noisy, margin=0.01).exit_code is ExitCode.REGRESSION  # beyond the noise as well
     assert judge(noisy, noisy).exit_code is ExitCode.REGRESSION  # at the default margin it is
 
 
@@ -214,7 +219,7 @@ def test_what_is_not_valid_becomes_no_baseline(blocks: int, problems: tuple[Prob
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ('"baseline_version": 2', '"baseline_version": 1', r"baseline_version is 1 \(int\); expected one of 2"),
+        ('"baseline_version": 3', '"baseline_version": 2', r"baseline_version is 2 \(int\); expected one of 3"),
         ('"name": "a"', '"name": 3', r"name is 3 \(int\); expected a text"),
         ('"0": 0.00', '"0": -0.00', r"results\[0\].seconds.0 is -0.00\S+ \(float\); expected a number from 1e-12"),
         ('"0": 0.00', '"0": NaN, "99": 0.00', "NaN is not a finite number"),
@@ -243,7 +248,8 @@ def test_a_broken_baseline_is_an_input_error_that_names_the_place(
 def test_a_baseline_without_results_is_an_input_error(tmp_path: Path) -> None:
     document = json.loads(baseline_text(make_baseline(times("a"))))
     path = tmp_path / "baseline.json"
-    path.write_text(json.dumps({**document, "results": []}), encoding="utf-8")
+    document["machines"][0]["results"] = []
+    path.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(InputError, match="results is a list; expected at least one result"):
         read_baseline(path)
 
