@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.pytest_plugin.options import WORKER_OPTION, add_options, plugin_name_key, summary_key
+from harness.pytest_plugin.drop_in import DropIn, gated, gates_key
+from harness.pytest_plugin.options import Session, add_options, closes, is_worker, session_key
 
 if TYPE_CHECKING:
     from harness.platform.counters import StealMeter
     from harness.pytest_plugin.fixture import Lparbench
 
 _MARKER = (
-    "lparbench(margin=0.03, blocks=12, max_blocks=30, seconds=0.5, cores=1, threads_per_core=1, node=None): how the"
+    "lparbench(margin=0.03, blocks=12, max_blocks=30, seconds=0.1, cores=1, threads_per_core=1, node=None): how the"
     " `lparbench` fixture measures and judges this test"
 )
 
@@ -26,17 +26,115 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker; join pytest-benchmark where it is active; tie a worker process to its parent."""
     config.addinivalue_line("markers", _MARKER)
-    config.stash[summary_key] = []
-    config.stash[plugin_name_key] = config.pluginmanager.get_name(sys.modules[__name__]) or __name__
-    if hasattr(config.hook, "pytest_benchmark_update_json"):
-        config.pluginmanager.register(BenchmarkHooks(), "lparbench-benchmark")
-    if config.getoption(WORKER_OPTION) is not None:
+    config.stash[session_key] = Session(cwd=config.invocation_params.dir)
+    if is_worker(config):
         from harness.workers.process import die_with_parent
 
         die_with_parent()
+        for name in ("usepdb", "trace"):  # nobody is there to answer
+            setattr(config.option, name, False)
+    else:
+        config.pluginmanager.register(Ending(), "lparbench-ending")
+        if hasattr(config.hook, "pytest_benchmark_update_json"):
+            config.pluginmanager.register(BenchmarkHooks(), "lparbench-benchmark")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
+    """Put ``benchmark`` in the place of pytest-benchmark's, once every other plugin has given its fixtures."""
+    if type(plugin).__name__ == "FixtureManager":
+        config: pytest.Config = plugin.config  # type: ignore[attr-defined]
+        if config.getoption("--lparbench-gate"):
+            manager.register(DropIn(), "lparbench-gate")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """In a worker, serve; elsewhere, know which tests there are."""
+    if is_worker(session.config):
+        from harness.pytest_plugin.serve import serve
+
+        serve(session)
+    session.config.stash[session_key].collected |= {item.nodeid for item in session.items}
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """A test that was left out is not gone."""
+    for item in items:
+        item.config.stash[session_key].collected.add(item.nodeid)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """The verdict comes after the test's own assertions."""
+    result = yield
+    if not is_worker(item.config):
+        for gate in item.stash.get(gates_key, []):
+            gate.finish()
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Mark what has no verdict; keep what fails in a worker."""
+    report = yield
+    if is_worker(item.config):
+        from harness.pytest_plugin.serve import note_failure
+
+        note_failure(item.config, report)
+    elif call.excinfo is not None and type(call.excinfo.value).__name__ == "NoVerdict":
+        report.lparbench = "inconclusive"  # type: ignore[attr-defined]
+    elif report.when == "call" and report.passed:
+        item.config.stash[session_key].passed.add(item.nodeid)
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """An outcome of its own for what has no verdict."""
+    outcome = getattr(report, "lparbench", None)
+    return None if outcome is None else (outcome, "I", (outcome.upper(), {"yellow": True}))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the workers."""
+    session = config.stash.get(session_key, None)
+    for end in session.at_end if session is not None else ():
+        end()
+
+
+class Ending:
+    """What the whole session must say; not loaded in a worker."""
+
+    def __init__(self) -> None:
+        self._open: list[str] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A baseline without a test, or a gate that judged nothing, is not green."""
+        config = session.config
+        distributed = hasattr(config, "workerinput") or getattr(config.option, "dist", "no") != "no"
+        if distributed or config.option.collectonly or session.shouldstop or session.testsfailed == -1:
+            return
+        from harness.pytest_plugin.outcomes import open_at_the_end
+
+        self._open = list(open_at_the_end(session))
+        updating = config.getoption("--lparbench-update") and config.stash[session_key].judged
+        if self._open and closes(config) and not updating and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+        """One line per gated metric, with its figures, and what stayed open."""
+        lines = [*config.stash[session_key].summary, *self._open]
+        if lines:
+            terminalreporter.section("lparbench")
+            for line in lines:
+                terminalreporter.write_line(line)
 
 
 class BenchmarkHooks:
@@ -67,24 +165,11 @@ class BenchmarkHooks:
 
 
 @pytest.fixture
-def lparbench(request: pytest.FixtureRequest) -> Iterator[Lparbench]:
-    """Measures a function in fresh pinned processes and fails the test when it surely got slower.
+def lparbench(request: pytest.FixtureRequest) -> Generator[Lparbench, None, None]:
+    """Measures a function in pinned processes of its own and fails the test when it surely got slower.
 
-    ``lparbench(function, *args, **kwargs)`` judges against the test's baseline file;
-    ``lparbench.against(baseline, candidate, *args, **kwargs)`` against another function, measured in the same blocks;
-    ``lparbench.workload(name, **options)`` runs a workload and judges it against the test's baseline file.
+    ``lparbench(function, *args, **kwargs)`` judges against the test's baseline file, as ``lparbench.pedantic(...)``
+    does; ``lparbench.against(baseline, candidate, *args, **kwargs)`` against another function, measured in the same
+    blocks; ``lparbench.workload(name, **options)`` runs a workload and judges it against the test's baseline file.
     """
-    from harness.pytest_plugin.fixture import Lparbench
-
-    gate = Lparbench(request.node, request.config)
-    yield gate
-    request.config.stash[summary_key] += gate.summary
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """One line per gated metric, with its figures."""
-    lines = config.stash[summary_key]
-    if lines:
-        terminalreporter.section("lparbench")
-        for line in lines:
-            terminalreporter.write_line(line)
+    yield from gated(request)

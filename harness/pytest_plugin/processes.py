@@ -1,29 +1,37 @@
-"""Runs a test again in fresh pinned processes, each timing one side once."""
+"""Runs a test again in pinned processes of its own, each timing one side once."""
 
 from __future__ import annotations
 
 import json
 import os
 import random
-import sys
+import signal
 import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from harness.compare.observations import Facts, Key, Problem, ProblemKind, Side, facts_of, observe_processes
-from harness.decode import encode
+from harness.decode import decode_json_file, encode
+from harness.placement.apply import apply
 from harness.placement.plan import Placement
 from harness.placement.verify import mismatches
-from harness.pytest_plugin.options import SIDE_OPTION, WORKER_OPTION, plugin_name_key
-from harness.pytest_plugin.worker import JOB_FILE, FunctionJob, FunctionOutcome
+from harness.pytest_plugin.serve import FAILURE_FILE, Failure, Reply
+from harness.pytest_plugin.warm import WorkerDiedError, pool_of, start
+from harness.pytest_plugin.worker import JOB_FILE, FunctionJob, FunctionOutcome, Timed, measure
 from harness.record.model import ProcessRecord
-from harness.workers.process import read_outcome, worker_process
+from harness.workers.process import read_outcome
+
+BASELINE, CANDIDATE = "baseline", "candidate"
 
 _PATIENCE_S = 120.0  # beyond the time a series is given, for imports and fixtures of the test
 _SERIES_PATIENCE = 20.0
-_QUOTED_LINES = 4  # of a failed worker's output: pytest's last line alone is a summary
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,14 @@ class Place:
 
 @dataclass
 class Processes:
-    """The processes of one test, block by block; every block holds one process per side, in shuffled order."""
+    """The processes of one call in a test, block by block; every block holds one process per side, in shuffled order.
+
+    Attributes:
+        index: which call of the fixture in the test.
+        calls: what each side times, for a fork of this very process where the test cannot be set up a second time.
+        base: checkout in which the side "baseline" runs the same test; None: both are functions of this one.
+        notes: how it was measured, where that is not in forks of a warm worker.
+    """
 
     item: pytest.Item
     place: Place
@@ -44,8 +59,14 @@ class Processes:
     seconds: float
     seed: int
     created: str
+    index: int = 0
+    calls: Mapping[str, Timed] = field(default_factory=dict)
+    base: Path | None = None
+    notes: list[str] = field(default_factory=list)
     _blocks: dict[str, list[ProcessRecord]] = field(default_factory=dict)
     _mismatches: dict[str, list[str]] = field(default_factory=dict)
+    _fork: bool = True
+    _here: bool = False
 
     def add(self, blocks: int) -> tuple[Side, ...]:
         """Run that many more blocks; gives all so far, in the order of ``sides``."""
@@ -61,32 +82,119 @@ class Processes:
                     self._mismatches.setdefault(side, []).extend(wrong)
         return tuple(self._side(side) for side in self.sides)
 
+    def fresh(self, blocks: int) -> tuple[Side, ...]:
+        """That many blocks and no earlier ones."""
+        self.forget()
+        return self.add(blocks)
+
+    def forget(self) -> None:
+        """Begin anew with the next block."""
+        self._blocks, self._mismatches = {}, {}
+
     @property
     def key(self) -> Key:
         """What the processes measure."""
-        return Key(self.item.nodeid, "function", "", "", 0)
+        call = f" #{self.index + 1}" if self.index else ""
+        return Key(f"{self.item.nodeid}{call}", "function", "", "", 0)
+
+    def samples(self, side: str) -> list[float]:
+        """Seconds per call of every sample so far."""
+        series = [series for process in self._blocks.get(side, ()) for series in process.series]
+        return [ns * 1e-9 / each.inner for each in series for ns in each.durations_ns[each.warmup :]]
 
     def _process(self, directory: Path, side: str, block: int, order: int) -> tuple[ProcessRecord, tuple[str, ...]]:
-        """One process of one side, and where it was not placed as asked for."""
+        """One process of one side, and where it was not placed as asked for.
+
+        Fails the test when what it times raises, or when it cannot be measured in the way that the test was written.
+        """
         placement = self.place.placement
-        (directory / JOB_FILE).write_text(json.dumps(encode(FunctionJob(self.seconds, placement.cpus))))
-        timeout_s = _PATIENCE_S + _SERIES_PATIENCE * self.seconds
-        with worker_process(
-            _test_command(self.item, directory, side),
-            directory,
-            placement,
-            cwd=self.item.config.rootpath,
-            environment=_environment(),
-        ) as worker:
-            status = worker.wait(timeout_s)
+        root = self.base if side == BASELINE else None
+        job = FunctionJob(
+            nodeid=self.item.nodeid,
+            side=CANDIDATE if root else side,
+            index=self.index,
+            seconds=self.seconds,
+            cpus=placement.cpus,
+            fork=self._fork,
+        )
+        (directory / JOB_FILE).write_text(json.dumps(encode(job)))
+        if self._here and root is None:
+            pid, status = self._forked_here(directory, self.calls[side]), 0
+        else:
+            try:
+                reply = self._asked(directory, root, block)
+            except WorkerDiedError as error:
+                return failed(block, order, 0, str(error)), ()
+            if reply.unsound is not None:
+                self._fork = False
+                self.notes.append(f"{self.item.nodeid}: every process imports the tests anew: {reply.unsound}")
+                return self._process(directory, side, block, order)
+            pid, status = reply.pid, reply.status
         outcome = read_outcome(directory, FunctionOutcome)
         if outcome is not None:
-            return _measured(block, order, worker.pid, outcome), mismatches(placement, outcome.observation)
-        if status in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
-            failure = "the test did not call lparbench in its worker process"
-        else:
-            failure = worker.cause_of_death(status, timeout_s, lines=_QUOTED_LINES)
-        return failed(block, order, worker.pid, failure), ()
+            return _measured(block, order, pid, outcome), mismatches(placement, outcome.observation)
+        why = (
+            decode_json_file(Failure, directory / FAILURE_FILE)
+            if (directory / FAILURE_FILE).exists()
+            else Failure("end", "", f"the process ended without a result (status {status})")
+        )
+        if why.when == "setup" and root is None and not self._here and self.calls:
+            return self._set_up_here(why, directory, side, block, order)
+        if why.when == "call":
+            where = "in the base revision" if root else "in its worker process"
+            pytest.fail(f"lparbench: the test failed {where}:\n{why.text}", pytrace=False)
+        return failed(block, order, pid, f"{why.when} in the worker: {why.line}"), ()
+
+    def _asked(self, directory: Path, root: Path | None, block: int) -> Reply:
+        timeout_s = _PATIENCE_S + _SERIES_PATIENCE * self.seconds
+        config = self.item.config
+        if not self._fork:
+            warm = start(config, self.place.placement, root)
+            with warm.stack:
+                return warm.ask(directory, timeout_s)
+        warm = pool_of(config).worker(self.place.placement, root, block)
+        try:
+            return warm.ask(directory, timeout_s)
+        except WorkerDiedError:
+            pool_of(config).drop(warm)
+            raise
+
+    def _set_up_here(
+        self, why: Failure, directory: Path, side: str, block: int, order: int
+    ) -> tuple[ProcessRecord, tuple[str, ...]]:
+        """A fixture that cannot be set up twice (a port that this session holds): fork where it is set up."""
+        if threading.active_count() > 1:
+            names = ", ".join(sorted(thread.name for thread in threading.enumerate()[1:]))
+            text = f"a fixture cannot be set up in a second process ({why.line}), nor forked with its threads ({names})"
+            return failed(block, order, 0, text), ()
+        self._here = True
+        self.notes.append(
+            f"{self.item.nodeid}: measured in forks of this process: a fixture cannot be set up twice ({why.line})"
+        )
+        (directory / FAILURE_FILE).unlink()
+        return self._process(directory, side, block, order)
+
+    def _forked_here(self, directory: Path, timed: Timed) -> int:
+        """Fork this process with all its fixtures, time there, and wait; gives its process id."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the threads there are belong to BLAS, which knows of forks
+            child = os.fork()
+        if not child:
+            try:
+                apply(self.place.placement)
+                measure(directory, timed)
+            except BaseException:  # noqa: BLE001 - whatever it was, this process ends here
+                failure = Failure("call", traceback.format_exc())
+                (directory / FAILURE_FILE).write_text(json.dumps(encode(failure)))
+            os._exit(0)
+        deadline = time.monotonic() + _PATIENCE_S + _SERIES_PATIENCE * self.seconds
+        while os.waitpid(child, os.WNOHANG)[0] == 0:
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                break
+            time.sleep(0.005)
+        return child
 
     def _side(self, side: str) -> Side:
         observation = observe_processes(
@@ -118,23 +226,6 @@ def _measured(block: int, order: int, pid: int, outcome: FunctionOutcome) -> Pro
         page_nodes=None if outcome.observation.page_nodes is None else dict(outcome.observation.page_nodes),
         series=(outcome.series,),
     )
-
-
-def _test_command(item: pytest.Item, directory: Path, side: str) -> list[str]:
-    """pytest on this one test, asked to time one side; the suite's own extra options are left out."""
-    config = item.config
-    ini = ["-c", str(config.inipath)] if config.inipath else []
-    return [
-        *(sys.executable, "-m", "pytest", item.nodeid, f"--rootdir={config.rootpath}", *ini),
-        *("-o", "addopts=", "-p", config.stash[plugin_name_key], "-p", "no:cacheprovider", "-q", "--no-header"),
-        *("--no-summary", WORKER_OPTION, str(directory), SIDE_OPTION, side),
-    ]
-
-
-def _environment() -> dict[str, str]:
-    """This process's own, in which the worker imports what this process can import."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
-    return {**environment, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
 
 
 def _conditions(placement: Placement) -> Facts:

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+import gc
 import resource
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.decode import decode_json_file
 from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
+from harness.measure.sampling import Limits, Samples, calibrate, collect
+from harness.measure.steady import MIN_SAMPLES, next_pilot, steady_state
 from harness.placement.verify import Observation, observe
 from harness.platform.counters import StealMeter, ThreadCounters
 from harness.platform.sysroot import SysRoot
 from harness.record.model import Series
-from harness.scenarios.series import Bench, batch_series
+from harness.scenarios.series import Bench, as_series, joined
 from harness.workers.process import write_outcome
 
 JOB_FILE = "job.json"
 
+_FEWEST_SAMPLES = 20  # of slow calls: enough for a median of which half may be disturbed
+_MOST_SAMPLES = 2_000
+_MOST_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class FunctionJob:
-    """What the worker is asked for: the time to spend on timing, and the CPUs that it is pinned to."""
+    """What the worker is asked for.
 
+    Attributes:
+        nodeid: the test.
+        side: which of its functions to time, and ``index``: in which of its calls of the fixture.
+        seconds: time to spend on timing.
+        cpus: that it is pinned to.
+        fork: in a fork of the process that imported the suite, or in that process itself, which then ends.
+    """
+
+    nodeid: str
+    side: str
+    index: int
     seconds: float
     cpus: tuple[int, ...]
+    fork: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,14 +61,41 @@ class FunctionOutcome:
     observation: Observation
 
 
-def measure(directory: Path, side: str, functions: Mapping[str, Callable[[], object]]) -> None:
-    """Time the function of ``side`` as the job in ``directory`` says, and leave the outcome there."""
+@dataclass(frozen=True)
+class Timed:
+    """A function to time.
+
+    Attributes:
+        call: what is timed.
+        prepare: called before each sample, untimed; a sample is then one call.
+        rounds, iterations: samples, and calls in each, that the test asks for; None: as many as fit.
+        collect_garbage: whether the garbage collector may run while it is timed.
+    """
+
+    call: Callable[[], object]
+    prepare: Callable[[], object] | None = None
+    rounds: int | None = None
+    iterations: int = 1
+    warmup: int = 0
+    collect_garbage: bool = True
+
+
+def measure(directory: Path, timed: Timed) -> FunctionOutcome:
+    """Time the function as the job in ``directory`` says, and leave the outcome there."""
     job = decode_json_file(FunctionJob, directory / JOB_FILE)
+    untraced()
     clock = SystemClock()
     steal = StealMeter(SysRoot("/"), job.cpus)
-    bench = Bench(clock, clock_cost_ns(clock), ThreadCounters(), Watch(steal_ns=steal.stolen_ns), job.seconds)
+    bench = Bench(
+        clock, clock_cost_ns(clock), ThreadCounters(), Watch(steal_ns=steal.stolen_ns), job.seconds, timed.prepare
+    )
     began = clock.now_ns()
-    series = batch_series("call", functions[side], None, bench)
+    if not timed.collect_garbage:
+        gc.disable()
+    try:
+        series = _series(timed, bench)
+    finally:
+        gc.enable()
     outcome = FunctionOutcome(
         series=series,
         steal_share=steal.share(),
@@ -55,3 +104,51 @@ def measure(directory: Path, side: str, functions: Mapping[str, Callable[[], obj
         observation=observe(),
     )
     write_outcome(directory, outcome)
+    return outcome
+
+
+def _series(timed: Timed, bench: Bench) -> Series:
+    """The rounds that the test asks for, or samples until they are steady; slow calls get fewer."""
+    asked = timed.rounds is not None or timed.prepare is not None
+    for _ in range(timed.warmup):
+        if timed.prepare is not None:
+            timed.prepare()
+        timed.call()
+    inner = timed.iterations if asked else calibrate(timed.call, bench.clock, bench.clock_cost_ns)
+    fewest = max(_FEWEST_SAMPLES, timed.rounds or 0) if asked else _FEWEST_SAMPLES
+
+    def more(samples: int, budget_s: float, at_least: int) -> Samples:
+        limits = Limits(samples, budget_s, min(samples, at_least), _MOST_SECONDS)
+        return collect(
+            timed.call,
+            clock=bench.clock,
+            counters=bench.counters,
+            inner=inner,
+            limits=limits,
+            watch=bench.watch,
+            prepare=timed.prepare,
+        )
+
+    samples = more(fewest if asked else _MOST_SAMPLES, bench.seconds, fewest)
+    outcome = steady_state(samples.durations_ns)
+    while not asked and len(samples) >= MIN_SAMPLES and (longer := next_pilot(len(samples), outcome)) is not None:
+        samples = joined(samples, more(longer - len(samples), bench.seconds, 1))
+        outcome = steady_state(samples.durations_ns)
+        if len(samples) < longer:
+            break
+    return as_series("call", samples, replace(outcome, steady=outcome.steady or not outcome.tested), None)
+
+
+def untraced() -> None:
+    """Take coverage, tracers and profilers off this process: what is timed is the code alone."""
+    sys.settrace(None)
+    sys.setprofile(None)
+    threading.settrace(None)
+    threading.setprofile(None)
+    if "tracemalloc" in sys.modules:
+        sys.modules["tracemalloc"].stop()
+    monitoring: Any = getattr(sys, "monitoring", None)  # from Python 3.12
+    for tool in range(6 if monitoring else 0):
+        if monitoring.get_tool(tool) is not None:
+            monitoring.set_events(tool, 0)
+            monitoring.free_tool_id(tool)

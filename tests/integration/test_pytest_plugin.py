@@ -128,14 +128,19 @@ def test_a_margin_lets_it_pass(pytester: pytest.Pytester, script: Callable[..., 
         ({"sd": 0.6}, "*too noisy to gate on*"),
     ],
 )
-def test_what_cannot_be_judged_is_skipped_or_with_strict_failed(
+def test_what_cannot_be_judged_fails_with_an_outcome_of_its_own(
     pytester: pytest.Pytester, script: Callable[..., None], trouble: dict[str, Any], said: str
 ) -> None:
     script(candidate=1.5, **trouble)
-    result = ran(pytester, AGAINST.format(arguments="max_blocks=8"))
-    result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines([f"SKIPPED*inconclusive: {said}"])
-    ran(pytester, AGAINST.format(arguments="max_blocks=8"), "--lparbench-strict").assert_outcomes(failed=1)
+    text = AGAINST.format(arguments="max_blocks=8")
+    for options in ((), ("--lparbench-strict",), ("--lparbench-open=fail",)):
+        result = ran(pytester, text, *options)
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.stdout.fnmatch_lines([f"inconclusive: *test_it: {said}", "*1 inconclusive*"])
+    result = ran(pytester, text, "--lparbench-open=pass")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"inconclusive: *test_it: {said}"])
+    ran(pytester, text, "--lparbench-open=warn").assert_outcomes(passed=1, warnings=1)
 
 
 def test_a_baseline_is_written_in_sessions_and_then_judged_against(
@@ -207,13 +212,30 @@ def test_a_workload_is_run_and_judged(
             "*lparbench.workload: unknown key 'row'. Did you mean 'rows'?*",
         ),
         (AGAINST.format(arguments="margn=0.1"), "*pytest.mark.lparbench: unknown key 'margn'. Did you mean 'margin'?*"),
+        ("def test_it(lparbench): lparbench(3)", "*3 is not a function*"),
         (
             """
-            def test_it(lparbench):
-                lparbench(sum, [1])
-                lparbench(sum, [1])
+            async def answer(): return 1
+            def test_it(lparbench): lparbench(lambda: answer())
             """,
-            "*called twice*",
+            "*returns a coroutine: only its making would be timed*",
+        ),
+        (
+            """
+            def numbers(): yield 1
+            def test_it(lparbench): lparbench(numbers)
+            """,
+            "*numbers is a generator: only its making would be timed*",
+        ),
+        (
+            """
+            import asyncio
+            async def answer(): return 1
+            def test_it(lparbench):
+                async def inside(): lparbench(answer)
+                asyncio.run(inside())
+            """,
+            "*answer is a coroutine function, and an event loop runs already*",
         ),
     ],
 )
@@ -230,8 +252,100 @@ def test_with_other_workers_nothing_is_measured(
     script()
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
     result = ran(pytester, AGAINST.format(arguments=""))
-    result.assert_outcomes(skipped=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*run it without -n*"])
+
+
+def test_code_that_raises_fails_with_its_traceback(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    script()
+    text = """
+        def broken(): raise ValueError("the code under test is broken")
+        def test_stored(lparbench): assert lparbench(broken) == 3
+        def test_against(lparbench): lparbench.against(sum, broken, [1])
+        def test_own(lparbench): assert lparbench(sum, [1]) == 2
+    """
+    result = ran(pytester, text, "--lparbench-update")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(["*def broken*raise ValueError*", "E *ValueError: the code under test is broken"])
+    result.stdout.fnmatch_lines(["E *assert 1 == 2"])
+
+
+def test_a_baseline_without_a_test_is_missing(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    script()
+    pytester.makepyfile(test_other="def test_b(lparbench): lparbench(sum, [1])\ndef test_c(): pass\n")
+    for _ in range(3):
+        ran(pytester, STORED, "--lparbench-update").assert_outcomes(passed=3)
+    assert ran(pytester, STORED).ret == 0
+    assert ran(pytester, STORED, "-k", "test_it").ret == 0  # deselected is not gone
+    pytester.makepyfile(test_other="def test_b2(lparbench): lparbench(sum, [1])\ndef test_b(): pass\n")
+    result = ran(pytester, STORED, "-k", "not test_b2")
+    result.stdout.fnmatch_lines(["missing: test_other.py::test_b: it is no longer gated*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    (pytester.path / "test_other.py").unlink()
+    result = ran(pytester, STORED)
+    result.stdout.fnmatch_lines(["missing: test_other.py::test_b: there is no such test any more*Delete that file*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert ran(pytester, STORED, "--lparbench-open=pass").ret == 0
+    assert ran(pytester, STORED, str(next(pytester.path.glob("test_a_*.py")))).ret == 0  # nobody asked for it
+
+
+DROP_IN = """
+    import pytest
+    {fixture}
+    @pytest.mark.parametrize("n", [1, "a b/\u00e9[::]"])
+    @pytest.mark.benchmark(group="sums", disable_gc=True)
+    def test_plain(benchmark, n):
+        assert benchmark(sum, [1, 2]) == 3
+        assert benchmark.group == "sums" and benchmark.params == {{"n": n}}
+    class TestIt:
+        def test_pedantic(self, benchmark):
+            ends = []
+            setup = lambda: (([1, 2],), {{}})
+            assert benchmark.pedantic(sum, setup=setup, teardown=ends.append, rounds=5) == 3
+            assert ends == [[1, 2]]
+        def test_stats(self, benchmark):
+            benchmark.extra_info["rows"] = 2
+            benchmark(sum, [1, 2])
+            assert 0 < benchmark.stats["mean"] < 1 and benchmark.stats.stats.max < 1
+    def test_two(benchmark):
+        benchmark(sum, [1])
+        benchmark(sum, [2])
+    def test_decorator(benchmark):
+        @benchmark
+        def result(): return 1
+        assert result == 1
+"""
+OURS = "@pytest.fixture\n    def benchmark(lparbench): return lparbench"
+
+
+@pytest.mark.parametrize(
+    ("fixture", "options"),
+    [
+        ("", ("--lparbench-gate",)),
+        ("", ("--lparbench-gate", "-p", "pytest_benchmark.plugin", "--benchmark-only")),
+        (OURS, ()),
+        (OURS, ("-p", "pytest_benchmark.plugin")),
+    ],
+)
+def test_tests_of_pytest_benchmark_are_gated_as_they_are(
+    pytester: pytest.Pytester, script: Callable[..., None], fixture: str, options: tuple[str, ...]
+) -> None:
+    script()
+    text = DROP_IN.format(fixture=fixture)
+    for _ in range(3):
+        ran(pytester, text, "--lparbench-update", *options).assert_outcomes(passed=6)
+    assert len(list((pytester.path / ".lparbench").iterdir())) == 7
+    ran(pytester, text, *options).assert_outcomes(passed=6)
+    script(candidate=1.5)
+    ran(pytester, text, *options).assert_outcomes(failed=6)
+
+
+def test_a_gate_that_finds_nothing_to_judge_fails(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    script()
+    for option in ("--lparbench-gate", "--lparbench-update"):
+        result = ran(pytester, "def test_it(): pass", option)
+        result.stdout.fnmatch_lines([f"inconclusive: no test was judged, and no baseline written, with {option}."])
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
 def test_the_marker_is_declared_and_the_worker_options_are_hidden(pytester: pytest.Pytester) -> None:
@@ -323,9 +437,9 @@ def run_pytest(directory: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_real_processes_measure_and_leave_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option-in-workers\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --option-of-the-suite\n")
     (tmp_path / "conftest.py").write_text(
-        "def pytest_addoption(parser): parser.addoption('--no-such-option-in-workers', action='store_true')\n"
+        "def pytest_addoption(parser): parser.addoption('--option-of-the-suite', action='store_true')\n"
     )
     (tmp_path / "test_it.py").write_text(
         "import os, pytest\n"
@@ -339,8 +453,8 @@ def test_real_processes_measure_and_leave_nothing_behind(tmp_path: Path) -> None
     done = run_pytest(tmp_path)
     assert "inconclusive" in done.stdout, done.stdout + done.stderr  # one block is never enough
     assert "2 of at least 6" not in done.stdout
-    assert len(list(tmp_path.glob("ran-*"))) == 1  # the candidate's own process; nothing was judged, so no call here
-    assert "failed" not in done.stdout
+    assert len(list(tmp_path.glob("ran-*"))) == 2  # the candidate's own process, and the test's call
+    assert "1 failed" not in done.stdout
 
 
 def test_a_worker_that_ends_without_an_outcome_says_why(tmp_path: Path) -> None:

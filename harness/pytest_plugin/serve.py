@@ -1,0 +1,161 @@
+"""A worker's pytest: collects as its parent did, then runs one test per request, each in a fork of its own."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.decode import decode_json_file, encode
+from harness.pytest_plugin.options import WORKER_OPTION
+from harness.pytest_plugin.worker import JOB_FILE, FunctionJob
+from harness.record.store import write_file
+from harness.workers.process import OUTCOME_FILE, die_with_parent
+
+FAILURE_FILE = "failure.json"
+ORIGIN_VARIABLE = "LPARBENCH_ORIGIN"  # the checkout that worktrees were made from: nothing may be imported from it
+GATED_FIXTURES = frozenset({"lparbench", "benchmark"})
+
+directory_key = pytest.StashKey[Path]()  # of the request that is served
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a worker says once it has collected.
+
+    Attributes:
+        nodeids: of the tests that use a fixture of the gate.
+        foreign: files it imported from the checkout that it is not to import from.
+    """
+
+    nodeids: tuple[str, ...]
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """How a request ended: the process that ran it and its status, or why it must not be forked."""
+
+    pid: int
+    status: int
+    unsound: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a test raised in a worker: in ``setup`` or ``call``, with its traceback, and in one line."""
+
+    when: str
+    text: str
+    line: str = ""
+
+    @staticmethod
+    def of(when: str, report: pytest.TestReport) -> Failure:
+        """From pytest's report."""
+        crash = getattr(report.longrepr, "reprcrash", None)
+        text = report.longreprtext.strip()
+        return Failure(when, text, (crash.message if crash is not None else text).splitlines()[-1])
+
+
+def serve(session: pytest.Session) -> None:
+    """Answer requests, one directory with a job per line, until the parent hangs up; does not return."""
+    items: dict[str, pytest.Item] = {}
+    for item in session.items:
+        items.setdefault(item.nodeid, item)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect("\0" + session.config.getoption(WORKER_OPTION))
+        with connection.makefile("rw", encoding="utf-8") as stream:
+            _send(stream, Ready(tuple(nodeid for nodeid, item in items.items() if is_gated(item)), _foreign()))
+            gc.collect()
+            gc.freeze()
+            for line in stream:
+                directory = Path(json.loads(line))
+                job = decode_json_file(FunctionJob, directory / JOB_FILE)
+                _send(stream, _served(items, directory, job))
+                if not job.fork:
+                    break
+    os._exit(0)  # nothing of the session's end (reports, caches) is for a worker
+
+
+def is_gated(item: pytest.Item) -> bool:
+    """Whether a test uses a fixture of the gate."""
+    return not GATED_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def note_failure(config: pytest.Config, report: pytest.TestReport) -> None:
+    """Keep what failed before there was an outcome."""
+    directory = config.stash.get(directory_key, None)
+    if directory is not None and not (directory / OUTCOME_FILE).exists():
+        if report.failed:
+            _write(directory, Failure.of(report.when or "call", report))
+        elif report.skipped:
+            _write(directory, Failure.of("skip", report))
+
+
+def _send(stream: object, message: Ready | Reply) -> None:
+    print(json.dumps(encode(message)), file=stream, flush=True)  # type: ignore[call-overload]
+
+
+def _write(directory: Path, failure: Failure) -> None:
+    if not (directory / FAILURE_FILE).exists():  # the first is the cause
+        write_file(directory / FAILURE_FILE, json.dumps(encode(failure)).encode(), durable=False)
+
+
+def _served(items: Mapping[str, pytest.Item], directory: Path, job: FunctionJob) -> Reply:
+    item = items.get(job.nodeid)
+    if item is None:
+        _write(directory, Failure("collect", "", "it is not among the tests that the worker collected"))
+        return Reply(os.getpid(), 0)
+    if not job.fork:
+        _run(item, directory)
+        return Reply(os.getpid(), 0)
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads > 1:
+        return Reply(os.getpid(), 0, f"importing the tests left {threads - 1} threads running, which a fork would lose")
+    parent = os.getpid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        return Reply(child, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    try:
+        die_with_parent(parent)
+        _run(item, directory)
+    except BaseException:  # noqa: BLE001 - whatever it was, this process ends here
+        _write(directory, Failure("call", traceback.format_exc()))
+    os._exit(0)
+
+
+def _run(item: pytest.Item, directory: Path) -> None:
+    item.config.stash[directory_key] = directory
+    item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+    if not (directory / OUTCOME_FILE).exists():
+        _write(directory, Failure("end", "", "the test did not call it there"))
+
+
+def _foreign() -> tuple[str, ...]:
+    """Files imported from the original checkout instead of from the worktree, environments in it left out."""
+    origin = os.environ.get(ORIGIN_VARIABLE)
+    if origin is None:
+        return ()
+    here, prefix = str(Path.cwd().resolve()), os.path.realpath(sys.prefix)
+    files = {
+        os.path.realpath(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))
+    }
+    return tuple(
+        sorted(
+            file
+            for file in files
+            if file.startswith(origin + os.sep)
+            and not file.startswith((here + os.sep, prefix + os.sep))
+            and "site-packages" not in file
+        )
+    )

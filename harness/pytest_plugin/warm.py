@@ -1,0 +1,213 @@
+"""Workers that have imported the suite and fork for every test: started as the session was, kept until its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+
+from harness.decode import decode
+from harness.errors import InputError
+from harness.placement.plan import Placement
+from harness.pytest_plugin.options import WORKER_OPTION, session_key
+from harness.pytest_plugin.serve import Ready, Reply
+from harness.workers.process import WorkerProcess, worker_process
+
+_IMPORT_PATIENCE_S = 600.0
+_QUOTED_LINES = 4  # of a failed worker's output: pytest's last line alone is a summary
+_LAYOUTS = 2  # warm workers that blocks alternate between: each has its own addresses and hash seed
+# What a worker must not inherit: coverage's and profilers' hooks into child processes, and what xdist and pytest set.
+_TRACERS = ("COVERAGE_PROCESS_", "COV_CORE_", "PYTHONTRACEMALLOC", "PYTHONPROFILEIMPORTTIME", "PYTEST_XDIST_")
+# Options that name a file which opening would truncate, and those that would share a folder.
+_FILES = {"log_file": "--log-file", "report_log": "--report-log"}
+_START = "import sys; sys.path[:] = [p for p in sys.path if p]; import pytest; sys.exit(pytest.main())"
+
+
+class WorkerDiedError(Exception):
+    """A worker ended, or hung, without an answer; says why."""
+
+
+@dataclass
+class Warm:
+    """One worker."""
+
+    worker: WorkerProcess
+    connection: socket.socket
+    stream: TextIO
+    ready: Ready
+    stack: contextlib.ExitStack
+
+    def ask(self, directory: Path, timeout_s: float) -> Reply:
+        """Have the job in ``directory`` done.
+
+        Raises:
+            WorkerDiedError: there was no answer in time.
+        """
+        self.connection.settimeout(timeout_s)
+        try:
+            self.stream.write(json.dumps(str(directory)) + "\n")
+            self.stream.flush()
+            return decode(Reply, json.loads(self.stream.readline()), "worker")
+        except (OSError, ValueError) as error:
+            status = None if isinstance(error, TimeoutError) else self.worker.wait(1.0)
+            raise WorkerDiedError(self.worker.cause_of_death(status, timeout_s, lines=_QUOTED_LINES)) from None
+
+
+@dataclass
+class Pool:
+    """The workers of a session."""
+
+    config: pytest.Config
+    _warm: dict[tuple[object, ...], Warm] = field(default_factory=dict)
+    _dead: dict[tuple[object, ...], str] = field(default_factory=dict)
+
+    def worker(self, placement: Placement, root: Path | None, block: int) -> Warm:
+        """The worker of this block in the checkout ``root`` (None: the session's own), started where there is none.
+
+        Raises:
+            WorkerDiedError: it could not be started, now or before.
+        """
+        key = (placement.cpus, placement.memory_nodes, root, block % _LAYOUTS)
+        if key in self._dead:
+            raise WorkerDiedError(self._dead[key])
+        if key not in self._warm:
+            try:
+                self._warm[key] = start(self.config, placement, root)
+            except WorkerDiedError as error:
+                self._dead[key] = str(error)
+                raise
+        return self._warm[key]
+
+    def drop(self, warm: Warm) -> None:
+        """End a worker that no longer answers."""
+        self._warm = {key: other for key, other in self._warm.items() if other is not warm}
+        warm.stack.close()
+
+    def close(self) -> None:
+        """End them all."""
+        while self._warm:
+            self._warm.popitem()[1].stack.close()
+
+
+_pool_key = pytest.StashKey[Pool]()
+
+
+def pool_of(config: pytest.Config) -> Pool:
+    """The pool of the session, which ends with it."""
+    if _pool_key not in config.stash:
+        config.stash[_pool_key] = Pool(config)
+        config.stash[session_key].at_end.append(config.stash[_pool_key].close)
+    return config.stash[_pool_key]
+
+
+def start(config: pytest.Config, placement: Placement, root: Path | None) -> Warm:
+    """A worker under ``placement`` that has collected what the session collected.
+
+    Raises:
+        WorkerDiedError: it ended before.
+        InputError: it imported the project from elsewhere than ``root``.
+    """
+    address = f"lparbench-{uuid.uuid4().hex}"
+    session = config.stash[session_key]
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lparbench-pytest-")))
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind("\0" + address)
+        listener.listen(1)
+        moved = _Moved(config, root)
+        worker = stack.enter_context(
+            worker_process(
+                _command(config, address, scratch, moved),
+                scratch,
+                placement,
+                cwd=Path(moved(str(session.cwd))),
+                environment=_environment(session.environment, [moved(part) for part in session.path if part], moved),
+            )
+        )
+        connection = stack.enter_context(_accepted(listener, worker))
+        stream = stack.enter_context(connection.makefile("rw", encoding="utf-8"))
+        try:
+            ready = decode(Ready, json.loads(stream.readline()), "worker")
+        except (OSError, ValueError):
+            why = worker.cause_of_death(worker.wait(1.0), _IMPORT_PATIENCE_S, lines=_QUOTED_LINES)
+            raise WorkerDiedError(why) from None
+        if ready.foreign:
+            raise InputError(
+                f"both sides would measure the same code: {ready.foreign[0]} is imported from the checkout itself, not"
+                " from the worktree of its revision.",
+                remedy="Put the project on the path instead of installing it (pip uninstall), or install it per"
+                " worktree with --prepare.",
+            )
+        return Warm(worker, connection, stream, ready, stack.pop_all())
+    raise AssertionError("an exit stack does not swallow exceptions")
+
+
+class _Moved:
+    """Paths of the session's checkout as those of another."""
+
+    def __init__(self, config: pytest.Config, root: Path | None) -> None:
+        self.root = root
+        self._from = str(checkout_of(config.rootpath))
+
+    def __call__(self, text: str) -> str:
+        if self.root is None:
+            return text
+        head, separator, rest = text.partition(self._from)
+        whole = separator and (not rest or rest[0] in "/:") and (not head or head[-1] in "=:")
+        return f"{head}{self.root}{rest}" if whole else text
+
+
+def checkout_of(path: Path) -> Path:
+    """The top of the checkout that ``path`` lies in; itself where it lies in none."""
+    resolved = path.resolve()
+    return next((folder for folder in (resolved, *resolved.parents) if (folder / ".git").exists()), resolved)
+
+
+@contextlib.contextmanager
+def _accepted(listener: socket.socket, worker: WorkerProcess) -> Iterator[socket.socket]:
+    listener.settimeout(0.5)
+    deadline = time.monotonic() + _IMPORT_PATIENCE_S
+    while True:
+        try:
+            connection = listener.accept()[0]
+            break
+        except TimeoutError:
+            status = worker.status()
+            if status is not None or time.monotonic() > deadline:
+                why = worker.cause_of_death(status, _IMPORT_PATIENCE_S, lines=_QUOTED_LINES)
+                raise WorkerDiedError(why) from None
+    with connection:
+        connection.settimeout(_IMPORT_PATIENCE_S)
+        yield connection
+
+
+def _command(config: pytest.Config, address: str, scratch: Path, moved: _Moved) -> list[str]:
+    """pytest as the session was started, without coverage and distribution, and with files of its own."""
+    given = [moved(str(argument)) for argument in config.invocation_params.args]
+    at = given.index("--") if "--" in given else len(given)
+    own = [WORKER_OPTION, address, f"--basetemp={scratch / 'tmp'}"]
+    own += [f"{flag}={os.devnull}" for name, flag in _FILES.items() if config.getoption(name, None)]
+    own += ["--no-cov"] if config.pluginmanager.hasplugin("pytest_cov") else []
+    own += ["-n", "0"] if config.pluginmanager.hasplugin("xdist") else []
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [sys.executable, *flags, "-c", _START, *given[:at], *own, *given[at:]]
+
+
+def _environment(environment: dict[str, str], path: list[str], moved: _Moved) -> dict[str, str]:
+    """The session's own, in which the worker imports what the session can import."""
+    kept: dict[str, Any] = {name: value for name, value in environment.items() if not name.startswith(_TRACERS)}
+    kept.pop("PYTEST_CURRENT_TEST", None)
+    own = [str(folder) for folder in (moved.root / "src", moved.root) if folder.is_dir()] if moved.root else []
+    return {**kept, "PYTHONPATH": os.pathsep.join([*own, *path])}
