@@ -230,7 +230,7 @@ def observe_processes(
     seconds: dict[int, float] = {}
     unusable: dict[int, str] = {}
     all_problems = list(problems)
-    estimates: list[ProcessEstimate] = []
+    estimates: list[ProcessEstimate | None] = []
     steady: list[bool] = []
     for process in processes:
         block = process.block
@@ -250,14 +250,14 @@ def observe_processes(
         else:
             estimate = _estimate(matching[0])
             steady.append(matching[0].steady)
-            estimates += [estimate] if estimate is not None else []
+            estimates.append(estimate)
             if estimate is not None and estimate.undisturbed_s:
                 seconds[block] = estimate.undisturbed_s
             else:
                 unusable[block] = _TOO_FEW
     evidence = Evidence(
         blocks=len(seconds),
-        clean_shares=[estimate.undisturbed_share for estimate in estimates],
+        clean_shares=[0.0 if estimate is None else estimate.undisturbed_share for estimate in estimates],
         steal_shares=[process.steal_share for process in processes],
         steady=steady,
     )

@@ -306,3 +306,20 @@ def test_too_few_or_invalid_runs_have_no_history() -> None:
 def test_keys_are_ordered_and_readable() -> None:
     assert str(Key("w", "train", "eager", "float32", 0)) == "w train eager float32"
     assert sorted([Key("b", "s", "e", "f", 1), Key("a", "s", "e", "f", 2)])[0].workload == "a"
+
+
+def test_a_process_without_a_sample_after_its_warm_up_has_no_undisturbed_share():
+    """Half of the processes never settle: their shares count as none, not as unknown."""
+    whole = small_run("a", seed=1)
+    results = []
+    for result in whole.results:
+        processes = [
+            replace(process, series=tuple(replace(series, warmup=len(series.flags)) for series in process.series))
+            if index < 7
+            else process
+            for index, process in enumerate(result.processes)
+        ]
+        results.append(replace(result, processes=tuple(processes)))
+    for observation in side_of(replace(whole, results=tuple(results))).observations.values():
+        texts = [problem.text for problem in observation.problems]
+        assert any(text.startswith("41% of the samples are undisturbed, at least 50% are needed") for text in texts)
