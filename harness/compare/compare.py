@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.compare.environment import Difference, differences, refuse_separated
+from harness.compare.matching import matched
 from harness.compare.observations import AccuracyFigure, Key, Observation, Side
 from harness.errors import ExitCode, InputError
 from harness.measure.stats import Array, Interval, interval_over_processes, log_ratios, t_quantile
@@ -27,6 +28,7 @@ class TimeComparison:
         a, b: seconds per call over processes; None where there is nothing to show.
         comparison: the verdict; its effect is of the time, positive is slower.
         problems: why the times may not be judged.
+        unit: of the times.
     """
 
     key: Key
@@ -35,6 +37,7 @@ class TimeComparison:
     b: Interval | None
     comparison: Comparison
     problems: tuple[str, ...] = ()
+    unit: str = "s"
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,15 @@ class CompareReport:
 
     @property
     def exit_code(self) -> ExitCode:
-        """1 when something regressed, else 2 when something is inconclusive, else 0."""
-        return ExitCode.judged(
-            failed=CompareVerdict.REGRESSED in self.verdicts, inconclusive=CompareVerdict.INCONCLUSIVE in self.verdicts
-        )
+        """1 when something regressed, else 2 when something is inconclusive or no longer there, else 0."""
+        undecided = CompareVerdict.INCONCLUSIVE in self.verdicts or bool(self.gone)
+        return ExitCode.judged(failed=CompareVerdict.REGRESSED in self.verdicts, inconclusive=undecided)
+
+    @property
+    def gone(self) -> tuple[Key, ...]:
+        """What the baseline has and another side does not: nothing says that it is no slower."""
+        lacking = {key for side in self.sides[1:] for key in self.missing[side.name]}
+        return tuple(key for key in sorted(self.sides[0].observations) if key in lacking)
 
 
 def compare(
@@ -100,8 +108,9 @@ def compare(
     """
     if len(sides) < 2:
         raise InputError(f"A comparison needs two runs, got {len(sides)}.")
-    sides = _distinctly_named(sides)
-    baseline, others = sides[0], sides[1:]
+    baseline, *others = _distinctly_named(sides)
+    others = [matched(baseline, side) for side in others]
+    sides = [baseline, *others]
     differing = {side.name: differences(baseline, side) for side in others}
     for side in others:
         refuse_separated(differing[side.name], allowed)
@@ -140,6 +149,7 @@ def compare_times(
             b=_interval(side.observations[key]),
             comparison=_explained(comparison, paired),
             problems=paired.problems,
+            unit=baseline.observations[key].unit,
         )
         for (key, side, paired), comparison in zip(pairs, judged, strict=True)
     )
@@ -174,6 +184,8 @@ def _paired(a: Observation, b: Observation) -> _Paired:
     nothing = np.zeros(0)
     problems = [f"A: {text}" for text in a.problems] + [f"B: {text}" for text in b.problems]
     all_a, all_b = a.seconds.keys() | a.unusable.keys(), b.seconds.keys() | b.unusable.keys()
+    if a.unit != b.unit:
+        problems.append(f"the units differ: {a.unit or 'not known'} and {b.unit or 'not known'}")
     if all_a != all_b:
         counts = f"{len(all_a)} and {len(all_b)}"
         problems.append(f"the runs do not have the same blocks ({counts}): measure both with the same number")

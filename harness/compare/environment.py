@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.compare.observations import Facts, FactValue, Key, Side
+from harness.compare.observations import Facts, FactValue, Key, Side, conflict
 from harness.errors import EnvironmentMismatchError
 
 
@@ -26,6 +26,11 @@ FACTS = (
     Fact("detector", "the timed work itself differs", separates=True),
     Fact("cache", "a cold cache is measured for another question than a hot one", separates=True),
     Fact("p99_bound_s", "another bound on the latency: another rate is asked for", separates=True),
+    Fact("python_implementation", "another interpreter: up to many times as fast in Python code"),
+    Fact("python", "another version of the interpreter"),
+    Fact("timer", "another clock: it counts something else, or less finely"),
+    Fact("build_type", "another build: debug code is several times as slow"),
+    Fact("system", "another operating system"),
     Fact("instances", "more or fewer processes at once share caches and memory"),
     Fact("generation", "another processor generation: up to several times the matrix rate"),
     Fact("cpu", "another processor"),
@@ -42,6 +47,7 @@ FACTS = (
     Fact("lpar_entitled_capacity", "entitlement bounds what a shared partition gets under contention"),
     Fact("lpar_virtual_processors", "virtual processors: how thinly the entitlement is spread"),
     Fact("hypervisor", "another hypervisor, or none"),
+    Fact("cpu_count", "more or fewer CPUs"),
     Fact("cpus_online", "more or fewer CPUs online: other neighbours on the cores"),
     Fact("cpus", "other CPUs of the machine: other cores, caches, neighbours"),
     Fact("thread_environment", "thread binding and counts, as the libraries read them"),
@@ -135,9 +141,18 @@ def _difference(name: str, a: FactValue, b: FactValue, keys: tuple[Key, ...] = (
 
 
 def _unequal(a: Facts, b: Facts) -> dict[str, tuple[FactValue, FactValue]]:
-    """Name -> the two values, of the facts that are not the same."""
-    names = sorted(a.keys() | b.keys())
-    return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}
+    """Name -> the two values, of the facts that are known to differ: not known on one side differs from nothing.
+
+    Of a group that both know ("libraries"), what only one has is not there on the other.
+    """
+    groups = [{name.partition(".")[0] for name in side if "." in name} for side in (a, b)]
+
+    def differs(name: str) -> bool:
+        if name in a and name in b:
+            return conflict(a[name], b[name])
+        return "." in name and all(name.partition(".")[0] in group for group in groups)
+
+    return {name: (a.get(name), b.get(name)) for name in sorted(a.keys() | b.keys()) if differs(name)}
 
 
 def _within(name: str, group: str) -> bool:

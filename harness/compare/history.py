@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from harness.compare.environment import Difference, differences
-from harness.compare.observations import Key, Side
+from harness.compare.matching import matched
+from harness.compare.observations import Commit, FactValue, Key, Side, conflict
 from harness.errors import ExitCode, InputError
 from harness.measure.stats import Array, interval_over_processes
 from harness.measure.verdicts import DEFAULT_MARGIN
@@ -21,15 +23,18 @@ _MIN_SEGMENT = 3  # runs on either side of a step
 _WINDOW = 30  # runs of a segment that count for its level
 _ALPHA = 0.001
 _SEARCHES_PER_RUN = 3.0
+_EXACT = 10.0  # of series that repeat exactly: how far the smallest change stands out from noise
+_MACHINE = ("arch", "system", "machine", "cpu", "python_implementation")  # times of two of these are two series
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run: its centre over processes, in seconds per call."""
+    """One run: its centre over processes, in seconds per call or the unit of its history."""
 
     run: str
     created: str
     seconds: float
+    commit: Commit | None = None
 
 
 @dataclass(frozen=True)
@@ -51,19 +56,24 @@ class Step:
 
 @dataclass(frozen=True)
 class History:
-    """All valid runs of one key, oldest first, and the steps in them.
+    """All valid runs of one key on one machine, oldest first, and the steps in them.
 
-    ``note`` says why no steps were looked for; None when they were.
+    Attributes:
+        note: why no steps were looked for; None when they were.
+        machine: what is known of the machine, where the runs are of several.
+        unit: of the values; empty where it is not known.
     """
 
     key: Key
     points: tuple[Point, ...]
     steps: tuple[Step, ...]
     note: str | None = None
+    machine: str = ""
+    unit: str = "s"
 
 
 def history(sides: Sequence[Side], *, margin: float = DEFAULT_MARGIN) -> tuple[History, ...]:
-    """Find the steps of every key over many runs.
+    """Find the steps of every key on every machine over many runs.
 
     Candidates come from PELT on the log centres (ruptures). A step is kept when Welch's t-test of the levels on its two
     sides, over at most 30 runs each, gives p < 0.001 and the levels differ by more than ``margin``: no run is ever
@@ -74,9 +84,17 @@ def history(sides: Sequence[Side], *, margin: float = DEFAULT_MARGIN) -> tuple[H
     Raises:
         InputError: the change-point library is not installed.
     """
-    ordered = sorted(sides, key=lambda side: (side.created, side.name))
-    keys = sorted(set().union(*(side.observations for side in ordered))) if ordered else []
-    return tuple(_of_key(key, ordered, margin) for key in keys)
+    by_commit = all(side.commit is not None and side.commit.time for side in sides)
+    ordered = sorted(sides, key=lambda side: (_moment(side, by_commit=by_commit), _moment(side), side.name))
+    machines = _by_machine(ordered)
+    histories = []
+    for machine, of_machine in machines:
+        latest = of_machine[-1]
+        aligned = [matched(latest, side) for side in of_machine]  # under the names of today
+        for key in sorted(set().union(*(side.observations for side in aligned))):
+            of_key = _of_key(key, aligned, margin)
+            histories.append(replace(of_key, machine=machine if len(machines) > 1 else ""))
+    return tuple(sorted(histories, key=lambda history: (history.key, history.machine)))
 
 
 def history_exit_code(histories: Sequence[History]) -> ExitCode:
@@ -85,18 +103,47 @@ def history_exit_code(histories: Sequence[History]) -> ExitCode:
     return ExitCode.judged(failed=slower, inconclusive=all(history.note for history in histories))
 
 
+def _moment(side: Side, *, by_commit: bool = False) -> tuple[float, str]:
+    """When the run was made, or the commit where that is asked for: in seconds, and as it is written."""
+    written = side.commit.time if by_commit and side.commit is not None else side.created
+    try:
+        moment = datetime.datetime.fromisoformat(written.replace("Z", "+00:00"))
+    except ValueError:
+        return 0.0, written
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp(), written
+
+
+def _by_machine(sides: Sequence[Side]) -> list[tuple[str, list[Side]]]:
+    """The runs of each machine with its name; a fact that a run does not know parts it from nothing."""
+    machines: list[tuple[dict[str, FactValue], list[Side]]] = []
+    for side in sides:
+        facts = {name: side.fingerprint.get(name) for name in _MACHINE}
+        for known, members in machines:
+            if not any(conflict(known[name], facts[name]) for name in _MACHINE):
+                known.update({name: value for name, value in facts.items() if value is not None})
+                members.append(side)
+                break
+        else:
+            machines.append((facts, [side]))
+    differing = [name for name in _MACHINE if len({str(known[name]) for known, _ in machines}) > 1]
+    return [(", ".join(str(known[name] or "not known") for name in differing), members) for known, members in machines]
+
+
 def _of_key(key: Key, sides: Sequence[Side], margin: float) -> History:
     used = [side for side in sides if key in side.observations and not side.observations[key].problems]
     used = [side for side in used if side.observations[key].seconds]
-    points = tuple(Point(side.name, side.created, _centre(side, key)) for side in used)
+    points = tuple(Point(side.name, side.created, _centre(side, key), side.commit) for side in used)
+    unit = used[-1].observations[key].unit if used else "s"
     if len(points) < MIN_RUNS:
-        return History(key, points, (), f"{len(points)} of the {MIN_RUNS} valid runs that tell a step from noise")
+        note = f"{len(points)} of the {MIN_RUNS} valid runs that tell a step from noise"
+        return History(key, points, (), note, unit=unit)
     logs = np.log([point.seconds for point in points])
     steps = _steps(logs, margin)
     return History(
         key,
         points,
         tuple(Step(at, ratio, p, differences(used[at - 1], used[at])) for at, ratio, p in steps),
+        unit=unit,
     )
 
 
@@ -132,9 +179,15 @@ def _candidates(logs: Array) -> list[int]:
 
 
 def _noise(logs: Array) -> float:
-    """Spread of neighbouring differences, which a step hardly changes: robust, in units of one standard deviation."""
+    """Spread of neighbouring differences, which a step hardly changes: robust, in units of one standard deviation.
+
+    Where most runs repeat the one before exactly (a coarse clock, a count of bytes), the smallest change there is
+    stands for it.
+    """
     gaps = np.diff(logs)
-    return float(np.median(np.abs(gaps - np.median(gaps)))) / 0.6745 / math.sqrt(2)
+    spread = float(np.median(np.abs(gaps - np.median(gaps)))) / 0.6745 / math.sqrt(2)
+    changes = np.abs(gaps[gaps != 0])
+    return spread or (float(changes.min()) / _EXACT if len(changes) else 0.0)
 
 
 def _judge(before: Array, after: Array) -> tuple[float, float]:
@@ -142,6 +195,8 @@ def _judge(before: Array, after: Array) -> tuple[float, float]:
 
     near_before, near_after = before[-_WINDOW:], after[:_WINDOW]
     ratio = math.exp(float(near_after.mean() - near_before.mean()))
+    if np.ptp(near_before) == np.ptp(near_after) == 0:  # exact counts: any change is one
+        return ratio, 0.0 if ratio != 1 else 1.0
     p = float(ttest_ind(near_before, near_after, equal_var=False).pvalue)
     return ratio, p if math.isfinite(p) else 1.0
 

@@ -1,82 +1,215 @@
-"""Where the sides of a comparison come from: run records, and files of pytest-benchmark."""
+"""Where the sides of a comparison come from: run records, and files of pytest-benchmark and other tools."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import codecs
+import json
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.compare.observations import Side, side_of
-from harness.compare.pytest_benchmark import is_pytest_benchmark, side_of_processes
-from harness.decode import read_json
+from harness.compare.foreign import ForeignFile, side_of_files
+from harness.compare.observations import Side, conflict, side_of
+from harness.compare.other_tools import read_other_tool
+from harness.compare.pytest_benchmark import is_pytest_benchmark, read_own_export, read_pytest_benchmark
 from harness.errors import InputError
 from harness.record.store import RECORD_NAME, SWEEP_NAME, load_run
 
 _SWEEP_JOURNAL = "journal.jsonl"  # of a sweep that is not finished
+_ENCODINGS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_LARGEST = 1 << 28  # bytes that are unpacked of an archive
+_WRITERS = "pytest --benchmark-json FILE, pyperf, hyperfine --export-json, google-benchmark, or lparbench export"
 
 
 def load_side(path: Path) -> Side:
     """Read one side.
 
     Args:
-        path: a run directory, a ``run.json``, a JSON file of pytest-benchmark, or a directory of such files, each of
-            which is then one process.
+        path: a run directory, a ``run.json``, a JSON file of pytest-benchmark, pyperf, hyperfine or google-benchmark,
+            or a directory or archive (zip, tar) of such files, whose processes are put together.
 
     Raises:
-        InputError: it is none of these, or it is damaged; names the file and the place in it.
+        InputError: it is none of these, it is damaged, or it holds more than one side; names the file and the place.
     """
     if path.name == SWEEP_NAME or (path / SWEEP_NAME).exists() or (path / _SWEEP_JOURNAL).exists():
         raise InputError(
             f"{path}: this is a sweep, whose settings are compared with each other in its own report.",
             remedy="To compare two machines or versions, give runs of the setting you chose (`lparbench run`).",
         )
-    if path.is_dir() and not (path / RECORD_NAME).exists():
-        files = sorted(path.rglob("*.json"))
-        if not files:
-            raise InputError(
-                f"{path}: neither a {RECORD_NAME} nor files of pytest-benchmark in there.",
-                remedy="Give a run directory, or a folder of files written by pytest --benchmark-save.",
-            )
-        return _of_processes(path.name, [(str(file), read_json(file)) for file in files])
-    if path.is_file() and is_pytest_benchmark(document := _parsed_if_json(path)):
-        return _of_processes(path.stem, [(str(path), document)])
-    return side_of(load_run(path))
+    with _unpacked(path) as folder:
+        if folder.is_dir() and not (folder / RECORD_NAME).exists():
+            files = sorted(folder.rglob("*.json"))
+            if not files:
+                raise InputError(
+                    f"{path}: neither a {RECORD_NAME} nor files of pytest-benchmark in there.",
+                    remedy=f"Give a run directory, or a folder of files written by {_WRITERS}.",
+                )
+            return _side_of_folder(path, {_shown(file, folder, path): file for file in files})
+        source = _foreign_or_none(folder, str(folder)) if folder.is_file() and folder.name != RECORD_NAME else None
+        if isinstance(source, ForeignFile):
+            return side_of_files(path.stem, [source])
+        return source or side_of(load_run(folder))
 
 
 def load_history(paths: list[Path]) -> list[Side]:
-    """Every run record below the given directories, and the given records themselves.
+    """Every side in the given files, folders and archives: run records, and each commit's files of other tools.
 
     Raises:
         InputError: there is none, or one is damaged.
     """
-    sides: dict[Path, Side] = {}
+    sources: dict[Path, ForeignFile | Side] = {}
     for path in paths:
-        records = sorted(path.rglob(RECORD_NAME)) if path.is_dir() else [path]
-        for record in records:
-            sides[record.resolve()] = load_side(record)
-    if not sides:
+        with _unpacked(path) as folder:
+            for file in _history_files(folder):
+                source = None if file.name == RECORD_NAME else _foreign_or_none(file, _shown(file, folder, path))
+                if source is not None:
+                    sources[file.resolve()] = source
+                elif file.name == RECORD_NAME or file == folder:
+                    sources[file.resolve()] = load_side(file)
+    if not sources:
         raise InputError(
-            f"no run records in {', '.join(str(path) for path in paths)}.",
-            remedy="Give directories that `lparbench run --out DIR` has filled.",
+            f"no run records in {', '.join(str(path) for path in paths)}, nor files of another tool.",
+            remedy=f"Give directories that `lparbench run --out DIR` has filled, or files written by {_WRITERS}.",
         )
-    return list(sides.values())
+    foreign = [source for source in sources.values() if isinstance(source, ForeignFile)]
+    return [
+        *(source for source in sources.values() if isinstance(source, Side)),
+        *map(_commit_side, by_commit(foreign)),
+    ]
 
 
-def _of_processes(name: str, documents: list[tuple[str, Any]]) -> Side:
+def by_commit(files: list[ForeignFile]) -> list[list[ForeignFile]]:
+    """Files of one commit by one tool in one environment together, as far as they say so; each other file alone."""
+    groups: list[list[ForeignFile]] = []
+    for file in files:
+        group = next((group for group in groups if all(_goes_with(file, member) for member in group)), None)
+        if group is None:
+            groups.append([file])
+        else:
+            group.append(file)
+    return groups
+
+
+def _goes_with(a: ForeignFile, b: ForeignFile) -> bool:
+    if a.commit is None or b.commit is None or a.tool != b.tool or not a.commit.is_same(b.commit):
+        return False
+    return not any(conflict(value, b.facts.get(name)) for name, value in a.facts.items())
+
+
+def _commit_side(files: list[ForeignFile]) -> Side:
+    name = str(files[0].commit) if len(files) > 1 else Path(files[0].path).stem
+    return side_of_files(name, files)
+
+
+def _history_files(folder: Path) -> list[Path]:
+    """The records below ``folder``, and what may be files of other tools; the other files of a run are its own."""
+    if not folder.is_dir():
+        return [folder]
+    own = {
+        record.parent
+        for record in (*folder.rglob(RECORD_NAME), *folder.rglob(SWEEP_NAME), *folder.rglob(_SWEEP_JOURNAL))
+    }
+    files = (file for file in sorted(folder.rglob("*.json")) if file.name == RECORD_NAME or not own & set(file.parents))
+    return list(files)
+
+
+def _shown(file: Path, folder: Path, path: Path) -> str:
+    """How messages call a file that was unpacked from ``path`` to ``folder``."""
+    return str(file) if folder == path else f"{path}: {file.relative_to(folder)}"
+
+
+def _side_of_folder(path: Path, files: Mapping[str, Path]) -> Side:
+    sources = [(shown, _foreign_or_none(file, shown)) for shown, file in files.items()]
+    for file, source in sources:
+        if source is None:
+            raise InputError(
+                f"{file}: no file of a tool that is known: there is no 'benchmarks' and 'machine_info' in it.",
+                remedy=f"Give a folder that holds only files written by {_WRITERS}.",
+            )
+    exports = [source for _, source in sources if isinstance(source, Side)]
+    if exports:
+        if len(sources) > 1:
+            raise InputError(
+                f"{path} holds an export of lparbench and other files; an export is a whole side.",
+                remedy="Give the exported file itself.",
+            )
+        return exports[0]
+    foreign = [source for _, source in sources if isinstance(source, ForeignFile)]
+    return side_of_files(path.name, foreign, str(path))
+
+
+def _foreign_or_none(path: Path, shown: str) -> ForeignFile | Side | None:
+    """What another tool or our own export wrote; None when nothing known did.
+
+    Raises:
+        InputError: the file cannot be read, is not JSON, or is of a known tool and damaged.
+    """
+    document = _parsed(path, shown)
+    if not is_pytest_benchmark(document):
+        return read_other_tool(shown, document)
     try:
-        for path, document in documents:
-            if not is_pytest_benchmark(document):
-                raise InputError(f"{path}: no 'benchmarks' and 'machine_info' in it.")
-        return side_of_processes(name, documents)
+        return read_own_export(shown, document) or read_pytest_benchmark(shown, document)
     except InputError as error:
         raise InputError(
-            f"not a file of pytest-benchmark: {error.message}",
-            remedy="Write it with pytest --benchmark-json FILE, or with lparbench export.",
+            f"not a file of pytest-benchmark: {error.message}", remedy=error.remedy or f"Write it with {_WRITERS}."
         ) from None
 
 
-def _parsed_if_json(path: Path) -> Any:
-    """The parsed file, None when it is not JSON: then the reader of run records says what is wrong with it."""
+def _parsed(path: Path, shown: str) -> Any:
+    """The JSON in a file of any tool: UTF-8 or UTF-16, with or without a byte order mark, NaN as Python writes it."""
     try:
-        return read_json(path)
-    except InputError:
-        return None
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{shown}: {error.strerror}.", remedy="Check the path.") from error
+    encoding = next((name for mark, name in _ENCODINGS if content.startswith(mark)), "utf-8")
+    try:
+        return json.loads(content.decode(encoding))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{shown}: not JSON: {error}.", remedy="The file is damaged or cut short: copy it again."
+        ) from None
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """``path``, or the folder that the JSON files of an archive were unpacked to, gone afterwards."""
+    if not path.is_file() or not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="lparbench-") as scratch:
+        folder = Path(scratch) / path.name.partition(".")[0]
+        folder.mkdir()
+        left = _LARGEST
+        for name, content in _members(path):
+            inside = PurePosixPath(name)
+            if inside.is_absolute() or ".." in inside.parts:
+                raise InputError(f"{path}: {name} leads out of the archive.", remedy="Do not use this archive.")
+            left -= len(content)
+            if left < 0:
+                raise InputError(
+                    f"{path}: more than {_LARGEST >> 20} MiB of JSON.", remedy="Unpack it and give folders."
+                )
+            target = folder / inside
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        yield folder
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the JSON files in an archive."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield from ((name, archive.read(name)) for name in archive.namelist() if name.endswith(".json"))
+            return
+        with tarfile.open(path) as packed:
+            for member in packed:
+                stream = packed.extractfile(member) if member.isfile() and member.name.endswith(".json") else None
+                if stream is not None:
+                    yield member.name, stream.read()
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError) as error:
+        raise InputError(f"{path}: not a sound archive: {error}.", remedy="Copy it again.") from None

@@ -15,17 +15,25 @@ from harness.measure.validity import Evidence, Reason, invalidities
 from harness.record.model import ProcessRecord, Result, Run, Series, Verdict
 from harness.record.spec import RunSpec
 
-_SHORTEST_S, _LONGEST_S = 1e-12, 1e9  # of a call
+_SHORTEST_S, _LONGEST_S = 1e-12, 1e18  # of a call; timers of other tools count bytes too
 _LARGEST_FIGURE = 1e6  # of an accuracy metric
 _MOST = 2**63 - 1
-PYTEST_BENCHMARK = "pytest-benchmark"  # as a scenario: its rounds are not known to be undisturbed
+# Tools whose files are read, as scenarios: their samples are not known to be undisturbed.
+PYTEST_BENCHMARK, PYPERF, HYPERFINE, GOOGLE_BENCHMARK = "pytest-benchmark", "pyperf", "hyperfine", "google-benchmark"
+_ESTIMATES = {
+    "server": "time per request at the confirmed rate",
+    PYTEST_BENCHMARK: "median round",
+    PYPERF: "median value",
+    HYPERFINE: "time of a command",
+    GOOGLE_BENCHMARK: "median repetition",
+}
 _TOO_FEW = f"fewer than {MIN_CLEAN} undisturbed samples after the warm-up"
 
 FactValue = bool | int | float | str | tuple[bool | int | float | str | None, ...] | None
 Facts = Mapping[str, FactValue]  # dotted name ("libraries.torch") -> value; None: not known
 
 Seconds = Annotated[
-    float, Check(f"a number from {_SHORTEST_S:g} to {_LONGEST_S:g}", lambda value: _SHORTEST_S <= value <= _LONGEST_S)
+    float, Check(f"a number from {_SHORTEST_S:g} to {_LONGEST_S:g}", lambda value: is_measurable(value))
 ]
 Count = Annotated[int, Check("a whole number from 0", lambda value: 0 <= value <= _MOST)]
 Figure = Annotated[float, Check(f"a number within ± {_LARGEST_FIGURE:g}", lambda value: abs(value) <= _LARGEST_FIGURE)]
@@ -51,9 +59,7 @@ class Key:
     @property
     def estimate(self) -> str:
         """What the time of a process is."""
-        if self.scenario == "server":
-            return "time per request at the confirmed rate"
-        return "median round" if self.scenario == PYTEST_BENCHMARK else "undisturbed time per call"
+        return _ESTIMATES.get(self.scenario, "undisturbed time per call")
 
     def __str__(self) -> str:
         batch = f"batch {self.batch_size}" if self.batch_size else ""
@@ -92,6 +98,7 @@ class Observation:
         problems: why these times may not be judged; empty when they may.
         conditions: where and on what it ran.
         unusable: block number -> why its process gives no time; its partner on the other side is left out with it.
+        unit: of ``seconds`` where another tool's timer counted something else; empty when that is not known.
     """
 
     key: Key
@@ -99,6 +106,7 @@ class Observation:
     problems: tuple[Problem, ...] = ()
     conditions: Facts = field(default_factory=dict)
     unusable: Annotated[Mapping[int, str], ByBlock] = field(default_factory=dict)
+    unit: str = "s"
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,22 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Commit:
+    """A revision of the code that was measured; ``time`` ISO 8601 or empty."""
+
+    id: str
+    time: str = ""
+    dirty: bool = False
+
+    def is_same(self, other: Commit) -> bool:
+        """Whether both name one state of the code."""
+        return (self.id, self.dirty) == (other.id, other.dirty)
+
+    def __str__(self) -> str:
+        return self.id[:10] + (" with changes" if self.dirty else "")
+
+
+@dataclass(frozen=True)
 class Side:
     """One side of a comparison.
 
@@ -129,6 +153,7 @@ class Side:
         observations: by key.
         accuracy: by workload.
         spec: the run that measured it; None when it was not measured by a run.
+        commit: of the code that was measured; None where nobody said.
     """
 
     name: str
@@ -137,6 +162,22 @@ class Side:
     observations: Mapping[Key, Observation]
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
     spec: RunSpec | None = None
+    commit: Commit | None = None
+
+
+def conflict(a: FactValue, b: FactValue) -> bool:
+    """Whether two values of a fact contradict each other; what is not known contradicts nothing."""
+    return a is not None and b is not None and a != b
+
+
+def merged(a: Facts, b: Facts) -> Facts:
+    """All that either knows, ``a`` first."""
+    return {**b, **{name: value for name, value in a.items() if value is not None or name not in b}}
+
+
+def is_measurable(value: float) -> bool:
+    """Whether a value can be the time of a call."""
+    return _SHORTEST_S <= value <= _LONGEST_S
 
 
 def facts_of(value: Any) -> dict[str, FactValue]:

@@ -1,33 +1,46 @@
-"""Times saved by pytest-benchmark as a side of a comparison; its JSON is foreign and untyped until it is read here."""
+"""Files of pytest-benchmark, 2.5 to 5.x; their JSON is foreign and untyped until it is read here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-import numpy as np
-
+from harness.compare.foreign import (
+    NO_VALUE,
+    ForeignFile,
+    Reading,
+    architecture,
+    centre,
+    items,
+    number,
+    table,
+    text,
+)
 from harness.compare.observations import (
     PYTEST_BENCHMARK,
     Accuracy,
     ByBlock,
+    Commit,
     Facts,
-    FactValue,
     Key,
     Observation,
     Problem,
     Seconds,
     Side,
     facts_of,
+    merged,
 )
-from harness.decode import Check, decode
+from harness.decode import decode
 from harness.errors import InputError
+from harness.record.model import Validity, Verdict
 from harness.record.spec import RunSpec
 
-OWN = "lparbench"  # where our own export keeps what the format has no place for
-
-T = TypeVar("T")
+OWN = "lparbench"  # where our own export and our plugin keep what the format has no place for
+# Timers of Python by the unit they count in; what another timer counts (bytes, say) is not known.
+_CLOCKS = ("perf_counter", "time", "clock", "monotonic", "process_time", "thread_time", "default_timer")
+_SCALE = dict.fromkeys(_CLOCKS, 1.0) | {f"{name}_ns": 1e-9 for name in _CLOCKS}
+_NO_COMMIT = {"unversioned", "unknown"}
 
 
 @dataclass(frozen=True)
@@ -52,124 +65,105 @@ class ExportedObservation:
     unit: str  # for people who read the file
 
 
-@dataclass(frozen=True)
-class _File:
-    machine_info: dict[str, Any]
-    benchmarks: tuple[dict[str, Any], ...]
-    datetime: str | None = None
-    lparbench: ExportedRun | None = None
-
-
-@dataclass(frozen=True)
-class _Benchmark:
-    fullname: str
-    stats: dict[str, Any] = field(default_factory=dict)
-    extra_info: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Stats:
-    median: Seconds | None = None
-    data: Annotated[tuple[Seconds, ...], Check("at least one round", bool)] | None = None
-
-
-@dataclass(frozen=True)
-class _Cpu:
-    brand_raw: str | None = None
-    count: int | None = None
-
-
-@dataclass(frozen=True)
-class _Machine:
-    machine: str | None = None
-    release: str | None = None
-    python_version: str | None = None
-    cpu: dict[str, Any] | None = None
-
-
-def is_pytest_benchmark(document: Any) -> bool:
+def is_pytest_benchmark(document: object) -> bool:
     """Whether parsed JSON is what ``--benchmark-json`` and ``--benchmark-save`` write."""
     return isinstance(document, dict) and "benchmarks" in document and "machine_info" in document
 
 
-def side_of_processes(name: str, documents: Sequence[tuple[str, Any]]) -> Side:
-    """A side from the files of several processes, each holding one process's rounds of every benchmark.
+def read_pytest_benchmark(path: str, document: Mapping[str, Any]) -> ForeignFile:
+    """One process's rounds of every benchmark.
 
     pytest-benchmark times all rounds in one process, and processes differ more than rounds do, so one file is one
-    block: six files make a comparison that can be decided. A file exported by lparbench holds all blocks at once.
-
-    Args:
-        name: what to call the side.
-        documents: parsed files with their names for messages, in the order of their blocks.
+    block: six files make a comparison that can be decided.
 
     Raises:
-        InputError: a file is not of the format, or they are of different machines.
+        InputError: the file is not of the format.
     """
-    files = [(path, _known(_File, document, path)) for path, document in documents]
-    first_path, first = files[0]
-    if len(files) == 1 and first.lparbench is not None:
-        return _own_export(first_path, first, first.lparbench)
-    fingerprints = [_fingerprint(f"{path}: machine_info", file.machine_info) for path, file in files]
-    seconds: dict[Key, dict[int, float]] = {}
-    for block, (path, file) in enumerate(files):
-        if file.datetime is None:
-            raise InputError(f"{path}: datetime is missing; expected a text.")
-        if fingerprints[block] != fingerprints[0]:
-            raise InputError(f"{path}: machine_info: another machine or Python than in {first_path}.")
-        for index, table in enumerate(file.benchmarks):
-            where = f"{path}: benchmarks[{index}]"
-            benchmark = _known(_Benchmark, table, where)
-            of_key = seconds.setdefault(Key(benchmark.fullname, PYTEST_BENCHMARK, "", "", 0), {})
-            if block in of_key:
-                raise InputError(f"{where}.fullname: {benchmark.fullname} is in the file twice.")
-            of_key[block] = _median(_known(_Stats, benchmark.stats, f"{where}.stats"), f"{where}.stats")
-    observations = {key: Observation(key, of_key) for key, of_key in seconds.items()}
-    return Side(name, max(file.datetime or "" for _, file in files), fingerprints[0], observations)
-
-
-def _known(cls: type[T], table: Any, where: str) -> T:
-    """The fields of ``cls`` out of a foreign table, whose other keys are not ours."""
-    if isinstance(table, Mapping):
-        names = [item.name for item in fields(cls)]  # type: ignore[arg-type]
-        table = {name: table[name] for name in names if name in table}
-    return decode(cls, table, where)
-
-
-def _median(stats: _Stats, where: str) -> float:
-    """Median of the rounds in seconds; pytest-benchmark knows of no disturbance, so all of them count."""
-    median = stats.median if stats.data is None else float(np.median(stats.data))
-    if median is None:
-        raise InputError(f"{where}: median is missing; expected a number.")
-    return median
-
-
-def _fingerprint(where: str, machine_info: Mapping[str, Any]) -> dict[str, FactValue]:
-    """What of machine_info stays the same from run to run (measured clock rates do not)."""
-    if OWN in machine_info:
-        return facts_of(decode(dict[str, Any], machine_info[OWN], f"{where}.{OWN}"))
-    machine = _known(_Machine, machine_info, where)
-    cpu = _known(_Cpu, machine.cpu or {}, f"{where}.cpu")
-    return {
-        "arch": machine.machine,
-        "cpu": cpu.brand_raw,
-        "cpus_online": cpu.count,
-        "kernel": machine.release,
-        "python": machine.python_version,
-    }
-
-
-def _own_export(path: str, file: _File, run: ExportedRun) -> Side:
-    observations = {}
-    for index, table in enumerate(file.benchmarks):
-        where = f"{path}: benchmarks[{index}]"
-        extra = _known(_Benchmark, table, where).extra_info
-        kept = decode(ExportedObservation, extra.get(OWN), f"{where}.extra_info.{OWN}")
-        observations[kept.key] = Observation(kept.key, kept.seconds, kept.problems, kept.conditions, kept.unusable)
-    return Side(
-        name=run.run_id,
-        created=run.created,
-        fingerprint=_fingerprint(f"{path}: machine_info", file.machine_info),
-        observations=observations,
-        accuracy=run.accuracy,
-        spec=run.spec,
+    benchmarks, machine = _frame(path, document)
+    return ForeignFile(
+        path=path,
+        tool=PYTEST_BENCHMARK,
+        created=text(document, "datetime") or "",
+        facts=_fingerprint(path, machine),
+        readings=tuple(_reading(f"{path}: benchmarks[{i}]", benchmark) for i, benchmark in enumerate(benchmarks)),
+        commit=_commit(table(document.get("commit_info"))),
     )
+
+
+def read_own_export(path: str, document: Mapping[str, Any]) -> Side | None:
+    """The run that ``lparbench export`` wrote into the file, whole; None when the file is another's.
+
+    Raises:
+        InputError: what was exported is damaged; names the place.
+    """
+    if OWN not in document:
+        return None
+    benchmarks, machine = _frame(path, document)
+    run = decode(ExportedRun, document[OWN], f"{path}: {OWN}")
+    observations = {}
+    for index, benchmark in enumerate(benchmarks):
+        where = f"{path}: benchmarks[{index}].extra_info.{OWN}"
+        kept = decode(ExportedObservation, table(benchmark.get("extra_info")).get(OWN), where)
+        observations[kept.key] = Observation(kept.key, kept.seconds, kept.problems, kept.conditions, kept.unusable)
+    fingerprint = _own_facts(path, machine) or _fingerprint(path, machine)
+    return Side(run.run_id, run.created, fingerprint, observations, run.accuracy, run.spec)
+
+
+def _frame(path: str, document: Mapping[str, Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    benchmarks = decode(tuple[dict[str, Any], ...], document["benchmarks"], f"{path}: benchmarks")
+    return benchmarks, decode(dict[str, Any], document["machine_info"], f"{path}: machine_info")
+
+
+def _reading(where: str, benchmark: Mapping[str, Any]) -> Reading:
+    name = text(benchmark, "fullname", "name")
+    if name is None:
+        raise InputError(f"{where}.fullname is missing; expected a text.")
+    timer = text(table(benchmark.get("options")), "timer")
+    stats = table(benchmark.get("stats"))
+    # pytest-benchmark knows of no disturbance, so all rounds count.
+    value = centre(items(stats["data"])) if stats.get("data") is not None else number(stats.get("median"))
+    scale = _SCALE.get(timer or _CLOCKS[0])
+    if isinstance(value, float):
+        value *= scale or 1.0
+    return Reading(
+        name=name.replace("\\", "/") if "::" in name else name,
+        processes=(_verdict(where, benchmark) or (NO_VALUE if value is None else value),),
+        unit="" if scale is None else "s",
+        conditions={} if timer is None else {"timer": timer},
+    )
+
+
+def _verdict(where: str, benchmark: Mapping[str, Any]) -> str | None:
+    """Why our plugin found that the rounds may not be used; None when they may, or it was not there."""
+    kept = table(benchmark.get("extra_info")).get(OWN)
+    if kept is None:
+        return None
+    validity = decode(Validity, kept, f"{where}.extra_info.{OWN}")
+    return None if validity.verdict is Verdict.VALID else "; ".join(validity.reasons) or validity.verdict.value
+
+
+def _commit(info: Mapping[str, Any]) -> Commit | None:
+    identifier = text(info, "id")
+    if identifier is None or identifier in _NO_COMMIT:
+        return None
+    return Commit(identifier, text(info, "time", "author_time") or "", dirty=info.get("dirty") is True)
+
+
+def _fingerprint(path: str, machine: Mapping[str, Any]) -> Facts:
+    """What of machine_info stays the same from run to run (measured clock rates do not)."""
+    cpu = table(machine.get("cpu"))
+    count = number(cpu.get("count"))
+    seen = {
+        "python_implementation": text(machine, "python_implementation"),
+        "python": text(machine, "python_version"),
+        "system": text(machine, "system"),
+        "arch": architecture(text(machine, "machine") or text(cpu, "arch_string_raw", "raw_arch_string")),
+        "cpu": text(cpu, "brand_raw", "brand", "hardware_raw", "hardware"),
+        "cpu_count": None if count is None else int(count),
+        "kernel": text(machine, "release"),
+    }
+    return merged(seen, _own_facts(path, machine))
+
+
+def _own_facts(path: str, machine: Mapping[str, Any]) -> Facts:
+    return facts_of(decode(dict[str, Any], machine[OWN], f"{path}: machine_info.{OWN}")) if OWN in machine else {}

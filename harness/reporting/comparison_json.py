@@ -98,6 +98,8 @@ def history_json(histories: Sequence[History]) -> dict[str, object]:
             "result": str(history.key),
             "key": asdict(history.key),
             "estimate": history.key.estimate,
+            "machine": history.machine,
+            "unit": history.unit,
             "points": [asdict(point) for point in history.points],
             "steps": [
                 {

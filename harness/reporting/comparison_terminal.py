@@ -137,18 +137,20 @@ def print_history(histories: Sequence[History]) -> None:
         if not history.points:
             say(out, f"{history.key}: no valid run", style="dim")
             continue
-        last = quantity(history.points[-1].seconds, "s")
+        last = quantity(history.points[-1].seconds, history.unit)
         outcome = history.note or plural(len(history.steps), "step")
+        name = f"{history.key} on {history.machine}" if history.machine else str(history.key)
         say(
             out,
-            f"{history.key}: {plural(len(history.points), 'run')}, now {last} {history.key.estimate}, {outcome}",
+            f"{name}: {plural(len(history.points), 'run')}, now {last} {history.key.estimate}, {outcome}",
             style="bold",
         )
         for step in history.steps:
             point = history.points[step.at]
             shape, word = (BAD, "slower") if step.ratio > 1 else (GOOD, "faster")
             size = percent(abs(step.ratio - 1))
-            say(out, f"  {shape} {point.created} {point.run}: {size} {word} from here on (p = {step.p:.1g})")
+            which = point.run if point.commit is None else f"{point.run}, commit {point.commit}"
+            say(out, f"  {shape} {point.created} {which}: {size} {word} from here on (p = {step.p:.1g})")
             for fact in step.differences[:5]:
                 say(out, f"      with it changed {fact}")
 

@@ -119,7 +119,7 @@ def more_blocks_text(comparison: Comparison) -> str:
 
 
 def _status(report: CompareReport) -> Status:
-    verdicts = set(report.verdicts)
+    verdicts = {*report.verdicts, *([CompareVerdict.INCONCLUSIVE] if report.gone else [])}
     for verdict in (CompareVerdict.REGRESSED, CompareVerdict.INCONCLUSIVE, CompareVerdict.IMPROVED):
         if verdict in verdicts:
             return STATUSES[verdict]
@@ -159,6 +159,9 @@ def _sentence(report: CompareReport, side: str) -> str:
     if worse:
         names = and_list([f"{metric.workload} {metric.metric}" for metric in worse])
         text += f"; less accurate in {names}"
+    lacking = len(report.missing[side]) if side in report.missing else 0
+    if lacking:
+        text += f"; {plural(lacking, 'result')} missing"
     return f"{text}."
 
 
@@ -167,8 +170,8 @@ def _time_line(time: TimeComparison) -> TimeLine:
     return TimeLine(
         result=str(time.key),
         side=time.side,
-        a=_seconds(time.a),
-        b=_seconds(time.b),
+        a=_time(time.a, time.unit),
+        b=_time(time.b, time.unit),
         change=change,
         limits=limits,
         status=STATUSES[time.comparison.verdict],
@@ -200,5 +203,5 @@ def _difference_line(side: str, fact: Difference) -> DifferenceLine:
     )
 
 
-def _seconds(interval: Interval | None) -> str:
-    return _UNCERTAIN if interval is None else quantity(interval.centre, "s")
+def _time(interval: Interval | None, unit: str) -> str:
+    return _UNCERTAIN if interval is None else quantity(interval.centre, unit)

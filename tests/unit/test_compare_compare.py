@@ -175,12 +175,19 @@ def test_differences_come_in_the_order_of_likely_effect() -> None:
         kernel="6.1",
         libraries={"torch": "2.6"},
     )
-    b = replace(b, fingerprint={**b.fingerprint, "something_new": 1})
+    b = replace(b, fingerprint={**b.fingerprint, "libraries.something_new": 1, "known_to_one": 1})
     found = differences(side_of(record), b)
-    assert [one.name for one in found] == ["cpu", "smt", "nodes", "libraries.torch", "kernel", "something_new"]
+    assert [one.name for one in found] == [
+        "cpu",
+        "smt",
+        "nodes",
+        "libraries.torch",
+        "libraries.something_new",
+        "kernel",
+    ]
     assert (found[0].a, found[0].b, found[0].keys) == (record.fingerprint.cpu, "POWER9", ())
     assert [key.workload for key in found[2].keys] == ["mlp"]
-    assert (found[4].a, found[5].a) == ("6.12.0", None)
+    assert (found[5].a, found[4].a) == ("6.12.0", None)
 
 
 @pytest.mark.parametrize(("name", "value"), [("arch", "x86_64"), ("emulated", True)])
@@ -265,7 +272,8 @@ def runs_over_time(levels: list[float], *, sd: float, seed: int = 0) -> list[Sid
 
 def test_steps_are_found_where_they_are() -> None:
     runs = runs_over_time([1.0] * 20 + [1.1] * 15 + [0.95] * 15, sd=0.01)
-    runs[20:] = [replace(one, fingerprint={**FINGERPRINT, "libraries.torch": "2.9"}) for one in runs[20:]]
+    torch = ["2.8"] * 20 + ["2.9"] * 30
+    runs = [replace(r, fingerprint={**FINGERPRINT, "libraries.torch": v}) for r, v in zip(runs, torch, strict=True)]
     (found,) = history(runs[::-1])
     assert [step.at for step in found.steps] == [20, 35]
     assert found.steps[0].ratio == pytest.approx(1.1, rel=0.02)
