@@ -9,6 +9,7 @@ from enum import Enum
 
 from harness.compare.compare import AccuracyComparison, TimeComparison, compare_metric, compare_times
 from harness.compare.environment import require_same
+from harness.compare.matching import matched
 from harness.compare.observations import Key, Side
 from harness.errors import ExitCode
 from harness.gates.baseline import MIN_SESSIONS, Baseline
@@ -105,7 +106,7 @@ def gate(
     Raises:
         EnvironmentMismatchError: the environments differ in something not allowed.
     """
-    first, candidate = pair
+    first, candidate = pair = _named_as(baseline, pair)
     _require_same(baseline.side, candidate, policy)
     _require_same(first, candidate, policy)
     keys = sorted(baseline.side.observations)
@@ -121,6 +122,11 @@ def gate(
     return GateReport(baseline.side.name, candidate.name, source, tuple(results), ungated)
 
 
+def _named_as(baseline: Baseline, pair: Pair) -> Pair:
+    """Both sides with the names that the baseline has for their results."""
+    return matched(baseline.side, pair[0]), matched(baseline.side, pair[1])
+
+
 @dataclass
 class _Repeat:
     """A second pair from fresh blocks, measured when it is first asked for; ``second`` is None before."""
@@ -133,7 +139,7 @@ class _Repeat:
     def __call__(self) -> Pair | None:
         """The second pair; None where there cannot be one."""
         if self.second is None and self.measure is not None:
-            first, candidate = self.measure()
+            first, candidate = _named_as(self.baseline, self.measure())
             _require_same(self.baseline.side, candidate, self.policy)
             _require_same(first, candidate, self.policy)
             self.second = first, candidate

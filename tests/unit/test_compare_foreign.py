@@ -202,6 +202,15 @@ def test_what_changes_by_chance_parts_no_names(tmp_path: Path, a: list[str], b: 
     assert report.exit_code is ExitCode.GOOD
 
 
+def test_a_gate_knows_a_moved_checkout(tmp_path: Path) -> None:
+    call = CliRunner().invoke
+    for seed in range(3):
+        folder = processes(tmp_path / f"s{seed}", {"proj/tests/b.py::a": 1e-3}, seed=seed)
+        assert call(app, ["gate", str(tmp_path / "base"), "--update", "--candidate", str(folder)]).exit_code == 0
+    moved = processes(tmp_path / "moved", {"code/tests/b.py::a": 1e-3}, seed=9)
+    assert call(app, ["gate", str(tmp_path / "base"), "--candidate", str(moved)]).exit_code == ExitCode.GOOD
+
+
 def test_two_that_simplify_to_one_name_are_not_matched(tmp_path: Path) -> None:
     two = {"t.py::a[<f at 0x7f11a2b3>]": 1e-3, "t.py::a[<f at 0x7f11a2b4>]": 2e-3}
     a = processes(tmp_path / "a", {**two, "t.py::c": 1e-3})
