@@ -20,7 +20,7 @@ def kernels(as_json: Json = False) -> None:
     from harness.reporting.kernels_terminal import kernels_json, print_kernels
     from harness.roofline.assemble import measured_here
 
-    measured, roofline = measured_here(probe(SysRoot("/")))
+    measured, roofline = measured_here(probe(SysRoot()))
     if as_json:
         typer.echo(kernels_json(measured, roofline))
     else:

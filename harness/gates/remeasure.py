@@ -33,5 +33,5 @@ def repeated(spec: RunSpec | None, blocks: int, measure: Measure) -> Run:
 
 def this_fingerprint() -> Facts:
     """The facts of this machine that a comparison must agree on."""
-    root = SysRoot("/")
+    root = SysRoot()
     return facts_of(fingerprint(probe(root), collect(root)))

@@ -19,14 +19,7 @@ from harness.measure.stats import (
     log_ratios,
     paired_effect,
 )
-from harness.measure.verdicts import (
-    ALPHA,
-    DEFAULT_MARGIN,
-    CompareVerdict,
-    Comparison,
-    compare_family,
-    judgeable,
-)
+from harness.measure.verdicts import ALPHA, DEFAULT_MARGIN, CompareVerdict, Comparison, compare_family, judgeable
 
 K = TypeVar("K", bound=Hashable)
 Rates = Mapping[int, float]  # block number -> rate of that block's process; higher is better

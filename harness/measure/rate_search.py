@@ -24,11 +24,7 @@ class RateSearch:
 
 
 def highest_rate(
-    meets_bound: Callable[[float], bool],
-    low: float,
-    high: float,
-    *,
-    tolerance: float = 0.02,
+    meets_bound: Callable[[float], bool], low: float, high: float, *, tolerance: float = 0.02
 ) -> RateSearch:
     """Bisect for the highest rate for which ``meets_bound`` holds, and confirm it three times.
 

@@ -195,12 +195,7 @@ def collect_calls(
 
 
 def collect_each(
-    call: Callable[[], object],
-    *,
-    clock: Clock,
-    counters: Counters,
-    limits: Limits,
-    watch: Watch | None = None,
+    call: Callable[[], object], *, clock: Clock, counters: Counters, limits: Limits, watch: Watch | None = None
 ) -> Samples:
     """Time each call on its own, reading the counters once per millisecond of calls.
 

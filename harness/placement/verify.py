@@ -64,7 +64,7 @@ def observe(sysroot: SysRoot | None = None, environ: Mapping[str, str] | None = 
         sysroot: where ``/proc`` and ``/sys`` are; the live machine by default.
         environ: environment of the process; its own by default.
     """
-    sysroot = sysroot or SysRoot("/")
+    sysroot = sysroot or SysRoot()
     environ = os.environ if environ is None else environ
     threads = [_thread(sysroot, name) for name in sysroot.list_dir("proc/self/task") if name.isdigit()]
     allowed = {cpu for thread in threads for cpu in thread.allowed}

@@ -14,12 +14,7 @@ AT_PAGESZ, AT_PLATFORM, AT_HWCAP, AT_BASE_PLATFORM, AT_HWCAP2 = 6, 15, 16, 24, 2
 
 # Linux, arch/powerpc/include/uapi/asm/cputable.h
 _POWER_HWCAP = {"altivec": 0x10000000, "vsx": 0x00000080}
-_POWER_HWCAP2 = {
-    "arch_2_07": 0x80000000,
-    "arch_3_00": 0x00800000,
-    "arch_3_1": 0x00040000,
-    "mma": 0x00020000,
-}
+_POWER_HWCAP2 = {"arch_2_07": 0x80000000, "arch_3_00": 0x00800000, "arch_3_1": 0x00040000, "mma": 0x00020000}
 
 
 @dataclass(frozen=True)

@@ -100,12 +100,7 @@ def collect(
 
 
 def _power(
-    sysroot: SysRoot,
-    name: str | None,
-    source: str,
-    info: CpuInfo,
-    vector: AuxVector | None,
-    tree: DeviceTree,
+    sysroot: SysRoot, name: str | None, source: str, info: CpuInfo, vector: AuxVector | None, tree: DeviceTree
 ) -> CpuFacts:
     gathered = Gathered()
     gathered.note("architecture", name, source)

@@ -81,9 +81,7 @@ class _Keys:
     name: Text
     halves_per_core: PositiveInt
     threads_per_half: PositiveInt
-    match: Annotated[
-        Match, Check("a generation or an architecture", lambda match: match.generation or match.architecture)
-    ]
+    match: Annotated[Match, _NAMED]
     unit: Annotated[tuple[Unit, ...], NOT_EMPTY]
     cache: tuple[TableCache, ...] = ()
 

@@ -37,9 +37,7 @@ def collect(sysroot: SysRoot, vector: AuxVector | None) -> MemoryFacts:
             "thp_defrag", parse.selected(sysroot.read_text(f"sys/{_THP}/defrag")), f"sysfs:{_THP}/defrag"
         ),
         numa_balancing=gathered.note(
-            "numa_balancing",
-            sysroot.read_int("proc/sys/kernel/numa_balancing"),
-            "procfs:sys/kernel/numa_balancing",
+            "numa_balancing", sysroot.read_int("proc/sys/kernel/numa_balancing"), "procfs:sys/kernel/numa_balancing"
         ),
         zone_reclaim_mode=gathered.note(
             "zone_reclaim_mode", sysroot.read_int("proc/sys/vm/zone_reclaim_mode"), "procfs:sys/vm/zone_reclaim_mode"

@@ -222,7 +222,7 @@ def loaded_software() -> LoadedSoftware:
 
     Call it where torch and ONNX Runtime are loaded already.
     """
-    facts = collect(SysRoot("/"))
+    facts = collect(SysRoot())
     mapped = _mapped_libraries()
     libraries = list(_loaded_blas(mapped))
     torch = _torch_build()

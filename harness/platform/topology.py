@@ -63,9 +63,7 @@ def _switched_on(sysroot: SysRoot, directories: tuple[int, ...]) -> tuple[int, .
     return tuple(cpu for cpu in directories if sysroot.read_text(f"{_CPUS}/cpu{cpu}/online") in (None, "1")) or None
 
 
-def _firmware_cores(
-    tree: DeviceTree,
-) -> tuple[tuple[tuple[int, ...], ...], tuple[int | None, ...], tuple[int, ...]]:
+def _firmware_cores(tree: DeviceTree) -> tuple[tuple[tuple[int, ...], ...], tuple[int | None, ...], tuple[int, ...]]:
     """Cores, their chips, and the CPUs the kernel would start; it numbers threads in the order of the nodes."""
     cores: list[tuple[int, ...]] = []
     packages: list[int | None] = []

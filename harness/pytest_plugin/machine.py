@@ -25,6 +25,6 @@ class Machine:
 @lru_cache(maxsize=1)
 def this_machine() -> Machine:
     """Detect this machine."""
-    root = SysRoot("/")
+    root = SysRoot()
     facts = probe(root)
     return Machine(facts, facts_of(fingerprint(facts, collect(root))))

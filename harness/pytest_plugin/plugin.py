@@ -149,7 +149,7 @@ class BenchmarkHooks:
             from harness.platform.counters import StealMeter
             from harness.platform.sysroot import SysRoot
 
-            self._steal = StealMeter(SysRoot("/"), os.sched_getaffinity(0))
+            self._steal = StealMeter(SysRoot(), os.sched_getaffinity(0))
 
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
         """See :func:`harness.pytest_plugin.benchmark.add_machine`."""

@@ -85,7 +85,7 @@ def measure(directory: Path, timed: Timed) -> FunctionOutcome:
     job = decode_json_file(FunctionJob, directory / JOB_FILE)
     untraced()
     clock = SystemClock()
-    steal = StealMeter(SysRoot("/"), job.cpus)
+    steal = StealMeter(SysRoot(), job.cpus)
     bench = Bench(
         clock, clock_cost_ns(clock), ThreadCounters(), Watch(steal_ns=steal.stolen_ns), job.seconds, timed.prepare
     )

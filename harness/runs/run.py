@@ -63,7 +63,7 @@ def begin(spec: RunSpec, argv: tuple[str, ...], out: Path, *, sysroot: SysRoot |
     """
     design = new_design(spec, argv, Facts(sysroot="/"))  # a typo is told before the machine is looked at
     check_writable(out)
-    machine = observed(design.spec, sysroot or SysRoot("/"))
+    machine = observed(design.spec, sysroot or SysRoot())
     design = replace(design, facts=machine.facts)
     directory = out / f"{design.identity}{UNFINISHED}"
     directory.mkdir()
@@ -88,7 +88,7 @@ def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:
     design = read_design(directory)
     if design.grid is not None:
         raise InputError(f"{directory}: this is a sweep.", remedy=f"Resume it by: lparbench sweep --resume {directory}")
-    machine = observed(design.spec, sysroot or SysRoot("/"))
+    machine = observed(design.spec, sysroot or SysRoot())
     check_same_machine(design.facts, machine.facts, "run")
     return Session(directory, design, machine)
 

@@ -95,5 +95,5 @@ def _saturates() -> bool:
     Source: ONNX Runtime, "Quantize ONNX models": on x86-64 with AVX2 or AVX-512 but no VNNI its kernels add pairs of
     products in 16 bits with saturation (vpmaddubsw).
     """
-    flags = parse_cpuinfo(SysRoot("/").read_text("proc/cpuinfo")).flags
+    flags = parse_cpuinfo(SysRoot().read_text("proc/cpuinfo")).flags
     return flags is not None and not flags & {"avx512_vnni", "avx_vnni"}

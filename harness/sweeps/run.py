@@ -52,7 +52,7 @@ def run_sweep(
     grid = design.grid
     if grid is None:
         raise InputError(f"{directory}: this is a run.", remedy=f"Resume it by: lparbench run --resume {directory}")
-    sysroot = sysroot or SysRoot("/")
+    sysroot = sysroot or SysRoot()
     if grid.method is SmtMethod.SWITCHED and restore_after_kill(sysroot):
         progress.say("The sweep was killed while SMT was switched; the state before is restored.")
     check_same_machine(design.facts, probe(sysroot), "sweep")

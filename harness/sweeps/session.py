@@ -89,7 +89,7 @@ def exit_code(record: Sweep) -> ExitCode:
 
 
 def _machine() -> tuple[Facts, Bounds]:
-    root = SysRoot("/")
+    root = SysRoot()
     facts = probe(root)
     if facts.emulation.emulated:
         raise MeasurementError(

@@ -109,7 +109,7 @@ class _Steal:
 def _workbench(job: MeasureJob) -> _Workbench:
     """Open the scorer and keep its scores of the fixed rows."""
     clock = SystemClock()
-    read_steal = partial(steal_ns, SysRoot("/"), job.cpus)
+    read_steal = partial(steal_ns, SysRoot(), job.cpus)
     bench = Bench(
         clock=clock,
         clock_cost_ns=clock_cost_ns(clock),
