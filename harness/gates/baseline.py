@@ -24,6 +24,7 @@ _LARGEST_EFFECT = 1e30  # as a number; a gate refuses far smaller ones
 SEED = 1  # of sign flips and splits: the same files give the same answer
 _STEP_CONFIDENCE = 0.99  # that an update of unchanged code asks for nothing, for all results together
 _LOOK_BACK = 3  # sessions that a step may lie back when it is noticed: a small one needs several to stand out
+_LEAST_NEIGHBOURS = 6  # sessions
 _NAMED = 4  # results in one message
 Effect = Annotated[float, Check("a number from 0", lambda effect: 0 <= effect <= _LARGEST_EFFECT)]
 
@@ -76,6 +77,7 @@ class Level:
 
     log: float
     sessions: int
+    before: float | None = None  # the level left by the last accepted change
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,10 @@ class Baseline:
 
     def level(self, key: Key) -> Level:
         """The present level of a key."""
-        logs = self.logs(key)[self._start(key) :]
-        return Level(float(np.nanmean(logs)), int((~np.isnan(logs)).sum()))
+        levels, known = self._levels(key), ~np.isnan(self.logs(key))
+        logs = self.logs(key)
+        now, before = (logs[known & (levels == levels[-1] - back)] for back in (0, 1))
+        return Level(float(now.mean()), len(now), float(before.mean()) if len(before) else None)
 
     def logs(self, key: Key) -> Array:
         """Log centres of a key, shape (sessions,), NaN where a session lacks it."""
@@ -125,7 +129,7 @@ class Baseline:
     def _levels(self, key: Key) -> NDArray[np.int64]:
         starts = np.zeros(len(self.sessions), dtype=np.int64)
         for change in self._changes(key):
-            starts[change.session] = 1
+            starts[change.session] = change.session > 0
         return np.cumsum(starts)
 
     def _start(self, key: Key) -> int:
@@ -204,7 +208,7 @@ def _changes(earlier: Baseline, name: str, latest: Session, accept: str | None, 
     known = [key for key in sorted(earlier.side.observations) if key in latest.centres]
     steps = [_step(earlier, key, math.log(latest.centres[key]), len(known)) for key in known]
     changes = [step for step in steps if step is not None]
-    if accept is not None:  # what the user knows to have changed need not stand out as far
+    if accept is not None:
         seen = {change.key for change in changes}
         changes += [step for key in known if key not in seen and (step := _moved(earlier, key, latest)) is not None]
     gone = sorted(earlier.side.observations.keys() - latest.centres.keys())
@@ -217,7 +221,7 @@ def _changes(earlier: Baseline, name: str, latest: Session, accept: str | None, 
         )
     if accept is not None and not changes:
         raise InputError(f"{option}: no result of {name} has left its level.", remedy="Update without it.")
-    return tuple(changes)
+    return tuple(sorted(changes, key=lambda change: -abs(change.effect or 0)))
 
 
 def _step(earlier: Baseline, key: Key, latest: float, family: int) -> Change | None:
@@ -227,25 +231,38 @@ def _step(earlier: Baseline, key: Key, latest: float, family: int) -> Change | N
         return None
     logs = np.append(earlier.logs(key), latest)
     best: tuple[float, Change] | None = None
-    limit = t_quantile(1 - (1 - _STEP_CONFIDENCE) / (family * _LOOK_BACK), noise.degrees)
+    estimates = [(noise.sd, noise.degrees), *_of_neighbours(logs[start:])]
+    confidence = 1 - (1 - _STEP_CONFIDENCE) / (family * _LOOK_BACK * len(estimates))
+    limit = min(t_quantile(confidence, degrees) * sd for sd, degrees in estimates)
     for back in range(1, _LOOK_BACK + 1):
         at = len(logs) - back
         old, new = (part[~np.isnan(part)] for part in (logs[start:at], logs[at:]))
         if at <= start or not len(old) or not len(new):
             continue
         shift = float(new.mean() - old.mean())
-        ratio = abs(shift) / (noise.sd * math.sqrt(1 / len(new) + 1 / len(old)))
-        if ratio > limit and abs(shift) > math.log1p(DEFAULT_MARGIN) and (best is None or ratio > best[0]):
-            best = ratio, Change(key, math.expm1(shift), at)
+        size = abs(shift) / math.sqrt(1 / len(new) + 1 / len(old))
+        if size > limit and abs(shift) > math.log1p(DEFAULT_MARGIN) and (best is None or size > best[0]):
+            best = size, Change(key, math.expm1(shift), at)
     return None if best is None else best[1]
 
 
+def _of_neighbours(logs: Array) -> list[tuple[float, float]]:
+    """Noise and its degrees of freedom from the differences of neighbours, in which slow creep does not count as noise.
+
+    Source: von Neumann et al. (1941), "The mean square successive difference".
+    """
+    known = logs[~np.isnan(logs)]
+    if len(known) < _LEAST_NEIGHBOURS:
+        return []
+    return [(math.sqrt(float((np.diff(known) ** 2).mean()) / 2), 2 / 3 * (len(known) - 1))]
+
+
 def _moved(earlier: Baseline, key: Key, latest: Session) -> Change | None:
+    """A key that may have changed with the others: a step left in a level does more harm than a level begun anew."""
     level, noise = earlier.level(key), earlier.noise(key)
     shift = math.log(latest.centres[key]) - level.log
-    sure = 0.0 if noise is None else 2 * noise.sd * math.sqrt(1 + 1 / level.sessions)
-    beyond = abs(shift) > max(sure, math.log1p(DEFAULT_MARGIN))
-    return Change(key, math.expm1(shift), len(earlier.sessions)) if beyond else None
+    sure = math.log1p(DEFAULT_MARGIN) if noise is None else noise.sd * math.sqrt(1 + 1 / level.sessions)
+    return Change(key, math.expm1(shift), len(earlier.sessions)) if abs(shift) > sure else None
 
 
 def _trimmed(baseline: Baseline) -> Baseline:

@@ -17,6 +17,7 @@ from harness.measure.stats import Interval, PairedEffect, interval_over_processe
 from harness.measure.verdicts import MIN_BLOCKS, NO_SPREAD, CompareVerdict, Comparison
 
 LARGEST_DEFAULT_MARGIN = 0.20  # nobody who named no margin means to let more than this pass
+_SETTLED = 3  # sessions before which a level that was accepted as faster may have been a chance
 _OPEN = 0.02  # share of suites of unchanged code that are left open
 _ALARMS = 0.003  # share of suites of unchanged code that two sessions may fail
 _SECOND_LOOK = 2.5  # standard errors from which a first session is looked at again
@@ -59,6 +60,12 @@ class _Case:
     def quantile(self, alarms: float) -> float:
         """One-sided, for a family of which ``alarms`` go beyond."""
         return t_quantile(1 - 2 * alarms, self.noise.degrees)
+
+    @property
+    def held(self) -> float:
+        """How far a new level lies below the one before while too few sessions have shown it."""
+        before = self.level.before
+        return max(0.0, before - self.level.log) if before is not None and self.level.sessions < _SETTLED else 0.0
 
     @property
     def floor(self) -> float:
@@ -146,6 +153,8 @@ def _judged(case: _Case) -> tuple[CompareVerdict, bool, str | None]:
         return CompareVerdict.INCONCLUSIVE, True, "no second run has confirmed it"
     single = case.noise.sd * math.sqrt(1 + 1 / case.level.sessions)
     if mean > case.regresses_above:
+        if mean <= case.regresses_above + case.held:
+            return CompareVerdict.INCONCLUSIVE, False, f"its new level rests on {case.level.sessions} of 3 sessions"
         if min(case.shifts) > _AGREES * single and case.beyond_own:
             return CompareVerdict.REGRESSED, False, None
         return CompareVerdict.INCONCLUSIVE, False, "a second run does not confirm it"

@@ -1,0 +1,246 @@
+"""Gates on stored sessions: levels, noise pooled over a suite, machines in one file, margins by name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.gate_simulation import FINGERPRINT, KEYS, side
+from support.suite_simulation import SIZE, count, in_one
+
+from harness.compare.observations import Side
+from harness.errors import CheckFailedError, EnvironmentMismatchError, ExitCode, InputError
+from harness.gates.baseline import Baseline, make_baseline
+from harness.gates.baseline_file import read_baseline, read_baselines, update_baseline
+from harness.gates.gate import BaselineSource, GateReport, gate
+from harness.gates.policy import Policy, read_policy
+from harness.measure.sessions import session_noise
+from harness.measure.shares import parse_share
+
+ONE = KEYS[:1]
+
+
+def session(day: int, *, shift: float = 0.0, keys: tuple = ONE, cpu: str = "POWER10", sd: float = 0.004) -> Side:
+    rng = np.random.default_rng(day)
+    measured = side(f"session-{day}", {key: shift + rng.normal(0, sd, 6) for key in keys})
+    return replace(measured, created=f"2026-08-{day:02d}", fingerprint={**FINGERPRINT, "cpu": cpu})
+
+
+def baseline_of(*sessions: Side, accept: dict[int, str] | None = None) -> Baseline:
+    baseline = None
+    for at, measured in enumerate(sessions):
+        baseline = make_baseline(measured, earlier=baseline, accept=(accept or {}).get(at))
+    assert baseline is not None
+    return baseline
+
+
+def judged(baseline: Baseline, first: Side, second: Side | None = None, **policy: object) -> GateReport:
+    again = None if second is None else lambda: (baseline.side, second)
+    return gate(baseline, (baseline.side, first), Policy(**policy), source=BaselineSource.STORED, measure_again=again)
+
+
+UP = math.log(1.1)
+
+
+def test_an_accepted_step_is_no_noise() -> None:
+    baseline = baseline_of(
+        *(session(day) for day in (1, 2, 3)), session(4, shift=UP), accept={3: "checks every row now"}
+    )
+    assert [entry.reason for entry in baseline.accepted] == ["checks every row now"]
+    assert baseline.accepted[0].changes[0].effect == pytest.approx(0.1, abs=0.01)
+    assert judged(baseline, session(10, shift=UP)).exit_code is ExitCode.GOOD
+    twice = UP + math.log(2)
+    report = judged(baseline, session(11, shift=twice), session(12, shift=twice))
+    assert report.exit_code is ExitCode.REGRESSION
+    for day in range(13, 19):
+        baseline = make_baseline(session(day, shift=UP), earlier=baseline)
+    slower = UP + math.log(1.138)
+    report = judged(baseline, session(20, shift=slower), session(21, shift=slower))
+    assert report.exit_code is ExitCode.REGRESSION
+    assert "margin 3.0%" in report.results[0].why
+
+
+@pytest.mark.parametrize("shift", [UP, -UP])
+def test_a_step_is_named_and_asked_for(shift: float) -> None:
+    three = baseline_of(*(session(day) for day in (1, 2, 3)))
+    with pytest.raises(CheckFailedError, match=r"workload-0 .*: [+-]\d+\.\d%.*accept it: --accept") as raised:
+        make_baseline(session(4, shift=shift), earlier=three)
+    assert raised.value.exit_code is ExitCode.REGRESSION
+    with pytest.raises(InputError, match="needs a reason"):
+        make_baseline(session(4, shift=shift), earlier=three, accept=" ")
+    assert make_baseline(session(4, shift=shift), earlier=three, accept="meant").level(ONE[0]).sessions == 1
+
+
+def test_a_step_that_is_small_is_asked_for_once_it_stands_out() -> None:
+    baseline = baseline_of(*(session(day) for day in (1, 2, 3, 4)))
+
+    def creep(baseline: Baseline) -> None:
+        for day in range(5, 17):
+            baseline = make_baseline(session(day, shift=0.01 * (day - 4)), earlier=baseline)
+
+    with pytest.raises(CheckFailedError):
+        creep(baseline)
+
+
+def test_there_must_be_something_to_accept_and_something_new() -> None:
+    two = baseline_of(session(1), session(2))
+    with pytest.raises(InputError, match="has left its level"):
+        make_baseline(session(3), earlier=two, accept="nothing")
+    with pytest.raises(InputError, match="no earlier session"):
+        make_baseline(session(1), accept="nothing")
+    with pytest.raises(InputError, match="already a session"):
+        make_baseline(session(1), earlier=two)
+
+
+def test_a_result_that_is_gone_is_asked_for() -> None:
+    both = baseline_of(*(session(day, keys=KEYS[:2]) for day in (1, 2, 3)))
+    with pytest.raises(CheckFailedError, match=r"workload-1 .*no longer measured"):
+        make_baseline(session(4), earlier=both)
+    assert make_baseline(session(4), earlier=both, accept="dropped").side.observations.keys() == {ONE[0]}
+
+
+def test_a_level_that_one_lucky_session_made_faster_fails_nothing_yet() -> None:
+    baseline = baseline_of(*(session(day) for day in (1, 2, 3)), session(4, shift=-UP), accept={3: "faster"})
+    report = judged(baseline, session(10), session(11))
+    assert report.exit_code is ExitCode.INCONCLUSIVE
+    assert "new level rests on 1 of 3 sessions" in report.results[0].why
+    assert judged(baseline, session(10, shift=UP), session(11, shift=UP)).exit_code is ExitCode.REGRESSION
+
+
+def test_a_margin_that_was_named_is_never_widened() -> None:
+    baseline = baseline_of(*(session(day, shift=0.06 * (day - 2)) for day in (1, 2, 3)))
+    loud = judged(baseline, session(10), margin=0.05)
+    assert "a margin of 5.0% is not measurable here" in loud.results[0].why
+    noisy = judged(baseline, session(10))
+    assert "too noisy to gate on" in noisy.results[0].why
+    assert noisy.results[0].time is not None
+    assert noisy.results[0].time.comparison.margin <= 0.2
+    far = math.log(8)  # beyond any noise: found all the same
+    assert judged(baseline, session(10, shift=far), session(11, shift=far)).exit_code is ExitCode.REGRESSION
+
+
+def test_machines_share_a_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    for day in (1, 2, 3):
+        update_baseline(path, session(day))
+    first = read_baseline(path)
+    update_baseline(path, session(4, shift=UP, cpu="POWER11"))
+    assert [len(baseline.sessions) for baseline in read_baselines(path)] == [3, 1]
+    assert read_baseline(path, session(5).fingerprint) == first
+    assert read_baseline(path, session(5, cpu="POWER11").fingerprint).side.name == "session-4"
+    with pytest.raises(EnvironmentMismatchError, match="2 machines, none of this one"):
+        read_baseline(path, session(5, cpu="POWER9").fingerprint)
+    update_baseline(path, session(6))
+    assert [len(baseline.sessions) for baseline in read_baselines(path)] == [1, 4]
+
+
+def test_an_unknown_processor_is_refused_before_there_is_a_baseline(tmp_path: Path) -> None:
+    unknown = replace(session(1), fingerprint={"arch": "aarch64", "cpu": None})
+    with pytest.raises(InputError, match="--machine NAME"):
+        update_baseline(tmp_path / "b.json", unknown)
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_the_remedy_for_a_file_of_another_version_works(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    path.write_text("{}")
+    with pytest.raises(InputError, match="Move it away and write a new one"):
+        update_baseline(path, session(1))
+    path.rename(tmp_path / "old.json")
+    assert len(update_baseline(path, session(1)).sessions) == 1
+
+
+def test_margins_floors_and_differences_are_asked_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(
+        'margin = "4%"\nallow-diff = ["kernel"]\n[benchmarks."workload-0"]\nmargin = "20%"\n'
+        '[benchmarks."work*"]\nfloor = "500 us"\nallow-diff = ["libraries"]\n'
+    )
+    policy = read_policy(path, Policy())
+    assert policy.asked(KEYS[0], 1e-3).share == pytest.approx(0.2)
+    assert policy.asked(KEYS[1], 1e-3).share == pytest.approx(0.5)  # 500 us of 1 ms
+    assert policy.asked(KEYS[1], 1.0).share == pytest.approx(0.04)
+    assert policy.allowed_for(KEYS[0]) == {"kernel"}
+    assert policy.allowed_for(KEYS[1]) == {"kernel", "libraries"}
+    baseline = baseline_of(*(session(day, keys=KEYS[:2]) for day in (1, 2, 3)))
+    slow = [session(day, shift=math.log(1.3), keys=KEYS[:2]) for day in (10, 11)]
+    report = gate(
+        baseline,
+        (baseline.side, slow[0]),
+        policy,
+        source=BaselineSource.STORED,
+        measure_again=lambda: (baseline.side, slow[1]),
+    )
+    assert [result.verdict.value for result in report.results] == ["regressed", "passed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('margin = "0.5"', "margin is '0.5'.*expected a share"),
+        ("margin = 5", "margin is 5"),
+        ('margins = "5%"', "unknown key 'margins'"),
+        ('[benchmarks.a]\nfloor = "50"', "benchmarks.a.floor is '50'.*expected a duration with a unit"),
+        ("margin =", "not TOML"),
+    ],
+)
+def test_a_wrong_policy_is_an_error_at_its_place(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=complaint):
+        read_policy(path, Policy())
+
+
+def test_brackets_of_parameters_are_no_pattern(tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text('[benchmarks."t.py::a[1*]"]\nmargin = "9%"\n')
+    policy = read_policy(path, Policy())
+    assert policy.asked(replace(KEYS[0], workload="t.py::a[1-x]"), 1.0).share == pytest.approx(0.09)
+    assert policy.asked(replace(KEYS[0], workload="t.py::a1"), 1.0).share == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("5", 0.05), ("5%", 0.05), ("0.05", 0.05), ("5 %", 0.05), ("500", 5.0), ("1", 0.01)],
+)
+def test_a_share_is_read_as_it_is_meant(text: str, value: float) -> None:
+    assert parse_share(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["0.5", "0.99", "0", "-5", "2000", "nan", "inf", "five"])
+def test_what_is_no_share_or_two_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"share|can be read"):
+        parse_share(text)
+
+
+def test_pooled_noise_is_that_of_the_simulation() -> None:
+    rng = np.random.default_rng(1)
+    levels = np.zeros((200, 6), dtype=np.int64)
+    levels[:, 3:] = 1
+    logs = rng.normal(0, 0.02, (200, 6)) + 0.1 * levels + rng.normal(0, 0.001, (1, 6))
+    noise = session_noise(logs, levels)
+    assert noise is not None
+    assert noise[0].sd == pytest.approx(0.02, rel=0.05)
+    assert noise[0].degrees > 400
+    assert session_noise(logs[:, :1], levels[:, :1]) is None
+
+
+@pytest.mark.parametrize("changes", [0, 1])
+def test_an_unchanged_suite_of_forty_passes(changes: int) -> None:
+    counts = count("even", 6, lambda _: 0.0, changes=changes)
+    assert counts["REGRESSION"] == 0
+    assert counts["GOOD"] >= 5
+
+
+def test_ten_percent_in_one_of_forty_and_a_quarter_in_all_are_found() -> None:
+    assert count("even", 10, lambda number: in_one(0.1, number), changes=0)["found"] >= 7
+    counts = count("even", 3, lambda _: math.log(1.25), changes=0)
+    assert counts["found"] == counts["slower"] == 3 * SIZE
+
+
+@pytest.mark.parametrize("regime", ["even", "shared", "uneven", "bursts"])
+def test_twice_as_slow_after_an_accepted_change_is_found(regime: str) -> None:
+    assert count(regime, 2, lambda number: in_one(1.0, number), changes=1)["found"] == 2
