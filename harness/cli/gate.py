@@ -21,7 +21,30 @@ if TYPE_CHECKING:
 
 
 def gate(
-    baseline: Annotated[Path, typer.Argument(metavar="BASELINE", help="Baseline file.")],
+    baseline: Annotated[
+        Path, typer.Argument(metavar="BASELINE|pytest", help="Baseline file; with --base, a pytest command after `--`.")
+    ],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="", help="Arguments of pytest, with --base.", show_default=False)
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="Judge the benchmarks of a pytest suite against this git revision, measured in the same blocks.",
+            show_default=False,
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="With --base: what is judged. Default: the checkout.", show_default=False),
+    ] = None,
+    prepare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND", help="With --base: run first in each worktree, to build the project.", show_default=False
+        ),
+    ] = None,
     candidate: Annotated[
         list[Path] | None,
         typer.Option(
@@ -95,10 +118,19 @@ def gate(
     Without --candidate the baseline's own run is repeated. Exit code 0: passed. 1: regressed. 2: neither could be
     shown. 3: another environment. 4: wrong use or a damaged file.
 
-    Example: `lparbench gate baseline.json --allow-diff libraries.torch`
+    Example: `lparbench gate baseline.json --allow-diff libraries.torch`, or two revisions of a suite:
+    `lparbench gate --base main --head HEAD -- pytest tests/bench`
     """
     from harness.gates.policy import Policy, read_policy
 
+    if base is not None:
+        from harness.cli.base_head import gate_revisions
+
+        raise typer.Exit(gate_revisions(base, head, [str(baseline), *(arguments or [])], prepare))
+    if arguments or head is not None or prepare is not None:
+        raise InputError(
+            "a pytest command, --head and --prepare go with --base.", remedy="Give --base REF, or one baseline file."
+        )
     if update and aa:
         raise InputError("--update and --aa exclude each other.", remedy="Run them one after the other.")
     if accept is not None and not update:

@@ -271,6 +271,7 @@ class Lparbench:
             there = pool.worker(processes.place.placement, processes.base, 0).ready.nodeids
         except WorkerDiedError as error:
             raise MeasurementError(f"the base revision cannot be measured: {error}") from None
+        self._config.stash[session_key].of_base |= set(there)
         if self._item.nodeid in there:
             self._concurrent(processes, settings)
         else:

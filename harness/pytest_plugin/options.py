@@ -28,6 +28,7 @@ class Session:
         judged: node ids of the tests that were judged, or whose baseline was written.
         passed: node ids of the tests that passed.
         collected: node ids of all tests there are, deselected ones included.
+        of_base: node ids of the gated tests of the base revision.
         at_end: what ends the workers.
     """
 
@@ -38,6 +39,7 @@ class Session:
     judged: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
     collected: set[str] = field(default_factory=set)
+    of_base: set[str] = field(default_factory=set)
     at_end: list[Callable[[], None]] = field(default_factory=list)
 
 
@@ -125,3 +127,9 @@ def file_name(nodeid: str, index: int = 0) -> str:
     nodeid = f"{nodeid} #{index + 1}" if index else nodeid
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", nodeid).strip("-.")[-100:]
     return f"{readable}-{hashlib.sha256(nodeid.encode('utf-8', 'replace')).hexdigest()[:8]}.json"
+
+
+def checkout_of(path: Path) -> Path:
+    """The top of the checkout that ``path`` lies in; itself where it lies in none."""
+    resolved = path.resolve()
+    return next((folder for folder in (resolved, *resolved.parents) if (folder / ".git").exists()), resolved)

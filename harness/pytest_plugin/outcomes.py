@@ -35,7 +35,7 @@ def open_outcome(config: pytest.Config, problem: NoVerdict, summary: list[str], 
         NoVerdict: unless ``--lparbench-open`` says otherwise.
     """
     line = f"{OUTCOME}: {nodeid}: {problem.why}"
-    if line not in summary:
+    if not any(problem.why in known for known in summary):
         summary.append(line)
     if closes(config):
         raise problem
@@ -61,6 +61,8 @@ def open_at_the_end(session: pytest.Session) -> Iterator[str]:
             else:  # judged, not asked for, or skipped or failed on its own account
                 continue
             yield f"missing: {gone}; its baseline is {path.name}. Delete that file if this is meant."
+    for nodeid in sorted(kept.of_base - kept.collected):
+        yield f"missing: {nodeid}: the base revision has it."
     asked = [name for name in ("--lparbench-update", "--lparbench-gate") if config.getoption(name)]
     if config.getoption(BASE_OPTION) is not None:
         asked.append(BASE_OPTION)

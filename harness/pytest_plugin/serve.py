@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.decode import decode_json_file, encode
-from harness.pytest_plugin.options import WORKER_OPTION
+from harness.pytest_plugin.options import WORKER_OPTION, checkout_of
 from harness.pytest_plugin.worker import JOB_FILE, FunctionJob
 from harness.record.store import write_file
 from harness.workers.process import OUTCOME_FILE, die_with_parent
@@ -146,7 +146,8 @@ def _foreign() -> tuple[str, ...]:
     origin = os.environ.get(ORIGIN_VARIABLE)
     if origin is None:
         return ()
-    here, prefix = str(Path.cwd().resolve()), os.path.realpath(sys.prefix)
+    own = str(Path(__file__).resolve().parents[1])
+    here, prefix = str(checkout_of(Path.cwd())), os.path.realpath(sys.prefix)
     files = {
         os.path.realpath(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))
     }
@@ -155,7 +156,7 @@ def _foreign() -> tuple[str, ...]:
             file
             for file in files
             if file.startswith(origin + os.sep)
-            and not file.startswith((here + os.sep, prefix + os.sep))
+            and not file.startswith((here + os.sep, prefix + os.sep, own + os.sep))
             and "site-packages" not in file
         )
     )

@@ -21,7 +21,7 @@ import pytest
 from harness.decode import decode
 from harness.errors import InputError
 from harness.placement.plan import Placement
-from harness.pytest_plugin.options import WORKER_OPTION, session_key
+from harness.pytest_plugin.options import WORKER_OPTION, checkout_of, session_key
 from harness.pytest_plugin.serve import Ready, Reply
 from harness.workers.process import WorkerProcess, worker_process
 
@@ -167,12 +167,6 @@ class _Moved:
         head, separator, rest = text.partition(self._from)
         whole = separator and (not rest or rest[0] in "/:") and (not head or head[-1] in "=:")
         return f"{head}{self.root}{rest}" if whole else text
-
-
-def checkout_of(path: Path) -> Path:
-    """The top of the checkout that ``path`` lies in; itself where it lies in none."""
-    resolved = path.resolve()
-    return next((folder for folder in (resolved, *resolved.parents) if (folder / ".git").exists()), resolved)
 
 
 @contextlib.contextmanager

@@ -470,3 +470,35 @@ def test_a_worker_that_ends_without_an_outcome_says_why(tmp_path: Path) -> None:
     done = run_pytest(tmp_path)
     assert "block 0: exited with status 3: " in done.stdout, done.stdout + done.stderr
     assert "AssertionError: no memory left" in done.stdout
+
+
+def test_two_revisions_are_measured_in_worktrees(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=tmp_path, check=True)
+
+    git("init", "-q")
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\npytestmark = pytest.mark.lparbench(seconds=0.01, max_blocks=1)\n"
+        "def test_kept(benchmark): benchmark(lambda: 0)\ndef test_gone(benchmark): benchmark(lambda: 0)\n"
+    )
+    git("add", ".")
+    git("commit", "-qm", "base")
+    text = (tmp_path / "test_it.py").read_text()
+    (tmp_path / "test_it.py").write_text(text.replace("test_gone", "test_new"))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
+    command = [sys.executable, "-m", "harness.cli.main", "gate", "--base", "HEAD", "--", "pytest", "-q"]
+    path = os.pathsep.join([str(Path(processes.__file__).resolve().parents[2]), *filter(None, sys.path)])
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": path, "PYTEST_ADDOPTS": "-p no:cacheprovider"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert "new: test_it.py::test_new: the base revision does not have it" in done.stdout, done.stdout + done.stderr
+    assert "inconclusive: test_it.py::test_kept" in done.stdout
+    assert "missing: test_it.py::test_gone: the base revision has it." in done.stdout
+    assert done.returncode == 1
+    assert len(subprocess.check_output(["git", "worktree", "list"], cwd=tmp_path).splitlines()) == 1

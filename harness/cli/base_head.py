@@ -1,0 +1,78 @@
+"""``lparbench gate --base REF --head REF -- pytest ...``: two revisions, measured in the same blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.errors import ExitCode, InputError
+
+_ORIGIN = "LPARBENCH_ORIGIN"
+_USAGE = "Example: lparbench gate --base main --head HEAD -- pytest tests/bench"
+
+
+def gate_revisions(base: str, head: str | None, command: Sequence[str], prepare: str | None) -> ExitCode:
+    """Run pytest in a worktree of ``head`` with every benchmark gated against the same test in one of ``base``.
+
+    Args:
+        base: revision to compare with.
+        head: revision to judge; None: the checkout as it is.
+        command: ``pytest`` and its arguments.
+        prepare: command that is run in each worktree first, to build or install what the tests import.
+
+    Raises:
+        InputError: no such revision, no git checkout, no pytest command, or ``prepare`` failed.
+    """
+    if not command or Path(command[0]).name != "pytest":
+        raise InputError("--base needs a pytest command after `--`.", remedy=_USAGE)
+    top = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel"))
+    inside = Path.cwd().resolve().relative_to(top.resolve())
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lparbench-revisions-"))).resolve()
+        there = stack.enter_context(_worktree(top, base, scratch / "base"))
+        here = top if head is None else stack.enter_context(_worktree(top, head, scratch / "head"))
+        for root in (there, here) if prepare is not None else ():
+            _prepare(prepare or "", root / inside)
+        sources = [str(folder) for folder in (here / "src", here) if folder.is_dir()]
+        path = os.pathsep.join([*sources, *filter(None, [os.environ.get("PYTHONPATH")])])
+        own = ["--lparbench-gate", f"--lparbench-base={there}"]
+        status = subprocess.run(
+            [sys.executable, "-m", "pytest", *own, *command[1:]],
+            cwd=here / inside,
+            env={**os.environ, "PYTHONPATH": path, _ORIGIN: str(top.resolve())},
+            check=False,
+        ).returncode
+    if status in (0, 1):
+        return ExitCode.REGRESSION if status else ExitCode.GOOD
+    return ExitCode.INTERRUPTED if status == 2 else ExitCode.USAGE
+
+
+@contextlib.contextmanager
+def _worktree(top: Path, revision: str, folder: Path) -> Iterator[Path]:
+    _git(top, "worktree", "add", "--detach", "--quiet", str(folder), revision)
+    try:
+        yield folder
+    finally:
+        _git(top, "worktree", "remove", "--force", str(folder))
+
+
+def _prepare(command: str, folder: Path) -> None:
+    done = subprocess.run(shlex.split(command), cwd=folder, check=False)
+    if done.returncode:
+        raise InputError(f"--prepare failed in {folder} with status {done.returncode}: {command}")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S607
+    except FileNotFoundError:
+        raise InputError("git is not installed.", remedy="--base and --head need it.") from None
+    if done.returncode:
+        raise InputError(f"git {arguments[0]}: {(done.stderr.strip() or 'failed').splitlines()[-1]}", remedy=_USAGE)
+    return done.stdout.strip()
