@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ PLACE = processes.Place(
         notes=(),
     ),
 )
+
+ENTRY_POINT = any(point.value == "harness.pytest_plugin.plugin" for point in entry_points(group="pytest11"))
 
 AGAINST = """
     import pytest
@@ -136,10 +139,10 @@ def test_what_cannot_be_judged_fails_with_an_outcome_of_its_own(
     for options in ((), ("--lparbench-strict",), ("--lparbench-open=fail",)):
         result = ran(pytester, text, *options)
         assert result.ret == pytest.ExitCode.TESTS_FAILED
-        result.stdout.fnmatch_lines([f"inconclusive: *test_it: {said}", "*1 inconclusive*"])
+        result.stdout.fnmatch_lines([f"inconclusive: *test_it*: {said}", "*1 inconclusive*"])
     result = ran(pytester, text, "--lparbench-open=pass")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"inconclusive: *test_it: {said}"])
+    result.stdout.fnmatch_lines([f"inconclusive: *test_it*: {said}"])
     ran(pytester, text, "--lparbench-open=warn").assert_outcomes(passed=1, warnings=1)
 
 
@@ -486,12 +489,18 @@ def test_two_revisions_are_measured_in_worktrees(tmp_path: Path) -> None:
     text = (tmp_path / "test_it.py").read_text()
     (tmp_path / "test_it.py").write_text(text.replace("test_gone", "test_new"))
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
-    command = [sys.executable, "-m", "harness.cli.main", "gate", "--base", "HEAD", "--", "pytest", "-q"]
+    loaded = "" if ENTRY_POINT else "-p harness.pytest_plugin.plugin"
+    start = "import sys; from harness.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", start, "gate", "--base", "HEAD", "--", "pytest", "-q"]
     path = os.pathsep.join([str(Path(processes.__file__).resolve().parents[2]), *filter(None, sys.path)])
     done = subprocess.run(
         command,
         cwd=tmp_path,
-        env={**environment, "PYTHONPATH": path, "PYTEST_ADDOPTS": "-p no:cacheprovider"},
+        env={
+            **environment,
+            "PYTHONPATH": path,
+            "PYTEST_ADDOPTS": f"-p no:cacheprovider {loaded}",
+        },
         capture_output=True,
         text=True,
         timeout=240,
