@@ -34,9 +34,6 @@ from harness.pytest_plugin.warm import WorkerDiedError, pool_of
 from harness.pytest_plugin.worker import JOB_FILE, FunctionJob, Timed, measure
 from harness.record.spec import RunSpec
 from harness.reporting.comparison_terminal import gate_verdict
-from harness.reporting.progress import Silence
-from harness.runs import run as runs
-from harness.workers.executor import ProcessExecutor
 
 T = TypeVar("T")
 
@@ -151,6 +148,10 @@ class Lparbench:
             options: other fields of :class:`harness.record.spec.RunSpec`; ``blocks`` and where it runs are arguments of
                 the marker.
         """
+        from harness.reporting.progress import Silence  # as long to import as all the rest
+        from harness.runs import run as runs
+        from harness.workers.executor import ProcessExecutor
+
         index = self._begin({})
         settings = self._judged(lambda: Settings.of(self._item))
         spec = replace(

@@ -30,6 +30,7 @@ from harness.pytest_plugin.processes import Processes
 from harness.record.model import ProcessRecord, Run, Series, Validity, Verdict
 from harness.record.spec import RunSpec
 from harness.reporting.progress import Progress
+from harness.runs import run as runs
 from harness.workers.executor import Executor
 
 pytest_plugins = ["pytester"]
@@ -197,7 +198,7 @@ def test_a_workload_is_run_and_judged(
         run = small_run(f"run-{len(specs)}", seed=len(specs), slowdown=level[0])
         return replace(run, created=f"2026-08-{len(specs):02d}T00:00:00Z")
 
-    monkeypatch.setattr(fixture.runs, "run_once", run_once)
+    monkeypatch.setattr(runs, "run_once", run_once)
     for _ in range(3):
         ran(pytester, text, "--lparbench-update").assert_outcomes(passed=1)
     ran(pytester, text).assert_outcomes(passed=1)
