@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.pytest_plugin.drop_in import DropIn, gated, gates_key
+from harness.pytest_plugin.drop_in import DropIn, gate_class, gated, gates_key
 from harness.pytest_plugin.options import Session, add_options, closes, is_worker, session_key
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if is_worker(session.config):
         from harness.pytest_plugin.serve import serve
 
+        gate_class()  # imported once here, and not in every fork
         serve(session)
     session.config.stash[session_key].collected |= {item.nodeid for item in session.items}
 

@@ -67,8 +67,6 @@ class Failure:
 
 def serve(session: pytest.Session) -> None:
     """Answer requests, one directory with a job per line, until the parent hangs up; does not return."""
-    from harness.pytest_plugin import fixture  # noqa: F401 - once here, and not in every fork
-
     items: dict[str, pytest.Item] = {}
     for item in session.items:
         items.setdefault(item.nodeid, item)
