@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import Json
+from harness.cli.options import Format, Json, one_format
 from harness.cli.shares import share
 
 
@@ -34,6 +34,7 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the comparison as a page too.", show_default=False)
     ] = None,
+    to: Format = None,
     as_json: Json = False,
 ) -> None:
     """Say what is slower, faster or equivalent, with intervals, and in what else the runs differ.
@@ -45,10 +46,12 @@ def compare(
     from harness.compare import compare as sides
     from harness.compare.inputs import load_side
     from harness.record.store import write_file
+    from harness.reporting.ci import of_comparison, print_ci
     from harness.reporting.comparison_html import render_comparison
     from harness.reporting.comparison_json import comparison_json
     from harness.reporting.comparison_terminal import print_comparison
 
+    one_format(to, as_json=as_json)
     report = sides.compare(
         [load_side(run) for run in runs],
         margin=share("--margin", margin),
@@ -57,7 +60,9 @@ def compare(
     )
     if html is not None:
         write_file(html, render_comparison(report))
-    if as_json:
+    if to is not None:
+        print_ci(of_comparison(report), to)
+    elif as_json:
         typer.echo(json.dumps(comparison_json(report), indent=2))
     else:
         print_comparison(report)

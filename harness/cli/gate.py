@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import Json
+from harness.cli.options import Format, Json, one_format
 from harness.cli.shares import share
 from harness.errors import InputError
 
 if TYPE_CHECKING:
     from harness.gates.policy import Policy
     from harness.gates.remeasure import Measure
+    from harness.reporting.ci_format import CiFormat
 
 
 def gate(
@@ -111,6 +112,7 @@ def gate(
     out: Annotated[Path, typer.Option(metavar="DIR", help="With --aa: where the run it measures is kept.")] = Path(
         "results/runs"
     ),
+    to: Format = None,
     as_json: Json = False,
 ) -> None:
     """Fail only when it is certain, matters, and a second run agrees; pass only when that is as certain.
@@ -126,7 +128,12 @@ def gate(
     if base is not None:
         from harness.cli.base_head import gate_revisions
 
+        if to is not None:
+            raise InputError("--format does not go with --base.", remedy="Give pytest's own: -- pytest --junitxml FILE")
         raise typer.Exit(gate_revisions(base, head, [str(baseline), *(arguments or [])], prepare))
+    one_format(to, as_json=as_json)
+    if to is not None and (aa or update):
+        raise InputError("--format goes with a judgement.", remedy="Leave it out with --update and --aa.")
     if arguments or head is not None or prepare is not None:
         raise InputError(
             "a pytest command, --head and --prepare go with --base.", remedy="Give --base REF, or one baseline file."
@@ -147,7 +154,7 @@ def gate(
         )
     else:
         given = Policy(limit, share("--accuracy-margin", accuracy_margin), allow_diff or [])
-        _judge(baseline, runs, read_policy(policy, given), machine, as_json=as_json)
+        _judge(baseline, runs, read_policy(policy, given), machine, to, as_json=as_json)
 
 
 @contextmanager
@@ -162,14 +169,19 @@ def _measuring(*, quiet: bool) -> Iterator[Measure]:
         yield lambda spec: runs.run_once(spec, ProcessExecutor(), progress, command)
 
 
-def _judge(baseline: Path, runs: list[Path], policy: Policy, machine: str | None, *, as_json: bool) -> None:
+def _judge(
+    baseline: Path, runs: list[Path], policy: Policy, machine: str | None, to: CiFormat | None, *, as_json: bool
+) -> None:
     from harness.gates.files import Inputs, judge_files
+    from harness.reporting.ci import of_gate, print_ci
     from harness.reporting.comparison_json import gate_json
     from harness.reporting.comparison_terminal import print_gate
 
     with _measuring(quiet=as_json) as measure:
         report = judge_files(Inputs(baseline, runs, measure, machine), policy)
-    if as_json:
+    if to is not None:
+        print_ci(of_gate(report), to)
+    elif as_json:
         typer.echo(json.dumps(gate_json(report), indent=2))
     else:
         print_gate(report)

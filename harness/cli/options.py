@@ -7,10 +7,21 @@ from typing import Annotated
 
 import typer
 
+from harness.errors import InputError
+from harness.reporting.ci_format import CiFormat
+
 AMOUNT = "How much is measured"
 OUTPUT = "Output"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+Format = Annotated[
+    CiFormat | None,
+    typer.Option(
+        "--format",
+        help="Print for a CI system: JUnit XML, Markdown, or GitHub annotations and step summary.",
+        show_default=False,
+    ),
+]
 RecordJson = Annotated[
     bool, typer.Option("--json", help="Print the record as JSON, nothing else.", rich_help_panel=OUTPUT)
 ]
@@ -25,3 +36,13 @@ Rows = Annotated[
     typer.Option(min=100, help="Use only this many rows of the data set.", rich_help_panel=AMOUNT, show_default=False),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the order of measurements.", rich_help_panel=AMOUNT)]
+
+
+def one_format(to: CiFormat | None, *, as_json: bool) -> None:
+    """Refuse two formats at once.
+
+    Raises:
+        InputError: --json and --format.
+    """
+    if to is not None and as_json:
+        raise InputError("--json and --format exclude each other.", remedy="Leave one of them out.")
