@@ -15,7 +15,7 @@ from harness.compare.observations import (
     Problem,
     ProblemKind,
     Side,
-    conflict,
+    conflicts,
     is_measurable,
     merged,
 )
@@ -75,7 +75,7 @@ def side_of_files(name: str, files: Sequence[ForeignFile], where: str = "") -> S
                 f" {file.commit}); a side is one commit.",
                 remedy=f"Give the files of one commit, or look for steps with: lparbench history {where or name}",
             )
-        differing = [key for key in facts if conflict(facts[key], file.facts.get(key))]
+        differing = conflicts(facts, file.facts)
         if differing:
             values = "; ".join(f"{key}: {file.facts[key]} and {facts[key]}" for key in differing)
             raise InputError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.compare.environment import Difference, differences
 from harness.compare.matching import matched
-from harness.compare.observations import Commit, FactValue, Key, Side, conflict
+from harness.compare.observations import Commit, Facts, Key, Side, conflicts, merged
 from harness.errors import ExitCode, InputError
 from harness.measure.stats import Array, interval_over_processes
 from harness.measure.verdicts import DEFAULT_MARGIN
@@ -116,13 +116,12 @@ def _moment(side: Side, *, by_commit: bool = False) -> tuple[float, str]:
 
 def _by_machine(sides: Sequence[Side]) -> list[tuple[str, list[Side]]]:
     """The runs of each machine with its name; a fact that a run does not know parts it from nothing."""
-    machines: list[tuple[dict[str, FactValue], list[Side]]] = []
+    machines: list[tuple[Facts, list[Side]]] = []
     for side in sides:
         facts = {name: side.fingerprint.get(name) for name in _MACHINE}
-        for known, members in machines:
-            if not any(conflict(known[name], facts[name]) for name in _MACHINE):
-                known.update({name: value for name, value in facts.items() if value is not None})
-                members.append(side)
+        for index, (known, members) in enumerate(machines):
+            if not conflicts(known, facts):
+                machines[index] = (merged(facts, known), [*members, side])
                 break
         else:
             machines.append((facts, [side]))

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.compare.foreign import ForeignFile, side_of_files
-from harness.compare.observations import Side, conflict, side_of
+from harness.compare.observations import Side, conflicts, side_of
 from harness.compare.other_tools import read_other_tool
 from harness.compare.pytest_benchmark import is_pytest_benchmark, read_own_export, read_pytest_benchmark
 from harness.errors import InputError
@@ -97,7 +97,7 @@ def by_commit(files: list[ForeignFile]) -> list[list[ForeignFile]]:
 def _goes_with(a: ForeignFile, b: ForeignFile) -> bool:
     if a.commit is None or b.commit is None or a.tool != b.tool or not a.commit.is_same(b.commit):
         return False
-    return not any(conflict(value, b.facts.get(name)) for name, value in a.facts.items())
+    return not conflicts(a.facts, b.facts)
 
 
 def _commit_side(files: list[ForeignFile]) -> Side:
@@ -109,10 +109,7 @@ def _history_files(folder: Path) -> list[Path]:
     """The records below ``folder``, and what may be files of other tools; the other files of a run are its own."""
     if not folder.is_dir():
         return [folder]
-    own = {
-        record.parent
-        for record in (*folder.rglob(RECORD_NAME), *folder.rglob(SWEEP_NAME), *folder.rglob(_SWEEP_JOURNAL))
-    }
+    own = {file.parent for file in folder.rglob("*.json*") if file.name in (RECORD_NAME, SWEEP_NAME, _SWEEP_JOURNAL)}
     files = (file for file in sorted(folder.rglob("*.json")) if file.name == RECORD_NAME or not own & set(file.parents))
     return list(files)
 

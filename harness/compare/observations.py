@@ -170,6 +170,11 @@ def conflict(a: FactValue, b: FactValue) -> bool:
     return a is not None and b is not None and a != b
 
 
+def conflicts(a: Facts, b: Facts) -> list[str]:
+    """Names of the facts in which two sides contradict each other."""
+    return [name for name, value in a.items() if conflict(value, b.get(name))]
+
+
 def merged(a: Facts, b: Facts) -> Facts:
     """All that either knows, ``a`` first."""
     return {**b, **{name: value for name, value in a.items() if value is not None or name not in b}}

@@ -98,8 +98,8 @@ class Baseline:
 
     def level(self, key: Key) -> Level:
         """The present level of a key."""
-        levels, known = self._levels(key), ~np.isnan(self.logs(key))
-        logs = self.logs(key)
+        levels, logs = self._levels(key), self.logs(key)
+        known = ~np.isnan(logs)
         now, before = (logs[known & (levels == levels[-1] - back)] for back in (0, 1))
         return Level(float(now.mean()), len(now), float(before.mean()) if len(before) else None)
 

@@ -108,7 +108,7 @@ def print_ci(report: CiReport, to: CiFormat) -> None:
 
 
 def _junit(report: CiReport) -> str:
-    """A failure for what regressed, an error for what is open: either makes the job red, and they can be told apart."""
+    """A failure for what regressed, an error for what is open: either makes the job red, and the two stay distinct."""
     count = {outcome: sum(case.outcome is outcome for case in report.cases) for outcome in Outcome}
     suite = ElementTree.Element(
         "testsuite",

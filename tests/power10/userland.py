@@ -216,13 +216,15 @@ def _install_host_tools() -> None:
 
 
 def _mirror() -> str:
-    """The Debian mirror this machine's apt is set up for; none: Debian's own."""
+    """The Debian mirror this machine's apt is set up for, whose signatures it can check."""
     listed = _apt("indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Origin: Debian")
     # "bookworm" but not "bookworm-security", which is another archive
     plain = sorted(
         {uri for uri, _, release in (line.partition(" ") for line in listed.stdout.splitlines()) if "-" not in release}
     )
-    return plain[0] if plain else "http://deb.debian.org/debian"
+    if not plain:
+        raise Unavailable("apt of this machine knows no mirror of Debian")
+    return plain[0]
 
 
 def _unpack(target: Path) -> None:
