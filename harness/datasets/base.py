@@ -1,76 +1,80 @@
-"""What a detector is given: encoded float32 arrays with labels."""
+"""From a name to an ``EncodedDataset``: find, read or synthesise, and encode."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
 
-import numpy as np
-import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from harness.datasets.encoders import Encoder
-
-Protocol = Literal["clean", "as-published"]
-Origin = Literal["real", "synthetic"]
-Synthetic = Literal["never", "when-missing", "always"]
-
-Floats = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int8]
-Strings = npt.NDArray[np.str_]
+from harness.datasets import registry
+from harness.datasets.catalogue import DatasetSpec
+from harness.datasets.encoded import EncodedDataset, Protocol, Synthetic
+from harness.datasets.pipeline import encode
+from harness.datasets.recipe import Reading, Request
+from harness.datasets.store import search_directories
+from harness.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedDataset:
-    """A data set ready for a detector: n training, v validation and m test rows of d features.
+def load(
+    name: str,
+    *,
+    protocol: Protocol = "clean",
+    directory: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    synthetic: Synthetic = "when-missing",
+) -> EncodedDataset:
+    """Read, split and encode a data set.
 
-    ``*_x`` are C-contiguous float32 of shape (rows, d), or (rows, steps, d) for windows over a sequence, oldest step
-    first. ``*_y`` are int8, 1 = anomaly. Validation labels may choose a threshold or a preset; test labels may not.
+    Args:
+        name: a name of the registry (``nsl-kdd``), or ``csv:PATH`` / ``parquet:PATH`` for a file of one's own.
+        protocol: ``clean`` fits everything on training rows; ``as-published`` repeats the source document, leaks and
+            all.
+        directory: searched before ``LPARBENCH_DATA``, ``./data`` and the user cache.
+        options: the ``[dataset_options]`` table of a workload file; see ``harness.datasets.options``.
+        synthetic: whether a stand-in of the same schema may take the place of files that are not there.
+
+    Raises:
+        InputError: unknown name or option; broken file; files missing while ``synthetic`` is ``never``.
     """
+    if protocol not in get_args(Protocol):
+        raise InputError(f"Protocol {protocol!r} is unknown; {' or '.join(get_args(Protocol))} expected.")
+    spec = registry.spec(name)
+    recipe = registry.recipe(spec)
+    request = Request(name, protocol, registry.resolve_options(name, protocol, options or {}))
+    files = None if synthetic == "always" else registry.find(name, search_directories(directory))
+    if files is not None:
+        reading = recipe.read(files, request)
+        encoded = encode(reading.split, request)
+        return replace(
+            encoded,
+            origin="real",
+            sha256=reading.digests,
+            file_columns=recipe.file_columns,
+            verified=reading.verified,
+            notes=(*_provenance(reading), *encoded.notes),
+        )
+    if synthetic == "never":
+        raise _missing(name, spec, directory)
+    return replace(encode(recipe.synthesise(request), request), file_columns=recipe.file_columns)
 
-    name: str
-    origin: Origin
-    protocol: Protocol
-    sha256: Mapping[str, str]  # canonical file name -> digest of the uncompressed file
-    verified: bool | None  # None: no digest is known for at least one of the files
-    train_x: Floats
-    train_y: Labels
-    validation_x: Floats | None
-    validation_y: Labels | None
-    test_x: Floats
-    test_y: Labels
-    feature_names: tuple[str, ...]
-    train_class: Strings | None = None  # class of each row ("normal", "neptune", ...), where the data set names them
-    validation_class: Strings | None = None
-    test_class: Strings | None = None
-    # Entity of each test window (a card), its windows in time order; drawing ``rows`` leaves gaps between them.
-    test_group: npt.NDArray[np.int64] | None = None
-    notes: tuple[str, ...] = ()
-    duplicates: Mapping[str, int] = field(default_factory=dict)  # see ``harness.datasets.table.count_duplicates``
-    # Columns of a published file without a header, label included; none where files have headers or are no text.
-    file_columns: tuple[str, ...] = ()
-    encoder: Encoder | None = None  # fitted on training rows; None where the arrays are the published numbers
 
-    def __post_init__(self) -> None:
-        for split in ("train", "validation", "test"):
-            x, y = getattr(self, f"{split}_x"), getattr(self, f"{split}_y")
-            if x is None and y is None and split == "validation":
-                continue
-            if x.dtype != np.float32 or y.dtype != np.int8 or len(x) != len(y):
-                raise TypeError(f"{split}: float32 rows with as many int8 labels expected")
-            if x.shape[-1] != len(self.feature_names):
-                raise TypeError(f"{split}: {x.shape[-1]} features, {len(self.feature_names)} names")
+def _provenance(reading: Reading) -> tuple[str, ...]:
+    if reading.verified is False:
+        return (
+            "The files bear the published names but are not the published files: their sha256 differ from the pinned "
+            "ones, so figures do not compare with published ones.",
+        )
+    if reading.verified is None:
+        return ("Unverified: no sha256 of the published files is known to compare with.",)
+    return ()
 
-    @property
-    def prevalence(self) -> float:
-        """Share of anomalies among the test rows, in [0, 1]."""
-        return float(np.mean(self.test_y == 1))
 
-    @property
-    def rows(self) -> dict[str, int]:
-        """Split -> number of rows."""
-        counts = {"train": len(self.train_x), "test": len(self.test_x)}
-        if self.validation_x is not None:
-            counts["validation"] = len(self.validation_x)
-        return counts
+def _missing(name: str, spec: DatasetSpec, directory: Path | None) -> InputError:
+    searched = ", ".join(str(path) for path in search_directories(directory))
+    wanted = " or ".join(", ".join(file.name for file in variant.files) for variant in spec.variants)
+    return InputError(
+        f"Data set {name} is not here: {wanted} not found in {searched}.",
+        remedy=f"`lparbench data get {name}` downloads it or says from where; "
+        f"`lparbench data import {name} FILE` takes a file you have.",
+    )

@@ -1,69 +1,21 @@
-"""From a name to an ``EncodedDataset``: find, read or synthesise, split, encode."""
+"""From split rows to an ``EncodedDataset``: choose columns, classes and rows, set validation aside, fit and encode."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets import registry
-from harness.datasets.base import EncodedDataset, Floats, Labels, Protocol, Strings, Synthetic
-from harness.datasets.catalogue import DatasetSpec
+from harness.datasets.encoded import EncodedDataset, Floats, Labels, Strings
 from harness.datasets.encoders import Encoder
-from harness.datasets.recipe import Reading, Request
-from harness.datasets.store import search_directories
+from harness.datasets.recipe import Request
 from harness.datasets.table import Split, Table, count_duplicates, row_hashes
 from harness.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def load(
-    name: str,
-    *,
-    protocol: Protocol = "clean",
-    directory: Path | None = None,
-    options: Mapping[str, Any] | None = None,
-    synthetic: Synthetic = "when-missing",
-) -> EncodedDataset:
-    """Read, split and encode a data set.
-
-    Args:
-        name: a name of the registry (``nsl-kdd``), or ``csv:PATH`` / ``parquet:PATH`` for a file of one's own.
-        protocol: ``clean`` fits everything on training rows; ``as-published`` repeats the source document, leaks and
-            all.
-        directory: searched before ``LPARBENCH_DATA``, ``./data`` and the user cache.
-        options: the ``[dataset_options]`` table of a workload file; see ``harness.datasets.options``.
-        synthetic: whether a stand-in of the same schema may take the place of files that are not there.
-
-    Raises:
-        InputError: unknown name or option; broken file; files missing while ``synthetic`` is ``never``.
-    """
-    if protocol not in get_args(Protocol):
-        raise InputError(f"Protocol {protocol!r} is unknown; {' or '.join(get_args(Protocol))} expected.")
-    spec = registry.spec(name)
-    recipe = registry.recipe(spec)
-    request = Request(name, protocol, registry.resolve_options(name, protocol, options or {}))
-    files = None if synthetic == "always" else registry.find(name, search_directories(directory))
-    if files is not None:
-        reading = recipe.read(files, request)
-        encoded = _encode(reading.split, request)
-        return replace(
-            encoded,
-            origin="real",
-            sha256=reading.digests,
-            file_columns=recipe.file_columns,
-            verified=reading.verified,
-            notes=(*_provenance(reading), *encoded.notes),
-        )
-    if synthetic == "never":
-        raise _missing(name, spec, directory)
-    return replace(_encode(recipe.synthesise(request), request), file_columns=recipe.file_columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +26,12 @@ class _Encoded:
     group: npt.NDArray[np.int64] | None
 
 
-def _encode(split: Split, request: Request) -> EncodedDataset:
+def encode(split: Split, request: Request) -> EncodedDataset:
+    """Rows as a detector takes them, by the options of the request; the origin is that of a stand-in.
+
+    Raises:
+        InputError: an option names a column or class that is not there, or leaves no rows.
+    """
     options = request.options
     notes = list(split.notes)
     train = _with_classes(_without_columns(split.train, request), options["train_classes"], request)
@@ -220,24 +177,3 @@ def _set_aside(table: Table, share: float, seed: int) -> tuple[Table, Table]:
         raise InputError("A validation split needs at least two training rows.")
     kept, aside = train_test_split(np.arange(len(table)), test_size=share, random_state=seed)
     return table.take(kept), table.take(aside)
-
-
-def _provenance(reading: Reading) -> tuple[str, ...]:
-    if reading.verified is False:
-        return (
-            "The files bear the published names but are not the published files: their sha256 differ from the pinned "
-            "ones, so figures do not compare with published ones.",
-        )
-    if reading.verified is None:
-        return ("Unverified: no sha256 of the published files is known to compare with.",)
-    return ()
-
-
-def _missing(name: str, spec: DatasetSpec, directory: Path | None) -> InputError:
-    searched = ", ".join(str(path) for path in search_directories(directory))
-    wanted = " or ".join(", ".join(file.name for file in variant.files) for variant in spec.variants)
-    return InputError(
-        f"Data set {name} is not here: {wanted} not found in {searched}.",
-        remedy=f"`lparbench data get {name}` downloads it or says from where; "
-        f"`lparbench data import {name} FILE` takes a file you have.",
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from harness.datasets.base import Protocol
+from harness.datasets.encoded import Protocol
 from harness.datasets.options import Option
 from harness.datasets.store import Found
 from harness.datasets.table import Split

@@ -16,7 +16,7 @@ from harness.datasets.store import Found, FoundFile, locate, located, plain_name
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.datasets.base import Protocol
+    from harness.datasets.encoded import Protocol
     from harness.datasets.recipe import Recipe
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness import __version__
-from harness.datasets.base import EncodedDataset
+from harness.datasets.encoded import EncodedDataset
 from harness.detectors.base import Detector
 from harness.errors import InputError
 from harness.evaluation.drift import DriftReference

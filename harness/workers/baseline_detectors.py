@@ -77,7 +77,7 @@ def baseline_job(
 
 def score_baselines(job: BaselineJob) -> BaselineOutcome:
     """Fit and evaluate each baseline detector; runs in a worker process."""
-    from harness.datasets.pipeline import load
+    from harness.datasets.base import load
     from harness.datasets.registry import default_encoding
 
     encoding = default_encoding(job.dataset)

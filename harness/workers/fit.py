@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from harness.datasets.base import EncodedDataset
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
+from harness.datasets.encoded import EncodedDataset
 from harness.detectors.base import Detector
 from harness.detectors.classifier import Classifier
 from harness.detectors.export import Fitted, prepare, save_bundle

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.datasets.base import EncodedDataset
+from harness.datasets.encoded import EncodedDataset
 from harness.detectors.base import Detector
 from harness.detectors.opening import open_scorer
 from harness.detectors.registry import resolve

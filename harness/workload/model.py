@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from harness.datasets.base import Origin
+from harness.datasets.encoded import Origin
 from harness.decode import PositiveInt, Text, one_of
 from harness.evaluation.metrics import METRICS
 from harness.record.spec import Protocol

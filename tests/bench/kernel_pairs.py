@@ -210,7 +210,7 @@ def _inference(title: str, widths: tuple[int, ...], head: str, rows: int, pairs:
 
 def training_rows() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
     """Training and test rows of NSL-KDD with their labels; synthetic ones, so named, where the data set is not here."""
-    from harness.datasets.pipeline import load
+    from harness.datasets.base import load
 
     folder = os.environ.get("LPARBENCH_DATA") or str(Path(__file__).resolve().parents[3] / "shared" / "data")
     data = load(

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from harness.cli.data import data_app
 from harness.datasets import registry
+from harness.datasets.base import load
 from harness.datasets.catalogue import DataFile, DatasetSpec, Download, Variant, specs
-from harness.datasets.pipeline import load
 from harness.errors import CheckFailedError, ExitCode, InputError
 
 TRAIN = ("0,tcp,http,SF," + ",".join(["0"] * 37) + ",normal,20\n").encode() * 20

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.datasets.base import EncodedDataset
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
+from harness.datasets.encoded import EncodedDataset
 from harness.detectors.base import Detector
 from harness.detectors.export import Fitted, save_bundle
 from harness.detectors.registry import resolve

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.datasets.base import EncodedDataset
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
+from harness.datasets.encoded import EncodedDataset
 
 
 def data_directory() -> Path:

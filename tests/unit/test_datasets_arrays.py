@@ -13,8 +13,8 @@ from scipy.io import savemat
 from support.published import load_published
 
 from harness.datasets import lhco2020, smeft
-from harness.datasets.base import EncodedDataset
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
+from harness.datasets.encoded import EncodedDataset
 from harness.errors import InputError
 
 

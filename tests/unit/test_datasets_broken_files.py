@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.datasets import csvfile
-from harness.datasets.base import EncodedDataset
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
+from harness.datasets.encoded import EncodedDataset
 from harness.errors import InputError
 
 _NORMAL = "0,tcp,http,SF," + ",".join(["0"] * 37) + ",normal,20"

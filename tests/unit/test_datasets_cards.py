@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from support.published import load_published, published_path
 
 from harness.datasets import cards, csvfile
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
 from harness.errors import InputError
 
 _HEADER = (

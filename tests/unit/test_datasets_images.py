@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from support.published import load_published
 
 from harness.datasets import digits
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
 from harness.errors import InputError
 
 _NAMES = (

@@ -13,8 +13,8 @@ import pytest
 from support.published import load_published, published_path
 
 from harness.datasets import cicflow, csvfile, flow_sets, unsw_nb15
-from harness.datasets.base import EncodedDataset
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
+from harness.datasets.encoded import EncodedDataset
 from harness.errors import InputError
 
 

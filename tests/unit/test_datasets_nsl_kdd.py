@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelEncoder, StandardScaler
 from support.published import load_published, published_path
 
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
 
 
 def _document_frame(name: str) -> pd.DataFrame:

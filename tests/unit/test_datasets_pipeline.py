@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from harness.datasets import registry, store
-from harness.datasets.base import EncodedDataset
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
+from harness.datasets.encoded import EncodedDataset
 from harness.errors import InputError
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support.published import load_published
 
-from harness.datasets.base import Protocol
+from harness.datasets.base import load
 from harness.datasets.catalogue import specs
-from harness.datasets.pipeline import load
+from harness.datasets.encoded import Protocol
 
 _NAMES = [f"{spec.name}:any" if spec.parameter else spec.name for spec in specs() if spec.variants]
 _PROTOCOLS: list[Protocol] = ["clean", "as-published"]

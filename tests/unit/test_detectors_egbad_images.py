@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
 from harness.detectors import registry
 from harness.detectors.export import prepare
 from harness.detectors.image_nets import Nets

@@ -6,7 +6,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
 from harness.record.accuracy import FailedBaseline, FailedBaselines
 from harness.runs.accuracy import baselines_record
 from harness.runs.engine import key_of

@@ -9,7 +9,7 @@ import pytest
 from support.records import evaluation
 
 from harness.cli.choices import parse_dtypes, parse_learning_rates
-from harness.datasets.pipeline import load
+from harness.datasets.base import load
 from harness.detectors.autoencoder import Autoencoder
 from harness.detectors.export import prepare
 from harness.detectors.registry import resolve
