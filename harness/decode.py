@@ -14,14 +14,13 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from difflib import get_close_matches
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -130,14 +129,6 @@ def decode_toml_file(hint: type[T], path: Path) -> T:
     return decode(hint, read_toml(path), str(path))
 
 
-def unknown(where: str, what: str, name: str, known: Iterable[str]) -> InputError:
-    """The error at ``where`` for a ``what`` ("key") that is none of ``known``, with the likeliest of them."""
-    names = sorted(known)
-    near = get_close_matches(name, names, n=1)
-    meant = f"Did you mean {near[0]!r}? " if near else ""
-    return InputError(f"{where}: unknown {what} {name!r}.", remedy=f"{meant}Known: {', '.join(names) or 'none'}.")
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
@@ -236,7 +227,7 @@ def _decode_dataclass(cls: type, value: Any, where: str) -> Any:
     hints = field_types(cls)
     for name in value:
         if name not in hints:
-            raise unknown(where or cls.__name__, "key", str(name), hints)
+            raise unknown("key", str(name), hints, where=where or cls.__name__)
     for name in _required(cls):
         if name not in value:
             raise InputError(f"{_at(where, name)} is missing; expected {_named(hints[name])}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import IntEnum
 
 
@@ -27,6 +29,9 @@ class ExitCode(IntEnum):
         if failed:
             return cls.REGRESSION
         return cls.INCONCLUSIVE if inconclusive else cls.GOOD
+
+
+_LISTED = 12  # names beside a likely one; a longer list hides it
 
 
 class LparbenchError(Exception):
@@ -70,3 +75,18 @@ class EnvironmentMismatchError(LparbenchError):
     """Two records cannot be compared because their environments differ in what matters."""
 
     exit_code = ExitCode.ENVIRONMENT_MISMATCH
+
+
+def unknown(what: str, name: str, known: Iterable[str], *, where: str | None = None, see: str = "") -> InputError:
+    """The error for a ``what`` ("key", "workload") that is none of ``known``: the likeliest of them, or all of them.
+
+    Args:
+        where: option, or file and key, that holds the name.
+        see: a sentence on where else to look, added to the remedy.
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    meant = [f"Did you mean {near[0]!r}?"] if near else []
+    listed = [] if near and len(names) > _LISTED else [f"Known: {', '.join(names) or 'none'}."]
+    message = f"Unknown {what} {name!r}." if where is None else f"{where}: unknown {what} {name!r}."
+    return InputError(message, remedy=" ".join(filter(None, [*meant, *listed, see])))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from harness.cli.durations import seconds
 from harness.cli.shares import share
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 
 if TYPE_CHECKING:
     import typer
@@ -142,7 +142,7 @@ def parse_list(option: str, text: str, known: tuple[Text, ...]) -> tuple[Text, .
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         if name not in known:
-            raise InputError(f"{option}: unknown {name!r}; expected some of: {', '.join(known)}.")
+            raise unknown("value", name, known, where=option)
     return tuple(member for name in names for member in known if member == name)
 
 
@@ -150,7 +150,7 @@ def _member(option: str, text: str, known: tuple[Text, ...]) -> Text:
     for member in known:
         if member == text:
             return member
-    raise InputError(f"{option} is {text!r}; expected one of: {', '.join(known)}.")
+    raise unknown("value", text, known, where=option)
 
 
 def refuse_with_resume(context: typer.Context, kind: str) -> None:

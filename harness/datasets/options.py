@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal
 
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 
 Categories = Literal["onehot", "ordinal", "codes"]
 Scaling = Literal["none", "standard", "minmax", "quantile", "unit", "signed"]
@@ -145,9 +144,7 @@ def resolve(
     """
     for key, value in given.items():
         if key not in allowed:
-            near = get_close_matches(key, allowed, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"It takes: {', '.join(sorted(allowed))}."
-            raise InputError(f"Data set {dataset} has no option {key!r}.", remedy=hint)
+            raise unknown("option", key, allowed, where=f"data set {dataset}")
         if not allowed[key].accepts(value):
             raise InputError(f"Option {key!r} of data set {dataset}: {allowed[key].expected} expected, not {value!r}.")
     return {key: given.get(key, presets.get(key, option.default)) for key, option in allowed.items()}

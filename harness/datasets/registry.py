@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant, specs
 from harness.datasets.options import COMMON, resolve
 from harness.datasets.store import Found, FoundFile, locate, located, plain_name
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from harness.datasets.encoded import Protocol
@@ -33,9 +32,7 @@ def spec(name: str) -> DatasetSpec:
                 form = f"{base}:{entry.parameter}" if entry.parameter else base
                 raise InputError(f"Data set {name!r}: {form!r} expected.")
             return _of_member(entry, parameter) if parameter and entry.variants else entry
-    near = get_close_matches(base, [entry.name for entry in specs()], n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "`lparbench data list` shows what there is."
-    raise InputError(f"There is no data set {name!r}.", remedy=hint)
+    raise unknown("data set", name, [entry.name for entry in specs()], see="See: lparbench data list")
 
 
 def recipe(entry: DatasetSpec) -> Recipe:

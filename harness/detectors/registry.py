@@ -10,7 +10,7 @@ from typing import Any
 from harness.decode import decode, field_types
 from harness.detectors.base import FORMAT, Detector
 from harness.detectors.foreign import Foreign, import_path, parameters_of
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 from harness.scoring import arrays
 from harness.scoring.artifacts import DETECTOR_FILE, WEIGHTS_FILE
 
@@ -107,12 +107,11 @@ def _target(detector: str) -> Any:
     if ":" in detector:
         return import_path(detector)
     if detector not in BUILT_IN:
-        known = ", ".join(sorted(BUILT_IN))
-        raise InputError(f"Unknown detector {detector!r}.", remedy=f"Built in: {known}; or give module:Class.")
+        raise unknown("detector", detector, BUILT_IN, see="Or give module:Class.")
     return import_path(BUILT_IN[detector])
 
 
 def _refuse_unknown(detector: str, parameters: Iterable[str], known: Iterable[str]) -> None:
     for name in parameters:
         if name not in known:
-            raise InputError(f"{detector} has no parameter {name!r}.", remedy=f"Known: {', '.join(sorted(known))}.")
+            raise unknown("parameter", name, known, where=detector)

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 from harness.scoring.artifacts import Artifacts
 from harness.scoring.backends import BACKENDS
 
@@ -28,7 +28,7 @@ def check_backend(artifacts: Artifacts, backend: str, dtype: str, threads: int) 
         InputError: unknown backend or dtype, no thread, or the detector cannot run on the backend.
     """
     if backend not in BACKENDS:
-        raise InputError(f"Unknown backend {backend!r}.", remedy=f"Known: {', '.join(BACKENDS)}.")
+        raise unknown("backend", backend, BACKENDS)
     dtypes = BACKENDS[backend]
     if dtype not in dtypes:
         raise InputError(f"Backend {backend} has no dtype {dtype!r}.", remedy=f"It has: {', '.join(dtypes)}.")

@@ -14,7 +14,7 @@ from typing import Any
 from harness.content import content_dir, toml_files
 from harness.datasets.registry import resolve_options
 from harness.decode import Text, decode, read_toml
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 from harness.record.spec import PROTOCOLS, Protocol
 from harness.workload.model import (
     Accuracy,
@@ -71,8 +71,7 @@ def load_workload(name_or_path: str) -> Workload:
     if path.suffix != ".toml":
         path = content_dir("workloads") / f"{name_or_path}.toml"
         if not path.is_file():
-            known = ", ".join(list_workloads())
-            raise InputError(f"Unknown workload {name_or_path!r}.", remedy=f"Known: {known}; or give a .toml file.")
+            raise unknown("workload", name_or_path, list_workloads(), see="Or give a .toml file. See: lparbench list")
     file = decode(_File, read_toml(path), path.name)
     return Workload(
         name=file.name,
@@ -131,7 +130,7 @@ def load_suite(name: str) -> Suite:
     """
     path = content_dir("workloads") / "suites" / f"{name}.toml"
     if not path.is_file():
-        raise InputError(f"Unknown suite {name!r}.", remedy=f"Known: {', '.join(list_suites())}.")
+        raise unknown("suite", name, list_suites())
     suite = decode(Suite, read_toml(path), path.name)
     for workload in suite.workloads:
         if workload not in list_workloads():

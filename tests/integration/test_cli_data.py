@@ -123,7 +123,7 @@ def test_get_says_where_a_set_is_to_be_had_that_has_no_address() -> None:
         _run("get", "unsw-nb15")
     with pytest.raises(InputError, match="comes with a library"):
         _run("get", "digits")
-    with pytest.raises(InputError, match="There is no data set 'x'"):
+    with pytest.raises(InputError, match="Unknown data set 'x'"):
         _run("get", "x")
 
 

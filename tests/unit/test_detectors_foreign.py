@@ -111,7 +111,7 @@ def test_isolation_forest_agrees_with_its_own_predict(rows):
     [
         ("own_detectors:CONSTANT", {}, "cannot be called"),
         ("own_detectors:NoScore", {}, "gives no score"),
-        ("own_detectors:OwnDistance", {"depth": 3}, "has no parameter 'depth'"),
+        ("own_detectors:OwnDistance", {"depth": 3}, "unknown parameter 'depth'"),
         ("fractions:Fraction", {}, "no fit method"),
     ],
 )

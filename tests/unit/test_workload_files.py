@@ -142,7 +142,7 @@ def test_a_workload_crosses_a_process_boundary_unchanged(name):
             "mine.toml: .*'hiden'",
         ),
         ("[hyperparameters]\nhidden = 64", "mine.toml: mlp.hidden is 64"),
-        ("[dataset_options.as-published]\nencodng = 'unit'", "mine.toml: .*has no option 'encodng'.*'encoding'"),
+        ("[dataset_options.as-published]\nencodng = 'unit'", "mine.toml: .*unknown option 'encodng'.*'encoding'"),
         ("[dataset_options.as-published]\nvalidation = 2.0", r"mine.toml: Option 'validation' .* \[0, 1\) expected"),
     ],
 )
