@@ -7,11 +7,18 @@ BIN := $(VENV)/bin
 ARCH := $(shell uname -m)
 ifeq ($(ARCH),ppc64le)
 VENV_FLAGS := --system-site-packages
-PIP_FLAGS :=
+TORCH_READY :=
 else
 VENV_FLAGS :=
-PIP_FLAGS := -c constraints.txt
+TORCH_READY = $(VENV)/.torch
 endif
+
+# x86-64: torch alone comes from PyTorch's index of CPU wheels, because PyPI's torch brings 5.5 GB of CUDA. Wheels that pip's own
+# settings have at hand (find-links) go first. TORCH_INDEX=URL: another index; TORCH_INDEX= (empty): pip's own settings only.
+ifeq ($(ARCH),x86_64)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+endif
+TORCH := $(shell sed -n 's/^ *"\(torch>=[^"]*\)",$$/\1/p' pyproject.toml)
 
 # The build back end calls its own configuration experimental, once per step: nobody's business here.
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -qq
@@ -49,12 +56,16 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
 	$(PIP) --upgrade pip
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard kernels/*/*.[ch]) | $(VENV)/bin/pip
-	$(PIP) $(PIP_FLAGS) -e .
+$(VENV)/.torch: constraints.txt .ci/install-torch | $(VENV)/bin/pip
+	@sh .ci/install-torch $(BIN)/python '$(TORCH)' '$(TORCH_INDEX)' '$(origin TORCH_INDEX)'
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(wildcard kernels/*/*.[ch]) $(TORCH_READY) | $(VENV)/bin/pip
+	$(PIP) -e .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) $(PIP_FLAGS) -e '.[test]'
+	$(PIP) -e '.[test]'
 	touch $@
 
 clean:
