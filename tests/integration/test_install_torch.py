@@ -28,9 +28,10 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="CPU whee
 def _wheel(folder: Path, version: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     info = f"torch-{version}.dist-info"
+    facts = {"Metadata-Version": "2.1", "Name": "torch", "Version": version, "Requires-Dist": "nowhere-to-be-found"}
     files = {
         "torch_fake.py": "",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\nRequires-Dist: nowhere-to-be-found\n",
+        f"{info}/METADATA": "".join(f"{key}: {value}\n" for key, value in facts.items()),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD"))
