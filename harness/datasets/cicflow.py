@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.datasets import csvfile, parquet, splits, synthetic
+from harness.datasets import csvfile, parquet, splits, synthetic, times
 from harness.datasets.options import Option, choice, count, encoding
 from harness.datasets.recipe import Reading, Request, reading
 from harness.datasets.store import Found, FoundFile, digest, opened
@@ -26,7 +27,6 @@ _ATTEMPTED = " - Attempted"  # suffix of the improved labels for attacks that ha
 _BENIGN = frozenset({"benign", "normal"})
 _TEXT = "latin-1"  # decodes any byte; some labels hold a dash in Windows-1252
 _HEADER_BYTES = 1 << 16
-_TIME_FORMS = ("ISO8601", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %I:%M:%S %p", "%d/%m/%Y %H:%M")
 # Columns that name a flow rather than describe it.
 _TEXTS = frozenset(
     {"Flow ID", "Src IP", "Source IP", "Dst IP", "Destination IP", _TIME, _LABEL, _TAXONOMY, "SimillarHTTP"}
@@ -56,10 +56,16 @@ def read(local: Found, request: Request, *, dropped: frozenset[str] = frozenset(
     """Read the files of a variant; rows whose label is in ``dropped`` are left out."""
     digests: dict[str, str] = {}
     rng = np.random.default_rng(request.seed)
-    frame, seen = _sampled(_blocks(local, digests), request.options["flows"], rng)
-    if frame is None:
-        raise InputError(f"{local.files[0].path} holds a header and no flows.")
+    order = times.by_day([entry.name for entry in local.files])
+    local = replace(local, files=tuple(local.files[position] for position in order))
+    unlabelled: list[int] = []
+    frame, seen = _sampled(_labelled(_blocks(local, digests), unlabelled), request.options["flows"], rng)
+    if frame is None or not len(frame):
+        kind = "labelled flows" if any(unlabelled) else "flows"
+        raise InputError(f"{local.files[0].path} holds a header and no {kind}.")
     notes: list[str] = []
+    if any(unlabelled):
+        notes.append(f"{sum(unlabelled):,} lines without a label (rows of commas) were left out.")
     if seen > len(frame):
         notes.append(f"{len(frame):,} of {seen:,} flows were drawn evenly.")
     table, time = _table(frame, request, dropped, notes)
@@ -79,16 +85,28 @@ def _blocks(local: Found, digests: dict[str, str]) -> Iterator[pd.DataFrame]:
     """Blocks of all files with the same columns; ``digests`` is filled as files end."""
     kept: list[str] | None = None
     for entry in local.files:
-        parquet = entry.path.suffix == ".parquet"
-        for block in _parquet_blocks(entry, digests) if parquet else _csv_blocks(entry, digests):
+        is_parquet = entry.path.suffix == ".parquet"
+        for block in _parquet_blocks(entry, digests) if is_parquet else _csv_blocks(entry, digests):
             kept = list(block.columns) if kept is None else kept
-            missing = [name for name in kept if name not in block.columns]
-            if missing:
-                raise InputError(
-                    f"{entry.path} lacks the column {missing[0]!r} that {local.files[0].path.name} has.",
-                    remedy="Files of one data set must come from the same release.",
-                )
+            for lacking, having, names in (
+                (entry, local.files[0], set(kept) - set(block.columns)),
+                (local.files[0], entry, set(block.columns) - set(kept)),
+            ):
+                if names:
+                    raise InputError(
+                        f"{lacking.path} lacks the column {min(names)!r} that {having.path.name} has.",
+                        remedy="Files of one data set must come from the same release.",
+                    )
             yield block[kept]
+
+
+def _labelled(blocks: Iterable[pd.DataFrame], unlabelled: list[int]) -> Iterator[pd.DataFrame]:
+    """The rows that have a label; ``unlabelled`` receives how many of each block have none."""
+    for block in blocks:
+        labels = block[_LABEL].cat
+        named = np.array([bool(str(name).strip()) for name in labels.categories] + [False])[labels.codes.to_numpy()]
+        unlabelled.append(int((~named).sum()))
+        yield block if named.all() else block[named]
 
 
 def _csv_blocks(entry: FoundFile, digests: dict[str, str]) -> Iterator[pd.DataFrame]:
@@ -104,35 +122,19 @@ def _csv_blocks(entry: FoundFile, digests: dict[str, str]) -> Iterator[pd.DataFr
             text=_TEXT,
         )
     with opened(entry.path) as reader:
-        for block in csvfile.frames(reader, entry.path, schema, header_lines=1):
-            yield _with_times(block)
+        yield from csvfile.frames(reader, entry.path, schema, header_lines=1)
         digests[entry.name] = reader.drain()
 
 
 def _parquet_blocks(entry: FoundFile, digests: dict[str, str]) -> Iterator[pd.DataFrame]:
     for frame in parquet.frames(entry.path, _is_wanted, required=(_LABEL,)):
         texts = [name for name in frame.columns if name in _TEXTS]
-        yield _with_times(frame.astype(dict.fromkeys(texts, "category")))
+        yield frame.astype(dict.fromkeys(texts, "category"))
     digests[entry.name] = digest(entry.path)
 
 
 def _is_wanted(name: str) -> bool:
     return name not in _IDENTIFIERS or name in (_LABEL, _TIME, _TAXONOMY)
-
-
-def _with_times(block: pd.DataFrame) -> pd.DataFrame:
-    """The block with its times as ns since 1970, -1 where they are in no known form."""
-    if _TIME not in block.columns:
-        return block
-    column = block[_TIME].cat
-    written = pd.Series([str(value) for value in column.categories], dtype=object)
-    stamps = np.full(len(written), -1, np.int64)
-    for form in _TIME_FORMS:
-        known = pd.to_datetime(written, errors="coerce", format=form)
-        if known.notna().all():
-            stamps = known.to_numpy().astype("datetime64[ns]").astype(np.int64)
-            break
-    return block.assign(**{_TIME: stamps[column.codes.to_numpy()]})
 
 
 def _sampled(blocks: Iterable[pd.DataFrame], most: int, rng: np.random.Generator) -> tuple[pd.DataFrame | None, int]:
@@ -178,11 +180,16 @@ def _table(
     rows = np.flatnonzero(kept[codes])
     if len(rows) < len(frame):
         notes.append(f"{len(frame) - len(rows):,} flows without a usable label were left out.")
+    time = np.arange(len(frame), dtype=np.int64)
+    if _TIME in frame.columns and request.options["split"] != "random":
+        time, dated = _times(frame[_TIME], notes)
+        rows = rows[dated[rows]]
+    elif request.options["split"] != "random":
+        notes.append("The files hold no times; flows are ordered as they stand in the files, and files by their day.")
     classes = names[codes[rows]]
     if _TAXONOMY in frame.columns:  # MAWIFlow: the label says whether, the taxonomy which
         taxonomy = np.asarray(frame[_TAXONOMY].iloc[rows], dtype=object).astype(np.str_)
         classes = np.where(benign[codes[rows]], classes, taxonomy)
-    time = frame[_TIME].to_numpy()[rows] if _TIME in frame.columns else rows
     described = frame[[name for name in frame.columns if name not in _IDENTIFIERS]].iloc[rows].reset_index(drop=True)
     broken = np.zeros(len(described), np.bool_)
     for name in described.columns:
@@ -190,7 +197,25 @@ def _table(
     if broken.any():
         notes.append(f"{broken.sum():,} flows hold missing or infinite numbers; the training median takes their place.")
     label = (~benign[codes[rows]]).astype(np.int8)
-    return Table(described, label, categorical_of(classes.tolist())), time.astype(np.int64)
+    return Table(described, label, categorical_of(classes.tolist())), time[rows]
+
+
+def _times(column: pd.Series[Any], notes: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Time of each flow, and which flows have one; where none has, their order in the files."""
+    codes = column.cat.codes.to_numpy()
+    parsed = times.parse([str(value) for value in column.cat.categories], codes)
+    stamps = np.append(parsed.stamps, times.UNKNOWN)[codes]
+    dated = stamps != times.UNKNOWN
+    if not dated.any():
+        notes.append(f"{_TIME} holds no readable times; flows are ordered as their files are, by day.")
+        return np.arange(len(stamps), dtype=np.int64), ~dated  # the order that files without times get
+    if not dated.all():
+        notes.append(f"{(~dated).sum():,} flows without a readable time were left out.")
+    afternoon = times.twelve_hour_clock(stamps)
+    if afternoon.any():
+        notes.append("Times are on a clock of 12 hours without AM or PM; hours before 8 are taken as afternoon.")
+        stamps = np.where(afternoon, stamps + times.HALF_DAY, stamps)
+    return stamps, dated
 
 
 def _tidy(label: str) -> str:

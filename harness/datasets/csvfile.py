@@ -18,7 +18,7 @@ from harness.errors import InputError
 
 _BLOCK_BYTES = 1 << 25
 _NUMBER = "number"
-_MISSING_NUMBERS = ("", "NaN", "nan", "NA")
+_MISSING_NUMBERS = ("", " ", "NaN", "nan", "NA")
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,38 @@ def header(path: Path, *, text: str = "utf-8") -> tuple[str, ...]:
     if not start:
         raise empty(path)
     _refuse_binary(start, path)
+    if b"\r" in start and b"\n" not in start:
+        raise InputError(f"{path}: its lines end in CR alone.", remedy="Write it with LF: tr '\\r' '\\n' < FILE.")
     first = start.split(b"\n", 1)[0].decode(text, errors="replace").lstrip("\ufeff").lstrip("\xef\xbb\xbf")
-    names: list[str] = []
-    for name in next(csv.reader([first.rstrip("\r")]), []):
-        stripped = name.strip()
-        repeats = sum(1 for earlier in names if earlier == stripped or earlier.rsplit(".", 1)[0] == stripped)
-        names.append(f"{stripped}.{repeats}" if stripped in names else stripped)
+    return distinct_names(next(csv.reader([first.rstrip("\r")]), []))
+
+
+def distinct_names(written: Sequence[str]) -> tuple[str, ...]:
+    """Column names without surrounding blanks; one that occurs again gets ``.1``, ``.2``, … as pandas names it."""
+    taken: set[str] = set()
+    repeats: dict[str, int] = {}
+    names = []
+    for stripped in (name.strip() for name in written):
+        name = stripped
+        while name in taken:
+            repeats[stripped] = repeats.get(stripped, 0) + 1
+            name = f"{stripped}.{repeats[stripped]}"
+        taken.add(name)
+        names.append(name)
     return tuple(names)
+
+
+def records(text: str, first_line: int = 1, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Every record with its physical line; a quoted line break does not end a record, but it is a line.
+
+    Raises:
+        csv.Error: a field is longer than 128 KiB: a quotation mark is not closed.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    line = first_line
+    for cells in reader:
+        yield line, cells
+        line = first_line + reader.line_num
 
 
 def require_columns(path: Path, present: Sequence[str], required: Sequence[str]) -> None:
@@ -169,11 +194,21 @@ def _parse(block: bytes, path: Path, schema: Schema, first_line: int) -> pd.Data
     except (pd.errors.ParserError, ValueError, OverflowError) as error:
         raise _explain(block, path, schema, first_line, str(error)) from None
     # pandas pads a short line and cuts a long one without a word.
-    if b'"' not in data and data.count(b",") != len(frame) * (len(schema.columns) - 1):
+    if not _lengths_fit(data, schema, len(frame)):
         raise _explain(block, path, schema, first_line, "lines differ in length")
     if not schema.missing_numbers and _has_missing(frame, schema):
         raise _explain(block, path, schema, first_line, "a value is missing")
     return frame
+
+
+def _lengths_fit(data: bytes, schema: Schema, rows: int) -> bool:
+    if b'"' not in data:
+        return data.count(b",") == rows * (len(schema.columns) - 1)
+    try:
+        lengths = {len(cells) for _line, cells in records(data.decode(schema.text, errors="replace")) if cells}
+    except csv.Error:
+        return False
+    return lengths <= {len(schema.columns)}
 
 
 def _has_missing(frame: pd.DataFrame, schema: Schema) -> bool:
@@ -193,10 +228,14 @@ def _explain(block: bytes, path: Path, schema: Schema, first_line: int, reason: 
     kept = set(schema.kept)
     numbers = [(place, name) for place, name in enumerate(schema.columns) if name in kept - schema.categories]
     skipped = schema.skip.decode(schema.text).strip() if schema.skip else None
-    for line, content in enumerate(text.splitlines(), first_line):
+    try:
+        parsed = list(records(text, first_line))
+    except csv.Error as error:
+        return InputError(f"{path} from line {first_line} on is no comma-separated text: {error}.")
+    for line, values in parsed:
+        content = ",".join(values)
         if not content.strip() or content.strip() == skipped:
             continue
-        values = next(csv.reader([content]))
         if len(values) != len(schema.columns):
             return InputError(
                 f"{path} line {line}: {len(schema.columns)} comma-separated values expected, "
@@ -220,7 +259,7 @@ def _refuse_binary(start: bytes, path: Path) -> None:
 
 def _is_number(value: str) -> bool:
     try:
-        return not np.isnan(float(value))
+        return "_" not in value and not np.isnan(float(value))
     except ValueError:
         return False
 

@@ -246,3 +246,35 @@ def test_mawiflow_parquet_equals_its_csv(tmp_path: Path) -> None:
         loaded.append(load("mawiflow", directory=folder.parent, synthetic="never"))
     np.testing.assert_array_equal(loaded[0].train_x, loaded[1].train_x)
     np.testing.assert_array_equal(loaded[0].test_class, loaded[1].test_class)
+
+
+def test_rows_of_commas_are_no_attacks(tmp_path: Path) -> None:
+    _original(tmp_path, [*_BENIGN_ROWS, *[",,,,,"] * 40, *_ATTACK_ROWS, " , , , , , "])
+    data = _load(tmp_path)
+    assert sum(data.rows.values()) == 30
+    assert set(np.concatenate([data.train_class, data.test_class]).tolist()) == {"BENIGN", "Web Attack - XSS"}
+    assert any("41 lines without a label" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("split", ["time", "time-within-class"])
+def test_files_without_times_are_ordered_by_their_days(tmp_path: Path, split: str) -> None:
+    folder = tmp_path / "cicids2017"
+    folder.mkdir()
+    for number, day in enumerate(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")):
+        rows = [f"80,{number},{'Bot' if row % 10 == 0 else 'BENIGN'}" for row in range(20)]
+        (folder / f"{day}-WorkingHours.pcap_ISCX.csv").write_text("\n".join(["Port,Day,Label", *rows, ""]))
+    data = _load(tmp_path, split=split)
+    assert set(data.test_x[:, 1].tolist()) == {4.0}
+    assert any("by their day" in note for note in data.notes)
+
+
+def test_one_unreadable_time_costs_one_flow(tmp_path: Path) -> None:
+    rows = [f"80,{row},{row // 60 % 24 + 1}/{7 + row % 2}/2017 {row % 12 + 1}:30:00 PM,BENIGN" for row in range(29)]
+    folder = tmp_path / "cicids2017"
+    folder.mkdir()
+    path = folder / "Monday-WorkingHours.pcap_ISCX.csv"
+    bad = ["80,900,yesterday,BENIGN", "80,5,3/7/2017 1:00:00 PM,Bot", "80,6,4/7/2017 1:00:00 PM,Bot"]
+    path.write_text("\n".join(["Port,Row,Timestamp,Label", *rows, *bad, ""]))
+    data = _load(tmp_path, split="time")
+    assert sum(data.rows.values()) == 31
+    assert any("1 flows without a readable time" in note for note in data.notes)

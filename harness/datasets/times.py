@@ -1,0 +1,144 @@
+"""Points in time as people write them, and files in the order of the days that their names give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Stamps = npt.NDArray[np.int64]
+
+UNKNOWN = np.iinfo(np.int64).min  # the stamp of what is no time
+HALF_DAY = 43_200_000_000
+_CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M:%S.%f %p")
+_DAY_FIRST = ("%d-%m-%Y", "%d-%m-%y", "%d-%b-%Y", "%d-%b-%y")
+_DATES = {  # a way of writing dates -> its forms, day before month where both fit
+    "ISO 8601": ("ISO8601",),
+    "year, month, day": ("%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d"),
+    "day, month, year": tuple(form.replace("-", mark) for mark in "/-. " for form in _DAY_FIRST),
+    "month, day, year": (
+        *(form.replace("-", mark) for mark in "/-. " for form in ("%m-%d-%Y", "%m-%d-%y", "%b-%d-%Y", "%b-%d-%y")),
+        "%b %d, %Y",
+        "%B %d, %Y",
+    ),
+}
+_SAMPLE = 200
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+# The files of a day in order; CIC's attack of the second half of Friday's afternoon is named after that of the first.
+_PARTS = ("morning", "afternoon-portscan", "afternoon", "evening", "night")
+_NAME_DATES = (
+    (r"(\d{4})[-_.](\d\d?)[-_.](\d\d?)", (0, 1, 2)),
+    (r"(?<!\d)(\d{4})(\d\d)(\d\d)(?!\d)", (0, 1, 2)),
+    (r"(?<!\d)(\d\d?)[-_.](\d\d?)[-_.](\d{4})", (2, 1, 0)),
+    (r"(?<!\d)(\d\d?)[-_.](\d\d?)[-_.](\d{4})", (2, 0, 1)),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """Stamps in µs since 1970 (``UNKNOWN`` where a text is no time), how the dates were read, whether that was open."""
+
+    stamps: Stamps
+    form: str
+    ambiguous: bool = False
+
+
+def parse(texts: Sequence[str], codes: npt.NDArray[Any] | None = None) -> Times:
+    """Read times in the one way of writing dates that fits the most texts.
+
+    Where day and month can be exchanged, the reading in which the rows go back in time less often wins, then the one
+    with the day first.
+
+    Args:
+        texts: each different text once.
+        codes: position in ``texts`` of each row, in file order; the texts themselves when ``None``.
+    """
+    written = pd.Series([text.strip() for text in texts], dtype=object)
+    order = np.arange(len(written)) if codes is None else codes[codes >= 0]
+    best = Times(np.full(len(written), UNKNOWN), "")
+    best_rank = (0, 0)
+    for form, dates in _DATES.items():
+        stamps = _read(written, dates)
+        known = int((stamps != UNKNOWN).sum())
+        rank = (known, -int((np.diff(stamps[order]) < 0).sum()))
+        if not known or rank[0] < best_rank[0]:
+            continue
+        both = rank[0] == best_rank[0] and not np.array_equal(stamps, best.stamps)
+        if rank > best_rank:
+            best, best_rank = Times(stamps, form, both), rank
+        elif both:
+            best = Times(best.stamps, best.form, ambiguous=True)
+    return best
+
+
+def _read(written: pd.Series[Any], dates: Sequence[str]) -> Stamps:
+    stamps = np.full(len(written), UNKNOWN)
+    start = written.iloc[:: max(1, len(written) // _SAMPLE)]
+    forms = [f"{day} {clock}".strip() for day in dates for clock in _CLOCKS if day != "ISO8601" or not clock]
+    for form in forms:
+        if len(start) >= _SAMPLE and not _stamps(start, form)[1].any():
+            continue
+        open_rows = np.flatnonzero(stamps == UNKNOWN)
+        if not len(open_rows):
+            break
+        values, known = _stamps(written.iloc[open_rows], form)
+        stamps[open_rows[known]] = values[known]
+    return stamps
+
+
+def _stamps(written: pd.Series[Any], form: str) -> tuple[Stamps, npt.NDArray[np.bool_]]:
+    times = pd.to_datetime(written, errors="coerce", format=form, utc=True).dt.tz_localize(None)
+    known = times.notna().to_numpy()
+    return times.to_numpy().astype("datetime64[us]").astype(np.int64), known
+
+
+def twelve_hour_clock(stamps: Stamps) -> npt.NDArray[np.bool_]:
+    """The stamps of an afternoon written 1:00 to 7:59, where no hour but 1 to 12 occurs and some are of a morning.
+
+    CICFlowMeter's captures ran from eight in the morning to the evening, and some of its files have no AM or PM.
+    """
+    hours = np.where(stamps == UNKNOWN, -1, stamps // 3_600_000_000 % 24)
+    known = hours[hours >= 0]
+    afternoon = (hours >= 1) & (hours < 8)
+    on_a_dial = len(known) and known.min() >= 1 and known.max() <= 12 and (known >= 8).any()
+    return np.asarray(afternoon if on_a_dial else np.zeros(len(stamps), np.bool_))
+
+
+def by_day(names: Sequence[str]) -> list[int]:
+    """Positions of file names in the order of their days: dates first, else days of the week, else numbers and text."""
+    dates = _dates(names)
+    keys: list[tuple[Any, ...]] = []
+    for position, name in enumerate(names):
+        text = PurePath(name).name.casefold()
+        weekday = next((number for number, day in enumerate(_DAYS) if day in text), len(_DAYS))
+        part = next((number for number, word in enumerate(_PARTS) if word in text.replace("_", "-")), 0)
+        natural = [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", text)]
+        keys.append((dates[position] if dates else 0, 0 if dates else weekday, part, natural))
+    return sorted(range(len(names)), key=lambda position: keys[position])
+
+
+def _dates(names: Sequence[str]) -> list[int] | None:
+    """Each name's date, in the one form that all of them have and that agrees with days of the week they name."""
+    for pattern, places in _NAME_DATES:
+        days = []
+        for name in names:
+            match = re.search(pattern, PurePath(name).name)
+            numbers = [int(match.groups()[place]) for place in places] if match else [0, 0, 0]
+            try:
+                day = date(numbers[0], numbers[1], numbers[2])
+            except ValueError:
+                break
+            named = next((number for number, word in enumerate(_DAYS) if word in name.casefold()), None)
+            if named not in (None, day.weekday()):
+                break
+            days.append(day.toordinal())
+        else:
+            return days
+    return None
