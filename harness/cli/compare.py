@@ -45,7 +45,7 @@ def compare(
     """
     from harness.compare import compare as sides
     from harness.compare.inputs import load_side
-    from harness.record.store import write_file
+    from harness.record.files import write_file
     from harness.reporting.ci import of_comparison, print_ci
     from harness.reporting.comparison_html import render_comparison
     from harness.reporting.comparison_json import comparison_json

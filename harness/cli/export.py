@@ -35,7 +35,7 @@ def export(
 
     Example: `lparbench export results/runs/20260801T120000Z-3f2a --format pytest-benchmark -o now.json`
     """
-    from harness.record.store import write_file
+    from harness.record.files import write_file
     from harness.reporting.stored import exported, logged_to_mlflow
     from harness.sweeps.result import is_sweep
 

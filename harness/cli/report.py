@@ -31,7 +31,7 @@ def report(
 
     Example: `lparbench report results/runs/20260801T120000Z-3f2a -o /tmp/report.html`
     """
-    from harness.record.store import write_file
+    from harness.record.files import write_file
     from harness.reporting.stored import page_of
 
     page = page_of(run)

@@ -87,8 +87,9 @@ def sweep(
 
     Example: `lparbench sweep nsl-kdd-mlp --smt 1,2,4,8 --cores 1,2,4 --batch 64,4096 --backends eager,native`
     """
+    from harness.record.files import write_file
     from harness.record.spec import RunSpec
-    from harness.record.store import SWEEP_NAME, encode, sweep_text, write_file
+    from harness.record.store import SWEEP_NAME, encode, sweep_text
     from harness.reporting.progress import progress_for
     from harness.reporting.sweep_html import render_sweep
     from harness.reporting.sweep_terminal import print_sweep

@@ -12,7 +12,8 @@ from harness.decode import Check, encode
 from harness.measure.estimates import ProcessEstimate, process_estimate
 from harness.measure.sampling import MIN_CLEAN
 from harness.measure.validity import Evidence, Reason, invalidities
-from harness.record.model import ProcessRecord, Result, Run, Series, Verdict
+from harness.record.model import ProcessRecord, Result, Run, Verdict
+from harness.record.series import Series
 from harness.record.spec import RunSpec
 
 _SHORTEST_S, _LONGEST_S = 1e-12, 1e18  # of a call; timers of other tools count bytes too

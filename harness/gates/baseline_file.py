@@ -14,9 +14,9 @@ from harness.decode import Check, decode, encode, read_json
 from harness.errors import EnvironmentMismatchError, InputError
 from harness.gates.baseline import SEED, Accepted, Baseline, Floor, Session, make_baseline
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of
+from harness.record.files import write_file
 from harness.record.spec import RunSpec
 from harness.record.store import encode as to_bytes
-from harness.record.store import write_file
 
 _VERSION: Literal[3] = 3
 _REMEDY = "Move it away and write a new one from runs: lparbench gate BASELINE --update --candidate RUN"

@@ -15,9 +15,12 @@ from harness.errors import ExitCode
 from harness.gates.baseline import MIN_SESSIONS, Baseline
 from harness.gates.policy import Policy
 from harness.gates.stored import LARGEST_DEFAULT_MARGIN, Look, look
+from harness.measure.stats import PairedEffect, t_quantile
 from harness.measure.verdicts import ALPHA, CompareVerdict
 
 Pair = tuple[Side, Side]  # baseline and candidate
+
+_OPEN = 0.001  # share of unchanged results that noise alone may leave open at the second look
 
 _NEEDS_SESSIONS = (
     f"stored times of a machine shared with others are judged only once the baseline holds {MIN_SESSIONS} sessions,"
@@ -87,6 +90,7 @@ def gate(
     *,
     source: BaselineSource,
     measure_again: Callable[[], Pair] | None,
+    looks: int = 1,
 ) -> GateReport:
     """Judge the candidate of ``pair`` against the baseline.
 
@@ -102,6 +106,8 @@ def gate(
         source: where the times of the baseline come from.
         measure_again: gives a second pair from fresh blocks; called at most once, and only when there is something
             to confirm. None: nothing can be confirmed, so nothing regresses.
+        looks: how often blocks of this pair have been judged; at the second look, half the error is left, and who named
+            no margin lets pass what is no more than the noise of all these blocks.
 
     Raises:
         EnvironmentMismatchError: the environments differ in something not allowed.
@@ -116,7 +122,7 @@ def gate(
     if source is BaselineSource.STORED and all(baseline.noise(key) is not None for key in keys):
         results = _judge_sessions(baseline, candidate, policy, repeat, doubtful=doubtful)
     else:
-        results = _judge_blocks(baseline, pair, policy, source, repeat, doubtful=doubtful)
+        results = _judge_blocks(baseline, pair, policy, source, repeat, doubtful=doubtful, looks=looks)
     results += [_confirm_accuracy(result, repeat.second, policy) for result in accuracy]
     ungated = tuple(sorted(candidate.observations.keys() - baseline.side.observations.keys()))
     return GateReport(baseline.side.name, candidate.name, source, tuple(results), ungated)
@@ -188,7 +194,14 @@ def _session_result(key: Key, judged: Look | None, confirmation: Look | None) ->
 
 
 def _judge_blocks(
-    baseline: Baseline, pair: Pair, policy: Policy, source: BaselineSource, repeat: _Repeat, *, doubtful: bool
+    baseline: Baseline,
+    pair: Pair,
+    policy: Policy,
+    source: BaselineSource,
+    repeat: _Repeat,
+    *,
+    doubtful: bool,
+    looks: int,
 ) -> list[GateResult]:
     """Results against times of the same blocks, or against those of the only session of a dedicated machine."""
     first, candidate = pair
@@ -198,7 +211,7 @@ def _judge_blocks(
     suspects = {key for key, time in times.items() if _suspect(time, margins[key])}
     second = repeat() if suspects or doubtful else None
     confirmations = _confirm_times(second, suspects, values)
-    return [_judge_time(key, times.get(key), margins[key], confirmations.get(key)) for key in sorted(margins)]
+    return [_judge_time(key, times.get(key), margins[key], confirmations.get(key), looks) for key in sorted(margins)]
 
 
 @dataclass(frozen=True)
@@ -208,6 +221,7 @@ class _Margin:
     value: float
     unmeasurable: str | None = None
     blind: bool = False
+    named: bool = False
 
 
 def _margin(baseline: Baseline, key: Key, policy: Policy, source: BaselineSource) -> _Margin:
@@ -220,13 +234,21 @@ def _margin(baseline: Baseline, key: Key, policy: Policy, source: BaselineSource
         widening = noise
     if asked.named:
         if asked.share >= noise:
-            return _Margin(asked.share)
+            return _Margin(asked.share, named=True)
         reason = f"a margin of {asked.share:.1%} is not measurable here: the noise floor is {noise:.1%}"
-        return _Margin(noise, reason)
+        return _Margin(noise, reason, named=True)
     value = (1 + max(asked.share, noise)) * (1 + widening) - 1
     if value > max(asked.share, LARGEST_DEFAULT_MARGIN):
         return _Margin(value, f"this machine is too noisy to gate on: the noise floor is {noise:.1%}")
     return _Margin(value)
+
+
+def _noise_margin(effect: PairedEffect) -> float | None:
+    """The margin that unchanged code stays within on this machine; None where it does not, or that is too wide."""
+    error = effect.sd / math.sqrt(effect.blocks)
+    open_above, half90 = (t_quantile(1 - 2 * share, effect.blocks - 1) * error for share in (_OPEN, ALPHA))
+    noise = math.expm1(open_above + half90)
+    return noise if effect.mean <= open_above and noise <= LARGEST_DEFAULT_MARGIN else None
 
 
 def _dedicated(side: Side) -> bool:
@@ -249,7 +271,7 @@ def _confirm_times(second: Pair | None, suspects: set[Key], margins: Mapping[Key
 
 
 def _judge_time(
-    key: Key, time: TimeComparison | None, margin: _Margin, confirmation: TimeComparison | None
+    key: Key, time: TimeComparison | None, margin: _Margin, confirmation: TimeComparison | None, looks: int
 ) -> GateResult:
     subject = str(key)
     if time is None:
@@ -272,8 +294,11 @@ def _judge_time(
             return GateResult(subject, GateVerdict.REGRESSED, why, time, confirmation)
         doubt = f": {confirmation.comparison.note}" if confirmation.comparison.note else ""
         return inconclusive(f"{figures}; a second run does not confirm it{doubt}")
-    if comparison.not_worse_p is not None and comparison.not_worse_p <= ALPHA:
+    if comparison.not_worse_p is not None and comparison.not_worse_p <= ALPHA / looks:
         return GateResult(subject, GateVerdict.PASSED, figures, time)
+    if looks > 1 and not margin.named and (noise := _noise_margin(effect)) is not None:
+        wider = replace(time, comparison=replace(comparison, margin=noise, verdict=CompareVerdict.EQUIVALENT))
+        return GateResult(subject, GateVerdict.PASSED, _figures(wider), wider)
     more = comparison.more_blocks
     need = f"about {more} more blocks would settle it" if more else "it is too close to the margin to settle"
     return inconclusive(f"{figures}; {need}")

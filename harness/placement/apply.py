@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from harness.errors import InputError
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.platform.parse import format_cpulist
 from harness.platform.pinning import CPUS_VARIABLE, POLICY_VARIABLE
 

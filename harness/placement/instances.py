@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.errors import InputError
-from harness.placement.plan import Placement, thread_environment
+from harness.placement.model import Placement, thread_environment
 
 
 def divide_among_instances(plan: Placement, instances: int) -> tuple[Placement, ...]:

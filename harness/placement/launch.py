@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.placement.apply import apply
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 
 _USAGE = "usage: python -m harness.placement.launch --plan FILE -- PROGRAM [ARGUMENT...]"
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.placement.plan import Placement, thread_environment
+from harness.placement.model import Placement, thread_environment
 from harness.platform import nodes as numa
 from harness.platform import parse
 from harness.platform.parse import format_cpulist

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from harness.platform.nodes import Node
+
 Sources = Mapping[str, str]
 
 
@@ -65,17 +67,6 @@ class Core:
     cpus: tuple[int, ...]  # threads that are online
     cpus_present: tuple[int, ...]  # threads the core has, offline ones included as far as they can be attributed
     halves: tuple[tuple[int, ...], ...] | None  # online threads grouped by the innermost shared cache; None: not known
-
-
-@dataclass(frozen=True)
-class Node:
-    """One NUMA node; it may have no CPUs or no memory."""
-
-    id: int
-    cpus: tuple[int, ...]  # online
-    memory_bytes: int | None
-    memory_free_bytes: int | None
-    distances: Mapping[int, int] | None  # node id -> distance, 10 being local
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from harness.platform import parse
-from harness.platform.facts import Node
 from harness.platform.sysroot import SysRoot
 
 _NODES = "sys/devices/system/node"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One NUMA node; it may have no CPUs or no memory."""
+
+    id: int
+    cpus: tuple[int, ...]  # online
+    memory_bytes: int | None
+    memory_free_bytes: int | None
+    distances: Mapping[int, int] | None  # node id -> distance, 10 being local
 
 
 def collect(sysroot: SysRoot, online: tuple[int, ...]) -> tuple[Node, ...]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from harness.platform import parse
 from harness.platform.cpuinfo import CpuInfo
 from harness.platform.devicetree import DeviceTree
-from harness.platform.facts import CacheFacts, Core, Node, Smt, Topology
+from harness.platform.facts import CacheFacts, Core, Smt, Topology
 from harness.platform.gather import Gathered
+from harness.platform.nodes import Node
 from harness.platform.sysroot import SysRoot
 
 _CPUS = "sys/devices/system/cpu"

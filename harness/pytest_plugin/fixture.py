@@ -1,74 +1,25 @@
-"""The ``lparbench`` fixture: measures, judges, and says the verdict in pytest's terms."""
+"""The ``lparbench`` fixture: gives what a test times to whoever measures and judges it, and says the verdict."""
 
 from __future__ import annotations
 
-import datetime
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from harness.compare.observations import Side, side_of
-from harness.decode import decode, decode_json_file
-from harness.errors import EnvironmentMismatchError, ExitCode, InputError, LparbenchError, MeasurementError
-from harness.gates.baseline import make_baseline
-from harness.gates.baseline_file import read_baseline, update_baseline
-from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, gate
-from harness.gates.live import measure_enough
-from harness.gates.policy import Policy, read_policy
-from harness.gates.remeasure import repeated
-from harness.measure.verdicts import DEFAULT_MARGIN
-from harness.placement.plan import plan
+from harness.decode import decode_json_file
+from harness.errors import LparbenchError
 from harness.pytest_plugin.calls import Pedantic, Stats, checked, first_value, plain
-from harness.pytest_plugin.machine import this_machine
-from harness.pytest_plugin.options import BASE_OPTION, baselines_of, file_name, session_key
 from harness.pytest_plugin.outcomes import NoVerdict, open_outcome
-from harness.pytest_plugin.processes import BASELINE, CANDIDATE, Place, Processes
 from harness.pytest_plugin.serve import directory_key
-from harness.pytest_plugin.warm import WorkerDiedError, pool_of
-from harness.pytest_plugin.worker import JOB_FILE, FunctionJob, Timed, measure
-from harness.record.spec import RunSpec
-from harness.reporting.comparison_terminal import gate_verdict
+from harness.pytest_plugin.worker import BASELINE, CANDIDATE, JOB_FILE, FunctionJob, Timed, measure
+
+if TYPE_CHECKING:
+    from harness.pytest_plugin.judge import Judge
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The arguments of ``@pytest.mark.lparbench``.
-
-    Attributes:
-        margin: relative slowdown that matters; None: 3 %, or the noise floor where that is higher.
-        blocks: fresh processes per side, with a stored baseline.
-        max_blocks: most processes per side when two functions are measured in the same blocks.
-        seconds: time each process spends on timing.
-        cores, threads_per_core, node: where the processes are pinned.
-    """
-
-    margin: float | None = None
-    blocks: int = 12
-    max_blocks: int = 30
-    seconds: float = 0.1
-    cores: int = 1
-    threads_per_core: int = 1
-    node: int | None = None
-
-    @staticmethod
-    def of(item: pytest.Item) -> Settings:
-        """From the test's markers, the nearest winning.
-
-        Raises:
-            InputError: an argument that the marker does not have, or of another type.
-        """
-        arguments: dict[str, object] = {}
-        for marker in reversed(list(item.iter_markers("lparbench"))):
-            arguments |= marker.kwargs
-        return decode(Settings, arguments, "pytest.mark.lparbench")
 
 
 class Lparbench:
@@ -130,14 +81,11 @@ class Lparbench:
         """
         functions = {BASELINE: baseline, CANDIDATE: candidate}
         sides = {side: Timed(self._judged(partial(plain, call, args, kwargs))) for side, call in functions.items()}
-        settings = self._judged(lambda: Settings.of(self._item))
-        index = self._begin(sides)
+        judge = self._begin(sides)
         first_value(sides[BASELINE])
         value: T = checked(first_value(sides[CANDIDATE]), candidate)
-        if index is not None and self._may_measure():
-            processes = self._judged(lambda: self._processes(settings, sides, index))
-            self._finish(lambda: self._concurrent(processes, settings))
-            self.summary += processes.notes
+        if judge is not None:
+            self._judged(partial(judge.against, sides))
         return value
 
     def workload(self, name: str, **options: object) -> None:
@@ -148,21 +96,9 @@ class Lparbench:
             options: other fields of :class:`harness.record.spec.RunSpec`; ``blocks`` and where it runs are arguments of
                 the marker.
         """
-        from harness.reporting.progress import Silence  # as long to import as all the rest
-        from harness.runs import run as runs
-        from harness.workers.executor import ProcessExecutor
-
-        index = self._begin({})
-        settings = self._judged(lambda: Settings.of(self._item))
-        spec = replace(
-            self._judged(lambda: decode(RunSpec, {**options, "workloads": [name]}, "lparbench.workload")),
-            cores=settings.cores,
-            threads_per_core=settings.threads_per_core,
-            node=settings.node,
-        )
-        measure = partial(runs.run_once, executor=ProcessExecutor(), progress=Silence())
-        if index is not None and self._may_measure():
-            self._against_stored(lambda: side_of(repeated(spec, settings.blocks, measure)), settings, index)
+        judge = self._begin({})
+        if judge is not None:
+            self._judged(partial(judge.workload, name, options))
 
     def finish(self) -> None:
         """Say the verdict, once the test has ended well.
@@ -179,153 +115,33 @@ class Lparbench:
             else:
                 raise problem
 
-    def _begin(self, sides: Mapping[str, Timed]) -> int | None:
-        """Number of this call; in a worker process, measure where this call is the one, and end the test there.
+    def _begin(self, sides: Mapping[str, Timed]) -> Judge | None:
+        """Who judges this call; in a worker process, measure where this call is the one, and end the test there.
 
         None in a worker for another call.
         """
         index, self._calls = self._calls, self._calls + 1
         directory = self._config.stash.get(directory_key, None)
-        if directory is None:
-            return index
-        job = decode_json_file(FunctionJob, directory / JOB_FILE)
-        if job.index == index:
-            measure(directory, sides[job.side])
-            pytest.skip("measured")
-        return None
+        if directory is not None:
+            job = decode_json_file(FunctionJob, directory / JOB_FILE)
+            if job.index == index:
+                measure(directory, sides[job.side])
+                pytest.skip("measured")
+            return None
+        from harness.pytest_plugin.judge import Judge  # what a worker need not import
 
-    def _may_measure(self) -> bool:
-        if "PYTEST_XDIST_WORKER" not in os.environ:
-            return True
-        self._problems.append(
-            NoVerdict("tests that run at the same time would disturb the measurement: run it without -n")
-        )
-        return False
+        return self._judged(lambda: Judge.of(self._item, index, self.summary, self._problems))
 
     def _stored(self, sides: Mapping[str, Timed], function: Callable[..., Any]) -> Any:
         """Call the function of the test once, then judge it."""
-        settings = self._judged(lambda: Settings.of(self._item))
-        index = self._begin(sides)
+        judge = self._begin(sides)
         began = time.perf_counter()
         raw = first_value(sides[CANDIDATE])
         self.stats = Stats([time.perf_counter() - began])
         value = self._judged(lambda: checked(raw, function))
-        if index is None or not self._may_measure():
-            return value
-        base = self._config.getoption(BASE_OPTION)
-        processes = self._judged(lambda: self._processes(settings, sides, index, None if base is None else Path(base)))
-        if base is not None:
-            self._finish(lambda: self._against_base(processes, settings))
-        else:
-            self._against_stored(lambda: processes.fresh(settings.blocks)[0], settings, index)
-        if data := processes.samples(CANDIDATE):
+        if judge is not None and (data := self._judged(lambda: judge.function(sides))):
             self.stats = Stats(data)
-        self.summary += processes.notes
         return value
-
-    def _processes(
-        self, settings: Settings, sides: Mapping[str, Timed], index: int, base: Path | None = None
-    ) -> Processes:
-        return Processes(
-            item=self._item,
-            place=self._place(settings),
-            sides=(BASELINE, CANDIDATE) if base else tuple(sides),
-            seconds=settings.seconds,
-            seed=int.from_bytes(os.urandom(4), "big"),
-            created=datetime.datetime.now(datetime.timezone.utc).isoformat().replace("+00:00", "Z"),
-            index=index,
-            calls=sides,
-            base=base,
-        )
-
-    def _place(self, settings: Settings) -> Place:
-        machine = this_machine()
-        placement = plan(
-            machine.facts.topology,
-            cores=settings.cores,
-            threads_per_core=settings.threads_per_core,
-            node=settings.node,
-            allowed=machine.facts.limits.allowed_cpus,
-        )
-        return Place(machine.fingerprint, placement)
-
-    def _concurrent(self, processes: Processes, settings: Settings) -> None:
-        def measured() -> Pair:
-            processes.forget()
-
-            def add(blocks: int) -> Pair:
-                first, second = processes.add(blocks)
-                return first, second
-
-            margin = settings.margin or DEFAULT_MARGIN
-            return measure_enough(add, {processes.key: margin}, max_blocks=settings.max_blocks)
-
-        pair = measured()
-        policy = self._policy(settings)
-        self._conclude(
-            gate(make_baseline(pair[0]), pair, policy, source=BaselineSource.CONCURRENT, measure_again=measured)
-        )
-
-    def _against_base(self, processes: Processes, settings: Settings) -> None:
-        pool = pool_of(self._config)
-        try:
-            there = pool.worker(processes.place.placement, processes.base, 0).ready.nodeids
-        except WorkerDiedError as error:
-            raise MeasurementError(f"the base revision cannot be measured: {error}") from None
-        self._config.stash[session_key].of_base |= set(there)
-        if self._item.nodeid in there:
-            self._concurrent(processes, settings)
-        else:
-            self.summary.append(f"new: {self._item.nodeid}: the base revision does not have it")
-
-    def _against_stored(self, measured: Callable[[], Side], settings: Settings, index: int) -> None:
-        path = baselines_of(self._config) / file_name(self._item.nodeid, index)
-
-        accept = self._config.getoption("--lparbench-accept")
-
-        def updated() -> None:
-            sessions = len(update_baseline(path, measured(), accept=accept, option="--lparbench-accept").sessions)
-            self._config.stash[session_key].judged.add(self._item.nodeid)
-            self.summary.append(
-                f"{self._item.nodeid}: baseline written, {sessions} session{'s' if sessions != 1 else ''}"
-            )
-
-        def judged() -> None:
-            if not path.exists():
-                raise InputError(
-                    f"{self._item.nodeid} has no baseline in {path.parent}.",
-                    remedy="Write one with: pytest --lparbench-update",
-                )
-            baseline = read_baseline(path, self._place(settings).fingerprint, self._policy(settings).allowed)
-            self._conclude(
-                gate(
-                    baseline,
-                    (baseline.side, measured()),
-                    self._policy(settings),
-                    source=BaselineSource.STORED,
-                    measure_again=lambda: (baseline.side, measured()),
-                )
-            )
-
-        self._finish(updated if self._config.getoption("--lparbench-update") else judged)
-
-    def _policy(self, settings: Settings) -> Policy:
-        file = self._config.getoption("--lparbench-policy")
-        allowed = tuple(self._config.getoption("allow_diff") or ())
-        asked = read_policy(None if file is None else Path(file), Policy(allowed=allowed))
-        return asked if settings.margin is None else replace(asked, margin=settings.margin)
-
-    def _finish(self, judge: Callable[[], None]) -> None:
-        """Judge; what stands in the way is kept for the end of the test."""
-        try:
-            judge()
-        except MeasurementError as error:
-            self._problems.append(NoVerdict(str(error)))
-        except EnvironmentMismatchError as error:
-            remedy = "Add this machine: pytest --lparbench-update. Or let it differ: --allow-diff FACT."
-            self._problems.append(pytest.fail.Exception(f"lparbench: {error.message} {remedy}", pytrace=False))
-        except LparbenchError as error:
-            self._problems.append(pytest.fail.Exception(f"lparbench: {error}", pytrace=False))
 
     def _judged(self, judge: Callable[[], T]) -> T:
         """What ``judge`` gives; wrong use fails the test at once, in one line."""
@@ -334,14 +150,3 @@ class Lparbench:
         except LparbenchError as error:
             problem = error
         pytest.fail(f"lparbench: {problem}", pytrace=False)
-
-    def _conclude(self, report: GateReport) -> None:
-        self._config.stash[session_key].judged.add(self._item.nodeid)
-        self.summary += [f"{result.verdict.value}: {result.subject}: {result.why}" for result in report.results]
-        status, text = gate_verdict(report)
-        if report.exit_code is ExitCode.REGRESSION:
-            why = "; ".join(result.why for result in report.results if result.verdict is GateVerdict.REGRESSED)
-            self._problems.append(pytest.fail.Exception(f"lparbench: {text} {why}", pytrace=False))
-        elif report.exit_code is not ExitCode.GOOD:
-            undecided = (result.why for result in report.results if result.verdict is not GateVerdict.PASSED)
-            self._problems.append(NoVerdict("; ".join(undecided) or status.word))

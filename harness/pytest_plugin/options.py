@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ class Session:
     """What one pytest session keeps.
 
     Attributes:
+        created: when it began, which its measurements of all tests are known by.
         environment, path, cwd: of the process as pytest was started, before any test changed them.
         summary: lines for the end of the report.
         judged: node ids of the tests that were judged, or whose baseline was written.
@@ -32,6 +34,7 @@ class Session:
         at_end: what ends the workers.
     """
 
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat().replace("+00:00", "Z"))
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
     cwd: Path = field(default_factory=Path.cwd)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.pytest_plugin.fixture import Lparbench
 
 _MARKER = (
-    "lparbench(margin=0.03, blocks=12, max_blocks=30, seconds=0.1, cores=1, threads_per_core=1, node=None): how the"
+    "lparbench(margin=0.03, blocks=12, max_blocks=60, seconds=0.1, cores=1, threads_per_core=1, node=None): how the"
     " `lparbench` fixture measures and judges this test"
 )
 

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,15 +20,13 @@ import pytest
 from harness.compare.observations import Facts, Key, Problem, ProblemKind, Side, facts_of, observe_processes
 from harness.decode import decode_json_file, encode
 from harness.placement.apply import apply
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.placement.verify import mismatches
 from harness.pytest_plugin.serve import FAILURE_FILE, Failure, Reply
 from harness.pytest_plugin.warm import WorkerDiedError, pool_of, start
-from harness.pytest_plugin.worker import JOB_FILE, FunctionJob, FunctionOutcome, Timed, measure
+from harness.pytest_plugin.worker import BASELINE, CANDIDATE, JOB_FILE, FunctionJob, FunctionOutcome, Timed, measure
 from harness.record.model import ProcessRecord
 from harness.workers.process import read_outcome
-
-BASELINE, CANDIDATE = "baseline", "candidate"
 
 _PATIENCE_S = 120.0  # beyond the time a series is given, for imports and fixtures of the test
 _SERIES_PATIENCE = 20.0
@@ -84,12 +82,18 @@ class Processes:
 
     def fresh(self, blocks: int) -> tuple[Side, ...]:
         """That many blocks and no earlier ones."""
-        self.forget()
+        self._blocks, self._mismatches = {}, {}
         return self.add(blocks)
 
-    def forget(self) -> None:
-        """Begin anew with the next block."""
+    def pairs(self) -> Callable[[int], tuple[Side, Side]]:
+        """Begin anew; gives what adds blocks and gives both sides so far."""
         self._blocks, self._mismatches = {}, {}
+
+        def add(blocks: int) -> tuple[Side, Side]:
+            first, second = self.add(blocks)
+            return first, second
+
+        return add
 
     @property
     def key(self) -> Key:

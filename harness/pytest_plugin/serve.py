@@ -17,7 +17,7 @@ import pytest
 from harness.decode import decode_json_file, encode
 from harness.pytest_plugin.options import WORKER_OPTION, checkout_of
 from harness.pytest_plugin.worker import JOB_FILE, FunctionJob
-from harness.record.store import write_file
+from harness.record.files import write_file
 from harness.workers.process import OUTCOME_FILE, die_with_parent
 
 FAILURE_FILE = "failure.json"

@@ -20,7 +20,7 @@ import pytest
 
 from harness.decode import decode
 from harness.errors import InputError
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.pytest_plugin.options import WORKER_OPTION, checkout_of, session_key
 from harness.pytest_plugin.serve import Ready, Reply
 from harness.workers.process import WorkerProcess, worker_process
@@ -191,7 +191,7 @@ def _command(config: pytest.Config, address: str, scratch: Path, moved: _Moved) 
     """pytest as the session was started, without coverage and distribution, and with files of its own."""
     given = [moved(str(argument)) for argument in config.invocation_params.args]
     at = given.index("--") if "--" in given else len(given)
-    own = [WORKER_OPTION, address, f"--basetemp={scratch / 'tmp'}"]
+    own = [WORKER_OPTION, address, f"--basetemp={scratch / 'tmp'}", "--assert=plain"]  # rewriting takes a second
     own += [f"{flag}={os.devnull}" for name, flag in _FILES.items() if config.getoption(name, None)]
     own += ["--no-cov"] if config.pluginmanager.hasplugin("pytest_cov") else []
     own += ["-n", "0"] if config.pluginmanager.hasplugin("xdist") else []

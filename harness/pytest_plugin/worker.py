@@ -19,11 +19,12 @@ from harness.measure.steady import MIN_SAMPLES, next_pilot, steady_state
 from harness.placement.verify import Observation, observe
 from harness.platform.counters import StealMeter, ThreadCounters
 from harness.platform.sysroot import SysRoot
-from harness.record.model import Series
+from harness.record.series import Series
 from harness.scenarios.series import Bench, as_series, joined
 from harness.workers.process import write_outcome
 
 JOB_FILE = "job.json"
+BASELINE, CANDIDATE = "baseline", "candidate"
 
 _FEWEST_SAMPLES = 20  # of slow calls: enough for a median of which half may be disturbed
 _MOST_SAMPLES = 2_000

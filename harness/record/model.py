@@ -11,11 +11,12 @@ from typing import Literal
 
 from harness.advice.finding import Finding, NotChecked
 from harness.measure.overhead import Overhead
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.platform.facts import Facts, LoadedSoftware, Smt
 from harness.platform.parse import format_cpulist
 from harness.record.accuracy import Accuracy
 from harness.record.fields import Count, Identifier, NotNegative, Positive, PositiveCount, Sha256, Share, Timestamp
+from harness.record.series import Series
 from harness.record.spec import Protocol, RunSpec, Scenario, StoppingRecord
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -49,21 +50,6 @@ class Metric:
     ci_high: float | None = None
     n: Count | None = None
     note: str | None = None  # why there is no value or no interval: "p99 needs 662 requests, 240 were made"
-
-
-@dataclass(frozen=True)
-class Series:
-    """Raw samples of one timed thing inside one process."""
-
-    name: str  # "epoch", "call"
-    batch_size: PositiveCount | None  # rows per call; None for training
-    inner: PositiveCount  # calls per sample; a duration is that of ``inner`` calls
-    durations_ns: tuple[Count, ...]
-    flags: tuple[Count, ...]  # measure.Cause bits per sample; empty when not flagged
-    warmup: Count  # leading samples cut as not yet steady
-    steady: bool
-    estimate_s: NotNegative | None  # median clean sample after warm-up, per call
-    estimate_all_s: NotNegative | None  # median of all samples after warm-up, per call
 
 
 @dataclass(frozen=True)

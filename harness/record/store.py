@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from harness.decode import NotPlainError, read_json
 from harness.errors import InputError, LparbenchError
 from harness.record.check import SchemaError, check, check_sweep
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of, dumps, from_json, to_json
+from harness.record.files import hidden_name, sync_directory, write_synced
 from harness.record.model import Run
 from harness.record.sweep_model import Sweep
 
@@ -131,15 +131,15 @@ def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = Non
     target = directory / run.run_id
     if target.exists():
         raise LparbenchError(f"{target} is there already; nothing was written.", remedy="Choose another --out.")
-    aside = _aside(target)
+    aside = hidden_name(target)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
         for name, content in contents.items():
-            _write_synced(aside / name, content)
-        _sync_directory(aside)
+            write_synced(aside / name, content)
+        sync_directory(aside)
         aside.rename(target)
-        _sync_directory(directory)
+        sync_directory(directory)
     except OSError as error:
         raise LparbenchError(
             f"{target}: cannot be written: {error.strerror}; nothing was left behind.",
@@ -150,53 +150,6 @@ def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = Non
     return target
 
 
-def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Replace a file whole: a reader sees the old content or the new one, never a part.
-
-    Args:
-        path: the file.
-        content: what it holds afterwards.
-        durable: also outlives a power failure; without it, nothing waits for the disk.
-
-    Raises:
-        LparbenchError: the disk or its permissions refuse.
-    """
-    aside = _aside(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if durable:
-            _write_synced(aside, content)
-        else:
-            aside.write_bytes(content)
-        aside.replace(path)
-        if durable:
-            _sync_directory(path.parent)
-    except OSError as error:
-        raise LparbenchError(f"{path}: cannot be written: {error.strerror}.", remedy="Choose another path.") from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def encode(text: str) -> bytes:
     r"""UTF-8; what a file name could not decode (a lone surrogate) becomes JSON's own ``\udcXX`` escape."""
     return text.encode("utf-8", "backslashreplace")
-
-
-def _aside(path: Path) -> Path:
-    """A hidden name in the directory of ``path``, on the same file system, so that the rename is atomic."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.platform.facts import Cache, Core, Facts, Module, Node
+from harness.platform.facts import Cache, Core, Facts, Module
+from harness.platform.nodes import Node
 from harness.platform.parse import format_cpulist
 
 UNKNOWN = "not known"

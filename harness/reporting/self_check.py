@@ -7,8 +7,9 @@ from pathlib import Path
 
 from harness.gates.files import CheckedRun
 from harness.gates.selfcheck import noise_floor_record
+from harness.record.files import write_file
 from harness.record.model import Run
-from harness.record.store import RECORD_NAME, encode, load_run, record_text, write_file, write_run
+from harness.record.store import RECORD_NAME, encode, load_run, record_text, write_run
 from harness.reporting.html import render
 
 _REPORT = "report.html"

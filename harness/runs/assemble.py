@@ -14,10 +14,10 @@ from harness.record.model import (
     ProcessRecord,
     Published,
     Result,
-    Series,
     Validity,
     Verdict,
 )
+from harness.record.series import Series
 from harness.record.spec import RunSpec, Scenario
 from harness.runs.accuracy import accuracy_record, baselines_record, counterpart_record
 from harness.runs.capacity import refused_capacity, server_metrics

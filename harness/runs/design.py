@@ -16,6 +16,7 @@ from harness.errors import InputError
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import Facts
 from harness.record import store
+from harness.record.files import write_file
 from harness.record.spec import RunSpec
 from harness.runs.preflight import check_workloads
 from harness.runs.schedule import Configuration, Slot, block_of
@@ -136,7 +137,7 @@ def write_design(design: Design, directory: Path) -> None:
     Raises:
         LparbenchError: it cannot be written there.
     """
-    store.write_file(directory / DESIGN_FILE, store.encode(json.dumps(encode(design), indent=1) + "\n"))
+    write_file(directory / DESIGN_FILE, store.encode(json.dumps(encode(design), indent=1) + "\n"))
 
 
 def read_design(directory: Path) -> Design:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol as Interface
 
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.placement.verify import mismatches
 from harness.record.spec import Protocol, RunSpec
 from harness.runs.journal import BaselineEntry, FitEntry, Journal, Measurement, SurveyEntry

@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal, TypeVar
 
 from harness.decode import decode, encode, parse_json
 from harness.errors import InputError, LparbenchError
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.record.spec import Protocol, Scenario
 from harness.workers.outcomes import JobResult
 

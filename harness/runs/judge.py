@@ -11,7 +11,8 @@ from harness.measure.percentiles import PERCENTILES, percentile
 from harness.measure.sampling import Samples
 from harness.measure.stats import interval_over_processes
 from harness.measure.validity import Evidence, Reason, invalidities
-from harness.record.model import Metric, ProcessRecord, Series, Validity, Verdict
+from harness.record.model import Metric, ProcessRecord, Validity, Verdict
+from harness.record.series import Series
 
 
 def estimate_of(series: Series) -> ProcessEstimate:

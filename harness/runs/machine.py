@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from harness.advice.engine import evaluate
 from harness.advice.finding import Report
-from harness.placement.plan import Placement, plan
+from harness.placement.model import Placement
+from harness.placement.plan import plan
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot

@@ -12,7 +12,7 @@ from itertools import cycle
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.record.model import Series
+from harness.record.series import Series
 from harness.scenarios.series import Bench, batch_series, request_series
 
 Score = Callable[[NDArray[np.float32]], NDArray[np.float32]]

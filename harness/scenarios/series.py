@@ -12,7 +12,7 @@ from harness.measure.clock import Clock
 from harness.measure.estimates import process_estimate
 from harness.measure.sampling import Counters, Limits, Samples, calibrate, collect, collect_calls
 from harness.measure.steady import MAX_DOUBLING, PILOT_SAMPLES, Steady, next_pilot, steady_state
-from harness.record.model import Series
+from harness.record.series import Series
 
 _MOST_SAMPLES = 2_000
 _MOST_REQUESTS = 20_000

@@ -13,7 +13,8 @@ from harness.measure.clock import Clock
 from harness.measure.percentiles import PERCENTILES, percentile, requests_needed
 from harness.measure.rate_search import CONFIRMATIONS, highest_rate
 from harness.measure.sampling import Samples
-from harness.record.model import Series, Served
+from harness.record.model import Served
+from harness.record.series import Series
 
 _BOUND = 99.0
 _TOLERANCE = 0.02

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.measure.laps import Laps
 from harness.measure.sampling import Limits
 from harness.measure.steady import PILOT_SAMPLES, steady_state
-from harness.record.model import Series
+from harness.record.series import Series
 from harness.scenarios.series import MOST_SECONDS, Bench, as_series
 
 # A sample should last a few milliseconds; a step of the small nets takes half of one, or some ten microseconds.

@@ -15,7 +15,8 @@ from harness.measure.factorial import Best, Step, best_cell, cliffs, penalties
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import LoadedSoftware
 from harness.platform.parse import format_cpulist
-from harness.record.model import ProcessRecord, Series, Tool, Validity, Verdict
+from harness.record.model import ProcessRecord, Tool, Validity, Verdict
+from harness.record.series import Series
 from harness.record.store import SWEEP_NAME, load_sweep
 from harness.record.sweep_model import (
     SWEEP_SCHEMA_VERSION,

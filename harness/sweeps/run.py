@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.placement.plan import Placement, plan
+from harness.placement.model import Placement
+from harness.placement.plan import plan
 from harness.placement.smt import SmtMethod, SmtSession, Write, smt_session, write_switch
 from harness.placement.smt_guard import guarded, restore_after_kill
 from harness.platform.facts import Facts

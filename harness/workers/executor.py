@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.errors import InputError
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.workers import rendezvous
 from harness.workers.jobs import ConcurrentJob, InstanceJob, Job, WorkerJob, write_job
 from harness.workers.outcomes import InputProblem, JobResult, WorkerReport

@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.decode import decode_json_file, encode
 from harness.placement.instances import divide_among_instances
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.record.spec import Protocol, Scenario
 from harness.workload.model import Value, Workload
 

@@ -18,7 +18,8 @@ from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.measure.steady import steady_state
 from harness.platform.counters import ThreadCounters, steal_ns
 from harness.platform.sysroot import SysRoot
-from harness.record.model import Series, Served
+from harness.record.model import Served
+from harness.record.series import Series
 from harness.record.spec import Scenario
 from harness.scenarios import concurrent
 from harness.scenarios.cold import Evictor

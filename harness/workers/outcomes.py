@@ -16,7 +16,8 @@ from harness.record.accuracy import (
     OperatingPoint,
     TrainingLimits,
 )
-from harness.record.model import DatasetRecord, Series, Served
+from harness.record.model import DatasetRecord, Served
+from harness.record.series import Series
 from harness.roofline.measured import MeasuredRoof
 from harness.training.context import Epoch
 

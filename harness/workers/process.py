@@ -15,13 +15,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import psutil
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.decode import decode_json_file, encode
-from harness.placement.plan import Placement
-from harness.record.store import write_file
+from harness.record.files import write_file
+
+if TYPE_CHECKING:
+    from harness.placement.model import Placement
 
 T = TypeVar("T")
 
@@ -152,7 +152,11 @@ def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the worker and whatever is left of its descendants, politely first."""
-    descendants = _descendants(process.pid)  # while it lives: once it is gone, those in other groups are lost track of
+    import psutil  # not needed by a worker itself, which imports this module too
+
+    descendants: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):  # while it lives: later, those in other groups are lost track of
+        descendants = psutil.Process(process.pid).children(recursive=True)
     for number, patience in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
@@ -164,13 +168,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for descendant in descendants:
         with contextlib.suppress(psutil.NoSuchProcess):
             descendant.kill()
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _oom_kills() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.decode import decode_json_file, encode
 from harness.measure.steady import PILOT_SAMPLES
-from harness.record.store import write_file
+from harness.record.files import write_file
 
 _READY_FILE = "ready.json"
 _LEAD_NS = 50_000_000  # from the signal to the first window: time to read it

@@ -22,7 +22,8 @@ from harness.gates.baseline import make_baseline
 from harness.gates.gate import BaselineSource, Pair, gate
 from harness.gates.live import measure_enough
 from harness.gates.policy import Policy
-from harness.record.model import ProcessRecord, Series
+from harness.record.model import ProcessRecord
+from harness.record.series import Series
 
 KEY = Key("matrix product", "function", "numpy", "float32", 64)
 FINGERPRINT = {"arch": "this", "cpu": "this"}

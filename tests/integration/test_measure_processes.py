@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.placement.plan import Placement, plan
+from harness.placement.model import Placement
+from harness.placement.plan import plan
 from harness.placement.verify import mismatches
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot

@@ -14,7 +14,8 @@ import pytest
 from harness.decode import decode, encode
 from harness.errors import InputError
 from harness.placement import apply as applying
-from harness.placement.plan import Placement, plan
+from harness.placement.model import Placement
+from harness.placement.plan import plan
 from harness.placement.verify import Observation, mismatches
 from harness.platform.pinning import pinned_cpus
 from harness.platform.probe import probe

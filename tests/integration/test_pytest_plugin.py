@@ -20,14 +20,15 @@ from support.mutations import small_run
 
 from harness.compare.inputs import load_side
 from harness.decode import decode
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
-from harness.pytest_plugin import benchmark, fixture, machine, processes
+from harness.pytest_plugin import benchmark, judge, machine, processes
 from harness.pytest_plugin.benchmark import BenchmarkSession, validity
 from harness.pytest_plugin.processes import Processes
-from harness.record.model import ProcessRecord, Run, Series, Validity, Verdict
+from harness.record.model import ProcessRecord, Run, Validity, Verdict
+from harness.record.series import Series
 from harness.record.spec import RunSpec
 from harness.reporting.progress import Progress
 from harness.runs import run as runs
@@ -93,7 +94,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return replace(process, failure=failure, series=(series,)), ()
 
         monkeypatch.setattr(Processes, "_process", measured)
-        monkeypatch.setattr(fixture.Lparbench, "_place", lambda *_: PLACE)
+        monkeypatch.setattr(judge.Judge, "_place", lambda *_: PLACE)
 
     return scripted
 
@@ -174,7 +175,7 @@ def test_a_baseline_of_another_machine_fails_the_test(
     ran(pytester, STORED, "--lparbench-update", "--lparbench-baselines", "kept")
     assert len(list((pytester.path / "kept").iterdir())) == 1
     other = replace(PLACE, fingerprint={**PLACE.fingerprint, "cpu": "POWER9"})
-    monkeypatch.setattr(fixture.Lparbench, "_place", lambda *_: other)
+    monkeypatch.setattr(judge.Judge, "_place", lambda *_: other)
     result = ran(pytester, STORED, "--lparbench-baselines", "kept")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["lparbench: the environments differ: cpu: POWER10 and POWER9*"])

@@ -15,7 +15,7 @@ from support.trees import LparSpec, NodeSpec, TreeSpec, build, layout
 
 from harness.errors import EnvironmentMismatchError, InputError, LparbenchError
 from harness.placement import smt_state
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.placement.smt import Write
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot

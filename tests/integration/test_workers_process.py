@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from harness.errors import InputError
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.workers.process import OUTCOME_FILE, read_outcome, worker_process, write_outcome
 
 

@@ -15,7 +15,7 @@ from support import trees, trees_presets
 
 from harness.decode import encode
 from harness.errors import InputError
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.placement.verify import private_pages
 from harness.platform import auxv, crosscheck, elf, load, parse
 from harness.platform.cpuinfo import generation_of_text, parse_cpuinfo

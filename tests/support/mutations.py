@@ -11,7 +11,8 @@ from typing import Any
 from support.records import inference, placement, run
 
 from harness.record.codec import DIGEST, digest_of, to_json
-from harness.record.model import ProcessRecord, Result, Run, Series
+from harness.record.model import ProcessRecord, Result, Run
+from harness.record.series import Series
 
 Document = dict[str, Any]
 Mutation = Callable[[Document, random.Random], str]

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.advice.finding import Evidence, Finding, NotChecked, Severity
 from harness.measure.overhead import Overhead
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.platform.facts import (
     BlasLibrary,
     Core,
@@ -23,11 +23,11 @@ from harness.platform.facts import (
     LparFacts,
     MachineFacts,
     MemoryFacts,
-    Node,
     Package,
     Smt,
     Topology,
 )
+from harness.platform.nodes import Node
 from harness.record.accuracy import (
     Accuracy,
     BaselineBasis,
@@ -59,11 +59,11 @@ from harness.record.model import (
     Roof,
     Roofline,
     Run,
-    Series,
     Tool,
     Validity,
     Verdict,
 )
+from harness.record.series import Series
 from harness.record.spec import RunSpec, StoppingRecord
 from harness.runs.fingerprint import fingerprint
 

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from support import records
 
-from harness.placement.plan import Placement
+from harness.placement.model import Placement
 from harness.placement.smt import SmtMethod
 from harness.placement.verify import Observation
 from harness.platform.facts import Facts
 from harness.record.accuracy import TrainingLimits
-from harness.record.model import DatasetRecord, Series
+from harness.record.model import DatasetRecord
+from harness.record.series import Series
 from harness.record.spec import RunSpec
 from harness.record.sweep_model import Sweep
 from harness.runs.design import Design, Grid

@@ -7,7 +7,8 @@ import pytest
 from harness.advice.expression import ExpressionError, parse
 from harness.advice.logic import Unknown
 from harness.advice.rules import scope
-from harness.platform.facts import CrossCheck, Facts, LimitFacts, LparFacts, Node, SoftwareFacts, Topology
+from harness.platform.facts import CrossCheck, Facts, LimitFacts, LparFacts, SoftwareFacts, Topology
+from harness.platform.nodes import Node
 
 NODES = (Node(7, (0, 1), 100, 50, {7: 10}), Node(252, (), 0, 0, None))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.placement.instances import divide_among_instances, divides_evenly
-from harness.placement.plan import Placement, thread_environment
+from harness.placement.model import Placement, thread_environment
 
 
 def placement(cores: int, threads_per_core: int) -> Placement:

@@ -10,7 +10,8 @@ from support.trees_presets import PRESETS
 
 from harness.decode import encode
 from harness.errors import InputError
-from harness.placement.plan import Placement, plan, thread_environment
+from harness.placement.model import Placement, thread_environment
+from harness.placement.plan import plan
 from harness.platform.facts import Topology
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot

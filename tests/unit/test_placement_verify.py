@@ -10,7 +10,8 @@ from support.trees import build
 from support.trees_presets import PRESETS
 
 from harness.decode import decode, encode
-from harness.placement.plan import Placement, plan
+from harness.placement.model import Placement
+from harness.placement.plan import plan
 from harness.placement.verify import Observation, mismatches, observe, private_pages
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot

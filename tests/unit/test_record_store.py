@@ -17,7 +17,7 @@ from support.records import evaluation, inference, run, series
 from harness.content import content_dir
 from harness.decode import parse_json
 from harness.errors import InputError, LparbenchError
-from harness.record import store
+from harness.record import files, store
 from harness.record.codec import DigestError, check_digest, dumps, normal, to_json
 from harness.record.schema import KINDS, Kind, schema_file, schema_of
 from harness.record.store import load_run, write_run
@@ -196,7 +196,7 @@ def test_a_run_is_never_written_over(tmp_path: Path) -> None:
     assert load_run(tmp_path / run().run_id) == run()
 
 
-@pytest.mark.parametrize("step", ["_write_synced", "_sync_directory"])
+@pytest.mark.parametrize("step", ["write_synced", "sync_directory"])
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -209,17 +209,17 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.html"
-    store.write_file(path, b"old")
-    store.write_file(path, b"new")
+    files.write_file(path, b"old")
+    files.write_file(path, b"new")
     assert path.read_bytes() == b"new"
 
     def cut(target: Path, content: bytes) -> None:
         target.write_bytes(content[:1])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "_write_synced", cut)
+    monkeypatch.setattr(files, "write_synced", cut)
     with pytest.raises(LparbenchError):
-        store.write_file(path, b"newer")
+        files.write_file(path, b"newer")
     assert path.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 

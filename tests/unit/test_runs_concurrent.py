@@ -10,7 +10,8 @@ from support import records
 
 from harness.compare.observations import side_of
 from harness.placement.verify import Observation
-from harness.record.model import ProcessRecord, Series, Served, Validity, Verdict
+from harness.record.model import ProcessRecord, Served, Validity, Verdict
+from harness.record.series import Series
 from harness.runs.capacity import refused_capacity, server_metrics
 from harness.runs.concurrent import concurrent_metrics
 from harness.runs.engine import measured

@@ -9,7 +9,8 @@ from statistics import mean, stdev
 import pytest
 from scipy import stats
 
-from harness.record.model import ProcessRecord, Series, Verdict
+from harness.record.model import ProcessRecord, Verdict
+from harness.record.series import Series
 from harness.runs.judge import inference_metrics, judge, latency_metrics, training_metrics
 
 CALL_S = [1.00e-3, 1.02e-3, 0.98e-3, 1.01e-3, 0.99e-3, 1.03e-3]

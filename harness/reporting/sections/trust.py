@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from harness.measure.causes import Cause
 from harness.measure.disturbance import Disturbance, disturbance
-from harness.record.model import Metric, ProcessRecord, Result, Run, Series
+from harness.record.model import Metric, ProcessRecord, Result, Run
+from harness.record.series import Series
 from harness.reporting.charts.processes import ProcessRow, processes_chart
 from harness.reporting.sections.figures import SCENARIO_NAMES, Figure, figure, result_name, variant, workload_title
 from harness.reporting.sections.panels import Panel

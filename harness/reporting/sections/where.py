@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.platform.facts import Core, Facts, Node
+from harness.platform.facts import Core, Facts
+from harness.platform.nodes import Node
 from harness.record.model import PlacementRecord, Result, Run
 from harness.reporting.charts.topology import CorePicture, ThreadState, core_picture
 from harness.reporting.text import count, percent, plural, ranges, size

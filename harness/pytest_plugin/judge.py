@@ -1,0 +1,226 @@
+"""Measures what a test gives to the fixture, and judges it: against its baseline file or another side of each block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from harness.compare.observations import Side, side_of
+from harness.decode import decode
+from harness.errors import EnvironmentMismatchError, ExitCode, InputError, LparbenchError, MeasurementError
+from harness.gates.baseline_file import read_baseline, update_baseline
+from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, gate
+from harness.gates.live import judge_live
+from harness.gates.policy import Policy, read_policy
+from harness.placement.plan import plan
+from harness.pytest_plugin.machine import this_machine
+from harness.pytest_plugin.options import BASE_OPTION, baselines_of, file_name, session_key
+from harness.pytest_plugin.outcomes import NoVerdict
+from harness.pytest_plugin.processes import Place, Processes
+from harness.pytest_plugin.warm import WorkerDiedError, pool_of
+from harness.pytest_plugin.worker import BASELINE, CANDIDATE, Timed
+from harness.reporting.comparison_terminal import gate_verdict
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of ``@pytest.mark.lparbench``.
+
+    Attributes:
+        margin: relative slowdown that matters; None: 3 %, or the noise floor where that is higher.
+        blocks: fresh processes per side, with a stored baseline.
+        max_blocks: most processes per side when two functions are measured in the same blocks.
+        seconds: time each process spends on timing.
+        cores, threads_per_core, node: where the processes are pinned.
+    """
+
+    margin: float | None = None
+    blocks: int = 12
+    max_blocks: int = 60
+    seconds: float = 0.1
+    cores: int = 1
+    threads_per_core: int = 1
+    node: int | None = None
+
+    @staticmethod
+    def of(item: pytest.Item) -> Settings:
+        """From the test's markers, the nearest winning.
+
+        Raises:
+            InputError: an argument that the marker does not have, or of another type.
+        """
+        arguments: dict[str, object] = {}
+        for marker in reversed(list(item.iter_markers("lparbench"))):
+            arguments |= marker.kwargs
+        return decode(Settings, arguments, "pytest.mark.lparbench")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges one call of the fixture; ``summary`` and ``problems`` are the fixture's, for the end of the test."""
+
+    item: pytest.Item
+    settings: Settings
+    index: int
+    summary: list[str]
+    problems: list[BaseException]
+
+    @staticmethod
+    def of(item: pytest.Item, index: int, summary: list[str], problems: list[BaseException]) -> Judge:
+        """As the markers of the test ask.
+
+        Raises:
+            InputError: see :meth:`Settings.of`.
+        """
+        return Judge(item, Settings.of(item), index, summary, problems)
+
+    def function(self, sides: Mapping[str, Timed]) -> list[float]:
+        """Judge against the base revision where there is one, else the baseline file; gives the samples in seconds."""
+        if not self._may_measure():
+            return []
+        base = self.item.config.getoption(BASE_OPTION)
+        processes = self._processes(sides, None if base is None else Path(base))
+        if base is not None:
+            self._finish(lambda: self._against_base(processes))
+        else:
+            self._against_stored(lambda: processes.fresh(self.settings.blocks)[0])
+        self.summary.extend(processes.notes)
+        return processes.samples(CANDIDATE)
+
+    def against(self, sides: Mapping[str, Timed]) -> None:
+        """Judge one function against another."""
+        if self._may_measure():
+            processes = self._processes(sides, None)
+            self._finish(lambda: self._concurrent(processes))
+            self.summary.extend(processes.notes)
+
+    def workload(self, name: str, options: Mapping[str, object]) -> None:
+        """Judge a run of a workload against the baseline file.
+
+        Raises:
+            InputError: there is no such option.
+        """
+        from harness.gates.remeasure import repeated  # as long to import as all the rest
+        from harness.record.spec import RunSpec
+        from harness.reporting.progress import Silence
+        from harness.runs import run as runs
+        from harness.workers.executor import ProcessExecutor
+
+        settings = self.settings
+        spec = replace(
+            decode(RunSpec, {**options, "workloads": [name]}, "lparbench.workload"),
+            cores=settings.cores,
+            threads_per_core=settings.threads_per_core,
+            node=settings.node,
+        )
+        measure = partial(runs.run_once, executor=ProcessExecutor(), progress=Silence())
+        if self._may_measure():
+            self._against_stored(lambda: side_of(repeated(spec, settings.blocks, measure)))
+
+    def _may_measure(self) -> bool:
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            return True
+        self.problems.append(
+            NoVerdict("tests that run at the same time would disturb the measurement: run it without -n")
+        )
+        return False
+
+    def _processes(self, sides: Mapping[str, Timed], base: Path | None) -> Processes:
+        return Processes(
+            item=self.item,
+            place=self._place(),
+            sides=(BASELINE, CANDIDATE) if base else tuple(sides),
+            seconds=self.settings.seconds,
+            seed=int.from_bytes(os.urandom(4), "big"),
+            created=self.item.config.stash[session_key].created,
+            index=self.index,
+            calls=sides,
+            base=base,
+        )
+
+    def _place(self) -> Place:
+        machine, settings = this_machine(), self.settings
+        placement = plan(
+            machine.facts.topology,
+            cores=settings.cores,
+            threads_per_core=settings.threads_per_core,
+            node=settings.node,
+            allowed=machine.facts.limits.allowed_cpus,
+        )
+        return Place(machine.fingerprint, placement)
+
+    def _concurrent(self, processes: Processes) -> None:
+        report = judge_live(processes.pairs, {processes.key}, self._policy(), max_blocks=self.settings.max_blocks)
+        self._conclude(report)
+
+    def _against_base(self, processes: Processes) -> None:
+        pool = pool_of(self.item.config)
+        try:
+            there = pool.worker(processes.place.placement, processes.base, 0).ready.nodeids
+        except WorkerDiedError as error:
+            raise MeasurementError(f"the base revision cannot be measured: {error}") from None
+        self.item.config.stash[session_key].of_base |= set(there)
+        if self.item.nodeid in there:
+            self._concurrent(processes)
+        else:
+            self.summary.append(f"new: {self.item.nodeid}: the base revision does not have it")
+
+    def _against_stored(self, measured: Callable[[], Side]) -> None:
+        config, nodeid = self.item.config, self.item.nodeid
+        path = baselines_of(config) / file_name(nodeid, self.index)
+
+        def updated() -> None:
+            accept = config.getoption("--lparbench-accept")
+            sessions = len(update_baseline(path, measured(), accept=accept, option="--lparbench-accept").sessions)
+            config.stash[session_key].judged.add(nodeid)
+            self.summary.append(f"{nodeid}: baseline written, {sessions} session{'s' if sessions != 1 else ''}")
+
+        def judged() -> None:
+            if not path.exists():
+                raise InputError(
+                    f"{nodeid} has no baseline in {path.parent}.", remedy="Write one with: pytest --lparbench-update"
+                )
+            policy = self._policy()
+            baseline = read_baseline(path, self._place().fingerprint, policy.allowed)
+
+            def pair() -> Pair:
+                return baseline.side, measured()
+
+            self._conclude(gate(baseline, pair(), policy, source=BaselineSource.STORED, measure_again=pair))
+
+        self._finish(updated if config.getoption("--lparbench-update") else judged)
+
+    def _policy(self) -> Policy:
+        config, margin = self.item.config, self.settings.margin
+        file = config.getoption("--lparbench-policy")
+        allowed = tuple(config.getoption("allow_diff") or ())
+        asked = read_policy(None if file is None else Path(file), Policy(allowed=allowed))
+        return asked if margin is None else replace(asked, margin=margin)
+
+    def _finish(self, judge: Callable[[], None]) -> None:
+        """Judge; what stands in the way is kept for the end of the test."""
+        try:
+            judge()
+        except MeasurementError as error:
+            self.problems.append(NoVerdict(str(error)))
+        except EnvironmentMismatchError as error:
+            remedy = "Add this machine: pytest --lparbench-update. Or let it differ: --allow-diff FACT."
+            self.problems.append(pytest.fail.Exception(f"lparbench: {error.message} {remedy}", pytrace=False))
+        except LparbenchError as error:
+            self.problems.append(pytest.fail.Exception(f"lparbench: {error}", pytrace=False))
+
+    def _conclude(self, report: GateReport) -> None:
+        self.item.config.stash[session_key].judged.add(self.item.nodeid)
+        self.summary.extend(f"{result.verdict.value}: {result.subject}: {result.why}" for result in report.results)
+        status, text = gate_verdict(report)
+        if report.exit_code is ExitCode.REGRESSION:
+            why = "; ".join(result.why for result in report.results if result.verdict is GateVerdict.REGRESSED)
+            self.problems.append(pytest.fail.Exception(f"lparbench: {text} {why}", pytrace=False))
+        elif report.exit_code is not ExitCode.GOOD:
+            undecided = (result.why for result in report.results if result.verdict is not GateVerdict.PASSED)
+            self.problems.append(NoVerdict("; ".join(undecided) or status.word))
