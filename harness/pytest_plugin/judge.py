@@ -24,7 +24,6 @@ from harness.pytest_plugin.outcomes import NoVerdict
 from harness.pytest_plugin.processes import Place, Processes
 from harness.pytest_plugin.warm import WorkerDiedError, pool_of
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, Timed
-from harness.reporting.comparison_terminal import gate_verdict
 
 
 @dataclass(frozen=True)
@@ -217,10 +216,14 @@ class Judge:
     def _conclude(self, report: GateReport) -> None:
         self.item.config.stash[session_key].judged.add(self.item.nodeid)
         self.summary.extend(f"{result.verdict.value}: {result.subject}: {result.why}" for result in report.results)
+        if report.exit_code is ExitCode.GOOD:
+            return
+        from harness.reporting.comparison_terminal import gate_verdict  # brings all of the terminal's tables
+
         status, text = gate_verdict(report)
         if report.exit_code is ExitCode.REGRESSION:
             why = "; ".join(result.why for result in report.results if result.verdict is GateVerdict.REGRESSED)
             self.problems.append(pytest.fail.Exception(f"lparbench: {text} {why}", pytrace=False))
-        elif report.exit_code is not ExitCode.GOOD:
+        else:
             undecided = (result.why for result in report.results if result.verdict is not GateVerdict.PASSED)
             self.problems.append(NoVerdict("; ".join(undecided) or status.word))
