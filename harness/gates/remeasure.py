@@ -8,7 +8,6 @@ from dataclasses import replace
 from harness.compare.observations import Facts, facts_of
 from harness.errors import InputError
 from harness.platform.probe import probe
-from harness.platform.software import collect
 from harness.platform.sysroot import SysRoot
 from harness.record.model import Run
 from harness.record.spec import RunSpec
@@ -33,5 +32,5 @@ def repeated(spec: RunSpec | None, blocks: int, measure: Measure) -> Run:
 
 def this_fingerprint() -> Facts:
     """The facts of this machine that a comparison must agree on."""
-    root = SysRoot()
-    return facts_of(fingerprint(probe(root), collect(root)))
+    facts = probe(SysRoot(), cross_checked=False)
+    return facts_of(fingerprint(facts, facts.software))

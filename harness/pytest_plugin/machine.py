@@ -9,7 +9,6 @@ from harness.compare.observations import Facts as FlatFacts
 from harness.compare.observations import facts_of
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
-from harness.platform.software import collect
 from harness.platform.sysroot import SysRoot
 from harness.runs.fingerprint import fingerprint
 
@@ -25,6 +24,5 @@ class Machine:
 @lru_cache(maxsize=1)
 def this_machine() -> Machine:
     """Detect this machine."""
-    root = SysRoot()
-    facts = probe(root)
-    return Machine(facts, facts_of(fingerprint(facts, collect(root))))
+    facts = probe(SysRoot(), cross_checked=False)
+    return Machine(facts, facts_of(fingerprint(facts, facts.software)))
