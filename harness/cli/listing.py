@@ -6,35 +6,35 @@ import json
 
 import typer
 
-from harness.cli.options import Json
+from harness.cli.options import DataDir, Json
 
 
-def list_workloads(as_json: Json = False) -> None:
-    """List the workloads and suites that `lparbench run` knows.
+def list_workloads(data: DataDir = None, as_json: Json = False) -> None:
+    """List the workloads that `lparbench run` knows, by data set, with whether its real data are here, and the suites.
 
     Example: `lparbench list`
     """
-    from harness.reporting.listing import listing, output_width
+    from harness.datasets.inventory import holding
+    from harness.datasets.store import search_directories
+    from harness.decode import encode
+    from harness.reporting.listing import output_width
+    from harness.reporting.workloads import groups_of, workloads_text
     from harness.scoring.backends import BACKENDS
     from harness.workload.files import list_suites, list_workloads, load_suite, load_workload
 
     workloads = [load_workload(name) for name in list_workloads()]
     suites = [load_suite(name) for name in list_suites()]
-    if as_json:
-        document = {
-            "workloads": [
-                {"name": item.name, "title": item.title, "detector": item.detector, "dataset": item.dataset}
-                for item in workloads
-            ],
-            "suites": [
-                {"name": suite.name, "title": suite.title, "workloads": list(suite.workloads)} for suite in suites
-            ],
-            "backends": list(BACKENDS),
-        }
-        typer.echo(json.dumps(document, indent=2))
+    directories = search_directories(data)
+    names = dict.fromkeys(workload.dataset for workload in workloads)
+    groups = groups_of(workloads, [holding(name, directories) for name in names])
+    if not as_json:
+        typer.echo(workloads_text(groups, suites, output_width()), nl=False)
         return
-    width = output_width()
-    rows = [(item.name, item.detector, item.dataset, item.title) for item in workloads]
-    typer.echo(listing(("workload", "detector", "data", "what it is"), rows, width))
-    named = [(suite.name, suite.title, ", ".join(suite.workloads)) for suite in suites]
-    typer.echo(listing(("suite", "what it is", "workloads"), named, width), nl=False)
+    document = {
+        "searched": encode(directories),
+        "datasets": [{key: value for key, value in encode(group).items() if key != "workloads"} for group in groups],
+        "workloads": [encode(entry) for group in groups for entry in group.workloads],
+        "suites": [{"name": suite.name, "title": suite.title, "workloads": list(suite.workloads)} for suite in suites],
+        "backends": list(BACKENDS),
+    }
+    typer.echo(json.dumps(document, indent=2))

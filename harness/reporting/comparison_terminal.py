@@ -16,7 +16,7 @@ from harness.gates.files import CheckedRun
 from harness.gates.gate import GateReport, GateVerdict
 from harness.measure.verdicts import CompareVerdict
 from harness.reporting.comparison_view import STATUSES, percent, view_of
-from harness.reporting.console import COLOURS, add_columns, bare_table, safe, say, standard_output, tag
+from harness.reporting.console import COLOURS, add_columns, bare_table, print_table, safe, say, standard_output, tag
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
 from harness.reporting.text import plural, quantity
 
@@ -46,7 +46,7 @@ def print_comparison(report: CompareReport) -> None:
         cells = (line.result, *which, line.a, line.b, line.change, line.limits)
         table.add_row(*map(_cell, cells), tag(line.status))
     out.print()
-    out.print(table)
+    print_table(out, table)
     say(out, view.estimate, style="dim")
     for line in view.times:
         if line.note:
@@ -61,7 +61,7 @@ def print_comparison(report: CompareReport) -> None:
         for metric in changed:
             cells = (metric.metric, metric.side, metric.a, metric.b, metric.change)
             table.add_row(*map(_cell, cells), tag(metric.status))
-        out.print(table)
+        print_table(out, table)
     for text in view.missing:
         say(out, f"{WARN} {text}")
     out.print()
@@ -118,7 +118,7 @@ def print_self_check(checked: CheckedRun) -> None:
         shares = (check.floor, check.margin, check.alarm_share)
         cells = (str(check.key), str(check.pairs), *map(percent, shares), check.comparison.verdict.value)
         table.add_row(*map(_cell, cells))
-    out.print(table)
+    print_table(out, table)
     floor = percent(max(check.floor for check in checked.checks))
     suspicions = percent(max(check.alarm_share for check in checked.checks))
     out.print()

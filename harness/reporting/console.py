@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from rich.cells import cell_len
+from rich.padding import Padding
 from rich.text import Text
 
 from harness.reporting.sections.status import Status
@@ -38,9 +40,39 @@ def bare_table(gap: int = 2) -> Table:
 
 
 def add_columns(table: Table, heads: Iterable[str], *, right: Collection[str]) -> None:
-    """Columns that fold, those in ``right`` aligned there."""
+    """Columns that fold between words, those in ``right`` aligned there; the first has names and does not fold."""
     for head in heads:
-        table.add_column(Text(safe(head)), justify="right" if head in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if head in right else "left"
+        table.add_column(Text(safe(head)), justify=justify, no_wrap=not table.columns, overflow="fold")
+
+
+def print_table(out: Console, table: Table) -> None:
+    """Print a table with no word of it broken; where that does not fit, every row as its first cell, the rest below."""
+    texts = [[_plain(column.header), *map(_plain, column.cells)] for column in table.columns]
+    widest = [max(map(cell_len, "\n".join(cells).split("\n"))) for cells in texts]
+    least = [
+        width if column.no_wrap else max(map(cell_len, " ".join(cells).split(" ")))
+        for column, cells, width in zip(table.columns, texts, widest, strict=True)
+    ]
+    free = out.width - sum(least) - table.padding[1] * (len(least) - 1)
+    if free >= 0:
+        for left, at in enumerate(sorted(range(len(least)), key=lambda at: widest[at] - least[at])):
+            granted = min(widest[at] - least[at], free // (len(least) - left))
+            table.columns[at].width = least[at] + granted
+            free -= granted
+        out.print(table)
+        return
+    heads = [" ".join(cells[0].split()) for cells in texts]
+    for name, *cells in zip(*(cells[1:] for cells in texts), strict=True):
+        say(out, name)
+        below = (
+            f"{head} {' '.join(cell.split())}".strip() for head, cell in zip(heads[1:], cells, strict=True) if cell
+        )
+        out.print(Padding(Text(safe(", ".join(below))), (0, 0, 0, 4), expand=False))
+
+
+def _plain(cell: object) -> str:
+    return cell.plain if isinstance(cell, Text) else str(cell)
 
 
 def say(out: Console, text: str, style: str | None = None) -> None:

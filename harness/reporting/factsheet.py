@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from harness.platform.facts import Cache, Core, Facts, Module
 from harness.platform.nodes import Node
 from harness.platform.parse import format_cpulist
+from harness.reporting.console import bare_table, print_table, standard_output
 
 UNKNOWN = "not known"
 
@@ -42,15 +41,16 @@ def sections(facts: Facts) -> list[tuple[str, list[Row]]]:
 
 def print_facts(facts: Facts) -> None:
     """The facts on standard output."""
-    console = Console(highlight=False)
+    console = standard_output()
     for title, rows in sections(facts):
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table = bare_table()
+        table.show_header = False
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in rows:
             table.add_row(Text(name), Text(value))
         console.print(Text(title, style="bold"))
-        console.print(table)
+        print_table(console, table)
         console.print()
 
 

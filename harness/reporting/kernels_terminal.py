@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness.decode import encode
 from harness.record.model import Roofline
+from harness.reporting.console import add_columns, bare_table, print_table, standard_output
 from harness.reporting.sections.roof import reached
 from harness.roofline.measured import MeasuredRoof
 from harness.roofline.probes import MemoryRoof
 from harness.roofline.rates import MeasuredKernel, rate_unit
 
-_LEFT = ("Type", "Kernel", "Ran on", "Note")
+_LEFT = {"Type", "Kernel", "Ran on", "Note"}
 
 
 def kernels_json(measured: MeasuredRoof, roofline: Roofline) -> str:
@@ -26,7 +26,7 @@ def kernels_json(measured: MeasuredRoof, roofline: Roofline) -> str:
 
 def print_kernels(measured: MeasuredRoof, roofline: Roofline) -> None:
     """Print to stdout."""
-    console = Console(highlight=False)
+    console = standard_output()
     streamed = [rate for rate in measured.kernels if rate.operations_per_byte is not None]
     cached = [rate for rate in measured.kernels if rate.operations_per_byte is None]
     tables = [("Compute roof", _compute_table(roofline))]
@@ -37,16 +37,15 @@ def print_kernels(measured: MeasuredRoof, roofline: Roofline) -> None:
         tables.append(("Kernels from memory: batched GEMM", _rates_table(streamed)))
     for title, table in tables:
         console.print(Text(title, style="bold"))
-        console.print(table)
+        print_table(console, table)
         console.print()
     for note in (*_ran_on(measured.kernels), *roofline.notes):
         console.print(Text(note))
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in columns:
-        table.add_column(name, justify="left" if name in _LEFT else "right")
+    table = bare_table()
+    add_columns(table, columns, right=set(columns) - _LEFT)
     return table
 
 

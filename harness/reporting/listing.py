@@ -18,11 +18,11 @@ def output_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
-def listing(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> str:
+def listing(headings: Sequence[str] | None, rows: Sequence[Sequence[str]], width: int | None) -> str:
     """Lines of a list.
 
     Args:
-        headings: of the columns; the first holds names, the last prose.
+        headings: of the columns; the first holds names, the last prose. None: a list without.
         rows: one text per column.
         width: columns there are; None for no limit.
 
@@ -30,8 +30,10 @@ def listing(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int |
         One line per row where that fits; else the prose is wrapped in its column; else every row is its name, with the
         rest below it. Only prose is ever broken, between words.
     """
-    table = [headings, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(headings))]
+    table = [*([] if headings is None else [headings]), *rows]
+    if not table:
+        return ""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     left = sum(widths[:-1]) + _GAP * (len(widths) - 1)
     if width is not None and left + min(widths[-1], _LEAST_PROSE) > width:
         return "\n".join(line for row in rows for line in _stacked(row, width)) + "\n"
@@ -47,7 +49,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int], prose: int | None) -> It
 
 
 def _stacked(row: Sequence[str], width: int) -> Iterator[str]:
-    yield row[0]
+    yield row[0].rstrip()
     below = ", ".join(text for text in row[1:-1] if text)
     for text in (below, row[-1]):
         yield from (_INDENT + line for line in _wrapped(text, width - len(_INDENT)) if line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from harness.record.sweep_model import Sweep
-from harness.reporting.console import COLOURS, add_columns, bare_table, safe, say, standard_output, tag
+from harness.reporting.console import COLOURS, add_columns, bare_table, print_table, safe, say, standard_output, tag
 from harness.reporting.sections.status import WARN
 from harness.reporting.sweep_view import SettingLine, SweepView, WorkloadView, view_of
 
@@ -61,7 +61,7 @@ def _print_workload(out: Console, view: SweepView, workload: WorkloadView) -> No
     shown = workload.lines[:_ROWS] if out.is_terminal else workload.lines
     out.print()
     say(out, workload.title, style="bold")
-    out.print(_table(view, shown))
+    print_table(out, _table(view, shown))
     if len(shown) < len(workload.lines):
         say(out, f"{len(workload.lines) - len(shown)} slower settings are in the report.", style="dim")
     for line in workload.reasons:

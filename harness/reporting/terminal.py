@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.text import Text
 
 from harness.record.model import Run
-from harness.reporting.console import COLOURS, bare_table, safe, standard_output, tag
+from harness.reporting.console import COLOURS, bare_table, print_table, safe, standard_output, tag
 from harness.reporting.sections.findings import findings
 from harness.reporting.sections.headline import headline
 from harness.reporting.sections.published import HEAD, published_rows
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_NAME = 40
 _LONG = 1_000
 _HEADS = (
     "Workload",
@@ -55,10 +54,10 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
         for group in groups:
             out.print(f"\n{_name(group)}", style="bold", markup=False, highlight=False)
             out.print(safe(group.dataset), style="dim", markup=False, highlight=False)
-            out.print(_table([group], named=False, narrow=out.width < _NARROW))
+            print_table(out, _table([group], named=False, narrow=out.width < _NARROW))
             _print_accuracy(out, group, "")
     elif groups:
-        out.print(_table(groups, named=True, narrow=False))
+        print_table(out, _table(groups, named=True, narrow=False))
         for group in groups:
             _print_accuracy(out, group, f"{_name(group)}: ")
     _print_published(out, run)
@@ -124,7 +123,7 @@ def _print_published(out: Console, run: Run) -> None:
         cells = row.cells()
         table.add_row(*(Text(clip(cell, _LONG)) for cell in (cells[:-1] if narrow else cells)))
     out.print()
-    out.print(table)
+    print_table(out, table)
     for row in rows if narrow else ():
         out.print(clip(f"{row.system}: {row.difference}", _LONG), style="dim", markup=False, highlight=False)
     out.print()
@@ -148,7 +147,7 @@ def _cells(row: ResultRow, between: str) -> dict[str, Text]:
     }
     return {
         "Scenario": Text(row.scenario),
-        "Backend": Text(clip(row.variant, _NAME)),
+        "Backend": Text(safe(row.variant)),
         "Batch": Text(row.batch),
         **{head: Text(f"{figure.value}{between}{figure.margin}".rstrip()) for head, figure in figures.items()},
         "Validity": tag(row.status),
@@ -156,7 +155,7 @@ def _cells(row: ResultRow, between: str) -> dict[str, Text]:
 
 
 def _name(group: WorkloadGroup) -> str:
-    return clip(group.title, _NAME) + (" (synthetic data)" if group.synthetic else "")
+    return safe(group.title) + (" (synthetic data)" if group.synthetic else "")
 
 
 def _accuracy(line: AccuracyLine) -> str:
