@@ -12,6 +12,7 @@ from harness.advice.logic import Unknown
 from harness.advice.rules import Rule, WorkloadNeeds, shipped_rules
 from harness.platform.facts import Facts, as_json
 from harness.platform.hmc import HmcFacts
+from harness.platform.usable import usable
 
 _NO_HMC = HmcFacts()
 _NO_NEEDS = WorkloadNeeds()
@@ -28,13 +29,14 @@ def evaluate(
 
     Args:
         facts: what is known of the machine. A rule that needs an unknown fact is not checked; it never gives a finding.
+            Rules judge what the process may use; a stored tree that does not tell its limits is judged as a whole.
         rules: ``None``: those that come with the package.
         hmc: what the management console says. A ``managed_system`` given here appears in the commands, so leave it out
             of records that are passed on.
         workload: what the work at hand needs.
     """
     names = {item.name: getattr(facts, item.name) for item in fields(facts)}
-    names.update(hmc=hmc, workload=workload)
+    names.update(hmc=hmc, workload=workload, usable=usable(facts.topology, facts.limits))
     findings: list[Finding] = []
     checked: list[str] = []
     not_checked: list[NotChecked] = []
@@ -72,7 +74,10 @@ def _finding(rule: Rule, names: Mapping[str, Any]) -> Finding:
         ),
         why=rule.why.fill(names),
         fix=tuple(
-            command.fill(names) for command in rule.fix if command.when is None or command.when.evaluate(names) is True
+            line
+            for command in rule.fix
+            if command.when is None or command.when.evaluate(names) is True
+            if (line := command.fill(names)) is not None
         ),
         effect=rule.effect.fill(names),
         source=rule.source,

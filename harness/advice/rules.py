@@ -11,7 +11,8 @@ Keys of a rule file:
 ``loss``        number or expression: the same as a share of throughput lost, for ordering
 ``source``      where the effect comes from
 ``evidence``    facts to show: paths, or ``{fact = path, value = expression}``
-``fix``         commands: ``{on = "here" | "root" | "hmc", run = template, when = expression}``
+``fix``         commands: ``{on = "here" | "root" | "hmc", run = template, when = expression}``; one for root is of
+                the host where the process is in a container
 ``let``         named sub-expressions, in order
 
 A template holds expressions in braces. In a command each becomes part of one shell word, quoted as needed.
@@ -38,6 +39,7 @@ from harness.decode import NOT_EMPTY, Text, decode_toml_file
 from harness.errors import InputError
 from harness.platform.facts import Facts, Sources
 from harness.platform.hmc import HmcFacts
+from harness.platform.usable import Usable
 
 _HOLE = re.compile(r"\{([^{}]*)\}")
 
@@ -130,10 +132,23 @@ class Command:
     words: tuple[Template, ...]
     when: Expression | None
 
-    def fill(self, names: Mapping[str, Any]) -> str:
-        """The command line, each word quoted as the shell needs it."""
+    def fill(self, names: Mapping[str, Any]) -> str | None:
+        """The command line, each word quoted as the shell needs it; None for one that cannot be run from here."""
         line = shlex.join(word.fill_word(names) for word in self.words)
-        return {Place.HERE: line, Place.ROOT: f"{line}  # as root", Place.HMC: f"{line}  # on the HMC"}[self.on]
+        container = names["limits"].container
+        match self.on:
+            case Place.HERE:
+                return line
+            case Place.HMC:
+                return f"{line}  # on the HMC"
+            case Place.ROOT if container in (None, "none"):
+                return f"{line}  # as root"
+            case Place.ROOT if line.startswith("lparbench "):
+                return None  # it is installed in the container, whose root cannot switch the host
+            case Place.ROOT if container == "kubernetes":
+                return f"oc debug node/NODE -- chroot /host {line}  # as cluster administrator"
+            case Place.ROOT:
+                return f"{line}  # as root on the host"
 
 
 @dataclass(frozen=True)
@@ -155,9 +170,9 @@ class Rule:
 
 
 def scope() -> dict[str, Kind]:
-    """Names that rules may start a path with: the groups of facts, the console's view, and the workload's needs."""
+    """Names that rules may start a path with: groups of facts, what of them may be used, console, and workload."""
     groups = {name: kind for name, kind in fields_of(Facts).items() if isinstance(kind, Record)}
-    return {**groups, "hmc": Record(HmcFacts), "workload": Record(WorkloadNeeds)}
+    return {**groups, "hmc": Record(HmcFacts), "usable": Record(Usable), "workload": Record(WorkloadNeeds)}
 
 
 @lru_cache(maxsize=1)

@@ -36,9 +36,7 @@ def place(
     from harness.platform.sysroot import SysRoot
 
     facts = probe(SysRoot(sysroot))
-    chosen = plan(
-        facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, allowed=facts.limits.allowed_cpus
-    )
+    chosen = plan(facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, limits=facts.limits)
     if as_json:
         typer.echo(json.dumps(encode(chosen), indent=2))
         return

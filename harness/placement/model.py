@@ -20,7 +20,7 @@ class Placement:
         cpus: one per thread, in the order of the threads: threads of a core follow each other.
         node: the NUMA node of the CPUs; ``None`` on a kernel without NUMA.
         nodes: the same as a tuple, empty without NUMA.
-        memory_nodes: where memory is to be taken from; another node than ``node`` where that one has none.
+        memory_nodes: where memory is to be taken from; other nodes than ``node`` where that one has none to give.
         memory_policy: ``bind:7``, or ``default`` where there are no nodes to bind to.
         threads: number of threads, one per CPU.
         threads_per_core: threads on each core.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 from harness.errors import InputError
 from harness.placement.model import Placement, thread_environment
-from harness.platform.facts import Core, Topology
-from harness.platform.nodes import Node
+from harness.platform.facts import Core, LimitFacts, Topology
 from harness.platform.parse import format_cpulist
+from harness.platform.usable import NO_LIMITS, Usable, memory_near, usable
 
 
 def plan(
@@ -17,7 +18,7 @@ def plan(
     cores: int,
     threads_per_core: int,
     node: int | None = None,
-    allowed: Sequence[int] | None = None,
+    limits: LimitFacts = NO_LIMITS,
 ) -> Placement:
     """Choose CPUs for ``cores`` cores with ``threads_per_core`` threads each, all of one NUMA node.
 
@@ -29,7 +30,7 @@ def plan(
         cores: number of distinct cores.
         threads_per_core: threads on each, of those that are online.
         node: the node to use; by default, of those that have enough cores, the one with the most free memory.
-        allowed: CPUs this process may use; by default all that are online.
+        limits: what this process may use; CPUs and memory outside are never chosen.
 
     Raises:
         InputError: the request cannot be honoured; the message says what there is.
@@ -41,11 +42,11 @@ def plan(
             "Which CPUs share a core is not known here, so none can be chosen.",
             remedy="See `lparbench probe`: thread siblings come from /sys/devices/system/cpu/cpu*/topology.",
         )
-    usable = _usable(topology, allowed)
+    part = usable(topology, limits)
     if node is not None:
-        _check_node(topology, node, usable)
-    chosen_node, chosen = _choose(topology, usable, cores, threads_per_core, node)
-    memory_nodes, notes = _memory_nodes(topology, chosen_node)
+        _check_node(topology, part, node)
+    chosen_node, chosen = _choose(topology, part, cores, threads_per_core, node)
+    memory_nodes = memory_near(part, chosen_node)
     return Placement(
         cpus=chosen,
         node=chosen_node,
@@ -56,22 +57,8 @@ def plan(
         threads_per_core=threads_per_core,
         cores=cores,
         env=thread_environment(chosen),
-        notes=notes,
+        notes=(*_memory_notes(topology, chosen_node, memory_nodes), *_quota_notes(limits, len(chosen))),
     )
-
-
-_Usable = dict["int | None", dict[int, tuple[int, ...]]]  # node -> core id -> usable CPUs, in order of preference
-
-
-def _usable(topology: Topology, allowed: Sequence[int] | None) -> _Usable:
-    online = frozenset(topology.cpus_online)
-    may = online if allowed is None else online & frozenset(allowed)
-    usable: _Usable = {}
-    for core in topology.cores:
-        cpus = tuple(cpu for cpu in _preferred(core) if cpu in may)
-        if cpus:
-            usable.setdefault(core.node, {})[core.id] = cpus
-    return usable
 
 
 def _preferred(core: Core) -> list[int]:
@@ -81,97 +68,99 @@ def _preferred(core: Core) -> list[int]:
     return [cpu for _, _, cpu in sorted(ranked)]
 
 
-def _pick(usable: Mapping[int, tuple[int, ...]], cores: int, threads_per_core: int) -> tuple[int, ...] | None:
+def _pick(cores: Sequence[Core], number: int, threads_per_core: int) -> tuple[int, ...] | None:
     """CPUs of the first cores that have enough threads; ``None`` when there are too few such cores."""
-    fitting = [cpus[:threads_per_core] for _, cpus in sorted(usable.items()) if len(cpus) >= threads_per_core]
-    if len(fitting) < cores:
+    fitting = [_preferred(core)[:threads_per_core] for core in cores if len(core.cpus) >= threads_per_core]
+    if len(fitting) < number:
         return None
-    return tuple(cpu for group in fitting[:cores] for cpu in group)
+    return tuple(cpu for group in fitting[:number] for cpu in group)
 
 
 def _choose(
-    topology: Topology, usable: _Usable, cores: int, threads_per_core: int, only: int | None
+    topology: Topology, part: Usable, cores: int, threads_per_core: int, only: int | None
 ) -> tuple[int | None, tuple[int, ...]]:
     """The node with the most free memory of those that can honour the request, and its CPUs; or just node ``only``."""
     fitting: list[tuple[int, int, int | None, tuple[int, ...]]] = []
-    for order, (node_id, by_core) in enumerate(_by_node(usable)):
-        picked = _pick(by_core, cores, threads_per_core) if only in (None, node_id) else None
+    for order, node_id in enumerate(_nodes_with_cores(part)):
+        picked = _pick(part.cores_of(node_id), cores, threads_per_core) if only in (None, node_id) else None
         if picked is not None:
-            node = topology.node(node_id) if node_id is not None else None
-            fitting.append((-_free(node), order, node_id, picked))
+            fitting.append((-_free(part, node_id), order, node_id, picked))
     if not fitting:
         asked = f"{_count(cores, 'core')} with {_count(threads_per_core, 'usable thread')} each"
         who = "No NUMA node can" if only is None else f"Node {only} cannot"
-        raise InputError(f"{who} give {asked}.", remedy=_offer(topology, usable, only))
+        raise InputError(f"{who} give {asked}.", remedy=_offer(topology, part, only))
     _, _, node_id, chosen = min(fitting)
     return node_id, chosen
 
 
-def _by_node(usable: _Usable) -> list[tuple[int | None, dict[int, tuple[int, ...]]]]:
-    return sorted(usable.items(), key=lambda item: -1 if item[0] is None else item[0])
+def _nodes_with_cores(part: Usable) -> list[int | None]:
+    return sorted({core.node for core in part.cores}, key=lambda node: -1 if node is None else node)
 
 
-def _free(node: Node | None) -> int:
-    if node is None or _has_no_memory(node):
+def _free(part: Usable, node_id: int | None) -> int:
+    node = part.node(node_id) if node_id is not None else None
+    if node is None:
         return 0
-    return node.memory_free_bytes or node.memory_bytes or 0
+    return (node.memory_bytes or 0) if node.memory_free_bytes is None else node.memory_free_bytes
 
 
-def _has_no_memory(node: Node) -> bool:
-    return node.memory_bytes == 0
-
-
-def _check_node(topology: Topology, node: int, usable: _Usable) -> None:
+def _check_node(topology: Topology, part: Usable, node: int) -> None:
     known = topology.node(node)
     if known is None:
         ids = format_cpulist(tuple(item.id for item in topology.nodes)) or "none"
         raise InputError(f"There is no NUMA node {node}.", remedy=f"Nodes here: {ids}.")
     if not known.cpus:
-        with_cpus = format_cpulist(tuple(item.id for item in topology.nodes if item.cpus)) or "none"
+        with_cpus = format_cpulist(tuple(item.id for item in part.nodes if item.cpus)) or "none"
         raise InputError(f"Node {node} has no CPUs online.", remedy=f"Nodes with CPUs: {with_cpus}.")
-    if node not in usable:
-        raise InputError(f"This process may use no CPU of node {node}.", remedy=_offer(topology, usable, None))
+    if not part.cores_of(node):
+        raise InputError(f"This process may use no CPU of node {node}.", remedy=_offer(topology, part, None))
 
 
-def _memory_nodes(topology: Topology, node_id: int | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Where memory comes from: the node itself, or where it has none, the nearest node that has some."""
+def _memory_notes(topology: Topology, node_id: int | None, memory_nodes: tuple[int, ...]) -> tuple[str, ...]:
+    """What is to be said when memory does not come from the node itself."""
     node = topology.node(node_id) if node_id is not None else None
-    if node is None:
-        return (), ()
-    if not _has_no_memory(node):
-        return (node.id,), ()
-    distances = node.distances or {}
-    others = [other for other in topology.nodes if other.id != node.id and other.memory_bytes]
-    if not others:
-        return (), (f"Node {node.id} has no memory, and no other node is known to have some.",)
-    nearest = min(others, key=lambda other: (distances.get(other.id, 1 << 30), -_free(other), other.id))
-    distance = distances.get(nearest.id)
+    if node is None or node.id in memory_nodes:
+        return ()
+    reason = f"Node {node.id} has no memory"
+    if node.memory_bytes:
+        reason = f"This process may take no memory of node {node.id}"
+    if not memory_nodes:
+        return (f"{reason}, and no other node is known to have some.",)
+    distance = (node.distances or {}).get(memory_nodes[0])
     away = f" at distance {distance} (10 is local)" if distance is not None else ""
-    return (nearest.id,), (f"Node {node.id} has no memory; it is taken from node {nearest.id}{away}.",)
+    which = "node" if len(memory_nodes) == 1 else "nodes"
+    return (f"{reason}; it is taken from {which} {format_cpulist(memory_nodes)}{away}.",)
+
+
+def _quota_notes(limits: LimitFacts, threads: int) -> tuple[str, ...]:
+    quota = limits.cpu_quota_cores
+    if quota is None or threads <= quota:
+        return ()
+    most = max(1, int(quota))
+    return (
+        f"A control group allows {quota:g} CPUs' worth of time: {threads} busy threads use it up and pause for the "
+        f"rest of each period. Use at most {_count(most, 'thread')}.",
+    )
 
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def _offer(topology: Topology, usable: _Usable, node: int | None) -> str:
+def _offer(topology: Topology, part: Usable, node: int | None) -> str:
     """What there is: cores by usable threads, of one node or of all."""
     sentences: list[str] = []
-    for node_id, by_core in _by_node(usable):
+    for node_id in _nodes_with_cores(part):
         if node is not None and node_id != node:
             continue
-        by_threads: dict[int, int] = {}
-        for cpus in by_core.values():
-            by_threads[len(cpus)] = by_threads.get(len(cpus), 0) + 1
+        by_threads = Counter(len(core.cpus) for core in part.cores_of(node_id))
         parts = [
             f"{_count(count, 'core')} with {_count(threads, 'thread')}" for threads, count in sorted(by_threads.items())
         ]
-        sentences.append(
-            f"{'Node ' + str(node_id) if node_id is not None else 'The machine'} has {' and '.join(parts)}."
-        )
+        sentences.append(f"{'The machine' if node_id is None else f'Node {node_id}'} has {' and '.join(parts)}.")
     if not sentences:
         return "This process may use none of the CPUs that are online."
-    hidden = len(topology.cpus_online) - sum(len(cpus) for cores in usable.values() for cpus in cores.values())
+    hidden = len(topology.cpus_online) - len(part.cpus_online)
     if node is None and hidden:
         sentences.append(f"{_count(hidden, 'CPU')} online may not be used by this process.")
     return " ".join(sentences)

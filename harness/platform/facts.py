@@ -165,11 +165,13 @@ class LimitFacts:
     allowed_cpus: tuple[int, ...] | None = None
     allowed_mems: tuple[int, ...] | None = None
     cgroup_version: int | None = None
-    cpu_quota_cores: float | None = None  # CPU time per wall time; None: no quota, when ``sources`` names it
+    cpu_quota_cores: float | None = (
+        None  # CPU time per wall time, of threads; None: no quota, when ``sources`` names it
+    )
     cpuset_cpus: tuple[int, ...] | None = None
     cpuset_mems: tuple[int, ...] | None = None
     memory_limit_bytes: int | None = None  # None: no limit, when ``sources`` names it
-    container: str | None = None  # "docker", "podman", "kubernetes", "lxc", "none"
+    container: str | None = None  # "docker", "podman", "kubernetes", "lxc", "none"; "container": of a kind not known
     sources: Sources = field(default_factory=dict)
 
 

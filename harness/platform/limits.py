@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from harness.platform import parse
@@ -17,6 +19,12 @@ _CONTAINER_MARKS = (  # in the path of a control group
     ("docker", "docker"),
     ("containerd", "containerd"),
     ("lxc", "lxc"),
+)
+_CONTAINER_FILES = (  # the first one counts: a pod has the marks of its runtime too
+    ("run/secrets/kubernetes.io/serviceaccount", "kubernetes"),
+    ("var/run/secrets/kubernetes.io/serviceaccount", "kubernetes"),
+    ("run/.containerenv", "podman"),
+    (".dockerenv", "docker"),
 )
 
 
@@ -123,12 +131,50 @@ def _first_list(sysroot: SysRoot, places: list[str], names: tuple[str, ...]) -> 
 
 
 def _container(sysroot: SysRoot, groups: dict[str, str]) -> tuple[str | None, str]:
-    for path in groups.values():
+    """What kind of container this process is in.
+
+    Under version 2 a process sees its own control group as ``/``, so the group's path says nothing by itself.
+    """
+    mounts = _mounts(sysroot)
+    paths = [(path, "procfs:self/cgroup") for path in groups.values()]
+    paths += [(mount.root, "procfs:self/mountinfo") for mount in mounts if mount.kind.startswith("cgroup")]
+    for path, source in paths:
         for mark, name in _CONTAINER_MARKS:
             if mark in path:
-                return name, "procfs:self/cgroup"
-    if sysroot.exists("run/.containerenv"):
-        return "podman", "/run/.containerenv"
-    if sysroot.exists(".dockerenv"):
-        return "docker", "/.dockerenv"
+                return name, source
+    for path, name in _CONTAINER_FILES:
+        if sysroot.exists(path):
+            return name, f"/{path}"
+    for process in ("self", "1"):
+        for variable in (sysroot.read_text(f"proc/{process}/environ") or "").split("\0"):
+            name, _, value = variable.partition("=")
+            if name == "KUBERNETES_SERVICE_HOST":
+                return "kubernetes", f"procfs:{process}/environ"
+            if name == "container" and value:  # set for the first process by podman, LXC, systemd-nspawn
+                return value, f"procfs:{process}/environ"
+    if any(mount.point == "/" and (mount.kind, mount.device) == ("overlay", "overlay") for mount in mounts):
+        return "container", "procfs:self/mountinfo"
+    outside = re.match(r".* \(([0-9]+), #threads", sysroot.read_text("proc/1/sched") or "")
+    if outside and outside[1] != "1":  # older kernels tell the number outside the namespace
+        return "container", "procfs:1/sched"
     return ("none", "procfs:self/cgroup") if groups else (None, "")
+
+
+@dataclass(frozen=True)
+class _Mount:
+    """One line of ``/proc/self/mountinfo``."""
+
+    root: str  # the directory of the file system that is mounted
+    point: str
+    kind: str
+    device: str
+
+
+def _mounts(sysroot: SysRoot) -> list[_Mount]:
+    mounts = []
+    for line in (sysroot.read_text("proc/self/mountinfo") or "").splitlines():
+        words, _, rest = line.partition(" - ")
+        fields, kind = words.split(), rest.split()
+        if len(fields) >= 5 and len(kind) >= 2:
+            mounts.append(_Mount(root=fields[3], point=fields[4], kind=kind[0], device=kind[1]))
+    return mounts

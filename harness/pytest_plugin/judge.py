@@ -149,7 +149,7 @@ class Judge:
             cores=settings.cores,
             threads_per_core=settings.threads_per_core,
             node=settings.node,
-            allowed=machine.facts.limits.allowed_cpus,
+            limits=machine.facts.limits,
         )
         return Place(machine.fingerprint, placement)
 

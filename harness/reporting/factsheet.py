@@ -212,7 +212,10 @@ def _limits(facts: Facts) -> list[Row]:
     cpus = limits.allowed_cpus
     rows = [("may use CPUs", UNKNOWN if cpus is None else format_cpulist(cpus))]
     if limits.cpu_quota_cores is not None:
-        rows.append(("CPU quota", f"{limits.cpu_quota_cores:g} cores"))
+        rows.append(("CPU quota", f"{limits.cpu_quota_cores:g} CPUs' worth of time (a CPU is one hardware thread)"))
+    if limits.allowed_mems is not None and facts.topology.nodes:
+        here = tuple(node.id for node in facts.topology.nodes if node.id in limits.allowed_mems)
+        rows.append(("may use memory of", f"nodes {format_cpulist(here) or 'none'}"))
     if limits.memory_limit_bytes is not None:
         rows.append(("memory limit", size(limits.memory_limit_bytes)))
     rows.append(("container", text(limits.container)))

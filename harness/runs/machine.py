@@ -35,6 +35,6 @@ def observed(spec: RunSpec, sysroot: SysRoot) -> Machine:
         cores=spec.cores,
         threads_per_core=spec.threads_per_core,
         node=spec.node,
-        allowed=facts.limits.allowed_cpus,
+        limits=facts.limits,
     )
     return Machine(facts, evaluate(facts), placement)

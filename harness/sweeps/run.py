@@ -125,7 +125,7 @@ class _Work:
             cores=1 if configuration is None else configuration.cores,
             threads_per_core=1 if configuration is None else configuration.threads_per_core,
             node=None if configuration is None else configuration.node,
-            allowed=self.facts.limits.allowed_cpus,
+            limits=self.facts.limits,
         )
         if configuration is None or configuration.memory_node is None:
             return placement

@@ -98,7 +98,7 @@ def _machine() -> tuple[Facts, Bounds]:
         )
     switched = (facts.topology.smt.max or 1) > 1 and may_switch(root)
     method = SmtMethod.SWITCHED if switched else SmtMethod.AFFINITY
-    return facts, bounds_of(facts.topology, facts.limits.allowed_cpus, method)
+    return facts, bounds_of(facts.topology, facts.limits, method)
 
 
 def _factors(workloads: tuple[Workload, ...], bounds: Bounds, levels: Levels) -> Factors:

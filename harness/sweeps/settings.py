@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
 from harness.placement.instances import divides_evenly
 from harness.placement.smt import SmtMethod
-from harness.platform.facts import Topology
+from harness.platform.facts import LimitFacts, Topology
+from harness.platform.usable import usable
 from harness.runs.schedule import Configuration
 from harness.scoring.backends import BACKENDS
 
@@ -46,7 +47,7 @@ class Bounds:
 
     Attributes:
         cores: node (None without NUMA) -> cores this process may use there.
-        memory_nodes: nodes that have memory.
+        memory_nodes: nodes that have memory this process may use.
         threads: threads a core can have online; 1 where there is no SMT.
         method: how a number of threads per core is obtained.
     """
@@ -57,13 +58,13 @@ class Bounds:
     method: SmtMethod
 
 
-def bounds_of(topology: Topology, allowed: Sequence[int] | None, method: SmtMethod) -> Bounds:
+def bounds_of(topology: Topology, limits: LimitFacts, method: SmtMethod) -> Bounds:
     """Bounds from the facts; by affinity no thread can be brought online that is not."""
-    usable = frozenset(topology.cpus_online if allowed is None else allowed)
-    cores = Counter(core.node for core in topology.cores if usable & set(core.cpus))
+    part = usable(topology, limits)
+    cores = Counter(core.node for core in part.cores)
     online = topology.smt.online or 1
     most = max(topology.smt.max or online, online)
-    with_memory = frozenset(node.id for node in topology.nodes if node.memory_bytes)
+    with_memory = frozenset(node.id for node in part.nodes if node.memory_bytes)
     return Bounds(dict(cores), with_memory, most if method is SmtMethod.SWITCHED else online, method)
 
 

@@ -36,7 +36,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory):
 
 def cores(number: int) -> Placement:
     facts = probe(SysRoot("/"))
-    return plan(facts.topology, cores=number, threads_per_core=1, allowed=facts.limits.allowed_cpus)
+    return plan(facts.topology, cores=number, threads_per_core=1, limits=facts.limits)
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def _observed(planned: Placement, directory: Path, before: str = "", after: str 
 @pytest.fixture(scope="module")
 def planned() -> Placement:
     facts = probe(SysRoot("/"))
-    return plan(facts.topology, cores=1, threads_per_core=1, allowed=facts.limits.allowed_cpus)
+    return plan(facts.topology, cores=1, threads_per_core=1, limits=facts.limits)
 
 
 def test_the_program_starts_pinned_and_is_verified(planned: Placement, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_workers_that_inherit_one_cpu_are_caught(tmp_path: Path) -> None:
     """As GNU OpenMP does to whoever loads it: the first thread is bound to one place, and its children stay there."""
     facts = probe(SysRoot("/"))
     try:
-        two = plan(facts.topology, cores=2, threads_per_core=1, allowed=facts.limits.allowed_cpus)
+        two = plan(facts.topology, cores=2, threads_per_core=1, limits=facts.limits)
     except InputError:
         pytest.skip("this process may use one core only")
     work = f"""

@@ -101,7 +101,7 @@ def executor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ProcessExecutor
 @pytest.fixture(scope="module")
 def one_core():
     facts = probe(SysRoot("/"))
-    return plan(facts.topology, cores=1, threads_per_core=1, allowed=facts.limits.allowed_cpus)
+    return plan(facts.topology, cores=1, threads_per_core=1, limits=facts.limits)
 
 
 def test_a_hung_worker_is_killed_and_called_hung(executor: ProcessExecutor, one_core, tmp_path: Path) -> None:

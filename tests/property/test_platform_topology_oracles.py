@@ -18,7 +18,7 @@ from support.trees import Layout, TreeSpec, build, layout
 
 from harness.errors import InputError
 from harness.placement.plan import plan
-from harness.platform.facts import Facts, Topology
+from harness.platform.facts import Facts, LimitFacts, Topology
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 
@@ -119,7 +119,7 @@ def test_every_plan_is_what_was_asked_for_or_there_is_no_such(spec: TreeSpec, da
             cores=cores,
             threads_per_core=threads,
             node=node,
-            allowed=None if allowed is None else sorted(allowed),
+            limits=LimitFacts(allowed_cpus=None if allowed is None else tuple(sorted(allowed))),
         )
         if not can_give(laid, cores, threads, node, allowed):
             with pytest.raises(InputError):

@@ -93,16 +93,33 @@ def hwloc(root: Path) -> Reading:
     )
 
 
-def numactl_hardware(root: Path) -> str:
-    """``numactl --hardware`` of a tree's nodes, put in the place of this machine's in a mount namespace."""
-    program = need("numactl")
+def first_cpus() -> tuple[int, ...]:
+    """The CPUs this process may use; skips the test where they are not numbered from 0, as a tree's are."""
+    cpus = tuple(sorted(os.sched_getaffinity(0)))
+    if cpus != tuple(range(len(cpus))):
+        pytest.skip("the CPUs of this process are not the first ones")
+    return cpus
+
+
+def _over_nodes(root: Path, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script with a tree's nodes in the place of this machine's, in a mount namespace."""
+    need("numactl")
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("numactl reads a stored tree only through a mount, which takes root and unshare")
     nodes = root / "sys/devices/system/node"
-    script = 'mount --bind "$1" /sys/devices/system/node && exec "$2" --hardware'
-    answer = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script, "sh", str(nodes), program], capture_output=True, text=True, check=False
-    )
-    if answer.returncode != 0:
+    whole = f'mount --bind "$1" /sys/devices/system/node || exit 99; shift; {script}'
+    argv = ["unshare", "-m", "sh", "-c", whole, "sh", str(nodes), *words]
+    answer = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if answer.returncode == 99 or "unshare" in answer.stderr:
         pytest.skip(f"mounting is not permitted here: {answer.stderr.strip()}")
-    return answer.stdout
+    return answer
+
+
+def numactl_runs(root: Path, command: str) -> bool:
+    """Whether numactl accepts the options of ``numactl OPTION... PROGRAM`` over a tree's nodes and starts it."""
+    return _over_nodes(root, f"exec {command.replace('PROGRAM', 'true')}").returncode == 0
+
+
+def numactl_hardware(root: Path) -> str:
+    """``numactl --hardware`` of a tree's nodes."""
+    return _over_nodes(root, "exec numactl --hardware").stdout

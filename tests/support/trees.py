@@ -101,6 +101,8 @@ class TreeSpec:
     steal_ticks: int = 0
     busy_ticks: int = 1_000_000
     allowed_cpus: str | None = None  # default: all online
+    allowed_mems: str | None = None  # default: all nodes with memory
+    files: Mapping[str, str] = field(default_factory=dict)  # written last, over what is there
     lpar: LparSpec | None = field(default_factory=LparSpec)
     energy: Mapping[int, tuple[str, int, str | None]] | None = None  # id -> description, value, value in words
     governor: str | None = None  # cpufreq
@@ -194,6 +196,8 @@ def build(spec: TreeSpec, root: Path) -> Path:
     trees_procfs.write(spec, laid, root)
     if spec.power:
         trees_firmware.write(spec, laid, root)
+    for name, content in spec.files.items():
+        write_file(root / name, content)
     return root
 
 

@@ -127,7 +127,8 @@ def _kernel(spec: TreeSpec, proc: Path) -> None:
 
 def _process(spec: TreeSpec, laid: Layout, proc: Path) -> None:
     allowed = spec.allowed_cpus if spec.allowed_cpus is not None else cpu_list(laid.online)
-    mems = cpu_list(tuple(node.id for node in laid.nodes if node.memory_mb))
+    with_memory = tuple(node.id for node in laid.nodes if node.memory_mb)
+    mems = spec.allowed_mems if spec.allowed_mems is not None else cpu_list(with_memory)
     write_file(proc / "self/status", f"Name:\ttree\nCpus_allowed_list:\t{allowed}\nMems_allowed_list:\t{mems}")
     write_file(proc / "self/cgroup", "0::/")
     if spec.auxv and spec.power:

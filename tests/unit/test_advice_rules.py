@@ -126,13 +126,17 @@ CASES: dict[str, tuple[Case, Case]] = {  # rule -> a machine it is for and fires
     "idle-power-saver": (Case(replace(GOOD, energy=ENERGY_SAVING)), Case(replace(GOOD, energy=ENERGY_MAXIMUM))),
     "lpar-donating": (Case(PRESETS["p10-donating"]), Case()),
     "lpar-larger-than-chip": (Case(PRESETS["p10-over-chip"]), Case()),
-    "lpar-may-exceed-chip": (Case(replace(GOOD, nodes=(NodeSpec(0, cores=8),))), Case()),
+    "lpar-may-exceed-chip": (
+        Case(replace(GOOD, nodes=(NodeSpec(0, cores=4), NodeSpec(1, cores=4)))),
+        Case(replace(GOOD, nodes=(NodeSpec(0, cores=8),))),
+    ),
     "lpar-shared": (Case(PRESETS["p10-shared"]), Case()),
     "machine-name-disagrees": (Case(PRESETS["p11-in-p10-mode"]), Case(PRESETS["p11"])),
     "memory-away-from-cpus": (
         Case(replace(GOOD, nodes=(NodeSpec(2, cores=6), NodeSpec(3, cores=0)))),
         Case(PRESETS["p9-bare-metal"]),
     ),
+    "memory-withheld": (Case(replace(TWO_NODES, allowed_mems="0")), Case(TWO_NODES)),
     "memory-for-workload": (Case(workload=_gib(80)), Case(workload=_gib(8))),
     "memory-of-node": (Case(TWO_NODES, workload=_gib(100)), Case(TWO_NODES, workload=_gib(60))),
     "mma-hidden": (Case(PRESETS["p10-in-p9-mode"]), Case(PRESETS["p11-in-p10-mode"])),
@@ -267,7 +271,7 @@ def test_findings_come_costliest_first():
     assert report.costs_performance
     document = report.to_json()["findings"][0]
     assert set(document) == {"id", "severity", "title", "evidence", "why", "fix", "effect", "source", "loss"}
-    assert document["evidence"][0] == {"path": "topology.nodes", "value": [0, 1], "source": "sysfs:devices/system/node"}
+    assert document["evidence"][0] == {"path": "usable.nodes", "value": [0, 1], "source": "sysfs:devices/system/node"}
 
 
 def test_commands_name_this_system_and_partition():

@@ -12,7 +12,7 @@ from harness.decode import encode
 from harness.errors import InputError
 from harness.placement.model import Placement, thread_environment
 from harness.placement.plan import plan
-from harness.platform.facts import Topology
+from harness.platform.facts import LimitFacts, Topology
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 
@@ -115,9 +115,13 @@ def test_a_kernel_without_numa(tmp_path: Path) -> None:
         ({"cores": 1, "threads_per_core": 9}, "1 core with 9 usable threads", "4 cores with 8 threads"),
         ({"cores": 0}, "must be at least 1", ""),
         ({"cores": 1, "threads_per_core": 0}, "must be at least 1", ""),
-        ({"cores": 1, "allowed": (99,)}, "No NUMA node can give", "may use none of the CPUs"),
-        ({"cores": 1, "node": 2, "allowed": (99,)}, "may use no CPU of node 2", "may use none"),
-        ({"cores": 3, "allowed": tuple(range(12))}, "No NUMA node can give 3 cores", "20 CPUs online may not be used"),
+        ({"cores": 1, "limits": LimitFacts(allowed_cpus=(99,))}, "No NUMA node can give", "may use none of the CPUs"),
+        ({"cores": 1, "node": 2, "limits": LimitFacts(allowed_cpus=(99,))}, "may use no CPU of node 2", "may use none"),
+        (
+            {"cores": 3, "limits": LimitFacts(allowed_cpus=tuple(range(12)))},
+            "No NUMA node can give 3 cores",
+            "20 CPUs online may not be used",
+        ),
     ],
 )
 def test_what_cannot_be_given_is_refused_with_what_there_is(

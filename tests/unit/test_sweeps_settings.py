@@ -14,6 +14,7 @@ from harness.errors import InputError
 from harness.placement.instances import divide_among_instances
 from harness.placement.plan import plan
 from harness.placement.smt import SmtMethod
+from harness.platform.facts import LimitFacts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.scoring.backends import BACKENDS
@@ -29,21 +30,21 @@ def facts(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def machine(facts) -> Bounds:
-    return bounds_of(facts.topology, None, SmtMethod.SWITCHED)
+    return bounds_of(facts.topology, LimitFacts(), SmtMethod.SWITCHED)
 
 
 def test_the_machine_has_the_cores_that_may_be_used(facts, machine: Bounds) -> None:
     assert dict(machine.cores) == {0: 4, 7: 2, 11: 2}
     assert machine.memory_nodes == {0, 7, 9}
     assert machine.threads == 8
-    few = bounds_of(facts.topology, (0, 1, 2, 32), SmtMethod.SWITCHED)
-    assert dict(few.cores) == {0: 1, 7: 1}
+    few = bounds_of(facts.topology, LimitFacts(allowed_cpus=(0, 1, 2, 32), allowed_mems=(7, 9)), SmtMethod.SWITCHED)
+    assert (dict(few.cores), few.memory_nodes) == ({0: 1, 7: 1}, {7, 9})
 
 
 def test_without_the_right_to_switch_only_threads_on_line_count(tmp_path: Path) -> None:
     partial = probe(SysRoot(build(TreeSpec(smt=2, smt_control="2"), tmp_path)))
-    assert bounds_of(partial.topology, None, SmtMethod.AFFINITY).threads == 2
-    assert bounds_of(partial.topology, None, SmtMethod.SWITCHED).threads == 8
+    assert bounds_of(partial.topology, LimitFacts(), SmtMethod.AFFINITY).threads == 2
+    assert bounds_of(partial.topology, LimitFacts(), SmtMethod.SWITCHED).threads == 8
 
 
 def test_by_default_all_levels_of_the_machine_are_gone_through(machine: Bounds) -> None:
@@ -73,7 +74,7 @@ def test_what_cannot_be_had_is_told_and_counted(machine: Bounds, changes: dict, 
 
 
 def test_by_affinity_a_level_is_a_number_of_threads(facts) -> None:
-    machine = bounds_of(facts.topology, None, SmtMethod.AFFINITY)
+    machine = bounds_of(facts.topology, LimitFacts(), SmtMethod.AFFINITY)
     chosen, skipped = configurations_of(factors(smt=(2, 4), threads_per_core=(2, 4)), machine)
     assert [(one.smt, one.threads_per_core) for one in chosen] == [(2, 2), (4, 4)]
     assert sum(skipped.values()) == 2
@@ -102,7 +103,7 @@ def test_every_combination_is_a_setting_once_or_left_out_for_a_reason(
         smt=smt, threads_per_core=threads, cores=cores, instances=instances, batch_sizes=batches, backends=backends,
         dtypes=dtypes, locations=locations,
     )  # fmt: skip
-    machine = bounds_of(facts.topology, None, method)
+    machine = bounds_of(facts.topology, LimitFacts(), method)
     chosen, skipped = configurations_of(wanted, machine)
     total = 1
     for found in (smt, threads, cores, instances, batches, backends, dtypes, locations):
