@@ -12,7 +12,9 @@ import pytest
 from support.records import dataset, facts, inference, placement, run, workload_results
 from support.sweeps import power_sweep
 
+from harness.api import compare_runs
 from harness.record.model import Run, Validity, Verdict
+from harness.reporting.comparison_html import render_comparison
 from harness.reporting.html import render
 from harness.reporting.sweep_html import render_sweep
 
@@ -102,6 +104,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
     found = {}
     rendered = {name: render(record) for name, record in _records().items()}
+    rendered["comparison"] = render_comparison(compare_runs(run(inference(_LONG)), run(inference(_LONG), run_id="2")))
     rendered["sweep"] = render_sweep(power_sweep())
     rendered["hostile sweep"] = render_sweep(power_sweep(_LONG, _LONG))
     for name, page in rendered.items():
@@ -135,6 +138,22 @@ def test_nothing_scrolls_sideways_but_tables_inside_themselves(
         " && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
     )
     assert beyond == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", ["plain", "wide", "hostile", "refused", "sweep", "hostile sweep", "comparison"])
+def test_no_cell_is_clipped_and_on_a_desktop_no_table_is(
+    browser: Any, pages: dict[str, str], name: str, width: int
+) -> None:
+    _open(browser, pages[name], width=width)
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    clipped = (
+        "return [...document.querySelectorAll('{}')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+        ".map(e => (e.ariaLabel || e.outerHTML).slice(0, 80) + ' ' + e.scrollWidth + ' > ' + e.clientWidth)"
+    )
+    assert browser.execute_script(clipped.format("td, th")) == []
+    if width == 1280:
+        assert browser.execute_script(clipped.format(".scroll")) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
