@@ -49,7 +49,7 @@ def list_data(
     Example: `lparbench data list nsl-kdd`
     """
     from harness.datasets.inventory import holding, holdings
-    from harness.datasets.store import search_directories
+    from harness.datasets.locate import search_directories
     from harness.decode import encode
     from harness.reporting.datasets import dataset_text, datasets_text, entry_of, options_of
     from harness.reporting.listing import output_width
@@ -86,7 +86,7 @@ def get_data(
     Example: `lparbench data get nsl-kdd`
     """
     from harness.datasets.inventory import get
-    from harness.datasets.store import cache_directory
+    from harness.datasets.locate import cache_directory
     from harness.decode import encode
     from harness.reporting.datasets import download_bar
 
@@ -102,7 +102,7 @@ def get_data(
 @data_app.command("import")
 def import_data(
     name: _Name,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Its files, plain, .gz or .xz.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Its files, plain or compressed.")],
     into: _Into = None,
     as_json: Json = False,
 ) -> None:
@@ -111,7 +111,7 @@ def import_data(
     Example: `lparbench data import nsl-kdd KDDTrain+.txt KDDTest+.txt`
     """
     from harness.datasets.inventory import take_in
-    from harness.datasets.store import cache_directory
+    from harness.datasets.locate import cache_directory
     from harness.decode import encode
 
     imported = [take_in(name, path, into or cache_directory()) for path in files]
@@ -141,7 +141,7 @@ def verify_data(
     Example: `lparbench data verify nsl-kdd`
     """
     from harness.datasets.inventory import check_all, require_published
-    from harness.datasets.store import search_directories
+    from harness.datasets.locate import search_directories
     from harness.decode import encode
 
     directories = search_directories(data)

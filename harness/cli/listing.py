@@ -15,7 +15,7 @@ def list_workloads(data: DataDir = None, as_json: Json = False) -> None:
     Example: `lparbench list`
     """
     from harness.datasets.inventory import holding
-    from harness.datasets.store import search_directories
+    from harness.datasets.locate import search_directories
     from harness.decode import encode
     from harness.reporting.listing import output_width
     from harness.reporting.workloads import groups_of, workloads_text

@@ -31,6 +31,13 @@ Sysroot = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder with data sets, searched first.", show_default=False)
 ]
+Synthetic = Annotated[
+    bool,
+    typer.Option(
+        "--synthetic",
+        help="Use synthetic stand-ins: for all data sets, or with --data for those that are not there.",
+    ),
+]
 Rows = Annotated[
     int | None,
     typer.Option(min=100, help="Use only this many rows of the data set.", rich_help_panel=AMOUNT, show_default=False),

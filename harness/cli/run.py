@@ -17,10 +17,11 @@ from harness.cli.choices import (
     parse_learning_rates,
     parse_scenarios,
     parse_source,
+    parse_synthetic,
     refuse_with_resume,
 )
 from harness.cli.durations import seconds
-from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed
+from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic
 
 _PLACE = "Where it runs"
 
@@ -44,6 +45,7 @@ def run(
         ),
     ] = "quick",
     data: DataDir = None,
+    synthetic: Synthetic = False,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -212,6 +214,7 @@ def run(
             label=label,
             protocol=parse_source(data, protocol),
             data_dir=None if data is None else str(data.resolve()),
+            synthetic=parse_synthetic(synthetic, folder=data is not None, named=dataset is not None),
             backends=parse_backends(backends),
             dtypes=parse_dtypes(dtypes),
             scenarios=timed.scenarios,

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from harness.datasets import registry
-from harness.datasets.catalogue import DatasetSpec
+from harness.datasets.catalogue import Variant
 from harness.datasets.encoded import EncodedDataset, Protocol, Synthetic
+from harness.datasets.locate import search_directories
 from harness.datasets.pipeline import encode
 from harness.datasets.recipe import Reading, Request
-from harness.datasets.store import search_directories
 from harness.errors import InputError
 
 
@@ -42,7 +42,14 @@ def load(
     spec = registry.spec(name)
     recipe = registry.recipe(spec)
     request = Request(name, protocol, registry.resolve_options(name, protocol, options or {}))
-    files = None if synthetic == "always" else registry.find(name, search_directories(directory))
+    form = request.options["form"]
+    match synthetic:
+        case "always":
+            files = None
+        case "never":
+            files = registry.require(name, directory, form)
+        case "when-missing":
+            files = registry.find(name, search_directories(directory), form)
     if files is not None:
         reading = recipe.read(files, request)
         encoded = encode(reading.split, request)
@@ -52,29 +59,19 @@ def load(
             sha256=reading.digests,
             file_columns=recipe.file_columns,
             verified=reading.verified,
-            notes=(*_provenance(reading), *encoded.notes),
+            notes=(*_provenance(reading, files.variant), *encoded.notes),
         )
-    if synthetic == "never":
-        raise _missing(name, spec, directory)
     return replace(encode(recipe.synthesise(request), request), file_columns=recipe.file_columns)
 
 
-def _provenance(reading: Reading) -> tuple[str, ...]:
+def _provenance(reading: Reading, form: Variant) -> tuple[str, ...]:
+    notes = () if form.note is None else (form.note,)
     if reading.verified is False:
         return (
+            *notes,
             "The files bear the published names but are not the published files: their sha256 differ from the pinned "
             "ones, so figures do not compare with published ones.",
         )
     if reading.verified is None:
-        return ("Unverified: no sha256 of the published files is known to compare with.",)
-    return ()
-
-
-def _missing(name: str, spec: DatasetSpec, directory: Path | None) -> InputError:
-    searched = ", ".join(str(path) for path in search_directories(directory))
-    wanted = " or ".join(", ".join(file.name for file in variant.files) for variant in spec.variants)
-    return InputError(
-        f"Data set {name} is not here: {wanted} not found in {searched}.",
-        remedy=f"`lparbench data get {name}` downloads it or says from where; "
-        f"`lparbench data import {name} FILE` takes a file you have.",
-    )
+        return (*notes, "Unverified: no sha256 of the published files is known to compare with.")
+    return notes

@@ -27,11 +27,11 @@ class Download:
 
 @dataclass(frozen=True)
 class DataFile:
-    """One canonical file. It may lie on disk plain, or compressed as ``.gz`` or ``.xz``."""
+    """One canonical file. It may lie on disk plain or compressed; digests are of its content with LF as line ends."""
 
     name: str  # may be a pattern such as "*.csv", for publishers without fixed names
     sha256: str | None = None  # of the uncompressed file
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()  # other names and patterns, of mirrors
     genuine: tuple[str, ...] = ()  # further sha256 under this name that are known to be published ones
     download: Download | None = None
 
@@ -49,6 +49,7 @@ class Variant:
     name: str
     files: tuple[DataFile, ...]
     require: Literal["all", "any"] = "all"
+    note: str | None = None  # what a reader of figures must know of this form
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class DatasetSpec:
     publisher: str = ""
     terms: str | None = None
     parameter: str | None = None  # what follows the colon in "odds:NAME"; None: the name stands alone
+    folders: tuple[str, ...] = ()  # names, besides its own, of folders in which every file is taken for its own
     member_sha256: Mapping[str, str] = field(default_factory=dict)  # of the files of a family's members, where known
 
     @property

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,14 @@ def require_columns(path: Path, present: Sequence[str], required: Sequence[str])
     missing = [name for name in required if name not in present]
     if missing:
         some = ", ".join(repr(name) for name in missing[:5]) + (" …" if len(missing) > 5 else "")
+        spare = [name for name in present if name not in required]
+        near = {name: close[0] for name in missing[:5] if (close := get_close_matches(name, spare, n=1))}
+        meant = "Is " + ", ".join(f"{has!r} meant for {name!r}" for name, has in near.items()) + "? Rename it."
         raise InputError(
             f"{path} line 1: {len(missing)} of {len(required)} expected columns are missing: {some}.",
-            remedy="Is this the file the data set expects? `lparbench data list` shows the names.",
+            remedy=meant
+            if near
+            else "Is this the file the data set expects? `lparbench data list` shows the names of its files.",
         )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
 from harness.datasets import registry
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant, specs
 from harness.datasets.download import Progress, fetch, put, unpack
-from harness.datasets.store import Found, digest, found_in, plain_name
+from harness.datasets.locate import found_in
+from harness.datasets.packed import plain_name
+from harness.datasets.store import Found, digest
 from harness.errors import CheckFailedError, InputError
 
 Status = Literal["verified", "unverified", "different", "unreadable"]
@@ -202,7 +204,7 @@ def take_in(name: str, source: Path, directory: Path) -> FileCheck:
     plain = plain_name(source)
     packing = source.name[len(plain) :]
     file, status = _recognised(spec, plain, sha256)
-    target = folder / ((plain if "*" in file.name else file.name) + packing)
+    target = folder / ((file.name if status == "verified" else plain) + packing)
     put(source, target)
     return FileCheck(target.name, target, status, sha256, file.sha256)
 
@@ -212,7 +214,7 @@ def _recognised(spec: DatasetSpec, plain: str, sha256: str) -> tuple[DataFile, S
         if file.judge(sha256):
             return file, "verified"
     for file in spec.files:
-        if any(fnmatch(plain, known) for known in (file.name, *file.aliases)):
+        if any(fnmatchcase(plain.casefold(), known.casefold()) for known in (file.name, *file.aliases)):
             if file.sha256 is None:
                 return file, "unverified"
             raise CheckFailedError(

@@ -1,16 +1,24 @@
-"""What NSL-KDD and KDD Cup 99 share: 41 features of a connection, and the families of attacks.
+"""What NSL-KDD and KDD Cup 99 share: 41 features of a connection, families of attacks, and the forms of their files.
+
+Published files have no header; copies have one, or are ARFF, lack the difficulty or the dot after the label.
 
 Source: the task description of KDD Cup 99 (kddcup.names, training_attack_types), Tavallaee et al. 2009 for NSL-KDD.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from harness.datasets import synthetic
+import numpy as np
+
+from harness.datasets import csvfile, synthetic
+from harness.datasets.store import opened
 from harness.datasets.synthetic import Field
-from harness.datasets.table import Table, categorical_of
+from harness.datasets.table import Table, categorical, categorical_of
+from harness.errors import InputError
 
 PROTOCOLS = ("icmp", "tcp", "udp")
 FLAGS = ("OTH", "REJ", "RSTO", "RSTOS0", "RSTR", "S0", "S1", "S2", "S3", "SF", "SH")
@@ -42,8 +50,99 @@ _FAMILIES = {
     "r2l": """ftp_write guess_passwd imap multihop named phf sendmail snmpgetattack snmpguess spy warezclient
         warezmaster xlock xsnoop""",
     "u2r": "buffer_overflow httptunnel loadmodule perl ps rootkit sqlattack xterm",
+    "anomaly": "anomaly",  # of copies that only say whether
 }
 FAMILY_OF: Mapping[str, str] = {name: family for family, names in _FAMILIES.items() for name in names.split()}
+
+
+NORMAL = "normal"
+_LABELS = frozenset({"label", "labels", "class", "attack", "attack_type", "outcome", "target", "type"})
+_DIFFICULTY = frozenset({"difficulty", "difficulty_level", "difficultylevel", "level", "score"})
+_INDEX = frozenset({"", "id", "index", "unnamed: 0"})
+_SPELLINGS = {"abnormal": "anomaly", "attack": "anomaly", "1": "anomaly", "0": NORMAL}
+_HEAD_BYTES = 1 << 16
+
+
+def read(path: Path, indicators: Collection[str] = (), *, dotted: bool = False) -> tuple[Table, str]:
+    """The rows of a file with the type of attack as class, and the digest of its content.
+
+    Args:
+        path: the file, with or without a header, or ARFF.
+        indicators: features read as categories besides protocol, service and flag.
+        dotted: whether labels of the published form end in a dot, which tells the two data sets apart.
+
+    Raises:
+        InputError: not this data set's columns, a broken line, or a label that is no type of attack.
+    """
+    columns, header_lines = _layout(path, dotted=dotted)
+    names = (*FEATURES, "label")
+    schema = csvfile.Schema(columns, categories=CATEGORIES | {"label"} | frozenset(indicators), keep=names)
+    frame, digest = csvfile.read(path, schema, header_lines=header_lines)
+    written = [str(name).strip(" '\"").casefold() for name in frame["label"].cat.categories]
+    place = columns.index("label") + 1
+    wrong = [name for name in written if name.endswith(".") != dotted]
+    if wrong and not header_lines and path.suffix != ".csv":
+        raise InputError(
+            f"{path}: column {place} holds {wrong[0]!r}, "
+            f"where an attack type {'with a' if dotted else 'without'} dot at its end was expected.",
+            remedy=f"This is a file of {'NSL-KDD' if dotted else 'KDD Cup 99'}, not of the data set asked for.",
+        )
+    attacks = [_SPELLINGS.get(name, name) for name in (name.removesuffix(".") for name in written)]
+    unknown = sorted(set(attacks) - set(FAMILY_OF))
+    if unknown:
+        raise InputError(
+            f"{path}: column {place} holds {unknown[0]!r}, which is no attack type.",
+            remedy="The label is the last column, or the one before the difficulty.",
+        )
+    codes = frame["label"].cat.codes.to_numpy()
+    ordered = sorted(set(attacks))
+    classes = categorical(np.array([ordered.index(name) for name in attacks])[codes], ordered)
+    label = np.asarray(classes != NORMAL).astype(np.int8)
+    return Table(frame[list(FEATURES)], label, classes), digest
+
+
+def _layout(path: Path, *, dotted: bool) -> tuple[tuple[str, ...], int]:
+    """The columns of a file, by our names, and how many lines stand before its rows."""
+    with opened(path) as reader:
+        start = (reader.read(_HEAD_BYTES) or b"").decode("utf-8-sig", errors="replace")
+    lines = start.split("\n")
+    lowered = [line.strip().casefold() for line in lines]
+    if "@data" in lowered:
+        attributes = [line.split()[1] for line in lines if line.strip().casefold().startswith("@attribute")]
+        return _named(path, attributes), lowered.index("@data") + 1
+    first = next(csv.reader(lines[:1]), [])
+    if sum(_is_number(value) for value in first) <= 1 < len(first):
+        return _named(path, first), 1
+    places = {len(FEATURES) + 1: (*FEATURES, "label"), len(FEATURES) + 2: (*FEATURES, "label", "difficulty")}
+    whole = places[len(FEATURES) + (1 if dotted else 2)]
+    # A file of the other data set is held to the published columns, and refused.
+    other = first[-1:] != [] and first[-1].endswith(".") != dotted and path.suffix != ".csv"
+    columns = whole if other else places.get(len(first), whole)
+    if len(first) == len(columns) and not _is_number(first[-1]):  # the label is looked for from the end
+        columns = (*columns[: len(FEATURES)], *sorted(columns[len(FEATURES) :]))
+    return columns, 0
+
+
+def _named(path: Path, written: Sequence[str]) -> tuple[str, ...]:
+    """Columns of a header by our names: label and difficulty are called differently in every copy."""
+    names = [name.strip(" '\"").casefold().replace(" ", "_") for name in written]
+    spare = [place for place, name in enumerate(names) if name not in FEATURES and name not in _INDEX]
+    for place in reversed(spare):
+        name = names[place]
+        if name in _DIFFICULTY:
+            names[place] = "difficulty"
+        elif name in _LABELS and "label" not in names[place + 1 :]:
+            names[place] = "label"
+    csvfile.require_columns(path, names, (*FEATURES, "label"))
+    return csvfile.distinct_names(names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def fields(services: tuple[str, ...]) -> tuple[Field, ...]:

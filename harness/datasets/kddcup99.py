@@ -6,18 +6,18 @@ computes a min-max scaling and does not use it, so that the published figures re
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets import csvfile, kdd, synthetic
+from harness.datasets import kdd, synthetic
 from harness.datasets.options import choice, encoding
 from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found
-from harness.datasets.table import Split, Table, categorical
-from harness.errors import InputError
+from harness.datasets.table import Split, Table
 
 _INDICATORS = ("land", "logged_in", "is_host_login", "is_guest_login")
 # 87 indicators and 34 numbers: the 121 columns of the protocol. The values are those of the whole published file; one
@@ -33,10 +33,6 @@ _VOCABULARY = MappingProxyType(
         "is_guest_login": ("0", "1"),
     }
 )
-_SCHEMA = csvfile.Schema(
-    columns=(*kdd.FEATURES, "label"), categories=kdd.CATEGORIES | {"label"} | frozenset(_INDICATORS)
-)
-_NORMAL = "normal"
 _ANOMALY_SHARE = 0.2  # of the test rows; anomalies above it are left out
 _HALF_SEED = 42  # of the published halves
 _SYNTHETIC_SHARE = 0.1
@@ -48,26 +44,32 @@ _ROWS = synthetic.counts(
 
 
 def _read(local: Found, request: Request) -> Reading:
-    entry = local.files[0]
-    frame, digest = csvfile.read(entry.path, _SCHEMA)
-    written = [str(name) for name in frame["label"].cat.categories]
-    names = [name.removesuffix(".") for name in written]
-    unknown = [name for name, raw in zip(names, written, strict=True) if raw == name or name not in kdd.FAMILY_OF]
-    if unknown:
-        raise InputError(
-            f"{entry.path}: column 42 holds {unknown[0]!r}, where an attack type with a dot at its end was expected.",
-            remedy="The file must be kddcup.data_10_percent as published.",
-        )
-    classes = categorical(frame["label"].cat.codes.to_numpy(), names)
-    label = np.asarray(classes == _NORMAL).astype(np.int8)
-    table = Table(frame.drop(columns="label"), label, classes)
-    return reading(local, {entry.name: digest}, _split(table, request))
+    tables, digests = [], {}
+    for entry in local.files:
+        table, digests[entry.name] = kdd.read(entry.path, _INDICATORS, dotted=True)
+        tables.append(replace(table, label=(1 - table.label).astype(np.int8)))
+    if len(tables) == 2:
+        vocabulary = _vocabulary(tables)
+        notes = ("The competition's split: the test file holds kinds of attacks that the training file does not.",)
+        train, test = (_oriented(table, request) for table in tables)
+        return reading(local, digests, Split(train, test, vocabulary=vocabulary, notes=notes))
+    return reading(local, digests, _split(tables[0], request))
+
+
+def _vocabulary(tables: Sequence[Table]) -> Mapping[str, tuple[str, ...]]:
+    """The fixed values, and those that only the full file or the test file holds."""
+    columns = {name: [table.features[name].cat.categories for table in tables] for name in _VOCABULARY}
+    present = {name: {str(value) for column in columns[name] for value in column} for name in columns}
+    return {name: (*values, *sorted(present[name] - set(values))) for name, values in _VOCABULARY.items()}
+
+
+def _oriented(table: Table, request: Request) -> Table:
+    return replace(table, label=(1 - table.label).astype(np.int8)) if request.options["anomaly"] == "attack" else table
 
 
 def _split(table: Table, request: Request, notes: tuple[str, ...] = ()) -> Split:
     """Half of the rows train, the other half tests; test anomalies are cut to a fifth of the test rows."""
-    if request.options["anomaly"] == "attack":
-        table = replace(table, label=(1 - table.label).astype(np.int8))
+    table = _oriented(table, request)
     chosen = np.random.RandomState(_HALF_SEED).choice(len(table), size=round(0.5 * len(table)), replace=False)
     in_train = np.zeros(len(table), np.bool_)
     in_train[chosen] = True
@@ -77,7 +79,7 @@ def _split(table: Table, request: Request, notes: tuple[str, ...] = ()) -> Split
             *notes,
             "The anomaly is normal traffic and attacks are the inliers, as in the DAGMM and EGBAD protocol.",
         )
-    return Split(table.take(np.flatnonzero(in_train)), table.take(test), vocabulary=_VOCABULARY, notes=notes)
+    return Split(table.take(np.flatnonzero(in_train)), table.take(test), vocabulary=_vocabulary([table]), notes=notes)
 
 
 def _with_anomaly_share(rows: npt.NDArray[np.int64], label: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
@@ -92,8 +94,8 @@ def _synthesise(request: Request) -> Split:
         synthetic.Field(field.name, "category", _VOCABULARY[field.name]) if field.name in _VOCABULARY else field
         for field in kdd.fields(kdd.SERVICES_10_PERCENT)
     )
-    attacks = sorted(set(_ROWS) - {_NORMAL})
-    process = synthetic.CopulaMixture(fields, attacks, seed=request.seed, normal=_NORMAL)
+    attacks = sorted(set(_ROWS) - {kdd.NORMAL})
+    process = synthetic.CopulaMixture(fields, attacks, seed=request.seed, normal=kdd.NORMAL)
     table = process.table({name: max(2, round(rows * _SYNTHETIC_SHARE)) for name, rows in _ROWS.items()})
     return _split(replace(table, label=(1 - table.label).astype(np.int8)), request, (synthetic.NOTE,))
 
@@ -101,7 +103,7 @@ def _synthesise(request: Request) -> Split:
 RECIPE = Recipe(
     read=_read,
     synthesise=_synthesise,
-    file_columns=_SCHEMA.columns,
+    file_columns=(*kdd.FEATURES, "label"),
     options={
         "encoding": encoding("onehot-minmax"),
         "scaler_rows": choice("normal", "all", help="training rows on which scaling is fitted"),

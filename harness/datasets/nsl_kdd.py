@@ -1,22 +1,14 @@
-"""NSL-KDD: KDDTrain+ and KDDTest+, 41 features, attack type and difficulty, no header."""
+"""NSL-KDD: KDDTrain+ and KDDTest+, their parts (20 %, Test-21) and copies; 41 features and the type of attack."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from harness.datasets import csvfile, kdd, synthetic
+from harness.datasets import kdd, synthetic
 from harness.datasets.options import choice, encoding
 from harness.datasets.recipe import Reading, Recipe, Request, reading
-from harness.datasets.store import Found, FoundFile
-from harness.datasets.table import Split, Table
-from harness.errors import InputError
-
-_SCHEMA = csvfile.Schema(
-    columns=(*kdd.FEATURES, "label", "difficulty"), categories=kdd.CATEGORIES | {"label"}, keep=(*kdd.FEATURES, "label")
-)
-_NORMAL = "normal"
+from harness.datasets.store import Found
+from harness.datasets.table import Split
 
 # Rows per class in the published files. The stand-in has as many, so its test attacks, too, include types that its
 # training rows do not hold.
@@ -34,28 +26,17 @@ _TEST_ROWS = synthetic.counts(
 
 
 def _read(local: Found, request: Request) -> Reading:
-    train, train_digest = _table(local.path("KDDTrain+.txt"))
-    test, test_digest = _table(local.path("KDDTest+.txt"))
-    digests = {"KDDTrain+.txt": train_digest, "KDDTest+.txt": test_digest}
-    return reading(local, digests, _by(Split(train, test), request))
-
-
-def _table(entry: FoundFile) -> tuple[Table, str]:
-    frame, digest = csvfile.read(entry.path, _SCHEMA)
-    classes = frame["label"].array
-    unknown = sorted(set(map(str, classes.categories)) - set(kdd.FAMILY_OF))
-    if unknown:
-        raise InputError(
-            f"{entry.path}: column 42 holds {unknown[0]!r}, which is no attack type of NSL-KDD.",
-            remedy="The file must be KDDTrain+.txt or KDDTest+.txt as published, without a header.",
-        )
-    label = np.asarray(classes != _NORMAL).astype(np.int8)
-    return Table(frame.drop(columns="label"), label, classes), digest
+    """The first file of a variant trains, the second one tests."""
+    tables, digests = [], {}
+    for entry in local.files:
+        table, digests[entry.name] = kdd.read(entry.path)
+        tables.append(table)
+    return reading(local, digests, _by(Split(tables[0], tables[1]), request))
 
 
 def _synthesise(request: Request) -> Split:
-    attacks = sorted((set(_TRAIN_ROWS) | set(_TEST_ROWS)) - {_NORMAL})
-    process = synthetic.CopulaMixture(kdd.fields(kdd.SERVICES), attacks, seed=request.seed, normal=_NORMAL)
+    attacks = sorted((set(_TRAIN_ROWS) | set(_TEST_ROWS)) - {kdd.NORMAL})
+    process = synthetic.CopulaMixture(kdd.fields(kdd.SERVICES), attacks, seed=request.seed, normal=kdd.NORMAL)
     train, test = process.table(_TRAIN_ROWS), process.table(_TEST_ROWS)
     return _by(Split(train, test, notes=(synthetic.NOTE,)), request)
 
@@ -69,7 +50,7 @@ def _by(split: Split, request: Request) -> Split:
 RECIPE = Recipe(
     read=_read,
     synthesise=_synthesise,
-    file_columns=_SCHEMA.columns,
+    file_columns=(*kdd.FEATURES, "label", "difficulty"),
     options={
         "encoding": encoding("onehot-log-minmax"),
         "classes": choice("type", "family", help="attack types, or the families dos, probe, r2l, u2r"),

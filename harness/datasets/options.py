@@ -126,6 +126,7 @@ COMMON: Mapping[str, Option] = MappingProxyType(
         "train_classes": names(help="anomaly classes kept in training and validation; normal rows always stay"),
         "test_classes": names(help="anomaly classes kept in the test split; normal rows always stay"),
         "drop": names(help="columns left out"),
+        "form": text(None, help="which published form of the files, where several are here"),
         "deduplicate": choice("none", "train", help="whether repeated training rows are removed"),
         "rows": count(None, help="at most this many training rows and as many test rows, drawn by class"),
         "validation": share(0.2, help="share of the training rows set aside as validation"),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant, specs
+from harness.datasets.locate import locate, own_files, search_directories, surroundings
 from harness.datasets.options import COMMON, resolve
-from harness.datasets.store import Found, FoundFile, locate, located, plain_name
+from harness.datasets.packed import SUFFIXES, plain_name
+from harness.datasets.store import Found, FoundFile
 from harness.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -32,7 +35,10 @@ def spec(name: str) -> DatasetSpec:
                 form = f"{base}:{entry.parameter}" if entry.parameter else base
                 raise InputError(f"Data set {name!r}: {form!r} expected.")
             return _of_member(entry, parameter) if parameter and entry.variants else entry
-    raise unknown("data set", name, [entry.name for entry in specs()], see="See: lparbench data list")
+    see = "See: lparbench data list"
+    if Path(name).suffix.lower() in (".csv", ".tsv", ".txt", ".parquet", *SUFFIXES) or Path(name).is_file():
+        see = f"A file of your own: {'parquet' if '.parquet' in Path(name).suffixes else 'csv'}:{name}"
+    raise unknown("data set", name, [entry.name for entry in specs()], see=see)
 
 
 def recipe(entry: DatasetSpec) -> Recipe:
@@ -62,35 +68,85 @@ def resolve_options(name: str, protocol: Protocol, given: Mapping[str, Any]) -> 
     return resolve(name, given, {**COMMON, **reader.options}, presets)
 
 
-def find(name: str, directories: Sequence[Path]) -> Found | None:
+def find(name: str, directories: Sequence[Path], form: str | None = None) -> Found | None:
     """The files of a data set on this machine, or ``None``.
 
+    Args:
+        name: as `spec` takes it.
+        directories: searched in this order.
+        form: name of the published form (`Variant`) to take; the first that is here when ``None``.
+
     Raises:
-        InputError: no such data set, or a file of one's own (``csv:PATH``) that is not there.
+        InputError: no such data set or form, or a file of one's own (``csv:PATH``) that is not there.
     """
     entry = spec(name)
     if entry.variants and not entry.files:
         return Found(entry.variants[0], ())  # it comes with a library
     if entry.variants:
-        return locate(entry, directories)
-    path = Path(name.partition(":")[2]).expanduser()
-    if not path.is_file():
-        raise InputError(f"{path} is not there, or is no file.")
-    own = DataFile(path.name)
-    return Found(Variant("own", (own,)), (FoundFile(own, path),))
+        forms = [variant.name for variant in entry.variants]
+        if form is not None and form not in forms:
+            raise InputError(f"Data set {name} has no form {form!r}.", remedy=f"Its forms: {', '.join(forms)}.")
+        return locate(entry, directories, form)
+    own = _own_file(Path(name.partition(":")[2]).expanduser())
+    return Found(Variant("own", (own.file,)), (own,))
+
+
+def require(name: str, directory: Path | None, form: str | None = None) -> Found:
+    """The files of a data set that must be on this machine.
+
+    Raises:
+        InputError: they are not here: which files were looked for, where, and what lies there.
+    """
+    directories = search_directories(directory)
+    local = find(name, directories, form)
+    if local is not None:
+        return local
+    entry = spec(name)
+    forms = [variant for variant in entry.variants if form in (None, variant.name)]
+    wanted = ", ".join(file.name for file in forms[0].files)
+    others = f" Other forms: {', '.join(variant.name for variant in forms[1:])}." if forms[1:] else ""
+    there, near_files = surroundings(entry, directories)
+    family = next(known for known in specs() if known.name == entry.name)
+    near = get_close_matches(name, members(family, directories), n=1) if entry.parameter else ()
+    hints = [f"Did you mean {near[0]}?"] if near else []
+    hints += [f"Is {', '.join(near_files)} one of them? Rename it."] if near_files and not near else []
+    raise InputError(
+        f"Data set {name} is not here: {wanted} not found in {', '.join(map(str, directories))}."
+        + (f" There: {there}." if there else "")
+        + others,
+        remedy=" ".join(
+            (
+                *hints,
+                f"`lparbench data get {name}` downloads it or says from where; "
+                f"`lparbench data import {name} FILE` takes a file you have; `run --synthetic` uses a stand-in.",
+            )
+        ),
+    )
 
 
 def members(entry: DatasetSpec, directories: Sequence[Path]) -> tuple[str, ...]:
     """Names of the members of a family that are on this machine, as ``spec`` takes them."""
     names = set()
-    for file in entry.files:
-        start, _, end = file.name.partition("{}")
-        for path in located(entry.name, file.name.replace("{}", "*"), directories):
-            plain = plain_name(path)
+    for path in own_files(entry, directories):
+        plain = plain_name(path)
+        for file in entry.files:
+            end = file.name.removeprefix("{}")
             if plain.endswith(end):
                 stem = plain.removesuffix(end)
-                names.add(f"{entry.name}:{stem.partition('_')[2] if start and '_' in stem else stem}")
+                names.add(f"{entry.name}:{re.sub(r'^[0-9]+_', '', stem) if file.aliases else stem}")
     return tuple(sorted(names))
+
+
+def _own_file(path: Path) -> FoundFile:
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise InputError(f"{path} is a workbook, which is not read.", remedy="Save its sheet as CSV: csv:FILE.csv")
+    archive = any(parent.suffix.lower() == ".zip" and parent.is_file() for parent in path.parents)
+    if not path.is_file() and not archive:
+        there = sorted(child.name for child in path.parent.iterdir()) if path.parent.is_dir() else []
+        near = get_close_matches(path.name, there, n=1)
+        remedy = f"Did you mean {path.parent / near[0]}?" if near else None
+        raise InputError(f"{path} is not there, or is no file.", remedy=remedy)
+    return FoundFile(DataFile(path.name), path)
 
 
 def _of_member(entry: DatasetSpec, parameter: str) -> DatasetSpec:

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, as_training_rows, normal_rows
+from harness.detectors.base import Detector, as_training_rows, both_kinds, normal_rows
 from harness.errors import InputError, LparbenchError
 from harness.evaluation.thresholds import Threshold, at_percentile
 from harness.training.context import FitContext, Labels, Matrix, Vector
@@ -58,7 +58,9 @@ class Foreign(Detector):
         rows, labels = as_training_rows(X, y, self.path)
         if self.needs_labels and labels is None:
             raise InputError(f"{self.path} needs labels; pass y.")
-        if not self.needs_labels:
+        if self.needs_labels:
+            labels = both_kinds(labels, self.path)
+        else:
             rows, labels = normal_rows(rows, labels, self.path), None
         self.take_shape(rows.shape[1])
         self._rows, self._labels = rows, labels

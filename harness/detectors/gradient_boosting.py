@@ -52,6 +52,9 @@ class GradientBoosting(BoostedTrees):
         max_iter: int >= 1, default 100. Trees.
         max_leaf_nodes: int >= 2, or None for no bound; default 31. Leaves of a tree.
         learning_rate: float > 0, default 0.1. Share of each tree that is added.
+        l2_regularization: float >= 0, default 1, as XGBoost's ``lambda``. scikit-learn's own default, 0, diverges where
+            anomalies are rare: a leaf's step is gradient / hessian, and the hessian of a leaf that holds a few of
+            0.1 % anomalies is close to 0.
     """
 
     name: ClassVar[str] = "gradient-boosting"
@@ -60,6 +63,7 @@ class GradientBoosting(BoostedTrees):
     max_iter: int = 100
     max_leaf_nodes: int | None = 31
     learning_rate: float = 0.1
+    l2_regularization: float = 1.0
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
         """Boost on labelled rows."""
@@ -67,7 +71,7 @@ class GradientBoosting(BoostedTrees):
         labels = both_kinds(labels, self.name)
         self._forest, self._baseline = boosted_forest(
             rows, labels, max_iter=self.max_iter, max_leaf_nodes=self.max_leaf_nodes,
-            learning_rate=self.learning_rate, random_state=self.random_state,
+            learning_rate=self.learning_rate, l2_regularization=self.l2_regularization, random_state=self.random_state,
         )  # fmt: skip
         self.take_shape(rows.shape[1])
         self.take_threshold(Threshold(0.0, "probability 0.5 (a logit of 0)"))

@@ -57,7 +57,7 @@ class XGBoost(BoostedTrees, Classifier):
             self._forest, self._baseline = boosted_forest(
                 rows, labels, weights=weights, max_iter=self.n_estimators, max_leaf_nodes=None,
                 max_depth=self.max_depth, learning_rate=self.learning_rate, max_features=self.colsample_bytree,
-                random_state=self.random_state,
+                l2_regularization=1.0, random_state=self.random_state,
             )  # fmt: skip
         else:
             self.grown_by_ = f"xgboost {xgboost.__version__}"

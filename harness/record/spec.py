@@ -7,6 +7,7 @@ from typing import Literal
 
 Protocol = Literal["clean", "as-published"]
 PROTOCOLS: tuple[Protocol, ...] = ("clean", "as-published")
+Synthetic = Literal["never", "when-missing", "always"]
 Scenario = Literal["train", "offline", "single_stream", "multi_stream", "server"]
 EndedBy = Literal["blocks", "budget", "limit", "precision"]
 SCENARIOS: tuple[Scenario, ...] = ("train", "offline", "single_stream", "multi_stream", "server")
@@ -22,6 +23,7 @@ class RunSpec:
         dataset: instead of each workload's own; ``csv:PATH`` is a file.
         label: label column of that file.
         data_dir: folder with data sets, searched first.
+        synthetic: whether stand-ins take the place of files; ``never`` where data were asked for by name or folder.
         backends, dtypes, seeds: None stands for each workload's own.
         scenarios: None stands for offline and single_stream, and train where the backend can.
         epochs: at most so many; None for each workload's schedule.
@@ -45,6 +47,7 @@ class RunSpec:
     label: str | None = None
     protocol: Protocol = "clean"
     data_dir: str | None = None
+    synthetic: Synthetic = "when-missing"
     backends: tuple[str, ...] | None = None
     dtypes: tuple[str, ...] | None = None
     scenarios: tuple[Scenario, ...] | None = None

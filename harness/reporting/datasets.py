@@ -31,7 +31,8 @@ class DatasetEntry:
     here: bool
     variant: str | None
     files: tuple[str, ...]
-    expected_files: tuple[str, ...]
+    expected_files: tuple[str, ...]  # of the preferred form
+    forms: dict[str, tuple[str, ...]]
     downloadable: bool
     publisher: str
     terms: str | None
@@ -56,7 +57,8 @@ def entry_of(holding: Holding) -> DatasetEntry:
         here=local is not None,
         variant=local.variant.name if local else None,
         files=tuple(str(file.path) for file in local.files) if local else (),
-        expected_files=tuple(file.name for file in spec.files),
+        expected_files=tuple(file.name for file in spec.variants[0].files) if spec.variants else (),
+        forms={form.name: tuple(dict.fromkeys(file.name for file in form.files)) for form in spec.variants},
         downloadable=holding.downloadable,
         publisher=spec.publisher,
         terms=spec.terms,
@@ -89,6 +91,11 @@ def dataset_text(holding: Holding, width: int | None) -> str:
         ("terms", entry.terms or "see the publisher"),
         *(("files" if index == 0 else "", name) for index, name in enumerate(files or ("none needed",))),
         ("where", holding.where),
+        *(
+            ("forms" if index == 0 else "", f"{form}: {', '.join(names)}")
+            for index, (form, names) in enumerate(entry.forms.items())
+            if len(entry.forms) > 1
+        ),
     ]
     rows = []
     for key, option in options_of(holding).items():

@@ -18,7 +18,7 @@ from harness.platform.facts import Facts
 from harness.record import store
 from harness.record.files import write_file
 from harness.record.spec import RunSpec
-from harness.runs.preflight import check_workloads
+from harness.runs.preflight import check_data, check_workloads
 from harness.runs.schedule import Configuration, Slot, block_of
 from harness.workload.files import find_workload, load_suite
 from harness.workload.model import Workload
@@ -128,6 +128,7 @@ def workloads_of(spec: RunSpec) -> tuple[Workload, ...]:
     if len(set(names)) != len(names):
         raise InputError("The same workload is named twice.")
     check_workloads(workloads)
+    check_data(workloads, spec)
     return tuple(workloads)
 
 

@@ -129,6 +129,7 @@ class Engine:
                 workload=workload,
                 protocol=protocol,
                 data_dir=spec.data_dir,
+                synthetic=spec.synthetic,
                 seeds=tuple(range(seeds)),
                 trainer="native" if natively else "torch",
                 epochs=spec.epochs,
@@ -161,7 +162,8 @@ class Engine:
     def baseline_job(self, name: str, placement: Placement) -> BaselineJob:
         """The job of a workload's baseline detectors, without a directory."""
         spec = self.spec
-        return baseline_job(self.workloads[name], spec.protocol, spec.data_dir, spec.rows, placement.threads)
+        job = baseline_job(self.workloads[name], spec.protocol, spec.data_dir, spec.rows, placement.threads)
+        return replace(job, synthetic=spec.synthetic)
 
     def measure(
         self, slot: Slot, configuration: Configuration, placement: Placement, *, evict_bytes: int | None = None

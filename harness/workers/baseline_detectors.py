@@ -86,6 +86,7 @@ def score_baselines(job: BaselineJob) -> BaselineOutcome:
         protocol=job.protocol,
         directory=None if job.data_dir is None else Path(job.data_dir),
         options={**job.options, "encoding": encoding},
+        synthetic=job.synthetic,
     )
     rng = np.random.default_rng(SEED)
     train, test = _drawn(data.train_y, TRAIN_ROWS, rng), _drawn(data.test_y, TEST_ROWS, rng)

@@ -13,8 +13,10 @@ from harness.datasets.encoded import EncodedDataset
 from harness.detectors.base import Detector
 from harness.detectors.classifier import Classifier
 from harness.detectors.export import Fitted, prepare, save_bundle
+from harness.detectors.foreign import Foreign
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import fit_together
+from harness.errors import InputError
 from harness.evaluation.metrics import Evaluation, evaluate, operating_points
 from harness.linalg import trainer
 from harness.record.accuracy import OperatingPoint, TrainingLimits
@@ -42,6 +44,7 @@ def fit(job: FitJob) -> FitOutcome:
     trainer_name: Literal["torch", "native"] = "native" if natively and job.trainer == "native" else "torch"
     validation_y = None if data.validation_y is None else data.validation_y.astype(np.int64)
     context = FitContext(X_val=data.validation_x, y_val=validation_y, trainer=trainer_name)
+    _refuse_one_kind(first, data)
     started = time.perf_counter()
     fit_together(detectors, data.train_x, data.train_y, context=context)
     train_seconds = time.perf_counter() - started
@@ -80,7 +83,26 @@ def _load(job: FitJob) -> EncodedDataset:
     if job.rows is not None:
         options["rows"] = job.rows
     directory = None if job.data_dir is None else Path(job.data_dir)
-    return load(job.workload.dataset, protocol=job.protocol, directory=directory, options=options)
+    return load(
+        job.workload.dataset, protocol=job.protocol, directory=directory, options=options, synthetic=job.synthetic
+    )
+
+
+def _refuse_one_kind(detector: Detector, data: EncodedDataset) -> None:
+    """A detector that learns from labels learns nothing from one kind of row; its scores would all be equal.
+
+    Raises:
+        InputError: the training rows are all normal, or all anomalies.
+    """
+    needs_labels = detector.needs_labels if isinstance(detector, Foreign) else detector.supervised
+    if needs_labels and len(np.unique(data.train_y)) < 2:
+        kind = "anomalies" if data.train_y.any() else "normal"
+        raise InputError(
+            f"{detector.identity()} learns from labelled rows of both kinds; "
+            f"the {len(data.train_y):,} training rows of {data.name} are all {kind}.",
+            remedy='Take a detector that learns from normal rows, or set train_rows = "all" in [dataset_options] of a '
+            "workload file.",
+        )
 
 
 def _keep_rows(detector: Detector, data: EncodedDataset, scores: Vector, directory: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from harness.decode import decode_json_file, encode
 from harness.placement.instances import divide_among_instances
 from harness.placement.model import Placement
-from harness.record.spec import Protocol, Scenario
+from harness.record.spec import Protocol, Scenario, Synthetic
 from harness.workload.model import Value, Workload
 
 JOB_FILE = "job.json"
@@ -38,6 +38,7 @@ class FitJob:
     rows: int | None
     threads: int
     directory: str
+    synthetic: Synthetic = "when-missing"
     learning_rates: tuple[float, ...] = ()
     save: str | None = None
     kind: Literal["fit"] = "fit"
@@ -61,6 +62,7 @@ class BaselineJob:
     data_dir: str | None
     threads: int
     directory: str
+    synthetic: Synthetic = "when-missing"
     kind: Literal["baseline"] = "baseline"
 
 

@@ -130,7 +130,7 @@ class Workload:
         return replace(
             self,
             name=f"{stem}-{self.name}",
-            title=f"{self.title.removesuffix(f' on {self.dataset}')} → {stem}",
+            title=f"{_method(self.title)} on {stem}",
             dataset=dataset,
             clean=replace(self.clean, dataset_options=options),
             as_published=replace(self.as_published, dataset_options=options),
@@ -160,3 +160,8 @@ class Suite:
     blocks: PositiveInt = 6
     both_protocols: bool = False
     series_seconds: float = 0.5
+
+
+def _method(title: str) -> str:
+    """What a title such as "Isolation forest on CICIDS2017, unseen attacks (baseline detector)" says of the method."""
+    return title.partition(" on ")[0].partition(",")[0].strip()

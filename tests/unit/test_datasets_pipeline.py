@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.datasets import registry, store
+from harness.datasets import locate, registry
 from harness.datasets.base import load
 from harness.datasets.encoded import EncodedDataset
 from harness.errors import InputError
@@ -46,10 +46,10 @@ def test_the_search_order(nowhere: Path) -> None:
         Path("data"),
         nowhere / "cache" / "lparbench" / "data",
     ]
-    assert list(store.search_directories(nowhere / "named")) == places
+    assert list(locate.search_directories(nowhere / "named")) == places
     for place in reversed(places):
         _put(place if place != places[1] else place / "any-folder", packed=place == places[2])
-        found = registry.find("nsl-kdd", store.search_directories(nowhere / "named"))
+        found = registry.find("nsl-kdd", locate.search_directories(nowhere / "named"))
         assert found is not None
         assert place in (found.files[0].path.parent, found.files[0].path.parent.parent)
 
@@ -57,7 +57,7 @@ def test_the_search_order(nowhere: Path) -> None:
 def test_files_of_two_folders_do_not_make_one_data_set(nowhere: Path) -> None:
     _put(nowhere / "data" / "a")
     (nowhere / "data" / "a" / "KDDTest+.txt").rename(nowhere / "data" / "KDDTest+.txt")
-    assert registry.find("nsl-kdd", store.search_directories()) is None
+    assert registry.find("nsl-kdd", locate.search_directories()) is None
 
 
 def test_without_files_a_stand_in_is_used_unless_real_data_is_asked_for(nowhere: Path) -> None:
@@ -77,9 +77,9 @@ def test_a_user_without_a_home_directory_has_no_cache(monkeypatch: pytest.Monkey
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("LPARBENCH_DATA", "/named")
     monkeypatch.setattr(Path, "home", homeless)
-    assert store.search_directories() == (Path("/named"), Path("data"))
+    assert locate.search_directories() == (Path("/named"), Path("data"))
     with pytest.raises(InputError, match=r"no home directory\. Give --into DIR, or set XDG_CACHE_HOME\."):
-        store.cache_directory()
+        locate.cache_directory()
 
 
 @pytest.mark.parametrize(

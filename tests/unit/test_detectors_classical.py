@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from harness.detectors import registry
@@ -31,7 +33,8 @@ def test_isolation_forest_is_scikit_learns(rows):
 def test_gradient_boosting_is_scikit_learns(rows):
     X, y = rows
     ours = registry.resolve("gradient-boosting", {"max_iter": 30}).fit(X, y)
-    theirs = HistGradientBoostingClassifier(max_iter=30, early_stopping=False, random_state=0).fit(X, y)
+    settings = {"max_iter": 30, "l2_regularization": 1.0, "early_stopping": False, "random_state": 0}
+    theirs = HistGradientBoostingClassifier(**settings).fit(X, y)
     np.testing.assert_allclose(ours.decision_function(X), theirs.decision_function(X), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
 
@@ -75,3 +78,19 @@ def test_neighbours_of_few_rows_are_judged_by_the_others(rows):
     assert detector.threshold_ == pytest.approx(np.percentile(distances.min(axis=1), 90.0), rel=1e-4)
     assert np.isfinite(registry.resolve("knn", {"n_neighbors": 5}).fit(normal[:1]).threshold_)
     assert np.isfinite(registry.resolve("knn", {"n_neighbors": 5}).fit(normal[:5]).threshold_)
+
+
+def test_gradient_boosting_ranks_rare_anomalies_as_well_as_other_classifiers():
+    """35 anomalies of 20,000 rows, each large in some columns; without a penalty on leaves the ROC-AUC is 0.2."""
+    generator = np.random.default_rng(0)
+
+    def rare():
+        X = generator.standard_t(3, size=(20_000, 28)).astype(np.float32)
+        X[:35] += generator.choice([0.0, 1.0], (35, 28)) * generator.gamma(2.0, 1.5, (35, 1))
+        return X, np.r_[np.ones(35, int), np.zeros(19_965, int)]
+
+    (X, y), (test_x, test_y) = rare(), rare()
+    scores = registry.resolve("gradient-boosting", {"max_iter": 100}).fit(X, y).decision_function(test_x)
+    logistic = LogisticRegression(max_iter=500).fit(X, y).predict_proba(test_x)[:, 1]
+    assert roc_auc_score(test_y, scores) > roc_auc_score(test_y, logistic) - 0.05
+    assert average_precision_score(test_y, scores) > average_precision_score(test_y, logistic) - 0.05
