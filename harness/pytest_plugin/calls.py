@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -72,6 +72,8 @@ def awaited(function: Callable[..., Any]) -> Callable[..., Any]:
     if not any(map(inspect.iscoroutinefunction, kinds)):
         return function
     refuse_in_loop(inner)
+    import asyncio  # most tests have no use for it
+
     loop = asyncio.new_event_loop()
     return lambda *args, **kwargs: loop.run_until_complete(function(*args, **kwargs))
 
@@ -82,7 +84,10 @@ def refuse_in_loop(function: Callable[..., Any]) -> None:
     Raises:
         InputError: one does.
     """
+    asyncio = sys.modules.get("asyncio")
     try:
+        if asyncio is None:
+            return
         asyncio.get_running_loop()
     except RuntimeError:
         return

@@ -21,7 +21,7 @@ from harness.placement.plan import plan
 from harness.pytest_plugin.machine import this_machine
 from harness.pytest_plugin.options import BASE_OPTION, baselines_of, file_name, session_key
 from harness.pytest_plugin.outcomes import NoVerdict
-from harness.pytest_plugin.processes import Place, Processes
+from harness.pytest_plugin.processes import FIRST_LAYOUT, Place, Processes
 from harness.pytest_plugin.warm import WorkerDiedError, pool_of
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, Timed
 
@@ -160,7 +160,7 @@ class Judge:
     def _against_base(self, processes: Processes) -> None:
         pool = pool_of(self.item.config)
         try:
-            there = pool.worker(processes.place.placement, processes.base, 0).ready.nodeids
+            there = pool.worker(processes.place.placement, processes.base, FIRST_LAYOUT).ready.nodeids
         except WorkerDiedError as error:
             raise MeasurementError(f"the base revision cannot be measured: {error}") from None
         self.item.config.stash[session_key].of_base |= set(there)

@@ -28,6 +28,10 @@ from harness.pytest_plugin.worker import BASELINE, CANDIDATE, JOB_FILE, Function
 from harness.record.model import ProcessRecord
 from harness.workers.process import read_outcome
 
+# Workers that the blocks of a side alternate between. Two where the sides are of different workers, whose addresses and
+# hash seeds would pass for a difference of the code; what is stored has the noise of one in that of its sessions.
+_LAYOUTS = 2
+FIRST_LAYOUT = _LAYOUTS
 _PATIENCE_S = 120.0  # beyond the time a series is given, for imports and fixtures of the test
 _SERIES_PATIENCE = 20.0
 
@@ -63,6 +67,7 @@ class Processes:
     notes: list[str] = field(default_factory=list)
     _blocks: dict[str, list[ProcessRecord]] = field(default_factory=dict)
     _mismatches: dict[str, list[str]] = field(default_factory=dict)
+    _rounds: int = 0  # series of blocks begun so far: what confirms one is measured by other workers
     _fork: bool = True
     _here: bool = False
 
@@ -82,12 +87,16 @@ class Processes:
 
     def fresh(self, blocks: int) -> tuple[Side, ...]:
         """That many blocks and no earlier ones."""
-        self._blocks, self._mismatches = {}, {}
+        self._begin()
         return self.add(blocks)
+
+    def _begin(self) -> None:
+        self._blocks, self._mismatches = {}, {}
+        self._rounds += 1
 
     def pairs(self) -> Callable[[int], tuple[Side, Side]]:
         """Begin anew; gives what adds blocks and gives both sides so far."""
-        self._blocks, self._mismatches = {}, {}
+        self._begin()
 
         def add(blocks: int) -> tuple[Side, Side]:
             first, second = self.add(blocks)
@@ -156,7 +165,8 @@ class Processes:
             warm = start(config, self.place.placement, root)
             with warm.stack:
                 return warm.ask(directory, timeout_s)
-        warm = pool_of(config).worker(self.place.placement, root, block)
+        layout = _LAYOUTS * self._rounds + (block % _LAYOUTS if self.base else 0)
+        warm = pool_of(config).worker(self.place.placement, root, layout)
         try:
             return warm.ask(directory, timeout_s)
         except WorkerDiedError:

@@ -27,7 +27,6 @@ from harness.workers.process import WorkerProcess, worker_process
 
 _IMPORT_PATIENCE_S = 600.0
 _QUOTED_LINES = 4  # of a failed worker's output: pytest's last line alone is a summary
-_LAYOUTS = 2  # warm workers that blocks alternate between: each has its own addresses and hash seed
 # What a worker must not inherit: coverage's and profilers' hooks into child processes, and what xdist and pytest set.
 _TRACERS = ("COVERAGE_PROCESS_", "COV_CORE_", "PYTHONTRACEMALLOC", "PYTHONPROFILEIMPORTTIME", "PYTEST_XDIST_")
 # Options that name a file which opening would truncate, and those that would share a folder.
@@ -73,13 +72,15 @@ class Pool:
     _warm: dict[tuple[object, ...], Warm] = field(default_factory=dict)
     _dead: dict[tuple[object, ...], str] = field(default_factory=dict)
 
-    def worker(self, placement: Placement, root: Path | None, block: int) -> Warm:
-        """The worker of this block in the checkout ``root`` (None: the session's own), started where there is none.
+    def worker(self, placement: Placement, root: Path | None, layout: int) -> Warm:
+        """The worker of a layout in the checkout ``root`` (None: the session's own), started where there is none.
+
+        Each has its own addresses and hash seed.
 
         Raises:
             WorkerDiedError: it could not be started, now or before.
         """
-        key = (placement.cpus, placement.memory_nodes, root, block % _LAYOUTS)
+        key = (placement.cpus, placement.memory_nodes, root, layout)
         if key in self._dead:
             raise WorkerDiedError(self._dead[key])
         if key not in self._warm:
