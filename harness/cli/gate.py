@@ -50,7 +50,7 @@ def gate(
         list[Path] | None,
         typer.Option(
             metavar="RUN",
-            help="Judge this run instead of measuring. Given twice, the second confirms the first.",
+            help="Judge this run instead of measuring. Given up to five times, the others confirm the first.",
             show_default=False,
         ),
     ] = None,

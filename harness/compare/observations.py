@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -108,6 +109,21 @@ class Observation:
     conditions: Facts = field(default_factory=dict)
     unusable: Annotated[Mapping[int, str], ByBlock] = field(default_factory=dict)
     unit: str = "s"
+
+    @property
+    def log_centre(self) -> float:
+        """Mean of the logarithms over processes."""
+        return math.fsum(self._logs) / len(self.seconds)
+
+    @property
+    def log_error(self) -> float:
+        """Standard error of :attr:`log_centre`."""
+        centre, count = self.log_centre, len(self.seconds)
+        return math.sqrt(math.fsum((log - centre) ** 2 for log in self._logs) / (count - 1) / count)
+
+    @property
+    def _logs(self) -> list[float]:
+        return [math.log(value) for value in self.seconds.values()]
 
 
 @dataclass(frozen=True)

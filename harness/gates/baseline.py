@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Annotated
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from harness.compare.observations import Count, Key, Observation, Side
 from harness.decode import Check
 from harness.errors import CheckFailedError, InputError, MeasurementError
-from harness.measure.sessions import SessionNoise, session_noise
-from harness.measure.stats import Array, log_ratios, noise_floor, t_quantile
+from harness.measure.sessions import Noise, level_of, session_noise
+from harness.measure.stats import Array, noise_floors, t_quantile
 from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS
 
 MIN_SESSIONS = 3  # two sessions give one difference, which has no spread
@@ -73,7 +74,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Level:
-    """Where a result lies since its last accepted change: the mean of its log seconds over ``sessions``."""
+    """Where a result lies since its last accepted change: the centre of its log seconds over ``sessions``."""
 
     log: float
     sessions: int
@@ -98,56 +99,76 @@ class Baseline:
 
     def level(self, key: Key) -> Level:
         """The present level of a key."""
-        levels, logs = self._levels(key), self.logs(key)
-        known = ~np.isnan(logs)
-        now, before = (logs[known & (levels == levels[-1] - back)] for back in (0, 1))
-        return Level(float(now.mean()), len(now), float(before.mean()) if len(before) else None)
+        return self._present[key]
 
-    def logs(self, key: Key) -> Array:
-        """Log centres of a key, shape (sessions,), NaN where a session lacks it."""
-        return np.log([session.centres.get(key, math.nan) for session in self.sessions])
+    @cached_property
+    def _present(self) -> Mapping[Key, Level]:
+        levels = {}
+        for key, numbers in zip(self.keys, self._levels.tolist(), strict=True):
+            sd, logs = self.sds.get(key), zip(numbers, self.logs(key), strict=True)
+            known = [(number, log) for number, log in logs if not math.isnan(log)]
+            now, before = ([log for number, log in known if number == numbers[-1] - back] for back in (0, 1))
+            levels[key] = Level(level_of(now, sd), len(now), level_of(before, sd) if before else None)
+        return levels
 
-    def noise(self, key: Key) -> SessionNoise | None:
-        """How far a session's centre lies from its level; None when there are too few sessions to tell.
+    def logs(self, key: Key) -> list[float]:
+        """Log centres of a key by session, NaN where one lacks it."""
+        return [math.log(session.centres.get(key, math.nan)) for session in self.sessions]
+
+    @cached_property
+    def keys(self) -> tuple[Key, ...]:
+        """Of all results, sorted; rows of :attr:`noise`."""
+        return tuple(sorted(self.side.observations))
+
+    @cached_property
+    def noise(self) -> Noise | None:
+        """How far sessions lie from their level, a row per key; None when there are too few sessions to tell.
 
         No less than what the blocks of the last session vary by themselves.
         """
-        if key not in self._noise:
+        if len(self.sessions) < MIN_SESSIONS:
             return None
-        noise, seconds = self._noise[key], list(self.side.observations[key].seconds.values())
-        within = float(np.std(np.log(seconds), ddof=1)) / math.sqrt(len(seconds))
-        return replace(noise, sd=max(noise.sd, within))
+        noise = session_noise(np.array([self.logs(key) for key in self.keys]), self._levels)
+        within = np.array([self.side.observations[key].log_error for key in self.keys])
+        return None if noise is None else replace(noise, least=within)
 
     @cached_property
-    def _noise(self) -> Mapping[Key, SessionNoise]:
-        keys = sorted({key for session in self.sessions for key in session.centres})
-        if len(self.sessions) < MIN_SESSIONS:
-            return {}
-        logs = np.array([self.logs(key) for key in keys])
-        return dict(zip(keys, session_noise(logs, np.array([self._levels(key) for key in keys])) or (), strict=False))
+    def sds(self) -> Mapping[Key, float]:
+        """Standard deviation of a session about its level; nothing when there are too few sessions to tell."""
+        return {} if self.noise is None else dict(zip(self.keys, self.noise.sd.tolist(), strict=True))
 
-    def _levels(self, key: Key) -> NDArray[np.int64]:
-        starts = np.zeros(len(self.sessions), dtype=np.int64)
-        for change in self._changes(key):
-            starts[change.session] = change.session > 0
-        return np.cumsum(starts)
+    @cached_property
+    def _levels(self) -> NDArray[np.int64]:
+        """Number of the level that each session of each key belongs to, shape (keys, sessions)."""
+        starts = np.zeros((len(self.keys), len(self.sessions)), dtype=np.int64)
+        for row, key in enumerate(self.keys):
+            starts[row, [change for change in self._changes.get(key, ()) if change > 0]] = 1
+        return np.cumsum(starts, axis=1)
 
-    def _start(self, key: Key) -> int:
-        return max((change.session for change in self._changes(key)), default=0)
+    def start(self, key: Key) -> int:
+        """Index of the first session of the present level."""
+        return max(self._changes.get(key, ()), default=0)
 
-    def _changes(self, key: Key) -> list[Change]:
-        return [change for accepted in self.accepted for change in accepted.changes if change.key == key]
+    @cached_property
+    def _changes(self) -> Mapping[Key, list[int]]:
+        """Sessions at which the level of a key changed."""
+        changes: dict[Key, list[int]] = {}
+        for change in (change for accepted in self.accepted for change in accepted.changes):
+            changes.setdefault(change.key, []).append(change.session)
+        return changes
 
 
 def self_ratios(observation: Observation, *, seed: int) -> Array:
     """Log ratios of a key against itself: neighbouring blocks paired, which of two is A drawn at random."""
-    seconds = observation.seconds
-    blocks = sorted(seconds)
-    pairs = list(zip(blocks[::2], blocks[1::2], strict=False))
-    swaps = np.random.default_rng(seed).random(len(pairs)) < 0.5
-    first = [seconds[b if swap else a] for (a, b), swap in zip(pairs, swaps, strict=True)]
-    second = [seconds[a if swap else b] for (a, b), swap in zip(pairs, swaps, strict=True)]
-    return log_ratios(first, second) if pairs else np.zeros(0)
+    return np.asarray(_self_ratios([observation], seed)[0])
+
+
+def _self_ratios(observations: Sequence[Observation], seed: int) -> Array:
+    """The same for several with as many blocks, shape (observations, pairs)."""
+    logs = np.log([[seconds for _, seconds in sorted(each.seconds.items())] for each in observations])
+    pairs = logs.shape[1] // 2
+    signs = np.where(np.random.default_rng(seed).random(pairs) < 0.5, -1.0, 1.0)
+    return np.asarray((logs[:, 1 : 2 * pairs : 2] - logs[:, : 2 * pairs : 2]) * signs)
 
 
 def make_baseline(
@@ -176,11 +197,8 @@ def make_baseline(
             f"{side.name} cannot become a baseline: {' | '.join(bad) or 'it holds no results'}.",
             remedy=f"Measure again with at least {2 * MIN_BLOCKS} blocks on a quiet machine.",
         )
-    floors = {key: _floor(observation, seed) for key, observation in side.observations.items()}
-    centres = {
-        key: float(np.exp(np.mean(np.log(list(observation.seconds.values())))))
-        for key, observation in side.observations.items()
-    }
+    floors = _floors(side.observations, seed)
+    centres = {key: math.exp(observation.log_centre) for key, observation in side.observations.items()}
     latest = Session(side.created, centres)
     if earlier is None or earlier.side.fingerprint != side.fingerprint:
         if accept is not None:
@@ -205,8 +223,9 @@ def _changes(earlier: Baseline, name: str, latest: Session, accept: str | None, 
     """What has left its level or is gone; raises unless that is accepted, or where there is nothing to accept."""
     if accept is not None and not accept.strip():
         raise InputError(f"{option} needs a reason.", remedy="Say in a few words why the times have changed.")
-    known = [key for key in sorted(earlier.side.observations) if key in latest.centres]
-    steps = [_step(earlier, key, math.log(latest.centres[key]), len(known)) for key in known]
+    known = [key for key in earlier.keys if key in latest.centres]
+    limits = _step_limits(earlier, len(known))
+    steps = [_step(earlier, key, math.log(latest.centres[key]), limits[key]) for key in known if key in limits]
     changes = [step for step in steps if step is not None]
     if accept is not None:
         seen = {change.key for change in changes}
@@ -224,34 +243,41 @@ def _changes(earlier: Baseline, name: str, latest: Session, accept: str | None, 
     return tuple(sorted(changes, key=lambda change: -abs(change.effect or 0)))
 
 
-def _step(earlier: Baseline, key: Key, latest: float, family: int) -> Change | None:
+def _step_limits(earlier: Baseline, family: int) -> Mapping[Key, float]:
+    """Standard deviations of a session times what a step must exceed; nothing where too little is known."""
+    if earlier.noise is None:
+        return {}
+    return dict(zip(earlier.keys, earlier.noise.quantiles(_step_tail(family)).tolist(), strict=True))
+
+
+def _step_tail(tests: int) -> float:
+    return (1 - _STEP_CONFIDENCE) / (2 * tests * _LOOK_BACK)
+
+
+def _step(earlier: Baseline, key: Key, latest: float, limit: float) -> Change | None:
     """The latest sessions of a key, up to three, where they lie beyond noise from those before."""
-    noise, start = earlier.noise(key), earlier._start(key)
-    if noise is None:
-        return None
-    logs = np.append(earlier.logs(key), latest)
+    start, family = earlier.start(key), len(earlier.keys)
+    logs = [*earlier.logs(key)[start:], latest]
+    for sd, degrees in _of_neighbours(logs):
+        limit = min(limit, t_quantile(1 - 2 * _step_tail(family), degrees) * sd)
     best: tuple[float, Change] | None = None
-    estimates = [(noise.sd, noise.degrees), *_of_neighbours(logs[start:])]
-    confidence = 1 - (1 - _STEP_CONFIDENCE) / (family * _LOOK_BACK * len(estimates))
-    limit = min(t_quantile(confidence, degrees) * sd for sd, degrees in estimates)
-    for back in range(1, _LOOK_BACK + 1):
-        at = len(logs) - back
-        old, new = (part[~np.isnan(part)] for part in (logs[start:at], logs[at:]))
-        if at <= start or not len(old) or not len(new):
+    for at in range(len(logs) - 1, max(0, len(logs) - 1 - _LOOK_BACK), -1):
+        old, new = ([log for log in part if not math.isnan(log)] for part in (logs[:at], logs[at:]))
+        if not old or not new:
             continue
-        shift = float(new.mean() - old.mean())
+        shift = fmean(new) - fmean(old)
         size = abs(shift) / math.sqrt(1 / len(new) + 1 / len(old))
         if size > limit and abs(shift) > math.log1p(DEFAULT_MARGIN) and (best is None or size > best[0]):
-            best = size, Change(key, math.expm1(shift), at)
+            best = size, Change(key, math.expm1(shift), start + at)
     return None if best is None else best[1]
 
 
-def _of_neighbours(logs: Array) -> list[tuple[float, float]]:
+def _of_neighbours(logs: Sequence[float]) -> list[tuple[float, float]]:
     """Noise and its degrees of freedom from the differences of neighbours, in which slow creep does not count as noise.
 
     Source: von Neumann et al. (1941), "The mean square successive difference".
     """
-    known = logs[~np.isnan(logs)]
+    known = [log for log in logs if not math.isnan(log)]
     if len(known) < _LEAST_NEIGHBOURS:
         return []
     return [(math.sqrt(float((np.diff(known) ** 2).mean()) / 2), 2 / 3 * (len(known) - 1))]
@@ -259,9 +285,9 @@ def _of_neighbours(logs: Array) -> list[tuple[float, float]]:
 
 def _moved(earlier: Baseline, key: Key, latest: Session) -> Change | None:
     """A key that may have changed with the others: a step left in a level does more harm than a level begun anew."""
-    level, noise = earlier.level(key), earlier.noise(key)
+    level, sd = earlier.level(key), earlier.sds.get(key)
     shift = math.log(latest.centres[key]) - level.log
-    sure = math.log1p(DEFAULT_MARGIN) if noise is None else noise.sd * math.sqrt(1 + 1 / level.sessions)
+    sure = math.log1p(DEFAULT_MARGIN) if sd is None else sd * math.sqrt(1 + 1 / level.sessions)
     return Change(key, math.expm1(shift), len(earlier.sessions)) if abs(shift) > sure else None
 
 
@@ -289,9 +315,14 @@ def _unusable(observations: Iterable[Observation]) -> list[tuple[Observation, st
     ]
 
 
-def _floor(observation: Observation, seed: int) -> Floor:
-    d = self_ratios(observation, seed=seed)
-    blocks = len(observation.seconds)
-    # A mean over all blocks varies less than one over the pairs, which are half as many.
-    scaled = math.expm1(math.log1p(noise_floor(d, seed=seed)) * math.sqrt(len(d) / blocks))
-    return Floor(scaled, blocks)
+def _floors(observations: Mapping[Key, Observation], seed: int) -> dict[Key, Floor]:
+    by_blocks: dict[int, list[Observation]] = {}
+    for observation in observations.values():
+        by_blocks.setdefault(len(observation.seconds), []).append(observation)
+    floors: dict[Key, Floor] = {}
+    for blocks, alike in by_blocks.items():
+        ratios = _self_ratios(alike, seed)
+        # A mean over all blocks varies less than one over the pairs, which are half as many.
+        effects = np.expm1(np.log1p(noise_floors(ratios, seed=seed)) * math.sqrt(ratios.shape[1] / blocks))
+        floors |= {each.key: Floor(effect, blocks) for each, effect in zip(alike, effects.tolist(), strict=True)}
+    return floors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from harness.gates.gate import BaselineSource, GateReport, Pair, gate
 from harness.gates.policy import Policy
 from harness.gates.remeasure import Measure, repeated, this_fingerprint
 from harness.gates.selfcheck import SelfCheck, self_check
+from harness.gates.stored import MOST_RUNS
 from harness.measure.verdicts import MIN_BLOCKS
 from harness.record.model import Run
 
@@ -56,25 +57,28 @@ class Inputs:
 
 
 def judge_files(inputs: Inputs, policy: Policy) -> GateReport:
-    """Judge one candidate, or one and another that confirms it; none: a run measured now.
+    """Judge one candidate, or one and others that confirm it; none: runs measured now, as many as it takes.
 
     Raises:
         InputError: too many candidates, or a damaged file.
         EnvironmentMismatchError: the environments differ in something not allowed.
     """
     paths, measure = inputs.candidates, inputs.measure
-    if len(paths) > 2:
-        raise InputError(f"--candidate was given {len(paths)} times.", remedy="Give a run, and one that confirms it.")
+    if len(paths) > MOST_RUNS:
+        raise InputError(
+            f"--candidate was given {len(paths)} times.",
+            remedy=f"Give a run, and up to {MOST_RUNS - 1} that confirm it.",
+        )
     sides = [inputs.side(candidate) for candidate in paths]
     baseline = _baseline_of(inputs.path, sides, policy.allowed)
-    sides = sides or [_measured(baseline, None, measure)]
+    further = iter(sides[1:])
 
-    def confirm() -> Pair:
-        return baseline.side, sides[1] if len(sides) == 2 else _measured(baseline, None, measure)
+    def again() -> Pair | None:
+        side = next(further, None) if paths else _measured(baseline, None, measure)
+        return None if side is None else (baseline.side, side)
 
-    measure_again: Callable[[], Pair] | None = None if len(paths) == 1 else confirm
-    pair = (baseline.side, sides[0])
-    return gate(baseline, pair, policy, source=BaselineSource.STORED, measure_again=measure_again)
+    pair = (baseline.side, sides[0] if sides else _measured(baseline, None, measure))
+    return gate(baseline, pair, policy, source=BaselineSource.STORED, measure_again=again)
 
 
 def update_file(inputs: Inputs, blocks: int | None, accept: str | None = None) -> Baseline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from harness.compare.compare import AccuracyComparison, TimeComparison, compare_metric, compare_times
@@ -14,7 +14,7 @@ from harness.compare.observations import Key, Side
 from harness.errors import ExitCode
 from harness.gates.baseline import MIN_SESSIONS, Baseline
 from harness.gates.policy import Policy
-from harness.gates.stored import LARGEST_DEFAULT_MARGIN, Look, look
+from harness.gates.stored import LARGEST_DEFAULT_MARGIN, MOST_RUNS, Look, look
 from harness.measure.stats import PairedEffect, t_quantile
 from harness.measure.verdicts import ALPHA, CompareVerdict
 
@@ -89,7 +89,7 @@ def gate(
     policy: Policy,
     *,
     source: BaselineSource,
-    measure_again: Callable[[], Pair] | None,
+    measure_again: Callable[[], Pair | None] | None,
     looks: int = 1,
 ) -> GateReport:
     """Judge the candidate of ``pair`` against the baseline.
@@ -104,8 +104,9 @@ def gate(
         pair: baseline and candidate; the first is ``baseline.side`` when ``source`` is STORED.
         policy: what the user asks.
         source: where the times of the baseline come from.
-        measure_again: gives a second pair from fresh blocks; called at most once, and only when there is something
-            to confirm. None: nothing can be confirmed, so nothing regresses.
+        measure_again: gives another pair from fresh blocks, None when there are no more; called only when there is
+            something to confirm, once, and up to four times against stored sessions. None: nothing can be confirmed,
+            so nothing regresses.
         looks: how often blocks of this pair have been judged; at the second look, half the error is left, and who named
             no margin lets pass what is no more than the noise of all these blocks.
 
@@ -115,11 +116,10 @@ def gate(
     first, candidate = pair = _named_as(baseline, pair)
     _require_same(baseline.side, candidate, policy)
     _require_same(first, candidate, policy)
-    keys = sorted(baseline.side.observations)
     accuracy = [_judge_accuracy(workload, first, candidate, policy) for workload in sorted(baseline.side.accuracy)]
     doubtful = any(result.verdict is GateVerdict.REGRESSED for result in accuracy)
     repeat = _Repeat(measure_again, baseline, policy)
-    if source is BaselineSource.STORED and all(baseline.noise(key) is not None for key in keys):
+    if source is BaselineSource.STORED and baseline.noise is not None:
         results = _judge_sessions(baseline, candidate, policy, repeat, doubtful=doubtful)
     else:
         results = _judge_blocks(baseline, pair, policy, source, repeat, doubtful=doubtful, looks=looks)
@@ -135,21 +135,28 @@ def _named_as(baseline: Baseline, pair: Pair) -> Pair:
 
 @dataclass
 class _Repeat:
-    """A second pair from fresh blocks, measured when it is first asked for; ``second`` is None before."""
+    """Further pairs from fresh blocks, each measured when it is asked for."""
 
-    measure: Callable[[], Pair] | None
+    measure: Callable[[], Pair | None] | None
     baseline: Baseline
     policy: Policy
-    second: Pair | None = None
+    pairs: list[Pair] = field(default_factory=list)
 
     def __call__(self) -> Pair | None:
-        """The second pair; None where there cannot be one."""
-        if self.second is None and self.measure is not None:
-            first, candidate = _named_as(self.baseline, self.measure())
-            _require_same(self.baseline.side, candidate, self.policy)
-            _require_same(first, candidate, self.policy)
-            self.second = first, candidate
-        return self.second
+        """The next pair; None where there cannot be one."""
+        pair = None if self.measure is None else self.measure()
+        if pair is None:
+            return None
+        first, candidate = _named_as(self.baseline, pair)
+        _require_same(self.baseline.side, candidate, self.policy)
+        _require_same(first, candidate, self.policy)
+        self.pairs.append((first, candidate))
+        return self.pairs[-1]
+
+    @property
+    def second(self) -> Pair | None:
+        """The pair that confirms the first."""
+        return self.pairs[0] if self.pairs else None
 
 
 def _require_same(a: Side, b: Side, policy: Policy) -> None:
@@ -164,33 +171,35 @@ def _require_same(a: Side, b: Side, policy: Policy) -> None:
 def _judge_sessions(
     baseline: Baseline, candidate: Side, policy: Policy, repeat: _Repeat, *, doubtful: bool
 ) -> list[GateResult]:
-    """Results against the levels of stored sessions."""
-    asked = {key: policy.asked(key, math.exp(baseline.level(key).log)) for key in sorted(baseline.side.observations)}
-    looks = {key: look(baseline, key, margin, [candidate]) for key, margin in asked.items()}
-    confirmations: dict[Key, Look | None] = {}
-    if doubtful or any(judged is not None and judged.unsettled for judged in looks.values()):
-        second = repeat()
-        if second is not None:
-            confirmations = {key: look(baseline, key, margin, [second[1]]) for key, margin in asked.items()}
-            looks = {key: look(baseline, key, margin, [candidate, second[1]]) for key, margin in asked.items()}
-    return [_session_result(key, judged, confirmations.get(key)) for key, judged in looks.items()]
+    """Results against the levels of stored sessions, measured again while something may change by it."""
+    asked = {key: policy.asked(key, math.exp(baseline.level(key).log)) for key in baseline.keys}
+    sides = [candidate]
+    looks = look(baseline, asked, sides)
+    while len(sides) < MOST_RUNS and (doubtful or any(judged.unsettled for judged in looks.values())):
+        doubtful, pair = False, repeat()
+        if pair is None:
+            break
+        sides.append(pair[1])
+        looks = look(baseline, asked, sides)
+    again = look(baseline, asked, sides[1:]) if len(sides) > 1 else {}
+    return [_session_result(key, looks.get(key), again.get(key), len(sides)) for key in baseline.keys]
 
 
-def _session_result(key: Key, judged: Look | None, confirmation: Look | None) -> GateResult:
+def _session_result(key: Key, judged: Look | None, again: Look | None, runs: int) -> GateResult:
     if judged is None:
         return _missing(str(key))
     effect, verdict = judged.time.comparison.effect, judged.time.comparison.verdict
-    runs = "" if confirmation is None else " in 2 runs"
-    figures = _figures(judged.time) + runs
+    figures = _figures(judged.time) + (f" in {runs} runs" if runs > 1 else "")
     if effect is None:
         text, gate_verdict = f"{judged.why}, margin {judged.time.comparison.margin:.1%}", GateVerdict.INCONCLUSIVE
     elif verdict is CompareVerdict.REGRESSED:
-        text, gate_verdict = f"{figures}; a second run confirms it", GateVerdict.REGRESSED
+        confirmed = "a second run confirms it" if runs == 2 else f"{runs} runs confirm it"
+        text, gate_verdict = f"{figures}; {confirmed}", GateVerdict.REGRESSED
     elif judged.why is not None:
         text, gate_verdict = f"{figures}; {judged.why}", GateVerdict.INCONCLUSIVE
     else:
         text, gate_verdict = figures, GateVerdict.PASSED
-    return GateResult(str(key), gate_verdict, text, judged.time, confirmation.time if confirmation else None)
+    return GateResult(str(key), gate_verdict, text, judged.time, again.time if again else None)
 
 
 def _judge_blocks(

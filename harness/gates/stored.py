@@ -1,39 +1,43 @@
-"""Judges a candidate against the level of stored sessions, with the noise that sessions of one level have."""
+"""Judges a candidate against the levels of stored sessions, with the noise that sessions of one level have."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.compare.compare import TimeComparison
 from harness.compare.observations import Key, Observation, Side
 from harness.gates.baseline import Baseline, Level
 from harness.gates.policy import Asked
-from harness.measure.sessions import SessionNoise
-from harness.measure.stats import Interval, PairedEffect, interval_over_processes, t_quantile
+from harness.measure.sessions import Noise
+from harness.measure.stats import Array, Interval, PairedEffect, interval_over_processes
 from harness.measure.verdicts import MIN_BLOCKS, NO_SPREAD, CompareVerdict, Comparison
 
 LARGEST_DEFAULT_MARGIN = 0.20  # nobody who named no margin means to let more than this pass
+MOST_RUNS = 5  # of a candidate; what they leave open, more would hardly settle
 _SETTLED = 3  # sessions before which a level that was accepted as faster may have been a chance
 _OPEN = 0.02  # share of suites of unchanged code that are left open
-_ALARMS = 0.003  # share of suites of unchanged code that two sessions may fail
-_SECOND_LOOK = 2.5  # standard errors from which a first session is looked at again
-_AGREES = 2.0  # standard errors that the second must show by itself
-_OWN_CONFIDENCE = 0.95  # that a result's own sessions give, whatever the others say
-_LEAST_OWN_DEGREES = 2
+_ALARMS = 0.0015  # share of suites of unchanged code that one look fails; there are up to four
+_SECOND_LOOK = 0.008  # tail of a result's noise in which its first run is looked at again
+_FURTHER_LOOK = 0.023  # the same for those after it
+_AGREES = 0.055  # tail in which the mean of all runs but the slowest must lie too
+_MOST_SHARED = 3.5  # standard deviations that all results of a run may move together as noise
 _MOST_LOST = 1 / 3  # blocks without a time
+_MOST_SESSIONS = 50  # that anybody would measure
 
 
 @dataclass(frozen=True)
 class Look:
-    """A result after one or two sessions of the candidate.
+    """A result after one or more runs of the candidate.
 
     Attributes:
         time: the comparison; its verdict is EQUIVALENT or IMPROVED where the result passes.
-        unsettled: whether a second session should be asked.
+        unsettled: whether another run may change it.
         why: what keeps it from an answer; None when there is one.
     """
 
@@ -43,143 +47,237 @@ class Look:
 
 
 @dataclass(frozen=True)
-class _Case:
-    """What one result is judged with."""
+class _Suite:
+    """What the results of the candidate are judged with: one row per result, on the log scale.
 
-    level: Level
-    noise: SessionNoise
-    asked: Asked
+    Attributes:
+        noise: of one session.
+        family: results of the baseline.
+        asked: the margins asked for.
+        levels: that they are compared with.
+        shifts: of each run to the level, shape (results, runs).
+        alike: how far the runs repeat each other, 0 for runs as different as sessions of other days.
+    """
+
+    noise: Noise
     family: int
-    shifts: tuple[float, ...]  # log ratio to the level of each session of the candidate
+    asked: Sequence[Asked]
+    levels: Sequence[Level]
+    shifts: Array
+    alike: float
+
+    @cached_property
+    def mean(self) -> Array:
+        """Mean shift of the runs."""
+        return np.asarray(self.shifts.mean(axis=1))
+
+    @cached_property
+    def rest(self) -> Array:
+        """Mean shift of the runs but for the slowest."""
+        return np.asarray((self.shifts.sum(axis=1) - self.shifts.max(axis=1)) / max(1, self.runs - 1))
 
     @property
-    def error(self) -> float:
-        """Standard error of the mean shift."""
-        return self.noise.sd * math.sqrt(1 / len(self.shifts) + 1 / self.level.sessions)
+    def runs(self) -> int:
+        """Of the candidate."""
+        return int(self.shifts.shape[1])
 
-    def quantile(self, alarms: float) -> float:
-        """One-sided, for a family of which ``alarms`` go beyond."""
-        return t_quantile(1 - 2 * alarms, self.noise.degrees)
+    def error(self, runs: int) -> Array:
+        """Standard error of the mean over so many runs, in standard deviations of a session."""
+        sessions = np.array([level.sessions for level in self.levels])
+        return np.asarray(np.sqrt(self.alike + (1 - self.alike) / runs + 1 / sessions))
 
-    @property
-    def held(self) -> float:
-        """How far a new level lies below the one before while too few sessions have shown it."""
-        before = self.level.before
-        return max(0.0, before - self.level.log) if before is not None and self.level.sessions < _SETTLED else 0.0
+    def beyond(self, tail: float) -> Array:
+        """Shift that noise exceeds with this probability."""
+        return np.asarray(self.noise.quantiles(tail) * self.error(self.runs))
 
-    @property
-    def floor(self) -> float:
+    def apart(self, tail: float, runs: int) -> Array:
+        """The same for so many runs, without what all results share, which their median shows."""
+        noise, count = self.noise, len(self.levels)
+        own, shared = noise.typical**2 / count, noise.shared_most**2
+        left = math.sqrt(shared * own / (shared + own)) if shared else 0.0
+        return np.asarray(noise.quantiles(tail, shared=left) * self.error(runs))
+
+    @cached_property
+    def shared(self) -> Array:
+        """How much slower the runs are in all results alike, as far as that may be noise."""
+        own, shared = self.noise.typical**2 / len(self.levels), self.noise.shared_most**2
+        if not shared:
+            return np.zeros(len(self.levels))
+        moved = float(np.median(self.mean)) * shared / (shared + own)
+        return np.asarray(np.clip(moved, 0, _MOST_SHARED * math.sqrt(shared) * self.error(self.runs)))
+
+    @cached_property
+    def shares(self) -> Array:
+        """The margins asked for."""
+        return np.array([asked.share for asked in self.asked])
+
+    @cached_property
+    def half(self) -> Array:
+        """Half the width of a 95 % interval of the mean."""
+        return self.beyond(0.025)
+
+    @cached_property
+    def half90(self) -> Array:
+        """Half the width of a 90 % interval of the mean."""
+        return self.beyond(0.05)
+
+    @cached_property
+    def floor(self) -> Array:
         """Effect that noise stays below, in the whole family."""
-        return math.expm1(min(700.0, self.quantile(_OPEN / self.family) * self.error))
+        return np.expm1(np.minimum(700.0, self.beyond(_OPEN / self.family)))
 
-    @property
-    def margin(self) -> float:
-        """What it is judged with: the margin asked for; that of nobody's naming no less than noise, up to a limit."""
-        if self.asked.named:
-            return self.asked.share
-        return max(self.asked.share, min(self.floor, LARGEST_DEFAULT_MARGIN))
+    @cached_property
+    def margin(self) -> Array:
+        """What is judged with: the margin asked for; that of nobody's naming no less than noise, up to a limit."""
+        named = np.array([asked.named for asked in self.asked])
+        raised = np.maximum(self.shares, np.minimum(self.floor, LARGEST_DEFAULT_MARGIN))
+        return np.where(named, self.shares, raised)
 
-    @property
-    def unmeasurable(self) -> str | None:
-        """Why the margin cannot be shown to hold here."""
-        if self.floor <= self.margin:
-            return None
-        if self.asked.named:
-            return f"a margin of {self.margin:.1%} is not measurable here: the noise floor is {self.floor:.1%}"
-        return f"this machine is too noisy to gate on: the noise floor is {self.floor:.1%}, margin {self.margin:.1%}"
+    @cached_property
+    def measurable(self) -> NDArray[np.bool_]:
+        """Whether the margin can be shown to hold here."""
+        return np.asarray(self.floor <= self.margin)
 
-    @property
-    def passes_below(self) -> float:
-        """Log ratio up to which it passes: certain to be within the margin, or no more than noise where that is."""
-        limit = math.log1p(self.margin)
-        certain = limit - self.quantile(0.05) * self.error
-        return certain if self.unmeasurable else max(certain, min(limit, math.log1p(self.floor)))
+    @cached_property
+    def passes_below(self) -> Array:
+        """Shift up to which it passes: certain to be within the margin, or no more than noise where that is."""
+        limit = np.log1p(self.margin)
+        certain = limit - self.half90
+        return np.where(self.measurable, np.maximum(certain, np.minimum(limit, np.log1p(self.floor))), certain)
 
-    @property
-    def regresses_above(self) -> float:
-        """Log ratio of two sessions from which it has surely got slower by more than what was asked."""
-        certain = math.log1p(self.asked.share) + self.quantile(0.025) * self.error
-        return max(certain, self.quantile(_ALARMS / self.family) * self.error)
+    @cached_property
+    def regresses_above(self) -> Array:
+        """Shift from which it has surely got slower by more than what was asked."""
+        certain = np.log1p(self.shares) + self.apart(0.025, self.runs)
+        return self.shared + np.maximum(certain, self.apart(_ALARMS / self.family, self.runs))
 
-    @property
-    def beyond_own(self) -> bool:
-        """Whether the two sessions stand out from the noise of this result alone too."""
-        first, second = self.shifts
-        degrees = self.noise.own_degrees + 1
-        if degrees < _LEAST_OWN_DEGREES:
-            return True
-        sd = math.sqrt((self.noise.own_squares + (first - second) ** 2 / 2) / degrees)
-        error = sd * math.sqrt(1 / 2 + 1 / self.level.sessions)
-        return (first + second) / 2 > t_quantile(2 * _OWN_CONFIDENCE - 1, degrees) * error
+    @cached_property
+    def suspect(self) -> NDArray[np.bool_]:
+        """What another run may show to have got slower."""
+        tail = _SECOND_LOOK if self.runs == 1 else _FURTHER_LOOK
+        return np.asarray(self.mean - self.shared > np.maximum(np.log1p(self.shares), self.beyond(tail)))
+
+    @cached_property
+    def agree(self) -> NDArray[np.bool_]:
+        """Whether more than one run shows it."""
+        return np.asarray(self.rest - self.shared > self.apart(_AGREES, max(1, self.runs - 1)))
+
+    def judged(self, row: int) -> tuple[CompareVerdict, bool, str | None]:
+        """The verdict on one result, whether to ask another run, and why there is none."""
+        mean, limit, regressed = self.mean[row], self.passes_below[row], self.regresses_above[row]
+        open_, suspect = CompareVerdict.INCONCLUSIVE, bool(self.suspect[row])
+        if self.runs > 1 and mean > regressed and self.agree[row]:
+            level = self.levels[row]
+            if mean <= regressed + _held(level):
+                return open_, False, f"its new level rests on {level.sessions} of {_SETTLED} sessions"
+            return CompareVerdict.REGRESSED, False, None
+        if mean <= limit:
+            improved = mean + self.half[row] < -math.log1p(self.margin[row])
+            return (CompareVerdict.IMPROVED if improved else CompareVerdict.EQUIVALENT), suspect, None
+        if not self.measurable[row] and (mean <= regressed or self.runs > 1):
+            return open_, suspect, self._unmeasurable(row)
+        if self.runs == 1:
+            return open_, True, "no second run has confirmed it"
+        if mean > regressed:
+            return open_, True, "a second run does not confirm it" if self.runs == 2 else "its runs do not agree"
+        return open_, True, f"{self.runs} runs leave it too close to the margin"
+
+    def effect(self, row: int, blocks: int) -> PairedEffect:
+        """The change with its limits."""
+        mean, half, half90 = (float(values[row]) for values in (self.mean, self.half, self.half90))
+        sd = float(self.noise.sd[row])
+        return PairedEffect(mean, sd, mean - half, mean + half, mean - half90, mean + half90, blocks)
+
+    def _unmeasurable(self, row: int) -> str:
+        floor, margin = self.floor[row], self.margin[row]
+        more = self._sessions(row)
+        remedy = "" if more is None else f"; about {more} sessions in the baseline would do"
+        if self.asked[row].named:
+            return f"a margin of {margin:.1%} is not measurable here: the noise floor is {floor:.1%}{remedy}"
+        return f"this machine is too noisy to gate on: the noise floor is {floor:.1%}, margin {margin:.1%}{remedy}"
+
+    def _sessions(self, row: int) -> int | None:
+        """That the level needs for a margin to be measurable with the most runs there may be."""
+        left = (math.log1p(self.margin[row]) / self.noise.quantiles(_OPEN / self.family)[row]) ** 2 - 1 / MOST_RUNS
+        count = math.ceil(1 / left) if left > 1 / _MOST_SESSIONS else None
+        return count if count is not None and count > self.levels[row].sessions else None
 
 
-def look(baseline: Baseline, key: Key, asked: Asked, candidates: Sequence[Side]) -> Look | None:
-    """Judge one result; None where the candidate does not have it.
+def look(baseline: Baseline, asked: Mapping[Key, Asked], candidates: Sequence[Side]) -> dict[Key, Look]:
+    """Judge all results that every run of the candidate has.
 
     Args:
         baseline: with at least three sessions.
-        key: the result.
-        asked: its margin.
-        candidates: one session, or two that must agree.
+        asked: margin of every result.
+        candidates: its runs.
     """
-    if any(key not in side.observations for side in candidates):
-        return None
-    observations = [side.observations[key] for side in candidates]
-    level, noise = baseline.level(key), baseline.noise(key)
+    looks: dict[Key, Look] = {}
+    common = [key for key in baseline.keys if all(key in side.observations for side in candidates)]
+    levels = {key: baseline.level(key) for key in common}
+    sides = [side.observations for side in candidates]
+    for key in common:
+        problems = tuple(text for observations in sides for text in _problems(observations[key]))
+        if problems:
+            note = "; ".join(dict.fromkeys(problems))
+            nothing = Comparison(CompareVerdict.INCONCLUSIVE, asked[key].share, more_blocks=None, note=note)
+            a = Interval(math.exp(levels[key].log), None, None, levels[key].sessions)
+            looks[key] = Look(TimeComparison(key, candidates[0].name, a, None, nothing, problems), why=note)
+    keys = [key for key in common if key not in looks]
+    if not keys:
+        return looks
+    suite = _suite(baseline, keys, asked, [[observations[key] for observations in sides] for key in keys], levels)
+    for row, key in enumerate(keys):
+        verdict, unsettled, why = suite.judged(row)
+        seconds = [value for observations in sides for value in observations[key].seconds.values()]
+        effect = suite.effect(row, len(seconds))
+        comparison = Comparison(verdict, float(suite.margin[row]), effect, more_blocks=None, note=why)
+        a = Interval(math.exp(levels[key].log), None, None, levels[key].sessions)
+        time = TimeComparison(key, candidates[0].name, a, interval_over_processes(seconds), comparison)
+        looks[key] = Look(time, unsettled, why)
+    return looks
+
+
+def _suite(
+    baseline: Baseline,
+    keys: Sequence[Key],
+    asked: Mapping[Key, Asked],
+    runs: Sequence[Sequence[Observation]],
+    levels: Mapping[Key, Level],
+) -> _Suite:
+    noise = baseline.noise
     assert noise is not None
-    a = Interval(math.exp(level.log), None, None, level.sessions)
-    problems = [text for observation in observations for text in _problems(observation)]
-    if problems:
-        note = "; ".join(dict.fromkeys(problems))
-        nothing = Comparison(CompareVerdict.INCONCLUSIVE, asked.share, more_blocks=None, note=note)
-        return Look(TimeComparison(key, candidates[0].name, a, None, nothing, tuple(problems)), why=note)
-    shifts = tuple(float(np.mean(np.log(list(item.seconds.values())))) - level.log for item in observations)
-    case = _Case(level, _at_least(noise, observations), asked, len(baseline.side.observations), shifts)
-    verdict, unsettled, why = _judged(case)
-    b = interval_over_processes([value for item in observations for value in item.seconds.values()])
-    comparison = Comparison(verdict, case.margin, _effect(case, observations), more_blocks=None, note=why)
-    return Look(TimeComparison(key, candidates[0].name, a, b, comparison), unsettled, why)
+    centres = np.array([[observation.log_centre for observation in results] for results in runs])
+    own = centres - centres.mean(axis=1, keepdims=True)
+    share = 1.0
+    if len(keys) > 1:
+        own, share = own - own.mean(axis=0), 1 - 1 / len(keys)
+    squares, degrees = (own**2).sum(axis=1), (centres.shape[1] - 1) * share
+    least = np.array([max(observation.log_error for observation in results) for results in runs])
+    row_of = {key: row for row, key in enumerate(baseline.keys)}
+    return _Suite(
+        noise=noise.of([row_of[key] for key in keys], squares, degrees, least),
+        family=len(baseline.keys),
+        asked=[asked[key] for key in keys],
+        levels=[levels[key] for key in keys],
+        shifts=centres - np.array([[levels[key].log] for key in keys]),
+        alike=_alike(noise, float(squares.sum()), degrees * len(keys)),
+    )
 
 
-def _judged(case: _Case) -> tuple[CompareVerdict, bool, str | None]:
-    """The verdict, whether to ask a second session, and why there is none."""
-    mean, limit = sum(case.shifts) / len(case.shifts), case.passes_below
-    if len(case.shifts) == 1:
-        unsettled = mean > min(limit, max(math.log1p(case.asked.share), _SECOND_LOOK * case.error))
-        if mean <= limit:
-            return _within(mean, case), unsettled, None
-        if case.unmeasurable and mean <= case.regresses_above:
-            return CompareVerdict.INCONCLUSIVE, unsettled, case.unmeasurable
-        return CompareVerdict.INCONCLUSIVE, True, "no second run has confirmed it"
-    single = case.noise.sd * math.sqrt(1 + 1 / case.level.sessions)
-    if mean > case.regresses_above:
-        if mean <= case.regresses_above + case.held:
-            return CompareVerdict.INCONCLUSIVE, False, f"its new level rests on {case.level.sessions} of 3 sessions"
-        if min(case.shifts) > _AGREES * single and case.beyond_own:
-            return CompareVerdict.REGRESSED, False, None
-        return CompareVerdict.INCONCLUSIVE, False, "a second run does not confirm it"
-    if mean <= limit:
-        return _within(mean, case), False, None
-    return CompareVerdict.INCONCLUSIVE, False, case.unmeasurable or "two runs leave it too close to the margin"
+def _alike(noise: Noise, squares: float, degrees: float) -> float:
+    """How far runs repeat each other, beyond chance: those of one day may differ less than those of several."""
+    if not degrees:
+        return 0.0
+    before, known = float(noise.squares.sum()), float(noise.degrees.sum())
+    ratio = (squares / degrees) / max(before / known, np.finfo(float).tiny)
+    return min(1.0, max(0.0, 1 - ratio * (1 + math.sqrt(2 / degrees + 2 / known))))
 
 
-def _within(mean: float, case: _Case) -> CompareVerdict:
-    improved = mean + case.quantile(0.025) * case.error < -math.log1p(case.margin)
-    return CompareVerdict.IMPROVED if improved else CompareVerdict.EQUIVALENT
-
-
-def _at_least(noise: SessionNoise, observations: Sequence[Observation]) -> SessionNoise:
-    """Noise no less than what the blocks of the candidate vary by themselves."""
-    logs = [np.log(list(item.seconds.values())) for item in observations]
-    within = max(float(values.std(ddof=1)) / math.sqrt(len(values)) for values in logs)
-    return SessionNoise(max(noise.sd, within), noise.degrees, noise.own_squares, noise.own_degrees)
-
-
-def _effect(case: _Case, observations: Sequence[Observation]) -> PairedEffect:
-    mean = sum(case.shifts) / len(case.shifts)
-    half, half90 = case.quantile(0.025) * case.error, case.quantile(0.05) * case.error
-    blocks = sum(len(item.seconds) for item in observations)
-    return PairedEffect(mean, case.noise.sd, mean - half, mean + half, mean - half90, mean + half90, blocks)
+def _held(level: Level) -> float:
+    """How far a new level lies below the one before while too few sessions have shown it."""
+    if level.before is None or level.sessions >= _SETTLED:
+        return 0.0
+    return max(0.0, level.before - level.log)
 
 
 def _problems(observation: Observation) -> list[str]:
@@ -192,6 +290,7 @@ def _problems(observation: Observation) -> list[str]:
         return [f"{lost} of {blocks + lost} blocks give no time: {reasons}"]
     if blocks < MIN_BLOCKS:
         return [f"{blocks} {'block' if blocks == 1 else 'blocks'}, at least {MIN_BLOCKS} are needed"]
-    if np.ptp(np.log(list(observation.seconds.values()))) < NO_SPREAD:
+    logs = [math.log(value) for value in observation.seconds.values()]
+    if max(logs) - min(logs) < NO_SPREAD:
         return ["all processes of one side took exactly the same time, which no measurement gives"]
     return []

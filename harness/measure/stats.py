@@ -155,9 +155,14 @@ def noise_floor(d: ArrayLike, *, seed: int, flips: int = 2000, percent: float = 
 
     Source: Fisher's randomisation test for paired data (The Design of Experiments, 1935).
     """
-    values = _finite(d)
-    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(flips, len(values)))
-    return math.expm1(float(np.percentile(np.abs((signs * values).mean(axis=1)), percent)))
+    return float(noise_floors(_finite(d)[None, :], seed=seed, flips=flips, percent=percent)[0])
+
+
+def noise_floors(ratios: Array, *, seed: int, flips: int = 2000, percent: float = 95.0) -> Array:
+    """The noise floor of each of several series of A/A log ratios, shape (series, k) -> (series,)."""
+    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(flips, ratios.shape[1]))
+    means = np.abs(ratios @ signs.T) / ratios.shape[1]
+    return np.asarray(np.expm1(np.percentile(means, percent, axis=1)))
 
 
 def t_quantile(confidence: float, degrees: float) -> float:
