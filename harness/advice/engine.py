@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.advice.finding import Evidence, Finding, NotChecked, Report
 from harness.advice.logic import Unknown
-from harness.advice.rules import Rule, WorkloadNeeds, shipped_rules
+from harness.advice.rules import BY_POLICY, Rule, WorkloadNeeds, shipped_rules
 from harness.platform.facts import Facts, as_json
 from harness.platform.hmc import HmcFacts
 from harness.platform.usable import usable
@@ -42,7 +42,7 @@ def evaluate(
     not_checked: list[NotChecked] = []
     not_applicable: list[str] = []
     for rule in shipped_rules() if rules is None else rules:
-        local: dict[str, Any] = dict(names)
+        local: dict[str, Any] = {**names, **rule.limits, BY_POLICY: rule.policy is not None}
         for name, expression in rule.lets:
             local[name] = expression.evaluate(local)
         applies = True if rule.applies is None else rule.applies.evaluate(local)
@@ -63,6 +63,7 @@ def evaluate(
 
 def _finding(rule: Rule, names: Mapping[str, Any]) -> Finding:
     loss = rule.loss.evaluate(names) if rule.loss is not None else None
+    asked = rule.limits if rule.policy is not None else {}
     return Finding(
         id=rule.id,
         severity=rule.severity,
@@ -71,7 +72,8 @@ def _finding(rule: Rule, names: Mapping[str, Any]) -> Finding:
             Evidence(shown.path, as_json(value), _source(shown.path, names))
             for shown in rule.evidence
             if not isinstance(value := shown.value.evaluate(names), Unknown)
-        ),
+        )
+        + tuple(Evidence(f"policy.{name}", value, rule.policy) for name, value in asked.items()),
         why=rule.why.fill(names),
         fix=tuple(
             line
@@ -82,6 +84,7 @@ def _finding(rule: Rule, names: Mapping[str, Any]) -> Finding:
         effect=rule.effect.fill(names),
         source=rule.source,
         loss=None if loss is None or isinstance(loss, Unknown) else min(1.0, max(0.0, float(loss))),
+        momentary=rule.momentary,
     )
 
 

@@ -45,6 +45,7 @@ class Finding:
     effect: str  # what it costs, in words
     source: str  # of the effect: a publication, a derivation, or "judgement"
     loss: float | None  # the same as the largest share of throughput lost, in [0, 1]; None: not known
+    momentary: bool = False  # about this moment (other work is running), not about the machine's set-up
 
     @property
     def costs_performance(self) -> bool:

@@ -14,6 +14,10 @@ Keys of a rule file:
 ``fix``         commands: ``{on = "here" | "root" | "hmc", run = template, when = expression}``; one for root is of
                 the host where the process is in a container
 ``let``         named sub-expressions, in order
+``limits``      named numbers, the thresholds that a site's policy may set (``harness.advice.policy``)
+``momentary``   true where the finding is about this moment and not about the machine's set-up
+
+Every expression may use the names of ``let`` and ``limits``, and ``by_policy``: whether a site's policy names the rule.
 
 A template holds expressions in braces. In a command each becomes part of one shell word, quoted as needed.
 The rule's id is its file name.
@@ -41,6 +45,7 @@ from harness.platform.facts import Facts, Sources
 from harness.platform.hmc import HmcFacts
 from harness.platform.usable import Usable
 
+BY_POLICY = "by_policy"
 _HOLE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -87,6 +92,8 @@ class _File:
     loss: _Source | None = None
     fix: tuple[_Fix, ...] = ()
     let: Mapping[str, _Source] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+    momentary: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,9 @@ class Rule:
     loss: Expression | None
     evidence: tuple[Shown, ...]
     fix: tuple[Command, ...]
+    limits: Mapping[str, float]
+    momentary: bool
+    policy: str | None = None  # where a site's policy names the rule: file and key
 
 
 def scope() -> dict[str, Kind]:
@@ -220,7 +230,10 @@ class _Reader:
 
     def rule(self) -> Rule:
         file = decode_toml_file(_File, self.path)
-        lets = self._lets(file.let)  # first: the other keys may use the names
+        self.scope[BY_POLICY] = BOOL
+        for name in file.limits:
+            self._new_name("limits", name, NUMBER)
+        lets = self._lets(file.let)  # before the keys that may use the names
         return Rule(
             id=self.path.stem,
             severity=file.severity,
@@ -234,6 +247,8 @@ class _Reader:
             loss=None if file.loss is None else self._parse("loss", file.loss, NUMBER),
             evidence=tuple(self._evidence(f"evidence[{index}]", item) for index, item in enumerate(file.evidence)),
             fix=tuple(self._command(f"fix[{index}]", item) for index, item in enumerate(file.fix)),
+            limits=file.limits,
+            momentary=file.momentary,
         )
 
     def _error(self, key: str, problem: str) -> InputError:
@@ -258,12 +273,15 @@ class _Reader:
     def _lets(self, sources: Mapping[str, _Source]) -> tuple[tuple[str, Expression], ...]:
         lets = []
         for name, source in sources.items():
-            if not name.isidentifier() or name in self.scope:
-                raise self._error(f"let.{name}", "expected a name that is not in use")
             expression = self._parse(f"let.{name}", source)
-            self.scope[name] = expression.kind
+            self._new_name("let", name, expression.kind)
             lets.append((name, expression))
         return tuple(lets)
+
+    def _new_name(self, table: str, name: str, kind: Kind) -> None:
+        if not name.isidentifier() or name in self.scope:
+            raise self._error(f"{table}.{name}", "expected a name that is not in use")
+        self.scope[name] = kind
 
     def _evidence(self, key: str, item: str | _Evidence) -> Shown:
         entry = _Evidence(item, item) if isinstance(item, str) else item

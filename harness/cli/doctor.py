@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from harness.advice.finding import Severity
 from harness.cli.options import Json, Sysroot
-from harness.errors import ExitCode, InputError
+from harness.errors import InputError
 
 
 def doctor(
@@ -29,34 +30,68 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your site's policy (TOML): thresholds, and the rules that decide. See docs/doctor.md.",
+            show_default=False,
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Severity | None,
+        typer.Option(
+            help="Fail on findings of this severity or above, also of the moment. Default: what costs and lasts.",
+            show_default=False,
+        ),
+    ] = None,
+    rules: Annotated[bool, typer.Option("--rules", help="List the rules with their thresholds, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check NUMA, SMT, LPAR and software settings; print findings by effect, each with evidence and a command.
 
-    Exit code 0: nothing found that costs performance. 1: something was.
+    Exit code 0: nothing lasting was found that costs performance, or the policy is met. 1: something was, or it is not.
+    2: a rule that the policy names could not be checked.
 
     Example: `lparbench doctor --hmc hscroot@hmc1 --memory 80G`
     """
     from harness.advice.engine import evaluate
-    from harness.advice.rules import WorkloadNeeds
+    from harness.advice.policy import Policy, judge, load_policy
+    from harness.advice.rules import WorkloadNeeds, shipped_rules
+    from harness.decode import encode
     from harness.platform.hmc import facts_for
     from harness.platform.probe import probe
     from harness.platform.sysroot import SysRoot
-    from harness.reporting.doctor import print_report, verdict
+    from harness.reporting.doctor import print_report, rule_entries, rules_text, verdict
+    from harness.reporting.listing import output_width
 
+    site = Policy(shipped_rules()) if policy is None else load_policy(policy, shipped_rules())
+    if rules:
+        entries = rule_entries(site)
+        listed = json.dumps({"rules": encode(entries)}, indent=2)
+        typer.echo(listed if as_json else rules_text(entries, output_width()), nl=as_json)
+        return
     root = SysRoot(sysroot)
     facts = probe(root)
     report = evaluate(
         facts,
+        rules=site.rules,
         hmc=facts_for(facts, root, destination=hmc, managed_system=managed_system),
         workload=WorkloadNeeds() if memory is None else WorkloadNeeds(_size(memory), {"memory_bytes": "--memory"}),
     )
+    judgement = judge(report, site, fail_on)
     if as_json:
-        document = {"verdict": verdict(report), "costs_performance": report.costs_performance, **report.to_json()}
+        document = {
+            "verdict": verdict(report),
+            "costs_performance": report.costs_performance,
+            "policy": None if policy is None else str(policy),
+            "judgement": encode(judgement),
+            **report.to_json(),
+        }
         typer.echo(json.dumps(document, indent=2))
     else:
-        print_report(facts, report)
-    raise typer.Exit(ExitCode.judged(failed=report.costs_performance))
+        print_report(facts, report, judgement, policy)
+    raise typer.Exit(judgement.exit_code)
 
 
 def _size(text: str) -> int:

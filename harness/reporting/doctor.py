@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from harness.advice.finding import Evidence, Finding, Report
+from harness.advice.finding import Evidence, Finding, Report, Severity
+from harness.advice.policy import Judgement, Policy
 from harness.platform.facts import Facts
+from harness.reporting.listing import listing
 from harness.reporting.text import number
 
 _INDENT = " " * 4
@@ -22,23 +26,28 @@ _COLOURS = {"high": typer.colors.RED, "medium": typer.colors.YELLOW, "low": type
 
 def verdict(report: Report) -> str:
     """One sentence: whether anything costs performance, and how far the checks reach."""
-    costly = [finding for finding in report.findings if finding.costs_performance]
+    costly = [finding for finding in report.findings if finding.costs_performance and not finding.momentary]
+    passing = [finding.title for finding in report.findings if finding.momentary]
     reach = f"{len(report.checked)} rules checked"
     if report.not_checked:
         reach += f", {len(report.not_checked)} could not be"
+    if not costly and passing:
+        return f"Nothing lasting was found that costs performance; for the moment: {'; '.join(passing)} ({reach})."
     if not costly:
         return f"Nothing was found that costs performance ({reach})."
     worst = costly[0]
-    share = f", the first {_share(worst)}" if worst.loss else ""
+    share = f", the first {_share(worst)}" if _share(worst) else ""
     things = "finding costs" if len(costly) == 1 else "findings cost"
     return f"{len(costly)} {things} performance{share} ({reach})."
 
 
-def print_report(facts: Facts, report: Report) -> None:
+def print_report(facts: Facts, report: Report, judgement: Judgement, policy: Path | None = None) -> None:
     """Write the report to standard output; wrapped to the terminal, commands on lines of their own, never wrapped."""
     width = min(_MAX_WIDTH, shutil.get_terminal_size((100, 24)).columns) if sys.stdout.isatty() else 100
     typer.echo(_clean(machine_line(facts)))
     typer.secho(verdict(report), bold=True)
+    for line in () if policy is None else _judged(policy, report, judgement, width):
+        typer.secho(_clean(line), bold=True)
     for position, finding in enumerate(report.findings, start=1):
         typer.echo()
         label = finding.severity.value
@@ -73,7 +82,7 @@ def _body(finding: Finding, width: int) -> Iterator[str]:
     for evidence in finding.evidence:
         yield from _wrapped("found", _shown(evidence), width)
     yield from _wrapped("why", finding.why, width)
-    effect = f"{_share(finding)}: {finding.effect}" if finding.loss else finding.effect
+    effect = f"{_share(finding)}: {finding.effect}" if _share(finding) else finding.effect
     yield from _wrapped("costs", f"{effect} ({finding.source})", width)
     for command in finding.fix:
         yield f"{_INDENT}{'fix' if command == finding.fix[0] else '':6}$ {command}"
@@ -126,7 +135,44 @@ def _value(value: Any) -> str:
 
 
 def _share(finding: Finding) -> str:
-    return f"up to {number(100 * (finding.loss or 0), 2)} %"
+    """The largest share lost; empty where none is known, or all of it: then the figure says nothing."""
+    return f"up to {number(100 * finding.loss, 2)} %" if finding.loss and finding.loss < 1 else ""
+
+
+def _judged(policy: Path, report: Report, judgement: Judgement, width: int) -> Iterator[str]:
+    missing = {item.id: ", ".join(item.missing) for item in report.not_checked}
+    if judgement.failed:
+        yield from _listed(f"Policy {policy}: not met", ", ".join(judgement.failed), width)
+    elif not judgement.undecided:
+        yield f"Policy {policy}: met"
+    for name in judgement.undecided:
+        yield from _listed(f"Policy {policy}: cannot be decided", f"{name} (not known: {missing[name]})", width)
+    if judgement.not_applicable:
+        yield from _listed("The policy's rules for other machines", ", ".join(judgement.not_applicable), width)
+
+
+@dataclass(frozen=True)
+class RuleEntry:
+    """A rule as a list shows it; ``when`` is its condition over facts and ``limits``."""
+
+    id: str
+    severity: Severity
+    limits: Mapping[str, float]
+    when: str
+
+
+def rule_entries(policy: Policy) -> tuple[RuleEntry, ...]:
+    """Every rule, with the thresholds and severities of the policy."""
+    return tuple(RuleEntry(rule.id, rule.severity, rule.limits, rule.when.text) for rule in policy.rules)
+
+
+def rules_text(entries: Sequence[RuleEntry], width: int | None) -> str:
+    """The same as a list."""
+    rows = []
+    for rule in entries:
+        limits = ", ".join(f"{name} = {value:g}" for name, value in rule.limits.items())
+        rows.append((rule.id, rule.severity.value, limits, rule.when))
+    return listing(("rule", "severity", "thresholds", "finding where"), rows, width)
 
 
 def _clean(text: str) -> str:

@@ -270,7 +270,18 @@ def test_findings_come_costliest_first():
     assert losses == sorted(losses, reverse=True)
     assert report.costs_performance
     document = report.to_json()["findings"][0]
-    assert set(document) == {"id", "severity", "title", "evidence", "why", "fix", "effect", "source", "loss"}
+    assert set(document) == {
+        "id",
+        "severity",
+        "title",
+        "evidence",
+        "why",
+        "fix",
+        "effect",
+        "source",
+        "loss",
+        "momentary",
+    }
     assert document["evidence"][0] == {"path": "usable.nodes", "value": [0, 1], "source": "sysfs:devices/system/node"}
 
 
@@ -298,8 +309,10 @@ def test_names_are_quoted_for_the_shell(name):
     assert len(words) == 9
 
 
-def test_numbers_outside_their_range_do_not_leave_it():
-    rule = next(rule for rule in shipped_rules() if rule.id == "other-load")
+def test_numbers_outside_their_range_do_not_leave_it(tmp_path):
+    path = tmp_path / "loaded.toml"
+    path.write_text(_WHOLE.replace("lpar.donating", "load.runnable > 0", 1) + 'loss = "load.load_1m"\n')
+    rule = load_rule(path)
     report = evaluate(_probe(replace(GOOD, load=(500.0, 1.0, 1.0))), rules=[rule])
     assert report.findings[0].loss == 1.0
 
