@@ -23,11 +23,13 @@ from harness.cli import (
     history,
     kernels,
     listing,
+    load,
     place,
     probe,
     report,
     run,
     score,
+    serve,
     smt,
     sweep,
 )
@@ -87,6 +89,8 @@ _add("run", _MAIN)(run.run)
 _add("list", _MAIN)(listing.list_workloads)
 _add("report", _MAIN)(report.report)
 _add("score", _MAIN)(score.score)
+_add("serve", _MAIN)(serve.serve)
+_add("load", _MAIN)(load.load)
 app.add_typer(data.data_app, rich_help_panel=_MAIN)
 
 _RUNS = "Runs side by side"

@@ -20,7 +20,7 @@ _PARAMETERS = {  # fitted attributes from which scikit-learn's transformers work
     "minmax": ("min_", "scale_", "data_min_", "data_max_", "data_range_"),
     "quantile": ("quantiles_", "references_"),
 }
-_PIXELS = {"unit": (np.float32(1 / 255), np.float32(0)), "signed": (np.float32(2 / 255), np.float32(-1))}
+PIXELS = {"unit": (np.float32(1 / 255), np.float32(0)), "signed": (np.float32(2 / 255), np.float32(-1))}
 _QUANTILES = 1000
 _QUANTILE_ROWS = 100_000  # rows the quantiles are estimated from
 
@@ -92,7 +92,7 @@ class Encoder:
             if isinstance(frame[name].dtype, pd.CategoricalDtype)
         }
         unscaled = cls(encoding, tuple(map(str, frame.columns)), words, np.zeros(0), None)
-        if encoding.scaling in _PIXELS:
+        if encoding.scaling in PIXELS:
             return unscaled
         block = unscaled._numbers(frame)
         unscaled = replace(unscaled, fill=_medians(block))
@@ -126,8 +126,8 @@ class Encoder:
             KeyError: a column is missing.
         """
         columns = frame if isinstance(frame, pd.DataFrame) else _typed(frame, self.columns, self.vocabulary)
-        if self.encoding.scaling in _PIXELS:
-            factor, offset = _PIXELS[self.encoding.scaling]
+        if self.encoding.scaling in PIXELS:
+            factor, offset = PIXELS[self.encoding.scaling]
             return np.ascontiguousarray(columns[list(self.columns)].to_numpy(np.float32) * factor + offset)
         block = self._prepared(self._numbers(columns))
         if self.scaler is not None:

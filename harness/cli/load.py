@@ -1,0 +1,113 @@
+"""``lparbench load``: open-loop HTTP load against a server, every answer checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.durations import seconds as duration
+from harness.cli.options import Json
+from harness.errors import ExitCode, InputError
+
+
+def load(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Of the server, e.g. http://127.0.0.1:8000")],
+    bundle: Annotated[
+        Path,
+        typer.Option("--bundle", metavar="BUNDLE", help="The model that is served: its rows, and its own scores."),
+    ],
+    rate: Annotated[
+        str | None, typer.Option(metavar="N/s", help="Requests per second, e.g. 5000/s or 5k/s.", show_default=False)
+    ] = None,
+    find_rate: Annotated[
+        bool, typer.Option("--find-rate", help="Search for the highest rate that meets --p99.")
+    ] = False,
+    p99: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Bound on the 99th percentile of the latency.", show_default=False),
+    ] = None,
+    arrivals: Annotated[str, typer.Option(metavar="NAME", help="poisson or constant.")] = "poisson",
+    connections: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="Kept open.")] = 64,
+    seconds: Annotated[str, typer.Option(metavar="TIME", help="Of a trial.")] = "10s",
+    rows: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Raw rows to send. Default: made ones.", show_default=False),
+    ] = None,
+    cpus: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="CPUs of the generator. Default: one that the server does not use.",
+                     show_default=False),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Bearer token for the server.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the arrivals and of made rows.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the record there.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Offer load to a server on a schedule that does not wait for it; latency counts from the scheduled time.
+
+    Exit code 0: valid, and the bound held; 1: it did not; 2: the figure is invalid, and why.
+
+    Example: `lparbench load http://127.0.0.1:8000 --bundle models/nsl-kdd-autoencoder --rate 5k/s --p99 5ms`
+    """
+    from harness.decode import encode
+    from harness.record.files import write_file
+    from harness.serving.load import LoadSpec
+    from harness.serving.trial import Session
+
+    if (rate is None) == (not find_rate):
+        raise InputError("Give --rate or --find-rate.", remedy="Example: --rate 5k/s, or --find-rate --p99 5ms")
+    if find_rate and p99 is None:
+        raise InputError("--find-rate needs --p99.", remedy="Example: --find-rate --p99 5ms")
+    if arrivals not in ("poisson", "constant"):
+        raise InputError(f"--arrivals is {arrivals!r}.", remedy="Expected: poisson or constant.")
+    spec = LoadSpec(
+        url=url,
+        rate=_rate(rate or "1000/s"),
+        seconds=duration("--seconds", seconds),
+        connections=connections,
+        arrivals="constant" if arrivals == "constant" else "poisson",
+        seed=seed,
+        p99_bound_s=None if p99 is None else duration("--p99", p99),
+    )
+    session = Session.open(url, bundle, rows, token_file, _cpus(cpus), seed)
+    record = session.search(spec) if find_rate else session.offer(spec)
+    text = json.dumps(encode(record), indent=2) + "\n"
+    if out is not None:
+        write_file(out, text.encode())
+    if as_json:
+        typer.echo(text, nl=False)
+    else:
+        typer.echo(session.describe(record))
+    raise typer.Exit(ExitCode.judged(failed=record.result.met is False, inconclusive=bool(record.result.reasons)))
+
+
+def _rate(text: str) -> float:
+    bare = text.strip().lower().removesuffix("/s")
+    factor = 1000.0 if bare.endswith("k") else 1.0
+    try:
+        value = float(bare.removesuffix("k")) * factor
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise InputError(f"--rate {text!r} is not a rate.", remedy="Expected one such as 500/s or 5k/s.")
+    return value
+
+
+def _cpus(text: str | None) -> tuple[int, ...] | None:
+    from harness.platform.parse import cpu_list
+
+    if text is None:
+        return None
+    chosen = cpu_list(text)
+    allowed = os.sched_getaffinity(0)
+    if not chosen or not set(chosen) <= allowed:
+        raise InputError(f"--cpus {text}: not all of them may be used.", remedy=f"Usable: {sorted(allowed)}.")
+    return tuple(chosen)

@@ -1,0 +1,110 @@
+"""``lparbench serve``: a saved model behind HTTP, in a placement of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import completion
+from harness.cli.durations import seconds
+from harness.errors import InputError
+
+_PLACE = "Where it runs"
+_LIMITS = "Limits"
+_ACCESS = "Access"
+
+
+def serve(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory that `lparbench run --save` kept.")],
+    api: Annotated[str, typer.Option(metavar="NAME", help="documents, v2 (Open Inference Protocol), both.")] = "both",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Default: the bundle's fastest here.", show_default=False,
+            autocompletion=completion.backends,
+        ),
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, metavar="N", rich_help_panel=_PLACE, help="Distinct cores.")] = 1,
+    threads_per_core: Annotated[
+        int, typer.Option(min=1, metavar="K", rich_help_panel=_PLACE, help="Threads on each core.")
+    ] = 1,
+    node: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ID", rich_help_panel=_PLACE, show_default=False,
+            help="NUMA node. Default: the one that fits with the most free memory.",
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(rich_help_panel=_ACCESS, help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, rich_help_panel=_ACCESS, help="0 for any free one.")] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", rich_help_panel=_ACCESS, show_default=False,
+            help="Ask for the bearer token that is in it; health stays open.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", rich_help_panel=_ACCESS, show_default=False, help="PEM certificate.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", rich_help_panel=_ACCESS, show_default=False, help="Its key.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", rich_help_panel=_ACCESS, help="Listen beyond loopback without token or TLS.")
+    ] = False,
+    deadline: Annotated[
+        str, typer.Option(metavar="TIME", rich_help_panel=_LIMITS, help="Refuse what would take longer.")
+    ] = "50ms",
+    queue: Annotated[
+        int, typer.Option(min=1, metavar="ROWS", rich_help_panel=_LIMITS, help="Rows that may wait.")
+    ] = 4096,
+    max_body: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", rich_help_panel=_LIMITS, help="Of a request.")
+    ] = 1 << 20,
+    drain: Annotated[
+        str, typer.Option(metavar="TIME", rich_help_panel=_LIMITS, help="After a signal, for requests under way.")
+    ] = "10s",
+    drift_window: Annotated[
+        int, typer.Option(min=50, metavar="ROWS", rich_help_panel=_LIMITS, help="Rows of a window of /drift.")
+    ] = 2000,
+    check: Annotated[bool, typer.Option("--check", help="Answer one request of each kind, and end.")] = False,
+) -> None:  # fmt: skip
+    """Serve a saved model over HTTP, pinned to cores of one node, its memory bound there.
+
+    Routes: the documents' POST /predict, and the Open Inference Protocol under /v2; /health, /metrics and /drift.
+
+    Example: `lparbench serve models/nsl-kdd-autoencoder --port 8000`
+    """
+    from harness.serving.spec import LOOPBACK, ServeSpec
+    from harness.serving.start import start
+
+    if api not in ("documents", "v2", "both"):
+        raise InputError(f"--api is {api!r}.", remedy="Expected: documents, v2 or both.")
+    if (tls_cert is None) != (tls_key is None):
+        raise InputError("--tls-cert and --tls-key go together.", remedy="Give both, or neither.")
+    if host not in LOOPBACK and not insecure and token_file is None and tls_cert is None:
+        raise InputError(
+            f"--host {host} is open to others.",
+            remedy="Give --token-file or --tls-cert, or --insecure all the same.",
+        )
+    spec = ServeSpec(
+        bundle=str(bundle),
+        host=host,
+        port=port,
+        apis=("documents", "v2") if api == "both" else ("documents",) if api == "documents" else ("v2",),
+        backend=backend,
+        threads=cores * threads_per_core,
+        queue_rows=queue,
+        deadline_s=seconds("--deadline", deadline),
+        max_body=max_body,
+        drain_s=seconds("--drain", drain),
+        drift_window=drift_window,
+        token_file=None if token_file is None else str(token_file),
+        tls_cert=None if tls_cert is None else str(tls_cert),
+        tls_key=None if tls_key is None else str(tls_key),
+        check=check,
+    )
+    start(spec, cores=cores, threads_per_core=threads_per_core, node=node)

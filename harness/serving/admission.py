@@ -1,0 +1,75 @@
+"""Which requests can still be answered in time: the cost of a batch is learnt, and what would be late is refused."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from harness.serving.exchange import HttpError
+
+_REMEMBERED = 50  # calls
+
+
+class CostModel:
+    """Seconds of scoring n rows, a·n + b with neither below zero, from the last calls."""
+
+    def __init__(self) -> None:
+        self._calls: deque[tuple[int, float]] = deque()
+        self._n = self._s = self._nn = self._ns = 0.0
+
+    def add(self, rows: int, seconds: float) -> None:
+        """Learn from a call."""
+        self._calls.append((rows, seconds))
+        self._count(rows, seconds, 1)
+        if len(self._calls) > _REMEMBERED:
+            self._count(*self._calls.popleft(), -1)
+
+    def _count(self, rows: int, seconds: float, sign: int) -> None:
+        self._n += sign * rows
+        self._s += sign * seconds
+        self._nn += sign * rows * rows
+        self._ns += sign * rows * seconds
+
+    def per_row_and_call(self) -> tuple[float, float]:
+        """Least squares under a, b ≥ 0; (0, 0) before the first call."""
+        count = len(self._calls)
+        if not count:
+            return 0.0, 0.0
+        spread = self._nn - self._n * self._n / count
+        a = (self._ns - self._n * self._s / count) / spread if spread > 0 else 0.0
+        b = (self._s - a * self._n) / count
+        if a < 0:
+            return 0.0, self._s / count
+        if b < 0:
+            return self._ns / self._nn, 0.0
+        return a, b
+
+    def seconds(self, rows: int) -> float:
+        """Of a call with ``rows``."""
+        a, b = self.per_row_and_call()
+        return a * rows + b
+
+
+class Admission:
+    """Rows that wait, their bound, and the deadline of a request."""
+
+    def __init__(self, *, queue_rows: int, deadline_s: float) -> None:
+        self.cost = CostModel()
+        self.waiting = 0
+        self._queue_rows = queue_rows
+        self._deadline_s = deadline_s
+
+    def admit(self, rows: int) -> None:
+        """Take ``rows`` among those that wait.
+
+        Raises:
+            HttpError: 503 when they would be too many, or late; with the seconds after which to try again.
+        """
+        total = self.waiting + rows
+        seconds = self.cost.seconds(total)
+        if (self.waiting and total > self._queue_rows) or (seconds > self._deadline_s and self.waiting):
+            retry = max(1, math.ceil(seconds))
+            raise HttpError(503, "too many rows wait already", (("Retry-After", str(retry)),))
+        if rows > self._queue_rows:
+            raise HttpError(413, f"{rows} rows in a request; at most {self._queue_rows} are taken")
+        self.waiting = total

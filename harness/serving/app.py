@@ -1,0 +1,165 @@
+"""Routes to handlers, the same for every front; what they answer does not depend on who carries the bytes."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+
+from harness.serving.admission import Admission
+from harness.serving.documents import Documents
+from harness.serving.drift import DriftMonitor
+from harness.serving.exchange import HttpError, Reply, Request, Scoring, to_json
+from harness.serving.metrics import Metrics, openmetrics
+from harness.serving.model import ServedModel
+from harness.serving.open_inference import OpenInference
+
+_TEXT = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_LIVE = Reply(200, to_json({"live": True}))
+_READY = Reply(200, to_json({"ready": True}))
+_NOT_READY = Reply(503, to_json({"ready": False}))
+Handler = Callable[[Request], "Reply | Scoring"]
+
+
+class App:
+    """The handlers of one model, and what they share."""
+
+    def __init__(
+        self, model: ServedModel, *, apis: tuple[str, ...], admission: Admission, drift_window: int, token: str | None
+    ) -> None:
+        self.model, self.admission = model, admission
+        self.metrics = Metrics()
+        self.draining = False
+        self._token = None if token is None else f"Bearer {token}".encode()
+        self._drift: DriftMonitor | None = None
+        if model.steps is None:
+            self._drift = DriftMonitor(model.bundle.drift, model.features, drift_window)
+        documents, protocol = Documents(model), OpenInference(model)
+        path = f"/v2/models/{model.name}"
+        versioned = f"{path}/versions/{model.version}"
+        self._open: dict[tuple[str, str], Handler] = {
+            ("GET", "/v2/health/live"): lambda _: _LIVE,
+            ("GET", "/v2/health/ready"): lambda _: self._ready(),
+            ("GET", f"{path}/ready"): lambda _: self._ready(),
+            ("GET", f"{versioned}/ready"): lambda _: self._ready(),
+            ("GET", "/health"): lambda _: Reply(200, to_json(documents.describe())),
+        }
+        routes: dict[tuple[str, str], Handler] = {
+            ("GET", "/metrics"): lambda _: self._metrics(),
+            ("GET", "/drift"): lambda _: self._drift_reply(),
+        }
+        if "documents" in apis:
+            routes["POST", "/predict"] = documents.predict
+        if "v2" in apis:
+            routes |= {
+                ("GET", "/v2"): lambda _: protocol.server(),
+                ("GET", path): lambda _: protocol.metadata(),
+                ("GET", versioned): lambda _: protocol.metadata(),
+                ("POST", f"{path}/infer"): protocol.infer,
+                ("POST", f"{versioned}/infer"): protocol.infer,
+            }
+        self._routes = routes
+        self._methods: dict[str, set[str]] = {}
+        for method, route in (*self._open, *routes):
+            self._methods.setdefault(route, set()).add(method)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Every route as METHOD PATH."""
+        return tuple(f"{method} {path}" for method, path in (*self._open, *self._routes))
+
+    def handle(self, request: Request) -> Reply | Scoring:
+        """A reply, or rows that are to be scored first; those are counted among the waiting ones.
+
+        Raises:
+            HttpError: the request is refused.
+        """
+        key = ("GET" if request.method == "HEAD" else request.method, request.path.rstrip("/") or "/")
+        handler = self._open.get(key)
+        if handler is not None:
+            return handler(request)
+        if self._token is not None:
+            given = request.headers.get("authorization", "").encode("latin-1")
+            if not hmac.compare_digest(given, self._token):
+                raise HttpError(401, "a bearer token is needed", (("WWW-Authenticate", "Bearer"),))
+        handler = self._routes.get(key)
+        if handler is None:
+            raise self._no_route(key[1])
+        outcome = handler(request)
+        if isinstance(outcome, Scoring):
+            if not len(outcome.rows):
+                return outcome.finish(outcome.rows.reshape(-1)[:0])
+            self.admission.admit(len(outcome.rows))
+        return outcome
+
+    def score(self, batch: list[Scoring]) -> list[Reply]:
+        """Replies of what `handle` gave, scored in one call."""
+        began = perf_counter()
+        rows = batch[0].rows if len(batch) == 1 else np.concatenate([part.rows for part in batch])
+        try:
+            scores = self.model.score(rows)
+        finally:
+            self.admission.waiting = 0
+        seconds = perf_counter() - began
+        self.admission.cost.add(len(rows), seconds)
+        self.metrics.score_s.add(seconds)
+        self.metrics.batch_rows.add(len(rows))
+        if self._drift is not None:
+            self._drift.add(rows)
+        self.metrics.decisions.update(self.model.bundle.levels(scores).tolist())
+        replies, start = [], 0
+        for part in batch:
+            end = start + len(part.rows)
+            replies.append(part.finish(scores[start:end]))
+            start = end
+        return replies
+
+    def count(self, request: Request | None, status: int) -> None:
+        """Count an answer, by its route where it has one."""
+        known = request is not None and request.path in self._methods
+        self.metrics.requests[request.path if known and request else "other", status] += 1
+        if status >= 400:
+            self.metrics.rejected[_REASONS.get(status, "invalid")] += 1
+
+    def _no_route(self, path: str) -> HttpError:
+        methods = self._methods.get(path)
+        if methods is None:
+            return HttpError(404, f"no such path; there are: {', '.join(sorted(self._methods))}")
+        allowed = ", ".join(sorted(methods))
+        return HttpError(405, f"{path} takes {allowed}", (("Allow", allowed),))
+
+    def _ready(self) -> Reply:
+        return _NOT_READY if self.draining else _READY
+
+    def _metrics(self) -> Reply:
+        bundle = self.model.bundle.manifest.provenance
+        info = {"model": self.model.name, "detector": bundle.detector, "backend": self.model.backend}
+        drift, last = self._drift, None if self._drift is None else self._drift.last
+        psi = {} if drift is None or last is None else dict(zip(drift.names, last.psi.tolist(), strict=True))
+        return Reply(200, openmetrics(self.metrics, info, psi, 0 if drift is None else drift.alarms), _TEXT)
+
+    def _drift_reply(self) -> Reply:
+        drift = self._drift
+        if drift is None:
+            raise HttpError(404, "the drift of windows is not watched")
+        last = drift.last
+        features = {} if last is None else {
+            name: {"psi": psi, "bound": bound, "over": bool(over)}
+            for name, psi, bound, over in zip(
+                drift.names, last.psi.tolist(), last.bound.tolist(), last.over.tolist(), strict=True
+            )
+        }  # fmt: skip
+        answer = {
+            "window_rows": drift.window,
+            "windows": drift.windows,
+            "alarms": drift.alarms,
+            "drifted": list(drift.alarming),
+            "features": features,
+            "note": "Windows are taken as independent; an alarm takes two in a row.",
+        }
+        return Reply(200, to_json(answer))
+
+
+_REASONS = {401: "auth", 413: "size", 431: "size", 503: "queue"}

@@ -1,0 +1,59 @@
+"""The intrusion document's route, ``POST /predict`` with ``{"features": [...]}``; its sample client works unchanged.
+
+Corrected against the document: an error of the client is always status 400 and names the field, never an exception's
+text with status 500; the answer is JSON without NaN.
+"""
+
+from __future__ import annotations
+
+import os
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from harness.serving.exchange import HttpError, Reply, Request, Scores, Scoring
+from harness.serving.json_input import parse_object
+from harness.serving.model import ServedModel
+
+
+class Documents:
+    """The route for one model."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+        self._threshold = model.bundle.manifest.decision.value
+        self._cut = float(np.float32(self._threshold))  # scores are float32, and decided as such
+        self._name = model.score_name
+
+    def predict(self, request: Request) -> Scoring:
+        """Score one raw row."""
+        encoder = self._model.encoder
+        if encoder is None:
+            raise HttpError(400, "this model takes encoded rows: POST /v2/models/" + self._model.name + "/infer")
+        features = parse_object(request.body).get("features")
+        wanted = len(encoder.columns)
+        if not isinstance(features, list) or len(features) != wanted:
+            raise HttpError(400, f"features: expected {wanted} raw values, in the order of the data set's columns")
+        return Scoring(encoder.encode([features], ""), self._answer)
+
+    def _answer(self, scores: Scores) -> Reply:
+        score: float = scores.item(0)
+        if not isfinite(score):
+            raise HttpError(500, "the score is not finite")
+        anomaly = "true" if score > self._cut else "false"
+        return Reply(200, f'{{"{self._name}":{score!r},"anomaly":{anomaly}}}'.encode())
+
+    def describe(self) -> dict[str, Any]:
+        """For ``GET /health``."""
+        encoder = self._model.encoder
+        return {
+            "status": "ok",
+            "model": self._model.name,
+            "num_features": None if encoder is None else len(encoder.columns),
+            "expected_columns": None if encoder is None else list(encoder.columns),
+            "threshold": self._threshold,
+            "cpus": sorted(os.sched_getaffinity(0)),
+            "backend": self._model.backend,
+            "front": "lean",
+        }

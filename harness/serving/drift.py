@@ -1,0 +1,103 @@
+"""Drift of served rows from the training rows, feature by feature, in windows; counts only, no row is kept for long.
+
+The population stability index Σ(p - q)·ln(p/q) of n rows against m without any drift is about χ²(B - 1)·(1/n + 1/m), so
+a window alarms above the bound 0.1 of practice only where that is above the noise of its own size. Windows are taken as
+independent; traffic that repeats itself alarms more often.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from harness.evaluation.drift import DriftReference
+
+PRACTICAL = 0.1
+ALPHA = 0.01  # share of undrifted windows that a rule of one window would let alarm
+_CHUNK = 64  # rows counted at once
+_SMOOTHING = 0.5  # of a count, so that an empty bin has a logarithm
+
+
+@dataclass(frozen=True)
+class Window:
+    """The outcome of one window."""
+
+    rows: int
+    psi: NDArray[np.float64]  # of each feature
+    over: NDArray[np.bool_]  # above its bound
+    bound: NDArray[np.float64]
+
+
+def stability_index(counts: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """PSI over the last axis of counts per bin; bins that neither side has used do not count."""
+    used = (counts + reference) > 0
+    p = np.where(used, counts + _SMOOTHING, 0)
+    q = np.where(used, reference + _SMOOTHING, 0)
+    p, q = p / p.sum(-1, keepdims=True), q / q.sum(-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(used, (p - q) * np.log(p / q), 0)
+    total: NDArray[np.float64] = terms.sum(-1)
+    return total
+
+
+class DriftMonitor:
+    """Windows of ``window`` rows against the reference; an alarm takes two windows in a row over for one feature."""
+
+    def __init__(self, reference: DriftReference, names: tuple[str, ...], window: int) -> None:
+        from scipy.stats import chi2
+
+        self.names, self.window = names, window
+        self.windows, self.alarms = 0, 0
+        self.last: Window | None = None
+        self.alarming: tuple[str, ...] = ()
+        edges = max(map(len, reference.edges))
+        self._edges = np.full((len(names), edges), np.inf, dtype=np.float32)
+        self._reference = np.zeros((len(names), edges + 1))
+        for index, (cuts, counts) in enumerate(zip(reference.edges, reference.counts, strict=True)):
+            self._edges[index, : len(cuts)] = cuts
+            self._reference[index, : len(counts)] = counts
+        trained = self._reference.sum(1)
+        bins = np.array([len(counts) for counts in reference.counts])
+        noise = chi2.ppf(1 - ALPHA / len(names), np.maximum(bins - 1, 1)) * (1 / window + 1 / trained)
+        self._bound = np.maximum(PRACTICAL, noise)
+        self._counts = np.zeros_like(self._reference)
+        self._counted = 0
+        self._chunk = np.empty((min(_CHUNK, window), len(names)), dtype=np.float32)
+        self._filled = 0
+        self._offsets = np.arange(len(names)) * (edges + 1)
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Count rows (n, d)."""
+        start = 0
+        while start < len(rows):
+            room = min(len(self._chunk), self.window - self._counted) - self._filled
+            part = rows[start : start + room]
+            self._chunk[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            start += len(part)
+            if len(part) == room:
+                self._count()
+
+    def _count(self) -> None:
+        chunk = self._chunk[: self._filled]
+        bins = (chunk[:, :, None] > self._edges).sum(2) + self._offsets
+        self._counts += np.bincount(bins.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
+        self._counted += self._filled
+        self._filled = 0
+        if self._counted == self.window:
+            self._close()
+
+    def _close(self) -> None:
+        psi = stability_index(self._counts, self._reference)
+        over = psi > self._bound
+        twice = over & self.last.over if self.last is not None else np.zeros_like(over)
+        self.alarming = tuple(np.array(self.names)[twice].tolist())
+        self.alarms += bool(self.alarming)
+        self.windows += 1
+        self.last = Window(self.window, psi, over, self._bound)
+        self._counts[:] = 0
+        self._counted = 0

@@ -1,0 +1,66 @@
+"""What passes between the front and the handlers: requests, replies, and rows that are scored before their reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+JSON = "application/json"
+Rows = NDArray[np.float32]
+Scores = NDArray[np.float32]
+
+
+class Request(NamedTuple):
+    """One request, whole."""
+
+    method: str
+    path: str  # without the query
+    headers: dict[str, str]  # names in lower case
+    body: bytes
+    keep_alive: bool
+
+
+class Reply(NamedTuple):
+    """One answer."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Scoring(NamedTuple):
+    """Rows to score, (n, d) or (n, steps, d), and what makes the reply of their scores."""
+
+    rows: Rows
+    finish: Callable[[Scores], Reply]
+
+
+class HttpError(Exception):
+    """A request that is answered by ``status`` and a sentence."""
+
+    def __init__(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = headers
+
+    def reply(self) -> Reply:
+        """The answer."""
+        return Reply(self.status, to_json({"error": self.message}), headers=self.headers)
+
+
+def to_json(value: Any) -> bytes:
+    """JSON without NaN, compact.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return _ENCODE(value).encode()
+
+
+_ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode

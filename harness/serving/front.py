@@ -1,0 +1,251 @@
+"""The lean front: an asyncio protocol that answers HTTP/1.1; all that came in a turn of the loop is scored at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from time import monotonic, perf_counter, time
+
+from harness.serving.app import App
+from harness.serving.exchange import HttpError, Reply, Request, Scoring
+from harness.serving.http1 import Head, Limits, Parser
+
+_REASON = {int(status): status.phrase for status in HTTPStatus}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SWEEP_S = 1.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that a connection may take."""
+
+    request: float = 10.0  # from its first byte to its last
+    idle: float = 75.0
+
+
+class _Slot:
+    """The place of a request's answer among those of its connection."""
+
+    __slots__ = ("began", "reply", "request")
+
+    def __init__(self, request: Request | None, reply: Reply | None, began: float) -> None:
+        self.request, self.reply, self.began = request, reply, began
+
+
+class Front:
+    """What all connections share."""
+
+    def __init__(self, app: App, limits: Limits, *, patience: Patience | None = None, most: int = 4096) -> None:
+        self.app, self.limits, self.most = app, limits, most
+        self._patience = patience or Patience()
+        self.connections: set[Connection] = set()
+        self._waiting: list[tuple[Connection, _Slot, Scoring]] = []
+        self.heads: dict[bytes, Head] = {}
+        self._prefix: dict[tuple[int, str], bytes] = {}  # of answers in this second
+        self._prefix_at = 0
+
+    def connection(self) -> Connection:
+        """A protocol for a new connection."""
+        return Connection(self)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not answered yet."""
+        return sum(len(connection.slots) for connection in self.connections)
+
+    def take(self, connection: Connection, request: Request) -> None:
+        """Handle a request that is whole."""
+        slot = _Slot(request, None, perf_counter())
+        connection.slots.append(slot)
+        try:
+            outcome = self.app.handle(request)
+        except HttpError as error:
+            outcome = error.reply()
+        except Exception as error:  # noqa: BLE001 - a defect costs this request alone, and shows nothing of the inside
+            outcome = _defect(error)
+        if isinstance(outcome, Reply):
+            slot.reply = outcome
+            return
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._waiting.append((connection, slot, outcome))
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            replies = self.app.score([scoring for _, _, scoring in waiting])
+        except Exception as error:  # noqa: BLE001 - as above
+            replies = [_defect(error)] * len(waiting)
+        for (_, slot, _), reply in zip(waiting, replies, strict=True):
+            slot.reply = reply
+        for connection in {connection: None for connection, _, _ in waiting}:
+            connection.answer()
+
+    def encoded(self, slot: _Slot, *, close: bool) -> bytes:
+        """An answer's bytes."""
+        reply = slot.reply
+        assert reply is not None
+        self.app.count(slot.request, reply.status)
+        self.app.metrics.request_s.add(perf_counter() - slot.began)
+        key, now = (reply.status, reply.content_type), int(time())
+        if now != self._prefix_at:
+            self._prefix.clear()
+            self._prefix_at = now
+        prefix = self._prefix.get(key) or self._begun(key, now)
+        more = "".join(f"{name}: {value}\r\n" for name, value in reply.headers).encode() if reply.headers else b""
+        head = b"%b%d\r\n%b%b\r\n" % (prefix, len(reply.body), more, b"Connection: close\r\n" if close else b"")
+        return head if slot.request is not None and slot.request.method == "HEAD" else head + reply.body
+
+    def _begun(self, key: tuple[int, str], now: int) -> bytes:
+        status, content_type = key
+        text = (
+            f"HTTP/1.1 {status} {_REASON.get(status, '')}\r\nDate: {formatdate(now, usegmt=True)}\r\n"
+            f"Content-Type: {content_type}\r\nContent-Length: "
+        )
+        prefix = self._prefix[key] = text.encode()
+        return prefix
+
+    async def sweep(self) -> None:
+        """Close connections that take too long, for ever."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = monotonic()
+            for connection in list(self.connections):
+                connection.expire(now, self._patience)
+
+    async def drain(self, seconds: float, stop_listening: Callable[[], None]) -> int:
+        """Answer what was begun, close what is idle.
+
+        Returns:
+            Requests that were not answered in time.
+        """
+        self.app.draining = True
+        await asyncio.sleep(0.05)  # those that are connected already but not accepted yet
+        stop_listening()
+        deadline = monotonic() + seconds
+        grace = monotonic() + min(0.5, seconds)
+        while self.connections and monotonic() < deadline:
+            if monotonic() >= grace:
+                for connection in [each for each in self.connections if each.idle]:
+                    connection.close()
+            await asyncio.sleep(0.01)
+        lost = self.in_flight
+        for connection in list(self.connections):
+            connection.close()
+        return lost
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._parser = Parser(front.limits, front.heads)
+        self._transport: asyncio.Transport | None = None
+        self._closing = False  # no further request is read
+        self._paused = False
+        self._since = monotonic()
+        self.slots: deque[_Slot] = deque()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Of asyncio.Protocol."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._front.connections.add(self)
+        self._front.app.metrics.connections = len(self._front.connections)
+        if len(self._front.connections) > self._front.most:
+            self._refuse(HttpError(503, "too many connections", (("Retry-After", "1"),)))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio.Protocol
+        """Of asyncio.Protocol."""
+        self._closing = True
+        self._front.connections.discard(self)
+        self._front.app.metrics.connections = len(self._front.connections)
+        self.slots.clear()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: nothing more of it is read either."""
+        self._paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Of asyncio.Protocol."""
+        self._paused = False
+        if self._transport is not None and not self._closing:
+            self._transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more; what it asked is still answered."""
+        self._closing = True
+        return bool(self.slots)
+
+    def data_received(self, data: bytes) -> None:
+        """Of asyncio.Protocol."""
+        if self._closing:
+            return
+        if self._parser.idle:
+            self._since = monotonic()
+        self._parser.feed(data)
+        try:
+            while not self._closing and (request := self._parser.next()) is not None:
+                self._since = monotonic()
+                self._closing = not request.keep_alive
+                self._front.take(self, request)
+        except HttpError as error:
+            self._refuse(error)
+            return
+        if self._parser.wants_continue() and not self.slots and self._transport is not None:
+            self._transport.write(_CONTINUE)
+        self.answer()
+
+    def answer(self) -> None:
+        """Send the answers that are next."""
+        transport, parts = self._transport, []
+        while self.slots and self.slots[0].reply is not None:
+            slot = self.slots.popleft()
+            last = (self._closing or self._front.app.draining) and not self.slots
+            parts.append(self._front.encoded(slot, close=last))
+        if transport is None or transport.is_closing() or not parts:
+            return
+        transport.write(b"".join(parts))
+        if not self.slots and (self._closing or self._front.app.draining):
+            transport.close()
+
+    def _refuse(self, error: HttpError) -> None:
+        self._closing = True
+        self.slots.append(_Slot(None, error.reply(), perf_counter()))
+        self.answer()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was begun."""
+        return not self.slots and self._parser.idle
+
+    def expire(self, now: float, patience: Patience) -> None:
+        """Close when the client takes too long."""
+        if self.slots:
+            return
+        waited = now - self._since
+        if self._parser.idle:
+            if waited > patience.idle:
+                self.close()
+        elif waited > patience.request:
+            self._refuse(HttpError(408, "the request did not come in time"))
+
+    def close(self) -> None:
+        """Close once what was written is sent."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _defect(error: Exception) -> Reply:
+    import logging
+
+    logging.getLogger("lparbench.serve").error("a request failed", exc_info=error)
+    return HttpError(500, "the server failed on this request; its log says how").reply()

@@ -1,0 +1,206 @@
+"""A load test judged: what was offered and answered, its latency, and why the figure is no good where it is not."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.measure.arrivals import poisson_schedule
+from harness.measure.clock import Clock
+from harness.measure.percentiles import PERCENTILES, percentile, requests_needed
+from harness.measure.rate_search import highest_rate
+from harness.measure.sampling import Samples
+from harness.serving.generator import Sent, Target, generate
+
+Arrivals = Literal["poisson", "constant"]
+_LAG_S = 50e-6  # of the generator's 99th percentile, that is always allowed
+_LAG_SHARE = 0.05  # of the bound
+_LEAST_ACHIEVED = 0.99
+_TOLERANCE = 1e-4  # of a score, relative to 1 + its size
+
+
+@dataclass(frozen=True)
+class LoadSpec:
+    """One load test."""
+
+    url: str
+    rate: float  # requests per second offered
+    seconds: float
+    connections: int
+    arrivals: Arrivals
+    seed: int
+    p99_bound_s: float | None
+    patience_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """Its outcome.
+
+    Attributes:
+        offered_per_s: requests scheduled per second.
+        achieved_per_s: answered with status 200 per second of the whole trial.
+        requests: scheduled.
+        by_status: answers by HTTP status; 0 without an answer.
+        latencies_s: percentiles from the scheduled time, as upper confidence limits; refusals and errors count as
+            longer than any; None where the requests are too few, or too many failed.
+        lag_p99_s: of the generator.
+        different: answers that are not the detector's own, or differ from each other.
+        checked: answers were compared with the detector's own.
+        reasons: why the figure is invalid; none when it is valid.
+        met: whether the bound on the 99th percentile held; None without a bound, or when invalid.
+    """
+
+    offered_per_s: float
+    achieved_per_s: float
+    requests: int
+    by_status: dict[str, int]
+    latencies_s: dict[str, float | None]
+    lag_p99_s: float
+    different: int
+    checked: bool
+    reasons: tuple[str, ...]
+    met: bool | None
+
+
+@dataclass(frozen=True)
+class LoadRecord:
+    """``load.json``."""
+
+    spec: LoadSpec
+    generator_cpus: tuple[int, ...]
+    server: dict[str, Any] | None  # what the server says of itself
+    rows: str  # which rows were sent
+    result: LoadResult
+    tried: tuple[tuple[float, bool], ...] = ()  # of a search for the rate
+
+
+def schedule(spec: LoadSpec) -> NDArray[np.int64]:
+    """When requests leave, drawn before the start."""
+    count = max(1, round(spec.rate * spec.seconds))
+    if spec.arrivals == "constant":
+        return (np.arange(count) * (1e9 / spec.rate)).astype(np.int64)
+    return poisson_schedule(spec.rate, count, seed=spec.seed)
+
+
+def run_load(
+    spec: LoadSpec,
+    target: Target,
+    payloads: Sequence[bytes],
+    expected: NDArray[np.float32] | None,
+    clock: Clock,
+    *,
+    shared_cpus: Sequence[int] = (),
+) -> LoadResult:
+    """Offer the load once and judge it.
+
+    Args:
+        spec: what to offer.
+        target: where to.
+        payloads: bodies of requests.
+        expected: score of each payload by the detector; None when unknown.
+        clock: where time comes from.
+        shared_cpus: CPUs of both the generator and the server.
+    """
+    times = schedule(spec)
+    sent = generate(
+        target, payloads, times, connections=spec.connections, patience_s=spec.patience_s, clock=clock
+    )  # fmt: skip
+    return judge(sent, spec, times, expected, shared_cpus)
+
+
+def judge(
+    sent: Sent,
+    spec: LoadSpec,
+    times: NDArray[np.int64],
+    expected: NDArray[np.float32] | None,
+    shared_cpus: Sequence[int],
+) -> LoadResult:
+    """What the outcome of a trial says."""
+    good = sent.statuses == 200
+    latencies = np.where(good, sent.latencies_ns, np.iinfo(np.int64).max)
+    lag_p99_s = float(np.percentile(sent.lags_ns, 99)) * 1e-9 if len(sent.lags_ns) else math.inf
+    different = _different(sent.bodies, expected)
+    offered = len(times) / (times[-1] * 1e-9) if times[-1] else spec.rate
+    achieved = float(good.sum()) / (sent.wall_ns * 1e-9)
+    percentiles = {name: _percentile(latencies, percent) for name, percent in PERCENTILES.items()}
+    allowed = max(_LAG_S, _LAG_SHARE * (spec.p99_bound_s or 0.0))
+    reasons = []
+    if shared_cpus:
+        reasons.append(f"generator and server share CPUs {', '.join(map(str, shared_cpus))}")
+    if lag_p99_s > allowed:
+        reasons.append(f"the generator lagged: p99 {lag_p99_s * 1e6:.0f} µs, at most {allowed * 1e6:.0f} µs")
+    if different:
+        reasons.append(f"{different} answers are not the detector's own")
+    statuses, counts = np.unique(sent.statuses, return_counts=True)
+    p99 = percentiles["p99_s"]
+    met = None
+    if spec.p99_bound_s is not None and not reasons:
+        if len(times) < requests_needed(99):
+            reasons.append(f"p99 needs {requests_needed(99)} requests, {len(times)} were made")
+        else:
+            met = p99 is not None and p99 <= spec.p99_bound_s
+    return LoadResult(
+        offered_per_s=float(offered),
+        achieved_per_s=achieved,
+        requests=len(times),
+        by_status={str(status): int(count) for status, count in zip(statuses, counts, strict=True)},
+        latencies_s=percentiles,
+        lag_p99_s=lag_p99_s,
+        different=different,
+        checked=expected is not None,
+        reasons=tuple(reasons),
+        met=met,
+    )
+
+
+def find_rate(
+    trial: Callable[[float, int], LoadResult], low: float, high: float
+) -> tuple[LoadResult | None, tuple[tuple[float, bool], ...]]:
+    """The highest rate at which ``trial(rate, number)`` meets its bound, confirmed three times, and its last result."""
+    results: dict[float, LoadResult] = {}
+    number = 0
+
+    def meets(rate: float) -> bool:
+        nonlocal number
+        result = trial(rate, number)
+        number += 1
+        if result.met and result.achieved_per_s >= _LEAST_ACHIEVED * result.offered_per_s:
+            results[rate] = result
+            return True
+        return False
+
+    found = highest_rate(meets, low, high)
+    return (None if found.rate is None else results[found.rate]), found.tried
+
+
+def _percentile(latencies: NDArray[np.int64], percent: float) -> float | None:
+    samples = Samples(latencies, np.zeros(len(latencies), dtype=np.uint8), 1, wall_ns=0)
+    value = percentile(samples, percent).value_s
+    return None if value is None or value > 1e9 else value
+
+
+def _different(bodies: Sequence[dict[bytes, int]], expected: NDArray[np.float32] | None) -> int:
+    """Answers of status 200 that are not what the detector gives, or not what most others to the same payload are."""
+    wrong = 0
+    for index, answers in enumerate(bodies):
+        if expected is None:
+            wrong += sum(answers.values()) - max(answers.values(), default=0)
+            continue
+        wrong += sum(count for body, count in answers.items() if not _is_score(body, float(expected[index])))
+    return wrong
+
+
+def _is_score(body: bytes, expected: float) -> bool:
+    try:
+        answer = json.loads(body)
+        score = next(answer[key] for key in ("reconstruction_error", "score", "probability") if key in answer)
+        return abs(float(score) - expected) <= _TOLERANCE * (1 + abs(expected))
+    except (ValueError, TypeError, StopIteration):
+        return False

@@ -1,0 +1,111 @@
+"""Counters and histograms of a server, written as OpenMetrics text; base units, buckets two per octave."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+_LOWEST_S, _HIGHEST_S = 1e-5, 10.0
+
+
+def _buckets() -> tuple[float, ...]:
+    steps = [_LOWEST_S]
+    while steps[-1] < _HIGHEST_S:
+        steps.append(_LOWEST_S * 2 ** (len(steps) / 2))
+    return tuple(float(f"{step:.3g}") for step in steps)
+
+
+SECONDS = _buckets()
+ROWS = tuple(float(2**power) for power in range(13))
+
+
+class Histogram:
+    """Counts per bucket, each with its upper bound included."""
+
+    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    @property
+    def count(self) -> int:
+        """Values counted."""
+        return sum(self.counts)
+
+
+class Metrics:
+    """What a server counts."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, int]] = Counter()  # by endpoint and status
+        self.rejected: Counter[str] = Counter()  # by reason
+        self.decisions: Counter[int] = Counter()  # by level
+        self.request_s = Histogram()
+        self.score_s = Histogram()
+        self.batch_rows = Histogram(ROWS)
+        self.connections = 0
+        self.in_flight = 0
+
+
+def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, float], alarms: int) -> bytes:
+    """The text that a scraper reads.
+
+    Args:
+        metrics: of the server.
+        info: labels of the model.
+        drift: PSI of the last window by feature.
+        alarms: windows that drifted.
+    """
+    lines: list[str] = []
+    _family(lines, "model", "info", "The model that is served.", [("_info", info, 1)])
+    _family(
+        lines, "requests", "counter", "Requests answered.",
+        [("_total", {"endpoint": path, "code": str(code)}, n) for (path, code), n in sorted(metrics.requests.items())],
+    )  # fmt: skip
+    rejected = [("_total", {"reason": reason}, n) for reason, n in sorted(metrics.rejected.items())]
+    _family(lines, "rejected", "counter", "Requests refused, by reason.", rejected)
+    decisions = [("_total", {"level": str(level)}, n) for level, n in sorted(metrics.decisions.items())]
+    _family(lines, "decisions", "counter", "Rows scored, by level.", decisions)
+    for name, histogram, what in (
+        ("request_seconds", metrics.request_s, "From the last byte of a request to its answer."),
+        ("score_seconds", metrics.score_s, "Of a call of the scorer."),
+        ("batch_rows", metrics.batch_rows, "Rows of a call of the scorer."),
+    ):
+        _family(lines, name, "histogram", what, _histogram(histogram), unit="seconds" if "seconds" in name else "")
+    _family(lines, "connections", "gauge", "Connections open.", [("", {}, metrics.connections)])
+    _family(lines, "inflight", "gauge", "Requests being answered.", [("", {}, metrics.in_flight)])
+    psi = [("", {"feature": name, "statistic": "psi"}, value) for name, value in drift.items()]
+    _family(lines, "drift", "gauge", "Drift of the last window, by feature.", psi)
+    _family(lines, "drift_alarms", "counter", "Windows that drifted.", [("_total", {}, alarms)])
+    lines.append("# EOF\n")
+    return "\n".join(lines).encode()
+
+
+Sample = tuple[str, Mapping[str, str], float]
+
+
+def _family(lines: list[str], name: str, kind: str, what: str, samples: Iterable[Sample], unit: str = "") -> None:
+    full = f"lparbench_{name}"
+    lines += [f"# TYPE {full} {kind}", *([f"# UNIT {full} {unit}"] if unit else []), f"# HELP {full} {what}"]
+    for suffix, labels, value in samples:
+        shown = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+        lines.append(f"{full}{suffix}{{{shown}}} {value:.9g}" if shown else f"{full}{suffix} {value:.9g}")
+
+
+def _histogram(histogram: Histogram) -> list[Sample]:
+    samples: list[Sample] = []
+    cumulated = 0
+    for bound, count in zip((*histogram.bounds, None), histogram.counts, strict=True):
+        cumulated += count
+        samples.append(("_bucket", {"le": "+Inf" if bound is None else f"{bound:g}"}, cumulated))
+    return [*samples, ("_count", {}, cumulated), ("_sum", {}, histogram.total)]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,62 @@
+"""A bundle as it is served: raw or encoded rows to scores, on one backend."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from harness.detectors.opening import open_scorer
+from harness.scoring.bundle import Bundle, open_bundle
+from harness.serving.exchange import Rows, Scores
+from harness.serving.features import RowEncoder
+
+ERRORS = frozenset({"autoencoder"})  # detectors whose score is a reconstruction error
+
+
+class ServedModel:
+    """An opened bundle and its scorer."""
+
+    def __init__(self, bundle: Bundle, backend: str | None, threads: int) -> None:
+        from harness.linalg import chain
+
+        self.bundle = bundle
+        manifest = bundle.manifest
+        self.name = manifest.provenance.workload
+        self.version = "1"
+        self.steps = manifest.steps
+        self.features = manifest.features
+        able = [name for name in bundle.artifacts.backends if name != "native" or chain.available()]
+        self.backend = backend or able[0]
+        self._scorer = open_scorer(bundle.directory, self.backend, threads=threads)
+        self.score(np.zeros(self.shape(1), dtype=np.float32))  # compiles, allocates, and shows that it works
+
+    @classmethod
+    def open(cls, directory: Path, backend: str | None, threads: int) -> ServedModel:
+        """Open a bundle for serving.
+
+        Raises:
+            InputError: it is no bundle, or cannot be scored on the backend.
+        """
+        return cls(open_bundle(directory), backend, threads)
+
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """Of the encoded rows that the scorer takes."""
+        width = len(self.features)
+        return (rows, width) if self.steps is None else (rows, self.steps, width)
+
+    @cached_property
+    def encoder(self) -> RowEncoder | None:
+        """For raw rows; None where the bundle takes encoded ones only."""
+        raw = self.bundle.manifest.columns and self.steps is None
+        return RowEncoder(self.bundle.encoder) if raw else None
+
+    @property
+    def score_name(self) -> str:
+        """What the documents' route calls the score."""
+        return "reconstruction_error" if self.bundle.manifest.provenance.detector in ERRORS else "score"
+
+    def score(self, rows: Rows) -> Scores:
+        """Score of each row."""
+        return self._scorer.score(np.ascontiguousarray(rows))

@@ -1,0 +1,163 @@
+"""The placed server process: ``python -m harness.serving.process DIR``, where DIR holds its spec and placement."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import shutil
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.decode import decode_json_file
+from harness.errors import ExitCode, InputError, LparbenchError
+from harness.placement.model import Placement
+from harness.serving.admission import Admission
+from harness.serving.app import App
+from harness.serving.check import check
+from harness.serving.front import Front
+from harness.serving.http1 import Limits
+from harness.serving.model import ServedModel
+from harness.serving.spec import PLACEMENT, SPEC, ServeSpec
+
+_BACKLOG = 1024
+
+
+def main(spec: ServeSpec, placement: Placement) -> int:
+    """Serve until a signal; exit code 0, or 2 when requests were dropped."""
+    token = None if spec.token_file is None else _token(Path(spec.token_file))
+    model = ServedModel.open(Path(spec.bundle), spec.backend, spec.threads)
+    admission = Admission(queue_rows=spec.queue_rows, deadline_s=spec.deadline_s)
+    app = App(model, apis=spec.apis, admission=admission, drift_window=spec.drift_window, token=token)
+    listener = _listener(spec)
+    gc.collect()
+    gc.freeze()
+    return asyncio.run(_serve(spec, placement, app, listener, token))
+
+
+async def _serve(spec: ServeSpec, placement: Placement, app: App, listener: socket.socket, token: str | None) -> int:
+    loop = asyncio.get_running_loop()
+    front = Front(app, Limits(body=spec.max_body))
+    server = await loop.create_server(front.connection, sock=listener, ssl=_tls(spec), backlog=_BACKLOG)
+    stop = asyncio.Event()
+    at_once = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal(stop, at_once))
+    host, port = listener.getsockname()[:2]
+    url = f"{'http' if spec.tls_cert is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
+    _announce(url, spec, placement, app)
+    sweeping = asyncio.create_task(front.sweep())
+    if spec.check:
+        failed = await asyncio.to_thread(check, url, app, token, spec.tls_cert)
+        for line in failed:
+            print(f"lparbench: check failed: {line}", file=sys.stderr)
+        server.close()
+        await front.drain(1.0, server.close)
+        return ExitCode.REGRESSION if failed else ExitCode.GOOD
+    await stop.wait()
+    print(
+        f"lparbench: draining, at most {spec.drain_s:g} s; a second signal ends it.",
+        file=sys.stderr,
+        flush=True,
+    )
+    draining = asyncio.create_task(front.drain(spec.drain_s, server.close))
+    second = asyncio.create_task(at_once.wait())
+    await asyncio.wait({draining, second}, return_when=asyncio.FIRST_COMPLETED)
+    lost = draining.result() if draining.done() else front.in_flight
+    for task in (draining, second, sweeping):
+        task.cancel()
+    if lost:
+        print(f"lparbench: {lost} requests were not answered.", file=sys.stderr, flush=True)
+    return ExitCode.INCONCLUSIVE if lost else ExitCode.GOOD
+
+
+def _on_signal(stop: asyncio.Event, at_once: asyncio.Event) -> Callable[[], None]:
+    def signalled() -> None:
+        (at_once if stop.is_set() else stop).set()
+
+    return signalled
+
+
+def _announce(url: str, spec: ServeSpec, placement: Placement, app: App) -> None:
+    """Say what is served where, as one JSON line when nobody reads it, as text on a terminal."""
+    model = app.model
+    described = {
+        "url": url,
+        "model": model.name,
+        "detector": model.bundle.manifest.provenance.detector,
+        "backend": model.backend,
+        "cpus": list(placement.cpus),
+        "memory_policy": placement.memory_policy,
+        "front": "lean",
+        "loop": "asyncio",
+        "json": "json",
+        "deadline_ms": spec.deadline_s * 1e3,
+        "queue_rows": spec.queue_rows,
+        "max_body_bytes": spec.max_body,
+        "endpoints": list(app.endpoints),
+    }
+    if not sys.stdout.isatty():
+        print(json.dumps(described), flush=True)
+        return
+    print(f"{model.name} ({model.backend}) on CPUs {','.join(map(str, placement.cpus))}: {url}")
+    for endpoint in app.endpoints:
+        print(f"  {endpoint}")
+    limits = f"{spec.deadline_s * 1e3:g} ms, {spec.queue_rows} rows waiting, {spec.max_body} bytes a body"
+    print(f"limits: {limits}. Ctrl-C drains and ends.", flush=True)
+
+
+def _job(directory: Path) -> tuple[ServeSpec, Placement]:
+    """What is asked; the directory was for this alone and goes."""
+    try:
+        return decode_json_file(ServeSpec, directory / SPEC), Placement.read(directory / PLACEMENT)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _token(path: Path) -> str:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.", remedy="Give a file that holds the token.") from None
+    if not token:
+        raise InputError(f"{path} is empty.", remedy="Put the token into it.")
+    return token
+
+
+def _listener(spec: ServeSpec) -> socket.socket:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(spec.host, spec.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, number)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise InputError(f"{spec.host}:{spec.port} cannot be listened on: {why}.", remedy="Choose --port.") from None
+    listener.setblocking(False)
+    return listener
+
+
+def _tls(spec: ServeSpec) -> ssl.SSLContext | None:
+    if spec.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(spec.tls_cert, spec.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"{spec.tls_cert}: {error}.", remedy="Give a PEM certificate and its key.") from None
+    return context
+
+
+if __name__ == "__main__":
+    try:
+        code = main(*_job(Path(sys.argv[1])))
+    except LparbenchError as problem:
+        print(f"lparbench: error: {problem.message}", file=sys.stderr)
+        if problem.remedy:
+            print(f"  {problem.remedy}", file=sys.stderr)
+        code = problem.exit_code
+    sys.exit(code)

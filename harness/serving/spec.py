@@ -1,0 +1,44 @@
+"""What a server is asked to be; passed from the command to the placed process as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Api = Literal["documents", "v2"]
+SPEC, PLACEMENT = "spec.json", "placement.json"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True)
+class ServeSpec:
+    """One server.
+
+    Attributes:
+        bundle: directory of the model.
+        workload: served under its name.
+        backend: None for the bundle's fastest here.
+        threads: that score.
+        queue_rows: at most so many wait.
+        deadline_s: a request that would take longer is refused.
+        max_body: bytes.
+        drain_s: after a signal, for what was begun.
+        drift_window: rows.
+        check: answer one request of each kind, then end.
+    """
+
+    bundle: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    apis: tuple[Api, ...] = ("documents", "v2")
+    backend: str | None = None
+    threads: int = 1
+    queue_rows: int = 4096
+    deadline_s: float = 0.05
+    max_body: int = 1 << 20
+    drain_s: float = 10.0
+    drift_window: int = 2000
+    token_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    check: bool = False

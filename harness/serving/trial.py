@@ -1,0 +1,145 @@
+"""A session of load tests against one server: its rows, its placement, and what to say of the outcome."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import InputError
+from harness.measure.clock import SystemClock
+from harness.serving.generator import Target
+from harness.serving.load import LoadRecord, LoadResult, LoadSpec, find_rate, run_load
+from harness.serving.model import ServedModel
+from harness.serving.payloads import made_rows, payloads, rows_of_file
+
+_WARM_UP_S = 1.0
+_START_RATE = 200.0  # at which a search takes the server to be at ease
+
+
+@dataclass(frozen=True)
+class Session:
+    """A server, and what is sent to it."""
+
+    target: Target
+    bodies: list[bytes]
+    expected: NDArray[np.float32]
+    rows: str
+    server: dict[str, Any] | None
+    cpus: tuple[int, ...]
+
+    @classmethod
+    def open(
+        cls, url: str, bundle: Path, rows: Path | None, token_file: Path | None, cpus: tuple[int, ...] | None, seed: int
+    ) -> Session:
+        """Look at the server, choose CPUs that it does not use, and make the requests.
+
+        Raises:
+            InputError: the URL, the bundle or the rows are no good, or nobody answers.
+        """
+        address = urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            port = address.port or 80
+        except ValueError:
+            port = 0
+        if address.scheme != "http" or not address.hostname or not port:
+            raise InputError(
+                f"{url!r} is not the URL of a server.", remedy="Expected one such as http://127.0.0.1:8000"
+            )
+        headers: tuple[tuple[str, str], ...] = ()
+        if token_file is not None:
+            headers = (("Authorization", f"Bearer {token_file.read_text(encoding='utf-8').strip()}"),)
+        target = Target(address.hostname, port, (address.path.rstrip("/") or "") + "/predict", headers)
+        server = _described(target)
+        allowed = os.sched_getaffinity(0)
+        theirs = set(server.get("cpus", ())) if server else set()
+        chosen = cpus or tuple(sorted(allowed - theirs)[-1:]) or tuple(sorted(allowed))[-1:]
+        os.sched_setaffinity(0, chosen)
+        model = ServedModel.open(bundle, None, 1)
+        raw = made_rows(model, seed) if rows is None else rows_of_file(model, rows)
+        bodies, expected = payloads(model, raw)
+        return cls(target, bodies, expected, "synthetic" if rows is None else str(rows), server, chosen)
+
+    def offer(self, spec: LoadSpec) -> LoadRecord:
+        """One load test after a warm-up."""
+        self._trial(replace(spec, seconds=min(_WARM_UP_S, spec.seconds), rate=min(spec.rate, _START_RATE)))
+        return LoadRecord(spec, self.cpus, self.server, self.rows, self._trial(spec))
+
+    def search(self, spec: LoadSpec) -> LoadRecord:
+        """The highest rate that meets the bound.
+
+        Raises:
+            InputError: no rate does.
+        """
+
+        def trial(rate: float, number: int) -> LoadResult:
+            return self._trial(replace(spec, rate=rate, seed=spec.seed + number))
+
+        self._trial(replace(spec, seconds=min(_WARM_UP_S, spec.seconds), rate=_START_RATE))
+        result, tried = find_rate(trial, _START_RATE, 20 * _START_RATE)
+        if result is None:
+            at_ease = self._trial(replace(spec, rate=_START_RATE))
+            return LoadRecord(replace(spec, rate=_START_RATE), self.cpus, self.server, self.rows, at_ease, tried)
+        rate = max(rate for rate, met in tried if met)
+        return LoadRecord(replace(spec, rate=rate), self.cpus, self.server, self.rows, result, tried)
+
+    def _trial(self, spec: LoadSpec) -> LoadResult:
+        shared = sorted(set(self.cpus) & set(self.server.get("cpus", ()))) if self.server else []
+        try:
+            return run_load(spec, self.target, self.bodies, self.expected, SystemClock(), shared_cpus=shared)
+        except OSError as error:
+            where = f"{self.target.host}:{self.target.port}"
+            raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
+
+    def describe(self, record: LoadRecord) -> str:
+        """The outcome in words."""
+        result = record.result
+        parts = [
+            f"offered {result.offered_per_s:,.0f} req/s, answered {result.achieved_per_s:,.0f} req/s "
+            f"({result.requests:,} requests, {self.rows} rows, {record.spec.connections} connections)"
+        ]
+        shown = [
+            f"{name.removesuffix('_s').replace('_', '.')} " + ("–" if value is None else f"{value * 1e3:.3g} ms")
+            for name, value in result.latencies_s.items()
+        ]
+        parts.append(f"latency from the schedule: {', '.join(shown)}")
+        parts.append(f"generator on CPUs {', '.join(map(str, self.cpus))}: lag p99 {result.lag_p99_s * 1e6:.0f} µs")
+        failed = {status: count for status, count in result.by_status.items() if status != "200"}
+        if failed:
+            listed = ", ".join(
+                f"{count:,} × {'no answer' if status == '0' else status}" for status, count in failed.items()
+            )
+            parts.append(f"refused or failed: {listed}")
+        for reason in result.reasons:
+            parts.append(f"INVALID: {reason}")
+        if result.met is not None and record.spec.p99_bound_s is not None:
+            parts.append(f"p99 ≤ {record.spec.p99_bound_s * 1e3:g} ms: {'met' if result.met else 'NOT met'}")
+        return "\n".join(parts)
+
+
+def _described(target: Target) -> dict[str, Any] | None:
+    """What the server says of itself; None where it is not ours.
+
+    Raises:
+        InputError: nobody answers.
+    """
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=10)
+    try:
+        connection.request("GET", "/health")
+        text = connection.getresponse().read()
+        answer = json.loads(text)
+    except ValueError:
+        return None
+    except (OSError, http.client.HTTPException) as error:
+        where = f"{target.host}:{target.port}"
+        raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
+    finally:
+        connection.close()
+    return answer if isinstance(answer, dict) else None

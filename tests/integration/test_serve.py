@@ -1,0 +1,195 @@
+"""A server as users start it: placed, answering, measured, drained, and refused where it must be."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bundles import saved
+from support.signals import heeded
+from typer.testing import CliRunner
+
+from harness.cli.main import app
+from harness.errors import ExitCode, InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+FEATURES: list[Any] = [0.0, "tcp", "http", "SF", *[1.0] * 37]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("serve") / "bundle", "autoencoder").directory
+
+
+@contextmanager
+def serving(bundle: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A server and what it says of itself."""
+    command = [sys.executable, "-m", "harness", "serve", str(bundle), "--port", "0", *options]
+    process = subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeded
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.communicate(timeout=120)
+        yield process, json.loads(line)
+    finally:
+        process.kill()
+        process.communicate(timeout=120)
+
+
+def ended(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", *map(str, arguments)]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False)
+
+
+def connect(url: str) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(*url.removeprefix("http://").split(":"), timeout=120)
+
+
+def test_it_checks_itself(bundle: Path) -> None:
+    done = ended("serve", bundle, "--check", "--port", "0")
+    assert done.returncode == 0, done.stderr
+    described = json.loads(done.stdout)
+    assert described["cpus"]
+    assert "POST /predict" in described["endpoints"]
+
+
+def test_every_answer_under_load_is_the_detectors_own(bundle: Path, tmp_path: Path) -> None:
+    with serving(bundle) as (process, described):
+        assert os.sched_getaffinity(process.pid) == set(described["cpus"])
+        record = tmp_path / "load.json"
+        options = ("--bundle", bundle, "--rate", "200/s", "--seconds", "2s", "--connections", "8", "--out", record)
+        done = ended("load", described["url"], *options)
+        assert done.returncode in (ExitCode.GOOD, ExitCode.INCONCLUSIVE), done.stderr  # its lag depends on the machine
+        result = json.loads(record.read_text())["result"]
+        assert result["by_status"] == {"200": 400}
+        assert (result["checked"], result["different"]) == (True, 0)
+        assert result["latencies_s"]["p50_s"] > 0
+
+
+def test_answers_of_another_model_are_not_taken_for_the_detectors(bundle: Path, tmp_path: Path) -> None:
+    other = saved(tmp_path / "other", "autoencoder", {"epochs": 2, "random_state": 7}).directory
+    with serving(bundle) as (_, described):
+        done = ended("load", described["url"], "--bundle", other, "--rate", "100/s", "--seconds", "1s")
+    assert done.returncode == ExitCode.INCONCLUSIVE, done.stderr
+    assert "answers are not the detector's own" in done.stdout
+
+
+def test_nothing_that_was_accepted_is_lost_when_it_is_drained(bundle: Path) -> None:
+    with serving(bundle) as (process, described):
+        lost: list[str] = []
+        answered = [0] * 4
+        body = json.dumps({"features": FEATURES})
+
+        def client(number: int) -> None:
+            while True:
+                try:
+                    connection = connect(described["url"])
+                    connection.connect()
+                except OSError:
+                    return  # it listens no more
+                while True:
+                    try:
+                        connection.request("POST", "/predict", body)
+                        answer = connection.getresponse()
+                        text = answer.read()
+                    except (OSError, http.client.HTTPException) as error:
+                        lost.append(repr(error))
+                        return
+                    if answer.status != 200 or b"anomaly" not in text:
+                        lost.append(f"{answer.status} {text!r}")
+                    answered[number] += 1
+                    if answer.getheader("Connection") == "close":
+                        connection.close()
+                        break
+
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        while sum(answered) < 2000 and any(thread.is_alive() for thread in threads):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(timeout=120)
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+        assert "draining" in stderr
+    # A connection made in the very moment of the end was never accepted; its client sees a reset before any answer.
+    assert [line for line in lost if "ConnectionReset" not in line and "RemoteDisconnected" not in line] == []
+    assert len(lost) <= 1
+    assert sum(answered) >= 2000
+
+
+def test_a_second_signal_ends_it_and_counts_what_was_lost(bundle: Path) -> None:
+    with serving(bundle, "--drain", "10m") as (process, described):
+        connection = connect(described["url"])
+        connection.connect()
+        connection.sock.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")  # and no body
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert "draining" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 0  # nothing whole had come
+        connection.close()
+
+
+def test_bytes_that_are_no_request_get_an_answer_and_the_server_lives(bundle: Path) -> None:
+    wrong = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nnot json!"
+    with serving(bundle) as (_, described):
+        host, port = described["url"].removeprefix("http://").split(":")
+        for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", wrong):
+            with socket.create_connection((host, int(port)), timeout=120) as link:
+                link.sendall(data)
+                assert link.recv(4096).startswith(b"HTTP/1.1 400 ")
+        connection = connect(described["url"])
+        connection.request("POST", "/predict", json.dumps({"features": FEATURES}))
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_what_cannot_be_served_is_refused_in_one_line(bundle: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = ended("serve", bundle, "--port", str(taken.getsockname()[1]))
+    assert done.returncode == ExitCode.USAGE
+    assert "cannot be listened on: Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = ended("serve", tmp_path)
+    assert done.returncode == ExitCode.USAGE
+    assert "is no model bundle" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("serve", "x", "--host", "0.0.0.0"), "is open to others"),
+        (("serve", "x", "--api", "v3"), "--api is 'v3'"),
+        (("serve", "x", "--tls-cert", "c"), "go together"),
+        (("serve", "x", "--deadline", "soon"), "is not a duration"),
+        (("load", "http://127.0.0.1:1", "--bundle", "x"), "Give --rate or --find-rate"),
+        (("load", "http://127.0.0.1:1", "--bundle", "x", "--find-rate"), "--find-rate needs --p99"),
+        (("load", "http://127.0.0.1:1", "--bundle", "x", "--rate", "fast"), "--rate 'fast' is not a rate"),
+        (("load", "http://127.0.0.1:1", "--bundle", "x", "--rate", "5", "--arrivals", "x"), "--arrivals is 'x'"),
+        (("load", "ftp://a", "--bundle", "x", "--rate", "5"), "is not the URL of a server"),
+        (("load", "http://127.0.0.1:1", "--bundle", "x", "--rate", "5"), "127.0.0.1:1 does not answer"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert message in error.value.message
+    assert error.value.remedy

@@ -1,0 +1,205 @@
+"""The handlers: every caller gets the scores of its own rows, and every mistake names its field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from support.bundles import saved
+
+from harness.serving.admission import Admission
+from harness.serving.app import App
+from harness.serving.exchange import HttpError, Reply, Request, Scoring
+from harness.serving.model import ServedModel
+
+LINE = (
+    "0,tcp,private,REJ,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,117,10,0.00,0.00,1.00,1.00,0.09,0.06,0.00,255,10,0.04,0.05,"
+    "0.00,0.00,0.00,0.00,1.00,1.00,neptune,21"
+)
+FEATURES: list[Any] = [
+    text if index in (1, 2, 3) else float(text) for index, text in enumerate(LINE.split(",")[:-2])
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    kept = saved(tmp_path_factory.mktemp("served") / "bundle", "autoencoder")
+    return ServedModel.open(kept.directory, "onnxruntime", 1)
+
+
+@pytest.fixture
+def app(model: ServedModel) -> App:
+    return served(model)
+
+
+def served(model: ServedModel, token: str | None = None) -> App:
+    admission = Admission(queue_rows=100, deadline_s=10)
+    return App(model, apis=("documents", "v2"), admission=admission, drift_window=100, token=token)
+
+
+def ask(app: App, method: str, path: str, document: Any = None, **headers: str) -> tuple[int, Any]:
+    body = b"" if document is None else json.dumps(document).encode()
+    try:
+        outcome = app.handle(Request(method, path, headers, body, True))
+        reply = app.score([outcome])[0] if isinstance(outcome, Scoring) else outcome
+    except HttpError as error:
+        reply = error.reply()
+    assert isinstance(reply, Reply)
+    return reply.status, json.loads(reply.body) if reply.body.startswith((b"{", b"[")) else reply.body
+
+
+def raw_scores(model: ServedModel, rows: list[list[Any]]) -> np.ndarray:
+    encoder = model.bundle.encoder
+    return model.score(encoder.transform({name: [row[i] for row in rows] for i, name in enumerate(encoder.columns)}))
+
+
+def test_the_documents_sample_request_is_answered_in_its_shape(app: App, model: ServedModel) -> None:
+    status, answer = ask(app, "POST", "/predict", {"features": FEATURES})
+    (score,) = raw_scores(model, [FEATURES])
+    assert status == 200
+    assert answer == {
+        "reconstruction_error": float(score),
+        "anomaly": bool(score > model.bundle.manifest.decision.value),
+    }
+
+
+def test_encoded_and_raw_tensors_give_the_same_scores(app: App, model: ServedModel) -> None:
+    path = f"/v2/models/{model.name}"
+    metadata = ask(app, "GET", path)[1]
+    numbers = metadata["parameters"]["numeric_columns"]
+    columns = list(model.bundle.encoder.columns)
+    rows = [FEATURES, [value + 1 if isinstance(value, float) else value for value in FEATURES]]
+    numeric = [[row[columns.index(name)] for name in numbers] for row in rows]
+    raw = [{"name": "numeric", "datatype": "FP64", "shape": [2, len(numbers)], "data": numeric}]
+    for tensor in metadata["inputs"][2:]:
+        values = [row[columns.index(tensor["name"])] for row in rows]
+        raw.append({"name": tensor["name"], "datatype": "BYTES", "shape": [2], "data": values})
+    status, answer = ask(app, "POST", f"{path}/infer", {"id": "7", "inputs": raw})
+    assert (status, answer["id"], answer["model_name"]) == (200, "7", model.name)
+    outputs = {output["name"]: output for output in answer["outputs"]}
+    assert outputs["score"]["data"] == raw_scores(model, rows).astype(float).tolist()
+    assert outputs["score"]["shape"] == [2]
+    encoded = app.model.encoder.encode(rows, "rows")  # type: ignore[union-attr]
+    for data in (encoded.tolist(), encoded.ravel().tolist()):
+        tensor = {"name": "features", "datatype": "FP32", "shape": list(encoded.shape), "data": data}
+        request = {"inputs": [tensor], "outputs": [{"name": "score"}]}
+        status, again = ask(app, "POST", f"{path}/versions/1/infer", request)
+        assert status == 200
+        assert [output["name"] for output in again["outputs"]] == ["score"]
+        assert again["outputs"][0]["data"] == outputs["score"]["data"]
+
+
+def test_callers_of_unequal_sizes_each_get_their_own_rows(app: App, model: ServedModel) -> None:
+    rng = np.random.default_rng(2)
+    width = len(model.features)
+    parts = [rng.random((size, width)).astype(np.float32) for size in (3, 1, 5, 2)]
+    batch = []
+    for index, part in enumerate(parts):
+        tensor = {"name": "features", "datatype": "FP32", "shape": list(part.shape), "data": part.tolist()}
+        body = json.dumps({"id": str(index), "inputs": [tensor]}).encode()
+        outcome = app.handle(Request("POST", f"/v2/models/{model.name}/infer", {}, body, True))
+        assert isinstance(outcome, Scoring)
+        batch.append(outcome)
+    assert app.admission.waiting == 11
+    for index, (part, reply) in enumerate(zip(parts, app.score(batch), strict=True)):
+        answer = json.loads(reply.body)
+        assert answer["id"] == str(index)
+        np.testing.assert_allclose(answer["outputs"][0]["data"], model.score(part), rtol=1e-5)
+    assert app.admission.waiting == 0
+
+
+def tensor(width: int, **change: Any) -> dict[str, Any]:
+    whole = {"name": "features", "datatype": "FP32", "shape": [1, width], "data": [0] * width}
+    return {key: value for key, value in (whole | change).items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (None, "inputs is missing"),
+        ([], "inputs: expected at least one tensor"),
+        ([7], "inputs[0]: expected an object, not 7"),
+        ([{"name": None}], "inputs[0].name is missing; expected a name"),
+        ([{"name": "other"}], "inputs: 'numeric' is missing"),
+        ([{"shape": [1, 3]}], "inputs[0].shape: expected [-1, "),
+        ([{"shape": [2, -1]}], "inputs[0].shape: expected a list of whole numbers"),
+        ([{"shape": [True, 1]}], "inputs[0].shape: expected a list of whole numbers"),
+        ([{"datatype": "BYTES"}], "inputs[0].datatype: expected one of"),
+        ([{"data": [0]}], "inputs[0].data holds 1 values; the shape"),
+        ([{"data": [[0], 1]}], "inputs[0].data: lists and values are mixed"),
+        ([{"data": None}], "inputs[0].data is missing"),
+        ([{}, {}], "inputs[1].name: 'features' is given twice"),
+    ],
+)
+def test_a_wrong_tensor_is_named_by_its_path(app: App, model: ServedModel, inputs: Any, message: str) -> None:
+    width = len(model.features)
+    document: dict[str, Any] = {}
+    if inputs is not None:
+        document["inputs"] = [tensor(width, **each) if isinstance(each, dict) else each for each in inputs]
+    status, answer = ask(app, "POST", f"/v2/models/{model.name}/infer", document)
+    assert status == 400
+    assert answer["error"].startswith(message)
+
+
+@pytest.mark.parametrize("value", ["x", True, None, [1]])
+def test_a_value_that_is_no_number_is_named(app: App, model: ServedModel, value: Any) -> None:
+    data = [0.0] * len(model.features)
+    request = {"inputs": [tensor(len(data), data=[*data[:4], value, *data[5:]])]}
+    status, answer = ask(app, "POST", f"/v2/models/{model.name}/infer", request)
+    assert status == 400
+    assert answer["error"].startswith("inputs[0].data" if isinstance(value, list) else "inputs[0].data[4]")
+
+
+def test_unknown_paths_and_methods_are_told_what_there_is(app: App) -> None:
+    assert ask(app, "GET", "/nothing")[0] == 404
+    status, answer = ask(app, "GET", "/predict")
+    assert (status, answer["error"]) == (405, "/predict takes POST")
+
+
+def test_a_token_guards_all_but_health(model: ServedModel) -> None:
+    app = served(model, token="secret")
+    assert ask(app, "GET", "/v2/health/live")[0] == 200
+    assert ask(app, "GET", "/metrics")[0] == 401
+    assert ask(app, "GET", "/nothing")[0] == 401
+    assert ask(app, "POST", "/predict", {"features": FEATURES})[0] == 401
+    assert ask(app, "POST", "/predict", {"features": FEATURES}, authorization="Bearer secret")[0] == 200
+
+
+def test_a_draining_server_is_live_and_not_ready(app: App) -> None:
+    assert ask(app, "GET", "/v2/health/ready")[0] == 200
+    app.draining = True
+    assert (ask(app, "GET", "/v2/health/live")[0], ask(app, "GET", "/v2/health/ready")[0]) == (200, 503)
+
+
+def test_metrics_are_open_metrics_and_count_what_was_done(app: App, model: ServedModel) -> None:
+    for _ in range(3):
+        ask(app, "POST", "/predict", {"features": FEATURES})
+    app.count(Request("POST", "/predict", {}, b"", True), 200)
+    app.count(None, 400)
+    app.metrics.request_s.add(0.003)
+    families = {
+        family.name: family for family in text_string_to_metric_families(ask(app, "GET", "/metrics")[1].decode())
+    }
+    values = {
+        (sample.name, *sorted(sample.labels.items())): sample.value for f in families.values() for sample in f.samples
+    }
+    assert values["lparbench_requests_total", ("code", "200"), ("endpoint", "/predict")] == 1
+    assert values["lparbench_rejected_total", ("reason", "invalid")] == 1
+    assert values["lparbench_batch_rows_sum",] == 3
+    assert values["lparbench_request_seconds_count",] == 1
+    assert sum(v for (name, *_), v in values.items() if name == "lparbench_decisions_total") == 3
+    assert families["lparbench_model"].samples[0].labels["model"] == model.name
+
+
+def test_drift_is_told_per_feature(app: App, model: ServedModel) -> None:
+    for _ in range(2):
+        for _ in range(100):
+            ask(app, "POST", "/predict", {"features": FEATURES})
+    status, answer = ask(app, "GET", "/drift")
+    assert status == 200
+    assert answer["windows"] == 2
+    assert answer["alarms"] == 1  # always the same row
+    assert set(answer["features"]) == set(model.features)

@@ -1,0 +1,197 @@
+"""Open-loop load: sent on schedule, latency from the schedule, and a figure that is no good says why."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from harness.measure.clock import SystemClock
+from harness.serving.generator import FAILED, Sent, Target, generate
+from harness.serving.load import LoadResult, LoadSpec, find_rate, judge, schedule
+
+SPEC = LoadSpec("http://a", 1000.0, 1.0, 4, "constant", 0, p99_bound_s=0.01)
+
+
+@contextmanager
+def server(handle: Callable[[socket.socket, bytes, int], bool]) -> Iterator[Target]:
+    """Calls ``handle(connection, what came, how many connections before)`` until it returns False."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    count = 0
+
+    def serve(link: socket.socket, number: int) -> None:
+        with link:
+            while data := link.recv(1 << 16):
+                if not handle(link, data, number):
+                    return
+
+    def accept() -> None:
+        nonlocal count
+        while True:
+            try:
+                link, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(link, count), daemon=True).start()
+            count += 1
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield Target("127.0.0.1", listener.getsockname()[1])
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def answer(link: socket.socket, body: bytes, status: int = 200, more: bytes = b"") -> bool:
+    link.sendall(b"HTTP/1.1 %d X\r\n%bContent-Length: %d\r\n\r\n%b" % (status, more, len(body), body))
+    return True
+
+
+def run(target: Target, count: int = 20, patience_s: float = 30.0) -> Sent:
+    times = (np.arange(count) * 1e6).astype(np.int64)
+    return generate(target, [b"a", b"bb"], times, connections=3, patience_s=patience_s, clock=SystemClock())
+
+
+def test_every_request_is_sent_once_and_its_answer_kept_by_payload() -> None:
+    got: list[bytes] = []
+
+    def echo(link: socket.socket, data: bytes, _: int) -> bool:
+        got.append(data.rpartition(b"\r\n\r\n")[2])
+        return answer(link, b"of " + got[-1])
+
+    with server(echo) as target:
+        sent = run(target)
+    assert sorted(got) == [b"a"] * 10 + [b"bb"] * 10
+    assert sent.bodies == ({b"of a": 10}, {b"of bb": 10})
+    assert (sent.statuses == 200).all()
+    assert len(sent.lags_ns) == 20
+    assert (sent.latencies_ns > 0).all()
+
+
+def test_answers_in_pieces_are_put_together() -> None:
+    def slowly(link: socket.socket, _: bytes, __: int) -> bool:
+        for part in (b"HTTP/1.1 200 OK\r\nconte", b"nt-length: 5\r\n\r\n12", b"345"):
+            link.sendall(part)
+            time.sleep(0.002)
+        return True
+
+    with server(slowly) as target:
+        assert run(target, 6).bodies[0] == {b"12345": 3}
+
+
+def test_lost_connections_and_refusals_count_as_failures() -> None:
+    def moody(link: socket.socket, _: bytes, number: int) -> bool:
+        if number == 1:
+            return False  # closed without an answer
+        return answer(link, b"no", 503) if number == 2 else answer(link, b"yes")
+
+    with server(moody) as target:
+        statuses = run(target).statuses.tolist()
+    assert len(statuses) == 20
+    assert set(statuses) == {200, 503, FAILED}
+    assert statuses.count(FAILED) == 1
+
+
+def test_a_connection_that_the_server_closes_is_replaced() -> None:
+    def once(link: socket.socket, _: bytes, __: int) -> bool:
+        answer(link, b"bye", more=b"Connection: close\r\n")
+        return False
+
+    with server(once) as target:
+        assert (run(target).statuses == 200).all()
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with server(lambda *_: True) as target:
+        sent = run(target, 5, patience_s=0.2)
+    assert (sent.statuses == FAILED).all()
+    assert (sent.latencies_ns >= 0.2e9).all()
+
+
+def test_a_stall_is_in_the_latency_of_all_that_were_due_meanwhile() -> None:
+    stalled = threading.Event()
+
+    def freeze(link: socket.socket, _: bytes, __: int) -> bool:
+        if not stalled.is_set():
+            stalled.set()
+            time.sleep(0.3)
+        return answer(link, b"")
+
+    with server(freeze) as target:
+        times = (np.arange(200) * 1e6).astype(np.int64)
+        sent = generate(target, [b""], times, connections=1, patience_s=30, clock=SystemClock())
+    # All were due within 200 ms, while the one connection stood still for 300.
+    assert (sent.latencies_ns + times >= 0.3e9).all()
+
+
+def made(latencies_ms: np.ndarray, statuses: np.ndarray | None = None, **change: object) -> tuple[Sent, np.ndarray]:
+    count = len(latencies_ms)
+    times = (np.arange(count) * 1e6).astype(np.int64)
+    sent = Sent(
+        (latencies_ms * 1e6).astype(np.int64), np.full(count, 1000), np.full(count, 200, np.int16) if statuses is None
+        else statuses, ({b'{"score": 1.0}': count},), int(count * 1e6),
+    )  # fmt: skip
+    return Sent(**{**sent.__dict__, **change}), times  # type: ignore[arg-type]
+
+
+def judged(sent: tuple[Sent, np.ndarray], expected: float | None = 1.0, shared: tuple[int, ...] = ()) -> LoadResult:
+    scores = None if expected is None else np.array([expected], np.float32)
+    return judge(sent[0], SPEC, sent[1], scores, shared)
+
+
+def test_percentiles_bound_and_failures() -> None:
+    quick = np.full(2000, 1.0)
+    assert judged(made(quick)).met is True
+    slow = quick.copy()
+    slow[:60] = 50.0
+    assert judged(made(slow)).met is False
+    statuses = np.full(2000, 200, np.int16)
+    statuses[:60] = 503
+    refused = judged(made(quick, statuses))
+    assert refused.met is False  # a refusal is no fast answer
+    assert refused.latencies_s["p99_s"] is None
+    assert refused.latencies_s["p50_s"] == pytest.approx(1e-3)
+    assert refused.by_status == {"200": 1940, "503": 60}
+
+
+def test_what_spoils_a_figure_is_said_and_leaves_no_verdict() -> None:
+    quick = np.full(2000, 1.0)
+    for sent, expected, shared, reason in (
+        (made(quick, lags_ns=np.full(2000, 600_000)), 1.0, (), "the generator lagged"),
+        (made(quick), 2.0, (), "2000 answers are not the detector's own"),
+        (made(quick, bodies=({b"x": 1990, b"y": 10},)), None, (), "10 answers are not"),
+        (made(quick, bodies=({b'{"score": "x"}': 2000},)), 1.0, (), "2000 answers are not"),
+        (made(quick), 1.0, (3,), "generator and server share CPUs 3"),
+        (made(quick[:100]), 1.0, (), "p99 needs"),
+    ):
+        result = judged(sent, expected, shared)
+        assert any(each.startswith(reason) for each in result.reasons), result.reasons
+        assert result.met is None
+
+
+def test_schedules_have_the_rate_that_is_offered() -> None:
+    assert np.diff(schedule(SPEC)).tolist() == [1_000_000] * 999
+    poisson = schedule(LoadSpec("", 5000.0, 4.0, 1, "poisson", 3, None))
+    assert len(poisson) == 20_000
+    assert poisson[-1] == pytest.approx(4e9, rel=0.05)
+    assert np.diff(poisson).std() == pytest.approx(np.diff(poisson).mean(), rel=0.05)
+
+
+def test_a_search_finds_where_the_bound_breaks() -> None:
+    def trial(rate: float, _: int) -> LoadResult:
+        quick = np.full(2000, 1.0 if rate <= 7000 else 50.0)
+        result = judged(made(quick))
+        return LoadResult(**{**result.__dict__, "offered_per_s": rate, "achieved_per_s": rate})
+
+    result, tried = find_rate(trial, 200, 4000)
+    assert result is not None
+    assert result.offered_per_s == pytest.approx(7000, rel=0.03)
+    assert (7000, True) not in tried
+    nothing, _ = find_rate(lambda rate, _: judged(made(np.full(2000, 50.0))), 200, 4000)
+    assert nothing is None
