@@ -24,7 +24,8 @@ from harness.errors import InputError
 
 _LABEL, _TIME, _TAXONOMY = "Label", "Timestamp", "taxonomy"
 _ATTEMPTED = " - Attempted"  # suffix of the improved labels for attacks that had no effect
-_BENIGN = frozenset({"benign", "normal"})
+_LABELS = frozenset({"label", "labels", "class", "attack type", "attack", "category", "traffic type"})
+_BENIGN = frozenset({"benign", "normal", "benigntraffic", "normal traffic", "benign traffic"})
 _TEXT = "latin-1"  # decodes any byte; some labels hold a dash in Windows-1252
 _HEADER_BYTES = 1 << 16
 # Columns that name a flow rather than describe it.
@@ -59,7 +60,7 @@ def read(local: Found, request: Request, *, dropped: frozenset[str] = frozenset(
     order = times.by_day([entry.name for entry in local.files])
     local = replace(local, files=tuple(local.files[position] for position in order))
     unlabelled: list[int] = []
-    frame, seen = _sampled(_labelled(_blocks(local, digests), unlabelled), request.options["flows"], rng)
+    frame, seen = sampled(_labelled(_blocks(local, digests), unlabelled), request.options["flows"], rng)
     if frame is None or not len(frame):
         kind = "labelled flows" if any(unlabelled) else "flows"
         raise InputError(f"{local.files[0].path} holds a header and no {kind}.")
@@ -110,7 +111,7 @@ def _labelled(blocks: Iterable[pd.DataFrame], unlabelled: list[int]) -> Iterator
 
 
 def _csv_blocks(entry: FoundFile, digests: dict[str, str]) -> Iterator[pd.DataFrame]:
-    names = csvfile.header(entry.path, text=_TEXT)
+    names = _with_label(csvfile.header(entry.path, text=_TEXT))
     csvfile.require_columns(entry.path, names, (_LABEL,))
     with opened(entry.path) as reader:
         schema = csvfile.Schema(
@@ -126,6 +127,14 @@ def _csv_blocks(entry: FoundFile, digests: dict[str, str]) -> Iterator[pd.DataFr
         digests[entry.name] = reader.drain()
 
 
+def _with_label(names: Sequence[str]) -> tuple[str, ...]:
+    """The columns with the label under its published name; it is looked for from the end."""
+    places = [place for place, name in enumerate(names) if name.casefold().replace("_", " ") in _LABELS]
+    if not places or _LABEL in names:
+        return tuple(names)
+    return (*names[: places[-1]], _LABEL, *names[places[-1] + 1 :])
+
+
 def _parquet_blocks(entry: FoundFile, digests: dict[str, str]) -> Iterator[pd.DataFrame]:
     for frame in parquet.frames(entry.path, _is_wanted, required=(_LABEL,)):
         texts = [name for name in frame.columns if name in _TEXTS]
@@ -137,7 +146,7 @@ def _is_wanted(name: str) -> bool:
     return name not in _IDENTIFIERS or name in (_LABEL, _TIME, _TAXONOMY)
 
 
-def _sampled(blocks: Iterable[pd.DataFrame], most: int, rng: np.random.Generator) -> tuple[pd.DataFrame | None, int]:
+def sampled(blocks: Iterable[pd.DataFrame], most: int, rng: np.random.Generator) -> tuple[pd.DataFrame | None, int]:
     """An even sample of at most ``most`` rows in their order: those with the smallest of independent random keys."""
     held: list[pd.DataFrame] = []
     keys: list[npt.NDArray[np.float64]] = []
@@ -169,7 +178,13 @@ def _table(
 ) -> tuple[Table, npt.NDArray[np.int64]]:
     labels = frame[_LABEL].cat
     names = np.array([_tidy(str(name)) for name in labels.categories])
-    benign = np.array([name.casefold() in _BENIGN for name in names])
+    benign = np.array([name.casefold() in _BENIGN or _is_zero(name) for name in names])
+    if not benign.any():
+        raise InputError(
+            f"Data set {request.dataset}: no flow is labelled {' or '.join(sorted(_BENIGN)[:1])}; "
+            f"labels are {', '.join(sorted(set(names.tolist()))[:8])}.",
+            remedy="Which flows are normal must be told by the labels; are files of normal days missing?",
+        )
     kept = np.array([name.casefold() not in dropped for name in names])
     match request.options["attempted"]:
         case "benign":
@@ -216,6 +231,14 @@ def _times(column: pd.Series[Any], notes: list[str]) -> tuple[npt.NDArray[np.int
         notes.append("Times are on a clock of 12 hours without AM or PM; hours before 8 are taken as afternoon.")
         stamps = np.where(afternoon, stamps + times.HALF_DAY, stamps)
     return stamps, dated
+
+
+def _is_zero(label: str) -> bool:
+    """Whether a label is the number 0, as in copies that only say whether a flow is an attack."""
+    try:
+        return float(label) == 0
+    except ValueError:
+        return False
 
 
 def _tidy(label: str) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.datasets import csvfile
 from harness.datasets.options import choice, encoding, names
 from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found, FoundFile, content
@@ -25,6 +27,7 @@ DIGITS = tuple(str(number) for number in range(10))
 _SHA256 = "a19cb3d96bba7deace8ee5a513a6eb7bad0403d528f00bf4d351b6a7a55baa91"  # of what ``embedded`` gives
 _TRAIN_SHARE = 0.8
 _GREY_LEVELS = 16
+_SIDE = 28  # of MNIST's images
 _UNSIGNED_BYTES = 0x08  # the type code of idx
 
 
@@ -103,6 +106,8 @@ def _synthesise(request: Request) -> Split:
 
 
 def _read_mnist(local: Found, request: Request) -> Reading:
+    if local.variant.name == "csv":
+        return _read_csv(local, request)
     arrays, sha256 = {}, {}
     for entry in local.files:
         dimensions = 3 if "images" in entry.file.name else 1
@@ -117,6 +122,38 @@ def _read_mnist(local: Found, request: Request) -> Reading:
         if labels[-1].max() > 9:
             raise InputError(f"{path} holds the label {labels[-1].max()}; digits 0 to 9 were expected.")
     return reading(local, sha256, split(np.concatenate(images), np.concatenate(labels), request))
+
+
+def _read_csv(local: Found, request: Request) -> Reading:
+    parts, sha256 = [], {}
+    for entry in local.files:
+        rows, sha256[entry.name] = _rows_of_csv(entry.path)
+        parts.append(rows)
+    rows = np.concatenate(parts)
+    images = np.ascontiguousarray(rows[:, 1:]).reshape(-1, _SIDE, _SIDE)
+    return reading(local, sha256, split(images, rows[:, 0], request))
+
+
+def _rows_of_csv(path: Path) -> tuple[Images, str]:
+    """Digit and pixels of each row; the digit is the first column in most copies, the last in some."""
+    names = csvfile.header(path)
+    headed = not names[-1].replace(".", "").isdigit()
+    columns = names if headed else tuple(str(place) for place in range(len(names)))
+    if len(columns) != _SIDE**2 + 1:
+        raise InputError(f"{path}: a digit and {_SIDE**2} pixels expected in a line, {len(columns)} values found.")
+    schema = csvfile.Schema(columns, categories=frozenset())
+    frame, sha256 = csvfile.read(path, schema, header_lines=1 if headed else 0)
+    table = frame.to_numpy()
+    wrong = np.argwhere((table != table.round()) | (table < 0) | (table > 255))
+    if len(wrong):
+        line = int(wrong[0, 0]) + (2 if headed else 1)
+        raise InputError(f"{path} line {line}: {table[tuple(wrong[0])]:g} is no grey level from 0 to 255.")
+    rows = table.astype(np.uint8)
+    last = columns[-1].casefold() in ("label", "class") or (not headed and not rows[:, 0].any() and rows[:, -1].any())
+    rows = np.roll(rows, 1, axis=1) if last else rows
+    if rows[:, 0].max() > 9:
+        raise InputError(f"{path} holds the label {rows[:, 0].max()}; digits 0 to 9 were expected.")
+    return rows, sha256
 
 
 def _idx(entry: FoundFile, dimensions: int) -> tuple[npt.NDArray[np.uint8], str]:

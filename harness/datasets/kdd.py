@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.datasets import csvfile, synthetic
+from harness.datasets.packed import plain_name
 from harness.datasets.store import opened
 from harness.datasets.synthetic import Field
 from harness.datasets.table import Table, categorical, categorical_of
@@ -81,7 +82,7 @@ def read(path: Path, indicators: Collection[str] = (), *, dotted: bool = False) 
     written = [str(name).strip(" '\"").casefold() for name in frame["label"].cat.categories]
     place = columns.index("label") + 1
     wrong = [name for name in written if name.endswith(".") != dotted]
-    if wrong and not header_lines and path.suffix != ".csv":
+    if wrong and not header_lines and not plain_name(path).endswith(".csv"):
         raise InputError(
             f"{path}: column {place} holds {wrong[0]!r}, "
             f"where an attack type {'with a' if dotted else 'without'} dot at its end was expected.",
@@ -116,7 +117,7 @@ def _layout(path: Path, *, dotted: bool) -> tuple[tuple[str, ...], int]:
     places = {len(FEATURES) + 1: (*FEATURES, "label"), len(FEATURES) + 2: (*FEATURES, "label", "difficulty")}
     whole = places[len(FEATURES) + (1 if dotted else 2)]
     # A file of the other data set is held to the published columns, and refused.
-    other = first[-1:] != [] and first[-1].endswith(".") != dotted and path.suffix != ".csv"
+    other = first[-1:] != [] and first[-1].endswith(".") != dotted and not plain_name(path).endswith(".csv")
     columns = whole if other else places.get(len(first), whole)
     if len(first) == len(columns) and not _is_number(first[-1]):  # the label is looked for from the end
         columns = (*columns[: len(FEATURES)], *sorted(columns[len(FEATURES) :]))

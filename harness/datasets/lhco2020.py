@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets import splits
+from harness.datasets.hdf5 import require_filters
 from harness.datasets.options import count, encoding
 from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found, FoundFile, content
@@ -80,6 +81,7 @@ def _events_of_h5(path: Path, data: bytes) -> Doubles:
             for number in range(len(group)):
                 if f"block{number}_items" not in group:
                     break
+                require_filters(path, [group[f"block{number}_values"], group[f"block{number}_items"]])
                 block = group[f"block{number}_values"][...]
                 for place, name in enumerate(group[f"block{number}_items"][...]):
                     values[name.decode() if isinstance(name, bytes) else str(name)] = block[:, place]

@@ -54,7 +54,7 @@ class _Folder:
 
     path: Path
     files: dict[str, Path]
-    own: bool  # named after the data set, or within such a one
+    own: bool  # the directory or a folder in it that is named after the data set, or within such a one
 
     def matching(self, pattern: str) -> list[Path]:
         """Files of a name or a pattern, whatever the case of their letters."""
@@ -139,7 +139,7 @@ def _folders(directory: Path, spec: DatasetSpec) -> list[_Folder]:
             for archive in archives
         )
         if depth < _DEPTH:
-            waiting.extend((child, depth + 1, own or _key(child.name) in names) for child in children)
+            waiting.extend((child, depth + 1, own or (not depth and _key(child.name) in names)) for child in children)
     return sorted(folders, key=lambda folder: not folder.own)
 
 

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets import splits, synthetic
-from harness.datasets.options import choice, encoding, share
+from harness.datasets.hdf5 import require_filters
+from harness.datasets.options import choice, encoding, number, share
 from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found, content
 from harness.datasets.table import Split, Table
 from harness.errors import InputError
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_CODES = ((0, 1), (-1, 1), (1, 2))  # ways to write the two labels
+_RARE = 0.4  # share of the rarer label below which it is clearly that of the anomalies
 _HDF5_OFFSET = 512  # MATLAB 7.3 puts its own header before that of HDF5
 
 
@@ -48,6 +52,7 @@ def _odds(path: Path, data: bytes) -> tuple[Any, Any]:
             import h5py
 
             with h5py.File(io.BytesIO(data), "r") as file:
+                require_filters(path, [file[name] for name in ("X", "y") if name in file])
                 arrays = {name: file[name][...].T for name in ("X", "y") if name in file}  # MATLAB stores by column
         else:
             arrays = loadmat(io.BytesIO(data))
@@ -64,13 +69,41 @@ def _split(x: Any, y: Any, path: Path, request: Request) -> Split:
     features, label = np.asarray(x), np.asarray(y).ravel()
     if features.ndim != 2 or features.dtype.kind not in "fiub" or not len(features):
         raise InputError(f"{path}: X is {features.shape} of {features.dtype}; a matrix of numbers was expected.")
-    if len(label) != len(features) or label.dtype.kind not in "fiub" or not np.isin(label, (0, 1)).all():
+    if len(label) != len(features) or label.dtype.kind not in "fiub":
         raise InputError(f"{path}: y has {len(label):,} entries for {len(features):,} rows; as many 0 and 1 expected.")
-    if label.min() == label.max():
-        raise InputError(f"{path}: y holds a single label; normal and anomalous rows are both needed.")
+    anomalous, note = _anomalous(label, path, request.options["normal"])
     columns = [f"x{number}" for number in range(features.shape[1])]
-    table = Table(pd.DataFrame(features.astype(np.float64), columns=columns), label.astype(np.int8))
-    return splits.random(table, request, share=request.options["test"])
+    table = Table(pd.DataFrame(features.astype(np.float64), columns=columns), anomalous.astype(np.int8))
+    return splits.random(table, request, (note,), share=request.options["test"])
+
+
+def _anomalous(label: npt.NDArray[Any], path: Path, normal: float | None) -> tuple[npt.NDArray[np.bool_], str]:
+    """Which rows are anomalies, and how that was decided.
+
+    0 is normal and 1 an anomaly. Of -1 and 1 (scikit-learn's outliers are -1, those of other collections 1), and of 1
+    and 2, the rarer one is the anomaly, if it is clearly rarer.
+    """
+    values, rows = np.unique(label, return_counts=True)
+    if len(values) == 1:
+        raise InputError(f"{path}: y holds a single label; normal and anomalous rows are both needed.")
+    written = [f"{value:g} ({count:,} rows)" for value, count in zip(values, rows, strict=True)]
+    content = f"y holds {', '.join(written[:5])}{' …' if len(values) > 5 else ''}"
+    if len(values) > 2 or not (tuple(values) in _CODES or normal is not None):
+        raise InputError(f"{path}: {content}; as many 0 and 1 expected.")
+    if normal is None and tuple(values) != (0, 1):
+        if rows.min() > _RARE * rows.sum():
+            raise InputError(
+                f"{path}: {content}, neither of them rare; as many 0 and 1 expected.",
+                remedy="Option 'normal' of [dataset_options] gives the value of normal rows.",
+            )
+        chosen = values[rows.argmax()]
+    else:
+        chosen = 0 if normal is None else normal
+    if chosen not in values:
+        raise InputError(f"{path}: {content}; none is {chosen:g}, which option 'normal' names.")
+    place = int(np.flatnonzero(values == chosen)[0])
+    why = ", the rarer one" if normal is None and tuple(values) != (0, 1) else ""
+    return label != chosen, f"Labels: normal = {written[place]}, anomaly = {written[1 - place]}{why}."
 
 
 def _synthesise(request: Request) -> Split:
@@ -88,6 +121,7 @@ RECIPE = Recipe(
         "encoding": encoding("standard"),
         "train_rows": choice("normal", "all", help="training rows kept; validation and test keep both kinds"),
         "test": share(0.5, help="share of the rows that test"),
+        "normal": number(None, help="value of y of normal rows; default 0, or the more frequent one of -1, 1 and 1, 2"),
     },
     # The ALAD paper's protocol for arrhythmia: halves, raw features, and a training half that keeps its anomalies.
     published={"encoding": "none", "train_rows": "all", "validation": 0.0},

@@ -92,6 +92,11 @@ def count(default: int | None, *, help: str) -> Option:
     return Option(default, "a whole number of at least 1", lambda given: _is_whole(given) and given >= 1, help)
 
 
+def number(default: float | None, *, help: str) -> Option:
+    """Any number."""
+    return Option(default, "a number", _is_number, help)
+
+
 def seed(default: int, *, help: str) -> Option:
     """A whole number of at least 0, as numpy's generators take it."""
     return Option(default, "a whole number of at least 0", lambda given: _is_whole(given) and given >= 0, help)

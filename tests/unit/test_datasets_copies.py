@@ -177,7 +177,7 @@ def test_the_error_says_what_was_looked_for_and_what_is_there(tmp_path: Path) ->
         assert f"Did you mean {meant}?" in (raised.value.remedy or "")
     assert registry.find("adbench:0", [tmp_path / "data"]) is None
     family = next(entry for entry in specs() if entry.name == "adbench")
-    assert registry.members(family, [tmp_path]) == ("adbench:20news_0", "adbench:http")
+    assert registry.members(family, [tmp_path / "data"]) == ("adbench:20news_0", "adbench:http")
 
 
 def test_a_file_with_nearly_the_right_name_is_named(tmp_path: Path) -> None:
