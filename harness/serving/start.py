@@ -22,9 +22,7 @@ def start(spec: ServeSpec, *, cores: int, threads_per_core: int, node: int | Non
         InputError: there are no such cores.
     """
     facts = probe(SysRoot("/"))
-    placement = plan(
-        facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, allowed=facts.limits.allowed_cpus
-    )
+    placement = plan(facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, limits=facts.limits)
     directory = Path(tempfile.mkdtemp(prefix="lparbench-serve-"))
     for name, value in ((SPEC, spec), (PLACEMENT, placement)):
         (directory / name).write_text(json.dumps(encode(value)), encoding="utf-8")
