@@ -12,12 +12,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import ExitCode, InputError
+from harness.reporting.ci_format import CiFormat
 
 _ORIGIN = "LPARBENCH_ORIGIN"
 _USAGE = "Example: lparbench gate --base main --head HEAD -- pytest tests/bench"
 
 
-def gate_revisions(base: str, head: str | None, command: Sequence[str], prepare: str | None) -> ExitCode:
+def gate_revisions(
+    base: str, head: str | None, command: Sequence[str], prepare: str | None, to: CiFormat | None = None
+) -> ExitCode:
     """Run pytest in a worktree of ``head`` with every benchmark gated against the same test in one of ``base``.
 
     Args:
@@ -25,6 +28,7 @@ def gate_revisions(base: str, head: str | None, command: Sequence[str], prepare:
         head: revision to judge; None: the checkout as it is.
         command: ``pytest`` and its arguments.
         prepare: command that is run in each worktree first, to build or install what the tests import.
+        to: print the verdicts for a CI system; what pytest prints then goes to standard error.
 
     Raises:
         InputError: no such revision, no git checkout, no pytest command, or ``prepare`` failed.
@@ -42,12 +46,17 @@ def gate_revisions(base: str, head: str | None, command: Sequence[str], prepare:
         sources = [str(folder) for folder in (here / "src", here) if folder.is_dir()]
         path = os.pathsep.join([*sources, *filter(None, [os.environ.get("PYTHONPATH")])])
         own = ["--lparbench-gate", f"--lparbench-base={there}"]
+        report = scratch / "report"
+        own += [] if to is None else [f"--lparbench-report={to.value}={report}"]
         status = subprocess.run(
             [sys.executable, "-m", "pytest", *own, *command[1:]],
             cwd=here / inside,
             env={**os.environ, "PYTHONPATH": path, _ORIGIN: str(top.resolve())},
+            stdout=None if to is None else sys.stderr.fileno(),
             check=False,
         ).returncode
+        if report.exists():
+            sys.stdout.write(report.read_text(encoding="utf-8"))
     if status in (0, 1):
         return ExitCode.REGRESSION if status else ExitCode.GOOD
     return ExitCode.INTERRUPTED if status == 2 else ExitCode.USAGE

@@ -128,9 +128,8 @@ def gate(
     if base is not None:
         from harness.cli.base_head import gate_revisions
 
-        if to is not None:
-            raise InputError("--format does not go with --base.", remedy="Give pytest's own: -- pytest --junitxml FILE")
-        raise typer.Exit(gate_revisions(base, head, [str(baseline), *(arguments or [])], prepare))
+        one_format(to, as_json=as_json)
+        raise typer.Exit(gate_revisions(base, head, [str(baseline), *(arguments or [])], prepare, to))
     one_format(to, as_json=as_json)
     if to is not None and (aa or update):
         raise InputError("--format goes with a judgement.", remedy="Leave it out with --update and --aa.")

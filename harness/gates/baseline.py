@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
@@ -28,6 +28,18 @@ _LOOK_BACK = 3  # sessions that a step may lie back when it is noticed: a small 
 _LEAST_NEIGHBOURS = 6  # sessions
 _NAMED = 4  # results in one message
 Effect = Annotated[float, Check("a number from 0", lambda effect: 0 <= effect <= _LARGEST_EFFECT)]
+
+
+@dataclass(frozen=True)
+class Words:
+    """How the user of a front end does what a message advises."""
+
+    accept: str = "--accept"
+    machine: str = "--machine"
+    write: str = "lparbench gate BASELINE --update --candidate RUN"
+
+
+COMMAND_LINE = Words()
 
 
 @dataclass(frozen=True)
@@ -104,12 +116,30 @@ class Baseline:
     @cached_property
     def _present(self) -> Mapping[Key, Level]:
         levels = {}
-        for key, numbers in zip(self.keys, self._levels.tolist(), strict=True):
+        for key, numbers in zip(self.keys, self._levels.tolist(), strict=False):
             sd, logs = self.sds.get(key), zip(numbers, self.logs(key), strict=True)
             known = [(number, log) for number, log in logs if not math.isnan(log)]
             now, before = ([log for number, log in known if number == numbers[-1] - back] for back in (0, 1))
             levels[key] = Level(level_of(now, sd), len(now), level_of(before, sd) if before else None)
         return levels
+
+    def pooled(self, others: Iterable[Baseline]) -> Baseline:
+        """This baseline, its noise pooled with that of others as far as they were measured in the same sessions."""
+        at = {session.created: index for index, session in enumerate(self.sessions)}
+        centres, accepted = [dict(session.centres) for session in self.sessions], list(self.accepted)
+        for other in others:
+            places = [at.get(session.created) for session in other.sessions]
+            if sum(place is not None for place in places) < MIN_SESSIONS:
+                continue
+            for place, session in zip(places, other.sessions, strict=True):
+                if place is not None:
+                    centres[place] = {**session.centres, **centres[place]}
+            for entry in other.accepted:
+                shared = [(c, [at for at in places[c.session :] if at is not None]) for c in entry.changes]
+                moved = (replace(change, session=later[0]) for change, later in shared if later)
+                accepted.append(replace(entry, changes=tuple(moved)))
+        sessions = (replace(session, centres=those) for session, those in zip(self.sessions, centres, strict=True))
+        return replace(self, sessions=tuple(sessions), accepted=tuple(accepted))
 
     def logs(self, key: Key) -> list[float]:
         """Log centres of a key by session, NaN where one lacks it."""
@@ -117,8 +147,13 @@ class Baseline:
 
     @cached_property
     def keys(self) -> tuple[Key, ...]:
-        """Of all results, sorted; rows of :attr:`noise`."""
+        """Of all results, sorted."""
         return tuple(sorted(self.side.observations))
+
+    @cached_property
+    def family(self) -> tuple[Key, ...]:
+        """The keys, and after them those of the results that noise is pooled with; rows of :attr:`noise`."""
+        return (*self.keys, *sorted({key for session in self.sessions for key in session.centres} - {*self.keys}))
 
     @cached_property
     def noise(self) -> Noise | None:
@@ -128,20 +163,20 @@ class Baseline:
         """
         if len(self.sessions) < MIN_SESSIONS:
             return None
-        noise = session_noise(np.array([self.logs(key) for key in self.keys]), self._levels)
-        within = np.array([self.side.observations[key].log_error for key in self.keys])
+        noise = session_noise(np.array([self.logs(key) for key in self.family]), self._levels)
+        within = np.array([self.side.observations[key].log_error if key in self.keys else 0.0 for key in self.family])
         return None if noise is None else replace(noise, least=within)
 
     @cached_property
     def sds(self) -> Mapping[Key, float]:
         """Standard deviation of a session about its level; nothing when there are too few sessions to tell."""
-        return {} if self.noise is None else dict(zip(self.keys, self.noise.sd.tolist(), strict=True))
+        return {} if self.noise is None else dict(zip(self.keys, self.noise.sd.tolist(), strict=False))
 
     @cached_property
     def _levels(self) -> NDArray[np.int64]:
-        """Number of the level that each session of each key belongs to, shape (keys, sessions)."""
-        starts = np.zeros((len(self.keys), len(self.sessions)), dtype=np.int64)
-        for row, key in enumerate(self.keys):
+        """Number of the level that each session of each key belongs to, shape (family, sessions)."""
+        starts = np.zeros((len(self.family), len(self.sessions)), dtype=np.int64)
+        for row, key in enumerate(self.family):
             starts[row, [change for change in self._changes.get(key, ()) if change > 0]] = 1
         return np.cumsum(starts, axis=1)
 
@@ -172,7 +207,13 @@ def _self_ratios(observations: Sequence[Observation], seed: int) -> Array:
 
 
 def make_baseline(
-    side: Side, *, earlier: Baseline | None = None, seed: int = 0, accept: str | None = None, option: str = "--accept"
+    side: Side,
+    *,
+    earlier: Baseline | None = None,
+    seed: int = 0,
+    accept: str | None = None,
+    others: Collection[Baseline] = (),
+    words: Words = COMMAND_LINE,
 ) -> Baseline:
     """A baseline from one measurement, with the sessions of an earlier baseline of the same environment.
 
@@ -184,7 +225,8 @@ def make_baseline(
         earlier: what it continues.
         seed: of the sign flips.
         accept: why results have left their level or are gone, and begin anew; None: they have not.
-        option: how the user says so.
+        others: whose noise is pooled with that of ``earlier``.
+        words: how the user says so.
 
     Raises:
         MeasurementError: a result is not valid or has fewer than six blocks: nothing may be gated against it.
@@ -203,14 +245,14 @@ def make_baseline(
     if earlier is None or earlier.side.fingerprint != side.fingerprint:
         if accept is not None:
             raise InputError(
-                f"{option}: {side.name} has no earlier session on this machine.", remedy="Update without it."
+                f"{words.accept}: {side.name} has no earlier session on this machine.", remedy="Update without it."
             )
         return Baseline(side, floors, (latest,))
     if latest in earlier.sessions:
         raise InputError(
             f"{side.name} is already a session of this baseline.", remedy="Measure again: each session is a new run."
         )
-    changes = _changes(earlier, side.name, latest, accept, option)
+    changes = _changes(earlier.pooled(others), side.name, latest, accept, words.accept)
     accepted = (*earlier.accepted, Accepted(side.created, accept, changes)) if accept and changes else earlier.accepted
     sessions = [
         replace(session, centres={key: value for key, value in session.centres.items() if key in centres})
@@ -224,7 +266,7 @@ def _changes(earlier: Baseline, name: str, latest: Session, accept: str | None, 
     if accept is not None and not accept.strip():
         raise InputError(f"{option} needs a reason.", remedy="Say in a few words why the times have changed.")
     known = [key for key in earlier.keys if key in latest.centres]
-    limits = _step_limits(earlier, len(known))
+    limits = _step_limits(earlier)
     steps = [_step(earlier, key, math.log(latest.centres[key]), limits[key]) for key in known if key in limits]
     changes = [step for step in steps if step is not None]
     if accept is not None:
@@ -243,11 +285,11 @@ def _changes(earlier: Baseline, name: str, latest: Session, accept: str | None, 
     return tuple(sorted(changes, key=lambda change: -abs(change.effect or 0)))
 
 
-def _step_limits(earlier: Baseline, family: int) -> Mapping[Key, float]:
+def _step_limits(earlier: Baseline) -> Mapping[Key, float]:
     """Standard deviations of a session times what a step must exceed; nothing where too little is known."""
     if earlier.noise is None:
         return {}
-    return dict(zip(earlier.keys, earlier.noise.quantiles(_step_tail(family)).tolist(), strict=True))
+    return dict(zip(earlier.keys, earlier.noise.quantiles(_step_tail(len(earlier.family))).tolist(), strict=False))
 
 
 def _step_tail(tests: int) -> float:
@@ -256,7 +298,7 @@ def _step_tail(tests: int) -> float:
 
 def _step(earlier: Baseline, key: Key, latest: float, limit: float) -> Change | None:
     """The latest sessions of a key, up to three, where they lie beyond noise from those before."""
-    start, family = earlier.start(key), len(earlier.keys)
+    start, family = earlier.start(key), len(earlier.family)
     logs = [*earlier.logs(key)[start:], latest]
     for sd, degrees in _of_neighbours(logs):
         limit = min(limit, t_quantile(1 - 2 * _step_tail(family), degrees) * sd)

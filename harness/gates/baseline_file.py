@@ -12,14 +12,13 @@ from harness.compare.environment import differences, is_allowed
 from harness.compare.observations import Accuracy, ByBlock, Facts, Key, Observation, Seconds, Side
 from harness.decode import Check, decode, encode, read_json
 from harness.errors import EnvironmentMismatchError, InputError
-from harness.gates.baseline import SEED, Accepted, Baseline, Floor, Session, make_baseline
+from harness.gates.baseline import COMMAND_LINE, SEED, Accepted, Baseline, Floor, Session, Words, make_baseline
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of
 from harness.record.files import write_file
 from harness.record.spec import RunSpec
 from harness.record.store import encode as to_bytes
 
 _VERSION: Literal[3] = 3
-_REMEDY = "Move it away and write a new one from runs: lparbench gate BASELINE --update --candidate RUN"
 _IDENTIFYING = ("arch", "cpu")
 
 
@@ -57,24 +56,32 @@ class _File:
     machines: Annotated[tuple[_Machine, ...], Check("at least one machine", bool)]
 
 
-def update_baseline(path: Path, side: Side, *, accept: str | None = None, option: str = "--accept") -> Baseline:
+def update_baseline(
+    path: Path,
+    side: Side,
+    *,
+    accept: str | None = None,
+    others: Collection[Baseline] = (),
+    words: Words = COMMAND_LINE,
+) -> Baseline:
     """Write the baseline of ``side``'s machine: a further session where there is one, and nothing of other machines.
 
     Raises:
         InputError: the file that is there is not a baseline, or the side's processor is not known.
         MeasurementError, CheckFailedError: see :func:`harness.gates.baseline.make_baseline`.
     """
-    require_processor(side)
-    stored = read_baselines(path) if path.exists() else ()
+    require_processor(side, words)
+    stored = read_baselines(path, words) if path.exists() else ()
     same = [baseline for baseline in stored if not _differing(baseline, side.fingerprint, ())]
     known = replace(side, fingerprint=same[0].side.fingerprint) if same else side
-    baseline = make_baseline(known, earlier=same[0] if same else None, seed=SEED, accept=accept, option=option)
+    earlier = same[0] if same else None
+    baseline = make_baseline(known, earlier=earlier, seed=SEED, accept=accept, others=others, words=words)
     others = [other for other in stored if not same or other is not same[0]]
     write_file(path, to_bytes(baselines_text([*others, baseline])))
     return baseline
 
 
-def require_processor(side: Side) -> None:
+def require_processor(side: Side, words: Words = COMMAND_LINE) -> None:
     """See that a side says which machine it is of.
 
     Raises:
@@ -83,7 +90,7 @@ def require_processor(side: Side) -> None:
     if any(side.fingerprint.get(name) is None for name in _IDENTIFYING):
         raise InputError(
             f"{side.name} does not say which processor it was measured on.",
-            remedy="Name the machine, here and whenever you gate on it: --machine NAME",
+            remedy=f"Name the machine, here and whenever you gate on it: {words.machine} NAME",
         )
 
 
@@ -98,7 +105,9 @@ def baseline_text(baseline: Baseline) -> str:
     return baselines_text([baseline])
 
 
-def read_baseline(path: Path, fingerprint: Facts | None = None, allowed: Collection[str] = ()) -> Baseline:
+def read_baseline(
+    path: Path, fingerprint: Facts | None = None, allowed: Collection[str] = (), words: Words = COMMAND_LINE
+) -> Baseline:
     """The baseline of one machine.
 
     Args:
@@ -110,7 +119,7 @@ def read_baseline(path: Path, fingerprint: Facts | None = None, allowed: Collect
         InputError: there is no such file, or it is not a baseline of this version; names the key.
         EnvironmentMismatchError: the file holds several machines, and this is none of them.
     """
-    stored = read_baselines(path)
+    stored = read_baselines(path, words)
     if len(stored) == 1:
         return stored[0]
     if fingerprint is None:
@@ -120,21 +129,20 @@ def read_baseline(path: Path, fingerprint: Facts | None = None, allowed: Collect
     if nearest:
         raise EnvironmentMismatchError(
             f"{path} has baselines of {len(stored)} machines, none of this one: {'; '.join(nearest)}.",
-            remedy="Add this machine: lparbench gate BASELINE --update --candidate RUN",
+            remedy=f"Add this machine: {words.write}",
         )
     return stored[len(stored) - 1 - differing.index(nearest)]
 
 
-def read_baselines(path: Path) -> tuple[Baseline, ...]:
+def read_baselines(path: Path, words: Words = COMMAND_LINE) -> tuple[Baseline, ...]:
     """Read a baseline file, the machine updated last at the end.
 
     Raises:
         InputError: there is no such file, or it is not a baseline of this version; names the key.
     """
+    remedy = f"Move it away and write a new one: {words.write}"
     if not path.exists():
-        raise InputError(
-            f"{path}: no such baseline.", remedy="Write it from a run: lparbench gate BASELINE --update --candidate RUN"
-        )
+        raise InputError(f"{path}: no such baseline.", remedy=f"Write it first: {words.write}")
     try:
         document = decode(dict[str, object], read_json(path), str(path))
         content = {key: value for key, value in document.items() if key != DIGEST}
@@ -142,9 +150,9 @@ def read_baselines(path: Path) -> tuple[Baseline, ...]:
         baselines = tuple(_baseline(machine, f"{path}: machines[{at}]") for at, machine in enumerate(file.machines))
         check_digest(document)  # last: what else is wrong tells more
     except InputError as error:
-        raise InputError(f"not a baseline of this version: {error.message}", remedy=_REMEDY) from None
+        raise InputError(f"not a baseline of this version: {error.message}", remedy=remedy) from None
     except DigestError as error:
-        raise InputError(f"{path}: not a baseline of this version: {error}.", remedy=_REMEDY) from None
+        raise InputError(f"{path}: not a baseline of this version: {error}.", remedy=remedy) from None
     return baselines
 
 

@@ -20,6 +20,7 @@ from harness.measure.verdicts import ALPHA, CompareVerdict
 
 Pair = tuple[Side, Side]  # baseline and candidate
 
+_TOO_NOISY = "this machine is too noisy to gate on"
 _OPEN = 0.001  # share of unchanged results that noise alone may leave open at the second look
 
 _NEEDS_SESSIONS = (
@@ -248,16 +249,15 @@ def _margin(baseline: Baseline, key: Key, policy: Policy, source: BaselineSource
         return _Margin(noise, reason, named=True)
     value = (1 + max(asked.share, noise)) * (1 + widening) - 1
     if value > max(asked.share, LARGEST_DEFAULT_MARGIN):
-        return _Margin(value, f"this machine is too noisy to gate on: the noise floor is {noise:.1%}")
+        return _Margin(value, f"{_TOO_NOISY}: the noise floor is {noise:.1%}")
     return _Margin(value)
 
 
-def _noise_margin(effect: PairedEffect) -> float | None:
-    """The margin that unchanged code stays within on this machine; None where it does not, or that is too wide."""
+def _noise(effect: PairedEffect) -> tuple[float, float]:
+    """Log ratio that unchanged code stays below on this machine, and the margin that it then surely keeps."""
     error = effect.sd / math.sqrt(effect.blocks)
     open_above, half90 = (t_quantile(1 - 2 * share, effect.blocks - 1) * error for share in (_OPEN, ALPHA))
-    noise = math.expm1(open_above + half90)
-    return noise if effect.mean <= open_above and noise <= LARGEST_DEFAULT_MARGIN else None
+    return open_above, math.expm1(open_above + half90)
 
 
 def _dedicated(side: Side) -> bool:
@@ -305,9 +305,13 @@ def _judge_time(
         return inconclusive(f"{figures}; a second run does not confirm it{doubt}")
     if comparison.not_worse_p is not None and comparison.not_worse_p <= ALPHA / looks:
         return GateResult(subject, GateVerdict.PASSED, figures, time)
-    if looks > 1 and not margin.named and (noise := _noise_margin(effect)) is not None:
-        wider = replace(time, comparison=replace(comparison, margin=noise, verdict=CompareVerdict.EQUIVALENT))
-        return GateResult(subject, GateVerdict.PASSED, _figures(wider), wider)
+    if looks > 1 and not margin.named:
+        open_above, noise = _noise(effect)
+        if noise > LARGEST_DEFAULT_MARGIN:
+            return inconclusive(f"{_TOO_NOISY}: unchanged code stays within {noise:.1%}; {figures}")
+        if effect.mean <= open_above:
+            wider = replace(time, comparison=replace(comparison, margin=noise, verdict=CompareVerdict.EQUIVALENT))
+            return GateResult(subject, GateVerdict.PASSED, _figures(wider), wider)
     more = comparison.more_blocks
     need = f"about {more} more blocks would settle it" if more else "it is too close to the margin to settle"
     return inconclusive(f"{figures}; {need}")

@@ -256,7 +256,7 @@ def _suite(
     row_of = {key: row for row, key in enumerate(baseline.keys)}
     return _Suite(
         noise=noise.of([row_of[key] for key in keys], squares, degrees, least),
-        family=len(baseline.keys),
+        family=len(baseline.family),
         asked=[asked[key] for key in keys],
         levels=[levels[key] for key in keys],
         shifts=centres - np.array([[levels[key].log] for key in keys]),

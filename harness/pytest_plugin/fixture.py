@@ -12,6 +12,7 @@ import pytest
 from harness.decode import decode_json_file
 from harness.errors import LparbenchError
 from harness.pytest_plugin.calls import Pedantic, Stats, checked, first_value, plain
+from harness.pytest_plugin.options import session_key
 from harness.pytest_plugin.outcomes import NoVerdict, open_outcome
 from harness.pytest_plugin.serve import directory_key
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, JOB_FILE, FunctionJob, Timed, measure
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harness.pytest_plugin.judge import Judge
 
 T = TypeVar("T")
+_USED = {"group", "disable_gc"}  # arguments of pytest.mark.benchmark that the gate goes by
 
 
 class Lparbench:
@@ -42,6 +44,8 @@ class Lparbench:
         self.name, self.fullname = item.name, item.nodeid
         marker = item.get_closest_marker("benchmark")
         self.group = None if marker is None else marker.kwargs.get("group")
+        if marker is not None:
+            config.stash[session_key].unused |= {name for name in marker.kwargs if name not in _USED}
         self._collect_garbage = marker is None or not marker.kwargs.get("disable_gc", False)
         callspec = getattr(item, "callspec", None)
         self.param: str | None = None if callspec is None else callspec.id
@@ -67,7 +71,11 @@ class Lparbench:
         warmup_rounds: int = 0,
         iterations: int = 1,
     ) -> T:
-        """As pytest-benchmark's: ``setup`` before each round, ``rounds`` of them (and at least twenty) per process."""
+        """As pytest-benchmark's: ``setup`` before each round, and then at least twenty rounds per process.
+
+        Without one, a process makes no more rounds than asked for; where these are fewer than twenty, several forks
+        make up what counts as one process.
+        """
         call = self._judged(lambda: Pedantic(target, args, kwargs or {}, setup, teardown))
         prepare = None if setup is None and teardown is None else call.prepare
         timed = Timed(call, prepare, rounds, iterations, warmup_rounds, self._collect_garbage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,20 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from harness.compare.observations import Side, side_of
+from harness.compare.observations import Facts, Side, side_of
 from harness.decode import decode
 from harness.errors import EnvironmentMismatchError, ExitCode, InputError, LparbenchError, MeasurementError
+from harness.gates.baseline import Baseline, Words
 from harness.gates.baseline_file import read_baseline, update_baseline
 from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, gate
 from harness.gates.live import judge_live
 from harness.gates.policy import Policy, read_policy
 from harness.placement.plan import plan
 from harness.pytest_plugin.machine import this_machine
-from harness.pytest_plugin.options import BASE_OPTION, baselines_of, file_name, session_key
+from harness.pytest_plugin.options import BASE_OPTION, Verdict, baselines_of, file_name, session_key
 from harness.pytest_plugin.outcomes import NoVerdict
 from harness.pytest_plugin.processes import FIRST_LAYOUT, Place, Processes
 from harness.pytest_plugin.warm import WorkerDiedError, pool_of
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, Timed
+
+_WORDS = Words("--lparbench-accept", "--lparbench-machine", "pytest --lparbench-update")
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class Judge:
             node=settings.node,
             limits=machine.facts.limits,
         )
-        return Place(machine.fingerprint, placement)
+        return Place(_named(machine.fingerprint, self.item.config.getoption("--lparbench-machine")), placement)
 
     def _concurrent(self, processes: Processes) -> None:
         report = judge_live(processes.pairs, {processes.key}, self._policy(), max_blocks=self.settings.max_blocks)
@@ -175,17 +179,17 @@ class Judge:
 
         def updated() -> None:
             accept = config.getoption("--lparbench-accept")
-            sessions = len(update_baseline(path, measured(), accept=accept, option="--lparbench-accept").sessions)
+            side, others = measured(), self._others(path)
+            sessions = len(update_baseline(path, side, accept=accept, others=others, words=_WORDS).sessions)
             config.stash[session_key].judged.add(nodeid)
             self.summary.append(f"{nodeid}: baseline written, {sessions} session{'s' if sessions != 1 else ''}")
 
         def judged() -> None:
             if not path.exists():
-                raise InputError(
-                    f"{nodeid} has no baseline in {path.parent}.", remedy="Write one with: pytest --lparbench-update"
-                )
+                raise InputError(f"{nodeid} has no baseline in {path.parent}.", remedy=f"Write one: {_WORDS.write}")
             policy = self._policy()
-            baseline = read_baseline(path, self._place().fingerprint, policy.allowed)
+            stored = read_baseline(path, self._place().fingerprint, policy.allowed, _WORDS)
+            baseline = stored.pooled(self._others(path))
 
             def pair() -> Pair:
                 return baseline.side, measured()
@@ -193,6 +197,15 @@ class Judge:
             self._conclude(gate(baseline, pair(), policy, source=BaselineSource.STORED, measure_again=pair))
 
         self._finish(updated if config.getoption("--lparbench-update") else judged)
+
+    def _others(self, path: Path) -> list[Baseline]:
+        """The baselines of the other tests on this machine, as they were before the session."""
+        known = self.item.config.stash[session_key].baselines
+        fingerprint = self._place().fingerprint
+        for file in sorted(path.parent.glob("*.json")) if not known else ():
+            with contextlib.suppress(LparbenchError):  # its own test says what is wrong with it
+                known[file] = read_baseline(file, fingerprint)
+        return [other for file, other in known.items() if file != path and other.side.fingerprint == fingerprint]
 
     def _policy(self) -> Policy:
         config, margin = self.item.config, self.settings.margin
@@ -208,14 +221,17 @@ class Judge:
         except MeasurementError as error:
             self.problems.append(NoVerdict(str(error)))
         except EnvironmentMismatchError as error:
-            remedy = "Add this machine: pytest --lparbench-update. Or let it differ: --allow-diff FACT."
+            remedy = f"Add this machine: {_WORDS.write}. Or let it differ: --lparbench-allow-diff FACT."
             self.problems.append(pytest.fail.Exception(f"lparbench: {error.message} {remedy}", pytrace=False))
         except LparbenchError as error:
             self.problems.append(pytest.fail.Exception(f"lparbench: {error}", pytrace=False))
 
     def _conclude(self, report: GateReport) -> None:
         self.item.config.stash[session_key].judged.add(self.item.nodeid)
-        self.summary.extend(f"{result.verdict.value}: {result.subject}: {result.why}" for result in report.results)
+        kept = self.item.config.stash[session_key]
+        for result in report.results:
+            self.summary.append(f"{result.verdict.value}: {result.subject}: {result.why}")
+            kept.verdicts.append(Verdict(self.item.nodeid, result.subject, result.verdict.value, result.why))
         if report.exit_code is ExitCode.GOOD:
             return
         from harness.reporting.comparison_terminal import gate_verdict  # brings all of the terminal's tables
@@ -227,3 +243,16 @@ class Judge:
         else:
             undecided = (result.why for result in report.results if result.verdict is not GateVerdict.PASSED)
             self.problems.append(NoVerdict("; ".join(undecided) or status.word))
+
+
+def _named(fingerprint: Facts, machine: str | None) -> Facts:
+    """The fingerprint with the name of the machine, where it does not know its processor.
+
+    Raises:
+        InputError: it does.
+    """
+    if machine is None:
+        return fingerprint
+    if (known := fingerprint.get("cpu")) is not None:
+        raise InputError(f"this machine is a {known}.", remedy="--lparbench-machine is for those that do not say so.")
+    return {**fingerprint, "cpu": machine}

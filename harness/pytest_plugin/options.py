@@ -11,12 +11,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+
+from harness.reporting.ci_format import CiFormat
+
+if TYPE_CHECKING:
+    from harness.gates.baseline import Baseline
 
 WORKER_OPTION = "--lparbench-worker"
 BASE_OPTION = "--lparbench-base"
 _STRICT, OPEN_CHOICES = "fail", ("fail", "warn", "pass")
+
+
+class Verdict(NamedTuple):
+    """What became of one result of a test: its name, one word, and one sentence with the figures."""
+
+    nodeid: str
+    subject: str
+    outcome: str
+    why: str
+
+
+_UNUSED = tuple(f"--benchmark-{name}" for name in ("min-", "max-time", "timer", "calibration-", "warmup"))
 
 
 @dataclass
@@ -27,6 +45,10 @@ class Session:
         created: when it began, which its measurements of all tests are known by.
         environment, path, cwd: of the process as pytest was started, before any test changed them.
         summary: lines for the end of the report.
+        verdicts: what was judged, and what could not be.
+        failed: node id of each test that failed -> why.
+        unused: settings of pytest-benchmark that the gate does not go by.
+        baselines: file -> the baseline it held when the session began.
         judged: node ids of the tests that were judged, or whose baseline was written.
         passed: node ids of the tests that passed.
         collected: node ids of all tests there are, deselected ones included.
@@ -39,6 +61,10 @@ class Session:
     path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
     cwd: Path = field(default_factory=Path.cwd)
     summary: list[str] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    unused: set[str] = field(default_factory=set)
+    baselines: dict[Path, Baseline] = field(default_factory=dict)
     judged: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
     collected: set[str] = field(default_factory=set)
@@ -88,6 +114,20 @@ def add_options(parser: pytest.Parser) -> None:
         help="With --lparbench-update: times that left the level of the baseline are meant, for this reason.",
     )
     group.addoption(
+        "--lparbench-machine",
+        metavar="NAME",
+        default=None,
+        help="Name of this machine, where it does not say which processor it has.",
+    )
+    group.addoption(
+        "--lparbench-report",
+        metavar="FORMAT=FILE",
+        action="append",
+        type=_report,
+        help="Write the verdicts for a CI system: junit=FILE, markdown=FILE, or github=FILE for annotations, and the"
+        " summary of the step. Repeatable.",
+    )
+    group.addoption(
         "--lparbench-policy",
         metavar="FILE",
         default=None,
@@ -109,6 +149,14 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(WORKER_OPTION, default=None, help=argparse.SUPPRESS)
 
 
+def _report(text: str) -> tuple[CiFormat, Path]:
+    name, separator, path = text.partition("=")
+    formats = {to.value: to for to in CiFormat}
+    if name not in formats or not separator or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(f'{name}=FILE' for name in formats)}")
+    return formats[name], Path(path)
+
+
 def baselines_of(config: pytest.Config) -> Path:
     """The folder of baseline files."""
     folder = config.getoption("--lparbench-baselines")
@@ -118,6 +166,27 @@ def baselines_of(config: pytest.Config) -> Path:
 def is_worker(config: pytest.Config) -> bool:
     """Whether this pytest was started to time tests for another."""
     return config.getoption(WORKER_OPTION) is not None
+
+
+def one_after_another(config: pytest.Config) -> bool:
+    """Set aside an ``-n`` that the configuration gives and not the command line, where benchmarks are gated.
+
+    Returns:
+        Whether there was one.
+    """
+    gating = config.getoption("--lparbench-gate") or config.getoption(BASE_OPTION) is not None
+    given = any(str(part).startswith(("-n", "--numprocesses")) for part in config.invocation_params.args)
+    if not gating or given or not getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+        return False
+    config.option.numprocesses, config.option.dist, config.option.tx = 0, "no", []
+    return True
+
+
+def unused_options(config: pytest.Config) -> set[str]:
+    """Options of pytest-benchmark on the command line that the gate does not go by."""
+    gating = config.getoption("--lparbench-gate") or config.getoption(BASE_OPTION) is not None
+    given = {str(part).partition("=")[0] for part in config.invocation_params.args} if gating else set()
+    return {name for name in given if name.startswith(_UNUSED)}
 
 
 def closes(config: pytest.Config) -> bool:

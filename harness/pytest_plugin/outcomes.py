@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import InputError
-from harness.pytest_plugin.options import BASE_OPTION, baselines_of, closes, file_name, session_key
+from harness.pytest_plugin.options import BASE_OPTION, Verdict, baselines_of, closes, file_name, session_key
 
 OUTCOME = "inconclusive"
 _Failed: Any = pytest.fail.Exception
@@ -18,6 +18,8 @@ _Failed: Any = pytest.fail.Exception
 
 class NoVerdict(_Failed):  # type: ignore[misc]
     """The gate could not judge; neither passed nor regressed."""
+
+    __module__ = "builtins"  # as pytest's own, whose reports name only the class
 
     def __init__(self, why: str) -> None:
         self.why = why
@@ -37,13 +39,14 @@ def open_outcome(config: pytest.Config, problem: NoVerdict, summary: list[str], 
     line = f"{OUTCOME}: {nodeid}: {problem.why}"
     if not any(problem.why in known for known in summary):
         summary.append(line)
+        config.stash[session_key].verdicts.append(Verdict(nodeid, nodeid, OUTCOME, problem.why))
     if closes(config):
         raise problem
     if config.getoption("lparbench_open") == "warn":
         warnings.warn(OpenVerdictWarning(line), stacklevel=2)
 
 
-def open_at_the_end(session: pytest.Session) -> Iterator[str]:
+def open_at_the_end(session: pytest.Session) -> Iterator[Verdict]:
     """What the whole session left open: baselines without a test, and a gate that judged nothing."""
     config = session.config
     kept = config.stash[session_key]
@@ -55,19 +58,23 @@ def open_at_the_end(session: pytest.Session) -> Iterator[str]:
         for path in sorted(folder.glob("*.json")):
             test = known.get(path.name)
             if test is None and _selected(config, name := _nodeid_of(path)):
-                gone = f"{name}: there is no such test any more"
+                gone, why = name, "there is no such test any more"
             elif test is not None and test in kept.passed and test not in kept.judged:
-                gone = f"{test}: it is no longer gated"
+                gone, why = test, "it is no longer gated"
             else:  # judged, not asked for, or skipped or failed on its own account
                 continue
-            yield f"missing: {gone}; its baseline is {path.name}. Delete that file if this is meant."
+            yield Verdict(
+                "", gone, "missing", f"{why}; its baseline is {path.name}. Delete that file if this is meant."
+            )
     for nodeid in sorted(kept.of_base - kept.collected):
-        yield f"missing: {nodeid}: the base revision has it."
+        yield Verdict("", nodeid, "missing", "the base revision has it.")
     asked = [name for name in ("--lparbench-update", "--lparbench-gate") if config.getoption(name)]
     if config.getoption(BASE_OPTION) is not None:
         asked.append(BASE_OPTION)
     if asked and not kept.judged and session.exitstatus == pytest.ExitCode.OK:
-        yield f"{OUTCOME}: no test was judged, and no baseline written, with {' '.join(asked)}."
+        yield Verdict(
+            "", "the session", OUTCOME, f"no test was judged, and no baseline written, with {' '.join(asked)}."
+        )
 
 
 _MOST_CALLS = 100

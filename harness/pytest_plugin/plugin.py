@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.pytest_plugin.drop_in import DropIn, gate_class, gated, gates_key
-from harness.pytest_plugin.options import Session, add_options, closes, is_worker, session_key
+from harness.pytest_plugin.options import (
+    Session,
+    Verdict,
+    add_options,
+    closes,
+    is_worker,
+    one_after_another,
+    session_key,
+    unused_options,
+)
 
 if TYPE_CHECKING:
     from harness.platform.counters import StealMeter
@@ -30,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker; join pytest-benchmark where it is active; tie a worker process to its parent."""
     config.addinivalue_line("markers", _MARKER)
-    config.stash[session_key] = Session(cwd=config.invocation_params.dir)
+    session = config.stash[session_key] = Session(cwd=config.invocation_params.dir)
     if is_worker(config):
         from harness.workers.process import die_with_parent
 
@@ -38,6 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
         for name in ("usepdb", "trace"):  # nobody is there to answer
             setattr(config.option, name, False)
     else:
+        session.unused |= unused_options(config)
+        if one_after_another(config):
+            session.summary.append("tests run one after another: the -n of the configuration is set aside")
         config.pluginmanager.register(Ending(), "lparbench-ending")
         if hasattr(config.hook, "pytest_benchmark_update_json"):
             config.pluginmanager.register(BenchmarkHooks(), "lparbench-benchmark")
@@ -75,7 +87,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     result = yield
     if not is_worker(item.config):
         for gate in item.stash.get(gates_key, []):
-            gate.finish()
+            try:
+                gate.finish()
+            finally:
+                item.user_properties.extend(("lparbench", line) for line in gate.summary)
     return result
 
 
@@ -91,6 +106,10 @@ def pytest_runtest_makereport(
         note_failure(item.config, report)
     elif call.excinfo is not None and type(call.excinfo.value).__name__ == "NoVerdict":
         report.lparbench = "inconclusive"  # type: ignore[attr-defined]
+    elif report.failed:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        lines = (report.longreprtext if crash is None else crash.message).strip().splitlines() or ["it failed"]
+        item.config.stash[session_key].failed.setdefault(item.nodeid, lines[0])
     elif report.when == "call" and report.passed:
         item.config.stash[session_key].passed.add(item.nodeid)
     return report
@@ -113,7 +132,7 @@ class Ending:
     """What the whole session must say; not loaded in a worker."""
 
     def __init__(self) -> None:
-        self._open: list[str] = []
+        self._open: list[Verdict] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -125,13 +144,21 @@ class Ending:
         from harness.pytest_plugin.outcomes import open_at_the_end
 
         self._open = list(open_at_the_end(session))
+        for to, path in config.getoption("--lparbench-report") or ():
+            from harness.pytest_plugin.report import write_report
+
+            write_report(config, self._open, to, path)
         updating = config.getoption("--lparbench-update") and config.stash[session_key].judged
         if self._open and closes(config) and not updating and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         """One line per gated metric, with its figures, and what stayed open."""
-        lines = [*config.stash[session_key].summary, *self._open]
+        kept = config.stash[session_key]
+        lines = [*kept.summary, *(f"{late.outcome}: {late.subject}: {late.why}" for late in self._open)]
+        if kept.unused:
+            names = ", ".join(sorted(kept.unused))
+            lines.append(f"not used: {names} of pytest-benchmark; every process is timed as the lparbench marker says")
         if lines:
             terminalreporter.section("lparbench")
             for line in lines:

@@ -12,19 +12,29 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from harness.compare.observations import Facts, Key, Problem, ProblemKind, Side, facts_of, observe_processes
 from harness.decode import decode_json_file, encode
+from harness.measure.estimates import process_estimate
 from harness.placement.apply import apply
 from harness.placement.model import Placement
 from harness.placement.verify import mismatches
 from harness.pytest_plugin.serve import FAILURE_FILE, Failure, Reply
 from harness.pytest_plugin.warm import WorkerDiedError, pool_of, start
-from harness.pytest_plugin.worker import BASELINE, CANDIDATE, JOB_FILE, FunctionJob, FunctionOutcome, Timed, measure
+from harness.pytest_plugin.worker import (
+    BASELINE,
+    CANDIDATE,
+    FEWEST_SAMPLES,
+    JOB_FILE,
+    FunctionJob,
+    FunctionOutcome,
+    Timed,
+    measure,
+)
 from harness.record.model import ProcessRecord
 from harness.workers.process import read_outcome
 
@@ -70,6 +80,7 @@ class Processes:
     _rounds: int = 0  # series of blocks begun so far: what confirms one is measured by other workers
     _fork: bool = True
     _here: bool = False
+    _few: bool = False
 
     def add(self, blocks: int) -> tuple[Side, ...]:
         """Run that many more blocks; gives all so far, in the order of ``sides``."""
@@ -78,9 +89,7 @@ class Processes:
             for block in range(measured, measured + blocks):
                 generator = random.Random(f"{self.seed}/{block}")  # noqa: S311 - order of measurements, not a secret
                 for order, side in enumerate(generator.sample(self.sides, len(self.sides))):
-                    directory = Path(scratch) / f"{block}-{side}"
-                    directory.mkdir()
-                    process, wrong = self._process(directory, side, block, order)
+                    process, wrong = self._enough(Path(scratch), side, block, order)
                     self._blocks.setdefault(side, []).append(process)
                     self._mismatches.setdefault(side, []).extend(wrong)
         return tuple(self._side(side) for side in self.sides)
@@ -115,6 +124,22 @@ class Processes:
         series = [series for process in self._blocks.get(side, ()) for series in process.series]
         return [ns * 1e-9 / each.inner for each in series for ns in each.durations_ns[each.warmup :]]
 
+    def _enough(self, scratch: Path, side: str, block: int, order: int) -> tuple[ProcessRecord, tuple[str, ...]]:
+        """One process, or several taken for one where the test asks for few rounds in each."""
+        self._few = False
+        whole: ProcessRecord | None = None
+        wrong: tuple[str, ...] = ()
+        for attempt in range(FEWEST_SAMPLES):
+            directory = scratch / f"{block}-{side}-{attempt}"
+            directory.mkdir()
+            process, problems = self._process(directory, side, block, order)
+            wrong += problems
+            whole = process if whole is None or process.failure is not None else _joined(whole, process)
+            if process.failure is not None or not self._few or len(whole.series[0].durations_ns) >= FEWEST_SAMPLES:
+                break
+        assert whole is not None
+        return whole, tuple(dict.fromkeys(wrong))
+
     def _process(self, directory: Path, side: str, block: int, order: int) -> tuple[ProcessRecord, tuple[str, ...]]:
         """One process of one side, and where it was not placed as asked for.
 
@@ -145,6 +170,7 @@ class Processes:
             pid, status = reply.pid, reply.status
         outcome = read_outcome(directory, FunctionOutcome)
         if outcome is not None:
+            self._few = outcome.few
             return _measured(block, order, pid, outcome), mismatches(placement, outcome.observation)
         why = (
             decode_json_file(Failure, directory / FAILURE_FILE)
@@ -224,6 +250,22 @@ class Processes:
 def failed(block: int, order: int, pid: int, failure: str) -> ProcessRecord:
     """The record of a process that left no outcome."""
     return ProcessRecord(block, order, 0, pid=pid, failure=failure)
+
+
+def _joined(first: ProcessRecord, second: ProcessRecord) -> ProcessRecord:
+    """Two processes of few samples as one of more."""
+    (a,), (b,) = first.series, second.series
+    durations, flags = a.durations_ns + b.durations_ns, a.flags + b.flags
+    estimate = process_estimate(durations, flags, inner=a.inner, warmup=0)
+    series = replace(
+        a,
+        durations_ns=durations,
+        flags=flags,
+        warmup=0,
+        estimate_s=estimate.undisturbed_s,
+        estimate_all_s=estimate.median_s,
+    )
+    return replace(second, wall_s=(first.wall_s or 0) + (second.wall_s or 0), series=(series,))
 
 
 def _measured(block: int, order: int, pid: int, outcome: FunctionOutcome) -> ProcessRecord:

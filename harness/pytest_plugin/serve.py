@@ -142,21 +142,30 @@ def _run(item: pytest.Item, directory: Path) -> None:
 
 
 def _foreign() -> tuple[str, ...]:
-    """Files imported from the original checkout instead of from the worktree, environments in it left out."""
+    """Files imported from elsewhere than the worktree that has them: from the original checkout, or as installed."""
     origin = os.environ.get(ORIGIN_VARIABLE)
     if origin is None:
         return ()
-    own = str(Path(__file__).resolve().parents[1])
-    here, prefix = str(checkout_of(Path.cwd())), os.path.realpath(sys.prefix)
-    files = {
-        os.path.realpath(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))
-    }
-    return tuple(
-        sorted(
-            file
-            for file in files
-            if file.startswith(origin + os.sep)
-            and not file.startswith((here + os.sep, prefix + os.sep, own + os.sep))
-            and "site-packages" not in file
-        )
-    )
+    own, here, prefix = str(Path(__file__).resolve().parents[1]), checkout_of(Path.cwd()), os.path.realpath(sys.prefix)
+    packages = _packages_of(here)
+    foreign = []
+    for name, module in list(sys.modules.items()):
+        file = os.path.realpath(getattr(module, "__file__", None) or "")
+        if not file.startswith(os.sep) or file.startswith((f"{here}{os.sep}", own + os.sep)):
+            continue
+        of_origin = file.startswith(origin + os.sep) and not file.startswith(prefix + os.sep)
+        if name in packages or (of_origin and "site-packages" not in file):
+            foreign.append(file)
+    return tuple(sorted(foreign))
+
+
+def _packages_of(checkout: Path) -> frozenset[str]:
+    """Names of the packages of a project: in its top folder, and in the folders there that are no packages."""
+    folders = [child for child in checkout.iterdir() if child.is_dir() and not child.name.startswith(".")]
+    tops = [checkout, *(folder for folder in folders if not _is_package(folder))]
+    names = {child.name for top in tops for child in top.iterdir() if _is_package(child)}
+    return frozenset(names - {"tests", "test", "docs"})
+
+
+def _is_package(folder: Path) -> bool:
+    return (folder / "__init__.py").is_file()

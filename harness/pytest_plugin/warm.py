@@ -70,7 +70,7 @@ class Pool:
 
     config: pytest.Config
     _warm: dict[tuple[object, ...], Warm] = field(default_factory=dict)
-    _dead: dict[tuple[object, ...], str] = field(default_factory=dict)
+    _dead: dict[tuple[object, ...], Exception] = field(default_factory=dict)
 
     def worker(self, placement: Placement, root: Path | None, layout: int) -> Warm:
         """The worker of a layout in the checkout ``root`` (None: the session's own), started where there is none.
@@ -79,15 +79,16 @@ class Pool:
 
         Raises:
             WorkerDiedError: it could not be started, now or before.
+            InputError: it imported the project from elsewhere.
         """
         key = (placement.cpus, placement.memory_nodes, root, layout)
         if key in self._dead:
-            raise WorkerDiedError(self._dead[key])
+            raise self._dead[key]
         if key not in self._warm:
             try:
                 self._warm[key] = start(self.config, placement, root)
-            except WorkerDiedError as error:
-                self._dead[key] = str(error)
+            except (WorkerDiedError, InputError) as error:
+                self._dead[key] = error
                 raise
         return self._warm[key]
 
@@ -146,10 +147,10 @@ def start(config: pytest.Config, placement: Placement, root: Path | None) -> War
             raise WorkerDiedError(why) from None
         if ready.foreign:
             raise InputError(
-                f"both sides would measure the same code: {ready.foreign[0]} is imported from the checkout itself, not"
-                " from the worktree of its revision.",
-                remedy="Put the project on the path instead of installing it (pip uninstall), or install it per"
-                " worktree with --prepare.",
+                f"both sides would measure the same code: {ready.foreign[0]} is imported, which is not in the worktree"
+                f" {root or checkout_of(config.rootpath)} of the revision.",
+                remedy="Take the project out of the environment (pip uninstall), so that it is imported from the"
+                " worktree, or install it per worktree: --prepare COMMAND.",
             )
         return Warm(worker, connection, stream, ready, stack.pop_all())
     raise AssertionError("an exit stack does not swallow exceptions")

@@ -26,7 +26,7 @@ from harness.workers.process import write_outcome
 JOB_FILE = "job.json"
 BASELINE, CANDIDATE = "baseline", "candidate"
 
-_FEWEST_SAMPLES = 20  # of slow calls: enough for a median of which half may be disturbed
+FEWEST_SAMPLES = 20  # of slow calls: enough for a median of which half may be disturbed
 _MOST_SAMPLES = 2_000
 _MOST_SECONDS = 10.0
 
@@ -53,13 +53,17 @@ class FunctionJob:
 
 @dataclass(frozen=True)
 class FunctionOutcome:
-    """What the worker hands back; ``steal_share`` is None where the machine does not tell."""
+    """What the worker hands back; ``steal_share`` is None where the machine does not tell.
+
+    ``few``: the test asks for so few rounds that one process does not give an estimate.
+    """
 
     series: Series
     steal_share: float | None
     wall_s: float
     rss_peak_bytes: int
     observation: Observation
+    few: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ def measure(directory: Path, timed: Timed) -> FunctionOutcome:
         wall_s=(clock.now_ns() - began) * 1e-9,
         rss_peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         observation=observe(),
+        few=timed.rounds is not None and timed.prepare is None and timed.rounds < FEWEST_SAMPLES,
     )
     write_outcome(directory, outcome)
     return outcome
@@ -116,7 +121,8 @@ def _series(timed: Timed, bench: Bench) -> Series:
             timed.prepare()
         timed.call()
     inner = timed.iterations if asked else calibrate(timed.call, bench.clock, bench.clock_cost_ns)
-    fewest = max(_FEWEST_SAMPLES, timed.rounds or 0) if asked else _FEWEST_SAMPLES
+    fewest = FEWEST_SAMPLES if timed.prepare is not None or timed.rounds is None else 0
+    fewest = max(fewest, timed.rounds or 0)
 
     def more(samples: int, budget_s: float, at_least: int) -> Samples:
         limits = Limits(samples, budget_s, min(samples, at_least), _MOST_SECONDS)

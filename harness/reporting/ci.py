@@ -15,6 +15,8 @@ from harness.compare.compare import CompareReport
 from harness.errors import LparbenchError
 from harness.gates.gate import GateReport, GateVerdict
 from harness.measure.verdicts import CompareVerdict
+from harness.record.files import write_file
+from harness.record.store import encode
 from harness.reporting.ci_format import CiFormat
 from harness.reporting.comparison_terminal import gate_verdict
 from harness.reporting.comparison_view import change_text, more_blocks_text, percent, view_of
@@ -97,6 +99,20 @@ def print_ci(report: CiReport, to: CiFormat) -> None:
     """
     sys.stdout.buffer.write(ci_text(report, to).encode("utf-8", "backslashreplace"))
     sys.stdout.flush()
+    _add_summary(report, to)
+
+
+def write_ci(report: CiReport, to: CiFormat, path: Path) -> None:
+    """Write the report into a file; for GitHub also append to the summary of the step, as :func:`print_ci`.
+
+    Raises:
+        LparbenchError: one of them cannot be written.
+    """
+    write_file(path, encode(ci_text(report, to)))
+    _add_summary(report, to)
+
+
+def _add_summary(report: CiReport, to: CiFormat) -> None:
     if to is not CiFormat.GITHUB or not (summary := os.environ.get(STEP_SUMMARY)):
         return
     try:
