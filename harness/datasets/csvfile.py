@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -104,13 +104,18 @@ def distinct_names(written: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def records(text: str, first_line: int = 1, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
+def records(lines: Iterable[str], first_line: int = 1, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Every record with its physical line; a quoted line break does not end a record, but it is a line.
+
+    Args:
+        lines: with their ends, as ``io.StringIO(text, newline="")`` gives them.
+        first_line: number of the first of them.
+        separator: of values.
 
     Raises:
         csv.Error: a field is longer than 128 KiB: a quotation mark is not closed.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv.reader(lines, delimiter=separator)
     line = first_line
     for cells in reader:
         yield line, cells
@@ -207,11 +212,15 @@ def _parse(block: bytes, path: Path, schema: Schema, first_line: int) -> pd.Data
     return frame
 
 
+def _lines(text: str) -> io.StringIO:
+    return io.StringIO(text, newline="")
+
+
 def _lengths_fit(data: bytes, schema: Schema, rows: int) -> bool:
     if b'"' not in data:
         return data.count(b",") == rows * (len(schema.columns) - 1)
     try:
-        lengths = {len(cells) for _line, cells in records(data.decode(schema.text, errors="replace")) if cells}
+        lengths = {len(cells) for _line, cells in records(_lines(data.decode(schema.text, errors="replace"))) if cells}
     except csv.Error:
         return False
     return lengths <= {len(schema.columns)}
@@ -235,7 +244,7 @@ def _explain(block: bytes, path: Path, schema: Schema, first_line: int, reason: 
     numbers = [(place, name) for place, name in enumerate(schema.columns) if name in kept - schema.categories]
     skipped = schema.skip.decode(schema.text).strip() if schema.skip else None
     try:
-        parsed = list(records(text, first_line))
+        parsed = list(records(_lines(text), first_line))
     except csv.Error as error:
         return InputError(f"{path} from line {first_line} on is no comma-separated text: {error}.")
     for line, values in parsed:

@@ -21,6 +21,7 @@ _PARAMETERS = {  # fitted attributes from which scikit-learn's transformers work
     "quantile": ("quantiles_", "references_"),
 }
 PIXELS = {"unit": (np.float32(1 / 255), np.float32(0)), "signed": (np.float32(2 / 255), np.float32(-1))}
+_LARGEST = float(np.finfo(np.float32).max)
 _QUANTILES = 1000
 _QUANTILE_ROWS = 100_000  # rows the quantiles are estimated from
 
@@ -52,8 +53,9 @@ class Scaler:
 class Encoder:
     """Turns named columns into a float32 matrix; the same for training, test and serving.
 
-    A category that training did not hold becomes an all-zero indicator group, or the code -1. A missing or
-    infinite number becomes the median of the finite training values of its column.
+    A category that training did not hold becomes an all-zero indicator group, or the code -1. A missing category is one
+    of its own, written as an empty text, where training has rows without one. A number that is missing, infinite or
+    beyond float32 becomes the median of the other training values of its column.
     """
 
     encoding: Encoding
@@ -70,6 +72,7 @@ class Encoder:
         *,
         scaler_rows: npt.NDArray[np.bool_] | None = None,
         vocabulary: Mapping[str, tuple[str, ...]] | None = None,
+        indicators: int | None = None,
     ) -> Encoder:
         """Fit on the rows of ``frame``.
 
@@ -78,6 +81,7 @@ class Encoder:
             frame: float columns and categorical columns.
             scaler_rows: rows on which the scaler is fitted; all when ``None``.
             vocabulary: values of categorical columns that the data set's published schema fixes.
+            indicators: of each other categorical column at most so many, for its most frequent values.
 
         Raises:
             ValueError: ``text`` is no encoding.
@@ -86,8 +90,9 @@ class Encoder:
         if encoding is None:
             raise ValueError(f"unknown encoding {text!r}")
         fixed = vocabulary or {}
+        most = indicators if encoding.categories == "onehot" else None
         words = {
-            str(name): fixed.get(str(name)) or _values(frame[name])
+            str(name): fixed.get(str(name)) or _values(frame[name], most)
             for name in frame.columns
             if isinstance(frame[name].dtype, pd.CategoricalDtype)
         }
@@ -132,6 +137,7 @@ class Encoder:
         block = self._prepared(self._numbers(columns))
         if self.scaler is not None:
             block = self.scaler.transform(block)
+        np.clip(block, -_LARGEST, _LARGEST, out=block)
         encoded = np.zeros((len(columns), len(self.feature_names)), np.float32)
         every_row = np.arange(len(columns))
         position = number = 0
@@ -150,9 +156,20 @@ class Encoder:
         return encoded
 
     def unseen(self, frame: pd.DataFrame) -> dict[str, int]:
-        """Categorical column -> rows whose value training did not hold; columns without any are left out."""
-        counts = {name: int((_codes(frame[name], values) < 0).sum()) for name, values in self.vocabulary.items()}
+        """Categorical column -> rows whose value training did not hold; columns without any are left out.
+
+        Rows without a value do not count.
+        """
+        counts = {
+            name: int(((_codes(frame[name], values) < 0) & frame[name].notna().to_numpy()).sum())
+            for name, values in self.vocabulary.items()
+        }
         return {name: rows for name, rows in counts.items() if rows}
+
+    def without_indicator(self, frame: pd.DataFrame) -> dict[str, int]:
+        """Categorical column -> how many of the values in ``frame``, that of training, have no indicator."""
+        counts = {name: len(_values(frame[name])) - len(words) for name, words in self.vocabulary.items()}
+        return {name: values for name, values in counts.items() if values > 0 and self._is_indicator(name)}
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All that is fitted, as arrays for ``numpy.savez``; read back with ``allow_pickle=False``."""
@@ -205,7 +222,7 @@ class Encoder:
         return block
 
     def _prepared(self, block: Doubles) -> Doubles:
-        broken = ~np.isfinite(block)
+        broken = ~(np.abs(block) <= _LARGEST)
         return np.where(broken, self.fill, block) if broken.any() else block
 
 
@@ -223,23 +240,31 @@ def _transformer(kind: str, rows: int) -> Any:
             )
 
 
-def _values(column: pd.Series[Any]) -> tuple[str, ...]:
-    """The values that occur, sorted as text, as scikit-learn's encoders order them."""
-    present = np.bincount(column.cat.codes[column.cat.codes >= 0], minlength=len(column.cat.categories)) > 0
-    return tuple(sorted(str(value) for value, used in zip(column.cat.categories, present, strict=True) if used))
+def _values(column: pd.Series[Any], most: int | None = None) -> tuple[str, ...]:
+    """The values that occur, sorted as text, as scikit-learn's encoders order them; of many the ``most`` frequent.
+
+    Rows without a value make an empty text one of them.
+    """
+    codes = column.cat.codes.to_numpy()
+    counts = np.bincount(codes[codes >= 0], minlength=len(column.cat.categories))
+    rows = {str(value): int(count) for value, count in zip(column.cat.categories, counts, strict=True) if count}
+    if (codes < 0).any():
+        rows[""] = rows.get("", 0) + int((codes < 0).sum())
+    frequent = sorted(rows, key=lambda value: (-rows[value], value))[:most]
+    return tuple(sorted(frequent))
 
 
 def _codes(column: pd.Series[Any], vocabulary: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Position of each value in the vocabulary, -1 where it is not there."""
+    """Position of each value in the vocabulary, -1 where it is not there; a missing value is an empty text."""
     place = {value: position for position, value in enumerate(vocabulary)}
-    by_category = np.array([place.get(str(value), -1) for value in column.cat.categories] + [-1], dtype=np.int64)
-    return by_category[column.cat.codes.to_numpy()]
+    by_category = [place.get(str(value), -1) for value in column.cat.categories]
+    return np.array([*by_category, place.get("", -1)], dtype=np.int64)[column.cat.codes.to_numpy()]
 
 
 def _medians(block: Doubles) -> Doubles:
     medians = np.zeros(block.shape[1])
     for position in range(block.shape[1]):
-        finite = block[:, position][np.isfinite(block[:, position])]
+        finite = block[:, position][np.abs(block[:, position]) <= _LARGEST]
         if len(finite):
             medians[position] = np.median(finite)
     return medians
@@ -250,7 +275,7 @@ def _typed(
 ) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            name: pd.Categorical([str(value) for value in rows[name]])
+            name: pd.Categorical([None if value is None or value != value else str(value) for value in rows[name]])
             if name in vocabulary
             else np.asarray(rows[name], dtype=np.float64)
             for name in columns

@@ -14,8 +14,10 @@ from pathlib import Path
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant
 from harness.datasets.packed import SUFFIXES, archived, plain_name
 from harness.datasets.store import Found, FoundFile
+from harness.datasets.times import by_day
 from harness.errors import InputError
 
+_TABLES = frozenset({".csv", ".tsv", ".txt", ".data", ".parquet", ".pq"})  # a folder's tables
 _DEPTH = 3  # of sub-folders
 _MOST_FOLDERS = 300  # looked into below one directory
 _TELLING = 4  # letters of a pattern's stem from which it is trusted outside the data set's own folder
@@ -93,6 +95,37 @@ def own_files(spec: DatasetSpec, directories: Sequence[Path]) -> Iterator[Path]:
         for folder in _folders(directory, spec):
             if folder.own:
                 yield from folder.files.values()
+
+
+def own_tables(pattern: str) -> tuple[FoundFile, ...]:
+    """The files of a path, a folder or a pattern such as ``day*.csv``, in the order of the days in their names.
+
+    Raises:
+        InputError: there are none, or one is a workbook.
+    """
+    path = Path(pattern).expanduser()
+    paths = [path]
+    if path.is_dir():
+        there = [child for child in path.iterdir() if child.is_file() and not child.name.startswith((".", "_"))]
+        paths = [child for child in there if Path(plain_name(child)).suffix.lower() in _TABLES] or there
+    elif _is_pattern(pattern) and not path.exists():
+        paths = [child for child in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if child.is_file()]
+    if not paths:
+        raise InputError(f"{pattern}: no files there.")
+    paths.sort()
+    return tuple(_own_table(paths[position]) for position in by_day([child.name for child in paths]))
+
+
+def _own_table(path: Path) -> FoundFile:
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise InputError(f"{path} is a workbook, which is not read.", remedy="Save its sheet as CSV: csv:FILE.csv")
+    archive = any(parent.suffix.lower() == ".zip" and parent.is_file() for parent in path.parents)
+    if not path.is_file() and not archive:
+        there = sorted(child.name for child in path.parent.iterdir()) if path.parent.is_dir() else []
+        near = get_close_matches(path.name, there, n=1)
+        remedy = f"Did you mean {path.parent / near[0]}?" if near else None
+        raise InputError(f"{path} is not there, or is no file.", remedy=remedy)
+    return FoundFile(DataFile(path.name), path)
 
 
 def found_in(folder: Path, variant: Variant) -> Found | None:

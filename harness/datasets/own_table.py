@@ -1,98 +1,263 @@
-"""A table of one's own: ``csv:PATH`` or ``parquet:PATH``, with the name of its label column as an option."""
+"""Tables of one's own: ``csv:`` or ``parquet:`` with a file, folder or pattern, and the name of the label column."""
 
 from __future__ import annotations
 
-import io
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from harness.datasets import csvfile, parquet, splits
-from harness.datasets.options import choice, encoding, names, share, text
+from harness.datasets import csvfile, delimited, labels, parquet, splits, times
+from harness.datasets.columns import Rules, as_texts, features
+from harness.datasets.delimited import Form, RawTable
+from harness.datasets.locate import own_tables
+from harness.datasets.options import choice, encoding, names, share, switch, text
 from harness.datasets.recipe import Reading, Recipe, Request
-from harness.datasets.store import Found, content, digest
-from harness.datasets.table import Split, Table, categorical_of
+from harness.datasets.store import Found, digest
+from harness.datasets.table import Split, Table
 from harness.errors import InputError
 
-_NORMAL = frozenset({"0", "0.0", "normal", "benign", "false", "no"})
+_BAD_TIMES = 0.05  # share of rows that may have no readable time
+_INDICATORS = 255  # of one column at most
+_INDICATOR_BYTES = 1 << 30  # of all columns together, as float32
+_FEWEST_INDICATORS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The rows of all files, one below the other."""
+
+    frame: pd.DataFrame
+    path: str  # for messages
+    place: Callable[[int], str]
+    train: int  # rows of the training files; the others test
+    digests: dict[str, str]
+    dropped: frozenset[str]
+    notes: tuple[str, ...]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> _Rows:
+        """Some of the rows, in their order."""
+        return replace(
+            self,
+            frame=self.frame.iloc[rows].reset_index(drop=True),
+            place=lambda row: self.place(int(rows[row])),
+            train=int((rows < self.train).sum()),
+        )
 
 
 def _read(local: Found, request: Request) -> Reading:
-    path = local.files[0].path
-    if request.dataset.startswith("parquet:"):
-        blocks = list(parquet.frames(path, lambda _name: True))
-        frame, sha256 = csvfile.concatenate(blocks) if blocks else pd.DataFrame(), digest(path)
-    else:
-        frame, sha256 = _csv(path)
-    if not len(frame):
-        raise InputError(f"{path} holds no rows.")
-    return Reading(_split(path, frame, request), {path.name: sha256}, None)
-
-
-def _csv(path: Path) -> tuple[pd.DataFrame, str]:
-    columns = csvfile.header(path)
-    data, sha256 = content(path)
-    try:
-        frame = pd.read_csv(
-            io.BytesIO(data), skiprows=1, header=None, names=list(columns), index_col=False, low_memory=False
-        )
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: UTF-8 text expected, {error.reason}.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(
-            f"{path}: {str(error).splitlines()[0].replace('Error tokenizing data. C error: ', '')}."
-        ) from None
-    for name in columns:
-        if not pd.api.types.is_numeric_dtype(frame[name].dtype):
-            frame[name] = frame[name].astype("str").where(frame[name].notna()).astype("category")
-    return frame, sha256
-
-
-def _split(path: Path, frame: pd.DataFrame, request: Request) -> Split:
-    label_name = request.options["label"]
-    if label_name is None:
+    if request.options["label"] is None:
+        table = _raw(local.files[0].path, request)
         raise InputError(
             f"Data set {request.dataset}: option 'label' must name its label column.",
-            remedy=f"Its columns: {', '.join(map(str, frame.columns[:20]))}.",
+            remedy=f"Its columns: {_some(table.frame)}.",
         )
-    _require(path, frame, label_name, "label")
-    values = frame[label_name]
-    if values.isna().any():
-        raise InputError(f"{path} line {int(values.isna().to_numpy().argmax()) + 2}: no label in {label_name!r}.")
-    classes = np.asarray(values.astype(object)).astype(np.str_)
-    normal = request.options["normal"]
-    normal_values = _NORMAL if normal is None else frozenset(name.casefold() for name in normal)
-    label = np.array([name.casefold() not in normal_values for name in classes]).astype(np.int8)
-    if label.all() or not label.any():
-        labels = ", ".join(sorted(set(classes.tolist()))[:10])
-        raise InputError(
-            f"{path}: column {label_name!r} holds {'no normal' if label.all() else 'no anomalous'} rows: {labels}.",
-            remedy="Option 'normal' lists the values that stand for normal rows.",
+    train = [_raw(entry.path, request) for entry in local.files]
+    test_files = request.options["test_files"]
+    test = [_raw(entry.path, request) for entry in own_tables(test_files)] if test_files else []
+    rows = _without_blank_rows(_joined(train, test))
+    if not len(rows.frame):
+        raise InputError(f"{rows.path} holds no rows.")
+    return Reading(_split(rows, request), rows.digests, None)
+
+
+def _raw(path: Path, request: Request) -> RawTable:
+    """The columns of a file but those to drop."""
+    options = request.options
+    unwanted = set(options["drop"] or ()) - {options["label"], options["time"]}
+    dropped: set[str] = set()
+
+    def wanted(name: str) -> bool:
+        if name in unwanted:
+            dropped.add(name)
+        return name not in unwanted
+
+    if request.dataset.startswith("parquet:"):
+        blocks = list(parquet.frames(path, wanted))
+        frame = csvfile.concatenate(blocks) if blocks else pd.DataFrame()
+        table = RawTable(path, frame, digest(path), lambda row: f"row {row + 1}")
+    else:
+        form = Form(options["sep"], options["decimal"], options["text_encoding"], options["header"])
+        table = delimited.read(path, form, options["label"])
+        table = replace(table, frame=table.frame[[name for name in table.frame.columns if wanted(str(name))]])
+    return replace(table, dropped=frozenset(dropped))
+
+
+def _joined(train: Sequence[RawTable], test: Sequence[RawTable]) -> _Rows:
+    """Files one below the other; a column that any of them takes for texts is one of texts.
+
+    Raises:
+        InputError: a file lacks a column that the first one has.
+    """
+    tables = [*train, *test]
+    first = tables[0]
+    for table in tables[1:]:
+        csvfile.require_columns(table.path, list(table.frame.columns), list(first.frame.columns))
+    texts = {
+        name
+        for table in tables
+        for name in first.frame.columns
+        if isinstance(table.frame[name].dtype, pd.CategoricalDtype)
+    }
+    frames = [
+        pd.DataFrame(
+            {name: as_texts(table.frame[name]) if name in texts else table.frame[name] for name in first.frame.columns},
+            copy=False,
         )
-    time_name = request.options["time"]
+        for table in tables
+    ]
+    ends = list(accumulate(len(frame) for frame in frames))
+
+    def place(row: int) -> str:
+        number = bisect_right(ends, row)
+        start = ends[number - 1] if number else 0
+        return ("" if len(tables) == 1 else f"{tables[number].path.name} ") + tables[number].place(row - start)
+
+    joined = frames[0] if len(frames) == 1 else csvfile.concatenate(frames)
+    path = str(first.path) if len(tables) == 1 else f"{first.path} and {len(tables) - 1} more"
+    notes = dict.fromkeys(note for table in tables for note in table.notes)
+    digests = {table.path.name: table.sha256 for table in tables}
+    return _Rows(joined, path, place, ends[len(train) - 1], digests, first.dropped, tuple(notes))
+
+
+def _without_blank_rows(rows: _Rows) -> _Rows:
+    """The rows without those in which every value is missing, and without repetitions of the header."""
+    blank = np.ones(len(rows.frame), np.bool_)
+    header = np.ones(len(rows.frame), np.bool_)
+    for name in rows.frame.columns:
+        column = rows.frame[name]
+        if blank.any():
+            blank &= column.isna().to_numpy()
+        if header.any():
+            header &= (column == name).to_numpy() if isinstance(column.dtype, pd.CategoricalDtype) else False
+        if not blank.any() and not header.any():
+            return rows
+    notes = list(rows.notes)
+    for chosen, what in ((blank, "in which every value is missing"), (header, "that repeat the header")):
+        if chosen.any():
+            notes.append(
+                f"{int(chosen.sum()):,} rows {what} were left out (first: {rows.place(int(chosen.argmax()))})."
+            )
+    return replace(rows.take(np.flatnonzero(~blank & ~header)), notes=tuple(notes))
+
+
+def _split(rows: _Rows, request: Request) -> Split:
+    options = request.options
+    label_name, time_name = str(options["label"]), options["time"]
+    _require(rows, label_name, "label")
+    for name in (time_name, *(options["categories"] or ())):
+        if name:
+            _require(rows, name, "time" if name == time_name else "categories")
+    meaning = labels.Meaning(options["normal"], options["anomalies"], options["unlabelled"])
+    judged = labels.judge(rows.frame[label_name], rows.path, rows.place, meaning)
+    rows = replace(rows.take(np.flatnonzero(judged.kept)), notes=(*rows.notes, *judged.notes))
+    label, classes = judged.label, judged.classes
+    order = None
     if time_name:
-        _require(path, frame, time_name, "time")
-    features = frame.drop(columns=[name for name in (label_name, time_name) if name])
-    for name in request.options["categories"] or ():
-        _require(path, features, name, "categories")
-        features[name] = features[name].astype("str").astype("category")
-    features = features.astype(
-        {name: "float64" for name in features.columns if not isinstance(features[name].dtype, pd.CategoricalDtype)}
-    )
-    table = Table(features, label, categorical_of(classes.tolist()))
-    if time_name is None:
-        return splits.random(table, request, share=request.options["test"])
-    order = np.unique(np.asarray(frame[time_name].astype(object)), return_inverse=True)[1]
-    return splits.by_time(table, order, validation=request.options["validation"], share=request.options["test"])
+        order, dated, time_notes = _times(rows, time_name)
+        rows = replace(rows.take(np.flatnonzero(dated)), notes=(*rows.notes, *time_notes))
+        label, classes, order = label[dated], classes[dated], order[dated]
+    described = rows.frame.drop(columns=[label_name, *([time_name] if time_name else [])])
+    rules = Rules(tuple(options["categories"] or ()), tuple(options["missing"] or ()))
+    kept, notes, out = features(described, rows.path, rows.place, rules)
+    if not len(kept.columns):
+        raise InputError(f"{rows.path} has no column left to learn from.", remedy=" ".join(notes) or None)
+    table = Table(kept, label, classes)
+    split = _cut(table, order, rows.train, request, (*rows.notes, *notes, *_broken(kept)))
+    return replace(split, left_out=rows.dropped | set(out), indicators=_indicators(kept))
 
 
-def _require(path: Path, frame: pd.DataFrame, name: str, option: str) -> None:
-    if name not in frame.columns:
+def _cut(
+    table: Table, order: npt.NDArray[np.int64] | None, train: int, request: Request, notes: tuple[str, ...]
+) -> Split:
+    """Training and test rows: as the files have them, else by time, else at random."""
+    options = request.options
+    validation = options["validation"]
+    if train < len(table):
+        rows = np.arange(len(table))
+        test = table.take(rows >= train)
+        if order is None:
+            return Split(table.take(rows < train), test, notes=notes)
+        early = splits.by_time(table.take(rows < train), order[:train], validation=validation, share=0.0, notes=notes)
+        return replace(early, test=test)
+    if order is None:
+        return splits.random(table, request, notes, share=options["test"])
+    return splits.by_time(table, order, validation=validation, share=options["test"], notes=notes)
+
+
+def _times(rows: _Rows, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], list[str]]:
+    """Order of the rows in time, and which of them have a time."""
+    column = rows.frame[name]
+    notes = []
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes = column.cat.codes.to_numpy()
+        parsed = times.parse([str(value) for value in column.cat.categories], codes)
+        order = np.append(parsed.stamps, times.UNKNOWN)[codes]
+        dated = order != times.UNKNOWN
+        which = " (day and month could be exchanged)" if parsed.ambiguous else ""
+        notes.append(f"Column {name!r}: dates were read as {parsed.form}{which}.")
+    else:
+        dated = column.notna().to_numpy()
+        order = np.zeros(len(column), np.int64)
+        order[dated] = np.unique(column.to_numpy()[dated], return_inverse=True)[1]
+    bad = int((~dated).sum())
+    if bad > max(1, _BAD_TIMES * len(dated)):
         raise InputError(
-            f"{path} has no column {name!r}, which option {option!r} names.",
-            remedy=f"Its columns: {', '.join(map(str, frame.columns[:20]))}.",
+            f"{rows.path} {rows.place(int((~dated).argmax()))}: column {name!r} holds no time that can be read; so do "
+            f"{bad:,} of {len(dated):,} rows.",
+            remedy="Times are numbers, or dates such as 2024-01-31 23:59:59, 31/01/2024 11:59 PM.",
         )
+    if bad:
+        first = rows.place(int((~dated).argmax()))
+        notes.append(f"{bad:,} rows without a readable time in {name!r} were left out (first: {first}).")
+    return order, dated, notes
+
+
+def _broken(frame: pd.DataFrame) -> list[str]:
+    numbers = [name for name in frame.columns if not isinstance(frame[name].dtype, pd.CategoricalDtype)]
+    broken = np.zeros(len(frame), np.bool_)
+    columns = 0
+    for name in numbers:
+        odd = ~(np.abs(frame[name].to_numpy()) <= np.finfo(np.float32).max)
+        columns += bool(odd.any())
+        broken |= odd
+    if not columns:
+        return []
+    return [
+        f"{int(broken.sum()):,} rows hold numbers that are missing, infinite or beyond float32 ({columns:,} columns): "
+        "the training median takes their place."
+    ]
+
+
+def _indicators(frame: pd.DataFrame) -> int:
+    """Most indicators of a column of texts, so that those of all columns stay within a bound."""
+    texts = sum(isinstance(dtype, pd.CategoricalDtype) for dtype in frame.dtypes)
+    fitting = _INDICATOR_BYTES // max(1, 4 * len(frame) * texts)
+    return max(_FEWEST_INDICATORS, min(_INDICATORS, fitting))
+
+
+def _require(rows: _Rows, name: str, option: str) -> None:
+    columns = list(map(str, rows.frame.columns))
+    if name not in columns:
+        folded = {column.casefold(): column for column in columns}
+        near = get_close_matches(name.casefold(), folded, n=1)
+        meant = f"Did you mean {folded[near[0]]!r}? " if near else ""
+        raise InputError(
+            f"{rows.path} has no column {name!r}, which option {option!r} names.",
+            remedy=f"{meant}Its columns: {_some(rows.frame)}.",
+        )
+
+
+def _some(frame: pd.DataFrame) -> str:
+    """The first columns of a frame and its last, where a label often is."""
+    columns = list(map(str, frame.columns))
+    return ", ".join(columns if len(columns) <= 20 else [*columns[:18], "…", columns[-1]])
 
 
 def _synthesise(request: Request) -> Split:
@@ -106,9 +271,17 @@ RECIPE = Recipe(
         "encoding": encoding("onehot-standard"),
         "label": text(None, help="name of the label column"),
         "normal": names(help="values of the label column that stand for normal rows"),
+        "anomalies": names(help="values of the label column that stand for anomalies; all that are not normal"),
+        "unlabelled": names(help='values of the label column ("" for none) of rows to leave out'),
         "categories": names(help="columns that are categories although they hold numbers"),
+        "missing": names(help="texts that stand for a missing value, such as ?"),
         "time": text(None, help="column the rows are ordered by; the latest then test, and it is no feature"),
         "test": share(0.2, help="share of the rows that test"),
+        "test_files": text(None, help="file, folder or pattern whose rows test; those of the data set then train"),
+        "sep": text(None, help="separator of values; found out by default"),
+        "decimal": text(None, help="decimal mark of numbers; found out by default"),
+        "text_encoding": text(None, help="character encoding of the file; UTF-8 by default"),
+        "header": switch(help="whether the first line has column names; without, they are 0, 1, 2, …"),
         "train_rows": choice("all", "normal", help="training rows kept; validation and test keep both kinds"),
     },
 )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.datasets.csvfile import require_columns
+from harness.datasets.csvfile import distinct_names, require_columns
+from harness.datasets.table import trimmed
 from harness.errors import InputError
 
 _BATCH_ROWS = 1 << 17
@@ -18,28 +19,56 @@ def frames(path: Path, wanted: Callable[[str], bool], *, required: Sequence[str]
     """Read the wanted columns batch by batch.
 
     Yields:
-        Float64 columns; anything that is no number as a categorical column of texts.
+        Float64 columns, decimals and truth values included; times as datetime64; anything else as a categorical column
+        of trimmed texts. What is null is missing. A name that occurs again gets ``.1``, as in a table of text.
 
     Raises:
-        InputError: pyarrow is not installed; no readable Parquet file; a required column is missing.
+        InputError: pyarrow is not installed; no readable Parquet file; a required column is missing; a wanted column
+            holds lists or records.
     """
     try:
-        from pyarrow import ArrowException
+        import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise InputError(f"{path}: reading Parquet needs pyarrow.", remedy="pip install pyarrow") from None
     try:
         file = ParquetFile(path)
-        names = tuple(file.schema_arrow.names)
+        written = file.schema_arrow.names
+        names = distinct_names(written)
         require_columns(path, names, required)
-        for batch in file.iter_batches(_BATCH_ROWS, columns=[name for name in names if wanted(name)]):
-            frame = batch.to_pandas()
-            yield pd.DataFrame({name: _column(frame[name]) for name in frame.columns})
-    except (ArrowException, OSError) as error:
+        chosen = [place for place, name in enumerate(names) if wanted(name)]
+        for place in chosen:
+            kind = file.schema_arrow.types[place]
+            if pyarrow.types.is_nested(kind):
+                raise InputError(
+                    f"{path}: column {names[place]!r} holds {kind}, which is no single value.",
+                    remedy=f"Leave it out: --drop {names[place]}.",
+                )
+        repeated = len(set(written)) < len(written)  # pyarrow takes columns by name only
+        for batch in file.iter_batches(_BATCH_ROWS, columns=None if repeated else [written[place] for place in chosen]):
+            places = chosen if repeated else range(len(chosen))
+            columns = {names[place]: _column(batch.column(at)) for place, at in zip(chosen, places, strict=True)}
+            yield pd.DataFrame(columns, copy=False)
+    except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path} is no readable Parquet file: {str(error).splitlines()[0]}.") from None
 
 
-def _column(column: pd.Series[Any]) -> pd.Series[Any]:
+def _column(values: Any) -> pd.Series[Any]:
+    import pyarrow
+
+    kind = values.type
+    if pyarrow.types.is_decimal(kind) or pyarrow.types.is_boolean(kind):
+        values = values.cast(pyarrow.float64())
+    elif pyarrow.types.is_timestamp(kind) or pyarrow.types.is_date(kind):
+        return pd.Series(values.cast(pyarrow.timestamp("us")).to_numpy(zero_copy_only=False))
+    elif pyarrow.types.is_dictionary(kind):
+        values = values.dictionary_decode()
+    column: pd.Series[Any] = values.to_pandas()
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.astype("float64")
-    return column.astype("str").astype("category")
+    codes, texts = pd.factorize(column.to_numpy(dtype=object))
+    return pd.Series(trimmed(codes, [_text(value) for value in texts]))
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

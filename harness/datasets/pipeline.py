@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,15 @@ import numpy.typing as npt
 
 from harness.datasets.encoded import EncodedDataset, Floats, Labels, Strings
 from harness.datasets.encoders import Encoder
+from harness.datasets.labels import mapping
 from harness.datasets.recipe import Request
 from harness.datasets.table import Split, Table, count_duplicates, row_hashes
 from harness.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_FEW_ANOMALIES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +37,9 @@ def encode(split: Split, request: Request) -> EncodedDataset:
         InputError: an option names a column or class that is not there, or leaves no rows.
     """
     options = request.options
-    notes = list(split.notes)
-    train = _with_classes(_without_columns(split.train, request), options["train_classes"], request)
-    test = _with_classes(_without_columns(split.test, request), options["test_classes"], request)
+    notes = [_labels(split), *split.notes, *_few_anomalies(split.test, request)]
+    train = _with_classes(_without_columns(split.train, split, request), options["train_classes"], request)
+    test = _with_classes(_without_columns(split.test, split, request), options["test_classes"], request)
     if options["deduplicate"] == "train":
         before = len(train)
         train = _without_repeats(train)
@@ -45,12 +49,12 @@ def encode(split: Split, request: Request) -> EncodedDataset:
     whole = train
     validation = split.validation
     if validation is not None:
-        validation = _with_classes(_without_columns(validation, request), options["train_classes"], request)
+        validation = _with_classes(_without_columns(validation, split, request), options["train_classes"], request)
         validation = _at_most(validation, options["rows"], rng)
     elif options["validation"] > 0:
-        train, validation = _set_aside(train, options["validation"], request.seed)
+        train, validation = _set_aside(train, request)
 
-    fitted_on = train if split.fit is None else _without_columns(split.fit, request)
+    fitted_on = train if split.fit is None else _without_columns(split.fit, split, request)
     encoder = _fit(fitted_on, split, request)
     test_encoder = _refitted(encoder, test, request, notes)
     if options["train_rows"] == "normal":
@@ -58,8 +62,7 @@ def encode(split: Split, request: Request) -> EncodedDataset:
     for table, what in ((train, "training"), (test, "test")):
         if not len(table):
             raise InputError(f"Data set {request.dataset}: no {what} rows are left by its options.")
-    for part, count in encoder.unseen(_frame(test)).items() if test_encoder is encoder else ():
-        notes.append(f"{count:,} test rows hold a value of {part!r} that training does not.")
+    notes += _vocabulary_notes(encoder, _frame(fitted_on), _frame(test) if test_encoder is encoder else None)
 
     train_part, test_part = _apply(encoder, train), _apply(test_encoder, test)
     validation_part = None if validation is None else _apply(encoder, validation)
@@ -86,6 +89,51 @@ def encode(split: Split, request: Request) -> EncodedDataset:
     )
 
 
+def _few_anomalies(test: Table, request: Request) -> list[str]:
+    """A word on test rows with so few anomalies that they say little.
+
+    Raises:
+        InputError: the test rows are of one kind, so that nothing can be told from them.
+    """
+    anomalies = int(test.label.sum())
+    if anomalies in (0, len(test)):
+        raise InputError(
+            f"Data set {request.dataset} has no {'normal rows' if anomalies else 'anomalies'} among its {len(test):,} "
+            f"test rows.",
+            remedy="Accuracy needs both kinds: take another split (options test, time, seed) or other test files.",
+        )
+    if anomalies > _FEW_ANOMALIES:
+        return []
+    return [
+        f"The test rows hold {anomalies} {'anomaly' if anomalies == 1 else 'anomalies'}: on so few rows, another split "
+        "can give quite another accuracy."
+    ]
+
+
+def _vocabulary_notes(encoder: Encoder, train: pd.DataFrame, test: pd.DataFrame | None) -> list[str]:
+    bounded = encoder.without_indicator(train)
+    unseen = {} if test is None else encoder.unseen(test)
+    notes = [f"{count:,} of the rarer values of {name!r} have no indicator." for name, count in bounded.items()]
+    for name in unseen.keys() - bounded.keys():
+        notes.append(f"{unseen[name]:,} test rows hold a value of {name!r} that training does not.")
+    return notes
+
+
+def _labels(split: Split) -> str:
+    """What counts as normal and as anomalous, with the rows of all parts."""
+    counts: list[Counter[str]] = [Counter(), Counter()]
+    for part in filter(None, (split.train, split.validation, split.test)):
+        for label, counter in enumerate(counts):
+            chosen = part.label == label
+            if part.classes is None:
+                counter[str(label)] += int(chosen.sum())
+                continue
+            names = [str(name) for name in part.classes.categories]
+            rows = np.bincount(part.classes.codes[chosen & (part.classes.codes >= 0)], minlength=len(names))
+            counter.update({name: int(count) for name, count in zip(names, rows, strict=True) if count})
+    return f"Labels: {mapping(counts[0], counts[1])}."
+
+
 def _fit(table: Table, split: Split, request: Request) -> Encoder:
     frame = _frame(table)
     scaler_rows = None
@@ -93,7 +141,13 @@ def _fit(table: Table, split: Split, request: Request) -> Encoder:
         scaler_rows = table.label == 0
     if not len(frame) or (scaler_rows is not None and not scaler_rows.any()):
         raise InputError(f"Data set {request.dataset}: no training rows are left to fit its encoder on.")
-    return Encoder.fit(request.options["encoding"], frame, scaler_rows=scaler_rows, vocabulary=split.vocabulary)
+    return Encoder.fit(
+        request.options["encoding"],
+        frame,
+        scaler_rows=scaler_rows,
+        vocabulary=split.vocabulary,
+        indicators=split.indicators,
+    )
 
 
 def _frame(table: Table) -> pd.DataFrame:
@@ -126,8 +180,8 @@ def _apply(encoder: Encoder, table: Table) -> _Encoded:
     )
 
 
-def _without_columns(table: Table, request: Request) -> Table:
-    drop = request.options["drop"]
+def _without_columns(table: Table, split: Split, request: Request) -> Table:
+    drop = [name for name in request.options["drop"] or () if name not in split.left_out]
     if not drop:
         return table
     unknown = [name for name in drop if name not in table.features.columns]
@@ -136,7 +190,7 @@ def _without_columns(table: Table, request: Request) -> Table:
             f"Option 'drop' of data set {request.dataset}: no column {unknown[0]!r}.",
             remedy=f"Its columns: {', '.join(map(str, table.features.columns))}.",
         )
-    return replace(table, features=table.features.drop(columns=list(drop)))
+    return replace(table, features=table.features.drop(columns=drop))
 
 
 def _with_classes(table: Table, kept: list[str] | None, request: Request) -> Table:
@@ -170,10 +224,14 @@ def _at_most(table: Table, rows: int | None, rng: np.random.Generator) -> Table:
     return table.take(np.sort(np.concatenate(chosen)))
 
 
-def _set_aside(table: Table, share: float, seed: int) -> tuple[Table, Table]:
+def _set_aside(table: Table, request: Request) -> tuple[Table, Table]:
+    """A random share of the rows; each label keeps its share, except where a source document's draw is repeated."""
     from sklearn.model_selection import train_test_split
 
     if len(table) < 2:
         raise InputError("A validation split needs at least two training rows.")
-    kept, aside = train_test_split(np.arange(len(table)), test_size=share, random_state=seed)
+    share = request.options["validation"]
+    fewest = min(int(np.bincount(table.label).min()), round(share * len(table)), len(table) - round(share * len(table)))
+    labels = None if request.published or fewest < 2 else table.label
+    kept, aside = train_test_split(np.arange(len(table)), test_size=share, stratify=labels, random_state=request.seed)
     return table.take(kept), table.take(aside)

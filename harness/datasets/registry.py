@@ -11,10 +11,10 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant, specs
-from harness.datasets.locate import locate, own_files, search_directories, surroundings
+from harness.datasets.locate import locate, own_files, own_tables, search_directories, surroundings
 from harness.datasets.options import COMMON, resolve
 from harness.datasets.packed import SUFFIXES, plain_name
-from harness.datasets.store import Found, FoundFile
+from harness.datasets.store import Found
 from harness.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def find(name: str, directories: Sequence[Path], form: str | None = None) -> Fou
         if form is not None and form not in forms:
             raise InputError(f"Data set {name} has no form {form!r}.", remedy=f"Its forms: {', '.join(forms)}.")
         return locate(entry, directories, form)
-    own = _own_file(Path(name.partition(":")[2]).expanduser())
-    return Found(Variant("own", (own.file,)), (own,))
+    own = own_tables(name.partition(":")[2])
+    return Found(Variant("own", tuple(file.file for file in own)), own)
 
 
 def require(name: str, directory: Path | None, form: str | None = None) -> Found:
@@ -135,18 +135,6 @@ def members(entry: DatasetSpec, directories: Sequence[Path]) -> tuple[str, ...]:
                 stem = plain.removesuffix(end)
                 names.add(f"{entry.name}:{re.sub(r'^[0-9]+_', '', stem) if file.aliases else stem}")
     return tuple(sorted(names))
-
-
-def _own_file(path: Path) -> FoundFile:
-    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        raise InputError(f"{path} is a workbook, which is not read.", remedy="Save its sheet as CSV: csv:FILE.csv")
-    archive = any(parent.suffix.lower() == ".zip" and parent.is_file() for parent in path.parents)
-    if not path.is_file() and not archive:
-        there = sorted(child.name for child in path.parent.iterdir()) if path.parent.is_dir() else []
-        near = get_close_matches(path.name, there, n=1)
-        remedy = f"Did you mean {path.parent / near[0]}?" if near else None
-        raise InputError(f"{path} is not there, or is no file.", remedy=remedy)
-    return FoundFile(DataFile(path.name), path)
 
 
 def _of_member(entry: DatasetSpec, parameter: str) -> DatasetSpec:

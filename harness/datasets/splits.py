@@ -11,6 +11,8 @@ from harness.datasets.recipe import Request
 from harness.datasets.table import Indices, Split, Table, row_hashes
 
 TEST_SHARE = 0.2
+SHARE_TOLERANCE = 0.02  # by which the share of test rows may differ from what was asked for without a word
+PREVALENCE_TOLERANCE = 0.1  # and, relatively, the anomalies among them
 
 
 def random(table: Table, request: Request, notes: tuple[str, ...] = (), share: float = TEST_SHARE) -> Split:
@@ -33,18 +35,48 @@ def at_random(table: Table, *, seed: int, share: float = TEST_SHARE, notes: tupl
 
 
 def equal_rows_together(table: Table, *, seed: int, share: float = TEST_SHARE, notes: tuple[str, ...] = ()) -> Split:
-    """A random share of the *distinct* rows of each label as test, with all their repetitions.
+    """A random share of the rows of each label as test; rows that are equal stay together.
 
-    No test row then occurs in training, and the rows of both splits together are those of the table.
+    No test row then occurs in training, and the rows of both splits together are those of the table. Rows that occur
+    once are drawn to reach the share, after rows that repeat were drawn in random order as far as they fit. Where they
+    leave the test rows off the share or the prevalence, a note says what they gave.
     """
-    hashes = row_hashes(table)
+    _, group = np.unique(row_hashes(table), return_inverse=True)
+    sizes = np.stack([np.bincount(group[table.label == label], minlength=int(group.max()) + 1) for label in (0, 1)])
+    rows = sizes.sum(axis=1)
+    wanted = np.round(share * rows).astype(np.int64)
+    if share:
+        wanted = np.where(rows > 1, np.clip(wanted, 1, rows - 1), rows)  # a lone row of a label tests
     rng = np.random.default_rng(seed)
-    in_test = np.zeros(len(table), np.bool_)
-    for label in np.unique(table.label):
-        distinct = np.unique(hashes[table.label == label])
-        chosen = rng.choice(distinct, size=round(share * len(distinct)), replace=False)
-        in_test |= np.isin(hashes, chosen)
-    return Split(table.take(~in_test), table.take(in_test), notes=notes)
+    chosen = np.zeros(sizes.shape[1], np.bool_)
+    repeated = np.flatnonzero(sizes.sum(axis=0) > 1)
+    open_rows = np.minimum(wanted, np.ceil(share * sizes[:, repeated].sum(axis=1)).astype(np.int64))
+    for number in rng.permutation(repeated) if len(repeated) else ():
+        if (sizes[:, number] <= open_rows).all():
+            open_rows -= sizes[:, number]
+            chosen[number] = True
+    for label in (0, 1):
+        lone = np.flatnonzero((sizes[label] == 1) & (sizes.sum(axis=0) == 1))
+        lacking = int(np.clip(wanted[label] - sizes[label, chosen].sum(), 0, len(lone)))
+        chosen[rng.choice(lone, size=lacking, replace=False)] = True
+    in_test = chosen[group]
+    note = _off(table.label, in_test, share)
+    return Split(table.take(~in_test), table.take(in_test), notes=(*notes, *note))
+
+
+def _off(label: npt.NDArray[np.int8], in_test: npt.NDArray[np.bool_], share: float) -> tuple[str, ...]:
+    """What a split gave, where that is not what was asked for."""
+    given, prevalence, whole = float(in_test.mean()), float(label[in_test].mean()), float(label.mean())
+    anomalies = int(label.sum())
+    expected = share * anomalies
+    if abs(given - share) <= SHARE_TOLERANCE and abs(label[in_test].sum() - expected) <= max(
+        1.0, PREVALENCE_TOLERANCE * expected
+    ):
+        return ()
+    return (
+        f"As equal rows stay together, the test rows are {given:.1%} of all ({share:.0%} asked for) and hold "
+        f"{int(label[in_test].sum()):,} of {anomalies:,} anomalies: {prevalence:.2%} anomalies, {whole:.2%} in all.",
+    )
 
 
 def by_time(

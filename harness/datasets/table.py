@@ -62,6 +62,8 @@ class Split:
     fit: Table | None = None  # rows an as-published protocol fits its encoder on, where those are not the training rows
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
+    left_out: frozenset[str] = frozenset()  # columns that were there and are no features
+    indicators: int | None = None  # most indicators of one column of categories; None for all
 
 
 def categorical(codes: npt.NDArray[Any], categories: Sequence[str]) -> pd.Categorical:
@@ -75,6 +77,15 @@ def categorical_of(values: Sequence[str]) -> pd.Categorical:
     """A categorical column of ``values``; its categories are those that occur, sorted."""
     categories, codes = np.unique(np.asarray(values, dtype=np.str_), return_inverse=True)
     return categorical(codes, [str(name) for name in categories])
+
+
+def trimmed(codes: npt.NDArray[Any], values: Sequence[str]) -> pd.Categorical:
+    """A categorical column of texts without blanks around them; what is empty is missing, as is the code -1."""
+    texts = [value.strip() for value in values]
+    categories = list(dict.fromkeys(text for text in texts if text))
+    place = {text: position for position, text in enumerate(categories)}
+    lookup = np.array([*(place.get(text, -1) for text in texts), -1], dtype=np.int64)
+    return categorical(lookup[codes], categories)
 
 
 def count_duplicates(train: Table, test: Table) -> dict[str, int]:

@@ -273,7 +273,7 @@ def test_one_unreadable_time_costs_one_flow(tmp_path: Path) -> None:
     folder = tmp_path / "cicids2017"
     folder.mkdir()
     path = folder / "Monday-WorkingHours.pcap_ISCX.csv"
-    bad = ["80,900,yesterday,BENIGN", "80,5,3/7/2017 1:00:00 PM,Bot", "80,6,4/7/2017 1:00:00 PM,Bot"]
+    bad = ["80,900,yesterday,BENIGN", "80,5,3/7/2017 1:00:00 PM,Bot", "80,6,30/8/2017 1:00:00 PM,Bot"]
     path.write_text("\n".join(["Port,Row,Timestamp,Label", *rows, *bad, ""]))
     data = _load(tmp_path, split="time")
     assert sum(data.rows.values()) == 31

@@ -100,7 +100,7 @@ def test_unknown_names(name: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"encodin": "none"}, "no option 'encodin'. Did you mean 'encoding'"),
+        ({"encodin": "none"}, "unknown option 'encodin'. Did you mean 'encoding'"),
         ({"encoding": "one-hot"}, "'encoding' of data set nsl-kdd: none, unit, signed, or"),
         ({"validation": 1.0}, r"'validation' .* a number in \[0, 1\) expected, not 1.0"),
         ({"validation": True}, "not True"),

@@ -1,0 +1,187 @@
+"""From raw columns to features: numbers with their few stray tokens, categories, and what is left out, each said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from harness.datasets import times
+from harness.datasets.table import categorical
+from harness.errors import InputError
+
+# What programs and people write where a number is missing.
+_MISSING = frozenset({"?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "nil", "missing", "unknown", "<na>",
+                      "#div/0!", "#n/a", "#value!", "#ref!", "#name?", "#num!", "#null!"})  # fmt: skip
+_BOOLEANS = {"true": 1.0, "false": 0.0}
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
+_MOST_MISSING = 0.2  # share of a column's values that may be such tokens, unless the user names them
+_MOST_STRAY = 0.01  # and share that may be other texts (one of them always may)
+_NUMERIC = 0.9  # share of numbers from which a column of both kinds is one of numbers
+_UNIQUE = 0.5  # a column of texts of which more are distinct than this share of the rows describes nothing
+_FEW = 32  # distinct texts that are always categories
+_TIMES = 0.95  # share of a column's texts that are times, for it to be one of times
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the user says of columns."""
+
+    categories: Sequence[str] = ()
+    missing: Sequence[str] = ()  # texts that stand for a missing value, at any share
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """A column of texts: its distinct values with their numbers of rows."""
+
+    name: str
+    codes: npt.NDArray[np.int64]
+    values: list[str]
+    counts: npt.NDArray[np.int64]
+
+    def first(self, chosen: npt.NDArray[np.bool_]) -> int:
+        """The first row that holds one of the chosen values."""
+        return int(np.append(chosen, False)[self.codes].argmax())
+
+
+def features(
+    frame: pd.DataFrame, path: str, place: Callable[[int], str], rules: Rules
+) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Features of a table, what was done to which column, and the names of the columns that were left out.
+
+    Args:
+        frame: float64, categorical or datetime columns, without label and time.
+        path: of the file, for messages.
+        place: where a row stands.
+        rules: what the user says.
+
+    Raises:
+        InputError: a column holds numbers and too many texts to be either.
+    """
+    kept: dict[str, Any] = {}
+    notes: list[str] = []
+    out: list[str] = []
+    for name in map(str, frame.columns):
+        column = frame[name]
+        made = _feature(column, name, path, place, rules)
+        if isinstance(made, str):
+            notes.append(f"Column {name!r} {made}; it is left out.")
+            out.append(name)
+            continue
+        values, note = made
+        kept[name] = values
+        if note:
+            notes.append(f"Column {name!r}: {note}")
+    return pd.DataFrame(kept, index=frame.index, copy=False), notes, out
+
+
+def _feature(
+    column: pd.Series[Any], name: str, path: str, place: Callable[[int], str], rules: Rules
+) -> tuple[Any, str] | str:
+    """Its values and what to say of them, or why it is left out."""
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return "holds times"
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        values = column.to_numpy(np.float64)
+        sentinels = _parsed(list(rules.missing))[0]
+        if np.isfinite(sentinels).any():
+            values = np.where(np.isin(values, sentinels), np.nan, values)
+        if np.isnan(values).all():
+            return "is empty"
+        return (as_categories(values), "") if name in rules.categories else (values, "")
+    codes = column.cat.codes.to_numpy().astype(np.int64)
+    texts = [str(value) for value in column.cat.categories]
+    declared = {text.strip().casefold() for text in rules.missing}
+    missing = np.array([text.casefold() in declared for text in texts] + [False], np.bool_)
+    if missing.any():
+        codes = np.where(missing[codes], -1, codes)
+    counts = np.bincount(codes[codes >= 0], minlength=len(texts))
+    if not counts.sum():
+        return "is empty"
+    data = _Texts(name, codes, texts, counts)
+    if name not in rules.categories:
+        numbers = _numbers(data, path, place)
+        if numbers is not None:
+            return numbers
+        reason = _no_category(data)
+        if reason is not None:
+            return reason
+    used = np.flatnonzero(counts)
+    lookup = np.full(len(texts) + 1, -1)
+    lookup[used] = np.arange(len(used))
+    return categorical(lookup[codes], [texts[position] for position in used]), ""
+
+
+def _numbers(data: _Texts, path: str, place: Callable[[int], str]) -> tuple[Any, str] | None:
+    """The column as numbers with what is none counted as missing; ``None`` where it is one of texts.
+
+    Raises:
+        InputError: it is neither.
+    """
+    values, is_number = _parsed(data.values)
+    of_missing = ~is_number & np.array([text.casefold() in _MISSING for text in data.values], np.bool_)
+    of_text = ~is_number & ~of_missing
+    numbers, missing, strays = (int(data.counts[chosen].sum()) for chosen in (is_number, of_missing, of_text))
+    present = numbers + missing + strays
+    if not numbers or numbers < strays:
+        return None
+    odd = of_missing | of_text
+    shown = ", ".join(repr(data.values[position]) for position in np.flatnonzero(odd & (data.counts > 0))[:3])
+    at = place(data.first(odd & (data.counts > 0))) if missing + strays else ""
+    if (
+        strays > max(1, _MOST_STRAY * present)
+        or (strays and numbers < _NUMERIC * present)
+        or (missing > max(1, _MOST_MISSING * present))
+    ):
+        raise InputError(
+            f"{path} {at}: column {data.name!r} holds {numbers:,} numbers, and {missing + strays:,} values that are no "
+            f"numbers: {shown}.",
+            remedy=f"Leave it out (--drop {data.name}), or in a workload file's dataset_options: categories = "
+            f'["{data.name}"], or missing = [VALUE, …] for what stands for a missing number.',
+        )
+    note = f"{missing + strays:,} values are no numbers and count as missing: {shown} ({at})." if at else ""
+    return np.append(values, np.nan)[data.codes], note
+
+
+def _parsed(texts: Sequence[str]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Numbers of the texts, and which are numbers; true and false are where nothing else occurs."""
+    if texts and {text.casefold() for text in texts} <= _BOOLEANS.keys():
+        return np.array([_BOOLEANS[text.casefold()] for text in texts]), np.ones(len(texts), np.bool_)
+    is_number = np.array([_NUMBER.fullmatch(text) is not None for text in texts], np.bool_)
+    values = [float(text) if number else np.nan for text, number in zip(texts, is_number, strict=True)]
+    return np.array(values, np.float64), is_number
+
+
+def _no_category(data: _Texts) -> str | None:
+    """Why a column of texts is no category, or ``None``."""
+    present = int(data.counts.sum())
+    distinct = int((data.counts > 0).sum())
+    start = [text for text, count in zip(data.values[:50], data.counts[:50], strict=True) if count]
+    if start and (times.parse(start).stamps != times.UNKNOWN).mean() >= _TIMES / 2:
+        known = times.parse(data.values).stamps != times.UNKNOWN
+        if data.counts[known].sum() >= _TIMES * present:
+            return "holds times (option 'time' orders the rows by one)"
+    if distinct > max(_FEW, _UNIQUE * present):
+        return f"holds {distinct:,} different texts in {present:,} rows, as names and numbers of things do"
+    return None
+
+
+def as_categories(values: npt.NDArray[np.float64]) -> pd.Categorical:
+    """Numbers as categories named as they are written: 22, not 22.0."""
+    codes, numbers = pd.factorize(values, sort=True)
+    return categorical(
+        codes, [str(int(number)) if float(number).is_integer() else repr(float(number)) for number in numbers]
+    )
+
+
+def as_texts(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of numbers as categories; others as they are."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    return pd.Series(as_categories(column.to_numpy(np.float64)), index=column.index)

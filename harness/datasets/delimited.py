@@ -1,0 +1,291 @@
+"""Tables of text of an unknown schema: separator, decimal mark, encoding and header found out or given, lines checked.
+
+Columns come as pandas' fast reader infers them. Only what it cannot take for numbers is looked at value by value, and a
+line is searched for only when a message needs its number.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.datasets.csvfile import distinct_names, records
+from harness.datasets.store import content
+from harness.datasets.table import trimmed
+from harness.errors import InputError
+
+_SEPARATORS = (",", ";", "\t", "|")
+_BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_CONTAINERS = {b"PK\x03\x04": "a ZIP archive or an Excel workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+               b"PAR1": "a Parquet file", b"\x89HDF": "an HDF5 file", b"SQLi": "an SQLite database"}  # fmt: skip
+_START = 1 << 20
+_SAMPLE = 100
+# Names that no file has: the first value that a line has too many, what follows a separator at the end, a row's name.
+_EXTRA, _END, _ROW = "\0extra", "\0end", "\0row"
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+# What pandas takes for missing unless told otherwise.
+_MISSING = tuple(
+    ",#N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,null".split(",")  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a file is written; ``None`` is found out."""
+
+    separator: str | None = None
+    decimal: str | None = None
+    text: str | None = None
+    header: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """The data lines of a file: UTF-8 from ``start`` on, whose first line is number ``line`` of the file."""
+
+    path: Path
+    data: bytes
+    separator: str
+    start: int = 0
+    line: int = 1
+
+    def records(self) -> Iterator[tuple[int, list[str]]]:
+        """Records that are not blank, with their physical line."""
+        lines = (text for text in _stream(self.data, self.start))
+        yield from (entry for entry in records(lines, self.line, self.separator) if not _is_blank(entry[1]))
+
+    def place(self, row: int) -> str:
+        """The physical line of a row."""
+        line, _cells = next(itertools.islice(self.records(), row, None))
+        return f"line {line}"
+
+
+@dataclass(frozen=True, eq=False)
+class RawTable:
+    """Columns of a file before anything is made of them: float64, categories of trimmed texts, or datetime64."""
+
+    path: Path
+    frame: pd.DataFrame
+    sha256: str
+    place: Callable[[int], str]  # where a row stands, for messages
+    notes: tuple[str, ...] = ()
+    dropped: frozenset[str] = frozenset()  # columns of the file that the user does not want
+
+
+def read(path: Path, form: Form, label: str | None) -> RawTable:
+    """Read a file.
+
+    Args:
+        path: plain or compressed.
+        form: what is known of it.
+        label: a column that must be there, which helps to tell separators apart.
+
+    Raises:
+        InputError: it is no table of text, or a line has too few or too many values; line and reason are named.
+    """
+    data, sha256 = content(path)
+    data, notes = _utf8(path, data, form.text)
+    separator = form.separator or _separator(data, label)
+    if separator != ",":
+        notes.append(f"Columns are separated by {separator!r}.")
+    names, body = _header(Body(path, data, separator), form.header)
+    sample = [cells for _line, cells in itertools.islice(_safely(body), _SAMPLE)]
+    names, dropped, shape_notes = _row_names(names, sample)
+    decimal = form.decimal or _decimal(sample, separator)
+    if decimal != ".":
+        notes.append(f"Numbers have {decimal!r} as their decimal mark.")
+    frame = _parsed(body, names, decimal, label)
+    columns = {name: _column(frame.pop(name)) for name in names if name not in dropped}
+    return RawTable(path, pd.DataFrame(columns, copy=False), sha256, body.place, (*notes, *shape_notes))
+
+
+def _parsed(body: Body, names: Sequence[str], decimal: str, label: str | None) -> pd.DataFrame:
+    missing = {name: [""] if name in (label, _EXTRA) else _MISSING for name in (*names, _EXTRA)}
+    stream = io.BytesIO(body.data)
+    stream.seek(body.start)
+    try:
+        frame = pd.read_csv(
+            stream, header=None, names=[*names, _EXTRA], sep=body.separator, decimal=decimal, index_col=False,
+            low_memory=False, keep_default_na=False, na_values=missing,
+            dtype=None if label is None else {label: "str"},  # as written
+        )  # fmt: skip
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{body.path} holds no rows.") from None
+    except UnicodeDecodeError:
+        raise _undecodable(body.path, body.data, "utf-8") from None
+    except (pd.errors.ParserError, OverflowError) as error:
+        raise _misfit(body, len(names)) or InputError(
+            f"{body.path}: {str(error).splitlines()[0].replace('Error tokenizing data. C error: ', '')}."
+        ) from None
+    extra = frame.pop(_EXTRA)
+    if body.data.find(b'"', body.start) >= 0:
+        suspicious = bool(extra.notna().any() or frame[names[-1]].isna().any())
+    else:
+        suspicious = body.data.count(body.separator.encode(), body.start) != len(frame) * (len(names) - 1)
+    misfit = _misfit(body, len(names)) if suspicious else None
+    if misfit is not None:
+        raise misfit
+    return frame
+
+
+def _misfit(body: Body, width: int) -> InputError | None:
+    """The first line that is too short or too long."""
+    line = body.line
+    try:
+        for line, cells in body.records():
+            if len(cells) != width:
+                return InputError(
+                    f"{body.path} line {line}: {width} values expected, {len(cells)} found: "
+                    f"{body.separator.join(cells)[:60]!r}.",
+                    remedy="The line is cut off, or a value holds the separator without quotation marks.",
+                )
+    except csv.Error as error:
+        return InputError(f"{body.path}: from line {line} on: {error}.", remedy="Is a quotation mark not closed there?")
+    return None
+
+
+def _safely(body: Body) -> Iterator[tuple[int, list[str]]]:
+    """Records up to what cannot be read, which is reported when the whole file is."""
+    with suppress(csv.Error):
+        yield from body.records()
+
+
+def _utf8(path: Path, data: bytes, given: str | None) -> tuple[bytes, list[str]]:
+    """The file as UTF-8 without a mark; what it was, where that is not the usual."""
+    for magic, kind in _CONTAINERS.items():
+        if data.startswith(magic):
+            raise InputError(f"{path} is {kind}; a table of text was expected.", remedy="Save it as CSV.")
+    marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), None)
+    encoding = given or marked or "utf-8"
+    if given is None and marked is None and b"\0" in data[: 1 << 16]:
+        raise InputError(
+            f"{path} is binary; a table of text was expected.",
+            remedy="Text in UTF-16 without a mark takes --encoding utf-16-le; a compressed file must keep its suffix.",
+        )
+    try:
+        if codecs.lookup(encoding).name == "utf-8":
+            return data, []
+        return data.decode(encoding).removeprefix("\ufeff").encode(), (
+            [] if encoding == "utf-8-sig" else [f"The file is {encoding} text."]
+        )
+    except LookupError:
+        raise InputError(f"Encoding {encoding!r} is not known.", remedy="For example utf-8, utf-16, cp1252.") from None
+    except UnicodeDecodeError:
+        raise _undecodable(path, data, encoding) from None
+
+
+def _undecodable(path: Path, data: bytes, encoding: str) -> InputError:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = len(re.findall(rb"\r\n|\n|\r", data[: error.start])) + 1
+        return InputError(
+            f"{path} line {line}: {encoding.upper()} text expected, byte 0x{data[error.start]:02x} found.",
+            remedy="Name its encoding: --encoding cp1252 (Windows), latin-1 or utf-16.",
+        )
+    return InputError(f"{path} is no {encoding.upper()} text.")
+
+
+def _stream(data: bytes, start: int) -> io.TextIOWrapper:
+    raw = io.BytesIO(data)
+    raw.seek(start)
+    return io.TextIOWrapper(raw, "utf-8", errors="replace", newline="")
+
+
+def _separator(data: bytes, label: str | None) -> str:
+    """The separator that makes a column of the label's name, else that which makes the most columns."""
+    first = next((line for line in _stream(data[:_START], 0) if line.strip()), "")
+    names = {
+        mark: [name.strip() for name in next(csv.reader([first.strip("\r\n")], delimiter=mark), [])]
+        for mark in _SEPARATORS
+    }
+    fitting = [mark for mark in _SEPARATORS if label is not None and label in names[mark] and len(names[mark]) > 1]
+    return max(fitting or _SEPARATORS, key=lambda mark: len(names[mark]))
+
+
+def _header(body: Body, given: bool | None) -> tuple[tuple[str, ...], Body]:
+    """Column names, and the lines below them."""
+    taken: list[int] = []
+
+    def lines() -> Iterator[str]:
+        for line in _stream(body.data, 0):
+            taken.append(len(line.encode()))
+            yield line
+
+    start, before = 0, 0
+    for cells in csv.reader(lines(), delimiter=body.separator):
+        if _is_blank(cells):
+            start, before = sum(taken), len(taken)
+            continue
+        if any("\ufffd" in cell for cell in cells):
+            raise _undecodable(body.path, body.data, "utf-8")
+        if given is False:
+            return tuple(map(str, range(len(cells)))), replace(body, start=start, line=before + 1)
+        if given is None and all(_is_number(cell) for cell in cells):
+            raise InputError(
+                f"{body.path} line {before + 1}: only numbers where column names were expected: "
+                f"{body.separator.join(cells)[:60]}.",
+                remedy="--no-header names the columns of such a file 0, 1, 2, … (header = false in a workload file).",
+            )
+        return distinct_names(cells), replace(body, start=sum(taken), line=len(taken) + 1)
+    raise InputError(f"{body.path} holds no rows.")
+
+
+def _row_names(names: tuple[str, ...], sample: list[list[str]]) -> tuple[tuple[str, ...], frozenset[str], list[str]]:
+    """Names of all columns, those of them that are left out, and why.
+
+    Lines with one value more than the header hold R's row names, or end with a separator. A first column without a name
+    that counts the rows is what pandas writes of its index.
+    """
+    if not sample:
+        return names, frozenset(), []
+    if all(len(cells) == len(names) + 1 for cells in sample):
+        if not any(cells[-1].strip() for cells in sample):
+            return (*names, _END), frozenset({_END}), []
+        if len({cells[0] for cells in sample}) == len(sample):
+            note = "The first value of each line, which has no column name, is the row's name; it is left out."
+            return (_ROW, *names), frozenset({_ROW}), [note]
+    first = [cells[0].strip() for cells in sample]
+    if names[0] in ("", "Unnamed: 0") and len(names) > 1 and all(re.fullmatch(r"\d{1,9}", cell) for cell in first):
+        counts = [int(cell) - int(first[0]) for cell in first] == list(range(len(first)))
+        if counts:
+            return names, frozenset({names[0]}), ["The first column, which has no name, counts the rows; left out."]
+    return names, frozenset(), []
+
+
+def _decimal(sample: list[list[str]], separator: str) -> str:
+    """A comma where values of the first lines are numbers with one and no value is a number with a point."""
+    cells = [cell.strip() for row in sample for cell in row] if separator != "," else []
+    with_comma = any(_DECIMAL_COMMA.fullmatch(cell) for cell in cells)
+    with_point = any("." in cell and _is_number(cell) for cell in cells)
+    return "," if with_comma and not with_point else "."
+
+
+def _column(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Float64, or categories of trimmed texts in order of appearance."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column.astype("float64")
+    codes, values = pd.factorize(column)
+    return pd.Series(trimmed(codes, [str(value) for value in values]))
+
+
+def _is_blank(cells: Sequence[str]) -> bool:
+    return not cells or (len(cells) == 1 and not cells[0].strip())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text

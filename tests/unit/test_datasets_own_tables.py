@@ -1,0 +1,408 @@
+"""Files that people have: labels are told or refused, stray values named, and a split is what it says."""
+
+from __future__ import annotations
+
+import decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.datasets.base import load
+from harness.datasets.encoded import EncodedDataset
+from harness.datasets.labels import canonical
+from harness.errors import InputError
+
+
+def _numbers(rows: int = 200) -> list[list[str]]:
+    rng = np.random.default_rng(3)
+    values = np.round(rng.normal(size=(rows, 3)), 4)
+    return [[*map(str, row), str(int(number % 10 == 0))] for number, row in enumerate(values.tolist())]
+
+
+HEADER = ["temp", "load", "reads", "label"]
+
+
+def _write(
+    path: Path, rows: list[list[str]], header: list[str] | None = HEADER, mark: str = ",", end: str = "\n"
+) -> str:
+    lines = [mark.join(cells) for cells in ([header] if header else []) + rows]
+    path.write_bytes((end.join(lines) + end).encode())
+    return f"csv:{path}"
+
+
+def _load(name: str, **options: Any) -> EncodedDataset:
+    return load(name, options={"label": "label", **options}, synthetic="never")
+
+
+def _anomalies(data: EncodedDataset) -> tuple[int, int]:
+    parts = [part for part in (data.train_y, data.validation_y, data.test_y) if part is not None]
+    return sum(int(part.sum()) for part in parts), sum(map(len, parts))
+
+
+def _told(data: EncodedDataset, text: str) -> bool:
+    return any(text in note for note in data.notes)
+
+
+def _labelled(path: Path, labels: list[str]) -> str:
+    rows = _numbers()
+    for row, label in zip(rows, labels, strict=False):
+        row[3] = label
+    return _write(path, rows)
+
+
+@pytest.mark.parametrize(
+    ("normal", "anomaly", "line"),
+    [
+        ("normal", "attack", "normal = normal (180 rows), anomalies = attack (20)"),
+        (" Normal ", "DoS", "normal = Normal (180 rows), anomalies = DoS (20)"),
+        ("0.0", "1", "normal = 0 (180 rows), anomalies = 1 (20)"),
+        ("b'normal.'", "b'smurf.'", "normal = b'normal.' (180 rows), anomalies = b'smurf.' (20)"),
+        ("False", "TRUE", "normal = False (180 rows), anomalies = TRUE (20)"),
+        ("no", "yes", "normal = no (180 rows), anomalies = yes (20)"),
+        ("BENIGN", "Web Attack – XSS", "normal = BENIGN (180 rows), anomalies = Web Attack – XSS (20)"),
+    ],
+)
+def test_labels_that_can_be_told_are_told_and_their_meaning_is_said(
+    tmp_path: Path, normal: str, anomaly: str, line: str
+) -> None:
+    name = _labelled(tmp_path / "x.csv", [anomaly if row % 10 == 0 else normal for row in range(200)])
+    data = _load(name)
+    assert _anomalies(data) == (20, 200)
+    assert _told(data, f"Labels: {line}.")
+
+
+def test_spellings_of_one_label_are_one_label(tmp_path: Path) -> None:
+    spellings = ["normal", "normal ", " NORMAL", "b'normal.'", "normal."]
+    labels = ["attack" if row % 10 == 0 else spellings[row % 5] for row in range(200)]
+    data = _load(_labelled(tmp_path / "x.csv", labels))
+    assert _anomalies(data) == (20, 200)
+    assert len(set(data.train_class.tolist())) == 2
+    forms = ["0", "0.0", " 0", "0e0", "00"]
+    assert len({canonical(form) for form in forms}) == 1
+    labels = ["1.0" if row % 10 == 0 else forms[row % 5] for row in range(200)]
+    assert _anomalies(_load(_labelled(tmp_path / "y.csv", labels))) == (20, 200)
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        (["1", "0", "-1"], r"'-1' \(\d+ rows, first on line \d+\), which may stand for rows without a label"),
+        ([str(digit) for digit in range(10)], "'2' .* is a number other than 0 and 1"),
+        (["1", "2"], "holds no normal rows: 1, 2"),
+        (["-1", "1"], "holds no normal rows: -1, 1"),
+        (["normal", "attack", "?"], r"'\?' .* says neither"),
+        (["normal", "attack", "unknown"], "'unknown' .* says neither"),
+        (["0", "normal", "attack"], "'0' .* stands with 'normal'"),
+        (["0", "1", ""], "no label in 'label'"),
+        (["0.5", "0.25", "0"], "is a number other than 0 and 1"),
+    ],
+)
+def test_labels_that_cannot_be_told_are_refused(tmp_path: Path, values: list[str], error: str) -> None:
+    name = _labelled(tmp_path / "x.csv", [values[row % len(values)] for row in range(200)])
+    with pytest.raises(InputError, match=error) as caught:
+        _load(name)
+    assert "--" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("options", "anomalies", "rows"),
+    [
+        ({"unlabelled": ["-1"]}, 20, 170),
+        ({"anomalies": ["-1", "1"]}, 50, 200),
+        ({"normal": ["0", "-1"]}, 20, 200),
+    ],
+)
+def test_what_minus_one_means_is_stated(tmp_path: Path, options: dict[str, Any], anomalies: int, rows: int) -> None:
+    labels = ["1" if row % 10 == 0 else "-1" if row % 20 in (1, 2, 3) else "0" for row in range(200)]
+    data = _load(_labelled(tmp_path / "x.csv", labels), **options)
+    assert _anomalies(data) == (anomalies, rows)
+    assert _told(data, "30 unlabelled rows ('-1') were left out") == ("unlabelled" in options)
+
+
+def test_two_labels_of_which_one_is_named_need_no_more(tmp_path: Path) -> None:
+    name = _labelled(tmp_path / "x.csv", ["-1" if row % 10 == 0 else "1" for row in range(200)])
+    assert _anomalies(_load(name, normal=["1.0"])) == (20, 200)
+    with pytest.raises(InputError, match="unknown label 'benine'"):
+        _load(name, normal=["benine"])
+
+
+def test_rows_of_commas_and_repeated_headers_are_no_rows(tmp_path: Path) -> None:
+    rows = _numbers()
+    rows[50:50] = [["", "", "", ""], ["", " ", "", ""], HEADER]
+    data = _load(_write(tmp_path / "x.csv", rows))
+    assert _anomalies(data) == (20, 200)
+    assert data.feature_names == ("temp", "load", "reads")
+    assert _told(data, "2 rows in which every value is missing were left out (first: line 52)")
+    assert _told(data, "1 rows that repeat the header were left out (first: line 54)")
+
+
+def test_row_names_of_r_do_not_shift_the_columns(tmp_path: Path) -> None:
+    rows = [[f'"{number + 1}"', *row] for number, row in enumerate(_numbers())]
+    data = _load(_write(tmp_path / "x.csv", rows))
+    assert _anomalies(data) == (20, 200)
+    assert data.feature_names == ("temp", "load", "reads")
+    assert _told(data, "is the row's name")
+    trailing = _load(_write(tmp_path / "y.csv", [[*row, ""] for row in _numbers()]))
+    np.testing.assert_array_equal(trailing.test_x, data.test_x)
+    index = _load(
+        _write(tmp_path / "z.csv", [[str(number), *row] for number, row in enumerate(_numbers())], ["", *HEADER])
+    )
+    np.testing.assert_array_equal(index.test_x, data.test_x)
+    assert _told(index, "counts the rows")
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        ("?", "'?' (line 19)"),
+        ("#DIV/0!", "'#DIV/0!' (line 19)"),
+        ("abc", "'abc' (line 19)"),
+        ("1,5", None),
+        ("NA", None),
+    ],
+)
+def test_one_stray_token_costs_one_value(tmp_path: Path, token: str, told: str | None) -> None:
+    rows = _numbers()
+    rows[17][0] = f'"{token}"'
+    data = _load(_write(tmp_path / "x.csv", rows), encoding="none")
+    assert data.feature_names == ("temp", "load", "reads")
+    assert np.isfinite(data.train_x).all()
+    assert told is None or _told(data, f"Column 'temp': 1 values are no numbers and count as missing: {told}")
+
+
+def test_more_than_a_few_stray_tokens_are_refused_unless_they_are_explained(tmp_path: Path) -> None:
+    rows = _numbers()
+    for row in rows[:60]:
+        row[0] = "?"
+    name = _write(tmp_path / "x.csv", rows)
+    with pytest.raises(InputError, match=r"line 2: column 'temp' holds 140 numbers, and 60 values .* '\?'"):
+        _load(name)
+    assert _load(name, missing=["?"]).feature_names == ("temp", "load", "reads")
+    assert _load(name, drop=["temp"]).feature_names == ("load", "reads")
+    assert len(_load(name, categories=["temp"]).feature_names) > 3
+
+
+def test_numbers_of_any_form_are_numbers(tmp_path: Path) -> None:
+    rows = _numbers()
+    rows[0][0], rows[1][0], rows[2][0], rows[3][0] = "18446744073709551617", "1e5", " 7 ", "1.7976931348623157e308"
+    rows = [[*row, ("True", "false", "")[number % 3]] for number, row in enumerate(rows)]
+    data = _load(_write(tmp_path / "x.csv", rows, [*HEADER, "flag"]))
+    assert data.feature_names == ("temp", "load", "reads", "flag")
+    assert all(np.isfinite(part).all() for part in (data.train_x, data.validation_x, data.test_x))
+
+
+def test_texts_that_describe_nothing_are_left_out(tmp_path: Path) -> None:
+    rows = [
+        [*row, f"id-{number}", f"2024-01-{number % 28 + 1:02d} 10:00", ("tcp", "udp ", "udp")[number % 3], ""]
+        for number, row in enumerate(_numbers())
+    ]
+    data = _load(_write(tmp_path / "x.csv", rows, [*HEADER, "id", "day", "proto", "nothing"]))
+    assert data.feature_names == ("temp", "load", "reads", "proto=tcp", "proto=udp")
+    assert _told(data, "Column 'id' holds 200 different texts in 200 rows")
+    assert _told(data, "Column 'day' holds times")
+    assert _told(data, "Column 'nothing' is empty; it is left out")
+
+
+def test_a_missing_text_is_no_unseen_one(tmp_path: Path) -> None:
+    rows = [[*row, "Bad PIN" if number % 8 == 0 else ""] for number, row in enumerate(_numbers())]
+    data = _load(_write(tmp_path / "x.csv", rows, [*HEADER, "error"]))
+    assert data.feature_names == ("temp", "load", "reads", "error=", "error=Bad PIN")
+    assert not _told(data, "that training does not")
+    assert (data.test_x[:, 3:].sum(axis=1) == 1).all()
+
+
+def test_indicators_are_bounded(tmp_path: Path) -> None:
+    count = 20_000
+    kinds = np.random.default_rng(0).integers(6_000, size=(count, 2))
+    lines = [f"{row % 7},k{first},m{second},{int(row % 10 == 0)}" for row, (first, second) in enumerate(kinds.tolist())]
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join(["n,first,second,label", *lines, ""]))
+    data = _load(f"csv:{path}")
+    assert data.train_x.shape[1] == 1 + 2 * 255
+    assert _told(data, "of the rarer values of 'first' have no indicator")
+    assert data.train_x.nbytes + data.test_x.nbytes < 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("edit", "error"),
+    [
+        (lambda rows: rows[99].pop(), "line 102: 4 values expected, 3 found"),
+        (lambda rows: rows[99].append("7"), "line 102: 4 values expected, 5 found"),
+        (lambda rows: rows[99].__setitem__(0, '"never closed'), r"line \d+"),
+        (lambda rows: rows[99].extend(["7", "8"]), "line 102: 4 values expected, 6 found"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_of_another_length_are_named_by_their_physical_line(
+    tmp_path: Path, edit: Any, error: str, end: str
+) -> None:
+    rows = _numbers()
+    rows[3][1] = f'"2{end}.5"'  # a line break within quotation marks
+    rows[4][1] = '"x, y"'
+    edit(rows)
+    with pytest.raises(InputError, match=error):
+        _load(_write(tmp_path / "x.csv", rows, end=end), categories=["load"])
+
+
+def test_files_of_other_forms_hold_the_same(tmp_path: Path) -> None:
+    rows = _numbers()
+    plain = _load(_write(tmp_path / "plain.csv", rows))
+    german = [[cell.replace(".", ",") for cell in row] for row in rows]
+    text = (tmp_path / "plain.csv").read_text()
+    (tmp_path / "utf16.csv").write_bytes(text.encode("utf-16"))
+    (tmp_path / "raw16.csv").write_bytes(text.encode("utf-16-le"))
+    (tmp_path / "blank.csv").write_text("\n\n" + text)
+    for data in (
+        _load(_write(tmp_path / "semicolon.csv", german, mark=";")),
+        _load(_write(tmp_path / "tab.csv", rows, mark="\t")),
+        _load(_write(tmp_path / "space.csv", rows, mark=" "), sep=" "),
+        _load(_write(tmp_path / "cr.csv", rows, end="\r")),
+        _load(f"csv:{tmp_path / 'utf16.csv'}"),
+        _load(f"csv:{tmp_path / 'raw16.csv'}", text_encoding="utf-16-le"),
+        _load(f"csv:{tmp_path / 'blank.csv'}"),
+        _load(_write(tmp_path / "bare.csv", rows, None), label="3", header=False),
+    ):
+        np.testing.assert_array_equal(data.test_x, plain.test_x)
+        np.testing.assert_array_equal(data.train_y, plain.train_y)
+
+
+def test_what_a_file_is_not_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 1: only numbers where column names were expected") as caught:
+        _load(_write(tmp_path / "bare.csv", _numbers(), None))
+    assert "--no-header" in str(caught.value.remedy)
+    path = tmp_path / "cp1252.csv"
+    path.write_bytes("temp,kind,label\n1,a,0\n2,caf\xe9,1\n".encode("cp1252"))
+    with pytest.raises(InputError, match="line 3: UTF-8 text expected, byte 0xe9 found") as caught:
+        _load(f"csv:{path}")
+    assert "--encoding cp1252" in str(caught.value.remedy)
+    with pytest.raises(InputError, match="has no column 'lable'") as caught:
+        _load(_write(tmp_path / "x.csv", _numbers()), label="lable")
+    assert "Did you mean 'label'" in str(caught.value.remedy)
+
+
+def _timed(path: Path, form: str, broken: str | None = None) -> str:
+    moments = pd.date_range("2015-12-28 10:00", periods=200, freq="40min").strftime(form)
+    rows = [[*row, str(number), moment] for number, (row, moment) in enumerate(zip(_numbers(), moments, strict=True))]
+    if broken is not None:
+        rows[9][5] = broken
+    rng = np.random.default_rng(0)
+    return _write(path, [rows[position] for position in rng.permutation(200)], [*HEADER, "order", "when"])
+
+
+@pytest.mark.parametrize(
+    "form", ["%d/%m/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M", "%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M:%S", "%d-%b-%y %I:%M %p"]
+)
+def test_a_split_by_time_is_chronological(tmp_path: Path, form: str) -> None:
+    data = _load(_timed(tmp_path / "x.csv", form), time="when", encoding="none")
+    order = data.feature_names.index("order")
+    assert sorted(data.test_x[:, order].tolist()) == list(range(160, 200))
+    assert sorted(data.validation_x[:, order].tolist()) == list(range(128, 160))
+
+
+@pytest.mark.parametrize("broken", ["", "yesterday", "31/31/2015 10:00:00 AM"])
+def test_one_unreadable_time_costs_one_row(tmp_path: Path, broken: str) -> None:
+    data = _load(_timed(tmp_path / "x.csv", "%d/%m/%Y %I:%M:%S %p", broken), time="when", encoding="none")
+    assert sum(data.rows.values()) == 199
+    assert data.test_x[:, data.feature_names.index("order")].min() == 160
+    assert _told(data, "1 rows without a readable time in 'when' were left out (first: line ")
+    name = _write(tmp_path / "y.csv", [["a", *row[1:]] for row in _numbers()])
+    with pytest.raises(InputError, match="column 'temp' holds no time that can be read; so do 200 of 200 rows"):
+        _load(name, time="temp")
+
+
+def test_files_that_train_and_files_that_test(tmp_path: Path) -> None:
+    rows = _numbers()
+    folder = tmp_path / "days"
+    folder.mkdir()
+    (folder / "README.md").write_text("about these")
+    _write(folder / "Tuesday.csv", rows[60:120])
+    _write(folder / "Monday.csv", rows[:60])
+    reordered = [[row[3], *row[:3]] for row in rows[120:]]
+    _write(tmp_path / "test.csv", reordered, ["label", *HEADER[:3]])
+    expected = np.array([[float(cell) for cell in row[:3]] for row in rows], np.float32)
+    options = {"encoding": "none", "validation": 0, "test_files": str(tmp_path / "test.csv")}
+    for name in (f"csv:{folder}", f"csv:{folder}/*day.csv"):
+        data = _load(name, **options)
+        np.testing.assert_array_equal(data.train_x, expected[:120])
+        np.testing.assert_array_equal(data.test_x, expected[120:])
+        assert set(data.sha256) == {"Monday.csv", "Tuesday.csv", "test.csv"}
+    _write(folder / "Tuesday.csv", [*rows[60:63], ["1"], *rows[64:120]])
+    with pytest.raises(InputError, match=r"Tuesday\.csv line 5: 4 values expected"):
+        _load(f"csv:{folder}")
+
+
+def test_equal_rows_of_a_split_at_random_stay_together_and_that_is_paid_for_openly(tmp_path: Path) -> None:
+    rows = _numbers(400)
+    spread = _load(_write(tmp_path / "spread.csv", [*rows, *rows[:100]]), test=0.3)
+    assert spread.duplicates["test_in_train"] == 0
+    assert abs(spread.rows["test"] / 500 - 0.3) < 0.02
+    assert abs(spread.prevalence - 0.1) < 0.01
+    attack = ["9", "9", "9", "1"]
+    rates = set()
+    for seed in (2, 7, 42):
+        data = _load(_write(tmp_path / "skewed.csv", [*rows, *[attack] * 150]), test=0.3, seed=seed)
+        rates.add(round(data.prevalence, 3))
+        assert _told(data, "anomalies, 34.55% in all")
+    assert len(rates) == 1
+
+
+@pytest.mark.parametrize(("anomalies", "given"), [(1, (0, 1)), (2, (1, 1)), (3, (2, 1))])
+def test_few_anomalies_are_still_tested(tmp_path: Path, anomalies: int, given: tuple[int, int]) -> None:
+    name = _labelled(tmp_path / "x.csv", ["1" if row < anomalies else "0" for row in range(200)])
+    data = _load(name, validation=0)
+    assert (int(data.train_y.sum()), int(data.test_y.sum())) == given
+    assert _told(data, f"test rows hold {given[1]} anomal")
+
+
+def test_a_test_split_without_anomalies_is_refused(tmp_path: Path) -> None:
+    rows = [[*row, str(number)] for number, row in enumerate(_numbers())]
+    for row in rows[150:]:
+        row[3] = "0"
+    with pytest.raises(InputError, match="no anomalies among its 40 test rows"):
+        _load(_write(tmp_path / "x.csv", rows, [*HEADER, "when"]), time="when")
+
+
+def test_validation_keeps_the_share_of_anomalies(tmp_path: Path) -> None:
+    name = _labelled(tmp_path / "x.csv", ["1" if row % 40 == 0 else "0" for row in range(200)])
+    for seed in range(4):
+        assert int(_load(name, seed=seed).validation_y.sum()) == 1
+
+
+def test_parquet_of_other_types(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rng = np.random.default_rng(1)
+    label = ["attack" if row % 10 == 0 else "normal" for row in range(200)]
+    amounts = [decimal.Decimal(int(value)).scaleb(-2) for value in rng.integers(-500, 500, 200)]
+    columns = {
+        "amount": pyarrow.array(amounts, pyarrow.decimal128(12, 2)),
+        "when": pyarrow.array(pd.date_range("2024-01-01", periods=200, freq="h").to_numpy()),
+        "load": pyarrow.array([None if row == 7 else float(row) for row in range(200)]),
+        "flag": pyarrow.array([row % 3 == 0 for row in range(200)]),
+        "kind": pyarrow.array(["a", None, "b", "a "] * 50).dictionary_encode(),
+        "label": pyarrow.array([value.encode() for value in label]),
+    }
+    table = pyarrow.table(columns)
+    path = tmp_path / "x.parquet"
+    parquet.write_table(table, path)
+    data = _load(f"parquet:{path}")
+    assert data.feature_names == ("amount", "load", "flag", "kind=", "kind=a", "kind=b")
+    assert _anomalies(data) == (20, 200)
+    by_time = _load(f"parquet:{path}", time="when", encoding="none", validation=0)
+    assert by_time.test_x[:, 1].min() == 160
+    parquet.write_table(pyarrow.table([columns["load"]] * 2 + [columns["label"]], names=["a", "a", "label"]), path)
+    assert _load(f"parquet:{path}").feature_names == ("a", "a.1")
+    nulls = pyarrow.array([None if row == 3 else value for row, value in enumerate(label)])
+    parquet.write_table(pyarrow.table({"load": columns["load"], "label": nulls}), path)
+    with pytest.raises(InputError, match="row 4: no label in 'label'; 1 of 200 rows have none"):
+        _load(f"parquet:{path}")
+    assert _anomalies(_load(f"parquet:{path}", unlabelled=[""])) == (20, 199)
+    lists = pyarrow.array([[1.0]] * 200)
+    parquet.write_table(pyarrow.table({"load": columns["load"], "list": lists, "label": columns["label"]}), path)
+    with pytest.raises(InputError, match="column 'list' holds list"):
+        _load(f"parquet:{path}")
+    assert _load(f"parquet:{path}", drop=["list"]).feature_names == ("load",)
