@@ -77,6 +77,17 @@ def machine_threads(processor: CpuFacts, hypervisor: str | None) -> int | None:
     return min(processor.part_threads, cpuinfo.mode_threads(processor.generation_mode) or processor.part_threads)
 
 
+def has_halves(processor: CpuFacts) -> bool | None:
+    """Whether a core is two halves, of its even and its odd threads, as eight-thread cores of POWER9 and later are.
+
+    False: an older core, or none of Power. None: a part with four threads, or it is not known which one.
+    """
+    generation = processor.generation_hw or processor.generation_mode
+    if generation not in ("POWER9", "POWER10", "POWER11"):
+        return False
+    return True if processor.part_threads == 8 else None
+
+
 def collect(
     sysroot: SysRoot, machine: tuple[str | None, str], info: CpuInfo, vector: AuxVector | None, tree: DeviceTree
 ) -> CpuFacts:

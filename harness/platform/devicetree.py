@@ -48,16 +48,20 @@ class DeviceTree:
 
     def strings(self, name: str) -> tuple[str, ...]:
         """All strings of a property."""
-        return parse.strings(self._bytes(name))
+        return parse.strings(self.bytes(name))
 
     def cell(self, name: str) -> int | None:
         """First cell of a property."""
-        cells = parse.cells(self._bytes(name))
+        cells = self.cells(name)
         return cells[0] if cells else None
+
+    def cells(self, name: str) -> tuple[int, ...] | None:
+        """All cells of a property."""
+        return parse.cells(self.bytes(name))
 
     def quantity(self, name: str) -> int | None:
         """A property of one or two cells as one number."""
-        cells = parse.cells(self._bytes(name))
+        cells = parse.cells(self.bytes(name))
         if cells is None or len(cells) > 2:
             return None
         return cells[0] if len(cells) == 1 else cells[0] << 32 | cells[1]
@@ -86,8 +90,8 @@ class DeviceTree:
         base = f"cpus/{name}"
         if self.text(f"{base}/device_type") != "cpu":
             return None
-        threads = parse.cells(self._bytes(f"{base}/ibm,ppc-interrupt-server#s"))
-        threads = threads or parse.cells(self._bytes(f"{base}/reg"))
+        threads = parse.cells(self.bytes(f"{base}/ibm,ppc-interrupt-server#s"))
+        threads = threads or parse.cells(self.bytes(f"{base}/reg"))
         if not threads:
             return None
         clock = self.quantity(f"{base}/ibm,extended-clock-frequency") or self.quantity(f"{base}/clock-frequency")
@@ -111,5 +115,6 @@ class DeviceTree:
     def _list(self, name: str) -> tuple[str, ...]:
         return () if self.root is None else self._sysroot.list_dir(f"{self.root}/{name}")
 
-    def _bytes(self, name: str) -> bytes | None:
+    def bytes(self, name: str) -> bytes | None:
+        """A property as it is stored."""
         return None if self.root is None else self._sysroot.read_bytes(f"{self.root}/{name}")

@@ -90,6 +90,8 @@ class Topology:
     cores: tuple[Core, ...] = ()
     nodes: tuple[Node, ...] = ()
     smt: Smt = field(default_factory=Smt)
+    moved_cpus: tuple[int, ...] = ()  # that firmware has on another node than Linux shows, as after a migration
+    moved_memory_bytes: int | None = None  # the same for memory
     sources: Sources = field(default_factory=dict)
 
     def node(self, node_id: int) -> Node | None:
@@ -152,7 +154,8 @@ class KernelFacts:
 
     release: str | None = None
     platform: str | None = None  # "pSeries", "PowerNV", "x86"
-    hypervisor: str | None = None  # "PowerVM", "KVM", "QEMU TCG", "VMware", "Hyper-V", "Xen", "other", "bare metal"
+    # "PowerVM", "KVM", "bare metal", an emulator ("QEMU TCG", "IBM Mambo"), "VMware", "Hyper-V", "Xen", "other"
+    hypervisor: str | None = None
     parameters: tuple[str, ...] | None = None  # of the command line, those that bear on measurements
     isolated_cpus: tuple[int, ...] | None = None
     sources: Sources = field(default_factory=dict)
@@ -269,7 +272,7 @@ class EmulationFacts:
     """Whether instructions are emulated, so that times mean nothing."""
 
     emulated: bool | None = None
-    emulator: str | None = None  # "qemu-user", "QEMU TCG"
+    emulator: str | None = None  # "qemu-user", "QEMU TCG", "IBM Mambo", "Rosetta"
     evidence: tuple[str, ...] = ()
     sources: Sources = field(default_factory=dict)
 

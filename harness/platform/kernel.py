@@ -47,6 +47,10 @@ _PARAMETERS = frozenset(
     )
 )
 
+# Node or maker in the device tree of a simulated bare-metal machine (skiboot, core/chip.c)
+_POWERNV_EMULATORS = {"qemu": "QEMU TCG", "mambo": "IBM Mambo", "awan": "IBM Awan", "simics": "Simics"}
+EMULATORS = frozenset(_POWERNV_EMULATORS.values())
+
 # /sys/class/dmi/id/sys_vendor or product_name of virtual machines
 _DMI = (
     ("KVM", "KVM"),
@@ -97,11 +101,27 @@ def _platform(sysroot: SysRoot, info: CpuInfo, tree: DeviceTree, gathered: Gathe
     compatible = tree.strings("compatible")
     if info.platform == "PowerNV" or "ibm,powernv" in compatible:
         source = "cpuinfo:platform" if info.platform == "PowerNV" else "device-tree:compatible"
-        return gathered.note("platform", "PowerNV", source), gathered.note("hypervisor", "bare metal", source)
+        emulator = _powernv_emulator(info, tree, compatible)
+        hypervisor = gathered.note("hypervisor", *(emulator or ("bare metal", source)))
+        return gathered.note("platform", "PowerNV", source), hypervisor
     platform = info.platform or ("pSeries" if tree.text("device_type") == "chrp" else None)
     gathered.note("platform", platform, "cpuinfo:platform" if info.platform else "device-tree:device_type")
     hypervisor, source = _power_hypervisor(sysroot, info, tree, compatible)
     return platform, gathered.note("hypervisor", hypervisor, source)
+
+
+def _powernv_emulator(info: CpuInfo, tree: DeviceTree, compatible: tuple[str, ...]) -> tuple[str, str] | None:
+    """The program that plays bare metal, and where that was read; QEMU's powernv machines know no KVM."""
+    if "emulated by qemu" in " ".join((info.machine or "", info.model or "")):
+        return "QEMU TCG", "cpuinfo:machine"
+    if "emulated by qemu" in (tree.text("model") or ""):
+        return "QEMU TCG", "device-tree:model"
+    for mark, emulator in _POWERNV_EMULATORS.items():
+        if any(name.startswith((f"{mark},", f"ibm,{mark}")) for name in compatible):
+            return emulator, "device-tree:compatible"
+        if tree.exists(mark):
+            return emulator, f"device-tree:{mark}"
+    return None
 
 
 def _power_hypervisor(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.errors import InputError
 from harness.platform import (
+    affinity,
     auxv,
     caches,
     cpu,
@@ -61,11 +62,12 @@ def probe(sysroot: SysRoot, *, cross_checked: bool = True) -> Facts:
         nodes.collect(sysroot, sets.online),
         power=power,
         machine_threads=cpu.machine_threads(processor, core.hypervisor),
+        has_halves=cpu.has_halves(processor),
     )
     return Facts(
         sysroot=str(sysroot.path),
         cpu=processor,
-        topology=layout,
+        topology=affinity.with_moves(layout, sysroot, tree),
         caches=shared,
         memory=memory.collect(sysroot, vector),
         kernel=core,
@@ -73,7 +75,7 @@ def probe(sysroot: SysRoot, *, cross_checked: bool = True) -> Facts:
         lpar=lpar.collect(sysroot, tree),
         machine=machine.collect(lpar.read(sysroot), own, tree),
         energy=energy.collect(sysroot),
-        emulation=emulation.collect(sysroot, named[0], info, vector, core.hypervisor),
+        emulation=emulation.collect(sysroot, named[0], info, vector, core),
         load=load.collect(sysroot),
         software=software.collect(sysroot),
         crosscheck=crosscheck.collect(sysroot, layout, processor) if cross_checked else CrossCheck(),

@@ -14,6 +14,7 @@ from harness.platform.nodes import Node
 from harness.platform.sysroot import SysRoot
 
 _CPUS = "sys/devices/system/cpu"
+_HALF_THREADS = 4  # of the half of an eight-thread core, and of a whole core with four
 _SIBLING_FILES = (  # newest kernels name them core_cpus, old ones have only the masks
     ("thread_siblings_list", parse.cpu_list),
     ("core_cpus_list", parse.cpu_list),
@@ -89,6 +90,7 @@ def collect(
     *,
     power: bool,
     machine_threads: int | None,
+    has_halves: bool | None,
 ) -> Topology:
     """Cores with their threads, halves, nodes and chips.
 
@@ -101,12 +103,13 @@ def collect(
         power: whether this is a Power machine, where the threads of a core have consecutive numbers.
         machine_threads: threads that every core has by silicon, mode and hypervisor; ``None`` in a guest, which may
             be given fewer.
+        has_halves: whether cores are made of two halves, see :func:`harness.platform.cpu.has_halves`.
     """
     gathered = Gathered()
     gathered.sources.update(sets.sources)
     groups = _siblings(sysroot, sets, info, gathered)
     width = _threads_per_core(sets, groups, gathered, machine_threads) if power else None
-    cores = _cores(sysroot, sets, groups, width, caches, nodes, gathered)
+    cores = _cores(sysroot, sets, groups, width, _innermost_sharing(caches, has_halves=has_halves), nodes, gathered)
     if nodes:
         gathered.note("nodes", nodes, "sysfs:devices/system/node")
     return Topology(
@@ -224,7 +227,7 @@ def _cores(
     sets: CpuSets,
     groups: list[tuple[int, ...]],
     width: int | None,
-    caches: CacheFacts,
+    half_of: dict[int, tuple[int, ...]],
     nodes: tuple[Node, ...],
     gathered: Gathered,
 ) -> tuple[Core, ...]:
@@ -232,7 +235,6 @@ def _cores(
     for node in nodes:
         for cpu in node.cpus:
             node_of.setdefault(cpu, node.id)
-    half_of = _innermost_sharing(caches)
     package_of: dict[int, int | None] = {}
     if gathered.sources.get("cores") == "device-tree:cpus":
         package_of = dict(zip((core[0] for core in sets.firmware_cores), sets.firmware_packages, strict=True))
@@ -268,15 +270,25 @@ def _present_threads(group: tuple[int, ...], width: int | None, present: frozens
     return tuple(cpu for cpu in range(start, start + width) if cpu in present)
 
 
-def _innermost_sharing(caches: CacheFacts) -> dict[int, tuple[int, ...]]:
-    """CPU -> the CPUs it shares its first data cache with, or the next cache out where that is not known."""
+def _innermost_sharing(caches: CacheFacts, *, has_halves: bool | None) -> dict[int, tuple[int, ...]]:
+    """CPU -> the CPUs it shares its first data cache with, or the next cache out where that is not known.
+
+    Kernels that know no thread groups show one cache for all threads of a core of two halves. Such a cache, of even
+    and odd threads or of more than a half has, says nothing.
+    """
     sharing: dict[int, tuple[int, ...]] = {}
     for cache in caches.caches:  # innermost first
         if cache.type != "Instruction":
             for members in cache.instances:
                 for cpu in members:
                     sharing.setdefault(cpu, members)
-    return sharing
+    whole = {cpu for cpu, members in sharing.items() if has_halves is not False and _spans_halves(members, has_halves)}
+    return {cpu: members for cpu, members in sharing.items() if cpu not in whole}
+
+
+def _spans_halves(members: tuple[int, ...], has_halves: bool | None) -> bool:
+    mixed = len({cpu % 2 for cpu in members}) > 1
+    return len(members) > _HALF_THREADS or (mixed and has_halves is True)
 
 
 def _halves(group: tuple[int, ...], half_of: dict[int, tuple[int, ...]]) -> tuple[tuple[int, ...], ...] | None:

@@ -9,6 +9,7 @@ from harness.platform.facts import Core, LimitFacts, Smt, Topology
 from harness.platform.nodes import Node
 
 NO_LIMITS = LimitFacts()
+_HALVED_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Usable(Topology):
         best_cpus: CPUs to keep to: those of ``best_node``, or else of the node with most cores.
         best_cores: number of cores ``best_cpus`` are on.
         memory_nodes: where memory for ``best_cpus`` is to come from, see :func:`memory_near`.
-        pin: of ``best_cpus`` the first on each half of a core, no more than ``cpu_time``; None: halves are not known.
+        pin: of ``best_cpus`` the first on each half of a core, no more than ``cpu_time``; where halves are not known
+            the first two of a core with eight threads, which are on two halves if it has them.
     """
 
     whole: bool = True
@@ -34,7 +36,7 @@ class Usable(Topology):
     best_cpus: tuple[int, ...] = ()
     best_cores: int = 0
     memory_nodes: tuple[int, ...] = ()
-    pin: tuple[int, ...] | None = None
+    pin: tuple[int, ...] = ()
 
 
 def usable(topology: Topology, limits: LimitFacts = NO_LIMITS) -> Usable:
@@ -114,7 +116,12 @@ def _with_best(part: Usable) -> Usable:
 
     best = max((node for node in part.nodes if node.cpus), key=rank, default=None)
     cores = part.cores if best is None else part.cores_of(best.id)
-    firsts = None if any(core.halves is None for core in cores) else [h[0] for core in cores for h in core.halves or ()]
+    per_core = 2 if part.smt.max == _HALVED_THREADS else 1
+    firsts = [
+        cpu
+        for core in cores
+        for cpu in (core.cpus[:per_core] if core.halves is None else [half[0] for half in core.halves])
+    ]
     most = max(1, int(part.cpu_time or 1))
     best_node = best.id if best is not None and best.memory_bytes != 0 else None
     return replace(
@@ -123,7 +130,7 @@ def _with_best(part: Usable) -> Usable:
         best_cpus=part.cpus_online if best is None else best.cpus,
         best_cores=len(cores),
         memory_nodes=memory_near(part, None if best is None else best.id),
-        pin=tuple(firsts[:most]) if firsts else None,
+        pin=tuple(firsts[:most]),
     )
 
 
@@ -131,6 +138,6 @@ def _sources(topology: Topology, limits: LimitFacts) -> dict[str, str]:
     """Those of the topology, and for what is derived the places it rests on."""
     by = {name: limits.sources[name] for name in ("allowed_cpus", "allowed_mems") if name in limits.sources}
     sources = {name: "; ".join((source, *by.values())) for name, source in topology.sources.items()}
-    derived = {"best_node": "nodes", "best_cpus": "nodes", "memory_nodes": "nodes", "pin": "halves"}
+    derived = {"best_node": "nodes", "best_cpus": "nodes", "memory_nodes": "nodes", "pin": "cores"}
     sources.update({name: sources[rests] for name, rests in derived.items() if rests in sources})
     return sources

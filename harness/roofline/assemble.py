@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from harness.errors import MeasurementError
 from harness.linalg import native
+from harness.platform.cpu import has_halves
 from harness.platform.cputable import Peak, peak
-from harness.platform.facts import Core, Facts
+from harness.platform.facts import Core, CpuFacts, Facts
 from harness.platform.pinning import pinned_cpus
 from harness.record.model import KernelRate, Metric, Result, Roof, Roofline
 from harness.roofline.measured import ALONE, MeasuredRoof, cache_to_exceed, measure, node_pairs
@@ -59,7 +60,7 @@ def roofline(measured: MeasuredRoof | None, facts: Facts) -> Roofline | None:
 
 def _roofline(measured: MeasuredRoof, facts: Facts) -> Roofline:
     cpus = measured.cpus
-    halves = sum(len(_halves_touched(core, cpus)) for core in facts.topology.cores)
+    halves = sum(len(_halves_touched(core, cpus, facts.cpu)) for core in facts.topology.cores)
     clock_hz = facts.cpu.clock_max_hz or facts.cpu.clock_hz
     compute = [_compute(roof, peak(facts.cpu, roof.dtype, halves), clock_hz) for roof in measured.compute]
     memory = [_memory(roof, facts, cpus) for roof in measured.memory]
@@ -178,6 +179,9 @@ def _with_share(result: Result, ceiling: float | None, macs: int | None) -> Resu
     return result if ceiling is None or rate is None else replace(result, share_of_peak=rate / ceiling)
 
 
-def _halves_touched(core: Core, cpus: Sequence[int]) -> list[tuple[int, ...]]:
+def _halves_touched(core: Core, cpus: Sequence[int], processor: CpuFacts) -> list[tuple[int, ...]]:
+    """By the caches, or where these do not tell, as the part is made."""
     halves = core.halves or (core.cpus,)
+    if core.halves is None and has_halves(processor):
+        halves = tuple(tuple(cpu for cpu in core.cpus if cpu % 2 == odd) for odd in (0, 1))
     return [half for half in halves if set(half) & set(cpus)]

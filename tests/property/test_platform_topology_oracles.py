@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_topology_is_the_true_layout(spec: TreeSpec) -> None:
         [tuple(cpu for cpu in half if cpu in core.online) for half in core.halves] for core in laid.online_cores
     ]
     assert [sorted(core.halves or ()) for core in topology.cores] == [
-        sorted(half for half in halves if half) for halves in true_halves
+        sorted(half for half in halves if half and not _unlikely(spec, half)) for halves in true_halves
     ]
     assert [node.id for node in topology.nodes] == sorted(node.id for node in spec.nodes)
     for node in topology.nodes:
@@ -72,6 +72,12 @@ def test_topology_is_the_true_layout(spec: TreeSpec) -> None:
     assert topology.smt.mixed == (len(counts) > 1)
     assert topology.smt.online == max(counts)
     _assert_threads_are_right_or_not_known(spec, topology)
+
+
+def _unlikely(spec: TreeSpec, half: Collection[int]) -> bool:
+    """A first cache of even and odd threads, which no core of this part has: a guest of another shape is seen."""
+    modern = spec.power and spec.generation in ("POWER9", "POWER10", "POWER11")
+    return modern and spec.threads != 4 and len({cpu % 2 for cpu in half}) > 1
 
 
 def _assert_threads_are_right_or_not_known(spec: TreeSpec, topology: Topology) -> None:
@@ -96,7 +102,7 @@ def test_lscpu_and_hwloc_read_the_same(spec: TreeSpec) -> None:
         topology = probe(SysRoot(root)).topology
         for told in (oracles.lscpu(root), oracles.hwloc(root)):
             assert told.cores == _cores(topology)
-            assert told.halves == _halves(topology)
+            assert {half for half in told.halves if not _unlikely(spec, half)} == _halves(topology)
             for node, cpus in told.node_cpus.items():
                 assert cpus == frozenset(topology.node(node).cpus)
             for node, size in told.node_memory.items():

@@ -70,6 +70,8 @@ class TreeSpec:
     nodes: tuple[NodeSpec, ...] = (NodeSpec(0, cores=4),)
     node_of_core: tuple[int, ...] | None = None  # default: in the order of the nodes
     offline_cores: frozenset[int] = frozenset()
+    moved: Mapping[int, int] = field(default_factory=dict)  # node of Linux -> the one that firmware has it on by now
+    kernel_halves: bool = True  # the kernel reads ibm,thread-groups, so its caches show the halves
     deconfigured_cores: frozenset[int] = frozenset()  # numbers skipped by the kernel, as after a guarded core
     halves: bool = True  # SMT8 core of POWER9 and later: L1 to L3 per half
     enumeration: Literal["siblings-first", "cores-first"] = "cores-first"  # x86: CPU 0,1 of core 0, or 0 and N

@@ -60,6 +60,10 @@ def _device_tree(spec: TreeSpec, laid: Layout, root: Path) -> None:
     if spec.lpar is not None and spec.platform == "PowerVM":
         write_file(base / "ibm,partition-name", _strings(spec.lpar.name))
         write_file(base / "ibm,partition-no", _cells(spec.lpar.id))
+    if spec.platform == "PowerVM":
+        write_file(base / "rtas/ibm,associativity-reference-points", _cells(4, 2))
+        if spec.has_numa:
+            _memory(spec, laid, root)
     version = trees_procfs.pvr(spec)
     for core in laid.cores:
         node = base / f"cpus/PowerPC,{trees_procfs.mode(spec).replace('POWER11', 'Power11')}@{core.cpus[0]:x}"
@@ -69,8 +73,31 @@ def _device_tree(spec: TreeSpec, laid: Layout, root: Path) -> None:
         write_file(node / "cpu-version", _cells(version))
         write_file(node / "ibm,ppc-interrupt-server#s", _cells(*core.cpus))
         write_file(node / "clock-frequency", _cells(int(spec.clock_mhz * 1e6) & 0xFFFFFFFF))
+        if spec.platform == "PowerVM":
+            firmware = spec.moved.get(core.node, core.node)
+            write_file(node / "ibm,associativity", _cells(5, 0, 0, 0, firmware, core.cpus[0]))
         if bare:
             write_file(node / "ibm,chip-id", _cells(core.package))
+
+
+def _memory(spec: TreeSpec, laid: Layout, root: Path) -> None:
+    """Logical memory blocks, one after another in the order of the nodes, and the kernel's blocks of the same size."""
+    size_mb = 1024
+    runs, arrays, address = [], [], 0
+    system = root / "sys/devices/system"
+    write_file(system / "memory/block_size_bytes", f"{size_mb << 20:x}")
+    for index, node in enumerate(laid.nodes):
+        count = node.memory_mb // size_mb
+        arrays.append(_cells(0, 0, 0, spec.moved.get(node.id, node.id)))
+        runs.append(struct.pack(">IQIII", count, address, 0x80000000 + address // (size_mb << 20), index, 0x8))
+        first = address // (size_mb << 20)
+        for number in range(first, first + count if count <= 64 else first):  # no link for each of thousands
+            (system / f"node/node{node.id}/memory{number}").mkdir(parents=True)
+        address += count * (size_mb << 20)
+    base = root / "sys/firmware/devicetree/base/ibm,dynamic-reconfiguration-memory"
+    write_file(base / "ibm,lmb-size", struct.pack(">Q", size_mb << 20))
+    write_file(base / "ibm,associativity-lookup-arrays", _cells(len(arrays), 4) + b"".join(arrays))
+    write_file(base / "ibm,dynamic-memory-v2", _cells(len(runs)) + b"".join(runs))
 
 
 def lparcfg(spec: TreeSpec, lpar: LparSpec, laid: Layout) -> str:

@@ -72,7 +72,8 @@ def _core(spec: TreeSpec, core: CoreLayout, package: tuple[int, ...], base: Path
             _topology(spec, core, package, directory / "topology", bits)
         if not spec.has_cache:
             continue
-        half = next(tuple(other for other in half if other in core.online) for half in core.halves if cpu in half)
+        halves = core.halves if spec.kernel_halves else (core.cpus,)
+        half = next(tuple(other for other in half if other in core.online) for half in halves if cpu in half)
         if cpu != half[0] and spec.linked_threads:
             (directory / "cache").symlink_to(f"../cpu{half[0]}/cache")
         else:

@@ -142,6 +142,11 @@ CASES: dict[str, tuple[Case, Case]] = {  # rule -> a machine it is for and fires
     "mma-hidden": (Case(PRESETS["p10-in-p9-mode"]), Case(PRESETS["p11-in-p10-mode"])),
     "mode-below-hardware": (Case(PRESETS["p11-in-p10-mode"]), Case(PRESETS["p11"])),
     "node-without-memory": (Case(PRESETS["p10-remote-memory"]), Case(TWO_NODES)),
+    "numa-view-stale": (Case(replace(TWO_NODES, moved={1: 2})), Case(TWO_NODES)),
+    "threads-offline": (
+        Case(replace(PRESETS["kvm-guest"], threads=2, smt=1)),
+        Case(replace(PRESETS["kvm-guest"], threads=2)),
+    ),
     "numa-balancing": (Case(replace(TWO_NODES, numa_balancing=1)), Case(TWO_NODES)),
     "onnxruntime-without-mma": (
         Case(change=_software(details={"mma_instructions": "absent"})),

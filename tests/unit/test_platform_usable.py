@@ -157,6 +157,82 @@ def test_a_container_is_given_no_command_that_resizes_the_partition(container: s
     assert not [line for line in commands if re.search(r"chhwres|optmem|desired_procs", line)]
 
 
+@pytest.mark.parametrize(
+    ("spec", "title", "command"),
+    [
+        (  # vsmt=2: every second core of a guest never comes up
+            replace(PRESETS["kvm-guest"], nodes=(NodeSpec(0, cores=8),), offline_cores=frozenset((1, 3, 5, 7))),
+            "4 of 8 cores are offline",
+            "chcpu -e 1,3,5,7  # as root",
+        ),
+        (
+            replace(PRESETS["kvm-guest"], threads=4, nodes=(NodeSpec(0, cores=3),), offline_cores=frozenset((2,))),
+            "1 of 3 cores are offline",
+            "chcpu -e 8-11  # as root",
+        ),
+        (
+            replace(PRESETS["p9-bare-metal"], offline_cores=frozenset((0, 7))),
+            "2 of 8 cores are offline",
+            "ppc64_cpu --cores-on=all  # as root",
+        ),
+        (
+            replace(PRESETS["p10-smt2"], offline_cores=frozenset((2,)), lpar=None),
+            "1 of 4 cores are offline",
+            "ppc64_cpu --cores-on=all  # as root",
+        ),
+        (
+            replace(PRESETS["x86-two-sockets"], online_threads={2: (0,)}),
+            "1 of 16 CPUs are offline",
+            "chcpu -e 10  # as root",
+        ),
+    ],
+)
+def test_cores_offline_are_found_on_every_hypervisor(spec: TreeSpec, title: str, command: str, tmp_path: Path) -> None:
+    finding = _findings(_facts(spec, tmp_path))["cores-offline"]
+    assert (finding.title, finding.fix) == (title, (command,))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        PRESETS["p10-smt2"],
+        PRESETS["kvm-guest"],
+        replace(PRESETS["x86-two-sockets"], smt=1, smt_control="off"),
+        replace(PRESETS["kvm-guest"], threads=4, smt=1, device_tree=False),  # cores or threads: not to be told apart
+        replace(PRESETS["p10-smt2"], offline_cores=frozenset((2,)), allowed_cpus="0-1"),
+    ],
+)
+def test_threads_of_cores_in_use_and_cores_of_others_are_no_cores_offline(spec: TreeSpec, tmp_path: Path) -> None:
+    assert "cores-offline" not in _findings(_facts(spec, tmp_path))
+
+
+@pytest.mark.parametrize("smt", [2, 4, 8])
+def test_a_core_of_two_halves_has_them_even_where_the_kernel_shows_one_cache(smt: int, tmp_path: Path) -> None:
+    spec = replace(PRESETS["p10-dedicated"], kernel_halves=False, smt=smt, nodes=(NodeSpec(0, cores=2),))
+    facts = _facts(spec, tmp_path, OMP_NUM_THREADS="4")
+    assert {core.halves for core in facts.topology.cores} == {None}
+    assert not {"threads-above-halves", "threads-one-per-core"} & set(_findings(facts))
+    assert plan(facts.topology, cores=2, threads_per_core=2).cpus == (0, 1, 8, 9)
+    assert usable(facts.topology).pin == (0, 1, 8, 9)
+
+
+@pytest.mark.parametrize(
+    ("generation", "threads", "halves"),
+    [
+        ("POWER8", 8, (tuple(range(8)),)),
+        ("POWER9", 4, ((0, 1, 2, 3),)),
+        ("POWER10", 4, ((0, 1, 2, 3),)),
+        ("POWER9", 8, None),
+        ("POWER11", 8, None),
+    ],
+)
+def test_which_cores_may_share_one_cache(
+    generation: str, threads: int, halves: tuple[tuple[int, ...], ...] | None, tmp_path: Path
+) -> None:
+    spec = TreeSpec(generation=generation, threads=threads, kernel_halves=False, nodes=(NodeSpec(0, cores=1),))
+    assert _facts(spec, tmp_path).topology.cores[0].halves == halves
+
+
 def test_no_cpu_left_is_refused_and_gives_no_command_with_cpus(tmp_path: Path) -> None:
     facts = _facts(replace(TWO, allowed_cpus="200"), tmp_path, DUMMY="1")
     with pytest.raises(InputError, match="may use none of the CPUs") as caught:
