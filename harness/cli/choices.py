@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from harness.cli.durations import seconds
+from harness.cli.options import given_by_user
 from harness.cli.shares import share
 from harness.errors import InputError, unknown
 
@@ -173,8 +174,7 @@ def refuse_with_resume(context: typer.Context, kind: str) -> None:
         InputError: something was.
     """
     for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in ("resume", "as_json") and source is not None and source.name == "COMMANDLINE":
+        if name not in ("resume", "as_json") and given_by_user(context, name):
             given = "a workload" if name == "workloads" else f"--{name.replace('_', '-')}"
             raise InputError(
                 f"--resume continues what the {kind} was begun with; {given} cannot be given again.",

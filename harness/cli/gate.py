@@ -6,12 +6,13 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import Format, Json, one_format
+from harness.cli.options import Format, Json, given_by_user, one_format
 from harness.cli.shares import share
 from harness.errors import InputError
 
@@ -21,7 +22,58 @@ if TYPE_CHECKING:
     from harness.reporting.ci_format import CiFormat
 
 
+class _Use(str, Enum):
+    """What the command was asked to do; values are how messages call it."""
+
+    BASE = "--base"
+    JUDGE = "judging --candidate"
+    MEASURE = "judging what is measured now"
+    UPDATE = "--update with --candidate"
+    UPDATE_MEASURED = "--update without --candidate"
+    CHECK = "--aa with --candidate"
+    CHECK_MEASURED = "--aa without --candidate"
+
+    @staticmethod
+    def of(*, base: bool, update: bool, aa: bool, given: bool) -> _Use:
+        """By the options that choose."""
+        if base:
+            return _Use.BASE
+        if aa:
+            return _Use.CHECK if given else _Use.CHECK_MEASURED
+        if update:
+            return _Use.UPDATE if given else _Use.UPDATE_MEASURED
+        return _Use.JUDGE if given else _Use.MEASURE
+
+
+_JUDGING = (_Use.JUDGE, _Use.MEASURE)
+_UPDATING = (_Use.UPDATE, _Use.UPDATE_MEASURED)
+_CHECKING = (_Use.CHECK, _Use.CHECK_MEASURED)
+_FILES = (*_JUDGING, *_UPDATING, *_CHECKING)
+# Parameter -> where it means something; it is refused everywhere else.
+USED_BY: dict[str, tuple[_Use, ...]] = {
+    "baseline": tuple(_Use),
+    "arguments": (_Use.BASE,),
+    "base": (_Use.BASE,),
+    "head": (_Use.BASE,),
+    "prepare": (_Use.BASE,),
+    "candidate": (_Use.JUDGE, _Use.UPDATE, _Use.CHECK),
+    "update": _UPDATING,
+    "aa": _CHECKING,
+    "accept": _UPDATING,
+    "machine": (_Use.JUDGE, _Use.UPDATE),
+    "policy": (_Use.BASE, *_JUDGING),
+    "margin": (*_JUDGING, *_CHECKING),
+    "accuracy_margin": _JUDGING,
+    "allow_diff": (_Use.BASE, *_JUDGING),
+    "blocks": (_Use.UPDATE_MEASURED, _Use.CHECK_MEASURED),
+    "out": (_Use.CHECK_MEASURED,),
+    "to": (_Use.BASE, *_JUDGING),
+    "as_json": _FILES,
+}
+
+
 def gate(
+    context: typer.Context,
     baseline: Annotated[
         Path, typer.Argument(metavar="BASELINE|pytest", help="Baseline file; with --base, a pytest command after `--`.")
     ],
@@ -76,7 +128,9 @@ def gate(
     ] = None,
     machine: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the machine, for runs that do not say which processor it has."),
+        typer.Option(
+            metavar="NAME", help="Name of the machine, for a --candidate that does not say which processor it has."
+        ),
     ] = None,
     policy: Annotated[
         Path | None,
@@ -107,7 +161,8 @@ def gate(
         ),
     ] = None,
     blocks: Annotated[
-        int | None, typer.Option(min=1, help="Fresh processes per result, with --update or --aa.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Fresh processes per result that --update or --aa measures.", show_default=False),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="With --aa: where the run it measures is kept.")] = Path(
         "results/runs"
@@ -125,35 +180,38 @@ def gate(
     """
     from harness.gates.policy import Policy, read_policy
 
+    runs = candidate or []
+    _refuse_unused(context, _Use.of(base=base is not None, update=update, aa=aa, given=bool(runs)))
     if base is not None:
         from harness.cli.base_head import gate_revisions
 
-        one_format(to, as_json=as_json)
-        raise typer.Exit(gate_revisions(base, head, [str(baseline), *(arguments or [])], prepare, to))
+        own = [] if policy is None else [f"--lparbench-policy={policy.resolve()}"]
+        own += [f"--lparbench-allow-diff={fact}" for fact in allow_diff or ()]
+        raise typer.Exit(gate_revisions(base, head, [str(baseline), *own, *(arguments or [])], prepare, to))
     one_format(to, as_json=as_json)
-    if to is not None and (aa or update):
-        raise InputError("--format goes with a judgement.", remedy="Leave it out with --update and --aa.")
-    if arguments or head is not None or prepare is not None:
-        raise InputError(
-            "a pytest command, --head and --prepare go with --base.", remedy="Give --base REF, or one baseline file."
-        )
-    if update and aa:
-        raise InputError("--update and --aa exclude each other.", remedy="Run them one after the other.")
-    if accept is not None and not update:
-        raise InputError("--accept goes with --update.", remedy="Add --update, or leave it out.")
-    runs = candidate or []
     limit = None if margin is None else share("--margin", margin)
     if aa:
         _self_check(baseline, runs, limit, blocks, out, as_json=as_json)
     elif update:
         _update(baseline, runs, blocks, accept, machine, as_json=as_json)
-    elif blocks is not None:
-        raise InputError(
-            "--blocks goes with --update and --aa.", remedy="A candidate gets as many blocks as the baseline has."
-        )
     else:
         given = Policy(limit, share("--accuracy-margin", accuracy_margin), allow_diff or [])
         _judge(baseline, runs, read_policy(policy, given), machine, to, as_json=as_json)
+
+
+def _refuse_unused(context: typer.Context, use: _Use) -> None:
+    """See that every option that was given means something.
+
+    Raises:
+        InputError: one does not, so nothing is done.
+    """
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if use in USED_BY[name] or not given_by_user(context, name):
+            continue
+        option = "a pytest command" if name == "arguments" else max(parameter.opts, key=len)
+        uses = ", ".join(member.value for member in USED_BY[name])
+        raise InputError(f"{option} does not go with {use.value}.", remedy=f"It goes with: {uses}. Leave it out.")
 
 
 @contextmanager

@@ -53,3 +53,9 @@ def one_format(to: CiFormat | None, *, as_json: bool) -> None:
     """
     if to is not None and as_json:
         raise InputError("--json and --format exclude each other.", remedy="Leave one of them out.")
+
+
+def given_by_user(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was written on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

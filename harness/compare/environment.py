@@ -113,7 +113,7 @@ def require_same(a: Side, b: Side, allowed: Iterable[str]) -> None:
         if any(side.fingerprint.get(name) is None for name in _IDENTIFYING):
             raise EnvironmentMismatchError(
                 f"{side.name} does not say which processor it was measured on, so nothing can be gated against it.",
-                remedy="Measure again on this machine.",
+                remedy="Name the machine, when the baseline is written and whenever it is gated on: --machine NAME",
             )
     differing = [fact for fact in differences(a, b) if not is_allowed(fact.name, allowed)]
     if differing:

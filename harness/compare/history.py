@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.compare.environment import Difference, differences
 from harness.compare.matching import matched
-from harness.compare.observations import Commit, Facts, Key, Side, conflicts, merged
+from harness.compare.observations import Commit, Facts, Key, Observation, Side, conflicts, merged
 from harness.errors import ExitCode, InputError
 from harness.measure.stats import Array, interval_over_processes
 from harness.measure.verdicts import DEFAULT_MARGIN
@@ -47,12 +47,32 @@ class Step:
         ratio: level after over level before; above 1 is slower.
         p: of Welch's t-test of the two levels.
         differences: what changed in the environment between the two neighbouring runs.
+        accepted: why somebody accepted it; None when nobody did.
     """
 
     at: int
     ratio: float
     p: float
     differences: tuple[Difference, ...]
+    accepted: str | None = None
+
+
+@dataclass(frozen=True)
+class AcceptedStep:
+    """A change of level that a baseline says was meant.
+
+    Attributes:
+        slower: its direction.
+        after, until: when the last session before it and the first after it were made.
+        facts: what is known of the machine.
+    """
+
+    key: Key
+    reason: str
+    slower: bool
+    after: str
+    until: str
+    facts: Facts
 
 
 @dataclass(frozen=True)
@@ -73,12 +93,19 @@ class History:
     unit: str = "s"
 
 
-def history(sides: Sequence[Side], *, margin: float = DEFAULT_MARGIN) -> tuple[History, ...]:
+def history(
+    sides: Sequence[Side], *, margin: float = DEFAULT_MARGIN, accepted: Sequence[AcceptedStep] = ()
+) -> tuple[History, ...]:
     """Find the steps of every key on every machine over many runs.
 
     Candidates come from PELT on the log centres (ruptures). A step is kept when Welch's t-test of the levels on its two
     sides, over at most 30 runs each, gives p < 0.001 and the levels differ by more than ``margin``: no run is ever
     judged against the last one alone.
+
+    Args:
+        sides: the runs.
+        margin: relative step that matters.
+        accepted: steps that are meant, which are marked.
 
     Source: Killick, Fearnhead & Eckley (2012), PELT; acceptance rule of Fleming et al. (Hunter), arXiv 2301.03034.
 
@@ -92,26 +119,48 @@ def history(sides: Sequence[Side], *, margin: float = DEFAULT_MARGIN) -> tuple[H
     for machine, of_machine in machines:
         latest = of_machine[-1]
         aligned = [matched(latest, side) for side in of_machine]  # under the names of today
+        written = {step.key: Observation(step.key, {}) for step in accepted}
+        names = dict(zip(written, matched(latest, Side("", "", {}, written)).observations, strict=True))
+        facts = {name: latest.fingerprint.get(name) for name in _MACHINE}
         for key in sorted(set().union(*(side.observations for side in aligned))):
             of_key = _of_key(key, aligned, margin)
-            histories.append(replace(of_key, machine=machine if len(machines) > 1 else ""))
+            meant = [step for step in accepted if names[step.key] == key and not conflicts(step.facts, facts)]
+            steps = tuple(replace(step, accepted=_reason(step, of_key.points, meant)) for step in of_key.steps)
+            histories.append(replace(of_key, steps=steps, machine=machine if len(machines) > 1 else ""))
     return tuple(sorted(histories, key=lambda history: (history.key, history.machine)))
 
 
 def history_exit_code(histories: Sequence[History]) -> ExitCode:
-    """1 when the last step of something made it slower, else 2 when nothing has enough runs, else 0."""
-    slower = any(history.steps and history.steps[-1].ratio > 1 for history in histories)
+    """1 when the last step of something made it slower and nobody accepted it, else 2 with too few runs, else 0."""
+    last = [history.steps[-1] for history in histories if history.steps]
+    slower = any(step.ratio > 1 and step.accepted is None for step in last)
     return ExitCode.judged(failed=slower, inconclusive=all(history.note for history in histories))
+
+
+def _reason(step: Step, points: Sequence[Point], accepted: Sequence[AcceptedStep]) -> str | None:
+    """Why a step was accepted; it is found as closely as the runs tell, one run more or less."""
+    moments = [_seconds(point.created) for point in points]
+    for meant in accepted:
+        first = next((at for at, moment in enumerate(moments) if moment > _seconds(meant.after)), len(points))
+        last = next((at for at, moment in enumerate(moments) if moment >= _seconds(meant.until)), len(points))
+        if first - 1 <= step.at <= last + 1 and meant.slower == (step.ratio > 1):
+            return meant.reason
+    return None
 
 
 def _moment(side: Side, *, by_commit: bool = False) -> tuple[float, str]:
     """When the run was made, or the commit where that is asked for: in seconds, and as it is written."""
     written = side.commit.time if by_commit and side.commit is not None else side.created
+    return _seconds(written), written
+
+
+def _seconds(written: str) -> float:
+    """A time in ISO 8601 in seconds; 0 where it is none."""
     try:
         moment = datetime.datetime.fromisoformat(written.replace("Z", "+00:00"))
     except ValueError:
-        return 0.0, written
-    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp(), written
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
 
 
 def _by_machine(sides: Sequence[Side]) -> list[tuple[str, list[Side]]]:

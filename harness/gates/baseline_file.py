@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from harness.compare.environment import differences, is_allowed
+from harness.compare.history import AcceptedStep
 from harness.compare.observations import Accuracy, ByBlock, Facts, Key, Observation, Seconds, Side
 from harness.decode import Check, decode, encode, read_json
 from harness.errors import EnvironmentMismatchError, InputError
@@ -154,6 +155,40 @@ def read_baselines(path: Path, words: Words = COMMAND_LINE) -> tuple[Baseline, .
     except DigestError as error:
         raise InputError(f"{path}: not a baseline of this version: {error}.", remedy=remedy) from None
     return baselines
+
+
+def accepted_steps(paths: Sequence[Path]) -> list[AcceptedStep]:
+    """The changes of level that baselines hold, of every machine in them.
+
+    Args:
+        paths: baseline files, or folders of them.
+
+    Raises:
+        InputError: one is no baseline, or a folder has none.
+    """
+    steps = []
+    for path in paths:
+        files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise InputError(
+                f"{path}: no baseline files in there.", remedy="Give a baseline file, or a folder of them."
+            )
+        for baseline in (baseline for file in files for baseline in read_baselines(file)):
+            created = [session.created for session in baseline.sessions]
+            for entry in baseline.accepted:
+                steps += [
+                    AcceptedStep(
+                        change.key,
+                        entry.reason,
+                        change.effect > 0,
+                        created[change.session - 1],
+                        created[change.session],
+                        baseline.side.fingerprint,
+                    )
+                    for change in entry.changes
+                    if change.effect is not None and change.session > 0
+                ]
+    return steps
 
 
 def _differing(baseline: Baseline, fingerprint: Facts, allowed: Collection[str]) -> list[str]:

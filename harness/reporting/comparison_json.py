@@ -107,6 +107,7 @@ def history_json(histories: Sequence[History]) -> dict[str, object]:
                     "run": history.points[step.at].run,
                     "ratio": step.ratio,
                     "p": step.p,
+                    "accepted": step.accepted,
                     "differences": [{"name": fact.name, "a": fact.a, "b": fact.b} for fact in step.differences],
                 }
                 for step in history.steps

@@ -147,10 +147,12 @@ def print_history(histories: Sequence[History]) -> None:
         )
         for step in history.steps:
             point = history.points[step.at]
-            shape, word = (BAD, "slower") if step.ratio > 1 else (GOOD, "faster")
+            bad, word = step.ratio > 1 and step.accepted is None, "slower" if step.ratio > 1 else "faster"
             size = percent(abs(step.ratio - 1))
             which = point.run if point.commit is None else f"{point.run}, commit {point.commit}"
-            say(out, f"  {shape} {point.created} {which}: {size} {word} from here on (p = {step.p:.1g})")
+            say(out, f"  {BAD if bad else GOOD} {point.created} {which}: {size} {word} from here on (p = {step.p:.1g})")
+            if step.accepted is not None:
+                say(out, f"      accepted: {step.accepted}")
             for fact in step.differences[:5]:
                 say(out, f"      with it changed {fact}")
 
