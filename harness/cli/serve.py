@@ -17,7 +17,13 @@ _ACCESS = "Access"
 
 
 def serve(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory that `lparbench run --save` kept.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE|WORKLOAD", autocompletion=completion.workloads,
+            help="Directory that `lparbench run --save` kept, or a workload, which is trained and saved first.",
+        ),
+    ],
     api: Annotated[str, typer.Option(metavar="NAME", help="documents, v2 (Open Inference Protocol), both.")] = "both",
     backend: Annotated[
         str | None,
@@ -70,14 +76,19 @@ def serve(
     drift_window: Annotated[
         int, typer.Option(min=50, metavar="ROWS", rich_help_panel=_LIMITS, help="Rows of a window of /drift.")
     ] = 2000,
+    save: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the bundle of a workload is kept, and looked for.")
+    ] = Path("results/bundles"),
     check: Annotated[bool, typer.Option("--check", help="Answer one request of each kind, and end.")] = False,
 ) -> None:  # fmt: skip
     """Serve a saved model over HTTP, pinned to cores of one node, its memory bound there.
 
     Routes: the documents' POST /predict, and the Open Inference Protocol under /v2; /health, /metrics and /drift.
 
-    Example: `lparbench serve models/nsl-kdd-autoencoder --port 8000`
+    Example: `lparbench serve nsl-kdd-autoencoder --port 8000`
     """
+    from harness.reporting.progress import progress_for
+    from harness.serving.bundles import bundle_of
     from harness.serving.spec import LOOPBACK, ServeSpec
     from harness.serving.start import start
 
@@ -90,6 +101,9 @@ def serve(
             f"--host {host} is open to others.",
             remedy="Give --token-file or --tls-cert, or --insecure all the same.",
         )
+    deadline_s, drain_s = seconds("--deadline", deadline), seconds("--drain", drain)
+    with progress_for(quiet=False) as progress:
+        bundle = bundle_of(model, save, progress)
     spec = ServeSpec(
         bundle=str(bundle),
         host=host,
@@ -98,9 +112,9 @@ def serve(
         backend=backend,
         threads=cores * threads_per_core,
         queue_rows=queue,
-        deadline_s=seconds("--deadline", deadline),
+        deadline_s=deadline_s,
         max_body=max_body,
-        drain_s=seconds("--drain", drain),
+        drain_s=drain_s,
         drift_window=drift_window,
         token_file=None if token_file is None else str(token_file),
         tls_cert=None if tls_cert is None else str(tls_cert),

@@ -11,7 +11,7 @@ import numpy as np
 from harness.serving.admission import Admission
 from harness.serving.documents import Documents
 from harness.serving.drift import DriftMonitor
-from harness.serving.exchange import HttpError, Reply, Request, Scoring, to_json
+from harness.serving.exchange import HttpError, Reply, Request, Scores, Scoring, to_json
 from harness.serving.metrics import Metrics, openmetrics
 from harness.serving.model import ServedModel
 from harness.serving.open_inference import OpenInference
@@ -112,7 +112,7 @@ class App:
         replies, start = [], 0
         for part in batch:
             end = start + len(part.rows)
-            replies.append(part.finish(scores[start:end]))
+            replies.append(_finished(part, scores[start:end]))
             start = end
         return replies
 
@@ -160,6 +160,16 @@ class App:
             "note": "Windows are taken as independent; an alarm takes two in a row.",
         }
         return Reply(200, to_json(answer))
+
+
+def _finished(part: Scoring, scores: Scores) -> Reply:
+    """A reply; what cannot be said of some rows is an error for their request alone."""
+    try:
+        return part.finish(scores)
+    except HttpError as error:
+        return error.reply()
+    except ValueError:
+        return HttpError(500, "a score is not finite").reply()
 
 
 _REASONS = {401: "auth", 413: "size", 431: "size", 503: "queue"}

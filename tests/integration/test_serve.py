@@ -176,6 +176,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(bundle: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("serve", "nothing-here"), "Unknown workload"),
         (("serve", "x", "--host", "0.0.0.0"), "is open to others"),
         (("serve", "x", "--api", "v3"), "--api is 'v3'"),
         (("serve", "x", "--tls-cert", "c"), "go together"),

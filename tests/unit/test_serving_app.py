@@ -111,6 +111,18 @@ def test_callers_of_unequal_sizes_each_get_their_own_rows(app: App, model: Serve
     assert app.admission.waiting == 0
 
 
+def test_a_score_that_is_no_number_fails_its_own_request_alone(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = []
+    for _ in range(2):
+        outcome = app.handle(Request("POST", "/predict", {}, json.dumps({"features": FEATURES}).encode(), True))
+        assert isinstance(outcome, Scoring)
+        batch.append(outcome)
+    monkeypatch.setattr(app.model, "score", lambda _: np.array([np.nan, 0.5], dtype=np.float32))
+    bad, good = app.score(batch)
+    assert (bad.status, good.status) == (500, 200)
+    assert b"nan" not in bad.body.lower()
+
+
 def tensor(width: int, **change: Any) -> dict[str, Any]:
     whole = {"name": "features", "datatype": "FP32", "shape": [1, width], "data": [0] * width}
     return {key: value for key, value in (whole | change).items() if value is not None}

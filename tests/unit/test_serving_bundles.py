@@ -1,0 +1,60 @@
+"""What is to be served is found where it is, and trained only where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from harness.errors import InputError
+from harness.record.spec import RunSpec
+from harness.reporting.progress import Silence
+from harness.runs import run as runs
+from harness.serving.bundles import bundle_of
+
+
+def make(directory: Path) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "SHA256SUMS").write_text("")
+    return directory
+
+
+def test_a_bundle_and_a_directory_of_one_are_taken_as_they_are(tmp_path: Path) -> None:
+    kept = make(tmp_path / "models" / "a")
+    assert bundle_of(str(kept), tmp_path, Silence()) == kept
+    assert bundle_of(str(kept.parent), tmp_path, Silence()) == kept
+    make(tmp_path / "models" / "b")
+    with pytest.raises(InputError, match="bundles in it: a, b") as error:
+        bundle_of(str(kept.parent), tmp_path, Silence())
+    assert error.value.remedy
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="bundles in it: none"):
+        bundle_of(str(tmp_path / "empty"), tmp_path, Silence())
+
+
+def test_a_workload_is_trained_and_saved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[RunSpec] = []
+
+    def run_once(spec: RunSpec, *_: object) -> SimpleNamespace:
+        asked.append(spec)
+        make(Path(spec.save or "") / "nsl-kdd-mlp")
+        return SimpleNamespace(results=())
+
+    monkeypatch.setattr(runs, "run_once", run_once)
+    for _ in range(2):
+        assert bundle_of("nsl-kdd-mlp", tmp_path / "kept", Silence()) == tmp_path / "kept" / "nsl-kdd-mlp"
+    (spec,) = asked
+    assert (spec.workloads, spec.scenarios, spec.seeds, spec.blocks) == (("nsl-kdd-mlp",), ("offline",), 1, 1)
+
+
+def test_a_training_that_leaves_no_bundle_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = SimpleNamespace(validity=SimpleNamespace(reasons=("the fit failed: out of memory",)))
+    monkeypatch.setattr(runs, "run_once", lambda *_: SimpleNamespace(results=(result,)))
+    with pytest.raises(InputError, match="could not be trained and saved: the fit failed: out of memory"):
+        bundle_of("nsl-kdd-mlp", tmp_path, Silence())
+
+
+def test_a_name_that_is_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Unknown workload 'nsl-kdd-mpl'"):
+        bundle_of("nsl-kdd-mpl", tmp_path, Silence())
