@@ -82,7 +82,8 @@ def _body(finding: Finding, width: int) -> Iterator[str]:
     for evidence in finding.evidence:
         yield from _wrapped("found", _shown(evidence), width)
     yield from _wrapped("why", finding.why, width)
-    effect = f"{_share(finding)}: {finding.effect}" if _share(finding) else finding.effect
+    share = "" if finding.momentary else _share(finding)  # of the moment: the effect says it
+    effect = f"{share}: {finding.effect}" if share else finding.effect
     yield from _wrapped("costs", f"{effect} ({finding.source})", width)
     for command in finding.fix:
         yield f"{_INDENT}{'fix' if command == finding.fix[0] else '':6}$ {command}"

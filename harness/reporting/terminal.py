@@ -174,6 +174,9 @@ def _accuracy(line: AccuracyLine) -> str:
 
 def _reasons(groups: list[WorkloadGroup]) -> Iterator[str]:
     for group in groups:
+        times = dict.fromkeys(f"{row.variant}: {row.training.note}" for row in group.rows if row.training.note)
+        if times:
+            yield f"{group.title}, training time: {'; '.join(times)}"
         for reason in group.reasons:
             yield f"{group.rows[0].status.shape} {group.title}, all results: {reason}"
         for row in group.rows:

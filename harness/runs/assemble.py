@@ -28,6 +28,7 @@ from harness.runs.judge import inference_metrics, judge, latency_metrics, traini
 from harness.runs.machine import Machine
 from harness.runs.processes import policy_of, process_record
 from harness.runs.schedule import Configuration
+from harness.runs.training_time import training_time
 
 UNTIMED: Scenario = "offline"  # what a configuration without timed scenarios (under emulation) is recorded as
 
@@ -112,6 +113,10 @@ def _judged(subject: Subject, configuration: Configuration, measured: Sequence[M
         metrics = at_batch(largest)
     elif not emulator:
         metrics = _metrics(subject, headline, processes)
+        if scenario == ("train" if "train" in configuration.scenarios else configuration.scenarios[0]):
+            rate = metrics.get("train_rows_per_s")
+            time = training_time(subject.fit, subject.backend, subject.dtype, rate)
+            metrics |= {} if time is None or not headline else {"train_seconds": time}
     sizes = sorted({each.batch_size for of_process in series for each in of_process if each.batch_size})
     by_batch = {size: at_batch(size) for size in (sizes if len(sizes) > 1 and not emulator else ())}
     return _Judged(processes, validity, largest, metrics, by_batch, mismatches)
@@ -124,9 +129,7 @@ def _of_batch(series: Sequence[Sequence[Series]], batch_size: int | None) -> lis
 def _metrics(subject: Subject, headline: Sequence[Series], processes: Sequence[ProcessRecord]) -> dict[str, Metric]:
     fit = subject.fit
     if subject.scenario == "train" and fit.outcome is not None:
-        rows_per_step = fit.workload.training_for(fit.protocol).batch_size or 1
-        whole_fit = fit.outcome.train_seconds if fit.outcome.trained_on == subject.backend else None
-        return training_metrics(headline, rows_per_step, whole_fit, seeds=fit.seeds)
+        return training_metrics(headline, fit.workload.training_for(fit.protocol).batch_size or 1)
     if subject.scenario == "server":
         return server_metrics(processes)
     metrics = inference_metrics(headline)

@@ -55,23 +55,17 @@ def latency_metrics(series: Sequence[Series]) -> dict[str, Metric]:
     }
 
 
-def training_metrics(
-    series: Sequence[Series], rows_per_step: int, whole_fit_s: float | None, *, seeds: int
-) -> dict[str, Metric]:
-    """Rate of the training loop over processes, and the seconds that the whole fit of all seeds together took."""
+def training_metrics(series: Sequence[Series], rows_per_step: int) -> dict[str, Metric]:
+    """Rate of the training loop over processes."""
     estimates = [estimate_of(each) for each in series]
     undisturbed = [each.rows_per_s_undisturbed(rows_per_step) for each in estimates]
-    metrics = {
+    return {
         "train_rows_per_s": over_processes([each.rows_per_s(rows_per_step) for each in estimates], "row/s"),
         "train_rows_per_s_undisturbed": over_processes(undisturbed, "row/s"),
         "step_s": over_processes([each.call_s for each in estimates], "s"),
         "step_all_samples_s": over_processes([each.median_s for each in estimates], "s"),
         "mean_step_s": over_processes([each.mean_s for each in estimates], "s"),
     }
-    if whole_fit_s is not None:
-        note = "one fit: no interval" if seeds == 1 else f"{seeds} seeds trained together: no interval"
-        metrics["train_seconds"] = Metric(value=whole_fit_s, unit="s", n=1, note=note)
-    return metrics
 
 
 def over_processes(values: Sequence[float], unit: str) -> Metric:

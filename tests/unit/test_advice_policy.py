@@ -81,7 +81,7 @@ def test_other_work_does_not_fail_unless_asked(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "Nothing lasting was found that costs performance; for the moment: Other work is running" in done.stdout
     assert "100 %" not in done.stdout
-    assert "costs up to 70 %: what this load takes of 6 cores" in done.stdout  # 14 / (14 + 6)
+    assert "costs this load takes 70 % of 6 cores from a run with a thread on each" in done.stdout  # 14 / (14 + 6)
     for severity, code in (("high", 0), ("medium", 1), ("low", 1), ("info", 1)):
         assert CliRunner().invoke(app, [*words, "--fail-on", severity]).exit_code == code, severity
     named = _file(tmp_path, "[rules.other-load]\n")
