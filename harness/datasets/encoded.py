@@ -47,6 +47,7 @@ class EncodedDataset:
     # Entity of each test window (a card), its windows in time order; drawing ``rows`` leaves gaps between them.
     test_group: npt.NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # see ``harness.datasets.suspicions``
     duplicates: Mapping[str, int] = field(default_factory=dict)  # see ``harness.datasets.table.count_duplicates``
     # Columns of a published file without a header, label included; none where files have headers or are no text.
     file_columns: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from harness.datasets.hdf5 import require_filters
 from harness.datasets.options import choice, encoding, number, share
 from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found, content
-from harness.datasets.table import Split, Table
+from harness.datasets.table import Split, Table, categorical_of
 from harness.errors import InputError
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -71,13 +71,16 @@ def _split(x: Any, y: Any, path: Path, request: Request) -> Split:
         raise InputError(f"{path}: X is {features.shape} of {features.dtype}; a matrix of numbers was expected.")
     if len(label) != len(features) or label.dtype.kind not in "fiub":
         raise InputError(f"{path}: y has {len(label):,} entries for {len(features):,} rows; as many 0 and 1 expected.")
-    anomalous, note = _anomalous(label, path, request.options["normal"])
+    anomalous, notes = _anomalous(label, path, request.options["normal"])
     columns = [f"x{number}" for number in range(features.shape[1])]
-    table = Table(pd.DataFrame(features.astype(np.float64), columns=columns), anomalous.astype(np.int8))
-    return splits.random(table, request, (note,), share=request.options["test"])
+    written = None if set(label.tolist()) <= {0, 1} else categorical_of([f"{value:g}" for value in label.tolist()])
+    table = Table(pd.DataFrame(features.astype(np.float64), columns=columns), anomalous.astype(np.int8), written)
+    return splits.random(table, request, notes, share=request.options["test"])
 
 
-def _anomalous(label: npt.NDArray[Any], path: Path, normal: float | None) -> tuple[npt.NDArray[np.bool_], str]:
+def _anomalous(
+    label: npt.NDArray[Any], path: Path, normal: float | None
+) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
     """Which rows are anomalies, and how that was decided.
 
     0 is normal and 1 an anomaly. Of -1 and 1 (scikit-learn's outliers are -1, those of other collections 1), and of 1
@@ -101,9 +104,8 @@ def _anomalous(label: npt.NDArray[Any], path: Path, normal: float | None) -> tup
         chosen = 0 if normal is None else normal
     if chosen not in values:
         raise InputError(f"{path}: {content}; none is {chosen:g}, which option 'normal' names.")
-    place = int(np.flatnonzero(values == chosen)[0])
-    why = ", the rarer one" if normal is None and tuple(values) != (0, 1) else ""
-    return label != chosen, f"Labels: normal = {written[place]}, anomaly = {written[1 - place]}{why}."
+    rarer = normal is None and tuple(values) != (0, 1)
+    return label != chosen, ("Of the two values of y the rarer one is taken for the anomaly.",) if rarer else ()
 
 
 def _synthesise(request: Request) -> Split:

@@ -13,6 +13,7 @@ from harness.datasets.encoded import EncodedDataset, Floats, Labels, Strings
 from harness.datasets.encoders import Encoder
 from harness.datasets.labels import mapping
 from harness.datasets.recipe import Request
+from harness.datasets.suspicions import suspicions
 from harness.datasets.table import Split, Table, count_duplicates, row_hashes
 from harness.errors import InputError
 
@@ -46,6 +47,7 @@ def encode(split: Split, request: Request) -> EncodedDataset:
         notes.append(f"{before - len(train):,} repeated training rows were removed.")
     rng = np.random.default_rng(request.seed)
     train, test = _at_most(train, options["rows"], rng), _at_most(test, options["rows"], rng)
+    warnings = suspicions(train, test)
     whole = train
     validation = split.validation
     if validation is not None:
@@ -84,6 +86,7 @@ def encode(split: Split, request: Request) -> EncodedDataset:
         test_group=test_part.group,
         feature_names=encoder.feature_names,
         notes=tuple(notes),
+        warnings=warnings,
         duplicates=count_duplicates(whole, test),
         encoder=encoder,
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
-from harness.evaluation.bootstrap import average_precision_interval
+from harness.evaluation.bootstrap import average_precision_interval, roc_auc_interval
 from harness.evaluation.thresholds import Labels, Scores, Threshold, at_recall, best_f1, least_cost
 from harness.record.accuracy import ClassRecall, Confusion, Histogram, OperatingPoint, SeedMean
 
@@ -43,6 +43,7 @@ class Evaluation:
     pr: tuple[tuple[float, float], ...]  # recall, precision
     histogram: Histogram
     auc_pr_interval: tuple[float, float] | None = None  # 95 %, by resampling the rows; for few anomalies only
+    auc_roc_interval: tuple[float, float] | None = None  # 95 %, by DeLong's variance
     oracle: tuple[str, ...] = ("best_f1",)  # metrics that looked at the test labels
 
 
@@ -111,6 +112,7 @@ def evaluate(
         pr=_thin(recall[::-1], precision[::-1]),
         histogram=histogram(s, labels),
         auc_pr_interval=average_precision_interval(s, labels),
+        auc_roc_interval=roc_auc_interval(s, labels),
     )
 
 

@@ -221,6 +221,7 @@ class Accuracy:
         loss_curve: mean training loss of each epoch.
         intervals: metric -> its interval, for those that rest on few anomalies.
         counterpart: under the other protocol, where it was asked for.
+        warnings: what may be wrong with the scores.
     """
 
     headline: str
@@ -248,6 +249,7 @@ class Accuracy:
     learning_rates: tuple[LearningRateAccuracy, ...] = ()
     baseline_detectors: Baselines | None = None
     counterpart: Counterpart | None = None
+    warnings: tuple[str, ...] = ()
 
     def mean(self, metric: str | None) -> float | None:
         """Mean of a metric over seeds; None where it is not recorded."""

@@ -180,6 +180,7 @@ class DatasetRecord:
     features: Count
     prevalence: Share | None  # share of anomalies in the test split
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # why accuracy on it is worth less than it looks
     # Rows equal to an earlier one of their split ("train", "test"), and test rows that training holds too
     # ("test_in_train"), by all features; empty where they were not counted.
     duplicates: dict[str, Count] = field(default_factory=dict)

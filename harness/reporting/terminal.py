@@ -15,6 +15,7 @@ from harness.reporting.sections.findings import findings
 from harness.reporting.sections.headline import headline
 from harness.reporting.sections.published import HEAD, published_rows
 from harness.reporting.sections.results import AccuracyLine, ResultRow, WorkloadGroup, workload_groups
+from harness.reporting.sections.status import WARN
 from harness.reporting.text import clip
 
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ def _reasons(groups: list[WorkloadGroup]) -> Iterator[str]:
         times = dict.fromkeys(f"{row.variant}: {row.training.note}" for row in group.rows if row.training.note)
         if times:
             yield f"{group.title}, training time: {'; '.join(times)}"
+        for warning in group.warnings:
+            yield f"{WARN} {group.title}: {warning}"
         for reason in group.reasons:
             yield f"{group.rows[0].status.shape} {group.title}, all results: {reason}"
         for row in group.rows:

@@ -149,5 +149,6 @@ def dataset_record(data: EncodedDataset) -> DatasetRecord:
         features=len(data.feature_names),
         prevalence=data.prevalence,
         notes=data.notes,
+        warnings=data.warnings,
         duplicates=dict(data.duplicates),
     )

@@ -73,8 +73,15 @@ def test_nsl_kdd_in_the_forms_of_its_mirrors(tmp_path: Path, name: str, text: st
 
 
 def test_a_form_is_chosen_where_several_are_here(tmp_path: Path) -> None:
-    _write(tmp_path, **{"KDDTrain+.txt": _PUBLISHED, "KDDTest+.txt": _PUBLISHED, "KDDTest-21.txt": _ATTACK + ",ps,1\n"})
-    for form, rows in ((None, 20), ("text", 20), ("test-21", 1)):
+    _write(
+        tmp_path,
+        **{
+            "KDDTrain+.txt": _PUBLISHED,
+            "KDDTest+.txt": _PUBLISHED,
+            "KDDTest-21.txt": f"{_ATTACK},ps,1\n{_NORMAL},normal,20\n",
+        },
+    )
+    for form, rows in ((None, 20), ("text", 20), ("test-21", 2)):
         options = {} if form is None else {"form": form}
         data = load("nsl-kdd", directory=tmp_path, options=options, synthetic="never")
         assert data.rows["test"] == rows
@@ -99,8 +106,8 @@ def test_wrong_column_names_get_the_nearest_one(tmp_path: Path) -> None:
         pytest.param({"kddcup.data.corrected": _lines(",normal.", ",smurf.")}, None, "4,898,431", id="full-corrected"),
         pytest.param({"corrected": _lines(",normal.", ",mailbomb.")}, None, "Only the competition's", id="corrected"),
         pytest.param(
-            {"kddcup.data_10_percent_corrected": _lines(",normal.", ",smurf."), "corrected": f"{_ATTACK},ps.\n" * 3},
-            3, "corrected labels", id="competition",
+            {"kddcup.data_10_percent_corrected": _lines(",normal.", ",smurf."), "corrected": f"{_ATTACK},ps.\n{_NORMAL},normal.\n" * 2},
+            4, "corrected labels", id="competition",
         ),
         pytest.param(
             {"kddcup.data_10_percent.csv": _lines(",normal", ",smurf", f"{_HEADER},label\n")}, None, "", id="header"
@@ -215,12 +222,12 @@ def _npz(y: Any) -> bytes:
 @pytest.mark.parametrize(
     ("y", "options", "anomalies", "note"),
     [
-        ([0] * 45 + [1] * 5, {}, 5, "normal = 0 (45 rows), anomaly = 1 (5 rows)."),
-        ([1] * 45 + [-1] * 5, {}, 5, "normal = 1 (45 rows), anomaly = -1 (5 rows), the rarer one."),
-        ([-1.0] * 45 + [1.0] * 5, {}, 5, "normal = -1 (45 rows), anomaly = 1 (5 rows), the rarer one."),
-        ([1] * 45 + [2] * 5, {}, 5, "normal = 1 (45 rows), anomaly = 2 (5 rows), the rarer one."),
-        ([1] * 25 + [2] * 25, {"normal": 2}, 25, "normal = 2 (25 rows), anomaly = 1 (25 rows)."),
-        ([0] * 5 + [1] * 45, {}, 45, "normal = 0 (5 rows), anomaly = 1 (45 rows)."),
+        ([0] * 45 + [1] * 5, {}, 5, "normal = 0 (45 rows), anomalies = 1 (5)"),
+        ([1] * 45 + [-1] * 5, {}, 5, "normal = 1 (45 rows), anomalies = -1 (5)"),
+        ([-1.0] * 45 + [1.0] * 5, {}, 5, "normal = -1 (45 rows), anomalies = 1 (5)"),
+        ([1] * 45 + [2] * 5, {}, 5, "normal = 1 (45 rows), anomalies = 2 (5)"),
+        ([1] * 25 + [2] * 25, {"normal": 2}, 25, "normal = 2 (25 rows), anomalies = 1 (25)"),
+        ([0] * 5 + [1] * 45, {}, 45, "normal = 0 (5 rows), anomalies = 1 (45)"),
         ([True] * 5 + [False] * 45, {}, 5, "normal = 0 (45 rows)"),
     ],
 )  # fmt: skip

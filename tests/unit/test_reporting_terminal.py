@@ -16,6 +16,7 @@ from support.records import baselines, findings, inference, run, training, workl
 from harness.record.model import Run, Validity, Verdict
 from harness.reporting import progress, terminal
 from harness.reporting.csv import render_csv
+from harness.reporting.html import render
 from harness.reporting.sections.headline import headline
 
 DIRECTORY = Path("results/runs/20260801T120000Z-3f2a")
@@ -186,3 +187,21 @@ def test_the_verdict_names_each_backend_where_they_differ() -> None:
     quick = inference(scenario="single_stream")
     said = headline(run(slow, fast, quick)).text.replace("\u00a0", " ")
     assert "4.34 M row/s ±2.0 % with onnxruntime, 2.10 µs at batch 1 with eager" in said
+
+
+def test_warnings_about_data_and_scores_are_on_terminal_and_page_and_in_the_headline() -> None:
+    warned = []
+    for result in workload_results():
+        assert result.accuracy is not None
+        data = replace(result.dataset, warnings=("Column 'x' alone tells the label.",))
+        accuracy = replace(result.accuracy, warnings=("Scores seem turned.",))
+        warned.append(replace(result, dataset=data, accuracy=accuracy))
+    record = run(*warned)
+    page = bytes(render(record)).decode()
+    for width in (80, 200):
+        printed = " ".join(_printed(record, width=width, framed=True).split())
+        for warning in ("Column 'x' alone tells the label.", "Scores seem turned."):
+            assert printed.count(warning) == 1
+            assert page.count(warning.replace("'", "&#39;")) >= 1
+        assert "warnings about the data or scores of 1 workload" in printed.replace("\u00a0", " ").casefold()
+    assert "about the data" not in headline(run()).text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,35 @@ def test_a_floor_holds_for_the_whole_schedule_and_data_only(epochs, rows, floor,
     accuracy = accuracy_record(job.workload, "clean", fit(job))
     assert accuracy.floor == floor
     assert accuracy.limits == TrainingLimits(epochs if epochs == 1 else None, rows)
+
+
+@pytest.mark.parametrize(("prevalence", "headline"), [(0.2, "auc_roc"), (0.0499, "auc_pr"), (0.05, "auc_roc")])
+def test_rare_anomalies_are_judged_by_precision_and_recall(prevalence, headline, own_file, tmp_path):
+    job = job_of("sklearn.neighbors:LocalOutlierFactor", tmp_path / "fit", dataset=own_file, label="verdict")
+    outcome = fit(job)
+    first = replace(outcome.evaluations[0], prevalence=prevalence)
+    accuracy = accuracy_record(job.workload, "clean", replace(outcome, evaluations=(first,)))
+    assert accuracy.headline == headline
+    assert accuracy.warnings == ()
+    held = replace(job.workload, accuracy=replace(job.workload.accuracy, floor={"clean": {"real": 0.1}}))
+    assert accuracy_record(held, "clean", replace(outcome, evaluations=(first,))).headline == "auc_roc"
+    turned = replace(first, auc_roc=0.2, auc_roc_interval=(0.1, 0.3))
+    (warning,) = accuracy_record(job.workload, "clean", replace(outcome, evaluations=(turned,))).warnings
+    assert warning.startswith("Scores seem turned: the ROC-AUC is 0.200 [0.100, 0.300]")
+
+
+def test_a_detector_that_learns_from_labels_is_refused_where_all_rows_are_normal(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "odd.npz", X=rng.random((300, 3)), y=(np.arange(300) % 10 == 0).astype(int))
+    for detector in ("sklearn.ensemble:RandomForestClassifier", "cicids2017-gradient-boosting"):
+        job = job_of(detector, tmp_path / "fit", dataset="adbench:odd", data_dir=str(tmp_path))
+        with pytest.raises(InputError, match="of both kinds; the 106 training rows of adbench:odd are all") as raised:
+            fit(job)
+        assert "train_rows" in (raised.value.remedy or "")
+
+
+def test_warnings_about_the_data_reach_the_record(tmp_path):
+    rows = [f"{row % 7},{int(row % 10 == 0)},{'attack' if row % 10 == 0 else 'normal'}" for row in range(400)]
+    (tmp_path / "flows.csv").write_text("\n".join(["bytes,flag,label", *rows]) + "\n", encoding="utf-8")
+    job = job_of("cicids2017-pca", tmp_path / "fit", dataset=f"csv:{tmp_path}/flows.csv", label="label")
+    assert any("'flag' (ROC-AUC 1.000) alone tells the label" in text for text in fit(job).dataset.warnings)

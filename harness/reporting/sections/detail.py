@@ -34,6 +34,7 @@ from harness.reporting.sections.figures import (
     metric_name,
     unit_of,
     variant,
+    warnings_of,
     workload_title,
 )
 from harness.reporting.sections.panels import Cell, Panel, Table
@@ -58,6 +59,7 @@ class Detail:
     title: str
     dataset: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     accuracy: AccuracyLine | None = None
     metrics: Table | None = None
     confusion: tuple[tuple[str, ...], ...] = ()
@@ -72,7 +74,7 @@ def details(anchor: str, results: Sequence[Result]) -> Detail:
     first = results[0]
     scored = next((result for result in results if result.accuracy is not None), first)
     panels = [*_distributions(anchor, results), *_batches(anchor, results)]
-    detail = Detail(anchor, workload_title(first), tuple(_dataset(first)), first.dataset.notes)
+    detail = Detail(anchor, workload_title(first), tuple(_dataset(first)), first.dataset.notes, warnings_of(scored))
     accuracy = scored.accuracy
     if accuracy is not None:
         panels += [

@@ -126,6 +126,11 @@ def workload_title(result: Result) -> str:
     return result.title or result.workload
 
 
+def warnings_of(result: Result) -> tuple[str, ...]:
+    """Why the accuracy of a workload is worth less than it looks."""
+    return (*result.dataset.warnings, *(() if result.accuracy is None else result.accuracy.warnings))
+
+
 def result_name(result: Result, *, alone: bool) -> str:
     """What a chart calls a result of a known scenario; the workload is left out where it is the only one."""
     return variant(result) if alone else f"{workload_title(result)} · {variant(result)}"

@@ -13,6 +13,7 @@ from harness.reporting.sections.figures import (
     rate_metric,
     undisturbed_rate,
     variant,
+    warnings_of,
     with_margin,
     workload_title,
 )
@@ -78,6 +79,9 @@ def _caveats(run: Run) -> list[str]:
         caveats.append("cold cache")
     if any(result.accuracy is not None and result.accuracy.passed is False for result in results):
         caveats.append("accuracy below its floor")
+    suspicious = {result.workload for result in results if warnings_of(result)}
+    if suspicious:
+        caveats.append(f"warnings about the data or scores of {plural(len(suspicious), 'workload')}")
     if any(result.dataset.protocol == "as-published" for result in results):
         caveats.append("as-published protocol")
     measured = [result for result in results if result.processes]

@@ -30,6 +30,7 @@ from harness.reporting.sections.figures import (
     undisturbed_rate,
     unit_of,
     variant,
+    warnings_of,
     workload_title,
 )
 from harness.reporting.sections.panels import Panel
@@ -85,6 +86,7 @@ class WorkloadGroup:
     dataset: str
     accuracy: AccuracyLine | None
     reasons: tuple[str, ...]  # that all of its results share
+    warnings: tuple[str, ...]  # about its data and scores
     rows: tuple[ResultRow, ...]
 
 
@@ -194,6 +196,7 @@ def _group(index: int, results: Sequence[Result]) -> WorkloadGroup:
         dataset=dataset_words(first),
         accuracy=accuracy_line(scored),
         reasons=shared,
+        warnings=warnings_of(scored),
         rows=tuple(_row(result, shared) for result in results),
     )
 
