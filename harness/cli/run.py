@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, own_data
 from harness.cli.choices import (
     parse_backends,
     parse_budget,
@@ -55,10 +55,18 @@ def run(
             show_default=False,
         ),
     ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="Label column of the file that --dataset gives.", show_default=False),
-    ] = None,
+    label: own_data.Label = None,
+    normal: own_data.Normal = None,
+    anomalies: own_data.Anomalies = None,
+    unlabelled: own_data.Unlabelled = None,
+    drop: own_data.Drop = None,
+    time: own_data.Time = None,
+    sep: own_data.Separator = None,
+    decimal: own_data.Decimal = None,
+    encoding: own_data.TextEncoding = None,
+    no_header: own_data.NoHeader = False,
+    train: own_data.Train = None,
+    test: own_data.Test = None,
     protocol: Annotated[
         str,
         typer.Option(
@@ -207,14 +215,21 @@ def run(
     else:
         amount = parse_budget(blocks, budget, until_ci)
         timed = parse_scenarios(scenarios, cache, instances)
+        own = own_data.Given(
+            dataset=dataset, train=train, test=test, normal=normal, anomalies=anomalies, unlabelled=unlabelled,
+            drop=drop, time=time, sep=sep, decimal=decimal, encoding=encoding, no_header=no_header,
+        )  # fmt: skip
         base = RunSpec(tuple(workloads)) if workloads else spec_of_suite(suite)
         spec = replace(
             base,
-            dataset=dataset,
+            dataset=own.name(),
             label=label,
+            dataset_options=own.options(),
             protocol=parse_source(data, protocol),
             data_dir=None if data is None else str(data.resolve()),
-            synthetic=parse_synthetic(synthetic, folder=data is not None, named=dataset is not None),
+            synthetic=parse_synthetic(
+                synthetic, folder=data is not None, named=dataset is not None or train is not None
+            ),
             backends=parse_backends(backends),
             dtypes=parse_dtypes(dtypes),
             scenarios=timed.scenarios,

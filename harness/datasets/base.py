@@ -73,6 +73,6 @@ def _provenance(reading: Reading, form: Variant) -> tuple[str, ...]:
             "The files bear the published names but are not the published files: their sha256 differ from the pinned "
             "ones, so figures do not compare with published ones.",
         )
-    if reading.verified is None:
+    if reading.verified is None and form.files and form.name != registry.OWN:
         return (*notes, "Unverified: no sha256 of the published files is known to compare with.")
     return notes

@@ -112,6 +112,11 @@ def text(default: str | None, *, help: str) -> Option:
     return Option(default, "a text", lambda given: isinstance(given, str), help)
 
 
+def character(*, help: str) -> Option:
+    """One character; ``None`` as default means that it is found out."""
+    return Option(None, "one character", lambda given: isinstance(given, str) and len(given) == 1, help)
+
+
 def switch(*, help: str) -> Option:
     """True or false; ``None`` as default means that it is found out."""
     return Option(None, "true or false", lambda given: isinstance(given, bool), help)

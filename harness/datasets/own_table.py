@@ -17,7 +17,7 @@ from harness.datasets import csvfile, delimited, labels, parquet, splits, times
 from harness.datasets.columns import Rules, as_texts, features
 from harness.datasets.delimited import Form, RawTable
 from harness.datasets.locate import own_tables
-from harness.datasets.options import choice, encoding, names, share, switch, text
+from harness.datasets.options import character, choice, encoding, names, share, switch, text
 from harness.datasets.recipe import Reading, Recipe, Request
 from harness.datasets.store import Found, digest
 from harness.datasets.table import Split, Table
@@ -278,8 +278,8 @@ RECIPE = Recipe(
         "time": text(None, help="column the rows are ordered by; the latest then test, and it is no feature"),
         "test": share(0.2, help="share of the rows that test"),
         "test_files": text(None, help="file, folder or pattern whose rows test; those of the data set then train"),
-        "sep": text(None, help="separator of values; found out by default"),
-        "decimal": text(None, help="decimal mark of numbers; found out by default"),
+        "sep": character(help="separator of values; found out by default"),
+        "decimal": character(help="decimal mark of numbers; found out by default"),
         "text_encoding": text(None, help="character encoding of the file; UTF-8 by default"),
         "header": switch(help="whether the first line has column names; without, they are 0, 1, 2, …"),
         "train_rows": choice("all", "normal", help="training rows kept; validation and test keep both kinds"),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from harness.datasets.encoded import Protocol
     from harness.datasets.recipe import Recipe
 
+OWN = "own"  # name of the form of a file of one's own
+
 
 def spec(name: str) -> DatasetSpec:
     """The entry of a name such as ``nsl-kdd``; for a member of a family (``odds:arrhythmia``) with that member's files.
@@ -88,7 +90,7 @@ def find(name: str, directories: Sequence[Path], form: str | None = None) -> Fou
             raise InputError(f"Data set {name} has no form {form!r}.", remedy=f"Its forms: {', '.join(forms)}.")
         return locate(entry, directories, form)
     own = own_tables(name.partition(":")[2])
-    return Found(Variant("own", tuple(file.file for file in own)), own)
+    return Found(Variant(OWN, tuple(file.file for file in own)), own)
 
 
 def require(name: str, directory: Path | None, form: str | None = None) -> Found:

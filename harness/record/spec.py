@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Protocol = Literal["clean", "as-published"]
 PROTOCOLS: tuple[Protocol, ...] = ("clean", "as-published")
+OptionValue = bool | str | tuple[str, ...]
+"""Of a data set's option, as the command line can give it."""
 Synthetic = Literal["never", "when-missing", "always"]
 Scenario = Literal["train", "offline", "single_stream", "multi_stream", "server"]
 EndedBy = Literal["blocks", "budget", "limit", "precision"]
@@ -22,6 +24,7 @@ class RunSpec:
         suite: that the workloads are from, if they are from one.
         dataset: instead of each workload's own; ``csv:PATH`` is a file.
         label: label column of that file.
+        dataset_options: further options of that data set.
         data_dir: folder with data sets, searched first.
         synthetic: whether stand-ins take the place of files; ``never`` where data were asked for by name or folder.
         backends, dtypes, seeds: None stands for each workload's own.
@@ -45,6 +48,7 @@ class RunSpec:
     suite: str | None = None
     dataset: str | None = None
     label: str | None = None
+    dataset_options: dict[str, OptionValue] = field(default_factory=dict)
     protocol: Protocol = "clean"
     data_dir: str | None = None
     synthetic: Synthetic = "when-missing"

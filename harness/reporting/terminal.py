@@ -61,6 +61,8 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
         print_table(out, _table(groups, named=True, narrow=False))
         for group in groups:
             _print_accuracy(out, group, f"{_name(group)}: ")
+    for line in _data_notes(run):
+        out.print(safe(line), style="dim", markup=False, highlight=False)
     _print_published(out, run)
     for line in _reasons(groups):
         out.print(safe(line), style="dim", markup=False, highlight=False)
@@ -109,6 +111,12 @@ def _table(groups: list[WorkloadGroup], *, named: bool, narrow: bool) -> Table:
 def _print_accuracy(out: Console, group: WorkloadGroup, lead: str) -> None:
     if group.accuracy is not None:
         out.print(safe(f"{lead}{_accuracy(group.accuracy)}"), markup=False, highlight=False)
+
+
+def _data_notes(run: Run) -> list[str]:
+    """What is to be said of each data set, once: what its labels mean, what was left out."""
+    datasets = {(result.dataset.name, result.dataset.notes): result.dataset for result in run.results}
+    return [f"{data.name}: {note}" for data in datasets.values() for note in data.notes]
 
 
 def _print_published(out: Console, run: Run) -> None:

@@ -121,9 +121,14 @@ def workloads_of(spec: RunSpec) -> tuple[Workload, ...]:
     workloads = [find_workload(name) for name in spec.workloads]
     if spec.dataset is not None:
         datasets.spec(spec.dataset)
-        workloads = [workload.on_dataset(spec.dataset, spec.label) for workload in workloads]
-    elif spec.label is not None:
-        raise InputError("--label names a column of the file that --dataset gives; there is none.")
+        options = {**spec.dataset_options, **({} if spec.label is None else {"label": spec.label})}
+        workloads = [workload.on_dataset(spec.dataset, options) for workload in workloads]
+    elif spec.label is not None or spec.dataset_options:
+        given = ", ".join(["label"] * (spec.label is not None) + sorted(spec.dataset_options))
+        raise InputError(
+            f"{given}: options of the file that --dataset or --train gives, and none is given.",
+            remedy="--label COLUMN and the like go with --dataset csv:PATH; a workload file has [dataset_options].",
+        )
     names = [workload.name for workload in workloads]
     if len(set(names)) != len(names):
         raise InputError("The same workload is named twice.")

@@ -117,16 +117,15 @@ class Workload:
         """Smallest acceptable headline metric, or None when none is set."""
         return self.accuracy.floor.get(protocol, {}).get(origin)
 
-    def on_dataset(self, dataset: str, label: str | None) -> Workload:
+    def on_dataset(self, dataset: str, options: Mapping[str, Value]) -> Workload:
         """The same detector and settings on another data set: without what belongs to the first one.
 
         Args:
             dataset: a name, or ``csv:PATH`` or ``parquet:PATH``.
-            label: label column of such a file.
+            options: of that data set.
         """
         kind, _, parameter = dataset.partition(":")
         stem = Path(parameter).name.partition(".")[0] if kind in ("csv", "parquet") else parameter or kind
-        options: dict[str, Value] = {} if label is None else {"label": label}
         return replace(
             self,
             name=f"{stem}-{self.name}",

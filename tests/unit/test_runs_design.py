@@ -95,7 +95,7 @@ def test_a_typo_in_a_workload_is_an_error_before_anything_starts(tmp_path: Path)
         workloads_of(RunSpec((str(file),)))
     with pytest.raises(InputError, match="named twice"):
         workloads_of(RunSpec(("nsl-kdd-mlp", "nsl-kdd-mlp")))
-    with pytest.raises(InputError, match="--label"):
+    with pytest.raises(InputError, match="label: options of the file that --dataset"):
         workloads_of(RunSpec(("nsl-kdd-mlp",), label="x"))
 
 
