@@ -58,7 +58,7 @@ def evaluate(
         if outcome:
             findings.append(_finding(rule, local))
     findings.sort(key=lambda finding: (-(finding.loss or 0.0), finding.severity.rank, finding.id))
-    return Report(tuple(findings), tuple(checked), tuple(not_checked), tuple(not_applicable))
+    return Report(tuple(findings), tuple(checked), tuple(not_checked), tuple(not_applicable), hmc.problems)
 
 
 def _finding(rule: Rule, names: Mapping[str, Any]) -> Finding:

@@ -74,12 +74,14 @@ class Report:
         checked: rules that were decided, those with findings included.
         not_checked: rules that rest on unknown facts.
         not_applicable: rules for other kinds of machines.
+        problems: what could not be asked, one sentence each.
     """
 
     findings: tuple[Finding, ...]
     checked: tuple[str, ...]
     not_checked: tuple[NotChecked, ...]
     not_applicable: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
     @property
     def costs_performance(self) -> bool:
@@ -93,4 +95,5 @@ class Report:
             "checked": list(self.checked),
             "not_checked": [as_json(item) for item in self.not_checked],
             "not_applicable": list(self.not_applicable),
+            "problems": list(self.problems),
         }

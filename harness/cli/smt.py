@@ -35,13 +35,14 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
 
     Example: `lparbench smt show`
     """
-    from harness.placement.smt import SmtMethod, may_switch
+    from harness.placement.smt import SmtMethod, may_switch, not_permitted
     from harness.placement.smt_state import load
     from harness.platform.probe import probe
     from harness.platform.sysroot import SysRoot
 
     root = SysRoot(sysroot)
-    smt = probe(root).topology.smt
+    facts = probe(root)
+    smt = facts.topology.smt
     saved = load(root)
     method = SmtMethod.SWITCHED if may_switch(root) else SmtMethod.AFFINITY
     if as_json:
@@ -60,12 +61,13 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
     typer.echo(f"threads online per core  {smt.online or unknown} of {smt.max or unknown}")
     if smt.mixed:
         for threads, cores in sorted(smt.cores_by_threads.items()):
-            typer.echo(f"  {cores} cores with {threads}")
+            typer.echo(f"  {cores} {'core' if cores == 1 else 'cores'} with {threads}")
     typer.echo(f"smt/control              {smt.control or unknown}")
     if method is SmtMethod.SWITCHED:
         typer.echo("switching                permitted")
     else:
-        typer.echo("switching                not permitted: SMT by affinity, threads stay online and are left idle")
+        typer.echo(f"switching                not permitted {not_permitted(facts.limits)}")
+        typer.echo("                         SMT by affinity: threads stay online and are left idle")
     if saved is not None:
         typer.echo("saved state              waits to be restored: lparbench smt restore")
 
@@ -83,14 +85,23 @@ def set_threads(
     ] = None,
     sysroot: _Root = Path("/"),
 ) -> None:
-    """Set threads per core; the state before is saved for `lparbench smt restore`. Needs root.
+    """Set threads per core; the state before is saved for `lparbench smt restore`. Needs root of the host.
+
+    Control groups of version 1 lose CPUs that go offline, running containers among them; restore gives them back.
 
     Example: `lparbench smt set 2`, or for one command only: `lparbench smt set 4 -- python train.py`
     """
     from harness.placement.smt import set_level, smt_session
+    from harness.placement.smt_state import read_cpusets
     from harness.platform.sysroot import SysRoot
 
     root = SysRoot(sysroot)
+    if groups := len(read_cpusets(root)):
+        typer.echo(
+            f"note: {groups} control groups (version 1) have CPUs of their own and lose those that go offline "
+            "until the state before is back",
+            err=True,
+        )
     if not command:
         set_level(root, threads)
         typer.echo(f"SMT {threads}. Back to the state before: lparbench smt restore")
@@ -104,6 +115,8 @@ def set_threads(
 @smt_app.command("restore")
 def restore_state(sysroot: _Root = Path("/")) -> None:
     """Put back the exact state before the first `smt set`, or before a run that was killed. Needs root.
+
+    CPUs of control groups of version 1 included; groups made in between keep what they were given.
 
     Example: `lparbench smt restore`
     """

@@ -4,8 +4,10 @@ The kernel's own switch is ``smt/control`` (``on``, ``off``, and on Power since 
 thread has a switch of its own in ``cpuN/online``. A level is set through the first where there is one, and through the
 second for what that left undone, so that mixed states and old kernels come out right. Wholly offline cores stay so.
 
-The state found is written to ``run/lparbench/smt.json`` before anything changes, and removed once it is back. A process
-that is killed leaves the file behind, and :func:`restore` works from it.
+Under control groups of version 1 a CPU that goes offline leaves every cpuset but the root's and does not come back by
+itself, so cpusets are part of the state. The state found is written to ``run/lparbench/smt.json`` before anything
+changes, and removed once it is back. A process that is killed leaves the file behind, and :func:`restore`
+works from it.
 """
 
 from __future__ import annotations
@@ -21,8 +23,19 @@ from pathlib import Path
 from types import FrameType
 
 from harness.errors import InputError, LparbenchError
-from harness.placement.smt_state import CONTROL, CPUS, SavedState, SmtState, load, read_state, remove, save
-from harness.platform.facts import Topology
+from harness.placement.smt_state import (
+    CONTROL,
+    CPUS,
+    CPUSETS,
+    SavedState,
+    SmtState,
+    load,
+    read_state,
+    remove,
+    save,
+    whole_state,
+)
+from harness.platform.facts import LimitFacts, Topology
 from harness.platform.parse import format_cpulist
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
@@ -59,6 +72,25 @@ def may_switch(sysroot: SysRoot) -> bool:
     """Whether this process may change any switch; reading is all that is done to find out."""
     switches = [sysroot.path / CPUS / f"cpu{cpu}/online" for cpu in read_state(sysroot).online]
     return any(os.access(path, os.W_OK) for path in (sysroot.path / CONTROL, *switches))
+
+
+def not_permitted(limits: LimitFacts) -> str:
+    """To whom SMT is not permitted, where it is not: to a user, or to anybody in a container."""
+    inside = limits.container not in (None, "none")
+    return f"in a container ({limits.container}): it is a setting of the host" if inside else "to this user"
+
+
+def _who_may(limits: LimitFacts, threads: int) -> str:
+    match limits.container:
+        case None | "none":
+            return "Run it as root."
+        case "kubernetes":
+            return (
+                f"OpenShift, as cluster administrator: oc debug node/NODE -- chroot /host ppc64_cpu --smt={threads}; "
+                f"to stay, a MachineConfig with the kernel argument smt-enabled={threads}."
+            )
+        case _:
+            return f"As root on the host: ppc64_cpu --smt={threads}."
 
 
 class SmtSession:
@@ -101,7 +133,7 @@ def smt_session(sysroot: SysRoot, write: Write = write_switch) -> Iterator[SmtSe
         kept = load(sysroot)
         if kept is not None and not kept.persistent:
             raise InputError("A run that switched SMT was killed, and its state was not put back.", remedy=_RESTORE)
-        before = read_state(sysroot)
+        before = whole_state(sysroot)
         try:
             try:
                 if kept is None:
@@ -125,18 +157,20 @@ def set_level(sysroot: SysRoot, threads: int, write: Write = write_switch) -> No
         InputError: the cores do not have that many threads, or a killed run's state is still to be restored.
         LparbenchError: not permitted, or the kernel refused.
     """
-    topology = probe(sysroot).topology
+    facts = probe(sysroot)
+    topology = facts.topology
     _check_level(topology, threads)
     if not may_switch(sysroot):
         raise LparbenchError(
-            "Switching SMT is not permitted to this user.",
-            remedy=f"As root, or without switching: lparbench run --threads-per-core {threads} (SMT by affinity).",
+            f"Switching SMT is not permitted {not_permitted(facts.limits)}.",
+            remedy=f"{_who_may(facts.limits, threads)} Or without switching: "
+            f"lparbench run --threads-per-core {threads} (SMT by affinity).",
         )
     with _locked(sysroot), _first_signal_raises() as hold_signals:
         kept = load(sysroot)
         if kept is not None and not kept.persistent:
             raise InputError("A run that switched SMT was killed, and its state was not put back.", remedy=_RESTORE)
-        before = read_state(sysroot)
+        before = whole_state(sysroot)
         try:
             save(sysroot, kept or SavedState(before, persistent=True))
             _switch(sysroot, topology, threads, write)
@@ -202,9 +236,25 @@ def _put_back(sysroot: SysRoot, before: SmtState, write: Write) -> None:
     if before.control not in _NO_CONTROL and now.control != before.control:
         _written(sysroot, CONTROL, str(before.control), write)
     _reconcile(sysroot, before.online, write)
+    _put_back_cpusets(sysroot, before.cpusets, write)
     now = read_state(sysroot)
     if now.control != before.control:
         raise LparbenchError(f"smt/control is {now.control}, was {before.control}.", remedy=_RESTORE)
+
+
+def _put_back_cpusets(sysroot: SysRoot, cpusets: Mapping[str, str], write: Write) -> None:
+    """Give control groups of version 1 their CPUs again, parents first: without this they never come back."""
+    refused = []
+    for group, cpus in cpusets.items():
+        name = f"{CPUSETS}/{group}/cpuset.cpus"
+        if sysroot.read_text(name) in (None, cpus):  # gone by now, or untouched
+            continue
+        try:
+            write(sysroot.path / name, cpus)
+        except OSError as error:
+            refused.append(f"/{name} {cpus} ({error.strerror})")
+    if refused:
+        raise LparbenchError(f"Control groups did not get their CPUs back: {'; '.join(refused)}.", remedy=_RESTORE)
 
 
 def _reconcile(sysroot: SysRoot, wanted: Mapping[int, bool], write: Write) -> None:

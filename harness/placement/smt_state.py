@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
@@ -13,6 +14,7 @@ from harness.platform.sysroot import SysRoot
 
 CPUS = "sys/devices/system/cpu"
 CONTROL = f"{CPUS}/smt/control"
+CPUSETS = "sys/fs/cgroup/cpuset"
 _BOOT_ID = "proc/sys/kernel/random/boot_id"
 _STATE = "run/lparbench/smt.json"
 
@@ -25,11 +27,14 @@ class SmtState:
         control: content of ``smt/control``; ``None`` where there is no such file.
         online: CPU -> online, for each CPU that has a switch of its own.
         boot_id: of the boot that the state belongs to.
+        cpusets: control group below ``sys/fs/cgroup/cpuset`` -> its CPUs. Under version 1 a CPU that goes offline
+            leaves them for good; version 2 keeps what was asked for, and has none here.
     """
 
     control: str | None
     online: Mapping[int, bool]
     boot_id: str | None
+    cpusets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,31 @@ class SavedState:
     persistent: bool
 
 
+def whole_state(sysroot: SysRoot) -> SmtState:
+    """The state as it stands, with the cpusets that switching takes CPUs out of."""
+    return replace(read_state(sysroot), cpusets=read_cpusets(sysroot))
+
+
 def read_state(sysroot: SysRoot) -> SmtState:
-    """The state as it stands."""
+    """The state of the switches as they stand."""
     switches = {cpu: sysroot.read_text(f"{CPUS}/cpu{cpu}/online") for cpu in sysroot.numbered(CPUS, "cpu")}
     online = {cpu: text == "1" for cpu, text in switches.items() if text in ("0", "1")}
     return SmtState(sysroot.read_text(CONTROL), online, sysroot.read_text(_BOOT_ID))
+
+
+def read_cpusets(sysroot: SysRoot) -> dict[str, str]:
+    """CPUs of every control group of version 1 but the root, whose are all that are online; parents first."""
+    if sysroot.exists("sys/fs/cgroup/cgroup.controllers"):
+        return {}  # version 2
+    top = sysroot.path / CPUSETS
+    groups = (Path(directory) for directory, _, files in os.walk(top) if "cpuset.cpus" in files)
+    cpusets: dict[str, str] = {}
+    for group in sorted(groups, key=lambda group: (len(group.parts), group)):
+        name = group.relative_to(top).as_posix()
+        text = sysroot.read_text(f"{CPUSETS}/{name}/cpuset.cpus")
+        if name != "." and text:
+            cpusets[name] = text
+    return cpusets
 
 
 def load(sysroot: SysRoot) -> SavedState | None:
@@ -63,9 +88,10 @@ def load(sysroot: SysRoot) -> SavedState | None:
         document = json.loads(path.read_text(encoding="utf-8"))
         online = {int(cpu): _flag(value) for cpu, value in document["online"].items()}
         control, boot_id = document["control"], document["boot_id"]
-        if any(text is not None and not isinstance(text, str) for text in (control, boot_id)):
-            raise TypeError("control and boot_id are texts")
-        return SavedState(SmtState(control, online, boot_id), _flag(document["persistent"]))
+        cpusets = dict(document.get("cpusets", {}))
+        if any(text is not None and not isinstance(text, str) for text in (control, boot_id, *cpusets.values())):
+            raise TypeError("control, boot_id and cpusets are texts")
+        return SavedState(SmtState(control, online, boot_id, cpusets), _flag(document["persistent"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -81,6 +107,7 @@ def save(sysroot: SysRoot, saved: SavedState) -> None:
         "control": saved.state.control,
         "online": {str(cpu): on for cpu, on in saved.state.online.items()},
         "boot_id": saved.state.boot_id,
+        "cpusets": dict(saved.state.cpusets),
         "persistent": saved.persistent,
     }
     aside = path.with_suffix(".new")

@@ -15,6 +15,7 @@ from harness.platform.facts import Facts, Sources
 from harness.platform.sysroot import SysRoot
 
 _DESTINATION = re.compile(r"(ssh://)?[A-Za-z0-9_][^\s\0]*\Z")  # must not start with "-": ssh would read an option
+_SSH_FAILED = 255  # its own exit code; others are of the remote command
 _NO_VALUE = {"", "none", "null", "unavailable"}
 
 
@@ -30,6 +31,7 @@ class HmcFacts:
     configured_mode: str | None = None  # processor compatibility mode asked for: "default", "POWER9"
     affinity_score: int | None = None
     predicted_affinity_score: int | None = None  # after a Dynamic Platform Optimizer run that favours this partition
+    problems: tuple[str, ...] = ()  # what it refused, and what is not known for that
     sources: Sources = field(default_factory=dict)
 
 
@@ -93,19 +95,34 @@ def read(destination: str, *, managed_system: str, lpar_name: str, timeout_s: fl
         timeout_s: for each of the three commands; predicting a score takes the console several seconds.
 
     Raises:
-        InputError: no such destination, no access, or the console refused a command.
+        InputError: no such destination, no access, or the console refused everything. What it refuses beside an
+            answer is among the ``problems``.
     """
     if not _DESTINATION.match(destination):
         raise InputError(f"--hmc {destination!r} is not a destination.", remedy="Expected user@host, as for ssh.")
 
-    def ask(*command: str) -> Mapping[str, str]:
-        rows = parse_rows(_ssh(destination, command, timeout_s))
+    refusals: dict[str, InputError] = {}
+    answered = 0
+
+    def ask(subject: str, *command: str) -> Mapping[str, str]:
+        nonlocal answered
+        try:
+            rows = parse_rows(_ssh(destination, command, timeout_s))
+        except InputError as error:
+            if not answered and not isinstance(error, _RefusedError):
+                raise
+            refusals[subject] = error
+            return {}
+        answered += 1
         return next((row for row in rows if row.get("lpar_name", row.get("name")) == lpar_name), {})
 
     of_lpar = ("--filter", f"lpar_names={lpar_name}")
-    settings = ask("lssyscfg", "-r", "lpar", "-m", managed_system, *of_lpar)
-    current = ask("lsmemopt", "-m", managed_system, "-r", "lpar", "-o", "currscore", *of_lpar)
-    predicted = ask("lsmemopt", "-m", managed_system, "-r", "lpar", "-o", "calcscore", "-p", lpar_name)
+    memory = ("lsmemopt", "-m", managed_system, "-r", "lpar", "-o")
+    settings = ask("its profile and configured mode", "lssyscfg", "-r", "lpar", "-m", managed_system, *of_lpar)
+    current = ask("its affinity score", *memory, "currscore", *of_lpar)
+    predicted = ask("the predicted affinity score", *memory, "calcscore", "-p", lpar_name)
+    if not answered:
+        raise next(iter(refusals.values()))
     values: dict[str, tuple[str | int | None, str]] = {
         "profile": (settings.get("curr_profile", settings.get("default_profile")), "lssyscfg -r lpar"),
         "configured_mode": (settings.get("desired_lpar_proc_compat_mode"), "lssyscfg -r lpar"),
@@ -114,7 +131,18 @@ def read(destination: str, *, managed_system: str, lpar_name: str, timeout_s: fl
     }
     known = {name: value for name, (value, _) in values.items() if value is not None}
     sources = {name: f"hmc:{values[name][1]}" for name in known}
-    return HmcFacts(managed_system=managed_system, sources={**sources, "managed_system": "given"}, **known)  # type: ignore[arg-type]
+    return HmcFacts(
+        managed_system=managed_system,
+        problems=tuple(
+            f"{error.message.rstrip('.')}. So {subject} is not known." for subject, error in refusals.items()
+        ),
+        sources={**sources, "managed_system": "given"},
+        **known,  # type: ignore[arg-type]
+    )
+
+
+class _RefusedError(InputError):
+    """The console was reached and did not carry out the command."""
 
 
 def _score(text: str | None) -> int | None:
@@ -142,6 +170,7 @@ def _ssh(destination: str, command: Sequence[str], timeout_s: float) -> str:
     except subprocess.TimeoutExpired as error:
         raise InputError(f"The HMC at {destination} did not answer within {timeout_s:g} s.", remedy=remedy) from error
     if done.returncode != 0:
+        kind = InputError if done.returncode == _SSH_FAILED else _RefusedError
         reason = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise InputError(f"The HMC at {destination} refused {command[0]!r}: {reason}", remedy=remedy)
+        raise kind(f"The HMC at {destination} refused {command[0]!r}: {reason}", remedy=remedy)
     return done.stdout

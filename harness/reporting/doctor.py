@@ -90,6 +90,8 @@ def _body(finding: Finding, width: int) -> Iterator[str]:
 
 
 def _reach(report: Report, width: int) -> Iterator[str]:
+    for problem in report.problems:
+        yield from _listed("Not answered", problem, width)
     broken = {finding.id for finding in report.findings}
     clean = [rule for rule in report.checked if rule not in broken]
     if clean:

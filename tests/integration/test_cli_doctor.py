@@ -197,6 +197,41 @@ def test_what_the_console_refuses_is_told(tmp_path, console):
     assert "refused 'lssyscfg': HSCL8018 The managed system mars was not found." in done.stderr
 
 
+_PART_OF_A_CONSOLE = """#!/bin/sh
+case "$*" in
+*{refused}*) echo 'blocked while an optimization runs' >&2; exit {code};;
+*lssyscfg*) echo 'name=bench1,lpar_id=5,curr_profile=prod';;
+*currscore*) echo 'lpar_name=bench1,lpar_id=5,curr_lpar_score=60';;
+*calcscore*) echo 'lpar_name=bench1,lpar_id=5,curr_lpar_score=60,predicted_lpar_score=90';;
+esac
+"""
+
+
+@pytest.mark.parametrize("code", [1, 255])
+@pytest.mark.parametrize(
+    ("refused", "command", "lost"),
+    [
+        ("calcscore", "lsmemopt", "the predicted affinity score"),
+        ("currscore", "lsmemopt", "its affinity score"),
+        ("lssyscfg", "lssyscfg", "its profile and configured mode"),
+    ],
+)
+def test_one_refusal_of_the_console_loses_that_answer_only(tmp_path, refused, command, lost, code):
+    root = build(replace(SPEC, lpar=LparSpec(affinity_score=None)), tmp_path / "tree")
+    ssh = tmp_path / "ssh"
+    ssh.write_text(_PART_OF_A_CONSOLE.format(refused=refused, code=code))
+    ssh.chmod(0o755)
+    done = _doctor("--sysroot", str(root), "--hmc", "me@hmc1", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    if refused == "lssyscfg" and code == 255:  # ssh itself failed, and nothing was answered before
+        assert (done.returncode, done.stdout) == (4, "")
+        return
+    said = " ".join(done.stdout.split())
+    assert f"Not answered: The HMC at me@hmc1 refused '{command}': blocked while an optimization runs." in said
+    assert f"So {lost} is not known." in said
+    assert ("rates the placement of processors and memory 60 of 100" in said) == (refused != "currscore")
+    assert done.returncode == (0 if refused == "currscore" else 1)
+
+
 def test_no_access_is_told_and_never_asks_for_a_password(tmp_path, console):
     root = build(replace(SPEC, lpar=LparSpec()), tmp_path / "tree")
     done = _doctor("--sysroot", str(root), "--hmc", "nobody@hmc1", PATH=console.path)

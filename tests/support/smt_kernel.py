@@ -7,6 +7,8 @@ from pathlib import Path
 
 from support.trees import CoreLayout, Layout, cpu_list
 
+from harness.platform import parse
+
 
 class FakeKernel:
     """Writes switches as Linux does.
@@ -24,6 +26,7 @@ class FakeKernel:
         self, root: Path, layout: Layout, *, partial: bool = True, stubborn: frozenset[int] = frozenset()
     ) -> None:
         self.cpus = root / "sys/devices/system/cpu"
+        self.cpusets = root / "sys/fs/cgroup/cpuset"  # of version 1, where there are any
         self.layout = layout
         self.partial = partial
         self.stubborn = stubborn
@@ -31,12 +34,31 @@ class FakeKernel:
 
     def write(self, path: Path, text: str) -> None:
         """Write ``text`` to a switch."""
+        if path.name == "cpuset.cpus":
+            self._cpuset(path, text)
+            return
         name = str(path.relative_to(self.cpus))
         self.writes.append((name, text))
         if name == "smt/control":
             self._control(text)
         else:
             self._online(int(name.removeprefix("cpu").partition("/")[0]), text)
+
+    def _cpuset(self, path: Path, text: str) -> None:
+        allowed = set(parse.cpu_list((path.parent.parent / "cpuset.cpus").read_text()) or ())
+        if not set(parse.cpu_list(text) or ()) <= allowed:
+            raise OSError(errno.EACCES, "Permission denied")  # as the kernel answers for more than the parent has
+        path.write_text(f"{text}\n")
+
+    def _leave_cpusets(self, cpu: int, *, on: bool) -> None:
+        """An offline CPU leaves every group; one that comes back is in the root's only."""
+        for path in self.cpusets.rglob("cpuset.cpus"):
+            cpus = set(parse.cpu_list(path.read_text()) or ())
+            if not on:
+                cpus.discard(cpu)
+            elif path.parent == self.cpusets:
+                cpus.add(cpu)
+            path.write_text(f"{cpu_list(tuple(cpus))}\n")
 
     def _limit(self, text: str) -> int:
         widest = max(len(core.cpus) for core in self.layout.cores)
@@ -73,6 +95,7 @@ class FakeKernel:
         if not switch.exists() or (cpu in self.stubborn and not on):
             return
         switch.write_text("1\n" if on else "0\n")
+        self._leave_cpusets(cpu, on=on)
         online = tuple(cpu for cpu in self.layout.present if self._is_online(cpu))
         offline = tuple(cpu for cpu in self.layout.present if not self._is_online(cpu))
         (self.cpus / "online").write_text(f"{cpu_list(online)}\n")

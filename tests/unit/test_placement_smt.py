@@ -178,6 +178,83 @@ def test_without_permission_it_is_smt_by_affinity_and_set_says_so(tmp_path, monk
     assert not (root / "run").exists()
 
 
+GROUPS = {"kubepods": "0-31", "kubepods/a": "0-11", "kubepods/a/box": "2-3,8-9", "machine": "24-31", "empty": ""}
+
+
+def _with_cpusets(root: Path) -> Callable[[], dict[str, str]]:
+    (root / "sys/fs/cgroup/cgroup.controllers").unlink()
+    top = root / "sys/fs/cgroup/cpuset"
+    for group, cpus in {".": "0-31", **GROUPS}.items():
+        (top / group).mkdir(parents=True)
+        (top / group / "cpuset.cpus").write_text(f"{cpus}\n")
+    return lambda: {group: (top / group / "cpuset.cpus").read_text().strip() for group in GROUPS}
+
+
+def test_control_groups_of_version_1_get_their_cpus_back(tmp_path):
+    spec = PRESETS["p10-dedicated"]
+    root = build(spec, tmp_path)
+    groups = _with_cpusets(root)
+    write = FakeKernel(root, layout(spec)).write
+    set_level(SysRoot(root), 2, write)
+    assert groups()["kubepods/a/box"] == "8-9"
+    set_level(SysRoot(root), 1, write)
+    assert restore(SysRoot(root), write)
+    assert groups() == GROUPS
+    with smt_session(SysRoot(root), write) as session:
+        for level in (4, 1, 8):
+            session.switch(level)
+        assert groups() != GROUPS
+    assert groups() == GROUPS
+
+
+def test_a_cpuset_that_is_not_taken_back_is_named_and_the_state_is_kept(tmp_path):
+    spec = PRESETS["p10-dedicated"]
+    root = build(spec, tmp_path)
+    _with_cpusets(root)
+    write = FakeKernel(root, layout(spec)).write
+    set_level(SysRoot(root), 2, write)
+    shutil.rmtree(root / "sys/fs/cgroup/cpuset/kubepods/a/box")  # a container that ended meanwhile
+
+    def stubborn(path: Path, text: str) -> None:
+        if path.parent.name == "machine":
+            raise OSError(22, "Invalid argument")
+        write(path, text)
+
+    with pytest.raises(LparbenchError, match=r"machine/cpuset\.cpus 24-31 \(Invalid argument\)"):
+        restore(SysRoot(root), stubborn)
+    assert load(SysRoot(root)) is not None
+    assert restore(SysRoot(root), write)
+
+
+def test_control_groups_of_version_2_are_left_alone(tmp_path):
+    root = build(replace(PRESETS["p10-dedicated"], files={"sys/fs/cgroup/cpuset/cpuset.cpus": "0-3"}), tmp_path)
+    set_level(SysRoot(root), 2)
+    kept = load(SysRoot(root))
+    assert kept is not None
+    assert kept.state.cpusets == {}
+
+
+@pytest.mark.parametrize(
+    ("files", "message", "remedy"),
+    [
+        ({}, "not permitted to this user", "Run it as root."),
+        (
+            {"run/secrets/kubernetes.io/serviceaccount/namespace": "ml"},
+            "in a container (kubernetes)",
+            "oc debug node/NODE -- chroot /host ppc64_cpu --smt=2;",
+        ),
+        ({"run/.containerenv": ""}, "in a container (podman)", "As root on the host: ppc64_cpu --smt=2."),
+    ],
+)
+def test_who_may_switch_is_said_where_this_process_may_not(tmp_path, monkeypatch, files, message, remedy):
+    root = build(replace(MIXED, files=files), tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(LparbenchError) as failure:
+        set_level(SysRoot(root), 2)
+    assert message in failure.value.message
+    assert remedy in str(failure.value.remedy)
+
+
 def test_two_processes_do_not_switch_at_once(tmp_path):
     root = build(MIXED, tmp_path)
     with smt_session(SysRoot(root)), pytest.raises(InputError, match="Another lparbench is switching"):
