@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -46,6 +47,7 @@ def gate_revisions(
         sources = [str(folder) for folder in (here / "src", here) if folder.is_dir()]
         path = os.pathsep.join([*sources, *filter(None, [os.environ.get("PYTHONPATH")])])
         own = ["--lparbench-gate", f"--lparbench-base={there}"]
+        own += ["--no-cov"] if importlib.util.find_spec("pytest_cov") else []  # whose limits are no verdict of a gate
         report = scratch / "report"
         own += [] if to is None else [f"--lparbench-report={to.value}={report}"]
         status = subprocess.run(

@@ -236,7 +236,7 @@ def make_baseline(
     bad = [f"{observation.key}: {why}" for observation, why in _unusable(side.observations.values())]
     if bad or not side.observations:
         raise MeasurementError(
-            f"{side.name} cannot become a baseline: {' | '.join(bad) or 'it holds no results'}.",
+            f"nothing may be judged against {side.name}: {' | '.join(bad) or 'it holds no results'}.",
             remedy=f"Measure again with at least {2 * MIN_BLOCKS} blocks on a quiet machine.",
         )
     floors = _floors(side.observations, seed)

@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         session.unused |= unused_options(config)
         if one_after_another(config):
             session.summary.append("tests run one after another: the -n of the configuration is set aside")
-        config.pluginmanager.register(Ending(), "lparbench-ending")
+        config.pluginmanager.register(Ending(config), "lparbench-ending")
         if hasattr(config.hook, "pytest_benchmark_update_json"):
             config.pluginmanager.register(BenchmarkHooks(), "lparbench-benchmark")
 
@@ -131,19 +131,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 class Ending:
     """What the whole session must say; not loaded in a worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: pytest.Config) -> None:
+        self._failed = config.stash[session_key].failed
         self._open: list[Verdict] = []
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """What cannot be collected cannot be judged."""
+        if report.failed:
+            lines = report.longreprtext.strip().splitlines() or ["it cannot be collected"]
+            self._failed[report.nodeid] = lines[-1]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A baseline without a test, or a gate that judged nothing, is not green."""
         config = session.config
         distributed = hasattr(config, "workerinput") or getattr(config.option, "dist", "no") != "no"
-        if distributed or config.option.collectonly or session.shouldstop or session.testsfailed == -1:
+        if distributed or config.option.collectonly:
             return
-        from harness.pytest_plugin.outcomes import open_at_the_end
+        if not session.shouldstop and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+            from harness.pytest_plugin.outcomes import open_at_the_end
 
-        self._open = list(open_at_the_end(session))
+            self._open = list(open_at_the_end(session))
         for to, path in config.getoption("--lparbench-report") or ():
             from harness.pytest_plugin.report import write_report
 

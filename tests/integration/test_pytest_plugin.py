@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import scipy.special
@@ -20,6 +22,7 @@ from support.mutations import small_run
 
 from harness.compare.inputs import load_side
 from harness.decode import decode
+from harness.errors import InputError
 from harness.placement.model import Placement
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
@@ -513,3 +516,115 @@ def test_two_revisions_are_measured_in_worktrees(tmp_path: Path) -> None:
     assert "missing: test_it.py::test_gone: the base revision has it." in done.stdout
     assert done.returncode == 1
     assert len(subprocess.check_output(["git", "worktree", "list"], cwd=tmp_path).splitlines()) == 1
+
+
+def test_a_level_that_changed_on_purpose_is_accepted(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    for session in range(3):
+        script(candidate=1.0 + session / 1000)
+        ran(pytester, STORED, "--lparbench-update").assert_outcomes(passed=1)
+    script(candidate=1.3)
+    refused = ran(pytester, STORED, "--lparbench-update")
+    refused.assert_outcomes(failed=1)
+    refused.stdout.fnmatch_lines(['*is not on the level of the baseline*accept it: --lparbench-accept "REASON"*'])
+    ran(pytester, STORED, "--lparbench-update", "--lparbench-accept", "checks more").assert_outcomes(passed=1)
+    ran(pytester, STORED).assert_outcomes(passed=1)
+    script(candidate=2.6)
+    ran(pytester, STORED).assert_outcomes(failed=1)
+
+
+def test_every_remedy_is_an_option_of_pytest(
+    pytester: pytest.Pytester, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = [ran(pytester, "def test_it(): pass", "--help").stdout.str()]
+    known = set(re.findall(r"--[a-z][a-z-]+", shown.pop()))
+
+    def said(*options: str) -> None:
+        result = ran(pytester, STORED, *options)
+        assert result.ret != 0
+        shown.append("\n".join(line for line in result.stdout.lines if "lparbench" in line or "inconclusive" in line))
+
+    script()
+    said()
+    said("--lparbench-report=yaml=x")
+    for session in range(3):
+        script(candidate=1.0 + session / 1000)
+        ran(pytester, STORED, "--lparbench-update")
+    said("--lparbench-update", "--lparbench-accept", "nothing changed")
+    said("--lparbench-update", "--lparbench-accept", " ")
+    script(candidate=1.5)
+    said()
+    said("--lparbench-update")
+    for facts in ({"arch": "ppc64le", "cpu": "POWER9"}, {"arch": "ppc64le", "cpu": None}):
+        other = replace(PLACE, fingerprint=facts)
+        monkeypatch.setattr(judge.Judge, "_place", lambda *_, other=other: other)
+        said()
+        ran(pytester, STORED, "--lparbench-update")
+    said("--lparbench-update")
+    script(disturbed=True)
+    said()
+    (file,) = (pytester.path / ".lparbench").iterdir()
+    file.write_text("{")
+    said()
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    said()
+    text = "\n".join(shown)
+    assert "--lparbench-machine NAME" in text
+    assert "--lparbench-allow-diff FACT" in text
+    assert set(re.findall(r"--[a-z][a-z-]+", text)) <= known
+    assert "lparbench gate" not in text
+
+
+def test_a_machine_that_does_not_name_its_processor_is_named(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert judge._named({"arch": "riscv64", "cpu": None}, "board 7") == {"arch": "riscv64", "cpu": "board 7"}
+    assert judge._named({"arch": "riscv64", "cpu": None}, None)["cpu"] is None
+    with pytest.raises(InputError, match="this machine is a POWER10"):
+        judge._named(PLACE.fingerprint, "mine")
+
+
+def test_verdicts_are_written_for_ci_systems(
+    pytester: pytest.Pytester, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
+    more = "    def test_never(lparbench): pass\n    def test_wrong(lparbench): assert 1 == 2\n"
+    text = AGAINST.format(arguments="") + more
+    script(candidate=1.5)
+    formats = ("junit=gate.xml", "markdown=gate.md", "github=gate.txt")
+    result = ran(pytester, text, "--junitxml=own.xml", *(f"--lparbench-report={each}" for each in formats))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    suite = ElementTree.parse(pytester.path / "gate.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "2")
+    markdown = (pytester.path / "gate.md").read_text()
+    assert (pytester.path / "summary.md").read_text() == markdown
+    assert "| regressed |" in markdown
+    assert "the test did not call it" in markdown
+    assert "assert 1 == 2" in markdown
+    assert (pytester.path / "gate.txt").read_text().startswith("::error title=regressed")
+    own = (pytester.path / "own.xml").read_text()
+    assert 'property name="lparbench" value="regressed: ' in own
+    assert "NoVerdict: lparbench: inconclusive: the test did not call it" in own
+
+
+def test_distribution_by_the_configuration_is_set_aside(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    pytest.importorskip("xdist")
+    script()
+    pytester.makeini("[pytest]\naddopts = -p xdist.plugin -n 2")
+    result = ran(pytester, STORED.replace("lparbench", "benchmark"), "--lparbench-gate", "--lparbench-update")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["tests run one after another: the -n of the configuration is set aside"])
+
+
+def test_settings_of_pytest_benchmark_that_do_not_count_are_named_once(
+    pytester: pytest.Pytester, script: Callable[..., None]
+) -> None:
+    script()
+    text = """
+        import pytest
+        pytestmark = pytest.mark.benchmark(group="sums", max_time=2, min_rounds=3)
+        def test_a(benchmark): benchmark(sum, [1])
+        def test_b(benchmark): benchmark(sum, [1])
+    """
+    options = ("-p", "pytest_benchmark.plugin", "--benchmark-timer=time.time", "--benchmark-disable-gc")
+    result = ran(pytester, text, "--lparbench-gate", "--lparbench-update", *options)
+    assert result.stdout.str().count("not used: --benchmark-timer, max_time, min_rounds of pytest-benchmark") == 1

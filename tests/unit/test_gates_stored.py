@@ -10,9 +10,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from support.gate_simulation import FINGERPRINT, KEYS, side
-from support.suite_simulation import SIZE, count, in_one
+from support.suite_simulation import SIZE, count, in_one, suite_with_baseline
 
-from harness.compare.observations import Side
+from harness.compare.observations import Key, Side
 from harness.errors import CheckFailedError, EnvironmentMismatchError, ExitCode, InputError
 from harness.gates.baseline import Baseline, make_baseline
 from harness.gates.baseline_file import read_baseline, read_baselines, update_baseline
@@ -245,3 +245,47 @@ def test_ten_percent_in_one_of_forty_and_a_quarter_in_all_are_found() -> None:
 @pytest.mark.parametrize("regime", ["even", "shared", "uneven", "bursts"])
 def test_twice_as_slow_after_an_accepted_change_is_found(regime: str) -> None:
     assert count(regime, 2, lambda number: in_one(1.0, number), changes=1)["found"] == 2
+
+
+def alone(baseline: Baseline, key: Key) -> Baseline:
+    """What a file of one test holds of a suite's baseline."""
+    sessions = tuple(replace(each, centres={key: each.centres[key]}) for each in baseline.sessions)
+    changes = (
+        replace(entry, changes=tuple(change for change in entry.changes if change.key == key))
+        for entry in baseline.accepted
+    )
+    side = replace(baseline.side, observations={key: baseline.side.observations[key]})
+    return Baseline(side, {key: baseline.floors[key]}, sessions, tuple(changes))
+
+
+@pytest.mark.parametrize("changes", [0, 1])
+def test_files_of_single_tests_know_the_noise_of_their_suite(changes: int) -> None:
+    _, whole = suite_with_baseline("even", 3, changes=changes)
+    files = [alone(whole, key) for key in whole.keys]
+    for file, key in zip(files, whole.keys, strict=True):
+        pooled = file.pooled(other for other in files if other is not file)
+        assert pooled.keys == (key,)
+        assert len(pooled.family) == SIZE
+        assert pooled.sds[key] == pytest.approx(whole.sds[key])
+        assert pooled.level(key) == whole.level(key)
+    elsewhere = replace(files[1], sessions=tuple(replace(each, created="else") for each in files[1].sessions))
+    assert files[0].pooled([elsewhere]).family == files[0].keys
+
+
+def test_unchanged_suites_of_single_files_stay_green() -> None:
+    for number in range(3):
+        suite, whole = suite_with_baseline("even", number, changes=0)
+        files = [alone(whole, key) for key in whole.keys]
+        sides = [suite.session() for _ in range(5)]
+        for file in files:
+            pooled = file.pooled(other for other in files if other is not file)
+            (key,) = file.keys
+            runs = iter([replace(side, observations={key: side.observations[key]}) for side in sides])
+            report = gate(
+                pooled,
+                (pooled.side, next(runs)),
+                Policy(),
+                source=BaselineSource.STORED,
+                measure_again=lambda pooled=pooled, runs=runs: (pooled.side, next(runs)),
+            )
+            assert report.exit_code is ExitCode.GOOD
