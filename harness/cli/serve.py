@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ def serve(
         ),
     ],
     api: Annotated[str, typer.Option(metavar="NAME", help="documents, v2 (Open Inference Protocol), both.")] = "both",
+    front: Annotated[str, typer.Option(metavar="NAME", help="lean, or asgi: FastAPI on uvicorn, with /docs.")] = "lean",
     backend: Annotated[
         str | None,
         typer.Option(
@@ -94,6 +96,10 @@ def serve(
 
     if api not in ("documents", "v2", "both"):
         raise InputError(f"--api is {api!r}.", remedy="Expected: documents, v2 or both.")
+    if front not in ("lean", "asgi"):
+        raise InputError(f"--front is {front!r}.", remedy="Expected: lean or asgi.")
+    if front == "asgi" and find_spec("uvicorn") is None:
+        raise InputError("--front asgi needs FastAPI and uvicorn.", remedy="pip install 'lparbench[serve]'")
     if (tls_cert is None) != (tls_key is None):
         raise InputError("--tls-cert and --tls-key go together.", remedy="Give both, or neither.")
     if host not in LOOPBACK and not insecure and token_file is None and tls_cert is None:
@@ -109,6 +115,7 @@ def serve(
         host=host,
         port=port,
         apis=("documents", "v2") if api == "both" else ("documents",) if api == "documents" else ("v2",),
+        front="asgi" if front == "asgi" else "lean",
         backend=backend,
         threads=cores * threads_per_core,
         queue_rows=queue,

@@ -55,5 +55,4 @@ class Documents:
             "threshold": self._threshold,
             "cpus": sorted(os.sched_getaffinity(0)),
             "backend": self._model.backend,
-            "front": "lean",
         }

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from time import monotonic, perf_counter, time
+from typing import cast
 
 from harness.serving.app import App
-from harness.serving.exchange import HttpError, Reply, Request, Scoring
+from harness.serving.batch import Batch
+from harness.serving.exchange import HttpError, Reply, Request
 from harness.serving.http1 import Head, Limits, Parser
+from harness.serving.loop import BACKLOG
 
 _REASON = {int(status): status.phrase for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -43,7 +47,7 @@ class Front:
         self.app, self.limits, self.most = app, limits, most
         self._patience = patience or Patience()
         self.connections: set[Connection] = set()
-        self._waiting: list[tuple[Connection, _Slot, Scoring]] = []
+        self._batch = Batch(app)
         self.heads: dict[bytes, Head] = {}
         self._prefix: dict[tuple[int, str], bytes] = {}  # of answers in this second
         self._prefix_at = 0
@@ -52,38 +56,16 @@ class Front:
         """A protocol for a new connection."""
         return Connection(self)
 
-    @property
-    def in_flight(self) -> int:
-        """Requests that are not answered yet."""
-        return sum(len(connection.slots) for connection in self.connections)
-
     def take(self, connection: Connection, request: Request) -> None:
         """Handle a request that is whole."""
         slot = _Slot(request, None, perf_counter())
         connection.slots.append(slot)
-        try:
-            outcome = self.app.handle(request)
-        except HttpError as error:
-            outcome = error.reply()
-        except Exception as error:  # noqa: BLE001 - a defect costs this request alone, and shows nothing of the inside
-            outcome = _defect(error)
-        if isinstance(outcome, Reply):
-            slot.reply = outcome
-            return
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._waiting.append((connection, slot, outcome))
 
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        try:
-            replies = self.app.score([scoring for _, _, scoring in waiting])
-        except Exception as error:  # noqa: BLE001 - as above
-            replies = [_defect(error)] * len(waiting)
-        for (_, slot, _), reply in zip(waiting, replies, strict=True):
+        def done(reply: Reply) -> None:
             slot.reply = reply
-        for connection in {connection: None for connection, _, _ in waiting}:
             connection.answer()
+
+        self._batch.take(request, done)
 
     def encoded(self, slot: _Slot, *, close: bool) -> bytes:
         """An answer's bytes."""
@@ -117,24 +99,46 @@ class Front:
             for connection in list(self.connections):
                 connection.expire(now, self._patience)
 
-    async def drain(self, seconds: float, stop_listening: Callable[[], None]) -> int:
-        """Answer what was begun, close what is idle.
 
-        Returns:
-            Requests that were not answered in time.
-        """
-        self.app.draining = True
-        await asyncio.sleep(0.05)  # those that are connected already but not accepted yet
-        stop_listening()
+class LeanServer:
+    """The front, listening."""
+
+    parser = "lparbench"
+
+    def __init__(self, front: Front, server: asyncio.Server, listener: socket.socket) -> None:
+        self._front, self._server, self._listener = front, server, listener
+        self._sweeping = asyncio.create_task(front.sweep())
+
+    @classmethod
+    async def start(cls, app: App, limits: Limits, listener: socket.socket, tls: ssl.SSLContext | None) -> LeanServer:
+        """Listen on a bound socket."""
+        front = Front(app, limits)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(front.connection, sock=listener, ssl=tls, backlog=BACKLOG)
+        return cls(front, server, listener)
+
+    @property
+    def in_flight(self) -> int:
+        """Of `harness.serving.loop.Server`."""
+        return sum(len(connection.slots) for connection in self._front.connections)
+
+    async def drain(self, seconds: float) -> int:
+        """Of `harness.serving.loop.Server`; idle connections are closed after a moment."""
+        self._front.app.draining = True
+        self._listener.listen(0)  # no more than one new connection waits; those that wait already are accepted
+        await asyncio.sleep(0.1)
+        self._server.close()
+        self._sweeping.cancel()
+        connections = self._front.connections
         deadline = monotonic() + seconds
         grace = monotonic() + min(0.5, seconds)
-        while self.connections and monotonic() < deadline:
+        while connections and monotonic() < deadline:
             if monotonic() >= grace:
-                for connection in [each for each in self.connections if each.idle]:
+                for connection in [each for each in connections if each.idle]:
                     connection.close()
             await asyncio.sleep(0.01)
         lost = self.in_flight
-        for connection in list(self.connections):
+        for connection in list(connections):
             connection.close()
         return lost
 
@@ -153,8 +157,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._front.connections.add(self)
         self._front.app.metrics.connections = len(self._front.connections)
         if len(self._front.connections) > self._front.most:
@@ -242,10 +245,3 @@ class Connection(asyncio.Protocol):
         self._closing = True
         if self._transport is not None:
             self._transport.close()
-
-
-def _defect(error: Exception) -> Reply:
-    import logging
-
-    logging.getLogger("lparbench.serve").error("a request failed", exc_info=error)
-    return HttpError(500, "the server failed on this request; its log says how").reply()

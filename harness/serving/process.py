@@ -19,12 +19,12 @@ from harness.placement.model import Placement
 from harness.serving.admission import Admission
 from harness.serving.app import App
 from harness.serving.check import check
-from harness.serving.front import Front
+from harness.serving.front import LeanServer
 from harness.serving.http1 import Limits
+from harness.serving.json_input import PARSER
+from harness.serving.loop import Server, new_loop
 from harness.serving.model import ServedModel
 from harness.serving.spec import PLACEMENT, SPEC, ServeSpec
-
-_BACKLOG = 1024
 
 
 def main(spec: ServeSpec, placement: Placement) -> int:
@@ -34,45 +34,52 @@ def main(spec: ServeSpec, placement: Placement) -> int:
     admission = Admission(queue_rows=spec.queue_rows, deadline_s=spec.deadline_s)
     app = App(model, apis=spec.apis, admission=admission, drift_window=spec.drift_window, token=token)
     listener = _listener(spec)
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
     gc.collect()
     gc.freeze()
-    return asyncio.run(_serve(spec, placement, app, listener, token))
+    try:
+        return loop.run_until_complete(_serve(spec, placement, app, listener, token))
+    finally:
+        loop.close()
 
 
 async def _serve(spec: ServeSpec, placement: Placement, app: App, listener: socket.socket, token: str | None) -> int:
     loop = asyncio.get_running_loop()
-    front = Front(app, Limits(body=spec.max_body))
-    server = await loop.create_server(front.connection, sock=listener, ssl=_tls(spec), backlog=_BACKLOG)
-    stop = asyncio.Event()
-    at_once = asyncio.Event()
+    stop, at_once = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal(stop, at_once))
+    server = await _started(spec, app, listener)
     host, port = listener.getsockname()[:2]
     url = f"{'http' if spec.tls_cert is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
-    _announce(url, spec, placement, app)
-    sweeping = asyncio.create_task(front.sweep())
+    _announce(url, spec, placement, app, server)
     if spec.check:
         failed = await asyncio.to_thread(check, url, app, token, spec.tls_cert)
         for line in failed:
             print(f"lparbench: check failed: {line}", file=sys.stderr)
-        server.close()
-        await front.drain(1.0, server.close)
+        await server.drain(1.0)
         return ExitCode.REGRESSION if failed else ExitCode.GOOD
     await stop.wait()
-    print(
-        f"lparbench: draining, at most {spec.drain_s:g} s; a second signal ends it.",
-        file=sys.stderr,
-        flush=True,
-    )
-    draining = asyncio.create_task(front.drain(spec.drain_s, server.close))
+    draining = f"lparbench: draining, at most {spec.drain_s:g} s; a second signal ends it."
+    print(draining, file=sys.stderr, flush=True)
+    ending = asyncio.create_task(server.drain(spec.drain_s))
     second = asyncio.create_task(at_once.wait())
-    await asyncio.wait({draining, second}, return_when=asyncio.FIRST_COMPLETED)
-    lost = draining.result() if draining.done() else front.in_flight
-    for task in (draining, second, sweeping):
-        task.cancel()
+    await asyncio.wait({ending, second}, return_when=asyncio.FIRST_COMPLETED)
+    lost = ending.result() if ending.done() else server.in_flight
+    ending.cancel()
+    second.cancel()
     if lost:
         print(f"lparbench: {lost} requests were not answered.", file=sys.stderr, flush=True)
     return ExitCode.INCONCLUSIVE if lost else ExitCode.GOOD
+
+
+async def _started(spec: ServeSpec, app: App, listener: socket.socket) -> Server:
+    limits = Limits(body=spec.max_body)
+    if spec.front == "asgi":
+        from harness.serving.asgi import AsgiServer
+
+        return await AsgiServer.start(app, limits, listener, spec.tls_cert, spec.tls_key)
+    return await LeanServer.start(app, limits, listener, _tls(spec))
 
 
 def _on_signal(stop: asyncio.Event, at_once: asyncio.Event) -> Callable[[], None]:
@@ -82,7 +89,7 @@ def _on_signal(stop: asyncio.Event, at_once: asyncio.Event) -> Callable[[], None
     return signalled
 
 
-def _announce(url: str, spec: ServeSpec, placement: Placement, app: App) -> None:
+def _announce(url: str, spec: ServeSpec, placement: Placement, app: App, server: Server) -> None:
     """Say what is served where, as one JSON line when nobody reads it, as text on a terminal."""
     model = app.model
     described = {
@@ -92,9 +99,10 @@ def _announce(url: str, spec: ServeSpec, placement: Placement, app: App) -> None
         "backend": model.backend,
         "cpus": list(placement.cpus),
         "memory_policy": placement.memory_policy,
-        "front": "lean",
-        "loop": "asyncio",
-        "json": "json",
+        "front": spec.front,
+        "http_parser": server.parser,
+        "event_loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
+        "json_parser": PARSER,
         "deadline_ms": spec.deadline_s * 1e3,
         "queue_rows": spec.queue_rows,
         "max_body_bytes": spec.max_body,

@@ -16,7 +16,7 @@ class ServeSpec:
 
     Attributes:
         bundle: directory of the model.
-        workload: served under its name.
+        front: our own protocol, or FastAPI on uvicorn.
         backend: None for the bundle's fastest here.
         threads: that score.
         queue_rows: at most so many wait.
@@ -31,6 +31,7 @@ class ServeSpec:
     host: str = "127.0.0.1"
     port: int = 8000
     apis: tuple[Api, ...] = ("documents", "v2")
+    front: Literal["lean", "asgi"] = "lean"
     backend: str | None = None
     threads: int = 1
     queue_rows: int = 4096

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -66,6 +67,42 @@ def test_it_checks_itself(bundle: Path) -> None:
     described = json.loads(done.stdout)
     assert described["cpus"]
     assert "POST /predict" in described["endpoints"]
+
+
+def test_both_fronts_give_the_same_bytes_and_refuse_the_same(bundle: Path) -> None:
+    def answers(front: str) -> list[tuple[int, bytes]]:
+        asked: list[tuple[str, str, bytes | None]] = [
+            ("POST", "/predict", json.dumps({"features": FEATURES}).encode()),
+            ("POST", "/predict", json.dumps({"features": FEATURES[1:]}).encode()),
+            ("POST", "/predict", b'{"features": NaN}'),
+            ("POST", "/predict", b'{"a": "\\ud800", "b": 1e999, "c": ' + b"9" * 30 + b"}"),
+            ("POST", "/predict", b"\xff"),
+            ("GET", "/predict", None),
+            ("GET", "/nothing", None),
+            ("PUT", "/predict", b"{}"),
+            ("GET", "/v2", None),
+            ("GET", "/v2/health/ready", None),
+            ("GET", "/v2/models/nsl-kdd-autoencoder", None),
+            ("POST", "/v2/models/nsl-kdd-autoencoder/infer", b'{"inputs": []}'),
+            ("POST", "/predict", b"x" * (1 << 20) + b"x"),
+        ]
+        got = []
+        with serving(bundle, "--front", front) as (process, described):
+            assert described["front"] == front
+            for method, path, body in asked:
+                connection = connect(described["url"])
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # answered before all was sent
+                    connection.request(method, path, body)
+                answer = connection.getresponse()
+                got.append((answer.status, answer.read()))
+                connection.close()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=120) == 0
+        return got
+
+    lean, asgi = answers("lean"), answers("asgi")
+    assert [status for status, _ in lean] == [200, 400, 400, 400, 400, 405, 404, 501, 200, 200, 200, 400, 413]
+    assert lean == asgi
 
 
 def test_every_answer_under_load_is_the_detectors_own(bundle: Path, tmp_path: Path) -> None:
@@ -179,6 +216,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(bundle: Path, tmp_path: Pa
         (("serve", "nothing-here"), "Unknown workload"),
         (("serve", "x", "--host", "0.0.0.0"), "is open to others"),
         (("serve", "x", "--api", "v3"), "--api is 'v3'"),
+        (("serve", "x", "--front", "thin"), "--front is 'thin'"),
         (("serve", "x", "--tls-cert", "c"), "go together"),
         (("serve", "x", "--deadline", "soon"), "is not a duration"),
         (("load", "http://127.0.0.1:1", "--bundle", "x"), "Give --rate or --find-rate"),

@@ -1,0 +1,115 @@
+"""The ASGI front: the handlers under FastAPI, with its OpenAPI page; bodies are the lean front's, to the byte."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+import fastapi
+import uvicorn
+from fastapi.responses import Response
+
+from harness import __version__
+from harness.serving.app import App
+from harness.serving.batch import Batch
+from harness.serving.exchange import HttpError, Reply, Request
+from harness.serving.http1 import Limits
+from harness.serving.loop import BACKLOG
+
+_CONTENT = {"application/json": {"schema": {"type": "object"}}}
+_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
+
+
+def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
+    """The application that uvicorn runs."""
+    api = fastapi.FastAPI(title="LPARBench", version=__version__, redoc_url=None)
+    batch = Batch(app)
+
+    async def answer(http: fastapi.Request) -> Response:
+        request = Request(http.method, http.url.path, dict(http.headers), b"", True)
+        try:
+            request = request._replace(body=await _body(http, limits))
+            future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            batch.take(request, future.set_result)
+            reply = await future
+        except HttpError as error:
+            reply = error.reply()
+        app.count(request, reply.status)
+        response = Response(reply.body, reply.status, dict(reply.headers))
+        response.headers["content-type"] = reply.content_type
+        return response
+
+    for endpoint in app.endpoints:
+        method, path = endpoint.split(" ")
+        extra = _BODY if method == "POST" else None
+        api.add_api_route(path, answer, methods=[method], response_class=Response, openapi_extra=extra, name=path)
+    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    api.add_api_route("/{path:path}", answer, methods=methods, include_in_schema=False)
+    return api
+
+
+async def _body(http: fastapi.Request, limits: Limits) -> bytes:
+    """The body, framed and limited as the lean front does.
+
+    Raises:
+        HttpError: it comes in chunks, without a length, or is too long.
+    """
+    if http.method not in ("GET", "HEAD", "POST"):
+        raise HttpError(501, "GET, HEAD and POST are served")
+    if "transfer-encoding" in http.headers:
+        raise HttpError(411, "a body comes with its content-length, not in chunks")
+    length = http.headers.get("content-length")
+    if length is None:
+        if http.method == "POST":
+            raise HttpError(411, "content-length is missing")
+        return b""
+    if len(length) > 18 or int(length) > limits.body:
+        raise HttpError(413, f"the body is longer than {limits.body} bytes")
+    return await http.body()
+
+
+class AsgiServer:
+    """The application under uvicorn, listening."""
+
+    def __init__(self, app: App, server: _Uvicorn, listener: socket.socket) -> None:
+        self._app, self._server = app, server
+        self._task = asyncio.create_task(server.serve(sockets=[listener]))
+        self.parser = server.config.http_protocol_class.__name__
+
+    @classmethod
+    async def start(
+        cls, app: App, limits: Limits, listener: socket.socket, certificate: str | None, key: str | None
+    ) -> AsgiServer:
+        """Listen on a bound socket."""
+        config = uvicorn.Config(
+            asgi(app, limits), log_config=None, access_log=False, lifespan="off", backlog=BACKLOG,
+            h11_max_incomplete_event_size=limits.head, timeout_keep_alive=75,
+            ssl_certfile=certificate, ssl_keyfile=key,
+        )  # fmt: skip
+        config.load()
+        server = cls(app, _Uvicorn(config), listener)
+        while not server._server.started and not server._task.done():
+            await asyncio.sleep(0.01)
+        return server
+
+    @property
+    def in_flight(self) -> int:
+        """Of `harness.serving.loop.Server`."""
+        return self._app.metrics.in_flight
+
+    async def drain(self, seconds: float) -> int:
+        """Of `harness.serving.loop.Server`."""
+        self._app.draining = True
+        self._server.config.timeout_graceful_shutdown = max(1, round(seconds))
+        self._server.should_exit = True
+        await self._task
+        return self.in_flight
+
+
+class _Uvicorn(uvicorn.Server):
+    """Signals are the process's own affair."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
