@@ -106,7 +106,10 @@ def test_wrong_column_names_get_the_nearest_one(tmp_path: Path) -> None:
         pytest.param({"kddcup.data.corrected": _lines(",normal.", ",smurf.")}, None, "4,898,431", id="full-corrected"),
         pytest.param({"corrected": _lines(",normal.", ",mailbomb.")}, None, "Only the competition's", id="corrected"),
         pytest.param(
-            {"kddcup.data_10_percent_corrected": _lines(",normal.", ",smurf."), "corrected": f"{_ATTACK},ps.\n{_NORMAL},normal.\n" * 2},
+            {
+                "kddcup.data_10_percent_corrected": _lines(",normal.", ",smurf."),
+                "corrected": f"{_ATTACK},ps.\n{_NORMAL},normal.\n" * 2,
+            },
             4, "corrected labels", id="competition",
         ),
         pytest.param(
