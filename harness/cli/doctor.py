@@ -9,15 +9,12 @@ from typing import Annotated
 import typer
 
 from harness.advice.finding import Severity
-from harness.cli.options import Json, Sysroot
-from harness.errors import InputError
+from harness.cli.options import Json, Memory, Sysroot, memory_size
 
 
 def doctor(
     sysroot: Sysroot = Path("/"),
-    memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Memory the work needs, e.g. 80G.", show_default=False)
-    ] = None,
+    memory: Memory = None,
     hmc: Annotated[
         str | None,
         typer.Option(metavar="USER@HOST", help="Ask this HMC for the affinity scores, over ssh.", show_default=False),
@@ -77,7 +74,9 @@ def doctor(
         facts,
         rules=site.rules,
         hmc=facts_for(facts, root, destination=hmc, managed_system=managed_system),
-        workload=WorkloadNeeds() if memory is None else WorkloadNeeds(_size(memory), {"memory_bytes": "--memory"}),
+        workload=WorkloadNeeds()
+        if memory is None
+        else WorkloadNeeds(memory_size(memory), {"memory_bytes": "--memory"}),
     )
     judgement = judge(report, site, fail_on)
     if as_json:
@@ -92,12 +91,3 @@ def doctor(
     else:
         print_report(facts, report, judgement, policy)
     raise typer.Exit(judgement.exit_code)
-
-
-def _size(text: str) -> int:
-    from harness.platform.parse import size
-
-    amount = size(text)
-    if amount is None:
-        raise InputError(f"--memory {text!r} is not a size.", remedy="Expected a number with K, M, G or T: 80G.")
-    return amount

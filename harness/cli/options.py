@@ -31,6 +31,9 @@ Sysroot = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder with data sets, searched first.", show_default=False)
 ]
+Memory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Memory the work needs, e.g. 80G.", show_default=False)
+]
 Synthetic = Annotated[
     bool,
     typer.Option(
@@ -59,3 +62,17 @@ def given_by_user(context: typer.Context, name: str) -> bool:
     """Whether a parameter was written on the command line."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def memory_size(text: str) -> int:
+    """Bytes of ``--memory``.
+
+    Raises:
+        InputError: it is not a size.
+    """
+    from harness.platform.parse import size
+
+    amount = size(text)
+    if amount is None:
+        raise InputError(f"--memory {text!r} is not a size.", remedy="Expected a number with K, M, G or T: 80G.")
+    return amount

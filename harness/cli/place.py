@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import Json, Sysroot
+from harness.cli.options import Json, Memory, Sysroot, memory_size
 
 
 def place(
@@ -17,9 +17,10 @@ def place(
     node: Annotated[
         int | None,
         typer.Option(
-            metavar="ID", help="NUMA node. Default: the one that fits with the most free memory.", show_default=False
+            metavar="ID", help="NUMA node. Default: the one that fits with most memory available.", show_default=False
         ),
     ] = None,
+    memory: Memory = None,
     sysroot: Sysroot = Path("/"),
     as_json: Json = False,
 ) -> None:
@@ -36,7 +37,14 @@ def place(
     from harness.platform.sysroot import SysRoot
 
     facts = probe(SysRoot(sysroot))
-    chosen = plan(facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, limits=facts.limits)
+    chosen = plan(
+        facts.topology,
+        cores=cores,
+        threads_per_core=threads_per_core,
+        node=node,
+        limits=facts.limits,
+        memory_bytes=0 if memory is None else memory_size(memory),
+    )
     if as_json:
         typer.echo(json.dumps(encode(chosen), indent=2))
         return

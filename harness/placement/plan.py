@@ -9,7 +9,7 @@ from harness.errors import InputError
 from harness.placement.model import Placement, thread_environment
 from harness.platform.facts import Core, LimitFacts, Topology
 from harness.platform.parse import format_cpulist
-from harness.platform.usable import NO_LIMITS, Usable, memory_near, usable
+from harness.platform.usable import NO_LIMITS, Usable, memory_near, room, usable
 
 
 def plan(
@@ -19,6 +19,7 @@ def plan(
     threads_per_core: int,
     node: int | None = None,
     limits: LimitFacts = NO_LIMITS,
+    memory_bytes: int = 0,
 ) -> Placement:
     """Choose CPUs for ``cores`` cores with ``threads_per_core`` threads each, all of one NUMA node.
 
@@ -29,8 +30,9 @@ def plan(
         topology: the machine.
         cores: number of distinct cores.
         threads_per_core: threads on each, of those that are online.
-        node: the node to use; by default, of those that have enough cores, the one with the most free memory.
+        node: the node to use; by default, of those that have enough cores, the one with most memory available.
         limits: what this process may use; CPUs and memory outside are never chosen.
+        memory_bytes: what the work needs: binding is strict, so the nodes bound to must have room for it.
 
     Raises:
         InputError: the request cannot be honoured; the message says what there is.
@@ -45,7 +47,7 @@ def plan(
     part = usable(topology, limits)
     if node is not None:
         _check_node(topology, part, node)
-    chosen_node, chosen = _choose(topology, part, cores, threads_per_core, node)
+    chosen_node, chosen = _choose(topology, part, cores, threads_per_core, node, memory_bytes)
     memory_nodes = memory_near(part, chosen_node)
     return Placement(
         cpus=chosen,
@@ -77,31 +79,43 @@ def _pick(cores: Sequence[Core], number: int, threads_per_core: int) -> tuple[in
 
 
 def _choose(
-    topology: Topology, part: Usable, cores: int, threads_per_core: int, only: int | None
+    topology: Topology, part: Usable, cores: int, threads_per_core: int, only: int | None, memory_bytes: int
 ) -> tuple[int | None, tuple[int, ...]]:
-    """The node with the most free memory of those that can honour the request, and its CPUs; or just node ``only``."""
+    """The node with most memory available of those that can honour the request, and its CPUs; or just node ``only``."""
     fitting: list[tuple[int, int, int | None, tuple[int, ...]]] = []
     for order, node_id in enumerate(_nodes_with_cores(part)):
         picked = _pick(part.cores_of(node_id), cores, threads_per_core) if only in (None, node_id) else None
         if picked is not None:
-            fitting.append((-_free(part, node_id), order, node_id, picked))
+            fitting.append((-_available(part, node_id), order, node_id, picked))
+    who = "No NUMA node can" if only is None else f"Node {only} cannot"
     if not fitting:
         asked = f"{_count(cores, 'core')} with {_count(threads_per_core, 'usable thread')} each"
-        who = "No NUMA node can" if only is None else f"Node {only} cannot"
         raise InputError(f"{who} give {asked}.", remedy=_offer(topology, part, only))
-    _, _, node_id, chosen = min(fitting)
+    rooms = {entry[2]: room(part, memory_near(part, entry[2])) for entry in fitting}
+    roomy = [entry for entry in fitting if (free := rooms[entry[2]]) is None or free >= memory_bytes]
+    if not roomy:
+        there = "; ".join(f"node {node_id}: {_gib(free)}" for node_id, free in rooms.items() if free is not None)
+        raise InputError(
+            f"{who} give {_gib(memory_bytes)} of memory to bound processes.",
+            remedy=f"Available with these cores: {there}. Or run unbound, with memory of several nodes.",
+        )
+    _, _, node_id, chosen = min(roomy)
     return node_id, chosen
+
+
+def _gib(amount: int) -> str:
+    return f"{amount / 2**30:.3g} GiB"
 
 
 def _nodes_with_cores(part: Usable) -> list[int | None]:
     return sorted({core.node for core in part.cores}, key=lambda node: -1 if node is None else node)
 
 
-def _free(part: Usable, node_id: int | None) -> int:
+def _available(part: Usable, node_id: int | None) -> int:
     node = part.node(node_id) if node_id is not None else None
     if node is None:
         return 0
-    return (node.memory_bytes or 0) if node.memory_free_bytes is None else node.memory_free_bytes
+    return (node.memory_bytes or 0) if node.memory_available_bytes is None else node.memory_available_bytes
 
 
 def _check_node(topology: Topology, part: Usable, node: int) -> None:

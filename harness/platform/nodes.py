@@ -9,6 +9,7 @@ from harness.platform import parse
 from harness.platform.sysroot import SysRoot
 
 _NODES = "sys/devices/system/node"
+_RECLAIMABLE = ("Active(file)", "Inactive(file)", "SReclaimable")
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Node:
     memory_bytes: int | None
     memory_free_bytes: int | None
     distances: Mapping[int, int] | None  # node id -> distance, 10 being local
+    memory_available_bytes: int | None = None  # free, or given up by the page cache when asked for
 
 
 def collect(sysroot: SysRoot, online: tuple[int, ...]) -> tuple[Node, ...]:
@@ -38,13 +40,14 @@ def collect(sysroot: SysRoot, online: tuple[int, ...]) -> tuple[Node, ...]:
         if not cpus and not sysroot.exists(f"{base}/cpumap") and not sysroot.exists(f"{base}/cpulist"):
             linked = _linked(sysroot, online) if linked is None else linked
             cpus = linked.get(node_id, ())
-        total, free = _memory(sysroot.read_text(f"{base}/meminfo"))
+        total, free, available = _memory(sysroot.read_text(f"{base}/meminfo"))
         nodes.append(
             Node(
                 id=node_id,
                 cpus=tuple(cpu for cpu in cpus if cpu in here),
                 memory_bytes=total,
                 memory_free_bytes=free,
+                memory_available_bytes=available,
                 distances=_distances(sysroot.read_text(f"{base}/distance"), ids),
             )
         )
@@ -60,11 +63,13 @@ def _linked(sysroot: SysRoot, online: tuple[int, ...]) -> dict[int, tuple[int, .
     return cpus_by_node
 
 
-def _memory(text: str | None) -> tuple[int | None, int | None]:
-    """Total and free bytes of ``Node 7 MemTotal:  98250752 kB`` lines."""
+def _memory(text: str | None) -> tuple[int | None, int | None, int | None]:
+    """Total, free and available bytes of ``Node 7 MemTotal:  98250752 kB`` lines."""
     fields = parse.key_values(text, ":")
-    values = {key.split()[-1]: value for key, value in fields.items()}
-    return parse.size(values.get("MemTotal")), parse.size(values.get("MemFree"))
+    values = {key.split()[-1]: parse.size(value) for key, value in fields.items()}
+    free = values.get("MemFree")
+    reclaimable = sum(values.get(name) or 0 for name in _RECLAIMABLE)
+    return values.get("MemTotal"), free, None if free is None else free + reclaimable
 
 
 def _distances(text: str | None, ids: tuple[int, ...]) -> dict[int, int] | None:

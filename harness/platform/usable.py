@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.platform.facts import Core, LimitFacts, Smt, Topology
@@ -74,6 +75,13 @@ def memory_near(topology: Topology, node_id: int | None) -> tuple[int, ...]:
     return tuple(other for other in others if distances[other] == nearest)
 
 
+def room(topology: Topology, memory_nodes: Sequence[int]) -> int | None:
+    """Bytes that processes bound to these nodes can still be given; None where it is not known."""
+    amounts = [node.memory_available_bytes for node in topology.nodes if node.id in memory_nodes]
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if amounts and len(known) == len(amounts) else None
+
+
 def _withheld(topology: Topology, limits: LimitFacts) -> frozenset[int]:
     """Nodes with memory that may not be used; a list without any of them is of another machine and says nothing."""
     allowed = limits.cpuset_mems if limits.allowed_mems is None else limits.allowed_mems
@@ -91,7 +99,7 @@ def _cut(core: Core, cpus: frozenset[int]) -> Core:
 
 def _cut_node(node: Node, cpus: frozenset[int], withheld: frozenset[int]) -> Node:
     left = replace(node, cpus=tuple(cpu for cpu in node.cpus if cpu in cpus))
-    return replace(left, memory_bytes=0, memory_free_bytes=0) if node.id in withheld else left
+    return replace(left, memory_bytes=0, memory_free_bytes=0, memory_available_bytes=0) if node.id in withheld else left
 
 
 def _smt(smt: Smt, threads: list[int]) -> Smt:

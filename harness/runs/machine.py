@@ -13,6 +13,8 @@ from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.record.spec import RunSpec
 
+_LEAST_ROOM = 512 << 20  # what a worker process takes with its libraries before it has any data
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -27,7 +29,7 @@ def observed(spec: RunSpec, sysroot: SysRoot) -> Machine:
     """Probe the machine, check its layout, and choose the placement.
 
     Raises:
-        InputError: the cores asked for are not there.
+        InputError: the cores asked for are not there, or their node has no room for a process bound to it.
     """
     facts = probe(sysroot)
     placement = plan(
@@ -36,5 +38,6 @@ def observed(spec: RunSpec, sysroot: SysRoot) -> Machine:
         threads_per_core=spec.threads_per_core,
         node=spec.node,
         limits=facts.limits,
+        memory_bytes=_LEAST_ROOM,
     )
     return Machine(facts, evaluate(facts), placement)

@@ -138,7 +138,7 @@ CASES: dict[str, tuple[Case, Case]] = {  # rule -> a machine it is for and fires
     ),
     "memory-withheld": (Case(replace(TWO_NODES, allowed_mems="0")), Case(TWO_NODES)),
     "memory-for-workload": (Case(workload=_gib(80)), Case(workload=_gib(8))),
-    "memory-of-node": (Case(TWO_NODES, workload=_gib(100)), Case(TWO_NODES, workload=_gib(60))),
+    "memory-of-node": (Case(TWO_NODES, workload=_gib(100)), Case(TWO_NODES, workload=_gib(50))),
     "mma-hidden": (Case(PRESETS["p10-in-p9-mode"]), Case(PRESETS["p11-in-p10-mode"])),
     "mode-below-hardware": (Case(PRESETS["p11-in-p10-mode"]), Case(PRESETS["p11"])),
     "node-without-memory": (Case(PRESETS["p10-remote-memory"]), Case(TWO_NODES)),

@@ -182,3 +182,41 @@ def test_a_plan_of_1920_cpus(tmp_path: Path) -> None:
     assert chosen.cpus[0] == 1800
     assert chosen.cpus[-1] == 1919
     assert chosen.threads == 120
+
+
+ROOMS = (NodeSpec(0, cores=4, free_mb=2048), NodeSpec(1, cores=4, free_mb=20480), NodeSpec(2, cores=1, free_mb=60000))
+
+
+def test_a_node_has_room_for_the_work_or_is_not_bound_to(tmp_path: Path) -> None:
+    topology = _topology(TreeSpec(nodes=ROOMS), tmp_path)
+    assert plan(topology, cores=4, threads_per_core=1).node == 1
+    assert plan(topology, cores=1, threads_per_core=1, memory_bytes=30 << 30).node == 2
+    with pytest.raises(InputError, match="No NUMA node can give 30 GiB of memory") as caught:
+        plan(topology, cores=4, threads_per_core=1, memory_bytes=30 << 30)
+    assert "node 0: 2 GiB; node 1: 20 GiB" in str(caught.value)
+    with pytest.raises(InputError, match="Node 0 cannot give 3 GiB of memory"):
+        plan(topology, cores=1, threads_per_core=1, node=0, memory_bytes=3 << 30)
+
+
+def test_nodes_bound_to_together_give_their_room_together(tmp_path: Path) -> None:
+    bare = (NodeSpec(0, 0, memory_mb=8192, free_mb=4096), NodeSpec(1, 0, memory_mb=8192, free_mb=4096))
+    topology = _topology(TreeSpec(nodes=(*bare, NodeSpec(2, 1, memory_mb=0))), tmp_path)
+    assert plan(topology, cores=1, threads_per_core=1, memory_bytes=7 << 30).memory_nodes == (0, 1)
+    with pytest.raises(InputError, match="No NUMA node can give 9 GiB"):
+        plan(topology, cores=1, threads_per_core=1, memory_bytes=9 << 30)
+
+
+def test_the_page_cache_of_a_node_is_room(tmp_path: Path) -> None:
+    meminfo = "\n".join(
+        f"Node 0 {name}: {size} kB"
+        for name, size in (
+            ("MemTotal", 67108864),
+            ("MemFree", 1048576),
+            ("Active(file)", 2097152),
+            ("Inactive(file)", 1024),
+        )
+    )
+    spec = TreeSpec(nodes=(NodeSpec(0, cores=1),), files={"sys/devices/system/node/node0/meminfo": meminfo})
+    node = _topology(spec, tmp_path).nodes[0]
+    assert node.memory_available_bytes == (1 << 30) + (2 << 30) + (1 << 20)
+    assert node.memory_free_bytes == 1 << 30
