@@ -14,7 +14,7 @@ from harness.errors import InputError, unknown
 if TYPE_CHECKING:
     import typer
 
-    from harness.record.spec import Protocol, Scenario, Synthetic
+    from harness.record.spec import Protocol, Scenario
 
 Cache = Literal["hot", "cold"]
 Text = TypeVar("Text", bound=str)
@@ -52,19 +52,6 @@ def parse_source(data: Path | None, protocol: str) -> Protocol:
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: no such folder.", remedy="Give the folder that holds the data sets.")
     return chosen
-
-
-def parse_synthetic(wanted: bool, *, folder: bool, named: bool) -> Synthetic:
-    """Whether stand-ins are used: what is asked for by ``--data`` or ``--dataset`` is never replaced in silence.
-
-    Args:
-        wanted: ``--synthetic`` was given.
-        folder: ``--data`` was given.
-        named: ``--dataset`` was given.
-    """
-    if wanted:
-        return "when-missing" if folder else "always"
-    return "never" if folder or named else "when-missing"
 
 
 def parse_scenarios(scenarios: str | None, cache: str, instances: int) -> Timed:

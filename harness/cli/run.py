@@ -17,7 +17,6 @@ from harness.cli.choices import (
     parse_learning_rates,
     parse_scenarios,
     parse_source,
-    parse_synthetic,
     refuse_with_resume,
 )
 from harness.cli.durations import seconds
@@ -227,9 +226,7 @@ def run(
             dataset_options=own.options(),
             protocol=parse_source(data, protocol),
             data_dir=None if data is None else str(data.resolve()),
-            synthetic=parse_synthetic(
-                synthetic, folder=data is not None, named=dataset is not None or train is not None
-            ),
+            synthetic=synthetic,
             backends=parse_backends(backends),
             dtypes=parse_dtypes(dtypes),
             scenarios=timed.scenarios,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli import completion
-from harness.cli.choices import parse_backends, parse_dtypes, parse_source, parse_synthetic, refuse_with_resume
+from harness.cli.choices import parse_backends, parse_dtypes, parse_source, refuse_with_resume
 from harness.cli.levels import parse_locations, parse_whole_numbers
 from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic
 from harness.cli.shares import share
@@ -107,7 +107,7 @@ def sweep(
             workloads=tuple(workloads),
             protocol=parse_source(data, protocol),
             data_dir=None if data is None else str(data.resolve()),
-            synthetic=parse_synthetic(synthetic, folder=data is not None, named=False),
+            synthetic=synthetic,
             seeds=1,
             epochs=epochs,
             rows=rows,

@@ -17,6 +17,7 @@ _TELLING = 0.999  # ROC-AUC of one column from which it tells the label alone
 _LEAST = 5  # rows of a kind from which such an area says anything
 _MOST_ROWS = 20_000  # looked at per column
 _SHARED = 0.01  # share of test rows that training holds too from which it is worth a warning
+_CONTRADICTORY = 0.001  # share of rows with a twin of the other label from which it is
 _SHOWN = 3
 _CATEGORY_ROWS = 5  # mean rows per value from which a column is no list of names
 
@@ -40,7 +41,7 @@ def _of_columns(train: Table, test: Table) -> Iterator[str]:
         if _numbers_rows(train.features[name], values):
             yield (
                 f"Column {str(name)!r} numbers the rows, each with a value of its own: detectors may learn the order "
-                "of the file. Leave it out with the option 'drop'."
+                "of the file. Leave it out with --drop."
             )
         elif enough and (area := _separation(values[rows], label[rows])) >= _TELLING:
             telling.append(f"{str(name)!r} (ROC-AUC {area:.3f})")
@@ -48,7 +49,7 @@ def _of_columns(train: Table, test: Table) -> Iterator[str]:
         shown = ", ".join(telling[:_SHOWN]) + (f" and {len(telling) - _SHOWN} more" if len(telling) > _SHOWN else "")
         yield (
             f"{'Columns' if len(telling) > 1 else 'Column'} {shown} alone {'tell' if len(telling) > 1 else 'tells'} "
-            "the label: if made from it or known only afterwards, leave out with the option 'drop'."
+            "the label: if made from it or known only afterwards, leave out with --drop."
         )
 
 
@@ -58,7 +59,7 @@ def _of_rows(train: Table, test: Table) -> Iterator[str]:
     _, group = np.unique(hashes, return_inverse=True)
     anomalous = np.bincount(group, weights=label)[group]
     contradictory = int(((anomalous > 0) & (anomalous < np.bincount(group)[group])).sum())
-    if contradictory:
+    if contradictory > _CONTRADICTORY * len(label):
         yield (
             f"{contradictory:,} of {len(label):,} rows have a twin with equal features and the other label: no "
             "detector can be right on both."

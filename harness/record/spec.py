@@ -26,7 +26,7 @@ class RunSpec:
         label: label column of that file.
         dataset_options: further options of that data set.
         data_dir: folder with data sets, searched first.
-        synthetic: whether stand-ins take the place of files; ``never`` where data were asked for by name or folder.
+        synthetic: stand-ins are asked for; see `stand_ins`.
         backends, dtypes, seeds: None stands for each workload's own.
         scenarios: None stands for offline and single_stream, and train where the backend can.
         epochs: at most so many; None for each workload's schedule.
@@ -51,7 +51,7 @@ class RunSpec:
     dataset_options: dict[str, OptionValue] = field(default_factory=dict)
     protocol: Protocol = "clean"
     data_dir: str | None = None
-    synthetic: Synthetic = "when-missing"
+    synthetic: bool = False
     backends: tuple[str, ...] | None = None
     dtypes: tuple[str, ...] | None = None
     scenarios: tuple[Scenario, ...] | None = None
@@ -72,6 +72,16 @@ class RunSpec:
     p99_bound_s: float = 0.01
     seed: int = 1
     save: str | None = None
+
+    @property
+    def stand_ins(self) -> Synthetic:
+        """Whether synthetic rows take the place of files: never of data that were asked for by name or by folder.
+
+        Where they are asked for, they take the place of all data, or with a folder, of what is not in it.
+        """
+        if self.synthetic:
+            return "always" if self.data_dir is None else "when-missing"
+        return "when-missing" if self.dataset is None and self.data_dir is None else "never"
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ class Engine:
                 workload=workload,
                 protocol=protocol,
                 data_dir=spec.data_dir,
-                synthetic=spec.synthetic,
+                synthetic=spec.stand_ins,
                 seeds=tuple(range(seeds)),
                 trainer="native" if natively else "torch",
                 epochs=spec.epochs,
@@ -163,7 +163,7 @@ class Engine:
         """The job of a workload's baseline detectors, without a directory."""
         spec = self.spec
         job = baseline_job(self.workloads[name], spec.protocol, spec.data_dir, spec.rows, placement.threads)
-        return replace(job, synthetic=spec.synthetic)
+        return replace(job, synthetic=spec.stand_ins)
 
     def measure(
         self, slot: Slot, configuration: Configuration, placement: Placement, *, evict_bytes: int | None = None

@@ -36,7 +36,7 @@ def check_data(workloads: Iterable[Workload], spec: RunSpec) -> None:
     Raises:
         InputError: naming the files that were looked for, and what is there.
     """
-    if spec.synthetic != "never":
+    if spec.stand_ins != "never":
         return
     for workload in workloads:
         form = workload.options_for(spec.protocol).get("form")

@@ -32,6 +32,8 @@ def lparbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("run", "--protocol", "dirty"), ("dirty", "as-published")),
         (("run", "--suite", "slow"), ("slow", "quick")),
         (("run", "--data", "nowhere"), ("nowhere", "no such folder")),
+        (("run", "nsl-kdd-pca", "--data", "."), ("KDDTrain+.txt, KDDTest+.txt not found", "--synthetic")),
+        (("run", "nsl-kdd-pca", "--dataset", "odds:thyriod"), ("thyriod.mat not found", "--synthetic")),
         (("run", "--cores", "4096"), ("4096 cores", "Node")),
         (("run", "--out", "/proc/runs"), ("/proc/runs", "--out")),
         (("report", "nowhere"), ("nowhere", "no such file")),

@@ -10,10 +10,10 @@ import lzma
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.cli.choices import parse_synthetic
 from harness.datasets import packed, registry
 from harness.datasets.base import load
 from harness.datasets.catalogue import specs
@@ -158,12 +158,19 @@ def test_import_takes_a_copy_with_other_line_ends_for_the_published_file(
     assert (check.status, check.path.name) == ("verified", file.name)
 
 
-def test_what_is_asked_for_is_never_replaced_in_silence() -> None:
-    assert parse_synthetic(wanted=False, folder=False, named=False) == "when-missing"
-    assert parse_synthetic(wanted=False, folder=True, named=False) == "never"
-    assert parse_synthetic(wanted=False, folder=False, named=True) == "never"
-    assert parse_synthetic(wanted=True, folder=True, named=True) == "when-missing"
-    assert parse_synthetic(wanted=True, folder=False, named=True) == "always"
+@pytest.mark.parametrize(
+    ("asked", "stand_ins"),
+    [
+        ({}, "when-missing"),
+        ({"data_dir": "/data"}, "never"),
+        ({"dataset": "odds:thyroid"}, "never"),
+        ({"data_dir": "/data", "dataset": "odds:thyroid", "synthetic": True}, "when-missing"),
+        ({"dataset": "odds:thyroid", "synthetic": True}, "always"),
+        ({"synthetic": True}, "always"),
+    ],
+)
+def test_what_is_asked_for_is_never_replaced_in_silence(asked: dict[str, Any], stand_ins: str) -> None:
+    assert RunSpec(("nsl-kdd-pca",), **asked).stand_ins == stand_ins
 
 
 def test_the_error_says_what_was_looked_for_and_what_is_there(tmp_path: Path) -> None:
@@ -173,7 +180,7 @@ def test_the_error_says_what_was_looked_for_and_what_is_there(tmp_path: Path) ->
         (own / name).write_bytes(b"")
     for asked, meant in (("adbench:htttp", "adbench:http"), ("adbench:20news", "adbench:20news_0")):
         with pytest.raises(InputError, match=r"not found in .*16_http\.npz, 20news_0\.npz") as raised:
-            workloads_of(RunSpec(("nsl-kdd-pca",), dataset=asked, data_dir=str(tmp_path), synthetic="never"))
+            workloads_of(RunSpec(("nsl-kdd-pca",), dataset=asked, data_dir=str(tmp_path)))
         assert f"Did you mean {meant}?" in (raised.value.remedy or "")
     assert registry.find("adbench:0", [tmp_path / "data"]) is None
     family = next(entry for entry in specs() if entry.name == "adbench")
@@ -200,8 +207,10 @@ def test_a_table_of_ones_own_that_is_not_there_is_guessed_at(tmp_path: Path) -> 
     assert "csv:flows.csv" in (raised.value.remedy or "")
 
 
-def test_the_title_names_the_data_in_use() -> None:
-    spec = RunSpec(("cicids2017-unseen-knn", "nsl-kdd-mlp"), dataset="csv:/data/card.csv", label="Class")
+def test_the_title_names_the_data_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "card.csv"
+    path.write_bytes(_TEXT)
+    spec = RunSpec(("cicids2017-unseen-knn", "nsl-kdd-mlp"), dataset=f"csv:{path}", label="Class")
     titles = [workload.title for workload in workloads_of(spec)]
     assert all(title.endswith(" on card") for title in titles)
     assert not any("CICIDS" in title or "NSL" in title for title in titles)

@@ -21,7 +21,7 @@ from harness.reporting.sections.findings import costly
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import Status, has_times, is_valid, status_of_run
 from harness.reporting.sections.where import describe
-from harness.reporting.text import as_given, plural, quantity, score
+from harness.reporting.text import as_given, percent, plural, quantity, score
 
 _WORKLOADS = 4  # named one by one; more are counted
 
@@ -164,7 +164,9 @@ def _accuracy(results: Sequence[Result]) -> str | None:
         if name is None or value is None:
             continue
         published = f" (published {as_given(result.published.value)})" if result.published else ""
-        return f"{metric_name(name)} {score(value)}{published}"
+        share = result.dataset.prevalence if name == "auc_pr" else None
+        rarity = "" if share is None else f" at {percent(share)} anomalies"
+        return f"{metric_name(name)} {score(value)}{rarity}{published}"
     return None
 
 
