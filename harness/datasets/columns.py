@@ -25,6 +25,7 @@ _MOST_STRAY = 0.01  # and share that may be other texts (one of them always may)
 _NUMERIC = 0.9  # share of numbers from which a column of both kinds is one of numbers
 _UNIQUE = 0.5  # a column of texts of which more are distinct than this share of the rows describes nothing
 _FEW = 32  # distinct texts that are always categories
+_SAMPLE = 2_000  # rows that show whether a column of texts has numbers
 _TIMES = 0.95  # share of a column's texts that are times, for it to be one of times
 
 
@@ -124,6 +125,8 @@ def _numbers(data: _Texts, path: str, place: Callable[[int], str]) -> tuple[Any,
     Raises:
         InputError: it is neither.
     """
+    if not _has_numbers(data):
+        return None
     values, is_number = _parsed(data.values)
     of_missing = ~is_number & np.array([text.casefold() in _MISSING for text in data.values], np.bool_)
     of_text = ~is_number & ~of_missing
@@ -147,6 +150,12 @@ def _numbers(data: _Texts, path: str, place: Callable[[int], str]) -> tuple[Any,
         )
     note = f"{missing + strays:,} values are no numbers and count as missing: {shown} ({at})." if at else ""
     return np.append(values, np.nan)[data.codes], note
+
+
+def _has_numbers(data: _Texts) -> bool:
+    """Whether any of some rows holds a number; where none does, not every text need be looked at."""
+    codes = np.unique(data.codes[:: max(1, len(data.codes) // _SAMPLE)])
+    return bool(_parsed([data.values[code] for code in codes if code >= 0])[1].any())
 
 
 def _parsed(texts: Sequence[str]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -116,3 +118,39 @@ def test_what_is_no_encoding(text: str) -> None:
     assert parse_encoding(text) is None
     with pytest.raises(ValueError, match="unknown encoding"):
         Encoder.fit(text, _table(5, 0))
+
+
+def test_indicators_are_bounded_before_memory_is_taken() -> None:
+    texts = pd.Categorical.from_codes(np.arange(20_000), [f"user-{number}" for number in range(20_000)])
+    frame = pd.DataFrame({"user": texts, "kind": pd.Categorical(["b", "a", None, "b"] * 5_000)})
+    tracemalloc.start()
+    try:
+        encoder = Encoder.fit("onehot", frame, indicators=8)
+        encoded = encoder.transform(frame)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert encoded.shape == (20_000, 8 + 3)
+    assert encoder.vocabulary["kind"] == ("", "a", "b")
+    assert encoder.without_indicator(frame) == {"user": 20_000 - 8}
+    assert peak < 50e6  # an indicator for each text would take 1.6 GB
+
+
+def test_a_missing_category_is_not_an_unseen_one() -> None:
+    train = pd.DataFrame({"k": pd.Categorical(["a", "b", None])})
+    test = pd.DataFrame({"k": pd.Categorical([None, "z", "a"])})
+    encoder = Encoder.fit("onehot", train)
+    assert encoder.feature_names == ("k=", "k=a", "k=b")
+    assert encoder.transform(test).tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    assert encoder.transform({"k": [None, float("nan"), ""]}).tolist() == [[1, 0, 0]] * 3
+    assert encoder.unseen(test) == {"k": 1}
+
+
+def test_numbers_beyond_float32_become_the_training_median() -> None:
+    train = pd.DataFrame({"x": [1.0, 2.0, 3.0, 1.7976931348623157e308]})
+    test = pd.DataFrame({"x": [-1e300, 2.5]})
+    for text in ("none", "standard", "minmax", "quantile"):
+        encoder = Encoder.fit(text, train)
+        assert np.isfinite(encoder.transform(train)).all()
+        assert np.isfinite(encoder.transform(test)).all()
+    assert Encoder.fit("none", train).transform(test)[:, 0].tolist() == [2.0, 2.5]
