@@ -15,6 +15,7 @@ from harness.linalg.native import Dtype
 from harness.placement.apply import set_memory_policy
 from harness.platform.caches import last_level_bytes
 from harness.platform.facts import Facts
+from harness.platform.usable import usable
 from harness.roofline import cases, probes
 from harness.roofline.probes import ComputeRoof, MemoryRoof, mma_evidence
 from harness.roofline.rates import MeasuredKernel, kernel_rates
@@ -65,17 +66,18 @@ def cache_to_exceed(facts: Facts, cpus: Sequence[int]) -> int | None:
     That is under emulation, where the size is not known, and where the probe would take a quarter of the memory.
     """
     size = last_level_bytes(facts.caches, set(cpus))
-    memory = sum(node.memory_bytes or 0 for node in facts.topology.nodes)
+    memory = sum(node.memory_bytes or 0 for node in usable(facts.topology, facts.limits).nodes)
     if facts.emulation.emulated or not size or 4 * _ARRAYS * size > memory:
         return None
     return size
 
 
 def node_pairs(facts: Facts, cpus: Sequence[int]) -> tuple[NodePair, ...]:
-    """Every node that has some of ``cpus``, against every node with memory."""
-    by_node = {node.id: tuple(cpu for cpu in cpus if cpu in node.cpus) for node in facts.topology.nodes}
+    """Every node that has some of ``cpus``, against every node with memory that this process may use."""
+    nodes = usable(facts.topology, facts.limits).nodes
+    by_node = {node.id: tuple(cpu for cpu in cpus if cpu in node.cpus) for node in nodes}
     by_node = {node: members for node, members in by_node.items() if members} or {0: tuple(cpus)}
-    targets = [node.id for node in facts.topology.nodes if node.memory_bytes != 0] or [0]
+    targets = [node.id for node in nodes if node.memory_bytes != 0] or [0]
     return tuple(NodePair(members, node, target) for node, members in by_node.items() for target in targets)
 
 

@@ -50,22 +50,25 @@ class Bounds:
         memory_nodes: nodes that have memory this process may use.
         threads: threads a core can have online; 1 where there is no SMT.
         method: how a number of threads per core is obtained.
+        cpu_time: CPUs' worth of time that a control group allows; None without a quota.
     """
 
     cores: Mapping[int | None, int]
     memory_nodes: frozenset[int]
     threads: int
     method: SmtMethod
+    cpu_time: float | None = None
 
 
 def bounds_of(topology: Topology, limits: LimitFacts, method: SmtMethod) -> Bounds:
     """Bounds from the facts; by affinity no thread can be brought online that is not."""
     part = usable(topology, limits)
     cores = Counter(core.node for core in part.cores)
-    online = topology.smt.online or 1
+    online = max((len(core.cpus) for core in part.cores), default=1)
     most = max(topology.smt.max or online, online)
     with_memory = frozenset(node.id for node in part.nodes if node.memory_bytes)
-    return Bounds(dict(cores), with_memory, most if method is SmtMethod.SWITCHED else online, method)
+    threads = most if method is SmtMethod.SWITCHED else online
+    return Bounds(dict(cores), with_memory, threads, method, limits.cpu_quota_cores)
 
 
 def default_factors(bounds: Bounds, workloads: tuple[str, ...], batch_size: int, backend: str) -> Factors:
@@ -131,7 +134,7 @@ def _impossible(configuration: Configuration, bounds: Bounds) -> str | None:
         usable = ", ".join(str(each) for each in sorted(each for each in bounds.cores if each is not None))
         return f"node {node}: it has no CPU that may be used; nodes that have: {usable or 'none, without NUMA'}"
     if memory_node is not None and memory_node not in bounds.memory_nodes:
-        return f"memory of node {memory_node}: that node has none"
+        return f"memory of node {memory_node}: that node has none that may be used"
     if smt > bounds.threads:
         threads = f"{bounds.threads} {'thread' if bounds.threads == 1 else 'threads'}"
         limit = "" if bounds.method is SmtMethod.SWITCHED else " online, and no more can be brought online here"
@@ -140,6 +143,9 @@ def _impossible(configuration: Configuration, bounds: Bounds) -> str | None:
         return f"{configuration.cores} cores: {configuration.location} has {bounds.cores[node]}"
     if configuration.threads_per_core > smt:
         return "more threads per core than the SMT level has"
+    busy = configuration.cores * configuration.threads_per_core
+    if bounds.cpu_time is not None and busy > max(1.0, bounds.cpu_time):
+        return f"{busy} threads: a control group allows {bounds.cpu_time:g} CPUs' worth of time"
     if bounds.method is SmtMethod.AFFINITY and smt != configuration.threads_per_core:
         return "by affinity, SMT k is k threads per core: with fewer of them it is the lower level again"
     if not divides_evenly(configuration.cores, configuration.threads_per_core, configuration.instances):

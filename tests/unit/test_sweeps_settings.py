@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_by_default_all_levels_of_the_machine_are_gone_through(machine: Bounds) 
         ({"cores": (5,)}, "5 cores: node 0 has 4"),
         ({"locations": (Location(3),)}, "node 3: it has no CPU that may be used; nodes that have: 0, 7, 11"),
         ({"locations": (Location(9),)}, "node 9: it has no CPU that may be used; nodes that have: 0, 7, 11"),
-        ({"locations": (Location(0, 11),)}, "memory of node 11: that node has none"),
+        ({"locations": (Location(0, 11),)}, "memory of node 11: that node has none that may be used"),
         ({"smt": (4,)}, "more threads per core than the SMT level has"),
         ({"instances": (3,)}, "the instances cannot divide the cores evenly"),
         ({"dtypes": ("int8",)}, "backend eager has no int8"),
@@ -126,3 +127,15 @@ def test_what_the_planner_cannot_place_is_never_a_setting(facts, machine: Bounds
                 assert chosen == ()
             else:
                 assert len(chosen) == 1
+
+
+def test_a_sweep_in_a_container_keeps_to_its_cpus_memory_and_quota(facts) -> None:
+    limits = LimitFacts(allowed_cpus=(0, 1, 8, 9, 32), allowed_mems=(7,), cpu_quota_cores=3.5)
+    bounds = bounds_of(facts.topology, limits, SmtMethod.AFFINITY)
+    assert (dict(bounds.cores), bounds.memory_nodes, bounds.threads) == ({0: 2, 7: 1}, {7}, 2)
+    chosen, skipped = configurations_of(default_factors(bounds, ("a",), 64, "native"), bounds)
+    assert max(each.cores * each.threads_per_core for each in chosen) == 2
+    assert "4 threads: a control group allows 3.5 CPUs' worth of time" in skipped
+    tight = replace(bounds, cpu_time=0.5)
+    chosen, _ = configurations_of(default_factors(tight, ("a",), 64, "native"), tight)
+    assert {each.cores * each.threads_per_core for each in chosen} == {1}

@@ -116,9 +116,12 @@ def _limits(facts: Facts) -> str:
     if limits.container and limits.container != "none":
         parts.append(limits.container)
     if limits.cpu_quota_cores is not None:
-        parts.append(f"quota of {as_given(limits.cpu_quota_cores)} CPUs")
+        parts.append(f"quota of {as_given(limits.cpu_quota_cores)} CPUs' time")
     if limits.allowed_cpus and len(limits.allowed_cpus) < len(facts.topology.cpus_online):
         parts.append(f"CPUs {ranges(limits.allowed_cpus)} allowed")
+    with_memory = {node.id for node in facts.topology.nodes if node.memory_bytes}
+    if limits.allowed_mems and not with_memory <= set(limits.allowed_mems):
+        parts.append(f"memory of nodes {ranges(limits.allowed_mems)} allowed")
     if limits.memory_limit_bytes is not None:
         parts.append(f"memory limit {size(limits.memory_limit_bytes)}")
     return ", ".join(parts)
