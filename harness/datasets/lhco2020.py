@@ -40,7 +40,7 @@ def _read(local: Found, request: Request) -> Reading:
     arrays = {}
     sha256 = {}
     for entry in local.files:
-        arrays[entry.name], sha256[entry.name] = _array(entry)
+        arrays[entry.file.name], sha256[entry.name] = _array(entry)
     train = arrays["innerdata_train.npy"]
     extra = arrays["innerdata_extrasig_train.npy"]
     notes: tuple[str, ...] = ()

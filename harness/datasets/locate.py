@@ -18,6 +18,7 @@ from harness.datasets.times import by_day
 from harness.errors import InputError
 
 _TABLES = frozenset({".csv", ".tsv", ".txt", ".data", ".parquet", ".pq"})  # a folder's tables
+WORKBOOKS = (".xlsx", ".xls", ".ods")
 _DEPTH = 3  # of sub-folders
 _MOST_FOLDERS = 300  # looked into below one directory
 _TELLING = 4  # letters of a pattern's stem from which it is trusted outside the data set's own folder
@@ -117,7 +118,7 @@ def own_tables(pattern: str) -> tuple[FoundFile, ...]:
 
 
 def _own_table(path: Path) -> FoundFile:
-    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+    if path.suffix.lower() in WORKBOOKS:
         raise InputError(f"{path} is a workbook, which is not read.", remedy="Save its sheet as CSV: csv:FILE.csv")
     archive = any(parent.suffix.lower() == ".zip" and parent.is_file() for parent in path.parents)
     if not path.is_file() and not archive:

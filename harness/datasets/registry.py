@@ -11,7 +11,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant, specs
-from harness.datasets.locate import locate, own_files, own_tables, search_directories, surroundings
+from harness.datasets.locate import WORKBOOKS, locate, own_files, own_tables, search_directories, surroundings
 from harness.datasets.options import COMMON, resolve
 from harness.datasets.packed import SUFFIXES, plain_name
 from harness.datasets.store import Found
@@ -111,7 +111,10 @@ def require(name: str, directory: Path | None, form: str | None = None) -> Found
     family = next(known for known in specs() if known.name == entry.name)
     near = get_close_matches(name, members(family, directories), n=1) if entry.parameter else ()
     hints = [f"Did you mean {near[0]}?"] if near else []
-    hints += [f"Is {', '.join(near_files)} one of them? Rename it."] if near_files and not near else []
+    sheets = [file for file in near_files if Path(file).suffix.lower() in WORKBOOKS]
+    hints += [f"{sheets[0]} is a workbook, which is not read: save its sheet as CSV."] if sheets else []
+    others_near = [file for file in near_files if file not in sheets]
+    hints += [f"Is {', '.join(others_near)} one of them? Rename it."] if others_near and not near else []
     raise InputError(
         f"Data set {name} is not here: {wanted} not found in {', '.join(map(str, directories))}."
         + (f" There: {there}." if there else "")

@@ -195,6 +195,14 @@ def test_a_file_with_nearly_the_right_name_is_named(tmp_path: Path) -> None:
     assert "KDDTran+.txt" in (raised.value.remedy or "")
 
 
+def test_a_workbook_in_place_of_a_published_file_is_named(tmp_path: Path) -> None:
+    for name in ("KDDTrain+.xlsx", "KDDTest+.txt"):
+        (tmp_path / name).write_bytes(_ROWS)
+    with pytest.raises(InputError, match="not found in") as raised:
+        registry.require("nsl-kdd", tmp_path)
+    assert "KDDTrain+.xlsx is a workbook, which is not read" in (raised.value.remedy or "")
+
+
 def test_a_table_of_ones_own_that_is_not_there_is_guessed_at(tmp_path: Path) -> None:
     (tmp_path / "flows.csv").write_bytes(_TEXT)
     with pytest.raises(InputError, match="is not there") as raised:

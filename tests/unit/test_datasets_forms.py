@@ -169,6 +169,7 @@ def test_unsw_nb15_as_captured_is_split_by_time(tmp_path: Path) -> None:
         ("unsw-nb15", "Training and Testing Sets/UNSW_NB15_testing-set.csv.zip"),
         ("adbench:cover", "Classical/10_cover.npz"),
         ("odds:http", "HTTP.mat"),
+        ("cic-ids2018", "ids-intrusion-csv/02-14-2018.csv.bz2"),
     ],
 )
 def test_names_and_folders_of_mirrors(tmp_path: Path, dataset: str, place: str) -> None:
