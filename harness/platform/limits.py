@@ -152,7 +152,10 @@ def _container(sysroot: SysRoot, groups: dict[str, str]) -> tuple[str | None, st
                 return "kubernetes", f"procfs:{process}/environ"
             if name == "container" and value:  # set for the first process by podman, LXC, systemd-nspawn
                 return value, f"procfs:{process}/environ"
-    if any(mount.point == "/" and (mount.kind, mount.device) == ("overlay", "overlay") for mount in mounts):
+    overlays = [
+        mount for mount in mounts if mount.point == "/" and (mount.kind, mount.device) == ("overlay", "overlay")
+    ]
+    if any("/live" not in mount.options for mount in overlays):  # a live system has its root on one, too
         return "container", "procfs:self/mountinfo"
     outside = re.match(r".* \(([0-9]+), #threads", sysroot.read_text("proc/1/sched") or "")
     if outside and outside[1] != "1":  # older kernels tell the number outside the namespace
@@ -168,6 +171,7 @@ class _Mount:
     point: str
     kind: str
     device: str
+    options: str
 
 
 def _mounts(sysroot: SysRoot) -> list[_Mount]:
@@ -176,5 +180,5 @@ def _mounts(sysroot: SysRoot) -> list[_Mount]:
         words, _, rest = line.partition(" - ")
         fields, kind = words.split(), rest.split()
         if len(fields) >= 5 and len(kind) >= 2:
-            mounts.append(_Mount(root=fields[3], point=fields[4], kind=kind[0], device=kind[1]))
+            mounts.append(_Mount(root=fields[3], point=fields[4], kind=kind[0], device=kind[1], options=rest))
     return mounts

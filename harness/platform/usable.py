@@ -26,6 +26,8 @@ class Usable(Topology):
         best_node: of the nodes with CPUs and memory, the one with most cores; None where no node has both.
         best_cpus: CPUs to keep to: those of ``best_node``, or else of the node with most cores.
         best_cores: number of cores ``best_cpus`` are on.
+        run_threads: threads on each of ``run_cores`` to start from: one per half, as far as they may be used.
+        run_cores: cores of ``best_cpus`` to use with so many threads, within ``cpu_time``.
         memory_nodes: where memory for ``best_cpus`` is to come from, see :func:`memory_near`.
         pin: of ``best_cpus`` the first on each half of a core, no more than ``cpu_time``; where halves are not known
             the first two of a core with eight threads, which are on two halves if it has them.
@@ -36,6 +38,8 @@ class Usable(Topology):
     best_node: int | None = None
     best_cpus: tuple[int, ...] = ()
     best_cores: int = 0
+    run_threads: int = 1
+    run_cores: int = 0
     memory_nodes: tuple[int, ...] = ()
     pin: tuple[int, ...] = ()
 
@@ -131,12 +135,15 @@ def _with_best(part: Usable) -> Usable:
         for cpu in (core.cpus[:per_core] if core.halves is None else [half[0] for half in core.halves])
     ]
     most = max(1, int(part.cpu_time or 1))
+    threads = min([2, most, *(len(core.cpus) for core in cores)])
     best_node = best.id if best is not None and best.memory_bytes != 0 else None
     return replace(
         part,
         best_node=best_node,
         best_cpus=part.cpus_online if best is None else best.cpus,
         best_cores=len(cores),
+        run_threads=threads,
+        run_cores=min(len(cores), most // threads),
         memory_nodes=memory_near(part, None if best is None else best.id),
         pin=tuple(firsts[:most]),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,9 @@ def test_plans_and_commands_keep_to_the_limits(spec: TreeSpec, data: st.DataObje
     facts = _facts(spec, threads)
     for command in _commands(facts, data.draw(st.sampled_from((1 << 28, 10 << 30, 1 << 40)), label="needs")):
         assert objections(command, laid, cpus, mems) == [], command
+        placed = re.search(r"run --cores ([0-9]+) --threads-per-core ([0-9]+)", command)
+        if placed and quota is not None:
+            assert int(placed[1]) * int(placed[2]) <= max(1.0, quota), command
     try:
         chosen = plan(
             facts.topology,

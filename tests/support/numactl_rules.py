@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from support.placement_rules import can_give
 from support.trees import Layout
 
 _MEMORY_OPTIONS = ("membind", "interleave", "preferred")
@@ -47,4 +48,7 @@ def objections(command: str, laid: Layout, cpus: Collection[int], mems: Collecti
         there = [core for core in laid.cores if core.node == int(cores[1]) and set(core.online) & set(cpus)]
         if len(there) < int(cores[2]):
             wrong.append(f"{cores[2]} cores of the {len(there)} of node {cores[1]}")
+    placed = re.search(r"run --cores ([0-9]+) --threads-per-core ([0-9]+)", command)
+    if placed and not can_give(laid, int(placed[1]), int(placed[2]), None, cpus):
+        wrong.append(f"no node with {placed[1]} cores of {placed[2]} threads")
     return wrong
