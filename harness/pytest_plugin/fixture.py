@@ -18,7 +18,8 @@ from harness.pytest_plugin.serve import directory_key
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, JOB_FILE, FunctionJob, Timed, measure
 
 if TYPE_CHECKING:
-    from harness.pytest_plugin.judge import Judge
+    from harness.pytest_plugin.judge import Judge, Settings
+    from harness.pytest_plugin.processes import Place
 
 T = TypeVar("T")
 _USED = {"group", "disable_gc"}  # arguments of pytest.mark.benchmark that the gate goes by
@@ -136,9 +137,16 @@ class Lparbench:
                 measure(directory, sides[job.side])
                 pytest.skip("measured")
             return None
-        from harness.pytest_plugin.judge import Judge  # what a worker need not import
+        from harness.pytest_plugin.judge import Judge, Settings  # what a worker need not import
 
-        return self._judged(lambda: Judge.of(self._item, index, self.summary, self._problems))
+        settings = self._judged(lambda: Settings.of(self._item))
+        place = self._judged(lambda: self._place(settings))
+        return Judge(self._item, settings, index, place, self.summary, self._problems)
+
+    def _place(self, settings: Settings) -> Place:
+        from harness.pytest_plugin.judge import place_of
+
+        return place_of(settings, self._config)
 
     def _stored(self, sides: Mapping[str, Timed], function: Callable[..., Any]) -> Any:
         """Call the function of the test once, then judge it."""

@@ -70,17 +70,9 @@ class Judge:
     item: pytest.Item
     settings: Settings
     index: int
+    place: Place
     summary: list[str]
     problems: list[BaseException]
-
-    @staticmethod
-    def of(item: pytest.Item, index: int, summary: list[str], problems: list[BaseException]) -> Judge:
-        """As the markers of the test ask.
-
-        Raises:
-            InputError: see :meth:`Settings.of`.
-        """
-        return Judge(item, Settings.of(item), index, summary, problems)
 
     def function(self, sides: Mapping[str, Timed]) -> list[float]:
         """Judge against the base revision where there is one, else the baseline file; gives the samples in seconds."""
@@ -136,7 +128,7 @@ class Judge:
     def _processes(self, sides: Mapping[str, Timed], base: Path | None) -> Processes:
         return Processes(
             item=self.item,
-            place=self._place(),
+            place=self.place,
             sides=(BASELINE, CANDIDATE) if base else tuple(sides),
             seconds=self.settings.seconds,
             seed=int.from_bytes(os.urandom(4), "big"),
@@ -146,17 +138,6 @@ class Judge:
             base=base,
         )
 
-    def _place(self) -> Place:
-        machine, settings = this_machine(), self.settings
-        placement = plan(
-            machine.facts.topology,
-            cores=settings.cores,
-            threads_per_core=settings.threads_per_core,
-            node=settings.node,
-            limits=machine.facts.limits,
-        )
-        return Place(_named(machine.fingerprint, self.item.config.getoption("--lparbench-machine")), placement)
-
     def _concurrent(self, processes: Processes) -> None:
         report = judge_live(processes.pairs, {processes.key}, self._policy(), max_blocks=self.settings.max_blocks)
         self._conclude(report)
@@ -164,7 +145,7 @@ class Judge:
     def _against_base(self, processes: Processes) -> None:
         pool = pool_of(self.item.config)
         try:
-            there = pool.worker(processes.place.placement, processes.base, FIRST_LAYOUT).ready.nodeids
+            there = pool.worker(self.place.placement, processes.base, FIRST_LAYOUT).ready.nodeids
         except WorkerDiedError as error:
             raise MeasurementError(f"the base revision cannot be measured: {error}") from None
         self.item.config.stash[session_key].of_base |= set(there)
@@ -188,7 +169,7 @@ class Judge:
             if not path.exists():
                 raise InputError(f"{nodeid} has no baseline in {path.parent}.", remedy=f"Write one: {_WORDS.write}")
             policy = self._policy()
-            stored = read_baseline(path, self._place().fingerprint, policy.allowed, _WORDS)
+            stored = read_baseline(path, self.place.fingerprint, policy.allowed, _WORDS)
             baseline = stored.pooled(self._others(path))
 
             def pair() -> Pair:
@@ -201,7 +182,7 @@ class Judge:
     def _others(self, path: Path) -> list[Baseline]:
         """The baselines of the other tests on this machine, as they were before the session."""
         known = self.item.config.stash[session_key].baselines
-        fingerprint = self._place().fingerprint
+        fingerprint = self.place.fingerprint
         for file in sorted(path.parent.glob("*.json")) if not known else ():
             with contextlib.suppress(LparbenchError):  # its own test says what is wrong with it
                 known[file] = read_baseline(file, fingerprint)
@@ -243,6 +224,23 @@ class Judge:
         else:
             undecided = (result.why for result in report.results if result.verdict is not GateVerdict.PASSED)
             self.problems.append(NoVerdict("; ".join(undecided) or status.word))
+
+
+def place_of(settings: Settings, config: pytest.Config) -> Place:
+    """This machine, and where on it the test is measured.
+
+    Raises:
+        InputError: there are no such cores, or the machine that is named has a name.
+    """
+    machine = this_machine()
+    placement = plan(
+        machine.facts.topology,
+        cores=settings.cores,
+        threads_per_core=settings.threads_per_core,
+        node=settings.node,
+        limits=machine.facts.limits,
+    )
+    return Place(_named(machine.fingerprint, config.getoption("--lparbench-machine")), placement)
 
 
 def _named(fingerprint: Facts, machine: str | None) -> Facts:

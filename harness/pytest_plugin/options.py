@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -75,86 +75,108 @@ class Session:
 session_key = pytest.StashKey[Session]()
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Options of the gate, and those that a worker process is started with."""
-    group = parser.getgroup("lparbench", "gates on time, by lparbench")
-    group.addoption(
-        "--lparbench-baselines",
-        metavar="DIR",
-        default=None,
-        help="Folder of baseline files, one per test. Default: .lparbench in the root directory.",
-    )
-    group.addoption(
-        "--lparbench-update",
-        action="store_true",
-        help="Measure and write the baselines instead of judging; a shared machine needs three sessions.",
-    )
-    group.addoption(
-        "--lparbench-gate",
-        action="store_true",
-        help="Gate every test that uses the `benchmark` fixture of pytest-benchmark, as it is.",
-    )
-    group.addoption(
-        "--lparbench-open",
-        choices=OPEN_CHOICES,
-        default=_STRICT,
-        help="What becomes of a test without a verdict, or a baseline without a test. Default: fail.",
-    )
-    group.addoption(
-        "--lparbench-strict",
-        dest="lparbench_open",
-        action="store_const",
-        const=_STRICT,
-        help="The same as --lparbench-open=fail.",
-    )
-    group.addoption(
-        "--lparbench-accept",
-        metavar="REASON",
-        default=None,
-        help="With --lparbench-update: times that left the level of the baseline are meant, for this reason.",
-    )
-    group.addoption(
-        "--lparbench-machine",
-        metavar="NAME",
-        default=None,
-        help="Name of this machine, where it does not say which processor it has.",
-    )
-    group.addoption(
-        "--lparbench-report",
-        metavar="FORMAT=FILE",
-        action="append",
-        type=_report,
-        help="Write the verdicts for a CI system: junit=FILE, markdown=FILE, or github=FILE for annotations, and the"
-        " summary of the step. Repeatable.",
-    )
-    group.addoption(
-        "--lparbench-policy",
-        metavar="FILE",
-        default=None,
-        help="Margins, floors and allowed differences per test. Default: [tool.lparbench.gate] of pyproject.toml.",
-    )
-    group.addoption(
-        *("--lparbench-allow-diff", "--allow-diff"),
-        dest="allow_diff",
-        metavar="FACT",
-        action="append",
-        help="Let this fact differ, because it is what you ask about: libraries.numpy, kernel. Repeatable.",
-    )
-    group.addoption(
-        BASE_OPTION,
-        metavar="DIR",
-        default=None,
-        help="Judge against the same tests in this checkout, measured in the same blocks.",
-    )
-    group.addoption(WORKER_OPTION, default=None, help=argparse.SUPPRESS)
-
-
 def _report(text: str) -> tuple[CiFormat, Path]:
     name, separator, path = text.partition("=")
     formats = {to.value: to for to in CiFormat}
     if name not in formats or not separator or not path:
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(f'{name}=FILE' for name in formats)}")
     return formats[name], Path(path)
+
+
+# What argparse is given.
+_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (
+        ("--lparbench-baselines",),
+        {
+            "metavar": "DIR",
+            "help": "Folder of baseline files, one per test. Default: .lparbench in the rootdir.",
+        },
+    ),
+    (
+        ("--lparbench-update",),
+        {
+            "action": "store_true",
+            "help": "Measure and write the baselines instead of judging; a shared machine needs three sessions.",
+        },
+    ),
+    (
+        ("--lparbench-gate",),
+        {
+            "action": "store_true",
+            "help": "Gate every test that uses the `benchmark` fixture of pytest-benchmark, as it is.",
+        },
+    ),
+    (
+        ("--lparbench-open",),
+        {
+            "choices": OPEN_CHOICES,
+            "default": _STRICT,
+            "help": "What becomes of a test without a verdict, or a baseline without a test. Default: fail.",
+        },
+    ),
+    (
+        ("--lparbench-strict",),
+        {
+            "dest": "lparbench_open",
+            "action": "store_const",
+            "const": _STRICT,
+            "help": "The same as --lparbench-open=fail.",
+        },
+    ),
+    (
+        ("--lparbench-accept",),
+        {
+            "metavar": "REASON",
+            "help": "With --lparbench-update: times that left the level of the baseline are meant, for this reason.",
+        },
+    ),
+    (
+        ("--lparbench-machine",),
+        {"metavar": "NAME", "help": "Name of this machine, where it does not say which processor it has."},
+    ),
+    (
+        ("--lparbench-report",),
+        {
+            "metavar": "FORMAT=FILE",
+            "action": "append",
+            "type": _report,
+            "help": "Write the verdicts for a CI system: junit=FILE, markdown=FILE, or github=FILE for annotations, and"
+            " the summary of the step. Repeatable.",
+        },
+    ),
+    (
+        ("--lparbench-policy",),
+        {
+            "metavar": "FILE",
+            "help": "Margins, floors and allowed differences per test. Default: [tool.lparbench.gate] of"
+            " pyproject.toml.",
+        },
+    ),
+    (
+        ("--lparbench-allow-diff", "--allow-diff"),
+        {
+            "dest": "allow_diff",
+            "metavar": "FACT",
+            "action": "append",
+            "help": "Let this fact differ, because it is what you ask about: libraries.numpy, kernel. Repeatable.",
+        },
+    ),
+    (
+        (BASE_OPTION,),
+        {
+            "metavar": "DIR",
+            "help": "Judge against the same tests in this checkout, measured in the same blocks.",
+        },
+    ),
+    ((WORKER_OPTION,), {"help": argparse.SUPPRESS}),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Options of the gate, and those that a worker process is started with."""
+    group = parser.getgroup("lparbench", "gates on time, by lparbench")
+    for names, settings in _OPTIONS:
+        group.addoption(*names, **settings)
 
 
 def baselines_of(config: pytest.Config) -> Path:

@@ -27,7 +27,7 @@ from harness.placement.model import Placement
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
-from harness.pytest_plugin import benchmark, judge, machine, processes
+from harness.pytest_plugin import benchmark, fixture, judge, machine, processes
 from harness.pytest_plugin.benchmark import BenchmarkSession, validity
 from harness.pytest_plugin.processes import Processes
 from harness.record.model import ProcessRecord, Run, Validity, Verdict
@@ -97,7 +97,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return replace(process, failure=failure, series=(series,)), ()
 
         monkeypatch.setattr(Processes, "_process", measured)
-        monkeypatch.setattr(judge.Judge, "_place", lambda *_: PLACE)
+        monkeypatch.setattr(fixture.Lparbench, "_place", lambda *_: PLACE)
 
     return scripted
 
@@ -178,7 +178,7 @@ def test_a_baseline_of_another_machine_fails_the_test(
     ran(pytester, STORED, "--lparbench-update", "--lparbench-baselines", "kept")
     assert len(list((pytester.path / "kept").iterdir())) == 1
     other = replace(PLACE, fingerprint={**PLACE.fingerprint, "cpu": "POWER9"})
-    monkeypatch.setattr(judge.Judge, "_place", lambda *_: other)
+    monkeypatch.setattr(fixture.Lparbench, "_place", lambda *_: other)
     result = ran(pytester, STORED, "--lparbench-baselines", "kept")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["lparbench: the environments differ: cpu: POWER10 and POWER9*"])
@@ -556,7 +556,7 @@ def test_every_remedy_is_an_option_of_pytest(
     said("--lparbench-update")
     for facts in ({"arch": "ppc64le", "cpu": "POWER9"}, {"arch": "ppc64le", "cpu": None}):
         other = replace(PLACE, fingerprint=facts)
-        monkeypatch.setattr(judge.Judge, "_place", lambda *_, other=other: other)
+        monkeypatch.setattr(fixture.Lparbench, "_place", lambda *_, other=other: other)
         said()
         ran(pytester, STORED, "--lparbench-update")
     said("--lparbench-update")
