@@ -47,6 +47,9 @@ class EncodedDataset:
     # Entity of each test window (a card), its windows in time order; drawing ``rows`` leaves gaps between them.
     test_group: npt.NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    split_seed: int | None = (
+        None  # that the test rows were drawn with; None where they are those of a publisher or time
+    )
     warnings: tuple[str, ...] = ()  # see ``harness.datasets.suspicions``
     duplicates: Mapping[str, int] = field(default_factory=dict)  # see ``harness.datasets.table.count_duplicates``
     # Columns of a published file without a header, label included; none where files have headers or are no text.

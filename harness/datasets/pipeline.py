@@ -86,6 +86,7 @@ def encode(split: Split, request: Request) -> EncodedDataset:
         test_group=test_part.group,
         feature_names=encoder.feature_names,
         notes=tuple(notes),
+        split_seed=request.seed if split.drawn else None,
         warnings=warnings,
         duplicates=count_duplicates(whole, test),
         encoder=encoder,

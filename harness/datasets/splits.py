@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def random(table: Table, request: Request, notes: tuple[str, ...] = (), share: f
     if request.published:
         return at_random(table, seed=request.seed, share=share, notes=notes)
     notes = (*notes, "Equal rows were kept on one side of the random split.")
-    return equal_rows_together(table, seed=request.seed, share=share, notes=notes)
+    return replace(equal_rows_together(table, seed=request.seed, share=share, notes=notes), drawn=True)
 
 
 def at_random(table: Table, *, seed: int, share: float = TEST_SHARE, notes: tuple[str, ...] = ()) -> Split:

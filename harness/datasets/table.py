@@ -63,6 +63,7 @@ class Split:
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
     left_out: frozenset[str] = frozenset()  # columns that were there and are no features
+    drawn: bool = False  # the test rows were drawn at random here, so that another seed gives another split
     indicators: int | None = None  # most indicators of one column of categories; None for all
 
 

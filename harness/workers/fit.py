@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +30,10 @@ from harness.workers.outcomes import FitOutcome
 from harness.workers.variants import by_learning_rate, number_formats
 from harness.workload.model import Value
 
+_SPLITS = (
+    "Each training seed has a random split of its own: what differs between seeds includes what differs between splits."
+)
+
 
 def fit(job: FitJob) -> FitOutcome:
     """Fit a detector with every seed, together where it can, and leave in the directory what measuring needs.
@@ -46,28 +52,31 @@ def fit(job: FitJob) -> FitOutcome:
     context = FitContext(X_val=data.validation_x, y_val=validation_y, trainer=trainer_name)
     _refuse_one_kind(first, data)
     started = time.perf_counter()
-    fit_together(detectors, data.train_x, data.train_y, context=context)
+    together = detectors if data.split_seed is None else detectors[:1]  # the others: each on a split of its own
+    fit_together(together, data.train_x, data.train_y, context=context)
     train_seconds = time.perf_counter() - started
     directory = Path(job.directory)
     artifacts = prepare(first, directory)
-    scores = [detector.decision_function(data.test_x) for detector in detectors]
+    scores = [detector.decision_function(data.test_x) for detector in together]
     _keep_rows(first, data, scores[0], directory)
     points = _operating_points(first, scores[0], data)
+    others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, context)
+    record = replace(dataset_record(data), notes=(*data.notes, *([_SPLITS] if others else [])))
     if job.save is not None:
-        fitted = Fitted(workload.name, job.protocol, job.seeds[0], dataset_record(data), points)
+        fitted = Fitted(workload.name, job.protocol, job.seeds[0], record, points)
         save_bundle(first, data, fitted, Path(job.save))
     rates = job.learning_rates
     scheduled = workload.training_for(job.protocol).epochs
     cut = scheduled is not None and job.epochs is not None and job.epochs < scheduled
     return FitOutcome(
-        dataset=dataset_record(data),
-        evaluations=tuple(_evaluated(*pair, data) for pair in zip(detectors, scores, strict=True)),
+        dataset=record,
+        evaluations=(*(_evaluated(*pair, data) for pair in zip(together, scores, strict=True)), *others),
         operating_points=points,
         remarks=tuple(first.remarks()),
         epochs=tuple(first.history_),
         scheduled_epochs=scheduled,
         limits=TrainingLimits(epochs=job.epochs if cut else None, rows=job.rows),
-        train_seconds=train_seconds,
+        train_seconds=train_seconds + other_seconds,
         trained_on="native" if trainer_name == "native" else "eager",
         trains_on=(("eager", "native") if natively else ("eager",)) if first.history_ else (),
         number_formats=number_formats(artifacts, first, scores[0], data),
@@ -78,8 +87,26 @@ def fit(job: FitJob) -> FitOutcome:
     )
 
 
-def _load(job: FitJob) -> EncodedDataset:
+def _on_other_splits(
+    detectors: Sequence[Detector], data: EncodedDataset, job: FitJob, context: FitContext
+) -> tuple[list[Evaluation], float]:
+    """Each detector fitted and evaluated on a random split of its own, and the seconds that the fits took."""
+    evaluations: list[Evaluation] = []
+    seconds = 0.0
+    for number, detector in enumerate(detectors, 1):
+        other = _load(job, seed=int(data.split_seed or 0) + number)
+        labels = None if other.validation_y is None else other.validation_y.astype(np.int64)
+        started = time.perf_counter()
+        detector.fit(other.train_x, other.train_y, context=replace(context, X_val=other.validation_x, y_val=labels))
+        seconds += time.perf_counter() - started
+        evaluations.append(_evaluated(detector, detector.decision_function(other.test_x), other))
+    return evaluations, seconds
+
+
+def _load(job: FitJob, seed: int | None = None) -> EncodedDataset:
     options = dict(job.workload.options_for(job.protocol))
+    if seed is not None:
+        options["seed"] = seed
     if job.rows is not None:
         options["rows"] = job.rows
     directory = None if job.data_dir is None else Path(job.data_dir)

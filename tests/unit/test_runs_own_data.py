@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.datasets.base import load
 from harness.detectors import registry
 from harness.detectors.export import prepare
 from harness.errors import InputError
@@ -171,3 +172,20 @@ def test_warnings_about_the_data_reach_the_record(tmp_path):
     (tmp_path / "flows.csv").write_text("\n".join(["bytes,flag,label", *rows]) + "\n", encoding="utf-8")
     job = job_of("cicids2017-pca", tmp_path / "fit", dataset=f"csv:{tmp_path}/flows.csv", label="label")
     assert any("'flag' (ROC-AUC 1.000) alone tells the label" in text for text in fit(job).dataset.warnings)
+
+
+def test_every_seed_of_a_random_split_has_a_split_of_its_own(own_file, tmp_path):
+    name = "sklearn.ensemble:IsolationForest"
+    job = job_of(name, tmp_path / "fit", dataset=own_file, label="verdict", seeds=(0, 1, 2))
+    outcome = fit(job)
+    alone = fit(job_of(name, tmp_path / "one", dataset=own_file, label="verdict"))
+    assert len(outcome.evaluations) == 3
+    assert outcome.evaluations[0] == alone.evaluations[0]
+    assert len({evaluation.auc_roc for evaluation in outcome.evaluations}) > 1
+    assert any("split of its own" in note for note in outcome.dataset.notes)
+    assert not any("split of its own" in note for note in alone.dataset.notes)
+    options = {"label": "verdict"}
+    for seed, evaluation in enumerate(outcome.evaluations, 42):
+        data = load(own_file, options={**options, "seed": seed})
+        assert data.split_seed == seed
+        assert evaluation.prevalence == pytest.approx(data.prevalence)

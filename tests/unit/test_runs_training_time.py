@@ -29,7 +29,7 @@ def _fit(seeds: int = 1, **changes: object) -> Fit:
 
 
 def test_the_backend_that_trained_has_the_time_of_the_whole_fit() -> None:
-    for seeds, note in ((1, "one fit: no interval"), (5, "5 seeds trained together: no interval")):
+    for seeds, note in ((1, "one fit: no interval"), (5, "5 seeds in all: no interval")):
         assert training_time(_fit(seeds), "eager", "float32", RATE) == Metric(8.0, "s", n=1, note=note)
 
 
