@@ -21,12 +21,12 @@ def probe(sysroot: StrPath = "/") -> Facts:
     """What is known of a machine; ``None`` for what cannot be read, never a guess.
 
     Args:
-        sysroot: this machine, or a stored tree that holds ``proc`` and ``sys``.
+        sysroot: this machine, a stored tree that holds ``proc`` and ``sys``, or what ``harness.platform.dump`` opens.
     """
+    from harness.platform.dump import opened
     from harness.platform.probe import probe as facts_of
-    from harness.platform.sysroot import SysRoot
 
-    return facts_of(SysRoot(Path(sysroot)))
+    return facts_of(opened(Path(sysroot)))
 
 
 def load(path: StrPath) -> Run | Sweep:

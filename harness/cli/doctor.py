@@ -56,10 +56,11 @@ def doctor(
     from harness.advice.policy import Policy, judge, load_policy
     from harness.advice.rules import WorkloadNeeds, shipped_rules
     from harness.decode import encode
+    from harness.platform.dump import opened
     from harness.platform.hmc import facts_for
     from harness.platform.probe import probe
-    from harness.platform.sysroot import SysRoot
     from harness.reporting.doctor import print_report, rule_entries, rules_text, verdict
+    from harness.reporting.factsheet import say_origin
     from harness.reporting.listing import output_width
 
     site = Policy(shipped_rules()) if policy is None else load_policy(policy, shipped_rules())
@@ -68,7 +69,7 @@ def doctor(
         listed = json.dumps({"rules": encode(entries)}, indent=2)
         typer.echo(listed if as_json else rules_text(entries, output_width()), nl=as_json)
         return
-    root = SysRoot(sysroot)
+    root = opened(sysroot)
     facts = probe(root)
     report = evaluate(
         facts,
@@ -89,5 +90,6 @@ def doctor(
         }
         typer.echo(json.dumps(document, indent=2))
     else:
+        say_origin(facts, sysroot)
         print_report(facts, report, judgement, policy)
     raise typer.Exit(judgement.exit_code)

@@ -26,7 +26,12 @@ RecordJson = Annotated[
     bool, typer.Option("--json", help="Print the record as JSON, nothing else.", rich_help_panel=OUTPUT)
 ]
 Sysroot = Annotated[
-    Path, typer.Option(metavar="DIR", help="Look at a stored tree that holds proc and sys instead of this machine.")
+    Path,
+    typer.Option(
+        metavar="PATH",
+        help="Look at a stored tree, at an archive of sosreport or supportconfig, or at a text with output of lscpu, "
+        "numactl -H, ppc64_cpu --info, lparstat -i or /proc/cpuinfo, instead of this machine.",
+    ),
 ]
 DataDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder with data sets, searched first.", show_default=False)

@@ -33,10 +33,10 @@ def place(
     """
     from harness.decode import encode
     from harness.placement.plan import plan
+    from harness.platform.dump import opened
     from harness.platform.probe import probe
-    from harness.platform.sysroot import SysRoot
 
-    facts = probe(SysRoot(sysroot))
+    facts = probe(opened(sysroot))
     chosen = plan(
         facts.topology,
         cores=cores,

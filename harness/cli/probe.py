@@ -22,12 +22,13 @@ def probe(
     Example: `lparbench probe --json`
     """
     from harness.decode import encode
+    from harness.platform.dump import opened
     from harness.platform.probe import probe as collect
-    from harness.platform.sysroot import SysRoot
-    from harness.reporting.factsheet import print_facts
+    from harness.reporting.factsheet import print_facts, say_origin
 
-    facts = collect(SysRoot(sysroot))
+    facts = collect(opened(sysroot))
     if as_json:
         typer.echo(json.dumps({"facts": encode(facts)}, indent=2))
     else:
+        say_origin(facts, sysroot)
         print_facts(facts)

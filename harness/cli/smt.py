@@ -37,10 +37,10 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
     """
     from harness.placement.smt import SmtMethod, may_switch, not_permitted
     from harness.placement.smt_state import load
+    from harness.platform.dump import opened
     from harness.platform.probe import probe
-    from harness.platform.sysroot import SysRoot
 
-    root = SysRoot(sysroot)
+    root = opened(sysroot)
     facts = probe(root)
     smt = facts.topology.smt
     saved = load(root)

@@ -9,6 +9,7 @@ from harness.platform.cpuinfo import CpuInfo
 from harness.platform.devicetree import DeviceTree
 from harness.platform.facts import KernelFacts
 from harness.platform.gather import Gathered
+from harness.platform.pasted import HYPERVISOR
 from harness.platform.sysroot import SysRoot
 
 TCG_CLOCK_HZ = 1e9  # QEMU's pseries machine tells this clock unless KVM gives it the host's (hw/ppc/spapr.c)
@@ -95,8 +96,11 @@ def _parameters(text: str | None) -> tuple[str, ...] | None:
 
 
 def _platform(sysroot: SysRoot, info: CpuInfo, tree: DeviceTree, gathered: Gathered) -> tuple[str | None, str | None]:
+    named, where = (sysroot.read_text(HYPERVISOR) or "").partition("\t")[::2]
     if info.kind == "x86":
         hypervisor, source = _x86_hypervisor(sysroot, info)
+        if named and hypervisor in (None, "other"):
+            hypervisor, source = named, where
         return gathered.note("platform", "x86", "cpuinfo"), gathered.note("hypervisor", hypervisor, source)
     compatible = tree.strings("compatible")
     if info.platform == "PowerNV" or "ibm,powernv" in compatible:
@@ -107,6 +111,8 @@ def _platform(sysroot: SysRoot, info: CpuInfo, tree: DeviceTree, gathered: Gathe
     platform = info.platform or ("pSeries" if tree.text("device_type") == "chrp" else None)
     gathered.note("platform", platform, "cpuinfo:platform" if info.platform else "device-tree:device_type")
     hypervisor, source = _power_hypervisor(sysroot, info, tree, compatible)
+    if named and hypervisor is None:
+        hypervisor, source = named, where
     return platform, gathered.note("hypervisor", hypervisor, source)
 
 

@@ -65,7 +65,7 @@ def probe(sysroot: SysRoot, *, cross_checked: bool = True) -> Facts:
         has_halves=cpu.has_halves(processor),
     )
     return Facts(
-        sysroot=str(sysroot.path),
+        sysroot=sysroot.name,
         cpu=processor,
         topology=affinity.with_moves(layout, sysroot, tree),
         caches=shared,

@@ -29,6 +29,7 @@ class SysRoot:
 
     def __init__(self, path: str | Path = "/") -> None:
         self.path = Path(path)
+        self.name = os.fspath(path)  # as its facts name it
         self.live = os.path.realpath(self.path) == "/"
         self._base = os.fspath(self.path).rstrip("/")
         self._flags = _FLAGS if self.live else _FLAGS | os.O_NOFOLLOW

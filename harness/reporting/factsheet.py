@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from pathlib import Path
 
 from rich.text import Text
 
 from harness.platform.facts import Cache, Core, Facts, Module
 from harness.platform.nodes import Node
 from harness.platform.parse import format_cpulist
-from harness.reporting.console import bare_table, print_table, standard_output
+from harness.reporting.console import bare_table, print_table, say, standard_output
 
 UNKNOWN = "not known"
 
@@ -52,6 +54,12 @@ def print_facts(facts: Facts) -> None:
         console.print(Text(title, style="bold"))
         print_table(console, table)
         console.print()
+
+
+def say_origin(facts: Facts, asked: Path) -> None:
+    """Of a dump, what the facts were read from."""
+    if facts.sysroot != os.fspath(asked):
+        say(standard_output(), f"Read from {facts.sysroot}. What that does not tell is not known.")
 
 
 def text(value: object) -> str:
