@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.errors import ExitCode, LparbenchError
 from harness.pytest_plugin.drop_in import DropIn, gate_class, gated, gates_key
 from harness.pytest_plugin.options import (
     Session,
@@ -155,7 +156,10 @@ class Ending:
         for to, path in config.getoption("--lparbench-report") or ():
             from harness.pytest_plugin.report import write_report
 
-            write_report(config, self._open, to, path)
+            try:
+                write_report(config, self._open, to, path)
+            except LparbenchError as error:
+                pytest.exit(f"lparbench: {error}", returncode=ExitCode.TOOL_FAILED)
         updating = config.getoption("--lparbench-update") and config.stash[session_key].judged
         if self._open and closes(config) and not updating and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -77,7 +77,7 @@ class Processes:
     notes: list[str] = field(default_factory=list)
     _blocks: dict[str, list[ProcessRecord]] = field(default_factory=dict)
     _mismatches: dict[str, list[str]] = field(default_factory=dict)
-    _rounds: int = 0  # series of blocks begun so far: what confirms one is measured by other workers
+    _rounds: int = 0  # the first series of blocks, or one that confirms it and is measured by other workers
     _fork: bool = True
     _here: bool = False
     _few: bool = False
@@ -101,7 +101,7 @@ class Processes:
 
     def _begin(self) -> None:
         self._blocks, self._mismatches = {}, {}
-        self._rounds += 1
+        self._rounds = min(2, self._rounds + 1)  # each is a set of workers with all that the suite imports
 
     def pairs(self) -> Callable[[int], tuple[Side, Side]]:
         """Begin anew; gives what adds blocks and gives both sides so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -33,7 +34,8 @@ def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     except OSError as error:
         raise LparbenchError(f"{path}: cannot be written: {error.strerror}.", remedy="Choose another path.") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the path cannot even hold it, that is said already
+            aside.unlink(missing_ok=True)
 
 
 def hidden_name(path: Path) -> Path:

@@ -628,3 +628,13 @@ def test_settings_of_pytest_benchmark_that_do_not_count_are_named_once(
     options = ("-p", "pytest_benchmark.plugin", "--benchmark-timer=time.time", "--benchmark-disable-gc")
     result = ran(pytester, text, "--lparbench-gate", "--lparbench-update", *options)
     assert result.stdout.str().count("not used: --benchmark-timer, max_time, min_rounds of pytest-benchmark") == 1
+
+
+def test_a_report_that_cannot_be_written_is_said_in_one_line(
+    pytester: pytest.Pytester, script: Callable[..., None]
+) -> None:
+    script(baseline=1.0, candidate=1.0)
+    result = ran(pytester, AGAINST.format(arguments=""), "--lparbench-report=markdown=/dev/null/gate.md")
+    assert result.ret == 5
+    assert "lparbench: /dev/null/gate.md: cannot be written" in result.stderr.str() + result.stdout.str()
+    assert "INTERNALERROR" not in result.stdout.str()
