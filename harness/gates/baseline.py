@@ -7,27 +7,26 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.compare.observations import Count, Key, Observation, Side
-from harness.decode import Check
 from harness.errors import CheckFailedError, InputError, MeasurementError
+from harness.gates.floors import Floor, floors_of
 from harness.measure.sessions import Noise, level_of, session_noise
-from harness.measure.stats import Array, noise_floors, t_quantile
+from harness.measure.stats import Array, t_quantile
 from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS
 
 MIN_SESSIONS = 3  # two sessions give one difference, which has no spread
 _MAX_SESSIONS = 50
-_LARGEST_EFFECT = 1e30  # as a number; a gate refuses far smaller ones
 SEED = 1  # of sign flips and splits: the same files give the same answer
 _STEP_CONFIDENCE = 0.99  # that an update of unchanged code asks for nothing, for all results together
 _LOOK_BACK = 3  # sessions that a step may lie back when it is noticed: a small one needs several to stand out
 _LEAST_NEIGHBOURS = 6  # sessions
+_STANDS_OUT = 3.0  # standard errors from which an accepted change is more than noise
+_LEAST_CHOSEN = 2  # sessions of a level, all of which count
 _NAMED = 4  # results in one message
-Effect = Annotated[float, Check("a number from 0", lambda effect: 0 <= effect <= _LARGEST_EFFECT)]
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,6 @@ class Words:
 
 
 COMMAND_LINE = Words()
-
-
-@dataclass(frozen=True)
-class Floor:
-    """The smallest relative effect that stands out from noise when comparing over ``blocks`` blocks per side."""
-
-    effect: Effect
-    blocks: Count
 
 
 @dataclass(frozen=True)
@@ -116,12 +107,19 @@ class Baseline:
     @cached_property
     def _present(self) -> Mapping[Key, Level]:
         levels = {}
-        for key, numbers in zip(self.keys, self._levels.tolist(), strict=False):
+        for row, (key, numbers) in enumerate(zip(self.keys, self._levels.tolist(), strict=False)):
             sd, logs = self.sds.get(key), zip(numbers, self.logs(key), strict=True)
             known = [(number, log) for number, log in logs if not math.isnan(log)]
             now, before = ([log for number, log in known if number == numbers[-1] - back] for back in (0, 1))
+            if len(now) > _LEAST_CHOSEN and self._doubtful(row, numbers):
+                now = now[1:]
             levels[key] = Level(level_of(now, sd), len(now), level_of(before, sd) if before else None)
         return levels
+
+    def _doubtful(self, row: int, numbers: list[int]) -> bool:
+        """Whether the first session of the present level was chosen for what may be noise."""
+        first = numbers.index(numbers[-1])
+        return bool(self._starts[row, first] and not self._firm[row, first])
 
     def pooled(self, others: Iterable[Baseline]) -> Baseline:
         """This baseline, its noise pooled with that of others as far as they were measured in the same sessions."""
@@ -163,7 +161,7 @@ class Baseline:
         """
         if len(self.sessions) < MIN_SESSIONS:
             return None
-        noise = session_noise(np.array([self.logs(key) for key in self.family]), self._levels)
+        noise = session_noise(self._logs, np.cumsum(self._firm, axis=1))
         within = np.array([self.side.observations[key].log_error if key in self.keys else 0.0 for key in self.family])
         return None if noise is None else replace(noise, least=within)
 
@@ -173,16 +171,40 @@ class Baseline:
         return {} if self.noise is None else dict(zip(self.keys, self.noise.sd.tolist(), strict=False))
 
     @cached_property
+    def _logs(self) -> Array:
+        """Log centres, shape (family, sessions)."""
+        return np.array([self.logs(key) for key in self.family])
+
+    @cached_property
+    def _starts(self) -> NDArray[np.bool_]:
+        """Where a level was begun anew, shape (family, sessions)."""
+        starts = np.zeros((len(self.family), len(self.sessions)), dtype=np.bool_)
+        for row, key in enumerate(self.family):
+            starts[row, [change for change in self._changes.get(key, ()) if change > 0]] = True
+        return starts
+
+    @cached_property
     def _levels(self) -> NDArray[np.int64]:
         """Number of the level that each session of each key belongs to, shape (family, sessions)."""
-        starts = np.zeros((len(self.family), len(self.sessions)), dtype=np.int64)
-        for row, key in enumerate(self.family):
-            starts[row, [change for change in self._changes.get(key, ()) if change > 0]] = 1
-        return np.cumsum(starts, axis=1)
+        return np.cumsum(self._starts, axis=1)
+
+    @cached_property
+    def _firm(self) -> NDArray[np.bool_]:
+        """The starts of levels without those that may be noise.
+
+        What was accepted with others was chosen for standing out: if it does so no more, the sessions on either side
+        look quieter than they are, and the first of the new level lies further off.
+        """
+        firm, noise = self._starts.copy(), session_noise(self._logs, self._levels) if self._starts.any() else None
+        for row, sd in enumerate(() if noise is None else noise.sd.tolist()):
+            for change in np.flatnonzero(firm[row]).tolist():
+                firm[row, change] = _stands_out(self._logs[row], self._levels[row], change, sd)
+        return firm
 
     def start(self, key: Key) -> int:
         """Index of the first session of the present level."""
-        return max(self._changes.get(key, ()), default=0)
+        levels = self._levels[self.keys.index(key)]
+        return int(np.argmax(levels == levels[-1]))
 
     @cached_property
     def _changes(self) -> Mapping[Key, list[int]]:
@@ -193,17 +215,13 @@ class Baseline:
         return changes
 
 
-def self_ratios(observation: Observation, *, seed: int) -> Array:
-    """Log ratios of a key against itself: neighbouring blocks paired, which of two is A drawn at random."""
-    return np.asarray(_self_ratios([observation], seed)[0])
-
-
-def _self_ratios(observations: Sequence[Observation], seed: int) -> Array:
-    """The same for several with as many blocks, shape (observations, pairs)."""
-    logs = np.log([[seconds for _, seconds in sorted(each.seconds.items())] for each in observations])
-    pairs = logs.shape[1] // 2
-    signs = np.where(np.random.default_rng(seed).random(pairs) < 0.5, -1.0, 1.0)
-    return np.asarray((logs[:, 1 : 2 * pairs : 2] - logs[:, : 2 * pairs : 2]) * signs)
+def _stands_out(logs: Array, levels: NDArray[np.int64], change: int, sd: float) -> bool:
+    """Whether the levels on both sides of a change differ by more than their noise."""
+    sides = [logs[(levels == levels[at]) & ~np.isnan(logs)] for at in (change - 1, change)]
+    if not all(len(side) for side in sides):
+        return True
+    error = sd * math.sqrt(sum(1 / len(side) for side in sides))
+    return bool(abs(sides[0].mean() - sides[1].mean()) > _STANDS_OUT * error)
 
 
 def make_baseline(
@@ -239,7 +257,7 @@ def make_baseline(
             f"nothing may be judged against {side.name}: {' | '.join(bad) or 'it holds no results'}.",
             remedy=f"Measure again with at least {2 * MIN_BLOCKS} blocks on a quiet machine.",
         )
-    floors = _floors(side.observations, seed)
+    floors = floors_of(side.observations, seed)
     centres = {key: math.exp(observation.log_centre) for key, observation in side.observations.items()}
     latest = Session(side.created, centres)
     if earlier is None or earlier.side.fingerprint != side.fingerprint:
@@ -355,16 +373,3 @@ def _unusable(observations: Iterable[Observation]) -> list[tuple[Observation, st
         for observation in observations
         if observation.problems or len(observation.seconds) < MIN_BLOCKS
     ]
-
-
-def _floors(observations: Mapping[Key, Observation], seed: int) -> dict[Key, Floor]:
-    by_blocks: dict[int, list[Observation]] = {}
-    for observation in observations.values():
-        by_blocks.setdefault(len(observation.seconds), []).append(observation)
-    floors: dict[Key, Floor] = {}
-    for blocks, alike in by_blocks.items():
-        ratios = _self_ratios(alike, seed)
-        # A mean over all blocks varies less than one over the pairs, which are half as many.
-        effects = np.expm1(np.log1p(noise_floors(ratios, seed=seed)) * math.sqrt(ratios.shape[1] / blocks))
-        floors |= {each.key: Floor(effect, blocks) for each, effect in zip(alike, effects.tolist(), strict=True)}
-    return floors

@@ -13,7 +13,8 @@ from harness.compare.history import AcceptedStep
 from harness.compare.observations import Accuracy, ByBlock, Facts, Key, Observation, Seconds, Side
 from harness.decode import Check, decode, encode, read_json
 from harness.errors import EnvironmentMismatchError, InputError
-from harness.gates.baseline import COMMAND_LINE, SEED, Accepted, Baseline, Floor, Session, Words, make_baseline
+from harness.gates.baseline import COMMAND_LINE, SEED, Accepted, Baseline, Session, Words, make_baseline
+from harness.gates.floors import Floor
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of
 from harness.record.files import write_file
 from harness.record.spec import RunSpec

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.compare.observations import Key, Side
 from harness.errors import MeasurementError
-from harness.gates.baseline import self_ratios
+from harness.gates.floors import self_ratios
 from harness.measure.stats import noise_floor
 from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS, Comparison, compare_verdict, false_alarm_share
 from harness.record.model import NoiseFloor

@@ -22,7 +22,7 @@ LARGEST_DEFAULT_MARGIN = 0.20  # nobody who named no margin means to let more th
 MOST_RUNS = 5  # of a candidate; what they leave open, more would hardly settle
 _SETTLED = 3  # sessions before which a level that was accepted as faster may have been a chance
 _OPEN = 0.02  # share of suites of unchanged code that are left open
-_ALARMS = 0.0015  # share of suites of unchanged code that one look fails; there are up to four
+_ALARMS = 0.001  # share of suites of unchanged code that one look fails; there are up to four
 _SECOND_LOOK = 0.008  # tail of a result's noise in which its first run is looked at again
 _FURTHER_LOOK = 0.023  # the same for those after it
 _AGREES = 0.055  # tail in which the mean of all runs but the slowest must lie too
@@ -91,20 +91,21 @@ class _Suite:
         return np.asarray(self.noise.quantiles(tail) * self.error(self.runs))
 
     def apart(self, tail: float, runs: int) -> Array:
-        """The same for so many runs, without what all results share, which their median shows."""
-        noise, count = self.noise, len(self.levels)
-        own, shared = noise.typical**2 / count, noise.shared_most**2
-        left = math.sqrt(shared * own / (shared + own)) if shared else 0.0
-        return np.asarray(noise.quantiles(tail, shared=left) * self.error(runs))
+        """The same for so many runs, without what all results share, as far as the others show it."""
+        left = self.noise.shared_most * math.sqrt(1 - self._shown)
+        return np.asarray(self.noise.quantiles(tail, shared=left) * self.error(runs))
 
     @cached_property
     def shared(self) -> Array:
         """How much slower the runs are in all results alike, as far as that may be noise."""
-        own, shared = self.noise.typical**2 / len(self.levels), self.noise.shared_most**2
-        if not shared:
-            return np.zeros(len(self.levels))
-        moved = float(np.median(self.mean)) * shared / (shared + own)
-        return np.asarray(np.clip(moved, 0, _MOST_SHARED * math.sqrt(shared) * self.error(self.runs)))
+        moved = float(np.median(self.mean)) * self._shown
+        return np.asarray(np.clip(moved, 0, _MOST_SHARED * self.noise.shared_most * self.error(self.runs)))
+
+    @cached_property
+    def _shown(self) -> float:
+        """Share of the variance that all results have in common which the other results of a run show."""
+        shared, others = self.noise.shared_most**2, len(self.levels) - 1
+        return shared / (shared + self.noise.typical**2 / others) if shared and others else 0.0
 
     @cached_property
     def shares(self) -> Array:
@@ -253,7 +254,7 @@ def _suite(
         own, share = own - own.mean(axis=0), 1 - 1 / len(keys)
     squares, degrees = (own**2).sum(axis=1), (centres.shape[1] - 1) * share
     least = np.array([max(observation.log_error for observation in results) for results in runs])
-    row_of = {key: row for row, key in enumerate(baseline.keys)}
+    row_of = {key: row for row, key in enumerate(baseline.family)}
     return _Suite(
         noise=noise.of([row_of[key] for key in keys], squares, degrees, least),
         family=len(baseline.family),

@@ -13,8 +13,9 @@ from support.gate_simulation import FINGERPRINT, KEYS, count_codes, side, simula
 
 from harness.compare.observations import Accuracy, AccuracyFigure, Problem, ProblemKind, Side
 from harness.errors import EnvironmentMismatchError, ExitCode, InputError, MeasurementError
-from harness.gates.baseline import Baseline, Floor, make_baseline
+from harness.gates.baseline import Baseline, make_baseline
 from harness.gates.baseline_file import baseline_text, read_baseline
+from harness.gates.floors import Floor
 from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, gate
 from harness.gates.live import measure_enough
 from harness.gates.policy import Policy
