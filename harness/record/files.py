@@ -13,6 +13,8 @@ from harness.errors import LparbenchError
 def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Replace a file whole: a reader sees the old content or the new one, never a part.
 
+    What is there and is no file, such as a pipe or a device, is written to and not replaced.
+
     Args:
         path: the file.
         content: what it holds afterwards.
@@ -24,6 +26,9 @@ def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     aside = hidden_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
         if durable:
             write_synced(aside, content)
         else:
