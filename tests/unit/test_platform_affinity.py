@@ -42,6 +42,15 @@ def test_a_stale_view_is_a_finding_and_a_fresh_one_is_in_order(tmp_path: Path) -
     assert "numa-view-stale" in evaluate(probe(SysRoot(build(SPEC, tmp_path / "fresh")))).checked
 
 
+def test_memory_alone_is_enough(tmp_path: Path) -> None:
+    root = build(replace(SPEC, moved={5: 3}), tmp_path)
+    for core in (root / TREE / "cpus").iterdir():
+        (core / "ibm,associativity").unlink()
+    finding = next(item for item in evaluate(probe(SysRoot(root))).findings if item.id == "numa-view-stale")
+    assert "firmware has 0 CPUs and 64 GiB on other nodes" in finding.title
+    assert finding.loss == pytest.approx(0.57 / 3)
+
+
 def test_cpus_are_found_by_their_hardware_number(tmp_path: Path) -> None:
     """Kernel numbers follow the order of arrival: a core that came later can have any."""
     root = build(replace(SPEC, moved={3: 0}), tmp_path)
