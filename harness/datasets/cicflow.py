@@ -19,7 +19,7 @@ from harness.datasets import csvfile, parquet, splits, synthetic, times
 from harness.datasets.options import Option, choice, count, encoding
 from harness.datasets.recipe import Reading, Request, reading
 from harness.datasets.store import Found, FoundFile, digest, opened
-from harness.datasets.table import Split, Table, categorical_of
+from harness.datasets.table import Split, Table, categorical_of, counted
 from harness.errors import InputError
 
 _LABEL, _TIME, _TAXONOMY = "Label", "Timestamp", "taxonomy"
@@ -66,7 +66,7 @@ def read(local: Found, request: Request, *, dropped: frozenset[str] = frozenset(
         raise InputError(f"{local.files[0].path} holds a header and no {kind}.")
     notes: list[str] = []
     if any(unlabelled):
-        notes.append(f"{sum(unlabelled):,} lines without a label (rows of commas) were left out.")
+        notes.append(f"{counted(sum(unlabelled), 'line')} left out, without a label (rows of commas).")
     if seen > len(frame):
         notes.append(f"{len(frame):,} of {seen:,} flows were drawn evenly.")
     table, time = _table(frame, request, dropped, notes)
@@ -225,7 +225,7 @@ def _times(column: pd.Series[Any], notes: list[str]) -> tuple[npt.NDArray[np.int
         notes.append(f"{_TIME} holds no readable times; flows are ordered as their files are, by day.")
         return np.arange(len(stamps), dtype=np.int64), ~dated  # the order that files without times get
     if not dated.all():
-        notes.append(f"{(~dated).sum():,} flows without a readable time were left out.")
+        notes.append(f"{counted(int((~dated).sum()), 'flow')} left out, without a readable time.")
     afternoon = times.twelve_hour_clock(stamps)
     if afternoon.any():
         notes.append("Times are on a clock of 12 hours without AM or PM; hours before 8 are taken as afternoon.")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets import times
-from harness.datasets.table import categorical
+from harness.datasets.table import categorical, counted
 from harness.errors import InputError
 
 # What programs and people write where a number is missing.
@@ -148,7 +148,7 @@ def _numbers(data: _Texts, path: str, place: Callable[[int], str]) -> tuple[Any,
             remedy=f"Leave it out (--drop {data.name}), or in a workload file's dataset_options: categories = "
             f'["{data.name}"], or missing = [VALUE, …] for what stands for a missing number.',
         )
-    note = f"{missing + strays:,} values are no numbers and count as missing: {shown} ({at})." if at else ""
+    note = f"{counted(missing + strays, 'value')} counted as missing, no number: {shown} ({at})." if at else ""
     return np.append(values, np.nan)[data.codes], note
 
 

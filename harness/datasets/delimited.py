@@ -21,7 +21,7 @@ import pandas as pd
 
 from harness.datasets.csvfile import distinct_names, records
 from harness.datasets.store import content
-from harness.datasets.table import trimmed
+from harness.datasets.table import column_name, trimmed
 from harness.errors import InputError
 
 _SEPARATORS = (",", ";", "\t", "|")
@@ -82,7 +82,7 @@ class RawTable:
     dropped: frozenset[str] = frozenset()  # columns of the file that the user does not want
 
 
-def read(path: Path, form: Form, label: str | None) -> RawTable:
+def read(path: Path, form: Form, label: str | int | None) -> RawTable:
     """Read a file.
 
     Args:
@@ -95,7 +95,7 @@ def read(path: Path, form: Form, label: str | None) -> RawTable:
     """
     data, sha256 = content(path)
     data, notes = _utf8(path, data, form.text)
-    separator = form.separator or _separator(data, label)
+    separator = form.separator or _separator(data, None if label is None else str(label))
     if separator != ",":
         notes.append(f"Columns are separated by {separator!r}.")
     names, body = _header(Body(path, data, separator), form.header)
@@ -104,8 +104,9 @@ def read(path: Path, form: Form, label: str | None) -> RawTable:
     decimal = form.decimal or _decimal(sample, separator)
     if decimal != ".":
         notes.append(f"Numbers have {decimal!r} as their decimal mark.")
-    frame = _parsed(body, names, decimal, label)
-    columns = {name: _column(frame.pop(name)) for name in names if name not in dropped}
+    written = [name for name in names if name not in dropped]
+    frame = _parsed(body, names, decimal, None if label is None else column_name(label, written))
+    columns = {name: _column(frame.pop(name)) for name in written}
     return RawTable(path, pd.DataFrame(columns, copy=False), sha256, body.place, (*notes, *shape_notes))
 
 
@@ -209,6 +210,8 @@ def _separator(data: bytes, label: str | None) -> str:
         mark: [name.strip() for name in next(csv.reader([first.strip("\r\n")], delimiter=mark), [])]
         for mark in _SEPARATORS
     }
+    if all(len(columns) == 1 for columns in names.values()):
+        return " " if len(next(csv.reader([first.strip()], delimiter=" "), [])) > 1 else ","  # as R writes by default
     fitting = [mark for mark in _SEPARATORS if label is not None and label in names[mark] and len(names[mark]) > 1]
     return max(fitting or _SEPARATORS, key=lambda mark: len(names[mark]))
 

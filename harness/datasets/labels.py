@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.datasets.table import categorical
+from harness.datasets.table import categorical, counted
 from harness.errors import InputError, unknown
 
 _NORMAL_WORDS = frozenset({"normal", "benign", "false", "no", "legitimate", "legit", "genuine", "inlier", "nominal",
@@ -99,7 +99,7 @@ def judge(column: pd.Series[Any], path: str, place: Callable[[int], str], meanin
     notes = []
     if not kept.all():
         values = ", ".join(repr(name) for name in sorted(unlabelled))
-        notes.append(f"{int((~kept).sum()):,} unlabelled rows ({values}) were left out.")
+        notes.append(f"{counted(int((~kept).sum()), 'row')} left out, unlabelled ({values}).")
     return Judged(kept, label, categorical(key, [spelling[name] for name in names]), tuple(notes))
 
 
@@ -146,8 +146,9 @@ class _Column:
 
     def _unclear(self, name: str, reason: str) -> InputError:
         row = int((self.of_row == self.names.index(name)).argmax())
+        rows = counted(self.rows[name], "row")
         return InputError(
-            f"{self.where} holds {name!r} ({self.rows[name]:,} rows, first on {self.place(row)}), which {reason}. "
+            f"{self.where} holds {name!r} ({rows}, first on {self.place(row)}), which {reason}. "
             f"Its values: {_listed([f'{key} ({count:,})' for key, count in self.rows.items()])}.",
             remedy="Say what the values mean: --normal, --anomalies, --unlabelled VALUE[,…] "
             '(normal, anomalies, unlabelled = ["VALUE"] in a workload file).',

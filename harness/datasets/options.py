@@ -112,6 +112,11 @@ def text(default: str | None, *, help: str) -> Option:
     return Option(default, "a text", lambda given: isinstance(given, str), help)
 
 
+def column(*, help: str) -> Option:
+    """The name of a column, or a number: its name where a file has none, counted from the end where negative."""
+    return Option(None, "the name of a column", lambda given: isinstance(given, str) or _is_whole(given), help)
+
+
 def character(*, help: str) -> Option:
     """One character; ``None`` as default means that it is found out."""
     return Option(None, "one character", lambda given: isinstance(given, str) and len(given) == 1, help)

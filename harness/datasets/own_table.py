@@ -17,10 +17,10 @@ from harness.datasets import csvfile, delimited, labels, parquet, splits, times
 from harness.datasets.columns import Rules, as_texts, features
 from harness.datasets.delimited import Form, RawTable
 from harness.datasets.locate import own_tables
-from harness.datasets.options import character, choice, encoding, names, share, switch, text
+from harness.datasets.options import character, choice, column, encoding, names, share, switch, text
 from harness.datasets.recipe import Reading, Recipe, Request
 from harness.datasets.store import Found, digest
-from harness.datasets.table import Split, Table
+from harness.datasets.table import Split, Table, column_name, counted
 from harness.errors import InputError
 
 _BAD_TIMES = 0.05  # share of rows that may have no readable time
@@ -70,7 +70,7 @@ def _read(local: Found, request: Request) -> Reading:
 def _raw(path: Path, request: Request) -> RawTable:
     """The columns of a file but those to drop."""
     options = request.options
-    unwanted = set(options["drop"] or ()) - {options["label"], options["time"]}
+    unwanted = set(options["drop"] or ()) - {str(options["label"]), str(options["time"])}
     dropped: set[str] = set()
 
     def wanted(name: str) -> bool:
@@ -139,17 +139,18 @@ def _without_blank_rows(rows: _Rows) -> _Rows:
         if not blank.any() and not header.any():
             return rows
     notes = list(rows.notes)
-    for chosen, what in ((blank, "in which every value is missing"), (header, "that repeat the header")):
+    for chosen, what in ((blank, "every value missing"), (header, "the header repeated")):
         if chosen.any():
-            notes.append(
-                f"{int(chosen.sum()):,} rows {what} were left out (first: {rows.place(int(chosen.argmax()))})."
-            )
+            first = rows.place(int(chosen.argmax()))
+            notes.append(f"{counted(int(chosen.sum()), 'row')} left out, {what} (first: {first}).")
     return replace(rows.take(np.flatnonzero(~blank & ~header)), notes=tuple(notes))
 
 
 def _split(rows: _Rows, request: Request) -> Split:
     options = request.options
-    label_name, time_name = str(options["label"]), options["time"]
+    columns = list(map(str, rows.frame.columns))
+    label_name = column_name(options["label"], columns)
+    time_name = None if options["time"] is None else column_name(options["time"], columns)
     _require(rows, label_name, "label")
     for name in (time_name, *(options["categories"] or ())):
         if name:
@@ -215,7 +216,7 @@ def _times(rows: _Rows, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
         )
     if bad:
         first = rows.place(int((~dated).argmax()))
-        notes.append(f"{bad:,} rows without a readable time in {name!r} were left out (first: {first}).")
+        notes.append(f"{counted(bad, 'row')} left out, without a readable time in {name!r} (first: {first}).")
     return order, dated, notes
 
 
@@ -230,7 +231,8 @@ def _broken(frame: pd.DataFrame) -> list[str]:
     if not columns:
         return []
     return [
-        f"{int(broken.sum()):,} rows hold numbers that are missing, infinite or beyond float32 ({columns:,} columns): "
+        f"{counted(int(broken.sum()), 'row')} with numbers that are missing, infinite or beyond float32, in "
+        f"{counted(columns, 'column')}: "
         "the training median takes their place."
     ]
 
@@ -269,13 +271,13 @@ RECIPE = Recipe(
     synthesise=_synthesise,
     options={
         "encoding": encoding("onehot-standard"),
-        "label": text(None, help="name of the label column"),
+        "label": column(help="name of the label column, or its number where there are no names; -1 is the last"),
         "normal": names(help="values of the label column that stand for normal rows"),
         "anomalies": names(help="values of the label column that stand for anomalies; all that are not normal"),
         "unlabelled": names(help='values of the label column ("" for none) of rows to leave out'),
         "categories": names(help="columns that are categories although they hold numbers"),
         "missing": names(help="texts that stand for a missing value, such as ?"),
-        "time": text(None, help="column the rows are ordered by; the latest then test, and it is no feature"),
+        "time": column(help="column the rows are ordered by; the latest then test, and it is no feature"),
         "test": share(0.2, help="share of the rows that test"),
         "test_files": text(None, help="file, folder or pattern whose rows test; those of the data set then train"),
         "sep": character(help="separator of values; found out by default"),

@@ -67,6 +67,18 @@ class Split:
     indicators: int | None = None  # most indicators of one column of categories; None for all
 
 
+def column_name(given: str | int, columns: Sequence[str]) -> str:
+    """The column that an option names: by its name, or, where there is none of that name, by its place from the end."""
+    name = str(given)
+    from_end = name.startswith("-") and name[1:].isdigit() and 0 < int(name[1:]) <= len(columns)
+    return columns[int(name)] if name not in columns and from_end else name
+
+
+def counted(number: int, noun: str, *, plural: str | None = None) -> str:
+    """``1 row``, ``1,200 rows``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def categorical(codes: npt.NDArray[Any], categories: Sequence[str]) -> pd.Categorical:
     """A categorical column from codes into ``categories``; -1 is missing."""
     import pandas as pd

@@ -49,11 +49,13 @@ def test_what_trains_is_a_data_set(tmp_path: Path) -> None:
         _given(train="x.csv", dataset="csv:y.csv").name()
 
 
-def test_options_reach_the_workload_and_need_a_file() -> None:
-    spec = RunSpec(("nsl-kdd-mlp",), dataset="csv:x.csv", label="verdict", dataset_options={"normal": ("0",)})
+def test_options_reach_the_workload_and_need_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a,verdict\n1,0\n")
+    name = f"csv:{tmp_path / 'x.csv'}"
+    spec = RunSpec(("nsl-kdd-mlp",), dataset=name, label="verdict", dataset_options={"normal": ("0",)})
     (workload,) = workloads_of(spec)
     assert workload.options_for("clean") == {"label": "verdict", "normal": ("0",)}
     with pytest.raises(InputError, match="sep: options of the file that --dataset or --train gives"):
         workloads_of(RunSpec(("nsl-kdd-mlp",), dataset_options={"sep": ";"}))
     with pytest.raises(InputError, match=r"'sep' .*one character expected"):
-        workloads_of(RunSpec(("nsl-kdd-mlp",), dataset="csv:x.csv", dataset_options={"sep": "::"}))
+        workloads_of(RunSpec(("nsl-kdd-mlp",), dataset=name, dataset_options={"sep": "::"}))

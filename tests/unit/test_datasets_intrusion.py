@@ -253,7 +253,7 @@ def test_rows_of_commas_are_no_attacks(tmp_path: Path) -> None:
     data = _load(tmp_path)
     assert sum(data.rows.values()) == 30
     assert set(np.concatenate([data.train_class, data.test_class]).tolist()) == {"BENIGN", "Web Attack - XSS"}
-    assert any("41 lines without a label" in note for note in data.notes)
+    assert any("41 lines left out, without a label" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("split", ["time", "time-within-class"])
@@ -277,4 +277,4 @@ def test_one_unreadable_time_costs_one_flow(tmp_path: Path) -> None:
     path.write_text("\n".join(["Port,Row,Timestamp,Label", *rows, *bad, ""]))
     data = _load(tmp_path, split="time")
     assert sum(data.rows.values()) == 31
-    assert any("1 flows without a readable time" in note for note in data.notes)
+    assert any("1 flow left out, without a readable time" in note for note in data.notes)

@@ -119,7 +119,7 @@ def test_what_minus_one_means_is_stated(tmp_path: Path, options: dict[str, Any],
     labels = ["1" if row % 10 == 0 else "-1" if row % 20 in (1, 2, 3) else "0" for row in range(200)]
     data = _load(_labelled(tmp_path / "x.csv", labels), **options)
     assert _anomalies(data) == (anomalies, rows)
-    assert _told(data, "30 unlabelled rows ('-1') were left out") == ("unlabelled" in options)
+    assert _told(data, "30 rows left out, unlabelled ('-1')") == ("unlabelled" in options)
 
 
 def test_two_labels_of_which_one_is_named_need_no_more(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_rows_of_commas_and_repeated_headers_are_no_rows(tmp_path: Path) -> None
     data = _load(_write(tmp_path / "x.csv", rows))
     assert _anomalies(data) == (20, 200)
     assert data.feature_names == ("temp", "load", "reads")
-    assert _told(data, "2 rows in which every value is missing were left out (first: line 52)")
-    assert _told(data, "1 rows that repeat the header were left out (first: line 54)")
+    assert _told(data, "2 rows left out, every value missing (first: line 52)")
+    assert _told(data, "1 row left out, the header repeated (first: line 54)")
 
 
 def test_row_names_of_r_do_not_shift_the_columns(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_one_stray_token_costs_one_value(tmp_path: Path, token: str, told: str |
     data = _load(_write(tmp_path / "x.csv", rows), encoding="none")
     assert data.feature_names == ("temp", "load", "reads")
     assert np.isfinite(data.train_x).all()
-    assert told is None or _told(data, f"Column 'temp': 1 values are no numbers and count as missing: {told}")
+    assert told is None or _told(data, f"Column 'temp': 1 value counted as missing, no number: {told}")
 
 
 def test_more_than_a_few_stray_tokens_are_refused_unless_they_are_explained(tmp_path: Path) -> None:
@@ -266,6 +266,9 @@ def test_files_of_other_forms_hold_the_same(tmp_path: Path) -> None:
         _load(f"csv:{tmp_path / 'raw16.csv'}", text_encoding="utf-16-le"),
         _load(f"csv:{tmp_path / 'blank.csv'}"),
         _load(_write(tmp_path / "bare.csv", rows, None), label="3", header=False),
+        _load(f"csv:{tmp_path / 'bare.csv'}", label=3, header=False),
+        _load(f"csv:{tmp_path / 'bare.csv'}", label=-1, header=False),
+        _load(_write(tmp_path / "r.txt", [[f'"{number}"', *row] for number, row in enumerate(rows, 1)], mark=" ")),
     ):
         np.testing.assert_array_equal(data.test_x, plain.test_x)
         np.testing.assert_array_equal(data.train_y, plain.train_y)
@@ -309,7 +312,7 @@ def test_one_unreadable_time_costs_one_row(tmp_path: Path, broken: str) -> None:
     data = _load(_timed(tmp_path / "x.csv", "%d/%m/%Y %I:%M:%S %p", broken), time="when", encoding="none")
     assert sum(data.rows.values()) == 199
     assert data.test_x[:, data.feature_names.index("order")].min() == 160
-    assert _told(data, "1 rows without a readable time in 'when' were left out (first: line ")
+    assert _told(data, "1 row left out, without a readable time in 'when' (first: line ")
     name = _write(tmp_path / "y.csv", [["a", *row[1:]] for row in _numbers()])
     with pytest.raises(InputError, match="column 'temp' holds no time that can be read; so do 200 of 200 rows"):
         _load(name, time="temp")
