@@ -73,12 +73,12 @@ def judge_files(inputs: Inputs, policy: Policy) -> GateReport:
     baseline = _baseline_of(inputs.path, sides, policy.allowed)
     further = iter(sides[1:])
 
-    def again() -> Pair | None:
+    def more() -> Pair | None:
         side = next(further, None) if paths else _measured(baseline, None, measure)
         return None if side is None else (baseline.side, side)
 
     pair = (baseline.side, sides[0] if sides else _measured(baseline, None, measure))
-    return gate(baseline, pair, policy, source=BaselineSource.STORED, measure_again=again)
+    return gate(baseline, pair, policy, source=BaselineSource.STORED, measure_again=more)
 
 
 def update_file(inputs: Inputs, blocks: int | None, accept: str | None = None) -> Baseline:

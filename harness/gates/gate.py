@@ -182,11 +182,11 @@ def _judge_sessions(
             break
         sides.append(pair[1])
         looks = look(baseline, asked, sides)
-    again = look(baseline, asked, sides[1:]) if len(sides) > 1 else {}
-    return [_session_result(key, looks.get(key), again.get(key), len(sides)) for key in baseline.keys]
+    later = look(baseline, asked, sides[1:]) if len(sides) > 1 else {}
+    return [_session_result(key, looks.get(key), later.get(key), len(sides)) for key in baseline.keys]
 
 
-def _session_result(key: Key, judged: Look | None, again: Look | None, runs: int) -> GateResult:
+def _session_result(key: Key, judged: Look | None, later: Look | None, runs: int) -> GateResult:
     if judged is None:
         return _missing(str(key))
     effect, verdict = judged.time.comparison.effect, judged.time.comparison.verdict
@@ -200,7 +200,7 @@ def _session_result(key: Key, judged: Look | None, again: Look | None, runs: int
         text, gate_verdict = f"{figures}; {judged.why}", GateVerdict.INCONCLUSIVE
     else:
         text, gate_verdict = figures, GateVerdict.PASSED
-    return GateResult(str(key), gate_verdict, text, judged.time, again.time if again else None)
+    return GateResult(str(key), gate_verdict, text, judged.time, later.time if later else None)
 
 
 def _judge_blocks(
