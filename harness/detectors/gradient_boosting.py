@@ -15,6 +15,8 @@ from harness.scoring import program as programs
 from harness.scoring.forest import Forest, Tree, forest_of
 from harness.training.context import FitContext, Labels, Matrix
 
+RARE = 0.05  # share of anomalies below which leaves are penalised
+
 
 @dataclass
 class BoostedTrees(Detector):
@@ -52,9 +54,9 @@ class GradientBoosting(BoostedTrees):
         max_iter: int >= 1, default 100. Trees.
         max_leaf_nodes: int >= 2, or None for no bound; default 31. Leaves of a tree.
         learning_rate: float > 0, default 0.1. Share of each tree that is added.
-        l2_regularization: float >= 0, default 1, as XGBoost's ``lambda``. scikit-learn's own default, 0, diverges where
-            anomalies are rare: a leaf's step is gradient / hessian, and the hessian of a leaf that holds a few of
-            0.1 % anomalies is close to 0.
+        l2_regularization: float >= 0, or None: 0 as in scikit-learn, and 1 as XGBoost's ``lambda`` where fewer than 5 %
+            of the rows are anomalies. A leaf's step is gradient / hessian; at 0.1 % the hessian of a leaf that holds a
+            few anomalies is close to 0, and without a penalty boosting diverges.
     """
 
     name: ClassVar[str] = "gradient-boosting"
@@ -63,15 +65,18 @@ class GradientBoosting(BoostedTrees):
     max_iter: int = 100
     max_leaf_nodes: int | None = 31
     learning_rate: float = 0.1
-    l2_regularization: float = 1.0
+    l2_regularization: float | None = None
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
         """Boost on labelled rows."""
         rows, labels = as_training_rows(X, y, self.name)
         labels = both_kinds(labels, self.name)
+        penalty = self.l2_regularization
+        if penalty is None:
+            penalty = 1.0 if labels.mean() < RARE else 0.0
         self._forest, self._baseline = boosted_forest(
             rows, labels, max_iter=self.max_iter, max_leaf_nodes=self.max_leaf_nodes,
-            learning_rate=self.learning_rate, l2_regularization=self.l2_regularization, random_state=self.random_state,
+            learning_rate=self.learning_rate, l2_regularization=penalty, random_state=self.random_state,
         )  # fmt: skip
         self.take_shape(rows.shape[1])
         self.take_threshold(Threshold(0.0, "probability 0.5 (a logit of 0)"))
