@@ -20,6 +20,8 @@ _MISSING = frozenset({"?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "
                       "#div/0!", "#n/a", "#value!", "#ref!", "#name?", "#num!", "#null!"})  # fmt: skip
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
+# Numbers as people write them and no program reads them without being told: 1,234.5, 12,5, 12 %, $3.
+_FORMATTED = re.compile(r"[$€£]?\s?[+-]?(\d{1,3}([,' ]\d{3})+|\d+)([.,]\d+)?\s?[%$€£]?")
 _MOST_MISSING = 0.2  # share of a column's values that may be such tokens, unless the user names them
 _MOST_STRAY = 0.01  # and share that may be other texts (one of them always may)
 _NUMERIC = 0.9  # share of numbers from which a column of both kinds is one of numbers
@@ -110,6 +112,7 @@ def _feature(
         numbers = _numbers(data, path, place)
         if numbers is not None:
             return numbers
+        _refuse_formatted(data, path, place)
         reason = _no_category(data)
         if reason is not None:
             return reason
@@ -150,6 +153,26 @@ def _numbers(data: _Texts, path: str, place: Callable[[int], str]) -> tuple[Any,
         )
     note = f"{counted(missing + strays, 'value')} counted as missing, no number: {shown} ({at})." if at else ""
     return np.append(values, np.nan)[data.codes], note
+
+
+def _refuse_formatted(data: _Texts, path: str, place: Callable[[int], str]) -> None:
+    """Numbers with marks of thousands, of money or of percent are neither texts nor, without being told, numbers.
+
+    Raises:
+        InputError: the column holds such.
+    """
+    some = np.flatnonzero(data.counts)[:_SAMPLE]
+    formatted = np.array([_FORMATTED.fullmatch(data.values[code]) is not None for code in some], np.bool_)
+    if formatted.mean() < _NUMERIC:
+        return
+    odd = np.array([_NUMBER.fullmatch(data.values[code]) is None for code in some], np.bool_)
+    code = int(some[(formatted & odd).argmax()])
+    chosen = np.arange(len(data.values)) == code
+    raise InputError(
+        f"{path} {place(data.first(chosen))}: column {data.name!r} holds numbers written as {data.values[code]!r}.",
+        remedy=f"Write them plainly, as 1234.5; leave the column out (--drop {data.name}), or take it for categories "
+        f'(categories = ["{data.name}"] in a workload file); --decimal , reads 12,5.',
+    )
 
 
 def _has_numbers(data: _Texts) -> bool:

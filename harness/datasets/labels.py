@@ -75,7 +75,7 @@ def judge(column: pd.Series[Any], path: str, place: Callable[[int], str], meanin
     counts = np.bincount(of_key[of_key >= 0], minlength=len(names))
     rows = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
     where = f"{path}: column {column.name!r}"
-    column_of = _Column(where, place, of_key, names, rows)
+    column_of = _Column(where, str(column.name), place, of_key, names, rows)
     unlabelled = column_of.stated("unlabelled", meaning.unlabelled)
     missing = of_key < 0
     if missing.any() and "" not in unlabelled:
@@ -106,6 +106,7 @@ def judge(column: pd.Series[Any], path: str, place: Callable[[int], str], meanin
 @dataclass(frozen=True)
 class _Column:
     where: str
+    name: str
     place: Callable[[int], str]
     of_row: npt.NDArray[np.int64]
     names: Sequence[str]  # canonical forms, by code
@@ -136,7 +137,7 @@ class _Column:
         if not normal or (len(rest) == 1 and meaning.normal is not None and not rest & _UNCLEAR):
             return normal
         for name in sorted(rest):
-            if name in _UNCLEAR:
+            if name in (*_UNCLEAR, self.name.casefold()):
                 raise self._unclear(name, "says neither normal nor anomalous")
             if name == "-1":
                 raise self._unclear(name, "may stand for rows without a label or for anomalies")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from harness.datasets.table import Split, Table, column_name, counted
 from harness.errors import InputError
 
 _BAD_TIMES = 0.05  # share of rows that may have no readable time
+_INDEX = "__index_level_"  # columns that pandas adds to Parquet files to restore its row numbers
 _INDICATORS = 255  # of one column at most
 _INDICATOR_BYTES = 1 << 30  # of all columns together, as float32
 _FEWEST_INDICATORS = 8
@@ -79,7 +81,7 @@ def _raw(path: Path, request: Request) -> RawTable:
         return name not in unwanted
 
     if request.dataset.startswith("parquet:"):
-        blocks = list(parquet.frames(path, wanted))
+        blocks = list(parquet.frames(path, lambda name: wanted(name) and not name.startswith(_INDEX)))
         frame = csvfile.concatenate(blocks) if blocks else pd.DataFrame()
         table = RawTable(path, frame, digest(path), lambda row: f"row {row + 1}")
     else:
@@ -135,7 +137,7 @@ def _without_blank_rows(rows: _Rows) -> _Rows:
         if blank.any():
             blank &= column.isna().to_numpy()
         if header.any():
-            header &= (column == name).to_numpy() if isinstance(column.dtype, pd.CategoricalDtype) else False
+            header &= _holds(column, str(name))
         if not blank.any() and not header.any():
             return rows
     notes = list(rows.notes)
@@ -144,6 +146,14 @@ def _without_blank_rows(rows: _Rows) -> _Rows:
             first = rows.place(int(chosen.argmax()))
             notes.append(f"{counted(int(chosen.sum()), 'row')} left out, {what} (first: {first}).")
     return replace(rows.take(np.flatnonzero(~blank & ~header)), notes=tuple(notes))
+
+
+def _holds(column: pd.Series[Any], name: str) -> npt.NDArray[np.bool_]:
+    """The rows of a column that hold its own name, in capitals or not."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return np.zeros(len(column), np.bool_)
+    same = [str(text).casefold() == name.casefold() for text in column.cat.categories]
+    return np.array([*same, False], np.bool_)[column.cat.codes.to_numpy()]
 
 
 def _split(rows: _Rows, request: Request) -> Split:

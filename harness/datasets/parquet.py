@@ -59,6 +59,8 @@ def _column(values: Any) -> pd.Series[Any]:
     kind = values.type
     if pyarrow.types.is_decimal(kind) or pyarrow.types.is_boolean(kind):
         values = values.cast(pyarrow.float64())
+    elif pyarrow.types.is_duration(kind):
+        values = values.cast(pyarrow.int64())
     elif pyarrow.types.is_timestamp(kind) or pyarrow.types.is_date(kind):
         return pd.Series(values.cast(pyarrow.timestamp("us")).to_numpy(zero_copy_only=False))
     elif pyarrow.types.is_dictionary(kind):

@@ -97,6 +97,7 @@ def test_spellings_of_one_label_are_one_label(tmp_path: Path) -> None:
         (["normal", "attack", "unknown"], "'unknown' .* says neither"),
         (["0", "normal", "attack"], "'0' .* stands with 'normal'"),
         (["0", "1", ""], "no label in 'label'"),
+        (["0", "1", "Label"], "'label' .* says neither"),
         (["0.5", "0.25", "0"], "is a number other than 0 and 1"),
     ],
 )
@@ -131,7 +132,7 @@ def test_two_labels_of_which_one_is_named_need_no_more(tmp_path: Path) -> None:
 
 def test_rows_of_commas_and_repeated_headers_are_no_rows(tmp_path: Path) -> None:
     rows = _numbers()
-    rows[50:50] = [["", "", "", ""], ["", " ", "", ""], HEADER]
+    rows[50:50] = [["", "", "", ""], ["", " ", "", ""], [name.upper() for name in HEADER]]
     data = _load(_write(tmp_path / "x.csv", rows))
     assert _anomalies(data) == (20, 200)
     assert data.feature_names == ("temp", "load", "reads")
@@ -183,6 +184,18 @@ def test_more_than_a_few_stray_tokens_are_refused_unless_they_are_explained(tmp_
     assert _load(name, missing=["?"]).feature_names == ("temp", "load", "reads")
     assert _load(name, drop=["temp"]).feature_names == ("load", "reads")
     assert len(_load(name, categories=["temp"]).feature_names) > 3
+
+
+@pytest.mark.parametrize("written", ["1,{:03d}", "{}.5%", "{},5", "${}", "{} %", "1'{:03d}.5", "1 {:03d}"])
+def test_numbers_with_marks_are_neither_dropped_nor_categories(tmp_path: Path, written: str) -> None:
+    rows = [[f'"{written.format(number)}"', *row[1:]] for number, row in enumerate(_numbers())]
+    with pytest.raises(InputError, match="line 2: column 'temp' holds numbers written as"):
+        _load(_write(tmp_path / "x.csv", rows))
+
+
+def test_addresses_and_versions_are_texts(tmp_path: Path) -> None:
+    rows = [[*row, f"10.0.0.{number % 4}", f"v{number % 3}.2"] for number, row in enumerate(_numbers())]
+    assert len(_load(_write(tmp_path / "x.csv", rows, [*HEADER, "ip", "version"])).feature_names) == 3 + 4 + 3
 
 
 def test_numbers_of_any_form_are_numbers(tmp_path: Path) -> None:
