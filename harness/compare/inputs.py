@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import gzip
+import io
 import json
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -21,6 +24,7 @@ from harness.record.store import RECORD_NAME, SWEEP_NAME, load_run
 
 _SWEEP_JOURNAL = "journal.jsonl"  # of a sweep that is not finished
 _ENCODINGS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_JSON, _GZIP = (".json", ".json.gz"), b"\x1f\x8b"
 _LARGEST = 1 << 28  # bytes that are unpacked of an archive
 _WRITERS = "pytest --benchmark-json FILE, pyperf, hyperfine --export-json, google-benchmark, or lparbench export"
 
@@ -42,7 +46,7 @@ def load_side(path: Path) -> Side:
         )
     with _unpacked(path) as folder:
         if folder.is_dir() and not (folder / RECORD_NAME).exists():
-            files = sorted(folder.rglob("*.json"))
+            files = _json_files(folder)
             if not files:
                 raise InputError(
                     f"{path}: neither a {RECORD_NAME} nor files of pytest-benchmark in there.",
@@ -110,8 +114,11 @@ def _history_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return [folder]
     own = {file.parent for file in folder.rglob("*.json*") if file.name in (RECORD_NAME, SWEEP_NAME, _SWEEP_JOURNAL)}
-    files = (file for file in sorted(folder.rglob("*.json")) if file.name == RECORD_NAME or not own & set(file.parents))
-    return list(files)
+    return [file for file in _json_files(folder) if file.name == RECORD_NAME or not own & set(file.parents)]
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.name.endswith(_JSON) and file.is_file())
 
 
 def _shown(file: Path, folder: Path, path: Path) -> str:
@@ -160,6 +167,8 @@ def _parsed(path: Path, shown: str) -> Any:
     """The JSON in a file of any tool: UTF-8 or UTF-16, with or without a byte order mark, NaN as Python writes it."""
     try:
         content = path.read_bytes()
+        if content.startswith(_GZIP):
+            content = _unzipped(content, shown)
     except OSError as error:
         raise InputError(f"{shown}: {error.strerror}.", remedy="Check the path.") from error
     encoding = next((name for mark, name in _ENCODINGS if content.startswith(mark)), "utf-8")
@@ -169,6 +178,17 @@ def _parsed(path: Path, shown: str) -> Any:
         raise InputError(
             f"{shown}: not JSON: {error}.", remedy="The file is damaged or cut short: copy it again."
         ) from None
+
+
+def _unzipped(content: bytes, shown: str) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(content)) as stream:
+            plain = stream.read(_LARGEST + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{shown}: not sound gzip: {error}.", remedy="Copy it again.") from None
+    if len(plain) > _LARGEST:
+        raise InputError(f"{shown}: more than {_LARGEST >> 20} MiB of JSON.", remedy="Give a smaller file.")
+    return plain
 
 
 @contextmanager
@@ -201,11 +221,11 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                yield from ((name, archive.read(name)) for name in archive.namelist() if name.endswith(".json"))
+                yield from ((name, archive.read(name)) for name in archive.namelist() if name.endswith(_JSON))
             return
         with tarfile.open(path) as packed:
             for member in packed:
-                stream = packed.extractfile(member) if member.isfile() and member.name.endswith(".json") else None
+                stream = packed.extractfile(member) if member.isfile() and member.name.endswith(_JSON) else None
                 if stream is not None:
                     yield member.name, stream.read()
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -266,6 +267,21 @@ def test_archives_are_read_as_folders(tmp_path: Path, kind: str) -> None:
     archive.write_bytes(archive.read_bytes()[:200])
     with pytest.raises(InputError):
         load_side(archive)
+
+
+@pytest.mark.parametrize("cut", [0, 30])
+def test_files_may_be_packed_one_by_one(tmp_path: Path, cut: int) -> None:
+    a, b = processes(tmp_path / "a", {"t.py::a": 1e-3}), processes(tmp_path / "b", {"t.py::a": 1e-3}, seed=1)
+    for file in b.iterdir():
+        packed = gzip.compress(file.read_bytes())
+        file.with_suffix(".json.gz").write_bytes(packed[: len(packed) - cut])
+        file.unlink()
+    if cut:
+        with pytest.raises(InputError, match=r"0\.json\.gz: not sound gzip"):
+            load_side(b)
+    else:
+        assert compared(a, b).exit_code is ExitCode.GOOD
+        assert len(load_history([b])) == len(load_history([a]))
 
 
 def test_an_archive_leads_nowhere_else(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from harness.gates.baseline import Baseline, make_baseline
 from harness.gates.baseline_file import read_baseline, read_baselines, update_baseline
 from harness.gates.gate import BaselineSource, GateReport, gate
 from harness.gates.policy import Policy, read_policy
-from harness.measure.sessions import session_noise
+from harness.measure.sessions import level_of, session_noise
 from harness.measure.shares import parse_share
+from harness.measure.stats import t_quantile
 
 ONE = KEYS[:1]
 
@@ -227,6 +228,63 @@ def test_pooled_noise_is_that_of_the_simulation() -> None:
     assert noise.sd == pytest.approx(np.full(200, 0.02), rel=0.1)
     assert noise.quantiles(0.001) / noise.sd == pytest.approx(np.full(200, NormalDist().inv_cdf(0.999)), rel=0.1)
     assert session_noise(logs[:, :1], levels[:, :1]) is None
+
+
+def test_noise_of_one_series_has_the_tails_of_t() -> None:
+    rng = np.random.default_rng(3)
+    logs = rng.normal(0, 0.02, (1, 7))
+    noise = session_noise(logs, np.zeros((1, 7), dtype=np.int64))
+    assert noise is not None
+    for tail in (0.05, 0.005):
+        expected = t_quantile(1 - 2 * tail, 6) * logs.std(ddof=1)
+        assert noise.quantiles(tail)[0] == pytest.approx(expected, rel=0.15)
+
+
+def test_noise_is_shrunk_towards_the_neighbours_as_far_as_they_are_alike() -> None:
+    rng = np.random.default_rng(4)
+    levels = np.zeros((40, 8), dtype=np.int64)
+    true = np.where(np.arange(40) % 2, 0.01, 0.05)
+    noise = session_noise(rng.normal(0, 1, (40, 8)) * true[:, None], levels)
+    assert noise is not None
+    assert noise.sd[1::2].max() < 0.025 < noise.sd[::2].min()
+    alike = session_noise(rng.normal(0, 0.02, (40, 3)), levels[:, :3])
+    assert alike is not None
+    assert np.ptp(np.log(alike.sd)) < 0.6  # of three sessions alone: factors of ten
+
+
+def test_a_session_far_off_counts_less_towards_its_level() -> None:
+    assert level_of([0.0, 0.01, -0.01, 0.5], 0.01) == pytest.approx(0.005, abs=0.005)
+    assert level_of([0.0, 0.01, 0.02], 0.02) == pytest.approx(0.01)
+    assert level_of([0.0, 0.5], 0.01) == level_of([0.25], None) == 0.25
+
+
+def test_runs_that_only_repeat_each_other_add_nothing() -> None:
+    baseline = baseline_of(*(session(day, sd=0.004, shift=0.03 * (-1) ** day, keys=KEYS) for day in range(1, 7)))
+    runs = iter([session(20, shift=0.16, keys=KEYS)] * 9)
+    first = next(runs)
+    report = gate(
+        baseline,
+        (baseline.side, first),
+        Policy(),
+        source=BaselineSource.STORED,
+        measure_again=lambda: (baseline.side, next(runs)),
+    )
+    days = iter([session(day, shift=0.16 + 0.03 * (-1) ** day, keys=KEYS) for day in range(20, 30)])
+    several = gate(
+        baseline,
+        (baseline.side, next(days)),
+        Policy(),
+        source=BaselineSource.STORED,
+        measure_again=lambda: (baseline.side, next(days)),
+    )
+    width = [result.time.comparison.effect.high - result.time.comparison.effect.low for result in report.results]
+    narrow = [result.time.comparison.effect.high - result.time.comparison.effect.low for result in several.results]
+    assert all(wide > 1.2 * other for wide, other in zip(width, narrow, strict=True))
+
+
+@pytest.mark.parametrize("regime", ["shared", "uneven", "bursts"])
+def test_no_regime_of_noise_raises_alarms(regime: str) -> None:
+    assert count(regime, 12, lambda _: 0.0, changes=0)["REGRESSION"] <= 1
 
 
 @pytest.mark.parametrize("changes", [0, 1])
