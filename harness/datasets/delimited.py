@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.datasets.csvfile import distinct_names, records
+from harness.datasets.csvfile import FLOAT_PRECISION, distinct_names, records
 from harness.datasets.store import content
 from harness.datasets.table import column_name, trimmed
 from harness.errors import InputError
@@ -117,7 +117,7 @@ def _parsed(body: Body, names: Sequence[str], decimal: str, label: str | None) -
     try:
         frame = pd.read_csv(
             stream, header=None, names=[*names, _EXTRA], sep=body.separator, decimal=decimal, index_col=False,
-            low_memory=False, keep_default_na=False, na_values=missing,
+            low_memory=False, keep_default_na=False, na_values=missing, float_precision=FLOAT_PRECISION,
             dtype=None if label is None else {label: "str"},  # as written
         )  # fmt: skip
     except pd.errors.EmptyDataError:
@@ -223,7 +223,7 @@ def _header(body: Body, given: bool | None) -> tuple[tuple[str, ...], Body]:
     def lines() -> Iterator[str]:
         for line in _stream(body.data, 0):
             taken.append(len(line.encode()))
-            yield line
+            yield line.replace("\0", "\ufffd")  # which Python 3.10 does not read
 
     start, before = 0, 0
     for cells in csv.reader(lines(), delimiter=body.separator):

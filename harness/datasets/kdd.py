@@ -111,7 +111,7 @@ def _layout(path: Path, *, dotted: bool) -> tuple[tuple[str, ...], int]:
     if "@data" in lowered:
         attributes = [line.split()[1] for line in lines if line.strip().casefold().startswith("@attribute")]
         return _named(path, attributes), lowered.index("@data") + 1
-    first = next(csv.reader(lines[:1]), [])
+    first = next(csv.reader([lines[0].replace("\0", "")]), [])
     if sum(_is_number(value) for value in first) <= 1 < len(first):
         return _named(path, first), 1
     places = {len(FEATURES) + 1: (*FEATURES, "label"), len(FEATURES) + 2: (*FEATURES, "label", "difficulty")}

@@ -76,7 +76,7 @@ def parse_rows(text: str) -> tuple[Mapping[str, str], ...]:
     console's "No results were found.") are passed over; values that mean "no value" are dropped.
     """
     rows = []
-    for fields in csv.reader(line for line in text.splitlines() if line.strip()):
+    for fields in csv.reader(line for line in text.replace("\0", "").splitlines() if line.strip()):
         pairs = (item.partition("=") for item in fields)
         row = {key.strip(): value.strip() for key, middle, value in pairs if middle and key.strip()}
         row = {key: value for key, value in row.items() if value.lower() not in _NO_VALUE}

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import pandas as pd
 
+from harness.datasets.csvfile import FLOAT_PRECISION
 from harness.errors import InputError
 from harness.scoring.rows import BadRow, Layout, Rows, excerpt, joined, sorted_out
 
@@ -131,6 +132,7 @@ class _Csv:
                     for place, name in zip(self._places, self._layout.columns, strict=True)
                 },
                 keep_default_na=False,
+                float_precision=FLOAT_PRECISION,
                 engine="c",
                 low_memory=False,
                 index_col=False,

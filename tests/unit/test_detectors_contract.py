@@ -200,7 +200,7 @@ def test_unsuitable_labels(rows):
     ("name", "parameters", "message"),
     [
         ("nosuch", {}, "Unknown detector 'nosuch'"),
-        ("mlp", {"epoch": 3}, "no parameter 'epoch'"),
+        ("mlp", {"epoch": 3}, "unknown parameter 'epoch'"),
         ("mlp", {"epochs": "3"}, r"mlp.epochs is '3' \(str\); expected a whole number"),
         ("mlp", {"hidden": [64, "32"]}, r"mlp.hidden\[1\] is '32' \(str\); expected a whole number"),
         ("mlp", {"threshold": "best"}, "expected one of 'probability', 'validation'"),

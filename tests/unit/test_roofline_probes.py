@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from harness.cli import kernels as command
@@ -16,6 +18,7 @@ from harness.linalg import native
 from harness.platform.facts import EmulationFacts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
+from harness.reporting import kernels_terminal
 from harness.roofline import assemble, cases, measured, rates
 from harness.roofline import probes as roofline
 from harness.roofline.probes import ComputeRoof, MemoryRoof
@@ -128,11 +131,18 @@ def test_the_command_prints_json_that_holds_together(quick):
     assert streamed["share_of_roof"] == pytest.approx(streamed["rate"]["value"] / roof)
 
 
-def test_the_command_prints_tables(quick):
-    shown = invoke().stdout
+@pytest.mark.parametrize("width", [80, None])
+def test_the_command_prints_tables(quick, width, monkeypatch):
+    if width is not None:
+        out = io.StringIO()
+        monkeypatch.setattr(kernels_terminal, "standard_output", lambda: Console(file=out, width=width))
+        invoke()
+        shown = out.getvalue()
+    else:
+        shown = invoke().stdout
     for part in ("Compute roof", "20.0 GB/s", "90 ns", "batched GEMM", "alone, best of many calls", "Ran on: native"):
         assert part in shown
-    assert max(map(len, shown.splitlines())) <= 80
+    assert width is None or max(map(len, shown.splitlines())) <= width
     assert "8x8x8, batch 1024" in shown, "a name is broken over lines"
 
 
