@@ -59,7 +59,7 @@ def opened(path: Path) -> SysRoot:
     else:
         shutil.copyfile(path, unpacked / "pasted.txt")
     inner = _top(unpacked) or unpacked
-    files, kinds = _told(inner)
+    files, kinds = _from_texts(inner)
     for name, content in files.items():
         _add(inner, name, content)
     if not any((inner / name).is_dir() for name in _KERNEL):
@@ -89,7 +89,7 @@ def _top(folder: Path) -> Path | None:
     return None
 
 
-def _told(top: Path) -> tuple[pasted.Files, tuple[str, ...]]:
+def _from_texts(top: Path) -> tuple[pasted.Files, tuple[str, ...]]:
     """What the texts of a dump tell: commands that sos ran, sections of supportconfig, pasted output."""
     files: pasted.Files = {}
     kinds: dict[str, None] = {}

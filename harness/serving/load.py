@@ -176,8 +176,8 @@ def find_rate(
             return True
         return False
 
-    found = highest_rate(meets, low, high)
-    return (None if found.rate is None else results[found.rate]), found.tried
+    search = highest_rate(meets, low, high)
+    return (None if search.rate is None else results[search.rate]), search.tried
 
 
 def _percentile(latencies: NDArray[np.int64], percent: float) -> float | None:
