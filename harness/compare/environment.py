@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.compare.observations import Facts, FactValue, Key, Side, conflict
+from harness.compare.facts import Facts, FactValue, conflict
+from harness.compare.observations import Key, Side
 from harness.errors import EnvironmentMismatchError
 
 

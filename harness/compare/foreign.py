@@ -7,18 +7,8 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.compare.observations import (
-    Commit,
-    Facts,
-    Key,
-    Observation,
-    Problem,
-    ProblemKind,
-    Side,
-    conflicts,
-    is_measurable,
-    merged,
-)
+from harness.compare.facts import Facts, conflicts, merged
+from harness.compare.observations import Commit, Key, Observation, Problem, ProblemKind, Side, is_measurable
 from harness.errors import InputError
 
 Table = Mapping[str, object]  # of a file that is not ours

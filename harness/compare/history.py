@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from harness.compare.environment import Difference, differences
+from harness.compare.facts import Facts, conflicts, merged
 from harness.compare.matching import matched
-from harness.compare.observations import Commit, Facts, Key, Observation, Side, conflicts, merged
+from harness.compare.observations import Commit, Key, Observation, Side
 from harness.errors import ExitCode, InputError
 from harness.measure.stats import Array, interval_over_processes
 from harness.measure.verdicts import DEFAULT_MARGIN

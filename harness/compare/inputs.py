@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness.compare.facts import conflicts
 from harness.compare.foreign import ForeignFile, side_of_files
-from harness.compare.observations import Side, conflicts, side_of
+from harness.compare.observations import Side, side_of
 from harness.compare.other_tools import read_other_tool
 from harness.compare.pytest_benchmark import is_pytest_benchmark, read_own_export, read_pytest_benchmark
 from harness.errors import InputError

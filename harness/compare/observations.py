@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated
 
-from harness.decode import Check, encode
+from harness.compare.facts import Facts, facts_of
+from harness.decode import Check
 from harness.measure.estimates import ProcessEstimate, process_estimate
 from harness.measure.sampling import MIN_CLEAN
 from harness.measure.validity import Evidence, Reason, invalidities
@@ -30,9 +31,6 @@ _ESTIMATES = {
     GOOGLE_BENCHMARK: "median repetition",
 }
 _TOO_FEW = f"fewer than {MIN_CLEAN} undisturbed samples after the warm-up"
-
-FactValue = bool | int | float | str | tuple[bool | int | float | str | None, ...] | None
-Facts = Mapping[str, FactValue]  # dotted name ("libraries.torch") -> value; None: not known
 
 Seconds = Annotated[
     float, Check(f"a number from {_SHORTEST_S:g} to {_LONGEST_S:g}", lambda value: is_measurable(value))
@@ -182,40 +180,9 @@ class Side:
     commit: Commit | None = None
 
 
-def conflict(a: FactValue, b: FactValue) -> bool:
-    """Whether two values of a fact contradict each other; what is not known contradicts nothing."""
-    return a is not None and b is not None and a != b
-
-
-def conflicts(a: Facts, b: Facts) -> list[str]:
-    """Names of the facts in which two sides contradict each other."""
-    return [name for name, value in a.items() if conflict(value, b.get(name))]
-
-
-def merged(a: Facts, b: Facts) -> Facts:
-    """All that either knows, ``a`` first."""
-    return {**b, **{name: value for name, value in a.items() if value is not None or name not in b}}
-
-
 def is_measurable(value: float) -> bool:
     """Whether a value can be the time of a call."""
     return _SHORTEST_S <= value <= _LONGEST_S
-
-
-def facts_of(value: Any) -> dict[str, FactValue]:
-    """The leaves of a dataclass or of JSON values by their dotted names; a list of texts or numbers is a leaf."""
-    return dict(_leaves("", encode(value)))
-
-
-def _leaves(name: str, value: Any) -> Iterable[tuple[str, FactValue]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(f"{name}.{key}" if name else str(key), item)
-    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
-        for index, item in enumerate(value):
-            yield from _leaves(f"{name}[{index}]", item)
-    else:
-        yield name, tuple(value) if isinstance(value, list) else value
 
 
 def side_of(run: Run) -> Side:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from harness.compare.facts import Facts
 from harness.compare.foreign import (
     NO_VALUE,
     ForeignFile,
@@ -16,7 +17,7 @@ from harness.compare.foreign import (
     table,
     text,
 )
-from harness.compare.observations import GOOGLE_BENCHMARK, HYPERFINE, PYPERF, Facts
+from harness.compare.observations import GOOGLE_BENCHMARK, HYPERFINE, PYPERF
 from harness.errors import InputError
 
 _TO_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}

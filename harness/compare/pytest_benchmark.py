@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from harness.compare.facts import Facts, facts_of, merged
 from harness.compare.foreign import (
     NO_VALUE,
     ForeignFile,
@@ -22,14 +23,11 @@ from harness.compare.observations import (
     Accuracy,
     ByBlock,
     Commit,
-    Facts,
     Key,
     Observation,
     Problem,
     Seconds,
     Side,
-    facts_of,
-    merged,
 )
 from harness.decode import decode
 from harness.errors import InputError

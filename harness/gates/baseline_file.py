@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from harness.compare.environment import differences, is_allowed
+from harness.compare.facts import Facts
 from harness.compare.history import AcceptedStep
-from harness.compare.observations import Accuracy, ByBlock, Facts, Key, Observation, Seconds, Side
+from harness.compare.observations import Accuracy, ByBlock, Key, Observation, Seconds, Side
 from harness.decode import Check, decode, encode, read_json
 from harness.errors import EnvironmentMismatchError, InputError
 from harness.gates.baseline import COMMAND_LINE, SEED, Accepted, Baseline, Session, Words, make_baseline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness.compare.observations import Facts, facts_of
+from harness.compare.facts import Facts, facts_of
 from harness.errors import InputError
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot

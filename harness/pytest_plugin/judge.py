@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.compare.observations import Facts, Side, side_of
+from harness.compare.facts import Facts
+from harness.compare.observations import Side, side_of
 from harness.decode import decode
 from harness.errors import EnvironmentMismatchError, ExitCode, InputError, LparbenchError, MeasurementError
 from harness.gates.baseline import Baseline, Words

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.compare.observations import Facts, Key, Problem, ProblemKind, Side, facts_of, observe_processes
+from harness.compare.facts import Facts, facts_of
+from harness.compare.observations import Key, Problem, ProblemKind, Side, observe_processes
 from harness.decode import decode_json_file, encode
 from harness.measure.estimates import process_estimate
 from harness.placement.apply import apply

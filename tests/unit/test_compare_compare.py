@@ -16,8 +16,9 @@ from support.records import evaluation, inference, run, seed_means, training
 
 from harness.compare.compare import compare, compare_metric
 from harness.compare.environment import differences
+from harness.compare.facts import facts_of
 from harness.compare.history import history
-from harness.compare.observations import AccuracyFigure, Key, Problem, ProblemKind, Side, facts_of, side_of
+from harness.compare.observations import AccuracyFigure, Key, Problem, ProblemKind, Side, side_of
 from harness.errors import EnvironmentMismatchError, InputError
 from harness.measure.verdicts import CompareVerdict
 from harness.record.model import Run, Validity, Verdict
