@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from harness.compare.observations import Facts as FlatFacts
-from harness.compare.observations import facts_of
+from harness.compare.facts import Facts as FlatFacts
+from harness.compare.facts import facts_of
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
