@@ -21,8 +21,9 @@ from harness.datasets.base import load
 from harness.datasets.catalogue import DataFile, DatasetSpec, Download, Variant, specs
 from harness.errors import CheckFailedError, ExitCode, InputError
 
-TRAIN = ("0,tcp,http,SF," + ",".join(["0"] * 37) + ",normal,20\n").encode() * 20
-TEST = ("0,udp,http,SF," + ",".join(["0"] * 37) + ",neptune,20\n").encode() * 20
+_ZEROS = ",".join(["0"] * 37)
+TRAIN = f"0,tcp,http,SF,{_ZEROS},normal,20\n0,tcp,http,S0,{_ZEROS},neptune,20\n".encode() * 10
+TEST = f"0,udp,http,SF,{_ZEROS},neptune,20\n0,udp,http,SF,{_ZEROS},normal,20\n".encode() * 10
 
 
 @pytest.fixture(autouse=True)

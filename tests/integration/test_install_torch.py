@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import os
 import platform
 import re
@@ -112,10 +112,11 @@ def setup(tmp_path: Path) -> SetUp:
     folder = tmp_path / "venv"
     venv.create(folder, with_pip=False)
     site = next(folder.glob("lib/python*/site-packages"))
-    pip = importlib.util.find_spec("pip")
-    if pip is None or pip.origin is None:
+    try:  # not by find_spec, at which setuptools gives its place as distutils up for this whole process
+        pip = Path(str(importlib.metadata.distribution("pip").locate_file("pip")))
+    except importlib.metadata.PackageNotFoundError:
         pytest.skip("pip is not in this environment")
-    (site / "pip").symlink_to(Path(pip.origin).parent)
+    (site / "pip").symlink_to(pip)
     (folder / "bin" / "pip").touch()
     return SetUp(folder, tmp_path)
 

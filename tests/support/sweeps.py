@@ -81,7 +81,7 @@ def sweep_design(
     facts: Facts, chosen: Factors, *, blocks: int = 6, seed: int = 1, method: SmtMethod = SmtMethod.SWITCHED
 ) -> Design:
     """The design of these factors on the machine of these facts."""
-    bounds = bounds_of(facts.topology, facts.limits.allowed_cpus, method)
+    bounds = bounds_of(facts.topology, facts.limits, method)
     configurations, skipped = configurations_of(chosen, bounds)
     return design_of(configurations, facts, blocks=blocks, seed=seed, method=method, skipped=skipped)
 

@@ -12,7 +12,7 @@ from support.trees_presets import PRESETS
 from harness.platform import emulation
 from harness.platform.auxv import AuxVector
 from harness.platform.cpuinfo import generation_of_text, parse_cpuinfo, part_threads
-from harness.platform.facts import CpuFacts, Facts
+from harness.platform.facts import CpuFacts, Facts, KernelFacts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 
@@ -205,11 +205,11 @@ def test_x86_features(tmp_path: Path) -> None:
 def test_user_mode_emulation_is_seen_by_the_host_showing_through() -> None:
     host = parse_cpuinfo("processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel name\t: AMD EPYC\n")
     guest = AuxVector({26: 0x8EE60000}, "little", "auxv", platform=None)
-    found = emulation.collect(SysRoot("/"), "ppc64le", host, guest, None)
+    found = emulation.collect(SysRoot("/"), "ppc64le", host, guest, KernelFacts())
     assert (found.emulated, found.emulator) == (True, "qemu-user")
     assert any("AuthenticAMD" in sign for sign in found.evidence)
     assert any("AT_PLATFORM" in sign for sign in found.evidence)
-    assert emulation.collect(SysRoot("/"), "x86_64", host, None, "KVM").emulated is False
+    assert emulation.collect(SysRoot("/"), "x86_64", host, None, KernelFacts(hypervisor="KVM")).emulated is False
 
 
 @pytest.mark.parametrize("text", ["", "processor : 0\n", "cpu : x\n", "\0\0\0", "vendor_id : IBM/S390\n"])

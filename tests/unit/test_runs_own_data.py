@@ -46,7 +46,7 @@ def own_file(tmp_path: Path) -> str:
 def job_of(name: str, directory: Path, **changes) -> FitJob:
     """The fit of a workload or class, on its own data set or another one."""
     dataset = {key: changes.pop(key) for key in ("dataset", "label") if key in changes}
-    (workload,) = workloads_of(RunSpec((name,), **dataset))
+    (workload,) = workloads_of(RunSpec((name,), data_dir=changes.get("data_dir"), **dataset))
     values = {
         "workload": workload, "protocol": "clean", "data_dir": None, "seeds": (0,), "trainer": "torch", "epochs": None,
         "rows": None, "threads": 1, "directory": str(directory),
@@ -159,10 +159,11 @@ def test_rare_anomalies_are_judged_by_precision_and_recall(prevalence, headline,
 
 def test_a_detector_that_learns_from_labels_is_refused_where_all_rows_are_normal(tmp_path):
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "odd.npz", X=rng.random((300, 3)), y=(np.arange(300) % 10 == 0).astype(int))
+    (tmp_path / "adbench").mkdir()
+    np.savez(tmp_path / "adbench" / "odd.npz", X=rng.random((300, 3)), y=(np.arange(300) % 10 == 0).astype(int))
     for detector in ("sklearn.ensemble:RandomForestClassifier", "cicids2017-gradient-boosting"):
         job = job_of(detector, tmp_path / "fit", dataset="adbench:odd", data_dir=str(tmp_path))
-        with pytest.raises(InputError, match="of both kinds; the 106 training rows of adbench:odd are all") as raised:
+        with pytest.raises(InputError, match="of both kinds; the 108 training rows of adbench:odd are all") as raised:
             fit(job)
         assert "train_rows" in (raised.value.remedy or "")
 
