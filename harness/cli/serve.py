@@ -81,6 +81,7 @@ def serve(
     save: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the bundle of a workload is kept, and looked for.")
     ] = Path("results/bundles"),
+    as_json: Annotated[bool, typer.Option("--json", help="Say what is served as JSON, as in a pipe.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Answer one request of each kind, and end.")] = False,
 ) -> None:  # fmt: skip
     """Serve a saved model over HTTP, pinned to cores of one node, its memory bound there.
@@ -127,5 +128,6 @@ def serve(
         tls_cert=None if tls_cert is None else str(tls_cert),
         tls_key=None if tls_key is None else str(tls_key),
         check=check,
+        as_json=as_json,
     )
     start(spec, cores=cores, threads_per_core=threads_per_core, node=node)

@@ -90,7 +90,7 @@ def _on_signal(stop: asyncio.Event, at_once: asyncio.Event) -> Callable[[], None
 
 
 def _announce(url: str, spec: ServeSpec, placement: Placement, app: App, server: Server) -> None:
-    """Say what is served where, as one JSON line when nobody reads it, as text on a terminal."""
+    """Say what is served where: one line of JSON in a pipe, text on a terminal."""
     model = app.model
     described = {
         "url": url,
@@ -108,7 +108,7 @@ def _announce(url: str, spec: ServeSpec, placement: Placement, app: App, server:
         "max_body_bytes": spec.max_body,
         "endpoints": list(app.endpoints),
     }
-    if not sys.stdout.isatty():
+    if spec.as_json or not sys.stdout.isatty():
         print(json.dumps(described), flush=True)
         return
     print(f"{model.name} ({model.backend}) on CPUs {','.join(map(str, placement.cpus))}: {url}")

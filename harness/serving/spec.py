@@ -25,6 +25,7 @@ class ServeSpec:
         drain_s: after a signal, for what was begun.
         drift_window: rows.
         check: answer one request of each kind, then end.
+        as_json: say what is served as JSON on a terminal too.
     """
 
     bundle: str
@@ -43,3 +44,4 @@ class ServeSpec:
     tls_cert: str | None = None
     tls_key: str | None = None
     check: bool = False
+    as_json: bool = False
