@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import completion
 from harness.errors import InputError
 from harness.reporting.ci_format import CiFormat
 
@@ -35,6 +36,15 @@ Sysroot = Annotated[
 ]
 DataDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder with data sets, searched first.", show_default=False)
+]
+BundleBackend = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Default: the bundle's fastest here.",
+        show_default=False,
+        autocompletion=completion.backends,
+    ),
 ]
 Memory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Memory the work needs, e.g. 80G.", show_default=False)

@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from harness.cli import completion
+from harness.cli.options import BundleBackend
 from harness.cli.streams import reader_gone
 from harness.errors import InputError
 
@@ -47,13 +47,7 @@ def score(
     on_error: Annotated[
         OnError, typer.Option(help="At a broken row or an unknown category: stop, or skip and count it.")
     ] = OnError.STOP,
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Default: the bundle's fastest here.", show_default=False,
-            autocompletion=completion.backends,
-        ),
-    ] = None,
+    backend: BundleBackend = None,
     threads: Annotated[int, typer.Option(metavar="N", min=1, help="Threads that score.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary; the scores go to --output.")] = False,
 ) -> None:  # fmt: skip

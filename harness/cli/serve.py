@@ -10,6 +10,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.durations import seconds
+from harness.cli.options import BundleBackend
 from harness.errors import InputError
 
 _PLACE = "Where it runs"
@@ -27,13 +28,7 @@ def serve(
     ],
     api: Annotated[str, typer.Option(metavar="NAME", help="documents, v2 (Open Inference Protocol), both.")] = "both",
     front: Annotated[str, typer.Option(metavar="NAME", help="lean, or asgi: FastAPI on uvicorn, with /docs.")] = "lean",
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Default: the bundle's fastest here.", show_default=False,
-            autocompletion=completion.backends,
-        ),
-    ] = None,
+    backend: BundleBackend = None,
     cores: Annotated[int, typer.Option(min=1, metavar="N", rich_help_panel=_PLACE, help="Distinct cores.")] = 1,
     threads_per_core: Annotated[
         int, typer.Option(min=1, metavar="K", rich_help_panel=_PLACE, help="Threads on each core.")

@@ -65,6 +65,13 @@ class RowStream:
     backend: str
 
 
+def fastest_backend(bundle: Bundle) -> str:
+    """The first of a bundle's backends that works here; they are in the order of their speed."""
+    from harness.linalg import chain
+
+    return next(name for name in bundle.artifacts.backends if name != "native" or chain.available())
+
+
 def open_stream(bundle: Bundle, backend: str | None = None, threads: int = 1, *, encoded: bool = False) -> RowStream:
     """Open a bundle for a stream of raw or encoded rows.
 
@@ -77,13 +84,11 @@ def open_stream(bundle: Bundle, backend: str | None = None, threads: int = 1, *,
     Raises:
         InputError: the bundle cannot score such rows, or not on the backend.
     """
-    from harness.linalg import chain
     from harness.scoring.stream import layout_of, score_of_rows
 
     if bundle.manifest.steps is not None and not encoded:
         return _card_stream(bundle, backend, threads)
-    possible = [name for name in bundle.artifacts.backends if name != "native" or chain.available()]
-    chosen = backend or possible[0]
+    chosen = backend or fastest_backend(bundle)
     layout = layout_of(bundle, encoded=encoded)
     scorer = open_scorer(bundle.directory, chosen, threads=threads)
     return RowStream(layout, score_of_rows(bundle, scorer.score, encoded=encoded), chosen)

@@ -147,17 +147,21 @@ def write_bundle(
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def is_bundle(directory: Path) -> bool:
+    """Whether a directory claims to be a bundle; `open_bundle` checks it."""
+    return (directory / _SUMS).is_file()
+
+
 def open_bundle(directory: Path) -> Bundle:
     """Open a bundle after checking the digest of every file.
 
     Raises:
         InputError: it is no bundle, of another format, or not the files that were saved.
     """
-    sums = directory / _SUMS
-    if not sums.is_file():
+    if not is_bundle(directory):
         raise InputError(f"{directory} is no model bundle: it has no {_SUMS}.", remedy="Save one: run --save DIR.")
     try:
-        stored, actual = sums.read_bytes().decode("utf-8", "replace"), _sums(directory)
+        stored, actual = (directory / _SUMS).read_bytes().decode("utf-8", "replace"), _sums(directory)
     except OSError as error:
         raise InputError(f"{directory} cannot be read: {error.strerror or error}.") from error
     if stored != actual:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
+from harness.scoring.bundle import is_bundle
 
 if TYPE_CHECKING:
     from harness.runs.engine import Progress
-
-_SUMS = "SHA256SUMS"
 
 
 def bundle_of(name: str, save: Path, progress: Progress) -> Path:
@@ -25,10 +24,10 @@ def bundle_of(name: str, save: Path, progress: Progress) -> Path:
         InputError: it is nothing of these, or the workload cannot be trained and saved.
     """
     path = Path(name)
-    if (path / _SUMS).is_file():
+    if is_bundle(path):
         return path
     if path.is_dir():
-        inside = sorted(entry.parent for entry in path.glob(f"*/{_SUMS}"))
+        inside = sorted(filter(is_bundle, path.iterdir()))
         if len(inside) != 1:
             listed = ", ".join(entry.name for entry in inside) or "none"
             raise InputError(f"{path} is no model bundle; bundles in it: {listed}.", remedy="Name one of them.")
@@ -39,10 +38,10 @@ def bundle_of(name: str, save: Path, progress: Progress) -> Path:
     from harness.workload.files import find_workload
 
     kept = save / find_workload(name).name
-    if not (kept / _SUMS).is_file():
+    if not is_bundle(kept):
         spec = RunSpec((name,), scenarios=("offline",), seeds=1, blocks=1, save=str(save.resolve()))
         run = run_once(spec, ProcessExecutor(), progress)
-        if not (kept / _SUMS).is_file():
+        if not is_bundle(kept):
             reasons = [reason for result in run.results for reason in result.validity.reasons]
             raise InputError(f"{name} could not be trained and saved: {'; '.join(reasons) or 'no result'}.")
     return kept

@@ -151,7 +151,6 @@ class Connection(asyncio.Protocol):
         self._parser = Parser(front.limits, front.heads)
         self._transport: asyncio.Transport | None = None
         self._closing = False  # no further request is read
-        self._paused = False
         self._since = monotonic()
         self.slots: deque[_Slot] = deque()
 
@@ -172,13 +171,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read its answers: nothing more of it is read either."""
-        self._paused = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Of asyncio.Protocol."""
-        self._paused = False
         if self._transport is not None and not self._closing:
             self._transport.resume_reading()
 

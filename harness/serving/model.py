@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.detectors.opening import open_scorer
+from harness.detectors.opening import fastest_backend, open_scorer
 from harness.scoring.bundle import Bundle, open_bundle
 from harness.serving.exchange import Rows, Scores
 from harness.serving.features import RowEncoder
@@ -19,16 +19,13 @@ class ServedModel:
     """An opened bundle and its scorer."""
 
     def __init__(self, bundle: Bundle, backend: str | None, threads: int) -> None:
-        from harness.linalg import chain
-
         self.bundle = bundle
         manifest = bundle.manifest
         self.name = manifest.provenance.workload
         self.version = "1"
         self.steps = manifest.steps
         self.features = manifest.features
-        able = [name for name in bundle.artifacts.backends if name != "native" or chain.available()]
-        self.backend = backend or able[0]
+        self.backend = backend or fastest_backend(bundle)
         self._scorer = open_scorer(bundle.directory, self.backend, threads=threads)
         self.score(np.zeros(self.shape(1), dtype=np.float32))  # compiles, allocates, and shows that it works
 
