@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ _PARAMETERS = {  # fitted attributes from which scikit-learn's transformers work
     "minmax": ("min_", "scale_", "data_min_", "data_max_", "data_range_"),
     "quantile": ("quantiles_", "references_"),
 }
-PIXELS = {"unit": (np.float32(1 / 255), np.float32(0)), "signed": (np.float32(2 / 255), np.float32(-1))}
+_PIXELS = {"unit": (np.float32(1 / 255), np.float32(0)), "signed": (np.float32(2 / 255), np.float32(-1))}
 _LARGEST = float(np.finfo(np.float32).max)
 _QUANTILES = 1000
 _QUANTILE_ROWS = 100_000  # rows the quantiles are estimated from
@@ -40,13 +42,34 @@ class Scaler:
         return cls(kind, {name: np.asarray(getattr(transformer, name)) for name in _PARAMETERS[kind]})
 
     def transform(self, block: Doubles) -> Doubles:
-        """Scale rows of shape (n, k); the block is overwritten where the scaler can work in place."""
+        """Scale rows of shape (n, k), to the bit as scikit-learn does; the block is overwritten where that can be."""
+        parameters = self.parameters
+        match self.kind:  # without the checks of scikit-learn, which cost a served row more than its score
+            case "standard":
+                block -= parameters["mean_"]
+                block /= parameters["scale_"]
+                return block
+            case "minmax":
+                block *= parameters["scale_"]
+                block += parameters["min_"]
+                return block
         transformer = _transformer(self.kind, len(block))
         for name, value in self.parameters.items():
             setattr(transformer, name, value)
         transformer.n_features_in_ = block.shape[1]
         scaled: Doubles = transformer.transform(block)
         return scaled
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """Where the columns lie among the features."""
+
+    features: int
+    categorical: tuple[str, ...]  # columns that become indicators or codes
+    runs: tuple[tuple[slice, slice], ...]  # features of neighbouring numeric and ordinal columns, and those columns
+    logged: npt.NDArray[np.int64]  # the numeric ones among them
+    coded: npt.NDArray[np.int64]  # first feature of each of ``categorical``
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +120,9 @@ class Encoder:
             if isinstance(frame[name].dtype, pd.CategoricalDtype)
         }
         unscaled = cls(encoding, tuple(map(str, frame.columns)), words, np.zeros(0), None)
-        if encoding.scaling in PIXELS:
+        if encoding.scaling in _PIXELS:
             return unscaled
-        block = unscaled._numbers(frame)
+        block = unscaled._logarithms(unscaled._numbers(frame))
         unscaled = replace(unscaled, fill=_medians(block))
         if encoding.scaling not in _PARAMETERS or not block.shape[1]:
             return unscaled
@@ -131,29 +154,70 @@ class Encoder:
             KeyError: a column is missing.
         """
         columns = frame if isinstance(frame, pd.DataFrame) else _typed(frame, self.columns, self.vocabulary)
-        if self.encoding.scaling in PIXELS:
-            factor, offset = PIXELS[self.encoding.scaling]
-            return np.ascontiguousarray(columns[list(self.columns)].to_numpy(np.float32) * factor + offset)
-        block = self._prepared(self._numbers(columns))
+        if self.encoding.scaling in _PIXELS:
+            pixels = columns[list(self.columns)].to_numpy(np.float32)
+            return self.assemble(pixels, np.empty((len(columns), 0), dtype=np.int64))
+        codes = np.empty((len(columns), len(self._layout.categorical)), dtype=np.int64)
+        for position, name in enumerate(self._layout.categorical):
+            codes[:, position] = _codes(columns[name], self.vocabulary[name])
+        return self.assemble(self._numbers(columns), codes)
+
+    def assemble(self, numbers: npt.NDArray[Any], codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Features of rows that are numbers already.
+
+        Args:
+            numbers: (n, k), the numeric and ordinal columns in column order; it may be overwritten.
+            codes: (n, c), of each categorical column that is encoded by indicators or codes the position in its
+                vocabulary, -1 where it is not there.
+
+        Returns:
+            As `transform`.
+        """
+        layout = self._layout
+        if self.encoding.scaling in _PIXELS:
+            factor, offset = _PIXELS[self.encoding.scaling]
+            return np.ascontiguousarray(numbers.astype(np.float32, copy=False) * factor + offset)
+        encoded = np.zeros((len(numbers), layout.features), np.float32)
+        block = self._prepared(self._logarithms(numbers))
         if self.scaler is not None:
             block = self.scaler.transform(block)
-        np.clip(block, -_LARGEST, _LARGEST, out=block)
-        encoded = np.zeros((len(columns), len(self.feature_names)), np.float32)
-        every_row = np.arange(len(columns))
-        position = number = 0
-        for name in self.columns:
-            if self._is_indicator(name):
-                codes = _codes(columns[name], self.vocabulary[name])
-                known = codes >= 0
-                encoded[every_row[known], position + codes[known]] = 1.0
-                position += len(self.vocabulary[name])
-            elif self._is_code(name):
-                encoded[:, position] = _codes(columns[name], self.vocabulary[name])
-                position += 1
-            else:
-                encoded[:, position] = block[:, number]
-                position, number = position + 1, number + 1
+        np.minimum(block, _LARGEST, out=block)
+        np.maximum(block, -_LARGEST, out=block)
+        for features, columns in layout.runs:
+            encoded[:, features] = block[:, columns]
+        if not codes.shape[1]:
+            return encoded
+        if self.encoding.categories == "codes":
+            encoded[:, layout.coded] = codes
+            return encoded
+        known = codes >= 0
+        rows = np.arange(len(codes))[:, None]
+        if known.all():
+            encoded[rows, layout.coded + codes] = 1.0
+        else:
+            encoded[np.broadcast_to(rows, codes.shape)[known], (layout.coded + codes)[known]] = 1.0
         return encoded
+
+    @cached_property
+    def _layout(self) -> _Layout:
+        numbers: list[int] = []
+        logged: list[int] = []
+        coded: list[int] = []
+        categorical: list[str] = []
+        position = 0
+        for name in self.columns:
+            if self._is_indicator(name) or self._is_code(name):
+                coded.append(position)
+                categorical.append(name)
+            else:
+                if name not in self.vocabulary:
+                    logged.append(len(numbers))
+                numbers.append(position)
+            position += len(self.vocabulary[name]) if self._is_indicator(name) else 1
+        return _Layout(
+            position, tuple(categorical), _runs(numbers),
+            np.array(logged, dtype=np.int64), np.array(coded, dtype=np.int64),
+        )  # fmt: skip
 
     def unseen(self, frame: pd.DataFrame) -> dict[str, int]:
         """Categorical column -> rows whose value training did not hold; columns without any are left out.
@@ -210,20 +274,27 @@ class Encoder:
         return self.encoding.categories == "codes" and name in self.vocabulary
 
     def _numbers(self, frame: pd.DataFrame) -> Doubles:
-        """Numeric and ordinal columns as one block, logarithms taken where asked for."""
+        """Numeric and ordinal columns as one block."""
         chosen = [name for name in self.columns if not self._is_indicator(name) and not self._is_code(name)]
         block = np.empty((len(frame), len(chosen)))
         for position, name in enumerate(chosen):
-            if name in self.vocabulary:
-                block[:, position] = _codes(frame[name], self.vocabulary[name])
-                continue
-            column = frame[name].to_numpy(np.float64)
-            block[:, position] = np.sign(column) * np.log1p(np.abs(column)) if self.encoding.log else column
+            known = self.vocabulary.get(name)
+            block[:, position] = frame[name].to_numpy(np.float64) if known is None else _codes(frame[name], known)
+        return block
+
+    def _logarithms(self, block: Doubles) -> Doubles:
+        """The block with the logarithms of its numeric columns, where the encoding takes them."""
+        logged = self._layout.logged
+        if not self.encoding.log or not len(logged):
+            return block
+        if len(logged) == block.shape[1]:
+            return _signed_log(block)
+        block[:, logged] = _signed_log(block[:, logged])
         return block
 
     def _prepared(self, block: Doubles) -> Doubles:
-        broken = ~(np.abs(block) <= _LARGEST)
-        return np.where(broken, self.fill, block) if broken.any() else block
+        sound = np.abs(block) <= _LARGEST
+        return block if sound.all() else np.where(sound, block, self.fill)
 
 
 def _transformer(kind: str, rows: int) -> Any:
@@ -259,6 +330,20 @@ def _codes(column: pd.Series[Any], vocabulary: tuple[str, ...]) -> npt.NDArray[n
     place = {value: position for position, value in enumerate(vocabulary)}
     by_category = [place.get(str(value), -1) for value in column.cat.categories]
     return np.array([*by_category, place.get("", -1)], dtype=np.int64)[column.cat.codes.to_numpy()]
+
+
+def _runs(places: list[int]) -> tuple[tuple[slice, slice], ...]:
+    """Neighbouring places together: each with the indexes that they have in the list."""
+    starts = [index for index, place in enumerate(places) if not index or place != places[index - 1] + 1]
+    return tuple(
+        (slice(places[start], places[start] + stop - start), slice(start, stop))
+        for start, stop in pairwise([*starts, len(places)])
+    )
+
+
+def _signed_log(block: Doubles) -> Doubles:
+    logs: Doubles = np.log1p(np.abs(block))
+    return np.copysign(logs, block, out=logs)
 
 
 def _medians(block: Doubles) -> Doubles:

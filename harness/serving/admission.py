@@ -16,6 +16,7 @@ class CostModel:
     def __init__(self) -> None:
         self._calls: deque[tuple[int, float]] = deque()
         self._n = self._s = self._nn = self._ns = 0.0
+        self._coefficients = (0.0, 0.0)
 
     def add(self, rows: int, seconds: float) -> None:
         """Learn from a call."""
@@ -23,6 +24,7 @@ class CostModel:
         self._count(rows, seconds, 1)
         if len(self._calls) > _REMEMBERED:
             self._count(*self._calls.popleft(), -1)
+        self._coefficients = self._fit()
 
     def _count(self, rows: int, seconds: float, sign: int) -> None:
         self._n += sign * rows
@@ -32,9 +34,10 @@ class CostModel:
 
     def per_row_and_call(self) -> tuple[float, float]:
         """Least squares under a, b ≥ 0; (0, 0) before the first call."""
+        return self._coefficients
+
+    def _fit(self) -> tuple[float, float]:
         count = len(self._calls)
-        if not count:
-            return 0.0, 0.0
         spread = self._nn - self._n * self._n / count
         a = (self._ns - self._n * self._s / count) / spread if spread > 0 else 0.0
         b = (self._s - a * self._n) / count
@@ -46,7 +49,7 @@ class CostModel:
 
     def seconds(self, rows: int) -> float:
         """Of a call with ``rows``."""
-        a, b = self.per_row_and_call()
+        a, b = self._coefficients
         return a * rows + b
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from harness.serving.admission import Admission
 from harness.serving.documents import Documents
 from harness.serving.drift import DriftMonitor
-from harness.serving.exchange import HttpError, Reply, Request, Scores, Scoring, to_json
+from harness.serving.exchange import Checked, HttpError, Reply, Request, Rows, Scores, Scoring, to_json
 from harness.serving.metrics import Metrics, openmetrics
 from harness.serving.model import ServedModel
 from harness.serving.open_inference import OpenInference
@@ -90,15 +90,15 @@ class App:
         outcome = handler(request)
         if isinstance(outcome, Scoring):
             if not len(outcome.rows):
-                return outcome.finish(outcome.rows.reshape(-1)[:0])
+                return outcome.finish(np.empty(0, dtype=np.float32))
             self.admission.admit(len(outcome.rows))
         return outcome
 
     def score(self, batch: list[Scoring]) -> list[Reply]:
         """Replies of what `handle` gave, scored in one call."""
         began = perf_counter()
-        rows = batch[0].rows if len(batch) == 1 else np.concatenate([part.rows for part in batch])
         try:
+            rows = self._features(batch)
             scores = self.model.score(rows)
         finally:
             self.admission.waiting = 0
@@ -115,6 +115,22 @@ class App:
             replies.append(_finished(part, scores[start:end]))
             start = end
         return replies
+
+    def _features(self, batch: list[Scoring]) -> Rows:
+        """The rows of a batch, raw ones encoded."""
+        blocks: list[Rows] = []
+        raw: list[Checked] = []
+        for part in batch:
+            if isinstance(part.rows, list):
+                raw += part.rows
+                continue
+            if raw:
+                blocks.append(self.model.encoded(raw))
+                raw = []
+            blocks.append(part.rows)
+        if raw:
+            blocks.append(self.model.encoded(raw))
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def count(self, request: Request | None, status: int) -> None:
         """Count an answer, by its route where it has one."""

@@ -35,7 +35,7 @@ class Documents:
         wanted = len(encoder.columns)
         if not isinstance(features, list) or len(features) != wanted:
             raise HttpError(400, f"features: expected {wanted} raw values, in the order of the data set's columns")
-        return Scoring(encoder.encode([features], ""), self._answer)
+        return Scoring([encoder.check(features, "features")], self._answer)
 
     def _answer(self, scores: Scores) -> Reply:
         score: float = scores.item(0)

@@ -55,20 +55,21 @@ class DriftMonitor:
         self.last: Window | None = None
         self.alarming: tuple[str, ...] = ()
         edges = max(map(len, reference.edges))
-        self._edges = np.full((len(names), edges), np.inf, dtype=np.float32)
         self._reference = np.zeros((len(names), edges + 1))
-        for index, (cuts, counts) in enumerate(zip(reference.edges, reference.counts, strict=True)):
-            self._edges[index, : len(cuts)] = cuts
+        for index, counts in enumerate(reference.counts):
             self._reference[index, : len(counts)] = counts
+        self._edges = np.concatenate([np.asarray(cuts, dtype=np.float32) for cuts in reference.edges])
+        sizes = [len(cuts) for cuts in reference.edges]
+        self._feature = np.repeat(np.arange(len(names)), sizes)  # of each edge
+        self._place = np.concatenate([np.arange(1, size + 1) for size in sizes])  # among those of its feature
         trained = self._reference.sum(1)
         bins = np.array([len(counts) for counts in reference.counts])
         noise = chi2.ppf(1 - ALPHA / len(names), np.maximum(bins - 1, 1)) * (1 / window + 1 / trained)
         self._bound = np.maximum(PRACTICAL, noise)
-        self._counts = np.zeros_like(self._reference)
+        self._above = np.zeros(len(self._edges), dtype=np.int64)  # rows above each edge
         self._counted = 0
         self._chunk = np.empty((min(_CHUNK, window), len(names)), dtype=np.float32)
         self._filled = 0
-        self._offsets = np.arange(len(names)) * (edges + 1)
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Count rows (n, d)."""
@@ -84,20 +85,23 @@ class DriftMonitor:
 
     def _count(self) -> None:
         chunk = self._chunk[: self._filled]
-        bins = (chunk[:, :, None] > self._edges).sum(2) + self._offsets
-        self._counts += np.bincount(bins.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
+        above = chunk.take(self._feature, axis=1) > self._edges
+        self._above += np.add.reduce(above.view(np.uint8), axis=0, dtype=np.uint8)  # a chunk's rows fit a byte
         self._counted += self._filled
         self._filled = 0
         if self._counted == self.window:
             self._close()
 
     def _close(self) -> None:
-        psi = stability_index(self._counts, self._reference)
+        at_least = np.zeros((len(self.names), self._reference.shape[1] + 1))  # rows in each bin or a higher one
+        at_least[:, 0] = self.window
+        at_least[self._feature, self._place] = self._above
+        psi = stability_index(at_least[:, :-1] - at_least[:, 1:], self._reference)
         over = psi > self._bound
         twice = over & self.last.over if self.last is not None else np.zeros_like(over)
         self.alarming = tuple(np.array(self.names)[twice].tolist())
         self.alarms += bool(self.alarming)
         self.windows += 1
         self.last = Window(self.window, psi, over, self._bound)
-        self._counts[:] = 0
+        self._above[:] = 0
         self._counted = 0

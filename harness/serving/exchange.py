@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 JSON = "application/json"
 Rows = NDArray[np.float32]
 Scores = NDArray[np.float32]
+Checked = tuple[Any, ...]  # a raw row whose values fit: its numbers, then the codes of its categories
 
 
 class Request(NamedTuple):
@@ -34,9 +35,9 @@ class Reply(NamedTuple):
 
 
 class Scoring(NamedTuple):
-    """Rows to score, (n, d) or (n, steps, d), and what makes the reply of their scores."""
+    """Rows to score and what makes the reply of their scores."""
 
-    rows: Rows
+    rows: Rows | list[Checked]  # (n, d) or (n, steps, d); or raw ones, which are encoded with those of other requests
     finish: Callable[[Scores], Reply]
 
 

@@ -8,10 +8,9 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.datasets.encoders import PIXELS, Encoder
-from harness.serving.exchange import Rows
+from harness.datasets.encoders import Encoder
+from harness.serving.exchange import Checked, Rows
 from harness.serving.json_input import field_error
 
 _NUMBERS = {int, float}
@@ -23,87 +22,73 @@ class RowEncoder:
     def __init__(self, encoder: Encoder) -> None:
         self.columns = encoder.columns
         self._encoder = encoder
-        self._features = len(encoder.feature_names)
         self._numbers: list[int] = []  # columns of the numeric block, ordinal codes among them
-        self._places: list[int] = []  # their positions among the features
-        self._texts: list[tuple[int, dict[str, int], int, str]] = []  # column, codes, position, use
-        position = 0
+        self._texts: list[tuple[int, dict[str, int]]] = []  # column, codes
+        self._ordinals: list[tuple[int, dict[str, int]]] = []  # place among the numbers, codes
         for index, name in enumerate(encoder.columns):
             values = encoder.vocabulary.get(name)
-            codes = {value: code for code, value in enumerate(values)} if values is not None else {}
-            use = "number" if values is None else encoder.encoding.categories
+            codes = {} if values is None else {value: code for code, value in enumerate(values)}
+            if values is not None and encoder.encoding.categories in ("onehot", "codes"):
+                self._texts.append((index, codes))
+                continue
             if values is not None:
-                self._texts.append((index, codes, position, use))
-            if use not in ("onehot", "codes"):
-                self._numbers.append(index)
-                self._places.append(position)
-            position += len(codes) if use == "onehot" else 1
-        logged = [encoder.columns[index] not in encoder.vocabulary for index in self._numbers]
-        self._logged, self._all_logged = np.array(logged, dtype=bool), all(logged)
+                self._ordinals.append((len(self._numbers), codes))
+            self._numbers.append(index)
         self._chosen: Callable[[list[Any]], tuple[Any, ...]] = _getter(self._numbers)
 
-    def encode(self, rows: Sequence[Any], path: str) -> Rows:
-        """Features of rows.
+    def check(self, row: Any, where: str) -> Checked:
+        """A row's numbers and codes.
 
         Args:
-            rows: each a list of ``columns``.
-            path: JSON path of the list of rows, for errors; ``path[i]`` is a row's. Empty for a single row.
-
-        Returns:
-            float32, C-contiguous, (rows, features).
+            row: a list of ``columns``.
+            where: its JSON path, for errors.
 
         Raises:
             HttpError: a row of another length, no finite number, or a category that training did not hold.
         """
-        encoded = np.zeros((len(rows), self._features), np.float32)
-        block = np.empty((len(rows), len(self._numbers)))
-        for index, row in enumerate(rows):
-            if type(row) is not list or len(row) != len(self.columns):
-                raise field_error(_where(path, index), f"a list of {len(self.columns)} values", row)
-            numbers = self._chosen(row)
-            for column, codes, position, use in self._texts:
-                code = codes.get(row[column], -1) if type(row[column]) is str else codes.get(_text(row[column]), -1)
-                if code < 0:
-                    raise self._unfit(_where(path, index), column, "a category that training held", row[column])
-                if use == "onehot":
-                    encoded[index, position + code] = 1.0
-                elif use == "codes":
-                    encoded[index, position] = code
-                else:
-                    numbers = (*numbers[: (at := self._numbers.index(column))], code, *numbers[at + 1 :])
-            if not _NUMBERS.issuperset(map(type, numbers)):
-                self._refuse(_where(path, index), numbers)
-            try:
-                finite = isfinite(sum(numbers))  # an infinity stays one in the sum
-            except OverflowError:
-                finite = False
-            if not finite:  # or a sum of finite numbers overflows
-                self._refuse_infinite(_where(path, index), numbers)
-            block[index] = numbers
-        encoded[:, self._places] = self._scaled(block)
-        return encoded
+        if type(row) is not list or len(row) != len(self.columns):
+            raise field_error(where, f"a list of {len(self.columns)} values", row)
+        numbers = self._chosen(row)
+        if self._ordinals:
+            numbers = self._with_ordinals(numbers, where)
+        if not _NUMBERS.issuperset(map(type, numbers)):
+            self._refuse(where, numbers)
+        try:
+            finite = isfinite(sum(numbers))  # an infinity stays one in the sum
+        except OverflowError:
+            finite = False
+        if not finite:  # or a sum of finite numbers overflows
+            self._refuse_infinite(where, numbers)
+        for column, codes in self._texts:
+            value = row[column]
+            code = codes.get(value) if type(value) is str else codes.get(_text(value))
+            if code is None:
+                raise self._unfit(where, column, "a category that training held", value)
+            numbers += (code,)
+        return numbers
 
-    def _scaled(self, block: NDArray[np.float64]) -> NDArray[Any]:
-        encoder, scaler = self._encoder, self._encoder.scaler
-        if encoder.encoding.scaling in PIXELS:
-            factor, offset = PIXELS[encoder.encoding.scaling]
-            return block.astype(np.float32) * factor + offset
-        if encoder.encoding.log:
-            logs = np.copysign(np.log1p(np.abs(block)), block)
-            block = logs if self._all_logged else np.where(self._logged, logs, block)
-        if scaler is None:
-            return block
-        match scaler.kind:
-            case "standard":
-                block -= scaler.parameters["mean_"]
-                block /= scaler.parameters["scale_"]
-                return block
-            case "minmax":
-                block *= scaler.parameters["scale_"]
-                block += scaler.parameters["min_"]
-                return block
-            case _:
-                return scaler.transform(block)
+    def features(self, rows: Sequence[Checked]) -> Rows:
+        """Features of checked rows: float32, C-contiguous, (rows, features)."""
+        table = np.array(rows, dtype=np.float64).reshape(len(rows), len(self.columns))
+        numbers = len(self._numbers)
+        return self._encoder.assemble(table[:, :numbers], table[:, numbers:].astype(np.int64))
+
+    def encode(self, rows: Sequence[Any], path: str) -> Rows:
+        """Features of rows whose list is at the JSON path ``path``.
+
+        Raises:
+            HttpError: see `check`.
+        """
+        return self.features([self.check(row, f"{path}[{index}]") for index, row in enumerate(rows)])
+
+    def _with_ordinals(self, numbers: Checked, where: str) -> Checked:
+        values = list(numbers)
+        for place, codes in self._ordinals:
+            code = codes.get(_text(values[place]))
+            if code is None:
+                raise self._unfit(where, self._numbers[place], "a category that training held", values[place])
+            values[place] = code
+        return tuple(values)
 
     def _refuse(self, where: str, numbers: Sequence[Any]) -> None:
         for column, value in zip(self._numbers, numbers, strict=True):
@@ -132,7 +117,3 @@ def _getter(columns: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
     if len(columns) > 1:
         return itemgetter(*columns)
     return lambda row: tuple(row[column] for column in columns)
-
-
-def _where(path: str, index: int) -> str:
-    return f"{path}[{index}]" if path else "features"

@@ -21,6 +21,7 @@ from harness.serving.loop import BACKLOG
 _REASON = {int(status): status.phrase for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SWEEP_S = 1.0
+_READ = 64 << 10  # bytes read at once
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,17 @@ class Patience:
 class _Slot:
     """The place of a request's answer among those of its connection."""
 
-    __slots__ = ("began", "reply", "request")
+    __slots__ = ("began", "connection", "reply", "request")
 
-    def __init__(self, request: Request | None, reply: Reply | None, began: float) -> None:
-        self.request, self.reply, self.began = request, reply, began
+    def __init__(self, connection: Connection, request: Request | None, reply: Reply | None = None) -> None:
+        self.connection, self.request, self.reply, self.began = connection, request, reply, perf_counter()
+
+    def done(self, reply: Reply) -> None:
+        """Take the answer, and send it when it is the next."""
+        self.reply = reply
+        slots = self.connection.slots
+        if slots and slots[0] is self:  # none are left when the client is gone
+            self.connection.answer()
 
 
 class Front:
@@ -51,6 +59,7 @@ class Front:
         self.heads: dict[bytes, Head] = {}
         self._prefix: dict[tuple[int, str], bytes] = {}  # of answers in this second
         self._prefix_at = 0
+        self.incoming = memoryview(bytearray(_READ))
 
     def connection(self) -> Connection:
         """A protocol for a new connection."""
@@ -58,14 +67,9 @@ class Front:
 
     def take(self, connection: Connection, request: Request) -> None:
         """Handle a request that is whole."""
-        slot = _Slot(request, None, perf_counter())
+        slot = _Slot(connection, request)
         connection.slots.append(slot)
-
-        def done(reply: Reply) -> None:
-            slot.reply = reply
-            connection.answer()
-
-        self._batch.take(request, done)
+        self._batch.take(request, slot.done)
 
     def encoded(self, slot: _Slot, *, close: bool) -> bytes:
         """An answer's bytes."""
@@ -143,7 +147,7 @@ class LeanServer:
         return lost
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client."""
 
     def __init__(self, front: Front) -> None:
@@ -155,15 +159,15 @@ class Connection(asyncio.Protocol):
         self.slots: deque[_Slot] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Of asyncio.Protocol."""
+        """Of asyncio.BufferedProtocol."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._front.connections.add(self)
         self._front.app.metrics.connections = len(self._front.connections)
         if len(self._front.connections) > self._front.most:
             self._refuse(HttpError(503, "too many connections", (("Retry-After", "1"),)))
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio.Protocol
-        """Of asyncio.Protocol."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio.BufferedProtocol
+        """Of asyncio.BufferedProtocol."""
         self._closing = True
         self._front.connections.discard(self)
         self._front.app.metrics.connections = len(self._front.connections)
@@ -175,7 +179,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Of asyncio.Protocol."""
+        """Of asyncio.BufferedProtocol."""
         if self._transport is not None and not self._closing:
             self._transport.resume_reading()
 
@@ -184,24 +188,28 @@ class Connection(asyncio.Protocol):
         self._closing = True
         return bool(self.slots)
 
-    def data_received(self, data: bytes) -> None:
-        """Of asyncio.Protocol."""
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - of asyncio.BufferedProtocol
+        """The front's one buffer: what was read into it is taken before another connection reads."""
+        return self._front.incoming
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Of asyncio.BufferedProtocol."""
         if self._closing:
             return
-        if self._parser.idle:
-            self._since = monotonic()
-        self._parser.feed(data)
+        parser, now = self._parser, monotonic()
+        if parser.idle:
+            self._since = now
+        parser.feed(bytes(self._front.incoming[:nbytes]))
         try:
-            while not self._closing and (request := self._parser.next()) is not None:
-                self._since = monotonic()
+            while not self._closing and (request := parser.next()) is not None:
+                self._since = now
                 self._closing = not request.keep_alive
                 self._front.take(self, request)
         except HttpError as error:
             self._refuse(error)
             return
-        if self._parser.wants_continue() and not self.slots and self._transport is not None:
+        if parser.wants_continue() and not self.slots and self._transport is not None:
             self._transport.write(_CONTINUE)
-        self.answer()
 
     def answer(self) -> None:
         """Send the answers that are next."""
@@ -218,7 +226,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: HttpError) -> None:
         self._closing = True
-        self.slots.append(_Slot(None, error.reply(), perf_counter()))
+        self.slots.append(_Slot(self, None, error.reply()))
         self.answer()
 
     @property

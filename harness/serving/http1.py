@@ -89,20 +89,22 @@ class Parser:
         """
         head = self._head
         if head is None:
-            end = self._buffer.find(_END)
+            buffer = self._buffer
+            end = buffer.find(_END)
             if end < 0 or end + 4 > self._limits.head:
-                if len(self._buffer) > self._limits.head or end >= 0:
+                if len(buffer) > self._limits.head or end >= 0:
                     raise HttpError(431, f"the header is longer than {self._limits.head} bytes")
-                _check_beginning(self._buffer)
+                if buffer:
+                    _check_beginning(buffer)
                 return None
-            head = self._read(bytes(self._buffer[: end + 4]))
-            if len(self._buffer) == end + 4 + head.length:  # all that came, as nearly always
-                body = bytes(self._buffer[end + 4 :])
-                self._buffer.clear()
+            head = self._read(bytes(buffer[: end + 4]))
+            if len(buffer) == end + 4 + head.length:  # all that came, as nearly always
+                body = bytes(buffer[end + 4 :])
+                buffer.clear()
                 return Request(head.method, head.path, head.headers, body, head.keep_alive)
             self._head = head
             self._welcomed = False
-            del self._buffer[: end + 4]
+            del buffer[: end + 4]
         if len(self._buffer) < head.length:
             return None
         body = bytes(self._buffer[: head.length])

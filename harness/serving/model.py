@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.detectors.opening import fastest_backend, open_scorer
 from harness.scoring.bundle import Bundle, open_bundle
-from harness.serving.exchange import Rows, Scores
+from harness.serving.exchange import Checked, Rows, Scores
 from harness.serving.features import RowEncoder
 
 ERRORS = frozenset({"autoencoder"})  # detectors whose score is a reconstruction error
@@ -48,6 +48,11 @@ class ServedModel:
         """For raw rows; None where the bundle takes encoded ones only."""
         raw = self.bundle.manifest.columns and self.steps is None
         return RowEncoder(self.bundle.encoder) if raw else None
+
+    def encoded(self, rows: list[Checked]) -> Rows:
+        """Features of raw rows."""
+        assert self.encoder is not None
+        return self.encoder.features(rows)
 
     @property
     def score_name(self) -> str:

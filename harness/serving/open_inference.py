@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness import __version__
-from harness.serving.exchange import HttpError, Reply, Request, Rows, Scores, Scoring, to_json
+from harness.serving.exchange import Checked, HttpError, Reply, Request, Rows, Scores, Scoring, to_json
 from harness.serving.json_input import field_error, parse_object, take
 from harness.serving.model import ServedModel
 
@@ -72,7 +72,7 @@ class OpenInference:
         if "features" in tensors:
             if extra := set(tensors) - {"features"}:
                 raise HttpError(400, f"inputs: {sorted(extra)[0]!r} does not go with encoded features")
-            rows = self._encoded(*tensors["features"])
+            rows: Rows | list[Checked] = self._encoded(*tensors["features"])
         else:
             rows = self._raw(tensors)
         return Scoring(rows, lambda scores: self._answer(scores, asked, given_id))
@@ -104,7 +104,7 @@ class OpenInference:
             raise HttpError(400, f"{path}.data: a number does not fit FP32")
         return rows
 
-    def _raw(self, tensors: dict[str, tuple[str, dict[str, Any]]]) -> Rows:
+    def _raw(self, tensors: dict[str, tuple[str, dict[str, Any]]]) -> list[Checked]:
         encoder = self._model.encoder
         if encoder is None:
             raise HttpError(400, "inputs: 'features' is missing; this model takes encoded rows")
@@ -131,7 +131,7 @@ class OpenInference:
             _datatype(tensor, path, frozenset({"BYTES"}))
             columns[name] = _flat(tensor, path, given)
         rows = [list(row) for row in zip(*(columns[name] for name in encoder.columns), strict=True)]
-        return encoder.encode(rows, "rows")
+        return [encoder.check(row, f"rows[{index}]") for index, row in enumerate(rows)]
 
     def _answer(self, scores: Scores, asked: tuple[str, ...], given_id: str | None) -> Reply:
         bundle = self._model.bundle
