@@ -205,6 +205,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._since = now
                 self._closing = not request.keep_alive
                 self._front.take(self, request)
+                if parser.idle:
+                    break
         except HttpError as error:
             self._refuse(error)
             return
@@ -213,15 +215,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def answer(self) -> None:
         """Send the answers that are next."""
-        transport, parts = self._transport, []
-        while self.slots and self.slots[0].reply is not None:
-            slot = self.slots.popleft()
-            last = (self._closing or self._front.app.draining) and not self.slots
-            parts.append(self._front.encoded(slot, close=last))
+        transport, slots, parts = self._transport, self.slots, []
+        ending = self._closing or self._front.app.draining
+        while slots and slots[0].reply is not None:
+            slot = slots.popleft()
+            parts.append(self._front.encoded(slot, close=ending and not slots))
         if transport is None or transport.is_closing() or not parts:
             return
-        transport.write(b"".join(parts))
-        if not self.slots and (self._closing or self._front.app.draining):
+        transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        if ending and not slots:
             transport.close()
 
     def _refuse(self, error: HttpError) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from importlib import import_module
@@ -59,8 +58,10 @@ def take(value: dict[str, Any], key: str, kind: type | tuple[type, ...], expecte
 def _parsed(body: bytes) -> Any:
     """The value; orjson is quicker where it is installed, and what it refuses is for the standard library to judge."""
     if _quick is not None:
-        with contextlib.suppress(ValueError):
+        try:
             return _quick(body)
+        except ValueError:
+            pass
     return _DECODE(body.decode("utf-8"))
 
 
