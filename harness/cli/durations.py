@@ -6,8 +6,8 @@ import re
 
 from harness.errors import InputError
 
-_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = r"(\d+(?:\.\d+)?)(ms|s|m|h)"
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = r"(\d+(?:\.\d+)?)(us|ms|s|m|h)"
 
 
 def seconds(option: str, text: str) -> float:
@@ -16,7 +16,7 @@ def seconds(option: str, text: str) -> float:
     Raises:
         InputError: it is not one; names the option.
     """
-    bare = text.strip().lower()
+    bare = "".join(text.lower().split())
     total = 0.0
     if re.fullmatch(f"(?:{_PART})+", bare):
         total = sum(float(amount) * _SECONDS[unit] for amount, unit in re.findall(_PART, bare))

@@ -11,6 +11,7 @@ import typer
 
 from harness.cli.durations import seconds as duration
 from harness.cli.options import Json
+from harness.cli.rates import per_second
 from harness.errors import ExitCode, InputError
 
 
@@ -70,7 +71,7 @@ def load(
         raise InputError(f"--arrivals is {arrivals!r}.", remedy="Expected: poisson or constant.")
     spec = LoadSpec(
         url=url,
-        rate=_rate(rate or "1000/s"),
+        rate=per_second("--rate", rate or "1000/s"),
         seconds=duration("--seconds", seconds),
         connections=connections,
         arrivals="constant" if arrivals == "constant" else "poisson",
@@ -87,18 +88,6 @@ def load(
     else:
         typer.echo(session.describe(record))
     raise typer.Exit(ExitCode.judged(failed=record.result.met is False, inconclusive=bool(record.result.reasons)))
-
-
-def _rate(text: str) -> float:
-    bare = text.strip().lower().removesuffix("/s")
-    factor = 1000.0 if bare.endswith("k") else 1.0
-    try:
-        value = float(bare.removesuffix("k")) * factor
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise InputError(f"--rate {text!r} is not a rate.", remedy="Expected one such as 500/s or 5k/s.")
-    return value
 
 
 def _cpus(text: str | None) -> tuple[int, ...] | None:

@@ -30,6 +30,7 @@ from harness.cli import (
     run,
     score,
     serve,
+    size,
     smt,
     sweep,
 )
@@ -95,6 +96,7 @@ app.add_typer(data.data_app, rich_help_panel=_MAIN)
 
 _RUNS = "Runs side by side"
 _add("sweep", _RUNS)(sweep.sweep)
+_add("size", _RUNS)(size.size)
 _add("compare", _RUNS)(compare.compare)
 _add("gate", _RUNS)(gate.gate)
 _add("history", _RUNS)(history.history)
