@@ -1,0 +1,471 @@
+"""Figures of `lparbench serve` and `load` on this machine: ``python tests/bench/serving_figures.py [FIGURE...]``.
+
+Server on the first allowed CPU, generator on the last. Nothing else may run. Prints every figure with its bar, what is
+absent for one that cannot be had, and exits 1 on a miss. h2load, wrk and Flask are test tools only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from support.bundles import saved
+
+from harness.measure.clock import SystemClock
+from harness.serving.generator import Target
+from harness.serving.load import LoadResult, LoadSpec, find_rate, run_load
+from harness.serving.model import ServedModel
+from harness.serving.payloads import made_rows, payloads
+
+ROOT = Path(__file__).resolve().parents[2]
+CPUS = sorted(os.sched_getaffinity(0))
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+BLOCKS, SECONDS, CONNECTIONS = 3, 4, 16
+missed: list[str] = []
+
+
+def figure(what: str, value: float, bar: float, unit: str, *, least: bool = False) -> None:
+    """Print one figure; ``least``: the bar is the smallest good value."""
+    wrong = value < bar if least else value > bar
+    if wrong:
+        missed.append(what)
+    print(
+        f"{what:<62}{value:>11,.4g} {unit:<8}{'>=' if least else '<='} {bar:,g}{'  MISSED' if wrong else ''}",
+        flush=True,
+    )
+
+
+class Bench:
+    """A bundle, its requests, and servers of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.bundle = saved(directory / "bundle", "autoencoder").directory
+        os.sched_setaffinity(0, CPUS[-1:])
+        self.bodies, self.expected = payloads(model := ServedModel.open(self.bundle, None, 1), made_rows(model, 0))
+        self.body = directory / "body.json"
+        self.body.write_bytes(self.bodies[0])
+        self.bare = directory / "bare"  # modules that make the libraries of these names look absent
+        self.bare.mkdir()
+        for name in ("uvloop", "orjson", "httptools"):
+            (self.bare / f"{name}.py").write_text("raise ImportError('left out for this figure')\n")
+
+    @contextmanager
+    def server(self, *options: str, bare: bool = False) -> Iterator[tuple[subprocess.Popen[str], Target]]:
+        """A server on the first CPU."""
+        path = os.pathsep.join([str(ROOT), *([str(self.bare)] if bare else [])])
+        command = [sys.executable, "-m", "harness", "serve", str(self.bundle), "--port", "0", *options]
+        with _started(command, {**os.environ, "PYTHONPATH": path}) as process:
+            assert process.stdout is not None
+            described = json.loads(process.stdout.readline())
+            yield process, Target("127.0.0.1", int(described["url"].rpartition(":")[2]))
+
+    def offer(self, target: Target, rate: float, seconds: float, **changes: Any) -> LoadResult:
+        """One open-loop load."""
+        spec = replace(LoadSpec("", rate, seconds, CONNECTIONS, "poisson", 1, 5e-3), **changes)
+        return run_load(spec, target, self.bodies, self.expected, SystemClock())
+
+
+@contextmanager
+def _started(command: Sequence[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, CPUS[:1] if "harness" not in command else CPUS),
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK_S
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def h2load(bench: Bench, target: Target, seconds: int = SECONDS) -> tuple[int, float]:
+    """Requests answered and their rate, closed loop."""
+    text = subprocess.run(
+        [
+            "h2load",
+            "--h1",
+            "-c",
+            str(CONNECTIONS),
+            "-t",
+            "1",
+            "-D",
+            str(seconds),
+            "-d",
+            str(bench.body),
+            "-H",
+            "content-type: application/json",
+            f"http://{target.host}:{target.port}/predict",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    succeeded, rate = re.search(r"(\d+) succeeded", text), re.search(r"([\d.]+) req/s", text)
+    assert succeeded, text
+    assert rate, text
+    return int(succeeded[1]), float(rate[1])
+
+
+def cost(bench: Bench) -> None:
+    """Server CPU per request, in interleaved blocks of closed load."""
+    document = _document_server(bench)
+    kinds: dict[str, Any] = {
+        "lean, uvloop and orjson": lambda: bench.server(),
+        "lean, standard library": lambda: bench.server(bare=True),
+        "FastAPI on uvicorn": lambda: bench.server("--front", "asgi"),
+    }
+    if document is not None:
+        kinds["the document's Flask server"] = lambda: _flask(document, bench)
+    taken: dict[str, list[float]] = {name: [] for name in kinds}
+    rates: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(BLOCKS):
+        for name, start in kinds.items():
+            with start() as (process, target):
+                h2load(bench, target, 1)
+                before = cpu_s(process.pid)
+                count, rate = h2load(bench, target)
+                taken[name].append((cpu_s(process.pid) - before) / count * 1e6)
+                rates[name].append(rate)
+    medians = {name: float(np.median(values)) for name, values in taken.items()}
+    lean = medians["lean, uvloop and orjson"]
+    figure("server CPU per request, lean, uvloop and orjson", lean, 20, "us")
+    figure("server CPU per request, lean, standard library", medians["lean, standard library"], 40, "us")
+    figure("FastAPI on uvicorn against lean, CPU", medians["FastAPI on uvicorn"] / lean, 4, "times", least=True)
+    if document is None:
+        print("the document's own server: Flask is absent (pip install flask)")
+    else:
+        figure(
+            "the document's Flask server against lean, CPU",
+            medians["the document's Flask server"] / lean,
+            10,
+            "times",
+            least=True,
+        )
+    figure(
+        "sustained, 16 connections, h2load",
+        float(np.median(rates["lean, uvloop and orjson"])),
+        20_000,
+        "req/s",
+        least=True,
+    )
+    for name, values in taken.items():
+        print(
+            f"  {name}: "
+            + ", ".join(f"{value:.0f} us" for value in values)
+            + "; "
+            + ", ".join(f"{rate:,.0f} req/s" for rate in rates[name])
+        )
+
+
+def agreement(bench: Bench) -> None:
+    """Our rate against h2load's and wrk's on the same server."""
+    with bench.server() as (_, target):
+        _, theirs = h2load(bench, target)
+        # Closed loop needs no schedule: more is offered than can be answered, and what was answered counts.
+        ours = bench.offer(target, 1.5 * theirs, SECONDS, patience_s=0.0).achieved_per_s
+        figure("our sustained rate against h2load's, difference", abs(ours / theirs - 1) * 100, 10, "%")
+        if shutil.which("wrk"):
+            script = bench.directory / "post.lua"
+            post = f'wrk.method="POST"; wrk.body=[[{bench.body.read_text()}]]'
+            script.write_text(f'{post}; wrk.headers["Content-Type"]="application/json"')
+            text = subprocess.run(
+                [
+                    "wrk",
+                    "-t1",
+                    f"-c{CONNECTIONS}",
+                    f"-d{SECONDS}s",
+                    "-s",
+                    str(script),
+                    f"http://{target.host}:{target.port}/predict",
+                ],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+            assert rate, text
+            figure("our sustained rate against wrk's, difference", abs(ours / float(rate[1]) - 1) * 100, 10, "%")
+
+
+NULL_SERVER = """
+import asyncio, sys
+class P(asyncio.Protocol):
+    def connection_made(self, t): self.t = t; self.b = b""
+    def data_received(self, d):
+        self.b += d
+        while (e := self.b.find(b"\\r\\n\\r\\n")) >= 0:
+            n = e + 4 + int(self.b[:e].lower().split(b"content-length: ")[1].split(b"\\r\\n")[0])
+            if len(self.b) < n: break
+            self.b = self.b[n:]
+            self.t.write(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\n{}')
+async def main():
+    s = await asyncio.get_running_loop().create_server(P, "127.0.0.1", 0)
+    print(s.sockets[0].getsockname()[1], flush=True)
+    await s.serve_forever()
+try:
+    import uvloop; uvloop.run(main())
+except ImportError:
+    asyncio.run(main())
+"""
+
+
+def generator(bench: Bench) -> None:
+    """The generator against a server that does nothing."""
+    with _started([sys.executable, "-c", NULL_SERVER], dict(os.environ)) as process:
+        assert process.stdout is not None
+        target = Target("127.0.0.1", int(process.stdout.readline()))
+        for rate in (10_000, 20_000, 30_000):
+            spec = LoadSpec("", rate, SECONDS, 64, "constant", 1, None)
+            result = run_load(spec, target, bench.bodies, None, SystemClock())
+            figure(f"generator, {rate:,} req/s offered to a null server: lag p99", result.lag_p99_s * 1e6, 200, "us")
+            figure(
+                f"generator, {rate:,} req/s offered: answered", result.achieved_per_s, 0.99 * rate, "req/s", least=True
+            )
+
+
+def freeze(bench: Bench) -> None:
+    """The server is stopped for half a second: what every tool that coordinates with it hides."""
+    with bench.server() as (process, target):
+        bench.offer(target, 500, 1)
+
+        def stop() -> None:
+            time.sleep(5)
+            os.kill(process.pid, signal.SIGSTOP)
+            time.sleep(0.5)
+            os.kill(process.pid, signal.SIGCONT)
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        result = bench.offer(target, 1000, 10, arrivals="constant")
+        thread.join()
+        # One request in twenty is scheduled in the half second: the time left of it is uniform.
+        p99, p95 = result.latencies_s["p99_s"] or 0, result.latencies_s["p95_s"] or 0
+        figure("freeze of 500 ms: p99 against 420 ms", abs(p99 / 0.420 - 1) * 100, 5, "%")
+        figure("freeze of 500 ms: p95 (bar: 100 ms and a tenth)", p95 * 1e3, 110, "ms")
+
+
+def search(bench: Bench) -> None:
+    """The rate search, three times."""
+    with bench.server() as (_, target):
+        bench.offer(target, 500, 1)
+        rates = []
+        for number in range(3):
+            result, _ = find_rate(
+                lambda rate, trial, n=number: bench.offer(target, rate, 2, seed=100 * n + trial), 200, 4000
+            )  # type: ignore[misc]
+            rates.append(0.0 if result is None else result.offered_per_s)
+        print("  rates found: " + ", ".join(f"{rate:,.0f}" for rate in rates))
+        figure("rate search, spread of three", (max(rates) / max(min(rates), 1e-9) - 1) * 100, 5, "%")
+
+
+def overload(bench: Bench) -> None:
+    """Twice the capacity for ten seconds; the front that is slower than the generator is."""
+    with bench.server("--front", "asgi", "--deadline", "20ms") as (process, target):
+        _, capacity = h2load(bench, target)
+        before = resident(process.pid)
+        result = bench.offer(target, 2 * capacity, 10, connections=256)
+        after = resident(process.pid)
+        figure("twice the capacity: goodput", result.achieved_per_s / capacity * 100, 90, "%", least=True)
+        figure("twice the capacity: growth of memory", (after / before - 1) * 100, 5, "%")
+        print(f"  capacity {capacity:,.0f} req/s; answers by status {result.by_status}")
+
+
+def drain(bench: Bench) -> None:
+    """SIGTERM under load: what was accepted is answered."""
+    with bench.server() as (process, target):
+        sent = answered = lost = 0
+
+        def client() -> None:
+            nonlocal sent, answered, lost
+            connection = http.client.HTTPConnection(target.host, target.port, timeout=20)
+            while True:
+                try:
+                    connection.request("POST", "/predict", bench.bodies[0], {"Content-Type": "application/json"})
+                except OSError:
+                    return  # refused before it was accepted
+                sent += 1
+                try:
+                    response = connection.getresponse()
+                    response.read()
+                except (OSError, http.client.HTTPException):
+                    lost += 1
+                    return
+                answered += 1
+                if response.getheader("connection") == "close":
+                    return
+
+        threads = [threading.Thread(target=client) for _ in range(CONNECTIONS)]
+        for thread in threads:
+            thread.start()
+        while answered < 10_000:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        process.wait()
+        figure(f"drain under load, {sent:,} requests accepted: lost", lost, 0, "")
+
+
+def hostile(bench: Bench) -> None:
+    """100,000 mutated requests: no 500, no traceback, memory flat, still answering."""
+    import socket
+
+    rng = np.random.default_rng(1)
+    good = [Target("127.0.0.1", 1).request(body) for body in bench.bodies[:50]]
+    good += [
+        b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /v2/models/x/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+    ]
+    for front in ("lean", "asgi"):
+        with bench.server("--front", front) as (process, target):
+            wrong, before, sent = 0, 0, 0
+            while sent < 100_000 // 2:
+                with contextlib.closing(socket.create_connection((target.host, target.port), timeout=5)) as client:
+                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    for _ in range(4):
+                        data = bytearray(good[rng.integers(len(good))])
+                        for _ in range(rng.integers(1, 4)):
+                            where = int(rng.integers(len(data)))
+                            match rng.integers(4):
+                                case 0:
+                                    data[where] = int(rng.integers(256))
+                                case 1:
+                                    del data[where : where + int(rng.integers(1, 9))]
+                                case 2:
+                                    data[where:where] = rng.bytes(3)
+                                case _:
+                                    data[where:where] = data[: int(rng.integers(1, 40))]
+                            if not data:
+                                break
+                        sent += 1
+                        try:
+                            client.sendall(data)
+                            client.settimeout(0.002)
+                            answer = client.recv(65536)
+                        except TimeoutError:
+                            continue
+                        except OSError:
+                            break
+                        wrong += b" 500 " in answer[:20] or b"Traceback" in answer
+                        if not answer:
+                            break
+                if not before and sent > 10_000:
+                    before = resident(process.pid)
+            figure(f"hostile bytes, {sent:,} to the {front} front: status 500", wrong, 0, "")
+            figure(
+                f"hostile bytes, {front}: growth of memory after the first 10,000",
+                (resident(process.pid) / before - 1) * 100,
+                5,
+                "%",
+            )
+            result = bench.offer(target, 200, 2)
+            figure(
+                f"hostile bytes, {front}: answered afterwards",
+                result.by_status.get("200", 0),
+                result.requests,
+                "",
+                least=True,
+            )
+
+
+FLASK = """
+import json, sys
+sys.path.insert(0, {root!r})
+import numpy as np, pandas as pd
+from flask import Flask, request, jsonify
+from pathlib import Path
+from harness.scoring.bundle import open_bundle
+from harness.detectors.opening import open_scorer
+bundle = open_bundle(Path({bundle!r}))
+encoder, scorer = bundle.encoder, open_scorer(bundle.directory, "eager", threads=1)
+app = Flask("document")
+@app.post("/predict")
+def predict():
+    try:
+        frame = pd.DataFrame([request.get_json()["features"]], columns=encoder.columns)
+        score = float(scorer.score(encoder.transform({{n: frame[n].tolist() for n in encoder.columns}}))[0])
+        return jsonify({{"reconstruction_error": score, "anomaly": score > bundle.manifest.decision.value}})
+    except Exception as error:
+        return jsonify({{"error": str(error)}}), 500
+import logging; logging.getLogger("werkzeug").disabled = True
+from werkzeug.serving import make_server
+server = make_server("127.0.0.1", 0, app, threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def _document_server(bench: Bench) -> Path | None:
+    """A server of the intrusion document's design: Flask, a data frame per request, the framework's own server."""
+    try:
+        import flask  # noqa: F401
+    except ImportError:
+        return None
+    path = bench.directory / "document.py"
+    path.write_text(textwrap.dedent(FLASK).format(root=str(ROOT), bundle=str(bench.bundle)))
+    return path
+
+
+@contextmanager
+def _flask(script: Path, bench: Bench) -> Iterator[tuple[subprocess.Popen[str], Target]]:
+    with _started([sys.executable, str(script)], {**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        assert process.stdout is not None
+        yield process, Target("127.0.0.1", int(process.stdout.readline()))
+
+
+FIGURES = {f.__name__: f for f in (cost, agreement, generator, freeze, search, overload, drain, hostile)}
+
+
+def main(names: Sequence[str]) -> int:
+    """Print the figures asked for, or all; 1 when one missed its bar."""
+    if len(CPUS) < 2:
+        print("two CPUs are needed: one for the server, one for the generator")
+        return 1
+    if not shutil.which("h2load"):
+        print("h2load is absent (Debian's nghttp2-client): no figure of a closed load")
+        return 1
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench(Path(directory))
+        for name in names or FIGURES:
+            FIGURES[name](bench)
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
