@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import InputError
+from harness.reporting.mlflow_store import EXPERIMENT
 from harness.reporting.stored import ExportFormat
 
 
@@ -26,9 +27,7 @@ def export(
         str | None,
         typer.Option(metavar="URI", help="MLflow store: sqlite:///FILE or http(s)://SERVER.", show_default=False),
     ] = None,
-    experiment: Annotated[
-        str, typer.Option(metavar="NAME", help="MLflow experiment; made when missing.")
-    ] = "lparbench",
+    experiment: Annotated[str, typer.Option(metavar="NAME", help="MLflow experiment; made when missing.")] = EXPERIMENT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON about what was written.")] = False,
 ) -> None:
     """Write a run as CSV, OpenMetrics or pytest-benchmark JSON, or log it to an MLflow store; a sweep as CSV.

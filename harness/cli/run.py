@@ -184,6 +184,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="Log the run, its training curves and bundles to MLflow too: sqlite:///mlflow.db, or http(s)://SERVER.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -202,6 +211,7 @@ def run(
     from harness.record.spec import RunSpec
     from harness.record.store import record_text, write_run
     from harness.reporting.html import render
+    from harness.reporting.mlflow_store import EXPERIMENT, check_store, log_to_mlflow
     from harness.reporting.progress import progress_for
     from harness.reporting.terminal import print_run
     from harness.runs import run as runs
@@ -246,11 +256,16 @@ def run(
             seed=seed,
             save=None if save is None else str(save.resolve()),
         )
+        if track is not None:
+            check_store(track, EXPERIMENT)
         session = runs.begin(spec, ("lparbench", *sys.argv[1:]), out)
     with runs.resumable(session), progress_for(quiet=as_json) as progress:
         record = runs.execute(session, ProcessExecutor(), progress)
         directory = write_run(record, session.directory.parent, {"report.html": render(record)})
     session.done()
+    if track is not None:
+        identifier = log_to_mlflow(record, directory, tracking_uri=track, experiment=EXPERIMENT)
+        typer.echo(f"Logged to {track} as MLflow run {identifier}", err=True)
     if as_json:
         typer.echo(record_text(record), nl=False)
     else:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness.decode import encode
 from harness.errors import InputError, LparbenchError
+from harness.record.accuracy import Accuracy
 from harness.record.model import Result, Run
 from harness.reporting.metric_lines import metric_lines
 
+EXPERIMENT = "lparbench"
 _LONGEST_PARAM = 500
 
 
@@ -20,7 +24,7 @@ def log_to_mlflow(run: Run, directory: Path, *, tracking_uri: str, experiment: s
 
     Args:
         run: the record.
-        directory: the run directory; its files become artifacts.
+        directory: the run directory; its files become artifacts, and so do the model bundles that the run kept.
         tracking_uri: "file:///...", "sqlite:///...", or a server's "http(s)://...".
         experiment: made when missing.
 
@@ -31,24 +35,53 @@ def log_to_mlflow(run: Run, directory: Path, *, tracking_uri: str, experiment: s
         InputError: MLflow is not installed.
         LparbenchError: the store refuses or cannot be reached; says what it said.
     """
+    with _opened(tracking_uri, experiment) as (client, identifier):
+        return _log(client, identifier, run, directory)
+
+
+def check_store(tracking_uri: str, experiment: str) -> None:
+    """See that a run could be logged there, before it is measured.
+
+    Raises:
+        InputError, LparbenchError: see `log_to_mlflow`.
+    """
+    with _opened(tracking_uri, experiment):
+        pass
+
+
+@contextmanager
+def _opened(tracking_uri: str, experiment: str) -> Iterator[tuple[Any, str]]:
+    """MLflow's client and the experiment's identifier; what it refuses becomes one clear error."""
     try:
         mlflow = importlib.import_module("mlflow")
     except ImportError:
         raise InputError(
-            "Exporting to MLflow needs its client, which is not installed.",
+            "Tracking with MLflow needs its client, which is not installed.",
             remedy="Install it with: pip install 'lparbench[track]'",
         ) from None
-    errors = (mlflow.exceptions.MlflowException, OSError)
+    errors = (mlflow.exceptions.MlflowException, OSError, ImportError)
     try:
         client = mlflow.MlflowClient(tracking_uri=tracking_uri)
         known = client.get_experiment_by_name(experiment)
-        identifier = known.experiment_id if known is not None else client.create_experiment(experiment)
-        return _log(client, identifier, run, directory)
+        if known is None:
+            identifier = client.create_experiment(experiment, artifact_location=_artifacts_of(tracking_uri))
+        else:
+            identifier = known.experiment_id
+        yield client, identifier
     except errors as error:
         raise LparbenchError(
             f"{tracking_uri}: the tracking store refused the run: {error}.",
             remedy="Check the address, and that the server is up; sqlite needs all of: pip install 'lparbench[track]'.",
         ) from error
+
+
+def _artifacts_of(tracking_uri: str) -> str | None:
+    """Where the files of an sqlite store go: beside the database, not into the working directory."""
+    scheme = "sqlite:///"
+    if not tracking_uri.startswith(scheme):
+        return None
+    database = Path(tracking_uri.removeprefix(scheme)).resolve()
+    return database.with_name(f"{database.stem}-artifacts").as_uri()
 
 
 def _log(client: Any, experiment: str, run: Run, directory: Path) -> str:
@@ -64,6 +97,9 @@ def _log(client: Any, experiment: str, run: Run, directory: Path) -> str:
     try:
         for result in run.results:
             _log_result(client, experiment, parent, result)
+        for workload in {result.workload for result in run.results}:
+            if run.spec.save is not None and (bundle := Path(run.spec.save) / workload).is_dir():
+                client.log_artifacts(parent, str(bundle), f"bundles/{workload}")
         for file in sorted(directory.iterdir()):
             if file.is_file():
                 client.log_artifact(parent, str(file))
@@ -90,7 +126,29 @@ def _log_result(client: Any, experiment: str, parent: str, result: Result) -> No
         for bound, value in bounds.items():
             if value is not None and math.isfinite(value):
                 client.log_metric(child, f"{metric_name}{suffix}{bound}", value)
+    if result.accuracy is not None:
+        _log_training(client, child, result.accuracy)
     client.set_terminated(child)
+
+
+def _log_training(client: Any, child: str, accuracy: Accuracy) -> None:
+    """The loss of each epoch, and what the detector gets right and wrong at its threshold."""
+    for epoch, loss in enumerate(accuracy.loss_curve, 1):
+        if math.isfinite(loss):
+            client.log_metric(child, "training_loss", loss, step=epoch)
+    confusion = encode(accuracy.confusion)
+    for name, rows in confusion.items():
+        client.log_metric(child, name, rows)
+    client.log_dict(child, {"threshold": accuracy.threshold, **confusion}, "confusion.json")
+    for key, value in {
+        "threshold_rule": accuracy.threshold_rule,
+        "epochs_trained": accuracy.epochs.trained,
+        "epochs_scheduled": accuracy.epochs.scheduled,
+        "limited_epochs": accuracy.limits.epochs,
+        "limited_rows": accuracy.limits.rows,
+        "prevalence": accuracy.prevalence,
+    }.items():
+        client.log_param(child, key, _text(value))
 
 
 def _parameters(result: Result) -> dict[str, object]:

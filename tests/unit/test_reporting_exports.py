@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from support.mutations import small_run
 from support.records import inference, run
+from typer.testing import CliRunner
 
+from harness.cli.main import app
 from harness.compare.compare import compare
 from harness.compare.inputs import load_history, load_side
 from harness.compare.observations import side_of
@@ -205,6 +207,37 @@ def test_mlflow_holds_the_run_and_its_results(tmp_path: Path, monkeypatch: pytes
     log_to_mlflow(record, directory, tracking_uri=uri, experiment="lpar")  # an experiment that is there is used
 
 
+def test_mlflow_holds_the_training_beside_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed")
+    from harness.reporting.mlflow_store import log_to_mlflow
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    result = inference("w1")
+    assert result.accuracy is not None
+    bundle = tmp_path / "bundles" / "w1"
+    bundle.mkdir(parents=True)
+    (bundle / "manifest.json").write_text("{}")
+    record = run(result)
+    record = replace(record, spec=replace(record.spec, save=str(tmp_path / "bundles")))
+    directory = write_run(record, tmp_path / "runs", {"report.html": b"<p>report</p>"})
+    uri = f"sqlite:///{tmp_path}/store/mlflow.db"
+    (tmp_path / "store").mkdir()
+    identifier = log_to_mlflow(record, directory, tracking_uri=uri, experiment="lpar")
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (child,) = client.search_runs(
+        [client.get_run(identifier).info.experiment_id], f"tags.`mlflow.parentRunId` = '{identifier}'"
+    )
+    curve = client.get_metric_history(child.info.run_id, "training_loss")
+    assert [point.step for point in curve] == list(range(1, len(result.accuracy.loss_curve) + 1))
+    assert [point.value for point in curve] == pytest.approx(result.accuracy.loss_curve)
+    assert child.data.metrics["true_positive"] == result.accuracy.confusion.true_positive
+    assert [file.path for file in client.list_artifacts(identifier, "bundles/w1")] == ["bundles/w1/manifest.json"]
+    assert not list(elsewhere.iterdir())
+
+
 def test_an_unreachable_store_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow", reason="mlflow is not installed")
     from harness.reporting.mlflow_store import log_to_mlflow
@@ -212,6 +245,17 @@ def test_an_unreachable_store_is_one_clear_error(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(LparbenchError, match=r"http://127\.0\.0\.1:9: the tracking store refused"):
         log_to_mlflow(run(), tmp_path, tracking_uri="http://127.0.0.1:9", experiment="x")
+
+
+def test_a_store_that_refuses_is_an_error_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    command = ["run", "nsl-kdd-mlp", "--synthetic", "--out", str(tmp_path / "runs"), "--track", "http://127.0.0.1:9"]
+    with pytest.raises(LparbenchError, match=r"http://127\.0\.0\.1:9: the tracking store refused"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_mlflow_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
