@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -88,11 +88,19 @@ class Backend(ABC):
         Returns:
             The product, in ``out`` where given: float32 for float32 and bfloat16 (as uint16), int32 for int8.
 
+        ``out`` may be an operand, or share memory with one: the product is that of the old values.
+
         Raises:
-            InputError: types, shapes or an epilogue that do not fit, or a type that the backend does not have.
+            InputError: types, shapes or an epilogue that do not fit, an ``out`` that is read-only or overlaps itself,
+                or a type that the backend does not have.
         """
         product = checked_product(a, b, out, epilogue)
-        self.multiply(product)
+        if out is None or not _shares_memory(product):
+            self.multiply(product)
+        else:  # every backend reads its operands while it writes
+            apart = replace(product, out=product.out.copy())
+            self.multiply(apart)
+            product.out[...] = apart.out
         return product.result
 
     @abstractmethod
@@ -136,11 +144,28 @@ def checked_product(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any] | None, 
         out = np.empty(expected, _RESULT_OF[dtype])
     elif out.shape != expected or out.dtype != _RESULT_OF[dtype]:
         raise InputError(f"out of {out.dtype} {out.shape}: expected {np.dtype(_RESULT_OF[dtype])} {expected}")
+    elif not out.flags.writeable or _overlaps_itself(out):
+        raise InputError("out is read-only or overlaps itself: expected an array of its own elements")
     if epilogue is PLAIN:
         return Product(dtype, a3, b3, out[None] if flat else out, None, epilogue, out)
     _check_epilogue(dtype, epilogue)
     bias = None if epilogue.bias is None else _bias(epilogue.bias, shape)
     return Product(dtype, a3, b3, out[None] if flat else out, bias, epilogue, out)
+
+
+def _shares_memory(product: Product) -> bool:
+    read = (product.a, product.b, *(() if product.bias is None else (product.bias,)))
+    return any(np.may_share_memory(product.out, operand) for operand in read)
+
+
+def _overlaps_itself(x: NDArray[Any]) -> bool:
+    """Whether two elements may lie at the same place, as of a broadcast array."""
+    reach = x.itemsize
+    for stride, length in sorted((abs(stride), length) for stride, length in zip(x.strides, x.shape, strict=True)):
+        if length > 1 and stride < reach:
+            return x.size > 0
+        reach += (length - 1) * stride
+    return False
 
 
 def _check_epilogue(dtype: Dtype, epilogue: Epilogue) -> None:

@@ -183,6 +183,11 @@ def epoch_together(
     """
     if native.extension is None:
         raise InputError(str(native.missing()))
+    taught = {trainer.loss == "bce" for trainer in trainers}
+    if len(taught) > 1:
+        raise InputError(
+            "epoch_together: of these trainers some take labels and some do not.", remedy="Train them apart."
+        )
     losses = [trainer._losses(order, batch_size) for trainer, order in zip(trainers, orders, strict=True)]
     native.extension.epoch_many(
         [trainer._native for trainer in trainers],

@@ -155,8 +155,21 @@ def on_each(cpus: Sequence[int], work: Callable[[int], T]) -> list[T]:
         together.wait()
         return work(cpu)
 
-    with ThreadPoolExecutor(len(cpus)) as pool:
-        return list(pool.map(pinned, cpus))
+    try:
+        with ThreadPoolExecutor(len(cpus)) as pool:
+            try:
+                return list(pool.map(pinned, cpus))
+            except BaseException:  # a signal: the others are not waited for
+                together.abort()
+                _stop_probes(True)
+                raise
+    finally:
+        _stop_probes(False)
+
+
+def _stop_probes(whether: bool) -> None:
+    if native.extension is not None:
+        native.extension.stop_probes(whether)
 
 
 def best_rate(call: Callable[[], object], operations: float, seconds: float = 0.1) -> float:

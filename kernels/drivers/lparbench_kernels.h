@@ -124,6 +124,8 @@ typedef struct lpb_trainer lpb_trainer;
 lpb_trainer *lpb_trainer_new(const lpb_isa *isa, const lpb_layer *layers, int64_t count, lpb_loss loss,
                              const lpb_sampling *sampling, const lpb_adam *adam);
 void lpb_trainer_free(lpb_trainer *trainer);
+/* The sizes of layer l. */
+void lpb_trainer_shape(const lpb_trainer *trainer, int64_t l, int64_t *inputs, int64_t *outputs);
 /* One pass over `order` (row numbers of x, each within the matrix: the caller's duty) in batches of `batch` rows, the
  * last one possibly smaller. `losses` receives the loss of every batch; with sampling each is followed by its part
  * without the divergence. y is NULL unless the loss has a target. `noise` has the standard normal numbers of every row
@@ -149,7 +151,9 @@ double lpb_peak_ops(const lpb_isa *isa, lpb_dtype dtype, double seconds);
 double lpb_triad_bandwidth(float *a, const float *b, const float *c, int64_t bytes, double seconds);
 /* Bytes per second of summing an array. */
 double lpb_read_bandwidth(const float *a, int64_t bytes, double seconds);
-/* Seconds per dependent load through a random cycle of one pointer per 128 bytes; builds the cycle in `memory`. */
-double lpb_load_latency(void *memory, int64_t bytes, double seconds);
+/* Builds a random cycle of one pointer per 128 bytes in `memory`; false when there is room for less than two. */
+bool lpb_link_lines(void *memory, int64_t bytes);
+/* Seconds per dependent load through the cycle in `memory`; 0 when somebody else has written there. */
+double lpb_load_latency(const void *memory, int64_t bytes, double seconds);
 
 #endif

@@ -63,32 +63,39 @@ double lpb_read_bandwidth(const float *a, int64_t bytes, double seconds) {
     }
 }
 
-double lpb_load_latency(void *memory, int64_t bytes, double seconds) {
+/* float-aligned memory is enough: the allocator gives 16 bytes */
+#define NEXT(base, i) (*(int64_t *)((char *)(base) + (i) * CHASE_LINE))
+
+bool lpb_link_lines(void *memory, int64_t bytes) {
     const int64_t lines = bytes / CHASE_LINE;
-    if (lines < 2) return 0.0;
-    char *base = memory;
-#define NEXT(i)                                                                                                        \
-    (*(int64_t *)(base + (i) * CHASE_LINE)) /* float-aligned memory is enough: the allocator gives 16 bytes */
+    if (lines < 2) return false;
     /* Sattolo's shuffle gives one cycle through all lines, in an order that no prefetcher foresees */
-    for (int64_t i = 0; i < lines; i++) NEXT(i) = i;
+    for (int64_t i = 0; i < lines; i++) NEXT(memory, i) = i;
     uint64_t random = 0x9e3779b97f4a7c15u;
     for (int64_t i = lines - 1; i > 0; i--) {
         random ^= random << 13, random ^= random >> 7, random ^= random << 17;
-        const int64_t j = (int64_t)(random % (uint64_t)i), kept = NEXT(i);
-        NEXT(i) = NEXT(j);
-        NEXT(j) = kept;
+        const int64_t j = (int64_t)(random % (uint64_t)i), kept = NEXT(memory, i);
+        NEXT(memory, i) = NEXT(memory, j);
+        NEXT(memory, j) = kept;
     }
+    return true;
+}
+
+double lpb_load_latency(const void *memory, int64_t bytes, double seconds) {
     const int64_t loads = 1 << 16;
+    const uint64_t lines = (uint64_t)(bytes / CHASE_LINE);
     double best = 0.0;
     int64_t at = 0;
     for (const double end = now() + seconds;;) {
         const double start = now();
-        for (int64_t i = 0; i < loads; i++) at = NEXT(at);
+        for (int64_t i = 0; i < loads; i++) {
+            at = NEXT(memory, at);
+            if ((uint64_t)at >= lines) return 0.0; /* foreseen, so no load waits for it */
+        }
         const double each = (now() - start) / (double)loads;
         if (best == 0.0 || each < best) best = each;
         volatile int64_t kept = at;
         (void)kept;
         if (now() >= end) return best;
     }
-#undef NEXT
 }

@@ -135,6 +135,11 @@ void lpb_trainer_free(lpb_trainer *t) {
     free(t);
 }
 
+void lpb_trainer_shape(const lpb_trainer *t, int64_t l, int64_t *inputs, int64_t *outputs) {
+    *inputs = t->layers[l].inputs;
+    *outputs = t->layers[l].outputs;
+}
+
 /* A product of one item without alpha, whose operands are filled in below. */
 static lpb_gemm forward_product(const lpb_trainer *t, int64_t l, int64_t rows) {
     const layer *k = t->layers + l;

@@ -18,8 +18,31 @@ const array *need_array(PyObject *object, PyObject *descr, int dimensions, int f
     return (const array *)object;
 }
 
+/* Bytes of an element of the types that the module takes. */
+static Py_ssize_t item_size(const array *a) {
+    return a->descr == int64_descr ? 8 : a->descr == int8_descr ? 1 : a->descr == uint16_descr ? 2 : 4;
+}
+
+typedef struct {
+    uintptr_t from, to; /* to: behind the last byte; both 0 when there is none */
+} extent;
+
+static extent extent_of(const array *a) {
+    intptr_t below = 0, above = item_size(a);
+    for (int d = 0; d < a->dimensions; d++) {
+        if (a->shape[d] == 0) return (extent){0, 0};
+        *(a->strides[d] < 0 ? &below : &above) += (a->shape[d] - 1) * a->strides[d];
+    }
+    return (extent){(uintptr_t)a->data + (uintptr_t)below, (uintptr_t)a->data + (uintptr_t)above};
+}
+
+bool may_overlap(const array *a, const array *b) {
+    const extent x = extent_of(a), y = extent_of(b);
+    return x.from < y.to && y.from < x.to;
+}
+
 bool contiguous_from(const array *a, int dimension) {
-    Py_ssize_t expected = a->descr == int64_descr ? 8 : a->descr == int8_descr ? 1 : a->descr == uint16_descr ? 2 : 4;
+    Py_ssize_t expected = item_size(a);
     for (int d = 0; d < a->dimensions; d++)
         if (a->shape[d] == 0) return true; /* strides of an empty array mean nothing */
     for (int d = a->dimensions - 1; d >= dimension; d--) {
@@ -41,7 +64,7 @@ PyObject *failure(lpb_status status) {
 }
 
 const lpb_isa *need_isa(long index) {
-    const lpb_isa *isa = lpb_isa_at((int)index);
+    const lpb_isa *isa = index < 0 || index > INT_MAX ? NULL : lpb_isa_at((int)index);
     if (!isa || !lpb_isa_supported(isa)) {
         PyErr_Format(PyExc_ValueError, "instruction set %ld is not supported by this processor", index);
         return NULL;
@@ -49,38 +72,83 @@ const lpb_isa *need_isa(long index) {
     return isa;
 }
 
-lpb_layer *need_layers(PyObject *list, Py_ssize_t sampled, Py_ssize_t *count) {
-    *count = PyList_Size(list);
-    if (*count < 0) return NULL;
+bool need_kernel(const lpb_isa *isa, long dtype) {
+    if (dtype >= 0 && dtype < LPB_DTYPES && lpb_isa_kernel(isa, (lpb_dtype)dtype)) return true;
+    PyErr_Format(PyExc_ValueError, "dtype %ld has no kernel for %s", dtype, lpb_isa_name(isa));
+    return false;
+}
+
+PyObject *need_items(PyObject *sequence, const char *name) {
+    if (PyList_Check(sequence)) return PyList_AsTuple(sequence);
+    if (PyTuple_Check(sequence)) return Py_NewRef(sequence);
+    PyErr_Format(PyExc_TypeError, "%s: expected a list or a tuple, got %R", name, sequence);
+    return NULL;
+}
+
+bool need_fields(PyObject *tuple, const char *format, const char *name, ...) {
+    if (!PyTuple_Check(tuple)) {
+        PyErr_Format(PyExc_TypeError, "%s: expected a tuple, got %R", name, tuple);
+        return false;
+    }
+    va_list fields;
+    va_start(fields, name);
+    const bool parsed = PyArg_VaParse(tuple, format, fields);
+    va_end(fields);
+    return parsed;
+}
+
+/* The numbers of all layers, whose conversion may run any Python code; the arrays are looked at when that is over. */
+static bool need_numbers(PyObject *items, lpb_layer *layers, Py_ssize_t count) {
+    for (Py_ssize_t l = 0; l < count; l++) {
+        PyObject *weight, *bias;
+        long activation;
+        float slope;
+        if (!need_fields(PyTuple_GetItem(items, l), "OOlf", "layer", &weight, &bias, &activation, &slope)) return false;
+        if (activation < 0 || activation >= LPB_ACTIVATIONS) {
+            PyErr_Format(PyExc_ValueError, "layer %zd: activation %ld is unknown", l, activation);
+            return false;
+        }
+        layers[l] = (lpb_layer){.activation = (lpb_activation)activation, .slope = slope};
+    }
+    return true;
+}
+
+static bool need_matrix(PyObject *layer, lpb_layer *to, const lpb_layer *before, bool sampled, Py_ssize_t l) {
+    const array *weight = need_array(PyTuple_GetItem(layer, 0), float32_descr, 2, 0, "weight");
+    const array *bias = weight ? need_array(PyTuple_GetItem(layer, 1), float32_descr, 1, 0, "bias") : NULL;
+    if (!bias) return false;
+    if (!contiguous_from(weight, 0) || !contiguous_from(bias, 0) || bias->shape[0] != weight->shape[0] ||
+        weight->shape[0] < 1 || weight->shape[1] < 1 ||
+        (before && before->outputs != (sampled ? 2 : 1) * weight->shape[1])) {
+        PyErr_Format(PyExc_ValueError, "layer %zd does not fit: weight %zd x %zd, bias %zd", l, weight->shape[0],
+                     weight->shape[1], bias->shape[0]);
+        return false;
+    }
+    to->inputs = weight->shape[1], to->outputs = weight->shape[0];
+    to->weight = (const float *)weight->data, to->bias = (const float *)bias->data;
+    return true;
+}
+
+lpb_layer *need_layers(PyObject *items, Py_ssize_t sampled, Py_ssize_t *count) {
+    *count = PyTuple_Size(items);
     if (*count == 0) {
         PyErr_SetString(PyExc_ValueError, "a chain has at least one layer");
         return NULL;
     }
     lpb_layer *layers = PyMem_Malloc((size_t)*count * sizeof *layers);
     if (!layers) return (lpb_layer *)PyErr_NoMemory();
-    for (Py_ssize_t l = 0; l < *count; l++) {
-        PyObject *weight_object, *bias_object;
-        long activation;
-        float slope;
-        if (!PyArg_ParseTuple(PyList_GetItem(list, l), "OOlf", &weight_object, &bias_object, &activation, &slope))
-            goto fail;
-        const array *weight = need_array(weight_object, float32_descr, 2, 0, "weight");
-        const array *bias = weight ? need_array(bias_object, float32_descr, 1, 0, "bias") : NULL;
-        if (!bias) goto fail;
-        if (!contiguous_from(weight, 0) || !contiguous_from(bias, 0) || bias->shape[0] != weight->shape[0] ||
-            weight->shape[0] < 1 || weight->shape[1] < 1 || activation < 0 || activation >= LPB_ACTIVATIONS ||
-            (l && layers[l - 1].outputs != (l - 1 == sampled ? 2 : 1) * weight->shape[1])) {
-            PyErr_Format(PyExc_ValueError, "layer %zd does not fit: weight %zd x %zd, bias %zd", l, weight->shape[0],
-                         weight->shape[1], bias->shape[0]);
-            goto fail;
-        }
-        layers[l] = (lpb_layer){weight->shape[1],          weight->shape[0],           (const float *)weight->data,
-                                (const float *)bias->data, (lpb_activation)activation, slope};
-    }
-    return layers;
-fail:
+    bool fits = need_numbers(items, layers, *count);
+    for (Py_ssize_t l = 0; fits && l < *count; l++)
+        fits = need_matrix(PyTuple_GetItem(items, l), layers + l, l ? layers + l - 1 : NULL, l && l - 1 == sampled, l);
+    if (fits) return layers;
     PyMem_Free(layers);
     return NULL;
+}
+
+bool no_keywords(PyObject *kwargs) {
+    if (!kwargs || PyDict_Size(kwargs) == 0) return true;
+    PyErr_SetString(PyExc_TypeError, "arguments have no names here");
+    return false;
 }
 
 void *new_object(PyTypeObject *type) {

@@ -11,6 +11,8 @@
 #define Py_LIMITED_API 0x030A0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <limits.h>
+#include <stdarg.h>
 
 #include "drivers/lparbench_kernels.h"
 
@@ -37,6 +39,8 @@ bool lpb_arrays_init(void);
 bool is_array(PyObject *object, PyObject *descr, int dimensions);
 /* Checks an array argument and returns it; NULL with an exception set otherwise. */
 const array *need_array(PyObject *object, PyObject *descr, int dimensions, int flags, const char *name);
+/* Whether the bytes from the first to the last element of one array meet those of the other. */
+bool may_overlap(const array *a, const array *b);
 /* Whether the dimensions from `dimension` on lie without gaps, last one fastest. */
 bool contiguous_from(const array *a, int dimension);
 /* Whether a matrix of floats has contiguous rows, a whole number of floats apart. */
@@ -46,9 +50,18 @@ bool rows_are_contiguous(const array *x);
 PyObject *failure(lpb_status status);
 /* The instruction set with this index, supported here; NULL with an exception set otherwise. */
 const lpb_isa *need_isa(long index);
-/* Layers from a list of (weight, bias, activation, slope), to be freed by PyMem_Free; NULL with an exception set. Of
- * the outputs of layer `sampled`, if there is one, the next layer takes half as many. */
-lpb_layer *need_layers(PyObject *list, Py_ssize_t sampled, Py_ssize_t *count);
+/* Whether the instruction set has a kernel for the type with this number; sets the exception. */
+bool need_kernel(const lpb_isa *isa, long dtype);
+/* A tuple of what a list or a tuple holds now, a new reference: what other code does to the list changes nothing, and
+ * everything in the tuple lives as long as it does. NULL with an exception set for anything else. */
+PyObject *need_items(PyObject *sequence, const char *name);
+/* PyArg_ParseTuple of what may be no tuple. */
+bool need_fields(PyObject *tuple, const char *format, const char *name, ...);
+/* Layers from a tuple of (weight, bias, activation, slope), which must outlive them, to be freed by PyMem_Free; NULL
+ * with an exception set. Of the outputs of layer `sampled`, if there is one, the next layer takes half as many. */
+lpb_layer *need_layers(PyObject *items, Py_ssize_t sampled, Py_ssize_t *count);
+/* Whether a constructor was given no argument by name; sets the exception. */
+bool no_keywords(PyObject *kwargs);
 
 /* Allocation and freeing of an instance of a heap type. */
 void *new_object(PyTypeObject *type);

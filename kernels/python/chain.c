@@ -1,6 +1,8 @@
 /* harness.linalg._native.Chain: a packed chain of dense layers. */
 #include "arrays.h"
 
+#include <string.h>
+
 enum { RELEASE_ROWS = 64 }; /* fewer rows are done sooner than the interpreter lock is released and taken */
 
 typedef struct {
@@ -23,16 +25,16 @@ static bool head_fits(long head, const lpb_layer *layers, Py_ssize_t count) {
 
 /* Chain(isa, layers, head, dtype, threads) */
 static PyObject *chain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    (void)kwargs;
     long isa_index, head, dtype;
     int threads;
     PyObject *list;
     Py_ssize_t count;
-    if (!PyArg_ParseTuple(args, "lOlli", &isa_index, &list, &head, &dtype, &threads)) return NULL;
+    if (!no_keywords(kwargs) || !PyArg_ParseTuple(args, "lOlli", &isa_index, &list, &head, &dtype, &threads))
+        return NULL;
     const lpb_isa *isa = need_isa(isa_index);
-    lpb_layer *layers = isa ? need_layers(list, -1, &count) : NULL;
-    if (!layers) return NULL;
-    chain_object *self = head_fits(head, layers, count) ? new_object(type) : NULL;
+    PyObject *items = isa && need_kernel(isa, dtype) ? need_items(list, "layers") : NULL;
+    lpb_layer *layers = items ? need_layers(items, -1, &count) : NULL;
+    chain_object *self = layers && head_fits(head, layers, count) ? new_object(type) : NULL;
     if (self) {
         self->inputs = layers[0].inputs;
         self->outputs = layers[count - 1].outputs;
@@ -46,6 +48,7 @@ static PyObject *chain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         }
     }
     PyMem_Free(layers);
+    Py_XDECREF(items);
     return (PyObject *)self;
 }
 
@@ -69,39 +72,51 @@ static PyObject *new_output(chain_object *self, Py_ssize_t rows) {
     return PyObject_CallObject(numpy_empty, self->empty_args);
 }
 
-/* Runs the chain into a new array, or into `out_object` unless that is NULL. */
+/* Whether `object` can take the output of so many rows; sets the exception. */
+static const array *need_output(const chain_object *self, PyObject *object, Py_ssize_t rows) {
+    const array *out = need_array(object, float32_descr, self->per_row ? 1 : 2, ARRAY_WRITEABLE, "out");
+    if (!out) return NULL;
+    if (out->shape[0] == rows && (self->per_row || out->shape[1] == self->outputs) && contiguous_from(out, 0))
+        return out;
+    PyErr_Format(PyExc_ValueError, "out: expected %zd contiguous rows of %lld", rows,
+                 self->per_row ? 1LL : (long long)self->outputs);
+    return NULL;
+}
+
+/* Runs the chain into a new array, or into `out_object` unless that is NULL; an output that overlaps x is written when
+ * x is not needed any more. */
 static PyObject *run_into(chain_object *self, const array *x, PyObject *out_object) {
     if (x->shape[1] != self->inputs) {
         PyErr_Format(PyExc_ValueError, "x: expected %lld features, got %zd", (long long)self->inputs, x->shape[1]);
         return NULL;
     }
     const Py_ssize_t rows = x->shape[0];
-    if (out_object) {
-        const array *out = need_array(out_object, float32_descr, self->per_row ? 1 : 2, ARRAY_WRITEABLE, "out");
-        if (!out) return NULL;
-        if (out->shape[0] != rows || (!self->per_row && out->shape[1] != self->outputs) || !contiguous_from(out, 0)) {
-            PyErr_Format(PyExc_ValueError, "out: expected %zd contiguous rows of %lld", rows,
-                         self->per_row ? 1LL : (long long)self->outputs);
-            return NULL;
-        }
-        Py_INCREF(out_object);
-    } else if (!(out_object = new_output(self, rows))) {
-        return NULL;
+    const array *out = out_object ? need_output(self, out_object, rows) : NULL;
+    if (out_object && !out) return NULL;
+    float *aside = NULL, *to;
+    const size_t bytes = (size_t)rows * (size_t)(self->per_row ? 1 : self->outputs) * sizeof(float);
+    if (out && may_overlap(out, x)) {
+        if (!(aside = PyMem_Malloc(bytes))) return PyErr_NoMemory();
+        to = aside;
     }
-    float *to = (float *)((const array *)out_object)->data;
+    PyObject *result = out_object ? Py_NewRef(out_object) : new_output(self, rows);
+    if (!result) return NULL;
+    if (!aside) to = (float *)((const array *)result)->data;
+    const float *from = (const float *)x->data;
+    const int64_t x_row = x->strides[0] / (Py_ssize_t)sizeof(float);
     lpb_status status;
     if (rows < RELEASE_ROWS) {
-        status = lpb_chain_run(self->chain, (const float *)x->data, rows, x->strides[0] / 4, to, 1);
+        status = lpb_chain_run(self->chain, from, rows, x_row, to, 1);
     } else {
         Py_BEGIN_ALLOW_THREADS
-        status = lpb_chain_run(self->chain, (const float *)x->data, rows, x->strides[0] / 4, to, self->threads);
+        status = lpb_chain_run(self->chain, from, rows, x_row, to, self->threads);
         Py_END_ALLOW_THREADS
     }
-    if (status != LPB_OK) {
-        Py_DECREF(out_object);
-        return failure(status);
-    }
-    return out_object;
+    if (aside && status == LPB_OK) memcpy(out->data, aside, bytes);
+    PyMem_Free(aside);
+    if (status == LPB_OK) return result;
+    Py_DECREF(result);
+    return failure(status);
 }
 
 /* run(x), run(x, out): x (rows, inputs), read where it is when it is float32 with contiguous rows and else converted;

@@ -1,5 +1,9 @@
 /* The Python module harness.linalg._native (one binary for CPython 3.10 and later): products and probes of the roof. */
+#define _POSIX_C_SOURCE 200809L
 #include "arrays.h"
+
+#include <stdlib.h>
+#include <time.h>
 
 static PyObject *isas(PyObject *self, PyObject *unused) {
     (void)self, (void)unused;
@@ -45,6 +49,21 @@ static bool need_operand(operand *o, PyObject *object, PyObject *descr, int64_t 
     return true;
 }
 
+/* Whether no element of an output is written twice: rows within items, or items within rows, lie apart. */
+static bool lies_apart(const operand *o) {
+    const int64_t item = o->batch > 1 ? llabs(o->batch_stride) : INT64_MAX;
+    const int64_t row = o->rows > 1 ? llabs(o->row_stride) : INT64_MAX;
+    const int64_t rows = o->columns + (o->rows > 1 ? (o->rows - 1) * row : 0);
+    const int64_t items = o->columns + (o->batch > 1 ? (o->batch - 1) * item : 0);
+    return (row >= o->columns && item >= rows) || (item >= o->columns && row >= items);
+}
+
+/* Elements of an operand that a kernel copies; more than that is no memory's, whatever strides of 0 say. */
+static bool fits_memory(const operand *o) {
+    const int64_t most = (int64_t)1 << 48;
+    return o->columns == 0 || o->rows <= most / o->columns;
+}
+
 /* Fills in the bias of a product whose sizes are set; false with an exception set when it does not fit. */
 static bool need_bias(lpb_gemm *g, PyObject *object, long axis) {
     if (object == Py_None) return true;
@@ -63,6 +82,11 @@ static bool need_bias(lpb_gemm *g, PyObject *object, long axis) {
     return true;
 }
 
+static PyObject *overlapping(void) {
+    PyErr_SetString(PyExc_ValueError, "out: it overlaps an operand or itself");
+    return NULL;
+}
+
 /* gemm(isa, dtype, a, b, out, alpha, beta, bias, bias_axis, activation, slope, threads) */
 static PyObject *gemm(PyObject *self, PyObject *args) {
     (void)self;
@@ -74,10 +98,8 @@ static PyObject *gemm(PyObject *self, PyObject *args) {
         return NULL;
     const lpb_isa *isa = need_isa(isa_index);
     if (!isa) return NULL;
-    if (dtype < 0 || dtype >= LPB_DTYPES || !lpb_isa_kernel(isa, (lpb_dtype)dtype)) {
-        PyErr_Format(PyExc_ValueError, "dtype %ld has no kernel for %s", dtype, lpb_isa_name(isa));
-        return NULL;
-    }
+    if (!need_kernel(isa, dtype)) return NULL;
+    if (activation < 0 || activation >= LPB_ACTIVATIONS) return failure(LPB_BAD_ARGUMENT);
     PyObject *in = dtype == LPB_FLOAT32 ? float32_descr : dtype == LPB_BFLOAT16 ? uint16_descr : int8_descr;
     const int64_t size = dtype == LPB_FLOAT32 ? 4 : dtype == LPB_BFLOAT16 ? 2 : 1;
     operand a, b, c;
@@ -93,6 +115,8 @@ static PyObject *gemm(PyObject *self, PyObject *args) {
                      (long long)b.columns, (long long)c.batch, (long long)c.rows, (long long)c.columns);
         return NULL;
     }
+    if (!fits_memory(&a) || !fits_memory(&b)) return PyErr_NoMemory();
+    if (may_overlap(c.array, a.array) || may_overlap(c.array, b.array) || !lies_apart(&c)) return overlapping();
     lpb_gemm g = {
         .batch = c.batch,
         .m = c.rows,
@@ -115,12 +139,74 @@ static PyObject *gemm(PyObject *self, PyObject *args) {
         .slope = slope,
     };
     if (!need_bias(&g, bias_object, axis)) return NULL;
-    if (activation < 0 || activation >= LPB_ACTIVATIONS) return failure(LPB_BAD_ARGUMENT);
+    if (g.bias && may_overlap(c.array, (const array *)bias_object)) return overlapping();
+    const int parts = threads < 1 ? 1 : threads > INT_MAX ? INT_MAX : (int)threads;
     lpb_status status;
     Py_BEGIN_ALLOW_THREADS
-    status = lpb_gemm_run(isa, (lpb_dtype)dtype, &g, (int)threads);
+    status = lpb_gemm_run(isa, (lpb_dtype)dtype, &g, parts);
     Py_END_ALLOW_THREADS
     if (status != LPB_OK) return failure(status);
+    Py_RETURN_NONE;
+}
+
+/* Probes run in slices; between two of them signals are heeded, and what another thread says by stop_probes. */
+static const double slice_s = 0.05, longest_s = 3600.0;
+static bool stopped; /* read and written under the interpreter lock */
+
+typedef struct {
+    const lpb_isa *isa;
+    lpb_dtype dtype;
+    float *a;
+    const float *b, *c;
+    int64_t bytes;
+} probe_job;
+typedef double (*probe)(const probe_job *job, double seconds);
+
+static double probe_peak(const probe_job *j, double seconds) { return lpb_peak_ops(j->isa, j->dtype, seconds); }
+static double probe_triad(const probe_job *j, double seconds) {
+    return lpb_triad_bandwidth(j->a, j->b, j->c, j->bytes, seconds);
+}
+static double probe_read(const probe_job *j, double seconds) { return lpb_read_bandwidth(j->b, j->bytes, seconds); }
+static double probe_latency(const probe_job *j, double seconds) { return lpb_load_latency(j->b, j->bytes, seconds); }
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool need_seconds(double seconds) {
+    if (seconds >= 0.0 && seconds <= longest_s) return true; /* not of a NaN */
+    PyErr_Format(PyExc_ValueError, "seconds: expected 0 to %d", (int)longest_s);
+    return false;
+}
+
+/* The largest result of the slices, or the smallest. */
+static PyObject *probed(probe run, const probe_job *job, double seconds, bool smallest) {
+    double best = 0.0;
+    for (const double end = now() + seconds;;) {
+        const double left = end - now();
+        double result;
+        Py_BEGIN_ALLOW_THREADS
+        result = run(job, left < slice_s ? left : slice_s);
+        Py_END_ALLOW_THREADS
+        if (best == 0.0 || (smallest ? result < best : result > best)) best = result;
+        if (PyErr_CheckSignals()) return NULL;
+        if (stopped) {
+            PyErr_SetString(PyExc_RuntimeError, "the probe was stopped");
+            return NULL;
+        }
+        if (now() >= end) return PyFloat_FromDouble(best);
+    }
+}
+
+/* stop_probes(whether): ends those that run in other threads by RuntimeError, as well as those that begin, until it is
+ * called with False. */
+static PyObject *stop_probes(PyObject *self, PyObject *whether) {
+    (void)self;
+    const int truth = PyObject_IsTrue(whether);
+    if (truth < 0) return NULL;
+    stopped = truth;
     Py_RETURN_NONE;
 }
 
@@ -128,15 +214,14 @@ static PyObject *gemm(PyObject *self, PyObject *args) {
 static PyObject *peak_ops(PyObject *self, PyObject *args) {
     (void)self;
     long isa_index, dtype;
-    double seconds, rate;
-    if (!PyArg_ParseTuple(args, "lld", &isa_index, &dtype, &seconds)) return NULL;
+    double seconds;
+    if (!PyArg_ParseTuple(args, "lld", &isa_index, &dtype, &seconds) || !need_seconds(seconds)) return NULL;
     const lpb_isa *isa = need_isa(isa_index);
     if (!isa) return NULL;
     if (dtype < 0 || dtype >= LPB_DTYPES) return failure(LPB_BAD_ARGUMENT);
-    Py_BEGIN_ALLOW_THREADS
-    rate = lpb_peak_ops(isa, (lpb_dtype)dtype, seconds);
-    Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(rate);
+    if (!lpb_isa_kernel(isa, (lpb_dtype)dtype)) return PyFloat_FromDouble(0.0);
+    const probe_job job = {.isa = isa, .dtype = (lpb_dtype)dtype};
+    return probed(probe_peak, &job, seconds, false);
 }
 
 static const array *need_memory(PyObject *object, int flags, const char *name) {
@@ -151,45 +236,47 @@ static PyObject *triad_bandwidth(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *objects[3];
     const array *memory[3];
-    double seconds, rate;
-    if (!PyArg_ParseTuple(args, "OOOd", objects, objects + 1, objects + 2, &seconds)) return NULL;
+    double seconds;
+    if (!PyArg_ParseTuple(args, "OOOd", objects, objects + 1, objects + 2, &seconds) || !need_seconds(seconds))
+        return NULL;
     for (int i = 0; i < 3; i++)
         if (!(memory[i] = need_memory(objects[i], i ? 0 : ARRAY_WRITEABLE, "array"))) return NULL;
-    if (memory[0]->shape[0] != memory[1]->shape[0] || memory[0]->shape[0] != memory[2]->shape[0])
+    if (memory[0]->shape[0] != memory[1]->shape[0] || memory[0]->shape[0] != memory[2]->shape[0] ||
+        may_overlap(memory[0], memory[1]) || may_overlap(memory[0], memory[2]))
         return failure(LPB_BAD_ARGUMENT);
-    Py_BEGIN_ALLOW_THREADS
-    rate = lpb_triad_bandwidth((float *)memory[0]->data, (const float *)memory[1]->data, (const float *)memory[2]->data,
-                               memory[0]->shape[0] * 4, seconds);
-    Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(rate);
+    const probe_job job = {.a = (float *)memory[0]->data,
+                           .b = (const float *)memory[1]->data,
+                           .c = (const float *)memory[2]->data,
+                           .bytes = memory[0]->shape[0] * 4};
+    return probed(probe_triad, &job, seconds, false);
 }
 
 /* read_bandwidth(a, seconds) */
 static PyObject *read_bandwidth(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *object;
-    double seconds, rate;
-    if (!PyArg_ParseTuple(args, "Od", &object, &seconds)) return NULL;
+    double seconds;
+    if (!PyArg_ParseTuple(args, "Od", &object, &seconds) || !need_seconds(seconds)) return NULL;
     const array *memory = need_memory(object, 0, "array");
     if (!memory) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    rate = lpb_read_bandwidth((const float *)memory->data, memory->shape[0] * 4, seconds);
-    Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(rate);
+    const probe_job job = {.b = (const float *)memory->data, .bytes = memory->shape[0] * 4};
+    return probed(probe_read, &job, seconds, false);
 }
 
 /* load_latency(memory, seconds) */
 static PyObject *load_latency(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *object;
-    double seconds, latency;
-    if (!PyArg_ParseTuple(args, "Od", &object, &seconds)) return NULL;
+    double seconds;
+    bool linked;
+    if (!PyArg_ParseTuple(args, "Od", &object, &seconds) || !need_seconds(seconds)) return NULL;
     const array *memory = need_memory(object, ARRAY_WRITEABLE, "memory");
     if (!memory) return NULL;
+    const probe_job job = {.b = (const float *)memory->data, .bytes = memory->shape[0] * 4};
     Py_BEGIN_ALLOW_THREADS
-    latency = lpb_load_latency(memory->data, memory->shape[0] * 4, seconds);
+    linked = lpb_link_lines((void *)(uintptr_t)job.b, job.bytes);
     Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(latency);
+    return linked ? probed(probe_latency, &job, seconds, true) : PyFloat_FromDouble(0.0);
 }
 
 /* The words that Python has for the numbers of lparbench_kernels.h. */
@@ -243,6 +330,7 @@ static PyMethodDef functions[] = {
     {"triad_bandwidth", triad_bandwidth, METH_VARARGS, NULL},
     {"read_bandwidth", read_bandwidth, METH_VARARGS, NULL},
     {"load_latency", load_latency, METH_VARARGS, NULL},
+    {"stop_probes", stop_probes, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, functions, NULL, NULL, NULL, NULL};

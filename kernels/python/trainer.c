@@ -1,6 +1,8 @@
 /* harness.linalg._native.Trainer: a chain in training. */
 #include "arrays.h"
 
+#include <string.h>
+
 typedef struct {
     PyObject_HEAD
     lpb_trainer *trainer;
@@ -37,21 +39,21 @@ static bool sampling_fits(const lpb_sampling *sampling, const lpb_layer *layers,
 
 /* Trainer(isa, layers, loss, sampled, divergence_weight, learning_rate, beta1, beta2, epsilon, max_grad_norm) */
 static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    (void)kwargs;
     long isa_index, loss;
     PyObject *list;
     Py_ssize_t count;
     long long sampled;
     lpb_sampling sampling;
     lpb_adam adam;
-    if (!PyArg_ParseTuple(args, "lOlLdddddd", &isa_index, &list, &loss, &sampled, &sampling.weight, &adam.learning_rate,
+    if (!no_keywords(kwargs) ||
+        !PyArg_ParseTuple(args, "lOlLdddddd", &isa_index, &list, &loss, &sampled, &sampling.weight, &adam.learning_rate,
                           &adam.beta1, &adam.beta2, &adam.epsilon, &adam.max_grad_norm))
         return NULL;
     sampling.layer = sampled;
     const lpb_isa *isa = need_isa(isa_index);
-    lpb_layer *layers = isa ? need_layers(list, (Py_ssize_t)sampled, &count) : NULL;
-    if (!layers) return NULL;
-    const bool fits = loss_fits(loss, layers, count) && sampling_fits(&sampling, layers, count);
+    PyObject *items = isa ? need_items(list, "layers") : NULL;
+    lpb_layer *layers = items ? need_layers(items, (Py_ssize_t)sampled, &count) : NULL;
+    const bool fits = layers && loss_fits(loss, layers, count) && sampling_fits(&sampling, layers, count);
     trainer_object *self = fits ? new_object(type) : NULL;
     if (self) {
         self->inputs = layers[0].inputs;
@@ -65,6 +67,7 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         }
     }
     PyMem_Free(layers);
+    Py_XDECREF(items);
     return (PyObject *)self;
 }
 
@@ -75,6 +78,7 @@ static void trainer_dealloc(PyObject *object) {
 
 /* The data of an epoch or a gradient, checked. */
 typedef struct {
+    const array *x_array, *y_array; /* y_array: NULL without a target */
     const float *x, *y;
     int64_t rows, x_row;
 } rows_of_data;
@@ -87,7 +91,7 @@ static bool need_data(rows_of_data *data, const trainer_object *self, PyObject *
                      (long long)self->inputs, x->shape[1]);
         return false;
     }
-    *data = (rows_of_data){(const float *)x->data, NULL, x->shape[0], x->strides[0] / 4};
+    *data = (rows_of_data){x, NULL, (const float *)x->data, NULL, x->shape[0], x->strides[0] / 4};
     if (!self->needs_target) return true;
     const array *y = need_array(y_object, float32_descr, 1, 0, "y");
     if (!y) return false;
@@ -95,23 +99,28 @@ static bool need_data(rows_of_data *data, const trainer_object *self, PyObject *
         PyErr_Format(PyExc_ValueError, "y: expected %zd contiguous targets, got %zd", x->shape[0], y->shape[0]);
         return false;
     }
+    data->y_array = y;
     data->y = (const float *)y->data;
     return true;
 }
 
-static const int64_t *need_order(PyObject *object, int64_t rows_of_x, Py_ssize_t *rows) {
+/* A copy, to be freed by PyMem_Free: what is checked must stay as it is while other threads run. */
+static int64_t *need_order(PyObject *object, int64_t rows_of_x, Py_ssize_t *rows) {
     const array *order = need_array(object, int64_descr, 1, 0, "order");
     if (!order) return NULL;
-    const int64_t *entries = (const int64_t *)order->data;
     *rows = order->shape[0];
     if (!contiguous_from(order, 0)) {
         PyErr_SetString(PyExc_ValueError, "order: expected contiguous row numbers");
         return NULL;
     }
+    int64_t *entries = PyMem_Malloc((size_t)*rows * sizeof *entries);
+    if (!entries) return (int64_t *)PyErr_NoMemory();
+    memcpy(entries, order->data, (size_t)*rows * sizeof *entries);
     for (Py_ssize_t i = 0; i < *rows; i++)
         if (entries[i] < 0 || entries[i] >= rows_of_x) {
             PyErr_Format(PyExc_IndexError, "order: row %lld is outside the %lld rows of x", (long long)entries[i],
                          (long long)rows_of_x);
+            PyMem_Free(entries);
             return NULL;
         }
     return entries;
@@ -130,14 +139,20 @@ static const float *need_noise(const trainer_object *self, PyObject *object, Py_
     return (const float *)noise->data;
 }
 
-/* One loss per batch, or with sampling a pair. */
-static float *need_losses(const trainer_object *self, PyObject *object, Py_ssize_t rows, int64_t batch) {
+/* One loss per batch, or with sampling a pair; written while x, y and the noise are still read. */
+static float *need_losses(const trainer_object *self, PyObject *object, Py_ssize_t rows, int64_t batch,
+                          const rows_of_data *data, PyObject *noise) {
     const int dimensions = self->latent ? 2 : 1;
     const array *losses = need_array(object, float32_descr, dimensions, ARRAY_WRITEABLE, "losses");
     if (!losses) return NULL;
-    if (batch < 1 || losses->shape[0] != (rows + batch - 1) / batch || (dimensions == 2 && losses->shape[1] != 2) ||
-        !contiguous_from(losses, 0)) {
+    if (batch < 1 || losses->shape[0] != rows / batch + (rows % batch != 0) ||
+        (dimensions == 2 && losses->shape[1] != 2) || !contiguous_from(losses, 0)) {
         PyErr_Format(PyExc_ValueError, "losses: expected one entry per batch of %lld rows", (long long)batch);
+        return NULL;
+    }
+    if (may_overlap(losses, data->x_array) || (data->y_array && may_overlap(losses, data->y_array)) ||
+        (self->latent && may_overlap(losses, (const array *)noise))) {
+        PyErr_SetString(PyExc_ValueError, "losses: they share memory with the data");
         return NULL;
     }
     return (float *)losses->data;
@@ -160,99 +175,147 @@ static PyObject *trainer_epoch(PyObject *object, PyObject *args) {
     rows_of_data data;
     if (!PyArg_ParseTuple(args, "OOOOLO", &x, &y, &order_object, &noise_object, &batch, &losses_object)) return NULL;
     if (!need_data(&data, self, x, y)) return NULL;
-    const int64_t *order = need_order(order_object, data.rows, &rows);
+    int64_t *order = need_order(order_object, data.rows, &rows);
     const float *noise = order ? need_noise(self, noise_object, rows) : NULL;
-    float *losses = order && !PyErr_Occurred() ? need_losses(self, losses_object, rows, batch) : NULL;
-    if (!losses || !take(self)) return NULL;
-    lpb_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = lpb_trainer_epoch(self->trainer, data.x, data.x_row, data.y, order, noise, rows, batch, losses);
-    Py_END_ALLOW_THREADS
-    self->busy = false;
-    if (status != LPB_OK) return failure(status);
-    Py_RETURN_NONE;
-}
-
-PyObject *lpb_epoch_many(PyObject *module, PyObject *args) {
-    (void)module;
-    PyObject *list, *x, *y, *orders, *noises, *losses;
-    long long batch;
-    int threads;
-    if (!PyArg_ParseTuple(args, "OOOOOLOi", &list, &x, &y, &orders, &noises, &batch, &losses, &threads)) return NULL;
-    const Py_ssize_t count = PyList_Size(list);
-    if (count < 0) return NULL;
-    if (count == 0 || PyList_Size(orders) != count || PyList_Size(noises) != count || PyList_Size(losses) != count) {
-        PyErr_SetString(PyExc_ValueError, "expected lists of as many orders, noises and losses as trainers, not none");
-        return NULL;
+    float *losses =
+        order && !PyErr_Occurred() ? need_losses(self, losses_object, rows, batch, &data, noise_object) : NULL;
+    if (losses && take(self)) {
+        lpb_status status;
+        Py_BEGIN_ALLOW_THREADS
+        status = lpb_trainer_epoch(self->trainer, data.x, data.x_row, data.y, order, noise, rows, batch, losses);
+        Py_END_ALLOW_THREADS
+        self->busy = false;
+        if (status != LPB_OK) failure(status);
     }
-    lpb_trainer **trainers = PyMem_Calloc((size_t)count, sizeof *trainers);
-    const int64_t **order = PyMem_Calloc((size_t)count, sizeof *order);
-    const float **noise = PyMem_Calloc((size_t)count, sizeof *noise);
-    float **loss = PyMem_Calloc((size_t)count, sizeof *loss);
-    rows_of_data data = {0};
-    Py_ssize_t rows = 0, taken = 0;
-    lpb_status status = LPB_NO_MEMORY;
-    if (!trainers || !order || !noise || !loss) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *item = PyList_GetItem(list, i);
-        Py_ssize_t here;
-        if ((PyObject *)Py_TYPE(item) != trainer_type) {
-            PyErr_SetString(PyExc_TypeError, "trainers: expected a list of Trainer");
-            goto done;
-        }
-        trainer_object *self = (trainer_object *)item;
-        if (!need_data(&data, self, x, y)) goto done;
-        if (!(order[i] = need_order(PyList_GetItem(orders, i), data.rows, &here))) goto done;
-        if (i && here != rows) {
-            PyErr_SetString(PyExc_ValueError, "orders: every trainer sees as many rows");
-            goto done;
-        }
-        rows = here;
-        noise[i] = need_noise(self, PyList_GetItem(noises, i), rows);
-        if (PyErr_Occurred() || !(loss[i] = need_losses(self, PyList_GetItem(losses, i), rows, batch))) goto done;
-        if (!take(self)) goto done;
-        taken = i + 1;
-        trainers[i] = self->trainer;
-    }
-    Py_BEGIN_ALLOW_THREADS
-    status =
-        lpb_trainer_epoch_many(trainers, count, data.x, data.x_row, data.y, order, noise, rows, batch, loss, threads);
-    Py_END_ALLOW_THREADS
-    if (status != LPB_OK) failure(status);
-done:
-    for (Py_ssize_t i = 0; i < taken; i++) ((trainer_object *)PyList_GetItem(list, i))->busy = false;
-    PyMem_Free(trainers);
     PyMem_Free(order);
-    PyMem_Free(noise);
-    PyMem_Free(loss);
     if (PyErr_Occurred()) return NULL;
     Py_RETURN_NONE;
 }
 
-/* Addresses of writable arrays [(weight, bias), ...], one pair per layer of the right shape (checked in Python, which
- * makes them); filled by `read` or `gradients`. */
-static bool need_parameters(const trainer_object *self, PyObject *list, float ***weights, float ***biases) {
-    *weights = *biases = NULL;
-    if (PyList_Size(list) != self->layers) {
-        if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "expected %zd pairs of arrays", self->layers);
-        return false;
+static trainer_object *need_trainer(PyObject *object) {
+    if ((PyObject *)Py_TYPE(object) == trainer_type) return (trainer_object *)object;
+    PyErr_SetString(PyExc_TypeError, "trainers: expected a list of Trainer");
+    return NULL;
+}
+
+/* What epoch_many is given: tuples of as many trainers, orders, noises and losses. */
+enum { TRAINERS, ORDERS, NOISES, LOSSES, LISTS };
+
+/* The arguments of one of several trainers. */
+typedef struct {
+    lpb_trainer **trainers;
+    int64_t **orders;
+    const float **noises;
+    float **losses;
+    Py_ssize_t count, taken;
+    Py_ssize_t rows;
+    rows_of_data data;
+} together;
+
+static bool need_together(together *t, PyObject **items, PyObject *x, PyObject *y, int64_t batch) {
+    const bool labelled = PyTuple_Size(items[TRAINERS]) && need_trainer(PyTuple_GetItem(items[TRAINERS], 0)) &&
+                          ((trainer_object *)PyTuple_GetItem(items[TRAINERS], 0))->needs_target;
+    for (Py_ssize_t i = 0; i < t->count; i++) {
+        PyObject *item = PyTuple_GetItem(items[TRAINERS], i), *noise = PyTuple_GetItem(items[NOISES], i);
+        trainer_object *self = need_trainer(item);
+        Py_ssize_t rows;
+        if (!self) return false;
+        if (self->needs_target != labelled) {
+            PyErr_SetString(PyExc_ValueError, "trainers: some take labels and some do not");
+            return false;
+        }
+        if (!need_data(&t->data, self, x, y)) return false;
+        if (!(t->orders[i] = need_order(PyTuple_GetItem(items[ORDERS], i), t->data.rows, &rows))) return false;
+        if (i && rows != t->rows) {
+            PyErr_SetString(PyExc_ValueError, "orders: every trainer sees as many rows");
+            return false;
+        }
+        t->rows = rows;
+        t->noises[i] = need_noise(self, noise, rows);
+        if (PyErr_Occurred()) return false;
+        t->losses[i] = need_losses(self, PyTuple_GetItem(items[LOSSES], i), rows, batch, &t->data, noise);
+        if (!t->losses[i] || !take(self)) return false;
+        t->taken = i + 1;
+        t->trainers[i] = self->trainer;
     }
+    return true;
+}
+
+PyObject *lpb_epoch_many(PyObject *module, PyObject *args) {
+    (void)module;
+    static const char *const names[LISTS] = {"trainers", "orders", "noises", "losses"};
+    PyObject *lists[LISTS], *items[LISTS] = {NULL}, *x, *y;
+    long long batch;
+    int threads;
+    if (!PyArg_ParseTuple(args, "OOOOOLOi", lists + TRAINERS, &x, &y, lists + ORDERS, lists + NOISES, &batch,
+                          lists + LOSSES, &threads))
+        return NULL;
+    together t = {0};
+    for (int i = 0; i < LISTS; i++)
+        if (!(items[i] = need_items(lists[i], names[i]))) goto done;
+    t.count = PyTuple_Size(items[TRAINERS]);
+    for (int i = 0; i < LISTS; i++)
+        if (t.count == 0 || PyTuple_Size(items[i]) != t.count) {
+            PyErr_SetString(PyExc_ValueError, "expected as many orders, noises and losses as trainers, not none");
+            goto done;
+        }
+    t.trainers = PyMem_Calloc((size_t)t.count, sizeof *t.trainers);
+    t.orders = PyMem_Calloc((size_t)t.count, sizeof *t.orders);
+    t.noises = PyMem_Calloc((size_t)t.count, sizeof *t.noises);
+    t.losses = PyMem_Calloc((size_t)t.count, sizeof *t.losses);
+    if (!t.trainers || !t.orders || !t.noises || !t.losses) {
+        PyErr_NoMemory();
+    } else if (need_together(&t, items, x, y, batch)) {
+        lpb_status status;
+        Py_BEGIN_ALLOW_THREADS
+        status = lpb_trainer_epoch_many(t.trainers, t.count, t.data.x, t.data.x_row, t.data.y,
+                                        (const int64_t *const *)t.orders, t.noises, t.rows, batch, t.losses, threads);
+        Py_END_ALLOW_THREADS
+        if (status != LPB_OK) failure(status);
+    }
+done:
+    for (Py_ssize_t i = 0; i < t.taken; i++) ((trainer_object *)PyTuple_GetItem(items[TRAINERS], i))->busy = false;
+    for (Py_ssize_t i = 0; t.orders && i < t.count; i++) PyMem_Free(t.orders[i]);
+    PyMem_Free(t.trainers);
+    PyMem_Free(t.orders);
+    PyMem_Free(t.noises);
+    PyMem_Free(t.losses);
+    for (int i = 0; i < LISTS; i++) Py_XDECREF(items[i]);
+    if (PyErr_Occurred()) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Addresses of writable arrays ((weight, bias), ...), one pair per layer of its shape; filled by `read` or `gradients`.
+ */
+static bool need_parameters(const trainer_object *self, PyObject *into, float ***weights, float ***biases) {
+    *weights = *biases = NULL;
+    PyObject *items = need_items(into, "into");
+    if (!items) return false;
+    bool fits = PyTuple_Size(items) == self->layers;
+    if (!fits) PyErr_Format(PyExc_ValueError, "expected %zd pairs of arrays", self->layers);
     *weights = PyMem_Malloc((size_t)self->layers * sizeof **weights);
     *biases = PyMem_Malloc((size_t)self->layers * sizeof **biases);
-    for (Py_ssize_t l = 0; *weights && *biases && l < self->layers; l++) {
+    if (fits && (!*weights || !*biases)) fits = PyErr_NoMemory() != NULL;
+    for (Py_ssize_t l = 0; fits && l < self->layers; l++) {
         PyObject *weight_object, *bias_object;
-        if (!PyArg_ParseTuple(PyList_GetItem(list, l), "OO", &weight_object, &bias_object)) return false;
-        const array *weight = need_array(weight_object, float32_descr, 2, ARRAY_WRITEABLE, "weight");
+        fits = need_fields(PyTuple_GetItem(items, l), "OO", "into", &weight_object, &bias_object);
+        const array *weight = fits ? need_array(weight_object, float32_descr, 2, ARRAY_WRITEABLE, "weight") : NULL;
         const array *bias = weight ? need_array(bias_object, float32_descr, 1, ARRAY_WRITEABLE, "bias") : NULL;
-        if (!bias) return false;
+        int64_t inputs, outputs;
+        lpb_trainer_shape(self->trainer, l, &inputs, &outputs);
+        fits = bias && weight->shape[0] == outputs && weight->shape[1] == inputs && bias->shape[0] == outputs &&
+               contiguous_from(weight, 0) && contiguous_from(bias, 0);
+        if (!fits) {
+            if (!PyErr_Occurred())
+                PyErr_Format(PyExc_ValueError, "into: expected a contiguous weight %lld x %lld and bias of layer %zd",
+                             (long long)outputs, (long long)inputs, l);
+            break;
+        }
         (*weights)[l] = (float *)weight->data;
         (*biases)[l] = (float *)bias->data;
     }
-    if (!*weights || !*biases) PyErr_NoMemory();
-    return *weights && *biases;
+    Py_DECREF(items);
+    return fits;
 }
 
 /* gradients(x, y, noise, into) -> loss */

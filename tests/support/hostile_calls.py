@@ -1,0 +1,283 @@
+"""Calls of the native module with arguments that are wrong in every way that an argument can be, made of a seed."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.linalg import native
+
+_DTYPES = ("f4", "f4", "f4", "i8", "i4", "i1", "u2", "f8", "?", "O", ">f4", "c8", "U3")
+_NUMBERS = (
+    *(0, 1, -1, 2, 3, 7, 64, 1000, -(2**31), 2**31 - 1, 2**31, 2**32, 2**40, 2**62, 2**63 - 1, -(2**63), 2**64, 10**30),
+    *(0.0, -0.0, 1.0, 0.5, 1e-30, 1e38, 1e308, math.inf, -math.inf, math.nan, True, None, "x", b"", 1j, (), [], {}),
+)
+# What a module may raise for what it is given; anything else, SystemError before all, is a defect.
+REFUSALS = (TypeError, ValueError, IndexError, OverflowError, MemoryError, RuntimeError, BufferError)
+
+
+class _Number:
+    """Is asked for its value, and changes the list that it is in, or refuses."""
+
+    _value, _change = 0.0, staticmethod(lambda: None)
+
+    def __init__(self, value: float, change: Callable[[], object]) -> None:
+        self._value, self._change = value, change
+
+    def __index__(self) -> int:
+        self._change()
+        return int(self._value)
+
+    def __float__(self) -> float:
+        self._change()
+        return float(self._value)
+
+    def __repr__(self) -> str:
+        self._change()
+        return "hostile"
+
+
+@dataclass
+class Hostile:
+    """Makes calls; equal for equal seeds.
+
+    Attributes:
+        rng: of everything.
+        share: of the arguments of a call that fits, how many are replaced.
+    """
+
+    rng: random.Random
+    share: float = 0.3
+    _made: list[np.ndarray] = field(default_factory=list)
+
+    def call(self) -> tuple[str, Callable[[], object]]:
+        """The name of a function, and the call."""
+        makers = (
+            *(self._gemm, self._gemm, self._chain, self._chain, self._trainer, self._trainer, self._together),
+            *(self._probe, self._object),
+        )
+        self._made.clear()
+        name, target, arguments = self.rng.choice(makers)()
+        return name, lambda: target(*arguments)
+
+    def spoiled(self, arguments: list[Any]) -> list[Any]:
+        """The arguments, some of them replaced, left out or too many."""
+        mixed = [self.thing() if self.rng.random() < self.share / 2 else argument for argument in arguments]
+        if self.rng.random() < self.share / 10:
+            mixed = mixed[: self.rng.randrange(len(mixed) + 1)] + [self.thing()] * self.rng.randrange(3)
+        return mixed
+
+    def number(self) -> Any:
+        """A number, or what is none."""
+        rng = self.rng
+        if rng.random() < 0.1:
+            victims: list[Any] = [np.zeros(3, "f4")]
+            return _Number(rng.choice((0, 1, 2, -1)), victims.clear)
+        return rng.choice(_NUMBERS)
+
+    def thing(self) -> Any:
+        """Anything."""
+        rng = self.rng
+        match rng.randrange(6):
+            case 0 | 1:
+                return self.array()
+            case 2:
+                return self.number()
+            case 3:
+                return [self.array() for _ in range(rng.randrange(4))]
+            case 4:
+                return [(self.array(), self.array(), self.number(), self.number()) for _ in range(rng.randrange(4))]
+            case _:
+                return rng.choice((object(), Ellipsis, int, np.float32, lambda: None, np.ma.ones(3), [[]], ((),), "é"))
+
+    def array(self) -> Any:
+        """An array of any type, shape and layout, or one that was given already, or a part of it."""
+        rng = self.rng
+        if self._made and rng.random() < 0.3:
+            return self._view(rng.choice(self._made))
+        shape = tuple(rng.choice((0, 1, 2, 3, 5, 8, 17, 65)) for _ in range(rng.choice((0, 1, 1, 2, 2, 2, 3, 3, 4))))
+        made = np.zeros(shape, rng.choice(_DTYPES))
+        if rng.random() < 0.05 and made.dtype == np.float32:
+            with np.errstate(all="ignore"):
+                return np.broadcast_to(np.float32(1), rng.choice(((2**40, 2), (3, 2**31), (2**60,), (2**20, 2**31, 1))))
+        self._made.append(made)
+        return self._view(made)
+
+    def floats(self, *shape: int) -> np.ndarray:
+        """An array that fits."""
+        generator = np.random.default_rng(self.rng.randrange(2**32))
+        made = generator.standard_normal(shape).astype(np.float32)
+        self._made.append(made)
+        return made
+
+    def _view(self, x: np.ndarray) -> Any:
+        rng = self.rng
+        match rng.randrange(9):
+            case 0:
+                return x.T
+            case 1:
+                return x[::-1] if x.ndim else x
+            case 2:
+                return x[..., ::2] if x.ndim else x
+            case 3:
+                x.flags.writeable = False
+                return x
+            case 4 if x.dtype == np.float32:
+                raw = np.zeros(x.nbytes + 1, np.uint8)
+                return raw[1:].view(np.float32).reshape(x.shape)
+            case 5:
+                return x.view(np.ma.MaskedArray) if x.dtype.kind == "f" else x
+            case 6 if x.size < 2**20:
+                return np.broadcast_to(x, (rng.choice((1, 2, 5)), *x.shape))
+            case _:
+                return x
+
+    def _size(self) -> int:
+        return self.rng.choice((1, 1, 2, 3, 5, 16, 17, 33, 70))
+
+    def _isa(self) -> int:
+        return self.rng.choice([isa.index for isa in native.isas() if isa.supported])
+
+    def _gemm(self) -> tuple[str, Any, list[Any]]:
+        rng, kernels = self.rng, native.extension
+        m, n, k, batch = self._size(), self._size(), self._size(), rng.choice((None, 1, 3))
+        a, b = ((self.floats(*size) if batch is None or rng.random() < 0.3 else self.floats(batch, *size))
+                for size in ((m, k), (k, n)))  # fmt: skip
+        out = self.floats(m, n) if batch is None else self.floats(batch, m, n)
+        dtype = rng.choice((0, 0, 0, 1, 2))
+        if dtype:
+            narrow, wide = ((np.uint16, np.float32), (np.int8, np.int32))[dtype - 1]
+            a, b, out = a.astype(narrow), b.astype(narrow), out.astype(wide)
+        if rng.random() < 0.15:
+            out = rng.choice((a, b))
+        bias, axis = rng.choice(((None, 0), (self.floats(m), 1), (self.floats(n), 2)))
+        plain = (
+            (1.0, 0.0, None, 0, 0, 0.0)
+            if dtype == 2
+            else (0.5, rng.choice((0.0, 1.0)), bias, axis, rng.randrange(5), 0.1)
+        )
+        return "gemm", kernels.gemm, self.spoiled([self._isa(), dtype, a, b, out, *plain, rng.choice((1, 1, 2, 9))])
+
+    def _layers(self, widths: list[int], *, last: int = 0) -> list[Any]:
+        pairs = list(itertools.pairwise(widths))
+        layers = [
+            [self.floats(n, m), self.floats(n), last if at == len(pairs) - 1 else 1, 0.1]
+            for at, (m, n) in enumerate(pairs)
+        ]
+        spoil = self.rng.random() < self.share
+        made: list[Any] = [tuple(self.spoiled(layer)) if spoil else tuple(layer) for layer in layers]
+        if self.rng.random() < self.share / 3:
+            made[self.rng.randrange(len(made))] = (*made[0][:2], _Number(0, made.clear), _Number(0, made.clear))
+        return self.rng.choice((made, made, made, made, made, tuple(made), self.thing() if spoil else made))
+
+    def _widths(self, head: int) -> list[int]:
+        inner = [self._size() for _ in range(self.rng.randrange(3))]
+        first = self._size()
+        return [first, *inner, (self._size(), 1, first)[head]]
+
+    def _chain(self) -> tuple[str, Any, list[Any]]:
+        rng, kernels = self.rng, native.extension
+        head = rng.randrange(3)
+        widths = self._widths(head)
+        rows = rng.choice((0, 1, 3, 9, 64, 65, 200))
+        x = self.floats(rows, widths[0])
+        new = self.spoiled(
+            [self._isa(), self._layers(widths), head, rng.choice((0, 0, 1, 2, 3, 7, -1)), rng.choice((1, 2))]
+        )
+        out = self.floats(rows, widths[-1]) if head == 0 else self.floats(rows)
+        given = self.spoiled(rng.choice(([x], [x, out], [x, x], [x, x[:, 0]])))
+
+        def run(*_: Any) -> object:
+            return kernels.Chain(*new).run(*given)
+
+        return "Chain.run", run, []
+
+    def _new_trainer(self, widths: list[int], loss: int, *, whole: bool = False) -> Any:
+        arguments = [self._isa(), self._layers(widths), loss, -1, 0.0, 1e-3, 0.9, 0.999, 1e-8, 0.0]
+        return native.extension.Trainer(*(arguments if whole else self.spoiled(arguments)))
+
+    def _trainer(self) -> tuple[str, Any, list[Any]]:
+        rng = self.rng
+        loss = rng.randrange(4)
+        first = self._size()
+        widths = [first, *[self._size() for _ in range(rng.randrange(3))], 1 if loss == 0 else first]
+        rows, batch = rng.choice((1, 5, 64, 100)), rng.choice((1, 7, 64, 2**62, 2**63 - 1))
+        x, y = self.floats(rows, first), self.floats(rows)
+        order = np.arange(rows)
+        if rng.random() < self.share:
+            order[rng.randrange(rows)] = rng.choice((-1, rows, 2**62, -(2**63)))
+        pairs = [(self.floats(n, m), self.floats(n)) for m, n in itertools.pairwise(widths)]
+        into: Any = [tuple(self.spoiled(list(pair))) for pair in pairs]
+        losses = self.floats(-(-rows // min(batch, 1000)))
+        epoch = self.spoiled([x, y, order, None, batch, rng.choice((losses, losses, losses, x[:, 0], y))])
+        gradients = self.spoiled([x, y, None, into])
+        read = self.spoiled([into])[:1] or [None]
+        rate = self.number()
+
+        def run() -> None:
+            trainer = self._new_trainer(widths, loss)
+            for step in (lambda: trainer.epoch(*epoch), lambda: trainer.gradients(*gradients),
+                         lambda: trainer.read(*read), lambda: trainer.set_learning_rate(rate)):  # fmt: skip
+                with contextlib.suppress(REFUSALS):
+                    step()
+
+        return "Trainer", run, []
+
+    def _together(self) -> tuple[str, Any, list[Any]]:
+        rng, kernels = self.rng, native.extension
+        losses_of = [rng.choice((0, 1, 2)) for _ in range(rng.choice((1, 2, 3)))]
+        first, rows, batch = self._size(), rng.choice((1, 30)), rng.choice((1, 7, 64))
+        x, y = self.floats(rows, first), self.floats(rows)
+        orders = self.spoiled([np.arange(rows) for _ in losses_of])
+        noises = self.spoiled([None for _ in losses_of])
+        losses = self.spoiled([self.floats(-(-rows // batch)) for _ in losses_of])
+
+        def run() -> None:
+            trainers = self.spoiled([self._new_trainer([first, 1 if loss == 0 else first], loss) for loss in losses_of])
+            kernels.epoch_many(
+                *self.spoiled([trainers, x, y, orders, noises, batch, losses, rng.choice((1, 2, 2**31))])
+            )
+
+        return "epoch_many", run, []
+
+    def _probe(self) -> tuple[str, Any, list[Any]]:
+        rng, kernels = self.rng, native.extension
+        seconds = rng.choice((0.0, 1e-4, math.inf, math.nan, -1.0, 1e300, self.number()))
+        a, b, c = (self.floats(rng.choice((0, 1, 64, 1000))) for _ in range(3))
+        name, arguments = rng.choice((
+            ("peak_ops", [self._isa(), rng.randrange(3), seconds]),
+            ("triad_bandwidth", [a, rng.choice((a, b)), c, seconds]),
+            ("read_bandwidth", [a, seconds]),
+            ("load_latency", [a, seconds]),
+            ("stop_probes", [False]),
+        ))  # fmt: skip
+        return name, getattr(kernels, name), arguments if rng.random() < 0.5 else self.spoiled(arguments)
+
+    def _object(self) -> tuple[str, Any, list[Any]]:
+        """The types, taken for what they are not."""
+        import copy
+        import pickle
+
+        kernels = native.extension
+        kind = self.rng.choice((kernels.Chain, kernels.Trainer))
+        uses: tuple[Callable[..., object], ...] = (
+            kind, kind.__new__, object.__new__, lambda k: object.__new__(k), lambda k: k.__new__(k),
+            lambda k: k(**{"isa": 0}), lambda k: type("Sub", (k,), {}), copy.copy, pickle.dumps, kernels.isas,
+            lambda k: k.run(None), lambda k: k.read(3, []), lambda k: k.epoch(k),
+        )  # fmt: skip
+        use = self.rng.choice(uses)
+
+        def run() -> object:
+            try:
+                return use(kind)
+            except (AttributeError, pickle.PicklingError) as error:
+                raise TypeError from error
+
+        return "objects", run, []
