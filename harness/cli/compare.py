@@ -32,7 +32,12 @@ def compare(
         ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the comparison as a page too.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the comparison as a page too; - for a page alone, on standard output.",
+            show_default=False,
+        ),
     ] = None,
     to: Format = None,
     as_json: Json = False,
@@ -43,15 +48,18 @@ def compare(
 
     Example: `lparbench compare runs/smt2 runs/smt4 runs/smt8 --html smt.html`
     """
+    from harness.cli.outputs import shares_standard_output
     from harness.compare import compare as sides
     from harness.compare.inputs import load_side
-    from harness.record.files import write_file
+    from harness.record.files import write_output
+    from harness.record.store import RECORD_NAME
     from harness.reporting.ci import of_comparison, print_ci
     from harness.reporting.comparison_html import render_comparison
     from harness.reporting.comparison_json import comparison_json
     from harness.reporting.comparison_terminal import print_comparison
 
     one_format(to, as_json=as_json)
+    piped = shares_standard_output(html, as_json=as_json or to is not None)
     report = sides.compare(
         [load_side(run) for run in runs],
         margin=share("--margin", margin),
@@ -59,7 +67,9 @@ def compare(
         allowed=allow_diff or (),
     )
     if html is not None:
-        write_file(html, render_comparison(report))
+        write_output(html, render_comparison(report), inputs=[*runs, *(run / RECORD_NAME for run in runs)])
+    if piped:
+        raise typer.Exit(report.exit_code)
     if to is not None:
         print_ci(of_comparison(report), to)
     elif as_json:

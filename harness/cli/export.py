@@ -21,7 +21,7 @@ def export(
     to: Annotated[ExportFormat, typer.Option("--format", "-f", help="What to write.")] = ExportFormat.CSV,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.", show_default=False),
+        typer.Option("--output", "-o", metavar="FILE", help="Default: -, standard output.", show_default=False),
     ] = None,
     tracking_uri: Annotated[
         str | None,
@@ -34,7 +34,8 @@ def export(
 
     Example: `lparbench export results/runs/20260801T120000Z-3f2a --format pytest-benchmark -o now.json`
     """
-    from harness.record.files import write_file
+    from harness.record.files import is_standard_output, write_output
+    from harness.record.store import RECORD_NAME, SWEEP_NAME
     from harness.reporting.stored import exported, logged_to_mlflow
     from harness.sweeps.result import is_sweep
 
@@ -44,8 +45,8 @@ def export(
         typer.echo(json.dumps(logged, indent=2) if as_json else f"Logged as MLflow run {identifier}")
         return
     content = exported(run, to)
-    if output is not None:
-        write_file(output, content)
+    if output is not None and not is_standard_output(output):
+        write_output(output, content, inputs=(run, run / RECORD_NAME, run / SWEEP_NAME))
         written = {"format": to.value, "file": str(output), "bytes": len(content)}
         typer.echo(json.dumps(written, indent=2) if as_json else str(output))
         return

@@ -48,7 +48,7 @@ def load(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the arrivals and of made rows.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the record there.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Write the record there; - prints it.", show_default=False)
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -59,7 +59,7 @@ def load(
     Example: `lparbench load http://127.0.0.1:8000 --bundle models/nsl-kdd-autoencoder --rate 5k/s --p99 5ms`
     """
     from harness.decode import encode
-    from harness.record.files import write_file
+    from harness.record.files import is_standard_output, write_output
     from harness.serving.load import LoadSpec
     from harness.serving.trial import Session
 
@@ -81,9 +81,10 @@ def load(
     session = Session.open(url, bundle, rows, token_file, _cpus(cpus), seed)
     record = session.search(spec) if find_rate else session.offer(spec)
     text = json.dumps(encode(record), indent=2) + "\n"
-    if out is not None:
-        write_file(out, text.encode())
-    if as_json:
+    piped = out is not None and is_standard_output(out)  # where --json writes the same record
+    if out is not None and not piped:
+        write_output(out, text.encode(), inputs=[path for path in (rows, token_file) if path is not None])
+    if as_json or piped:
         typer.echo(text, nl=False)
     else:
         typer.echo(session.describe(record))

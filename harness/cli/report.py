@@ -19,7 +19,7 @@ def report(
             "--output",
             "-o",
             metavar="FILE",
-            help="Default: report.html in the directory of the record.",
+            help="Default: report.html in the directory of the record; - for standard output.",
             show_default=False,
         ),
     ] = None,
@@ -31,12 +31,18 @@ def report(
 
     Example: `lparbench report results/runs/20260801T120000Z-3f2a -o /tmp/report.html`
     """
-    from harness.record.files import write_file
+    from harness.cli.outputs import shares_standard_output
+    from harness.record.files import write_output
+    from harness.record.store import RECORD_NAME, SWEEP_NAME
     from harness.reporting.stored import page_of
 
+    piped = shares_standard_output(output, as_json=as_json)
     page = page_of(run)
-    target = output if output is not None else (run if run.is_dir() else run.parent) / "report.html"
-    write_file(target, page.content)
+    folder = run if run.is_dir() else run.parent
+    target = output if output is not None else folder / "report.html"
+    write_output(target, page.content, inputs=(run, folder / RECORD_NAME, folder / SWEEP_NAME))
+    if piped:
+        return
     if as_json:
         document = {"report": str(target), "bytes": len(page.content), "status": page.status, "verdict": page.verdict}
         typer.echo(json.dumps(document, indent=2))

@@ -42,7 +42,7 @@ def score(
     form: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.CSV,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.", show_default=False),
+        typer.Option("--output", "-o", metavar="FILE", help="Default: -, standard output.", show_default=False),
     ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="At a broken row or an unknown category: stop, or skip and count it.")
@@ -59,11 +59,14 @@ def score(
     """
     from harness.decode import encode
     from harness.detectors.opening import open_stream
+    from harness.record.files import STANDARD_OUTPUT, is_standard_output, whole_output
     from harness.scoring.bundle import open_bundle
     from harness.scoring.row_source import read_rows
     from harness.scoring.stream import score_stream
 
-    if as_json and output is None:
+    target = output or STANDARD_OUTPUT
+    piped = is_standard_output(target)
+    if as_json and piped:
         raise InputError("--json needs --output for the scores.", remedy="Name a file with -o FILE.")
     opened = open_bundle(bundle)
     stream = open_stream(opened, backend, threads, encoded=encoded)
@@ -73,9 +76,9 @@ def score(
             source = _standard_input() if file == "-" else stack.enter_context(Path(file).open("rb"))
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from None
-        sink = sys.stdout.buffer if output is None else stack.enter_context(output.open("wb"))
+        sink = stack.enter_context(whole_output(target, inputs=() if file == "-" else (Path(file),)))
         rows = read_rows(source, name, stream.layout)
-        if output is None:
+        if piped:
             rows = takewhile(lambda _: not reader_gone(), rows)
         summary = score_stream(
             rows, stream.score, opened, sink,
@@ -84,7 +87,7 @@ def score(
     if as_json:
         levels = [encode(level) for level in opened.manifest.levels]
         typer.echo(json.dumps({"backend": stream.backend, **encode(summary), "levels": levels}, indent=2))
-    elif output is not None or summary.skipped:
+    elif not piped or summary.skipped:
         skipped = f"; {summary.skipped:,} skipped, the first at {summary.first_skipped}" if summary.skipped else ""
         typer.echo(f"{summary.rows:,} rows scored, {summary.flagged:,} flagged{skipped}.", err=True)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import IO, TextIO, cast
 
 _DESCRIPTORS = (0, 1, 2)
+_ERROR = 2
 
 
 class _Output(io.FileIO):
@@ -20,8 +21,10 @@ class _Output(io.FileIO):
     def write(self, data: object, /) -> int:
         try:
             return super().write(data)  # type: ignore[arg-type]  # whatever buffer the layer above passes
-        except BrokenPipeError:
-            self.reader_gone = True
+        except OSError as error:
+            self.reader_gone = isinstance(error, BrokenPipeError)
+            if not self.reader_gone and self.fileno() != _ERROR:  # what cannot be said on standard error is lost
+                raise
             _to_null(self.fileno())
             return super().write(data)  # type: ignore[arg-type]
 
@@ -59,8 +62,8 @@ def _opened(descriptor: int, like: TextIO | None) -> Iterator[TextIO]:
     stream = io.TextIOWrapper(
         io.BufferedWriter(cast("io.RawIOBase", _Output(descriptor, "wb", closefd=False))),
         encoding=getattr(like, "encoding", "utf-8"),
-        errors=getattr(like, "errors", "backslashreplace"),
-        line_buffering=descriptor == 2 or getattr(like, "line_buffering", False),
+        errors=_errors(descriptor, like),
+        line_buffering=descriptor == _ERROR or getattr(like, "line_buffering", False),
         write_through=getattr(like, "write_through", False),
     )
     try:
@@ -71,6 +74,14 @@ def _opened(descriptor: int, like: TextIO | None) -> Iterator[TextIO]:
         except OSError:  # a full disk, already reported: what is still in the buffer has nowhere to go
             _to_null(descriptor)
             stream.flush()
+
+
+def _errors(descriptor: int, like: TextIO | None) -> str:
+    """A character that the encoding lacks becomes a question mark, not a traceback."""
+    errors = getattr(like, "errors", None) or "strict"
+    if errors != "strict":
+        return errors
+    return "backslashreplace" if descriptor == _ERROR else "replace"
 
 
 def _to_null(descriptor: int) -> None:

@@ -1,51 +1,129 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and outputs that destroy nothing that is there."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
+import sys
 import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from harness.errors import LparbenchError
+from harness.errors import InputError, LparbenchError
+
+STANDARD_OUTPUT = Path("-")
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_THE_USER = DISK_FULL | {errno.EIO, errno.EPIPE, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+_NAME_KEPT = 40  # characters of a name in its hidden one, which must fit into 255 bytes too
+
+
+def unwritable(place: Path | str, error: OSError, remedy: str) -> LparbenchError:
+    """The error for a ``place`` that cannot be written: the system's where its disk is full, else the user's choice."""
+    words = f"{place}: cannot be written: {error.strerror or error}."
+    return LparbenchError(words, remedy=remedy) if error.errno in _NOT_THE_USER else InputError(words, remedy=remedy)
+
+
+def is_standard_output(path: Path) -> bool:
+    """Whether a path names standard output: ``-``, or a name of its own, such as ``/dev/stdout``."""
+    if path == STANDARD_OUTPUT:
+        return True
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        return False
+
+
+def write_output(path: Path, content: bytes, *, inputs: Iterable[Path] = ()) -> None:
+    """Write what a command was asked to write; see :func:`whole_output`."""
+    with whole_output(path, inputs=inputs) as sink:
+        sink.write(content)
+
+
+@contextlib.contextmanager
+def whole_output(path: Path, *, inputs: Iterable[Path] = ()) -> Iterator[BinaryIO]:
+    """A sink for what a command was asked to write: standard output, or a file as of :func:`whole_file`.
+
+    Args:
+        path: ``-`` is standard output.
+        inputs: files that were read, which are not overwritten.
+
+    Raises:
+        InputError: it is one of the inputs.
+        LparbenchError: the disk or its permissions refuse.
+    """
+    if is_standard_output(path):
+        yield sys.stdout.buffer
+        return
+    for source in inputs:
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(source.stat().st_mode) and source.samefile(path):
+                raise InputError(f"{path}: this was read, and would be lost.", remedy="Choose another output.")
+    with whole_file(path) as sink:
+        yield sink
 
 
 def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Replace a file whole: a reader sees the old content or the new one, never a part.
+    """Replace a file whole; see :func:`whole_file`."""
+    with whole_file(path, durable=durable) as sink:
+        sink.write(content)
 
-    What is there and is no file, such as a pipe or a device, is written to and not replaced.
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """A sink whose content replaces a file whole when the block ends: a reader sees the old content or the new one.
+
+    A symbolic link is followed, and a file keeps its mode and its owner. What is there and is no file, such as a pipe
+    or a device, is written to and not replaced; so is a file of which another name or owner would be lost.
 
     Args:
-        path: the file.
-        content: what it holds afterwards.
+        path: the file; folders that are missing are made.
         durable: also outlives a power failure; without it, nothing waits for the disk.
 
     Raises:
-        LparbenchError: the disk or its permissions refuse.
+        LparbenchError: the disk or its permissions refuse; nothing is left behind.
     """
-    aside = hidden_name(path)
+    made = [folder for folder in path.parents if not folder.exists()]
+    leftovers: list[Path] = []
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():
-            path.write_bytes(content)
+        _make_folder(path.parent)
+        target = _followed(path)
+        before = target.stat() if target.exists() else None
+        if before is not None and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if before is not None and _stays(target, before):
+            with target.open("wb") as sink:
+                yield sink
             return
+        aside = hidden_name(target)
+        leftovers.append(aside)
+        with aside.open("xb") as sink:
+            if before is not None:
+                _take_over(sink, before)
+            yield sink
+            sink.flush()
+            if durable:
+                os.fsync(sink.fileno())
+        aside.replace(target)
+        made.clear()
         if durable:
-            write_synced(aside, content)
-        else:
-            aside.write_bytes(content)
-        aside.replace(path)
-        if durable:
-            sync_directory(path.parent)
+            sync_directory(target.parent)
     except OSError as error:
-        raise LparbenchError(f"{path}: cannot be written: {error.strerror}.", remedy="Choose another path.") from error
+        raise unwritable(path, error, "Choose another path, or make room.") from error
     finally:
-        with contextlib.suppress(OSError):  # where the path cannot even hold it, that is said already
-            aside.unlink(missing_ok=True)
+        for leftover in leftovers:
+            with contextlib.suppress(OSError):  # never hides what happened
+                leftover.unlink()
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def hidden_name(path: Path) -> Path:
     """A hidden name in the directory of ``path``, on the same file system, so that the rename is atomic."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    return path.with_name(f".{path.name[:_NAME_KEPT]}.{uuid.uuid4().hex}")
 
 
 def write_synced(path: Path, content: bytes) -> None:
@@ -63,3 +141,35 @@ def sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # what is there is no folder
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+
+
+def _followed(path: Path) -> Path:
+    """Where a chain of links ends, also where nothing is there yet; a name of an open descriptor stays as it is."""
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target if not path.exists() or (target.exists() and target.samefile(path)) else path
+
+
+def _stays(target: Path, before: os.stat_result) -> bool:
+    """Whether what is there cannot be replaced without losing something."""
+    if not stat.S_ISREG(before.st_mode) or before.st_nlink > 1 or not os.access(target.parent, os.W_OK):
+        return True
+    mine = os.geteuid()
+    return mine not in (0, before.st_uid) or (mine != 0 and before.st_gid not in (os.getegid(), *os.getgroups()))
+
+
+def _take_over(sink: BinaryIO, before: os.stat_result) -> None:
+    """Mode and owner of the file that is about to be replaced."""
+    handle = sink.fileno()
+    now = os.fstat(handle)
+    if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+        os.chown(handle, before.st_uid, before.st_gid)
+    os.fchmod(handle, stat.S_IMODE(before.st_mode))

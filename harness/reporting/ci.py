@@ -15,7 +15,7 @@ from harness.compare.compare import CompareReport
 from harness.errors import LparbenchError
 from harness.gates.gate import GateReport, GateVerdict
 from harness.measure.verdicts import CompareVerdict
-from harness.record.files import write_file
+from harness.record.files import write_output
 from harness.record.store import encode
 from harness.reporting.ci_format import CiFormat
 from harness.reporting.comparison_terminal import gate_verdict
@@ -108,7 +108,7 @@ def write_ci(report: CiReport, to: CiFormat, path: Path) -> None:
     Raises:
         LparbenchError: one of them cannot be written.
     """
-    write_file(path, encode(ci_text(report, to)))
+    write_output(path, encode(ci_text(report, to)))
     _add_summary(report, to)
 
 

@@ -224,11 +224,10 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     files.write_file(path, b"new")
     assert path.read_bytes() == b"new"
 
-    def cut(target: Path, content: bytes) -> None:
-        target.write_bytes(content[:1])
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "write_synced", cut)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(LparbenchError):
         files.write_file(path, b"newer")
     assert path.read_bytes() == b"new"
