@@ -1,4 +1,4 @@
-"""Durations as options: ``10ms``, ``90s``, ``10m``, ``1h30m``."""
+"""Durations as options: ``10ms``, ``90s``, ``10m``, ``1h30m``, ``30d``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 from harness.errors import InputError
 
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = r"(\d+(?:\.\d+)?)(us|ms|s|m|h)"
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)"
 
 
 def seconds(option: str, text: str) -> float:

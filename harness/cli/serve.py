@@ -16,6 +16,7 @@ from harness.errors import InputError
 _PLACE = "Where it runs"
 _LIMITS = "Limits"
 _ACCESS = "Access"
+_CARDS = "Streams of card transactions"
 
 
 def serve(
@@ -73,6 +74,22 @@ def serve(
     drift_window: Annotated[
         int, typer.Option(min=50, metavar="ROWS", rich_help_panel=_LIMITS, help="Rows of a window of /drift.")
     ] = 2000,
+    keys: Annotated[
+        int, typer.Option(min=1, metavar="N", rich_help_panel=_CARDS, help="Cards kept; the longest unused go first.")
+    ] = 100_000,
+    key_ttl: Annotated[
+        str, typer.Option(metavar="TIME", rich_help_panel=_CARDS, help="Forget a card that was not used for so long.")
+    ] = "30d",
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", rich_help_panel=_CARDS, show_default=False,
+            help="Keep the cards there when it has drained, and take them over at the next start.",
+        ),
+    ] = None,
+    as_published: Annotated[
+        bool, typer.Option("--as-published", rich_help_panel=_CARDS, help="The document's defects of time and date.")
+    ] = False,
     save: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the bundle of a workload is kept, and looked for.")
     ] = Path("results/bundles"),
@@ -81,7 +98,8 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve a saved model over HTTP, pinned to cores of one node, its memory bound there.
 
-    Routes: the documents' POST /predict, and the Open Inference Protocol under /v2; /health, /metrics and /drift.
+    Routes: the documents' POST /predict, for cards also /predict_stream; the Open Inference Protocol under /v2;
+    /health, /metrics and /drift.
 
     Example: `lparbench serve nsl-kdd-autoencoder --port 8000`
     """
@@ -119,6 +137,10 @@ def serve(
         max_body=max_body,
         drain_s=drain_s,
         drift_window=drift_window,
+        keys=keys,
+        key_ttl_s=seconds("--key-ttl", key_ttl),
+        state=None if state is None else str(state),
+        as_published=as_published,
         token_file=None if token_file is None else str(token_file),
         tls_cert=None if tls_cert is None else str(tls_cert),
         tls_key=None if tls_key is None else str(tls_key),

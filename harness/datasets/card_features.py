@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from harness.datasets.cards import Transactions
 from harness.datasets.table import categorical
 
 _DIGITS = tuple("0123456789")
-_DIGIT_COUNT = 5
-_NS_PER_MINUTE = 60 * 1_000_000_000
-_ERRORS = (
+DIGIT_COUNT = 5
+NS_PER_MINUTE = 60 * 1_000_000_000
+MET = ("merchant", "city", "mcc")  # columns whose values a card's history counts
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+ERRORS = (
     "Bad CVV", "Bad Card Number", "Bad Expiration", "Bad PIN", "Bad Zipcode", "Insufficient Balance",
     "Technical Glitch",
 )  # fmt: skip
@@ -33,7 +36,7 @@ def document(transactions: Transactions) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for name in ("merchant", "city"):
         digits = _last_digits(frame[name])
-        for place in range(_DIGIT_COUNT):
+        for place in range(DIGIT_COUNT):
             columns[f"{name}_digit_{place}"] = categorical(digits[:, place], _DIGITS)
     columns["chip"] = frame["chip"].array
     columns["errors"] = (
@@ -41,7 +44,7 @@ def document(transactions: Transactions) -> pd.DataFrame:
         .cat.rename_categories({name: name or "missing_value" for name in frame["errors"].cat.categories})
         .array
     )
-    columns["time"] = (frame["minute"].to_numpy() * _NS_PER_MINUTE).astype(np.float64)
+    columns["time"] = (frame["minute"].to_numpy() * NS_PER_MINUTE).astype(np.float64)
     columns["log_amount"] = np.log(np.maximum(1.0, frame["amount"].to_numpy()))
     return pd.DataFrame(columns, copy=False)
 
@@ -53,35 +56,52 @@ def history(transactions: Transactions) -> pd.DataFrame:
     minute = frame["minute"].to_numpy()
     first = np.diff(card, prepend=-1) != 0
     gap = np.where(first, np.nan, np.diff(minute, prepend=minute[0]))
-    seen = [
-        _seen_before(card, column) for column in (frame["merchant"], frame["city"], frame["mcc"].astype("category"))
-    ]
+    seen = [_seen_before(card, frame[name].astype("category")) for name in MET]
     return _history_columns(frame, gap, seen)
+
+
+class CardPast:
+    """What a card did before, as far as the features of its next transaction need it.
+
+    Args:
+        most: how many different merchants, cities and codes are kept; of more, those that were met longest ago go.
+    """
+
+    __slots__ = ("forgotten", "minute", "most", "seen")
+
+    def __init__(self, most: int | None = None) -> None:
+        self.minute: int | None = None  # of its last transaction
+        self.seen: dict[tuple[str, Hashable], int] = {}  # how often it met a value of a column, the last met at the end
+        self.most = most
+        self.forgotten = 0
+
+    def next(self, minute: int, values: Sequence[Hashable]) -> tuple[float, ...]:
+        """Minutes since its transaction before (NaN without), and how often it had met each of `MET` before."""
+        gap = math.nan if self.minute is None else float(minute - self.minute)
+        self.minute = minute
+        counts = []
+        for key in zip(MET, values, strict=True):
+            count = self.seen.pop(key, 0)
+            self.seen[key] = count + 1
+            counts.append(float(count))
+        while self.most is not None and len(self.seen) > self.most:
+            del self.seen[next(iter(self.seen))]
+            self.forgotten += 1
+        return gap, *counts
 
 
 class CardHistory:
     """`history` of a stream: what each card did before is kept; the rows of a card come in time order."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[int, int], int] = {}  # card -> minute of its last transaction
-        self._seen: Counter[tuple[Any, ...]] = Counter()
+        self._past: defaultdict[tuple[int, int], CardPast] = defaultdict(CardPast)
 
     def features(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Columns of the next transactions, a ``frame`` as in `Transactions`."""
-        cards = list(zip(frame["user"].tolist(), frame["card"].tolist(), strict=True))
-        gap = np.empty(len(frame))
-        for row, (card, minute) in enumerate(zip(cards, frame["minute"].tolist(), strict=True)):
-            gap[row] = minute - self._last.get(card, np.nan)
-            self._last[card] = minute
-        return _history_columns(frame, gap, [self._count(cards, frame, name) for name in ("merchant", "city", "mcc")])
-
-    def _count(self, cards: list[tuple[int, int]], frame: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
-        counts = np.empty(len(frame))
-        for row, (card, value) in enumerate(zip(cards, frame[name].tolist(), strict=True)):
-            key = (name, card, value)
-            counts[row] = self._seen[key]
-            self._seen[key] += 1
-        return counts
+        columns = (frame[name].tolist() for name in ("user", "card", "minute", *MET))
+        rows = [self._past[user, card].next(minute, met) for user, card, minute, *met in zip(*columns, strict=True)]
+        gap, *seen = np.array(rows, dtype=np.float64).reshape(-1, 1 + len(MET)).T
+        return _history_columns(frame, gap, seen)
 
 
 def _history_columns(
@@ -97,22 +117,27 @@ def _history_columns(
         "merchant_seen": seen[0],
         "city_seen": seen[1],
         "mcc_seen": seen[2],
-        "weekday": categorical((minute // (24 * 60) + 3) % 7, ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")),
+        "weekday": categorical((minute // (24 * 60) + 3) % 7, WEEKDAYS),
         "chip": frame["chip"].array,
         "state": frame["state"].array,
         "mcc": frame["mcc"].astype("str").astype("category").array,
     }
     texts = [str(name) for name in frame["errors"].cat.categories]
-    for error in _ERRORS:
+    for error in ERRORS:
         has = np.array([float(error in text.split(",")) for text in texts])
         columns[f"error={error}"] = has[frame["errors"].cat.codes.to_numpy()]
     return pd.DataFrame(columns, copy=False)
 
 
+def last_digits(text: str) -> int:
+    """The last five decimal digits of a text as a number."""
+    return int(re.sub(r"\D", "", text)[-DIGIT_COUNT:] or 0)
+
+
 def _last_digits(column: pd.Series[Any]) -> npt.NDArray[np.int64]:
     """The last decimal digits of each text, units first; other characters are left out and a text without any is 0."""
-    numbers = np.array([int(re.sub(r"\D", "", str(text))[-_DIGIT_COUNT:] or 0) for text in column.cat.categories])
-    powers = 10 ** np.arange(_DIGIT_COUNT)
+    numbers = np.array([last_digits(str(text)) for text in column.cat.categories])
+    powers = 10 ** np.arange(DIGIT_COUNT)
     digits: npt.NDArray[np.int64] = (numbers[:, None] // powers % 10)[column.cat.codes.to_numpy()]
     return digits
 

@@ -7,11 +7,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness import __version__
 from harness.datasets.encoded import EncodedDataset
 from harness.detectors.base import Detector
+from harness.detectors.classifier import Classifier
 from harness.errors import InputError
+from harness.evaluation.calibration import calibrate_scores
 from harness.evaluation.drift import DriftReference
 from harness.evaluation.thresholds import Threshold
 from harness.linalg import chain, native
@@ -128,6 +131,8 @@ def save_bundle(detector: Detector, data: EncodedDataset, fitted: Fitted, direct
         random_state=fitted.random_state,
         dataset=fitted.dataset,
     )
+    kind = _score_kind(detector)
+    validation = _validation(detector, data)
     manifest = bundle.Manifest(
         format=bundle.FORMAT,
         provenance=provenance,
@@ -137,10 +142,27 @@ def save_bundle(detector: Detector, data: EncodedDataset, fitted: Fitted, direct
         steps=detector.steps_,
         decision=decision,
         levels=tuple(levels[value] for value in sorted(levels)),
+        score=kind,
+        calibration=None if validation is None else calibrate_scores(*validation, logits=kind == "logit"),
     )
     rows = data.train_x if data.train_x.ndim == 2 else data.train_x[:, -1]
     reference = DriftReference.of(rows)
-    bundle.write_bundle(directory, manifest, encoder, reference, lambda aside: _export_portable(detector, aside))
+    bundle.write_bundle(
+        directory, manifest, encoder, reference, lambda aside: _export_portable(detector, aside), validation
+    )
+
+
+def _score_kind(detector: Detector) -> bundle.ScoreKind:
+    if not isinstance(detector, Classifier):
+        return "other"
+    return "logit" if detector.even_score == 0.0 else "probability"
+
+
+def _validation(detector: Detector, data: EncodedDataset) -> tuple[NDArray[np.float32], NDArray[np.int8]] | None:
+    """Scores and labels of the validation rows, where there are both kinds."""
+    if data.validation_x is None or data.validation_y is None or len(np.unique(data.validation_y)) < 2:
+        return None
+    return detector.decision_function(data.validation_x), data.validation_y.astype(np.int8)
 
 
 def _export_portable(detector: Detector, directory: Path) -> None:

@@ -67,11 +67,21 @@ class FraudEnsemble(Classifier):
 
     def decision_function(self, X: ArrayLike) -> Vector:
         """Mean probability of each window."""
+        return self.mean(*self.probabilities(X))
+
+    def probabilities(self, X: ArrayLike) -> tuple[Vector, Vector]:
+        """Of each window, the LSTM's and the trees'."""
         windows = self.check_rows(X)
-        sequence = _probability(self.lstm_.decision_function(windows))
-        last = _probability(self.trees_.decision_function(windows))
+        return (
+            _probability(self.lstm_.decision_function(windows)),
+            _probability(self.trees_.decision_function(windows)),
+        )
+
+    def mean(self, sequence: Vector, last: Vector) -> Vector:
+        """The score that two probabilities make."""
         weight = np.float32(self.lstm_weight)
-        return weight * sequence + (np.float32(1.0) - weight) * last
+        mean: Vector = weight * sequence + (np.float32(1.0) - weight) * last
+        return mean
 
     def remarks(self) -> tuple[str, ...]:
         """Who grew the trees."""

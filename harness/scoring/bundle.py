@@ -1,7 +1,8 @@
 """The model bundle: a directory with all that a fitted system needs to score again, anywhere; no pickle, no rows.
 
 ``manifest.json`` says what it is and by which thresholds it decides, ``encoder.npz`` makes features of raw rows,
-``drift.npz`` counts what the training rows were like, and the rest are the files of `harness.scoring.artifacts`.
+``drift.npz`` counts what the training rows were like, ``validation.npz`` has scores and labels of the validation rows,
+from which serving solves thresholds, and the rest are the files of `harness.scoring.artifacts`.
 ``SHA256SUMS`` has the digest of every other file, in the format of sha256sum.
 """
 
@@ -16,13 +17,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness import decode
 from harness.errors import InputError, LparbenchError
+from harness.evaluation.calibration import Calibration
 from harness.evaluation.drift import DriftReference
 from harness.evaluation.thresholds import Threshold
 from harness.record.model import DatasetRecord
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
     from harness.datasets.encoders import Encoder
 
 FORMAT = 1
+ScoreKind = Literal["logit", "probability", "other"]
 PORTABLE = ("native", "onnxruntime", "eager")  # backends that a bundle may have, fastest to open and to score first
 _MANIFEST = "manifest.json"
 _ENCODER = "encoder.npz"
 _DRIFT = "drift.npz"
+_VALIDATION = "validation.npz"
 _SUMS = "SHA256SUMS"
 _BLOCK = 1 << 20
 
@@ -67,6 +71,8 @@ class Manifest:
     steps: int | None  # transactions of a window; None for a detector of rows
     decision: Threshold
     levels: tuple[Threshold, ...]  # by rising value, the decision among them
+    score: ScoreKind = "other"
+    calibration: Calibration | None = None  # from scores to probabilities, where validation labels allow
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,31 @@ class Bundle:
         return DriftReference.from_arrays(artifacts.read_arrays(self.directory / _DRIFT))
 
     @cached_property
+    def validation(self) -> tuple[NDArray[np.float32], NDArray[np.int8]] | None:
+        """Scores and labels of the validation rows; None where there were no labelled ones."""
+        path = self.directory / _VALIDATION
+        if not path.is_file():
+            return None
+        held = artifacts.read_arrays(path)
+        return held["scores"], held["labels"]
+
+    def raw_probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Of an anomaly, as the detector means them; None for scores that are none."""
+        match self.manifest.score:
+            case "logit":
+                shares: NDArray[np.float32] = np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * scores))
+                return shares
+            case "probability":
+                return scores
+            case "other":
+                return None
+
+    def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Of an anomaly, calibrated where `Manifest.calibration` is there."""
+        calibration = self.manifest.calibration
+        return self.raw_probabilities(scores) if calibration is None else calibration.probabilities(scores)
+
+    @cached_property
     def cuts(self) -> NDArray[np.float32]:
         """The levels' thresholds, rising."""
         return np.array([level.value for level in self.manifest.levels], dtype=np.float32)
@@ -110,7 +141,12 @@ class Bundle:
 
 
 def write_bundle(
-    directory: Path, manifest: Manifest, encoder: Encoder | None, drift: DriftReference, export: Callable[[Path], None]
+    directory: Path,
+    manifest: Manifest,
+    encoder: Encoder | None,
+    drift: DriftReference,
+    export: Callable[[Path], None],
+    validation: tuple[NDArray[np.float32], NDArray[np.int8]] | None = None,
 ) -> None:
     """Write a bundle, whole or not at all.
 
@@ -120,6 +156,7 @@ def write_bundle(
         encoder: fitted; None when there are only encoded rows.
         drift: of the encoded training rows.
         export: writes the files of `harness.scoring.artifacts` into a directory.
+        validation: scores and labels of the validation rows.
 
     Raises:
         InputError: there is such a directory already.
@@ -135,6 +172,8 @@ def write_bundle(
         if encoder is not None:
             arrays.write(aside / _ENCODER, encoder.to_arrays())
         arrays.write(aside / _DRIFT, drift.to_arrays())
+        if validation is not None:
+            arrays.write(aside / _VALIDATION, {"scores": validation[0], "labels": validation[1]})
         (aside / _SUMS).write_text(_sums(aside), encoding="utf-8")
         for path in (*aside.iterdir(), aside):
             _sync(path)

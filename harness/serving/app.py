@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from harness.serving.admission import Admission
 from harness.serving.documents import Documents
 from harness.serving.drift import DriftMonitor
 from harness.serving.exchange import Checked, HttpError, Reply, Request, Rows, Scores, Scoring, to_json
+from harness.serving.fraud import Fraud
 from harness.serving.metrics import Metrics, openmetrics
 from harness.serving.model import ServedModel
 from harness.serving.open_inference import OpenInference
@@ -27,15 +29,21 @@ class App:
     """The handlers of one model, and what they share."""
 
     def __init__(
-        self, model: ServedModel, *, apis: tuple[str, ...], admission: Admission, drift_window: int, token: str | None
+        self,
+        model: ServedModel,
+        *,
+        apis: tuple[str, ...],
+        admission: Admission,
+        drift_window: int,
+        token: str | None,
+        fraud: Fraud | None = None,
     ) -> None:
         self.model, self.admission = model, admission
         self.metrics = Metrics()
         self.draining = False
         self._token = None if token is None else f"Bearer {token}".encode()
-        self._drift: DriftMonitor | None = None
-        if model.steps is None:
-            self._drift = DriftMonitor(model.bundle.drift, model.features, drift_window)
+        self.fraud = fraud
+        self._drift = DriftMonitor(model.bundle.drift, model.features, drift_window)
         documents, protocol = Documents(model), OpenInference(model)
         path = f"/v2/models/{model.name}"
         versioned = f"{path}/versions/{model.version}"
@@ -44,13 +52,15 @@ class App:
             ("GET", "/v2/health/ready"): lambda _: self._ready(),
             ("GET", f"{path}/ready"): lambda _: self._ready(),
             ("GET", f"{versioned}/ready"): lambda _: self._ready(),
-            ("GET", "/health"): lambda _: Reply(200, to_json(documents.describe())),
+            ("GET", "/health"): lambda _: Reply(200, to_json(self._describe(documents))),
         }
         routes: dict[tuple[str, str], Handler] = {
             ("GET", "/metrics"): lambda _: self._metrics(),
             ("GET", "/drift"): lambda _: self._drift_reply(),
         }
-        if "documents" in apis:
+        if "documents" in apis and fraud is not None:
+            routes |= {("POST", "/predict"): fraud.predict, ("POST", "/predict_stream"): fraud.predict_stream}
+        elif "documents" in apis:
             routes["POST", "/predict"] = documents.predict
         if "v2" in apis:
             routes |= {
@@ -91,24 +101,35 @@ class App:
         if isinstance(outcome, Scoring):
             if not len(outcome.rows):
                 return outcome.finish(np.empty(0, dtype=np.float32))
-            self.admission.admit(len(outcome.rows))
+            if not outcome.admitted:
+                self.admission.admit(len(outcome.rows))
         return outcome
 
     def score(self, batch: list[Scoring]) -> list[Reply]:
-        """Replies of what `handle` gave, scored in one call."""
-        began = perf_counter()
+        """Replies of what `handle` gave, scored in one call, or in one for each way of scoring."""
         try:
-            rows = self._features(batch)
-            scores = self.model.score(rows)
+            ways = {part.score for part in batch}
+            if len(ways) == 1:
+                return self._score(batch, batch[0].score)
+            replies: dict[int, Reply] = {}
+            for way in ways:
+                chosen = [index for index, part in enumerate(batch) if part.score == way]
+                replies |= zip(chosen, self._score([batch[index] for index in chosen], way), strict=True)
+            return [replies[index] for index in range(len(batch))]
         finally:
             self.admission.waiting = 0
+
+    def _score(self, batch: list[Scoring], way: Callable[[Rows], Scores] | None) -> list[Reply]:
+        began = perf_counter()
+        rows = self._features(batch)
+        scores = (way or self.model.score)(rows)
         seconds = perf_counter() - began
         self.admission.cost.add(len(rows), seconds)
         self.metrics.score_s.add(seconds)
         self.metrics.batch_rows.add(len(rows))
-        if self._drift is not None:
-            self._drift.add(rows)
-        self.metrics.decisions.update(self.model.bundle.levels(scores).tolist())
+        self._drift.add(rows if rows.ndim == 2 else rows[:, -1])
+        if way is None:
+            self.metrics.decisions.update(self.model.bundle.levels(scores).tolist())
         replies, start = [], 0
         for part in batch:
             end = start + len(part.rows)
@@ -146,20 +167,24 @@ class App:
         allowed = ", ".join(sorted(methods))
         return HttpError(405, f"{path} takes {allowed}", (("Allow", allowed),))
 
+    def _describe(self, documents: Documents) -> dict[str, Any]:
+        return documents.describe() | ({} if self.fraud is None else self.fraud.describe())
+
     def _ready(self) -> Reply:
         return _NOT_READY if self.draining else _READY
 
     def _metrics(self) -> Reply:
         bundle = self.model.bundle.manifest.provenance
         info = {"model": self.model.name, "detector": bundle.detector, "backend": self.model.backend}
-        drift, last = self._drift, None if self._drift is None else self._drift.last
-        psi = {} if drift is None or last is None else dict(zip(drift.names, last.psi.tolist(), strict=True))
-        return Reply(200, openmetrics(self.metrics, info, psi, 0 if drift is None else drift.alarms), _TEXT)
+        drift, last = self._drift, self._drift.last
+        psi = {} if last is None else dict(zip(drift.names, last.psi.tolist(), strict=True))
+        if self.fraud is not None:
+            self.metrics.cards = len(self.fraud.states)
+            self.metrics.streams = self.fraud.states.counts
+        return Reply(200, openmetrics(self.metrics, info, psi, drift.alarms), _TEXT)
 
     def _drift_reply(self) -> Reply:
         drift = self._drift
-        if drift is None:
-            raise HttpError(404, "the drift of windows is not watched")
         last = drift.last
         features = {} if last is None else {
             name: {"psi": psi, "bound": bound, "over": bool(over)}

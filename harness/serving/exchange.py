@@ -35,10 +35,17 @@ class Reply(NamedTuple):
 
 
 class Scoring(NamedTuple):
-    """Rows to score and what makes the reply of their scores."""
+    """Rows to score and what makes the reply of their scores.
+
+    Attributes:
+        score: in place of the model's own; its result has a row per row.
+        admitted: the rows are among the waiting ones already.
+    """
 
     rows: Rows | list[Checked]  # (n, d) or (n, steps, d); or raw ones, which are encoded with those of other requests
     finish: Callable[[Scores], Reply]
+    score: Callable[[Rows], Scores] | None = None
+    admitted: bool = False
 
 
 class HttpError(Exception):

@@ -62,7 +62,10 @@ def _parsed(body: bytes) -> Any:
             return _quick(body)
         except ValueError:
             pass
-    return _DECODE(body.decode("utf-8"))
+    value = _DECODE(body.decode("utf-8"))
+    if b"\\u" in body:
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could not be sent back
+    return value
 
 
 def _refuse(constant: str) -> float:
@@ -73,6 +76,8 @@ def _problem(error: ValueError) -> str:
     match error:
         case UnicodeDecodeError():
             return "it is not UTF-8"
+        case UnicodeEncodeError():
+            return "a text holds half a surrogate pair"
         case json.JSONDecodeError():
             return f"{error.msg} at character {error.pos}"
         case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 _LOWEST_S, _HIGHEST_S = 1e-5, 10.0
 
@@ -39,6 +40,17 @@ class Histogram:
         return sum(self.counts)
 
 
+@dataclass
+class StreamCounts:
+    """What a server of cards counts."""
+
+    evicted: Counter[str] = field(default_factory=Counter)  # cards, by reason
+    duplicates: int = 0
+    out_of_order: int = 0
+    unseen: int = 0
+    forgotten: int = 0
+
+
 class Metrics:
     """What a server counts."""
 
@@ -51,6 +63,8 @@ class Metrics:
         self.batch_rows = Histogram(ROWS)
         self.connections = 0
         self.in_flight = 0
+        self.cards = 0
+        self.streams: StreamCounts | None = None  # of a server of cards
 
 
 def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, float], alarms: int) -> bytes:
@@ -83,6 +97,17 @@ def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, f
     psi = [("", {"feature": name, "statistic": "psi"}, value) for name, value in drift.items()]
     _family(lines, "drift", "gauge", "Drift of the last window, by feature.", psi)
     _family(lines, "drift_alarms", "counter", "Windows that drifted.", [("_total", {}, alarms)])
+    if (streams := metrics.streams) is not None:
+        _family(lines, "stream_keys", "gauge", "Cards whose transactions are kept.", [("", {}, metrics.cards)])
+        evicted = [("_total", {"reason": reason}, streams.evicted[reason]) for reason in ("capacity", "ttl")]
+        _family(lines, "stream_evictions", "counter", "Cards forgotten, by reason.", evicted)
+        for name, value, what in (
+            ("stream_duplicates", streams.duplicates, "Transactions that were sent again."),
+            ("stream_out_of_order", streams.out_of_order, "Transactions older than one of their card before."),
+            ("stream_unseen", streams.unseen, "Categories of transactions that training did not hold."),
+            ("stream_forgotten", streams.forgotten, "Merchants, cities and codes dropped from a card's history."),
+        ):
+            _family(lines, name, "counter", what, [("_total", {}, value)])
     lines.append("# EOF\n")
     return "\n".join(lines).encode()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.datasets.card_rows import CardEncoder
 from harness.detectors.opening import fastest_backend, open_scorer
 from harness.scoring.bundle import Bundle, open_bundle
 from harness.serving.exchange import Checked, Rows, Scores
@@ -18,8 +19,9 @@ ERRORS = frozenset({"autoencoder"})  # detectors whose score is a reconstruction
 class ServedModel:
     """An opened bundle and its scorer."""
 
-    def __init__(self, bundle: Bundle, backend: str | None, threads: int) -> None:
+    def __init__(self, bundle: Bundle, backend: str | None, threads: int, *, as_published: bool = False) -> None:
         self.bundle = bundle
+        self._as_published = as_published
         manifest = bundle.manifest
         self.name = manifest.provenance.workload
         self.version = "1"
@@ -30,13 +32,13 @@ class ServedModel:
         self.score(np.zeros(self.shape(1), dtype=np.float32))  # compiles, allocates, and shows that it works
 
     @classmethod
-    def open(cls, directory: Path, backend: str | None, threads: int) -> ServedModel:
-        """Open a bundle for serving.
+    def open(cls, directory: Path, backend: str | None, threads: int, *, as_published: bool = False) -> ServedModel:
+        """Open a bundle for serving, with the defects of the document's server where it is ``as_published``.
 
         Raises:
             InputError: it is no bundle, or cannot be scored on the backend.
         """
-        return cls(open_bundle(directory), backend, threads)
+        return cls(open_bundle(directory), backend, threads, as_published=as_published)
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """Of the encoded rows that the scorer takes."""
@@ -45,14 +47,21 @@ class ServedModel:
 
     @cached_property
     def encoder(self) -> RowEncoder | None:
-        """For raw rows; None where the bundle takes encoded ones only."""
-        raw = self.bundle.manifest.columns and self.steps is None
+        """For raw rows; None where the bundle takes encoded ones only, or transactions of cards."""
+        raw = self.bundle.manifest.columns and self.steps is None and self.cards is None
         return RowEncoder(self.bundle.encoder) if raw else None
 
     def encoded(self, rows: list[Checked]) -> Rows:
         """Features of raw rows."""
         assert self.encoder is not None
         return self.encoder.features(rows)
+
+    @cached_property
+    def cards(self) -> CardEncoder | None:
+        """For raw transactions of cards."""
+        if not self.bundle.manifest.columns:
+            return None
+        return CardEncoder.of(self.bundle.encoder, single_time=self._as_published)
 
     @property
     def score_name(self) -> str:

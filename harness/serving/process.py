@@ -18,6 +18,7 @@ from harness.errors import ExitCode, InputError, LparbenchError
 from harness.placement.model import Placement
 from harness.serving.admission import Admission
 from harness.serving.app import App
+from harness.serving.cards import keep_cards, open_fraud
 from harness.serving.check import check
 from harness.serving.front import LeanServer
 from harness.serving.http1 import Limits
@@ -30,18 +31,22 @@ from harness.serving.spec import PLACEMENT, SPEC, ServeSpec
 def main(spec: ServeSpec, placement: Placement) -> int:
     """Serve until a signal; exit code 0, or 2 when requests were dropped."""
     token = None if spec.token_file is None else _token(Path(spec.token_file))
-    model = ServedModel.open(Path(spec.bundle), spec.backend, spec.threads)
+    model = ServedModel.open(Path(spec.bundle), spec.backend, spec.threads, as_published=spec.as_published)
     admission = Admission(queue_rows=spec.queue_rows, deadline_s=spec.deadline_s)
-    app = App(model, apis=spec.apis, admission=admission, drift_window=spec.drift_window, token=token)
+    fraud = open_fraud(spec, model, admission)
+    app = App(model, apis=spec.apis, admission=admission, drift_window=spec.drift_window, token=token, fraud=fraud)
     listener = _listener(spec)
     loop = new_loop()
     asyncio.set_event_loop(loop)
     gc.collect()
     gc.freeze()
     try:
-        return loop.run_until_complete(_serve(spec, placement, app, listener, token))
+        code = loop.run_until_complete(_serve(spec, placement, app, listener, token))
     finally:
         loop.close()
+    if fraud is not None:
+        keep_cards(spec, fraud)
+    return code
 
 
 async def _serve(spec: ServeSpec, placement: Placement, app: App, listener: socket.socket, token: str | None) -> int:
@@ -106,6 +111,7 @@ def _announce(url: str, spec: ServeSpec, placement: Placement, app: App, server:
         "deadline_ms": spec.deadline_s * 1e3,
         "queue_rows": spec.queue_rows,
         "max_body_bytes": spec.max_body,
+        **({} if app.fraud is None else {"most_cards": spec.keys, "card_bytes": app.fraud.card_bytes}),
         "endpoints": list(app.endpoints),
     }
     if spec.as_json or not sys.stdout.isatty():

@@ -24,6 +24,11 @@ class ServeSpec:
         max_body: bytes.
         drain_s: after a signal, for what was begun.
         drift_window: rows.
+        keys: at most so many cards are kept.
+        key_ttl_s: a card that was not used for so long is forgotten.
+        state: file that keeps the cards between a drain and the next start.
+        room_bytes: of memory that the server can still have; None where it is not known.
+        as_published: with the defects of the document's server where they change an answer.
         check: answer one request of each kind, then end.
         as_json: say what is served as JSON on a terminal too.
     """
@@ -40,6 +45,11 @@ class ServeSpec:
     max_body: int = 1 << 20
     drain_s: float = 10.0
     drift_window: int = 2000
+    keys: int = 100_000
+    key_ttl_s: float = 30 * 86400.0
+    state: str | None = None
+    room_bytes: int | None = None
+    as_published: bool = False
     token_file: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None

@@ -6,12 +6,14 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from harness.decode import encode
 from harness.placement.plan import plan
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
+from harness.platform.usable import room
 from harness.serving.spec import PLACEMENT, SPEC, ServeSpec
 
 
@@ -23,6 +25,8 @@ def start(spec: ServeSpec, *, cores: int, threads_per_core: int, node: int | Non
     """
     facts = probe(SysRoot("/"))
     placement = plan(facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, limits=facts.limits)
+    amounts = [room(facts.topology, placement.memory_nodes), facts.limits.memory_limit_bytes]
+    spec = replace(spec, room_bytes=min((amount for amount in amounts if amount is not None), default=None))
     directory = Path(tempfile.mkdtemp(prefix="lparbench-serve-"))
     for name, value in ((SPEC, spec), (PLACEMENT, placement)):
         (directory / name).write_text(json.dumps(encode(value)), encoding="utf-8")

@@ -232,3 +232,80 @@ def test_a_wrong_option_is_named(arguments: tuple[str, ...], message: str) -> No
         CliRunner().invoke(app, list(arguments), catch_exceptions=False)
     assert message in error.value.message
     assert error.value.remedy
+
+
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    parameters = {"epochs": 1, "hidden": (8, 4), "n_estimators": 5}
+    return saved(
+        tmp_path_factory.mktemp("cards") / "bundle", "fraud-ensemble", parameters, "tabformer", stride=5, rows=6000
+    ).directory
+
+
+def _post(url: str, document: Any) -> tuple[int, Any]:
+    connection = connect(url)
+    connection.request("POST", "/predict_stream", json.dumps(document), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    return answer.status, json.loads(text)
+
+
+def _transactions() -> list[dict[str, Any]]:
+    return [
+        {
+            "User": "U2", "Card": "C9", "Merchant Name": f"Shop {2000 + i}", "Merchant City": f"City {i % 4}",
+            "Use Chip": "Yes" if i % 2 == 0 else "No", "Errors?": "None", "Year": 2024, "Month": 8, "Day": 1 + i,
+            "Time": f"{(9 + i) % 24:02d}:{(7 * i) % 60:02d}", "Amount": str(15 + i * 2.0),
+        }
+        for i in range(9)
+    ]  # fmt: skip
+
+
+def test_the_documents_clients_work_unchanged(bundle: Path, cards: Path) -> None:
+    requests = pytest.importorskip("requests")
+    line = (
+        "0,tcp,private,REJ,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,117,10,0.00,0.00,1.00,1.00,0.09,0.06,0.00,255,10,0.04,"
+        "0.05,0.00,0.00,0.00,0.00,1.00,1.00,neptune,21"
+    )
+    features = [text if index in (1, 2, 3) else float(text) for index, text in enumerate(line.split(",")[:-2])]
+    with serving(bundle) as (_, described):
+        response = requests.post(f"{described['url']}/predict", json={"features": features}, timeout=120)
+        assert response.status_code == 200
+        assert set(response.json()) == {"reconstruction_error", "anomaly"}
+    with serving(cards, "--front", "asgi") as (_, described):
+        health = requests.get(f"{described['url']}/health", timeout=120).json()
+        assert (health["status"], health["sequence_length"]) == ("ok", 7)
+        assert health["weights"] == {"lstm": 0.5, "xgb": 0.5}
+        assert health["expected_columns"]["group_keys"] == ["User", "Card"]
+        answers = []
+        for row in _transactions():
+            payload = {"record": row, "group_keys": ["User", "Card"], "threshold": 0.472982}
+            payload["return_components"] = True
+            response = requests.post(f"{described['url']}/predict_stream", json=payload, timeout=30)
+            response.raise_for_status()
+            answers.append(response.json())
+        assert [answer["status"] for answer in answers] == ["buffering"] * 6 + ["ok"] * 3
+        assert answers[0] == {"status": "buffering", "group": {"User": "U2", "Card": "C9"}, "have": 1, "need": 6}
+        assert set(answers[8]) == {"status", "group", "p_ensemble", "label", "p_lstm", "p_xgb"}
+
+
+def test_cards_are_kept_from_a_drain_to_the_next_start(cards: Path, tmp_path: Path) -> None:
+    state, rows = tmp_path / "cards.state", [row | {"TransactionID": i} for i, row in enumerate(_transactions())]
+    with serving(cards, "--state", str(state)) as (process, described):
+        before = [_post(described["url"], {"record": row}) for row in rows[:8]]
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+        assert "1 cards kept in" in stderr
+    with serving(cards, "--state", str(state)) as (process, described):
+        assert _post(described["url"], {"record": rows[7]}) == before[7]
+        status, answer = _post(described["url"], {"record": rows[8]})
+        assert (status, answer["status"]) == (200, "ok")
+        process.kill()  # what it took is lost, and not replaced by what was before it
+    with serving(cards, "--state", str(state)) as (process, described):
+        assert _post(described["url"], {"record": rows[0]})[1]["have"] == 1
+        state.mkdir()
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=120)
+        assert (process.returncode, "cannot be written" in stderr) == (ExitCode.TOOL_FAILED, True), stderr

@@ -1,0 +1,126 @@
+"""The states of cards in a file: written when a server has drained, taken over at the next start, once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness import decode
+from harness.datasets.card_features import CardPast
+from harness.errors import InputError
+from harness.record.files import write_file
+from harness.scoring import arrays
+from harness.serving.card_states import VALUES_PER_CARD, Answer, Card, CardStates
+
+_FORMAT = 1
+_DISCARD = "Name another file, or remove this one: the cards then begin anew."
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """An `Answer` that was given."""
+
+    transaction: str
+    have: int
+    late: bool
+    scores: tuple[float | None, ...] | None
+
+
+@dataclass(frozen=True)
+class StoredCard:
+    """A `Card`; its rows are in an array of their own."""
+
+    key: str
+    rows: int
+    seen: int
+    used: float
+    latest: int | None
+    minute: int | None
+    met: tuple[tuple[str, str, int], ...]  # column, value, how often; the last met at the end
+    answers: tuple[StoredAnswer, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the file says of itself, and the cards in the order of their last use."""
+
+    format: int
+    model: str
+    steps: int
+    width: int
+    cards: tuple[StoredCard, ...]
+
+
+def model_digest(bundle: Path) -> str:
+    """What tells a bundle from any other."""
+    return hashlib.sha256((bundle / "SHA256SUMS").read_bytes()).hexdigest()
+
+
+def save(states: CardStates, path: Path, model: str) -> int:
+    """Write the states; how many cards.
+
+    Raises:
+        LparbenchError: the disk or its permissions refuse; what was there before is there still.
+    """
+    states.expire()
+    stored = tuple(_stored(key, card, states.steps) for key, card in states.cards.items())
+    rows = [states.rows(card) for card in states.cards.values()]
+    snapshot = Snapshot(_FORMAT, model, states.steps, states.width, stored)
+    held = io.BytesIO()
+    text = np.frombuffer(json.dumps(decode.encode(snapshot)).encode(), dtype=np.uint8)
+    empty = np.empty((0, states.width), dtype=np.float32)
+    np.savez(held, snapshot=text, rows=np.concatenate([empty, *rows]))
+    write_file(path, held.getvalue())
+    return len(stored)
+
+
+def restore(states: CardStates, path: Path, model: str) -> int:
+    """Take over what `save` wrote; how many cards. Of more than there is room for, those used last.
+
+    The file is renamed to end in ``.restored``: were it taken over again after a server that was killed, windows would
+    lack what that server saw, and nobody would know.
+
+    Raises:
+        InputError: it is no such file, or of another model.
+    """
+    try:
+        content = arrays.read(path)
+        snapshot = decode.decode(Snapshot, json.loads(content["snapshot"].tobytes()), str(path))
+        rows = content["rows"]
+        parts = np.split(rows, np.cumsum([card.rows for card in snapshot.cards])[:-1]) if snapshot.cards else []
+        fits = rows.dtype == np.float32 and rows.shape == (sum(card.rows for card in snapshot.cards), snapshot.width)
+    except Exception as error:  # zipfile, zlib, NumPy and json raise types of their own for a damaged file
+        raise InputError(f"{path}: no readable states of cards: {error}.", remedy=_DISCARD) from error
+    if snapshot.format != _FORMAT or not fits:
+        raise InputError(f"{path}: not states of cards that this version reads.", remedy=_DISCARD)
+    if snapshot.model != model or (snapshot.steps, snapshot.width) != (states.steps, states.width):
+        raise InputError(f"{path}: the states of cards are of another model.", remedy=_DISCARD)
+    for stored, part in list(zip(snapshot.cards, parts, strict=True))[-states.most :]:
+        states.restore(stored.key, part, _card(stored))
+    states.expire()
+    path.rename(path.with_name(path.name + ".restored"))
+    return len(states.cards)
+
+
+def _stored(key: str, card: Card, steps: int) -> StoredCard:
+    met = tuple((column, str(value), count) for (column, value), count in card.past.seen.items())
+    answers = tuple(
+        StoredAnswer(name, answer.have, answer.late, answer.scores)
+        for name, answer in card.answers.items()
+        if answer.window is None
+    )
+    rows = min(card.seen, steps)
+    return StoredCard(key, rows, card.seen, card.used, card.latest, card.past.minute, met, answers)
+
+
+def _card(stored: StoredCard) -> Card:
+    past = CardPast(VALUES_PER_CARD)
+    past.minute = stored.minute
+    past.seen = {(column, value): count for column, value, count in stored.met}
+    answers = {answer.transaction: Answer(answer.have, answer.late, answer.scores) for answer in stored.answers}
+    return Card(-1, past, stored.used, stored.seen, stored.latest, answers)

@@ -1,0 +1,56 @@
+"""A server of card transactions: its routes opened, its cards taken over at the start and kept at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.serving.admission import Admission
+from harness.serving.card_snapshot import model_digest, restore, save
+from harness.serving.card_states import CardStates, card_bytes
+from harness.serving.fraud import Fraud
+from harness.serving.fraud_parts import Parts
+from harness.serving.model import ServedModel
+from harness.serving.spec import ServeSpec
+
+
+def open_fraud(spec: ServeSpec, model: ServedModel, admission: Admission) -> Fraud | None:
+    """The fraud document's routes, where the model takes transactions of cards.
+
+    Raises:
+        InputError: so many cards do not fit into memory, or their kept states cannot be taken over.
+    """
+    encoder = model.cards
+    if encoder is None:
+        if spec.state is not None:
+            raise InputError(f"--state is for cards; {model.name} has none.", remedy="Leave it out.")
+        return None
+    steps, each = model.steps or 1, card_bytes(model.steps or 1, encoder.features)
+    needed, available = spec.keys * each, spec.room_bytes
+    if available is not None and needed > available:
+        raise InputError(
+            f"{spec.keys:,} cards take about {needed / 2**30:.1f} GiB; {available / 2**30:.1f} GiB are available.",
+            remedy=f"--keys {max(1, available // each // 2)}",
+        )
+    states = CardStates(spec.keys, spec.key_ttl_s, steps, encoder.features, time.time)
+    if spec.state is not None and not spec.check:
+        path = Path(spec.state)
+        if path.exists():
+            count = restore(states, path, model_digest(model.bundle.directory))
+            print(f"lparbench: {count} cards taken over from {path}.", file=sys.stderr, flush=True)
+        else:
+            print(f"lparbench: there is no {path}: all cards begin anew.", file=sys.stderr, flush=True)
+    return Fraud(Parts(model), encoder, states, admission, lenient_dates=spec.as_published)
+
+
+def keep_cards(spec: ServeSpec, fraud: Fraud) -> None:
+    """Write the cards' states where the spec says so.
+
+    Raises:
+        LparbenchError: the disk or its permissions refuse; the states are lost then.
+    """
+    if spec.state is not None and not spec.check:
+        count = save(fraud.states, Path(spec.state), model_digest(Path(spec.bundle)))
+        print(f"lparbench: {count} cards kept in {spec.state}.", file=sys.stderr, flush=True)

@@ -1,0 +1,422 @@
+"""Streams of card transactions: the document's requests and answers, and the scores of the window model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from support.bundles import Saved, saved
+
+from harness.datasets import card_features
+from harness.datasets.cards import Transactions
+from harness.datasets.table import categorical_of
+from harness.errors import InputError
+from harness.serving.admission import Admission
+from harness.serving.app import App
+from harness.serving.card_snapshot import model_digest, restore, save
+from harness.serving.card_states import CardStates
+from harness.serving.cards import open_fraud
+from harness.serving.check import example
+from harness.serving.exchange import HttpError, Reply, Request, Scoring
+from harness.serving.fraud import Fraud
+from harness.serving.fraud_parts import Parts
+from harness.serving.model import ServedModel
+from harness.serving.spec import ServeSpec
+
+QUICK = {"epochs": 1, "hidden": (12, 6), "n_estimators": 5}
+STEPS = 7
+
+
+class Now:
+    """A clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.seconds = 1e9
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    return saved(tmp_path_factory.mktemp("fraud") / "bundle", "fraud-ensemble", QUICK, "tabformer", stride=5, rows=6000)
+
+
+@pytest.fixture(scope="module")
+def model(kept: Saved) -> ServedModel:
+    return ServedModel.open(kept.directory, "eager", 1)
+
+
+def served(model: ServedModel, *, most: int = 100, ttl_s: float = 1e6, clock: Callable[[], float] | None = None) -> App:
+    admission = Admission(queue_rows=5000, deadline_s=100)
+    assert model.cards is not None
+    states = CardStates(most, ttl_s, model.steps or 1, model.cards.features, clock or Now())
+    fraud = Fraud(Parts(model), model.cards, states, admission, lenient_dates=False)
+    return App(model, apis=("documents", "v2"), admission=admission, drift_window=100, token=None, fraud=fraud)
+
+
+def handled(app: App, path: str, document: Any) -> Reply | Scoring:
+    try:
+        return app.handle(Request("POST", path, {}, json.dumps(document).encode(), True))
+    except HttpError as error:
+        return error.reply()
+
+
+def ask(app: App, path: str, document: Any) -> tuple[int, Any]:
+    outcome = handled(app, path, document)
+    reply = app.score([outcome])[0] if isinstance(outcome, Scoring) else outcome
+    return reply.status, json.loads(reply.body)
+
+
+def samples(card: str = "C9", count: int = 9) -> list[dict[str, Any]]:
+    """The transactions of the document's sample client."""
+    return [
+        {
+            "User": "U2", "Card": card, "Merchant Name": f"Shop {2000 + i}", "Merchant City": f"City {i % 4}",
+            "Use Chip": "Yes" if i % 2 == 0 else "No", "Errors?": "None", "Year": 2024, "Month": 8, "Day": 1 + i,
+            "Time": f"{(9 + i) % 24:02d}:{(7 * i) % 60:02d}", "Amount": str(15 + i * 2.0),
+        }
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def stream(row: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"record": row, "group_keys": ["User", "Card"], "threshold": 0.472982, "return_components": True, **more}
+
+
+def expected_features(
+    rows: list[dict[str, Any]], kept: Saved, of: Callable[[Transactions], pd.DataFrame] = card_features.history
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features as training makes them, of a table of all transactions, by the data set's own code; and their cards."""
+    cards = {name: number for number, name in enumerate(dict.fromkeys(row["Card"] for row in rows))}
+    times = pd.to_datetime([f"{row['Year']}-{row['Month']}-{row['Day']} {row['Time']}" for row in rows])
+    frame = pd.DataFrame(
+        {
+            "user": 0,
+            "card": [cards[row["Card"]] for row in rows],
+            "minute": (times - pd.Timestamp(0)) // pd.Timedelta(minutes=1),
+            "amount": [float(row["Amount"]) for row in rows],
+            "mcc": [row.get("MCC", "") for row in rows],
+        }
+    )
+    names = {"chip": "Use Chip", "merchant": "Merchant Name", "city": "Merchant City", "state": "Merchant State"}
+    for name, raw in {**names, "errors": "Errors?"}.items():
+        frame[name] = categorical_of([str(row.get(raw) or "") for row in rows])
+    frame = frame.sort_values(["card"], kind="stable", ignore_index=True)
+    assert kept.data.encoder is not None
+    return kept.data.encoder.transform(of(Transactions(frame, len(frame)))), frame["card"].to_numpy()
+
+
+def window_scores(rows: list[dict[str, Any]], kept: Saved) -> dict[int, np.ndarray]:
+    """Of each card, the detector's own scores of its windows."""
+    features, card = expected_features(rows, kept)
+    scores = {}
+    for number in np.unique(card):
+        part = features[card == number]
+        if len(part) >= STEPS:
+            windows = sliding_window_view(part, STEPS, axis=0).transpose(0, 2, 1)
+            scores[int(number)] = kept.detector.decision_function(np.ascontiguousarray(windows))
+    return scores
+
+
+def test_the_documents_nine_transactions_are_answered_in_its_shapes(model: ServedModel, kept: Saved) -> None:
+    app, group = served(model), {"User": "U2", "Card": "C9"}
+    answers = []
+    for row in samples():
+        status, answer = ask(app, "/predict_stream", stream(row))
+        assert status == 200
+        answers.append(answer)
+    for count, answer in enumerate(answers[:6], 1):
+        assert answer == {"status": "buffering", "group": group, "have": count, "need": 7 - count}
+    expected = window_scores(samples(), kept)[0]
+    for answer, score in zip(answers[6:], expected, strict=True):
+        assert list(answer) == ["status", "group", "p_ensemble", "label", "p_lstm", "p_xgb"]
+        assert (answer["status"], answer["group"]) == ("ok", group)
+        assert answer["p_ensemble"] == pytest.approx(float(score), abs=1e-6)
+        assert answer["p_ensemble"] == pytest.approx((answer["p_lstm"] + answer["p_xgb"]) / 2, abs=1e-6)
+        assert answer["label"] == int(answer["p_ensemble"] >= 0.472982)
+
+
+def test_records_at_once_give_the_windows_of_the_stream(model: ServedModel) -> None:
+    app = served(model)
+    ids = [row | {"TransactionID": f"t{i}"} for i, row in enumerate(samples())]
+    request = {"records": ids[::-1], "threshold": 0.4, "return_components": True, "id_field": "TransactionID"}
+    status, answer = ask(app, "/predict", request)
+    assert status == 200
+    assert answer["sequence_length"] == 7
+    ends = [(each["end_index"], each["end_time"], each["end_id"]) for each in answer["predictions"]]
+    assert ends == [
+        (2, "2024-08-07 15:42:00", "t6"), (1, "2024-08-08 16:49:00", "t7"), (0, "2024-08-09 17:56:00", "t8"),
+    ]  # fmt: skip
+    keys = ["p_ensemble", "label", "p_lstm", "p_xgb", "group", "end_index", "end_time", "end_id"]
+    assert all(list(each) == keys for each in answer["predictions"])
+    streamed = [ask(app, "/predict_stream", stream(row))[1] for row in samples()][6:]
+    for each, other in zip(answer["predictions"], streamed, strict=True):
+        assert each["p_ensemble"] == pytest.approx(other["p_ensemble"], abs=1e-6)
+
+
+def test_records_that_make_no_window_are_padded_or_said(model: ServedModel, kept: Saved) -> None:
+    app = served(model)
+    assert ask(app, "/predict", {"records": []}) == (200, {"predictions": [], "note": "No rows received"})
+    short = {"records": samples(count=3)}
+    assert ask(app, "/predict", short)[1]["note"] == "Not enough rows per group to form sequences"
+    features, _ = expected_features(samples(count=3), kept)
+    for policy, first in (("repeat", features[:1]), ("zero", np.zeros_like(features[:1]))):
+        window = np.concatenate((np.repeat(first, 4, axis=0), features))[None]
+        (prediction,) = ask(app, "/predict", {**short, "pad_policy": policy})[1]["predictions"]
+        assert prediction["p_ensemble"] == pytest.approx(float(kept.detector.decision_function(window)[0]), abs=1e-6)
+        assert (prediction["p_lstm"], prediction["label"]) == (None, None)
+
+
+def test_weights_are_the_requests(model: ServedModel) -> None:
+    app = served(model)
+    for row in samples():
+        ask(app, "/predict_stream", stream(row))
+    request = {"records": samples(), "return_components": True}
+    for weights, share in (({"lstm": 1, "xgb": 0}, 1.0), ({"lstm": 1, "xgb": 3}, 0.25), ({"lstm": 0.5}, 0.5)):
+        for each in ask(app, "/predict", {**request, "weights": weights})[1]["predictions"]:
+            assert each["p_ensemble"] == pytest.approx(share * each["p_lstm"] + (1 - share) * each["p_xgb"], abs=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_scores_are_the_window_models_whatever_the_interleaving(
+    data: st.DataObject, model: ServedModel, kept: Saved
+) -> None:
+    cards = {f"C{number}": samples(f"C{number}", count) for number, count in enumerate((9, 8, 3))}
+    for rows in cards.values():
+        for row in rows:
+            row["Merchant Name"] = f"Shop {data.draw(st.integers(0, 2))}"
+            row["Use Chip"] = data.draw(st.sampled_from(["Swipe Transaction", "Online Transaction", "No"]))
+            row["Amount"] = str(data.draw(st.integers(-5000, 50000)) / 100)
+            row["MCC"] = data.draw(st.sampled_from(["5411", "7"]))
+    order = data.draw(st.permutations([name for name, rows in cards.items() for _ in rows]))
+    app, at, answers = served(model, most=3), dict.fromkeys(cards, 0), {name: [] for name in cards}
+    waiting: list[tuple[str, Scoring]] = []
+
+    def flush() -> None:
+        if waiting:
+            for (name, _), reply in zip(waiting, app.score([scoring for _, scoring in waiting]), strict=True):
+                answers[name].append(json.loads(reply.body))
+            waiting.clear()
+
+    for name in order:
+        outcome = handled(app, "/predict_stream", stream(cards[name][at[name]]))
+        at[name] += 1
+        if isinstance(outcome, Scoring):
+            waiting.append((name, outcome))
+        if data.draw(st.booleans()):  # the loop turns
+            flush()
+    flush()
+    for name, rows in cards.items():
+        expected = window_scores(rows, kept).get(0, np.empty(0))
+        np.testing.assert_allclose([each["p_ensemble"] for each in answers[name]], expected, atol=2e-6)
+
+
+def test_a_transaction_sent_again_is_answered_as_before(model: ServedModel) -> None:
+    app = served(model)
+    first = [ask(app, "/predict_stream", stream(row | {"TransactionID": i})) for i, row in enumerate(samples(count=8))]
+    for i in (7, 6, 1):
+        assert ask(app, "/predict_stream", stream(samples()[i] | {"TransactionID": i})) == first[i]
+    with_text = ask(app, "/predict_stream", stream(samples()[0] | {"TransactionID": "7"}))  # another identity
+    assert with_text[1]["status"] == "ok"
+    assert with_text[1]["out_of_order"] is True
+    assert app.fraud is not None
+    assert (app.fraud.states.counts.duplicates, app.fraud.states.counts.out_of_order) == (3, 1)
+
+
+def test_a_retry_that_overtakes_the_scorer_does_not_shift_the_window(model: ServedModel) -> None:
+    app, plain = served(model), served(model)
+    rows = [row | {"TransactionID": i} for i, row in enumerate(samples())]
+    for row in rows[:6]:
+        ask(app, "/predict_stream", stream(row))
+    batch = [handled(app, "/predict_stream", stream(row)) for row in (rows[6], rows[6], rows[7], rows[6])]
+    replies = [json.loads(reply.body) for reply in app.score(batch)]
+    expected = [ask(plain, "/predict_stream", stream(row))[1] for row in rows[:8]]
+    for reply, other in zip(replies, [expected[6], expected[6], expected[7], expected[6]], strict=True):
+        assert reply["p_ensemble"] == pytest.approx(other["p_ensemble"], abs=1e-6)
+
+
+def test_a_refused_transaction_was_not_taken(model: ServedModel) -> None:
+    app = served(model)
+    for row in samples(count=6):
+        ask(app, "/predict_stream", stream(row))
+    app.admission.waiting = 5000
+    assert ask(app, "/predict_stream", stream(samples()[6]))[0] == 503
+    app.admission.waiting = 0
+    plain = served(model)
+    expected = [ask(plain, "/predict_stream", stream(row))[1] for row in samples(count=7)][-1]
+    assert ask(app, "/predict_stream", stream(samples()[6]))[1] == expected
+
+
+def test_evictions_are_exact_and_an_evicted_card_begins_anew(model: ServedModel) -> None:
+    now = Now()
+    app = served(model, most=3, ttl_s=60, clock=now)
+    assert app.fraud is not None
+    states = app.fraud.states
+
+    def send(card: str) -> int:
+        return ask(app, "/predict_stream", stream(samples(card)[0]))[1]["have"]
+
+    assert [send(card) for card in "abcab"] == [1, 1, 1, 2, 2]
+    assert send("d") == 1  # c was used longest ago
+    assert list(states.cards) == [f'[["User","U2"],["Card","{card}"]]' for card in "abd"]
+    assert send("c") == 1  # and a after it
+    assert send("a") == 1
+    assert dict(states.counts.evicted) == {"capacity": 3}
+    now.seconds += 59.9
+    assert send("d") == 2
+    now.seconds += 0.1
+    text = app.handle(Request("GET", "/metrics", {}, b"", True))
+    assert isinstance(text, Reply)
+    metrics = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text.body.decode()) for sample in family.samples
+    }  # fmt: skip
+    assert metrics["lparbench_stream_keys",] == 1
+    assert metrics["lparbench_stream_evictions_total", "capacity"] == 3
+    assert metrics["lparbench_stream_evictions_total", "ttl"] == 2
+    assert send("d") == 3
+
+
+def test_a_snapshot_gives_every_card_back(model: ServedModel, kept: Saved, tmp_path: Path) -> None:
+    now = Now()
+    before, whole = served(model, clock=now), served(model, clock=now)
+    rows = [row | {"TransactionID": f"{row['Card']}{i}"} for c in "ab" for i, row in enumerate(samples(c))]
+    for row in (*rows[:8], *rows[9:12]):
+        assert ask(before, "/predict_stream", stream(row)) == ask(whole, "/predict_stream", stream(row))
+    digest, path = model_digest(kept.directory), tmp_path / "cards.state"
+    assert before.fraud is not None
+    assert save(before.fraud.states, path, digest) == 2
+    content = path.read_bytes()
+    for other, text in (("0" * 64, "another model"), (digest, "no readable")):
+        path.write_bytes(content if other != digest else content[:-100])
+        with pytest.raises(InputError, match=text):
+            restore(served(model).fraud.states, path, other)  # type: ignore[union-attr]
+    path.write_bytes(content)
+    after = served(model, clock=now)
+    assert after.fraud is not None
+    assert restore(after.fraud.states, path, digest) == 2
+    assert not path.exists()
+    assert list(after.fraud.states.cards) == list(before.fraud.states.cards)
+    assert ask(after, "/predict_stream", stream(rows[7])) == ask(whole, "/predict_stream", stream(rows[7]))
+    for row in (rows[8], *rows[12:]):
+        assert ask(after, "/predict_stream", stream(row)) == ask(whole, "/predict_stream", stream(row))
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"Amount": "many"}, "record.Amount: expected an amount such as $12.34"),
+    ({"Amount": True}, "record.Amount: expected an amount"),
+    ({"Amount": 10**400}, "record.Amount: expected an amount"),
+    ({"Time": "25:00"}, "record.Time: expected a time such as 06:21"),
+    ({"Month": 13}, "record: 2024-13-1 is no date"),
+    ({"Year": "MMXXIV"}, "record.Year: expected a whole number"),
+    ({"Merchant Name": None}, "record.Merchant Name: expected a text"),
+    ({"User": None}, "record.User: expected a text or a whole number"),
+    ({"Card": [1]}, "record.Card: expected a text or a whole number"),
+    ({"TransactionID": {}}, "record.TransactionID: expected a text or a whole number"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_a_wrong_field_is_named_and_changes_nothing(model: ServedModel, change: dict[str, Any], message: str) -> None:
+    app = served(model)
+    status, answer = ask(app, "/predict_stream", stream(samples()[0] | change))
+    assert (status, answer["error"][: len(message)]) == (400, message)
+    assert app.fraud is not None
+    assert not app.fraud.states.cards
+    if "TransactionID" not in change:
+        status, answer = ask(app, "/predict", {"records": [samples()[0], samples()[0] | change]})
+        assert (status, answer["error"][:11]) == (400, "records[1]:" if "Month" in change else "records[1].")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"record": None}, "record: expected an object"),
+        ({"record": {"User": 1}}, "record.Year is missing"),
+        ({"group_keys": "User"}, "group_keys: expected a list"),
+        ({"group_keys": ["User", "User"]}, "group_keys: expected a list"),
+        ({"group_keys": [["User"]]}, "group_keys: expected a list"),
+        ({"group_keys": ["Purse"]}, "record.Purse is missing"),
+        ({"threshold": "high"}, "threshold: expected a finite number"),
+        ({"weights": {"lstm": -1}}, "weights: expected no weight below zero"),
+        ({"weights": {"lstm": 0, "xgb": 0}}, "weights: expected a positive sum of lstm and xgb"),
+        ({"weights": {"lstm": "x"}}, "weights.lstm: expected a finite number"),
+        ({"return_components": 1}, "return_components: expected true or false"),
+        ({"id_field": 7}, "id_field: expected the name of a column"),
+    ],
+)
+def test_a_wrong_wish_is_named(model: ServedModel, change: dict[str, Any], message: str) -> None:
+    status, answer = ask(served(model), "/predict_stream", stream(samples()[0]) | change)
+    assert (status, answer["error"][: len(message)]) == (400, message)
+
+
+def test_half_a_surrogate_pair_is_no_text(model: ServedModel) -> None:
+    status, answer = ask(served(model), "/predict_stream", stream(samples("\ud800")[0]))
+    assert (status, answer["error"]) == (400, "the body is not JSON: a text holds half a surrogate pair")
+
+
+@pytest.mark.parametrize(("name", "part"), [("lstm", "p_lstm"), ("xgboost", "p_xgb")])
+def test_a_model_of_a_single_part_has_no_other(name: str, part: str, tmp_path: Path) -> None:
+    parameters = {"lstm": {"epochs": 1, "hidden": (12, 6)}, "xgboost": {"n_estimators": 5}}[name]
+    kept = saved(tmp_path / "bundle", name, parameters, "tabformer", stride=5, rows=6000)
+    app = served(ServedModel.open(kept.directory, "onnxruntime", 1))
+    answers = [ask(app, "/predict_stream", stream(row))[1] for row in samples()]
+    assert [answer["status"] for answer in answers].count("ok") == (3 if name == "lstm" else 9)
+    features, _ = expected_features(samples(), kept)
+    windows = sliding_window_view(features, STEPS, axis=0).transpose(0, 2, 1)
+    expected = 1 / (1 + np.exp(-kept.detector.decision_function(np.ascontiguousarray(windows)).astype(float)))
+    np.testing.assert_allclose([answer[part] for answer in answers[6:]], expected, atol=1e-5)
+    assert {answer["p_ensemble"] - answer[part] for answer in answers[6:]} == {0}
+    assert {answer[other] for answer in answers[6:] for other in {"p_lstm", "p_xgb"} - {part}} == {None}
+    status, answer = ask(app, "/predict_stream", stream(samples()[0], weights={part.removeprefix("p_"): 0}))
+    assert (status, "positive sum" in answer["error"]) == (400, True)
+
+
+def test_what_cannot_be_kept_is_refused_at_the_start(kept: Saved, model: ServedModel, tmp_path: Path) -> None:
+    admission = Admission(queue_rows=10, deadline_s=1)
+    spec = ServeSpec(str(kept.directory), keys=10**9, room_bytes=1 << 30)
+    with pytest.raises(InputError, match=r"1,000,000,000 cards take about .* GiB; 1\.0 GiB are available") as error:
+        open_fraud(spec, model, admission)
+    keys = int((error.value.remedy or "").removeprefix("--keys "))
+    assert open_fraud(ServeSpec(str(kept.directory), keys=keys, room_bytes=1 << 30), model, admission) is not None
+    rows = ServedModel.open(saved(tmp_path / "rows").directory, "onnxruntime", 1)
+    with pytest.raises(InputError, match="--state is for cards"):
+        open_fraud(ServeSpec("x", state="y"), rows, admission)
+
+
+def test_a_check_asks_every_route(model: ServedModel) -> None:
+    app = served(model)
+    for path in ("/predict", "/predict_stream", f"/v2/models/{model.name}/infer"):
+        assert ask(app, path, example(app, path))[0] == 200
+
+
+def test_the_documents_own_columns_are_those_of_training_to_the_nanosecond(tmp_path: Path) -> None:
+    kept = saved(tmp_path / "bundle", "lstm", {"epochs": 1, "hidden": (8, 4)}, "tabformer", stride=5, rows=6000,
+                 features="document", encoding="onehot-minmax")  # fmt: skip
+    rows = samples()
+    for row in rows:
+        row["Errors?"] = None
+    expected, _ = expected_features(rows, kept, card_features.document)
+    time = kept.data.feature_names.index("time")
+    others = [index for index in range(expected.shape[1]) if index != time]
+    for as_published in (False, True):
+        model = ServedModel.open(kept.directory, "eager", 1, as_published=as_published)
+        app = served(model)
+        for row in rows:
+            ask(app, "/predict_stream", stream(row))
+        assert app.fraud is not None
+        (card,) = app.fraud.states.cards.values()
+        held = app.fraud.states.rows(card)
+        np.testing.assert_array_equal(held[:, others], expected[-7:, others])
+        assert (held[:, time] == expected[-7:, time]).all() != as_published
