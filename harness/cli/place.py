@@ -33,25 +33,28 @@ def place(
     """
     from harness.decode import encode
     from harness.placement.plan import plan
+    from harness.platform import limits
     from harness.platform.dump import opened
-    from harness.platform.probe import probe
+    from harness.platform.probe import read_topology
 
-    facts = probe(opened(sysroot))
+    root = opened(sysroot)
     chosen = plan(
-        facts.topology,
+        read_topology(root),
         cores=cores,
         threads_per_core=threads_per_core,
         node=node,
-        limits=facts.limits,
+        limits=limits.collect(root),
         memory_bytes=0 if memory is None else memory_size(memory),
     )
     if as_json:
         typer.echo(json.dumps(encode(chosen), indent=2))
         return
     from harness.platform.parse import format_cpulist
+    from harness.reporting.text import plural
 
     where = "" if chosen.node is None else f" of node {chosen.node}"
-    typer.echo(f"CPUs {format_cpulist(chosen.cpus)}{where}: {chosen.cores} x {chosen.threads_per_core} threads")
+    shape = f"{plural(chosen.cores, 'core')} x {plural(chosen.threads_per_core, 'thread')}"
+    typer.echo(f"CPUs {format_cpulist(chosen.cpus)}{where}: {shape}")
     typer.echo(f"memory policy {chosen.memory_policy}")
     for note in chosen.notes:
         typer.echo(f"note: {note}")

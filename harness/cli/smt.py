@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -37,12 +40,12 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
     """
     from harness.placement.smt import SmtMethod, may_switch, not_permitted
     from harness.placement.smt_state import load
+    from harness.platform import limits
     from harness.platform.dump import opened
-    from harness.platform.probe import probe
+    from harness.platform.probe import read_topology
 
     root = opened(sysroot)
-    facts = probe(root)
-    smt = facts.topology.smt
+    smt = read_topology(root).smt
     saved = load(root)
     method = SmtMethod.SWITCHED if may_switch(root) else SmtMethod.AFFINITY
     if as_json:
@@ -66,7 +69,7 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
     if method is SmtMethod.SWITCHED:
         typer.echo("switching                permitted")
     else:
-        typer.echo(f"switching                not permitted {not_permitted(facts.limits)}")
+        typer.echo(f"switching                not permitted {not_permitted(limits.collect(root))}")
         typer.echo("                         SMT by affinity: threads stay online and are left idle")
     if saved is not None:
         typer.echo("saved state              waits to be restored: lparbench smt restore")
@@ -79,7 +82,7 @@ def set_threads(
         list[str] | None,
         typer.Argument(
             metavar="[-- COMMAND...]",
-            help="Run this with the level, then put back the state before, also after an error or a signal.",
+            help="Run this with the level, then put back the state before, also after an error or any signal.",
             show_default=False,
         ),
     ] = None,
@@ -91,7 +94,8 @@ def set_threads(
 
     Example: `lparbench smt set 2`, or for one command only: `lparbench smt set 4 -- python train.py`
     """
-    from harness.placement.smt import set_level, smt_session
+    from harness.placement.smt import may_switch, set_level, smt_session
+    from harness.placement.smt_guard import guarded
     from harness.placement.smt_state import read_cpusets
     from harness.platform.sysroot import SysRoot
 
@@ -106,30 +110,48 @@ def set_threads(
         set_level(root, threads)
         typer.echo(f"SMT {threads}. Back to the state before: lparbench smt restore")
         return
-    with smt_session(root) as session:
+    with guarded(root) if may_switch(root) else nullcontext(), smt_session(root) as session:
         method = session.switch(threads)
         typer.echo(f"SMT {threads} ({method.value})", err=True)
         raise typer.Exit(_run(command))
 
 
 @smt_app.command("restore")
-def restore_state(sysroot: _Root = Path("/")) -> None:
+def restore_state(
+    sysroot: _Root = Path("/"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Put the state before back although somebody else has changed SMT since.")
+    ] = False,
+    leave_it: Annotated[bool, typer.Option("--leave", help="Leave SMT as it is and drop the saved state.")] = False,
+) -> None:
     """Put back the exact state before the first `smt set`, or before a run that was killed. Needs root.
 
-    CPUs of control groups of version 1 included; groups made in between keep what they were given.
+    CPUs of control groups of version 1 included; groups made in between keep what they were given. What somebody
+    else has switched in between is named and not overwritten.
 
     Example: `lparbench smt restore`
     """
-    from harness.placement.smt import restore
+    from harness.placement.smt import leave, restore
     from harness.platform.sysroot import SysRoot
 
-    typer.echo("The state before is back." if restore(SysRoot(sysroot)) else "There is nothing to restore.")
+    if force and leave_it:
+        raise InputError("--force and --leave exclude each other.", remedy="Give one of them.")
+    root = SysRoot(sysroot)
+    if leave_it:
+        typer.echo("SMT stays as it is." if leave(root) else "There is nothing to restore.")
+    else:
+        typer.echo("The state before is back." if restore(root, force=force) else "There is nothing to restore.")
 
 
 def _run(command: list[str]) -> int:
-    """Exit code of a command; one killed by signal n gives 128 + n, as shells report it."""
+    """Exit code of a command; one killed by signal n gives 128 + n, as shells report it.
+
+    When this process is killed outright the kernel kills the command, and the guard puts SMT back.
+    """
+    from harness.workers.process import die_with_parent
+
     try:
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, preexec_fn=partial(die_with_parent, os.getpid()))
     except OSError as error:
         raise InputError(f"{command[0]}: {error.strerror}.", remedy="Give a program after --.") from error
     try:

@@ -20,8 +20,9 @@ def divide_among_instances(plan: Placement, instances: int) -> tuple[Placement, 
     share, rest = divmod(plan.threads, instances) if instances > 0 else (0, 1)
     per_core = plan.threads_per_core
     if rest or share == 0 or (share % per_core and per_core % share):
+        shared = "1 core" if plan.cores == 1 else f"{plan.cores} cores"
         raise InputError(
-            f"{instances} instances cannot share {plan.cores} cores with {per_core} threads each.",
+            f"{instances} instances cannot share {shared} at SMT {per_core}.",
             remedy="Each instance gets the same number of whole cores, or the same number of threads of one core.",
         )
     if share >= per_core:

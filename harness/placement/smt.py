@@ -18,6 +18,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from types import FrameType
@@ -29,15 +30,16 @@ from harness.placement.smt_state import (
     CPUSETS,
     SavedState,
     SmtState,
+    forget,
     load,
     read_state,
-    remove,
     save,
     whole_state,
 )
+from harness.platform import limits
 from harness.platform.facts import LimitFacts, Topology
 from harness.platform.parse import format_cpulist
-from harness.platform.probe import probe
+from harness.platform.probe import read_topology
 from harness.platform.sysroot import SysRoot
 
 _LOCK = "run/lparbench/smt.lock"
@@ -96,8 +98,9 @@ def _who_may(limits: LimitFacts, threads: int) -> str:
 class SmtSession:
     """Changes of the SMT level, all undone when :func:`smt_session` ends."""
 
-    def __init__(self, sysroot: SysRoot, method: SmtMethod, write: Write) -> None:
+    def __init__(self, sysroot: SysRoot, method: SmtMethod, write: Write, saved: SavedState) -> None:
         self.method = method
+        self.saved = saved  # what to go back to, and what the last switch left
         self._sysroot = sysroot
         self._write = write
 
@@ -109,12 +112,13 @@ class SmtSession:
 
         Raises:
             InputError: the cores do not have that many threads.
-            LparbenchError: the kernel refused.
+            LparbenchError: the kernel refused, or somebody else has switched since the last time.
         """
-        topology = probe(self._sysroot).topology
+        topology = read_topology(self._sysroot)
         _check_level(topology, threads)
         if self.method is SmtMethod.SWITCHED:
-            _switch(self._sysroot, topology, threads, self._write)
+            _refuse_changed(self.saved, read_state(self._sysroot))
+            self.saved = _switched(self._sysroot, topology, threads, self._write, self.saved)
         return self.method
 
 
@@ -127,25 +131,21 @@ def smt_session(sysroot: SysRoot, write: Write = write_switch) -> Iterator[SmtSe
         LparbenchError: the state before could not be put back; the state file is kept.
     """
     if not may_switch(sysroot):
-        yield SmtSession(sysroot, SmtMethod.AFFINITY, write)
+        yield SmtSession(sysroot, SmtMethod.AFFINITY, write, SavedState(read_state(sysroot), persistent=False))
         return
     with _locked(sysroot), _first_signal_raises() as hold_signals:
-        kept = load(sysroot)
-        if kept is not None and not kept.persistent:
-            raise InputError("A run that switched SMT was killed, and its state was not put back.", remedy=_RESTORE)
+        kept = _kept(sysroot)
         before = whole_state(sysroot)
+        session = SmtSession(sysroot, SmtMethod.SWITCHED, write, SavedState(before, persistent=False, outer=kept))
         try:
             try:
-                if kept is None:
-                    save(sysroot, SavedState(before, persistent=False))
-                yield SmtSession(sysroot, SmtMethod.SWITCHED, write)
+                save(sysroot, session.saved)
+                yield session
             finally:
                 hold_signals()
         finally:  # reached even when a signal arrived in the block above
             hold_signals()
-            _put_back(sysroot, before, write)
-            if kept is None:
-                remove(sysroot)
+            _go_back(sysroot, session.saved, write)
 
 
 def set_level(sysroot: SysRoot, threads: int, write: Write = write_switch) -> None:
@@ -157,40 +157,43 @@ def set_level(sysroot: SysRoot, threads: int, write: Write = write_switch) -> No
         InputError: the cores do not have that many threads, or a killed run's state is still to be restored.
         LparbenchError: not permitted, or the kernel refused.
     """
-    facts = probe(sysroot)
-    topology = facts.topology
+    topology = read_topology(sysroot)
     _check_level(topology, threads)
     if not may_switch(sysroot):
+        here = limits.collect(sysroot)
         raise LparbenchError(
-            f"Switching SMT is not permitted {not_permitted(facts.limits)}.",
-            remedy=f"{_who_may(facts.limits, threads)} Or without switching: "
+            f"Switching SMT is not permitted {not_permitted(here)}.",
+            remedy=f"{_who_may(here, threads)} Or without switching: "
             f"lparbench run --threads-per-core {threads} (SMT by affinity).",
         )
     with _locked(sysroot), _first_signal_raises() as hold_signals:
-        kept = load(sysroot)
-        if kept is not None and not kept.persistent:
-            raise InputError("A run that switched SMT was killed, and its state was not put back.", remedy=_RESTORE)
+        kept = _kept(sysroot)
         before = whole_state(sysroot)
+        if kept is not None:
+            _refuse_changed(kept, before)
         try:
-            save(sysroot, kept or SavedState(before, persistent=True))
-            _switch(sysroot, topology, threads, write)
+            _switched(sysroot, topology, threads, write, kept or SavedState(before, persistent=True))
         except BaseException:
             hold_signals()
             _put_back(sysroot, before, write)
-            if kept is None:
-                remove(sysroot)
+            forget(sysroot, kept)
             raise
 
 
-def restore(sysroot: SysRoot, write: Write = write_switch) -> bool:
+def restore(sysroot: SysRoot, write: Write = write_switch, *, force: bool = False) -> bool:
     """Put back the saved state and remove it.
+
+    Args:
+        sysroot: the machine.
+        write: writes a switch.
+        force: put it back although somebody else has changed SMT since.
 
     Returns:
         False when there was nothing to restore, or it was of an earlier boot, which the kernel has forgotten.
 
     Raises:
         InputError: another process is switching, or the state file is damaged.
-        LparbenchError: the kernel refused.
+        LparbenchError: the kernel refused, or somebody else has changed SMT since; nothing was touched then.
     """
     with _locked(sysroot), _first_signal_raises() as hold_signals:
         kept = load(sysroot)
@@ -199,9 +202,61 @@ def restore(sysroot: SysRoot, write: Write = write_switch) -> bool:
         hold_signals()
         same_boot = kept.state.boot_id == read_state(sysroot).boot_id
         if same_boot:
-            _put_back(sysroot, kept.state, write)
-        remove(sysroot)
+            _go_back(sysroot, replace(kept, left=None) if force else kept, write)
+        else:
+            forget(sysroot)
         return same_boot
+
+
+def leave(sysroot: SysRoot) -> bool:
+    """Leave SMT as it is and remove the saved state.
+
+    Returns:
+        False when there was none.
+
+    Raises:
+        InputError: another process is switching, or the state file is damaged.
+    """
+    with _locked(sysroot):
+        kept = load(sysroot)
+        forget(sysroot)
+        return kept is not None
+
+
+def _kept(sysroot: SysRoot) -> SavedState | None:
+    """A state that was saved in this boot because a level was set to stay."""
+    kept = load(sysroot)
+    if kept is None or kept.state.boot_id != read_state(sysroot).boot_id:
+        return None
+    if not kept.persistent:
+        raise InputError("A run that switched SMT was killed, and its state was not put back.", remedy=_RESTORE)
+    return kept
+
+
+def _go_back(sysroot: SysRoot, saved: SavedState, write: Write) -> None:
+    _refuse_changed(saved, read_state(sysroot))
+    _put_back(sysroot, saved.state, write)
+    forget(sysroot, saved.outer)
+
+
+def _refuse_changed(saved: SavedState, now: SmtState) -> None:
+    """What somebody else has switched is theirs."""
+    changed = saved.changed_by_others(now)
+    if changed is not None:
+        raise LparbenchError(
+            f"Somebody else has changed SMT since lparbench switched it, and it was left so: {changed}.",
+            remedy="The state before all the same: lparbench smt restore --force. To keep what there is: "
+            "lparbench smt restore --leave.",
+        )
+
+
+def _switched(sysroot: SysRoot, topology: Topology, threads: int, write: Write, saved: SavedState) -> SavedState:
+    """Switch; at every moment the state file says what to go back to, and when it is done what was left."""
+    save(sysroot, replace(saved, left=None))
+    _switch(sysroot, topology, threads, write)
+    saved = replace(saved, left=read_state(sysroot))
+    save(sysroot, saved)
+    return saved
 
 
 def _check_level(topology: Topology, threads: int) -> None:
@@ -209,7 +264,8 @@ def _check_level(topology: Topology, threads: int) -> None:
     if most is None or not topology.cores:
         raise LparbenchError("The threads of a core are not known here, so SMT cannot be switched.")
     if not 1 <= threads <= most:
-        raise InputError(f"SMT {threads}: the cores have {most} threads.", remedy=f"Expected 1 to {most}.")
+        has = "1 thread" if most == 1 else f"{most} threads"
+        raise InputError(f"SMT {threads}: the cores have {has}.", remedy=f"Expected 1 to {most}.")
 
 
 def _threads_per_core(topology: Topology) -> int | None:
@@ -226,7 +282,7 @@ def _switch(sysroot: SysRoot, topology: Topology, threads: int, write: Write) ->
             _written(
                 sysroot, CONTROL, "on", write
             )  # a kernel without partial states; the rest is done thread by thread
-        topology = probe(sysroot).topology  # on x86, siblings that were offline are only known now
+        topology = read_topology(sysroot)  # on x86, siblings that were offline are only known now
     wanted = {cpu: position < threads for core in topology.cores for position, cpu in enumerate(core.cpus_present)}
     _reconcile(sysroot, wanted, write)
 

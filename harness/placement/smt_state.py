@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.platform.parse import format_cpulist
 from harness.platform.sysroot import SysRoot
 
 CPUS = "sys/devices/system/cpu"
@@ -44,10 +45,33 @@ class SavedState:
     Attributes:
         state: what to go back to.
         persistent: a level was set to stay; else a run set it, and is still at it or was killed.
+        left: what the last switch left; ``None`` while one is under way, or when it was killed on the way.
+        outer: what was saved before: a level set to stay, within which a run switches and is still at it.
     """
 
     state: SmtState
     persistent: bool
+    left: SmtState | None = None
+    outer: SavedState | None = None
+
+    def changed_by_others(self, now: SmtState) -> str | None:
+        """What is neither as it was left nor as it was before; CPUs plugged in since are no change."""
+        left = self.left
+        if left is None or not (_differing(left, now) and _differing(self.state, now)):
+            return None
+        return "; ".join(_differing(left, now))
+
+
+def _differing(before: SmtState, now: SmtState) -> list[str]:
+    words = [] if before.control == now.control else [f"smt/control is {now.control}, was left at {before.control}"]
+    for on, word in ((True, "online"), (False, "offline")):
+        turned = tuple(
+            cpu for cpu, was in before.online.items() if cpu in now.online and now.online[cpu] is on is not was
+        )
+        if turned:
+            cpus = f"CPU {turned[0]} is" if len(turned) == 1 else f"CPUs {format_cpulist(turned)} are"
+            words.append(f"{cpus} {word}")
+    return words
 
 
 def whole_state(sysroot: SysRoot) -> SmtState:
@@ -85,13 +109,7 @@ def load(sysroot: SysRoot) -> SavedState | None:
     """
     path = sysroot.path / _STATE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        online = {int(cpu): _flag(value) for cpu, value in document["online"].items()}
-        control, boot_id = document["control"], document["boot_id"]
-        cpusets = dict(document.get("cpusets", {}))
-        if any(text is not None and not isinstance(text, str) for text in (control, boot_id, *cpusets.values())):
-            raise TypeError("control, boot_id and cpusets are texts")
-        return SavedState(SmtState(control, online, boot_id, cpusets), _flag(document["persistent"]))
+        return _saved(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -99,28 +117,58 @@ def load(sysroot: SysRoot) -> SavedState | None:
         raise InputError(f"{path}: not a saved SMT state ({error}).", remedy=remedy) from error
 
 
+def _saved(document: Mapping[str, Any]) -> SavedState:
+    left, outer = document.get("left"), document.get("outer")
+    return SavedState(
+        _state(document),
+        _flag(document["persistent"]),
+        None if left is None else _state({**document, **left}),
+        None if outer is None else _saved(outer),
+    )
+
+
+def _state(document: Mapping[str, Any]) -> SmtState:
+    online = {int(cpu): _flag(value) for cpu, value in document["online"].items()}
+    control, boot_id = document["control"], document["boot_id"]
+    cpusets = dict(document.get("cpusets", {}))
+    if any(text is not None and not isinstance(text, str) for text in (control, boot_id, *cpusets.values())):
+        raise TypeError("control, boot_id and cpusets are texts")
+    return SmtState(control, online, boot_id, cpusets)
+
+
+def _document(saved: SavedState) -> dict[str, Any]:
+    return {
+        **_switches(saved.state),
+        "boot_id": saved.state.boot_id,
+        "cpusets": dict(saved.state.cpusets),
+        "persistent": saved.persistent,
+        "left": None if saved.left is None else _switches(saved.left),
+        "outer": None if saved.outer is None else _document(saved.outer),
+    }
+
+
+def _switches(state: SmtState) -> dict[str, Any]:
+    return {"control": state.control, "online": {str(cpu): on for cpu, on in state.online.items()}}
+
+
 def save(sysroot: SysRoot, saved: SavedState) -> None:
     """Write the state file, whole or not at all, and onto the disk."""
     path = sysroot.path / _STATE
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "control": saved.state.control,
-        "online": {str(cpu): on for cpu, on in saved.state.online.items()},
-        "boot_id": saved.state.boot_id,
-        "cpusets": dict(saved.state.cpusets),
-        "persistent": saved.persistent,
-    }
     aside = path.with_suffix(".new")
     with aside.open("w", encoding="utf-8") as handle:
-        json.dump(document, handle)
+        json.dump(_document(saved), handle)
         handle.flush()
         os.fsync(handle.fileno())
     aside.replace(path)
 
 
-def remove(sysroot: SysRoot) -> None:
-    """Remove the state file."""
-    (sysroot.path / _STATE).unlink(missing_ok=True)
+def forget(sysroot: SysRoot, outer: SavedState | None = None) -> None:
+    """Remove the state file, or leave in it what was saved before."""
+    if outer is not None:
+        save(sysroot, outer)
+    else:
+        (sysroot.path / _STATE).unlink(missing_ok=True)
 
 
 def _flag(value: Any) -> bool:

@@ -24,6 +24,9 @@ _USER, _SYSTEM, _LAST_CPU = 11, 12, 36
 # A thread counts as busy from this share of the busiest one's CPU time, and from this many ticks of 10 ms.
 _BUSY_SHARE = 0.05
 _BUSY_TICKS = 3
+# What numa_maps calls shared memory: anonymous mappings and memory file descriptors, of huge pages too, POSIX's and
+# System V's (Linux, mm/shmem.c, ipc/shm.c).
+_SHARED_MEMORY = ("/dev/zero", "/memfd:", "/anon_hugepage", "/dev/shm/", "/SYSV")  # noqa: S108 - names, not files
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Observation:
         threads: number of threads.
         busy_threads: threads that used a noteworthy part of the CPU time, as the workers of a pool do.
         busy_cpus: union of the CPUs that these were allowed on at the end.
-        page_nodes: NUMA node -> base pages of private memory; ``None`` where the kernel does not tell.
+        page_nodes: NUMA node -> base pages of memory, shared too, but not of files; ``None`` where it is not known.
         memory_policy: what :func:`harness.placement.apply.apply` put into force; ``None`` where it was not used.
         node_cpus: NUMA node -> its CPUs, to name the node of a CPU.
         env: thread settings as the process had them.
@@ -80,7 +83,7 @@ def observe(sysroot: SysRoot | None = None, environ: Mapping[str, str] | None = 
         threads=len(threads),
         busy_threads=len(busy),
         busy_cpus=tuple(sorted({cpu for thread in busy for cpu in thread.allowed})),
-        page_nodes=private_pages(sysroot.read_text("proc/self/numa_maps"), os.sysconf("SC_PAGE_SIZE")),
+        page_nodes=memory_pages(sysroot.read_text("proc/self/numa_maps"), os.sysconf("SC_PAGE_SIZE")),
         memory_policy=environ.get(POLICY_VARIABLE),
         node_cpus={node.id: node.cpus for node in numa.collect(sysroot, online)},
         env={key: environ[key] for key in thread_environment(()) if key in environ},
@@ -106,16 +109,18 @@ def _thread(sysroot: SysRoot, task: str) -> _Thread:
     )
 
 
-def private_pages(text: str | None, page_bytes: int) -> dict[int, int] | None:
-    """Base pages by node of the mappings in ``numa_maps`` that are not of files.
+def memory_pages(text: str | None, page_bytes: int) -> dict[int, int] | None:
+    """Base pages by node of the mappings in ``numa_maps`` that are memory, shared between processes or not.
 
-    Pages of files are left out: they are in the page cache from whoever read them first.
+    Pages of files are left out: they are in the page cache from whoever read them first. The kernel gives shared memory
+    the name of a file, too: it has none on a disk.
     """
     if text is None:
         return None
     pages: dict[int, int] = {}
     for line in text.splitlines():
-        if " file=" in line:
+        name = re.search(r" file=(\S+)", line)
+        if name is not None and not (name[1].startswith(_SHARED_MEMORY) or " huge" in line):
             continue
         size = re.search(r" kernelpagesize_kB=([0-9]{1,9})", line)
         scale = max(1, (int(size[1]) << 10) // page_bytes) if size else 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 
 from harness.platform import cpuinfo
 from harness.platform.auxv import AT_HWCAP, AT_HWCAP2, AuxVector
 from harness.platform.cpuinfo import CpuInfo
 from harness.platform.devicetree import CpuNode, DeviceTree
-from harness.platform.facts import CpuFacts
+from harness.platform.facts import CpuFacts, Topology
 from harness.platform.gather import Gathered
 from harness.platform.sysroot import SysRoot
 
@@ -86,6 +87,15 @@ def has_halves(processor: CpuFacts) -> bool | None:
     if generation not in ("POWER9", "POWER10", "POWER11"):
         return False
     return True if processor.part_threads == 8 else None
+
+
+def consistent(processor: CpuFacts, topology: Topology) -> CpuFacts:
+    """Without the part's threads where the kernel shows more on a core: an emulator makes its version register up."""
+    part, core = processor.part_threads, topology.smt.max
+    if part is None or core is None or part >= core:
+        return processor
+    sources = {key: source for key, source in processor.sources.items() if key != "part_threads"}
+    return replace(processor, part_threads=None, sources=sources)
 
 
 def collect(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from harness.errors import InputError
 from harness.platform import (
     affinity,
@@ -23,7 +25,7 @@ from harness.platform import (
 )
 from harness.platform.cpuinfo import CpuInfo, parse_cpuinfo
 from harness.platform.devicetree import DeviceTree
-from harness.platform.facts import CrossCheck, Facts
+from harness.platform.facts import CacheFacts, CpuFacts, CrossCheck, Facts, KernelFacts, Topology
 from harness.platform.sysroot import SysRoot
 
 
@@ -39,6 +41,58 @@ def probe(sysroot: SysRoot, *, cross_checked: bool = True) -> Facts:
     Raises:
         InputError: the prefix is not a directory with ``proc`` or ``sys`` in it.
     """
+    laid_out = _read(sysroot)
+    return Facts(
+        sysroot=sysroot.name,
+        cpu=laid_out.processor,
+        topology=laid_out.topology,
+        caches=laid_out.caches,
+        memory=memory.collect(sysroot, laid_out.vector),
+        kernel=laid_out.kernel,
+        limits=limits.collect(sysroot),
+        lpar=lpar.collect(sysroot, laid_out.tree),
+        machine=machine.collect(lpar.read(sysroot), laid_out.own, laid_out.tree),
+        energy=energy.collect(sysroot),
+        emulation=emulation.collect(sysroot, laid_out.machine, laid_out.info, laid_out.vector, laid_out.kernel),
+        load=load.collect(sysroot),
+        software=software.collect(sysroot),
+        crosscheck=crosscheck.collect(sysroot, laid_out.topology, laid_out.processor)
+        if cross_checked
+        else CrossCheck(),
+    )
+
+
+def read_topology(sysroot: SysRoot) -> Topology:
+    """Cores, threads and NUMA nodes alone: no other tool is asked and no library looked at.
+
+    Raises:
+        InputError: the prefix is not a directory with ``proc`` or ``sys`` in it.
+    """
+    return _read(sysroot).topology
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The processor and the topology, and what they were read from.
+
+    Attributes:
+        machine: its name as programs see it (``uname -m``).
+        info: parsed ``/proc/cpuinfo``.
+        own: the same, where it is not that of an emulator's host.
+    """
+
+    machine: str | None
+    info: CpuInfo
+    own: CpuInfo
+    vector: auxv.AuxVector | None
+    tree: DeviceTree
+    processor: CpuFacts
+    caches: CacheFacts
+    kernel: KernelFacts
+    topology: Topology
+
+
+def _read(sysroot: SysRoot) -> _Reading:
     if not (sysroot.list_dir("proc") or sysroot.list_dir("sys")):
         raise InputError(
             f"{sysroot.path}: not a directory with proc or sys in it.",
@@ -64,19 +118,5 @@ def probe(sysroot: SysRoot, *, cross_checked: bool = True) -> Facts:
         machine_threads=cpu.machine_threads(processor, core.hypervisor),
         has_halves=cpu.has_halves(processor),
     )
-    return Facts(
-        sysroot=sysroot.name,
-        cpu=processor,
-        topology=affinity.with_moves(layout, sysroot, tree),
-        caches=shared,
-        memory=memory.collect(sysroot, vector),
-        kernel=core,
-        limits=limits.collect(sysroot),
-        lpar=lpar.collect(sysroot, tree),
-        machine=machine.collect(lpar.read(sysroot), own, tree),
-        energy=energy.collect(sysroot),
-        emulation=emulation.collect(sysroot, named[0], info, vector, core),
-        load=load.collect(sysroot),
-        software=software.collect(sysroot),
-        crosscheck=crosscheck.collect(sysroot, layout, processor) if cross_checked else CrossCheck(),
-    )
+    moved = affinity.with_moves(layout, sysroot, tree)
+    return _Reading(named[0], info, own, vector, tree, cpu.consistent(processor, layout), shared, core, moved)

@@ -135,7 +135,7 @@ def read_outcome(directory: Path, hint: type[T]) -> T | None:
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Ask the kernel to kill this worker when ``parent``, or the harness, dies without a chance to clean up."""
+    """Ask the kernel to kill this process when ``parent``, or the harness, dies without a chance to clean up."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != (parent or int(os.environ[PARENT_VARIABLE])):  # it died before the request was made
         os.kill(os.getpid(), signal.SIGKILL)

@@ -84,6 +84,39 @@ def test_sigterm_ends_the_command_first_and_then_puts_back(tmp_path):
     raise AssertionError("the command outlived its level")
 
 
+def test_sigkill_ends_the_command_too_and_the_state_before_comes_back(tmp_path):
+    root = build(SPEC, tmp_path)
+    before = _snapshot(root)
+    note = tmp_path / "pid"
+    script = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    argv = _argv("set", "4", "--sysroot", str(root), "--", sys.executable, "-c", script)
+    process = subprocess.Popen(argv, cwd=_CHECKOUT, stderr=subprocess.DEVNULL)
+    while not (note.exists() and note.read_text()):
+        time.sleep(0.02)
+    assert _snapshot(root) != before
+    process.kill()
+    process.wait()
+    for _ in range(6000):
+        if _snapshot(root) == before and not Path("/proc", note.read_text()).exists():
+            return
+        time.sleep(0.02)
+    raise AssertionError("the command outlived its level, or the level the command")
+
+
+def test_restore_names_what_somebody_else_switched_and_obeys_force(tmp_path):
+    root = build(SPEC, tmp_path)
+    where = ("--sysroot", str(root))
+    before = _snapshot(root)
+    assert _smt("set", "2", *where).returncode == 0
+    (root / "sys/devices/system/cpu/cpu1/online").write_text("0\n")
+    refused = _smt("restore", *where)
+    assert refused.returncode == 5
+    assert "it was left so: CPU 1 is offline." in refused.stderr
+    assert _smt("restore", "--force", "--leave", *where).returncode == 4
+    assert _smt("restore", "--force", *where).stdout == "The state before is back.\n"
+    assert _snapshot(root) == before
+
+
 def test_a_wrong_level_is_one_line_and_exit_code_4(tmp_path):
     root = build(SPEC, tmp_path)
     done = _smt("set", "16", "--sysroot", str(root))

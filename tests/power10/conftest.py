@@ -1,4 +1,4 @@
-"""The emulated POWER10: builds or finds the userland, starts all commands, cleans up, and tells what was printed."""
+"""The emulated POWER10: builds or finds the userland, starts all commands, cleans up, and prints what they printed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from jobs import Jobs
 from native import compile_native
-from userland import Unavailable, Userland, built, entered
+from support.debian import Unavailable
+from support.emulated import *  # noqa: F403 - hooks and fixtures
+from support.jobs import Jobs
+from userland import Userland, built, entered
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CPUS = ("power10", "power9")
@@ -54,7 +56,6 @@ _UNIT_TESTS = (
     "tests/unit/test_workload_files.py",
     "tests/property/test_expression_logic.py",
 )
-_TRANSCRIPT: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -70,20 +71,6 @@ class Emulated:
     jobs: Jobs
     runs: dict[str, Path]
     how: str
-
-
-@pytest.fixture(scope="session")
-def transcript() -> list[str]:
-    """Lines to be printed at the end."""
-    return _TRANSCRIPT
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the emulated runs printed."""
-    if _TRANSCRIPT:
-        terminalreporter.section("emulated")
-        for line in _TRANSCRIPT:
-            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

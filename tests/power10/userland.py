@@ -11,21 +11,17 @@ Only the standard library is used, so that any Python >= 3.10 on a fresh machine
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import hashlib
 import os
 import shutil
 import stat
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SUITE = "trixie"
-LATER_SUITE = "forky"  # has what the mirror of SUITE lists and does not hold
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+from support.debian import Unavailable, archive, cached, install_host_tools, last_line
+
 ARCHITECTURE = "ppc64el"
 PACKAGES = (
     "coreutils",
@@ -61,7 +57,6 @@ HOST_TOOLS = {
     "qemu-ppc64le-static": ("qemu-user-static",),
     "taskset": ("util-linux",),
 }
-UNNEEDED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/icons", "usr/share/lintian")
 LIBRARY_PATH = "/usr/lib/powerpc64le-linux-gnu/openblas-pthread"  # what update-alternatives would have linked
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -78,10 +73,6 @@ WRAPPER = """#!{qemu} {python}
 import os, sys
 os.execv("{qemu}", ["{qemu}", "-0", "{name}", "{python}", *sys.argv[1:]])
 """
-
-
-class Unavailable(Exception):  # noqa: N818 - a reason to skip, not an error
-    """The emulated userland cannot be had on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -142,29 +133,14 @@ def built(cache: Path) -> Iterator[Path]:
     """
     if os.geteuid() != 0:
         raise Unavailable("building and entering the ppc64le userland needs root (chroot, mounts)")
-    _install_host_tools()
-    cache.mkdir(parents=True, exist_ok=True)
-    root, stamp = cache / "root", cache / "stamp"
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        if not _current(root, stamp):
-            fcntl.flock(lock, fcntl.LOCK_EX)  # waits for other users of the old one
-            if not _current(root, stamp):
-                stamp.unlink(missing_ok=True)
-                partial = cache / "root.partial"
-                for old in (root, partial):
-                    if old.exists():
-                        shutil.rmtree(old)
-                partial.mkdir()
-                _unpack(partial)
-                partial.rename(root)
-                stamp.write_text(_recipe())
-            fcntl.flock(lock, fcntl.LOCK_SH)
+    install_host_tools(HOST_TOOLS)
+    with cached(cache / "root", (Path(__file__),), build=_build) as root:
         yield root
 
 
-def _current(root: Path, stamp: Path) -> bool:
-    return root.is_dir() and stamp.is_file() and stamp.read_text() == _recipe()
+def _build(target: Path) -> None:
+    with archive(ARCHITECTURE) as packages:
+        packages.unpack(target, PACKAGES)
 
 
 @contextmanager
@@ -190,108 +166,11 @@ def entered(root: Path, *, use_binfmt: bool) -> Iterator[Userland]:
         entry.write_text("-1")
 
 
-def _recipe() -> str:
-    text = "\n".join((SUITE, ARCHITECTURE, *PACKAGES)).encode() + Path(__file__).read_bytes()
-    return hashlib.sha256(text).hexdigest()
-
-
 def _require(tool: str) -> str:
     found = shutil.which(tool)
     if found is None:
         raise Unavailable(f"{tool} is missing")
     return found
-
-
-def _install_host_tools() -> None:
-    missing = [package for tool, packages in HOST_TOOLS.items() if shutil.which(tool) is None for package in packages]
-    if not missing:
-        return
-    if shutil.which("apt-get") is None:
-        raise Unavailable(f"{', '.join(missing)} missing, and there is no apt-get to install them with")
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for argv in (["apt-get", "update", "-qq"], ["apt-get", "install", "-qq", "--no-install-recommends", *missing]):
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise Unavailable(f"cannot install {', '.join(missing)}: {_last_line(done.stderr)}")
-
-
-def _mirror() -> str:
-    """The Debian mirror this machine's apt is set up for, whose signatures it can check."""
-    listed = _apt("indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Origin: Debian")
-    # "bookworm" but not "bookworm-security", which is another archive
-    plain = sorted(
-        {uri for uri, _, release in (line.partition(" ") for line in listed.stdout.splitlines()) if "-" not in release}
-    )
-    if not plain:
-        raise Unavailable("apt of this machine knows no mirror of Debian")
-    return plain[0]
-
-
-def _unpack(target: Path) -> None:
-    """Fetch what apt resolves for ``PACKAGES`` and unpack it; apt checks every signature and sum.
-
-    A mirror in the middle of an update lists packages that it does not hold, for days. Those come from the next suite:
-    nothing is configured here, and what is newer keeps the interfaces of what it replaces.
-    """
-    with tempfile.TemporaryDirectory(prefix="lparbench-apt-") as folder:
-        scratch = Path(folder)
-        env = {**os.environ, "LC_ALL": "C", "APT_CONFIG": str(_apt_config(scratch))}
-        debs = scratch / "debs"
-        debs.mkdir()
-        updated = _apt("update", "-qq", env=env)
-        resolved = _apt("install", "-y", "-qq", "--print-uris", *PACKAGES, env=env)
-        wanted = {line.split()[1].partition("_")[0] for line in resolved.stdout.splitlines() if line.startswith("'")}
-        if not wanted:
-            reason = _last_line(updated.stderr or resolved.stderr)
-            raise Unavailable(f"apt cannot resolve the packages of {SUITE} for {ARCHITECTURE}: {reason}")
-        _apt("download", "-qq", *sorted(wanted), env=env, cwd=debs)
-        missing = wanted - {deb.name.partition("_")[0] for deb in debs.iterdir()}
-        if missing:
-            later = _apt("download", "-qq", *(f"{name}/{LATER_SUITE}" for name in sorted(missing)), env=env, cwd=debs)
-            if later.returncode != 0:
-                raise RuntimeError(f"{SUITE} and {LATER_SUITE} lack what apt resolved: {_last_line(later.stderr)}")
-        for name in ("bin", "lib", "lib64", "sbin"):  # links that base-files makes when it is configured
-            (target / "usr" / name).mkdir(parents=True)
-            (target / name).symlink_to(f"usr/{name}")
-        excluded = [f"--exclude=./{name}/*" for name in UNNEEDED]
-        for deb in sorted(debs.iterdir()):
-            with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as contents:
-                tar = ["tar", "-x", "-C", target, "--keep-directory-symlink", *excluded]
-                unpacked = subprocess.run(tar, stdin=contents.stdout, capture_output=True, text=True, check=False)
-            if unpacked.returncode or contents.returncode:
-                raise RuntimeError(f"cannot unpack {deb.name}: {_last_line(unpacked.stderr)}")
-
-
-def _apt_config(scratch: Path) -> Path:
-    """A state of its own for apt below ``scratch``: this machine's sources, lists and packages are not touched."""
-    for name in ("etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):
-        (scratch / name).mkdir(parents=True)
-    (scratch / "status").touch()
-    mirror = _mirror()
-    sources = (f"deb [signed-by={KEYRING}] {mirror} {suite} main\n" for suite in (SUITE, LATER_SUITE))
-    (scratch / "etc/sources.list").write_text("".join(sources))
-    preferences = f"Package: *\nPin: release n={LATER_SUITE}\nPin-Priority: 50\n"  # only when it is asked for by name
-    (scratch / "etc/preferences.d/later").write_text(preferences)
-    settings = {
-        "Dir::Etc": scratch / "etc",
-        "Dir::State": scratch / "state",
-        "Dir::State::status": scratch / "status",
-        "Dir::Cache": scratch / "cache",
-        "APT::Architecture": ARCHITECTURE,
-        "APT::Architectures": ARCHITECTURE,
-        "APT::Sandbox::User": "root",
-        "APT::Install-Recommends": "false",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "2",
-        "Acquire::Check-Valid-Until": "false",  # a mirror that stands still is still signed
-    }
-    config = scratch / "apt.conf"
-    config.write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
-    return config
-
-
-def _apt(*argv: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["apt-get", *argv], env=env, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def _private_mounts() -> None:
@@ -304,7 +183,7 @@ def _private_mounts() -> None:
 def _mount(*argv: str | Path) -> None:
     done = subprocess.run(["mount", *map(str, argv)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise Unavailable(_last_line(done.stderr))
+        raise Unavailable(last_line(done.stderr))
 
 
 def _register(qemu: Path) -> Path | None:
@@ -342,9 +221,3 @@ def _copy_in(root: Path, qemu: Path) -> Path:
     wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     _mount("--bind", wrapper, python)
     return emulator
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("E:")]
-    return (errors or lines or ["no message"])[-1]

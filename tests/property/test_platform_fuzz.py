@@ -16,7 +16,7 @@ from support import trees, trees_presets
 from harness.decode import encode
 from harness.errors import InputError
 from harness.placement.model import Placement
-from harness.placement.verify import private_pages
+from harness.placement.verify import memory_pages
 from harness.platform import auxv, crosscheck, elf, load, parse
 from harness.platform.cpuinfo import generation_of_text, parse_cpuinfo
 from harness.platform.facts import Facts
@@ -58,7 +58,7 @@ def test_text_parsers_never_raise(text: str) -> None:
     generation_of_text(text)
     share = load.steal_share(text)
     assert share is None or 0 <= share <= 1
-    pages = private_pages(text, 4096)
+    pages = memory_pages(text, 4096)
     assert pages is not None
     assert all(count >= 0 for count in pages.values())
     topology = Facts("/").topology

@@ -39,17 +39,23 @@ def lscpu_text(root: Path, columns: str = "CPU,CORE,NODE") -> str:
 
 def lscpu(root: Path) -> Reading:
     """``lscpu -s`` of a tree."""
+    return lscpu_reading(lscpu_text(root, "CPU,CORE,NODE,CACHE"))
+
+
+def lscpu_reading(text: str) -> Reading:
+    """What ``lscpu -p=CPU,CORE,NODE,CACHE`` printed."""
     cores: dict[str, set[int]] = {}
     nodes: dict[str, set[int]] = {}
     caches: dict[str, set[int]] = {}
-    for line in lscpu_text(root, "CPU,CORE,NODE,CACHE").splitlines():
+    for line in text.splitlines():
         if not line.startswith("#"):
-            cpu, core, node, *levels = line.split(",")  # an empty field, then one per cache level
+            cpu, core, node, *rest = line.split(",")
             cores.setdefault(core, set()).add(int(cpu))
             if node:
                 nodes.setdefault(node, set()).add(int(cpu))
-            if len(levels) > 1:
-                caches.setdefault(levels[1], set()).add(int(cpu))
+            # One per cache level: an empty field before them, or since version 2.39 with colons in one field.
+            if levels := [level for level in re.split("[,:]", ",".join(rest)) if level]:
+                caches.setdefault(levels[0], set()).add(int(cpu))
     return Reading(
         cores=frozenset(frozenset(core) for core in cores.values()),
         node_cpus={int(node): frozenset(cpus) for node, cpus in nodes.items()},
@@ -75,7 +81,12 @@ def hwloc(root: Path) -> Reading:
         text=True,
         check=True,
     )
-    tree = ElementTree.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", answer.stdout))
+    return hwloc_reading(answer.stdout)
+
+
+def hwloc_reading(text: str) -> Reading:
+    """What ``lstopo --of xml`` printed."""
+    tree = ElementTree.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", text))
     objects = list(tree.iter("object"))
     return Reading(
         cores=frozenset(_cpuset(item.get("cpuset", "")) for item in objects if item.get("type") == "Core"),

@@ -20,8 +20,8 @@ from support.trees import NodeSpec, TreeSpec, build, layout
 from support.trees_presets import PRESETS
 
 from harness.errors import InputError, LparbenchError
-from harness.placement.smt import SmtMethod, restore, set_level, smt_session, write_switch
-from harness.placement.smt_state import load
+from harness.placement.smt import SmtMethod, leave, restore, set_level, smt_session, write_switch
+from harness.placement.smt_state import load, save
 from harness.platform.sysroot import SysRoot
 
 _CHECKOUT = Path(__file__).parents[2]
@@ -376,3 +376,93 @@ def test_a_run_killed_while_it_switches_can_be_restored(tmp_path):
         assert done.returncode == 9, done.stderr
         assert restore(SysRoot(root))
         assert snapshot(root) == before
+
+
+def test_what_somebody_else_switched_since_is_named_and_not_overwritten(tmp_path):
+    root = build(MIXED, tmp_path)
+    sysroot, kernel = SysRoot(root), FakeKernel(root, layout(MIXED))
+    before = snapshot(root)
+    set_level(sysroot, 1, kernel.write)
+    kernel.write(root / "sys/devices/system/cpu/smt/control", "2")
+    kernel.write(root / "sys/devices/system/cpu/cpu0/online", "0")
+    theirs = snapshot(root)
+    changed = "smt/control is 2, was left at off; CPUs 1,9,25 are online; CPU 0 is offline"
+    for go in (lambda: restore(sysroot, kernel.write), lambda: set_level(sysroot, 4, kernel.write)):
+        with pytest.raises(LparbenchError, match=changed) as caught:
+            go()
+        assert "smt restore --force" in str(caught.value.remedy)
+        assert snapshot(root) == theirs
+    assert restore(sysroot, kernel.write, force=True)
+    assert snapshot(root) == before
+    assert load(sysroot) is None
+
+
+def test_the_state_before_put_back_by_hand_is_no_change_of_somebody_else(tmp_path):
+    root = build(MIXED, tmp_path)
+    sysroot, kernel = SysRoot(root), FakeKernel(root, layout(MIXED))
+    before = snapshot(root)
+    set_level(sysroot, 1, kernel.write)
+    for name, content in before.items():
+        (root / "sys/devices/system/cpu" / name).write_bytes(content)
+    assert restore(sysroot, kernel.write)
+    assert snapshot(root) == before
+
+
+def test_leave_keeps_what_there_is(tmp_path):
+    root = build(MIXED, tmp_path)
+    sysroot, kernel = SysRoot(root), FakeKernel(root, layout(MIXED))
+    set_level(sysroot, 2, kernel.write)
+    theirs = snapshot(root)
+    assert leave(sysroot)
+    assert (load(sysroot), snapshot(root)) == (None, theirs)
+    assert not leave(sysroot)
+
+
+def test_a_session_in_which_somebody_else_switches_ends_and_leaves_it(tmp_path):
+    root = build(MIXED, tmp_path)
+    sysroot, kernel = SysRoot(root), FakeKernel(root, layout(MIXED))
+
+    def disturbed() -> None:
+        with smt_session(sysroot, kernel.write) as session:
+            session.switch(4)
+            kernel.write(root / "sys/devices/system/cpu/smt/control", "2")
+            session.switch(8)
+
+    with pytest.raises(LparbenchError, match="Somebody else has changed SMT"):
+        disturbed()
+    assert online(root, MIXED) == [2, 2, 0, 2]
+    assert load(sysroot) is not None
+
+
+def test_cpus_that_are_plugged_in_meanwhile_are_no_change(tmp_path):
+    root = build(MIXED, tmp_path)
+    sysroot, kernel = SysRoot(root), FakeKernel(root, layout(MIXED))
+    before = snapshot(root)
+    plugged = root / "sys/devices/system/cpu/cpu32"
+    with smt_session(sysroot, kernel.write) as session:
+        session.switch(2)
+        plugged.mkdir()
+        (plugged / "online").write_text("1\n")
+    shutil.rmtree(plugged)
+    assert snapshot(root) == before
+
+
+def test_a_run_killed_within_a_lasting_level_goes_back_to_it_and_from_there_to_the_first_state(tmp_path):
+    root = build(MIXED, tmp_path)
+    sysroot, kernel = SysRoot(root), FakeKernel(root, layout(MIXED))
+    before = snapshot(root)
+    set_level(sysroot, 4, kernel.write)
+    lasting = snapshot(root)
+    with smt_session(sysroot, kernel.write) as session:
+        session.switch(1)
+        as_killed = load(sysroot)
+        killed = snapshot(root)
+    assert snapshot(root) == lasting
+    save(sysroot, as_killed)
+    for name, content in killed.items():
+        (root / "sys/devices/system/cpu" / name).write_bytes(content)
+    assert restore(sysroot, kernel.write)
+    assert snapshot(root) == lasting
+    assert restore(sysroot, kernel.write)
+    assert snapshot(root) == before
+    assert not restore(sysroot, kernel.write)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from support.trees_presets import PRESETS
 from harness.decode import decode, encode
 from harness.placement.model import Placement
 from harness.placement.plan import plan
-from harness.placement.verify import Observation, mismatches, observe, private_pages
+from harness.placement.verify import Observation, memory_pages, mismatches, observe
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 
@@ -107,8 +109,43 @@ def test_pages_of_files_are_left_out_and_huge_pages_counted_in_base_pages() -> N
             "7fff8000 bind:8",
         )
     )
-    assert private_pages(text, 65536) == {0: 1, 8: 6 + 2 * 32, 252: 3}
-    assert private_pages(None, 4096) is None
+    assert memory_pages(text, 65536) == {0: 1, 8: 6 + 2 * 32, 252: 3}
+
+
+def test_shared_memory_counts_though_the_kernel_names_a_file_for_it() -> None:
+    lines = (
+        "3fff80000000 default file=/dev/zero\\040(deleted) dirty=64 mapmax=2 N0=64 kernelpagesize_kB=4",
+        "3fff81000000 default file=/memfd:tensor\\040(deleted) dirty=32 N1=32 kernelpagesize_kB=4",
+        "3fff82000000 default file=/dev/shm/torch_1 dirty=16 N2=16 kernelpagesize_kB=4",
+        "3fff83000000 default file=/SYSV00000000\\040(deleted) dirty=8 N3=8 kernelpagesize_kB=4",
+        "3fff84000000 default file=/anon_hugepage\\040(deleted) huge dirty=1 N4=1 kernelpagesize_kB=2048",
+        "3fff86000000 default file=/dev/hugepages/model huge dirty=2 N5=2 kernelpagesize_kB=2048",
+        "3fff88000000 default file=/usr/lib/libc.so.6 mapped=100 mapmax=9 N6=100 kernelpagesize_kB=4",
+        "3fff89000000 default file=/home/u/dev/zero mapped=100 N6=100 kernelpagesize_kB=4",
+    )
+    assert memory_pages("\n".join(lines), 4096) == {0: 64, 1: 32, 2: 16, 3: 8, 4: 512, 5: 1024}
+
+
+@pytest.mark.parametrize("kind", ["anonymous", "memfd"])
+def test_shared_memory_of_this_process_is_counted(kind: str) -> None:
+    before = memory_pages(Path("/proc/self/numa_maps").read_text(), mmap.PAGESIZE)
+    if before is None:
+        pytest.skip("this kernel has no numa_maps")
+    size, file = 16 << 20, -1
+    if kind == "memfd":
+        file = os.memfd_create("tensor")
+        os.ftruncate(file, size)
+    with mmap.mmap(file, size) as shared:
+        shared.write(b"x" * size)
+        after = memory_pages(Path("/proc/self/numa_maps").read_text(), mmap.PAGESIZE)
+    assert after is not None
+    assert sum(after.values()) - sum(before.values()) >= size // mmap.PAGESIZE
+    if file >= 0:
+        os.close(file)
+
+
+def test_no_numa_maps_means_not_known() -> None:
+    assert memory_pages(None, 4096) is None
 
 
 def test_threads_are_observed_one_by_one(tmp_path: Path) -> None:

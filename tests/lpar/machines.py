@@ -1,0 +1,28 @@
+"""The machines that are booted to be read: what LPARs look like, and what SMT may have been left at."""
+
+from __future__ import annotations
+
+from machine import KERNELS, Machine, Node
+
+_SMALL = {"threads": 4, "nodes": (Node(2, 1),)}  # two SMT4 cores on one node
+
+MACHINES = {
+    "two-nodes": Machine(distances={(0, 1): 40}),
+    "node-without-memory": Machine(threads=4, nodes=(Node(1, 2), Node(1, 0)), distances={(0, 1): 40}),
+    "node-without-cores": Machine(
+        threads=4, nodes=(Node(), Node(0, 1), Node()), distances={(0, 1): 20, (0, 2): 40, (1, 2): 30}
+    ),
+    "nodes-0-and-3": Machine(threads=4, nodes=(Node(), Node(0, 0), Node(0, 0), Node())),
+    "no-node-0": Machine(threads=4, nodes=(Node(0, 0), Node(), Node())),
+    "two-cores-a-node": Machine(threads=4, nodes=(Node(2), Node(2)), distances={(0, 1): 40}),
+    "halves": Machine(halves=True, distances={(0, 1): 40}),
+    "smt2-cores": Machine(threads=2, nodes=(Node(2, 1),)),
+    "power9": Machine(cpu="power9", **_SMALL),
+    "power11": Machine(cpu="power11", **_SMALL),
+    "power9-mode": Machine(compatible="power9", **_SMALL),
+    "pages-of-64k": Machine(kernel=KERNELS[1], **_SMALL),
+    "smt-2": Machine(before="ppc64_cpu --smt=2", **_SMALL),
+    "smt-off": Machine(before="ppc64_cpu --smt=off", **_SMALL),
+    "smt-mixed": Machine(before="echo 0 > $cpus/cpu5/online", **_SMALL),
+    "core-offline": Machine(before="for cpu in 4 5 6 7; do echo 0 > $cpus/cpu$cpu/online; done", **_SMALL),
+}
