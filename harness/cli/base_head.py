@@ -8,12 +8,13 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import ExitCode, InputError
+from harness.process_tree import child
 from harness.reporting.ci_format import CiFormat
+from harness.scratch import scratch
 
 _ORIGIN = "LPARBENCH_ORIGIN"
 _USAGE = "Example: lparbench gate --base main --head HEAD -- pytest tests/bench"
@@ -39,24 +40,25 @@ def gate_revisions(
     top = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel"))
     inside = Path.cwd().resolve().relative_to(top.resolve())
     with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lparbench-revisions-"))).resolve()
-        there = stack.enter_context(_worktree(top, base, scratch / "base"))
-        here = top if head is None else stack.enter_context(_worktree(top, head, scratch / "head"))
+        _git(top, "worktree", "prune")  # of a gate that was killed
+        directory = stack.enter_context(scratch("revisions")).resolve()
+        there = stack.enter_context(_worktree(top, base, directory / "base"))
+        here = top if head is None else stack.enter_context(_worktree(top, head, directory / "head"))
         for root in (there, here) if prepare is not None else ():
             _prepare(prepare or "", root / inside)
         sources = [str(folder) for folder in (here / "src", here) if folder.is_dir()]
         path = os.pathsep.join([*sources, *filter(None, [os.environ.get("PYTHONPATH")])])
         own = ["--lparbench-gate", f"--lparbench-base={there}"]
         own += ["--no-cov"] if importlib.util.find_spec("pytest_cov") else []  # whose limits are no verdict of a gate
-        report = scratch / "report"
+        report = directory / "report"
         own += [] if to is None else [f"--lparbench-report={to.value}={report}"]
-        status = subprocess.run(
+        with child(
             [sys.executable, "-m", "pytest", *own, *command[1:]],
             cwd=here / inside,
             env={**os.environ, "PYTHONPATH": path, _ORIGIN: str(top.resolve())},
             stdout=None if to is None else sys.stderr.fileno(),
-            check=False,
-        ).returncode
+        ) as pytest:
+            status = pytest.wait()
         if report.exists():
             sys.stdout.write(report.read_text(encoding="utf-8"))
     if status in (0, 1):
@@ -74,9 +76,10 @@ def _worktree(top: Path, revision: str, folder: Path) -> Iterator[Path]:
 
 
 def _prepare(command: str, folder: Path) -> None:
-    done = subprocess.run(shlex.split(command), cwd=folder, check=False)
-    if done.returncode:
-        raise InputError(f"--prepare failed in {folder} with status {done.returncode}: {command}")
+    with child(shlex.split(command), cwd=folder) as process:
+        status = process.wait()
+    if status:
+        raise InputError(f"--prepare failed in {folder} with status {status}: {command}")
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -144,20 +141,12 @@ def restore_state(
 
 
 def _run(command: list[str]) -> int:
-    """Exit code of a command; one killed by signal n gives 128 + n, as shells report it.
-
-    When this process is killed outright the kernel kills the command, and the guard puts SMT back.
-    """
-    from harness.workers.process import die_with_parent
+    """Exit code of a command; one killed by signal n gives 128 + n, as shells report it."""
+    from harness.process_tree import child
 
     try:
-        process = subprocess.Popen(command, preexec_fn=partial(die_with_parent, os.getpid()))
+        with child(command) as process:  # the state is put back only once it is gone
+            code = process.wait()
     except OSError as error:
         raise InputError(f"{command[0]}: {error.strerror}.", remedy="Give a program after --.") from error
-    try:
-        code = process.wait()
-    except BaseException:
-        process.terminate()  # we were told to stop: so is the command, and the state is put back only once it is gone
-        process.wait()
-        raise
     return code if code >= 0 else 128 - code

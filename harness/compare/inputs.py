@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from harness.compare.other_tools import read_other_tool
 from harness.compare.pytest_benchmark import is_pytest_benchmark, read_own_export, read_pytest_benchmark
 from harness.errors import InputError
 from harness.record.store import RECORD_NAME, SWEEP_NAME, load_run
+from harness.scratch import scratch
 
 _SWEEP_JOURNAL = "journal.jsonl"  # of a sweep that is not finished
 _ENCODINGS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -198,8 +198,8 @@ def _unpacked(path: Path) -> Iterator[Path]:
     if not path.is_file() or not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="lparbench-") as scratch:
-        folder = Path(scratch) / path.name.partition(".")[0]
+    with scratch("compare") as unpacked:
+        folder = unpacked / path.name.partition(".")[0]
         folder.mkdir()
         left = _LARGEST
         for name, content in _members(path):

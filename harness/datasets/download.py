@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 from harness.datasets.catalogue import DataFile, Download
 from harness.datasets.store import BLOCK_BYTES
 from harness.errors import CheckFailedError, InputError, LparbenchError
+from harness.scratch import aside
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
@@ -110,18 +111,22 @@ def unpack(archive: Path, member: str, folder: Path) -> Path:
 
 
 def _write_whole(reader: IO[bytes], target: Path) -> None:
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    made = not target.parent.exists()
     try:
-        with _disk_errors(aside, kept=False):
+        with _disk_errors(target, kept=False):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as writer:
-                shutil.copyfileobj(reader, writer, BLOCK_BYTES)
-                writer.flush()
-                os.fsync(writer.fileno())
-            aside.replace(target)
+            with aside(target) as hidden:
+                with hidden.open("wb") as writer:
+                    shutil.copyfileobj(reader, writer, BLOCK_BYTES)
+                    writer.flush()
+                    os.fsync(writer.fileno())
+                hidden.replace(target)
             _sync_directory(target.parent)
-    finally:
-        aside.unlink(missing_ok=True)
+    except BaseException:
+        if made:
+            with suppress(OSError):  # somebody else has put something there
+                target.parent.rmdir()
+        raise
 
 
 def _complete(url: str, part: Path, output: FileIO, download: Download, progress: Progress) -> None:

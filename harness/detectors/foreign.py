@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -160,7 +162,7 @@ def import_path(path: str) -> Any:
     """
     module_name, _, attribute = path.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        module = _imported(module_name)
     except ImportError as error:
         raise InputError(
             f"Detector {path!r}: importing {module_name!r} failed: {error}.",
@@ -172,6 +174,19 @@ def import_path(path: str) -> Any:
             raise InputError(f"Detector {path!r}: {module_name!r} has no {attribute!r}.")
         target = getattr(target, part)
     return target
+
+
+def _imported(name: str) -> Any:
+    """The module, from the working directory where it is in there and nothing that is installed has its name."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        top, here = name.partition(".")[0], Path.cwd()
+        if error.name != top or str(here) in sys.path or not ((here / top).is_dir() or (here / f"{top}.py").is_file()):
+            raise
+    sys.path.append(str(here))  # last: nothing in there can take the place of what is installed
+    importlib.invalidate_caches()
+    return importlib.import_module(name)
 
 
 def _reading(estimator: Any, path: str) -> Reading:

@@ -1,5 +1,7 @@
 """Starts a program under a plan: ``python -m harness.placement.launch --plan FILE -- PROGRAM ARGUMENT...``.
 
+With ``--parent PID`` the program is killed when that process, which started it, dies.
+
 Affinity, memory policy and thread environment are in force before the program's first instruction, so before any
 library can start threads or touch memory; the launcher then becomes the program.
 """
@@ -14,8 +16,9 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.placement.apply import apply
 from harness.placement.model import Placement
+from harness.process_tree import die_with_parent
 
-_USAGE = "usage: python -m harness.placement.launch --plan FILE -- PROGRAM [ARGUMENT...]"
+_USAGE = "usage: python -m harness.placement.launch --plan FILE [--parent PID] -- PROGRAM [ARGUMENT...]"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -25,6 +28,9 @@ def main(arguments: Sequence[str]) -> None:
         InputError: wrong arguments, a broken plan, CPUs that cannot be used, or a program that cannot be started.
     """
     match list(arguments):
+        case ["--plan", path, "--parent", parent, "--", *command] if parent.isdecimal() and command:
+            die_with_parent(int(parent))
+            main(["--plan", path, "--", *command])
         case ["--plan", path, "--", program, *rest]:
             apply(Placement.read(Path(path)))
             try:

@@ -6,16 +6,15 @@ without a farewell, the watched process is gone, and the state saved in ``run/lp
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from harness.errors import InputError, LparbenchError
+from harness.interpreter import program
 from harness.placement.smt import restore
 from harness.placement.smt_state import load
 from harness.platform.sysroot import SysRoot
@@ -28,12 +27,9 @@ _POLL_S = 0.05
 @contextmanager
 def guarded(sysroot: SysRoot) -> Iterator[None]:
     """Inside, a process stands by that puts back the saved SMT state should this one be killed."""
-    package_parent = str(Path(__file__).resolve().parents[2])
-    search_path = os.pathsep.join(part for part in (package_parent, os.environ.get("PYTHONPATH")) if part)
     guard = subprocess.Popen(
-        [sys.executable, "-m", "harness.placement.smt_guard", str(sysroot.path)],
+        program("harness.placement.smt_guard", str(sysroot.path.absolute())),
         stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": search_path},
         start_new_session=True,  # out of reach of the terminal's Ctrl-C
     )
     assert guard.stdin is not None
@@ -70,7 +66,7 @@ def restore_after_kill(sysroot: SysRoot) -> bool:
 
 
 def main() -> None:
-    """Entry point: ``python -m harness.placement.smt_guard SYSROOT``."""
+    """Entry point, with the tree whose SMT is watched as its argument."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # whatever ends the watched process is not to end this one
     if sys.stdin.buffer.read():

@@ -10,6 +10,7 @@ from functools import partial
 
 from harness.decode import parse_json
 from harness.errors import InputError
+from harness.interpreter import SAFE_PATH
 from harness.platform import parse
 from harness.platform.facts import CpuFacts, CrossCheck, Disagreement, Topology
 from harness.platform.sysroot import SysRoot
@@ -53,7 +54,8 @@ def _run(tool: str, *arguments: str) -> str | tuple[str]:
             errors="replace",
             timeout=_TIMEOUT_S,
             check=True,
-            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", SAFE_PATH: "1"},
+            cwd="/",  # py-cpuinfo starts itself once more, by `python -m`, which looks there first
         )
     except subprocess.CalledProcessError as error:
         return (f"failed with exit status {error.returncode}",)

@@ -7,14 +7,16 @@ import os
 import re
 import shutil
 import tarfile
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 from harness.errors import InputError
 from harness.platform import pasted
 from harness.platform.sysroot import SysRoot
+from harness.scratch import scratch
 
 COMMANDS = "lscpu, numactl -H, ppc64_cpu --info, lparstat -i, /proc/cpuinfo"
 _KERNEL = ("proc", "sys")
@@ -28,10 +30,9 @@ _SECTION = re.compile(r"^#==\[ [^\]]+ \]=+#\n# ([^\n]*)\n", re.MULTILINE)
 class _Unpacked(SysRoot):
     """A tree made for this process, gone with it."""
 
-    def __init__(self, folder: TemporaryDirectory[str], top: Path, name: str) -> None:
+    def __init__(self, top: Path, name: str) -> None:
         super().__init__(top)
         self.name = name
-        self._folder = folder
 
 
 def opened(path: Path) -> SysRoot:
@@ -50,21 +51,24 @@ def opened(path: Path) -> SysRoot:
             return SysRoot(top)
     elif not path.is_file():
         raise _no_machine(path, "not there")
-    folder = TemporaryDirectory(prefix="lparbench-")
-    unpacked = Path(folder.name)
-    if path.is_dir():
-        _copy(top or path, unpacked)
-    elif tarfile.is_tarfile(path):
-        _unpack(path, unpacked)
-    else:
-        shutil.copyfile(path, unpacked / "pasted.txt")
-    inner = _top(unpacked) or unpacked
-    files, kinds = _from_texts(inner)
-    for name, content in files.items():
-        _add(inner, name, content)
-    if not any((inner / name).is_dir() for name in _KERNEL):
-        raise _no_machine(path, "tells of no machine")
-    return _Unpacked(folder, inner, f"{path} ({', '.join(kinds)})" if kinds else str(path))
+    with ExitStack() as stack:
+        unpacked = stack.enter_context(scratch("tree"))
+        if path.is_dir():
+            _copy(top or path, unpacked)
+        elif tarfile.is_tarfile(path):
+            _unpack(path, unpacked)
+        else:
+            shutil.copyfile(path, unpacked / "pasted.txt")
+        inner = _top(unpacked) or unpacked
+        files, kinds = _from_texts(inner)
+        for name, content in files.items():
+            _add(inner, name, content)
+        if not any((inner / name).is_dir() for name in _KERNEL):
+            raise _no_machine(path, "tells of no machine")
+        root = _Unpacked(inner, f"{path} ({', '.join(kinds)})" if kinds else str(path))
+        weakref.finalize(root, stack.pop_all().close)
+        return root
+    raise AssertionError("an exit stack does not swallow exceptions")
 
 
 def _no_machine(path: Path, problem: str) -> InputError:

@@ -38,13 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker; join pytest-benchmark where it is active; tie a worker process to its parent."""
+    """Declare the marker; join pytest-benchmark where it is active."""
     config.addinivalue_line("markers", _MARKER)
     session = config.stash[session_key] = Session(cwd=config.invocation_params.dir)
     if is_worker(config):
-        from harness.workers.process import die_with_parent
-
-        die_with_parent()
         for name in ("usepdb", "trace"):  # nobody is there to answer
             setattr(config.option, name, False)
     else:

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import tempfile
 import threading
 import time
 import traceback
@@ -24,6 +23,7 @@ from harness.measure.estimates import process_estimate
 from harness.placement.apply import apply
 from harness.placement.model import Placement
 from harness.placement.verify import mismatches
+from harness.process_tree import die_with_parent
 from harness.pytest_plugin.serve import FAILURE_FILE, Failure, Reply
 from harness.pytest_plugin.warm import WorkerDiedError, pool_of, start
 from harness.pytest_plugin.worker import (
@@ -37,6 +37,7 @@ from harness.pytest_plugin.worker import (
     measure,
 )
 from harness.record.model import ProcessRecord
+from harness.scratch import scratch
 from harness.workers.process import read_outcome
 
 # Workers that the blocks of a side alternate between. Two where the sides are of different workers, whose addresses and
@@ -86,11 +87,11 @@ class Processes:
     def add(self, blocks: int) -> tuple[Side, ...]:
         """Run that many more blocks; gives all so far, in the order of ``sides``."""
         measured = len(self._blocks.get(self.sides[0], ()))
-        with tempfile.TemporaryDirectory(prefix="lparbench-pytest-") as scratch:
+        with scratch("pytest") as directory:
             for block in range(measured, measured + blocks):
                 generator = random.Random(f"{self.seed}/{block}")  # noqa: S311 - order of measurements, not a secret
                 for order, side in enumerate(generator.sample(self.sides, len(self.sides))):
-                    process, wrong = self._enough(Path(scratch), side, block, order)
+                    process, wrong = self._enough(directory, side, block, order)
                     self._blocks.setdefault(side, []).append(process)
                     self._mismatches.setdefault(side, []).extend(wrong)
         return tuple(self._side(side) for side in self.sides)
@@ -125,13 +126,13 @@ class Processes:
         series = [series for process in self._blocks.get(side, ()) for series in process.series]
         return [ns * 1e-9 / each.inner for each in series for ns in each.durations_ns[each.warmup :]]
 
-    def _enough(self, scratch: Path, side: str, block: int, order: int) -> tuple[ProcessRecord, tuple[str, ...]]:
+    def _enough(self, within: Path, side: str, block: int, order: int) -> tuple[ProcessRecord, tuple[str, ...]]:
         """One process, or several taken for one where the test asks for few rounds in each."""
         self._few = False
         whole: ProcessRecord | None = None
         wrong: tuple[str, ...] = ()
         for attempt in range(FEWEST_SAMPLES):
-            directory = scratch / f"{block}-{side}-{attempt}"
+            directory = within / f"{block}-{side}-{attempt}"
             directory.mkdir()
             process, problems = self._process(directory, side, block, order)
             wrong += problems
@@ -217,11 +218,13 @@ class Processes:
 
     def _forked_here(self, directory: Path, timed: Timed) -> int:
         """Fork this process with all its fixtures, time there, and wait; gives its process id."""
+        parent = os.getpid()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the threads there are belong to BLAS, which knows of forks
             child = os.fork()
         if not child:
             try:
+                die_with_parent(parent)
                 apply(self.place.placement)
                 measure(directory, timed)
             except BaseException:  # noqa: BLE001 - whatever it was, this process ends here

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from harness.decode import decode_json_file, encode
+from harness.process_tree import die_with_parent
 from harness.pytest_plugin.options import WORKER_OPTION, checkout_of
 from harness.pytest_plugin.worker import JOB_FILE, FunctionJob
 from harness.record.files import write_file
-from harness.workers.process import OUTCOME_FILE, die_with_parent
+from harness.workers.process import OUTCOME_FILE
 
 FAILURE_FILE = "failure.json"
 ORIGIN_VARIABLE = "LPARBENCH_ORIGIN"  # the checkout that worktrees were made from: nothing may be imported from it

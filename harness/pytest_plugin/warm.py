@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from harness.errors import InputError
 from harness.placement.model import Placement
 from harness.pytest_plugin.options import WORKER_OPTION, checkout_of, session_key
 from harness.pytest_plugin.serve import Ready, Reply
+from harness.scratch import scratch
 from harness.workers.process import WorkerProcess, worker_process
 
 _IMPORT_PATIENCE_S = 600.0
@@ -124,15 +124,15 @@ def start(config: pytest.Config, placement: Placement, root: Path | None) -> War
     address = f"lparbench-{uuid.uuid4().hex}"
     session = config.stash[session_key]
     with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lparbench-pytest-")))
+        directory = stack.enter_context(scratch("pytest"))
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind("\0" + address)
         listener.listen(1)
         moved = _Moved(config, root)
         worker = stack.enter_context(
             worker_process(
-                _command(config, address, scratch, moved),
-                scratch,
+                _command(config, address, directory, moved),
+                directory,
                 placement,
                 cwd=Path(moved(str(session.cwd))),
                 environment=_environment(session.environment, [moved(part) for part in session.path if part], moved),
@@ -189,11 +189,11 @@ def _accepted(listener: socket.socket, worker: WorkerProcess) -> Iterator[socket
         yield connection
 
 
-def _command(config: pytest.Config, address: str, scratch: Path, moved: _Moved) -> list[str]:
+def _command(config: pytest.Config, address: str, directory: Path, moved: _Moved) -> list[str]:
     """pytest as the session was started, without coverage and distribution, and with files of its own."""
     given = [moved(str(argument)) for argument in config.invocation_params.args]
     at = given.index("--") if "--" in given else len(given)
-    own = [WORKER_OPTION, address, f"--basetemp={scratch / 'tmp'}", "--assert=plain"]  # rewriting takes a second
+    own = [WORKER_OPTION, address, f"--basetemp={directory / 'tmp'}", "--assert=plain"]  # rewriting takes a second
     own += [f"{flag}={os.devnull}" for name, flag in _FILES.items() if config.getoption(name, None)]
     own += ["--no-cov"] if config.pluginmanager.hasplugin("pytest_cov") else []
     own += ["-n", "0"] if config.pluginmanager.hasplugin("xdist") else []

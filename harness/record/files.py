@@ -7,17 +7,16 @@ import errno
 import os
 import stat
 import sys
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from harness.errors import InputError, LparbenchError
+from harness.scratch import aside
 
 STANDARD_OUTPUT = Path("-")
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_THE_USER = DISK_FULL | {errno.EIO, errno.EPIPE, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
-_NAME_KEPT = 40  # characters of a name in its hidden one, which must fit into 255 bytes too
 
 
 def unwritable(place: Path | str, error: OSError, remedy: str) -> LparbenchError:
@@ -86,7 +85,6 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         LparbenchError: the disk or its permissions refuse; nothing is left behind.
     """
     made = [folder for folder in path.parents if not folder.exists()]
-    leftovers: list[Path] = []
     try:
         _make_folder(path.parent)
         target = _followed(path)
@@ -97,33 +95,24 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
             with target.open("wb") as sink:
                 yield sink
             return
-        aside = hidden_name(target)
-        leftovers.append(aside)
-        with aside.open("xb") as sink:
-            if before is not None:
-                _take_over(sink, before)
-            yield sink
-            sink.flush()
-            if durable:
-                os.fsync(sink.fileno())
-        aside.replace(target)
+        with aside(target) as hidden:
+            with hidden.open("wb") as sink:
+                if before is not None:
+                    _take_over(sink, before)
+                yield sink
+                sink.flush()
+                if durable:
+                    os.fsync(sink.fileno())
+            hidden.replace(target)
         made.clear()
         if durable:
             sync_directory(target.parent)
     except OSError as error:
         raise unwritable(path, error, "Choose another path, or make room.") from error
     finally:
-        for leftover in leftovers:
-            with contextlib.suppress(OSError):  # never hides what happened
-                leftover.unlink()
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def hidden_name(path: Path) -> Path:
-    """A hidden name in the directory of ``path``, on the same file system, so that the rename is atomic."""
-    return path.with_name(f".{path.name[:_NAME_KEPT]}.{uuid.uuid4().hex}")
 
 
 def write_synced(path: Path, content: bytes) -> None:

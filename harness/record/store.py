@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,9 +10,10 @@ from harness.decode import NotPlainError, read_json
 from harness.errors import InputError, LparbenchError
 from harness.record.check import SchemaError, check, check_sweep
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of, dumps, from_json, to_json
-from harness.record.files import hidden_name, sync_directory, write_synced
+from harness.record.files import sync_directory, write_synced
 from harness.record.model import Run
 from harness.record.sweep_model import Sweep
+from harness.scratch import aside
 
 T = TypeVar("T")
 
@@ -102,11 +101,10 @@ def check_writable(directory: Path) -> None:
     Raises:
         InputError: it cannot.
     """
-    probe = directory / f".{uuid.uuid4().hex}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"0" * 4096)
-        probe.unlink()
+        with aside(directory / "writable") as probe:
+            probe.write_bytes(b"0" * 4096)
     except OSError as error:
         raise InputError(
             f"{directory}: runs cannot be written here: {error.strerror}.", remedy="Choose another --out."
@@ -131,22 +129,19 @@ def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = Non
     target = directory / run.run_id
     if target.exists():
         raise LparbenchError(f"{target} is there already; nothing was written.", remedy="Choose another --out.")
-    aside = hidden_name(target)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        aside.mkdir()
-        for name, content in contents.items():
-            write_synced(aside / name, content)
-        sync_directory(aside)
-        aside.rename(target)
+        with aside(target, directory=True) as hidden:
+            for name, content in contents.items():
+                write_synced(hidden / name, content)
+            sync_directory(hidden)
+            hidden.rename(target)
         sync_directory(directory)
     except OSError as error:
         raise LparbenchError(
             f"{target}: cannot be written: {error.strerror}; nothing was left behind.",
             remedy="Free space there, or choose another --out.",
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return target
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
-from tempfile import TemporaryDirectory
 
 from harness import __version__
-from harness.errors import ExitCode, InputError
+from harness.errors import ExitCode, InputError, LparbenchError
 from harness.measure.clock import Clock, SystemClock
 from harness.platform.facts import Facts, LoadedSoftware
 from harness.platform.sysroot import SysRoot
@@ -25,19 +25,21 @@ from harness.runs.assemble import missing_backends, results_of
 from harness.runs.design import DESIGN_FILE, Design, new_design, read_design, write_design
 from harness.runs.engine import Engine, Fit, Progress, key_of, now
 from harness.runs.fingerprint import check_same_machine, fingerprint
-from harness.runs.journal import FitEntry, Journal, Measurement, SessionEntry, open_journal
+from harness.runs.journal import JOURNAL_FILE, FitEntry, Journal, Measurement, SessionEntry, open_journal
 from harness.runs.machine import Machine, observed
 from harness.runs.precision import headline_estimates
 from harness.runs.schedule import Configuration, block_of
 from harness.runs.stopping import Amount, Stopping
 from harness.scenarios.cold import eviction_bytes
 from harness.scoring.backends import BACKENDS
+from harness.scratch import scratch
 from harness.workers.executor import Executor
 from harness.workers.outcomes import SurveyOutcome
 from harness.workers.variants import FULL
 from harness.workload.model import Workload
 
 INFERENCE: tuple[Scenario, ...] = ("offline", "single_stream")
+_ABANDONED_S = 60.0  # after which a run without a journal will not begin any more
 UNFINISHED = ".unfinished"  # ending of the directory of a run that is under way
 
 
@@ -48,10 +50,12 @@ class Session:
     directory: Path
     design: Design
     machine: Machine
+    made: tuple[Path, ...] = ()  # directories above, that were not there before
 
     def done(self) -> None:
-        """The record is kept: what led to it is not needed any more."""
+        """The record is kept, or there is nothing to keep: what led to it is not needed any more."""
         rmtree(self.directory, ignore_errors=True)
+        _remove_empty(self.made)
 
 
 def begin(spec: RunSpec, argv: tuple[str, ...], out: Path, *, sysroot: SysRoot | None = None) -> Session:
@@ -62,13 +66,36 @@ def begin(spec: RunSpec, argv: tuple[str, ...], out: Path, *, sysroot: SysRoot |
         LparbenchError: nothing can be written to ``out``.
     """
     design = new_design(spec, argv, Facts(sysroot="/"))  # a typo is told before the machine is looked at
-    check_writable(out)
-    machine = observed(design.spec, sysroot or SysRoot())
-    design = replace(design, facts=machine.facts)
-    directory = out / f"{design.identity}{UNFINISHED}"
-    directory.mkdir()
-    write_design(design, directory)
-    return Session(directory, design, machine)
+    made = tuple(folder for folder in (out, *out.parents) if not folder.exists())
+    try:
+        check_writable(out)
+        _clear_abandoned(out)
+        machine = observed(design.spec, sysroot or SysRoot())
+        design = replace(design, facts=machine.facts)
+        directory = out / f"{design.identity}{UNFINISHED}"
+        directory.mkdir()
+        write_design(design, directory)
+    except BaseException:
+        _remove_empty(made)
+        raise
+    return Session(directory, design, machine, made)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # something is in there
+            folder.rmdir()
+
+
+def _clear_abandoned(out: Path) -> None:
+    """Remove runs that were killed before anything was done that would be missed."""
+    for directory in out.glob(f"*{UNFINISHED}"):
+        with suppress(LparbenchError, OSError):
+            if time.time() - directory.stat().st_mtime < _ABANDONED_S and not (directory / JOURNAL_FILE).exists():
+                continue  # it may be about to write one
+            with open_journal(directory) as journal:  # unless somebody is at work there
+                if not journal.of(FitEntry):
+                    rmtree(directory, ignore_errors=True)
 
 
 def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:
@@ -118,8 +145,8 @@ def run_once(spec: RunSpec, executor: Executor, progress: Progress, argv: tuple[
     Raises:
         LparbenchError: see :func:`begin` and :func:`execute`.
     """
-    with TemporaryDirectory(prefix="lparbench-") as scratch:
-        return execute(begin(spec, argv, Path(scratch)), executor, progress)
+    with scratch("run") as directory:
+        return execute(begin(spec, argv, directory), executor, progress)
 
 
 def exit_code(record: Run) -> ExitCode:

@@ -5,7 +5,6 @@ int8 is ONNX Runtime's own dynamic quantisation: weights quantised once, by outp
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from harness.linalg.ort_options import session_options
 from harness.platform.cpuinfo import parse_cpuinfo
 from harness.platform.sysroot import SysRoot
 from harness.scoring.artifacts import Artifacts
+from harness.scratch import scratch
 
 ROWS_PER_CALL = 4096  # bounds the activations of one run to what second-level caches hold
 
@@ -74,8 +74,8 @@ def _quantised(path: Path) -> bytes:
     level = root.level
     root.setLevel(logging.ERROR)  # it recommends a preparation that these graphs do not need, at every call
     try:
-        with tempfile.TemporaryDirectory(prefix="lparbench-int8-") as folder:
-            made = Path(folder) / "int8.onnx"
+        with scratch("int8") as folder:
+            made = folder / "int8.onnx"
             quantize_dynamic(
                 path,
                 made,

@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +28,7 @@ from harness.evaluation.thresholds import Threshold
 from harness.record.model import DatasetRecord
 from harness.scoring import arrays, artifacts
 from harness.scoring.artifacts import Artifacts
+from harness.scratch import aside
 
 if TYPE_CHECKING:
     from harness.datasets.encoders import Encoder
@@ -164,26 +163,24 @@ def write_bundle(
     """
     if directory.exists():
         raise InputError(f"{directory} exists already; nothing was saved.", remedy="Choose another directory.")
-    aside = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
     try:
-        aside.mkdir(parents=True)
-        export(aside)
-        artifacts.write_json(aside / _MANIFEST, manifest)
-        if encoder is not None:
-            arrays.write(aside / _ENCODER, encoder.to_arrays())
-        arrays.write(aside / _DRIFT, drift.to_arrays())
-        if validation is not None:
-            arrays.write(aside / _VALIDATION, {"scores": validation[0], "labels": validation[1]})
-        (aside / _SUMS).write_text(_sums(aside), encoding="utf-8")
-        for path in (*aside.iterdir(), aside):
-            _sync(path)
-        aside.rename(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with aside(directory, directory=True) as hidden:
+            export(hidden)
+            artifacts.write_json(hidden / _MANIFEST, manifest)
+            if encoder is not None:
+                arrays.write(hidden / _ENCODER, encoder.to_arrays())
+            arrays.write(hidden / _DRIFT, drift.to_arrays())
+            if validation is not None:
+                arrays.write(hidden / _VALIDATION, {"scores": validation[0], "labels": validation[1]})
+            (hidden / _SUMS).write_text(_sums(hidden), encoding="utf-8")
+            for path in (*hidden.iterdir(), hidden):
+                _sync(path)
+            hidden.rename(directory)
         _sync(directory.parent)
     except OSError as error:
         message = f"{directory}: cannot be written: {error.strerror or error}; nothing was left behind."
         raise LparbenchError(message, remedy="Free space there, or choose another directory.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def is_bundle(directory: Path) -> bool:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 from harness.decode import encode
+from harness.interpreter import program
 from harness.placement.plan import plan
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.platform.usable import room
+from harness.scratch import new_scratch
 from harness.serving.spec import PLACEMENT, SPEC, ServeSpec
 
 
@@ -27,10 +27,11 @@ def start(spec: ServeSpec, *, cores: int, threads_per_core: int, node: int | Non
     placement = plan(facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, limits=facts.limits)
     amounts = [room(facts.topology, placement.memory_nodes), facts.limits.memory_limit_bytes]
     spec = replace(spec, room_bytes=min((amount for amount in amounts if amount is not None), default=None))
-    directory = Path(tempfile.mkdtemp(prefix="lparbench-serve-"))
+    directory, lock = new_scratch("serve")
+    os.set_inheritable(lock, True)  # held by the server, which removes the directory
     for name, value in ((SPEC, spec), (PLACEMENT, placement)):
         (directory / name).write_text(json.dumps(encode(value)), encoding="utf-8")
-    launch = [sys.executable, "-m", "harness.placement.launch", "--plan", str(directory / PLACEMENT), "--"]
-    command = [*launch, sys.executable, "-m", "harness.serving.process", str(directory)]
+    server = program("harness.serving.process", str(directory))
+    command = program("harness.placement.launch", "--plan", str(directory / PLACEMENT), "--", *server)
     sys.stdout.flush()
-    os.execv(sys.executable, command)  # noqa: S606 - an argument list, no shell
+    os.execv(command[0], command)  # noqa: S606 - an argument list, no shell

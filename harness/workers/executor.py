@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from harness.errors import InputError
+from harness.interpreter import program
 from harness.placement.model import Placement
 from harness.workers import rendezvous
 from harness.workers.jobs import ConcurrentJob, InstanceJob, Job, WorkerJob, write_job
@@ -64,7 +64,7 @@ class ProcessExecutor:
 def _worker(job: WorkerJob, placement: Placement) -> contextlib.AbstractContextManager[WorkerProcess]:
     """A process at work on the job under the placement; gone afterwards."""
     path = write_job(job)
-    return worker_process([sys.executable, "-m", "harness.workers.worker", str(path)], path.parent, placement)
+    return worker_process(program("harness.workers.worker", str(path)), path.parent, placement)
 
 
 def _report(worker: WorkerProcess, status: int | None) -> WorkerReport | None:

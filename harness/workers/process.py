@@ -6,18 +6,19 @@ What a worker hands back is one file, which appears whole or not at all.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.decode import decode_json_file, encode
+from harness.interpreter import SAFE_PATH, program
+from harness.interpreter import environment as with_package
+from harness.process_tree import in_tree
 from harness.record.files import write_file
 
 if TYPE_CHECKING:
@@ -27,11 +28,8 @@ T = TypeVar("T")
 
 OUTCOME_FILE = "outcome.json"
 OUTPUT_FILE = "output.txt"
-PARENT_VARIABLE = "LPARBENCH_PARENT"  # process id of the harness, which a worker must not outlive
 
 _OUTPUT_TAIL = 2000  # characters of a failed worker's output that are kept
-_GRACE_S = 2.0  # between SIGTERM and SIGKILL
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -94,20 +92,21 @@ def worker_process(
     do.
 
     Args:
-        command: program and arguments; the program should call :func:`die_with_parent` early.
+        command: program and arguments. The kernel kills it when this process dies; what it has started goes with it.
         directory: where the worker's output goes; it exists.
         placement: applied before the program's first instruction.
         cwd: working directory; None: this process's own.
-        environment: of the worker; None: this process's own. The way to this package is added to its PYTHONPATH.
+        environment: of the worker; None: this process's own, in which the working directory is no place to import from.
+            The way to this package is added to its PYTHONPATH.
     """
     file = directory / "placement.json"
     file.write_text(json.dumps(encode(placement)), encoding="utf-8")
     oom_kills = _oom_kills()
     with (directory / OUTPUT_FILE).open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "harness.placement.launch", "--plan", str(file), "--", *command],
+            program("harness.placement.launch", "--plan", str(file), "--parent", str(os.getpid()), "--", *command),
             cwd=cwd,
-            env=_worker_environment(os.environ if environment is None else environment),
+            env=in_tree(with_package({**os.environ, SAFE_PATH: "1"} if environment is None else environment)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -134,37 +133,18 @@ def read_outcome(directory: Path, hint: type[T]) -> T | None:
     return decode_json_file(hint, file) if file.exists() else None
 
 
-def die_with_parent(parent: int | None = None) -> None:
-    """Ask the kernel to kill this process when ``parent``, or the harness, dies without a chance to clean up."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != (parent or int(os.environ[PARENT_VARIABLE])):  # it died before the request was made
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The package may not be installed where the worker starts (a checkout run by PYTHONPATH): hand the path on."""
-    package_parent = str(Path(__file__).resolve().parents[2])
-    parts = [part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part]
-    if package_parent not in parts:
-        parts.insert(0, package_parent)
-    return {**environment, "PYTHONPATH": os.pathsep.join(parts), PARENT_VARIABLE: str(os.getpid())}
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the worker and whatever is left of its descendants, politely first."""
+    """End the worker and whatever is left of its descendants: all that any of them has to clean up is a directory of
+    this process.
+    """
     import psutil  # not needed by a worker itself, which imports this module too
 
     descendants: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):  # while it lives: later, those in other groups are lost track of
         descendants = psutil.Process(process.pid).children(recursive=True)
-    for number, patience in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # descendants that outlived the worker
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     for descendant in descendants:
         with contextlib.suppress(psutil.NoSuchProcess):
             descendant.kill()

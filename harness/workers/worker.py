@@ -15,12 +15,11 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.workers.jobs import BaselineJob, FitJob, InstanceJob, MeasureJob, SurveyJob, WorkerJob, read_job
 from harness.workers.outcomes import InputProblem, WorkerOutcome, WorkerReport
-from harness.workers.process import die_with_parent, write_outcome
+from harness.workers.process import write_outcome
 
 
 def main() -> None:
-    """Entry point: ``python -m harness.workers.worker JOB.json``."""
-    die_with_parent()
+    """Entry point, with the path of the job as its argument."""
     job = read_job(Path(sys.argv[1]))
     started = time.monotonic()
     try:

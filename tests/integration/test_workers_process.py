@@ -46,8 +46,7 @@ def test_an_outcome_comes_back_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_it_runs_pinned_with_the_package_on_its_path(tmp_path: Path, placement: Placement) -> None:
     text = (
         "import os, pathlib\n"
-        "from harness.workers.process import die_with_parent, write_outcome\n"
-        "die_with_parent()\n"
+        "from harness.workers.process import write_outcome\n"
         "write_outcome(pathlib.Path.cwd(), {'cpus': sorted(os.sched_getaffinity(0)), 'x': os.environ.get('X')})\n"
     )
     with worker_process(python(text), tmp_path, placement, cwd=tmp_path, environment={"X": "y"}) as worker:
