@@ -116,12 +116,12 @@ def run(
         typer.Option(
             metavar="A,B",
             autocompletion=completion.scenarios,
-            help="Some of train, offline, single_stream, multi_stream, server. Default: the first three.",
+            help="Some of train, offline, single_stream, multi_stream, server, http. Default: the first three.",
             show_default=False,
         ),
     ] = None,
     p99: Annotated[
-        str, typer.Option(metavar="TIME", help="Bound on the 99th percentile in the server scenario.")
+        str, typer.Option(metavar="TIME", help="Bound on the 99th percentile in the server and http scenarios.")
     ] = "10ms",
     cache: Annotated[
         str,

@@ -104,7 +104,7 @@ def serve(
     Example: `lparbench serve nsl-kdd-autoencoder --port 8000`
     """
     from harness.reporting.progress import progress_for
-    from harness.serving.bundles import bundle_of
+    from harness.runs.bundles import bundle_of
     from harness.serving.spec import LOOPBACK, ServeSpec
     from harness.serving.start import start
 

@@ -25,6 +25,7 @@ _MOST = 2**63 - 1
 PYTEST_BENCHMARK, PYPERF, HYPERFINE, GOOGLE_BENCHMARK = "pytest-benchmark", "pyperf", "hyperfine", "google-benchmark"
 _ESTIMATES = {
     "server": "time per request at the confirmed rate",
+    "http": "time per request at the confirmed rate",
     PYTEST_BENCHMARK: "median round",
     PYPERF: "median value",
     HYPERFINE: "time of a command",

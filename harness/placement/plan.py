@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.errors import InputError
 from harness.placement.model import Placement, thread_environment
@@ -61,6 +62,24 @@ def plan(
         env=thread_environment(chosen),
         notes=(*_memory_notes(topology, chosen_node, memory_nodes), *_quota_notes(limits, len(chosen))),
     )
+
+
+def plan_apart(topology: Topology, placement: Placement, *, limits: LimitFacts = NO_LIMITS) -> Placement:
+    """One thread on a core that ``placement`` does not touch, on its node where that has one: for what loads a server.
+
+    Raises:
+        InputError: every core is taken.
+    """
+    part = usable(topology, limits)
+    free = [core for core in part.cores if not set(core.cpus) & set(placement.cpus)]
+    if not free:
+        raise InputError(
+            f"The generator of HTTP load needs a core of its own; the server has all {len(part.cores)}.",
+            remedy="Use fewer --cores, or leave out the http scenario.",
+        )
+    near = [core for core in free if core.node == placement.node] or free
+    rest = replace(limits, allowed_cpus=tuple(sorted(cpu for core in near for cpu in core.cpus)))
+    return plan(topology, cores=1, threads_per_core=1, limits=rest)
 
 
 def _preferred(core: Core) -> list[int]:

@@ -89,7 +89,7 @@ class ConcurrentRate:
 
 @dataclass(frozen=True)
 class Served:
-    """What one process of the server scenario reached.
+    """What one process of the server or the http scenario reached.
 
     Attributes:
         rate: requests per second that met the bound in the search and in each confirmation; None without an answer.
@@ -127,7 +127,7 @@ class ProcessRecord:
         failure: the cause, when it did not finish.
         instances: CPUs of each of several instances.
         concurrent: rates of several instances, by ascending batch size.
-        served: of the server scenario.
+        served: of the server and http scenarios.
     """
 
     block: Count

@@ -10,9 +10,10 @@ PROTOCOLS: tuple[Protocol, ...] = ("clean", "as-published")
 OptionValue = bool | str | tuple[str, ...]
 """Of a data set's option, as the command line can give it."""
 Synthetic = Literal["never", "when-missing", "always"]
-Scenario = Literal["train", "offline", "single_stream", "multi_stream", "server"]
+Scenario = Literal["train", "offline", "single_stream", "multi_stream", "server", "http"]
 EndedBy = Literal["blocks", "budget", "limit", "precision"]
-SCENARIOS: tuple[Scenario, ...] = ("train", "offline", "single_stream", "multi_stream", "server")
+SCENARIOS: tuple[Scenario, ...] = ("train", "offline", "single_stream", "multi_stream", "server", "http")
+CAPACITY: tuple[Scenario, ...] = ("server", "http")  # of which the answer is a rate that meets a bound
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from harness.record.model import (
     Verdict,
 )
 from harness.record.series import Series
-from harness.record.spec import RunSpec, Scenario
+from harness.record.spec import CAPACITY, RunSpec, Scenario
 from harness.runs.accuracy import accuracy_record, baselines_record, counterpart_record
 from harness.runs.capacity import refused_capacity, server_metrics
 from harness.runs.concurrent import concurrent_metrics
@@ -97,12 +97,12 @@ def _judged(subject: Subject, configuration: Configuration, measured: Sequence[M
     validity = judge(
         processes,
         # A tail is judged with whatever disturbed it.
-        () if scenario == "server" else _of_batch(series, largest) if concurrent else headline,
+        () if scenario in CAPACITY else _of_batch(series, largest) if concurrent else headline,
         placement_mismatches=mismatches,
         accuracy_mismatch=next((each.disagreement for each in measured if each.disagreement), None),
         emulator=emulator,
     )
-    if scenario == "server":
+    if scenario in CAPACITY:
         validity = refused_capacity(processes, validity)
 
     def at_batch(size: int) -> dict[str, Metric]:
@@ -130,7 +130,7 @@ def _metrics(subject: Subject, headline: Sequence[Series], processes: Sequence[P
     fit = subject.fit
     if subject.scenario == "train" and fit.outcome is not None:
         return training_metrics(headline, fit.workload.training_for(fit.protocol).batch_size or 1)
-    if subject.scenario == "server":
+    if subject.scenario in CAPACITY:
         return server_metrics(processes)
     metrics = inference_metrics(headline)
     return metrics if subject.scenario == "offline" else {**metrics, **latency_metrics(headline)}

@@ -12,14 +12,14 @@ from typing import Protocol as Interface
 
 from harness.placement.model import Placement
 from harness.placement.verify import mismatches
-from harness.record.spec import Protocol, RunSpec
+from harness.record.spec import CAPACITY, Protocol, RunSpec
 from harness.runs.journal import BaselineEntry, FitEntry, Journal, Measurement, SurveyEntry
 from harness.runs.schedule import Configuration, Slot
-from harness.scenarios.server import PATIENCE_S
+from harness.scenarios.capacity import PATIENCE_S
 from harness.scoring.artifacts import disagreement
 from harness.workers.baseline_detectors import baseline_job
 from harness.workers.executor import Executor
-from harness.workers.jobs import BaselineJob, ConcurrentJob, FitJob, Job, MeasureJob, SurveyJob, divided
+from harness.workers.jobs import BaselineJob, ConcurrentJob, FitJob, HttpSetting, Job, MeasureJob, SurveyJob, divided
 from harness.workers.outcomes import (
     FitOutcome,
     InstanceOutcome,
@@ -32,6 +32,7 @@ from harness.workload.model import Workload
 
 _SURVEY_TIMEOUT_S = 120.0
 _FIT_TIMEOUT_S = 6 * 3600.0
+_BUNDLE = "bundle"  # in the directory of a fit
 _MEASURE_TIMEOUT_S = 300.0  # beyond the time its series are given
 _EMULATED_SLOWDOWN = 50.0
 
@@ -85,6 +86,7 @@ class Engine:
         directory: receives artifacts of fits and what workers leave.
         workloads: by name.
         slow: processes take many times as long, as under emulation.
+        generator: where load over HTTP comes from; None where there is none.
     """
 
     directory: Path
@@ -94,6 +96,7 @@ class Engine:
     executor: Executor
     progress: Progress
     slow: bool = False
+    generator: Placement | None = None
 
     def survey(self, placement: Placement, *, roof: bool, cache_bytes: int | None = None) -> SurveyOutcome | None:
         """Overhead, software, and the measured roof if asked for; None when the survey failed."""
@@ -137,13 +140,25 @@ class Engine:
                 threads=placement.threads,
                 directory=str(directory),
                 learning_rates=spec.learning_rates if own else (),
-                save=str(Path(spec.save) / name) if spec.save is not None and own else None,
+                save=self._bundle(name, directory) if own else None,
             )
             result = self._run(job, placement, _FIT_TIMEOUT_S)
             if not own:
                 shutil.rmtree(directory, ignore_errors=True)  # it is not measured
             self.journal.note(FitEntry(name, protocol, result))
         return Fit(workload, protocol, seeds, directory, result)
+
+    def _bundle(self, name: str, directory: Path) -> str | None:
+        """Where the model bundle of a workload goes; None where nobody needs one."""
+        if self.spec.save is not None:
+            return str(Path(self.spec.save) / name)
+        return str(directory / _BUNDLE) if "http" in (self.spec.scenarios or ()) else None
+
+    def _http_setting(self, workload: str, fit_directory: Path, placement: Placement) -> HttpSetting:
+        bundle = self._bundle(workload, fit_directory)
+        assert bundle is not None
+        assert self.generator is not None
+        return HttpSetting(bundle, placement, self.generator)
 
     def baselines(self, name: str, placement: Placement) -> JobResult:
         """The baseline detectors of a workload: those of an earlier one on the same data, or new ones."""
@@ -184,11 +199,13 @@ class Engine:
             directory=str(directory),
             p99_bound_s=self.spec.p99_bound_s,
             evict_bytes=evict_bytes,
+            http=None
+            if "http" not in slot.scenarios
+            else self._http_setting(configuration.workload, fit_directory, placement),
         )
         whole = divided(job, placement, configuration.instances)
         timeout_s = _MEASURE_TIMEOUT_S + 8 * self.spec.series_seconds * (len(job.batch_sizes) + 2)
-        if "server" in slot.scenarios:
-            timeout_s += 2 * PATIENCE_S
+        timeout_s += 2 * PATIENCE_S * len({*slot.scenarios} & {*CAPACITY})
         result = self._run(whole, placement, timeout_s)
         placements = whole.placements if isinstance(whole, ConcurrentJob) else (placement,)
         if result.failure is None and any(_unfit(report.outcome) for report in result.reports):

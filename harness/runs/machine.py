@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.advice.engine import evaluate
 from harness.advice.finding import Report
 from harness.placement.model import Placement
-from harness.placement.plan import plan
+from harness.placement.plan import plan, plan_apart
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
@@ -18,18 +18,25 @@ _LEAST_ROOM = 512 << 20  # what a worker process takes with its libraries before
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine as it was observed before the run; ``report`` is on its layout."""
+    """The machine as it was observed before the run.
+
+    Attributes:
+        report: on its layout.
+        generator: where the load of the http scenario comes from; None where it is not asked for.
+    """
 
     facts: Facts
     report: Report
     placement: Placement
+    generator: Placement | None = None
 
 
 def observed(spec: RunSpec, sysroot: SysRoot) -> Machine:
     """Probe the machine, check its layout, and choose the placement.
 
     Raises:
-        InputError: the cores asked for are not there, or their node has no room for a process bound to it.
+        InputError: the cores asked for are not there, their node has no room for a process bound to it, or no core is
+            left for the generator of HTTP load.
     """
     facts = probe(sysroot)
     placement = plan(
@@ -40,4 +47,7 @@ def observed(spec: RunSpec, sysroot: SysRoot) -> Machine:
         limits=facts.limits,
         memory_bytes=_LEAST_ROOM,
     )
-    return Machine(facts, evaluate(facts), placement)
+    generator = None
+    if "http" in (spec.scenarios or ()):
+        generator = plan_apart(facts.topology, placement, limits=facts.limits)
+    return Machine(facts, evaluate(facts), placement, generator)

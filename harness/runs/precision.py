@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.record.spec import Scenario
+from harness.record.spec import CAPACITY, Scenario
 from harness.runs.concurrent import concurrent_rates
 from harness.runs.journal import Measurement
 from harness.runs.judge import estimate_of
@@ -36,7 +36,8 @@ def _estimate(measurement: Measurement, scenario: Scenario) -> float | None:
     outcome = next(iter(outcomes), None)
     if not isinstance(outcome, MeasureOutcome):
         return None
-    if scenario == "server":
-        return None if outcome.served is None else outcome.served.rate
+    if scenario in CAPACITY:
+        served = outcome.served.get(scenario)
+        return None if served is None else served.rate
     series = outcome.series[scenario]
     return estimate_of(series[-1]).call_s if series else None

@@ -47,7 +47,7 @@ def process_record(measurement: Measurement, scenario: Scenario) -> ProcessRecor
         series=series if single is None else single.series.get(scenario, ()),
         instances=tuple(observation.cpus_allowed for observation in observations) if instances else (),
         concurrent=concurrent_rates(instances) if instances else (),
-        served=single.served if single is not None and scenario == "server" else None,
+        served=None if single is None else single.served.get(scenario),
     )
 
 

@@ -179,7 +179,9 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
         else design.spec
     )
     workloads = {workload.name: workload for workload in design.workloads}
-    engine = Engine(session.directory, spec, workloads, journal, executor, progress, slow=emulated)
+    engine = Engine(
+        session.directory, spec, workloads, journal, executor, progress, slow=emulated, generator=machine.generator
+    )
     stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=_spent_s(journal))
     work = _Work(engine, machine, stopping)
     configurations = sum(len(_backends(workload, spec)) for workload in design.workloads)

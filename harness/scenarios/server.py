@@ -1,71 +1,26 @@
-"""The server scenario: single-row requests arrive by themselves; how many per second still meet a p99 bound?"""
+"""The server scenario: single-row requests arrive by themselves, in the process of the scorer."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.measure.arrivals import poisson_schedule, serve_open_loop
+from harness.measure.arrivals import serve_open_loop
 from harness.measure.clock import Clock
-from harness.measure.percentiles import PERCENTILES, percentile, requests_needed
-from harness.measure.rate_search import CONFIRMATIONS, highest_rate
-from harness.measure.sampling import Samples
 from harness.record.model import Served
 from harness.record.series import Series
+from harness.scenarios.capacity import PATIENCE_S, Trial, capacity
 
-_BOUND = 99.0
-_TOLERANCE = 0.02
-_TRIAL_BOUNDS = 10  # a trial lasts this many times the bound, so that a queue has time to build up
-_LOWEST = 1 / 8  # of the rate at which the server is always busy; one that fails even this is not searched for
-_MOST_REQUESTS = 200_000  # of a trial
-_MOST_KEPT = 20_000  # latencies kept raw of one process
 _WARM_UP_S = 0.2
 _WARM_UP_CALLS = 200
-PATIENCE_S = 120.0  # a search that has no answer by then is given up
-
-
-class _OutOfPatienceError(Exception):
-    pass
-
-
-class _Trials:
-    """Trials at given rates, each with arrivals of its own, and the latencies of all of them."""
-
-    def __init__(self, call: Callable[[], object], clock: Clock, *, bound_s: float, seconds: float, seed: int) -> None:
-        self._call = call
-        self._clock = clock
-        self._bound_s = bound_s
-        self._seconds = max(seconds, _TRIAL_BOUNDS * bound_s)
-        self._seed = seed
-        self._deadline = clock.now_ns() + round(PATIENCE_S * 1e9)
-        self.done: list[tuple[float, bool, NDArray[np.int64]]] = []
-
-    def meets_bound(self, rate: float) -> bool:
-        """Serve at ``rate`` for long enough to tell.
-
-        A server that is always busy falls ever further behind, even where one trial is too short to show it in the
-        latencies, so such a rate does not meet the bound.
-        """
-        if self._clock.now_ns() > self._deadline:
-            raise _OutOfPatienceError
-        requests = min(_MOST_REQUESTS, max(requests_needed(_BOUND), math.ceil(rate * self._seconds)))
-        schedule = poisson_schedule(rate, requests, seed=self._seed + len(self.done))
-        served = serve_open_loop(self._call, schedule, clock=self._clock)
-        latencies = served.latencies_ns
-        p99_s = _percentile(latencies, _BOUND)
-        busy = rate * float(served.services_ns.mean()) * 1e-9
-        met = p99_s is not None and p99_s <= self._bound_s and busy < 1
-        self.done.append((rate, met, latencies))
-        return met
 
 
 def server(
     call: Callable[[], object], clock: Clock, *, bound_s: float, seconds: float, seed: int
 ) -> tuple[list[Series], Served]:
-    """Search for the highest rate that meets the bound, and confirm it three times.
+    """The highest rate that meets the bound; see `harness.scenarios.capacity.capacity`.
 
     Args:
         call: serves one request of one row.
@@ -73,35 +28,15 @@ def server(
         bound_s: on the 99th percentile of the latency.
         seconds: least duration of one trial.
         seed: of the arrivals.
-
-    Returns:
-        Latencies of the last confirmation as a series (none without an answer), and the outcome.
     """
-    service_s = _service_s(call, clock)
-    trials = _Trials(call, clock, bound_s=bound_s, seconds=seconds, seed=seed)
-    note, rate = None, None
-    if service_s > bound_s:
-        note = f"one request alone takes {service_s:.3g} s, more than the bound of {bound_s:g} s"
-    else:
-        try:
-            rate = highest_rate(trials.meets_bound, _LOWEST / service_s, 1 / service_s, tolerance=_TOLERANCE).rate
-            note = None if rate is not None else "no rate tried met the bound in every confirmation"
-        except _OutOfPatienceError:
-            note = f"no answer within {PATIENCE_S:g} s"
-    at_rate = [latencies for tried, met, latencies in trials.done if met and tried == rate]
-    step = max(1, math.ceil(len(at_rate[-1]) / _MOST_KEPT)) if at_rate else 1
-    outcome = Served(
-        rate=rate,
-        bound_s=bound_s,
-        service_s=service_s,
-        confirmations=CONFIRMATIONS,
-        requests=sum(len(latencies) for latencies in at_rate),
-        latencies={name: _worst(at_rate, percent) for name, percent in PERCENTILES.items()},
-        tried=tuple((tried, met) for tried, met, _ in trials.done),
-        kept_every=step,
-        note=note,
-    )
-    return ([_series(at_rate[-1][::step])] if at_rate else []), outcome
+
+    def serve(rate: float, schedule: NDArray[np.int64]) -> Trial:
+        served = serve_open_loop(call, schedule, clock=clock)
+        # A server that is always busy falls ever further behind.
+        busy = rate * float(served.services_ns.mean()) * 1e-9
+        return Trial(served.latencies_ns, keeps_up=busy < 1)
+
+    return capacity(serve, clock, service_s=_service_s(call, clock), bound_s=bound_s, seconds=seconds, seed=seed)
 
 
 def _service_s(call: Callable[[], object], clock: Clock) -> float:
@@ -115,30 +50,3 @@ def _service_s(call: Callable[[], object], clock: Clock) -> float:
         if clock.now_ns() - started > PATIENCE_S * 1e9:
             break
     return float(np.median(services[len(services) // 2 :])) * 1e-9
-
-
-def _percentile(latencies: NDArray[np.int64], percent: float) -> float | None:
-    flags = np.zeros(len(latencies), dtype=np.uint8)
-    return percentile(Samples(latencies, flags, 1, wall_ns=0), percent).value_s
-
-
-def _worst(trials: list[NDArray[np.int64]], percent: float) -> float | None:
-    values = [_percentile(latencies, percent) for latencies in trials]
-    known = [value for value in values if value is not None]
-    return max(known) if known and len(known) == len(values) else None
-
-
-def _series(latencies: NDArray[np.int64]) -> Series:
-    """Latencies as a record keeps them; they are not flagged, because a tail is shown with whatever caused it."""
-    median = float(np.median(latencies)) * 1e-9
-    return Series(
-        name="request",
-        batch_size=1,
-        inner=1,
-        durations_ns=tuple(latencies.tolist()),
-        flags=(),
-        warmup=0,
-        steady=True,
-        estimate_s=median,
-        estimate_all_s=median,
-    )

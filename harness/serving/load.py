@@ -126,11 +126,11 @@ def judge(
     good = sent.statuses == 200
     latencies = np.where(good, sent.latencies_ns, np.iinfo(np.int64).max)
     lag_p99_s = float(np.percentile(sent.lags_ns, 99)) * 1e-9 if len(sent.lags_ns) else math.inf
-    different = _different(sent.bodies, expected)
+    different = different_answers(sent.bodies, expected)
     offered = len(times) / (times[-1] * 1e-9) if times[-1] else spec.rate
     achieved = float(good.sum()) / (sent.wall_ns * 1e-9)
     percentiles = {name: _percentile(latencies, percent) for name, percent in PERCENTILES.items()}
-    allowed = max(_LAG_S, _LAG_SHARE * (spec.p99_bound_s or 0.0))
+    allowed = allowed_lag_s(spec.p99_bound_s)
     reasons = []
     if shared_cpus:
         reasons.append(f"generator and server share CPUs {', '.join(map(str, shared_cpus))}")
@@ -160,6 +160,11 @@ def judge(
     )
 
 
+def allowed_lag_s(p99_bound_s: float | None) -> float:
+    """What the 99th percentile of the generator's lag may be at most."""
+    return max(_LAG_S, _LAG_SHARE * (p99_bound_s or 0.0))
+
+
 def find_rate(
     trial: Callable[[float, int], LoadResult], low: float, high: float
 ) -> tuple[LoadResult | None, tuple[tuple[float, bool], ...]]:
@@ -186,7 +191,7 @@ def _percentile(latencies: NDArray[np.int64], percent: float) -> float | None:
     return None if value is None or value > 1e9 else value
 
 
-def _different(bodies: Sequence[dict[bytes, int]], expected: NDArray[np.float32] | None) -> int:
+def different_answers(bodies: Sequence[dict[bytes, int]], expected: NDArray[np.float32] | None) -> int:
     """Answers of status 200 that are not what the detector gives, or not what most others to the same payload are."""
     wrong = 0
     for index, answers in enumerate(bodies):

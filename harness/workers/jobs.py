@@ -66,6 +66,15 @@ class BaselineJob:
     kind: Literal["baseline"] = "baseline"
 
 
+@dataclass(frozen=True)
+class HttpSetting:
+    """The http scenario: what is served, where, and where the load comes from."""
+
+    bundle: str
+    server: Placement
+    generator: Placement
+
+
 @dataclass(frozen=True, kw_only=True)
 class MeasureJob:
     """Time the scenarios of one configuration in a fresh process.
@@ -75,7 +84,7 @@ class MeasureJob:
         scenarios: in the order to run them.
         batch_sizes: of the offline scenario; the last is the headline.
         series_seconds: time to spend on each series.
-        p99_bound_s: of the server scenario.
+        p99_bound_s: of the server and http scenarios.
         evict_bytes: cold-cache mode: what is read through the caches before each sample.
     """
 
@@ -91,6 +100,7 @@ class MeasureJob:
     directory: str
     p99_bound_s: float = 0.01
     evict_bytes: int | None = None
+    http: HttpSetting | None = None
     kind: Literal["measure"] = "measure"
 
 

@@ -20,7 +20,7 @@ from harness.platform.counters import ThreadCounters, steal_ns
 from harness.platform.sysroot import SysRoot
 from harness.record.model import Served
 from harness.record.series import Series
-from harness.record.spec import Scenario
+from harness.record.spec import CAPACITY, Scenario
 from harness.scenarios import concurrent
 from harness.scenarios.cold import Evictor
 from harness.scenarios.inference import Score, multi_stream, offline, round_robin, single_stream
@@ -28,6 +28,7 @@ from harness.scenarios.series import Bench, as_series
 from harness.scenarios.server import server
 from harness.scenarios.train import train_eager, train_native
 from harness.scoring.artifacts import AGREEMENT_ROWS, test_rows, training_rows, write_measured_scores
+from harness.workers.http import http
 from harness.workers.jobs import InstanceJob, MeasureJob
 from harness.workers.outcomes import InstanceOutcome, MeasureOutcome, TimedSeries
 from harness.workers.rendezvous import announce, await_signal
@@ -38,14 +39,11 @@ def measure(job: MeasureJob) -> MeasureOutcome:
     workbench = _workbench(job)
     steal = _Steal()
     series: dict[str, tuple[Series, ...]] = {}
-    served: Served | None = None
+    served: dict[Scenario, Served] = {}
     with _counted(workbench, steal):
         for scenario in job.scenarios:
-            if scenario == "server":
-                call = round_robin(workbench.score, workbench.rows, 1)
-                timed, served = server(
-                    call, workbench.bench.clock, bound_s=job.p99_bound_s, seconds=job.series_seconds, seed=job.seed
-                )
+            if scenario in CAPACITY:
+                timed, served[scenario] = _capacity(scenario, job, workbench)
                 series[scenario] = tuple(timed)
             else:
                 series[scenario] = tuple(_timed(scenario, job, workbench))
@@ -63,8 +61,15 @@ def _timed(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> list[S
             return multi_stream(score, rows, bench)
         case "train":
             return _train(Path(job.artifact), job, bench)
-        case "server":
-            raise AssertionError("the server scenario has an answer besides its series")
+        case "server" | "http":
+            raise AssertionError(f"the {scenario} scenario has an answer besides its series")
+
+
+def _capacity(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> tuple[list[Series], Served]:
+    if scenario == "http":
+        return http(job)
+    call = round_robin(workbench.score, workbench.rows, 1)
+    return server(call, workbench.bench.clock, bound_s=job.p99_bound_s, seconds=job.series_seconds, seed=job.seed)
 
 
 def measure_instance(job: InstanceJob) -> InstanceOutcome:

@@ -18,6 +18,7 @@ from harness.record.accuracy import (
 )
 from harness.record.model import DatasetRecord, Served
 from harness.record.series import Series
+from harness.record.spec import Scenario
 from harness.roofline.measured import MeasuredRoof
 from harness.training.context import Epoch
 
@@ -84,10 +85,10 @@ class BaselineOutcome:
 
 @dataclass(frozen=True)
 class MeasureOutcome:
-    """Series by scenario; ``served`` is that of the server scenario."""
+    """Series by scenario; ``served`` has the answers of the server and http scenarios."""
 
     series: dict[str, tuple[Series, ...]]
-    served: Served | None
+    served: dict[Scenario, Served]
     steal_share: float | None
     kind: Literal["measure"] = "measure"
 

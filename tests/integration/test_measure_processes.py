@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from harness.placement.model import Placement
-from harness.placement.plan import plan
+from harness.placement.plan import plan, plan_apart
 from harness.placement.verify import mismatches
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.workers.executor import ProcessExecutor
-from harness.workers.jobs import ConcurrentJob, FitJob, MeasureJob, divided
+from harness.workers.jobs import ConcurrentJob, FitJob, HttpSetting, MeasureJob, divided
 from harness.workers.outcomes import InstanceOutcome, JobResult, MeasureOutcome
 from harness.workload.files import find_workload
 
@@ -74,13 +74,41 @@ def test_every_inference_scenario_leaves_its_series(fitted: Path, tmp_path: Path
     outcome = measured(ProcessExecutor().run(replace(job, series_seconds=0.02), where, timeout_s=480))
     assert [series.batch_size for series in outcome.series["offline"]] == [8, 64]
     assert [series.batch_size for series in outcome.series["multi_stream"]] == [8]
-    served = outcome.served
+    served = outcome.served["server"]
     assert served is not None
     assert served.bound_s == 0.02
     assert (served.rate is None) == (served.note is not None)
     if served.rate is not None:  # a machine that stalls for that long may have none
         assert outcome.series["server"][0].name == "request"
         assert served.latencies["p99_s"] <= 0.02
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: the generator has none of its own")
+def test_the_model_is_served_over_http_from_a_core_that_the_load_does_not_have(tmp_path: Path) -> None:
+    where, topology = cores(1), probe(SysRoot("/")).topology
+    bundle = tmp_path / "bundle"
+    fitting = FitJob(
+        workload=find_workload("nsl-kdd-mlp"), protocol="clean", data_dir=None, synthetic="always", seeds=(0,),
+        trainer="native", epochs=1, rows=600, threads=1, directory=str(tmp_path / "fit"), save=str(bundle),
+    )  # fmt: skip
+    assert ProcessExecutor().run(fitting, where, timeout_s=480).failure is None
+    job = replace(
+        measuring(tmp_path / "fit", tmp_path / "job", "http", cpus=where.cpus),
+        backend="native", series_seconds=0.02, p99_bound_s=0.05,
+        http=HttpSetting(str(bundle), where, plan_apart(topology, where)),
+    )  # fmt: skip
+    result = ProcessExecutor().run(job, where, timeout_s=480)
+    served = measured(result).served["http"]
+    assert served.bound_s == 0.05
+    assert (served.rate is None) == (served.note is not None)
+    assert served.rate is not None or "lagged" in str(served.note) or "no rate" in str(served.note)  # on a busy machine
+    said = json.loads((tmp_path / "job" / "server" / "output.txt").read_text().splitlines()[0])
+    assert tuple(said["cpus"]) == where.cpus
+    assert said["backend"] == "native"
+    placed = Placement.read(tmp_path / "job" / "client" / "placement.json")
+    assert not {*placed.cpus} & {*where.cpus}
+    assert mismatches(where, result.reports[0].observation) == ()
+    assert not [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(process.info)]
 
 
 def test_a_cold_cache_times_single_calls(fitted: Path, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ class ScriptedExecutor:
             ]
             return JobResult(tuple(reports), None, 1, 0.5)
         series = timed_series(job.batch_sizes[0], rate).series
-        return result_of(MeasureOutcome({"offline": (series,)}, None, 0.0), placement)
+        return result_of(MeasureOutcome({"offline": (series,)}, {}, 0.0), placement)
 
 
 def timed_series(batch: int, rate: float) -> TimedSeries:
@@ -223,7 +223,7 @@ def journal_of(design: Design, rate: Callable[[Configuration, int], float | None
             duration = round(batch / (value * noise(slot.block, slot.configuration)) * 1e9)
             call_s = duration * 1e-9
             series = Series("call", batch, 1, (duration,) * _SAMPLES, (0,) * _SAMPLES, 0, True, call_s, call_s)
-            result = result_of(MeasureOutcome({"offline": (series,)}, None, 0.0), PLACEMENT)
+            result = result_of(MeasureOutcome({"offline": (series,)}, {}, 0.0), PLACEMENT)
         entries.append(measured(slot, (PLACEMENT,), result))
     return entries
 

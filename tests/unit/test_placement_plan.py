@@ -11,7 +11,7 @@ from support.trees_presets import PRESETS
 from harness.decode import encode
 from harness.errors import InputError
 from harness.placement.model import Placement, thread_environment
-from harness.placement.plan import plan
+from harness.placement.plan import plan, plan_apart
 from harness.platform.facts import LimitFacts, Topology
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
@@ -220,3 +220,22 @@ def test_the_page_cache_of_a_node_is_room(tmp_path: Path) -> None:
     node = _topology(spec, tmp_path).nodes[0]
     assert node.memory_available_bytes == (1 << 30) + (2 << 30) + (1 << 20)
     assert node.memory_free_bytes == 1 << 30
+
+
+@pytest.mark.parametrize(("node", "expected"), [(None, 0), (0, 0), (1, 1)])
+def test_what_loads_a_server_has_a_core_of_its_own_on_its_node(node: int | None, expected: int, tmp_path: Path) -> None:
+    topology = _topology(PRESETS["x86-two-sockets"], tmp_path)
+    server = plan(topology, cores=1, threads_per_core=2, node=node)
+    apart = plan_apart(topology, server)
+    taken = {cpu for core in topology.cores if {*core.cpus} & {*server.cpus} for cpu in core.cpus}
+    assert apart.threads == 1
+    assert not {*apart.cpus} & taken
+    assert apart.node == server.node == expected
+
+
+def test_no_core_is_left_for_what_loads_a_server(tmp_path: Path) -> None:
+    topology = _topology(PRESETS["x86-two-sockets"], tmp_path)
+    server = plan(topology, cores=1, threads_per_core=1)
+    siblings = next(core.cpus for core in topology.cores if server.cpus[0] in core.cpus)
+    with pytest.raises(InputError, match="needs a core of its own"):
+        plan_apart(topology, server, limits=LimitFacts(allowed_cpus=siblings))

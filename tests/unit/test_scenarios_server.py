@@ -9,7 +9,8 @@ from support.queueing import lindley_latencies
 from harness.measure.arrivals import poisson_schedule
 from harness.measure.clock import FakeClock
 from harness.measure.rate_search import CONFIRMATIONS
-from harness.scenarios.server import PATIENCE_S, server
+from harness.scenarios.capacity import PATIENCE_S
+from harness.scenarios.server import server
 
 SERVICE_NS = 1_000_000
 BOUND_S = 0.01

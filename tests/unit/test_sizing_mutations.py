@@ -13,7 +13,7 @@ import test_sizing_usl as laws
 
 from harness.measure import stats
 from harness.record.size_model import Basis, Capacity
-from harness.scenarios import server as server_scenario
+from harness.scenarios import capacity
 from harness.sizing import answer, curves, queues, usl
 
 Patch = pytest.MonkeyPatch
@@ -59,13 +59,13 @@ def across_the_node(patch: Patch) -> None:
 
 def mean_for_p99(patch: Patch) -> None:
     """The mean latency against a bound on the 99th percentile."""
-    patch.setattr(server_scenario, "_percentile", lambda latencies, percent: float(np.mean(latencies)) * 1e-9)
+    patch.setattr(capacity, "_percentile", lambda latencies, percent: float(np.mean(latencies)) * 1e-9)
 
 
 def p99_is_what_bounds() -> None:
     """99 requests of 1 ms and 2 of 50 ms miss a bound of 5 ms, which their mean meets."""
     latencies = np.array([1_000_000] * 4900 + [50_000_000] * 100)
-    p99_s = server_scenario._percentile(latencies, 99.0)
+    p99_s = capacity._percentile(latencies, 99.0)
     assert p99_s is not None
     assert p99_s > 0.005
 

@@ -48,7 +48,7 @@ _LINES = 4  # series that can be distinguished in one chart
 _LONG = 8  # rows from which a table is folded
 _NORMAL = "normal"
 _AT_THRESHOLD = ("At the threshold (ring)", "")
-_LATENCY = ("single_stream", "multi_stream", "server")
+_LATENCY = ("single_stream", "multi_stream", "server", "http")
 
 
 @dataclass(frozen=True)

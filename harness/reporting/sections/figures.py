@@ -27,6 +27,7 @@ SCENARIO_NAMES: Mapping[str, str] = {
     "single_stream": "Single stream",
     "multi_stream": "Multi-stream",
     "server": "Server",
+    "http": "HTTP server",
 }
 
 

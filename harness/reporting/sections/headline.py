@@ -127,15 +127,30 @@ def _parts(results: Sequence[Result]) -> list[str]:
             if len(backends) == 1
             else [f"{part} with {backend}" for part, backend in zip(parts, named, strict=False)]
         )
-    if (serving := _best([result for result in timed if result.scenario == "server"])) is not None:
-        sustained = rate_metric(serving)
-        parts += [] if sustained is None else [f"serves {with_margin(sustained)} with {variant(serving)}"]
+    parts += _serving(timed)
     training = next((result for result in timed if result.scenario == "train"), None)
     if fastest is None and quickest is None and training is not None:
         trained = rate_metric(training)
         parts += [] if trained is None or trained.value is None else [f"training {with_margin(trained)}"]
     if (accuracy := _accuracy(results)) is not None:
         parts.append(accuracy)
+    return parts
+
+
+def _serving(timed: Sequence[Result]) -> list[str]:
+    """What is served in process and over HTTP, and of the two what HTTP leaves."""
+    parts = []
+    in_process, over_http = (
+        _best([result for result in timed if result.scenario == scenario]) for scenario in ("server", "http")
+    )
+    sustained = None if in_process is None else rate_metric(in_process)
+    if in_process is not None and sustained is not None:
+        parts.append(f"serves {with_margin(sustained)} with {variant(in_process)}")
+    carried = None if over_http is None else rate_metric(over_http)
+    if over_http is not None and carried is not None and carried.value is not None:
+        whole = None if sustained is None else sustained.value
+        share = "" if not whole else f" ({carried.value / whole:.2g} of that in process)"
+        parts.append(f"over HTTP {with_margin(carried)} with {variant(over_http)}{share}")
     return parts
 
 

@@ -11,7 +11,7 @@ from harness.errors import InputError
 from harness.record.spec import RunSpec
 from harness.reporting.progress import Silence
 from harness.runs import run as runs
-from harness.serving.bundles import bundle_of
+from harness.runs.bundles import bundle_of
 
 
 def make(directory: Path) -> Path:

@@ -1,0 +1,64 @@
+"""The load of the http scenario: ``python -m harness.workers.http_client CLIENT.json``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.decode import decode_json_file
+from harness.measure.clock import SystemClock
+from harness.measure.rate_search import CONFIRMATIONS
+from harness.record.model import Served
+from harness.scenarios.capacity import Trial, capacity
+from harness.serving.generator import Sent, Target, generate
+from harness.serving.load import allowed_lag_s, different_answers
+from harness.serving.model import ServedModel
+from harness.serving.payloads import made_rows, payloads
+from harness.workers.http import ClientJob, ClientOutcome
+from harness.workers.process import die_with_parent, write_outcome
+
+_CONNECTIONS = 16
+_PATIENCE_S = 10.0
+_ALONE = 300  # requests, one after the other
+_ALONE_PER_S = 200.0
+
+
+def search(job: ClientJob) -> ClientOutcome:
+    """Search for the highest rate that meets the bound, every answer compared with the model's own."""
+    model = ServedModel.open(Path(job.bundle), job.backend, 1)
+    if model.encoder is None:
+        note = "its model takes encoded rows only, and the route over HTTP takes raw ones"
+        return ClientOutcome((), Served(None, job.bound_s, 0.0, CONFIRMATIONS, 0, {}, (), 1, note))
+    bodies, expected = payloads(model, made_rows(model, job.seed))
+    target, clock = Target("127.0.0.1", job.port), SystemClock()
+
+    def sent(schedule: NDArray[np.int64]) -> Sent:
+        return generate(target, bodies, schedule, connections=_CONNECTIONS, patience_s=_PATIENCE_S, clock=clock)
+
+    def serve(rate: float, schedule: NDArray[np.int64]) -> Trial:  # noqa: ARG001 - the schedule has it
+        outcome = sent(schedule)
+        lag_s, allowed_s = float(np.percentile(outcome.lags_ns, 99)) * 1e-9, allowed_lag_s(job.bound_s)
+        spoilt = None
+        if wrong := different_answers(outcome.bodies, expected):
+            spoilt = f"{wrong} answers were not the detector's own"
+        elif lag_s > allowed_s:
+            spoilt = f"the generator lagged: p99 {lag_s * 1e6:.0f} µs, at most {allowed_s * 1e6:.0f} µs"
+        answered = bool((outcome.statuses == 200).all())
+        in_time = outcome.wall_ns - int(schedule[-1]) <= job.bound_s * 1e9
+        return Trial(outcome.latencies_ns, keeps_up=answered and in_time, spoilt=spoilt)
+
+    alone = sent((np.arange(_ALONE) * (1e9 / _ALONE_PER_S)).astype(np.int64))
+    service_s = float(np.median(alone.latencies_ns[_ALONE // 2 :])) * 1e-9
+    series, served = capacity(
+        serve, clock, service_s=service_s, bound_s=job.bound_s, seconds=job.seconds, seed=job.seed
+    )  # fmt: skip
+    return ClientOutcome(tuple(series), served)
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    asked = decode_json_file(ClientJob, Path(sys.argv[1]))
+    write_outcome(Path(asked.directory), search(asked))
