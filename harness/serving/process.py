@@ -124,7 +124,7 @@ def _announce(url: str, spec: ServeSpec, placement: Placement, app: App, server:
     print(f"limits: {limits}. Ctrl-C drains and ends.", flush=True)
 
 
-def read_job(directory: Path) -> tuple[ServeSpec, Placement]:
+def _job(directory: Path) -> tuple[ServeSpec, Placement]:
     """What is asked; the directory was for this alone and goes."""
     try:
         return decode_json_file(ServeSpec, directory / SPEC), Placement.read(directory / PLACEMENT)
@@ -168,7 +168,7 @@ def _tls(spec: ServeSpec) -> ssl.SSLContext | None:
 
 if __name__ == "__main__":
     try:
-        code = main(*read_job(Path(sys.argv[1])))
+        code = main(*_job(Path(sys.argv[1])))
     except LparbenchError as problem:
         print(f"lparbench: error: {problem.message}", file=sys.stderr)
         if problem.remedy:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from harness.decode import encode
 from harness.errors import MeasurementError
+from harness.interpreter import program
 from harness.record.model import Served
 from harness.record.series import Series
 from harness.serving.spec import PLACEMENT, SPEC, ServeSpec
@@ -64,7 +64,7 @@ def http(job: MeasureJob) -> tuple[list[Series], Served]:
         client_directory = Path(asked.directory)
         client_directory.mkdir()
         (client_directory / CLIENT_FILE).write_text(json.dumps(encode(asked)), encoding="utf-8")
-        command = [sys.executable, "-m", "harness.workers.http_client", str(client_directory / CLIENT_FILE)]
+        command = program("harness.workers.http_client", str(client_directory / CLIENT_FILE))
         with worker_process(command, client_directory, job.http.generator) as client:
             status = client.wait(_SEARCH_S)
             if status != 0:
@@ -85,7 +85,7 @@ def _server(job: MeasureJob, setting: HttpSetting, directory: Path) -> Iterator[
     asked.mkdir(parents=True)
     for name, value in ((SPEC, spec), (PLACEMENT, setting.server)):
         (asked / name).write_text(json.dumps(encode(value)), encoding="utf-8")
-    command = [sys.executable, "-m", "harness.workers.http_server", str(asked)]
+    command = program("harness.serving.process", str(asked))
     with worker_process(command, directory, setting.server) as server:
         yield server, _port(server)
 

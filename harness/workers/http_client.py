@@ -18,7 +18,7 @@ from harness.serving.load import allowed_lag_s, different_answers
 from harness.serving.model import ServedModel
 from harness.serving.payloads import made_rows, payloads
 from harness.workers.http import ClientJob, ClientOutcome
-from harness.workers.process import die_with_parent, write_outcome
+from harness.workers.process import write_outcome
 
 _CONNECTIONS = 16
 _PATIENCE_S = 10.0
@@ -59,6 +59,5 @@ def search(job: ClientJob) -> ClientOutcome:
 
 
 if __name__ == "__main__":
-    die_with_parent()
     asked = decode_json_file(ClientJob, Path(sys.argv[1]))
     write_outcome(Path(asked.directory), search(asked))
