@@ -5,7 +5,13 @@ The names of ``__all__`` are the Python interface; each is loaded when it is fir
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+# ONNX Runtime keeps an identifier of the machine in the home directory, and sends events, unless this is set before it
+# is loaded (microsoft/onnxruntime#27379, and #29843 for the other name); MLflow sends events of its use.
+for _switch in ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "MLFLOW_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_switch, "1")
 
 __version__ = "0.1.0"
 

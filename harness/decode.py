@@ -9,9 +9,7 @@ as TOML and JSON have neither.
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
@@ -21,14 +19,13 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from harness.errors import InputError, unknown
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from harness.parsing import read_json, read_toml
 
 T = TypeVar("T")
 KIND = "kind"
+LONGEST_TEXT = 1 << 17  # characters; as long as an argument of a command may be
+LARGEST_INT = 2**63 - 1
+LARGEST_FLOAT = 1e100
 _SCALARS = frozenset({int, float, bool, str, NoneType})
 _NAMES: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text",
                           NoneType: "nothing", Path: "a path"}  # fmt: skip
@@ -81,44 +78,6 @@ def encode(value: Any) -> Any:
     return _encode(value, "")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file.
-
-    Raises:
-        InputError: it cannot be read, or is not TOML; names the line.
-    """
-    try:
-        return tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not TOML: {error}.", remedy="Correct that line.") from error
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; NaN, infinity and a key twice in an object are refused.
-
-    Raises:
-        InputError: it cannot be read, or is not JSON; names line and column.
-    """
-    return parse_json(_text(path), str(path))
-
-
-def parse_json(text: str, where: str) -> Any:
-    """Strict JSON; see :func:`read_json`.
-
-    Raises:
-        InputError: what is wrong, with line and column where the parser knows them.
-    """
-    try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
-    except json.JSONDecodeError as error:
-        problem = f"line {error.lineno} column {error.colno}: {error.msg}"
-    except RecursionError:
-        problem = "objects are nested too deeply"
-    except ValueError as error:  # also an integer of more digits than Python converts
-        problem = str(error)
-    raise InputError(f"{where}: not JSON: {problem}.", remedy="The file is damaged or cut short: copy it again.")
-
-
 def decode_json_file(hint: type[T], path: Path) -> T:
     """A JSON file as ``hint``; raises what :func:`read_json` and :func:`decode` raise."""
     return decode(hint, read_json(path), str(path))
@@ -127,36 +86,6 @@ def decode_json_file(hint: type[T], path: Path) -> T:
 def decode_toml_file(hint: type[T], path: Path) -> T:
     """A TOML file as ``hint``; raises what :func:`read_toml` and :func:`decode` raise."""
     return decode(hint, read_toml(path), str(path))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file.", remedy="Check the path.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}.", remedy="Check its permissions.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8.", remedy="Save it as UTF-8.") from None
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a finite number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is too large for a finite number")
-    return number
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} appears twice in one object")
-    return unique
 
 
 @cache
@@ -210,15 +139,22 @@ def _decode_plain(hint: Any, value: Any, where: str) -> Any:
             if value == member.value and type(value) is type(member.value):
                 return member
         raise InputError(f"{where} is {_shown(value)}; expected {_named(hint)}.")
-    if hint is float and type(value) in (int, float):
+    if hint is float and type(value) in (int, float) and -LARGEST_FLOAT <= value <= LARGEST_FLOAT:
         return float(value)
     if hint is Path and isinstance(value, str):
         return Path(value)
     if hint in (None, NoneType) and value is None:
         return None
-    if hint in _SCALARS and type(value) is hint:
+    if hint in _SCALARS and type(value) is hint and _is_bounded(value):
         return value
     raise _wrong(value, _named(hint), where)
+
+
+def _is_bounded(value: Any) -> bool:
+    """Whether a scalar is of a size that a record may hold: what is measured with it must be writable."""
+    if isinstance(value, str):
+        return len(value) <= LONGEST_TEXT
+    return type(value) is not int or -LARGEST_INT <= value <= LARGEST_INT
 
 
 def _decode_dataclass(cls: type, value: Any, where: str) -> Any:
@@ -384,5 +320,9 @@ def _shown(value: Any) -> str:
         return "a table"
     if isinstance(value, list | tuple):
         return "a list"
+    if type(value) is int and abs(value) > LARGEST_INT:
+        return "a number of more than 18 digits"
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        return f"a text of {len(value):,} characters"
     text = "null" if value is None else f"{value!r} ({type(value).__name__})"
     return text if len(text) <= 80 else f"{text[:77]}..."

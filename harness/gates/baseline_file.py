@@ -12,10 +12,11 @@ from harness.compare.environment import differences, is_allowed
 from harness.compare.facts import Facts
 from harness.compare.history import AcceptedStep
 from harness.compare.observations import Accuracy, ByBlock, Key, Observation, Seconds, Side
-from harness.decode import Check, decode, encode, read_json
+from harness.decode import Check, decode, encode
 from harness.errors import EnvironmentMismatchError, InputError
 from harness.gates.baseline import COMMAND_LINE, SEED, Accepted, Baseline, Session, Words, make_baseline
 from harness.gates.floors import Floor
+from harness.parsing import read_json
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of
 from harness.record.files import write_file
 from harness.record.spec import RunSpec

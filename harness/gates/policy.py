@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 from harness.compare.compare import ACCURACY_MARGIN
 from harness.compare.observations import Key
-from harness.decode import Check, decode, read_toml
+from harness.decode import Check, decode
 from harness.errors import InputError
 from harness.measure.shares import parse_share
 from harness.measure.verdicts import DEFAULT_MARGIN
+from harness.parsing import read_toml
 
 _PYPROJECT = "pyproject.toml"
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from functools import partial
 
-from harness.decode import parse_json
 from harness.errors import InputError
 from harness.interpreter import SAFE_PATH
+from harness.parsing import parse_json
 from harness.platform import parse
 from harness.platform.facts import CpuFacts, CrossCheck, Disagreement, Topology
 from harness.platform.sysroot import SysRoot

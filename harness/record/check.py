@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.decode import LARGEST_INT
 from harness.record.model import SCHEMA_VERSION
 from harness.record.schema import schema_of
 from harness.record.sweep_model import SWEEP_SCHEMA_VERSION
@@ -25,7 +27,7 @@ def check(document: Any) -> None:
         SchemaError: the first thing wrong, by its path in the record.
     """
     _check_shape(document, "run", SCHEMA_VERSION)
-    for problem in _inconsistencies(document):
+    for problem in (*_dates(document), *_inconsistencies(document)):
         raise SchemaError(problem)
 
 
@@ -36,6 +38,8 @@ def check_sweep(document: Any) -> None:
         SchemaError: the first thing wrong, by its path in the record.
     """
     _check_shape(document, "sweep", SWEEP_SCHEMA_VERSION)
+    for problem in _dates(document):
+        raise SchemaError(problem)
     known = {cell["id"] for cell in document["cells"]}
     if len(known) != len(document["cells"]):
         raise SchemaError("cells: two of them have the same id")
@@ -114,6 +118,15 @@ def _inconsistencies(document: dict[str, Any]) -> Iterator[str]:
             yield from _unordered_intervals(metrics, f"{where}.by_batch.{size}")
 
 
+def _dates(document: dict[str, Any]) -> Iterator[str]:
+    """What a pattern cannot say: February has no 30th."""
+    created = document["created"]
+    try:
+        datetime.strptime(created[:19], "%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        yield f"created: there is no time {_short(created)}"
+
+
 def _unordered_intervals(metrics: dict[str, Any], where: str) -> Iterator[str]:
     for name, metric in metrics.items():
         low, high = metric.get("ci_low"), metric.get("ci_high")
@@ -149,6 +162,8 @@ def _explain(error: Any) -> str:
             return f"expected {rule} {error.validator_value}, found {shown}"
         case "pattern":
             return f"expected text like {error.validator_value}, found {shown}"
+        case "maxLength":
+            return f"expected {error.validator_value:,} characters at most, found {len(error.instance):,}"
         case _:
             return f"{error.validator} does not hold for {shown}"
 
@@ -165,6 +180,8 @@ def _steps(steps: Any) -> Iterator[str]:
 def _short(value: Any) -> str:
     if isinstance(value, dict | list):
         return _kind(value)
+    if type(value) is int and abs(value) > LARGEST_INT:
+        return "a number of more than 18 digits"
     return _clip("null" if value is None else repr(value))
 
 

@@ -13,7 +13,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from harness.content import content_dir
-from harness.decode import KIND, field_types
+from harness.decode import KIND, LARGEST_FLOAT, LARGEST_INT, LONGEST_TEXT, field_types
 from harness.record.codec import DIGEST, dumps
 from harness.record.fields import Bounds, Pattern
 from harness.record.model import SCHEMA_VERSION, Run
@@ -22,6 +22,15 @@ from harness.record.sweep_model import SWEEP_SCHEMA_VERSION, Sweep
 Schema = dict[str, Any]  # JSON
 
 _TYPES: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
+_LIMITS: Mapping[Any, Schema] = {  # what readers, writers and pages can take
+    int: {"minimum": -LARGEST_INT, "maximum": LARGEST_INT},
+    float: {"minimum": -LARGEST_FLOAT, "maximum": LARGEST_FLOAT},
+    str: {"maxLength": LONGEST_TEXT},
+}
+_NAME = 4096  # characters of a key
+_VALUE_LEVELS = 6
+_NO_LINE_BREAK = "(?!\\n)"  # which $ lets pass
+_INNER = {"properties", "items", "prefixItems", "additionalProperties", "pattern"}
 _DIGEST_RULE = "SHA-256 of the record without this key: JSON, keys sorted, no spaces, ASCII only. Checked if present."
 Kind = Literal["run", "sweep"]
 KINDS: tuple[Kind, ...] = ("run", "sweep")
@@ -33,7 +42,7 @@ def schema_of(kind: Kind) -> Schema:
     cls, version = _RECORDS[kind]
     definitions: dict[str, Schema] = {}
     root = _of(cls, definitions, {})
-    definitions[cls.__name__]["properties"][DIGEST] = {"type": "string", "description": _DIGEST_RULE}
+    definitions[cls.__name__]["properties"][DIGEST] = {"type": "string", "maxLength": 100, "description": _DIGEST_RULE}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:lparbench:{kind}:{version}",
@@ -52,9 +61,9 @@ def schema_file(kind: Kind) -> str:
 
 def _of(hint: Any, definitions: dict[str, Schema], owners: dict[str, type]) -> Schema:
     if hint is Any:  # the value of a fact that a finding rests on
-        return {}
+        return _value(definitions, _VALUE_LEVELS)
     if hint in _TYPES:
-        return {"type": _TYPES[hint]}
+        return {"type": _TYPES[hint], **_LIMITS.get(hint, {})}
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _bounded(_of(arguments[0], definitions, owners), arguments[1:])
@@ -80,13 +89,15 @@ def _bounded(schema: Schema, bounds: Iterable[object]) -> Schema:
                 limits = {"minimum": minimum, "maximum": maximum, "exclusiveMinimum": above}
                 schema |= {name: limit for name, limit in limits.items() if limit is not None}
             case Pattern(regex):
-                schema["pattern"] = regex
+                schema["pattern"] = regex + _NO_LINE_BREAK
     return schema
 
 
 def _union(members: list[Schema]) -> Schema:
-    if all(member.keys() == {"type"} for member in members):
-        return {"type": [member["type"] for member in members]}
+    if all(isinstance(member.get("type"), str) and not _INNER & member.keys() for member in members):
+        limits = {name: limit for member in members for name, limit in member.items()}  # each is for its type alone
+        if len({member["type"] for member in members} & {"integer", "number"}) < 2:
+            return {**limits, "type": [member["type"] for member in members]}
     return {"anyOf": members}
 
 
@@ -102,9 +113,23 @@ def _mapping(arguments: tuple[Any, ...], value: Schema) -> Schema:
     key = arguments[0]
     plain, bounds = (get_args(key)[0], get_args(key)[1]) if get_origin(key) is Annotated else (key, Bounds())
     if plain is not int:
-        return {"type": "object", "additionalProperties": value}
-    pattern = "^[1-9][0-9]*$" if bounds.minimum else "^(0|[1-9][0-9]*)$"
-    return {"type": "object", "propertyNames": {"pattern": pattern}, "additionalProperties": value}
+        return {"type": "object", "propertyNames": {"maxLength": _NAME}, "additionalProperties": value}
+    pattern = "^[1-9][0-9]{0,17}$" if bounds.minimum else "^(0|[1-9][0-9]{0,17})$"
+    return {"type": "object", "propertyNames": {"pattern": pattern + _NO_LINE_BREAK}, "additionalProperties": value}
+
+
+def _value(definitions: dict[str, Schema], levels: int) -> Schema:
+    """Any JSON value with so many levels of lists and objects, which bounds what recurs over it."""
+    scalars = _union([_of(hint, definitions, {}) for hint in (bool, float, str, NoneType)])
+    if not levels:
+        return scalars
+    name = f"Value{levels}"
+    if name not in definitions:
+        inner = _value(definitions, levels - 1)
+        lists = {"type": "array", "items": inner}
+        objects = {"type": "object", "propertyNames": {"maxLength": _NAME}, "additionalProperties": inner}
+        definitions[name] = {"anyOf": [scalars, lists, objects]}
+    return {"$ref": f"#/$defs/{name}"}
 
 
 def _object(cls: type, definitions: dict[str, Schema], owners: dict[str, type]) -> Schema:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.decode import NotPlainError, read_json
+from harness.decode import NotPlainError
 from harness.errors import InputError, LparbenchError
+from harness.parsing import read_json
 from harness.record.check import SchemaError, check, check_sweep
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of, dumps, from_json, to_json
 from harness.record.files import sync_directory, write_synced

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from harness.record.codec import normal
-from harness.record.model import Run
+from harness.record.model import Checks, Run
 from harness.reporting.page import page_of
 from harness.reporting.sections.detail import details
 from harness.reporting.sections.findings import findings
@@ -24,25 +27,50 @@ _NO_RAW = Raw("", "")
 def render(run: Run) -> bytes:
     """The report of a run as UTF-8.
 
-    A page that would be too large loses, in this order, raw samples and processes of the folded record, and the charts
-    of the workloads beyond the first so many; it says what it left out.
+    A page that would be too large loses, in this order, raw samples and processes of the folded record, the charts
+    of the workloads beyond the first so many, and the results and findings beyond; it says what it left out.
     """
     run = normal(run)  # a record straight from a run and one read from disk give the same bytes
     charted = [details(f"w{index + 1}", results) for index, results in enumerate(by_workload(run.results))]
     page, context = page_of("run.html.j2"), _context(run)
     shown = len(charted)
+    entries = most = max(map(len, _lists(run)), default=0)
 
     def draw(facts: Raw, record: Raw) -> bytes:
-        return page(**context, details=charted[:shown], left_out=len(charted) - shown, facts=facts, record=record)
+        counts = {"left_out": len(charted) - shown, "cut": entries - most}
+        return page(**context, **counts, details=charted[:shown], facts=facts, record=record)
 
     bare = draw(_NO_RAW, _NO_RAW)
-    while len(bare) > MAX_BYTES - _RAW_RESERVE and shown:
-        shown //= 2
+    while len(bare) > MAX_BYTES - _RAW_RESERVE and (shown or most):
+        if shown:
+            shown //= 2
+        else:
+            most //= 2
+            context = _context(_cut(run, most))
         bare = draw(_NO_RAW, _NO_RAW)
     # Escaping lengthens JSON: half of what is left, in characters, fits in any case that is not hostile.
     free = MAX_BYTES - len(bare)
     whole = draw(raw_facts(run, free // 5), raw_record(run, free // 3))
     return whole if len(whole) <= MAX_BYTES else draw(raw_facts(run, 0), raw_record(run, 0))
+
+
+def _lists(run: Run) -> tuple[Sequence[object], ...]:
+    """What a page has a row or a sentence for each entry of."""
+    checks, roof = run.checks, run.roofline
+    kernels: Sequence[object] = () if roof is None else roof.kernels
+    return run.results, run.findings, checks.checked, checks.not_checked, checks.not_applicable, kernels
+
+
+def _cut(run: Run, most: int) -> Run:
+    """The run with so many entries of each list at most."""
+    checks, roof = run.checks, run.roofline
+    return replace(
+        run,
+        results=run.results[:most],
+        findings=run.findings[:most],
+        checks=Checks(checks.checked[:most], checks.not_checked[:most], checks.not_applicable[:most]),
+        roofline=None if roof is None else replace(roof, kernels=roof.kernels[:most]),
+    )
 
 
 def _context(run: Run) -> dict[str, object]:

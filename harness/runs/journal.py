@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
-from harness.decode import decode, encode, parse_json
+from harness.decode import decode, encode
 from harness.errors import InputError, LparbenchError
+from harness.parsing import parse_json
 from harness.placement.model import Placement
 from harness.record.spec import Protocol, Scenario
 from harness.workers.outcomes import JobResult

@@ -25,6 +25,7 @@ from harness.errors import InputError, LparbenchError
 from harness.evaluation.calibration import Calibration
 from harness.evaluation.drift import DriftReference
 from harness.evaluation.thresholds import Threshold
+from harness.parsing import read_json
 from harness.record.model import DatasetRecord
 from harness.scoring import arrays, artifacts
 from harness.scoring.artifacts import Artifacts
@@ -208,7 +209,7 @@ def open_bundle(directory: Path) -> Bundle:
 
 
 def _manifest(path: Path) -> Manifest:
-    document = decode.read_json(path)
+    document = read_json(path)
     version = document.get("format") if isinstance(document, dict) else None
     if version != FORMAT:
         raise InputError(f"{path}: format {version!r}; this version reads {FORMAT}.", remedy="Save the bundle again.")

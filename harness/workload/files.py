@@ -13,8 +13,9 @@ from typing import Any
 
 from harness.content import content_dir, toml_files
 from harness.datasets.registry import resolve_options
-from harness.decode import Text, decode, read_toml
+from harness.decode import Text, decode
 from harness.errors import InputError, unknown
+from harness.parsing import read_toml
 from harness.record.spec import PROTOCOLS, Protocol
 from harness.workload.model import (
     Accuracy,

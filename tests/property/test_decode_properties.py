@@ -11,8 +11,9 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.decode import PositiveInt, decode, encode, parse_json
+from harness.decode import PositiveInt, decode, encode
 from harness.errors import InputError
+from harness.parsing import parse_json
 
 
 class Unit(str, Enum):

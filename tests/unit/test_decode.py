@@ -21,11 +21,9 @@ from harness.decode import (
     decode_json_file,
     decode_toml_file,
     encode,
-    parse_json,
-    read_json,
-    read_toml,
 )
 from harness.errors import InputError
+from harness.parsing import parse_json, read_json, read_toml
 
 
 class Colour(str, Enum):
@@ -181,7 +179,7 @@ def test_mappings_are_written_in_order_of_their_keys():
         (b'{"a": NaN}', "NaN is not a finite number"),
         (b'{"a": 1e999}', "1e999 is too large"),
         (b'{"a": 1, "a": 2}', "key 'a' appears twice"),
-        (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 100_000, "nested more than 64 deep"),
         (b"9" * 10_000, r"x\.json: not JSON"),
         (b"\xff", "byte 0 is not UTF-8"),
         (b"", r"x\.json: not JSON"),

@@ -12,7 +12,7 @@ from support.trees import build
 from support.trees_presets import PRESETS
 
 from harness.advice.engine import evaluate
-from harness.decode import parse_json
+from harness.parsing import parse_json
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot

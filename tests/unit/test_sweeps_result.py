@@ -9,8 +9,8 @@ import pytest
 from support import records
 from support.sweeps import design_of, journal_of, setting
 
-from harness.decode import parse_json
 from harness.errors import InputError, LparbenchError
+from harness.parsing import parse_json
 from harness.placement.smt import SmtMethod
 from harness.record.check import SchemaError, check_sweep
 from harness.record.codec import normal, to_json

@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from harness.decode import decode, encode, parse_json
+from harness.decode import decode, encode
 from harness.detectors.registry import resolve
 from harness.errors import InputError
+from harness.parsing import parse_json
 from harness.runs.preflight import check_workloads
 from harness.workload import files as workloads
 from harness.workload.model import Workload

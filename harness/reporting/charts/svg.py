@@ -7,15 +7,18 @@ stays text, in the page's own font.
 from __future__ import annotations
 
 import html
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from harness.datasets.locate import cache_directory
+from harness.errors import InputError
 from harness.reporting.text import clip, number, prefix_exponent, prefixed
 
 if TYPE_CHECKING:
@@ -95,6 +98,7 @@ _STYLE: Any = {
 @contextmanager
 def drawing(height: int = HEIGHT, width: int = WIDTH) -> Iterator[tuple[Figure, Axes]]:
     """A figure and its axes in the report's style, free of matplotlib's global state."""
+    _keep_fonts_in_cache()
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -108,6 +112,12 @@ def drawing(height: int = HEIGHT, width: int = WIDTH) -> Iterator[tuple[Figure, 
         axes = figure.add_subplot()
         axes.patch.set_visible(False)
         yield figure, axes
+
+
+def _keep_fonts_in_cache() -> None:
+    """Matplotlib writes a list of the machine's fonts when it is first loaded: into this product's cache."""
+    with suppress(InputError):  # no home directory: matplotlib takes one of TMPDIR
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_directory().with_name("matplotlib")))
 
 
 def to_svg(figure: Figure, *, key: str, title: str, description: str) -> str:

@@ -13,6 +13,7 @@ from harness.reporting.text import count, percent, plural, ranges, size
 
 _NUMBERED_CPUS = 256  # up to here each cell holds its CPU number
 _PICTURES = 4  # placements drawn; a sweep lists the others
+_PICTURED_CORES = 2000  # of all pictures together
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def places(run: Run) -> list[Where]:
         placed = result.placement
         key = (placed.nodes, placed.cpus, placed.memory_policy, placed.smt, tuple(sorted(placed.env.items())))
         groups.setdefault(key, []).append(result)
-    return [_where(run.facts, results, drawn=index < _PICTURES) for index, results in enumerate(groups.values())]
+    pictures = min(_PICTURES, _PICTURED_CORES // max(1, len(run.facts.topology.cores)))
+    return [_where(run.facts, results, drawn=index < pictures) for index, results in enumerate(groups.values())]
 
 
 def describe(placement: PlacementRecord, facts: Facts) -> str:
@@ -85,7 +87,8 @@ def _where(facts: Facts, results: Sequence[Result], *, drawn: bool) -> Where:
     if not cores:
         unpictured = "The record does not say which CPUs share a core, so there is no picture."
     elif not drawn:
-        unpictured = f"Only the first {_PICTURES} placements are drawn."
+        most = f"at most {_PICTURES} placements and {_PICTURED_CORES:,} cores are drawn"
+        unpictured = f"Not drawn: {most}."
     return Where(
         title=describe(placement, facts),
         results=_which(results),
