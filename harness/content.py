@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,15 @@ def content_dir(folder: ContentFolder) -> Path:
         if candidate.is_dir():
             return candidate
     raise FileNotFoundError(f"content folder {folder!r} is missing next to {_PACKAGE}")
+
+
+def user_cache() -> Path | None:
+    """``$XDG_CACHE_HOME/lparbench``, by default below ``~/.cache``; None for a user without a home directory."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "lparbench"
+    except RuntimeError:  # neither $HOME nor an entry in the user database
+        return None
 
 
 def toml_files(folder: ContentFolder, subfolder: str = ".") -> tuple[Path, ...]:

@@ -40,6 +40,17 @@ class Check:
 
 
 Text = Annotated[str, Check("a text that is not empty", lambda text: bool(text.strip()))]
+_LONGEST_PART = 150  # characters of a name that others are appended to, all in 255 bytes
+
+
+def _is_path_part(text: str) -> bool:
+    short = len(text) <= _LONGEST_PART and len(text.encode("utf-8", "replace")) <= _LONGEST_PART
+    return short and bool(text.strip()) and "/" not in text and text.isprintable() and text not in (".", "..")
+
+
+PathPart = Annotated[
+    str, Check(f"a name without / that a file can have, of at most {_LONGEST_PART} characters", _is_path_part)
+]
 PositiveInt = Annotated[int, Check("a positive whole number", lambda number: number > 0)]
 NOT_EMPTY = Check("a list that is not empty", bool)
 PositiveFloat = Annotated[float, Check("a positive number", lambda number: 0 < number < math.inf)]

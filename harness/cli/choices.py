@@ -155,13 +155,13 @@ def _member(option: str, text: str, known: tuple[Text, ...]) -> Text:
 
 
 def refuse_with_resume(context: typer.Context, kind: str) -> None:
-    """See that nothing but ``--json`` was given together with ``--resume``: the design has everything else.
+    """See that nothing but ``--json`` and ``--trust`` was given with ``--resume``: the design has everything else.
 
     Raises:
         InputError: something was.
     """
     for name in context.params:
-        if name not in ("resume", "as_json") and given_by_user(context, name):
+        if name not in ("resume", "as_json", "trust") and given_by_user(context, name):
             given = "a workload" if name == "workloads" else f"--{name.replace('_', '-')}"
             raise InputError(
                 f"--resume continues what the {kind} was begun with; {given} cannot be given again.",

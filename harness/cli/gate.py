@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import Format, Json, given_by_user, one_format
+from harness.cli.options import Format, Json, Trust, given_by_user, one_format
 from harness.cli.shares import share
 from harness.errors import InputError
+from harness.trust import allow
 
 if TYPE_CHECKING:
     from harness.gates.policy import Policy
@@ -67,6 +68,7 @@ USED_BY: dict[str, tuple[_Use, ...]] = {
     "allow_diff": (_Use.BASE, *_JUDGING),
     "blocks": (_Use.UPDATE_MEASURED, _Use.CHECK_MEASURED),
     "out": (_Use.CHECK_MEASURED,),
+    "trust": (_Use.MEASURE, _Use.UPDATE_MEASURED, _Use.CHECK_MEASURED),
     "to": (_Use.BASE, *_JUDGING),
     "as_json": _FILES,
 }
@@ -167,6 +169,7 @@ def gate(
     out: Annotated[Path, typer.Option(metavar="DIR", help="With --aa: where the run it measures is kept.")] = Path(
         "results/runs"
     ),
+    trust: Trust = False,
     to: Format = None,
     as_json: Json = False,
 ) -> None:
@@ -180,6 +183,7 @@ def gate(
     """
     from harness.gates.policy import Policy, read_policy
 
+    allow(trust)
     runs = candidate or []
     _refuse_unused(context, _Use.of(base=base is not None, update=update, aa=aa, given=bool(runs)))
     if base is not None:

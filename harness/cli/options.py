@@ -23,6 +23,10 @@ Format = Annotated[
         show_default=False,
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run the code (module:Class) that a file from elsewhere names; see SECURITY.md."),
+]
 RecordJson = Annotated[
     bool, typer.Option("--json", help="Print the record as JSON, nothing else.", rich_help_panel=OUTPUT)
 ]

@@ -20,7 +20,8 @@ from harness.cli.choices import (
     refuse_with_resume,
 )
 from harness.cli.durations import seconds
-from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic
+from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
+from harness.trust import allow
 
 _PLACE = "Where it runs"
 
@@ -202,6 +203,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    trust: Trust = False,
     as_json: RecordJson = False,
 ) -> None:
     """Check the layout, pin, train, infer, judge every number, and write run.json and report.html.
@@ -218,6 +220,7 @@ def run(
     from harness.runs.design import spec_of_suite
     from harness.workers.executor import ProcessExecutor
 
+    allow(trust)
     if resume is not None:
         refuse_with_resume(context, "run")
         session = runs.resume(resume)
@@ -262,6 +265,7 @@ def run(
     with runs.resumable(session), progress_for(quiet=as_json) as progress:
         record = runs.execute(session, ProcessExecutor(), progress)
         directory = write_run(record, session.directory.parent, {"report.html": render(record)})
+        runs.remember_own(record, directory)
     session.done()
     if track is not None:
         identifier = log_to_mlflow(record, directory, tracking_uri=track, experiment=EXPERIMENT)

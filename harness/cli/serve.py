@@ -10,8 +10,9 @@ import typer
 
 from harness.cli import completion
 from harness.cli.durations import seconds
-from harness.cli.options import BundleBackend
+from harness.cli.options import BundleBackend, Trust
 from harness.errors import InputError
+from harness.trust import allow
 
 _PLACE = "Where it runs"
 _LIMITS = "Limits"
@@ -93,6 +94,7 @@ def serve(
     save: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the bundle of a workload is kept, and looked for.")
     ] = Path("results/bundles"),
+    trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Say what is served as JSON, as in a pipe.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Answer one request of each kind, and end.")] = False,
 ) -> None:  # fmt: skip
@@ -108,6 +110,7 @@ def serve(
     from harness.serving.spec import LOOPBACK, ServeSpec
     from harness.serving.start import start
 
+    allow(trust)
     if api not in ("documents", "v2", "both"):
         raise InputError(f"--api is {api!r}.", remedy="Expected: documents, v2 or both.")
     if front not in ("lean", "asgi"):

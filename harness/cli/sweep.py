@@ -11,9 +11,10 @@ import typer
 from harness.cli import completion
 from harness.cli.choices import parse_backends, parse_dtypes, parse_source, refuse_with_resume
 from harness.cli.levels import parse_locations, parse_whole_numbers
-from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic
+from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
 from harness.cli.shares import share
 from harness.errors import InputError
+from harness.trust import allow
 
 _FACTORS = "What is varied"
 
@@ -78,6 +79,7 @@ def sweep(
             metavar="DIR", help="Continue an interrupted sweep; takes no other option but --json.", show_default=False
         ),
     ] = None,
+    trust: Trust = False,
     as_json: RecordJson = False,
 ) -> None:
     """Measure every combination of settings in shuffled blocks; name the best one, its ties, cliffs and penalties.
@@ -97,6 +99,7 @@ def sweep(
     from harness.sweeps import session as sweeps
     from harness.workers.executor import ProcessExecutor
 
+    allow(trust)
     if resume is not None:
         refuse_with_resume(context, "sweep")
         directory = resume

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from harness.content import user_cache
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant
 from harness.datasets.packed import SUFFIXES, archived, plain_name
 from harness.datasets.store import Found, FoundFile
@@ -37,11 +38,8 @@ def cache_directory() -> Path:
 
 
 def _user_cache() -> Path | None:
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "lparbench" / "data"
-    except RuntimeError:  # neither $HOME nor an entry in the user database
-        return None
+    cache = user_cache()
+    return None if cache is None else cache / "data"
 
 
 def search_directories(explicit: Path | None = None) -> tuple[Path, ...]:

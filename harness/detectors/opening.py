@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
+from harness.parsing import read_json
 from harness.scoring import artifacts
 from harness.scoring.scorer import Scorer, check_backend, open_exported
+from harness.trust import names_code
 
 if TYPE_CHECKING:
     from harness.detectors.base import Detector
@@ -86,12 +88,28 @@ def open_stream(bundle: Bundle, backend: str | None = None, threads: int = 1, *,
     """
     from harness.scoring.stream import layout_of, score_of_rows
 
+    if "eager" in (backend or fastest_backend(bundle), *(["eager"] if bundle.manifest.steps is not None else [])):
+        refuse_code(bundle.directory)
     if bundle.manifest.steps is not None and not encoded:
         return _card_stream(bundle, backend, threads)
     chosen = backend or fastest_backend(bundle)
     layout = layout_of(bundle, encoded=encoded)
     scorer = open_scorer(bundle.directory, chosen, threads=threads)
     return RowStream(layout, score_of_rows(bundle, scorer.score, encoded=encoded), chosen)
+
+
+def refuse_code(directory: Path) -> None:
+    """See that a bundle names a detector of the product: bundles are data, wherever they come from.
+
+    Raises:
+        InputError: it names ``module:Class``, which would be imported and run.
+    """
+    document = read_json(directory / artifacts.DETECTOR_FILE)
+    detector = document.get("detector") if isinstance(document, dict) else None
+    if not isinstance(detector, str) or names_code(detector):
+        raise InputError(
+            f"{directory}: {detector} is code, which a bundle does not run.", remedy="Choose a --backend without it."
+        )
 
 
 def _card_stream(bundle: Bundle, backend: str | None, threads: int) -> RowStream:

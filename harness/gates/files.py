@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness import trust
 from harness.compare.inputs import load_side
 from harness.compare.observations import Side, side_of
 from harness.errors import InputError
@@ -13,11 +14,13 @@ from harness.gates.baseline import SEED, Baseline
 from harness.gates.baseline_file import read_baseline, read_baselines, require_processor, update_baseline
 from harness.gates.gate import BaselineSource, GateReport, Pair, gate
 from harness.gates.policy import Policy
-from harness.gates.remeasure import Measure, repeated, this_fingerprint
+from harness.gates.remeasure import Measure, code_of, named_files, repeated, this_fingerprint
 from harness.gates.selfcheck import SelfCheck, self_check
 from harness.gates.stored import MOST_RUNS
 from harness.measure.verdicts import MIN_BLOCKS
 from harness.record.model import Run
+from harness.record.spec import RunSpec
+from harness.record.store import RECORD_NAME
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def judge_files(inputs: Inputs, policy: Policy) -> GateReport:
         InputError: too many candidates, or a damaged file.
         EnvironmentMismatchError: the environments differ in something not allowed.
     """
-    paths, measure = inputs.candidates, inputs.measure
+    paths = inputs.candidates
     if len(paths) > MOST_RUNS:
         raise InputError(
             f"--candidate was given {len(paths)} times.",
@@ -74,10 +77,10 @@ def judge_files(inputs: Inputs, policy: Policy) -> GateReport:
     further = iter(sides[1:])
 
     def more() -> Pair | None:
-        side = next(further, None) if paths else _measured(baseline, None, measure)
+        side = next(further, None) if paths else _measured(baseline, None, inputs)
         return None if side is None else (baseline.side, side)
 
-    pair = (baseline.side, sides[0] if sides else _measured(baseline, None, measure))
+    pair = (baseline.side, sides[0] if sides else _measured(baseline, None, inputs))
     return gate(baseline, pair, policy, source=BaselineSource.STORED, measure_again=more)
 
 
@@ -93,10 +96,12 @@ def update_file(inputs: Inputs, blocks: int | None, accept: str | None = None) -
     if len(candidates) > 1:
         raise InputError("--update takes one --candidate.", remedy="Update once per run: each is one session.")
     if candidates:
-        return update_baseline(path, inputs.side(candidates[0]), accept=accept)
+        side = inputs.side(candidates[0])
+        return _remembered(path, update_baseline(path, side, accept=accept), _is_own(candidates[0], side.spec))
     if not path.exists():
         raise InputError(f"{path}: no such baseline.", remedy="Make the first one from a run: --update --candidate RUN")
-    return update_baseline(path, _measured(_baseline_of(path, [], ()), blocks, inputs.measure), accept=accept)
+    side = _measured(_baseline_of(path, [], ()), blocks, inputs)
+    return _remembered(path, update_baseline(path, side, accept=accept), own=True)
 
 
 def check_run(candidate: Path, margin: float | None) -> CheckedRun:
@@ -116,7 +121,7 @@ def check_machine(path: Path, margin: float | None, blocks: int | None, measure:
         InputError: the baseline cannot be measured again.
         MeasurementError: too few blocks.
     """
-    run = repeated(_baseline_of(path, [], ()).side.spec, blocks or 4 * MIN_BLOCKS, measure)
+    run = repeated(_baseline_of(path, [], ()).side.spec, blocks or 4 * MIN_BLOCKS, measure, path)
     side = side_of(run)
     return CheckedRun(side.name, self_check(side, seed=SEED, margin=margin), run)
 
@@ -129,7 +134,19 @@ def _baseline_of(path: Path, sides: Sequence[Side], allowed: Collection[str]) ->
     return stored[0] if len(stored) == 1 else read_baseline(path, this_fingerprint(), allowed)
 
 
-def _measured(baseline: Baseline, blocks: int | None, measure: Measure) -> Side:
+def _measured(baseline: Baseline, blocks: int | None, inputs: Inputs) -> Side:
     """The baseline's run once more, with as many blocks as it has unless given: only equal numbers can be paired."""
     most = max(len(observation.seconds) for observation in baseline.side.observations.values())
-    return side_of(repeated(baseline.side.spec, blocks or most, measure))
+    return side_of(repeated(baseline.side.spec, blocks or most, inputs.measure, inputs.path))
+
+
+def _is_own(record: Path, spec: RunSpec | None) -> bool:
+    """Whether what a record names was run here before, by this user."""
+    return spec is not None and trust.is_known(record / RECORD_NAME if record.is_dir() else record)
+
+
+def _remembered(path: Path, baseline: Baseline, own: bool) -> Baseline:
+    spec = baseline.side.spec
+    if own and spec is not None and code_of(spec):
+        trust.remember(*named_files(path, spec))
+    return baseline

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+from harness import trust
 from harness.compare.facts import Facts, facts_of
 from harness.errors import InputError
 from harness.platform.probe import probe
@@ -12,22 +14,39 @@ from harness.platform.sysroot import SysRoot
 from harness.record.model import Run
 from harness.record.spec import RunSpec
 from harness.runs.fingerprint import fingerprint
+from harness.workload.files import find_workload
 
 Measure = Callable[[RunSpec], Run]
 
 
-def repeated(spec: RunSpec | None, blocks: int, measure: Measure) -> Run:
+def repeated(spec: RunSpec | None, blocks: int, measure: Measure, source: Path | None = None) -> Run:
     """The record of the same run once more, with exactly ``blocks`` blocks.
 
+    Args:
+        source: the file that the spec was read from; None where the user's own program made it.
+
     Raises:
-        InputError: there is no spec: the side was not measured by a run.
+        InputError: there is no spec: the side was not measured by a run; or it runs code and comes from elsewhere.
     """
     if spec is None:
         raise InputError(
             "the baseline does not say with which `lparbench run` it was measured, so it cannot be measured again.",
             remedy="Measure yourself and give the result with --candidate RUN.",
         )
+    if source is not None:
+        trust.require(code_of(spec), *named_files(source, spec))
     return measure(replace(spec, blocks=blocks, budget_s=None, half_width=None, save=None))
+
+
+def code_of(spec: RunSpec) -> list[str]:
+    """What a run of a spec runs that is no detector of the product, by ``module:Class``."""
+    detectors = [find_workload(name).detector for name in spec.workloads]
+    return [detector for detector in detectors if trust.names_code(detector)]
+
+
+def named_files(source: Path, spec: RunSpec) -> list[Path]:
+    """A file that holds a spec, and the workload files that it names."""
+    return [source, *(Path(name) for name in spec.workloads if name.endswith(".toml"))]
 
 
 def this_fingerprint() -> Facts:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from harness import trust
 from harness.datasets import registry as datasets
-from harness.decode import decode_json_file, encode
+from harness.decode import PathPart, decode_json_file, encode
 from harness.errors import InputError
+from harness.parsing import read_json
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import Facts
 from harness.record import store
@@ -20,6 +22,7 @@ from harness.record.files import write_file
 from harness.record.spec import RunSpec
 from harness.runs.preflight import check_data, check_workloads
 from harness.runs.schedule import Configuration, Slot, block_of
+from harness.scoring.artifacts import DETECTOR_FILE
 from harness.workload.files import find_workload, load_suite
 from harness.workload.model import Workload
 
@@ -56,7 +59,7 @@ class Design:
         grid: of a sweep; a run's configurations follow from what its fits can do.
     """
 
-    identity: str
+    identity: PathPart
     created: str
     argv: tuple[str, ...]
     spec: RunSpec
@@ -119,6 +122,9 @@ def workloads_of(spec: RunSpec) -> tuple[Workload, ...]:
         InputError: see :func:`new_design`.
     """
     workloads = [find_workload(name) for name in spec.workloads]
+    for name, workload in zip(spec.workloads, workloads, strict=True):
+        if name.endswith(".toml") and trust.names_code(workload.detector):
+            trust.require_own([workload.detector], Path(name))
     if spec.dataset is not None:
         datasets.spec(spec.dataset)
         options = {**spec.dataset_options, **({} if spec.label is None else {"label": spec.label})}
@@ -143,7 +149,33 @@ def write_design(design: Design, directory: Path) -> None:
     Raises:
         LparbenchError: it cannot be written there.
     """
-    write_file(directory / DESIGN_FILE, store.encode(json.dumps(encode(design), indent=1) + "\n"))
+    path = directory / DESIGN_FILE
+    write_file(path, store.encode(json.dumps(encode(design), indent=1) + "\n"))
+    if _code(design):
+        trust.remember(path)
+
+
+def _code(design: Design) -> list[str]:
+    return [workload.detector for workload in design.workloads if trust.names_code(workload.detector)]
+
+
+def design_to_resume(directory: Path) -> Design:
+    """The design in a directory, whose work may be done here.
+
+    Raises:
+        InputError: there is none, it is damaged, or what it or a fit of it runs comes from elsewhere.
+    """
+    design = read_design(directory)
+    trust.require(_code(design), directory / DESIGN_FILE)
+    detectors = {workload.detector for workload in design.workloads}
+    for path in directory.glob(f"fits/*/{DETECTOR_FILE}"):
+        document = read_json(path)
+        detector = document.get("detector") if isinstance(document, dict) else None
+        if detector not in detectors:
+            raise InputError(
+                f"{path}: detector {detector!r} is none of {DESIGN_FILE}.", remedy="Begin anew: it was changed."
+            )
+    return design
 
 
 def read_design(directory: Path) -> Design:
@@ -157,4 +189,9 @@ def read_design(directory: Path) -> Design:
         raise InputError(
             f"{path}: no such file.", remedy="Give --resume the directory that the interrupted command named."
         )
-    return decode_json_file(Design, path)
+    design = decode_json_file(Design, path)
+    names = {workload.name for workload in design.workloads}
+    used = {each.workload for each in design.grid.configurations} if design.grid is not None else set()
+    if not used <= names:
+        raise InputError(f"{path}: grid names {sorted(used - names)[0]!r}, which is none of its workloads.")
+    return design

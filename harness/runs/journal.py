@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from harness.decode import decode, encode
 from harness.errors import InputError, LparbenchError
 from harness.parsing import parse_json
 from harness.placement.model import Placement
+from harness.record.codec import digest_of
 from harness.record.spec import Protocol, Scenario
+from harness.runs.design import DESIGN_FILE
 from harness.workers.outcomes import JobResult
 
 JOURNAL_FILE = "journal.jsonl"
@@ -87,7 +90,10 @@ Entry = SessionEntry | SurveyEntry | FitEntry | BaselineEntry | Measurement
 
 @dataclass(frozen=True)
 class _Line:
+    """``link`` is the digest of the entry and of the link before; of the first, of the design."""
+
     entry: Entry
+    link: str
 
 
 class Journal:
@@ -97,8 +103,9 @@ class Journal:
         entries: everything noted so far, in order.
     """
 
-    def __init__(self, file: BinaryIO, entries: list[Entry]) -> None:
+    def __init__(self, file: BinaryIO, entries: list[Entry], link: str) -> None:
         self._file = file
+        self._link = link
         self.entries = entries
 
     def note(self, entry: Entry) -> None:
@@ -107,7 +114,9 @@ class Journal:
         Raises:
             LparbenchError: the disk refuses.
         """
-        line = json.dumps(encode(_Line(entry)), ensure_ascii=False, allow_nan=False)
+        document = json.loads(json.dumps(encode(_Line(entry, "")), allow_nan=False))  # as it is read
+        link = _linked(self._link, document["entry"])
+        line = json.dumps({**document, "link": link}, ensure_ascii=False)
         try:
             self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
             self._file.flush()
@@ -117,6 +126,7 @@ class Journal:
                 f"{self._file.name}: cannot be written: {error.strerror}.",
                 remedy="Free space there and continue with --resume; nothing noted so far is lost.",
             ) from error
+        self._link = link
         self.entries.append(entry)
 
     def of(self, kind: type[T]) -> list[T]:
@@ -143,9 +153,9 @@ def open_journal(directory: Path) -> Iterator[Journal]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(f"{directory}: another lparbench is at work here.", remedy="Wait for it.") from error
-        entries, length = _entries(path)
+        entries, length, link = _entries(path)
         file.truncate(length)
-        yield Journal(file, entries)
+        yield Journal(file, entries, link)
 
 
 def read_journal(directory: Path) -> list[Entry]:
@@ -163,25 +173,35 @@ def read_journal(directory: Path) -> list[Entry]:
         ) from None
 
 
-def _entries(path: Path) -> tuple[list[Entry], int]:
-    """Whole lines, and how many bytes they take."""
+def _linked(link: str, entry: object) -> str:
+    return digest_of({"before": link, "entry": entry})
+
+
+def _entries(path: Path) -> tuple[list[Entry], int, str]:
+    """Whole lines, how many bytes they take, and the link of the last."""
     whole, end, _ = path.read_bytes().rpartition(b"\n")
     entries: list[Entry] = []
+    design = path.with_name(DESIGN_FILE)
+    link = hashlib.sha256(design.read_bytes()).hexdigest() if design.exists() else ""
     slots: set[str] = set()
     for number, line in enumerate(whole.split(b"\n") if end else (), start=1):
         where = f"{path}: line {number}"
         try:
-            entry = decode(_Line, parse_json(line.decode("utf-8"), where), where).entry
+            document = parse_json(line.decode("utf-8"), where)
+            decoded = decode(_Line, document, where)
+            entry, link = decoded.entry, _linked(link, document["entry"])
         except UnicodeDecodeError:
             raise _damaged(where, "not UTF-8") from None
         except InputError as error:
             raise _damaged(where, error.message) from None
+        if link != decoded.link:
+            raise _damaged(where, f"it, a line before it, or {DESIGN_FILE} is not what was written")
         if isinstance(entry, Measurement):
             if entry.slot in slots:
                 raise _damaged(where, f"slot {entry.slot} is there twice")
             slots.add(entry.slot)
         entries.append(entry)
-    return entries, len(whole) + len(end)
+    return entries, len(whole) + len(end), link
 
 
 def _damaged(where: str, what: str) -> InputError:

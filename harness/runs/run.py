@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 
-from harness import __version__
+from harness import __version__, trust
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.measure.clock import Clock, SystemClock
 from harness.platform.facts import Facts, LoadedSoftware
@@ -22,7 +22,7 @@ from harness.roofline.assemble import roofline, with_shares, with_workloads
 from harness.roofline.measured import cache_to_exceed
 from harness.runs.accuracy import other_protocol
 from harness.runs.assemble import missing_backends, results_of
-from harness.runs.design import DESIGN_FILE, Design, new_design, read_design, write_design
+from harness.runs.design import DESIGN_FILE, Design, design_to_resume, new_design, write_design
 from harness.runs.engine import Engine, Fit, Progress, key_of, now
 from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.journal import JOURNAL_FILE, FitEntry, Journal, Measurement, SessionEntry, open_journal
@@ -112,7 +112,7 @@ def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:
         raise InputError(f"{finished}: this run is finished.", remedy=f"Look at it by: lparbench report {finished}")
     if not (directory / DESIGN_FILE).exists() and (unfinished / DESIGN_FILE).exists():
         directory = unfinished
-    design = read_design(directory)
+    design = design_to_resume(directory)
     if design.grid is not None:
         raise InputError(f"{directory}: this is a sweep.", remedy=f"Resume it by: lparbench sweep --resume {directory}")
     machine = observed(design.spec, sysroot or SysRoot())
@@ -147,6 +147,12 @@ def run_once(spec: RunSpec, executor: Executor, progress: Progress, argv: tuple[
     """
     with scratch("run") as directory:
         return execute(begin(spec, argv, directory), executor, progress)
+
+
+def remember_own(record: Run, directory: Path) -> None:
+    """A record that names code was written here: a baseline made of it need not be asked for."""
+    if any(trust.names_code(result.detector) for result in record.results):
+        trust.remember(directory / RECORD_NAME)
 
 
 def exit_code(record: Run) -> ExitCode:

@@ -31,8 +31,10 @@ class Parts:
             self.weights = (1.0, None) if self._only == 0 else (None, 1.0)
         elif detector == "fraud-ensemble":
             from harness.detectors.fraud_ensemble import FraudEnsemble
+            from harness.detectors.opening import refuse_code
             from harness.detectors.registry import load
 
+            refuse_code(model.bundle.directory)
             self._ensemble = cast("FraudEnsemble", load(model.bundle.directory))
             self.weights = (self._ensemble.lstm_weight, 1.0 - self._ensemble.lstm_weight)
 

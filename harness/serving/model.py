@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.datasets.card_rows import CardEncoder
-from harness.detectors.opening import fastest_backend, open_scorer
+from harness.detectors.opening import fastest_backend, open_scorer, refuse_code
 from harness.scoring.bundle import Bundle, open_bundle
 from harness.serving.exchange import Checked, Rows, Scores
 from harness.serving.features import RowEncoder
@@ -28,6 +28,8 @@ class ServedModel:
         self.steps = manifest.steps
         self.features = manifest.features
         self.backend = backend or fastest_backend(bundle)
+        if self.backend == "eager":
+            refuse_code(bundle.directory)
         self._scorer = open_scorer(bundle.directory, self.backend, threads=threads)
         self.score(np.zeros(self.shape(1), dtype=np.float32))  # compiles, allocates, and shows that it works
 

@@ -17,7 +17,7 @@ from harness.record.model import Verdict
 from harness.record.spec import RunSpec
 from harness.record.store import SWEEP_NAME, check_writable
 from harness.record.sweep_model import Sweep
-from harness.runs.design import Grid, new_design, read_design, write_design
+from harness.runs.design import Grid, design_to_resume, new_design, read_design, write_design
 from harness.runs.engine import Progress
 from harness.runs.journal import Measurement, open_journal, read_journal
 from harness.sweeps.result import sweep_record
@@ -68,7 +68,7 @@ def proceed(directory: Path, executor: Executor, progress: Progress) -> Sweep:
     Raises:
         LparbenchError: see :func:`harness.sweeps.run.run_sweep`.
     """
-    design = read_design(directory)
+    design = design_to_resume(directory)
     slots = tuple(design.slots())
     with open_journal(directory) as journal:
         if len(journal.done()) < len(slots):

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.content import content_dir, toml_files
 from harness.datasets.registry import resolve_options
-from harness.decode import Text, decode
+from harness.decode import PathPart, Text, decode
 from harness.errors import InputError, unknown
 from harness.parsing import read_toml
 from harness.record.spec import PROTOCOLS, Protocol
@@ -34,7 +34,7 @@ from harness.workload.model import (
 class _File:
     """The keys of a workload file."""
 
-    name: Text
+    name: PathPart
     title: Text
     detector: Text
     dataset: Text
@@ -70,9 +70,9 @@ def load_workload(name_or_path: str) -> Workload:
     """
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        path = content_dir("workloads") / f"{name_or_path}.toml"
-        if not path.is_file():
+        if name_or_path not in list_workloads():
             raise unknown("workload", name_or_path, list_workloads(), see="Or give a .toml file. See: lparbench list")
+        path = content_dir("workloads") / f"{name_or_path}.toml"
     file = decode(_File, read_toml(path), path.name)
     return Workload(
         name=file.name,
@@ -130,7 +130,7 @@ def load_suite(name: str) -> Suite:
         InputError: no such suite, or its file is wrong.
     """
     path = content_dir("workloads") / "suites" / f"{name}.toml"
-    if not path.is_file():
+    if name not in list_suites():
         raise unknown("suite", name, list_suites())
     suite = decode(Suite, read_toml(path), path.name)
     for workload in suite.workloads:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from harness.datasets.encoded import Origin
-from harness.decode import PositiveInt, Text, one_of
+from harness.decode import PathPart, PositiveInt, Text, one_of
 from harness.evaluation.metrics import METRICS
 from harness.record.spec import Protocol
 from harness.scoring.backends import BACKENDS, DTYPES
@@ -78,7 +78,7 @@ class Workload:
         source: name of the file it was read from, for messages.
     """
 
-    name: Text
+    name: PathPart
     title: Text
     detector: Text
     dataset: Text

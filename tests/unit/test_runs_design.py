@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,11 +13,10 @@ from hypothesis import strategies as st
 from support import records
 from support.sweeps import PLACEMENT, design_of, fit_outcome, result_of, setting
 
-from harness.decode import encode
 from harness.errors import InputError, LparbenchError
 from harness.placement.smt import SmtMethod
 from harness.record.spec import RunSpec
-from harness.runs.design import DESIGN_FILE, read_design, workloads_of, write_design
+from harness.runs.design import DESIGN_FILE, design_to_resume, read_design, workloads_of, write_design
 from harness.runs.engine import measured
 from harness.runs.journal import JOURNAL_FILE, FitEntry, Measurement, open_journal, read_journal
 from harness.runs.schedule import Slot
@@ -105,10 +103,6 @@ def slot(name: str) -> Measurement:
     return replace(entry, at="2026-11-29T05:14:04Z")  # two made in different seconds are equal
 
 
-def line(entry: Measurement) -> str:
-    return json.dumps({"entry": encode(entry)})
-
-
 @given(cut=st.integers(0, 200))
 def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     directory = tmp_path_factory.mktemp("sweep")
@@ -128,11 +122,71 @@ def test_a_torn_last_line_is_cut_off_and_nothing_else(tmp_path_factory: pytest.T
     assert read_journal(directory) == [*entries[:kept], slot("1-0")]
 
 
-@pytest.mark.parametrize("middle", ["nonsense", '{"entry": {"slot": "0-0"}}', "[1]", "", line(slot("0-0"))])
+def journal_of(directory: Path, *names: str) -> list[str]:
+    """The lines of a journal of these slots."""
+    with open_journal(directory) as journal:
+        for name in names:
+            journal.note(slot(name))
+    return (directory / JOURNAL_FILE).read_text().splitlines()
+
+
+@pytest.mark.parametrize("middle", ["nonsense", '{"entry": {"slot": "0-0"}}', "[1]", "", "the first again"])
 def test_a_damaged_or_repeated_line_in_the_middle_is_named_by_its_number(tmp_path: Path, middle: str) -> None:
-    (tmp_path / JOURNAL_FILE).write_text(f"{line(slot('0-0'))}\n{middle}\n{line(slot('0-1'))}\n")
+    first, last = journal_of(tmp_path, "0-0", "0-1")
+    middle = first if middle == "the first again" else middle
+    (tmp_path / JOURNAL_FILE).write_text(f"{first}\n{middle}\n{last}\n")
     with pytest.raises(InputError, match=r"journal\.jsonl: line 2 is damaged"):
         read_journal(tmp_path)
+
+
+EDITS = {
+    "a figure": lambda lines: [lines[0], lines[1].replace('"wall_s": 2.0', '"wall_s": 20.0'), lines[2]],
+    "a line gone": lambda lines: [lines[0], lines[2]],
+    "lines in another order": lambda lines: [lines[0], lines[2], lines[1]],
+    "a line without its link": lambda lines: [lines[0], lines[1].partition(', "link"')[0] + "}", lines[2]],
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_journal_that_was_edited_is_refused(tmp_path: Path, edit: str) -> None:
+    lines = journal_of(tmp_path, "0-0", "0-1", "0-2")
+    edited = EDITS[edit](lines)
+    assert edited != lines
+    (tmp_path / JOURNAL_FILE).write_text("".join(f"{line}\n" for line in edited))
+    with pytest.raises(InputError, match=r"journal\.jsonl: line 2 is damaged"):
+        read_journal(tmp_path)
+    with pytest.raises(InputError, match=r"line 2 is damaged"), open_journal(tmp_path):
+        pass
+
+
+def test_a_design_that_was_edited_is_refused_with_its_journal(tmp_path: Path) -> None:
+    write_design(design_of((setting(),), records.facts()), tmp_path)
+    journal_of(tmp_path, "0-0")
+    assert len(read_journal(tmp_path)) == 1
+    file = tmp_path / DESIGN_FILE
+    file.write_text(file.read_text().replace('"threads_per_core": 8', '"threads_per_core": 4', 1))
+    read_design(tmp_path)
+    with pytest.raises(InputError, match=r"line 1 is damaged: it, a line before it, or design\.json"):
+        read_journal(tmp_path)
+
+
+def test_names_and_fits_of_a_design_lead_nowhere_else(tmp_path: Path) -> None:
+    name = setting().workload
+    write_design(design_of((setting(),), records.facts()), tmp_path)
+    file = tmp_path / DESIGN_FILE
+    whole = file.read_text()
+    for old, new in (('"20260801T120000Z-sweep-3f2a1b"', '"../../x"'), (f'"name": "{name}"', '"name": "../x"'),
+                     (f'"workload": "{name}"', '"workload": "../../x"')):  # fmt: skip
+        assert old in whole
+        file.write_text(whole.replace(old, new, 1))
+        with pytest.raises(InputError, match=r"design\.json"):
+            read_design(tmp_path)
+    file.write_text(whole)
+    fit = tmp_path / "fits" / "nsl-kdd-mlp-clean"
+    fit.mkdir(parents=True)
+    (fit / "detector.json").write_text('{"detector": "os:system", "parameters": {"command": "touch ran"}}')
+    with pytest.raises(InputError, match=r"detector 'os:system' is none of design\.json"):
+        design_to_resume(tmp_path)
 
 
 def test_the_journal_knows_what_is_done_and_keeps_odd_names_and_whole_outcomes(tmp_path: Path) -> None:

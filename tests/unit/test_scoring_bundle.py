@@ -192,3 +192,20 @@ def test_opens_and_scores_without_torch(mlp: Saved, backend: str) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) is False
+
+
+def test_a_bundle_runs_no_code_that_it_names(tmp_path, monkeypatch):
+    """Its sums are right: whoever makes a bundle can compute them."""
+    from types import SimpleNamespace
+
+    from harness.detectors import registry
+    from harness.detectors.opening import open_stream
+
+    monkeypatch.setattr(registry, "load", lambda _directory: pytest.fail("it was run"))
+    (tmp_path / "detector.json").write_text('{"detector": "os:system", "parameters": {"command": "true"}}')
+    for steps, backend in ((None, "eager"), (4, None), (4, "eager")):
+        crafted = SimpleNamespace(
+            directory=tmp_path, manifest=SimpleNamespace(steps=steps), artifacts=SimpleNamespace(backends=("eager",))
+        )
+        with pytest.raises(InputError, match="os:system is code, which a bundle does not run"):
+            open_stream(crafted, backend)
