@@ -8,12 +8,14 @@ found one free is the generator's own lag.
 from __future__ import annotations
 
 import contextlib
+import gc
 import re
 import select
 import socket
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,8 @@ FAILED = 0  # status of a request whose connection was lost, or that was not ans
 _SPIN_NS = 2_000_000  # epoll sleeps in whole milliseconds; nearer arrivals are waited for awake
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _CLOSES = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
-_RECEIVE = 1 << 16
+_RECEIVE = 1 << 13  # bytes: more would cost an allocation of that size for every short answer
+_REMEMBERED = 256  # heads of answers
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,12 @@ class _Connection:
     unsent: bytes = b""
 
 
+class _Head(NamedTuple):
+    status: int
+    length: int  # of the body
+    closes: bool
+
+
 @dataclass(slots=True)
 class _Trial:
     target: Target
@@ -85,6 +94,7 @@ class _Trial:
     poll: select.epoll
     free: deque[_Connection] = field(default_factory=deque)
     open: dict[int, _Connection] = field(default_factory=dict)
+    heads: dict[bytes, _Head] = field(default_factory=dict)
     done: int = 0
     ended: int = 0
 
@@ -137,9 +147,9 @@ class _Trial:
             self.lose(connection, now)
             return
         buffer = connection.buffer + data if connection.buffer else data
-        end = buffer.find(b"\r\n\r\n")
-        length = _LENGTH.search(buffer, 0, end) if end >= 0 else None
-        if length is None or len(buffer) < end + 4 + int(length[1]):
+        start = buffer.find(b"\r\n\r\n") + 4
+        head = None if start < 4 else self.heads.get(buffer[:start]) or self.read_head(buffer[:start])
+        if head is None or len(buffer) < start + head.length:
             connection.buffer = buffer
             return
         connection.buffer = b""
@@ -147,17 +157,26 @@ class _Trial:
         if index < 0:  # nobody asked
             self.lose(connection, now)
             return
-        status = int(buffer[9:12])
-        self.finish(index, status, now)
-        if status == 200:
+        self.finish(index, head.status, now)
+        if head.status == 200:
             answers = self.bodies[index % len(self.requests)]
-            body = buffer[end + 4 :]
+            body = buffer[start:]
             answers[body] = answers.get(body, 0) + 1
         connection.index, connection.free_since = -1, now
-        if _CLOSES.search(buffer, 0, end):
+        if head.closes:
             self.lose(connection, now)
         else:
             self.free.append(connection)
+
+    def read_head(self, text: bytes) -> _Head | None:
+        """An answer's head; those of a server are mostly alike, to the byte, so the last are remembered."""
+        length = _LENGTH.search(text)
+        if length is None:
+            return None
+        if len(self.heads) >= _REMEMBERED:
+            self.heads.clear()
+        head = self.heads[text] = _Head(int(text[9:12]), int(length[1]), _CLOSES.search(text) is not None)
+        return head
 
     def finish(self, index: int, status: int, now: int) -> None:
         """Note how a request ended."""
@@ -217,7 +236,13 @@ def generate(
         origin = clock.now_ns()
         trial.due = [origin + offset for offset in schedule_ns.tolist()]
         deadline = trial.due[-1] + round(patience_s * 1e9)
-        next_one = _run(trial, count, deadline)
+        collecting = gc.isenabled()
+        gc.disable()  # a collection would make requests late
+        try:
+            next_one = _run(trial, count, deadline)
+        finally:
+            if collecting:
+                gc.enable()
         now = clock.now_ns()
         for connection in list(trial.open.values()):
             if connection.index >= 0:

@@ -308,4 +308,4 @@ def test_cards_are_kept_from_a_drain_to_the_next_start(cards: Path, tmp_path: Pa
         state.mkdir()
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=120)
-        assert (process.returncode, "cannot be written" in stderr) == (ExitCode.TOOL_FAILED, True), stderr
+        assert (process.returncode, "cannot be written: Is a directory" in stderr) == (ExitCode.USAGE, True), stderr
