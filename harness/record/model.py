@@ -100,6 +100,7 @@ class Served:
         latencies: name of a percentile -> the highest over the trials at ``rate``, in seconds; None where the requests
             do not allow it.
         tried: every rate tried, in order, with whether it met the bound.
+        tried_p99_s: the 99th percentile at each of them; None where the requests do not allow it.
         kept_every: every n-th latency of the last confirmation is kept.
         note: why there is no rate.
     """
@@ -113,6 +114,7 @@ class Served:
     tried: tuple[tuple[float, bool], ...]
     kept_every: PositiveCount
     note: str | None = None
+    tried_p99_s: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)

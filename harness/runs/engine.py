@@ -297,7 +297,7 @@ def unable(fit: JobResult | None, configuration: Configuration) -> str | None:
 def _unfit(outcome: WorkerOutcome) -> bool:
     """Whether a process that was to score batches had not even rows for one."""
     if isinstance(outcome, InstanceOutcome):
-        return not outcome.traces
+        return not outcome.traces and outcome.served is None
     return isinstance(outcome, MeasureOutcome) and outcome.series == {"offline": ()}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 
 from harness.placement.verify import Observation
 from harness.platform import parse
-from harness.record.model import MemoryPolicy, ProcessRecord
+from harness.record.model import MemoryPolicy, ProcessRecord, Served
 from harness.record.spec import Scenario
 from harness.runs.concurrent import concurrent_rates, series_by_batch, total_pages, union
 from harness.runs.journal import Measurement
@@ -47,8 +48,17 @@ def process_record(measurement: Measurement, scenario: Scenario) -> ProcessRecor
         series=series if single is None else single.series.get(scenario, ()),
         instances=tuple(observation.cpus_allowed for observation in observations) if instances else (),
         concurrent=concurrent_rates(instances) if instances else (),
-        served=None if single is None else single.served.get(scenario),
+        served=_served(single, instances, scenario),
     )
+
+
+def _served(
+    single: MeasureOutcome | None, instances: Sequence[InstanceOutcome], scenario: Scenario
+) -> Served | None:
+    """What was served, by all instances together where there are several: each of them knows it."""
+    if single is not None:
+        return single.served.get(scenario)
+    return next((each.served for each in instances if scenario == "server"), None)
 
 
 def policy_of(text: str) -> MemoryPolicy:

@@ -1,10 +1,16 @@
-"""The highest rate of single-row requests that still meets a p99 bound: searched for by trials, then confirmed."""
+"""The highest rate of single-row requests that still meets a p99 bound: searched for by trials, then confirmed.
+
+Several instances answer together: each has a queue of its own and an equal part of the rate, every trial begins at the
+same moment, and the percentile is that of all their requests. Each of them knows what all of them measured, so that
+they decide alike.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +30,32 @@ _LOWEST = 1 / 8  # of the rate at which the server is always busy; one that fail
 _MOST_REQUESTS = 200_000  # of a trial
 _MOST_KEPT = 20_000  # latencies kept raw of one process
 PATIENCE_S = 120.0  # a search that has no answer by then is given up
+_LEAD_NS = 30_000_000  # from the last instance's word to the next trial: time to read it
+
+Values = NDArray[np.int64]
+
+
+class Group(Protocol):
+    """Instances that serve at the same time."""
+
+    @property
+    def instances(self) -> int:
+        """How many they are."""
+        ...
+
+    def exchange(self, values: Values) -> list[Values]:
+        """Give ``values`` to the others and wait for theirs: what all of them gave, in an order common to all."""
+        ...
+
+
+class Alone:
+    """A group of one."""
+
+    instances = 1
+
+    def exchange(self, values: Values) -> list[Values]:
+        """See ``Group.exchange``."""
+        return [values]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,31 +83,59 @@ class _NoAnswerError(Exception):
 class _Trials:
     """Trials at given rates, each with arrivals of its own, and the latencies of all of them."""
 
-    def __init__(self, serve: Serve, clock: Clock, *, bound_s: float, seconds: float, seed: int) -> None:
+    def __init__(
+        self, serve: Serve, clock: Clock, group: Group, *, bound_s: float, seconds: float, seed: int
+    ) -> None:
         self._serve = serve
         self._clock = clock
+        self._group = group
+        self._begin_ns = 0
+        self._late = False  # for any of the group
         self._bound_s = bound_s
         self._seconds = max(seconds, _TRIAL_BOUNDS * bound_s)
         self._seed = seed
         self._deadline = clock.now_ns() + round(PATIENCE_S * 1e9)
-        self.done: list[tuple[float, bool, NDArray[np.int64]]] = []
+        self.done: list[tuple[float, bool, Values]] = []
+
+    def service_s(self, mine: float) -> float:
+        """The slowest instance's time of a request; afterwards all of them begin together."""
+        shared = self._group.exchange(np.array([round(mine * 1e9), self._clock.now_ns()], dtype=np.int64))
+        self._begin_ns = max(int(values[1]) for values in shared) + _LEAD_NS
+        return max(int(values[0]) for values in shared) * 1e-9
 
     def meets_bound(self, rate: float) -> bool:
-        """Serve at ``rate`` for long enough to tell."""
-        if self._clock.now_ns() > self._deadline:
+        """Serve at ``rate``, of all instances together, for long enough to tell."""
+        if self._late:
             raise _NoAnswerError(f"no answer within {PATIENCE_S:g} s")
-        requests = min(_MOST_REQUESTS, max(requests_needed(_BOUND), math.ceil(rate * self._seconds)))
-        trial = self._serve(rate, poisson_schedule(rate, requests, seed=self._seed + len(self.done)))
+        own = rate / self._group.instances
+        requests = min(_MOST_REQUESTS, max(requests_needed(_BOUND), math.ceil(own * self._seconds)))
+        schedule = poisson_schedule(own, requests, seed=self._seed + len(self.done))
+        if self._group.instances > 1:
+            self._clock.wait_until(self._begin_ns)
+        trial = self._serve(own, schedule)
         if trial.spoilt is not None:
             raise _NoAnswerError(f"at {rate:,.0f} requests per second {trial.spoilt}")
-        p99_s = _percentile(trial.latencies_ns, _BOUND)
-        met = p99_s is not None and p99_s <= self._bound_s and trial.keeps_up
-        self.done.append((rate, met, trial.latencies_ns))
+        now = self._clock.now_ns()
+        head = np.array([now > self._deadline, trial.keeps_up, now], dtype=np.int64)
+        shared = self._group.exchange(np.concatenate([head, trial.latencies_ns]))
+        self._begin_ns = max(int(values[2]) for values in shared) + _LEAD_NS
+        latencies = np.concatenate([values[3:] for values in shared])
+        p99_s = _percentile(latencies, _BOUND)
+        met = p99_s is not None and p99_s <= self._bound_s and all(bool(values[1]) for values in shared)
+        self.done.append((rate, met, latencies))
+        self._late = any(bool(values[0]) for values in shared)
         return met
 
 
 def capacity(
-    serve: Serve, clock: Clock, *, service_s: float, bound_s: float, seconds: float, seed: int
+    serve: Serve,
+    clock: Clock,
+    *,
+    service_s: float,
+    bound_s: float,
+    seconds: float,
+    seed: int,
+    group: Group | None = None,
 ) -> tuple[list[Series], Served]:
     """Search for the highest rate that meets the bound, and confirm it three times.
 
@@ -86,17 +146,21 @@ def capacity(
         bound_s: on the 99th percentile of the latency.
         seconds: least duration of one trial.
         seed: of the arrivals.
+        group: instances that serve at the same time; rates are those of all of them.
 
     Returns:
         Latencies of the last confirmation as a series (none without an answer), and the outcome.
     """
-    trials = _Trials(serve, clock, bound_s=bound_s, seconds=seconds, seed=seed)
+    group = group or Alone()
+    trials = _Trials(serve, clock, group, bound_s=bound_s, seconds=seconds, seed=seed)
+    service_s = trials.service_s(service_s) if group.instances > 1 else service_s
     note, rate = None, None
     if service_s > bound_s:
         note = f"one request alone takes {service_s:.3g} s, more than the bound of {bound_s:g} s"
     else:
         try:
-            rate = highest_rate(trials.meets_bound, _LOWEST / service_s, 1 / service_s, tolerance=_TOLERANCE).rate
+            busy = group.instances / service_s
+            rate = highest_rate(trials.meets_bound, _LOWEST * busy, busy, tolerance=_TOLERANCE).rate
             note = None if rate is not None else "no rate tried met the bound in every confirmation"
         except _NoAnswerError as error:
             note = str(error)
@@ -112,6 +176,7 @@ def capacity(
         tried=tuple((tried, met) for tried, met, _ in trials.done),
         kept_every=step,
         note=note,
+        tried_p99_s=tuple(_percentile(latencies, _BOUND) for _, _, latencies in trials.done),
     )
     return ([_series(at_rate[-1][::step])] if at_rate else []), outcome
 

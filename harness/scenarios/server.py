@@ -11,14 +11,20 @@ from harness.measure.arrivals import serve_open_loop
 from harness.measure.clock import Clock
 from harness.record.model import Served
 from harness.record.series import Series
-from harness.scenarios.capacity import PATIENCE_S, Trial, capacity
+from harness.scenarios.capacity import PATIENCE_S, Group, Trial, capacity
 
 _WARM_UP_S = 0.2
 _WARM_UP_CALLS = 200
 
 
 def server(
-    call: Callable[[], object], clock: Clock, *, bound_s: float, seconds: float, seed: int
+    call: Callable[[], object],
+    clock: Clock,
+    *,
+    bound_s: float,
+    seconds: float,
+    seed: int,
+    group: Group | None = None,
 ) -> tuple[list[Series], Served]:
     """The highest rate that meets the bound; see `harness.scenarios.capacity.capacity`.
 
@@ -28,6 +34,7 @@ def server(
         bound_s: on the 99th percentile of the latency.
         seconds: least duration of one trial.
         seed: of the arrivals.
+        group: instances that serve at the same time.
     """
 
     def serve(rate: float, schedule: NDArray[np.int64]) -> Trial:
@@ -36,7 +43,9 @@ def server(
         busy = rate * float(served.services_ns.mean()) * 1e-9
         return Trial(served.latencies_ns, keeps_up=busy < 1)
 
-    return capacity(serve, clock, service_s=_service_s(call, clock), bound_s=bound_s, seconds=seconds, seed=seed)
+    return capacity(
+        serve, clock, service_s=_service_s(call, clock), bound_s=bound_s, seconds=seconds, seed=seed, group=group
+    )
 
 
 def _service_s(call: Callable[[], object], clock: Clock) -> float:

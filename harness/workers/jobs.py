@@ -106,13 +106,15 @@ class MeasureJob:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceJob:
-    """Time the offline scenario at the same time as other instances, from their common signal on.
+    """Time the offline or the server scenario at the same time as other instances, from their common signal on.
 
-    ``start_file`` appears when all instances are ready: ``harness.workers.rendezvous``.
+    ``start_file`` appears when all ``instances`` are ready: ``harness.workers.rendezvous``; ``index`` is this one's.
     """
 
     measure: MeasureJob
     start_file: str
+    index: int = 0
+    instances: int = 1
     kind: Literal["instance"] = "instance"
 
     @property
@@ -172,6 +174,8 @@ def divided(job: MeasureJob, placement: Placement, instances: int) -> MeasureJob
                 directory=str(directory / f"instance-{index}"),
             ),
             start_file=start_file,
+            index=index,
+            instances=instances,
         )
         for index, part in enumerate(parts)
     )

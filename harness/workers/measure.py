@@ -16,6 +16,7 @@ from harness.detectors.opening import open_scorer
 from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.measure.steady import steady_state
+from harness.platform import purr
 from harness.platform.counters import ThreadCounters, steal_ns
 from harness.platform.sysroot import SysRoot
 from harness.record.model import Served
@@ -31,7 +32,7 @@ from harness.scoring.artifacts import AGREEMENT_ROWS, test_rows, training_rows, 
 from harness.workers.http import http
 from harness.workers.jobs import InstanceJob, MeasureJob
 from harness.workers.outcomes import InstanceOutcome, MeasureOutcome, TimedSeries
-from harness.workers.rendezvous import announce, await_signal
+from harness.workers.rendezvous import FileGroup, announce, await_signal
 
 
 def measure(job: MeasureJob) -> MeasureOutcome:
@@ -47,7 +48,7 @@ def measure(job: MeasureJob) -> MeasureOutcome:
                 series[scenario] = tuple(timed)
             else:
                 series[scenario] = tuple(_timed(scenario, job, workbench))
-    return MeasureOutcome(series, served, steal.share)
+    return MeasureOutcome(series, served, steal.share, steal.physical_cores)
 
 
 def _timed(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> list[Series]:
@@ -73,20 +74,31 @@ def _capacity(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> tup
 
 
 def measure_instance(job: InstanceJob) -> InstanceOutcome:
-    """Get ready, wait for the common signal, and time each batch size in its window."""
+    """Get ready, wait for the common signal, and time each batch size in its window, or serve together."""
     workbench, measured = _workbench(job.measure), job.measure
-    sizes = [size for size in measured.batch_sizes if size <= len(workbench.rows)]
+    sizes = [
+        size for size in measured.batch_sizes if size <= len(workbench.rows) and "server" not in measured.scenarios
+    ]
     ready = [concurrent.prepare(workbench.score, workbench.rows, size, workbench.bench) for size in sizes]
     announce(Path(job.directory), [prepared.sample_s for prepared in ready])
     windows = await_signal(Path(job.start_file))
     steal = _Steal()
+    if "server" in measured.scenarios:
+        group = FileGroup(Path(job.start_file).parent, job.index, job.instances)
+        call = round_robin(workbench.score, workbench.rows, 1)
+        with _counted(workbench, steal):
+            _, served = server(
+                call, workbench.bench.clock, bound_s=measured.p99_bound_s, seconds=measured.series_seconds,
+                seed=measured.seed, group=group,
+            )  # fmt: skip
+        return InstanceOutcome((), steal.share, served, steal.physical_cores)
     with _counted(workbench, steal):
         traces = [
             concurrent.run(prepared, window.begin_ns, window.end_ns, workbench.bench)
             for prepared, window in zip(ready, windows, strict=True)
         ]
     series = (_timed_series(size, trace) for size, trace in zip(sizes, traces, strict=True))
-    return InstanceOutcome(tuple(series), steal.share)
+    return InstanceOutcome(tuple(series), steal.share, physical_cores=steal.physical_cores)
 
 
 def _timed_series(batch_size: int, trace: concurrent.Trace) -> TimedSeries:
@@ -107,9 +119,13 @@ class _Workbench:
 
 @dataclass
 class _Steal:
-    """Share of the CPUs' time that the hypervisor took, known once the work is done; None where it is not counted."""
+    """Share of the CPUs' time that the hypervisor took, and what the partition consumed; known once the work is done.
+
+    None where it is not counted.
+    """
 
     share: float | None = None
+    physical_cores: float | None = None
 
 
 def _workbench(job: MeasureJob) -> _Workbench:
@@ -136,8 +152,11 @@ def _workbench(job: MeasureJob) -> _Workbench:
 def _counted(workbench: _Workbench, steal: _Steal) -> Iterator[None]:
     """Fills ``steal`` with the share during the work inside."""
     before, began = workbench.read_steal(), workbench.bench.clock.now_ns()
+    partition = purr.read(SysRoot())
     yield
     after, ended = workbench.read_steal(), workbench.bench.clock.now_ns()
+    consumed = purr.consumption(partition, purr.read(SysRoot()))
+    steal.physical_cores = None if consumed is None else consumed.physical_cores
     if before is not None and after is not None:
         steal.share = (after - before) / (ended - began) / max(1, workbench.cpus)
 

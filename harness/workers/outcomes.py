@@ -90,6 +90,7 @@ class MeasureOutcome:
     series: dict[str, tuple[Series, ...]]
     served: dict[Scenario, Served]
     steal_share: float | None
+    physical_cores: float | None = None  # that the partition consumed meanwhile
     kind: Literal["measure"] = "measure"
 
 
@@ -104,10 +105,12 @@ class TimedSeries:
 
 @dataclass(frozen=True)
 class InstanceOutcome:
-    """What one of several instances did, a series per batch size that the rows allow."""
+    """What one of several instances did, a series per batch size that the rows allow; or what all of them served."""
 
     traces: tuple[TimedSeries, ...]
     steal_share: float | None
+    served: Served | None = None
+    physical_cores: float | None = None
     kind: Literal["instance"] = "instance"
 
 

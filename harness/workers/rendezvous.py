@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.decode import decode_json_file, encode
+from harness.errors import MeasurementError
 from harness.measure.steady import PILOT_SAMPLES
 from harness.record.files import write_file
 
@@ -19,6 +23,7 @@ _READY_FILE = "ready.json"
 _LEAD_NS = 50_000_000  # from the signal to the first window: time to read it
 _GAP_NS = 10_000_000  # between windows, besides the time of the sample that is still under way
 _POLL_S = 0.002
+_ANSWER_S = 60.0  # beyond it an instance that serves together with others is taken to be gone
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,36 @@ def windows(now_ns: int, seconds: float, sample_s: Sequence[Sequence[float]]) ->
         chosen.append(Window(begin, end))
         begin = end + round(2e9 * slowest) + _GAP_NS
     return tuple(chosen)
+
+
+class FileGroup:
+    """Instances that exchange what they measured through files of their common directory.
+
+    Args:
+        directory: common to all of them.
+        index: of this instance.
+        instances: how many they are.
+    """
+
+    def __init__(self, directory: Path, index: int, instances: int) -> None:
+        self.instances = instances
+        self._directory, self._index, self._round = directory, index, 0
+
+    def exchange(self, values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Give ``values`` to the others and wait for theirs, in the order of the instances.
+
+        Raises:
+            MeasurementError: one of them is gone.
+        """
+        files = [self._directory / f"exchange-{self._round}-{index}.bin" for index in range(self.instances)]
+        self._round += 1
+        write_file(files[self._index], values.tobytes(), durable=False)
+        until = time.monotonic() + _ANSWER_S
+        while not all(file.exists() for file in files):
+            if time.monotonic() > until:
+                raise MeasurementError("another instance did not answer")
+            time.sleep(_POLL_S)
+        return [np.frombuffer(file.read_bytes(), dtype=np.int64) for file in files]
 
 
 def _write(path: Path, content: _Ready | _Signal) -> None:

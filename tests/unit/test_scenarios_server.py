@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 from support.queueing import lindley_latencies
@@ -9,8 +13,10 @@ from support.queueing import lindley_latencies
 from harness.measure.arrivals import poisson_schedule
 from harness.measure.clock import FakeClock
 from harness.measure.rate_search import CONFIRMATIONS
-from harness.scenarios.capacity import PATIENCE_S
+from harness.record.model import Served
+from harness.scenarios.capacity import PATIENCE_S, Group
 from harness.scenarios.server import server
+from harness.workers.rendezvous import FileGroup
 
 SERVICE_NS = 1_000_000
 BOUND_S = 0.01
@@ -92,3 +98,76 @@ def test_a_search_that_takes_too_long_is_given_up() -> None:
     _, served = server(fixed_service(clock, 2_000_000_000), clock, bound_s=10.0, seconds=1.0, seed=1)
     assert served.rate is None
     assert f"{PATIENCE_S:g} s" in str(served.note)
+
+
+class _Threads:
+    """Instances as threads, each on a clock of its own, that meet at a barrier."""
+
+    def __init__(self, instances: int) -> None:
+        self.barrier = threading.Barrier(instances, timeout=20)
+        self.given: list[dict[int, np.ndarray]] = [{} for _ in range(10_000)]
+
+    def member(self, index: int) -> Group:
+        outer = self
+
+        class Member:
+            instances = outer.barrier.parties
+            round = 0
+
+            def exchange(self, values: np.ndarray) -> list[np.ndarray]:
+                outer.given[self.round][index] = values
+                outer.barrier.wait()
+                shared = outer.given[self.round]
+                self.round += 1
+                return [shared[each] for each in sorted(shared)]
+
+        return Member()
+
+
+def serve_together(services_ns: list[int], bound_s: float = BOUND_S) -> list[Served]:
+    threads = _Threads(len(services_ns))
+
+    def serve(index: int) -> Served:
+        clock = FakeClock()
+        call = fixed_service(clock, services_ns[index])
+        return server(call, clock, bound_s=bound_s, seconds=2.0, seed=5 + index, group=threads.member(index))[1]
+
+    with ThreadPoolExecutor(len(services_ns)) as pool:
+        return list(pool.map(serve, range(len(services_ns))))
+
+
+def test_instances_with_queues_of_their_own_serve_the_sum_of_one_each() -> None:
+    """Not what they would with a common queue: the bound is reached at the same load as by one alone."""
+    both = serve_together([SERVICE_NS, SERVICE_NS])
+    assert both[0] == both[1]
+    assert both[0].rate is not None
+    assert true_p99_s(both[0].rate / 2) <= 1.1 * BOUND_S
+    assert true_p99_s(1.35 * both[0].rate / 2) > BOUND_S
+
+
+def test_a_slow_instance_holds_the_others_back() -> None:
+    """An equal part of the rate goes to each: three times the slowest, not the sum of the speeds."""
+    served = serve_together([SERVICE_NS, SERVICE_NS, 2 * SERVICE_NS])
+    assert served[0] == served[1] == served[2]
+    assert served[0].service_s == pytest.approx(2e-3)
+    assert served[0].rate is not None
+    assert served[0].rate < 3 * 500
+
+
+def test_the_percentile_of_every_rate_tried_is_kept() -> None:
+    clock = FakeClock()
+    _, served = server(fixed_service(clock), clock, bound_s=BOUND_S, seconds=1.0, seed=1)
+    assert len(served.tried_p99_s) == len(served.tried)
+    for (_, met), p99_s in zip(served.tried, served.tried_p99_s, strict=True):
+        assert p99_s is not None
+        assert not met or p99_s <= BOUND_S
+
+
+def test_files_carry_what_instances_exchange(tmp_path: Path) -> None:
+    groups = [FileGroup(tmp_path, index, 2) for index in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        for at in range(3):
+            given = [np.array([at, index, -1], dtype=np.int64) for index in range(2)]
+            received = list(pool.map(lambda pair: pair[0].exchange(pair[1]), zip(groups, given, strict=True)))
+            for values in received:
+                assert [each.tolist() for each in values] == [each.tolist() for each in given]

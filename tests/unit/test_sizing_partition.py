@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.sizing.partition import Clock, cap_objection, consumption, entitlement, longest_pause_s
+from harness.platform.purr import Clock, consumption
+from harness.sizing.partition import cap_objection, entitlement, longest_pause_s
 
 M = 1_000_000
 
