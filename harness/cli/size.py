@@ -3,54 +3,175 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import Json
+from harness.cli import completion
+from harness.cli.choices import parse_backends, parse_dtypes, parse_list, parse_source, refuse_with_resume
+from harness.cli.durations import seconds as duration
+from harness.cli.levels import parse_whole_numbers
+from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic
+from harness.cli.rates import per_second
+from harness.cli.shares import share
 from harness.errors import ExitCode, InputError
+
+if TYPE_CHECKING:
+    from harness.record.size_model import SizeQuestion
+
+_DEMAND = "Demand"
+_STORED = "Without measuring"
+_SETTINGS = "What is measured"
+
+
+def _text(text: str, metavar: str, panel: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        metavar=metavar, help=text, rich_help_panel=panel, show_default=False
+    )
+    return option
 
 
 def size(
-    rate: Annotated[
+    context: typer.Context,
+    workload: Annotated[
         str | None,
-        typer.Option(metavar="N/s", help="Demand: requests (or rows) per second, 20k/s, 100M/h.", show_default=False),
-    ] = None,
-    fit: Annotated[
-        Path | None,
-        typer.Option(
-            "--fit",
-            metavar="FILE.csv",
-            help="Fit a table of cores and rates and say what may be concluded; nothing is measured.",
+        typer.Argument(
+            metavar="WORKLOAD|RUN|module:Class",
+            help="A workload by name or .toml file, a class, or the directory of a run.",
             show_default=False,
+            autocompletion=completion.workloads,
         ),
     ] = None,
+    rate: Annotated[str | None, _text("Requests (or rows) per second: 20k/s, 100M/h.", "N/s", _DEMAND)] = None,
+    p99: Annotated[str | None, _text("Bound on the latency; left out: throughput.", "TIME", _DEMAND)] = None,
+    growth: Annotated[str | None, _text("Added to the rate.", "SHARE", _DEMAND)] = None,
+    headroom: Annotated[str | None, _text("Added on top of growth.", "SHARE", _DEMAND)] = None,
     confidence: Annotated[
-        str, typer.Option(metavar="PERCENT", help="With which the capacity reaches the demand.")
+        str, typer.Option(metavar="PERCENT", help="That the capacity is enough.", rich_help_panel=_DEMAND)
     ] = "95",
-    as_json: Json = False,
+    spare: Annotated[
+        int, typer.Option(min=0, help="Further partitions, should one fail.", rich_help_panel=_DEMAND)
+    ] = 0,
+    fit: Annotated[
+        Path | None, _text("Fit a table of cores and rates; say what may be concluded.", "FILE.csv", _STORED)
+    ] = None,
+    cores: Annotated[
+        str | None, _text("Core counts. Default: 1, 2, 4, ..., then what it takes.", "A,B", _SETTINGS)
+    ] = None,
+    threads_per_core: Annotated[str | None, _text("SMT levels. Default: all.", "A,B", _SETTINGS)] = None,
+    layouts: Annotated[
+        str | None, _text("per-core, per-thread, single. Default: the first two.", "A,B", _SETTINGS)
+    ] = None,
+    node: Annotated[int | None, _text("NUMA node. Default: the one with most cores.", "ID", _SETTINGS)] = None,
+    backend: Annotated[str | None, _text("Default: the workload's first.", "NAME", _SETTINGS)] = None,
+    dtype: Annotated[str | None, _text("Number format. Default: float32.", "NAME", _SETTINGS)] = None,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Time for all of it.", rich_help_panel=AMOUNT)] = "10m",
+    seconds: Annotated[
+        float, typer.Option(min=0.01, max=600, help="Least time of a trial.", rich_help_panel=AMOUNT)
+    ] = 0.5,
+    rows: Rows = None,
+    data: DataDir = None,
+    synthetic: Synthetic = False,
+    seed: Seed = 1,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Directories are made in here.", rich_help_panel=OUTPUT)
+    ] = Path("results/sizes"),
+    resume: Annotated[
+        Path | None, _text("Continue an interrupted sizing; takes no other option but --json.", "DIR", OUTPUT)
+    ] = None,
+    as_json: RecordJson = False,
 ) -> None:
-    """How many cores serve a demand, with an interval.
+    """Measure capacity at a latency bound and say how many cores serve a demand, with an interval.
 
-    Exit code 0: answered inside what was measured; 2: extrapolated, open or refused.
+    Core counts, SMT levels and instance layouts are measured in blocks of fresh processes; further blocks go where the
+    decision is open. Exit code 0: answered from measured cores; 2: extrapolated, open, refused or not valid.
 
-    Example: `lparbench size --fit scaling.csv --rate 20k/s`
+    Example: `lparbench size nsl-kdd-mlp --rate 20k/s --p99 5ms --headroom 20%`
     """
-    from harness.cli.rates import per_second
+    from harness.record.files import write_file
+    from harness.record.size_model import LAYOUTS
+    from harness.record.spec import RunSpec
+    from harness.record.store import SIZE_NAME, encode, size_text
+    from harness.reporting.progress import progress_for
+    from harness.reporting.size_html import render_size
+    from harness.reporting.size_terminal import print_size
+    from harness.sizing import session as sizing
+    from harness.workers.executor import ProcessExecutor
+
+    if fit is not None:
+        _fit(fit, rate, _confidence(confidence), as_json=as_json)
+    if resume is not None:
+        refuse_with_resume(context, "sizing")
+        directory = resume
+    else:
+        question = _question(rate, p99, growth, headroom, _confidence(confidence), spare)
+        if workload is None:
+            raise InputError("Which workload?", remedy="Name one: lparbench size nsl-kdd-mlp --rate 20k/s --p99 5ms")
+        spec = RunSpec(
+            workloads=(workload,),
+            protocol=parse_source(data, "clean"),
+            data_dir=None if data is None else str(data.resolve()),
+            synthetic=synthetic,
+            backends=parse_backends(backend),
+            dtypes=parse_dtypes(dtype),
+            seeds=1,
+            epochs=1,
+            rows=rows,
+            series_seconds=seconds,
+            seed=seed,
+        )
+        wanted = sizing.Wanted(
+            question,
+            (),
+            budget_s=duration("--budget", budget),
+            cores=parse_whole_numbers("--cores", cores),
+            threads_per_core=parse_whole_numbers("--threads-per-core", threads_per_core),
+            layouts=None if layouts is None else parse_list("--layouts", layouts, LAYOUTS),
+            node=node,
+        )
+        directory = sizing.begin(spec, wanted, ("lparbench", *sys.argv[1:]), out)
+    with sizing.resumable(directory), progress_for(quiet=as_json) as progress:
+        record = sizing.proceed(directory, ProcessExecutor(), progress)
+    write_file(directory / SIZE_NAME, encode(size_text(record)))
+    write_file(directory / "report.html", render_size(record))
+    if as_json:
+        typer.echo(size_text(record), nl=False)
+    else:
+        print_size(record, directory)
+    raise typer.Exit(sizing.exit_code(record))
+
+
+def _fit(path: Path, rate: str | None, confidence: float, *, as_json: bool) -> None:
     from harness.decode import encode
     from harness.reporting.size_fit import print_fit
     from harness.sizing.table import fit_table, read_table
 
-    if fit is None:
-        raise InputError("Which table?", remedy="Give one: lparbench size --fit scaling.csv")
     wanted = None if rate is None else per_second("--rate", rate)
-    result = fit_table(read_table(fit), str(fit), rate=wanted, confidence=_confidence(confidence))
+    result = fit_table(read_table(path), str(path), rate=wanted, confidence=confidence)
     if as_json:
         typer.echo(json.dumps(encode(result), indent=2))
     else:
         print_fit(result)
     raise typer.Exit(ExitCode.judged(failed=False, inconclusive=not result.conclusive))
+
+
+def _question(
+    rate: str | None, p99: str | None, growth: str | None, headroom: str | None, confidence: float, spare: int
+) -> SizeQuestion:
+    from harness.record.size_model import SizeQuestion
+
+    if rate is None:
+        raise InputError("What is the demand?", remedy="Give --rate, and --p99 for latency: --rate 20k/s --p99 5ms")
+    return SizeQuestion(
+        rate=per_second("--rate", rate),
+        p99_s=None if p99 is None else duration("--p99", p99),
+        growth=0.0 if growth is None else share("--growth", growth),
+        headroom=0.0 if headroom is None else share("--headroom", headroom),
+        confidence=confidence,
+        spare=spare,
+    )
 
 
 def _confidence(text: str) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from harness.decode import LARGEST_INT
 from harness.record.model import SCHEMA_VERSION
-from harness.record.schema import schema_of
+from harness.record.schema import Kind, schema_of
+from harness.record.size_model import SIZE_SCHEMA_VERSION
 from harness.record.sweep_model import SWEEP_SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -52,6 +53,19 @@ def check_sweep(document: Any) -> None:
             raise SchemaError(f"{where}: there is no cell {cell}")
 
 
+def check_size(document: Any) -> None:
+    """Check the parsed record of a sizing.
+
+    Raises:
+        SchemaError: the first thing wrong, by its path in the record.
+    """
+    _check_shape(document, "size", SIZE_SCHEMA_VERSION)
+    for at, series in enumerate(document["series"]):
+        cores = [point["cores"] for point in series["points"]]
+        if cores != sorted(set(cores)):
+            raise SchemaError(f"series[{at}].points: core counts must rise, found {cores}")
+
+
 def _references(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
     for at, best in enumerate(document["best"]):
         yield f"best[{at}].cell", best["cell"]
@@ -60,11 +74,11 @@ def _references(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
         yield from ((f"losses[{at}].{end}", loss[end]) for end in ("start", "to"))
 
 
-def _check_shape(document: Any, kind: Literal["run", "sweep"], wanted: int) -> None:
+def _check_shape(document: Any, kind: Kind, wanted: int) -> None:
     if not isinstance(document, dict):
         raise SchemaError(f"expected a JSON object, found {_kind(document)}")
     version = document.get("schema_version")
-    if version == 1 and not isinstance(version, bool):
+    if version == 1 and wanted > 1 and not isinstance(version, bool):
         raise SchemaError(
             f"schema_version is 1, which no release of lparbench wrote; this one reads {wanted}: measure again"
         )
@@ -76,7 +90,7 @@ def _check_shape(document: Any, kind: Literal["run", "sweep"], wanted: int) -> N
 
 
 @cache
-def _validator(kind: Literal["run", "sweep"]) -> Validator:
+def _validator(kind: Kind) -> Validator:
     from jsonschema import Draft202012Validator, validators
 
     default_items = Draft202012Validator.VALIDATORS["items"]

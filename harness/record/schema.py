@@ -17,6 +17,7 @@ from harness.decode import KIND, LARGEST_FLOAT, LARGEST_INT, LONGEST_TEXT, field
 from harness.record.codec import DIGEST, dumps
 from harness.record.fields import Bounds, Pattern
 from harness.record.model import SCHEMA_VERSION, Run
+from harness.record.size_model import SIZE_SCHEMA_VERSION, Size
 from harness.record.sweep_model import SWEEP_SCHEMA_VERSION, Sweep
 
 Schema = dict[str, Any]  # JSON
@@ -32,9 +33,13 @@ _VALUE_LEVELS = 6
 _NO_LINE_BREAK = "(?!\\n)"  # which $ lets pass
 _INNER = {"properties", "items", "prefixItems", "additionalProperties", "pattern"}
 _DIGEST_RULE = "SHA-256 of the record without this key: JSON, keys sorted, no spaces, ASCII only. Checked if present."
-Kind = Literal["run", "sweep"]
-KINDS: tuple[Kind, ...] = ("run", "sweep")
-_RECORDS: Mapping[Kind, tuple[type, int]] = {"run": (Run, SCHEMA_VERSION), "sweep": (Sweep, SWEEP_SCHEMA_VERSION)}
+Kind = Literal["run", "sweep", "size"]
+KINDS: tuple[Kind, ...] = ("run", "sweep", "size")
+_RECORDS: Mapping[Kind, tuple[type, int]] = {
+    "run": (Run, SCHEMA_VERSION),
+    "sweep": (Sweep, SWEEP_SCHEMA_VERSION),
+    "size": (Size, SIZE_SCHEMA_VERSION),
+}
 
 
 def schema_of(kind: Kind) -> Schema:

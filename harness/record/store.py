@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from harness.decode import NotPlainError
 from harness.errors import InputError, LparbenchError
 from harness.parsing import read_json
-from harness.record.check import SchemaError, check, check_sweep
+from harness.record.check import SchemaError, check, check_size, check_sweep
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of, dumps, from_json, to_json
 from harness.record.files import sync_directory, write_synced
 from harness.record.model import Run
+from harness.record.size_model import Size
 from harness.record.sweep_model import Sweep
 from harness.scratch import aside
 
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 RECORD_NAME = "run.json"
 SWEEP_NAME = "sweep.json"
+SIZE_NAME = "size.json"
+_KINDS = {RECORD_NAME: "run", SWEEP_NAME: "sweep", SIZE_NAME: "sizing"}
 
 
 def load_run(path: Path) -> Run:
@@ -46,11 +49,22 @@ def load_sweep(path: Path) -> Sweep:
     return _load(Sweep, path, SWEEP_NAME, "sweep", check_sweep)
 
 
+def load_size(path: Path) -> Size:
+    """Read the record of a sizing.
+
+    Args:
+        path: the directory of a sizing or the ``size.json`` in it.
+
+    Raises:
+        InputError: there is no such file, or it is truncated, not JSON, or not a record of this schema.
+    """
+    return _load(Size, path, SIZE_NAME, "sizing", check_size)
+
+
 def _load(cls: type[T], path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) -> T:
     file = path / name if path.is_dir() else path
-    other = {RECORD_NAME: SWEEP_NAME, SWEEP_NAME: RECORD_NAME}[name]
-    if path.is_dir() and not file.exists() and (path / other).exists():
-        actual = "sweep" if kind == "run" else "run"
+    actual = next((_KINDS[other] for other in _KINDS if (path / other).exists()), None)
+    if path.is_dir() and not file.exists() and actual is not None:
         raise InputError(f"{path}: this is a {actual}, not a {kind}.", remedy=f"Give a {kind} directory.")
     if not file.exists():
         raise InputError(f"{file}: no such file.", remedy=f"Give a {kind} directory or the {name} in it.")
@@ -84,7 +98,16 @@ def sweep_text(sweep: Sweep) -> str:
     return _text(sweep, f"sweep {sweep.sweep_id!r}", check_sweep)
 
 
-def _text(record: Run | Sweep, name: str, check_shape: Callable[[Any], None]) -> str:
+def size_text(size: Size) -> str:
+    """The text of ``size.json``: the same record gives the same bytes.
+
+    Raises:
+        LparbenchError: the record does not hold to the schema or has a number that is not finite.
+    """
+    return _text(size, f"sizing {size.size_id!r}", check_size)
+
+
+def _text(record: Run | Sweep | Size, name: str, check_shape: Callable[[Any], None]) -> str:
     try:
         document = to_json(record)
         check_shape(document)

@@ -51,8 +51,10 @@ def run_sweep(
         LparbenchError: SMT cannot be switched any more.
     """
     grid = design.grid
-    if grid is None:
-        raise InputError(f"{directory}: this is a run.", remedy=f"Resume it by: lparbench run --resume {directory}")
+    if grid is None or "-sweep-" not in design.identity:
+        kind, command = ("run", "run") if grid is None else ("sizing", "size")
+        resume = f"Resume it by: lparbench {command} --resume {directory}"
+        raise InputError(f"{directory}: this is a {kind}.", remedy=resume)
     sysroot = sysroot or SysRoot()
     if grid.method is SmtMethod.SWITCHED and restore_after_kill(sysroot):
         progress.say("The sweep was killed while SMT was switched; the state before is restored.")
@@ -60,7 +62,7 @@ def run_sweep(
     journal.note(SessionEntry(now()))
     workloads = {workload.name: workload for workload in design.workloads}
     engine = Engine(directory, design.spec, workloads, journal, executor, progress)
-    work = _Work(engine, grid, sysroot)
+    work = Work(engine, grid, sysroot)
     done = journal.done()
     slots = tuple(design.slots())
     remaining = [slot for slot in slots if slot.name not in done]
@@ -71,7 +73,7 @@ def run_sweep(
     for name in fits:
         work.fit(name)
     switched = grid.method is SmtMethod.SWITCHED and bool(remaining)
-    with _switching(sysroot, write) if switched else nullcontext() as session:
+    with switching(sysroot, write) if switched else nullcontext() as session:
         for slot in remaining:
             configuration = grid.configurations[slot.configuration]
             progress.advance(f"block {slot.block + 1} of {design.spec.blocks}: {configuration.describe()}")
@@ -80,7 +82,7 @@ def run_sweep(
 
 
 @contextmanager
-def _switching(sysroot: SysRoot, write: Write) -> Iterator[SmtSession]:
+def switching(sysroot: SysRoot, write: Write) -> Iterator[SmtSession]:
     """A session in which SMT can be switched; whatever ends it, the state before is restored."""
     with guarded(sysroot), smt_session(sysroot, write) as session:
         if session.method is not SmtMethod.SWITCHED:
@@ -91,7 +93,9 @@ def _switching(sysroot: SysRoot, write: Write) -> Iterator[SmtSession]:
 
 
 @dataclass
-class _Work:
+class Work:
+    """Places and measures configurations on the machine, switching SMT between them."""
+
     engine: Engine
     grid: Grid
     sysroot: SysRoot

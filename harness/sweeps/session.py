@@ -49,7 +49,7 @@ def begin(spec: RunSpec, levels: Levels, margin: float, argv: tuple[str, ...], o
         MeasurementError: the machine is emulated.
     """
     design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, margin, {}))
-    facts, bounds = _machine()
+    facts, bounds = machine()
     configurations, skipped = configurations_of(_factors(design.workloads, bounds, levels), bounds)
     if not configurations:
         reasons = "; ".join(skipped)
@@ -88,13 +88,18 @@ def exit_code(record: Sweep) -> ExitCode:
     return ExitCode.judged(failed=False, inconclusive=unfinished or not answered)
 
 
-def _machine() -> tuple[Facts, Bounds]:
-    root = SysRoot()
+def machine(sysroot: SysRoot | None = None) -> tuple[Facts, Bounds]:
+    """The machine, this one by default, and what bounds configurations on it.
+
+    Raises:
+        MeasurementError: it is emulated.
+    """
+    root = sysroot or SysRoot()
     facts = probe(root)
     if facts.emulation.emulated:
         raise MeasurementError(
             f"This machine is emulated ({facts.emulation.emulator or 'by an unknown emulator'}): times mean nothing.",
-            remedy="Sweep on a real one.",
+            remedy="Measure on a real one.",
         )
     switched = (facts.topology.smt.max or 1) > 1 and may_switch(root)
     method = SmtMethod.SWITCHED if switched else SmtMethod.AFFINITY

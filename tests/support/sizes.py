@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from support.sweeps import fit_outcome, report_of, result_of
 
-from harness.record.model import Validity, Verdict
+from harness.measure.clock import FakeClock
+from harness.placement.model import Placement
+from harness.record.model import Served, Validity, Verdict
 from harness.record.size_model import CapacityBlock, CapacityPoint, CapacitySeries, Layout
+from harness.scoring import artifacts
 from harness.sizing.answer import Bench, instances_of
 from harness.sizing.curves import curve_of
 from harness.sizing.usl import Usl
+from harness.workers.jobs import ConcurrentJob, FitJob, Job, MeasureJob, SurveyJob
+from harness.workers.outcomes import InstanceOutcome, JobResult, MeasureOutcome
 
 LAW = Usl(0.02, 0.0005, 1000.0)
 VALID = Validity(Verdict.VALID)
@@ -48,3 +56,58 @@ def bench_of(
 ) -> Bench:
     """What questions are answered from."""
     return Bench(tuple(curve_of(each, entitled=entitled) for each in series), node_cores, p99_s)
+
+
+class ServingExecutor:
+    """Answers jobs at once: a machine whose capacity is known, with ``noise`` between processes.
+
+    Attributes:
+        served: slot and number of cores of every measurement, in order.
+        wall_s: that each takes, by the clock given.
+    """
+
+    def __init__(
+        self,
+        capacity: Callable[[int, int], float],
+        *,
+        noise: float = 0.03,
+        seed: int = 1,
+        clock: FakeClock | None = None,
+        wall_s: float = 10.0,
+    ) -> None:
+        self.capacity, self.noise, self.seed, self.clock, self.wall_s = capacity, noise, seed, clock, wall_s
+        self.served: list[tuple[str, int]] = []
+
+    def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
+        if isinstance(job, SurveyJob):
+            return JobResult((), "no survey here", 1, 0.5)
+        if isinstance(job, FitJob):
+            directory = Path(job.directory)
+            directory.mkdir(parents=True)
+            artifacts.write_rows(directory, *(np.ones(8, np.float32) for _ in range(4)))
+            return result_of(fit_outcome(("eager", "native", "onnxruntime")), placement)
+        assert isinstance(job, MeasureJob | ConcurrentJob)
+        name = Path(job.directory).name
+        self.served.append((name, placement.cores))
+        if self.clock is not None:
+            self.clock.advance(round(self.wall_s * 1e9))
+        factor = np.exp(np.random.default_rng([self.seed, *map(int, name.split("-"))]).normal(0, self.noise))
+        rate = self.capacity(placement.cores, placement.threads_per_core) * float(factor)
+        jobs = [each.measure for each in job.instances] if isinstance(job, ConcurrentJob) else [job]
+        for each in jobs:
+            Path(each.directory).mkdir(parents=True)
+            artifacts.write_measured_scores(Path(each.directory), np.ones(8, np.float32))
+        served = served_at(rate, placement.threads, jobs[0].p99_bound_s)
+        if isinstance(job, ConcurrentJob):
+            reports = [report_of(InstanceOutcome((), 0.0, served), part) for part in job.placements]
+            return JobResult(tuple(reports), None, 1, self.wall_s)
+        return replace(result_of(MeasureOutcome({"server": ()}, served, 0.0), placement), wall_s=self.wall_s)
+
+
+def served_at(rate: float, threads: int, bound_s: float) -> Served:
+    """What instances report that hold ``rate`` at the bound, busy for nine tenths of the time."""
+    shares = (0.125, 0.5, 0.8, 1.0, 1.1)
+    return Served(
+        rate, bound_s, 0.9 * threads / rate, 3, 10_000, {"p50_s": 0.2 * bound_s, "p99_s": bound_s},
+        tuple((share * rate, share <= 1) for share in shares), 1, None, tuple(bound_s * share**3 for share in shares),
+    )  # fmt: skip

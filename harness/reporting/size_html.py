@@ -1,0 +1,79 @@
+"""A sizing as one HTML page in the frame of the run report."""
+
+from __future__ import annotations
+
+import shlex
+
+from harness import __version__
+from harness.record.codec import normal
+from harness.record.size_model import Capacity, Size
+from harness.reporting.charts.capacity import CapacityCurve, Trials, capacity_chart, latency_chart
+from harness.reporting.charts.rates import Estimate
+from harness.reporting.page import page_of
+from harness.reporting.sections.machine import machine_card, machine_line
+from harness.reporting.sections.panels import Panel
+from harness.reporting.size_view import plan_lines, view_of
+from harness.reporting.text import plural
+from harness.sizing.assemble import bench_of
+
+
+def render_size(record: Size) -> bytes:
+    """The page as UTF-8; the same record gives the same bytes."""
+    record = normal(record)
+    return page_of("size.html.j2")(
+        size=record,
+        view=view_of(record),
+        panels=[panel for panel in (_capacity(record), _latency(record)) if panel is not None],
+        plans=[(plan, plan_lines(plan)) for plan in record.answer.plans],
+        machine_line=machine_line(record.facts),
+        machine_card=machine_card(record.facts),
+        command=shlex.join(record.tool.argv),
+        version=__version__,
+    )
+
+
+def _capacity(record: Size) -> Panel | None:
+    question = record.answer.question
+    bench = bench_of(record, question.p99_s)
+    curves = []
+    for curve in bench.curves:
+        known = [
+            (cores, capacity)
+            for cores in range(1, bench.limit + 1)
+            if (capacity := curve.capacity(cores, question.confidence)) is not None
+        ]
+        if known:
+            name = f"SMT{curve.series.threads_per_core}, {curve.series.layout}"
+            cores = [count for count, _ in known]
+            rates = [_estimate(capacity) for _, capacity in known]
+            curves.append(CapacityCurve(name, cores, rates, [each.basis == "measured" for _, each in known]))
+    if not curves:
+        return None
+    unit = "row/s" if question.p99_s is None else "req/s"
+    caption = "Thick: 95 % interval of a measured number of cores. Thin: between or beyond them, from the law."
+    return Panel("Capacity over cores", capacity_chart("capacity", curves, question.need, unit), caption=caption)
+
+
+def _estimate(capacity: Capacity) -> Estimate:
+    return Estimate(capacity.value, capacity.low, capacity.high)
+
+
+def _latency(record: Size) -> Panel | None:
+    chosen, bound = record.answer.chosen, record.answer.question.p99_s
+    if chosen is None or bound is None:
+        return None
+    trials = [
+        Trials(
+            plural(point.cores, "core"),
+            [rate for block in point.blocks for rate, _ in block.trials],
+            [latency for block in point.blocks for _, latency in block.trials],
+        )
+        for series in record.series
+        if (series.threads_per_core, series.layout) == (chosen.threads_per_core, chosen.layout)
+        for point in series.points
+    ]
+    trials = [each for each in trials if each.rates][:4]
+    if not trials:
+        return None
+    title = f"Latency over rate, SMT{chosen.threads_per_core}"
+    return Panel(title, latency_chart("latency", trials, bound), caption="Every trial of every block.")

@@ -1,0 +1,227 @@
+"""Sizings on simulated machines: what is measured next, what ends it, resuming, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.sizes import LAW, ServingExecutor
+from support.sweeps import Quiet
+from support.trees import LparSpec, NodeSpec, TreeSpec, build
+
+from harness.errors import EnvironmentMismatchError, ExitCode, InputError
+from harness.measure.clock import FakeClock
+from harness.placement.model import Placement
+from harness.platform.sysroot import SysRoot
+from harness.record.size_model import Size, SizeQuestion
+from harness.record.spec import RunSpec
+from harness.record.store import SIZE_NAME, encode, load_size, size_text
+from harness.reporting.size_html import render_size
+from harness.reporting.size_view import view_of
+from harness.runs.journal import JOURNAL_FILE
+from harness.sizing import session
+from harness.sizing.assemble import answered
+from harness.sizing.session import Wanted
+from harness.workers.jobs import Job
+from harness.workers.outcomes import JobResult
+
+SPEC = RunSpec(("nsl-kdd-mlp",), synthetic=True, seeds=1, epochs=1, series_seconds=0.1)
+
+
+class Progress(Quiet):
+    def expect(self, total: int) -> None:
+        self.units = total
+
+
+def machine(directory: Path, *cores: int, **changes: Any) -> SysRoot:
+    """A POWER10 partition whose cores have one thread; nodes 0, 8, 16, ... with ``cores``."""
+    nodes = tuple(NodeSpec(8 * at, cores=count) for at, count in enumerate(cores))
+    return SysRoot(build(TreeSpec(nodes=nodes, threads=1, smt_control=None, lpar=LparSpec(**changes)), directory))
+
+
+def law(cores: int, threads_per_core: int) -> float:
+    return float(LAW.rate(cores))
+
+
+def ask(rate: float, *, cores: tuple[int, ...] | None = None, budget_s: float | None = None, **changes: Any) -> Wanted:
+    return Wanted(SizeQuestion(rate, 0.005, **changes), (), cores=cores, budget_s=budget_s)
+
+
+def sized(tmp_path: Path, root: SysRoot, wanted: Wanted, executor: ServingExecutor) -> Size:
+    directory = session.begin(SPEC, wanted, ("lparbench", "size"), tmp_path / "out", sysroot=root)
+    return session.proceed(directory, executor, Progress(), clock=executor.clock or FakeClock(), sysroot=root)
+
+
+@pytest.fixture
+def twelve(tmp_path: Path) -> SysRoot:
+    return machine(tmp_path / "tree", 12)
+
+
+def test_it_measures_where_the_decision_is_open(tmp_path: Path, twelve: SysRoot) -> None:
+    executor = ServingExecutor(law, noise=0.01)
+    record = sized(tmp_path, twelve, ask(5000), executor)
+    answer = record.answer
+    assert answer.verdict == "answered"
+    assert answer.chosen is not None
+    truth = next(cores for cores in range(1, 13) if LAW.rate(cores) >= 5000)
+    assert answer.chosen.cores == truth == 6
+    assert answer.chosen.capacity.basis == "measured"
+    assert answer.smaller is not None
+    assert (answer.smaller.cores, answer.smaller.enough) == (5, False)
+    counts = {cores: sum(cores == each for _, each in executor.served) for cores in range(1, 13)}
+    assert counts[6] >= 6
+    assert counts[1] == counts[2] == counts[4] == 2  # dropped: their interval lies below the need
+    assert record.design.ended_by == "decided"
+    assert session.exit_code(record) == ExitCode.GOOD
+    assert view_of(record).sentence.startswith("6 cores (6 instances) serve 5,000 req/s at p99 ≤ 5 ms: capacity ")
+
+
+def test_the_record_is_whole_and_the_page_is_the_same_bytes(tmp_path: Path, twelve: SysRoot) -> None:
+    record = sized(tmp_path, twelve, ask(5000), ServingExecutor(law))
+    path = tmp_path / SIZE_NAME
+    path.write_bytes(encode(size_text(record)))
+    stored = load_size(path)
+    assert stored == record
+    assert size_text(stored) == size_text(record)
+    assert render_size(stored) == render_size(record)
+    assert answered(stored, record.answer.question) == record
+
+
+def test_a_killed_sizing_goes_on_where_it_was(tmp_path: Path, twelve: SysRoot) -> None:
+    class Interrupted(ServingExecutor):
+        def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
+            if len(self.served) == 7:
+                raise KeyboardInterrupt
+            return super().run(job, placement, timeout_s=timeout_s)
+
+    directory = session.begin(SPEC, ask(5000), ("lparbench",), tmp_path / "out", sysroot=twelve)
+    first, second = Interrupted(law), ServingExecutor(law)
+    with pytest.raises(KeyboardInterrupt):
+        session.proceed(directory, first, Progress(), clock=FakeClock(), sysroot=twelve)
+    with (directory / JOURNAL_FILE).open("ab") as journal:
+        journal.write(b'{"entry": {"kind": "measu')  # what a killed process was about to write
+    so_far = session.stored(directory)
+    assert so_far.design.ended_by == "stored"
+    record = session.proceed(directory, second, Progress(), clock=FakeClock(), sysroot=twelve)
+    whole = ServingExecutor(law)
+    other = sized(tmp_path / "other", twelve, ask(5000), whole)
+    assert [slot for slot, _ in first.served + second.served] == [slot for slot, _ in whole.served]
+    assert record.answer == other.answer
+
+
+def test_a_budget_ends_it_and_says_so(tmp_path: Path, twelve: SysRoot) -> None:
+    clock = FakeClock()
+    executor = ServingExecutor(law, clock=clock, wall_s=10.0)
+    record = sized(tmp_path, twelve, ask(5000, budget_s=95.0), executor)
+    assert record.design.ended_by == "budget"
+    assert len(executor.served) == 9
+    assert session.exit_code(record) == ExitCode.INCONCLUSIVE
+
+
+def test_the_time_left_is_told_after_the_first_block(tmp_path: Path, twelve: SysRoot) -> None:
+    clock, progress = FakeClock(), Progress()
+    executor = ServingExecutor(law, noise=0.005, clock=clock)
+    directory = session.begin(SPEC, ask(5000), ("lparbench",), tmp_path / "out", sysroot=twelve)
+    session.proceed(directory, executor, progress, clock=clock, sysroot=twelve)
+    (told,) = [text for text in progress.said if text.startswith("One block takes")]
+    assert told == "One block takes 50 s; about 3 min to go."  # 5 of the second block, 8 of the decision
+    assert len(executor.served) == pytest.approx(5 + 5 + 8, abs=3)
+
+
+def test_other_core_counts_are_considered_only_where_asked(tmp_path: Path, twelve: SysRoot) -> None:
+    record = sized(tmp_path, twelve, ask(5000, cores=(4, 8)), ServingExecutor(law, noise=0.01))
+    assert record.answer.chosen is not None
+    assert {point.cores for series in record.series for point in series.points} == {4, 8}
+    assert record.answer.chosen.capacity.basis == "interpolated"  # 6 or 7 by a line between them, each block of its own
+
+
+def test_the_node_bounds_the_answer(tmp_path: Path) -> None:
+    root = machine(tmp_path / "tree", 4, 6)
+    record = sized(tmp_path, root, ask(9000), ServingExecutor(law))
+    assert record.node_cores == 6
+    assert {series.node for series in record.series} == {8}  # sparse ids; the node with most cores
+    assert record.answer.verdict == "refused"
+    assert "a second node is a step" in record.answer.refused[0].why
+    assert session.exit_code(record) == ExitCode.INCONCLUSIVE
+
+
+def test_an_uncapped_partition_that_borrowed(tmp_path: Path) -> None:
+    root = machine(tmp_path / "tree", 4, shared=True, capped=False)
+
+    class Borrowing(ServingExecutor):
+        def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
+            result = super().run(job, placement, timeout_s=timeout_s)
+            reports = tuple(
+                replace(report, outcome=replace(report.outcome, physical_cores=2.0 * entitled(root)))
+                if hasattr(report.outcome, "physical_cores")
+                else report
+                for report in result.reports
+            )
+            return replace(result, reports=reports)
+
+    plain = sized(tmp_path / "a", root, ask(900), ServingExecutor(law, noise=0.01))
+    borrowed = sized(tmp_path / "b", root, ask(900), Borrowing(law, noise=0.01))
+    assert plain.answer.chosen is not None
+    assert borrowed.answer.chosen is not None
+    assert (plain.answer.chosen.cores, borrowed.answer.chosen.cores) == (1, 2)
+
+
+def entitled(root: SysRoot) -> float:
+    from harness.platform.probe import probe
+
+    facts = probe(root)
+    assert facts.lpar.mode == "shared uncapped"
+    assert facts.lpar.entitled_cores is not None
+    return facts.lpar.entitled_cores
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (ask(10, cores=(13,)), "None of the settings can run here: 13 cores: node 0 has 12"),
+        (Wanted(SizeQuestion(10, 5.0), ()), "a trial lasts ten times the bound"),
+        (Wanted(SizeQuestion(10, 0.005), (), node=3), "--node 3: no CPU of it may be used"),
+        (Wanted(SizeQuestion(10, 0.005), (), threads_per_core=(8,)), "SMT 8"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_starts(
+    tmp_path: Path, twelve: SysRoot, wanted: Wanted, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        session.begin(SPEC, wanted, ("lparbench",), tmp_path / "out", sysroot=twelve)
+
+
+def test_another_machine_is_refused(tmp_path: Path, twelve: SysRoot) -> None:
+    directory = session.begin(SPEC, ask(10), ("lparbench",), tmp_path / "out", sysroot=twelve)
+    with pytest.raises(EnvironmentMismatchError):
+        session.proceed(
+            directory, ServingExecutor(law), Progress(), clock=FakeClock(), sysroot=machine(tmp_path / "other", 4)
+        )
+
+
+def test_what_is_no_sizing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="this is no sizing"):
+        session.proceed(tmp_path, ServingExecutor(law), Progress())
+
+
+def test_a_machine_that_never_meets_the_bound(tmp_path: Path, twelve: SysRoot) -> None:
+    class Slow(ServingExecutor):
+        def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
+            result = super().run(job, placement, timeout_s=timeout_s)
+            reports = []
+            for report in result.reports:
+                served = getattr(report.outcome, "served", None)
+                if served is not None:
+                    note = "no rate tried met the bound in every confirmation"
+                    missed = replace(served, rate=None, note=note)
+                    report = replace(report, outcome=replace(report.outcome, served=missed))
+                reports.append(report)
+            return replace(result, reports=tuple(reports))
+
+    record = sized(tmp_path, twelve, ask(10), Slow(law))
+    assert record.answer.verdict == "refused"
+    assert "no rate tried met the bound" in record.answer.refused[0].why
+    assert json.loads(size_text(record))["answer"]["chosen"] is None
