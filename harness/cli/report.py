@@ -1,4 +1,4 @@
-"""``lparbench report``: the HTML page of a stored run or sweep."""
+"""``lparbench report``: the HTML page of a stored run, sweep or sizing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from harness.cli.options import Json
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or sweep directory, or the record in it.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Directory of a run, sweep or sizing, or the record in it.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option(

@@ -16,10 +16,10 @@ from harness.cli.levels import parse_whole_numbers
 from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic
 from harness.cli.rates import per_second
 from harness.cli.shares import share
-from harness.errors import ExitCode, InputError
+from harness.errors import ExitCode, InputError, unknown
 
 if TYPE_CHECKING:
-    from harness.record.size_model import SizeQuestion
+    from harness.record.size_model import PlanKind, SizeQuestion
 
 _DEMAND = "Demand"
 _STORED = "Without measuring"
@@ -64,6 +64,24 @@ def size(
     layouts: Annotated[
         str | None, _text("per-core, per-thread, single. Default: the first two.", "A,B", _SETTINGS)
     ] = None,
+    plan: Annotated[
+        str,
+        typer.Option(metavar="KIND", help="Partitions: dedicated, shared, both or none.", rich_help_panel=_DEMAND),
+    ] = "both",
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            metavar="RECORD",
+            help="Answer from a sizing, a sweep, or runs of one machine; may be repeated.",
+            rich_help_panel=_STORED,
+            show_default=False,
+        ),
+    ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        _text("A table instead: rate=10k,20k p99=2ms,5ms; may be repeated.", "NAME=A,B", _STORED),
+    ] = None,
     node: Annotated[int | None, _text("NUMA node. Default: the one with most cores.", "ID", _SETTINGS)] = None,
     backend: Annotated[str | None, _text("Default: the workload's first.", "NAME", _SETTINGS)] = None,
     dtype: Annotated[str | None, _text("Number format. Default: float32.", "NAME", _SETTINGS)] = None,
@@ -102,6 +120,10 @@ def size(
 
     if fit is not None:
         _fit(fit, rate, _confidence(confidence), as_json=as_json)
+    kinds = _kinds(plan)
+    if records or what_if:
+        question = _question(rate, p99, growth, headroom, _confidence(confidence), spare, what_if)
+        _stored(records, question, what_if, kinds, as_json=as_json)
     if resume is not None:
         refuse_with_resume(context, "sizing")
         directory = resume
@@ -124,7 +146,7 @@ def size(
         )
         wanted = sizing.Wanted(
             question,
-            (),
+            kinds,
             budget_s=duration("--budget", budget),
             cores=parse_whole_numbers("--cores", cores),
             threads_per_core=parse_whole_numbers("--threads-per-core", threads_per_core),
@@ -157,11 +179,63 @@ def _fit(path: Path, rate: str | None, confidence: float, *, as_json: bool) -> N
     raise typer.Exit(ExitCode.judged(failed=False, inconclusive=not result.conclusive))
 
 
+def _stored(
+    records: list[Path] | None,
+    question: SizeQuestion,
+    what_if: list[str] | None,
+    kinds: tuple[PlanKind, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Answer without measuring."""
+    from harness.cli.what_if import questions
+    from harness.decode import encode
+    from harness.record.store import size_text
+    from harness.reporting.size_terminal import print_size, print_what_if
+    from harness.sizing.session import exit_code
+    from harness.sizing.stored import size_from
+    from harness.sizing.stored import what_if as answers
+
+    if not records:
+        raise InputError("--what-if answers from a stored curve.", remedy="Add --from DIR, a sizing that was measured.")
+    record = size_from(records, question, kinds)
+    if what_if:
+        table = answers(record, questions(question, what_if))
+        if as_json:
+            typer.echo(json.dumps(encode(table), indent=1))
+        else:
+            print_what_if(table)
+        verdicts = {each.verdict for each in table.answers}
+        raise typer.Exit(ExitCode.judged(failed=False, inconclusive=verdicts != {"answered"}))
+    if as_json:
+        typer.echo(size_text(record), nl=False)
+    else:
+        print_size(record, None)
+    raise typer.Exit(exit_code(record))
+
+
+def _kinds(text: str) -> tuple[PlanKind, ...]:
+    from harness.record.size_model import PLAN_KINDS
+
+    by_name = {"both": PLAN_KINDS, "none": (), "dedicated": PLAN_KINDS[:1], "shared": PLAN_KINDS[1:]}
+    if text not in by_name:
+        raise unknown("value", text, by_name, where="--plan")
+    return by_name[text]
+
+
 def _question(
-    rate: str | None, p99: str | None, growth: str | None, headroom: str | None, confidence: float, spare: int
+    rate: str | None,
+    p99: str | None,
+    growth: str | None,
+    headroom: str | None,
+    confidence: float,
+    spare: int,
+    what_if: list[str] | None = None,
 ) -> SizeQuestion:
+    from harness.cli.what_if import first
     from harness.record.size_model import SizeQuestion
 
+    rate, p99 = first(rate, "rate", what_if), first(p99, "p99", what_if)
     if rate is None:
         raise InputError("What is the demand?", remedy="Give --rate, and --p99 for latency: --rate 20k/s --p99 5ms")
     return SizeQuestion(

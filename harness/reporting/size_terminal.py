@@ -10,7 +10,9 @@ from rich.text import Text
 from harness.record.size_model import Size
 from harness.reporting.console import COLOURS, add_columns, bare_table, print_table, safe, say, standard_output, tag
 from harness.reporting.sections.status import WARN
-from harness.reporting.size_view import plan_lines, view_of
+from harness.reporting.size_view import STATUS, configuration, plan_lines, view_of
+from harness.reporting.text import number, quantity
+from harness.sizing.stored import WhatIf
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,3 +59,20 @@ def print_size(record: Size, directory: Path | None, console: Console | None = N
             say(out, f"  $ {command}")
     if directory is not None:
         say(out, f"Report: {directory / 'report.html'}")
+
+
+def print_what_if(table: WhatIf, console: Console | None = None) -> None:
+    """Print a line per rate and bound."""
+    out = console or standard_output()
+    heads = ("Rate", "p99", "Configuration", "Capacity", "Basis", "Answer")
+    rows = bare_table()
+    add_columns(rows, heads, right={"Rate", "p99", "Capacity"})
+    for answer in table.answers:
+        question, chosen = answer.question, answer.chosen
+        bound = "–" if question.p99_s is None else quantity(question.p99_s, "s")
+        cells = ("none", "", "") if chosen is None else (
+            configuration(chosen), number(chosen.capacity.value), chosen.capacity.basis
+        )  # fmt: skip
+        texts = (Text(safe(cell)) for cell in (number(question.rate), bound, *cells))
+        rows.add_row(*texts, tag(STATUS[answer.verdict]))
+    print_table(out, rows)

@@ -21,7 +21,7 @@ from harness.reporting.text import and_list, number, percent, plural, size
 from harness.sizing.answer import is_enough
 from harness.sizing.assemble import bench_of
 
-_STATUS = {
+STATUS = {
     "answered": Status("Answered", GOOD, "good"),
     "extrapolated": Status("Extrapolated", WARN, "warn"),
     "open": Status("Open", WARN, "warn"),
@@ -67,7 +67,7 @@ def view_of(record: Size) -> SizeView:
     """The words of a record."""
     answer = record.answer
     return SizeView(
-        status=_STATUS[answer.verdict],
+        status=STATUS[answer.verdict],
         sentence=sentence_of(answer),
         sentences=tuple(_others(answer)),
         marks=tuple(_marks(record)),

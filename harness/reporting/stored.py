@@ -37,8 +37,16 @@ def page_of(path: Path) -> Page:
         InputError: there is no record, or it is damaged.
     """
     from harness.record.store import load_run
+    from harness.sizing.stored import is_size, stored_size
     from harness.sweeps.result import is_sweep, stored_sweep
 
+    if is_size(path):
+        from harness.reporting.size_html import render_size
+        from harness.reporting.size_view import view_of as sizing_view
+
+        size = stored_size(path)
+        words = sizing_view(size)
+        return Page(render_size(size), words.status.word, words.sentence)
     if is_sweep(path):
         from harness.reporting.sweep_html import render_sweep
         from harness.reporting.sweep_view import view_of

@@ -13,6 +13,7 @@ from harness.platform.facts import Facts, LoadedSoftware
 from harness.record.model import ProcessRecord, Tool, Validity, Verdict
 from harness.record.size_model import (
     LAYOUTS,
+    PLAN_KINDS,
     SIZE_SCHEMA_VERSION,
     CapacityBlock,
     CapacityPoint,
@@ -33,6 +34,7 @@ from harness.runs.processes import process_record
 from harness.runs.schedule import Configuration
 from harness.sizing.answer import Bench, answer, instances_of
 from harness.sizing.curves import curve_of, model_of
+from harness.sizing.plan import plans_for
 from harness.workers.outcomes import FitOutcome, InstanceOutcome, JobResult, MeasureOutcome, SurveyOutcome
 
 SERVER = "server"
@@ -141,14 +143,15 @@ def size_record(design: Design, request: SizeRequest, journal: Sequence[Entry], 
         answer=answer(Bench((), request.node_cores, None), request.question),
         not_covered=not_covered(server=server),
     )
-    return answered(size, request.question)
+    return answered(size, request.question, request.plans)
 
 
-def answered(size: Size, question: SizeQuestion) -> Size:
-    """The record with the answer to a question, and with the models that it rests on."""
+def answered(size: Size, question: SizeQuestion, plans: Sequence[PlanKind] = PLAN_KINDS) -> Size:
+    """The record with the answer to a question, the models that it rests on, and the partitions it comes to."""
     bench = bench_of(size, question.p99_s)
     models = tuple(model_of(curve, question.confidence) for curve in bench.curves)
-    return replace(size, models=models, answer=answer(bench, question))
+    result = answer(bench, question)
+    return replace(size, models=models, answer=replace(result, plans=plans_for(size, result, plans)))
 
 
 def not_covered(*, server: bool) -> tuple[str, ...]:
@@ -189,12 +192,16 @@ def _validity(measurements: Sequence[Measurement], records: Sequence[ProcessReco
 
 
 def _block(record: ProcessRecord, result: JobResult) -> CapacityBlock:
+    return replace(block_of_record(record), physical_cores=_physical_cores(result))
+
+
+def block_of_record(record: ProcessRecord) -> CapacityBlock:
+    """One process, or several at once, as a block of a curve."""
     if record.failure is not None:
         return CapacityBlock(record.block, None, note=record.failure)
     block = CapacityBlock(
         record.block,
         _rate(record),
-        physical_cores=_physical_cores(result),
         steal_share=record.steal_share,
         peak_bytes=record.rss_peak_bytes,
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.measure.stats import t_quantile
 from harness.record.size_model import Basis, Capacity, CapacityBlock, CapacityPoint, CapacitySeries, ScalingModel
-from harness.sizing.usl import LEAST_POINTS, Usl, fit
+from harness.sizing.usl import LEAST_POINTS, PARAMETERS, Usl, fit
 
 FARTHEST = 2  # times the largest number of cores measured
 _LEAST_BLOCKS = 2
@@ -60,6 +60,8 @@ class Curve:
             return None
         if cores < measured[-1]:
             return _limits(self._between(cores, measured), "interpolated", confidence)
+        if len(measured) < LEAST_POINTS:
+            return None  # three points fix three parameters: enough to go between them, not beyond
         beyond = [math.log(rate) for law in self.laws.values() if (rate := float(law.rate(cores))) > 0]
         return _limits(beyond, "extrapolated", confidence, widened=math.log1p(self.lack_of_fit))
 
@@ -128,21 +130,25 @@ def model_of(curve: Curve, confidence: float) -> ScalingModel:
 def _laws(logs: Logs) -> tuple[dict[int, Usl], float, str | None]:
     """A law per block that has enough core counts, its lack of fit, and why there is none."""
     counts = sorted(logs)
-    if len(counts) < LEAST_POINTS:
+    if len(counts) < PARAMETERS:
         many = "1 core count" if len(counts) == 1 else f"{len(counts)} core counts"
-        return {}, 0.0, f"{many}: the law of scaling needs {LEAST_POINTS}"
+        return {}, 0.0, f"{many}: the law of scaling needs {PARAMETERS}, and {LEAST_POINTS} to go beyond them"
     blocks = sorted({block for of_count in logs.values() for block in of_count})
     laws: dict[int, Usl] = {}
+    try:
+        mean = fit(counts, [math.exp(sum(of_count.values()) / len(of_count)) for _, of_count in sorted(logs.items())])
+    except ValueError:
+        return {}, 0.0, "not a USL curve: the rate falls with every core"
     for block in blocks:
         own = [count for count in counts if block in logs[count]]
-        if len(own) < LEAST_POINTS or own[0] != counts[0] or own[-1] != counts[-1]:
+        if len(own) < PARAMETERS or own[0] != counts[0] or own[-1] != counts[-1]:
             continue
         try:
-            laws[block] = fit(own, [math.exp(logs[count][block]) for count in own])
+            laws[block] = fit(own, [math.exp(logs[count][block]) for count in own], mean)
         except ValueError:
             return {}, 0.0, "not a USL curve: the rate falls with every core"
     if len(laws) < _LEAST_BLOCKS:
-        return {}, 0.0, "fewer than two blocks have four core counts"
+        return {}, 0.0, "fewer than two blocks have enough core counts"
     lack, contradicted = _residuals(logs, laws)
     if contradicted:
         named = ", ".join(str(count) for count in contradicted)

@@ -92,7 +92,7 @@ class SquaresFit:
     degrees: int
 
 
-def fit(cores: ArrayLike, rates: ArrayLike) -> Usl:
+def fit(cores: ArrayLike, rates: ArrayLike, like: Usl | None = None) -> Usl:
     """The law with the least relative errors: N / X is linear in 1, N - 1 and N (N - 1), all coefficients >= 0.
 
     One minimum, no starting value: the same points give the same law.
@@ -100,6 +100,8 @@ def fit(cores: ArrayLike, rates: ArrayLike) -> Usl:
     Args:
         cores: shape (k,).
         rates: shape (k,), positive.
+        like: the law of the mean of several such fits: what is 0 in it stays 0, and nothing else is bounded. Bounding
+            each of them by itself would bend their mean.
 
     Raises:
         ValueError: the points have no rate of one core, as where the rate falls from the first to the last.
@@ -110,7 +112,13 @@ def fit(cores: ArrayLike, rates: ArrayLike) -> Usl:
     design = np.column_stack([np.ones_like(n), n - 1, n * (n - 1)]) * (x / n)[:, None]
     scale = np.linalg.norm(design, axis=0)
     scale[scale == 0] = 1.0
-    coefficients = nnls(design / scale, np.ones_like(n))[0] / scale
+    if like is None:
+        coefficients = nnls(design / scale, np.ones_like(n))[0] / scale
+    else:
+        kept = [True, like.alpha > 0, like.beta > 0]
+        coefficients = np.zeros(PARAMETERS)
+        solution = np.linalg.lstsq((design / scale)[:, kept], np.ones_like(n), rcond=None)[0]
+        coefficients[kept] = solution / scale[kept]
     if coefficients[0] <= 0:
         raise ValueError("no law of scaling has these rates: they do not begin with the rate of one core")
     single, contention, coherency = (float(each) for each in coefficients)

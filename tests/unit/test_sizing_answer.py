@@ -245,8 +245,8 @@ class TestFailsWell:
         assert result.verdict == "refused"
         assert "beyond 16 cores" in result.refused[0].why
 
-    def test_fewer_than_four_core_counts_are_not_extrapolated(self) -> None:
-        result = answer(bench_of(series_of(law, (1, 2))), ask(3000))
+    def test_three_core_counts_are_not_extrapolated(self) -> None:
+        result = answer(bench_of(series_of(law, (1, 2, 3))), ask(3500))
         assert result.verdict == "refused"
 
 
