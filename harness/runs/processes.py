@@ -52,9 +52,7 @@ def process_record(measurement: Measurement, scenario: Scenario) -> ProcessRecor
     )
 
 
-def _served(
-    single: MeasureOutcome | None, instances: Sequence[InstanceOutcome], scenario: Scenario
-) -> Served | None:
+def _served(single: MeasureOutcome | None, instances: Sequence[InstanceOutcome], scenario: Scenario) -> Served | None:
     """What was served, by all instances together where there are several: each of them knows it."""
     if single is not None:
         return single.served.get(scenario)

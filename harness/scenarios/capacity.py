@@ -83,9 +83,7 @@ class _NoAnswerError(Exception):
 class _Trials:
     """Trials at given rates, each with arrivals of its own, and the latencies of all of them."""
 
-    def __init__(
-        self, serve: Serve, clock: Clock, group: Group, *, bound_s: float, seconds: float, seed: int
-    ) -> None:
+    def __init__(self, serve: Serve, clock: Clock, group: Group, *, bound_s: float, seconds: float, seed: int) -> None:
         self._serve = serve
         self._clock = clock
         self._group = group

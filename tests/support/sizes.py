@@ -101,7 +101,9 @@ class ServingExecutor:
         if isinstance(job, ConcurrentJob):
             reports = [report_of(InstanceOutcome((), 0.0, served), part) for part in job.placements]
             return JobResult(tuple(reports), None, 1, self.wall_s)
-        return replace(result_of(MeasureOutcome({"server": ()}, served, 0.0), placement), wall_s=self.wall_s)
+        return replace(
+            result_of(MeasureOutcome({"server": ()}, {"server": served}, 0.0), placement), wall_s=self.wall_s
+        )
 
 
 def served_at(rate: float, threads: int, bound_s: float) -> Served:

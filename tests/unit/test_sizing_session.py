@@ -26,7 +26,7 @@ from harness.sizing import session
 from harness.sizing.assemble import answered
 from harness.sizing.session import Wanted
 from harness.workers.jobs import Job
-from harness.workers.outcomes import JobResult
+from harness.workers.outcomes import InstanceOutcome, JobResult, MeasureOutcome
 
 SPEC = RunSpec(("nsl-kdd-mlp",), synthetic=True, seeds=1, epochs=1, series_seconds=0.1)
 
@@ -87,7 +87,7 @@ def test_the_record_is_whole_and_the_page_is_the_same_bytes(tmp_path: Path, twel
     assert stored == record
     assert size_text(stored) == size_text(record)
     assert render_size(stored) == render_size(record)
-    assert answered(stored, record.answer.question) == record
+    assert answered(stored, record.answer.question, ()) == record
 
 
 def test_a_killed_sizing_goes_on_where_it_was(tmp_path: Path, twelve: SysRoot) -> None:
@@ -213,11 +213,14 @@ def test_a_machine_that_never_meets_the_bound(tmp_path: Path, twelve: SysRoot) -
             result = super().run(job, placement, timeout_s=timeout_s)
             reports = []
             for report in result.reports:
-                served = getattr(report.outcome, "served", None)
-                if served is not None:
-                    note = "no rate tried met the bound in every confirmation"
-                    missed = replace(served, rate=None, note=note)
-                    report = replace(report, outcome=replace(report.outcome, served=missed))
+                outcome = report.outcome
+                note = "no rate tried met the bound in every confirmation"
+                if isinstance(outcome, MeasureOutcome):
+                    missed = replace(outcome.served["server"], rate=None, note=note)
+                    report = replace(report, outcome=replace(outcome, served={"server": missed}))
+                elif isinstance(outcome, InstanceOutcome) and outcome.served is not None:
+                    missed = replace(outcome.served, rate=None, note=note)
+                    report = replace(report, outcome=replace(outcome, served=missed))
                 reports.append(report)
             return replace(result, reports=tuple(reports))
 
