@@ -21,6 +21,7 @@ class Reason(str, Enum):
     STEAL = "steal"
     PLACEMENT = "placement"
     ACCURACY = "accuracy"
+    CLOCK = "clock"
     TOO_FEW_BLOCKS = "too_few_blocks"
     NO_STEADY_STATE = "no_steady_state"
 
@@ -36,6 +37,8 @@ _REMEDIES = {
     Reason.PLACEMENT: "Check for a cgroup cpuset, or for a library that sets its own thread affinity.",
     Reason.ACCURACY: "Compare data type, thread count and backend with the reference; the timed code computes"
     " something else.",
+    Reason.CLOCK: "Take away what changes the clock (a preloaded library, a debugger), or measure again where the"
+    " machine was suspended.",
     Reason.TOO_FEW_BLOCKS: f"Run with --blocks {MIN_BLOCKS} or more.",
     Reason.NO_STEADY_STATE: "Measure longer, and look for throttling or other load that grows during the run.",
 }
@@ -60,6 +63,7 @@ class Evidence:
         steady: per process, whether its series settled; leave out series that are fixed work, such as a whole training.
         placement_mismatches: one sentence per mismatch between placement asked for and found.
         accuracy_mismatch: how the timed configuration's scores differ from the reference.
+        clock_mismatch: how the clock that timed disagrees with a second one.
     """
 
     blocks: int
@@ -68,6 +72,7 @@ class Evidence:
     steady: Sequence[bool] = ()
     placement_mismatches: Sequence[str] = ()
     accuracy_mismatch: str | None = None
+    clock_mismatch: str | None = None
 
 
 def invalidities(evidence: Evidence) -> tuple[Invalidity, ...]:
@@ -75,6 +80,7 @@ def invalidities(evidence: Evidence) -> tuple[Invalidity, ...]:
     problems = [
         *(Invalidity(Reason.PLACEMENT, text) for text in evidence.placement_mismatches),
         *_accuracy(evidence),
+        *_clock(evidence),
         *_blocks(evidence),
         *_clean(evidence),
         *_steal(evidence),
@@ -85,6 +91,10 @@ def invalidities(evidence: Evidence) -> tuple[Invalidity, ...]:
 
 def _accuracy(evidence: Evidence) -> list[Invalidity]:
     return [Invalidity(Reason.ACCURACY, evidence.accuracy_mismatch)] if evidence.accuracy_mismatch else []
+
+
+def _clock(evidence: Evidence) -> list[Invalidity]:
+    return [Invalidity(Reason.CLOCK, evidence.clock_mismatch)] if evidence.clock_mismatch else []
 
 
 def _blocks(evidence: Evidence) -> list[Invalidity]:

@@ -173,7 +173,8 @@ class Processes:
         outcome = read_outcome(directory, FunctionOutcome)
         if outcome is not None:
             self._few = outcome.few
-            return _measured(block, order, pid, outcome), mismatches(placement, outcome.observation)
+            wrong = mismatches(placement, outcome.observation)
+            return _measured(block, order, pid, outcome), wrong if outcome.clock is None else (*wrong, outcome.clock)
         why = (
             decode_json_file(Failure, directory / FAILURE_FILE)
             if (directory / FAILURE_FILE).exists()

@@ -18,6 +18,7 @@ from harness.measure.sampling import Limits, Samples, calibrate, collect
 from harness.measure.steady import MIN_SAMPLES, next_pilot, steady_state
 from harness.placement.verify import Observation, observe
 from harness.platform.counters import StealMeter, ThreadCounters
+from harness.platform.second_clock import ClockWatch
 from harness.platform.sysroot import SysRoot
 from harness.record.series import Series
 from harness.scenarios.series import Bench, as_series, joined
@@ -55,7 +56,8 @@ class FunctionJob:
 class FunctionOutcome:
     """What the worker hands back; ``steal_share`` is None where the machine does not tell.
 
-    ``few``: the test asks for so few rounds that one process does not give an estimate.
+    ``few``: the test asks for so few rounds that one process does not give an estimate. ``clock``: how the clock that
+    timed disagrees with the kernel's.
     """
 
     series: Series
@@ -64,6 +66,7 @@ class FunctionOutcome:
     rss_peak_bytes: int
     observation: Observation
     few: bool = False
+    clock: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,14 @@ def measure(directory: Path, timed: Timed) -> FunctionOutcome:
     bench = Bench(
         clock, clock_cost_ns(clock), ThreadCounters(), Watch(steal_ns=steal.stolen_ns), job.seconds, timed.prepare
     )
-    began = clock.now_ns()
+    began, clocks = clock.now_ns(), ClockWatch()
     if not timed.collect_garbage:
         gc.disable()
     try:
         series = _series(timed, bench)
     finally:
         gc.enable()
+    elapsed = clocks.elapsed()
     outcome = FunctionOutcome(
         series=series,
         steal_share=steal.share(),
@@ -108,6 +112,7 @@ def measure(directory: Path, timed: Timed) -> FunctionOutcome:
         rss_peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         observation=observe(),
         few=timed.rounds is not None and timed.prepare is None and timed.rounds < FEWEST_SAMPLES,
+        clock=None if elapsed is None else elapsed.disagreement,
     )
     write_outcome(directory, outcome)
     return outcome

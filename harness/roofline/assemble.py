@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from harness.errors import MeasurementError
 from harness.linalg import native
+from harness.measure.validity import Reason
 from harness.platform.cpu import has_halves
 from harness.platform.cputable import Peak, peak
 from harness.platform.facts import Core, CpuFacts, Facts
 from harness.platform.pinning import pinned_cpus
+from harness.platform.second_clock import ClockWatch
 from harness.record.model import KernelRate, Metric, Result, Roof, Roofline
 from harness.roofline.measured import ALONE, MeasuredRoof, cache_to_exceed, measure, node_pairs
 from harness.roofline.probes import ComputeRoof, MemoryRoof
@@ -33,7 +35,8 @@ def measured_here(facts: Facts) -> tuple[MeasuredRoof, Roofline]:
 
     Raises:
         InputError: the native kernels are not built.
-        MeasurementError: instructions are emulated, so that rates would say nothing about the machine.
+        MeasurementError: instructions are emulated, so that rates would say nothing about the machine; or the clock is
+            wrong.
     """
     native.select()  # without the kernels there is nothing to measure
     if facts.emulation.emulated:
@@ -43,7 +46,11 @@ def measured_here(facts: Facts) -> tuple[MeasuredRoof, Roofline]:
         )
     cpus = tuple(dict.fromkeys(pinned_cpus()))
     cache_bytes = cache_to_exceed(facts, cpus)
+    clocks = ClockWatch()
     measured = measure(node_pairs(facts, cpus), cache_bytes, ALONE)
+    elapsed = clocks.elapsed()
+    if elapsed is not None and elapsed.disagreement is not None:
+        raise MeasurementError(f"Rates would be wrong: {elapsed.disagreement}.", remedy=Reason.CLOCK.remedy)
     roof = _roofline(measured, facts)
     if cache_bytes is None:
         roof = replace(roof, notes=(*roof.notes, _NO_MEMORY))

@@ -100,6 +100,7 @@ def _judged(subject: Subject, configuration: Configuration, measured: Sequence[M
         () if scenario in CAPACITY else _of_batch(series, largest) if concurrent else headline,
         placement_mismatches=mismatches,
         accuracy_mismatch=next((each.disagreement for each in measured if each.disagreement), None),
+        clock_mismatch=next((each.clock for each in measured if each.clock), None),
         emulator=emulator,
     )
     if scenario in CAPACITY:

@@ -27,6 +27,7 @@ from harness.workers.outcomes import (
     MeasureOutcome,
     SurveyOutcome,
     WorkerOutcome,
+    WorkerReport,
 )
 from harness.workload.model import Workload
 
@@ -221,6 +222,7 @@ class Engine:
                 if report.observation is not None
                 for text in mismatches(part, report.observation)
             ),
+            clock=next((text for report in result.reports if (text := _of_clocks(report)) is not None), None),
             disagreement=None if result.failure else _disagreement(fit_directory, whole, configuration.dtype),
         )
         self.journal.note(measurement)
@@ -255,6 +257,7 @@ def measured(
     *,
     mismatches: Sequence[str] = (),
     disagreement: str | None = None,
+    clock: str | None = None,
 ) -> Measurement:
     """What came of a slot."""
     return Measurement(
@@ -269,6 +272,7 @@ def measured(
         result=result,
         mismatches=tuple(dict.fromkeys(mismatches)),
         disagreement=disagreement,
+        clock=clock,
     )
 
 
@@ -292,6 +296,10 @@ def unable(fit: JobResult | None, configuration: Configuration) -> str | None:
         able = ", ".join(outcome.backends)
         return f"{configuration.workload} cannot run on backend {configuration.backend}; it runs on: {able}"
     return None
+
+
+def _of_clocks(report: WorkerReport) -> str | None:
+    return None if report.clocks is None else report.clocks.disagreement
 
 
 def _unfit(outcome: WorkerOutcome) -> bool:

@@ -69,6 +69,7 @@ class Measurement:
         placements: one per process; empty where it could not be placed.
         mismatches: how processes ran elsewhere than they were placed.
         disagreement: how the scores differ from the detector's own.
+        clock: how the clock that timed disagrees with the kernel's.
     """
 
     slot: str
@@ -82,6 +83,7 @@ class Measurement:
     result: JobResult
     mismatches: tuple[str, ...] = ()
     disagreement: str | None = None
+    clock: str | None = None
     kind: Literal["measurement"] = "measurement"
 
 

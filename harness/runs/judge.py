@@ -83,6 +83,7 @@ def judge(
     *,
     placement_mismatches: Sequence[str],
     accuracy_mismatch: str | None,
+    clock_mismatch: str | None = None,
     emulator: str | None,
 ) -> Validity:
     """The verdict on a result, with every reason.
@@ -92,6 +93,7 @@ def judge(
         series: of the finished processes, the ones the verdict on steadiness and disturbance rests on.
         placement_mismatches: what ``placement.verify`` reported, over all processes.
         accuracy_mismatch: how this backend's scores differ from the detector's own.
+        clock_mismatch: how the clock that timed disagrees with the kernel's, in any process.
     """
     failures = tuple(f"block {process.block}: {process.failure}" for process in processes if process.failure)
     finished = [process for process in processes if process.failure is None]
@@ -104,6 +106,7 @@ def judge(
         steady=[each.steady for each in series],
         placement_mismatches=placement_mismatches,
         accuracy_mismatch=accuracy_mismatch,
+        clock_mismatch=clock_mismatch,
     )
     broken = invalidities(evidence)
     reasons = (*failures, *(f"{rule.text}. {rule.reason.remedy}" for rule in broken))

@@ -145,6 +145,7 @@ def _cell(index: int, configuration: Configuration, measurements: Sequence[Measu
             [series for record in records for series in record.series],
             placement_mismatches=list(dict.fromkeys(text for each in ordered for text in each.mismatches)),
             accuracy_mismatch=next((each.disagreement for each in ordered if each.disagreement), None),
+            clock_mismatch=next((each.clock for each in ordered if each.clock), None),
             emulator=None,
         ),
         processes=processes,

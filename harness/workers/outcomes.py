@@ -9,6 +9,7 @@ from harness.evaluation.metrics import Evaluation
 from harness.measure.overhead import Overhead
 from harness.placement.verify import Observation
 from harness.platform.facts import LoadedSoftware
+from harness.platform.second_clock import Elapsed
 from harness.record.accuracy import (
     BaselineBasis,
     BaselineDetector,
@@ -128,12 +129,16 @@ WorkerOutcome = SurveyOutcome | FitOutcome | BaselineOutcome | MeasureOutcome | 
 
 @dataclass(frozen=True)
 class WorkerReport:
-    """What one process leaves behind: its outcome, and what it used; ``observation`` is None after a problem."""
+    """What one process leaves behind: its outcome, and what it used.
+
+    ``observation`` is None after a problem; ``clocks`` also where the kernel does not tell.
+    """
 
     outcome: WorkerOutcome
     wall_s: float
     rss_peak_bytes: int
     observation: Observation | None
+    clocks: Elapsed | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.platform.second_clock import ClockWatch
 from harness.workers.jobs import BaselineJob, FitJob, InstanceJob, MeasureJob, SurveyJob, WorkerJob, read_job
 from harness.workers.outcomes import InputProblem, WorkerOutcome, WorkerReport
 from harness.workers.process import write_outcome
@@ -21,7 +22,7 @@ from harness.workers.process import write_outcome
 def main() -> None:
     """Entry point, with the path of the job as its argument."""
     job = read_job(Path(sys.argv[1]))
-    started = time.monotonic()
+    started, clocks = time.monotonic(), ClockWatch()
     try:
         outcome = _work(job)
     except InputError as error:
@@ -30,7 +31,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     from harness.placement.verify import observe
 
-    report = WorkerReport(outcome, time.monotonic() - started, _peak_bytes(), observe())
+    report = WorkerReport(outcome, time.monotonic() - started, _peak_bytes(), observe(), clocks.elapsed())
     write_outcome(Path(job.directory), report)
 
 
