@@ -63,8 +63,12 @@ def child(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdout: int | IO[str] | None = None,
+    ask: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program of the user at work; it and what it started are gone afterwards, asked to end before they are killed.
+
+    Args:
+        ask: the signal by which it is asked.
 
     Raises:
         OSError: it cannot be started.
@@ -74,7 +78,7 @@ def child(
         yield process
     finally:
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(ask)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_S)
             kill_tree(_word())

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,7 @@ def gate_revisions(
             cwd=here / inside,
             env={**os.environ, "PYTHONPATH": path, _ORIGIN: str(top.resolve())},
             stdout=None if to is None else sys.stderr.fileno(),
+            ask=signal.SIGINT,  # on which pytest runs its clean-ups
         ) as pytest:
             status = pytest.wait()
         if report.exists():

@@ -1,0 +1,169 @@
+"""Kills commands at random moments, by HUP, TERM, INT and KILL: nothing goes on, and nothing stays.
+
+    python tests/bench/random_kills.py [KILLS [SEED]]
+
+After each kill every process of the command's tree is to be gone within 2 s. In the end every command is started once
+more, and the temporary directory, the output and the cache are looked at. 200 kills take about half an hour.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
+WITHIN_S = 2.0
+_MARK = "LPARBENCH_KILLS"  # in the environment of everything that a command starts
+_SMALL = ("--rows", "600", "--epochs", "1", "--seeds", "1", "--blocks", "1", "--synthetic", "--backends", "native",
+          "--scenarios", "offline")  # fmt: skip
+_BENCHMARK = """
+import time
+def test_sleep(lparbench):
+    lparbench(time.sleep, 0.001)
+"""
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "run": ("run", "nsl-kdd-mlp", *_SMALL, "--out", "out/runs"),
+    "sweep": ("sweep", "nsl-kdd-mlp", "--rows", "600", "--synthetic", "--blocks", "1", "--cores", "1", "--smt", "1",
+              "--batch", "8", "--seconds", "0.05", "--backends", "native", "--out", "out/sweeps"),
+    "import": ("data", "import", "mawiflow", "big.csv"),
+    "kernels": ("kernels",),
+    "serve": ("serve", "nsl-kdd-mlp", "--port", "0", "--save", "out/bundles"),
+    "load": ("load", "http://127.0.0.1:9", "--rate", "10", "--duration", "20s"),
+    "doctor": ("doctor",),
+    "gate": ("gate", "--base", "HEAD", "--", "pytest", "-q", "-p", "no:cacheprovider", "bench"),
+    "smt": ("smt", "set", "1", "--", "sleep", "60"),
+}  # fmt: skip
+# Shares of the moments, in seconds after the start, that a command is under way.
+_LONGEST_S = {"run": 9.0, "sweep": 9.0, "gate": 9.0, "serve": 9.0, "kernels": 6.0}
+# What may be there: what can be resumed, and what is kept on purpose.
+_KEPT = (".unfinished", "sweeps/", "bundles/", "trusted", "runs/")
+
+
+@dataclass
+class Bed:
+    """A directory in which commands run, with a home, a cache and a temporary directory of its own."""
+
+    top: Path
+
+    def __post_init__(self) -> None:
+        for name in ("home", "tmp", "work/bench"):
+            (self.top / name).mkdir(parents=True)
+        work = self.top / "work"
+        (work / "bench" / "test_sleep.py").write_text(_BENCHMARK)
+        with (work / "big.csv").open("wb") as file:
+            file.truncate(256 << 20)
+        git = ("git", "-c", "user.name=x", "-c", "user.email=x@localhost")
+        for command in (("init", "-q"), ("add", "bench"), ("commit", "-qm", "x")):
+            subprocess.run([*git, *command], cwd=work, check=True)
+
+    def environment(self, mark: str) -> dict[str, str]:
+        """Of a command, whose processes carry the mark."""
+        own = {"HOME": str(self.top / "home"), "TMPDIR": str(self.top / "tmp"), "PYTHONPATH": str(ROOT), _MARK: mark}
+        given = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "LPARBENCH"))}
+        return {**given, **own, "OMP_NUM_THREADS": "1"}
+
+    def start(self, name: str, mark: str) -> subprocess.Popen[bytes]:
+        """The command, as from a shell."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "harness", *COMMANDS[name]], cwd=self.top / "work", env=self.environment(mark),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_heeded,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def left(self) -> list[str]:
+        """What is there that nobody asked to keep: temporary and hidden files, and empty directories."""
+        left = [str(path.relative_to(self.top)) for path in (self.top / "tmp").iterdir()]
+        for folder in ("work/out", "home"):
+            for path in (self.top / folder).rglob("*"):
+                text = str(path.relative_to(self.top))
+                hidden = path.name.startswith(".") and path.name not in (".cache",)
+                empty = path.is_dir() and not any(path.iterdir())
+                if (hidden or empty) and not any(kept in text for kept in _KEPT if not hidden):
+                    left.append(text + (" (empty)" if empty else ""))
+        return [name for name in left if "DeveloperTools" not in name and "torchinductor" not in name]
+
+
+def _heeded() -> None:
+    for number in SIGNALS[:3]:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def marked(mark: str) -> Iterator[psutil.Process]:
+    """Processes that carry the mark and live."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(_MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+        except (psutil.Error, OSError):
+            continue
+
+
+def kill_once(bed: Bed, name: str, number: signal.Signals, after_s: float, mark: str) -> tuple[bool, list[str]]:
+    """Whether the command was still at work when it was killed, and what went on longer than it should."""
+    process = bed.start(name, mark)
+    time.sleep(after_s)
+    alive = process.poll() is None
+    if alive:
+        process.send_signal(number)
+    began = time.monotonic()
+    while time.monotonic() - began < WITHIN_S:
+        if process.poll() is not None and not list(marked(mark)):
+            break
+        time.sleep(0.02)
+    process.poll()
+    rest = [" ".join(each.cmdline())[-120:] for each in marked(mark)]
+    for each in marked(mark):
+        each.kill()
+    process.wait()
+    return alive, rest
+
+
+def main(kills: int = 200, seed: int = 1, *names: str) -> None:
+    """Kill so many times and print the counts; exit status 1 where something went on or stayed."""
+    rng = random.Random(seed)
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="kills-") as top:
+        bed = Bed(Path(top))
+        chosen = names or tuple(COMMANDS)
+        while counts["kills"] < kills:
+            name, number = chosen[counts["tries"] % len(chosen)], rng.choice(SIGNALS)
+            counts["tries"] += 1
+            after_s = rng.uniform(0.0, _LONGEST_S.get(name, 3.0))
+            alive, rest = kill_once(bed, name, number, after_s, f"{seed}.{counts['tries']}")
+            if not alive:
+                continue
+            counts["kills"] += 1
+            counts[f"{number.name}"] += 1
+            if rest:
+                counts["went on"] += 1
+                print(
+                    f"{name}, {number.name} after {after_s:.2f} s: still there after {WITHIN_S} s: {rest}", flush=True
+                )
+            counts["left until the next start"] += bool(bed.left())
+        for name in chosen:
+            last = bed.start(name, "last")
+            time.sleep(2 * _LONGEST_S.get(name, 3.0))
+            last.terminate()
+            last.wait()
+        time.sleep(WITHIN_S)
+        for path in bed.left():
+            counts["stays"] += 1
+            print(f"left after the last start of every command: {path}", flush=True)
+    print(", ".join(f"{value} {key}" for key, value in counts.items() if key != "tries"))
+    sys.exit(1 if counts["went on"] or counts["stays"] else 0)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:3]), *sys.argv[3:])
