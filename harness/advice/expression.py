@@ -19,8 +19,10 @@ from typing import Any
 from harness.advice.functions import FUNCTIONS, Function
 from harness.advice.kinds import BOOL, NONE, NUMBER, TEXT, Collection, Kind, Record, Scalar, Table, fields_of
 from harness.advice.logic import Unknown, conjunction, disjunction, merged, negation
+from harness.advice.steps import count_step, within_steps
 
 MAX_LENGTH = 1000  # characters; keeps the parser's recursion small
+_DEEPEST = 50  # operations in one another
 
 Environment = Mapping[str, Any]
 Evaluator = Callable[[Environment], Any]
@@ -66,9 +68,14 @@ def parse(text: str, scope: Mapping[str, Kind]) -> Expression:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ExpressionError(f"not an expression: {error}") from error
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST):
+        level = [inner for node in level for inner in ast.iter_child_nodes(node)]
+    if level:  # what recurs over it could not
+        raise ExpressionError(f"more than {_DEEPEST} operations in one another")
     compiler = _Compiler(scope)
     typed = compiler.compile(tree.body)
-    return Expression(text, typed.kind, tuple(dict.fromkeys(compiler.paths)), typed.run)
+    return Expression(text, typed.kind, tuple(dict.fromkeys(compiler.paths)), within_steps(typed.run, typed.path))
 
 
 @dataclass(frozen=True)
@@ -304,6 +311,7 @@ class _Compiler:
                 yield unknown, unknown
                 return
             for element in collection:
+                count_step()
                 bound = {**names, name: element}
                 kept = conjunction([condition, *(_truth(test, bound) for test in tests)])
                 if kept is not False:

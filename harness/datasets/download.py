@@ -22,13 +22,16 @@ from urllib.parse import unquote, urlsplit
 
 from harness.datasets.catalogue import DataFile, Download
 from harness.datasets.store import BLOCK_BYTES
+from harness.datasets.watched import LEAST_BYTES, watched
 from harness.errors import CheckFailedError, InputError, LparbenchError
 from harness.scratch import aside
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
 _TIMEOUT_S = 30.0
-_FRUITLESS_ATTEMPTS = 3  # connections in a row that bring no byte before giving up
+_SLOWEST_BYTES_PER_S = 1 << 13  # of a whole download
+_PATIENCE_S = 600.0  # of a whole download, beyond its time at the slowest rate
+_FRUITLESS_ATTEMPTS = 3  # connections in a row that bring too little before giving up
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PAUSE_S = 0.5  # before the second attempt; each further one waits that much longer
 _READ_BYTES = 1 << 16
@@ -132,16 +135,20 @@ def _write_whole(reader: IO[bytes], target: Path) -> None:
 def _complete(url: str, part: Path, output: FileIO, download: Download, progress: Progress) -> None:
     """Ask for what is missing until it is there or nothing comes any more."""
     fruitless = 0
+    limit_s = _PATIENCE_S + download.size / _SLOWEST_BYTES_PER_S
+    ends = time.monotonic() + limit_s
     while (have := _size(output)) < download.size:
         reason, final = "the server closed the connection early", False
         try:
-            _receive(url, part, output, have, download, progress)
+            _receive(url, part, output, download, progress, ends)
         except urllib.error.HTTPError as error:
             reason, final = f"the server answers {error.code} {error.reason}", error.code < 500
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
         arrived = _size(output)
-        fruitless = 0 if arrived > have else fruitless + 1
+        fruitless = 0 if arrived - have >= LEAST_BYTES else fruitless + 1
+        if time.monotonic() > ends:
+            reason, final = f"not complete after {limit_s:,.0f} s", True
         if arrived < download.size and (final or fruitless >= _FRUITLESS_ATTEMPTS):
             raise InputError(
                 f"{url} cannot be downloaded: {reason} ({arrived:,} of {download.size:,} bytes are here).",
@@ -151,14 +158,15 @@ def _complete(url: str, part: Path, output: FileIO, download: Download, progress
             time.sleep(_PAUSE_S * fruitless)
 
 
-def _receive(url: str, part: Path, output: FileIO, have: int, download: Download, progress: Progress) -> None:
+def _receive(url: str, part: Path, output: FileIO, download: Download, progress: Progress, ends: float) -> None:
+    have = _size(output)
     headers = {"User-Agent": "lparbench", "Accept-Encoding": "identity"}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - https or a mirror; see _address
     validator = _validator(part)
     if have and validator:
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", validator)
-    with _opener(url).open(request, timeout=_TIMEOUT_S) as response:
+    with watched(request, _TIMEOUT_S, ends) as (response, watch):
         _refuse_other_size(response, url, download)
         if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             output.truncate(0)  # the server sends the whole file: it knows no ranges, or the file has changed
@@ -166,7 +174,11 @@ def _receive(url: str, part: Path, output: FileIO, have: int, download: Download
         _remember_validator(part, response.headers)
         try:
             # read1 hands over what has arrived, so that an interruption loses nothing.
-            while have < download.size and (block := response.read1(min(_READ_BYTES, download.size - have))):
+            while (
+                watch.goes_on(have)
+                and have < download.size
+                and (block := response.read1(min(_READ_BYTES, download.size - have)))
+            ):
                 have += len(block)
                 while block:  # an unbuffered write may take only a part of it
                     block = block[output.write(block) :]
@@ -178,9 +190,10 @@ def _receive(url: str, part: Path, output: FileIO, have: int, download: Download
 def _refuse_other_size(response: http.client.HTTPResponse, url: str, download: Download) -> None:
     ranged = response.headers.get("Content-Range", "").rpartition("/")[2]
     announced = ranged if response.status == 206 else response.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) != download.size:
+    digits = announced.lstrip("0")[:20]  # more are as wrong, and Python does not read thousands of them
+    if announced.isdecimal() and announced.isascii() and digits != str(download.size):
         raise CheckFailedError(
-            f"{url} gives another file than the published one: {int(announced):,} bytes, "
+            f"{url} gives another file than the published one: {int(digits or 0):,} bytes, "
             f"{download.size:,} expected. It was not downloaded."
         )
 
@@ -221,19 +234,6 @@ def _disk_errors(path: Path, *, kept: bool) -> Iterator[None]:
             if here
             else "Nothing was left behind; make room and give the same command again.",
         ) from None
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
-        if urlsplit(newurl).scheme != "https":
-            raise urllib.error.URLError(f"it redirects to {newurl}, which is not https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    # A mirror inside the house may speak plain http; the pinned digest holds either way.
-    handlers = [_SafeRedirects] if urlsplit(url).scheme == "https" else []
-    return urllib.request.build_opener(*handlers)
 
 
 def _address(download: Download, dataset: str, mirror: str | None) -> str:

@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.datasets import splits
-from harness.datasets.hdf5 import require_filters
+from harness.datasets import hdf5, splits
 from harness.datasets.options import count, encoding
 from harness.datasets.recipe import Reading, Recipe, Request, reading
-from harness.datasets.store import Found, FoundFile, content
+from harness.datasets.store import Found, FoundFile, content, parsing
 from harness.datasets.table import Split, Table, categorical
 from harness.errors import InputError
 
@@ -52,10 +51,8 @@ def _read(local: Found, request: Request) -> Reading:
 
 def _array(entry: FoundFile) -> tuple[Doubles, str]:
     data, sha256 = content(entry.path)
-    try:
+    with parsing(entry.path, "NumPy array"):
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{entry.path} is no complete NumPy array: {error}.", remedy="Get it again.") from None
     columns = len(CATHODE_COLUMNS) + 1
     if array.ndim != 2 or array.shape[1] != columns or array.dtype.kind != "f" or not len(array):
         raise InputError(
@@ -69,24 +66,16 @@ def _array(entry: FoundFile) -> tuple[Doubles, str]:
 
 def _events_of_h5(path: Path, data: bytes) -> Doubles:
     """The jet quantities and the label from a frame that pandas stored in its fixed format."""
-    try:
-        import h5py
-    except ImportError:
-        raise InputError(f"{path}: reading HDF5 needs h5py.", remedy="pip install h5py") from None
     columns = (*JET_COLUMNS, "label")
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            group = file[next(iter(file))]
-            values = {}
-            for number in range(len(group)):
-                if f"block{number}_items" not in group:
-                    break
-                require_filters(path, [group[f"block{number}_values"], group[f"block{number}_items"]])
-                block = group[f"block{number}_values"][...]
-                for place, name in enumerate(group[f"block{number}_items"][...]):
-                    values[name.decode() if isinstance(name, bytes) else str(name)] = block[:, place]
-    except (OSError, KeyError, StopIteration, AttributeError, IndexError) as error:
-        raise InputError(f"{path} is no HDF5 file with a pandas frame: {error}.", remedy="Get it again.") from None
+    with parsing(path, "HDF5 file with a pandas frame"), hdf5.opened(path, data) as file:
+        group = file[next(iter(file), "")]
+        values = {}
+        for number in range(len(group)):
+            if f"block{number}_items" not in group:
+                break
+            block = hdf5.array(path, group, f"block{number}_values")
+            for place, name in enumerate(hdf5.array(path, group, f"block{number}_items")):
+                values[name.decode() if isinstance(name, bytes) else str(name)] = block[:, place]
     missing = [name for name in columns if name not in values]
     if missing:
         raise InputError(f"{path} lacks the column {missing[0]!r}; {', '.join(columns)} were expected.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.datasets import splits, synthetic
-from harness.datasets.hdf5 import require_filters
+from harness.datasets import hdf5, splits, synthetic
 from harness.datasets.options import choice, encoding, number, share
 from harness.datasets.recipe import Reading, Recipe, Request, reading
-from harness.datasets.store import Found, content
+from harness.datasets.store import Found, content, parsing, refuse_bomb
 from harness.datasets.table import Split, Table, categorical_of
 from harness.errors import InputError
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _CODES = ((0, 1), (-1, 1), (1, 2))  # ways to write the two labels
 _RARE = 0.4  # share of the rarer label below which it is clearly that of the anomalies
+_COMPRESSED = 15  # miCOMPRESSED of MATLAB's MAT-file format
 _HDF5_OFFSET = 512  # MATLAB 7.3 puts its own header before that of HDF5
 
 
@@ -34,35 +36,48 @@ def _read(local: Found, request: Request) -> Reading:
 
 
 def _adbench(path: Path, data: bytes) -> tuple[Any, Any]:
-    try:
+    with parsing(path, "NumPy archive"):
+        with zipfile.ZipFile(io.BytesIO(data)) as members:
+            refuse_bomb(path, len(data), sum(member.file_size for member in members.infolist()))
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            for name in ("X", "y"):
+                if name not in archive:
+                    raise InputError(f"{path}: {name} is not a file in the archive; arrays X and y were expected.")
             return archive["X"], archive["y"]
-    except KeyError as error:
-        raise InputError(f"{path}: {error.args[0]}; arrays X and y were expected.") from None
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is no readable NumPy archive: {error}.", remedy="Get it again.") from None
 
 
 def _odds(path: Path, data: bytes) -> tuple[Any, Any]:
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
-    try:
+    with parsing(path, "MATLAB file"):
         if _HDF5_MAGIC in data[: _HDF5_OFFSET + len(_HDF5_MAGIC)]:
-            import h5py
-
-            with h5py.File(io.BytesIO(data), "r") as file:
-                require_filters(path, [file[name] for name in ("X", "y") if name in file])
-                arrays = {name: file[name][...].T for name in ("X", "y") if name in file}  # MATLAB stores by column
+            with hdf5.opened(path, data) as file:
+                arrays = {name: hdf5.array(path, file, name).T for name in ("X", "y") if name in file}  # by column
         else:
+            for packed in _compressed_elements(data):
+                inflater = zlib.decompressobj()
+                content = 0
+                while packed and not inflater.eof:
+                    content += len(inflater.decompress(packed, 1 << 20))
+                    packed = inflater.unconsumed_tail
+                    refuse_bomb(path, len(data), content)
             arrays = loadmat(io.BytesIO(data))
+        for name in ("X", "y"):
+            if name not in arrays:
+                raise InputError(f"{path} has no variable {name!r}; X and y were expected.")
         return arrays["X"], arrays["y"]
-    except ImportError:
-        raise InputError(f"{path} is a MATLAB 7.3 file, which needs h5py.", remedy="pip install h5py") from None
-    except KeyError as error:
-        raise InputError(f"{path} has no variable {error}; X and y were expected.") from None
-    except (MatReadError, ValueError, TypeError, OSError, EOFError, IndexError) as error:
-        raise InputError(f"{path} is no readable MATLAB file: {error}.", remedy="Get it again.") from None
+
+
+def _compressed_elements(data: bytes) -> Iterator[bytes]:
+    """Compressed variables of a MATLAB 5 file: a header of 128 bytes, then elements of a type, a size and content."""
+    order = "<" if data[126:128] == b"IM" else ">"
+    place = 128
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        place += 8
+        if kind == _COMPRESSED:
+            yield data[place : place + size]
+        place += size
 
 
 def _split(x: Any, y: Any, path: Path, request: Request) -> Split:

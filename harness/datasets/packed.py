@@ -68,6 +68,13 @@ def open_unpacked(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+def packed_size(path: Path) -> int | None:
+    """Bytes of a file, or of a file in an archive, as they are compressed; None where they are not."""
+    archive = next((parent for parent in path.parents if parent.suffix.lower() == ".zip" and parent.is_file()), None)
+    compressed = path if archive is None else archive
+    return compressed.stat().st_size if compressed.suffix.lower() in SUFFIXES or archive is not None else None
+
+
 def archived(path: Path) -> dict[str, Path]:
     """Files of a zip archive: name without folders -> the path that `open_unpacked` takes; none if it is damaged."""
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.datasets.csvfile import distinct_names, require_columns
+from harness.datasets.store import parsing
 from harness.datasets.table import trimmed
 from harness.errors import InputError
 
@@ -31,7 +32,7 @@ def frames(path: Path, wanted: Callable[[str], bool], *, required: Sequence[str]
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise InputError(f"{path}: reading Parquet needs pyarrow.", remedy="pip install pyarrow") from None
-    try:
+    with parsing(path, "Parquet file"):
         file = ParquetFile(path)
         written = file.schema_arrow.names
         names = distinct_names(written)
@@ -49,8 +50,6 @@ def frames(path: Path, wanted: Callable[[str], bool], *, required: Sequence[str]
             places = chosen if repeated else range(len(chosen))
             columns = {names[place]: _column(batch.column(at)) for place, at in zip(chosen, places, strict=True)}
             yield pd.DataFrame(columns, copy=False)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is no readable Parquet file: {str(error).splitlines()[0]}.") from None
 
 
 def _column(values: Any) -> pd.Series[Any]:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.datasets.catalogue import DataFile, Variant
-from harness.datasets.packed import UnixText, open_unpacked, plain_name
+from harness.datasets.packed import UnixText, open_unpacked, packed_size, plain_name
 from harness.errors import InputError
 
 BLOCK_BYTES = 1 << 22
+RATIO = 250  # content over compressed size that is read; text of tables has 5 to 50
+SMALL_CONTENT = 1 << 28  # is read whatever the ratio
+PARSING_NOTE: ContextVar[Path | None] = ContextVar("parsing_note", default=None)
+"""Where :func:`parsing` notes what is being parsed."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class DigestingReader(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stream = UnixText(open_unpacked(path))
+        self._packed_size = packed_size(path)
         self._digest = hashlib.sha256()
         self.size = 0
 
@@ -71,6 +78,8 @@ class DigestingReader(io.RawIOBase):
             read = self._stream.readinto(buffer)
         self._digest.update(memoryview(buffer)[:read])
         self.size += read
+        if self.size > SMALL_CONTENT and self._packed_size:
+            refuse_bomb(self._path, self._packed_size, self.size)
         return read
 
     def drain(self) -> str:
@@ -124,6 +133,49 @@ def content(path: Path) -> tuple[bytes, str]:
 def empty(path: Path) -> InputError:
     """The error for a file without content."""
     return InputError(f"{path} is empty.", remedy="Get it again: an interrupted copy leaves such a file.")
+
+
+@contextmanager
+def parsing(path: Path, form: str) -> Iterator[None]:
+    """Around the parser of a library, which raises anything on a damaged file, or ends the process.
+
+    The file is noted meanwhile where a worker asks for that (:data:`PARSING_NOTE`), so that its death can be explained.
+
+    Args:
+        path: what is parsed.
+        form: what it should be: ``"MATLAB file"``.
+
+    Raises:
+        InputError: the parser raised; names the file.
+    """
+    note = PARSING_NOTE.get()
+    if note is not None:
+        note.write_text(json.dumps([str(path), form]), encoding="utf-8")
+    try:
+        yield
+    except (InputError, ImportError):
+        raise
+    except MemoryError:
+        raise InputError(f"{path} needs more memory than there is.", remedy="It may be damaged.") from None
+    except Exception as error:  # noqa: BLE001 - whatever a parser makes of a damaged file
+        words = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise InputError(f"{path} is no readable {form}: {words}.", remedy="Get it again.") from None
+    finally:
+        if note is not None:
+            note.unlink(missing_ok=True)
+
+
+def refuse_bomb(path: Path, size: int, content: int) -> None:
+    """See that ``content`` bytes can have come from ``size`` compressed ones.
+
+    Raises:
+        InputError: no table compresses like that; its content would fill the memory or the disk.
+    """
+    if content > max(SMALL_CONTENT, RATIO * size):
+        raise InputError(
+            f"{path}: {size:,} bytes hold more than {RATIO} times as much, {content:,} bytes so far.",
+            remedy="No table compresses like that; if it is meant, unpack it first.",
+        )
 
 
 @contextmanager

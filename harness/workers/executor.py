@@ -76,6 +76,9 @@ def _report(worker: WorkerProcess, status: int | None) -> WorkerReport | None:
     report = read_outcome(worker.directory, WorkerReport)
     if report is not None and isinstance(report.outcome, InputProblem):
         raise InputError(report.outcome.message, remedy=report.outcome.remedy)
+    crash = worker.crashed_parsing(status)
+    if crash is not None:
+        raise crash
     return report if status == 0 else None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.decode import decode_json_file, encode
+from harness.errors import InputError
 from harness.interpreter import SAFE_PATH, program
 from harness.interpreter import environment as with_package
 from harness.process_tree import in_tree
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OUTCOME_FILE = "outcome.json"
+PARSING_FILE = "parsing.json"  # names the data file that a library's parser is at work on
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 OUTPUT_FILE = "output.txt"
 
 _OUTPUT_TAIL = 2000  # characters of a failed worker's output that are kept
@@ -55,6 +58,17 @@ class WorkerProcess:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
+
+    def crashed_parsing(self, status: int | None) -> InputError | None:
+        """The error for a data file on which a library's parser ended the worker; None where that is not so."""
+        note = self.directory / PARSING_FILE
+        if status is None or -status not in _CRASHES or not note.exists():
+            return None
+        path, form = decode_json_file(tuple[str, str], note)
+        crash = signal.Signals(-status).name
+        return InputError(
+            f"{path} is no readable {form}: the library that reads it crashed ({crash}).", remedy="Get it again."
+        )
 
     def cause_of_death(self, status: int | None, timeout_s: float, *, lines: int = 1) -> str:
         """One sentence for a worker that did not do its work.

@@ -16,13 +16,17 @@ from harness.errors import InputError
 from harness.platform.second_clock import ClockWatch
 from harness.workers.jobs import BaselineJob, FitJob, InstanceJob, MeasureJob, SurveyJob, WorkerJob, read_job
 from harness.workers.outcomes import InputProblem, WorkerOutcome, WorkerReport
-from harness.workers.process import write_outcome
+from harness.workers.process import PARSING_FILE, write_outcome
 
 
 def main() -> None:
     """Entry point, with the path of the job as its argument."""
     job = read_job(Path(sys.argv[1]))
     started, clocks = time.monotonic(), ClockWatch()
+    if isinstance(job, FitJob | BaselineJob):
+        from harness.datasets.store import PARSING_NOTE
+
+        PARSING_NOTE.set(Path(job.directory) / PARSING_FILE)
     try:
         outcome = _work(job)
     except InputError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support.publisher import Publisher, publisher
 
-from harness.datasets import download
+from harness.datasets import download, watched
 from harness.datasets.catalogue import DataFile, Download
 from harness.datasets.download import fetch
 from harness.errors import CheckFailedError, InputError, LparbenchError
@@ -110,7 +110,7 @@ def test_no_server_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_https_never_falls_back_to_http(tmp_path: Path) -> None:
-    handler = download._SafeRedirects()
+    handler = watched.SafeRedirects()
     with pytest.raises(OSError, match="not https"):
         handler.redirect_request(None, None, 302, "Found", {}, "http://elsewhere/file.bin")
 

@@ -46,11 +46,11 @@ _EVENTS = np.column_stack([np.random.default_rng(0).random((30, 5)), np.arange(3
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (_npy(_EVENTS)[:-9], "is no complete NumPy array"),
+        (_npy(_EVENTS)[:-9], "is no readable NumPy array"),
         (_npy(_EVENTS[:, :5]), r"holds an array \(30, 5\) of float64; rows of 6"),
         (_npy(_EVENTS * 2), "the last column is the label, 0 or 1; 2 was found"),
-        (_npy(np.array([{"a": 1}]), allow_pickle=True), "is no complete NumPy array: Object arrays cannot be loaded"),
-        (b"not numpy", "is no complete NumPy array"),
+        (_npy(np.array([{"a": 1}]), allow_pickle=True), "is no readable NumPy array: Object arrays cannot be loaded"),
+        (b"not numpy", "is no readable NumPy array"),
     ],
 )
 def test_broken_arrays(tmp_path: Path, content: bytes, told: str) -> None:
@@ -90,7 +90,7 @@ def test_lhco2020_features_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lacks the column 'pxj1'"):
         load("lhco2020", directory=tmp_path, synthetic="never")
     path.write_bytes(b"no hdf5")
-    with pytest.raises(InputError, match="is no HDF5 file with a pandas frame"):
+    with pytest.raises(InputError, match="is no readable HDF5 file with a pandas frame"):
         load("lhco2020", directory=tmp_path, synthetic="never")
 
 
