@@ -11,6 +11,7 @@ import typer
 from harness.cli import completion
 from harness.cli.durations import seconds
 from harness.cli.options import BundleBackend, Trust
+from harness.cli.rates import per_second
 from harness.errors import InputError
 from harness.trust import allow
 
@@ -69,12 +70,26 @@ def serve(
     max_body: Annotated[
         int, typer.Option(min=1, metavar="BYTES", rich_help_panel=_LIMITS, help="Of a request.")
     ] = 1 << 20,
+    quota: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N/s", rich_help_panel=_LIMITS, show_default=False,
+            help="Requests that a client may send; more get 429.",
+        ),
+    ] = None,
     drain: Annotated[
         str, typer.Option(metavar="TIME", rich_help_panel=_LIMITS, help="After a signal, for requests under way.")
     ] = "10s",
     drift_window: Annotated[
         int, typer.Option(min=50, metavar="ROWS", rich_help_panel=_LIMITS, help="Rows of a window of /drift.")
     ] = 2000,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVELS", show_default=False,
+            help="Probabilities, or recall:0.99, fpr:0.001, cost:10. Default: investigate=0.3,alert=0.5,block=0.7.",
+        ),
+    ] = None,
     keys: Annotated[
         int, typer.Option(min=1, metavar="N", rich_help_panel=_CARDS, help="Cards kept; the longest unused go first.")
     ] = 100_000,
@@ -101,7 +116,7 @@ def serve(
     """Serve a saved model over HTTP, pinned to cores of one node, its memory bound there.
 
     Routes: the documents' POST /predict, for cards also /predict_stream; the Open Inference Protocol under /v2;
-    /health, /metrics and /drift.
+    /health, /metrics and /drift, and a page at /.
 
     Example: `lparbench serve nsl-kdd-autoencoder --port 8000`
     """
@@ -144,6 +159,8 @@ def serve(
         key_ttl_s=seconds("--key-ttl", key_ttl),
         state=None if state is None else str(state),
         as_published=as_published,
+        thresholds=thresholds,
+        quota_per_s=None if quota is None else per_second("--quota", quota),
         token_file=None if token_file is None else str(token_file),
         tls_cert=None if tls_cert is None else str(tls_cert),
         tls_key=None if tls_key is None else str(tls_key),

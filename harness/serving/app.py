@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from harness.serving.documents import Documents
 from harness.serving.drift import DriftMonitor
 from harness.serving.exchange import Checked, HttpError, Reply, Request, Rows, Scores, Scoring, to_json
 from harness.serving.fraud import Fraud
+from harness.serving.history import STEP_S, History
 from harness.serving.metrics import Metrics, openmetrics
 from harness.serving.model import ServedModel
 from harness.serving.open_inference import OpenInference
+from harness.serving.quota import Quota, client_of
 
 _TEXT = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _LIVE = Reply(200, to_json({"live": True}))
@@ -41,10 +44,14 @@ class App:
         self.model, self.admission = model, admission
         self.metrics = Metrics()
         self.draining = False
+        self.quota: Quota | None = None
+        self.history = History(self.metrics)
+        self._began = monotonic()
         self._token = None if token is None else f"Bearer {token}".encode()
         self.fraud = fraud
         self._drift = DriftMonitor(model.bundle.drift, model.features, drift_window)
         documents, protocol = Documents(model), OpenInference(model)
+        self._documents = documents
         path = f"/v2/models/{model.name}"
         versioned = f"{path}/versions/{model.version}"
         self._open: dict[tuple[str, str], Handler] = {
@@ -52,11 +59,12 @@ class App:
             ("GET", "/v2/health/ready"): lambda _: self._ready(),
             ("GET", f"{path}/ready"): lambda _: self._ready(),
             ("GET", f"{versioned}/ready"): lambda _: self._ready(),
-            ("GET", "/health"): lambda _: Reply(200, to_json(self._describe(documents))),
+            ("GET", "/health"): lambda _: Reply(200, to_json(self.describe())),
         }
         routes: dict[tuple[str, str], Handler] = {
+            ("GET", "/"): lambda _: self._page(),
             ("GET", "/metrics"): lambda _: self._metrics(),
-            ("GET", "/drift"): lambda _: self._drift_reply(),
+            ("GET", "/drift"): lambda _: Reply(200, to_json(self.drift_state())),
         }
         if "documents" in apis and fraud is not None:
             routes |= {("POST", "/predict"): fraud.predict, ("POST", "/predict_stream"): fraud.predict_stream}
@@ -128,8 +136,7 @@ class App:
         self.metrics.score_s.add(seconds)
         self.metrics.batch_rows.add(len(rows))
         self._drift.add(rows if rows.ndim == 2 else rows[:, -1])
-        if way is None:
-            self.metrics.decisions.update(self.model.bundle.levels(scores).tolist())
+        self.metrics.decisions.update(self.model.decisions(scores if way is None else scores[:, -1]))
         replies, start = [], 0
         for part in batch:
             end = start + len(part.rows)
@@ -167,8 +174,40 @@ class App:
         allowed = ", ".join(sorted(methods))
         return HttpError(405, f"{path} takes {allowed}", (("Allow", allowed),))
 
-    def _describe(self, documents: Documents) -> dict[str, Any]:
-        return documents.describe() | ({} if self.fraud is None else self.fraud.describe())
+    def describe(self) -> dict[str, Any]:
+        """What is served, as ``GET /health`` has it."""
+        return self._documents.describe() | ({} if self.fraud is None else self.fraud.describe())
+
+    async def tick(self) -> None:
+        """Note for the page what happens, for ever."""
+        while True:
+            await asyncio.sleep(STEP_S)
+            self.sample()
+
+    def sample(self) -> None:
+        """Close a step of the page's history."""
+        last = self._drift.last
+        self.history.sample(monotonic() - self._began, None if last is None else float((last.psi / last.bound).max()))
+
+    def refused(self, request: Request, peer: object) -> Reply | None:
+        """The answer to a client that sends more rows than it may; reading what the server says of itself is free."""
+        wait = 0 if self.quota is None or request.method != "POST" else self.quota.wait(client_of(peer))
+        if not wait:
+            return None
+        return HttpError(429, "too many requests of this client", (("Retry-After", str(wait)),)).reply()
+
+    def _page(self) -> Reply:
+        from harness.serving.page import View, page  # with jinja2, for people only
+
+        detector = self.model.bundle.manifest.provenance.detector
+        cards = None if self.fraud is None else self.fraud.states
+        levels, drift = self.model.level_names, self.drift_state()
+        return page(
+            View(
+                self.describe(), detector, self.draining, self.history, self.metrics, levels, drift, self.endpoints,
+                cards,
+            )
+        )  # fmt: skip
 
     def _ready(self) -> Reply:
         return _NOT_READY if self.draining else _READY
@@ -183,7 +222,8 @@ class App:
             self.metrics.streams = self.fraud.states.counts
         return Reply(200, openmetrics(self.metrics, info, psi, drift.alarms), _TEXT)
 
-    def _drift_reply(self) -> Reply:
+    def drift_state(self) -> dict[str, Any]:
+        """What ``GET /drift`` says."""
         drift = self._drift
         last = drift.last
         features = {} if last is None else {
@@ -192,7 +232,7 @@ class App:
                 drift.names, last.psi.tolist(), last.bound.tolist(), last.over.tolist(), strict=True
             )
         }  # fmt: skip
-        answer = {
+        return {
             "window_rows": drift.window,
             "windows": drift.windows,
             "alarms": drift.alarms,
@@ -200,7 +240,6 @@ class App:
             "features": features,
             "note": "Windows are taken as independent; an alarm takes two in a row.",
         }
-        return Reply(200, to_json(answer))
 
 
 def _finished(part: Scoring, scores: Scores) -> Reply:
@@ -213,4 +252,4 @@ def _finished(part: Scoring, scores: Scores) -> Reply:
         return HttpError(500, "a score is not finite").reply()
 
 
-_REASONS = {401: "auth", 413: "size", 431: "size", 503: "queue"}
+_REASONS = {401: "auth", 413: "size", 429: "quota", 431: "size", 503: "queue"}

@@ -31,15 +31,17 @@ def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
         request = Request(http.method, http.url.path, dict(http.headers), b"", True)
         try:
             request = request._replace(body=await _body(http, limits))
+            refused = app.refused(request, None if http.client is None else tuple(http.client))
+            if refused is not None:
+                app.count(request, refused.status)
+                return _response(refused)
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             batch.take(request, future.set_result)
             reply = await future
         except HttpError as error:
             reply = error.reply()
         app.count(request, reply.status)
-        response = Response(reply.body, reply.status, dict(reply.headers))
-        response.headers["content-type"] = reply.content_type
-        return response
+        return _response(reply)
 
     for endpoint in app.endpoints:
         method, path = endpoint.split(" ")
@@ -48,6 +50,12 @@ def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     api.add_api_route("/{path:path}", answer, methods=methods, include_in_schema=False)
     return api
+
+
+def _response(reply: Reply) -> Response:
+    response = Response(reply.body, reply.status, dict(reply.headers))
+    response.headers["content-type"] = reply.content_type
+    return response
 
 
 async def _body(http: fastapi.Request, limits: Limits) -> bytes:

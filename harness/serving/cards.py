@@ -37,6 +37,8 @@ def open_fraud(spec: ServeSpec, model: ServedModel, admission: Admission) -> Fra
     states = CardStates(spec.keys, spec.key_ttl_s, steps, encoder.features, time.time)
     if spec.state is not None and not spec.check:
         path = Path(spec.state)
+        if path.is_dir() or not path.parent.is_dir():  # and not only when the cards are to be written
+            raise InputError(f"--state {path} cannot be written.", remedy="Name a file in a directory that is there.")
         if path.exists():
             count = restore(states, path, model_digest(model.bundle.directory))
             print(f"lparbench: {count} cards taken over from {path}.", file=sys.stderr, flush=True)

@@ -1,4 +1,7 @@
-"""The intrusion document's route, ``POST /predict`` with ``{"features": [...]}``; its sample client works unchanged.
+"""``POST /predict`` with ``{"features": [...]}``, the intrusion document's route; its sample client works unchanged.
+
+Of a model with probabilities the answer also has what the FT-Transformer document asks of its endpoint: probability,
+confidence, and a level of three thresholds.
 
 Corrected against the document: an error of the client is always status 400 and names the field, never an exception's
 text with status 500; the answer is JSON without NaN.
@@ -12,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.serving.exchange import HttpError, Reply, Request, Scores, Scoring
+from harness.serving.exchange import HttpError, Reply, Request, Scores, Scoring, to_json
 from harness.serving.json_input import parse_object
 from harness.serving.model import ServedModel
 
@@ -42,6 +45,20 @@ class Documents:
         if not isfinite(score):
             raise HttpError(500, "the score is not finite")
         anomaly = "true" if score > self._cut else "false"
+        levels, probabilities = self._model.levels, self._model.bundle.probabilities(scores)
+        if levels is not None and probabilities is not None and not self._model.plain:
+            p: float = probabilities.item(0)
+            answer = {
+                self._name: score,
+                "anomaly": score > self._cut,
+                "probability": p,
+                "confidence": max(p, 1.0 - p),
+                "level": levels.names(scores, probabilities)[0],
+                "thresholds": levels.thresholds,
+                "calibrated": levels.calibrated,
+                "model": self._model.name,
+            }
+            return Reply(200, to_json(answer))
         return Reply(200, f'{{"{self._name}":{score!r},"anomaly":{anomaly}}}'.encode())
 
     def describe(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Scoring(NamedTuple):
     """Rows to score and what makes the reply of their scores.
 
     Attributes:
-        score: in place of the model's own; its result has a row per row.
+        score: in place of the model's own; its result has a row per row, and that one in the last column.
         admitted: the rows are among the waiting ones already.
     """
 

@@ -96,7 +96,7 @@ class Fraud:
 
         def finish(scores: NDArray[np.float32]) -> Reply:
             predictions = []
-            for values, end in zip(scores.tolist(), ends, strict=True):
+            for values, end in zip(scores[:, :3].tolist(), ends, strict=True):
                 place = {"group": end.group, "end_index": end.place, "end_time": transactions.shown_time(end.minute)}
                 predictions.append({**self._shown(_finite(values), wishes), **place, "end_id": end.identity})
             return Reply(200, to_json({"predictions": predictions, "sequence_length": self.states.steps}))
@@ -154,7 +154,7 @@ class Fraud:
             return reply(answer.scores)
 
         def finish(scores: NDArray[np.float32]) -> Reply:
-            values = _finite(scores[0].tolist())
+            values = _finite(scores[0, :3].tolist())
             answer.scores, answer.window = values, None
             return reply(values)
 

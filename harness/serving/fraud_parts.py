@@ -44,15 +44,15 @@ class Parts:
         return tuple(name for name, weight in zip(_NAMES, self.weights, strict=True) if weight is not None)
 
     def score(self, windows: Rows) -> NDArray[np.float32]:
-        """Of windows (n, steps, d), rows ``p_ensemble, p_lstm, p_xgb``; NaN for a part that is not there."""
-        out = np.full((len(windows), 3), np.nan, dtype=np.float32)
+        """Of windows (n, steps, d), rows ``p_ensemble, p_lstm, p_xgb`` (NaN for none) and the model's score."""
+        out = np.full((len(windows), 4), np.nan, dtype=np.float32)
         if self._ensemble is not None:
             lstm, trees = self._ensemble.probabilities(windows)
             out[:, 0] = self._ensemble.mean(lstm, trees)
-            out[:, 1], out[:, 2] = lstm, trees
+            out[:, 1], out[:, 2], out[:, 3] = lstm, trees, out[:, 0]
             return out
         rows = windows if self._model.steps is not None else windows[:, -1]
-        scores = self._model.score(rows)
+        scores = out[:, 3] = self._model.score(rows)
         out[:, 0] = scores if (p := self._model.bundle.raw_probabilities(scores)) is None else p
         if self._only is not None:
             out[:, 1 + self._only] = out[:, 0]

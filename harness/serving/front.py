@@ -69,6 +69,10 @@ class Front:
         """Handle a request that is whole."""
         slot = _Slot(connection, request)
         connection.slots.append(slot)
+        refused = self.app.refused(request, connection.peer) if self.app.quota is not None else None
+        if refused is not None:
+            slot.done(refused)
+            return
         self._batch.take(request, slot.done)
 
     def encoded(self, slot: _Slot, *, close: bool) -> bytes:
@@ -165,6 +169,11 @@ class Connection(asyncio.BufferedProtocol):
         self._front.app.metrics.connections = len(self._front.connections)
         if len(self._front.connections) > self._front.most:
             self._refuse(HttpError(503, "too many connections", (("Retry-After", "1"),)))
+
+    @property
+    def peer(self) -> object:
+        """The address of the other end."""
+        return None if self._transport is None else self._transport.get_extra_info("peername")
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio.BufferedProtocol
         """Of asyncio.BufferedProtocol."""

@@ -57,7 +57,7 @@ class Metrics:
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()  # by endpoint and status
         self.rejected: Counter[str] = Counter()  # by reason
-        self.decisions: Counter[int] = Counter()  # by level
+        self.decisions: Counter[str] = Counter()  # rows, by level
         self.request_s = Histogram()
         self.score_s = Histogram()
         self.batch_rows = Histogram(ROWS)
@@ -84,7 +84,7 @@ def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, f
     )  # fmt: skip
     rejected = [("_total", {"reason": reason}, n) for reason, n in sorted(metrics.rejected.items())]
     _family(lines, "rejected", "counter", "Requests refused, by reason.", rejected)
-    decisions = [("_total", {"level": str(level)}, n) for level, n in sorted(metrics.decisions.items())]
+    decisions = [("_total", {"level": level}, n) for level, n in sorted(metrics.decisions.items())]
     _family(lines, "decisions", "counter", "Rows scored, by level.", decisions)
     for name, histogram, what in (
         ("request_seconds", metrics.request_s, "From the last byte of a request to its answer."),

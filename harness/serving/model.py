@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -12,16 +13,37 @@ from harness.detectors.opening import fastest_backend, open_scorer, refuse_code
 from harness.scoring.bundle import Bundle, open_bundle
 from harness.serving.exchange import Checked, Rows, Scores
 from harness.serving.features import RowEncoder
+from harness.serving.levels import DEFAULT, NONE, Levels
 
 ERRORS = frozenset({"autoencoder"})  # detectors whose score is a reconstruction error
 
 
-class ServedModel:
-    """An opened bundle and its scorer."""
+@dataclass(frozen=True)
+class Options:
+    """How a bundle is served.
 
-    def __init__(self, bundle: Bundle, backend: str | None, threads: int, *, as_published: bool = False) -> None:
+    Attributes:
+        thresholds: of the levels, as `harness.serving.levels` reads them; None for its defaults.
+        as_published: with the defects of the document's server.
+    """
+
+    thresholds: str | None = None
+    as_published: bool = False
+
+
+class ServedModel:
+    """An opened bundle and its scorer.
+
+    Attributes:
+        levels: of the probability; None for scores that have none.
+        plain: ``POST /predict`` gives score and decision alone, as the intrusion document does.
+    """
+
+    def __init__(self, bundle: Bundle, backend: str | None, threads: int, options: Options = Options()) -> None:
         self.bundle = bundle
-        self._as_published = as_published
+        self.levels = Levels.of(bundle, options.thresholds or DEFAULT)
+        self.plain = options.thresholds is None and bundle.manifest.provenance.detector in ERRORS
+        self._as_published = options.as_published
         manifest = bundle.manifest
         self.name = manifest.provenance.workload
         self.version = "1"
@@ -34,13 +56,13 @@ class ServedModel:
         self.score(np.zeros(self.shape(1), dtype=np.float32))  # compiles, allocates, and shows that it works
 
     @classmethod
-    def open(cls, directory: Path, backend: str | None, threads: int, *, as_published: bool = False) -> ServedModel:
-        """Open a bundle for serving, with the defects of the document's server where it is ``as_published``.
+    def open(cls, directory: Path, backend: str | None, threads: int, options: Options = Options()) -> ServedModel:
+        """Open a bundle for serving.
 
         Raises:
             InputError: it is no bundle, or cannot be scored on the backend.
         """
-        return cls(open_bundle(directory), backend, threads, as_published=as_published)
+        return cls(open_bundle(directory), backend, threads, options)
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """Of the encoded rows that the scorer takes."""
@@ -69,6 +91,20 @@ class ServedModel:
     def score_name(self) -> str:
         """What the documents' route calls the score."""
         return "reconstruction_error" if self.bundle.manifest.provenance.detector in ERRORS else "score"
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """What `decisions` gives, from harmless to grave."""
+        if self.levels is None or self.plain:
+            return tuple(map(str, range(len(self.bundle.cuts) + 1)))
+        return (NONE, *self.levels.thresholds)
+
+    def decisions(self, scores: Scores) -> list[str]:
+        """The level of each row; of the bundle's thresholds, by number, where there are no probabilities."""
+        probabilities = None if self.levels is None or self.plain else self.bundle.probabilities(scores)
+        if self.levels is None or probabilities is None:
+            return list(map(str, self.bundle.levels(scores).tolist()))
+        return self.levels.names(scores, probabilities)
 
     def score(self, rows: Rows) -> Scores:
         """Score of each row."""

@@ -18,6 +18,7 @@ from harness.serving.json_input import field_error, parse_object, take
 from harness.serving.model import ServedModel
 
 _OUTPUTS = {"score": "FP32", "anomaly": "BOOL", "level": "INT64"}
+_PROBABILITY = {"probability": "FP32"}
 _NUMERIC = frozenset({"FP16", "FP32", "FP64", *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))})
 _MOST_DIMENSIONS = 8
 
@@ -27,6 +28,7 @@ class OpenInference:
 
     def __init__(self, model: ServedModel) -> None:
         self._model = model
+        self._outputs = _OUTPUTS if model.levels is None else _OUTPUTS | _PROBABILITY
         raw = model.encoder
         self._texts: tuple[str, ...] = ()
         self._numbers: tuple[str, ...] = ()
@@ -46,7 +48,7 @@ class OpenInference:
         if model.encoder is not None:
             inputs.append({"name": "numeric", "datatype": "FP64", "shape": [-1, len(self._numbers)]})
             inputs += [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in self._texts]
-        outputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in _OUTPUTS.items()]
+        outputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in self._outputs.items()]
         described: dict[str, Any] = {
             "name": model.name,
             "versions": [model.version],
@@ -79,17 +81,17 @@ class OpenInference:
 
     def _asked(self, document: dict[str, Any]) -> tuple[str, ...]:
         if "outputs" not in document:
-            return tuple(_OUTPUTS)
+            return tuple(self._outputs)
         outputs = take(document, "outputs", list, "a list")
         names = []
         for index, output in enumerate(outputs):
             if not isinstance(output, dict):
                 raise field_error(f"outputs[{index}]", "an object", output)
             name = take(output, "name", str, "a name", f"outputs[{index}]")
-            if name not in _OUTPUTS:
-                raise field_error(f"outputs[{index}].name", f"one of {', '.join(_OUTPUTS)}", name)
+            if name not in self._outputs:
+                raise field_error(f"outputs[{index}].name", f"one of {', '.join(self._outputs)}", name)
             names.append(name)
-        return tuple(names) or tuple(_OUTPUTS)
+        return tuple(names) or tuple(self._outputs)
 
     def _encoded(self, path: str, tensor: dict[str, Any]) -> Rows:
         shape = self._model.shape(-1)
@@ -143,8 +145,13 @@ class OpenInference:
         answer: dict[str, Any] = {"model_name": self._model.name, "model_version": self._model.version}
         if given_id is not None:
             answer["id"] = given_id
+        if "probability" in asked:
+            probabilities = bundle.probabilities(scores)
+            assert probabilities is not None
+            values["probability"] = probabilities.astype(np.float64).tolist()
         answer["outputs"] = [
-            {"name": name, "shape": [len(scores)], "datatype": _OUTPUTS[name], "data": values[name]} for name in asked
+            {"name": name, "shape": [len(scores)], "datatype": self._outputs[name], "data": values[name]}
+            for name in asked
         ]
         return Reply(200, to_json(answer))
 

@@ -24,17 +24,20 @@ from harness.serving.front import LeanServer
 from harness.serving.http1 import Limits
 from harness.serving.json_input import PARSER
 from harness.serving.loop import Server, new_loop
-from harness.serving.model import ServedModel
+from harness.serving.model import Options, ServedModel
+from harness.serving.quota import Quota
 from harness.serving.spec import PLACEMENT, SPEC, ServeSpec
 
 
 def main(spec: ServeSpec, placement: Placement) -> int:
     """Serve until a signal; exit code 0, or 2 when requests were dropped."""
     token = None if spec.token_file is None else _token(Path(spec.token_file))
-    model = ServedModel.open(Path(spec.bundle), spec.backend, spec.threads, as_published=spec.as_published)
+    model = ServedModel.open(Path(spec.bundle), spec.backend, spec.threads, Options(spec.thresholds, spec.as_published))
     admission = Admission(queue_rows=spec.queue_rows, deadline_s=spec.deadline_s)
     fraud = open_fraud(spec, model, admission)
     app = App(model, apis=spec.apis, admission=admission, drift_window=spec.drift_window, token=token, fraud=fraud)
+    if spec.quota_per_s is not None:
+        app.quota = Quota(spec.quota_per_s)
     listener = _listener(spec)
     loop = new_loop()
     asyncio.set_event_loop(loop)
@@ -58,6 +61,7 @@ async def _serve(spec: ServeSpec, placement: Placement, app: App, listener: sock
     host, port = listener.getsockname()[:2]
     url = f"{'http' if spec.tls_cert is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
     _announce(url, spec, placement, app, server)
+    ticking = asyncio.create_task(app.tick())
     if spec.check:
         failed = await asyncio.to_thread(check, url, app, token, spec.tls_cert)
         for line in failed:
@@ -65,6 +69,7 @@ async def _serve(spec: ServeSpec, placement: Placement, app: App, listener: sock
         await server.drain(1.0)
         return ExitCode.REGRESSION if failed else ExitCode.GOOD
     await stop.wait()
+    ticking.cancel()
     draining = f"lparbench: draining, at most {spec.drain_s:g} s; a second signal ends it."
     print(draining, file=sys.stderr, flush=True)
     ending = asyncio.create_task(server.drain(spec.drain_s))
@@ -111,6 +116,8 @@ def _announce(url: str, spec: ServeSpec, placement: Placement, app: App, server:
         "deadline_ms": spec.deadline_s * 1e3,
         "queue_rows": spec.queue_rows,
         "max_body_bytes": spec.max_body,
+        "requests_per_s_and_client": spec.quota_per_s,
+        "thresholds": None if model.levels is None or model.plain else model.levels.thresholds,
         **({} if app.fraud is None else {"most_cards": spec.keys, "card_bytes": app.fraud.card_bytes}),
         "endpoints": list(app.endpoints),
     }

@@ -28,6 +28,8 @@ class ServeSpec:
         key_ttl_s: a card that was not used for so long is forgotten.
         state: file that keeps the cards between a drain and the next start.
         room_bytes: of memory that the server can still have; None where it is not known.
+        thresholds: of the levels; None for the defaults.
+        quota_per_s: requests per second that a client may send; None for any number.
         as_published: with the defects of the document's server where they change an answer.
         check: answer one request of each kind, then end.
         as_json: say what is served as JSON on a terminal too.
@@ -49,6 +51,8 @@ class ServeSpec:
     key_ttl_s: float = 30 * 86400.0
     state: str | None = None
     room_bytes: int | None = None
+    thresholds: str | None = None
+    quota_per_s: float | None = None
     as_published: bool = False
     token_file: str | None = None
     tls_cert: str | None = None

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.records import dataset, facts, inference, placement, run, workload_results
+from support.serving import busy_page
 from support.sweeps import power_sweep
 
 from harness.api import compare_runs
@@ -24,6 +25,7 @@ _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
+_PAGES = ("plain", "wide", "hostile", "refused", "sweep", "hostile sweep", "serve", "hostile serve")
 _LONG = "a-workload-whose-name-has-no-end-and-no-place-to-break-" * 4
 
 # For every element with text of its own: its colour against the first opaque background behind it, as WCAG has it.
@@ -107,6 +109,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rendered["comparison"] = render_comparison(compare_runs(run(inference(_LONG)), run(inference(_LONG), run_id="2")))
     rendered["sweep"] = render_sweep(power_sweep())
     rendered["hostile sweep"] = render_sweep(power_sweep(_LONG, _LONG))
+    rendered["serve"] = busy_page(folder / "served")
+    rendered["hostile serve"] = busy_page(folder / "hostile", f"<script>document.title='run'</script>{_LONG}")
     for name, page in rendered.items():
         path = folder / f"{name}.html"
         path.write_bytes(page)
@@ -126,7 +130,7 @@ def _open(browser: Any, page: str, *, width: int, scheme: str = "light") -> None
 
 
 @pytest.mark.parametrize("width", [360, 1240])
-@pytest.mark.parametrize("name", ["plain", "wide", "hostile", "refused", "sweep", "hostile sweep"])
+@pytest.mark.parametrize("name", _PAGES)
 def test_nothing_scrolls_sideways_but_tables_inside_themselves(
     browser: Any, pages: dict[str, str], name: str, width: int
 ) -> None:
@@ -141,7 +145,7 @@ def test_nothing_scrolls_sideways_but_tables_inside_themselves(
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["plain", "wide", "hostile", "refused", "sweep", "hostile sweep", "comparison"])
+@pytest.mark.parametrize("name", [*_PAGES, "comparison"])
 def test_no_cell_is_clipped_and_on_a_desktop_no_table_is(
     browser: Any, pages: dict[str, str], name: str, width: int
 ) -> None:
@@ -157,7 +161,7 @@ def test_no_cell_is_clipped_and_on_a_desktop_no_table_is(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["plain", "hostile", "sweep"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "sweep", "serve"])
 def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str, str], name: str, scheme: str) -> None:
     _open(browser, pages[name], width=1240, scheme=scheme)
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -165,10 +169,17 @@ def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str
     assert browser.execute_script(_LOW_CONTRAST) == []
 
 
-@pytest.mark.parametrize("name", ["plain", "sweep"])
+@pytest.mark.parametrize("name", ["plain", "sweep", "serve"])
 def test_labels_of_charts_do_not_run_into_each_other(browser: Any, pages: dict[str, str], name: str) -> None:
     _open(browser, pages[name], width=1240)
     assert browser.execute_script(_OVERLAPS) == []
+
+
+def test_the_page_of_a_server_runs_nothing_that_it_shows(browser: Any, pages: dict[str, str]) -> None:
+    _open(browser, pages["hostile serve"], width=1240)
+    assert browser.title.startswith("<script>document.title=")
+    assert browser.execute_script("return document.querySelectorAll('script').length") == 0
+    assert browser.execute_script("return document.querySelectorAll('polyline').length") >= 8
 
 
 def test_the_page_asks_the_network_for_nothing(browser: Any, pages: dict[str, str]) -> None:

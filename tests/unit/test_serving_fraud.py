@@ -29,7 +29,7 @@ from harness.serving.check import example
 from harness.serving.exchange import HttpError, Reply, Request, Scoring
 from harness.serving.fraud import Fraud
 from harness.serving.fraud_parts import Parts
-from harness.serving.model import ServedModel
+from harness.serving.model import Options, ServedModel
 from harness.serving.spec import ServeSpec
 
 QUICK = {"epochs": 1, "hidden": (12, 6), "n_estimators": 5}
@@ -390,6 +390,9 @@ def test_what_cannot_be_kept_is_refused_at_the_start(kept: Saved, model: ServedM
         open_fraud(spec, model, admission)
     keys = int((error.value.remedy or "").removeprefix("--keys "))
     assert open_fraud(ServeSpec(str(kept.directory), keys=keys, room_bytes=1 << 30), model, admission) is not None
+    for state in (tmp_path, tmp_path / "none" / "cards"):
+        with pytest.raises(InputError, match="cannot be written"):
+            open_fraud(ServeSpec(str(kept.directory), state=str(state)), model, admission)
     rows = ServedModel.open(saved(tmp_path / "rows").directory, "onnxruntime", 1)
     with pytest.raises(InputError, match="--state is for cards"):
         open_fraud(ServeSpec("x", state="y"), rows, admission)
@@ -411,7 +414,7 @@ def test_the_documents_own_columns_are_those_of_training_to_the_nanosecond(tmp_p
     time = kept.data.feature_names.index("time")
     others = [index for index in range(expected.shape[1]) if index != time]
     for as_published in (False, True):
-        model = ServedModel.open(kept.directory, "eager", 1, as_published=as_published)
+        model = ServedModel.open(kept.directory, "eager", 1, Options(as_published=as_published))
         app = served(model)
         for row in rows:
             ask(app, "/predict_stream", stream(row))

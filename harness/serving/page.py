@@ -1,0 +1,151 @@
+"""``GET /``: what the server does, for people; the report's style sheet, no script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from harness.content import content_dir
+from harness.serving.card_states import CardStates
+from harness.serving.exchange import Reply
+from harness.serving.history import KEPT, STEP_S, History, Step
+from harness.serving.metrics import Metrics
+
+_HTML = "text/html; charset=utf-8"
+_REFRESH = (("Refresh", str(round(STEP_S))), ("Cache-Control", "no-store"))
+_LEFT, _TOP, _WIDTH, _HEIGHT = 44.0, 8.0, 300.0, 110.0
+_FEATURES = 10
+
+
+@dataclass(frozen=True)
+class Line:
+    """A series of a chart."""
+
+    name: str
+    colour: int  # of the style sheet, from 1
+    paths: tuple[str, ...]  # points of its unbroken parts
+    last: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over time."""
+
+    title: str
+    caption: str
+    top: str  # the value at the upper edge
+    mark: float | None  # height of a line across
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page is about.
+
+    Attributes:
+        described: as ``GET /health`` has it.
+        levels: names, from harmless to grave.
+        drift: as ``GET /drift`` has it.
+    """
+
+    described: dict[str, Any]
+    detector: str
+    draining: bool
+    history: History
+    metrics: Metrics
+    levels: tuple[str, ...]
+    drift: dict[str, Any]
+    endpoints: tuple[str, ...]
+    cards: CardStates | None
+
+
+def page(view: View) -> Reply:
+    """The page of this moment."""
+    worst = sorted(view.drift["features"].items(), key=lambda item: -item[1]["psi"] / item[1]["bound"])
+    html = _template().render(
+        style=(content_dir("reports") / "report.css").read_text(encoding="utf-8"),
+        model=view.described,
+        detector=view.detector,
+        draining=view.draining,
+        charts=charts(view.history, view.levels),
+        minutes=f"{KEPT * STEP_S / 60:g}",
+        counts=_counts(view),
+        drift=view.drift,
+        worst=[(name, f"{each['psi']:.3g}", f"{each['bound']:.3g}", each["over"]) for name, each in worst[:_FEATURES]],
+        endpoints=view.endpoints,
+        box=(_LEFT, _TOP, _WIDTH, _HEIGHT),
+    )
+    return Reply(200, html.encode(), _HTML, _REFRESH)
+
+
+def charts(history: History, names: tuple[str, ...]) -> tuple[Chart, ...]:
+    """Rate, latency, levels and drift over time; levels in the order of ``names``."""
+    steps = list(history.steps)
+    seen = {name for step in steps for name in step.levels}
+    shares = {name: [_share(step, name) for step in steps] for name in names if name in seen}
+    return (
+        _chart("Requests", "per second", {
+            "answered": [step.answered_per_s for step in steps], "refused": [step.refused_per_s for step in steps],
+        }),
+        _chart("Latency", "milliseconds, from a request's last byte to its answer", {
+            "p50": [None if step.p50_s is None else 1e3 * step.p50_s for step in steps],
+            "p99": [None if step.p99_s is None else 1e3 * step.p99_s for step in steps],
+        }),
+        _chart("Levels", "% of the rows scored", shares),
+        _chart("Drift", "largest stability index of a feature over its bound; above 1 is drift", {
+            "drift": [step.drift for step in steps],
+        }, mark=1.0),
+    )  # fmt: skip
+
+
+def _chart(title: str, caption: str, series: dict[str, list[float | None]], mark: float | None = None) -> Chart:
+    values = [value for line in series.values() for value in line if value is not None]
+    top = max([*values, 1.2 * mark if mark else 0.0]) or 1.0
+    lines = tuple(_line(name, number % 4 + 1, line, top) for number, (name, line) in enumerate(series.items()))
+    at = None if mark is None else _TOP + _HEIGHT * (1 - mark / top)
+    return Chart(title, caption, f"{top:.3g}", at, lines)
+
+
+def _line(name: str, colour: int, values: list[float | None], top: float) -> Line:
+    paths: list[list[str]] = [[]]
+    for place, value in enumerate(values, KEPT - len(values)):
+        if value is None:
+            paths.append([])
+            continue
+        x, y = _LEFT + _WIDTH * place / (KEPT - 1), _TOP + _HEIGHT * (1 - value / top)
+        paths[-1].append(f"{x:.1f},{y:.1f}")
+    known = [value for value in values if value is not None]
+    return Line(name, colour, tuple(" ".join(path) for path in paths if path), f"{known[-1]:.3g}" if known else "–")
+
+
+def _share(step: Step, level: str) -> float | None:
+    total = sum(step.levels.values())
+    return 100 * step.levels.get(level, 0) / total if total else None
+
+
+def _counts(view: View) -> list[tuple[str, str]]:
+    metrics = view.metrics
+    answered = sum(count for (_, status), count in metrics.requests.items() if status < 400)
+    levels = [f"{name} {metrics.decisions[name]:,}" for name in view.levels if metrics.decisions[name]]
+    counts = [
+        ("answered", f"{answered:,}"),
+        ("refused", ", ".join(f"{count:,} {reason}" for reason, count in sorted(metrics.rejected.items())) or "0"),
+        ("under way", f"{metrics.in_flight:,}"),
+        ("rows by level", ", ".join(levels) or "none"),
+    ]
+    if view.cards is not None:
+        evicted = ", ".join(f"{count:,} {reason}" for reason, count in sorted(view.cards.counts.evicted.items()))
+        counts += [("cards", f"{len(view.cards):,} of at most {view.cards.most:,}"), ("forgotten", evicted or "0")]
+    return counts
+
+
+@cache
+def _template() -> Any:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(content_dir("reports")), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("serve.html.j2")
