@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,7 @@ from harness.cli.shares import share
 from harness.errors import ExitCode, InputError, unknown
 
 if TYPE_CHECKING:
-    from harness.record.size_model import PlanKind, SizeQuestion
+    from harness.record.size_model import PlanKind, Size, SizeQuestion
 
 _DEMAND = "Demand"
 _STORED = "Without measuring"
@@ -82,6 +83,7 @@ def size(
         list[str] | None,
         _text("A table instead: rate=10k,20k p99=2ms,5ms; may be repeated.", "NAME=A,B", _STORED),
     ] = None,
+    on: Annotated[str | None, _text("Project onto a machine that is not here: bounds.", "MTM", _STORED)] = None,
     node: Annotated[int | None, _text("NUMA node. Default: the one with most cores.", "ID", _SETTINGS)] = None,
     backend: Annotated[str | None, _text("Default: the workload's first.", "NAME", _SETTINGS)] = None,
     dtype: Annotated[str | None, _text("Number format. Default: float32.", "NAME", _SETTINGS)] = None,
@@ -116,6 +118,7 @@ def size(
     from harness.reporting.size_html import render_size
     from harness.reporting.size_terminal import print_size
     from harness.sizing import session as sizing
+    from harness.sizing.subject import spec_of
     from harness.workers.executor import ProcessExecutor
 
     if fit is not None:
@@ -123,7 +126,7 @@ def size(
     kinds = _kinds(plan)
     if records or what_if:
         question = _question(rate, p99, growth, headroom, _confidence(confidence), spare, what_if)
-        _stored(records, question, what_if, kinds, as_json=as_json)
+        _stored(records, question, what_if, kinds, on, as_json=as_json)
     if resume is not None:
         refuse_with_resume(context, "sizing")
         directory = resume
@@ -153,9 +156,9 @@ def size(
             layouts=None if layouts is None else parse_list("--layouts", layouts, LAYOUTS),
             node=node,
         )
-        directory = sizing.begin(spec, wanted, ("lparbench", *sys.argv[1:]), out)
+        directory = sizing.begin(spec_of(workload, spec), wanted, ("lparbench", *sys.argv[1:]), out)
     with sizing.resumable(directory), progress_for(quiet=as_json) as progress:
-        record = sizing.proceed(directory, ProcessExecutor(), progress)
+        record = _projected(sizing.proceed(directory, ProcessExecutor(), progress), on)
     write_file(directory / SIZE_NAME, encode(size_text(record)))
     write_file(directory / "report.html", render_size(record))
     if as_json:
@@ -184,6 +187,7 @@ def _stored(
     question: SizeQuestion,
     what_if: list[str] | None,
     kinds: tuple[PlanKind, ...],
+    on: str | None,
     *,
     as_json: bool,
 ) -> None:
@@ -198,7 +202,7 @@ def _stored(
 
     if not records:
         raise InputError("--what-if answers from a stored curve.", remedy="Add --from DIR, a sizing that was measured.")
-    record = size_from(records, question, kinds)
+    record = _projected(size_from(records, question, kinds), on)
     if what_if:
         table = answers(record, questions(question, what_if))
         if as_json:
@@ -212,6 +216,12 @@ def _stored(
     else:
         print_size(record, None)
     raise typer.Exit(exit_code(record))
+
+
+def _projected(record: Size, on: str | None) -> Size:
+    from harness.sizing.project import project
+
+    return record if on is None else replace(record, answer=replace(record.answer, projection=project(record, on)))
 
 
 def _kinds(text: str) -> tuple[PlanKind, ...]:

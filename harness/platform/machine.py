@@ -44,6 +44,7 @@ class _Entry:
     threads_per_core: PositiveInt
     source: Text
     sockets: PositiveInt | None = None
+    clock_hz: tuple[PositiveFloat, PositiveFloat] | None = None  # lowest typical to highest, over the modules
     module: tuple[_ModuleEntry, ...] = ()
     unverified: tuple[_Verifiable, ...] = ()
 

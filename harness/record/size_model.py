@@ -192,6 +192,33 @@ class PartitionPlan:
 
 
 @dataclass(frozen=True)
+class SizeRoof:
+    """What one core of the machine that was measured reaches."""
+
+    operations_per_s: Positive
+    bytes_per_s: Positive
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Bounds of a configuration's rate on a machine that is not here.
+
+    Attributes:
+        enough: whether the bounds decide; None where the need lies between them.
+        assumptions: that they rest on.
+    """
+
+    mtm: str
+    machine: str
+    cores: PositiveCount
+    threads_per_core: PositiveCount
+    low: Positive
+    high: Positive
+    enough: bool | None
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SizeAnswer:
     """The answer to one question.
 
@@ -207,6 +234,7 @@ class SizeAnswer:
     larger: SizedConfiguration | None
     refused: tuple[SizeRefusal, ...]
     plans: tuple[PartitionPlan, ...] = ()
+    projection: Projection | None = None
 
 
 @dataclass(frozen=True)
@@ -267,3 +295,4 @@ class Size:
     answer: SizeAnswer
     not_covered: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    roof: SizeRoof | None = None

@@ -16,6 +16,8 @@ from harness.reporting.size_view import plan_lines, view_of
 from harness.reporting.text import plural
 from harness.sizing.assemble import bench_of
 
+_CURVES = 4  # of the latency chart, the nearest to the chosen number of cores
+
 
 def render_size(record: Size) -> bytes:
     """The page as UTF-8; the same record gives the same bytes."""
@@ -70,9 +72,9 @@ def _latency(record: Size) -> Panel | None:
         )
         for series in record.series
         if (series.threads_per_core, series.layout) == (chosen.threads_per_core, chosen.layout)
-        for point in series.points
+        for point in sorted(series.points, key=lambda point: abs(point.cores - chosen.cores))[:_CURVES]
     ]
-    trials = [each for each in trials if each.rates][:4]
+    trials = [each for each in trials if each.rates]
     if not trials:
         return None
     title = f"Latency over rate, SMT{chosen.threads_per_core}"

@@ -17,6 +17,7 @@ from harness.sizing.stored import WhatIf
 if TYPE_CHECKING:
     from rich.console import Console
 
+_COMMON = {"Memory", "One chip", "Fits a chip of"}  # to all plans: printed with the first
 _RIGHT = {"Cores", "SMT", "Capacity", "95 % interval", "Blocks"}
 
 
@@ -48,10 +49,12 @@ def print_size(record: Size, directory: Path | None, console: Console | None = N
     for text in view.invalid:
         say(out, f"{WARN} {text}", style="yellow")
     say(out, f"Not covered: {'; '.join(record.not_covered)}.", style="dim")
-    for plan in record.answer.plans:
+    for at, plan in enumerate(record.answer.plans):
         out.print()
         say(out, f"Plan: {plan.kind}", style="bold")
         for label, value in plan_lines(plan):
+            if at and label in _COMMON:
+                continue
             say(out, f"  {label}: {value}")
         for text in plan.notes:
             say(out, f"  {WARN} {text}", style="yellow")

@@ -9,6 +9,7 @@ from harness.record.model import Verdict
 from harness.record.size_model import (
     Capacity,
     PartitionPlan,
+    Projection,
     ScalingModel,
     Size,
     SizeAnswer,
@@ -105,7 +106,7 @@ def demand(question: SizeQuestion) -> str:
     unit = "rows/s" if question.p99_s is None else "req/s"
     bound = "" if question.p99_s is None else f" at p99 ≤ {1e3 * question.p99_s:g} ms"
     added = [
-        f"{percent(share)} {name}"
+        f"{percent(share, 2)} {name}"
         for name, share in (("growth", question.growth), ("headroom", question.headroom))
         if share
     ]
@@ -132,8 +133,17 @@ def _others(answer: SizeAnswer) -> Iterator[str]:
         yield f"{plural(larger.cores, 'core')}: {_figures(larger.capacity)}, {larger.capacity.basis}."
     if answer.chosen is not None:
         yield f"Limited by {answer.chosen.limited_by}."
+    if answer.projection is not None:
+        yield from _projection(answer.projection)
     for refusal in answer.refused:
         yield f"{refusal.what}: {refusal.why}. To know it: {refusal.measure}."
+
+
+def _projection(each: Projection) -> Iterator[str]:
+    word = {True: "enough", False: "not enough", None: "open"}[each.enough]
+    where = f"{each.machine} ({each.mtm}), {plural(each.cores, 'core')} at SMT{each.threads_per_core}"
+    yield f"Projected onto {where}: between {_plain(each.low)} and {_plain(each.high)}, {word}."
+    yield f"Assumed: {'; '.join(each.assumptions)}."
 
 
 def _marks(record: Size) -> Iterator[str]:
@@ -146,7 +156,7 @@ def _marks(record: Size) -> Iterator[str]:
     dataset = record.workload.dataset
     if dataset is not None and dataset.origin != "real":
         yield f"{dataset.origin} data"
-    if record.facts.kernel.hypervisor and record.facts.topology.smt.max in (None, 1):
+    if power is False and record.facts.kernel.hypervisor and record.facts.topology.smt.max in (None, 1):
         yield f"virtual CPUs of {record.facts.kernel.hypervisor}: two of them may be threads of one core"
 
 
@@ -192,7 +202,7 @@ def _model(model: ScalingModel) -> str:
         joined = "measured points only" if model.kind == "none" else "lines between measured points"
         return f"{name}: {joined} ({model.note})" if model.note else f"{name}: {joined}"
     values = ", ".join(
-        f"{symbol} {value:.3g} [{low:.3g}, {high:.3g}]"
+        f"{symbol} {number(value)} [{number(low)}, {number(high)}]"
         for symbol, (value, low, high) in (("alpha", model.alpha), ("beta", model.beta), ("gamma", model.gamma))
     )
     return f"{name}: universal scalability law, {values}; lack of fit {percent(model.lack_of_fit or 0.0, 2)}"

@@ -24,8 +24,10 @@ from harness.record.size_model import (
     SizeDesign,
     SizedWorkload,
     SizeQuestion,
+    SizeRoof,
 )
 from harness.record.spec import Scenario
+from harness.roofline.measured import MeasuredRoof
 from harness.runs.design import Design
 from harness.runs.fingerprint import fingerprint
 from harness.runs.journal import Entry, FitEntry, Measurement, SurveyEntry
@@ -142,6 +144,7 @@ def size_record(design: Design, request: SizeRequest, journal: Sequence[Entry], 
         models=(),
         answer=answer(Bench((), request.node_cores, None), request.question),
         not_covered=not_covered(server=server),
+        roof=None if survey is None or survey.roof is None else _roof(survey.roof),
     )
     return answered(size, request.question, request.plans)
 
@@ -152,6 +155,13 @@ def answered(size: Size, question: SizeQuestion, plans: Sequence[PlanKind] = PLA
     models = tuple(model_of(curve, question.confidence) for curve in bench.curves)
     result = answer(bench, question)
     return replace(size, models=models, answer=replace(result, plans=plans_for(size, result, plans)))
+
+
+def _roof(measured: MeasuredRoof) -> SizeRoof | None:
+    """Of the one core that was surveyed."""
+    compute = [roof.ops_per_s for roof in measured.compute if roof.dtype == "float32"]
+    memory = [roof.best_bytes_per_s for roof in measured.memory]
+    return SizeRoof(max(compute), max(memory)) if compute and memory else None
 
 
 def not_covered(*, server: bool) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from harness.record.model import Verdict
 from harness.record.size_model import Layout, PlanKind, Size, SizeQuestion
 from harness.record.spec import RunSpec
 from harness.record.store import check_writable
+from harness.roofline.measured import cache_to_exceed
 from harness.runs.design import Design, Grid, new_design, read_design, write_design
 from harness.runs.engine import Engine, Progress, now
 from harness.runs.fingerprint import check_same_machine
@@ -188,7 +189,8 @@ def measure(sizing: Sizing, journal: Journal, executor: Executor, progress: Prog
     engine = Engine(sizing.directory, design.spec, workloads, journal, executor, progress)
     work = Work(engine, grid, sizing.sysroot)
     progress.start(_expected(sizing, journal), "survey of the machine")
-    engine.survey(work.placed(), roof=False)
+    placement = work.placed()
+    engine.survey(placement, roof=True, cache_bytes=cache_to_exceed(design.facts, placement.cpus))
     for name in workloads:
         if engine.fitted(name, design.spec.protocol) is None:
             work.fit(name)

@@ -19,9 +19,11 @@ from harness.decode import encode as plain
 from harness.errors import EnvironmentMismatchError, InputError
 from harness.record.model import ProcessRecord
 from harness.record.size_model import PLAN_KINDS, Size, SizeQuestion
+from harness.record.spec import RunSpec
 from harness.record.store import SIZE_NAME, SWEEP_NAME, encode, size_text, sweep_text, write_run
 from harness.sizing.plan import busy_cores, memory_bytes
 from harness.sizing.stored import size_from, what_if
+from harness.sizing.subject import spec_of
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +204,19 @@ def test_the_command_answers_again_and_prints_a_table(stored: Path) -> None:
     page = runner.invoke(app, ["report", str(stored)])
     assert page.exit_code == 0
     assert b"Capacity over cores" in (stored / "report.html").read_bytes()
+
+
+def test_a_run_is_sized_with_its_workload_and_backend(tmp_path: Path) -> None:
+    run = records.run(records.inference(accuracy=None))
+    run = replace(run, spec=replace(run.spec, workloads=("nsl-kdd-mlp",), rows=500))
+    path = write_run(run, tmp_path)
+    spec = spec_of(str(path), RunSpec((), seed=7))
+    assert (spec.workloads, spec.rows, spec.seed, spec.scenarios) == (("nsl-kdd-mlp",), 500, 7, None)
+    assert spec.backends == (run.results[0].backend,)
+    assert spec_of(str(path), RunSpec((), backends=("native",))).backends == ("native",)
+    assert spec_of("nsl-kdd-mlp", RunSpec(())).workloads == ("nsl-kdd-mlp",)
+    several = replace(run, run_id="several", spec=replace(run.spec, workloads=("a", "b")))
+    with pytest.raises(InputError, match="a run of 2 workloads"):
+        spec_of(str(write_run(several, tmp_path)), RunSpec(()))
+    with pytest.raises(InputError, match=r"run\.json: no such file"):
+        spec_of(str(tmp_path), RunSpec(()))

@@ -1,0 +1,53 @@
+"""What is sized: a workload by its name, or the one that a run measured, with its data and backend."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.record.spec import RunSpec
+from harness.record.store import RECORD_NAME, load_run
+from harness.scoring.bundle import is_bundle, open_bundle
+
+
+def spec_of(name: str, asked: RunSpec) -> RunSpec:
+    """The spec of a sizing.
+
+    Args:
+        name: a workload, ``module:Class``, or the directory or record of a run.
+        asked: what the command line says; what it leaves open is the run's.
+
+    Raises:
+        InputError: the directory is no run, or a run of several workloads.
+    """
+    path = Path(name)
+    if not path.is_dir() and path.name != RECORD_NAME:
+        return replace(asked, workloads=(name,))
+    if path.is_dir() and is_bundle(path):
+        workload = open_bundle(path).manifest.provenance.workload
+        raise InputError(
+            f"{path}: a bundle holds no rows to be served.",
+            remedy=f"Size the workload that it was made of: lparbench size {workload}",
+        )
+    run = load_run(path)
+    names = run.spec.workloads
+    if len(names) != 1:
+        raise InputError(f"{path}: a run of {len(names)} workloads.", remedy=f"Name one: {', '.join(names)}.")
+    return replace(
+        run.spec,
+        suite=None,
+        backends=asked.backends or (run.results[0].backend,),
+        dtypes=asked.dtypes or (run.results[0].dtype,),
+        data_dir=asked.data_dir or run.spec.data_dir,
+        synthetic=asked.synthetic or run.spec.synthetic,
+        rows=asked.rows or run.spec.rows,
+        scenarios=None,
+        seeds=1,
+        epochs=1,
+        learning_rates=(),
+        both_protocols=False,
+        series_seconds=asked.series_seconds,
+        seed=asked.seed,
+        save=None,
+    )
