@@ -10,9 +10,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -148,23 +147,56 @@ def on_each(cpus: Sequence[int], work: Callable[[int], T]) -> list[T]:
     finally:
         os.sched_setaffinity(0, before)
 
-    together = threading.Barrier(len(cpus), timeout=_PATIENCE)  # also keeps one thread from taking two CPUs
-
-    def pinned(cpu: int) -> T:
-        os.sched_setaffinity(0, {cpu})  # of the calling thread alone
-        together.wait()
-        return work(cpu)
-
+    work_of = _Work(cpus, work)
+    threads = [threading.Thread(target=work_of.pinned, args=(at,), daemon=True) for at in range(len(cpus))]
+    for thread in threads:
+        thread.start()
     try:
-        with ThreadPoolExecutor(len(cpus)) as pool:
-            try:
-                return list(pool.map(pinned, cpus))
-            except BaseException:  # a signal: the others are not waited for
-                together.abort()
+        for thread in threads:
+            thread.join()
+    except BaseException:  # a signal: nothing is waited for, and the process may end
+        work_of.stop()
+        raise
+    return work_of.outcomes()
+
+
+class _Work(Generic[T]):
+    """What threads do, one pinned to each CPU, all at the same time."""
+
+    def __init__(self, cpus: Sequence[int], work: Callable[[int], T]) -> None:
+        self._cpus, self._work = cpus, work
+        self._together = threading.Barrier(len(cpus), timeout=_PATIENCE)  # also keeps a thread from taking two CPUs
+        self._lock = threading.Lock()
+        self._running = len(cpus)
+        self._done: dict[int, T] = {}
+        self._errors: list[Exception] = []
+
+    def pinned(self, at: int) -> None:
+        """The work of one thread."""
+        try:
+            os.sched_setaffinity(0, {self._cpus[at]})  # of the calling thread alone
+            self._together.wait()
+            self._done[at] = self._work(self._cpus[at])
+        except Exception as error:  # noqa: BLE001 - raised where the outcomes are asked for
+            self._errors.append(error)
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    _stop_probes(False)
+
+    def stop(self) -> None:
+        """Have the threads end as soon as they can."""
+        self._together.abort()
+        with self._lock:
+            if self._running:
                 _stop_probes(True)
-                raise
-    finally:
-        _stop_probes(False)
+
+    def outcomes(self) -> list[T]:
+        """Of all threads, in the order of the CPUs; raises the first error of one."""
+        for error in self._errors:
+            raise error
+        return [self._done[at] for at in range(len(self._cpus))]
 
 
 def _stop_probes(whether: bool) -> None:
