@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import typer
 
 from harness.cli.options import Json
@@ -19,8 +21,9 @@ def kernels(as_json: Json = False) -> None:
     from harness.platform.sysroot import SysRoot
     from harness.reporting.kernels_terminal import kernels_json, print_kernels
     from harness.roofline.assemble import measured_here
+    from harness.roofline.probes import heeding_signals
 
-    measured, roofline = measured_here(probe(SysRoot()))
+    measured, roofline = heeding_signals(partial(measured_here, probe(SysRoot())))
     if as_json:
         typer.echo(kernels_json(measured, roofline))
     else:

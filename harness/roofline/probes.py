@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -158,6 +159,23 @@ def on_each(cpus: Sequence[int], work: Callable[[int], T]) -> list[T]:
         work_of.stop()
         raise
     return work_of.outcomes()
+
+
+def heeding_signals(work: Callable[[], T]) -> T:
+    """What ``work`` gives, from a thread of its own.
+
+    The caller's thread is then free to heed a signal at once, which it is not while a library fills or reads memory.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return outcome.result()
 
 
 class _Work(Generic[T]):

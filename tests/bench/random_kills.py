@@ -8,6 +8,7 @@ more, and the temporary directory, the output and the cache are looked at. 200 k
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -154,10 +155,10 @@ def main(kills: int = 200, seed: int = 1, *names: str) -> None:
             counts["left until the next start"] += bool(bed.left())
         for name in chosen:
             last = bed.start(name, "last")
-            time.sleep(2 * _LONGEST_S.get(name, 3.0))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                last.wait(2 * _LONGEST_S.get(name, 3.0))
             last.terminate()
             last.wait()
-        time.sleep(WITHIN_S)
         for path in bed.left():
             counts["stays"] += 1
             print(f"left after the last start of every command: {path}", flush=True)
