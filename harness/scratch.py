@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+SCRATCH_VARIABLE = "LPARBENCH_SCRATCH"  # a directory of the process that started this one, with which all goes
 _PREFIX = "lparbench-scratch-"
 _NAME_KEPT = 40  # characters of a name in its hidden one, which must fit into 255 bytes too
 _SCRATCH = re.compile(re.escape(_PREFIX) + ".+")
@@ -33,7 +34,7 @@ def scratch(kind: str) -> Iterator[Path]:
 
 def new_scratch(kind: str) -> tuple[Path, int]:
     """A directory that whoever asks removes, and the descriptor that holds it."""
-    top = Path(tempfile.gettempdir())
+    top = Path(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir())
     clear_left(top, _SCRATCH)
     while True:
         directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-"))

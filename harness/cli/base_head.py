@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.errors import ExitCode, InputError
 from harness.process_tree import child
 from harness.reporting.ci_format import CiFormat
-from harness.scratch import scratch
+from harness.scratch import SCRATCH_VARIABLE, scratch
 
 _ORIGIN = "LPARBENCH_ORIGIN"
 _USAGE = "Example: lparbench gate --base main --head HEAD -- pytest tests/bench"
@@ -56,7 +56,7 @@ def gate_revisions(
         with child(
             [sys.executable, "-m", "pytest", *own, *command[1:]],
             cwd=here / inside,
-            env={**os.environ, "PYTHONPATH": path, _ORIGIN: str(top.resolve())},
+            env={**os.environ, "PYTHONPATH": path, _ORIGIN: str(top.resolve()), SCRATCH_VARIABLE: str(directory)},
             stdout=None if to is None else sys.stderr.fileno(),
             ask=signal.SIGINT,  # on which pytest runs its clean-ups
         ) as pytest:

@@ -114,7 +114,7 @@ def unpack(archive: Path, member: str, folder: Path) -> Path:
 
 
 def _write_whole(reader: IO[bytes], target: Path) -> None:
-    made = not target.parent.exists()
+    made = [folder for folder in target.parents if not folder.exists()]
     try:
         with _disk_errors(target, kept=False):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,9 +126,9 @@ def _write_whole(reader: IO[bytes], target: Path) -> None:
                 hidden.replace(target)
             _sync_directory(target.parent)
     except BaseException:
-        if made:
+        for folder in made:
             with suppress(OSError):  # somebody else has put something there
-                target.parent.rmdir()
+                folder.rmdir()
         raise
 
 

@@ -69,7 +69,8 @@ def begin(spec: RunSpec, argv: tuple[str, ...], out: Path, *, sysroot: SysRoot |
     made = tuple(folder for folder in (out, *out.parents) if not folder.exists())
     try:
         check_writable(out)
-        _clear_abandoned(out)
+        if _clear_abandoned(out) and not any(out.iterdir()):
+            made = made or (out,)  # by a run that was killed
         machine = observed(design.spec, sysroot or SysRoot())
         design = replace(design, facts=machine.facts)
         directory = out / f"{design.identity}{UNFINISHED}"
@@ -87,8 +88,9 @@ def _remove_empty(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-def _clear_abandoned(out: Path) -> None:
-    """Remove runs that were killed before anything was done that would be missed."""
+def _clear_abandoned(out: Path) -> bool:
+    """Remove runs that were killed before anything was done that would be missed; whether there was one."""
+    cleared = False
     for directory in out.glob(f"*{UNFINISHED}"):
         with suppress(LparbenchError, OSError):
             if time.time() - directory.stat().st_mtime < _ABANDONED_S and not (directory / JOURNAL_FILE).exists():
@@ -96,6 +98,8 @@ def _clear_abandoned(out: Path) -> None:
             with open_journal(directory) as journal:  # unless somebody is at work there
                 if not journal.of(FitEntry):
                     rmtree(directory, ignore_errors=True)
+                    cleared = True
+    return cleared
 
 
 def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:

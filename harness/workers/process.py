@@ -21,6 +21,7 @@ from harness.interpreter import SAFE_PATH, program
 from harness.interpreter import environment as with_package
 from harness.process_tree import in_tree
 from harness.record.files import write_file
+from harness.scratch import SCRATCH_VARIABLE
 
 if TYPE_CHECKING:
     from harness.placement.model import Placement
@@ -114,13 +115,14 @@ def worker_process(
             The way to this package is added to its PYTHONPATH.
     """
     file = directory / "placement.json"
+    own = {**os.environ, SAFE_PATH: "1", SCRATCH_VARIABLE: str(directory.absolute())}
     file.write_text(json.dumps(encode(placement)), encoding="utf-8")
     oom_kills = _oom_kills()
     with (directory / OUTPUT_FILE).open("wb") as output:
         process = subprocess.Popen(
             program("harness.placement.launch", "--plan", str(file), "--parent", str(os.getpid()), "--", *command),
             cwd=cwd,
-            env=in_tree(with_package({**os.environ, SAFE_PATH: "1"} if environment is None else environment)),
+            env=in_tree(with_package(own if environment is None else environment)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

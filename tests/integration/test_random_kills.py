@@ -1,4 +1,4 @@
-"""Commands that are killed leave no process and no file; tests/bench/random_kills.py does it 200 times over all commands."""
+"""Commands that are killed leave no process and no file; tests/bench/random_kills.py kills all of them 200 times."""
 
 from __future__ import annotations
 
