@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import InputError
-from harness.reporting.mlflow_store import EXPERIMENT
-from harness.reporting.stored import ExportFormat
+from harness.reporting.stored import EXPERIMENT, ExportFormat
 
 
 def export(

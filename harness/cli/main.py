@@ -77,7 +77,7 @@ def _show_version(asked: bool) -> None:
 def _global_options(
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error; also after a command.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -194,7 +194,7 @@ def _misused(error: Exception) -> int:
     message = getattr(error, "format_message", error.__str__)()
     if context is not None and message in ("", context.get_help()):  # a group without a command
         typer.echo(context.get_help())
-        return ExitCode.USAGE
+        return ExitCode.GOOD
     return _complain(message, f"See: {context.command_path if context else 'lparbench'} --help", ExitCode.USAGE)
 
 

@@ -213,8 +213,9 @@ def run(
     from harness.record.spec import RunSpec
     from harness.record.store import record_text, write_run
     from harness.reporting.html import render
-    from harness.reporting.mlflow_store import EXPERIMENT, check_store, log_to_mlflow
+    from harness.reporting.mlflow_store import check_store, log_to_mlflow
     from harness.reporting.progress import progress_for
+    from harness.reporting.stored import EXPERIMENT
     from harness.reporting.terminal import print_run
     from harness.runs import run as runs
     from harness.runs.design import spec_of_suite

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from collections.abc import Sequence
+from typing import NoReturn
 
 from harness.errors import InputError
 from harness.placement.model import Placement
@@ -52,6 +54,20 @@ def apply(plan: Placement) -> str:
     os.environ[CPUS_VARIABLE] = ",".join(str(cpu) for cpu in plan.cpus)
     os.environ[POLICY_VARIABLE] = policy
     return policy
+
+
+def become(command: Sequence[str], plan: Placement) -> NoReturn:
+    """Apply the plan, and replace this process by a program.
+
+    Raises:
+        InputError: a CPU of the plan cannot be used, or the program cannot be started.
+    """
+    apply(plan)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and a program would inherit that
+    try:
+        os.execvp(command[0], list(command))  # noqa: S606 - an argument list, no shell
+    except OSError as error:
+        raise InputError(f"{command[0]}: cannot be started: {error.strerror}.") from error
 
 
 def set_memory_policy(nodes: Sequence[int]) -> str | None:

@@ -8,13 +8,12 @@ library can start threads or touch memory; the launcher then becomes the program
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.placement.apply import apply
+from harness.placement.apply import become
 from harness.placement.model import Placement
 from harness.process_tree import die_with_parent
 
@@ -32,11 +31,7 @@ def main(arguments: Sequence[str]) -> None:
             die_with_parent(int(parent))
             main(["--plan", path, "--", *command])
         case ["--plan", path, "--", program, *rest]:
-            apply(Placement.read(Path(path)))
-            try:
-                os.execvp(program, [program, *rest])  # noqa: S606 - an argument list, no shell
-            except OSError as error:
-                raise InputError(f"{program}: cannot be started: {error.strerror}.") from error
+            become([program, *rest], Placement.read(Path(path)))
         case _:
             raise InputError(_USAGE)
 

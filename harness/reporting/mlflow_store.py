@@ -15,7 +15,6 @@ from harness.record.accuracy import Accuracy
 from harness.record.model import Result, Run
 from harness.reporting.metric_lines import metric_lines
 
-EXPERIMENT = "lparbench"
 _LONGEST_PARAM = 500
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from harness.errors import InputError
 
+EXPERIMENT = "lparbench"  # of MLflow, where none is named
+
 
 class ExportFormat(str, Enum):
     """What a run can be exported to."""

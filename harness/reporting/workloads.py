@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.datasets.encoded import Origin
 from harness.datasets.inventory import Holding
 from harness.reporting.listing import listing
-from harness.workload.model import Role, Suite, Workload
+from harness.workload.model import Role, Settings, Suite, Value, Workload
 
+Where = Literal["here", "built in", "download", "by hand"]
 _NAMED = 6  # workloads of a suite that are listed by name
 
 
@@ -33,7 +34,7 @@ class DatasetGroup:
 
     name: str
     title: str
-    where: Literal["here", "built in", "download", "by hand"]
+    where: Where
     data: Origin
     workloads: tuple[WorkloadEntry, ...]
 
@@ -63,7 +64,7 @@ def workloads_text(groups: Sequence[DatasetGroup], suites: Sequence[Suite], widt
     longest = max((len(entry.name) for group in groups for entry in group.workloads), default=0)
     lines: list[str] = []
     for group in groups:
-        lines += [*_prose(f"{group.title} [{group.name}]", width), f"  {_data(group)}"]
+        lines += [*_prose(f"{group.title} [{group.name}]", width), f"  {_where(group.where, group.name)}"]
         rows = [(f"  {entry.name}".ljust(longest + 2), entry.title) for entry in group.workloads]
         lines += [*listing(None, rows, width).splitlines(), ""]
     lines += _prose("Suites, for `lparbench run --suite NAME`:", width)
@@ -71,14 +72,61 @@ def workloads_text(groups: Sequence[DatasetGroup], suites: Sequence[Suite], widt
     return "\n".join(lines) + "\n"
 
 
-def _data(group: DatasetGroup) -> str:
-    match group.where:
+def workload_text(workload: Workload, holding: Holding, width: int | None) -> str:
+    """Everything a workload sets, and below it what is different when its publication is repeated."""
+    clean, published = workload.settings("clean"), workload.settings("as-published")
+    figure = workload.published
+    inference = workload.inference
+    rows = [
+        ("detector", workload.detector),
+        ("data set", f"{holding.spec.title} [{workload.dataset}]: {_where(holding.where, holding.name)}"),
+        ("judged by", workload.accuracy.metric),
+        *_settings(clean),
+        ("inference", f"batches {_values(inference.batch_sizes)}; {_values((*inference.backends, *inference.dtypes))}"),
+    ]
+    if figure is not None:
+        spread = "" if figure.spread is None else f" ± {figure.spread:g}"
+        rows += [
+            ("published", f"{figure.metric} {figure.value:g}{spread}: {figure.source}"),
+            ("difference", figure.difference),
+        ]
+    for protocol, floors in workload.accuracy.floor.items():
+        listed = ", ".join(f"{value:g} on {origin} data" for origin, value in floors.items())
+        rows.append(("floor", f"{listed} ({protocol})"))
+    other = [row for row in _settings(published) if row not in _settings(clean)]
+    rows += [(f"as published: {name}", text) for name, text in other]
+    rows += [("note", note) for note in workload.notes]
+    lines = [*_prose(f"{workload.title} [{workload.name}]", width), *listing(None, rows, width).splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def _settings(settings: Settings) -> list[tuple[str, str]]:
+    training = settings.training
+    counts = {"epochs": training.epochs, "batch size": training.batch_size, "seeds": training.seeds}
+    return [
+        ("training", ", ".join(f"{name} {count}" for name, count in counts.items() if count is not None)),
+        ("parameters", _pairs(settings.hyperparameters)),
+        ("data options", _pairs(settings.dataset_options)),
+    ]
+
+
+def _pairs(values: Mapping[str, Value]) -> str:
+    shown = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return ", ".join(f"{name}={value}" for name, value in shown.items()) or "defaults"
+
+
+def _values(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _where(where: Where, name: str) -> str:
+    match where:
         case "here":
             return "real data here"
         case "built in":
             return "real data, built in"
         case "download" | "by hand":
-            return f"synthetic stand-in; real: lparbench data get {group.name}"
+            return f"synthetic stand-in; real: lparbench data get {name}"
 
 
 def _suite(suite: Suite) -> str:

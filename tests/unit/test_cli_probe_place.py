@@ -106,6 +106,7 @@ def test_place_json_is_the_plan(node7: Path) -> None:
     text = _run("place", *arguments)
     assert "CPUs 0-1,8-9,16-17,24-25 of node 7" in text
     assert "export OMP_NUM_THREADS='8'" in text
+    assert "numactl --physcpubind=0-1,8-9,16-17,24-25 --membind=7 PROGRAM" in text
 
 
 def test_place_tells_where_memory_comes_from(tmp_path: Path) -> None:
