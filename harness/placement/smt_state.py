@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.platform.parse import format_cpulist
+from harness.platform.parse import cpu_list, format_cpulist
 from harness.platform.sysroot import SysRoot
 
 CPUS = "sys/devices/system/cpu"
@@ -80,8 +80,15 @@ def whole_state(sysroot: SysRoot) -> SmtState:
 
 
 def read_state(sysroot: SysRoot) -> SmtState:
-    """The state of the switches as they stand."""
-    switches = {cpu: sysroot.read_text(f"{CPUS}/cpu{cpu}/online") for cpu in sysroot.numbered(CPUS, "cpu")}
+    """The state of the switches as they stand.
+
+    On Power every CPU that may be plugged in some day has a directory, and a switch that is off. It is no part of the
+    state: a core that arrives comes online by itself, and is not to be switched off as one that was not there before.
+    """
+    present = frozenset(cpu_list(sysroot.read_text(f"{CPUS}/present")) or sysroot.numbered(CPUS, "cpu"))
+    switches = {
+        cpu: sysroot.read_text(f"{CPUS}/cpu{cpu}/online") for cpu in sysroot.numbered(CPUS, "cpu") if cpu in present
+    }
     online = {cpu: text == "1" for cpu, text in switches.items() if text in ("0", "1")}
     return SmtState(sysroot.read_text(CONTROL), online, sysroot.read_text(_BOOT_ID))
 

@@ -129,6 +129,20 @@ def memory_pages(text: str | None, page_bytes: int) -> dict[int, int] | None:
     return dict(sorted(pages.items()))
 
 
+def cpus_online(sysroot: SysRoot) -> frozenset[int]:
+    """CPUs that are online; empty where the kernel does not tell."""
+    return frozenset(parse.cpu_list(sysroot.read_text("sys/devices/system/cpu/online")) or ())
+
+
+def changed_cpus(before: frozenset[int], after: frozenset[int]) -> tuple[str, ...]:
+    """How the machine itself changed under a measurement: cores plugged in or taken away, SMT switched by others."""
+    return tuple(
+        f"{'CPU' if len(cpus) == 1 else 'CPUs'} {format_cpulist(tuple(cpus))} {what} during the measurement."
+        for cpus, what in ((after - before, "came online"), (before - after, "went offline"))
+        if cpus
+    )
+
+
 def mismatches(plan: Placement, observation: Observation) -> tuple[str, ...]:
     """How the observation contradicts the plan, one sentence each, naming CPUs and nodes; empty when it does not."""
     return (

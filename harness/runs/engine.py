@@ -6,12 +6,13 @@ import datetime
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol as Interface
 
 from harness.placement.model import Placement
-from harness.placement.verify import mismatches
+from harness.placement.verify import changed_cpus, cpus_online, mismatches
+from harness.platform.sysroot import SysRoot
 from harness.record.spec import CAPACITY, Protocol, RunSpec
 from harness.runs.journal import BaselineEntry, FitEntry, Journal, Measurement, SurveyEntry
 from harness.runs.schedule import Configuration, Slot
@@ -88,6 +89,7 @@ class Engine:
         workloads: by name.
         slow: processes take many times as long, as under emulation.
         generator: where load over HTTP comes from; None where there is none.
+        sysroot: the machine, whose CPUs are to be the same before and after each slot.
     """
 
     directory: Path
@@ -98,6 +100,7 @@ class Engine:
     progress: Progress
     slow: bool = False
     generator: Placement | None = None
+    sysroot: SysRoot = field(default_factory=SysRoot)
 
     def survey(self, placement: Placement, *, roof: bool, cache_bytes: int | None = None) -> SurveyOutcome | None:
         """Overhead, software, and the measured roof if asked for; None when the survey failed."""
@@ -207,7 +210,9 @@ class Engine:
         whole = divided(job, placement, configuration.instances)
         timeout_s = _MEASURE_TIMEOUT_S + 8 * self.spec.series_seconds * (len(job.batch_sizes) + 2)
         timeout_s += 2 * PATIENCE_S * len({*slot.scenarios} & {*CAPACITY})
+        online = cpus_online(self.sysroot)
         result = self._run(whole, placement, timeout_s)
+        changed = changed_cpus(online, cpus_online(self.sysroot))
         placements = whole.placements if isinstance(whole, ConcurrentJob) else (placement,)
         if result.failure is None and any(_unfit(report.outcome) for report in result.reports):
             failure = f"the data set has fewer rows than a batch of {configuration.batch_sizes[-1]}"
@@ -216,11 +221,14 @@ class Engine:
             slot,
             placements,
             result,
-            mismatches=tuple(
-                text
-                for part, report in zip(placements, result.reports)  # noqa: B905 - there are none when it failed
-                if report.observation is not None
-                for text in mismatches(part, report.observation)
+            mismatches=(
+                *changed,
+                *(
+                    text
+                    for part, report in zip(placements, result.reports)  # noqa: B905 - there are none when it failed
+                    if report.observation is not None
+                    for text in mismatches(part, report.observation)
+                ),
             ),
             clock=next((text for report in result.reports if (text := _of_clocks(report)) is not None), None),
             disagreement=None if result.failure else _disagreement(fit_directory, whole, configuration.dtype),

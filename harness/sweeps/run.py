@@ -61,7 +61,8 @@ def run_sweep(
     check_same_machine(design.facts, probe(sysroot), "sweep")
     journal.note(SessionEntry(now()))
     workloads = {workload.name: workload for workload in design.workloads}
-    engine = Engine(directory, design.spec, workloads, journal, executor, progress)
+    emulated = design.facts.emulation.emulated is True
+    engine = Engine(directory, design.spec, workloads, journal, executor, progress, slow=emulated, sysroot=sysroot)
     work = Work(engine, grid, sysroot)
     done = journal.done()
     slots = tuple(design.slots())

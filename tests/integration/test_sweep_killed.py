@@ -201,6 +201,34 @@ def test_a_setting_that_cannot_be_measured_fails_alone(directory: Path, root: Sy
     assert "that is too much" in failed[0].validity.reasons[0]
 
 
+def test_cpus_that_come_or_go_during_a_measurement_make_it_invalid(directory: Path, root: SysRoot) -> None:
+    listed = root.path / "sys/devices/system/cpu/online"
+
+    class Plugging(ScriptedExecutor):
+        slots = 0
+
+        def run(self, job: Job, placement: Placement, *, timeout_s: float):
+            if isinstance(job, MeasureJob):
+                self.slots += 1
+                online = listed.read_text().strip()
+                if self.slots == 2:
+                    listed.write_text(f"{online},96-99\n")
+                elif self.slots == 4:
+                    listed.write_text(online.removesuffix(",96-99") + "\n")
+            return super().run(job, placement, timeout_s=timeout_s)
+
+    go_on(directory, root, Plugging(rate))
+    record = sweep_record(read_design(directory), read_journal(directory))
+    changed = [
+        (cell.validity.verdict, reason.partition(".")[0])
+        for cell in record.cells
+        for reason in cell.validity.reasons
+        if "during the measurement" in reason
+    ]
+    words = ("came online", "went offline")
+    assert sorted(changed) == [(Verdict.INVALID, f"CPUs 96-99 {what} during the measurement") for what in words]
+
+
 def test_a_backend_that_a_workload_does_not_have_is_told(directory: Path, root: SysRoot) -> None:
     go_on(directory, root, ScriptedExecutor(rate, backends=("native",)))
     record = sweep_record(read_design(directory), read_journal(directory))

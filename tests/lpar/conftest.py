@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import HERE, PATIENCE_S, Emulator, Machine, emulator
-from machines import MACHINES
+from machines import LIVE, LIVE_MACHINE, MACHINES
 from support.debian import Unavailable
 from support.emulated import *  # noqa: F403 - hooks and fixtures
 from support.jobs import Jobs
@@ -76,25 +81,21 @@ class Captured:
 
 
 @pytest.fixture(scope="session")
-def booted(request, tmp_path_factory) -> Iterator[dict[str, Captured]]:
+def booted(request, tmp_path_factory) -> Iterator[_Booting]:
     """All machines that the chosen tests name; skips with the reason where there is no emulator."""
-    chosen = {item.callspec.params["captured"] for item in request.session.items if hasattr(item, "callspec")}
+    parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    chosen, checks = ([each[kind] for each in parameters if kind in each] for kind in ("captured", "check"))
     folder = tmp_path_factory.mktemp("lpar")
     try:
         with emulator() as built, Jobs() as jobs:
+            booting = _Booting(built, jobs, folder)
+            if checks:
+                booting.start(LIVE, LIVE_MACHINE, "live.sh", checks=checks)  # first, because it takes longest
             for name in (name for name in MACHINES if name in chosen):
-                _start(built, jobs, name, folder / name)
-            yield _Booting(built, jobs, folder)
+                booting.start(name, MACHINES[name], "capture.sh")
+            yield booting
     except Unavailable as reason:
         pytest.skip(str(reason))
-
-
-def _start(built: Emulator, jobs: Jobs, name: str, job: Path) -> None:
-    job.mkdir()
-    shutil.copy(HERE / "capture.sh", job / "run")
-    (job / "before").write_text(f"{MACHINES[name].before}\n")
-    command = built.command(MACHINES[name], job)
-    jobs.start(name, command, dict(os.environ), cwd=str(job), timeout_s=PATIENCE_S)
 
 
 class _Booting(dict[str, Captured]):
@@ -102,18 +103,33 @@ class _Booting(dict[str, Captured]):
 
     def __init__(self, built: Emulator, jobs: Jobs, folder: Path) -> None:
         self.version = built.version()
+        self._built = built
         self._jobs = jobs
-        self._folder = folder
+        self.folder = folder
+
+    def start(self, name: str, machine: Machine, script: str, checks: Sequence[str] = ()) -> None:
+        """Boot a machine and run a script in it, as soon as a CPU is free."""
+        job = self.folder / name
+        job.mkdir()
+        shutil.copy(HERE / script, job / "run")
+        (job / "before").write_text(f"{machine.before}\n")
+        (job / "checks").write_text("\n".join(checks))
+        self._jobs.start(name, self._built.command(machine, job), dict(os.environ), cwd=str(job), timeout_s=PATIENCE_S)
+
+    def ended(self, name: str) -> tuple[Path, str, float]:
+        """Wait for a machine: its folder, what was printed in it and by QEMU, and how long it took."""
+        outcome = self._jobs.outcome(name)
+        job = self.folder / name
+        log = (job / "log").read_text() if (job / "log").exists() else "nothing ran in the guest"
+        return job, f"{outcome.told()}\n{log}", outcome.seconds
 
     def __missing__(self, name: str) -> Captured:
-        outcome = self._jobs.outcome(name)
-        job = self._folder / name
-        log = (job / "log").read_text() if (job / "log").exists() else "nothing ran in the guest"
-        assert (job / "tree.tar").exists(), f"{outcome.told()}\n{log}"
+        job, log, seconds = self.ended(name)
+        assert (job / "tree.tar").exists(), log
         tree = job / "tree"
         tree.mkdir()
         subprocess.run(["tar", "-x", "-C", tree, "-f", job / "tree.tar"], check=True)
-        self[name] = Captured(name, MACHINES[name], tree, outcome.seconds)
+        self[name] = Captured(name, MACHINES[name], tree, seconds)
         return self[name]
 
 
@@ -130,3 +146,35 @@ def captured(request, booted, transcript) -> Captured:
         f"Linux {release} on QEMU {booted.version}; booted and read in {machine.seconds:.0f} s"
     )
     return machine
+
+
+@pytest.fixture(scope="session")
+def live(booted, transcript) -> dict[str, Any]:
+    """What came of the checks of ``live.py``, by name; and "log", all that was printed."""
+    folder = booted.folder / LIVE
+    watcher = threading.Thread(target=_plug, args=(folder,), daemon=True)
+    watcher.start()
+    job, log, seconds = booted.ended(LIVE)
+    lines = (job / "results").read_text().splitlines() if (job / "results").exists() else []
+    results = [json.loads(line) for line in lines]
+    assert results, log
+    passed = sum(result["error"] is None for result in results)
+    transcript.append(
+        f"live: POWER10, 2 nodes with an SMT4 core each and a core to plug in; QEMU {booted.version}; "
+        f"{passed} of {len(results)} checks hold in {seconds:.0f} s"
+    )
+    return {result["name"]: result for result in results} | {"log": log}
+
+
+def _plug(job: Path) -> None:
+    """Plug the spare core in when the guest asks for it."""
+    while not (job / "plug").exists():
+        if (job / "code").exists():
+            return
+        time.sleep(0.2)
+    with socket.socket(socket.AF_UNIX) as monitor:
+        monitor.connect(str(job / "monitor"))
+        core = LIVE_MACHINE.threads * 2
+        monitor.sendall(f"device_add power10_v2.0-spapr-cpu-core,core-id={core},id=plugged\n".encode())
+        while not (job / "code").exists() and monitor.recv(4096):
+            pass

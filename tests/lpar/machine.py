@@ -7,28 +7,16 @@ Instructions are translated, so its times mean nothing.
 
 from __future__ import annotations
 
-import lzma
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.debian import archive, cached, install_host_tools, native_architecture
+from guest import EMULATOR, HERE, KERNELS, build_emulator, build_guest
+from support.debian import cached, install_host_tools
 
-HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".lpar"
-EMULATOR = ("qemu-system-ppc", "qemu-system-data")
-GUEST = (
-    *("coreutils", "dash", "busybox-static", "kmod", "util-linux", "numactl", "hwloc-nox", "powerpc-utils"),
-    *("python3", "python3-cpuinfo", "python3-jinja2", "python3-jsonschema", "python3-numpy", "python3-psutil"),
-    *("python3-rich", "python3-typer"),
-)
-KERNELS = ("powerpc64le", "powerpc64le-64k")  # of 4 KiB pages and of 64 KiB
-MODULES = (  # in the order in which they are loaded
-    *("fs/fscache/fscache", "fs/netfs/netfs", "net/9p/9pnet", "net/9p/9pnet_virtio", "fs/9p/9p"),
-    *("fs/overlayfs/overlay", "drivers/char/hw_random/rng-core", "drivers/char/hw_random/virtio-rng"),
-)
 HOST_TOOLS = {"apt-get": ("apt",), "dpkg-deb": ("dpkg",)}
 PATIENCE_S = 600.0  # of a boot: only what hangs is to be stopped, not what shares its CPUs
 
@@ -54,6 +42,7 @@ class Machine:
         halves: whether the firmware says that a core is two halves, even and odd threads, as PowerVM does.
         kernel: one of ``KERNELS``.
         before: shell commands in the guest that switch threads off.
+        spare: cores, the last ones, that are not there at boot and can be plugged in.
     """
 
     threads: int = 8
@@ -64,12 +53,15 @@ class Machine:
     halves: bool = False
     kernel: str = KERNELS[0]
     before: str = ":"
+    spare: int = 0
 
     def arguments(self) -> list[str]:
         """QEMU's arguments that make it."""
         cores = [number for number, node in enumerate(self.nodes) for _ in range(node.cores)]
-        sockets = len(set(cores))
-        smp = f"{len(cores) * self.threads},sockets={sockets},cores={len(cores) // sockets},threads={self.threads}"
+        per_node = {cores.count(number) for number in cores}
+        sockets = len(set(cores)) if len(per_node) == 1 else len(cores)
+        present, most = (number * self.threads for number in (len(cores) - self.spare, len(cores)))
+        smp = f"{present},sockets={sockets},cores={len(cores) // sockets},threads={self.threads},maxcpus={most}"
         options = ["pseries", *([f"max-cpu-compat={self.compatible}"] if self.compatible else [])]
         if not self.halves:  # which the larger firmware has to be scripted for
             options.append("x-vof=on")
@@ -119,13 +111,16 @@ class Emulator:
         """The kernel's."""
         return self._kernel(machine).name.removeprefix("vmlinux-").removeprefix("vmlinuz-")
 
-    def command(self, machine: Machine, job: Path, *more: str) -> list[str]:
+    def command(self, machine: Machine, job: Path) -> list[str]:
         """The command that boots a machine, runs ``job/run`` in it and ends; ``job`` is /job inside.
 
-        What ``run`` prints is in ``job/log``, and its exit code in ``job/code``.
+        What ``run`` prints is in ``job/log``, and its exit code in ``job/code``. ``job/monitor`` is a socket that takes
+        QEMU's commands. This checkout can be mounted by its tag "checkout", read-only.
         """
-        shares = (("root", self.guest, ",readonly=on"), ("job", job, ""))
-        made = [*self._program(), *machine.arguments(), "-accel", "tcg,thread=single", *more]
+        read_only = ",readonly=on"
+        shares = (("root", self.guest, read_only), ("job", job, ""), ("checkout", HERE.parents[1], read_only))
+        made = [*self._program(), *machine.arguments(), "-accel", "tcg,thread=single"]
+        made += ["-monitor", f"unix:{job / 'monitor'},server,nowait"]
         made += ["-nodefaults", "-nographic", "-serial", "stdio", "-no-reboot", "-vga", "none"]
         made += ["-kernel", str(self._kernel(machine)), "-initrd", str(self.guest / f"initrd-{machine.kernel}")]
         made += ["-append", "console=hvc0 quiet loglevel=4 panic=-1"]
@@ -155,45 +150,9 @@ def emulator() -> Iterator[Emulator]:
         RuntimeError: what the mirror lists could not be fetched or unpacked.
     """
     install_host_tools(HOST_TOOLS)
-    sources = (Path(__file__), HERE / "init.sh")
+    sources = (HERE / "guest.py", HERE / "init.sh")
     with (
-        cached(CACHE / "qemu", (), *EMULATOR, build=_build_emulator) as qemu,
-        cached(CACHE / "guest", sources, build=_build_guest) as guest,
+        cached(CACHE / "qemu", (), *EMULATOR, build=build_emulator) as qemu,
+        cached(CACHE / "guest", sources, build=build_guest) as guest,
     ):
         yield Emulator(qemu, guest)
-
-
-def _build_emulator(target: Path) -> None:
-    with archive(native_architecture()) as packages:
-        packages.unpack(target, EMULATOR)
-
-
-def _build_guest(target: Path) -> None:
-    with archive("ppc64el") as packages:
-        packages.unpack(target, GUEST)
-        for flavour in KERNELS:
-            packages.unpack_kernel(target, flavour, MODULES)
-    for flavour in KERNELS:
-        _write_initrd(target, flavour)
-
-
-def _write_initrd(root: Path, flavour: str) -> None:
-    """A first root in memory with busybox, the modules that reach the shared one, and ``init.sh``."""
-    kernel = next((root / "usr/lib/modules").glob(f"*[0-9]-{flavour}"))
-    members = [(name, 0o40755, b"") for name in ("bin", "dev", "proc", "sys", "modules", "lower", "upper", "new")]
-    members.append(("bin/busybox", 0o100755, (root / "usr/bin/busybox").read_bytes()))
-    members.append(("init", 0o100755, (HERE / "init.sh").read_bytes()))
-    for number, name in enumerate(MODULES):
-        for packed in kernel.glob(f"kernel/{name}.ko*"):
-            content = packed.read_bytes()
-            content = lzma.decompress(content) if packed.suffix == ".xz" else content
-            members.append((f"modules/{number:02}-{Path(name).name}", 0o100644, content))
-    archived = b"".join(_member(*member) for member in [*members, ("TRAILER!!!", 0, b"")])
-    (root / f"initrd-{flavour}").write_bytes(archived)
-
-
-def _member(name: str, mode: int, content: bytes) -> bytes:
-    """One entry of a cpio archive (Linux, Documentation/driver-api/early-userspace/buffer-format.rst)."""
-    fields = (0, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
-    head = b"070701" + "".join(f"{number:08x}" for number in fields).encode() + name.encode() + b"\0"
-    return b"".join(part + b"\0" * (-len(part) % 4) for part in (head, content))

@@ -26,3 +26,7 @@ MACHINES = {
     "smt-mixed": Machine(before="echo 0 > $cpus/cpu5/online", **_SMALL),
     "core-offline": Machine(before="for cpu in 4 5 6 7; do echo 0 > $cpus/cpu$cpu/online; done", **_SMALL),
 }
+
+# The machine on which the product is at work, see live.py.
+LIVE = "live"
+LIVE_MACHINE = Machine(threads=4, nodes=(Node(), Node(2, 1)), distances={(0, 1): 40}, spare=1)

@@ -434,17 +434,27 @@ def test_a_session_in_which_somebody_else_switches_ends_and_leaves_it(tmp_path):
     assert load(sysroot) is not None
 
 
-def test_cpus_that_are_plugged_in_meanwhile_are_no_change(tmp_path):
+@pytest.mark.parametrize("listed", [True, False])
+def test_cpus_that_are_plugged_in_meanwhile_are_no_change(tmp_path, listed):
+    """On Power they have a directory before they are there, on other machines from then on."""
     root = build(MIXED, tmp_path)
     sysroot, kernel = SysRoot(root), FakeKernel(root, layout(MIXED))
+    cpus = root / "sys/devices/system/cpu"
+    plugged = cpus / "cpu32"
+    if listed:
+        plugged.mkdir()
+        (plugged / "online").write_text("0\n")
     before = snapshot(root)
-    plugged = root / "sys/devices/system/cpu/cpu32"
     with smt_session(sysroot, kernel.write) as session:
         session.switch(2)
-        plugged.mkdir()
+        plugged.mkdir(exist_ok=True)
         (plugged / "online").write_text("1\n")
-    shutil.rmtree(plugged)
-    assert snapshot(root) == before
+        (cpus / "present").write_text("0-32\n")
+        session.switch(4)
+    assert (plugged / "online").read_text() == "1\n"
+    assert {name: text for name, text in snapshot(root).items() if name in before} == before | {
+        name: text.encode() for name, text in (("present", "0-32\n"), ("cpu32/online", "1\n")) if name in before
+    }
 
 
 def test_a_run_killed_within_a_lasting_level_goes_back_to_it_and_from_there_to_the_first_state(tmp_path):

@@ -1,0 +1,57 @@
+"""QEMU and the guest's root, from packages. A change of this file builds them anew."""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+
+from support.debian import archive, native_architecture
+
+HERE = Path(__file__).resolve().parent
+EMULATOR = ("qemu-system-ppc", "qemu-system-data")
+GUEST = (
+    *("coreutils", "dash", "busybox-static", "kmod", "util-linux", "numactl", "hwloc-nox", "powerpc-utils"),
+    *("python3", "python3-cpuinfo", "python3-jinja2", "python3-jsonschema", "python3-numpy", "python3-psutil"),
+    *("python3-rich", "python3-typer"),
+)
+KERNELS = ("powerpc64le", "powerpc64le-64k")  # of 4 KiB pages and of 64 KiB
+MODULES = (  # in the order in which they are loaded
+    *("fs/fscache/fscache", "fs/netfs/netfs", "net/9p/9pnet", "net/9p/9pnet_virtio", "fs/9p/9p"),
+    *("fs/overlayfs/overlay", "drivers/char/hw_random/rng-core", "drivers/char/hw_random/virtio-rng"),
+)
+
+
+def build_emulator(target: Path) -> None:
+    with archive(native_architecture()) as packages:
+        packages.unpack(target, EMULATOR)
+
+
+def build_guest(target: Path) -> None:
+    with archive("ppc64el") as packages:
+        packages.unpack(target, GUEST)
+        for flavour in KERNELS:
+            packages.unpack_kernel(target, flavour, MODULES)
+    for flavour in KERNELS:
+        _write_initrd(target, flavour)
+
+
+def _write_initrd(root: Path, flavour: str) -> None:
+    """A first root in memory with busybox, the modules that reach the shared one, and ``init.sh``."""
+    kernel = next((root / "usr/lib/modules").glob(f"*[0-9]-{flavour}"))
+    members = [(name, 0o40755, b"") for name in ("bin", "dev", "proc", "sys", "modules", "lower", "upper", "new")]
+    members.append(("bin/busybox", 0o100755, (root / "usr/bin/busybox").read_bytes()))
+    members.append(("init", 0o100755, (HERE / "init.sh").read_bytes()))
+    for number, name in enumerate(MODULES):
+        for packed in kernel.glob(f"kernel/{name}.ko*"):
+            content = packed.read_bytes()
+            content = lzma.decompress(content) if packed.suffix == ".xz" else content
+            members.append((f"modules/{number:02}-{Path(name).name}", 0o100644, content))
+    archived = b"".join(_member(*member) for member in [*members, ("TRAILER!!!", 0, b"")])
+    (root / f"initrd-{flavour}").write_bytes(archived)
+
+
+def _member(name: str, mode: int, content: bytes) -> bytes:
+    """One entry of a cpio archive (Linux, Documentation/driver-api/early-userspace/buffer-format.rst)."""
+    fields = (0, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+    head = b"070701" + "".join(f"{number:08x}" for number in fields).encode() + name.encode() + b"\0"
+    return b"".join(part + b"\0" * (-len(part) % 4) for part in (head, content))
