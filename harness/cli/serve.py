@@ -91,8 +91,12 @@ def serve(
         ),
     ] = None,
     keys: Annotated[
-        int, typer.Option(min=1, metavar="N", rich_help_panel=_CARDS, help="Cards kept; the longest unused go first.")
-    ] = 100_000,
+        int | None,
+        typer.Option(
+            min=1, metavar="N", rich_help_panel=_CARDS, show_default=False,
+            help="Cards kept; the longest unused go first. Default: what half the memory holds, at most 100,000.",
+        ),
+    ] = None,
     key_ttl: Annotated[
         str, typer.Option(metavar="TIME", rich_help_panel=_CARDS, help="Forget a card that was not used for so long.")
     ] = "30d",
@@ -122,6 +126,7 @@ def serve(
     """
     from harness.reporting.progress import progress_for
     from harness.runs.bundles import bundle_of
+    from harness.serving.levels import targets
     from harness.serving.spec import LOOPBACK, ServeSpec
     from harness.serving.start import start
 
@@ -140,6 +145,9 @@ def serve(
             remedy="Give --token-file or --tls-cert, or --insecure all the same.",
         )
     deadline_s, drain_s = seconds("--deadline", deadline), seconds("--drain", drain)
+    key_ttl_s, quota_per_s = seconds("--key-ttl", key_ttl), None if quota is None else per_second("--quota", quota)
+    if thresholds is not None:
+        targets(thresholds)
     with progress_for(quiet=False) as progress:
         bundle = bundle_of(model, save, progress)
     spec = ServeSpec(
@@ -156,11 +164,11 @@ def serve(
         drain_s=drain_s,
         drift_window=drift_window,
         keys=keys,
-        key_ttl_s=seconds("--key-ttl", key_ttl),
+        key_ttl_s=key_ttl_s,
         state=None if state is None else str(state),
         as_published=as_published,
         thresholds=thresholds,
-        quota_per_s=None if quota is None else per_second("--quota", quota),
+        quota_per_s=quota_per_s,
         token_file=None if token_file is None else str(token_file),
         tls_cert=None if tls_cert is None else str(tls_cert),
         tls_key=None if tls_key is None else str(tls_key),

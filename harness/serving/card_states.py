@@ -19,7 +19,8 @@ from harness.serving.exchange import Rows
 from harness.serving.metrics import StreamCounts
 
 VALUES_PER_CARD = 1024  # merchants, cities and codes that are kept of a card
-_OVERHEAD = 4096  # bytes of a card's dictionaries, by experience with some thirty values
+_CARD_BYTES = 2048  # of a card's objects and answers
+_PAST_BYTES = 256 * 144  # a card of the TabFormer file has met 37 to 700 values in its years; 144 bytes each
 
 
 @dataclass(slots=True)
@@ -44,9 +45,9 @@ class Card:
     answers: dict[str, Answer] = field(default_factory=dict)  # by transaction, the last ones
 
 
-def card_bytes(steps: int, width: int) -> int:
-    """Memory of a card, about."""
-    return 4 * steps * width + _OVERHEAD
+def card_bytes(steps: int, width: int, *, history: bool) -> int:
+    """Memory of a card that is used for years, about; ``history``: with what it met."""
+    return 4 * steps * width + _CARD_BYTES + _PAST_BYTES * history
 
 
 class CardStates:

@@ -15,6 +15,8 @@ from harness.serving.fraud_parts import Parts
 from harness.serving.model import ServedModel
 from harness.serving.spec import ServeSpec
 
+_MOST = 100_000  # cards, unless more are asked for
+
 
 def open_fraud(spec: ServeSpec, model: ServedModel, admission: Admission) -> Fraud | None:
     """The fraud document's routes, where the model takes transactions of cards.
@@ -27,14 +29,17 @@ def open_fraud(spec: ServeSpec, model: ServedModel, admission: Admission) -> Fra
         if spec.state is not None:
             raise InputError(f"--state is for cards; {model.name} has none.", remedy="Leave it out.")
         return None
-    steps, each = model.steps or 1, card_bytes(model.steps or 1, encoder.features)
-    needed, available = spec.keys * each, spec.room_bytes
+    steps, each = model.steps or 1, card_bytes(model.steps or 1, encoder.features, history=encoder.history)
+    available = spec.room_bytes
+    fitting = _MOST if available is None else max(1, available // each // 2)
+    keys = min(fitting, _MOST) if spec.keys is None else spec.keys
+    needed = keys * each
     if available is not None and needed > available:
         raise InputError(
-            f"{spec.keys:,} cards take about {needed / 2**30:.1f} GiB; {available / 2**30:.1f} GiB are available.",
-            remedy=f"--keys {max(1, available // each // 2)}",
+            f"{keys:,} cards take about {needed / 2**30:.1f} GiB; {available / 2**30:.1f} GiB are available.",
+            remedy=f"--keys {fitting}",
         )
-    states = CardStates(spec.keys, spec.key_ttl_s, steps, encoder.features, time.time)
+    states = CardStates(keys, spec.key_ttl_s, steps, encoder.features, time.time)
     if spec.state is not None and not spec.check:
         path = Path(spec.state)
         if path.is_dir() or not path.parent.is_dir():  # and not only when the cards are to be written

@@ -66,7 +66,7 @@ class Fraud:
     @property
     def card_bytes(self) -> int:
         """Memory of a card, about."""
-        return card_bytes(self.states.steps, self.states.width)
+        return card_bytes(self.states.steps, self.states.width, history=self._encoder.history)
 
     def describe(self) -> dict[str, Any]:
         """For ``GET /health``, with the document's keys."""

@@ -58,11 +58,8 @@ class Levels:
                 "probabilities, and its validation rows could not calibrate them.",
                 remedy="Serve a classifier, or a detector saved with labelled validation rows of both kinds.",
             )
-        levels = tuple(_level(bundle, part) for part in text.split(","))
-        names = [level.name for level in levels]
+        levels = tuple(_level(bundle, target) for target in targets(text))
         values = [level.probability for level in levels]
-        if len(levels) > _MOST or len(set(names)) < len(names) or NONE in names:
-            raise InputError(f"--thresholds {text!r}: expected at most {_MOST} different names.", remedy=_EXPECTED)
         if any(high <= low for low, high in pairwise(values)):
             solved = ", ".join(f"{level.name} {level.probability:.4g}" for level in levels)
             raise InputError(f"--thresholds {text!r} do not rise: {solved}.", remedy=_EXPECTED)
@@ -83,33 +80,64 @@ class Levels:
         return [all_names[number] for number in reached.tolist()]
 
 
-def _level(bundle: Bundle, part: str) -> Level:
-    name, separator, value = part.strip().partition("=")
+@dataclass(frozen=True)
+class Target:
+    """What a level is asked to be."""
+
+    name: str
+    rule: str  # "" for a probability
+    number: float
+    text: str
+
+
+def targets(text: str) -> tuple[Target, ...]:
+    """Levels as they were written.
+
+    Raises:
+        InputError: they are none.
+    """
+    given = tuple(_target(part.strip()) for part in text.split(","))
+    names = {target.name for target in given}
+    if len(given) > _MOST or len(names) < len(given) or NONE in names:
+        raise InputError(f"--thresholds {text!r}: expected at most {_MOST} different names.", remedy=_EXPECTED)
+    return given
+
+
+def _target(text: str) -> Target:
+    name, separator, value = text.partition("=")
     if not separator or not _NAME.fullmatch(name):
-        raise InputError(f"--thresholds: {part.strip()!r} is no level.", remedy=_EXPECTED)
-    rule, separator, target = value.replace("=", ":").partition(":")
-    number = _number(target.removesuffix(":1") if separator else value)
+        raise InputError(f"--thresholds: {text!r} is no level.", remedy=_EXPECTED)
+    rule, separator, amount = value.replace("=", ":").partition(":")
+    number = _number(amount.removesuffix(":1") if separator else value)
     if not separator:
         if number is None or not 0 < number < 1:
-            raise InputError(f"--thresholds {name}={value}: expected a probability between 0 and 1.", remedy=_EXPECTED)
-        return Level(name, number)
+            raise InputError(f"--thresholds {text}: expected a probability between 0 and 1.", remedy=_EXPECTED)
+        return Target(name, "", number, text)
+    highest = {"recall": 1.0, "fpr": float(np.nextafter(1, 0)), "cost": float("inf")}.get(rule, 0.0)
+    if number is None or not 0 < number <= highest:
+        raise InputError(f"--thresholds {text} is no target.", remedy=_EXPECTED)
+    return Target(name, rule, number, text)
+
+
+def _level(bundle: Bundle, target: Target) -> Level:
+    if not target.rule:
+        return Level(target.name, target.number)
     if bundle.validation is None:
         raise InputError(
-            f"--thresholds {name}={value}: the bundle holds no scores of labelled validation rows.",
+            f"--thresholds {target.text}: the bundle holds no scores of labelled validation rows.",
             remedy="Give a probability, or save the model with validation rows of both kinds.",
         )
     scores, labels = bundle.validation
-    if number is not None and rule == "recall" and 0 < number <= 1:
-        cut = thresholds.at_recall(scores, labels, number)
-    elif number is not None and rule == "fpr" and 0 < number < 1:
-        cut = thresholds.at_false_positive_rate(scores, labels, number)
-    elif number is not None and rule == "cost" and number > 0:
-        cut = thresholds.least_cost(scores, labels, number)
-    else:
-        raise InputError(f"--thresholds {name}={value} is no target.", remedy=_EXPECTED)
+    match target.rule:
+        case "recall":
+            cut = thresholds.at_recall(scores, labels, target.number)
+        case "fpr":
+            cut = thresholds.at_false_positive_rate(scores, labels, target.number)
+        case _:
+            cut = thresholds.least_cost(scores, labels, target.number)
     probability = bundle.probabilities(np.array([cut.value], dtype=np.float32))
     assert probability is not None
-    return Level(name, float(probability[0]), cut.value)
+    return Level(target.name, float(probability[0]), cut.value)
 
 
 def _number(text: str) -> float | None:

@@ -46,6 +46,11 @@ def made_rows(model: ServedModel, seed: int) -> list[list[Any]]:
     Raises:
         InputError: the model takes encoded rows only.
     """
+    if model.cards is not None:
+        raise InputError(
+            f"{model.name} takes transactions of cards, whose scores depend on those before.",
+            remedy="Load a model of rows; tests/bench/card_streams.py checks the scores of many cards.",
+        )
     if model.encoder is None:
         raise InputError(f"{model.name} takes encoded rows only.", remedy="Serve a model with an encoder for raw rows.")
     encoder = model.bundle.encoder

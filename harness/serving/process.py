@@ -118,7 +118,7 @@ def _announce(url: str, spec: ServeSpec, placement: Placement, app: App, server:
         "max_body_bytes": spec.max_body,
         "requests_per_s_and_client": spec.quota_per_s,
         "thresholds": None if model.levels is None or model.plain else model.levels.thresholds,
-        **({} if app.fraud is None else {"most_cards": spec.keys, "card_bytes": app.fraud.card_bytes}),
+        **({} if app.fraud is None else {"most_cards": app.fraud.states.most, "card_bytes": app.fraud.card_bytes}),
         "endpoints": list(app.endpoints),
     }
     if spec.as_json or not sys.stdout.isatty():

@@ -24,7 +24,7 @@ class ServeSpec:
         max_body: bytes.
         drain_s: after a signal, for what was begun.
         drift_window: rows.
-        keys: at most so many cards are kept.
+        keys: at most so many cards are kept; None for what half the memory holds.
         key_ttl_s: a card that was not used for so long is forgotten.
         state: file that keeps the cards between a drain and the next start.
         room_bytes: of memory that the server can still have; None where it is not known.
@@ -47,7 +47,7 @@ class ServeSpec:
     max_body: int = 1 << 20
     drain_s: float = 10.0
     drift_window: int = 2000
-    keys: int = 100_000
+    keys: int | None = None
     key_ttl_s: float = 30 * 86400.0
     state: str | None = None
     room_bytes: int | None = None

@@ -390,6 +390,10 @@ def test_what_cannot_be_kept_is_refused_at_the_start(kept: Saved, model: ServedM
         open_fraud(spec, model, admission)
     keys = int((error.value.remedy or "").removeprefix("--keys "))
     assert open_fraud(ServeSpec(str(kept.directory), keys=keys, room_bytes=1 << 30), model, admission) is not None
+    for room, most in ((1 << 26, 900), (1 << 40, 100_000)):
+        fraud = open_fraud(ServeSpec(str(kept.directory), room_bytes=room), model, admission)
+        assert fraud is not None
+        assert most / 2 < fraud.states.most <= most
     for state in (tmp_path, tmp_path / "none" / "cards"):
         with pytest.raises(InputError, match="cannot be written"):
             open_fraud(ServeSpec(str(kept.directory), state=str(state)), model, admission)
