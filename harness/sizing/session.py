@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -227,8 +228,7 @@ class _Blocks:
         budget_s, walls = self.sizing.request.budget_s, self.walls()
         if budget_s is None or not walls:
             return False
-        elapsed_s = (self.sizing.clock.now_ns() - self.began_ns) * 1e-9
-        return elapsed_s + sum(walls) / len(walls) > budget_s
+        return self.elapsed_s() + sum(walls) / len(walls) > budget_s
 
     def say(self, done: int) -> None:
         """After the first block: how long it takes, as far as can be known."""
@@ -237,8 +237,15 @@ class _Blocks:
         walls = self.walls()
         if done == 1 and walls:
             ahead = max(0, total - len(self.journal.entries) + len(self.journal.of(SessionEntry)))
-            about = ahead * sum(walls) / len(walls)
-            self.progress.say(f"One block takes {duration(sum(walls))}; about {duration(about)} to go.")
+            first_s = sum(entry.result.wall_s for entry in self.journal.of(Measurement) if entry.block == 0)
+            budget_s = self.sizing.request.budget_s
+            left_s = math.inf if budget_s is None else max(0.0, budget_s - self.elapsed_s())
+            about = min(ahead * sum(walls) / len(walls), left_s)
+            self.progress.say(f"One block takes {duration(first_s)}; about {duration(about)} to go.")
+
+    def elapsed_s(self) -> float:
+        """Since it was begun, without the time between sessions."""
+        return (self.sizing.clock.now_ns() - self.began_ns) * 1e-9
 
     def walls(self) -> list[float]:
         """Seconds of each measurement."""

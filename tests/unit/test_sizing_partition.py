@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from harness.platform.purr import Clock, consumption
+from harness.platform.purr import Clock, consumption, read
+from harness.platform.sysroot import SysRoot
 from harness.sizing.partition import cap_objection, entitlement, longest_pause_s
 
 M = 1_000_000
@@ -60,3 +63,24 @@ def test_a_cap_and_a_latency_bound() -> None:
     assert objection is not None
     assert "may pause 5.0 ms" in objection
     assert "dedicated" in objection
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("lparcfg 1.9\npurr=512000000\ntbr=1024000000\n", Clock(1024 * M, 512 * M)),
+        ("lparcfg 1.9\npurr=512000000\n", None),  # an old kernel
+        ("lparcfg 1.9\npurr=x\ntbr=1\n", None),
+        (None, None),
+    ],
+)
+def test_the_counters_of_a_partition(text: str | None, expected: Clock | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "proc/ppc64").mkdir(parents=True)
+        (tmp_path / "proc/ppc64/lparcfg").write_text(text, encoding="utf-8")
+    assert read(SysRoot(tmp_path)) == expected
+
+
+def test_without_counters_nothing_is_consumed() -> None:
+    assert consumption(None, Clock(1, 1)) is None
+    assert consumption(Clock(1, 1), None) is None

@@ -115,7 +115,10 @@ def test_a_killed_sizing_goes_on_where_it_was(tmp_path: Path, twelve: SysRoot) -
 def test_a_budget_ends_it_and_says_so(tmp_path: Path, twelve: SysRoot) -> None:
     clock = FakeClock()
     executor = ServingExecutor(law, clock=clock, wall_s=10.0)
-    record = sized(tmp_path, twelve, ask(5000, budget_s=95.0), executor)
+    progress = Progress()
+    directory = session.begin(SPEC, ask(5000, budget_s=95.0), ("lparbench",), tmp_path / "out", sysroot=twelve)
+    record = session.proceed(directory, executor, progress, clock=clock, sysroot=twelve)
+    assert "One block takes 50 s; about 45 s to go." in progress.said
     assert record.design.ended_by == "budget"
     assert len(executor.served) == 9
     assert session.exit_code(record) == ExitCode.INCONCLUSIVE
@@ -228,3 +231,41 @@ def test_a_machine_that_never_meets_the_bound(tmp_path: Path, twelve: SysRoot) -
     assert record.answer.verdict == "refused"
     assert "no rate tried met the bound" in record.answer.refused[0].why
     assert json.loads(size_text(record))["answer"]["chosen"] is None
+
+
+def test_a_node_without_memory_is_measured_with_the_nearest(tmp_path: Path) -> None:
+    nodes = (NodeSpec(0, cores=2, memory_mb=65536), NodeSpec(8, cores=4, memory_mb=0))
+    tree = TreeSpec(nodes=nodes, threads=1, smt_control=None, lpar=LparSpec())
+    record = sized(tmp_path, SysRoot(build(tree, tmp_path / "tree")), ask(2500), ServingExecutor(law, noise=0.01))
+    assert record.node_cores == 4
+    assert record.answer.chosen is not None
+    assert (record.answer.chosen.node, record.answer.chosen.cores) == (8, 3)
+
+
+def test_offline_cores_are_not_counted(tmp_path: Path) -> None:
+    tree = TreeSpec(
+        nodes=(NodeSpec(0, cores=6),), offline_cores=frozenset({1, 4}), threads=1, smt_control=None, lpar=LparSpec()
+    )
+    record = sized(tmp_path, SysRoot(build(tree, tmp_path / "tree")), ask(9000), ServingExecutor(law))
+    assert record.node_cores == 4
+    assert record.answer.verdict == "refused"
+
+
+def test_stolen_time_makes_it_invalid_and_the_data_are_named(tmp_path: Path, twelve: SysRoot) -> None:
+    class Stolen(ServingExecutor):
+        def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
+            result = super().run(job, placement, timeout_s=timeout_s)
+            reports = tuple(
+                replace(report, outcome=replace(report.outcome, steal_share=0.05))
+                if isinstance(report.outcome, MeasureOutcome | InstanceOutcome)
+                else report
+                for report in result.reports
+            )
+            return replace(result, reports=reports)
+
+    record = sized(tmp_path, twelve, ask(900), Stolen(law, noise=0.01))
+    assert record.answer.verdict == "answered"
+    assert session.exit_code(record) == ExitCode.INCONCLUSIVE
+    view = view_of(record)
+    assert any("the hypervisor took 5.0%" in text for text in view.invalid)
+    assert "synthetic data" in view.marks
