@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from harness.errors import InputError, LparbenchError
 from harness.parsing import read_json
 from harness.record.check import SchemaError, check, check_size, check_sweep
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of, dumps, from_json, to_json
-from harness.record.files import sync_directory, write_synced
+from harness.record.files import sync_directory, unwritable, write_synced
 from harness.record.model import Run
 from harness.record.size_model import Size
 from harness.record.sweep_model import Sweep
@@ -123,16 +124,18 @@ def check_writable(directory: Path) -> None:
     """Make ``directory`` and see that a file can be written into it.
 
     Raises:
-        InputError: it cannot.
+        LparbenchError: it cannot; nothing is left behind.
     """
+    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with aside(directory / "writable") as probe:
             probe.write_bytes(b"0" * 4096)
     except OSError as error:
-        raise InputError(
-            f"{directory}: runs cannot be written here: {error.strerror}.", remedy="Choose another --out."
-        ) from None
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise unwritable(directory, error, "Choose another --out, or make room.") from None
 
 
 def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = None) -> Path:

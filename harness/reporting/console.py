@@ -48,6 +48,8 @@ def add_columns(table: Table, heads: Iterable[str], *, right: Collection[str]) -
 
 def print_table(out: Console, table: Table) -> None:
     """Print a table with no word of it broken; where that does not fit, every row as its first cell, the rest below."""
+    for column in table.columns:
+        column._cells = [_clean(cell) for cell in column.cells]
     texts = [[_plain(column.header), *map(_plain, column.cells)] for column in table.columns]
     widest = [max(map(cell_len, "\n".join(cells).split("\n"))) for cells in texts]
     least = [
@@ -69,6 +71,14 @@ def print_table(out: Console, table: Table) -> None:
             f"{head} {' '.join(cell.split())}".strip() for head, cell in zip(heads[1:], cells, strict=True) if cell
         )
         out.print(Padding(Text(safe(", ".join(below))), (0, 0, 0, 4), expand=False))
+
+
+def _clean(cell: object) -> Text:
+    """A cell without control characters, whose brackets are no markup either; its lines stay."""
+    text = "\n".join(safe(line) for line in _plain(cell).split("\n"))
+    if isinstance(cell, Text):
+        return cell if text == cell.plain else Text(text, style=cell.style)
+    return Text(text)
 
 
 def _plain(cell: object) -> str:

@@ -34,6 +34,9 @@ class ProcessExecutor:
         """See ``Executor.run``; a worker still busy after ``timeout_s`` seconds is killed and called hung.
 
         Of several instances, one that fails takes the whole job with it.
+
+        Raises:
+            LparbenchError: a disk is full: the job is not done, and can be done when there is room.
         """
         started = time.monotonic()
         deadline = started + timeout_s
@@ -49,6 +52,9 @@ class ProcessExecutor:
         for index, (worker, status) in enumerate(zip(workers, statuses, strict=True)):
             report = _report(worker, status)
             if report is None:
+                full = None if status is None else worker.out_of_room()
+                if full is not None:
+                    raise full
                 failures.append((status is None, index, worker.cause_of_death(status, timeout_s)))
             else:
                 reports.append(report)

@@ -8,19 +8,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.decode import decode_json_file, encode
-from harness.errors import InputError
+from harness.errors import InputError, LparbenchError
 from harness.interpreter import SAFE_PATH, program
 from harness.interpreter import environment as with_package
 from harness.process_tree import in_tree
-from harness.record.files import write_file
+from harness.record.files import DISK_FULL, write_file
 from harness.scratch import SCRATCH_VARIABLE
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ PARSING_FILE = "parsing.json"  # names the data file that a library's parser is 
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 OUTPUT_FILE = "output.txt"
 
+_LEAST_ROOM = 1 << 16  # bytes on a disk, below which it is called full
 _OUTPUT_TAIL = 2000  # characters of a failed worker's output that are kept
 
 
@@ -60,6 +63,23 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             return None
 
+    def out_of_room(self) -> LparbenchError | None:
+        """The error where a worker failed for want of room, which says nothing of what it was to do."""
+        places = {self.directory: "of --out", Path(tempfile.gettempdir()): "of TMPDIR"}
+        free = {place: shutil.disk_usage(place).free for place in places}
+        place = min(free, key=lambda each: free[each])
+        output = self._output()
+        if free[place] > _LEAST_ROOM and not any(os.strerror(number) in output for number in DISK_FULL):
+            return None
+        return LparbenchError(
+            f"{place}: no space left on the disk {places[place]}.",
+            remedy="Make room there and continue with --resume; nothing that was measured so far is lost.",
+        )
+
+    def _output(self) -> str:
+        """The end of what the worker printed."""
+        return (self.directory / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")[-_OUTPUT_TAIL:].strip()
+
     def crashed_parsing(self, status: int | None) -> InputError | None:
         """The error for a data file on which a library's parser ended the worker; None where that is not so."""
         note = self.directory / PARSING_FILE
@@ -85,8 +105,7 @@ class WorkerProcess:
             return "out of memory: killed by the kernel's OOM killer"
         if status < 0:
             return f"killed by signal {-status} ({signal.Signals(-status).name})"
-        output = (self.directory / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")[-_OUTPUT_TAIL:].strip()
-        quoted = " / ".join(output.splitlines()[-lines:]) or "no output"
+        quoted = " / ".join(self._output().splitlines()[-lines:]) or "no output"
         if "MemoryError" in quoted or "can't allocate memory" in quoted:
             return f"out of memory: {quoted}"
         return f"exited with status {status}: {quoted}"
