@@ -33,7 +33,7 @@ bench: $(VENV)/.installed
 COVERAGE ?=
 # Two processes share the cores; a second thread in each would only wait for the other process.
 test: $(VENV)/.installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=30 $(COVERAGE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=30 $(COVERAGE)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
