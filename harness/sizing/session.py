@@ -187,7 +187,17 @@ def measure(sizing: Sizing, journal: Journal, executor: Executor, progress: Prog
     began_ns = sizing.clock.now_ns() - round(spent_s * 1e9)
     journal.note(SessionEntry(now()))
     workloads = {workload.name: workload for workload in design.workloads}
-    engine = Engine(sizing.directory, design.spec, workloads, journal, executor, progress)
+    emulated = design.facts.emulation.emulated is True
+    engine = Engine(
+        sizing.directory,
+        design.spec,
+        workloads,
+        journal,
+        executor,
+        progress,
+        slow=emulated,
+        sysroot=sizing.sysroot,
+    )
     work = Work(engine, grid, sizing.sysroot)
     progress.start(_expected(sizing, journal), "survey of the machine")
     placement = work.placed()
