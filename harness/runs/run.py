@@ -118,7 +118,9 @@ def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:
         directory = unfinished
     design = design_to_resume(directory)
     if design.grid is not None:
-        raise InputError(f"{directory}: this is a sweep.", remedy=f"Resume it by: lparbench sweep --resume {directory}")
+        kind, command = ("sizing", "size") if "-size-" in design.identity else ("sweep", "sweep")
+        resume_by = f"Resume it by: lparbench {command} --resume {directory}"
+        raise InputError(f"{directory}: this is a {kind}.", remedy=resume_by)
     machine = observed(design.spec, sysroot or SysRoot())
     check_same_machine(design.facts, machine.facts, "run")
     return Session(directory, design, machine)

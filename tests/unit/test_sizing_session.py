@@ -21,10 +21,12 @@ from harness.record.spec import RunSpec
 from harness.record.store import SIZE_NAME, encode, load_size, size_text
 from harness.reporting.size_html import render_size
 from harness.reporting.size_view import view_of
+from harness.runs import run as runs
 from harness.runs.journal import JOURNAL_FILE
 from harness.sizing import session
 from harness.sizing.assemble import answered
 from harness.sizing.session import Wanted
+from harness.sweeps import session as sweeps
 from harness.workers.jobs import Job
 from harness.workers.outcomes import InstanceOutcome, JobResult, MeasureOutcome
 
@@ -269,3 +271,11 @@ def test_stolen_time_makes_it_invalid_and_the_data_are_named(tmp_path: Path, twe
     view = view_of(record)
     assert any("the hypervisor took 5.0%" in text for text in view.invalid)
     assert "synthetic data" in view.marks
+
+
+def test_a_run_or_sweep_is_not_resumed_from_it(tmp_path: Path, twelve: SysRoot) -> None:
+    directory = session.begin(SPEC, ask(10), ("lparbench",), tmp_path / "out", sysroot=twelve)
+    for resume in (runs.resume, lambda path: sweeps.proceed(path, ServingExecutor(law), Progress())):
+        with pytest.raises(InputError, match="this is a sizing") as caught:
+            resume(directory)
+        assert caught.value.remedy == f"Resume it by: lparbench size --resume {directory}"

