@@ -37,7 +37,7 @@ def new_scratch(kind: str) -> tuple[Path, int]:
     top = Path(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir())
     clear_left(top, _SCRATCH)
     while True:
-        directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-"))
+        directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-", dir=top))
         lock = _held(directory)
         if lock is not None:
             return directory, lock

@@ -74,3 +74,10 @@ def test_files_that_are_somebody_elses_stay(tmp_path: Path) -> None:
         pass
     assert {path.name for path in tmp_path.iterdir()} >= set(kept)
     assert (tmp_path / ".bashrc").read_text() == "mine"
+
+
+def test_what_a_child_needs_is_where_its_parent_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LPARBENCH_SCRATCH", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+    with scratch("test") as directory:
+        assert directory.parent == tmp_path / "own"
