@@ -15,6 +15,7 @@ from support.benchmark_files import processes
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from harness import trust
 from harness.cli import base_head, compare, gate, history
 from harness.cli.gate import USED_BY, _Use
 from harness.errors import LparbenchError
@@ -38,8 +39,16 @@ VALUES: dict[str, tuple[str, ...]] = {
     "to": ("--format", "junit"),
     "as_json": ("--json",),
     "arguments": ("--", "an argument"),
+    "trust": ("--trust",),
 }
-SHOWN = {"margin": "0.07", "accuracy_margin": "0.07", "policy": "0.11", "to": "JUNIT", "as_json": "True"}
+SHOWN = {
+    "margin": "0.07",
+    "accuracy_margin": "0.07",
+    "policy": "0.11",
+    "to": "JUNIT",
+    "as_json": "True",
+    "trust": "trusted: True",
+}
 USES: dict[_Use, tuple[str, ...]] = {
     _Use.BASE: ("pytest", "--base", "main"),
     _Use.JUDGE: ("b.json", "--candidate", "run"),
@@ -86,7 +95,7 @@ def test_what_means_something_arrives(use: _Use, name: str, tmp_path: Path, monk
     seen: list[Any] = []
 
     def record(*arguments: Any, **named: Any) -> int:
-        seen.append((arguments, named))
+        seen.append((arguments, named, f"trusted: {trust._allowed}"))
         return 0
 
     for module, function in ((gate, "_judge"), (gate, "_update"), (gate, "_self_check"), (base_head, "gate_revisions")):
