@@ -10,7 +10,8 @@ as TOML and JSON have neither.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -150,7 +151,7 @@ def _decode_plain(hint: Any, value: Any, where: str) -> Any:
             if value == member.value and type(value) is type(member.value):
                 return member
         raise InputError(f"{where} is {_shown(value)}; expected {_named(hint)}.")
-    if hint is float and type(value) in (int, float) and -LARGEST_FLOAT <= value <= LARGEST_FLOAT:
+    if hint is float and type(value) in (int, float) and -sys.float_info.max <= value <= sys.float_info.max:
         return float(value)
     if hint is Path and isinstance(value, str):
         return Path(value)
@@ -165,7 +166,19 @@ def _is_bounded(value: Any) -> bool:
     """Whether a scalar is of a size that a record may hold: what is measured with it must be writable."""
     if isinstance(value, str):
         return len(value) <= LONGEST_TEXT
+    if isinstance(value, float):
+        return math.isfinite(value)
     return type(value) is not int or -LARGEST_INT <= value <= LARGEST_INT
+
+
+def _all_bounded(values: Sequence[Any]) -> bool:
+    """:func:`_is_bounded` of many values of one type, and that floats are finite."""
+    if not values:
+        return True
+    if isinstance(values[0], str):
+        return max(map(len, values)) <= LONGEST_TEXT
+    limit = sys.float_info.max if isinstance(values[0], float) else LARGEST_INT
+    return -limit <= min(values) and max(values) <= limit and not any(map(math.isnan, values))
 
 
 def _decode_dataclass(cls: type, value: Any, where: str) -> Any:
@@ -227,7 +240,9 @@ def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[A
         raise _wrong(value, "a list", where)
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         item = _bare(arguments[0])
-        if item in (int, str, float) and set(map(type, value)) <= {item}:  # a million samples in one step
+        if (
+            item in (int, str, float) and set(map(type, value)) <= {item} and _all_bounded(value)
+        ):  # a million samples in one step
             return tuple(value)
         return tuple(_decode(item, entry, f"{where}[{index}]") for index, entry in enumerate(value))
     if len(value) != len(arguments):

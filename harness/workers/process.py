@@ -73,7 +73,7 @@ class WorkerProcess:
             return None
         return LparbenchError(
             f"{place}: no space left on the disk {places[place]}.",
-            remedy="Make room there and continue with --resume; nothing that was measured so far is lost.",
+            remedy="Make room there; what was measured is kept, and --resume continues where a directory is named.",
         )
 
     def _output(self) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.decode import PositiveInt, decode, encode
+from harness.decode import LARGEST_INT, PositiveInt, decode, encode
 from harness.errors import InputError
 from harness.parsing import parse_json
 
@@ -39,21 +39,21 @@ class Branch:
 
 
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
-_LEAVES = st.builds(Leaf, st.integers(1, 2**70), st.none() | st.sampled_from(Unit))
+_LEAVES = st.builds(Leaf, st.integers(1, LARGEST_INT), st.none() | st.sampled_from(Unit))
 _NODES = st.recursive(
     _LEAVES,
     lambda node: st.builds(
         Branch,
         st.text(),
         st.lists(node, max_size=3).map(tuple),
-        st.dictionaries(st.integers(), _FLOATS, max_size=3),
-        st.lists(st.integers(), max_size=3).map(tuple),
-        st.none() | st.booleans() | st.integers() | _FLOATS | st.text() | st.lists(_FLOATS, max_size=3).map(tuple),
+        st.dictionaries(st.integers(-LARGEST_INT, LARGEST_INT), _FLOATS, max_size=3),
+        st.lists(st.integers(-LARGEST_INT, LARGEST_INT), max_size=3).map(tuple),
+        st.none() | st.booleans() | st.integers(-LARGEST_INT, LARGEST_INT) | _FLOATS | st.text() | st.lists(_FLOATS, max_size=3).map(tuple),
     ),
     max_leaves=8,
 )
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | _FLOATS | st.text(max_size=4),
+    st.none() | st.booleans() | st.integers(-LARGEST_INT, LARGEST_INT) | _FLOATS | st.text(max_size=4),
     lambda item: st.lists(item, max_size=3) | st.dictionaries(st.sampled_from(["kind", "count", "name", "x"]), item),
     max_leaves=6,
 )

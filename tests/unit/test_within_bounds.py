@@ -86,6 +86,14 @@ def test_a_workload_file_is_bounded(tmp_path: Path, content: str, words: str) ->
     assert words in refused.value.message
 
 
+@pytest.mark.parametrize("value", ["nan", "[nan, 1.0]", "[inf]", "1e999", "-inf"])
+def test_a_number_in_a_workload_file_is_finite(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(f"{_FILE}name = 'n'\n[hyperparameters]\nalpha = {value}\n")
+    with pytest.raises(InputError, match=r"own\.toml.*alpha"):
+        find_workload(str(path))
+
+
 def test_a_file_without_end_is_not_read_for_ever() -> None:
     with pytest.raises(InputError, match="larger than"):
         read_toml(Path("/dev/zero"))
