@@ -39,6 +39,7 @@ class Branch:
 
 
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+_WHOLE = st.integers(-LARGEST_INT, LARGEST_INT)
 _LEAVES = st.builds(Leaf, st.integers(1, LARGEST_INT), st.none() | st.sampled_from(Unit))
 _NODES = st.recursive(
     _LEAVES,
@@ -46,14 +47,14 @@ _NODES = st.recursive(
         Branch,
         st.text(),
         st.lists(node, max_size=3).map(tuple),
-        st.dictionaries(st.integers(-LARGEST_INT, LARGEST_INT), _FLOATS, max_size=3),
-        st.lists(st.integers(-LARGEST_INT, LARGEST_INT), max_size=3).map(tuple),
-        st.none() | st.booleans() | st.integers(-LARGEST_INT, LARGEST_INT) | _FLOATS | st.text() | st.lists(_FLOATS, max_size=3).map(tuple),
+        st.dictionaries(_WHOLE, _FLOATS, max_size=3),
+        st.lists(_WHOLE, max_size=3).map(tuple),
+        st.none() | st.booleans() | _WHOLE | _FLOATS | st.text() | st.lists(_FLOATS, max_size=3).map(tuple),
     ),
     max_leaves=8,
 )
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-LARGEST_INT, LARGEST_INT) | _FLOATS | st.text(max_size=4),
+    st.none() | st.booleans() | _WHOLE | _FLOATS | st.text(max_size=4),
     lambda item: st.lists(item, max_size=3) | st.dictionaries(st.sampled_from(["kind", "count", "name", "x"]), item),
     max_leaves=6,
 )
