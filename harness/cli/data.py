@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli import completion
-from harness.cli.help import Group
+from harness.cli.help import Command, Group
 from harness.cli.options import Json
 
 data_app = typer.Typer(
@@ -31,7 +31,7 @@ _Name = Annotated[
 ]
 
 
-@data_app.command("list")
+@data_app.command("list", cls=Command)
 def list_data(
     name: Annotated[
         str | None,
@@ -69,7 +69,7 @@ def list_data(
         typer.echo(datasets_text(entries, directories, output_width()), nl=False)
 
 
-@data_app.command("get")
+@data_app.command("get", cls=Command)
 def get_data(
     name: _Name,
     into: _Into = None,
@@ -99,7 +99,7 @@ def get_data(
         _print_json({"dataset": name, "files": files})
 
 
-@data_app.command("import")
+@data_app.command("import", cls=Command)
 def import_data(
     name: _Name,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Its files, plain or compressed.")],
@@ -122,7 +122,7 @@ def import_data(
         typer.echo(f"{file.name}: {file.status}, {file.path}")
 
 
-@data_app.command("verify")
+@data_app.command("verify", cls=Command)
 def verify_data(
     names: Annotated[
         list[str] | None,

@@ -80,7 +80,7 @@ def gate(
         Path, typer.Argument(metavar="BASELINE|pytest", help="Baseline file; with --base, a pytest command after `--`.")
     ],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="", help="Arguments of pytest, with --base.", show_default=False)
+        list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="Of pytest, with --base.", show_default=False)
     ] = None,
     base: Annotated[
         str | None,

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
 _WHOLE = 10_000  # characters of a summary: never cut, wrapped instead
+_TYPE = re.compile(r" +<([^>]*)>$")  # typer's, after a name that has no metavar
+_PLACEHOLDERS = {
+    "str": "TEXT",
+    "path": "PATH",
+    "int": "N",
+    "int range": "N",
+    "float": "X",
+    "float range": "X",
+    "list[str]": "TEXT...",
+}
 
 
 class Group(TyperGroup):
@@ -33,9 +44,15 @@ class Command(TyperCommand):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                rows.append((_heading(parameter, default), record))
+                argument = parameter.param_type_name == "argument"
+                name = _TYPE.sub("" if argument else _placeholder, record[0])
+                rows.append((_heading(parameter, "Arguments" if argument else "Options"), (name, record[1])))
         _write_sections(rows, formatter)
+
+
+def _placeholder(match: re.Match[str]) -> str:
+    """What stands for a value: the words of a choice, else a letter or word as manuals have it, not Python's type."""
+    return " " + _PLACEHOLDERS.get(match[1], match[1])
 
 
 def _heading(item: object, default: str) -> str:

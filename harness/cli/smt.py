@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.help import Group
+from harness.cli.help import Command, Group
 from harness.cli.options import Json
 from harness.errors import InputError
 
@@ -29,7 +29,7 @@ _Root = Annotated[
 ]
 
 
-@smt_app.command("show")
+@smt_app.command("show", cls=Command)
 def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
     """Show threads per core, how a level is set here, and whether a state waits to be restored.
 
@@ -72,7 +72,7 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
         typer.echo("saved state              waits to be restored: lparbench smt restore")
 
 
-@smt_app.command("set", context_settings={"ignore_unknown_options": True})
+@smt_app.command("set", cls=Command, context_settings={"ignore_unknown_options": True})
 def set_threads(
     threads: Annotated[int, typer.Argument(min=1, help="Threads to have online on every core in use.")],
     command: Annotated[
@@ -113,7 +113,7 @@ def set_threads(
         raise typer.Exit(_run(command))
 
 
-@smt_app.command("restore")
+@smt_app.command("restore", cls=Command)
 def restore_state(
     sysroot: _Root = Path("/"),
     force: Annotated[

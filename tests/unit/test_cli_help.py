@@ -1,0 +1,36 @@
+"""What every command says of itself, in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from harness.cli.main import app
+
+PYTHONS_OWN = re.compile(r"<(?:str|int|float|bool|path|list|int range|float range)\b[^>]*>|list\[|Path\]")
+
+
+def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        yield (*words, name), command
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+
+
+ALL = dict(commands(get_command(app)))
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_no_help_shows_a_type_of_python_or_a_nameless_argument(words: tuple[str, ...]) -> None:
+    command = ALL[words]
+    context = command.make_context(words[-1], [], resilient_parsing=True, terminal_width=80)
+    text = command.get_help(context)
+    assert not PYTHONS_OWN.search(text)
+    assert max(map(len, text.splitlines())) <= 80
+    for parameter in command.params:
+        record = parameter.get_help_record(context)
+        assert record is None or record[0].strip(), parameter.name
