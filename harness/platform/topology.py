@@ -193,18 +193,20 @@ def _threads_per_core(
 ) -> int | None:
     """Threads a Power core has, offline ones included; ``None`` where that is not certain.
 
-    Firmware tells it in the device tree. Without one it follows from how the kernel numbers threads: those of a core
-    are consecutive and aligned, so a core is no wider than the widest block that never holds two. That width is
-    certain when some core shows all of it, or when it is what every core of such a machine has.
+    Firmware tells it in the device tree, which is not believed where a core shows more. Without one it follows from how
+    the kernel numbers threads: those of a core are consecutive and aligned, so a core is no wider than the widest block
+    that never holds two. That width is certain when some core shows all of it, or when it is what every core of such a
+    machine has.
     """
+    shown = max((len(group) for group in groups), default=1)
     firmware = Counter(len(core) for core in sets.firmware_cores)
-    if firmware:
+    if firmware and firmware.most_common(1)[0][0] >= shown:
         width = firmware.most_common(1)[0][0]
         return gathered.note("smt.max", width, "device-tree:cpus/*/ibm,ppc-interrupt-server#s")
     if not groups:
         return None
     widest = _widest_block(groups, frozenset(sets.present), machine_threads)
-    if widest is None or widest not in (machine_threads, max(len(group) for group in groups)):
+    if widest is None or widest not in (machine_threads, shown):
         return None
     return gathered.note("smt.max", widest, "sysfs:devices/system/cpu/present and thread siblings")
 

@@ -115,6 +115,14 @@ def test_siblings_from_the_device_tree_alone(tmp_path: Path) -> None:
     assert facts.topology.nodes == ()
 
 
+def test_a_device_tree_of_fewer_threads_than_a_core_shows_is_not_believed(tmp_path: Path) -> None:
+    root = build(PRESETS["p7-lpar-old-kernel"], tmp_path)
+    for file in root.glob("sys/firmware/devicetree/base/cpus/*/ibm,ppc-interrupt-server#s"):
+        file.write_bytes(file.read_bytes()[:4])
+    smt = probe(SysRoot(root)).topology.smt
+    assert (smt.max, smt.online, smt.cores_by_threads) == (4, 4, {4: 4})
+
+
 def test_a_kernel_without_numa_has_no_nodes(tmp_path: Path) -> None:
     facts = _facts(replace(PRESETS["p10-dedicated"], has_numa=False), tmp_path)
     assert facts.topology.nodes == ()
