@@ -89,7 +89,7 @@ def watched(request: urllib.request.Request, timeout_s: float, ends: float) -> I
         watch.stop()
 
 
-class _Plain(http.client.HTTPConnection):
+class _Watched(http.client.HTTPConnection):
     def __init__(self, *arguments: Any, watch: Watch, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._watch = watch
@@ -99,14 +99,8 @@ class _Plain(http.client.HTTPConnection):
         self._watch.connected(self.sock)
 
 
-class _Secure(http.client.HTTPSConnection):
-    def __init__(self, *arguments: Any, watch: Watch, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._watch = watch
-
-    def connect(self) -> None:
-        super().connect()
-        self._watch.connected(self.sock)
+class _Secure(_Watched, http.client.HTTPSConnection):
+    """Connects as HTTPS does, watched alike."""
 
 
 class _PlainHandler(urllib.request.HTTPHandler):
@@ -115,7 +109,7 @@ class _PlainHandler(urllib.request.HTTPHandler):
         self._watch = watch
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(partial(_Plain, watch=self._watch), req)
+        return self.do_open(partial(_Watched, watch=self._watch), req)
 
 
 class _SecureHandler(urllib.request.HTTPSHandler):

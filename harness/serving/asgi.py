@@ -27,21 +27,23 @@ def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
     api = fastapi.FastAPI(title="LPARBench", version=__version__, redoc_url=None)
     batch = Batch(app)
 
+    def scored(request: Request) -> asyncio.Future[Reply]:
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        batch.take(request, future.set_result)
+        return future
+
     async def answer(http: fastapi.Request) -> Response:
         request = Request(http.method, http.url.path, dict(http.headers), b"", True)
         try:
             request = request._replace(body=await _body(http, limits))
             refused = app.refused(request, None if http.client is None else tuple(http.client))
-            if refused is not None:
-                app.count(request, refused.status)
-                return _response(refused)
-            future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-            batch.take(request, future.set_result)
-            reply = await future
+            reply = refused or await scored(request)
         except HttpError as error:
             reply = error.reply()
         app.count(request, reply.status)
-        return _response(reply)
+        response = Response(reply.body, reply.status, dict(reply.headers))
+        response.headers["content-type"] = reply.content_type
+        return response
 
     for endpoint in app.endpoints:
         method, path = endpoint.split(" ")
@@ -50,12 +52,6 @@ def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     api.add_api_route("/{path:path}", answer, methods=methods, include_in_schema=False)
     return api
-
-
-def _response(reply: Reply) -> Response:
-    response = Response(reply.body, reply.status, dict(reply.headers))
-    response.headers["content-type"] = reply.content_type
-    return response
 
 
 async def _body(http: fastapi.Request, limits: Limits) -> bytes:
