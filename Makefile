@@ -23,7 +23,7 @@ TORCH := $(shell sed -n 's/^ *"\(torch>=[^"]*\)",$$/\1/p' pyproject.toml)
 # The build back end calls its own configuration experimental, once per step: nobody's business here.
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -qq
 
-.PHONY: bench test lint test-lpar test-power10 test-power10-kernels bench-kernels clean
+.PHONY: bench test lint docs test-lpar test-power10 test-power10-kernels bench-kernels clean
 
 # Exit code 2 means that this machine was too disturbed for a valid number; the report says which and why.
 bench: $(VENV)/.installed
@@ -31,9 +31,10 @@ bench: $(VENV)/.installed
 
 # Counting the lines that run takes a third more time; .ci/run does it: COVERAGE="--cov --cov-fail-under=90".
 COVERAGE ?=
-# Two processes share the cores; a second thread in each would only wait for the other process.
+# Two processes share the cores; a second thread in each would only wait for the other process. A file's tests stay in one process:
+# what its fixtures build or train is made once.
 test: $(VENV)/.installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=30 $(COVERAGE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 $(COVERAGE)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -41,6 +42,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/clang-format --dry-run -Werror $(wildcard kernels/*/*.[ch] tests/*/*.c)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The pages of docs/ as a site in site/index.html, with the references from the code; plain files, no server.
+docs: $(VENV)/.installed-test
+	$(BIN)/python -m mkdocs build --strict --quiet --site-dir site
 
 test-lpar: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/lpar -o addopts= -q -rs

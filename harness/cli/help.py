@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -40,14 +40,21 @@ class Command(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section per heading."""
-        rows = []
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                argument = parameter.param_type_name == "argument"
-                name = _TYPE.sub("" if argument else _placeholder, record[0])
-                rows.append((_heading(parameter, "Arguments" if argument else "Options"), (name, record[1])))
-        _write_sections(rows, formatter)
+        parameters = [each for each in self.get_params(ctx) if each.get_help_record(ctx) is not None]
+        headings = [_heading(each, "Arguments" if _is_argument(each) else "Options") for each in parameters]
+        _write_sections(zip(headings, help_rows(parameters, ctx), strict=True), formatter)
+
+
+def help_rows(parameters: Iterable[Any], ctx: Any) -> Iterator[tuple[str, str]]:
+    """Name, as manuals write it, and explanation of each argument and option that is shown."""
+    for parameter in parameters:
+        record = parameter.get_help_record(ctx)
+        if record is not None:
+            yield _TYPE.sub("" if _is_argument(parameter) else _placeholder, record[0]), record[1]
+
+
+def _is_argument(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "argument")
 
 
 def _placeholder(match: re.Match[str]) -> str:

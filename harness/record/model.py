@@ -329,7 +329,21 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Run:
-    """One whole run."""
+    """One whole run.
+
+    Attributes:
+        run_id: time of its start in UTC, and four random digits.
+        tool: what wrote it.
+        facts: of the machine, as ``lparbench probe --json`` prints them.
+        fingerprint: those that must be the same where times are compared.
+        findings: about the layout of the machine.
+        software: libraries and kernels that were really loaded.
+        spec: what was asked for.
+        placement: where it was to run.
+        stopping: why measuring ended.
+        results: in the order of the report.
+        checks: rules behind the findings.
+    """
 
     schema_version: Literal[2]
     run_id: Identifier

@@ -32,7 +32,23 @@ from harness.workload.model import (
 
 @dataclass(frozen=True)
 class _File:
-    """The keys of a workload file."""
+    """The keys of a workload file.
+
+    Attributes:
+        name: as commands and records call it; that of the file.
+        title: as pages call it.
+        detector: a name of ``lparbench list``, or ``module:Class``.
+        dataset: a name of ``lparbench data list``, ``csv:PATH`` or ``parquet:PATH``.
+        dataset_options: of the data set; for files of your own the keys of docs/own-data.md. It may hold the tables
+            ``clean`` and ``as-published``, whose keys win under that protocol; so may the next two.
+        hyperparameters: arguments of the detector, but for those of ``training``.
+        training: ``epochs``, ``batch_size`` and ``seeds``.
+        inference: what is measured.
+        accuracy: what it is judged by.
+        reference: the published figure, and how its protocol differs.
+        role: ``system``, or ``baseline`` for what systems are compared with.
+        notes: shown by ``lparbench list NAME`` and on the page.
+    """
 
     name: PathPart
     title: Text

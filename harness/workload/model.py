@@ -31,7 +31,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Inference:
-    """What is measured: rows per call, backends, number formats."""
+    """What is measured.
+
+    Attributes:
+        batch_sizes: rows per call.
+        backends: eager, compile, onnxruntime, native.
+        dtypes: float32, bfloat16, int8, where a backend has them.
+    """
 
     batch_sizes: tuple[PositiveInt, ...] = (1, 64, 1024)
     backends: tuple[Annotated[str, one_of(BACKENDS)], ...] = ("eager", "onnxruntime")
@@ -40,7 +46,12 @@ class Inference:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The headline metric and, per protocol and data origin, the value below which a result is called a failure."""
+    """What a result is judged by.
+
+    Attributes:
+        metric: the headline metric.
+        floor: protocol -> origin of the data -> value below which a result is called a failure.
+    """
 
     metric: Metric = "auc_roc"
     floor: Mapping[Protocol, Mapping[Origin, float]] = field(default_factory=dict)
@@ -48,7 +59,14 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """A figure of a source document, and how its protocol differs from ours; ``spread`` is its standard deviation."""
+    """A figure of a source document.
+
+    Attributes:
+        metric, value: as it was published.
+        source: where.
+        difference: how its protocol differs from ours.
+        spread: its standard deviation, where that was published.
+    """
 
     metric: Metric
     value: float

@@ -1,0 +1,121 @@
+"""The pages of docs/ are true: commands exist, examples run, links lead somewhere, references are the code's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from harness.cli.main import app
+from harness.workload.files import load_workload
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PROGRAM: Any = get_command(app)
+# What only reads, and takes no file of the reader's.
+READS = (["list"], ["list", "nsl-kdd-mlp"], ["probe"], ["smt", "show"], ["data", "list"])
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Every command line of every page, in running text and in blocks."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        lines = re.findall(r"(?<!`)`(lparbench [^`\n]*)`", text)
+        lines += re.findall(r"^(?:\$ |- run: |\s*- )?(lparbench [^\n]*)$", text, flags=re.M)
+        yield from ((page.name, line) for line in lines)
+
+
+def words_of(line: str) -> list[str]:
+    """The words after ``lparbench``, without comments, pipes, redirections, ellipses and placeholders for commands."""
+    return [word for word in shlex.split(re.split(r"\s[#>|;]\s?", line)[0])[1:] if word not in ("…", "...")]
+
+
+def command_of(words: list[str]) -> tuple[Any, list[str]]:
+    command: Any = PROGRAM
+    while hasattr(command, "commands") and words and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(examples())))
+def test_every_command_line_is_one(page: str, line: str) -> None:
+    words = words_of(line)
+    if not words or words[0].isupper():
+        return
+    command, rest = command_of(words)
+    if hasattr(command, "commands"):  # of a group, or of the program itself: --version
+        assert not rest or rest[0].startswith("-"), f"{page}: no such command"
+    if rest and rest[-1].startswith("--"):  # the page speaks of the option
+        assert rest.pop() in [name for each in command.params for name in (*each.opts, *each.secondary_opts)]
+    command.make_parser(command.context_class(command, info_name=command.name)).parse_args(rest)
+
+
+@pytest.mark.parametrize("words", READS, ids=" ".join)
+def test_what_only_reads_runs(words: list[str]) -> None:
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, bool(done.output)) == (0, True)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "console")], ids=lambda page: page.name)
+def test_an_example_prints_what_the_page_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for table in blocks(page, "csv"):
+        Path("scaling.csv").write_text(table, encoding="utf-8")
+    for block in blocks(page, "console"):
+        first, _, shown = block.partition("\n")
+        done = CliRunner().invoke(app, words_of(first.removeprefix("$ ")))
+        printed = [line.rstrip() for line in done.output.splitlines()]
+        for line in shown.splitlines():
+            assert line.rstrip() in printed
+
+
+def test_the_workload_of_the_page_is_one(tmp_path: Path) -> None:
+    (text,) = blocks(ROOT / "docs/start-detector.md", "toml")
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    assert load_workload(str(tmp_path / "mine.toml")).name == "flows-forest"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` does: a link or an anchor that leads nowhere is an error."""
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    return target
+
+
+def test_the_site_needs_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.glob("*.html"):
+        fetched = re.findall(
+            r"<(?:script|link|img)[^>]*(?:src|href)=\"(https?:[^\"]*)", page.read_text(encoding="utf-8")
+        )
+        assert fetched == [], page.name
+
+
+def test_the_references_hold_every_command_and_every_file(site: Path) -> None:
+    commands, keys = ((site / name).read_text(encoding="utf-8") for name in ("commands.html", "keys.html"))
+    for name in PROGRAM.commands:
+        assert f"lparbench {name}" in commands
+    for heading in ("Workload files", "Suite files", "run.json", "sweep.json", "size.json", "isolation-forest"):
+        assert heading in keys
+    assert "<td></td>\n<td></td>\n<td></td>" not in keys
+
+
+def test_the_man_page_is_the_programs() -> None:
+    text = subprocess.run(
+        [sys.executable, "-c", "import reference; print(reference.man_page(), end='')"],
+        cwd=ROOT / "docs", capture_output=True, text=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
+    assert (ROOT / "docs/lparbench.1").read_text(encoding="utf-8") == text, "run: python docs/reference.py"
