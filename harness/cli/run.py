@@ -33,8 +33,8 @@ def run(
         typer.Argument(
             metavar="[WORKLOAD|module:Class]...",
             autocompletion=completion.workloads,
-            help="Workloads by name or .toml file, or any detector class with fit and decision_function. "
-            "Default: those of the suite.",
+            help="Workloads by name or .toml file, or any class with fit and decision_function (higher scores: more "
+            "anomalous); also with arguments: 'module:Class(n_estimators=200)'. Default: those of the suite.",
             show_default=False,
         ),
     ] = None,
@@ -262,7 +262,7 @@ def run(
         )
         if track is not None:
             check_store(track, EXPERIMENT)
-        session = runs.begin(spec, ("lparbench", *sys.argv[1:]), out)
+        session = runs.begin(spec, ("lparbench", *sys.argv[1:]), out, executor=ProcessExecutor())
     with runs.resumable(session), progress_for(quiet=as_json) as progress:
         record = runs.execute(session, ProcessExecutor(), progress)
         directory = write_run(record, session.directory.parent, {"report.html": render(record)})

@@ -46,7 +46,7 @@ def sweep(
     nodes: Annotated[
         str | None, _levels("NUMA nodes; 0:1 is the cores of node 0 with the memory of node 1.", "all with CPUs")
     ] = None,
-    batch: Annotated[str | None, _levels("Rows per call.", "the workload's largest")] = None,
+    batch: Annotated[str | None, _levels("Rows per call.", "the workload's largest, or all test rows")] = None,
     backends: Annotated[str | None, _levels("Inference backends.", "the workload's first", completion.backends)] = None,
     dtypes: Annotated[str | None, _levels("Number formats.", "float32", completion.dtypes)] = None,
     instances: Annotated[str | None, _levels("Processes at once, which divide the cores.", "1")] = None,
@@ -129,7 +129,7 @@ def sweep(
             instances=parse_whole_numbers("--instances", instances),
         )
         argv = ("lparbench", *sys.argv[1:])
-        directory = sweeps.begin(spec, levels, share("--margin", margin), argv, out)
+        directory = sweeps.begin(spec, levels, share("--margin", margin), argv, out, ProcessExecutor())
     with sweeps.resumable(directory), progress_for(quiet=as_json) as progress:
         record = sweeps.proceed(directory, ProcessExecutor(), progress)
     write_file(directory / SWEEP_NAME, encode(sweep_text(record)))

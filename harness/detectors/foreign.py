@@ -1,6 +1,6 @@
 """PyOD, scikit-learn and duck-typed objects behind the `Detector` contract, without an adapter written by their user.
 
-Which way scores point follows from what the object is:
+Higher scores must mean more anomalous. Which way scores point follows from what the object is:
 
 * scikit-learn outlier detectors (isolation forest, one-class SVM, LOF): higher is more normal, so the sign is turned;
 * scikit-learn density models (``score_samples`` only): log-likelihood, so the sign is turned;
@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -171,7 +172,10 @@ def import_path(path: str) -> Any:
     target = module
     for part in attribute.split("."):
         if not hasattr(target, part):
-            raise InputError(f"Detector {path!r}: {module_name!r} has no {attribute!r}.")
+            names = {name.casefold(): name for name in dir(target) if not name.startswith("_")}
+            near = get_close_matches(part.casefold(), names, n=1)
+            meant = f"Did you mean {path[: len(path) - len(attribute)]}{names[near[0]]}?" if near else None
+            raise InputError(f"Detector {path!r}: {module_name!r} has no {attribute!r}.", remedy=meant)
         target = getattr(target, part)
     return target
 

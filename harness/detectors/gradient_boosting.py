@@ -22,6 +22,8 @@ RARE = 0.05  # share of anomalies below which leaves are penalised
 class BoostedTrees(Detector):
     """A detector whose score is a logit: the sum of trees and a prior."""
 
+    dense: ClassVar[bool] = False
+
     _forest = cast("Forest | None", None)
     _baseline = 0.0
 

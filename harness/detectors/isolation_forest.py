@@ -28,6 +28,7 @@ class IsolationForest(OneClass):
     """
 
     name: ClassVar[str] = "isolation-forest"
+    dense: ClassVar[bool] = False
 
     n_estimators: int = 200
     max_samples: int = 256

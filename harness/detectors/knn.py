@@ -29,6 +29,7 @@ class KNN(OneClass):
     """
 
     name: ClassVar[str] = "knn"
+    dense: ClassVar[bool] = False
 
     n_neighbors: int = 5
     max_samples: int = 10_000

@@ -13,6 +13,7 @@ from harness.detectors.foreign import Foreign, import_path, parameters_of
 from harness.errors import InputError, unknown
 from harness.scoring import arrays
 from harness.scoring.artifacts import DETECTOR_FILE, WEIGHTS_FILE
+from harness.scoring.backends import BACKENDS
 
 BUILT_IN: dict[str, str] = {
     "mlp": "harness.detectors.mlp:MLP",
@@ -60,6 +61,21 @@ def check(detector: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     if complete:
         _refuse_unknown(detector, parameters, (*known, "random_state"))
     return dict(parameters)
+
+
+def possible_backends(detector: str) -> tuple[str, ...]:
+    """Backends that a built-in detector, or anything behind ``module:Class``, may have on some machine; builds nothing.
+
+    Raises:
+        InputError: no such detector.
+    """
+    if detector not in BUILT_IN:
+        return ("eager",)
+    target = _target(detector)
+    if target.program is not Detector.program:
+        return tuple(BACKENDS) if target.dense else ("eager", "onnxruntime")
+    exports = (target.scoring_module, target.scoring_graph) != (Detector.scoring_module, Detector.scoring_graph)
+    return ("eager", "onnxruntime") if exports else ("eager",)
 
 
 def resolve(name_or_path: str, parameters: Mapping[str, Any] | None = None) -> Detector:

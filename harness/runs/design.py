@@ -20,7 +20,7 @@ from harness.platform.facts import Facts
 from harness.record import store
 from harness.record.files import write_file
 from harness.record.spec import RunSpec
-from harness.runs.preflight import check_data, check_workloads
+from harness.runs.preflight import check_backends, check_data, check_workloads
 from harness.runs.schedule import Configuration, Slot, block_of
 from harness.scoring.artifacts import DETECTOR_FILE
 from harness.workload.files import find_workload, load_suite
@@ -139,6 +139,7 @@ def workloads_of(spec: RunSpec) -> tuple[Workload, ...]:
     if len(set(names)) != len(names):
         raise InputError("The same workload is named twice.")
     check_workloads(workloads)
+    check_backends(workloads, spec)
     check_data(workloads, spec)
     return tuple(workloads)
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.datasets import registry
-from harness.detectors.registry import check
+from harness.datasets.locate import search_directories
+from harness.detectors.registry import check, possible_backends
 from harness.errors import InputError
+from harness.placement.model import Placement
 from harness.record.spec import PROTOCOLS, RunSpec
+from harness.scoring.backends import BACKENDS
+from harness.scratch import scratch
+from harness.trust import names_code
+from harness.workers.executor import Executor
+from harness.workers.jobs import CheckJob
+from harness.workers.outcomes import CheckOutcome
 from harness.workload.files import check_dataset_options
 from harness.workload.model import Workload
+
+_READ_AT_ONCE = 64 << 20  # bytes of files that are read to see what is wrong in them; larger ones wait for the fit
+_CHECK_TIMEOUT_S = 300.0
 
 
 def check_workloads(workloads: Iterable[Workload]) -> None:
     """See that data sets take their options, and detectors their hyper-parameters, under either protocol.
 
-    A class of somebody else's (``module:Class``) is imported by the worker processes alone, which check it.
+    A class of somebody else's (``module:Class``) is imported by worker processes alone: see `checked_by_worker`.
 
     Raises:
         InputError: naming the workload file, the option or parameter, and what was expected.
@@ -45,3 +56,63 @@ def check_data(workloads: Iterable[Workload], spec: RunSpec) -> None:
             None if spec.data_dir is None else Path(spec.data_dir),
             form if isinstance(form, str) else None,
         )
+
+
+def check_backends(workloads: Iterable[Workload], spec: RunSpec) -> None:
+    """See that each workload that was named can run on one of the backends asked for, in one of the formats.
+
+    Raises:
+        InputError: naming what it can run on.
+    """
+    for workload in workloads if spec.suite is None else ():
+        wanted, able = spec.backends or workload.inference.backends, possible_backends(workload.detector)
+        if not {*wanted} & {*able}:
+            raise InputError(
+                f"{workload.name} cannot run on {' or '.join(wanted)}.", remedy=f"It runs on: {', '.join(able)}."
+            )
+        formats = dict.fromkeys(dtype for name in wanted if name in able for dtype in BACKENDS[name])
+        if spec.dtypes is not None and not {*spec.dtypes} & {*formats}:
+            raise InputError(
+                f"{workload.name} has no {' or '.join(spec.dtypes)} on {', '.join(wanted)}.",
+                remedy=f"There it has: {', '.join(formats)}.",
+            )
+
+
+def checked_by_worker(
+    workloads: Sequence[Workload], spec: RunSpec, executor: Executor, placement: Placement, *, own_only: bool
+) -> Mapping[str, int]:
+    """Have a worker build somebody else's classes and read small files; test rows of the workloads that were read.
+
+    Args:
+        own_only: only files of one's own are read, the others are as the publisher made them.
+
+    Raises:
+        InputError: a class or a file is not usable.
+    """
+    read = tuple(workload.name for workload in workloads if _is_read(workload, spec, own_only=own_only))
+    if not read and not any(names_code(workload.detector) for workload in workloads):
+        return {}
+    with scratch("check") as directory:
+        job = CheckJob(
+            workloads=tuple(workloads),
+            read=read,
+            protocol=spec.protocol,
+            data_dir=spec.data_dir,
+            rows=spec.rows,
+            directory=str(directory / "job"),
+            synthetic=spec.stand_ins,
+        )
+        outcome = executor.run(job, placement, timeout_s=_CHECK_TIMEOUT_S).outcome(CheckOutcome)
+    return {} if outcome is None else outcome.test_rows  # a crash is the fit's to report
+
+
+def _is_read(workload: Workload, spec: RunSpec, *, own_only: bool) -> bool:
+    kind = workload.dataset.partition(":")[0]
+    if own_only and kind not in ("csv", "parquet"):
+        return False
+    if spec.stand_ins == "always":
+        return True
+    form = workload.options_for(spec.protocol).get("form")
+    directories = search_directories(None if spec.data_dir is None else Path(spec.data_dir))
+    files = registry.find(workload.dataset, directories, form if isinstance(form, str) else None)
+    return files is None or sum(file.path.stat().st_size for file in files.files) <= _READ_AT_ONCE

@@ -28,6 +28,7 @@ from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.journal import JOURNAL_FILE, FitEntry, Journal, Measurement, SessionEntry, open_journal
 from harness.runs.machine import Machine, observed
 from harness.runs.precision import headline_estimates
+from harness.runs.preflight import checked_by_worker
 from harness.runs.schedule import Configuration, block_of
 from harness.runs.stopping import Amount, Stopping
 from harness.scenarios.cold import eviction_bytes
@@ -58,11 +59,21 @@ class Session:
         _remove_empty(self.made)
 
 
-def begin(spec: RunSpec, argv: tuple[str, ...], out: Path, *, sysroot: SysRoot | None = None) -> Session:
+def begin(
+    spec: RunSpec,
+    argv: tuple[str, ...],
+    out: Path,
+    *,
+    sysroot: SysRoot | None = None,
+    executor: Executor | None = None,
+) -> Session:
     """Check what was asked for, look at the machine, and write the design below ``out``.
 
+    Args:
+        executor: has a worker look at classes and files of the user's first; None leaves that to the fits.
+
     Raises:
-        InputError: a workload, a parameter or the placement cannot be.
+        InputError: a workload, a parameter, a class, a file or the placement cannot be.
         LparbenchError: nothing can be written to ``out``.
     """
     design = new_design(spec, argv, Facts(sysroot="/"))  # a typo is told before the machine is looked at
@@ -72,6 +83,8 @@ def begin(spec: RunSpec, argv: tuple[str, ...], out: Path, *, sysroot: SysRoot |
         if _clear_abandoned(out) and not any(out.iterdir()):
             made = made or (out,)  # by a run that was killed
         machine = observed(design.spec, sysroot or SysRoot())
+        if executor is not None:
+            checked_by_worker(design.workloads, design.spec, executor, machine.placement, own_only=True)
         design = replace(design, facts=machine.facts)
         directory = out / f"{design.identity}{UNFINISHED}"
         directory.mkdir()
@@ -225,7 +238,7 @@ class _Work:
         engine = self.engine
         fits = {name: self._fit(name, engine.spec.protocol) for name in engine.workloads}
         for fit in fits.values():
-            for reason in missing_backends(engine.spec, fit):
+            for reason in (*missing_backends(engine.spec, fit), *_too_large(fit)):
                 engine.progress.say(reason)
         if self.machine.facts.emulation.emulated:  # minutes of scikit-learn for no figure of this machine
             return fits
@@ -305,6 +318,15 @@ def _configurations(fit: Fit, spec: RunSpec) -> Iterator[Configuration]:
                     instances=spec.instances,
                     node=spec.node,
                 )
+
+
+def _too_large(fit: Fit) -> Iterator[str]:
+    """What is said of batches that the test rows do not fill."""
+    rows = None if fit.outcome is None else fit.outcome.dataset.rows.get("test")
+    larger = [size for size in fit.workload.inference.batch_sizes if rows is not None and size > rows]
+    if larger:
+        sizes = ", ".join(f"{size:,}" for size in larger)
+        yield f"{fit.workload.name} has {rows:,} test rows: batch {sizes} is left out."
 
 
 def _backends(workload: Workload, spec: RunSpec) -> tuple[str, ...]:

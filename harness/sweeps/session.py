@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from harness.detectors.registry import possible_backends
 from harness.errors import ExitCode, InputError, LparbenchError, MeasurementError
+from harness.placement.plan import plan
 from harness.placement.smt import SmtMethod, may_switch
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
@@ -20,6 +22,7 @@ from harness.record.sweep_model import Sweep
 from harness.runs.design import Grid, design_to_resume, new_design, read_design, write_design
 from harness.runs.engine import Progress
 from harness.runs.journal import Measurement, open_journal, read_journal
+from harness.runs.preflight import checked_by_worker
 from harness.sweeps.result import sweep_record
 from harness.sweeps.run import run_sweep
 from harness.sweeps.settings import Bounds, Factors, Location, bounds_of, configurations_of, default_factors
@@ -41,16 +44,28 @@ class Levels:
     instances: tuple[int, ...] | None = None
 
 
-def begin(spec: RunSpec, levels: Levels, margin: float, argv: tuple[str, ...], out: Path) -> Path:
+def begin(
+    spec: RunSpec, levels: Levels, margin: float, argv: tuple[str, ...], out: Path, executor: Executor | None = None
+) -> Path:
     """Write the design of a new sweep below ``out``, and give its directory.
 
+    Args:
+        executor: has a worker look at classes and data first; None leaves that to the fits.
+
     Raises:
-        InputError: a workload is not known, or the machine cannot run any of the configurations.
+        InputError: a workload is not known, a class or a file is not usable, a batch is larger than the test rows, or
+            the machine cannot run any of the configurations.
         MeasurementError: the machine is emulated.
     """
     design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, margin, {}))
     facts, bounds = machine()
-    configurations, skipped = configurations_of(_factors(design.workloads, bounds, levels), bounds)
+    checked: Mapping[str, int] = {}
+    if executor is not None:
+        placement = plan(facts.topology, cores=1, threads_per_core=1, limits=facts.limits)
+        checked = checked_by_worker(design.workloads, spec, executor, placement, own_only=False)
+    rows = min([*checked.values(), *([] if spec.rows is None else [spec.rows])], default=None)
+    _check_batches(levels, rows)
+    configurations, skipped = configurations_of(_factors(design.workloads, bounds, levels, rows), bounds)
     if not configurations:
         reasons = "; ".join(skipped)
         raise InputError(f"None of the settings can run here: {reasons}.", remedy="See: lparbench probe")
@@ -106,13 +121,30 @@ def machine(sysroot: SysRoot | None = None) -> tuple[Facts, Bounds]:
     return facts, bounds_of(facts.topology, facts.limits, method)
 
 
-def _factors(workloads: tuple[Workload, ...], bounds: Bounds, levels: Levels) -> Factors:
-    """Levels as given, and where not the default ones."""
+def _check_batches(levels: Levels, rows: int | None) -> None:
+    """Refuse a batch that the test rows do not fill."""
+    for size in levels.batch_sizes or ():
+        if rows is not None and size > rows:
+            raise InputError(
+                f"--batch {size}: a batch cannot be larger than the test rows, {rows:,} at most here.",
+                remedy=f"Give --batch {rows} or less, or more --rows.",
+            )
+
+
+def _factors(workloads: tuple[Workload, ...], bounds: Bounds, levels: Levels, rows: int | None) -> Factors:
+    """Levels as given, and where not the default ones: the workload's largest batch, or all ``rows`` where fewer."""
     inference = workloads[0].inference
     names = tuple(workload.name for workload in workloads)
-    factors = default_factors(bounds, names, max(inference.batch_sizes), inference.backends[0])
+    largest = max(inference.batch_sizes)
+    factors = default_factors(bounds, names, min(largest, rows or largest), _backend(workloads))
     given = {item.name: level for item in fields(levels) if (level := getattr(levels, item.name)) is not None}
     return replace(factors, **given)
+
+
+def _backend(workloads: tuple[Workload, ...]) -> str:
+    """The first workload's first backend that all of them may have."""
+    able = set.intersection(*({*possible_backends(workload.detector)} for workload in workloads))
+    return next((name for name in workloads[0].inference.backends if name in able), "eager")
 
 
 @contextmanager

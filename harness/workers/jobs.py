@@ -45,6 +45,26 @@ class FitJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckJob:
+    """Build somebody else's detectors and read data, so that what is wrong in them costs neither survey nor fit.
+
+    Attributes:
+        workloads: those of ``module:Class`` are built.
+        read: names of those whose data are read.
+        rows: of the training file; None for all.
+    """
+
+    workloads: tuple[Workload, ...]
+    read: tuple[str, ...]
+    protocol: Protocol
+    data_dir: str | None
+    rows: int | None
+    directory: str
+    synthetic: Synthetic
+    kind: Literal["check"] = "check"
+
+
+@dataclass(frozen=True, kw_only=True)
 class BaselineJob:
     """Fit and evaluate the baseline detectors on one data set, as one protocol splits it.
 
@@ -149,7 +169,7 @@ class ConcurrentJob:
     directory: str
 
 
-WorkerJob = FitJob | BaselineJob | MeasureJob | InstanceJob | SurveyJob  # of one process
+WorkerJob = CheckJob | FitJob | BaselineJob | MeasureJob | InstanceJob | SurveyJob  # of one process
 Job = WorkerJob | ConcurrentJob
 
 

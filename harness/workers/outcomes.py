@@ -37,6 +37,14 @@ class SurveyOutcome:
 
 
 @dataclass(frozen=True)
+class CheckOutcome:
+    """Test rows by workload, of those whose data were read."""
+
+    test_rows: dict[str, int]
+    kind: Literal["check"] = "check"
+
+
+@dataclass(frozen=True)
 class LearningRateTrial:
     """Metrics of each seed trained at one learning rate; ``diverged`` seeds have none."""
 
@@ -124,7 +132,9 @@ class InputProblem:
     kind: Literal["input_problem"] = "input_problem"
 
 
-WorkerOutcome = SurveyOutcome | FitOutcome | BaselineOutcome | MeasureOutcome | InstanceOutcome | InputProblem
+WorkerOutcome = (
+    CheckOutcome | SurveyOutcome | FitOutcome | BaselineOutcome | MeasureOutcome | InstanceOutcome | InputProblem
+)
 
 
 @dataclass(frozen=True)

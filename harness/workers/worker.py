@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.platform.second_clock import ClockWatch
-from harness.workers.jobs import BaselineJob, FitJob, InstanceJob, MeasureJob, SurveyJob, WorkerJob, read_job
+from harness.workers.jobs import BaselineJob, CheckJob, FitJob, InstanceJob, MeasureJob, SurveyJob, WorkerJob, read_job
 from harness.workers.outcomes import InputProblem, WorkerOutcome, WorkerReport
 from harness.workers.process import PARSING_FILE, write_outcome
 
@@ -23,7 +23,7 @@ def main() -> None:
     """Entry point, with the path of the job as its argument."""
     job = read_job(Path(sys.argv[1]))
     started, clocks = time.monotonic(), ClockWatch()
-    if isinstance(job, FitJob | BaselineJob):
+    if isinstance(job, CheckJob | FitJob | BaselineJob):
         from harness.datasets.store import PARSING_NOTE
 
         PARSING_NOTE.set(Path(job.directory) / PARSING_FILE)
@@ -41,6 +41,10 @@ def main() -> None:
 
 def _work(job: WorkerJob) -> WorkerOutcome:
     match job:
+        case CheckJob():
+            from harness.workers.check import check
+
+            return check(job)
         case FitJob():
             from harness.workers.fit import fit
 

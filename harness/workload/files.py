@@ -7,11 +7,12 @@ The tables ``dataset_options``, ``hyperparameters`` and ``training`` of a worklo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.content import content_dir, toml_files
+from harness.datasets.catalogue import specs
 from harness.datasets.registry import resolve_options
 from harness.decode import PathPart, Text, decode
 from harness.errors import InputError, unknown
@@ -28,6 +29,9 @@ from harness.workload.model import (
     Value,
     Workload,
 )
+from harness.workload.naming import Named, classes_of_file, parsed, refuse_file
+
+_TRAINING = frozenset({"epochs", "batch_size"})  # arguments that [training] has and hands to the detector
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,15 @@ class _File:
 
 
 def find_workload(name: str) -> Workload:
-    """A workload by name, ``.toml`` file, or ``module:Class`` of a detector.
+    """A workload by name, ``.toml`` file, or ``module:Class`` of a detector, each also with arguments for its detector.
 
     Raises:
-        InputError: see :func:`load_workload`.
+        InputError: see :func:`load_workload` and :func:`harness.workload.naming.parsed`.
     """
-    if ":" in name and not name.endswith(".toml"):
-        return workload_of_detector(name)
-    return load_workload(name)
+    named = parsed(name)
+    if ":" in named.name and not named.name.endswith(".toml"):
+        return _with_arguments(workload_of_detector(named.name), named)
+    return _with_arguments(load_workload(named.name), named)
 
 
 def load_workload(name_or_path: str) -> Workload:
@@ -87,6 +92,9 @@ def load_workload(name_or_path: str) -> Workload:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         if name_or_path not in list_workloads():
+            own = classes_of_file(name_or_path)
+            if own:
+                raise InputError(f"Unknown workload {name_or_path!r}.", remedy=f"A class in that file: {own[0]}.")
             raise unknown("workload", name_or_path, list_workloads(), see="Or give a .toml file. See: lparbench list")
         path = content_dir("workloads") / f"{name_or_path}.toml"
     file = decode(_File, read_toml(path), path.name)
@@ -107,7 +115,20 @@ def load_workload(name_or_path: str) -> Workload:
 
 
 def workload_of_detector(path: str, dataset: str = "nsl-kdd") -> Workload:
-    """A workload for ``module:Class``, with the defaults of everything else."""
+    """A workload for ``module:Class``, with the defaults of everything else.
+
+    Raises:
+        InputError: it names a file or a data set instead.
+    """
+    kind, _, member = path.partition(":")
+    if kind in {entry.name for entry in specs()}:
+        raise InputError(
+            f"{path!r} is a data set, and a workload is expected.",
+            remedy=f"Name a workload or module:Class and the data: lparbench run WORKLOAD --dataset {path}",
+        )
+    refuse_file(path)
+    if not kind or not member:
+        raise InputError(f"{path!r}: module:Class is expected.", remedy="Such as sklearn.ensemble:IsolationForest.")
     name = path.replace(":", ".").rpartition(".")[2].lower()
     return Workload(
         name=f"{dataset.partition(':')[0]}-{name}",
@@ -116,6 +137,35 @@ def workload_of_detector(path: str, dataset: str = "nsl-kdd") -> Workload:
         dataset=dataset,
         inference=Inference(backends=("eager",)),
         source=path,
+    )
+
+
+def _with_arguments(workload: Workload, named: Named) -> Workload:
+    """The workload with arguments of its own: no published figure and no floor is for these any more."""
+    if not named.arguments:
+        return workload
+    where = f"{named.name}: arguments"
+    training = decode(Training, {key: named.arguments[key] for key in _TRAINING & named.arguments.keys()}, where)
+    own = {key: value for key, value in named.arguments.items() if key not in _TRAINING}
+    hint: Any = Mapping[str, Value]
+    values: Mapping[str, Value] = decode(hint, own, where)
+
+    def of(settings: Settings) -> Settings:
+        given = {key: getattr(training, key) for key in _TRAINING & named.arguments.keys()}
+        return replace(
+            settings,
+            hyperparameters={**settings.hyperparameters, **values},
+            training=replace(settings.training, **given),
+        )
+
+    return replace(
+        workload,
+        name=f"{workload.name}{named.suffix}",
+        title=f"{workload.title}, {', '.join(f'{key} = {value}' for key, value in named.arguments.items())}",
+        clean=of(workload.clean),
+        as_published=of(workload.as_published),
+        accuracy=replace(workload.accuracy, floor={}),
+        published=None,
     )
 
 

@@ -92,6 +92,12 @@ def test_backends_agree_at_any_batch_size(exported, rows, backend, batch):
     assert found.within, found.sentence()
 
 
+def test_what_is_refused_before_a_fit_is_what_no_fit_has(exported):
+    detector, directory = exported
+    scoring = read(directory)
+    assert {*scoring.backends, *scoring.unavailable} <= {*registry.possible_backends(detector.identity())}
+
+
 @pytest.mark.skipif(not chain.available(), reason="the native kernels are not built here")
 @pytest.mark.parametrize("batch", [1, 7, 300])
 def test_native_agrees_at_any_batch_size(exported, rows, batch):

@@ -1,0 +1,37 @@
+"""The check job: what only a worker can see of a user's class and files, before anything is surveyed or fitted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.detectors.registry import resolve
+from harness.trust import names_code
+from harness.workers.jobs import CheckJob
+from harness.workers.outcomes import CheckOutcome
+from harness.workload.model import Workload
+
+
+def check(job: CheckJob) -> CheckOutcome:
+    """Build the detectors and read the data.
+
+    Raises:
+        InputError: a class cannot be imported or built, or gives no score; a file or a column is not usable.
+    """
+    for workload in job.workloads:
+        if names_code(workload.detector):
+            resolve(workload.detector, workload.parameters_for(job.protocol, 0))
+    return CheckOutcome({each.name: _test_rows(each, job) for each in job.workloads if each.name in job.read})
+
+
+def _test_rows(workload: Workload, job: CheckJob) -> int:
+    from harness.datasets.base import load  # with pandas, which a check of classes alone need not wait for
+
+    options = workload.options_for(job.protocol)
+    data = load(
+        workload.dataset,
+        protocol=job.protocol,
+        directory=None if job.data_dir is None else Path(job.data_dir),
+        options=options if job.rows is None else {**options, "rows": job.rows},
+        synthetic=job.synthetic,
+    )
+    return len(data.test_x)

@@ -1,0 +1,130 @@
+"""The check before anything is measured: somebody else's class is built and own files are read, in a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.sweeps import PLACEMENT
+
+from harness.errors import InputError
+from harness.placement.model import Placement
+from harness.record.spec import RunSpec
+from harness.runs.design import workloads_of
+from harness.runs.preflight import checked_by_worker
+from harness.sweeps import session
+from harness.sweeps.session import Levels
+from harness.workers.check import check
+from harness.workers.jobs import CheckJob, Job
+from harness.workers.outcomes import CheckOutcome, JobResult, WorkerReport
+
+OWN = """
+class ZScore:
+    def __init__(self, width=1.0):
+        self.width = width
+    def fit(self, X):
+        return self
+    def decision_function(self, X):
+        return X[:, 0] / self.width
+class Mute:
+    def fit(self, X):
+        return self
+"""
+
+
+class InProcess:
+    """Does check jobs here, and notes them; with another outcome where one is given."""
+
+    def __init__(self, test_rows: dict[str, int] | None = None) -> None:
+        self.jobs: list[CheckJob] = []
+        self.test_rows = test_rows
+
+    def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
+        assert isinstance(job, CheckJob)
+        self.jobs.append(job)
+        outcome = check(job) if self.test_rows is None else CheckOutcome(self.test_rows)
+        return JobResult((WorkerReport(outcome, 0.1, 1, None),), None, 1, 0.1)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "owncheck.py").write_text(OWN)
+    rows = "".join(f"{number * 17 % 301},{number % 5},{int(number % 4 == 0)}\n" for number in range(300))
+    (tmp_path / "fraud.csv").write_text(f"amount,hour,label\n{rows}")
+    return tmp_path
+
+
+def asked(workload: str, **spec: object) -> dict[str, int]:
+    asked = RunSpec((workload,), **spec)
+    return dict(checked_by_worker(workloads_of(asked), asked, InProcess(), PLACEMENT, own_only=True))
+
+
+@pytest.mark.parametrize(
+    ("workload", "spec", "message"),
+    [
+        ("owncheck:Zscore", {}, "Did you mean owncheck:ZScore?"),
+        ("owncheck:ZScore(widht=2)", {}, "unknown parameter 'widht'. Did you mean 'width'?"),
+        ("owncheck:Mute", {}, "gives no score"),
+        ("nosuchmodule:ZScore", {}, "importing 'nosuchmodule' failed"),
+        ("sklearn.ensemble:IsolationForest(n_estimators='x', max_leaves=3)", {}, "unknown parameter 'max_leaves'"),
+        ("owncheck:ZScore", {"dataset": "csv:fraud.csv", "label": "lable"}, "Did you mean 'label'?"),
+        ("nsl-kdd-mlp", {"dataset": "csv:fraud.csv"}, "option 'label' must name its label column"),
+        ("nsl-kdd-mlp", {"dataset": "csv:fraud.csv", "label": "hour"}, "normal"),
+    ],
+)
+def test_what_only_a_worker_can_see_is_refused_before_anything_else(
+    workload: str, spec: dict[str, object], message: str, here: Path
+) -> None:
+    with pytest.raises(InputError) as caught:
+        asked(workload, **spec)
+    assert message in str(caught.value)
+
+
+def test_what_is_usable_passes_and_its_test_rows_are_known(here: Path) -> None:
+    own = asked("owncheck:ZScore(width=2.0)", dataset="csv:fraud.csv", label="label", rows=100)
+    assert list(own.values()) == [60]
+    assert asked("owncheck:ZScore", synthetic=True) == {}
+
+
+def test_large_files_and_the_publishers_are_left_to_the_fit(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.runs.preflight._READ_AT_ONCE", 10)
+    executor = InProcess()
+    spec = RunSpec(("owncheck:ZScore",), dataset="csv:fraud.csv", label="no such")
+    assert checked_by_worker(workloads_of(spec), spec, executor, PLACEMENT, own_only=True) == {}
+    assert [job.read for job in executor.jobs] == [()]
+    shipped = RunSpec(("nsl-kdd-mlp",), synthetic=True)
+    assert checked_by_worker(workloads_of(shipped), shipped, executor, PLACEMENT, own_only=True) == {}
+    assert len(executor.jobs) == 1, "there is nothing of the user's to look at"
+
+
+@pytest.mark.parametrize(
+    ("rows", "test_rows", "batches", "chosen"),
+    [
+        (2000, 5000, None, 2000),
+        (None, 5000, None, 4096),
+        (None, 90, None, 90),
+        (None, 40, None, 40),
+        (None, 5000, (64, 5000), (64, 5000)),
+        (None, 5000, (64, 5001), "--batch 5001: a batch cannot be larger than the test rows, 5,000"),
+        (2000, 5000, (2001,), "2,000 at most here. Give --batch 2000 or less, or more --rows."),
+    ],
+)
+def test_batches_of_a_sweep_fit_the_test_rows(
+    rows: int | None, test_rows: int, batches: tuple[int, ...] | None, chosen: object, tmp_path: Path
+) -> None:
+    executor = InProcess({"nsl-kdd-mlp": test_rows})
+    levels = Levels(batch_sizes=batches, cores=(1,), threads_per_core=(1,), smt=(1,))
+    spec = RunSpec(("nsl-kdd-mlp",), synthetic=True, rows=rows)
+    if isinstance(chosen, str):
+        with pytest.raises(InputError) as caught:
+            session.begin(spec, levels, 0.03, ("lparbench",), tmp_path, executor)
+        assert chosen in str(caught.value)
+        assert list(tmp_path.iterdir()) == []
+        return
+    directory = session.begin(spec, levels, 0.03, ("lparbench",), tmp_path, executor)
+    design = session.read_design(directory)
+    assert design.grid is not None
+    sizes = sorted({size for each in design.grid.configurations for size in each.batch_sizes})
+    assert sizes == (list(chosen) if isinstance(chosen, tuple) else [chosen])
