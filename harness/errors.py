@@ -31,6 +31,8 @@ class ExitCode(IntEnum):
         return cls.INCONCLUSIVE if inconclusive else cls.GOOD
 
 
+_KEPT = frozenset("\u00a0")  # no control characters, though no printable ones either
+_LINE = 2000  # characters of a line that are shown
 _LISTED = 12  # names beside a likely one; a longer list hides it
 
 
@@ -90,3 +92,14 @@ def unknown(what: str, name: str, known: Iterable[str], *, where: str | None = N
     listed = [] if near and len(names) > _LISTED else [f"Known: {', '.join(names) or 'none'}."]
     message = f"Unknown {what} {name!r}." if where is None else f"{where}: unknown {what} {name!r}."
     return InputError(message, remedy=" ".join(filter(None, [*meant, *listed, see])))
+
+
+def printable(text: str) -> str:
+    """Text that neither commands a terminal nor hides its own order: control and direction characters are replaced."""
+    return "".join(c if c.isprintable() or c in _KEPT else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def one_line(text: str) -> str:
+    """What a file, a server or a library says, as one line for a terminal."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= _LINE else line[: _LINE - 1] + "…"

@@ -66,6 +66,24 @@ def aside(path: Path, *, directory: bool = False) -> Iterator[Path]:
             os.close(lock)
 
 
+@contextlib.contextmanager
+def folder_made(folder: Path) -> Iterator[None]:
+    """Make a folder; what was not there before is gone again when the block fails and nothing came into it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for each in made:
+            with contextlib.suppress(OSError):  # somebody has put something there
+                each.rmdir()
+        raise
+
+
 def clear_left(folder: Path, names: re.Pattern[str] = _ASIDE) -> None:
     """Remove what killed processes of this user left in a folder; what cannot be seen to be left stays."""
     with contextlib.suppress(OSError):

@@ -36,8 +36,7 @@ from harness.cli import (
 )
 from harness.cli.help import Command, Group
 from harness.cli.streams import standard_streams
-from harness.errors import ExitCode, LparbenchError
-from harness.reporting.text import clip
+from harness.errors import ExitCode, LparbenchError, one_line
 
 # Typer carries its own copy of click from 0.27 on; this finds the base of all its usage errors in either case.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -45,7 +44,6 @@ _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 _SIGNALLED = 128  # plus the number of the signal, as shells report it
 _SIGNALS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 _DEBUG = "--debug"
-_LINE = 2000  # characters of an error that are shown
 
 # What no code could have prevented: a disk or a limit is full, a device is broken.
 _OF_THE_SYSTEM = frozenset(
@@ -201,7 +199,7 @@ def _misused(error: Exception) -> int:
 def _failed(error: BaseException, debug: bool) -> int:
     """Say in one line that it is the tool, or the system under it, that failed."""
     _trace(debug)
-    words = _line(str(error))
+    words = one_line(str(error))
     if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
         cause = f"{error.filename or 'writing'}: {error.strerror}. Nothing is said about what was measured"
     elif isinstance(error, MemoryError):
@@ -220,12 +218,7 @@ def _trace(debug: bool) -> None:
 
 
 def _complain(message: str, remedy: str | None, code: ExitCode) -> ExitCode:
-    typer.echo(f"lparbench: error: {_line(message)}", err=True)
+    typer.echo(f"lparbench: error: {one_line(message)}", err=True)
     if remedy:
-        typer.echo(f"  {_line(remedy)}", err=True)
+        typer.echo(f"  {one_line(remedy)}", err=True)
     return code
-
-
-def _line(text: str) -> str:
-    """One line without control characters: what a file or a server says must not command the terminal."""
-    return clip(" ".join(text.split()), _LINE)

@@ -14,10 +14,11 @@ from harness.cli import completion
 from harness.cli.choices import parse_backends, parse_dtypes, parse_list, parse_source, refuse_with_resume
 from harness.cli.durations import seconds as duration
 from harness.cli.levels import parse_whole_numbers
-from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic
+from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
 from harness.cli.rates import per_second
 from harness.cli.shares import share
 from harness.errors import ExitCode, InputError, unknown
+from harness.trust import allow
 
 if TYPE_CHECKING:
     from harness.record.size_model import PlanKind, Size, SizeQuestion
@@ -101,6 +102,7 @@ def size(
     resume: Annotated[
         Path | None, _text("Continue an interrupted sizing; takes no other option but --json.", "DIR", OUTPUT)
     ] = None,
+    trust: Trust = False,
     as_json: RecordJson = False,
 ) -> None:
     """Measure capacity at a latency bound and say how many cores serve a demand, with an interval.
@@ -121,6 +123,7 @@ def size(
     from harness.sizing.subject import spec_of
     from harness.workers.executor import ProcessExecutor
 
+    allow(trust)
     if fit is not None:
         _fit(fit, rate, _confidence(confidence), as_json=as_json)
     kinds = _kinds(plan)

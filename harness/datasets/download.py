@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -24,7 +24,7 @@ from harness.datasets.catalogue import DataFile, Download
 from harness.datasets.store import BLOCK_BYTES
 from harness.datasets.watched import LEAST_BYTES, watched
 from harness.errors import CheckFailedError, InputError, LparbenchError
-from harness.scratch import aside
+from harness.scratch import aside, folder_made
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
@@ -60,14 +60,19 @@ def fetch(file: DataFile, folder: Path, *, progress: Progress, mirror: str | Non
     url = _address(download, folder.name, mirror)
     target = folder / (download.saved_as or unquote(PurePosixPath(urlsplit(url).path).name))
     part = target.with_name(target.name + ".part")
-    with _disk_errors(part, kept=True):
-        folder.mkdir(parents=True, exist_ok=True)
+    with _disk_errors(part, kept=True), folder_made(folder):
         with part.open("ab", buffering=0) as output:
             try:
                 fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(f"{part} is being written by another process.") from None
-            _complete(url, part, output, download, progress)
+            try:
+                _complete(url, part, output, download, progress)
+            except BaseException:
+                if not _size(output):  # nothing that could be continued
+                    part.unlink()
+                    _validator_path(part).unlink(missing_ok=True)
+                raise
         _check(part, download, url)
         if download.member is None:
             part.replace(target)
@@ -114,22 +119,14 @@ def unpack(archive: Path, member: str, folder: Path) -> Path:
 
 
 def _write_whole(reader: IO[bytes], target: Path) -> None:
-    made = [folder for folder in target.parents if not folder.exists()]
-    try:
-        with _disk_errors(target, kept=False):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with aside(target) as hidden:
-                with hidden.open("wb") as writer:
-                    shutil.copyfileobj(reader, writer, BLOCK_BYTES)
-                    writer.flush()
-                    os.fsync(writer.fileno())
-                hidden.replace(target)
-            _sync_directory(target.parent)
-    except BaseException:
-        for folder in made:
-            with suppress(OSError):  # somebody else has put something there
-                folder.rmdir()
-        raise
+    with _disk_errors(target, kept=False), folder_made(target.parent):
+        with aside(target) as hidden:
+            with hidden.open("wb") as writer:
+                shutil.copyfileobj(reader, writer, BLOCK_BYTES)
+                writer.flush()
+                os.fsync(writer.fileno())
+            hidden.replace(target)
+        _sync_directory(target.parent)
 
 
 def _complete(url: str, part: Path, output: FileIO, download: Download, progress: Progress) -> None:

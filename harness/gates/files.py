@@ -14,13 +14,14 @@ from harness.gates.baseline import SEED, Baseline
 from harness.gates.baseline_file import read_baseline, read_baselines, require_processor, update_baseline
 from harness.gates.gate import BaselineSource, GateReport, Pair, gate
 from harness.gates.policy import Policy
-from harness.gates.remeasure import Measure, code_of, named_files, repeated, this_fingerprint
+from harness.gates.remeasure import Measure, repeated, this_fingerprint
 from harness.gates.selfcheck import SelfCheck, self_check
 from harness.gates.stored import MOST_RUNS
 from harness.measure.verdicts import MIN_BLOCKS
 from harness.record.model import Run
 from harness.record.spec import RunSpec
 from harness.record.store import RECORD_NAME
+from harness.runs.design import code_of, named_files
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from harness import trust
 from harness.compare.facts import Facts, facts_of
 from harness.errors import InputError
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.record.model import Run
 from harness.record.spec import RunSpec
+from harness.runs.design import require_trusted
 from harness.runs.fingerprint import fingerprint
-from harness.workload.files import find_workload
 
 Measure = Callable[[RunSpec], Run]
 
@@ -34,19 +33,8 @@ def repeated(spec: RunSpec | None, blocks: int, measure: Measure, source: Path |
             remedy="Measure yourself and give the result with --candidate RUN.",
         )
     if source is not None:
-        trust.require(code_of(spec), *named_files(source, spec))
+        require_trusted(spec, source)
     return measure(replace(spec, blocks=blocks, budget_s=None, half_width=None, save=None))
-
-
-def code_of(spec: RunSpec) -> list[str]:
-    """What a run of a spec runs that is no detector of the product, by ``module:Class``."""
-    detectors = [find_workload(name).detector for name in spec.workloads]
-    return [detector for detector in detectors if trust.names_code(detector)]
-
-
-def named_files(source: Path, spec: RunSpec) -> list[Path]:
-    """A file that holds a spec, and the workload files that it names."""
-    return [source, *(Path(name) for name in spec.workloads if name.endswith(".toml"))]
 
 
 def this_fingerprint() -> Facts:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import InputError, one_line
 from harness.placement.apply import become
 from harness.placement.model import Placement
 from harness.process_tree import die_with_parent
@@ -40,5 +40,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except InputError as problem:
-        print(f"lparbench: error: {problem}", file=sys.stderr)
+        print(f"lparbench: error: {one_line(str(problem))}", file=sys.stderr)
         sys.exit(problem.exit_code)

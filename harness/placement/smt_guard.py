@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from harness.errors import InputError, LparbenchError
+from harness.errors import InputError, LparbenchError, one_line
 from harness.interpreter import program
 from harness.placement.smt import restore
 from harness.placement.smt_state import load
@@ -76,7 +76,7 @@ def main() -> None:
     except InputError:
         return  # a living process has taken over: it restores what was before
     except LparbenchError as error:
-        print(f"lparbench: error: {error}", file=sys.stderr)
+        print(f"lparbench: error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

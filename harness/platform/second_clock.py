@@ -68,3 +68,8 @@ class ClockWatch:
         if began.kernel_s is None or ended.kernel_s is None:
             return None
         return Elapsed(ended.timing_s - began.timing_s, ended.kernel_s - began.kernel_s)
+
+    def disagreement(self) -> str | None:
+        """How the clocks have disagreed since, in words; None where they have not, or the kernel does not tell."""
+        elapsed = self.elapsed()
+        return None if elapsed is None else elapsed.disagreement

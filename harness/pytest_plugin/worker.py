@@ -104,7 +104,6 @@ def measure(directory: Path, timed: Timed) -> FunctionOutcome:
         series = _series(timed, bench)
     finally:
         gc.enable()
-    elapsed = clocks.elapsed()
     outcome = FunctionOutcome(
         series=series,
         steal_share=steal.share(),
@@ -112,7 +111,7 @@ def measure(directory: Path, timed: Timed) -> FunctionOutcome:
         rss_peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         observation=observe(),
         few=timed.rounds is not None and timed.prepare is None and timed.rounds < FEWEST_SAMPLES,
-        clock=None if elapsed is None else elapsed.disagreement,
+        clock=clocks.disagreement(),
     )
     write_outcome(directory, outcome)
     return outcome

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from harness.record.files import sync_directory, unwritable, write_synced
 from harness.record.model import Run
 from harness.record.size_model import Size
 from harness.record.sweep_model import Sweep
-from harness.scratch import aside
+from harness.scratch import aside, folder_made
 
 T = TypeVar("T")
 
@@ -126,15 +125,10 @@ def check_writable(directory: Path) -> None:
     Raises:
         LparbenchError: it cannot; nothing is left behind.
     """
-    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with aside(directory / "writable") as probe:
+        with folder_made(directory), aside(directory / "writable") as probe:
             probe.write_bytes(b"0" * 4096)
     except OSError as error:
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
         raise unwritable(directory, error, "Choose another --out, or make room.") from None
 
 

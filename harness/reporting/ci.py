@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from harness.compare.compare import CompareReport
-from harness.errors import LparbenchError
+from harness.errors import LparbenchError, printable
 from harness.gates.gate import GateReport, GateVerdict
 from harness.measure.verdicts import CompareVerdict
 from harness.record.files import write_output
@@ -22,8 +22,7 @@ from harness.reporting.comparison_terminal import gate_verdict
 from harness.reporting.comparison_view import change_text, more_blocks_text, percent, view_of
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"  # the file that a step of GitHub Actions adds its summary to
-# What XML 1.0 cannot hold, escaped or not.
-_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_BREAKS = re.compile("[\t\n\r]")  # of lines and columns; each format has a way to keep them as text
 
 
 class Outcome(str, Enum):
@@ -139,8 +138,8 @@ def _junit(report: CiReport) -> str:
             kind = "failure" if case.outcome is Outcome.REGRESSED else "error"
             ElementTree.SubElement(element, kind, type=case.outcome.value, message=_xml(case.why))
         else:
-            ElementTree.SubElement(element, "system-out").text = _xml(case.why)
-    ElementTree.SubElement(suite, "system-out").text = _xml(report.verdict)
+            ElementTree.SubElement(element, "system-out").text = _xml(case.why).replace("\r", "\n")
+    ElementTree.SubElement(suite, "system-out").text = _xml(report.verdict).replace("\r", "\n")
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)
@@ -148,7 +147,12 @@ def _junit(report: CiReport) -> str:
 
 
 def _xml(text: str) -> str:
-    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+    """Without what XML 1.0 cannot hold, and what would command the terminal that a log is read on."""
+    kept = _BREAKS.finditer(text)
+    return "".join(
+        printable(part) + mark
+        for part, mark in zip(_BREAKS.split(text), [*(each[0] for each in kept), ""], strict=True)
+    )
 
 
 def _markdown(report: CiReport) -> str:

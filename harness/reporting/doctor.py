@@ -14,6 +14,7 @@ import typer
 
 from harness.advice.finding import Evidence, Finding, Report, Severity
 from harness.advice.policy import Judgement, Policy
+from harness.errors import printable
 from harness.platform.facts import Facts
 from harness.reporting.listing import listing
 from harness.reporting.text import number
@@ -44,19 +45,19 @@ def verdict(report: Report) -> str:
 def print_report(facts: Facts, report: Report, judgement: Judgement, policy: Path | None = None) -> None:
     """Write the report to standard output; wrapped to the terminal, commands on lines of their own, never wrapped."""
     width = min(_MAX_WIDTH, shutil.get_terminal_size((100, 24)).columns) if sys.stdout.isatty() else 100
-    typer.echo(_clean(machine_line(facts)))
+    typer.echo(printable(machine_line(facts)))
     typer.secho(verdict(report), bold=True)
     for line in () if policy is None else _judged(policy, report, judgement, width):
-        typer.secho(_clean(line), bold=True)
+        typer.secho(printable(line), bold=True)
     for position, finding in enumerate(report.findings, start=1):
         typer.echo()
         label = finding.severity.value
-        typer.secho(f"{position}. [{label}] {_clean(finding.title)}", fg=_COLOURS[label], bold=True)
+        typer.secho(f"{position}. [{label}] {printable(finding.title)}", fg=_COLOURS[label], bold=True)
         for line in _body(finding, width):
-            typer.echo(_clean(line))
+            typer.echo(printable(line))
     typer.echo()
     for line in _reach(report, width):
-        typer.echo(_clean(line))
+        typer.echo(printable(line))
 
 
 def machine_line(facts: Facts) -> str:
@@ -176,8 +177,3 @@ def rules_text(entries: Sequence[RuleEntry], width: int | None) -> str:
         limits = ", ".join(f"{name} = {value:g}" for name, value in rule.limits.items())
         rows.append((rule.id, rule.severity.value, limits, rule.when))
     return listing(("rule", "severity", "thresholds", "finding where"), rows, width)
-
-
-def _clean(text: str) -> str:
-    """Without control characters, which names from firmware or files could hold."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from harness.errors import printable
+
 if TYPE_CHECKING:
     import rich.progress
     from rich.console import Console
@@ -60,7 +62,7 @@ class Lines(Silence):
 
     def say(self, text: str) -> None:
         """See ``Progress.say``."""
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
 
 
 class Bar:
@@ -90,13 +92,13 @@ class Bar:
 
     def start(self, total: int, text: str) -> None:
         """See ``Progress.start``."""
-        self._task = self._bar.add_task(text, total=total)
+        self._task = self._bar.add_task(printable(text), total=total)
         self._bar.start()
 
     def advance(self, text: str) -> None:
         """See ``Progress.advance``."""
         if self._task is not None:
-            self._bar.update(self._task, advance=1, description=text)
+            self._bar.update(self._task, advance=1, description=printable(text))
 
     def expect(self, total: int) -> None:
         """See ``Progress.expect``."""
@@ -105,7 +107,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """See ``Progress.say``."""
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(printable(text), markup=False, highlight=False)
 
     def close(self) -> None:
         """See ``Progress.close``."""

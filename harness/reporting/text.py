@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from harness.errors import printable
 from harness.platform.parse import format_cpulist
 
 UNKNOWN = "not known"
@@ -108,7 +109,7 @@ def and_list(words: Sequence[str]) -> str:
 
 def clip(text: str, limit: int) -> str:
     """At most ``limit`` characters, the cut marked; without the control characters that no document may hold."""
-    kept = "".join(c if c.isprintable() or c == NO_BREAK else "\ufffd" for c in text)
+    kept = printable(text)
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 

@@ -48,9 +48,8 @@ def measured_here(facts: Facts) -> tuple[MeasuredRoof, Roofline]:
     cache_bytes = cache_to_exceed(facts, cpus)
     clocks = ClockWatch()
     measured = measure(node_pairs(facts, cpus), cache_bytes, ALONE)
-    elapsed = clocks.elapsed()
-    if elapsed is not None and elapsed.disagreement is not None:
-        raise MeasurementError(f"Rates would be wrong: {elapsed.disagreement}.", remedy=Reason.CLOCK.remedy)
+    if (mismatch := clocks.disagreement()) is not None:
+        raise MeasurementError(f"Rates would be wrong: {mismatch}.", remedy=Reason.CLOCK.remedy)
     roof = _roofline(measured, facts)
     if cache_bytes is None:
         roof = replace(roof, notes=(*roof.notes, _NO_MEMORY))

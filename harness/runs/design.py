@@ -115,6 +115,26 @@ def spec_of_suite(name: str) -> RunSpec:
     )
 
 
+def code_of(spec: RunSpec) -> list[str]:
+    """What a run of a spec runs that is no detector of the product, by ``module:Class``."""
+    detectors = [find_workload(name).detector for name in spec.workloads]
+    return [detector for detector in detectors if trust.names_code(detector)]
+
+
+def named_files(source: Path, spec: RunSpec) -> list[Path]:
+    """A file that holds a spec, and the workload files that it names."""
+    return [source, *(Path(name) for name in spec.workloads if name.endswith(".toml"))]
+
+
+def require_trusted(spec: RunSpec, source: Path) -> None:
+    """See that what a spec in a file runs may be run.
+
+    Raises:
+        InputError: it is code, which comes from elsewhere.
+    """
+    trust.require(code_of(spec), *named_files(source, spec))
+
+
 def workloads_of(spec: RunSpec) -> tuple[Workload, ...]:
     """The workloads of a spec, decoded, with every hyper-parameter checked.
 

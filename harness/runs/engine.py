@@ -214,7 +214,7 @@ class Engine:
         result = self._run(whole, placement, timeout_s)
         changed = changed_cpus(online, cpus_online(self.sysroot))
         placements = whole.placements if isinstance(whole, ConcurrentJob) else (placement,)
-        if result.failure is None and any(_unfit(report.outcome) for report in result.reports):
+        if result.failure is None and slot.scenarios and any(_unfit(report.outcome) for report in result.reports):
             failure = f"the data set has fewer rows than a batch of {configuration.batch_sizes[-1]}"
             result = replace(result, reports=(), failure=failure)
         measurement = measured(

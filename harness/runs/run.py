@@ -22,7 +22,7 @@ from harness.roofline.assemble import roofline, with_shares, with_workloads
 from harness.roofline.measured import cache_to_exceed
 from harness.runs.accuracy import other_protocol
 from harness.runs.assemble import missing_backends, results_of
-from harness.runs.design import DESIGN_FILE, Design, design_to_resume, new_design, write_design
+from harness.runs.design import DESIGN_FILE, Design, design_to_resume, named_files, new_design, write_design
 from harness.runs.engine import Engine, Fit, Progress, key_of, now
 from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.journal import JOURNAL_FILE, FitEntry, Journal, Measurement, SessionEntry, open_journal
@@ -172,6 +172,7 @@ def remember_own(record: Run, directory: Path) -> None:
     """A record that names code was written here: a baseline made of it need not be asked for."""
     if any(trust.names_code(result.detector) for result in record.results):
         trust.remember(directory / RECORD_NAME)
+        trust.remember(*named_files(directory / RECORD_NAME, record.spec))
 
 
 def exit_code(record: Run) -> ExitCode:

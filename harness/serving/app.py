@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import sys
 from collections.abc import Callable
 from time import monotonic, perf_counter
 from typing import Any
 
 import numpy as np
 
+from harness.platform.second_clock import ClockWatch
 from harness.serving.admission import Admission
 from harness.serving.documents import Documents
 from harness.serving.drift import DriftMonitor
@@ -47,6 +49,8 @@ class App:
         self.quota: Quota | None = None
         self.history = History(self.metrics)
         self._began = monotonic()
+        self._clocks = ClockWatch()
+        self.clock_mismatch: str | None = None  # of the clock by which latencies and deadlines are kept
         self._token = None if token is None else f"Bearer {token}".encode()
         self.fraud = fraud
         self._drift = DriftMonitor(model.bundle.drift, model.features, drift_window)
@@ -176,7 +180,8 @@ class App:
 
     def describe(self) -> dict[str, Any]:
         """What is served, as ``GET /health`` has it."""
-        return self._documents.describe() | ({} if self.fraud is None else self.fraud.describe())
+        cards = {} if self.fraud is None else self.fraud.describe()
+        return self._documents.describe() | cards | {"clock_mismatch": self.clock_mismatch}
 
     async def tick(self) -> None:
         """Note for the page what happens, for ever."""
@@ -186,6 +191,10 @@ class App:
 
     def sample(self) -> None:
         """Close a step of the page's history."""
+        mismatch, self._clocks = self._clocks.disagreement(), ClockWatch()
+        if mismatch is not None and self.clock_mismatch is None:
+            print(f"lparbench: latencies and deadlines are wrong: {mismatch}.", file=sys.stderr, flush=True)
+        self.clock_mismatch = self.clock_mismatch or mismatch
         last = self._drift.last
         self.history.sample(monotonic() - self._began, None if last is None else float((last.psi / last.bound).max()))
 
@@ -220,6 +229,7 @@ class App:
         if self.fraud is not None:
             self.metrics.cards = len(self.fraud.states)
             self.metrics.streams = self.fraud.states.counts
+        self.metrics.clock_mismatch = self.clock_mismatch is not None
         return Reply(200, openmetrics(self.metrics, info, psi, drift.alarms), _TEXT)
 
     def drift_state(self) -> dict[str, Any]:

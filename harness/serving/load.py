@@ -16,6 +16,7 @@ from harness.measure.clock import Clock
 from harness.measure.percentiles import PERCENTILES, percentile, requests_needed
 from harness.measure.rate_search import highest_rate
 from harness.measure.sampling import Samples
+from harness.platform.second_clock import ClockWatch
 from harness.serving.generator import Sent, Target, generate
 
 Arrivals = Literal["poisson", "constant"]
@@ -108,11 +109,11 @@ def run_load(
         clock: where time comes from.
         shared_cpus: CPUs of both the generator and the server.
     """
-    times = schedule(spec)
+    times, clocks = schedule(spec), ClockWatch()
     sent = generate(
         target, payloads, times, connections=spec.connections, patience_s=spec.patience_s, clock=clock
     )  # fmt: skip
-    return judge(sent, spec, times, expected, shared_cpus)
+    return judge(sent, spec, times, expected, shared_cpus, clock_mismatch=clocks.disagreement())
 
 
 def judge(
@@ -121,8 +122,14 @@ def judge(
     times: NDArray[np.int64],
     expected: NDArray[np.float32] | None,
     shared_cpus: Sequence[int],
+    *,
+    clock_mismatch: str | None = None,
 ) -> LoadResult:
-    """What the outcome of a trial says."""
+    """What the outcome of a trial says.
+
+    Args:
+        clock_mismatch: how the clock that timed it disagrees with the kernel's.
+    """
     good = sent.statuses == 200
     latencies = np.where(good, sent.latencies_ns, np.iinfo(np.int64).max)
     lag_p99_s = float(np.percentile(sent.lags_ns, 99)) * 1e-9 if len(sent.lags_ns) else math.inf
@@ -136,6 +143,8 @@ def judge(
         reasons.append(f"generator and server share CPUs {', '.join(map(str, shared_cpus))}")
     if lag_p99_s > allowed:
         reasons.append(f"the generator lagged: p99 {lag_p99_s * 1e6:.0f} µs, at most {allowed * 1e6:.0f} µs")
+    if clock_mismatch is not None:
+        reasons.append(clock_mismatch)
     if different:
         reasons.append(f"{different} answers are not the detector's own")
     statuses, counts = np.unique(sent.statuses, return_counts=True)

@@ -63,6 +63,7 @@ class Metrics:
         self.batch_rows = Histogram(ROWS)
         self.connections = 0
         self.in_flight = 0
+        self.clock_mismatch = False
         self.cards = 0
         self.streams: StreamCounts | None = None  # of a server of cards
 
@@ -94,6 +95,8 @@ def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, f
         _family(lines, name, "histogram", what, _histogram(histogram), unit="seconds" if "seconds" in name else "")
     _family(lines, "connections", "gauge", "Connections open.", [("", {}, metrics.connections)])
     _family(lines, "inflight", "gauge", "Requests being answered.", [("", {}, metrics.in_flight)])
+    wrong: list[Sample] = [("", {}, int(metrics.clock_mismatch))]
+    _family(lines, "clock_mismatch", "gauge", "1 once the clock that times has disagreed with the kernel's.", wrong)
     psi = [("", {"feature": name, "statistic": "psi"}, value) for name, value in drift.items()]
     _family(lines, "drift", "gauge", "Drift of the last window, by feature.", psi)
     _family(lines, "drift_alarms", "counter", "Windows that drifted.", [("_total", {}, alarms)])

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.decode import decode_json_file
-from harness.errors import ExitCode, InputError, LparbenchError
+from harness.errors import ExitCode, InputError, LparbenchError, one_line
 from harness.placement.model import Placement
 from harness.serving.admission import Admission
 from harness.serving.app import App
@@ -65,7 +65,7 @@ async def _serve(spec: ServeSpec, placement: Placement, app: App, listener: sock
     if spec.check:
         failed = await asyncio.to_thread(check, url, app, token, spec.tls_cert)
         for line in failed:
-            print(f"lparbench: check failed: {line}", file=sys.stderr)
+            print(f"lparbench: check failed: {one_line(line)}", file=sys.stderr)
         await server.drain(1.0)
         return ExitCode.REGRESSION if failed else ExitCode.GOOD
     await stop.wait()
@@ -177,8 +177,8 @@ if __name__ == "__main__":
     try:
         code = main(*_job(Path(sys.argv[1])))
     except LparbenchError as problem:
-        print(f"lparbench: error: {problem.message}", file=sys.stderr)
+        print(f"lparbench: error: {one_line(problem.message)}", file=sys.stderr)
         if problem.remedy:
-            print(f"  {problem.remedy}", file=sys.stderr)
+            print(f"  {one_line(problem.remedy)}", file=sys.stderr)
         code = problem.exit_code
     sys.exit(code)

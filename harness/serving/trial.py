@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.measure.clock import SystemClock
+from harness.parsing import parse_json
 from harness.serving.generator import Target
 from harness.serving.load import LoadRecord, LoadResult, LoadSpec, find_rate, run_load
 from harness.serving.model import ServedModel
 from harness.serving.payloads import made_rows, payloads, rows_of_file
 
 _WARM_UP_S = 1.0
+_ANSWER_S, _ANSWER_BYTES = 10.0, 1 << 20  # of what a server says of itself
 _START_RATE = 200.0  # at which a search takes the server to be at ease
 
 
@@ -59,7 +61,7 @@ class Session:
         target = Target(address.hostname, port, (address.path.rstrip("/") or "") + "/predict", headers)
         server = _described(target)
         allowed = os.sched_getaffinity(0)
-        theirs = set(server.get("cpus", ())) if server else set()
+        theirs = _cpus(server)
         chosen = cpus or tuple(sorted(allowed - theirs)[-1:]) or tuple(sorted(allowed))[-1:]
         os.sched_setaffinity(0, chosen)
         model = ServedModel.open(bundle, None, 1)
@@ -70,7 +72,7 @@ class Session:
     def offer(self, spec: LoadSpec) -> LoadRecord:
         """One load test after a warm-up."""
         self._trial(replace(spec, seconds=min(_WARM_UP_S, spec.seconds), rate=min(spec.rate, _START_RATE)))
-        return LoadRecord(spec, self.cpus, self.server, self.rows, self._trial(spec))
+        return self._record(spec, self._trial(spec))
 
     def search(self, spec: LoadSpec) -> LoadRecord:
         """The highest rate that meets the bound.
@@ -86,12 +88,19 @@ class Session:
         result, tried = find_rate(trial, _START_RATE, 20 * _START_RATE)
         if result is None:
             at_ease = self._trial(replace(spec, rate=_START_RATE))
-            return LoadRecord(replace(spec, rate=_START_RATE), self.cpus, self.server, self.rows, at_ease, tried)
+            return self._record(replace(spec, rate=_START_RATE), at_ease, tried)
         rate = max(rate for rate, met in tried if met)
-        return LoadRecord(replace(spec, rate=rate), self.cpus, self.server, self.rows, result, tried)
+        return self._record(replace(spec, rate=rate), result, tried)
+
+    def _record(self, spec: LoadSpec, result: LoadResult, tried: tuple[tuple[float, bool], ...] = ()) -> LoadRecord:
+        """The record; a server that finds its clock wrong has refused and batched by wrong times."""
+        mismatch = (_described(self.target) or {}).get("clock_mismatch") if self.server else None
+        if mismatch is not None:
+            result = replace(result, reasons=(*result.reasons, f"the server's clock is wrong: {mismatch}"), met=None)
+        return LoadRecord(spec, self.cpus, self.server, self.rows, result, tried)
 
     def _trial(self, spec: LoadSpec) -> LoadResult:
-        shared = sorted(set(self.cpus) & set(self.server.get("cpus", ()))) if self.server else []
+        shared = sorted(set(self.cpus) & _cpus(self.server))
         try:
             return run_load(spec, self.target, self.bodies, self.expected, SystemClock(), shared_cpus=shared)
         except OSError as error:
@@ -124,22 +133,42 @@ class Session:
         return "\n".join(parts)
 
 
+def _cpus(server: dict[str, Any] | None) -> set[int]:
+    """CPUs that a server says it runs on, which may be another program than ours."""
+    listed = (server or {}).get("cpus")
+    return {cpu for cpu in listed if isinstance(cpu, int)} if isinstance(listed, list) else set()
+
+
 def _described(target: Target) -> dict[str, Any] | None:
     """What the server says of itself; None where it is not ours.
 
     Raises:
-        InputError: nobody answers.
+        InputError: nobody answers, or without an end.
     """
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=10)
+    where = f"{target.host}:{target.port}"
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=_ANSWER_S)
     try:
         connection.request("GET", "/health")
-        text = connection.getresponse().read()
-        answer = json.loads(text)
-    except ValueError:
+        text = _answer(connection.getresponse(), where)
+        answer = parse_json(text.decode("utf-8"), where)
+    except (ValueError, InputError):  # another server's, which is loaded all the same
         return None
     except (OSError, http.client.HTTPException) as error:
-        where = f"{target.host}:{target.port}"
         raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
     finally:
         connection.close()
     return answer if isinstance(answer, dict) else None
+
+
+def _answer(response: http.client.HTTPResponse, where: str) -> bytes:
+    """What a server sends within the time and the size that an answer has.
+
+    Raises:
+        TimeoutError: it goes on.
+    """
+    ends, text = time.monotonic() + _ANSWER_S, b""
+    while part := response.read1(_ANSWER_BYTES):
+        text += part
+        if len(text) > _ANSWER_BYTES or time.monotonic() > ends:
+            raise TimeoutError(f"its answer to GET /health does not end ({where})")
+    return text

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.decode import decode_json_file, encode
-from harness.errors import ExitCode, InputError, LparbenchError
+from harness.errors import ExitCode, InputError, LparbenchError, MeasurementError
 from harness.measure.clock import Clock, SystemClock
 from harness.measure.verdicts import MIN_BLOCKS
 from harness.placement.smt import SmtMethod, Write, write_switch
@@ -25,7 +25,7 @@ from harness.record.size_model import Layout, PlanKind, Size, SizeQuestion
 from harness.record.spec import RunSpec
 from harness.record.store import check_writable
 from harness.roofline.measured import cache_to_exceed
-from harness.runs.design import Design, Grid, new_design, read_design, write_design
+from harness.runs.design import Design, Grid, design_to_resume, new_design, read_design, write_design
 from harness.runs.engine import Engine, Progress, now
 from harness.runs.fingerprint import check_same_machine
 from harness.runs.journal import FitEntry, Journal, Measurement, SessionEntry, SurveyEntry, open_journal, read_journal
@@ -76,6 +76,11 @@ def begin(spec: RunSpec, wanted: Wanted, argv: tuple[str, ...], out: Path, *, sy
     design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, 0.0, {}))
     design = replace(design, identity=design.identity.replace("-sweep-", "-size-"))
     facts, bounds = machine(sysroot)
+    if facts.emulation.emulated:
+        raise MeasurementError(
+            f"This machine is emulated ({facts.emulation.emulator or 'by an unknown emulator'}): times mean nothing.",
+            remedy="Measure on a real one.",
+        )
     node = _node(bounds, wanted.node)
     configurations, skipped = _configurations(design.workloads[0], spec, wanted, bounds, node)
     if not configurations:
@@ -114,7 +119,7 @@ def proceed(
     """
     if not is_sizing(directory):
         raise InputError(f"{directory}: this is no sizing.", remedy="Give the directory that `lparbench size` named.")
-    design, request = read_design(directory), decode_json_file(SizeRequest, directory / REQUEST_FILE)
+    design, request = design_to_resume(directory), decode_json_file(SizeRequest, directory / REQUEST_FILE)
     with open_journal(directory) as journal:
         progress.say(f"{'Continuing' if journal.entries else 'Sizing in'} {directory}")
         ended_by = measure(

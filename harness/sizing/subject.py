@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.record.spec import RunSpec
 from harness.record.store import RECORD_NAME, load_run
+from harness.runs.design import require_trusted
 from harness.scoring.bundle import is_bundle, open_bundle
 
 
@@ -34,6 +35,7 @@ def spec_of(name: str, asked: RunSpec) -> RunSpec:
     names = run.spec.workloads
     if len(names) != 1:
         raise InputError(f"{path}: a run of {len(names)} workloads.", remedy=f"Name one: {', '.join(names)}.")
+    require_trusted(run.spec, path / RECORD_NAME if path.is_dir() else path)
     return replace(
         run.spec,
         suite=None,

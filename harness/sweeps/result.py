@@ -13,7 +13,7 @@ from harness import __version__
 from harness.errors import InputError
 from harness.measure.factorial import Best, Step, best_cell, cliffs, penalties
 from harness.placement.smt import SmtMethod
-from harness.platform.facts import LoadedSoftware
+from harness.platform.facts import Facts, LoadedSoftware
 from harness.platform.parse import format_cpulist
 from harness.record.model import ProcessRecord, Tool, Validity, Verdict
 from harness.record.series import Series
@@ -71,8 +71,9 @@ def sweep_record(design: Design, journal: Sequence[Entry]) -> Sweep:
     if grid is None:
         raise InputError(f"{design.identity} is a run that is not finished.", remedy="Resume it by lparbench run.")
     measurements = [entry for entry in journal if isinstance(entry, Measurement)]
+    emulator = emulator_of(design.facts)
     cells = tuple(
-        _cell(index, configuration, [each for each in measurements if each.configuration == index])
+        _cell(index, configuration, [each for each in measurements if each.configuration == index], emulator)
         for index, configuration in enumerate(grid.configurations)
     )
     usable = _usable(cells)
@@ -119,7 +120,14 @@ def _design_record(design: Design, journal: Sequence[Entry], configurations: int
     )
 
 
-def _cell(index: int, configuration: Configuration, measurements: Sequence[Measurement]) -> SweepCell:
+def emulator_of(facts: Facts) -> str | None:
+    """Name of the emulator under which times are refused; None on a real machine."""
+    return (facts.emulation.emulator or "by an unknown emulator") if facts.emulation.emulated else None
+
+
+def _cell(
+    index: int, configuration: Configuration, measurements: Sequence[Measurement], emulator: str | None
+) -> SweepCell:
     ordered = sorted(measurements, key=lambda measurement: measurement.block)
     records = [process_record(measurement, "offline") for measurement in ordered]
     processes = tuple(_process(*pair) for pair in zip(ordered, records, strict=True))
@@ -146,7 +154,7 @@ def _cell(index: int, configuration: Configuration, measurements: Sequence[Measu
             placement_mismatches=list(dict.fromkeys(text for each in ordered for text in each.mismatches)),
             accuracy_mismatch=next((each.disagreement for each in ordered if each.disagreement), None),
             clock_mismatch=next((each.clock for each in ordered if each.clock), None),
-            emulator=None,
+            emulator=emulator,
         ),
         processes=processes,
     )
@@ -156,6 +164,8 @@ def _process(measurement: Measurement, record: ProcessRecord) -> SweepProcess:
     cpus = format_cpulist(union(placement.cpus for placement in measurement.placements)) or None
     if record.failure is not None:
         return SweepProcess(record.block, cpus=cpus, failure=record.failure)
+    if not record.series:
+        return SweepProcess(record.block, steal_share=record.steal_share, cpus=cpus)
     rate = record.concurrent[-1] if record.concurrent else None
     counted, undisturbed = _single(record.series) if rate is None else (rate.rows_per_s, rate.rows_per_s_undisturbed)
     return SweepProcess(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from harness.detectors.registry import possible_backends
-from harness.errors import ExitCode, InputError, LparbenchError, MeasurementError
+from harness.errors import ExitCode, InputError, LparbenchError
 from harness.placement.plan import plan
 from harness.placement.smt import SmtMethod, may_switch
 from harness.platform.facts import Facts
@@ -23,7 +23,7 @@ from harness.runs.design import Grid, design_to_resume, new_design, read_design,
 from harness.runs.engine import Progress
 from harness.runs.journal import Measurement, open_journal, read_journal
 from harness.runs.preflight import checked_by_worker
-from harness.sweeps.result import sweep_record
+from harness.sweeps.result import emulator_of, sweep_record
 from harness.sweeps.run import run_sweep
 from harness.sweeps.settings import Bounds, Factors, Location, bounds_of, configurations_of, default_factors
 from harness.workers.executor import Executor
@@ -49,13 +49,14 @@ def begin(
 ) -> Path:
     """Write the design of a new sweep below ``out``, and give its directory.
 
+    On an emulated machine everything is done but timed.
+
     Args:
         executor: has a worker look at classes and data first; None leaves that to the fits.
 
     Raises:
         InputError: a workload is not known, a class or a file is not usable, a batch is larger than the test rows, or
             the machine cannot run any of the configurations.
-        MeasurementError: the machine is emulated.
     """
     design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, margin, {}))
     facts, bounds = machine()
@@ -70,6 +71,8 @@ def begin(
         reasons = "; ".join(skipped)
         raise InputError(f"None of the settings can run here: {reasons}.", remedy="See: lparbench probe")
     check_writable(out)
+    if facts.emulation.emulated:
+        configurations = tuple(replace(each, scenarios=()) for each in configurations)
     design = replace(design, facts=facts, grid=Grid(configurations, bounds.method, margin, skipped))
     directory = out / design.identity
     directory.mkdir()
@@ -90,6 +93,8 @@ def proceed(directory: Path, executor: Executor, progress: Progress) -> Sweep:
             progress.say(f"{'Continuing' if journal.entries else 'Sweep in'} {directory}")
             for reason, amount in sorted(design.grid.skipped.items()) if design.grid else ():
                 progress.say(f"Left out, {amount} {'setting' if amount == 1 else 'settings'}: {reason}.")
+            if (emulator := emulator_of(design.facts)) is not None:
+                progress.say(f"This machine is emulated ({emulator}): settings are applied and checked, times refused.")
             (directory / SWEEP_NAME).unlink(missing_ok=True)  # of an earlier state
             run_sweep(directory, design, journal, executor, progress)
         return sweep_record(design, journal.entries)
@@ -104,18 +109,9 @@ def exit_code(record: Sweep) -> ExitCode:
 
 
 def machine(sysroot: SysRoot | None = None) -> tuple[Facts, Bounds]:
-    """The machine, this one by default, and what bounds configurations on it.
-
-    Raises:
-        MeasurementError: it is emulated.
-    """
+    """The machine, this one by default, and what bounds configurations on it."""
     root = sysroot or SysRoot()
     facts = probe(root)
-    if facts.emulation.emulated:
-        raise MeasurementError(
-            f"This machine is emulated ({facts.emulation.emulator or 'by an unknown emulator'}): times mean nothing.",
-            remedy="Measure on a real one.",
-        )
     switched = (facts.topology.smt.max or 1) > 1 and may_switch(root)
     method = SmtMethod.SWITCHED if switched else SmtMethod.AFFINITY
     return facts, bounds_of(facts.topology, facts.limits, method)

@@ -76,9 +76,8 @@ def _capacity(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> tup
 def measure_instance(job: InstanceJob) -> InstanceOutcome:
     """Get ready, wait for the common signal, and time each batch size in its window, or serve together."""
     workbench, measured = _workbench(job.measure), job.measure
-    sizes = [
-        size for size in measured.batch_sizes if size <= len(workbench.rows) and "server" not in measured.scenarios
-    ]
+    timed = measured.batch_sizes if "offline" in measured.scenarios else ()
+    sizes = [size for size in timed if size <= len(workbench.rows)]
     ready = [concurrent.prepare(workbench.score, workbench.rows, size, workbench.bench) for size in sizes]
     announce(Path(job.directory), [prepared.sample_s for prepared in ready])
     windows = await_signal(Path(job.start_file))

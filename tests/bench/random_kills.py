@@ -1,6 +1,6 @@
 """Kills commands at random moments, by HUP, TERM, INT and KILL: nothing goes on, and nothing stays.
 
-    python tests/bench/random_kills.py [KILLS [SEED]]
+    python tests/bench/random_kills.py [KILLS [SEED [COMMAND]...]]
 
 After each kill every process of the command's tree is to be gone within 2 s. In the end every command is started once
 more, and the temporary directory, the output and the cache are looked at. 200 kills take about half an hour.
@@ -9,12 +9,14 @@ more, and the temporary directory, the output and the cache are looked at. 200 k
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from harness.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
@@ -34,22 +38,64 @@ import time
 def test_sleep(lparbench):
     lparbench(time.sleep, 0.001)
 """
+# {run} is the directory of a run, {port} that of a server which answers whatever it is asked.
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("run", "nsl-kdd-mlp", *_SMALL, "--out", "out/runs"),
     "sweep": ("sweep", "nsl-kdd-mlp", "--rows", "600", "--synthetic", "--blocks", "1", "--cores", "1", "--smt", "1",
               "--batch", "8", "--seconds", "0.05", "--backends", "native", "--out", "out/sweeps"),
     "import": ("data", "import", "mawiflow", "big.csv"),
     "kernels": ("kernels",),
-    "serve": ("serve", "nsl-kdd-mlp", "--port", "0", "--save", "out/bundles"),
-    "load": ("load", "http://127.0.0.1:9", "--rate", "10", "--duration", "20s"),
+    "size": ("size", "nsl-kdd-mlp", "--rate", "100/s", "--p99", "50ms", "--cores", "1", "--threads-per-core", "1",
+             "--seconds", "0.05", "--rows", "600", "--synthetic", "--budget", "1m", "--out", "out/sizes"),
+    "serve": ("serve", "nsl-kdd-autoencoder", "--port", "0", "--save", "out/bundles"),
+    "serve a bundle": ("serve", "out/bundles/nsl-kdd-mlp", "--port", "0"),
+    "load": ("load", "http://127.0.0.1:{port}", "--bundle", "out/bundles/nsl-kdd-mlp", "--rate", "50/s",
+             "--seconds", "20s", "--out", "out/load.json"),
+    "get": ("data", "get", "nsl-kdd", "--mirror", "http://127.0.0.1:{port}"),
+    "probe": ("probe",),
     "doctor": ("doctor",),
+    "report": ("report", "{run}", "-o", "out/page.html"),
+    "export": ("export", "{run}", "--format", "csv", "-o", "out/run.csv"),
+    "compare": ("compare", "{run}", "{run}", "--html", "out/compare.html"),
+    "history": ("history", "out/runs"),
     "gate": ("gate", "--base", "HEAD", "--", "pytest", "-q", "-p", "no:cacheprovider", "bench"),
     "smt": ("smt", "set", "1", "--", "sleep", "60"),
 }  # fmt: skip
 # Shares of the moments, in seconds after the start, that a command is under way.
-_LONGEST_S = {"run": 9.0, "sweep": 9.0, "gate": 9.0, "serve": 9.0, "kernels": 6.0}
+_LONGEST_S = {"run": 9.0, "sweep": 9.0, "size": 9.0, "gate": 9.0, "serve": 9.0, "kernels": 6.0, "load": 6.0}
 # What may be there: what can be resumed, and what is kept on purpose.
-_KEPT = (".unfinished", "sweeps/", "bundles/", "trusted", "runs/")
+_KEPT = (".unfinished", "sweeps/", "sizes/", "bundles/", "trusted", "runs/", ".part")
+
+
+class _Anything(http.server.BaseHTTPRequestHandler):
+    """Answers every request at once, and what is downloaded for ever."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(b"{}")
+
+    def do_GET(self) -> None:
+        if self.path == "/health":
+            self._answer(b"{}")
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(1 << 30))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(bytes(1 << 16))
+                time.sleep(0.05)
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is said of requests."""
 
 
 @dataclass
@@ -68,6 +114,13 @@ class Bed:
         git = ("git", "-c", "user.name=x", "-c", "user.email=x@localhost")
         for command in (("init", "-q"), ("add", "bench"), ("commit", "-qm", "x")):
             subprocess.run([*git, *command], cwd=work, check=True)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Anything)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.port = server.server_port
+        first = [sys.executable, "-m", "harness", *COMMANDS["run"], "--save", "out/bundles"]
+        done = subprocess.run(first, cwd=work, env=self.environment("first"), capture_output=True, text=True)
+        (self.run,) = (path.parent.relative_to(work) for path in (work / "out/runs").glob("*/run.json"))
+        assert (work / "out/bundles/nsl-kdd-mlp").exists(), done.stderr
 
     def environment(self, mark: str) -> dict[str, str]:
         """Of a command, whose processes carry the mark."""
@@ -77,8 +130,9 @@ class Bed:
 
     def start(self, name: str, mark: str) -> subprocess.Popen[bytes]:
         """The command, as from a shell."""
+        words = [word.format(run=self.run, port=self.port) for word in COMMANDS[name]]
         return subprocess.Popen(
-            [sys.executable, "-m", "harness", *COMMANDS[name]], cwd=self.top / "work", env=self.environment(mark),
+            [sys.executable, "-m", "harness", *words], cwd=self.top / "work", env=self.environment(mark),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_heeded,
             start_new_session=True,
         )  # fmt: skip
@@ -116,6 +170,7 @@ def kill_once(bed: Bed, name: str, number: signal.Signals, after_s: float, mark:
     process = bed.start(name, mark)
     time.sleep(after_s)
     alive = process.poll() is None
+    assert process.returncode != ExitCode.USAGE, f"{name}: {COMMANDS[name]} is wrong use"
     if alive:
         process.send_signal(number)
     began = time.monotonic()

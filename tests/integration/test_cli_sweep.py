@@ -8,16 +8,27 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.sweeps import PLACEMENT, result_of
 from typer.testing import CliRunner
 
 from harness.cli.levels import parse_locations, parse_whole_numbers
 from harness.cli.main import app
-from harness.errors import InputError, LparbenchError, MeasurementError
+from harness.errors import ExitCode, InputError, LparbenchError, MeasurementError
+from harness.platform.sysroot import SysRoot
+from harness.record.model import Verdict
+from harness.record.spec import RunSpec
 from harness.record.store import load_sweep
+from harness.reporting.sweep_html import render_sweep
+from harness.runs.design import read_design
+from harness.runs.engine import measured
+from harness.sweeps import session
+from harness.sweeps.result import sweep_record
 from harness.sweeps.settings import Location
+from harness.workers.outcomes import MeasureOutcome
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
@@ -151,17 +162,26 @@ def test_levels_are_read_from_lists() -> None:
     assert parse_locations("--nodes", "0,8:0,8, 0,1:1") == (Location(0), Location(8, 0), Location(8), Location(1))
 
 
-def test_an_emulated_machine_is_not_swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from harness.sweeps import session
-
-    real = session.probe
-
-    def emulated(sysroot):
-        facts = real(sysroot)
-        return replace(facts, emulation=replace(facts.emulation, emulated=True, emulator="qemu-user"))
-
-    monkeypatch.setattr(session, "probe", emulated)
+def test_on_an_emulated_machine_settings_are_applied_and_times_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = session.probe(SysRoot())
+    facts = replace(real, emulation=replace(real.emulation, emulated=True, emulator="qemu-user"))
+    monkeypatch.setattr(session, "probe", lambda _: facts)
+    levels = session.Levels(smt=(1,), cores=(1,), instances=(1,), backends=("eager",))
+    directory = session.begin(
+        RunSpec(("nsl-kdd-mlp",), synthetic=True, blocks=1), levels, 0.03, ("lparbench",), tmp_path
+    )
+    design = read_design(directory)
+    assert {slot.scenarios for slot in design.slots()} == {()}
+    untimed = result_of(MeasureOutcome({}, {}, 0.0), PLACEMENT)
+    sweep = sweep_record(design, [measured(slot, (PLACEMENT,), untimed) for slot in design.slots()])
+    assert (sweep.best, sweep.losses, session.exit_code(sweep)) == ((), (), ExitCode.INCONCLUSIVE)
+    for cell in sweep.cells:
+        assert cell.validity.verdict is Verdict.TIMINGS_REFUSED
+        assert "emulation (qemu-user)" in cell.validity.reasons[0]
+        assert cell.rows_per_s.value is None
+        assert [process.cpus for process in cell.processes] == ["0-7"]
+    assert b"refused" in render_sweep(sweep)
     with pytest.raises(MeasurementError, match="emulated"):
-        call("sweep", "nsl-kdd-mlp", "--out", tmp_path)
+        call("size", "nsl-kdd-mlp", "--rate", "1000/s", "--out", tmp_path)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guest import EMULATOR, HERE, KERNELS, build_emulator, build_guest
-from support.debian import cached, install_host_tools
+from support.debian import RECIPE, cached, install_host_tools
 
 CACHE = HERE.parents[1] / ".lpar"
 HOST_TOOLS = {"apt-get": ("apt",), "dpkg-deb": ("dpkg",)}
@@ -150,9 +150,9 @@ def emulator() -> Iterator[Emulator]:
         RuntimeError: what the mirror lists could not be fetched or unpacked.
     """
     install_host_tools(HOST_TOOLS)
-    sources = (HERE / "guest.py", HERE / "init.sh")
+    sources = (RECIPE, HERE / "guest.py", HERE / "init.sh")
     with (
-        cached(CACHE / "qemu", (), *EMULATOR, build=build_emulator) as qemu,
+        cached(CACHE / "qemu", (RECIPE,), *EMULATOR, build=build_emulator) as qemu,
         cached(CACHE / "guest", sources, build=build_guest) as guest,
     ):
         yield Emulator(qemu, guest)

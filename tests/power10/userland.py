@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.debian import Unavailable, archive, cached, install_host_tools, last_line
+from support.debian import RECIPE, Unavailable, archive, cached, install_host_tools, last_line
 
 ARCHITECTURE = "ppc64el"
 PACKAGES = (
@@ -134,7 +134,7 @@ def built(cache: Path) -> Iterator[Path]:
     if os.geteuid() != 0:
         raise Unavailable("building and entering the ppc64le userland needs root (chroot, mounts)")
     install_host_tools(HOST_TOOLS)
-    with cached(cache / "root", (Path(__file__),), build=_build) as root:
+    with cached(cache / "root", (RECIPE, Path(__file__)), build=_build) as root:
         yield root
 
 

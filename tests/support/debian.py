@@ -25,6 +25,7 @@ SUITE = "trixie"
 LATER_SUITE = "forky"  # has what the mirror of SUITE lists and does not hold
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 UNNEEDED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/icons", "usr/share/lintian")
+RECIPE = Path(__file__)  # part of every recipe that unpacks packages
 PROMISE = "LPARBENCH_EMULATION"
 
 
@@ -43,11 +44,11 @@ def cached(folder: Path, sources: Sequence[Path], *rest: str, build: Callable[[P
 
     Args:
         folder: where it is, or is to be.
-        sources: files of code that the recipe depends on, this one included by itself.
+        sources: files of code that the recipe depends on.
         rest: whatever else it depends on.
         build: fills an empty folder.
     """
-    content = [path.read_bytes() for path in (Path(__file__), *sources)]
+    content = [path.read_bytes() for path in sources]
     recipe = hashlib.sha256(b"\0".join([*content, *(text.encode() for text in rest)])).hexdigest()
     folder.parent.mkdir(parents=True, exist_ok=True)
     stamp, partial = (folder.with_name(f"{folder.name}.{suffix}") for suffix in ("stamp", "partial"))
@@ -155,10 +156,25 @@ class Archive:
                 return
         raise RuntimeError(f"no kernel {flavour} of {[match[0] for match in kernels]} can be fetched")
 
-    def _fetched(self, names: set[str]) -> dict[str, Path]:
-        """The packages that the mirror holds, by name."""
+    def unpack_source(self, target: Path, names: Sequence[str]) -> None:
+        """The first of several packages that the mirror holds, of this suite or of this machine's own.
+
+        Raises:
+            RuntimeError: it holds none of them.
+        """
+        for name in names:
+            for deb in (*self._fetched({name}).values(), *self._fetched({name}, own=True).values()):
+                _extract(deb, target)
+                return
+        raise RuntimeError(f"none of these packages can be fetched: {', '.join(names)}")
+
+    def _fetched(self, names: set[str], *, own: bool = False) -> dict[str, Path]:
+        """The packages that the mirror holds, by name; ``own``: of the release that this machine runs."""
         debs = self.scratch / "debs"
-        self._apt("download", "-qq", *sorted(names), cwd=debs)
+        if own:
+            _run("apt-get", "download", "-qq", *sorted(names), cwd=debs)
+        else:
+            self._apt("download", "-qq", *sorted(names), cwd=debs)
         wanted = {name.partition("/")[0] for name in names}
         return {name: deb for deb in debs.iterdir() if (name := deb.name.partition("_")[0]) in wanted}
 

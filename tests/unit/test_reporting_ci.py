@@ -94,3 +94,15 @@ def test_no_name_breaks_a_format(subject: str, why: str, outcome: Outcome) -> No
     lines = ci_text(report, CiFormat.GITHUB).split("\n")
     assert len(lines) == 2 + (outcome is not Outcome.PASSED)
     assert all(line.startswith("::") for line in lines[:-1])
+    for to in CiFormat:
+        assert all(c.isprintable() or c in "\n\t\u00a0" for c in ci_text(report, to)), to
+
+
+@pytest.mark.parametrize("to", CiFormat)
+def test_no_name_commands_the_terminal_that_a_log_is_read_on(to: CiFormat) -> None:
+    hostile = "a\x1b[2J\x9b31m\x07\x7f\u202egnp.exe\u2066\r::error::x\n::stop-commands::y\u2028z"
+    text = ci_text(CiReport("lparbench gate", hostile, (Case(hostile, Outcome.OPEN, hostile),)), to)
+    assert "gnp.exe" in text
+    assert not [c for c in text if not c.isprintable() and c not in "\n\u00a0"]
+    if to is CiFormat.GITHUB:
+        assert [line.partition(" ")[0] for line in text.splitlines()] == ["::warning", "::notice"]

@@ -205,3 +205,20 @@ def test_warnings_about_data_and_scores_are_on_terminal_and_page_and_in_the_head
             assert page.count(warning.replace("'", "&#39;")) >= 1
         assert "warnings about the data or scores of 1 workload" in printed.replace("\u00a0", " ").casefold()
     assert "about the data" not in headline(run()).text
+
+
+def test_what_a_worker_says_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither as a line nor in the bar, whose text names workloads and the reasons of workers."""
+    hostile = "a\x1b[2J\x9b1m\x07\u202eb\rc\nd"
+    clean = "a\ufffd[2J\ufffd1m\ufffd\ufffdb\ufffdc\ufffdd"
+    with progress.progress_for(quiet=False) as lines:
+        lines.say(hostile)
+    assert capsys.readouterr().err == f"{clean}\n"
+    drawn = io.StringIO()
+    bar = progress.Bar(Console(file=drawn, width=200))
+    bar.start(2, hostile)
+    bar.advance(hostile)
+    bar.say(hostile)
+    bar.close()
+    assert drawn.getvalue().startswith(f"{clean}\n")
+    assert not [c for c in drawn.getvalue() if not c.isprintable() and c not in "\n\u00a0"]

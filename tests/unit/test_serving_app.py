@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.bundles import saved
 
+from harness.platform.second_clock import ClockWatch, Elapsed
 from harness.serving.admission import Admission
 from harness.serving.app import App
 from harness.serving.exchange import HttpError, Reply, Request, Scoring
@@ -215,3 +216,19 @@ def test_drift_is_told_per_feature(app: App, model: ServedModel) -> None:
     assert answer["windows"] == 2
     assert answer["alarms"] == 1  # always the same row
     assert set(answer["features"]) == set(model.features)
+
+
+def test_a_server_whose_clock_is_wrong_says_so(app: App, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    app.sample()
+    assert ask(app, "GET", "/health")[1]["clock_mismatch"] is None
+    monkeypatch.setattr(ClockWatch, "elapsed", lambda _: Elapsed(50.0, 5.0))
+    app.sample()
+    monkeypatch.undo()
+    app.sample()  # it is not trusted again
+    words = "the clock that times says that 50.00 s passed, the kernel's uptime 5.00 s"
+    assert ask(app, "GET", "/health")[1]["clock_mismatch"] == words
+    assert capsys.readouterr().err == f"lparbench: latencies and deadlines are wrong: {words}.\n"
+    families = {
+        family.name: family for family in text_string_to_metric_families(ask(app, "GET", "/metrics")[1].decode())
+    }
+    assert families["lparbench_clock_mismatch"].samples[0].value == 1

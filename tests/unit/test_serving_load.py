@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -11,9 +12,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from harness.errors import InputError
 from harness.measure.clock import SystemClock
+from harness.platform.second_clock import ClockWatch, Elapsed
+from harness.serving import load, trial
 from harness.serving.generator import FAILED, Sent, Target, generate
-from harness.serving.load import LoadResult, LoadSpec, find_rate, judge, schedule
+from harness.serving.load import LoadResult, LoadSpec, find_rate, judge, run_load, schedule
 
 SPEC = LoadSpec("http://a", 1000.0, 1.0, 4, "constant", 0, p99_bound_s=0.01)
 
@@ -195,3 +199,48 @@ def test_a_search_finds_where_the_bound_breaks() -> None:
     assert (7000, True) not in tried
     nothing, _ = find_rate(lambda rate, _: judged(made(np.full(2000, 50.0))), 200, 4000)
     assert nothing is None
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.1])
+def test_a_trial_under_a_changed_clock_is_invalid(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    spec = LoadSpec("http://a", 2000.0, 0.5, 3, "constant", 0, p99_bound_s=10.0)
+    monkeypatch.setattr(load, "ClockWatch", lambda: Fooled(factor))
+    with server(lambda link, _data, _number: answer(link, b"1")) as target:
+        result = run_load(spec, target, [b"a"], None, SystemClock())
+    assert result.met is None
+    assert [reason for reason in result.reasons if reason.startswith("the clock that times says that")]
+
+
+class Fooled(ClockWatch):
+    """By a clock that goes faster by a factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        object.__setattr__(self, "factor", factor)
+
+    def elapsed(self) -> Elapsed | None:
+        real = super().elapsed()
+        assert real is not None
+        return Elapsed(real.timing_s * self.factor, real.kernel_s)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("health", "cpus"),
+    [(b'{"cpus": [1, [2], "3", null]}', {1}), (b'{"cpus": 5}', set()), (b"[" * 100_000, set()), (b"\xff\x00", set()),
+     (b'{"cpus": "0-3", "clock_mismatch": "x"}', set())],
+)  # fmt: skip
+def test_what_another_server_says_of_itself_breaks_nothing(health: bytes, cpus: set[int]) -> None:
+    with server(lambda link, _data, _number: answer(link, health)) as target:
+        assert trial._cpus(trial._described(target)) == cpus
+
+
+def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_ANSWER_BYTES", 1 << 16)
+
+    def endless(link: socket.socket, _data: bytes, _number: int) -> bool:
+        with contextlib.suppress(OSError):  # given up by the other side
+            link.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * (1 << 18))
+        return False
+
+    with server(endless) as target, pytest.raises(InputError, match="does not end"):
+        trial._described(target)

@@ -18,7 +18,11 @@ from harness.errors import ExitCode, InputError
 from harness.gates.remeasure import repeated
 from harness.record.model import Run
 from harness.record.spec import RunSpec
+from harness.record.store import write_run
 from harness.runs.design import DESIGN_FILE, design_to_resume, workloads_of, write_design
+from harness.runs.run import remember_own
+from harness.sizing.session import REQUEST_FILE
+from harness.sizing.subject import spec_of
 from harness.workload.files import load_suite, load_workload
 
 EVIL = """
@@ -64,6 +68,15 @@ def test_a_baseline_from_elsewhere_that_names_code_is_asked_for(evil: Path, tmp_
         repeated(RunSpec((str(evil),)), 6, measured, baseline)
 
 
+def test_a_run_from_elsewhere_that_names_code_is_not_sized_unasked(evil: Path, tmp_path: Path) -> None:
+    run = replace(records.run(), spec=replace(records.run().spec, workloads=(str(evil),)))
+    directory = write_run(run, tmp_path / "runs")
+    with pytest.raises(InputError, match=r"run\.json runs code with your rights: os:system"):
+        spec_of(str(directory), RunSpec((str(directory),)))
+    remember_own(replace(run, results=(replace(run.results[0], detector="os:system"),)), directory)
+    assert spec_of(str(directory), RunSpec((str(directory),))).workloads == (str(evil),)
+
+
 def test_what_was_written_here_is_known_until_it_changes(evil: Path, tmp_path: Path) -> None:
     baseline = tmp_path / "baseline.json"
     baseline.write_text("{}")
@@ -87,9 +100,11 @@ def test_a_design_from_elsewhere_that_names_code_is_asked_for(evil: Path, tmp_pa
     file.write_text(file.read_text().replace('"command": "true"', '"command": "touch ran"'))
     with pytest.raises(InputError, match=r"design\.json runs code with your rights: os:system"):
         design_to_resume(directory)
-    for command in ("run", "sweep"):
+    (directory / REQUEST_FILE).write_text("{}")
+    for command in ("run", "sweep", "size"):
         result = CliRunner().invoke(app, [command, "--resume", str(directory)])
         assert isinstance(result.exception, InputError)
+        assert "--trust" in str(result.exception)
         assert result.exception.exit_code == ExitCode.USAGE
 
 
