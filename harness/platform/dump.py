@@ -22,6 +22,7 @@ COMMANDS = "lscpu, numactl -H, ppc64_cpu --info, lparstat -i, /proc/cpuinfo"
 _KERNEL = ("proc", "sys")
 _SOS = "sos_commands"
 _WANTED = re.compile(r"lscpu|numactl|ppc64_cpu|lparstat")  # of sos, whose file names are command lines
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 _MOST_BYTES, _MOST_FILE, _MOST_MEMBERS = 256 << 20, 16 << 20, 500_000
 # supportconfig: "#==[ Command ]====#" or "#==[ Configuration File ]===#", then "# " and what follows is the output of
 _SECTION = re.compile(r"^#==\[ [^\]]+ \]=+#\n# ([^\n]*)\n", re.MULTILINE)
@@ -55,6 +56,8 @@ def opened(path: Path) -> SysRoot:
         unpacked = stack.enter_context(scratch("tree"))
         if path.is_dir():
             _copy(top or path, unpacked)
+        elif path.open("rb").read(len(_ZSTANDARD)) == _ZSTANDARD:
+            raise InputError(f"{path}: compressed with zstd.", remedy=f"Unpack it: zstd -d {path}")
         elif tarfile.is_tarfile(path):
             _unpack(path, unpacked)
         else:

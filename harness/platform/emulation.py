@@ -6,7 +6,7 @@ from harness.platform.auxv import AuxVector
 from harness.platform.cpu import is_power
 from harness.platform.cpuinfo import CpuInfo
 from harness.platform.facts import EmulationFacts, KernelFacts
-from harness.platform.kernel import EMULATORS
+from harness.platform.kernel import EMULATORS, UNTOLD_QEMU
 from harness.platform.sysroot import SysRoot
 
 _X86_NAMES = (  # beginnings of /proc/cpuinfo's "model name" -> emulator
@@ -52,6 +52,8 @@ def collect(
             evidence.append(f"the processor calls itself {info.model_name}")
             sources.update(emulated="cpuinfo:model name", emulator="cpuinfo:model name")
             return EmulationFacts(True, emulator, tuple(evidence), sources)
+    if kernel.hypervisor == UNTOLD_QEMU:
+        return EmulationFacts(None, None, ("a QEMU machine whose clock sources lack kvm-clock, so perhaps no KVM",))
     if kernel.hypervisor is None or info.kind is None:
         return EmulationFacts()
     sources["emulated"] = "cpuinfo, hypervisor"

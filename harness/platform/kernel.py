@@ -52,6 +52,8 @@ _PARAMETERS = frozenset(
 _POWERNV_EMULATORS = {"qemu": "QEMU TCG", "mambo": "IBM Mambo", "awan": "IBM Awan", "simics": "Simics"}
 EMULATORS = frozenset(_POWERNV_EMULATORS.values())
 
+UNTOLD_QEMU = "QEMU"  # with KVM that hides its clock, or without KVM
+
 # /sys/class/dmi/id/sys_vendor or product_name of virtual machines
 _DMI = (
     ("KVM", "KVM"),
@@ -165,5 +167,6 @@ def _x86_hypervisor(sysroot: SysRoot, info: CpuInfo) -> tuple[str | None, str]:
         text = sysroot.read_text(f"sys/class/dmi/id/{name}") or ""
         for prefix, hypervisor in _DMI:
             if text.startswith(prefix):
-                return hypervisor, f"sysfs:class/dmi/id/{name}"
+                imitated = prefix == "QEMU" and clocks  # KVM's guests are offered its clock, those of TCG are not
+                return UNTOLD_QEMU if imitated else hypervisor, f"sysfs:class/dmi/id/{name}"
     return "other", "cpuinfo:flags"

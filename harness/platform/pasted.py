@@ -1,4 +1,4 @@
-"""Output of lscpu, numactl -H, ppc64_cpu --info, lparstat -i and /proc/cpuinfo, as the files of a tree.
+"""Output of lscpu (also -e and -p), numactl -H, ppc64_cpu --info, lparstat -i and /proc/cpuinfo, as files of a tree.
 
 Nothing is made up: a file is written only where a text has what the kernel would put there.
 """
@@ -124,6 +124,42 @@ def _lscpu(lines: list[str]) -> Files:
     return files
 
 
+def _lscpu_table(lines: list[str]) -> Files:
+    """``lscpu -e`` and ``lscpu -p``: a row per CPU below a line of column names."""
+    for at, line in enumerate(lines):
+        comma = line.startswith("# ") and "," in line
+        names = [name.strip().lower() for name in (line[2:].split(",") if comma else line.split())]
+        if "cpu" not in names or len(names) < 2 or not (comma or line.isupper() or "CPU" in line.split()):
+            continue
+        rows = []
+        for row in lines[at + 1 :]:
+            cells = row.split(",") if comma else row.split()
+            if len(cells) != len(names) or not cells[names.index("cpu")].isdigit():
+                break
+            rows.append(dict(zip(names, cells, strict=True)))
+        if rows:
+            return _of_rows(rows)
+    return {}
+
+
+def _of_rows(rows: list[dict[str, str]]) -> Files:
+    # Of a CPU that is offline the kernel tells no core.
+    online = [row for row in rows if row.get("online", "yes") in ("yes", "Y") and row.get("core", "") != "-"]
+    cpus = [int(row["cpu"]) for row in online]
+    files = {f"{_CPUS}/online": _listed(cpus)}
+    if "online" in rows[0] or len(online) < len(rows):  # else lscpu may have left out what is offline
+        files[f"{_CPUS}/present"] = _listed(int(row["cpu"]) for row in rows)
+    cores: dict[tuple[str, str], list[int]] = {}
+    nodes: dict[str, list[int]] = {}
+    for row, cpu in zip(online, cpus, strict=True):
+        if row.get("core", "").isdigit():
+            cores.setdefault((row.get("socket", ""), row["core"]), []).append(cpu)
+        if row.get("node", "").isdigit():
+            nodes.setdefault(row["node"], []).append(cpu)
+    files |= _siblings(list(cores.values()))
+    return files | {f"{_NODES}/node{node}/cpulist": _listed(own) for node, own in nodes.items()}
+
+
 def _cores(online: tuple[int, ...], threads: int | None, *, power: bool) -> list[list[int]]:
     """Cores of that many threads each, which on Power are consecutive and aligned; elsewhere lscpu tells none."""
     if threads == 1:
@@ -205,6 +241,7 @@ _READERS: Mapping[str, Callable[[list[str]], Files]] = {
     "/proc/cpuinfo": _cpuinfo,
     "ppc64_cpu --info": _ppc64_cpu,
     "numactl -H": _numactl,
+    "lscpu -e or -p": _lscpu_table,
     "lscpu": _lscpu,
     "lparstat -i": _lparstat,
 }

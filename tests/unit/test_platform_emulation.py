@@ -15,6 +15,10 @@ from harness.platform.sysroot import SysRoot
 
 BARE = replace(PRESETS["p9-bare-metal"], nodes=(NodeSpec(0, cores=1),))
 TREE = "sys/firmware/devicetree/base"
+X86_GUEST = (
+    "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 1\n"
+    "model name\t: AMD EPYC Processor\nflags\t\t: fpu avx2 hypervisor\n"
+)
 CPUINFO = "processor\t: 0\ncpu\t\t: POWER10, altivec supported\nrevision\t: 2.0 (pvr 0080 1200)\n\n"
 
 
@@ -60,3 +64,19 @@ def test_emulators_of_x86_by_the_name_they_give_the_processor(model: str, emulat
     spec = TreeSpec(platform="x86", threads=1, nodes=(NodeSpec(0, cores=1),), lpar=None, x86_model=model)
     facts = probe(SysRoot(build(spec, tmp_path)))
     assert (facts.emulation.emulated, facts.emulation.emulator) == (emulator is not None, emulator)
+
+
+@pytest.mark.parametrize(
+    ("clocks", "hypervisor", "emulated"),
+    [("kvm-clock tsc acpi_pm", "KVM", False), ("tsc hpet acpi_pm", "QEMU", None), (None, "KVM", False)],
+)
+def test_qemu_that_imitates_a_named_processor_may_be_without_kvm(
+    clocks: str | None, hypervisor: str, emulated: bool | None, tmp_path: Path
+) -> None:
+    files = {"sys/class/dmi/id/sys_vendor": "QEMU\n", "proc/cpuinfo": X86_GUEST}
+    if clocks is not None:
+        files["sys/devices/system/clocksource/clocksource0/available_clocksource"] = f"{clocks}\n"
+    spec = TreeSpec(platform="x86", threads=1, nodes=(NodeSpec(0, cores=1),), lpar=None, files=files)
+    facts = probe(SysRoot(build(spec, tmp_path)))
+    assert (facts.kernel.hypervisor, facts.emulation.emulated) == (hypervisor, emulated)
+    assert bool(facts.emulation.evidence) == (emulated is None)
