@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -10,15 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from harness.measure.stats import (
-    Array,
-    Interval,
-    equivalence_p,
-    holm,
-    interval_over_processes,
-    log_ratios,
-    paired_effect,
-)
+from harness.measure.stats import Array, Interval, interval_over_processes, log_ratios
 from harness.measure.verdicts import ALPHA, DEFAULT_MARGIN, CompareVerdict, Comparison, compare_family, judgeable
 
 K = TypeVar("K", bound=Hashable)
@@ -26,10 +17,11 @@ Rates = Mapping[int, float]  # block number -> rate of that block's process; hig
 
 
 class Standing(str, Enum):
-    """How a cell compares with the best one."""
+    """How a cell compares with the best one, or a level of a factor with another; the limits of its ratio say it."""
 
-    EQUIVALENT = "equivalent"  # a tie: the difference is shown to lie inside the margin
+    EQUIVALENT = "equivalent"  # a tie: both limits lie inside the margin
     SLOWER = "slower"
+    FASTER = "faster"
     UNDECIDED = "undecided"  # neither is shown; more blocks would settle it
 
 
@@ -39,7 +31,8 @@ class Rival(Generic[K]):
 
     Attributes:
         cell: which.
-        ratio: the best one's rate over this one's with 95 % limits; limits are None from a single common block.
+        ratio: the best one's rate over this one's with the limits that ``standing`` rests on; they are None from a
+            single common block.
         standing: tied, beaten, or neither shown.
     """
 
@@ -69,26 +62,39 @@ class Best(Generic[K]):
 
 @dataclass(frozen=True)
 class Step(Generic[K]):
-    """One cell against another of the same block; the effect is of the time: positive means ``to`` is slower."""
+    """One cell against another of the same block.
+
+    Attributes:
+        ratio: time of ``to`` over that of ``start``, with limits corrected for the number of steps.
+        is_loss: whether ``to`` is slower by more than the margin: the verdict says so and the lower limit shows it.
+    """
 
     start: K
     to: K
     comparison: Comparison
+    ratio: Interval
+    is_loss: bool
 
-    @property
-    def is_loss(self) -> bool:
-        """Whether ``to`` is slower by more than the margin."""
-        return self.comparison.verdict is CompareVerdict.REGRESSED
+
+@dataclass(frozen=True)
+class Contrast(Generic[K]):
+    """Two levels of a factor over pairs of cells equal in all else; ``ratio`` is of the times, to over start."""
+
+    start: K  # of the first pair
+    to: K
+    pairs: int
+    ratio: Interval
+    standing: Standing
 
 
 def best_cell(rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> Best[K] | None:
     """The cell of the highest geometric mean rate, and how the others compare with it.
 
-    Every other cell is compared with it over the blocks both have, by paired t-tests on the log rates. It is equivalent
-    when the two one-sided tests against the margin say so at 0.05, adjusted over the other cells by Holm's method; else
-    slower when the one-sided p-value, times the number of other cells, is at most 0.05; else undecided, as all are with
-    fewer than six blocks in common. So the cell that is truly best is the one found or one that is not slower in at
-    least 95 % of sweeps.
+    Every other cell is compared with it over the blocks both have, by paired t limits on the log rates: one-sided at
+    95 %, corrected for the number of other cells by Bonferroni's inequality. It is equivalent when both limits lie
+    inside the margin, else slower when the lower one lies above 1, else undecided, as all are with fewer than six
+    blocks in common. So the cell that is truly best is the one found or one that is not slower in at least 95 % of
+    sweeps, and the limits that are printed are those that decide.
 
     Args:
         rates: by cell; a cell without any is left out.
@@ -106,12 +112,12 @@ def best_cell(rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> Be
     best = max(intervals, key=lambda cell: intervals[cell].centre)
     others = sorted((cell for cell in intervals if cell != best), key=lambda cell: -intervals[cell].centre)
     ratios = [_log_ratios(rates[cell], rates[best]) for cell in others]
-    same = holm([equivalence_p(d, margin) if judgeable(d) else 1.0 for d in ratios])
-    rivals = tuple(
-        Rival(cell, _ratio(d, intervals[best], intervals[cell]), _standing(d, same_p, len(others)))
-        for cell, d, same_p in zip(others, ratios, same, strict=True)
-    )
-    return Best(best, intervals[best], rivals)
+    confidence = _confidence(len(others))
+    rivals = []
+    for cell, d in zip(others, ratios, strict=True):
+        ratio = _ratio(d, intervals[best], intervals[cell], confidence)
+        rivals.append(Rival(cell, ratio, _standing(d, ratio, margin)))
+    return Best(best, intervals[best], tuple(rivals))
 
 
 def steps(pairs: Sequence[tuple[K, K]], rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> list[Step[K]]:
@@ -123,8 +129,48 @@ def steps(pairs: Sequence[tuple[K, K]], rates: Mapping[K, Rates], *, margin: flo
         margin: relative change that matters.
     """
     known = [(start, to) for start, to in pairs if rates.get(start) and rates.get(to)]
-    judged = compare_family([_log_ratios(rates[to], rates[start]) for start, to in known], [margin] * len(known))
-    return [Step(start, to, comparison) for (start, to), comparison in zip(known, judged, strict=True)]
+    ratios = [_log_ratios(rates[to], rates[start]) for start, to in known]
+    judged = compare_family(ratios, [margin] * len(known))
+    confidence = 1 - ALPHA / max(1, len(known))
+    found = []
+    for (start, to), d, comparison in zip(known, ratios, judged, strict=True):
+        ratio = interval_over_processes(np.exp(d), confidence=confidence) if len(d) else Interval(1.0, None, None, 0)
+        beyond = ratio.low is not None and ratio.low > 1 + margin
+        found.append(Step(start, to, comparison, ratio, comparison.verdict is CompareVerdict.REGRESSED and beyond))
+    return found
+
+
+def contrasts(
+    levels: Sequence[Sequence[tuple[K, K]]], rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN
+) -> list[Contrast[K]]:
+    """Compare two levels of a factor at a time, over matched pairs: cells that are equal in all other factors.
+
+    The effect is the mean of the pairs' log ratios of times in a block, over the blocks in which every pair has both.
+    Limits are one-sided at 95 %, corrected for the number of contrasts by Bonferroni's inequality, and decide the
+    standing of ``to``.
+
+    Args:
+        levels: per contrast, its pairs (start, to); one without a pair, or without a common block, is left out.
+        rates: by cell.
+        margin: relative difference that does not matter.
+
+    Source: main effects of a factorial in randomised blocks, Montgomery, Design and Analysis of Experiments, ch. 5.
+    """
+    known = []
+    for pairs in levels:
+        rated = [pair for pair in pairs if all(rates.get(cell) for cell in pair)]
+        common = set.intersection(*(set(rates[cell]) for pair in rated for cell in pair)) if rated else set()
+        if common:
+            by_pair = [
+                _log_ratios(*({at: rates[cell][at] for at in common} for cell in (to, start))) for start, to in rated
+            ]
+            known.append((rated, np.mean(by_pair, axis=0)))
+    confidence = _confidence(len(known))
+    found = []
+    for pairs, d in known:
+        ratio = interval_over_processes(np.exp(d), confidence=confidence)
+        found.append(Contrast(*pairs[0], len(pairs), ratio, _standing(d, ratio, margin)))
+    return found
 
 
 def cliffs(chains: Sequence[Sequence[K]], rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> list[Step[K]]:
@@ -166,21 +212,22 @@ def _log_ratios(a: Rates, b: Rates) -> Array:
     return log_ratios([a[block] for block in common], [b[block] for block in common])
 
 
-def _standing(d: Array, same_p: float, others: int) -> Standing:
-    if same_p <= ALPHA:
+def _confidence(comparisons: int) -> float:
+    """Of a two-sided interval each of whose limits is wrong in 5 % of families of so many comparisons, at most."""
+    return 1 - 2 * ALPHA / max(1, comparisons)
+
+
+def _standing(d: Array, ratio: Interval, margin: float) -> Standing:
+    if not judgeable(d) or ratio.low is None or ratio.high is None:
+        return Standing.UNDECIDED
+    if ratio.low > 1 / (1 + margin) and ratio.high < 1 + margin:
         return Standing.EQUIVALENT
-    return Standing.SLOWER if judgeable(d) and _slower_p(d) * others <= ALPHA else Standing.UNDECIDED
+    if ratio.low > 1:
+        return Standing.SLOWER
+    return Standing.FASTER if ratio.high < 1 else Standing.UNDECIDED
 
 
-def _slower_p(d: Array) -> float:
-    """One-sided p of the t-test that the mean log ratio is above zero."""
-    from scipy.special import stdtr
-
-    effect = paired_effect(d)
-    return float(stdtr(effect.blocks - 1, -effect.mean * math.sqrt(effect.blocks) / effect.sd))
-
-
-def _ratio(d: Array, best: Interval, other: Interval) -> Interval:
+def _ratio(d: Array, best: Interval, other: Interval, confidence: float) -> Interval:
     if not len(d):  # no block in common: the ratio of the centres is all there is
         return Interval(best.centre / other.centre, None, None, 0)
-    return interval_over_processes(np.exp(d))
+    return interval_over_processes(np.exp(d), confidence=confidence)

@@ -12,6 +12,7 @@ from harness.measure.verdicts import MIN_BLOCKS
 
 MIN_CLEAN_SHARE = 0.5
 MAX_STEAL_SHARE = 0.02
+MAX_SHORTFALL = 0.05  # of the delivered rate below the undisturbed one, from which a reader is warned
 
 
 class Reason(str, Enum):
@@ -87,6 +88,18 @@ def invalidities(evidence: Evidence) -> tuple[Invalidity, ...]:
         *_steady(evidence),
     ]
     return tuple(problems)
+
+
+def shortfall(rows_per_s: float | None, rows_per_s_undisturbed: float | None) -> float | None:
+    """The share by which a delivered rate lies below the undisturbed one, where it is more than a few per cent.
+
+    Such a result is valid: the median undisturbed call is what it was. But who sizes by it expects more than the
+    machine delivers.
+    """
+    if rows_per_s is None or not rows_per_s_undisturbed:
+        return None
+    share = 1 - rows_per_s / rows_per_s_undisturbed
+    return share if share > MAX_SHORTFALL else None
 
 
 def _accuracy(evidence: Evidence) -> list[Invalidity]:

@@ -72,6 +72,8 @@ def _references(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
         yield from ((f"best[{at}].rivals[{n}].cell", rival["cell"]) for n, rival in enumerate(best["rivals"]))
     for at, loss in enumerate(document["losses"]):
         yield from ((f"losses[{at}].{end}", loss[end]) for end in ("start", "to"))
+    for at, effect in enumerate(document.get("effects", ())):
+        yield from ((f"effects[{at}].{end}", effect[end]) for end in ("start", "to"))
 
 
 def _check_shape(document: Any, kind: Kind, wanted: int) -> None:

@@ -68,7 +68,10 @@ class SweepCell:
 
 @dataclass(frozen=True)
 class SweepRival:
-    """A cell compared with the best; ``ratio`` is the best one's undisturbed rate over its."""
+    """A cell compared with the best; ``ratio`` is its undisturbed time per row over the best one's.
+
+    The limits are those that decide ``standing``: one-sided at 95 %, corrected for the number of cells compared.
+    """
 
     cell: Count
     ratio: Positive
@@ -89,7 +92,10 @@ class SweepBest:
 
 @dataclass(frozen=True)
 class SweepLoss:
-    """A step from one cell to another at which throughput falls by more than the margin; ``ratio`` is to over start."""
+    """A step from one cell to another at which throughput falls by more than the margin.
+
+    ``ratio`` is of the undisturbed rates, to over start, with 95 % limits corrected for the number of steps.
+    """
 
     kind: Literal["smt_cliff", "core_cliff", "numa_penalty"]
     start: Count
@@ -97,6 +103,33 @@ class SweepLoss:
     ratio: Positive
     ci_low: Positive
     ci_high: Positive
+
+
+FactorName = Literal["backend", "dtype", "batch_size", "smt", "threads_per_core", "cores", "place", "instances"]
+
+
+@dataclass(frozen=True)
+class SweepEffect:
+    """Two levels of a factor compared over pairs of cells that are equal in all other factors.
+
+    Attributes:
+        factor: "smt" stands for the threads per core too where these are always as many.
+        start: a cell that has the level of the best cell.
+        to: a cell that has the other level and is equal to ``start`` in all else.
+        pairs: how many there are; none: nothing can be concluded.
+        ratio: of the undisturbed times per row, to over start, the geometric mean over pairs and blocks; limits as
+            those of a rival, corrected for the number of effects of the workload. None without a pair.
+    """
+
+    workload: str
+    factor: FactorName
+    start: Count
+    to: Count
+    pairs: Count
+    ratio: Positive | None = None
+    ci_low: Positive | None = None
+    ci_high: Positive | None = None
+    standing: Literal["equivalent", "slower", "faster", "undecided"] = "undecided"
 
 
 @dataclass(frozen=True)
@@ -154,4 +187,5 @@ class Sweep:
     skipped: dict[str, Count]
     best: tuple[SweepBest, ...]
     losses: tuple[SweepLoss, ...]
+    effects: tuple[SweepEffect, ...] = ()
     notes: tuple[str, ...] = ()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 
 from harness import __version__
 from harness.compare.compare import CompareReport
 from harness.measure.verdicts import CompareVerdict
 from harness.reporting.charts.effects import Effect, effects_chart
+from harness.reporting.charts.svg import fitted
 from harness.reporting.comparison_view import view_of
 from harness.reporting.page import page_of
 
@@ -42,5 +45,10 @@ def _charts(report: CompareReport) -> list[tuple[str, str]]:
         effects.sort(key=lambda pair: (-abs(pair[1].change), pair[1].name))
         if effects:
             drawn, margin = [effect for _, effect in effects[:_DRAWN]], 100 * effects[0][0]
-            charts.append((side.name, effects_chart(f"e{at}", f"{side.name} against the baseline", drawn, margin)))
+            draw = partial(_chart, f"{side.name} against the baseline", drawn, margin)
+            charts.append((side.name, fitted(draw, f"e{at}", alone=True)))
     return charts
+
+
+def _chart(title: str, effects: Sequence[Effect], margin: float, key: str, width: int) -> str:
+    return effects_chart(key, title, effects, margin, width=width)

@@ -14,7 +14,7 @@ from harness.reporting.sections.headline import headline
 from harness.reporting.sections.machine import machine_card, machine_line
 from harness.reporting.sections.method import Raw, method, raw_facts, raw_record
 from harness.reporting.sections.published import published_rows
-from harness.reporting.sections.results import by_workload, rate_panels, workload_groups
+from harness.reporting.sections.results import by_workload, rate_panels, shown_columns, workload_groups
 from harness.reporting.sections.roof import roof_view
 from harness.reporting.sections.trust import trust
 from harness.reporting.sections.where import places
@@ -74,11 +74,13 @@ def _cut(run: Run, most: int) -> Run:
 
 
 def _context(run: Run) -> dict[str, object]:
+    groups = workload_groups(run)
     return {
         "run": run,
         "headline": headline(run),
         "machine_line": machine_line(run.facts),
-        "groups": workload_groups(run),
+        "groups": groups,
+        "columns": shown_columns(groups),
         "published": published_rows(run),
         "rate_panels": rate_panels(run),
         "findings": findings(run),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from harness import __version__
 from harness.record.codec import normal
 from harness.record.size_model import Capacity, Size
 from harness.reporting.charts.capacity import CapacityCurve, Trials, capacity_chart, latency_chart
 from harness.reporting.charts.rates import Estimate
+from harness.reporting.charts.svg import fitted
 from harness.reporting.page import page_of
 from harness.reporting.sections.machine import machine_card, machine_line
 from harness.reporting.sections.panels import Panel
@@ -25,7 +29,7 @@ def render_size(record: Size) -> bytes:
     return page_of("size.html.j2")(
         size=record,
         view=view_of(record),
-        panels=[panel for panel in (_capacity(record), _latency(record)) if panel is not None],
+        panels=_panels(record),
         plans=[(plan, plan_lines(plan)) for plan in record.answer.plans],
         machine_line=machine_line(record.facts),
         machine_card=machine_card(record.facts),
@@ -34,7 +38,22 @@ def render_size(record: Size) -> bytes:
     )
 
 
-def _capacity(record: Size) -> Panel | None:
+@dataclass(frozen=True)
+class _Chart:
+    title: str
+    draw: Callable[[str, int], str]
+    caption: str
+
+
+def _panels(record: Size) -> list[Panel]:
+    charts = [chart for chart in (_capacity(record), _latency(record)) if chart is not None]
+    return [
+        Panel(chart.title, fitted(chart.draw, f"size-{at}", alone=len(charts) == 1), caption=chart.caption)
+        for at, chart in enumerate(charts)
+    ]
+
+
+def _capacity(record: Size) -> _Chart | None:
     question = record.answer.question
     bench = bench_of(record, question.p99_s)
     curves = []
@@ -53,14 +72,14 @@ def _capacity(record: Size) -> Panel | None:
         return None
     unit = "row/s" if question.p99_s is None else "req/s"
     caption = "Thick: 95 % interval of a measured number of cores. Thin: between or beyond them, from the law."
-    return Panel("Capacity over cores", capacity_chart("capacity", curves, question.need, unit), caption=caption)
+    return _Chart("Capacity over cores", partial(_draw_capacity, curves, question.need, unit), caption)
 
 
 def _estimate(capacity: Capacity) -> Estimate:
     return Estimate(capacity.value, capacity.low, capacity.high)
 
 
-def _latency(record: Size) -> Panel | None:
+def _latency(record: Size) -> _Chart | None:
     chosen, bound = record.answer.chosen, record.answer.question.p99_s
     if chosen is None or bound is None:
         return None
@@ -78,4 +97,12 @@ def _latency(record: Size) -> Panel | None:
     if not trials:
         return None
     title = f"Latency over rate, SMT{chosen.threads_per_core}"
-    return Panel(title, latency_chart("latency", trials, bound), caption="Every trial of every block.")
+    return _Chart(title, partial(_draw_latency, trials, bound), "Every trial of every block.")
+
+
+def _draw_capacity(curves: Sequence[CapacityCurve], need: float, unit: str, key: str, width: int) -> str:
+    return capacity_chart(key, curves, need, unit, width=width)
+
+
+def _draw_latency(trials: Sequence[Trials], bound: float, key: str, width: int) -> str:
+    return latency_chart(key, trials, bound, width=width)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.record.model import Verdict
 from harness.record.sweep_model import SweepCell
 from harness.reporting.charts.effects import Effect, effects_chart
-from harness.reporting.charts.heatmap import HeatCell, heatmap_chart
+from harness.reporting.charts.heatmap import HeatCell, Scale, heatmap_chart
 from harness.reporting.charts.rates import BatchCurve, batch_chart
-from harness.reporting.charts.svg import MARKS
+from harness.reporting.charts.svg import MANY_MARKS, fitted
 from harness.reporting.sections.figures import estimate
 from harness.reporting.sections.panels import Panel
 from harness.reporting.sweep_factors import (
@@ -26,6 +27,7 @@ from harness.reporting.sweep_factors import (
     setting_name,
 )
 from harness.reporting.sweep_view import SettingLine, SweepView, WorkloadView
+from harness.reporting.text import quantity
 
 MAPS = 12  # per workload; the table holds every setting
 _EFFECTS = 12
@@ -63,21 +65,60 @@ def axes_of(factors: Sequence[Factor]) -> Axes:
     return Axes(rows, columns, tuple(factor for factor in factors if factor not in (*rows, *columns)))
 
 
-def charts_of(view: SweepView, at: int, margin: float) -> WorkloadCharts:
-    """The charts of the workload at position ``at``; ``margin`` is the relative change that matters."""
-    workload, axes = view.workloads[at], axes_of(view.factors)
-    groups = _panels(workload, axes)
-    shown = groups[:MAPS]
-    return WorkloadCharts(
-        effects=_effects(workload, at, margin),
-        maps=tuple(_map(f"map-{at}-{n}", name, lines, axes, workload) for n, (name, lines) in enumerate(shown)),
-        scaling=tuple(
-            panel
+def charts_of(view: SweepView, margin: float) -> list[WorkloadCharts]:
+    """The charts of every workload; ``margin`` is the relative change that matters."""
+    axes, scale = axes_of(view.factors), scale_of(view)
+    charts = []
+    for at, workload in enumerate(view.workloads):
+        groups = _panels(workload, axes)
+        shown = groups[:MAPS]
+        alone = len(shown) == 1
+        drawn = [
+            (name, _scaling(f"scaling-{at}-{n}", name, lines, axes, alone=alone))
             for n, (name, lines) in enumerate(shown)
-            if (panel := _scaling(f"scaling-{at}-{n}", name, lines, axes)) is not None
-        ),
-        left_out=len(groups) - len(shown),
-    )
+        ]
+        charts.append(
+            WorkloadCharts(
+                effects=_effects(workload, at, margin),
+                maps=tuple(
+                    _map(f"map-{at}-{n}", name, lines, _MapOf(axes, workload, scale, alone=alone))
+                    for n, (name, lines) in enumerate(shown)
+                ),
+                scaling=tuple(panel for _, panel in drawn if panel is not None),
+                left_out=len(groups) - len(shown),
+            )
+        )
+    return charts
+
+
+def scale_of(view: SweepView) -> Scale | None:
+    """The colours of all maps of the page; None without a rate."""
+    rates = [
+        rate
+        for workload in view.workloads
+        for line in workload.lines
+        if (rate := line.cell.rows_per_s_undisturbed.value) is not None
+    ]
+    return Scale(min(rates), max(rates)) if rates else None
+
+
+def ramp(view: SweepView) -> tuple[str, str, list[float]] | None:
+    """The lowest and the highest rate of the page with the opacities between them, for the legend of the colours."""
+    scale = scale_of(view)
+    if scale is None or scale.low <= 0:
+        return None
+    steps = [scale.low * (scale.high / scale.low) ** (step / 4) for step in range(5)]
+    return quantity(scale.low, _UNIT), quantity(scale.high, _UNIT), [round(scale.shade(rate), 3) for rate in steps]
+
+
+@dataclass(frozen=True)
+class _MapOf:
+    """What every map of a workload shares."""
+
+    axes: Axes
+    workload: WorkloadView
+    scale: Scale | None
+    alone: bool
 
 
 def _panels(workload: WorkloadView, axes: Axes) -> list[tuple[str, list[SettingLine]]]:
@@ -89,14 +130,15 @@ def _panels(workload: WorkloadView, axes: Axes) -> list[tuple[str, list[SettingL
     return list(panels.items())
 
 
-def _map(key: str, name: str, lines: Sequence[SettingLine], axes: Axes, workload: WorkloadView) -> Panel:
+def _map(key: str, name: str, lines: Sequence[SettingLine], of: _MapOf) -> Panel:
     """One heat map; all of a workload have the same rows and columns, so that cells line up."""
-    rows, columns = (_labels(workload.lines, factors) for factors in (axes.rows, axes.columns))
+    axes = of.axes
+    rows, columns = (_labels(of.workload.lines, factors) for factors in (axes.rows, axes.columns))
     places = {_at(line.cell, axes.rows, rows, axes.columns, columns): line for line in lines}
     cells = {
         place: HeatCell(
             line.cell.rows_per_s_undisturbed.value,
-            line.status.kind == "good",
+            line.cell.validity.verdict is Verdict.VALID,
             best=line.against == "best",
             tied=line.standing.word == "Equivalent",
         )
@@ -104,11 +146,14 @@ def _map(key: str, name: str, lines: Sequence[SettingLine], axes: Axes, workload
         if line.cell.rows_per_s_undisturbed.value is not None
     }
     names = tuple(" × ".join(factor.head for factor in factors) for factors in (axes.rows, axes.columns))
-    chart = heatmap_chart(
-        key, f"Rates, {name}", list(rows.values()), list(columns.values()), cells, axes_names=(names[0], names[1]),
-        unit=_UNIT,
-    )  # fmt: skip
-    return Panel(name, chart)
+
+    def draw(key: str, width: int) -> str:
+        return heatmap_chart(
+            key, f"Rates, {name}", list(rows.values()), list(columns.values()), cells,
+            axes_names=(names[0], names[1]), unit=_UNIT, scale=of.scale, width=width,
+        )  # fmt: skip
+
+    return Panel(name, fitted(draw, key, alone=of.alone))
 
 
 def _labels(lines: Sequence[SettingLine], factors: Sequence[Factor]) -> dict[tuple[Level, ...], str]:
@@ -131,28 +176,41 @@ def _at(
     return list(rows).index(_levels(cell, row_factors)), list(columns).index(_levels(cell, column_factors))
 
 
-def _scaling(key: str, name: str, lines: Sequence[SettingLine], axes: Axes) -> Panel | None:
-    """Rate over the levels of the columns, one line per row; the fastest where they are more than can be told."""
+def _scaling(key: str, name: str, lines: Sequence[SettingLine], axes: Axes, *, alone: bool) -> Panel | None:
+    """Rate over the levels of the columns, one line per row, every backend among them; hollow where not valid."""
     if not axes.columns or axes.columns[0].axis is None:
         return None
     across = axes.columns[0]
     rows: dict[str, list[SettingLine]] = {}
     for line in lines:  # the fastest first, so that rows are in that order too
-        if line.status.kind == "good":
-            rows.setdefault(setting_name(line.cell, axes.rows) if axes.rows else name, []).append(line)
-    curves = []
+        rows.setdefault(setting_name(line.cell, axes.rows) if axes.rows else name, []).append(line)
+    curves: list[tuple[str, BatchCurve]] = []
     for title, members in rows.items():
         members.sort(key=lambda line: across.level(line.cell))
-        estimates = [(_number(across, line.cell), estimate(line.cell.rows_per_s_undisturbed)) for line in members]
-        rates = [(level, rate) for level, rate in estimates if rate is not None]
-        if len(rates) > 1:
-            curves.append(BatchCurve(title, [at for at, _ in rates], [rate for _, rate in rates]))
-    if not curves:
+        rated = [
+            (_number(across, line.cell), rate, line.cell.validity.verdict is Verdict.VALID)
+            for line in members
+            if (rate := estimate(line.cell.rows_per_s_undisturbed)) is not None
+        ]
+        if rated:
+            hollow = frozenset(level for level, _, valid in rated if not valid)
+            curve = BatchCurve(title, [level for level, _, _ in rated], [rate for _, rate, _ in rated], hollow)
+            curves.append((members[0].cell.backend, curve))
+    if not any(len(curve.batches) > 1 for _, curve in curves):
         return None
-    caption = f"The {len(MARKS)} fastest of {len(curves)}." if len(curves) > len(MARKS) else ""
-    if len(curves) == 1 and curves[0].name != name:  # a single line has no legend
-        caption = f"{curves[0].name}."
-    return Panel(name, batch_chart(key, curves[: len(MARKS)], _UNIT, x=across.axis or ""), caption=caption)
+    first = {backend: at for at, (backend, _) in reversed(list(enumerate(curves)))}  # the fastest of every backend
+    order = sorted(range(len(curves)), key=lambda at: (at not in first.values(), at))[: len(MANY_MARKS)]
+    drawn = [curves[at][1] for at in sorted(order)]
+    caption = (
+        "" if len(drawn) == len(curves) else f"{len(drawn)} of {len(curves)}, the fastest of every backend among them."
+    )
+    if any(curve.hollow for curve in drawn):
+        caption = f"{caption} Hollow: not valid.".lstrip()
+
+    def draw(key: str, width: int) -> str:
+        return batch_chart(key, drawn, _UNIT, x=across.axis or "", width=width)
+
+    return Panel(name, fitted(draw, key, alone=alone), caption=caption)
 
 
 def _number(factor: Factor, cell: SweepCell) -> int:
@@ -177,9 +235,13 @@ def _effects(workload: WorkloadView, at: int, margin: float) -> Panel | None:
     ]
     if not effects:
         return None
-    chart = effects_chart(
-        f"effects-{at}", "Settings against the best", effects[:_EFFECTS], 100 * margin, of="the time per row"
-    )
+
+    def draw(key: str, width: int) -> str:
+        return effects_chart(
+            key, "Settings against the best", effects[:_EFFECTS], 100 * margin, of="the time per row", width=width
+        )
+
+    chart = fitted(draw, f"effects-{at}", alone=True)
     shown, others = min(_EFFECTS, len(effects)), len(workload.lines) - 1
     more = f"The {shown} nearest to the best of {others}." if shown < others else ""
     return Panel(f"Against the best setting: {workload.title}", chart, caption=more)

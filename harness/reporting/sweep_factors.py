@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.record.sweep_model import SweepCell
+from harness.record.sweep_model import FactorName, SweepCell
 from harness.reporting.text import count, plural
 
 Level = tuple[int | str, ...]  # of one factor; sorts in its natural order
@@ -69,6 +69,16 @@ INSTANCES = Factor(
     "instances",
 )  # fmt: skip
 
+BY_NAME: Mapping[FactorName, Factor] = {
+    "backend": BACKEND,
+    "dtype": DTYPE,
+    "batch_size": BATCH,
+    "smt": SMT,
+    "threads_per_core": THREADS,
+    "cores": CORES,
+    "place": PLACE,
+    "instances": INSTANCES,
+}
 FACTORS = (BACKEND, DTYPE, BATCH, SMT, THREADS, CORES, PLACE, INSTANCES)
 
 

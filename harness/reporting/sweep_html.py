@@ -9,7 +9,7 @@ from harness.record.codec import normal
 from harness.record.sweep_model import Sweep
 from harness.reporting.page import page_of
 from harness.reporting.sections.machine import machine_card, machine_line
-from harness.reporting.sweep_charts import charts_of
+from harness.reporting.sweep_charts import charts_of, ramp
 from harness.reporting.sweep_view import view_of
 
 _ROWS = 600  # of the table, per workload: a page that is mailed stays below a megabyte
@@ -22,7 +22,8 @@ def render_sweep(sweep: Sweep) -> bytes:
     return page_of("sweep.html.j2")(
         sweep=sweep,
         view=view,
-        charts=[charts_of(view, at, sweep.margin) for at in range(len(view.workloads))],
+        charts=charts_of(view, sweep.margin),
+        ramp=ramp(view),
         most_rows=_ROWS,
         machine_line=machine_line(sweep.facts),
         machine_card=machine_card(sweep.facts),

@@ -68,6 +68,8 @@ def _print_workload(out: Console, view: SweepView, workload: WorkloadView) -> No
         say(out, f"{line.status.shape} {line.settings}: {line.reason}", style="dim")
     for loss in workload.losses:
         say(out, f"{WARN} {loss.kind}: {loss.text} {loss.why}", style="yellow")
+    for text in workload.absent:
+        say(out, text, style="dim")
 
 
 def _table(view: SweepView, lines: tuple[SettingLine, ...]) -> Table:

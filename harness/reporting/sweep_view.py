@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.measure.validity import shortfall
 from harness.record.model import Verdict
-from harness.record.sweep_model import Sweep, SweepBest, SweepCell, SweepLoss, SweepRival
+from harness.record.sweep_model import FactorName, Sweep, SweepBest, SweepCell, SweepEffect, SweepLoss, SweepRival
 from harness.reporting.sections.figures import Figure, figure, with_margin
 from harness.reporting.sections.machine import is_power
-from harness.reporting.sections.status import BAD, GOOD, WARN, Status, status_of
-from harness.reporting.sweep_factors import CORES, FACTORS, SMT, THREADS, Factor, setting_name, varying
-from harness.reporting.text import NO_BREAK, and_list, number, percent, plural
+from harness.reporting.sections.status import BAD, DISTURBED, GOOD, WARN, Status, status_of
+from harness.reporting.sweep_factors import BY_NAME, CORES, FACTORS, SMT, THREADS, Factor, setting_name, varying
+from harness.reporting.text import NO_BREAK, and_list, number, percent, plural, quantity
 
 BEST = Status("Best", "★", "good")
 _STANDINGS = {
@@ -21,7 +22,7 @@ _STANDINGS = {
 }
 _UNUSED = Status("Not compared", "–", "note")
 _NAMED = 3  # settings named one by one; more are counted
-_TIMES = 2.0  # a ratio from which "twice as fast" says more than "100 % faster"
+_TIMES = 2.0  # a ratio from which "× 2.4" says more than "+140 %"
 _LOSSES: Mapping[str, tuple[str, str]] = {
     "smt_cliff": (
         "SMT cliff",
@@ -31,6 +32,12 @@ _LOSSES: Mapping[str, tuple[str, str]] = {
     "core_cliff": ("Core cliff", "What is handed between the cores costs more than they add at this batch size."),
     "numa_penalty": ("NUMA penalty", "Keep the memory on the node of the cores, and the cores on the better node."),
 }
+# What a loss is called where there is none, its factors, and what those are called where they did not vary.
+_ABSENT: tuple[tuple[str, str, tuple[FactorName, ...], str], ...] = (
+    ("smt_cliff", "no SMT cliff", ("smt", "threads_per_core"), "SMT level"),
+    ("core_cliff", "no loss with more cores", ("cores",), "number of cores"),
+    ("numa_penalty", "no NUMA penalty", ("place",), "NUMA node"),
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class WorkloadView:
     reasons: tuple[ReasonLine, ...]
     by_cores: tuple[CoreLine, ...]
     losses: tuple[LossLine, ...]
+    absent: tuple[str, ...]  # losses that were looked for and do not occur, and what could not be looked for
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,14 @@ def _lead(sweep: Sweep) -> str:
     if is_power(sweep.facts) is False:
         architecture = sweep.facts.cpu.architecture
         limits.append(f"{'x86-64' if architecture == 'x86_64' else architecture} instead of Power")
+    parted = [
+        lost
+        for best in sweep.best
+        for cell in sweep.cells
+        if best.cores is None and cell.id == best.cell and (lost := _shortfall(cell)) is not None
+    ]
+    if parted:
+        limits.append(f"the rate delivered is {percent(max(parted), 2)} below the undisturbed one")
     if sweep.design.protocol == "as-published":
         limits.append("as-published protocol")
     return _capital(f"{', '.join(limits)}.") if limits else ""
@@ -196,6 +212,7 @@ def _workload(context: _Context, name: str) -> WorkloadView:
         reasons=tuple(_reasons(lines)),
         by_cores=tuple(_core_line(context, each) for each in sweep.best if each.workload == name and each.cores),
         losses=tuple(_losses(context, name)),
+        absent=tuple(_absent(context, name)) if best is not None and context.is_valid(best.cell) else (),
     )
 
 
@@ -213,6 +230,7 @@ def _reasons(lines: Sequence[SettingLine]) -> Iterator[ReasonLine]:
 
 def _line(context: _Context, cell: SweepCell, best: SweepBest | None, rival: SweepRival | None) -> SettingLine:
     is_best = best is not None and best.cell == cell.id
+    valid = cell.validity.verdict is Verdict.VALID
     return SettingLine(
         cell=cell,
         rival=rival,
@@ -220,23 +238,27 @@ def _line(context: _Context, cell: SweepCell, best: SweepBest | None, rival: Swe
         rate=figure(cell.rows_per_s),
         undisturbed=figure(cell.rows_per_s_undisturbed),
         per_row=figure(cell.mean_inference_per_row_s),
-        against="best" if is_best else "–" if rival is None else longer(rival),
+        against="best" if is_best else "–" if rival is None else longer(rival.ratio, rival.ci_low, rival.ci_high),
         standing=BEST if is_best else _UNUSED if rival is None else _STANDINGS[rival.standing],
-        status=status_of(cell.validity.verdict),
+        status=DISTURBED if valid and _shortfall(cell) is not None else status_of(cell.validity.verdict),
     )
 
 
-def longer(rival: SweepRival) -> str:
-    """Its time per row against the best one's: ``+31 % [27, 35]``, ``× 2.4 [2.3, 2.5]``."""
-    if rival.ratio >= _TIMES:
-        return f"×{NO_BREAK}{number(rival.ratio)}{_limits(rival, 1.0, 0.0)}"
-    return f"{100 * (rival.ratio - 1):+.1f}{NO_BREAK}%{_limits(rival, 100.0, 1.0)}"
+def _shortfall(cell: SweepCell) -> float | None:
+    return shortfall(cell.rows_per_s.value, cell.rows_per_s_undisturbed.value)
 
 
-def _limits(rival: SweepRival, scale: float, zero: float) -> str:
-    if rival.ci_low is None or rival.ci_high is None:
+def longer(ratio: float, low: float | None, high: float | None) -> str:
+    """A time per row against another: ``+31.0 % [27.1, 35.2]``, ``× 2.40 [2.30, 2.50]``."""
+    if ratio >= _TIMES:
+        return f"×{NO_BREAK}{number(ratio)}{_limits(low, high, 1.0, 0.0)}"
+    return f"{100 * (ratio - 1):+.1f}{NO_BREAK}%{_limits(low, high, 100.0, 1.0)}"
+
+
+def _limits(low: float | None, high: float | None, scale: float, zero: float) -> str:
+    if low is None or high is None:
         return ""
-    low, high = (scale * (value - zero) for value in (rival.ci_low, rival.ci_high))
+    low, high = (scale * (value - zero) for value in (low, high))
     shown = (f"{low:,.1f}", f"{high:,.1f}") if zero else (number(low), number(high))
     return f" [{shown[0]}, {shown[1]}]"
 
@@ -244,12 +266,25 @@ def _limits(rival: SweepRival, scale: float, zero: float) -> str:
 def _sentences(context: _Context, lead: str, best: SweepBest | None) -> tuple[str, ...]:
     if best is None:
         return (_capital(f"{lead}nothing was measured."),)
-    named, rate = context.name(best.cell), with_margin(context.cells[best.cell].rows_per_s_undisturbed)
+    named, rate = context.name(best.cell), _rate(context.cells[best.cell])
     if not context.is_valid(best.cell):
-        unsure = f"{lead}no setting gave a valid result; the fastest of those that are not was {named} with {rate}."
-        return (_capital(unsure),)
-    levels = [text for factor in context.factors if (text := _levels(context, best, factor)) is not None]
-    return (_capital(f"{lead}best with {named}: {rate} undisturbed."), *_ties(context, best), *levels)
+        return (
+            _capital(f"{lead}no setting gave a valid result."),
+            f"Not to be used: the fastest was {named} with {rate}.",
+        )
+    effects = [effect for effect in context.sweep.effects if effect.workload == context.cells[best.cell].workload]
+    by_factor: dict[FactorName, list[SweepEffect]] = {}
+    for effect in effects:
+        by_factor.setdefault(effect.factor, []).append(effect)
+    levels = [_levels(context, BY_NAME[name], those) for name, those in by_factor.items()]
+    return (_capital(f"{lead}best with {named}: {rate}."), *_ties(context, best), *levels)
+
+
+def _rate(cell: SweepCell) -> str:
+    """The delivered rate, with the undisturbed one, which settings are ranked by."""
+    undisturbed = cell.rows_per_s_undisturbed
+    ranked = "" if undisturbed.value is None else f" ({quantity(undisturbed.value, undisturbed.unit)} undisturbed)"
+    return f"{with_margin(cell.rows_per_s)}{ranked}"
 
 
 def _ties(context: _Context, best: SweepBest) -> list[str]:
@@ -265,32 +300,46 @@ def _ties(context: _Context, best: SweepBest) -> list[str]:
     return sentences
 
 
-def _levels(context: _Context, best: SweepBest, factor: Factor) -> str | None:
-    """The best setting against the fastest one at every other level of a factor."""
-    own = context.cells[best.cell]
-    fastest: dict[object, SweepRival] = {}
-    for rival in best.rivals:  # the fastest first
-        level = factor.level(context.cells[rival.cell])
-        if level != factor.level(own):
-            fastest.setdefault(level, rival)
-    by_verb: dict[str, list[str]] = {}
-    for rival in fastest.values():
-        verb, rest = _clause(factor.word(context.cells[rival.cell]), rival)
-        by_verb.setdefault(verb, []).append(rest)
-    clauses = "; ".join(f"{verb} {and_list(rests)}" for verb, rests in by_verb.items())
-    return _capital(f"{factor.word(own)} {clauses}.") if by_verb else None
+def _levels(context: _Context, factor: Factor, effects: Sequence[SweepEffect]) -> str:
+    """What every other level of a factor does to the time per row, over settings that are equal in all else."""
+    own = factor.word(context.cells[effects[0].start])
+    clauses = [_clause(factor.word(context.cells[effect.to]), effect) for effect in effects if effect.pairs]
+    pairs = {effect.pairs for effect in effects if effect.pairs}
+    unpaired = [factor.word(context.cells[effect.to]) for effect in effects if not effect.pairs]
+    text = ""
+    if clauses:
+        over = f" (mean of {plural(max(pairs), 'pair')} of settings)" if len(pairs) == 1 and max(pairs) > 1 else ""
+        text = f"Against {own} and all else equal, the time per row is {and_list(clauses)}{over}."
+    if unpaired:
+        alone = f"No two valid settings differ only in having {own} or {' or '.join(unpaired)}: nothing is concluded."
+        text = f"{text} {alone}".lstrip()
+    return text
 
 
-def _clause(other: str, rival: SweepRival) -> tuple[str, str]:
-    match rival.standing:
+def _clause(other: str, effect: SweepEffect) -> str:
+    assert effect.ratio is not None
+    change = longer(effect.ratio, effect.ci_low, effect.ci_high)
+    match effect.standing:
         case "equivalent":
-            return "is equivalent to", other
-        case "slower" if rival.ratio >= _TIMES:
-            return "is", f"{number(rival.ratio)} times{_limits(rival, 1.0, 0.0)} as fast as {other}"
-        case "slower":
-            return "beats", f"{other} by {longer(rival).removeprefix('+')}"
-        case _:
-            return "is not distinguishable from", f"{other} ({longer(rival)})"
+            return f"equivalent with {other} ({change})"
+        case "slower" | "faster":
+            return f"{change} with {other}"
+        case "undecided":
+            return f"not distinguishable with {other} ({change})"
+
+
+def _absent(context: _Context, workload: str) -> Iterator[str]:
+    """Which losses were looked for and do not occur, and which could not be looked for."""
+    seen = {loss.kind for loss in context.sweep.losses if context.cells[loss.to].workload == workload}
+    compared = {effect.factor for effect in context.sweep.effects if effect.workload == workload and effect.pairs}
+    checked = [words for kind, words, factors, _ in _ABSENT if kind not in seen and compared & set(factors)]
+    unknown = [name for _, _, factors, name in _ABSENT if not compared & set(factors)]
+    if checked:
+        yield _capital(
+            f"{and_list(checked)} beyond {percent(context.sweep.margin)} occurs among the settings measured."
+        )
+    if unknown:
+        yield f"Nothing is said about the {and_list(unknown)}: no two valid settings differ only in that."
 
 
 def _core_line(context: _Context, best: SweepBest) -> CoreLine:
@@ -300,7 +349,7 @@ def _core_line(context: _Context, best: SweepBest) -> CoreLine:
     return CoreLine(
         cores=cell.cores,
         name=f"{setting_name(cell, [factor for factor in context.factors if factor is not CORES])}{mark}",
-        rate=with_margin(cell.rows_per_s_undisturbed),
+        rate=_rate(cell),
         ties=plural(ties, "setting") if ties else "none",
     )
 
@@ -320,12 +369,17 @@ def _losses(context: _Context, workload: str) -> Iterator[LossLine]:
         start, to = context.cells[worst.start], context.cells[worst.to]
         common = [factor for factor in context.factors if factor.level(start) == factor.level(to)]
         where = f" with {setting_name(to, common)}" if common else ""
-        less, low, high = (100 * (1 - ratio) for ratio in (worst.ratio, worst.ci_high, worst.ci_low))
-        sentence = f"{to_level} gives {less:.1f}{NO_BREAK}% [{low:.1f}, {high:.1f}] less than {start_level}{where}"
+        sentence = f"{to_level} takes {_slower(worst)} per row than {start_level}{where}"
         if others:
-            least = f"{100 * (1 - others[-1].ratio):.1f}{NO_BREAK}%"
-            sentence += f", and at least {least} less in {plural(len(others), 'other setting')}"
+            least = 100 * (1 / others[-1].ratio - 1)
+            sentence += f", and at least {least:.1f}{NO_BREAK}% longer in {plural(len(others), 'other setting')}"
         yield LossLine(kind, _capital(f"{sentence}."), why)
+
+
+def _slower(loss: SweepLoss) -> str:
+    """``33.2 % [30.1, 36.4] longer`` of the rates' ratio."""
+    change = longer(1 / loss.ratio, 1 / loss.ci_high, 1 / loss.ci_low)
+    return f"{change.removeprefix('+')} longer" if change.startswith("+") else f"{change} as long"
 
 
 def _method(sweep: Sweep) -> tuple[str, ...]:
@@ -334,10 +388,12 @@ def _method(sweep: Sweep) -> tuple[str, ...]:
     return (
         f"{plural(len(sweep.cells), 'setting')}, each in {plural(blocks, 'fresh process', 'fresh processes')}, one per"
         f" block; the order within a block is random (seed {seed}).{interrupted}",
-        "Settings are compared by their undisturbed rates over the blocks they have in common, with paired t-tests on"
-        " logarithms: equivalent when two one-sided tests put the difference inside"
-        f" {percent(sweep.margin)} (Holm over the settings), slower when the rates differ (Bonferroni over the"
-        " settings), else not distinguishable. Only valid settings are compared where there is one.",
+        "Settings are compared by their undisturbed times per row over the blocks they have in common, by paired t"
+        " limits on logarithms, each one-sided at 95 % and corrected for the number of comparisons (Bonferroni):"
+        f" equivalent when both limits lie inside {percent(sweep.margin)}, slower when both lie above 0, else not"
+        " distinguishable. The limits printed are those. Only valid settings are compared where there is one.",
+        "What a factor does is the mean over pairs of settings that are equal in everything else, judged by the same"
+        " limits, corrected for the number of levels compared.",
     )
 
 

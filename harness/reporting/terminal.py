@@ -169,6 +169,8 @@ def _name(group: WorkloadGroup) -> str:
 
 def _accuracy(line: AccuracyLine) -> str:
     parts = [f"{line.metric} {line.ours}"]
+    if line.cuts:
+        parts.append(line.cuts)
     if line.published:
         parts.append(f"published {line.published}")
     parts += [f"{name} {value}" for name, value in line.baselines]
@@ -183,13 +185,7 @@ def _accuracy(line: AccuracyLine) -> str:
 
 def _reasons(groups: list[WorkloadGroup]) -> Iterator[str]:
     for group in groups:
-        times = dict.fromkeys(f"{row.variant}: {row.training.note}" for row in group.rows if row.training.note)
-        if times:
-            yield f"{group.title}, training time: {'; '.join(times)}"
         for warning in group.warnings:
             yield f"{WARN} {group.title}: {warning}"
-        for reason in group.reasons:
-            yield f"{group.rows[0].status.shape} {group.title}, all results: {reason}"
-        for row in group.rows:
-            for reason in row.reasons:
-                yield f"{row.status.shape} {group.title}, {row.scenario.lower()}, {row.variant}: {reason}"
+        for remark in group.remarks:
+            yield f"{remark.shape} {group.title}, {remark}"

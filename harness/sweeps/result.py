@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import exp
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 from harness import __version__
 from harness.errors import InputError
-from harness.measure.factorial import Best, Step, best_cell, cliffs, penalties
+from harness.measure.factorial import Best, Standing, Step, best_cell, cliffs, penalties
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import Facts, LoadedSoftware
 from harness.platform.parse import format_cpulist
@@ -36,11 +35,18 @@ from harness.runs.journal import JOURNAL_FILE, Entry, FitEntry, Measurement, Ses
 from harness.runs.judge import estimate_of, judge, over_processes
 from harness.runs.processes import process_record
 from harness.runs.schedule import Configuration
+from harness.sweeps.effects import effects_of
 from harness.workers.outcomes import FitOutcome, SurveyOutcome
 
 _Rates = dict[int, dict[int, float]]  # cell -> block -> rate
 _NOTHING = over_processes([], "row/s")
 _VALID = Validity(Verdict.VALID)
+_STANDINGS: Mapping[Standing, Literal["equivalent", "slower", "undecided"]] = {
+    Standing.EQUIVALENT: "equivalent",
+    Standing.SLOWER: "slower",
+    Standing.FASTER: "undecided",  # than the cell of the highest rate, by the blocks that both have alone
+    Standing.UNDECIDED: "undecided",
+}
 
 
 def is_sweep(path: Path) -> bool:
@@ -78,6 +84,7 @@ def sweep_record(design: Design, journal: Sequence[Entry]) -> Sweep:
     )
     usable = _usable(cells)
     rates = {cell.id: _rates(cell) for cell in usable}
+    bests = tuple(_best([workload.name for workload in design.workloads], usable, rates, grid.margin))
     surveys = [entry.result.outcome(SurveyOutcome) for entry in journal if isinstance(entry, SurveyEntry)]
     survey = next(iter(surveys), None)
     software = LoadedSoftware(**vars(design.facts.software)) if survey is None else survey.software
@@ -99,8 +106,11 @@ def sweep_record(design: Design, journal: Sequence[Entry]) -> Sweep:
         },
         cells=cells,
         skipped=dict(grid.skipped),
-        best=tuple(_best([workload.name for workload in design.workloads], usable, rates, grid.margin)),
+        best=bests,
         losses=tuple(_losses(grid.method, usable, rates, grid.margin)),
+        effects=tuple(
+            effects_of(usable, rates, [answer.cell for answer in bests if answer.cores is None], grid.margin)
+        ),
         notes=_notes(design, grid),
     )
 
@@ -221,7 +231,7 @@ def _best(workloads: Sequence[str], cells: Sequence[SweepCell], rates: _Rates, m
 
 def _rivals(best: Best[int]) -> tuple[SweepRival, ...]:
     return tuple(
-        SweepRival(rival.cell, rival.ratio.centre, rival.ratio.low, rival.ratio.high, rival.standing.value)
+        SweepRival(rival.cell, rival.ratio.centre, rival.ratio.low, rival.ratio.high, _STANDINGS[rival.standing])
         for rival in best.rivals
     )
 
@@ -256,9 +266,10 @@ def _chains(
 
 
 def _loss(kind: Literal["smt_cliff", "core_cliff", "numa_penalty"], step: Step[int]) -> SweepLoss:
-    effect = step.comparison.effect  # of the time; its inverse is of the rate
-    assert effect is not None
-    return SweepLoss(kind, step.start, step.to, exp(-effect.mean), exp(-effect.high), exp(-effect.low))
+    ratio = step.ratio  # of the time; its inverse is of the rate
+    assert ratio.low is not None
+    assert ratio.high is not None
+    return SweepLoss(kind, step.start, step.to, 1 / ratio.centre, 1 / ratio.high, 1 / ratio.low)
 
 
 def _notes(design: Design, grid: Grid) -> tuple[str, ...]:

@@ -318,7 +318,7 @@ def _interval(value: float, unit: str, *, half: float = 0.02, n: int = 6, note: 
     return Metric(value, unit, value * (1 - half), value * (1 + half), n, note)
 
 
-def rates(call_s: float, batch: int, *, disturbed: float = 1.11) -> dict[str, Metric]:
+def rates(call_s: float, batch: int, *, disturbed: float = 1.03) -> dict[str, Metric]:
     """Metrics of calls with this median undisturbed time, every call ``disturbed`` times as long in the mean."""
     mean_s = disturbed * call_s
     return {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.measure.factorial import Standing, best_cell, cliffs, penalties, steps
+from harness.measure.factorial import Standing, best_cell, cliffs, contrasts, penalties, steps
 from harness.measure.verdicts import CompareVerdict
 
 NOISE = [0.004, -0.006, 0.002, 0.005, -0.003, -0.002]
@@ -36,7 +36,7 @@ def test_the_interval_of_the_best_and_of_a_tie_are_those_of_the_closed_form() ->
     half = stats.t.ppf(0.975, 5) * stdev(logs) / sqrt(6)
     assert (found.rate.low, found.rate.high) == pytest.approx((exp(mean(logs) - half), exp(mean(logs) + half)))
     ratios = [log(a[block] / b[block]) for block in range(6)]
-    half = stats.t.ppf(0.975, 5) * stdev(ratios) / sqrt(6)
+    half = stats.t.ppf(0.95, 5) * stdev(ratios) / sqrt(6)  # each limit one-sided, of one comparison
     assert (found.rivals[0].ratio.low, found.rivals[0].ratio.high) == pytest.approx(
         (exp(mean(ratios) - half), exp(mean(ratios) + half))
     )
@@ -82,7 +82,7 @@ def test_a_difference_that_is_certain_but_does_not_matter_is_a_tie() -> None:
 
 
 def test_a_tie_among_many_needs_more_than_a_tie_of_two() -> None:
-    """Holm: a p-value that passes alone does not when fifty settings are compared."""
+    """Limits that decide alone do not when fifty settings are compared."""
     wide = {"a": rates(101), "b": {block: 100 * exp(4 * NOISE[(block + 2) % 6]) for block in range(6)}}
     alone = best_cell(wide, margin=0.04)
     assert alone is not None
@@ -142,3 +142,46 @@ def test_the_truly_best_is_found_or_ties_in_95_percent_of_sweeps() -> None:
         assert found is not None
         lost += 0 in {rival.cell for rival in found.standing(Standing.SLOWER)}
     assert lost <= 0.05 * 300
+
+
+def test_the_limits_that_are_printed_are_those_that_decide() -> None:
+    """Over many random sweeps: slower exactly where both limits lie above 1, a tie exactly where both are inside."""
+    generator = np.random.default_rng(5)
+    seen = set()
+    for sd in (0.002, 0.01, 0.05) * 20:
+        cells = {n: {b: float(np.exp(generator.normal(0.02 * n, sd))) for b in range(6)} for n in range(5)}
+        found = best_cell(cells)
+        assert found is not None
+        for rival in found.rivals:
+            low, high = rival.ratio.low, rival.ratio.high
+            assert low is not None
+            assert high is not None
+            inside = low > 1 / 1.03 and high < 1.03
+            assert (rival.standing is Standing.EQUIVALENT) == inside
+            assert (rival.standing is Standing.SLOWER) == (not inside and low > 1)
+            seen.add(rival.standing)
+    assert seen == {Standing.EQUIVALENT, Standing.SLOWER, Standing.UNDECIDED}
+
+
+def test_an_effect_is_the_mean_over_pairs_and_what_else_differs_cancels() -> None:
+    """Two factors that multiply: 20 % for the one, a factor of 7 for the other, which each pair has on both sides."""
+    cells = {(a, b): rates(100 * 1.2**a * 7**b, 2 * a + b) for a in range(2) for b in range(3)}
+    found = contrasts([[((1, b), (0, b)) for b in range(3)], [((a, 2), (a, 0)) for a in range(2)]], cells)
+    assert [(effect.start, effect.to, effect.pairs) for effect in found] == [((1, 0), (0, 0), 3), ((0, 2), (0, 0), 2)]
+    assert [effect.ratio.centre for effect in found] == pytest.approx([1.2, 49], rel=0.01)
+    assert [effect.standing for effect in found] == [Standing.SLOWER, Standing.SLOWER]
+    (turned,) = contrasts([[((0, 0), (1, 0))]], cells)
+    assert turned.standing is Standing.FASTER
+    assert contrasts([[((0, 0), (9, 9))], []], cells) == []
+    few = {cell: {0: by_block[0]} for cell, by_block in cells.items()}
+    assert contrasts([[((1, 0), (0, 0))]], few)[0].standing is Standing.UNDECIDED
+
+
+def test_effects_of_nothing_are_claimed_in_at_most_five_percent_of_sweeps_per_side() -> None:
+    generator = np.random.default_rng(12)
+    claimed = 0
+    for _ in range(300):
+        cells = {n: {b: float(np.exp(generator.normal(0, 0.05))) for b in range(6)} for n in range(8)}
+        pairs = [[(n, n + 1), (n + 2, n + 3)] for n in (0, 4)]
+        claimed += any(effect.standing is Standing.SLOWER for effect in contrasts(pairs, cells))
+    assert claimed <= 0.08 * 300  # 5 % and two standard errors

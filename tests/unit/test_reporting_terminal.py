@@ -8,16 +8,30 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
-from support.records import baselines, findings, inference, run, training, workload_results
+from support.records import (
+    baselines,
+    dataset,
+    evaluation,
+    findings,
+    inference,
+    rates,
+    run,
+    training,
+    workload_results,
+)
 
+from harness.record.accuracy import Confusion, TrainingLimits
 from harness.record.model import Run, Validity, Verdict
 from harness.reporting import progress, terminal
 from harness.reporting.csv import render_csv
 from harness.reporting.html import render
+from harness.reporting.sections.figures import warnings_of
 from harness.reporting.sections.headline import headline
+from harness.reporting.sections.results import workload_groups
 
 DIRECTORY = Path("results/runs/20260801T120000Z-3f2a")
 
@@ -35,7 +49,7 @@ def test_a_pipe_gets_one_plain_line_per_result_and_the_verdict(capsys: pytest.Ca
     lines = [line.replace("\u00a0", " ") for line in printed.splitlines()]
     assert sum(line.startswith("Autoencoder, NSL-KDD  ") for line in lines) == len(workload_results())
     assert any(
-        "Offline" in line and "onnxruntime" in line and "4.34 M row/s ±2.0 %" in line and "4.82 M row/s" in line
+        "Offline" in line and "onnxruntime" in line and "4.68 M row/s ±2.0 %" in line and "4.82 M row/s" in line
         for line in lines
     )
     assert lines[-1] == f"Report: {DIRECTORY}/report.html"
@@ -48,9 +62,9 @@ def test_a_terminal_of_80_columns_cuts_nothing() -> None:
     assert all(len(line) <= 80 for line in printed.splitlines())
     for shown in (
         "onnxruntime",
-        "4.34 M",
+        "4.68 M",
         "4.82 M",
-        "2.10 µs",
+        "2.16 µs",
         "8.90 µs",
         "12.3 s",
         "✔ Valid",
@@ -161,13 +175,15 @@ def test_progress_is_closed_when_the_work_fails(monkeypatch: pytest.MonkeyPatch)
         (replace(run(), results=()), "No workload has a result. Nothing was measured. 2 findings cost performance."),
         (
             run(training()),
-            "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: training 298 k row/s ±2.0 %, accuracy 0.884 "
+            "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: training 298 k row/s ±2.0 % "
+            "(312 k row/s undisturbed), accuracy 0.884 "
             "(published 0.87). Valid. 2 findings cost performance.",
         ),
         (
             run(*(inference(f"w{index}", accuracy=None, published=None) for index in range(6)), findings=()),
-            "w0 on 2 cores × 2 threads of node 0: 4.34 M row/s ±2.0 %; w1: 4.34 M row/s ±2.0 %; "
-            "w2: 4.34 M row/s ±2.0 %; w3: 4.34 M row/s ±2.0 %; 2 more workloads below. Valid. "
+            "w0 on 2 cores × 2 threads of node 0: 4.68 M row/s ±2.0 % (4.82 M row/s undisturbed); "
+            "w1: 4.68 M row/s ±2.0 % (4.82 M row/s undisturbed); w2: 4.68 M row/s ±2.0 % (4.82 M row/s undisturbed); "
+            "w3: 4.68 M row/s ±2.0 % (4.82 M row/s undisturbed); 2 more workloads below. Valid. "
             "No finding costs performance.",
         ),
     ],
@@ -186,7 +202,75 @@ def test_the_verdict_names_each_backend_where_they_differ() -> None:
     fast = inference(backend="onnxruntime")
     quick = inference(scenario="single_stream")
     said = headline(run(slow, fast, quick)).text.replace("\u00a0", " ")
-    assert "4.34 M row/s ±2.0 % with onnxruntime, 2.10 µs at batch 1 with eager" in said
+    assert (
+        "4.68 M row/s ±2.0 % (4.82 M row/s undisturbed) with onnxruntime, 2.16 µs per call at batch 1 with eager"
+        in said
+    )
+
+
+def test_a_delivered_rate_far_below_the_undisturbed_one_is_warned_about_wherever_it_stands() -> None:
+    """15.0 M rows/s undisturbed of which 5.5 M were delivered is no capacity to size by."""
+    apart = inference(metrics={**inference().metrics, **rates(8192 / 15e6, 8192, disturbed=15 / 5.5)})
+    record = run(apart, findings=())
+    said = headline(record).text.replace("\u00a0", " ")
+    assert said.startswith("Rates delivered are up to 63 % below undisturbed ones: ")
+    assert "5.50 M row/s ±2.0 % (15.0 M row/s undisturbed)" in said
+    assert headline(record).status.word == "Valid, disturbed"
+    (group,) = workload_groups(record)
+    assert group.rows[0].status.word == "Valid, disturbed"
+    assert "63\u00a0% below the undisturbed rate" in str(group.remarks[0])
+    for printed in (_printed(record, width=200, framed=False), bytes(render(record)).decode()):
+        assert "Valid, disturbed" in printed
+        assert "Size by rows/s" in printed
+    close = inference(metrics={**inference().metrics, **rates(1.7e-3, 8192, disturbed=1.05)})
+    assert headline(run(close)).status.word == "Valid"
+
+
+@pytest.mark.parametrize(
+    ("changes", "aside"),
+    [
+        ({"dataset": dataset(origin="synthetic")}, ""),
+        ({"dataset": replace(dataset(), verified=False)}, ""),
+        ({"accuracy": replace(evaluation(), limits=TrainingLimits(1, None))}, " (1 of 30 epochs)"),
+        ({"accuracy": replace(evaluation(), limits=TrainingLimits(None, 2000))}, " (2,000 training rows)"),
+        ({"accuracy": replace(evaluation(), limits=TrainingLimits(1, 2000))}, " (1 of 30 epochs, 2,000 training rows)"),
+    ],
+)
+def test_no_published_figure_stands_next_to_other_data_or_a_shortened_training(
+    changes: dict[str, Any], aside: str
+) -> None:
+    record = run(*(replace(result, **changes) for result in workload_results()), findings=())
+    assert f"accuracy 0.884{aside}." in headline(record).text
+    shown = bytes(render(record)).decode().partition("How it was measured")[0]
+    for text in (shown, _printed(record, width=200, framed=False), _printed(record, width=80, framed=True)):
+        assert "published 0.87" not in text
+        assert "0.87<" not in text
+
+
+def test_figures_that_may_not_be_used_are_no_headline() -> None:
+    few = Validity(Verdict.INVALID, ("2 of at least 6 blocks. Run with --blocks 6 or more.",))
+    whole = headline(run(*(replace(result, validity=few) for result in workload_results())))
+    assert whole.sentences == (f"no result may be used: {few.reasons[0].rstrip('.')}",)
+    assert whole.aside.startswith("Not to be used: Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: 4.68")
+    assert whole.text.count("--blocks 6 or more") == 1
+    part = headline(run(inference(validity=few), inference(scenario="single_stream")))
+    assert "M row/s" not in " ".join(part.sentences)
+    assert "2.16" in part.sentences[0]
+    assert part.closing.startswith("1 of 2 results not valid.")
+
+
+def test_a_detector_that_flags_nothing_or_everything_says_so() -> None:
+    def warned(**counts: int) -> str:
+        accuracy = evaluation()
+        return " ".join(warnings_of(inference(accuracy=replace(accuracy, confusion=Confusion(**counts)))))
+
+    assert warned(true_negative=90, false_positive=0, false_negative=10, true_positive=0) == (
+        "At its threshold the detector flags none of the 10 anomalies."
+    )
+    assert "flags 1,997 of 2,000 rows" in warned(
+        true_negative=3, false_positive=1897, false_negative=0, true_positive=100
+    )
+    assert warned(true_negative=90, false_positive=2, false_negative=4, true_positive=6) == ""
 
 
 def test_warnings_about_data_and_scores_are_on_terminal_and_page_and_in_the_headline() -> None:

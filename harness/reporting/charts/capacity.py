@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.reporting.charts.rates import Estimate
-from harness.reporting.charts.svg import INK, MARKS, drawing, few_ticks, legend, log_ticks, name_of, si_ticks, to_svg
+from harness.reporting.charts.svg import (
+    INK,
+    MARKS,
+    WIDTH,
+    drawing,
+    few_ticks,
+    legend,
+    log_ticks,
+    name_of,
+    si_ticks,
+    to_svg,
+)
 from harness.reporting.text import quantity
 
 if TYPE_CHECKING:
@@ -33,9 +44,9 @@ class Trials:
     latencies: Sequence[float]
 
 
-def capacity_chart(key: str, curves: Sequence[CapacityCurve], need: float, unit: str) -> str:
+def capacity_chart(key: str, curves: Sequence[CapacityCurve], need: float, unit: str, *, width: int = WIDTH) -> str:
     """A line per level, an interval per measured number of cores, and the need as a level line."""
-    with drawing() as (figure, axes):
+    with drawing(width=width) as (figure, axes):
         for mark, curve in zip(MARKS, curves, strict=False):
             values = [rate.value for rate in curve.rates]
             axes.plot(curve.cores, values, color=mark.colour, linestyle=mark.dashes, label=name_of(curve.name))
@@ -67,9 +78,9 @@ def capacity_chart(key: str, curves: Sequence[CapacityCurve], need: float, unit:
         )
 
 
-def latency_chart(key: str, trials: Sequence[Trials], bound_s: float) -> str:
+def latency_chart(key: str, trials: Sequence[Trials], bound_s: float, *, width: int = WIDTH) -> str:
     """The 99th percentile at every rate tried, one mark per number of cores, and the bound."""
-    with drawing() as (figure, axes):
+    with drawing(width=width) as (figure, axes):
         for mark, each in zip(MARKS, trials, strict=False):
             axes.plot(each.rates, each.latencies, mark.shape, color=mark.colour, markersize=4, alpha=0.7,
                       label=name_of(each.name))  # fmt: skip

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.reporting.charts.svg import INK, MARKS, MUTED, drawing, name_of, to_svg
+from harness.reporting.charts.svg import INK, MARKS, MUTED, WIDTH, drawing, name_of, to_svg
 from harness.reporting.text import number, prefix_exponent, prefixed, quantity
 
 _ROW = 46
+_SPAN = 30.0  # highest over lowest value from which colours follow the logarithm
+_LIGHTEST = 0.1  # of the darkest, for the lowest value of such a scale
 _DARKEST = 0.45  # opacity of the highest value: its text must stay legible on it, in light and dark
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What all maps of a page colour their values by: the lowest and the highest of all of them.
+
+    Colours are in proportion to the value; where values span orders of magnitude, to its logarithm.
+    """
+
+    low: float
+    high: float
+
+    def shade(self, value: float) -> float:
+        """Opacity of a value."""
+        if self.high <= 0 or value <= 0:
+            return 0.0
+        if self.high <= _SPAN * self.low:
+            return _DARKEST * value / self.high
+        share = math.log(value / self.low) / math.log(self.high / self.low) if self.low > 0 else 1.0
+        return _DARKEST * (_LIGHTEST + (1 - _LIGHTEST) * min(max(share, 0.0), 1.0))
 
 
 @dataclass(frozen=True)
@@ -31,6 +54,8 @@ def heatmap_chart(
     *,
     axes_names: tuple[str, str],
     unit: str,
+    scale: Scale | None = None,
+    width: int = WIDTH,
 ) -> str:
     """A grid of values; darker is more, framed is best, ``≈`` cannot be told from the best, ``✖`` is not valid.
 
@@ -42,16 +67,22 @@ def heatmap_chart(
         cells: (row, column) -> value; a setting that was not measured has none.
         axes_names: of rows and of columns.
         unit: of the values.
+        scale: of the page; None for that of these cells alone.
+        width: of the chart.
     """
     from matplotlib.patches import Rectangle
 
-    with drawing(height=70 + _ROW * len(rows)) as (figure, axes):
+    with drawing(height=70 + _ROW * len(rows), width=width) as (figure, axes):
         most = max((cell.value for cell in cells.values()), default=0.0)
+        scale = scale or Scale(min((cell.value for cell in cells.values()), default=0.0), most)
         exponent = prefix_exponent(most, unit)
         for (row, column), cell in sorted(cells.items()):
-            shade = _DARKEST * cell.value / most if most > 0 else 0.0
             if cell.valid:
-                axes.add_patch(Rectangle((column, row), 1, 1, facecolor=MARKS[0].colour, alpha=shade, linewidth=0))
+                axes.add_patch(
+                    Rectangle(
+                        (column, row), 1, 1, facecolor=MARKS[0].colour, alpha=scale.shade(cell.value), linewidth=0
+                    )
+                )
             frame = (INK, 2.4) if cell.best else (MUTED, 0.6)
             axes.add_patch(Rectangle((column, row), 1, 1, facecolor="none", edgecolor=frame[0], linewidth=frame[1],
                                      zorder=3 if cell.best else 2))  # fmt: skip
@@ -62,8 +93,12 @@ def heatmap_chart(
         axes.grid(visible=False)
         axes.set_xlim(0, max(len(columns), 1))
         axes.set_ylim(max(len(rows), 1), 0)
-        axes.set_xticks([at + 0.5 for at in range(len(columns))], [name_of(name, 10) for name in columns])
-        axes.set_yticks([at + 0.5 for at in range(len(rows))], [name_of(name, 12) for name in rows])
+        axes.set_xticks(
+            [at + 0.5 for at in range(len(columns))], [name_of(name, 10 if width == WIDTH else 24) for name in columns]
+        )
+        axes.set_yticks(
+            [at + 0.5 for at in range(len(rows))], [name_of(name, 12 if width == WIDTH else 30) for name in rows]
+        )
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)

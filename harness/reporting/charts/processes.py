@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.reporting.charts.svg import BAND, INK, MARKS, MUTED, drawing, few_ticks, name_of, row_labels, to_svg
+from harness.reporting.charts.svg import (
+    BAND,
+    INK,
+    MARKS,
+    WIDTH,
+    drawing,
+    few_ticks,
+    name_of,
+    row_labels,
+    row_rule,
+    to_svg,
+)
 
 _ROW = 40
+_WIDEST = 400.0  # percent; a process beyond is drawn at the edge, as an arrow
+_LEAST = -100.0  # percent: a time cannot be less than nothing
 
 
 @dataclass(frozen=True)
@@ -31,9 +44,9 @@ class ProcessRow:
     all_samples: Sequence[float]
 
 
-def processes_chart(key: str, title: str, rows: Sequence[ProcessRow]) -> str:
+def processes_chart(key: str, title: str, rows: Sequence[ProcessRow], *, width: int = WIDTH) -> str:
     """Each process as a deviation in percent from the estimate of all: filled clean samples, hollow all samples."""
-    with drawing(height=72 + _ROW * len(rows)) as (figure, axes):
+    with drawing(height=72 + _ROW * len(rows), width=width) as (figure, axes):
         reach = 1.0
         for at, row in enumerate(rows):
             clean, all_samples = ([_percent(value, row.centre) for value in of] for of in (row.clean, row.all_samples))
@@ -42,15 +55,21 @@ def processes_chart(key: str, title: str, rows: Sequence[ProcessRow]) -> str:
                 ends = [_percent(row.low, row.centre), _percent(row.high, row.centre)]
                 reach = max(reach, -ends[0], ends[1])
                 axes.fill_between(
-                    ends, at - 0.24, at + 0.24, color=BAND,
+                    ends, at - 0.2, at + 0.28, color=BAND,
                     linewidth=0,
                 )  # fmt: skip
-            axes.plot(all_samples, [at + 0.12] * len(all_samples), "o", markersize=5.5, markerfacecolor="none",
-                      markeredgecolor=MARKS[1].colour)  # fmt: skip
-            axes.plot(clean, [at - 0.1] * len(clean), "o", markersize=5.5, color=MARKS[0].colour, markeredgewidth=0)
-        axes.axvline(0, color=MUTED, linewidth=1)
-        row_labels(axes, [name_of(row.name, 40) for row in rows])
-        axes.set_xlim(-1.08 * reach, 1.08 * reach)
+            for shape, inside in (("o", True), (">", False)):
+                hollow, filled = (
+                    [min(value, _WIDEST) for value in of if (value <= _WIDEST) == inside] for of in (all_samples, clean)
+                )
+                axes.plot(hollow, [at + 0.12] * len(hollow), shape, markersize=5.5, markerfacecolor="none",
+                          markeredgecolor=MARKS[1].colour)  # fmt: skip
+                axes.plot(filled, [at - 0.1] * len(filled), shape, markersize=5.5, color=MARKS[0].colour,
+                          markeredgewidth=0)  # fmt: skip
+        row_rule(axes, len(rows))
+        row_labels(axes, [name_of(row.name, 40 if width == WIDTH else 60) for row in rows], width)
+        reach = min(reach, _WIDEST)
+        axes.set_xlim(max(_LEAST, -1.08 * reach), 1.08 * reach)
         few_ticks(axes.xaxis)
         axes.set_xlabel("time per call, % from the estimate of all processes")
         axes.plot([], [], "o", color=MARKS[0].colour, label="undisturbed samples")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.reporting.charts.svg import INK, MARKS, MUTED, drawing, legend, log_ticks, name_of, si_ticks, to_svg
+from harness.reporting.charts.svg import INK, MARKS, MUTED, WIDTH, drawing, legend, log_ticks, name_of, si_ticks, to_svg
 from harness.reporting.text import quantity
 
 _DASHES = ("-", "--", "-.", ":")
@@ -31,7 +31,13 @@ class Kernel:
 
 
 def roofline_chart(
-    key: str, compute: Sequence[Ceiling], memory: Sequence[Ceiling], kernels: Sequence[Kernel], unit: str
+    key: str,
+    compute: Sequence[Ceiling],
+    memory: Sequence[Ceiling],
+    kernels: Sequence[Kernel],
+    unit: str,
+    *,
+    width: int = WIDTH,
 ) -> str:
     """Ceilings of arithmetic (level) and of memory (sloped), kernels as points by backend, on logarithmic axes.
 
@@ -41,19 +47,17 @@ def roofline_chart(
         memory: ceilings of memory in bytes per second, fastest first.
         kernels: the points.
         unit: of rates, such as "FLOP/s".
+        width: of the chart.
     """
-    with drawing(height=300) as (figure, axes):
+    with drawing(height=300, width=width) as (figure, axes):
         ridges = [top.rate / slope.rate for top in compute for slope in memory]
         spread = [*ridges, *(kernel.intensity for kernel in kernels)] or [1.0]
         left, right = min(spread) / 4, max(spread) * 4
         x = np.geomspace(left, right, 64)
         for dashes, top in zip(_DASHES, compute, strict=False):
             under = np.minimum(x * memory[0].rate, top.rate) if memory else np.full_like(x, top.rate)
-            axes.plot(x, under, color=INK, linewidth=1.4, linestyle=dashes)
-            axes.annotate(
-                f"{name_of(top.name, 16)} {quantity(top.rate, unit)}", (right, top.rate), xytext=(-2, 3),
-                textcoords="offset points", ha="right", fontsize=10,
-            )  # fmt: skip
+            name = f"{name_of(top.name, 16)} {quantity(top.rate, unit)}"
+            axes.plot(x, under, color=INK, linewidth=1.4, linestyle=dashes, label=name)
         for slope in memory[1:]:
             axes.plot(x, np.minimum(x * slope.rate, compute[0].rate), color=MUTED, linewidth=0.9)
         backends = list(dict.fromkeys(kernel.backend for kernel in kernels))
@@ -73,8 +77,7 @@ def roofline_chart(
         si_ticks(axes.yaxis, unit)
         axes.set_xlabel("operations per byte")
         axes.set_ylabel(unit)
-        if backends:
-            legend(axes, columns=min(4, len(backends)))
+        legend(axes)
         description = ", ".join(f"{top.name} {quantity(top.rate, unit)}" for top in compute)
         description += "".join(f"; {slope.name} {quantity(slope.rate, 'B/s')}" for slope in memory)
         return to_svg(

@@ -10,7 +10,7 @@ import html
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import StringIO
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 360  # CSS pixels: legible unscaled on a phone, two or three in a row on a desk
+WIDE = 860  # of a chart that has a row of a page to itself
 HEIGHT = 232
 _SAID = 2000  # characters of a text alternative
 
@@ -58,6 +59,13 @@ MARKS = (
     Mark(_VARIABLES["c2"], "s", "--"),
     Mark(_VARIABLES["c3"], "^", "-."),
     Mark(_VARIABLES["c4"], "D", ":"),
+)
+MANY_MARKS = (
+    *MARKS,
+    *(
+        Mark(mark.colour, shape, dashes)
+        for mark, shape, dashes in zip(MARKS, "vP<X", (":", "-", "--", "-."), strict=True)
+    ),
 )
 
 _STYLE: Any = {
@@ -142,11 +150,23 @@ def to_svg(figure: Figure, *, key: str, title: str, description: str) -> str:
     body = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
     for name, colour in _VARIABLES.items():
         body = body.replace(colour, f"var(--{name})")
+    kind = "chart" if figure.get_figwidth() * 72 <= WIDTH else "chart wide"
     return (
-        f'<svg class="chart" viewBox="{view}" role="img" aria-labelledby="{key}-t {key}-d">'
+        f'<svg class="{kind}" viewBox="{view}" role="img" aria-labelledby="{key}-t {key}-d">'
         f'<title id="{key}-t">{html.escape(clip(title, _SAID))}</title>'
         f'<desc id="{key}-d">{html.escape(clip(description, _SAID))}</desc>{body}</svg>'
     )
+
+
+def fitted(draw: Callable[[str, int], str], key: str, *, alone: bool) -> str:
+    """A chart as wide as a phone; one that stands ``alone`` in its row also as wide as a page, of which CSS shows one.
+
+    Args:
+        draw: from key and width to SVG.
+        key: unique in the page.
+        alone: whether no other chart stands next to it.
+    """
+    return draw(key, WIDTH) + (draw(f"{key}-wide", WIDE) if alone else "")
 
 
 def name_of(text: str, limit: int = 30) -> str:
@@ -196,18 +216,42 @@ def log_ticks(axis: Any, low: float, high: float) -> None:
     plain_ticks(axis)
 
 
-def row_labels(axes: Axes, names: Sequence[str]) -> None:
-    """Rows 0, 1, ... from the top, each name above its row: a narrow chart has no room to the left."""
-    axes.set_ylim(len(names) - 0.4, -0.75)
-    axes.set_yticks([])
+def row_labels(axes: Axes, names: Sequence[str], width: int = WIDTH) -> None:
+    """Rows 0, 1, ... from the top; each name left of its row, or above it where a narrow chart has no room there."""
     axes.spines["left"].set_visible(False)
     axes.grid(visible=False, axis="y")
+    if width > WIDTH:
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(axis="y", length=0)
+        return
+    axes.set_ylim(len(names) - 0.4, -0.75)
+    axes.set_yticks([])
+    ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}  # grid lines end at a name
     for at, name in enumerate(names):
-        axes.text(0, at - 0.3, name, transform=axes.get_yaxis_transform(), va="bottom", fontsize=10.5)
+        axes.text(0, at - 0.3, name, transform=axes.get_yaxis_transform(), va="bottom", fontsize=10.5, bbox=ground)
+
+
+def row_band(axes: Axes, rows: int, low: float, high: float) -> None:
+    """A band from ``low`` to ``high`` in every row, and a rule at 0; neither runs through the names above the rows."""
+    for at in range(rows):
+        axes.fill_between([low, high], at - 0.2, at + 0.28, color=BAND, linewidth=0)
+    row_rule(axes, rows)
+
+
+def row_rule(axes: Axes, rows: int) -> None:
+    """A rule at 0 in every row."""
+    axes.vlines(
+        [0.0] * rows, [at - 0.2 for at in range(rows)], [at + 0.28 for at in range(rows)], color=MUTED, linewidth=1
+    )
 
 
 def legend(axes: Axes, columns: int = 2) -> None:
-    """Names of the series above the axes, where they hide no data."""
+    """Names of the series above the axes, where they hide no data; in one column where they are long."""
+    names = axes.get_legend_handles_labels()[1]
+    narrow = axes.get_figure(root=True).get_figwidth() * 72 <= WIDTH  # type: ignore[union-attr]
+    if narrow and max(map(len, names), default=0) > 44 // columns:
+        columns = 1 if max(map(len, names)) > 20 else 2
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.1, columnspacing=1.2)
 
 

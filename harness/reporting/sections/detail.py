@@ -32,6 +32,7 @@ from harness.reporting.sections.figures import (
     figure,
     interval_text,
     metric_name,
+    published_of,
     unit_of,
     variant,
     warnings_of,
@@ -285,7 +286,7 @@ def _classes(anchor: str, accuracy: Accuracy) -> list[Panel]:
 
 
 def _metrics(result: Result, accuracy: Accuracy) -> Table:
-    metrics, oracle, published = accuracy.metrics, accuracy.oracle, result.published
+    metrics, oracle, published = accuracy.metrics, accuracy.oracle, published_of(result)
     known = [name for name in METRIC_NAMES if name in metrics]
     detectors = baselines_of(accuracy)
     rows = []

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.measure.validity import shortfall
 from harness.record.accuracy import Accuracy, SeedMean
-from harness.record.model import Metric, Result
+from harness.record.model import Metric, Published, Result
 from harness.reporting.charts.rates import Estimate
-from harness.reporting.text import interval, plural, plus_minus, prefix_exponent, quantity, score
+from harness.reporting.text import count, interval, plural, plus_minus, prefix_exponent, quantity, score
 
 METRIC_NAMES: Mapping[str, str] = {
     "accuracy": "accuracy",
@@ -21,6 +22,7 @@ METRIC_NAMES: Mapping[str, str] = {
     "recall_at_fpr_1pct": "recall at 1 % FPR",
     "recall_at_fpr_01pct": "recall at 0.1 % FPR",
 }
+_NEARLY_ALL = 0.9  # of the normal rows
 SCENARIO_NAMES: Mapping[str, str] = {
     "train": "Training",
     "offline": "Offline",
@@ -85,10 +87,43 @@ def undisturbed_rate(result: Result) -> Metric | None:
     )
 
 
+def shortfall_of(result: Result) -> float | None:
+    """The share by which its delivered rate lies below its undisturbed one; None where they are close."""
+    rates = (None if rate is None else rate.value for rate in (rate_metric(result), undisturbed_rate(result)))
+    return shortfall(*rates)
+
+
 def unit_of(results: Sequence[Result]) -> str:
     """The unit of the rates of results, as recorded."""
     units = (rate.unit for result in results if (rate := rate_metric(result)) is not None)
     return next(units, "row/s")
+
+
+def cuts_of(result: Result) -> tuple[str, ...]:
+    """What the training was cut to: ``1 of 20 epochs``, ``2,000 training rows``, nothing where it was not."""
+    if result.accuracy is None:
+        return ()
+    limits, epochs = result.accuracy.limits, result.accuracy.epochs
+    cuts = []
+    if limits.epochs is not None:
+        scheduled = "" if epochs.scheduled is None else f"{count(min(limits.epochs, epochs.scheduled))} of "
+        cuts.append(f"{scheduled}{plural(epochs.scheduled or limits.epochs, 'epoch')}")
+    if limits.rows is not None:
+        cuts.append(f"{count(min(limits.rows, result.dataset.rows.get('train', limits.rows)))} training rows")
+    return tuple(cuts)
+
+
+def incomparable(result: Result) -> tuple[str, ...]:
+    """Why a figure of a document may not stand next to this result's: other data, or a shortened training."""
+    data = result.dataset
+    other = {"synthetic": "synthetic data", "unknown": "no data"}.get(data.origin)
+    foreign = "other files than the published ones" if data.verified is False else None
+    return tuple(text for text in (other, foreign, *cuts_of(result)) if text)
+
+
+def published_of(result: Result) -> Published | None:
+    """The figure of the source document; None where the result cannot be compared with it."""
+    return None if incomparable(result) else result.published
 
 
 def headline_metric(result: Result) -> str | None:
@@ -129,7 +164,21 @@ def workload_title(result: Result) -> str:
 
 def warnings_of(result: Result) -> tuple[str, ...]:
     """Why the accuracy of a workload is worth less than it looks."""
-    return (*result.dataset.warnings, *(() if result.accuracy is None else result.accuracy.warnings))
+    accuracy = result.accuracy
+    return (*result.dataset.warnings, *(() if accuracy is None else (*accuracy.warnings, *_one_sided(accuracy))))
+
+
+def _one_sided(accuracy: Accuracy) -> tuple[str, ...]:
+    """A threshold that no score or nearly every score exceeds, whatever the area under the curve says."""
+    counts = accuracy.confusion
+    anomalies, normal = counts.true_positive + counts.false_negative, counts.true_negative + counts.false_positive
+    flagged = counts.true_positive + counts.false_positive
+    if anomalies and not counts.true_positive:
+        return (f"At its threshold the detector flags none of the {plural(anomalies, 'anomaly', 'anomalies')}.",)
+    if normal and counts.false_positive > _NEARLY_ALL * normal:
+        rows = count(anomalies + normal)
+        return (f"At its threshold the detector flags {count(flagged)} of {rows} rows, normal ones included.",)
+    return ()
 
 
 def result_name(result: Result, *, alone: bool) -> str:

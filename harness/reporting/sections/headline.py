@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.record.model import Result, Run
+from harness.record.model import Result, Run, Verdict
 from harness.reporting.sections.figures import (
     accuracy_value,
+    cuts_of,
     headline_metric,
     metric_name,
+    published_of,
     rate_metric,
+    shortfall_of,
     undisturbed_rate,
     variant,
     warnings_of,
@@ -19,7 +22,7 @@ from harness.reporting.sections.figures import (
 )
 from harness.reporting.sections.findings import costly
 from harness.reporting.sections.machine import is_power
-from harness.reporting.sections.status import Status, has_times, is_valid, status_of_run
+from harness.reporting.sections.status import DISTURBED, Status, has_times, is_valid, status_of_run
 from harness.reporting.sections.where import describe
 from harness.reporting.text import as_given, percent, plural, quantity, score
 
@@ -33,13 +36,15 @@ class Headline:
     Attributes:
         status: of the run as a whole.
         caveats: what limits every figure of the run; said first.
-        sentences: one clause per workload.
+        sentences: one clause per workload with figures that may be used, or why there is none.
+        unusable: one clause per workload of which no result is valid.
         closing: validity and findings.
     """
 
     status: Status
     caveats: tuple[str, ...]
     sentences: tuple[str, ...]
+    unusable: tuple[str, ...]
     closing: str
 
     @property
@@ -48,21 +53,29 @@ class Headline:
         return f"{_capital(', '.join(self.caveats))}:" if self.caveats else ""
 
     @property
+    def aside(self) -> str:
+        """What was measured and may not be used; empty where there is nothing such."""
+        return f"Not to be used: {'; '.join(self.unusable)}." if self.unusable else ""
+
+    @property
     def text(self) -> str:
         """All of it as one paragraph."""
-        return f"{self.lead} {'; '.join(self.sentences)}. {self.closing}".lstrip()
+        parts = (self.lead, f"{'; '.join(self.sentences)}.", self.aside, self.closing)
+        return " ".join(part for part in parts if part)
 
 
 def headline(run: Run) -> Headline:
     """The verdict of a run."""
-    return Headline(status_of_run(run.results), tuple(_caveats(run)), tuple(_sentences(run)), _closing(run))
+    usable, unusable = _sentences(run)
+    sentences = tuple(usable) or (_reason(run.results),)
+    return Headline(status_of_run(run.results), tuple(_caveats(run)), sentences, tuple(unusable), _closing(run))
 
 
 def _caveats(run: Run) -> list[str]:
     results = run.results
     caveats = []
     status = status_of_run(results)
-    if results and status.kind != "good":
+    if results and status.kind != "good" and status is not DISTURBED:
         caveats.append(status.word.lower())
     if run.facts.emulation.emulated:
         emulator = run.facts.emulation.emulator
@@ -79,6 +92,13 @@ def _caveats(run: Run) -> list[str]:
         caveats.append("cold cache")
     if any(result.accuracy is not None and result.accuracy.passed is False for result in results):
         caveats.append("accuracy below its floor")
+    if share := max((lost for result in results if is_valid(result) and (lost := shortfall_of(result))), default=0.0):
+        caveats.append(f"rates delivered are up to {percent(share, 2)} below undisturbed ones")
+    cut = {result.workload for result in results if cuts_of(result)}
+    if cut:
+        caveats.append(
+            "training cut short" + ("" if cut == workloads else f" in {len(cut)} of {len(workloads)} workloads")
+        )
     suspicious = {result.workload for result in results if warnings_of(result)}
     if suspicious:
         caveats.append(f"warnings about the data or scores of {plural(len(suspicious), 'workload')}")
@@ -90,21 +110,32 @@ def _caveats(run: Run) -> list[str]:
     return caveats
 
 
-def _sentences(run: Run) -> list[str]:
+def _sentences(run: Run) -> tuple[list[str], list[str]]:
+    """Clauses of workloads: those with figures that may be used, and those without."""
     by_workload: dict[str, list[Result]] = {}
     for result in run.results:
         by_workload.setdefault(result.workload, []).append(result)
-    if not by_workload:
-        return ["No workload has a result"]
-    sentences, previous = [], None
+    usable: list[str] = []
+    unusable: list[str] = []
+    previous = None
     for results in list(by_workload.values())[:_WORKLOADS]:
+        good = [result for result in results if result.validity.verdict in (Verdict.VALID, Verdict.TIMINGS_REFUSED)]
         where = describe(results[0].placement, run.facts)
         on = "" if where == previous else f" on {where}"
         previous = where
-        sentences.append(f"{workload_title(results[0])}{on}: {', '.join(_parts(results)) or 'no figure'}")
+        clause = f"{workload_title(results[0])}{on}: {', '.join(_parts(good or results)) or 'no figure'}"
+        (usable if good else unusable).append(clause)
     if len(by_workload) > _WORKLOADS:
-        sentences.append(f"{len(by_workload) - _WORKLOADS} more workloads below")
-    return sentences
+        (usable or unusable).append(f"{len(by_workload) - _WORKLOADS} more workloads below")
+    return usable, unusable
+
+
+def _reason(results: Sequence[Result]) -> str:
+    """Why no figure may be used."""
+    if not results:
+        return "No workload has a result"
+    shared = _shared_reason(results)
+    return "no result may be used; the table says why" if shared is None else f"no result may be used: {shared}"
 
 
 def _parts(results: Sequence[Result]) -> list[str]:
@@ -113,12 +144,12 @@ def _parts(results: Sequence[Result]) -> list[str]:
     fastest = _best([result for result in timed if result.scenario == "offline"])
     streams = [result for result in timed if result.scenario == "single_stream"]
     quickest = _best(streams or [result for result in timed if result.scenario == "multi_stream"])
-    rate = None if fastest is None else rate_metric(fastest)
-    call = None if quickest is None else _call(quickest)
-    if fastest is not None and rate is not None:
-        parts.append(with_margin(rate))
-    if quickest is not None and call is not None:
-        parts.append(f"{quantity(call, 's')} at batch {quickest.batch_size or 1}")
+    rate = None if fastest is None else _rate(fastest)
+    call = None if quickest is None else quickest.metrics.get("mean_inference_s")
+    if rate is not None:
+        parts.append(rate)
+    if quickest is not None and call is not None and call.value is not None:
+        parts.append(f"{quantity(call.value, 's')} per call at batch {quickest.batch_size or 1}")
     if len({variant(result) for result in timed}) > 1:
         named = [variant(result) for result in (fastest, quickest) if result is not None]
         backends = list(dict.fromkeys(named))
@@ -130,11 +161,20 @@ def _parts(results: Sequence[Result]) -> list[str]:
     parts += _serving(timed)
     training = next((result for result in timed if result.scenario == "train"), None)
     if fastest is None and quickest is None and training is not None:
-        trained = rate_metric(training)
-        parts += [] if trained is None or trained.value is None else [f"training {with_margin(trained)}"]
+        trained = _rate(training)
+        parts += [] if trained is None else [f"training {trained}"]
     if (accuracy := _accuracy(results)) is not None:
         parts.append(accuracy)
     return parts
+
+
+def _rate(result: Result) -> str | None:
+    """The delivered rate, with the undisturbed one next to it: ``4.68 M row/s ±2.0 % (4.82 M row/s undisturbed)``."""
+    delivered, undisturbed = rate_metric(result), undisturbed_rate(result)
+    if delivered is None or delivered.value is None:
+        return None
+    whole = undisturbed.value if undisturbed is not None else None
+    return with_margin(delivered) + ("" if whole is None else f" ({quantity(whole, delivered.unit)} undisturbed)")
 
 
 def _serving(timed: Sequence[Result]) -> list[str]:
@@ -164,43 +204,35 @@ def _best(results: Sequence[Result]) -> Result | None:
     return max(rated, key=lambda entry: entry[:2])[2] if rated else None
 
 
-def _call(result: Result) -> float | None:
-    for name in ("p50_s", "call_s", "mean_inference_s"):
-        metric = result.metrics.get(name)
-        if metric is not None and metric.value is not None:
-            return metric.value
-    return None
-
-
 def _accuracy(results: Sequence[Result]) -> str | None:
     for result in results:
         name = headline_metric(result)
         value = accuracy_value(result, name)
         if name is None or value is None:
             continue
-        published = f" (published {as_given(result.published.value)})" if result.published else ""
+        document = published_of(result)
+        aside = f"published {as_given(document.value)}" if document else ", ".join(cuts_of(result))
         share = result.dataset.prevalence if name == "auc_pr" else None
         rarity = "" if share is None else f" at {percent(share)} anomalies"
-        return f"{metric_name(name)} {score(value)}{rarity}{published}"
+        return f"{metric_name(name)} {score(value)}{rarity}" + (f" ({aside})" if aside else "")
     return None
 
 
 def _closing(run: Run) -> str:
     wrong = [result for result in run.results if not is_valid(result)]
+    parts = []
     if not run.results:
-        validity = "Nothing was measured"
+        parts.append("Nothing was measured.")
     elif not wrong:
-        validity = "Valid"
-    elif len(wrong) == len(run.results) and (shared := _shared_reason(run.results)) is not None:
-        validity = f"{status_of_run(run.results).word}: {shared}"
-    else:
-        validity = f"{len(wrong)} of {plural(len(run.results), 'result')} not valid"
+        parts.append("Valid.")
+    elif len(wrong) < len(run.results):
+        parts.append(f"{len(wrong)} of {plural(len(run.results), 'result')} not valid.")
     cost = len(costly(run))
     if cost:
-        findings = f"{plural(cost, 'finding')} {'costs' if cost == 1 else 'cost'} performance"
+        parts.append(f"{plural(cost, 'finding')} {'costs' if cost == 1 else 'cost'} performance.")
     else:
-        findings = "No finding costs performance"
-    return f"{validity}. {findings}."
+        parts.append("No finding costs performance.")
+    return " ".join(parts)
 
 
 def _shared_reason(results: Sequence[Result]) -> str | None:

@@ -11,12 +11,15 @@ from harness.reporting.sections.figures import (
     Figure,
     accuracy_text,
     accuracy_value,
+    cuts_of,
     headline_metric,
+    incomparable,
     metric_name,
+    published_of,
     workload_title,
 )
 from harness.reporting.sections.results import baseline_values, by_workload
-from harness.reporting.text import as_given, count, score
+from harness.reporting.text import as_given, score
 
 HEAD = (
     "System", "Data", "Published", "As published, here", "Clean, here", "Best baseline, clean", "Difference explained",
@@ -31,6 +34,7 @@ class PublishedRow:
     data: str
     metric: str
     published: str
+    no_published: str  # why the figure of the document cannot stand here; empty where it does or there is none
     as_published: Figure
     clean: Figure
     baseline: str
@@ -76,18 +80,20 @@ def _row(result: Result) -> PublishedRow:
     baselines: list[tuple[str, float]] = []
     notes: tuple[str, ...] = ()
     if accuracy is not None:
-        own, other = _ours(accuracy, name), _counterpart(accuracy.counterpart, name)
+        own, other = _ours(result, accuracy, name), _counterpart(accuracy.counterpart, name)
         # Baselines are those of the run's own protocol; next to the other one they would compare two tasks.
         baselines = baseline_values(accuracy, name) if own_protocol == "clean" else []
         notes = accuracy.notes
+    document = published_of(result)
     best = max(baselines, key=lambda pair: pair[1], default=None)
     ours = accuracy_value(result, name)
-    explained = [*([result.published.difference] if result.published else []), *notes]
+    explained = [*([document.difference] if document else []), *notes]
     return PublishedRow(
         system=workload_title(result),
         data=result.dataset.name + ("" if result.dataset.origin == "real" else f" ({result.dataset.origin} data)"),
         metric=metric_name(name),
-        published=as_given(result.published.value) if result.published else "–",
+        published=as_given(document.value) if document else "–",
+        no_published=", ".join(incomparable(result)) if result.published and not document else "",
         as_published=other if own_protocol == "clean" else own,
         clean=own if own_protocol == "clean" else other,
         baseline="–" if best is None else f"{best[0]} {score(best[1])}",
@@ -111,14 +117,9 @@ def _counterpart(counterpart: Counterpart | None, name: str) -> Figure:
             return _over_seeds(counterpart.metrics.get(name), ())
 
 
-def _ours(accuracy: Accuracy, name: str) -> Figure:
+def _ours(result: Result, accuracy: Accuracy, name: str) -> Figure:
     """The figure over seeds, below it their number and what the training was limited to."""
-    limits, scheduled = accuracy.limits, accuracy.epochs.scheduled
-    notes = (
-        "" if limits.epochs is None or scheduled is None else f"{limits.epochs} of {scheduled} epochs",
-        "" if limits.rows is None else f"{count(limits.rows)} training rows",
-    )
-    return _over_seeds(accuracy.metrics.get(name), notes)
+    return _over_seeds(accuracy.metrics.get(name), cuts_of(result))
 
 
 def _over_seeds(metric: SeedMean | None, notes: tuple[str, ...]) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from harness.record.accuracy import (
     Accuracy,
@@ -15,18 +16,23 @@ from harness.record.accuracy import (
 )
 from harness.record.model import Result, Run, Verdict
 from harness.reporting.charts.rates import RateRow, rates_chart
+from harness.reporting.charts.svg import fitted
 from harness.reporting.sections.figures import (
     NONE,
     SCENARIO_NAMES,
     Figure,
     accuracy_text,
+    cuts_of,
     estimate,
     figure,
     headline_metric,
+    incomparable,
     interval_text,
     metric_name,
+    published_of,
     rate_metric,
     result_name,
+    shortfall_of,
     undisturbed_rate,
     unit_of,
     variant,
@@ -34,10 +40,20 @@ from harness.reporting.sections.figures import (
     workload_title,
 )
 from harness.reporting.sections.panels import Panel
-from harness.reporting.sections.status import Status, has_times, is_valid, status_of
-from harness.reporting.text import as_given, count, percent, quantity, score
+from harness.reporting.sections.status import WARN, Status, has_times, is_valid, status_of_result
+from harness.reporting.text import and_list, as_given, count, percent, quantity, score
 
 _CHART_ROWS = 24
+# Columns that are left out where nothing is in them: field of a row, head, and what is below the head.
+_OPTIONAL = (
+    ("mean", "Mean", "per call"),
+    ("p50", "p50", "per call"),
+    ("p99", "p99", "per call"),
+    ("training", "Training", "whole fit"),
+    ("roof", "Of the", "measured roof"),
+)
+_DISTURBED = "rows/s is {} below the undisturbed rate: calls were interrupted. Size by rows/s."
+_SUPERVISED = ("gradient-boosting", "xgboost")  # baseline detectors that learn from labels
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,23 @@ class ResultRow:
     status: Status
     reasons: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """``offline, eager``."""
+        return f"{self.scenario.lower()}, {self.variant}"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What is to be known of some results of a workload, once; ``shape`` as that of a status."""
+
+    shape: str
+    results: str  # "offline, eager; offline, native", or "all results"
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.results}: {self.text}"
+
 
 @dataclass(frozen=True)
 class AccuracyLine:
@@ -64,7 +97,9 @@ class AccuracyLine:
 
     metric: str
     ours: str
-    published: str  # empty without a published figure
+    cuts: str  # what the training was cut to; empty where it was not
+    published: str  # empty without a published figure, or where this one cannot be compared with it
+    no_published: str  # why it cannot; empty without a published figure
     published_by: str
     difference: str
     baselines: tuple[tuple[str, str], ...]  # classical detector, its figure
@@ -88,6 +123,7 @@ class WorkloadGroup:
     reasons: tuple[str, ...]  # that all of its results share
     warnings: tuple[str, ...]  # about its data and scores
     rows: tuple[ResultRow, ...]
+    remarks: tuple[Remark, ...]  # why results are not valid, and why figures are missing
 
 
 def workload_groups(run: Run) -> list[WorkloadGroup]:
@@ -108,11 +144,12 @@ def by_workload(results: Sequence[Result]) -> list[list[Result]]:
 
 
 def rate_panels(run: Run) -> list[Panel]:
-    """One chart of rates per scenario that has any; the table above holds its numbers."""
-    panels = []
+    """A chart of rates per scenario, each with results of every workload."""
     groups = by_workload(run.results)
+    ordered = [result for group in groups for result in group if has_times(result)]
+    charted: list[tuple[str, str, list[RateRow], str]] = []
     for scenario in SCENARIO_NAMES:
-        timed = [result for group in groups for result in group if result.scenario == scenario and has_times(result)]
+        timed = [result for result in ordered if result.scenario == scenario]
         rows = [
             RateRow(result_name(result, alone=len(groups) == 1), rate, is_valid(result))
             for result in timed
@@ -120,8 +157,15 @@ def rate_panels(run: Run) -> list[Panel]:
         ]
         if rows:
             title = f"{SCENARIO_NAMES[scenario]}: rows per second"
-            panels.append(Panel(title, rates_chart(f"rates-{scenario}", title, rows[:_CHART_ROWS], unit_of(timed))))
-    return panels
+            charted.append((f"rates-{scenario}", title, rows[:_CHART_ROWS], unit_of(timed)))
+    return [
+        Panel(title, fitted(partial(_rates, title, rows, unit), key, alone=len(charted) == 1))
+        for key, title, rows, unit in charted
+    ]
+
+
+def _rates(title: str, rows: Sequence[RateRow], unit: str, key: str, width: int) -> str:
+    return rates_chart(key, title, rows, unit, width=width)
 
 
 def accuracy_line(result: Result) -> AccuracyLine | None:
@@ -129,13 +173,15 @@ def accuracy_line(result: Result) -> AccuracyLine | None:
     name, accuracy = headline_metric(result), result.accuracy
     if name is None or accuracy is None or name not in accuracy.metrics:
         return None
-    published = result.published
+    published = published_of(result)
     values = baseline_values(accuracy, name)
     best = max(values, key=lambda pair: pair[1], default=None)
     return AccuracyLine(
         metric=metric_name(name),
         ours=accuracy_text(accuracy.metrics[name]) + interval_text(accuracy, name),
+        cuts=", ".join(cuts_of(result)),
         published=as_given(published.value) if published else "",
+        no_published=", ".join(incomparable(result)) if result.published and not published else "",
         published_by=published.source if published else "",
         difference=published.difference.strip().rstrip(".") if published else "",
         baselines=tuple((detector, score(value)) for detector, value in values),
@@ -156,7 +202,7 @@ def baselines_of(accuracy: Accuracy) -> tuple[BaselineDetector, ...]:
 def baseline_values(accuracy: Accuracy, name: str) -> list[tuple[str, float]]:
     """Name and figure of every baseline detector that has the metric ``name``."""
     return [
-        (detector.name, detector.metrics[name].mean)
+        (f"{detector.name}{' (supervised)' * (detector.detector in _SUPERVISED)}", detector.metrics[name].mean)
         for detector in baselines_of(accuracy)
         if isinstance(detector, ScoredBaseline) and name in detector.metrics
     ]
@@ -188,6 +234,7 @@ def _group(index: int, results: Sequence[Result]) -> WorkloadGroup:
     first = results[0]
     scored = next((result for result in results if result.accuracy is not None), first)
     shared = shared_reasons(results)
+    rows = tuple(_row(result, shared) for result in results)
     return WorkloadGroup(
         anchor=f"w{index + 1}",
         name=first.workload,
@@ -197,8 +244,41 @@ def _group(index: int, results: Sequence[Result]) -> WorkloadGroup:
         accuracy=accuracy_line(scored),
         reasons=shared,
         warnings=warnings_of(scored),
-        rows=tuple(_row(result, shared) for result in results),
+        rows=rows,
+        remarks=tuple(_remarks(results, rows, shared)),
     )
+
+
+def shown_columns(groups: Sequence[WorkloadGroup]) -> list[tuple[str, str, str]]:
+    """The optional columns that hold anything."""
+    rows = [row for group in groups for row in group.rows]
+    return [column for column in _OPTIONAL if any(_is_shown(getattr(row, column[0])) for row in rows)]
+
+
+def _is_shown(cell: Figure | str) -> bool:
+    return (cell.value if isinstance(cell, Figure) else cell) != "–"
+
+
+def _remarks(results: Sequence[Result], rows: Sequence[ResultRow], shared: tuple[str, ...]) -> list[Remark]:
+    """Reasons and notes of results, each text once with the results that it concerns."""
+    concerned: dict[tuple[str, str], list[str]] = {}
+    for result, row in zip(results, rows, strict=True):
+        texts = [(row.status.shape, reason) for reason in row.reasons]
+        if is_valid(result) and (lost := shortfall_of(result)) is not None:
+            texts.append((WARN, _DISTURBED.format(percent(lost, 2))))
+        named = (("mean", row.mean), ("p50", row.p50), ("p99", row.p99), ("training time", row.training))
+        notes: dict[str, list[str]] = {}
+        for name, cell in named:
+            if cell.note:
+                notes.setdefault(cell.note, []).append(name)
+        texts += [("○", f"{and_list(names)}: {note}") for note, names in notes.items()]
+        for shape, text in texts:
+            concerned.setdefault((shape, text), []).append(row.name)
+    everywhere = [Remark(rows[0].status.shape, "all results", reason) for reason in shared]
+    return everywhere + [
+        Remark(shape, "all results" if len(names) == len(rows) > 1 else "; ".join(names), text)
+        for (shape, text), names in concerned.items()
+    ]
 
 
 def shared_reasons(results: Sequence[Result]) -> tuple[str, ...]:
@@ -232,7 +312,7 @@ def _row(result: Result, shared: tuple[str, ...]) -> ResultRow:
         p99=_percentile(result, "p99_s") if timed else NONE,
         training=figure(result.metrics.get("train_seconds")) if timed else NONE,
         roof="–" if result.share_of_peak is None or not timed else percent(result.share_of_peak),
-        status=status_of(result.validity.verdict),
+        status=status_of_result(result),
         reasons=tuple(reason for reason in result.validity.reasons if reason not in shared),
     )
 

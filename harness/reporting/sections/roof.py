@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from harness.record.model import KernelRate, Roof, Roofline, Run
 from harness.reporting.charts.roofline import Ceiling, Kernel, roofline_chart
+from harness.reporting.charts.svg import fitted
 from harness.reporting.sections.figures import figure
 from harness.reporting.sections.panels import Cell, Panel, Table
 from harness.reporting.text import number, percent, quantity, ranges
@@ -44,7 +46,7 @@ def roof_view(run: Run) -> RoofView | None:
 
 def _panels(roofline: Roofline) -> list[Panel]:
     memory = _ceilings([roof for roof in roofline.roofs if roof.kind == "memory"])
-    panels = []
+    charted = []
     units = dict.fromkeys(roof.rate.unit for roof in roofline.roofs if roof.kind == "compute")
     for at, unit in enumerate(units):
         compute = _ceilings([roof for roof in roofline.roofs if roof.kind == "compute" and roof.rate.unit == unit])
@@ -53,10 +55,15 @@ def _panels(roofline: Roofline) -> list[Panel]:
             for kernel in roofline.kernels
             if kernel.rate.unit == unit and kernel.operations_per_byte and kernel.rate.value
         ]
-        if compute:
-            chart = roofline_chart(f"roof-{at}", compute[:4], memory, points, unit)
-            panels.append(Panel(f"Roofline, {unit}", chart))
-    return panels
+        if compute and points:  # ceilings alone are in the table
+            charted.append((f"roof-{at}", unit, partial(_chart, compute[:4], memory, points, unit)))
+    return [Panel(f"Roofline, {unit}", fitted(draw, key, alone=len(charted) == 1)) for key, unit, draw in charted]
+
+
+def _chart(
+    compute: Sequence[Ceiling], memory: Sequence[Ceiling], kernels: Sequence[Kernel], unit: str, key: str, width: int
+) -> str:
+    return roofline_chart(key, compute, memory, kernels, unit, width=width)
 
 
 def _ceilings(roofs: Sequence[Roof]) -> list[Ceiling]:

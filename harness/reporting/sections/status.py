@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.record.model import Result, Verdict
+from harness.reporting.sections.figures import shortfall_of
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,17 @@ _OF_VERDICT = {
     Verdict.TIMINGS_REFUSED: Status("Timings refused", WARN, "warn"),
     Verdict.FAILED: Status("Failed", BAD, "bad"),
 }
+DISTURBED = Status("Valid, disturbed", WARN, "warn")
 
 
 def status_of(verdict: Verdict) -> Status:
     """The status of one result."""
     return _OF_VERDICT[verdict]
+
+
+def status_of_result(result: Result) -> Status:
+    """The status of one result; a valid one that delivered much less than its undisturbed rate says so."""
+    return DISTURBED if is_valid(result) and shortfall_of(result) is not None else status_of(result.validity.verdict)
 
 
 def status_of_run(results: Sequence[Result]) -> Status:
@@ -39,7 +46,8 @@ def status_of_run(results: Sequence[Result]) -> Status:
     if not verdicts:
         return Status("No result", BAD, "bad")
     if len(set(verdicts)) == 1:
-        return _OF_VERDICT[verdicts[0]]
+        statuses = [status_of_result(result) for result in results]
+        return next((status for status in statuses if status is DISTURBED), statuses[0])
     if Verdict.VALID in verdicts:
         return Status("Valid in part", WARN, "warn")
     return Status("Invalid", BAD, "bad")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from harness.measure.causes import Cause
 from harness.measure.disturbance import Disturbance, disturbance
 from harness.record.model import Metric, ProcessRecord, Result, Run
 from harness.record.series import Series
 from harness.reporting.charts.processes import ProcessRow, processes_chart
+from harness.reporting.charts.svg import fitted
 from harness.reporting.sections.figures import SCENARIO_NAMES, Figure, figure, result_name, variant, workload_title
 from harness.reporting.sections.panels import Panel
 from harness.reporting.sections.results import by_workload
-from harness.reporting.sections.status import Status, has_times, status_of
+from harness.reporting.sections.status import Status, has_times, status_of_result
 from harness.reporting.text import NO_BREAK, count, percent, quantity, ranges, size
 
 _CHART_ROWS = 12
@@ -93,9 +95,9 @@ def centre_metric(result: Result) -> Metric | None:
 
 
 def _panels(results: Sequence[Result]) -> list[Panel]:
-    panels = []
+    charted: list[tuple[str, list[ProcessRow]]] = []
     alone = len({result.workload for result in results}) == 1
-    for scenario, title in SCENARIO_NAMES.items():
+    for scenario in SCENARIO_NAMES:
         rows = [
             row
             for result in results
@@ -104,9 +106,18 @@ def _panels(results: Sequence[Result]) -> list[Panel]:
             and (row := _chart_row(result, alone=alone)) is not None
         ]
         if rows:
-            chart = processes_chart(f"processes-{scenario}", f"{title}: processes", rows[:_CHART_ROWS])
-            panels.append(Panel(title, chart))
-    return panels
+            charted.append((scenario, rows[:_CHART_ROWS]))
+    return [
+        Panel(
+            SCENARIO_NAMES[scenario],
+            fitted(partial(_chart, scenario, rows), f"processes-{scenario}", alone=len(charted) == 1),
+        )
+        for scenario, rows in charted
+    ]
+
+
+def _chart(scenario: str, rows: Sequence[ProcessRow], key: str, width: int) -> str:
+    return processes_chart(key, f"{SCENARIO_NAMES[scenario]}: processes", rows, width=width)
 
 
 def _chart_row(result: Result, *, alone: bool) -> ProcessRow | None:
@@ -139,7 +150,7 @@ def _row(result: Result) -> TrustRow:
         samples=count(total),
         disturbed=Figure(_share(disturbed.flagged, disturbed.samples), note=_causes(disturbed)),
         steady=f"{sum(each.steady for each in series)} of {len(series)}" if series else "–",
-        status=status_of(result.validity.verdict),
+        status=status_of_result(result),
     )
 
 
