@@ -132,12 +132,14 @@ def steps(pairs: Sequence[tuple[K, K]], rates: Mapping[K, Rates], *, margin: flo
     ratios = [_log_ratios(rates[to], rates[start]) for start, to in known]
     judged = compare_family(ratios, [margin] * len(known))
     confidence = 1 - ALPHA / max(1, len(known))
-    found = []
+    judged_steps = []
     for (start, to), d, comparison in zip(known, ratios, judged, strict=True):
         ratio = interval_over_processes(np.exp(d), confidence=confidence) if len(d) else Interval(1.0, None, None, 0)
         beyond = ratio.low is not None and ratio.low > 1 + margin
-        found.append(Step(start, to, comparison, ratio, comparison.verdict is CompareVerdict.REGRESSED and beyond))
-    return found
+        judged_steps.append(
+            Step(start, to, comparison, ratio, comparison.verdict is CompareVerdict.REGRESSED and beyond)
+        )
+    return judged_steps
 
 
 def contrasts(
@@ -166,11 +168,11 @@ def contrasts(
             ]
             known.append((rated, np.mean(by_pair, axis=0)))
     confidence = _confidence(len(known))
-    found = []
+    compared = []
     for pairs, d in known:
         ratio = interval_over_processes(np.exp(d), confidence=confidence)
-        found.append(Contrast(*pairs[0], len(pairs), ratio, _standing(d, ratio, margin)))
-    return found
+        compared.append(Contrast(*pairs[0], len(pairs), ratio, _standing(d, ratio, margin)))
+    return compared
 
 
 def cliffs(chains: Sequence[Sequence[K]], rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> list[Step[K]]:

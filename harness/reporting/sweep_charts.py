@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.record.model import Verdict
 from harness.record.sweep_model import SweepCell
 from harness.reporting.charts.effects import Effect, effects_chart
-from harness.reporting.charts.heatmap import HeatCell, Scale, heatmap_chart
+from harness.reporting.charts.heatmap import HeatAxis, HeatCell, Scale, heatmap_chart
 from harness.reporting.charts.rates import BatchCurve, batch_chart
 from harness.reporting.charts.svg import MANY_MARKS, fitted
 from harness.reporting.sections.figures import estimate
@@ -145,13 +145,13 @@ def _map(key: str, name: str, lines: Sequence[SettingLine], of: _MapOf) -> Panel
         for place, line in places.items()
         if line.cell.rows_per_s_undisturbed.value is not None
     }
-    names = tuple(" × ".join(factor.head for factor in factors) for factors in (axes.rows, axes.columns))
+    down, across = (
+        HeatAxis(" × ".join(factor.head for factor in factors), list(levels.values()))
+        for factors, levels in ((axes.rows, rows), (axes.columns, columns))
+    )
 
     def draw(key: str, width: int) -> str:
-        return heatmap_chart(
-            key, f"Rates, {name}", list(rows.values()), list(columns.values()), cells,
-            axes_names=(names[0], names[1]), unit=_UNIT, scale=of.scale, width=width,
-        )  # fmt: skip
+        return heatmap_chart(key, f"Rates, {name}", down, across, cells, unit=_UNIT, scale=of.scale, width=width)
 
     return Panel(name, fitted(draw, key, alone=of.alone))
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from harness.measure.validity import shortfall
 from harness.record.model import Verdict
-from harness.record.sweep_model import FactorName, Sweep, SweepBest, SweepCell, SweepEffect, SweepLoss, SweepRival
+from harness.record.sweep_model import Sweep, SweepBest, SweepCell, SweepLoss, SweepRival
 from harness.reporting.sections.figures import Figure, figure, with_margin
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import BAD, DISTURBED, GOOD, WARN, Status, status_of
-from harness.reporting.sweep_factors import BY_NAME, CORES, FACTORS, SMT, THREADS, Factor, setting_name, varying
-from harness.reporting.text import NO_BREAK, and_list, number, percent, plural, quantity
+from harness.reporting.sweep_conclusions import absent_losses, capital, level_sentences, longer, slower
+from harness.reporting.sweep_factors import CORES, FACTORS, SMT, THREADS, Factor, setting_name, varying
+from harness.reporting.text import NO_BREAK, and_list, percent, plural, quantity
 
 BEST = Status("Best", "★", "good")
 _STANDINGS = {
@@ -22,7 +23,6 @@ _STANDINGS = {
 }
 _UNUSED = Status("Not compared", "–", "note")
 _NAMED = 3  # settings named one by one; more are counted
-_TIMES = 2.0  # a ratio from which "× 2.4" says more than "+140 %"
 _LOSSES: Mapping[str, tuple[str, str]] = {
     "smt_cliff": (
         "SMT cliff",
@@ -32,12 +32,6 @@ _LOSSES: Mapping[str, tuple[str, str]] = {
     "core_cliff": ("Core cliff", "What is handed between the cores costs more than they add at this batch size."),
     "numa_penalty": ("NUMA penalty", "Keep the memory on the node of the cores, and the cores on the better node."),
 }
-# What a loss is called where there is none, its factors, and what those are called where they did not vary.
-_ABSENT: tuple[tuple[str, str, tuple[FactorName, ...], str], ...] = (
-    ("smt_cliff", "no SMT cliff", ("smt", "threads_per_core"), "SMT level"),
-    ("core_cliff", "no loss with more cores", ("cores",), "number of cores"),
-    ("numa_penalty", "no NUMA penalty", ("place",), "NUMA node"),
-)
 
 
 @dataclass(frozen=True)
@@ -187,7 +181,7 @@ def _lead(sweep: Sweep) -> str:
         limits.append(f"the rate delivered is {percent(max(parted), 2)} below the undisturbed one")
     if sweep.design.protocol == "as-published":
         limits.append("as-published protocol")
-    return _capital(f"{', '.join(limits)}.") if limits else ""
+    return capital(f"{', '.join(limits)}.") if limits else ""
 
 
 def _fixed(context: _Context) -> str:
@@ -212,7 +206,7 @@ def _workload(context: _Context, name: str) -> WorkloadView:
         reasons=tuple(_reasons(lines)),
         by_cores=tuple(_core_line(context, each) for each in sweep.best if each.workload == name and each.cores),
         losses=tuple(_losses(context, name)),
-        absent=tuple(_absent(context, name)) if best is not None and context.is_valid(best.cell) else (),
+        absent=tuple(absent_losses(context.sweep, name)) if best is not None and context.is_valid(best.cell) else (),
     )
 
 
@@ -248,36 +242,17 @@ def _shortfall(cell: SweepCell) -> float | None:
     return shortfall(cell.rows_per_s.value, cell.rows_per_s_undisturbed.value)
 
 
-def longer(ratio: float, low: float | None, high: float | None) -> str:
-    """A time per row against another: ``+31.0 % [27.1, 35.2]``, ``× 2.40 [2.30, 2.50]``."""
-    if ratio >= _TIMES:
-        return f"×{NO_BREAK}{number(ratio)}{_limits(low, high, 1.0, 0.0)}"
-    return f"{100 * (ratio - 1):+.1f}{NO_BREAK}%{_limits(low, high, 100.0, 1.0)}"
-
-
-def _limits(low: float | None, high: float | None, scale: float, zero: float) -> str:
-    if low is None or high is None:
-        return ""
-    low, high = (scale * (value - zero) for value in (low, high))
-    shown = (f"{low:,.1f}", f"{high:,.1f}") if zero else (number(low), number(high))
-    return f" [{shown[0]}, {shown[1]}]"
-
-
 def _sentences(context: _Context, lead: str, best: SweepBest | None) -> tuple[str, ...]:
     if best is None:
-        return (_capital(f"{lead}nothing was measured."),)
+        return (capital(f"{lead}nothing was measured."),)
     named, rate = context.name(best.cell), _rate(context.cells[best.cell])
     if not context.is_valid(best.cell):
         return (
-            _capital(f"{lead}no setting gave a valid result."),
+            capital(f"{lead}no setting gave a valid result."),
             f"Not to be used: the fastest was {named} with {rate}.",
         )
-    effects = [effect for effect in context.sweep.effects if effect.workload == context.cells[best.cell].workload]
-    by_factor: dict[FactorName, list[SweepEffect]] = {}
-    for effect in effects:
-        by_factor.setdefault(effect.factor, []).append(effect)
-    levels = [_levels(context, BY_NAME[name], those) for name, those in by_factor.items()]
-    return (_capital(f"{lead}best with {named}: {rate}."), *_ties(context, best), *levels)
+    levels = level_sentences(context.sweep, context.cells[best.cell].workload)
+    return (capital(f"{lead}best with {named}: {rate}."), *_ties(context, best), *levels)
 
 
 def _rate(cell: SweepCell) -> str:
@@ -298,48 +273,6 @@ def _ties(context: _Context, best: SweepBest) -> list[str]:
         rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         sentences += [f"{lead}: {'; '.join(names[:_NAMED])}{rest}."] if names else []
     return sentences
-
-
-def _levels(context: _Context, factor: Factor, effects: Sequence[SweepEffect]) -> str:
-    """What every other level of a factor does to the time per row, over settings that are equal in all else."""
-    own = factor.word(context.cells[effects[0].start])
-    clauses = [_clause(factor.word(context.cells[effect.to]), effect) for effect in effects if effect.pairs]
-    pairs = {effect.pairs for effect in effects if effect.pairs}
-    unpaired = [factor.word(context.cells[effect.to]) for effect in effects if not effect.pairs]
-    text = ""
-    if clauses:
-        over = f" (mean of {plural(max(pairs), 'pair')} of settings)" if len(pairs) == 1 and max(pairs) > 1 else ""
-        text = f"Against {own} and all else equal, the time per row is {and_list(clauses)}{over}."
-    if unpaired:
-        alone = f"No two valid settings differ only in having {own} or {' or '.join(unpaired)}: nothing is concluded."
-        text = f"{text} {alone}".lstrip()
-    return text
-
-
-def _clause(other: str, effect: SweepEffect) -> str:
-    assert effect.ratio is not None
-    change = longer(effect.ratio, effect.ci_low, effect.ci_high)
-    match effect.standing:
-        case "equivalent":
-            return f"equivalent with {other} ({change})"
-        case "slower" | "faster":
-            return f"{change} with {other}"
-        case "undecided":
-            return f"not distinguishable with {other} ({change})"
-
-
-def _absent(context: _Context, workload: str) -> Iterator[str]:
-    """Which losses were looked for and do not occur, and which could not be looked for."""
-    seen = {loss.kind for loss in context.sweep.losses if context.cells[loss.to].workload == workload}
-    compared = {effect.factor for effect in context.sweep.effects if effect.workload == workload and effect.pairs}
-    checked = [words for kind, words, factors, _ in _ABSENT if kind not in seen and compared & set(factors)]
-    unknown = [name for _, _, factors, name in _ABSENT if not compared & set(factors)]
-    if checked:
-        yield _capital(
-            f"{and_list(checked)} beyond {percent(context.sweep.margin)} occurs among the settings measured."
-        )
-    if unknown:
-        yield f"Nothing is said about the {and_list(unknown)}: no two valid settings differ only in that."
 
 
 def _core_line(context: _Context, best: SweepBest) -> CoreLine:
@@ -369,17 +302,11 @@ def _losses(context: _Context, workload: str) -> Iterator[LossLine]:
         start, to = context.cells[worst.start], context.cells[worst.to]
         common = [factor for factor in context.factors if factor.level(start) == factor.level(to)]
         where = f" with {setting_name(to, common)}" if common else ""
-        sentence = f"{to_level} takes {_slower(worst)} per row than {start_level}{where}"
+        sentence = f"{to_level} takes {slower(worst)} per row than {start_level}{where}"
         if others:
             least = 100 * (1 / others[-1].ratio - 1)
             sentence += f", and at least {least:.1f}{NO_BREAK}% longer in {plural(len(others), 'other setting')}"
-        yield LossLine(kind, _capital(f"{sentence}."), why)
-
-
-def _slower(loss: SweepLoss) -> str:
-    """``33.2 % [30.1, 36.4] longer`` of the rates' ratio."""
-    change = longer(1 / loss.ratio, 1 / loss.ci_high, 1 / loss.ci_low)
-    return f"{change.removeprefix('+')} longer" if change.startswith("+") else f"{change} as long"
+        yield LossLine(kind, capital(f"{sentence}."), why)
 
 
 def _method(sweep: Sweep) -> tuple[str, ...]:
@@ -395,7 +322,3 @@ def _method(sweep: Sweep) -> tuple[str, ...]:
         "What a factor does is the mean over pairs of settings that are equal in everything else, judged by the same"
         " limits, corrected for the number of levels compared.",
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -18,7 +18,7 @@ from support.sweeps import BY_SMT, PLACEMENT, design_of, fit_outcome, journal_of
 from harness.errors import ExitCode
 from harness.platform.facts import CpuFacts
 from harness.record.sweep_model import Sweep
-from harness.reporting.charts.heatmap import HeatCell, Scale, heatmap_chart
+from harness.reporting.charts.heatmap import HeatAxis, HeatCell, Scale, heatmap_chart
 from harness.reporting.sweep_charts import axes_of
 from harness.reporting.sweep_csv import render_sweep_csv
 from harness.reporting.sweep_factors import BACKEND, BATCH, CORES, INSTANCES, PLACE, SMT, THREADS
@@ -311,6 +311,6 @@ def test_a_heat_map_prints_its_values_and_marks_what_is_special() -> None:
         (1, 0): HeatCell(4e5, valid=False),
         (1, 1): HeatCell(0.0),
     }
-    svg = heatmap_chart("k", "t", ["2", "8"], ["4", "8"], cells, axes_names=("SMT", "threads"), unit="row/s")
+    svg = heatmap_chart("k", "t", HeatAxis("SMT", ["2", "8"]), HeatAxis("threads", ["4", "8"]), cells, unit="row/s")
     for shown in (">1.00<", ">≈ 0.990<", ">✖ 0.400<", ">0<", "cells in M\u00a0row/s", "SMT 2, threads 4: 1.00\u00a0M"):
         assert shown in svg, shown
