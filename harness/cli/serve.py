@@ -37,12 +37,19 @@ def serve(
         int, typer.Option(min=1, metavar="K", rich_help_panel=_PLACE, help="Threads on each core.")
     ] = 1,
     node: Annotated[
-        int | None,
+        list[int] | None,
         typer.Option(
             metavar="ID", rich_help_panel=_PLACE, show_default=False,
-            help="NUMA node. Default: the one that fits with the most free memory.",
+            help="NUMA node; several score on each. Default: the one that fits with the most free memory.",
         ),
     ] = None,
+    fronts: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, metavar="N", rich_help_panel=_PLACE,
+            help="Processes that read HTTP; with more than one, a process of its own scores on each node.",
+        ),
+    ] = 1,
     host: Annotated[str, typer.Option(rich_help_panel=_ACCESS, help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, rich_help_panel=_ACCESS, help="0 for any free one.")] = 8000,
     token_file: Annotated[
@@ -144,6 +151,9 @@ def serve(
             f"--host {host} is open to others.",
             remedy="Give --token-file or --tls-cert, or --insecure all the same.",
         )
+    nodes: list[int | None] = [*node] if node else [None]
+    if len(set(nodes)) < len(nodes):
+        raise InputError(f"--node {nodes[0]} is given twice.", remedy="Give each node once.")
     deadline_s, drain_s = seconds("--deadline", deadline), seconds("--drain", drain)
     key_ttl_s, quota_per_s = seconds("--key-ttl", key_ttl), None if quota is None else per_second("--quota", quota)
     if thresholds is not None:
@@ -158,6 +168,7 @@ def serve(
         front="asgi" if front == "asgi" else "lean",
         backend=backend,
         threads=cores * threads_per_core,
+        fronts=fronts,
         queue_rows=queue,
         deadline_s=deadline_s,
         max_body=max_body,
@@ -175,4 +186,4 @@ def serve(
         check=check,
         as_json=as_json,
     )
-    start(spec, cores=cores, threads_per_core=threads_per_core, node=node)
+    start(spec, cores=cores, threads_per_core=threads_per_core, nodes=nodes)

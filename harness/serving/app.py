@@ -6,28 +6,44 @@ import asyncio
 import hmac
 import sys
 from collections.abc import Callable
-from time import monotonic, perf_counter
-from typing import Any
+from time import monotonic
+from typing import Any, Protocol
 
 import numpy as np
 
+from harness.decode import encode
 from harness.platform.second_clock import ClockWatch
 from harness.serving.admission import Admission
+from harness.serving.card_keeper import CardStep
 from harness.serving.documents import Documents
-from harness.serving.drift import DriftMonitor
-from harness.serving.exchange import Checked, HttpError, Reply, Request, Rows, Scores, Scoring, to_json
+from harness.serving.drift import DriftState
+from harness.serving.exchange import HttpError, Reply, Request, Scoring, Takes, to_json
 from harness.serving.fraud import Fraud
 from harness.serving.history import STEP_S, History
 from harness.serving.metrics import Metrics, openmetrics
 from harness.serving.model import ServedModel
 from harness.serving.open_inference import OpenInference
 from harness.serving.quota import Quota, client_of
+from harness.serving.scorer import Scorer
 
 _TEXT = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _LIVE = Reply(200, to_json({"live": True}))
 _READY = Reply(200, to_json({"ready": True}))
 _NOT_READY = Reply(503, to_json({"ready": False}))
-Handler = Callable[[Request], "Reply | Scoring"]
+Handler = Callable[[Request], "Reply | Scoring | CardStep"]
+
+
+class Others(Protocol):
+    """The other processes of a server, of which one scores."""
+
+    def total(self, own: Metrics) -> Metrics:
+        """What all have counted, this one ``own``."""
+
+    def drift(self) -> DriftState:
+        """As the scorers see it."""
+
+    def ready(self) -> bool:
+        """Whether every scorer answers."""
 
 
 class App:
@@ -42,18 +58,21 @@ class App:
         drift_window: int,
         token: str | None,
         fraud: Fraud | None = None,
+        others: Others | None = None,
     ) -> None:
-        self.model, self.admission = model, admission
+        self.model, self.admission, self.others = model, admission, others
         self.metrics = Metrics()
+        self.scorer = None if others is not None else Scorer(model, admission, self.metrics, drift_window)
+        self.cpus: tuple[int, ...] | None = None  # of all processes
+        self.taker: Takes | None = None  # of requests, where it is not a `Batch` of this process
         self.draining = False
         self.quota: Quota | None = None
-        self.history = History(self.metrics)
         self._began = monotonic()
         self._clocks = ClockWatch()
         self.clock_mismatch: str | None = None  # of the clock by which latencies and deadlines are kept
         self._token = None if token is None else f"Bearer {token}".encode()
         self.fraud = fraud
-        self._drift = DriftMonitor(model.bundle.drift, model.features, drift_window)
+        self.history = History(self.total())
         documents, protocol = Documents(model), OpenInference(model)
         self._documents = documents
         path = f"/v2/models/{model.name}"
@@ -68,7 +87,7 @@ class App:
         routes: dict[tuple[str, str], Handler] = {
             ("GET", "/"): lambda _: self._page(),
             ("GET", "/metrics"): lambda _: self._metrics(),
-            ("GET", "/drift"): lambda _: Reply(200, to_json(self.drift_state())),
+            ("GET", "/drift"): lambda _: Reply(200, to_json(encode(self.drift_state()))),
         }
         if "documents" in apis and fraud is not None:
             routes |= {("POST", "/predict"): fraud.predict, ("POST", "/predict_stream"): fraud.predict_stream}
@@ -98,6 +117,18 @@ class App:
         Raises:
             HttpError: the request is refused.
         """
+        outcome = self.asked(request)
+        if isinstance(outcome, CardStep):
+            assert self.fraud is not None
+            return self.fraud.keeper.take(outcome)
+        return outcome
+
+    def asked(self, request: Request) -> Reply | Scoring | CardStep:
+        """As `handle`, but a card's transaction is not taken into its window.
+
+        Raises:
+            HttpError: the request is refused.
+        """
         key = ("GET" if request.method == "HEAD" else request.method, request.path.rstrip("/") or "/")
         handler = self._open.get(key)
         if handler is not None:
@@ -118,51 +149,9 @@ class App:
         return outcome
 
     def score(self, batch: list[Scoring]) -> list[Reply]:
-        """Replies of what `handle` gave, scored in one call, or in one for each way of scoring."""
-        try:
-            ways = {part.score for part in batch}
-            if len(ways) == 1:
-                return self._score(batch, batch[0].score)
-            replies: dict[int, Reply] = {}
-            for way in ways:
-                chosen = [index for index, part in enumerate(batch) if part.score == way]
-                replies |= zip(chosen, self._score([batch[index] for index in chosen], way), strict=True)
-            return [replies[index] for index in range(len(batch))]
-        finally:
-            self.admission.waiting = 0
-
-    def _score(self, batch: list[Scoring], way: Callable[[Rows], Scores] | None) -> list[Reply]:
-        began = perf_counter()
-        rows = self._features(batch)
-        scores = (way or self.model.score)(rows)
-        seconds = perf_counter() - began
-        self.admission.cost.add(len(rows), seconds)
-        self.metrics.score_s.add(seconds)
-        self.metrics.batch_rows.add(len(rows))
-        self._drift.add(rows if rows.ndim == 2 else rows[:, -1])
-        self.metrics.decisions.update(self.model.decisions(scores if way is None else scores[:, -1]))
-        replies, start = [], 0
-        for part in batch:
-            end = start + len(part.rows)
-            replies.append(_finished(part, scores[start:end]))
-            start = end
-        return replies
-
-    def _features(self, batch: list[Scoring]) -> Rows:
-        """The rows of a batch, raw ones encoded."""
-        blocks: list[Rows] = []
-        raw: list[Checked] = []
-        for part in batch:
-            if isinstance(part.rows, list):
-                raw += part.rows
-                continue
-            if raw:
-                blocks.append(self.model.encoded(raw))
-                raw = []
-            blocks.append(part.rows)
-        if raw:
-            blocks.append(self.model.encoded(raw))
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        """Replies of what `handle` gave."""
+        assert self.scorer is not None
+        return self.scorer.score(batch)
 
     def count(self, request: Request | None, status: int) -> None:
         """Count an answer, by its route where it has one."""
@@ -180,8 +169,11 @@ class App:
 
     def describe(self) -> dict[str, Any]:
         """What is served, as ``GET /health`` has it."""
-        cards = {} if self.fraud is None else self.fraud.describe()
-        return self._documents.describe() | cards | {"clock_mismatch": self.clock_mismatch}
+        described = self._documents.describe()
+        if self.cpus is not None:
+            described["cpus"] = list(self.cpus)
+        cards = {} if self.fraud is None else self.fraud.describe(self.total().cards)
+        return described | cards | {"clock_mismatch": self.clock_mismatch}
 
     async def tick(self) -> None:
         """Note for the page what happens, for ever."""
@@ -195,8 +187,8 @@ class App:
         if mismatch is not None and self.clock_mismatch is None:
             print(f"lparbench: latencies and deadlines are wrong: {mismatch}.", file=sys.stderr, flush=True)
         self.clock_mismatch = self.clock_mismatch or mismatch
-        last = self._drift.last
-        self.history.sample(monotonic() - self._began, None if last is None else float((last.psi / last.bound).max()))
+        self.metrics.clock_mismatch = self.clock_mismatch is not None
+        self.history.sample(self.total(), monotonic() - self._began, self.drift_state().worst)
 
     def refused(self, request: Request, peer: object) -> Reply | None:
         """The answer to a client that sends more rows than it may; reading what the server says of itself is free."""
@@ -209,57 +201,39 @@ class App:
         from harness.serving.page import View, page  # with jinja2, for people only
 
         detector = self.model.bundle.manifest.provenance.detector
-        cards = None if self.fraud is None else self.fraud.states
+        most = None if self.fraud is None else self.fraud.states.most
         levels, drift = self.model.level_names, self.drift_state()
         return page(
             View(
-                self.describe(), detector, self.draining, self.history, self.metrics, levels, drift, self.endpoints,
-                cards,
+                self.describe(), detector, self.draining, self.history, self.total(), levels, drift, self.endpoints,
+                most,
             )
         )  # fmt: skip
 
     def _ready(self) -> Reply:
-        return _NOT_READY if self.draining else _READY
+        gone = self.others is not None and not self.others.ready()
+        return _NOT_READY if self.draining or gone else _READY
 
     def _metrics(self) -> Reply:
         bundle = self.model.bundle.manifest.provenance
         info = {"model": self.model.name, "detector": bundle.detector, "backend": self.model.backend}
-        drift, last = self._drift, self._drift.last
-        psi = {} if last is None else dict(zip(drift.names, last.psi.tolist(), strict=True))
-        if self.fraud is not None:
+        drift = self.drift_state()
+        psi = {name: each.psi for name, each in drift.features.items()}
+        return Reply(200, openmetrics(self.total(), info, psi, drift.alarms), _TEXT)
+
+    def drift_state(self) -> DriftState:
+        """What ``GET /drift`` says."""
+        if self.scorer is not None:
+            return self.scorer.drift.state()
+        assert self.others is not None
+        return self.others.drift()
+
+    def total(self) -> Metrics:
+        """What all processes of the server have counted."""
+        if self.fraud is not None and self.scorer is not None:
             self.metrics.cards = len(self.fraud.states)
             self.metrics.streams = self.fraud.states.counts
-        self.metrics.clock_mismatch = self.clock_mismatch is not None
-        return Reply(200, openmetrics(self.metrics, info, psi, drift.alarms), _TEXT)
-
-    def drift_state(self) -> dict[str, Any]:
-        """What ``GET /drift`` says."""
-        drift = self._drift
-        last = drift.last
-        features = {} if last is None else {
-            name: {"psi": psi, "bound": bound, "over": bool(over)}
-            for name, psi, bound, over in zip(
-                drift.names, last.psi.tolist(), last.bound.tolist(), last.over.tolist(), strict=True
-            )
-        }  # fmt: skip
-        return {
-            "window_rows": drift.window,
-            "windows": drift.windows,
-            "alarms": drift.alarms,
-            "drifted": list(drift.alarming),
-            "features": features,
-            "note": "Windows are taken as independent; an alarm takes two in a row.",
-        }
-
-
-def _finished(part: Scoring, scores: Scores) -> Reply:
-    """A reply; what cannot be said of some rows is an error for their request alone."""
-    try:
-        return part.finish(scores)
-    except HttpError as error:
-        return error.reply()
-    except ValueError:
-        return HttpError(500, "a score is not finite").reply()
+        return self.metrics if self.others is None else self.others.total(self.metrics)
 
 
 _REASONS = {401: "auth", 413: "size", 429: "quota", 431: "size", 503: "queue"}

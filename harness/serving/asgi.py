@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from harness import __version__
 from harness.serving.app import App
 from harness.serving.batch import Batch
-from harness.serving.exchange import HttpError, Reply, Request
+from harness.serving.exchange import HttpError, Reply, Request, Takes
 from harness.serving.http1 import Limits
 from harness.serving.loop import BACKLOG
 
@@ -25,7 +25,7 @@ _BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
 def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
     """The application that uvicorn runs."""
     api = fastapi.FastAPI(title="LPARBench", version=__version__, redoc_url=None)
-    batch = Batch(app)
+    batch: Takes = app.taker or Batch(app)
 
     def scored(request: Request) -> asyncio.Future[Reply]:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
-from harness.serving.app import App
-from harness.serving.exchange import HttpError, Reply, Request, Scoring
+from harness.serving.exchange import Done, HttpError, Reply, Scoring
+from harness.serving.metrics import Metrics
 
-Done = Callable[[Reply], None]
+T = TypeVar("T")
+_Asked = TypeVar("_Asked", contravariant=True)
 
 
-class Batch:
+class Handlers(Protocol[_Asked]):
+    """What a batch is made of, and what answers it."""
+
+    metrics: Metrics
+
+    def handle(self, request: _Asked, /) -> Reply | Scoring:
+        """A reply, or rows that are to be scored first."""
+
+    def score(self, batch: list[Scoring]) -> list[Reply]:
+        """Replies of such rows."""
+
+
+class Batch(Generic[T]):
     """What is scored next. Errors become replies; a defect costs its request alone, and shows nothing of the inside."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Handlers[T]) -> None:
         self._app = app
         self._waiting: list[tuple[Scoring, Done]] = []
 
-    def take(self, request: Request, done: Done) -> None:
+    def take(self, request: T, done: Done) -> None:
         """Answer a request: ``done`` gets the reply, at once or when its rows were scored."""
         self._app.metrics.in_flight += 1
         try:
@@ -27,7 +40,7 @@ class Batch:
         except HttpError as error:
             outcome = error.reply()
         except Exception as error:  # noqa: BLE001 - see the class
-            outcome = _defect(error)
+            outcome = defect(error)
         if isinstance(outcome, Reply):
             self._give(done, outcome)
             return
@@ -40,7 +53,7 @@ class Batch:
         try:
             replies = self._app.score([scoring for scoring, _ in waiting])
         except Exception as error:  # noqa: BLE001 - see the class
-            replies = [_defect(error)] * len(waiting)
+            replies = [defect(error)] * len(waiting)
         for (_, done), reply in zip(waiting, replies, strict=True):
             self._give(done, reply)
 
@@ -49,6 +62,7 @@ class Batch:
         done(reply)
 
 
-def _defect(error: Exception) -> Reply:
+def defect(error: Exception) -> Reply:
+    """The answer to a request on which the program failed."""
     logging.getLogger("lparbench.serve").error("a request failed", exc_info=error)
     return HttpError(500, "the server failed on this request; its log says how").reply()

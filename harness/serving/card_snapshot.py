@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from harness.errors import InputError
 from harness.record.files import write_file
 from harness.scoring import arrays
 from harness.serving.card_states import VALUES_PER_CARD, Answer, Card, CardStates
+from harness.serving.exchange import Rows
 
 _FORMAT = 1
 _DISCARD = "Name another file, or remove this one: the cards then begin anew."
@@ -70,12 +72,7 @@ def save(states: CardStates, path: Path, model: str) -> int:
     states.expire()
     stored = tuple(_stored(key, card, states.steps) for key, card in states.cards.items())
     rows = [states.rows(card) for card in states.cards.values()]
-    snapshot = Snapshot(_FORMAT, model, states.steps, states.width, stored)
-    held = io.BytesIO()
-    text = np.frombuffer(json.dumps(decode.encode(snapshot)).encode(), dtype=np.uint8)
-    empty = np.empty((0, states.width), dtype=np.float32)
-    np.savez(held, snapshot=text, rows=np.concatenate([empty, *rows]))
-    write_file(path, held.getvalue())
+    _write(path, Snapshot(_FORMAT, model, states.steps, states.width, stored), rows)
     return len(stored)
 
 
@@ -88,6 +85,46 @@ def restore(states: CardStates, path: Path, model: str) -> int:
     Raises:
         InputError: it is no such file, or of another model.
     """
+    snapshot, parts = _read(path, model)
+    if (snapshot.steps, snapshot.width) != (states.steps, states.width):
+        raise _of_another(path)
+    for stored, part in list(zip(snapshot.cards, parts, strict=True))[-states.most :]:
+        states.restore(stored.key, part, _card(stored))
+    states.expire()
+    path.rename(path.with_name(path.name + ".restored"))
+    return len(states.cards)
+
+
+def divide(path: Path, parts: list[Path], model: str, owner: Callable[[str, int], int]) -> int:
+    """Write a file's cards into files for their owners, and rename it as `restore` does; how many cards.
+
+    Raises:
+        InputError: it is no such file, or of another model.
+    """
+    snapshot, rows = _read(path, model)
+    owners = [owner(card.key, len(parts)) for card in snapshot.cards]
+    for number, part in enumerate(parts):
+        mine = [index for index, each in enumerate(owners) if each == number]
+        _write(part, replace(snapshot, cards=tuple(snapshot.cards[i] for i in mine)), [rows[i] for i in mine])
+    path.rename(path.with_name(path.name + ".restored"))
+    return len(owners)
+
+
+def join(parts: list[Path], path: Path, model: str) -> int:
+    """Write the cards of several files into one, in the order of their last use; how many.
+
+    Raises:
+        LparbenchError: the disk or its permissions refuse.
+    """
+    read = [_read(part, model) for part in parts]
+    pairs = [pair for snapshot, rows in read for pair in zip(snapshot.cards, rows, strict=True)]
+    pairs.sort(key=lambda pair: pair[0].used)
+    _write(path, replace(read[0][0], cards=tuple(card for card, _ in pairs)), [rows for _, rows in pairs])
+    return len(pairs)
+
+
+def _read(path: Path, model: str) -> tuple[Snapshot, list[Rows]]:
+    """A file's cards, and the rows of each."""
     try:
         content = arrays.read(path)
         snapshot = decode.decode(Snapshot, json.loads(content["snapshot"].tobytes()), str(path))
@@ -98,13 +135,21 @@ def restore(states: CardStates, path: Path, model: str) -> int:
         raise InputError(f"{path}: no readable states of cards: {error}.", remedy=_DISCARD) from error
     if snapshot.format != _FORMAT or not fits:
         raise InputError(f"{path}: not states of cards that this version reads.", remedy=_DISCARD)
-    if snapshot.model != model or (snapshot.steps, snapshot.width) != (states.steps, states.width):
-        raise InputError(f"{path}: the states of cards are of another model.", remedy=_DISCARD)
-    for stored, part in list(zip(snapshot.cards, parts, strict=True))[-states.most :]:
-        states.restore(stored.key, part, _card(stored))
-    states.expire()
-    path.rename(path.with_name(path.name + ".restored"))
-    return len(states.cards)
+    if snapshot.model != model:
+        raise _of_another(path)
+    return snapshot, parts
+
+
+def _of_another(path: Path) -> InputError:
+    return InputError(f"{path}: the states of cards are of another model.", remedy=_DISCARD)
+
+
+def _write(path: Path, snapshot: Snapshot, rows: list[Rows]) -> None:
+    held = io.BytesIO()
+    text = np.frombuffer(json.dumps(decode.encode(snapshot)).encode(), dtype=np.uint8)
+    empty = np.empty((0, snapshot.width), dtype=np.float32)
+    np.savez(held, snapshot=text, rows=np.concatenate([empty, *rows]))
+    write_file(path, held.getvalue())
 
 
 def _stored(key: str, card: Card, steps: int) -> StoredCard:

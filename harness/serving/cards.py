@@ -18,7 +18,12 @@ from harness.serving.spec import ServeSpec
 _MOST = 100_000  # cards, unless more are asked for
 
 
-def open_fraud(spec: ServeSpec, model: ServedModel, admission: Admission) -> Fraud | None:
+def open_fraud(
+    spec: ServeSpec,
+    model: ServedModel,
+    admission: Admission,
+    weights: tuple[float | None, float | None] | None = None,
+) -> Fraud | None:
     """The fraud document's routes, where the model takes transactions of cards.
 
     Raises:
@@ -42,14 +47,11 @@ def open_fraud(spec: ServeSpec, model: ServedModel, admission: Admission) -> Fra
     states = CardStates(keys, spec.key_ttl_s, steps, encoder.features, time.time)
     if spec.state is not None and not spec.check:
         path = Path(spec.state)
-        if path.is_dir() or not path.parent.is_dir():  # and not only when the cards are to be written
-            raise InputError(f"--state {path} cannot be written.", remedy="Name a file in a directory that is there.")
-        if path.exists():
-            count = restore(states, path, model_digest(model.bundle.directory))
-            print(f"lparbench: {count} cards taken over from {path}.", file=sys.stderr, flush=True)
-        else:
-            print(f"lparbench: there is no {path}: all cards begin anew.", file=sys.stderr, flush=True)
-    return Fraud(Parts(model), encoder, states, admission, lenient_dates=spec.as_published)
+        writable(path)
+        count = restore(states, path, model_digest(model.bundle.directory)) if path.exists() else None
+        if not spec.divided:
+            say_taken(count, path)
+    return Fraud(Parts(model, weights), encoder, states, admission, lenient_dates=spec.as_published)
 
 
 def keep_cards(spec: ServeSpec, fraud: Fraud) -> None:
@@ -60,4 +62,26 @@ def keep_cards(spec: ServeSpec, fraud: Fraud) -> None:
     """
     if spec.state is not None and not spec.check:
         count = save(fraud.states, Path(spec.state), model_digest(Path(spec.bundle)))
-        print(f"lparbench: {count} cards kept in {spec.state}.", file=sys.stderr, flush=True)
+        if not spec.divided:
+            say_kept(count, spec.state)
+
+
+def writable(path: Path) -> None:
+    """Find out before the start, and not only when the cards are to be written.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"--state {path} cannot be written.", remedy="Name a file in a directory that is there.")
+
+
+def say_taken(count: int | None, path: Path) -> None:
+    """How many cards were taken over; None where there is no file."""
+    text = f"there is no {path}: all cards begin anew" if count is None else f"{count} cards taken over from {path}"
+    print(f"lparbench: {text}.", file=sys.stderr, flush=True)
+
+
+def say_kept(count: int, path: str) -> None:
+    """How many cards were kept."""
+    print(f"lparbench: {count} cards kept in {path}.", file=sys.stderr, flush=True)

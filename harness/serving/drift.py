@@ -7,6 +7,7 @@ independent; traffic that repeats itself alarms more often.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,48 @@ class Window:
     psi: NDArray[np.float64]  # of each feature
     over: NDArray[np.bool_]  # above its bound
     bound: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FeatureDrift:
+    """A feature in the last window."""
+
+    psi: float
+    bound: float
+    over: bool
+
+
+@dataclass(frozen=True)
+class DriftState:
+    """What ``GET /drift`` says."""
+
+    window_rows: int
+    windows: int
+    alarms: int
+    drifted: tuple[str, ...]
+    features: Mapping[str, FeatureDrift]
+    note: str = "Windows are taken as independent; an alarm takes two in a row."
+
+    @property
+    def worst(self) -> float | None:
+        """The largest index over its bound; None before the first window."""
+        return max((each.psi / each.bound for each in self.features.values()), default=None)
+
+
+def together(states: Sequence[DriftState]) -> DriftState:
+    """Of several scorers, each with windows of its own: all alarms, and each feature where it drifted most."""
+    features: dict[str, FeatureDrift] = {}
+    for state in states:
+        for name, each in state.features.items():
+            if name not in features or each.psi / each.bound > features[name].psi / features[name].bound:
+                features[name] = each
+    return DriftState(
+        window_rows=states[0].window_rows,
+        windows=sum(state.windows for state in states),
+        alarms=sum(state.alarms for state in states),
+        drifted=tuple(dict.fromkeys(name for state in states for name in state.drifted)),
+        features=features,
+    )
 
 
 def stability_index(counts: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,6 +113,17 @@ class DriftMonitor:
         self._counted = 0
         self._chunk = np.empty((min(_CHUNK, window), len(names)), dtype=np.float32)
         self._filled = 0
+
+    def state(self) -> DriftState:
+        """What is known now."""
+        last = self.last
+        features = {} if last is None else {
+            name: FeatureDrift(psi, bound, bool(over))
+            for name, psi, bound, over in zip(
+                self.names, last.psi.tolist(), last.bound.tolist(), last.over.tolist(), strict=True
+            )
+        }  # fmt: skip
+        return DriftState(self.window, self.windows, self.alarms, self.alarming, features)
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Count rows (n, d)."""

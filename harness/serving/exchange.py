@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,16 @@ class Scoring(NamedTuple):
     finish: Callable[[Scores], Reply]
     score: Callable[[Rows], Scores] | None = None
     admitted: bool = False
+
+
+Done = Callable[[Reply], None]
+
+
+class Takes(Protocol):
+    """What answers requests."""
+
+    def take(self, request: Request, done: Done) -> None:
+        """``done`` gets the reply, at once or later."""
 
 
 class HttpError(Exception):

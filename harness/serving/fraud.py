@@ -18,7 +18,8 @@ from harness.datasets.card_features import CardPast
 from harness.datasets.card_rows import CardEncoder, Transaction
 from harness.serving import transactions
 from harness.serving.admission import Admission
-from harness.serving.card_states import Answer, Card, CardStates, card_bytes
+from harness.serving.card_keeper import CardKeeper, CardStep, finite
+from harness.serving.card_states import Answer, CardStates, card_bytes
 from harness.serving.exchange import HttpError, Reply, Request, Rows, Scoring, to_json
 from harness.serving.fraud_parts import Parts
 from harness.serving.json_input import field_error, parse_object, take
@@ -60,7 +61,8 @@ class Fraud:
         self, parts: Parts, encoder: CardEncoder, states: CardStates, admission: Admission, *, lenient_dates: bool
     ) -> None:
         self.states = states
-        self._parts, self._encoder, self._admission = parts, encoder, admission
+        self.keeper = CardKeeper(encoder, states, admission, parts.score)
+        self.parts, self._encoder = parts, encoder
         self._lenient = lenient_dates
 
     @property
@@ -68,14 +70,14 @@ class Fraud:
         """Memory of a card, about."""
         return card_bytes(self.states.steps, self.states.width, history=self._encoder.history)
 
-    def describe(self) -> dict[str, Any]:
-        """For ``GET /health``, with the document's keys."""
+    def describe(self, cards: int) -> dict[str, Any]:
+        """For ``GET /health``, with the document's keys; ``cards`` are kept now."""
         return {
             "sequence_length": self.states.steps,
             "num_features": self.states.width,
-            "weights": dict(zip(("lstm", "xgb"), self._parts.weights, strict=True)),
+            "weights": dict(zip(("lstm", "xgb"), self.parts.weights, strict=True)),
             "expected_columns": transactions.EXPECTED_COLUMNS,
-            "cards": len(self.states),
+            "cards": cards,
             "most_cards": self.states.most,
         }
 
@@ -98,12 +100,12 @@ class Fraud:
             predictions = []
             for values, end in zip(scores[:, :3].tolist(), ends, strict=True):
                 place = {"group": end.group, "end_index": end.place, "end_time": transactions.shown_time(end.minute)}
-                predictions.append({**self._shown(_finite(values), wishes), **place, "end_id": end.identity})
+                predictions.append({**self._shown(finite(values), wishes), **place, "end_id": end.identity})
             return Reply(200, to_json({"predictions": predictions, "sequence_length": self.states.steps}))
 
-        return Scoring(np.stack(windows), finish, self._parts.score)
+        return Scoring(np.stack(windows), finish, self.parts.score)
 
-    def predict_stream(self, request: Request) -> Reply | Scoring:
+    def predict_stream(self, request: Request) -> CardStep:
         """``POST /predict_stream``: the next transaction of a card, taken into its window."""
         document = parse_object(request.body)
         record = take(document, "record", dict, "an object")
@@ -111,54 +113,23 @@ class Fraud:
         given = transactions.transaction(record, "record", lenient_dates=self._lenient)
         group = transactions.group_of(record, keys, "record")
         name = self._identity(document, record, "record")
-        key = transactions.key_of(group)
-        card = self.states.find(key)
-        if card is not None and name is not None and (before := card.answers.get(repr(name))) is not None:
-            self.states.use(key)
-            self.states.counts.duplicates += 1
-            if before.window is not None:  # under way, or it failed
-                self._admission.admit(1)
-            return self._answered(before, group, wishes)
-        if (0 if card is None else card.seen) + 1 >= self.states.steps:
-            self._admission.admit(1)
-        return self._answered(self._taken(self.states.use(key), given, name), group, wishes)
 
-    def _taken(self, card: Card, given: Transaction, name: str | int | None) -> Answer:
-        """A transaction taken into its card's window."""
-        late = card.latest is not None and given.minute < card.latest
-        card.latest = given.minute if card.latest is None else max(card.latest, given.minute)
-        self.states.counts.out_of_order += late
-        counts, forgotten = self.states.counts, card.past.forgotten
-        window = self.states.push(card, self._encoder.encode([given], [card.past])[0])
-        counts.forgotten += card.past.forgotten - forgotten
-        counts.unseen = self._encoder.unseen
-        answer = Answer(min(card.seen, self.states.steps), late, window=window)
-        if name is not None:
-            self.states.remember(card, repr(name), answer)
-        return answer
+        def finish(answer: Answer) -> Reply:
+            return self._answered(answer, group, wishes)
 
-    def _answered(self, answer: Answer, group: Group, wishes: _Wishes) -> Reply | Scoring:
+        return CardStep(transactions.key_of(group), given, None if name is None else repr(name), finish)
+
+    def _answered(self, answer: Answer, group: Group, wishes: _Wishes) -> Reply:
         late = {"out_of_order": True} if answer.late else {}
         if answer.have < self.states.steps:
             need = self.states.steps - answer.have
-            buffering = {"status": "buffering", "group": group, "have": answer.have, "need": need, **late}
-            return Reply(200, to_json(buffering))
-
-        def reply(values: tuple[float | None, ...]) -> Reply:
-            shown = self._shown(values, wishes)
-            ordered = {name: shown[name] for name in ("p_ensemble", "label", "p_lstm", "p_xgb")}
-            return Reply(200, to_json({"status": "ok", "group": group, **ordered, **late}))
-
-        if answer.window is None:
-            assert answer.scores is not None
-            return reply(answer.scores)
-
-        def finish(scores: NDArray[np.float32]) -> Reply:
-            values = _finite(scores[0, :3].tolist())
-            answer.scores, answer.window = values, None
-            return reply(values)
-
-        return Scoring(answer.window[None], finish, self._parts.score, admitted=True)
+            return Reply(
+                200, to_json({"status": "buffering", "group": group, "have": answer.have, "need": need, **late})
+            )
+        assert answer.scores is not None
+        shown = self._shown(answer.scores, wishes)
+        ordered = {name: shown[name] for name in ("p_ensemble", "label", "p_lstm", "p_xgb")}
+        return Reply(200, to_json({"status": "ok", "group": group, **ordered, **late}))
 
     def _windows(self, document: dict[str, Any], records: list[Any], pad: str) -> tuple[list[Rows], list[_End]]:
         """Windows of the records and what ends each, group by group."""
@@ -210,9 +181,9 @@ class Fraud:
         weights = [_finite_number(f"weights.{name}", given.get(name, 0.5)) for name in ("lstm", "xgb")]
         if min(weights) < 0:
             raise field_error("weights", "no weight below zero", given)
-        used = [weight for weight, own in zip(weights, self._parts.weights, strict=True) if own is not None]
+        used = [weight for weight, own in zip(weights, self.parts.weights, strict=True) if own is not None]
         if not 0 < sum(used) < float("inf"):
-            raise field_error("weights", f"a positive sum of {' and '.join(self._parts.names)}", given)
+            raise field_error("weights", f"a positive sum of {' and '.join(self.parts.names)}", given)
         return weights[0], weights[1]
 
     def _shown(self, values: tuple[float | None, ...], wishes: _Wishes) -> dict[str, Any]:
@@ -230,10 +201,6 @@ class Fraud:
 
 def _none(note: str) -> Reply:
     return Reply(200, to_json({"predictions": [], "note": note}))
-
-
-def _finite(values: list[float]) -> tuple[float | None, ...]:
-    return tuple(value if isfinite(value) else None for value in values)
 
 
 def _finite_number(path: str, value: Any) -> float:

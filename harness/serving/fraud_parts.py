@@ -17,17 +17,23 @@ _NAMES = ("lstm", "xgb")
 class Parts:
     """Scores windows of an LSTM, of boosted trees, or of their ensemble.
 
+    Args:
+        model: that is served.
+        weights: where they are known and another process has the scores.
+
     Attributes:
         weights: of LSTM and trees in the ensemble; None for a part that the model has not.
     """
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: ServedModel, weights: tuple[float | None, float | None] | None = None) -> None:
         self._model = model
         detector = model.bundle.manifest.provenance.detector
         self._only = _PART.get(detector)
         self._ensemble = None
         self.weights: tuple[float | None, float | None] = (None, None)
-        if self._only is not None:
+        if weights is not None:
+            self.weights = weights
+        elif self._only is not None:
             self.weights = (1.0, None) if self._only == 0 else (None, 1.0)
         elif detector == "fraud-ensemble":
             from harness.detectors.fraud_ensemble import FraudEnsemble

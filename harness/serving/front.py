@@ -14,7 +14,7 @@ from typing import cast
 
 from harness.serving.app import App
 from harness.serving.batch import Batch
-from harness.serving.exchange import HttpError, Reply, Request
+from harness.serving.exchange import HttpError, Reply, Request, Takes
 from harness.serving.http1 import Head, Limits, Parser
 from harness.serving.loop import BACKLOG
 
@@ -55,7 +55,7 @@ class Front:
         self.app, self.limits, self.most = app, limits, most
         self._patience = patience or Patience()
         self.connections: set[Connection] = set()
-        self._batch = Batch(app)
+        self._batch: Takes = app.taker or Batch(app)
         self.heads: dict[bytes, Head] = {}
         self._prefix: dict[tuple[int, str], bytes] = {}  # of answers in this second
         self._prefix_at = 0

@@ -34,23 +34,21 @@ class Step:
 
 
 class History:
-    """Steps of a server's counters."""
+    """Steps of a server's counters, from what they are at the start on."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.steps: deque[Step] = deque(maxlen=KEPT)
-        self._metrics = metrics
         self._at = 0.0
-        self._answered = self._refused = 0
+        self._answered, self._refused = _answers(metrics)
         self._latencies = list(metrics.request_s.counts)
-        self._levels: Counter[str] = Counter()
+        self._levels = Counter(metrics.decisions)
 
-    def sample(self, at_s: float, drift: float | None) -> None:
+    def sample(self, metrics: Metrics, at_s: float, drift: float | None) -> None:
         """Close a step at ``at_s`` seconds since the start."""
-        metrics, seconds = self._metrics, at_s - self._at
+        seconds = at_s - self._at
         if seconds <= 0:
             return
-        answered = sum(count for (_, status), count in metrics.requests.items() if status < 400)
-        refused = sum(metrics.requests.values()) - answered
+        answered, refused = _answers(metrics)
         counts = metrics.request_s.counts
         latencies = [now - before for now, before in zip(counts, self._latencies, strict=True)]
         levels = {name: count - self._levels[name] for name, count in metrics.decisions.items()}
@@ -63,6 +61,11 @@ class History:
         )  # fmt: skip
         self._at, self._answered, self._refused = at_s, answered, refused
         self._latencies, self._levels = list(counts), Counter(metrics.decisions)
+
+
+def _answers(metrics: Metrics) -> tuple[int, int]:
+    answered = sum(count for (_, status), count in metrics.requests.items() if status < 400)
+    return answered, sum(metrics.requests.values()) - answered
 
 
 def quantile(bounds: tuple[float, ...], counts: list[int], share: float) -> float | None:

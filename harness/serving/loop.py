@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Protocol
 
+from harness.errors import LparbenchError
+
 BACKLOG = 1024
+DRAIN, AT_ONCE = b"d", b"n"  # what a process of several is told
 
 
 class Server(Protocol):
@@ -30,3 +37,43 @@ def new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return loop
+
+
+def on_signals(loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Event, asyncio.Event]:
+    """Events of the first signal that asks to end, and of the second."""
+    stop, at_once = asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (at_once if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled)
+    return stop, at_once
+
+
+def on_commands(loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Event, asyncio.Event]:
+    """As `on_signals`, from the supervisor on standard input; a signal to all processes is its affair alone."""
+    stop, at_once = asyncio.Event(), asyncio.Event()
+
+    def told() -> None:
+        commands = os.read(0, 64)
+        stop.set()
+        if AT_ONCE in commands or not commands:
+            at_once.set()
+            loop.remove_reader(0)
+
+    loop.add_reader(0, told)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    return stop, at_once
+
+
+def ended(main: Callable[[], int]) -> int:
+    """The exit code of a program, its errors printed."""
+    try:
+        return main()
+    except LparbenchError as problem:
+        print(f"lparbench: error: {problem.message}", file=sys.stderr)
+        if problem.remedy:
+            print(f"  {problem.remedy}", file=sys.stderr)
+        return problem.exit_code

@@ -18,6 +18,7 @@ def _buckets() -> tuple[float, ...]:
 
 
 SECONDS = _buckets()
+EVICTIONS = ("capacity", "ttl", "lost")  # lost: the scorer that held them died
 ROWS = tuple(float(2**power) for power in range(13))
 
 
@@ -50,6 +51,30 @@ class StreamCounts:
     unseen: int = 0
     forgotten: int = 0
 
+    def numbers(self) -> tuple[int, ...]:
+        """All but the evictions."""
+        return self.duplicates, self.out_of_order, self.unseen, self.forgotten
+
+    def add(self, numbers: tuple[int, ...]) -> None:
+        """Count as many more of each of `numbers`."""
+        both = zip(self.numbers(), numbers, strict=True)
+        self.duplicates, self.out_of_order, self.unseen, self.forgotten = map(sum, both)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a process of a server has counted so far, for the others: their sum is what the server says of itself."""
+
+    requests: tuple[tuple[str, int, int], ...]  # endpoint, status, how often
+    rejected: Mapping[str, int]
+    decisions: Mapping[str, int]
+    histograms: tuple[tuple[tuple[int, ...], float], ...]  # counts and total, in the order of `Metrics.histograms`
+    connections: int
+    in_flight: int
+    cards: int
+    evicted: Mapping[str, int] | None  # with the next: None where there are no cards
+    streams: tuple[int, ...] = ()  # duplicates, out of order, unseen, forgotten
+
 
 class Metrics:
     """What a server counts."""
@@ -66,6 +91,43 @@ class Metrics:
         self.clock_mismatch = False
         self.cards = 0
         self.streams: StreamCounts | None = None  # of a server of cards
+
+    @property
+    def histograms(self) -> tuple[Histogram, ...]:
+        """All of them."""
+        return self.request_s, self.score_s, self.batch_rows
+
+    def counts(self) -> Counts:
+        """All of it, at rest."""
+        streams = self.streams
+        return Counts(
+            requests=tuple((path, code, count) for (path, code), count in self.requests.items()),
+            rejected=dict(self.rejected),
+            decisions=dict(self.decisions),
+            histograms=tuple((tuple(each.counts), each.total) for each in self.histograms),
+            connections=self.connections,
+            in_flight=self.in_flight,
+            cards=self.cards,
+            evicted=None if streams is None else dict(streams.evicted),
+            streams=() if streams is None else streams.numbers(),
+        )
+
+    def add(self, counts: Counts) -> None:
+        """Count what another process counted, too."""
+        for path, code, count in counts.requests:
+            self.requests[path, code] += count
+        self.rejected.update(counts.rejected)
+        self.decisions.update(counts.decisions)
+        for histogram, (numbers, total) in zip(self.histograms, counts.histograms, strict=True):
+            histogram.counts = [own + other for own, other in zip(histogram.counts, numbers, strict=True)]
+            histogram.total += total
+        self.connections += counts.connections
+        self.in_flight += counts.in_flight
+        self.cards += counts.cards
+        if counts.evicted is not None:
+            self.streams = self.streams or StreamCounts()
+            self.streams.evicted.update(counts.evicted)
+            self.streams.add(counts.streams)
 
 
 def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, float], alarms: int) -> bytes:
@@ -102,7 +164,7 @@ def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, f
     _family(lines, "drift_alarms", "counter", "Windows that drifted.", [("_total", {}, alarms)])
     if (streams := metrics.streams) is not None:
         _family(lines, "stream_keys", "gauge", "Cards whose transactions are kept.", [("", {}, metrics.cards)])
-        evicted = [("_total", {"reason": reason}, streams.evicted[reason]) for reason in ("capacity", "ttl")]
+        evicted = [("_total", {"reason": reason}, streams.evicted[reason]) for reason in EVICTIONS]
         _family(lines, "stream_evictions", "counter", "Cards forgotten, by reason.", evicted)
         for name, value, what in (
             ("stream_duplicates", streams.duplicates, "Transactions that were sent again."),

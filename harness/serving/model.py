@@ -39,7 +39,9 @@ class ServedModel:
         plain: ``POST /predict`` gives score and decision alone, as the intrusion document does.
     """
 
-    def __init__(self, bundle: Bundle, backend: str | None, threads: int, options: Options = Options()) -> None:
+    def __init__(
+        self, bundle: Bundle, backend: str | None, threads: int, options: Options = Options(), *, scoring: bool = True
+    ) -> None:
         self.bundle = bundle
         self.levels = Levels.of(bundle, options.thresholds or DEFAULT)
         self.plain = options.thresholds is None and bundle.manifest.provenance.detector in ERRORS
@@ -52,17 +54,26 @@ class ServedModel:
         self.backend = backend or fastest_backend(bundle)
         if self.backend == "eager":
             refuse_code(bundle.directory)
-        self._scorer = open_scorer(bundle.directory, self.backend, threads=threads)
-        self.score(np.zeros(self.shape(1), dtype=np.float32))  # compiles, allocates, and shows that it works
+        self._scorer = open_scorer(bundle.directory, self.backend, threads=threads) if scoring else None
+        if scoring:
+            self.score(np.zeros(self.shape(1), dtype=np.float32))  # compiles, allocates, and shows that it works
 
     @classmethod
-    def open(cls, directory: Path, backend: str | None, threads: int, options: Options = Options()) -> ServedModel:
-        """Open a bundle for serving.
+    def open(
+        cls,
+        directory: Path,
+        backend: str | None,
+        threads: int,
+        options: Options = Options(),
+        *,
+        scoring: bool = True,
+    ) -> ServedModel:
+        """Open a bundle for serving; without ``scoring`` another process has the scores.
 
         Raises:
             InputError: it is no bundle, or cannot be scored on the backend.
         """
-        return cls(open_bundle(directory), backend, threads, options)
+        return cls(open_bundle(directory), backend, threads, options, scoring=scoring)
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """Of the encoded rows that the scorer takes."""
@@ -108,4 +119,5 @@ class ServedModel:
 
     def score(self, rows: Rows) -> Scores:
         """Score of each row."""
+        assert self._scorer is not None
         return self._scorer.score(np.ascontiguousarray(rows))

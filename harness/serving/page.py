@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from harness.content import content_dir
-from harness.serving.card_states import CardStates
+from harness.serving.drift import DriftState
 from harness.serving.exchange import Reply
 from harness.serving.history import KEPT, STEP_S, History, Step
 from harness.serving.metrics import Metrics
@@ -57,14 +57,14 @@ class View:
     history: History
     metrics: Metrics
     levels: tuple[str, ...]
-    drift: dict[str, Any]
+    drift: DriftState
     endpoints: tuple[str, ...]
-    cards: CardStates | None
+    most_cards: int | None
 
 
 def page(view: View) -> Reply:
     """The page of this moment."""
-    worst = sorted(view.drift["features"].items(), key=lambda item: -item[1]["psi"] / item[1]["bound"])
+    worst = sorted(view.drift.features.items(), key=lambda item: -item[1].psi / item[1].bound)
     html = _template().render(
         style=(content_dir("reports") / "report.css").read_text(encoding="utf-8"),
         model=view.described,
@@ -74,7 +74,7 @@ def page(view: View) -> Reply:
         minutes=f"{KEPT * STEP_S / 60:g}",
         counts=_counts(view),
         drift=view.drift,
-        worst=[(name, f"{each['psi']:.3g}", f"{each['bound']:.3g}", each["over"]) for name, each in worst[:_FEATURES]],
+        worst=[(name, f"{each.psi:.3g}", f"{each.bound:.3g}", each.over) for name, each in worst[:_FEATURES]],
         endpoints=view.endpoints,
         box=(_LEFT, _TOP, _WIDTH, _HEIGHT),
     )
@@ -136,9 +136,9 @@ def _counts(view: View) -> list[tuple[str, str]]:
         ("under way", f"{metrics.in_flight:,}"),
         ("rows by level", ", ".join(levels) or "none"),
     ]
-    if view.cards is not None:
-        evicted = ", ".join(f"{count:,} {reason}" for reason, count in sorted(view.cards.counts.evicted.items()))
-        counts += [("cards", f"{len(view.cards):,} of at most {view.cards.most:,}"), ("forgotten", evicted or "0")]
+    if view.most_cards is not None and metrics.streams is not None:
+        evicted = ", ".join(f"{count:,} {reason}" for reason, count in sorted(metrics.streams.evicted.items()))
+        counts += [("cards", f"{metrics.cards:,} of at most {view.most_cards:,}"), ("forgotten", evicted or "0")]
     return counts
 
 

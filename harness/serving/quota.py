@@ -29,14 +29,22 @@ class Quota:
     def wait(self, client: str) -> int:
         """0 when a request may pass; else the whole seconds after which the next may."""
         now = self._clock()
-        full = max(now, self._free_at.get(client, now)) + self._step
+        full = max(now, self.full_at(client)) + self._step
         if full - now > self._burst + 1e-9:
             return max(1, math.ceil(full - now - self._burst))
+        self.keep(client, full, now)
+        return 0
+
+    def full_at(self, client: str) -> float:
+        """When a client's bucket is full again; in the past for one that is not known."""
+        return self._free_at.get(client, 0.0)
+
+    def keep(self, client: str, full: float, now: float) -> None:
+        """Note that."""
         self._free_at[client] = full
         self._free_at.move_to_end(client)
         while self._free_at and (len(self._free_at) > _CLIENTS or next(iter(self._free_at.values())) <= now):
             self._free_at.popitem(last=False)
-        return 0
 
 
 def client_of(peer: object) -> str:

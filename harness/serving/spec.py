@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+from harness.decode import decode_json_file
+from harness.placement.model import Placement
+
 Api = Literal["documents", "v2"]
-SPEC, PLACEMENT = "spec.json", "placement.json"
+SPEC = "spec.json"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -19,6 +23,8 @@ class ServeSpec:
         front: our own protocol, or FastAPI on uvicorn.
         backend: None for the bundle's fastest here.
         threads: that score.
+        fronts: processes that read HTTP.
+        scorers: nodes, on each of which a process scores; with one of both, one process does all.
         queue_rows: at most so many wait.
         deadline_s: a request that would take longer is refused.
         max_body: bytes.
@@ -42,6 +48,8 @@ class ServeSpec:
     front: Literal["lean", "asgi"] = "lean"
     backend: str | None = None
     threads: int = 1
+    fronts: int = 1
+    scorers: int = 1
     queue_rows: int = 4096
     deadline_s: float = 0.05
     max_body: int = 1 << 20
@@ -59,3 +67,28 @@ class ServeSpec:
     tls_key: str | None = None
     check: bool = False
     as_json: bool = False
+
+    @property
+    def divided(self) -> bool:
+        """Whether more than one process serves."""
+        return self.fronts > 1 or self.scorers > 1
+
+
+def placement_file(name: str) -> str:
+    """Of a process, or by its number of a node."""
+    return f"placement-{name}.json"
+
+
+def asked_of(directory: Path, name: str) -> tuple[ServeSpec, Placement]:
+    """What a process is asked to be, and where."""
+    return decode_json_file(ServeSpec, directory / SPEC), Placement.read(directory / placement_file(name))
+
+
+def part_of(spec: ServeSpec, directory: Path, scorer: int) -> ServeSpec:
+    """What one of the scorers is asked to be: the cards, and the memory, are divided among them."""
+    return replace(
+        spec,
+        keys=None if spec.keys is None else -(-spec.keys // spec.scorers),
+        room_bytes=None if spec.room_bytes is None else spec.room_bytes // spec.scorers,
+        state=None if spec.state is None else str(directory / f"cards-{scorer}"),
+    )

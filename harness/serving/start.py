@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.decode import encode
@@ -14,24 +15,36 @@ from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.platform.usable import room
 from harness.scratch import new_scratch
-from harness.serving.spec import PLACEMENT, SPEC, ServeSpec
+from harness.serving.spec import SPEC, ServeSpec, placement_file
 
 
-def start(spec: ServeSpec, *, cores: int, threads_per_core: int, node: int | None) -> None:
+def start(spec: ServeSpec, *, cores: int, threads_per_core: int, nodes: Sequence[int | None]) -> None:
     """Replace this process by the placed server; affinity is set before any library starts a thread.
+
+    Args:
+        spec: of the server.
+        cores: on each node.
+        threads_per_core: on each core.
+        nodes: where it scores; None for the node that fits with the most free memory.
 
     Raises:
         InputError: there are no such cores.
     """
     facts = probe(SysRoot("/"))
-    placement = plan(facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, limits=facts.limits)
-    amounts = [room(facts.topology, placement.memory_nodes), facts.limits.memory_limit_bytes]
-    spec = replace(spec, room_bytes=min((amount for amount in amounts if amount is not None), default=None))
+    placements = [
+        plan(facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, limits=facts.limits)
+        for node in nodes
+    ]
+    memory = sorted({node for placement in placements for node in placement.memory_nodes})
+    amounts = [room(facts.topology, memory), facts.limits.memory_limit_bytes]
+    available = min((amount for amount in amounts if amount is not None), default=None)
+    spec = replace(spec, scorers=len(nodes), room_bytes=available)
     directory, lock = new_scratch("serve")
     os.set_inheritable(lock, True)  # held by the server, which removes the directory
-    for name, value in ((SPEC, spec), (PLACEMENT, placement)):
-        (directory / name).write_text(json.dumps(encode(value)), encoding="utf-8")
-    server = program("harness.serving.process", str(directory))
-    command = program("harness.placement.launch", "--plan", str(directory / PLACEMENT), "--", *server)
+    (directory / SPEC).write_text(json.dumps(encode(spec)), encoding="utf-8")
+    for number, placement in enumerate(placements):
+        (directory / placement_file(str(number))).write_text(json.dumps(encode(placement)), encoding="utf-8")
+    server = program(f"harness.serving.{'supervisor' if spec.divided else 'process'}", str(directory))
+    command = program("harness.placement.launch", "--plan", str(directory / placement_file("0")), "--", *server)
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - an argument list, no shell

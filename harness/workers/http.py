@@ -18,7 +18,7 @@ from harness.errors import MeasurementError
 from harness.interpreter import program
 from harness.record.model import Served
 from harness.record.series import Series
-from harness.serving.spec import PLACEMENT, SPEC, ServeSpec
+from harness.serving.spec import SPEC, ServeSpec, placement_file
 from harness.workers.jobs import HttpSetting, MeasureJob
 from harness.workers.process import OUTPUT_FILE, WorkerProcess, read_outcome, worker_process
 
@@ -83,7 +83,7 @@ def _server(job: MeasureJob, setting: HttpSetting, directory: Path) -> Iterator[
     spec = ServeSpec(bundle=setting.bundle, port=0, backend=job.backend, threads=job.threads)
     asked = directory / "asked"
     asked.mkdir(parents=True)
-    for name, value in ((SPEC, spec), (PLACEMENT, setting.server)):
+    for name, value in ((SPEC, spec), (placement_file("0"), setting.server)):
         (asked / name).write_text(json.dumps(encode(value)), encoding="utf-8")
     command = program("harness.serving.process", str(asked))
     with worker_process(command, directory, setting.server) as server:

@@ -24,6 +24,8 @@ from typer.testing import CliRunner
 
 from harness.cli.main import app
 from harness.errors import ExitCode, InputError
+from harness.serving.card_snapshot import divide, model_digest
+from harness.serving.relay import owner
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -126,8 +128,9 @@ def test_answers_of_another_model_are_not_taken_for_the_detectors(bundle: Path, 
     assert "answers are not the detector's own" in done.stdout
 
 
-def test_nothing_that_was_accepted_is_lost_when_it_is_drained(bundle: Path) -> None:
-    with serving(bundle) as (process, described):
+@pytest.mark.parametrize("fronts", ["1", "2"])
+def test_nothing_that_was_accepted_is_lost_when_it_is_drained(bundle: Path, fronts: str) -> None:
+    with serving(bundle, "--fronts", fronts, "--deadline", "100s") as (process, described):
         lost: list[str] = []
         answered = [0] * 4
         body = json.dumps({"features": FEATURES})
@@ -218,6 +221,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(bundle: Path, tmp_path: Pa
         (("serve", "x", "--api", "v3"), "--api is 'v3'"),
         (("serve", "x", "--front", "thin"), "--front is 'thin'"),
         (("serve", "x", "--tls-cert", "c"), "go together"),
+        (("serve", "x", "--node", "0", "--node", "0"), "--node 0 is given twice"),
         (("serve", "x", "--deadline", "soon"), "is not a duration"),
         (("serve", "x", "--key-ttl", "soon"), "--key-ttl 'soon' is not a duration"),
         (("serve", "x", "--quota", "fast"), "--quota 'fast' is not a rate"),
@@ -263,6 +267,42 @@ def _transactions() -> list[dict[str, Any]]:
         }
         for i in range(9)
     ]  # fmt: skip
+
+
+def _answered(url: str, document: Any) -> Any:
+    """The answer of a server of which a process is being replaced."""
+    while True:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            status, answer = _post(url, document)
+            if status == 200:
+                return answer
+            assert status == 503, answer
+        time.sleep(0.05)
+
+
+def test_processes_that_are_killed_are_replaced_and_what_was_lost_is_said(cards: Path, tmp_path: Path) -> None:
+    state, rows = tmp_path / "cards.state", [row | {"TransactionID": i} for i, row in enumerate(_transactions())]
+    with serving(cards, "--fronts", "2", "--state", str(state), "--deadline", "100s") as (process, described):
+        url, pids = described["url"], {each["name"]: each["pid"] for each in described["processes"]}
+        assert list(pids) == ["scorer-0", "front-0", "front-1"]
+        before = [_post(url, {"record": row})[1] for row in rows[:8]]
+        assert [answer["status"] for answer in before] == ["buffering"] * 6 + ["ok"] * 2
+        os.kill(pids["front-0"], signal.SIGKILL)
+        assert [_answered(url, {"record": rows[7]}) for _ in range(4)] == [before[7]] * 4  # whichever front
+        os.kill(pids["scorer-0"], signal.SIGKILL)
+        assert _answered(url, {"record": rows[0]})["have"] == 1  # it is not taken for a card that goes on
+        connection = connect(url)
+        connection.request("GET", "/metrics")
+        assert b'lparbench_stream_evictions_total{reason="lost"} 1\n' in connection.getresponse().read()
+        connection.close()
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+    assert "front-0 ended by signal 9; the server starts it again." in stderr
+    assert "scorer-0 ended by signal 9, and the cards that it held are lost; the server starts it again." in stderr
+    assert "1 cards kept in" in stderr
+    assert "Traceback" not in stderr
+    assert divide(state, [tmp_path / "part"], model_digest(cards), owner) == 1
 
 
 def test_the_documents_clients_work_unchanged(bundle: Path, cards: Path) -> None:

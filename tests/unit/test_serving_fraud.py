@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.bundles import Saved, saved
+from support.cards import samples, stream
 
 from harness.datasets import card_features
 from harness.datasets.cards import Transactions
@@ -75,22 +76,6 @@ def ask(app: App, path: str, document: Any) -> tuple[int, Any]:
     outcome = handled(app, path, document)
     reply = app.score([outcome])[0] if isinstance(outcome, Scoring) else outcome
     return reply.status, json.loads(reply.body)
-
-
-def samples(card: str = "C9", count: int = 9) -> list[dict[str, Any]]:
-    """The transactions of the document's sample client."""
-    return [
-        {
-            "User": "U2", "Card": card, "Merchant Name": f"Shop {2000 + i}", "Merchant City": f"City {i % 4}",
-            "Use Chip": "Yes" if i % 2 == 0 else "No", "Errors?": "None", "Year": 2024, "Month": 8, "Day": 1 + i,
-            "Time": f"{(9 + i) % 24:02d}:{(7 * i) % 60:02d}", "Amount": str(15 + i * 2.0),
-        }
-        for i in range(count)
-    ]  # fmt: skip
-
-
-def stream(row: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"record": row, "group_keys": ["User", "Card"], "threshold": 0.472982, "return_components": True, **more}
 
 
 def expected_features(

@@ -218,7 +218,7 @@ def test_the_page_shows_what_happened_and_runs_nothing_that_it_shows(
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert text.count("<polyline") >= 5
-    for word in ("Requests", "Latency", "Levels", "Drift", "answered", "p99", app.drift_state()["drifted"][0]):
+    for word in ("Requests", "Latency", "Levels", "Drift", "answered", "p99", app.drift_state().drifted[0]):
         assert word in text
     (step,) = app.history.steps
     assert step.answered_per_s == pytest.approx(20, rel=0.2)

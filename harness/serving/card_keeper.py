@@ -1,0 +1,92 @@
+"""Transactions taken into their cards' windows, by the one process that holds those cards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.datasets.card_rows import CardEncoder, Transaction
+from harness.serving.admission import Admission
+from harness.serving.card_states import Answer, Card, CardStates
+from harness.serving.exchange import Reply, Rows, Scoring
+
+
+class CardStep(NamedTuple):
+    """The next transaction of a card, and what makes the reply of its answer."""
+
+    key: str  # of the card
+    given: Transaction
+    identity: str | None  # what tells it from any other of its card
+    finish: Callable[[Answer], Reply]
+
+
+class CardKeeper:
+    """The states of cards, and what a transaction does to them.
+
+    Args:
+        encoder: of raw transactions.
+        states: of the cards.
+        admission: refuses what would be late, before a card's window takes it.
+        score: of windows, as `harness.serving.fraud_parts.Parts` gives them.
+    """
+
+    def __init__(
+        self,
+        encoder: CardEncoder,
+        states: CardStates,
+        admission: Admission,
+        score: Callable[[Rows], NDArray[np.float32]],
+    ) -> None:
+        self.states = states
+        self._encoder, self._admission, self._score = encoder, admission, score
+
+    def take(self, step: CardStep) -> Reply | Scoring:
+        """The reply, or the window that is to be scored first.
+
+        Raises:
+            HttpError: it would be late; the card did not take it.
+        """
+        card = self.states.find(step.key)
+        if card is not None and step.identity is not None and (before := card.answers.get(step.identity)) is not None:
+            self.states.use(step.key)
+            self.states.counts.duplicates += 1
+            if before.window is not None:  # under way, or it failed
+                self._admission.admit(1)
+            return self._answered(before, step.finish)
+        if (0 if card is None else card.seen) + 1 >= self.states.steps:
+            self._admission.admit(1)
+        return self._answered(self._taken(self.states.use(step.key), step), step.finish)
+
+    def _taken(self, card: Card, step: CardStep) -> Answer:
+        """A transaction taken into its card's window."""
+        given = step.given
+        late = card.latest is not None and given.minute < card.latest
+        card.latest = given.minute if card.latest is None else max(card.latest, given.minute)
+        counts, forgotten = self.states.counts, card.past.forgotten
+        counts.out_of_order += late
+        window = self.states.push(card, self._encoder.encode([given], [card.past])[0])
+        counts.forgotten += card.past.forgotten - forgotten
+        counts.unseen = self._encoder.unseen
+        answer = Answer(min(card.seen, self.states.steps), late, window=window)
+        if step.identity is not None:
+            self.states.remember(card, step.identity, answer)
+        return answer
+
+    def _answered(self, answer: Answer, finish: Callable[[Answer], Reply]) -> Reply | Scoring:
+        if answer.window is None:
+            return finish(answer)
+
+        def scored(scores: NDArray[np.float32]) -> Reply:
+            answer.scores, answer.window = finite(scores[0, :3].tolist()), None
+            return finish(answer)
+
+        return Scoring(answer.window[None], scored, self._score, admitted=True)
+
+
+def finite(values: list[float]) -> tuple[float | None, ...]:
+    """None in place of what is no number."""
+    return tuple(value if isfinite(value) else None for value in values)

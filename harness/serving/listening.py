@@ -1,0 +1,102 @@
+"""What a server listens on, and what it says of itself when it does."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+from harness.serving.loop import BACKLOG
+from harness.serving.spec import ServeSpec
+
+
+def listeners(host: str, port: int, count: int) -> list[socket.socket]:
+    """Bound sockets on the same address, of which the kernel chooses one for each connection; a single one alone.
+
+    Raises:
+        InputError: the address cannot be had.
+    """
+    first = _bound(host, port)
+    if count == 1:
+        return [first]
+    port = first.getsockname()[1]
+    first.close()  # it was free: a socket that shares is not refused where others share already
+    shared = [_bound(host, port, shared=True) for _ in range(count)]
+    for each in shared:
+        each.listen(BACKLOG)
+    return shared
+
+
+def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, number)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise InputError(f"{host}:{port} cannot be listened on: {why}.", remedy="Choose --port.") from None
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(spec: ServeSpec, listener: socket.socket) -> str:
+    """Of the server on a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"{'http' if spec.tls_cert is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def announce(described: Mapping[str, Any], *, as_json: bool) -> None:
+    """Say what is served where: one line of JSON in a pipe, text on a terminal."""
+    if as_json or not sys.stdout.isatty():
+        print(json.dumps(described), flush=True)
+        return
+    cpus = ",".join(map(str, described["cpus"]))
+    print(f"{described['model']} ({described['backend']}) on CPUs {cpus}: {described['url']}")
+    for each in described.get("processes", ()):
+        print(f"  {each['name']} on CPUs {','.join(map(str, each['cpus']))} (process {each['pid']})")
+    for endpoint in described["endpoints"]:
+        print(f"  {endpoint}")
+    limits = f"{described['deadline_ms']:g} ms, {described['queue_rows']} rows waiting"
+    print(f"limits: {limits}, {described['max_body_bytes']} bytes a body. Ctrl-C drains and ends.", flush=True)
+
+
+def token_of(spec: ServeSpec) -> str | None:
+    """What a request has to bring; None for nothing.
+
+    Raises:
+        InputError: the file cannot be read, or is empty.
+    """
+    if spec.token_file is None:
+        return None
+    path = Path(spec.token_file)
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.", remedy="Give a file that holds the token.") from None
+    if not token:
+        raise InputError(f"{path} is empty.", remedy="Put the token into it.")
+    return token
+
+
+def tls(spec: ServeSpec) -> ssl.SSLContext | None:
+    """How connections are secured; None for not at all.
+
+    Raises:
+        InputError: certificate or key cannot be used.
+    """
+    if spec.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(spec.tls_cert, spec.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"{spec.tls_cert}: {error}.", remedy="Give a PEM certificate and its key.") from None
+    return context

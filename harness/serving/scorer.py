@@ -1,0 +1,88 @@
+"""Batches of rows to replies in one call of the model, and what is learnt of them: cost, drift, decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import numpy as np
+
+from harness.serving.admission import Admission
+from harness.serving.drift import DriftMonitor
+from harness.serving.exchange import Checked, HttpError, Reply, Rows, Scores, Scoring
+from harness.serving.metrics import Metrics
+from harness.serving.model import ServedModel
+
+
+class Scorer:
+    """The model at work.
+
+    Args:
+        model: whose scorer is open.
+        admission: learns what a call costs; its rows wait no more once they are scored.
+        metrics: counts calls, rows and decisions.
+        drift_window: rows.
+    """
+
+    def __init__(self, model: ServedModel, admission: Admission, metrics: Metrics, drift_window: int) -> None:
+        self.drift = DriftMonitor(model.bundle.drift, model.features, drift_window)
+        self._model, self._admission, self._metrics = model, admission, metrics
+
+    def score(self, batch: list[Scoring]) -> list[Reply]:
+        """Replies of what a handler gave, scored in one call, or in one for each way of scoring."""
+        try:
+            ways = {part.score for part in batch}
+            if len(ways) == 1:
+                return self._score(batch, batch[0].score)
+            replies: dict[int, Reply] = {}
+            for way in ways:
+                chosen = [index for index, part in enumerate(batch) if part.score == way]
+                replies |= zip(chosen, self._score([batch[index] for index in chosen], way), strict=True)
+            return [replies[index] for index in range(len(batch))]
+        finally:
+            self._admission.waiting = 0
+
+    def _score(self, batch: list[Scoring], way: Callable[[Rows], Scores] | None) -> list[Reply]:
+        model, metrics = self._model, self._metrics
+        began = perf_counter()
+        rows = features(model, batch)
+        scores = (way or model.score)(rows)
+        seconds = perf_counter() - began
+        self._admission.cost.add(len(rows), seconds)
+        metrics.score_s.add(seconds)
+        metrics.batch_rows.add(len(rows))
+        self.drift.add(rows if rows.ndim == 2 else rows[:, -1])
+        metrics.decisions.update(model.decisions(scores if way is None else scores[:, -1]))
+        replies, start = [], 0
+        for part in batch:
+            end = start + len(part.rows)
+            replies.append(finished(part, scores[start:end]))
+            start = end
+        return replies
+
+
+def features(model: ServedModel, batch: Sequence[Scoring]) -> Rows:
+    """The rows of a batch, raw ones encoded."""
+    blocks: list[Rows] = []
+    raw: list[Checked] = []
+    for part in batch:
+        if isinstance(part.rows, list):
+            raw += part.rows
+            continue
+        if raw:
+            blocks.append(model.encoded(raw))
+            raw = []
+        blocks.append(part.rows)
+    if raw:
+        blocks.append(model.encoded(raw))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def finished(part: Scoring, scores: Scores) -> Reply:
+    """A reply; what cannot be said of some rows is an error for their request alone."""
+    try:
+        return part.finish(scores)
+    except HttpError as error:
+        return error.reply()
+    except ValueError:
+        return HttpError(500, "a score is not finite").reply()

@@ -1,0 +1,104 @@
+"""A front at work in a process: started, checked if that is asked for, drained, its lost requests counted."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import ExitCode
+from harness.placement.model import Placement
+from harness.serving.app import App
+from harness.serving.check import check
+from harness.serving.front import LeanServer
+from harness.serving.http1 import Limits
+from harness.serving.json_input import PARSER
+from harness.serving.listening import tls, url_of
+from harness.serving.loop import Server
+from harness.serving.spec import ServeSpec
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A front that listens."""
+
+    spec: ServeSpec
+    app: App
+    server: Server
+    url: str
+
+    @classmethod
+    async def start(cls, spec: ServeSpec, app: App, listener: socket.socket) -> Serving:
+        """Listen on a bound socket."""
+        limits, url = Limits(body=spec.max_body), url_of(spec, listener)
+        if spec.front == "asgi":
+            from harness.serving.asgi import AsgiServer
+
+            return cls(spec, app, await AsgiServer.start(app, limits, listener, spec.tls_cert, spec.tls_key), url)
+        return cls(spec, app, await LeanServer.start(app, limits, listener, tls(spec)), url)
+
+    def described(self, placement: Placement) -> dict[str, Any]:
+        """What is served."""
+        spec, app, model = self.spec, self.app, self.app.model
+        return {
+            "url": self.url,
+            "model": model.name,
+            "detector": model.bundle.manifest.provenance.detector,
+            "backend": model.backend,
+            "cpus": list(placement.cpus),
+            "memory_policy": placement.memory_policy,
+            "front": spec.front,
+            "http_parser": self.server.parser,
+            "event_loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
+            "json_parser": PARSER,
+            "deadline_ms": spec.deadline_s * 1e3,
+            "queue_rows": spec.queue_rows,
+            "max_body_bytes": spec.max_body,
+            "requests_per_s_and_client": spec.quota_per_s,
+            "thresholds": None if model.levels is None or model.plain else model.levels.thresholds,
+            **({} if app.fraud is None else {"most_cards": app.fraud.states.most, "card_bytes": app.fraud.card_bytes}),
+            "endpoints": list(app.endpoints),
+        }
+
+
+async def serve(
+    serving: Serving,
+    token: str | None,
+    said: Callable[[Serving], None],
+    ends: tuple[asyncio.Event, asyncio.Event],
+    draining: Callable[[], None],
+) -> int:
+    """Serve until the first event, drain until the second; the exit code.
+
+    Args:
+        serving: the front.
+        token: for the check of itself.
+        said: called when it serves.
+        ends: what asks to drain, and to end at once.
+        draining: called before it drains.
+    """
+    spec, app, server = serving.spec, serving.app, serving.server
+    stop, at_once = ends
+    said(serving)
+    ticking = asyncio.create_task(app.tick())
+    if spec.check:
+        failed = await asyncio.to_thread(check, serving.url, app, token, spec.tls_cert)
+        for line in failed:
+            print(f"lparbench: check failed: {line}", file=sys.stderr)
+        await server.drain(1.0)
+        return ExitCode.REGRESSION if failed else ExitCode.GOOD
+    await stop.wait()
+    ticking.cancel()
+    draining()
+    ending = asyncio.create_task(server.drain(spec.drain_s))
+    second = asyncio.create_task(at_once.wait())
+    await asyncio.wait({ending, second}, return_when=asyncio.FIRST_COMPLETED)
+    lost = ending.result() if ending.done() else server.in_flight
+    ending.cancel()
+    second.cancel()
+    if lost:
+        print(f"lparbench: {lost} requests were not answered.", file=sys.stderr, flush=True)
+    return ExitCode.INCONCLUSIVE if lost else ExitCode.GOOD
