@@ -71,11 +71,11 @@ async def _serve(
 
     tasks.append(asyncio.create_task(publishing()))
 
-    def said(serving: Serving) -> None:
+    def started(serving: Serving) -> None:
         print(json.dumps(serving.described(placement)), flush=True)
 
     try:
-        return await serve(await Serving.start(spec, app, listener), token, said, ends, lambda: None)
+        return await serve(await Serving.start(spec, app, listener), token, started, ends, lambda: None)
     finally:
         others.shared.publish(app.metrics)
         for task in tasks:

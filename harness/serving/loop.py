@@ -55,14 +55,14 @@ def on_commands(loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Event, asyncio
     """As `on_signals`, from the supervisor on standard input; a signal to all processes is its affair alone."""
     stop, at_once = asyncio.Event(), asyncio.Event()
 
-    def told() -> None:
+    def commanded() -> None:
         commands = os.read(0, 64)
         stop.set()
         if AT_ONCE in commands or not commands:
             at_once.set()
             loop.remove_reader(0)
 
-    loop.add_reader(0, told)
+    loop.add_reader(0, commanded)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     return stop, at_once

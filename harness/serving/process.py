@@ -47,14 +47,14 @@ def main(spec: ServeSpec, placement: Placement) -> int:
 async def _serve(spec: ServeSpec, placement: Placement, app: App, listener: socket.socket, token: str | None) -> int:
     stop, at_once = on_signals(asyncio.get_running_loop())
 
-    def said(serving: Serving) -> None:
+    def started(serving: Serving) -> None:
         announce(serving.described(placement), as_json=spec.as_json)
 
     def draining() -> None:
         print(f"lparbench: draining, at most {spec.drain_s:g} s; a second signal ends it.", file=sys.stderr, flush=True)
 
     serving = await Serving.start(spec, app, listener)
-    return await serve(serving, token, said, (stop, at_once), draining)
+    return await serve(serving, token, started, (stop, at_once), draining)
 
 
 def _job(directory: Path) -> tuple[ServeSpec, Placement]:

@@ -67,7 +67,7 @@ class Serving:
 async def serve(
     serving: Serving,
     token: str | None,
-    said: Callable[[Serving], None],
+    started: Callable[[Serving], None],
     ends: tuple[asyncio.Event, asyncio.Event],
     draining: Callable[[], None],
 ) -> int:
@@ -76,13 +76,13 @@ async def serve(
     Args:
         serving: the front.
         token: for the check of itself.
-        said: called when it serves.
+        started: called when it serves.
         ends: what asks to drain, and to end at once.
         draining: called before it drains.
     """
     spec, app, server = serving.spec, serving.app, serving.server
     stop, at_once = ends
-    said(serving)
+    started(serving)
     ticking = asyncio.create_task(app.tick())
     if spec.check:
         failed = await asyncio.to_thread(check, serving.url, app, token, spec.tls_cert)
