@@ -78,7 +78,12 @@ class StealMeter:
 
     def share(self) -> float | None:
         """In [0, 1], a mean over the CPUs; None when the kernel does not count."""
-        stolen_ns, now_ns = self.stolen_ns(), time.monotonic_ns()
-        if stolen_ns is None or self._stolen_ns is None:
+        seconds, now_ns = self.seconds(), time.monotonic_ns()
+        if seconds is None:
             return None
-        return (stolen_ns - self._stolen_ns) / max(1, now_ns - self._began_ns) / max(1, len(self._cpus))
+        return seconds * 1e9 / max(1, now_ns - self._began_ns) / max(1, len(self._cpus))
+
+    def seconds(self) -> float | None:
+        """The time itself, of all CPUs together; None when the kernel does not count."""
+        stolen_ns = self.stolen_ns()
+        return None if stolen_ns is None or self._stolen_ns is None else (stolen_ns - self._stolen_ns) * 1e-9

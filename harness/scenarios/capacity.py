@@ -65,12 +65,14 @@ class Trial:
     Attributes:
         latencies_ns: of each request, from when it was due.
         keeps_up: whether the server did not fall behind, which short trials may not show in the latencies.
-        spoilt: why the trial says nothing of the server; None where it does.
+        spoilt: why no trial will say anything of the server; None where that is not so.
+        disturbed: this trial says nothing of it, and is repeated.
     """
 
     latencies_ns: NDArray[np.int64]
     keeps_up: bool
     spoilt: str | None = None
+    disturbed: bool = False
 
 
 Serve = Callable[[float, NDArray[np.int64]], Trial]  # of a rate, and of times in ns from the start at that rate
@@ -94,6 +96,7 @@ class _Trials:
         self._seed = seed
         self._deadline = clock.now_ns() + round(PATIENCE_S * 1e9)
         self.done: list[tuple[float, bool, Values]] = []
+        self.disturbed = 0
 
     def service_s(self, mine: float) -> float:
         """The slowest instance's time of a request; afterwards all of them begin together."""
@@ -101,27 +104,30 @@ class _Trials:
         self._begin_ns = max(int(values[1]) for values in shared) + _LEAD_NS
         return max(int(values[0]) for values in shared) * 1e-9
 
-    def meets_bound(self, rate: float) -> bool:
-        """Serve at ``rate``, of all instances together, for long enough to tell."""
+    def meets_bound(self, rate: float) -> bool | None:
+        """Serve at ``rate``, of all instances together, for long enough to tell; None when the trial was disturbed."""
         if self._late:
             raise _NoAnswerError(f"no answer within {PATIENCE_S:g} s")
         own = rate / self._group.instances
         requests = min(_MOST_REQUESTS, max(requests_needed(_BOUND), math.ceil(own * self._seconds)))
-        schedule = poisson_schedule(own, requests, seed=self._seed + len(self.done))
+        schedule = poisson_schedule(own, requests, seed=self._seed + len(self.done) + self.disturbed)
         if self._group.instances > 1:
             self._clock.wait_until(self._begin_ns)
         trial = self._serve(own, schedule)
         if trial.spoilt is not None:
             raise _NoAnswerError(f"at {rate:,.0f} requests per second {trial.spoilt}")
         now = self._clock.now_ns()
-        head = np.array([now > self._deadline, trial.keeps_up, now], dtype=np.int64)
+        head = np.array([now > self._deadline, trial.keeps_up, now, trial.disturbed], dtype=np.int64)
         shared = self._group.exchange(np.concatenate([head, trial.latencies_ns]))
         self._begin_ns = max(int(values[2]) for values in shared) + _LEAD_NS
-        latencies = np.concatenate([values[3:] for values in shared])
+        latencies = np.concatenate([values[4:] for values in shared])
         p99_s = _percentile(latencies, _BOUND)
         met = p99_s is not None and p99_s <= self._bound_s and all(bool(values[1]) for values in shared)
-        self.done.append((rate, met, latencies))
         self._late = any(bool(values[0]) for values in shared)
+        if not met and any(bool(values[3]) for values in shared):
+            self.disturbed += 1
+            return None
+        self.done.append((rate, met, latencies))
         return met
 
 
@@ -158,8 +164,12 @@ def capacity(
     else:
         try:
             busy = group.instances / service_s
-            rate = highest_rate(trials.meets_bound, _LOWEST * busy, busy, tolerance=_TOLERANCE).rate
-            note = None if rate is not None else "no rate tried met the bound in every confirmation"
+            search = highest_rate(trials.meets_bound, _LOWEST * busy, busy, tolerance=_TOLERANCE)
+            rate = search.rate
+            if search.undecided:
+                note = f"{search.disturbed} trials were disturbed by generator or machine; no rate could be decided"
+            elif rate is None:
+                note = "no rate tried met the bound in every confirmation"
         except _NoAnswerError as error:
             note = str(error)
     at_rate = [latencies for tried, met, latencies in trials.done if met and tried == rate]

@@ -16,13 +16,17 @@ from harness.measure.clock import Clock
 from harness.measure.percentiles import PERCENTILES, percentile, requests_needed
 from harness.measure.rate_search import highest_rate
 from harness.measure.sampling import Samples
+from harness.platform.counters import StealMeter
 from harness.platform.second_clock import ClockWatch
+from harness.platform.sysroot import SysRoot
 from harness.serving.generator import Sent, Target, generate
 
 Arrivals = Literal["poisson", "constant"]
 _LAG_S = 50e-6  # of the generator's 99th percentile, that is always allowed
 _LAG_SHARE = 0.05  # of the bound
 _LEAST_ACHIEVED = 0.99
+_STOLEN_SHARE = 0.0025  # of a trial: what the hypervisor may take before a missed 99th percentile says nothing
+_MISSES = 2  # trials of a search that have to miss the bound before a rate has missed it
 _TOLERANCE = 1e-4  # of a score, relative to 1 + its size
 
 
@@ -55,6 +59,8 @@ class LoadResult:
         different: answers that are not the detector's own, or differ from each other.
         checked: answers were compared with the detector's own.
         reasons: why the figure is invalid; none when it is valid.
+        disturbed: generator or machine were at fault, so that another trial may say more.
+        stolen_s: time that the hypervisor took from the CPUs of generator and server; None where it does not say.
         met: whether the bound on the 99th percentile held; None without a bound, or when invalid.
     """
 
@@ -68,6 +74,27 @@ class LoadResult:
     checked: bool
     reasons: tuple[str, ...]
     met: bool | None
+    disturbed: bool = False
+    stolen_s: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """A search for the highest rate that meets the bound.
+
+    Attributes:
+        low_per_s: highest rate that was met, and confirmed three times; None without one.
+        high_per_s: lowest rate above it that missed the bound, twice or more.
+        tried: every rate that was decided, in order, with whether it met the bound.
+        disturbed: trials that said nothing of the server, and were repeated.
+        undecided: so many were disturbed that the search was given up.
+    """
+
+    low_per_s: float | None
+    high_per_s: float | None
+    tried: tuple[tuple[float, bool], ...]
+    disturbed: int
+    undecided: bool
 
 
 @dataclass(frozen=True)
@@ -79,7 +106,7 @@ class LoadRecord:
     server: dict[str, Any] | None  # what the server says of itself
     rows: str  # which rows were sent
     result: LoadResult
-    tried: tuple[tuple[float, bool], ...] = ()  # of a search for the rate
+    search: SearchRecord | None = None
 
 
 def schedule(spec: LoadSpec) -> NDArray[np.int64]:
@@ -98,6 +125,7 @@ def run_load(
     clock: Clock,
     *,
     shared_cpus: Sequence[int] = (),
+    watched_cpus: Sequence[int] = (),
 ) -> LoadResult:
     """Offer the load once and judge it.
 
@@ -108,12 +136,15 @@ def run_load(
         expected: score of each payload by the detector; None when unknown.
         clock: where time comes from.
         shared_cpus: CPUs of both the generator and the server.
+        watched_cpus: CPUs of either, of which the hypervisor may take time.
     """
     times, clocks = schedule(spec), ClockWatch()
+    steal = StealMeter(SysRoot("/"), watched_cpus) if watched_cpus else None
     sent = generate(
         target, payloads, times, connections=spec.connections, patience_s=spec.patience_s, clock=clock
     )  # fmt: skip
-    return judge(sent, spec, times, expected, shared_cpus, clock_mismatch=clocks.disagreement())
+    return judge(sent, spec, times, expected, shared_cpus, clock_mismatch=clocks.disagreement(),
+                 stolen_s=None if steal is None else steal.seconds())  # fmt: skip
 
 
 def judge(
@@ -124,11 +155,13 @@ def judge(
     shared_cpus: Sequence[int],
     *,
     clock_mismatch: str | None = None,
+    stolen_s: float | None = None,
 ) -> LoadResult:
     """What the outcome of a trial says.
 
     Args:
         clock_mismatch: how the clock that timed it disagrees with the kernel's.
+        stolen_s: time that the hypervisor took.
     """
     good = sent.statuses == 200
     latencies = np.where(good, sent.latencies_ns, np.iinfo(np.int64).max)
@@ -149,12 +182,15 @@ def judge(
         reasons.append(f"{different} answers are not the detector's own")
     statuses, counts = np.unique(sent.statuses, return_counts=True)
     p99 = percentiles["p99_s"]
-    met = None
+    disturbed, met = lag_p99_s > allowed, None
     if spec.p99_bound_s is not None and not reasons:
         if len(times) < requests_needed(99):
             reasons.append(f"p99 needs {requests_needed(99)} requests, {len(times)} were made")
         else:
             met = p99 is not None and p99 <= spec.p99_bound_s
+    if met is False and (stolen_s or 0.0) > _STOLEN_SHARE * sent.wall_ns * 1e-9:
+        reasons.append(f"the bound was missed while the hypervisor took {(stolen_s or 0.0) * 1e3:.0f} ms of the CPUs")
+        disturbed, met = True, None
     return LoadResult(
         offered_per_s=float(offered),
         achieved_per_s=achieved,
@@ -166,6 +202,8 @@ def judge(
         checked=expected is not None,
         reasons=tuple(reasons),
         met=met,
+        disturbed=disturbed,
+        stolen_s=stolen_s,
     )
 
 
@@ -176,22 +214,27 @@ def allowed_lag_s(p99_bound_s: float | None) -> float:
 
 def find_rate(
     trial: Callable[[float, int], LoadResult], low: float, high: float
-) -> tuple[LoadResult | None, tuple[tuple[float, bool], ...]]:
-    """The highest rate at which ``trial(rate, number)`` meets its bound, confirmed three times, and its last result."""
+) -> tuple[LoadResult | None, SearchRecord]:
+    """The highest rate at which ``trial(rate, number)`` meets its bound, and its last result.
+
+    A trial in which generator or machine were at fault is repeated and says nothing; a miss is believed when it happens
+    again.
+    """
     results: dict[float, LoadResult] = {}
     number = 0
 
-    def meets(rate: float) -> bool:
+    def meets(rate: float) -> bool | None:
         nonlocal number
         result = trial(rate, number)
         number += 1
         if result.met and result.achieved_per_s >= _LEAST_ACHIEVED * result.offered_per_s:
             results[rate] = result
             return True
-        return False
+        return None if result.disturbed else False
 
-    search = highest_rate(meets, low, high)
-    return (None if search.rate is None else results[search.rate]), search.tried
+    search = highest_rate(meets, low, high, misses=_MISSES)
+    record = SearchRecord(search.rate, search.missed, search.tried, search.disturbed, search.undecided)
+    return (None if search.rate is None else results[search.rate]), record
 
 
 def _percentile(latencies: NDArray[np.int64], percent: float) -> float | None:

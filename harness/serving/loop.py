@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Protocol
 
-from harness.errors import LparbenchError
+from harness.errors import LparbenchError, one_line
 
 BACKLOG = 1024
 DRAIN, AT_ONCE = b"d", b"n"  # what a process of several is told
@@ -73,7 +73,7 @@ def ended(main: Callable[[], int]) -> int:
     try:
         return main()
     except LparbenchError as problem:
-        print(f"lparbench: error: {problem.message}", file=sys.stderr)
+        print(f"lparbench: error: {one_line(problem.message)}", file=sys.stderr)
         if problem.remedy:
-            print(f"  {problem.remedy}", file=sys.stderr)
+            print(f"  {one_line(problem.remedy)}", file=sys.stderr)
         return problem.exit_code

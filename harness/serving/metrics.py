@@ -71,6 +71,7 @@ class Counts:
     histograms: tuple[tuple[tuple[int, ...], float], ...]  # counts and total, in the order of `Metrics.histograms`
     connections: int
     in_flight: int
+    clock_mismatch: bool
     cards: int
     evicted: Mapping[str, int] | None  # with the next: None where there are no cards
     streams: tuple[int, ...] = ()  # duplicates, out of order, unseen, forgotten
@@ -107,6 +108,7 @@ class Metrics:
             histograms=tuple((tuple(each.counts), each.total) for each in self.histograms),
             connections=self.connections,
             in_flight=self.in_flight,
+            clock_mismatch=self.clock_mismatch,
             cards=self.cards,
             evicted=None if streams is None else dict(streams.evicted),
             streams=() if streams is None else streams.numbers(),
@@ -123,6 +125,7 @@ class Metrics:
             histogram.total += total
         self.connections += counts.connections
         self.in_flight += counts.in_flight
+        self.clock_mismatch |= counts.clock_mismatch
         self.cards += counts.cards
         if counts.evicted is not None:
             self.streams = self.streams or StreamCounts()

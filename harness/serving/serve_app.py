@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import ExitCode
+from harness.errors import ExitCode, one_line
 from harness.placement.model import Placement
 from harness.serving.app import App
 from harness.serving.check import check
@@ -87,7 +87,7 @@ async def serve(
     if spec.check:
         failed = await asyncio.to_thread(check, serving.url, app, token, spec.tls_cert)
         for line in failed:
-            print(f"lparbench: check failed: {line}", file=sys.stderr)
+            print(f"lparbench: check failed: {one_line(line)}", file=sys.stderr)
         await server.drain(1.0)
         return ExitCode.REGRESSION if failed else ExitCode.GOOD
     await stop.wait()

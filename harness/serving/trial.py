@@ -17,7 +17,7 @@ from harness.errors import InputError
 from harness.measure.clock import SystemClock
 from harness.parsing import parse_json
 from harness.serving.generator import Target
-from harness.serving.load import LoadRecord, LoadResult, LoadSpec, find_rate, run_load
+from harness.serving.load import LoadRecord, LoadResult, LoadSpec, SearchRecord, find_rate, run_load
 from harness.serving.model import ServedModel
 from harness.serving.payloads import made_rows, payloads, rows_of_file
 
@@ -85,24 +85,29 @@ class Session:
             return self._trial(replace(spec, rate=rate, seed=spec.seed + number))
 
         self._trial(replace(spec, seconds=min(_WARM_UP_S, spec.seconds), rate=_START_RATE))
-        result, tried = find_rate(trial, _START_RATE, 20 * _START_RATE)
-        if result is None:
+        result, search = find_rate(trial, _START_RATE, 20 * _START_RATE)
+        if search.undecided:
+            why = f"{search.disturbed} trials were disturbed by generator or machine; no rate could be decided"
             at_ease = self._trial(replace(spec, rate=_START_RATE))
-            return self._record(replace(spec, rate=_START_RATE), at_ease, tried)
-        rate = max(rate for rate, met in tried if met)
-        return self._record(replace(spec, rate=rate), result, tried)
+            at_ease = replace(at_ease, reasons=(*at_ease.reasons, why), met=None)
+            return self._record(replace(spec, rate=_START_RATE), at_ease, search)
+        if result is None or search.low_per_s is None:
+            return self._record(replace(spec, rate=_START_RATE), self._trial(replace(spec, rate=_START_RATE)), search)
+        return self._record(replace(spec, rate=search.low_per_s), result, search)
 
-    def _record(self, spec: LoadSpec, result: LoadResult, tried: tuple[tuple[float, bool], ...] = ()) -> LoadRecord:
+    def _record(self, spec: LoadSpec, result: LoadResult, search: SearchRecord | None = None) -> LoadRecord:
         """The record; a server that finds its clock wrong has refused and batched by wrong times."""
         mismatch = (_described(self.target) or {}).get("clock_mismatch") if self.server else None
         if mismatch is not None:
             result = replace(result, reasons=(*result.reasons, f"the server's clock is wrong: {mismatch}"), met=None)
-        return LoadRecord(spec, self.cpus, self.server, self.rows, result, tried)
+        return LoadRecord(spec, self.cpus, self.server, self.rows, result, search)
 
     def _trial(self, spec: LoadSpec) -> LoadResult:
-        shared = sorted(set(self.cpus) & _cpus(self.server))
+        theirs = _cpus(self.server)
+        shared, watched = sorted(set(self.cpus) & theirs), sorted(set(self.cpus) | theirs)
         try:
-            return run_load(spec, self.target, self.bodies, self.expected, SystemClock(), shared_cpus=shared)
+            return run_load(spec, self.target, self.bodies, self.expected, SystemClock(), shared_cpus=shared,
+                            watched_cpus=watched)  # fmt: skip
         except OSError as error:
             where = f"{self.target.host}:{self.target.port}"
             raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
@@ -126,6 +131,11 @@ class Session:
                 f"{count:,} × {'no answer' if status == '0' else status}" for status, count in failed.items()
             )
             parts.append(f"refused or failed: {listed}")
+        search = record.search
+        if search is not None and search.low_per_s is not None:
+            high = "" if search.high_per_s is None else f", missed at {search.high_per_s:,.0f}"
+            again = f"; {search.disturbed} disturbed trials were repeated" if search.disturbed else ""
+            parts.append(f"highest rate: {search.low_per_s:,.0f} req/s, confirmed three times{high}{again}")
         for reason in result.reasons:
             parts.append(f"INVALID: {reason}")
         if result.met is not None and record.spec.p99_bound_s is not None:

@@ -40,15 +40,16 @@ def search(job: ClientJob) -> ClientOutcome:
 
     def serve(rate: float, schedule: NDArray[np.int64]) -> Trial:  # noqa: ARG001 - the schedule has it
         outcome = sent(schedule)
-        lag_s, allowed_s = float(np.percentile(outcome.lags_ns, 99)) * 1e-9, allowed_lag_s(job.bound_s)
-        spoilt = None
-        if wrong := different_answers(outcome.bodies, expected):
-            spoilt = f"{wrong} answers were not the detector's own"
-        elif lag_s > allowed_s:
-            spoilt = f"the generator lagged: p99 {lag_s * 1e6:.0f} µs, at most {allowed_s * 1e6:.0f} µs"
+        lag_s = float(np.percentile(outcome.lags_ns, 99)) * 1e-9
+        wrong = different_answers(outcome.bodies, expected)
         answered = bool((outcome.statuses == 200).all())
         in_time = outcome.wall_ns - int(schedule[-1]) <= job.bound_s * 1e9
-        return Trial(outcome.latencies_ns, keeps_up=answered and in_time, spoilt=spoilt)
+        return Trial(
+            outcome.latencies_ns,
+            keeps_up=answered and in_time,
+            spoilt=f"{wrong} answers were not the detector's own" if wrong else None,
+            disturbed=lag_s > allowed_lag_s(job.bound_s),
+        )
 
     alone = sent((np.arange(_ALONE) * (1e9 / _ALONE_PER_S)).astype(np.int64))
     service_s = float(np.median(alone.latencies_ns[_ALONE // 2 :])) * 1e-9
