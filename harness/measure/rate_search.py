@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 CONFIRMATIONS = 3
 _MAX_STEPS = 60
-_MAX_DISTURBED = 20  # trials of a search, after which the machine is taken to be too noisy
+_MAX_DISTURBED = 30  # trials of a search, after which it is given up
+_DISTURBED_STEP = 4  # of a rate, after which a lower one is tried: the generator may be what cannot
 _STEP_GROWTH = 1.5  # so that a machine too noisy for the first rates has an answer soon
 
 
@@ -20,11 +21,13 @@ class Step:
         rate: per second.
         met: what was decided.
         trials: numbers of the trials that decided it, from 0; those that were disturbed are none of them.
+        disturbed: every trial was, so that it is not known whether the bound is met.
     """
 
     rate: float
     met: bool
     trials: tuple[int, ...]
+    disturbed: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class RateSearch:
         missed: lowest rate above it that did not meet the bound; the highest rate that does is in between.
         steps: every rate decided, in order.
         disturbed: trials that said nothing, and were repeated.
-        undecided: so many were disturbed that the search was given up.
+        undecided: so many were disturbed that there is no rate.
     """
 
     rate: float | None
@@ -72,14 +75,18 @@ class _Steps:
     def met(self, rate: float) -> bool:
         """Whether a rate meets the bound: at the first trial, or in most of as many as a miss takes to be believed."""
         votes: list[int] = []  # trials
-        hits = 0
+        hits = disturbed = 0
         while len(votes) - hits < self._misses:
             outcome = self._meets_bound(rate)
             self._trials += 1
             if outcome is None:
                 self.disturbed += 1
+                disturbed += 1
                 if self.disturbed > _MAX_DISTURBED:
                     raise _DisturbedError
+                if disturbed == _DISTURBED_STEP:
+                    self.done.append(Step(rate, met=False, trials=tuple(votes), disturbed=True))
+                    return False
                 continue
             votes.append(self._trials - 1)
             hits += outcome
@@ -126,8 +133,9 @@ def highest_rate(
         rate = _searched(steps, low, high, tolerance, reopen=misses > 1)
     except _DisturbedError:
         return RateSearch(None, None, tuple(steps.done), steps.disturbed, undecided=True)
+    undecided = rate is None and any(step.disturbed for step in steps.done)
     above = min((missed for missed in steps.missed if missed > (rate or 0.0)), default=None)
-    return RateSearch(rate, above, tuple(steps.done), steps.disturbed)
+    return RateSearch(rate, above, tuple(steps.done), steps.disturbed, undecided)
 
 
 def _searched(steps: _Steps, low: float, high: float, tolerance: float, *, reopen: bool) -> float | None:

@@ -124,7 +124,7 @@ class _Trials:
         p99_s = _percentile(latencies, _BOUND)
         met = p99_s is not None and p99_s <= self._bound_s and all(bool(values[1]) for values in shared)
         self._late = any(bool(values[0]) for values in shared)
-        if not met and any(bool(values[3]) for values in shared):
+        if any(bool(values[3]) for values in shared):
             self.disturbed += 1
             return None
         self.done.append((rate, met, latencies))

@@ -134,8 +134,8 @@ class Session:
         search = record.search
         if search is not None and search.low_per_s is not None:
             high = "" if search.high_per_s is None else f", missed at {search.high_per_s:,.0f}"
-            again = f"; {search.disturbed} disturbed trials were repeated" if search.disturbed else ""
-            parts.append(f"highest rate: {search.low_per_s:,.0f} req/s, confirmed three times{high}{again}")
+            repeated = f"; {search.disturbed} disturbed trials were repeated" if search.disturbed else ""
+            parts.append(f"highest rate: {search.low_per_s:,.0f} req/s, confirmed three times{high}{repeated}")
         for reason in result.reasons:
             parts.append(f"INVALID: {reason}")
         if result.met is not None and record.spec.p99_bound_s is not None:

@@ -86,7 +86,7 @@ class Bench:
     def offer(self, target: Target, rate: float, seconds: float, **changes: Any) -> LoadResult:
         """One open-loop load."""
         spec = replace(LoadSpec("", rate, seconds, CONNECTIONS, "poisson", 1, 5e-3), **changes)
-        return run_load(spec, target, self.bodies, self.expected, SystemClock())
+        return run_load(spec, target, self.bodies, self.expected, SystemClock(), watched_cpus=(CPUS[0], CPUS[-1]))
 
 
 @contextmanager
@@ -296,10 +296,11 @@ def search(bench: Bench) -> None:
         bench.offer(target, 500, 1)
         rates = []
         for number in range(3):
-            result, _ = find_rate(
+            _, found = find_rate(
                 lambda rate, trial, n=number: bench.offer(target, rate, 2, seed=100 * n + trial), 200, 4000
             )  # type: ignore[misc]
-            rates.append(0.0 if result is None else result.offered_per_s)
+            rates.append(found.low_per_s or 0.0)
+            print(f"  [{found.low_per_s}, {found.high_per_s}] req/s, {found.disturbed} disturbed, {found.tried}")
         print("  rates found: " + ", ".join(f"{rate:,.0f}" for rate in rates))
         figure("rate search, spread of three", (max(rates) / max(min(rates), 1e-9) - 1) * 100, 5, "%")
 
