@@ -53,7 +53,7 @@ class Detector(ABC):
     name: ClassVar[str]
     supervised: ClassVar[bool] = False
     sequential: ClassVar[bool] = False
-    dense: ClassVar[bool] = True  # its program, where it has one, has dense layers, which native and compile work on
+    dense: ClassVar[bool] = True  # its program, where it has one, has dense layers and torch has all of its steps
 
     random_state: int = 0
 

@@ -65,7 +65,7 @@ class DAGMM(NetDetector, Replicated, OneClass):
     epochs: int = 200
 
     _mixture = cast("Mixture | None", None)
-    _wide = cast("tuple[nn.Sequential, nn.Sequential] | None", None)  # the encoder, and its copy in float64
+    _wide = cast("tuple[nn.Sequential, nn.Sequential, nn.Sequential] | None", None)  # see _nets_in_float64
 
     @classmethod
     def train_together(cls, replicas: Sequence[DAGMM], X: Matrix, y: Labels | None, context: FitContext) -> None:
@@ -144,8 +144,10 @@ class DAGMM(NetDetector, Replicated, OneClass):
         """Energy per row of ``x`` (n, d), shape (n,)."""
         import torch
 
-        assert self._mixture is not None
-        return -torch.logsumexp(self._mixture.joint(self._features(x)), dim=1)
+        from harness.detectors.mixture import Mixture
+
+        mixture = Mixture(*(part.double() for part in self._parts()))
+        return -torch.logsumexp(mixture.joint(self._features(x)), dim=1).to(x.dtype)
 
     def program(self) -> Program:
         """The distance to each component is the norm of a whitened row, which is one more dense layer."""
@@ -154,12 +156,13 @@ class DAGMM(NetDetector, Replicated, OneClass):
 
         assert self._mixture is not None
         builder = Builder(self.n_features_in_)
-        code = builder.chain_in_float64(ROWS, layers_of(self.part("encoder")))
+        rows = builder.convert(ROWS, "float64")
+        code = builder.chain(rows, layers_of(self.part("encoder")))
         reconstructed = builder.chain(code, layers_of(self.part("decoder")))
-        own = builder.with_constant("add", builder.reduce("l2", ROWS), TINY)
+        own = builder.with_constant("add", builder.reduce("l2", rows), TINY)
         other = builder.with_constant("add", builder.reduce("l2", reconstructed), TINY)
-        error = builder.reduce("l2", builder.elementwise("subtract", ROWS, reconstructed))
-        product = builder.reduce("sum", builder.elementwise("multiply", ROWS, reconstructed))
+        error = builder.reduce("l2", builder.elementwise("subtract", rows, reconstructed))
+        product = builder.reduce("sum", builder.elementwise("multiply", rows, reconstructed))
         relative = builder.elementwise("divide", error, own)
         cosine = builder.elementwise("divide", product, builder.elementwise("multiply", own, other))
         z = builder.concat(code, relative, cosine)
@@ -167,13 +170,12 @@ class DAGMM(NetDetector, Replicated, OneClass):
         size = self.code + 2
         for share, mean, factor in zip(*(part.numpy().astype(np.float64) for part in self._parts()), strict=True):
             inverse = np.linalg.inv(factor)
-            white = DenseLayer(inverse.astype(np.float32), (-inverse @ mean).astype(np.float32))
+            white = DenseLayer(inverse, -inverse @ mean)
             constant = math.log(share) - float(np.log(np.diag(factor)).sum()) - 0.5 * size * math.log(2.0 * math.pi)
             squares = builder.with_constant("multiply", builder.reduce("square_sum", builder.dense(z, white)), -0.5)
             logs.append(builder.with_constant("add", squares, constant))
-        return builder.finish(
-            builder.with_constant("multiply", builder.reduce("log_sum_exp", builder.concat(*logs)), -1.0)
-        )
+        energy = builder.with_constant("multiply", builder.reduce("log_sum_exp", builder.concat(*logs)), -1.0)
+        return builder.finish(builder.convert(energy, "rows"))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights and the mixture."""
@@ -196,26 +198,29 @@ class DAGMM(NetDetector, Replicated, OneClass):
 
         with torch.no_grad():
             z = torch.cat([self._features(part) for part in torch.split(rows, 8192)])
-            membership = torch.softmax(self.part("estimator")(z), dim=1).double()
-            exact = mixture_of(z.double(), membership, self.reg_covar)
+            membership = torch.softmax(self.part("estimator")(z.float()), dim=1).double()
+            exact = mixture_of(z, membership, self.reg_covar)
         return Mixture(*(part.float().contiguous() for part in (exact.shares, exact.means, exact.factors)))
 
     def _features(self, x: Tensor) -> Tensor:
         from harness.detectors.mixture import features
 
-        code = self._encoder_in_float64()(x.double()).to(x.dtype)
-        return features(x, code, self.part("decoder")(code))
+        encoder, decoder = self._nets_in_float64()
+        wide = x.double()
+        code = encoder(wide)
+        return features(wide, code, decoder(code))
 
-    def _encoder_in_float64(self) -> nn.Sequential:
-        """The encoder for scoring.
+    def _nets_in_float64(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """Encoder and decoder for scoring.
 
         The cosine similarity of a row whose code is near zero depends on the code's direction, which float32 gives to
-        a few digits only; the narrow mixture magnifies that, so that scores would depend on the order of summation.
+        a few digits only; the narrow mixture magnifies that and every rounding after it, so that scores would depend
+        on the order of summation.
         """
-        encoder = self.part("encoder")
+        encoder, decoder = self.part("encoder"), self.part("decoder")
         if self._wide is None or self._wide[0] is not encoder:
-            self._wide = encoder, copy.deepcopy(encoder).double().eval()
-        return self._wide[1]
+            self._wide = encoder, copy.deepcopy(encoder).double().eval(), copy.deepcopy(decoder).double().eval()
+        return self._wide[1], self._wide[2]
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
         assert self._mixture is not None

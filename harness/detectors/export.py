@@ -57,8 +57,7 @@ def _backends(program: Program) -> list[str]:
     """Backends of a program besides those of its graph, wherever they may be available."""
     from harness.scoring.backend_compile import missing_operation
 
-    native_too = ["native"] if program.macs_per_row else []  # without dense layers it has nothing to do
-    return native_too if missing_operation(program) else [*native_too, "compile"]
+    return ["native"] if missing_operation(program) else ["native", "compile"]
 
 
 def _unavailable(program: Program) -> dict[str, str]:

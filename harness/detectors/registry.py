@@ -73,7 +73,7 @@ def possible_backends(detector: str) -> tuple[str, ...]:
         return ("eager",)
     target = _target(detector)
     if target.program is not Detector.program:
-        return tuple(BACKENDS) if target.dense else ("eager", "onnxruntime")
+        return tuple(name for name in BACKENDS if target.dense or name != "compile")
     exports = (target.scoring_module, target.scoring_graph) != (Detector.scoring_module, Detector.scoring_graph)
     return ("eager", "onnxruntime") if exports else ("eager",)
 

@@ -14,6 +14,9 @@ ACTIVATIONS: dict[str, int]
 BIAS_AXES: dict[str, int]
 HEADS: dict[str, int]
 LOSSES: dict[str, int]
+STEPS: dict[str, int]
+OPERATORS: dict[str, int]
+REDUCTIONS: dict[str, int]
 
 def isas() -> list[tuple[str, bool, tuple[str | None, str | None, str | None]]]: ...
 def gemm(
@@ -52,6 +55,13 @@ class Chain:
     def __new__(
         cls, isa: int, layers: list[tuple[_Float, _Float, int, float]], head: int, dtype: int, threads: int, /
     ) -> Chain: ...
+    def run(self, x: Any, out: _Float = ..., /) -> _Float: ...
+
+class Plan:
+    def __new__(
+        cls, isa: int, features: int, steps: list[tuple[int, int, list[int], list[NDArray[Any]], float, int]],
+        dtype: int, threads: int, /,
+    ) -> Plan: ...  # fmt: skip
     def run(self, x: Any, out: _Float = ..., /) -> _Float: ...
 
 class Trainer:

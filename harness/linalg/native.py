@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.platform.pinning import pinned_cpus
@@ -21,12 +23,14 @@ else:
     _reason = None
 
 __all__ = [
-    "ACTIVATIONS", "DTYPES", "Activation", "Dtype", "Isa", "default_threads", "extension", "isas", "missing", "notice",
-    "select",
+    "ACTIVATIONS", "DTYPES", "Activation", "Dtype", "Isa", "PlanStep", "default_threads", "extension", "isas",
+    "missing", "notice", "select",
 ]  # fmt: skip
 
 Dtype = Literal["float32", "bfloat16", "int8"]
 Activation = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid"]
+
+PlanStep = tuple[int, int, list[int], list[NDArray[Any]], float, int]  # kind, word, values, arrays, slope, number
 
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)

@@ -34,7 +34,7 @@ T = TypeVar("T")
 class DenseLayer:
     """``activation(x @ weight.T + bias)`` with weight (out, in) and bias (out,); ``slope`` is leaky ReLU's.
 
-    They are float32, or float64 in `Builder.chain_in_float64`.
+    They are float32, or float64 for values in float64.
     """
 
     weight: Array
@@ -169,10 +169,11 @@ class Builder:
     n_features: int
     steps: list[Step] = field(default_factory=list)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _wide: set[str] = field(default_factory=set)  # values in float64
 
     def dense(self, x: str, layer: DenseLayer) -> str:
         """One layer."""
-        weight, bias = self._hold(layer.weight), self._hold(layer.bias)
+        weight, bias = (self._hold(array.astype(self._type(x), copy=False)) for array in (layer.weight, layer.bias))
         return self._add(Dense((x,), self._next(), weight, bias, layer.activation, layer.slope))
 
     def chain(self, x: str, layers: Sequence[DenseLayer]) -> str:
@@ -191,7 +192,7 @@ class Builder:
 
     def with_constant(self, operator: Operator, a: str, constant: NDArray[np.floating[Any]] | float) -> str:
         """``a operator constant``, the constant being of shape (features,) or a number."""
-        held = self._hold(np.atleast_1d(np.asarray(constant, dtype=np.float32)))
+        held = self._hold(np.atleast_1d(np.asarray(constant, dtype=self._type(a))))
         return self._add(WithConstant((a,), self._next(), operator, held))
 
     def reduce(self, reduction: Reduction, x: str) -> str:
@@ -214,18 +215,18 @@ class Builder:
         """The features of those numbers, in that order."""
         return self._add(Columns((x,), self._next(), self._hold(np.asarray(numbers, dtype=np.int64))))
 
-    def chain_in_float64(self, x: str, layers: Sequence[DenseLayer]) -> str:
-        """Layers in order, computed in float64, for what later steps would magnify the rounding errors of."""
-        wide = self._add(Convert((x,), self._next(), "float64"))
-        for layer in layers:
-            weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
-            wide = self.dense(wide, replace(layer, weight=weight, bias=bias))
-        return self._add(Convert((wide,), self._next(), "rows"))
+    def convert(self, x: str, precision: Literal["float64", "rows"]) -> str:
+        """The value in float64, for what later steps would magnify the rounding errors of, or back."""
+        return self._add(Convert((x,), self._next(), precision))
 
     def finish(self, score: str) -> Program:
         """The program whose score is the value ``score`` (n, 1)."""
         assert self.steps[-1].output == score, "the score must be the last value made"
         return Program(self.n_features, (*self.steps[:-1], replace(self.steps[-1], output=SCORE)), self.arrays)
+
+    def _type(self, x: str) -> type[np.float32] | type[np.float64]:
+        """What constants and weights of a step on the value ``x`` are."""
+        return np.float64 if x in self._wide else np.float32
 
     def _hold(self, array: NDArray[Any]) -> str:
         name = f"a{len(self.arrays)}"
@@ -237,6 +238,9 @@ class Builder:
 
     def _add(self, step: Step) -> str:
         self.steps.append(step)
+        wide = step.precision == "float64" if isinstance(step, Convert) else step.inputs[0] in self._wide
+        if wide:
+            self._wide.add(step.output)
         return step.output
 
 
@@ -253,24 +257,17 @@ def reconstruction_error(layers: Sequence[DenseLayer]) -> Program:
     return builder.finish(builder.reduce("square_mean", error))
 
 
-RunDense = Callable[[Array, Dense], Array]
-
-
-def evaluate(program: Program, X: Array, dense: RunDense | None = None) -> Array:
+def evaluate(program: Program, X: Array) -> Array:
     """Run ``program`` over ``X`` (n, d) with NumPy, in the precision of ``X``; shape (n,).
 
     Args:
         program: what to run.
         X: rows; float64 rows make this the check of every float32 backend.
-        dense: runs a dense step instead of NumPy's matrix product.
     """
     values: dict[str, Array] = {ROWS: X}
     for step in program.steps:
         operands = [values[name] for name in step.inputs]
-        if dense is not None and isinstance(step, Dense):
-            values[step.output] = dense(operands[0], step)
-        else:
-            values[step.output] = _value(program, step, operands, X.dtype)
+        values[step.output] = _value(program, step, operands, X.dtype)
     score: Array = values[SCORE][:, 0]
     return score
 

@@ -6,7 +6,7 @@
 
 typedef struct {
     const lpb_blocks *blocks;
-    lpb_status status; /* set to LPB_NO_MEMORY by any part; never reset */
+    lpb_status status; /* set by any part that fails; never reset */
 } job;
 
 /* Blocks [first, last). */
@@ -20,8 +20,9 @@ static void part(void *argument, int64_t first, int64_t last) {
     }
     for (int64_t block = first; block < last; block++) {
         const int64_t row = block * LPB_BLOCK_ROWS, left = b->rows - row;
-        b->run(b->chain, b->x + row * b->x_row, left < LPB_BLOCK_ROWS ? left : LPB_BLOCK_ROWS, b->x_row,
-               b->out + row * b->out_row, memory);
+        const lpb_status status = b->run(b->chain, b->x + row * b->x_row, left < LPB_BLOCK_ROWS ? left : LPB_BLOCK_ROWS,
+                                         b->x_row, b->out + row * b->out_row, memory);
+        if (status != LPB_OK) __atomic_store_n(&j->status, status, __ATOMIC_RELAXED);
     }
     free(memory);
 }

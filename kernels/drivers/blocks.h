@@ -5,7 +5,8 @@
 #include "isa/isa.h"
 
 /* One block, at most LPB_BLOCK_ROWS rows, in `memory` of the calling thread's own. */
-typedef void (*lpb_block)(const void *chain, const float *x, int64_t rows, int64_t x_row, float *out, void *memory);
+typedef lpb_status (*lpb_block)(const void *chain, const float *x, int64_t rows, int64_t x_row, float *out,
+                                void *memory);
 
 typedef struct {
     lpb_block run;

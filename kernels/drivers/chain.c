@@ -41,10 +41,11 @@ static void run_row(const lpb_chain *chain, const float *x, float *out, float *b
         if (layer->ld == 1) {
             float y[LPB_ALIGN] __attribute__((aligned(64))) = {0.0f};
             isa->row_dots(h, 1, 0, layer->inputs, layer->weight, layer->bias[0], y);
-            isa->activate(y, LPB_ALIGN, layer->activation, layer->slope);
+            isa->reals->activate(y, LPB_ALIGN, layer->activation, layer->slope);
             to[0] = y[0];
         } else {
-            isa->gemv(layer->inputs, layer->ld, h, layer->weight, layer->bias, layer->activation, layer->slope, to);
+            isa->reals->gemv(layer->inputs, layer->ld, h, layer->weight, layer->bias, layer->activation, layer->slope,
+                             to);
         }
         h = to;
     }
@@ -138,7 +139,8 @@ lpb_chain *lpb_chain_new(const lpb_isa *isa, const lpb_layer *layers, int64_t co
 }
 
 /* `memory` holds the transposed input, two activations and the scratch. */
-static void run_block(const void *argument, const float *x, int64_t rows, int64_t x_row, float *out, void *memory) {
+static lpb_status run_block(const void *argument, const float *x, int64_t rows, int64_t x_row, float *out,
+                            void *memory) {
     const lpb_chain *chain = argument;
     const lpb_isa *isa = chain->isa;
     const int64_t ld = LPB_BLOCK_ROWS, padded = lpb_round_up(rows, LPB_ALIGN);
@@ -159,6 +161,7 @@ static void run_block(const void *argument, const float *x, int64_t rows, int64_
         isa->mean_square(input, h, chain->layers[0].inputs, ld, padded, error);
         memcpy(out, error, (size_t)rows * sizeof(float));
     }
+    return LPB_OK;
 }
 
 lpb_status lpb_chain_run(const lpb_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {

@@ -183,7 +183,7 @@ static void run_int8(const lpb_low_chain *chain, const low_layer *layer, const f
             out[j] = (float)raw[j] * (scales[r] * layer->scales[j]) + layer->bias[j];
         memset(out + layer->outputs, 0, (size_t)(layer->ld - layer->outputs) * sizeof *out);
     }
-    chain->isa->activate(to, rows * layer->ld, layer->activation, layer->slope);
+    chain->isa->reals->activate(to, rows * layer->ld, layer->activation, layer->slope);
 }
 
 static void run_bf16(const lpb_low_chain *chain, const low_layer *layer, const float *h, int64_t h_row, int64_t rows,
@@ -193,7 +193,8 @@ static void run_bf16(const lpb_low_chain *chain, const low_layer *layer, const f
     chain->kernel->gemm(&product, 0, 1, b->scratch);
 }
 
-static void run_block(const void *argument, const float *x, int64_t rows, int64_t x_row, float *out, void *memory) {
+static lpb_status run_block(const void *argument, const float *x, int64_t rows, int64_t x_row, float *out,
+                            void *memory) {
     const lpb_low_chain *chain = argument;
     const buffers b = cut(chain, memory);
     const float *h = x;
@@ -211,6 +212,7 @@ static void run_block(const void *argument, const float *x, int64_t rows, int64_
         else
             memcpy(out + r * outputs, h + r * h_row, (size_t)outputs * sizeof *out);
     }
+    return LPB_OK;
 }
 
 lpb_status lpb_low_chain_run(const lpb_low_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out,

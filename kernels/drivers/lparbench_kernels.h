@@ -27,8 +27,11 @@ typedef enum {
     LPB_LEAKY_RELU, /* x < 0 ? slope * x : x */
     LPB_TANH,
     LPB_SIGMOID,
+    LPB_SOFTPLUS, /* from here on in plans only */
+    LPB_EXP,
+    LPB_ABS,
 } lpb_activation;
-enum { LPB_ACTIVATIONS = 5 };
+enum { LPB_ACTIVATIONS = 5, LPB_PLAN_ACTIVATIONS = 8 };
 
 typedef enum { LPB_NO_BIAS = 0, LPB_ROW_BIAS, LPB_COLUMN_BIAS } lpb_bias_axis;
 
@@ -95,6 +98,73 @@ void lpb_chain_free(lpb_chain *chain);
 /* x: rows x inputs with row stride `x_row`; out: rows (LOGIT, MSE) or rows x outputs, contiguous.
  * Reentrant: the scratch memory is the caller's thread's own. */
 lpb_status lpb_chain_run(const lpb_chain *chain, const float *x, int64_t rows, int64_t x_row, float *out, int threads);
+
+/* A plan: the scoring of a detector as steps over named values, run in one call. A value is a matrix of one row per row
+ * of data; value 0 is x, value i + 1 is what step i makes. The last has one feature, the score. A value is of float, or
+ * of double after LPB_STEP_CONVERT; the inputs of a step are of one precision. */
+typedef enum {
+    LPB_STEP_DENSE = 0,  /* act(x W^T + b): arrays W (outputs x inputs) and b; W and b of double for values of double */
+    LPB_STEP_ACTIVATION, /* word: the activation */
+    LPB_STEP_ELEMENTWISE, /* two inputs; one of one feature is repeated over the other's. word: the operator */
+    LPB_STEP_CONSTANT,    /* x op array (features, or 1), of float or double */
+    LPB_STEP_REDUCE,      /* one number per row; word: the reduction */
+    LPB_STEP_CONCAT,      /* any number of inputs */
+    LPB_STEP_COLUMNS,     /* features by their numbers, an array of int64_t */
+    LPB_STEP_CONVERT,     /* word 1: to double, 0: to float */
+    LPB_STEP_TREES,       /* sum of leaf values: arrays feature (int32_t), threshold, left, right (int32_t), value, each
+                             trees x nodes. Left where the feature is at most the threshold; the child of a leaf is itself */
+    LPB_STEP_NEIGHBOUR,   /* distance to the number-th nearest row of the array (m x features) */
+} lpb_step_kind;
+enum { LPB_STEP_KINDS = 10 };
+
+typedef enum { LPB_ADD = 0, LPB_SUBTRACT, LPB_MULTIPLY, LPB_DIVIDE } lpb_operator;
+enum { LPB_OPERATORS = 4 };
+
+typedef enum {
+    LPB_MEAN = 0,
+    LPB_SUM,
+    LPB_ABS_SUM,
+    LPB_SQUARE_SUM,
+    LPB_SQUARE_MEAN,
+    LPB_L2,
+    LPB_MIN,
+    LPB_MAX,
+    LPB_LOG_SUM_EXP,
+} lpb_reduction;
+enum { LPB_REDUCTIONS = 9 };
+
+typedef enum { LPB_ARRAY_FLOAT = 0, LPB_ARRAY_DOUBLE, LPB_ARRAY_INT32, LPB_ARRAY_INT64 } lpb_array_type;
+
+/* A contiguous matrix; a vector has one row. */
+typedef struct {
+    const void *data;
+    lpb_array_type type;
+    int64_t rows, columns;
+} lpb_array;
+enum { LPB_STEP_ARRAYS = 5 }; /* that a step has at most */
+
+typedef struct {
+    lpb_step_kind kind;
+    int64_t word; /* activation, operator, reduction or precision */
+    const int64_t *inputs;
+    int64_t input_count;
+    lpb_array arrays[LPB_STEP_ARRAYS];
+    int64_t array_count;
+    float slope;    /* of leaky ReLU */
+    int64_t number; /* of the neighbour */
+} lpb_step;
+
+typedef struct lpb_plan lpb_plan;
+
+/* Checks and packs the steps; they may be freed afterwards. `dtype` is that of the dense products over floats.
+ * LPB_BAD_ARGUMENT: step `*wrong` does not fit what it is given; `*wrong` is `count` when the last is no score. */
+lpb_status lpb_plan_new(const lpb_isa *isa, int64_t features, const lpb_step *steps, int64_t count, lpb_dtype dtype,
+                        lpb_plan **plan, int64_t *wrong);
+void lpb_plan_free(lpb_plan *plan);
+/* Operations per row, about: multiply-adds, nodes and numbers touched. */
+int64_t lpb_plan_work(const lpb_plan *plan);
+/* x as for a chain; out: one score per row. Reentrant. */
+lpb_status lpb_plan_run(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, int threads);
 
 /* Training of a chain by mini-batches with Adam. The losses are means over the rows of a batch. */
 typedef enum {

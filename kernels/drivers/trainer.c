@@ -245,7 +245,7 @@ static double forward(const lpb_trainer *t, int64_t rows) {
         const lpb_gemm g = forward_product(t, l, rows);
         if (k->ld == 1 && g.a_row > 1) {
             t->isa->row_dots(g.a, rows, g.a_row, k->inputs, g.b, g.bias[0], k->output);
-            t->isa->activate(k->output, lpb_round_up(rows, LPB_ALIGN), k->activation, k->slope);
+            t->isa->reals->activate(k->output, lpb_round_up(rows, LPB_ALIGN), k->activation, k->slope);
         } else {
             run_product(t, g);
         }

@@ -28,7 +28,7 @@ typedef uint16_t source_entry;
 #define A_ENTRY(x) (x)
 #define B_ENTRY(x) (x)
 static void T(activate)(float *x, int64_t count, lpb_activation act, float slope) {
-    lpb_isa_avx512.activate(x, count, act, slope);
+    lpb_isa_avx512.reals->activate(x, count, act, slope);
 }
 #include "words_template.h"
 

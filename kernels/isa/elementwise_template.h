@@ -6,98 +6,76 @@
  *   T(transpose_4)(x, x_row, out, out_row)   out[j * out_row + r] = x[r * x_row + j] for r < VL, j < 4
  */
 
-static inline __attribute__((always_inline)) vf T(select)(vi mask, vf yes, vf no) {
-    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
-}
+#include <math.h>
 
-static inline float T(sum)(vf v) {
-    float lane[VL] __attribute__((aligned(64)));
-    V_STORE(lane, v);
-    for (int step = VL / 2; step; step /= 2)
-        for (int i = 0; i < step; i++) lane[i] += lane[i + step];
-    return lane[0];
-}
+#define REAL float
+#define R(name) T(name)
+#define R_TABLE lpb_float_reals
+#define vr vf
+#define vri vi
+#define RL VL
+#define R_LOAD(p) V_LOAD(p)
+#define R_STORE(p, v) V_STORE(p, v)
+#define R_ZERO V_ZERO
+#define R_SET1(x) V_SET1((float)(x))
+#define R_SPLAT(p) V_SPLAT(p)
+#define R_FMA(a, b, c) V_FMA(a, b, c)
+#define R_RELU(v) V_RELU(v)
+#define R_LEAKY(v, s) V_LEAKY(v, s)
+#define R_ROUND 12582912.0f
+#define R_EXP_LEAST -104.0f
+#define R_EXP_MOST 89.0f
+#define R_LN2_HIGH 0.693359375f
+#define R_LN2_LOW -2.12194440e-4f
+#define R_BIAS 127
+#define R_MANTISSA 23
+#define R_SIGN INT32_MIN
+#define R_MAGNITUDE INT32_MAX
+#define R_EXP_TERMS 7  /* error < 2^-27 */
+#define R_LOG_TERMS 15 /* error < 2^-29 */
+#define R_TANH_ONE 10.0f
+#include "reals_template.h"
 
-/* The parts of exp(x) = 2^n (1 + q): q = exp(r) - 1 for |r| <= ln(2) / 2, by its Taylor series to r^7 (error < 2^-27).
- * 2^n is given as two factors, so that n may reach both ends of the format. x is cut to where exp is 0 or infinite. */
-static inline __attribute__((always_inline)) void T(exp_parts)(vf x, vf *q, vf *low, vf *high) {
-    const vf round = V_SET1(12582912.0f); /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
-    x = T(select)(x > V_SET1(89.0f), V_SET1(89.0f), x);
-    x = T(select)(x < V_SET1(-104.0f), V_SET1(-104.0f), x);
-    const vf shifted = V_FMA(x, V_SET1(1.44269504f), round);
-    const vf n = shifted - round;
-    vf r = V_FMA(n, V_SET1(-0.693359375f), x);
-    r = V_FMA(n, V_SET1(2.12194440e-4f), r); /* 0.693359375 - ln(2) */
-    vf s = V_FMA(r, V_SET1(1.0f / 5040), V_SET1(1.0f / 720));
-    s = V_FMA(r, s, V_SET1(1.0f / 120));
-    s = V_FMA(r, s, V_SET1(1.0f / 24));
-    s = V_FMA(r, s, V_SET1(1.0f / 6));
-    s = V_FMA(r, s, V_SET1(0.5f));
-    *q = V_FMA(r * r, s, r);
-    const vi exponent = (vi)shifted - (vi)round;
-    const vi half = exponent >> 1;
-    *low = (vf)((half + 127) << 23);
-    *high = (vf)((exponent - half + 127) << 23);
-}
+/* Doubles in the compiler's own notation, half as many in the same registers; it fuses the multiply-adds. */
+typedef double T(wide_vector) __attribute__((vector_size(VL * sizeof(float))));
+typedef double T(wide_unaligned) __attribute__((vector_size(VL * sizeof(float)), aligned(8), may_alias));
+typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float))));
+#define WIDE_LOAD(p) ((T(wide_vector)) * (const T(wide_unaligned) *)(p))
+#define WIDE_STORE(p, v) (*(T(wide_unaligned) *)(p) = (v))
 
-static inline __attribute__((always_inline)) vf T(exp)(vf x) {
-    vf q, low, high;
-    T(exp_parts)(x, &q, &low, &high);
-    return (V_SET1(1.0f) + q) * low * high;
-}
-
-static inline __attribute__((always_inline)) vf T(sigmoid)(vf x) { return V_SET1(1.0f) / (V_SET1(1.0f) + T(exp)(-x)); }
-
-/* tanh(|x|) = e / (e + 2) with e = exp(2 |x|) - 1 free of cancellation; 1 to rounding from |x| = 10. */
-static inline __attribute__((always_inline)) vf T(tanh)(vf x) {
-    const vi sign = (vi)x & INT32_MIN;
-    const vf magnitude = (vf)((vi)x & INT32_MAX);
-    const vf y = T(select)(magnitude > V_SET1(10.0f), V_SET1(20.0f), magnitude + magnitude);
-    vf q, low, high;
-    T(exp_parts)(y, &q, &low, &high);
-    const vf power = low * high;
-    const vf e = V_FMA(power, q, power - V_SET1(1.0f));
-    return (vf)((vi)(e / (e + V_SET1(2.0f))) | sign);
-}
-
-/* log(1 + e) for 0 <= e <= 1: 2 artanh(e / (2 + e)) by its series (error < 2^-29). */
-static inline __attribute__((always_inline)) vf T(log1p)(vf e) {
-    const vf s = e / (V_SET1(2.0f) + e), s2 = s * s;
-    vf p = V_FMA(s2, V_SET1(1.0f / 15), V_SET1(1.0f / 13));
-    p = V_FMA(s2, p, V_SET1(1.0f / 11));
-    p = V_FMA(s2, p, V_SET1(1.0f / 9));
-    p = V_FMA(s2, p, V_SET1(1.0f / 7));
-    p = V_FMA(s2, p, V_SET1(1.0f / 5));
-    p = V_FMA(s2, p, V_SET1(1.0f / 3));
-    return V_SET1(2.0f) * V_FMA(s * s2, p, s);
-}
-
-static inline __attribute__((always_inline)) vf T(act)(vf v, lpb_activation act, vf slope) {
-    switch (act) {
-    case LPB_IDENTITY:
-        return v;
-    case LPB_RELU:
-        return V_RELU(v);
-    case LPB_LEAKY_RELU:
-        return V_LEAKY(v, slope);
-    case LPB_TANH:
-        return T(tanh)(v);
-    case LPB_SIGMOID:
-        return T(sigmoid)(v);
-    }
-    return v;
-}
-
-static void T(activate)(float *x, int64_t count, lpb_activation act, float slope) {
-    const vf s = V_SET1(slope);
-    if (act == LPB_IDENTITY) return;
-    for (int64_t i = 0; i < count; i += VL) V_STORE(x + i, T(act)(V_LOAD(x + i), act, s));
-}
+#define REAL double
+#define R(name) T(wide_##name)
+#define R_TABLE lpb_double_reals
+#define vr T(wide_vector)
+#define vri T(wide_integers)
+#define RL (VL / 2)
+#define R_LOAD(p) WIDE_LOAD(p)
+#define R_STORE(p, v) WIDE_STORE(p, v)
+#define R_ZERO ((T(wide_vector)){0})
+#define R_SET1(x) (R_ZERO + (double)(x))
+#define R_SPLAT(p) (R_ZERO + *(p))
+#define R_FMA(a, b, c) ((a) * (b) + (c))
+#define R_RELU(v) ((T(wide_vector))(~((v) < R_ZERO) & (T(wide_integers))(v)))
+#define R_LEAKY(v, s) T(wide_select)((v) < R_ZERO, (v) * (s), v)
+#define R_ROUND 6755399441055744.0
+#define R_EXP_LEAST -746.0
+#define R_EXP_MOST 710.0
+#define R_LN2_HIGH 0.693145751953125
+#define R_LN2_LOW 1.42860682030941723212e-6
+#define R_BIAS 1023
+#define R_MANTISSA 52
+#define R_SIGN INT64_MIN
+#define R_MAGNITUDE INT64_MAX
+#define R_EXP_TERMS 13 /* error < 2^-57 */
+#define R_LOG_TERMS 33 /* error < 2^-55 */
+#define R_TANH_ONE 20.0
+#include "reals_template.h"
+#include "wide_template.h"
 
 static void T(activation_gradient)(float *g, const float *h, int64_t count, lpb_activation act, float slope) {
     const vf zero = V_ZERO, one = V_SET1(1.0f), s = V_SET1(slope);
     switch (act) {
-    case LPB_IDENTITY:
+    default: /* of what a trainer does not take */
         return;
     case LPB_RELU:
         for (int64_t i = 0; i < count; i += VL) V_STORE(g + i, T(select)(V_LOAD(h + i) > zero, V_LOAD(g + i), zero));
@@ -157,45 +135,6 @@ static void T(mean_square)(const float *x, const float *y, int64_t features, int
         }
         V_STORE(out + r, (even + odd) * scale);
     }
-}
-
-/* `vectors` (1, 2 or 4) vectors of outputs, with as many steps of k in flight as give eight independent sums. */
-static inline __attribute__((always_inline)) void T(gemv_panel)(int64_t k, int64_t n, const float *x, const float *wt,
-                                                                const float *bias, lpb_activation act, vf slope,
-                                                                float *y, const int vectors) {
-    const int steps = 8 / vectors;
-    vf s0 = V_ZERO, s1 = V_ZERO, s2 = V_ZERO, s3 = V_ZERO, s4 = V_ZERO, s5 = V_ZERO, s6 = V_ZERO, s7 = V_ZERO;
-    int64_t p = 0;
-#define SUM(q) s##q = V_FMA(V_SPLAT(x + p + q / vectors), V_LOAD(wt + (p + q / vectors) * n + q % vectors * VL), s##q);
-    for (; p + steps <= k; p += steps) {
-        SUM(0) SUM(1) SUM(2) SUM(3) SUM(4) SUM(5) SUM(6) SUM(7)
-    }
-    for (; p < k; p++) {
-        SUM(0)
-        if (vectors > 1) {
-            SUM(1)
-        }
-        if (vectors > 2) {
-            SUM(2) SUM(3)
-        }
-    }
-#undef SUM
-    s0 += s4, s1 += s5, s2 += s6, s3 += s7;
-    if (vectors < 4) s0 += s2, s1 += s3;
-    if (vectors < 2) s0 += s1;
-    V_STORE(y, T(act)(s0 + V_LOAD(bias), act, slope));
-    if (vectors > 1) V_STORE(y + VL, T(act)(s1 + V_LOAD(bias + VL), act, slope));
-    if (vectors > 2) V_STORE(y + 2 * VL, T(act)(s2 + V_LOAD(bias + 2 * VL), act, slope));
-    if (vectors > 2) V_STORE(y + 3 * VL, T(act)(s3 + V_LOAD(bias + 3 * VL), act, slope));
-}
-
-static void T(gemv)(int64_t k, int64_t n, const float *x, const float *wt, const float *bias, lpb_activation act,
-                    float slope, float *y) {
-    const vf s = V_SET1(slope);
-    int64_t j = 0;
-    for (; n - j >= 4 * VL; j += 4 * VL) T(gemv_panel)(k, n, x, wt + j, bias + j, act, s, y + j, 4);
-    for (; n - j >= 2 * VL; j += 2 * VL) T(gemv_panel)(k, n, x, wt + j, bias + j, act, s, y + j, 2);
-    for (; n - j >= VL; j += VL) T(gemv_panel)(k, n, x, wt + j, bias + j, act, s, y + j, 1);
 }
 
 static void T(column_sums)(const float *g, int64_t rows, int64_t ld, float *sums) {
@@ -377,7 +316,8 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
 }
 
 #define ELEMENTWISE_ENTRIES                                                                                            \
-    .gemv = T(gemv), .transpose = T(transpose), .mean_square = T(mean_square), .activate = T(activate),                \
-    .activation_gradient = T(activation_gradient), .column_sums = T(column_sums), .row_dots = T(row_dots),             \
-    .squared_distance = T(squared_distance), .logit_loss = T(logit_loss), .square_loss = T(square_loss),               \
-    .sample = T(sample), .sample_gradient = T(sample_gradient), .sum_of_squares = T(sum_of_squares), .adam = T(adam)
+    .reals = &T(reals), .wide = &T(wide_reals), .wide_product = T(wide_product), .transpose = T(transpose),            \
+    .mean_square = T(mean_square), .activation_gradient = T(activation_gradient), .column_sums = T(column_sums),       \
+    .row_dots = T(row_dots), .squared_distance = T(squared_distance), .logit_loss = T(logit_loss),                     \
+    .square_loss = T(square_loss), .sample = T(sample), .sample_gradient = T(sample_gradient),                         \
+    .sum_of_squares = T(sum_of_squares), .adam = T(adam)

@@ -38,15 +38,43 @@ typedef struct {
     double (*peak)(int64_t rounds);
 } lpb_kernel;
 
+/* What floats and doubles have alike. `ld`, `n` and `count` are multiples of LPB_ALIGN. */
+#define LPB_REALS(REAL)                                                                                                \
+    struct {                                                                                                           \
+        void (*activate)(REAL * x, int64_t count, lpb_activation act, REAL slope);                                     \
+        /* y[j] = act(bias[j] + sum_p x[p] wt[p * n + j]) for j < n; wt and y aligned. */                              \
+        void (*gemv)(int64_t k, int64_t n, const REAL *x, const REAL *wt, const REAL *bias, lpb_activation act,        \
+                     REAL slope, REAL *y);                                                                             \
+        /* out[j * ld + r] = a[j * a_step + r] op b[j * b_step + r] for j < features, r < ld. */                       \
+        void (*combine)(lpb_operator op, const REAL *a, int64_t a_step, const REAL *b, int64_t b_step,                 \
+                        int64_t features, int64_t ld, REAL *out);                                                      \
+        /* out[j * ld + r] = a[j * ld + r] op constants[j]. */                                                         \
+        void (*combine_constants)(lpb_operator op, const REAL *a, const REAL *constants, int64_t features, int64_t ld, \
+                                  REAL *out);                                                                          \
+        /* out[r] = the reduction of x[j * ld + r] over j < features, for r < ld. */                                   \
+        void (*reduce)(lpb_reduction by, const REAL *x, int64_t features, int64_t ld, REAL *out);                      \
+        /* *out = the reduction of x[j]; x is padded to a multiple of LPB_ALIGN with anything. */                      \
+        void (*reduce_row)(lpb_reduction by, const REAL *x, int64_t features, REAL *out);                              \
+    }
+typedef LPB_REALS(float) lpb_float_reals;
+typedef LPB_REALS(double) lpb_double_reals;
+
+/* c[i * ld + r] = bias[i] + sum_p wt[p * wt_row + i] h[p * ld + r] for i < m, r < ld, in double. */
+typedef struct {
+    int64_t m, k, ld, wt_row;
+    const double *wt, *bias, *h;
+    double *c;
+} lpb_wide_product;
+
 struct lpb_isa {
     const char *name;
     bool (*supported)(void);
     lpb_kernel f32;
     const lpb_kernel *low[LPB_DTYPES][2]; /* of bfloat16 and int8, best first, NULL beyond */
 
-    /* y[j] = act(bias[j] + sum_p x[p] wt[p * n + j]) for j < n; n a multiple of LPB_ALIGN, wt and y aligned. */
-    void (*gemv)(int64_t k, int64_t n, const float *x, const float *wt, const float *bias, lpb_activation act,
-                 float slope, float *y);
+    const lpb_float_reals *reals;
+    const lpb_double_reals *wide;
+    void (*wide_product)(const lpb_wide_product *product);
     /* out[j * out_row + r] = x[r * x_row + j] for r < rows, j < columns. out_row is a multiple of LPB_ALIGN; entries
      * from `rows` up to the next multiple of LPB_ALIGN may be set to zero. */
     void (*transpose)(const float *x, int64_t x_row, int64_t rows, int64_t columns, float *out, int64_t out_row);
@@ -57,7 +85,6 @@ struct lpb_isa {
     float (*squared_distance)(const float *x, const float *y, int64_t count);
 
     /* For training; all in place over `count` padded elements. */
-    lpb_activate_fn activate;
     /* g *= act'(z), expressed through h = act(z). */
     void (*activation_gradient)(float *g, const float *h, int64_t count, lpb_activation act, float slope);
     /* sums[j] = sum_r g[r * ld + j] for j < ld. */

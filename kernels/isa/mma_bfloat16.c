@@ -14,7 +14,8 @@ typedef uint16_t source_entry;
 #define MMA_NOTHING_TO_FINISH(g)                                                                                       \
     ((g)->alpha == 1.0f && (g)->beta == 0.0f && (g)->bias_axis == LPB_NO_BIAS && (g)->activation == LPB_IDENTITY)
 #define MMA_FINISH(g, raw, width, c, row_bias, column_bias, sums, rows, columns)                                       \
-    ((void)(sums), lpb_finish(g, lpb_isa_mma_table.activate, raw, width, c, row_bias, column_bias, rows, columns))
+    ((void)(sums),                                                                                                     \
+     lpb_finish(g, lpb_isa_mma_table.reals->activate, raw, width, c, row_bias, column_bias, rows, columns))
 #include "mma_words_template.h"
 
 const lpb_kernel lpb_mma_bf16 = {

@@ -1,7 +1,7 @@
 #include "arrays.h"
 
 PyObject *array_type, *numpy_empty, *numpy_require, *float32_type;
-PyObject *float32_descr, *int64_descr, *int32_descr, *int8_descr, *uint16_descr;
+PyObject *float32_descr, *float64_descr, *int64_descr, *int32_descr, *int8_descr, *uint16_descr;
 
 bool is_array(PyObject *object, PyObject *descr, int dimensions) {
     const array *a = (const array *)object;
@@ -20,7 +20,10 @@ const array *need_array(PyObject *object, PyObject *descr, int dimensions, int f
 
 /* Bytes of an element of the types that the module takes. */
 static Py_ssize_t item_size(const array *a) {
-    return a->descr == int64_descr ? 8 : a->descr == int8_descr ? 1 : a->descr == uint16_descr ? 2 : 4;
+    return a->descr == int64_descr || a->descr == float64_descr ? 8
+           : a->descr == int8_descr                             ? 1
+           : a->descr == uint16_descr                           ? 2
+                                                                : 4;
 }
 
 typedef struct {
@@ -191,12 +194,13 @@ bool lpb_arrays_init(void) {
     numpy_require = PyObject_GetAttrString(numpy, "require");
     float32_type = PyObject_GetAttrString(numpy, "float32");
     float32_descr = descr_of(numpy, "float32");
+    float64_descr = descr_of(numpy, "float64");
     int64_descr = descr_of(numpy, "int64");
     int32_descr = descr_of(numpy, "int32");
     int8_descr = descr_of(numpy, "int8");
     uint16_descr = descr_of(numpy, "uint16");
-    const bool known = array_type && numpy_empty && numpy_require && float32_type && float32_descr && int64_descr &&
-                       int32_descr && int8_descr && uint16_descr && layout_is_known(numpy);
+    const bool known = array_type && numpy_empty && numpy_require && float32_type && float32_descr && float64_descr &&
+                       int64_descr && int32_descr && int8_descr && uint16_descr && layout_is_known(numpy);
     Py_DECREF(numpy);
     return known;
 }

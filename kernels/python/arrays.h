@@ -31,7 +31,7 @@ enum { ARRAY_ALIGNED = 0x0100, ARRAY_WRITEABLE = 0x0400 };
 
 /* Of NumPy; set by lpb_arrays_init. */
 extern PyObject *array_type, *numpy_empty, *numpy_require, *float32_type;
-extern PyObject *float32_descr, *int64_descr, *int32_descr, *int8_descr, *uint16_descr;
+extern PyObject *float32_descr, *float64_descr, *int64_descr, *int32_descr, *int8_descr, *uint16_descr;
 
 /* False with an exception set when NumPy is missing or unknown. */
 bool lpb_arrays_init(void);
@@ -69,6 +69,7 @@ void free_object(PyObject *self);
 
 /* The types of the module, made by their files. */
 PyObject *lpb_chain_type(void);
+PyObject *lpb_plan_type(void);
 PyObject *lpb_trainer_type(void);
 /* epoch_many(trainers, x, y, orders, noises, batch, losses, threads) */
 PyObject *lpb_epoch_many(PyObject *module, PyObject *args);

@@ -282,17 +282,34 @@ static PyObject *load_latency(PyObject *self, PyObject *args) {
 /* The words that Python has for the numbers of lparbench_kernels.h. */
 static const char *const dtypes[LPB_DTYPES] = {
     [LPB_FLOAT32] = "float32", [LPB_BFLOAT16] = "bfloat16", [LPB_INT8] = "int8"};
-static const char *const activations[LPB_ACTIVATIONS] = {[LPB_IDENTITY] = "identity",
-                                                         [LPB_RELU] = "relu",
-                                                         [LPB_LEAKY_RELU] = "leaky_relu",
-                                                         [LPB_TANH] = "tanh",
-                                                         [LPB_SIGMOID] = "sigmoid"};
+static const char *const activations[LPB_PLAN_ACTIVATIONS] = {
+    [LPB_IDENTITY] = "identity", [LPB_RELU] = "relu",       [LPB_LEAKY_RELU] = "leaky_relu",
+    [LPB_TANH] = "tanh",         [LPB_SIGMOID] = "sigmoid", [LPB_SOFTPLUS] = "softplus",
+    [LPB_EXP] = "exp",           [LPB_ABS] = "abs"};
 static const char *const bias_axes[] = {[LPB_NO_BIAS] = "none", [LPB_ROW_BIAS] = "row", [LPB_COLUMN_BIAS] = "column"};
 static const char *const heads[] = {[LPB_HEAD_NONE] = "none", [LPB_HEAD_LOGIT] = "logit", [LPB_HEAD_MSE] = "mse"};
 static const char *const losses[LPB_LOSSES] = {[LPB_LOSS_BCE] = "bce",
                                                [LPB_LOSS_MSE] = "mse",
                                                [LPB_LOSS_GAUSSIAN] = "gaussian",
                                                [LPB_LOSS_BERNOULLI] = "bernoulli"};
+static const char *const steps[LPB_STEP_KINDS] = {
+    [LPB_STEP_DENSE] = "dense",        [LPB_STEP_ACTIVATION] = "activation", [LPB_STEP_ELEMENTWISE] = "elementwise",
+    [LPB_STEP_CONSTANT] = "constant",  [LPB_STEP_REDUCE] = "reduce",         [LPB_STEP_CONCAT] = "concat",
+    [LPB_STEP_COLUMNS] = "columns",    [LPB_STEP_CONVERT] = "convert",       [LPB_STEP_TREES] = "trees",
+    [LPB_STEP_NEIGHBOUR] = "neighbour"};
+static const char *const operators[LPB_OPERATORS] = {
+    [LPB_ADD] = "add", [LPB_SUBTRACT] = "subtract", [LPB_MULTIPLY] = "multiply", [LPB_DIVIDE] = "divide"};
+static const char *const reductions[LPB_REDUCTIONS] = {
+    [LPB_MEAN] = "mean",
+    [LPB_SUM] = "sum",
+    [LPB_ABS_SUM] = "abs_sum",
+    [LPB_SQUARE_SUM] = "square_sum",
+    [LPB_SQUARE_MEAN] = "square_mean",
+    [LPB_L2] = "l2",
+    [LPB_MIN] = "min",
+    [LPB_MAX] = "max",
+    [LPB_LOG_SUM_EXP] = "log_sum_exp",
+};
 
 static const struct {
     const char *name;
@@ -300,10 +317,13 @@ static const struct {
     size_t count;
 } vocabulary[] = {
     {"DTYPES", dtypes, LPB_DTYPES},
-    {"ACTIVATIONS", activations, LPB_ACTIVATIONS},
+    {"ACTIVATIONS", activations, LPB_PLAN_ACTIVATIONS},
     {"BIAS_AXES", bias_axes, sizeof bias_axes / sizeof *bias_axes},
     {"HEADS", heads, sizeof heads / sizeof *heads},
     {"LOSSES", losses, LPB_LOSSES},
+    {"STEPS", steps, LPB_STEP_KINDS},
+    {"OPERATORS", operators, LPB_OPERATORS},
+    {"REDUCTIONS", reductions, LPB_REDUCTIONS},
 };
 
 /* Dictionaries from word to number as attributes of the module; false with an exception set. */
@@ -339,10 +359,12 @@ PyMODINIT_FUNC PyInit__native(void) {
     if (!lpb_arrays_init()) return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (!module) return NULL;
-    PyObject *chain = lpb_chain_type(), *trainer = lpb_trainer_type();
-    if (!chain || !trainer || PyModule_AddObjectRef(module, "Chain", chain) ||
-        PyModule_AddObjectRef(module, "Trainer", trainer) || !add_vocabulary(module))
+    PyObject *chain = lpb_chain_type(), *plan = lpb_plan_type(), *trainer = lpb_trainer_type();
+    if (!chain || !plan || !trainer || PyModule_AddObjectRef(module, "Chain", chain) ||
+        PyModule_AddObjectRef(module, "Plan", plan) || PyModule_AddObjectRef(module, "Trainer", trainer) ||
+        !add_vocabulary(module))
         Py_CLEAR(module);
     Py_XDECREF(chain);
+    Py_XDECREF(plan);
     return module;
 }

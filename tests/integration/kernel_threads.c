@@ -16,11 +16,12 @@ enum { LOSSES = (ROWS + BATCH - 1) / BATCH };
 static float x[ROWS * WIDTH], weights[2][WIDTH * WIDTH], biases[2][WIDTH];
 static int64_t order[ROWS];
 static lpb_chain *chains[LPB_DTYPES];
+static lpb_plan *plans[LPB_DTYPES];
 
 /* What one round computes. */
 typedef struct {
     float few[ROWS * WIDTH], many[ROWS * WIDTH];
-    float scores[LPB_DTYPES][ROWS];
+    float scores[LPB_DTYPES][ROWS], planned[LPB_DTYPES][ROWS];
     float losses[TRAINERS][LOSSES];
     float trained[TRAINERS][2][WIDTH * WIDTH];
 } results;
@@ -87,9 +88,46 @@ static void compute(results *r, int threads) {
     const lpb_gemm few = product(1, r->few), many = product(50, r->many);
     need(lpb_gemm_run(lpb_isa_best(), LPB_FLOAT32, &few, threads) == LPB_OK, "a product of few items failed");
     need(lpb_gemm_run(lpb_isa_best(), LPB_FLOAT32, &many, threads) == LPB_OK, "a product of many items failed");
-    for (int dtype = 0; dtype < LPB_DTYPES; dtype++)
+    for (int dtype = 0; dtype < LPB_DTYPES; dtype++) {
         need(lpb_chain_run(chains[dtype], x, ROWS, WIDTH, r->scores[dtype], threads) == LPB_OK, "a chain failed");
+        need(lpb_plan_run(plans[dtype], x, ROWS, WIDTH, r->planned[dtype], threads) == LPB_OK, "a plan failed");
+    }
     train(r, threads);
+}
+
+/* A layer, a tree over its outputs, neighbours of the rows, and both together. */
+static lpb_plan *new_plan(lpb_dtype dtype) {
+    static const int32_t feature[] = {3, 0, 0}, left[] = {1, 1, 2}, right[] = {2, 1, 2};
+    static const float threshold[] = {0.1f, 0, 0}, value[] = {0, 1, 2};
+    static const int64_t values[] = {0, 1, 2, 3};
+    const lpb_step steps[] = {
+        {.kind = LPB_STEP_DENSE,
+         .word = LPB_TANH,
+         .inputs = values,
+         .input_count = 1,
+         .arrays = {{weights[0], LPB_ARRAY_FLOAT, WIDTH, WIDTH}, {biases[0], LPB_ARRAY_FLOAT, 1, WIDTH}},
+         .array_count = 2},
+        {.kind = LPB_STEP_TREES,
+         .inputs = values + 1,
+         .input_count = 1,
+         .arrays = {{feature, LPB_ARRAY_INT32, 1, 3},
+                    {threshold, LPB_ARRAY_FLOAT, 1, 3},
+                    {left, LPB_ARRAY_INT32, 1, 3},
+                    {right, LPB_ARRAY_INT32, 1, 3},
+                    {value, LPB_ARRAY_FLOAT, 1, 3}},
+         .array_count = 5},
+        {.kind = LPB_STEP_NEIGHBOUR,
+         .inputs = values,
+         .input_count = 1,
+         .arrays = {{x, LPB_ARRAY_FLOAT, ROWS, WIDTH}},
+         .array_count = 1,
+         .number = 3},
+        {.kind = LPB_STEP_ELEMENTWISE, .word = LPB_MULTIPLY, .inputs = values + 2, .input_count = 2},
+    };
+    lpb_plan *plan = NULL;
+    int64_t wrong;
+    need(lpb_plan_new(lpb_isa_best(), WIDTH, steps, 4, dtype, &plan, &wrong) == LPB_OK, "no plan");
+    return plan;
 }
 
 static results expected;
@@ -122,13 +160,15 @@ int main(void) {
     for (int64_t r = 0; r < ROWS; r++) order[r] = ROWS - 1 - r;
     const lpb_layer layers[] = {layer(0), layer(1)};
     for (int dtype = 0; dtype < LPB_DTYPES; dtype++)
-        need((chains[dtype] = lpb_chain_new(lpb_isa_best(), layers, 2, LPB_HEAD_MSE, (lpb_dtype)dtype)), "no chain");
+        need((plans[dtype] = new_plan((lpb_dtype)dtype)) &&
+                 (chains[dtype] = lpb_chain_new(lpb_isa_best(), layers, 2, LPB_HEAD_MSE, (lpb_dtype)dtype)),
+             "no chain");
     compute(&expected, 1);
     pthread_t threads[CALLERS];
     for (int i = 0; i < CALLERS; i++)
         need(!pthread_create(threads + i, NULL, caller, (void *)(intptr_t)i), "no thread");
     for (int i = 0; i < CALLERS; i++) pthread_join(threads[i], NULL);
-    for (int dtype = 0; dtype < LPB_DTYPES; dtype++) lpb_chain_free(chains[dtype]);
+    for (int dtype = 0; dtype < LPB_DTYPES; dtype++) lpb_chain_free(chains[dtype]), lpb_plan_free(plans[dtype]);
     puts("same");
     return 0;
 }

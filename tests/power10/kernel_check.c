@@ -2,11 +2,11 @@
  * and 10 from one binary. Every operand is a heap block of exactly its size, so that a sanitizer sees any access
  * beyond it. Prints one line per instruction set; exits 1 at the first wrong result.
  *
- * kernel_check [CASES]                      random products, chains and trainers on every supported instruction set
- * kernel_check isa                          the name of the instruction set chosen for this processor
- * kernel_check count N BATCH REPEAT ISA TYPE   REPEAT batched products of N x N matrices of float (0), bfloat16 (1) or
- *                                           int8 (2) and nothing else, for counting
- * kernel_check score|train mlp|autoencoder ROWS REPEAT ISA TYPE   a detector's network over ROWS rows, for counting */
+ * kernel_check [CASES]                      random products, chains, plans and trainers on every supported instruction
+ * set kernel_check isa                          the name of the instruction set chosen for this processor kernel_check
+ * count N BATCH REPEAT ISA TYPE   REPEAT batched products of N x N matrices of float (0), bfloat16 (1) or int8 (2) and
+ * nothing else, for counting kernel_check score|train mlp|autoencoder ROWS REPEAT ISA TYPE   a detector's network over
+ * ROWS rows, for counting */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,8 +54,9 @@ static double activated(double x, lpb_activation act, double slope) {
         return tanh(x);
     case LPB_SIGMOID:
         return 1 / (1 + exp(-x));
+    default: /* of plans: plan_check.h */
+        return x;
     }
-    return x;
 }
 
 /* Elements of the three types: stored in a float, bfloat16 or int8 block; read back exactly. */
@@ -336,6 +337,8 @@ static void check_trainer(const lpb_isa *isa) {
     free(x), free(y), free(noise), free(noise_in_order), free_net(&n);
 }
 
+#include "plan_check.h"
+
 static int check(int64_t cases) {
     const lpb_isa *isa;
     for (int i = 0; (isa = lpb_isa_at(i)); i++) {
@@ -346,6 +349,7 @@ static int check(int64_t cases) {
             types++;
             for (int64_t c = 0; c < cases; c++) check_product(isa, (lpb_dtype)dtype);
             for (int64_t c = 0; c < cases / 4; c++) check_chain(isa, (lpb_dtype)dtype);
+            for (int64_t c = 0; c < (dtype ? cases / 8 : 2 * cases); c++) check_plan(isa, (lpb_dtype)dtype);
         }
         for (int64_t c = 0; c < cases / 4; c++) check_trainer(isa);
         if (!(lpb_peak_ops(isa, LPB_FLOAT32, 1e-3) > 0)) fail(isa, "peak", 0, 1);

@@ -61,7 +61,7 @@ class Hostile:
         """The name of a function, and the call."""
         makers = (
             *(self._gemm, self._gemm, self._chain, self._chain, self._trainer, self._trainer, self._together),
-            *(self._probe, self._object),
+            *(self._plan, self._plan, self._probe, self._object),
         )
         self._made.clear()
         name, target, arguments = self.rng.choice(makers)()
@@ -199,6 +199,62 @@ class Hostile:
 
         return "Chain.run", run, []
 
+    def _tree_arrays(self, features: int) -> list[Any]:
+        rng = self.rng
+        shape = rng.choice((1, 4, 20)), rng.choice((1, 3, 15, 31))
+        left = np.minimum(np.tile(2 * np.arange(shape[1]) + 1, (shape[0], 1)), 2**31 - 1)
+        inner = left + 1 < shape[1]
+        own = np.tile(np.arange(shape[1]), (shape[0], 1))
+        arrays: list[Any] = [
+            np.full(shape, rng.randrange(features), "i4"), self.floats(*shape), np.where(inner, left, own).astype("i4"),
+            np.where(inner, left + 1, own).astype("i4"), self.floats(*shape),
+        ]  # fmt: skip
+        if rng.random() < self.share:  # another node, child or feature than there is
+            arrays[rng.choice((0, 2, 3))][rng.randrange(shape[0])] = rng.choice((-1, 0, shape[1], 2**31 - 1, -(2**31)))
+        return self.spoiled(arrays) if rng.random() < self.share else arrays
+
+    def _step(self, value: int, features: int) -> tuple[Any, int]:
+        """A step over a value, and the features it makes."""
+        rng, kernels = self.rng, native.extension
+        made = rng.choice((1, 3, 20))
+        kinds: dict[str, tuple[int, list[Any], int]] = {
+            "dense": (rng.randrange(8), [self.floats(made, features), self.floats(made)], made),
+            "activation": (rng.randrange(8), [], features),
+            "constant": (rng.randrange(4), [self.floats(rng.choice((1, features)))], features),
+            "reduce": (rng.randrange(9), [], 1),
+            "columns": (0, [np.array([rng.randrange(features) for _ in range(made)], "i8")], made),
+            "trees": (0, [], 1),
+            "neighbour": (0, [self.floats(rng.choice((1, 9, 300)), features)], 1),
+        }
+        kind = rng.choice(list(kinds))
+        word, arrays, made = kinds[kind]
+        if kind == "trees":
+            arrays = self._tree_arrays(features)
+        step: list[Any] = [kernels.STEPS[kind], word, [value], arrays, 0.1, 1]
+        if rng.random() < self.share / 2:
+            at = rng.randrange(6)
+            step[at] = self.spoiled(step[at]) if isinstance(step[at], list) and step[at] else self.thing()
+        return tuple(step), made
+
+    def _plan(self) -> tuple[str, Any, list[Any]]:
+        rng, kernels = self.rng, native.extension
+        first = features = self._size()
+        steps: list[Any] = []
+        for value in range(rng.randrange(1, 6)):
+            step, features = self._step(value, features)
+            steps.append(step)
+        steps.append((kernels.STEPS["reduce"], 1, [len(steps)], [], 0.0, 0))
+        new = [self._isa(), first, steps, rng.choice((0, 0, 0, 1, 2, 7)), rng.choice((1, 2))]
+        x = self.floats(rng.choice((0, 1, 3, 9, 64, 65, 200)), first)
+        given = rng.choice(([x], [x, self.floats(len(x))], [x, x], [x, x[:, 0]]))
+        if rng.random() < 0.5:
+            new, given = self.spoiled(new), self.spoiled(given)
+
+        def run(*_: Any) -> object:
+            return kernels.Plan(*new).run(*given)
+
+        return "Plan.run", run, []
+
     def _new_trainer(self, widths: list[int], loss: int, *, whole: bool = False) -> Any:
         arguments = [self._isa(), self._layers(widths), loss, -1, 0.0, 1e-3, 0.9, 0.999, 1e-8, 0.0]
         return native.extension.Trainer(*(arguments if whole else self.spoiled(arguments)))
@@ -266,7 +322,7 @@ class Hostile:
         import pickle
 
         kernels = native.extension
-        kind = self.rng.choice((kernels.Chain, kernels.Trainer))
+        kind = self.rng.choice((kernels.Chain, kernels.Plan, kernels.Trainer))
         uses: tuple[Callable[..., object], ...] = (
             kind, kind.__new__, object.__new__, lambda k: object.__new__(k), lambda k: k.__new__(k),
             lambda k: k(**{"isa": 0}), lambda k: type("Sub", (k,), {}), copy.copy, pickle.dumps, kernels.isas,

@@ -87,12 +87,16 @@ def test_what_is_no_workload_is_met_by_the_right_name(
 @pytest.mark.parametrize(
     ("name", "spec", "message"),
     [
-        ("kdd99-isolation-forest", {"backends": ("native",)}, "cannot run on native. It runs on: eager, onnxruntime."),
+        (
+            "kdd99-isolation-forest",
+            {"backends": ("compile",)},
+            "cannot run on compile. It runs on: eager, onnxruntime, native.",
+        ),
         (FOREST, {"backends": ("native", "onnxruntime")}, "cannot run on native or onnxruntime. It runs on: eager."),
         ("nsl-kdd-mlp", {"backends": ("eager",), "dtypes": ("int8",)}, "has no int8 on eager. There it has: float32."),
-        ("kdd99-isolation-forest", {"backends": ("native", "eager")}, None),
+        ("kdd99-isolation-forest", {"backends": ("compile", "eager")}, None),
         ("nsl-kdd-mlp", {"backends": ("eager", "native"), "dtypes": ("bfloat16",)}, None),
-        ("kdd99-isolation-forest", {"backends": ("native",), "suite": "full"}, None),  # others of the suite can
+        ("kdd99-isolation-forest", {"backends": ("compile",), "suite": "full"}, None),  # others of the suite can
     ],
 )
 def test_backends_that_cannot_be_are_refused_at_once(name: str, spec: dict[str, object], message: str | None) -> None:

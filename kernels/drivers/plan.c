@@ -1,0 +1,200 @@
+/* Scoring as a plan of steps. Blocks of rows go through all steps while they are in cache; a few rows go through one by
+ * one.
+ *
+ * In a block a value is feature-major, as in chain.c: feature j of row r is at [j * ld + r], ld being the rows rounded
+ * up. Sums over features then need no horizontal step and nothing is padded. Of a single row a value is its features,
+ * padded to LPB_ALIGN. Every value has its place in one piece of memory, which another takes once it is not needed. */
+#define _POSIX_C_SOURCE 200809L
+#include "plan.h"
+
+#include "blocks.h"
+#include "memory.h"
+
+enum {
+    ROWS_ALONE = 8,      /* up to so many rows, one at a time is faster */
+    STACK_BYTES = 16384, /* of values and scratch that live on the stack */
+};
+
+typedef struct {
+    const plan_step *step;
+    int64_t rows, ld; /* ld 1: a single row */
+    char *memory;
+    void *scratch;
+} frame;
+
+static void *place(const lpb_plan *plan, const frame *f, int64_t v) {
+    return f->memory + (f->ld == 1 ? plan->values[v].row_place : plan->values[v].block_place);
+}
+
+/* Numbers of a value that are worked on at once when nothing differs by feature. */
+static int64_t extent(const frame *f, int64_t features) {
+    return f->ld == 1 ? lpb_round_up(features, LPB_ALIGN) : features * f->ld;
+}
+
+#define REAL float
+#define P(name) float_##name
+#define TABLE(plan) (plan)->isa->reals
+#include "plan_steps_template.h"
+
+#define REAL double
+#define P(name) double_##name
+#define TABLE(plan) (plan)->isa->wide
+#include "plan_steps_template.h"
+
+/* In a block: the rows side by side, `row` floats apart, in scratch. */
+static const float *turned(const lpb_plan *plan, const frame *f, const float *x, int64_t features, int64_t row) {
+    if (f->ld == 1) return x;
+    plan->isa->transpose(x, f->ld, features, f->ld, f->scratch, row);
+    return f->scratch;
+}
+
+static void run_dense(const lpb_plan *plan, const frame *f, const float *x, float *out) {
+    const plan_step *s = f->step;
+    const lpb_isa *isa = plan->isa;
+    if (f->ld == 1 && s->weight_row == 1) {
+        float y[LPB_ALIGN] __attribute__((aligned(64))) = {0.0f};
+        isa->row_dots(x, 1, 0, s->features, s->weight, *(const float *)s->bias, y);
+        isa->reals->activate(y, LPB_ALIGN, (lpb_activation)s->word, s->slope);
+        out[0] = y[0];
+    } else if (f->ld == 1) {
+        isa->reals->gemv(s->features, s->weight_row, x, s->weight, s->bias, (lpb_activation)s->word, s->slope, out);
+    } else {
+        const lpb_gemm product = plan_product(plan, s, x, f->ld, out);
+        isa->f32.gemm(&product, 0, 1, f->scratch);
+        if (product.activation != (lpb_activation)s->word)
+            isa->reals->activate(out, s->outputs * f->ld, (lpb_activation)s->word, s->slope);
+    }
+}
+
+static void run_wide_dense(const lpb_plan *plan, const frame *f, const double *x, double *out) {
+    const plan_step *s = f->step;
+    const lpb_activation act = (lpb_activation)s->word;
+    if (f->ld == 1) {
+        plan->isa->wide->gemv(s->features, s->weight_row, x, s->weight, s->bias, act, s->slope, out);
+        return;
+    }
+    const lpb_wide_product product = {
+        .m = s->outputs,
+        .k = s->features,
+        .ld = f->ld,
+        .wt_row = s->weight_row,
+        .wt = s->weight,
+        .bias = s->bias,
+        .h = x,
+        .c = out,
+    };
+    plan->isa->wide_product(&product);
+    plan->isa->wide->activate(out, s->outputs * f->ld, act, s->slope);
+}
+
+/* Products of bfloat16 or int8 take rows side by side and give them so; `wide_row` floats are room for one. */
+static lpb_status run_low_dense(const lpb_plan *plan, const frame *f, const float *x, float *out) {
+    const plan_step *s = f->step;
+    if (f->ld == 1) return lpb_low_chain_run(s->low, x, 1, s->features, out, 1);
+    const int64_t row = lpb_round_up(s->features, LPB_ALIGN);
+    float *made = (float *)f->scratch + row * LPB_BLOCK_ROWS;
+    const lpb_status status = lpb_low_chain_run(s->low, turned(plan, f, x, s->features, row), f->ld, row, made, 1);
+    if (status == LPB_OK) plan->isa->transpose(made, s->outputs, f->ld, s->outputs, out, f->ld);
+    return status;
+}
+
+static void run_trees(const lpb_plan *plan, const frame *f, const float *x, float *out) {
+    double sums[LPB_BLOCK_ROWS];
+    const int64_t row = lpb_round_up(f->step->features, LPB_ALIGN);
+    lpb_forest_sums(f->step->forest, turned(plan, f, x, f->step->features, row), f->rows, row, sums);
+    for (int64_t r = 0; r < f->rows; r++) out[r] = (float)sums[r];
+    for (int64_t r = f->rows; r < f->ld; r++) out[r] = 0.0f;
+}
+
+static void run_neighbour(const lpb_plan *plan, const frame *f, const float *x, float *out) {
+    const int64_t row = lpb_round_up(f->step->features, LPB_ALIGN);
+    const float *rows = turned(plan, f, x, f->step->features, row);
+    float *rest = (float *)f->scratch + (f->ld == 1 ? 0 : row * LPB_BLOCK_ROWS);
+    lpb_neighbours_distances(f->step->neighbours, rows, f->rows, row, out, rest);
+    for (int64_t r = f->rows; r < f->ld; r++) out[r] = 0.0f;
+}
+
+static void run_convert(const lpb_plan *plan, const frame *f, const void *x, void *out) {
+    const int64_t count = extent(f, f->step->outputs);
+    const bool from_wide = plan->values[f->step->inputs[0]].wide, to_wide = f->step->word;
+    if (from_wide == to_wide)
+        memcpy(out, x, (size_t)count * (to_wide ? sizeof(double) : sizeof(float)));
+    else if (to_wide)
+        for (int64_t i = 0; i < count; i++) ((double *)out)[i] = (double)((const float *)x)[i];
+    else
+        for (int64_t i = 0; i < count; i++) ((float *)out)[i] = (float)((const double *)x)[i];
+}
+
+static lpb_status run_step(const lpb_plan *plan, const frame *f) {
+    const plan_step *s = f->step;
+    const void *x = place(plan, f, s->inputs[0]);
+    void *out = place(plan, f, s->output);
+    const bool wide = plan->values[s->inputs[0]].wide;
+    switch (s->kind) {
+    case LPB_STEP_DENSE:
+        if (s->low) return run_low_dense(plan, f, x, out);
+        if (wide)
+            run_wide_dense(plan, f, x, out);
+        else
+            run_dense(plan, f, x, out);
+        return LPB_OK;
+    case LPB_STEP_TREES:
+        run_trees(plan, f, x, out);
+        return LPB_OK;
+    case LPB_STEP_NEIGHBOUR:
+        run_neighbour(plan, f, x, out);
+        return LPB_OK;
+    case LPB_STEP_CONVERT:
+        run_convert(plan, f, x, out);
+        return LPB_OK;
+    default:
+        (wide ? double_run : float_run)(plan, f, x, out);
+        return LPB_OK;
+    }
+}
+
+/* The score of one row, or of a block, whose features are in place. */
+static lpb_status run_steps(const lpb_plan *plan, frame *f, float *out) {
+    lpb_status status = LPB_OK;
+    for (int64_t i = 0; i < plan->count && status == LPB_OK; i++) {
+        f->step = plan->steps + i;
+        status = run_step(plan, f);
+    }
+    if (status == LPB_OK) memcpy(out, place(plan, f, plan->count), (size_t)f->rows * sizeof *out);
+    return status;
+}
+
+static lpb_status run_block(const void *argument, const float *x, int64_t rows, int64_t x_row, float *out,
+                            void *memory) {
+    const lpb_plan *plan = argument;
+    const int64_t ld = lpb_round_up(rows, LPB_ALIGN);
+    frame f = {.rows = rows, .ld = ld, .memory = memory, .scratch = (char *)memory + plan->block_bytes};
+    float *input = place(plan, &f, 0);
+    if (rows < ld) memset(input, 0, (size_t)(plan->values[0].features * ld) * sizeof *input);
+    plan->isa->transpose(x, x_row, rows, plan->values[0].features, input, ld);
+    return run_steps(plan, &f, out);
+}
+
+static lpb_status run_rows(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out) {
+    char local[STACK_BYTES] __attribute__((aligned(64)));
+    const int64_t bytes = plan->row_bytes + plan->scratch_bytes;
+    char *memory = bytes <= STACK_BYTES ? local : lpb_new_memory(bytes);
+    if (!memory) return LPB_NO_MEMORY;
+    frame f = {.rows = 1, .ld = 1, .memory = memory, .scratch = memory + plan->row_bytes};
+    const int64_t features = plan->values[0].features;
+    float *input = place(plan, &f, 0);
+    lpb_status status = LPB_OK;
+    for (int64_t r = 0; r < rows && status == LPB_OK; r++) {
+        memcpy(input, x + r * x_row, (size_t)features * sizeof *input);
+        memset(input + features, 0, (size_t)(lpb_round_up(features, LPB_ALIGN) - features) * sizeof *input);
+        status = run_steps(plan, &f, out + r);
+    }
+    if (memory != local) free(memory);
+    return status;
+}
+
+lpb_status lpb_plan_run(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {
+    if (rows <= ROWS_ALONE) return run_rows(plan, x, rows, x_row, out);
+    const lpb_blocks blocks = {run_block, plan, plan->block_bytes + plan->scratch_bytes, x, rows, x_row, out, 1};
+    return lpb_blocks_run(&blocks, threads);
+}

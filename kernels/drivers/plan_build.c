@@ -1,0 +1,330 @@
+/* Checks the steps of a plan against each other, packs their arrays, and finds a place for every value. */
+#define _POSIX_C_SOURCE 200809L
+#include "memory.h"
+#include "plan.h"
+
+enum { MOST_FEATURES = 1 << 24 };
+
+typedef struct {
+    lpb_plan *plan;
+    const lpb_step *from;
+    plan_step *to;
+    const plan_value *first; /* the first input */
+    lpb_dtype dtype;
+} building;
+
+static bool in_words(const lpb_step *s, int64_t words) { return s->word >= 0 && s->word < words; }
+
+/* Whether step i reads values that there are, of one precision. */
+static bool inputs_fit(const lpb_plan *plan, const lpb_step *s, int64_t i) {
+    if (s->input_count < 1 || (s->input_count > 1 && s->kind != LPB_STEP_CONCAT && s->kind != LPB_STEP_ELEMENTWISE))
+        return false;
+    for (int64_t q = 0; q < s->input_count; q++)
+        if (s->inputs[q] < 0 || s->inputs[q] > i || plan->values[s->inputs[q]].wide != plan->values[s->inputs[0]].wide)
+            return false;
+    return true;
+}
+
+static lpb_status build_dense(building *b) {
+    const lpb_step *s = b->from;
+    plan_step *to = b->to;
+    const bool wide = b->first->wide;
+    const lpb_array_type type = wide ? LPB_ARRAY_DOUBLE : LPB_ARRAY_FLOAT;
+    const lpb_array *w = s->arrays, *bias = s->arrays + 1;
+    if (s->array_count != 2 || !in_words(s, LPB_PLAN_ACTIVATIONS) || w->type != type || bias->type != type ||
+        w->columns != b->first->features || w->rows < 1 || w->rows > MOST_FEATURES || bias->rows != 1 ||
+        bias->columns != w->rows)
+        return LPB_BAD_ARGUMENT;
+    const int64_t padded = lpb_round_up(w->rows, LPB_ALIGN);
+    to->outputs = w->rows;
+    b->plan->work += w->rows * w->columns;
+    if (b->dtype != LPB_FLOAT32) {
+        if (wide || s->word >= LPB_ACTIVATIONS) return LPB_BAD_ARGUMENT;
+        const lpb_layer layer = {w->columns, w->rows, w->data, bias->data, (lpb_activation)s->word, s->slope};
+        to->low = lpb_low_chain_new(b->plan->isa, &layer, 1, LPB_HEAD_NONE, b->dtype);
+        return to->low ? LPB_OK : LPB_NO_MEMORY;
+    }
+    to->weight_row = w->rows == 1 && !wide ? 1 : padded;
+    /* twice as many zeroed floats where they are doubles */
+    to->weight = lpb_new_zeros(lpb_round_up(w->columns, LPB_ALIGN) * to->weight_row * (wide ? 2 : 1));
+    to->bias = lpb_new_zeros(padded * (wide ? 2 : 1));
+    if (!to->weight || !to->bias) return LPB_NO_MEMORY;
+    for (int64_t j = 0; j < w->rows; j++)
+        for (int64_t i = 0; i < w->columns; i++) {
+            const int64_t at = i * to->weight_row + j, of = j * w->columns + i;
+            if (wide)
+                ((double *)to->weight)[at] = ((const double *)w->data)[of];
+            else
+                ((float *)to->weight)[at] = ((const float *)w->data)[of];
+        }
+    memcpy(to->bias, bias->data, (size_t)bias->columns * (wide ? sizeof(double) : sizeof(float)));
+    return LPB_OK;
+}
+
+static lpb_status build_elementwise(building *b) {
+    const lpb_step *s = b->from;
+    if (s->array_count || s->input_count != 2 || !in_words(s, LPB_OPERATORS)) return LPB_BAD_ARGUMENT;
+    const int64_t x = b->first->features, y = b->plan->values[s->inputs[1]].features;
+    b->to->outputs = x > y ? x : y;
+    return x == y || x == 1 || y == 1 ? LPB_OK : LPB_BAD_ARGUMENT;
+}
+
+static lpb_status build_constant(building *b) {
+    const lpb_step *s = b->from;
+    const lpb_array *c = s->arrays;
+    const bool wide = b->first->wide;
+    const int64_t features = b->first->features;
+    if (s->array_count != 1 || !in_words(s, LPB_OPERATORS) || c->type > LPB_ARRAY_DOUBLE || c->rows != 1 ||
+        (c->columns != features && c->columns != 1))
+        return LPB_BAD_ARGUMENT;
+    b->to->outputs = features;
+    b->to->weight = lpb_new_zeros(lpb_round_up(features, LPB_ALIGN) * (wide ? 2 : 1));
+    if (!b->to->weight) return LPB_NO_MEMORY;
+    for (int64_t j = 0; j < features; j++) {
+        const int64_t at = c->columns == 1 ? 0 : j;
+        const double number =
+            c->type == LPB_ARRAY_DOUBLE ? ((const double *)c->data)[at] : (double)((const float *)c->data)[at];
+        if (wide)
+            ((double *)b->to->weight)[j] = number;
+        else
+            ((float *)b->to->weight)[j] = (float)number;
+    }
+    return LPB_OK;
+}
+
+static lpb_status build_concat(building *b) {
+    const lpb_step *s = b->from;
+    for (int64_t i = 0; i < s->input_count; i++) {
+        b->to->outputs += b->plan->values[s->inputs[i]].features;
+        if (b->to->outputs > MOST_FEATURES) return LPB_BAD_ARGUMENT;
+    }
+    return s->array_count ? LPB_BAD_ARGUMENT : LPB_OK;
+}
+
+static lpb_status build_columns(building *b) {
+    const lpb_array *c = b->from->arrays;
+    if (b->from->array_count != 1 || c->type != LPB_ARRAY_INT64 || c->rows != 1 || c->columns < 1 ||
+        c->columns > MOST_FEATURES)
+        return LPB_BAD_ARGUMENT;
+    const int64_t *numbers = c->data;
+    for (int64_t j = 0; j < c->columns; j++)
+        if (numbers[j] < 0 || numbers[j] >= b->first->features) return LPB_BAD_ARGUMENT;
+    b->to->outputs = c->columns;
+    b->to->numbers = lpb_new_memory(c->columns * (int64_t)sizeof *numbers);
+    if (!b->to->numbers) return LPB_NO_MEMORY;
+    memcpy(b->to->numbers, numbers, (size_t)c->columns * sizeof *numbers);
+    return LPB_OK;
+}
+
+static lpb_status build_trees(building *b) {
+    if (b->from->array_count != 5 || b->first->wide) return LPB_BAD_ARGUMENT;
+    b->to->outputs = 1;
+    const lpb_status status = lpb_forest_new(b->from->arrays, b->first->features, &b->to->forest);
+    if (status == LPB_OK) b->plan->work += 8 * lpb_forest_visits(b->to->forest);
+    return status;
+}
+
+static lpb_status build_neighbour(building *b) {
+    const lpb_array *sample = b->from->arrays;
+    const int64_t features = b->first->features;
+    if (b->from->array_count != 1 || b->first->wide || sample->type != LPB_ARRAY_FLOAT || sample->columns != features ||
+        sample->rows < 1 || sample->rows > INT32_MAX || b->from->number < 1 || b->from->number > sample->rows)
+        return LPB_BAD_ARGUMENT;
+    b->to->outputs = 1;
+    b->plan->work += sample->rows * features;
+    b->to->neighbours = lpb_neighbours_new(b->plan->isa, sample->data, sample->rows, features, b->from->number);
+    return b->to->neighbours ? LPB_OK : LPB_NO_MEMORY;
+}
+
+/* Fills in a step whose inputs fit; its output's features are set. */
+static lpb_status build_step(building *b) {
+    const lpb_step *s = b->from;
+    b->to->outputs = b->first->features;
+    switch (s->kind) {
+    case LPB_STEP_DENSE:
+        b->to->outputs = 0;
+        return build_dense(b);
+    case LPB_STEP_ACTIVATION:
+        return s->array_count || !in_words(s, LPB_PLAN_ACTIVATIONS) ? LPB_BAD_ARGUMENT : LPB_OK;
+    case LPB_STEP_ELEMENTWISE:
+        return build_elementwise(b);
+    case LPB_STEP_CONSTANT:
+        return build_constant(b);
+    case LPB_STEP_REDUCE:
+        b->to->outputs = 1;
+        return s->array_count || !in_words(s, LPB_REDUCTIONS) ? LPB_BAD_ARGUMENT : LPB_OK;
+    case LPB_STEP_CONCAT:
+        b->to->outputs = 0;
+        return build_concat(b);
+    case LPB_STEP_COLUMNS:
+        return build_columns(b);
+    case LPB_STEP_CONVERT:
+        return s->array_count || !in_words(s, 2) ? LPB_BAD_ARGUMENT : LPB_OK;
+    case LPB_STEP_TREES:
+        return build_trees(b);
+    case LPB_STEP_NEIGHBOUR:
+        return build_neighbour(b);
+    }
+    return LPB_BAD_ARGUMENT;
+}
+
+lpb_gemm plan_product(const lpb_plan *plan, const plan_step *s, const float *x, int64_t ld, float *out) {
+    (void)plan;
+    return (lpb_gemm){
+        .batch = 1,
+        .m = s->outputs,
+        .n = ld,
+        .k = s->features,
+        .a = s->weight,
+        .a_row = 1,
+        .a_col = s->weight_row,
+        .b = x,
+        .b_row = ld,
+        .b_col = 1,
+        .c = out,
+        .c_row = ld,
+        .alpha = 1.0f,
+        .bias = s->bias,
+        .bias_axis = LPB_ROW_BIAS,
+        .activation = s->word <= LPB_LEAKY_RELU ? (lpb_activation)s->word : LPB_IDENTITY,
+        .slope = s->slope,
+    };
+}
+
+static int64_t scratch_of(const lpb_plan *plan, const plan_step *s) {
+    const int64_t turned = lpb_round_up(s->features, LPB_ALIGN) * LPB_BLOCK_ROWS * (int64_t)sizeof(float);
+    if (s->neighbours) return turned + lpb_neighbours_scratch(s->neighbours);
+    if (s->low) return turned + s->outputs * LPB_BLOCK_ROWS * (int64_t)sizeof(float);
+    if (s->forest) return turned;
+    if (s->kind != LPB_STEP_DENSE || plan->values[s->inputs[0]].wide) return 0;
+    const lpb_gemm product = plan_product(plan, s, NULL, LPB_BLOCK_ROWS, NULL);
+    return plan->isa->f32.scratch(&product);
+}
+
+/* A piece of memory that values take in turn. */
+typedef struct {
+    int64_t bytes, holder; /* the value in it, -1: none */
+} slot;
+
+/* Gives every value a slot from where it is made to where it is last used: the smallest that is free and large enough,
+ * else the largest that is free, which grows. `places[v]` is first the slot and then where that begins; all bytes are
+ * returned. */
+static int64_t place_values(const int64_t *last_use, int64_t count, const int64_t *bytes, slot *slots,
+                            int64_t *places) {
+    int64_t used = 0, total = 0;
+    for (int64_t v = 0; v < count; v++) {
+        int64_t best = -1;
+        for (int64_t q = 0; q < used; q++) {
+            if (slots[q].holder >= 0 && last_use[slots[q].holder] >= v) continue;
+            const bool fits = slots[q].bytes >= bytes[v], best_fits = best >= 0 && slots[best].bytes >= bytes[v];
+            const bool smaller = best >= 0 && slots[q].bytes < slots[best].bytes;
+            if (best < 0 || (fits ? !best_fits || smaller : !best_fits && !smaller)) best = q;
+        }
+        if (best < 0) slots[best = used++] = (slot){0, -1};
+        if (slots[best].bytes < bytes[v]) slots[best].bytes = bytes[v];
+        slots[best].holder = v;
+        places[v] = best;
+    }
+    for (int64_t q = 0; q < used; q++) {
+        slots[q].holder = total; /* now where it begins */
+        total += slots[q].bytes;
+    }
+    for (int64_t v = 0; v < count; v++) places[v] = slots[places[v]].holder;
+    return total;
+}
+
+static lpb_status place_all(lpb_plan *plan) {
+    const int64_t count = plan->count + 1;
+    int64_t *numbers = lpb_new_memory(3 * count * (int64_t)sizeof *numbers);
+    slot *slots = lpb_new_memory(count * (int64_t)sizeof *slots);
+    const bool enough = numbers && slots;
+    if (enough) {
+        int64_t *last_use = numbers, *bytes = numbers + count, *places = numbers + 2 * count;
+        for (int64_t v = 0; v < count; v++) last_use[v] = v; /* also of one that is never used */
+        last_use[plan->count] = count;
+        for (int64_t i = 0; i < plan->count; i++) /* step i makes value i + 1, which lies beside what it is made of */
+            for (int64_t q = 0; q < plan->steps[i].input_count; q++) last_use[plan->steps[i].inputs[q]] = i + 1;
+        for (int block = 0; block < 2; block++) {
+            for (int64_t v = 0; v < count; v++) {
+                const plan_value *value = plan->values + v;
+                const int64_t rows = block ? LPB_BLOCK_ROWS : 1, size = value->wide ? sizeof(double) : sizeof(float);
+                bytes[v] = lpb_round_up(value->features * rows, LPB_ALIGN) * size;
+            }
+            *(block ? &plan->block_bytes : &plan->row_bytes) = place_values(last_use, count, bytes, slots, places);
+            for (int64_t v = 0; v < count; v++)
+                *(block ? &plan->values[v].block_place : &plan->values[v].row_place) = places[v];
+        }
+    }
+    free(numbers);
+    free(slots);
+    return enough ? LPB_OK : LPB_NO_MEMORY;
+}
+
+void lpb_plan_free(lpb_plan *plan) {
+    if (!plan) return;
+    for (int64_t i = 0; i < plan->count; i++) {
+        plan_step *s = plan->steps + i;
+        free(s->inputs);
+        free(s->weight);
+        free(s->bias);
+        free(s->numbers);
+        lpb_low_chain_free(s->low);
+        lpb_forest_free(s->forest);
+        lpb_neighbours_free(s->neighbours);
+    }
+    free(plan->values);
+    free(plan);
+}
+
+static lpb_status add_step(lpb_plan *plan, const lpb_step *from, int64_t i, lpb_dtype dtype) {
+    if (!inputs_fit(plan, from, i)) return LPB_BAD_ARGUMENT;
+    plan_step *to = plan->steps + i;
+    const plan_value *first = plan->values + from->inputs[0];
+    *to = (plan_step){.kind = from->kind, .word = from->word, .input_count = from->input_count, .output = i + 1};
+    to->features = first->features;
+    to->slope = from->slope;
+    to->inputs = lpb_new_memory(from->input_count * (int64_t)sizeof *to->inputs);
+    if (!to->inputs) return LPB_NO_MEMORY;
+    memcpy(to->inputs, from->inputs, (size_t)from->input_count * sizeof *to->inputs);
+    building b = {.plan = plan, .from = from, .to = to, .first = first, .dtype = dtype};
+    const lpb_status status = build_step(&b);
+    if (status != LPB_OK) return status;
+    plan->values[i + 1].features = to->outputs;
+    plan->values[i + 1].wide = from->kind == LPB_STEP_CONVERT ? from->word == 1 : first->wide;
+    plan->work += to->outputs;
+    const int64_t scratch = scratch_of(plan, to);
+    if (scratch > plan->scratch_bytes) plan->scratch_bytes = scratch;
+    return LPB_OK;
+}
+
+lpb_status lpb_plan_new(const lpb_isa *isa, int64_t features, const lpb_step *steps, int64_t count, lpb_dtype dtype,
+                        lpb_plan **made, int64_t *wrong) {
+    *wrong = count;
+    if (count < 1 || features < 1 || features > MOST_FEATURES || !lpb_kernel_of(isa, dtype)) return LPB_BAD_ARGUMENT;
+    lpb_plan *plan = calloc(1, sizeof *plan + (size_t)count * sizeof *plan->steps);
+    plan_value *values = calloc((size_t)count + 1, sizeof *values);
+    lpb_status status = plan && values ? LPB_OK : LPB_NO_MEMORY;
+    if (status == LPB_OK) {
+        plan->isa = isa;
+        plan->values = values;
+        values[0].features = features;
+        for (int64_t i = 0; i < count && status == LPB_OK; i++) {
+            plan->count = i + 1;
+            status = add_step(plan, steps + i, i, dtype);
+            if (status == LPB_BAD_ARGUMENT) *wrong = i;
+        }
+        if (status == LPB_OK && (values[count].features != 1 || values[count].wide)) status = LPB_BAD_ARGUMENT;
+        if (status == LPB_OK) status = place_all(plan);
+    }
+    if (status == LPB_OK) {
+        *made = plan;
+        return LPB_OK;
+    }
+    if (plan && values)
+        lpb_plan_free(plan);
+    else
+        free(plan), free(values);
+    return status;
+}
+
+int64_t lpb_plan_work(const lpb_plan *plan) { return plan->work; }

@@ -1,0 +1,162 @@
+"""Every detector's scoring, native beside ONNX Runtime: in pairs, one thread each, CPU time, the median of the ratios.
+
+    python tests/bench/scoring_figures.py [--pairs 30] [--only egbad,dagmm] [--batches 1,7,64,256,4096] [--json]
+
+prints every figure with its bar and exits 1 if one is missed or if the two do not agree. The bars: 1.5 times as fast,
+at a single row 3 times. Detectors are of the published sizes, fitted on generated rows of as many features as their
+workload has; how well they detect is no matter here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from kernel_pairs import take_turns
+
+from harness.detectors import registry
+from harness.detectors.export import prepare
+from harness.detectors.opening import open_scorer
+from harness.scoring.agreement import agreement
+from harness.scoring.artifacts import read
+
+BATCHES = (1, 7, 64, 256, 4096)
+GAN = {"epochs": 1, "batch_size": 50}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A detector with its parameters and the features of its rows; ``steps`` of a detector of windows."""
+
+    detector: str
+    features: int
+    parameters: dict[str, Any]
+    steps: int | None = None
+
+
+CASES = {
+    "mlp": Case("mlp", 41, {"epochs": 1}),
+    "autoencoder": Case("autoencoder", 41, {"epochs": 1}),
+    "vae": Case("vae", 72, {"epochs": 1}),
+    "pca": Case("pca", 118, {}),
+    "egbad": Case("egbad", 121, GAN),
+    "egbad-features": Case("egbad", 121, {**GAN, "score_by": "feature-matching"}),
+    "alad": Case("alad", 121, GAN),
+    "alad-logits": Case("alad", 121, {**GAN, "score_by": "logits"}),
+    "dagmm": Case("dagmm", 118, {"epochs": 1}),
+    "dagmm-variational": Case("dagmm", 118, {"epochs": 1, "objective": "variational"}),
+    "dsebm-energy": Case("dsebm", 121, {"epochs": 1}),
+    "dsebm-reconstruction": Case("dsebm", 121, {"epochs": 1, "score_by": "reconstruction"}),
+    "ocsvm": Case("ocsvm", 118, {}),
+    "autoencoder-classifier": Case("autoencoder-classifier", 72, {"epochs": 1, "pretraining_epochs": 0}),
+    "isolation-forest": Case("isolation-forest", 118, {}),
+    "gradient-boosting": Case("gradient-boosting", 41, {}),
+    "xgboost": Case("xgboost", 27, {}),
+    "knn": Case("knn", 118, {}),
+    "anogan": Case("anogan", 121, {"epochs": 1}),
+    "bilstm": Case("bilstm", 72, {"epochs": 1}),
+    "cnn": Case("cnn", 72, {"epochs": 1}),
+    "ft-transformer": Case("ft-transformer", 72, {"epochs": 0, "pretraining_epochs": 0}),
+    "lstm": Case("lstm", 27, {"epochs": 1}, steps=10),
+    "fraud-ensemble": Case("fraud-ensemble", 27, {"epochs": 1}, steps=10),
+}
+SLOW = ("anogan", "ft-transformer", "bilstm", "cnn", "lstm", "fraud-ensemble")  # 4,096 rows take them seconds
+SLOW_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One detector at one batch size; times in microseconds, None where there is no native form."""
+
+    detector: str
+    batch: int
+    native_us: float | None
+    onnxruntime_us: float
+    ratio: float | None
+    bar: float
+    agreement: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar holds and the scores agree."""
+        return self.ratio is not None and self.ratio >= self.bar and "DISAGREE" not in self.agreement
+
+    def line(self) -> str:
+        """For people."""
+        native = "no native form" if self.native_us is None else f"{self.native_us:11.1f} us"
+        ratio = "" if self.ratio is None else f"{self.ratio:7.2f} >= {self.bar:g}"
+        return (
+            f"{'ok  ' if self.met else 'MISS'} {self.detector:24s} {self.batch:5d} {native:>14s} : "
+            f"{self.onnxruntime_us:11.1f} us {ratio}  {self.agreement}"
+        )
+
+
+def rows_of(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test rows, of two kinds that can be told apart but not without error."""
+    generator = np.random.default_rng(2)
+    shape = (12_000, case.features) if case.steps is None else (4200, case.steps, case.features)
+    X = generator.normal(size=shape).astype(np.float32)
+    y = (generator.random(shape[0]) < 0.3).astype(np.int64)
+    X[y == 1] += generator.normal(size=case.features).astype(np.float32)
+    return X, y
+
+
+def figures(name: str, batches: tuple[int, ...], pairs: int) -> Iterator[Figure]:
+    """All batch sizes of one detector."""
+    case = CASES[name]
+    X, y = rows_of(case)
+    with tempfile.TemporaryDirectory() as folder:
+        detector = registry.resolve(case.detector, case.parameters).fit(X, y)
+        prepare(detector, Path(folder))
+        theirs = open_scorer(Path(folder), "onnxruntime")
+        ours = open_scorer(Path(folder), "native") if "native" in read(Path(folder)).backends else None
+        for batch in batches:
+            if name in SLOW and batch > SLOW_ROWS:
+                continue
+            rows = np.ascontiguousarray(X[:batch])
+            bar = 3.0 if batch == 1 else 1.5
+            call = partial(theirs.score, rows)
+            if ours is None:
+                alone = take_turns(call, call, max(3, pairs // 10))
+                yield Figure(name, batch, None, 1e6 * statistics.median(alone.theirs), None, bar, "")
+                continue
+            verdict = agreement(theirs.score(rows), ours.score(rows)).sentence() if batch > 1 else ""
+            found = take_turns(partial(ours.score, rows), call, pairs)
+            times = (1e6 * statistics.median(side) for side in (found.ours, found.theirs))
+            yield Figure(name, batch, *times, found.ratio, bar, verdict)
+
+
+def main() -> int:
+    """Print the table; 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--only", default=",".join(CASES))
+    parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    batches = tuple(int(batch) for batch in chosen.batches.split(","))
+    made: list[Figure] = []
+    for name in chosen.only.split(","):
+        for figure in figures(name, batches, chosen.pairs):
+            made.append(figure)
+            if not chosen.json:
+                print(figure.line(), flush=True)
+    if chosen.json:
+        print(json.dumps([{**asdict(figure), "met": figure.met} for figure in made], indent=2))
+    return 0 if all(figure.met for figure in made) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,350 @@
+/* Random plans against a walk through their steps in double precision, which carries a bound of the rounding of every
+ * number along. Included by kernel_check.c. */
+enum { MOST_STEPS = 9, MOST_WIDTH = 160 };
+
+/* A number and the most that rounding may have moved it. */
+typedef struct {
+    double x, error;
+} bounded;
+
+typedef struct {
+    lpb_step steps[MOST_STEPS];
+    int64_t inputs[MOST_STEPS][3];
+    int64_t width[MOST_STEPS + 1];
+    bool wide[MOST_STEPS + 1];
+    int64_t count;
+} drawn_plan;
+
+static lpb_array array_of(lpb_array_type type, int64_t rows, int64_t columns) {
+    static const size_t sizes[] = {4, 8, 4, 8};
+    const int64_t count = rows * columns;
+    void *data = block((size_t)count * sizes[type]);
+    for (int64_t i = 0; i < count; i++) {
+        if (type == LPB_ARRAY_FLOAT) ((float *)data)[i] = number();
+        if (type == LPB_ARRAY_DOUBLE) ((double *)data)[i] = (double)number() + 1e-9 * (double)number();
+    }
+    return (lpb_array){data, type, rows, columns};
+}
+
+static double entry(const lpb_array *a, int64_t i) {
+    return a->type == LPB_ARRAY_DOUBLE ? ((const double *)a->data)[i] : (double)((const float *)a->data)[i];
+}
+
+/* Trees of random shape: a node's children come behind it, and what is left over is nobody's child. */
+static void draw_trees(lpb_step *s, int64_t features) {
+    static const lpb_array_type types[] = {LPB_ARRAY_INT32, LPB_ARRAY_FLOAT, LPB_ARRAY_INT32, LPB_ARRAY_INT32,
+                                           LPB_ARRAY_FLOAT};
+    const int64_t trees = 1 + below(20), nodes = 1 + 2 * below(12);
+    for (int i = 0; i < 5; i++) s->arrays[i] = array_of(types[i], trees, nodes);
+    s->array_count = 5;
+    int32_t *feature = (int32_t *)s->arrays[0].data, *left = (int32_t *)s->arrays[2].data,
+            *right = (int32_t *)s->arrays[3].data;
+    for (int64_t t = 0; t < trees; t++) {
+        int32_t next = 1;
+        for (int32_t n = 0; n < nodes; n++) {
+            const int64_t at = t * nodes + n;
+            const bool inner = n < next && next + 2 <= nodes && below(4);
+            feature[at] = inner ? (int32_t)below(features) : 0;
+            left[at] = inner ? next : n, right[at] = inner ? next + 1 : n;
+            if (inner) next += 2;
+        }
+    }
+}
+
+/* Appends a step of this kind over values of the given precision; false when it would not fit. */
+static bool draw_step(drawn_plan *p, lpb_step_kind kind, bool low) {
+    lpb_step *s = p->steps + p->count;
+    int64_t *in = p->inputs[p->count], out;
+    const bool of_rows = kind == LPB_STEP_TREES || kind == LPB_STEP_NEIGHBOUR; /* where rounding cannot decide */
+    *s = (lpb_step){.kind = kind, .inputs = in, .input_count = 1, .slope = 0.25f};
+    in[0] = of_rows ? 0 : below(p->count + 1);
+    const int64_t width = p->width[in[0]];
+    const bool wide = p->wide[in[0]];
+    out = width;
+    switch (kind) {
+    case LPB_STEP_DENSE: {
+        if (low && wide) return false;
+        const lpb_array_type type = wide ? LPB_ARRAY_DOUBLE : LPB_ARRAY_FLOAT;
+        out = below(3) ? 1 + below(40) : 1;
+        s->word = below(low ? LPB_ACTIVATIONS : LPB_EXP);
+        s->arrays[0] = array_of(type, out, width), s->arrays[1] = array_of(type, 1, out);
+        s->array_count = 2;
+        break;
+    }
+    case LPB_STEP_ACTIVATION:
+        s->word = below(LPB_PLAN_ACTIVATIONS);
+        break;
+    case LPB_STEP_ELEMENTWISE:
+        in[1] = below(p->count + 1);
+        s->input_count = 2;
+        s->word = below(LPB_DIVIDE);
+        if (p->wide[in[1]] != wide || (p->width[in[1]] != width && p->width[in[1]] != 1 && width != 1)) return false;
+        if (p->width[in[1]] > out) out = p->width[in[1]];
+        break;
+    case LPB_STEP_CONSTANT:
+        s->word = below(LPB_OPERATORS);
+        s->arrays[0] = array_of(below(2) ? LPB_ARRAY_FLOAT : LPB_ARRAY_DOUBLE, 1, below(2) ? width : 1);
+        for (int64_t i = 0; i < s->arrays[0].columns; i++) { /* nothing near zero to divide by */
+            if (s->arrays[0].type == LPB_ARRAY_FLOAT) ((float *)s->arrays[0].data)[i] += 3.0f;
+            if (s->arrays[0].type == LPB_ARRAY_DOUBLE) ((double *)s->arrays[0].data)[i] += 3.0;
+        }
+        s->array_count = 1;
+        break;
+    case LPB_STEP_REDUCE:
+        s->word = below(LPB_REDUCTIONS);
+        out = 1;
+        break;
+    case LPB_STEP_CONCAT:
+        s->input_count = 1 + below(3);
+        for (int64_t i = 1; i < s->input_count; i++) {
+            in[i] = below(p->count + 1);
+            if (p->wide[in[i]] != wide) return false;
+            out += p->width[in[i]];
+        }
+        break;
+    case LPB_STEP_COLUMNS:
+        out = 1 + below(30);
+        s->arrays[0] = array_of(LPB_ARRAY_INT64, 1, out);
+        for (int64_t i = 0; i < out; i++) ((int64_t *)s->arrays[0].data)[i] = below(width);
+        s->array_count = 1;
+        break;
+    case LPB_STEP_CONVERT:
+        s->word = low ? 0 : below(2);
+        break;
+    case LPB_STEP_TREES:
+        draw_trees(s, width);
+        out = 1;
+        break;
+    case LPB_STEP_NEIGHBOUR:
+        s->arrays[0] = array_of(LPB_ARRAY_FLOAT, 1 + below(below(2) ? 20 : 600), width);
+        s->array_count = 1;
+        s->number = 1 + below(s->arrays[0].rows < 7 ? s->arrays[0].rows : 7);
+        out = 1;
+        break;
+    }
+    p->count++;
+    p->width[p->count] = out;
+    p->wide[p->count] = kind == LPB_STEP_CONVERT ? s->word == 1 : wide;
+    return out <= MOST_WIDTH;
+}
+
+static void free_arrays(const lpb_step *s) {
+    for (int i = 0; i < LPB_STEP_ARRAYS; i++) free((void *)s->arrays[i].data);
+}
+
+static bounded combined(lpb_operator op, bounded a, bounded b, double u) {
+    const double across = fabs(a.x) * b.error + fabs(b.x) * a.error + a.error * b.error;
+    bounded y = {0, a.error + b.error};
+    switch (op) {
+    case LPB_ADD:
+        y.x = a.x + b.x;
+        break;
+    case LPB_SUBTRACT:
+        y.x = a.x - b.x;
+        break;
+    case LPB_MULTIPLY:
+        y = (bounded){a.x * b.x, across};
+        break;
+    case LPB_DIVIDE: /* by constants */
+        y = (bounded){a.x / b.x, a.error / fabs(b.x) + fabs(a.x / b.x) * 2 * b.error};
+        break;
+    }
+    y.error += 2 * u * fabs(y.x);
+    return y;
+}
+
+static bounded activated_within(bounded a, int64_t act, double slope, double u) {
+    bounded y = {activated(a.x, act < LPB_ACTIVATIONS ? (lpb_activation)act : LPB_IDENTITY, slope), a.error};
+    if (act == LPB_SOFTPLUS) y.x = fmax(a.x, 0) + log1p(exp(-fabs(a.x)));
+    if (act == LPB_ABS) y.x = fabs(a.x);
+    if (act == LPB_EXP) y = (bounded){exp(a.x), exp(a.x) * (expm1(a.error) + 8 * u * (1 + fabs(a.x)))};
+    y.error += 16 * u * (fabs(y.x) + 1e-30);
+    return y;
+}
+
+static bounded reduced(lpb_reduction by, const bounded *v, int64_t count, double u) {
+    const double n = (double)count;
+    double sum = 0, size = 0, squares = 0, of_squares = 0, errors = 0, worst = 0, low = v[0].x, high = v[0].x,
+           powers = 0;
+    for (int64_t i = 0; i < count; i++) {
+        sum += v[i].x, size += fabs(v[i].x), squares += v[i].x * v[i].x, errors += v[i].error;
+        of_squares += (2 * fabs(v[i].x) + v[i].error) * v[i].error;
+        worst = fmax(worst, v[i].error), low = fmin(low, v[i].x), high = fmax(high, v[i].x);
+    }
+    for (int64_t i = 0; i < count; i++) powers += exp(v[i].x - high);
+    const double of_sum = errors + (n + 2) * u * size, of_square = of_squares + (n + 2) * u * squares;
+    switch (by) {
+    case LPB_MEAN:
+        return (bounded){sum / n, of_sum / n};
+    case LPB_SUM:
+        return (bounded){sum, of_sum};
+    case LPB_ABS_SUM:
+        return (bounded){size, of_sum};
+    case LPB_SQUARE_SUM:
+        return (bounded){squares, of_square};
+    case LPB_SQUARE_MEAN:
+        return (bounded){squares / n, of_square / n};
+    case LPB_L2:
+        return (bounded){sqrt(squares),
+                         fmin(sqrt(of_square), of_square / (sqrt(squares) + 1e-300)) + u * sqrt(squares)};
+    case LPB_MIN:
+        return (bounded){low, worst};
+    case LPB_MAX:
+        return (bounded){high, worst};
+    case LPB_LOG_SUM_EXP:
+        return (bounded){high + log(powers), worst + (n + 16) * u * (1 + fabs(high) + log(powers))};
+    }
+    return (bounded){0, 0};
+}
+
+static double tree_sum(const lpb_step *s, const float *x) {
+    double sum = 0;
+    for (int64_t t = 0; t < s->arrays[0].rows; t++) {
+        const int64_t base = t * s->arrays[0].columns;
+        for (int32_t n = 0, left, right;;
+             n = x[((const int32_t *)s->arrays[0].data)[base + n]] <= ((const float *)s->arrays[1].data)[base + n]
+                     ? left
+                     : right) {
+            left = ((const int32_t *)s->arrays[2].data)[base + n],
+            right = ((const int32_t *)s->arrays[3].data)[base + n];
+            if (left != n) continue;
+            sum += (double)((const float *)s->arrays[4].data)[base + n];
+            break;
+        }
+    }
+    return sum;
+}
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double kth_distance(const lpb_step *s, const float *x) {
+    const lpb_array *sample = s->arrays;
+    double *distances = block((size_t)sample->rows * sizeof *distances);
+    for (int64_t j = 0; j < sample->rows; j++) {
+        distances[j] = 0;
+        for (int64_t i = 0; i < sample->columns; i++) {
+            const double d = (double)x[i] - entry(sample, j * sample->columns + i);
+            distances[j] += d * d;
+        }
+    }
+    qsort(distances, (size_t)sample->rows, sizeof *distances, ascending);
+    const double kth = sqrt(distances[s->number - 1]);
+    free(distances);
+    return kth;
+}
+
+/* What a step makes of one row's values. */
+static void walk_step(const drawn_plan *p, int64_t i, const float *x, bounded (*values)[MOST_WIDTH]) {
+    const lpb_step *s = p->steps + i;
+    const bounded *a = values[s->inputs[0]];
+    bounded *y = values[i + 1];
+    const int64_t width = p->width[s->inputs[0]], outputs = p->width[i + 1];
+    const double u = p->wide[i + 1] && p->wide[s->inputs[0]] ? 1.2e-16 : 6e-8;
+    int64_t filled = 0;
+    switch (s->kind) {
+    case LPB_STEP_DENSE:
+        for (int64_t j = 0; j < outputs; j++) {
+            bounded sum = {entry(s->arrays + 1, j), 0};
+            double size = fabs(sum.x);
+            for (int64_t q = 0; q < width; q++) {
+                const double w = entry(s->arrays, j * width + q);
+                sum.x += w * a[q].x, sum.error += fabs(w) * a[q].error, size += fabs(w * a[q].x);
+            }
+            sum.error += (double)(width + 8) * u * size;
+            y[j] = activated_within(sum, s->word, s->slope, u);
+        }
+        return;
+    case LPB_STEP_ACTIVATION:
+        for (int64_t j = 0; j < outputs; j++) y[j] = activated_within(a[j], s->word, 0.0, u);
+        return;
+    case LPB_STEP_ELEMENTWISE: {
+        const bounded *b = values[s->inputs[1]];
+        for (int64_t j = 0; j < outputs; j++)
+            y[j] = combined((lpb_operator)s->word, a[width == 1 ? 0 : j], b[p->width[s->inputs[1]] == 1 ? 0 : j], u);
+        return;
+    }
+    case LPB_STEP_CONSTANT:
+        for (int64_t j = 0; j < outputs; j++) {
+            const double c = entry(s->arrays, s->arrays[0].columns == 1 ? 0 : j);
+            y[j] = combined((lpb_operator)s->word, a[j], (bounded){c, u * fabs(c)}, u);
+        }
+        return;
+    case LPB_STEP_REDUCE:
+        y[0] = reduced((lpb_reduction)s->word, a, width, u);
+        return;
+    case LPB_STEP_CONCAT:
+        for (int64_t q = 0; q < s->input_count; q++)
+            for (int64_t j = 0; j < p->width[s->inputs[q]]; j++) y[filled++] = values[s->inputs[q]][j];
+        return;
+    case LPB_STEP_COLUMNS:
+        for (int64_t j = 0; j < outputs; j++) y[j] = a[((const int64_t *)s->arrays[0].data)[j]];
+        return;
+    case LPB_STEP_CONVERT:
+        for (int64_t j = 0; j < outputs; j++) y[j] = (bounded){a[j].x, a[j].error + u * fabs(a[j].x)};
+        return;
+    case LPB_STEP_TREES:
+        y[0].x = tree_sum(s, x);
+        y[0].error = u * fabs(y[0].x);
+        return;
+    case LPB_STEP_NEIGHBOUR:
+        y[0].x = kth_distance(s, x);
+        y[0].error = (double)(width + 4) * u * y[0].x + 1e-18;
+        return;
+    }
+}
+
+static drawn_plan draw_plan(bool low) {
+    drawn_plan p = {.width = {1 + below(40)}};
+    while (p.count == 0 || (p.count < MOST_STEPS - 2 && below(6))) {
+        const int64_t before = p.count;
+        if (draw_step(&p, (lpb_step_kind)below(LPB_STEP_KINDS), low)) continue;
+        free_arrays(p.steps + before);
+        p.count = before;
+    }
+    if (p.wide[p.count]) {
+        p.inputs[p.count][0] = p.count;
+        p.steps[p.count] = (lpb_step){.kind = LPB_STEP_CONVERT, .inputs = p.inputs[p.count], .input_count = 1};
+        p.count++;
+        p.width[p.count] = p.width[p.count - 1];
+    }
+    if (p.width[p.count] != 1) {
+        p.inputs[p.count][0] = p.count;
+        p.steps[p.count] = (lpb_step){
+            .kind = LPB_STEP_REDUCE, .inputs = p.inputs[p.count], .input_count = 1, .word = below(LPB_REDUCTIONS)};
+        p.count++;
+        p.width[p.count] = 1;
+    }
+    /* the steps were copied with the plan */
+    return p;
+}
+
+static void check_plan(const lpb_isa *isa, lpb_dtype dtype) {
+    drawn_plan p = draw_plan(dtype != LPB_FLOAT32);
+    for (int64_t i = 0; i < p.count; i++) p.steps[i].inputs = p.inputs[i];
+    const int64_t rows = below(3) ? below(20) : below(200), x_row = p.width[0] + below(3);
+    float *x = numbers(rows * x_row), *out = block((size_t)rows * sizeof *out);
+    lpb_plan *plan = NULL;
+    int64_t wrong = -1;
+    const lpb_status status = lpb_plan_new(isa, p.width[0], p.steps, p.count, dtype, &plan, &wrong);
+    if (status != LPB_OK) fail(isa, "plan refused, step", (double)wrong, (double)p.count);
+    if (lpb_plan_run(plan, x, rows, x_row, out, 1 + (int)below(2)) != LPB_OK) fail(isa, "plan status", 1, 0);
+    for (int64_t r = 0; r < rows && dtype == LPB_FLOAT32; r++) {
+        bounded values[MOST_STEPS + 1][MOST_WIDTH];
+        for (int64_t j = 0; j < p.width[0]; j++) values[0][j] = (bounded){x[r * x_row + j], 0};
+        for (int64_t i = 0; i < p.count; i++) walk_step(&p, i, x + r * x_row, values);
+        const bounded y = values[p.count][0];
+        if (y.x - y.x != 0 || fabs(y.x) > 1e37 || y.error > 1e37) continue; /* beyond the format */
+        if (!(fabs(out[r] - y.x) <= 2 * y.error + 1e-36)) {
+            for (int64_t i = 0; i < p.count; i++)
+                printf("step %d word %d width %d wide %d\n", (int)p.steps[i].kind, (int)p.steps[i].word,
+                       (int)p.width[i + 1], (int)p.wide[i + 1]);
+            fail(isa, "plan", out[r], y.x);
+        }
+    }
+    lpb_plan_free(plan);
+    for (int64_t i = 0; i < p.count; i++) free_arrays(p.steps + i);
+    free(x), free(out);
+}

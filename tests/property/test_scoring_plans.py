@@ -1,0 +1,195 @@
+"""Native plans: every kind of step against float64 within a bound from its number of terms, and any order of steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.linalg import native
+from harness.scoring import plan, program
+from harness.scoring.program import ROWS, Builder, DenseLayer, Program, evaluate
+
+pytestmark = pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
+
+ISAS = [isa.name for isa in native.isas() if isa.supported]
+U = 2.0**-24
+COUNTS = (0, 1, 2, 7, 8, 9, 13, 16, 63, 64, 65, 130)
+
+
+@st.composite
+def whole_numbers(draw):
+    """A program over small whole numbers that float32 holds exactly, whatever the order of its sums, and rows."""
+    width = draw(st.integers(1, 40))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    builder = Builder(width)
+    values = [(ROWS, width, 4.0)]  # name, features, largest magnitude
+    for _ in range(draw(st.integers(1, 14))):
+        name, features, most = draw(st.sampled_from(values))
+        kind = draw(st.sampled_from(["dense", "abs", "relu", "elementwise", "constant", "reduce", "concat", "columns"]))
+        match kind:
+            case "dense":
+                outputs = draw(st.integers(1, 40))
+                weight, bias = generator.integers(-1, 2, (outputs, features)), generator.integers(-3, 4, outputs)
+                made, largest = builder.dense(name, DenseLayer(weight, bias, "relu")), features * most + 3
+                features = outputs
+            case "elementwise":
+                other, width_of_other, most_of_other = draw(st.sampled_from(values))
+                if width_of_other != features and 1 not in (features, width_of_other):
+                    continue
+                operator = draw(st.sampled_from(["add", "subtract"]))
+                made, largest = builder.elementwise(operator, name, other), most + most_of_other
+                features = max(features, width_of_other)
+            case "constant":
+                number = generator.integers(-2, 3, draw(st.sampled_from([1, features])))
+                made, largest = builder.with_constant("multiply", name, number), 2 * most
+            case "reduce":
+                by = draw(st.sampled_from(["sum", "abs_sum", "min", "max"]))
+                made, largest, features = builder.reduce(by, name), features * most, 1
+            case "concat":
+                other, width_of_other, most_of_other = draw(st.sampled_from(values))
+                made, largest = builder.concat(name, other, name), max(most, most_of_other)
+                features = 2 * features + width_of_other
+            case "columns":
+                numbers = generator.integers(0, features, draw(st.integers(1, 30)))
+                made, largest, features = builder.columns(name, numbers), most, len(numbers)
+            case _:
+                made, largest = builder.activation(name, kind), most
+        if largest * features > 2**22 or features > 500:
+            break
+        values.append((made, features, largest))
+    score = builder.reduce("sum", values[-1][0])
+    rows = generator.integers(-4, 5, (draw(st.sampled_from(COUNTS)), width)).astype(np.float32)
+    return builder.finish(score), rows
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=80, deadline=None)
+@given(case=whole_numbers(), threads=st.sampled_from([1, 3]))
+def test_any_steps_in_any_order_give_exactly_the_scores_of_whole_numbers(isa, case, threads):
+    made, rows = case
+    run = plan.compiled(made, threads=threads, isa=isa)
+    np.testing.assert_array_equal(run(rows), evaluate(made, rows.astype(np.float64)))
+    out = np.full(len(rows), np.nan, np.float32)
+    assert run(rows, out) is out
+    for row in range(0, len(rows), 30):
+        assert run(rows[row : row + 1])[0] == out[row]
+
+
+@st.composite
+def rows_of(draw, most: int = 90):
+    """Rows of any size of numbers, and a generator."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = draw(st.sampled_from(COUNTS)), draw(st.integers(1, most))
+    scale = 10.0 ** draw(st.integers(-4, 3))
+    return (scale * generator.standard_normal(shape)).astype(np.float32), generator
+
+
+def near(made: Program, X: np.ndarray, bound: np.ndarray | float, isa: str) -> None:
+    """Scores within ``bound`` of those in float64."""
+    exact = evaluate(made, X.astype(np.float64))
+    assert (np.abs(plan.compiled(made, isa=isa)(X) - exact) <= bound + 1e-37).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=40, deadline=None)
+@given(drawn=rows_of(), outputs=st.integers(1, 70), activation=st.sampled_from(program.ACTIVATIONS), wide=st.booleans())
+def test_a_dense_step(isa, drawn, outputs, activation, wide):
+    X, generator = drawn
+    X = X / max(1.0, float(np.abs(X).max(initial=0.0)))
+    k = X.shape[1]
+    layer = DenseLayer(
+        (generator.standard_normal((outputs, k)) / np.sqrt(k)).astype(np.float32),
+        generator.standard_normal(outputs).astype(np.float32), activation, 0.2,
+    )  # fmt: skip
+    builder = Builder(k)
+    made = builder.dense(builder.convert(ROWS, "float64") if wide else ROWS, layer)
+    column = int(generator.integers(outputs))
+    chosen = builder.columns(made, [column])
+    finished = builder.finish(builder.convert(chosen, "rows") if wide else chosen)
+    size = np.abs(X).astype(float) @ np.abs(layer.weight[column]).astype(float) + abs(float(layer.bias[column]))
+    value = evaluate(finished, X.astype(np.float64))
+    slope = np.abs(value) + 1.0 if activation == "exp" else 1.0
+    terms = 0.0 if wide else (k + 8) * U * size * slope
+    near(finished, X, terms + 8 * U * np.abs(value), isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=60, deadline=None)
+@given(drawn=rows_of(), by=st.sampled_from(program.REDUCTIONS), wide=st.booleans())
+def test_a_reduction(isa, drawn, by, wide):
+    X, _ = drawn
+    n, x = X.shape[1], X.astype(np.float64)
+    builder = Builder(n)
+    made = builder.reduce(by, builder.convert(ROWS, "float64") if wide else ROWS)
+    finished = builder.finish(builder.convert(made, "rows") if wide else made)
+    value = np.abs(evaluate(finished, x))
+    sizes = {
+        "mean": np.abs(x).mean(1), "sum": np.abs(x).sum(1), "log_sum_exp": 1.0 + np.abs(x).max(1, initial=0.0),
+        "min": 0.0, "max": 0.0,
+    }  # fmt: skip
+    terms = 0.0 if wide else (n + 4) * U * sizes.get(by, value)
+    near(finished, X, terms + 4 * U * value, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=40, deadline=None)
+@given(drawn=rows_of(), operator=st.sampled_from(program.OPERATORS), narrow=st.sampled_from(["", "left", "right"]))
+def test_an_operator(isa, drawn, operator, narrow):
+    X, generator = drawn
+    n, column = X.shape[1], int(generator.integers(X.shape[1]))
+    builder = Builder(n)
+    other = builder.columns(ROWS, generator.permutation(n))
+    left = builder.columns(ROWS, [0]) if narrow == "left" else ROWS
+    right = builder.columns(ROWS, [0]) if narrow == "right" else other
+    made = builder.finish(builder.columns(builder.elementwise(operator, left, right), [column]))
+    exact = evaluate(made, X.astype(np.float64))
+    near(made, X, U * np.abs(exact), isa)  # one rounding
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=40, deadline=None)
+@given(drawn=rows_of(50), count=st.integers(1, 700), k=st.integers(1, 9), copies=st.booleans(), far=st.booleans())
+def test_the_kth_nearest_is_found_among_equal_and_near_ones(isa, drawn, count, k, copies, far):
+    X, generator = drawn
+    n = X.shape[1]
+    sample = (np.abs(X).max(initial=1.0) * generator.standard_normal((count, n))).astype(np.float32)
+    if copies and len(X):  # neighbours at no distance, and at next to none
+        sample[::2] = X[generator.integers(len(X), size=len(sample[::2]))]
+        sample[::4] *= np.float32(1 + 2e-7)
+    if far:  # large coordinates that nearly cancel
+        X, sample = X + np.float32(1000), sample + np.float32(1000)
+    builder = Builder(n)
+    made = builder.finish(builder.neighbour_distance(ROWS, sample, min(k, count)))
+    differences = X[:, None, :].astype(np.float64) - sample[None].astype(np.float64)
+    exact = np.sort(np.sqrt(np.square(differences).sum(2)), axis=1)[:, min(k, count) - 1] if len(X) else np.zeros(0)
+    found = plan.compiled(made, isa=isa)(X)
+    assert (np.abs(found - exact) <= (n + 4) * U * exact + 1e-22).all()
+
+
+def test_a_distance_beyond_the_square_root_of_the_format():
+    builder = Builder(3)
+    sample = np.array([[0, 0, 0], [3e30, 0, 0]], np.float32)
+    run = plan.compiled(builder.finish(builder.neighbour_distance(ROWS, sample, 2)))
+    X = np.array([[3e30, 4e30, 0], [0, 0, np.nan]], np.float32)
+    for rows in (X, np.repeat(X, 20, axis=0)):
+        found = run(rows)
+        np.testing.assert_allclose(found[: len(rows) // 2], 5e30, rtol=1e-6)
+        assert np.isnan(found[len(rows) // 2 :]).all()
+
+
+@pytest.mark.parametrize("by", ["min", "max", "sum", "log_sum_exp", "l2"])
+def test_nan_stays_in_its_row_and_is_not_lost(by):
+    builder = Builder(5)
+    run = plan.compiled(builder.finish(builder.reduce(by, ROWS)))
+    X = np.random.default_rng(0).standard_normal((70, 5)).astype(np.float32)
+    clean = run(X)
+    for column in range(5):
+        dirty = X.copy()
+        dirty[[3, 66], column] = np.nan
+        found = run(dirty)
+        assert np.isnan(found[[3, 66]]).all()
+        assert np.isnan(run(dirty[3:4])).all()
+        kept = np.delete(np.arange(70), [3, 66])
+        np.testing.assert_array_equal(found[kept], clean[kept])

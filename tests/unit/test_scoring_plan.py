@@ -1,0 +1,105 @@
+"""What a native plan refuses, and that the two vocabularies of steps are one."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from harness.linalg import native
+from harness.scoring import program
+
+kernels = native.extension
+pytestmark = pytest.mark.skipif(kernels is None, reason="the native kernels are not built")
+ISA = next((isa.index for isa in native.isas() if isa.supported), 0)
+
+
+def floats(*shape: int, kind: type = np.float32) -> np.ndarray:
+    return np.ones(shape, kind)
+
+
+def numbers(*entries: int) -> np.ndarray:
+    return np.array(entries, np.int64)
+
+
+def step(kind: str, word: int = 0, inputs: Any = (0,), arrays: Any = (), number: int = 1) -> tuple[Any, ...]:
+    return kernels.STEPS[kind], word, list(inputs), list(arrays), 0.0, number
+
+
+def trees(**changed: np.ndarray) -> list[np.ndarray]:
+    """One tree of three nodes; node 0 has the children 1 and 2."""
+    arrays = {
+        "feature": np.zeros((1, 3), np.int32), "threshold": floats(1, 3), "left": np.array([[1, 1, 2]], np.int32),
+        "right": np.array([[2, 1, 2]], np.int32), "value": floats(1, 3),
+    }  # fmt: skip
+    return list({**arrays, **changed}.values())
+
+
+def tree(*entries: int) -> np.ndarray:
+    return np.array([entries], np.int32)
+
+
+SUM = step("reduce", 1)
+FAULTS: dict[str, tuple[list[Any], str]] = {
+    "no step": ([], "make no score"),
+    "a score of two features": ([step("activation")], "make no score"),
+    "a score in double": ([SUM, step("convert", 1, (1,))], "make no score"),
+    "a value that is not made yet": ([step("reduce", 0, (1,))], "step 0 does not fit"),
+    "a negative value": ([step("reduce", 0, (-1,))], "step 0 does not fit"),
+    "no value": ([step("concat", 0, ())], "step 0 does not fit"),
+    "two values to reduce": ([step("reduce", 0, (0, 0))], "step 0 does not fit"),
+    "an unknown kind": ([(99, 0, [0], [], 0.0, 0)], "kind 99 is unknown"),
+    "an unknown reduction": ([step("reduce", 9)], "step 0 does not fit"),
+    "an unknown operator": ([step("elementwise", 4, (0, 0))], "step 0 does not fit"),
+    "an unknown activation": ([step("activation", 8)], "step 0 does not fit"),
+    "an unknown precision": ([step("convert", 2)], "step 0 does not fit"),
+    "values of two precisions": ([step("convert", 1), step("concat", 0, (0, 1))], "step 1 does not fit"),
+    "widths that do not fit": (
+        [step("columns", 0, (0,), [numbers(0, 1)]), step("elementwise", 0, (0, 1))], "step 1 does not fit",
+    ),
+    "a column that is not there": ([step("columns", 0, (0,), [numbers(0, 3)])], "step 0 does not fit"),
+    "a column before the first": ([step("columns", 0, (0,), [numbers(-1)])], "step 0 does not fit"),
+    "columns that are no whole numbers": ([step("columns", 0, (0,), [floats(1)])], "step 0 does not fit"),
+    "no columns": ([step("columns", 0, (0,), [numbers()])], "step 0 does not fit"),
+    "a weight of other features": ([step("dense", 0, (0,), [floats(1, 4), floats(1)])], "step 0 does not fit"),
+    "a bias of other outputs": ([step("dense", 0, (0,), [floats(2, 3), floats(1)])], "step 0 does not fit"),
+    "no bias": ([step("dense", 0, (0,), [floats(2, 3)])], "step 0 does not fit"),
+    "a weight in double for floats": (
+        [step("dense", 0, (0,), [floats(1, 3, kind=np.float64), floats(1)])], "step 0 does not fit",
+    ),
+    "constants of other features": ([step("constant", 0, (0,), [floats(2)])], "step 0 does not fit"),
+    "too many arrays": ([step("trees", 0, (0,), [*trees(), floats(1)])], "at most 5"),
+    "a child that is not there": ([step("trees", 0, (0,), trees(left=tree(3, 1, 2)))], "step 0 does not fit"),
+    "a negative child": ([step("trees", 0, (0,), trees(right=tree(-1, 1, 2)))], "step 0 does not fit"),
+    "a circle": ([step("trees", 0, (0,), trees(left=tree(1, 0, 2), right=tree(1, 0, 2)))], "step 0 does not fit"),
+    "a feature that trees do not get": ([step("trees", 0, (0,), trees(feature=tree(3, 0, 0)))], "step 0 does not fit"),
+    "trees of two sizes": ([step("trees", 0, (0,), trees(value=floats(1, 2)))], "step 0 does not fit"),
+    "trees over doubles": ([step("convert", 1), step("trees", 0, (1,), trees())], "step 1 does not fit"),
+    "neighbours of other features": ([step("neighbour", 0, (0,), [floats(4, 2)])], "step 0 does not fit"),
+    "more neighbours than there are": ([step("neighbour", 0, (0,), [floats(4, 3)], 5)], "step 0 does not fit"),
+    "the nearest but none": ([step("neighbour", 0, (0,), [floats(4, 3)], 0)], "step 0 does not fit"),
+    "an array with gaps": ([step("constant", 0, (0,), [floats(6)[::2]])], "expected contiguous"),
+    "an array of another type": ([step("constant", 0, (0,), [np.ones(3, np.int16)])], "expected contiguous"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_plan_that_cannot_run_is_refused(fault):
+    steps, message = FAULTS[fault]
+    with pytest.raises((ValueError, TypeError), match=message):
+        kernels.Plan(ISA, 3, steps, 0, 1)
+
+
+def test_doubles_are_not_multiplied_in_a_lower_precision():
+    wide = [step("convert", 1), step("dense", 0, (1,), [floats(1, 3, kind=np.float64), floats(1, kind=np.float64)])]
+    with pytest.raises(ValueError, match="step 1 does not fit"):
+        kernels.Plan(ISA, 3, [*wide, step("convert", 0, (2,))], kernels.DTYPES["bfloat16"], 1)
+
+
+def test_the_words_of_a_program_are_those_of_the_kernels():
+    kinds = {kind.__dataclass_fields__["kind"].default for kind in get_args(program.Step)}
+    assert set(kernels.STEPS) == kinds
+    assert tuple(kernels.ACTIVATIONS) == program.ACTIVATIONS
+    assert tuple(kernels.OPERATORS) == program.OPERATORS
+    assert tuple(kernels.REDUCTIONS) == program.REDUCTIONS
