@@ -1,4 +1,4 @@
-"""Options that list the levels of a factor: ``1,2,4``, ``0,1,0:1``."""
+"""Options that list the levels of a factor: ``1,2,4``, ``1-4``, ``0,1,0:1``."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     from harness.sweeps.settings import Location
 
+_MOST_LEVELS = 4096
+
 
 def parse_whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
-    """Whole numbers of at least 1, ascending, without repetitions; None for the default levels.
+    """Whole numbers of at least 1 and ranges of them, ascending, without repetitions; None for the default levels.
 
     Raises:
         InputError: one of them is not; names the option.
     """
     if text is None:
         return None
-    parts = [part.strip() for part in text.split(",")]
-    for part in parts:
-        if not (part.isascii() and part.isdigit() and 0 < int(part) < 2**31):
-            raise InputError(
-                f"{option} {text!r}: {part!r} is not a whole number of at least 1.", remedy="Expected a list: 1,2,4"
-            )
-    return tuple(sorted({int(part) for part in parts}))
+    numbers = {number for part in text.split(",") for number in _range(option, text, part.strip(), least=1)}
+    return tuple(sorted(numbers))
 
 
 def parse_locations(option: str, text: str | None) -> tuple[Location, ...] | None:
@@ -40,14 +37,26 @@ def parse_locations(option: str, text: str | None) -> tuple[Location, ...] | Non
     locations = []
     for part in (part.strip() for part in text.split(",")):
         node, colon, memory = part.partition(":")
-        if not _is_node(node) or (colon and not _is_node(memory)):
-            raise InputError(
-                f"{option} {text!r}: {part!r} is not a NUMA node.",
-                remedy="Expected a list such as 0,1 or, to take memory from another node, 0,0:1",
-            )
-        locations.append(Location(int(node), int(memory) if colon and memory != node else None))
+        if not colon:
+            locations += [Location(number) for number in _range(option, text, part, least=0)]
+            continue
+        (cpus,), (pages,) = (_range(option, text, each, least=0, most=1) for each in (node, memory))
+        locations.append(Location(cpus, pages if pages != cpus else None))
     return tuple(dict.fromkeys(locations))
 
 
-def _is_node(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) < 2**31
+def _range(option: str, text: str, part: str, *, least: int, most: int = _MOST_LEVELS) -> tuple[int, ...]:
+    """The numbers of ``4`` or ``1-4``.
+
+    Raises:
+        InputError: it is neither, runs backwards, or holds too many.
+    """
+    first, dash, last = part.partition("-")
+    ends = (first, last if dash else first)
+    if all(end.isascii() and end.isdigit() and least <= int(end) < 2**31 for end in ends):
+        low, high = (int(end) for end in ends)
+        if low <= high < low + most:
+            return tuple(range(low, high + 1))
+    what = "a whole number of at least 1" if least else "a NUMA node"
+    example = "1,2,4 or 1-4" if least else "0,1 or 0-3 or, to take memory from another node, 0,0:1"
+    raise InputError(f"{option} {text!r}: {part!r} is not {what}.", remedy=f"Expected a list: {example}")

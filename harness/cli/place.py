@@ -29,7 +29,11 @@ def place(
     node: Annotated[
         int | None,
         typer.Option(
-            metavar="ID", help="NUMA node. Default: the one that fits with most memory available.", show_default=False
+            "--nodes",
+            "--node",
+            metavar="ID",
+            help="NUMA node. Default: the one that fits with most memory available.",
+            show_default=False,
         ),
     ] = None,
     memory: Memory = None,
@@ -40,7 +44,7 @@ def place(
 
     Two threads of an SMT8 core go to its two halves.
 
-    Example: `lparbench place --cores 4 --threads-per-core 2 --node 0 -- python train.py`
+    Example: `lparbench place --cores 4 --threads-per-core 2 --nodes 0 -- python train.py`
     """
     from harness.decode import encode
     from harness.placement.plan import plan

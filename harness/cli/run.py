@@ -169,7 +169,32 @@ def run(
     nodes: Annotated[
         int | None,
         typer.Option(
-            "--nodes", metavar="ID", help="NUMA node. Default: the best.", rich_help_panel=_PLACE, show_default=False
+            "--nodes",
+            "--node",
+            metavar="ID",
+            help="NUMA node, one of them; `sweep` compares several. Default: the best.",
+            rich_help_panel=_PLACE,
+            show_default=False,
+        ),
+    ] = None,
+    smt: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=8,
+            help="Threads online per core: switched to for this run, which needs root, and back.",
+            rich_help_panel=_PLACE,
+            show_default=False,
+        ),
+    ] = None,
+    roofline: Annotated[
+        bool | None,
+        typer.Option(
+            "--roofline/--no-roofline",
+            help="Measure the roofs of the CPUs anew, or leave them out. Default: those that an earlier run in this "
+            "state of the machine measured.",
+            rich_help_panel=AMOUNT,
+            show_default=False,
         ),
     ] = None,
     seed: Seed = 1,
@@ -219,12 +244,13 @@ def run(
     from harness.reporting.terminal import print_run
     from harness.runs import run as runs
     from harness.runs.design import spec_of_suite
+    from harness.runs.smt_level import at_level
     from harness.workers.executor import ProcessExecutor
 
     allow(trust)
     if resume is not None:
         refuse_with_resume(context, "run")
-        session = runs.resume(resume)
+        level = runs.smt_to_resume(resume)
     else:
         amount = parse_budget(blocks, budget, until_ci)
         timed = parse_scenarios(scenarios, cache, instances)
@@ -251,6 +277,7 @@ def run(
             cores=cores,
             threads_per_core=threads_per_core,
             node=nodes,
+            smt=smt,
             instances=timed.instances,
             cache=timed.cache,
             blocks=blocks or base.blocks,
@@ -259,14 +286,20 @@ def run(
             p99_bound_s=seconds("--p99", p99),
             seed=seed,
             save=None if save is None else str(save.resolve()),
+            roofline="kept" if roofline is None else "measured" if roofline else "none",
         )
         if track is not None:
             check_store(track, EXPERIMENT)
-        session = runs.begin(spec, ("lparbench", *sys.argv[1:]), out, executor=ProcessExecutor())
-    with runs.resumable(session), progress_for(quiet=as_json) as progress:
-        record = runs.execute(session, ProcessExecutor(), progress)
-        directory = write_run(record, session.directory.parent, {"report.html": render(record)})
-        runs.remember_own(record, directory)
+        level = smt
+    with at_level(level):
+        if resume is not None:
+            session = runs.resume(resume)
+        else:
+            session = runs.begin(spec, ("lparbench", *sys.argv[1:]), out, executor=ProcessExecutor())
+        with runs.resumable(session), progress_for(quiet=as_json) as progress:
+            record = runs.execute(session, ProcessExecutor(), progress)
+            directory = write_run(record, session.directory.parent, {"report.html": render(record)})
+            runs.remember_own(record, directory)
     session.done()
     if track is not None:
         identifier = log_to_mlflow(record, directory, tracking_uri=track, experiment=EXPERIMENT)

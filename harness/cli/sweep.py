@@ -10,6 +10,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.choices import parse_backends, parse_dtypes, parse_source, refuse_with_resume
+from harness.cli.durations import seconds as duration
 from harness.cli.levels import parse_locations, parse_whole_numbers
 from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
 from harness.cli.shares import share
@@ -17,10 +18,12 @@ from harness.errors import InputError
 from harness.trust import allow
 
 _FACTORS = "What is varied"
+_NODES = ("--nodes", "--node")
 
 
-def _levels(text: str, default: str, completer: completion.Completer | None = None) -> Any:
+def _levels(text: str, default: str, completer: completion.Completer | None = None, names: tuple[str, ...] = ()) -> Any:
     return typer.Option(
+        *names,
         metavar="A,B",
         help=f"{text} Default: {default}.",
         rich_help_panel=_FACTORS,
@@ -44,7 +47,8 @@ def sweep(
     threads_per_core: Annotated[str | None, _levels("Of those, how many are used.", "1, 2, 4, ... of them")] = None,
     cores: Annotated[str | None, _levels("Cores in use.", "1, 2, 4, ... of the largest node")] = None,
     nodes: Annotated[
-        str | None, _levels("NUMA nodes; 0:1 is the cores of node 0 with the memory of node 1.", "all with CPUs")
+        str | None,
+        _levels("NUMA nodes; 0:1 is the cores of node 0 with the memory of node 1.", "all with CPUs", names=_NODES),
     ] = None,
     batch: Annotated[str | None, _levels("Rows per call.", "the workload's largest, or all test rows")] = None,
     backends: Annotated[str | None, _levels("Inference backends.", "the workload's first", completion.backends)] = None,
@@ -56,6 +60,15 @@ def sweep(
             min=1, help="Fresh processes per setting; fewer than 6 give no valid result.", rich_help_panel=AMOUNT
         ),
     ] = 6,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="At most as many blocks as fit into this time (10m), set-up included; one at least.",
+            rich_help_panel=AMOUNT,
+            show_default=False,
+        ),
+    ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.01, max=600, help="Time of each measurement.", rich_help_panel=AMOUNT)
     ] = 0.5,
@@ -88,7 +101,7 @@ def sweep(
     idle.
     Exit code 0: every workload has a valid best setting. 2: not so.
 
-    Example: `lparbench sweep nsl-kdd-mlp --smt 1,2,4,8 --cores 1,2,4 --batch 64,4096 --backends eager,native`
+    Example: `lparbench sweep nsl-kdd-mlp --smt 1,2,4,8 --cores 1-4 --batch 64,4096 --backends eager,native`
     """
     from harness.record.files import write_file
     from harness.record.spec import RunSpec
@@ -115,6 +128,7 @@ def sweep(
             epochs=epochs,
             rows=rows,
             blocks=blocks,
+            budget_s=None if budget is None else duration("--budget", budget),
             series_seconds=seconds,
             seed=seed,
         )

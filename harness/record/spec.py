@@ -35,6 +35,7 @@ class RunSpec:
         learning_rates: to train every seed with as well, for their accuracy alone.
         both_protocols: each system is fitted under the other protocol too, for its accuracy alone.
         node: NUMA node; None for the best.
+        smt: threads online per core, switched to for the run; None for what there is.
         instances: processes at once, which divide the cores among them.
         blocks: fresh processes per configuration; does not count where ``budget_s`` or ``half_width`` is given.
         budget_s: wall time of the whole run, set-up and fits included.
@@ -43,6 +44,7 @@ class RunSpec:
         p99_bound_s: of the server scenario.
         seed: of the order of everything.
         save: directory that receives the model bundles of the first seed.
+        roofline: "kept" takes the roofs that were measured in this state of the machine before, where there are some.
     """
 
     workloads: tuple[str, ...]
@@ -64,6 +66,7 @@ class RunSpec:
     cores: int = 1
     threads_per_core: int = 1
     node: int | None = None
+    smt: int | None = None
     instances: int = 1
     cache: Literal["hot", "cold"] = "hot"
     blocks: int = 6
@@ -73,6 +76,7 @@ class RunSpec:
     p99_bound_s: float = 0.01
     seed: int = 1
     save: str | None = None
+    roofline: Literal["kept", "measured", "none"] = "kept"
 
     @property
     def stand_ins(self) -> Synthetic:

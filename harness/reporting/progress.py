@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,9 @@ from harness.errors import printable
 if TYPE_CHECKING:
     import rich.progress
     from rich.console import Console
+
+
+_BLOCK = "block "  # how the engine names the units of a block
 
 
 class Progress(Protocol):
@@ -58,11 +62,52 @@ class Silence:
 
 
 class Lines(Silence):
-    """Only what the user should know, a line each."""
+    """What the user should know and each new stage, a line each; of a block one line, with the time left."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._total = self._done = 0
+        self._stage = ""
+        self._blocks: tuple[float, int] | None = None  # when the first block began, and the units done by then
+
+    def start(self, total: int, text: str) -> None:
+        """See ``Progress.start``."""
+        self._total = total
+        self._enter(text)
+
+    def advance(self, text: str) -> None:
+        """See ``Progress.advance``."""
+        self._done += 1
+        stage, colon, _ = text.partition(":")
+        if not (colon and stage.startswith(_BLOCK)):
+            self._enter(text)
+            return
+        self._blocks = self._blocks or (self._clock(), self._done)
+        self._enter(stage, self._left())
+
+    def expect(self, total: int) -> None:
+        """See ``Progress.expect``."""
+        self._total = total
 
     def say(self, text: str) -> None:
         """See ``Progress.say``."""
         print(printable(text), file=sys.stderr)
+
+    def _enter(self, stage: str, left: str = "") -> None:
+        if stage != self._stage:
+            self._stage = stage
+            self.say(f"{stage}{left}")
+
+    def _left(self) -> str:
+        """By what the units of the blocks took so far; empty before the first is done."""
+        began, before = self._blocks or (0.0, 0)
+        done = self._done - before
+        if not done:
+            return ""
+        seconds = (self._clock() - began) / done * max(0, self._total - self._done)
+        from harness.runs.stopping import duration  # with NumPy, which help and lists need not wait for
+
+        return f", about {duration(seconds)} left"
 
 
 class Bar:

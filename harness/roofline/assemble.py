@@ -71,6 +71,8 @@ def _roofline(measured: MeasuredRoof, facts: Facts) -> Roofline:
     compute = [_compute(roof, peak(facts.cpu, roof.dtype, halves), clock_hz) for roof in measured.compute]
     memory = [_memory(roof, facts, cpus) for roof in measured.memory]
     notes = [note for note in (measured.evidence, *(wrong for _, wrong in compute)) if note]
+    if measured.measured_at is not None:
+        notes.append(f"Measured in this state of the machine at {measured.measured_at}; --roofline measures again.")
     if measured.kernels:
         notes.append(f"Kernel rates: CPU {cpus[0]} alone, best of many calls, against its own roofs.")
     if any(kernel.share_of_roof > 1.0 for kernel in measured.kernels):

@@ -50,7 +50,8 @@ class NodePair:
 class MeasuredRoof:
     """Roofs of all ``cpus`` at once, and kernels on the first of them alone, rated against its own roofs.
 
-    ``memory`` is empty where memory was not probed; ``kernels`` where none were rated.
+    ``memory`` is empty where memory was not probed; ``kernels`` where none were rated. ``measured_at`` is the time of a
+    roof that was kept from an earlier run, ISO 8601, UTC.
     """
 
     cpus: tuple[int, ...]
@@ -58,6 +59,7 @@ class MeasuredRoof:
     memory: tuple[MemoryRoof, ...]
     kernels: tuple[MeasuredKernel, ...]
     evidence: str  # of the matrix unit; empty where no kernel was rated
+    measured_at: str | None = None
 
 
 def cache_to_exceed(facts: Facts, cpus: Sequence[int]) -> int | None:

@@ -195,6 +195,14 @@ def missing_backends(spec: RunSpec, fit: Fit) -> tuple[str, ...]:
     return tuple(f"Backend {name} was left out. {reasons[name]}" for name in wanted if name in reasons)
 
 
+def too_large(fit: Fit) -> tuple[str, ...]:
+    """What is said of batches that the test rows do not fill."""
+    rows = None if fit.outcome is None else fit.outcome.dataset.rows.get("test")
+    larger = [] if rows is None else [size for size in fit.workload.inference.batch_sizes if size > rows]
+    sizes = ", ".join(f"{size:,}" for size in larger)
+    return (f"{fit.workload.name} has {rows:,} test rows: batch {sizes} is left out.",) if larger else ()
+
+
 def _accuracy(spec: RunSpec, fit: Fit) -> Accuracy | None:
     if fit.outcome is None:
         return None

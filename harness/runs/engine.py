@@ -102,14 +102,29 @@ class Engine:
     generator: Placement | None = None
     sysroot: SysRoot = field(default_factory=SysRoot)
 
-    def survey(self, placement: Placement, *, roof: bool, cache_bytes: int | None = None) -> SurveyOutcome | None:
-        """Overhead, software, and the measured roof if asked for; None when the survey failed."""
+    def survey(
+        self, placement: Placement, *, roof: bool, cache_bytes: int | None = None, kept: Path | None = None
+    ) -> SurveyOutcome | None:
+        """Overhead, software, and the measured roof if asked for; None when the survey failed.
+
+        Args:
+            placement: of the worker, and of the runs whose roof it is.
+            roof: whether to measure it.
+            cache_bytes: of the last level, to measure memory and kernels as well.
+            kept: file that keeps the roof for later runs in this state of the machine.
+        """
         done = self.journal.of(SurveyEntry)
         if done:
             return done[0].result.outcome(SurveyOutcome)
         directory = str(self._scratch("survey"))
         job = SurveyJob(
-            threads=placement.threads, cpus=placement.cpus, directory=directory, roof=roof, cache_bytes=cache_bytes
+            threads=placement.threads,
+            cpus=placement.cpus,
+            directory=directory,
+            roof=roof,
+            cache_bytes=cache_bytes,
+            kept=None if kept is None else str(kept),
+            fresh=self.spec.roofline == "measured",
         )
         result = self._run(job, placement, _SURVEY_TIMEOUT_S)
         self.journal.note(SurveyEntry(result))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from harness import __version__
+from harness.decode import encode
 from harness.errors import EnvironmentMismatchError
+from harness.placement.model import Placement
 from harness.platform.facts import Facts, SoftwareFacts
+from harness.record.codec import digest_of
 from harness.record.model import Fingerprint
 
 
@@ -31,6 +35,14 @@ def fingerprint(facts: Facts, software: SoftwareFacts) -> Fingerprint:
         emulated=facts.emulation.emulated,
         libraries={package.name: package.version for package in software.packages},
     )
+
+
+def state_digest(facts: Facts, placement: Placement) -> str:
+    """Equal for the same machine, software and energy mode, and the same CPUs and memory of it."""
+    place = [placement.cpus, placement.memory_nodes, placement.memory_policy]
+    energy = [facts.energy.power_performance_mode, facts.energy.governor]
+    state = {"version": __version__, "facts": encode(fingerprint(facts, facts.software)), "place": place}
+    return digest_of({**state, "energy": energy}).partition(":")[2]
 
 
 def check_same_machine(then: Facts, now: Facts, kind: str) -> None:

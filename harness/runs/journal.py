@@ -135,6 +135,10 @@ class Journal:
         """The entries of one type, in order."""
         return [entry for entry in self.entries if isinstance(entry, kind)]
 
+    def spent_s(self) -> float:
+        """Time that the work noted so far took, which a budget of the whole has to count."""
+        return sum(entry.result.wall_s for entry in self.entries if not isinstance(entry, SessionEntry))
+
     def done(self) -> set[str]:
         """Names of the slots that are finished, whether they were measured or failed."""
         return {measurement.slot for measurement in self.of(Measurement)}

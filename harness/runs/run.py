@@ -11,6 +11,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from harness import __version__, trust
+from harness.content import user_cache
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.measure.clock import Clock, SystemClock
 from harness.platform.facts import Facts, LoadedSoftware
@@ -21,10 +22,19 @@ from harness.record.store import RECORD_NAME, check_writable
 from harness.roofline.assemble import roofline, with_shares, with_workloads
 from harness.roofline.measured import cache_to_exceed
 from harness.runs.accuracy import other_protocol
-from harness.runs.assemble import missing_backends, results_of
-from harness.runs.design import DESIGN_FILE, Design, design_to_resume, named_files, new_design, write_design
+from harness.runs.assemble import missing_backends, results_of, too_large
+from harness.runs.design import (
+    DESIGN_FILE,
+    Design,
+    design_to_resume,
+    named_files,
+    new_design,
+    read_design,
+    write_design,
+)
 from harness.runs.engine import Engine, Fit, Progress, key_of, now
-from harness.runs.fingerprint import check_same_machine, fingerprint
+from harness.runs.fingerprint import check_same_machine, fingerprint, state_digest
+from harness.runs.forecast import forecast, has_time, no_survey, within_budget
 from harness.runs.journal import JOURNAL_FILE, FitEntry, Journal, Measurement, SessionEntry, open_journal
 from harness.runs.machine import Machine, observed
 from harness.runs.precision import headline_estimates
@@ -122,13 +132,7 @@ def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:
         InputError: there is none, or it is finished.
         EnvironmentMismatchError: this is not the machine that it was begun on.
     """
-    finished = directory.with_name(directory.name.removesuffix(UNFINISHED))
-    unfinished = finished.with_name(finished.name + UNFINISHED)
-    if (finished / RECORD_NAME).exists():
-        rmtree(unfinished, ignore_errors=True)  # it was killed when its record was whole
-        raise InputError(f"{finished}: this run is finished.", remedy=f"Look at it by: lparbench report {finished}")
-    if not (directory / DESIGN_FILE).exists() and (unfinished / DESIGN_FILE).exists():
-        directory = unfinished
+    directory = _unfinished(directory)
     design = design_to_resume(directory)
     if design.grid is not None:
         kind, command = ("sizing", "size") if "-size-" in design.identity else ("sweep", "sweep")
@@ -137,6 +141,25 @@ def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:
     machine = observed(design.spec, sysroot or SysRoot())
     check_same_machine(design.facts, machine.facts, "run")
     return Session(directory, design, machine)
+
+
+def smt_to_resume(directory: Path) -> int | None:
+    """The SMT level that an interrupted run was begun at; None where it took what there was.
+
+    Raises:
+        InputError: see :func:`resume`.
+    """
+    return read_design(_unfinished(directory)).spec.smt
+
+
+def _unfinished(directory: Path) -> Path:
+    """The directory of an interrupted run, by its name with or without its ending."""
+    finished = directory.with_name(directory.name.removesuffix(UNFINISHED))
+    unfinished = finished.with_name(finished.name + UNFINISHED)
+    if (finished / RECORD_NAME).exists():
+        rmtree(unfinished, ignore_errors=True)  # it was killed when its record was whole
+        raise InputError(f"{finished}: this run is finished.", remedy=f"Look at it by: lparbench report {finished}")
+    return unfinished if not (directory / DESIGN_FILE).exists() and (unfinished / DESIGN_FILE).exists() else directory
 
 
 def execute(session: Session, executor: Executor, progress: Progress, clock: Clock | None = None) -> Run:
@@ -204,15 +227,21 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
         if emulated
         else design.spec
     )
+    spec, left_out = within_budget(spec)
     workloads = {workload.name: workload for workload in design.workloads}
     engine = Engine(
         session.directory, spec, workloads, journal, executor, progress, slow=emulated, generator=machine.generator
     )
-    stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=_spent_s(journal))
+    stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=journal.spent_s())
     work = _Work(engine, machine, stopping)
     configurations = sum(len(_backends(workload, spec)) for workload in design.workloads)
-    progress.start(work.set_up_units() + configurations * stopping.blocks, "survey of the timing loop")
-    survey = work.survey()
+    for text in (None if emulated else forecast(design.workloads, spec, stopping.blocks), left_out):
+        if text is not None:
+            progress.say(text)
+    progress.start(
+        work.set_up_units() + configurations * stopping.blocks, "start" if no_survey(spec) else "survey of the machine"
+    )
+    survey = None if no_survey(spec) else work.survey()
     fits = work.fits()
     measured, measurements = work.measure(fits)
     results = results_of(spec, machine, fits, measured, measurements)
@@ -231,17 +260,27 @@ class _Work:
 
     def survey(self) -> SurveyOutcome | None:
         placement = self.machine.placement
-        cache_bytes = cache_to_exceed(self.machine.facts, placement.cpus)
-        return self.engine.survey(placement, roof=True, cache_bytes=cache_bytes)
+        if self.engine.spec.roofline == "none":
+            return self.engine.survey(placement, roof=False)
+        facts, cache = self.machine.facts, user_cache()
+        known = None if cache is None else cache / "roofs" / f"{state_digest(facts, placement)}.json"
+        if not facts.emulation.emulated and (known is None or not known.exists()):
+            self.engine.progress.say(
+                "The roofs of these CPUs are measured first, which takes up to a minute; later runs in this state of "
+                "the machine use them again. --no-roofline leaves them out."
+            )
+        cache_bytes = cache_to_exceed(facts, placement.cpus)
+        return self.engine.survey(placement, roof=True, cache_bytes=cache_bytes, kept=known)
 
     def fits(self) -> dict[str, Fit]:
         """Every workload fitted, with what its accuracy is compared with."""
         engine = self.engine
         fits = {name: self._fit(name, engine.spec.protocol) for name in engine.workloads}
         for fit in fits.values():
-            for reason in (*missing_backends(engine.spec, fit), *_too_large(fit)):
+            for reason in (*missing_backends(engine.spec, fit), *too_large(fit)):
                 engine.progress.say(reason)
-        if self.machine.facts.emulation.emulated:  # minutes of scikit-learn for no figure of this machine
+        # Under emulation, minutes of scikit-learn for no figure of this machine; in a short budget there is no time.
+        if self.machine.facts.emulation.emulated or not has_time(engine.spec):
             return fits
         return {name: self._compared(fit) for name, fit in fits.items()}
 
@@ -272,7 +311,7 @@ class _Work:
         while configurations:
             for slot in block_of(configurations, block=block, seed=engine.spec.seed):
                 configuration = configurations[slot.configuration]
-                of_blocks = f"block {block + 1} of {self.stopping.blocks}"
+                of_blocks = f"block {block + 1}" + (f" of {self.stopping.blocks}" if self.stopping.known else "")
                 engine.progress.advance(f"{of_blocks}: {configuration.workload}")
                 measurement = done.get(slot.name)
                 if measurement is None:
@@ -280,6 +319,8 @@ class _Work:
                 measurements.append(measurement)
             block += 1
             another = self.stopping.another(block, headline_estimates(configurations, measurements))
+            if block == 1 and another and (left := self.stopping.left()):
+                engine.progress.say(left)
             engine.progress.expect(self.set_up_units() + len(configurations) * self.stopping.blocks)
             if not another:
                 break
@@ -291,7 +332,8 @@ class _Work:
         systems = [name for name, workload in engine.workloads.items() if workload.role == "system"]
         baselines = {key_of(engine.baseline_job(name, self.machine.placement)) for name in systems}
         compared = len(baselines) + (len(systems) if engine.spec.both_protocols else 0)
-        return 1 + len(engine.workloads) + (0 if self.machine.facts.emulation.emulated else compared)
+        bare = self.machine.facts.emulation.emulated or not has_time(engine.spec)
+        return 1 + len(engine.workloads) + (0 if bare else compared)
 
 
 def _configurations(fit: Fit, spec: RunSpec) -> Iterator[Configuration]:
@@ -321,22 +363,8 @@ def _configurations(fit: Fit, spec: RunSpec) -> Iterator[Configuration]:
                 )
 
 
-def _too_large(fit: Fit) -> Iterator[str]:
-    """What is said of batches that the test rows do not fill."""
-    rows = None if fit.outcome is None else fit.outcome.dataset.rows.get("test")
-    larger = [size for size in fit.workload.inference.batch_sizes if rows is not None and size > rows]
-    if larger:
-        sizes = ", ".join(f"{size:,}" for size in larger)
-        yield f"{fit.workload.name} has {rows:,} test rows: batch {sizes} is left out."
-
-
 def _backends(workload: Workload, spec: RunSpec) -> tuple[str, ...]:
     return spec.backends or workload.inference.backends
-
-
-def _spent_s(journal: Journal) -> float:
-    """Time that earlier sessions spent, which a budget of the whole run has to count."""
-    return sum(entry.result.wall_s for entry in journal.entries if not isinstance(entry, SessionEntry))
 
 
 def _record(

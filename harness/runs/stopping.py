@@ -85,6 +85,18 @@ class Stopping:
             return self._end("precision", done)
         return True
 
+    @property
+    def known(self) -> bool:
+        """Whether ``blocks`` is more than a guess: it is fixed, or a first block was measured."""
+        return self._amount.blocks is not None or self._block_s is not None
+
+    def left(self) -> str:
+        """What a block took, and what a fixed number of them still takes; empty where a budget says so itself."""
+        if self._amount.blocks is None or self._block_s is None:
+            return ""
+        to_go = (self._amount.blocks - 1) * self._block_s
+        return f"One block takes {duration(self._block_s)}: about {duration(to_go)} to go."
+
     def record(self) -> StoppingRecord:
         """What was predicted and reached."""
         return StoppingRecord(self.blocks, self._block_s, self._predicted, self._reached, self._ended_by)

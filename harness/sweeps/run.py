@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.measure.clock import Clock, SystemClock
 from harness.placement.model import Placement
 from harness.placement.plan import plan
 from harness.placement.smt import SmtMethod, SmtSession, Write, smt_session, write_switch
@@ -36,6 +37,7 @@ def run_sweep(
     *,
     sysroot: SysRoot | None = None,
     write: Write = write_switch,
+    clock: Clock | None = None,
 ) -> None:
     """Survey, fit, and measure every slot that is not in the journal, in the order of the design.
 
@@ -44,6 +46,7 @@ def run_sweep(
 
     Args:
         sysroot: the machine whose SMT is switched, by ``write``; this one by default.
+        clock: says when a time budget is used up; no block is begun that does not fit into it, but the first.
 
     Raises:
         InputError: what a worker found wrong in the user's files, or this is no sweep.
@@ -65,10 +68,11 @@ def run_sweep(
     engine = Engine(directory, design.spec, workloads, journal, executor, progress, slow=emulated, sysroot=sysroot)
     work = Work(engine, grid, sysroot)
     done = journal.done()
+    budget = _Budget(design.spec.budget_s, clock or SystemClock(), journal)
     slots = tuple(design.slots())
     remaining = [slot for slot in slots if slot.name not in done]
     fits = [name for name in workloads if engine.fitted(name, design.spec.protocol) is None]
-    progress.start(len(fits) + len(remaining) + 1, "survey of the timing loop")
+    progress.start(len(fits) + len(remaining) + 1, "survey of the machine")
     engine.survey(work.placed(), roof=False)
     progress.say(_estimate(design, grid, journal, fits=len(fits), remaining=len(remaining), slots=len(slots)))
     for name in fits:
@@ -76,10 +80,27 @@ def run_sweep(
     switched = grid.method is SmtMethod.SWITCHED and bool(remaining)
     with switching(sysroot, write) if switched else nullcontext() as session:
         for slot in remaining:
+            if slot.order == 0 and not budget.has_room(slot.block):
+                break
             configuration = grid.configurations[slot.configuration]
             progress.advance(f"block {slot.block + 1} of {design.spec.blocks}: {configuration.describe()}")
             work.measure(slot, configuration, session)
     engine.clean_up()
+
+
+class _Budget:
+    """Whether another block fits into the time of a sweep, by what the blocks before took."""
+
+    def __init__(self, budget_s: float | None, clock: Clock, journal: Journal) -> None:
+        self._budget_s, self._clock, self._journal = budget_s, clock, journal
+        self._began = clock.now_ns() - round(journal.spent_s() * 1e9)
+
+    def has_room(self, block: int) -> bool:
+        """Before the first slot of a block."""
+        if self._budget_s is None or block == 0:
+            return True
+        measured_s = sum(entry.result.wall_s for entry in self._journal.of(Measurement))
+        return (self._clock.now_ns() - self._began) * 1e-9 + measured_s / block <= self._budget_s
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from harness.record.model import Verdict
 from harness.record.spec import RunSpec
 from harness.record.store import SWEEP_NAME, check_writable
 from harness.record.sweep_model import Sweep
-from harness.runs.design import Grid, design_to_resume, new_design, read_design, write_design
+from harness.runs.design import Design, Grid, design_to_resume, new_design, read_design, write_design
 from harness.runs.engine import Progress
-from harness.runs.journal import Measurement, open_journal, read_journal
+from harness.runs.journal import Journal, Measurement, open_journal, read_journal
 from harness.runs.preflight import checked_by_worker
 from harness.sweeps.result import emulator_of, sweep_record
 from harness.sweeps.run import run_sweep
@@ -97,7 +97,18 @@ def proceed(directory: Path, executor: Executor, progress: Progress) -> Sweep:
                 progress.say(f"This machine is emulated ({emulator}): settings are applied and checked, times refused.")
             (directory / SWEEP_NAME).unlink(missing_ok=True)  # of an earlier state
             run_sweep(directory, design, journal, executor, progress)
-        return sweep_record(design, journal.entries)
+        return sweep_record(_as_measured(design, journal), journal.entries)
+
+
+def _as_measured(design: Design, journal: Journal) -> Design:
+    """The design with the whole blocks that its budget had time for; without a budget, as it is."""
+    if design.spec.budget_s is None:
+        return design
+    done = journal.done()
+    whole = 0
+    while whole < design.spec.blocks and all(slot.name in done for slot in design.slots() if slot.block == whole):
+        whole += 1
+    return replace(design, spec=replace(design.spec, blocks=max(1, whole)))
 
 
 def exit_code(record: Sweep) -> ExitCode:

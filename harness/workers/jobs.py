@@ -150,6 +150,8 @@ class SurveyJob:
     Attributes:
         roof: also measure what the CPUs reach, which takes seconds.
         cache_bytes: of the last level, to measure memory and kernels as well.
+        kept: file that keeps the roof for later runs; None keeps none.
+        fresh: measure although the file has it.
     """
 
     threads: int
@@ -157,6 +159,8 @@ class SurveyJob:
     directory: str
     roof: bool = True
     cache_bytes: int | None = None
+    kept: str | None = None
+    fresh: bool = False
     kind: Literal["survey"] = "survey"
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from harness.measure.clock import SystemClock
 from harness.measure.overhead import measure_overhead
+from harness.platform import load
 from harness.platform.counters import ThreadCounters
 from harness.platform.software import loaded_software
-from harness.roofline.measured import measured_roof
+from harness.platform.sysroot import SysRoot
+from harness.roofline import kept
+from harness.roofline.measured import MeasuredRoof, measured_roof
 from harness.workers.jobs import SurveyJob
 from harness.workers.outcomes import SurveyOutcome
 
@@ -20,5 +26,19 @@ def survey(job: SurveyJob) -> SurveyOutcome:
     return SurveyOutcome(
         overhead=measure_overhead(SystemClock(), ThreadCounters()),
         software=loaded_software(),
-        roof=measured_roof(job.cpus, job.cache_bytes) if job.roof else None,
+        roof=_roof(job) if job.roof else None,
     )
+
+
+def _roof(job: SurveyJob) -> MeasuredRoof | None:
+    """The kept roof where it may stand for a new one, else a new one, which is kept."""
+    if job.kept is None:
+        return measured_roof(job.cpus, job.cache_bytes)
+    file, average = Path(job.kept), load.collect(SysRoot()).load_1m
+    share = None if average is None else average / (os.cpu_count() or 1)
+    roof = None if job.fresh else kept.read(file, share)
+    if roof is None:
+        roof = measured_roof(job.cpus, job.cache_bytes)
+        if roof is not None:
+            kept.keep(file, roof, share)
+    return roof

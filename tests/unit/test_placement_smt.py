@@ -23,6 +23,7 @@ from harness.errors import InputError, LparbenchError
 from harness.placement.smt import SmtMethod, leave, restore, set_level, smt_session, write_switch
 from harness.placement.smt_state import load, save
 from harness.platform.sysroot import SysRoot
+from harness.runs.smt_level import at_level
 
 _CHECKOUT = Path(__file__).parents[2]
 MIXED = TreeSpec(nodes=(NodeSpec(0, cores=4),), smt_of_core={1: 2, 3: 1}, offline_cores=frozenset({2}))
@@ -266,6 +267,7 @@ import sys, time
 from pathlib import Path
 from harness.placement.smt import smt_session, write_switch
 from harness.platform.sysroot import SysRoot
+from harness.runs.smt_level import at_level
 
 def slow(path, text):
     time.sleep(0.02)
@@ -476,3 +478,36 @@ def test_a_run_killed_within_a_lasting_level_goes_back_to_it_and_from_there_to_t
     assert restore(sysroot, kernel.write)
     assert snapshot(root) == before
     assert not restore(sysroot, kernel.write)
+
+
+def test_a_run_at_a_level_finds_it_and_leaves_the_machine_as_it_was(tmp_path):
+    root = build(MIXED, tmp_path)
+    before = snapshot(root)
+    during = []
+
+    def run() -> None:
+        with at_level(2, SysRoot(root)):
+            during.append(online(root, MIXED))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    assert during == [[2, 2, 0, 2]]
+    assert snapshot(root) == before
+    with at_level(None, SysRoot(root)):
+        assert snapshot(root) == before
+    with pytest.raises(InputError), at_level(16, SysRoot(root)):
+        pass
+    assert snapshot(root) == before
+
+
+def test_a_run_at_a_level_that_may_not_be_switched_to_is_refused_unless_it_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.runs.smt_level.may_switch", lambda root: False)
+    root = SysRoot(build(PRESETS["p10-smt2"], tmp_path))
+    with at_level(2, root):
+        pass
+    with (
+        pytest.raises(InputError, match="--smt 4: the cores have SMT 2, and switching is not permitted"),
+        at_level(4, root),
+    ):
+        pass

@@ -138,23 +138,23 @@ def test_csv_runs_no_formula() -> None:
     assert {row["backend"] for row in rows} == {"'@x"}
 
 
-@pytest.mark.parametrize(("quiet", "watched"), [(True, True), (False, False)])
-def test_progress_is_silent_unless_somebody_watches(
-    quiet: bool, watched: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("quiet", "watched", "lines"), [(True, True, []), (False, False, ["survey", "block 1"])])
+def test_progress_is_silent_when_asked_and_never_on_standard_output(
+    quiet: bool, watched: bool, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: watched)
     with progress.progress_for(quiet=quiet) as shown:
         shown.start(3, "survey")
         shown.advance("block 1")
     captured = capsys.readouterr()
-    assert captured.err == ""
+    assert captured.err.splitlines() == lines
     assert captured.out == ""
 
 
 def test_progress_names_the_work_at_hand_and_leaves_no_trace_on_standard_output() -> None:
     buffer = io.StringIO()
     bar = progress.Bar(Console(file=buffer, force_terminal=True, width=120))
-    bar.start(3, "survey of the timing loop")
+    bar.start(3, "survey of the machine")
     bar.advance("block 1 of 6: [bold]mlp")
     bar.close()
     assert "block 1 of 6: [bold]mlp" in buffer.getvalue()
@@ -306,3 +306,20 @@ def test_what_a_worker_says_does_not_command_the_terminal(capsys: pytest.Capture
     bar.close()
     assert drawn.getvalue().startswith(f"{clean}\n")
     assert not [c for c in drawn.getvalue() if not c.isprintable() and c not in "\n\u00a0"]
+
+
+def test_in_a_pipe_each_stage_and_block_is_one_line_with_the_time_left(capsys) -> None:
+    now = [0.0]
+    lines = progress.Lines(lambda: now[0])
+    lines.start(6, "survey of the machine")
+    lines.advance("nsl-kdd-mlp: training 5 seeds")
+    for block in (1, 2):
+        for workload in ("a", "b"):
+            lines.advance(f"block {block} of 2: {workload}")
+            now[0] += 10.0
+    assert capsys.readouterr().err.splitlines() == [
+        "survey of the machine",
+        "nsl-kdd-mlp: training 5 seeds",
+        "block 1 of 2",
+        "block 2 of 2, about 20 s left",
+    ]

@@ -1,0 +1,76 @@
+"""How long a run will take, before it begins, and what a short budget leaves out of its set-up. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.record.spec import CAPACITY, RunSpec
+from harness.runs.stopping import duration
+from harness.workload.model import Workload
+
+SHORT_S = 120.0  # a budget below this has no time for what is not timed
+_NO_SURVEY_S = 30.0
+_PROCESS_S = 2.5  # to start a process with its libraries and data
+_SERIES = 2.0  # as much time goes into warming up as into a series
+_CAPACITY_SERIES = 10.0  # a search of the highest rate tries several
+
+
+def block_s(workloads: Sequence[Workload], spec: RunSpec) -> float:
+    """Seconds of a block, every configuration once, by what processes and series take at least."""
+    return sum(_configurations(workload, spec) * _slot_s(workload, spec) for workload in workloads)
+
+
+def forecast(workloads: Sequence[Workload], spec: RunSpec, blocks: int) -> str:
+    """What lies ahead, in one sentence."""
+    count = sum(_configurations(workload, spec) for workload in workloads)
+    work = f"{_plural(len(workloads), 'workload')}, {_plural(count, 'configuration')}"
+    set_up = "survey, training and baseline detectors" if has_time(spec) else "training"
+    block = block_s(workloads, spec)
+    if spec.budget_s is None:
+        return f"{work} in {_plural(blocks, 'block')}: about {duration(blocks * block)}, after {set_up}."
+    least = _PROCESS_S * len(workloads) + block
+    if least > spec.budget_s:
+        return (
+            f"{work}: one block, which takes about {duration(least)}: more than the budget of "
+            f"{duration(spec.budget_s)}."
+        )
+    return f"{work} in as many blocks as fit into {duration(spec.budget_s)}, {set_up} included."
+
+
+def within_budget(spec: RunSpec) -> tuple[RunSpec, str | None]:
+    """The spec without what a short budget has no time for, and what is said of that."""
+    if has_time(spec):
+        return spec, None
+    assert spec.budget_s is not None
+    series_s = min(spec.series_seconds, max(0.05, spec.budget_s / 100))
+    left_out = "baseline detectors, roofs" + (", the survey" if no_survey(spec) else "") + " and further seeds"
+    return (
+        replace(spec, seeds=1, roofline="none", both_protocols=False, series_seconds=series_s),
+        f"{duration(spec.budget_s)} leave no time for {left_out}; from {duration(SHORT_S)} on there is.",
+    )
+
+
+def no_survey(spec: RunSpec) -> bool:
+    """Whether there is not even time to measure the timing loop."""
+    return spec.budget_s is not None and spec.budget_s < _NO_SURVEY_S
+
+
+def has_time(spec: RunSpec) -> bool:
+    """Whether the budget has time for what is not timed."""
+    return spec.budget_s is None or spec.budget_s >= SHORT_S
+
+
+def _configurations(workload: Workload, spec: RunSpec) -> int:
+    return len(spec.backends or workload.inference.backends) * len(spec.dtypes or workload.inference.dtypes)
+
+
+def _slot_s(workload: Workload, spec: RunSpec) -> float:
+    scenarios = spec.scenarios or ("offline", "single_stream", "train")
+    batches = sum(size > 1 for size in workload.inference.batch_sizes)
+    series = sum(batches if name == "offline" else _CAPACITY_SERIES if name in CAPACITY else 1 for name in scenarios)
+    return _PROCESS_S + _SERIES * spec.series_seconds * series
+
+
+def _plural(amount: int, word: str) -> str:
+    return f"{amount} {word}{'' if amount == 1 else 's'}"

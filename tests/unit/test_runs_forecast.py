@@ -1,0 +1,89 @@
+"""What is said of a run before it begins, what a short budget leaves out, and when a sweep's time is used up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import records
+from support.sweeps import design_of, setting
+
+from harness.measure.clock import FakeClock
+from harness.record.spec import RunSpec
+from harness.runs.design import write_design
+from harness.runs.engine import measured
+from harness.runs.forecast import block_s, forecast, has_time, no_survey, within_budget
+from harness.runs.journal import open_journal
+from harness.sweeps.run import _Budget
+from harness.sweeps.session import _as_measured
+from harness.workers.outcomes import JobResult
+from harness.workload.files import find_workload
+from harness.workload.model import Inference
+
+SPEC = RunSpec(("mine",))
+MINE = replace(
+    find_workload("sklearn.ensemble:IsolationForest"),
+    inference=Inference(batch_sizes=(1, 64, 1024), backends=("eager", "native"), dtypes=("float32",)),
+)
+
+
+def test_the_forecast_counts_configurations_blocks_and_series() -> None:
+    # two processes of 2.5 s, each with two batches, single stream and training of twice 0.5 s
+    assert block_s([MINE], SPEC) == pytest.approx(2 * (2.5 + 2 * 0.5 * 4))
+    assert forecast([MINE], SPEC, 6) == (
+        "1 workload, 2 configurations in 6 blocks: about 78 s, after survey, training and baseline detectors."
+    )
+    assert block_s([MINE], replace(SPEC, backends=("eager",), scenarios=("offline",))) == pytest.approx(2.5 + 2)
+    assert block_s([MINE, MINE], SPEC) == pytest.approx(2 * block_s([MINE], SPEC))
+    assert block_s([MINE], replace(SPEC, dtypes=("float32", "int8"))) == pytest.approx(2 * block_s([MINE], SPEC))
+
+
+@pytest.mark.parametrize(("budget_s", "time", "survey"), [(5, False, False), (40, False, True), (120, True, True)])
+def test_a_short_budget_leaves_out_what_is_not_timed_and_says_so(budget_s: float, time: bool, survey: bool) -> None:
+    spec = replace(SPEC, budget_s=budget_s, seeds=5, both_protocols=True)
+    short, said = within_budget(spec)
+    assert has_time(short) is time
+    assert no_survey(short) is not survey
+    if time:
+        assert (short, said) == (spec, None)
+        return
+    assert (short.seeds, short.roofline, short.both_protocols) == (1, "none", False)
+    assert short.series_seconds < spec.series_seconds
+    assert f"{budget_s} s leave no time for baseline detectors, roofs" in str(said)
+    assert ("the survey" in str(said)) is not survey
+
+
+def test_a_budget_below_the_least_says_what_the_least_is() -> None:
+    short = replace(SPEC, budget_s=5)
+    assert (
+        forecast([MINE], short, 1)
+        == "1 workload, 2 configurations: one block, which takes about 16 s: more than the budget of 5 s."
+    )
+    assert forecast([MINE], replace(SPEC, budget_s=600), 1) == (
+        "1 workload, 2 configurations in as many blocks as fit into 10 min, survey, training and baseline detectors "
+        "included."
+    )
+
+
+def test_a_sweep_begins_no_block_that_does_not_fit(tmp_path: Path) -> None:
+    clock = FakeClock()
+    configurations = (setting(cores=1), setting(cores=2))
+    design = design_of(configurations, records.facts(), blocks=6)
+    design = replace(design, spec=replace(design.spec, budget_s=100.0))
+    write_design(design, tmp_path)
+    slots = list(design.slots())
+    with open_journal(tmp_path) as journal:
+        budget = _Budget(100.0, clock, journal)
+        assert budget.has_room(0), "one block at least"
+        clock.sleep(40.0)  # survey and training
+        for slot in slots[:4]:
+            assert slot.order or budget.has_room(slot.block)
+            clock.sleep(12.0)
+            journal.note(measured(slot, (), JobResult((), None, None, 12.0)))
+        assert not budget.has_room(2), "88 s are gone, and a block takes 24"
+        assert _as_measured(design, journal).spec.blocks == 2
+        assert _Budget(None, clock, journal).has_room(5)
+        # Of a session that resumes, the 48 s of the measurements count.
+        assert not _Budget(60.0, clock, journal).has_room(2)
+        assert _Budget(100.0, clock, journal).has_room(2)
