@@ -15,6 +15,7 @@ import typer
 
 from harness import __version__
 from harness.cli import (
+    archive,
     compare,
     data,
     doctor,
@@ -101,6 +102,7 @@ _add("compare", _RUNS)(compare.compare)
 _add("gate", _RUNS)(gate.gate)
 _add("history", _RUNS)(history.history)
 _add("export", _RUNS)(export.export)
+app.add_typer(archive.archive_app, rich_help_panel=_RUNS)
 
 _MACHINE = "This machine"
 _add("probe", _MACHINE)(probe.probe)

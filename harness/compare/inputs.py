@@ -20,6 +20,7 @@ from harness.compare.observations import Side, side_of
 from harness.compare.other_tools import read_other_tool
 from harness.compare.pytest_benchmark import is_pytest_benchmark, read_own_export, read_pytest_benchmark
 from harness.errors import InputError
+from harness.record.archive import Query, is_archive, opened
 from harness.record.store import RECORD_NAME, SWEEP_NAME, load_run
 from harness.scratch import scratch
 
@@ -195,6 +196,11 @@ def _unzipped(content: bytes, shown: str) -> bytes:
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
     """``path``, or the folder that the JSON files of an archive were unpacked to, gone afterwards."""
+    if is_archive(path):
+        with scratch("compare") as unpacked, opened(str(path)) as archive:
+            archive.write(archive.entries(Query(kind="run")), unpacked)
+            yield unpacked
+        return
     if not path.is_file() or not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
         yield path
         return

@@ -1,0 +1,340 @@
+"""An archive: the records of a team in one database, SQLite in a file or any other that SQLAlchemy reaches by a URL.
+
+A record is kept as the text of its file, under its digest; what can be asked for stands in columns beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.decode import PathPart, decode
+from harness.errors import InputError, LparbenchError
+from harness.parsing import parse_json
+from harness.platform.facts import Facts
+from harness.record.codec import DIGEST, DigestError, check_digest
+from harness.record.model import Run
+from harness.record.size_model import Size
+from harness.record.store import RECORD_NAME, SIZE_NAME, SWEEP_NAME, encode, load_run, load_size, load_sweep
+from harness.record.sweep_model import Sweep
+
+Kind = Literal["run", "sweep", "sizing"]
+FILES: Mapping[Kind, str] = {"run": RECORD_NAME, "sweep": SWEEP_NAME, "sizing": SIZE_NAME}
+DATABASE = "archive.sqlite"  # in a directory that is given as the archive
+_BUSY_S = 60  # to wait for another process that writes
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an archive says of one record.
+
+    Attributes:
+        digest: of the record; the archive holds no record twice.
+        machine: model of the machine, or of its processor.
+        partition: short hash of what tells one partition from another, equal for records of the same one.
+        workloads: sorted.
+        results, valid: how many the record has, and how many of them are valid; of runs.
+        added: when it was taken in.
+    """
+
+    digest: str
+    kind: Kind
+    id: str
+    created: str
+    machine: str
+    partition: str
+    workloads: tuple[str, ...]
+    results: int
+    valid: int
+    added: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which records are wanted; None takes all.
+
+    Attributes:
+        since, until: of the time of creation, as ISO 8601 dates or times; ``until`` is not included.
+        ids: names of records, or beginnings of their digests.
+
+    Raises:
+        InputError: a time is none.
+    """
+
+    kind: Kind | None = None
+    workload: str | None = None
+    machine: str | None = None
+    partition: str | None = None
+    since: str | None = None
+    until: str | None = None
+    ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("since", "until"):
+            value = getattr(self, name)
+            if value is not None and re.fullmatch(r"\d{4}-\d\d(-\d\d(T\d\d(:\d\d(:\d\d)?)?Z?)?)?", value) is None:
+                raise InputError(f"--{name} {value}: expected a date such as 2026-11-01, or 2026-11-01T12:00.")
+
+
+class Archive:
+    """An open archive; made by :func:`opened`."""
+
+    def __init__(self, engine: Any, tables: Any, name: str) -> None:
+        self._engine = engine
+        self._records, self._workloads = tables
+        self._name = name
+
+    def add(self, paths: Iterable[Path]) -> tuple[list[Entry], int]:
+        """Take in the records below ``paths``, all or, on an error, none.
+
+        Returns:
+            What was taken in, and how many were there already.
+
+        Raises:
+            InputError: there is no record, or one is damaged; names the file.
+            LparbenchError: the database cannot be written.
+        """
+        sql = _sqlalchemy()
+        files = [file for path in paths for file in _files(path)]
+        present, added = 0, []
+        with self._errors(), self._engine.begin() as connection:
+            for file in files:
+                entry, text = _read(file)
+                seen = sql.select(self._records.c.digest).where(self._records.c.digest == entry.digest)
+                if connection.execute(seen).first() is not None:
+                    present += 1
+                    continue
+                values = {name: value for name, value in vars(entry).items() if name != "workloads"}
+                connection.execute(self._records.insert().values(**values, text=text))
+                rows = [{"digest": entry.digest, "workload": name} for name in entry.workloads]
+                if rows:
+                    connection.execute(self._workloads.insert(), rows)
+                added.append(entry)
+        return added, present
+
+    def entries(self, query: Query) -> list[Entry]:
+        """What is wanted, oldest first."""
+        sql, records, workloads = _sqlalchemy(), self._records, self._workloads
+        wanted = sql.select(*(column for column in records.c if column.name != "text"))
+        for name in ("kind", "partition"):
+            if (value := getattr(query, name)) is not None:
+                wanted = wanted.where(records.c[name] == value)
+        if query.machine is not None:
+            wanted = wanted.where(records.c.machine.contains(query.machine, autoescape=True))
+        if query.since is not None:
+            wanted = wanted.where(records.c.created >= query.since)
+        if query.until is not None:
+            wanted = wanted.where(records.c.created < query.until)
+        if query.workload is not None:
+            having = sql.select(workloads.c.digest).where(workloads.c.workload == query.workload)
+            wanted = wanted.where(records.c.digest.in_(having))
+        if query.ids:
+            wanted = wanted.where(sql.or_(*(self._named(name) for name in query.ids)))
+        with self._errors(), self._engine.connect() as connection:
+            rows = connection.execute(wanted.order_by(records.c.created, records.c.id)).mappings().all()
+            named: dict[str, list[str]] = {}
+            for digest, workload in connection.execute(sql.select(workloads.c.digest, workloads.c.workload)):
+                named.setdefault(digest, []).append(workload)
+        return [Entry(**row, workloads=tuple(sorted(named.get(row["digest"], ())))) for row in rows]
+
+    def texts(self, entries: Sequence[Entry]) -> Iterator[tuple[Entry, bytes]]:
+        """The content of each record's file, its digest checked.
+
+        Raises:
+            InputError: the database holds something else than what was taken in.
+        """
+        wanted = _sqlalchemy().select(self._records.c.text)
+        with self._errors(), self._engine.connect() as connection:
+            for entry in entries:
+                text = connection.execute(wanted.where(self._records.c.digest == entry.digest)).scalar_one()
+                where = f"{self._name}: {entry.kind} {entry.id}"
+                document = parse_json(text, where)
+                try:
+                    check_digest(document)
+                    if document[DIGEST] != entry.digest:
+                        raise DigestError("it is another record than the one that was taken in")
+                except DigestError as error:
+                    raise InputError(f"{where}: {error}.", remedy="Restore the archive from a copy.") from None
+                yield entry, encode(text)
+
+    def write(self, entries: Sequence[Entry], directory: Path) -> list[Path]:
+        """Write records into directories of their names, as `lparbench run` and the others do.
+
+        Raises:
+            InputError: one is there already, two have one name, or a name is none of ours.
+        """
+        places = [directory / decode(PathPart, entry.id, f"{self._name}: id") for entry in entries]
+        taken = next((place for place in places if place.exists() or places.count(place) > 1), None)
+        if taken is not None:
+            raise InputError(f"{taken} is there already, or asked for twice; nothing was written.")
+        for place, (entry, content) in zip(places, self.texts(entries), strict=True):
+            place.mkdir(parents=True)
+            (place / FILES[entry.kind]).write_bytes(content)
+        return places
+
+    def _named(self, name: str) -> Any:
+        digest = name if name.startswith("sha256:") else f"sha256:{name}"
+        return (self._records.c.id == name) | self._records.c.digest.startswith(digest, autoescape=True)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """A database that refuses, in one line."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise _refused(self._name, error) from None
+
+
+@contextmanager
+def opened(place: str, *, new: bool = False) -> Iterator[Archive]:
+    """The archive at ``place``: a file, a directory that holds ``archive.sqlite``, or a database URL.
+
+    Args:
+        new: make one where there is none.
+
+    Raises:
+        InputError: SQLAlchemy or the driver is not installed, there is no archive, or the file is not one.
+        LparbenchError: the database refuses.
+    """
+    sql = _sqlalchemy()
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    try:
+        url = sql.engine.make_url(place if "://" in place else _sqlite(Path(place), new=new))
+        name = url.render_as_string(hide_password=True) if "://" in place else place
+        waiting = {"timeout": _BUSY_S} if url.get_backend_name() == "sqlite" else {}
+        engine = sql.create_engine(url, connect_args=waiting)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise InputError(
+            f"not a database that can be reached: {error}.",
+            remedy="Give a file, or a URL such as postgresql+psycopg://USER@HOST/NAME (pip install 'psycopg[binary]').",
+        ) from None
+    metadata = sql.MetaData()
+    tables = _tables(sql, metadata)
+    try:
+        if new:
+            metadata.create_all(engine)
+        elif not sql.inspect(engine).has_table(tables[0].name):
+            raise InputError(f"{name}: no archive.", remedy=f"Make one: lparbench archive add {name} RUN")
+        yield Archive(engine, tables, name)
+    except SQLAlchemyError as error:
+        raise _refused(name, error) from None
+    finally:
+        engine.dispose()
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path is an archive on this disk."""
+    file = path / DATABASE if path.is_dir() else path
+    try:
+        with file.open("rb") as stream:
+            return stream.read(16) == b"SQLite format 3\0"
+    except OSError:
+        return False
+
+
+def _sqlite(path: Path, *, new: bool) -> str:
+    file = path / DATABASE if path.is_dir() else path
+    if not file.exists() and not new:
+        raise InputError(f"{file}: no such archive.", remedy=f"Make one: lparbench archive add {path} RUN")
+    if file.exists() and file.stat().st_size and not is_archive(file):
+        raise InputError(f"{file}: not an archive.", remedy="Give the name of a new file.")
+    return f"sqlite:///{file}"
+
+
+def _tables(sql: Any, metadata: Any) -> tuple[Any, Any]:
+    def words(name: str, length: int, **options: Any) -> Any:
+        return sql.Column(name, sql.String(length), nullable=False, **options)
+
+    records = sql.Table(
+        "lparbench_records",
+        metadata,
+        words("digest", 80, primary_key=True),
+        words("kind", 10),
+        words("id", 200, index=True),
+        words("created", 40, index=True),
+        words("machine", 200),
+        words("partition", 16, index=True),
+        sql.Column("results", sql.Integer, nullable=False),
+        sql.Column("valid", sql.Integer, nullable=False),
+        words("added", 40),
+        sql.Column("text", sql.Text, nullable=False),
+    )
+    workloads = sql.Table(
+        "lparbench_workloads",
+        metadata,
+        sql.Column("digest", sql.String(80), sql.ForeignKey(records.c.digest), primary_key=True),
+        words("workload", 200, primary_key=True, index=True),
+    )
+    return records, workloads
+
+
+def _files(path: Path) -> list[Path]:
+    """The records that a path stands for: itself, those of its directory, or of any below it."""
+    if path.is_file():
+        return [path]
+    files = sorted(file for name in FILES.values() for file in path.rglob(name))
+    whole = [file for file in files if not any(part.endswith(".unfinished") for part in file.parts)]
+    if not whole:
+        raise InputError(f"{path}: no {', '.join(FILES.values())} in there.", remedy="Give a run, or a folder of runs.")
+    return whole
+
+
+def _read(file: Path) -> tuple[Entry, str]:
+    """A record as it is kept; one of an unknown name is taken for a run."""
+    record: Run | Sweep | Size
+    match file.name:
+        case name if name == SWEEP_NAME:
+            kind: Kind = "sweep"
+            record = load_sweep(file)
+            identifier, workloads = record.sweep_id, set(record.workloads)
+        case name if name == SIZE_NAME:
+            kind = "sizing"
+            record = load_size(file)
+            identifier, workloads = record.size_id, {record.workload.name}
+        case _:
+            kind = "run"
+            record = load_run(file)
+            identifier, workloads = record.run_id, {result.workload for result in record.results}
+    text = file.read_text(encoding="utf-8")
+    results = record.results if isinstance(record, Run) else ()
+    return Entry(
+        digest=parse_json(text, str(file))[DIGEST],
+        kind=kind,
+        id=identifier,
+        created=record.created,
+        machine=record.facts.machine.name or record.facts.machine.mtm or record.facts.cpu.model_name or "not known",
+        partition=partition_of(record.facts),
+        workloads=tuple(sorted(workloads)),
+        results=len(results),
+        valid=sum(result.validity.verdict.value == "valid" for result in results),
+        added=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    ), text
+
+
+def partition_of(facts: Facts) -> str:
+    """Twelve digits that are the same for records of one partition, and say nothing else of it."""
+    parts = (facts.machine.mtm, facts.cpu.architecture, facts.cpu.model_name, facts.lpar.serial_sha256,
+             facts.lpar.partition_id, facts.lpar.partition_name)  # fmt: skip
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _refused(name: str, error: Exception) -> LparbenchError:
+    cause = getattr(error, "orig", None) or error
+    return LparbenchError(f"{name}: the database refuses: {str(cause).splitlines()[0]}.")
+
+
+def _sqlalchemy() -> Any:
+    try:
+        return importlib.import_module("sqlalchemy")
+    except ModuleNotFoundError:
+        raise InputError("an archive needs SQLAlchemy.", remedy="pip install 'lparbench[archive]'") from None

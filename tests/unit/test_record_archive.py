@@ -1,0 +1,235 @@
+"""An archive gives back the bytes that it took in, once each, on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import records
+from support.sizes import ServingExecutor
+from support.sweeps import power_sweep
+from test_sizing_session import ask, law, machine, sized
+from typer.testing import CliRunner
+
+from harness.cli.main import app
+from harness.errors import ExitCode, InputError, LparbenchError
+from harness.record.archive import Query, is_archive, opened, partition_of
+from harness.record.store import SIZE_NAME, SWEEP_NAME, size_text, sweep_text, write_run
+
+DAYS = ("2026-08-01", "2026-08-02", "2026-08-03")
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs of two workloads, a sweep and a sizing, as their commands leave them."""
+    results = tmp_path_factory.mktemp("results")
+    for number, day in enumerate(DAYS):
+        workload = "nsl-kdd-mlp" if number else "nsl-kdd-autoencoder"
+        run = records.run(*records.workload_results(workload), run_id=f"run-{number}", created=f"{day}T12:00:00Z")
+        write_run(run, results / "runs")
+    place = tmp_path_factory.mktemp("sizing")
+    size = sized(place, machine(place / "tree", 4), ask(2000), ServingExecutor(law, noise=0.01))
+    for name, text in ((SWEEP_NAME, sweep_text(power_sweep())), (SIZE_NAME, size_text(size))):
+        (results / name.removesuffix(".json")).mkdir()
+        (results / name.removesuffix(".json") / name).write_text(text, encoding="utf-8")
+    unfinished = results / "runs" / "run-9.unfinished"
+    shutil.copytree(results / "runs" / "run-0", unfinished)
+    return results
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """A cluster of its own in a temporary directory, reached by a socket in it."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs and (elsewhere := shutil.which("initdb")) is not None:
+        programs = [Path(elsewhere)]
+    if not programs:
+        pytest.skip("initdb is not installed (postgresql)")
+    top = Path(tempfile.mkdtemp())  # not pytest's, which only its own user may enter
+    as_user: tuple[str, ...] = ()
+    if os.geteuid() == 0:  # which PostgreSQL refuses
+        user = pwd.getpwnam("postgres")
+        os.chown(top, user.pw_uid, user.pw_gid)
+        as_user = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
+    binaries, data = programs[-1].parent, top / "data"
+
+    def program(name: str, *arguments: str) -> None:
+        command = [*as_user, str(binaries / name), *arguments]
+        subprocess.run(command, check=True, cwd=top, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+
+    program("initdb", "-D", str(data), "-A", "trust", "-U", "team", "--no-sync")
+    options = f"-c listen_addresses='' -c unix_socket_directories={top} -c fsync=off"
+    program("pg_ctl", "-D", str(data), "-l", str(top / "log"), "-w", "-o", options, "start")
+    try:
+        yield f"postgresql+psycopg://team:secret@/postgres?host={top}"
+    finally:
+        program("pg_ctl", "-D", str(data), "-m", "fast", "-w", "stop")
+        shutil.rmtree(top)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "team.sqlite")
+    url = request.getfixturevalue("postgresql")
+    with opened(url, new=True) as archive, archive._engine.begin() as connection:
+        for table in (archive._workloads, archive._records):
+            connection.execute(table.delete())
+    return str(url)
+
+
+def lparbench(*words: str | Path) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    if isinstance(done.exception, LparbenchError):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def test_it_gives_back_what_it_took_in_and_takes_nothing_twice(place: str, team: Path, tmp_path: Path) -> None:
+    assert lparbench("archive", "add", place, team) == (0, "5 records taken in.\n")
+    assert lparbench("archive", "add", place, team / "runs", team / "size") == (
+        0,
+        "0 records taken in, 4 there already.\n",
+    )
+    code, text = lparbench("archive", "query", place, "--out", tmp_path / "back", "--json")
+    entries = json.loads(text)
+    assert (code, [entry["kind"] for entry in entries if entry["id"].startswith("run-")]) == (0, ["run"] * 3)
+    for number in range(3):
+        written = (tmp_path / "back" / f"run-{number}" / "run.json").read_bytes()
+        assert written == (team / "runs" / f"run-{number}" / "run.json").read_bytes()
+    assert len(list((tmp_path / "back").iterdir())) == 5
+    with pytest.raises(InputError, match="there already"):
+        lparbench("archive", "query", place, "--out", tmp_path / "back")
+
+
+def test_conditions_hold_together(place: str, team: Path) -> None:
+    with opened(place, new=True) as archive:
+        archive.add([team])
+
+        def ids(**asked: object) -> list[str]:
+            return [entry.id for entry in archive.entries(Query(**asked)) if entry.kind == "run"]
+
+        assert ids() == ["run-0", "run-1", "run-2"]
+        assert ids(workload="nsl-kdd-mlp") == ["run-1", "run-2"]
+        assert ids(workload="nsl-kdd-mlp", since="2026-08-03") == ["run-2"]
+        assert ids(until="2026-08-02") == ["run-0"]
+        assert ids(kind="sweep") == []
+        assert ids(machine="%") == []  # a sign of SQL is a letter
+        assert ids(ids=("run-1",)) == ["run-1"]
+        (first, *_) = archive.entries(Query(kind="run"))
+        assert ids(ids=(first.digest[7:20],)) == [first.id]
+        assert ids(partition=first.partition) == ["run-0", "run-1", "run-2"]
+        assert (first.results, first.valid <= first.results) == (len(records.workload_results()), True)
+
+
+def test_what_is_damaged_takes_nothing_in(team: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "results"
+    shutil.copytree(team, broken)
+    file = broken / "runs" / "run-2" / "run.json"
+    file.write_text(file.read_text().replace("2026-08-03", "2026-08-04", 1))
+    with pytest.raises(InputError, match=r"run-2/run\.json"):
+        lparbench("archive", "add", tmp_path / "a.sqlite", broken)
+    with opened(str(tmp_path / "a.sqlite"), new=True) as archive:
+        assert archive.entries(Query()) == []
+    with pytest.raises(InputError, match=r"no run.json, sweep.json, size.json in there"):
+        lparbench("archive", "add", tmp_path / "a.sqlite", tmp_path / "results" / "runs" / "run-9.unfinished")
+
+
+def test_a_changed_database_is_not_believed(team: Path, tmp_path: Path) -> None:
+    place = tmp_path / "team.sqlite"
+    lparbench("archive", "add", place, team / "runs" / "run-1")
+    with sqlite3.connect(place) as connection:
+        connection.execute("UPDATE lparbench_records SET text = replace(text, '2026-08-02', '2026-08-05')")
+    with pytest.raises(InputError, match=r"run run-1: .*digest"):
+        lparbench("archive", "query", place, "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nowhere.sqlite", "no such archive"),
+        ("text.txt", "not an archive"),
+        ("empty.sqlite", "no archive"),
+        ("nonsense://x/y", "not a database that can be reached"),
+        ("postgresql+psycopg://u:secret@127.0.0.1:1/x", "the database refuses"),
+    ],
+)
+def test_what_is_no_archive_is_named(place: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("no archive")
+    sqlite3.connect("empty.sqlite").execute("CREATE TABLE other (x)").connection.commit()
+    with pytest.raises(LparbenchError, match=message) as error:
+        lparbench("archive", "list", place)
+    assert "secret" not in str(error.value)
+    assert not Path("nowhere.sqlite").exists()
+
+
+def test_a_name_from_the_database_leads_nowhere_else(team: Path, tmp_path: Path) -> None:
+    place = tmp_path / "team.sqlite"
+    lparbench("archive", "add", place, team / "runs" / "run-1")
+    with sqlite3.connect(place) as connection:
+        connection.execute("UPDATE lparbench_records SET id = '../outside'")
+    with pytest.raises(InputError, match=r"team\.sqlite: id"):
+        lparbench("archive", "query", place, "--out", tmp_path / "out" / "deep")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_date_that_is_none_is_named() -> None:
+    with pytest.raises(InputError, match="--since yesterday: expected a date"):
+        Query(since="yesterday")
+
+
+def test_two_that_add_at_once_both_succeed(team: Path, tmp_path: Path) -> None:
+    place, failures = str(tmp_path / "team.sqlite"), []
+
+    def add(name: str) -> None:
+        try:
+            with opened(place, new=True) as archive:
+                archive.add([team / "runs" / name])
+        except LparbenchError as error:
+            failures.append(error)
+
+    with opened(place, new=True):
+        pass
+    threads = [threading.Thread(target=add, args=(f"run-{number}",)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with opened(place) as archive:
+        assert (failures, len(archive.entries(Query()))) == ([], 3)
+
+
+def test_history_reads_an_archive(team: Path, tmp_path: Path) -> None:
+    place = tmp_path / "team.sqlite"
+    lparbench("archive", "add", place, team)
+    assert is_archive(place)
+    from_archive, from_folder = lparbench("history", place), lparbench("history", team / "runs" / "run-1", team)
+    assert from_archive[0] == from_folder[0] == ExitCode.INCONCLUSIVE
+    assert "nsl-kdd-mlp" in from_archive[1]
+
+
+def test_the_list_counts_by_partition_and_workload(team: Path, tmp_path: Path) -> None:
+    place = tmp_path / "team.sqlite"
+    lparbench("archive", "add", place, team)
+    code, text = lparbench("archive", "list", place)
+    assert code == 0
+    assert any(line.startswith("nsl-kdd-mlp") and "2 runs" in line for line in text.splitlines())
+    assert lparbench("archive", "query", place, "--workload", "none") == (1, "No such record.\n")
+
+
+def test_partitions_are_told_apart_and_not_shown() -> None:
+    facts = records.facts()
+    other = replace(facts, lpar=replace(facts.lpar, partition_id=77))
+    assert partition_of(facts) == partition_of(records.facts()) != partition_of(other)
+    assert len(partition_of(facts)) == 12
