@@ -28,6 +28,8 @@ class Documents:
         self._threshold = model.bundle.manifest.decision.value
         self._cut = float(np.float32(self._threshold))  # scores are float32, and decided as such
         self._name = model.score_name
+        self._plain = model.plain
+        self._texts = tuple(f',"anomaly":{word}}}' for word in ("false", "true"))
 
     def predict(self, request: Request) -> Scoring:
         """Score one raw row."""
@@ -44,9 +46,9 @@ class Documents:
         score: float = scores.item(0)
         if not isfinite(score):
             raise HttpError(500, "the score is not finite")
-        anomaly = "true" if score > self._cut else "false"
-        levels, probabilities = self._model.levels, self._model.bundle.probabilities(scores)
-        if levels is not None and probabilities is not None and not self._model.plain:
+        levels = None if self._plain else self._model.levels
+        probabilities = None if levels is None else self._model.bundle.probabilities(scores)
+        if levels is not None and probabilities is not None:
             p: float = probabilities.item(0)
             answer = {
                 self._name: score,
@@ -59,7 +61,7 @@ class Documents:
                 "model": self._model.name,
             }
             return Reply(200, to_json(answer))
-        return Reply(200, f'{{"{self._name}":{score!r},"anomaly":{anomaly}}}'.encode())
+        return Reply(200, f'{{"{self._name}":{score!r}{self._texts[score > self._cut]}'.encode())
 
     def describe(self) -> dict[str, Any]:
         """For ``GET /health``."""

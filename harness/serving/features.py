@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from math import isfinite
 from operator import itemgetter
@@ -34,6 +35,7 @@ class RowEncoder:
             if values is not None:
                 self._ordinals.append((len(self._numbers), codes))
             self._numbers.append(index)
+        self._packed = struct.Struct(f"{len(encoder.columns)}d").pack
         self._chosen: Callable[[list[Any]], tuple[Any, ...]] = _getter(self._numbers)
 
     def check(self, row: Any, where: str) -> Checked:
@@ -69,7 +71,8 @@ class RowEncoder:
 
     def features(self, rows: Sequence[Checked]) -> Rows:
         """Features of checked rows: float32, C-contiguous, (rows, features)."""
-        table = np.array(rows, dtype=np.float64).reshape(len(rows), len(self.columns))
+        packed = bytearray().join([self._packed(*row) for row in rows])  # half the time of an array made of tuples
+        table = np.frombuffer(packed, dtype=np.float64).reshape(len(rows), len(self.columns))
         numbers = len(self._numbers)
         return self._encoder.assemble(table[:, :numbers], table[:, numbers:].astype(np.int64))
 

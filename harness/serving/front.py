@@ -208,7 +208,12 @@ class Connection(asyncio.BufferedProtocol):
         parser, now = self._parser, monotonic()
         if parser.idle:
             self._since = now
-        parser.feed(bytes(self._front.incoming[:nbytes]))
+        request = parser.whole(bytes(self._front.incoming[:nbytes]))
+        if request is not None:  # as nearly always
+            self._since = now
+            self._closing = not request.keep_alive
+            self._front.take(self, request)
+            return
         try:
             while not self._closing and (request := parser.next()) is not None:
                 self._since = now

@@ -68,6 +68,16 @@ class Parser:
         """Take bytes that came."""
         self._buffer += data
 
+    def whole(self, data: bytes) -> Request | None:
+        """The request that the bytes are, when nothing came before them and its head is known; else they are fed."""
+        if self._head is None and not self._buffer:
+            end = data.find(_END) + 4
+            head = self._heads.get(data[:end])
+            if head is not None and len(data) == end + head.length:
+                return Request(head.method, head.path, head.headers, data[end:], head.keep_alive)
+        self._buffer += data
+        return None
+
     @property
     def idle(self) -> bool:
         """Whether no part of a request has come."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -55,6 +55,8 @@ class LoadResult:
         by_status: answers by HTTP status; 0 without an answer.
         latencies_s: percentiles from the scheduled time, as upper confidence limits; refusals and errors count as
             longer than any; None where the requests are too few, or too many failed.
+        observed_s: the same percentiles as they were seen, which is what other tools print; None where a request that
+            failed is there.
         lag_p99_s: of the generator.
         different: answers that are not the detector's own, or differ from each other.
         checked: answers were compared with the detector's own.
@@ -76,6 +78,7 @@ class LoadResult:
     met: bool | None
     disturbed: bool = False
     stolen_s: float | None = None
+    observed_s: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,7 @@ def judge(
         met=met,
         disturbed=disturbed,
         stolen_s=stolen_s,
+        observed_s=_observed(latencies),
     )
 
 
@@ -241,6 +245,13 @@ def _percentile(latencies: NDArray[np.int64], percent: float) -> float | None:
     samples = Samples(latencies, np.zeros(len(latencies), dtype=np.uint8), 1, wall_ns=0)
     value = percentile(samples, percent).value_s
     return None if value is None or value > 1e9 else value
+
+
+def _observed(latencies: NDArray[np.int64]) -> dict[str, float | None]:
+    """Order statistics: the least latency that so many percent do not exceed."""
+    ordered, lost = np.sort(latencies), np.iinfo(np.int64).max
+    values = {name: int(ordered[math.ceil(percent / 100 * len(ordered)) - 1]) for name, percent in PERCENTILES.items()}
+    return {name: None if value == lost else value * 1e-9 for name, value in values.items()}
 
 
 def different_answers(bodies: Sequence[dict[bytes, int]], expected: NDArray[np.float32] | None) -> int:

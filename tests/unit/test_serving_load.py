@@ -189,6 +189,25 @@ def test_schedules_have_the_rate_that_is_offered() -> None:
     assert np.diff(poisson).std() == pytest.approx(np.diff(poisson).mean(), rel=0.05)
 
 
+def test_the_known_answer_of_a_freeze() -> None:
+    """1,000/s for 10 s, 0.2 ms of service, a standstill of 500 ms: what is due u ms into it takes 500 - 0.8 u."""
+    spec = replace(SPEC, seconds=10.0, p99_bound_s=None)
+    times, services = schedule(spec), np.full(10_000, 200_000)
+    services[4000] += 500_000_000
+    latencies = lindley_latencies(times, services)
+    sent = Sent(latencies, np.zeros(10_000), np.full(10_000, 200, dtype=np.int16), ({},), int(times[-1]))
+    result = judge(sent, spec, times, None, ())
+    observed = {name: value and value * 1e3 for name, value in result.observed_s.items()}
+    assert observed["p50_s"] == pytest.approx(0.2)
+    assert observed["p95_s"] == pytest.approx(100.2, abs=1)
+    assert observed["p99_s"] == pytest.approx(420.2, abs=1)
+    assert observed["p99_9_s"] == pytest.approx(492.2, abs=1)
+    for name, limit in result.latencies_s.items():
+        assert limit is None or limit >= (result.observed_s[name] or 0)
+    sent.statuses[:600] = 503
+    assert judge(sent, spec, times, None, ()).observed_s["p95_s"] is None
+
+
 def test_a_search_finds_where_the_bound_breaks() -> None:
     def trial(rate: float, _: int) -> LoadResult:
         quick = np.full(2000, 1.0 if rate <= 7000 else 50.0)
