@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,9 @@ from harness.cli.durations import seconds as duration
 from harness.cli.options import Json
 from harness.cli.rates import per_second
 from harness.errors import ExitCode, InputError
+
+if TYPE_CHECKING:
+    from harness.serving.arrival_trace import Trace
 
 
 def load(
@@ -31,7 +35,10 @@ def load(
         str | None,
         typer.Option(metavar="TIME", help="Bound on the 99th percentile of the latency.", show_default=False),
     ] = None,
-    arrivals: Annotated[str, typer.Option(metavar="NAME", help="poisson or constant.")] = "poisson",
+    arrivals: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE", help="poisson, constant, or a file of recorded times, stretched to --rate."),
+    ] = "poisson",
     connections: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="Kept open.")] = 64,
     seconds: Annotated[str, typer.Option(metavar="TIME", help="Of a trial.")] = "10s",
     rows: Annotated[
@@ -63,22 +70,23 @@ def load(
     from harness.serving.load import LoadSpec
     from harness.serving.trial import Session
 
+    trace = None if arrivals in ("poisson", "constant") else _trace(arrivals)
+    if trace is not None and rate is None and not find_rate:
+        rate = f"{trace.record.rate_per_s:.12f}"
     if (rate is None) == (not find_rate):
         raise InputError("Give --rate or --find-rate.", remedy="Example: --rate 5k/s, or --find-rate --p99 5ms")
     if find_rate and p99 is None:
         raise InputError("--find-rate needs --p99.", remedy="Example: --find-rate --p99 5ms")
-    if arrivals not in ("poisson", "constant"):
-        raise InputError(f"--arrivals is {arrivals!r}.", remedy="Expected: poisson or constant.")
     spec = LoadSpec(
         url=url,
         rate=per_second("--rate", rate or "1000/s"),
         seconds=duration("--seconds", seconds),
         connections=connections,
-        arrivals="constant" if arrivals == "constant" else "poisson",
+        arrivals="trace" if trace is not None else "constant" if arrivals == "constant" else "poisson",
         seed=seed,
         p99_bound_s=None if p99 is None else duration("--p99", p99),
     )
-    session = Session.open(url, bundle, rows, token_file, _cpus(cpus), seed)
+    session = replace(Session.open(url, bundle, rows, token_file, _cpus(cpus), seed), trace=trace)
     record = session.search(spec) if find_rate else session.offer(spec)
     text = json.dumps(encode(record), indent=2) + "\n"
     piped = out is not None and is_standard_output(out)  # where --json writes the same record
@@ -89,6 +97,14 @@ def load(
     else:
         typer.echo(session.describe(record))
     raise typer.Exit(ExitCode.judged(failed=record.result.met is False, inconclusive=bool(record.result.reasons)))
+
+
+def _trace(text: str) -> Trace:
+    from harness.serving.arrival_trace import read_trace
+
+    if not Path(text).exists():
+        raise InputError(f"--arrivals is {text!r}.", remedy="Expected: poisson, constant, or a file that is there.")
+    return read_trace(Path(text))
 
 
 def _cpus(text: str | None) -> tuple[int, ...] | None:

@@ -19,9 +19,10 @@ from harness.measure.sampling import Samples
 from harness.platform.counters import StealMeter
 from harness.platform.second_clock import ClockWatch
 from harness.platform.sysroot import SysRoot
+from harness.serving.arrival_trace import Trace, TraceRecord
 from harness.serving.generator import Sent, Target, generate
 
-Arrivals = Literal["poisson", "constant"]
+Arrivals = Literal["poisson", "constant", "trace"]
 _LAG_S = 50e-6  # of the generator's 99th percentile, that is always allowed
 _LAG_SHARE = 0.05  # of the bound
 _LEAST_ACHIEVED = 0.99
@@ -110,11 +111,14 @@ class LoadRecord:
     rows: str  # which rows were sent
     result: LoadResult
     search: SearchRecord | None = None
+    trace: TraceRecord | None = None  # of the arrivals
 
 
-def schedule(spec: LoadSpec) -> NDArray[np.int64]:
-    """When requests leave, drawn before the start."""
+def schedule(spec: LoadSpec, trace: Trace | None = None) -> NDArray[np.int64]:
+    """When requests leave, drawn before the start, or as they were recorded."""
     count = max(1, round(spec.rate * spec.seconds))
+    if trace is not None:
+        return trace.schedule(spec.rate, count)
     if spec.arrivals == "constant":
         return (np.arange(count) * (1e9 / spec.rate)).astype(np.int64)
     return poisson_schedule(spec.rate, count, seed=spec.seed)
@@ -129,6 +133,7 @@ def run_load(
     *,
     shared_cpus: Sequence[int] = (),
     watched_cpus: Sequence[int] = (),
+    trace: Trace | None = None,
 ) -> LoadResult:
     """Offer the load once and judge it.
 
@@ -140,8 +145,9 @@ def run_load(
         clock: where time comes from.
         shared_cpus: CPUs of both the generator and the server.
         watched_cpus: CPUs of either, of which the hypervisor may take time.
+        trace: arrivals, in place of those that the spec draws.
     """
-    times, clocks = schedule(spec), ClockWatch()
+    times, clocks = schedule(spec, trace), ClockWatch()
     steal = StealMeter(SysRoot("/"), watched_cpus) if watched_cpus else None
     sent = generate(
         target, payloads, times, connections=spec.connections, patience_s=spec.patience_s, clock=clock

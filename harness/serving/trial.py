@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from harness.errors import InputError
 from harness.measure.clock import SystemClock
 from harness.parsing import parse_json
+from harness.serving.arrival_trace import Trace
 from harness.serving.generator import Target
 from harness.serving.load import LoadRecord, LoadResult, LoadSpec, SearchRecord, find_rate, run_load
 from harness.serving.model import ServedModel
@@ -36,6 +37,7 @@ class Session:
     rows: str
     server: dict[str, Any] | None
     cpus: tuple[int, ...]
+    trace: Trace | None = None
 
     @classmethod
     def open(
@@ -100,14 +102,16 @@ class Session:
         mismatch = (_described(self.target) or {}).get("clock_mismatch") if self.server else None
         if mismatch is not None:
             result = replace(result, reasons=(*result.reasons, f"the server's clock is wrong: {mismatch}"), met=None)
-        return LoadRecord(spec, self.cpus, self.server, self.rows, result, search)
+        return LoadRecord(
+            spec, self.cpus, self.server, self.rows, result, search, None if self.trace is None else self.trace.record
+        )
 
     def _trial(self, spec: LoadSpec) -> LoadResult:
         theirs = _cpus(self.server)
         shared, watched = sorted(set(self.cpus) & theirs), sorted(set(self.cpus) | theirs)
         try:
             return run_load(spec, self.target, self.bodies, self.expected, SystemClock(), shared_cpus=shared,
-                            watched_cpus=watched)  # fmt: skip
+                            watched_cpus=watched, trace=self.trace)  # fmt: skip
         except OSError as error:
             where = f"{self.target.host}:{self.target.port}"
             raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
@@ -123,6 +127,12 @@ class Session:
             f"{name.removesuffix('_s').replace('_', '.')} " + ("–" if value is None else f"{value * 1e3:.3g} ms")
             for name, value in result.latencies_s.items()
         ]
+        if self.trace is not None:
+            played = self.trace.record
+            parts.append(
+                f"arrivals of {played.path}: {played.requests:,} requests, {played.rate_per_s:,.4g} a second, "
+                f"the busiest second {played.peak_to_mean:.3g} times the mean"
+            )
         parts.append(f"latency from the schedule: {', '.join(shown)}")
         parts.append(f"generator on CPUs {', '.join(map(str, self.cpus))}: lag p99 {result.lag_p99_s * 1e6:.0f} µs")
         failed = {status: count for status, count in result.by_status.items() if status != "200"}

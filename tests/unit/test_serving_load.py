@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from harness.errors import InputError
 from harness.measure.clock import SystemClock
 from harness.platform.second_clock import ClockWatch, Elapsed
 from harness.serving import load, trial
+from harness.serving.arrival_trace import read_trace
 from harness.serving.generator import FAILED, Sent, Target, generate
 from harness.serving.load import LoadResult, LoadSpec, find_rate, judge, run_load, schedule
 
@@ -187,6 +189,41 @@ def test_schedules_have_the_rate_that_is_offered() -> None:
     assert len(poisson) == 20_000
     assert poisson[-1] == pytest.approx(4e9, rel=0.05)
     assert np.diff(poisson).std() == pytest.approx(np.diff(poisson).mean(), rel=0.05)
+
+
+def test_recorded_arrivals_are_played_at_any_rate(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("time,status\n10.0,200\n10.1,200\n\n10.1,500\n# a pause\n12.0,200\n")
+    trace = read_trace(path)
+    assert trace.record.requests == 4
+    assert trace.record.rate_per_s == pytest.approx(1.5)
+    assert trace.record.peak_to_mean == pytest.approx(3 / 1.5)
+    spec = replace(SPEC, rate=1.5, seconds=4.0, arrivals="trace")
+    times = schedule(spec, trace) * 1e-9
+    assert times == pytest.approx([2 / 3, 2 / 3 + 0.1, 2 / 3 + 0.1, 8 / 3, 10 / 3, 10 / 3 + 0.1])
+    assert schedule(replace(spec, rate=150.0, seconds=0.04), trace) * 1e-9 == pytest.approx(times / 100, abs=1e-8)
+    path.write_text("2024-08-01T09:00:00Z 200\n2024-08-01T11:00:02.500+02:00 200\n")
+    assert read_trace(path).record.rate_per_s == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1\n0.5\n", "line 2: earlier than the line before"),
+        ("1\nsoon\n", "line 2: 'soon' is no time"),
+        ("1\nnan\n", "line 2: 'nan' is no time"),
+        ("time\n", "has no two requests"),
+        ("1\n1\n", "has no two requests"),
+        ("\xff", "has no two requests"),
+    ],
+)
+def test_a_file_that_has_no_arrivals_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "trace.txt"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        read_trace(path)
+    assert message in error.value.message
+    assert error.value.remedy
 
 
 def test_the_known_answer_of_a_freeze() -> None:

@@ -1,0 +1,101 @@
+"""Arrivals that were recorded, as the schedule of a load: a file with the time of each request."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import InputError
+
+_MOST_BYTES = 1 << 28
+_LEAST = 2
+_EXPECTED = (
+    "Expected a line per request, in order: seconds, or a time such as 2024-08-01T09:00:00.250; a header may be."
+)
+
+
+@dataclass(frozen=True)
+class TraceRecord:
+    """What a record says of the arrivals that were played.
+
+    Attributes:
+        path: of the file.
+        sha256: of its content.
+        requests: in it.
+        rate_per_s: on average.
+        peak_to_mean: requests of its busiest second over those of a mean one; about 1 for an even load.
+    """
+
+    path: str
+    sha256: str
+    requests: int
+    rate_per_s: float
+    peak_to_mean: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Recorded arrivals: the seconds before each request, the first of them the mean."""
+
+    gaps_s: NDArray[np.float64]
+    record: TraceRecord
+
+    def schedule(self, rate: float, count: int) -> NDArray[np.int64]:
+        """Nanoseconds from the start of ``count`` requests at ``rate``: stretched alike, then over again."""
+        gaps = np.resize(self.gaps_s, count) * (self.record.rate_per_s / rate)
+        return (np.cumsum(gaps) * 1e9).astype(np.int64)
+
+
+def read_trace(path: Path) -> Trace:
+    """The arrivals in a file; the first field of each line is the time.
+
+    Raises:
+        InputError: it cannot be read, a line is no time or is earlier than the one before, or all come at once.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{path} is larger than {_MOST_BYTES >> 20} MiB.", remedy="Give a part of it.")
+        content = path.read_bytes()
+        lines = content.decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.", remedy=_EXPECTED) from None
+    times: list[float] = []
+    for number, line in enumerate(lines, 1):
+        word = re.split(r"[,;\t ]", line.strip(), maxsplit=1)[0]
+        if not word or word.startswith("#"):
+            continue
+        value = _seconds(word)
+        if value is None:
+            if number == 1:
+                continue  # a header
+            raise InputError(f"{path}, line {number}: {word[:40]!r} is no time.", remedy=_EXPECTED)
+        if times and value < times[-1]:
+            raise InputError(f"{path}, line {number}: earlier than the line before.", remedy="Sort the file by time.")
+        times.append(value)
+    if len(times) < _LEAST or times[-1] == times[0]:
+        raise InputError(f"{path} has no two requests at different times.", remedy=_EXPECTED)
+    gaps = np.diff(np.array(times))
+    mean = (times[-1] - times[0]) / len(gaps)
+    seconds = np.bincount((np.array(times) - times[0]).astype(np.int64)) if times[-1] - times[0] < 1e7 else np.ones(1)
+    record = TraceRecord(
+        str(path), hashlib.sha256(content).hexdigest(), len(times), 1 / mean, max(1.0, float(seconds.max()) * mean)
+    )
+    return Trace(np.concatenate([[mean], gaps]), record)
+
+
+def _seconds(word: str) -> float | None:
+    try:
+        value = float(word)
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(word.replace("Z", "+00:00"))
+        except ValueError:
+            return None
+        value = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    return value if np.isfinite(value) else None
