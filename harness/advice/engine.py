@@ -10,7 +10,8 @@ from typing import Any
 from harness.advice.finding import Evidence, Finding, NotChecked, Report
 from harness.advice.logic import Unknown
 from harness.advice.rules import BY_POLICY, Rule, WorkloadNeeds, shipped_rules
-from harness.platform.facts import Facts, as_json
+from harness.decode import encode
+from harness.platform.facts import Facts
 from harness.platform.hmc import HmcFacts
 from harness.platform.usable import usable
 
@@ -69,7 +70,7 @@ def _finding(rule: Rule, names: Mapping[str, Any]) -> Finding:
         severity=rule.severity,
         title=rule.title.fill(names),
         evidence=tuple(
-            Evidence(shown.path, as_json(value), _source(shown.path, names))
+            Evidence(shown.path, encode(value), _source(shown.path, names))
             for shown in rule.evidence
             if not isinstance(value := shown.value.evaluate(names), Unknown)
         )

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from harness.platform.facts import as_json
-
 
 class Severity(str, Enum):
     """How much a finding matters. ``INFO`` costs no performance: it explains or warns of a misreading."""
@@ -52,10 +50,6 @@ class Finding:
         """Whether the machine delivers less because of it."""
         return self.severity is not Severity.INFO
 
-    def to_json(self) -> dict[str, Any]:
-        """The finding as a JSON object."""
-        return {**as_json(self), "severity": self.severity.value}
-
 
 @dataclass(frozen=True)
 class NotChecked:
@@ -87,13 +81,3 @@ class Report:
     def costs_performance(self) -> bool:
         """Whether any finding does."""
         return any(finding.costs_performance for finding in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as a JSON object."""
-        return {
-            "findings": [finding.to_json() for finding in self.findings],
-            "checked": list(self.checked),
-            "not_checked": [as_json(item) for item in self.not_checked],
-            "not_applicable": list(self.not_applicable),
-            "problems": list(self.problems),
-        }

@@ -86,7 +86,7 @@ def doctor(
             "costs_performance": report.costs_performance,
             "policy": None if policy is None else str(policy),
             "judgement": encode(judgement),
-            **report.to_json(),
+            **encode(report),
         }
         typer.echo(json.dumps(document, indent=2))
     else:

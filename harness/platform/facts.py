@@ -7,23 +7,11 @@ value was read ("sysfs:devices/system/cpu/online", "lparcfg:capped"); a field th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from harness.platform.nodes import Node
 
 Sources = Mapping[str, str]
-
-
-def as_json(value: Any) -> Any:
-    """Facts as plain JSON values: dataclasses become objects, tuples become lists, keys become text."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: as_json(getattr(value, item.name)) for item in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): as_json(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [as_json(item) for item in value]
-    return value
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from support.trees_presets import ENERGY_MAXIMUM, ENERGY_SAVING, PRESETS
 from harness.advice.engine import evaluate
 from harness.advice.finding import Report, Severity
 from harness.advice.rules import WorkloadNeeds, load_rule, shipped_rules
+from harness.decode import encode
 from harness.errors import InputError
 from harness.platform.facts import (
     BlasLibrary,
@@ -274,7 +275,7 @@ def test_findings_come_costliest_first():
     assert len(losses) >= 4
     assert losses == sorted(losses, reverse=True)
     assert report.costs_performance
-    document = report.to_json()["findings"][0]
+    document = encode(report)["findings"][0]
     assert set(document) == {
         "id",
         "severity",
