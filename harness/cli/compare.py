@@ -31,6 +31,14 @@ def compare(
             metavar="FACT", help="Compare although this fact makes it meaningless. Repeatable.", show_default=False
         ),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What to call a run, once for each in their order; else it is called as its directory.",
+            show_default=False,
+        ),
+    ] = None,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -50,7 +58,7 @@ def compare(
     """
     from harness.cli.outputs import shares_standard_output
     from harness.compare import compare as sides
-    from harness.compare.inputs import load_side
+    from harness.compare.labels import load_sides
     from harness.record.files import write_output
     from harness.record.store import RECORD_NAME
     from harness.reporting.ci import of_comparison, print_ci
@@ -61,7 +69,7 @@ def compare(
     one_format(to, as_json=as_json)
     piped = shares_standard_output(html, as_json=as_json or to is not None)
     report = sides.compare(
-        [load_side(run) for run in runs],
+        load_sides(runs, label or ()),
         margin=share("--margin", margin),
         accuracy_margin=share("--accuracy-margin", accuracy_margin),
         allowed=allow_diff or (),

@@ -27,6 +27,22 @@ def history(
             show_default=False,
         ),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What to call the runs of a folder, once for each folder; else a run is called as its directory.",
+            show_default=False,
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the history as a page with charts too; - for a page alone, on standard output.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find lasting steps in the times of many runs, and what changed in the environment with them.
@@ -34,20 +50,29 @@ def history(
     Exit code 0: the last step of nothing made it slower, or that was accepted. 1: the last step of something did. 2:
     too few runs to tell.
 
-    Example: `lparbench history results/runs --margin 5%`
+    Example: `lparbench history results/runs --margin 5% --html history.html`
     """
+    from harness.cli.outputs import shares_standard_output
     from harness.compare.history import history as steps_of
     from harness.compare.history import history_exit_code
-    from harness.compare.inputs import load_history
+    from harness.compare.labels import load_runs
     from harness.gates.baseline_file import accepted_steps
+    from harness.record.files import write_output
     from harness.reporting.comparison_json import history_json
     from harness.reporting.comparison_terminal import print_history
+    from harness.reporting.history_html import render_history
 
+    piped = shares_standard_output(html, as_json=as_json)
+    folders = runs or [Path("results/runs")]
     histories = steps_of(
-        load_history(runs or [Path("results/runs")]),
+        load_runs(folders, label or ()),
         margin=share("--margin", margin),
         accepted=accepted_steps(baseline or []),
     )
+    if html is not None:
+        write_output(html, render_history(histories), inputs=folders)
+    if piped:
+        raise typer.Exit(history_exit_code(histories))
     if as_json:
         typer.echo(json.dumps(history_json(histories), indent=2))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.compare.facts import Facts, FactValue, conflict
@@ -61,6 +61,8 @@ FACTS = (
 )
 _UNLISTED = Fact("", "effect not known")
 _IDENTIFYING = ("arch", "cpu")
+_WITH_THREADS = ("threads", "cpus", "thread_environment")  # another number of threads changes the others too
+_APART = ("libraries.torch", "libraries.onnxruntime")  # of which each has an effect of its own
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,21 @@ def differences(a: Side, b: Side) -> tuple[Difference, ...]:
     return tuple(
         sorted((*of_all, *of_some), key=lambda difference: (difference.rank, difference.name, difference.keys))
     )
+
+
+def grouped(differing: Sequence[Difference]) -> list[tuple[Difference, ...]]:
+    """Differences that are one: members of a group ("libraries"), and what follows from more or fewer threads.
+
+    The first of each group stands for it.
+    """
+    groups: dict[tuple[str, tuple[Key, ...]], list[Difference]] = {}
+    of_threads = {fact.keys for fact in differing if fact.name == "threads"}
+    for fact in differing:
+        root = fact.name.partition(".")[0] if fact.name not in _APART else fact.name
+        if root in _WITH_THREADS and fact.keys in of_threads:
+            root = "threads"
+        groups.setdefault((root, fact.keys), []).append(fact)
+    return [tuple(members) for members in groups.values()]
 
 
 def refuse_separated(differing: Iterable[Difference], allowed: Iterable[str]) -> None:

@@ -75,7 +75,9 @@ def load_history(paths: list[Path]) -> list[Side]:
                 if source is not None:
                     sources[file.resolve()] = source
                 elif file.name == RECORD_NAME or file == folder:
-                    sources[file.resolve()] = load_side(file)
+                    side = load_side(file)
+                    folder_name = file.resolve().parent.name  # which the user chose, where it is not the identifier
+                    sources[file.resolve()] = side.named(folder_name) if file.name == RECORD_NAME else side
     if not sources:
         raise InputError(
             f"no run records in {', '.join(str(path) for path in paths)}, nor files of another tool.",

@@ -163,13 +163,14 @@ class Side:
     """One side of a comparison.
 
     Attributes:
-        name: how to call it: the run identifier.
+        name: how to call it: the run identifier, or what the user calls it.
         created: ISO 8601, UTC.
         fingerprint: facts of the environment.
         observations: by key.
         accuracy: by workload.
         spec: the run that measured it; None when it was not measured by a run.
         commit: of the code that was measured; None where nobody said.
+        run_id: of the run, whatever it is called; empty where no run measured it.
     """
 
     name: str
@@ -179,6 +180,11 @@ class Side:
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
     spec: RunSpec | None = None
     commit: Commit | None = None
+    run_id: str = ""
+
+    def named(self, name: str) -> Side:
+        """The same under another name."""
+        return replace(self, name=name)
 
 
 def is_measurable(value: float) -> bool:
@@ -190,7 +196,8 @@ def side_of(run: Run) -> Side:
     """A run as a side of a comparison; estimates are made from the raw samples, not taken from the record."""
     observations = _with_layouts([observation for result in run.results for observation in _observations(result)])
     fingerprint = facts_of(run.fingerprint)
-    return Side(run.run_id, run.created, fingerprint, observations, _accuracy(run.results), run.spec)
+    accuracy = _accuracy(run.results)
+    return Side(run.run_id, run.created, fingerprint, observations, accuracy, run.spec, run_id=run.run_id)
 
 
 def _with_layouts(observations: Sequence[Observation]) -> dict[Key, Observation]:

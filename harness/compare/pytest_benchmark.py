@@ -42,16 +42,6 @@ _NO_COMMIT = {"unversioned", "unknown"}
 
 
 @dataclass(frozen=True)
-class ExportedRun:
-    """What our own export keeps of a run."""
-
-    run_id: str
-    created: str
-    spec: RunSpec | None
-    accuracy: Mapping[str, Accuracy]
-
-
-@dataclass(frozen=True)
 class ExportedObservation:
     """What our own export keeps of an observation."""
 
@@ -61,6 +51,17 @@ class ExportedObservation:
     conditions: Facts
     unusable: Annotated[Mapping[int, str], ByBlock]
     unit: str  # for people who read the file
+
+
+@dataclass(frozen=True)
+class ExportedRun:
+    """What our own export keeps of a run."""
+
+    run_id: str
+    created: str
+    spec: RunSpec | None
+    accuracy: Mapping[str, Accuracy]
+    not_valid: tuple[ExportedObservation, ...] = ()  # which other readers of the file must not take for times
 
 
 def is_pytest_benchmark(document: object) -> bool:
@@ -102,9 +103,14 @@ def read_own_export(path: str, document: Mapping[str, Any]) -> Side | None:
     for index, benchmark in enumerate(benchmarks):
         where = f"{path}: benchmarks[{index}].extra_info.{OWN}"
         kept = decode(ExportedObservation, table(benchmark.get("extra_info")).get(OWN), where)
-        observations[kept.key] = Observation(kept.key, kept.seconds, kept.problems, kept.conditions, kept.unusable)
+        observations[kept.key] = _observation(kept)
+    observations |= {kept.key: _observation(kept) for kept in run.not_valid}
     fingerprint = _own_facts(path, machine) or _fingerprint(path, machine)
-    return Side(run.run_id, run.created, fingerprint, observations, run.accuracy, run.spec)
+    return Side(run.run_id, run.created, fingerprint, observations, run.accuracy, run.spec, run_id=run.run_id)
+
+
+def _observation(kept: ExportedObservation) -> Observation:
+    return Observation(kept.key, kept.seconds, kept.problems, kept.conditions, kept.unusable)
 
 
 def _frame(path: str, document: Mapping[str, Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:

@@ -20,7 +20,7 @@ from harness.reporting.comparison_view import view_of
 def comparison_json(report: CompareReport) -> dict[str, object]:
     """The whole comparison."""
     return {
-        "sides": [{"name": side.name, "created": side.created} for side in report.sides],
+        "sides": [{"name": side.name, "run": side.run_id, "created": side.created} for side in report.sides],
         "verdict": " ".join(view_of(report).sentences),
         "times": [_time_json(time) for time in report.times],
         "accuracy": [{**_accuracy_json(metric), "change": metric.b.mean - metric.a.mean} for metric in report.accuracy],

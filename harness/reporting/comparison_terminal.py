@@ -17,8 +17,9 @@ from harness.gates.gate import GateReport, GateVerdict
 from harness.measure.verdicts import CompareVerdict
 from harness.reporting.comparison_view import STATUSES, percent, view_of
 from harness.reporting.console import COLOURS, add_columns, bare_table, print_table, safe, say, standard_output, tag
+from harness.reporting.history_view import lines_of
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import plural, quantity
+from harness.reporting.text import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,12 +36,11 @@ _GATE_STATUSES = {
 def print_comparison(report: CompareReport) -> None:
     """The verdict, the times, the accuracy, and what else differs."""
     out, view = standard_output(), view_of(report)
-    for sentence in view.sentences:
-        say(out, f"{view.status.shape} {sentence}", style=f"bold {COLOURS[view.status.kind]}")
+    for status, sentence in zip(view.statuses, view.sentences, strict=True):
+        say(out, f"{status.shape} {sentence}", style=f"bold {COLOURS[status.kind]}")
     several = len(report.sides) > 2
-    table = _table(
-        ("Result", *(["Run"] if several else []), view.baseline, "Now", "Change", "95 % interval", "Verdict")
-    )
+    now = "Run's" if several else report.sides[-1].name
+    table = _table(("Result", *(["Run"] if several else []), view.baseline, now, "Change", "95 % interval", "Verdict"))
     for line in view.times:
         which = [line.side] if several else []
         cells = (line.result, *which, line.a, line.b, line.change, line.limits)
@@ -48,18 +48,18 @@ def print_comparison(report: CompareReport) -> None:
     out.print()
     print_table(out, table)
     say(out, view.estimate, style="dim")
-    for line in view.times:
-        if line.note:
-            say(out, f"{line.status.shape} {line.result}, {line.side}: {line.note}", style="dim")
+    for note in view.notes:
+        say(out, f"{note.status.shape} {note}", style="dim")
     changed = [line for line in view.accuracy if line.status is not STATUSES[CompareVerdict.EQUIVALENT]]
     if view.accuracy:
         out.print()
         same = len(view.accuracy) - len(changed)
         say(out, f"Accuracy is equivalent in {same} of {plural(len(view.accuracy), 'metric')}.")
     if changed:
-        table = _table(("Accuracy", "Run", view.baseline, "Now", "Change", "Verdict"))
+        table = _table(("Accuracy", *(["Run"] if several else []), view.baseline, now, "Change", "Verdict"))
         for metric in changed:
-            cells = (metric.metric, metric.side, metric.a, metric.b, metric.change)
+            which = [metric.side] if several else []
+            cells = (metric.metric, *which, metric.a, metric.b, metric.change)
             table.add_row(*map(_cell, cells), tag(metric.status))
         print_table(out, table)
     for text in view.missing:
@@ -68,15 +68,20 @@ def print_comparison(report: CompareReport) -> None:
     say(out, "What else differs, the likely strongest effect first:" if view.differences else "Nothing else differs.")
     for fact in view.differences:
         concerns = f" ({fact.concerns})" if fact.concerns else ""
-        say(out, f"  {fact.side}: {fact.name} {fact.a} -> {fact.b}: {fact.effect}{concerns}")
+        which = f"{fact.side}: " if several else ""
+        say(out, f"  {which}{fact.name} {fact.a} -> {fact.b}: {fact.effect}{concerns}")
 
 
 def print_gate(report: GateReport) -> None:
     """One line per gated metric, and the verdict last."""
     out = standard_output()
+    alike: dict[tuple[GateVerdict, str], list[str]] = {}
     for result in report.results:
-        status = _GATE_STATUSES[result.verdict]
-        out.print(Text.assemble(tag(status), f"  {safe(result.subject)}: {safe(result.why)}"), soft_wrap=True)
+        alike.setdefault((result.verdict, result.why), []).append(result.subject)
+    for (verdict, why), subjects in alike.items():
+        out.print(
+            Text.assemble(tag(_GATE_STATUSES[verdict]), f"  {safe('; '.join(subjects))}: {safe(why)}"), soft_wrap=True
+        )
     for key in report.ungated:
         say(out, f"- {key}: not in the baseline, not gated", style="dim")
     status, text = gate_verdict(report)
@@ -133,28 +138,14 @@ def print_self_check(checked: CheckedRun) -> None:
 def print_history(histories: Sequence[History]) -> None:
     """Every key with its steps, and what changed with them."""
     out = standard_output()
-    for history in histories:
-        if not history.points:
-            say(out, f"{history.key}: no valid run", style="dim")
-            continue
-        last = quantity(history.points[-1].seconds, history.unit)
-        outcome = history.note or plural(len(history.steps), "step")
-        name = f"{history.key} on {history.machine}" if history.machine else str(history.key)
-        say(
-            out,
-            f"{name}: {plural(len(history.points), 'run')}, now {last} {history.key.estimate}, {outcome}",
-            style="bold",
-        )
-        for step in history.steps:
-            point = history.points[step.at]
-            bad, word = step.ratio > 1 and step.accepted is None, "slower" if step.ratio > 1 else "faster"
-            size = percent(abs(step.ratio - 1))
-            which = point.run if point.commit is None else f"{point.run}, commit {point.commit}"
-            say(out, f"  {BAD if bad else GOOD} {point.created} {which}: {size} {word} from here on (p = {step.p:.1g})")
-            if step.accepted is not None:
+    for line in lines_of(histories):
+        say(out, f"{line.name}: {line.summary}", style="bold" if line.charted else "dim")
+        for step in line.steps:
+            say(out, f"  {step.status.shape} {step.text}")
+            if step.accepted:
                 say(out, f"      accepted: {step.accepted}")
-            for fact in step.differences[:5]:
-                say(out, f"      with it changed {fact}")
+            for change in step.changes:
+                say(out, f"      with it changed {change}")
 
 
 def _table(heads: Sequence[str]) -> Table:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.compare.compare import AccuracyComparison, CompareReport, TimeComparison
-from harness.compare.environment import Difference
+from harness.compare.environment import Difference, grouped
+from harness.compare.facts import FactValue
 from harness.measure.stats import Interval
 from harness.measure.verdicts import CompareVerdict, Comparison
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
@@ -19,6 +21,7 @@ STATUSES = {
     CompareVerdict.INCONCLUSIVE: Status("Inconclusive", WARN, "warn"),
 }
 _UNCERTAIN = "not known"
+_NAMED = 3  # results named one by one; more are counted
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,18 @@ class TimeLine:
     change: str
     limits: str
     status: Status
-    note: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Why results are inconclusive, or what they need, once; ``results`` that it concerns."""
+
+    status: Status
+    text: str
+    results: str
+
+    def __str__(self) -> str:
+        return f"{self.results}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -67,9 +81,11 @@ class ComparisonView:
     baseline: str
     status: Status
     sentences: tuple[str, ...]
+    statuses: tuple[Status, ...]  # of the sentences
     margin: str
     estimate: str  # what the time of a process is
     times: tuple[TimeLine, ...]
+    notes: tuple[Note, ...]
     accuracy: tuple[AccuracyLine, ...]
     differences: tuple[DifferenceLine, ...]
     missing: tuple[str, ...]
@@ -82,11 +98,17 @@ def view_of(report: CompareReport) -> ComparisonView:
         baseline=baseline.name,
         status=_status(report),
         sentences=tuple(_sentence(report, side.name) for side in others),
+        statuses=tuple(_status_of_side(report, side.name) for side in others),
         margin=percent(report.times[0].comparison.margin) if report.times else "",
         estimate=_estimate(report),
         times=tuple(_time_line(time) for time in report.times),
+        notes=tuple(_notes(report)),
         accuracy=tuple(_accuracy_line(metric) for metric in report.accuracy),
-        differences=tuple(_difference_line(side, fact) for side, facts in report.differences.items() for fact in facts),
+        differences=tuple(
+            _difference_line(side, facts)
+            for side, differing in report.differences.items()
+            for facts in grouped(differing)
+        ),
         missing=tuple(f"{side} has no {key}" for side, keys in report.missing.items() for key in keys),
     )
 
@@ -119,7 +141,17 @@ def more_blocks_text(comparison: Comparison) -> str:
 
 
 def _status(report: CompareReport) -> Status:
-    verdicts = {*report.verdicts, *([CompareVerdict.INCONCLUSIVE] if report.gone else [])}
+    return _worst({*report.verdicts, *([CompareVerdict.INCONCLUSIVE] if report.gone else [])})
+
+
+def _status_of_side(report: CompareReport, side: str) -> Status:
+    verdicts = {time.comparison.verdict for time in report.times if time.side == side}
+    verdicts |= {metric.verdict for metric in report.accuracy if metric.side == side}
+    lacking = set(report.sides[0].observations) & set(report.missing[side])
+    return _worst(verdicts | ({CompareVerdict.INCONCLUSIVE} if lacking else set()))
+
+
+def _worst(verdicts: Collection[CompareVerdict]) -> Status:
     for verdict in (CompareVerdict.REGRESSED, CompareVerdict.INCONCLUSIVE, CompareVerdict.IMPROVED):
         if verdict in verdicts:
             return STATUSES[verdict]
@@ -167,6 +199,9 @@ def _sentence(report: CompareReport, side: str) -> str:
 
 def _time_line(time: TimeComparison) -> TimeLine:
     change, limits = change_text(time.comparison)
+    if time.comparison.effect is None and time.a is not None and time.b is not None and time.unit:
+        # The centres are there, and whoever reads them divides them: better said once, with what it is worth.
+        change, limits = signed_percent(math.log(time.b.centre / time.a.centre)), "not judged"
     return TimeLine(
         result=str(time.key),
         side=time.side,
@@ -175,8 +210,26 @@ def _time_line(time: TimeComparison) -> TimeLine:
         change=change,
         limits=limits,
         status=STATUSES[time.comparison.verdict],
-        note=more_blocks_text(time.comparison),
     )
+
+
+def _notes(report: CompareReport) -> Iterator[Note]:
+    """Each note once, with the results and sides that it concerns."""
+    several = len(report.sides) > 2
+    concerned: dict[tuple[str, CompareVerdict], list[TimeComparison]] = {}
+    for time in report.times:
+        if text := more_blocks_text(time.comparison):
+            concerned.setdefault((text, time.comparison.verdict), []).append(time)
+    for (text, verdict), times in concerned.items():
+        sides = list(dict.fromkeys(time.side for time in times))
+        every = [time for time in report.times if time.side in sides]
+        if len(times) == len(every) > 1:
+            results = f"all results of {and_list(sides)}" if several else "all results"
+        else:
+            names = [f"{time.key}, {time.side}" if several else str(time.key) for time in times]
+            rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            results = "; ".join(names[:_NAMED]) + rest
+        yield Note(STATUSES[verdict], text, results)
 
 
 def _accuracy_line(metric: AccuracyComparison) -> AccuracyLine:
@@ -192,15 +245,28 @@ def _accuracy_line(metric: AccuracyComparison) -> AccuracyLine:
     )
 
 
-def _difference_line(side: str, fact: Difference) -> DifferenceLine:
-    return DifferenceLine(
-        side=side,
-        name=fact.name,
-        a=value_text(fact.a),
-        b=value_text(fact.b),
-        effect=fact.effect,
-        concerns=and_list([str(key) for key in fact.keys[:3]]) + (" and others" if len(fact.keys) > 3 else ""),
-    )
+def _difference_line(side: str, facts: Sequence[Difference]) -> DifferenceLine:
+    """A group of differences as one line, that of its first fact with the names of the others."""
+    first = facts[0]
+    root = first.name.partition(".")[0]
+    others = [fact for fact in facts[1:] if fact.name.partition(".")[0] != root]
+    own = [fact for fact in facts if fact not in others]
+    name = first.name if len(own) == 1 else f"{root} ({', '.join(_rest(fact, root) for fact in own)})"
+    a, b = (_values([getattr(fact, end) for fact in own]) for end in ("a", "b"))
+    concerns = and_list([str(key) for key in first.keys[:3]]) + (" and others" if len(first.keys) > 3 else "")
+    with_it = and_list(list(dict.fromkeys(fact.name.partition(".")[0] for fact in others)))
+    concerns = "; ".join(text for text in (f"with it {with_it}" if with_it else "", concerns) if text)
+    return DifferenceLine(side, name, a, b, first.effect, concerns)
+
+
+def _values(values: Sequence[FactValue]) -> str:
+    """Each of several, or the one that all have."""
+    texts = [value_text(value) for value in values]
+    return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
+
+
+def _rest(fact: Difference, root: str) -> str:
+    return fact.name.removeprefix(f"{root}.")
 
 
 def _time(interval: Interval | None, unit: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from harness.decode import encode
 from harness.errors import InputError, LparbenchError
 from harness.record.accuracy import Accuracy
-from harness.record.model import Result, Run
+from harness.record.model import Result, Run, Verdict
 from harness.reporting.metric_lines import metric_lines
 
 _LONGEST_PARAM = 500
@@ -127,7 +127,7 @@ def _log_result(client: Any, experiment: str, parent: str, result: Result) -> No
                 client.log_metric(child, f"{metric_name}{suffix}{bound}", value)
     if result.accuracy is not None:
         _log_training(client, child, result.accuracy)
-    client.set_terminated(child)
+    client.set_terminated(child, status="FINISHED" if result.validity.verdict is Verdict.VALID else "FAILED")
 
 
 def _log_training(client: Any, child: str, accuracy: Accuracy) -> None:

@@ -16,10 +16,13 @@ _NOT_TAKEN = {"disable_gc": False, "timer": "perf_counter", "warmup": True}
 def pytest_benchmark_text(run: Run) -> bytes:
     """JSON with one benchmark per result and batch size whose rounds are its processes, in seconds per call.
 
-    What the format has no place for (keys, conditions, why a result is not valid, accuracy) is kept under
-    ``lparbench``, so that nothing is lost when ``lparbench compare`` reads the file.
+    What the format has no place for (keys, conditions, accuracy, and all of a result that is not valid: the format
+    would show it as any other) is kept under ``lparbench``, so that nothing is lost when ``lparbench compare`` reads
+    the file.
     """
     side = side_of(run)
+    known = [item for _, item in sorted(side.observations.items()) if item.seconds]
+    not_valid = tuple(_exported(item) for item in known if item.problems)
     document = {
         "machine_info": _machine_info(run),
         "commit_info": {
@@ -29,10 +32,10 @@ def pytest_benchmark_text(run: Run) -> bytes:
             "project": "lparbench",
             "branch": "(unknown)",
         },
-        "benchmarks": [_benchmark(item) for _, item in sorted(side.observations.items()) if item.seconds],
+        "benchmarks": [_benchmark(item) for item in known if not item.problems],
         "datetime": run.created,
         "version": "5.0.0",
-        OWN: encode(ExportedRun(run.run_id, run.created, side.spec, side.accuracy)),
+        OWN: encode(ExportedRun(run.run_id, run.created, side.spec, side.accuracy, not_valid)),
     }
     return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
 
@@ -49,9 +52,9 @@ def _machine_info(run: Run) -> dict[str, object]:
     }
 
 
-def _benchmark(observation: Observation) -> dict[str, object]:
+def _exported(observation: Observation) -> ExportedObservation:
     key = observation.key
-    exported = ExportedObservation(
+    return ExportedObservation(
         key=key,
         seconds=observation.seconds,
         problems=observation.problems,
@@ -59,13 +62,17 @@ def _benchmark(observation: Observation) -> dict[str, object]:
         unusable=observation.unusable,
         unit=f"seconds: {key.estimate}, one value per process",
     )
+
+
+def _benchmark(observation: Observation) -> dict[str, object]:
+    key = observation.key
     return {
         "group": f"{key.workload} {key.scenario}",
         "name": str(key),
         "fullname": f"lparbench::{key}",
         "params": {"backend": key.backend, "dtype": key.dtype, "batch_size": key.batch_size},
         "param": None,
-        "extra_info": {OWN: encode(exported)},
+        "extra_info": {OWN: encode(_exported(observation))},
         "options": dict(_NOT_TAKEN),
         "stats": encode(round_stats([seconds for _, seconds in sorted(observation.seconds.items())])),
     }

@@ -57,6 +57,8 @@ def test_compare_says_what_is_slower_and_exits_with_1(tmp_path: Path) -> None:
     result = call("compare", a, b)
     assert result.exit_code == 1
     assert "new is slower than old in 2 of 2 results, most in" in result.output
+    named = call("compare", a, b, "--label", "SMT 2", "--label", "SMT 4")
+    assert "SMT 4 is slower than SMT 2 in 2 of 2 results" in named.output
     assert "Regressed" in result.output
     assert "Nothing else differs." in result.output
     assert call("compare", b, a).exit_code == 0  # improved
@@ -290,6 +292,10 @@ def test_history_finds_a_step_and_what_changed_with_it(tmp_path: Path) -> None:
     assert "libraries.torch: 2.6 and 2.9" in result.output
     document = json.loads(call("history", tmp_path, "--json").stdout)
     assert [step["run"] for step in document["results"][0]["steps"]] == ["run-08"]
+    page = tmp_path / "history.html"
+    assert call("history", tmp_path, "--label", "lpar1", "--html", page).exit_code == 1
+    assert b"lpar1 run-08" in page.read_bytes()
+    assert call("history", tmp_path, "--html", "-").stdout.startswith("<!doctype html>")
     (tmp_path / "few").mkdir()
     lone = small_run("only", seed=1)
     failed = replace(lone.results[1], validity=Validity(Verdict.FAILED, ("killed",)))

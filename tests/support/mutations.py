@@ -27,6 +27,17 @@ def small_run(name: str, *, seed: int, slowdown: float = 1.0) -> Run:
     return run(*results, run_id=name)
 
 
+def stepped_runs(count: int = 14) -> list[Side]:
+    """Sides over time of which the second half is 15 % slower, with another version of a library."""
+    sides = []
+    for index in range(count):
+        late = index >= count // 2
+        side = side_of(small_run(f"run-{index:02d}", seed=index, slowdown=1.15 if late else 1.0))
+        fingerprint = {**side.fingerprint, "libraries.torch": "2.9" if late else "2.6"}
+        sides.append(replace(side, created=f"2026-08-{index + 1:02d}T12:00:00Z", fingerprint=fingerprint))
+    return sides
+
+
 def _result(workload: str, seed: int, slowdown: float) -> Result:
     rng = random.Random(f"{workload} {seed}")
     where = placement()

@@ -7,13 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from support.sweeps import fit_outcome, report_of, result_of
+from support.sweeps import Quiet, fit_outcome, report_of, result_of
+from support.trees import NodeSpec, TreeSpec, build
 
 from harness.measure.clock import FakeClock
 from harness.placement.model import Placement
+from harness.platform.sysroot import SysRoot
 from harness.record.model import Served, Validity, Verdict
-from harness.record.size_model import CapacityBlock, CapacityPoint, CapacitySeries, Layout
+from harness.record.size_model import CapacityBlock, CapacityPoint, CapacitySeries, Layout, Size, SizeQuestion
+from harness.record.spec import RunSpec
 from harness.scoring import artifacts
+from harness.sizing import session
 from harness.sizing.answer import Bench, instances_of
 from harness.sizing.curves import curve_of
 from harness.sizing.usl import Usl
@@ -113,3 +117,18 @@ def served_at(rate: float, threads: int, bound_s: float) -> Served:
         rate, bound_s, 0.9 * threads / rate, 3, 10_000, {"p50_s": 0.2 * bound_s, "p99_s": bound_s},
         tuple((share * rate, share <= 1) for share in shares), 1, None, tuple(bound_s * share**3 for share in shares),
     )  # fmt: skip
+
+
+def sized_record(folder: Path) -> Size:
+    """An answered sizing of a made partition of twelve cores that follow the law."""
+    root = SysRoot(build(TreeSpec(nodes=(NodeSpec(0, cores=12),), threads=1, smt_control=None), folder / "tree"))
+    spec = RunSpec(("nsl-kdd-mlp",), synthetic=True, seeds=1, epochs=1, series_seconds=0.1)
+    executor = ServingExecutor(lambda cores, threads_per_core: float(LAW.rate(cores)), noise=0.01)
+    wanted = session.Wanted(SizeQuestion(5000, 0.005), ())
+    directory = session.begin(spec, wanted, ("lparbench", "size"), folder / "sizes", sysroot=root)
+    return session.proceed(directory, executor, _Unseen(), clock=executor.clock or FakeClock(), sysroot=root)
+
+
+class _Unseen(Quiet):
+    def expect(self, total: int) -> None:
+        self.units = total

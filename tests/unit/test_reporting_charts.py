@@ -21,9 +21,11 @@ from harness.reporting.charts.accuracy import (
     scores_chart,
 )
 from harness.reporting.charts.distribution import Distribution, distribution_chart, ecdf
+from harness.reporting.charts.effects import Effect, effects_chart
 from harness.reporting.charts.processes import ProcessRow, processes_chart
 from harness.reporting.charts.rates import BatchCurve, Estimate, RateRow, batch_chart, rates_chart
 from harness.reporting.charts.roofline import Ceiling, Kernel, roofline_chart
+from harness.reporting.charts.svg import WIDE, WIDTH, fitted
 
 HOSTILE = "</text><script>alert(1)</script> $\\frac{1}$ \x00\x1b & \u4e2d \ud800"
 
@@ -107,3 +109,35 @@ def test_the_distribution_drawn_is_the_distribution_of_the_samples(samples: int)
     for at, level in zip(x, share, strict=True):
         assert level == pytest.approx(np.mean(values <= at), abs=1e-12)
     assert all(later >= earlier for earlier, later in itertools.pairwise(x))
+
+
+def _numbers(svg: str) -> list[float]:
+    texts = re.findall(r">(\u2212?[\d.]+)<", svg)
+    return [float(text.replace("\u2212", "-")) for text in texts]
+
+
+@pytest.mark.parametrize("width", [WIDTH, WIDE])
+def test_no_axis_of_times_goes_below_what_a_time_can_lose(width: int) -> None:
+    wild = [Effect("a", -60, -95, 2000, decided=False), Effect("b", 900, 100, 9000, decided=True)]
+    rows = [ProcessRow("a", 1.0, 0.1, 20.0, [0.2, 30.0], [21.0])]
+    for svg in (effects_chart("k", "t", wild, 3.0, width=width), processes_chart("k", "t", rows, width=width)):
+        assert min(_numbers(svg)) >= -100
+        assert max(_numbers(svg)) <= 400
+
+
+def test_a_narrow_span_of_rates_has_an_axis_that_can_be_read() -> None:
+    svg = batch_chart("k", [BatchCurve("a", [1, 2], [Estimate(4.1e6), Estimate(4.6e6)])], "row/s", x="cores")
+    assert len(re.findall(r">\d M<|>0<", svg)) >= 3
+
+
+def test_a_chart_alone_is_drawn_twice_with_ids_of_its_own() -> None:
+    def draw(key: str, width: int) -> str:
+        return rates_chart(key, "t", [RateRow("a", Estimate(5e6, 4e6, 6e6), True)], "row/s", width=width)
+
+    both = fitted(draw, "k", alone=True)
+    ElementTree.fromstring(f"<p>{both}</p>")
+    ids = re.findall(r' id="([^"]+)"', both)
+    assert len(ids) == len(set(ids))
+    assert both.count("<svg") == 2
+    assert both.count('class="chart wide"') == 1
+    assert fitted(draw, "k", alone=False).count("<svg") == 1

@@ -98,6 +98,8 @@ def test_our_export_is_read_back_whole(tmp_path: Path) -> None:
     bad = replace(record, results=(replace(record.results[0], validity=Validity(Verdict.INVALID, ("steal",))),))
     again = load_side(saved(tmp_path / "bad.json", pytest_benchmark_text(bad)))
     assert again == side_of(bad)
+    # The tool itself would show a result that is not valid as any other.
+    assert json.loads(pytest_benchmark_text(bad))["benchmarks"] == []
 
 
 def test_folders_of_pytest_benchmark_files_are_processes(tmp_path: Path) -> None:

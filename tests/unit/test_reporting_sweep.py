@@ -19,7 +19,7 @@ from harness.errors import ExitCode
 from harness.platform.facts import CpuFacts
 from harness.record.sweep_model import Sweep
 from harness.reporting.charts.heatmap import HeatAxis, HeatCell, Scale, heatmap_chart
-from harness.reporting.sweep_charts import axes_of
+from harness.reporting.sweep_charts import axes_of, charts_of
 from harness.reporting.sweep_csv import render_sweep_csv
 from harness.reporting.sweep_factors import BACKEND, BATCH, CORES, INSTANCES, PLACE, SMT, THREADS
 from harness.reporting.sweep_html import render_sweep
@@ -131,6 +131,18 @@ def test_interactions_do_not_leak_into_the_effect_of_a_factor() -> None:
     assert effects["cores"].ratio == pytest.approx(2**0.5, rel=0.01)
     assert effects["backend"].ratio == pytest.approx(3, rel=0.01)
     assert {effect.standing for effect in effects.values()} == {"slower"}
+
+
+def test_scaling_shows_every_backend_valid_or_not() -> None:
+    settings = [replace(ONE, backend=b, cores=n) for b in ("eager", "native", "onnxruntime") for n in (1, 2, 4)]
+
+    def rate(each: Configuration, block: int) -> float | None:
+        return None if each.backend == "native" and block > 2 else 1e6 * each.cores  # three of six blocks: not valid
+
+    (charts,) = charts_of(view_of(sweep(*settings, rate=rate)), 0.03)
+    drawn = " ".join(panel.chart for panel in charts.scaling)
+    assert all(f">{backend}<" in drawn for backend in ("eager", "native", "onnxruntime"))
+    assert any("Hollow: not valid." in panel.caption for panel in charts.scaling)
 
 
 def test_all_maps_of_a_page_share_one_scale_of_colours() -> None:

@@ -86,7 +86,7 @@ def latency_chart(key: str, trials: Sequence[Trials], bound_s: float, *, width: 
                       label=name_of(each.name))  # fmt: skip
         axes.axhline(bound_s, color=INK, linewidth=1.2, linestyle=(0, (6, 3)))
         axes.annotate(
-            "bound", (1.0, bound_s), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=10.5
+            "bound", (0.02, bound_s), xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize=10.5
         )
         values = [latency for each in trials for latency in each.latencies]
         axes.set_yscale("log")
@@ -104,4 +104,4 @@ def latency_chart(key: str, trials: Sequence[Trials], bound_s: float, *, width: 
 
 
 def _name_line(axes: Axes, name: str, at: float) -> None:
-    axes.annotate(name, (1.0, at), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=10.5)
+    axes.annotate(name, (0.02, at), xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize=10.5)

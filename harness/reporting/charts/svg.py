@@ -185,11 +185,11 @@ def si_ticks(axis: Any, unit: str) -> None:
     axis.set_major_formatter(FuncFormatter(label))
 
 
-def few_ticks(axis: Any, *, whole: bool = False) -> None:
-    """At most five round ticks, at whole numbers where fractions mean nothing."""
+def few_ticks(axis: Any, *, whole: bool = False, halves: bool = True) -> None:
+    """At most five round ticks, at whole numbers where fractions mean nothing; without ``halves`` no steps of 2.5."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(nbins=5, integer=whole, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_locator(MaxNLocator(nbins=5, integer=whole, steps=[1, 2, *([2.5] * halves), 5, 10]))
 
 
 def plain_ticks(axis: Any) -> None:
