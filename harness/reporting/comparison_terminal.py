@@ -68,8 +68,8 @@ def print_comparison(report: CompareReport) -> None:
     say(out, "What else differs, the likely strongest effect first:" if view.differences else "Nothing else differs.")
     for fact in view.differences:
         concerns = f" ({fact.concerns})" if fact.concerns else ""
-        which = f"{fact.side}: " if several else ""
-        say(out, f"  {which}{fact.name} {fact.a} -> {fact.b}: {fact.effect}{concerns}")
+        of_side = f"{fact.side}: " if several else ""
+        say(out, f"  {of_side}{fact.name} {fact.a} -> {fact.b}: {fact.effect}{concerns}")
 
 
 def print_gate(report: GateReport) -> None:

@@ -6,10 +6,12 @@ import copy
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from support.records import inference, placement, run
 
+from harness.compare.observations import Side, side_of
 from harness.record.codec import DIGEST, digest_of, to_json
 from harness.record.model import ProcessRecord, Result, Run
 from harness.record.series import Series

@@ -32,7 +32,7 @@ def busy_page(directory: Path, name: str = "nsl-kdd-mlp") -> bytes:
             app.metrics.request_s.add(0.0004 + 0.004 * (number == 7) * (step % 40 > 30))
             app.metrics.decisions[levels[(number * step) % 7 % 4]] += 1
         if not 60 < step < 75:  # a pause
-            app.history.sample(5.0 * (step + 1), None if step < 20 else 0.3 + step / 150)
+            app.history.sample(app.total(), 5.0 * (step + 1), None if step < 20 else 0.3 + step / 150)
     reply = app.handle(Request("GET", "/", {}, b"", True))
     assert isinstance(reply, Reply)
     return reply.body
