@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from harness.compare.environment import grouped
 from harness.compare.history import History, Point, Step
-from harness.reporting.comparison_view import percent
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
 from harness.reporting.text import NO_BREAK, plural, quantity
 
@@ -87,8 +86,7 @@ def _step(step: Step, point: Point) -> StepLine:
     return StepLine(
         status,
         step.at,
-        f"{point.created} {which}: {size} time from here on ({percent(abs(step.ratio - 1))} "
-        f"{'slower' if slower else 'faster'}, p = {step.p:.1g})",
+        f"{point.created} {which}: {size} time, {'slower' if slower else 'faster'} from here on (p = {step.p:.1g})",
         step.accepted or "",
         tuple(changes[:_CHANGES] + rest),
     )
