@@ -88,7 +88,7 @@ def dataset_text(holding: Holding, width: int | None) -> str:
     facts = [
         ("what it is", entry.title),
         ("publisher", entry.publisher or "you"),
-        ("terms", entry.terms or "see the publisher"),
+        ("terms", entry.terms or ("see the publisher" if entry.publisher else "your own")),
         *(("files" if index == 0 else "", name) for index, name in enumerate(files or ("none needed",))),
         ("where", holding.where),
         *(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.record.sweep_model import FactorName, Sweep, SweepCell, SweepEffect, SweepLoss
+from harness.reporting.comparison_view import percent as margin_text
 from harness.reporting.sweep_factors import BY_NAME, Factor
-from harness.reporting.text import NO_BREAK, and_list, number, percent, plural
+from harness.reporting.text import NO_BREAK, and_list, number, plural
 
 _TIMES = 2.0  # a ratio from which "× 2.4" says more than "+140 %"
 # What a loss is called where there is none, its factors, and what those are called where they did not vary.
@@ -78,7 +79,7 @@ def absent_losses(sweep: Sweep, workload: str) -> Iterator[str]:
     checked = [words for kind, words, factors, _ in _ABSENT if kind not in seen and compared & set(factors)]
     unknown = [name for _, _, factors, name in _ABSENT if not compared & set(factors)]
     if checked:
-        yield capital(f"{and_list(checked)} beyond {percent(sweep.margin)} occurs among the settings measured.")
+        yield capital(f"{and_list(checked)} beyond {margin_text(sweep.margin)} occurs among the settings measured.")
     if unknown:
         yield f"Nothing is said about the {and_list(unknown)}: no two valid settings differ only in that."
 
@@ -90,5 +91,5 @@ def slower(loss: SweepLoss) -> str:
 
 
 def capital(text: str) -> str:
-    """With its first letter large, whatever the others are."""
-    return text[:1].upper() + text[1:]
+    """With its first letter large; a name with digits (x86-64) keeps its case."""
+    return text if any(map(str.isdigit, text.partition(" ")[0])) else text[:1].upper() + text[1:]

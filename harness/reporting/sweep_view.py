@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.measure.validity import shortfall
 from harness.record.model import Verdict
 from harness.record.sweep_model import Sweep, SweepBest, SweepCell, SweepLoss, SweepRival
+from harness.reporting.comparison_view import percent as margin_text
 from harness.reporting.sections.figures import Figure, figure, with_margin
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import BAD, DISTURBED, GOOD, WARN, Status, status_of
@@ -266,7 +267,7 @@ def _ties(context: _Context, best: SweepBest) -> list[str]:
     """The settings equivalent to the best, and those that are not distinguishable from it."""
     sentences = []
     for standing, lead in (
-        ("equivalent", f"Equivalent within {percent(context.sweep.margin)}"),
+        ("equivalent", f"Equivalent within {margin_text(context.sweep.margin)}"),
         ("undecided", "Not distinguishable from it; more blocks would decide"),
     ):
         names = [context.name(rival.cell) for rival in best.rivals if rival.standing == standing]
@@ -317,7 +318,7 @@ def _method(sweep: Sweep) -> tuple[str, ...]:
         f" block; the order within a block is random (seed {seed}).{interrupted}",
         "Settings are compared by their undisturbed times per row over the blocks they have in common, by paired t"
         " limits on logarithms, each one-sided at 95 % and corrected for the number of comparisons (Bonferroni):"
-        f" equivalent when both limits lie inside {percent(sweep.margin)}, slower when both lie above 0, else not"
+        f" equivalent when both limits lie inside {margin_text(sweep.margin)}, slower when both lie above 0, else not"
         " distinguishable. The limits printed are those. Only valid settings are compared where there is one.",
         "What a factor does is the mean over pairs of settings that are equal in everything else, judged by the same"
         " limits, corrected for the number of levels compared.",

@@ -58,7 +58,7 @@ def test_the_answer_names_the_best_its_ties_and_what_it_beats() -> None:
     (workload,) = view.workloads
     said = text_of(workload.sentences)
     assert said.startswith("Best with SMT 2, 4 cores, node 0: 3.4")
-    assert "Equivalent within 3.00 %: SMT 4, 4 cores, node 0." in said
+    assert "Equivalent within 3 %: SMT 4, 4 cores, node 0." in said
     assert "Against SMT 2 and all else equal, the time per row is +25." in said
     assert (
         "% [24.9, 25.4] with SMT 1, equivalent with SMT 4 (+0.6 % [0.2, 0.9]) and +33.5 % [33.2, 33.9] with SMT 8"
@@ -67,7 +67,7 @@ def test_the_answer_names_the_best_its_ties_and_what_it_beats() -> None:
     assert "(mean of 6 pairs of settings)" in said
     assert "Against 4 cores and all else equal, the time per row is × 3.48 [3.47, 3.50] with 1 core and +86." in said
     assert "Against node 0 and all else equal, the time per row is +11.1 % [10.9, 11.3] with node 1 (mean of 12" in said
-    assert workload.absent == ("No loss with more cores beyond 3.00\u00a0% occurs among the settings measured.",)
+    assert workload.absent == ("No loss with more cores beyond 3\u00a0% occurs among the settings measured.",)
     assert exit_code(power_sweep()) is ExitCode.GOOD
     assert view.lead == ""
     assert (view.status.word, view.fixed) == ("Valid", "eager, float32, batch 64, 1 instance")
@@ -187,6 +187,9 @@ def test_caveats_come_first() -> None:
     assert view.lead == (
         "Unfinished, 3 of 24 measurements to go, synthetic data, x86-64 instead of Power, as-published protocol."
     )
+    assert view_of(sweep_record(plan, journal)).lead.startswith("Synthetic data, x86-64 instead of Power")
+    own = replace(plan, spec=replace(plan.spec, protocol="clean"))
+    assert view_of(sweep_record(own, journal_of(own, by_smt))).lead == "x86-64 instead of Power."
     nothing = view_of(sweep_record(plan, []))
     assert nothing.workloads[0].sentences == ("Nothing was measured.",)
     assert nothing.status.word == "Unfinished"

@@ -99,7 +99,11 @@ def details(anchor: str, results: Sequence[Result]) -> Detail:
 
 def _dataset(result: Result) -> list[tuple[str, str]]:
     data = result.dataset
-    verified = {True: "as published (sha256)", False: "differ from the published ones", None: "digest not known"}
+    verified = {
+        True: "as published (sha256)",
+        False: "differ from the published ones",
+        None: "sha256 recorded, none published" if data.sha256 else "digest not known",
+    }
     lines = [
         ("Workload", result.workload),
         ("Detector", result.detector),

@@ -271,7 +271,9 @@ def _remarks(results: Sequence[Result], rows: Sequence[ResultRow], shared: tuple
         for name, cell in named:
             if cell.note:
                 notes.setdefault(cell.note, []).append(name)
-        texts += [("○", f"{and_list(names)}: {note}") for note, names in notes.items()]
+        texts += [
+            ("○", note if note.startswith(names[0]) else f"{and_list(names)}: {note}") for note, names in notes.items()
+        ]
         for shape, text in texts:
             concerned.setdefault((shape, text), []).append(row.name)
     everywhere = [Remark(rows[0].status.shape, "all results", reason) for reason in shared]
@@ -308,8 +310,8 @@ def _row(result: Result, shared: tuple[str, ...]) -> ResultRow:
         rate=figure(rate_metric(result)) if timed else refused,
         undisturbed=figure(undisturbed_rate(result)) if timed else refused,
         mean=_mean(result) if timed else NONE,
-        p50=_percentile(result, "p50_s") if timed else NONE,
-        p99=_percentile(result, "p99_s") if timed else NONE,
+        p50=figure(result.metrics.get("p50_s")) if timed else NONE,
+        p99=figure(result.metrics.get("p99_s")) if timed else NONE,
         training=figure(result.metrics.get("train_seconds")) if timed else NONE,
         roof="–" if result.share_of_peak is None or not timed else percent(result.share_of_peak),
         status=status_of_result(result),
@@ -326,9 +328,3 @@ def _mean(result: Result) -> Figure:
     return Figure(
         mean.value, margin=f"({quantity(row.value, row.unit)}/row)", interval=f"{quantity(row.value, row.unit)} per row"
     )
-
-
-def _percentile(result: Result, name: str) -> Figure:
-    """A percentile; its note is only worth a line where there is no value."""
-    shown = figure(result.metrics.get(name))
-    return Figure(shown.value, shown.interval, shown.note if shown.value == "–" else "")
