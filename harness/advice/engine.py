@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from harness.advice.finding import Evidence, Finding, NotChecked, Report
+from harness.advice.finding import DOES, Action, Does, Evidence, Finding, NotChecked, Report, severity_of
 from harness.advice.logic import Unknown
 from harness.advice.rules import BY_POLICY, Rule, WorkloadNeeds, shipped_rules
 from harness.decode import encode
@@ -58,35 +58,46 @@ def evaluate(
         checked.append(rule.id)
         if outcome:
             findings.append(_finding(rule, local))
-    findings.sort(key=lambda finding: (-(finding.loss or 0.0), finding.severity.rank, finding.id))
+    findings.sort(key=lambda finding: (finding.severity.rank, -(finding.loss or 0.0), finding.id))
     return Report(tuple(findings), tuple(checked), tuple(not_checked), tuple(not_applicable), hmc.problems)
 
 
 def _finding(rule: Rule, names: Mapping[str, Any]) -> Finding:
-    loss = rule.loss.evaluate(names) if rule.loss is not None else None
+    value = rule.loss.evaluate(names) if rule.loss is not None else None
+    loss = None if value is None or isinstance(value, Unknown) else min(1.0, max(0.0, float(value)))
+    commands = _commands(rule, names)
     asked = rule.limits if rule.policy is not None else {}
     return Finding(
         id=rule.id,
-        severity=rule.severity,
+        severity=rule.severity if rule.forced or loss is None else severity_of(loss),
         title=rule.title.fill(names),
         evidence=tuple(
-            Evidence(shown.path, encode(value), _source(shown.path, names))
+            Evidence(shown.path, encode(shown_value), _source(shown.path, names))
             for shown in rule.evidence
-            if not isinstance(value := shown.value.evaluate(names), Unknown)
+            if not isinstance(shown_value := shown.value.evaluate(names), Unknown)
         )
         + tuple(Evidence(f"policy.{name}", value, rule.policy) for name, value in asked.items()),
         why=rule.why.fill(names),
-        fix=tuple(
-            line
-            for command in rule.fix
-            if command.when is None or command.when.evaluate(names) is True
-            if (line := command.fill(names)) is not None
-        ),
+        fix=tuple(line for line, _ in commands),
+        actions=tuple(action for _, action in commands),
         effect=rule.effect.fill(names),
         source=rule.source,
-        loss=None if loss is None or isinstance(loss, Unknown) else min(1.0, max(0.0, float(loss))),
+        loss=loss,
         momentary=rule.momentary,
     )
+
+
+def _commands(rule: Rule, names: Mapping[str, Any]) -> list[tuple[str, Action]]:
+    """Command lines with what they do; the ways in order of what the worst of their steps does."""
+    ways: list[list[tuple[str, Does]]] = []
+    for command in rule.fix:
+        if not command.then:
+            ways.append([])
+        wanted = command.when is None or command.when.evaluate(names) is True
+        if wanted and (line := command.fill(names)) is not None:
+            ways[-1].append((line, command.does))
+    safest = sorted(filter(None, ways), key=lambda way: max(DOES.index(does) for _, does in way))
+    return [(line, Action(does, number)) for number, way in enumerate(safest) for line, does in way]
 
 
 def _source(path: str, names: Mapping[str, Any]) -> str | None:

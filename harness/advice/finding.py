@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 
 class Severity(str, Enum):
@@ -19,6 +19,32 @@ class Severity(str, Enum):
     def rank(self) -> int:
         """0 for the most severe."""
         return list(Severity).index(self)
+
+
+# Costs from which a finding is high and medium; below, it is low. They order findings and label them: one scale.
+HIGH_LOSS, MEDIUM_LOSS = 0.3, 0.1
+
+Does = Literal["look", "program", "change", "restart"]
+DOES: tuple[Does, ...] = ("look", "program", "change", "restart")  # the safest first
+
+
+def severity_of(loss: float) -> Severity:
+    """The severity of a share of throughput lost."""
+    return Severity.HIGH if loss >= HIGH_LOSS else Severity.MEDIUM if loss >= MEDIUM_LOSS else Severity.LOW
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a command does to the machine, and which way of correcting a finding it belongs to.
+
+    Attributes:
+        does: it only looks; concerns the program that it starts and nothing else; changes the machine now; or its
+            change needs a restart, or is one.
+        way: commands of one way are steps, in order; ways are alternatives, the safest first.
+    """
+
+    does: Does
+    way: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +69,7 @@ class Finding:
     effect: str  # what it costs, in words
     source: str  # of the effect: a publication, a derivation, or "judgement"
     loss: float | None  # the same as the largest share of throughput lost, in [0, 1]; None: not known
+    actions: tuple[Action, ...] = ()  # one for each command of ``fix``
     momentary: bool = False  # about this moment (other work is running), not about the machine's set-up
 
     @property
@@ -64,7 +91,7 @@ class Report:
     """The outcome of all rules on one machine.
 
     Attributes:
-        findings: ordered by effect, the costliest first.
+        findings: the most severe first, of these the costliest.
         checked: rules that were decided, those with findings included.
         not_checked: rules that rest on unknown facts.
         not_applicable: rules for other kinds of machines.

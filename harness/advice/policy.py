@@ -74,7 +74,7 @@ def load_policy(path: Path, rules: Sequence[Rule]) -> Policy:
         limits = dict(rule.limits)
         for key, value in table.items():
             if key == _SEVERITY:
-                rule = replace(rule, severity=decode(Severity, value, f"{where}.{key}"))
+                rule = replace(rule, severity=decode(Severity, value, f"{where}.{key}"), forced=True)
             elif key == _IGNORE:
                 ignored |= {name} if decode(bool, value, f"{where}.{key}") else set()
             elif key in limits:

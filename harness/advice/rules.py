@@ -2,7 +2,7 @@
 
 Keys of a rule file:
 
-``severity``    high, medium, low or info
+``severity``    high, medium, low or info; of a finding with a known ``loss`` that decides (`severity_of`)
 ``applies``     expression: the kind of machine the rule is for; absent: every machine
 ``when``        expression: true where there is something to find
 ``title``       template: the finding in one line
@@ -12,7 +12,9 @@ Keys of a rule file:
 ``source``      where the effect comes from
 ``evidence``    facts to show: paths, or ``{fact = path, value = expression}``
 ``fix``         commands: ``{on = "here" | "root" | "hmc", run = template, when = expression}``; one for root is of
-                the host where the process is in a container
+                the host where the process is in a container. ``does`` says what it does where that is not the usual:
+                "program" here (concerns what it starts), "change" elsewhere; "look" changes nothing, and "restart"
+                needs one. ``then = true``: a further step after the command before; else it is another way
 ``let``         named sub-expressions, in order
 ``limits``      named numbers, the thresholds that a site's policy may set (``harness.advice.policy``)
 ``momentary``   true where the finding is about this moment and not about the machine's set-up
@@ -35,7 +37,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from harness.advice.expression import Expression, ExpressionError, parse
-from harness.advice.finding import Severity
+from harness.advice.finding import Does, Severity
 from harness.advice.kinds import BOOL, NUMBER, Kind, Record, fields_of
 from harness.advice.logic import Unknown
 from harness.content import content_dir
@@ -75,6 +77,8 @@ class _Fix:
     on: Place
     run: Text
     when: str | None = None
+    does: Does | None = None
+    then: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,8 @@ class Command:
     on: Place
     words: tuple[Template, ...]
     when: Expression | None
+    does: Does
+    then: bool
 
     def fill(self, names: Mapping[str, Any]) -> str | None:
         """The command line, each word quoted as the shell needs it; None for one that cannot be run from here."""
@@ -176,6 +182,7 @@ class Rule:
     fix: tuple[Command, ...]
     limits: Mapping[str, float]
     momentary: bool
+    forced: bool = False  # a site's policy sets the severity
     policy: str | None = None  # where a site's policy names the rule: file and key
 
 
@@ -295,6 +302,8 @@ class _Reader:
             on=item.on,
             words=tuple(self._template(f"{key}.run", word) for word in self._words(key, item.run)),
             when=None if item.when is None else self._parse(f"{key}.when", item.when, BOOL),
+            does=item.does or ("program" if item.on is Place.HERE else "change"),
+            then=item.then,
         )
 
     def _words(self, key: str, text: str) -> list[str]:

@@ -42,6 +42,17 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    serial: Annotated[
+        bool,
+        typer.Option("--serial", help="Name the server in commands by type and serial number, else MANAGED_SYSTEM."),
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the findings as a page as well, - for standard output.", show_default=False
+        ),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List the rules without a finding as well.")] = False,
     rules: Annotated[bool, typer.Option("--rules", help="List the rules with their thresholds, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -74,12 +85,21 @@ def doctor(
     report = evaluate(
         facts,
         rules=site.rules,
-        hmc=facts_for(facts, root, destination=hmc, managed_system=managed_system),
+        hmc=facts_for(facts, root, destination=hmc, managed_system=managed_system, serial=serial),
         workload=WorkloadNeeds()
         if memory is None
         else WorkloadNeeds(memory_size(memory), {"memory_bytes": "--memory"}),
     )
     judgement = judge(report, site, fail_on)
+    if html is not None:
+        from harness.cli.outputs import shares_standard_output
+        from harness.record.files import write_output
+        from harness.reporting.doctor_html import render_findings
+
+        alone = shares_standard_output(html, as_json=as_json)
+        write_output(html, render_findings(facts, report), inputs=[*([] if policy is None else [policy]), sysroot])
+        if alone:
+            raise typer.Exit(judgement.exit_code)
     if as_json:
         document = {
             "verdict": verdict(report),
@@ -91,5 +111,5 @@ def doctor(
         typer.echo(json.dumps(document, indent=2))
     else:
         say_origin(facts, sysroot)
-        print_report(facts, report, judgement, policy)
+        print_report(facts, report, judgement, policy, verbose=verbose)
     raise typer.Exit(judgement.exit_code)

@@ -64,6 +64,14 @@ Rows = Annotated[
     int | None,
     typer.Option(min=100, help="Use only this many rows of the data set.", rich_help_panel=AMOUNT, show_default=False),
 ]
+Counting = Annotated[
+    bool,
+    typer.Option(
+        "--counters",
+        help="Count instructions, cycles, cache misses, remote accesses and consumed capacity, where permitted.",
+        rich_help_panel=AMOUNT,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the order of measurements.", rich_help_panel=AMOUNT)]
 
 

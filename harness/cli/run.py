@@ -20,7 +20,7 @@ from harness.cli.choices import (
     refuse_with_resume,
 )
 from harness.cli.durations import seconds
-from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
+from harness.cli.options import AMOUNT, OUTPUT, Counting, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
 from harness.trust import allow
 
 _PLACE = "Where it runs"
@@ -197,6 +197,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    counters: Counting = False,
     seed: Seed = 1,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Run directories are made in here.", rich_help_panel=OUTPUT)
@@ -237,6 +238,7 @@ def run(
     """
     from harness.record.spec import RunSpec
     from harness.record.store import record_text, write_run
+    from harness.reporting.counters import print_lines, run_lines
     from harness.reporting.html import render
     from harness.reporting.mlflow_store import check_store, log_to_mlflow
     from harness.reporting.progress import progress_for
@@ -286,6 +288,7 @@ def run(
             p99_bound_s=seconds("--p99", p99),
             seed=seed,
             save=None if save is None else str(save.resolve()),
+            counters=counters,
             roofline="kept" if roofline is None else "measured" if roofline else "none",
         )
         if track is not None:
@@ -308,4 +311,5 @@ def run(
         typer.echo(record_text(record), nl=False)
     else:
         print_run(record, directory)
+        print_lines(run_lines(record))
     raise typer.Exit(runs.exit_code(record))

@@ -12,7 +12,7 @@ from harness.cli import completion
 from harness.cli.choices import parse_backends, parse_dtypes, parse_source, refuse_with_resume
 from harness.cli.durations import seconds as duration
 from harness.cli.levels import parse_locations, parse_whole_numbers
-from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
+from harness.cli.options import AMOUNT, OUTPUT, Counting, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
 from harness.cli.shares import share
 from harness.errors import InputError
 from harness.trust import allow
@@ -82,6 +82,7 @@ def sweep(
     protocol: Annotated[
         str, typer.Option(help="clean or as-published.", autocompletion=completion.protocols)
     ] = "clean",
+    counters: Counting = False,
     seed: Seed = 1,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Sweep directories are made in here.", rich_help_panel=OUTPUT)
@@ -106,6 +107,7 @@ def sweep(
     from harness.record.files import write_file
     from harness.record.spec import RunSpec
     from harness.record.store import SWEEP_NAME, encode, sweep_text
+    from harness.reporting.counters import print_lines, sweep_lines
     from harness.reporting.progress import progress_for
     from harness.reporting.sweep_html import render_sweep
     from harness.reporting.sweep_terminal import print_sweep
@@ -130,6 +132,7 @@ def sweep(
             blocks=blocks,
             budget_s=None if budget is None else duration("--budget", budget),
             series_seconds=seconds,
+            counters=counters,
             seed=seed,
         )
         levels = sweeps.Levels(
@@ -152,4 +155,5 @@ def sweep(
         typer.echo(sweep_text(record), nl=False)
     else:
         print_sweep(record, directory)
+        print_lines(sweep_lines(record))
     raise typer.Exit(sweeps.exit_code(record))

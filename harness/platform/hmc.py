@@ -45,7 +45,9 @@ def managed_system_of(lparcfg: Mapping[str, str]) -> str | None:
     return f"{model[1]}*{serial[1]}" if model and serial else None
 
 
-def facts_for(facts: Facts, sysroot: SysRoot, *, destination: str | None, managed_system: str | None) -> HmcFacts:
+def facts_for(
+    facts: Facts, sysroot: SysRoot, *, destination: str | None, managed_system: str | None, serial: bool = False
+) -> HmcFacts:
     """What an HMC knows of this LPAR; without a ``destination`` the name of its server alone.
 
     Args:
@@ -53,20 +55,30 @@ def facts_for(facts: Facts, sysroot: SysRoot, *, destination: str | None, manage
         sysroot: what they were read from.
         destination: ``user@host`` of the HMC; None asks none.
         managed_system: the server's name there; None for its type and serial number.
+        serial: whether that may be part of the answer, which names the server in commands.
 
     Raises:
-        InputError: the server's or the partition's name is not known, or the HMC cannot be asked.
+        InputError: the destination is none, or the server's or the partition's name is not known. An HMC that does not
+            answer is among the ``problems``.
     """
     system = managed_system or managed_system_of(lpar.read(sysroot))
+    named = managed_system or (system if serial else None)
+    sources = {} if named is None else {"managed_system": "given" if managed_system else "lparcfg:serial_number"}
     if destination is None:
-        sources = {} if system is None else {"managed_system": "given" if managed_system else "lparcfg:serial_number"}
-        return HmcFacts(managed_system=system, sources=sources)
+        return HmcFacts(managed_system=named, sources=sources)
     if system is None:
         raise InputError("--hmc: the server's name is not known here.", remedy="Give it with --managed-system NAME.")
     if facts.lpar.partition_name is None:
         raise InputError("--hmc: this is not a partition with a name.", remedy="Run doctor inside the LPAR.")
-    answer = read(destination, managed_system=system, lpar_name=facts.lpar.partition_name)
-    return replace(answer, managed_system=system)
+    if not _DESTINATION.match(destination):
+        raise InputError(f"--hmc {destination!r} is not a destination.", remedy="Expected user@host, as for ssh.")
+    try:
+        answer = read(destination, managed_system=system, lpar_name=facts.lpar.partition_name)
+    except InputError as error:
+        return HmcFacts(
+            named, problems=(f"{error.message.rstrip('.')}. {error.remedy or ''}".strip(),), sources=sources
+        )
+    return replace(answer, managed_system=named)
 
 
 def parse_rows(text: str) -> tuple[Mapping[str, str], ...]:
@@ -89,18 +101,15 @@ def read(destination: str, *, managed_system: str, lpar_name: str, timeout_s: fl
     """Ask the console at ``destination`` (``user@host``) about one partition.
 
     Args:
-        destination: as ssh takes it; keys, ports and proxies belong into the ssh configuration.
+        destination: as ssh takes it, and no option of it; keys, ports and proxies belong into the ssh configuration.
         managed_system: user-defined name or ``9105-22A*785FABC``.
         lpar_name: name of the partition.
         timeout_s: for each of the three commands; predicting a score takes the console several seconds.
 
     Raises:
-        InputError: no such destination, no access, or the console refused everything. What it refuses beside an
+        InputError: no access, or the console refused everything. What it refuses beside an
             answer is among the ``problems``.
     """
-    if not _DESTINATION.match(destination):
-        raise InputError(f"--hmc {destination!r} is not a destination.", remedy="Expected user@host, as for ssh.")
-
     refusals: dict[str, InputError] = {}
     answered = 0
 
@@ -172,5 +181,6 @@ def _ssh(destination: str, command: Sequence[str], timeout_s: float) -> str:
     if done.returncode != 0:
         kind = InputError if done.returncode == _SSH_FAILED else _RefusedError
         reason = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise kind(f"The HMC at {destination} refused {command[0]!r}: {reason}", remedy=remedy)
+        what = f"refused {command[0]!r}" if kind is _RefusedError else "was not reached"
+        raise kind(f"The HMC at {destination} {what}: {reason}", remedy=remedy)
     return done.stdout

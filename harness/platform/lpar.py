@@ -13,6 +13,7 @@ from harness.platform.sysroot import SysRoot
 
 _PATHS = ("proc/ppc64/lparcfg", "proc/powerpc/lparcfg")
 _MEGABYTE = 1 << 20
+_HASHED = "sha256:"
 # MaxMem is in bytes since version 1.9 of the file and in megabytes before: no partition has 256 TiB or 256 MiB.
 _BYTES_FROM = 1 << 28
 
@@ -69,7 +70,7 @@ def collect(sysroot: SysRoot, tree: DeviceTree) -> LparFacts:
         system_type=gathered.note("system_type", values.get("system_type") or None, "lparcfg:system_type"),
         serial_sha256=gathered.note(
             "serial_sha256",
-            hashlib.sha256(serial.encode()).hexdigest()[:16] if serial else None,
+            hashed_serial(serial).removeprefix(_HASHED) if serial else None,
             "lparcfg:serial_number",
         ),
         mode=gathered.note("mode", _mode(shared, capped, donating), "lparcfg:shared_processor_mode"),
@@ -103,6 +104,13 @@ def collect(sysroot: SysRoot, tree: DeviceTree) -> LparFacts:
         hmc_managed=gathered.note("hmc_managed", _managed(tree.text("hmc-managed?")), "device-tree:hmc-managed?"),
         sources=gathered.sources,
     )
+
+
+def hashed_serial(serial: str) -> str:
+    """What stands for a serial number wherever facts are kept: ``sha256:`` and the first half of its digest."""
+    if serial.startswith(_HASHED):
+        return serial  # of a saved tree
+    return f"{_HASHED}{hashlib.sha256(serial.encode()).hexdigest()[:16]}"
 
 
 def _amount(text: str | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from harness.platform import lpar, parse
@@ -53,6 +54,24 @@ def consumption(before: Clock | None, after: Clock | None, *, entitled: float | 
         frequency = (after.spurr - before.spurr) / purr
     cores = purr / ticks
     return Consumption(cores, busy, frequency, cores / entitled if entitled else None)
+
+
+def of_cpus(sysroot: SysRoot, cpus: Collection[int]) -> tuple[int, int] | None:
+    """PURR and SPURR of some CPUs, summed; None where a CPU has none, or its files are for root only."""
+    place = "sys/devices/system/cpu/cpu"
+    readings = [
+        parse.hexadecimal(sysroot.read_text(f"{place}{cpu}/{name}")) for name in ("purr", "spurr") for cpu in cpus
+    ]
+    known = [reading for reading in readings if reading is not None]
+    half = len(cpus)
+    return (sum(known[:half]), sum(known[half:])) if known and len(known) == len(readings) else None
+
+
+def frequency_ratio(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
+    """Effective over nominal clock between two readings of `of_cpus`; None where the registers stood still."""
+    if before is None or after is None or after[0] <= before[0] or after[1] < before[1]:
+        return None
+    return (after[1] - before[1]) / (after[0] - before[0])
 
 
 def read(sysroot: SysRoot) -> Clock | None:

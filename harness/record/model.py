@@ -118,6 +118,26 @@ class Served:
 
 
 @dataclass(frozen=True)
+class ProcessCounters:
+    """Counters of a process over a scenario, warm-up included; of several instances, of all of them.
+
+    Attributes:
+        values: by event, of user code: instructions, cycles, cache_misses, node_loads and node_load_misses (loads from
+            memory, and those that another node answered), page_faults, migrations.
+        missing: events that were not counted, and why.
+        physical_cores: consumed by the partition meanwhile, by its PURR.
+        entitled_share: that over the entitlement; above 1 the capacity was borrowed.
+        frequency_ratio: effective over nominal clock of the CPUs in use, by SPURR and PURR.
+    """
+
+    values: dict[str, NotNegative]
+    missing: dict[str, str]
+    physical_cores: NotNegative | None = None
+    entitled_share: NotNegative | None = None
+    frequency_ratio: NotNegative | None = None
+
+
+@dataclass(frozen=True)
 class ProcessRecord:
     """One fresh worker process of one configuration, or several instances that ran at the same time.
 
@@ -130,6 +150,7 @@ class ProcessRecord:
         instances: CPUs of each of several instances.
         concurrent: rates of several instances, by ascending batch size.
         served: of the server and http scenarios.
+        counters: where the run was asked for them.
     """
 
     block: Count
@@ -148,6 +169,7 @@ class ProcessRecord:
     instances: tuple[tuple[Count, ...], ...] = ()
     concurrent: tuple[ConcurrentRate, ...] = ()
     served: Served | None = None
+    counters: ProcessCounters | None = None
 
     def rate_together(self, batch_size: int) -> ConcurrentRate | None:
         """The rates of its instances with one batch size; None where it is a single process."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 from harness.platform.facts import Facts, LoadedSoftware
 from harness.record.fields import Count, Identifier, Positive, PositiveCount, Share, Timestamp
-from harness.record.model import DatasetRecord, Fingerprint, Metric, Tool, Validity
+from harness.record.model import DatasetRecord, Fingerprint, Metric, ProcessCounters, Tool, Validity
 from harness.record.spec import Protocol
 
 SWEEP_SCHEMA_VERSION: Literal[2] = 2
@@ -37,6 +37,7 @@ class SweepProcess:
     steal_share: Share | None = None
     cpus: str | None = None
     failure: str | None = None
+    counters: ProcessCounters | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,17 @@ from harness.advice.policy import Judgement, Policy
 from harness.errors import printable
 from harness.platform.facts import Facts
 from harness.reporting.listing import listing
-from harness.reporting.text import number
+from harness.reporting.text import fact_text, number
 
 _INDENT = " " * 4
 _MAX_WIDTH = 110
 _SHOWN_ITEMS = 12
+_DOES = {
+    "look": "look, which changes nothing",
+    "program": "for one program, which changes nothing else",
+    "change": "change now",
+    "restart": "needs a restart",
+}
 _COLOURS = {"high": typer.colors.RED, "medium": typer.colors.YELLOW, "low": typer.colors.CYAN, "info": None}
 
 
@@ -36,14 +43,19 @@ def verdict(report: Report) -> str:
         return f"Nothing lasting was found that costs performance; for the moment: {'; '.join(passing)} ({reach})."
     if not costly:
         return f"Nothing was found that costs performance ({reach})."
-    worst = costly[0]
-    share = f", the first {_share(worst)}" if _share(worst) else ""
+    counts = Counter(finding.severity for finding in costly)
+    levels = ", ".join(f"{counts[severity]} {severity.value}" for severity in Severity if counts[severity])
     things = "finding costs" if len(costly) == 1 else "findings cost"
-    return f"{len(costly)} {things} performance{share} ({reach})."
+    return f"{len(costly)} {things} performance: {levels} ({reach})."
 
 
-def print_report(facts: Facts, report: Report, judgement: Judgement, policy: Path | None = None) -> None:
-    """Write the report to standard output; wrapped to the terminal, commands on lines of their own, never wrapped."""
+def print_report(
+    facts: Facts, report: Report, judgement: Judgement, policy: Path | None = None, *, verbose: bool = False
+) -> None:
+    """Write the report to standard output; wrapped to the terminal, commands on lines of their own, never wrapped.
+
+    ``verbose`` lists the rules without a finding as well, instead of counting them.
+    """
     width = min(_MAX_WIDTH, shutil.get_terminal_size((100, 24)).columns) if sys.stdout.isatty() else 100
     typer.echo(printable(machine_line(facts)))
     typer.secho(verdict(report), bold=True)
@@ -56,7 +68,7 @@ def print_report(facts: Facts, report: Report, judgement: Judgement, policy: Pat
         for line in _body(finding, width):
             typer.echo(printable(line))
     typer.echo()
-    for line in _reach(report, width):
+    for line in _reach(report, width) if verbose else _summary(report, width):
         typer.echo(printable(line))
 
 
@@ -86,8 +98,35 @@ def _body(finding: Finding, width: int) -> Iterator[str]:
     share = "" if finding.momentary else _share(finding)  # of the moment: the effect says it
     effect = f"{share}: {finding.effect}" if share else finding.effect
     yield from _wrapped("costs", f"{effect} ({finding.source})", width)
-    for command in finding.fix:
-        yield f"{_INDENT}{'fix' if command == finding.fix[0] else '':6}$ {command}"
+    for position, (heading, command) in enumerate(ways(finding)):
+        if heading:
+            yield f"{_INDENT}{'' if position else 'fix':6}{heading}:"
+        yield f"{_INDENT}{'' if position or heading else 'fix':6}$ {command}"
+
+
+def ways(finding: Finding) -> Iterator[tuple[str, str]]:
+    """The commands of a finding, each below what it does: alternatives by "either" and "or", steps by number."""
+    amount = len({action.way for action in finding.actions})
+    for index, (command, action) in enumerate(zip(finding.fix, finding.actions, strict=True)):
+        steps = [position for position, each in enumerate(finding.actions) if each.way == action.way]
+        does, first = _DOES[action.does], steps[0] == index
+        way = "" if amount < 2 or not first else "or, " if index else "either, "
+        if len(steps) > 1:
+            does = f"{'in this order, ' if first else ''}{steps.index(index) + 1}. {does}"
+        yield f"{way}{does}", command
+
+
+def _summary(report: Report, width: int) -> Iterator[str]:
+    """One line on the rules without a finding; and what was not answered."""
+    for problem in report.problems:
+        yield from _listed("Not answered", problem, width)
+    passed = len(report.checked) - len({finding.id for finding in report.findings})
+    counts = [f"{passed} passed"]
+    if report.not_checked:
+        counts.append(f"{len(report.not_checked)} not checked for want of facts")
+    if report.not_applicable:
+        counts.append(f"{len(report.not_applicable)} for other machines")
+    yield from _listed("Other rules", f"{', '.join(counts)}. --verbose lists them.", width)
 
 
 def _reach(report: Report, width: int) -> Iterator[str]:
@@ -121,7 +160,9 @@ def _listed(label: str, text: str, width: int) -> Iterator[str]:
 
 
 def _shown(evidence: Evidence) -> str:
-    value = "not known" if evidence.value is None else _value(evidence.value)
+    path, value = evidence.path, evidence.value
+    plain = value is None or isinstance(value, bool) or not isinstance(value, int | float)
+    value = "not known" if value is None else _value(value) if plain else fact_text(path, value)
     return f"{evidence.path} = {value}" + (f"  [{evidence.source}]" if evidence.source else "")
 
 

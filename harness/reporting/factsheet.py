@@ -120,16 +120,32 @@ def _lpar(facts: Facts) -> list[Row]:
     lpar = facts.lpar
     if lpar.mode is None and lpar.partition_name is None and lpar.system_type is None:
         return []
-    entitled = UNKNOWN if lpar.entitled_cores is None else f"{lpar.entitled_cores:g} cores"
+    entitled = _entitlement(lpar.entitled_cores)
+    least, most = _entitlement(lpar.minimum_entitled_cores), _entitlement(lpar.maximum_entitled_cores)
+    pool = [f"id {text(lpar.pool_id)}"]
+    pool += [] if lpar.pool_cores is None else [f"{_entitlement(lpar.pool_cores)} of capacity"]
+    pool += [] if lpar.pool_processors is None else [_count(lpar.pool_processors, "processor")]
     rows = [
         ("name, id", f"{text(lpar.partition_name)}, {text(lpar.partition_id)}"),
         ("processors", text(lpar.mode)),
         ("entitled", f"{entitled} for {text(lpar.virtual_processors)} virtual processors"),
+        ("entitlement", f"{least} at least, {most} at most"),
+        ("virtual processors", f"{text(lpar.virtual_processors)} online, {text(lpar.virtual_processors_max)} at most"),
+        ("weight", "none: capped or dedicated" if lpar.capped or lpar.dedicated else text(lpar.capacity_weight)),
+        ("shared pool", "none: dedicated" if lpar.dedicated else ", ".join(pool)),
+        (
+            "processors of the system",
+            f"{text(lpar.system_active_processors)} active, {text(lpar.system_potential_processors)} at most",
+        ),
         ("affinity score", UNKNOWN if lpar.affinity_score is None else f"{lpar.affinity_score} of 100"),
     ]
     if lpar.dispatches is not None and lpar.dispatch_dispersions is not None:
         rows.append(("dispatched elsewhere", f"{lpar.dispatch_dispersions} of {lpar.dispatches} times"))
     return rows
+
+
+def _entitlement(cores: float | None) -> str:
+    return UNKNOWN if cores is None else f"{cores:g} {'core' if cores == 1 else 'cores'}"
 
 
 def _processor(facts: Facts) -> list[Row]:
@@ -195,8 +211,12 @@ def _node(node: Node, facts: Facts) -> Row:
     memory = (
         "no memory" if node.memory_bytes == 0 else f"{size(node.memory_bytes)}, {size(node.memory_free_bytes)} free"
     )
-    others = {other: distance for other, distance in (node.distances or {}).items() if other != node.id}
-    away = "; distance " + ", ".join(f"{distance} to {other}" for other, distance in others.items()) if others else ""
+    others: dict[int, list[int]] = {}
+    for other, distance in (node.distances or {}).items():
+        if other != node.id:
+            others.setdefault(distance, []).append(other)
+    words = ", ".join(f"{distance} to {format_cpulist(tuple(nodes))}" for distance, nodes in sorted(others.items()))
+    away = f"; distance {words}" if words else ""
     return f"node {node.id}", f"{cpus}; {memory}{away}"
 
 

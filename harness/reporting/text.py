@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from harness.errors import printable
@@ -16,6 +16,13 @@ _PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T",
 # Time is not counted in kiloseconds.
 _HIGHEST = {"s": 0}
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+_UNITS: dict[str, Callable[[float], str]] = {
+    "_hz": lambda value: quantity(value, "Hz"),
+    "_bytes": lambda value: size(value),
+    "_share": lambda value: percent(value, 2),
+}
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -111,6 +118,17 @@ def clip(text: str, limit: int) -> str:
     """At most ``limit`` characters, the cut marked; without the control characters that no document may hold."""
     kept = printable(text)
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def fact_text(path: str, value: Any) -> str:
+    """A fact in a sentence or a cell, in the unit that the end of its path names: ``4 GHz``, ``80 GiB``, ``4.8 %``."""
+    if isinstance(value, list | tuple) and not all(isinstance(item, int) for item in value):
+        return ", ".join(fact_text(path, item) for item in value) or "none"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        for ending, shown in _UNITS.items():
+            if path.endswith(ending):
+                return shown(value)
+    return value_text(value)
 
 
 def value_text(value: Any) -> str:

@@ -12,6 +12,8 @@ from typing import Protocol as Interface
 
 from harness.placement.model import Placement
 from harness.placement.verify import changed_cpus, cpus_online, mismatches
+from harness.platform.facts import LimitFacts
+from harness.platform.perf import not_permitted
 from harness.platform.sysroot import SysRoot
 from harness.record.spec import CAPACITY, Protocol, RunSpec
 from harness.runs.journal import BaselineEntry, FitEntry, Journal, Measurement, SurveyEntry
@@ -218,6 +220,7 @@ class Engine:
             directory=str(directory),
             p99_bound_s=self.spec.p99_bound_s,
             evict_bytes=evict_bytes,
+            counters=self.spec.counters,
             http=None
             if "http" not in slot.scenarios
             else self._http_setting(configuration.workload, fit_directory, placement),
@@ -257,6 +260,12 @@ class Engine:
         measurement = measured(slot, (), JobResult((), reason, None, 0.0))
         self.journal.note(measurement)
         return measurement
+
+    def say_what_is_not_counted(self, limits: LimitFacts) -> None:
+        """Where counters are asked for and the kernel does not permit them: what would."""
+        reason = not_permitted(self.sysroot, limits.container) if self.spec.counters else None
+        if reason is not None:
+            self.progress.say(f"Counters of the processor are left out. {reason}")
 
     def clean_up(self) -> None:
         """Remove what workers left; what it was for is in the journal."""

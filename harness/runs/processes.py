@@ -11,6 +11,7 @@ from harness.record.model import MemoryPolicy, ProcessRecord, Served
 from harness.record.spec import Scenario
 from harness.runs.concurrent import concurrent_rates, series_by_batch, total_pages, union
 from harness.runs.journal import Measurement
+from harness.workers.counting import together
 from harness.workers.outcomes import InstanceOutcome, MeasureOutcome
 
 
@@ -49,6 +50,9 @@ def process_record(measurement: Measurement, scenario: Scenario) -> ProcessRecor
         instances=tuple(observation.cpus_allowed for observation in observations) if instances else (),
         concurrent=concurrent_rates(instances) if instances else (),
         served=_served(single, instances, scenario),
+        counters=together([each.counters for each in instances if each.counters is not None])
+        if single is None
+        else single.counters.get(scenario),
     )
 
 

@@ -238,6 +238,7 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
     for text in (None if emulated else forecast(design.workloads, spec, stopping.blocks), left_out):
         if text is not None:
             progress.say(text)
+    engine.say_what_is_not_counted(machine.facts.limits)
     progress.start(
         work.set_up_units() + configurations * stopping.blocks, "start" if no_survey(spec) else "survey of the machine"
     )

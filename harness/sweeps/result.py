@@ -187,6 +187,7 @@ def _process(measurement: Measurement, record: ProcessRecord) -> SweepProcess:
         steady=all(series.steady for series in record.series),
         steal_share=record.steal_share,
         cpus=cpus,
+        counters=record.counters,
     )
 
 

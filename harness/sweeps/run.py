@@ -67,6 +67,7 @@ def run_sweep(
     emulated = design.facts.emulation.emulated is True
     engine = Engine(directory, design.spec, workloads, journal, executor, progress, slow=emulated, sysroot=sysroot)
     work = Work(engine, grid, sysroot)
+    engine.say_what_is_not_counted(design.facts.limits)
     done = journal.done()
     budget = _Budget(design.spec.budget_s, clock or SystemClock(), journal)
     slots = tuple(design.slots())

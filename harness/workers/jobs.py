@@ -106,6 +106,7 @@ class MeasureJob:
         series_seconds: time to spend on each series.
         p99_bound_s: of the server and http scenarios.
         evict_bytes: cold-cache mode: what is read through the caches before each sample.
+        counters: whether to count instructions and the like over each scenario.
     """
 
     artifact: str
@@ -121,6 +122,7 @@ class MeasureJob:
     p99_bound_s: float = 0.01
     evict_bytes: int | None = None
     http: HttpSetting | None = None
+    counters: bool = False
     kind: Literal["measure"] = "measure"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from harness.measure.steady import steady_state
 from harness.platform import purr
 from harness.platform.counters import ThreadCounters, steal_ns
 from harness.platform.sysroot import SysRoot
-from harness.record.model import Served
+from harness.record.model import ProcessCounters, Served
 from harness.record.series import Series
 from harness.record.spec import CAPACITY, Scenario
 from harness.scenarios import concurrent
@@ -29,6 +29,7 @@ from harness.scenarios.series import Bench, as_series
 from harness.scenarios.server import server
 from harness.scenarios.train import train_eager, train_native
 from harness.scoring.artifacts import AGREEMENT_ROWS, test_rows, training_rows, write_measured_scores
+from harness.workers.counting import Counting
 from harness.workers.http import http
 from harness.workers.jobs import InstanceJob, MeasureJob
 from harness.workers.outcomes import InstanceOutcome, MeasureOutcome, TimedSeries
@@ -37,18 +38,24 @@ from harness.workers.rendezvous import FileGroup, announce, await_signal
 
 def measure(job: MeasureJob) -> MeasureOutcome:
     """Run the job's scenarios in its order; also score a fixed set of rows, for the comparison with other backends."""
+    counting = Counting(job.cpus) if job.counters else None  # before any library starts its threads
     workbench = _workbench(job)
     steal = _Steal()
+    counters: dict[Scenario, ProcessCounters] = {}
     series: dict[str, tuple[Series, ...]] = {}
     served: dict[Scenario, Served] = {}
     with _counted(workbench, steal):
         for scenario in job.scenarios:
-            if scenario in CAPACITY:
-                timed, served[scenario] = _capacity(scenario, job, workbench)
-                series[scenario] = tuple(timed)
-            else:
-                series[scenario] = tuple(_timed(scenario, job, workbench))
-    return MeasureOutcome(series, served, steal.share, steal.physical_cores)
+            sink: list[ProcessCounters] = []
+            with nullcontext() if counting is None else counting.over(sink):
+                if scenario in CAPACITY:
+                    timed, served[scenario] = _capacity(scenario, job, workbench)
+                    series[scenario] = tuple(timed)
+                else:
+                    series[scenario] = tuple(_timed(scenario, job, workbench))
+            if sink:
+                counters[scenario] = sink[0]
+    return MeasureOutcome(series, served, steal.share, steal.physical_cores, counters)
 
 
 def _timed(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> list[Series]:
@@ -75,7 +82,10 @@ def _capacity(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> tup
 
 def measure_instance(job: InstanceJob) -> InstanceOutcome:
     """Get ready, wait for the common signal, and time each batch size in its window, or serve together."""
+    counting = Counting(job.measure.cpus) if job.measure.counters else None
     workbench, measured = _workbench(job.measure), job.measure
+    counted: list[ProcessCounters] = []
+    over = nullcontext() if counting is None else counting.over(counted)
     timed = measured.batch_sizes if "offline" in measured.scenarios else ()
     sizes = [size for size in timed if size <= len(workbench.rows)]
     ready = [concurrent.prepare(workbench.score, workbench.rows, size, workbench.bench) for size in sizes]
@@ -85,19 +95,21 @@ def measure_instance(job: InstanceJob) -> InstanceOutcome:
     if "server" in measured.scenarios:
         group = FileGroup(Path(job.start_file).parent, job.index, job.instances)
         call = round_robin(workbench.score, workbench.rows, 1)
-        with _counted(workbench, steal):
+        with _counted(workbench, steal), over:
             _, served = server(
                 call, workbench.bench.clock, bound_s=measured.p99_bound_s, seconds=measured.series_seconds,
                 seed=measured.seed, group=group,
             )  # fmt: skip
-        return InstanceOutcome((), steal.share, served, steal.physical_cores)
-    with _counted(workbench, steal):
+        return InstanceOutcome((), steal.share, served, steal.physical_cores, next(iter(counted), None))
+    with _counted(workbench, steal), over:
         traces = [
             concurrent.run(prepared, window.begin_ns, window.end_ns, workbench.bench)
             for prepared, window in zip(ready, windows, strict=True)
         ]
     series = (_timed_series(size, trace) for size, trace in zip(sizes, traces, strict=True))
-    return InstanceOutcome(tuple(series), steal.share, physical_cores=steal.physical_cores)
+    return InstanceOutcome(
+        tuple(series), steal.share, physical_cores=steal.physical_cores, counters=next(iter(counted), None)
+    )
 
 
 def _timed_series(batch_size: int, trace: concurrent.Trace) -> TimedSeries:

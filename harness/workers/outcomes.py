@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from harness.evaluation.metrics import Evaluation
@@ -17,7 +17,7 @@ from harness.record.accuracy import (
     OperatingPoint,
     TrainingLimits,
 )
-from harness.record.model import DatasetRecord, Served
+from harness.record.model import DatasetRecord, ProcessCounters, Served
 from harness.record.series import Series
 from harness.record.spec import Scenario
 from harness.roofline.measured import MeasuredRoof
@@ -100,6 +100,7 @@ class MeasureOutcome:
     served: dict[Scenario, Served]
     steal_share: float | None
     physical_cores: float | None = None  # that the partition consumed meanwhile
+    counters: dict[Scenario, ProcessCounters] = field(default_factory=dict)
     kind: Literal["measure"] = "measure"
 
 
@@ -120,6 +121,7 @@ class InstanceOutcome:
     steal_share: float | None
     served: Served | None = None
     physical_cores: float | None = None
+    counters: ProcessCounters | None = None
     kind: Literal["instance"] = "instance"
 
 

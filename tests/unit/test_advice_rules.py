@@ -14,10 +14,11 @@ from support.trees import LparSpec, NodeSpec, TreeSpec, build
 from support.trees_presets import ENERGY_MAXIMUM, ENERGY_SAVING, PRESETS
 
 from harness.advice.engine import evaluate
-from harness.advice.finding import Report, Severity
+from harness.advice.finding import DOES, Report, Severity, severity_of
 from harness.advice.rules import WorkloadNeeds, load_rule, shipped_rules
 from harness.decode import encode
 from harness.errors import InputError
+from harness.placement.plan import plan
 from harness.platform.facts import (
     BlasLibrary,
     CrossCheck,
@@ -269,6 +270,40 @@ def test_rules_for_power_do_not_apply_to_x86():
     )
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_commands_say_what_they_do_the_safest_first(name):
+    """On every machine: severity follows the cost, ways go from the safest on, and no command takes many cores."""
+    facts = _probe(PRESETS[name])
+    report = evaluate(facts, workload=_gib(10_000))
+    assert [finding.severity.rank for finding in report.findings] == sorted(
+        finding.severity.rank for finding in report.findings
+    )
+    for finding in report.findings:
+        assert finding.severity is (Severity.INFO if finding.loss is None else severity_of(finding.loss))
+        assert len(finding.actions) == len(finding.fix)
+        ways = [action.way for action in finding.actions]
+        assert ways == sorted(ways)
+        worst = [max(DOES.index(each.does) for each in finding.actions if each.way == way) for way in sorted(set(ways))]
+        assert worst == sorted(worst)
+        for command, action in zip(finding.fix, finding.actions, strict=True):
+            asked = re.search(r"desired_procs=(\d+)", command)
+            if asked is not None and facts.lpar.dedicated:
+                assert int(asked[1]) * 3 >= len(facts.topology.cores) * 2
+            if re.search(r"shutdown|-r prof|-o on\b", command):
+                assert action.does == "restart"
+            if re.match(r"(ls\w+|lparnumascore|grep|top) ", command):
+                assert action.does == "look"
+            if (placed := re.search(r"run --nodes (\d+)(?: --cores (\d+))?", command)) is not None:
+                chosen = plan(
+                    facts.topology,
+                    cores=int(placed[2] or 1),
+                    threads_per_core=1,
+                    node=int(placed[1]),
+                    limits=facts.limits,
+                )
+                assert chosen.node == int(placed[1])
+
+
 def test_findings_come_costliest_first():
     report = Case(PRESETS["p10-two-nodes"]).report()
     losses = [finding.loss or 0.0 for finding in report.findings]
@@ -283,6 +318,7 @@ def test_findings_come_costliest_first():
         "evidence",
         "why",
         "fix",
+        "actions",
         "effect",
         "source",
         "loss",

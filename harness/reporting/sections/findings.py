@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.advice.finding import Finding, Severity
 from harness.record.model import Run
 from harness.reporting.sections.status import WARN, Status
-from harness.reporting.text import value_text
+from harness.reporting.text import fact_text
 
 _STATUS: Mapping[Severity, Status] = {
     Severity.HIGH: Status("High cost", WARN, "bad"),
@@ -34,13 +34,14 @@ def costly(run: Run) -> list[Finding]:
 
 def findings(run: Run) -> list[FindingView]:
     """All findings, the costliest first."""
-    return [_view(finding) for finding in sorted(run.findings, key=_order)]
+    return [finding_view(finding) for finding in sorted(run.findings, key=_order)]
 
 
 def _order(finding: Finding) -> tuple[float, int, str]:
     return -(finding.loss or 0.0), finding.severity.rank, finding.id
 
 
-def _view(finding: Finding) -> FindingView:
-    evidence = tuple((fact.path, value_text(fact.value), fact.source or "") for fact in finding.evidence)
+def finding_view(finding: Finding) -> FindingView:
+    """A finding as a page shows it."""
+    evidence = tuple((fact.path, fact_text(fact.path, fact.value), fact.source or "") for fact in finding.evidence)
     return FindingView(finding, _STATUS[finding.severity], evidence)
