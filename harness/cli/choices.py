@@ -20,6 +20,7 @@ Cache = Literal["hot", "cold"]
 Text = TypeVar("Text", bound=str)
 _CACHES: tuple[Cache, ...] = ("hot", "cold")
 _COLD: tuple[Scenario, ...] = ("offline", "single_stream", "multi_stream")  # between requests caches can be evicted
+_SWEPT: tuple[Scenario, ...] = ("offline", "server")
 _CONCURRENT: tuple[Scenario, ...] = ("offline",)
 
 
@@ -74,6 +75,18 @@ def parse_scenarios(scenarios: str | None, cache: str, instances: int) -> Timed:
                 raise InputError(f"The {name} scenario cannot be measured with {option}.", remedy=f"It takes: {can}.")
         chosen = chosen or possible[:2]
     return Timed(chosen, mode, instances)
+
+
+def parse_sweep_scenario(text: str, batch: str | None) -> tuple[Scenario, ...]:
+    """The one scenario of a sweep.
+
+    Raises:
+        InputError: it is another, or batches are given for one whose requests are rows.
+    """
+    chosen: Scenario = _member("--scenarios", text, _SWEPT)
+    if chosen == "server" and batch is not None:
+        raise InputError("--batch is of the offline scenario; a request of the server scenario is one row.")
+    return (chosen,)
 
 
 def parse_budget(blocks: int | None, budget: str | None, until_ci: str | None) -> Budget:

@@ -9,7 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli import completion
-from harness.cli.choices import parse_backends, parse_dtypes, parse_source, refuse_with_resume
+from harness.cli.choices import (
+    parse_backends,
+    parse_dtypes,
+    parse_source,
+    parse_sweep_scenario,
+    refuse_with_resume,
+)
 from harness.cli.durations import seconds as duration
 from harness.cli.levels import parse_locations, parse_whole_numbers
 from harness.cli.options import AMOUNT, OUTPUT, Counting, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
@@ -54,6 +60,19 @@ def sweep(
     backends: Annotated[str | None, _levels("Inference backends.", "the workload's first", completion.backends)] = None,
     dtypes: Annotated[str | None, _levels("Number formats.", "float32", completion.dtypes)] = None,
     instances: Annotated[str | None, _levels("Processes at once, which divide the cores.", "1")] = None,
+    scenarios: Annotated[
+        str,
+        typer.Option(
+            "--scenarios",
+            "--scenario",
+            metavar="offline|server",
+            help="What is timed: batches, or the highest rate of single rows that meets --p99.",
+            autocompletion=completion.one_of("offline", "server"),
+        ),
+    ] = "offline",
+    p99: Annotated[
+        str, typer.Option(metavar="TIME", help="Bound on the 99th percentile in the server scenario.")
+    ] = "10ms",
     blocks: Annotated[
         int,
         typer.Option(
@@ -133,6 +152,8 @@ def sweep(
             budget_s=None if budget is None else duration("--budget", budget),
             series_seconds=seconds,
             counters=counters,
+            scenarios=parse_sweep_scenario(scenarios, batch),
+            p99_bound_s=duration("--p99", p99),
             seed=seed,
         )
         levels = sweeps.Levels(

@@ -28,6 +28,7 @@ from harness.record.sweep_model import (
     SweepRival,
     SweepWorkload,
 )
+from harness.runs.capacity import refused_capacity
 from harness.runs.concurrent import union
 from harness.runs.design import DESIGN_FILE, Design, Grid, read_design
 from harness.runs.fingerprint import fingerprint
@@ -139,10 +140,19 @@ def _cell(
     index: int, configuration: Configuration, measurements: Sequence[Measurement], emulator: str | None
 ) -> SweepCell:
     ordered = sorted(measurements, key=lambda measurement: measurement.block)
-    records = [process_record(measurement, "offline") for measurement in ordered]
+    scenario = next(iter(configuration.scenarios), "offline")
+    records = [process_record(measurement, scenario) for measurement in ordered]
     processes = tuple(_process(*pair) for pair in zip(ordered, records, strict=True))
     counted = [process.rows_per_s for process in processes if process.rows_per_s]
     undisturbed = [process.rows_per_s_undisturbed for process in processes if process.rows_per_s_undisturbed]
+    validity = judge(
+        records,
+        [series for record in records for series in record.series] if scenario == "offline" else (),
+        placement_mismatches=list(dict.fromkeys(text for each in ordered for text in each.mismatches)),
+        accuracy_mismatch=next((each.disagreement for each in ordered if each.disagreement), None),
+        clock_mismatch=next((each.clock for each in ordered if each.clock), None),
+        emulator=emulator,
+    )
     return SweepCell(
         id=index,
         workload=configuration.workload,
@@ -157,15 +167,13 @@ def _cell(
         instances=configuration.instances,
         rows_per_s=over_processes(counted, "row/s"),
         rows_per_s_undisturbed=over_processes(undisturbed, "row/s"),
-        mean_inference_per_row_s=over_processes([1 / rate for rate in counted], "s"),
-        validity=judge(
-            records,
-            [series for record in records for series in record.series],
-            placement_mismatches=list(dict.fromkeys(text for each in ordered for text in each.mismatches)),
-            accuracy_mismatch=next((each.disagreement for each in ordered if each.disagreement), None),
-            clock_mismatch=next((each.clock for each in ordered if each.clock), None),
-            emulator=emulator,
+        mean_inference_per_row_s=over_processes(
+            [1 / rate for rate in counted]
+            if scenario == "offline"
+            else [each.served.service_s for each in records if each.served],
+            "s",
         ),
+        validity=validity if scenario == "offline" else refused_capacity(records, validity),
         processes=processes,
     )
 
@@ -174,6 +182,11 @@ def _process(measurement: Measurement, record: ProcessRecord) -> SweepProcess:
     cpus = format_cpulist(union(placement.cpus for placement in measurement.placements)) or None
     if record.failure is not None:
         return SweepProcess(record.block, cpus=cpus, failure=record.failure)
+    if record.served is not None:  # what met the bound; no call of it is more or less disturbed than another
+        rate_met = record.served.rate
+        return SweepProcess(
+            record.block, rate_met, rate_met, steal_share=record.steal_share, cpus=cpus, counters=record.counters
+        )
     if not record.series:
         return SweepProcess(record.block, steal_share=record.steal_share, cpus=cpus)
     rate = record.concurrent[-1] if record.concurrent else None
@@ -280,6 +293,11 @@ def _notes(design: Design, grid: Grid) -> tuple[str, ...]:
         notes.append(
             "SMT levels were obtained by affinity: the other threads of a core stayed online and idle, and what the"
             " core reserves for them was not freed."
+        )
+    if design.spec.scenarios == ("server",):
+        notes.append(
+            f"Server scenario: a rate is the highest at which p99 of the latency of single-row requests was at most "
+            f"{design.spec.p99_bound_s:g} s, confirmed; the time per row is that of one request alone."
         )
     epochs = "one epoch" if design.spec.epochs == 1 else f"{design.spec.epochs} epochs"
     notes.append(

@@ -66,7 +66,11 @@ def begin(
         checked = checked_by_worker(design.workloads, spec, executor, placement, own_only=False)
     rows = min([*checked.values(), *([] if spec.rows is None else [spec.rows])], default=None)
     _check_batches(levels, rows)
-    configurations, skipped = configurations_of(_factors(design.workloads, bounds, levels, rows), bounds)
+    (scenario,) = spec.scenarios or ("offline",)
+    factors = _factors(design.workloads, bounds, levels, rows)
+    if scenario != "offline":
+        factors = replace(factors, batch_sizes=(1,))  # a request is a row
+    configurations, skipped = configurations_of(factors, bounds, scenario)
     if not configurations:
         reasons = "; ".join(skipped)
         raise InputError(f"None of the settings can run here: {reasons}.", remedy="See: lparbench probe")

@@ -11,6 +11,7 @@ from harness.placement.instances import divides_evenly
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import LimitFacts, Topology
 from harness.platform.usable import usable
+from harness.record.spec import Scenario
 from harness.runs.schedule import Configuration
 from harness.scoring.backends import BACKENDS
 
@@ -87,11 +88,13 @@ def default_factors(bounds: Bounds, workloads: tuple[str, ...], batch_size: int,
     )
 
 
-def configurations_of(factors: Factors, bounds: Bounds) -> tuple[tuple[Configuration, ...], dict[str, int]]:
+def configurations_of(
+    factors: Factors, bounds: Bounds, scenario: Scenario = "offline"
+) -> tuple[tuple[Configuration, ...], dict[str, int]]:
     """Every combination that can run, and for the others how many each reason rules out."""
     chosen: list[Configuration] = []
     skipped: Counter[str] = Counter()
-    for configuration in _combinations(factors):
+    for configuration in _combinations(factors, scenario):
         reason = _impossible(configuration, bounds)
         if reason is None:
             chosen.append(configuration)
@@ -100,7 +103,7 @@ def configurations_of(factors: Factors, bounds: Bounds) -> tuple[tuple[Configura
     return tuple(chosen), dict(skipped)
 
 
-def _combinations(factors: Factors) -> Iterator[Configuration]:
+def _combinations(factors: Factors, scenario: Scenario) -> Iterator[Configuration]:
     for workload, backend, dtype, batch_size, location, smt, threads_per_core, cores, instances in product(
         factors.workloads,
         factors.backends,
@@ -116,7 +119,7 @@ def _combinations(factors: Factors) -> Iterator[Configuration]:
             workload=workload,
             backend=backend,
             dtype=dtype,
-            scenarios=("offline",),
+            scenarios=(scenario,),
             batch_sizes=(batch_size,),
             cores=cores,
             threads_per_core=threads_per_core,

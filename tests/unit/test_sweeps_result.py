@@ -14,13 +14,14 @@ from harness.parsing import parse_json
 from harness.placement.smt import SmtMethod
 from harness.record.check import SchemaError, check_sweep
 from harness.record.codec import normal, to_json
-from harness.record.model import Verdict
+from harness.record.model import Served, Verdict
 from harness.record.store import load_run, load_sweep, sweep_text
 from harness.record.sweep_model import Sweep
 from harness.runs.design import write_design
-from harness.runs.journal import Measurement
+from harness.runs.journal import Entry, Measurement
 from harness.runs.schedule import Configuration
 from harness.sweeps.result import is_sweep, stored_sweep, sweep_record
+from harness.workers.outcomes import MeasureOutcome
 
 ONE = setting()
 # SMT 2 and 4 are the same within half a percent; SMT 8 loses a quarter, as does every setting on node 1.
@@ -194,3 +195,38 @@ def test_a_figure_that_is_not_finite_is_never_written() -> None:
     record = replace(sweep(*smt_levels()), margin=float("inf"))
     with pytest.raises(LparbenchError, match="not a finite number"):
         sweep_text(record)
+
+
+def served_by(entry: Entry, rate: float | None) -> Entry:
+    """The same measurement of a server: the rate that met the bound."""
+    if not isinstance(entry, Measurement):
+        return entry
+    served = Served(rate, 0.005, 2e-5, 3, 5000, {"p99_s": 0.004}, ((1e4, True),), 1, None if rate else "too slow")
+    reports = tuple(
+        replace(report, outcome=MeasureOutcome({"server": ()}, {"server": served}, 0.0))
+        for report in entry.result.reports
+    )
+    return replace(entry, scenarios=("server",), result=replace(entry.result, reports=reports))
+
+
+def test_a_sweep_of_the_server_scenario_ranks_settings_by_the_rate_that_meets_the_bound() -> None:
+    settings = tuple(replace(each, scenarios=("server",), batch_sizes=(1,)) for each in smt_levels())
+    design = design_of(settings, records.facts())
+    design = replace(design, spec=replace(design.spec, scenarios=("server",), p99_bound_s=0.005))
+    rates = {1: 9000.0, 2: 10_000.0, 4: 9950.0, 8: None}
+    journal = journal_of(design, by_smt)
+    served = [
+        served_by(entry, rates[settings[entry.configuration].smt or 1] if isinstance(entry, Measurement) else None)
+        for entry in journal
+    ]
+    record = sweep_record(design, served)
+    (best,) = record.best
+    assert record.cells[best.cell].smt == 2
+    by_level = {cell.smt: cell for cell in record.cells}
+    assert by_level[2].rows_per_s.value == pytest.approx(10_000.0)
+    assert by_level[2].mean_inference_per_row_s.value == pytest.approx(2e-5)
+    assert by_level[2].validity.verdict is Verdict.VALID
+    assert by_level[8].validity.verdict is Verdict.INVALID
+    assert "no rate that meets the bound: too slow" in by_level[8].validity.reasons[-1]
+    assert any("p99 of the latency" in note and "0.005 s" in note for note in record.notes)
+    check_sweep(to_json(record))
