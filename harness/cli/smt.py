@@ -58,12 +58,15 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
         typer.echo(json.dumps(document, indent=2))
         return
     unknown = "not known"
-    typer.echo(f"threads online per core  {smt.online or unknown} of {smt.max or unknown}")
+    online = "mixed" if smt.mixed else smt.online or unknown
+    typer.echo(f"threads online per core  {online} of {smt.max or unknown}")
     if smt.mixed:
         for threads, cores in sorted(smt.cores_by_threads.items()):
             typer.echo(f"  {cores} {'core' if cores == 1 else 'cores'} with {threads}")
     typer.echo(f"smt/control              {smt.control or unknown}")
-    if method is SmtMethod.SWITCHED:
+    if smt.max == 1:
+        typer.echo("switching                nothing to switch: the cores have one thread")
+    elif method is SmtMethod.SWITCHED:
         typer.echo("switching                permitted")
     else:
         typer.echo(f"switching                not permitted {not_permitted(limits.collect(root))}")

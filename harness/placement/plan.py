@@ -60,7 +60,11 @@ def plan(
         threads_per_core=threads_per_core,
         cores=cores,
         env=thread_environment(chosen),
-        notes=(*_memory_notes(topology, chosen_node, memory_nodes), *_quota_notes(limits, len(chosen))),
+        notes=(
+            *_memory_notes(topology, chosen_node, memory_nodes),
+            *_half_notes(part, chosen),
+            *_quota_notes(limits, len(chosen)),
+        ),
     )
 
 
@@ -152,6 +156,8 @@ def _check_node(topology: Topology, part: Usable, node: int) -> None:
 def _memory_notes(topology: Topology, node_id: int | None, memory_nodes: tuple[int, ...]) -> tuple[str, ...]:
     """What is to be said when memory does not come from the node itself."""
     node = topology.node(node_id) if node_id is not None else None
+    if node is not None and node.id in memory_nodes and node.memory_bytes is None:
+        return (f"How much memory node {node.id} has is not known here; binding to it may fail.",)
     if node is None or node.id in memory_nodes:
         return ()
     reason = f"Node {node.id} has no memory"
@@ -163,6 +169,19 @@ def _memory_notes(topology: Topology, node_id: int | None, memory_nodes: tuple[i
     away = f" at distance {distance} (10 is local)" if distance is not None else ""
     which = "node" if len(memory_nodes) == 1 else "nodes"
     return (f"{reason}; it is taken from {which} {format_cpulist(memory_nodes)}{away}.",)
+
+
+def _half_notes(part: Usable, chosen: Sequence[int]) -> tuple[str, ...]:
+    """A word on cores whose halves get different numbers of threads."""
+    for core in part.cores:
+        counts = [len({*half} & {*chosen}) for half in core.halves or ()]
+        if sum(counts) > 1 and len(set(counts)) > 1:
+            shares = " and ".join(str(count) for count in counts)
+            return (
+                f"The halves of a core get {shares} threads, so that the fuller half sets the pace; an even number of "
+                "threads per core fills both alike.",
+            )
+    return ()
 
 
 def _quota_notes(limits: LimitFacts, threads: int) -> tuple[str, ...]:

@@ -265,7 +265,8 @@ def _check_level(topology: Topology, threads: int) -> None:
         raise LparbenchError("The threads of a core are not known here, so SMT cannot be switched.")
     if not 1 <= threads <= most:
         has = "1 thread" if most == 1 else f"{most} threads"
-        raise InputError(f"SMT {threads}: the cores have {has}.", remedy=f"Expected 1 to {most}.")
+        remedy = "There is nothing to switch." if most == 1 else f"Expected 1 to {most}."
+        raise InputError(f"SMT {threads}: the cores have {has}.", remedy=remedy)
 
 
 def _threads_per_core(topology: Topology) -> int | None:

@@ -239,3 +239,14 @@ def test_no_core_is_left_for_what_loads_a_server(tmp_path: Path) -> None:
     siblings = next(core.cpus for core in topology.cores if server.cpus[0] in core.cpus)
     with pytest.raises(InputError, match="needs a core of its own"):
         plan_apart(topology, server, limits=LimitFacts(allowed_cpus=siblings))
+
+
+def test_uneven_halves_and_unknown_memory_are_said(tmp_path: Path) -> None:
+    topology = _topology(PRESETS["p10-two-nodes"], tmp_path)
+    uneven = plan(topology, cores=1, threads_per_core=3, node=0)
+    assert "The halves of a core get 2 and 1 threads" in uneven.notes[0]
+    assert plan(topology, cores=1, threads_per_core=4, node=0).notes == ()
+    assert plan(topology, cores=2, threads_per_core=1, node=0).notes == ()
+    nodes = tuple(replace(node, memory_bytes=None) for node in topology.nodes)
+    blind = plan(replace(topology, nodes=nodes), cores=1, threads_per_core=1, node=0)
+    assert blind.notes == ("How much memory node 0 has is not known here; binding to it may fail.",)
