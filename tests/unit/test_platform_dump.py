@@ -264,7 +264,7 @@ def test_output_of_the_real_numactl(tmp_path: Path, preset: str) -> None:
 def test_doctor_says_what_it_read_and_checks_what_it_can(tmp_path: Path) -> None:
     path = tmp_path / "from the customer.txt"
     path.write_text(LSCPU + NUMACTL + INFO + LPARSTAT)
-    done = CliRunner().invoke(app, ["doctor", "--sysroot", str(path)])
+    done = CliRunner().invoke(app, ["doctor", "--verbose", "--sysroot", str(path)])
     assert done.exit_code == 1
     assert done.stdout.startswith(
         f"Read from {path} (ppc64_cpu --info, numactl -H, lscpu, lparstat -i). What that does not"
