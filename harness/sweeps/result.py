@@ -16,6 +16,7 @@ from harness.platform.facts import Facts, LoadedSoftware
 from harness.platform.parse import format_cpulist
 from harness.record.model import ProcessRecord, Tool, Validity, Verdict
 from harness.record.series import Series
+from harness.record.spec import Scenario
 from harness.record.store import SWEEP_NAME, load_sweep
 from harness.record.sweep_model import (
     SWEEP_SCHEMA_VERSION,
@@ -140,7 +141,7 @@ def _cell(
     index: int, configuration: Configuration, measurements: Sequence[Measurement], emulator: str | None
 ) -> SweepCell:
     ordered = sorted(measurements, key=lambda measurement: measurement.block)
-    scenario = next(iter(configuration.scenarios), "offline")
+    scenario: Scenario = next(iter(configuration.scenarios), "offline")
     records = [process_record(measurement, scenario) for measurement in ordered]
     processes = tuple(_process(*pair) for pair in zip(ordered, records, strict=True))
     counted = [process.rows_per_s for process in processes if process.rows_per_s]
