@@ -15,7 +15,7 @@ from harness.cli.options import Json
 
 data_app = typer.Typer(
     name="data",
-    help="Data sets: list, download, import, verify.",
+    help="Data sets: list, download, import, verify. Example: `lparbench data get nsl-kdd`",
     no_args_is_help=True,
     rich_markup_mode=None,
     cls=Group,

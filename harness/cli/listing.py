@@ -31,8 +31,10 @@ def list_workloads(
     from harness.datasets.inventory import holding
     from harness.datasets.locate import search_directories
     from harness.decode import encode
+    from harness.record.spec import RunSpec
     from harness.reporting.listing import output_width
     from harness.reporting.workloads import groups_of, workload_text, workloads_text
+    from harness.runs.forecast import forecast
     from harness.scoring.backends import BACKENDS
     from harness.workload.files import find_workload, list_suites, list_workloads, load_suite, load_workload
 
@@ -43,6 +45,8 @@ def list_workloads(
             typer.echo(json.dumps(encode(chosen), indent=2))
         else:
             typer.echo(workload_text(chosen, shown, output_width()), nl=False)
+            spec = RunSpec((chosen.name,))
+            typer.echo(f"a run of it                 {forecast([chosen], spec, spec.blocks)}")
         return
     workloads = [load_workload(name) for name in list_workloads()]
     suites = [load_suite(name) for name in list_suites()]
