@@ -13,6 +13,7 @@ import pytest
 from harness.placement.model import Placement
 from harness.placement.plan import plan, plan_apart
 from harness.placement.verify import mismatches
+from harness.platform.perf import EVENTS
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.workers.executor import ProcessExecutor
@@ -70,10 +71,15 @@ def test_every_inference_scenario_leaves_its_series(fitted: Path, tmp_path: Path
     job = replace(
         measuring(fitted, tmp_path, "offline", "multi_stream", "single_stream", "server", cpus=where.cpus),
         p99_bound_s=0.02,
+        counters=True,
     )
     outcome = measured(ProcessExecutor().run(replace(job, series_seconds=0.02), where, timeout_s=480))
     assert [series.batch_size for series in outcome.series["offline"]] == [8, 64]
     assert [series.batch_size for series in outcome.series["multi_stream"]] == [8]
+    assert list(outcome.counters) == list(job.scenarios), "each scenario is counted"
+    for counters in outcome.counters.values():
+        assert {*counters.values} | {*counters.missing} == {*EVENTS}
+        assert counters.values.get("page_faults", 0) < 50_000, "of the scenario, not of the process"
     served = outcome.served["server"]
     assert served is not None
     assert served.bound_s == 0.02
