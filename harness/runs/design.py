@@ -25,6 +25,7 @@ from harness.runs.schedule import Configuration, Slot, block_of
 from harness.scoring.artifacts import DETECTOR_FILE
 from harness.workload.files import find_workload, load_suite
 from harness.workload.model import Workload
+from harness.workload.naming import absolute, file_of
 
 DESIGN_FILE = "design.json"
 FORMAT: Literal[2] = 2
@@ -84,8 +85,7 @@ def new_design(spec: RunSpec, argv: tuple[str, ...], facts: Facts, grid: Grid | 
     """
     created = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     kind = "" if grid is None else "sweep-"
-    names = tuple(str(Path(name).resolve()) if name.endswith(".toml") else name for name in spec.workloads)
-    spec = replace(spec, workloads=names)
+    spec = replace(spec, workloads=tuple(absolute(name) for name in spec.workloads))
     return Design(
         identity=f"{created:%Y%m%dT%H%M%SZ}-{kind}{uuid.uuid4().hex[:6]}",
         created=created.isoformat().replace("+00:00", "Z"),
@@ -123,7 +123,7 @@ def code_of(spec: RunSpec) -> list[str]:
 
 def named_files(source: Path, spec: RunSpec) -> list[Path]:
     """A file that holds a spec, and the workload files that it names."""
-    return [source, *(Path(name) for name in spec.workloads if name.endswith(".toml"))]
+    return [source, *(file for name in spec.workloads if (file := file_of(name)) is not None)]
 
 
 def require_trusted(spec: RunSpec, source: Path) -> None:
@@ -143,8 +143,8 @@ def workloads_of(spec: RunSpec) -> tuple[Workload, ...]:
     """
     workloads = [find_workload(name) for name in spec.workloads]
     for name, workload in zip(spec.workloads, workloads, strict=True):
-        if name.endswith(".toml") and trust.names_code(workload.detector):
-            trust.require_own([workload.detector], Path(name))
+        if (file := file_of(name)) is not None and trust.names_code(workload.detector):
+            trust.require_own([workload.detector], file)
     if spec.dataset is not None:
         datasets.spec(spec.dataset)
         options = {**spec.dataset_options, **({} if spec.label is None else {"label": spec.label})}

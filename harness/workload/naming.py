@@ -67,6 +67,18 @@ def _constant(keyword: ast.keyword, text: str) -> Any:
     return list(value) if isinstance(value, tuple) else value  # as TOML has it
 
 
+def file_of(text: str) -> Path | None:
+    """The workload file that a name gives, with or without arguments; None where it gives none."""
+    name = parsed(text).name
+    return Path(name) if name.endswith(".toml") else None
+
+
+def absolute(text: str) -> str:
+    """The name with the path of its file from the root on; others as they are."""
+    file = file_of(text)
+    return text if file is None else f"{file.resolve()}{text.strip()[len(parsed(text).name) :]}"
+
+
 def refuse_file(path: str) -> None:
     """See that the part before the colon is a module and not its file.
 

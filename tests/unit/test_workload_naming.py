@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
+from harness.platform.facts import Facts
 from harness.record.spec import RunSpec
+from harness.runs.design import named_files, new_design
 from harness.runs.preflight import check_backends, check_workloads
 from harness.workload.files import find_workload
 from harness.workload.naming import parsed
@@ -107,3 +109,21 @@ def test_backends_that_cannot_be_are_refused_at_once(name: str, spec: dict[str, 
     with pytest.raises(InputError) as caught:
         check_backends([find_workload(name)], asked)
     assert message in str(caught.value)
+
+
+def test_a_file_with_arguments_is_asked_for_and_found_as_one_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arguments do not get foreign code past the question whether it may run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    text = f'name = "own"\ntitle = "Own"\ndetector = "{FOREST}"\ndataset = "nsl-kdd"\n'
+    (tmp_path / "own.toml").write_text(text)
+    for name in ("own.toml", "own.toml(n_estimators=20)"):
+        design = new_design(RunSpec((name,), synthetic=True), (), Facts("/"))
+        assert design.spec.workloads == (f"{tmp_path}/{name}",)
+        assert named_files(tmp_path / "design.json", design.spec)[1:] == [tmp_path / "own.toml"]
+    (tmp_path / "own.toml").chmod(0o666)  # anybody may have written it
+    for name in ("own.toml", "own.toml(n_estimators=20)"):
+        with pytest.raises(InputError, match="runs code with your rights"):
+            new_design(RunSpec((name,), synthetic=True), (), Facts("/"))
