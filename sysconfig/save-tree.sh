@@ -31,6 +31,10 @@ below() { # all files of a directory that are no links, and the directories of l
 keep /proc/cmdline /proc/cpuinfo /proc/loadavg /proc/meminfo /proc/stat /proc/uptime /proc/version
 keep /proc/ppc64/lparcfg /proc/powerpc/lparcfg
 keep /proc/sys/kernel/arch /proc/sys/kernel/numa_balancing /proc/sys/kernel/osrelease /proc/sys/vm/zone_reclaim_mode
+if [ ! -f "$tree/proc/sys/kernel/arch" ]; then # since Linux 6.1
+    mkdir -p "$tree/proc/sys/kernel"
+    uname -m > "$tree/proc/sys/kernel/arch"
+fi
 keep /proc/self/auxv /proc/self/cgroup /proc/self/mountinfo /proc/self/status
 [ -d /proc/device-tree ] && below -H /proc/device-tree -size -1024k
 below /sys/devices/system/cpu /sys/devices/system/node /sys/devices/system/clocksource

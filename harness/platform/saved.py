@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 import re
 import tarfile
 from pathlib import PurePosixPath
@@ -45,8 +46,15 @@ class RecordingRoot(SysRoot):
             self._there.add(name)
         return there
 
+    def _note_architecture(self) -> None:
+        """What a live machine is asked for by ``uname``, and a tree tells by files."""
+        self.read_bytes("proc/sys/kernel/osrelease")
+        if self.read_bytes("proc/sys/kernel/arch") is None and self.live:  # since Linux 6.1
+            self.files["proc/sys/kernel/arch"] = f"{platform.machine()}\n".encode()
+
     def archive(self, *, serial: bool = False) -> bytes:
         """A compressed tar archive of what was read; with a digest in place of the serial number unless ``serial``."""
+        self._note_architecture()
         for name in sorted(self._there - self.files.keys() - self.directories):
             if not (self.path / name).is_file():
                 self.directories.add(name)

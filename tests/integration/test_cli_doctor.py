@@ -65,7 +65,7 @@ def test_findings_exit_with_1_and_read_the_same_as_json(tmp_path):
     assert "-m MANAGED_SYSTEM " in document["findings"][0]["fix"][-2]
     assert "21A7B2C" not in told.stdout, "the serial number is shown when asked for"
     assert "785FABC" not in told.stdout
-    assert "not checked for want of facts" in told.stdout.splitlines()[-1]
+    assert "not checked for want of facts" in " ".join(told.stdout.split())
     assert "Not checked: " not in told.stdout
 
 
@@ -255,5 +255,7 @@ def test_one_refusal_of_the_console_loses_that_answer_only(tmp_path, refused, co
 def test_no_access_is_told_and_never_asks_for_a_password(tmp_path, console):
     root = build(replace(SPEC, lpar=LparSpec()), tmp_path / "tree")
     done = _doctor("--sysroot", str(root), "--hmc", "nobody@hmc1", PATH=console.path)
-    assert done.returncode == 4
-    assert "Permission denied" in done.stderr
+    assert done.returncode in (0, 1), "the findings stand without the console"
+    said = " ".join(done.stdout.split())
+    assert "Not answered: The HMC at nobody@hmc1 was not reached: " in said
+    assert "Permission denied" in said
