@@ -4,27 +4,58 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from harness import __version__
 from harness.compare.compare import CompareReport
 from harness.measure.verdicts import CompareVerdict
 from harness.reporting.charts.effects import Effect, effects_chart
 from harness.reporting.charts.svg import fitted
-from harness.reporting.comparison_view import view_of
-from harness.reporting.page import page_of
+from harness.reporting.comparison_view import AccuracyLine, ComparisonView, TimeLine, view_of
+from harness.reporting.page import page_of, within_bound
 
+Line = TypeVar("Line", TimeLine, AccuracyLine)
+_ORDER = {"bad": 0, "warn": 1}  # anything else: last
 _DRAWN = 24  # effects in one chart; the table holds them all
 
 
 def render_comparison(report: CompareReport) -> bytes:
-    """The page as UTF-8; the same report gives the same bytes."""
-    return page_of("compare.html.j2")(
-        view=view_of(report),
-        sides=report.sides,
-        charts=_charts(report),
-        version=__version__,
+    """The page as UTF-8, below its bound; the same report gives the same bytes."""
+    view, charts, page = view_of(report), _charts(report), page_of("compare.html.j2")
+
+    def draw(most: int) -> bytes:
+        cut = _cut(view, most)
+        left_out = sum(map(len, _lists(view))) - sum(map(len, _lists(cut)))
+        return page(
+            view=cut, sides=report.sides, charts=charts[:most], left_out=left_out, version=__version__
+        )  # fmt: skip
+
+    return within_bound(draw, max(map(len, [*_lists(view), charts])))
+
+
+def _lists(view: ComparisonView) -> tuple[Sequence[object], ...]:
+    return view.sentences, view.times, view.accuracy, view.differences, view.missing
+
+
+def _cut(view: ComparisonView, most: int) -> ComparisonView:
+    """With so many entries of each list at most."""
+    return replace(
+        view,
+        sentences=view.sentences[:most],
+        times=_worst(view.times, most),
+        accuracy=_worst(view.accuracy, most),
+        differences=view.differences[:most],
+        missing=view.missing[:most],
     )
+
+
+def _worst(lines: tuple[Line, ...], most: int) -> tuple[Line, ...]:
+    """So many lines at most, what did not hold first."""
+    if len(lines) <= most:
+        return lines
+    return tuple(sorted(lines, key=lambda line: _ORDER.get(line.status.kind, len(_ORDER)))[:most])
 
 
 def _charts(report: CompareReport) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.record.codec import normal
 from harness.record.model import Checks, Run
-from harness.reporting.page import page_of
+from harness.reporting.page import MAX_BYTES, page_of
 from harness.reporting.sections.detail import details
 from harness.reporting.sections.findings import findings
 from harness.reporting.sections.headline import headline
@@ -19,7 +19,6 @@ from harness.reporting.sections.roof import roof_view
 from harness.reporting.sections.trust import trust
 from harness.reporting.sections.where import places
 
-MAX_BYTES = 1_000_000
 _RAW_RESERVE = 40_000  # bytes kept for facts and record before workloads lose their charts
 _NO_RAW = Raw("", "")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from harness.content import content_dir
 
+MAX_BYTES = 1_000_000  # a page is mailed
 _LONGEST = 2000  # characters of a text from a record
 
 
@@ -32,3 +33,12 @@ def page_of(name: str) -> Callable[..., bytes]:
     style = (folder / "report.css").read_text(encoding="utf-8")
     template = environment.get_template(name)
     return lambda **shown: template.render(**shown, style=style).encode("utf-8", "replace")
+
+
+def within_bound(draw: Callable[[int], bytes], entries: int) -> bytes:
+    """A page with as many of ``entries`` of each list as keep it within its bound; ``draw`` takes their number."""
+    page = draw(entries)
+    while len(page) > MAX_BYTES and entries:
+        entries //= 2
+        page = draw(entries)
+    return page

@@ -215,6 +215,16 @@ def test_a_signal_gives_128_and_its_number(number: signal.Signals, word: str) ->
     assert stderr == f"lparbench: {word}\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_within_a_finaliser_is_not_lost(number: signal.Signals) -> None:
+    """Python drops what is raised there, and the command would go on as if nothing had come."""
+    finaliser = f"lambda _: __import__('signal').raise_signal({int(number)})"
+    process = replaced(f"type('Dying', (), {{'__del__': {finaliser}}})(); time.sleep(60)")
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert len(stderr.splitlines()) == 1
+
+
 def test_a_command_below_nohup_outlives_the_terminal() -> None:
     body = "print('ready', flush=True); print(sys.stdin.readline(), end=''); sys.exit(0)"
     process = replaced(body, signals=without_hangup, stdin=subprocess.PIPE)
