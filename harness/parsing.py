@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,9 @@ def parse_json(text: str, where: str) -> Any:
 def _text(path: Path, most: int) -> str:
     """A file's text; one that may have no end, such as a device, is read as far as a sound one could go."""
     try:
-        with path.open("rb") as stream:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe that nobody writes to is empty
+        os.set_blocking(handle, True)
+        with os.fdopen(handle, "rb") as stream:
             content = stream.read(most + 1)
         if len(content) > most:
             raise InputError(f"{path}: larger than {most >> 20} MiB, which no such file is.", remedy="Check the path.")

@@ -44,7 +44,7 @@ _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 _SIGNALLED = 128  # plus the number of the signal, as shells report it
 _SIGNALS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
-_AGAIN_S = 0.02
+_LOST_S = 0.02
 _DEBUG = "--debug"
 
 # What no code could have prevented: a disk or a limit is full, a device is broken.
@@ -128,18 +128,18 @@ def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the s
     raise _SignalledError(number)
 
 
-def _again(ignored: sys.UnraisableHookArgs) -> None:
+def _send_lost_signal(ignored: sys.UnraisableHookArgs) -> None:
     """A signal that came within a finaliser or a callback, where Python drops what is raised: it comes again."""
     lost = ignored.exc_value
     if not isinstance(lost, _SignalledError | KeyboardInterrupt):
         sys.__unraisablehook__(ignored)
         return
 
-    def raise_again(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+    def raise_lost(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
         raise lost
 
-    signal.signal(signal.SIGALRM, raise_again)
-    signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+    signal.signal(signal.SIGALRM, raise_lost)
+    signal.setitimer(signal.ITIMER_REAL, _LOST_S)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _stop)
-    sys.unraisablehook = _again
+    sys.unraisablehook = _send_lost_signal
     given, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     with standard_streams():
         code: int = ExitCode.GOOD

@@ -236,7 +236,12 @@ def _disk_errors(path: Path, *, kept: bool) -> Iterator[None]:
 def _address(download: Download, dataset: str, mirror: str | None) -> str:
     if mirror is None:
         return download.url
-    if urlsplit(mirror).scheme not in ("https", "http"):
+    try:
+        address = urlsplit(mirror)
+        usable = address.scheme in ("https", "http") and bool(address.hostname) and address.port != 0
+    except ValueError:  # also a port that is no number
+        usable = False
+    if not usable:
         raise InputError(f"Mirror {mirror!r}: an http or https address expected.")
     return f"{mirror.rstrip('/')}/{dataset}/{download.saved_as or PurePosixPath(urlsplit(download.url).path).name}"
 

@@ -197,6 +197,8 @@ def open_bundle(directory: Path) -> Bundle:
     """
     if not is_bundle(directory):
         raise InputError(f"{directory} is no model bundle: it has no {_SUMS}.", remedy="Save one: run --save DIR.")
+    if strange := [path for path in directory.iterdir() if not path.is_file()]:  # a pipe would be waited for
+        raise InputError(f"{min(strange)} is no file, and a bundle has files.", remedy="Copy the bundle again.")
     try:
         stored, actual = (directory / _SUMS).read_bytes().decode("utf-8", "replace"), _sums(directory)
     except OSError as error:

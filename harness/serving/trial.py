@@ -48,12 +48,12 @@ class Session:
         Raises:
             InputError: the URL, the bundle or the rows are no good, or nobody answers.
         """
-        address = urlsplit(url if "://" in url else f"http://{url}")
         try:
-            port = address.port or 80
+            address = urlsplit(url if "://" in url else f"http://{url}")
+            port, usable = address.port or 80, address.scheme == "http" and bool(address.hostname)
         except ValueError:
-            port = 0
-        if address.scheme != "http" or not address.hostname or not port:
+            usable = False
+        if not usable or address.hostname is None:
             raise InputError(
                 f"{url!r} is not the URL of a server.", remedy="Expected one such as http://127.0.0.1:8000"
             )

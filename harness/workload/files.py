@@ -6,6 +6,7 @@ The tables ``dataset_options``, ``hyperparameters`` and ``training`` of a worklo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from harness.workload.model import (
 from harness.workload.naming import Named, classes_of_file, parsed, refuse_file
 
 _TRAINING = frozenset({"epochs", "batch_size"})  # arguments that [training] has and hands to the detector
+
+_CLASS = re.compile(r"[\w.-]{1,200}:[\w.]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -120,14 +123,14 @@ def workload_of_detector(path: str, dataset: str = "nsl-kdd") -> Workload:
     Raises:
         InputError: it names a file or a data set instead.
     """
-    kind, _, member = path.partition(":")
+    kind = path.partition(":")[0]
     if kind in {entry.name for entry in specs()}:
         raise InputError(
             f"{path!r} is a data set, and a workload is expected.",
             remedy=f"Name a workload or module:Class and the data: lparbench run WORKLOAD --dataset {path}",
         )
     refuse_file(path)
-    if not kind or not member:
+    if not _CLASS.fullmatch(path):
         raise InputError(f"{path!r}: module:Class is expected.", remedy="Such as sklearn.ensemble:IsolationForest.")
     name = path.replace(":", ".").rpartition(".")[2].lower()
     return Workload(

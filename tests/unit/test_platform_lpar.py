@@ -12,6 +12,7 @@ from support.trees_presets import ENERGY_MAXIMUM, PRESETS
 
 from harness.decode import encode
 from harness.platform import counters, kernel, limits
+from harness.platform import lpar as lparcfg
 from harness.platform.cpuinfo import CpuInfo
 from harness.platform.devicetree import DeviceTree
 from harness.platform.facts import Facts
@@ -259,3 +260,37 @@ def test_a_guest_with_the_clock_of_tcg_is_emulated_even_without_a_device_tree(tm
         (part / "sys/firmware/devicetree/base" / name).unlink()
     (part / "sys/firmware/devicetree/base/chosen").rmdir()
     assert probe(SysRoot(part)).kernel.hypervisor == "KVM"  # a part of a tree proves nothing
+
+
+# As a kernel 6.12 with CONFIG_LPARCFG wrote it on QEMU's pseries machine of two SMT4 cores and 1 GiB.
+LIVE = """lparcfg 1.9
+serial_number=
+system_type=IBM pSeries (emulated by qemu)
+partition_id=0
+partition_max_entitled_capacity=8
+DesMem=1024
+DesProcs=8
+system_potential_processors=8
+cmo_enabled=0
+dispatches=139703
+dispatch_dispersions=0
+purr=130079612506
+tbr=16262410087
+partition_active_processors=2
+partition_potential_processors=2
+shared_processor_mode=1
+MaxMem=0
+security_flavor=2
+"""
+
+
+def test_what_a_live_kernel_wrote_is_read_where_it_describes_a_partition(tmp_path: Path) -> None:
+    file = tmp_path / "proc/powerpc/lparcfg"
+    file.parent.mkdir(parents=True)
+    file.write_text(LIVE)
+    assert lparcfg.read(SysRoot(tmp_path)) == {}  # QEMU's guest is no partition
+    file.write_text(LIVE.replace("IBM pSeries (emulated by qemu)", "IBM,9105-22A"))
+    facts = lparcfg.collect(SysRoot(tmp_path), DeviceTree(SysRoot(tmp_path)))
+    assert (facts.virtual_processors, facts.virtual_processors_max, facts.dedicated) == (2, 2, False)
+    assert (facts.desired_memory_bytes, facts.dispatches, facts.dispatch_dispersions) == (1 << 30, 139703, 0)
+    assert (facts.purr, facts.security_flavor, facts.maximum_entitled_cores) == (130079612506, 2, 0.08)

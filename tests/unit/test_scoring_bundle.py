@@ -123,6 +123,15 @@ def test_a_missing_or_cut_file_is_refused(mlp: Saved, tmp_path: Path, name: str,
     assert raised.value.remedy
 
 
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(mlp: Saved, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(mlp.directory, copy)
+    (copy / "weights.npz").unlink()
+    os.mkfifo(copy / "weights.npz")
+    with pytest.raises(InputError, match=r"weights\.npz is no file"):
+        open_bundle(copy)
+
+
 def test_another_format_and_what_is_no_bundle(mlp: Saved, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(mlp.directory, copy)

@@ -372,3 +372,9 @@ def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 
     with server(endless) as target, pytest.raises(InputError, match="does not end"):
         trial._described(target)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://a:99999", "http://a:x", "ftp://a", "http://", ""])
+def test_what_is_no_url_of_a_server_is_wrong_use(url: str) -> None:
+    with pytest.raises(InputError, match="is not the URL of a server"):
+        trial.Session.open(url, Path("bundle"), None, None, None, 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +154,10 @@ def test_names_and_types_are_checked_before_anything_starts(tmp_path, table, mes
     path.write_text('name = "mine"\ntitle = "Mine"\ndetector = "mlp"\ndataset = "nsl-kdd"\n' + table)
     with pytest.raises(InputError, match=message):
         check_workloads([workloads.load_workload(str(path))])
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "t.toml"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match=r"t\.toml"):
+        workloads.load_workload(str(pipe))

@@ -71,6 +71,8 @@ def test_an_argument_that_a_workload_does_not_take_names_the_nearest() -> None:
         ("mydet", "Unknown workload 'mydet'", "A class in that file: mydet:ZScore."),
         ("odds:arrhythmia", "is a data set", "--dataset odds:arrhythmia"),
         ("csv:fraud.csv", "is a data set", "--dataset csv:fraud.csv"),
+        ("x:\x1b[2J", "module:Class is expected", "sklearn.ensemble:IsolationForest"),
+        ("x:a b", "module:Class is expected", "sklearn.ensemble:IsolationForest"),
         ("mydet:", "module:Class is expected", "sklearn.ensemble:IsolationForest"),
         ("nsl-kdd-mpl", "Unknown workload", "Did you mean 'nsl-kdd-mlp'?"),
     ],
