@@ -53,7 +53,8 @@ class Detector(ABC):
     name: ClassVar[str]
     supervised: ClassVar[bool] = False
     sequential: ClassVar[bool] = False
-    dense: ClassVar[bool] = True  # its program, where it has one, has dense layers and torch has all of its steps
+    dense: ClassVar[bool] = True  # its program, where it has one, is of dense layers for `torch.compile`
+    traced: ClassVar[bool] = False  # its ONNX graph is that of its module even if it has a program
 
     random_state: int = 0
 

@@ -38,10 +38,11 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
     if training is not None:
         artifacts.write_json(directory / artifacts.TRAINING_FILE, training)
     program = detector.program()
-    graph = _exported(detector) if program is None else _graph(program)
-    unavailable = {} if program is None else _unavailable(program)
+    graph = _exported(detector) if program is None or detector.traced else _graph(program)
+    possible = [] if program is None else _backends(detector)
+    unavailable = _unavailable(possible)
     backends = ["eager"] if graph is None else ["eager", "onnxruntime"]
-    backends += [] if program is None else [name for name in _backends(program) if name not in unavailable]
+    backends += [name for name in possible if name not in unavailable]
     scoring = Scoring(
         detector=detector.identity(),
         n_features=detector.n_features_in_,
@@ -49,22 +50,21 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
         macs_per_row=None if program is None else program.macs_per_row,
         steps=None if program is None else program.steps,
         unavailable=unavailable,
+        window=detector.steps_ or 1,
     )
     return artifacts.write(directory, scoring, program, graph)
 
 
-def _backends(program: Program) -> list[str]:
-    """Backends of a program besides those of its graph, wherever they may be available."""
-    from harness.scoring.backend_compile import missing_operation
-
-    return ["native"] if missing_operation(program) else ["native", "compile"]
+def _backends(detector: Detector) -> list[str]:
+    """Backends of a detector's program besides those of its graph, wherever they may be available."""
+    return ["native", "compile"] if detector.dense else ["native"]
 
 
-def _unavailable(program: Program) -> dict[str, str]:
+def _unavailable(possible: list[str]) -> dict[str, str]:
     from harness.scoring.backend_compile import missing_compiler
 
     lacking: dict[str, str] = {}
-    for name in _backends(program):
+    for name in possible:
         if name == "native" and not chain.available():
             lacking[name] = str(native.missing())
         elif name == "compile" and (missing := missing_compiler()) is not None:

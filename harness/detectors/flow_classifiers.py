@@ -56,6 +56,8 @@ class BiLSTM(FlowClassifier):
 
     name: ClassVar[str] = "bilstm"
     sequential: ClassVar[bool] = True
+    dense: ClassVar[bool] = False
+    traced: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (256, 128, 64)
     heads: int = 8
@@ -66,6 +68,28 @@ class BiLSTM(FlowClassifier):
         from harness.detectors.flow_nets import RecurrentNet
 
         return RecurrentNet(self.n_features_in_, self.hidden, self.heads, self.dropout)
+
+    def program(self) -> Program:
+        """Features and layers step by step, then what the last step attends to, and the class head."""
+        from torch import nn
+
+        from harness.detectors.flow_nets import RecurrentNet
+        from harness.detectors.lstm_net import gates_of
+        from harness.detectors.unrolled import attend_from_last, lstm, steps_of
+        from harness.training.nets import layers_of, normalisation_of
+
+        net = self.net_as(RecurrentNet)
+        builder, steps = steps_of(self.steps_ or 1, self.n_features_in_)
+        steps = [net.features.write(builder, x) for x in steps]
+        for layer in net.layers:
+            forwards = lstm(builder, steps, gates_of(layer).arrays())
+            backwards = lstm(builder, steps[::-1], gates_of(layer, backwards=True).arrays())[::-1]
+            steps = [builder.concat(*pair) for pair in zip(forwards, backwards, strict=True)]
+        projection, out = layers_of(nn.Sequential(net.attention.projection, net.attention.out))
+        mixed = builder.dense(attend_from_last(builder, steps, projection, net.attention.heads), out)
+        scale, shift = normalisation_of(net.norm)
+        scaled = builder.with_constant("multiply", builder.elementwise("add", steps[-1], mixed), scale)
+        return builder.finish(builder.chain(builder.with_constant("add", scaled, shift), layers_of(net.head)))
 
 
 @dataclass
@@ -86,6 +110,8 @@ class CNN(FlowClassifier):
     """
 
     name: ClassVar[str] = "cnn"
+    dense: ClassVar[bool] = False
+    traced: ClassVar[bool] = True
 
     branches: tuple[int, ...] = (3, 7)
     channels: int = 32
@@ -110,6 +136,28 @@ class CNN(FlowClassifier):
                 if part.bias is not None:
                     nn.init.zeros_(part.bias)
         return net
+
+    def program(self) -> Program:
+        """Features, both convolutions of every branch position by position, their maxima, and the class head."""
+        from torch import nn
+
+        from harness.detectors.flow_nets import ConvolutionalNet
+        from harness.detectors.unrolled import convolve, largest
+        from harness.training.nets import array_of, layers_of
+
+        net = self.net_as(ConvolutionalNet)
+        builder = Builder(self.n_features_in_)
+        features = net.features.write(builder, ROWS)
+        signal = [builder.columns(features, [at]) for at in range(net.features.width)]
+        pooled = []
+        for branch in net.branches:
+            positions = signal
+            for part in branch.children():
+                if isinstance(part, nn.Conv1d):
+                    assert part.bias is not None
+                    positions = convolve(builder, positions, array_of(part.weight), array_of(part.bias))
+            pooled.append(largest(builder, positions))
+        return builder.finish(builder.chain(builder.concat(*pooled), layers_of(net.head)))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of the output."""

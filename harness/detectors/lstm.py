@@ -13,6 +13,8 @@ from harness.detectors.supervised import Supervised
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.scoring.program import Program
+
 
 @dataclass
 class LSTM(Supervised):
@@ -28,6 +30,8 @@ class LSTM(Supervised):
 
     name: ClassVar[str] = "lstm"
     sequential: ClassVar[bool] = True
+    dense: ClassVar[bool] = False
+    traced: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (128, 64)
     dropout: tuple[float, ...] = (0.3, 0.2)
@@ -39,6 +43,20 @@ class LSTM(Supervised):
         from harness.detectors.lstm_net import Layers
 
         return Layers(self.n_features_in_, self.hidden, self.dropout)
+
+    def program(self) -> Program:
+        """The layers step by step, and the output of the last step."""
+        from torch import nn
+
+        from harness.detectors.lstm_net import Layers, gates_of
+        from harness.detectors.unrolled import lstm, steps_of
+        from harness.training.nets import layers_of
+
+        net = self.net_as(Layers)
+        builder, steps = steps_of(self.steps_ or 1, self.n_features_in_)
+        for layer in net.recurrent:
+            steps = lstm(builder, steps, gates_of(layer).arrays())
+        return builder.finish(builder.chain(steps[-1], layers_of(nn.Sequential(net.output))))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean focal loss."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+
+from harness.training.nets import array_of
 
 
 class Layers(nn.Module):
@@ -45,11 +49,15 @@ class Gates:
         """Units of the layer."""
         return self.recurrent.shape[1]
 
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Input weights, recurrent weights, and the sum of the biases."""
+        return array_of(self.input), array_of(self.recurrent), array_of(self.bias + self.second_bias)
 
-def gates_of(layer: nn.Module) -> Gates:
-    """The parameters of an ``nn.LSTM`` of one layer."""
+
+def gates_of(layer: nn.Module, *, backwards: bool = False) -> Gates:
+    """The parameters of an ``nn.LSTM`` of one layer, in one direction."""
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    return Gates(*(layer.get_parameter(name) for name in names))
+    return Gates(*(layer.get_parameter(f"{name}_reverse" if backwards else name) for name in names))
 
 
 def _initialise(layer: nn.Module) -> None:

@@ -49,6 +49,7 @@ class Scoring:
     macs_per_row: int | None  # multiply-accumulates to score a row; None when it is no program
     steps: tuple[Step, ...] | None = None  # of the program
     unavailable: Mapping[str, str] = field(default_factory=dict)  # backend -> what it lacks here, and the remedy
+    window: int = 1  # steps of a row of a detector of sequences; the program has them side by side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class Artifacts(Scoring):
         """
         if self.steps is None:
             raise InputError(f"{self.detector} scores by no program.", remedy="Use backend eager or onnxruntime.")
-        return Program(self.n_features, self.steps, read_arrays(self.directory / PROGRAM_FILE))
+        return Program(self.n_features * self.window, self.steps, read_arrays(self.directory / PROGRAM_FILE))
 
 
 def write(directory: Path, scoring: Scoring, program: Program | None, graph: bytes | None) -> Artifacts:

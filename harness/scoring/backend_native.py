@@ -51,7 +51,9 @@ def open_backend(artifacts: Artifacts, dtype: str, threads: int) -> NativeScorer
     if dtype != "float32" and not program.macs_per_row:
         raise InputError(f"{artifacts.detector} scores without dense layers, so {dtype} has nothing to multiply.")
     chosen = native.select()
-    return NativeScorer(plan.compiled(program, dtype, threads), chosen.name, chosen.kernel(dtype) or "")
+    run = plan.compiled(program, dtype, threads)
+    score = run if artifacts.window == 1 else lambda X: run(X.reshape(len(X), -1))
+    return NativeScorer(score, chosen.name, chosen.kernel(dtype) or "")
 
 
 def as_chain(program: Program) -> tuple[list[Layer], Head] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from harness.linalg import native
 from harness.scoring.program import (
     ROWS,
+    SCORE,
     Activate,
     Columns,
     Concat,
@@ -20,6 +22,7 @@ from harness.scoring.program import (
     Neighbour,
     Program,
     Reduce,
+    Step,
     Trees,
     WithConstant,
 )
@@ -44,8 +47,24 @@ def compiled(
     """
     chosen = native.select(isa)
     assert native.extension is not None
-    steps = _Coding(program, dtype).steps
+    steps = coded(program, dtype)
     return native.extension.Plan(chosen.index, program.n_features, steps, native.extension.DTYPES[dtype], threads).run
+
+
+def coded(program: Program, dtype: native.Dtype = "float32") -> list[native.PlanStep]:
+    """The steps as the extension module takes them."""
+    return _Coding(program, dtype).steps
+
+
+def _only_multiplied(program: Program) -> dict[str, tuple[str, ...]]:
+    """The parts of values in which one comes twice and which dense layers alone read."""
+    repeated = {
+        step.output: step.inputs
+        for step in program.steps
+        if isinstance(step, Concat) and len({*step.inputs}) < len(step.inputs)
+    }
+    others = {name for step in program.steps if not isinstance(step, Dense) for name in step.inputs}
+    return {name: parts for name, parts in repeated.items() if name not in others and name != SCORE}
 
 
 class _Coding:
@@ -56,15 +75,52 @@ class _Coding:
         self._arrays = program.arrays
         self._full = dtype == "float32"
         self._values = {ROWS: 0}
+        self._widths = {ROWS: program.n_features}
+        self._repeated = _only_multiplied(program) if self._full else {}
         for step in program.steps:
-            self._write(step)
+            self._widths[step.output] = self._width(step)
+            if step.output not in self._repeated:
+                self._write(step)
 
-    def _write(self, step: Any) -> None:
+    def _width(self, step: Step) -> int:
+        """The features that a step makes."""
+        match step:
+            case Dense():
+                return len(self._arrays[step.weight])
+            case Columns():
+                return len(self._arrays[step.numbers])
+            case Reduce() | Trees() | Neighbour():
+                return 1
+            case Concat():
+                return sum(self._widths[name] for name in step.inputs)
+            case Activate() | Elementwise() | WithConstant() | Convert():
+                return max(self._widths[name] for name in step.inputs)
+
+    def _once(self, step: Dense) -> tuple[Dense, NDArray[Any]]:
+        """A layer over values of which some come twice, over each once: the columns that meet the same are added."""
+        parts = self._repeated[step.inputs[0]]
+        weight = self._arrays[step.weight]
+        ends = np.cumsum([self._widths[name] for name in parts])[:-1]
+        of_part: dict[str, NDArray[Any]] = {}
+        for name, columns in zip(parts, np.split(weight.astype(np.float64), ends, axis=1), strict=True):
+            of_part[name] = of_part[name] + columns if name in of_part else columns
+        if len(of_part) > 1:
+            self._put("concat", 0, [self._values[name] for name in of_part])
+            joined = f"{step.output} reads"
+            self._values[joined] = len(self.steps)
+        else:
+            joined = parts[0]
+        return replace(step, inputs=(joined,)), np.concatenate([*of_part.values()], axis=1).astype(weight.dtype)
+
+    def _write(self, step: Step) -> None:
         kernels = native.extension
         assert kernels is not None
         match step:
             case Dense():
-                arrays = [self._real(step.weight), self._real(step.bias)]
+                weight = self._real(step.weight)
+                if step.inputs[0] in self._repeated:
+                    step, weight = self._once(step)
+                arrays = [weight, self._real(step.bias)]
                 fused = self._full or step.activation in native.ACTIVATIONS
                 activation = step.activation if fused else "identity"
                 self._add("dense", step, kernels.ACTIVATIONS[activation], arrays, step.slope)
@@ -92,7 +148,7 @@ class _Coding:
                 self._add("neighbour", step, arrays=sample, number=step.n_neighbors)
 
     def _add(
-        self, kind: str, step: Any, word: int = 0, arrays: Sequence[NDArray[Any]] = (), slope: float = 0.0,
+        self, kind: str, step: Step, word: int = 0, arrays: Sequence[NDArray[Any]] = (), slope: float = 0.0,
         *, number: int = 0,
     ) -> None:  # fmt: skip
         self._put(kind, word, [self._values[name] for name in step.inputs], arrays, slope, number)

@@ -6,6 +6,7 @@ and the value ``score`` (n,) goes out. Steps are plain data and name the arrays 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import add, mul, sub, truediv
@@ -170,6 +171,7 @@ class Builder:
     steps: list[Step] = field(default_factory=list)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     _wide: set[str] = field(default_factory=set)  # values in float64
+    _held: dict[tuple[object, ...], str] = field(default_factory=dict)  # names of arrays by their content
 
     def dense(self, x: str, layer: DenseLayer) -> str:
         """One layer."""
@@ -229,8 +231,11 @@ class Builder:
         return np.float64 if x in self._wide else np.float32
 
     def _hold(self, array: NDArray[Any]) -> str:
-        name = f"a{len(self.arrays)}"
-        self.arrays[name] = array
+        """The name of the array, or of an equal one that is held."""
+        array = np.ascontiguousarray(array)
+        content = array.dtype.str, array.shape, hashlib.blake2b(array.tobytes()).digest()
+        name = self._held.setdefault(content, f"a{len(self.arrays)}")
+        self.arrays.setdefault(name, array)
         return name
 
     def _next(self) -> str:

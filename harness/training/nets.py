@@ -88,11 +88,18 @@ def _bias(part: nn.Linear) -> NDArray[np.float32]:
     return np.zeros(part.out_features, dtype=np.float32) if part.bias is None else array_of(part.bias)
 
 
+def normalisation_of(norm: nn.BatchNorm1d) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scale and shift of a batch normalisation in evaluation mode."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise TypeError("batch normalisation without running statistics depends on its batch")
+    scale: NDArray[np.float32] = array_of(norm.weight) / np.sqrt(array_of(norm.running_var) + np.float32(norm.eps))
+    return scale, array_of(norm.bias) - array_of(norm.running_mean) * scale
+
+
 def _fold(layer: DenseLayer, norm: nn.BatchNorm1d) -> DenseLayer:
-    if layer.activation != "identity" or norm.running_mean is None or norm.running_var is None:
+    if layer.activation != "identity":
         raise TypeError("batch normalisation can be folded only into the linear layer right before it")
-    scale = array_of(norm.weight) / np.sqrt(array_of(norm.running_var) + np.float32(norm.eps))
-    shift = array_of(norm.bias) - array_of(norm.running_mean) * scale
+    scale, shift = normalisation_of(norm)
     return DenseLayer(layer.weight * scale[:, None], layer.bias * scale + shift)
 
 

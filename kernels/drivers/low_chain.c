@@ -77,7 +77,7 @@ static lpb_gemm layer_product(const lpb_low_chain *chain, const low_layer *layer
         .c_row = layer->ld,
         .alpha = 1.0f,
     };
-    if (chain->dtype == LPB_BFLOAT16) {
+    if (chain->dtype == LPB_BFLOAT16 && !chain->kernel->finishes_apart) {
         product.bias = layer->bias, product.bias_axis = LPB_COLUMN_BIAS;
         product.activation = layer->activation, product.slope = layer->slope;
     }
@@ -191,6 +191,12 @@ static void run_bf16(const lpb_low_chain *chain, const low_layer *layer, const f
     for (int64_t r = 0; r < rows; r++) round_row(h + r * h_row, layer->inputs, b->rounded + r * layer->inputs);
     const lpb_gemm product = layer_product(chain, layer, b->rounded, rows, to);
     chain->kernel->gemm(&product, 0, 1, b->scratch);
+    if (!chain->kernel->finishes_apart) return;
+    const lpb_float_reals *reals = chain->isa->reals;
+    for (int64_t r = 0; r < rows; r++)
+        memset(to + r * layer->ld + layer->outputs, 0, (size_t)(layer->ld - layer->outputs) * sizeof *to);
+    reals->combine(LPB_ADD, to, layer->ld, layer->bias, 0, rows, layer->ld, to);
+    reals->activate(to, rows * layer->ld, layer->activation, layer->slope);
 }
 
 static lpb_status run_block(const void *argument, const float *x, int64_t rows, int64_t x_row, float *out,

@@ -1,9 +1,9 @@
-/* Scoring as a plan of steps. Blocks of rows go through all steps while they are in cache; a few rows go through one by
- * one.
+/* Scoring as a plan of steps. Blocks of rows go through all steps while they are in cache.
  *
  * In a block a value is feature-major, as in chain.c: feature j of row r is at [j * ld + r], ld being the rows rounded
- * up. Sums over features then need no horizontal step and nothing is padded. Of a single row a value is its features,
- * padded to LPB_ALIGN. Every value has its place in one piece of memory, which another takes once it is not needed. */
+ * up. Sums over features then need no horizontal step and nothing is padded. Of a few rows, which would not fill a
+ * block, a value is row-major, its rows padded to LPB_ALIGN. Every value has its place in one piece of memory, which
+ * another takes once it is not needed. */
 #define _POSIX_C_SOURCE 200809L
 #include "plan.h"
 
@@ -11,24 +11,27 @@
 #include "memory.h"
 
 enum {
-    ROWS_ALONE = 8,      /* up to so many rows, one at a time is faster */
+    FEW_ROWS = 12,       /* up to so many are row-major */
     STACK_BYTES = 16384, /* of values and scratch that live on the stack */
 };
 
 typedef struct {
     const plan_step *step;
-    int64_t rows, ld; /* ld 1: a single row */
+    int64_t rows, ld; /* ld 1: row-major */
     char *memory;
     void *scratch;
 } frame;
 
 static void *place(const lpb_plan *plan, const frame *f, int64_t v) {
-    return f->memory + (f->ld == 1 ? plan->values[v].row_place : plan->values[v].block_place);
+    return f->memory + (f->ld == 1 ? plan->values[v].row_place * f->rows : plan->values[v].block_place);
 }
 
-/* Numbers of a value that are worked on at once when nothing differs by feature. */
+/* From one row to the next of a value that is row-major. */
+static int64_t padded(int64_t features) { return lpb_round_up(features, LPB_ALIGN); }
+
+/* Numbers of a value, which are worked on at once when nothing differs by feature. */
 static int64_t extent(const frame *f, int64_t features) {
-    return f->ld == 1 ? lpb_round_up(features, LPB_ALIGN) : features * f->ld;
+    return f->ld == 1 ? padded(features) * f->rows : features * f->ld;
 }
 
 #define REAL float
@@ -41,36 +44,51 @@ static int64_t extent(const frame *f, int64_t features) {
 #define TABLE(plan) (plan)->isa->wide
 #include "plan_steps_template.h"
 
-/* In a block: the rows side by side, `row` floats apart, in scratch. */
-static const float *turned(const lpb_plan *plan, const frame *f, const float *x, int64_t features, int64_t row) {
+/* The rows side by side, `padded` floats apart: where they are, or turned into scratch. */
+static const float *turned(const lpb_plan *plan, const frame *f, const float *x, int64_t features) {
     if (f->ld == 1) return x;
-    plan->isa->transpose(x, f->ld, features, f->ld, f->scratch, row);
+    plan->isa->transpose(x, f->ld, features, f->ld, f->scratch, padded(features));
     return f->scratch;
+}
+
+/* One number per row to where a value of one feature has it. */
+static void spread(const frame *f, const float *numbers, float *out) {
+    const int64_t step = f->ld == 1 ? LPB_ALIGN : 1;
+    for (int64_t r = 0; r < f->rows; r++) out[r * step] = numbers[r];
+    for (int64_t r = f->rows; r < f->ld; r++) out[r] = 0.0f;
 }
 
 static void run_dense(const lpb_plan *plan, const frame *f, const float *x, float *out) {
     const plan_step *s = f->step;
     const lpb_isa *isa = plan->isa;
+    const lpb_activation act = (lpb_activation)s->word;
     if (f->ld == 1 && s->weight_row == 1) {
-        float y[LPB_ALIGN] __attribute__((aligned(64))) = {0.0f};
-        isa->row_dots(x, 1, 0, s->features, s->weight, *(const float *)s->bias, y);
-        isa->reals->activate(y, LPB_ALIGN, (lpb_activation)s->word, s->slope);
-        out[0] = y[0];
-    } else if (f->ld == 1) {
-        isa->reals->gemv(s->features, s->weight_row, x, s->weight, s->bias, (lpb_activation)s->word, s->slope, out);
-    } else {
-        const lpb_gemm product = plan_product(plan, s, x, f->ld, out);
-        isa->f32.gemm(&product, 0, 1, f->scratch);
-        if (product.activation != (lpb_activation)s->word)
-            isa->reals->activate(out, s->outputs * f->ld, (lpb_activation)s->word, s->slope);
+        float y[LPB_BLOCK_ROWS] __attribute__((aligned(64))) = {0.0f};
+        isa->row_dots(x, f->rows, padded(s->features), s->features, s->weight, *(const float *)s->bias, y);
+        isa->reals->activate(y, padded(f->rows), act, s->slope);
+        spread(f, y, out);
+        return;
     }
+    for (int64_t first = 0; first < s->outputs; first += PANEL_OUTPUTS) {
+        const plan_panel panel = plan_panel_at(s, first);
+        if (f->ld == 1 && f->rows == 1) {
+            isa->reals->gemv(s->features, panel.row, x, panel.weight, panel.bias, act, s->slope, out + first);
+            continue;
+        }
+        const lpb_gemm product =
+            f->ld == 1 ? plan_few_product(s, &panel, x, f->rows, out) : plan_product(s, &panel, x, f->ld, out);
+        isa->f32.gemm(&product, 0, 1, f->scratch);
+    }
+    if ((f->ld > 1 || f->rows > 1) && act > LPB_LEAKY_RELU)
+        isa->reals->activate(out, extent(f, s->outputs), act, s->slope);
 }
 
 static void run_wide_dense(const lpb_plan *plan, const frame *f, const double *x, double *out) {
     const plan_step *s = f->step;
     const lpb_activation act = (lpb_activation)s->word;
     if (f->ld == 1) {
-        plan->isa->wide->gemv(s->features, s->weight_row, x, s->weight, s->bias, act, s->slope, out);
+        for (int64_t r = 0; r < f->rows; r++, x += padded(s->features), out += padded(s->outputs))
+            plan->isa->wide->gemv(s->features, s->weight_row, x, s->weight, s->bias, act, s->slope, out);
         return;
     }
     const lpb_wide_product product = {
@@ -87,31 +105,37 @@ static void run_wide_dense(const lpb_plan *plan, const frame *f, const double *x
     plan->isa->wide->activate(out, s->outputs * f->ld, act, s->slope);
 }
 
-/* Products of bfloat16 or int8 take rows side by side and give them so; `wide_row` floats are room for one. */
+/* Products of bfloat16 or int8 take rows side by side and give them so. */
 static lpb_status run_low_dense(const lpb_plan *plan, const frame *f, const float *x, float *out) {
     const plan_step *s = f->step;
-    if (f->ld == 1) return lpb_low_chain_run(s->low, x, 1, s->features, out, 1);
-    const int64_t row = lpb_round_up(s->features, LPB_ALIGN);
+    const int64_t row = padded(s->features);
+    lpb_status status = LPB_OK;
+    if (f->ld == 1) {
+        for (int64_t r = 0; r < f->rows && status == LPB_OK; r++)
+            status = lpb_low_chain_run(s->low, x + r * row, 1, row, out + r * padded(s->outputs), 1);
+        return status;
+    }
     float *made = (float *)f->scratch + row * LPB_BLOCK_ROWS;
-    const lpb_status status = lpb_low_chain_run(s->low, turned(plan, f, x, s->features, row), f->ld, row, made, 1);
+    status = lpb_low_chain_run(s->low, turned(plan, f, x, s->features), f->ld, row, made, 1);
     if (status == LPB_OK) plan->isa->transpose(made, s->outputs, f->ld, s->outputs, out, f->ld);
     return status;
 }
 
 static void run_trees(const lpb_plan *plan, const frame *f, const float *x, float *out) {
     double sums[LPB_BLOCK_ROWS];
-    const int64_t row = lpb_round_up(f->step->features, LPB_ALIGN);
-    lpb_forest_sums(f->step->forest, turned(plan, f, x, f->step->features, row), f->rows, row, sums);
-    for (int64_t r = 0; r < f->rows; r++) out[r] = (float)sums[r];
-    for (int64_t r = f->rows; r < f->ld; r++) out[r] = 0.0f;
+    float numbers[LPB_BLOCK_ROWS];
+    const int64_t features = f->step->features;
+    lpb_forest_sums(f->step->forest, turned(plan, f, x, features), f->rows, padded(features), sums);
+    for (int64_t r = 0; r < f->rows; r++) numbers[r] = (float)sums[r];
+    spread(f, numbers, out);
 }
 
 static void run_neighbour(const lpb_plan *plan, const frame *f, const float *x, float *out) {
-    const int64_t row = lpb_round_up(f->step->features, LPB_ALIGN);
-    const float *rows = turned(plan, f, x, f->step->features, row);
-    float *rest = (float *)f->scratch + (f->ld == 1 ? 0 : row * LPB_BLOCK_ROWS);
-    lpb_neighbours_distances(f->step->neighbours, rows, f->rows, row, out, rest);
-    for (int64_t r = f->rows; r < f->ld; r++) out[r] = 0.0f;
+    float distances[LPB_BLOCK_ROWS];
+    const int64_t row = padded(f->step->features);
+    float *rest = (float *)f->scratch + row * LPB_BLOCK_ROWS;
+    lpb_neighbours_distances(f->step->neighbours, turned(plan, f, x, f->step->features), f->rows, row, distances, rest);
+    spread(f, distances, out);
 }
 
 static void run_convert(const lpb_plan *plan, const frame *f, const void *x, void *out) {
@@ -153,14 +177,15 @@ static lpb_status run_step(const lpb_plan *plan, const frame *f) {
     }
 }
 
-/* The score of one row, or of a block, whose features are in place. */
+/* The scores of rows whose features are in place. */
 static lpb_status run_steps(const lpb_plan *plan, frame *f, float *out) {
     lpb_status status = LPB_OK;
     for (int64_t i = 0; i < plan->count && status == LPB_OK; i++) {
         f->step = plan->steps + i;
         status = run_step(plan, f);
     }
-    if (status == LPB_OK) memcpy(out, place(plan, f, plan->count), (size_t)f->rows * sizeof *out);
+    const float *scores = place(plan, f, plan->count);
+    for (int64_t r = 0; r < f->rows && status == LPB_OK; r++) out[r] = scores[f->ld == 1 ? r * LPB_ALIGN : r];
     return status;
 }
 
@@ -175,26 +200,25 @@ static lpb_status run_block(const void *argument, const float *x, int64_t rows, 
     return run_steps(plan, &f, out);
 }
 
-static lpb_status run_rows(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out) {
+static lpb_status run_few(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out) {
     char local[STACK_BYTES] __attribute__((aligned(64)));
-    const int64_t bytes = plan->row_bytes + plan->scratch_bytes;
+    const int64_t value_bytes = plan->row_bytes * rows, bytes = value_bytes + plan->scratch_bytes;
     char *memory = bytes <= STACK_BYTES ? local : lpb_new_memory(bytes);
     if (!memory) return LPB_NO_MEMORY;
-    frame f = {.rows = 1, .ld = 1, .memory = memory, .scratch = memory + plan->row_bytes};
-    const int64_t features = plan->values[0].features;
+    frame f = {.rows = rows, .ld = 1, .memory = memory, .scratch = memory + value_bytes};
+    const int64_t features = plan->values[0].features, row = padded(features);
     float *input = place(plan, &f, 0);
-    lpb_status status = LPB_OK;
-    for (int64_t r = 0; r < rows && status == LPB_OK; r++) {
+    for (int64_t r = 0; r < rows; r++, input += row) {
         memcpy(input, x + r * x_row, (size_t)features * sizeof *input);
-        memset(input + features, 0, (size_t)(lpb_round_up(features, LPB_ALIGN) - features) * sizeof *input);
-        status = run_steps(plan, &f, out + r);
+        memset(input + features, 0, (size_t)(row - features) * sizeof *input);
     }
+    const lpb_status status = run_steps(plan, &f, out);
     if (memory != local) free(memory);
     return status;
 }
 
 lpb_status lpb_plan_run(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {
-    if (rows <= ROWS_ALONE) return run_rows(plan, x, rows, x_row, out);
+    if (rows <= FEW_ROWS) return rows > 0 ? run_few(plan, x, rows, x_row, out) : LPB_OK;
     const lpb_blocks blocks = {run_block, plan, plan->block_bytes + plan->scratch_bytes, x, rows, x_row, out, 1};
     return lpb_blocks_run(&blocks, threads);
 }

@@ -6,12 +6,16 @@
 #include "low_chain.h"
 #include "neighbours.h"
 
-/* A value's features, its precision, and where it lies, in bytes: of a single row, and of a block of rows. */
+/* A value's features, its precision, and where it lies, in bytes: per row where rows are few, and in a block. */
 typedef struct {
     int64_t features;
     bool wide; /* double */
     int64_t row_place, block_place;
 } plan_value;
+
+/* Outputs of a dense step whose weights lie together, so that they stay in the first-level cache while all rows of a
+ * block are multiplied, and do not fall into a few of its sets; heights of tiles divide it. */
+enum { PANEL_OUTPUTS = 48 };
 
 typedef struct {
     lpb_step_kind kind;
@@ -20,10 +24,11 @@ typedef struct {
     int64_t features, outputs;            /* of the first input, and of the output */
     float slope;
     int64_t weight_row; /* of a dense step: outputs rounded up, or 1 for a single output in float */
-    void *weight;       /* features x weight_row; or the constants, padded to LPB_ALIGN */
+    void *weight;       /* see plan_panel; of doubles features x weight_row; or the constants, padded to LPB_ALIGN */
     void *bias;         /* padded to LPB_ALIGN */
     int64_t *numbers;   /* of columns */
     lpb_low_chain *low;
+    bool borrows; /* weight, bias and low are another step's */
     lpb_forest *forest;
     lpb_neighbours *neighbours;
 } plan_step;
@@ -37,7 +42,18 @@ struct lpb_plan {
     plan_step steps[];
 };
 
-/* The product of a dense step over floats in a block; what the kernel cannot do in registers is left out. */
-lpb_gemm plan_product(const lpb_plan *plan, const plan_step *step, const float *x, int64_t ld, float *out);
+/* Outputs [first, first + count) of a dense step over floats, count <= PANEL_OUTPUTS, and their weights, features x
+ * row.
+ */
+typedef struct {
+    int64_t first, count, row;
+    const float *weight, *bias;
+} plan_panel;
+plan_panel plan_panel_at(const plan_step *step, int64_t first);
+
+/* The products of a panel, of a block and of a few rows; an activation that the kernel cannot do in registers is left
+ * out. */
+lpb_gemm plan_product(const plan_step *step, const plan_panel *panel, const float *x, int64_t ld, float *out);
+lpb_gemm plan_few_product(const plan_step *step, const plan_panel *panel, const float *x, int64_t rows, float *out);
 
 #endif

@@ -7,7 +7,7 @@ enum { MOST_FEATURES = 1 << 24 };
 
 typedef struct {
     lpb_plan *plan;
-    const lpb_step *from;
+    const lpb_step *steps, *from; /* all, and the one that is added */
     plan_step *to;
     const plan_value *first; /* the first input */
     lpb_dtype dtype;
@@ -25,6 +25,18 @@ static bool inputs_fit(const lpb_plan *plan, const lpb_step *s, int64_t i) {
     return true;
 }
 
+/* A dense step before this one of the same arrays, whose packed ones it may use. */
+static const plan_step *same_arrays(const building *b) {
+    const lpb_step *s = b->from;
+    for (const lpb_step *before = b->steps; before < s; before++)
+        if (before->kind == LPB_STEP_DENSE && before->arrays[0].data == s->arrays[0].data &&
+            before->arrays[1].data == s->arrays[1].data && before->arrays[0].rows == s->arrays[0].rows &&
+            before->arrays[0].columns == s->arrays[0].columns && before->arrays[0].type == s->arrays[0].type &&
+            (b->dtype == LPB_FLOAT32 || (before->word == s->word && before->slope == s->slope)))
+            return b->plan->steps + (before - b->steps);
+    return NULL;
+}
+
 static lpb_status build_dense(building *b) {
     const lpb_step *s = b->from;
     plan_step *to = b->to;
@@ -38,8 +50,14 @@ static lpb_status build_dense(building *b) {
     const int64_t padded = lpb_round_up(w->rows, LPB_ALIGN);
     to->outputs = w->rows;
     b->plan->work += w->rows * w->columns;
+    if (b->dtype != LPB_FLOAT32 && (wide || s->word >= LPB_ACTIVATIONS)) return LPB_BAD_ARGUMENT;
+    const plan_step *same = same_arrays(b);
+    if (same) {
+        to->borrows = true;
+        to->low = same->low, to->weight = same->weight, to->bias = same->bias, to->weight_row = same->weight_row;
+        return LPB_OK;
+    }
     if (b->dtype != LPB_FLOAT32) {
-        if (wide || s->word >= LPB_ACTIVATIONS) return LPB_BAD_ARGUMENT;
         const lpb_layer layer = {w->columns, w->rows, w->data, bias->data, (lpb_activation)s->word, s->slope};
         to->low = lpb_low_chain_new(b->plan->isa, &layer, 1, LPB_HEAD_NONE, b->dtype);
         return to->low ? LPB_OK : LPB_NO_MEMORY;
@@ -49,14 +67,15 @@ static lpb_status build_dense(building *b) {
     to->weight = lpb_new_zeros(lpb_round_up(w->columns, LPB_ALIGN) * to->weight_row * (wide ? 2 : 1));
     to->bias = lpb_new_zeros(padded * (wide ? 2 : 1));
     if (!to->weight || !to->bias) return LPB_NO_MEMORY;
-    for (int64_t j = 0; j < w->rows; j++)
-        for (int64_t i = 0; i < w->columns; i++) {
-            const int64_t at = i * to->weight_row + j, of = j * w->columns + i;
+    for (int64_t j = 0; j < w->rows; j++) {
+        const plan_panel panel = plan_panel_at(to, j / PANEL_OUTPUTS * PANEL_OUTPUTS);
+        float *column = (float *)to->weight + panel.first * w->columns + j - panel.first;
+        for (int64_t i = 0; i < w->columns; i++)
             if (wide)
-                ((double *)to->weight)[at] = ((const double *)w->data)[of];
+                ((double *)to->weight)[i * to->weight_row + j] = ((const double *)w->data)[j * w->columns + i];
             else
-                ((float *)to->weight)[at] = ((const float *)w->data)[of];
-        }
+                column[i * panel.row] = ((const float *)w->data)[j * w->columns + i];
+    }
     memcpy(to->bias, bias->data, (size_t)bias->columns * (wide ? sizeof(double) : sizeof(float)));
     return LPB_OK;
 }
@@ -168,25 +187,61 @@ static lpb_status build_step(building *b) {
     return LPB_BAD_ARGUMENT;
 }
 
-lpb_gemm plan_product(const lpb_plan *plan, const plan_step *s, const float *x, int64_t ld, float *out) {
-    (void)plan;
+static lpb_activation in_registers(const plan_step *s) {
+    return s->word <= LPB_LEAKY_RELU ? (lpb_activation)s->word : LPB_IDENTITY;
+}
+
+plan_panel plan_panel_at(const plan_step *s, int64_t first) {
+    const int64_t left = s->weight_row - first;
+    return (plan_panel){
+        .first = first,
+        .count = s->outputs - first < PANEL_OUTPUTS ? s->outputs - first : PANEL_OUTPUTS,
+        .row = left < PANEL_OUTPUTS ? left : PANEL_OUTPUTS,
+        .weight = s->weight ? (const float *)s->weight + first * s->features : NULL,
+        .bias = s->bias ? (const float *)s->bias + first : NULL,
+    };
+}
+
+lpb_gemm plan_few_product(const plan_step *s, const plan_panel *panel, const float *x, int64_t rows, float *out) {
     return (lpb_gemm){
         .batch = 1,
-        .m = s->outputs,
+        .m = rows,
+        .n = panel->row,
+        .k = s->features,
+        .a = x,
+        .a_row = lpb_round_up(s->features, LPB_ALIGN),
+        .a_col = 1,
+        .b = panel->weight,
+        .b_row = panel->row,
+        .b_col = 1,
+        .c = out ? out + panel->first : NULL,
+        .c_row = s->weight_row,
+        .alpha = 1.0f,
+        .bias = panel->bias,
+        .bias_axis = LPB_COLUMN_BIAS,
+        .activation = in_registers(s),
+        .slope = s->slope,
+    };
+}
+
+lpb_gemm plan_product(const plan_step *s, const plan_panel *panel, const float *x, int64_t ld, float *out) {
+    return (lpb_gemm){
+        .batch = 1,
+        .m = panel->count,
         .n = ld,
         .k = s->features,
-        .a = s->weight,
+        .a = panel->weight,
         .a_row = 1,
-        .a_col = s->weight_row,
+        .a_col = panel->row,
         .b = x,
         .b_row = ld,
         .b_col = 1,
-        .c = out,
+        .c = out ? out + panel->first * ld : NULL,
         .c_row = ld,
         .alpha = 1.0f,
-        .bias = s->bias,
+        .bias = panel->bias,
         .bias_axis = LPB_ROW_BIAS,
-        .activation = s->word <= LPB_LEAKY_RELU ? (lpb_activation)s->word : LPB_IDENTITY,
+        .activation = in_registers(s),
         .slope = s->slope,
     };
 }
@@ -197,8 +252,11 @@ static int64_t scratch_of(const lpb_plan *plan, const plan_step *s) {
     if (s->low) return turned + s->outputs * LPB_BLOCK_ROWS * (int64_t)sizeof(float);
     if (s->forest) return turned;
     if (s->kind != LPB_STEP_DENSE || plan->values[s->inputs[0]].wide) return 0;
-    const lpb_gemm product = plan_product(plan, s, NULL, LPB_BLOCK_ROWS, NULL);
-    return plan->isa->f32.scratch(&product);
+    const plan_panel panel = plan_panel_at(s, 0);
+    const lpb_gemm block = plan_product(s, &panel, NULL, LPB_BLOCK_ROWS, NULL);
+    const lpb_gemm few = plan_few_product(s, &panel, NULL, LPB_BLOCK_ROWS, NULL);
+    const int64_t of_block = plan->isa->f32.scratch(&block), of_few = plan->isa->f32.scratch(&few);
+    return of_block > of_few ? of_block : of_few;
 }
 
 /* A piece of memory that values take in turn. */
@@ -265,10 +323,12 @@ void lpb_plan_free(lpb_plan *plan) {
     for (int64_t i = 0; i < plan->count; i++) {
         plan_step *s = plan->steps + i;
         free(s->inputs);
-        free(s->weight);
-        free(s->bias);
         free(s->numbers);
-        lpb_low_chain_free(s->low);
+        if (!s->borrows) {
+            free(s->weight);
+            free(s->bias);
+            lpb_low_chain_free(s->low);
+        }
         lpb_forest_free(s->forest);
         lpb_neighbours_free(s->neighbours);
     }
@@ -276,7 +336,8 @@ void lpb_plan_free(lpb_plan *plan) {
     free(plan);
 }
 
-static lpb_status add_step(lpb_plan *plan, const lpb_step *from, int64_t i, lpb_dtype dtype) {
+static lpb_status add_step(lpb_plan *plan, const lpb_step *steps, int64_t i, lpb_dtype dtype) {
+    const lpb_step *from = steps + i;
     if (!inputs_fit(plan, from, i)) return LPB_BAD_ARGUMENT;
     plan_step *to = plan->steps + i;
     const plan_value *first = plan->values + from->inputs[0];
@@ -286,7 +347,7 @@ static lpb_status add_step(lpb_plan *plan, const lpb_step *from, int64_t i, lpb_
     to->inputs = lpb_new_memory(from->input_count * (int64_t)sizeof *to->inputs);
     if (!to->inputs) return LPB_NO_MEMORY;
     memcpy(to->inputs, from->inputs, (size_t)from->input_count * sizeof *to->inputs);
-    building b = {.plan = plan, .from = from, .to = to, .first = first, .dtype = dtype};
+    building b = {.plan = plan, .steps = steps, .from = from, .to = to, .first = first, .dtype = dtype};
     const lpb_status status = build_step(&b);
     if (status != LPB_OK) return status;
     plan->values[i + 1].features = to->outputs;
@@ -310,7 +371,7 @@ lpb_status lpb_plan_new(const lpb_isa *isa, int64_t features, const lpb_step *st
         values[0].features = features;
         for (int64_t i = 0; i < count && status == LPB_OK; i++) {
             plan->count = i + 1;
-            status = add_step(plan, steps + i, i, dtype);
+            status = add_step(plan, steps, i, dtype);
             if (status == LPB_BAD_ARGUMENT) *wrong = i;
         }
         if (status == LPB_OK && (values[count].features != 1 || values[count].wide)) status = LPB_BAD_ARGUMENT;

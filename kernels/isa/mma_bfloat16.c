@@ -24,6 +24,7 @@ const lpb_kernel lpb_mma_bf16 = {
     .scratch = scratch_bytes,
     .packed_bytes = packed_bytes,
     .pack = pack,
+    .finishes_apart = true,
     .peak = peak,
 };
 #else

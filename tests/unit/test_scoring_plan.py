@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.linalg import native
-from harness.scoring import program
+from harness.scoring import plan, program
 
 kernels = native.extension
 pytestmark = pytest.mark.skipif(kernels is None, reason="the native kernels are not built")
@@ -103,3 +103,24 @@ def test_the_words_of_a_program_are_those_of_the_kernels():
     assert tuple(kernels.ACTIVATIONS) == program.ACTIVATIONS
     assert tuple(kernels.OPERATORS) == program.OPERATORS
     assert tuple(kernels.REDUCTIONS) == program.REDUCTIONS
+
+
+def test_a_value_that_a_layer_reads_twice_is_multiplied_once():
+    generator = np.random.default_rng(0)
+    builder = program.Builder(5)
+    half = builder.with_constant("multiply", program.ROWS, 0.5)
+    layers = [
+        program.DenseLayer(generator.standard_normal((4, width)).astype(np.float32), np.zeros(4, np.float32), "tanh")
+        for width in (10, 15, 10)
+    ]
+    twice = builder.dense(builder.concat(program.ROWS, program.ROWS), layers[0])
+    thrice = builder.dense(builder.concat(program.ROWS, half, program.ROWS), layers[1])
+    shown = builder.concat(half, half)  # somebody else reads it too
+    both = builder.concat(twice, thrice, builder.dense(shown, layers[2]), shown)
+    made = builder.finish(builder.reduce("sum", both))
+    X = generator.standard_normal((70, 5)).astype(np.float32)
+    for rows in (X, X[:1], X[:7]):
+        exact = program.evaluate(made, rows.astype(np.float64))
+        np.testing.assert_allclose(plan.compiled(made)(rows), exact, rtol=1e-5, atol=1e-5)
+    steps = plan.coded(made)
+    assert sorted(step[3][0].shape for step in steps if step[0] == kernels.STEPS["dense"]) == [(4, 5), (4, 10), (4, 10)]

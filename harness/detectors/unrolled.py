@@ -1,0 +1,115 @@
+"""Nets over steps or positions as scoring programs: recurrence, attention and convolution written out.
+
+The same dense layer at every step or position is one array of the program. ONNX Runtime keeps its own operators for
+these nets; the program is what the native kernels compile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.scoring.program import ROWS, Builder, DenseLayer
+
+Matrix = NDArray[np.float32]
+
+
+def steps_of(window: int, features: int) -> tuple[Builder, list[str]]:
+    """A builder of rows of ``window`` steps side by side, and the value of each step."""
+    builder = Builder(window * features)
+    if window == 1:
+        return builder, [ROWS]
+    return builder, [builder.columns(ROWS, range(at * features, (at + 1) * features)) for at in range(window)]
+
+
+def lstm(builder: Builder, steps: Sequence[str], gates: tuple[Matrix, Matrix, NDArray[np.float32]]) -> list[str]:
+    """The hidden values of a layer after each of ``steps``, values in the order in which they are read.
+
+    Args:
+        builder: of the program.
+        steps: what the layer reads.
+        gates: weights of inputs (4 h, d), of hidden values (4 h, h) and the sum of the biases (4 h,), gates in torch's
+            order: input, forget, cell, output.
+    """
+    width = gates[1].shape[1]
+    order = np.r_[: 2 * width, 3 * width : 4 * width, 2 * width : 3 * width]  # those with a sigmoid, then the cell's
+    of_inputs, of_hidden, bias = (part[order] for part in gates)
+    first = DenseLayer(of_inputs, bias)
+    later = DenseLayer(np.concatenate([of_inputs, of_hidden], axis=1), bias)
+    hidden: list[str] = []
+    cell = ""
+    for x in steps:
+        linear = builder.dense(builder.concat(x, hidden[-1]), later) if hidden else builder.dense(x, first)
+        opened = builder.activation(builder.columns(linear, range(3 * width)), "sigmoid")
+        candidate = builder.activation(builder.columns(linear, range(3 * width, 4 * width)), "tanh")
+        let_in, kept, shown = (builder.columns(opened, range(at * width, (at + 1) * width)) for at in range(3))
+        added = builder.elementwise("multiply", let_in, candidate)
+        cell = builder.elementwise("add", builder.elementwise("multiply", kept, cell), added) if hidden else added
+        hidden.append(builder.elementwise("multiply", shown, builder.activation(cell, "tanh")))
+    return hidden
+
+
+def attend_from_last(builder: Builder, steps: Sequence[str], projection: DenseLayer, heads: int) -> str:
+    """What attention of several heads gives at the last of ``steps``, before its output layer.
+
+    ``projection`` (3 w, w) makes queries, keys and values; a head has w / heads features of each.
+    """
+    width = projection.weight.shape[1]
+    size = width // heads
+
+    def part(x: str, which: int) -> str:
+        rows = slice(which * width, (which + 1) * width)
+        return builder.dense(x, DenseLayer(projection.weight[rows], projection.bias[rows]))
+
+    query = builder.with_constant("multiply", part(steps[-1], 0), size**-0.5)
+    keys, values = [part(x, 1) for x in steps], [part(x, 2) for x in steps]
+    mixed = []
+    for head in range(heads):
+        own = range(head * size, (head + 1) * size)
+        of_head = builder.columns(query, own)
+        scores = builder.concat(
+            *(
+                builder.reduce("sum", builder.elementwise("multiply", of_head, builder.columns(key, own)))
+                for key in keys
+            )
+        )
+        share = builder.activation(
+            builder.elementwise("subtract", scores, builder.reduce("log_sum_exp", scores)), "exp"
+        )
+        total = ""
+        for at, value in enumerate(values):
+            weighted = builder.elementwise("multiply", builder.columns(value, own), builder.columns(share, [at]))
+            total = builder.elementwise("add", total, weighted) if total else weighted
+        mixed.append(total)
+    return builder.concat(*mixed) if heads > 1 else mixed[0]
+
+
+def convolve(builder: Builder, positions: Sequence[str], weight: NDArray[np.float32], bias: Matrix) -> list[str]:
+    """A convolution with ReLU along ``positions``, values of all channels, padded with zeros to as many.
+
+    Args:
+        builder: of the program.
+        positions: channels (inputs) at each position.
+        weight: (outputs, inputs, size), size odd.
+        bias: (outputs,).
+    """
+    half = weight.shape[2] // 2
+    made = []
+    for at in range(len(positions)):
+        first, last = max(at - half, 0), min(at + half + 1, len(positions))
+        kernel = weight[:, :, first - at + half : last - at + half].transpose(0, 2, 1)
+        layer = DenseLayer(np.ascontiguousarray(kernel.reshape(len(weight), -1)), bias, "relu")
+        near = positions[first:last]
+        made.append(builder.dense(builder.concat(*near) if len(near) > 1 else near[0], layer))
+    return made
+
+
+def largest(builder: Builder, values: Sequence[str]) -> str:
+    """The largest of values, feature by feature: m + max(x - m, 0) is x to rounding where x is larger."""
+    most = values[0]
+    for value in values[1:]:
+        above = builder.activation(builder.elementwise("subtract", value, most), "relu")
+        most = builder.elementwise("add", most, above)
+    return most
