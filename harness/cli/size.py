@@ -85,6 +85,14 @@ def size(
         _text("A table instead: rate=10k,20k p99=2ms,5ms; may be repeated.", "NAME=A,B", _STORED),
     ] = None,
     on: Annotated[str | None, _text("Project onto a machine that is not here: bounds.", "MTM", _STORED)] = None,
+    scenario: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_SETTINGS,
+            help="server: in the process; http: behind the product's server, loaded from another core.",
+        ),
+    ] = "server",
     node: Annotated[int | None, _text("NUMA node. Default: the one with most cores.", "ID", _SETTINGS)] = None,
     backend: Annotated[str | None, _text("Default: the workload's first.", "NAME", _SETTINGS)] = None,
     dtype: Annotated[str | None, _text("Number format. Default: float32.", "NAME", _SETTINGS)] = None,
@@ -158,6 +166,7 @@ def size(
             threads_per_core=parse_whole_numbers("--threads-per-core", threads_per_core),
             layouts=None if layouts is None else parse_list("--layouts", layouts, LAYOUTS),
             node=node,
+            http=_over_http(scenario),
         )
         directory = sizing.begin(spec_of(workload, spec), wanted, ("lparbench", *sys.argv[1:]), out)
     with sizing.resumable(directory), progress_for(quiet=as_json) as progress:
@@ -169,6 +178,12 @@ def size(
     else:
         print_size(record, directory)
     raise typer.Exit(sizing.exit_code(record))
+
+
+def _over_http(scenario: str) -> bool:
+    if scenario not in ("server", "http"):
+        raise InputError(f"--scenario is {scenario!r}.", remedy="Expected: server or http.")
+    return scenario == "http"
 
 
 def _fit(path: Path, rate: str | None, confidence: float, *, as_json: bool) -> None:

@@ -261,7 +261,7 @@ class SizeDesign:
         batch_size: rows per call of a throughput.
     """
 
-    scenario: Literal["server", "offline"]
+    scenario: Literal["server", "http", "offline"]
     p99_s: Positive | None
     series_seconds: Positive
     blocks: Count

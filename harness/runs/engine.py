@@ -90,7 +90,7 @@ class Engine:
         directory: receives artifacts of fits and what workers leave.
         workloads: by name.
         slow: processes take many times as long, as under emulation.
-        generator: where load over HTTP comes from; None where there is none.
+        generator: where load over HTTP comes from; None where there is none, or each measurement has its own.
         sysroot: the machine, whose CPUs are to be the same before and after each slot.
     """
 
@@ -175,11 +175,13 @@ class Engine:
             return str(Path(self.spec.save) / name)
         return str(directory / _BUNDLE) if "http" in (self.spec.scenarios or ()) else None
 
-    def _http_setting(self, workload: str, fit_directory: Path, placement: Placement) -> HttpSetting:
+    def _http_setting(
+        self, workload: str, fit_directory: Path, placement: Placement, generator: Placement | None
+    ) -> HttpSetting:
         bundle = self._bundle(workload, fit_directory)
         assert bundle is not None
-        assert self.generator is not None
-        return HttpSetting(bundle, placement, self.generator)
+        assert generator is not None
+        return HttpSetting(bundle, placement, generator)
 
     def baselines(self, name: str, placement: Placement) -> JobResult:
         """The baseline detectors of a workload: those of an earlier one on the same data, or new ones."""
@@ -202,9 +204,15 @@ class Engine:
         return replace(job, synthetic=spec.stand_ins)
 
     def measure(
-        self, slot: Slot, configuration: Configuration, placement: Placement, *, evict_bytes: int | None = None
+        self,
+        slot: Slot,
+        configuration: Configuration,
+        placement: Placement,
+        *,
+        evict_bytes: int | None = None,
+        generator: Placement | None = None,
     ) -> Measurement:
-        """Measure one slot in fresh processes at ``placement``."""
+        """Measure one slot in fresh processes at ``placement``, loaded over HTTP from ``generator``."""
         directory = self._scratch(slot.name)
         fit_directory = self.directory / "fits" / f"{configuration.workload}-{self.spec.protocol}"
         job = MeasureJob(
@@ -223,7 +231,7 @@ class Engine:
             counters=self.spec.counters,
             http=None
             if "http" not in slot.scenarios
-            else self._http_setting(configuration.workload, fit_directory, placement),
+            else self._http_setting(configuration.workload, fit_directory, placement, generator or self.generator),
         )
         whole = divided(job, placement, configuration.instances)
         timeout_s = _MEASURE_TIMEOUT_S + 8 * self.spec.series_seconds * (len(job.batch_sizes) + 2)

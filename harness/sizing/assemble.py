@@ -26,7 +26,7 @@ from harness.record.size_model import (
     SizeQuestion,
     SizeRoof,
 )
-from harness.record.spec import Scenario
+from harness.record.spec import CAPACITY, Scenario
 from harness.roofline.measured import MeasuredRoof
 from harness.runs.design import Design
 from harness.runs.fingerprint import fingerprint
@@ -39,7 +39,6 @@ from harness.sizing.curves import curve_of, model_of
 from harness.sizing.plan import plans_for
 from harness.workers.outcomes import FitOutcome, InstanceOutcome, JobResult, MeasureOutcome, SurveyOutcome
 
-SERVER = "server"
 _OPERATIONS_PER_MAC = 2
 EndedBy = Literal["decided", "budget", "blocks", "stored"]
 
@@ -113,6 +112,7 @@ def size_record(design: Design, request: SizeRequest, journal: Sequence[Entry], 
     fits = [entry.result.outcome(FitOutcome) for entry in journal if isinstance(entry, FitEntry)]
     fit, workload = next(iter(fits), None), design.workloads[0]
     server = request.question.p99_s is not None
+    over_http = "http" in (design.spec.scenarios or ())
     measured = [entry for entry in journal if isinstance(entry, Measurement)]
     configurations = () if design.grid is None else design.grid.configurations
     size = Size(
@@ -130,7 +130,7 @@ def size_record(design: Design, request: SizeRequest, journal: Sequence[Entry], 
             float(_OPERATIONS_PER_MAC * fit.macs_per_row) if fit is not None and fit.macs_per_row else None,
         ),
         design=SizeDesign(
-            scenario="server" if server else "offline",
+            scenario="http" if over_http else "server" if server else "offline",
             p99_s=request.question.p99_s,
             series_seconds=design.spec.series_seconds,
             blocks=1 + max((entry.block for entry in measured), default=-1),
@@ -143,7 +143,7 @@ def size_record(design: Design, request: SizeRequest, journal: Sequence[Entry], 
         series=series_of(design, request.layouts, journal),
         models=(),
         answer=answer(Bench((), request.node_cores, None), request.question),
-        not_covered=not_covered(server=server),
+        not_covered=not_covered(server=server, http=over_http),
         roof=None if survey is None or survey.roof is None else _roof(survey.roof),
     )
     return answered(size, request.question, request.plans)
@@ -164,19 +164,21 @@ def _roof(measured: MeasuredRoof) -> SizeRoof | None:
     return SizeRoof(max(compute), max(memory)) if compute and memory else None
 
 
-def not_covered(*, server: bool) -> tuple[str, ...]:
+def not_covered(*, server: bool, http: bool = False) -> tuple[str, ...]:
     """What no interval here says anything about."""
     arrivals = ("arrivals that come in bursts: they were Poisson, which is the kind case",) if server else ()
     return (
         "drift of the machine over days, and other partitions that were quiet meanwhile",
         *arrivals,
-        "the front, network and encoding of requests: rows were scored in the process",
+        "the network: server and load were on one machine"
+        if http
+        else "the front, network and encoding of requests: rows were scored in the process",
     )
 
 
 def _point(configuration: Configuration, measurements: Sequence[Measurement]) -> CapacityPoint:
     ordered = sorted(measurements, key=lambda measurement: measurement.block)
-    scenario: Scenario = "server" if SERVER in configuration.scenarios else "offline"
+    scenario: Scenario = next((each for each in configuration.scenarios if each in CAPACITY), "offline")
     records = [process_record(measurement, scenario) for measurement in ordered]
     blocks = tuple(_block(record, each.result) for record, each in zip(records, ordered, strict=True))
     return CapacityPoint(configuration.cores, configuration.instances, blocks, _validity(ordered, records, scenario))
@@ -185,7 +187,7 @@ def _point(configuration: Configuration, measurements: Sequence[Measurement]) ->
 def _validity(measurements: Sequence[Measurement], records: Sequence[ProcessRecord], scenario: Scenario) -> Validity:
     """Why the figures of a point may not be used; how many blocks it has is a matter of the answer."""
     failures = tuple(f"block {record.block}: {record.failure}" for record in records if record.failure)
-    series = [] if scenario == SERVER else [series for record in records for series in record.series]
+    series = [] if scenario in CAPACITY else [series for record in records for series in record.series]
     evidence = Evidence(
         blocks=len(records),
         clean_shares=[estimate_of(each).undisturbed_share for each in series],

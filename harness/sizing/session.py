@@ -22,7 +22,7 @@ from harness.platform.sysroot import SysRoot
 from harness.record.files import write_file
 from harness.record.model import Verdict
 from harness.record.size_model import Layout, PlanKind, Size, SizeQuestion
-from harness.record.spec import RunSpec
+from harness.record.spec import RunSpec, Scenario
 from harness.record.store import check_writable
 from harness.roofline.measured import cache_to_exceed
 from harness.runs.design import Design, Grid, design_to_resume, new_design, read_design, write_design
@@ -58,6 +58,7 @@ class Wanted:
     threads_per_core: tuple[int, ...] | None = None
     layouts: tuple[Layout, ...] | None = None
     node: int | None = None
+    http: bool = False  # behind the product's server, loaded from a core of its own
 
 
 def begin(spec: RunSpec, wanted: Wanted, argv: tuple[str, ...], out: Path, *, sysroot: SysRoot | None = None) -> Path:
@@ -82,11 +83,14 @@ def begin(spec: RunSpec, wanted: Wanted, argv: tuple[str, ...], out: Path, *, sy
             remedy="Measure on a real one.",
         )
     node = _node(bounds, wanted.node)
+    if wanted.http:
+        wanted = _over_http(wanted, bounds.cores[node])
     configurations, skipped = _configurations(design.workloads[0], spec, wanted, bounds, node)
     if not configurations:
         raise InputError(f"None of the settings can run here: {'; '.join(skipped)}.", remedy="See: lparbench probe")
     check_writable(out)
-    spec = replace(design.spec, p99_bound_s=bound or spec.p99_bound_s)
+    scenarios: tuple[Scenario, ...] | None = ("http",) if wanted.http else None
+    spec = replace(design.spec, p99_bound_s=bound or spec.p99_bound_s, scenarios=scenarios)
     design = replace(design, facts=facts, spec=spec, grid=Grid(configurations, bounds.method, 0.0, skipped))
     layouts = wanted.layouts or DEFAULT_LAYOUTS
     request = SizeRequest(wanted.question, bounds.cores[node], wanted.plans, layouts, wanted.budget_s)
@@ -95,6 +99,23 @@ def begin(spec: RunSpec, wanted: Wanted, argv: tuple[str, ...], out: Path, *, sy
     write_file(directory / REQUEST_FILE, (json.dumps(encode(request), indent=1) + "\n").encode())
     write_design(design, directory)
     return directory
+
+
+def _over_http(wanted: Wanted, cores: int) -> Wanted:
+    """What can be measured behind one server process: a core is left for the load.
+
+    Raises:
+        InputError: there is no bound, no core to leave, or a layout of several processes.
+    """
+    if wanted.question.p99_s is None:
+        raise InputError("--scenario http needs --p99.", remedy="Example: --p99 5ms")
+    if cores < 2:
+        raise InputError("Load over HTTP needs a core of its own; there is only one.", remedy="Leave out --scenario.")
+    if wanted.layouts not in (None, ("single",)):
+        raise InputError(
+            "--scenario http measures one server process.", remedy="Give --layouts single, or leave it out."
+        )
+    return replace(wanted, layouts=("single",), cores=wanted.cores or tuple(range(1, min(cores - 1, _MOST_CORES) + 1)))
 
 
 def is_sizing(directory: Path) -> bool:
@@ -305,6 +326,7 @@ def _configurations(
 ) -> tuple[tuple[Configuration, ...], dict[str, int]]:
     """Every core count, SMT level and layout that can run; a level is all threads of a core that are online."""
     server = wanted.question.p99_s is not None
+    capacity: Scenario = "http" if wanted.http else "server"
     levels = [1]
     while 2 * levels[-1] <= bounds.threads:
         levels.append(2 * levels[-1])
@@ -327,7 +349,7 @@ def _configurations(
                 )
                 possible, reasons = configurations_of(factors, bounds)
                 for each in possible:
-                    chosen[replace(each, scenarios=("server",), batch_sizes=()) if server else each] = None
+                    chosen[replace(each, scenarios=(capacity,), batch_sizes=()) if server else each] = None
                 for reason, amount in reasons.items():
                     skipped[reason] = skipped.get(reason, 0) + amount
     return tuple(chosen), skipped

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.measure.clock import Clock, SystemClock
 from harness.placement.model import Placement
-from harness.placement.plan import plan
+from harness.placement.plan import plan, plan_apart
 from harness.placement.smt import SmtMethod, SmtSession, Write, smt_session, write_switch
 from harness.placement.smt_guard import guarded, restore_after_kill
 from harness.platform.facts import Facts
@@ -137,7 +137,8 @@ class Work:
         try:
             self._switch(configuration.smt, session)
             if reason is None:
-                self.engine.measure(slot, configuration, self.placed(configuration))
+                placement = self.placed(configuration)
+                self.engine.measure(slot, configuration, placement, generator=self._generator(configuration, placement))
         except InputError as error:  # of this configuration on this machine: the others may still do
             reason = str(error)
         if reason is not None:
@@ -158,6 +159,13 @@ class Work:
             return placement
         memory_node = configuration.memory_node
         return replace(placement, memory_nodes=(memory_node,), memory_policy=f"bind:{memory_node}")
+
+    def _generator(self, configuration: Configuration, placement: Placement) -> Placement | None:
+        """Where load over HTTP comes from; None where there is none."""
+        if "http" not in configuration.scenarios:
+            return None
+        facts = self.facts or probe(self.sysroot)
+        return plan_apart(facts.topology, placement, limits=facts.limits)
 
     def _switch(self, level: int | None, session: SmtSession | None) -> None:
         if session is not None and level is not None and level != self.level:

@@ -105,8 +105,9 @@ def serve(bundle: Path, cpu: int, rate: float, seed: int) -> None:
 
 def saved(directory: Path) -> Path:
     """A bundle of the workload."""
-    run = [sys.executable, "-m", "harness", "run", WORKLOAD, "--synthetic", "--rows", "4000", "--epochs", "1",
-           "--seeds", "1", "--seconds", "0.1", "--save", str(directory / "saved"), "--out", str(directory / "runs")]  # fmt: skip
+    kept = ("--save", str(directory / "saved"), "--out", str(directory / "runs"))
+    quick = ("--synthetic", "--rows", "4000", "--epochs", "1", "--seeds", "1", "--blocks", "1")
+    run = [sys.executable, "-m", "harness", "run", WORKLOAD, *quick, *kept]
     subprocess.run(run, check=False, capture_output=True)
     bundle = directory / "saved" / WORKLOAD
     if not bundle.is_dir():

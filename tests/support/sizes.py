@@ -105,8 +105,11 @@ class ServingExecutor:
         if isinstance(job, ConcurrentJob):
             reports = [report_of(InstanceOutcome((), 0.0, served), part) for part in job.placements]
             return JobResult(tuple(reports), None, 1, self.wall_s)
+        (scenario,) = job.scenarios
+        if job.http is not None:
+            assert not set(job.http.generator.cpus) & set(placement.cpus)
         return replace(
-            result_of(MeasureOutcome({"server": ()}, {"server": served}, 0.0), placement), wall_s=self.wall_s
+            result_of(MeasureOutcome({scenario: ()}, {scenario: served}, 0.0), placement), wall_s=self.wall_s
         )
 
 

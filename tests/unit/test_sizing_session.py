@@ -81,6 +81,34 @@ def test_it_measures_where_the_decision_is_open(tmp_path: Path, twelve: SysRoot)
     assert view_of(record).sentence.startswith("6 cores (6 instances) serve 5,000 req/s at p99 ≤ 5 ms: capacity ")
 
 
+def test_it_measures_behind_the_server_with_a_core_left_for_the_load(tmp_path: Path, twelve: SysRoot) -> None:
+    record = sized(tmp_path, twelve, replace(ask(5000), http=True), executor := ServingExecutor(law, noise=0.01))
+    assert record.answer.chosen is not None
+    assert (record.answer.chosen.cores, record.answer.chosen.layout) == (6, "single")
+    assert record.design.scenario == "http"
+    assert record.not_covered[-1] == "the network: server and load were on one machine"
+    assert max(cores for _, cores in executor.served) <= 11
+    path = tmp_path / SIZE_NAME
+    path.write_bytes(encode(size_text(record)))
+    assert load_size(path) == record
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cores", "message"),
+    [
+        (Wanted(SizeQuestion(5.0), (), http=True), 12, "--scenario http needs --p99"),
+        (Wanted(SizeQuestion(5.0, 0.005), (), http=True), 1, "there is only one"),
+        (Wanted(SizeQuestion(5.0, 0.005), (), http=True, layouts=("per-core",)), 12, "measures one server process"),
+    ],
+)
+def test_what_cannot_be_measured_behind_the_server_is_refused(
+    tmp_path: Path, wanted: Wanted, cores: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        session.begin(SPEC, wanted, ("lparbench",), tmp_path / "out", sysroot=machine(tmp_path / "tree", cores))
+    assert error.value.remedy
+
+
 def test_the_record_is_whole_and_the_page_is_the_same_bytes(tmp_path: Path, twelve: SysRoot) -> None:
     record = sized(tmp_path, twelve, ask(5000), ServingExecutor(law))
     path = tmp_path / SIZE_NAME
