@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 CONFIRMATIONS = 3
 _MAX_STEPS = 60
-_MAX_DISTURBED = 30  # trials of a search, after which it is given up
 _DISTURBED_STEP = 4  # of a rate, after which a lower one is tried: the generator may be what cannot
 _STEP_GROWTH = 1.5  # so that a machine too noisy for the first rates has an answer soon
 
@@ -62,8 +61,8 @@ class _DisturbedError(Exception):
 class _Steps:
     """Rates decided by trials."""
 
-    def __init__(self, meets_bound: Callable[[float], bool | None], misses: int) -> None:
-        self._meets_bound, self._misses = meets_bound, misses
+    def __init__(self, meets_bound: Callable[[float], bool | None], misses: int, most_disturbed: int) -> None:
+        self._meets_bound, self._misses, self._most_disturbed = meets_bound, misses, most_disturbed
         self.done: list[Step] = []
         self.disturbed = 0
         self._trials = 0
@@ -82,7 +81,7 @@ class _Steps:
             if outcome is None:
                 self.disturbed += 1
                 disturbed += 1
-                if self.disturbed > _MAX_DISTURBED:
+                if self.disturbed > self._most_disturbed:
                     raise _DisturbedError
                 if disturbed == _DISTURBED_STEP:
                     self.done.append(Step(rate, met=False, trials=tuple(votes), disturbed=True))
@@ -110,6 +109,7 @@ def highest_rate(
     *,
     tolerance: float = 0.02,
     misses: int = 1,
+    most_disturbed: int = 30,
 ) -> RateSearch:
     """Bracket the highest rate for which ``meets_bound`` holds, bisect, and confirm it three times.
 
@@ -125,10 +125,11 @@ def highest_rate(
         tolerance: relative width at which the bisection ends.
         misses: trials that have to miss the bound before a rate has missed it. With more than one the upper end of the
             bracket is tried again before the answer is confirmed, so that an unlucky miss does not hide what is above.
+        most_disturbed: trials that may say nothing before the search is given up.
     """
     if not 0 < low < high:
         raise ValueError(f"need 0 < low < high, got {low} and {high}")
-    steps = _Steps(meets_bound, misses)
+    steps = _Steps(meets_bound, misses, most_disturbed)
     try:
         rate = _searched(steps, low, high, tolerance, reopen=misses > 1)
     except _DisturbedError:

@@ -25,6 +25,7 @@ from harness.record.series import Series
 
 _BOUND = 99.0
 _TOLERANCE = 0.02
+_MOST_DISTURBED = 8  # trials of a search: another block is to come
 _TRIAL_BOUNDS = 10  # a trial lasts this many times the bound, so that a queue has time to build up
 _LOWEST = 1 / 8  # of the rate at which the server is always busy; one that fails even this is not searched for
 _MOST_REQUESTS = 200_000  # of a trial
@@ -164,7 +165,9 @@ def capacity(
     else:
         try:
             busy = group.instances / service_s
-            search = highest_rate(trials.meets_bound, _LOWEST * busy, busy, tolerance=_TOLERANCE)
+            search = highest_rate(
+                trials.meets_bound, _LOWEST * busy, busy, tolerance=_TOLERANCE, most_disturbed=_MOST_DISTURBED
+            )
             rate = search.rate
             if search.undecided:
                 note = f"{search.disturbed} trials were disturbed by generator or machine; no rate could be decided"
