@@ -124,3 +124,13 @@ def test_a_value_that_a_layer_reads_twice_is_multiplied_once():
         np.testing.assert_allclose(plan.compiled(made)(rows), exact, rtol=1e-5, atol=1e-5)
     steps = plan.coded(made)
     assert sorted(step[3][0].shape for step in steps if step[0] == kernels.STEPS["dense"]) == [(4, 5), (4, 10), (4, 10)]
+
+
+@pytest.mark.parametrize("count", [1, 8, 70])
+def test_a_row_at_the_threshold_goes_left_and_one_above_it_or_nan_right(count):
+    above = np.nextafter(np.float32(1), np.float32(2))
+    X = np.array([[1, 0, 0], [above, 0, 0], [np.nan, 0, 0], [-1, 0, 0]], np.float32)
+    steps = [step("trees", 0, (0,), trees(value=np.array([[0, 10, 20]], np.float32)))]
+    run = kernels.Plan(ISA, 3, steps, 0, 1).run
+    for row, expected in zip(X, (10, 20, 20, 10), strict=True):
+        np.testing.assert_array_equal(run(np.tile(row, (count, 1))), np.full(count, expected, np.float32))
