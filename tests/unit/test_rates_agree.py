@@ -92,8 +92,8 @@ def test_the_export_of_times_says_which_estimate_it_gives() -> None:
 def test_in_the_tables_of_the_page() -> None:
     page = unescape(render(whole_run()).decode())
     rows = re.findall(
-        rf'<td class="n">{_NUMBER}\u00a0?row/s<small>[^<]*</small></td>\s*<td class="n">{_NUMBER}\u00a0?row/s<small>'
-        rf'[^<]*</small></td>\s*<td class="n">{_NUMBER}\u00a0?s(?:<small>{_NUMBER}\u00a0?s per row</small>)?</td>',
+        rf'<td class="n">{_NUMBER}\u00a0?row/s<small>[^<]*</small></td>\s*<td class="n[^"]*">{_NUMBER}\u00a0?row/s<small>'
+        rf'[^<]*</small></td>\s*<td class="n[^"]*">{_NUMBER}\u00a0?s(?:<small>{_NUMBER}\u00a0?s per row</small>)?</td>',
         page,
     )
     assert len(rows) == 4
@@ -103,8 +103,8 @@ def test_in_the_tables_of_the_page() -> None:
         assert counted * (per_row or mean) == pytest.approx(1, abs=0.01)
     sweep = unescape(render_sweep(power_sweep()).decode())
     cells = re.findall(
-        rf"<td class=\"n\">{_NUMBER}\u00a0?row/s<small>[^<]*</small></td><td class=\"n\">{_NUMBER}\u00a0?row/s<small>"
-        rf"[^<]*</small></td><td class=\"n\">{_NUMBER}\u00a0?s<",
+        rf"<td class=\"n\">{_NUMBER}\u00a0?row/s<small>[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?row/s<small>"
+        rf"[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?s<",
         sweep,
     )
     assert len(cells) == 24

@@ -83,4 +83,4 @@ def test_the_reason_is_on_the_page_and_the_terminal(tmp_path: Path) -> None:
     assert reason in render(record).decode()
     buffer = io.StringIO()
     print_run(record, tmp_path, Console(file=buffer, width=200, no_color=True))
-    assert f"training time: eager: {reason}" in buffer.getvalue()
+    assert f"offline, eager: training time: {reason}" in buffer.getvalue()
