@@ -103,8 +103,8 @@ def test_in_the_tables_of_the_page() -> None:
         assert counted * (per_row or mean) == pytest.approx(1, abs=0.01)
     sweep = unescape(render_sweep(power_sweep()).decode())
     cells = re.findall(
-        rf"<td class=\"n\">{_NUMBER}\u00a0?row/s<small>[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?row/s<small>"
-        rf"[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?s<",
+        rf"<td class=\"n\">{_NUMBER}\u00a0?row/s<small>[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?row/s"
+        rf"<small>[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?s<",
         sweep,
     )
     assert len(cells) == 24
