@@ -92,8 +92,9 @@ def test_the_export_of_times_says_which_estimate_it_gives() -> None:
 def test_in_the_tables_of_the_page() -> None:
     page = unescape(render(whole_run()).decode())
     rows = re.findall(
-        rf'<td class="n">{_NUMBER}\u00a0?row/s<small>[^<]*</small></td>\s*<td class="n[^"]*">{_NUMBER}\u00a0?row/s<small>'
-        rf'[^<]*</small></td>\s*<td class="n[^"]*">{_NUMBER}\u00a0?s(?:<small>{_NUMBER}\u00a0?s per row</small>)?</td>',
+        rf'<td class="n">{_NUMBER}\u00a0?row/s<small>[^<]*</small></td>\s*<td class="n[^"]*">{_NUMBER}\u00a0?row/s'
+        rf'<small>[^<]*</small></td>\s*<td class="n[^"]*">{_NUMBER}\u00a0?s'
+        rf"(?:<small>{_NUMBER}\u00a0?s per row</small>)?</td>",
         page,
     )
     assert len(rows) == 4
