@@ -83,13 +83,13 @@ async def serve(
     spec, app, server = serving.spec, serving.app, serving.server
     stop, at_once = ends
     started(serving)
-    ticking = asyncio.create_task(app.tick())
     if spec.check:
         failed = await asyncio.to_thread(check, serving.url, app, token, spec.tls_cert)
         for line in failed:
             print(f"lparbench: check failed: {one_line(line)}", file=sys.stderr)
         await server.drain(1.0)
         return ExitCode.REGRESSION if failed else ExitCode.GOOD
+    ticking = asyncio.create_task(app.tick())
     await stop.wait()
     ticking.cancel()
     draining()

@@ -65,7 +65,7 @@ def connect(url: str) -> http.client.HTTPConnection:
 
 def test_it_checks_itself(bundle: Path) -> None:
     done = ended("serve", bundle, "--check", "--port", "0")
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     described = json.loads(done.stdout)
     assert described["cpus"]
     assert "POST /predict" in described["endpoints"]
