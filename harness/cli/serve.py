@@ -39,7 +39,7 @@ def serve(
     node: Annotated[
         list[int] | None,
         typer.Option(
-            metavar="ID", rich_help_panel=_PLACE, show_default=False,
+            "--nodes", "--node", metavar="ID", rich_help_panel=_PLACE, show_default=False,
             help="NUMA node; several score on each. Default: the one that fits with the most free memory.",
         ),
     ] = None,

@@ -34,3 +34,14 @@ def test_no_help_shows_a_type_of_python_or_a_nameless_argument(words: tuple[str,
     for parameter in command.params:
         record = parameter.get_help_record(context)
         assert record is None or record[0].strip(), parameter.name
+
+
+def test_a_node_is_chosen_by_the_same_option_everywhere() -> None:
+    options = {
+        words[-1]: parameter.opts
+        for words, command in ALL.items()
+        for parameter in command.params
+        if {"--node", "--nodes"} & {*parameter.opts}
+    }
+    assert {"run", "sweep", "size", "serve", "place"} <= options.keys()
+    assert all(opts[:2] == ["--nodes", "--node"] for opts in options.values()), options
