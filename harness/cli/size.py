@@ -85,7 +85,6 @@ def size(
         _text("A table instead: rate=10k,20k p99=2ms,5ms; may be repeated.", "NAME=A,B", _STORED),
     ] = None,
     on: Annotated[str | None, _text("Project onto a machine that is not here: bounds.", "MTM", _STORED)] = None,
-<<<<<<< HEAD
     scenario: Annotated[
         str,
         typer.Option(
@@ -94,8 +93,6 @@ def size(
             help="server: in the process; http: behind the product's server, loaded from another core.",
         ),
     ] = "server",
-    node: Annotated[int | None, _text("NUMA node. Default: the one with most cores.", "ID", _SETTINGS)] = None,
-=======
     node: Annotated[
         int | None,
         typer.Option(
@@ -107,7 +104,6 @@ def size(
             show_default=False,
         ),
     ] = None,
->>>>>>> d5857eb (Take --nodes and --node alike in size and serve, too)
     backend: Annotated[str | None, _text("Default: the workload's first.", "NAME", _SETTINGS)] = None,
     dtype: Annotated[str | None, _text("Number format. Default: float32.", "NAME", _SETTINGS)] = None,
     budget: Annotated[str, typer.Option(metavar="TIME", help="Time for all of it.", rich_help_panel=AMOUNT)] = "10m",
