@@ -23,7 +23,7 @@ TORCH := $(shell sed -n 's/^ *"\(torch>=[^"]*\)",$$/\1/p' pyproject.toml)
 # The build back end calls its own configuration experimental, once per step: nobody's business here.
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -qq
 
-.PHONY: bench test lint docs test-lpar test-power10 test-power10-kernels bench-kernels clean
+.PHONY: bench test lint docs lpar-kernel test-lpar test-power10 test-power10-kernels bench-kernels clean
 
 # Exit code 2 means that this machine was too disturbed for a valid number; the report says which and why.
 bench: $(VENV)/.installed
@@ -49,6 +49,10 @@ docs: $(VENV)/.installed-test
 
 test-lpar: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/lpar -o addopts= -q -rs
+
+# A kernel with /proc/powerpc/lparcfg for test-lpar, built from Debian's source in minutes and kept.
+lpar-kernel: $(VENV)/.installed-test
+	$(BIN)/python tests/lpar/kernel.py
 
 test-power10: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/power10 -o addopts= -q -rs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from support.debian import archive, native_architecture
@@ -11,10 +12,20 @@ HERE = Path(__file__).resolve().parent
 EMULATOR = ("qemu-system-ppc", "qemu-system-data")
 GUEST = (
     *("coreutils", "dash", "busybox-static", "kmod", "util-linux", "numactl", "hwloc-nox", "powerpc-utils"),
-    *("python3", "python3-cpuinfo", "python3-jinja2", "python3-jsonschema", "python3-numpy", "python3-psutil"),
+    *(
+        "python3",
+        "python3-cpuinfo",
+        "python3-jinja2",
+        "python3-jsonschema",
+        "python3-numpy",
+        "python3-pandas",
+        "python3-psutil",
+        "python3-sklearn",
+    ),
     *("python3-rich", "python3-typer"),
 )
 KERNELS = ("powerpc64le", "powerpc64le-64k")  # of 4 KiB pages and of 64 KiB
+OWN_KERNEL = "lpar"  # of kernel.py, with lparcfg; everything is built in
 MODULES = (  # in the order in which they are loaded
     *("fs/fscache/fscache", "fs/netfs/netfs", "net/9p/9pnet", "net/9p/9pnet_virtio", "fs/9p/9p"),
     *("fs/overlayfs/overlay", "drivers/char/hw_random/rng-core", "drivers/char/hw_random/virtio-rng"),
@@ -32,20 +43,25 @@ def build_guest(target: Path) -> None:
         for flavour in KERNELS:
             packages.unpack_kernel(target, flavour, MODULES)
     for flavour in KERNELS:
-        _write_initrd(target, flavour)
+        _write_initrd(target, flavour, _modules(target, flavour))
+    _write_initrd(target, OWN_KERNEL, ())
 
 
-def _write_initrd(root: Path, flavour: str) -> None:
-    """A first root in memory with busybox, the modules that reach the shared one, and ``init.sh``."""
+def _modules(root: Path, flavour: str) -> Iterator[tuple[str, bytes]]:
+    """Names and contents, in the order in which they are loaded."""
     kernel = next((root / "usr/lib/modules").glob(f"*[0-9]-{flavour}"))
-    members = [(name, 0o40755, b"") for name in ("bin", "dev", "proc", "sys", "modules", "lower", "upper", "new")]
-    members.append(("bin/busybox", 0o100755, (root / "usr/bin/busybox").read_bytes()))
-    members.append(("init", 0o100755, (HERE / "init.sh").read_bytes()))
     for number, name in enumerate(MODULES):
         for packed in kernel.glob(f"kernel/{name}.ko*"):
             content = packed.read_bytes()
-            content = lzma.decompress(content) if packed.suffix == ".xz" else content
-            members.append((f"modules/{number:02}-{Path(name).name}", 0o100644, content))
+            yield f"{number:02}-{Path(name).name}", lzma.decompress(content) if packed.suffix == ".xz" else content
+
+
+def _write_initrd(root: Path, flavour: str, modules: Iterable[tuple[str, bytes]]) -> None:
+    """A first root in memory with busybox, the modules that reach the shared one, and ``init.sh``."""
+    members = [(name, 0o40755, b"") for name in ("bin", "dev", "proc", "sys", "modules", "lower", "upper", "new")]
+    members.append(("bin/busybox", 0o100755, (root / "usr/bin/busybox").read_bytes()))
+    members.append(("init", 0o100755, (HERE / "init.sh").read_bytes()))
+    members += [(f"modules/{name}", 0o100644, content) for name, content in modules]
     archived = b"".join(_member(*member) for member in [*members, ("TRAILER!!!", 0, b"")])
     (root / f"initrd-{flavour}").write_bytes(archived)
 

@@ -10,19 +10,19 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.debian import archive, cached, install_host_tools, native_architecture
+from guest import OWN_KERNEL
+from support.debian import archive, cached, install_host_tools, is_cached, native_architecture
 
 HERE = Path(__file__).resolve().parent
-FLAVOUR = "lpar"
 SOURCES = ("linux-source-6.12", "linux-source-6.1")  # the first that the mirror holds
 COMPILER = "powerpc64le-linux-gnu-gcc"
 _CONFIG = HERE / "kernel.config"
+_FILE = f"vmlinux-{OWN_KERNEL}"
+_RECIPE = ((_CONFIG,), *SOURCES)
 _TOOLS = {
     COMPILER: ("gcc-powerpc64le-linux-gnu", "libc6-dev-ppc64el-cross"),
     **{name: (name,) for name in ("bc", "bison", "flex", "gcc", "make")},
@@ -32,20 +32,10 @@ _TOOLS = {
 _UNNEEDED = ("tools/testing", "arch/arm/boot", "arch/arm64/boot", "arch/mips/boot")
 
 
-@contextmanager
-def lparcfg_kernel(cache: Path, *, build: bool) -> Iterator[Path | None]:
-    """The kernel as an ELF file; None where it is not there, or of another recipe, and is not to be built."""
-
-    def unbuilt(_: Path) -> None:
-        raise FileNotFoundError("it is built by: make lpar-kernel")
-
-    try:
-        with cached(cache / "kernel", (Path(__file__), _CONFIG), build=_build if build else unbuilt) as folder:
-            yield folder / f"vmlinux-{FLAVOUR}"
-    except FileNotFoundError:
-        if build:
-            raise
-        yield None
+def lparcfg_kernel(cache: Path) -> Path | None:
+    """The kernel as an ELF file; None where it is not there, or of other settings."""
+    folder = cache / "kernel"
+    return folder / _FILE if is_cached(folder, *_RECIPE) else None
 
 
 def _build(target: Path) -> None:
@@ -66,7 +56,7 @@ def _build(target: Path) -> None:
         if refused := sorted(set(wanted) - set(chosen)):
             raise RuntimeError(f"the source has no such settings: {', '.join(refused)}")
         _run(*make, "vmlinux", cwd=source)
-        _run(COMPILER.replace("gcc", "strip"), "-o", target / f"vmlinux-{FLAVOUR}", source / "vmlinux")
+        _run(COMPILER.replace("gcc", "strip"), "-o", target / _FILE, source / "vmlinux")
 
 
 def _run(*argv: str | Path, cwd: Path | None = None) -> None:
@@ -76,5 +66,5 @@ def _run(*argv: str | Path, cwd: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with lparcfg_kernel(HERE.parents[1] / ".lpar", build=True) as kernel:
-        print(kernel)
+    with cached(HERE.parents[1] / ".lpar" / "kernel", *_RECIPE, build=_build) as folder:
+        print(folder / _FILE)

@@ -17,8 +17,9 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.errors import LparbenchError
 from harness.placement.model import Placement
@@ -356,13 +357,13 @@ def check_a_core_that_is_plugged_in_while_smt_is_switched_is_found_and_left_onli
     assert topology.node(1).cpus == (4, 6, 7, *PLUGGED)
 
 
-def main() -> None:
-    """The checks that are asked for, one line of JSON each as soon as it is done."""
+def run_checks(checks: Mapping[str, Any]) -> None:
+    """Those that are asked for, one line of JSON each as soon as it is done."""
     with Path("/job/results").open("w") as results:
         for name in Path("/job/checks").read_text().split():
             started, error = time.monotonic(), None
             try:
-                globals()[name]()
+                checks[name]()
             except BaseException:  # noqa: BLE001 - handed on
                 error = traceback.format_exc()
                 with contextlib.suppress(LparbenchError):
@@ -375,4 +376,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--in"]:
         in_placement(Path(sys.argv[2]))
     else:
-        main()
+        run_checks(globals())

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from guest import EMULATOR, HERE, KERNELS, build_emulator, build_guest
+from guest import EMULATOR, HERE, KERNELS, OWN_KERNEL, build_emulator, build_guest
+from kernel import lparcfg_kernel
 from support.debian import RECIPE, cached, install_host_tools
 
 CACHE = HERE.parents[1] / ".lpar"
@@ -40,7 +41,7 @@ class Machine:
         cpu: QEMU's name of the processor.
         compatible: the processor mode that the machine is held to, "power9".
         halves: whether the firmware says that a core is two halves, even and odd threads, as PowerVM does.
-        kernel: one of ``KERNELS``.
+        kernel: one of ``KERNELS``, or ``OWN_KERNEL``.
         before: shell commands in the guest that switch threads off.
         spare: cores, the last ones, that are not there at boot and can be plugged in.
     """
@@ -97,10 +98,11 @@ class Machine:
 
 @dataclass(frozen=True)
 class Emulator:
-    """QEMU and the guest's root, both built."""
+    """QEMU and the guest's root, both built; ``own``: the kernel with lparcfg, where it was built."""
 
     qemu: Path
     guest: Path
+    own: Path | None
 
     def version(self) -> str:
         """QEMU's own."""
@@ -130,6 +132,9 @@ class Emulator:
         return made
 
     def _kernel(self, machine: Machine) -> Path:
+        if machine.kernel == OWN_KERNEL:
+            assert self.own is not None
+            return self.own
         return next((self.guest / "boot").glob(f"vmlinu?-*[0-9]-{machine.kernel}"))
 
     def _program(self) -> list[str]:
@@ -155,4 +160,4 @@ def emulator() -> Iterator[Emulator]:
         cached(CACHE / "qemu", (RECIPE,), *EMULATOR, build=build_emulator) as qemu,
         cached(CACHE / "guest", sources, build=build_guest) as guest,
     ):
-        yield Emulator(qemu, guest)
+        yield Emulator(qemu, guest, lparcfg_kernel(CACHE))

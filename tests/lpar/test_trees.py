@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 from conftest import Captured
+from guest import KERNELS, OWN_KERNEL
 from support.numactl_rules import objections
 from support.trees import CoreLayout, Layout, NodeSpec
 from typer.testing import CliRunner
 
 from harness.cli.main import app
+from harness.platform import lpar
 from harness.platform.crosscheck import compare_lscpu, compare_numactl
+from harness.platform.devicetree import DeviceTree
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 
@@ -70,7 +73,7 @@ def test_the_guest_is_what_qemu_was_asked_for(captured):
         assert (megabytes > 0) == (machine.nodes[number].gib > 0)
     assert captured.auxiliary["AT_BASE_PLATFORM"] == machine.cpu
     assert captured.auxiliary["AT_PLATFORM"] == (machine.compatible or machine.cpu)
-    assert (captured.auxiliary["AT_PAGESZ"] == "65536") == machine.kernel.endswith("64k")
+    assert (captured.auxiliary["AT_PAGESZ"] == "65536") == (machine.kernel != KERNELS[0])
     assert all(len(captured.hwloc.halves & {half}) == 1 for half in captured.hwloc.halves)
     assert any(len(half) < machine.threads for half in captured.lscpu.halves) == machine.halves or machine.before != ":"
 
@@ -131,6 +134,31 @@ def test_probe_finds_the_processor_that_programs_are_told_of(captured, facts):
     assert facts["kernel"]["release"] == captured.answer("release").strip()
     assert facts["emulation"]["emulator"] == "QEMU TCG"
     assert cpu["part_threads"] is None or cpu["part_threads"] >= facts["topology"]["smt"]["max"]
+
+
+def test_probe_reads_the_lparcfg_that_the_kernel_writes(captured, tmp_path):
+    """QEMU's partition is no LPAR and is not taken for one; with the name of a real machine in its place the same
+    lines are: every figure that QEMU was asked for comes out again."""
+    path = captured.tree / "proc/powerpc/lparcfg"
+    assert path.exists() == (captured.machine.kernel == OWN_KERNEL)
+    if not path.exists():
+        return
+    text = path.read_text()
+    assert "system_type=IBM pSeries (emulated by qemu)" in text
+    assert not any(getattr(probe(SysRoot(captured.tree)).lpar, name) for name in ("mode", "virtual_processors", "purr"))
+    (tmp_path / "proc/powerpc").mkdir(parents=True)
+    real = re.sub("^system_type=.*$", "system_type=IBM,9105-22A", text, flags=re.MULTILINE)
+    (tmp_path / "proc/powerpc/lparcfg").write_text(real)
+    facts = lpar.collect(SysRoot(tmp_path), DeviceTree(SysRoot(tmp_path)))
+    lines = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    cores = sum(node.cores for node in captured.machine.nodes)
+    assert facts.virtual_processors == int(lines["partition_active_processors"]) == cores
+    assert facts.virtual_processors_max == int(lines["partition_potential_processors"]) == cores
+    assert facts.dedicated == (lines["shared_processor_mode"] == "0")
+    assert facts.partition_id == int(lines["partition_id"]) == 0
+    assert facts.desired_memory_bytes == int(lines["DesMem"]) << 20 == captured.machine.nodes[0].gib << 30
+    assert facts.purr == int(lines["purr"]) > 0
+    assert facts.system_type == "IBM,9105-22A"
 
 
 def test_the_cross_check_of_a_live_machine_finds_no_disagreement(captured):
