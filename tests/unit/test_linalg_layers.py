@@ -68,7 +68,7 @@ def test_python_and_the_kernels_have_the_same_words():
     header = (Path(__file__).parents[2] / "kernels/drivers/lparbench_kernels.h").read_text()
     spelled = {
         "lpb_dtype": [f"LPB_{word.upper()}" for word in native.DTYPES],
-        "lpb_activation": [f"LPB_{word.upper()}" for word in native.ACTIVATIONS],
+        "lpb_activation": [f"LPB_{word.upper()}" for word in kernels.ACTIVATIONS],
         "lpb_loss": [f"LPB_LOSS_{word.upper()}" for word in LOSSES],
         "lpb_head": [f"LPB_HEAD_{word.upper()}" for word in HEADS],
     }
