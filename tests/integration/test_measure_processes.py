@@ -126,7 +126,7 @@ def test_a_cold_cache_times_single_calls(fitted: Path, tmp_path: Path) -> None:
 
 
 def concurrent(fitted: Path, directory: Path, where: Placement) -> ConcurrentJob:
-    job = divided(measuring(fitted, directory, cpus=where.cpus), where, 2)
+    job = divided(measuring(fitted, directory, "offline", cpus=where.cpus), where, 2)
     assert isinstance(job, ConcurrentJob)
     return job
 
