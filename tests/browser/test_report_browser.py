@@ -83,7 +83,7 @@ for (const svg of document.querySelectorAll('svg.chart')) {
   const marks = [...svg.querySelectorAll('path, use')].filter(e => !e.closest('defs, clipPath')
     && !/--grid|--paper/.test(e.getAttribute('style') ?? '')
     && !(/stroke:var\\(--(ink|muted)\\)/.test(e.getAttribute('style') ?? '') && e.getBoundingClientRect().width > 20));
-  const boxes = marks.map(e => e.getBoundingClientRect()).filter(b => b.width < 12 || b.height < 12 || false);
+  const boxes = marks.map(e => e.getBoundingClientRect()).filter(b => b.width < 12 || b.height < 12);
   const bands = [...svg.querySelectorAll('path, use')].filter(e => /--band/.test(e.getAttribute('style') ?? '')
     || /--band/.test(e.parentNode.getAttribute('style') ?? '')).map(e => e.getBoundingClientRect());
   for (const t of svg.querySelectorAll('text')) {

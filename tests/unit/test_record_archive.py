@@ -89,7 +89,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def lparbench(*words: str | Path) -> tuple[int, str]:
-    done = CliRunner().invoke(app, [str(word) for word in words])
+    done = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "200"})
     if isinstance(done.exception, LparbenchError):
         raise done.exception
     return done.exit_code, done.output

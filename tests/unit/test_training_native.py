@@ -18,7 +18,7 @@ from harness.detectors.vae import VAE
 from harness.linalg import chain
 from harness.scoring.agreement import agreement
 from harness.scoring.artifacts import TRAINING_FILE, read
-from harness.scoring.backend_native import as_chain, dense_runs, open_backend
+from harness.scoring.backend_native import as_chain, open_backend
 from harness.scoring.program import ROWS, Builder, DenseLayer, evaluate
 from harness.training.context import FitContext
 from harness.training.native_spec import NativeTraining, dense_trainer, trained_form
@@ -46,15 +46,6 @@ def test_a_whole_chain_agrees_with_float64(detector, dtype: str, tmp_path: Path)
     verdict = agreement(exact, found, dtype)
     assert verdict.within, verdict.sentence()
     assert as_chain(detector.program()) is not None
-
-
-def test_layers_in_a_row_are_one_call() -> None:
-    builder = Builder(12)
-    first = builder.chain(ROWS, [layer(12, 6), layer(6, 5)])
-    forked = builder.chain(first, [layer(5, 5)])
-    program = builder.finish(builder.reduce("mean", builder.elementwise("add", forked, first)))
-    runs = [[len(program.layer(step).weight) for step in run] for run in dense_runs(program)]
-    assert runs == [[6, 5], [5]], "a value with two readers ends its run"
 
 
 def test_a_program_of_several_chains_and_foreign_activations_agrees_too(tmp_path: Path) -> None:
@@ -144,7 +135,10 @@ def test_native_training_reports_every_lap() -> None:
     assert laps == [4, 4, 2] * 2  # 600 rows are ten batches of at most 64
 
 
-def test_a_detector_without_dense_layers_is_not_offered_natively(tmp_path: Path) -> None:
-    made = prepare(resolve("knn", {"max_samples": 50}).fit(X, Y), tmp_path)
-    assert "native" not in made.backends
+def test_a_detector_without_dense_layers_is_native_too(tmp_path: Path) -> None:
+    detector = resolve("knn", {"max_samples": 50}).fit(X, Y)
+    made = prepare(detector, tmp_path)
+    assert "native" in made.backends
     assert made.unavailable == {}
+    verdict = agreement(detector.decision_function(X), open_scorer(tmp_path, "native", "float32").score(X))
+    assert verdict.within, verdict.sentence()
