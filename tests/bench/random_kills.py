@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,9 +100,15 @@ class _Anything(http.server.BaseHTTPRequestHandler):
 
 @dataclass
 class Bed:
-    """A directory in which commands run, with a home, a cache and a temporary directory of its own."""
+    """A directory in which commands run, with a home, a cache and a temporary directory of its own.
+
+    Attributes:
+        commands: that are to be run; a run is made first where one of them reads it or its bundle.
+    """
 
     top: Path
+    commands: Sequence[str]
+    run: Path = Path()
 
     def __post_init__(self) -> None:
         for name in ("home", "tmp", "work/bench"):
@@ -117,6 +123,9 @@ class Bed:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Anything)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.port = server.server_port
+        words = {word for name in self.commands for word in COMMANDS[name]}
+        if not any(word.startswith(("{run}", "out/bundles/", "out/runs")) for word in words):
+            return
         first = [sys.executable, "-m", "harness", *COMMANDS["run"], "--save", "out/bundles"]
         done = subprocess.run(first, cwd=work, env=self.environment("first"), capture_output=True, text=True)
         (self.run,) = (path.parent.relative_to(work) for path in (work / "out/runs").glob("*/run.json"))
@@ -191,8 +200,8 @@ def main(kills: int = 200, seed: int = 1, *names: str) -> None:
     rng = random.Random(seed)
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="kills-") as top:
-        bed = Bed(Path(top))
         chosen = names or tuple(COMMANDS)
+        bed = Bed(Path(top), chosen)
         while counts["kills"] < kills:
             name, number = chosen[counts["tries"] % len(chosen)], rng.choice(SIGNALS)
             counts["tries"] += 1

@@ -28,7 +28,7 @@ ENVIRONMENT = {
     "LPARBENCH_DATA": "",
 }
 SMALL = (
-    *("--rows", "600", "--epochs", "1", "--seeds", "1", "--blocks", "1"),
+    *("--rows", "600", "--epochs", "1", "--seeds", "1", "--blocks", "1", "--no-roofline"),
     *("--backends", "eager", "--scenarios", "offline"),
 )
 

@@ -31,7 +31,10 @@ role = "baseline"
 batch_sizes = [64]
 backends = ["eager"]
 """
-OPTIONS = ("--rows", "600", "--epochs", "1", "--seeds", "1", "--blocks", "2", "--scenarios", "offline", "--out", "runs")
+OPTIONS = (
+    *("--rows", "600", "--epochs", "1", "--seeds", "1", "--blocks", "2", "--scenarios", "offline"),
+    *("--no-roofline", "--out", "runs"),
+)
 # What the journal holds when the signal comes: the piece of work after it is under way.
 KILLS: tuple[list[str], ...] = ([], ["survey"], ["survey", "fit"])
 INTERRUPTED = ["survey", "fit", "measurement"]
