@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -33,9 +34,17 @@ _Machine = Annotated[
 _Partition = Annotated[
     str | None, typer.Option(metavar="HASH", help="This partition, as `list` names it.", show_default=False)
 ]
-_Kind = Annotated[
-    Literal["run", "sweep", "sizing"] | None, typer.Option(help="Records of this kind.", show_default=False)
-]
+
+
+class _RecordKind(str, Enum):
+    """Of records; an enumeration, for older versions of typer know no literals."""
+
+    RUN = "run"
+    SWEEP = "sweep"
+    SIZING = "sizing"
+
+
+_Kind = Annotated[_RecordKind | None, typer.Option(help="Records of this kind.", show_default=False)]
 _Since = Annotated[str | None, typer.Option(metavar="DATE", help="Created then or later.", show_default=False)]
 _Until = Annotated[str | None, typer.Option(metavar="DATE", help="Created before.", show_default=False)]
 
@@ -119,7 +128,7 @@ def query(
     from harness.reporting.archive import entries_text
     from harness.reporting.listing import output_width
 
-    asked = Query(kind, workload, machine, partition, since, until, tuple(record or ()))
+    asked = Query(None if kind is None else kind.value, workload, machine, partition, since, until, tuple(record or ()))
     with opened(archive) as store:
         entries = store.entries(asked)
         if out is not None:

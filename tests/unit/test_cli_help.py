@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from typer.main import get_command
@@ -45,3 +45,16 @@ def test_a_node_is_chosen_by_the_same_option_everywhere() -> None:
     }
     assert {"run", "sweep", "size", "serve", "place"} <= options.keys()
     assert all(opts[:2] == ["--nodes", "--node"] for opts in options.values()), options
+
+
+def literals(hint: Any) -> Iterator[Any]:
+    if get_origin(hint) is Literal:
+        yield hint
+    for argument in get_args(hint):
+        yield from literals(argument)
+
+
+@pytest.mark.parametrize("words", [words for words in ALL if not hasattr(ALL[words], "commands")], ids=" ".join)
+def test_no_option_is_a_literal_which_older_versions_of_typer_do_not_know(words: tuple[str, ...]) -> None:
+    hints = get_type_hints(ALL[words].callback, include_extras=True)
+    assert [name for name, hint in hints.items() if list(literals(hint))] == []
