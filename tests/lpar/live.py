@@ -149,7 +149,7 @@ def _commanded() -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, ...]]]:
     yield process, before
     wait_until(lambda: load(ROOT) is None, "the saved state is still there")
     assert state() == before
-    assert not Path("/proc", note.read_text().strip()).exists()
+    wait_until(lambda: not Path("/proc", note.read_text().strip()).exists(), "the command goes on")
 
 
 def check_sigterm_ends_a_command_and_its_level() -> None:
