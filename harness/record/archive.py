@@ -22,7 +22,16 @@ from harness.platform.facts import Facts
 from harness.record.codec import DIGEST, DigestError, check_digest
 from harness.record.model import Run
 from harness.record.size_model import Size
-from harness.record.store import RECORD_NAME, SIZE_NAME, SWEEP_NAME, encode, load_run, load_size, load_sweep
+from harness.record.store import (
+    RECORD_NAME,
+    SIZE_NAME,
+    SWEEP_NAME,
+    encode,
+    load_run,
+    load_size,
+    load_sweep,
+    write_directory,
+)
 from harness.record.sweep_model import Sweep
 
 Kind = Literal["run", "sweep", "sizing"]
@@ -122,25 +131,26 @@ class Archive:
     def entries(self, query: Query) -> list[Entry]:
         """What is wanted, oldest first."""
         sql, records, workloads = _sqlalchemy(), self._records, self._workloads
-        wanted = sql.select(*(column for column in records.c if column.name != "text"))
-        for name in ("kind", "partition"):
-            if (value := getattr(query, name)) is not None:
-                wanted = wanted.where(records.c[name] == value)
+        conditions = [
+            records.c[name] == value for name in ("kind", "partition") if (value := getattr(query, name)) is not None
+        ]
         if query.machine is not None:
-            wanted = wanted.where(records.c.machine.contains(query.machine, autoescape=True))
+            conditions.append(records.c.machine.contains(query.machine, autoescape=True))
         if query.since is not None:
-            wanted = wanted.where(records.c.created >= query.since)
+            conditions.append(records.c.created >= query.since)
         if query.until is not None:
-            wanted = wanted.where(records.c.created < query.until)
+            conditions.append(records.c.created < query.until)
         if query.workload is not None:
             having = sql.select(workloads.c.digest).where(workloads.c.workload == query.workload)
-            wanted = wanted.where(records.c.digest.in_(having))
+            conditions.append(records.c.digest.in_(having))
         if query.ids:
-            wanted = wanted.where(sql.or_(*(self._named(name) for name in query.ids)))
+            conditions.append(sql.or_(*(self._named(name) for name in query.ids)))
+        wanted = sql.select(*(column for column in records.c if column.name != "text")).where(*conditions)
+        of_wanted = sql.select(workloads.c.digest, workloads.c.workload).join(records).where(*conditions)
         with self._errors(), self._engine.connect() as connection:
             rows = connection.execute(wanted.order_by(records.c.created, records.c.id)).mappings().all()
             named: dict[str, list[str]] = {}
-            for digest, workload in connection.execute(sql.select(workloads.c.digest, workloads.c.workload)):
+            for digest, workload in connection.execute(of_wanted):
                 named.setdefault(digest, []).append(workload)
         return [Entry(**row, workloads=tuple(sorted(named.get(row["digest"], ())))) for row in rows]
 
@@ -169,14 +179,14 @@ class Archive:
 
         Raises:
             InputError: one is there already, two have one name, or a name is none of ours.
+        LparbenchError: the disk refuses.
         """
         places = [directory / decode(PathPart, entry.id, f"{self._name}: id") for entry in entries]
         taken = next((place for place in places if place.exists() or places.count(place) > 1), None)
         if taken is not None:
             raise InputError(f"{taken} is there already, or asked for twice; nothing was written.")
         for place, (entry, content) in zip(places, self.texts(entries), strict=True):
-            place.mkdir(parents=True)
-            (place / FILES[entry.kind]).write_bytes(content)
+            write_directory(place, {FILES[entry.kind]: content})
         return places
 
     def _named(self, name: str) -> Any:

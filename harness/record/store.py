@@ -150,6 +150,17 @@ def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = Non
     target = directory / run.run_id
     if target.exists():
         raise LparbenchError(f"{target} is there already; nothing was written.", remedy="Choose another --out.")
+    write_directory(target, contents)
+    return target
+
+
+def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:
+    """Make the directory ``target`` with files of these names, all or nothing.
+
+    Raises:
+        LparbenchError: the disk or its permissions refuse.
+    """
+    directory = target.parent
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with aside(target, directory=True) as hidden:
@@ -163,7 +174,6 @@ def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = Non
             f"{target}: cannot be written: {error.strerror}; nothing was left behind.",
             remedy="Free space there, or choose another --out.",
         ) from error
-    return target
 
 
 def encode(text: str) -> bytes:
