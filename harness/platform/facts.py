@@ -264,6 +264,11 @@ class EmulationFacts:
     evidence: tuple[str, ...] = ()
     sources: Sources = field(default_factory=dict)
 
+    @property
+    def refuses(self) -> str | None:
+        """Name of the emulator under which times are refused; None on a real machine, or where nothing tells."""
+        return (self.emulator or "unknown emulator") if self.emulated else None
+
 
 @dataclass(frozen=True)
 class LoadFacts:

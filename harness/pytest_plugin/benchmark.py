@@ -50,7 +50,7 @@ def add_session(benchmarks: Sequence[Any], output_json: dict[str, Any], steal_sh
     facts, placement = this_machine().facts, observe()
     nodes = sorted({node for cpu in placement.cpus_allowed if (node := placement.node_of(cpu)) is not None})
     output_json[SESSION] = encode(BenchmarkSession(placement, tuple(nodes), facts.topology.smt, steal_share))
-    emulator = facts.emulation.emulator if facts.emulation.emulated else None
+    emulator = facts.emulation.refuses
     rounds_s = {benchmark.fullname: benchmark.stats.data for benchmark in benchmarks if benchmark}
     for saved in output_json["benchmarks"]:
         verdict = validity(rounds_s[saved["fullname"]], steal_share, emulator)

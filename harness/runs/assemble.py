@@ -47,8 +47,7 @@ class Subject:
     @property
     def emulator(self) -> str | None:
         """Name of the emulator that the run was made under, if any; its times are refused."""
-        emulation = self.machine.facts.emulation
-        return (emulation.emulator or "unknown") if emulation.emulated else None
+        return self.machine.facts.emulation.refuses
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,9 @@ def begin(spec: RunSpec, wanted: Wanted, argv: tuple[str, ...], out: Path, *, sy
     design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, 0.0, {}))
     design = replace(design, identity=design.identity.replace("-sweep-", "-size-"))
     facts, bounds = machine(sysroot)
-    if facts.emulation.emulated:
+    if (emulator := facts.emulation.refuses) is not None:
         raise MeasurementError(
-            f"This machine is emulated ({facts.emulation.emulator or 'by an unknown emulator'}): times mean nothing.",
+            f"This machine is emulated ({emulator}): times mean nothing.",
             remedy="Measure on a real one.",
         )
     node = _node(bounds, wanted.node)

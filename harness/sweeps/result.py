@@ -12,7 +12,7 @@ from harness import __version__
 from harness.errors import InputError
 from harness.measure.factorial import Best, Standing, Step, best_cell, cliffs, penalties
 from harness.placement.smt import SmtMethod
-from harness.platform.facts import Facts, LoadedSoftware
+from harness.platform.facts import LoadedSoftware
 from harness.platform.parse import format_cpulist
 from harness.record.model import ProcessRecord, Tool, Validity, Verdict
 from harness.record.series import Series
@@ -79,7 +79,7 @@ def sweep_record(design: Design, journal: Sequence[Entry]) -> Sweep:
     if grid is None:
         raise InputError(f"{design.identity} is a run that is not finished.", remedy="Resume it by lparbench run.")
     measurements = [entry for entry in journal if isinstance(entry, Measurement)]
-    emulator = emulator_of(design.facts)
+    emulator = design.facts.emulation.refuses
     cells = tuple(
         _cell(index, configuration, [each for each in measurements if each.configuration == index], emulator)
         for index, configuration in enumerate(grid.configurations)
@@ -130,11 +130,6 @@ def _design_record(design: Design, journal: Sequence[Entry], configurations: int
         slots=spec.blocks * configurations,
         slots_done=done,
     )
-
-
-def emulator_of(facts: Facts) -> str | None:
-    """Name of the emulator under which times are refused; None on a real machine."""
-    return (facts.emulation.emulator or "by an unknown emulator") if facts.emulation.emulated else None
 
 
 def _cell(

@@ -23,7 +23,7 @@ from harness.runs.design import Design, Grid, design_to_resume, new_design, read
 from harness.runs.engine import Progress
 from harness.runs.journal import Journal, Measurement, open_journal, read_journal
 from harness.runs.preflight import checked_by_worker
-from harness.sweeps.result import emulator_of, sweep_record
+from harness.sweeps.result import sweep_record
 from harness.sweeps.run import run_sweep
 from harness.sweeps.settings import Bounds, Factors, Location, bounds_of, configurations_of, default_factors
 from harness.workers.executor import Executor
@@ -97,7 +97,7 @@ def proceed(directory: Path, executor: Executor, progress: Progress) -> Sweep:
             progress.say(f"{'Continuing' if journal.entries else 'Sweep in'} {directory}")
             for reason, amount in sorted(design.grid.skipped.items()) if design.grid else ():
                 progress.say(f"Left out, {amount} {'setting' if amount == 1 else 'settings'}: {reason}.")
-            if (emulator := emulator_of(design.facts)) is not None:
+            if (emulator := design.facts.emulation.refuses) is not None:
                 progress.say(f"This machine is emulated ({emulator}): settings are applied and checked, times refused.")
             (directory / SWEEP_NAME).unlink(missing_ok=True)  # of an earlier state
             run_sweep(directory, design, journal, executor, progress)
