@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,6 +57,9 @@ def load(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the record there; - prints it.", show_default=False)
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page there; - prints it.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Offer load to a server on a schedule that does not wait for it; latency counts from the scheduled time.
@@ -65,9 +68,12 @@ def load(
 
     Example: `lparbench load http://127.0.0.1:8000 --bundle models/nsl-kdd-autoencoder --rate 5k/s --p99 5ms`
     """
-    from harness.decode import encode
+    from harness.cli.outputs import shares_standard_output
+    from harness.platform.probe import probe
+    from harness.platform.sysroot import SysRoot
     from harness.record.files import is_standard_output, write_output
-    from harness.serving.load import LoadSpec
+    from harness.record.load_model import LoadSpec
+    from harness.record.store import encode, load_text
     from harness.serving.trial import Session
 
     trace = None if arrivals in ("poisson", "constant") else _trace(arrivals)
@@ -86,16 +92,25 @@ def load(
         seed=seed,
         p99_bound_s=None if p99 is None else duration("--p99", p99),
     )
-    session = replace(Session.open(url, bundle, rows, token_file, _cpus(cpus), seed), trace=trace)
+    alone = shares_standard_output(html, as_json=as_json or (out is not None and is_standard_output(out)))
+    session = Session.open(url, bundle, rows, token_file, _cpus(cpus), seed, probe(SysRoot()))
+    session = replace(session, trace=trace, argv=("lparbench", *sys.argv[1:]))
     record = session.search(spec) if find_rate else session.offer(spec)
-    text = json.dumps(encode(record), indent=2) + "\n"
+    text = load_text(record)
+    inputs = [path for path in (rows, token_file) if path is not None]
     piped = out is not None and is_standard_output(out)  # where --json writes the same record
     if out is not None and not piped:
-        write_output(out, text.encode(), inputs=[path for path in (rows, token_file) if path is not None])
+        write_output(out, encode(text), inputs=inputs)
+    if html is not None:
+        from harness.reporting.load_html import render_load
+
+        write_output(html, render_load(record), inputs=inputs)
     if as_json or piped:
         typer.echo(text, nl=False)
-    else:
-        typer.echo(session.describe(record))
+    elif not alone:
+        from harness.reporting.load_view import lines
+
+        typer.echo("\n".join(lines(record)))
     raise typer.Exit(ExitCode.judged(failed=record.result.met is False, inconclusive=bool(record.result.reasons)))
 
 

@@ -1,4 +1,4 @@
-"""``lparbench report``: the HTML page of a stored run, sweep or sizing."""
+"""``lparbench report``: the HTML page of a stored run, sweep, sizing or load test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from harness.cli.options import Json
 
 def report(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Directory of a run, sweep or sizing, or the record in it.")
+        Path,
+        typer.Argument(metavar="RUN", help="Directory of a run, sweep or sizing, or a record: run.json, load.json …"),
     ],
     output: Annotated[
         Path | None,
@@ -27,7 +28,7 @@ def report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Render the HTML report of a run or a sweep from its record; the same record gives the same bytes.
+    """Render the HTML report of a record; the same record gives the same bytes.
 
     A sweep that is not finished yet is rendered as far as it has come.
 

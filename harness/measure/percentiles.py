@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from harness.measure.sampling import Samples
 
@@ -13,6 +14,7 @@ PERCENTILES = {"p50_s": 50.0, "p90_s": 90.0, "p95_s": 95.0, "p99_s": 99.0, "p99_
 """Of latencies that are reported: metric -> per cent."""
 
 _RISK = 0.01
+_POINTS = 120  # of a curve
 
 
 @dataclass(frozen=True)
@@ -93,3 +95,16 @@ def _confident(requests: int, percent: float, overlatency: int) -> bool:
     from scipy.special import bdtr
 
     return bool(bdtr(overlatency, requests, 1 - percent / 100) <= _RISK)
+
+
+def ecdf(durations: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most ``_POINTS`` steps of the empirical distribution function, closer together in the tails."""
+    ordered = np.sort(np.asarray(durations, dtype=np.float64))
+    last = len(ordered) - 1
+    if last < _POINTS:
+        ranks = np.arange(len(ordered))
+    else:
+        tail = np.geomspace(1 / len(ordered), 0.05, _POINTS // 3)
+        shares = np.concatenate([[0.0], tail, np.linspace(0.05, 0.95, _POINTS // 3), 1 - tail, [1.0]])
+        ranks = np.unique(np.round(shares * last).astype(np.int64))
+    return ordered[ranks], (ranks + 1) / len(ordered)

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.decode import LARGEST_INT
+from harness.record.load_model import LOAD_SCHEMA_VERSION
 from harness.record.model import SCHEMA_VERSION
 from harness.record.schema import Kind, schema_of
 from harness.record.size_model import SIZE_SCHEMA_VERSION
@@ -64,6 +65,22 @@ def check_size(document: Any) -> None:
         cores = [point["cores"] for point in series["points"]]
         if cores != sorted(set(cores)):
             raise SchemaError(f"series[{at}].points: core counts must rise, found {cores}")
+
+
+def check_load(document: Any) -> None:
+    """Check the parsed record of a load test.
+
+    Raises:
+        SchemaError: the first thing wrong, by its path in the record.
+    """
+    _check_shape(document, "load", LOAD_SCHEMA_VERSION)
+    timeline, curve = document["result"]["timeline"], document["result"]["curve"]
+    for where, lists in (("timeline", [timeline[n] for n in ("due", "answered", "failed")]), ("curve", curve.values())):
+        if len(set(map(len, lists))) > 1:
+            raise SchemaError(f"result.{where}: its lists are not of the same length")
+    for name in ("seconds", "shares"):
+        if curve[name] != sorted(curve[name]):
+            raise SchemaError(f"result.curve.{name}: must rise")
 
 
 def _references(document: dict[str, Any]) -> Iterator[tuple[str, int]]:

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from harness.decode import NotPlainError
 from harness.errors import InputError, LparbenchError
 from harness.parsing import read_json
-from harness.record.check import SchemaError, check, check_size, check_sweep
+from harness.record.check import SchemaError, check, check_load, check_size, check_sweep
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of, dumps, from_json, to_json
 from harness.record.files import sync_directory, unwritable, write_synced
+from harness.record.load_model import LoadRecord
 from harness.record.model import Run
 from harness.record.size_model import Size
 from harness.record.sweep_model import Sweep
@@ -22,7 +23,8 @@ T = TypeVar("T")
 RECORD_NAME = "run.json"
 SWEEP_NAME = "sweep.json"
 SIZE_NAME = "size.json"
-_KINDS = {RECORD_NAME: "run", SWEEP_NAME: "sweep", SIZE_NAME: "sizing"}
+LOAD_NAME = "load.json"
+_KINDS = {RECORD_NAME: "run", SWEEP_NAME: "sweep", SIZE_NAME: "sizing", LOAD_NAME: "load test"}
 
 
 def load_run(path: Path) -> Run:
@@ -59,6 +61,23 @@ def load_size(path: Path) -> Size:
         InputError: there is no such file, or it is truncated, not JSON, or not a record of this schema.
     """
     return _load(Size, path, SIZE_NAME, "sizing", check_size)
+
+
+def is_load_test(path: Path) -> bool:
+    """Whether this is the record of a load test by its name, or a directory with that and no run."""
+    return path.name == LOAD_NAME or ((path / LOAD_NAME).exists() and not (path / RECORD_NAME).exists())
+
+
+def load_load_test(path: Path) -> LoadRecord:
+    """Read the record of a load test.
+
+    Args:
+        path: the record, or a directory with a ``load.json``.
+
+    Raises:
+        InputError: there is no such file, or it is truncated, not JSON, or not a record of this schema.
+    """
+    return _load(LoadRecord, path, LOAD_NAME, "load test", check_load)
 
 
 def _load(cls: type[T], path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) -> T:
@@ -107,7 +126,16 @@ def size_text(size: Size) -> str:
     return _text(size, f"sizing {size.size_id!r}", check_size)
 
 
-def _text(record: Run | Sweep | Size, name: str, check_shape: Callable[[Any], None]) -> str:
+def load_text(record: LoadRecord) -> str:
+    """The text of ``load.json``: the same record gives the same bytes.
+
+    Raises:
+        LparbenchError: the record does not hold to the schema or has a number that is not finite.
+    """
+    return _text(record, f"load test {record.load_id!r}", check_load)
+
+
+def _text(record: Run | Sweep | Size | LoadRecord, name: str, check_shape: Callable[[Any], None]) -> str:
     try:
         document = to_json(record)
         check_shape(document)

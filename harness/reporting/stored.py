@@ -30,18 +30,24 @@ class Page:
 
 
 def page_of(path: Path) -> Page:
-    """The report of a run or sweep; the same record gives the same bytes.
+    """The report of a run, a sweep, a sizing or a load test; the same record gives the same bytes.
 
     Args:
-        path: a run or sweep directory, or the record in it.
+        path: a directory of them, or the record in it.
 
     Raises:
         InputError: there is no record, or it is damaged.
     """
-    from harness.record.store import load_run
+    from harness.record.store import is_load_test, load_load_test, load_run
     from harness.sizing.stored import is_size, stored_size
     from harness.sweeps.result import is_sweep, stored_sweep
 
+    if is_load_test(path):
+        from harness.reporting.load_html import render_load
+        from harness.reporting.load_view import sentence_of, status_of
+
+        load = load_load_test(path)
+        return Page(render_load(load), status_of(load).word, sentence_of(load))
     if is_size(path):
         from harness.reporting.size_html import render_size
         from harness.reporting.size_view import view_of as sizing_view

@@ -59,13 +59,15 @@ class App:
         token: str | None,
         fraud: Fraud | None = None,
         others: Others | None = None,
+        own: str = "server",
     ) -> None:
         self.model, self.admission, self.others = model, admission, others
-        self.metrics = Metrics()
+        self.metrics = Metrics(own)
         self.scorer = None if others is not None else Scorer(model, admission, self.metrics, drift_window)
         self.cpus: tuple[int, ...] | None = None  # of all processes
         self.taker: Takes | None = None  # of requests, where it is not a `Batch` of this process
         self.draining = False
+        self.carried: dict[str, str] = {}  # by which front, parser, loop and JSON library
         self.quota: Quota | None = None
         self._began = monotonic()
         self._clocks = ClockWatch()
@@ -173,7 +175,7 @@ class App:
         if self.cpus is not None:
             described["cpus"] = list(self.cpus)
         cards = {} if self.fraud is None else self.fraud.describe(self.total().cards)
-        return described | cards | {"clock_mismatch": self.clock_mismatch}
+        return described | self.carried | cards | {"clock_mismatch": self.clock_mismatch}
 
     async def tick(self) -> None:
         """Note for the page what happens, for ever."""

@@ -12,31 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
+from harness.record.load_model import TraceRecord
 
 _MOST_BYTES = 1 << 28
 _LEAST = 2
 _EXPECTED = (
     "Expected a line per request, in order: seconds, or a time such as 2024-08-01T09:00:00.250; a header may be."
 )
-
-
-@dataclass(frozen=True)
-class TraceRecord:
-    """What a record says of the arrivals that were played.
-
-    Attributes:
-        path: of the file.
-        sha256: of its content.
-        requests: in it.
-        rate_per_s: on average.
-        peak_to_mean: requests of its busiest second over those of a mean one; about 1 for an even load.
-    """
-
-    path: str
-    sha256: str
-    requests: int
-    rate_per_s: float
-    peak_to_mean: float
 
 
 @dataclass(frozen=True, eq=False)

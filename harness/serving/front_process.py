@@ -98,7 +98,7 @@ def main(directory: Path, number: int, handle: int) -> int:
     fraud = open_fraud(replace(spec, state=None), model, admission, weights=ready.weights)
     app = App(
         model, apis=spec.apis, admission=admission, drift_window=spec.drift_window, token=token, fraud=fraud,
-        others=others,
+        others=others, own=name_of(FRONT, number),
     )  # fmt: skip
     others.shared.go_on(app.metrics)
     app.cpus = ready.cpus

@@ -4,114 +4,30 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.measure.arrivals import poisson_schedule
 from harness.measure.clock import Clock
-from harness.measure.percentiles import PERCENTILES, percentile, requests_needed
+from harness.measure.percentiles import PERCENTILES, ecdf, percentile, requests_needed
 from harness.measure.rate_search import highest_rate
 from harness.measure.sampling import Samples
 from harness.platform.counters import StealMeter
 from harness.platform.second_clock import ClockWatch
 from harness.platform.sysroot import SysRoot
-from harness.serving.arrival_trace import Trace, TraceRecord
+from harness.record.load_model import LatencyCurve, LoadResult, LoadSpec, LoadTimeline, SearchRecord
+from harness.serving.arrival_trace import Trace
 from harness.serving.generator import Sent, Target, generate
 
-Arrivals = Literal["poisson", "constant", "trace"]
 _LAG_S = 50e-6  # of the generator's 99th percentile, that is always allowed
 _LAG_SHARE = 0.05  # of the bound
 _LEAST_ACHIEVED = 0.99
 _STOLEN_SHARE = 0.0025  # of a trial: what the hypervisor may take before a missed 99th percentile says nothing
 _MISSES = 2  # trials of a search that have to miss the bound before a rate has missed it
+_STEPS = 60  # of a trial's timeline
 _TOLERANCE = 1e-4  # of a score, relative to 1 + its size
-
-
-@dataclass(frozen=True)
-class LoadSpec:
-    """One load test."""
-
-    url: str
-    rate: float  # requests per second offered
-    seconds: float
-    connections: int
-    arrivals: Arrivals
-    seed: int
-    p99_bound_s: float | None
-    patience_s: float = 10.0
-
-
-@dataclass(frozen=True)
-class LoadResult:
-    """Its outcome.
-
-    Attributes:
-        offered_per_s: requests scheduled per second.
-        achieved_per_s: answered with status 200 per second of the whole trial.
-        requests: scheduled.
-        by_status: answers by HTTP status; 0 without an answer.
-        latencies_s: percentiles from the scheduled time, as upper confidence limits; refusals and errors count as
-            longer than any; None where the requests are too few, or too many failed.
-        observed_s: the same percentiles as they were seen, which is what other tools print; None where a request that
-            failed is there.
-        lag_p99_s: of the generator.
-        different: answers that are not the detector's own, or differ from each other.
-        checked: answers were compared with the detector's own.
-        reasons: why the figure is invalid; none when it is valid.
-        disturbed: generator or machine were at fault, so that another trial may say more.
-        stolen_s: time that the hypervisor took from the CPUs of generator and server; None where it does not say.
-        met: whether the bound on the 99th percentile held; None without a bound, or when invalid.
-    """
-
-    offered_per_s: float
-    achieved_per_s: float
-    requests: int
-    by_status: dict[str, int]
-    latencies_s: dict[str, float | None]
-    lag_p99_s: float
-    different: int
-    checked: bool
-    reasons: tuple[str, ...]
-    met: bool | None
-    disturbed: bool = False
-    stolen_s: float | None = None
-    observed_s: dict[str, float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SearchRecord:
-    """A search for the highest rate that meets the bound.
-
-    Attributes:
-        low_per_s: highest rate that was met, and confirmed three times; None without one.
-        high_per_s: lowest rate above it that missed the bound, twice or more.
-        tried: every rate that was decided, in order, with whether it met the bound.
-        disturbed: trials that said nothing of the server, and were repeated.
-        undecided: so many were disturbed that the search was given up.
-    """
-
-    low_per_s: float | None
-    high_per_s: float | None
-    tried: tuple[tuple[float, bool], ...]
-    disturbed: int
-    undecided: bool
-
-
-@dataclass(frozen=True)
-class LoadRecord:
-    """``load.json``."""
-
-    spec: LoadSpec
-    generator_cpus: tuple[int, ...]
-    server: dict[str, Any] | None  # what the server says of itself
-    rows: str  # which rows were sent
-    result: LoadResult
-    search: SearchRecord | None = None
-    trace: TraceRecord | None = None  # of the arrivals
 
 
 def schedule(spec: LoadSpec, trace: Trace | None = None) -> NDArray[np.int64]:
@@ -174,35 +90,24 @@ def judge(
     """
     good = sent.statuses == 200
     latencies = np.where(good, sent.latencies_ns, np.iinfo(np.int64).max)
-    lag_p99_s = float(np.percentile(sent.lags_ns, 99)) * 1e-9 if len(sent.lags_ns) else math.inf
-    different = different_answers(sent.bodies, expected)
-    offered = len(times) / (times[-1] * 1e-9) if times[-1] else spec.rate
-    achieved = float(good.sum()) / (sent.wall_ns * 1e-9)
     percentiles = {name: _percentile(latencies, percent) for name, percent in PERCENTILES.items()}
-    allowed = allowed_lag_s(spec.p99_bound_s)
-    reasons = []
-    if shared_cpus:
-        reasons.append(f"generator and server share CPUs {', '.join(map(str, shared_cpus))}")
-    if lag_p99_s > allowed:
-        reasons.append(f"the generator lagged: p99 {lag_p99_s * 1e6:.0f} µs, at most {allowed * 1e6:.0f} µs")
-    if clock_mismatch is not None:
-        reasons.append(clock_mismatch)
-    if different:
-        reasons.append(f"{different} answers are not the detector's own")
-    statuses, counts = np.unique(sent.statuses, return_counts=True)
-    p99 = percentiles["p99_s"]
-    disturbed, met = lag_p99_s > allowed, None
+    lag_p99_s = float(np.percentile(sent.lags_ns, 99)) * 1e-9 if len(sent.lags_ns) else None
+    disturbed = lag_p99_s is None or lag_p99_s > allowed_lag_s(spec.p99_bound_s)
+    different = different_answers(sent.bodies, expected)
+    reasons = _reasons(lag_p99_s, spec, shared_cpus, clock_mismatch, different)
+    met = None
     if spec.p99_bound_s is not None and not reasons:
         if len(times) < requests_needed(99):
             reasons.append(f"p99 needs {requests_needed(99)} requests, {len(times)} were made")
         else:
-            met = p99 is not None and p99 <= spec.p99_bound_s
+            met = (p99 := percentiles["p99_s"]) is not None and p99 <= spec.p99_bound_s
     if met is False and (stolen_s or 0.0) > _STOLEN_SHARE * sent.wall_ns * 1e-9:
         reasons.append(f"the bound was missed while the hypervisor took {(stolen_s or 0.0) * 1e3:.0f} ms of the CPUs")
         disturbed, met = True, None
+    statuses, counts = np.unique(sent.statuses, return_counts=True)
     return LoadResult(
-        offered_per_s=float(offered),
-        achieved_per_s=achieved,
+        offered_per_s=float(len(times) / (times[-1] * 1e-9) if times[-1] else spec.rate),
+        achieved_per_s=float(good.sum()) / (sent.wall_ns * 1e-9),
         requests=len(times),
         by_status={str(status): int(count) for status, count in zip(statuses, counts, strict=True)},
         latencies_s=percentiles,
@@ -214,7 +119,27 @@ def judge(
         disturbed=disturbed,
         stolen_s=stolen_s,
         observed_s=_observed(latencies),
+        timeline=_timeline(sent, times),
+        curve=_curve(sent.latencies_ns[good], len(times)),
     )
+
+
+def _reasons(
+    lag_p99_s: float | None, spec: LoadSpec, shared_cpus: Sequence[int], clock_mismatch: str | None, different: int
+) -> list[str]:
+    """Why a trial says nothing of the server."""
+    allowed, reasons = allowed_lag_s(spec.p99_bound_s), []
+    if shared_cpus:
+        reasons.append(f"generator and server share CPUs {', '.join(map(str, shared_cpus))}")
+    if lag_p99_s is None:
+        reasons.append("the generator sent nothing")
+    elif lag_p99_s > allowed:
+        reasons.append(f"the generator lagged: p99 {lag_p99_s * 1e6:.0f} µs, at most {allowed * 1e6:.0f} µs")
+    if clock_mismatch is not None:
+        reasons.append(clock_mismatch)
+    if different:
+        reasons.append(f"{different} answers are not the detector's own")
+    return reasons
 
 
 def allowed_lag_s(p99_bound_s: float | None) -> float:
@@ -258,6 +183,37 @@ def _observed(latencies: NDArray[np.int64]) -> dict[str, float | None]:
     ordered, lost = np.sort(latencies), np.iinfo(np.int64).max
     values = {name: int(ordered[math.ceil(percent / 100 * len(ordered)) - 1]) for name, percent in PERCENTILES.items()}
     return {name: None if value == lost else value * 1e-9 for name, value in values.items()}
+
+
+def _timeline(sent: Sent, times: NDArray[np.int64]) -> LoadTimeline:
+    """Steps of 1, 2 or 5 times a power of ten, at most sixty; an answer that never came counts when it was given up."""
+    ends = times + sent.latencies_ns
+    wall_ns = max(sent.wall_ns, int(ends.max()), 1)
+    step_ns = next(step for step in _steps_ns() if _STEPS * step >= wall_ns)
+    good, count = sent.statuses == 200, wall_ns // step_ns + 1
+
+    def per_step(moments: NDArray[np.int64]) -> tuple[int, ...]:
+        return tuple(np.bincount(moments // step_ns, minlength=count).tolist())
+
+    return LoadTimeline(
+        step_ns * 1e-9, wall_ns * 1e-9, per_step(times), per_step(ends[good]), per_step(ends[~good])
+    )  # fmt: skip
+
+
+def _steps_ns() -> Iterator[int]:
+    decade = 1_000_000
+    while True:
+        yield from (decade, 2 * decade, 5 * decade)
+        decade *= 10
+
+
+def _curve(latencies_ns: NDArray[np.int64], requests: int) -> LatencyCurve:
+    if not len(latencies_ns):
+        return LatencyCurve((), ())
+    ordered = np.sort(latencies_ns) * 1e-9
+    seconds = np.unique(ecdf(ordered)[0])
+    shares = np.searchsorted(ordered, seconds, side="right") / requests
+    return LatencyCurve(tuple(seconds.tolist()), tuple(shares.tolist()))
 
 
 def different_answers(bodies: Sequence[dict[bytes, int]], expected: NDArray[np.float32] | None) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from time import process_time
 
 _LOWEST_S, _HIGHEST_S = 1e-5, 10.0
 
@@ -62,6 +64,21 @@ class StreamCounts:
 
 
 @dataclass(frozen=True)
+class ProcessTime:
+    """What a process of a server has taken so far, those whose place it took included.
+
+    Attributes:
+        cpus: that it may use.
+        cpu_s: CPU time of all its threads.
+        scoring_s: within calls of the model.
+    """
+
+    cpus: int
+    cpu_s: float
+    scoring_s: float
+
+
+@dataclass(frozen=True)
 class Counts:
     """What a process of a server has counted so far, for the others: their sum is what the server says of itself."""
 
@@ -75,12 +92,19 @@ class Counts:
     cards: int
     evicted: Mapping[str, int] | None  # with the next: None where there are no cards
     streams: tuple[int, ...] = ()  # duplicates, out of order, unseen, forgotten
+    processes: Mapping[str, ProcessTime] = field(default_factory=dict)  # by name
 
 
 class Metrics:
-    """What a server counts."""
+    """What a server counts.
 
-    def __init__(self) -> None:
+    Args:
+        own: name of this process; None where it is none of a server.
+    """
+
+    def __init__(self, own: str | None = None) -> None:
+        self.own = own
+        self._others: dict[str, ProcessTime] = {}
         self.requests: Counter[tuple[str, int]] = Counter()  # by endpoint and status
         self.rejected: Counter[str] = Counter()  # by reason
         self.decisions: Counter[str] = Counter()  # rows, by level
@@ -98,6 +122,15 @@ class Metrics:
         """All of them."""
         return self.request_s, self.score_s, self.batch_rows
 
+    @property
+    def processes(self) -> Mapping[str, ProcessTime]:
+        """The processes of the server, as far as they are known."""
+        if self.own is None:
+            return self._others
+        before = self._others.get(self.own, ProcessTime(0, 0.0, 0.0))  # of those whose place this one took
+        cpu_s = round(before.cpu_s + process_time(), 2)  # at rest the same from one look to the next
+        return {**self._others, self.own: ProcessTime(len(os.sched_getaffinity(0)), cpu_s, self.score_s.total)}
+
     def counts(self) -> Counts:
         """All of it, at rest."""
         streams = self.streams
@@ -112,6 +145,7 @@ class Metrics:
             cards=self.cards,
             evicted=None if streams is None else dict(streams.evicted),
             streams=() if streams is None else streams.numbers(),
+            processes=self.processes,
         )
 
     def add(self, counts: Counts) -> None:
@@ -127,6 +161,7 @@ class Metrics:
         self.in_flight += counts.in_flight
         self.clock_mismatch |= counts.clock_mismatch
         self.cards += counts.cards
+        self._others.update(counts.processes)
         if counts.evicted is not None:
             self.streams = self.streams or StreamCounts()
             self.streams.evicted.update(counts.evicted)
@@ -158,6 +193,16 @@ def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, f
         ("batch_rows", metrics.batch_rows, "Rows of a call of the scorer."),
     ):
         _family(lines, name, "histogram", what, _histogram(histogram), unit="seconds" if "seconds" in name else "")
+    for name, kind, what in (
+        ("cpu_seconds", "counter", "CPU time of a process of the server."),
+        ("scoring_seconds", "counter", "Time of a process within calls of the model."),
+        ("cpus", "gauge", "CPUs that a process may use."),
+    ):
+        key, suffix = (f"{name[:-8]}_s", "_total") if kind == "counter" else (name, "")
+        times: list[Sample] = [
+            (suffix, {"process": own}, getattr(each, key)) for own, each in sorted(metrics.processes.items())
+        ]
+        _family(lines, f"process_{name}", kind, what, times, unit="seconds" if kind == "counter" else "")
     _family(lines, "connections", "gauge", "Connections open.", [("", {}, metrics.connections)])
     _family(lines, "inflight", "gauge", "Requests being answered.", [("", {}, metrics.in_flight)])
     wrong: list[Sample] = [("", {}, int(metrics.clock_mismatch))]

@@ -45,8 +45,10 @@ class _Item(NamedTuple):
 class Handlers:
     """Items to what a `Batch` takes."""
 
-    def __init__(self, spec: ServeSpec, model: ServedModel, fraud: Fraud | None, admission: Admission) -> None:
-        self.metrics = Metrics()
+    def __init__(
+        self, spec: ServeSpec, model: ServedModel, fraud: Fraud | None, admission: Admission, own: str | None = None
+    ) -> None:
+        self.metrics = Metrics(own)
         self._scorer = Scorer(model, admission, self.metrics, spec.drift_window)
         self._fraud, self._admission, self._deadline_s = fraud, admission, spec.deadline_s
         self.drift = self._scorer.drift
@@ -144,7 +146,7 @@ def main(directory: Path, number: int) -> int:
     model = ServedModel.open(Path(spec.bundle), spec.backend, len(placement.cpus), options)
     admission = Admission(queue_rows=spec.queue_rows * spec.fronts, deadline_s=spec.deadline_s)
     fraud = open_fraud(spec, model, admission)
-    handlers = Handlers(spec, model, fraud, admission)
+    handlers = Handlers(spec, model, fraud, admission, name_of(SCORER, number))
     loop = new_loop()
     asyncio.set_event_loop(loop)
     gc.collect()

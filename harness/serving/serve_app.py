@@ -37,8 +37,16 @@ class Serving:
         if spec.front == "asgi":
             from harness.serving.asgi import AsgiServer
 
-            return cls(spec, app, await AsgiServer.start(app, limits, listener, spec.tls_cert, spec.tls_key), url)
-        return cls(spec, app, await LeanServer.start(app, limits, listener, tls(spec)), url)
+            server: Server = await AsgiServer.start(app, limits, listener, spec.tls_cert, spec.tls_key)
+        else:
+            server = await LeanServer.start(app, limits, listener, tls(spec))
+        app.carried = {
+            "front": spec.front,
+            "http_parser": server.parser,
+            "event_loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
+            "json_parser": PARSER,
+        }
+        return cls(spec, app, server, url)
 
     def described(self, placement: Placement) -> dict[str, Any]:
         """What is served."""
@@ -50,10 +58,7 @@ class Serving:
             "backend": model.backend,
             "cpus": list(placement.cpus),
             "memory_policy": placement.memory_policy,
-            "front": spec.front,
-            "http_parser": self.server.parser,
-            "event_loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
-            "json_parser": PARSER,
+            **app.carried,
             "deadline_ms": spec.deadline_s * 1e3,
             "queue_rows": spec.queue_rows,
             "max_body_bytes": spec.max_body,

@@ -1,29 +1,41 @@
-"""A session of load tests against one server: its rows, its placement, and what to say of the outcome."""
+"""A session of load tests against one server: its rows, its placement, and the record of the outcome."""
 
 from __future__ import annotations
 
+import datetime
 import http.client
 import os
 import time
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import __version__
 from harness.errors import InputError
 from harness.measure.clock import SystemClock
 from harness.parsing import parse_json
+from harness.platform.facts import Facts
+from harness.record.load_model import LoadedServer, LoadRecord, LoadResult, LoadSpec, SearchRecord
+from harness.record.model import Tool
 from harness.serving.arrival_trace import Trace
+from harness.serving.bottleneck import limited_by, process_times, uses
 from harness.serving.generator import Target
-from harness.serving.load import LoadRecord, LoadResult, LoadSpec, SearchRecord, find_rate, run_load
+from harness.serving.load import allowed_lag_s, find_rate, run_load
+from harness.serving.metrics import ProcessTime
 from harness.serving.model import ServedModel
 from harness.serving.payloads import made_rows, payloads, rows_of_file
 
 _WARM_UP_S = 1.0
 _ANSWER_S, _ANSWER_BYTES = 10.0, 1 << 20  # of what a server says of itself
+_LONGEST = 200  # characters of what a server says of itself
+_PUBLISHED_S = 0.3
 _START_RATE = 200.0  # at which a search takes the server to be at ease
 
 
@@ -35,15 +47,24 @@ class Session:
     bodies: list[bytes]
     expected: NDArray[np.float32]
     rows: str
-    server: dict[str, Any] | None
+    server: LoadedServer | None
     cpus: tuple[int, ...]
+    facts: Facts
     trace: Trace | None = None
+    argv: tuple[str, ...] = ()
 
     @classmethod
     def open(
-        cls, url: str, bundle: Path, rows: Path | None, token_file: Path | None, cpus: tuple[int, ...] | None, seed: int
+        cls,
+        url: str,
+        bundle: Path,
+        rows: Path | None,
+        token_file: Path | None,
+        cpus: tuple[int, ...] | None,
+        seed: int,
+        facts: Facts,
     ) -> Session:
-        """Look at the server, choose CPUs that it does not use, and make the requests.
+        """Look at the server, choose CPUs that it does not use, and make the requests; ``facts`` of this machine.
 
         Raises:
             InputError: the URL, the bundle or the rows are no good, or nobody answers.
@@ -61,15 +82,15 @@ class Session:
         if token_file is not None:
             headers = (("Authorization", f"Bearer {token_file.read_text(encoding='utf-8').strip()}"),)
         target = Target(address.hostname, port, (address.path.rstrip("/") or "") + "/predict", headers)
-        server = _described(target)
+        server = _server(_described(target))
         allowed = os.sched_getaffinity(0)
-        theirs = _cpus(server)
+        theirs = set() if server is None else set(server.cpus)
         chosen = cpus or tuple(sorted(allowed - theirs)[-1:]) or tuple(sorted(allowed))[-1:]
         os.sched_setaffinity(0, chosen)
         model = ServedModel.open(bundle, None, 1)
         raw = made_rows(model, seed) if rows is None else rows_of_file(model, rows)
         bodies, expected = payloads(model, raw)
-        return cls(target, bodies, expected, "synthetic" if rows is None else str(rows), server, chosen)
+        return cls(target, bodies, expected, "synthetic" if rows is None else str(rows), server, chosen, facts)
 
     def offer(self, spec: LoadSpec) -> LoadRecord:
         """One load test after a warm-up."""
@@ -99,64 +120,74 @@ class Session:
 
     def _record(self, spec: LoadSpec, result: LoadResult, search: SearchRecord | None = None) -> LoadRecord:
         """The record; a server that finds its clock wrong has refused and batched by wrong times."""
+        reasons = list(result.reasons)
         mismatch = (_described(self.target) or {}).get("clock_mismatch") if self.server else None
         if mismatch is not None:
-            result = replace(result, reasons=(*result.reasons, f"the server's clock is wrong: {mismatch}"), met=None)
+            reasons.append(f"the server's clock is wrong: {str(mismatch)[:_LONGEST]}")
+        if (emulator := self.facts.emulation.refuses) is not None:
+            reasons.append(f"this machine is emulated ({emulator}): times mean nothing")
+        if len(reasons) > len(result.reasons):
+            result = replace(result, reasons=tuple(reasons), met=None)
+        created = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
         return LoadRecord(
-            spec, self.cpus, self.server, self.rows, result, search, None if self.trace is None else self.trace.record
+            schema_version=1,
+            load_id=f"{created:%Y%m%dT%H%M%SZ}-load-{uuid.uuid4().hex[:6]}",
+            created=created.isoformat().replace("+00:00", "Z"),
+            tool=Tool("lparbench", __version__, self.argv),
+            facts=self.facts,
+            spec=spec,
+            generator_cpus=self.cpus,
+            server=self.server,
+            rows=self.rows,
+            result=result,
+            search=search,
+            trace=None if self.trace is None else self.trace.record,
         )
 
     def _trial(self, spec: LoadSpec) -> LoadResult:
-        theirs = _cpus(self.server)
+        theirs = set() if self.server is None else set(self.server.cpus)
         shared, watched = sorted(set(self.cpus) & theirs), sorted(set(self.cpus) | theirs)
+        before = self._processes()
         try:
-            return run_load(spec, self.target, self.bodies, self.expected, SystemClock(), shared_cpus=shared,
-                            watched_cpus=watched, trace=self.trace)  # fmt: skip
+            result = run_load(spec, self.target, self.bodies, self.expected, SystemClock(), shared_cpus=shared,
+                              watched_cpus=watched, trace=self.trace)  # fmt: skip
         except OSError as error:
             where = f"{self.target.host}:{self.target.port}"
             raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
+        processes = uses(before, self._processes(), result.timeline.wall_s)
+        lagged = result.lag_p99_s is None or result.lag_p99_s > allowed_lag_s(spec.p99_bound_s)
+        return replace(result, processes=processes, limited_by=limited_by(result, lagged, processes))
 
-    def describe(self, record: LoadRecord) -> str:
-        """The outcome in words."""
-        result = record.result
-        parts = [
-            f"offered {result.offered_per_s:,.0f} req/s, answered {result.achieved_per_s:,.0f} req/s "
-            f"({result.requests:,} requests, {self.rows} rows, {record.spec.connections} connections)"
-        ]
-        shown = [
-            f"{name.removesuffix('_s').replace('_', '.')} " + ("–" if value is None else f"{value * 1e3:.3g} ms")
-            for name, value in result.latencies_s.items()
-        ]
-        if self.trace is not None:
-            played = self.trace.record
-            parts.append(
-                f"arrivals of {played.path}: {played.requests:,} requests, {played.rate_per_s:,.4g} a second, "
-                f"the busiest second {played.peak_to_mean:.3g} times the mean"
-            )
-        parts.append(f"latency from the schedule: {', '.join(shown)}")
-        parts.append(f"generator on CPUs {', '.join(map(str, self.cpus))}: lag p99 {result.lag_p99_s * 1e6:.0f} µs")
-        failed = {status: count for status, count in result.by_status.items() if status != "200"}
-        if failed:
-            listed = ", ".join(
-                f"{count:,} × {'no answer' if status == '0' else status}" for status, count in failed.items()
-            )
-            parts.append(f"refused or failed: {listed}")
-        search = record.search
-        if search is not None and search.low_per_s is not None:
-            high = "" if search.high_per_s is None else f", missed at {search.high_per_s:,.0f}"
-            repeated = f"; {search.disturbed} disturbed trials were repeated" if search.disturbed else ""
-            parts.append(f"highest rate: {search.low_per_s:,.0f} req/s, confirmed three times{high}{repeated}")
-        for reason in result.reasons:
-            parts.append(f"INVALID: {reason}")
-        if result.met is not None and record.spec.p99_bound_s is not None:
-            parts.append(f"p99 ≤ {record.spec.p99_bound_s * 1e3:g} ms: {'met' if result.met else 'NOT met'}")
-        return "\n".join(parts)
+    def _processes(self) -> dict[str, ProcessTime]:
+        """What the server's processes have taken so far; nothing where it does not say."""
+        if self.server is None:
+            return {}
+        path, headers = self.target.path.removesuffix("/predict") + "/metrics", dict(self.target.headers)
+        try:
+            times = process_times(_got(self.target, path, headers).decode("utf-8", "replace"))
+            if len(times) > 1:  # what one says of another is a moment old
+                time.sleep(_PUBLISHED_S)
+                times = process_times(_got(self.target, path, headers).decode("utf-8", "replace"))
+        except (OSError, http.client.HTTPException):
+            return {}
+        return times
 
 
-def _cpus(server: dict[str, Any] | None) -> set[int]:
-    """CPUs that a server says it runs on, which may be another program than ours."""
-    listed = (server or {}).get("cpus")
-    return {cpu for cpu in listed if isinstance(cpu, int)} if isinstance(listed, list) else set()
+def _server(described: dict[str, Any] | None) -> LoadedServer | None:
+    """What a server says of itself, which may be another program than ours; None where it says nothing."""
+    if described is None:
+        return None
+
+    def text(key: str) -> str | None:
+        value = described.get(key)
+        return value[:_LONGEST] if isinstance(value, str) else None
+
+    listed = described.get("cpus")
+    cpus = [cpu for cpu in listed if type(cpu) is int and 0 <= cpu < 1 << 20] if isinstance(listed, list) else []
+    return LoadedServer(
+        text("model"), text("backend"), tuple(sorted(set(cpus))), text("front"), text("http_parser"),
+        text("event_loop"), text("json_parser"),
+    )  # fmt: skip
 
 
 def _described(target: Target) -> dict[str, Any] | None:
@@ -166,29 +197,31 @@ def _described(target: Target) -> dict[str, Any] | None:
         InputError: nobody answers, or without an end.
     """
     where = f"{target.host}:{target.port}"
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=_ANSWER_S)
     try:
-        connection.request("GET", "/health")
-        text = _answer(connection.getresponse(), where)
-        answer = parse_json(text.decode("utf-8"), where)
+        answer = parse_json(_got(target, "/health").decode("utf-8"), where)
     except (ValueError, InputError):  # another server's, which is loaded all the same
         return None
     except (OSError, http.client.HTTPException) as error:
         raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
-    finally:
-        connection.close()
     return answer if isinstance(answer, dict) else None
 
 
-def _answer(response: http.client.HTTPResponse, where: str) -> bytes:
-    """What a server sends within the time and the size that an answer has.
+def _got(target: Target, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """What a server answers to GET, within the time and the size that an answer has.
 
     Raises:
-        TimeoutError: it goes on.
+        OSError: nobody answers, or without an end.
+        HTTPException: it is no HTTP.
     """
-    ends, text = time.monotonic() + _ANSWER_S, b""
-    while part := response.read1(_ANSWER_BYTES):
-        text += part
-        if len(text) > _ANSWER_BYTES or time.monotonic() > ends:
-            raise TimeoutError(f"its answer to GET /health does not end ({where})")
-    return text
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=_ANSWER_S)
+    try:
+        connection.request("GET", path, headers=dict(headers))
+        response = connection.getresponse()
+        ends, text = time.monotonic() + _ANSWER_S, b""
+        while part := response.read1(_ANSWER_BYTES):
+            text += part
+            if len(text) > _ANSWER_BYTES or time.monotonic() > ends:
+                raise TimeoutError(f"its answer to GET {path} does not end ({target.host}:{target.port})")
+        return text
+    finally:
+        connection.close()

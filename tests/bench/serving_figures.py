@@ -34,8 +34,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.bundles import saved
 
 from harness.measure.clock import SystemClock
+from harness.record.load_model import LoadResult, LoadSpec
 from harness.serving.generator import Target
-from harness.serving.load import LoadResult, LoadSpec, find_rate, run_load
+from harness.serving.load import find_rate, run_load
 from harness.serving.model import ServedModel
 from harness.serving.payloads import made_rows, payloads
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.loads import load_record
 from support.mutations import stepped_runs
 from support.records import dataset, facts, inference, placement, run, workload_results
 from support.serving import busy_page
@@ -21,6 +22,7 @@ from harness.record.model import Run, Validity, Verdict
 from harness.reporting.comparison_html import render_comparison
 from harness.reporting.history_html import render_history
 from harness.reporting.html import render
+from harness.reporting.load_html import render_load
 from harness.reporting.size_html import render_size
 from harness.reporting.sweep_html import render_sweep
 
@@ -30,8 +32,9 @@ _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-_KINDS = ("plain", "refused", "hostile", "sweep", "comparison", "three", "history", "size")  # one of each at least
-_PAGES = ("plain", "wide", "hostile", "refused", "sweep", "hostile sweep", "serve", "hostile serve")
+# One of each at least.
+_KINDS = ("plain", "refused", "hostile", "sweep", "comparison", "three", "history", "size", "load")
+_PAGES = ("plain", "wide", "hostile", "refused", "sweep", "hostile sweep", "serve", "hostile serve", "hostile load")
 _LONG = "a-workload-whose-name-has-no-end-and-no-place-to-break-" * 4
 
 # For every element with text of its own: its colour against the first opaque background behind it, as WCAG has it.
@@ -142,6 +145,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rendered["three"] = render_comparison(compare_runs(run(), run(run_id="2"), run(run_id="3")))
     rendered["history"] = render_history(history(stepped_runs()))
     rendered["size"] = render_size(sized_record(folder))
+    rendered["load"] = render_load(load_record())
+    rendered["hostile load"] = render_load(load_record(_LONG))
     rendered["serve"] = busy_page(folder / "served")
     rendered["hostile serve"] = busy_page(folder / "hostile", f"<script>document.title='run'</script>{_LONG}")
     for name, page in rendered.items():
@@ -231,7 +236,7 @@ def test_figures_that_are_not_valid_are_not_the_largest_type(browser: Any, pages
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["plain", "hostile", "sweep", "comparison", "history", "size", "serve"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "sweep", "comparison", "history", "size", "serve", "load"])
 def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str, str], name: str, scheme: str) -> None:
     _open(browser, pages[name], width=1240, scheme=scheme)
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -240,7 +245,7 @@ def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["plain", "sweep", "comparison", "three", "history", "size", "serve"])
+@pytest.mark.parametrize("name", ["plain", "sweep", "comparison", "three", "history", "size", "serve", "load"])
 def test_labels_of_charts_run_into_nothing(browser: Any, pages: dict[str, str], name: str, width: int) -> None:
     _open(browser, pages[name], width=width)
     assert browser.execute_script(_OVERLAPS) == []

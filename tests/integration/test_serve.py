@@ -24,6 +24,8 @@ from typer.testing import CliRunner
 
 from harness.cli.main import app
 from harness.errors import ExitCode, InputError
+from harness.record.store import load_load_test
+from harness.reporting.load_html import render_load
 from harness.serving.card_snapshot import divide, model_digest
 from harness.serving.relay import owner
 
@@ -110,10 +112,18 @@ def test_both_fronts_give_the_same_bytes_and_refuse_the_same(bundle: Path) -> No
 def test_every_answer_under_load_is_the_detectors_own(bundle: Path, tmp_path: Path) -> None:
     with serving(bundle) as (process, described):
         assert os.sched_getaffinity(process.pid) == set(described["cpus"])
-        record = tmp_path / "load.json"
+        record, page = tmp_path / "load.json", tmp_path / "load.html"
         options = ("--bundle", bundle, "--rate", "200/s", "--seconds", "2s", "--connections", "8", "--out", record)
+        options += ("--html", page)
         done = ended("load", described["url"], *options)
         assert done.returncode in (ExitCode.GOOD, ExitCode.INCONCLUSIVE), done.stderr  # its lag depends on the machine
+        stored = load_load_test(record)
+        assert stored.server is not None
+        assert (stored.server.front, stored.server.cpus) == ("lean", tuple(described["cpus"]))
+        (use,) = stored.result.processes
+        assert use.name == "server"
+        assert 0 < use.scoring_s < use.cpu_s + 0.02
+        assert page.read_bytes() == render_load(stored)
         result = json.loads(record.read_text())["result"]
         assert result["by_status"] == {"200": 400}
         assert (result["checked"], result["different"]) == (True, 0)

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from harness.measure.percentiles import ecdf
 from harness.reporting.charts.accuracy import (
     ClassBar,
     Scores,
@@ -20,7 +21,7 @@ from harness.reporting.charts.accuracy import (
     roc_chart,
     scores_chart,
 )
-from harness.reporting.charts.distribution import Distribution, distribution_chart, ecdf
+from harness.reporting.charts.distribution import Distribution, distribution_chart
 from harness.reporting.charts.effects import Effect, effects_chart
 from harness.reporting.charts.processes import ProcessRow, processes_chart
 from harness.reporting.charts.rates import BatchCurve, Estimate, RateRow, batch_chart, rates_chart

@@ -17,11 +17,13 @@ from support.queueing import lindley_latencies
 
 from harness.errors import InputError
 from harness.measure.clock import SystemClock
+from harness.platform.facts import Facts
 from harness.platform.second_clock import ClockWatch, Elapsed
+from harness.record.load_model import LoadResult, LoadSpec
 from harness.serving import load, trial
 from harness.serving.arrival_trace import read_trace
 from harness.serving.generator import FAILED, Sent, Target, generate
-from harness.serving.load import LoadResult, LoadSpec, find_rate, judge, run_load, schedule
+from harness.serving.load import find_rate, judge, run_load, schedule
 
 SPEC = LoadSpec("http://a", 1000.0, 1.0, 4, "constant", 0, p99_bound_s=0.01)
 
@@ -359,7 +361,8 @@ class Fooled(ClockWatch):
 )  # fmt: skip
 def test_what_another_server_says_of_itself_breaks_nothing(health: bytes, cpus: set[int]) -> None:
     with server(lambda link, _data, _number: answer(link, health)) as target:
-        assert trial._cpus(trial._described(target)) == cpus
+        described = trial._server(trial._described(target))
+        assert set(() if described is None else described.cpus) == cpus
 
 
 def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,4 +380,4 @@ def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("url", ["http://[::1", "http://a:99999", "http://a:x", "ftp://a", "http://", ""])
 def test_what_is_no_url_of_a_server_is_wrong_use(url: str) -> None:
     with pytest.raises(InputError, match="is not the URL of a server"):
-        trial.Session.open(url, Path("bundle"), None, None, None, 0)
+        trial.Session.open(url, Path("bundle"), None, None, None, 0, Facts(sysroot="/"))

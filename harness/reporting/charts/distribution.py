@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from harness.measure.percentiles import ecdf
 from harness.reporting.charts.svg import INK, MARKS, drawing, few_ticks, legend, log_ticks, name_of, si_ticks, to_svg
 from harness.reporting.text import and_list, quantity
 
-_POINTS = 120
 _SKEWED = 4.0  # longest over shortest duration shown from which a linear axis hides the body
 _LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
@@ -51,7 +51,7 @@ def distribution_chart(key: str, distributions: Sequence[Distribution]) -> str:
             for share, seconds in sorted(shown.percentiles.items()):
                 axes.plot([seconds], [share], mark.shape, color=mark.colour, markeredgecolor=INK, markeredgewidth=0.6)
                 longest = max(longest, seconds)
-        _level_axis(axes, most)
+        level_axis(axes, most)
         axes.set_xlabel("time per call")
         if longest > _SKEWED * shortest > 0:
             axes.set_xscale("log")
@@ -69,20 +69,8 @@ def distribution_chart(key: str, distributions: Sequence[Distribution]) -> str:
         )
 
 
-def ecdf(durations: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """At most ``_POINTS`` steps of the empirical distribution function, closer together in the tails."""
-    ordered = np.sort(np.asarray(durations, dtype=np.float64))
-    last = len(ordered) - 1
-    if last < _POINTS:
-        ranks = np.arange(len(ordered))
-    else:
-        tail = np.geomspace(1 / len(ordered), 0.05, _POINTS // 3)
-        shares = np.concatenate([[0.0], tail, np.linspace(0.05, 0.95, _POINTS // 3), 1 - tail, [1.0]])
-        ranks = np.unique(np.round(shares * last).astype(np.int64))
-    return ordered[ranks], (ranks + 1) / len(ordered)
-
-
-def _level_axis(axes: Any, samples: int) -> None:
+def level_axis(axes: Any, samples: int) -> None:
+    """Levels of a share of ``samples``, on a logit scale."""
     from matplotlib.ticker import NullLocator
 
     shown = [level for level in _LEVELS if min(level, 1 - level) * samples >= 1] or [0.5]
