@@ -65,7 +65,7 @@ def add(
     """
     from harness.decode import encode
     from harness.record.archive import opened
-    from harness.reporting.text import plural
+    from harness.wording import plural
 
     with opened(archive, new=True) as store:
         added, present = store.add(records)

@@ -67,7 +67,7 @@ def place(
         typer.echo(json.dumps(encode(chosen), indent=2))
         return
     from harness.platform.parse import format_cpulist
-    from harness.reporting.text import plural
+    from harness.wording import plural
 
     where = "" if chosen.node is None else f" of node {chosen.node}"
     shape = f"{plural(chosen.cores, 'core')} x {plural(chosen.threads_per_core, 'thread')}"

@@ -11,6 +11,7 @@ from harness.placement.model import Placement, thread_environment
 from harness.platform.facts import Core, LimitFacts, Topology
 from harness.platform.parse import format_cpulist
 from harness.platform.usable import NO_LIMITS, Usable, memory_near, room, usable
+from harness.wording import plural
 
 
 def plan(
@@ -112,7 +113,7 @@ def _choose(
             fitting.append((-_available(part, node_id), order, node_id, picked))
     who = "No NUMA node can" if only is None else f"Node {only} cannot"
     if not fitting:
-        asked = f"{_count(cores, 'core')} with {_count(threads_per_core, 'usable thread')} each"
+        asked = f"{plural(cores, 'core')} with {plural(threads_per_core, 'usable thread')} each"
         raise InputError(f"{who} give {asked}.", remedy=_offer(topology, part, only))
     rooms = {entry[2]: room(part, memory_near(part, entry[2])) for entry in fitting}
     roomy = [entry for entry in fitting if (free := rooms[entry[2]]) is None or free >= memory_bytes]
@@ -191,12 +192,8 @@ def _quota_notes(limits: LimitFacts, threads: int) -> tuple[str, ...]:
     most = max(1, int(quota))
     return (
         f"A control group allows {quota:g} CPUs' worth of time: {threads} busy threads use it up and pause for the "
-        f"rest of each period. Use at most {_count(most, 'thread')}.",
+        f"rest of each period. Use at most {plural(most, 'thread')}.",
     )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _offer(topology: Topology, part: Usable, node: int | None) -> str:
@@ -207,12 +204,12 @@ def _offer(topology: Topology, part: Usable, node: int | None) -> str:
             continue
         by_threads = Counter(len(core.cpus) for core in part.cores_of(node_id))
         parts = [
-            f"{_count(count, 'core')} with {_count(threads, 'thread')}" for threads, count in sorted(by_threads.items())
+            f"{plural(count, 'core')} with {plural(threads, 'thread')}" for threads, count in sorted(by_threads.items())
         ]
         sentences.append(f"{'The machine' if node_id is None else f'Node {node_id}'} has {' and '.join(parts)}.")
     if not sentences:
         return "This process may use none of the CPUs that are online."
     hidden = len(topology.cpus_online) - len(part.cpus_online)
     if node is None and hidden:
-        sentences.append(f"{_count(hidden, 'CPU')} online may not be used by this process.")
+        sentences.append(f"{plural(hidden, 'CPU')} online may not be used by this process.")
     return " ".join(sentences)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.errors import printable
 from harness.record.archive import Entry
 from harness.reporting.listing import listing
-from harness.reporting.text import plural
+from harness.wording import plural
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from harness.reporting.comparison_view import STATUSES, percent, view_of
 from harness.reporting.console import COLOURS, add_columns, bare_table, print_table, safe, say, standard_output, tag
 from harness.reporting.history_view import lines_of
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import plural
+from harness.wording import plural
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,6 +12,7 @@ from harness.platform.facts import Cache, Core, Facts, Module
 from harness.platform.nodes import Node
 from harness.platform.parse import format_cpulist
 from harness.reporting.console import bare_table, print_table, say, standard_output
+from harness.wording import plural
 
 UNKNOWN = "not known"
 
@@ -89,10 +90,6 @@ def _clock(hertz: float | None) -> str:
     return UNKNOWN if hertz is None else f"{hertz / 1e9:.3g} GHz"
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
 def _machine(facts: Facts) -> list[Row]:
     rows: list[Row] = []
     machine, emulation = facts.machine, facts.emulation
@@ -124,7 +121,7 @@ def _lpar(facts: Facts) -> list[Row]:
     least, most = _entitlement(lpar.minimum_entitled_cores), _entitlement(lpar.maximum_entitled_cores)
     pool = [f"id {text(lpar.pool_id)}"]
     pool += [] if lpar.pool_cores is None else [f"{_entitlement(lpar.pool_cores)} of capacity"]
-    pool += [] if lpar.pool_processors is None else [_count(lpar.pool_processors, "processor")]
+    pool += [] if lpar.pool_processors is None else [plural(lpar.pool_processors, "processor")]
     rows = [
         ("name, id", f"{text(lpar.partition_name)}, {text(lpar.partition_id)}"),
         ("processors", text(lpar.mode)),
@@ -170,7 +167,7 @@ def _cores(facts: Facts) -> list[Row]:
         ("cores", str(len(topology.cores)) if topology.cores else UNKNOWN),
     ]
     if smt.mixed:
-        levels = ", ".join(f"{_count(number, 'core')} with {level}" for level, number in smt.cores_by_threads.items())
+        levels = ", ".join(f"{plural(number, 'core')} with {level}" for level, number in smt.cores_by_threads.items())
         rows.append(("threads online", f"mixed: {levels}; {text(smt.max)} at most"))
     else:
         rows.append(("threads per core", f"{text(smt.online)} online, {text(smt.max)} at most"))
@@ -196,8 +193,8 @@ def _cache(cache: Cache) -> Row:
     kind = "" if cache.type == "Unified" else f" {cache.type.lower()}"
     parts = [size(cache.size_bytes)]
     if cache.instances:
-        parts.append(_count(len(cache.instances), "instance"))
-        parts.append(f"shared by {_count(max(len(cpus) for cpus in cache.instances), 'CPU')}")
+        parts.append(plural(len(cache.instances), "instance"))
+        parts.append(f"shared by {plural(max(len(cpus) for cpus in cache.instances), 'CPU')}")
     if cache.ways is not None:
         parts.append(f"{cache.ways}-way")
     if cache.line_bytes is not None:
@@ -207,7 +204,7 @@ def _cache(cache: Cache) -> Row:
 
 def _node(node: Node, facts: Facts) -> Row:
     cores = len(facts.topology.cores_of(node.id))
-    cpus = f"{_count(cores, 'core')}, CPUs {format_cpulist(node.cpus)}" if node.cpus else "no CPUs"
+    cpus = f"{plural(cores, 'core')}, CPUs {format_cpulist(node.cpus)}" if node.cpus else "no CPUs"
     memory = (
         "no memory" if node.memory_bytes == 0 else f"{size(node.memory_bytes)}, {size(node.memory_free_bytes)} free"
     )

@@ -11,7 +11,8 @@ from harness.reporting.charts.history import Series, history_chart
 from harness.reporting.charts.svg import fitted
 from harness.reporting.history_view import lines_of, sentence
 from harness.reporting.page import page_of
-from harness.reporting.text import plural, quantity
+from harness.reporting.text import quantity
+from harness.wording import plural
 
 _DRAWN = 24  # results; those whose last step made them slower first
 _RUNS = 200  # in a table

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from harness.compare.environment import grouped
 from harness.compare.history import History, Point, Step
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import NO_BREAK, plural, quantity
+from harness.reporting.text import NO_BREAK, quantity
+from harness.wording import plural
 
 _CHANGES = 5  # named per step
 

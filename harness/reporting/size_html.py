@@ -17,8 +17,8 @@ from harness.reporting.page import page_of
 from harness.reporting.sections.machine import machine_card, machine_line
 from harness.reporting.sections.panels import Panel
 from harness.reporting.size_view import plan_lines, view_of
-from harness.reporting.text import plural
 from harness.sizing.assemble import bench_of
+from harness.wording import plural
 
 _CURVES = 4  # of the latency chart, the nearest to the chosen number of cores
 

@@ -18,9 +18,10 @@ from harness.record.size_model import (
 )
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import and_list, number, percent, plural, size
+from harness.reporting.text import and_list, number, percent, size
 from harness.sizing.answer import is_enough
 from harness.sizing.assemble import bench_of
+from harness.wording import plural
 
 STATUS = {
     "answered": Status("Answered", GOOD, "good"),

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from harness.record.sweep_model import FactorName, Sweep, SweepCell, SweepEffect, SweepLoss
 from harness.reporting.comparison_view import percent as margin_text
 from harness.reporting.sweep_factors import BY_NAME, Factor
-from harness.reporting.text import NO_BREAK, and_list, number, plural
+from harness.reporting.text import NO_BREAK, and_list, number
+from harness.wording import plural
 
 _TIMES = 2.0  # a ratio from which "× 2.4" says more than "+140 %"
 # What a loss is called where there is none, its factors, and what those are called where they did not vary.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.record.sweep_model import FactorName, SweepCell
-from harness.reporting.text import count, plural
+from harness.wording import count, plural
 
 Level = tuple[int | str, ...]  # of one factor; sorts in its natural order
 

@@ -14,7 +14,8 @@ from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import BAD, DISTURBED, GOOD, WARN, Status, status_of
 from harness.reporting.sweep_conclusions import absent_losses, capital, level_sentences, longer, slower
 from harness.reporting.sweep_factors import CORES, FACTORS, SMT, THREADS, Factor, setting_name, varying
-from harness.reporting.text import NO_BREAK, and_list, percent, plural, quantity
+from harness.reporting.text import NO_BREAK, and_list, percent, quantity
+from harness.wording import plural
 
 BEST = Status("Best", "★", "good")
 _STANDINGS = {

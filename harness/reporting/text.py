@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.errors import printable
 from harness.platform.parse import format_cpulist
+from harness.wording import count
 
 UNKNOWN = "not known"
 NO_BREAK = "\u00a0"
@@ -83,23 +84,12 @@ def as_given(value: float) -> str:
     return f"{value:.6g}"
 
 
-def count(value: int) -> str:
-    """A whole number with thousands separated."""
-    return f"{value:,}"
-
-
 def size(value: float) -> str:
     """Bytes in binary units: ``256 GiB``."""
     step = 0
     while abs(value) >= 1024 and step < len(_BINARY) - 1:
         value, step = value / 1024, step + 1
     return f"{count(int(value)) if value == int(value) else number(value)}{NO_BREAK}{_BINARY[step]}"
-
-
-def plural(amount: int, singular: str, several: str | None = None) -> str:
-    """``1 core``, ``2 cores``."""
-    word = singular if amount == 1 else several or f"{singular}s"
-    return f"{count(amount)} {word}"
 
 
 def ranges(numbers: Iterable[int]) -> str:

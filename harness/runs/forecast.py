@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.record.spec import CAPACITY, RunSpec
 from harness.runs.stopping import duration
+from harness.wording import plural
 from harness.workload.model import Workload
 
 SHORT_S = 120.0  # a budget below this has no time for what is not timed
@@ -24,11 +25,11 @@ def block_s(workloads: Sequence[Workload], spec: RunSpec) -> float:
 def forecast(workloads: Sequence[Workload], spec: RunSpec, blocks: int) -> str:
     """What lies ahead, in one sentence."""
     count = sum(_configurations(workload, spec) for workload in workloads)
-    work = f"{_plural(len(workloads), 'workload')}, {_plural(count, 'configuration')}"
+    work = f"{plural(len(workloads), 'workload')}, {plural(count, 'configuration')}"
     set_up = "survey, training and baseline detectors" if has_time(spec) else "training"
     block = block_s(workloads, spec)
     if spec.budget_s is None:
-        return f"{work} in {_plural(blocks, 'block')}: about {duration(blocks * block)}, after {set_up}."
+        return f"{work} in {plural(blocks, 'block')}: about {duration(blocks * block)}, after {set_up}."
     least = _PROCESS_S * len(workloads) + block
     if least > spec.budget_s:
         return (
@@ -70,7 +71,3 @@ def _slot_s(workload: Workload, spec: RunSpec) -> float:
     batches = sum(size > 1 for size in workload.inference.batch_sizes)
     series = sum(batches if name == "offline" else _CAPACITY_SERIES if name in CAPACITY else 1 for name in scenarios)
     return _PROCESS_S + _SERIES * spec.series_seconds * series
-
-
-def _plural(amount: int, word: str) -> str:
-    return f"{amount} {word}{'' if amount == 1 else 's'}"

@@ -55,17 +55,27 @@ def touch(pages: int) -> None:
     memory.close()
 
 
+def least(counters: Counters, event: str, work: Callable[[], object]) -> float:
+    """The least of five counts: whatever else this process does beside the work (other threads, its heap) only adds."""
+    counts = []
+    for _ in range(5):
+        before = counters.read()
+        work()
+        counts.append(counters.since(before).values[event])
+    return min(counts)
+
+
 @pytest.mark.skipif(not permitted("page_faults"), reason="perf_event_open is not permitted here")
 def test_pages_touched_are_faults_also_those_of_threads_started_later() -> None:
     counters = Counters({"page_faults": EVENTS["page_faults"]})
-    before = counters.read()
-    touch(PAGES)
-    alone = counters.since(before).values["page_faults"]
-    thread = threading.Thread(target=touch, args=(PAGES,))
-    before = counters.read()
-    thread.start()
-    thread.join()
-    other = counters.since(before).values["page_faults"]
+
+    def in_a_thread() -> None:
+        thread = threading.Thread(target=touch, args=(PAGES,))
+        thread.start()
+        thread.join()
+
+    alone = least(counters, "page_faults", lambda: touch(PAGES))
+    other = least(counters, "page_faults", in_a_thread)
     counters.close()
     assert PAGES <= alone < PAGES + 512
     assert PAGES <= other < PAGES + 512
@@ -75,7 +85,9 @@ def test_pages_touched_are_faults_also_those_of_threads_started_later() -> None:
 @pytest.mark.parametrize(
     ("event", "named", "script"), [("page_faults", "page-faults", TOUCH), ("instructions", "instructions:u", LOOP)]
 )
-def test_counts_grow_as_perf_stat_counts_them(event: str, named: str, script: str) -> None:
+def test_counts_grow_as_perf_stat_counts_them(
+    event: str, named: str, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The difference between twice the work and once: the start of the interpreter drops out of it."""
     if not permitted(event):
         pytest.skip(f"this machine does not count {event}")
@@ -88,13 +100,9 @@ def test_counts_grow_as_perf_stat_counts_them(event: str, named: str, script: st
     counters = Counters({event: EVENTS[event]})
     code, ours = compile(script, "work", "exec"), []
     for amount in amounts:
-        before = counters.read()
-        argv, sys.argv = sys.argv, ["work", str(amount)]
-        try:
-            exec(code, {})
-        finally:
-            sys.argv = argv
-        ours.append(counters.since(before).values[event])
+        monkeypatch.setattr(sys, "argv", ["work", str(amount)])
+        ours.append(least(counters, event, lambda: exec(code, {})))
+    counters.close()
     assert ours[1] - ours[0] == pytest.approx(theirs[1] - theirs[0], rel=0.05)
 
 

@@ -15,13 +15,13 @@ from harness.reporting.text import (
     interval,
     number,
     percent,
-    plural,
     plus_minus,
     quantity,
     ranges,
     size,
     value_text,
 )
+from harness.wording import plural
 
 _FACTORS = {"n": 1e-9, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 

@@ -8,7 +8,8 @@ from itertools import pairwise
 from statistics import geometric_mean
 
 from harness.reporting.charts.svg import INK, MARKS, WIDTH, drawing, few_ticks, name_of, si_ticks, to_svg
-from harness.reporting.text import plural, quantity
+from harness.reporting.text import quantity
+from harness.wording import plural
 
 _LABELS = {False: 2, True: 4}  # runs named below the axis, by whether the chart is wide
 

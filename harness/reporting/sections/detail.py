@@ -43,7 +43,8 @@ from harness.reporting.sections.results import AccuracyLine, accuracy_line, base
 from harness.reporting.sections.status import has_times
 from harness.reporting.sections.trust import headline_series
 from harness.reporting.sections.variants import variant_tables
-from harness.reporting.text import as_given, count, number, percent, score
+from harness.reporting.text import as_given, number, percent, score
+from harness.wording import count
 
 _LINES = 4  # series that can be distinguished in one chart
 _LONG = 8  # rows from which a table is folded

@@ -9,7 +9,8 @@ from harness.measure.validity import shortfall
 from harness.record.accuracy import Accuracy, SeedMean
 from harness.record.model import Metric, Published, Result
 from harness.reporting.charts.rates import Estimate
-from harness.reporting.text import count, interval, plural, plus_minus, prefix_exponent, quantity, score
+from harness.reporting.text import interval, plus_minus, prefix_exponent, quantity, score
+from harness.wording import count, plural
 
 METRIC_NAMES: Mapping[str, str] = {
     "accuracy": "accuracy",

@@ -24,7 +24,8 @@ from harness.reporting.sections.findings import costly
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import DISTURBED, Status, has_times, is_valid, status_of_run
 from harness.reporting.sections.where import describe
-from harness.reporting.text import as_given, percent, plural, quantity, score
+from harness.reporting.text import as_given, percent, quantity, score
+from harness.wording import plural
 
 _WORKLOADS = 4  # named one by one; more are counted
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.platform.facts import Facts
-from harness.reporting.text import NO_BREAK, as_given, number, plural, quantity, ranges, size
+from harness.reporting.text import NO_BREAK, as_given, number, quantity, ranges, size
+from harness.wording import plural
 
 Line = tuple[str, str]
 

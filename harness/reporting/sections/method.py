@@ -11,7 +11,8 @@ from harness.platform.facts import Facts
 from harness.record.accuracy import PrecisionRecallCurve, RocCurve
 from harness.record.codec import dumps
 from harness.record.model import Result, Run
-from harness.reporting.text import UNKNOWN, count, plural, value_text
+from harness.reporting.text import UNKNOWN, value_text
+from harness.wording import count, plural
 
 _SMALLEST = 2000  # characters below which raw JSON is not worth its heading
 

@@ -41,7 +41,8 @@ from harness.reporting.sections.figures import (
 )
 from harness.reporting.sections.panels import Panel
 from harness.reporting.sections.status import WARN, Status, has_times, is_valid, status_of_result
-from harness.reporting.text import and_list, as_given, count, percent, quantity, score
+from harness.reporting.text import and_list, as_given, percent, quantity, score
+from harness.wording import count
 
 _CHART_ROWS = 24
 # Columns that are left out where nothing is in them: field of a row, head, and what is below the head.

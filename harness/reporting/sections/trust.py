@@ -16,7 +16,8 @@ from harness.reporting.sections.figures import SCENARIO_NAMES, Figure, figure, r
 from harness.reporting.sections.panels import Panel
 from harness.reporting.sections.results import by_workload
 from harness.reporting.sections.status import Status, has_times, status_of_result
-from harness.reporting.text import NO_BREAK, count, percent, quantity, ranges, size
+from harness.reporting.text import NO_BREAK, percent, quantity, ranges, size
+from harness.wording import count
 
 _CHART_ROWS = 12
 _CAUSES = {Cause.PREEMPTED: "preempted", Cause.MIGRATED: "migrated", Cause.FAULTED: "faulted", Cause.STOLEN: "stolen"}

@@ -9,7 +9,8 @@ from harness.platform.facts import Core, Facts
 from harness.platform.nodes import Node
 from harness.record.model import PlacementRecord, Result, Run
 from harness.reporting.charts.topology import CorePicture, ThreadState, core_picture
-from harness.reporting.text import count, percent, plural, ranges, size
+from harness.reporting.text import percent, ranges, size
+from harness.wording import count, plural
 
 _NUMBERED_CPUS = 256  # up to here each cell holds its CPU number
 _PICTURES = 4  # placements drawn; a sweep lists the others
