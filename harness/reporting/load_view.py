@@ -9,7 +9,8 @@ from harness.record.load_model import Limit, LoadRecord, ProcessUse
 from harness.reporting.console import safe
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import and_list, count, number, percent, plural, quantity, ranges
+from harness.reporting.text import and_list, number, percent, quantity, ranges
+from harness.wording import count, plural
 
 _LIMITS: Mapping[Limit, str] = {
     "nothing": "nothing: what was offered was answered",
