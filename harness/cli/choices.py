@@ -20,7 +20,7 @@ Cache = Literal["hot", "cold"]
 Text = TypeVar("Text", bound=str)
 _CACHES: tuple[Cache, ...] = ("hot", "cold")
 _COLD: tuple[Scenario, ...] = ("offline", "single_stream", "multi_stream")  # between requests caches can be evicted
-_SWEPT: tuple[Scenario, ...] = ("offline", "server")
+_SWEPT: tuple[Scenario, ...] = ("offline", "server", "http")
 _CONCURRENT: tuple[Scenario, ...] = ("offline",)
 
 
@@ -84,8 +84,8 @@ def parse_sweep_scenario(text: str, batch: str | None) -> tuple[Scenario, ...]:
         InputError: it is another, or batches are given for one whose requests are rows.
     """
     chosen: Scenario = _member("--scenarios", text, _SWEPT)
-    if chosen == "server" and batch is not None:
-        raise InputError("--batch is of the offline scenario; a request of the server scenario is one row.")
+    if chosen != "offline" and batch is not None:
+        raise InputError(f"--batch is of the offline scenario; a request of the {chosen} scenario is one row.")
     return (chosen,)
 
 

@@ -65,13 +65,14 @@ def sweep(
         typer.Option(
             "--scenarios",
             "--scenario",
-            metavar="offline|server",
-            help="What is timed: batches, or the highest rate of single rows that meets --p99.",
-            autocompletion=completion.one_of("offline", "server"),
+            metavar="offline|server|http",
+            help="What is timed: batches, or the highest rate of single rows that meets --p99, in process or over"
+            " HTTP.",
+            autocompletion=completion.one_of("offline", "server", "http"),
         ),
     ] = "offline",
     p99: Annotated[
-        str, typer.Option(metavar="TIME", help="Bound on the 99th percentile in the server scenario.")
+        str, typer.Option(metavar="TIME", help="Bound on the 99th percentile in the server and http scenarios.")
     ] = "10ms",
     blocks: Annotated[
         int,

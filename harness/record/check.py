@@ -47,6 +47,9 @@ def check_sweep(document: Any) -> None:
         raise SchemaError("cells: two of them have the same id")
     for at, cell in enumerate(document["cells"]):
         named = {name: cell[name] for name in ("rows_per_s", "rows_per_s_undisturbed", "mean_inference_per_row_s")}
+        named |= {
+            name: each for name in ("in_process_rows_per_s", "http_share") if (each := cell.get(name)) is not None
+        }
         for problem in _unordered_intervals(named, f"cells[{at}]"):
             raise SchemaError(problem)
     for where, cell in _references(document):

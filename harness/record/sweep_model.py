@@ -47,6 +47,8 @@ class SweepCell:
     Attributes:
         memory_node: None is the node's own memory.
         cores: of all instances together.
+        in_process_rows_per_s: of the http scenario, what the same process served without HTTP.
+        http_share: what HTTP leaves of that, block by block.
     """
 
     id: Count
@@ -65,6 +67,8 @@ class SweepCell:
     mean_inference_per_row_s: Metric
     validity: Validity
     processes: tuple[SweepProcess, ...]
+    in_process_rows_per_s: Metric | None = None
+    http_share: Metric | None = None
 
 
 @dataclass(frozen=True)

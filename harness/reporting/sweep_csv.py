@@ -12,7 +12,7 @@ COLUMNS = (
     "sweep_id", "created", "workload", "backend", "dtype", "batch_size", "node", "memory_node", "smt",
     "threads_per_core", "cores", "instances", "verdict", "rows_per_s_undisturbed", "ci_low", "ci_high", "n",
     "rows_per_s", "mean_inference_per_row_s", "against_best", "best_over_this", "ratio_ci_low", "ratio_ci_high",
-    "rows_per_s_undisturbed_by_block", "reasons",
+    "rows_per_s_undisturbed_by_block", "reasons", "in_process_rows_per_s", "http_share",
 )  # fmt: skip
 
 
@@ -31,7 +31,9 @@ def render_sweep_csv(sweep: Sweep) -> str:
                 cell.memory_node, cell.smt, cell.threads_per_core, cell.cores, cell.instances,
                 cell.validity.verdict.value, rate.value, rate.ci_low, rate.ci_high, rate.n,
                 cell.rows_per_s.value, cell.mean_inference_per_row_s.value, *_against(cell, own), _by_block(cell),
-                " | ".join(cell.validity.reasons),
+                " | ".join(cell.validity.reasons), *(
+                    None if metric is None else metric.value for metric in (cell.in_process_rows_per_s, cell.http_share)
+                ),
             )
         )  # fmt: skip
     return buffer.getvalue()

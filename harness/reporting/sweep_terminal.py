@@ -26,6 +26,8 @@ _RIGHT = {
     "rows/s",
     "rows/s undisturbed",
     "Time per row",
+    "In process",
+    "HTTP leaves",
     "Against the best",
 }
 
@@ -77,8 +79,7 @@ def _table(view: SweepView, lines: tuple[SettingLine, ...]) -> Table:
     heads = (
         *(factor.head for factor in view.factors),
         "rows/s",
-        "rows/s undisturbed",
-        "Time per row",
+        *(("In process", "HTTP leaves") if view.over_http else ("rows/s undisturbed", "Time per row")),
         "Against the best",
         "Standing",
         "Validity",
@@ -86,7 +87,8 @@ def _table(view: SweepView, lines: tuple[SettingLine, ...]) -> Table:
     add_columns(table, heads, right=_RIGHT)
     for line in lines:
         levels = (Text(safe(factor.short(line.cell))) for factor in view.factors)
-        rates = (Text(f"{rate.value} {rate.margin}".rstrip()) for rate in (line.rate, line.undisturbed))
+        second, third = (line.in_process, line.http_share) if view.over_http else (line.undisturbed, line.per_row.value)
+        rates = (Text(f"{rate.value} {rate.margin}".rstrip()) for rate in (line.rate, second))
         statuses = tag(line.standing), tag(line.status)
-        table.add_row(*levels, *rates, Text(line.per_row.value), Text(line.against), *statuses)
+        table.add_row(*levels, *rates, Text(third), Text(line.against), *statuses)
     return table

@@ -14,7 +14,7 @@ from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import BAD, DISTURBED, GOOD, WARN, Status, status_of
 from harness.reporting.sweep_conclusions import absent_losses, capital, level_sentences, longer, slower
 from harness.reporting.sweep_factors import CORES, FACTORS, SMT, THREADS, Factor, setting_name, varying
-from harness.reporting.text import NO_BREAK, and_list, percent, quantity
+from harness.reporting.text import NO_BREAK, and_list, number, percent, quantity
 from harness.wording import plural
 
 BEST = Status("Best", "★", "good")
@@ -49,6 +49,8 @@ class SettingLine:
     against: str
     standing: Status
     status: Status
+    in_process: Figure  # of the http scenario
+    http_share: str  # what HTTP leaves of it
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class SweepView:
         fixed: levels of the others.
         workloads: in the order they were given.
         skipped: what was left out, and why.
+        over_http: each setting has what it serves in process, and what HTTP leaves of it.
     """
 
     title: str
@@ -115,6 +118,7 @@ class SweepView:
     workloads: tuple[WorkloadView, ...]
     skipped: tuple[str, ...]
     notes: tuple[str, ...]
+    over_http: bool
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ def view_of(sweep: Sweep) -> SweepView:
         workloads=workloads,
         skipped=tuple(f"{plural(amount, 'setting')}: {why}" for why, amount in sorted(sweep.skipped.items())),
         notes=(*_method(sweep), *sweep.notes),
+        over_http=any(cell.in_process_rows_per_s is not None for cell in sweep.cells),
     )
 
 
@@ -237,7 +242,19 @@ def _line(context: _Context, cell: SweepCell, best: SweepBest | None, rival: Swe
         against="best" if is_best else "–" if rival is None else longer(rival.ratio, rival.ci_low, rival.ci_high),
         standing=BEST if is_best else _UNUSED if rival is None else _STANDINGS[rival.standing],
         status=DISTURBED if valid and _shortfall(cell) is not None else status_of(cell.validity.verdict),
+        in_process=figure(cell.in_process_rows_per_s),
+        http_share=_http_share(cell),
     )
+
+
+def _http_share(cell: SweepCell) -> str:
+    """``31 % [29, 33]``."""
+    share = cell.http_share
+    if share is None or share.value is None:
+        return "–"
+    if share.ci_low is None or share.ci_high is None:
+        return percent(share.value, 2)
+    return f"{percent(share.value, 2)} [{number(100 * share.ci_low, 2)}, {number(100 * share.ci_high, 2)}]"
 
 
 def _shortfall(cell: SweepCell) -> float | None:
@@ -258,7 +275,9 @@ def _sentences(context: _Context, lead: str, best: SweepBest | None) -> tuple[st
 
 
 def _rate(cell: SweepCell) -> str:
-    """The delivered rate, with the undisturbed one, which settings are ranked by."""
+    """The delivered rate, with the undisturbed one, which settings are ranked by, or with the price of HTTP."""
+    if cell.in_process_rows_per_s is not None:
+        return f"{with_margin(cell.rows_per_s)} over HTTP, {_http_share(cell)} of what it serves in process"
     undisturbed = cell.rows_per_s_undisturbed
     ranked = "" if undisturbed.value is None else f" ({quantity(undisturbed.value, undisturbed.unit)} undisturbed)"
     return f"{with_margin(cell.rows_per_s)}{ranked}"

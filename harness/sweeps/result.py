@@ -14,9 +14,9 @@ from harness.measure.factorial import Best, Standing, Step, best_cell, cliffs, p
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import LoadedSoftware
 from harness.platform.parse import format_cpulist
-from harness.record.model import ProcessRecord, Tool, Validity, Verdict
+from harness.record.model import Metric, ProcessRecord, Tool, Validity, Verdict
 from harness.record.series import Series
-from harness.record.spec import Scenario
+from harness.record.spec import CAPACITY, Scenario
 from harness.record.store import SWEEP_NAME, load_sweep
 from harness.record.sweep_model import (
     SWEEP_SCHEMA_VERSION,
@@ -171,7 +171,21 @@ def _cell(
         ),
         validity=validity if scenario == "offline" else refused_capacity(records, validity),
         processes=processes,
+        **_price(ordered, records) if scenario == "http" else {},
     )
+
+
+def _price(measurements: Sequence[Measurement], over_http: Sequence[ProcessRecord]) -> dict[str, Metric]:
+    """What the same processes served without HTTP, and what HTTP leaves of it."""
+    without = [process_record(measurement, "server").served for measurement in measurements]
+    rates = [
+        (served and served.rate, each.served and each.served.rate)
+        for served, each in zip(without, over_http, strict=True)
+    ]
+    return {
+        "in_process_rows_per_s": over_processes([whole for whole, _ in rates if whole], "row/s"),
+        "http_share": over_processes([left / whole for whole, left in rates if whole and left], "1"),
+    }
 
 
 def _process(measurement: Measurement, record: ProcessRecord) -> SweepProcess:
@@ -270,7 +284,8 @@ def _chains(
     groups: dict[Hashable, list[SweepCell]] = {}
     for cell in cells:
         alike = replace(cell, id=0, rows_per_s=_NOTHING, rows_per_s_undisturbed=_NOTHING,
-                        mean_inference_per_row_s=_NOTHING, validity=_VALID, processes=(), **ignoring)  # fmt: skip
+                        mean_inference_per_row_s=_NOTHING, validity=_VALID, processes=(),
+                        in_process_rows_per_s=None, http_share=None, **ignoring)  # fmt: skip
         groups.setdefault(alike, []).append(cell)
     return [[cell.id for cell in sorted(group, key=order)] for group in groups.values() if len(group) > 1]
 
@@ -290,10 +305,18 @@ def _notes(design: Design, grid: Grid) -> tuple[str, ...]:
             "SMT levels were obtained by affinity: the other threads of a core stayed online and idle, and what the"
             " core reserves for them was not freed."
         )
-    if design.spec.scenarios == ("server",):
+    capacity = next(iter(design.spec.scenarios or ()), "offline")
+    if capacity in CAPACITY:
         notes.append(
-            f"Server scenario: a rate is the highest at which p99 of the latency of single-row requests was at most "
-            f"{design.spec.p99_bound_s:g} s, confirmed; the time per row is that of one request alone."
+            f"{'Server' if capacity == 'server' else 'HTTP'} scenario: a rate is the highest at which p99 of the "
+            f"latency of single-row requests was at most {design.spec.p99_bound_s:g} s, confirmed; the time per row is "
+            "that of one request alone."
+        )
+    if capacity == "http":
+        notes.append(
+            "The lean front served on the cores of the setting, the load came from a core that it leaves free, and"
+            " every answer was compared with the detector's own. In process: what the same processes serve without"
+            " HTTP, in the same blocks."
         )
     epochs = "one epoch" if design.spec.epochs == 1 else f"{design.spec.epochs} epochs"
     notes.append(

@@ -91,10 +91,14 @@ def default_factors(bounds: Bounds, workloads: tuple[str, ...], batch_size: int,
 def configurations_of(
     factors: Factors, bounds: Bounds, scenario: Scenario = "offline"
 ) -> tuple[tuple[Configuration, ...], dict[str, int]]:
-    """Every combination that can run, and for the others how many each reason rules out."""
+    """Every combination that can run, and for the others how many each reason rules out.
+
+    What is served over HTTP is served in process too, in the same blocks: the difference is the price of HTTP.
+    """
     chosen: list[Configuration] = []
     skipped: Counter[str] = Counter()
-    for configuration in _combinations(factors, scenario):
+    scenarios: tuple[Scenario, ...] = ("http", "server") if scenario == "http" else (scenario,)
+    for configuration in _combinations(factors, scenarios):
         reason = _impossible(configuration, bounds)
         if reason is None:
             chosen.append(configuration)
@@ -103,7 +107,7 @@ def configurations_of(
     return tuple(chosen), dict(skipped)
 
 
-def _combinations(factors: Factors, scenario: Scenario) -> Iterator[Configuration]:
+def _combinations(factors: Factors, scenarios: tuple[Scenario, ...]) -> Iterator[Configuration]:
     for workload, backend, dtype, batch_size, location, smt, threads_per_core, cores, instances in product(
         factors.workloads,
         factors.backends,
@@ -119,7 +123,7 @@ def _combinations(factors: Factors, scenario: Scenario) -> Iterator[Configuratio
             workload=workload,
             backend=backend,
             dtype=dtype,
-            scenarios=(scenario,),
+            scenarios=scenarios,
             batch_sizes=(batch_size,),
             cores=cores,
             threads_per_core=threads_per_core,
@@ -144,6 +148,11 @@ def _impossible(configuration: Configuration, bounds: Bounds) -> str | None:
         return f"SMT {smt}: the cores have {threads}{limit}"
     if configuration.cores > bounds.cores[node]:
         return f"{configuration.cores} cores: {configuration.location} has {bounds.cores[node]}"
+    if "http" in configuration.scenarios:
+        if configuration.cores >= sum(bounds.cores.values()):
+            return f"{configuration.cores} cores: the load over HTTP needs one of its own"
+        if configuration.instances > 1:
+            return "the http scenario measures one server process"
     if configuration.threads_per_core > smt:
         return "more threads per core than the SMT level has"
     busy = configuration.cores * configuration.threads_per_core

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.decode import encode
 from harness.errors import MeasurementError
 from harness.interpreter import program
+from harness.platform import parse
+from harness.platform.sysroot import SysRoot
 from harness.record.model import Served
 from harness.record.series import Series
 from harness.serving.spec import SPEC, ServeSpec, placement_file
@@ -26,6 +29,8 @@ CLIENT_FILE = "client.json"
 _START_S = 120.0
 _SEARCH_S = 300.0
 _POLL_S = 0.02
+_PLACED_S = 10.0
+_CPUS = "sys/devices/system/cpu"
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def http(job: MeasureJob) -> tuple[list[Series], Served]:
         (client_directory / CLIENT_FILE).write_text(json.dumps(encode(asked)), encoding="utf-8")
         command = program("harness.workers.http_client", str(client_directory / CLIENT_FILE))
         with worker_process(command, client_directory, job.http.generator) as client:
+            shared = _shared(server.pid, client.pid, job.http)
             status = client.wait(_SEARCH_S)
             if status != 0:
                 raise MeasurementError(f"the load generator {client.cause_of_death(status, _SEARCH_S)}")
@@ -74,7 +80,33 @@ def http(job: MeasureJob) -> tuple[list[Series], Served]:
     outcome = read_outcome(client_directory, ClientOutcome)
     if outcome is None:
         raise MeasurementError("the load generator left no outcome")
+    if shared is not None:
+        return [], replace(outcome.served, rate=None, note=shared)
     return list(outcome.series), outcome.served
+
+
+def _shared(server: int, generator: int, setting: HttpSetting) -> str | None:
+    """Why the figure is none, where server and generator have a core in common."""
+    with contextlib.suppress(ProcessLookupError):  # a process that died is noticed elsewhere
+        return common_cores(os.sched_getaffinity(server), _of_generator(generator, setting), SysRoot())
+    return None
+
+
+def _of_generator(pid: int, setting: HttpSetting) -> set[int]:
+    """CPUs of the generator once it is placed: its launcher has those of whoever started it."""
+    deadline = time.monotonic() + _PLACED_S
+    while (cpus := os.sched_getaffinity(pid)) != {*setting.generator.cpus} and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return cpus
+
+
+def common_cores(server: Set[int], generator: Set[int], sysroot: SysRoot) -> str | None:
+    """What two sets of CPUs have in common, cores of which each has a thread included; None where it is nothing."""
+    lists = {cpu: sysroot.read_text(f"{_CPUS}/cpu{cpu}/topology/thread_siblings_list") for cpu in generator}
+    siblings = {cpu: {cpu, *(parse.cpu_list(text or "") or ())} for cpu, text in lists.items()}
+    if both := sorted(cpu for cpu in server if any(cpu in core for core in siblings.values())):
+        return f"server and generator share the cores of CPUs {', '.join(map(str, both))}"
+    return None
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from support import records
-from support.sweeps import design_of, journal_of, setting
+from support.sweeps import design_of, journal_of, noise, setting
 
 from harness.errors import InputError, LparbenchError
 from harness.parsing import parse_json
@@ -17,6 +19,9 @@ from harness.record.codec import normal, to_json
 from harness.record.model import Served, Verdict
 from harness.record.store import load_run, load_sweep, sweep_text
 from harness.record.sweep_model import Sweep
+from harness.reporting.sweep_csv import render_sweep_csv
+from harness.reporting.sweep_html import render_sweep
+from harness.reporting.sweep_terminal import print_sweep
 from harness.runs.design import write_design
 from harness.runs.journal import Entry, Measurement
 from harness.runs.schedule import Configuration
@@ -197,16 +202,59 @@ def test_a_figure_that_is_not_finite_is_never_written() -> None:
         sweep_text(record)
 
 
-def served_by(entry: Entry, rate: float | None) -> Entry:
-    """The same measurement of a server: the rate that met the bound."""
+def served_by(entry: Entry, rate: float | None, over_http: float | None = None) -> Entry:
+    """The same measurement of a server: the rate that met the bound; also over HTTP where that is given."""
     if not isinstance(entry, Measurement):
         return entry
-    served = Served(rate, 0.005, 2e-5, 3, 5000, {"p99_s": 0.004}, ((1e4, True),), 1, None if rate else "too slow")
+
+    def served(rate: float | None) -> Served:
+        latencies = {"p99_s": 0.004}
+        return Served(rate, 0.005, 2e-5, 3, 5000, latencies, ((1e4, True),), 1, None if rate else "too slow")
+
+    outcomes = {"server": served(rate)} | ({} if over_http is None else {"http": served(over_http or None)})
     reports = tuple(
-        replace(report, outcome=MeasureOutcome({"server": ()}, {"server": served}, 0.0))
+        replace(report, outcome=MeasureOutcome(dict.fromkeys(outcomes, ()), outcomes, 0.0))
         for report in entry.result.reports
     )
-    return replace(entry, scenarios=("server",), result=replace(entry.result, reports=reports))
+    return replace(entry, scenarios=tuple(outcomes), result=replace(entry.result, reports=reports))
+
+
+def test_a_sweep_over_http_ranks_by_that_rate_and_says_what_it_leaves() -> None:
+    settings = tuple(replace(each, scenarios=("http", "server"), batch_sizes=(1,)) for each in smt_levels())
+    design = design_of(settings, records.facts())
+    design = replace(design, spec=replace(design.spec, scenarios=("http",), p99_bound_s=0.005))
+    in_process = {1: 40_000.0, 2: 50_000.0, 4: 90_000.0, 8: None}
+    over_http = {1: 9000.0, 2: 10_000.0, 4: 0.0, 8: 8000.0}  # none at SMT 4
+    served = [
+        served_by(entry, in_process[smt], over_http[smt] * noise(entry.block, entry.configuration))
+        if isinstance(entry, Measurement) and (smt := settings[entry.configuration].smt)
+        else entry
+        for entry in journal_of(design, by_smt)
+    ]
+    record = sweep_record(design, served)
+    by_level = {cell.smt: cell for cell in record.cells}
+    assert record.cells[record.best[0].cell].smt == 2  # not the level that is fastest in process
+    two = by_level[2]
+    assert two.in_process_rows_per_s is not None
+    assert two.http_share is not None
+    assert two.rows_per_s.value == pytest.approx(10_000.0, rel=0.01)
+    assert two.in_process_rows_per_s.value == pytest.approx(50_000.0)
+    assert (two.http_share.value, two.http_share.n) == (pytest.approx(0.2, rel=0.01), 6)
+    assert by_level[4].validity.verdict is Verdict.INVALID
+    assert by_level[4].http_share is not None
+    assert by_level[4].http_share.value is by_level[8].http_share.value is None  # type: ignore[union-attr]
+    assert by_level[8].validity.verdict is Verdict.VALID
+    assert record.losses  # cells are still alike but for a factor
+    check_sweep(to_json(record))
+    text = render_sweep_csv(record)
+    assert text.splitlines()[0].endswith("in_process_rows_per_s,http_share")
+    page = render_sweep(record).decode()
+    shown = io.StringIO()
+    print_sweep(record, Path("here"), Console(file=shown, width=200))
+    for words in (page, shown.getvalue()):
+        assert "over HTTP, 20" in words
+        assert "HTTP leaves" in words
+        assert "rows/s undisturbed<" not in words
 
 
 def test_a_sweep_of_the_server_scenario_ranks_settings_by_the_rate_that_meets_the_bound() -> None:

@@ -20,6 +20,7 @@ from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.scoring.backends import BACKENDS
 from harness.sweeps.settings import Bounds, Location, bounds_of, configurations_of, default_factors
+from harness.workers.http import common_cores
 
 SPEC = TreeSpec(nodes=(NodeSpec(0, cores=4), NodeSpec(7, cores=2), NodeSpec(9, cores=0), NodeSpec(11, 2, memory_mb=0)))
 
@@ -139,3 +140,30 @@ def test_a_sweep_in_a_container_keeps_to_its_cpus_memory_and_quota(facts) -> Non
     tight = replace(bounds, cpu_time=0.5)
     chosen, _ = configurations_of(default_factors(tight, ("a",), 64, "native"), tight)
     assert {each.cores * each.threads_per_core for each in chosen} == {1}
+
+
+def test_over_http_a_core_is_left_for_the_load_and_the_same_is_served_in_process(machine: Bounds) -> None:
+    chosen, skipped = configurations_of(
+        factors(smt=(1,), threads_per_core=(1,), cores=(1, 4, 8), batch_sizes=(1,), instances=(1, 2)), machine, "http"
+    )
+    assert {each.scenarios for each in chosen} == {("http", "server")}
+    assert {(each.cores, each.instances) for each in chosen} == {(1, 1), (4, 1)}
+    assert any("one server process" in reason for reason in skipped)
+    single = replace(machine, cores={0: 4})
+    chosen, skipped = configurations_of(factors(smt=(1,), threads_per_core=(1,), cores=(2, 4)), single, "http")
+    assert [each.cores for each in chosen] == [2]
+    assert skipped == {"4 cores: the load over HTTP needs one of its own": 1}
+
+
+@pytest.mark.parametrize(
+    ("server", "generator", "shared"),
+    [({0, 1}, {16}, None), ({0}, {0}, "0"), ({3, 9}, {1}, "3"), ({0, 8}, {15, 1}, "0, 8")],
+)
+def test_server_and_generator_on_one_core_give_no_figure(
+    tmp_path: Path, server: set[int], generator: set[int], shared: str | None
+) -> None:
+    """A core of eight threads has 0 to 7, the next 8 to 15."""
+    root = SysRoot(build(SPEC, tmp_path / "root"))
+    reason = common_cores(server, generator, root)
+    assert reason == (None if shared is None else f"server and generator share the cores of CPUs {shared}")
+    assert common_cores({5}, {5}, SysRoot(tmp_path / "nothing")) is not None  # siblings are not known
