@@ -49,6 +49,13 @@ def die_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def process_age_s() -> float:
+    """Seconds since this process was started, imports included."""
+    import psutil
+
+    return max(0.0, time.time() - psutil.Process().create_time())
+
+
 def in_tree(given: Mapping[str, str]) -> dict[str, str]:
     """``given`` as the environment of a process that ends with this one, as do those that it starts."""
     outer = [word for word in given.get(TREE_VARIABLE, "").split(":") if word]

@@ -48,7 +48,7 @@ def history(
     """Find lasting steps in the times of many runs, and what changed in the environment with them.
 
     Exit code 0: the last step of nothing made it slower, or that was accepted. 1: the last step of something did. 2:
-    too few runs to tell.
+    too few runs to decide.
 
     Example: `lparbench history results/runs --margin 5% --html history.html`
     """

@@ -26,6 +26,7 @@ from harness.trust import allow
 _PLACE = "Where it runs"
 
 
+@own_data.takes_own_data
 def run(
     context: typer.Context,
     workloads: Annotated[
@@ -46,27 +47,8 @@ def run(
     ] = "quick",
     data: DataDir = None,
     synthetic: Synthetic = False,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=completion.datasets,
-            help="Run on this data set instead: a name of `lparbench data list`, csv:PATH or parquet:PATH.",
-            show_default=False,
-        ),
-    ] = None,
-    label: own_data.Label = None,
-    normal: own_data.Normal = None,
-    anomalies: own_data.Anomalies = None,
-    unlabelled: own_data.Unlabelled = None,
-    drop: own_data.Drop = None,
-    time: own_data.Time = None,
-    sep: own_data.Separator = None,
-    decimal: own_data.Decimal = None,
-    encoding: own_data.TextEncoding = None,
-    no_header: own_data.NoHeader = False,
-    train: own_data.Train = None,
-    test: own_data.Test = None,
+    *,
+    own: own_data.Given,
     protocol: Annotated[
         str,
         typer.Option(
@@ -191,7 +173,7 @@ def run(
         bool | None,
         typer.Option(
             "--roofline/--no-roofline",
-            help="Measure the roofs of the CPUs anew, or leave them out. Default: those that an earlier run in this "
+            help="Measure the roofs of the CPUs again, or leave them out. Default: those that an earlier run in this "
             "state of the machine measured.",
             rich_help_panel=AMOUNT,
             show_default=False,
@@ -236,14 +218,12 @@ def run(
 
     Example: `lparbench run nsl-kdd-mlp --data ~/datasets --cores 2`
     """
+    from harness.process_tree import process_age_s
     from harness.record.spec import RunSpec
     from harness.record.store import record_text, write_run
-    from harness.reporting.counters import print_lines, run_lines
-    from harness.reporting.html import render
     from harness.reporting.mlflow_store import check_store, log_to_mlflow
     from harness.reporting.progress import progress_for
     from harness.reporting.stored import EXPERIMENT
-    from harness.reporting.terminal import print_run
     from harness.runs import run as runs
     from harness.runs.design import spec_of_suite
     from harness.runs.smt_level import at_level
@@ -256,16 +236,9 @@ def run(
     else:
         amount = parse_budget(blocks, budget, until_ci)
         timed = parse_scenarios(scenarios, cache, instances)
-        own = own_data.Given(
-            dataset=dataset, train=train, test=test, normal=normal, anomalies=anomalies, unlabelled=unlabelled,
-            drop=drop, time=time, sep=sep, decimal=decimal, encoding=encoding, no_header=no_header,
-        )  # fmt: skip
         base = RunSpec(tuple(workloads)) if workloads else spec_of_suite(suite)
         spec = replace(
-            base,
-            dataset=own.name(),
-            label=label,
-            dataset_options=own.options(),
+            own.of(base),
             protocol=parse_source(data, protocol),
             data_dir=None if data is None else str(data.resolve()),
             synthetic=synthetic,
@@ -298,9 +271,12 @@ def run(
         if resume is not None:
             session = runs.resume(resume)
         else:
-            session = runs.begin(spec, ("lparbench", *sys.argv[1:]), out, executor=ProcessExecutor())
+            command = ("lparbench", *sys.argv[1:])
+            session = runs.begin(spec, command, out, executor=ProcessExecutor(), spent_s=process_age_s())
         with runs.resumable(session), progress_for(quiet=as_json) as progress:
             record = runs.execute(session, ProcessExecutor(), progress)
+            from harness.reporting.html import render  # not before the command line is known to be right
+
             directory = write_run(record, session.directory.parent, {"report.html": render(record)})
             runs.remember_own(record, directory)
     session.done()
@@ -310,6 +286,9 @@ def run(
     if as_json:
         typer.echo(record_text(record), nl=False)
     else:
+        from harness.reporting.counters import print_lines, run_lines
+        from harness.reporting.terminal import print_run
+
         print_run(record, directory)
         print_lines(run_lines(record))
     raise typer.Exit(runs.exit_code(record))

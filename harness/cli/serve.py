@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, own_data
+from harness.cli.choices import parse_source
 from harness.cli.durations import seconds
-from harness.cli.options import BundleBackend, Trust
+from harness.cli.options import BundleBackend, DataDir, Synthetic, Trust
 from harness.cli.rates import per_second
 from harness.errors import InputError
 from harness.trust import allow
@@ -21,6 +22,7 @@ _ACCESS = "Access"
 _CARDS = "Streams of card transactions"
 
 
+@own_data.takes_own_data
 def serve(
     model: Annotated[
         str,
@@ -120,6 +122,10 @@ def serve(
     save: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the bundle of a workload is kept, and looked for.")
     ] = Path("results/bundles"),
+    *,
+    own: own_data.Given,
+    data: DataDir = None,
+    synthetic: Synthetic = False,
     trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Say what is served as JSON, as in a pipe.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Answer one request of each kind, and end.")] = False,
@@ -131,11 +137,12 @@ def serve(
 
     Example: `lparbench serve nsl-kdd-autoencoder --port 8000`
     """
+    from harness.record.spec import RunSpec
     from harness.reporting.progress import progress_for
     from harness.runs.bundles import bundle_of
     from harness.serving.levels import targets
     from harness.serving.spec import LOOPBACK, ServeSpec
-    from harness.serving.start import start
+    from harness.serving.start import placements, start
 
     allow(trust)
     if api not in ("documents", "v2", "both"):
@@ -149,7 +156,7 @@ def serve(
     if host not in LOOPBACK and not insecure and token_file is None and tls_cert is None:
         raise InputError(
             f"--host {host} is open to others.",
-            remedy="Give --token-file or --tls-cert, or --insecure all the same.",
+            remedy="Give --token-file or --tls-cert, or --insecure to listen without either.",
         )
     nodes: list[int | None] = [*node] if node else [None]
     if len(set(nodes)) < len(nodes):
@@ -158,8 +165,11 @@ def serve(
     key_ttl_s, quota_per_s = seconds("--key-ttl", key_ttl), None if quota is None else per_second("--quota", quota)
     if thresholds is not None:
         targets(thresholds)
+    chosen = placements(cores, threads_per_core, nodes)  # before anything is trained
+    source = None if data is None else str(data.resolve())
+    asked = RunSpec((model,), protocol=parse_source(data, "clean"), data_dir=source, synthetic=synthetic)
     with progress_for(quiet=False) as progress:
-        bundle = bundle_of(model, save, progress)
+        bundle = bundle_of(own.of(asked), save, progress)
     spec = ServeSpec(
         bundle=str(bundle),
         host=host,
@@ -186,4 +196,4 @@ def serve(
         check=check,
         as_json=as_json,
     )
-    start(spec, cores=cores, threads_per_core=threads_per_core, nodes=nodes)
+    start(spec, chosen)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, own_data
 from harness.cli.choices import parse_backends, parse_dtypes, parse_list, parse_source, refuse_with_resume
 from harness.cli.durations import seconds as duration
 from harness.cli.levels import parse_whole_numbers
@@ -35,6 +35,7 @@ def _text(text: str, metavar: str, panel: str) -> typer.models.OptionInfo:
     return option
 
 
+@own_data.takes_own_data
 def size(
     context: typer.Context,
     workload: Annotated[
@@ -111,6 +112,8 @@ def size(
         float, typer.Option(min=0.01, max=600, help="Least time of a trial.", rich_help_panel=AMOUNT)
     ] = 0.5,
     rows: Rows = None,
+    *,
+    own: own_data.Given,
     data: DataDir = None,
     synthetic: Synthetic = False,
     seed: Seed = 1,
@@ -135,8 +138,6 @@ def size(
     from harness.record.spec import RunSpec
     from harness.record.store import SIZE_NAME, encode, size_text
     from harness.reporting.progress import progress_for
-    from harness.reporting.size_html import render_size
-    from harness.reporting.size_terminal import print_size
     from harness.sizing import session as sizing
     from harness.sizing.subject import spec_of
     from harness.workers.executor import ProcessExecutor
@@ -178,9 +179,14 @@ def size(
             node=node,
             http=_over_http(scenario),
         )
-        directory = sizing.begin(spec_of(workload, spec), wanted, ("lparbench", *sys.argv[1:]), out)
+        spec = own.of(spec_of(workload, spec))
+        command = ("lparbench", *sys.argv[1:])
+        directory = sizing.begin(spec, wanted, command, out, executor=ProcessExecutor())
     with sizing.resumable(directory), progress_for(quiet=as_json) as progress:
         record = _projected(sizing.proceed(directory, ProcessExecutor(), progress), on)
+    from harness.reporting.size_html import render_size  # not before the command line is known to be right
+    from harness.reporting.size_terminal import print_size
+
     write_file(directory / SIZE_NAME, encode(size_text(record)))
     write_file(directory / "report.html", render_size(record))
     if as_json:

@@ -120,14 +120,14 @@ def set_threads(
 def restore_state(
     sysroot: _Root = Path("/"),
     force: Annotated[
-        bool, typer.Option("--force", help="Put the state before back although somebody else has changed SMT since.")
+        bool, typer.Option("--force", help="Restore the earlier state although another program has changed SMT since.")
     ] = False,
     leave_it: Annotated[bool, typer.Option("--leave", help="Leave SMT as it is and drop the saved state.")] = False,
 ) -> None:
     """Put back the exact state before the first `smt set`, or before a run that was killed. Needs root.
 
-    CPUs of control groups of version 1 included; groups made in between keep what they were given. What somebody
-    else has switched in between is named and not overwritten.
+    CPUs of control groups of version 1 included; groups made in between keep what they were given. What another
+    program has switched in between is named and not overwritten.
 
     Example: `lparbench smt restore`
     """

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, own_data
 from harness.cli.choices import (
     parse_backends,
     parse_dtypes,
@@ -38,6 +38,7 @@ def _levels(text: str, default: str, completer: completion.Completer | None = No
     )
 
 
+@own_data.takes_own_data
 def sweep(
     context: typer.Context,
     workloads: Annotated[
@@ -97,6 +98,8 @@ def sweep(
     ] = 1,
     rows: Rows = None,
     margin: Annotated[str, typer.Option(metavar="SHARE", help="Difference that does not matter.")] = "3%",
+    *,
+    own: own_data.Given,
     data: DataDir = None,
     synthetic: Synthetic = False,
     protocol: Annotated[
@@ -127,10 +130,7 @@ def sweep(
     from harness.record.files import write_file
     from harness.record.spec import RunSpec
     from harness.record.store import SWEEP_NAME, encode, sweep_text
-    from harness.reporting.counters import print_lines, sweep_lines
     from harness.reporting.progress import progress_for
-    from harness.reporting.sweep_html import render_sweep
-    from harness.reporting.sweep_terminal import print_sweep
     from harness.sweeps import session as sweeps
     from harness.workers.executor import ProcessExecutor
 
@@ -141,7 +141,7 @@ def sweep(
     else:
         if not workloads:
             raise InputError("Which workload?", remedy="Name one: lparbench sweep nsl-kdd-mlp. See: lparbench list")
-        spec = RunSpec(
+        asked = RunSpec(
             workloads=tuple(workloads),
             protocol=parse_source(data, protocol),
             data_dir=None if data is None else str(data.resolve()),
@@ -168,9 +168,13 @@ def sweep(
             instances=parse_whole_numbers("--instances", instances),
         )
         argv = ("lparbench", *sys.argv[1:])
-        directory = sweeps.begin(spec, levels, share("--margin", margin), argv, out, ProcessExecutor())
+        directory = sweeps.begin(own.of(asked), levels, share("--margin", margin), argv, out, ProcessExecutor())
     with sweeps.resumable(directory), progress_for(quiet=as_json) as progress:
         record = sweeps.proceed(directory, ProcessExecutor(), progress)
+    from harness.reporting.counters import print_lines, sweep_lines  # not before the command line is known to be right
+    from harness.reporting.sweep_html import render_sweep
+    from harness.reporting.sweep_terminal import print_sweep
+
     write_file(directory / SWEEP_NAME, encode(sweep_text(record)))
     write_file(directory / "report.html", render_sweep(record))
     if as_json:

@@ -231,7 +231,7 @@ def compare_metric(
     if difference == 0:
         return judged(CompareVerdict.EQUIVALENT)
     if a.sd is None or b.sd is None or min(a.n, b.n) < 2:
-        note = "one seed cannot tell a change from the chance of the seed"
+        note = "with one seed, a change cannot be distinguished from the variation between seeds"
         return judged(CompareVerdict.INCONCLUSIVE, note=note)
     parts = (a.sd**2 / a.n, b.sd**2 / b.n)
     error = math.sqrt(sum(parts))

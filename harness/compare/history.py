@@ -185,7 +185,7 @@ def _of_key(key: Key, sides: Sequence[Side], margin: float) -> History:
     points = tuple(Point(side.name, side.created, _centre(side, key), side.commit) for side in used)
     unit = used[-1].observations[key].unit if used else "s"
     if len(points) < MIN_RUNS:
-        note = f"{len(points)} of the {MIN_RUNS} valid runs that tell a step from noise"
+        note = f"{len(points)} of the {MIN_RUNS} valid runs that distinguish a step from noise"
         return History(key, points, (), note, unit=unit)
     logs = np.log([point.seconds for point in points])
     steps = _steps(logs, margin)

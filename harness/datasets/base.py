@@ -11,8 +11,9 @@ from harness.datasets import registry
 from harness.datasets.catalogue import Variant
 from harness.datasets.encoded import EncodedDataset, Protocol, Synthetic
 from harness.datasets.locate import search_directories
-from harness.datasets.pipeline import encode
-from harness.datasets.recipe import Reading, Request
+from harness.datasets.pipeline import encode, test_rows
+from harness.datasets.recipe import Reading, Recipe, Request
+from harness.datasets.store import Found
 from harness.errors import InputError
 
 
@@ -37,19 +38,7 @@ def load(
     Raises:
         InputError: unknown name or option; broken file; files missing while ``synthetic`` is ``never``.
     """
-    if protocol not in get_args(Protocol):
-        raise InputError(f"Protocol {protocol!r} is unknown; {' or '.join(get_args(Protocol))} expected.")
-    spec = registry.spec(name)
-    recipe = registry.recipe(spec)
-    request = Request(name, protocol, registry.resolve_options(name, protocol, options or {}))
-    form = request.options["form"]
-    match synthetic:
-        case "always":
-            files = None
-        case "never":
-            files = registry.require(name, directory, form)
-        case "when-missing":
-            files = registry.find(name, search_directories(directory), form)
+    recipe, request, files = _source(name, protocol, directory, options or {}, synthetic)
     if files is not None:
         reading = recipe.read(files, request)
         encoded = encode(reading.split, request)
@@ -63,6 +52,47 @@ def load(
         )
     # A stand-in is what its process made it, so that nothing about it is suspicious.
     return replace(encode(recipe.synthesise(request), request), file_columns=recipe.file_columns, warnings=())
+
+
+def count_test_rows(
+    name: str,
+    *,
+    protocol: Protocol = "clean",
+    directory: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    synthetic: Synthetic = "when-missing",
+    encoded: bool = False,
+) -> int:
+    """How many test rows :func:`load` gives.
+
+    Args:
+        name, protocol, directory, options, synthetic: as :func:`load` takes them.
+        encoded: whether they are encoded too, which shows what is wrong in the columns of a user's file.
+
+    Raises:
+        InputError: as :func:`load` does.
+    """
+    recipe, request, files = _source(name, protocol, directory, options or {}, synthetic)
+    split = recipe.synthesise(request) if files is None else recipe.read(files, request).split
+    return len(encode(split, request).test_x) if encoded else test_rows(split, request)
+
+
+def _source(
+    name: str, protocol: Protocol, directory: Path | None, options: Mapping[str, Any], synthetic: Synthetic
+) -> tuple[Recipe, Request, Found | None]:
+    """How a data set is read, what is asked of it, and its files; None for a stand-in."""
+    if protocol not in get_args(Protocol):
+        raise InputError(f"Protocol {protocol!r} is unknown; {' or '.join(get_args(Protocol))} expected.")
+    request = Request(name, protocol, registry.resolve_options(name, protocol, options))
+    form = request.options["form"]
+    match synthetic:
+        case "always":
+            files = None
+        case "never":
+            files = registry.require(name, directory, form)
+        case "when-missing":
+            files = registry.find(name, search_directories(directory), form)
+    return registry.recipe(registry.spec(name)), request, files
 
 
 def _provenance(reading: Reading, form: Variant) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets import csvfile, parquet, splits, synthetic, times
+from harness.datasets.file_days import by_day
 from harness.datasets.options import Option, choice, count, encoding
 from harness.datasets.recipe import Reading, Request, reading
 from harness.datasets.store import Found, FoundFile, digest, opened
@@ -57,7 +58,7 @@ def read(local: Found, request: Request, *, dropped: frozenset[str] = frozenset(
     """Read the files of a variant; rows whose label is in ``dropped`` are left out."""
     digests: dict[str, str] = {}
     rng = np.random.default_rng(request.seed)
-    order = times.by_day([entry.name for entry in local.files])
+    order = by_day([entry.name for entry in local.files])
     local = replace(local, files=tuple(local.files[position] for position in order))
     unlabelled: list[int] = []
     frame, seen = sampled(_labelled(_blocks(local, digests), unlabelled), request.options["flows"], rng)
@@ -183,7 +184,7 @@ def _table(
         raise InputError(
             f"Data set {request.dataset}: no flow is labelled {' or '.join(sorted(_BENIGN)[:1])}; "
             f"labels are {', '.join(sorted(set(names.tolist()))[:8])}.",
-            remedy="Which flows are normal must be told by the labels; are files of normal days missing?",
+            remedy="The labels must show which flows are normal; are files of normal days missing?",
         )
     kept = np.array([name.casefold() not in dropped for name in names])
     match request.options["attempted"]:

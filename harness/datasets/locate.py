@@ -13,9 +13,9 @@ from pathlib import Path
 
 from harness.content import user_cache
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant
+from harness.datasets.file_days import by_day
 from harness.datasets.packed import SUFFIXES, archived, plain_name
 from harness.datasets.store import Found, FoundFile
-from harness.datasets.times import by_day
 from harness.errors import InputError
 
 _TABLES = frozenset({".csv", ".tsv", ".txt", ".data", ".parquet", ".pq"})  # a folder's tables

@@ -93,6 +93,12 @@ def encode(split: Split, request: Request) -> EncodedDataset:
     )
 
 
+def test_rows(split: Split, request: Request) -> int:
+    """How many test rows :func:`encode` gives."""
+    test = _with_classes(split.test, request.options["test_classes"], request)
+    return len(_at_most(test, request.options["rows"], np.random.default_rng(request.seed)))
+
+
 def _few_anomalies(test: Table, request: Request) -> list[str]:
     """A word on test rows with so few anomalies that they say little.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.datasets.recipe import Recipe
 
 OWN = "own"  # name of the form of a file of one's own
+_OWN_KINDS = ("csv", "parquet")
 
 
 def spec(name: str) -> DatasetSpec:
@@ -41,6 +42,11 @@ def spec(name: str) -> DatasetSpec:
     if Path(name).suffix.lower() in (".csv", ".tsv", ".txt", ".parquet", *SUFFIXES) or Path(name).is_file():
         see = f"A file of your own: {'parquet' if '.parquet' in Path(name).suffixes else 'csv'}:{name}"
     raise unknown("data set", name, [entry.name for entry in specs()], see=see)
+
+
+def is_own_table(name: str) -> bool:
+    """Whether a name is that of a file of the user's: ``csv:PATH`` or ``parquet:PATH``."""
+    return name.partition(":")[0] in _OWN_KINDS
 
 
 def recipe(entry: DatasetSpec) -> Recipe:

@@ -48,8 +48,9 @@ def _of_columns(train: Table, test: Table) -> Iterator[str]:
     if telling:
         shown = ", ".join(telling[:_SHOWN]) + (f" and {len(telling) - _SHOWN} more" if len(telling) > _SHOWN else "")
         yield (
-            f"{'Columns' if len(telling) > 1 else 'Column'} {shown} alone {'tell' if len(telling) > 1 else 'tells'} "
-            "the label: if made from it or known only afterwards, leave out with --drop."
+            f"{'Columns' if len(telling) > 1 else 'Column'} {shown} alone "
+            f"{'separate' if len(telling) > 1 else 'separates'} the labels: if made from it or known only "
+            "afterwards, leave out with --drop."
         )
 
 

@@ -51,7 +51,7 @@ def fit_together(
             if name not in first.per_replica and value != expected[name]:
                 raise InputError(
                     f"{first.name}: replicas differ in {name} ({expected[name]!r} and {value!r}).",
-                    remedy=f"Only {', '.join(sorted(first.per_replica))} may differ; train the others apart.",
+                    remedy=f"Only {', '.join(sorted(first.per_replica))} may differ; train the others separately.",
                 )
     rows, labels = as_training_rows(X, y, first.name)
     type(first).train_together(detectors, rows, labels, context or FitContext())

@@ -25,7 +25,7 @@ _OPEN = 0.001  # share of unchanged results that noise alone may leave open at t
 
 _NEEDS_SESSIONS = (
     f"stored times of a machine shared with others are judged only once the baseline holds {MIN_SESSIONS} sessions,"
-    " whose spread tells how far apart two of them lie"
+    " whose spread shows by how much two of them differ"
 )
 
 

@@ -186,7 +186,7 @@ def epoch_together(
     taught = {trainer.loss == "bce" for trainer in trainers}
     if len(taught) > 1:
         raise InputError(
-            "epoch_together: of these trainers some take labels and some do not.", remedy="Train them apart."
+            "epoch_together: of these trainers some take labels and some do not.", remedy="Train them separately."
         )
     losses = [trainer._losses(order, batch_size) for trainer, order in zip(trainers, orders, strict=True)]
     native.extension.epoch_many(

@@ -244,8 +244,8 @@ def _refuse_changed(saved: SavedState, now: SmtState) -> None:
     changed = saved.changed_by_others(now)
     if changed is not None:
         raise LparbenchError(
-            f"Somebody else has changed SMT since lparbench switched it, and it was left so: {changed}.",
-            remedy="The state before all the same: lparbench smt restore --force. To keep what there is: "
+            f"SMT was changed by another program after lparbench switched it, and was not restored: {changed}.",
+            remedy="To restore the earlier state anyway: lparbench smt restore --force. To keep the present one: "
             "lparbench smt restore --leave.",
         )
 

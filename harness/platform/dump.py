@@ -67,7 +67,7 @@ def opened(path: Path) -> SysRoot:
         for name, content in files.items():
             _add(inner, name, content)
         if not any((inner / name).is_dir() for name in _KERNEL):
-            raise _no_machine(path, "tells of no machine")
+            raise _no_machine(path, "describes no machine")
         root = _Unpacked(inner, f"{path} ({', '.join(kinds)})" if kinds else str(path))
         weakref.finalize(root, stack.pop_all().close)
         return root

@@ -93,7 +93,7 @@ class Counters:
             if running > 0:
                 values[name] = count * (enabled / running)
             else:
-                missing[name] = "it never had a counter: there are fewer of them than events"
+                missing[name] = "no counter was free: the processor has fewer counters than events"
         return Counts(values, missing)
 
     def close(self) -> None:

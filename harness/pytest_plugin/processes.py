@@ -167,7 +167,7 @@ class Processes:
                 return failed(block, order, 0, str(error)), ()
             if reply.unsound is not None:
                 self._fork = False
-                self.notes.append(f"{self.item.nodeid}: every process imports the tests anew: {reply.unsound}")
+                self.notes.append(f"{self.item.nodeid}: every process imports the tests again: {reply.unsound}")
                 return self._process(directory, side, block, order)
             pid, status = reply.pid, reply.status
         outcome = read_outcome(directory, FunctionOutcome)

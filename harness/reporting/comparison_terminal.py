@@ -129,8 +129,8 @@ def print_self_check(checked: CheckedRun) -> None:
     out.print()
     say(
         out,
-        f"{checked.name} against itself: changes below {floor} cannot be told from noise here; noise alone would raise"
-        f" a suspicion in {suspicions} of runs, and a failure needs two of them.",
+        f"{checked.name} against itself: changes below {floor} cannot be distinguished from noise here; noise alone"
+        f" would raise a suspicion in {suspicions} of runs, and a failure needs two of them.",
         style="bold",
     )
 

@@ -135,7 +135,7 @@ def _reach(report: Report, width: int) -> Iterator[str]:
     broken = {finding.id for finding in report.findings}
     clean = [rule for rule in report.checked if rule not in broken]
     if clean:
-        yield from _listed("In order", ", ".join(clean), width)
+        yield from _listed("Passed", ", ".join(clean), width)
     for item in report.not_checked:
         yield from _listed("Not checked", f"{item.id} (not known: {', '.join(item.missing)})", width)
     if report.not_applicable:

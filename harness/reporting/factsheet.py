@@ -60,7 +60,7 @@ def print_facts(facts: Facts) -> None:
 def say_origin(facts: Facts, asked: Path) -> None:
     """Of a dump, what the facts were read from."""
     if facts.sysroot != os.fspath(asked):
-        say(standard_output(), f"Read from {facts.sysroot}. What that does not tell is not known.")
+        say(standard_output(), f"Read from {facts.sysroot}. What it does not contain is not known.")
 
 
 def text(value: object) -> str:

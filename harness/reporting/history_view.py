@@ -49,7 +49,7 @@ def sentence(lines: Sequence[HistoryLine]) -> tuple[Status, str]:
         rest = f" and {len(worse) - 3} more" if len(worse) > 3 else ""
         return Status("Slower", BAD, "bad"), f"The last step made it slower: {', '.join(worse[:3])}{rest}."
     if not known:
-        return Status("Too few runs", WARN, "warn"), "Too few valid runs to tell a step from noise."
+        return Status("Too few runs", WARN, "warn"), "Too few valid runs to distinguish a step from noise."
     stepped = sum(bool(line.steps) for line in known)
     text = f"No last step of {plural(len(known), 'result')} made it slower; {stepped} of them have steps."
     return Status(

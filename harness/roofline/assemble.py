@@ -23,7 +23,7 @@ _NO_MEMORY = (
     "quarter of the memory."
 )
 _LOW_ROOF = (
-    "Some kernels are above their roof: it was measured lower than it is, as other work had the CPU or the memory. "
+    "Some kernels are above their roof: it was measured too low, because other work used the CPU or the memory. "
     "Measure again on a quiet machine."
 )
 _OPERATIONS_PER_MAC = 2

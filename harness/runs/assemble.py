@@ -78,7 +78,7 @@ def results_of(
         own = [index for index, each in enumerate(configurations) if each.workload == name]
         if not own:
             results.append(_unmeasured(spec, machine, fit))
-        for index in own:
+        for index in (each for each in own if each in by_configuration):  # a short budget leaves some out
             configuration, measured = configurations[index], by_configuration[index]
             for scenario in configuration.scenarios or (UNTIMED,):
                 subject = Subject(spec, machine, fit, scenario, configuration.backend, configuration.dtype)

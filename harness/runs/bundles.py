@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.datasets.registry import find, is_own_table
+from harness.decode import encode
 from harness.errors import InputError
+from harness.record.spec import RunSpec
 from harness.scoring.bundle import is_bundle
 
 if TYPE_CHECKING:
     from harness.runs.engine import Progress
+    from harness.workload.model import Workload
 
 
-def bundle_of(name: str, save: Path, progress: Progress) -> Path:
+def bundle_of(asked: RunSpec, save: Path, progress: Progress) -> Path:
     """Directory of the bundle.
 
     Args:
-        name: a bundle, a directory that holds exactly one, or a workload by name or file.
-        save: where the bundle of a workload is kept; one that is there already is not trained again.
+        asked: its workload is a bundle, a directory that holds exactly one, or a workload by name or file, which is
+            trained on the data that it asks for.
+        save: where the bundle of a workload is kept; one of the same data that is there already is not trained again.
         progress: shows the training.
 
     Raises:
         InputError: it is nothing of these, or the workload cannot be trained and saved.
     """
+    (name,) = asked.workloads
     path = Path(name)
+    if path.is_dir() and asked != RunSpec((name,)):
+        raise InputError(
+            f"{path} is trained already: options of its data are for a workload.",
+            remedy="Leave them out, or name a workload.",
+        )
     if is_bundle(path):
         return path
     if path.is_dir():
@@ -32,16 +46,25 @@ def bundle_of(name: str, save: Path, progress: Progress) -> Path:
             listed = ", ".join(entry.name for entry in inside) or "none"
             raise InputError(f"{path} is no model bundle; bundles in it: {listed}.", remedy="Name one of them.")
         return inside[0]
-    from harness.record.spec import RunSpec
+    from harness.runs.design import workloads_of
     from harness.runs.run import run_once
     from harness.workers.executor import ProcessExecutor
-    from harness.workload.files import find_workload
 
-    kept = save / find_workload(name).name
+    (workload,) = workloads_of(asked)
+    folder = save if asked == RunSpec((name,)) else save / _digest(asked, workload)
+    kept = folder / workload.name
     if not is_bundle(kept):
-        spec = RunSpec((name,), scenarios=("offline",), seeds=1, blocks=1, save=str(save.resolve()))
-        run = run_once(spec, ProcessExecutor(), progress)
+        spec = replace(asked, scenarios=("offline",), seeds=1, blocks=1, save=str(folder.resolve()))
+        run = run_once(spec, ProcessExecutor(), progress, check=True)
         if not is_bundle(kept):
             reasons = [reason for result in run.results for reason in result.validity.reasons]
             raise InputError(f"{name} could not be trained and saved: {'; '.join(reasons) or 'no result'}.")
     return kept
+
+
+def _digest(asked: RunSpec, workload: Workload) -> str:
+    """What distinguishes data that were asked for: a file of the user's that was changed is another."""
+    files = find(workload.dataset, ()) if is_own_table(workload.dataset) else None
+    states = [entry.path.stat() for entry in files.files] if files is not None else []
+    parts = [encode(asked), [(state.st_size, state.st_mtime_ns) for state in states]]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]

@@ -158,7 +158,9 @@ def workloads_of(spec: RunSpec) -> tuple[Workload, ...]:
     names = [workload.name for workload in workloads]
     if len(set(names)) != len(names):
         raise InputError("The same workload is named twice.")
-    check_workloads(workloads)
+    pairs = zip(spec.workloads, workloads, strict=True)
+    own = {each.name for name, each in pairs if spec.dataset is not None or file_of(name) is not None}
+    check_workloads(workloads, own)
     check_backends(workloads, spec)
     check_data(workloads, spec)
     return tuple(workloads)
@@ -194,7 +196,7 @@ def design_to_resume(directory: Path) -> Design:
         detector = document.get("detector") if isinstance(document, dict) else None
         if detector not in detectors:
             raise InputError(
-                f"{path}: detector {detector!r} is none of {DESIGN_FILE}.", remedy="Begin anew: it was changed."
+                f"{path}: detector {detector!r} is none of {DESIGN_FILE}.", remedy="Begin again: it was changed."
             )
     return design
 

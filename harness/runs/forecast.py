@@ -11,7 +11,8 @@ from harness.wording import plural
 from harness.workload.model import Workload
 
 SHORT_S = 120.0  # a budget below this has no time for what is not timed
-_NO_SURVEY_S = 30.0
+_NO_SURVEY_S = 30.0  # below this neither for measuring the timing loop nor for a whole training
+_FEW_ROWS = 2000
 _PROCESS_S = 2.5  # to start a process with its libraries and data
 _SERIES = 2.0  # as much time goes into warming up as into a series
 _CAPACITY_SERIES = 10.0  # a search of the highest rate tries several
@@ -19,7 +20,7 @@ _CAPACITY_SERIES = 10.0  # a search of the highest rate tries several
 
 def block_s(workloads: Sequence[Workload], spec: RunSpec) -> float:
     """Seconds of a block, every configuration once, by what processes and series take at least."""
-    return sum(_configurations(workload, spec) * _slot_s(workload, spec) for workload in workloads)
+    return sum(_configurations(workload, spec) * slot_s(workload, spec) for workload in workloads)
 
 
 def forecast(workloads: Sequence[Workload], spec: RunSpec, blocks: int) -> str:
@@ -30,13 +31,16 @@ def forecast(workloads: Sequence[Workload], spec: RunSpec, blocks: int) -> str:
     block = block_s(workloads, spec)
     if spec.budget_s is None:
         return f"{work} in {plural(blocks, 'block')}: about {duration(blocks * block)}, after {set_up}."
-    least = _PROCESS_S * len(workloads) + block
-    if least > spec.budget_s:
+    budget, fits = duration(spec.budget_s), _PROCESS_S * len(workloads)
+    least = _PROCESS_S + min(slot_s(workload, spec) for workload in workloads)
+    if round(least) > spec.budget_s:
         return (
-            f"{work}: one block, which takes about {duration(least)}: more than the budget of "
-            f"{duration(spec.budget_s)}."
+            f"{work}: training one workload and measuring one configuration takes about {duration(least)}, more than "
+            f"the budget of {budget}."
         )
-    return f"{work} in as many blocks as fit into {duration(spec.budget_s)}, {set_up} included."
+    if fits + block > spec.budget_s:
+        return f"{work}: as many as fit into {budget}, {set_up} included; a block takes about {duration(block)}."
+    return f"{work} in as many blocks as fit into {budget}, {set_up} included."
 
 
 def within_budget(spec: RunSpec) -> tuple[RunSpec, str | None]:
@@ -46,10 +50,12 @@ def within_budget(spec: RunSpec) -> tuple[RunSpec, str | None]:
     assert spec.budget_s is not None
     series_s = min(spec.series_seconds, max(0.05, spec.budget_s / 100))
     left_out = "baseline detectors, roofs" + (", the survey" if no_survey(spec) else "") + " and further seeds"
-    return (
-        replace(spec, seeds=1, roofline="none", both_protocols=False, series_seconds=series_s),
-        f"{duration(spec.budget_s)} leave no time for {left_out}; from {duration(SHORT_S)} on there is.",
-    )
+    short = replace(spec, seeds=1, roofline="none", both_protocols=False, series_seconds=series_s)
+    cut = ""
+    if no_survey(spec) and spec.save is None:
+        short = replace(short, rows=min(spec.rows or _FEW_ROWS, _FEW_ROWS), epochs=1)
+        cut = f" Training is cut to {plural(1, 'epoch')} of {short.rows:,} rows."
+    return short, f"{duration(spec.budget_s)} leave no time for {left_out}; from {duration(SHORT_S)} on there is.{cut}"
 
 
 def no_survey(spec: RunSpec) -> bool:
@@ -66,7 +72,8 @@ def _configurations(workload: Workload, spec: RunSpec) -> int:
     return len(spec.backends or workload.inference.backends) * len(spec.dtypes or workload.inference.dtypes)
 
 
-def _slot_s(workload: Workload, spec: RunSpec) -> float:
+def slot_s(workload: Workload, spec: RunSpec) -> float:
+    """Seconds of one configuration in a block, at least."""
     scenarios = spec.scenarios or ("offline", "single_stream", "train")
     batches = sum(size > 1 for size in workload.inference.batch_sizes)
     series = sum(batches if name == "offline" else _CAPACITY_SERIES if name in CAPACITY else 1 for name in scenarios)

@@ -211,4 +211,4 @@ def _entries(path: Path) -> tuple[list[Entry], int, str]:
 
 
 def _damaged(where: str, what: str) -> InputError:
-    return InputError(f"{where} is damaged: {what}.", remedy="Restore the file, or start anew.")
+    return InputError(f"{where} is damaged: {what}.", remedy="Restore the file, or start again.")

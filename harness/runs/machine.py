@@ -8,8 +8,9 @@ from harness.advice.engine import evaluate
 from harness.advice.finding import Report
 from harness.placement.model import Placement
 from harness.placement.plan import plan, plan_apart
+from harness.platform import limits
 from harness.platform.facts import Facts
-from harness.platform.probe import probe
+from harness.platform.probe import probe, read_topology
 from harness.platform.sysroot import SysRoot
 from harness.record.spec import RunSpec
 
@@ -29,6 +30,15 @@ class Machine:
     report: Report
     placement: Placement
     generator: Placement | None = None
+
+
+def any_core(sysroot: SysRoot) -> Placement:
+    """A core to check the user's files on; no other tool is asked and no library looked at.
+
+    Raises:
+        InputError: there is no CPU that may be used.
+    """
+    return plan(read_topology(sysroot), cores=1, threads_per_core=1, limits=limits.collect(sysroot))
 
 
 def observed(spec: RunSpec, sysroot: SysRoot) -> Machine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.datasets import registry
@@ -24,10 +24,15 @@ _READ_AT_ONCE = 64 << 20  # bytes of files that are read to see what is wrong in
 _CHECK_TIMEOUT_S = 300.0
 
 
-def check_workloads(workloads: Iterable[Workload]) -> None:
+def check_workloads(workloads: Iterable[Workload], own_options: Collection[str]) -> None:
     """See that data sets take their options, and detectors their hyper-parameters, under either protocol.
 
     A class of somebody else's (``module:Class``) is imported by worker processes alone: see `checked_by_worker`.
+
+    Args:
+        workloads: of a spec.
+        own_options: names of those whose options of the data are the user's; the product's own need no look, which
+            would load pandas.
 
     Raises:
         InputError: naming the workload file, the option or parameter, and what was expected.
@@ -36,7 +41,8 @@ def check_workloads(workloads: Iterable[Workload]) -> None:
         try:
             for protocol in PROTOCOLS if ":" not in workload.detector else ():
                 check(workload.detector, workload.parameters_for(protocol, 0))
-            check_dataset_options(workload)  # last: the reader of a data set loads pandas
+            if workload.name in own_options:
+                check_dataset_options(workload)
         except InputError as error:
             raise InputError(f"{workload.source}: {error.message}", remedy=error.remedy) from error
 
@@ -107,8 +113,7 @@ def checked_by_worker(
 
 
 def _is_read(workload: Workload, spec: RunSpec, *, own_only: bool) -> bool:
-    kind = workload.dataset.partition(":")[0]
-    if own_only and kind not in ("csv", "parquet"):
+    if own_only and not registry.is_own_table(workload.dataset):
         return False
     if spec.stand_ins == "always":
         return True

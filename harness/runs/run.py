@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 
 from harness import __version__, trust
-from harness.content import user_cache
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.measure.clock import Clock, SystemClock
 from harness.platform.facts import Facts, LoadedSoftware
 from harness.platform.sysroot import SysRoot
 from harness.record.model import SCHEMA_VERSION, Checks, Result, Roofline, Run, Tool, Verdict
-from harness.record.spec import Protocol, RunSpec, Scenario
+from harness.record.spec import RunSpec
 from harness.record.store import RECORD_NAME, check_writable
 from harness.roofline.assemble import roofline, with_shares, with_workloads
-from harness.roofline.measured import cache_to_exceed
-from harness.runs.accuracy import other_protocol
-from harness.runs.assemble import missing_backends, results_of, too_large
+from harness.runs.assemble import results_of
 from harness.runs.design import (
     DESIGN_FILE,
     Design,
@@ -32,24 +29,18 @@ from harness.runs.design import (
     read_design,
     write_design,
 )
-from harness.runs.engine import Engine, Fit, Progress, key_of, now
-from harness.runs.fingerprint import check_same_machine, fingerprint, state_digest
-from harness.runs.forecast import forecast, has_time, no_survey, within_budget
-from harness.runs.journal import JOURNAL_FILE, FitEntry, Journal, Measurement, SessionEntry, open_journal
-from harness.runs.machine import Machine, observed
-from harness.runs.precision import headline_estimates
+from harness.runs.engine import Engine, Progress, now
+from harness.runs.fingerprint import check_same_machine, fingerprint
+from harness.runs.forecast import forecast, no_survey, within_budget
+from harness.runs.journal import JOURNAL_FILE, FitEntry, Journal, SessionEntry, open_journal
+from harness.runs.machine import Machine, any_core, observed
 from harness.runs.preflight import checked_by_worker
-from harness.runs.schedule import Configuration, block_of
 from harness.runs.stopping import Amount, Stopping
-from harness.scenarios.cold import eviction_bytes
-from harness.scoring.backends import BACKENDS
+from harness.runs.work import Work, backends_of
 from harness.scratch import scratch
 from harness.workers.executor import Executor
 from harness.workers.outcomes import SurveyOutcome
-from harness.workers.variants import FULL
-from harness.workload.model import Workload
 
-INFERENCE: tuple[Scenario, ...] = ("offline", "single_stream")
 _ABANDONED_S = 60.0  # after which a run without a journal will not begin any more
 UNFINISHED = ".unfinished"  # ending of the directory of a run that is under way
 
@@ -62,6 +53,7 @@ class Session:
     design: Design
     machine: Machine
     made: tuple[Path, ...] = ()  # directories above, that were not there before
+    spent_s: float = 0.0  # before it was begun, which a budget of the whole has to count
 
     def done(self) -> None:
         """The record is kept, or there is nothing to keep: what led to it is not needed any more."""
@@ -76,25 +68,29 @@ def begin(
     *,
     sysroot: SysRoot | None = None,
     executor: Executor | None = None,
+    spent_s: float = 0.0,
 ) -> Session:
     """Check what was asked for, look at the machine, and write the design below ``out``.
 
     Args:
+        spent_s: time that the command took before.
         executor: has a worker look at classes and files of the user's first; None leaves that to the fits.
 
     Raises:
         InputError: a workload, a parameter, a class, a file or the placement cannot be.
         LparbenchError: nothing can be written to ``out``.
     """
+    started = time.monotonic() - spent_s
     design = new_design(spec, argv, Facts(sysroot="/"))  # a typo is told before the machine is looked at
     made = tuple(folder for folder in (out, *out.parents) if not folder.exists())
     try:
         check_writable(out)
         if _clear_abandoned(out) and not any(out.iterdir()):
             made = made or (out,)  # by a run that was killed
-        machine = observed(design.spec, sysroot or SysRoot())
+        root = sysroot or SysRoot()
         if executor is not None:
-            checked_by_worker(design.workloads, design.spec, executor, machine.placement, own_only=True)
+            checked_by_worker(design.workloads, design.spec, executor, any_core(root), own_only=True)
+        machine = observed(design.spec, root)
         design = replace(design, facts=machine.facts)
         directory = out / f"{design.identity}{UNFINISHED}"
         directory.mkdir()
@@ -102,7 +98,7 @@ def begin(
     except BaseException:
         _remove_empty(made)
         raise
-    return Session(directory, design, machine, made)
+    return Session(directory, design, machine, made, time.monotonic() - started)
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:
@@ -181,14 +177,24 @@ def execute(session: Session, executor: Executor, progress: Progress, clock: Clo
             raise
 
 
-def run_once(spec: RunSpec, executor: Executor, progress: Progress, argv: tuple[str, ...] = ()) -> Run:
+def run_once(
+    spec: RunSpec, executor: Executor, progress: Progress, argv: tuple[str, ...] = (), *, check: bool = False
+) -> Run:
     """Do a run of which only the record is wanted; nothing is left on the disk.
+
+    Args:
+        spec: what is asked for.
+        executor: does its jobs.
+        progress: hears of it.
+        argv: the command that reproduces it.
+        check: whether a worker looks at classes and files of the user's first.
 
     Raises:
         LparbenchError: see :func:`begin` and :func:`execute`.
     """
     with scratch("run") as directory:
-        return execute(begin(spec, argv, directory), executor, progress)
+        session = begin(spec, argv, directory, executor=executor if check else None)
+        return execute(session, executor, progress)
 
 
 def remember_own(record: Run, directory: Path) -> None:
@@ -232,9 +238,9 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
     engine = Engine(
         session.directory, spec, workloads, journal, executor, progress, slow=emulated, generator=machine.generator
     )
-    stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=journal.spent_s())
-    work = _Work(engine, machine, stopping)
-    configurations = sum(len(_backends(workload, spec)) for workload in design.workloads)
+    stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=session.spent_s + journal.spent_s())
+    work = Work(engine, machine, stopping)
+    configurations = sum(len(backends_of(workload, spec)) for workload in design.workloads)
     for text in (None if emulated else forecast(design.workloads, spec, stopping.blocks), left_out):
         if text is not None:
             progress.say(text)
@@ -251,121 +257,6 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
     return _record(
         design, machine, stopping, survey, with_shares(results, roof, macs), with_workloads(roof, results, macs)
     )
-
-
-@dataclass(frozen=True)
-class _Work:
-    engine: Engine
-    machine: Machine
-    stopping: Stopping
-
-    def survey(self) -> SurveyOutcome | None:
-        placement = self.machine.placement
-        if self.engine.spec.roofline == "none":
-            return self.engine.survey(placement, roof=False)
-        facts, cache = self.machine.facts, user_cache()
-        known = None if cache is None else cache / "roofs" / f"{state_digest(facts, placement)}.json"
-        if not facts.emulation.emulated and (known is None or not known.exists()):
-            self.engine.progress.say(
-                "The roofs of these CPUs are measured first, which takes up to a minute; later runs in this state of "
-                "the machine use them again. --no-roofline leaves them out."
-            )
-        cache_bytes = cache_to_exceed(facts, placement.cpus)
-        return self.engine.survey(placement, roof=True, cache_bytes=cache_bytes, kept=known)
-
-    def fits(self) -> dict[str, Fit]:
-        """Every workload fitted, with what its accuracy is compared with."""
-        engine = self.engine
-        fits = {name: self._fit(name, engine.spec.protocol) for name in engine.workloads}
-        for fit in fits.values():
-            for reason in (*missing_backends(engine.spec, fit), *too_large(fit)):
-                engine.progress.say(reason)
-        # Under emulation, minutes of scikit-learn for no figure of this machine; in a short budget there is no time.
-        if self.machine.facts.emulation.emulated or not has_time(engine.spec):
-            return fits
-        return {name: self._compared(fit) for name, fit in fits.items()}
-
-    def _compared(self, fit: Fit) -> Fit:
-        """With the fit under the other protocol where asked for, and the baseline detectors; nothing here is timed."""
-        engine, name = self.engine, fit.workload.name
-        if fit.outcome is None or fit.workload.role != "system":
-            return fit
-        if engine.spec.both_protocols:
-            fit = replace(fit, counterpart=self._fit(name, other_protocol(engine.spec.protocol)).result)
-        return replace(fit, baselines=engine.baselines(name, self.machine.placement))
-
-    def _fit(self, name: str, protocol: Protocol) -> Fit:
-        natively = "native" in _backends(self.engine.workloads[name], self.engine.spec)
-        return self.engine.fit(name, protocol, self.machine.placement, natively=natively)
-
-    def measure(self, fits: Mapping[str, Fit]) -> tuple[tuple[Configuration, ...], list[Measurement]]:
-        """One process per configuration and block, in the shuffled order, for as many blocks as it takes."""
-        engine, facts, placement = self.engine, self.machine.facts, self.machine.placement
-        configurations = tuple(each for fit in fits.values() for each in _configurations(fit, engine.spec))
-        if facts.emulation.emulated:
-            configurations = tuple(replace(each, scenarios=()) for each in configurations)
-        evict_bytes = eviction_bytes(facts, placement.cpus) if engine.spec.cache == "cold" else None
-        done = {measurement.slot: measurement for measurement in engine.journal.of(Measurement)}
-        self.stopping.set_up(measured_s=sum(measurement.result.wall_s for measurement in done.values()))
-        measurements: list[Measurement] = []
-        block = 0
-        while configurations:
-            for slot in block_of(configurations, block=block, seed=engine.spec.seed):
-                configuration = configurations[slot.configuration]
-                of_blocks = f"block {block + 1}" + (f" of {self.stopping.blocks}" if self.stopping.known else "")
-                engine.progress.advance(f"{of_blocks}: {configuration.workload}")
-                measurement = done.get(slot.name)
-                if measurement is None:
-                    measurement = engine.measure(slot, configuration, placement, evict_bytes=evict_bytes)
-                measurements.append(measurement)
-            block += 1
-            another = self.stopping.another(block, headline_estimates(configurations, measurements))
-            if block == 1 and another and (left := self.stopping.left()):
-                engine.progress.say(left)
-            engine.progress.expect(self.set_up_units() + len(configurations) * self.stopping.blocks)
-            if not another:
-                break
-        return configurations, measurements
-
-    def set_up_units(self) -> int:
-        """Jobs before the first block: survey, fits, and what their accuracy is compared with."""
-        engine = self.engine
-        systems = [name for name, workload in engine.workloads.items() if workload.role == "system"]
-        baselines = {key_of(engine.baseline_job(name, self.machine.placement)) for name in systems}
-        compared = len(baselines) + (len(systems) if engine.spec.both_protocols else 0)
-        bare = self.machine.facts.emulation.emulated or not has_time(engine.spec)
-        return 1 + len(engine.workloads) + (0 if bare else compared)
-
-
-def _configurations(fit: Fit, spec: RunSpec) -> Iterator[Configuration]:
-    """What is measured of a workload: each backend and number format that can run it."""
-    outcome, inference = fit.outcome, fit.workload.inference
-    for backend in _backends(fit.workload, spec):
-        if outcome is None or backend not in outcome.backends:
-            continue
-        for dtype in spec.dtypes or inference.dtypes:
-            lower = dtype != FULL
-            if dtype not in BACKENDS[backend] or (lower and not outcome.macs_per_row):
-                continue
-            wanted = spec.scenarios or (*INFERENCE, "train")
-            trains = backend in outcome.trains_on and not lower
-            scenarios = tuple(name for name in wanted if name != "train" or trains)
-            if scenarios:
-                yield Configuration(
-                    workload=fit.workload.name,
-                    backend=backend,
-                    dtype=dtype,
-                    scenarios=scenarios,
-                    batch_sizes=tuple(size for size in inference.batch_sizes if size > 1),
-                    cores=spec.cores,
-                    threads_per_core=spec.threads_per_core,
-                    instances=spec.instances,
-                    node=spec.node,
-                )
-
-
-def _backends(workload: Workload, spec: RunSpec) -> tuple[str, ...]:
-    return spec.backends or workload.inference.backends
 
 
 def _record(

@@ -97,6 +97,10 @@ class Stopping:
         to_go = (self._amount.blocks - 1) * self._block_s
         return f"One block takes {duration(self._block_s)}: about {duration(to_go)} to go."
 
+    def has_room(self, seconds: float) -> bool:
+        """Whether work of so many seconds fits into the budget; always where there is none."""
+        return self._amount.budget_s is None or self._elapsed_s() + seconds <= self._amount.budget_s
+
     def record(self) -> StoppingRecord:
         """What was predicted and reached."""
         return StoppingRecord(self.blocks, self._block_s, self._predicted, self._reached, self._ended_by)

@@ -20,7 +20,7 @@ from harness.serving.card_states import VALUES_PER_CARD, Answer, Card, CardState
 from harness.serving.exchange import Rows
 
 _FORMAT = 1
-_DISCARD = "Name another file, or remove this one: the cards then begin anew."
+_DISCARD = "Name another file, or remove this one: all cards then start empty."
 
 
 @dataclass(frozen=True)

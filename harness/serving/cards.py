@@ -78,7 +78,7 @@ def writable(path: Path) -> None:
 
 def say_taken(count: int | None, path: Path) -> None:
     """How many cards were taken over; None where there is no file."""
-    text = f"there is no {path}: all cards begin anew" if count is None else f"{count} cards taken over from {path}"
+    text = f"there is no {path}: all cards start empty" if count is None else f"{count} cards taken over from {path}"
     print(f"lparbench: {text}.", file=sys.stderr, flush=True)
 
 

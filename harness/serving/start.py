@@ -10,39 +10,43 @@ from dataclasses import replace
 
 from harness.decode import encode
 from harness.interpreter import program
+from harness.placement.model import Placement
 from harness.placement.plan import plan
-from harness.platform.probe import probe
+from harness.platform import limits
+from harness.platform.probe import probe, read_topology
 from harness.platform.sysroot import SysRoot
 from harness.platform.usable import room
 from harness.scratch import new_scratch
 from harness.serving.spec import SPEC, ServeSpec, placement_file
 
 
-def start(spec: ServeSpec, *, cores: int, threads_per_core: int, nodes: Sequence[int | None]) -> None:
-    """Replace this process by the placed server; affinity is set before any library starts a thread.
-
-    Args:
-        spec: of the server.
-        cores: on each node.
-        threads_per_core: on each core.
-        nodes: where it scores; None for the node that fits with the most free memory.
+def placements(cores: int, threads_per_core: int, nodes: Sequence[int | None]) -> list[Placement]:
+    """Where a server scores, a placement for each node.
 
     Raises:
         InputError: there are no such cores.
     """
+    root = SysRoot("/")
+    topology, allowed = read_topology(root), limits.collect(root)
+    return [plan(topology, cores=cores, threads_per_core=threads_per_core, node=node, limits=allowed) for node in nodes]
+
+
+def start(spec: ServeSpec, chosen: Sequence[Placement]) -> None:
+    """Replace this process by the placed server; affinity is set before any library starts a thread.
+
+    Args:
+        spec: of the server.
+        chosen: where it scores.
+    """
     facts = probe(SysRoot("/"))
-    placements = [
-        plan(facts.topology, cores=cores, threads_per_core=threads_per_core, node=node, limits=facts.limits)
-        for node in nodes
-    ]
-    memory = sorted({node for placement in placements for node in placement.memory_nodes})
+    memory = sorted({node for placement in chosen for node in placement.memory_nodes})
     amounts = [room(facts.topology, memory), facts.limits.memory_limit_bytes]
     available = min((amount for amount in amounts if amount is not None), default=None)
-    spec = replace(spec, scorers=len(nodes), room_bytes=available)
+    spec = replace(spec, scorers=len(chosen), room_bytes=available)
     directory, lock = new_scratch("serve")
     os.set_inheritable(lock, True)  # held by the server, which removes the directory
     (directory / SPEC).write_text(json.dumps(encode(spec)), encoding="utf-8")
-    for number, placement in enumerate(placements):
+    for number, placement in enumerate(chosen):
         (directory / placement_file(str(number))).write_text(json.dumps(encode(placement)), encoding="utf-8")
     server = program(f"harness.serving.{'supervisor' if spec.divided else 'process'}", str(directory))
     command = program("harness.placement.launch", "--plan", str(directory / placement_file("0")), "--", *server)

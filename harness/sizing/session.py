@@ -29,6 +29,8 @@ from harness.runs.design import Design, Grid, design_to_resume, new_design, read
 from harness.runs.engine import Engine, Progress, now
 from harness.runs.fingerprint import check_same_machine
 from harness.runs.journal import FitEntry, Journal, Measurement, SessionEntry, SurveyEntry, open_journal, read_journal
+from harness.runs.machine import any_core
+from harness.runs.preflight import checked_by_worker
 from harness.runs.schedule import Configuration, block_of
 from harness.runs.stopping import duration
 from harness.sizing.answer import Bench, instances_of
@@ -61,11 +63,23 @@ class Wanted:
     http: bool = False  # behind the product's server, loaded from a core of its own
 
 
-def begin(spec: RunSpec, wanted: Wanted, argv: tuple[str, ...], out: Path, *, sysroot: SysRoot | None = None) -> Path:
+def begin(
+    spec: RunSpec,
+    wanted: Wanted,
+    argv: tuple[str, ...],
+    out: Path,
+    *,
+    sysroot: SysRoot | None = None,
+    executor: Executor | None = None,
+) -> Path:
     """Write design and request of a new sizing below ``out``, and give its directory.
 
+    Args:
+        executor: has a worker look at classes and files of the user's first; None leaves that to the fit.
+
     Raises:
-        InputError: the workload is not known, the bound cannot be measured, or the machine has no such cores.
+        InputError: the workload is not known, a class or a file is not usable,
+            the bound cannot be measured, or the machine has no such cores.
         MeasurementError: the machine is emulated.
     """
     bound = wanted.question.p99_s
@@ -76,6 +90,8 @@ def begin(spec: RunSpec, wanted: Wanted, argv: tuple[str, ...], out: Path, *, sy
         )
     design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, 0.0, {}))
     design = replace(design, identity=design.identity.replace("-sweep-", "-size-"))
+    if executor is not None:
+        checked_by_worker(design.workloads, spec, executor, any_core(sysroot or SysRoot()), own_only=True)
     facts, bounds = machine(sysroot)
     if (emulator := facts.emulation.refuses) is not None:
         raise MeasurementError(

@@ -10,19 +10,20 @@ from pathlib import Path
 
 from harness.detectors.registry import possible_backends
 from harness.errors import ExitCode, InputError, LparbenchError
-from harness.placement.plan import plan
 from harness.placement.smt import SmtMethod, may_switch
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.record.model import Verdict
-from harness.record.spec import RunSpec
+from harness.record.spec import RunSpec, Scenario
 from harness.record.store import SWEEP_NAME, check_writable
 from harness.record.sweep_model import Sweep
 from harness.runs.design import Design, Grid, design_to_resume, new_design, read_design, write_design
 from harness.runs.engine import Progress
 from harness.runs.journal import Journal, Measurement, open_journal, read_journal
+from harness.runs.machine import any_core
 from harness.runs.preflight import checked_by_worker
+from harness.runs.schedule import Configuration
 from harness.sweeps.result import sweep_record
 from harness.sweeps.run import run_sweep
 from harness.sweeps.settings import Bounds, Factors, Location, bounds_of, configurations_of, default_factors
@@ -59,21 +60,19 @@ def begin(
             the machine cannot run any of the configurations.
     """
     design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, margin, {}))
+    _check_batches(levels, spec.rows)
     facts, bounds = machine()
+    (scenario,) = spec.scenarios or ("offline",)
+    _possible(_factors(design.workloads, bounds, levels, spec.rows), bounds, scenario)  # before any file is read
     checked: Mapping[str, int] = {}
     if executor is not None:
-        placement = plan(facts.topology, cores=1, threads_per_core=1, limits=facts.limits)
-        checked = checked_by_worker(design.workloads, spec, executor, placement, own_only=False)
+        checked = checked_by_worker(design.workloads, spec, executor, any_core(SysRoot()), own_only=False)
     rows = min([*checked.values(), *([] if spec.rows is None else [spec.rows])], default=None)
     _check_batches(levels, rows)
-    (scenario,) = spec.scenarios or ("offline",)
     factors = _factors(design.workloads, bounds, levels, rows)
     if scenario != "offline":
         factors = replace(factors, batch_sizes=(1,))  # a request is a row
-    configurations, skipped = configurations_of(factors, bounds, scenario)
-    if not configurations:
-        reasons = "; ".join(skipped)
-        raise InputError(f"None of the settings can run here: {reasons}.", remedy="See: lparbench probe")
+    configurations, skipped = _possible(factors, bounds, scenario)
     check_writable(out)
     if facts.emulation.emulated:
         configurations = tuple(replace(each, scenarios=()) for each in configurations)
@@ -130,6 +129,19 @@ def machine(sysroot: SysRoot | None = None) -> tuple[Facts, Bounds]:
     switched = (facts.topology.smt.max or 1) > 1 and may_switch(root)
     method = SmtMethod.SWITCHED if switched else SmtMethod.AFFINITY
     return facts, bounds_of(facts.topology, facts.limits, method)
+
+
+def _possible(factors: Factors, bounds: Bounds, scenario: Scenario) -> tuple[tuple[Configuration, ...], dict[str, int]]:
+    """Configurations that can run, and why others cannot.
+
+    Raises:
+        InputError: none can.
+    """
+    configurations, skipped = configurations_of(factors, bounds, scenario)
+    if not configurations:
+        reasons = "; ".join(skipped)
+        raise InputError(f"None of the settings can run here: {reasons}.", remedy="See: lparbench probe")
+    return configurations, skipped
 
 
 def _check_batches(levels: Levels, rows: int | None) -> None:

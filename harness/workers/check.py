@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.datasets.registry import is_own_table
 from harness.detectors.registry import resolve
 from harness.trust import names_code
 from harness.workers.jobs import CheckJob
@@ -24,14 +25,14 @@ def check(job: CheckJob) -> CheckOutcome:
 
 
 def _test_rows(workload: Workload, job: CheckJob) -> int:
-    from harness.datasets.base import load  # with pandas, which a check of classes alone need not wait for
+    from harness.datasets.base import count_test_rows  # with pandas, which a check of classes does not need
 
     options = workload.options_for(job.protocol)
-    data = load(
+    return count_test_rows(
         workload.dataset,
         protocol=job.protocol,
         directory=None if job.data_dir is None else Path(job.data_dir),
         options=options if job.rows is None else {**options, "rows": job.rows},
         synthetic=job.synthetic,
+        encoded=is_own_table(workload.dataset),
     )
-    return len(data.test_x)

@@ -70,7 +70,7 @@ def _timed(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> list[S
         case "train":
             return _train(Path(job.artifact), job, bench)
         case "server" | "http":
-            raise AssertionError(f"the {scenario} scenario has an answer besides its series")
+            raise AssertionError(f"the {scenario} scenario has an answer in addition to its series")
 
 
 def _capacity(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> tuple[list[Series], Served]:

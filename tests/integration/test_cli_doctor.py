@@ -84,7 +84,7 @@ def test_memory_is_checked_when_it_is_told(tmp_path):
     root = build(PRESETS["p10-smt2"], tmp_path)
     document = json.loads(_doctor("--sysroot", str(root), "--memory", "80G", "--json").stdout)
     assert [finding["id"] for finding in document["findings"]] == ["memory-for-workload"]
-    assert document["findings"][0]["title"] == "The work needs 80 GiB; 60.8 GiB can be had"
+    assert document["findings"][0]["title"] == "The work needs 80 GiB; 60.8 GiB are available"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,9 @@ class Quiet:
     def advance(self, text: str) -> None:
         self.units -= 1
 
+    def expect(self, total: int) -> None:
+        """Units are counted down from the first number."""
+
     def say(self, text: str) -> None:
         self.said.append(text)
 

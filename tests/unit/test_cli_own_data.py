@@ -6,7 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from harness.cli.main import app
 from harness.cli.own_data import Given
 from harness.datasets import registry
 from harness.errors import InputError
@@ -59,3 +61,22 @@ def test_options_reach_the_workload_and_need_a_file(tmp_path: Path) -> None:
         workloads_of(RunSpec(("nsl-kdd-mlp",), dataset_options={"sep": ";"}))
     with pytest.raises(InputError, match=r"'sep' .*one character expected"):
         workloads_of(RunSpec(("nsl-kdd-mlp",), dataset=name, dataset_options={"sep": "::"}))
+
+
+@pytest.mark.parametrize("name", ["run", "sweep", "size", "serve"])
+def test_every_command_that_trains_takes_a_file_of_the_users(name: str) -> None:
+    """The same options, each once, of the same type, so that a line for one command works for the others."""
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    mine, runs = ({each.name: each for each in commands[command].params} for command in (name, "run"))
+    for field in fields(Given):
+        assert (mine[field.name].opts, mine[field.name].help) == (runs[field.name].opts, runs[field.name].help)
+        assert mine[field.name].is_flag is (field.name == "no_header")
+    assert "own" not in mine
+
+
+def test_what_a_command_is_given_changes_only_what_was_given(tmp_path: Path) -> None:
+    stored = RunSpec(("nsl-kdd-mlp",), dataset="csv:old.csv", label="x", dataset_options={"sep": ";"}, rows=500)
+    assert Given().of(stored) == stored
+    assert Given(drop="id").of(stored).dataset_options == {"sep": ";", "drop": ("id",)}
+    other = Given(dataset="csv:new.csv", label="y").of(stored)
+    assert (other.dataset, other.label, other.dataset_options, other.rows) == ("csv:new.csv", "y", {}, 500)

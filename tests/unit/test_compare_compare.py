@@ -298,7 +298,7 @@ def test_a_step_smaller_than_the_margin_is_left_out() -> None:
 def test_too_few_or_invalid_runs_have_no_history() -> None:
     runs = runs_over_time([1.0] * 5, sd=0.01)
     (found,) = history(runs)
-    assert found.note == "5 of the 6 valid runs that tell a step from noise"
+    assert found.note == "5 of the 6 valid runs that distinguish a step from noise"
     bad = [
         replace(
             one,

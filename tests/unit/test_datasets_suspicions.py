@@ -32,10 +32,10 @@ _RNG = np.random.default_rng(0)
 @pytest.mark.parametrize(
     ("values", "warned"),
     [
-        pytest.param(_LABEL.astype(float), "Column 'x' (ROC-AUC 1.000) alone tells the label", id="the-label"),
-        pytest.param(7.0 - _LABEL + _RNG.random(_ROWS) / 9, "alone tells the label", id="its-opposite"),
+        pytest.param(_LABEL.astype(float), "Column 'x' (ROC-AUC 1.000) alone separates the labels", id="the-label"),
+        pytest.param(7.0 - _LABEL + _RNG.random(_ROWS) / 9, "alone separates the labels", id="its-opposite"),
         pytest.param(
-            categorical_of([("ok", "alarm")[kind] for kind in _LABEL]), "alone tells the label", id="categories"
+            categorical_of([("ok", "alarm")[kind] for kind in _LABEL]), "alone separates the labels", id="categories"
         ),
         pytest.param(np.arange(_ROWS, dtype=float), "Column 'x' numbers the rows", id="index"),
         pytest.param(np.arange(_ROWS, 0, -1.0) + 10_000, "Column 'x' numbers the rows", id="index-falling"),

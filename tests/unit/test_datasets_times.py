@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from harness.datasets import times
+from harness.datasets.file_days import by_day
 
 
 def _iso(written: list[str]) -> list[str | None]:
@@ -78,4 +79,4 @@ def test_a_clock_of_twelve_hours_without_am_and_pm() -> None:
 )  # fmt: skip
 def test_files_are_ordered_by_their_days(names: list[str]) -> None:
     for shuffled in (sorted(names), sorted(names, reverse=True)):
-        assert [shuffled[position] for position in times.by_day(shuffled)] == names
+        assert [shuffled[position] for position in by_day(shuffled)] == names

@@ -430,7 +430,7 @@ def test_a_session_in_which_somebody_else_switches_ends_and_leaves_it(tmp_path):
             kernel.write(root / "sys/devices/system/cpu/smt/control", "2")
             session.switch(8)
 
-    with pytest.raises(LparbenchError, match="Somebody else has changed SMT"):
+    with pytest.raises(LparbenchError, match="SMT was changed by another program"):
         disturbed()
     assert online(root, MIXED) == [2, 2, 0, 2]
     assert load(sysroot) is not None

@@ -267,7 +267,7 @@ def test_doctor_says_what_it_read_and_checks_what_it_can(tmp_path: Path) -> None
     done = CliRunner().invoke(app, ["doctor", "--verbose", "--sysroot", str(path)])
     assert done.exit_code == 1
     assert done.stdout.startswith(
-        f"Read from {path} (ppc64_cpu --info, numactl -H, lscpu, lparstat -i). What that does not"
+        f"Read from {path} (ppc64_cpu --info, numactl -H, lscpu, lparstat -i). What it does not"
     )
     assert "8 virtual processors are entitled to 2.5 cores" in done.stdout
     assert "Not checked: steal (not known: load.steal_share)" in done.stdout
@@ -303,10 +303,10 @@ def test_an_archive_writes_nothing_outside_and_reads_nothing_outside(tmp_path: P
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("notes.txt", b"Dear support,\nthe machine is slow.\n", "tells of no machine"),
-        ("empty", b"", "tells of no machine"),
-        ("noise.bin", bytes(range(256)) * 40, "tells of no machine"),
-        ("lscpu-de.txt", b"Architektur:  ppc64le\nCPU(s):  8\n", "tells of no machine"),
+        ("notes.txt", b"Dear support,\nthe machine is slow.\n", "describes no machine"),
+        ("empty", b"", "describes no machine"),
+        ("noise.bin", bytes(range(256)) * 40, "describes no machine"),
+        ("lscpu-de.txt", b"Architektur:  ppc64le\nCPU(s):  8\n", "describes no machine"),
     ],
 )
 def test_what_tells_of_no_machine_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -121,7 +121,7 @@ def test_a_quota_is_of_threads_and_its_remedies_keep_to_it(tmp_path: Path) -> No
 def test_the_smaller_bound_of_memory_decides_the_remedy(tmp_path: Path) -> None:
     limited = _facts(replace(TWO, files={**POD, "sys/fs/cgroup/memory.max": str(16 << 30)}), tmp_path / "pod")
     finding = _findings(limited, memory_bytes=20 << 30)["memory-for-workload"]
-    assert finding.title == "The work needs 20 GiB; 16 GiB can be had"
+    assert finding.title == "The work needs 20 GiB; 16 GiB are available"
     assert "resources.limits.memory" in finding.why
     assert finding.fix == ("oc set resources deployment/DEPLOYMENT --limits=memory=21Gi",)
     service = _facts(replace(TWO, files={"sys/fs/cgroup/memory.max": str(16 << 30)}), tmp_path / "service")
@@ -130,7 +130,7 @@ def test_the_smaller_bound_of_memory_decides_the_remedy(tmp_path: Path) -> None:
     assert whole.fix[0].startswith("chhwres ")
     nodes = _facts(replace(TWO, allowed_mems="1"), tmp_path / "cpuset")
     finding = _findings(nodes, memory_bytes=70 << 30)["memory-for-workload"]
-    assert (finding.title, finding.fix) == ("The work needs 70 GiB; 64 GiB can be had", ())
+    assert (finding.title, finding.fix) == ("The work needs 70 GiB; 64 GiB are available", ())
 
 
 @pytest.mark.parametrize(

@@ -277,14 +277,14 @@ def test_warnings_about_data_and_scores_are_on_terminal_and_page_and_in_the_head
     warned = []
     for result in workload_results():
         assert result.accuracy is not None
-        data = replace(result.dataset, warnings=("Column 'x' alone tells the label.",))
+        data = replace(result.dataset, warnings=("Column 'x' alone separates the labels.",))
         accuracy = replace(result.accuracy, warnings=("Scores seem turned.",))
         warned.append(replace(result, dataset=data, accuracy=accuracy))
     record = run(*warned)
     page = bytes(render(record)).decode()
     for width in (80, 200):
         printed = " ".join(_printed(record, width=width, framed=True).split())
-        for warning in ("Column 'x' alone tells the label.", "Scores seem turned."):
+        for warning in ("Column 'x' alone separates the labels.", "Scores seem turned."):
             assert printed.count(warning) == 1
             assert page.count(warning.replace("'", "&#39;")) >= 1
         assert "warnings about the data or scores of 1 workload" in printed.replace("\u00a0", " ").casefold()

@@ -58,7 +58,8 @@ def test_a_budget_below_the_least_says_what_the_least_is() -> None:
     short = replace(SPEC, budget_s=5)
     assert (
         forecast([MINE], short, 1)
-        == "1 workload, 2 configurations: one block, which takes about 16 s: more than the budget of 5 s."
+        == "1 workload, 2 configurations: training one workload and measuring one configuration takes about 9 s, more "
+        "than the budget of 5 s."
     )
     assert forecast([MINE], replace(SPEC, budget_s=600), 1) == (
         "1 workload, 2 configurations in as many blocks as fit into 10 min, survey, training and baseline detectors "

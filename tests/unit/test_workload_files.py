@@ -134,7 +134,7 @@ def test_a_workload_crosses_a_process_boundary_unchanged(name):
     workload = workloads.load_workload(name)
     written = json.dumps(encode(workload), allow_nan=False)
     assert decode(Workload, parse_json(written, "job.json"), "job.json") == workload
-    check_workloads([workload])
+    check_workloads([workload], [workload.name])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_names_and_types_are_checked_before_anything_starts(tmp_path, table, mes
     path = tmp_path / "mine.toml"
     path.write_text('name = "mine"\ntitle = "Mine"\ndetector = "mlp"\ndataset = "nsl-kdd"\n' + table)
     with pytest.raises(InputError, match=message):
-        check_workloads([workloads.load_workload(str(path))])
+        check_workloads([loaded := workloads.load_workload(str(path))], [loaded.name])
 
 
 def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:

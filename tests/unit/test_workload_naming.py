@@ -54,12 +54,12 @@ def test_arguments_reach_the_detector_and_tell_two_workloads_apart() -> None:
     assert shipped.parameters_for("clean", 0)["learning_rate"] == 0.01
     assert shipped.published is None
     assert shipped.accuracy.floor == {}
-    check_workloads([shipped])
+    check_workloads([shipped], [shipped.name])
 
 
 def test_an_argument_that_a_workload_does_not_take_names_the_nearest() -> None:
     with pytest.raises(InputError, match=r"unknown parameter 'learning_rat'\. Did you mean 'learning_rate'"):
-        check_workloads([find_workload("nsl-kdd-mlp(learning_rat=0.1)")])
+        check_workloads([find_workload("nsl-kdd-mlp(learning_rat=0.1)")], ())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,164 @@
+"""What a run does on its machine: survey, fits, and blocks of measurements, as many as its budget has time for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from harness.content import user_cache
+from harness.record.spec import Protocol, RunSpec, Scenario
+from harness.roofline.measured import cache_to_exceed
+from harness.runs.accuracy import other_protocol
+from harness.runs.assemble import missing_backends, too_large
+from harness.runs.engine import Engine, Fit, key_of
+from harness.runs.fingerprint import state_digest
+from harness.runs.forecast import has_time, slot_s
+from harness.runs.journal import Measurement
+from harness.runs.machine import Machine
+from harness.runs.precision import headline_estimates
+from harness.runs.schedule import Configuration, block_of
+from harness.runs.stopping import Stopping
+from harness.scenarios.cold import eviction_bytes
+from harness.scoring.backends import BACKENDS
+from harness.workers.outcomes import JobResult, SurveyOutcome
+from harness.workers.variants import FULL
+from harness.workload.model import Workload
+
+INFERENCE: tuple[Scenario, ...] = ("offline", "single_stream")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Set-up and blocks of a run, as far as its budget goes."""
+
+    engine: Engine
+    machine: Machine
+    stopping: Stopping
+
+    def survey(self) -> SurveyOutcome | None:
+        """What the survey gave; None when it failed."""
+        placement = self.machine.placement
+        if self.engine.spec.roofline == "none":
+            return self.engine.survey(placement, roof=False)
+        facts, cache = self.machine.facts, user_cache()
+        known = None if cache is None else cache / "roofs" / f"{state_digest(facts, placement)}.json"
+        if not facts.emulation.emulated and (known is None or not known.exists()):
+            self.engine.progress.say(
+                "The roofs of these CPUs are measured first, which takes up to a minute; later runs in this state of "
+                "the machine use them again. --no-roofline leaves them out."
+            )
+        cache_bytes = cache_to_exceed(facts, placement.cpus)
+        return self.engine.survey(placement, roof=True, cache_bytes=cache_bytes, kept=known)
+
+    def fits(self) -> dict[str, Fit]:
+        """Every workload fitted, with what its accuracy is compared with."""
+        engine = self.engine
+        fits: dict[str, Fit] = {}
+        for name in engine.workloads:
+            least = slot_s(engine.workloads[name], engine.spec)
+            if fits and not self.stopping.has_room(_slowest(fit.result for fit in fits.values()) + least):
+                engine.progress.say(f"{name} is left out: the budget has no time to train and measure it.")
+                continue
+            fits[name] = self._fit(name, engine.spec.protocol)
+        for fit in fits.values():
+            for reason in (*missing_backends(engine.spec, fit), *too_large(fit)):
+                engine.progress.say(reason)
+        # Under emulation, minutes of scikit-learn for no figure of this machine; in a short budget there is no time.
+        if self.machine.facts.emulation.emulated or not has_time(engine.spec):
+            return fits
+        return {name: self._compared(fit) for name, fit in fits.items()}
+
+    def _compared(self, fit: Fit) -> Fit:
+        """With the fit under the other protocol where asked for, and the baseline detectors; nothing here is timed."""
+        engine, name = self.engine, fit.workload.name
+        if fit.outcome is None or fit.workload.role != "system":
+            return fit
+        if engine.spec.both_protocols:
+            fit = replace(fit, counterpart=self._fit(name, other_protocol(engine.spec.protocol)).result)
+        return replace(fit, baselines=engine.baselines(name, self.machine.placement))
+
+    def _fit(self, name: str, protocol: Protocol) -> Fit:
+        natively = "native" in backends_of(self.engine.workloads[name], self.engine.spec)
+        return self.engine.fit(name, protocol, self.machine.placement, natively=natively)
+
+    def measure(self, fits: Mapping[str, Fit]) -> tuple[tuple[Configuration, ...], list[Measurement]]:
+        """One process per configuration and block, in the shuffled order, for as many blocks as it takes."""
+        engine, facts, placement = self.engine, self.machine.facts, self.machine.placement
+        configurations = tuple(each for fit in fits.values() for each in _configurations(fit, engine.spec))
+        if facts.emulation.emulated:
+            configurations = tuple(replace(each, scenarios=()) for each in configurations)
+        evict_bytes = eviction_bytes(facts, placement.cpus) if engine.spec.cache == "cold" else None
+        done = {measurement.slot: measurement for measurement in engine.journal.of(Measurement)}
+        self.stopping.set_up(measured_s=sum(measurement.result.wall_s for measurement in done.values()))
+        measurements: list[Measurement] = []
+        left_out: list[str] = []
+        block = 0
+        while configurations:
+            for slot in block_of(configurations, block=block, seed=engine.spec.seed):
+                configuration = configurations[slot.configuration]
+                late = measurements and not block and slot.name not in done
+                if late and not self.stopping.has_room(_slowest(each.result for each in measurements)):
+                    left_out.append(f"{configuration.workload} on {configuration.backend}, {configuration.dtype}")
+                    continue
+                of_blocks = f"block {block + 1}" + (f" of {self.stopping.blocks}" if self.stopping.known else "")
+                engine.progress.advance(f"{of_blocks}: {configuration.workload}")
+                measurement = done.get(slot.name)
+                if measurement is None:
+                    measurement = engine.measure(slot, configuration, placement, evict_bytes=evict_bytes)
+                measurements.append(measurement)
+            block += 1
+            if left_out:
+                engine.progress.say(f"Left out, for which the budget has no time: {'; '.join(sorted(left_out))}.")
+            another = self.stopping.another(block, headline_estimates(configurations, measurements))
+            if block == 1 and another and (left := self.stopping.left()):
+                engine.progress.say(left)
+            engine.progress.expect(self.set_up_units() + len(configurations) * self.stopping.blocks)
+            if not another or left_out:
+                break
+        return configurations, measurements
+
+    def set_up_units(self) -> int:
+        """Jobs before the first block: survey, fits, and what their accuracy is compared with."""
+        engine = self.engine
+        systems = [name for name, workload in engine.workloads.items() if workload.role == "system"]
+        baselines = {key_of(engine.baseline_job(name, self.machine.placement)) for name in systems}
+        compared = len(baselines) + (len(systems) if engine.spec.both_protocols else 0)
+        bare = self.machine.facts.emulation.emulated or not has_time(engine.spec)
+        return 1 + len(engine.workloads) + (0 if bare else compared)
+
+
+def _slowest(results: Iterable[JobResult]) -> float:
+    """Seconds of the longest job."""
+    return max(result.wall_s for result in results)
+
+
+def _configurations(fit: Fit, spec: RunSpec) -> Iterator[Configuration]:
+    """What is measured of a workload: each backend and number format that can run it."""
+    outcome, inference = fit.outcome, fit.workload.inference
+    for backend in backends_of(fit.workload, spec):
+        if outcome is None or backend not in outcome.backends:
+            continue
+        for dtype in spec.dtypes or inference.dtypes:
+            lower = dtype != FULL
+            if dtype not in BACKENDS[backend] or (lower and not outcome.macs_per_row):
+                continue
+            wanted = spec.scenarios or (*INFERENCE, "train")
+            trains = backend in outcome.trains_on and not lower
+            scenarios = tuple(name for name in wanted if name != "train" or trains)
+            if scenarios:
+                yield Configuration(
+                    workload=fit.workload.name,
+                    backend=backend,
+                    dtype=dtype,
+                    scenarios=scenarios,
+                    batch_sizes=tuple(size for size in inference.batch_sizes if size > 1),
+                    cores=spec.cores,
+                    threads_per_core=spec.threads_per_core,
+                    instances=spec.instances,
+                    node=spec.node,
+                )
+
+
+def backends_of(workload: Workload, spec: RunSpec) -> tuple[str, ...]:
+    """Backends to measure a workload on: those asked for, or its own."""
+    return spec.backends or workload.inference.backends
