@@ -21,6 +21,7 @@ from harness.training.context import Epoch, FitContext
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.scoring.program import Program
     from harness.training.adam import Adam
 
 
@@ -42,6 +43,8 @@ class FTTransformer(NetDetector, Classifier):
 
     name: ClassVar[str] = "ft-transformer"
     rows_per_slice: ClassVar[int] = 256
+    dense: ClassVar[bool] = False
+    traced: ClassVar[bool] = True
 
     preset: Literal["document", "rtdl-default"] = "document"
     categorical: tuple[int, ...] = ()
@@ -88,6 +91,13 @@ class FTTransformer(NetDetector, Classifier):
         """Logit of attack minus logit of normal."""
         logits: Tensor = self.fitted_net()(x)
         return logits[:, 1] - logits[:, 0]
+
+    def program(self) -> Program:
+        """The tokens through the blocks, then what the class token becomes in the last one, and the class head."""
+        from harness.detectors.transformer import Transformer
+        from harness.detectors.transformer_program import program_of
+
+        return program_of(self.net_as(Transformer), self.n_features_in_)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights, and the categories they are for."""

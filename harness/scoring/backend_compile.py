@@ -29,14 +29,17 @@ from harness.scoring.program import (
     Dense,
     Elementwise,
     Neighbour,
+    Normalise,
     Program,
     Reduce,
     Reduction,
     Step,
+    Transform,
     Trees,
     WithConstant,
     combine,
 )
+from harness.scoring.tokens import EPSILON
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,7 +116,7 @@ def open_backend(artifacts: Artifacts, threads: int) -> CompiledScorer:
 
 def missing_operation(program: Program) -> str | None:
     """The first kind of step that has no torch function here; None when all have."""
-    return next((step.kind for step in program.steps if isinstance(step, Trees | Neighbour)), None)
+    return next((step.kind for step in program.steps if isinstance(step, Trees | Neighbour | Transform)), None)
 
 
 def as_function(program: Program) -> Callable[[Tensor], Tensor]:
@@ -160,7 +163,9 @@ def _apply(step: Step, x: list[Tensor], constants: Mapping[str, Tensor]) -> Tens
             return x[0].double() if step.precision == "float64" else x[0].float()
         case Reduce():
             return _REDUCERS[step.reduction](x[0])
-        case Trees() | Neighbour():  # refused by as_function
+        case Normalise():
+            return functional.layer_norm(x[0], x[0].shape[1:], eps=EPSILON)
+        case Trees() | Neighbour() | Transform():  # refused by as_function
             raise AssertionError(step.kind)
 
 
@@ -175,6 +180,8 @@ def _activated(x: Tensor, activation: Activation, slope: float) -> Tensor:
             return functional.leaky_relu(x, slope)
         case "softplus":
             return functional.softplus(x)
+        case "gelu":
+            return functional.gelu(x)
         case "relu" | "tanh" | "sigmoid" | "exp" | "abs":
             function: Callable[[Tensor], Tensor] = getattr(torch, activation)
             return function(x)

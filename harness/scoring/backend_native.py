@@ -17,7 +17,7 @@ from harness.linalg.chain import DenseChain, Head
 from harness.linalg.layers import Layer
 from harness.scoring import plan
 from harness.scoring.artifacts import Artifacts
-from harness.scoring.program import ROWS, SCORE, Dense, Elementwise, Program, Reduce, Step
+from harness.scoring.program import ROWS, SCORE, Dense, Elementwise, Program, Reduce, Step, Transform
 
 Rows = NDArray[np.float32]
 
@@ -50,6 +50,8 @@ def open_backend(artifacts: Artifacts, dtype: str, threads: int) -> NativeScorer
         return NativeScorer(packed.score, packed.isa, packed.kernel)
     if dtype != "float32" and not program.macs_per_row:
         raise InputError(f"{artifacts.detector} scores without dense layers, so {dtype} has nothing to multiply.")
+    if dtype != "float32" and any(isinstance(step, Transform) for step in program.steps):
+        raise InputError(f"{artifacts.detector} has no native form in {dtype}.", remedy="Choose float32.")
     chosen = native.select()
     run = plan.compiled(program, dtype, threads)
     score = run if artifacts.window == 1 else lambda X: run(X.reshape(len(X), -1))
@@ -92,7 +94,7 @@ def _layer(program: Program, step: Dense) -> Layer | None:
     if program.arrays[step.weight].dtype == np.float64:
         return None
     match step.activation:
-        case "softplus" | "exp" | "abs":
+        case "softplus" | "exp" | "abs" | "gelu":
             return None
         case activation:
             return Layer(program.arrays[step.weight], program.arrays[step.bias], activation, step.slope)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import InputError
 from harness.scoring.forest import Forest
 from harness.scoring.program import (
     ROWS,
@@ -23,13 +24,16 @@ from harness.scoring.program import (
     Dense,
     Elementwise,
     Neighbour,
+    Normalise,
     Program,
     Reduce,
     Reduction,
     Step,
+    Transform,
     Trees,
     WithConstant,
 )
+from harness.scoring.tokens import EPSILON
 
 if TYPE_CHECKING:
     import onnx
@@ -118,6 +122,10 @@ class Writer:
                 self._trees(x, Forest(*(arrays[name] for name in step.arrays)), output)
             case Neighbour():
                 self._neighbour(x, arrays[step.neighbours], step.n_neighbors, output)
+            case Normalise():
+                self._normalise(x, output)
+            case Transform():
+                raise InputError("A transformer's graph is that of its module.", remedy="Set `traced` of the detector.")
 
     def constant(self, array: NDArray[Any]) -> str:
         """A constant tensor's name."""
@@ -137,7 +145,26 @@ class Writer:
 
         self.nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
 
+    def _normalise(self, x: str, output: str) -> None:
+        self.node("ReduceMean", [x], f"{output}_mean", axes=[1], keepdims=1)
+        self.node("Sub", [x, f"{output}_mean"], f"{output}_centred")
+        self._reduce(f"{output}_centred", "square_mean", f"{output}_variance")
+        self.node("Add", [f"{output}_variance", self.constant(np.array(EPSILON, np.float32))], f"{output}_shifted")
+        self.node("Sqrt", [f"{output}_shifted"], f"{output}_deviation")
+        self.node("Div", [f"{output}_centred", f"{output}_deviation"], output)
+
+    def _gelu(self, x: str, output: str) -> None:
+        half, root, unit = (self.constant(np.array(number, np.float32)) for number in (0.5, 0.5**0.5, 1.0))
+        self.node("Mul", [x, root], f"{output}_scaled")
+        self.node("Erf", [f"{output}_scaled"], f"{output}_erf")
+        self.node("Add", [f"{output}_erf", unit], f"{output}_twice")
+        self.node("Mul", [f"{output}_twice", half], f"{output}_share")
+        self.node("Mul", [x, f"{output}_share"], output)
+
     def _activation(self, x: str, activation: Activation, slope: float, output: str) -> None:
+        if activation == "gelu":
+            self._gelu(x, output)
+            return
         attributes = {"alpha": slope} if activation == "leaky_relu" else {}
         self.node(_ACTIVATIONS[activation], [x], output, **attributes)
 

@@ -20,9 +20,11 @@ from harness.scoring.program import (
     Dense,
     Elementwise,
     Neighbour,
+    Normalise,
     Program,
     Reduce,
     Step,
+    Transform,
     Trees,
     WithConstant,
 )
@@ -93,7 +95,9 @@ class _Coding:
                 return 1
             case Concat():
                 return sum(self._widths[name] for name in step.inputs)
-            case Activate() | Elementwise() | WithConstant() | Convert():
+            case Transform():
+                return int(self._arrays[step.arrays[0]].shape[1]) * (step.heads + 1)
+            case Activate() | Elementwise() | WithConstant() | Convert() | Normalise():
                 return max(self._widths[name] for name in step.inputs)
 
     def _once(self, step: Dense) -> tuple[Dense, NDArray[Any]]:
@@ -146,6 +150,11 @@ class _Coding:
             case Neighbour():
                 sample = [self._array(step.neighbours)]
                 self._add("neighbour", step, arrays=sample, number=step.n_neighbors)
+            case Normalise():
+                self._add("normalise", step)
+            case Transform():
+                form, arrays = step.gated + 2 * step.plain_first, [self._array(name) for name in step.arrays]
+                self._add("transformer", step, form, arrays, number=step.heads)
 
     def _add(
         self, kind: str, step: Step, word: int = 0, arrays: Sequence[NDArray[Any]] = (), slope: float = 0.0,

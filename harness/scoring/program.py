@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.scoring.forest import Forest
+from harness.scoring.neighbours import kth_distance
+from harness.scoring.tokens import Transformer, gelu, normalised
 
 ROWS, SCORE = "rows", "score"
 
-Activation = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "exp", "abs"]
+Activation = Literal["identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "exp", "abs", "gelu"]
 Operator = Literal["add", "subtract", "multiply", "divide"]
 Reduction = Literal["mean", "sum", "abs_sum", "square_sum", "square_mean", "l2", "min", "max", "log_sum_exp"]
 
@@ -138,7 +140,28 @@ class Neighbour(_Unary):
     kind: Literal["neighbour"] = "neighbour"
 
 
-Step = Dense | Activate | Elementwise | WithConstant | Reduce | Concat | Columns | Convert | Trees | Neighbour
+@dataclass(frozen=True)
+class Normalise(_Unary):
+    """Features of mean 0 and variance 1 within the row: ``(x - mean) / sqrt(variance + 1e-5)``."""
+
+    kind: Literal["normalise"] = "normalise"
+
+
+@dataclass(frozen=True)
+class Transform(_Unary):
+    """Tokens of the features through blocks of attention; ``arrays`` are a `Transformer`'s, in order."""
+
+    arrays: tuple[str, ...]
+    heads: int
+    gated: bool  # the inner net is a ReGLU, not one of GELU
+    plain_first: bool  # the first attention reads tokens that are not normalised
+    kind: Literal["transformer"] = "transformer"
+
+
+Step = (
+    Dense | Activate | Elementwise | WithConstant | Reduce | Concat | Columns | Convert | Trees | Neighbour
+    | Normalise | Transform
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -151,8 +174,9 @@ class Program:
 
     @property
     def macs_per_row(self) -> int:
-        """Multiply-accumulates of the dense steps for one row."""
-        return sum(int(self.arrays[step.weight].size) for step in self.steps if isinstance(step, Dense))
+        """Multiply-accumulates of dense steps and transformers for one row."""
+        layers = sum(int(self.arrays[step.weight].size) for step in self.steps if isinstance(step, Dense))
+        return layers + sum(self.transformer(step).macs for step in self.steps if isinstance(step, Transform))
 
     def layer(self, step: Dense) -> DenseLayer:
         """The layer of a dense step, with its arrays."""
@@ -161,6 +185,11 @@ class Program:
     def forest(self, step: Trees) -> Forest:
         """The trees of a step."""
         return Forest(*(self.arrays[name] for name in step.arrays))
+
+    def transformer(self, step: Transform) -> Transformer:
+        """The transformer of a step."""
+        tokens, columns, blocks, last = (self.arrays[name] for name in step.arrays)
+        return Transformer(tokens, columns, blocks, last, step.heads, step.gated, step.plain_first)
 
 
 @dataclass
@@ -208,6 +237,15 @@ class Builder:
     def neighbour_distance(self, x: str, neighbours: NDArray[np.float32], n_neighbors: int) -> str:
         """Euclidean distance of each row to its ``n_neighbors``-th nearest of ``neighbours`` (m, d)."""
         return self._add(Neighbour((x,), self._next(), self._hold(neighbours), n_neighbors))
+
+    def normalise(self, x: str) -> str:
+        """Features of mean 0 and variance 1 within the row."""
+        return self._add(Normalise((x,), self._next()))
+
+    def transform(self, x: str, net: Transformer) -> str:
+        """What the last attention of ``net`` takes in: the first token, and then a mean of tokens for every head."""
+        arrays = tuple(self._hold(array) for array in net.arrays())
+        return self._add(Transform((x,), self._next(), arrays, net.heads, net.gated, net.plain_first))
 
     def concat(self, *values: str) -> str:
         """Features side by side."""
@@ -301,6 +339,10 @@ def _value(program: Program, step: Step, operands: Sequence[Array], dtype: np.dt
             return program.forest(step).sums(x)[:, None].astype(x.dtype)
         case Neighbour():
             return kth_distance(x, program.arrays[step.neighbours], step.n_neighbors)[:, None]
+        case Normalise():
+            return normalised(x)
+        case Transform():
+            return program.transformer(step).run(x)
 
 
 def combine(operator: Operator, a: T, b: T) -> T:
@@ -327,24 +369,10 @@ def activate(x: Array, activation: Activation, slope: float) -> Array:
             return np.exp(x)
         case "abs":
             return np.abs(x)
+        case "gelu":
+            return gelu(x)
         case "identity":
             return x
-
-
-def kth_distance(x: Array, neighbours: Array, k: int, rows: int = 256) -> Array:
-    """Euclidean distance of each row of ``x`` (n, d) to its ``k``-th nearest of ``neighbours`` (m, d); shape (n,).
-
-    Computed in float64: the expanded square loses the digits of a small distance in float32.
-    """
-    wide = neighbours.astype(np.float64)
-    norms = np.square(wide).sum(axis=1)
-    out = np.empty(len(x), dtype=x.dtype)
-    for start in range(0, len(x), rows):
-        part = x[start : start + rows].astype(np.float64)
-        squares = norms - 2.0 * (part @ wide.T) + np.square(part).sum(axis=1)[:, None]
-        nearest = np.partition(squares, k - 1, axis=1)[:, k - 1]
-        out[start : start + rows] = np.sqrt(np.maximum(nearest, 0.0))
-    return out
 
 
 def dense_layer(x: Array, layer: DenseLayer) -> Array:

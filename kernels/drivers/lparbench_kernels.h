@@ -30,8 +30,9 @@ typedef enum {
     LPB_SOFTPLUS, /* from here on in plans only */
     LPB_EXP,
     LPB_ABS,
+    LPB_GELU, /* x times the normal distribution's function */
 } lpb_activation;
-enum { LPB_ACTIVATIONS = 5, LPB_PLAN_ACTIVATIONS = 8 };
+enum { LPB_ACTIVATIONS = 5, LPB_PLAN_ACTIVATIONS = 9 };
 
 typedef enum { LPB_NO_BIAS = 0, LPB_ROW_BIAS, LPB_COLUMN_BIAS } lpb_bias_axis;
 
@@ -114,8 +115,29 @@ typedef enum {
     LPB_STEP_TREES,       /* sum of leaf values: arrays feature (int32_t), threshold, left, right (int32_t), value, each
                              trees x nodes. Left where the feature is at most the threshold; the child of a leaf is itself */
     LPB_STEP_NEIGHBOUR,   /* distance to the number-th nearest row of the array (m x features) */
+    LPB_STEP_NORMALISE,   /* (x - mean) / sqrt(variance + LPB_NORMAL_EPSILON) over the features of a row */
+    LPB_STEP_TRANSFORMER, /* see lpb_form */
 } lpb_step_kind;
-enum { LPB_STEP_KINDS = 10 };
+enum { LPB_STEP_KINDS = 12 };
+#define LPB_NORMAL_EPSILON 1e-5f
+
+/* The word of LPB_STEP_TRANSFORMER; its `number` is of heads. A row becomes tokens of `width` features, which go
+ * through blocks of attention and an inner net, each over normalised tokens and added to them. The output is the first
+ * token, and for every head of one more attention what the first token takes in: normalised tokens, weighted. Arrays:
+ *   tokens      rows of `width` floats: a token's per unit of its number for every token, what it has in any case for
+ *               every token, and an embedding for every code of every token of codes
+ *   columns     int64_t, tokens x 2: the column of a token, or -1; and how many codes it has, 0 for a number. A code
+ *               that is none of them counts as the last
+ *   blocks      a row per block: weights and biases of queries, keys and values (3 width), output, up (the inner width,
+ *               or twice as much), down; a weight is outputs x inputs
+ *   query, key  of the last attention, in one row: weight and bias of queries, and weight of keys
+ * Queries have the factor of the scores, and all weights those of the normalisation before them. */
+typedef enum {
+    LPB_FORM_GELU = 0,
+    LPB_FORM_REGLU = 1,       /* the first half of up's outputs times ReLU of the second */
+    LPB_FORM_PLAIN_FIRST = 2, /* added to either: the first attention reads tokens that are not normalised */
+} lpb_form;
+enum { LPB_FORMS = 4 };
 
 typedef enum { LPB_ADD = 0, LPB_SUBTRACT, LPB_MULTIPLY, LPB_DIVIDE } lpb_operator;
 enum { LPB_OPERATORS = 4 };

@@ -7,6 +7,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "plan.h"
 
+#include <math.h>
+
 #include "blocks.h"
 #include "memory.h"
 
@@ -138,6 +140,31 @@ static void run_neighbour(const lpb_plan *plan, const frame *f, const float *x, 
     spread(f, distances, out);
 }
 
+static void run_transformer(const lpb_plan *plan, const frame *f, const float *x, float *out) {
+    const plan_step *s = f->step;
+    const int64_t row = padded(s->features), out_row = f->ld == 1 ? padded(s->outputs) : 1;
+    float *rest = (float *)f->scratch + row * LPB_BLOCK_ROWS;
+    lpb_transformer_run(s->transformer, turned(plan, f, x, s->features), f->rows, row, out, out_row, f->ld, rest);
+    for (int64_t j = 0; f->rows < f->ld && j < s->outputs; j++)
+        memset(out + j * f->ld + f->rows, 0, (size_t)(f->ld - f->rows) * sizeof *out);
+}
+
+static void run_normalise(const lpb_plan *plan, const frame *f, const float *x, float *out) {
+    const int64_t features = f->step->features, row = padded(features);
+    if (f->ld > 1) {
+        plan->isa->normalise(x, features, f->ld, f->ld, out);
+        return;
+    }
+    for (int64_t r = 0; r < f->rows; r++, x += row, out += row) {
+        float mean, square;
+        plan->isa->reals->reduce_row(LPB_MEAN, x, features, &mean);
+        for (int64_t j = 0; j < row; j++) out[j] = x[j] - mean;
+        plan->isa->reals->reduce_row(LPB_SQUARE_MEAN, out, features, &square);
+        const float scale = 1.0f / sqrtf(square + LPB_NORMAL_EPSILON);
+        for (int64_t j = 0; j < row; j++) out[j] *= scale;
+    }
+}
+
 static void run_convert(const lpb_plan *plan, const frame *f, const void *x, void *out) {
     const int64_t count = extent(f, f->step->outputs);
     const bool from_wide = plan->values[f->step->inputs[0]].wide, to_wide = f->step->word;
@@ -170,6 +197,12 @@ static lpb_status run_step(const lpb_plan *plan, const frame *f) {
         return LPB_OK;
     case LPB_STEP_CONVERT:
         run_convert(plan, f, x, out);
+        return LPB_OK;
+    case LPB_STEP_TRANSFORMER:
+        run_transformer(plan, f, x, out);
+        return LPB_OK;
+    case LPB_STEP_NORMALISE:
+        run_normalise(plan, f, x, out);
         return LPB_OK;
     default:
         (wide ? double_run : float_run)(plan, f, x, out);

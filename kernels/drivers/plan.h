@@ -5,6 +5,7 @@
 #include "forest.h"
 #include "low_chain.h"
 #include "neighbours.h"
+#include "transformer.h"
 
 /* A value's features, its precision, and where it lies, in bytes: per row where rows are few, and in a block. */
 typedef struct {
@@ -31,6 +32,7 @@ typedef struct {
     bool borrows; /* weight, bias and low are another step's */
     lpb_forest *forest;
     lpb_neighbours *neighbours;
+    lpb_transformer *transformer;
 } plan_step;
 
 struct lpb_plan {
@@ -50,6 +52,10 @@ typedef struct {
     const float *weight, *bias;
 } plan_panel;
 plan_panel plan_panel_at(const plan_step *step, int64_t first);
+
+/* Packs the weights (outputs x features) and the biases of a dense step whose sizes are set; false when memory is
+ * short, what there is being freed with the step. */
+bool plan_pack(plan_step *step, const void *weight, const void *bias, bool wide);
 
 /* The products of a panel, of a block and of a few rows; an activation that the kernel cannot do in registers is left
  * out. */

@@ -47,7 +47,6 @@ static lpb_status build_dense(building *b) {
         w->columns != b->first->features || w->rows < 1 || w->rows > MOST_FEATURES || bias->rows != 1 ||
         bias->columns != w->rows)
         return LPB_BAD_ARGUMENT;
-    const int64_t padded = lpb_round_up(w->rows, LPB_ALIGN);
     to->outputs = w->rows;
     b->plan->work += w->rows * w->columns;
     if (b->dtype != LPB_FLOAT32 && (wide || s->word >= LPB_ACTIVATIONS)) return LPB_BAD_ARGUMENT;
@@ -62,22 +61,7 @@ static lpb_status build_dense(building *b) {
         to->low = lpb_low_chain_new(b->plan->isa, &layer, 1, LPB_HEAD_NONE, b->dtype);
         return to->low ? LPB_OK : LPB_NO_MEMORY;
     }
-    to->weight_row = w->rows == 1 && !wide ? 1 : padded;
-    /* twice as many zeroed floats where they are doubles */
-    to->weight = lpb_new_zeros(lpb_round_up(w->columns, LPB_ALIGN) * to->weight_row * (wide ? 2 : 1));
-    to->bias = lpb_new_zeros(padded * (wide ? 2 : 1));
-    if (!to->weight || !to->bias) return LPB_NO_MEMORY;
-    for (int64_t j = 0; j < w->rows; j++) {
-        const plan_panel panel = plan_panel_at(to, j / PANEL_OUTPUTS * PANEL_OUTPUTS);
-        float *column = (float *)to->weight + panel.first * w->columns + j - panel.first;
-        for (int64_t i = 0; i < w->columns; i++)
-            if (wide)
-                ((double *)to->weight)[i * to->weight_row + j] = ((const double *)w->data)[j * w->columns + i];
-            else
-                column[i * panel.row] = ((const float *)w->data)[j * w->columns + i];
-    }
-    memcpy(to->bias, bias->data, (size_t)bias->columns * (wide ? sizeof(double) : sizeof(float)));
-    return LPB_OK;
+    return plan_pack(to, w->data, bias->data, wide) ? LPB_OK : LPB_NO_MEMORY;
 }
 
 static lpb_status build_elementwise(building *b) {
@@ -155,6 +139,15 @@ static lpb_status build_neighbour(building *b) {
     return b->to->neighbours ? LPB_OK : LPB_NO_MEMORY;
 }
 
+static lpb_status build_transformer(building *b) {
+    if (b->first->wide || b->dtype != LPB_FLOAT32) return LPB_BAD_ARGUMENT;
+    const lpb_status status = lpb_transformer_new(b->plan->isa, b->from, b->first->features, &b->to->transformer);
+    if (status != LPB_OK) return status;
+    b->to->outputs = lpb_transformer_outputs(b->to->transformer);
+    b->plan->work += lpb_transformer_work(b->to->transformer);
+    return LPB_OK;
+}
+
 /* Fills in a step whose inputs fit; its output's features are set. */
 static lpb_status build_step(building *b) {
     const lpb_step *s = b->from;
@@ -183,67 +176,12 @@ static lpb_status build_step(building *b) {
         return build_trees(b);
     case LPB_STEP_NEIGHBOUR:
         return build_neighbour(b);
+    case LPB_STEP_NORMALISE:
+        return s->array_count || b->first->wide ? LPB_BAD_ARGUMENT : LPB_OK;
+    case LPB_STEP_TRANSFORMER:
+        return build_transformer(b);
     }
     return LPB_BAD_ARGUMENT;
-}
-
-static lpb_activation in_registers(const plan_step *s) {
-    return s->word <= LPB_LEAKY_RELU ? (lpb_activation)s->word : LPB_IDENTITY;
-}
-
-plan_panel plan_panel_at(const plan_step *s, int64_t first) {
-    const int64_t left = s->weight_row - first;
-    return (plan_panel){
-        .first = first,
-        .count = s->outputs - first < PANEL_OUTPUTS ? s->outputs - first : PANEL_OUTPUTS,
-        .row = left < PANEL_OUTPUTS ? left : PANEL_OUTPUTS,
-        .weight = s->weight ? (const float *)s->weight + first * s->features : NULL,
-        .bias = s->bias ? (const float *)s->bias + first : NULL,
-    };
-}
-
-lpb_gemm plan_few_product(const plan_step *s, const plan_panel *panel, const float *x, int64_t rows, float *out) {
-    return (lpb_gemm){
-        .batch = 1,
-        .m = rows,
-        .n = panel->row,
-        .k = s->features,
-        .a = x,
-        .a_row = lpb_round_up(s->features, LPB_ALIGN),
-        .a_col = 1,
-        .b = panel->weight,
-        .b_row = panel->row,
-        .b_col = 1,
-        .c = out ? out + panel->first : NULL,
-        .c_row = s->weight_row,
-        .alpha = 1.0f,
-        .bias = panel->bias,
-        .bias_axis = LPB_COLUMN_BIAS,
-        .activation = in_registers(s),
-        .slope = s->slope,
-    };
-}
-
-lpb_gemm plan_product(const plan_step *s, const plan_panel *panel, const float *x, int64_t ld, float *out) {
-    return (lpb_gemm){
-        .batch = 1,
-        .m = panel->count,
-        .n = ld,
-        .k = s->features,
-        .a = panel->weight,
-        .a_row = 1,
-        .a_col = panel->row,
-        .b = x,
-        .b_row = ld,
-        .b_col = 1,
-        .c = out ? out + panel->first * ld : NULL,
-        .c_row = ld,
-        .alpha = 1.0f,
-        .bias = panel->bias,
-        .bias_axis = LPB_ROW_BIAS,
-        .activation = in_registers(s),
-        .slope = s->slope,
-    };
 }
 
 static int64_t scratch_of(const lpb_plan *plan, const plan_step *s) {
@@ -251,6 +189,7 @@ static int64_t scratch_of(const lpb_plan *plan, const plan_step *s) {
     if (s->neighbours) return turned + lpb_neighbours_scratch(s->neighbours);
     if (s->low) return turned + s->outputs * LPB_BLOCK_ROWS * (int64_t)sizeof(float);
     if (s->forest) return turned;
+    if (s->transformer) return turned + lpb_transformer_scratch(s->transformer);
     if (s->kind != LPB_STEP_DENSE || plan->values[s->inputs[0]].wide) return 0;
     const plan_panel panel = plan_panel_at(s, 0);
     const lpb_gemm block = plan_product(s, &panel, NULL, LPB_BLOCK_ROWS, NULL);
@@ -331,6 +270,7 @@ void lpb_plan_free(lpb_plan *plan) {
         }
         lpb_forest_free(s->forest);
         lpb_neighbours_free(s->neighbours);
+        lpb_transformer_free(s->transformer);
     }
     free(plan->values);
     free(plan);

@@ -34,6 +34,9 @@
 #define R_EXP_TERMS 7  /* error < 2^-27 */
 #define R_LOG_TERMS 15 /* error < 2^-29 */
 #define R_TANH_ONE 10.0f
+#define R_GELU_STEP 0.4f
+#define R_GELU_TERMS 11 /* error < 2^-27 */
+#define R_GELU_ZERO 15.0f
 #include "reals_template.h"
 
 /* Doubles in the compiler's own notation, half as many in the same registers; it fuses the multiply-adds. */
@@ -69,6 +72,9 @@ typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float)))
 #define R_EXP_TERMS 13 /* error < 2^-57 */
 #define R_LOG_TERMS 33 /* error < 2^-55 */
 #define R_TANH_ONE 20.0
+#define R_GELU_STEP 0.25
+#define R_GELU_TERMS 23 /* error < 2^-55 */
+#define R_GELU_ZERO 40.0
 #include "reals_template.h"
 #include "wide_template.h"
 
@@ -134,6 +140,58 @@ static void T(mean_square)(const float *x, const float *y, int64_t features, int
             even = V_FMA(d, d, even);
         }
         V_STORE(out + r, (even + odd) * scale);
+    }
+}
+
+static void T(normalise)(const float *x, int64_t features, int64_t ld, int64_t count, float *out) {
+    const vf one = V_SET1(1.0f), share = V_SET1(1.0f / (float)features), epsilon = V_SET1(LPB_NORMAL_EPSILON);
+    for (int64_t r = 0; r < count; r += VL) {
+        vf even = V_ZERO, odd = V_ZERO;
+        int64_t j = 0;
+        for (; j + 1 < features; j += 2) {
+            even += V_LOAD(x + j * ld + r);
+            odd += V_LOAD(x + (j + 1) * ld + r);
+        }
+        if (j < features) even += V_LOAD(x + j * ld + r);
+        const vf mean = (even + odd) * share;
+        even = odd = V_ZERO;
+        for (j = 0; j + 1 < features; j += 2) {
+            const vf d = V_LOAD(x + j * ld + r) - mean, e = V_LOAD(x + (j + 1) * ld + r) - mean;
+            even = V_FMA(d, d, even);
+            odd = V_FMA(e, e, odd);
+        }
+        if (j < features) {
+            const vf d = V_LOAD(x + j * ld + r) - mean;
+            even = V_FMA(d, d, even);
+        }
+        const vf root = V_FMA(even + odd, share, epsilon), scale = one / V_SQRT(root);
+        for (j = 0; j < features; j++) V_STORE(out + j * ld + r, (V_LOAD(x + j * ld + r) - mean) * scale);
+    }
+}
+
+static void T(softmax)(float *x, int64_t rows, int64_t ld, float *sums) {
+    for (int64_t r = 0; r < ld; r += VL) {
+        vf largest = V_LOAD(x + r), sum = V_ZERO;
+        for (int64_t j = 1; j < rows; j++) largest = T(folded)(LPB_MAX, V_LOAD(x + j * ld + r), largest);
+        for (int64_t j = 0; j < rows; j++) {
+            const vf power = T(exp)(V_LOAD(x + j * ld + r) - largest);
+            V_STORE(x + j * ld + r, power);
+            sum += power;
+        }
+        V_STORE(sums + r, sum);
+    }
+}
+
+static void T(divide_columns)(const float *x, int64_t rows, int64_t ld, const float *sums, int64_t count, float *out,
+                              int64_t out_ld) {
+    for (int64_t r = 0; r < count; r += VL) {
+        const vf share = V_SET1(1.0f) / V_LOAD(sums + r);
+        if (count - r >= VL) {
+            for (int64_t j = 0; j < rows; j++) V_STORE(out + j * out_ld + r, V_LOAD(x + j * ld + r) * share);
+        } else {
+            const vtail tail = V_TAIL(count - r);
+            for (int64_t j = 0; j < rows; j++) V_STORE_TAIL(out + j * out_ld + r, V_LOAD(x + j * ld + r) * share, tail);
+        }
     }
 }
 
@@ -318,6 +376,6 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
 #define ELEMENTWISE_ENTRIES                                                                                            \
     .reals = &T(reals), .wide = &T(wide_reals), .wide_product = T(wide_product), .transpose = T(transpose),            \
     .mean_square = T(mean_square), .activation_gradient = T(activation_gradient), .column_sums = T(column_sums),       \
-    .row_dots = T(row_dots), .squared_distance = T(squared_distance), .logit_loss = T(logit_loss),                     \
-    .square_loss = T(square_loss), .sample = T(sample), .sample_gradient = T(sample_gradient),                         \
-    .sum_of_squares = T(sum_of_squares), .adam = T(adam)
+    .normalise = T(normalise), .softmax = T(softmax), .divide_columns = T(divide_columns), .row_dots = T(row_dots),    \
+    .squared_distance = T(squared_distance), .logit_loss = T(logit_loss), .square_loss = T(square_loss),               \
+    .sample = T(sample), .sample_gradient = T(sample_gradient), .sum_of_squares = T(sum_of_squares), .adam = T(adam)

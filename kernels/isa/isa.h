@@ -82,6 +82,15 @@ struct lpb_isa {
     /* out[r] = mean_j (y[j * ld + r] - x[j * ld + r])^2 for r < count. */
     void (*mean_square)(const float *x, const float *y, int64_t features, int64_t ld, int64_t count, float *out);
 
+    /* Columns r < count, a multiple of LPB_ALIGN, of x[j * ld + r]: (x - mean) / sqrt(variance + LPB_NORMAL_EPSILON).
+     */
+    void (*normalise)(const float *x, int64_t features, int64_t ld, int64_t count, float *out);
+    /* x[j * ld + r] = exp(x[j * ld + r] - the largest of its column), and their sums over j < rows, for r < ld. */
+    void (*softmax)(float *x, int64_t rows, int64_t ld, float *sums);
+    /* out[j * out_ld + r] = x[j * ld + r] / sums[r] for j < rows, r < count, any number; sums are padded. */
+    void (*divide_columns)(const float *x, int64_t rows, int64_t ld, const float *sums, int64_t count, float *out,
+                           int64_t out_ld);
+
     /* sum_j (y[j] - x[j])^2 over any number of elements. */
     float (*squared_distance)(const float *x, const float *y, int64_t count);
 

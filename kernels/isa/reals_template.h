@@ -10,7 +10,8 @@
  *   R_SIGN, R_MAGNITUDE      the bits of a lane
  *   R_EXP_TERMS              the series of exp for |r| <= ln(2) / 2 ends with r to that power
  *   R_LOG_TERMS              the last odd power of the series of artanh up to 1/3
- *   R_TANH_ONE               from where on tanh is 1 to rounding */
+ *   R_TANH_ONE               from where on tanh is 1 to rounding
+ *   R_GELU_STEP, R_GELU_TERMS, R_GELU_ZERO   see gelu; and from where on the normal distribution is 0 */
 
 static inline __attribute__((always_inline)) vr R(select)(vri mask, vr yes, vr no) {
     return (vr)((mask & (vri)yes) | (~mask & (vri)no));
@@ -89,6 +90,35 @@ static inline __attribute__((always_inline)) vr R(log1p)(vr e) {
     return R_SET1(2) * R_FMA(s * s2, p, s);
 }
 
+/* x times the normal distribution's function: max(x, 0) - |x| erfc(z) / 2 with z = |x| / sqrt(2), and erfc(z) =
+ * exp(-z^2) t p(2 t - 1) with t = 1 / (1 + R_GELU_STEP z) and the Chebyshev interpolation p. */
+static inline __attribute__((always_inline)) vr R(gelu)(vr x) {
+    static const REAL of_float[] = {
+        (REAL)0.4216127281,    (REAL)0.3218607736,    (REAL)0.1815656999,    (REAL)0.06849976746,
+        (REAL)0.01134354684,   (REAL)-0.003353155286, (REAL)-0.001921382043, (REAL)0.0001654415199,
+        (REAL)0.0002664883181, (REAL)-1.074623665e-5, (REAL)-2.916858251e-5,
+    };
+    static const REAL of_double[] = {
+        (REAL)0.2739989152501227798,     (REAL)0.2441371822702206098,     (REAL)0.1933021755663090081,
+        (REAL)0.1352134578282991304,     (REAL)0.08271289696952584815,    (REAL)0.04350273431022892283,
+        (REAL)0.01909537872675215945,    (REAL)0.00659251333223748609,    (REAL)0.001528013920528801156,
+        (REAL)0.00007023973429864022336, (REAL)-0.0001137632123762233323, (REAL)-0.00004420327118929923513,
+        (REAL)-9.086395093590861703e-7,  (REAL)4.715370444493941061e-6,   (REAL)1.173260949829166609e-6,
+        (REAL)-3.562393200959624981e-7,  (REAL)-2.111103784628306737e-7,  (REAL)1.899440218726525237e-8,
+        (REAL)3.077901855639742908e-8,   (REAL)-2.069121903405474478e-10, (REAL)-3.880515697903128011e-9,
+        (REAL)-6.617942512486172994e-11, (REAL)3.13042307052945504e-10,
+    };
+    const REAL *terms = sizeof(REAL) == sizeof(float) ? of_float : of_double;
+    const vr magnitude = (vr)((vri)x & R_MAGNITUDE);
+    const vr y = R(select)(magnitude > R_SET1(R_GELU_ZERO), R_SET1(R_GELU_ZERO), magnitude);
+    const vr z = y * R_SET1(0.70710678118654752440), t = R_SET1(1) / R_FMA(R_SET1(R_GELU_STEP), z, R_SET1(1));
+    const vr s = t + t - R_SET1(1);
+    vr p = R_SET1(terms[R_GELU_TERMS - 1]);
+#pragma GCC unroll 24
+    for (int i = R_GELU_TERMS - 2; i >= 0; i--) p = R_FMA(s, p, R_SET1(terms[i]));
+    return R_RELU(x) - R_SET1(0.5) * y * t * p * R(exp)(-z * z);
+}
+
 static inline __attribute__((always_inline)) vr R(act)(vr v, lpb_activation act, vr slope) {
     switch (act) {
     case LPB_IDENTITY:
@@ -107,6 +137,8 @@ static inline __attribute__((always_inline)) vr R(act)(vr v, lpb_activation act,
         return R(exp)(v);
     case LPB_ABS:
         return (vr)((vri)v & R_MAGNITUDE);
+    case LPB_GELU:
+        return R(gelu)(v);
     }
     return v;
 }
@@ -133,6 +165,8 @@ static void R(activate)(REAL *x, int64_t count, lpb_activation act, REAL slope) 
         EACH(LPB_EXP)
     case LPB_ABS:
         EACH(LPB_ABS)
+    case LPB_GELU:
+        EACH(LPB_GELU)
     }
 #undef EACH
 }
@@ -376,4 +410,7 @@ static const R_TABLE R(reals) = {REALS_ENTRIES};
 #undef R_EXP_TERMS
 #undef R_LOG_TERMS
 #undef R_TANH_ONE
+#undef R_GELU_STEP
+#undef R_GELU_TERMS
+#undef R_GELU_ZERO
 #undef R_TABLE

@@ -285,7 +285,7 @@ static const char *const dtypes[LPB_DTYPES] = {
 static const char *const activations[LPB_PLAN_ACTIVATIONS] = {
     [LPB_IDENTITY] = "identity", [LPB_RELU] = "relu",       [LPB_LEAKY_RELU] = "leaky_relu",
     [LPB_TANH] = "tanh",         [LPB_SIGMOID] = "sigmoid", [LPB_SOFTPLUS] = "softplus",
-    [LPB_EXP] = "exp",           [LPB_ABS] = "abs"};
+    [LPB_EXP] = "exp",           [LPB_ABS] = "abs",         [LPB_GELU] = "gelu"};
 static const char *const bias_axes[] = {[LPB_NO_BIAS] = "none", [LPB_ROW_BIAS] = "row", [LPB_COLUMN_BIAS] = "column"};
 static const char *const heads[] = {[LPB_HEAD_NONE] = "none", [LPB_HEAD_LOGIT] = "logit", [LPB_HEAD_MSE] = "mse"};
 static const char *const losses[LPB_LOSSES] = {[LPB_LOSS_BCE] = "bce",
@@ -293,10 +293,10 @@ static const char *const losses[LPB_LOSSES] = {[LPB_LOSS_BCE] = "bce",
                                                [LPB_LOSS_GAUSSIAN] = "gaussian",
                                                [LPB_LOSS_BERNOULLI] = "bernoulli"};
 static const char *const steps[LPB_STEP_KINDS] = {
-    [LPB_STEP_DENSE] = "dense",        [LPB_STEP_ACTIVATION] = "activation", [LPB_STEP_ELEMENTWISE] = "elementwise",
-    [LPB_STEP_CONSTANT] = "constant",  [LPB_STEP_REDUCE] = "reduce",         [LPB_STEP_CONCAT] = "concat",
-    [LPB_STEP_COLUMNS] = "columns",    [LPB_STEP_CONVERT] = "convert",       [LPB_STEP_TREES] = "trees",
-    [LPB_STEP_NEIGHBOUR] = "neighbour"};
+    [LPB_STEP_DENSE] = "dense",         [LPB_STEP_ACTIVATION] = "activation", [LPB_STEP_ELEMENTWISE] = "elementwise",
+    [LPB_STEP_CONSTANT] = "constant",   [LPB_STEP_REDUCE] = "reduce",         [LPB_STEP_CONCAT] = "concat",
+    [LPB_STEP_COLUMNS] = "columns",     [LPB_STEP_CONVERT] = "convert",       [LPB_STEP_TREES] = "trees",
+    [LPB_STEP_NEIGHBOUR] = "neighbour", [LPB_STEP_NORMALISE] = "normalise",   [LPB_STEP_TRANSFORMER] = "transformer"};
 static const char *const operators[LPB_OPERATORS] = {
     [LPB_ADD] = "add", [LPB_SUBTRACT] = "subtract", [LPB_MULTIPLY] = "multiply", [LPB_DIVIDE] = "divide"};
 static const char *const reductions[LPB_REDUCTIONS] = {

@@ -95,11 +95,12 @@ static void compute(results *r, int threads) {
     train(r, threads);
 }
 
-/* A layer, a tree over its outputs, neighbours of the rows, and both together. */
+/* A layer, a tree over its outputs, neighbours of the rows, and both together; in float32 a transformer of four tokens
+ * and seven features too. */
 static lpb_plan *new_plan(lpb_dtype dtype) {
     static const int32_t feature[] = {3, 0, 0}, left[] = {1, 1, 2}, right[] = {2, 1, 2};
     static const float threshold[] = {0.1f, 0, 0}, value[] = {0, 1, 2};
-    static const int64_t values[] = {0, 1, 2, 3};
+    static const int64_t values[] = {0, 1, 2, 3}, columns[] = {-1, 0, 0, 0, 5, 0, 20, 0}, sums[] = {4, 6};
     const lpb_step steps[] = {
         {.kind = LPB_STEP_DENSE,
          .word = LPB_TANH,
@@ -123,10 +124,21 @@ static lpb_plan *new_plan(lpb_dtype dtype) {
          .array_count = 1,
          .number = 3},
         {.kind = LPB_STEP_ELEMENTWISE, .word = LPB_MULTIPLY, .inputs = values + 2, .input_count = 2},
+        {.kind = LPB_STEP_TRANSFORMER,
+         .inputs = values,
+         .input_count = 1,
+         .arrays = {{x, LPB_ARRAY_FLOAT, 8, 7},
+                    {columns, LPB_ARRAY_INT64, 4, 2},
+                    {weights[0], LPB_ARRAY_FLOAT, 1, 4 * 49 + 5 * 7 + 3 * 15},
+                    {weights[1], LPB_ARRAY_FLOAT, 1, 2 * 49 + 7}},
+         .array_count = 4,
+         .number = 7},
+        {.kind = LPB_STEP_REDUCE, .word = LPB_SUM, .inputs = (const int64_t[]){5}, .input_count = 1},
+        {.kind = LPB_STEP_ELEMENTWISE, .word = LPB_ADD, .inputs = sums, .input_count = 2},
     };
     lpb_plan *plan = NULL;
     int64_t wrong;
-    need(lpb_plan_new(lpb_isa_best(), WIDTH, steps, 4, dtype, &plan, &wrong) == LPB_OK, "no plan");
+    need(lpb_plan_new(lpb_isa_best(), WIDTH, steps, dtype ? 4 : 7, dtype, &plan, &wrong) == LPB_OK, "no plan");
     return plan;
 }
 

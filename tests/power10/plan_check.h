@@ -121,6 +121,11 @@ static bool draw_step(drawn_plan *p, lpb_step_kind kind, bool low) {
         s->number = 1 + below(s->arrays[0].rows < 7 ? s->arrays[0].rows : 7);
         out = 1;
         break;
+    case LPB_STEP_NORMALISE:
+        if (wide) return false;
+        break;
+    case LPB_STEP_TRANSFORMER: /* transformer_check.h */
+        return false;
     }
     p->count++;
     p->width[p->count] = out;
@@ -158,6 +163,7 @@ static bounded activated_within(bounded a, int64_t act, double slope, double u) 
     if (act == LPB_SOFTPLUS) y.x = fmax(a.x, 0) + log1p(exp(-fabs(a.x)));
     if (act == LPB_ABS) y.x = fabs(a.x);
     if (act == LPB_EXP) y = (bounded){exp(a.x), exp(a.x) * (expm1(a.error) + 8 * u * (1 + fabs(a.x)))};
+    if (act == LPB_GELU) y = (bounded){a.x * erfc(-a.x / sqrt(2)) / 2, 1.13 * a.error + 8 * u * fabs(a.x)};
     y.error += 16 * u * (fabs(y.x) + 1e-30);
     return y;
 }
@@ -195,6 +201,24 @@ static bounded reduced(lpb_reduction by, const bounded *v, int64_t count, double
         return (bounded){high + log(powers), worst + (n + 16) * u * (1 + fabs(high) + log(powers))};
     }
     return (bounded){0, 0};
+}
+
+static void normalised(const bounded *v, int64_t count, double u, bounded *y) {
+    const double n = (double)count;
+    double mean = 0, size = 0, error = 0, variance = LPB_NORMAL_EPSILON, of_variance = 0;
+    for (int64_t i = 0; i < count; i++) mean += v[i].x / n, size += fabs(v[i].x) / n, error += v[i].error / n;
+    error += (n + 3) * u * size;
+    for (int64_t i = 0; i < count; i++) {
+        y[i] = (bounded){v[i].x - mean, v[i].error + error + u * fabs(v[i].x)};
+        variance += y[i].x * y[i].x / n;
+        of_variance += (2 * fabs(y[i].x) + y[i].error) * y[i].error / n;
+    }
+    of_variance += (n + 4) * u * variance;
+    const double least = fmax(variance - of_variance, LPB_NORMAL_EPSILON), steep = sqrt(variance / least) - 1 + 4 * u;
+    for (int64_t i = 0; i < count; i++) {
+        const double x = y[i].x / sqrt(variance);
+        y[i] = (bounded){x, y[i].error / sqrt(least) + fabs(x) * steep};
+    }
 }
 
 static double tree_sum(const lpb_step *s, const float *x) {
@@ -292,6 +316,11 @@ static void walk_step(const drawn_plan *p, int64_t i, const float *x, bounded (*
     case LPB_STEP_NEIGHBOUR:
         y[0].x = kth_distance(s, x);
         y[0].error = (double)(width + 4) * u * y[0].x + 1e-18;
+        return;
+    case LPB_STEP_NORMALISE:
+        normalised(a, width, u, y);
+        return;
+    case LPB_STEP_TRANSFORMER:
         return;
     }
 }

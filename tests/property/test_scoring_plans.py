@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.linalg import native
-from harness.scoring import plan, program
+from harness.scoring import plan, program, tokens
 from harness.scoring.program import ROWS, Builder, DenseLayer, Program, evaluate
 
 pytestmark = pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
@@ -146,6 +148,87 @@ def test_an_operator(isa, drawn, operator, narrow):
     made = builder.finish(builder.columns(builder.elementwise(operator, left, right), [column]))
     exact = evaluate(made, X.astype(np.float64))
     near(made, X, U * np.abs(exact), isa)  # one rounding
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=30, deadline=None)
+@given(drawn=rows_of())
+def test_normalised_features(isa, drawn):
+    X, generator = drawn
+    n, x, column = X.shape[1], X.astype(np.float64), int(generator.integers(X.shape[1]))
+    builder = Builder(n)
+    made = builder.finish(builder.columns(builder.normalise(ROWS), [column]))
+    deviation = np.sqrt(x.var(axis=1) + tokens.EPSILON)
+    largest = np.abs(x).max(axis=1, initial=0.0) / deviation
+    near(made, X, (n + 8) * U * (1.0 + largest) * (1.0 + np.abs(evaluate(made, x))), isa)
+
+
+@st.composite
+def transformers(draw):
+    """A transformer of any sizes and form with its rows: numbers, and codes of which some are unknown."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    heads, size, inner = draw(st.integers(1, 5)), draw(st.integers(1, 12)), draw(st.integers(1, 130))
+    width, blocks, gated = heads * size, draw(st.integers(0, 3)), draw(st.booleans())
+    features = draw(st.sampled_from([1, 2, 5, 15, 16, 40, 95, 97, 130]))
+    counts = np.where(generator.random(features) < 0.2, generator.integers(1, 6, features), 0)
+    columns = np.array([(-1, 0), *((column, count) for column, count in enumerate(counts))], dtype=np.int64)
+    times = 2 if gated else 1
+    shapes = [(3 * width, width), (width, width), (times * inner, width), (width, inner)]
+    layers = [part for out, of in shapes for part in (generator.standard_normal((blocks, out * of)) / np.sqrt(of),
+                                                      generator.standard_normal((blocks, out)) / 4)]  # fmt: skip
+    last = generator.standard_normal((1, 2 * width**2 + width)) / np.sqrt(width)
+    rows = generator.standard_normal((draw(st.sampled_from(COUNTS[:8])), features))
+    coded = np.flatnonzero(counts)
+    rows[:, coded] = generator.integers(-1, 7, (len(rows), len(coded)))
+    table = generator.standard_normal((2 * len(columns) + int(counts.sum()), width))
+    net = tokens.Transformer(
+        table.astype(np.float32), columns, np.concatenate(layers, axis=1).astype(np.float32), last.astype(np.float32),
+        heads, gated, draw(st.booleans()),
+    )  # fmt: skip
+    return net, rows.astype(np.float32)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=25, deadline=None)
+@given(drawn=transformers(), threads=st.sampled_from([1, 3]))
+def test_a_transformer(isa, drawn, threads):
+    net, X = drawn
+    exact = net.run(X.astype(np.float64))
+    builder = Builder(X.shape[1])
+    made = builder.transform(ROWS, net)
+    generator = np.random.default_rng(len(X))
+    column = int(generator.integers(net.outputs))
+    found = plan.compiled(builder.finish(builder.columns(made, [column])), threads=threads, isa=isa)(X)
+    bound = np.zeros(len(X))
+    for _ in range(3):
+        bound = np.maximum(bound, np.abs(moved(net, generator).run(X.astype(np.float64)) - exact).max(axis=1))
+    assert (np.abs(found - exact[:, column]) <= 2 * bound + 4 * U * np.abs(exact[:, column])).all()
+
+
+def moved(net: tokens.Transformer, generator: np.random.Generator) -> tokens.Transformer:
+    """The transformer with every weight moved by what the rounding of a sum of the longest number of terms may amount
+    to: a product in float32 is the exact one of weights that are so near.
+    """
+    terms = 8 + max(net.width, len(net.columns), net.blocks.shape[1] // net.width - 4 * net.width)
+
+    def near_to(array: np.ndarray) -> np.ndarray:
+        return array * (1.0 + terms * U * generator.choice([-1.0, 1.0], array.shape))
+
+    return replace(net, tokens=near_to(net.tokens), blocks=near_to(net.blocks), last=near_to(net.last))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_gelu_at_the_ends(isa):
+    builder = Builder(1)
+    run = plan.compiled(builder.finish(builder.activation(ROWS, "gelu")), isa=isa)
+    X = np.array([[-np.inf], [-100], [-3], [-1e-30], [0], [1e-30], [3], [100], [1e30], [np.inf], [np.nan]], np.float32)
+    for rows in (X, np.repeat(X, 8, axis=0)):
+        found, x = run(rows), rows[:, 0].astype(np.float64)
+        finite = np.isfinite(x)
+        np.testing.assert_allclose(found[finite], program.activate(x[finite], "gelu", 0.0), rtol=3e-7, atol=3e-9)
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(x))
+        np.testing.assert_array_equal(found[x == np.inf], np.inf)
+        np.testing.assert_allclose(found[x == -np.inf], 0.0, atol=1e-30)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -213,18 +213,30 @@ class Hostile:
             arrays[rng.choice((0, 2, 3))][rng.randrange(shape[0])] = rng.choice((-1, 0, shape[1], 2**31 - 1, -(2**31)))
         return self.spoiled(arrays) if rng.random() < self.share else arrays
 
+    def _transformer_arrays(self, features: int) -> list[Any]:
+        """Of width 10, so that there are 20 features with the one head of a step; the inner width is 4 or 8."""
+        rng = self.rng
+        columns = np.array([(rng.randrange(features), rng.choice((0, 0, 3))) for _ in range(rng.choice((1, 17, 97)))])
+        if rng.random() < self.share:
+            columns[rng.randrange(len(columns))] = rng.choice((-(2**63), -1, features, 2**62, 2**63 - 1))
+        codes = int(min(max(columns[:, 1].astype(float).sum(), 0), 400))
+        blocks = self.floats(rng.choice((0, 1, 2)), 450 + rng.choice((4 * 21, 4 * 32, 8 * 21, 5)))
+        return [self.floats(2 * len(columns) + codes, 10), columns, blocks, self.floats(1, 210)]
+
     def _step(self, value: int, features: int) -> tuple[Any, int]:
         """A step over a value, and the features it makes."""
         rng, kernels = self.rng, native.extension
         made = rng.choice((1, 3, 20))
         kinds: dict[str, tuple[int, list[Any], int]] = {
-            "dense": (rng.randrange(8), [self.floats(made, features), self.floats(made)], made),
-            "activation": (rng.randrange(8), [], features),
+            "dense": (rng.randrange(9), [self.floats(made, features), self.floats(made)], made),
+            "activation": (rng.randrange(9), [], features),
             "constant": (rng.randrange(4), [self.floats(rng.choice((1, features)))], features),
             "reduce": (rng.randrange(9), [], 1),
             "columns": (0, [np.array([rng.randrange(features) for _ in range(made)], "i8")], made),
             "trees": (0, [], 1),
             "neighbour": (0, [self.floats(rng.choice((1, 9, 300)), features)], 1),
+            "normalise": (0, [], features),
+            "transformer": (rng.randrange(4), self._transformer_arrays(features), 20),
         }
         kind = rng.choice(list(kinds))
         word, arrays, made = kinds[kind]

@@ -8,8 +8,12 @@ import torch
 from torch.nn import functional
 
 from harness.detectors import registry
-from harness.detectors.transformer import PRESETS, Transformer
+from harness.detectors.transformer import PRESETS, Preset, Transformer
+from harness.detectors.transformer_program import program_of
 from harness.errors import InputError
+from harness.linalg import native
+from harness.scoring import plan
+from harness.scoring.program import evaluate
 from harness.training.early_stopping import class_weights
 
 
@@ -39,6 +43,50 @@ def test_the_last_block_for_one_token_is_the_last_block(preset):
         h = block(h)
     with torch.no_grad():
         torch.testing.assert_close(net(x), net.head(net.norm(h)[:, 0]), rtol=1e-4, atol=1e-5)
+
+
+FORMS = {
+    "document": (PRESETS["document"], 72, ()),
+    "rtdl": (PRESETS["rtdl-default"], 9, ((2, 5), (4, 3))),
+    "one block of rtdl": (Preset(12, 3, 1, 20, 0.0, 0.0, "rtdl"), 5, ((0, 4),)),
+    "more tokens than a strip": (Preset(10, 2, 2, 7, 0.0, 0.0, "encoder"), 110, ((1, 4),)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_program_is_the_net(form):
+    preset, features, categories = FORMS[form]
+    torch.manual_seed(5)
+    net = Transformer(features, preset, categories).eval()
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if "norm" in name or name.startswith("head.0"):
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    x = torch.randn(20, features)
+    for column, count in categories:
+        x[:, column] = torch.randint(-1, count + 2, (20,))
+    program = program_of(net, features)
+    with torch.no_grad():
+        logits = net.double()(x.double())
+    expected = (logits[:, 1] - logits[:, 0]).numpy()
+    np.testing.assert_allclose(evaluate(program, x.numpy().astype(np.float64)), expected, rtol=0, atol=3e-7)
+    if native.extension is not None:
+        run = plan.compiled(program)
+        for rows in (1, 3, 20):
+            np.testing.assert_allclose(run(x[:rows].numpy()), expected[:rows], rtol=0, atol=4e-6)
+
+
+def test_nan_stays_in_its_row():
+    net = Transformer(9, PRESETS["document"]).eval()
+    x = np.random.default_rng(0).standard_normal((20, 9)).astype(np.float32)
+    if native.extension is None:
+        pytest.skip("the native kernels are not built")
+    run = plan.compiled(program_of(net, 9))
+    clean = run(x)
+    x[4, 2] = np.nan
+    dirty = run(x)
+    assert np.isnan(dirty).nonzero()[0].tolist() == [4]
+    np.testing.assert_array_equal(np.delete(dirty, 4), np.delete(clean, 4))
 
 
 def test_tokens_are_the_published_formula():

@@ -56,7 +56,7 @@ def test_python_and_the_kernels_have_the_same_words():
     kernels = native.extension
     pairs = [
         (kernels.DTYPES, native.DTYPES),
-        (kernels.ACTIVATIONS, (*native.ACTIVATIONS, "softplus", "exp", "abs")),  # the last three in plans only
+        (kernels.ACTIVATIONS, (*native.ACTIVATIONS, "softplus", "exp", "abs", "gelu")),  # the last four in plans only
         (kernels.LOSSES, LOSSES),
         (kernels.HEADS, HEADS),
         (kernels.BIAS_AXES, ("none", "row", "column")),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.bundles import Saved, saved
 
 from harness.detectors.export import Fitted, save_bundle
-from harness.detectors.opening import open_scorer
+from harness.detectors.opening import fastest_backend, open_scorer
 from harness.detectors.registry import resolve
 from harness.errors import InputError, LparbenchError
 from harness.evaluation.drift import DriftReference
@@ -34,6 +34,7 @@ SYSTEMS = {
     "isolation-forest": {},
     "knn": {},
     "lstm": {"epochs": 1, "hidden": (8, 8)},
+    "ft-transformer": {"epochs": 0, "pretraining_epochs": 0},
 }
 
 
@@ -44,9 +45,10 @@ def mlp(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_backend_of_a_bundle_agrees_with_the_detector(name: str, tmp_path: Path) -> None:
-    kept = saved(tmp_path / "kept", name, SYSTEMS[name], "tabformer" if name == "lstm" else "nsl-kdd")
+    options = {"rows": 200} if name == "ft-transformer" else {}
+    kept = saved(tmp_path / "kept", name, SYSTEMS[name], "tabformer" if name == "lstm" else "nsl-kdd", **options)
     opened = open_bundle(kept.directory)
-    rows = kept.data.test_x
+    rows = kept.data.test_x[:1000] if name != "ft-transformer" else kept.data.test_x[:70]
     expected = kept.detector.decision_function(rows)
     assert opened.artifacts.backends[-2:] == ("onnxruntime", "eager")
     for backend in opened.artifacts.backends:
@@ -55,6 +57,9 @@ def test_every_backend_of_a_bundle_agrees_with_the_detector(name: str, tmp_path:
         verdict = agreement(expected, open_scorer(kept.directory, backend).score(rows))
         assert verdict.within, f"{backend}: {verdict.sentence()}"
     np.testing.assert_array_equal(open_scorer(kept.directory, "eager").score(rows), expected)
+    if name == "ft-transformer" and chain.available():
+        assert fastest_backend(opened) == "native"
+        assert not needs_torch(kept.directory, "native")
 
 
 def test_what_a_bundle_knows(mlp: Saved) -> None:
@@ -195,12 +200,17 @@ print(json.dumps("torch" in sys.modules))
 def test_opens_and_scores_without_torch(mlp: Saved, backend: str) -> None:
     if backend == "native" and not chain.available():
         pytest.skip("the native kernels are not built here")
+    assert not needs_torch(mlp.directory, backend)
+
+
+def needs_torch(directory: Path, backend: str) -> bool:
+    """Whether a process that opens a bundle and scores with it loads torch."""
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, str(mlp.directory), backend],
+        [sys.executable, "-c", WITHOUT_TORCH, str(directory), backend],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) is False
+    return bool(json.loads(done.stdout))
 
 
 def test_a_bundle_runs_no_code_that_it_names(tmp_path, monkeypatch):

@@ -40,6 +40,19 @@ def tree(*entries: int) -> np.ndarray:
     return np.array([entries], np.int32)
 
 
+def transformer(word: int = 0, number: int = 2, **changed: np.ndarray) -> list[Any]:
+    """A transformer of two tokens, a number and a category of three codes, four features and an inner net of three."""
+    arrays = {
+        "tokens": floats(7, 4), "columns": np.array([[1, 0], [2, 3]]), "blocks": floats(1, 64 + 20 + 3 * 9),
+        "last": floats(1, 36),
+    }  # fmt: skip
+    return [step("transformer", word, (0,), list({**arrays, **changed}.values()), number), step("reduce", 1, (1,))]
+
+
+def pairs(*entries: int) -> np.ndarray:
+    return np.array(entries).reshape(-1, 2)
+
+
 SUM = step("reduce", 1)
 FAULTS: dict[str, tuple[list[Any], str]] = {
     "no step": ([], "make no score"),
@@ -52,7 +65,7 @@ FAULTS: dict[str, tuple[list[Any], str]] = {
     "an unknown kind": ([(99, 0, [0], [], 0.0, 0)], "kind 99 is unknown"),
     "an unknown reduction": ([step("reduce", 9)], "step 0 does not fit"),
     "an unknown operator": ([step("elementwise", 4, (0, 0))], "step 0 does not fit"),
-    "an unknown activation": ([step("activation", 8)], "step 0 does not fit"),
+    "an unknown activation": ([step("activation", 9)], "step 0 does not fit"),
     "an unknown precision": ([step("convert", 2)], "step 0 does not fit"),
     "values of two precisions": ([step("convert", 1), step("concat", 0, (0, 1))], "step 1 does not fit"),
     "widths that do not fit": (
@@ -79,6 +92,29 @@ FAULTS: dict[str, tuple[list[Any], str]] = {
     "neighbours of other features": ([step("neighbour", 0, (0,), [floats(4, 2)])], "step 0 does not fit"),
     "more neighbours than there are": ([step("neighbour", 0, (0,), [floats(4, 3)], 5)], "step 0 does not fit"),
     "the nearest but none": ([step("neighbour", 0, (0,), [floats(4, 3)], 0)], "step 0 does not fit"),
+    "doubles to normalise": ([step("convert", 1), step("normalise", 0, (1,))], "step 1 does not fit"),
+    "a transformer of doubles": (
+        [step("convert", 1), step("transformer", 0, (1,), transformer()[0][3], 2)], "step 1 does not fit",
+    ),
+    "an unknown form": (transformer(4), "step 0 does not fit"),
+    "heads that do not divide the width": (transformer(number=3), "step 0 does not fit"),
+    "no heads": (transformer(number=0), "step 0 does not fit"),
+    "more heads than features": (transformer(number=8), "step 0 does not fit"),
+    "a token of a column that is not there": (transformer(columns=pairs(1, 0, 3, 3)), "step 0 does not fit"),
+    "a token before the first column": (transformer(columns=pairs(-2, 0, 2, 3)), "step 0 does not fit"),
+    "codes of no column": (transformer(columns=pairs(1, 0, -1, 3)), "step 0 does not fit"),
+    "a negative count of codes": (transformer(columns=pairs(1, 0, 2, -3)), "step 0 does not fit"),
+    "fewer embeddings than codes": (transformer(columns=pairs(1, 0, 2, 4)), "step 0 does not fit"),
+    "no tokens": (transformer(tokens=floats(0, 4), columns=pairs()), "step 0 does not fit"),
+    "tokens of no features": (transformer(tokens=floats(7, 0)), "step 0 does not fit"),
+    "a block of no inner width": (transformer(blocks=floats(1, 64 + 20)), "step 0 does not fit"),
+    "a block of half an inner feature": (transformer(blocks=floats(1, 64 + 20 + 5)), "step 0 does not fit"),
+    "a gated block of another size": (transformer(1), "step 0 does not fit"),
+    "a last attention of another width": (transformer(last=floats(1, 37)), "step 0 does not fit"),
+    "a last attention in two rows": (transformer(last=floats(2, 36)), "step 0 does not fit"),
+    "columns of tokens as floats": (transformer(columns=floats(2, 2)), "step 0 does not fit"),
+    "blocks in double": (transformer(blocks=floats(1, 111, kind=np.float64)), "step 0 does not fit"),
+    "too few arrays for a transformer": ([step("transformer", 0, (0,), [floats(7, 4)], 2), SUM], "step 0 does not fit"),
     "an array with gaps": ([step("constant", 0, (0,), [floats(6)[::2]])], "expected contiguous"),
     "an array of another type": ([step("constant", 0, (0,), [np.ones(3, np.int16)])], "expected contiguous"),
 }  # fmt: skip
@@ -95,6 +131,12 @@ def test_doubles_are_not_multiplied_in_a_lower_precision():
     wide = [step("convert", 1), step("dense", 0, (1,), [floats(1, 3, kind=np.float64), floats(1, kind=np.float64)])]
     with pytest.raises(ValueError, match="step 1 does not fit"):
         kernels.Plan(ISA, 3, [*wide, step("convert", 0, (2,))], kernels.DTYPES["bfloat16"], 1)
+
+
+def test_the_transformer_that_the_refusals_spoil_runs_in_float32_alone():
+    assert kernels.Plan(ISA, 3, transformer(), 0, 1).run(floats(5, 3)).shape == (5,)
+    with pytest.raises(ValueError, match="step 0 does not fit"):
+        kernels.Plan(ISA, 3, transformer(), kernels.DTYPES["int8"], 1)
 
 
 def test_the_words_of_a_program_are_those_of_the_kernels():
