@@ -113,7 +113,7 @@ def serve(
         Path | None,
         typer.Option(
             metavar="FILE", rich_help_panel=_CARDS, show_default=False,
-            help="Keep the cards there when it has drained, and take them over at the next start.",
+            help="Keep the cards there when it has drained, and in a log next to it; take them over at the next start.",
         ),
     ] = None,
     as_published: Annotated[

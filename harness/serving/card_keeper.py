@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,16 @@ class CardStep(NamedTuple):
     given: Transaction
     identity: str | None  # what tells it from any other of its card
     finish: Callable[[Answer], Reply]
+
+
+class Log(Protocol):
+    """Keeps what happens to cards where it outlives this process."""
+
+    def took(self, step: CardStep, used: float) -> None:
+        """A transaction was taken, and is not answered yet."""
+
+    def used(self, key: str, used: float) -> None:
+        """A card was asked for what it took before."""
 
 
 class CardKeeper:
@@ -42,6 +52,7 @@ class CardKeeper:
         score: Callable[[Rows], NDArray[np.float32]],
     ) -> None:
         self.states = states
+        self.log: Log | None = None
         self._encoder, self._admission, self._score = encoder, admission, score
 
     def take(self, step: CardStep) -> Reply | Scoring:
@@ -52,18 +63,28 @@ class CardKeeper:
         """
         card = self.states.find(step.key)
         if card is not None and step.identity is not None and (before := card.answers.get(step.identity)) is not None:
-            self.states.use(step.key)
+            used = self.states.use(step.key).used
+            if self.log is not None:
+                self.log.used(step.key, used)
             self.states.counts.duplicates += 1
             if before.window is not None:  # under way, or it failed
                 self._admission.admit(1)
             return self._answered(before, step.finish)
         if (0 if card is None else card.seen) + 1 >= self.states.steps:
             self._admission.admit(1)
-        return self._answered(self._taken(self.states.use(step.key), step), step.finish)
+        card = self.states.use(step.key)
+        answer = self._taken(card, step.given, step.identity)
+        if self.log is not None:
+            self.log.took(step, card.used)
+        return self._answered(answer, step.finish)
 
-    def _taken(self, card: Card, step: CardStep) -> Answer:
+    def repeat(self, card: Card, given: Transaction, identity: str | None) -> None:
+        """Take a transaction that an earlier process took, and count nothing."""
+        self._taken(card, given, identity)
+        self._encoder.unseen = 0
+
+    def _taken(self, card: Card, given: Transaction, identity: str | None) -> Answer:
         """A transaction taken into its card's window."""
-        given = step.given
         late = card.latest is not None and given.minute < card.latest
         card.latest = given.minute if card.latest is None else max(card.latest, given.minute)
         counts, forgotten = self.states.counts, card.past.forgotten
@@ -72,8 +93,8 @@ class CardKeeper:
         counts.forgotten += card.past.forgotten - forgotten
         counts.unseen = self._encoder.unseen
         answer = Answer(min(card.seen, self.states.steps), late, window=window)
-        if step.identity is not None:
-            self.states.remember(card, step.identity, answer)
+        if identity is not None:
+            self.states.remember(card, identity, answer)
         return answer
 
     def _answered(self, answer: Answer, finish: Callable[[Answer], Reply]) -> Reply | Scoring:

@@ -70,7 +70,7 @@ def save(states: CardStates, path: Path, model: str) -> int:
         LparbenchError: the disk or its permissions refuse; what was there before is there still.
     """
     states.expire()
-    stored = tuple(_stored(key, card, states.steps) for key, card in states.cards.items())
+    stored = tuple(stored_card(key, card, states.steps) for key, card in states.cards.items())
     rows = [states.rows(card) for card in states.cards.values()]
     _write(path, Snapshot(_FORMAT, model, states.steps, states.width, stored), rows)
     return len(stored)
@@ -89,7 +89,7 @@ def restore(states: CardStates, path: Path, model: str) -> int:
     if (snapshot.steps, snapshot.width) != (states.steps, states.width):
         raise _of_another(path)
     for stored, part in list(zip(snapshot.cards, parts, strict=True))[-states.most :]:
-        states.restore(stored.key, part, _card(stored))
+        states.restore(stored.key, part, card_of(stored))
     states.expire()
     path.rename(path.with_name(path.name + ".restored"))
     return len(states.cards)
@@ -152,7 +152,8 @@ def _write(path: Path, snapshot: Snapshot, rows: list[Rows]) -> None:
     write_file(path, held.getvalue())
 
 
-def _stored(key: str, card: Card, steps: int) -> StoredCard:
+def stored_card(key: str, card: Card, steps: int) -> StoredCard:
+    """A card without its rows, and without the answers that have no score yet."""
     met = tuple((column, str(value), count) for (column, value), count in card.past.seen.items())
     answers = tuple(
         StoredAnswer(name, answer.have, answer.late, answer.scores)
@@ -163,7 +164,8 @@ def _stored(key: str, card: Card, steps: int) -> StoredCard:
     return StoredCard(key, rows, card.seen, card.used, card.latest, card.past.minute, met, answers)
 
 
-def _card(stored: StoredCard) -> Card:
+def card_of(stored: StoredCard) -> Card:
+    """The card, whose rows are still to come."""
     past = CardPast(VALUES_PER_CARD)
     past.minute = stored.minute
     past.seen = {(column, value): count for column, value, count in stored.met}

@@ -65,6 +65,7 @@ class CardStates:
         self.most, self.ttl_s, self.steps, self.width = most, ttl_s, steps, width
         self.counts = StreamCounts()
         self.cards: OrderedDict[str, Card] = OrderedDict()
+        self.evicted: Callable[[str], None] | None = None  # is told of every card that is forgotten
         self._clock = clock
         self._windows = np.empty((most, steps, width), dtype=np.float32)  # untouched pages take no memory
         self._free: list[int] = []
@@ -89,13 +90,31 @@ class CardStates:
         """A card, made when it is not known, used now; the card used longest ago makes room."""
         self.expire()
         card = self.cards.get(key)
+        if card is None and len(self.cards) >= self.most:
+            self._evict("capacity")
+        return self.touch(key, self._clock())
+
+    def touch(self, key: str, used: float) -> Card:
+        """A card, made when it is not known, as used at a time."""
+        card = self.cards.get(key)
         if card is None:
-            if len(self.cards) >= self.most:
-                self._evict("capacity")
+            if len(self.cards) >= self.most:  # there were more before
+                self.drop(next(iter(self.cards)))
             card = self.cards[key] = Card(self._slot(), CardPast(VALUES_PER_CARD))
-        card.used = self._clock()
+        card.used = used
         self.cards.move_to_end(key)
         return card
+
+    def drop(self, key: str) -> None:
+        """Forget a card, if there is one, and count nothing."""
+        card = self.cards.pop(key, None)
+        if card is not None:
+            self._free.append(card.slot)
+
+    def settle(self) -> None:
+        """After cards came in any order: in the order of their use, with nothing counted."""
+        self.cards = OrderedDict(sorted(self.cards.items(), key=lambda item: item[1].used))
+        self.counts = StreamCounts()
 
     def push(self, card: Card, row: NDArray[np.float32]) -> Rows | None:
         """Take a card's next transaction (width,); its window, oldest first, once it has one: a copy."""
@@ -122,6 +141,8 @@ class CardStates:
 
     def restore(self, key: str, rows: NDArray[np.float32], card: Card) -> None:
         """Take a card from a snapshot, as the one used last; its slot is found here."""
+        if len(self.cards) >= self.most:
+            self.drop(next(iter(self.cards)))
         card.slot = self._slot()
         for index, row in enumerate(rows):
             self._windows[card.slot, (card.seen - len(rows) + index) % self.steps] = row
@@ -134,6 +155,8 @@ class CardStates:
         return self._fresh - 1
 
     def _evict(self, cause: str) -> None:
-        _, card = self.cards.popitem(last=False)
-        self._free.append(card.slot)
+        key = next(iter(self.cards))
+        self.drop(key)
         self.counts.evicted[cause] += 1
+        if self.evicted is not None:
+            self.evicted(key)

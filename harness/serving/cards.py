@@ -8,12 +8,13 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.serving.admission import Admission
+from harness.serving.card_log import CardLog, remove_parts
 from harness.serving.card_snapshot import model_digest, restore, save
 from harness.serving.card_states import CardStates, card_bytes
 from harness.serving.fraud import Fraud
 from harness.serving.fraud_parts import Parts
 from harness.serving.model import ServedModel
-from harness.serving.spec import ServeSpec
+from harness.serving.spec import ServeSpec, log_name
 
 _MOST = 100_000  # cards, unless more are asked for
 
@@ -45,13 +46,28 @@ def open_fraud(
             remedy=f"--keys {fitting}",
         )
     states = CardStates(keys, spec.key_ttl_s, steps, encoder.features, time.time)
+    fraud = Fraud(Parts(model, weights), encoder, states, admission, lenient_dates=spec.as_published)
     if spec.state is not None and not spec.check:
-        path = Path(spec.state)
-        writable(path)
-        count = restore(states, path, model_digest(model.bundle.directory)) if path.exists() else None
-        if not spec.divided:
-            say_taken(count, path)
-    return Fraud(Parts(model, weights), encoder, states, admission, lenient_dates=spec.as_published)
+        _take_over(spec, Path(spec.state), fraud, model_digest(model.bundle.directory))
+    return fraud
+
+
+def _take_over(spec: ServeSpec, path: Path, fraud: Fraud, model: str) -> None:
+    """Cards that were kept by a drain, or else that a process took which was killed; from here on in a log."""
+    writable(path)
+    drained = restore(fraud.states, path, model) if path.exists() else None
+    name = Path(spec.log or log_name(str(path), 0))
+    if spec.part == 0:
+        remove_parts(name, spec.scorers)
+    log = CardLog(name, fraud.keeper, model, f"{spec.part}/{spec.scorers}")
+    killed = log.recover() if drained is None else None
+    if killed is not None:
+        rest = "taken over" if killed else "none can be taken over: all cards start empty"
+        print(f"lparbench: the log of a process that was killed: {killed} cards {rest}.", file=sys.stderr, flush=True)
+    elif not spec.divided:
+        say_taken(drained, path)
+    log.begin()
+    fraud.log = log
 
 
 def keep_cards(spec: ServeSpec, fraud: Fraud) -> None:
@@ -62,6 +78,8 @@ def keep_cards(spec: ServeSpec, fraud: Fraud) -> None:
     """
     if spec.state is not None and not spec.check:
         count = save(fraud.states, Path(spec.state), model_digest(Path(spec.bundle)))
+        if fraud.log is not None:
+            fraud.log.remove()
         if not spec.divided:
             say_kept(count, spec.state)
 

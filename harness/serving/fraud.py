@@ -19,6 +19,7 @@ from harness.datasets.card_rows import CardEncoder, Transaction
 from harness.serving import transactions
 from harness.serving.admission import Admission
 from harness.serving.card_keeper import CardKeeper, CardStep, finite
+from harness.serving.card_log import CardLog
 from harness.serving.card_states import Answer, CardStates, card_bytes
 from harness.serving.exchange import HttpError, Reply, Request, Rows, Scoring, to_json
 from harness.serving.fraud_parts import Parts
@@ -61,6 +62,7 @@ class Fraud:
         self, parts: Parts, encoder: CardEncoder, states: CardStates, admission: Admission, *, lenient_dates: bool
     ) -> None:
         self.states = states
+        self.log: CardLog | None = None
         self.keeper = CardKeeper(encoder, states, admission, parts.score)
         self.parts, self._encoder = parts, encoder
         self._lenient = lenient_dates

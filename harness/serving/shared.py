@@ -51,13 +51,13 @@ class Shared:
         self._directory, self._own = directory, own
         self._written: Published | None = None
 
-    def go_on(self, metrics: Metrics) -> None:
-        """Count on from what the process counted whose place this one takes; the cards that it held are lost."""
+    def go_on(self, metrics: Metrics, kept: int = 0) -> None:
+        """Count on from what the process counted whose place this one takes; but those ``kept`` its cards are lost."""
         before = self._read(self._own)
         if before is not None:
             metrics.add(replace(before.counts, connections=0, in_flight=0, cards=0))
-            if before.counts.cards and metrics.streams is not None:
-                metrics.streams.evicted["lost"] += before.counts.cards
+            if before.counts.cards > kept and metrics.streams is not None:
+                metrics.streams.evicted["lost"] += before.counts.cards - kept
 
     def publish(self, metrics: Metrics, drift: DriftState | None = None) -> None:
         """Write what is new."""

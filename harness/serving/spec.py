@@ -33,6 +33,8 @@ class ServeSpec:
         keys: at most so many cards are kept; None for what half the memory holds.
         key_ttl_s: a card that was not used for so long is forgotten.
         state: file that keeps the cards between a drain and the next start.
+        part: which of the scorers a process is; its cards are its own.
+        log: with which the names of the files begin that keep those from a process that was killed to the next.
         room_bytes: of memory that the server can still have; None where it is not known.
         thresholds: of the levels; None for the defaults.
         quota_per_s: requests per second that a client may send; None for any number.
@@ -58,6 +60,8 @@ class ServeSpec:
     keys: int | None = None
     key_ttl_s: float = 30 * 86400.0
     state: str | None = None
+    part: int = 0
+    log: str | None = None
     room_bytes: int | None = None
     thresholds: str | None = None
     quota_per_s: float | None = None
@@ -84,6 +88,11 @@ def asked_of(directory: Path, name: str) -> tuple[ServeSpec, Placement]:
     return decode_json_file(ServeSpec, directory / SPEC), Placement.read(directory / placement_file(name))
 
 
+def log_name(state: str, scorer: int) -> str:
+    """Of a scorer's log, next to the file that keeps the cards of all."""
+    return f"{state}.log{scorer}"
+
+
 def part_of(spec: ServeSpec, directory: Path, scorer: int) -> ServeSpec:
     """What one of the scorers is asked to be: the cards, and the memory, are divided among them."""
     return replace(
@@ -91,4 +100,6 @@ def part_of(spec: ServeSpec, directory: Path, scorer: int) -> ServeSpec:
         keys=None if spec.keys is None else -(-spec.keys // spec.scorers),
         room_bytes=None if spec.room_bytes is None else spec.room_bytes // spec.scorers,
         state=None if spec.state is None else str(directory / f"cards-{scorer}"),
+        part=scorer,
+        log=None if spec.state is None else log_name(spec.state, scorer),
     )

@@ -106,7 +106,8 @@ class _Server:
             short = short + 1 if monotonic() - began < _SHORT_S else 0
             how = f"signal {-code}" if code < 0 else f"code {code}"
             then = "gives up" if short >= _MOST_SHORT else "starts it again"
-            lost = ", and the cards that it held are lost" if child.role == SCORER and self._cards else ""
+            held = child.role == SCORER and self._cards and self._spec.state is None
+            lost = ", and the cards that it held are lost" if held else ""
             _say(f"{child.name} ended by {how}{lost}; the server {then}.")
             if short >= _MOST_SHORT:
                 child.code = ExitCode.TOOL_FAILED

@@ -21,8 +21,10 @@ from harness.datasets import card_features
 from harness.datasets.cards import Transactions
 from harness.datasets.table import categorical_of
 from harness.errors import InputError
+from harness.serving import card_log
 from harness.serving.admission import Admission
 from harness.serving.app import App
+from harness.serving.card_log import CardLog, remove_parts
 from harness.serving.card_snapshot import model_digest, restore, save
 from harness.serving.card_states import CardStates
 from harness.serving.cards import open_fraud
@@ -296,6 +298,106 @@ def test_a_snapshot_gives_every_card_back(model: ServedModel, kept: Saved, tmp_p
     assert ask(after, "/predict_stream", stream(rows[7])) == ask(whole, "/predict_stream", stream(rows[7]))
     for row in (rows[8], *rows[12:]):
         assert ask(after, "/predict_stream", stream(row)) == ask(whole, "/predict_stream", stream(row))
+
+
+class Going(Now):
+    """A clock that goes on with every look, so that no two uses of cards are at the same time."""
+
+    def __call__(self) -> float:
+        self.seconds += 1e-3
+        return self.seconds
+
+
+def logged(app: App, path: Path, digest: str = "m", part: str = "0/1") -> int | None:
+    """A server whose cards are in a log; how many it took over."""
+    assert app.fraud is not None
+    app.fraud.log = CardLog(path, app.fraud.keeper, digest, part)
+    recovered = app.fraud.log.recover()
+    app.fraud.log.begin()
+    return recovered
+
+
+def held(app: App) -> list[Any]:
+    """All that is known of every card."""
+    assert app.fraud is not None
+    states = app.fraud.states
+    return [
+        (key, card.seen, card.latest, card.used, card.past.minute, list(card.past.seen.items()), list(card.answers),
+         states.rows(card).tolist())
+        for key, card in states.cards.items()
+    ]  # fmt: skip
+
+
+def test_cards_come_back_whenever_the_process_is_killed(
+    model: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after any transaction, with files that are replaced all the time: as if it had not been."""
+    monkeypatch.setattr(card_log, "_LEAST_BYTES", 3000)
+    rng, path, clock = np.random.default_rng(5), tmp_path / "cards.log0", Going()
+    app, whole = served(model, most=6, ttl_s=2.0, clock=clock), served(model, most=6, ttl_s=2.0, clock=Going())
+    assert logged(app, path) is None
+    assert whole.fraud is not None
+    sent: list[dict[str, Any]] = []
+    for number in range(240):
+        card = f"C{rng.integers(9)}"
+        row = samples(card)[number % 9] | {"TransactionID": number}
+        if sent and rng.random() < 0.15:
+            row = sent[-int(rng.integers(1, min(4, len(sent)) + 1))]  # again
+        sent.append(row)
+        whole.fraud.states._clock.seconds = clock.seconds  # type: ignore[attr-defined]
+        mine, its = (ask(each, "/predict_stream", stream(row)) for each in (app, whole))
+        assert (mine[0], mine[1].keys()) == (its[0], its[1].keys())
+        assert mine[1].get("p_ensemble") == pytest.approx(its[1].get("p_ensemble"), abs=1e-6)
+        if rng.random() < 0.3:
+            with path.with_name(sorted(each.name for each in tmp_path.iterdir())[-1]).open("ab") as file:
+                file.write(b'0badbeef {"kind":"taken","key":')  # it died within a line
+            app = served(model, most=6, ttl_s=2.0, clock=clock)
+            assert logged(app, path) is not None
+            assert held(app) == held(whole)
+    assert sum(each.stat().st_size for each in tmp_path.iterdir()) < 200_000
+    assert sum(whole.fraud.states.counts.evicted.values()) > 20
+    assert app.fraud is not None
+    assert app.fraud.log is not None
+    app.fraud.log.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_is_not_of_these_cards_is_not_taken_for_theirs(
+    model: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cards[1].log0"
+    for part in ("0/2", "1/2"):
+        app = served(model)
+        logged(app, path.with_name(f"cards[1].log{part[0]}"), part=part)
+        assert ask(app, "/predict_stream", stream(samples()[0]))[0] == 200
+    with pytest.raises(InputError, match="of another model"):
+        logged(served(model), path, "other", "0/2")
+    assert logged(served(model), path, part="0/2") == 1
+    assert logged(served(model), path) == 0  # all cards, and not a half of them
+    remove_parts(path, 1)
+    assert {each.name[:13] for each in tmp_path.iterdir()} == {"cards[1].log0"}
+    boot = tmp_path / "boot_id"
+    boot.write_text("another\n")
+    logged(app := served(model), path)
+    assert ask(app, "/predict_stream", stream(samples()[0]))[1]["have"] == 1
+    monkeypatch.setattr(card_log, "_BOOT", boot)
+    app = served(model)
+    assert logged(app, path) == 0
+    assert app.fraud is not None
+    assert app.fraud.log is not None
+
+    class Full:
+        def write(self, _: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None:
+            pass
+
+    app.fraud.log._file = Full()  # type: ignore[assignment]
+    for row in samples()[:2]:
+        assert ask(app, "/predict_stream", stream(row))[0] == 200
+    assert capsys.readouterr().err.count("No space left on device: the cards are lost if this process is killed") == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["boot_id"]  # none that lacks what was taken
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
