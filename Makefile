@@ -34,7 +34,7 @@ COVERAGE ?=
 # Two processes share the cores; a second thread in each would only wait for the other process. A file's tests stay in one process:
 # what its fixtures build or train is made once.
 test: $(VENV)/.installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 $(COVERAGE)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/in_memory.py $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 $(COVERAGE)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

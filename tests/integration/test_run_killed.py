@@ -100,7 +100,7 @@ def record_in(directory: Path) -> dict[str, Any]:
 
 
 def shape(value: Any) -> Any:
-    """Keys and types; of a list, those of its elements. Whether a figure or a reason is there, the machine's load decides."""
+    """Keys and types; of a list, those of its elements. Load decides whether a figure or a reason is there."""
     if isinstance(value, dict):
         return {key: shape(each) for key, each in value.items() if key not in ("metrics", "reasons")}
     if isinstance(value, list):
