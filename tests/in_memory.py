@@ -1,7 +1,7 @@
-"""Run a command with its temporary files in memory where there is room: the trees of machines are 100,000 small files.
+"""Run a command with its temporary files in memory where there is room: trees of machines are many small files.
 
-Usage: ``python tests/in_memory.py COMMAND ARGUMENT…``, which gives its exit code. Without a file system in memory that has
-room and lets programs be started, the temporary directory is the usual one.
+Usage: ``python tests/in_memory.py COMMAND ARGUMENT…``, which gives its exit code. Without a file system in memory that
+has room and lets programs be started, the temporary directory is the usual one.
 """
 
 from __future__ import annotations
