@@ -20,6 +20,7 @@ from harness.cli.help import help_rows
 from harness.cli.main import app
 from harness.detectors.registry import BUILT_IN
 from harness.errors import ExitCode
+from harness.record.fleet_model import Fleet
 from harness.record.load_model import LoadRecord
 from harness.record.model import Run
 from harness.record.size_model import Size
@@ -109,7 +110,13 @@ def key_page() -> str:
         summary = _paragraphs(inspect.getdoc(detector)).partition("\n\nArgs:")[0]
         lines += [f"### {name}", "", summary, "", *_keys(detector)]
     seen: set[str] = set()
-    for title, record in (("run.json", Run), ("sweep.json", Sweep), ("size.json", Size), ("load.json", LoadRecord)):
+    for title, record in (
+        ("run.json", Run),
+        ("sweep.json", Sweep),
+        ("size.json", Size),
+        ("load.json", LoadRecord),
+        ("fleet.json", Fleet),
+    ):
         lines += [f"## {title}", "", *_keys(record), *_nested(record, seen)]
     return "\n".join(lines)
 

@@ -20,6 +20,7 @@ from harness.cli import (
     data,
     doctor,
     export,
+    fleet,
     gate,
     history,
     kernels,
@@ -104,6 +105,7 @@ _add("gate", _RUNS)(gate.gate)
 _add("history", _RUNS)(history.history)
 _add("export", _RUNS)(export.export)
 app.add_typer(archive.archive_app, rich_help_panel=_RUNS)
+app.add_typer(fleet.fleet_app, rich_help_panel=_RUNS)
 
 _MACHINE = "This machine"
 _add("probe", _MACHINE)(probe.probe)

@@ -52,6 +52,11 @@ class Invalidity:
     reason: Reason
     text: str
 
+    @property
+    def sentence(self) -> str:
+        """The reason with its remedy, as records have it."""
+        return f"{self.text}. {self.reason.remedy}"
+
 
 @dataclass(frozen=True)
 class Evidence:

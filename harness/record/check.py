@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.decode import LARGEST_INT
+from harness.record.fleet_model import FLEET_SCHEMA_VERSION
 from harness.record.load_model import LOAD_SCHEMA_VERSION
 from harness.record.model import SCHEMA_VERSION
 from harness.record.schema import Kind, schema_of
@@ -84,6 +85,22 @@ def check_load(document: Any) -> None:
     for name in ("seconds", "shares"):
         if curve[name] != sorted(curve[name]):
             raise SchemaError(f"result.curve.{name}: must rise")
+
+
+def check_fleet(document: Any) -> None:
+    """Check the parsed record of a fleet run.
+
+    Raises:
+        SchemaError: the first thing wrong, by its path in the record.
+    """
+    _check_shape(document, "fleet", FLEET_SCHEMA_VERSION)
+    names = [host["name"] for host in document["hosts"]]
+    if len(set(names)) != len(names):
+        raise SchemaError("hosts: two of them have the same name")
+    for at, test in enumerate(document["tests"]):
+        for standing in test["hosts"]:
+            if standing["host"] not in names:
+                raise SchemaError(f"tests[{at}]: there is no host {standing['host']!r}")
 
 
 def _references(document: dict[str, Any]) -> Iterator[tuple[str, int]]:

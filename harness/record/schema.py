@@ -16,6 +16,7 @@ from harness.content import content_dir
 from harness.decode import KIND, LARGEST_FLOAT, LARGEST_INT, LONGEST_TEXT, field_types
 from harness.record.codec import DIGEST, dumps
 from harness.record.fields import Bounds, Pattern
+from harness.record.fleet_model import FLEET_SCHEMA_VERSION, Fleet
 from harness.record.load_model import LOAD_SCHEMA_VERSION, LoadRecord
 from harness.record.model import SCHEMA_VERSION, Run
 from harness.record.size_model import SIZE_SCHEMA_VERSION, Size
@@ -34,13 +35,14 @@ _VALUE_LEVELS = 6
 _NO_LINE_BREAK = "(?!\\n)"  # which $ lets pass
 _INNER = {"properties", "items", "prefixItems", "additionalProperties", "pattern"}
 _DIGEST_RULE = "SHA-256 of the record without this key: JSON, keys sorted, no spaces, ASCII only. Checked if present."
-Kind = Literal["run", "sweep", "size", "load"]
-KINDS: tuple[Kind, ...] = ("run", "sweep", "size", "load")
+Kind = Literal["run", "sweep", "size", "load", "fleet"]
+KINDS: tuple[Kind, ...] = ("run", "sweep", "size", "load", "fleet")
 _RECORDS: Mapping[Kind, tuple[type, int]] = {
     "run": (Run, SCHEMA_VERSION),
     "sweep": (Sweep, SWEEP_SCHEMA_VERSION),
     "size": (Size, SIZE_SCHEMA_VERSION),
     "load": (LoadRecord, LOAD_SCHEMA_VERSION),
+    "fleet": (Fleet, FLEET_SCHEMA_VERSION),
 }
 
 

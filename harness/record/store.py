@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from harness.decode import NotPlainError
 from harness.errors import InputError, LparbenchError
-from harness.parsing import read_json
-from harness.record.check import SchemaError, check, check_load, check_size, check_sweep
+from harness.parsing import parse_json, read_json
+from harness.record.check import SchemaError, check, check_fleet, check_load, check_size, check_sweep
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of, dumps, from_json, to_json
 from harness.record.files import sync_directory, unwritable, write_synced
+from harness.record.fleet_model import Fleet
 from harness.record.load_model import LoadRecord
 from harness.record.model import Run
 from harness.record.size_model import Size
@@ -24,7 +25,14 @@ RECORD_NAME = "run.json"
 SWEEP_NAME = "sweep.json"
 SIZE_NAME = "size.json"
 LOAD_NAME = "load.json"
-_KINDS = {RECORD_NAME: "run", SWEEP_NAME: "sweep", SIZE_NAME: "sizing", LOAD_NAME: "load test"}
+FLEET_NAME = "fleet.json"
+_KINDS = {
+    RECORD_NAME: "run",
+    SWEEP_NAME: "sweep",
+    SIZE_NAME: "sizing",
+    LOAD_NAME: "load test",
+    FLEET_NAME: "fleet run",
+}
 
 
 def load_run(path: Path) -> Run:
@@ -80,6 +88,18 @@ def load_load_test(path: Path) -> LoadRecord:
     return _load(LoadRecord, path, LOAD_NAME, "load test", check_load)
 
 
+def load_fleet(path: Path) -> Fleet:
+    """Read the record of a fleet run.
+
+    Args:
+        path: the directory of a fleet run or the ``fleet.json`` in it.
+
+    Raises:
+        InputError: there is no such file, or it is truncated, not JSON, or not a record of this schema.
+    """
+    return _load(Fleet, path, FLEET_NAME, "fleet run", check_fleet)
+
+
 def _load(cls: type[T], path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) -> T:
     file = path / name if path.is_dir() else path
     actual = next((_KINDS[other] for other in _KINDS if (path / other).exists()), None)
@@ -87,16 +107,31 @@ def _load(cls: type[T], path: Path, name: str, kind: str, check_shape: Callable[
         raise InputError(f"{path}: this is a {actual}, not a {kind}.", remedy=f"Give a {kind} directory.")
     if not file.exists():
         raise InputError(f"{file}: no such file.", remedy=f"Give a {kind} directory or the {name} in it.")
-    document = read_json(file)
+    return _decoded(cls, read_json(file), str(file), kind, check_shape)
+
+
+def parse_run(text: str, where: str) -> Run:
+    """The record in a text that came from elsewhere; ``where`` names it in errors.
+
+    Raises:
+        InputError: it is not a record of this schema, or not what its digest says.
+    """
+    document = parse_json(text, where)
+    if not isinstance(document, dict) or DIGEST not in document:
+        raise InputError(f"{where}: not a run record with a digest.", remedy="Give what lparbench wrote, unedited.")
+    return _decoded(Run, document, where, "run", check)
+
+
+def _decoded(cls: type[T], document: Any, where: str, kind: str, check_shape: Callable[[Any], None]) -> T:
     try:
         check_shape(document)
         check_digest(document)  # last: what else is wrong says more
     except (SchemaError, DigestError) as error:
         raise InputError(
-            f"{file}: not a {kind} record of this version: {error}.",
-            remedy=f"Give a {name} written by lparbench, unedited.",
+            f"{where}: not a {kind} record of this version: {error}.",
+            remedy="Give a record written by lparbench, unedited.",
         ) from None
-    return from_json(cls, document, str(file))
+    return from_json(cls, document, where)
 
 
 def record_text(run: Run) -> str:
@@ -135,7 +170,16 @@ def load_text(record: LoadRecord) -> str:
     return _text(record, f"load test {record.load_id!r}", check_load)
 
 
-def _text(record: Run | Sweep | Size | LoadRecord, name: str, check_shape: Callable[[Any], None]) -> str:
+def fleet_text(fleet: Fleet) -> str:
+    """The text of ``fleet.json``: the same record gives the same bytes.
+
+    Raises:
+        LparbenchError: the record does not hold to the schema or has a number that is not finite.
+    """
+    return _text(fleet, f"fleet run {fleet.fleet_id!r}", check_fleet)
+
+
+def _text(record: Run | Sweep | Size | LoadRecord | Fleet, name: str, check_shape: Callable[[Any], None]) -> str:
     try:
         document = to_json(record)
         check_shape(document)

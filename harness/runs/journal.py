@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import Literal
 
-from harness.decode import decode, encode
-from harness.errors import InputError, LparbenchError
-from harness.parsing import parse_json
+from harness.errors import InputError
 from harness.placement.model import Placement
-from harness.record.codec import digest_of
+from harness.record import journal as record_journal
+from harness.record.journal import JOURNAL_FILE
 from harness.record.spec import Protocol, Scenario
 from harness.runs.design import DESIGN_FILE
 from harness.workers.outcomes import JobResult
-
-JOURNAL_FILE = "journal.jsonl"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -90,50 +82,8 @@ class Measurement:
 Entry = SessionEntry | SurveyEntry | FitEntry | BaselineEntry | Measurement
 
 
-@dataclass(frozen=True)
-class _Line:
-    """``link`` is the digest of the entry and of the link before; of the first, of the design."""
-
-    entry: Entry
-    link: str
-
-
-class Journal:
-    """The lines of one run or sweep; see :func:`open_journal`.
-
-    Attributes:
-        entries: everything noted so far, in order.
-    """
-
-    def __init__(self, file: BinaryIO, entries: list[Entry], link: str) -> None:
-        self._file = file
-        self._link = link
-        self.entries = entries
-
-    def note(self, entry: Entry) -> None:
-        """Add a line; when this returns it survives whatever happens.
-
-        Raises:
-            LparbenchError: the disk refuses.
-        """
-        document = json.loads(json.dumps(encode(_Line(entry, "")), allow_nan=False))  # as it is read
-        link = _linked(self._link, document["entry"])
-        line = json.dumps({**document, "link": link}, ensure_ascii=False)
-        try:
-            self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise LparbenchError(
-                f"{self._file.name}: cannot be written: {error.strerror}.",
-                remedy="Free space there and continue with --resume; nothing noted so far is lost.",
-            ) from error
-        self._link = link
-        self.entries.append(entry)
-
-    def of(self, kind: type[T]) -> list[T]:
-        """The entries of one type, in order."""
-        return [entry for entry in self.entries if isinstance(entry, kind)]
+class Journal(record_journal.Journal[Entry]):
+    """The lines of one run or sweep; see :func:`open_journal`."""
 
     def spent_s(self) -> float:
         """Time that the work noted so far took, which a budget of the whole has to count."""
@@ -153,15 +103,8 @@ def open_journal(directory: Path) -> Iterator[Journal]:
     Raises:
         InputError: another process is at work there, or a line in the middle is damaged.
     """
-    path = directory / JOURNAL_FILE
-    with path.open("a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"{directory}: another lparbench is at work here.", remedy="Wait for it.") from error
-        entries, length, link = _entries(path)
-        file.truncate(length)
-        yield Journal(file, entries, link)
+    with record_journal.locked_journal(directory, Entry, DESIGN_FILE) as (file, entries, link):
+        yield Journal(file, _checked(directory, entries), link)
 
 
 def read_journal(directory: Path) -> list[Entry]:
@@ -171,7 +114,7 @@ def read_journal(directory: Path) -> list[Entry]:
         InputError: there is none, or a line is damaged.
     """
     try:
-        return _entries(directory / JOURNAL_FILE)[0]
+        return _checked(directory, record_journal.journal_entries(directory, Entry, DESIGN_FILE))
     except FileNotFoundError:
         raise InputError(
             f"{directory / JOURNAL_FILE}: no such file.",
@@ -179,36 +122,13 @@ def read_journal(directory: Path) -> list[Entry]:
         ) from None
 
 
-def _linked(link: str, entry: object) -> str:
-    return digest_of({"before": link, "entry": entry})
-
-
-def _entries(path: Path) -> tuple[list[Entry], int, str]:
-    """Whole lines, how many bytes they take, and the link of the last."""
-    whole, end, _ = path.read_bytes().rpartition(b"\n")
-    entries: list[Entry] = []
-    design = path.with_name(DESIGN_FILE)
-    link = hashlib.sha256(design.read_bytes()).hexdigest() if design.exists() else ""
+def _checked(directory: Path, entries: list[Entry]) -> list[Entry]:
+    """The entries, in which no slot is measured twice."""
     slots: set[str] = set()
-    for number, line in enumerate(whole.split(b"\n") if end else (), start=1):
-        where = f"{path}: line {number}"
-        try:
-            document = parse_json(line.decode("utf-8"), where)
-            decoded = decode(_Line, document, where)
-            entry, link = decoded.entry, _linked(link, document["entry"])
-        except UnicodeDecodeError:
-            raise _damaged(where, "not UTF-8") from None
-        except InputError as error:
-            raise _damaged(where, error.message) from None
-        if link != decoded.link:
-            raise _damaged(where, f"it, a line before it, or {DESIGN_FILE} is not what was written")
+    for number, entry in enumerate(entries, start=1):
         if isinstance(entry, Measurement):
             if entry.slot in slots:
-                raise _damaged(where, f"slot {entry.slot} is there twice")
+                where = f"{directory / JOURNAL_FILE}: line {number}"
+                raise record_journal.damaged(where, f"slot {entry.slot} is there twice")
             slots.add(entry.slot)
-        entries.append(entry)
-    return entries, len(whole) + len(end), link
-
-
-def _damaged(where: str, what: str) -> InputError:
-    return InputError(f"{where} is damaged: {what}.", remedy="Restore the file, or start again.")
+    return entries

@@ -109,9 +109,9 @@ def judge(
         clock_mismatch=clock_mismatch,
     )
     broken = invalidities(evidence)
-    reasons = (*failures, *(f"{rule.text}. {rule.reason.remedy}" for rule in broken))
+    reasons = (*failures, *(rule.sentence for rule in broken))
     if emulator is not None:
-        kept = tuple(f"{rule.text}. {rule.reason.remedy}" for rule in broken if rule.reason is Reason.ACCURACY)
+        kept = tuple(rule.sentence for rule in broken if rule.reason is Reason.ACCURACY)
         refusal = f"Times are refused under emulation ({emulator}); scores and counts stand."
         return Validity(Verdict.TIMINGS_REFUSED if not kept else Verdict.INVALID, (refusal, *failures, *kept))
     if not broken:

@@ -15,6 +15,7 @@ from harness.errors import ExitCode, InputError, LparbenchError
 from harness.measure.clock import Clock, SystemClock
 from harness.platform.facts import Facts, LoadedSoftware
 from harness.platform.sysroot import SysRoot
+from harness.record.journal import JOURNAL_FILE
 from harness.record.model import SCHEMA_VERSION, Checks, Result, Roofline, Run, Tool, Verdict
 from harness.record.spec import RunSpec
 from harness.record.store import RECORD_NAME, check_writable
@@ -32,7 +33,7 @@ from harness.runs.design import (
 from harness.runs.engine import Engine, Progress, now
 from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.forecast import forecast, no_survey, within_budget
-from harness.runs.journal import JOURNAL_FILE, FitEntry, Journal, SessionEntry, open_journal
+from harness.runs.journal import FitEntry, Journal, SessionEntry, open_journal
 from harness.runs.machine import Machine, any_core, observed
 from harness.runs.preflight import checked_by_worker
 from harness.runs.stopping import Amount, Stopping

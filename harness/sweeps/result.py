@@ -14,6 +14,7 @@ from harness.measure.factorial import Best, Standing, Step, best_cell, cliffs, p
 from harness.placement.smt import SmtMethod
 from harness.platform.facts import LoadedSoftware
 from harness.platform.parse import format_cpulist
+from harness.record.journal import JOURNAL_FILE
 from harness.record.model import Metric, ProcessRecord, Tool, Validity, Verdict
 from harness.record.series import Series
 from harness.record.spec import CAPACITY, Scenario
@@ -33,7 +34,7 @@ from harness.runs.capacity import refused_capacity
 from harness.runs.concurrent import union
 from harness.runs.design import DESIGN_FILE, Design, Grid, read_design
 from harness.runs.fingerprint import fingerprint
-from harness.runs.journal import JOURNAL_FILE, Entry, FitEntry, Measurement, SessionEntry, SurveyEntry, read_journal
+from harness.runs.journal import Entry, FitEntry, Measurement, SessionEntry, SurveyEntry, read_journal
 from harness.runs.judge import estimate_of, judge, over_processes
 from harness.runs.processes import process_record
 from harness.runs.schedule import Configuration

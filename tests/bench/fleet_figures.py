@@ -3,6 +3,9 @@
 ``python tests/bench/fleet_figures.py [FLEETS]``: six waves, 3 % noise, 2 % effect of a wave, hosts 0.5 % apart; the
 rules of other tools as well as ours. 1,500 fleets of 4, 8 and 32 take about a minute. A script, and a small part of it
 is in ``tests/unit/test_measure_hosts.py``.
+
+``python tests/bench/fleet_figures.py page``: the report of 200 hosts, six waves, five workloads; its time, memory and
+size, and whether it is the same again.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,5 +93,36 @@ def main(fleets: int) -> int:
     return int(worst > 0.02)
 
 
+def page() -> int:
+    """Print what a large report costs; 1 when it is over 10 s, 500 MB or 1 MB."""
+    import resource
+    import time
+
+    from harness.fleet.judge import fleet_of
+    from harness.record.store import fleet_text
+    from harness.reporting.fleet_html import render_fleet
+    from tests.support import fleets
+
+    rng = np.random.default_rng(1)
+    names = [f"lpar{at:03d}" for at in range(1, 201)]
+    hosts = {name: fleets.looked(fleets.facts(at, f"{at % 25:02x}" * 8)) for at, name in enumerate(names)}
+    values = {f"workload-{at}": fleet(rng, 200, slow=3, noise=0.005) for at in range(5)}
+    design = fleets.design(names, 6)
+    entries = fleets.entries(design, values, hosts)
+    started = time.perf_counter()
+    record = fleet_of(design, entries)
+    text, html = fleet_text(record), render_fleet(record)
+    seconds = time.perf_counter() - started
+    same = render_fleet(fleet_of(design, entries)) == html
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{seconds:.1f} s, {memory:.0f} MiB, page {len(html):,} bytes, record {len(text):,}, same bytes again: {same}"
+    )
+    return int(seconds > 10 or memory > 500 or len(html) >= 1_000_000 or not same)
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["page"]:
+        sys.path.insert(0, str(Path(__file__).parents[2]))
+        sys.exit(page())
     sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1500))

@@ -19,9 +19,10 @@ from harness.placement.model import Placement
 from harness.placement.smt import Write
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
+from harness.record.journal import JOURNAL_FILE
 from harness.record.model import Verdict
 from harness.runs.design import DESIGN_FILE, Design, read_design, write_design
-from harness.runs.journal import JOURNAL_FILE, Measurement, open_journal, read_journal
+from harness.runs.journal import Measurement, open_journal, read_journal
 from harness.sweeps.result import sweep_record
 from harness.sweeps.run import run_sweep
 from harness.sweeps.settings import Location

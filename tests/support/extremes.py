@@ -29,12 +29,13 @@ from harness.errors import ExitCode, LparbenchError
 from harness.gates.baseline import make_baseline
 from harness.gates.baseline_file import baseline_text, read_baseline
 from harness.record.codec import DIGEST, digest_of, to_json
+from harness.record.journal import JOURNAL_FILE
 from harness.record.store import load_run, sweep_text
 from harness.reporting.stored import ExportFormat, exported, page_of
 from harness.reporting.sweep_terminal import print_sweep
 from harness.reporting.terminal import print_run
 from harness.runs.design import DESIGN_FILE, write_design
-from harness.runs.journal import JOURNAL_FILE, open_journal
+from harness.runs.journal import open_journal
 from harness.sweeps.result import stored_sweep, sweep_record
 from harness.workload.files import check_dataset_options, find_workload, list_workloads
 

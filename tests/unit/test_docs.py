@@ -108,7 +108,7 @@ def test_the_references_hold_every_command_and_every_file(site: Path) -> None:
     commands, keys = ((site / name).read_text(encoding="utf-8") for name in ("commands.html", "keys.html"))
     for name in PROGRAM.commands:
         assert f"lparbench {name}" in commands
-    records = ("run.json", "sweep.json", "size.json", "load.json")
+    records = ("run.json", "sweep.json", "size.json", "load.json", "fleet.json")
     for heading in ("Workload files", "Suite files", *records, "isolation-forest"):
         assert heading in keys
     assert "<td></td>\n<td></td>\n<td></td>" not in keys

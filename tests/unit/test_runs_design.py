@@ -15,10 +15,11 @@ from support.sweeps import PLACEMENT, design_of, fit_outcome, result_of, setting
 
 from harness.errors import InputError, LparbenchError
 from harness.placement.smt import SmtMethod
+from harness.record.journal import JOURNAL_FILE
 from harness.record.spec import RunSpec
 from harness.runs.design import DESIGN_FILE, design_to_resume, read_design, workloads_of, write_design
 from harness.runs.engine import measured
-from harness.runs.journal import JOURNAL_FILE, FitEntry, Measurement, open_journal, read_journal
+from harness.runs.journal import FitEntry, Measurement, open_journal, read_journal
 from harness.runs.schedule import Slot
 from harness.workers.outcomes import JobResult
 

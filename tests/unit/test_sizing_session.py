@@ -16,13 +16,13 @@ from harness.errors import EnvironmentMismatchError, ExitCode, InputError
 from harness.measure.clock import FakeClock
 from harness.placement.model import Placement
 from harness.platform.sysroot import SysRoot
+from harness.record.journal import JOURNAL_FILE
 from harness.record.size_model import Size, SizeQuestion
 from harness.record.spec import RunSpec
 from harness.record.store import SIZE_NAME, encode, load_size, size_text
 from harness.reporting.size_html import render_size
 from harness.reporting.size_view import view_of
 from harness.runs import run as runs
-from harness.runs.journal import JOURNAL_FILE
 from harness.sizing import session
 from harness.sizing.assemble import answered
 from harness.sizing.session import Wanted

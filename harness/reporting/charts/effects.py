@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.reporting.charts.svg import (
+    INK,
     MARKS,
     PAPER,
     WIDTH,
@@ -24,13 +25,17 @@ _LEAST = -100.0  # percent: a time cannot fall further
 
 @dataclass(frozen=True)
 class Effect:
-    """One change of a time in percent, positive is slower; ``decided`` ones are filled."""
+    """One change of a time in percent, positive is slower; ``decided`` ones are filled.
+
+    ``points`` are single measurements behind it, in percent too.
+    """
 
     name: str
     change: float
     low: float
     high: float
     decided: bool
+    points: tuple[float, ...] = ()
 
 
 def effects_chart(
@@ -45,6 +50,8 @@ def effects_chart(
             low, change, high = (min(max(value, left), right) for value in (effect.low, effect.change, effect.high))
             mark = MARKS[1] if effect.change > 0 else MARKS[0]
             axes.plot([low, high], [at, at], color=mark.colour, linewidth=3, alpha=0.55)
+            inside = [min(max(point, left), right) for point in effect.points]
+            axes.plot(inside, [at] * len(inside), "|", markersize=8, color=INK, alpha=0.5)
             shape = ">" if effect.change > right else mark.shape
             axes.plot([change], [at], shape, markersize=7, markeredgecolor=mark.colour,
                       markerfacecolor=mark.colour if effect.decided else PAPER)  # fmt: skip

@@ -1,0 +1,345 @@
+"""``lparbench fleet``: many hosts measured alike, and which of them is out of line."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import completion
+from harness.cli.choices import parse_backends, parse_dtypes, parse_scenarios, refuse_with_resume
+from harness.cli.durations import seconds
+from harness.cli.help import Command, Group
+from harness.cli.options import AMOUNT, OUTPUT, Json, RecordJson, Rows, Seed, Synthetic
+
+if TYPE_CHECKING:
+    from harness.fleet.inventory import Inventory
+    from harness.fleet.transport import SshTransport
+    from harness.record.fleet_model import Fleet
+
+fleet_app = typer.Typer(
+    name="fleet",
+    help="Many hosts, measured alike over ssh: check them, run on them, report which is out of line.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    cls=Group,
+)
+_WHERE = "Which hosts, and how they are reached"
+
+_Hosts = Annotated[
+    Path,
+    typer.Argument(metavar="HOSTS", help="Inventory: lines such as lpar[01-16] or USER@HOST:PORT, or Ansible's INI."),
+]
+_Choice = Annotated[
+    str | None,
+    typer.Option(
+        "--hosts", metavar="LIST", help="Only these: @group,lpar[01-04],-lpar03.", rich_help_panel=_WHERE,
+        show_default=False,
+    ),
+]  # fmt: skip
+_Program = Annotated[
+    str, typer.Option("--command", metavar="WORDS", help="How lparbench is started there.", rich_help_panel=_WHERE)
+]
+_SshConfig = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Settings of ssh, instead of yours (ssh -F).", rich_help_panel=_WHERE, show_default=False
+    ),
+]
+_Fanout = Annotated[int, typer.Option(min=1, max=1024, help="Hosts asked at once.", rich_help_panel=_WHERE)]
+
+
+@fleet_app.command("check", cls=Command)
+def check(
+    hosts: _Hosts,
+    choice: _Choice = None,
+    command: _Program = "lparbench",
+    ssh_config: _SshConfig = None,
+    fanout: _Fanout = 32,
+    as_json: Json = False,
+) -> None:
+    """Ask every host for its facts, its clock and what doctor finds there; nothing is measured.
+
+    Exit code 0: all answer. 2: some do not.
+
+    Example: `lparbench fleet check hosts.ini --hosts @power10`
+    """
+    import asyncio
+
+    from harness.decode import encode
+    from harness.errors import ExitCode
+    from harness.fleet.waves import frames_of, look_at
+    from harness.reporting.fleet_terminal import looked_text
+    from harness.reporting.listing import output_width
+
+    inventory = _inventory(hosts, choice)
+    looks = asyncio.run(look_at(inventory.hosts, _transport(command, ssh_config), fanout))
+    frames = frames_of({look.host: look.looked for look in looks if look.looked is not None})
+    if as_json:
+        typer.echo(json.dumps([{**encode(look), "frame": frames.get(look.host)} for look in looks], indent=2))
+    else:
+        typer.echo(looked_text(looks, frames, output_width()), nl=False)
+    raise typer.Exit(ExitCode.judged(failed=False, inconclusive=any(look.looked is None for look in looks)))
+
+
+@fleet_app.command("run", cls=Command)
+def run(
+    context: typer.Context,
+    hosts: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="HOSTS",
+            help="Inventory: lines such as lpar[01-16] or USER@HOST:PORT, or Ansible's INI.",
+            show_default=False,
+        ),
+    ] = None,
+    workloads: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WORKLOAD]...",
+            autocompletion=completion.workloads,
+            help="Workloads of the product. Default: nsl-kdd-mlp.",
+            show_default=False,
+        ),
+    ] = None,
+    choice: _Choice = None,
+    command: _Program = "lparbench",
+    ssh_config: _SshConfig = None,
+    fanout: _Fanout = 32,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together",
+            help="Measure hosts of one frame at the same time, to see how they disturb each other.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = False,
+    waves: Annotated[
+        int, typer.Option(min=1, max=100, help="Blocks on each host, one per wave.", rich_help_panel=AMOUNT)
+    ] = 6,
+    scenarios: Annotated[
+        str, typer.Option(metavar="A,B", autocompletion=completion.scenarios, help="What is timed.")
+    ] = "offline",
+    backends: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", autocompletion=completion.backends, help="Default: the workload's.", show_default=False
+        ),
+    ] = None,
+    dtypes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", autocompletion=completion.dtypes, help="Default: the workload's.", show_default=False
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder with data sets on the hosts.", show_default=False)
+    ] = None,
+    synthetic: Synthetic = False,
+    rows: Rows = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most this many epochs per training.", rich_help_panel=AMOUNT, show_default=False),
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Cores to pin each worker to.")] = 1,
+    threads_per_core: Annotated[int, typer.Option(min=1, max=8, help="Threads of each core to use.")] = 1,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Of one block on one host. Default: three times the median of those that ended, a minute at least.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Seed = 1,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Directories of fleet runs are made in here.", rich_help_panel=OUTPUT)
+    ] = Path("results/fleet"),
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Continue an interrupted fleet run; takes no other option but --json.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    as_json: RecordJson = False,
+) -> None:
+    """Measure all hosts in waves, and hold each against the others that are like it.
+
+    Exit code 0: all are as fast as each other. 1: a host is slow. 2: one is missing, unsteady or not decided.
+
+    Example: `lparbench fleet run hosts.ini nsl-kdd-mlp --waves 6`
+    """
+    from harness.fleet import session
+    from harness.fleet.judge import fleet_of
+    from harness.fleet.waves import Coordinator
+    from harness.record.files import write_file
+    from harness.record.spec import RunSpec
+    from harness.record.store import FLEET_NAME, fleet_text
+    from harness.record.store import encode as to_bytes
+    from harness.reporting.fleet_html import render_fleet
+    from harness.runs.design import code_of, workloads_of
+
+    if resume is not None:
+        refuse_with_resume(context, "fleet run")
+        directory, design = resume, session.read_design(resume)
+    else:
+        if hosts is None:
+            raise typer.BadParameter("an inventory is needed: lparbench fleet run HOSTS [WORKLOAD]...")
+        inventory = _inventory(hosts, choice)
+        spec = RunSpec(
+            tuple(workloads or ("nsl-kdd-mlp",)),
+            data_dir=data,
+            synthetic=synthetic,
+            backends=parse_backends(backends),
+            dtypes=parse_dtypes(dtypes),
+            scenarios=parse_scenarios(scenarios, "hot", 1).scenarios,
+            seeds=1,
+            epochs=epochs,
+            rows=rows,
+            cores=cores,
+            threads_per_core=threads_per_core,
+            blocks=1,
+            seed=seed,
+            roofline="none",
+        )
+        _refuse_own(spec.workloads, code_of(spec))
+        workloads_of(replace(spec, data_dir=None, synthetic=True))  # a typo is an error before a host is asked
+        design = session.FleetDesign(
+            session.new_identity(), session.now(), ("lparbench", *sys.argv[1:]), str(hosts),
+            session.digest_of_file(hosts), inventory.hosts, spec, waves, together, fanout,
+            tuple(shlex.split(command)), None if ssh_config is None else str(ssh_config.resolve()),
+            None if timeout is None else seconds("--timeout", timeout),
+        )  # fmt: skip
+        directory = session.begin(design, out)
+    transport = _transport(shlex.join(design.command), None if design.ssh_config is None else Path(design.ssh_config))
+    try:
+        with session.open_journal(directory) as journal:
+            entries = Coordinator(design, directory, journal, transport, _say).work()
+    except BaseException:
+        typer.echo(f"What was done is kept. Resume: lparbench fleet run --resume {directory}", err=True)
+        raise
+    fleet = fleet_of(design, entries)
+    write_file(directory / "report.html", render_fleet(fleet))
+    text = fleet_text(fleet)
+    write_file(directory / FLEET_NAME, to_bytes(text))
+    _show(text if as_json else None, directory)
+
+
+@fleet_app.command("report", cls=Command)
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fleet run.")],
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the page there, - for standard output.", show_default=False),
+    ] = None,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Without names of hosts and partitions, to be mailed.")
+    ] = False,
+    as_json: RecordJson = False,
+) -> None:
+    """Say again which host of a fleet run is out of line, and in what it differs.
+
+    Exit code: as of `lparbench fleet run`.
+
+    Example: `lparbench fleet report results/fleet/20261101T120000Z-fleet-1a2b3c --html fleet.html --anonymous`
+    """
+    from harness.cli.outputs import shares_standard_output
+    from harness.record.files import write_output
+    from harness.record.store import fleet_text, load_fleet
+    from harness.reporting.fleet_html import render_fleet
+    from harness.reporting.fleet_view import anonymous as without_names
+    from harness.reporting.fleet_view import exit_code_of
+
+    fleet = load_fleet(directory)
+    shown = without_names(fleet) if anonymous else fleet
+    if html is not None:
+        piped = shares_standard_output(html, as_json=as_json)
+        write_output(html, render_fleet(shown), inputs=[directory])
+        if piped:
+            raise typer.Exit(exit_code_of(fleet))
+    if as_json:
+        typer.echo(fleet_text(shown), nl=False)
+    else:
+        _print(shown)
+    raise typer.Exit(exit_code_of(fleet))
+
+
+@fleet_app.command("host", cls=Command, hidden=True)
+def host() -> None:
+    """Answer one request of a fleet from standard input; `fleet run` starts it on every host.
+
+    Example: `lparbench fleet host < request.json`
+    """
+    from harness.fleet.host import serve
+    from harness.reporting.progress import Silence
+
+    serve(Silence())
+
+
+def _inventory(hosts: Path, choice: str | None) -> Inventory:
+    from harness.fleet.inventory import load_inventory
+
+    inventory = load_inventory(hosts)
+    return inventory if choice is None else inventory.selected(choice)
+
+
+def _transport(command: str, config: Path | None) -> SshTransport:
+    from harness.errors import InputError
+    from harness.fleet.transport import SshTransport
+
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise InputError(f"--command {command!r}: {error}.", remedy="Expected words: /opt/bin/lparbench.") from None
+    if not words:
+        raise InputError("--command has no word.", remedy="Expected how lparbench is started: /opt/bin/lparbench.")
+    if config is not None and not config.is_file():
+        raise InputError(f"{config}: no such file.", remedy="Give a file as ~/.ssh/config is.")
+    return SshTransport(words, config)
+
+
+def _refuse_own(names: tuple[str, ...], code: list[str]) -> None:
+    from harness.errors import InputError
+
+    own = [*code, *(name for name in names if name.endswith(".toml"))]
+    if own:
+        raise InputError(
+            f"{own[0]}: a fleet runs the workloads of the product, no code or file of somebody's.",
+            remedy="See: lparbench list",
+        )
+
+
+def _say(text: str) -> None:
+    from harness.errors import printable
+
+    typer.echo(printable(text), err=True)
+
+
+def _show(text: str | None, directory: Path) -> None:
+    """Print a fleet run that ended, and exit with its code."""
+    from harness.record.store import load_fleet
+    from harness.reporting.fleet_view import exit_code_of
+
+    fleet = load_fleet(directory)
+    if text is not None:
+        typer.echo(text, nl=False)
+    else:
+        _print(fleet)
+        typer.echo(f"Page: {directory / 'report.html'}")
+    raise typer.Exit(exit_code_of(fleet))
+
+
+def _print(fleet: Fleet) -> None:
+    from harness.reporting.fleet_terminal import fleet_text
+    from harness.reporting.fleet_view import view_of
+    from harness.reporting.listing import output_width
+
+    typer.echo(fleet_text(fleet, view_of(fleet), output_width()), nl=False)

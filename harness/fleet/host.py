@@ -1,0 +1,168 @@
+"""The host's end of a fleet: one request from standard input, one answer to standard output, and nothing left behind.
+
+While it works it listens on its standard input, which ssh closes when the coordinator, the network between or the ssh
+client is gone; then it ends as on SIGTERM, with all that it started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import __version__
+from harness.advice.engine import evaluate
+from harness.content import user_cache
+from harness.decode import decode, encode
+from harness.errors import InputError, LparbenchError
+from harness.fleet.protocol import AnswerKind, Looked, Refused, Request, closing, opening
+from harness.parsing import parse_json
+from harness.platform.probe import probe
+from harness.platform.sysroot import SysRoot
+from harness.record.store import encode as to_bytes
+from harness.record.store import record_text
+from harness.runs.design import code_of
+from harness.runs.engine import Progress
+from harness.runs.run import run_once
+from harness.workers.executor import ProcessExecutor
+
+_LONGEST_REQUEST = 1 << 20
+_GRACE_S = 15.0  # between SIGTERM and SIGKILL
+
+
+def serve(progress: Progress) -> None:
+    """Read a request and answer it.
+
+    Raises:
+        InputError: standard input holds no request.
+    """
+    line = _first_line()
+    try:
+        request = decode(Request, parse_json(line.decode("utf-8"), "the request"), "the request")
+    except UnicodeDecodeError:
+        raise InputError("the request is not UTF-8.", remedy="`lparbench fleet run` makes requests.") from None
+    with _apart_from_output() as answer:
+        kind, body = _answer(request, progress)
+        answer.write(opening(request.token, kind) + body + closing(request.token))
+
+
+def _answer(request: Request, progress: Progress) -> tuple[AnswerKind, bytes]:
+    try:
+        if request.version != __version__:
+            raise InputError(f"lparbench {__version__} is here, and {request.version} asks.")
+        with _ended_with_channel(request.timeout_s):
+            if request.spec is None:
+                return "looked", json.dumps(encode(_look())).encode()
+            if code_of(request.spec) or any(name.endswith(".toml") for name in request.spec.workloads):
+                raise InputError("a fleet runs the workloads of the product, no code or file of somebody's.")
+            with _alone():
+                return "record", to_bytes(record_text(run_once(request.spec, ProcessExecutor(), progress)))
+    except LparbenchError as error:
+        return "refused", json.dumps(encode(Refused(str(error)))).encode()
+
+
+def _look() -> Looked:
+    facts = probe(SysRoot())
+    return Looked(__version__, _machine_id(), time.time(), facts, evaluate(facts).findings)
+
+
+def _machine_id() -> str | None:
+    with contextlib.suppress(OSError):
+        text = Path("/etc/machine-id").read_text(encoding="ascii", errors="replace").strip()
+        return hashlib.sha256(text.encode()).hexdigest()[:16] if text else None
+    return None
+
+
+def _first_line() -> bytes:
+    if os.isatty(0):
+        raise InputError("this is what `lparbench fleet` starts on a host.", remedy="See: lparbench fleet run --help")
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)  # what follows is for whoever listens until the channel closes
+        line += byte
+        if not byte or len(line) > _LONGEST_REQUEST:
+            raise InputError("standard input holds no request.", remedy="`lparbench fleet run` makes requests.")
+    return line
+
+
+@contextlib.contextmanager
+def _apart_from_output() -> Iterator[_Output]:
+    """Standard output for the answer alone: what libraries print goes to standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield _Output(kept)
+    finally:
+        os.close(kept)
+
+
+class _Output:
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def write(self, content: bytes) -> None:
+        """All of it, however much the channel takes at once."""
+        view = memoryview(content)
+        while view:
+            view = view[os.write(self._handle, view) :]
+
+
+@contextlib.contextmanager
+def _ended_with_channel(timeout_s: float) -> Iterator[None]:
+    """End this process when its standard input closes, or after so many seconds."""
+    done = threading.Event()
+
+    def end() -> None:
+        if done.is_set():
+            return
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not done.wait(_GRACE_S):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def listen() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        end()
+
+    timer = threading.Timer(timeout_s, end)
+    timer.daemon = True
+    timer.start()
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+        timer.cancel()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One fleet at a time measures here, of those of this user; the kernel frees the lock of a process that is gone."""
+    cache = user_cache()
+    try:
+        if cache is None:
+            raise OSError
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = os.open(cache / "fleet.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:  # a home directory that cannot be written: no lock, and no reason not to measure
+        yield
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise InputError("another fleet is measuring on this host.", remedy="Wait until it has ended.") from None
+    try:
+        yield
+    finally:
+        os.close(lock)

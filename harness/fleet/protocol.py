@@ -1,0 +1,68 @@
+"""What crosses the wire: one request in JSON to a host, one answer back. Never code, never a pickle.
+
+A shell that starts may print whatever its profile says, so an answer begins after a line with the request's own token,
+and one that is not ended by such a line was cut short.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.advice.finding import Finding
+from harness.platform.facts import Facts
+from harness.record.spec import RunSpec
+
+MARK = "lparbench-fleet"
+LARGEST = 64 << 20  # bytes of an answer, with all that a shell printed before it
+AnswerKind = Literal["looked", "record", "refused"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a host is asked.
+
+    Attributes:
+        version: of the coordinator's lparbench, which must be the host's.
+        token: that the answer has to repeat.
+        timeout_s: after which the host gives up by itself.
+        spec: of the run to do; None: only look at the host.
+    """
+
+    version: str
+    token: str
+    timeout_s: float
+    spec: RunSpec | None = None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a host says of itself.
+
+    Attributes:
+        machine_id: hash of its identity, equal for one system under two names.
+        time_s: its clock, seconds since 1970.
+    """
+
+    version: str
+    machine_id: str | None
+    time_s: float
+    facts: Facts
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a host did not do what it was asked."""
+
+    message: str
+
+
+def opening(token: str, kind: AnswerKind) -> bytes:
+    """The line before an answer."""
+    return f"{MARK} {token} {kind}\n".encode()
+
+
+def closing(token: str) -> bytes:
+    """The line after it."""
+    return f"\n{MARK} {token} end\n".encode()

@@ -1,0 +1,132 @@
+"""How a host is asked: the one place that knows about ssh. Another transport has the same one method."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.errors import one_line
+from harness.fleet.inventory import Host
+from harness.fleet.protocol import LARGEST
+from harness.process_tree import in_tree
+from harness.record.fleet_model import HostState
+
+_SSH_FAILED = 255  # ssh's own exit code
+_NOT_FOUND = 127
+_CONNECT_S, _ALIVE_S, _ALIVE_COUNT = 10, 15, 3
+_SAID = 4096  # bytes of standard error that are kept
+_SHOWN = 300  # characters of a reason
+_CHUNK = 1 << 16
+
+
+class HostFailureError(Exception):
+    """A host gave no answer that can be used; ``reason`` is one line."""
+
+    def __init__(self, state: HostState, reason: str) -> None:
+        super().__init__(reason)
+        self.state = state
+        self.reason = clipped(reason)
+
+
+class Transport(Protocol):
+    """Takes a request to a host and brings what it printed."""
+
+    async def ask(self, host: Host, request: bytes) -> bytes:
+        """What the host's lparbench wrote to its standard output.
+
+        Cancelled, it leaves nothing at work on the host.
+
+        Raises:
+            HostFailureError: it cannot be reached, its lparbench fails, or it writes too much.
+        """
+        ...
+
+
+def clipped(text: str) -> str:
+    """What a host says, as one short line."""
+    line = one_line(text)
+    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+
+
+@dataclass(frozen=True)
+class SshTransport:
+    """The site's own OpenSSH: its keys, its known hosts, its jump hosts.
+
+    Attributes:
+        command: how lparbench is started on a host, in words.
+        config: file of ssh's own settings instead of the user's; None for those.
+    """
+
+    command: Sequence[str] = ("lparbench",)
+    config: Path | None = None
+
+    def arguments(self, host: Host) -> list[str]:
+        """The command line of ssh; nothing in it can be taken for an option of the host's name."""
+        options = {
+            "BatchMode": "yes", "ConnectTimeout": str(_CONNECT_S), "ServerAliveInterval": str(_ALIVE_S),
+            "ServerAliveCountMax": str(_ALIVE_COUNT), "ForwardAgent": "no", "ForwardX11": "no", "LogLevel": "ERROR",
+        }  # fmt: skip
+        words = ["ssh", "-T", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+        words += [] if self.config is None else ["-F", str(self.config)]
+        words += [] if host.port is None else ["-p", str(host.port)]
+        words += [] if host.user is None else ["-l", host.user]
+        return [*words, "--", host.address, shlex.join((*self.command, "fleet", "host"))]
+
+    async def ask(self, host: Host, request: bytes) -> bytes:
+        """See ``Transport.ask``."""
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.arguments(host), stdin=pipe, stdout=pipe, stderr=pipe, env=in_tree(os.environ)
+            )
+        except FileNotFoundError:
+            raise HostFailureError(HostState.UNREACHABLE, "ssh is not installed here") from None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        errors = asyncio.create_task(_last(process.stderr))
+        try:
+            process.stdin.write(request)
+            with contextlib.suppress(ConnectionError):
+                await process.stdin.drain()
+            content = await _bounded(process.stdout)
+            process.stdin.close()
+            code = await process.wait()
+            words = (await errors).decode("utf-8", "replace")
+        finally:
+            errors.cancel()
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        last = next((line for line in reversed(words.splitlines()) if line.strip()), "")
+        if code == _SSH_FAILED:
+            raise HostFailureError(HostState.UNREACHABLE, last or "ssh ended without a word")
+        if code == _NOT_FOUND:
+            raise HostFailureError(HostState.FAILED, f"{last or 'lparbench is not there'} (--command names it)")
+        if code:
+            raise HostFailureError(HostState.FAILED, f"{last or 'no word'} (exit code {code})")
+        return content
+
+
+async def _bounded(stream: asyncio.StreamReader) -> bytes:
+    content = bytearray()
+    while chunk := await stream.read(_CHUNK):
+        content += chunk
+        if len(content) > LARGEST:
+            raise HostFailureError(HostState.FAILED, f"its answer is larger than {LARGEST >> 20} MiB; refused")
+    return bytes(content)
+
+
+async def _last(stream: asyncio.StreamReader) -> bytes:
+    """The end of what is written; all of it is read, so that the writer is never held up."""
+    kept = b""
+    while chunk := await stream.read(_CHUNK):
+        kept = (kept + chunk)[-_SAID:]
+    return kept

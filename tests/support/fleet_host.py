@@ -1,0 +1,42 @@
+"""The host's end of a fleet with a measurement that is made up: `python fleet_host.py fleet host`, over a real ssh.
+
+Everything but facts and measurement is the product's own. `LPARBENCH_TEST_HOST` is the number of the host and what it
+does wrong: "2", "2 banner", "2 huge", or "2 slow", which measures for a minute unless the file `QUICK` is there.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+NUMBER, _, WRONG = os.environ["LPARBENCH_TEST_HOST"].partition(" ")
+while WRONG == "huge":
+    sys.stdout.buffer.write(b"x" * (1 << 20))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from harness.fleet import host  # noqa: E402
+from harness.process_tree import in_tree  # noqa: E402
+from harness.record.model import Run  # noqa: E402
+from harness.record.spec import RunSpec  # noqa: E402
+from tests.support import fleets  # noqa: E402
+
+FACTS = fleets.facts(int(NUMBER), NUMBER * 16)
+
+
+def measured(spec: RunSpec, *_: object) -> Run:
+    """A record of this host; a process is at work meanwhile, as a worker would be."""
+    seconds = "60" if WRONG == "slow" and not Path(os.environ["QUICK"]).exists() else "0.05"
+    subprocess.run(["sleep", seconds], env=in_tree(os.environ), check=True)
+    return fleets.record(FACTS, spec, 1.7e-3)
+
+
+if __name__ == "__main__":
+    from harness.cli.main import main
+
+    host.run_once = measured
+    host._look = lambda: fleets.looked(FACTS, machine_id=NUMBER * 16)
+    if WRONG == "banner":
+        print('Welcome to {"this": "host"}', flush=True)
+    main()
