@@ -45,6 +45,16 @@ def load(
         Path | None,
         typer.Option(metavar="FILE", help="Raw rows to send. Default: made ones.", show_default=False),
     ] = None,
+    cards: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10_000_000, metavar="N", help="Send transactions of so many cards instead of rows.",
+            show_default=False,
+        ),
+    ] = None,
+    skew: Annotated[
+        float, typer.Option(min=0, max=10, metavar="S", help="Exponent of Zipf's law, by which some cards are busy.")
+    ] = 1.1,
     cpus: Annotated[
         str | None,
         typer.Option(metavar="LIST", help="CPUs of the generator. Default: one that the server does not use.",
@@ -74,7 +84,7 @@ def load(
     from harness.record.files import is_standard_output, write_output
     from harness.record.load_model import LoadSpec
     from harness.record.store import encode, load_text
-    from harness.serving.trial import Session
+    from harness.serving.trial import Cards, Session
 
     trace = None if arrivals in ("poisson", "constant") else _trace(arrivals)
     if trace is not None and rate is None and not find_rate:
@@ -83,6 +93,8 @@ def load(
         raise InputError("Give --rate or --find-rate.", remedy="Example: --rate 5k/s, or --find-rate --p99 5ms")
     if find_rate and p99 is None:
         raise InputError("--find-rate needs --p99.", remedy="Example: --find-rate --p99 5ms")
+    if rows is not None and cards is not None:
+        raise InputError("--rows and --cards exclude each other.", remedy="Leave one of them out.")
     spec = LoadSpec(
         url=url,
         rate=per_second("--rate", rate or "1000/s"),
@@ -91,9 +103,12 @@ def load(
         arrivals="trace" if trace is not None else "constant" if arrivals == "constant" else "poisson",
         seed=seed,
         p99_bound_s=None if p99 is None else duration("--p99", p99),
+        cards=cards,
+        skew=None if cards is None else skew,
     )
     alone = shares_standard_output(html, as_json=as_json or (out is not None and is_standard_output(out)))
-    session = Session.open(url, bundle, rows, token_file, _cpus(cpus), seed, probe(SysRoot()))
+    sent = rows if cards is None else Cards(cards, skew)
+    session = Session.open(url, bundle, sent, token_file, _cpus(cpus), seed, probe(SysRoot()))
     session = replace(session, trace=trace, argv=("lparbench", *sys.argv[1:]))
     record = session.search(spec) if find_rate else session.offer(spec)
     text = load_text(record)

@@ -18,7 +18,12 @@ Limit = Literal["nothing", "generator", "front", "scorer", "unknown"]
 
 @dataclass(frozen=True)
 class LoadSpec:
-    """One load test; ``rate`` is in requests per second."""
+    """One load test; ``rate`` is in requests per second.
+
+    Attributes:
+        cards: whose transactions are sent; None for rows.
+        skew: exponent of Zipf's law, by which cards are busy.
+    """
 
     url: str
     rate: Positive
@@ -28,6 +33,8 @@ class LoadSpec:
     seed: Count
     p99_bound_s: Positive | None
     patience_s: NotNegative = 10.0
+    cards: PositiveCount | None = None
+    skew: NotNegative | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,8 @@ class LoadResult:
         met: whether the bound on the 99th percentile held; None without a bound, or when invalid.
         limited_by: what kept the rate from being higher, or the latency from being lower.
         processes: of the server; none where it does not say.
+        scored: of transactions, how many answers had a score that was compared; the others said that the card's window
+            is not full yet.
     """
 
     offered_per_s: NotNegative
@@ -135,6 +144,7 @@ class LoadResult:
     stolen_s: NotNegative | None = None
     limited_by: Limit = "unknown"
     processes: tuple[ProcessUse, ...] = ()
+    scored: Count | None = None
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def lines(record: LoadRecord) -> Iterator[str]:
     result, spec, search = record.result, record.spec, record.search
     yield (
         f"offered {result.offered_per_s:,.0f} req/s, answered {result.achieved_per_s:,.0f} req/s "
-        f"({plural(result.requests, 'request')}, {safe(record.rows)} rows, {plural(spec.connections, 'connection')})"
+        f"({plural(result.requests, 'request')}, {safe(_sent(record))}, {plural(spec.connections, 'connection')})"
     )
     if played := trace_line(record):
         yield safe(played)
@@ -119,6 +119,15 @@ def lines(record: LoadRecord) -> Iterator[str]:
         yield f"INVALID: {safe(reason)}"
     if result.met is not None and spec.p99_bound_s is not None:
         yield f"p99 ≤ {spec.p99_bound_s * 1e3:g} ms: {'met' if result.met else 'NOT met'}"
+
+
+def _sent(record: LoadRecord) -> str:
+    """What was sent."""
+    spec, scored = record.spec, record.result.scored
+    if spec.cards is None or spec.skew is None:
+        return f"{record.rows} rows"
+    compared = "" if scored is None else f", {count(scored)} scores compared"
+    return f"{record.rows} transactions of {plural(spec.cards, 'card')}, Zipf {spec.skew:g}{compared}"
 
 
 def trace_line(record: LoadRecord) -> str:
@@ -156,7 +165,7 @@ def server_lines(record: LoadRecord) -> list[tuple[str, str]]:
     shown = {
         "URL": spec.url,
         **known,
-        "Requests": f"{count(result.requests)} over {plural(spec.connections, 'connection')}, {record.rows} rows",
+        "Requests": f"{count(result.requests)} over {plural(spec.connections, 'connection')}, {_sent(record)}",
         "Arrivals": drawn[spec.arrivals],
         "Generator's CPUs": ranges(record.generator_cpus),
         "Generator's lag, p99": lag,

@@ -71,6 +71,8 @@ class _Connection:
     socket: socket.socket
     free_since: int
     index: int = -1  # of the request under way
+    lane: int = -1  # where requests have a connection of their own
+    queue: deque[int] = field(default_factory=deque)  # requests that wait for it
     buffer: bytes = b""
     unsent: bytes = b""
 
@@ -92,25 +94,49 @@ class _Trial:
     statuses: list[int]
     bodies: list[dict[bytes, int]]
     poll: select.epoll
+    lanes: list[int] | None = None  # of each request, the number of its connection
+    links: list[_Connection] = field(default_factory=list)  # by that number
     free: deque[_Connection] = field(default_factory=deque)
     open: dict[int, _Connection] = field(default_factory=dict)
     heads: dict[bytes, _Head] = field(default_factory=dict)
     done: int = 0
     ended: int = 0
 
-    def connect(self) -> None:
-        """Open a connection more."""
+    def connect(self, lost: _Connection | None = None) -> None:
+        """Open a connection more, in place of one that is lost."""
         link = socket.create_connection((self.target.host, self.target.port), timeout=10)
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link.setblocking(False)
         connection = _Connection(link, self.clock.now_ns())
         self.open[link.fileno()] = connection
         self.poll.register(link.fileno(), select.EPOLLIN)
-        self.free.append(connection)
+        if self.lanes is None:
+            self.free.append(connection)
+        elif lost is None:
+            connection.lane = len(self.links)
+            self.links.append(connection)
+        else:
+            connection.lane, connection.queue = lost.lane, lost.queue
+            self.links[lost.lane] = connection
+            self.go_on(connection, connection.free_since)
 
-    def send(self, index: int, now: int) -> None:
-        """Send a request on a free connection."""
-        connection = self.free.popleft()
+    def offer(self, index: int, now: int) -> None:
+        """Send a request on a free connection, or on its own once that is free."""
+        if self.lanes is None:
+            self.send(self.free.popleft(), index, now)
+            return
+        connection = self.links[self.lanes[index]]
+        connection.queue.append(index)
+        if connection.index < 0 and len(connection.queue) == 1:
+            self.go_on(connection, now)
+
+    def go_on(self, connection: _Connection, now: int) -> None:
+        """Send what waits for a connection that is free."""
+        if connection.queue:
+            self.send(connection, connection.queue.popleft(), now)
+
+    def send(self, connection: _Connection, index: int, now: int) -> None:
+        """Send a request on a connection that is free."""
         connection.index = index
         self.lags[index] = now - max(self.due[index], connection.free_since)
         data = self.requests[index % len(self.requests)]
@@ -165,8 +191,10 @@ class _Trial:
         connection.index, connection.free_since = -1, now
         if head.closes:
             self.lose(connection, now)
-        else:
+        elif self.lanes is None:
             self.free.append(connection)
+        else:
+            self.go_on(connection, now)
 
     def read_head(self, text: bytes) -> _Head | None:
         """An answer's head; those of a server are mostly alike, to the byte, so the last are remembered."""
@@ -194,7 +222,7 @@ class _Trial:
                 self.free.remove(connection)
         self.close(connection)
         with contextlib.suppress(OSError):  # fewer are left; without any the trial ends
-            self.connect()
+            self.connect(connection)
 
     def close(self, connection: _Connection) -> None:
         """Forget a connection."""
@@ -211,6 +239,7 @@ def generate(
     connections: int,
     patience_s: float,
     clock: Clock,
+    lanes: NDArray[np.int64] | None = None,
 ) -> Sent:
     """Send one request per entry of the schedule, payloads in turn.
 
@@ -221,6 +250,8 @@ def generate(
         connections: kept open; no more requests than these are under way.
         patience_s: after the last scheduled time, for answers that are still out.
         clock: where time comes from.
+        lanes: of each request a number, shape (n,); those with the same are sent in order, each after the answer to
+            the one before.
 
     Raises:
         OSError: no connection can be opened.
@@ -229,7 +260,7 @@ def generate(
     with select.epoll() as poll:
         trial = _Trial(
             target, [target.request(body) for body in payloads], [], clock, [0] * count, [0] * count, [FAILED] * count,
-            [{} for _ in payloads], poll,
+            [{} for _ in payloads], poll, None if lanes is None else (lanes % connections).tolist(),
         )  # fmt: skip
         for _ in range(connections):
             trial.connect()
@@ -248,7 +279,8 @@ def generate(
             if connection.index >= 0:
                 trial.latencies[connection.index] = now - trial.due[connection.index]
             trial.close(connection)
-        for index in range(next_one, count):  # never sent
+        waited = [index for connection in trial.links for index in connection.queue]
+        for index in [*waited, *range(next_one, count)]:  # never sent
             trial.latencies[index] = max(now, trial.due[index]) - trial.due[index]
     return Sent(
         np.array(trial.latencies, dtype=np.int64),
@@ -262,15 +294,16 @@ def generate(
 def _run(trial: _Trial, count: int, deadline: int) -> int:
     """Send and receive until all is answered or it is too late; how many were sent."""
     index, now_ns, due, free, links = 0, trial.clock.now_ns, trial.due, trial.free, trial.open
+    laned = trial.lanes is not None
     while trial.done < count and links:
         now = now_ns()
-        while index < count and due[index] <= now and free:
-            trial.send(index, now)
+        while index < count and due[index] <= now and (free or laned):
+            trial.offer(index, now)
             index += 1
             now = now_ns()
         if now > deadline:
             break
-        if index < count and (free or trial.done == index):
+        if index < count and (free or laned or trial.done == index):
             left = due[index] - now
             timeout = 0.0 if left < _SPIN_NS else (left - _SPIN_NS) * 1e-9
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,31 @@ _STEPS = 60  # of a trial's timeline
 _TOLERANCE = 1e-4  # of a score, relative to 1 + its size
 
 
+Expected = NDArray[np.float32] | Callable[[Sent], int] | None
+
+
+class Requests(NamedTuple):
+    """What a load sends.
+
+    Attributes:
+        bodies: in turn.
+        expected: score of each by the detector, or what counts the answers that are not; None when unknown.
+        lanes: of `harness.serving.generator.generate`.
+    """
+
+    bodies: Sequence[bytes]
+    expected: Expected = None
+    lanes: NDArray[np.int64] | None = None
+
+
+def requests_of(spec: LoadSpec) -> int:
+    """How many there are in a trial."""
+    return max(1, round(spec.rate * spec.seconds))
+
+
 def schedule(spec: LoadSpec, trace: Trace | None = None) -> NDArray[np.int64]:
     """When requests leave, drawn before the start, or as they were recorded."""
-    count = max(1, round(spec.rate * spec.seconds))
+    count = requests_of(spec)
     if trace is not None:
         return trace.schedule(spec.rate, count)
     if spec.arrivals == "constant":
@@ -43,8 +66,7 @@ def schedule(spec: LoadSpec, trace: Trace | None = None) -> NDArray[np.int64]:
 def run_load(
     spec: LoadSpec,
     target: Target,
-    payloads: Sequence[bytes],
-    expected: NDArray[np.float32] | None,
+    requests: Requests,
     clock: Clock,
     *,
     shared_cpus: Sequence[int] = (),
@@ -56,8 +78,7 @@ def run_load(
     Args:
         spec: what to offer.
         target: where to.
-        payloads: bodies of requests.
-        expected: score of each payload by the detector; None when unknown.
+        requests: what to send, and what to make of the answers.
         clock: where time comes from.
         shared_cpus: CPUs of both the generator and the server.
         watched_cpus: CPUs of either, of which the hypervisor may take time.
@@ -66,9 +87,10 @@ def run_load(
     times, clocks = schedule(spec, trace), ClockWatch()
     steal = StealMeter(SysRoot("/"), watched_cpus) if watched_cpus else None
     sent = generate(
-        target, payloads, times, connections=spec.connections, patience_s=spec.patience_s, clock=clock
+        target, requests.bodies, times, connections=spec.connections, patience_s=spec.patience_s, clock=clock,
+        lanes=requests.lanes,
     )  # fmt: skip
-    return judge(sent, spec, times, expected, shared_cpus, clock_mismatch=clocks.disagreement(),
+    return judge(sent, spec, times, requests.expected, shared_cpus, clock_mismatch=clocks.disagreement(),
                  stolen_s=None if steal is None else steal.seconds())  # fmt: skip
 
 
@@ -76,7 +98,7 @@ def judge(
     sent: Sent,
     spec: LoadSpec,
     times: NDArray[np.int64],
-    expected: NDArray[np.float32] | None,
+    expected: Expected,
     shared_cpus: Sequence[int],
     *,
     clock_mismatch: str | None = None,
@@ -93,7 +115,7 @@ def judge(
     percentiles = {name: _percentile(latencies, percent) for name, percent in PERCENTILES.items()}
     lag_p99_s = float(np.percentile(sent.lags_ns, 99)) * 1e-9 if len(sent.lags_ns) else None
     disturbed = lag_p99_s is None or lag_p99_s > allowed_lag_s(spec.p99_bound_s)
-    different = different_answers(sent.bodies, expected)
+    different = expected(sent) if callable(expected) else different_answers(sent.bodies, expected)
     reasons = _reasons(lag_p99_s, spec, shared_cpus, clock_mismatch, different)
     met = None
     if spec.p99_bound_s is not None and not reasons:

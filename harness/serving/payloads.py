@@ -49,7 +49,7 @@ def made_rows(model: ServedModel, seed: int) -> list[list[Any]]:
     if model.cards is not None:
         raise InputError(
             f"{model.name} takes transactions of cards, whose scores depend on those before.",
-            remedy="Load a model of rows; tests/bench/card_streams.py checks the scores of many cards.",
+            remedy="Give --cards 10000.",
         )
     if model.encoder is None:
         raise InputError(f"{model.name} takes encoded rows only.", remedy="Serve a model with an encoder for raw rows.")

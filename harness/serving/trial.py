@@ -14,9 +14,6 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness import __version__
 from harness.errors import InputError
 from harness.measure.clock import SystemClock
@@ -26,8 +23,9 @@ from harness.record.load_model import LoadedServer, LoadRecord, LoadResult, Load
 from harness.record.model import Tool
 from harness.serving.arrival_trace import Trace
 from harness.serving.bottleneck import limited_by, process_times, uses
+from harness.serving.card_load import CardLoad, room_for
 from harness.serving.generator import Target
-from harness.serving.load import allowed_lag_s, find_rate, run_load
+from harness.serving.load import Requests, allowed_lag_s, find_rate, requests_of, run_load
 from harness.serving.metrics import ProcessTime
 from harness.serving.model import ServedModel
 from harness.serving.payloads import made_rows, payloads, rows_of_file
@@ -40,31 +38,48 @@ _START_RATE = 200.0  # at which a search takes the server to be at ease
 
 
 @dataclass(frozen=True)
+class Cards:
+    """Transactions of so many cards, of which the busy ones are by Zipf's law with the exponent ``skew``."""
+
+    number: int
+    skew: float
+
+
+@dataclass(frozen=True)
 class Session:
     """A server, and what is sent to it."""
 
     target: Target
-    bodies: list[bytes]
-    expected: NDArray[np.float32]
+    requests: Requests
     rows: str
     server: LoadedServer | None
     cpus: tuple[int, ...]
     facts: Facts
     trace: Trace | None = None
     argv: tuple[str, ...] = ()
+    cards: CardLoad | None = None
 
     @classmethod
     def open(
         cls,
         url: str,
         bundle: Path,
-        rows: Path | None,
+        rows: Path | Cards | None,
         token_file: Path | None,
         cpus: tuple[int, ...] | None,
         seed: int,
         facts: Facts,
     ) -> Session:
-        """Look at the server, choose CPUs that it does not use, and make the requests; ``facts`` of this machine.
+        """Look at the server, choose CPUs that it does not use, and make the requests.
+
+        Args:
+            url: of the server.
+            bundle: that it serves.
+            rows: a file of them, or transactions of cards; None for made rows.
+            token_file: with a bearer token.
+            cpus: of the generator.
+            seed: of what is made.
+            facts: of this machine.
 
         Raises:
             InputError: the URL, the bundle or the rows are no good, or nobody answers.
@@ -82,15 +97,21 @@ class Session:
         if token_file is not None:
             headers = (("Authorization", f"Bearer {token_file.read_text(encoding='utf-8').strip()}"),)
         target = Target(address.hostname, port, (address.path.rstrip("/") or "") + "/predict", headers)
-        server = _server(_described(target))
+        described = _described(target)
+        server = _server(described)
         allowed = os.sched_getaffinity(0)
         theirs = set() if server is None else set(server.cpus)
         chosen = cpus or tuple(sorted(allowed - theirs)[-1:]) or tuple(sorted(allowed))[-1:]
         os.sched_setaffinity(0, chosen)
         model = ServedModel.open(bundle, None, 1)
+        if isinstance(rows, Cards):
+            room_for(described, rows.number)
+            cards = CardLoad(model, rows.number, rows.skew, seed, f"load-{uuid.uuid4().hex[:8]}-")
+            target = replace(target, path=f"{target.path}_stream")
+            return cls(target, Requests(()), "synthetic", server, chosen, facts, cards=cards)
         raw = made_rows(model, seed) if rows is None else rows_of_file(model, rows)
-        bodies, expected = payloads(model, raw)
-        return cls(target, bodies, expected, "synthetic" if rows is None else str(rows), server, chosen, facts)
+        requests = Requests(*payloads(model, raw))
+        return cls(target, requests, "synthetic" if rows is None else str(rows), server, chosen, facts)
 
     def offer(self, spec: LoadSpec) -> LoadRecord:
         """One load test after a warm-up."""
@@ -147,13 +168,19 @@ class Session:
     def _trial(self, spec: LoadSpec) -> LoadResult:
         theirs = set() if self.server is None else set(self.server.cpus)
         shared, watched = sorted(set(self.cpus) & theirs), sorted(set(self.cpus) | theirs)
+        cards, requests = self.cards, self.requests
+        if cards is not None:
+            bodies, lanes = cards.draw(requests_of(spec))
+            requests, compared = Requests(bodies, cards.different, lanes), cards.scored
         before = self._processes()
         try:
-            result = run_load(spec, self.target, self.bodies, self.expected, SystemClock(), shared_cpus=shared,
-                              watched_cpus=watched, trace=self.trace)  # fmt: skip
+            result = run_load(spec, self.target, requests, SystemClock(), shared_cpus=shared, watched_cpus=watched,
+                              trace=self.trace)  # fmt: skip
         except OSError as error:
             where = f"{self.target.host}:{self.target.port}"
             raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
+        if cards is not None:
+            result = replace(result, scored=cards.scored - compared)
         processes = uses(before, self._processes(), result.timeline.wall_s)
         lagged = result.lag_p99_s is None or result.lag_p99_s > allowed_lag_s(spec.p99_bound_s)
         return replace(result, processes=processes, limited_by=limited_by(result, lagged, processes))
@@ -162,7 +189,10 @@ class Session:
         """What the server's processes have taken so far; nothing where it does not say."""
         if self.server is None:
             return {}
-        path, headers = self.target.path.removesuffix("/predict") + "/metrics", dict(self.target.headers)
+        path, headers = (
+            self.target.path.removesuffix("_stream").removesuffix("/predict") + "/metrics",
+            dict(self.target.headers),
+        )
         try:
             times = process_times(_got(self.target, path, headers).decode("utf-8", "replace"))
             if len(times) > 1:  # what one says of another is a moment old

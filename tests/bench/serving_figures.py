@@ -36,7 +36,7 @@ from support.bundles import saved
 from harness.measure.clock import SystemClock
 from harness.record.load_model import LoadResult, LoadSpec
 from harness.serving.generator import Target
-from harness.serving.load import find_rate, run_load
+from harness.serving.load import Requests, find_rate, run_load
 from harness.serving.model import ServedModel
 from harness.serving.payloads import made_rows, payloads
 
@@ -88,7 +88,9 @@ class Bench:
     def offer(self, target: Target, rate: float, seconds: float, **changes: Any) -> LoadResult:
         """One open-loop load."""
         spec = replace(LoadSpec("", rate, seconds, CONNECTIONS, "poisson", 1, 5e-3), **changes)
-        return run_load(spec, target, self.bodies, self.expected, SystemClock(), watched_cpus=(CPUS[0], CPUS[-1]))
+        return run_load(
+            spec, target, Requests(self.bodies, self.expected), SystemClock(), watched_cpus=(CPUS[0], CPUS[-1])
+        )
 
 
 @contextmanager
@@ -264,7 +266,7 @@ def generator(bench: Bench) -> None:
         target = Target("127.0.0.1", int(process.stdout.readline()))
         for rate in (10_000, 20_000, 30_000):
             spec = LoadSpec("", rate, SECONDS, 64, "constant", 1, None)
-            result = run_load(spec, target, bench.bodies, None, SystemClock())
+            result = run_load(spec, target, Requests(bench.bodies), SystemClock())
             figure(f"generator, {rate:,} req/s offered to a null server: lag p99", result.lag_p99_s * 1e6, 200, "us")
             figure(
                 f"generator, {rate:,} req/s offered: answered", result.achieved_per_s, 0.99 * rate, "req/s", least=True
@@ -304,7 +306,7 @@ def freeze(bench: Bench) -> None:
         stopping = multiprocessing.get_context("fork").Process(target=stop)  # not the generator's thread
         stopping.start()
         spec = LoadSpec("", 1000, 10, 64, "constant", 1, None)
-        result = run_load(spec, target, bench.bodies, None, SystemClock())
+        result = run_load(spec, target, Requests(bench.bodies), SystemClock())
         stopping.join()
         p99, p95 = result.observed_s["p99_s"] or 0, result.observed_s["p95_s"] or 0
         figure("freeze of 500 ms: p99 against 420 ms", abs(p99 / 0.420 - 1) * 100, 5, "%")

@@ -24,6 +24,7 @@ from harness.errors import InputError
 from harness.serving import card_log
 from harness.serving.admission import Admission
 from harness.serving.app import App
+from harness.serving.card_load import CardLoad, room_for
 from harness.serving.card_log import CardLog, remove_parts
 from harness.serving.card_snapshot import model_digest, restore, save
 from harness.serving.card_states import CardStates
@@ -32,6 +33,7 @@ from harness.serving.check import example
 from harness.serving.exchange import HttpError, Reply, Request, Scoring
 from harness.serving.fraud import Fraud
 from harness.serving.fraud_parts import Parts
+from harness.serving.generator import FAILED, Sent
 from harness.serving.model import Options, ServedModel
 from harness.serving.spec import ServeSpec
 
@@ -298,6 +300,53 @@ def test_a_snapshot_gives_every_card_back(model: ServedModel, kept: Saved, tmp_p
     assert ask(after, "/predict_stream", stream(rows[7])) == ask(whole, "/predict_stream", stream(rows[7]))
     for row in (rows[8], *rows[12:]):
         assert ask(after, "/predict_stream", stream(row)) == ask(whole, "/predict_stream", stream(row))
+
+
+def test_a_load_of_cards_knows_what_every_answer_has_to_be(model: ServedModel) -> None:
+    app, load = served(model), CardLoad(model, 12, 1.0, 3, "load-")
+
+    def played(count: int, refused: frozenset[int] = frozenset()) -> Sent:
+        bodies, cards = load.draw(count)
+        assert len(bodies) == len(cards) == count
+        statuses, answers = np.full(count, 200, dtype=np.int16), []
+        for index, body in enumerate(bodies):
+            app.admission.waiting = 10**6 if index in refused else 0
+            try:
+                outcome = app.handle(Request("POST", "/predict_stream", {}, body, True))
+                reply = app.score([outcome])[0] if isinstance(outcome, Scoring) else outcome
+            except HttpError as error:
+                reply = error.reply()
+            statuses[index] = reply.status
+            answers.append({reply.body: 1} if reply.status == 200 else {})
+        zeros = np.zeros(count, dtype=np.int64)
+        return Sent(zeros, zeros, statuses, tuple(answers), 1)
+
+    assert load.different(played(60)) == 0
+    before = load.scored
+    assert before > 0
+    sent = played(80, refused=frozenset(range(3, 80, 7)))
+    assert set(sent.statuses.tolist()) == {200, 503}
+    assert load.different(sent) == 0  # what was refused is in no window
+    assert load.scored > before
+    sent = played(40)
+    scored = [index for index, body in enumerate(sent.bodies) if b'"ok"' in next(iter(body))]
+    wrong = json.loads(next(iter(sent.bodies[scored[0]])))
+    wrong["p_ensemble"] += 0.001
+    answers = list(sent.bodies)
+    answers[scored[0]], answers[scored[1]] = {json.dumps(wrong).encode(): 1}, {b'{"status":"buffering","have":1}': 1}
+    sent.statuses[scored[-1]] = FAILED  # nobody knows whether it was taken: its card is of no more use
+    lost = load._sent[scored[-1]][0]
+    assert load.different(Sent(sent.latencies_ns, sent.lags_ns, sent.statuses, tuple(answers), 1)) == 2
+    assert not load._cards[lost].known
+    big = CardLoad(model, 1000, 1.1, 1, "x")
+    _, ranks = big.draw(4000)
+    counts, shares = np.bincount(ranks, minlength=1000), np.arange(1, 1001) ** -1.1
+    expected = 4000 * shares / shares.sum()
+    assert ((counts - expected) ** 2 / expected)[:50].sum() < 86  # chi-squared, 50 degrees, 0.1 %
+    with pytest.raises(InputError, match="keeps 50 at most"):
+        room_for({"most_cards": 50}, 51)
+    with pytest.raises(InputError, match="does not say that it keeps cards"):
+        room_for(None, 1)
 
 
 class Going(Now):

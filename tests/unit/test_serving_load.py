@@ -23,7 +23,7 @@ from harness.record.load_model import LoadResult, LoadSpec
 from harness.serving import load, trial
 from harness.serving.arrival_trace import read_trace
 from harness.serving.generator import FAILED, Sent, Target, generate
-from harness.serving.load import find_rate, judge, run_load, schedule
+from harness.serving.load import Requests, find_rate, judge, run_load, schedule
 
 SPEC = LoadSpec("http://a", 1000.0, 1.0, 4, "constant", 0, p99_bound_s=0.01)
 
@@ -122,6 +122,36 @@ def test_a_server_that_never_answers_is_given_up() -> None:
         sent = run(target, 5, patience_s=0.2)
     assert (sent.statuses == FAILED).all()
     assert (sent.latencies_ns >= 0.2e9).all()
+
+
+def test_requests_of_a_lane_go_in_order_over_one_connection_which_may_be_replaced() -> None:
+    got: list[tuple[int, bytes]] = []
+
+    def moody(link: socket.socket, data: bytes, number: int) -> bool:
+        body = data.rpartition(b"\r\n\r\n")[2]
+        got.append((number, body))
+        time.sleep(0.001)
+        return False if body == b"004" else answer(link, body)
+
+    lanes = np.array([0, 1, 1, 5, 2, 1, 7, 1, 0, 2, 1, 1, 3, 0, 4] * 4)  # on three connections
+    bodies = [b"%03d" % index for index in range(len(lanes))]
+    times = (np.arange(len(lanes)) * 1e5).astype(np.int64)
+    with server(moody) as target:
+        sent = generate(
+            target, bodies, times, connections=3, patience_s=30, clock=SystemClock(), lanes=lanes
+        )  # fmt: skip
+    assert sent.statuses.tolist() == [FAILED if index == 4 else 200 for index in range(len(lanes))]
+    assert [list(answers) for answers in sent.bodies] == [[] if body == b"004" else [body] for body in bodies]
+    for lane, connections in ((0, 1), (1, 1), (2, 2)):
+        order = [body for _, body in got if lanes[int(body)] % 3 == lane]
+        assert order == sorted(order)
+        assert len({number for number, body in got if lanes[int(body)] % 3 == lane}) == connections
+    with server(lambda *_: True) as target:  # it never answers: what waited is given up too
+        sent = generate(
+            target, bodies[:9], times[:9], connections=3, patience_s=0.1, clock=SystemClock(), lanes=lanes[:9]
+        )  # fmt: skip
+    assert (sent.statuses == FAILED).all()
+    assert (sent.latencies_ns >= 0.09e9).all()
 
 
 def test_a_stall_is_in_the_latency_of_all_that_were_due_meanwhile() -> None:
@@ -336,7 +366,7 @@ def test_a_trial_under_a_changed_clock_is_invalid(monkeypatch: pytest.MonkeyPatc
     spec = LoadSpec("http://a", 2000.0, 0.5, 3, "constant", 0, p99_bound_s=10.0)
     monkeypatch.setattr(load, "ClockWatch", lambda: Fooled(factor))
     with server(lambda link, _data, _number: answer(link, b"1")) as target:
-        result = run_load(spec, target, [b"a"], None, SystemClock())
+        result = run_load(spec, target, Requests([b"a"]), SystemClock())
     assert result.met is None
     assert [reason for reason in result.reasons if reason.startswith("the clock that times says that")]
 
