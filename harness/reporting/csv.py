@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 
 from harness.record.model import Metric, Result, Run
+from harness.reporting.sections.counters import RATIOS, counted, ratios_of
 from harness.reporting.text import ranges
 
 COLUMNS = (
@@ -48,6 +49,10 @@ def _lines(result: Result) -> Iterator[tuple[_Cell, ...]]:
             yield from _metrics(size, result.by_batch[size])
     for name, metric in sorted(result.accuracy.metrics.items()) if result.accuracy is not None else ():
         yield None, name, metric.mean, "", None, None, metric.sd, metric.n, None
+    counters = counted(result.processes)
+    means, units = ratios_of(counters), {ratio.name: ratio.unit for ratio in RATIOS}
+    for name, value in means.items():
+        yield None, name, value, units[name], None, None, None, len(counters), "counters of user code"
 
 
 def _metrics(batch_size: int | None, metrics: Mapping[str, Metric]) -> Iterator[tuple[_Cell, ...]]:

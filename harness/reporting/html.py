@@ -8,6 +8,7 @@ from dataclasses import replace
 from harness.record.codec import normal
 from harness.record.model import Checks, Run
 from harness.reporting.page import MAX_BYTES, page_of
+from harness.reporting.sections.counters import run_table
 from harness.reporting.sections.detail import details
 from harness.reporting.sections.findings import findings
 from harness.reporting.sections.headline import headline
@@ -81,6 +82,7 @@ def _context(run: Run) -> dict[str, object]:
         "groups": groups,
         "columns": shown_columns(groups),
         "published": published_rows(run),
+        "counters": run_table(run),
         "rate_panels": rate_panels(run),
         "findings": findings(run),
         "not_checked": [(rule.id, ", ".join(rule.missing)) for rule in run.checks.not_checked],

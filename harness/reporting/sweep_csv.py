@@ -7,12 +7,14 @@ import io
 
 from harness.record.sweep_model import Sweep, SweepBest, SweepCell
 from harness.reporting.csv import inert
+from harness.reporting.sections.counters import RATIOS, counted, ratios_of
 
 COLUMNS = (
     "sweep_id", "created", "workload", "backend", "dtype", "batch_size", "node", "memory_node", "smt",
     "threads_per_core", "cores", "instances", "verdict", "rows_per_s_undisturbed", "ci_low", "ci_high", "n",
     "rows_per_s", "mean_inference_per_row_s", "against_best", "best_over_this", "ratio_ci_low", "ratio_ci_high",
     "rows_per_s_undisturbed_by_block", "reasons", "in_process_rows_per_s", "http_share",
+    *(ratio.name for ratio in RATIOS),
 )  # fmt: skip
 
 
@@ -33,7 +35,7 @@ def render_sweep_csv(sweep: Sweep) -> str:
                 cell.rows_per_s.value, cell.mean_inference_per_row_s.value, *_against(cell, own), _by_block(cell),
                 " | ".join(cell.validity.reasons), *(
                     None if metric is None else metric.value for metric in (cell.in_process_rows_per_s, cell.http_share)
-                ),
+                ), *map(ratios_of(counted(cell.processes)).get, (ratio.name for ratio in RATIOS)),
             )
         )  # fmt: skip
     return buffer.getvalue()

@@ -10,6 +10,7 @@ from harness import __version__
 from harness.record.codec import normal
 from harness.record.sweep_model import Sweep
 from harness.reporting.page import page_of, within_bound
+from harness.reporting.sections.counters import sweep_table
 from harness.reporting.sections.machine import machine_card, machine_line
 from harness.reporting.sweep_charts import charts_of, ramp
 from harness.reporting.sweep_view import SweepView, view_of
@@ -32,6 +33,7 @@ def render_sweep(sweep: Sweep) -> bytes:
             charts=charts[: len(cut.workloads)],
             ramp=ramp(view),
             most_rows=min(_ROWS, most),
+            counters=sweep_table(sweep, min(_ROWS, most)),
             left_out=_entries(view) - _entries(cut),
             machine_line=machine_line(sweep.facts),
             machine_card=machine_card(sweep.facts),

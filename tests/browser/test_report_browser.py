@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from support.loads import load_record
 from support.mutations import stepped_runs
-from support.records import dataset, facts, inference, placement, run, workload_results
+from support.records import counted, dataset, facts, inference, placement, run, workload_results
 from support.serving import busy_page
 from support.sizes import sized_record
 from support.sweeps import power_sweep
@@ -33,8 +37,19 @@ _FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 # One of each at least.
-_KINDS = ("plain", "refused", "hostile", "sweep", "comparison", "three", "history", "size", "load")
-_PAGES = ("plain", "wide", "hostile", "refused", "sweep", "hostile sweep", "serve", "hostile serve", "hostile load")
+_KINDS = ("plain", "counted", "refused", "hostile", "sweep", "comparison", "three", "history", "size", "load")
+_PAGES = (
+    "plain",
+    "counted",
+    "wide",
+    "hostile",
+    "refused",
+    "sweep",
+    "hostile sweep",
+    "serve",
+    "hostile serve",
+    "hostile load",
+)
 _LONG = "a-workload-whose-name-has-no-end-and-no-place-to-break-" * 4
 
 # For every element with text of its own: its colour against the first opaque background behind it, as WCAG has it.
@@ -130,6 +145,7 @@ def _records() -> dict[str, Run]:
         "plain": run(*workload_results(), *workload_results("nsl-kdd-mlp")),
         "wide": run(inference(placement=spread), facts=wide),
         "hostile": run(inference(_LONG, title=None, backend=_LONG, dataset=synthetic, validity=failed)),
+        "counted": run(*counted(*workload_results())),
         "refused": run(*(replace(r, validity=Validity(Verdict.TIMINGS_REFUSED)) for r in workload_results())),
     }
 
@@ -203,6 +219,40 @@ def test_paper_loses_no_column(browser: Any, pages: dict[str, str], name: str) -
         assert browser.execute_script(_CLIPPED, "td, th, pre, .scroll") == []
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+# Of each page of a PDF: the words, and how far to the right the last of them ends.
+def _right_edge(words: list[Any]) -> float:
+    return max((float(word.get("xMax")) for word in words), default=0.0)
+
+
+@pytest.mark.parametrize("name", ["plain", "counted", "refused", "sweep", "three", "history", "size", "serve"])
+def test_a_printed_page_holds_every_cell_within_its_margins(
+    browser: Any, pages: dict[str, str], name: str, tmp_path: Path
+) -> None:
+    """The PDF that the browser writes, read back by poppler: nothing is cut off, nothing is beyond the paper."""
+    pdftotext = shutil.which("pdftotext")
+    if pdftotext is None:
+        pytest.skip("poppler's pdftotext is not on the PATH")
+    _open(browser, pages[name], width=1240)
+    cells = browser.execute_script(
+        "document.querySelectorAll('details:not(.raw)').forEach(d => d.open = true);"
+        "return [...document.querySelectorAll('table:not(details.raw table) :is(th, td)')]"
+        ".filter(e => e.getClientRects().length).map(e => e.innerText).filter(t => t.trim())"
+    )
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})
+    path = tmp_path / "page.pdf"
+    path.write_bytes(base64.b64decode(printed["data"]))
+    laid_out = subprocess.run([pdftotext, "-bbox", str(path), "-"], capture_output=True, check=True).stdout
+    sheets = ElementTree.fromstring(laid_out).findall(".//{*}page")
+    assert sheets
+    words = [sheet.findall("{*}word") for sheet in sheets]
+    for sheet, of_sheet in zip(sheets, words, strict=True):
+        assert _right_edge(of_sheet) <= float(sheet.get("width", "0")) - 20
+    there = {word.text or "" for of_sheet in words for word in of_sheet}
+    text = "".join(word.text or "" for of_sheet in words for word in of_sheet)
+    wanted = {part for cell in cells for part in cell.replace("\u00a0", " ").split()}
+    assert {part for part in wanted - there if part not in text} == set()
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,8 @@ def test_ratios_are_means_over_processes_and_instances_add_up() -> None:
         {"instructions": 400.0, "cycles": 200.0}, {"node_loads": "no"}, 2.0, 0.5, 1.2
     )
     lines = _lines([("a", [first, second]), ("b", [])])
-    assert lines[0].startswith("a: 2.00 instructions per cycle; the partition consumed 2.00 physical cores, ")
-    assert "of the entitlement; clock" in lines[0]
+    assert lines[0].replace("\u00a0", " ") == (
+        "a: 2.00 instructions per cycle; the partition consumed 2.00 physical cores; 50.0 % of the entitlement; "
+        "clock 120 % of nominal"
+    )
     assert lines[1:] == ["Not counted: node_loads: no."]
