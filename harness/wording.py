@@ -1,6 +1,12 @@
-"""Numbers with their words, for every text that a person reads."""
+"""Numbers with their words, and cells of tables, for every text that a person reads."""
 
 from __future__ import annotations
+
+from typing import TypeVar
+
+Cell = TypeVar("Cell")
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def count(value: int) -> str:
@@ -12,3 +18,8 @@ def plural(amount: int, singular: str, several: str | None = None) -> str:
     """``1 core``, ``2 cores``."""
     word = singular if amount == 1 else several or f"{singular}s"
     return f"{count(amount)} {word}"
+
+
+def inert(cell: Cell) -> Cell | str:
+    """A text that a spreadsheet would run as a formula, made a text."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

@@ -180,6 +180,14 @@ def run(
         ),
     ] = None,
     counters: Counting = False,
+    scores: Annotated[
+        bool,
+        typer.Option(
+            "--scores",
+            help="Keep score, label and threshold level of every test row in scores-WORKLOAD.csv of the run directory.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     seed: Seed = 1,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Run directories are made in here.", rich_help_panel=OUTPUT)
@@ -262,6 +270,7 @@ def run(
             seed=seed,
             save=None if save is None else str(save.resolve()),
             counters=counters,
+            scores=scores,
             roofline="kept" if roofline is None else "measured" if roofline else "none",
         )
         if track is not None:
@@ -277,7 +286,8 @@ def run(
             record = runs.execute(session, ProcessExecutor(), progress)
             from harness.reporting.html import render  # not before the command line is known to be right
 
-            directory = write_run(record, session.directory.parent, {"report.html": render(record)})
+            files = {"report.html": render(record), **runs.row_scores(session)}
+            directory = write_run(record, session.directory.parent, files)
             runs.remember_own(record, directory)
     session.done()
     if track is not None:

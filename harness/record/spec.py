@@ -44,6 +44,7 @@ class RunSpec:
         p99_bound_s: of the server scenario.
         seed: of the order of everything.
         save: directory that receives the model bundles of the first seed.
+        scores: whether the score of every test row is written next to the record.
         counters: whether processes count instructions, cycles, misses and consumed capacity.
         roofline: "kept" takes the roofs that were measured in this state of the machine before, where there are some.
     """
@@ -77,6 +78,7 @@ class RunSpec:
     p99_bound_s: float = 0.01
     seed: int = 1
     save: str | None = None
+    scores: bool = False
     counters: bool = False
     roofline: Literal["kept", "measured", "none"] = "kept"
 

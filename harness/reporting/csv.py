@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping
 from harness.record.model import Metric, Result, Run
 from harness.reporting.sections.counters import RATIOS, counted, ratios_of
 from harness.reporting.text import ranges
+from harness.wording import inert
 
 COLUMNS = (
     "run_id", "created", "workload", "detector", "dataset", "origin", "protocol", "scenario", "backend", "dtype",
     "nodes", "cpus", "threads", "smt", "instances", "cache", "verdict", "batch_size", "metric", "value", "unit",
     "ci_low", "ci_high", "sd", "n", "note",
 )  # fmt: skip
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 _Cell = str | float | int | None
 
@@ -61,8 +60,3 @@ def _metrics(batch_size: int | None, metrics: Mapping[str, Metric]) -> Iterator[
         yield (
             batch_size, name, metric.value, metric.unit, metric.ci_low, metric.ci_high, None, metric.n, metric.note
         )  # fmt: skip
-
-
-def inert(cell: _Cell) -> _Cell:
-    """A text that a spreadsheet would run as a formula, made a text."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

@@ -6,8 +6,8 @@ import csv
 import io
 
 from harness.record.sweep_model import Sweep, SweepBest, SweepCell
-from harness.reporting.csv import inert
 from harness.reporting.sections.counters import RATIOS, counted, ratios_of
+from harness.wording import inert
 
 COLUMNS = (
     "sweep_id", "created", "workload", "backend", "dtype", "batch_size", "node", "memory_node", "smt",

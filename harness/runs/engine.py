@@ -162,6 +162,7 @@ class Engine:
                 directory=str(directory),
                 learning_rates=spec.learning_rates if own else (),
                 save=self._bundle(name, directory) if own else None,
+                scores=spec.scores and own,
             )
             result = self._run(job, placement, _FIT_TIMEOUT_S)
             if not own:

@@ -41,6 +41,7 @@ from harness.runs.work import Work, backends_of
 from harness.scratch import scratch
 from harness.workers.executor import Executor
 from harness.workers.outcomes import SurveyOutcome
+from harness.workers.row_scores import SCORES_FILE
 
 _ABANDONED_S = 60.0  # after which a run without a journal will not begin any more
 UNFINISHED = ".unfinished"  # ending of the directory of a run that is under way
@@ -196,6 +197,16 @@ def run_once(
     with scratch("run") as directory:
         session = begin(spec, argv, directory, executor=executor if check else None)
         return execute(session, executor, progress)
+
+
+def row_scores(session: Session) -> dict[str, bytes]:
+    """Files of the scores of every test row, by name; none where they were not asked for."""
+    spec, files = session.design.spec, {}
+    for workload in session.design.workloads if spec.scores else ():
+        path = session.directory / "fits" / f"{workload.name}-{spec.protocol}" / SCORES_FILE
+        if path.exists():  # its training may have failed
+            files[f"scores-{workload.name}.csv"] = path.read_bytes()
+    return files
 
 
 def remember_own(record: Run, directory: Path) -> None:

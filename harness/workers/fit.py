@@ -27,6 +27,7 @@ from harness.scoring.artifacts import write_rows
 from harness.training.context import FitContext, Vector
 from harness.workers.jobs import FitJob
 from harness.workers.outcomes import FitOutcome
+from harness.workers.row_scores import SCORES_FILE, write_row_scores
 from harness.workers.variants import by_learning_rate, number_formats
 from harness.workload.model import Value
 
@@ -60,6 +61,9 @@ def fit(job: FitJob) -> FitOutcome:
     scores = [detector.decision_function(data.test_x) for detector in together]
     _keep_rows(first, data, scores[0], directory)
     points = _operating_points(first, scores[0], data)
+    if job.scores:
+        cuts = [point.threshold for point in points]
+        write_row_scores(directory / SCORES_FILE, scores[0], data, first.threshold_for(scores[0]).value, cuts)
     others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, context)
     record = replace(dataset_record(data), notes=(*data.notes, *([_SPLITS] if others else [])))
     if job.save is not None:

@@ -26,6 +26,7 @@ class FitJob:
         rows: of the training file; None for all.
         learning_rates: to train every seed with as well, for their accuracy alone.
         save: directory that receives a model bundle of the first seed.
+        scores: whether the first seed's score of every test row is written.
         directory: receives artifacts and the report.
     """
 
@@ -41,6 +42,7 @@ class FitJob:
     synthetic: Synthetic = "when-missing"
     learning_rates: tuple[float, ...] = ()
     save: str | None = None
+    scores: bool = False
     kind: Literal["fit"] = "fit"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from harness.datasets.base import load
 from harness.detectors import registry
@@ -27,6 +29,7 @@ from harness.training.context import FitContext
 from harness.workers.baseline_detectors import baseline_job, score_baselines
 from harness.workers.fit import fit
 from harness.workers.jobs import FitJob
+from harness.workers.row_scores import SCORES_FILE
 
 
 @pytest.fixture
@@ -70,6 +73,27 @@ def test_a_workload_or_a_class_runs_on_a_file_of_ones_own(name, own_file, tmp_pa
     by_name = {detector.name: detector.metrics for detector in baselines.detectors}
     assert by_name["gradient boosting"]["auc_roc"].mean > 0.9
     assert by_name["1-NN distance"]["accuracy"].mean > 0.7  # not everything is flagged
+
+
+def test_the_file_of_scores_gives_the_figures_of_the_record(own_file, tmp_path):
+    """By scikit-learn alone, from what the file holds."""
+    job = job_of("nsl-kdd-gradient-boosting", tmp_path / "fit", dataset=own_file, label="verdict", scores=True)
+    outcome = fit(job)
+    with (tmp_path / "fit" / SCORES_FILE).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    evaluation = outcome.evaluations[0]
+    score, label, flagged, level = (
+        np.array([float(row[name]) for row in rows]) for name in ("score", "label", "flagged", "level")
+    )
+    assert [int(row["row"]) for row in rows] == list(range(outcome.dataset.rows["test"]))
+    assert metrics.roc_auc_score(label, score) == pytest.approx(evaluation.auc_roc, rel=1e-9)
+    assert metrics.precision_score(label, flagged) == pytest.approx(evaluation.precision)
+    assert metrics.recall_score(label, flagged) == pytest.approx(evaluation.recall)
+    assert {row["class"] for row in rows if row["label"] == "1"} == {"scan", "flood"}
+    cuts = np.unique([evaluation.threshold, *(point.threshold for point in outcome.operating_points)])
+    assert level.tolist() == [sum(value > cut for cut in cuts) for value in score]
+    fit(job_of("nsl-kdd-gradient-boosting", tmp_path / "other", dataset=own_file, label="verdict"))
+    assert not (tmp_path / "other" / SCORES_FILE).exists()
 
 
 def test_what_does_not_go_together_is_refused(own_file):
