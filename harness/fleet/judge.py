@@ -299,7 +299,7 @@ def _notes(looked: Mapping[str, Looked], frames: Mapping[str, str], sizes: Mappi
                 f"{', '.join(names)} have one machine id: one system under several names, or copies of one image."
             )
     if any(frame.startswith(("system ", "host ")) for frame in frames.values()):
-        notes.append("Where no serial number is known, hosts are told apart by their machine id, not by their frame.")
+        notes.append("Where no serial number is known, hosts are distinguished by machine id, not by frame.")
     if any(size > 1 for size in sizes.values()):
         notes.append("What slows all hosts alike cannot be seen within a fleet: compare a record with an earlier one.")
     return tuple(notes)

@@ -186,7 +186,7 @@ def _sentences(fleet: Fleet, lines: Sequence[HostLine]) -> list[str]:
         sentences.append(f"{len(lines) - missing.total()} of {len(lines)} done; {words}.")
     pairs = [population for population in fleet.populations if population.hosts == 2]
     if any(line.host.population in {pair.number for pair in pairs} for line in out):
-        sentences.append("Of two hosts it cannot be told which is out of line.")
+        sentences.append("Of two hosts it cannot be decided which is out of line.")
     undecided = sum(line.standing is Standing.UNDECIDED for line in lines)
     if undecided:
         sentences.append(f"{plural(undecided, 'LPAR')} not decided: measure more waves.")

@@ -123,7 +123,7 @@ def test_hosts_are_compared_with_those_like_them_alone() -> None:
 def test_of_two_hosts_it_is_said_that_either_may_be_out_of_line() -> None:
     values = rates(np.random.default_rng(3), 2)
     values[1] *= 0.8
-    assert "Of two hosts it cannot be told which is out of line." in sentence(
+    assert "Of two hosts it cannot be decided which is out of line." in sentence(
         judged({"nsl-kdd-mlp": values}, hosts_of(2))
     )
 
