@@ -17,8 +17,8 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="A B [MORE]...",
-            help="Run directories or run.json files; A is the baseline. Also files of pytest-benchmark, or folders of"
-            " them, one process each.",
+            help="Run directories, run.json files or ARCHIVE#RECORD; A is the baseline. Also files of pytest-benchmark,"
+            " or folders of them, one process each.",
         ),
     ],
     margin: Annotated[str, typer.Option(metavar="SHARE", help="Change of a time that matters.")] = "3%",
@@ -59,6 +59,7 @@ def compare(
     from harness.cli.outputs import shares_standard_output
     from harness.compare import compare as sides
     from harness.compare.labels import load_sides
+    from harness.record.archived import archived
     from harness.record.files import write_output
     from harness.record.store import RECORD_NAME
     from harness.reporting.ci import of_comparison, print_ci
@@ -68,8 +69,10 @@ def compare(
 
     one_format(to, as_json=as_json)
     piped = shares_standard_output(html, as_json=as_json or to is not None)
+    with archived(runs) as paths:
+        compared = load_sides(paths, label or ())
     report = sides.compare(
-        load_sides(runs, label or ()),
+        compared,
         margin=share("--margin", margin),
         accuracy_margin=share("--accuracy-margin", accuracy_margin),
         allowed=allow_diff or (),

@@ -104,7 +104,8 @@ def gate(
         list[Path] | None,
         typer.Option(
             metavar="RUN",
-            help="Judge this run instead of measuring. Given up to five times, the others confirm the first.",
+            help="Judge this run (or ARCHIVE#RECORD) instead of measuring. Given up to five times, the others confirm"
+            " the first.",
             show_default=False,
         ),
     ] = None,
@@ -182,6 +183,7 @@ def gate(
     `lparbench gate --base main --head HEAD -- pytest tests/bench`
     """
     from harness.gates.policy import Policy, read_policy
+    from harness.record.archived import archived
 
     allow(trust)
     runs = candidate or []
@@ -194,13 +196,14 @@ def gate(
         raise typer.Exit(gate_revisions(base, head, [str(baseline), *own, *(arguments or [])], prepare, to))
     one_format(to, as_json=as_json)
     limit = None if margin is None else share("--margin", margin)
-    if aa:
-        _self_check(baseline, runs, limit, blocks, out, as_json=as_json)
-    elif update:
-        _update(baseline, runs, blocks, accept, machine, as_json=as_json)
-    else:
-        given = Policy(limit, share("--accuracy-margin", accuracy_margin), allow_diff or [])
-        _judge(baseline, runs, read_policy(policy, given), machine, to, as_json=as_json)
+    with archived(runs) as paths:
+        if aa:
+            _self_check(baseline, paths, limit, blocks, out, as_json=as_json)
+        elif update:
+            _update(baseline, paths, blocks, accept, machine, as_json=as_json)
+        else:
+            given = Policy(limit, share("--accuracy-margin", accuracy_margin), allow_diff or [])
+            _judge(baseline, paths, read_policy(policy, given), machine, to, as_json=as_json)
 
 
 def _refuse_unused(context: typer.Context, use: _Use) -> None:

@@ -32,6 +32,7 @@ from harness.cli import (
     run,
     score,
     serve,
+    site,
     size,
     smt,
     sweep,
@@ -105,6 +106,7 @@ _add("gate", _RUNS)(gate.gate)
 _add("history", _RUNS)(history.history)
 _add("export", _RUNS)(export.export)
 app.add_typer(archive.archive_app, rich_help_panel=_RUNS)
+_add("site", _RUNS)(site.site)
 app.add_typer(fleet.fleet_app, rich_help_panel=_RUNS)
 
 _MACHINE = "This machine"

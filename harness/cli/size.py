@@ -76,7 +76,7 @@ def size(
         typer.Option(
             "--from",
             metavar="RECORD",
-            help="Answer from a sizing, a sweep, or runs of one machine; may be repeated.",
+            help="Answer from a sizing, a sweep, or runs of one machine, also ARCHIVE#RECORD; may be repeated.",
             rich_help_panel=_STORED,
             show_default=False,
         ),
@@ -228,6 +228,7 @@ def _stored(
     """Answer without measuring."""
     from harness.cli.what_if import questions
     from harness.decode import encode
+    from harness.record.archived import archived
     from harness.record.store import size_text
     from harness.reporting.size_terminal import print_size, print_what_if
     from harness.sizing.session import exit_code
@@ -236,7 +237,8 @@ def _stored(
 
     if not records:
         raise InputError("--what-if answers from a stored curve.", remedy="Add --from DIR, a sizing that was measured.")
-    record = _projected(size_from(records, question, kinds), on)
+    with archived(records) as paths:
+        record = _projected(size_from(paths, question, kinds), on)
     if what_if:
         table = answers(record, questions(question, what_if))
         if as_json:

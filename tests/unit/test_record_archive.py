@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -23,7 +24,9 @@ from typer.testing import CliRunner
 
 from harness.cli.main import app
 from harness.errors import ExitCode, InputError, LparbenchError
+from harness.record import archived as archived_module
 from harness.record.archive import Query, is_archive, opened, partition_of
+from harness.record.archived import archived
 from harness.record.store import SIZE_NAME, SWEEP_NAME, size_text, sweep_text, write_run
 
 DAYS = ("2026-08-01", "2026-08-02", "2026-08-03")
@@ -217,6 +220,88 @@ def test_history_reads_an_archive(team: Path, tmp_path: Path) -> None:
     from_archive, from_folder = lparbench("history", place), lparbench("history", team / "runs" / "run-1", team)
     assert from_archive[0] == from_folder[0] == ExitCode.INCONCLUSIVE
     assert "nsl-kdd-mlp" in from_archive[1]
+
+
+@pytest.fixture(scope="module")
+def archive(team: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The records of the team in an SQLite file."""
+    place = tmp_path_factory.mktemp("archive") / "team.sqlite"
+    with opened(str(place), new=True) as store:
+        store.add([team])
+    return place
+
+
+def test_a_record_of_an_archive_stands_where_a_run_does(archive: Path, team: Path) -> None:
+    """``compare`` and ``size`` say of it what they say of its directory."""
+    runs = [str(team / "runs" / name) for name in ("run-1", "run-2")]
+    with opened(str(archive)) as store:
+        digests = {entry.id: entry.digest for entry in store.entries(Query())}
+    named = [f"{archive}#run-1", f"{archive}#{digests['run-2'].removeprefix('sha256:')[:16]}"]
+    answers = [CliRunner().invoke(app, ["compare", *paths, "--json"]) for paths in (runs, named)]
+    assert answers[0].output == answers[1].output
+    assert json.loads(answers[0].output)
+    size = next(name for name in digests if "size" in name)
+    question = ["--rate", "100/s"]
+    for command in (
+        ["size", "--from", f"{archive}#{size}", *question],
+        ["size", "--from", str(team / "size"), *question],
+    ):
+        answers.append(CliRunner().invoke(app, command))
+    assert answers[2].output == answers[3].output
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("", "of which one is wanted"), ("#run-7", "no record run-7"), ("#sha256:", "records are called")],
+)
+def test_what_names_no_single_record_is_an_error(archive: Path, name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words), archived([Path(f"{archive}{name}")]):
+        pass
+
+
+def test_an_address_of_a_database_is_put_together_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def refuse(place: str) -> None:
+        asked.append(place)
+        raise InputError("as scripted")
+
+    monkeypatch.setattr(archived_module, "opened", refuse)
+    with pytest.raises(InputError), archived([Path("postgresql+psycopg://team@db/x#run-1")]):
+        pass
+    assert asked == ["postgresql+psycopg://team@db/x"]
+
+
+def test_a_site_shows_partitions_workloads_and_steps(tmp_path: Path) -> None:
+    """Fifteen runs, of which the later half is a fifth slower; pages link to each other, and to nothing else."""
+    for number in range(15):
+        centre = 1e-3 * (1.2 if number >= 7 else 1.0)
+        result = records.inference("nsl-kdd-mlp")
+        series = records.processes(6, result.placement.cpus, batch_size=8192, centre_s=centre, samples=90)
+        run = records.run(
+            replace(result, processes=series, workload="<b>mlp" if number == 14 else "nsl-kdd-mlp"),
+            run_id=f"run-{number:02d}",
+            created=f"2026-08-{number + 1:02d}T12:00:00Z",
+        )
+        write_run(run, tmp_path / "runs")
+    place = tmp_path / "team.sqlite"
+    with opened(str(place), new=True) as store:
+        store.add([tmp_path / "runs"])
+    public = tmp_path / "public"
+    public.mkdir()
+    for name in ("workload-gone.html", "mine.html"):
+        (public / name).write_text("x", encoding="utf-8")
+    done = CliRunner().invoke(app, ["site", str(place), str(public)])
+    assert done.exit_code == 0, done.output
+    pages = {file.name: file.read_text(encoding="utf-8") for file in public.iterdir()}
+    assert pages.pop("mine.html") == "x"
+    links = {link for page in pages.values() for link in re.findall(r'<a href="([^#"]+)"', page)}
+    assert links == pages.keys() - {"index.html"}
+    assert "workload-nsl-kdd-mlp.html" in links
+    assert "The last step made something slower on 1 of 1 partitions." in pages["index.html"]
+    assert "run-07" in pages["workload-nsl-kdd-mlp.html"]
+    assert "slower from here on" in pages["workload-nsl-kdd-mlp.html"]
+    assert all("<b>mlp" not in page and "<script" not in page for page in pages.values())
 
 
 def test_the_list_counts_by_partition_and_workload(team: Path, tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Records in archives where a command takes run directories: ``team.sqlite#20261103T080000Z-1a2b``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.record.archive import Query, is_archive, opened
+from harness.scratch import scratch
+
+MARK = "#"
+_URL = re.compile(r"([a-z][a-z0-9+]*):/(?!/)")  # as a path has it, whose double slashes are one
+_NAMED = 3  # records that an error names
+
+
+@contextmanager
+def archived(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """The paths, in which ``ARCHIVE#RECORD`` is the directory of that record, there for the time being.
+
+    Args:
+        paths: files, directories, and records of archives, by their name or the beginning of their digest.
+
+    Raises:
+        InputError: an archive is given without a record, or has no such record or several.
+    """
+    with scratch("archived") as folder:
+        yield [_written(path, folder / str(at)) for at, path in enumerate(paths)]
+
+
+def _written(path: Path, folder: Path) -> Path:
+    place, mark, name = str(path).rpartition(MARK)
+    if path.exists() or not mark:
+        if is_archive(path):
+            raise _without_name(path)
+        return path
+    with opened(_URL.sub(r"\1://", place, count=1)) as archive:
+        entries = archive.entries(Query(ids=(name,)))
+        if len(entries) != 1:
+            several = ", ".join(entry.digest for entry in entries[:_NAMED])
+            message = (
+                f"{len(entries)} records are called {name}: {several}" if entries else f"no record {name} in there"
+            )
+            raise InputError(f"{path}: {message}.", remedy=f"See: lparbench archive query {place}")
+        return archive.write(entries, folder)[0]
+
+
+def _without_name(path: Path) -> InputError:
+    with opened(str(path)) as archive:
+        entries = archive.entries(Query())
+    newest = ", ".join(f"{path}{MARK}{entry.id}" for entry in reversed(entries[-_NAMED:]))
+    return InputError(
+        f"{path}: an archive of {len(entries):,} records, of which one is wanted.", remedy=f"Name it: {newest}"
+    )

@@ -1,0 +1,119 @@
+"""The runs of an archive as static pages: partitions, workloads, and each result over time with its steps."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from harness import __version__
+from harness.compare.history import History, history
+from harness.compare.observations import Side, side_of
+from harness.record.archive import Archive, Entry, Query
+from harness.record.store import parse_run
+from harness.reporting.history_html import render_history
+from harness.reporting.history_view import lines_of, sentence
+from harness.reporting.page import page_of, within_bound
+from harness.reporting.sections.status import Status
+from harness.wording import plural
+
+INDEX = "index.html"
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+
+
+@dataclass(frozen=True)
+class SiteLine:
+    """A partition or a workload in the index; ``status`` is that of the last steps of its results."""
+
+    name: str
+    page: str
+    about: str
+    runs: int
+    valid: str
+    first: str
+    last: str
+    status: Status
+
+
+def site_of(archive: Archive, *, margin: float) -> dict[str, bytes]:
+    """File name -> page; the same archive gives the same bytes.
+
+    Args:
+        margin: step that matters, as a share.
+
+    Raises:
+        InputError: a record in the archive is damaged.
+    """
+    entries = archive.entries(Query(kind="run"))
+    sides: dict[str, list[Side]] = {}
+    for entry, content in archive.texts(entries):
+        run = parse_run(content.decode("utf-8", "backslashreplace"), f"run {entry.id}")
+        sides.setdefault(entry.partition, []).append(side_of(run).named(entry.id))
+    of_partition = {partition: history(runs, margin=margin) for partition, runs in sorted(sides.items())}
+    of_workload: dict[str, list[tuple[str, History]]] = {}
+    for partition, histories in of_partition.items():
+        for each in histories:
+            of_workload.setdefault(each.key.workload, []).append((partition, each))
+    pages: dict[str, bytes] = {}
+    machines, workloads = [], []
+    for partition, histories in of_partition.items():
+        own = [entry for entry in entries if entry.partition == partition]
+        page = f"partition-{_file(partition)}.html"
+        pages[page] = render_history(histories)
+        machines.append(_line(partition, page, own[-1].machine, own, histories))
+    for workload, pairs in sorted(of_workload.items()):
+        own = [entry for entry in entries if workload in entry.workloads]
+        page = f"workload-{_file(workload)}.html"
+        histories = tuple(_on(partition, each, several=len(of_partition) > 1) for partition, each in pairs)
+        pages[page] = render_history(histories)
+        partitions = plural(len({partition for partition, _ in pairs}), "partition")
+        workloads.append(_line(workload, page, f"on {partitions}", own, histories))
+    pages[INDEX] = _index(entries, machines, workloads)
+    return pages
+
+
+def _on(partition: str, of: History, *, several: bool) -> History:
+    """A history that says which partition it is of, where there are several."""
+    return replace(of, machine=partition) if several else of
+
+
+def _line(name: str, page: str, about: str, entries: Sequence[Entry], histories: Sequence[History]) -> SiteLine:
+    results, valid = sum(entry.results for entry in entries), sum(entry.valid for entry in entries)
+    created = [entry.created for entry in entries]
+    status = sentence(lines_of(histories))[0]
+    return SiteLine(
+        name, page, about, len(entries), f"{valid:,} of {results:,}", min(created)[:10], max(created)[:10], status
+    )
+
+
+def _index(entries: Sequence[Entry], machines: Sequence[SiteLine], workloads: Sequence[SiteLine]) -> bytes:
+    page = page_of("site.html.j2")
+
+    def draw(most: int) -> bytes:
+        return page(
+            runs=plural(len(entries), "run"),
+            machines=machines[:most],
+            workloads=workloads[:most],
+            left_out=len(machines) + len(workloads) - len(machines[:most]) - len(workloads[:most]),
+            slower=[line for line in machines if line.status.kind == "bad"][:most],
+            first=min((entry.created for entry in entries), default="")[:10],
+            last=max((entry.created for entry in entries), default="")[:10],
+            version=__version__,
+        )
+
+    return within_bound(draw, max(len(machines), len(workloads), 1))
+
+
+def _file(name: str) -> str:
+    """A name that a file can have, and no other name gets."""
+    if _PLAIN.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
+    return f"{re.sub('[^A-Za-z0-9]+', '-', name)[:40]}-{digest[:8]}"
+
+
+def unlisted(names: Iterable[str], present: Iterable[str]) -> list[str]:
+    """Pages of an earlier site of this kind that the new one has not, which would show what is no longer so."""
+    own = re.compile(r"(partition|workload)-.*\.html")
+    return sorted(name for name in set(present) - set(names) if own.fullmatch(name))
