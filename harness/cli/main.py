@@ -48,6 +48,7 @@ _SIGNALLED = 128  # plus the number of the signal, as shells report it
 _SIGNALS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 _LOST_S = 0.02
 _DEBUG = "--debug"
+_WORDS = {"help": "--help", "version": "--version"}  # as many programs have them
 
 # What no code could have prevented: a disk or a limit is full, a device is broken.
 _OF_THE_SYSTEM = frozenset(
@@ -167,6 +168,7 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
     """The arguments without ``--debug``, which may stand anywhere up to ``--``, and whether it was there."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     own = [argument for argument in arguments[:end] if argument != _DEBUG]
+    own[:1] = [_WORDS.get(word, word) for word in own[:1]]
     return [*own, *arguments[end:]], len(own) < end
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.compare.environment import Difference, differences, refuse_separated
+from harness.compare.environment import Difference, differences, refuse_separated, require_known
 from harness.compare.matching import matched
 from harness.compare.observations import AccuracyFigure, Key, Observation, Side
 from harness.errors import ExitCode, InputError
@@ -108,6 +108,7 @@ def compare(
     """
     if len(sides) < 2:
         raise InputError(f"A comparison needs two runs, got {len(sides)}.")
+    require_known(allowed, sides)
     baseline, *others = _distinctly_named(sides)
     others = [matched(baseline, side) for side in others]
     sides = [baseline, *others]

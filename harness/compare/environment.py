@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.compare.facts import Facts, FactValue, conflict
 from harness.compare.observations import Key, Side
-from harness.errors import EnvironmentMismatchError
+from harness.errors import EnvironmentMismatchError, unknown
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,20 @@ def require_same(a: Side, b: Side, allowed: Iterable[str]) -> None:
     differing = [fact for fact in differences(a, b) if not is_allowed(fact.name, allowed)]
     if differing:
         _refuse("the environments differ", differing)
+
+
+def require_known(allowed: Iterable[str], sides: Iterable[Side]) -> None:
+    """Refuse to allow what is no fact: a mistyped name would allow nothing, in silence.
+
+    Raises:
+        InputError: a name is neither a fact that is known of, nor one of a side.
+    """
+    known = {fact.name for fact in FACTS} | {fact.name.partition(".")[0] for fact in FACTS}
+    for side in sides:
+        known |= side.fingerprint.keys() | {name for seen in side.observations.values() for name in seen.conditions}
+    for name in allowed:
+        if not any(_within(name, fact) for fact in known):
+            raise unknown("fact", name, known, where="--allow-diff")
 
 
 def is_allowed(name: str, allowed: Iterable[str]) -> bool:

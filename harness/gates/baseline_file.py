@@ -147,6 +147,11 @@ def read_baselines(path: Path, words: Words = COMMAND_LINE) -> tuple[Baseline, .
     remedy = f"Move it away and write a new one: {words.write}"
     if not path.exists():
         raise InputError(f"{path}: no such baseline.", remedy=f"Write it first: {words.write}")
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a directory, and a baseline is a file.",
+            remedy="Of a run make one by: lparbench gate BASELINE --update --candidate RUN",
+        )
     try:
         document = decode(dict[str, object], read_json(path), str(path))
         content = {key: value for key, value in document.items() if key != DIGEST}

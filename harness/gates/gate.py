@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from harness.compare.compare import AccuracyComparison, TimeComparison, compare_metric, compare_times
-from harness.compare.environment import require_same
+from harness.compare.environment import require_known, require_same
 from harness.compare.matching import matched
 from harness.compare.observations import Key, Side
 from harness.errors import ExitCode
@@ -166,6 +166,7 @@ def _require_same(a: Side, b: Side, policy: Policy) -> None:
     for key in a.observations:
         groups.setdefault(policy.allowed_for(key), []).append(key)
     for allowed, keys in groups.items():
+        require_known(allowed, (a, b))
         require_same(_restrict(a, keys), _restrict(b, keys), allowed)
 
 

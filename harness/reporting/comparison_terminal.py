@@ -47,7 +47,7 @@ def print_comparison(report: CompareReport) -> None:
         table.add_row(*map(_cell, cells), tag(line.status))
     out.print()
     print_table(out, table)
-    say(out, view.estimate, style="dim")
+    say(out, view.estimate + (f" A change within {view.margin} does not matter." if view.margin else ""), style="dim")
     for note in view.notes:
         say(out, f"{note.status.shape} {note}", style="dim")
     changed = [line for line in view.accuracy if line.status is not STATUSES[CompareVerdict.EQUIVALENT]]

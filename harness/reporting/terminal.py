@@ -61,7 +61,7 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
         print_table(out, _table(groups, named=True, narrow=False))
         for group in groups:
             _print_accuracy(out, group, f"{_name(group)}: ")
-    for line in _data_notes(run):
+    for line in (*_data_notes(run), *run.placement.notes):
         out.print(safe(line), style="dim", markup=False, highlight=False)
     _print_published(out, run)
     for line in _reasons(groups):

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from typer.main import get_command
 
-from harness.cli.main import app
+from harness.cli.main import _without_debug, app
 
 PYTHONS_OWN = re.compile(r"<(?:str|int|float|bool|path|list|int range|float range)\b[^>]*>|list\[|Path\]")
 
@@ -58,3 +58,17 @@ def literals(hint: Any) -> Iterator[Any]:
 def test_no_option_is_a_literal_which_older_versions_of_typer_do_not_know(words: tuple[str, ...]) -> None:
     hints = get_type_hints(ALL[words].callback, include_extras=True)
     assert [name for name, hint in hints.items() if list(literals(hint))] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["help"], ["--help"]),
+        (["version"], ["--version"]),
+        (["run", "help"], ["run", "help"]),
+        (["place", "--", "help"], ["place", "--", "help"]),
+        ([], []),
+    ],
+)
+def test_words_that_many_programs_take_for_options(given: list[str], meant: list[str]) -> None:
+    assert _without_debug(given) == (meant, False)

@@ -201,6 +201,14 @@ def test_meaningless_comparisons_are_refused_unless_allowed(name: str, value: An
     assert compare([a, b], allowed=[name]).times
 
 
+def test_a_difference_that_is_none_is_not_allowed_in_silence() -> None:
+    a, b = side_of(small_run("a", seed=1)), changed(small_run("b", seed=2), arch="x86_64")
+    with pytest.raises(InputError, match="--allow-diff: unknown fact 'kernl'") as error:
+        compare([a, b], allowed=["arch", "kernl"])
+    assert "Did you mean 'kernel'?" in str(error.value.remedy)
+    assert compare([a, b], allowed=["arch", "libraries", "libraries.numpy", "smt.online"]).times
+
+
 def test_other_data_is_other_work() -> None:
     a = small_run("a", seed=1)
     b = small_run("b", seed=2)

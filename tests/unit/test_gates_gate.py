@@ -99,7 +99,7 @@ def test_the_difference_that_is_asked_about_may_be_allowed() -> None:
         judge((old, new))
     assert judge((old, new), allowed=["libraries.torch"]).exit_code is ExitCode.GOOD
     assert judge((old, new), allowed=["libraries"]).exit_code is ExitCode.GOOD
-    with pytest.raises(EnvironmentMismatchError):
+    with pytest.raises(InputError, match="--allow-diff: unknown fact 'lib'"):
         judge((old, new), allowed=["lib"])
 
 
@@ -257,6 +257,9 @@ def test_a_baseline_without_results_is_an_input_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_binary_baseline_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a directory, and a baseline is a file") as error:
+        read_baseline(tmp_path)
+    assert "--update --candidate RUN" in str(error.value.remedy)
     with pytest.raises(InputError, match="no such baseline"):
         read_baseline(tmp_path / "none.json")
     binary = tmp_path / "binary.json"

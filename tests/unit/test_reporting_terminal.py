@@ -323,3 +323,13 @@ def test_in_a_pipe_each_stage_and_block_is_one_line_with_the_time_left(capsys) -
         "block 1 of 2",
         "block 2 of 2, about 20 s left",
     ]
+
+
+def test_what_is_to_be_known_of_the_placement_is_in_the_terminal_and_on_the_page(tmp_path: Path) -> None:
+    note = "Node 2 has no memory: it is taken from node 3."
+    record = run()
+    record = replace(record, placement=replace(record.placement, notes=(note,)))
+    out = io.StringIO()
+    terminal.print_run(record, tmp_path, Console(file=out, width=200))
+    assert note in out.getvalue()
+    assert note in render(record).decode()
