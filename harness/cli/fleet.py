@@ -69,16 +69,14 @@ def check(
 
     Example: `lparbench fleet check hosts.ini --hosts @power10`
     """
-    import asyncio
-
     from harness.decode import encode
     from harness.errors import ExitCode
-    from harness.fleet.waves import frames_of, look_at
+    from harness.fleet.waves import completed, frames_of, look_at
     from harness.reporting.fleet_terminal import looked_text
     from harness.reporting.listing import output_width
 
     inventory = _inventory(hosts, choice)
-    looks = asyncio.run(look_at(inventory.hosts, _transport(command, ssh_config), fanout))
+    looks = completed(look_at(inventory.hosts, _transport(command, ssh_config), fanout))
     frames = frames_of({look.host: look.looked for look in looks if look.looked is not None})
     if as_json:
         typer.echo(json.dumps([{**encode(look), "frame": frames.get(look.host)} for look in looks], indent=2))

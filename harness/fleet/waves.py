@@ -7,12 +7,13 @@ import json
 import random
 import secrets
 import shutil
+import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from harness import __version__
 from harness.compare.observations import side_of
@@ -72,7 +73,7 @@ class Coordinator:
     def work(self) -> list[Entry]:
         """Look at the hosts and do the waves that are left; every entry of the journal afterwards."""
         self._journal.note(SessionEntry(now()))
-        asyncio.run(self._work())
+        completed(self._work())
         return self._journal.entries
 
     async def _work(self) -> None:
@@ -175,9 +176,38 @@ class Coordinator:
                     raise HostFailureError(HostState.TIMED_OUT, f"no answer after {self._limit():.0f} s")
             return task.result()
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def completed(work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` returns; a signal that ends this program ends it in order first, with all it has under way."""
+    numbers: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    async def stoppable() -> T:
+        task = asyncio.ensure_future(work)
+
+        def stop(number: int) -> None:
+            numbers.append(number)
+            task.cancel()
+
+        for number, handler in handlers.items():
+            if callable(handler):
+                asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        return await task
+
+    try:
+        return asyncio.run(stoppable())
+    except asyncio.CancelledError:
+        if not numbers:
+            raise
+    finally:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
+    signal.raise_signal(numbers[0])  # whose handler does not return
+    raise AssertionError("a signal that ends this program was handled")
 
 
 async def look_at(hosts: Sequence[Host], transport: Transport, fanout: int) -> list[LookedEntry]:
@@ -287,5 +317,4 @@ async def _all_of(work: Sequence[Awaitable[T]]) -> list[T]:
     finally:
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)

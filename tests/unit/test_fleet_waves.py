@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from harness.fleet.judge import fleet_of
 from harness.fleet.protocol import Refused, Request
 from harness.fleet.session import Entry, FleetDesign, MeasuredEntry, MissedEntry, open_journal, read_journal
 from harness.fleet.transport import HostFailureError, SshTransport
-from harness.fleet.waves import Coordinator, frames_of
+from harness.fleet.waves import Coordinator, completed, frames_of
 from harness.platform.facts import Facts
 from harness.record.fleet_model import Fleet, HostState
 from harness.record.store import load_run, record_text
@@ -25,6 +27,10 @@ from tests.support import fleets
 from tests.support.fleets import FakeTransport, answer, facts
 
 Behaviour = Callable[[Request, bytes], bytes]
+
+
+class KilledError(BaseException):
+    """The end of a coordinator."""
 
 
 def work(directory: Path, design: FleetDesign, transport: FakeTransport) -> tuple[Fleet, list[str]]:
@@ -139,8 +145,6 @@ def test_a_host_that_hangs_is_timed_out_while_others_are_measured(tmp_path: Path
         async def ask(self, host: Host, request: bytes) -> bytes:
             content = await super().ask(host, request)
             if host.name == "lpar2" and b'"spec": null' not in request:
-                import asyncio
-
                 await asyncio.sleep(60)
             return content
 
@@ -176,7 +180,7 @@ def test_a_fleet_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
             if b'"spec": null' not in request:
                 self.left -= 1
                 if self.left < 0:
-                    raise KeyboardInterrupt
+                    raise KilledError
             return await super().ask(host, request)
 
     for left in (0, 2, 5):
@@ -184,7 +188,7 @@ def test_a_fleet_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
         directory = fleets.write(tmp_path, design)
         killed = Killed(hosts)
         killed.left = left
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KilledError):
             work(directory, design, killed)
         orphan = directory / "hosts" / "lpar1" / "wave-2"
         orphan.mkdir(parents=True, exist_ok=True)  # written, and killed before the journal had it
@@ -223,8 +227,6 @@ def test_no_name_becomes_an_option_or_a_word_of_a_shell() -> None:
 
 
 def test_an_answer_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
     monkeypatch.setattr(transports, "LARGEST", 1000)
 
     async def read() -> None:
@@ -234,3 +236,29 @@ def test_an_answer_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
             await transports._bounded(stream)
 
     asyncio.run(read())
+
+
+def test_a_signal_ends_what_is_under_way_before_it_ends_the_program() -> None:
+    class EndedError(BaseException):
+        pass
+
+    def end(number: int, frame: object) -> None:
+        raise EndedError(number)
+
+    ended: list[str] = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_later(0.01, signal.raise_signal, signal.SIGTERM)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("in order")
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(EndedError):
+            completed(work())
+        assert ended == ["in order"]
+        assert signal.getsignal(signal.SIGTERM) is end
+    finally:
+        signal.signal(signal.SIGTERM, before)
