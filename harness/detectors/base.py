@@ -15,7 +15,8 @@ from harness.errors import InputError
 from harness.evaluation.thresholds import Threshold
 from harness.scoring import arrays
 from harness.scoring.artifacts import DETECTOR_FILE, WEIGHTS_FILE
-from harness.scoring.program import Program, evaluate
+from harness.scoring.evaluate import evaluate
+from harness.scoring.program import Program
 from harness.training.context import Epoch, FitContext, Labels, Matrix, Vector
 from harness.training.native_spec import NativeTraining
 

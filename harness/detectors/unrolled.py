@@ -39,15 +39,11 @@ def lstm(builder: Builder, steps: Sequence[str], gates: tuple[Matrix, Matrix, ND
     first = DenseLayer(of_inputs, bias)
     later = DenseLayer(np.concatenate([of_inputs, of_hidden], axis=1), bias)
     hidden: list[str] = []
-    cell = ""
+    cell: str | None = None
     for x in steps:
         linear = builder.dense(builder.concat(x, hidden[-1]), later) if hidden else builder.dense(x, first)
-        opened = builder.activation(builder.columns(linear, range(3 * width)), "sigmoid")
-        candidate = builder.activation(builder.columns(linear, range(3 * width, 4 * width)), "tanh")
-        let_in, kept, shown = (builder.columns(opened, range(at * width, (at + 1) * width)) for at in range(3))
-        added = builder.elementwise("multiply", let_in, candidate)
-        cell = builder.elementwise("add", builder.elementwise("multiply", kept, cell), added) if hidden else added
-        hidden.append(builder.elementwise("multiply", shown, builder.activation(cell, "tanh")))
+        cell, shown = builder.recur(linear, cell)
+        hidden.append(shown)
     return hidden
 
 

@@ -18,16 +18,19 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.scoring.artifacts import Artifacts
+from harness.scoring.evaluate import combine
 from harness.scoring.program import (
     ROWS,
     SCORE,
     Activate,
     Activation,
+    Cell,
     Columns,
     Concat,
     Convert,
     Dense,
     Elementwise,
+    Hidden,
     Neighbour,
     Normalise,
     Program,
@@ -37,7 +40,6 @@ from harness.scoring.program import (
     Transform,
     Trees,
     WithConstant,
-    combine,
 )
 from harness.scoring.tokens import EPSILON
 
@@ -116,7 +118,9 @@ def open_backend(artifacts: Artifacts, threads: int) -> CompiledScorer:
 
 def missing_operation(program: Program) -> str | None:
     """The first kind of step that has no torch function here; None when all have."""
-    return next((step.kind for step in program.steps if isinstance(step, Trees | Neighbour | Transform)), None)
+    return next(
+        (step.kind for step in program.steps if isinstance(step, Trees | Neighbour | Transform | Cell | Hidden)), None
+    )
 
 
 def as_function(program: Program) -> Callable[[Tensor], Tensor]:
@@ -165,7 +169,7 @@ def _apply(step: Step, x: list[Tensor], constants: Mapping[str, Tensor]) -> Tens
             return _REDUCERS[step.reduction](x[0])
         case Normalise():
             return functional.layer_norm(x[0], x[0].shape[1:], eps=EPSILON)
-        case Trees() | Neighbour() | Transform():  # refused by as_function
+        case Trees() | Neighbour() | Transform() | Cell() | Hidden():  # refused by as_function
             raise AssertionError(step.kind)
 
 

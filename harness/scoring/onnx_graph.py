@@ -18,11 +18,13 @@ from harness.scoring.program import (
     SCORE,
     Activate,
     Activation,
+    Cell,
     Columns,
     Concat,
     Convert,
     Dense,
     Elementwise,
+    Hidden,
     Neighbour,
     Normalise,
     Program,
@@ -124,8 +126,8 @@ class Writer:
                 self._neighbour(x, arrays[step.neighbours], step.n_neighbors, output)
             case Normalise():
                 self._normalise(x, output)
-            case Transform():
-                raise InputError("A transformer's graph is that of its module.", remedy="Set `traced` of the detector.")
+            case Transform() | Cell() | Hidden():
+                raise InputError(f"No graph of a {step.kind} step.", remedy="Set `traced` of the detector.")
 
     def constant(self, array: NDArray[Any]) -> str:
         """A constant tensor's name."""

@@ -14,11 +14,13 @@ from harness.scoring.program import (
     ROWS,
     SCORE,
     Activate,
+    Cell,
     Columns,
     Concat,
     Convert,
     Dense,
     Elementwise,
+    Hidden,
     Neighbour,
     Normalise,
     Program,
@@ -95,6 +97,8 @@ class _Coding:
                 return 1
             case Concat():
                 return sum(self._widths[name] for name in step.inputs)
+            case Cell() | Hidden():
+                return self._widths[step.inputs[0]] // 4
             case Transform():
                 return int(self._arrays[step.arrays[0]].shape[1]) * (step.heads + 1)
             case Activate() | Elementwise() | WithConstant() | Convert() | Normalise():
@@ -150,8 +154,8 @@ class _Coding:
             case Neighbour():
                 sample = [self._array(step.neighbours)]
                 self._add("neighbour", step, arrays=sample, number=step.n_neighbors)
-            case Normalise():
-                self._add("normalise", step)
+            case Normalise() | Cell() | Hidden():
+                self._add(step.kind, step)
             case Transform():
                 form, arrays = step.gated + 2 * step.plain_first, [self._array(name) for name in step.arrays]
                 self._add("transformer", step, form, arrays, number=step.heads)

@@ -7,17 +7,15 @@ and the value ``score`` (n,) goes out. Steps are plain data and name the arrays 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import add, mul, sub, truediv
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.scoring.forest import Forest
-from harness.scoring.neighbours import kth_distance
-from harness.scoring.tokens import Transformer, gelu, normalised
+from harness.scoring.tokens import Transformer
 
 ROWS, SCORE = "rows", "score"
 
@@ -30,7 +28,6 @@ OPERATORS: tuple[Operator, ...] = get_args(Operator)
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 Array = NDArray[np.floating[Any]]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -158,9 +155,27 @@ class Transform(_Unary):
     kind: Literal["transformer"] = "transformer"
 
 
+@dataclass(frozen=True)
+class Cell:
+    """An LSTM's cell from linear gates in the order i, f, o, g, and the cell before it unless that is 0."""
+
+    inputs: tuple[str, ...]
+    output: str
+    kind: Literal["cell"] = "cell"
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """An LSTM's hidden values from linear gates in the order i, f, o, g, and the cell."""
+
+    inputs: tuple[str, str]
+    output: str
+    kind: Literal["hidden"] = "hidden"
+
+
 Step = (
     Dense | Activate | Elementwise | WithConstant | Reduce | Concat | Columns | Convert | Trees | Neighbour
-    | Normalise | Transform
+    | Normalise | Transform | Cell | Hidden
 )  # fmt: skip
 
 
@@ -247,6 +262,11 @@ class Builder:
         arrays = tuple(self._hold(array) for array in net.arrays())
         return self._add(Transform((x,), self._next(), arrays, net.heads, net.gated, net.plain_first))
 
+    def recur(self, gates: str, before: str | None = None) -> tuple[str, str]:
+        """An LSTM's cell and hidden values from linear gates in the order i, f, o, g, and the cell before."""
+        cell = self._add(Cell((gates,) if before is None else (gates, before), self._next()))
+        return cell, self._add(Hidden((gates, cell), self._next()))
+
     def concat(self, *values: str) -> str:
         """Features side by side."""
         return self._add(Concat(values, self._next()))
@@ -298,102 +318,3 @@ def reconstruction_error(layers: Sequence[DenseLayer]) -> Program:
     builder = Builder(layers[0].weight.shape[1])
     error = builder.elementwise("subtract", builder.chain(ROWS, layers), ROWS)
     return builder.finish(builder.reduce("square_mean", error))
-
-
-def evaluate(program: Program, X: Array) -> Array:
-    """Run ``program`` over ``X`` (n, d) with NumPy, in the precision of ``X``; shape (n,).
-
-    Args:
-        program: what to run.
-        X: rows; float64 rows make this the check of every float32 backend.
-    """
-    values: dict[str, Array] = {ROWS: X}
-    for step in program.steps:
-        operands = [values[name] for name in step.inputs]
-        values[step.output] = _value(program, step, operands, X.dtype)
-    score: Array = values[SCORE][:, 0]
-    return score
-
-
-def _value(program: Program, step: Step, operands: Sequence[Array], dtype: np.dtype[Any]) -> Array:
-    """What ``step`` makes of its inputs; ``dtype`` is that of the rows."""
-    x = operands[0]
-    match step:
-        case Dense():
-            return dense_layer(x, program.layer(step))
-        case Activate():
-            return activate(x, step.activation, 0.0)
-        case Elementwise():
-            return combine(step.operator, x, operands[1])
-        case WithConstant():
-            return combine(step.operator, x, program.arrays[step.constant].astype(x.dtype))
-        case Reduce():
-            return _REDUCERS[step.reduction](x)[:, None]
-        case Concat():
-            return np.concatenate(operands, axis=1)
-        case Columns():
-            return x[:, program.arrays[step.numbers]]
-        case Convert():
-            return x.astype(np.float64 if step.precision == "float64" else dtype)
-        case Trees():
-            return program.forest(step).sums(x)[:, None].astype(x.dtype)
-        case Neighbour():
-            return kth_distance(x, program.arrays[step.neighbours], step.n_neighbors)[:, None]
-        case Normalise():
-            return normalised(x)
-        case Transform():
-            return program.transformer(step).run(x)
-
-
-def combine(operator: Operator, a: T, b: T) -> T:
-    """``a operator b``, of two arrays or two tensors."""
-    function: Callable[[T, T], T] = {"add": add, "subtract": sub, "multiply": mul, "divide": truediv}[operator]
-    return function(a, b)
-
-
-def activate(x: Array, activation: Activation, slope: float) -> Array:
-    """The activation of ``x``."""
-    match activation:
-        case "relu":
-            return np.maximum(x, 0)
-        case "leaky_relu":
-            return np.maximum(x, 0) + x.dtype.type(slope) * np.minimum(x, 0)
-        case "tanh":
-            return np.tanh(x)
-        case "sigmoid":
-            half: Array = np.tanh(0.5 * x)
-            return 0.5 * (1 + half)
-        case "softplus":
-            return np.logaddexp(x, 0)
-        case "exp":
-            return np.exp(x)
-        case "abs":
-            return np.abs(x)
-        case "gelu":
-            return gelu(x)
-        case "identity":
-            return x
-
-
-def dense_layer(x: Array, layer: DenseLayer) -> Array:
-    """One layer on ``x`` (n, inputs), by NumPy; shape (n, outputs)."""
-    weight, bias = (array.astype(x.dtype, copy=False) for array in (layer.weight, layer.bias))
-    return activate(x @ weight.T + bias, layer.activation, layer.slope)
-
-
-def _log_sum_exp(x: Array) -> Array:
-    top = x.max(axis=1)
-    return np.asarray(top + np.log(np.exp(x - top[:, None]).sum(axis=1)))
-
-
-_REDUCERS: dict[Reduction, Callable[[Array], Array]] = {
-    "mean": lambda x: x.mean(axis=1),
-    "sum": lambda x: x.sum(axis=1),
-    "abs_sum": lambda x: np.abs(x).sum(axis=1),
-    "square_sum": lambda x: np.square(x).sum(axis=1),
-    "square_mean": lambda x: np.square(x).mean(axis=1),
-    "l2": lambda x: np.sqrt(np.square(x).sum(axis=1)),
-    "min": lambda x: x.min(axis=1),
-    "max": lambda x: x.max(axis=1),
-    "log_sum_exp": _log_sum_exp,
-}

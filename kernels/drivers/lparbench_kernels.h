@@ -117,8 +117,11 @@ typedef enum {
     LPB_STEP_NEIGHBOUR,   /* distance to the number-th nearest row of the array (m x features) */
     LPB_STEP_NORMALISE,   /* (x - mean) / sqrt(variance + LPB_NORMAL_EPSILON) over the features of a row */
     LPB_STEP_TRANSFORMER, /* see lpb_form */
+    LPB_STEP_CELL, /* of an LSTM: sigmoid(f) c + sigmoid(i) tanh(g), of i, f, o and g in one value, and c unless it is 0
+                    */
+    LPB_STEP_HIDDEN, /* of an LSTM: sigmoid(o) tanh(c), of i, f, o and g in one value, and c */
 } lpb_step_kind;
-enum { LPB_STEP_KINDS = 12 };
+enum { LPB_STEP_KINDS = 14 };
 #define LPB_NORMAL_EPSILON 1e-5f
 
 /* The word of LPB_STEP_TRANSFORMER; its `number` is of heads. A row becomes tokens of `width` features, which go

@@ -165,6 +165,21 @@ static void run_normalise(const lpb_plan *plan, const frame *f, const float *x, 
     }
 }
 
+/* A step of an LSTM, over all entries of a block at once, or row by row. */
+static void run_cell(const lpb_plan *plan, const frame *f, const float *gates, float *out) {
+    const plan_step *s = f->step;
+    const float *cell = s->input_count > 1 ? place(plan, f, s->inputs[1]) : NULL;
+    const bool block = f->ld > 1;
+    const int64_t step = s->outputs * f->ld, row = padded(s->outputs), of_gates = padded(s->features);
+    for (int64_t r = 0; r < (block ? 1 : f->rows); r++, gates += of_gates, out += row) {
+        if (s->kind == LPB_STEP_CELL)
+            plan->isa->cell(gates, step, cell, step, out);
+        else
+            plan->isa->hidden(gates + 2 * step, cell, step, out);
+        if (cell) cell += row;
+    }
+}
+
 static void run_convert(const lpb_plan *plan, const frame *f, const void *x, void *out) {
     const int64_t count = extent(f, f->step->outputs);
     const bool from_wide = plan->values[f->step->inputs[0]].wide, to_wide = f->step->word;
@@ -203,6 +218,10 @@ static lpb_status run_step(const lpb_plan *plan, const frame *f) {
         return LPB_OK;
     case LPB_STEP_NORMALISE:
         run_normalise(plan, f, x, out);
+        return LPB_OK;
+    case LPB_STEP_CELL:
+    case LPB_STEP_HIDDEN:
+        run_cell(plan, f, x, out);
         return LPB_OK;
     default:
         (wide ? double_run : float_run)(plan, f, x, out);

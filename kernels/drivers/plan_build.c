@@ -17,8 +17,9 @@ static bool in_words(const lpb_step *s, int64_t words) { return s->word >= 0 && 
 
 /* Whether step i reads values that there are, of one precision. */
 static bool inputs_fit(const lpb_plan *plan, const lpb_step *s, int64_t i) {
-    if (s->input_count < 1 || (s->input_count > 1 && s->kind != LPB_STEP_CONCAT && s->kind != LPB_STEP_ELEMENTWISE))
-        return false;
+    const bool several = s->kind == LPB_STEP_CONCAT || s->kind == LPB_STEP_ELEMENTWISE || s->kind == LPB_STEP_CELL ||
+                         s->kind == LPB_STEP_HIDDEN;
+    if (s->input_count < 1 || (s->input_count > 1 && !several)) return false;
     for (int64_t q = 0; q < s->input_count; q++)
         if (s->inputs[q] < 0 || s->inputs[q] > i || plan->values[s->inputs[q]].wide != plan->values[s->inputs[0]].wide)
             return false;
@@ -139,6 +140,15 @@ static lpb_status build_neighbour(building *b) {
     return b->to->neighbours ? LPB_OK : LPB_NO_MEMORY;
 }
 
+static lpb_status build_cell(building *b) {
+    const lpb_step *s = b->from;
+    b->to->outputs = b->first->features / 4;
+    const bool fits = s->array_count == 0 && !b->first->wide && b->first->features % 4 == 0 && s->input_count <= 2 &&
+                      (s->input_count == 2 || s->kind == LPB_STEP_CELL) &&
+                      (s->input_count == 1 || b->plan->values[s->inputs[1]].features == b->to->outputs);
+    return fits ? LPB_OK : LPB_BAD_ARGUMENT;
+}
+
 static lpb_status build_transformer(building *b) {
     if (b->first->wide || b->dtype != LPB_FLOAT32) return LPB_BAD_ARGUMENT;
     const lpb_status status = lpb_transformer_new(b->plan->isa, b->from, b->first->features, &b->to->transformer);
@@ -180,6 +190,9 @@ static lpb_status build_step(building *b) {
         return s->array_count || b->first->wide ? LPB_BAD_ARGUMENT : LPB_OK;
     case LPB_STEP_TRANSFORMER:
         return build_transformer(b);
+    case LPB_STEP_CELL:
+    case LPB_STEP_HIDDEN:
+        return build_cell(b);
     }
     return LPB_BAD_ARGUMENT;
 }

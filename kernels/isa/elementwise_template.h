@@ -25,6 +25,7 @@
 #define R_ROUND 12582912.0f
 #define R_EXP_LEAST -104.0f
 #define R_EXP_MOST 89.0f
+#define R_EXP_NORMAL -87.0f
 #define R_LN2_HIGH 0.693359375f
 #define R_LN2_LOW -2.12194440e-4f
 #define R_BIAS 127
@@ -36,7 +37,7 @@
 #define R_TANH_ONE 10.0f
 #define R_GELU_STEP 0.4f
 #define R_GELU_TERMS 11 /* error < 2^-27 */
-#define R_GELU_ZERO 15.0f
+#define R_GELU_ZERO 13.0f
 #include "reals_template.h"
 
 /* Doubles in the compiler's own notation, half as many in the same registers; it fuses the multiply-adds. */
@@ -63,6 +64,7 @@ typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float)))
 #define R_ROUND 6755399441055744.0
 #define R_EXP_LEAST -746.0
 #define R_EXP_MOST 710.0
+#define R_EXP_NORMAL -708.0
 #define R_LN2_HIGH 0.693145751953125
 #define R_LN2_LOW 1.42860682030941723212e-6
 #define R_BIAS 1023
@@ -74,7 +76,7 @@ typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float)))
 #define R_TANH_ONE 20.0
 #define R_GELU_STEP 0.25
 #define R_GELU_TERMS 23 /* error < 2^-55 */
-#define R_GELU_ZERO 40.0
+#define R_GELU_ZERO 37.0
 #include "reals_template.h"
 #include "wide_template.h"
 
@@ -174,12 +176,42 @@ static void T(softmax)(float *x, int64_t rows, int64_t ld, float *sums) {
         vf largest = V_LOAD(x + r), sum = V_ZERO;
         for (int64_t j = 1; j < rows; j++) largest = T(folded)(LPB_MAX, V_LOAD(x + j * ld + r), largest);
         for (int64_t j = 0; j < rows; j++) {
-            const vf power = T(exp)(V_LOAD(x + j * ld + r) - largest);
+            const vf power = T(exp_down)(T(no_less)(V_LOAD(x + j * ld + r) - largest, -87.0f));
             V_STORE(x + j * ld + r, power);
             sum += power;
         }
         V_STORE(sums + r, sum);
     }
+}
+
+static inline __attribute__((always_inline)) vf T(next_cell)(vf input, vf forget, vf candidate, vf before) {
+    return V_FMA(T(sigmoid)(forget), before, T(sigmoid)(input) * T(tanh)(candidate));
+}
+
+static void T(cell)(const float *gates, int64_t step, const float *before, int64_t count, float *out) {
+    const float *forget = gates + step, *candidate = gates + 3 * step;
+    const int64_t whole = count / VL * VL;
+    for (int64_t i = 0; i < whole && before; i += VL)
+        V_STORE(out + i,
+                T(next_cell)(V_LOAD(gates + i), V_LOAD(forget + i), V_LOAD(candidate + i), V_LOAD(before + i)));
+    for (int64_t i = 0; i < whole && !before; i += VL)
+        V_STORE(out + i, T(sigmoid)(V_LOAD(gates + i)) * T(tanh)(V_LOAD(candidate + i)));
+    if (whole == count) return;
+    const vtail tail = V_TAIL(count - whole);
+    const vf kept = before ? V_LOAD_TAIL(before + whole, tail) : V_ZERO;
+    V_STORE_TAIL(out + whole,
+                 T(next_cell)(V_LOAD_TAIL(gates + whole, tail), V_LOAD_TAIL(forget + whole, tail),
+                              V_LOAD_TAIL(candidate + whole, tail), kept),
+                 tail);
+}
+
+static void T(hidden)(const float *gate, const float *cell, int64_t count, float *out) {
+    const int64_t whole = count / VL * VL;
+    for (int64_t i = 0; i < whole; i += VL) V_STORE(out + i, T(sigmoid)(V_LOAD(gate + i)) * T(tanh)(V_LOAD(cell + i)));
+    if (whole == count) return;
+    const vtail tail = V_TAIL(count - whole);
+    const vf of_gate = V_LOAD_TAIL(gate + whole, tail), of_cell = V_LOAD_TAIL(cell + whole, tail);
+    V_STORE_TAIL(out + whole, T(sigmoid)(of_gate) * T(tanh)(of_cell), tail);
 }
 
 static void T(divide_columns)(const float *x, int64_t rows, int64_t ld, const float *sums, int64_t count, float *out,
@@ -376,6 +408,7 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
 #define ELEMENTWISE_ENTRIES                                                                                            \
     .reals = &T(reals), .wide = &T(wide_reals), .wide_product = T(wide_product), .transpose = T(transpose),            \
     .mean_square = T(mean_square), .activation_gradient = T(activation_gradient), .column_sums = T(column_sums),       \
-    .normalise = T(normalise), .softmax = T(softmax), .divide_columns = T(divide_columns), .row_dots = T(row_dots),    \
-    .squared_distance = T(squared_distance), .logit_loss = T(logit_loss), .square_loss = T(square_loss),               \
-    .sample = T(sample), .sample_gradient = T(sample_gradient), .sum_of_squares = T(sum_of_squares), .adam = T(adam)
+    .normalise = T(normalise), .softmax = T(softmax), .divide_columns = T(divide_columns), .cell = T(cell),            \
+    .hidden = T(hidden), .row_dots = T(row_dots), .squared_distance = T(squared_distance),                             \
+    .logit_loss = T(logit_loss), .square_loss = T(square_loss), .sample = T(sample),                                   \
+    .sample_gradient = T(sample_gradient), .sum_of_squares = T(sum_of_squares), .adam = T(adam)

@@ -90,6 +90,11 @@ struct lpb_isa {
     /* out[j * out_ld + r] = x[j * ld + r] / sums[r] for j < rows, r < count, any number; sums are padded. */
     void (*divide_columns)(const float *x, int64_t rows, int64_t ld, const float *sums, int64_t count, float *out,
                            int64_t out_ld);
+    /* Of an LSTM: out = sigmoid(forget) before + sigmoid(input) tanh(candidate) over any number of entries; the gates
+     * are at gates + q * step, q = 0 input, 1 forget, 3 candidate. `before` is NULL at the first step. */
+    void (*cell)(const float *gates, int64_t step, const float *before, int64_t count, float *out);
+    /* out = sigmoid(gate) tanh(cell), over any number of entries. */
+    void (*hidden)(const float *gate, const float *cell, int64_t count, float *out);
 
     /* sum_j (y[j] - x[j])^2 over any number of elements. */
     float (*squared_distance)(const float *x, const float *y, int64_t count);

@@ -19,7 +19,7 @@ static inline vf load_bytes(const float *p, size_t bytes) {
 #define V_LOAD_TAIL(p, tail) load_bytes(p, tail)
 #define V_STORE_TAIL(p, v, tail)                                                                                       \
     do {                                                                                                               \
-        const vf kept = (v);                                                                                           \
-        memcpy(p, &kept, tail);                                                                                        \
+        const vf v_stored = (v);                                                                                       \
+        memcpy(p, &v_stored, tail);                                                                                    \
     } while (0)
 #define V_ZERO ((vf){0})

@@ -5,6 +5,7 @@
  *   R_LOAD, R_STORE          unaligned; R_ZERO, R_SET1(x), R_SPLAT(p), R_FMA(a, b, c), R_RELU(v), R_LEAKY(v, s)
  *   R_ROUND                  1.5 * 2^(bits of the mantissa): adding it leaves the nearest integer in the low bits
  *   R_EXP_LEAST, R_EXP_MOST  where exp is 0 or infinite
+ *   R_EXP_NORMAL             from where on exp is no normal number
  *   R_LN2_HIGH, R_LN2_LOW    a high part of few bits, and what is missing
  *   R_BIAS, R_MANTISSA       of the exponent, and bits of the mantissa
  *   R_SIGN, R_MAGNITUDE      the bits of a lane
@@ -25,9 +26,9 @@ static inline REAL R(sum)(vr v) {
     return lane[0];
 }
 
-/* The parts of exp(x) = 2^n (1 + q): q = exp(r) - 1 for |r| <= ln(2) / 2, by its Taylor series.
- * 2^n is given as two factors, so that n may reach both ends of the format. x is cut to where exp is 0 or infinite. */
-static inline __attribute__((always_inline)) void R(exp_parts)(vr x, vr *q, vr *low, vr *high) {
+/* exp(x) = 2^n (1 + q): n in the low bits of the result, and q = exp(r) - 1 for |r| <= ln(2) / 2, by its Taylor series.
+ */
+static inline __attribute__((always_inline)) vr R(exp_parts)(vr x, vr *q) {
     static const REAL inverse_factorial[] = {
         1,
         1,
@@ -45,8 +46,6 @@ static inline __attribute__((always_inline)) void R(exp_parts)(vr x, vr *q, vr *
         (REAL)(1.0 / 6227020800),
     };
     const vr round = R_SET1(R_ROUND);
-    x = R(select)(x > R_SET1(R_EXP_MOST), R_SET1(R_EXP_MOST), x);
-    x = R(select)(x < R_SET1(R_EXP_LEAST), R_SET1(R_EXP_LEAST), x);
     const vr shifted = R_FMA(x, R_SET1(1.4426950408889634), round);
     const vr n = shifted - round;
     vr r = R_FMA(n, R_SET1(-R_LN2_HIGH), x);
@@ -55,30 +54,50 @@ static inline __attribute__((always_inline)) void R(exp_parts)(vr x, vr *q, vr *
 #pragma GCC unroll 16
     for (int i = R_EXP_TERMS - 1; i > 1; i--) s = R_FMA(r, s, R_SET1(inverse_factorial[i]));
     *q = R_FMA(r * r, s, r);
-    const vri exponent = (vri)shifted - (vri)round;
-    const vri half = exponent >> 1;
-    *low = (vr)((half + R_BIAS) << R_MANTISSA);
-    *high = (vr)((exponent - half + R_BIAS) << R_MANTISSA);
+    return shifted;
 }
 
+/* x is cut to where exp is 0 or infinite, and 2^n given as two factors, so that n may reach both ends of the format. */
 static inline __attribute__((always_inline)) vr R(exp)(vr x) {
-    vr q, low, high;
-    R(exp_parts)(x, &q, &low, &high);
+    vr q;
+    x = R(select)(x > R_SET1(R_EXP_MOST), R_SET1(R_EXP_MOST), x);
+    x = R(select)(x < R_SET1(R_EXP_LEAST), R_SET1(R_EXP_LEAST), x);
+    const vri exponent = (vri)R(exp_parts)(x, &q) - (vri)R_SET1(R_ROUND);
+    const vri half = exponent >> 1;
+    const vr low = (vr)((half + R_BIAS) << R_MANTISSA), high = (vr)((exponent - half + R_BIAS) << R_MANTISSA);
     return (R_SET1(1) + q) * low * high;
 }
 
-static inline __attribute__((always_inline)) vr R(sigmoid)(vr x) { return R_SET1(1) / (R_SET1(1) + R(exp)(-x)); }
+/* 2^n of what exp_parts gives, n being that of a normal number. */
+static inline __attribute__((always_inline)) vr R(power)(vr shifted) {
+    return (vr)(((vri)shifted - (vri)R_SET1(R_ROUND) + R_BIAS) << R_MANTISSA);
+}
 
-/* tanh(|x|) = e / (e + 2) with e = exp(2 |x|) - 1 free of cancellation. */
+/* exp(x) for x <= 0 that R_EXP_NORMAL is no larger than; cheaper. */
+static inline __attribute__((always_inline)) vr R(exp_down)(vr x) {
+    vr q;
+    const vr power = R(power)(R(exp_parts)(x, &q));
+    return R_FMA(power, q, power);
+}
+
+static inline __attribute__((always_inline)) vr R(no_less)(vr x, REAL least) {
+    return R(select)(x < R_SET1(least), R_SET1(least), x);
+}
+
+/* 1 / (1 + exp(-x)), by exp(-|x|). */
+static inline __attribute__((always_inline)) vr R(sigmoid)(vr x) {
+    const vr e = R(exp_down)(R(no_less)((vr)((vri)x | R_SIGN), R_EXP_NORMAL));
+    return R(select)(x < R_ZERO, e, R_SET1(1)) / (R_SET1(1) + e);
+}
+
+/* tanh(|x|) = -e / (e + 2) with e = exp(-2 |x|) - 1 free of cancellation. */
 static inline __attribute__((always_inline)) vr R(tanh)(vr x) {
-    const vri sign = (vri)x & R_SIGN;
-    const vr magnitude = (vr)((vri)x & R_MAGNITUDE);
-    const vr y = R(select)(magnitude > R_SET1(R_TANH_ONE), R_SET1(2 * R_TANH_ONE), magnitude + magnitude);
-    vr q, low, high;
-    R(exp_parts)(y, &q, &low, &high);
-    const vr power = low * high;
+    vr q;
+    const vr y = R(no_less)((vr)((vri)(x + x) | R_SIGN), -2 * R_TANH_ONE);
+    const vr power = R(power)(R(exp_parts)(y, &q));
     const vr e = R_FMA(power, q, power - R_SET1(1));
-    return (vr)((vri)(e / (e + R_SET1(2))) | sign);
+    const vr magnitude = (vr)((vri)(e / (e + R_SET1(2))) & R_MAGNITUDE);
+    return (vr)((vri)magnitude | ((vri)x & R_SIGN));
 }
 
 /* log(1 + e) for 0 <= e <= 1: 2 artanh(e / (2 + e)) by its series. */
@@ -116,7 +135,7 @@ static inline __attribute__((always_inline)) vr R(gelu)(vr x) {
     vr p = R_SET1(terms[R_GELU_TERMS - 1]);
 #pragma GCC unroll 24
     for (int i = R_GELU_TERMS - 2; i >= 0; i--) p = R_FMA(s, p, R_SET1(terms[i]));
-    return R_RELU(x) - R_SET1(0.5) * y * t * p * R(exp)(-z * z);
+    return R_RELU(x) - R_SET1(0.5) * y * t * p * R(exp_down)(-z * z);
 }
 
 static inline __attribute__((always_inline)) vr R(act)(vr v, lpb_activation act, vr slope) {
@@ -132,7 +151,7 @@ static inline __attribute__((always_inline)) vr R(act)(vr v, lpb_activation act,
     case LPB_SIGMOID:
         return R(sigmoid)(v);
     case LPB_SOFTPLUS:
-        return R_RELU(v) + R(log1p)(R(exp)((vr)((vri)v | R_SIGN)));
+        return R_RELU(v) + R(log1p)(R(exp_down)(R(no_less)((vr)((vri)v | R_SIGN), R_EXP_NORMAL)));
     case LPB_EXP:
         return R(exp)(v);
     case LPB_ABS:
@@ -401,6 +420,7 @@ static const R_TABLE R(reals) = {REALS_ENTRIES};
 #undef R_ROUND
 #undef R_EXP_LEAST
 #undef R_EXP_MOST
+#undef R_EXP_NORMAL
 #undef R_LN2_HIGH
 #undef R_LN2_LOW
 #undef R_BIAS

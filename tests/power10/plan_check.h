@@ -126,6 +126,14 @@ static bool draw_step(drawn_plan *p, lpb_step_kind kind, bool low) {
         break;
     case LPB_STEP_TRANSFORMER: /* transformer_check.h */
         return false;
+    case LPB_STEP_CELL:
+    case LPB_STEP_HIDDEN:
+        if (wide || width % 4) return false;
+        out = width / 4;
+        for (int64_t v = p->count; v >= 0 && s->input_count < 2; v--)
+            if (p->width[v] == out && !p->wide[v] && (kind == LPB_STEP_HIDDEN || below(2))) in[s->input_count++] = v;
+        if (kind == LPB_STEP_HIDDEN && s->input_count < 2) return false;
+        break;
     }
     p->count++;
     p->width[p->count] = out;
@@ -166,6 +174,16 @@ static bounded activated_within(bounded a, int64_t act, double slope, double u) 
     if (act == LPB_GELU) y = (bounded){a.x * erfc(-a.x / sqrt(2)) / 2, 1.13 * a.error + 8 * u * fabs(a.x)};
     y.error += 16 * u * (fabs(y.x) + 1e-30);
     return y;
+}
+
+/* Of an LSTM: entry j of h, of gates in the order input, forget, output, candidate; `c` is its cell, if it has one. */
+static bounded next_state(lpb_step_kind kind, const bounded *gates, int64_t h, int64_t j, const bounded *c, double u) {
+    const bounded open = activated_within(gates[(kind == LPB_STEP_CELL ? 0 : 2) * h + j], LPB_SIGMOID, 0, u);
+    const bounded seen = activated_within(kind == LPB_STEP_CELL ? gates[3 * h + j] : *c, LPB_TANH, 0, u);
+    const bounded made = combined(LPB_MULTIPLY, open, seen, u);
+    if (kind == LPB_STEP_HIDDEN || !c) return made;
+    const bounded kept = combined(LPB_MULTIPLY, activated_within(gates[h + j], LPB_SIGMOID, 0, u), *c, u);
+    return combined(LPB_ADD, kept, made, u);
 }
 
 static bounded reduced(lpb_reduction by, const bounded *v, int64_t count, double u) {
@@ -321,6 +339,11 @@ static void walk_step(const drawn_plan *p, int64_t i, const float *x, bounded (*
         normalised(a, width, u, y);
         return;
     case LPB_STEP_TRANSFORMER:
+        return;
+    case LPB_STEP_CELL:
+    case LPB_STEP_HIDDEN:
+        for (int64_t j = 0; j < outputs; j++)
+            y[j] = next_state(s->kind, a, outputs, j, s->input_count > 1 ? values[s->inputs[1]] + j : NULL, u);
         return;
     }
 }

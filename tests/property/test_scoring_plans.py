@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from harness.linalg import native
 from harness.scoring import plan, program, tokens
-from harness.scoring.program import ROWS, Builder, DenseLayer, Program, evaluate
+from harness.scoring.evaluate import activate, evaluate
+from harness.scoring.program import ROWS, Builder, DenseLayer, Program
 
 pytestmark = pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
 
@@ -152,6 +153,21 @@ def test_an_operator(isa, drawn, operator, narrow):
 
 @pytest.mark.parametrize("isa", ISAS)
 @settings(max_examples=30, deadline=None)
+@given(drawn=rows_of(30), before=st.booleans(), shown=st.booleans())
+def test_a_step_of_an_lstm(isa, drawn, before, shown):
+    X, generator = drawn
+    n = X.shape[1]
+    builder = Builder(n)
+    gates = builder.columns(ROWS, generator.integers(n, size=4 * n))
+    cell, hidden = builder.recur(gates, ROWS if before else None)
+    column = int(generator.integers(n))
+    made = builder.finish(builder.columns(hidden if shown else cell, [column]))
+    carried = np.abs(X[:, column].astype(np.float64)) if before else 0.0
+    near(made, X, 16 * U * (1.0 + carried), isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=30, deadline=None)
 @given(drawn=rows_of())
 def test_normalised_features(isa, drawn):
     X, generator = drawn
@@ -225,7 +241,7 @@ def test_gelu_at_the_ends(isa):
     for rows in (X, np.repeat(X, 8, axis=0)):
         found, x = run(rows), rows[:, 0].astype(np.float64)
         finite = np.isfinite(x)
-        np.testing.assert_allclose(found[finite], program.activate(x[finite], "gelu", 0.0), rtol=3e-7, atol=3e-9)
+        np.testing.assert_allclose(found[finite], activate(x[finite], "gelu", 0.0), rtol=3e-7, atol=3e-9)
         np.testing.assert_array_equal(np.isnan(found), np.isnan(x))
         np.testing.assert_array_equal(found[x == np.inf], np.inf)
         np.testing.assert_allclose(found[x == -np.inf], 0.0, atol=1e-30)

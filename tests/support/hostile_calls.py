@@ -236,6 +236,7 @@ class Hostile:
             "trees": (0, [], 1),
             "neighbour": (0, [self.floats(rng.choice((1, 9, 300)), features)], 1),
             "normalise": (0, [], features),
+            "cell": (0, [], max(features // 4, 1)),
             "transformer": (rng.randrange(4), self._transformer_arrays(features), 20),
         }
         kind = rng.choice(list(kinds))

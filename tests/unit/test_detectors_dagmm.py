@@ -23,7 +23,7 @@ from harness.linalg import chain
 from harness.scoring.agreement import RELATIVE, agreement
 from harness.scoring.artifacts import read
 from harness.scoring.backend_compile import as_function
-from harness.scoring.program import evaluate
+from harness.scoring.evaluate import evaluate
 
 BOUND = RELATIVE["float32"] / 4  # where two backends err apart, their difference still is half the tolerance
 FEATURES = 41

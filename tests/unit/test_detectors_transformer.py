@@ -13,7 +13,7 @@ from harness.detectors.transformer_program import program_of
 from harness.errors import InputError
 from harness.linalg import native
 from harness.scoring import plan
-from harness.scoring.program import evaluate
+from harness.scoring.evaluate import evaluate
 from harness.training.early_stopping import class_weights
 
 

@@ -60,6 +60,8 @@ def test_every_backend_of_a_bundle_agrees_with_the_detector(name: str, tmp_path:
     if name == "ft-transformer" and chain.available():
         assert fastest_backend(opened) == "native"
         assert not needs_torch(kept.directory, "native")
+        with pytest.raises(InputError, match="no native form in int8"):
+            open_scorer(kept.directory, "native", "int8")
 
 
 def test_what_a_bundle_knows(mlp: Saved) -> None:

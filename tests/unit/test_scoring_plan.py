@@ -9,6 +9,7 @@ import pytest
 
 from harness.linalg import native
 from harness.scoring import plan, program
+from harness.scoring.evaluate import evaluate
 
 kernels = native.extension
 pytestmark = pytest.mark.skipif(kernels is None, reason="the native kernels are not built")
@@ -92,6 +93,11 @@ FAULTS: dict[str, tuple[list[Any], str]] = {
     "neighbours of other features": ([step("neighbour", 0, (0,), [floats(4, 2)])], "step 0 does not fit"),
     "more neighbours than there are": ([step("neighbour", 0, (0,), [floats(4, 3)], 5)], "step 0 does not fit"),
     "the nearest but none": ([step("neighbour", 0, (0,), [floats(4, 3)], 0)], "step 0 does not fit"),
+    "gates that are no four parts": ([step("cell")], "step 0 does not fit"),
+    "a cell of another width": (
+        [step("columns", 0, (0,), [numbers(0, 1, 2, 0)]), step("cell", 0, (1, 0))], "step 1 does not fit",
+    ),
+    "hidden values of no cell": ([step("columns", 0, (0,), [numbers(0, 1, 2, 0)]), step("hidden", 0, (1,))], "step 1"),
     "doubles to normalise": ([step("convert", 1), step("normalise", 0, (1,))], "step 1 does not fit"),
     "a transformer of doubles": (
         [step("convert", 1), step("transformer", 0, (1,), transformer()[0][3], 2)], "step 1 does not fit",
@@ -162,7 +168,7 @@ def test_a_value_that_a_layer_reads_twice_is_multiplied_once():
     made = builder.finish(builder.reduce("sum", both))
     X = generator.standard_normal((70, 5)).astype(np.float32)
     for rows in (X, X[:1], X[:7]):
-        exact = program.evaluate(made, rows.astype(np.float64))
+        exact = evaluate(made, rows.astype(np.float64))
         np.testing.assert_allclose(plan.compiled(made)(rows), exact, rtol=1e-5, atol=1e-5)
     steps = plan.coded(made)
     assert sorted(step[3][0].shape for step in steps if step[0] == kernels.STEPS["dense"]) == [(4, 5), (4, 10), (4, 10)]

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from harness.errors import InputError
 from harness.scoring import program as programs
+from harness.scoring.evaluate import evaluate
 from harness.scoring.onnx_graph import graph
 from harness.training.nets import layers_of
 
@@ -21,11 +23,11 @@ def by_onnxruntime(program: programs.Program, X: np.ndarray) -> np.ndarray:
 
 
 def check(program: programs.Program) -> np.ndarray:
-    exact = programs.evaluate(program, ROWS.astype(np.float64))
+    exact = evaluate(program, ROWS.astype(np.float64))
     found = by_onnxruntime(program, ROWS)
     assert found.shape == (50,)
     np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(programs.evaluate(program, ROWS), exact, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(evaluate(program, ROWS), exact, rtol=1e-4, atol=1e-5)
     return exact
 
 
@@ -51,6 +53,24 @@ def test_reductions_and_operators(kind, operator):
     both = builder.concat(builder.elementwise(operator, programs.ROWS, scaled), shifted)
     per_row = builder.reduce("mean", scaled)
     check(builder.finish(builder.reduce(kind, builder.elementwise(operator, both, per_row))))
+
+
+def test_normalised_features_have_mean_0_and_variance_1():
+    builder = programs.Builder(6)
+    normal = builder.normalise(programs.ROWS)
+    total = check(builder.finish(builder.reduce("mean", normal)))
+    np.testing.assert_allclose(total, 0.0, atol=1e-12)
+    builder = programs.Builder(6)
+    squares = check(builder.finish(builder.reduce("square_mean", builder.normalise(programs.ROWS))))
+    wide = ROWS.astype(np.float64).var(axis=1)
+    np.testing.assert_allclose(squares, wide / (wide + 1e-5), rtol=1e-9)
+
+
+def test_steps_whose_graph_is_their_modules_are_refused():
+    builder = programs.Builder(8)
+    _, hidden = builder.recur(programs.ROWS)
+    with pytest.raises(InputError, match="No graph of a cell step"):
+        graph(builder.finish(hidden))
 
 
 def test_columns_are_taken_in_their_order_and_again():
