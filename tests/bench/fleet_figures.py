@@ -47,15 +47,14 @@ def pooled(rates: Array) -> NDArray[np.bool_]:
 
 
 def below_trimmed(rates: Array) -> NDArray[np.bool_]:
-    """Hosts 5 % below the mean, from which those beyond the threshold are taken until none is left."""
+    """Hosts 5 % below the mean of those that are not, which is taken anew until none is dropped."""
     means = rates.mean(axis=1)
     kept = np.ones(len(means), dtype=bool)
     while True:
-        centre = means[kept].mean()
-        inside = np.abs(means / centre - 1) <= 0.05
-        if not inside.any() or (inside == kept).all():
-            return np.asarray(means < 0.95 * centre)
-        kept = inside
+        slow = means < 0.95 * means[kept].mean()
+        if (slow == ~kept).all() or slow.all():
+            return np.asarray(slow)
+        kept &= ~slow
 
 
 def three_deviations(rates: Array) -> NDArray[np.bool_]:
