@@ -22,8 +22,8 @@ _PARAMETERS = {  # fitted attributes from which scikit-learn's transformers work
     "minmax": ("min_", "scale_", "data_min_", "data_max_", "data_range_"),
     "quantile": ("quantiles_", "references_"),
 }
-_PIXELS = {"unit": (np.float32(1 / 255), np.float32(0)), "signed": (np.float32(2 / 255), np.float32(-1))}
-_LARGEST = float(np.finfo(np.float32).max)
+PIXELS = {"unit": (np.float32(1 / 255), np.float32(0)), "signed": (np.float32(2 / 255), np.float32(-1))}
+LARGEST = float(np.finfo(np.float32).max)
 _QUANTILES = 1000
 _QUANTILE_ROWS = 100_000  # rows the quantiles are estimated from
 
@@ -120,7 +120,7 @@ class Encoder:
             if isinstance(frame[name].dtype, pd.CategoricalDtype)
         }
         unscaled = cls(encoding, tuple(map(str, frame.columns)), words, np.zeros(0), None)
-        if encoding.scaling in _PIXELS:
+        if encoding.scaling in PIXELS:
             return unscaled
         block = unscaled._logarithms(unscaled._numbers(frame))
         unscaled = replace(unscaled, fill=_medians(block))
@@ -154,7 +154,7 @@ class Encoder:
             KeyError: a column is missing.
         """
         columns = frame if isinstance(frame, pd.DataFrame) else _typed(frame, self.columns, self.vocabulary)
-        if self.encoding.scaling in _PIXELS:
+        if self.encoding.scaling in PIXELS:
             pixels = columns[list(self.columns)].to_numpy(np.float32)
             return self.assemble(pixels, np.empty((len(columns), 0), dtype=np.int64))
         codes = np.empty((len(columns), len(self._layout.categorical)), dtype=np.int64)
@@ -174,15 +174,15 @@ class Encoder:
             As `transform`.
         """
         layout = self._layout
-        if self.encoding.scaling in _PIXELS:
-            factor, offset = _PIXELS[self.encoding.scaling]
+        if self.encoding.scaling in PIXELS:
+            factor, offset = PIXELS[self.encoding.scaling]
             return np.ascontiguousarray(numbers.astype(np.float32, copy=False) * factor + offset)
         encoded = np.zeros((len(numbers), layout.features), np.float32)
         block = self._prepared(self._logarithms(numbers))
         if self.scaler is not None:
             block = self.scaler.transform(block)
-        np.minimum(block, _LARGEST, out=block)
-        np.maximum(block, -_LARGEST, out=block)
+        np.minimum(block, LARGEST, out=block)
+        np.maximum(block, -LARGEST, out=block)
         for features, columns in layout.runs:
             encoded[:, features] = block[:, columns]
         if not codes.shape[1]:
@@ -288,12 +288,12 @@ class Encoder:
         if not self.encoding.log or not len(logged):
             return block
         if len(logged) == block.shape[1]:
-            return _signed_log(block)
-        block[:, logged] = _signed_log(block[:, logged])
+            return signed_log(block)
+        block[:, logged] = signed_log(block[:, logged])
         return block
 
     def _prepared(self, block: Doubles) -> Doubles:
-        sound = np.abs(block) <= _LARGEST
+        sound = np.abs(block) <= LARGEST
         return block if sound.all() else np.where(sound, block, self.fill)
 
 
@@ -341,7 +341,8 @@ def _runs(places: list[int]) -> tuple[tuple[slice, slice], ...]:
     )
 
 
-def _signed_log(block: Doubles) -> Doubles:
+def signed_log(block: Doubles) -> Doubles:
+    """The logarithm of one more than the size of each number, with its sign."""
     logs: Doubles = np.log1p(np.abs(block))
     return np.copysign(logs, block, out=logs)
 
@@ -349,7 +350,7 @@ def _signed_log(block: Doubles) -> Doubles:
 def _medians(block: Doubles) -> Doubles:
     medians = np.zeros(block.shape[1])
     for position in range(block.shape[1]):
-        finite = block[:, position][np.abs(block[:, position]) <= _LARGEST]
+        finite = block[:, position][np.abs(block[:, position]) <= LARGEST]
         if len(finite):
             medians[position] = np.median(finite)
     return medians

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from harness.datasets.encoders import Encoder
+from harness.datasets.few_rows import FewRows
 from harness.serving.exchange import Checked, Rows
 from harness.serving.json_input import field_error
 
 _NUMBERS = {int, float}
+_FEW = 16  # rows, above which the fixed cost of the encoder's own arithmetic is less than theirs
 
 
 class RowEncoder:
@@ -36,6 +38,8 @@ class RowEncoder:
                 self._ordinals.append((len(self._numbers), codes))
             self._numbers.append(index)
         self._packed = struct.Struct(f"{len(encoder.columns)}d").pack
+        self._packed_numbers = struct.Struct(f"{len(self._numbers)}d").pack
+        self._few = FewRows.of(encoder)
         self._chosen: Callable[[list[Any]], tuple[Any, ...]] = _getter(self._numbers)
 
     def check(self, row: Any, where: str) -> Checked:
@@ -71,6 +75,13 @@ class RowEncoder:
 
     def features(self, rows: Sequence[Checked]) -> Rows:
         """Features of checked rows: float32, C-contiguous, (rows, features)."""
+        if self._few is not None and len(rows) <= _FEW:
+            count = len(self._numbers)
+            packed = bytearray().join([self._packed_numbers(*row[:count]) for row in rows])
+            block = np.frombuffer(packed, dtype=np.float64).reshape(len(rows), count)
+            features = self._few.features(block, [row[count:] for row in rows])
+            if features is not None:
+                return features
         packed = bytearray().join([self._packed(*row) for row in rows])  # half the time of an array made of tuples
         table = np.frombuffer(packed, dtype=np.float64).reshape(len(rows), len(self.columns))
         numbers = len(self._numbers)

@@ -52,7 +52,8 @@ class Scorer:
         metrics.score_s.add(seconds)
         metrics.batch_rows.add(len(rows))
         self.drift.add(rows if rows.ndim == 2 else rows[:, -1])
-        metrics.decisions.update(model.decisions(scores if way is None else scores[:, -1]))
+        for level in model.decisions(scores if way is None else scores[:, -1]):
+            metrics.decisions[level] += 1
         replies, start = [], 0
         for part in batch:
             end = start + len(part.rows)

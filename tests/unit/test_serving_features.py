@@ -46,6 +46,29 @@ def test_features_are_those_of_the_encoder(encoding: str) -> None:
     check()
 
 
+@pytest.mark.parametrize("encoding", ["onehot-log-minmax", "onehot-standard", "codes-log-minmax", "none", "onehot"])
+@pytest.mark.parametrize("count", [1, 7, 16, 17])
+def test_few_rows_have_the_bits_that_many_have(encoding: str, count: int) -> None:
+    """Whole numbers alone, the largest of all, zeros of both signs, constant columns: by either arithmetic."""
+    frame = FRAME.assign(same=3.0, tiny=1e-300 * RNG.random(300))
+    encoder = Encoder.fit(encoding, frame)
+    fast, slow = RowEncoder(encoder), RowEncoder(encoder)
+    assert fast._few is not None
+    slow._few = None
+    numbers = [0, -0.0, 7, 1e308, -1e308, 3.4e38, 3.5e38, -5, 1e-310, 2**53, 0.1]
+    rows = [
+        [numbers[(3 * row + at) % len(numbers)] if at in (0, 2, 4, 5, 6) else ("tcp", "2")[at == 3] for at in range(7)]
+        for row in range(count)
+    ]
+    for chosen in (rows, [[1, "udp", 2, "1", 3, 4, 5]] * count):
+        with np.errstate(over="ignore"):
+            mine, its = fast.encode(chosen, "rows"), slow.encode(chosen, "rows")
+        assert mine.dtype == np.float32
+        assert mine.flags.c_contiguous
+        assert mine.flags.writeable
+        assert mine.tobytes() == its.tobytes()
+
+
 def test_pixels_are_scaled_as_the_encoder_does() -> None:
     frame = pd.DataFrame(RNG.integers(0, 256, (20, 9)).astype(float), columns=[f"pixel{i}" for i in range(9)])
     for encoding in ("unit", "signed"):
