@@ -6,17 +6,14 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.cli.durations import seconds as duration
 from harness.cli.options import Json
-from harness.cli.rates import per_second
+from harness.cli.rates import parse_arrivals, per_second
 from harness.errors import ExitCode, InputError
-
-if TYPE_CHECKING:
-    from harness.serving.arrival_trace import Trace
 
 
 def load(
@@ -84,9 +81,10 @@ def load(
     from harness.record.files import is_standard_output, write_output
     from harness.record.load_model import LoadSpec
     from harness.record.store import encode, load_text
+    from harness.serving.arrival_trace import read_trace
     from harness.serving.trial import Cards, Session
 
-    trace = None if arrivals in ("poisson", "constant") else _trace(arrivals)
+    trace = None if parse_arrivals(arrivals) in ("poisson", "constant") else read_trace(Path(arrivals))
     if trace is not None and rate is None and not find_rate:
         rate = f"{trace.record.rate_per_s:.12f}"
     if (rate is None) == (not find_rate):
@@ -127,14 +125,6 @@ def load(
 
         typer.echo("\n".join(lines(record)))
     raise typer.Exit(ExitCode.judged(failed=record.result.met is False, inconclusive=bool(record.result.reasons)))
-
-
-def _trace(text: str) -> Trace:
-    from harness.serving.arrival_trace import read_trace
-
-    if not Path(text).exists():
-        raise InputError(f"--arrivals is {text!r}.", remedy="Expected: poisson, constant, or a file that is there.")
-    return read_trace(Path(text))
 
 
 def _cpus(text: str | None) -> tuple[int, ...] | None:

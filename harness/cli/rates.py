@@ -1,8 +1,9 @@
-"""Rates as options: ``500/s``, ``20k/s``, ``100M/h``."""
+"""Rates as options: ``500/s``, ``20k/s``, ``100M/h``; and how requests arrive."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from harness.errors import InputError
 
@@ -23,3 +24,14 @@ def per_second(option: str, text: str) -> float:
             f"{option} {text!r} is not a rate above 0.", remedy="Expected one such as 500/s, 20k/s or 100M/h."
         )
     return value
+
+
+def parse_arrivals(text: str) -> str:
+    """``poisson``, ``constant`` or the path of a file.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if text in ("poisson", "constant") or Path(text).exists():
+        return text
+    raise InputError(f"--arrivals is {text!r}.", remedy="Expected: poisson, constant, or a file that is there.")

@@ -15,7 +15,7 @@ from harness.cli.choices import parse_backends, parse_dtypes, parse_list, parse_
 from harness.cli.durations import seconds as duration
 from harness.cli.levels import parse_whole_numbers
 from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
-from harness.cli.rates import per_second
+from harness.cli.rates import parse_arrivals, per_second
 from harness.cli.shares import share
 from harness.errors import ExitCode, InputError, unknown
 from harness.trust import allow
@@ -41,8 +41,8 @@ def size(
     workload: Annotated[
         str | None,
         typer.Argument(
-            metavar="WORKLOAD|RUN|module:Class",
-            help="A workload by name or .toml file, a class, or the directory of a run.",
+            metavar="WORKLOAD|RUN|BUNDLE|module:Class",
+            help="A workload by name or .toml file, a class, the directory of a run, or a model bundle.",
             show_default=False,
             autocompletion=completion.workloads,
         ),
@@ -94,6 +94,14 @@ def size(
             help="server: in the process; http: behind the product's server, loaded from another core.",
         ),
     ] = "server",
+    arrivals: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            rich_help_panel=_SETTINGS,
+            help="poisson, constant, or a file of recorded times, stretched to each rate.",
+        ),
+    ] = "poisson",
     node: Annotated[
         int | None,
         typer.Option(
@@ -177,6 +185,7 @@ def size(
             threads_per_core=parse_whole_numbers("--threads-per-core", threads_per_core),
             layouts=None if layouts is None else parse_list("--layouts", layouts, LAYOUTS),
             node=node,
+            arrivals=parse_arrivals(arrivals),
             http=_over_http(scenario),
         )
         spec = own.of(spec_of(workload, spec))

@@ -34,6 +34,11 @@ def poisson_schedule(rate: float, requests: int, *, seed: int) -> NDArray[np.int
     return np.cumsum(gaps).astype(np.int64)
 
 
+def constant_schedule(rate: float, requests: int) -> NDArray[np.int64]:
+    """Arrival times in nanoseconds from the start, shape (requests,): evenly spaced, the first at once."""
+    return (np.arange(requests) * (1e9 / rate)).astype(np.int64)
+
+
 def serve_open_loop(call: Callable[[], object], schedule_ns: ArrayLike, *, clock: Clock) -> OpenLoop:
     """Serve requests one at a time in order, each no earlier than scheduled, and time each from its schedule.
 

@@ -84,6 +84,7 @@ class _Keys:
     match: Annotated[Match, _NAMED]
     unit: Annotated[tuple[Unit, ...], NOT_EMPTY]
     cache: tuple[TableCache, ...] = ()
+    dispatched_per_cycle: PositiveInt | None = None  # instructions, by one half; None where not known
 
 
 @dataclass(frozen=True)

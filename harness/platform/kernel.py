@@ -138,7 +138,7 @@ def _power_hypervisor(
     if "linux,kvm" in tree.strings("hypervisor/compatible"):
         return "KVM", "device-tree:hypervisor/compatible"
     if "emulated by qemu" in (info.machine or info.model or "") or "qemu,pseries" in compatible:
-        if tree.exists("chosen"):  # a whole tree, not a part saved by some tool: KVM would have left its node
+        if emulates_pseries(tree):
             return "QEMU TCG", "device-tree:hypervisor"
         if info.clock_hz == TCG_CLOCK_HZ:
             return "QEMU TCG", "cpuinfo:clock"
@@ -149,6 +149,14 @@ def _power_hypervisor(
     if parse.key_values(sysroot.read_text("proc/ppc64/lparcfg"), "=").get("system_type", "").startswith("IBM,"):
         return "PowerVM", "lparcfg:system_type"
     return None, ""
+
+
+def emulates_pseries(tree: DeviceTree) -> bool:
+    """Whether QEMU's pseries machine runs without KVM, which would have left its node in a whole tree.
+
+    A part of a tree, saved by some tool, proves nothing.
+    """
+    return tree.exists("chosen") and "linux,kvm" not in tree.strings("hypervisor/compatible")
 
 
 def _x86_hypervisor(sysroot: SysRoot, info: CpuInfo) -> tuple[str | None, str]:

@@ -9,6 +9,7 @@ from harness.platform import parse
 from harness.platform.devicetree import DeviceTree
 from harness.platform.facts import LparFacts
 from harness.platform.gather import Gathered
+from harness.platform.kernel import emulates_pseries
 from harness.platform.sysroot import SysRoot
 
 _PATHS = ("proc/ppc64/lparcfg", "proc/powerpc/lparcfg")
@@ -19,16 +20,18 @@ _BYTES_FROM = 1 << 28
 
 
 def read(sysroot: SysRoot) -> dict[str, str]:
-    """The file's ``key=value`` lines; empty where there is no partition (bare metal, x86, guests of QEMU).
+    """The file's ``key=value`` lines; empty where there is no partition (bare metal, x86, guests of KVM).
 
-    A guest of QEMU has the file too, but its lines describe no partition: QEMU calls every processor shared
-    (hw/ppc/spapr_hcall.c) and numbers every guest 0.
+    A guest of KVM has the file too, but its lines describe no partition: QEMU calls every processor shared
+    (hw/ppc/spapr_hcall.c) and numbers every guest 0. Where QEMU emulates the whole machine, the machine is what it says
+    it is, and no time is taken there.
     """
     for path in _PATHS:
         text = sysroot.read_text(path)
         if text is not None:
             values = parse.key_values(text, "=")
-            return {} if "emulated by qemu" in values.get("system_type", "") else values
+            of_qemu = "emulated by qemu" in values.get("system_type", "")
+            return {} if of_qemu and not emulates_pseries(DeviceTree(sysroot)) else values
     return {}
 
 

@@ -243,12 +243,14 @@ class SizedWorkload:
 
     Attributes:
         operations_per_row: multiplications and additions; None where it is not a matter of dense layers.
+        detector: its name in the product, or ``module:Class``.
     """
 
     name: str
     title: str
     dataset: DatasetRecord | None
     operations_per_row: Positive | None = None
+    detector: str | None = None
 
 
 @dataclass(frozen=True)
@@ -259,6 +261,7 @@ class SizeDesign:
         p99_s: the bound that capacities were measured at; None for throughput.
         ended_by: what ended the measuring.
         batch_size: rows per call of a throughput.
+        arrivals: of requests: "poisson", "constant", or the file of recorded ones.
     """
 
     scenario: Literal["server", "http", "offline"]
@@ -269,6 +272,7 @@ class SizeDesign:
     budget_s: Positive | None
     ended_by: Literal["decided", "budget", "blocks", "stored"]
     batch_size: PositiveCount | None = None
+    arrivals: str = "poisson"
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class RunSpec:
         half_width: relative half-width of the 95 % intervals to reach.
         series_seconds: time spent on each timed series of a process.
         p99_bound_s: of the server scenario.
+        arrivals: of its requests: "poisson", "constant", or a file of recorded ones.
+        bundle: directory of a model that is measured as it is, in place of one that is fitted.
         seed: of the order of everything.
         save: directory that receives the model bundles of the first seed.
         scores: whether the score of every test row is written next to the record.
@@ -76,6 +78,8 @@ class RunSpec:
     half_width: float | None = None
     series_seconds: float = 0.5
     p99_bound_s: float = 0.01
+    arrivals: str = "poisson"
+    bundle: str | None = None
     seed: int = 1
     save: str | None = None
     scores: bool = False

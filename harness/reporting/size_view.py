@@ -149,6 +149,7 @@ def _projection(each: Projection) -> Iterator[str]:
 
 def _marks(record: Size) -> Iterator[str]:
     """What a figure must not be printed without."""
+    yield from (note.rstrip(".") for note in record.notes)
     power = is_power(record.facts)
     if power is False:
         yield "x86, not Power"

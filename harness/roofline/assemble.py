@@ -42,7 +42,7 @@ def measured_here(facts: Facts) -> tuple[MeasuredRoof, Roofline]:
     if facts.emulation.emulated:
         raise MeasurementError(
             "The instructions are emulated, so rates would say nothing about the machine.",
-            remedy="`python -m pytest tests/power10` counts instructions under emulation instead.",
+            remedy="`lparbench kernels --instructions` counts instructions instead, on a machine that can emulate.",
         )
     cpus = tuple(dict.fromkeys(pinned_cpus()))
     cache_bytes = cache_to_exceed(facts, cpus)

@@ -147,7 +147,8 @@ class Engine:
         result = self.fitted(name, protocol)
         own = protocol == spec.protocol
         if result is None:
-            self.progress.advance(f"{name}: training {seeds} seed{'s' if seeds > 1 else ''}")
+            trained = f"training {seeds} seed{'s' if seeds > 1 else ''}"
+            self.progress.advance(f"{name}: {trained if spec.bundle is None else f'opening {spec.bundle}'}")
             shutil.rmtree(directory, ignore_errors=True)  # of a fit that was killed
             job = FitJob(
                 workload=workload,
@@ -163,6 +164,7 @@ class Engine:
                 learning_rates=spec.learning_rates if own else (),
                 save=self._bundle(name, directory) if own else None,
                 scores=spec.scores and own,
+                bundle=spec.bundle,
             )
             result = self._run(job, placement, _FIT_TIMEOUT_S)
             if not own:
@@ -228,6 +230,7 @@ class Engine:
             seed=slot.seed,
             directory=str(directory),
             p99_bound_s=self.spec.p99_bound_s,
+            arrivals=self.spec.arrivals,
             evict_bytes=evict_bytes,
             counters=self.spec.counters,
             http=None

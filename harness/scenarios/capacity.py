@@ -15,13 +15,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.measure.arrivals import poisson_schedule
 from harness.measure.clock import Clock
 from harness.measure.percentiles import PERCENTILES, percentile, requests_needed
 from harness.measure.rate_search import CONFIRMATIONS, highest_rate
 from harness.measure.sampling import Samples
 from harness.record.model import Served
 from harness.record.series import Series
+from harness.serving.arrival_trace import POISSON, Arrivals
 
 _BOUND = 99.0
 _TOLERANCE = 0.02
@@ -86,7 +86,9 @@ class _NoAnswerError(Exception):
 class _Trials:
     """Trials at given rates, each with arrivals of its own, and the latencies of all of them."""
 
-    def __init__(self, serve: Serve, clock: Clock, group: Group, *, bound_s: float, seconds: float, seed: int) -> None:
+    def __init__(
+        self, serve: Serve, clock: Clock, group: Group, *, bound_s: float, seconds: float, seed: int, arrivals: Arrivals
+    ) -> None:
         self._serve = serve
         self._clock = clock
         self._group = group
@@ -95,6 +97,7 @@ class _Trials:
         self._bound_s = bound_s
         self._seconds = max(seconds, _TRIAL_BOUNDS * bound_s)
         self._seed = seed
+        self._arrivals = arrivals
         self._deadline = clock.now_ns() + round(PATIENCE_S * 1e9)
         self.done: list[tuple[float, bool, Values]] = []
         self.disturbed = 0
@@ -110,8 +113,9 @@ class _Trials:
         if self._late:
             raise _NoAnswerError(f"no answer within {PATIENCE_S:g} s")
         own = rate / self._group.instances
-        requests = min(_MOST_REQUESTS, max(requests_needed(_BOUND), math.ceil(own * self._seconds)))
-        schedule = poisson_schedule(own, requests, seed=self._seed + len(self.done) + self.disturbed)
+        enough = max(requests_needed(_BOUND), math.ceil(own * self._seconds), self._arrivals.least)
+        requests = min(_MOST_REQUESTS, enough)
+        schedule = self._arrivals.draw(own, requests, self._seed + len(self.done) + self.disturbed)
         if self._group.instances > 1:
             self._clock.wait_until(self._begin_ns)
         trial = self._serve(own, schedule)
@@ -141,6 +145,7 @@ def capacity(
     seconds: float,
     seed: int,
     group: Group | None = None,
+    arrivals: Arrivals = POISSON,
 ) -> tuple[list[Series], Served]:
     """Search for the highest rate that meets the bound, and confirm it three times.
 
@@ -152,12 +157,13 @@ def capacity(
         seconds: least duration of one trial.
         seed: of the arrivals.
         group: instances that serve at the same time; rates are those of all of them.
+        arrivals: how requests come to each instance.
 
     Returns:
         Latencies of the last confirmation as a series (none without an answer), and the outcome.
     """
     group = group or Alone()
-    trials = _Trials(serve, clock, group, bound_s=bound_s, seconds=seconds, seed=seed)
+    trials = _Trials(serve, clock, group, bound_s=bound_s, seconds=seconds, seed=seed, arrivals=arrivals)
     service_s = trials.service_s(service_s) if group.instances > 1 else service_s
     note, rate = None, None
     if service_s > bound_s:

@@ -12,6 +12,7 @@ from harness.measure.clock import Clock
 from harness.record.model import Served
 from harness.record.series import Series
 from harness.scenarios.capacity import PATIENCE_S, Group, Trial, capacity
+from harness.serving.arrival_trace import POISSON, Arrivals
 
 _WARM_UP_S = 0.2
 _WARM_UP_CALLS = 200
@@ -25,6 +26,7 @@ def server(
     seconds: float,
     seed: int,
     group: Group | None = None,
+    arrivals: Arrivals = POISSON,
 ) -> tuple[list[Series], Served]:
     """The highest rate that meets the bound; see `harness.scenarios.capacity.capacity`.
 
@@ -35,6 +37,7 @@ def server(
         seconds: least duration of one trial.
         seed: of the arrivals.
         group: instances that serve at the same time.
+        arrivals: how requests come.
     """
 
     def serve(rate: float, schedule: NDArray[np.int64]) -> Trial:
@@ -44,7 +47,14 @@ def server(
         return Trial(served.latencies_ns, keeps_up=busy < 1)
 
     return capacity(
-        serve, clock, service_s=_service_s(call, clock), bound_s=bound_s, seconds=seconds, seed=seed, group=group
+        serve,
+        clock,
+        service_s=_service_s(call, clock),
+        bound_s=bound_s,
+        seconds=seconds,
+        seed=seed,
+        group=group,
+        arrivals=arrivals,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
+from harness.measure.arrivals import constant_schedule, poisson_schedule
 from harness.record.load_model import TraceRecord
 
 _MOST_BYTES = 1 << 28
@@ -32,6 +34,40 @@ class Trace:
         """Nanoseconds from the start of ``count`` requests at ``rate``: stretched alike, then over again."""
         gaps = np.resize(self.gaps_s, count) * (self.record.rate_per_s / rate)
         return (np.cumsum(gaps) * 1e9).astype(np.int64)
+
+
+Draw = Callable[[float, int, int], NDArray[np.int64]]
+"""From a rate, a number of requests and a seed to the nanoseconds from the start at which they come."""
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """How requests of a search for a rate come.
+
+    Attributes:
+        draw: the schedule of a trial.
+        least: requests of a trial, so that a recorded busy time is in it.
+    """
+
+    draw: Draw
+    least: int = 0
+
+
+def arrivals_of(name: str) -> Arrivals:
+    """Poisson arrivals, constant ones, or those recorded in a file, stretched to each rate.
+
+    Raises:
+        InputError: the file cannot be read or holds no arrivals.
+    """
+    if name == "poisson":
+        return POISSON
+    if name == "constant":
+        return Arrivals(lambda rate, count, seed: constant_schedule(rate, count))  # noqa: ARG005 - nothing is drawn
+    trace = read_trace(Path(name))
+    return Arrivals(lambda rate, count, seed: trace.schedule(rate, count), len(trace.gaps_s))  # noqa: ARG005
+
+
+POISSON = Arrivals(lambda rate, count, seed: poisson_schedule(rate, count, seed=seed))
 
 
 def read_trace(path: Path) -> Trace:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.measure.arrivals import poisson_schedule
+from harness.measure.arrivals import constant_schedule, poisson_schedule
 from harness.measure.clock import Clock
 from harness.measure.percentiles import PERCENTILES, ecdf, percentile, requests_needed
 from harness.measure.rate_search import highest_rate
@@ -59,7 +59,7 @@ def schedule(spec: LoadSpec, trace: Trace | None = None) -> NDArray[np.int64]:
     if trace is not None:
         return trace.schedule(spec.rate, count)
     if spec.arrivals == "constant":
-        return (np.arange(count) * (1e9 / spec.rate)).astype(np.int64)
+        return constant_schedule(spec.rate, count)
     return poisson_schedule(spec.rate, count, seed=spec.seed)
 
 

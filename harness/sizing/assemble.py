@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from harness import __version__
@@ -37,6 +38,7 @@ from harness.runs.schedule import Configuration
 from harness.sizing.answer import Bench, answer, instances_of
 from harness.sizing.curves import curve_of, model_of
 from harness.sizing.plan import plans_for
+from harness.workers.opened import MADE
 from harness.workers.outcomes import FitOutcome, InstanceOutcome, JobResult, MeasureOutcome, SurveyOutcome
 
 _OPERATIONS_PER_MAC = 2
@@ -128,6 +130,7 @@ def size_record(design: Design, request: SizeRequest, journal: Sequence[Entry], 
             workload.title,
             None if fit is None else fit.dataset,
             float(_OPERATIONS_PER_MAC * fit.macs_per_row) if fit is not None and fit.macs_per_row else None,
+            workload.detector,
         ),
         design=SizeDesign(
             scenario="http" if over_http else "server" if server else "offline",
@@ -138,12 +141,14 @@ def size_record(design: Design, request: SizeRequest, journal: Sequence[Entry], 
             budget_s=request.budget_s,
             ended_by=ended_by,
             batch_size=None if server or not configurations else configurations[0].batch_sizes[-1],
+            arrivals=design.spec.arrivals,
         ),
         node_cores=request.node_cores,
         series=series_of(design, request.layouts, journal),
         models=(),
         answer=answer(Bench((), request.node_cores, None), request.question),
-        not_covered=not_covered(server=server, http=over_http),
+        not_covered=not_covered(server=server, http=over_http, arrivals=design.spec.arrivals),
+        notes=() if design.spec.bundle is None else (f"Of the bundle {design.spec.bundle}: {MADE}.",),
         roof=None if survey is None or survey.roof is None else _roof(survey.roof),
     )
     return answered(size, request.question, request.plans)
@@ -164,12 +169,18 @@ def _roof(measured: MeasuredRoof) -> SizeRoof | None:
     return SizeRoof(max(compute), max(memory)) if compute and memory else None
 
 
-def not_covered(*, server: bool, http: bool = False) -> tuple[str, ...]:
+_ARRIVALS = {
+    "poisson": "arrivals that come in bursts: they were Poisson, which is the kind case",
+    "constant": "arrivals that are not evenly spaced: these were, which is the kindest case",
+}
+
+
+def not_covered(*, server: bool, http: bool = False, arrivals: str = "poisson") -> tuple[str, ...]:
     """What no interval here says anything about."""
-    arrivals = ("arrivals that come in bursts: they were Poisson, which is the kind case",) if server else ()
+    others = _ARRIVALS.get(arrivals, f"other arrivals than those recorded in {Path(arrivals).name}")
     return (
         "drift of the machine over days, and other partitions that were quiet meanwhile",
-        *arrivals,
+        *((others,) if server else ()),
         "the network: server and load were on one machine"
         if http
         else "the front, network and encoding of requests: rows were scored in the process",

@@ -8,13 +8,17 @@ ratio. Above the roofline of the other machine there is nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from harness.detectors.published import PUBLISHED
 from harness.errors import InputError, unknown
 from harness.platform.cputable import CpuTable, cpu_tables
 from harness.platform.machine import MachineModel, models
-from harness.record.size_model import Capacity, Projection, Size, SizedConfiguration, SizeRoof
+from harness.record.size_model import Capacity, CapacitySeries, Projection, Size, SizedConfiguration, SizeRoof
+from harness.roofline.instructions import POWER10, Instructions, known_counts
 
+_LEAST_PER_CYCLE = 0.5  # instructions of a native kernel whose operands are in cache
+_OUTER_PRODUCTS = 2  # a cycle of one half
 _OTHER_WORK = (0.5, 1.5)  # instructions per cycle outside of kernels, one architecture against another
 
 
@@ -38,11 +42,14 @@ class Resources:
         compute: operations per second of its kernels' number format.
         bandwidth: bytes per second between them and memory.
         other: speed of everything else, in any unit that both machines share.
+        kernels: rows per second of the native kernels alone, from the instructions that a row takes; None where these
+            were not counted.
     """
 
     compute: Span
     bandwidth: Span
     other: Span
+    kernels: Span | None = None
 
 
 def bounds(capacity: Capacity, here: Resources, there: Resources, operations_per_row: float | None) -> Span:
@@ -51,9 +58,14 @@ def bounds(capacity: Capacity, here: Resources, there: Resources, operations_per
         there.compute.over(here.compute), there.bandwidth.over(here.bandwidth), there.other.over(here.other)
     ]  # fmt: skip
     high = capacity.high * max(ratio.high for ratio in ratios)
+    low = capacity.low * min(ratio.low for ratio in ratios)
     if operations_per_row:
         high = min(high, there.compute.high / operations_per_row)
-    return Span(min(capacity.low * min(ratio.low for ratio in ratios), high), high)
+    if there.kernels is not None:
+        # The kernels take their instructions there, and whatever else a row took here takes no longer than scaled.
+        rest = capacity.low * min(ratio.low for ratio in ratios[1:])
+        low, high = max(low, 1 / (1 / there.kernels.low + 1 / rest)), min(high, there.kernels.high)
+    return Span(min(low, high), high)
 
 
 def project(size: Size, mtm: str) -> Projection:
@@ -71,6 +83,7 @@ def project(size: Size, mtm: str) -> Projection:
         raise InputError(f"--on {mtm}: this sizing has no {what}.", remedy="Measure: lparbench size WORKLOAD.")
     model = models()[mtm]
     there, assumptions = _there(model, chosen)
+    there, counted = _with_counts(there, model, size, chosen)
     rate = bounds(chosen.capacity, _here(size, roof, chosen), there, size.workload.operations_per_row)
     return Projection(
         mtm=mtm,
@@ -83,6 +96,7 @@ def project(size: Size, mtm: str) -> Projection:
         assumptions=(
             "the time of a row is arithmetic, memory and the rest, each scaled by its own resource, in any shares",
             *assumptions,
+            *counted,
             f"outside of kernels a cycle there does {_OTHER_WORK[0]:g} to {_OTHER_WORK[1]:g} times as much as one here",
             "same software, same latency bound, the same share of it spent waiting",
         ),
@@ -133,6 +147,56 @@ def _there(model: MachineModel, chosen: SizedConfiguration) -> tuple[Resources, 
         f"memory between the cores' share and all of a chip's {max(bandwidths) / 1e9:.0f} GB/s, all slots filled",
     )
     return resources, assumptions
+
+
+def _with_counts(
+    there: Resources, model: MachineModel, size: Size, chosen: SizedConfiguration
+) -> tuple[Resources, tuple[str, ...]]:
+    """With what the native kernels take there, where the instructions of such a row were counted."""
+    table, series = _table(model), _series(size, chosen)
+    counts = _counts(size, series)
+    operations = size.workload.operations_per_row
+    if model.clock_hz is None or table is None or table.dispatched_per_cycle is None or not operations or not counts:
+        return there, ()
+    per_cycle = table.dispatched_per_cycle
+    per_operation = [
+        (
+            max(count.per_row / per_cycle, (count.outer_products_per_row or 0.0) / _OUTER_PRODUCTS) / (2 * macs),
+            count.per_row / _LEAST_PER_CYCLE / (2 * macs),
+        )
+        for count in counts
+        if (macs := count.macs_per_row) is not None
+    ]
+    halves = chosen.cores * min(table.halves_per_core, chosen.threads_per_core)
+    fewest, most = (pick(each) for pick, each in zip((min, max), zip(*per_operation, strict=True), strict=True))
+    low_hz, high_hz = model.clock_hz
+    kernels = Span(halves * low_hz / (most * operations), halves * high_hz / (fewest * operations))
+    instructions = [count.per_row / (2 * count.macs_per_row) for count in counts if count.macs_per_row]
+    return replace(there, kernels=kernels), (
+        f"native kernels take {min(instructions):.2g} to {max(instructions):.2g} instructions per operation, counted "
+        f"under emulation of a POWER10, at {_LEAST_PER_CYCLE:g} to {per_cycle} of them a cycle and half",
+    )
+
+
+def _series(size: Size, chosen: SizedConfiguration) -> CapacitySeries | None:
+    setting = (chosen.threads_per_core, chosen.layout)
+    return next((series for series in size.series if (series.threads_per_core, series.layout) == setting), None)
+
+
+def _counts(size: Size, series: CapacitySeries | None) -> list[Instructions]:
+    """Of the same detector, number format and kind of call, on the matrix units."""
+    if series is None or series.backend != "native":
+        return []
+    names = {name for name, entry in PUBLISHED.items() if entry.detector == size.workload.detector}
+    alone = size.design.p99_s is not None  # requests are single rows
+    return [
+        count
+        for count in known_counts().counts
+        if count.name in names
+        and (count.what, count.isa, count.dtype) == ("score", POWER10[0], series.dtype)
+        and (count.rows == 1) == alone
+        and count.macs_per_row is not None
+    ]
 
 
 def _table(model: MachineModel) -> CpuTable | None:

@@ -33,6 +33,7 @@ from harness.runs.machine import any_core
 from harness.runs.preflight import checked_by_worker
 from harness.runs.schedule import Configuration, block_of
 from harness.runs.stopping import duration
+from harness.serving.arrival_trace import arrivals_of
 from harness.sizing.answer import Bench, instances_of
 from harness.sizing.assemble import EndedBy, SizeRequest, entitled_cores, layout_of, series_of, size_record
 from harness.sizing.choice import COARSE_BLOCKS, Choice, Setting, coarse, next_block
@@ -44,6 +45,7 @@ from harness.workers.executor import Executor
 from harness.workload.model import Workload
 
 REQUEST_FILE = "request.json"
+ARRIVALS_FILE = "arrivals.txt"
 LONGEST_BOUND_S = 1.0  # beyond it a search by trials of ten times the bound takes too long
 DEFAULT_LAYOUTS: tuple[Layout, ...] = ("per-core", "per-thread")
 _MOST_CORES = 64  # of the core counts that are considered one by one
@@ -60,6 +62,7 @@ class Wanted:
     threads_per_core: tuple[int, ...] | None = None
     layouts: tuple[Layout, ...] | None = None
     node: int | None = None
+    arrivals: str = "poisson"  # "constant", or a file of recorded ones
     http: bool = False  # behind the product's server, loaded from a core of its own
 
 
@@ -106,15 +109,33 @@ def begin(
         raise InputError(f"None of the settings can run here: {'; '.join(skipped)}.", remedy="See: lparbench probe")
     check_writable(out)
     scenarios: tuple[Scenario, ...] | None = ("http",) if wanted.http else None
-    spec = replace(design.spec, p99_bound_s=bound or spec.p99_bound_s, scenarios=scenarios)
+    spec = replace(design.spec, p99_bound_s=bound or spec.p99_bound_s, scenarios=scenarios, arrivals=wanted.arrivals)
     design = replace(design, facts=facts, spec=spec, grid=Grid(configurations, bounds.method, 0.0, skipped))
+    trace = _trace(wanted)
     layouts = wanted.layouts or DEFAULT_LAYOUTS
     request = SizeRequest(wanted.question, bounds.cores[node], wanted.plans, layouts, wanted.budget_s)
     directory = out / design.identity
     directory.mkdir()
+    if trace is not None:  # kept with the sizing, which may be resumed when the file is another
+        write_file(directory / ARRIVALS_FILE, trace)
+        design = replace(design, spec=replace(design.spec, arrivals=str((directory / ARRIVALS_FILE).resolve())))
     write_file(directory / REQUEST_FILE, (json.dumps(encode(request), indent=1) + "\n").encode())
     write_design(design, directory)
     return directory
+
+
+def _trace(wanted: Wanted) -> bytes | None:
+    """The recorded arrivals; None where they are drawn.
+
+    Raises:
+        InputError: throughput has none, or the file holds no arrivals.
+    """
+    if wanted.arrivals == "poisson":
+        return None
+    if wanted.question.p99_s is None:
+        raise InputError("--arrivals needs --p99: throughput waits for no requests.", remedy="Example: --p99 5ms")
+    arrivals_of(wanted.arrivals)
+    return None if wanted.arrivals == "constant" else Path(wanted.arrivals).read_bytes()
 
 
 def _over_http(wanted: Wanted, cores: int) -> Wanted:

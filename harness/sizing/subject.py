@@ -1,10 +1,11 @@
-"""What is sized: a workload by its name, or the one that a run measured, with its data and backend."""
+"""What is sized: a workload by its name, the one that a run measured, or a model bundle as it is."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+from harness.detectors.opening import fastest_backend
 from harness.errors import InputError
 from harness.record.spec import RunSpec
 from harness.record.store import RECORD_NAME, load_run
@@ -16,7 +17,7 @@ def spec_of(name: str, asked: RunSpec) -> RunSpec:
     """The spec of a sizing.
 
     Args:
-        name: a workload, ``module:Class``, or the directory or record of a run.
+        name: a workload, ``module:Class``, the directory or record of a run, or a model bundle.
         asked: what the command line says; what it leaves open is the run's.
 
     Raises:
@@ -26,10 +27,13 @@ def spec_of(name: str, asked: RunSpec) -> RunSpec:
     if not path.is_dir() and path.name != RECORD_NAME:
         return replace(asked, workloads=(name,))
     if path.is_dir() and is_bundle(path):
-        workload = open_bundle(path).manifest.provenance.workload
-        raise InputError(
-            f"{path}: a bundle holds no rows to be served.",
-            remedy=f"Size the workload that it was made of: lparbench size {workload}",
+        bundle = open_bundle(path)
+        provenance = bundle.manifest.provenance
+        return replace(
+            asked,
+            workloads=(provenance.workload,),
+            bundle=str(path.resolve()),
+            backends=asked.backends or (fastest_backend(bundle),),
         )
     run = load_run(path)
     names = run.spec.workloads

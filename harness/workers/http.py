@@ -44,6 +44,7 @@ class ClientJob:
     seconds: float
     seed: int
     directory: str
+    arrivals: str
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ def http(job: MeasureJob) -> tuple[list[Series], Served]:
     directory = Path(job.directory)
     with _server(job, job.http, directory / "server") as (server, port):
         asked = ClientJob(
-            port, job.http.bundle, job.backend, job.p99_bound_s, job.series_seconds, job.seed, str(directory / "client")
-        )
+            port, job.http.bundle, job.backend, job.p99_bound_s, job.series_seconds, job.seed,
+            str(directory / "client"), job.arrivals,
+        )  # fmt: skip
         client_directory = Path(asked.directory)
         client_directory.mkdir()
         (client_directory / CLIENT_FILE).write_text(json.dumps(encode(asked)), encoding="utf-8")

@@ -13,6 +13,7 @@ from harness.measure.clock import SystemClock
 from harness.measure.rate_search import CONFIRMATIONS
 from harness.record.model import Served
 from harness.scenarios.capacity import Trial, capacity
+from harness.serving.arrival_trace import arrivals_of
 from harness.serving.generator import Sent, Target, generate
 from harness.serving.load import allowed_lag_s, different_answers
 from harness.serving.model import ServedModel
@@ -54,7 +55,8 @@ def search(job: ClientJob) -> ClientOutcome:
     alone = sent((np.arange(_ALONE) * (1e9 / _ALONE_PER_S)).astype(np.int64))
     service_s = float(np.median(alone.latencies_ns[_ALONE // 2 :])) * 1e-9
     series, served = capacity(
-        serve, clock, service_s=service_s, bound_s=job.bound_s, seconds=job.seconds, seed=job.seed
+        serve, clock, service_s=service_s, bound_s=job.bound_s, seconds=job.seconds, seed=job.seed,
+        arrivals=arrivals_of(job.arrivals),
     )  # fmt: skip
     return ClientOutcome(tuple(series), served)
 

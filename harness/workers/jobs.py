@@ -27,6 +27,7 @@ class FitJob:
         learning_rates: to train every seed with as well, for their accuracy alone.
         save: directory that receives a model bundle of the first seed.
         scores: whether the first seed's score of every test row is written.
+        bundle: that is taken as it is, in place of a fit.
         directory: receives artifacts and the report.
     """
 
@@ -43,6 +44,7 @@ class FitJob:
     learning_rates: tuple[float, ...] = ()
     save: str | None = None
     scores: bool = False
+    bundle: str | None = None
     kind: Literal["fit"] = "fit"
 
 
@@ -107,6 +109,7 @@ class MeasureJob:
         batch_sizes: of the offline scenario; the last is the headline.
         series_seconds: time to spend on each series.
         p99_bound_s: of the server and http scenarios.
+        arrivals: of their requests: "poisson", "constant", or a file of recorded ones.
         evict_bytes: cold-cache mode: what is read through the caches before each sample.
         counters: whether to count instructions and the like over each scenario.
     """
@@ -122,6 +125,7 @@ class MeasureJob:
     seed: int
     directory: str
     p99_bound_s: float = 0.01
+    arrivals: str = "poisson"
     evict_bytes: int | None = None
     http: HttpSetting | None = None
     counters: bool = False

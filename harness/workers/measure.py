@@ -29,6 +29,7 @@ from harness.scenarios.series import Bench, as_series
 from harness.scenarios.server import server
 from harness.scenarios.train import train_eager, train_native
 from harness.scoring.artifacts import AGREEMENT_ROWS, test_rows, training_rows, write_measured_scores
+from harness.serving.arrival_trace import arrivals_of
 from harness.workers.counting import Counting
 from harness.workers.http import http
 from harness.workers.jobs import InstanceJob, MeasureJob
@@ -77,7 +78,10 @@ def _capacity(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> tup
     if scenario == "http":
         return http(job)
     call = round_robin(workbench.score, workbench.rows, 1)
-    return server(call, workbench.bench.clock, bound_s=job.p99_bound_s, seconds=job.series_seconds, seed=job.seed)
+    return server(
+        call, workbench.bench.clock, bound_s=job.p99_bound_s, seconds=job.series_seconds, seed=job.seed,
+        arrivals=arrivals_of(job.arrivals),
+    )  # fmt: skip
 
 
 def measure_instance(job: InstanceJob) -> InstanceOutcome:
@@ -98,7 +102,7 @@ def measure_instance(job: InstanceJob) -> InstanceOutcome:
         with _counted(workbench, steal), over:
             _, served = server(
                 call, workbench.bench.clock, bound_s=measured.p99_bound_s, seconds=measured.series_seconds,
-                seed=measured.seed, group=group,
+                seed=measured.seed, group=group, arrivals=arrivals_of(measured.arrivals),
             )  # fmt: skip
         return InstanceOutcome((), steal.share, served, steal.physical_cores, next(iter(counted), None))
     with _counted(workbench, steal), over:

@@ -46,6 +46,10 @@ def _work(job: WorkerJob) -> WorkerOutcome:
 
             return check(job)
         case FitJob():
+            if job.bundle is not None:
+                from harness.workers.opened import opened
+
+                return opened(job, Path(job.bundle))
             from harness.workers.fit import fit
 
             return fit(job)

@@ -19,59 +19,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from kernel_pairs import take_turns
 
-from harness.detectors import registry
-from harness.detectors.export import prepare
 from harness.detectors.opening import open_scorer
+from harness.detectors.published import PUBLISHED, exported
 from harness.scoring.agreement import agreement
-from harness.scoring.artifacts import read
 
 BATCHES = (1, 7, 64, 256, 4096)
-GAN = {"epochs": 1, "batch_size": 50}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A detector with its parameters and the features of its rows; ``steps`` of a detector of windows."""
-
-    detector: str
-    features: int
-    parameters: dict[str, Any]
-    steps: int | None = None
-
-
-CASES = {
-    "mlp": Case("mlp", 41, {"epochs": 1}),
-    "autoencoder": Case("autoencoder", 41, {"epochs": 1}),
-    "vae": Case("vae", 72, {"epochs": 1}),
-    "pca": Case("pca", 118, {}),
-    "egbad": Case("egbad", 121, GAN),
-    "egbad-features": Case("egbad", 121, {**GAN, "score_by": "feature-matching"}),
-    "alad": Case("alad", 121, GAN),
-    "alad-logits": Case("alad", 121, {**GAN, "score_by": "logits"}),
-    "dagmm": Case("dagmm", 118, {"epochs": 1}),
-    "dagmm-variational": Case("dagmm", 118, {"epochs": 1, "objective": "variational"}),
-    "dsebm-energy": Case("dsebm", 121, {"epochs": 1}),
-    "dsebm-reconstruction": Case("dsebm", 121, {"epochs": 1, "score_by": "reconstruction"}),
-    "ocsvm": Case("ocsvm", 118, {}),
-    "autoencoder-classifier": Case("autoencoder-classifier", 72, {"epochs": 1, "pretraining_epochs": 0}),
-    "isolation-forest": Case("isolation-forest", 118, {}),
-    "gradient-boosting": Case("gradient-boosting", 41, {}),
-    "xgboost": Case("xgboost", 27, {}),
-    "knn": Case("knn", 118, {}),
-    "anogan": Case("anogan", 121, {"epochs": 1}),
-    "bilstm": Case("bilstm", 72, {"epochs": 1}),
-    "cnn": Case("cnn", 72, {"epochs": 1}),
-    "ft-transformer": Case("ft-transformer", 72, {"epochs": 0, "pretraining_epochs": 0}),
-    "lstm": Case("lstm", 27, {"epochs": 1}, steps=10),
-    "fraud-ensemble": Case("fraud-ensemble", 27, {"epochs": 1}, steps=10),
-}
 SLOW = ("anogan", "ft-transformer", "bilstm", "cnn", "lstm", "fraud-ensemble")  # 4,096 rows take them seconds
 SLOW_ROWS = 256
 
@@ -103,25 +61,12 @@ class Figure:
         )
 
 
-def rows_of(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test rows, of two kinds that can be told apart but not without error."""
-    generator = np.random.default_rng(2)
-    shape = (12_000, case.features) if case.steps is None else (4200, case.steps, case.features)
-    X = generator.normal(size=shape).astype(np.float32)
-    y = (generator.random(shape[0]) < 0.3).astype(np.int64)
-    X[y == 1] += generator.normal(size=case.features).astype(np.float32)
-    return X, y
-
-
 def figures(name: str, batches: tuple[int, ...], pairs: int) -> Iterator[Figure]:
     """All batch sizes of one detector."""
-    case = CASES[name]
-    X, y = rows_of(case)
     with tempfile.TemporaryDirectory() as folder:
-        detector = registry.resolve(case.detector, case.parameters).fit(X, y)
-        prepare(detector, Path(folder))
+        artifacts, X = exported(PUBLISHED[name], Path(folder))
         theirs = open_scorer(Path(folder), "onnxruntime")
-        ours = open_scorer(Path(folder), "native") if "native" in read(Path(folder)).backends else None
+        ours = open_scorer(Path(folder), "native") if "native" in artifacts.backends else None
         for batch in batches:
             if name in SLOW and batch > SLOW_ROWS:
                 continue
@@ -142,7 +87,7 @@ def main() -> int:
     """Print the table; 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=30)
-    parser.add_argument("--only", default=",".join(CASES))
+    parser.add_argument("--only", default=",".join(PUBLISHED))
     parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()

@@ -8,8 +8,9 @@ killed: kill -9 in the middle, then ``--resume``: what was measured is kept, and
 capped: under a cap of half a core with windows of 10 ms, as of a capped virtual processor, capacity is less than
 without, and requests offered at either say the same.
 
-Requests are offered by processes of this script, each on a CPU of its own, as instances of the answer would be. Exits 1
-on a miss; a figure that cannot be had here is named.
+Requests are offered by processes of this script, each on a CPU of its own, as instances of the answer would be. Each
+figure begins with a line that says what is done and ends with a judged one, whatever happens. Exits 1 on a miss, and 2
+where none was missed and one cannot be shown here.
 """
 
 from __future__ import annotations
@@ -37,14 +38,38 @@ BOUND_S = 5e-3
 OFFERED_S = 6.0
 SAMPLE = ("--synthetic", "--rows", "4000", "--threads-per-core", "1", "--layouts", "per-core", "--seconds", "0.5")
 _CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/cpu"))
-missed: list[str] = []
+_CAPS = (("cpu.max", "5000 10000"), ("cpu.cfs_period_us", "10000"), ("cpu.cfs_quota_us", "5000"))  # version 2; 1
+verdicts: list[str] = []
 
 
-def figure(what: str, good: bool, seen: str) -> None:
-    """Print a figure, and remember a miss."""
-    if not good:
-        missed.append(what)
-    print(f"{what:<70} {seen}{'' if good else '  MISSED'}", flush=True)
+class FailedError(Exception):
+    """The product did not give what a figure is taken from."""
+
+
+class NotHereError(Exception):
+    """This machine lacks what a figure takes."""
+
+
+def figure(what: str, good: bool | None, seen: str) -> None:
+    """Print and remember a verdict; None for what cannot be shown here."""
+    verdicts.append("NOT SHOWN" if good is None else "ok" if good else "MISSED")
+    print(f"{what:<70} {seen}  {verdicts[-1]}", flush=True)
+
+
+def judged(name: str, directory: Path, repeat: int) -> None:
+    """One figure, from its first line to its verdict."""
+    before = len(verdicts)
+    began = time.monotonic()
+    print(f"{name}: {FIGURES[name].__doc__}", flush=True)
+    try:
+        FIGURES[name](directory, repeat)
+    except NotHereError as reason:
+        figure(name, None, str(reason))
+    except (FailedError, OSError, ValueError, KeyError) as error:
+        figure(name, False, f"{type(error).__name__}: {error}")
+    if len(verdicts) == before:
+        figure(name, False, "it came to no verdict")
+    print(f"{name}: ended after {(time.monotonic() - began) / 60:.1f} min", flush=True)
 
 
 def command(*arguments: str) -> list[str]:
@@ -60,7 +85,7 @@ def sized(out: Path, *arguments: str, prepare: Callable[[], None] | None = None)
         capture_output=True, text=True, check=False, preexec_fn=prepare,
     )  # fmt: skip
     if not done.stdout:
-        raise SystemExit(f"size {' '.join(arguments)} failed ({done.returncode}): {done.stderr}")
+        raise FailedError(f"size {' '.join(arguments)} failed ({done.returncode}): {done.stderr}")
     return {**json.loads(done.stdout), "wall_s": time.monotonic() - began, "stderr": done.stderr}
 
 
@@ -111,7 +136,7 @@ def saved(directory: Path) -> Path:
     subprocess.run(run, check=False, capture_output=True)
     bundle = directory / "saved" / WORKLOAD
     if not bundle.is_dir():
-        raise SystemExit("the workload could not be trained and saved")
+        raise FailedError("the workload could not be trained and saved")
     return bundle
 
 
@@ -119,13 +144,12 @@ def decision(directory: Path, repeat: int) -> None:
     """60 % says 1 core, 140 % says 2."""
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
-        print("decision: two CPUs are needed")
-        return
+        raise NotHereError("two CPUs are needed")
     bundle = saved(directory)
     first = sized(directory, "--rate", "1000/s", "--p99", BOUND, "--cores", "1", "--budget", "3m", *SAMPLE)
     core = capacity_of(first, 1)
     if core is None:
-        raise SystemExit("no capacity of one core was measured")
+        raise FailedError("no capacity of one core was measured")
     print(f"  a core: {core['value']:,.0f} [{core['low']:,.0f}, {core['high']:,.0f}] requests per second")
     good = 0
     for number in range(repeat):
@@ -163,6 +187,8 @@ def budget(directory: Path, repeat: int) -> None:
             said = (time.monotonic(), 3600.0 * hours + 60.0 * minutes + seconds)
     process.wait()
     ended = time.monotonic()
+    if process.returncode not in (0, 2):
+        raise FailedError(f"size of the default workload ended with {process.returncode}")
     figure("size of the default workload, default budget: minutes", ended - began <= 600, f"{(ended - began) / 60:.1f}")
     if said is None:
         figure("time left after the first block", False, "it said nothing")
@@ -214,12 +240,13 @@ def half_a_core() -> Iterator[Callable[[], None] | None]:
         except OSError:
             continue
         try:
-            if (group / "cpu.max").exists():
-                (group / "cpu.max").write_text("5000 10000")
-            else:
-                (group / "cpu.cfs_period_us").write_text("10000")
-                (group / "cpu.cfs_quota_us").write_text("5000")
+            for name, text in _CAPS:
+                if (group / name).exists():  # else a plain folder would take any file, and cap nothing
+                    (group / name).write_text(text)
         except OSError:
+            group.rmdir()
+            continue
+        if not any((group / name).exists() for name, _ in _CAPS):
             group.rmdir()
             continue
         try:
@@ -244,13 +271,12 @@ def capped(directory: Path, repeat: int) -> None:
     bundle, cpu = saved(directory), sorted(os.sched_getaffinity(0))[:1]
     with half_a_core() as cap:
         if cap is None:
-            print("capped: no group of processes with a cap can be made here (cgroup v1 or v2, as root)")
-            return
+            raise NotHereError("no group of processes with a cap can be made here (cgroup v1 or v2, as root)")
         asked = ("--rate", "1000/s", "--p99", BOUND, "--cores", "1", "--budget", "4m", *SAMPLE)
         free, under = sized(directory, *asked), sized(directory, *asked, prepare=cap)
         whole, half = capacity_of(free, 1), capacity_of(under, 1)
         if whole is None:
-            raise SystemExit("no capacity of one core was measured")
+            raise FailedError("no capacity of one core was measured")
         shown = "none" if half is None else f"{half['value']:,.0f} [{half['low']:,.0f}, {half['high']:,.0f}]"
         differs = half is None or half["high"] < whole["low"]
         figure("capped: the capacity is less than uncapped", differs, f"{shown} against {whole['value']:,.0f}")
@@ -265,7 +291,7 @@ FIGURES = {each.__name__: each for each in (decision, budget, killed, capped)}
 
 
 def main() -> int:
-    """Print the figures asked for, or all; 1 when one was missed."""
+    """Print the figures asked for, or all; 1 when one was missed, 2 when one cannot be shown here."""
     if sys.argv[1:2] == ["--serve"]:
         serve(Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))
         return 0
@@ -275,8 +301,8 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         for name in options.figures or FIGURES:
-            FIGURES[name](Path(directory), options.repeat)
-    return int(bool(missed))
+            judged(name, Path(directory), options.repeat)
+    return 1 if "MISSED" in verdicts else 2 if "NOT SHOWN" in verdicts else 0
 
 
 if __name__ == "__main__":

@@ -2,11 +2,8 @@
  * and 10 from one binary. Every operand is a heap block of exactly its size, so that a sanitizer sees any access
  * beyond it. Prints one line per instruction set; exits 1 at the first wrong result.
  *
- * kernel_check [CASES]                      random products, chains, plans and trainers on every supported instruction
- * set kernel_check isa                          the name of the instruction set chosen for this processor kernel_check
- * count N BATCH REPEAT ISA TYPE   REPEAT batched products of N x N matrices of float (0), bfloat16 (1) or int8 (2) and
- * nothing else, for counting kernel_check score|train mlp|autoencoder ROWS REPEAT ISA TYPE   a detector's network over
- * ROWS rows, for counting */
+ * kernel_check [CASES]   random products, chains, plans and trainers on every supported instruction set
+ * kernel_check isa       the name of the instruction set chosen for this processor */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -360,75 +357,7 @@ static int check(int64_t cases) {
     return 0;
 }
 
-static int count(int64_t n, int64_t batch, int64_t repeat, const lpb_isa *isa, lpb_dtype dtype) {
-    if (!isa) return 1;
-    void *a = operand(dtype, batch * n * n), *b = operand(dtype, batch * n * n);
-    float *c = numbers(batch * n * n);
-    const lpb_gemm g = {.batch = batch,
-                        .m = n,
-                        .n = n,
-                        .k = n,
-                        .a = a,
-                        .a_batch = n * n,
-                        .a_row = n,
-                        .a_col = 1,
-                        .b = b,
-                        .b_batch = n * n,
-                        .b_row = n,
-                        .b_col = 1,
-                        .c = c,
-                        .c_batch = n * n,
-                        .c_row = n,
-                        .alpha = 1.0f};
-    for (int64_t r = 0; r < repeat; r++) lpb_gemm_run(isa, dtype, &g, 1);
-    free(a), free(b), free(c);
-    return 0;
-}
-
-static const lpb_isa *isa_of(const char *name) {
-    for (int i = 0; lpb_isa_at(i); i++)
-        if (!strcmp(lpb_isa_name(lpb_isa_at(i)), name)) return lpb_isa_at(i);
-    return NULL;
-}
-
-/* A detector's network over `rows` rows of 122 features, `repeat` times: scored, or trained in batches of 64. */
-static int count_network(const char *what, const char *shape, int64_t rows, int64_t repeat, const lpb_isa *isa,
-                         lpb_dtype dtype) {
-    const int64_t mlp[] = {122, 128, 64, 1}, autoencoder[] = {122, 64, 16, 64, 122};
-    const bool classifies = !strcmp(shape, "mlp");
-    const int64_t *widths = classifies ? mlp : autoencoder, inputs = widths[0];
-    net n = {.count = classifies ? 3 : 4, .sampling = {.layer = -1}};
-    for (int64_t l = 0; l < n.count; l++) {
-        const lpb_activation act = l == n.count - 1 ? LPB_IDENTITY : LPB_RELU;
-        n.layers[l] = (lpb_layer){widths[l], widths[l + 1], numbers(widths[l] * widths[l + 1]), numbers(widths[l + 1]),
-                                  act,       0.0f};
-    }
-    float *x = numbers(rows * inputs), *y = numbers(rows), *out = numbers(rows * inputs);
-    int64_t *order = block((size_t)rows * sizeof *order);
-    for (int64_t r = 0; r < rows; r++) order[r] = r, y[r] = (float)(r % 2);
-    int wrong = 0;
-    if (!strcmp(what, "train")) {
-        const lpb_adam adam = {1e-3, 0.9, 0.999, 1e-8, 0.0};
-        lpb_trainer *trainer =
-            lpb_trainer_new(isa, n.layers, n.count, classifies ? LPB_LOSS_BCE : LPB_LOSS_MSE, NULL, &adam);
-        for (int64_t r = 0; r < repeat; r++)
-            wrong |= lpb_trainer_epoch(trainer, x, inputs, y, order, NULL, rows, 64, out) != LPB_OK;
-        lpb_trainer_free(trainer);
-    } else {
-        lpb_chain *chain = lpb_chain_new(isa, n.layers, n.count, classifies ? LPB_HEAD_LOGIT : LPB_HEAD_MSE, dtype);
-        for (int64_t r = 0; r < repeat; r++) wrong |= lpb_chain_run(chain, x, rows, inputs, out, 1) != LPB_OK;
-        lpb_chain_free(chain);
-    }
-    free(x), free(y), free(out), free(order), free_net(&n);
-    return wrong;
-}
-
 int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "isa")) return puts(lpb_isa_name(lpb_isa_best())) < 0;
-    if (argc == 7 && !strcmp(argv[1], "count"))
-        return count(atoll(argv[2]), atoll(argv[3]), atoll(argv[4]), isa_of(argv[5]), (lpb_dtype)atoi(argv[6]));
-    if (argc == 7 && (!strcmp(argv[1], "score") || !strcmp(argv[1], "train")) && isa_of(argv[5]))
-        return count_network(argv[1], argv[2], atoll(argv[3]), atoll(argv[4]), isa_of(argv[5]),
-                             (lpb_dtype)atoi(argv[6]));
     return check(argc > 1 ? atoll(argv[1]) : 200);
 }

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTENT = {
     "reports": {".j2", ".css"},
     "results/schema": {".json"},
-    "sysconfig": {".toml"},
+    "sysconfig": {".toml", ".json"},
     "workloads": {".toml"},
 }
 

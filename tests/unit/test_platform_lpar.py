@@ -83,6 +83,17 @@ def test_the_file_of_a_qemu_guest_describes_no_partition(tmp_path: Path) -> None
     assert (facts.kernel.hypervisor, facts.lpar.mode, facts.lpar.sources) == ("KVM", None, {})
 
 
+def test_an_emulated_machine_is_the_partition_that_it_says_it_is_and_no_time_is_taken_there(tmp_path: Path) -> None:
+    root = build(PRESETS["tcg-guest"], tmp_path)
+    (root / "proc/powerpc").mkdir()
+    (root / "proc/powerpc/lparcfg").write_text(LIVE)
+    facts = probe(SysRoot(root))
+    assert (facts.emulation.emulated, facts.emulation.refuses) == (True, "QEMU TCG")
+    assert (facts.lpar.mode, facts.lpar.virtual_processors, facts.lpar.partition_id) == ("shared", 2, 0)
+    assert (facts.lpar.purr, facts.lpar.dispatches) == (130079612506, 139703)
+    assert facts.machine.mtm is None
+
+
 def test_lines_that_are_missing_are_not_known(tmp_path: Path) -> None:
     root = build(PRESETS["p10-dedicated"], tmp_path)
     (root / "proc/ppc64/lparcfg").write_text("lparcfg 1.9\nserial_number=\nsystem_type=IBM,9105-22A\ncapped=2\n")
@@ -288,7 +299,7 @@ def test_what_a_live_kernel_wrote_is_read_where_it_describes_a_partition(tmp_pat
     file = tmp_path / "proc/powerpc/lparcfg"
     file.parent.mkdir(parents=True)
     file.write_text(LIVE)
-    assert lparcfg.read(SysRoot(tmp_path)) == {}  # QEMU's guest is no partition
+    assert lparcfg.read(SysRoot(tmp_path)) == {}  # perhaps a guest of KVM, which is no partition
     file.write_text(LIVE.replace("IBM pSeries (emulated by qemu)", "IBM,9105-22A"))
     facts = lparcfg.collect(SysRoot(tmp_path), DeviceTree(SysRoot(tmp_path)))
     assert (facts.virtual_processors, facts.virtual_processors_max, facts.dedicated) == (2, 2, False)

@@ -16,6 +16,7 @@ from harness.measure.rate_search import CONFIRMATIONS
 from harness.record.model import Served
 from harness.scenarios.capacity import PATIENCE_S, Group
 from harness.scenarios.server import server
+from harness.serving.arrival_trace import arrivals_of
 from harness.workers.rendezvous import FileGroup
 
 SERVICE_NS = 1_000_000
@@ -51,6 +52,36 @@ def test_the_rate_was_met_once_in_the_search_and_three_times_after_it() -> None:
     _, served = server(fixed_service(clock), clock, bound_s=BOUND_S, seconds=1.0, seed=1)
     assert [met for rate, met in served.tried if rate == served.rate] == [True] * (CONFIRMATIONS + 1)
     assert [rate for rate, _ in served.tried[-CONFIRMATIONS:]] == [served.rate] * CONFIRMATIONS
+
+
+def _bursts(folder: Path, size: int) -> Path:
+    """200 bursts of so many requests at once, 20 ms apart."""
+    path = folder / "arrivals.csv"
+    path.write_text("time\n" + "".join(f"{0.02 * burst:.3f}\n" * size for burst in range(200)))
+    return path
+
+
+def test_constant_arrivals_are_served_up_to_the_rate_at_which_the_server_is_always_busy() -> None:
+    clock = FakeClock()
+    _, served = server(
+        fixed_service(clock), clock, bound_s=BOUND_S, seconds=1.0, seed=1, arrivals=arrivals_of("constant")
+    )
+    assert served.rate == pytest.approx(1000, rel=0.03)
+
+
+@pytest.mark.parametrize(("size", "meets"), [(8, True), (12, False)])
+def test_recorded_bursts_are_met_as_far_as_the_last_request_of_one_is_served_in_time(
+    size: int, meets: bool, tmp_path: Path
+) -> None:
+    """Of n requests at once the last one takes n services, at any rate at which bursts do not meet."""
+    clock = FakeClock()
+    recorded = arrivals_of(str(_bursts(tmp_path, size)))
+    assert recorded.least == 200 * size
+    _, served = server(fixed_service(clock), clock, bound_s=BOUND_S, seconds=0.5, seed=1, arrivals=recorded)
+    assert served.requests >= (CONFIRMATIONS + 1) * 200 * size or not meets
+    assert (served.rate is not None) == meets
+    if meets:
+        assert served.rate == pytest.approx(1000, rel=0.25)  # beyond it bursts meet
 
 
 def test_the_same_seed_gives_the_same_answer() -> None:

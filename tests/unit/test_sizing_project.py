@@ -13,6 +13,7 @@ from test_sizing_session import ask, law, machine, sized
 from harness.errors import InputError
 from harness.record.size_model import Capacity, Size, SizeRoof
 from harness.reporting.size_view import view_of
+from harness.roofline.instructions import known_counts
 from harness.sizing.project import Resources, Span, bounds, project
 
 
@@ -38,6 +39,49 @@ def test_whatever_the_time_goes_to_the_other_machine_is_inside() -> None:
         limits = bounds(measured, spans[0], spans[1], None)
         inside += limits.low <= rates[1] <= limits.high
     assert inside == 2000
+
+
+def test_counted_kernels_bound_it_more_closely_and_never_wrongly() -> None:
+    """2,000 made-up machines there: a row is its kernels' instructions, some of them every cycle, and everything else,
+    which takes between the least and the greatest of the other ratios."""
+    generator = np.random.default_rng(2)
+    inside, closer = 0, 0
+    for _ in range(2000):
+        here, there = np.exp(generator.normal(0, 0.5, (2, 3)))
+        kernels, rest = np.exp(generator.normal(0, 1, 2))
+        rate_here = 1 / (kernels / here[0] + rest / here[2])
+        instructions, clock, per_cycle = kernels * 1e3, 1e3 * there[0], generator.uniform(0.5, 8)
+        rate_there = 1 / (instructions / (clock * per_cycle) + rest / there[2])
+        measured = Capacity(rate_here, 0.98 * rate_here, 1.02 * rate_here, rate_here, 6, "measured")
+        # what the kernels reach there of the arithmetic that the table holds possible is not known without counts
+        compute = Span(0.5 * there[0], 8 * there[0])
+        plain = Resources(compute, Span(*sorted(there[1:])), Span(there[2], there[2]))
+        counted = replace(plain, kernels=Span(0.5 * clock / instructions, 8 * clock / instructions))
+        source = Resources(Span(here[0], here[0]), Span(*sorted(here[1:])), Span(here[2], here[2]))
+        without, limits = (bounds(measured, source, each, None) for each in (plain, counted))
+        inside += limits.low <= rate_there <= limits.high
+        closer += limits.high / limits.low < 0.99 * without.high / without.low
+    assert inside == 2000
+    assert closer > 500
+
+
+def test_a_native_workload_is_projected_by_the_instructions_of_its_detector(record: Size) -> None:
+    assert record.workload.detector == "mlp"
+    native = replace(record, series=tuple(replace(series, backend="native") for series in record.series))
+    without, counted = (project(size, "9105-42A") for size in (replace(native, series=record.series), native))
+    assert not any("instructions per operation" in text for text in without.assumptions)
+    (said,) = (text for text in counted.assumptions if "instructions per operation" in text)
+    count = next(each for each in known_counts().counts if each.title() == "score mlp mma float32 x1")
+    assert count.macs_per_row is not None
+    per_operation = f"{count.per_row / (2 * count.macs_per_row):.2g}"
+    assert f"take {per_operation} to {per_operation} instructions per operation, counted under emulation" in said
+    assert counted.low >= without.low
+    assert counted.high <= without.high
+    heavy = replace(native, workload=replace(native.workload, operations_per_row=1e9))
+    chosen = heavy.answer.chosen
+    assert chosen is not None
+    cycles = 1e9 / (2 * count.macs_per_row) * count.per_row / 8
+    assert project(heavy, "9105-42A").high == pytest.approx(chosen.cores * 4.0e9 / cycles)
 
 
 def test_it_is_never_a_point_and_says_what_it_assumes(record: Size) -> None:

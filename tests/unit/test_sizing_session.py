@@ -27,7 +27,7 @@ from harness.sizing import session
 from harness.sizing.assemble import answered
 from harness.sizing.session import Wanted
 from harness.sweeps import session as sweeps
-from harness.workers.jobs import Job
+from harness.workers.jobs import Job, MeasureJob
 from harness.workers.outcomes import InstanceOutcome, JobResult, MeasureOutcome
 
 SPEC = RunSpec(("nsl-kdd-mlp",), synthetic=True, seeds=1, epochs=1, series_seconds=0.1)
@@ -91,6 +91,44 @@ def test_it_measures_behind_the_server_with_a_core_left_for_the_load(tmp_path: P
     path = tmp_path / SIZE_NAME
     path.write_bytes(encode(size_text(record)))
     assert load_size(path) == record
+
+
+@pytest.mark.parametrize("name", ["constant", "recorded"])
+def test_requests_arrive_as_asked_and_a_recording_is_kept(name: str, tmp_path: Path, twelve: SysRoot) -> None:
+    class Seen(ServingExecutor):
+        def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
+            if isinstance(job, MeasureJob):
+                arrivals.add(job.arrivals)
+            return super().run(job, placement, timeout_s=timeout_s)
+
+    arrivals: set[str] = set()
+    file = tmp_path / "access.csv"
+    file.write_text("0\n0.5\n0.5\n2\n")
+    wanted = replace(ask(900, cores=(1,)), arrivals=name if name == "constant" else str(file))
+    directory = session.begin(SPEC, wanted, ("lparbench",), tmp_path / "out", sysroot=twelve)
+    file.unlink()
+    record = session.proceed(directory, Seen(law), Progress(), clock=FakeClock(), sysroot=twelve)
+    kept = directory / session.ARRIVALS_FILE
+    assert arrivals == {"constant" if name == "constant" else str(kept)}
+    assert record.design.arrivals in arrivals
+    if name == "constant":
+        assert "arrivals that are not evenly spaced: these were, which is the kindest case" in record.not_covered
+        return
+    assert kept.read_text() == "0\n0.5\n0.5\n2\n"
+    assert "other arrivals than those recorded in arrivals.txt" in record.not_covered
+
+
+@pytest.mark.parametrize(("text", "message"), [("0\nsoon\n", "is no time"), ("1\n1\n", "no two requests")])
+def test_a_recording_that_is_none_is_refused_before_anything_starts(
+    text: str, message: str, tmp_path: Path, twelve: SysRoot
+) -> None:
+    file = tmp_path / "access.csv"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        session.begin(SPEC, replace(ask(9), arrivals=str(file)), ("lparbench",), tmp_path / "out", sysroot=twelve)
+    throughput = Wanted(SizeQuestion(5.0), (), arrivals="constant")
+    with pytest.raises(InputError, match="--arrivals needs --p99"):
+        session.begin(SPEC, throughput, ("lparbench",), tmp_path / "out", sysroot=twelve)
 
 
 @pytest.mark.parametrize(
