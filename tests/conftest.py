@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -40,3 +41,13 @@ def data_dir() -> Path:
 def fixtures_dir() -> Path:
     """Folder of real dumps from Power machines; the test is skipped when there is none."""
     return _outside("LPARBENCH_FIXTURES", "fixtures")
+
+
+@pytest.fixture(autouse=True)
+def _handlers_as_they_were() -> Iterator[None]:
+    """A test that runs the program in this process leaves no handler of signals behind for the next one."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
