@@ -95,7 +95,7 @@ def counted_here(pieces: Sequence[Piece], read: Reading | None = None) -> list[I
     counters = Counters({_COUNTER: EVENTS[_COUNTER]})
     try:
         if _COUNTER not in counters.read():
-            raise MeasurementError("The processor's counter of instructions cannot be had here.")
+            raise MeasurementError("The processor's counter of instructions is not available here.")
         return [_here(piece, lambda: counters.read()[_COUNTER][0]) for piece in pieces]
     finally:
         counters.close()
