@@ -67,7 +67,7 @@ def test_a_processor_that_does_not_count_is_named(monkeypatch: pytest.MonkeyPatc
         def close(self) -> None: ...
 
     monkeypatch.setattr(instructions, "Counters", Without)
-    with pytest.raises(Exception, match="counter of instructions cannot be had"):
+    with pytest.raises(Exception, match="counter of instructions is not available here"):
         counted_here([SCORED])
 
 
