@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ def main() -> int:
         return subprocess.run(sys.argv[1:], check=False).returncode
     with tempfile.TemporaryDirectory(prefix="t-", dir=SHM, ignore_cleanup_errors=True) as directory:
         process = subprocess.Popen(sys.argv[1:], env={**os.environ, "TMPDIR": directory})
+        signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
         while True:
             try:
                 return process.wait()

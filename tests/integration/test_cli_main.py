@@ -38,7 +38,7 @@ def lparbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("run", "--data", "nowhere"), ("nowhere", "no such folder")),
         (("run", "nsl-kdd-pca", "--data", "."), ("KDDTrain+.txt, KDDTest+.txt not found", "--synthetic")),
         (("run", "nsl-kdd-pca", "--dataset", "odds:thyriod"), ("thyriod.mat not found", "--synthetic")),
-        (("run", "--cores", "4096"), ("4096 cores", "Node")),
+        (("run", "--cores", "4096"), ("4,096 cores", "Node")),
         (("run", "--out", "/proc/runs"), ("/proc/runs", "--out")),
         (("report", "nowhere"), ("nowhere", "no such file")),
         (("nonsense",), ("nonsense", "--help")),

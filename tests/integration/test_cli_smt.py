@@ -111,7 +111,7 @@ def test_restore_names_what_somebody_else_switched_and_obeys_force(tmp_path):
     (root / "sys/devices/system/cpu/cpu1/online").write_text("0\n")
     refused = _smt("restore", *where)
     assert refused.returncode == 5
-    assert "it was left so: CPU 1 is offline." in refused.stderr
+    assert "was not restored: CPU 1 is offline." in refused.stderr
     assert _smt("restore", "--force", "--leave", *where).returncode == 4
     assert _smt("restore", "--force", *where).stdout == "The state before is back.\n"
     assert _snapshot(root) == before
