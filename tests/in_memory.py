@@ -42,6 +42,7 @@ def main() -> int:
     if "TMPDIR" in os.environ or not usable(SHM):
         return subprocess.run(sys.argv[1:], check=False).returncode
     with tempfile.TemporaryDirectory(prefix="t-", dir=SHM, ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o711)  # entered by the user that PostgreSQL runs as, listed by none
         process = subprocess.Popen(sys.argv[1:], env={**os.environ, "TMPDIR": directory})
         signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
         while True:
