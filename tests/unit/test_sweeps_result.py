@@ -247,7 +247,8 @@ def test_a_sweep_over_http_ranks_by_that_rate_and_says_what_it_leaves() -> None:
     assert record.losses  # cells are still alike but for a factor
     check_sweep(to_json(record))
     text = render_sweep_csv(record)
-    assert text.splitlines()[0].endswith("in_process_rows_per_s,http_share")
+    header = text.splitlines()[0].split(",")
+    assert header.index("http_share") == header.index("in_process_rows_per_s") + 1
     page = render_sweep(record).decode()
     shown = io.StringIO()
     print_sweep(record, Path("here"), Console(file=shown, width=200))
