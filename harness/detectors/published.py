@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,18 @@ from harness.roofline.pieces import ROWS, Chain, Piece, Plan, Training, product,
 from harness.scoring import plan
 from harness.scoring.artifacts import Artifacts
 from harness.scoring.backend_native import as_chain
+from harness.scoring.forest import Forest
+from harness.scoring.program import Program, Trees
 
 _COUNTED_ROWS = 2000  # of the training
 _GAN = {"epochs": 1, "batch_size": 50}
 _SINGLE = 1
 # Networks on their own: a classifier and an autoencoder of as many features as NSL-KDD has in one-hot columns.
 _NETWORKS = ((122, 128, 64, 1), (122, 64, 16, 64, 122))
+
+
+# Trees and their depth, of made ones: what libraries grow differs from one version to the next, and with it the counts.
+_TREES = {"isolation-forest": (100, 8), "gradient-boosting": (100, 5), "xgboost": (100, 6)}
 
 
 @dataclass(frozen=True)
@@ -111,9 +117,29 @@ def _pieces_of(name: str, published: Published) -> Iterator[Piece]:
     with tempfile.TemporaryDirectory(prefix="lparbench-count-") as folder:
         artifacts, rows = exported(published, Path(folder), _COUNTED_ROWS)
         program = artifacts.program()
+    if name in _TREES:
+        program = _with_made_trees(program, *_TREES[name])
     whole = as_chain(program)
     for dtype in DTYPES if program.macs_per_row and published.rows == ROWS else DTYPES[:1]:
         for count in (published.rows, _SINGLE) if dtype == "float32" else (published.rows,):
             x = np.ascontiguousarray(rows[:count].reshape(count, -1))
             work = Plan(plan.coded(program, dtype), x) if whole is None else Chain(*whole, x)
             yield Piece("score", name, dtype, count, work, program.macs_per_row or None)
+
+
+def _with_made_trees(program: Program, trees: int, depth: int) -> Program:
+    """The same steps over trees whose every branch is ``depth`` long, splitting normal values near their middle."""
+    generator = np.random.default_rng(4)
+    inner, nodes = (1 << depth) - 1, (2 << depth) - 1
+    shape, own = (trees, nodes), np.tile(np.arange(nodes, dtype=np.int32), (trees, 1))
+    left = np.where(own < inner, 2 * own + 1, own).astype(np.int32)
+    forest = Forest(
+        generator.integers(0, program.n_features, shape).astype(np.int32),
+        generator.normal(0, 0.3, shape).astype(np.float32),
+        left,
+        np.where(own < inner, left + 1, own).astype(np.int32),
+        generator.normal(size=shape).astype(np.float32),
+        np.array([depth], dtype=np.int32),
+    )
+    (step,) = (step for step in program.steps if isinstance(step, Trees))
+    return replace(program, arrays={**program.arrays, **dict(zip(step.arrays, forest.arrays(), strict=True))})
