@@ -31,7 +31,7 @@ from harness.linalg import native
 from harness.record.size_model import Capacity
 from harness.roofline.probes import compute_roof
 from harness.scoring import plan
-from harness.sizing.project import Resources, Span, bounds
+from harness.sizing.project import OTHER_KERNELS, Resources, Span, bounds
 
 BAR = 0.95
 BATCHES = (1, 64, 256)
@@ -59,9 +59,9 @@ class Projected:
 
 
 def capacity(times: list[float], rows: int) -> Capacity:
-    """From the times of calls: the median, and limits as a sizing has them."""
-    low, high = (rows / time for time in np.quantile(times, (0.9, 0.1)))
-    return Capacity(rows / statistics.median(times), float(low), float(high), float(low), len(times), "measured")
+    """From the times of calls: the median, and the whole range as limits."""
+    low, high = rows / max(times), rows / min(times)
+    return Capacity(rows / statistics.median(times), low, high, low, len(times), "measured")
 
 
 def kernels(name: str, call: dict[str, Call], rows: int, pairs: int, peaks: dict[str, float], work: float) -> Projected:
@@ -69,7 +69,7 @@ def kernels(name: str, call: dict[str, Call], rows: int, pairs: int, peaks: dict
     here, there = call
     found = take_turns(call[there], call[here], pairs)
     resources = [Resources(Span(peaks[isa], peaks[isa]), Span(1, 1), Span(1, 1)) for isa in (here, there)]
-    limits = bounds(capacity(list(found.theirs), rows), *resources, work or None)
+    limits = bounds(capacity(list(found.theirs), rows), *resources, work or None, OTHER_KERNELS)
     title = f"{name}, {rows} rows, {here} -> {there}"
     return Projected(title, limits.low, limits.high, rows / statistics.median(found.ours))
 
