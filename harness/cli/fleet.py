@@ -179,6 +179,7 @@ def run(
     from harness.fleet.judge import fleet_of
     from harness.fleet.waves import Coordinator
     from harness.record.files import write_file
+    from harness.record.identity import begun
     from harness.record.spec import RunSpec
     from harness.record.store import FLEET_NAME, fleet_text
     from harness.record.store import encode as to_bytes
@@ -211,7 +212,7 @@ def run(
         _refuse_own(spec.workloads, code_of(spec))
         workloads_of(replace(spec, data_dir=None, synthetic=True))  # a typo is an error before a host is asked
         design = session.FleetDesign(
-            session.new_identity(), session.now(), ("lparbench", *sys.argv[1:]), str(hosts),
+            *begun("fleet-"), ("lparbench", *sys.argv[1:]), str(hosts),
             session.digest_of_file(hosts), inventory.hosts, spec, waves, together, fanout,
             tuple(shlex.split(command)), None if ssh_config is None else str(ssh_config.resolve()),
             None if timeout is None else seconds("--timeout", timeout),

@@ -79,7 +79,7 @@ NOT_NATIVE = ("anogan", "fraud-ensemble")  # their scoring has no native form
 
 
 def rows_of(published: Published, count: int = 12_000) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Training and test rows, of two kinds that can be told apart but not without error."""
+    """Training and test rows, of two kinds that overlap."""
     generator = np.random.default_rng(2)
     windows = () if published.steps is None else (published.steps,)
     X = generator.normal(size=(count, *windows, published.features)).astype(np.float32)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from harness.record.fleet_model import HostState
 from harness.record.journal import Journal, journal_entries, locked_journal
 from harness.record.spec import RunSpec
 from harness.record.store import FLEET_NAME, check_writable
+from harness.runs.journal import SessionEntry
 
 DESIGN_FILE = "design.json"
 HOSTS = "hosts"
@@ -51,14 +50,6 @@ class FleetDesign:
     timeout_s: float | None = None
     margin: float = 0.03
     kind: Literal["fleet"] = "fleet"
-
-
-@dataclass(frozen=True)
-class SessionEntry:
-    """A session of the work began."""
-
-    at: str
-    kind: Literal["session"] = "session"
 
 
 @dataclass(frozen=True)
@@ -128,16 +119,6 @@ class MissedEntry:
 
 Entry = SessionEntry | LookedEntry | WaveEntry | MeasuredEntry | MissedEntry
 FleetJournal = Journal[Entry]
-
-
-def now() -> str:
-    """The time, as records have it."""
-    return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-
-
-def new_identity() -> str:
-    """Of a fleet run that begins now."""
-    return f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}-fleet-{uuid.uuid4().hex[:6]}"
 
 
 def digest_of_file(path: Path) -> str:

@@ -29,10 +29,8 @@ from harness.fleet.session import (
     LookedEntry,
     MeasuredEntry,
     MissedEntry,
-    SessionEntry,
     Timed,
     WaveEntry,
-    now,
 )
 from harness.fleet.transport import HostFailureError, Transport, clipped
 from harness.measure.validity import Evidence, invalidities
@@ -40,10 +38,12 @@ from harness.parsing import parse_json
 from harness.record.archive import partition_of
 from harness.record.codec import DIGEST
 from harness.record.fleet_model import HostState
+from harness.record.identity import now
 from harness.record.model import Result, Run, Validity, Verdict
 from harness.record.spec import RunSpec
 from harness.record.store import RECORD_NAME, parse_run, write_directory
 from harness.runs.fingerprint import fingerprint
+from harness.runs.journal import SessionEntry
 
 LOOK_S = 60.0
 _FIRST_S, _LEAST_S, _TIMES = 3600.0, 60.0, 3.0  # limits of a measurement: before any ended; at least; of the median

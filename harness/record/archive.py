@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from harness.errors import InputError, LparbenchError
 from harness.parsing import parse_json
 from harness.platform.facts import Facts
 from harness.record.codec import DIGEST, DigestError, check_digest
+from harness.record.identity import now
 from harness.record.model import Run
 from harness.record.size_model import Size
 from harness.record.store import (
@@ -327,7 +327,7 @@ def _read(file: Path) -> tuple[Entry, str]:
         workloads=tuple(sorted(workloads)),
         results=len(results),
         valid=sum(result.validity.verdict.value == "valid" for result in results),
-        added=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        added=now(),
     ), text
 
 

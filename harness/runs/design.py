@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from harness.placement.smt import SmtMethod
 from harness.platform.facts import Facts
 from harness.record import store
 from harness.record.files import write_file
+from harness.record.identity import begun
 from harness.record.spec import RunSpec
 from harness.runs.preflight import check_backends, check_data, check_workloads
 from harness.runs.schedule import Configuration, Slot, block_of
@@ -83,12 +82,11 @@ def new_design(spec: RunSpec, argv: tuple[str, ...], facts: Facts, grid: Grid | 
         InputError: a workload of the spec is not known, damaged or named twice, or has a hyper-parameter or an option
             that its detector or data set does not take.
     """
-    created = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-    kind = "" if grid is None else "sweep-"
+    identity, created = begun("" if grid is None else "sweep-")
     spec = replace(spec, workloads=tuple(absolute(name) for name in spec.workloads))
     return Design(
-        identity=f"{created:%Y%m%dT%H%M%SZ}-{kind}{uuid.uuid4().hex[:6]}",
-        created=created.isoformat().replace("+00:00", "Z"),
+        identity=identity,
+        created=created,
         argv=argv,
         spec=spec,
         workloads=workloads_of(spec),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from harness.placement.verify import changed_cpus, cpus_online, mismatches
 from harness.platform.facts import LimitFacts
 from harness.platform.perf import not_permitted
 from harness.platform.sysroot import SysRoot
+from harness.record.identity import now
 from harness.record.spec import CAPACITY, Protocol, RunSpec
 from harness.runs.journal import BaselineEntry, FitEntry, Journal, Measurement, SurveyEntry
 from harness.runs.schedule import Configuration, Slot
@@ -324,11 +324,6 @@ def key_of(job: BaselineJob) -> str:
     """Equal for jobs with the same outcome."""
     options = sorted(job.options.items())
     return json.dumps([job.dataset, job.protocol, options, job.threshold, job.contamination, job.data_dir])
-
-
-def now() -> str:
-    """The present time, ISO 8601, UTC."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def unable(fit: JobResult | None, configuration: Configuration) -> str | None:

@@ -15,6 +15,7 @@ from harness.errors import ExitCode, InputError, LparbenchError
 from harness.measure.clock import Clock, SystemClock
 from harness.platform.facts import Facts, LoadedSoftware
 from harness.platform.sysroot import SysRoot
+from harness.record.identity import now
 from harness.record.journal import JOURNAL_FILE
 from harness.record.model import SCHEMA_VERSION, Checks, Result, Roofline, Run, Tool, Verdict
 from harness.record.spec import RunSpec
@@ -30,7 +31,7 @@ from harness.runs.design import (
     read_design,
     write_design,
 )
-from harness.runs.engine import Engine, Progress, now
+from harness.runs.engine import Engine, Progress
 from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.forecast import forecast, no_survey, within_budget
 from harness.runs.journal import FitEntry, Journal, SessionEntry, open_journal

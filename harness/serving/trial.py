@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import http.client
 import os
 import time
@@ -19,6 +18,7 @@ from harness.errors import InputError
 from harness.measure.clock import SystemClock
 from harness.parsing import parse_json
 from harness.platform.facts import Facts
+from harness.record.identity import begun
 from harness.record.load_model import LoadedServer, LoadRecord, LoadResult, LoadSpec, SearchRecord
 from harness.record.model import Tool
 from harness.serving.arrival_trace import Trace
@@ -149,11 +149,11 @@ class Session:
             reasons.append(f"this machine is emulated ({emulator}): times mean nothing")
         if len(reasons) > len(result.reasons):
             result = replace(result, reasons=tuple(reasons), met=None)
-        created = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+        identity, created = begun("load-")
         return LoadRecord(
             schema_version=1,
-            load_id=f"{created:%Y%m%dT%H%M%SZ}-load-{uuid.uuid4().hex[:6]}",
-            created=created.isoformat().replace("+00:00", "Z"),
+            load_id=identity,
+            created=created,
             tool=Tool("lparbench", __version__, self.argv),
             facts=self.facts,
             spec=spec,

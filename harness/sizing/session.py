@@ -20,13 +20,14 @@ from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
 from harness.record.files import write_file
+from harness.record.identity import now
 from harness.record.model import Verdict
 from harness.record.size_model import Layout, PlanKind, Size, SizeQuestion
 from harness.record.spec import RunSpec, Scenario
 from harness.record.store import check_writable
 from harness.roofline.measured import cache_to_exceed
 from harness.runs.design import Design, Grid, design_to_resume, new_design, read_design, write_design
-from harness.runs.engine import Engine, Progress, now
+from harness.runs.engine import Engine, Progress
 from harness.runs.fingerprint import check_same_machine
 from harness.runs.journal import FitEntry, Journal, Measurement, SessionEntry, SurveyEntry, open_journal, read_journal
 from harness.runs.machine import any_core

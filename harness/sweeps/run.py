@@ -16,8 +16,9 @@ from harness.placement.smt_guard import guarded, restore_after_kill
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
+from harness.record.identity import now
 from harness.runs.design import Design, Grid
-from harness.runs.engine import Engine, Progress, now, unable
+from harness.runs.engine import Engine, Progress, unable
 from harness.runs.fingerprint import check_same_machine
 from harness.runs.journal import Journal, Measurement, SessionEntry, SurveyEntry
 from harness.runs.schedule import Configuration, Slot
