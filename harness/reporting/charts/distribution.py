@@ -53,12 +53,7 @@ def distribution_chart(key: str, distributions: Sequence[Distribution]) -> str:
                 longest = max(longest, seconds)
         level_axis(axes, most)
         axes.set_xlabel("time per call")
-        if longest > _SKEWED * shortest > 0:
-            axes.set_xscale("log")
-            log_ticks(axes.xaxis, shortest, longest)
-        else:
-            few_ticks(axes.xaxis)
-        si_ticks(axes.xaxis, "s")
+        time_axis(axes, shortest, longest)
         if len(distributions) > 1:
             legend(axes)
         return to_svg(
@@ -67,6 +62,16 @@ def distribution_chart(key: str, distributions: Sequence[Distribution]) -> str:
             title="Distribution of inference time",
             description=" ".join(_sentence(shown) for shown in distributions),
         )
+
+
+def time_axis(axes: Any, shortest: float, longest: float) -> None:
+    """Seconds along the horizontal axis, logarithmic where they span much."""
+    if longest > _SKEWED * shortest > 0:
+        axes.set_xscale("log")
+        log_ticks(axes.xaxis, shortest, longest)
+    else:
+        few_ticks(axes.xaxis)
+    si_ticks(axes.xaxis, "s")
 
 
 def level_axis(axes: Any, samples: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.record.load_model import LatencyCurve, LoadTimeline
-from harness.reporting.charts.distribution import level_axis
+from harness.reporting.charts.distribution import level_axis, time_axis
 from harness.reporting.charts.svg import (
     INK,
     MARKS,
@@ -13,12 +13,9 @@ from harness.reporting.charts.svg import (
     drawing,
     few_ticks,
     legend,
-    log_ticks,
     si_ticks,
     to_svg,
 )
-
-_SKEWED = 4.0  # longest over shortest from which a linear axis hides the body
 
 
 def latency_curve_chart(
@@ -52,13 +49,7 @@ def latency_curve_chart(
         level_axis(axes, max(2, requests))
         axes.set_ylabel("share of requests")
         axes.set_xlabel("latency from the schedule" + ("" if bound_s is None else "; dashed: bound on p99"))
-        shortest, longest = min(values), max(values)
-        if longest > _SKEWED * shortest > 0:
-            axes.set_xscale("log")
-            log_ticks(axes.xaxis, shortest, longest)
-        else:
-            few_ticks(axes.xaxis)
-        si_ticks(axes.xaxis, "s")
+        time_axis(axes, min(values), max(values))
         return to_svg(figure, key=key, title="Distribution of latency", description=description)
 
 
