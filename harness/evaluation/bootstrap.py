@@ -1,11 +1,14 @@
-"""How far accuracy may be off by the draw of rows: average precision by bootstrap, ROC-AUC by its variance."""
+"""How far accuracy may be off by the draw of rows: by bootstrap, by its variance, and over several random splits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.measure.stats import t_quantile
 
 RESAMPLES = 1_000
 LEAST = 5  # anomalies; fewer resample to nearly the same
@@ -62,6 +65,26 @@ def roc_auc_interval(scores: NDArray[np.floating[Any]], y: NDArray[np.integer[An
     odds, half = np.log(area / (1.0 - area)), _NORMAL_95 * np.sqrt(variance) / (area * (1.0 - area))
     low, high = 1.0 / (1.0 + np.exp(-(odds - half))), 1.0 / (1.0 + np.exp(-(odds + half)))
     return float(low), float(high)
+
+
+def over_splits(values: Sequence[float], test_to_train: float) -> tuple[float, float] | None:
+    """95 % interval of a share in [0, 1] that was evaluated on several random splits of the same rows.
+
+    Splits share rows, so that their figures vary less than those of new data: the variance of the mean is s² (1/n +
+    test rows / training rows) instead of s²/n (Nadeau and Bengio 2003, "Inference for the generalization error").
+
+    Args:
+        values: one per split, each of a detector trained on the training rows of that split.
+        test_to_train: test rows over training rows.
+
+    Returns:
+        Its limits; None where there are no two figures that differ.
+    """
+    if len(values) < 2 or min(values) == max(values):
+        return None
+    variance = float(np.var(values, ddof=1)) * (1.0 / len(values) + test_to_train)
+    centre, half = float(np.mean(values)), t_quantile(0.95, len(values) - 1) * variance**0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _average_precision(weight: NDArray[np.float64], positive: NDArray[np.bool_], ends: NDArray[np.int64]) -> float:

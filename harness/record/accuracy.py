@@ -79,7 +79,7 @@ class PrecisionRecallCurve:
 
 @dataclass(frozen=True)
 class ScoreInterval:
-    """A confidence interval of a metric of the first seed."""
+    """A confidence interval of a metric, and how it was obtained: of the first seed, or over random splits."""
 
     low: float
     high: float
@@ -219,7 +219,7 @@ class Accuracy:
         floor: of the headline metric; None where there is none, or the training was limited.
         passed: whether the floor was reached.
         loss_curve: mean training loss of each epoch.
-        intervals: metric -> its interval, for those that rest on few anomalies.
+        intervals: metric -> its interval: over several random splits, or for those that rest on few anomalies.
         counterpart: under the other protocol, where it was asked for.
         warnings: what may be wrong with the scores.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.evaluation.bootstrap import RESAMPLES
+from harness.evaluation.bootstrap import RESAMPLES, over_splits
 from harness.evaluation.metrics import METRICS, Evaluation, over_seeds
 from harness.record.accuracy import (
     Accuracy,
@@ -28,6 +28,10 @@ from harness.workload.model import Workload
 RARE = 0.05  # prevalence below which AUC-PR is the headline
 CHANCE = 0.5
 _BLIND_TO_RARITY = ("auc_roc", "accuracy")
+OVER_SPLITS = (
+    "95 % over {} random splits, each with a training of its own: Student's t with the variance corrected for the rows "
+    "that splits share (Nadeau and Bengio 2003)"
+)
 INTERVAL = f"95 % stratified bootstrap over the test rows of the first seed, {RESAMPLES:,} resamples"
 
 
@@ -61,7 +65,7 @@ def accuracy_record(workload: Workload, protocol: Protocol, outcome: FitOutcome)
         limits=outcome.limits,
         notes=(*workload.notes, *outcome.remarks),
         operating_points=outcome.operating_points,
-        intervals=_intervals(first),
+        intervals=_intervals(outcome),
         number_formats=outcome.number_formats,
         learning_rates=tuple(_at_rate(trial) for trial in outcome.learning_rates),
         warnings=_warnings(first),
@@ -92,11 +96,16 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, ...], 
     return tuple(x for x, _ in points), tuple(y for _, y in points)
 
 
-def _intervals(evaluation: Evaluation) -> dict[str, ScoreInterval]:
-    """Intervals of metrics of the first seed that rest on few anomalies."""
-    if evaluation.auc_pr_interval is None:
-        return {}
-    return {"auc_pr": ScoreInterval(*evaluation.auc_pr_interval, INTERVAL)}
+def _intervals(outcome: FitOutcome) -> dict[str, ScoreInterval]:
+    """Intervals over random splits of our own; else of metrics of the first seed that rest on few anomalies."""
+    first, rows = outcome.evaluations[0], outcome.dataset.rows
+    rests_on_few = first.auc_pr_interval
+    intervals = {} if rests_on_few is None else {"auc_pr": ScoreInterval(*rests_on_few, INTERVAL)}
+    for name in METRICS if outcome.splits > 1 else ():
+        values = [getattr(evaluation, name) for evaluation in outcome.evaluations]
+        if (limits := over_splits(values, rows["test"] / max(1, rows["train"]))) is not None:
+            intervals[name] = ScoreInterval(*limits, OVER_SPLITS.format(len(values)))
+    return intervals
 
 
 def baselines_record(result: JobResult) -> Baselines:

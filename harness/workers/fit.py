@@ -34,6 +34,10 @@ from harness.workload.model import Value
 _SPLITS = (
     "Each training seed has a random split of its own: what differs between seeds includes what differs between splits."
 )
+_ONE_SPLIT = (
+    "The test rows are one random split: how far another one would move the figures is in no interval here; that of "
+    "--seeds 5 has it."
+)
 
 
 def fit(job: FitJob) -> FitOutcome:
@@ -65,7 +69,8 @@ def fit(job: FitJob) -> FitOutcome:
         cuts = [point.threshold for point in points]
         write_row_scores(directory / SCORES_FILE, scores[0], data, first.threshold_for(scores[0]).value, cuts)
     others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, context)
-    record = replace(dataset_record(data), notes=(*data.notes, *([_SPLITS] if others else [])))
+    on_splits = [] if data.split_seed is None else [_SPLITS if others else _ONE_SPLIT]
+    record = replace(dataset_record(data), notes=(*data.notes, *on_splits))
     if job.save is not None:
         fitted = Fitted(workload.name, job.protocol, job.seeds[0], record, points)
         save_bundle(first, data, fitted, Path(job.save))
@@ -88,6 +93,7 @@ def fit(job: FitJob) -> FitOutcome:
         backends=artifacts.backends,
         unavailable=dict(artifacts.unavailable),
         macs_per_row=artifacts.macs_per_row,
+        splits=1 + len(others),
     )
 
 

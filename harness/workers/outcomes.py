@@ -59,6 +59,7 @@ class FitOutcome:
 
     Attributes:
         evaluations: on the test rows, one per seed.
+        splits: random splits that these are on; 1 where all are on the same test rows.
         trained_on: the backend whose trainer did it.
         trains_on: backends whose training rate can be sampled; none for a method that takes no steps.
         unavailable: backend -> what it lacks on this machine, and the remedy.
@@ -80,6 +81,7 @@ class FitOutcome:
     backends: tuple[str, ...]
     unavailable: dict[str, str]
     macs_per_row: int | None
+    splits: int = 1
     kind: Literal["fit"] = "fit"
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
 from harness.evaluation import bootstrap as resampling
-from harness.evaluation.bootstrap import average_precision_interval
+from harness.evaluation.bootstrap import average_precision_interval, over_splits
 from harness.evaluation.metrics import operating_points
 
 
@@ -32,6 +33,40 @@ def test_the_interval_holds_the_true_value_about_as_often_as_it_says():
     intervals = [average_precision_interval(*sample(seed), resamples=200) for seed in range(100)]
     held = sum(low <= truth <= high for low, high in intervals)
     assert 85 <= held <= 100
+
+
+def test_the_interval_over_splits_holds_the_true_value_where_that_of_their_spread_alone_does_not():
+    """Detectors of one threshold on rows from two normal distributions; what they truly reach is known."""
+    rng = np.random.default_rng(7)
+    rows, tests, splits, shift = 100, 20, 5, 1.5
+    held, naive, truths, intervals = 0, 0, [], []
+    for _ in range(400):
+        y = np.arange(rows) % 2
+        x = rng.normal(size=rows) + shift * y
+        values = []
+        for _ in range(splits):
+            order = rng.permutation(rows)
+            test, train = order[:tests], order[tests:]
+            cut = (x[train][y[train] == 1].mean() + x[train][y[train] == 0].mean()) / 2
+            values.append(float(((x[test] > cut) == y[test]).mean()))
+            truths.append((stats.norm.cdf(cut) + stats.norm.sf(cut, shift)) / 2)
+        intervals.append((values, over_splits(values, tests / (rows - tests))))
+    truth = np.mean(truths)
+    for values, limits in intervals:
+        half = stats.t.ppf(0.975, splits - 1) * np.std(values, ddof=1) / splits**0.5
+        naive += abs(np.mean(values) - truth) <= half
+        held += limits is not None and limits[0] <= truth <= limits[1]
+    assert held >= 0.91 * len(intervals)
+    assert naive <= 0.88 * len(intervals)
+
+
+def test_an_interval_over_splits_is_that_of_the_formula_within_what_a_share_can_be():
+    values, ratio = [0.81, 0.84, 0.79, 0.86], 0.25
+    expected = stats.t.interval(0.95, 3, np.mean(values), np.std(values, ddof=1) * (1 / 4 + ratio) ** 0.5)
+    assert over_splits(values, ratio) == pytest.approx(expected)
+    assert over_splits([0.99, 1.0], ratio) == (pytest.approx(0.995 - 12.7062 * (5e-5 * 0.75) ** 0.5, abs=1e-6), 1.0)
+    assert over_splits([0.9], ratio) is None
+    assert over_splits([1.0, 1.0, 1.0], ratio) is None
 
 
 def test_many_anomalies_or_one_kind_have_no_interval():

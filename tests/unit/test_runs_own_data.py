@@ -209,6 +209,13 @@ def test_every_seed_of_a_random_split_has_a_split_of_its_own(own_file, tmp_path)
     assert len({evaluation.auc_roc for evaluation in outcome.evaluations}) > 1
     assert any("split of its own" in note for note in outcome.dataset.notes)
     assert not any("split of its own" in note for note in alone.dataset.notes)
+    assert any("one random split" in note for note in alone.dataset.notes)
+    assert (outcome.splits, alone.splits) == (3, 1)
+    accuracy = accuracy_record(job.workload, "clean", outcome)
+    interval = accuracy.intervals["auc_roc"]
+    assert 0.0 <= interval.low < accuracy.metrics["auc_roc"].mean < interval.high <= 1.0
+    assert "over 3 random splits" in interval.method
+    assert "auc_roc" not in accuracy_record(job.workload, "clean", alone).intervals
     options = {"label": "verdict"}
     for seed, evaluation in enumerate(outcome.evaluations, 42):
         data = load(own_file, options={**options, "seed": seed})
