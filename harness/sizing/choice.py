@@ -13,6 +13,7 @@ from harness.sizing.curves import Curve
 
 COARSE_BLOCKS = 2
 MAX_BLOCKS = 15
+_LAST_BLOCK = MAX_BLOCKS + MIN_BLOCKS  # for a larger setting, begun when a smaller one stayed open
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def next_block(bench: Bench, question: SizeQuestion, settings: Sequence[Setting]
     if wanted and done >= MAX_BLOCKS:
         return Choice(frozenset(), "blocks")
     capacity = known[likely]
-    if not wanted and capacity is not None and not is_enough(capacity, question.need):
+    if not wanted and capacity is not None and not is_enough(capacity, question.need) and done < _LAST_BLOCK:
         larger = min((setting.cores for setting in settings if setting.cores > likely.cores), default=None)
         wanted = {setting for setting in _some(_fastest(known, larger)) if _blocks(bench, setting) < MIN_BLOCKS}
     return Choice(frozenset(wanted), None if wanted else "decided")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 
 from harness.decode import decode_json_file, encode
 from harness.errors import ExitCode, InputError, LparbenchError, MeasurementError
@@ -22,14 +22,14 @@ from harness.platform.sysroot import SysRoot
 from harness.record.files import write_file
 from harness.record.identity import now
 from harness.record.model import Verdict
-from harness.record.size_model import Layout, PlanKind, Size, SizeQuestion
+from harness.record.size_model import CapacitySeries, Layout, PlanKind, Size, SizeQuestion
 from harness.record.spec import RunSpec, Scenario
 from harness.record.store import check_writable
 from harness.roofline.measured import cache_to_exceed
 from harness.runs.design import Design, Grid, design_to_resume, new_design, read_design, write_design
 from harness.runs.engine import Engine, Progress
 from harness.runs.fingerprint import check_same_machine
-from harness.runs.journal import FitEntry, Journal, Measurement, SessionEntry, SurveyEntry, open_journal, read_journal
+from harness.runs.journal import Journal, Measurement, SessionEntry, open_journal, read_journal
 from harness.runs.machine import any_core
 from harness.runs.preflight import checked_by_worker
 from harness.runs.schedule import Configuration, block_of
@@ -39,6 +39,7 @@ from harness.sizing.answer import Bench, instances_of
 from harness.sizing.assemble import EndedBy, SizeRequest, entitled_cores, layout_of, series_of, size_record
 from harness.sizing.choice import COARSE_BLOCKS, Choice, Setting, coarse, next_block
 from harness.sizing.curves import curve_of
+from harness.sizing.forecast import ahead
 from harness.sweeps.run import Work, switching
 from harness.sweeps.session import machine
 from harness.sweeps.settings import Bounds, Factors, Location, configurations_of
@@ -49,6 +50,7 @@ REQUEST_FILE = "request.json"
 ARRIVALS_FILE = "arrivals.txt"
 LONGEST_BOUND_S = 1.0  # beyond it a search by trials of ten times the bound takes too long
 DEFAULT_LAYOUTS: tuple[Layout, ...] = ("per-core", "per-thread")
+_PREPARATIONS = 2  # pieces of work: survey and training
 _MOST_CORES = 64  # of the core counts that are considered one by one
 
 
@@ -224,12 +226,21 @@ class Sizing:
 
     def choice(self, journal: Journal, done: int) -> Choice:
         """What to measure after ``done`` blocks, from these blocks alone: the same before and after a kill."""
-        earlier = [entry for entry in journal.of(Measurement) if entry.block < done]
-        entitled = entitled_cores(self.design.facts)
-        series = series_of(self.design, self.request.layouts, earlier)
-        curves = tuple(curve_of(each, entitled=entitled) for each in series)
-        bench = Bench(curves, self.request.node_cores, self.request.question.p99_s)
+        bench = self._bench(self._series(journal, done))
         return next_block(bench, self.request.question, self.settings, done)
+
+    def ahead(self, journal: Journal, done: int) -> list[Setting]:
+        """The settings that will probably be measured after ``done`` blocks, as often as each will be."""
+        return ahead(self._bench, self._series(journal, done), self.request.question, self.settings, done)
+
+    def _series(self, journal: Journal, done: int) -> tuple[CapacitySeries, ...]:
+        earlier = [entry for entry in journal.of(Measurement) if entry.block < done]
+        return series_of(self.design, self.request.layouts, earlier)
+
+    def _bench(self, series: tuple[CapacitySeries, ...]) -> Bench:
+        entitled = entitled_cores(self.design.facts)
+        curves = tuple(curve_of(each, entitled=entitled) for each in series)
+        return Bench(curves, self.request.node_cores, self.request.question.p99_s)
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -263,7 +274,8 @@ def measure(sizing: Sizing, journal: Journal, executor: Executor, progress: Prog
         sysroot=sizing.sysroot,
     )
     work = Work(engine, grid, sizing.sysroot)
-    progress.start(_expected(sizing, journal), "survey of the machine")
+    least = COARSE_BLOCKS * len(coarse(sizing.settings)) + MIN_BLOCKS - COARSE_BLOCKS
+    progress.start(_PREPARATIONS + max(least, len(journal.of(Measurement))), "survey of the machine")
     placement = work.placed()
     engine.survey(placement, roof=True, cache_bytes=cache_to_exceed(design.facts, placement.cpus))
     for name in workloads:
@@ -305,17 +317,19 @@ class _Blocks:
         return self.elapsed_s() + sum(walls) / len(walls) > budget_s
 
     def say(self, done: int) -> None:
-        """After the first block: how long it takes, as far as can be known."""
-        total = _expected(self.sizing, self.journal)
-        self.progress.expect(total)
-        walls = self.walls()
-        if done == 1 and walls:
-            ahead = max(0, total - len(self.journal.entries) + len(self.journal.of(SessionEntry)))
-            first_s = sum(entry.result.wall_s for entry in self.journal.of(Measurement) if entry.block == 0)
-            budget_s = self.sizing.request.budget_s
-            left_s = math.inf if budget_s is None else max(0.0, budget_s - self.elapsed_s())
-            about = min(ahead * sum(walls) / len(walls), left_s)
-            self.progress.say(f"One block takes {duration(first_s)}; about {duration(about)} to go.")
+        """Set the number of measurements; after the first block say how long they take, as far as can be known."""
+        ahead = self.sizing.ahead(self.journal, done)
+        measured = self.journal.of(Measurement)
+        self.progress.expect(_PREPARATIONS + len(measured) + len(ahead))
+        if done == 1 and self.walls():
+            walls: dict[Setting, list[float]] = {}
+            for entry in measured:
+                walls.setdefault(self.sizing.settings[entry.configuration], []).append(entry.result.wall_s)
+            unlike = sum(self.walls()) / len(self.walls())  # of a setting that was not measured yet
+            left_s = sum(mean(walls.get(setting, [unlike])) for setting in ahead)
+            if self.sizing.request.budget_s is not None:
+                left_s = min(left_s, max(0.0, self.sizing.request.budget_s - self.elapsed_s()))
+            self.progress.say(f"One block takes {duration(sum(self.walls()))}; about {duration(left_s)} to go.")
 
     def elapsed_s(self) -> float:
         """Since it was begun, without the time between sessions."""
@@ -324,13 +338,6 @@ class _Blocks:
     def walls(self) -> list[float]:
         """Seconds of each measurement."""
         return [entry.result.wall_s for entry in self.journal.of(Measurement) if entry.result.wall_s]
-
-
-def _expected(sizing: Sizing, journal: Journal) -> int:
-    """Pieces of work in all: survey, training, the coarse blocks, and two settings up to the sixth block."""
-    first = len(coarse(sizing.settings))
-    least = 2 + COARSE_BLOCKS * first + (MIN_BLOCKS - COARSE_BLOCKS) * min(2, first)
-    return max(least, len(journal.of(Measurement)) + len(journal.of(FitEntry)) + len(journal.of(SurveyEntry)))
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class ServingExecutor:
 
     Attributes:
         served: slot and number of cores of every measurement, in order.
-        wall_s: that each takes, by the clock given.
+        wall_s, wall_per_core_s: that each takes, by the clock given.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class ServingExecutor:
         wall_s: float = 10.0,
     ) -> None:
         self.capacity, self.noise, self.seed, self.clock, self.wall_s = capacity, noise, seed, clock, wall_s
+        self.wall_per_core_s = 0.0
         self.served: list[tuple[str, int]] = []
 
     def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
@@ -93,8 +94,9 @@ class ServingExecutor:
         assert isinstance(job, MeasureJob | ConcurrentJob)
         name = Path(job.directory).name
         self.served.append((name, placement.cores))
+        wall_s = self.wall_s + self.wall_per_core_s * placement.cores
         if self.clock is not None:
-            self.clock.advance(round(self.wall_s * 1e9))
+            self.clock.advance(round(wall_s * 1e9))
         factor = np.exp(np.random.default_rng([self.seed, *map(int, name.split("-"))]).normal(0, self.noise))
         rate = self.capacity(placement.cores, placement.threads_per_core) * float(factor)
         jobs = [each.measure for each in job.instances] if isinstance(job, ConcurrentJob) else [job]
@@ -104,13 +106,11 @@ class ServingExecutor:
         served = served_at(rate, placement.threads, jobs[0].p99_bound_s)
         if isinstance(job, ConcurrentJob):
             reports = [report_of(InstanceOutcome((), 0.0, served), part) for part in job.placements]
-            return JobResult(tuple(reports), None, 1, self.wall_s)
+            return JobResult(tuple(reports), None, 1, wall_s)
         (scenario,) = job.scenarios
         if job.http is not None:
             assert not set(job.http.generator.cpus) & set(placement.cpus)
-        return replace(
-            result_of(MeasureOutcome({scenario: ()}, {scenario: served}, 0.0), placement), wall_s=self.wall_s
-        )
+        return replace(result_of(MeasureOutcome({scenario: ()}, {scenario: served}, 0.0), placement), wall_s=wall_s)
 
 
 def served_at(rate: float, threads: int, bound_s: float) -> Served:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,14 +193,32 @@ def test_a_budget_ends_it_and_says_so(tmp_path: Path, twelve: SysRoot) -> None:
     assert session.exit_code(record) == ExitCode.INCONCLUSIVE
 
 
-def test_the_time_left_is_told_after_the_first_block(tmp_path: Path, twelve: SysRoot) -> None:
-    clock, progress = FakeClock(), Progress()
-    executor = ServingExecutor(law, noise=0.005, clock=clock)
-    directory = session.begin(SPEC, ask(5000), ("lparbench",), tmp_path / "out", sysroot=twelve)
+@pytest.mark.parametrize("rate", [500.0, 900.0, 2400.0, 5000.0, 6600.0, 30_000.0])
+@pytest.mark.parametrize("cores", [(1, 2), None])
+def test_the_time_left_after_the_first_block_is_what_it_takes(
+    rate: float, cores: tuple[int, ...] | None, tmp_path: Path, twelve: SysRoot
+) -> None:
+    clock = FakeClock()
+
+    class Timed(Progress):
+        def say(self, text: str) -> None:
+            super().say(text)
+            if text.startswith("One block takes"):
+                self.at_ns, self.ahead = clock.now_ns(), self.units
+
+        def expect(self, total: int) -> None:
+            self.units = total - 2 - len(executor.served)  # survey and training are done
+
+    progress, executor = Timed(), ServingExecutor(law, noise=0.01, clock=clock, wall_s=5.0)
+    executor.wall_per_core_s = 4.0
+    directory = session.begin(SPEC, ask(rate, cores=cores), ("lparbench",), tmp_path / "out", sysroot=twelve)
     session.proceed(directory, executor, progress, clock=clock, sysroot=twelve)
-    (told,) = [text for text in progress.said if text.startswith("One block takes")]
-    assert told == "One block takes 50 s; about 3 min to go."  # 5 of the second block, 8 of the decision
-    assert len(executor.served) == pytest.approx(5 + 5 + 8, abs=3)
+    (text,) = [text for text in progress.said if text.startswith("One block takes")]
+    forecast = re.search(r"about (?:(\d+) min)? ?(?:(\d+) s)? ?to go", text)
+    assert forecast is not None
+    left_s = 60 * int(forecast[1] or 0) + int(forecast[2] or 0)
+    assert left_s == pytest.approx((clock.now_ns() - progress.at_ns) * 1e-9, rel=0.3)
+    assert progress.units == 0
 
 
 def test_other_core_counts_are_considered_only_where_asked(tmp_path: Path, twelve: SysRoot) -> None:
