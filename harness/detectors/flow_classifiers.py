@@ -138,25 +138,20 @@ class CNN(FlowClassifier):
         return net
 
     def program(self) -> Program:
-        """Features, both convolutions of every branch position by position, their maxima, and the class head."""
+        """Features, both convolutions of every branch and their maxima, and the class head."""
         from torch import nn
 
         from harness.detectors.flow_nets import ConvolutionalNet
-        from harness.detectors.unrolled import convolve, largest
         from harness.training.nets import array_of, layers_of
 
         net = self.net_as(ConvolutionalNet)
         builder = Builder(self.n_features_in_)
         features = net.features.write(builder, ROWS)
-        signal = [builder.columns(features, [at]) for at in range(net.features.width)]
         pooled = []
         for branch in net.branches:
-            positions = signal
-            for part in branch.children():
-                if isinstance(part, nn.Conv1d):
-                    assert part.bias is not None
-                    positions = convolve(builder, positions, array_of(part.weight), array_of(part.bias))
-            pooled.append(largest(builder, positions))
+            parts = [part for part in branch.children() if isinstance(part, nn.Conv1d)]
+            layers = [(array_of(part.weight), array_of(part.bias)) for part in parts if part.bias is not None]
+            pooled.append(builder.convolve(features, net.features.width, layers))
         return builder.finish(builder.chain(builder.concat(*pooled), layers_of(net.head)))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:

@@ -80,32 +80,3 @@ def attend_from_last(builder: Builder, steps: Sequence[str], projection: DenseLa
             total = builder.elementwise("add", total, weighted) if total else weighted
         mixed.append(total)
     return builder.concat(*mixed) if heads > 1 else mixed[0]
-
-
-def convolve(builder: Builder, positions: Sequence[str], weight: NDArray[np.float32], bias: Matrix) -> list[str]:
-    """A convolution with ReLU along ``positions``, values of all channels, padded with zeros to as many.
-
-    Args:
-        builder: of the program.
-        positions: channels (inputs) at each position.
-        weight: (outputs, inputs, size), size odd.
-        bias: (outputs,).
-    """
-    half = weight.shape[2] // 2
-    made = []
-    for at in range(len(positions)):
-        first, last = max(at - half, 0), min(at + half + 1, len(positions))
-        kernel = weight[:, :, first - at + half : last - at + half].transpose(0, 2, 1)
-        layer = DenseLayer(np.ascontiguousarray(kernel.reshape(len(weight), -1)), bias, "relu")
-        near = positions[first:last]
-        made.append(builder.dense(builder.concat(*near) if len(near) > 1 else near[0], layer))
-    return made
-
-
-def largest(builder: Builder, values: Sequence[str]) -> str:
-    """The largest of values, feature by feature: m + max(x - m, 0) is x to rounding where x is larger."""
-    most = values[0]
-    for value in values[1:]:
-        above = builder.activation(builder.elementwise("subtract", value, most), "relu")
-        most = builder.elementwise("add", most, above)
-    return most

@@ -28,6 +28,7 @@ from harness.scoring.program import (
     Columns,
     Concat,
     Convert,
+    Convolve,
     Dense,
     Elementwise,
     Hidden,
@@ -169,6 +170,12 @@ def _apply(step: Step, x: list[Tensor], constants: Mapping[str, Tensor]) -> Tens
             return _REDUCERS[step.reduction](x[0])
         case Normalise():
             return functional.layer_norm(x[0], x[0].shape[1:], eps=EPSILON)
+        case Convolve():
+            value = x[0].reshape(-1, step.positions, step.channels).mT
+            for weight, bias in zip(step.arrays[::2], step.arrays[1::2], strict=True):
+                kernel = constants[weight].reshape(len(constants[bias]), -1, value.shape[1]).mT
+                value = torch.relu(functional.conv1d(value, kernel, constants[bias], padding="same"))
+            return value.amax(dim=2)
         case Trees() | Neighbour() | Transform() | Cell() | Hidden():  # refused by as_function
             raise AssertionError(step.kind)
 

@@ -18,6 +18,7 @@ from harness.scoring.program import (
     Columns,
     Concat,
     Convert,
+    Convolve,
     Dense,
     DenseLayer,
     Elementwise,
@@ -82,10 +83,24 @@ def _value(program: Program, step: Step, operands: Sequence[Array], dtype: np.dt
             return normalised(x)
         case Transform():
             return program.transformer(step).run(x)
+        case Convolve():
+            for layer in program.convolutions(step):
+                x = dense_layer(neighbourhoods(x, step.positions, layer.weight.shape[1]), layer)
+                x = x.reshape(len(operands[0]), step.positions * x.shape[1])
+            largest: Array = x.reshape(len(x), step.positions, x.shape[1] // step.positions).max(axis=1)
+            return largest
         case Cell():
             return next_cell(x, *operands[1:])
         case Hidden():
             return hidden_values(x, operands[1])
+
+
+def neighbourhoods(x: Array, positions: int, size: int) -> Array:
+    """The ``size`` numbers that a convolution reads at each position of ``x`` (n, positions * channels)."""
+    channels = x.shape[1] // positions
+    half = size // channels // 2 * channels
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (half, half))), size, axis=1)
+    return windows[:, ::channels].reshape(-1, size)
 
 
 def combine(operator: Operator, a: T, b: T) -> T:

@@ -22,6 +22,7 @@ from harness.scoring.program import (
     Columns,
     Concat,
     Convert,
+    Convolve,
     Dense,
     Elementwise,
     Hidden,
@@ -126,7 +127,7 @@ class Writer:
                 self._neighbour(x, arrays[step.neighbours], step.n_neighbors, output)
             case Normalise():
                 self._normalise(x, output)
-            case Transform() | Cell() | Hidden():
+            case Transform() | Convolve() | Cell() | Hidden():
                 raise InputError(f"No graph of a {step.kind} step.", remedy="Set `traced` of the detector.")
 
     def constant(self, array: NDArray[Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.linalg import native
+from harness.scoring.elementary import elementary
 from harness.scoring.program import (
     ROWS,
     SCORE,
@@ -18,6 +19,7 @@ from harness.scoring.program import (
     Columns,
     Concat,
     Convert,
+    Convolve,
     Dense,
     Elementwise,
     Hidden,
@@ -57,7 +59,7 @@ def compiled(
 
 def coded(program: Program, dtype: native.Dtype = "float32") -> list[native.PlanStep]:
     """The steps as the extension module takes them."""
-    return _Coding(program, dtype).steps
+    return _Coding(program if dtype == "float32" else elementary(program), dtype).steps
 
 
 def _only_multiplied(program: Program) -> dict[str, tuple[str, ...]]:
@@ -99,6 +101,8 @@ class _Coding:
                 return sum(self._widths[name] for name in step.inputs)
             case Cell() | Hidden():
                 return self._widths[step.inputs[0]] // 4
+            case Convolve():
+                return len(self._arrays[step.arrays[-1]])
             case Transform():
                 return int(self._arrays[step.arrays[0]].shape[1]) * (step.heads + 1)
             case Activate() | Elementwise() | WithConstant() | Convert() | Normalise():
@@ -156,6 +160,9 @@ class _Coding:
                 self._add("neighbour", step, arrays=sample, number=step.n_neighbors)
             case Normalise() | Cell() | Hidden():
                 self._add(step.kind, step)
+            case Convolve():
+                arrays = [self._array(name) for name in step.arrays]
+                self._add("convolution", step, arrays=arrays, number=step.positions)
             case Transform():
                 form, arrays = step.gated + 2 * step.plain_first, [self._array(name) for name in step.arrays]
                 self._add("transformer", step, form, arrays, number=step.heads)

@@ -156,6 +156,20 @@ class Transform(_Unary):
 
 
 @dataclass(frozen=True)
+class Convolve(_Unary):
+    """Convolutions with ReLU along positions, one after the other, and the largest of every channel over them.
+
+    A value has the channels of a position side by side. ``arrays`` are weight (outputs, taps * inputs) and bias of
+    every convolution, in order; taps are odd in number, and beyond the ends there are zeros.
+    """
+
+    arrays: tuple[str, ...]
+    positions: int
+    channels: int
+    kind: Literal["convolution"] = "convolution"
+
+
+@dataclass(frozen=True)
 class Cell:
     """An LSTM's cell from linear gates in the order i, f, o, g, and the cell before it unless that is 0."""
 
@@ -175,7 +189,7 @@ class Hidden:
 
 Step = (
     Dense | Activate | Elementwise | WithConstant | Reduce | Concat | Columns | Convert | Trees | Neighbour
-    | Normalise | Transform | Cell | Hidden
+    | Normalise | Transform | Convolve | Cell | Hidden
 )  # fmt: skip
 
 
@@ -189,9 +203,8 @@ class Program:
 
     @property
     def macs_per_row(self) -> int:
-        """Multiply-accumulates of dense steps and transformers for one row."""
-        layers = sum(int(self.arrays[step.weight].size) for step in self.steps if isinstance(step, Dense))
-        return layers + sum(self.transformer(step).macs for step in self.steps if isinstance(step, Transform))
+        """Multiply-accumulates of dense steps, transformers and convolutions for one row."""
+        return sum(self._macs(step) for step in self.steps)
 
     def layer(self, step: Dense) -> DenseLayer:
         """The layer of a dense step, with its arrays."""
@@ -201,10 +214,26 @@ class Program:
         """The trees of a step."""
         return Forest(*(self.arrays[name] for name in step.arrays))
 
+    def convolutions(self, step: Convolve) -> list[DenseLayer]:
+        """The convolutions of a step, each a layer over what it reads at a position."""
+        arrays = [self.arrays[name] for name in step.arrays]
+        return [DenseLayer(weight, bias, "relu") for weight, bias in zip(arrays[::2], arrays[1::2], strict=True)]
+
     def transformer(self, step: Transform) -> Transformer:
         """The transformer of a step."""
         tokens, columns, blocks, last = (self.arrays[name] for name in step.arrays)
         return Transformer(tokens, columns, blocks, last, step.heads, step.gated, step.plain_first)
+
+    def _macs(self, step: Step) -> int:
+        match step:
+            case Dense():
+                return int(self.arrays[step.weight].size)
+            case Transform():
+                return self.transformer(step).macs
+            case Convolve():
+                return sum(layer.weight.size for layer in self.convolutions(step)) * step.positions
+            case _:
+                return 0
 
 
 @dataclass
@@ -262,6 +291,18 @@ class Builder:
         arrays = tuple(self._hold(array) for array in net.arrays())
         return self._add(Transform((x,), self._next(), arrays, net.heads, net.gated, net.plain_first))
 
+    def convolve(
+        self, x: str, positions: int, layers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+    ) -> str:
+        """The largest values over ``positions`` of the last of several convolutions: weight (outputs, inputs, taps) and
+        bias (outputs,) of each.
+        """
+        arrays = []
+        for weight, bias in layers:
+            arrays += [weight.transpose(0, 2, 1).reshape(len(weight), -1), bias]
+        held, channels = tuple(self._hold(array) for array in arrays), layers[0][0].shape[1]
+        return self._add(Convolve((x,), self._next(), held, positions, channels))
+
     def recur(self, gates: str, before: str | None = None) -> tuple[str, str]:
         """An LSTM's cell and hidden values from linear gates in the order i, f, o, g, and the cell before."""
         cell = self._add(Cell((gates,) if before is None else (gates, before), self._next()))
@@ -278,6 +319,11 @@ class Builder:
     def convert(self, x: str, precision: Literal["float64", "rows"]) -> str:
         """The value in float64, for what later steps would magnify the rounding errors of, or back."""
         return self._add(Convert((x,), self._next(), precision))
+
+    def copy(self, step: Step, inputs: Sequence[str]) -> str:
+        """A step of another program, whose arrays are held, over these values."""
+        wiring: dict[str, Any] = {"inputs": tuple(inputs), "output": self._next()}
+        return self._add(replace(step, **wiring))
 
     def finish(self, score: str) -> Program:
         """The program whose score is the value ``score`` (n, 1)."""

@@ -120,8 +120,11 @@ typedef enum {
     LPB_STEP_CELL, /* of an LSTM: sigmoid(f) c + sigmoid(i) tanh(g), of i, f, o and g in one value, and c unless it is 0
                     */
     LPB_STEP_HIDDEN, /* of an LSTM: sigmoid(o) tanh(c), of i, f, o and g in one value, and c */
+    LPB_STEP_CONVOLUTION, /* number: positions, whose channels are side by side; channels out: the largest over positions.
+                             Arrays: weight (outputs x taps * inputs) and bias of up to four convolutions with ReLU, padded
+                             with zeros to as many positions; taps are odd in number */
 } lpb_step_kind;
-enum { LPB_STEP_KINDS = 14 };
+enum { LPB_STEP_KINDS = 15 };
 #define LPB_NORMAL_EPSILON 1e-5f
 
 /* The word of LPB_STEP_TRANSFORMER; its `number` is of heads. A row becomes tokens of `width` features, which go
@@ -166,7 +169,7 @@ typedef struct {
     lpb_array_type type;
     int64_t rows, columns;
 } lpb_array;
-enum { LPB_STEP_ARRAYS = 5 }; /* that a step has at most */
+enum { LPB_STEP_ARRAYS = 8 }; /* that a step has at most */
 
 typedef struct {
     lpb_step_kind kind;
@@ -176,7 +179,7 @@ typedef struct {
     lpb_array arrays[LPB_STEP_ARRAYS];
     int64_t array_count;
     float slope;    /* of leaky ReLU */
-    int64_t number; /* of the neighbour */
+    int64_t number; /* of the neighbour, of heads, or of positions */
 } lpb_step;
 
 typedef struct lpb_plan lpb_plan;

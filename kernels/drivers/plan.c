@@ -140,11 +140,16 @@ static void run_neighbour(const lpb_plan *plan, const frame *f, const float *x, 
     spread(f, distances, out);
 }
 
-static void run_transformer(const lpb_plan *plan, const frame *f, const float *x, float *out) {
+/* A transformer or convolutions, which take rows one after the other. */
+static void run_net(const lpb_plan *plan, const frame *f, const float *x, float *out) {
     const plan_step *s = f->step;
     const int64_t row = padded(s->features), out_row = f->ld == 1 ? padded(s->outputs) : 1;
     float *rest = (float *)f->scratch + row * LPB_BLOCK_ROWS;
-    lpb_transformer_run(s->transformer, turned(plan, f, x, s->features), f->rows, row, out, out_row, f->ld, rest);
+    x = turned(plan, f, x, s->features);
+    if (s->transformer)
+        lpb_transformer_run(s->transformer, x, f->rows, row, out, out_row, f->ld, rest);
+    else
+        lpb_convolution_run(s->convolution, x, f->rows, row, out, out_row, f->ld, rest);
     for (int64_t j = 0; f->rows < f->ld && j < s->outputs; j++)
         memset(out + j * f->ld + f->rows, 0, (size_t)(f->ld - f->rows) * sizeof *out);
 }
@@ -214,7 +219,8 @@ static lpb_status run_step(const lpb_plan *plan, const frame *f) {
         run_convert(plan, f, x, out);
         return LPB_OK;
     case LPB_STEP_TRANSFORMER:
-        run_transformer(plan, f, x, out);
+    case LPB_STEP_CONVOLUTION:
+        run_net(plan, f, x, out);
         return LPB_OK;
     case LPB_STEP_NORMALISE:
         run_normalise(plan, f, x, out);

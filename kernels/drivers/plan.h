@@ -2,6 +2,7 @@
 #ifndef LPARBENCH_PLAN_H
 #define LPARBENCH_PLAN_H
 
+#include "convolution.h"
 #include "forest.h"
 #include "low_chain.h"
 #include "neighbours.h"
@@ -33,6 +34,7 @@ typedef struct {
     lpb_forest *forest;
     lpb_neighbours *neighbours;
     lpb_transformer *transformer;
+    lpb_convolution *convolution;
 } plan_step;
 
 struct lpb_plan {

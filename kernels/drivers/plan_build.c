@@ -158,6 +158,15 @@ static lpb_status build_transformer(building *b) {
     return LPB_OK;
 }
 
+static lpb_status build_convolution(building *b) {
+    if (b->first->wide || b->dtype != LPB_FLOAT32) return LPB_BAD_ARGUMENT;
+    const lpb_status status = lpb_convolution_new(b->plan->isa, b->from, b->first->features, &b->to->convolution);
+    if (status != LPB_OK) return status;
+    b->to->outputs = lpb_convolution_outputs(b->to->convolution);
+    b->plan->work += lpb_convolution_work(b->to->convolution);
+    return LPB_OK;
+}
+
 /* Fills in a step whose inputs fit; its output's features are set. */
 static lpb_status build_step(building *b) {
     const lpb_step *s = b->from;
@@ -190,6 +199,8 @@ static lpb_status build_step(building *b) {
         return s->array_count || b->first->wide ? LPB_BAD_ARGUMENT : LPB_OK;
     case LPB_STEP_TRANSFORMER:
         return build_transformer(b);
+    case LPB_STEP_CONVOLUTION:
+        return build_convolution(b);
     case LPB_STEP_CELL:
     case LPB_STEP_HIDDEN:
         return build_cell(b);
@@ -203,6 +214,7 @@ static int64_t scratch_of(const lpb_plan *plan, const plan_step *s) {
     if (s->low) return turned + s->outputs * LPB_BLOCK_ROWS * (int64_t)sizeof(float);
     if (s->forest) return turned;
     if (s->transformer) return turned + lpb_transformer_scratch(s->transformer);
+    if (s->convolution) return turned + lpb_convolution_scratch(s->convolution);
     if (s->kind != LPB_STEP_DENSE || plan->values[s->inputs[0]].wide) return 0;
     const plan_panel panel = plan_panel_at(s, 0);
     const lpb_gemm block = plan_product(s, &panel, NULL, LPB_BLOCK_ROWS, NULL);
@@ -284,6 +296,7 @@ void lpb_plan_free(lpb_plan *plan) {
         lpb_forest_free(s->forest);
         lpb_neighbours_free(s->neighbours);
         lpb_transformer_free(s->transformer);
+        lpb_convolution_free(s->convolution);
     }
     free(plan->values);
     free(plan);

@@ -126,6 +126,19 @@ static bool draw_step(drawn_plan *p, lpb_step_kind kind, bool low) {
         break;
     case LPB_STEP_TRANSFORMER: /* transformer_check.h */
         return false;
+    case LPB_STEP_CONVOLUTION: {
+        int64_t divisor = 1 + below(4);
+        if (wide || low || width % divisor) return false;
+        s->number = width / divisor;
+        for (int64_t q = 0, count = 1 + below(2); q < count; q++) {
+            const int64_t outputs = 1 + below(MOST_WIDTH / s->number < 20 ? MOST_WIDTH / s->number : 20);
+            s->arrays[2 * q] = array_of(LPB_ARRAY_FLOAT, outputs, divisor * (1 + 2 * below(4)));
+            s->arrays[2 * q + 1] = array_of(LPB_ARRAY_FLOAT, 1, outputs);
+            s->array_count = 2 * (q + 1);
+            out = divisor = outputs;
+        }
+        break;
+    }
     case LPB_STEP_CELL:
     case LPB_STEP_HIDDEN:
         if (wide || width % 4) return false;
@@ -278,6 +291,42 @@ static double kth_distance(const lpb_step *s, const float *x) {
     return kth;
 }
 
+/* Output j of a layer (weight, then bias) of what lies from a[from] on; a has `count` numbers, and zeros beyond. */
+static bounded linear(const lpb_array *layer, int64_t j, const bounded *a, int64_t from, int64_t count, double u) {
+    const int64_t terms = layer->columns;
+    bounded sum = {entry(layer + 1, j), 0};
+    double size = fabs(sum.x);
+    for (int64_t q = 0; q < terms; q++) {
+        if (from + q < 0 || from + q >= count) continue;
+        const bounded x = a[from + q];
+        const double w = entry(layer, j * terms + q);
+        sum.x += w * x.x, sum.error += fabs(w) * x.error, size += fabs(w * x.x);
+    }
+    sum.error += (double)(terms + 8) * u * size;
+    return sum;
+}
+
+/* Convolutions with ReLU over positions, and the largest of every channel. */
+static void convolved(const lpb_step *s, const bounded *a, int64_t width, double u, bounded *y) {
+    bounded values[2][MOST_WIDTH];
+    int64_t channels = width / s->number;
+    for (int64_t i = 0; i < s->array_count; i += 2) {
+        const lpb_array *layer = s->arrays + i;
+        const int64_t half = layer->columns / channels / 2 * channels;
+        for (int64_t p = 0; p < s->number; p++)
+            for (int64_t j = 0; j < layer->rows; j++)
+                values[i / 2 % 2][p * layer->rows + j] = activated_within(
+                    linear(layer, j, a, p * channels - half, s->number * channels, u), LPB_RELU, 0, u);
+        channels = layer->rows;
+        a = values[i / 2 % 2];
+    }
+    for (int64_t j = 0; j < channels; j++) {
+        y[j] = a[j];
+        for (int64_t p = 1; p < s->number; p++)
+            y[j] = (bounded){fmax(y[j].x, a[p * channels + j].x), fmax(y[j].error, a[p * channels + j].error)};
+    }
+}
+
 /* What a step makes of one row's values. */
 static void walk_step(const drawn_plan *p, int64_t i, const float *x, bounded (*values)[MOST_WIDTH]) {
     const lpb_step *s = p->steps + i;
@@ -288,16 +337,11 @@ static void walk_step(const drawn_plan *p, int64_t i, const float *x, bounded (*
     int64_t filled = 0;
     switch (s->kind) {
     case LPB_STEP_DENSE:
-        for (int64_t j = 0; j < outputs; j++) {
-            bounded sum = {entry(s->arrays + 1, j), 0};
-            double size = fabs(sum.x);
-            for (int64_t q = 0; q < width; q++) {
-                const double w = entry(s->arrays, j * width + q);
-                sum.x += w * a[q].x, sum.error += fabs(w) * a[q].error, size += fabs(w * a[q].x);
-            }
-            sum.error += (double)(width + 8) * u * size;
-            y[j] = activated_within(sum, s->word, s->slope, u);
-        }
+        for (int64_t j = 0; j < outputs; j++)
+            y[j] = activated_within(linear(s->arrays, j, a, 0, width, u), s->word, s->slope, u);
+        return;
+    case LPB_STEP_CONVOLUTION:
+        convolved(s, a, width, u, y);
         return;
     case LPB_STEP_ACTIVATION:
         for (int64_t j = 0; j < outputs; j++) y[j] = activated_within(a[j], s->word, 0.0, u);

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from harness.linalg import native
 from harness.scoring import plan, program, tokens
-from harness.scoring.evaluate import activate, evaluate
+from harness.scoring.elementary import elementary
+from harness.scoring.evaluate import activate, evaluate, neighbourhoods
 from harness.scoring.program import ROWS, Builder, DenseLayer, Program
 
 pytestmark = pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
@@ -231,6 +232,47 @@ def moved(net: tokens.Transformer, generator: np.random.Generator) -> tokens.Tra
         return array * (1.0 + terms * U * generator.choice([-1.0, 1.0], array.shape))
 
     return replace(net, tokens=near_to(net.tokens), blocks=near_to(net.blocks), last=near_to(net.last))
+
+
+@st.composite
+def convolutions(draw):
+    """Rows of positions, and weights (outputs, inputs, taps) with biases of up to four convolutions."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    positions, channels = draw(st.integers(1, 60)), draw(st.sampled_from([1, 1, 2, 3, 16]))
+    rows = generator.standard_normal((draw(st.sampled_from(COUNTS[:-1])), positions * channels))
+    layers = []
+    for _ in range(draw(st.integers(1, 4))):
+        taps, outputs = draw(st.sampled_from([1, 3, 7])), draw(st.sampled_from([1, 2, 5, 16, 33, 50]))
+        weight = generator.standard_normal((outputs, channels, taps)) / np.sqrt(channels * taps)
+        layers.append((weight.astype(np.float32), generator.standard_normal(outputs).astype(np.float32)))
+        channels = outputs
+    return rows.astype(np.float32), positions, layers
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=25, deadline=None)
+@given(drawn=convolutions(), threads=st.sampled_from([1, 3]))
+def test_convolutions(isa, drawn, threads):
+    X, positions, layers = drawn
+    builder = Builder(X.shape[1])
+    made = builder.convolve(ROWS, positions, layers)
+    column = int(np.random.default_rng(len(X)).integers(len(layers[-1][0])))
+    finished = builder.finish(builder.columns(made, [column]))
+    values, error = X.astype(np.float64), np.zeros(X.shape)
+    for weight, bias in layers:
+        matrix = weight.astype(np.float64).transpose(0, 2, 1).reshape(len(weight), -1)
+        k = matrix.shape[1]
+        near, near_error = (neighbourhoods(part, positions, k) for part in (values, error))
+        size = np.abs(near) @ np.abs(matrix).T + np.abs(bias)
+        moved_by = near_error @ np.abs(matrix).T + (k + 8) * U * size
+        values, error = (
+            part.reshape(len(X), positions * len(weight)) for part in (np.maximum(near @ matrix.T + bias, 0), moved_by)
+        )
+    exact, bound = (part.reshape(len(X), positions, len(weight))[:, :, column].max(axis=1) for part in (values, error))
+    np.testing.assert_allclose(evaluate(finished, X.astype(np.float64)), exact, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(evaluate(elementary(finished), X.astype(np.float64)), exact, rtol=1e-9, atol=1e-9)
+    found = plan.compiled(finished, threads=threads, isa=isa)(X)
+    assert (np.abs(found - exact) <= 2 * bound).all()
 
 
 @pytest.mark.parametrize("isa", ISAS)

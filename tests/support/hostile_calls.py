@@ -226,7 +226,8 @@ class Hostile:
     def _step(self, value: int, features: int) -> tuple[Any, int]:
         """A step over a value, and the features it makes."""
         rng, kernels = self.rng, native.extension
-        made = rng.choice((1, 3, 20))
+        made, positions = rng.choice((1, 3, 20)), rng.choice((1, features))
+        taps = rng.choice((1, 3, 5)) * (features // positions)
         kinds: dict[str, tuple[int, list[Any], int]] = {
             "dense": (rng.randrange(9), [self.floats(made, features), self.floats(made)], made),
             "activation": (rng.randrange(9), [], features),
@@ -237,13 +238,15 @@ class Hostile:
             "neighbour": (0, [self.floats(rng.choice((1, 9, 300)), features)], 1),
             "normalise": (0, [], features),
             "cell": (0, [], max(features // 4, 1)),
+            "convolution": (0, [self.floats(made, taps), self.floats(made)], made),
             "transformer": (rng.randrange(4), self._transformer_arrays(features), 20),
         }
         kind = rng.choice(list(kinds))
         word, arrays, made = kinds[kind]
         if kind == "trees":
             arrays = self._tree_arrays(features)
-        step: list[Any] = [kernels.STEPS[kind], word, [value], arrays, 0.1, 1]
+        number = positions if kind == "convolution" else 1
+        step: list[Any] = [kernels.STEPS[kind], word, [value], arrays, 0.1, number]
         if rng.random() < self.share / 2:
             at = rng.randrange(6)
             step[at] = self.spoiled(step[at]) if isinstance(step[at], list) and step[at] else self.thing()

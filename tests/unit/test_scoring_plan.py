@@ -50,6 +50,10 @@ def transformer(word: int = 0, number: int = 2, **changed: np.ndarray) -> list[A
     return [step("transformer", word, (0,), list({**arrays, **changed}.values()), number), step("reduce", 1, (1,))]
 
 
+def convolution(*arrays: np.ndarray, number: int = 3) -> list[Any]:
+    return [step("convolution", 0, (0,), arrays, number), step("reduce", 1, (1,))]
+
+
 def pairs(*entries: int) -> np.ndarray:
     return np.array(entries).reshape(-1, 2)
 
@@ -83,7 +87,7 @@ FAULTS: dict[str, tuple[list[Any], str]] = {
         [step("dense", 0, (0,), [floats(1, 3, kind=np.float64), floats(1)])], "step 0 does not fit",
     ),
     "constants of other features": ([step("constant", 0, (0,), [floats(2)])], "step 0 does not fit"),
-    "too many arrays": ([step("trees", 0, (0,), [*trees(), floats(1)])], "at most 5"),
+    "too many arrays": ([step("trees", 0, (0,), [*trees(), *trees()])], "at most 8"),
     "a child that is not there": ([step("trees", 0, (0,), trees(left=tree(3, 1, 2)))], "step 0 does not fit"),
     "a negative child": ([step("trees", 0, (0,), trees(right=tree(-1, 1, 2)))], "step 0 does not fit"),
     "a circle": ([step("trees", 0, (0,), trees(left=tree(1, 0, 2), right=tree(1, 0, 2)))], "step 0 does not fit"),
@@ -121,6 +125,22 @@ FAULTS: dict[str, tuple[list[Any], str]] = {
     "columns of tokens as floats": (transformer(columns=floats(2, 2)), "step 0 does not fit"),
     "blocks in double": (transformer(blocks=floats(1, 111, kind=np.float64)), "step 0 does not fit"),
     "too few arrays for a transformer": ([step("transformer", 0, (0,), [floats(7, 4)], 2), SUM], "step 0 does not fit"),
+    "six arrays of trees": ([step("trees", 0, (0,), [*trees(), floats(1)])], "step 0 does not fit"),
+    "a convolution of doubles": (
+        [step("convert", 1), step("convolution", 0, (1,), [floats(1, 3), floats(1)], 3)], "step 1 does not fit",
+    ),
+    "a convolution without bias": (convolution(floats(1, 3)), "step 0 does not fit"),
+    "no convolution": (convolution(), "step 0 does not fit"),
+    "an even number of taps": (convolution(floats(1, 2), floats(1)), "step 0 does not fit"),
+    "half a tap": (convolution(floats(2, 3), floats(2), floats(1, 3), floats(1)), "step 0 does not fit"),
+    "no taps": (convolution(floats(1, 0), floats(1)), "step 0 does not fit"),
+    "no channels": (convolution(floats(0, 3), floats(0)), "step 0 does not fit"),
+    "a convolution's bias of other channels": (convolution(floats(2, 3), floats(3)), "step 0 does not fit"),
+    "a convolution's weight in double": (
+        convolution(floats(1, 3, kind=np.float64), floats(1)), "step 0 does not fit",
+    ),
+    "positions that do not divide": (convolution(floats(1, 3), floats(1), number=2), "step 0 does not fit"),
+    "no positions": (convolution(floats(1, 3), floats(1), number=0), "step 0 does not fit"),
     "an array with gaps": ([step("constant", 0, (0,), [floats(6)[::2]])], "expected contiguous"),
     "an array of another type": ([step("constant", 0, (0,), [np.ones(3, np.int16)])], "expected contiguous"),
 }  # fmt: skip

@@ -9,7 +9,12 @@ import torch
 from torch import nn
 
 from harness.errors import InputError
+from harness.linalg import native
+from harness.scoring import plan
 from harness.scoring import program as programs
+from harness.scoring.agreement import agreement
+from harness.scoring.backend_compile import as_function
+from harness.scoring.elementary import elementary
 from harness.scoring.evaluate import evaluate
 from harness.scoring.onnx_graph import graph
 from harness.training.nets import layers_of
@@ -71,6 +76,26 @@ def test_steps_whose_graph_is_their_modules_are_refused():
     _, hidden = builder.recur(programs.ROWS)
     with pytest.raises(InputError, match="No graph of a cell step"):
         graph(builder.finish(hidden))
+
+
+def test_convolutions_are_torchs_own_and_those_of_every_backend_that_has_them():
+    torch.manual_seed(0)
+    parts = [nn.Conv1d(2, 5, 3, padding=1), nn.Conv1d(5, 7, 5, padding=2)]
+    net = nn.Sequential(parts[0], nn.ReLU(), parts[1], nn.ReLU())
+    builder = programs.Builder(6)
+    layers = [(part.weight.detach().numpy(), part.bias.detach().numpy()) for part in parts]
+    convolved = builder.convolve(programs.ROWS, 3, layers)
+    program = builder.finish(builder.reduce("sum", convolved))
+    with torch.no_grad():
+        expected = net(torch.from_numpy(ROWS).view(-1, 3, 2).mT).amax(dim=2).sum(dim=1).numpy()
+    np.testing.assert_allclose(check(elementary(program)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(evaluate(program, ROWS), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(as_function(program)(torch.from_numpy(ROWS)), expected, rtol=1e-4, atol=1e-5)
+    assert program.macs_per_row == 3 * (2 * 3 * 5 + 5 * 5 * 7)
+    if native.extension is not None:
+        assert agreement(expected, plan.compiled(program, "bfloat16")(ROWS), "bfloat16").within
+    with pytest.raises(InputError, match="No graph of a convolution step"):
+        graph(program)
 
 
 def test_columns_are_taken_in_their_order_and_again():
