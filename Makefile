@@ -23,7 +23,7 @@ TORCH := $(shell sed -n 's/^ *"\(torch>=[^"]*\)",$$/\1/p' pyproject.toml)
 # The build back end calls its own configuration experimental, once per step: nobody's business here.
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -qq
 
-.PHONY: bench test lint docs lpar-kernel test-lpar test-power10 test-power10-userland test-power10-kernels bench-kernels clean
+.PHONY: bench test suite lint docs test-build lpar-kernel test-lpar test-power10 test-power10-userland test-power10-kernels bench-kernels clean
 
 # Exit code 2 means that this machine was too disturbed for a valid number; the report says which and why.
 bench: $(VENV)/.installed
@@ -31,10 +31,14 @@ bench: $(VENV)/.installed
 
 # Counting the lines that run takes a third more time; .ci/run does it: COVERAGE="--cov --cov-fail-under=90".
 COVERAGE ?=
-# Two processes share the cores; a second thread in each would only wait for the other process. A file's tests stay in one process:
-# what its fixtures build or train is made once.
-test: $(VENV)/.installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python tests/in_memory.py $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 $(COVERAGE)
+# The checks of the source run beside the suite, whose processes wait now and then.
+test: $(VENV)/.installed-test
+	@$(MAKE) --no-print-directory -j2 lint suite
+
+# Three processes share two cores, for some tests wait; a second thread in each would only wait for the other processes. A file's tests
+# stay in one process: what its fixtures build or train is made once.
+suite: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/in_memory.py $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=30 $(COVERAGE)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -46,6 +50,10 @@ lint: $(VENV)/.installed-test
 # The pages of docs/ as a site in site/index.html, with the references from the code; plain files, no server.
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m mkdocs build --strict --quiet --site-dir site
+
+# What compilers and pip make: the wheel, the set-up of torch, compiled scorers, the kernels under sanitizers.
+test-build: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/builds -o addopts= -q -rs
 
 test-lpar: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/lpar -o addopts= -q -rs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 if hypothesis.settings().deadline is not None:
     hypothesis.settings.register_profile("timeless", deadline=None)
     hypothesis.settings.load_profile("timeless")
+
+# The modules under test live as long as the process: walking their objects time and again takes a tenth of it.
+gc.set_threshold(100_000)
 
 # A background job of a script is started with SIGINT ignored, and hands that on to the processes that are tested here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

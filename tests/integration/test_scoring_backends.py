@@ -116,17 +116,6 @@ def test_onnxruntime_quantises_what_it_multiplies(exported_mlp, rows):
     assert agreement(full, lower, "int8").within
 
 
-@pytest.mark.skipif(missing_compiler() is not None, reason=str(missing_compiler()))
-def test_a_compiled_scorer_agrees_at_any_batch_size(exported_mlp, rows):
-    scorer = open_scorer(exported_mlp, "compile")
-    eager = open_scorer(exported_mlp, "eager")
-    for batch in (0, 1, 7, 9000):
-        X = rows[0][:batch]
-        scores = scorer.score(X)
-        assert scores.shape == (batch,)
-        assert batch == 0 or agreement(eager.score(X), scores).within
-
-
 def test_a_missing_compiler_is_said_with_its_remedy(rows, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     missing_compiler.cache_clear()
