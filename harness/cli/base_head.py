@@ -16,8 +16,10 @@ from harness.errors import ExitCode, InputError
 from harness.process_tree import child
 from harness.reporting.ci_format import CiFormat
 from harness.scratch import SCRATCH_VARIABLE, scratch
+from harness.workers.process import no_room
 
 _ORIGIN = "LPARBENCH_ORIGIN"
+_OF_PYTEST = {0: ExitCode.GOOD, 1: ExitCode.REGRESSION, 2: ExitCode.INTERRUPTED, 4: ExitCode.USAGE}
 _USAGE = "Example: lparbench gate --base main --head HEAD -- pytest tests/bench"
 
 
@@ -63,9 +65,7 @@ def gate_revisions(
             status = pytest.wait()
         if report.exists():
             sys.stdout.write(report.read_text(encoding="utf-8"))
-    if status in (0, 1):
-        return ExitCode.REGRESSION if status else ExitCode.GOOD
-    return ExitCode.INTERRUPTED if status == 2 else ExitCode.USAGE
+    return _OF_PYTEST.get(status, ExitCode.TOOL_FAILED)
 
 
 @contextlib.contextmanager
@@ -90,5 +90,6 @@ def _git(folder: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise InputError("git is not installed.", remedy="--base and --head need it.") from None
     if done.returncode:
-        raise InputError(f"git {arguments[0]}: {(done.stderr.strip() or 'failed').splitlines()[-1]}", remedy=_USAGE)
+        cause = f"git {arguments[0]}: {(done.stderr.strip() or 'failed').splitlines()[-1]}"
+        raise no_room(folder, done.stderr) or InputError(cause, remedy=_USAGE)
     return done.stdout.strip()

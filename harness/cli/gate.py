@@ -285,9 +285,9 @@ def _self_check(
         check_writable(out)
         with _measuring(quiet=as_json) as measure:
             checked = check_machine(baseline, margin, blocks, measure)
-        if checked.measured is not None:
-            typer.echo(f"Report: {keep_run(checked, checked.measured, out)}", err=True)
     if as_json:
         typer.echo(json.dumps(self_check_json(checked), indent=2))
     else:
         print_self_check(checked)
+    if checked.measured is not None:  # after the answer, which a disk that has filled does not take with it
+        typer.echo(f"Report: {keep_run(checked, checked.measured, out)}", err=True)

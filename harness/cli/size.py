@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _DEMAND = "Demand"
 _STORED = "Without measuring"
 _SETTINGS = "What is measured"
+_MOST_GROWTH = 10.0  # a demand that becomes eleven times what it is
 
 
 def _text(text: str, metavar: str, panel: str) -> typer.models.OptionInfo:
@@ -296,8 +297,8 @@ def _question(
     return SizeQuestion(
         rate=per_second("--rate", rate),
         p99_s=None if p99 is None else duration("--p99", p99),
-        growth=0.0 if growth is None else share("--growth", growth),
-        headroom=0.0 if headroom is None else share("--headroom", headroom),
+        growth=0.0 if growth is None else share("--growth", growth, _MOST_GROWTH),
+        headroom=0.0 if headroom is None else share("--headroom", headroom, _MOST_GROWTH),
         confidence=confidence,
         spare=spare,
     )

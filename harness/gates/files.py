@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from harness import trust
 from harness.compare.inputs import load_side
 from harness.compare.observations import Side, side_of
-from harness.errors import InputError
+from harness.errors import ExitCode, InputError, LparbenchError
 from harness.gates.baseline import SEED, Baseline
 from harness.gates.baseline_file import read_baseline, read_baselines, require_processor, update_baseline
 from harness.gates.gate import BaselineSource, GateReport, Pair, gate
@@ -20,7 +21,7 @@ from harness.gates.stored import MOST_RUNS
 from harness.measure.verdicts import MIN_BLOCKS
 from harness.record.model import Run
 from harness.record.spec import RunSpec
-from harness.record.store import RECORD_NAME
+from harness.record.store import RECORD_NAME, write_run
 from harness.runs.design import code_of, named_files
 
 
@@ -78,10 +79,10 @@ def judge_files(inputs: Inputs, policy: Policy) -> GateReport:
     further = iter(sides[1:])
 
     def more() -> Pair | None:
-        side = next(further, None) if paths else _measured(baseline, None, inputs)
+        side = next(further, None) if paths else side_of(_measured(baseline, None, inputs))
         return None if side is None else (baseline.side, side)
 
-    pair = (baseline.side, sides[0] if sides else _measured(baseline, None, inputs))
+    pair = (baseline.side, sides[0] if sides else side_of(_measured(baseline, None, inputs)))
     return gate(baseline, pair, policy, source=BaselineSource.STORED, measure_again=more)
 
 
@@ -101,8 +102,16 @@ def update_file(inputs: Inputs, blocks: int | None, accept: str | None = None) -
         return _remembered(path, update_baseline(path, side, accept=accept), _is_own(candidates[0], side.spec))
     if not path.exists():
         raise InputError(f"{path}: no such baseline.", remedy="Make the first one from a run: --update --candidate RUN")
-    side = _measured(_baseline_of(path, [], ()), blocks, inputs)
-    return _remembered(path, update_baseline(path, side, accept=accept), own=True)
+    run = _measured(_baseline_of(path, [], ()), blocks, inputs)
+    try:
+        return _remembered(path, update_baseline(path, side_of(run), accept=accept), own=True)
+    except LparbenchError as error:
+        if error.exit_code is not ExitCode.TOOL_FAILED:
+            raise
+        kept = write_run(run, Path(tempfile.gettempdir()))
+        raise LparbenchError(
+            error.message, remedy=f"Make room. What was measured is kept: --update --candidate {kept}"
+        ) from None
 
 
 def check_run(candidate: Path, margin: float | None) -> CheckedRun:
@@ -135,10 +144,10 @@ def _baseline_of(path: Path, sides: Sequence[Side], allowed: Collection[str]) ->
     return stored[0] if len(stored) == 1 else read_baseline(path, this_fingerprint(), allowed)
 
 
-def _measured(baseline: Baseline, blocks: int | None, inputs: Inputs) -> Side:
+def _measured(baseline: Baseline, blocks: int | None, inputs: Inputs) -> Run:
     """The baseline's run once more, with as many blocks as it has unless given: only equal numbers can be paired."""
     most = max(len(observation.seconds) for observation in baseline.side.observations.values())
-    return side_of(repeated(baseline.side.spec, blocks or most, inputs.measure, inputs.path))
+    return repeated(baseline.side.spec, blocks or most, inputs.measure, inputs.path)
 
 
 def _is_own(record: Path, spec: RunSpec | None) -> bool:

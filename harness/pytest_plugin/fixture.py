@@ -13,7 +13,7 @@ from harness.decode import decode_json_file
 from harness.errors import LparbenchError
 from harness.pytest_plugin.calls import Pedantic, Stats, checked, first_value, plain
 from harness.pytest_plugin.options import session_key
-from harness.pytest_plugin.outcomes import NoVerdict, open_outcome
+from harness.pytest_plugin.outcomes import NoVerdict, end_where_the_tool_failed, open_outcome
 from harness.pytest_plugin.serve import directory_key
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, JOB_FILE, FunctionJob, Timed, measure
 
@@ -163,6 +163,7 @@ class Lparbench:
         """What ``judge`` gives; wrong use fails the test at once, in one line."""
         try:
             return judge()
-        except LparbenchError as error:
+        except (LparbenchError, OSError) as error:
+            end_where_the_tool_failed(self._config, error)
             problem = error
         pytest.fail(f"lparbench: {problem}", pytrace=False)

@@ -8,27 +8,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 from harness.compare.facts import Facts
 from harness.compare.observations import Side, side_of
-from harness.decode import decode
+from harness.decode import Check, PositiveFloat, PositiveInt, decode
 from harness.errors import EnvironmentMismatchError, ExitCode, InputError, LparbenchError, MeasurementError
 from harness.gates.baseline import Baseline, Words
 from harness.gates.baseline_file import read_baseline, update_baseline
 from harness.gates.gate import BaselineSource, GateReport, GateVerdict, Pair, gate
 from harness.gates.live import judge_live
 from harness.gates.policy import Policy, read_policy
+from harness.measure.shares import LARGEST
 from harness.placement.plan import plan
 from harness.pytest_plugin.machine import this_machine
 from harness.pytest_plugin.options import BASE_OPTION, Verdict, baselines_of, file_name, session_key
-from harness.pytest_plugin.outcomes import NoVerdict
+from harness.pytest_plugin.outcomes import NoVerdict, end_where_the_tool_failed
 from harness.pytest_plugin.processes import FIRST_LAYOUT, Place, Processes
 from harness.pytest_plugin.warm import WorkerDiedError, pool_of
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, Timed
 
 _WORDS = Words("--lparbench-accept", "--lparbench-machine", "pytest --lparbench-update")
+
+_Margin = Annotated[
+    float, Check(f"a share above 0 and at most {LARGEST:g}, 0.03 for 3 %", lambda share: 0 < share <= LARGEST)
+]
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,12 @@ class Settings:
         cores, threads_per_core, node: where the processes are pinned.
     """
 
-    margin: float | None = None
-    blocks: int = 12
-    max_blocks: int = 60
-    seconds: float = 0.1
-    cores: int = 1
-    threads_per_core: int = 1
+    margin: _Margin | None = None
+    blocks: PositiveInt = 12
+    max_blocks: PositiveInt = 60
+    seconds: PositiveFloat = 0.1
+    cores: PositiveInt = 1
+    threads_per_core: PositiveInt = 1
     node: int | None = None
 
     @staticmethod
@@ -205,7 +211,8 @@ class Judge:
         except EnvironmentMismatchError as error:
             remedy = f"Add this machine: {_WORDS.write}. Or let it differ: --lparbench-allow-diff FACT."
             self.problems.append(pytest.fail.Exception(f"lparbench: {error.message} {remedy}", pytrace=False))
-        except LparbenchError as error:
+        except (LparbenchError, OSError) as error:
+            end_where_the_tool_failed(self.item.config, error)
             self.problems.append(pytest.fail.Exception(f"lparbench: {error}", pytrace=False))
 
     def _conclude(self, report: GateReport) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WORKER_OPTION = "--lparbench-worker"
 BASE_OPTION = "--lparbench-base"
+RUN_AGAIN = "Make room there and run pytest again."
 _STRICT, OPEN_CHOICES = "fail", ("fail", "warn", "pass")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,18 @@ from typing import Any
 
 import pytest
 
-from harness.errors import InputError
-from harness.pytest_plugin.options import BASE_OPTION, Verdict, baselines_of, closes, file_name, session_key
+from harness.errors import ExitCode, InputError, LparbenchError
+from harness.pytest_plugin.options import (
+    BASE_OPTION,
+    RUN_AGAIN,
+    Verdict,
+    baselines_of,
+    closes,
+    file_name,
+    session_key,
+)
+from harness.record.files import DISK_FULL
+from harness.workers.process import no_room
 
 OUTCOME = "inconclusive"
 _Failed: Any = pytest.fail.Exception
@@ -44,6 +55,23 @@ def open_outcome(config: pytest.Config, problem: NoVerdict, summary: list[str], 
         raise problem
     if config.getoption("lparbench_open") == "warn":
         warnings.warn(OpenVerdictWarning(line), stacklevel=2)
+
+
+def end_where_the_tool_failed(config: pytest.Config, error: LparbenchError | OSError) -> None:
+    """End the session where a disk is full: nothing is said about the code, so no test may look failed.
+
+    Raises:
+        OSError: the error itself, where it is of the code under test.
+    """
+    if isinstance(error, OSError):
+        if error.errno not in DISK_FULL:
+            raise error
+        nameless = None if error.filename else no_room(Path(tempfile.gettempdir()), str(error), RUN_AGAIN)
+        error = nameless or LparbenchError(f"{error.filename}: {error.strerror}.", remedy=RUN_AGAIN)
+    if error.exit_code is ExitCode.TOOL_FAILED:
+        judged = len(config.stash[session_key].judged)
+        kept = f" Verdicts and baselines of the {judged:,} judged before are kept." if judged else ""
+        pytest.exit(f"lparbench: {error}{kept}", returncode=ExitCode.TOOL_FAILED)
 
 
 def open_at_the_end(session: pytest.Session) -> Iterator[Verdict]:

@@ -11,6 +11,7 @@ import pytest
 from harness.errors import ExitCode, LparbenchError
 from harness.pytest_plugin.drop_in import DropIn, gate_class, gated, gates_key
 from harness.pytest_plugin.options import (
+    BASE_OPTION,
     Session,
     Verdict,
     add_options,
@@ -146,6 +147,9 @@ class Ending:
         distributed = hasattr(config, "workerinput") or getattr(config.option, "dist", "no") != "no"
         if distributed or config.option.collectonly:
             return
+        nothing = session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and not session.testscollected
+        if nothing and config.getoption(BASE_OPTION) is not None:  # its code is that of a tool that failed
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if not session.shouldstop and session.exitstatus != pytest.ExitCode.INTERRUPTED:
             from harness.pytest_plugin.outcomes import open_at_the_end
 

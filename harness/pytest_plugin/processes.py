@@ -24,6 +24,7 @@ from harness.placement.apply import apply
 from harness.placement.model import Placement
 from harness.placement.verify import mismatches
 from harness.process_tree import die_with_parent
+from harness.pytest_plugin.options import RUN_AGAIN
 from harness.pytest_plugin.serve import FAILURE_FILE, Failure, Reply
 from harness.pytest_plugin.warm import WorkerDiedError, pool_of, start
 from harness.pytest_plugin.worker import (
@@ -38,7 +39,7 @@ from harness.pytest_plugin.worker import (
 )
 from harness.record.model import ProcessRecord
 from harness.scratch import scratch
-from harness.workers.process import read_outcome
+from harness.workers.process import no_room, read_outcome
 
 # Workers that the blocks of a side alternate between. Two where the sides are of different workers, whose addresses and
 # hash seeds would pass for a difference of the code; what is stored has the noise of one in that of its sessions.
@@ -146,6 +147,9 @@ class Processes:
         """One process of one side, and where it was not placed as asked for.
 
         Fails the test when what it times raises, or when it cannot be measured in the way that the test was written.
+
+        Raises:
+            LparbenchError: a disk is full.
         """
         placement = self.place.placement
         root = self.base if side == BASELINE else None
@@ -180,6 +184,8 @@ class Processes:
             if (directory / FAILURE_FILE).exists()
             else Failure("end", "", f"the process ended without a result (status {status})")
         )
+        if (full := no_room(directory, why.text, RUN_AGAIN)) is not None:
+            raise full
         if why.when == "setup" and root is None and not self._here and self.calls:
             return self._set_up_here(why, directory, side, block, order)
         if why.when == "call":

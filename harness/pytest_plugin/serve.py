@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.decode import decode_json_file, encode
+from harness.errors import LparbenchError
 from harness.process_tree import die_with_parent
 from harness.pytest_plugin.options import WORKER_OPTION, checkout_of
 from harness.pytest_plugin.worker import JOB_FILE, FunctionJob
@@ -131,8 +133,10 @@ def _served(items: Mapping[str, pytest.Item], directory: Path, job: FunctionJob)
         die_with_parent(parent)
         _run(item, directory)
     except BaseException:  # noqa: BLE001 - whatever it was, this process ends here
-        _write(directory, Failure("call", traceback.format_exc()))
-    os._exit(0)
+        with contextlib.suppress(LparbenchError):  # a full disk, which the parent sees
+            _write(directory, Failure("call", traceback.format_exc()))
+    finally:
+        os._exit(0)
 
 
 def _run(item: pytest.Item, directory: Path) -> None:

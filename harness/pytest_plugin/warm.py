@@ -20,7 +20,7 @@ import pytest
 from harness.decode import decode
 from harness.errors import InputError
 from harness.placement.model import Placement
-from harness.pytest_plugin.options import WORKER_OPTION, checkout_of, session_key
+from harness.pytest_plugin.options import RUN_AGAIN, WORKER_OPTION, checkout_of, session_key
 from harness.pytest_plugin.serve import Ready, Reply
 from harness.scratch import scratch
 from harness.workers.process import WorkerProcess, worker_process
@@ -53,6 +53,7 @@ class Warm:
 
         Raises:
             WorkerDiedError: there was no answer in time.
+            LparbenchError: a disk is full.
         """
         self.connection.settimeout(timeout_s)
         try:
@@ -61,6 +62,8 @@ class Warm:
             return decode(Reply, json.loads(self.stream.readline()), "worker")
         except (OSError, ValueError) as error:
             status = None if isinstance(error, TimeoutError) else self.worker.wait(1.0)
+            if status is not None and (full := self.worker.out_of_room(RUN_AGAIN)) is not None:
+                raise full from None
             raise WorkerDiedError(self.worker.cause_of_death(status, timeout_s, lines=_QUOTED_LINES)) from None
 
 
@@ -80,6 +83,7 @@ class Pool:
         Raises:
             WorkerDiedError: it could not be started, now or before.
             InputError: it imported the project from elsewhere.
+            LparbenchError: a disk is full.
         """
         key = (placement.cpus, placement.memory_nodes, root, layout)
         if key in self._dead:
@@ -119,6 +123,7 @@ def start(config: pytest.Config, placement: Placement, root: Path | None) -> War
 
     Raises:
         WorkerDiedError: it ended before.
+        LparbenchError: a disk is full.
         InputError: it imported the project from elsewhere than ``root``.
     """
     address = f"lparbench-{uuid.uuid4().hex}"
@@ -143,8 +148,7 @@ def start(config: pytest.Config, placement: Placement, root: Path | None) -> War
         try:
             ready = decode(Ready, json.loads(stream.readline()), "worker")
         except (OSError, ValueError):
-            why = worker.cause_of_death(worker.wait(1.0), _IMPORT_PATIENCE_S, lines=_QUOTED_LINES)
-            raise WorkerDiedError(why) from None
+            raise _dead(worker, worker.wait(1.0)) from None
         if ready.foreign:
             raise InputError(
                 f"both sides would measure the same code: {ready.foreign[0]} is imported, which is not in the worktree"
@@ -182,11 +186,16 @@ def _accepted(listener: socket.socket, worker: WorkerProcess) -> Iterator[socket
         except TimeoutError:
             status = worker.status()
             if status is not None or time.monotonic() > deadline:
-                why = worker.cause_of_death(status, _IMPORT_PATIENCE_S, lines=_QUOTED_LINES)
-                raise WorkerDiedError(why) from None
+                raise _dead(worker, status) from None
     with connection:
         connection.settimeout(_IMPORT_PATIENCE_S)
         yield connection
+
+
+def _dead(worker: WorkerProcess, status: int | None) -> Exception:
+    """The error for a worker that ended before it was ready."""
+    full = None if status is None else worker.out_of_room(RUN_AGAIN)
+    return full or WorkerDiedError(worker.cause_of_death(status, _IMPORT_PATIENCE_S, lines=_QUOTED_LINES))
 
 
 def _command(config: pytest.Config, address: str, directory: Path, moved: _Moved) -> list[str]:

@@ -15,6 +15,7 @@ from harness.errors import ExitCode, InputError, LparbenchError
 from harness.measure.clock import Clock, SystemClock
 from harness.platform.facts import Facts, LoadedSoftware
 from harness.platform.sysroot import SysRoot
+from harness.record.files import DISK_FULL
 from harness.record.identity import now
 from harness.record.journal import JOURNAL_FILE
 from harness.record.model import SCHEMA_VERSION, Checks, Result, Roofline, Run, Tool, Verdict
@@ -197,7 +198,26 @@ def run_once(
     """
     with scratch("run") as directory:
         session = begin(spec, argv, directory, executor=executor if check else None)
-        return execute(session, executor, progress)
+        with _kept_on_full_disk(session, directory.parent):
+            return execute(session, executor, progress)
+
+
+@contextmanager
+def _kept_on_full_disk(session: Session, folder: Path) -> Iterator[None]:
+    """Where a disk fills, what was measured moves to ``folder`` and outlives its scratch directory."""
+    try:
+        yield
+    except (LparbenchError, OSError) as error:
+        full = error.errno in DISK_FULL if isinstance(error, OSError) else error.exit_code is ExitCode.TOOL_FAILED
+        if not full or not session.directory.exists():
+            raise
+        kept = session.directory.rename(folder / session.directory.name)
+        cause = error.message if isinstance(error, LparbenchError) else f"{error.filename or kept}: {error.strerror}."
+        raise LparbenchError(
+            cause,
+            remedy=f"Make room. What was measured is kept: `lparbench run --resume {kept}` completes its record, which"
+            " `gate` takes as --candidate.",
+        ) from error
 
 
 def row_scores(session: Session) -> dict[str, bytes]:

@@ -36,6 +36,7 @@ _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal
 OUTPUT_FILE = "output.txt"
 
 _LEAST_ROOM = 1 << 16  # bytes on a disk, below which it is called full
+_RESUME = "Make room there; what was measured is kept, and --resume continues where a directory is named."
 _OUTPUT_TAIL = 2000  # characters of a failed worker's output that are kept
 
 
@@ -63,18 +64,9 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             return None
 
-    def out_of_room(self) -> LparbenchError | None:
+    def out_of_room(self, remedy: str = _RESUME) -> LparbenchError | None:
         """The error where a worker failed for want of room, which says nothing of what it was to do."""
-        places = {self.directory: "of --out", Path(tempfile.gettempdir()): "of TMPDIR"}
-        free = {place: shutil.disk_usage(place).free for place in places}
-        place = min(free, key=lambda each: free[each])
-        output = self._output()
-        if free[place] > _LEAST_ROOM and not any(os.strerror(number) in output for number in DISK_FULL):
-            return None
-        return LparbenchError(
-            f"{place}: no space left on the disk {places[place]}.",
-            remedy="Make room there; what was measured is kept, and --resume continues where a directory is named.",
-        )
+        return no_room(self.directory, self._output(), remedy)
 
     def _output(self) -> str:
         """The end of what the worker printed."""
@@ -109,6 +101,24 @@ class WorkerProcess:
         if "MemoryError" in quoted or "can't allocate memory" in quoted:
             return f"out of memory: {quoted}"
         return f"exited with status {status}: {quoted}"
+
+
+def no_room(directory: Path, output: str = "", remedy: str = _RESUME) -> LparbenchError | None:
+    """The error where a disk is full, or a process that failed says that it is; None where there is room.
+
+    Args:
+        directory: that the process worked in.
+        output: what it printed.
+        remedy: what was kept, and how to go on.
+    """
+    temporary = Path(tempfile.gettempdir())
+    places = {} if directory.absolute().is_relative_to(temporary) else {directory: "of --out"}
+    places[temporary] = "of TMPDIR"
+    free = {place: shutil.disk_usage(place).free for place in places}
+    place = min(free, key=lambda each: free[each])
+    if free[place] > _LEAST_ROOM and not any(os.strerror(number) in output for number in DISK_FULL):
+        return None
+    return LparbenchError(f"{place}: no space left on the disk {places[place]}.", remedy=remedy)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -30,6 +31,7 @@ from harness.platform.sysroot import SysRoot
 from harness.pytest_plugin import benchmark, fixture, judge, machine, processes
 from harness.pytest_plugin.benchmark import BenchmarkSession, validity
 from harness.pytest_plugin.processes import Processes
+from harness.record.files import unwritable
 from harness.record.model import ProcessRecord, Run, Validity, Verdict
 from harness.record.series import Series
 from harness.record.spec import RunSpec
@@ -220,6 +222,10 @@ def test_a_workload_is_run_and_judged(
             "*lparbench.workload: unknown key 'row'. Did you mean 'rows'?*",
         ),
         (AGAINST.format(arguments="margn=0.1"), "*pytest.mark.lparbench: unknown key 'margn'. Did you mean 'margin'?*"),
+        (
+            AGAINST.format(arguments="margin=3"),
+            "*lparbench.margin is 3 (int); expected a share above 0 and at most 1, 0.03 for 3 %*",
+        ),
         ("def test_it(lparbench): lparbench(3)", "*3 is not a function*"),
         (
             """
@@ -638,3 +644,33 @@ def test_a_report_that_cannot_be_written_is_said_in_one_line(
     assert result.ret == 5
     assert "lparbench: /dev/null/gate.md: cannot be written" in result.stderr.str() + result.stdout.str()
     assert "INTERNALERROR" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("how", ["error", "of the system"])
+def test_a_full_disk_ends_the_session_and_fails_no_test(
+    pytester: pytest.Pytester, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    script()
+    measured = Processes._process
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/job")
+
+    def fills(self: Processes, *arguments: Any) -> Any:
+        if self.item.name == "test_b":
+            raise full if how == "of the system" else unwritable("/tmp/job", full, "Make room.")
+        return measured(self, *arguments)
+
+    monkeypatch.setattr(Processes, "_process", fills)
+    text = "def test_a(lparbench): lparbench(sum, [1])\ndef test_b(lparbench): lparbench(sum, [1])"
+    result = ran(pytester, text, "--lparbench-update")
+    assert result.ret == 5
+    result.assert_outcomes(passed=1)
+    output = result.stdout.str()
+    assert output.count("No space left on device. Make room") == 1
+    assert "of the 1 judged before are kept" in output
+
+
+def test_no_test_at_all_is_wrong_use_where_another_code_stands_for_a_tool_that_failed(
+    pytester: pytest.Pytester,
+) -> None:
+    assert ran(pytester, "x = 1").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert ran(pytester, "x = 1", "--lparbench-base=.").ret == pytest.ExitCode.USAGE_ERROR

@@ -11,9 +11,21 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from support.mutations import small_run
+from support.sweeps import ScriptedExecutor
 
+from harness.compare.observations import side_of
 from harness.errors import ExitCode, InputError, LparbenchError
+from harness.gates.baseline_file import update_baseline
+from harness.gates.files import Inputs, update_file
+from harness.placement.model import Placement
 from harness.record import store
+from harness.record.files import unwritable
+from harness.record.spec import RunSpec
+from harness.reporting.progress import Silence
+from harness.runs.run import execute, resume, run_once
+from harness.workers.jobs import BaselineJob, Job, MeasureJob
+from harness.workers.outcomes import JobResult
 from harness.workers.process import OUTPUT_FILE, WorkerProcess
 
 _Usage = namedtuple("_Usage", "total used free")
@@ -61,3 +73,55 @@ def test_an_output_directory_that_cannot_be_written_is_not_left(
         store.check_writable(tmp_path / "a" / "b")
     assert type(refused.value) is kind
     assert list(tmp_path.iterdir()) == []
+
+
+class _Fills(ScriptedExecutor):
+    """A disk that is full when the second block is measured; there is room again later."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda job, placement: 1e6)
+        self.room = False
+
+    def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
+        if isinstance(job, MeasureJob) and len(self.measured) == 1 and not self.room:
+            raise LparbenchError("/tmp: no space left on the disk of TMPDIR.", remedy="Make room.")
+        if isinstance(job, BaselineJob):
+            return JobResult((), "not asked for", 1, 0.5)
+        return super().run(job, placement, timeout_s=timeout_s)
+
+
+def test_a_run_that_a_gate_measures_outlives_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its journal is moved out of the scratch directory, and ``run --resume`` completes the record."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    executor = _Fills()
+    spec = RunSpec(("nsl-kdd-mlp",), rows=500, blocks=3, backends=("eager",), scenarios=("offline",), synthetic=True)
+    with pytest.raises(LparbenchError, match=r"TMPDIR.*run --resume .*--candidate") as full:
+        run_once(spec, executor, Silence())
+    assert full.value.exit_code is ExitCode.TOOL_FAILED
+    (kept,) = tmp_path.iterdir()
+    executor.room = True
+    monkeypatch.setattr("harness.runs.assemble._accuracy", lambda *_: None)  # a scripted fit has none
+    record = execute(resume(kept), executor, Silence())
+    assert len(executor.measured) == 3
+    assert [len(result.processes) for result in record.results] == [3]
+
+
+def test_a_measured_session_outlives_a_baseline_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise unwritable(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "Make room.")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    path, run = tmp_path / "baseline.json", small_run("first", seed=1)
+    update_baseline(path, side_of(run))
+    before = path.read_bytes()
+    measured = Inputs(path, (), lambda _: small_run("second", seed=2))
+    monkeypatch.setattr("harness.gates.baseline_file.write_file", full)
+    with pytest.raises(LparbenchError, match="--update --candidate") as refused:
+        update_file(measured, None)
+    monkeypatch.undo()
+    assert refused.value.exit_code is ExitCode.TOOL_FAILED
+    assert path.read_bytes() == before
+    (kept,) = (tmp_path / "tmp").iterdir()
+    assert len(update_file(Inputs(path, (kept,), measured.measure), None).sessions) == 2

@@ -206,16 +206,17 @@ def test_brackets_of_parameters_are_no_pattern(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("5", 0.05), ("5%", 0.05), ("0.05", 0.05), ("5 %", 0.05), ("500", 5.0), ("1", 0.01)],
+    [("5", 0.05), ("5%", 0.05), ("0.05", 0.05), ("5 %", 0.05), ("100", 1.0), ("1", 0.01)],
 )
 def test_a_share_is_read_as_it_is_meant(text: str, value: float) -> None:
     assert parse_share(text) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("text", ["0.5", "0.99", "0", "-5", "2000", "nan", "inf", "five"])
+@pytest.mark.parametrize("text", ["0.5", "0.99", "0", "-5", "101", "300", "300%", "nan", "inf", "five"])
 def test_what_is_no_share_or_two_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"share|can be read"):
+    with pytest.raises(ValueError, match=r"share|can be read|more than the 100%"):
         parse_share(text)
+    assert parse_share("300%", most=10.0) == 3.0  # a demand may grow so far
 
 
 def test_pooled_noise_is_that_of_the_simulation() -> None:

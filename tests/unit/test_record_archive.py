@@ -250,6 +250,20 @@ def test_a_record_of_an_archive_stands_where_a_run_does(archive: Path, team: Pat
     assert answers[2].output == answers[3].output
 
 
+def test_a_gate_takes_its_candidates_from_an_archive(archive: Path, team: Path, tmp_path: Path) -> None:
+    """Its baseline is a file of sessions, which a record is not: that is an error that says so."""
+    answers = []
+    for number, place in enumerate((f"{archive}#run-", f"{team / 'runs'}/run-")):
+        baseline = tmp_path / f"{number}.json"
+        updated = lparbench("gate", baseline, "--update", "--candidate", f"{place}1")
+        judged = CliRunner().invoke(app, ["gate", str(baseline), "--candidate", f"{place}2", "--json"])
+        answers.append((updated[0], baseline.read_text(), judged.exit_code, judged.stdout.replace(str(baseline), "")))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == ExitCode.GOOD
+    with pytest.raises(InputError, match="baseline"):
+        lparbench("gate", f"{archive}#run-1", "--candidate", f"{archive}#run-2")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("", "of which one is wanted"), ("#run-7", "no record run-7"), ("#sha256:", "records are called")],
