@@ -55,6 +55,21 @@ def parse_source(data: Path | None, protocol: str) -> Protocol:
     return chosen
 
 
+def parse_ranks(text: str | None) -> int | Literal["per-node"] | None:
+    """Read ``--ranks``.
+
+    Raises:
+        InputError: it is neither ``per-node`` nor a number.
+    """
+    if text is None:
+        return None
+    if text == "per-node":
+        return "per-node"
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 5 and int(text)):
+        raise InputError(f"--ranks {text!r}: expected per-node or a number of processes.", remedy="For example 2.")
+    return int(text)
+
+
 def parse_scenarios(scenarios: str | None, cache: str, instances: int) -> Timed:
     """Scenarios, cache mode and instances, as they go together.
 

@@ -15,6 +15,7 @@ from harness.cli.choices import (
     parse_budget,
     parse_dtypes,
     parse_learning_rates,
+    parse_ranks,
     parse_scenarios,
     parse_source,
     refuse_with_resume,
@@ -148,6 +149,16 @@ def run(
     instances: Annotated[
         int, typer.Option(min=1, help="Processes at once, which divide the cores among them.", rich_help_panel=_PLACE)
     ] = 1,
+    ranks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="per-node|N",
+            help="Train by so many processes on shares of each batch, each on --cores cores of its own, nodes in turn.",
+            autocompletion=completion.one_of("per-node"),
+            rich_help_panel=_PLACE,
+            show_default=False,
+        ),
+    ] = None,
     nodes: Annotated[
         int | None,
         typer.Option(
@@ -262,6 +273,7 @@ def run(
             node=nodes,
             smt=smt,
             instances=timed.instances,
+            ranks=parse_ranks(ranks),
             cache=timed.cache,
             blocks=blocks or base.blocks,
             budget_s=amount.budget_s,

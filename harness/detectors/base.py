@@ -55,6 +55,7 @@ class Detector(ABC):
     supervised: ClassVar[bool] = False
     sequential: ClassVar[bool] = False
     dense: ClassVar[bool] = True  # its program, where it has one, is of dense layers for `torch.compile`
+    data_parallel: ClassVar[bool] = False  # several ranks may train it on shares of each batch
     traced: ClassVar[bool] = False  # its ONNX graph is that of its module even if it has a program
 
     random_state: int = 0

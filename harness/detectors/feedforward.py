@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.detectors.net_detector import NetDetector
 from harness.detectors.replicated import Replicated
@@ -24,6 +24,8 @@ class FeedForward(NetDetector, Replicated):
         hidden: widths of the hidden layers, each >= 1.
         max_grad_norm: float > 0, or None. The longest gradient over all parameters; a longer one is scaled to it.
     """
+
+    data_parallel: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (64, 32)
     max_grad_norm: float | None = None
@@ -54,7 +56,8 @@ class FeedForward(NetDetector, Replicated):
         rows, targets = replicas[0].training_rows(X, y)
         for replica in replicas:
             replica.build(rows.shape[1])
-        trained = cls._train_natively if context.trainer == "native" else cls._train_on_torch
+        natively = context.trainer == "native" and context.ranks is None
+        trained = cls._train_natively if natively else cls._train_on_torch
         for replica, history in zip(replicas, trained(replicas, rows, targets, context), strict=True):
             replica.history_ = history
             replica.finish(rows, context)
@@ -88,6 +91,8 @@ class FeedForward(NetDetector, Replicated):
             output, saved = net.forward(batch)
             losses, gradient = first.loss(output, batch, None if targets is None else targets[indices][:, :, None])
             net.backward(saved, gradient)
+            if context.ranks is not None:
+                losses = context.ranks.combine([together.gradient], losses)
             if first.max_grad_norm is not None:
                 together.clip(first.max_grad_norm)
             together.step()

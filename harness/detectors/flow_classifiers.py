@@ -56,6 +56,7 @@ class BiLSTM(FlowClassifier):
 
     name: ClassVar[str] = "bilstm"
     sequential: ClassVar[bool] = True
+    data_parallel: ClassVar[bool] = False  # it normalises over a batch, which no rank has whole
     dense: ClassVar[bool] = False
     traced: ClassVar[bool] = True
 
@@ -204,7 +205,7 @@ class AutoencoderClassifier(FlowClassifier):
         optimiser = Adam([*net.encoder.parameters(), *net.decoder.parameters()], self.learning_rate)
 
         def step(indices: Tensor) -> Tensor:
-            return descend(net.error(rows[indices[0]]), optimiser)
+            return descend(net.error(rows[indices[0]]), optimiser, ranks=context.ranks)
 
         schedule = self.schedule([self], len(rows), loss_names=("reconstruction",))
         return train(step, replace(schedule, epochs=self.pretraining_epochs), context)[0]

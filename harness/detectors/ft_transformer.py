@@ -45,6 +45,7 @@ class FTTransformer(NetDetector, Classifier):
     rows_per_slice: ClassVar[int] = 256
     dense: ClassVar[bool] = False
     traced: ClassVar[bool] = True
+    data_parallel: ClassVar[bool] = True
 
     preset: Literal["document", "rtdl-default"] = "document"
     categorical: tuple[int, ...] = ()
@@ -73,7 +74,8 @@ class FTTransformer(NetDetector, Classifier):
         self.build(rows.shape[1])
         x, y_all = torch.from_numpy(rows), torch.from_numpy(labels)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.random_state)
+            ranks = context.ranks
+            torch.manual_seed(self.random_state if ranks is None else ranks.seed(self.random_state))
             self.fitted_net().train()
             pretraining = self._pretrain(x, context) if self.pretraining_epochs else ()
             self.history_ = pretraining + self._finetune(x, y_all, context)
@@ -119,7 +121,9 @@ class FTTransformer(NetDetector, Classifier):
 
         def step(indices: Tensor) -> Tensor:
             batch = x[indices[0]]
-            return descend(net.masked_loss(batch, torch.rand(batch.shape) < self.hidden_share), optimiser)
+            hidden = torch.rand(batch.shape) < self.hidden_share
+            weight = hidden.sum().clamp_min(1)
+            return descend(net.masked_loss(batch, hidden), optimiser, ranks=context.ranks, weight=weight)
 
         schedule = self.schedule([self], len(x), epochs=self.pretraining_epochs, loss_names=("masked features",))
         return train(step, schedule, context)[0]
@@ -134,7 +138,8 @@ class FTTransformer(NetDetector, Classifier):
 
         def step(indices: Tensor) -> Tensor:
             chosen = indices[0]
-            return descend(functional.cross_entropy(net(x[chosen]), y[chosen], weight=weights), optimiser)
+            loss = functional.cross_entropy(net(x[chosen]), y[chosen], weight=weights)
+            return descend(loss, optimiser, ranks=context.ranks, weight=weights[y[chosen]].sum())
 
         schedule = replace(self.schedule([self], len(x)), seeds=(self.random_state + 1,))
         return train(step, schedule, context)[0]

@@ -78,6 +78,15 @@ def possible_backends(detector: str) -> tuple[str, ...]:
     return ("eager", "onnxruntime") if exports else ("eager",)
 
 
+def data_parallel(detector: str) -> bool:
+    """Whether several ranks may train a detector, each on its share of every batch.
+
+    Raises:
+        InputError: no such detector.
+    """
+    return detector in BUILT_IN and _target(detector).data_parallel
+
+
 def resolve(name_or_path: str, parameters: Mapping[str, Any] | None = None) -> Detector:
     """A new, unfitted detector.
 

@@ -33,6 +33,7 @@ class Supervised(NetDetector, Classifier):
     """
 
     rows_per_slice: ClassVar[int] = 1024
+    data_parallel: ClassVar[bool] = True
 
     weight_decay: float = 0.0
     batch_size: int = 256
@@ -50,8 +51,9 @@ class Supervised(NetDetector, Classifier):
         rows, labels = as_training_rows(X, y, self.name, windows=self.sequential)
         labels = both_kinds(labels, self.name)
         self.prepare(rows, labels, np.shape(X)[1] if np.ndim(X) == 3 else None)
+        ranks = context.ranks
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.random_state)
+            torch.manual_seed(self.random_state if ranks is None else ranks.seed(self.random_state))
             before = self.pretrain(torch.from_numpy(rows), torch.from_numpy(labels), context)
             self.history_ = before + self._train(torch.from_numpy(rows), torch.from_numpy(labels), context)
         self.fitted_net().eval()
@@ -78,6 +80,8 @@ class Supervised(NetDetector, Classifier):
         return logits
 
     def _train(self, x: Tensor, y: Tensor, context: FitContext) -> tuple[Epoch, ...]:
+        import torch
+
         from harness.training.adam import Adam
         from harness.training.early_stopping import BalancedSampler, BestWeights, ReduceLROnPlateau
         from harness.training.loop import descend, train
@@ -86,12 +90,18 @@ class Supervised(NetDetector, Classifier):
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
         optimiser = Adam(parameters, self.learning_rate, weight_decay=self.weight_decay)
         rate = ReduceLROnPlateau(optimiser, self.plateau)
-        draw = BalancedSampler(y) if self.sampling == "balanced" else None
-        target = y.float()
+        ranks = context.ranks
+        # Ranks draw the same rows, and other units that are dropped.
+        generator = None if ranks is None else torch.Generator().manual_seed(self.random_state)
+        draw = BalancedSampler(y, generator) if self.sampling == "balanced" else None
+        target = y.to(x.dtype)
 
         def step(indices: Tensor) -> Tensor:
-            chosen = indices[0] if draw is None else draw(indices.shape[1])
-            return descend(self.loss(x[chosen], target[chosen]), optimiser, self.max_grad_norm)
+            if draw is None:
+                chosen = indices[0]
+            else:
+                chosen = draw(indices.shape[1]) if ranks is None else ranks.own(draw(ranks.whole)[None])[0]
+            return descend(self.loss(x[chosen], target[chosen]), optimiser, self.max_grad_norm, ranks=ranks)
 
         best = BestWeights(net)
 
@@ -99,6 +109,7 @@ class Supervised(NetDetector, Classifier):
             figure = self._average_precision(context)
             if figure is None:
                 return True
+            figure = figure if ranks is None else ranks.first(figure)
             rate.offer(figure)
             best.offer(figure)
             return best.waited <= self.patience

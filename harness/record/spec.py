@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from harness.record.fields import PositiveCount
+
 Protocol = Literal["clean", "as-published"]
 PROTOCOLS: tuple[Protocol, ...] = ("clean", "as-published")
 OptionValue = bool | str | tuple[str, ...]
@@ -37,6 +39,7 @@ class RunSpec:
         node: NUMA node; None for the best.
         smt: threads online per core, switched to for the run; None for what there is.
         instances: processes at once, which divide the cores among them.
+        ranks: processes that train together, each on so many cores of its own; None trains in one.
         blocks: fresh processes per configuration; does not count where ``budget_s`` or ``half_width`` is given.
         budget_s: wall time of the whole run, set-up and fits included.
         half_width: relative half-width of the 95 % intervals to reach.
@@ -72,6 +75,7 @@ class RunSpec:
     node: int | None = None
     smt: int | None = None
     instances: int = 1
+    ranks: PositiveCount | Literal["per-node"] | None = None
     cache: Literal["hot", "cold"] = "hot"
     blocks: int = 6
     budget_s: float | None = None

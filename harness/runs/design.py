@@ -19,7 +19,7 @@ from harness.record import store
 from harness.record.files import write_file
 from harness.record.identity import begun
 from harness.record.spec import RunSpec
-from harness.runs.preflight import check_backends, check_data, check_workloads
+from harness.runs.preflight import check_backends, check_data, check_ranks, check_workloads
 from harness.runs.schedule import Configuration, Slot, block_of
 from harness.scoring.artifacts import DETECTOR_FILE
 from harness.workload.files import find_workload, load_suite
@@ -160,6 +160,7 @@ def workloads_of(spec: RunSpec) -> tuple[Workload, ...]:
     own = {each.name for name, each in pairs if spec.dataset is not None or file_of(name) is not None}
     check_workloads(workloads, own)
     check_backends(workloads, spec)
+    check_ranks(workloads, spec)
     check_data(workloads, spec)
     return tuple(workloads)
 

@@ -12,6 +12,7 @@ from typing import Protocol as Interface
 from harness.placement.model import Placement
 from harness.placement.verify import changed_cpus, cpus_online, mismatches
 from harness.platform.facts import LimitFacts
+from harness.platform.parse import format_cpulist
 from harness.platform.perf import not_permitted
 from harness.platform.sysroot import SysRoot
 from harness.record.identity import now
@@ -20,9 +21,20 @@ from harness.runs.journal import BaselineEntry, FitEntry, Journal, Measurement, 
 from harness.runs.schedule import Configuration, Slot
 from harness.scenarios.capacity import PATIENCE_S
 from harness.scoring.artifacts import disagreement
+from harness.wording import plural
 from harness.workers.baseline_detectors import baseline_job
 from harness.workers.executor import Executor
-from harness.workers.jobs import BaselineJob, ConcurrentJob, FitJob, HttpSetting, Job, MeasureJob, SurveyJob, divided
+from harness.workers.jobs import (
+    BaselineJob,
+    ConcurrentJob,
+    FitJob,
+    HttpSetting,
+    Job,
+    MeasureJob,
+    SurveyJob,
+    divided,
+    ranked,
+)
 from harness.workers.outcomes import (
     FitOutcome,
     InstanceOutcome,
@@ -91,6 +103,7 @@ class Engine:
         workloads: by name.
         slow: processes take many times as long, as under emulation.
         generator: where load over HTTP comes from; None where there is none, or each measurement has its own.
+        ranks: where each rank of a training goes; none where one process trains.
         sysroot: the machine, whose CPUs are to be the same before and after each slot.
     """
 
@@ -102,6 +115,7 @@ class Engine:
     progress: Progress
     slow: bool = False
     generator: Placement | None = None
+    ranks: tuple[Placement, ...] = ()
     sysroot: SysRoot = field(default_factory=SysRoot)
 
     def survey(
@@ -156,7 +170,7 @@ class Engine:
                 data_dir=spec.data_dir,
                 synthetic=spec.stand_ins,
                 seeds=tuple(range(seeds)),
-                trainer="native" if natively else "torch",
+                trainer="native" if natively and not self.ranks else "torch",
                 epochs=spec.epochs,
                 rows=spec.rows,
                 threads=placement.threads,
@@ -166,11 +180,30 @@ class Engine:
                 scores=spec.scores and own,
                 bundle=spec.bundle,
             )
-            result = self._run(job, placement, _FIT_TIMEOUT_S)
+            result = self._trained(job, placement)
             if not own:
                 shutil.rmtree(directory, ignore_errors=True)  # it is not measured
             self.journal.note(FitEntry(name, protocol, result))
         return Fit(workload, protocol, seeds, directory, result)
+
+    def _trained(self, job: FitJob, placement: Placement) -> JobResult:
+        """The fit, by one process or by ranks; of ranks, with where each was."""
+        if not self.ranks:
+            return self._run(job, placement, _FIT_TIMEOUT_S)
+        result = self._run(ranked(job, self.ranks), placement, _FIT_TIMEOUT_S)
+        outcome = result.outcome(FitOutcome)
+        if outcome is None:
+            return result
+        where = "; ".join(_cpus_and_node(each) for each in self.ranks)
+        share = outcome.reduce_seconds / outcome.train_seconds
+        remarks = [
+            f"Trained by {plural(len(self.ranks), 'rank')} (CPUs {where}), {share:.0%} of the time combining gradients."
+        ]
+        for rank, (part, report) in enumerate(zip(self.ranks, result.reports, strict=True)):
+            if report.observation is not None:
+                remarks += [f"Rank {rank}: {text}" for text in mismatches(part, report.observation)]
+        first = replace(result.reports[0], outcome=replace(outcome, remarks=(*outcome.remarks, *remarks)))
+        return replace(result, reports=(first, *result.reports[1:]))
 
     def _bundle(self, name: str, directory: Path) -> str | None:
         """Where the model bundle of a workload goes; None where nobody needs one."""
@@ -292,6 +325,11 @@ class Engine:
         directory = self.directory / "scratch" / name
         shutil.rmtree(directory, ignore_errors=True)
         return directory
+
+
+def _cpus_and_node(placement: Placement) -> str:
+    cpus = format_cpulist(placement.cpus)
+    return cpus if placement.node is None else f"{cpus} of node {placement.node}"
 
 
 def measured(

@@ -8,6 +8,7 @@ from harness.advice.engine import evaluate
 from harness.advice.finding import Report
 from harness.placement.model import Placement
 from harness.placement.plan import plan, plan_apart
+from harness.placement.ranks import plan_ranks
 from harness.platform import limits
 from harness.platform.facts import Facts
 from harness.platform.probe import probe, read_topology
@@ -24,12 +25,14 @@ class Machine:
     Attributes:
         report: on its layout.
         generator: where the load of the http scenario comes from; None where it is not asked for.
+        ranks: where each rank of a training goes; none where one process trains.
     """
 
     facts: Facts
     report: Report
     placement: Placement
     generator: Placement | None = None
+    ranks: tuple[Placement, ...] = ()
 
 
 def any_core(sysroot: SysRoot) -> Placement:
@@ -60,4 +63,14 @@ def observed(spec: RunSpec, sysroot: SysRoot) -> Machine:
     generator = None
     if "http" in (spec.scenarios or ()):
         generator = plan_apart(facts.topology, placement, limits=facts.limits)
-    return Machine(facts, evaluate(facts), placement, generator)
+    ranks: tuple[Placement, ...] = ()
+    if spec.ranks is not None:
+        ranks = plan_ranks(
+            facts.topology,
+            spec.ranks,
+            cores=spec.cores,
+            threads_per_core=spec.threads_per_core,
+            limits=facts.limits,
+            memory_bytes=_LEAST_ROOM,
+        )
+    return Machine(facts, evaluate(facts), placement, generator, ranks)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.datasets import registry
 from harness.datasets.locate import search_directories
-from harness.detectors.registry import check, possible_backends
+from harness.detectors.registry import BUILT_IN, check, data_parallel, possible_backends
 from harness.errors import InputError
 from harness.placement.model import Placement
 from harness.record.spec import PROTOCOLS, RunSpec
@@ -82,6 +82,28 @@ def check_backends(workloads: Iterable[Workload], spec: RunSpec) -> None:
                 f"{workload.name} has no {' or '.join(spec.dtypes)} on {', '.join(wanted)}.",
                 remedy=f"There it has: {', '.join(formats)}.",
             )
+
+
+def check_ranks(workloads: Iterable[Workload], spec: RunSpec) -> None:
+    """See that several ranks can train each workload.
+
+    Raises:
+        InputError: naming the workload, and what ranks can train.
+    """
+    if spec.ranks is None:
+        return
+    for workload in workloads:
+        if not data_parallel(workload.detector):
+            able = ", ".join(name for name in BUILT_IN if data_parallel(name))
+            raise InputError(
+                f"{workload.name}: {workload.detector} is not trained by several ranks.",
+                remedy=f"Leave out --ranks, or take a workload of: {able}.",
+            )
+    if "train" in (spec.scenarios or ()):
+        raise InputError(
+            "The train scenario times the loop of one process, not of ranks.",
+            remedy="Leave it out: what the ranks took stands with the other scenarios.",
+        )
 
 
 def checked_by_worker(

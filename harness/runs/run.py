@@ -269,7 +269,15 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
     spec, left_out = within_budget(spec)
     workloads = {workload.name: workload for workload in design.workloads}
     engine = Engine(
-        session.directory, spec, workloads, journal, executor, progress, slow=emulated, generator=machine.generator
+        session.directory,
+        spec,
+        workloads,
+        journal,
+        executor,
+        progress,
+        slow=emulated,
+        generator=machine.generator,
+        ranks=machine.ranks,
     )
     stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=session.spent_s + journal.spent_s())
     work = Work(engine, machine, stopping)

@@ -27,6 +27,8 @@ def training_time(fit: Fit, backend: str, dtype: str, rate: Metric | None) -> Me
         return _none(f"trained in {FULL}, converted to score")
     if backend == outcome.trained_on:
         note = "one fit: no interval" if fit.seeds == 1 else f"{fit.seeds} seeds in all: no interval"
+        if outcome.ranks > 1:
+            note = f"{outcome.ranks} ranks; {note}"
         return Metric(outcome.train_seconds, "s", n=1, note=note)
     if rate is not None and rate.value:
         return _estimated(fit, outcome, rate)

@@ -143,7 +143,7 @@ def _configurations(fit: Fit, spec: RunSpec) -> Iterator[Configuration]:
             if dtype not in BACKENDS[backend] or (lower and not outcome.macs_per_row):
                 continue
             wanted = spec.scenarios or (*INFERENCE, "train")
-            trains = backend in outcome.trains_on and not lower
+            trains = backend in outcome.trains_on and not lower and spec.ranks is None  # it times one process
             scenarios = tuple(name for name in wanted if name != "train" or trains)
             if scenarios:
                 yield Configuration(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from harness.training.ranks import Ranks
 
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float32]
@@ -69,7 +72,7 @@ class FitContext:
     ``trainer`` is asked of detectors with a `Detector.native_training`; others train with torch whatever it says.
     ``max_steps`` ends training after that many optimiser steps. ``on_steps`` is called after every ``lap_steps``
     steps and at the end of each pass with the number of steps since the last call; it ends training by returning
-    False. Both are for a timing that needs no trained model.
+    False. Both are for a timing that needs no trained model. ``ranks`` share each batch; None trains alone.
     """
 
     X_val: Matrix | None = None
@@ -79,6 +82,7 @@ class FitContext:
     max_steps: int | None = None
     on_steps: Callable[[int], bool] | None = None
     lap_steps: int = 1
+    ranks: Ranks | None = None
 
     @property
     def only_timed(self) -> bool:

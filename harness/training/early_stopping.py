@@ -34,7 +34,8 @@ class ReduceLROnPlateau:
 class BalancedSampler:
     """Row numbers drawn with replacement, half of them anomalies."""
 
-    def __init__(self, y: Tensor) -> None:
+    def __init__(self, y: Tensor, generator: torch.Generator | None = None) -> None:
+        self._generator = generator  # None: torch's own
         self._kinds = [torch.nonzero(y == kind).view(-1) for kind in (0, 1)]
 
     def __call__(self, count: int) -> Tensor:
@@ -42,7 +43,7 @@ class BalancedSampler:
         anomalies = count // 2
         parts = []
         for kind, wanted in zip(self._kinds, (count - anomalies, anomalies), strict=True):
-            parts.append(kind[torch.randint(len(kind), (wanted,))])
+            parts.append(kind[torch.randint(len(kind), (wanted,), generator=self._generator)])
         return torch.cat(parts)
 
 

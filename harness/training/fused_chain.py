@@ -39,7 +39,7 @@ class Linear:
         if learn:
             self.weight_gradient.baddbmm_(x.transpose(1, 2), g)
             # a product with ones is the sum over rows, in one call that accumulates
-            self.bias_gradient.baddbmm_(_row_of_ones(g.shape[0], g.shape[1]), g)
+            self.bias_gradient.baddbmm_(_row_of_ones(g.shape[0], g.shape[1], g.dtype), g)
         return g if wanted is None else torch.bmm(g, self._weights_of(wanted).transpose(1, 2))
 
     def _weights_of(self, inputs: slice) -> Tensor:
@@ -166,8 +166,8 @@ Layer = Linear | Activation | Dropout | BatchNorm
 
 
 @lru_cache(maxsize=16)
-def _row_of_ones(count: int, rows: int) -> Tensor:
-    return torch.ones(count, 1, rows)
+def _row_of_ones(count: int, rows: int, dtype: torch.dtype) -> Tensor:
+    return torch.ones(count, 1, rows, dtype=dtype)
 
 
 def forward(layers: Sequence[Layer], x: Tensor) -> tuple[Tensor, list[Any]]:

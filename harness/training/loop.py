@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from harness.training.adam import Adam
 from harness.training.context import Epoch, FitContext, Schedule
+from harness.training.ranks import Ranks
 
 Step = Callable[..., Tensor]
 Built = TypeVar("Built", bound=nn.Module)
@@ -88,6 +89,8 @@ def _pass(
     for start in range(0, schedule.end, stride):
         batches = [order[:, start : min(start + stride, schedule.end)] for order in orders]
         count = batches[0].shape[1]
+        if context.ranks is not None:
+            batches = [context.ranks.own(batch) for batch in batches]
         walked = -(-count // schedule.batch_size)
         losses += step(*batches).view(len(losses), -1) * walked
         steps += walked
@@ -96,6 +99,7 @@ def _pass(
         last = steps == left or start + stride >= schedule.end
         if context.on_steps is not None and (last or unreported == context.lap_steps):
             stopped = not context.on_steps(unreported)
+            stopped = stopped if context.ranks is None else bool(context.ranks.first(stopped))
             unreported = 0
         if last or stopped:
             break
@@ -130,18 +134,30 @@ def _epoch(index: int, names: Sequence[str], losses: Tensor, seconds: float, tak
     return Epoch(index, dict(zip(names, losses.tolist(), strict=True)), seconds, taken.steps, taken.rows)
 
 
-def descend(loss: Tensor, optimiser: Adam, max_grad_norm: float | None = None) -> Tensor:
+def descend(
+    loss: Tensor,
+    optimiser: Adam,
+    max_grad_norm: float | None = None,
+    *,
+    ranks: Ranks | None = None,
+    weight: Tensor | None = None,
+) -> Tensor:
     """One step of ``optimiser`` down the gradient of ``loss``; its value, without the gradient.
 
     Args:
         loss: one number that depends on the optimiser's parameters.
         optimiser: what makes the step.
         max_grad_norm: longest gradient over all parameters together; a longer one is scaled down to it.
+        ranks: that share the batch; its loss and gradient are taken over all of them.
+        weight: what the loss is a mean over, where that is not the number of rows.
     """
     for parameter in optimiser.parameters:
         parameter.grad = None
     loss.backward()  # type: ignore[no-untyped-call]
+    value = loss.detach()
+    if ranks is not None:
+        value = ranks.combine([each.grad for each in optimiser.parameters if each.grad is not None], value, weight)
     if max_grad_norm is not None:
         nn.utils.clip_grad_norm_(optimiser.parameters, max_grad_norm)
     optimiser.step()
-    return loss.detach()
+    return value

@@ -12,7 +12,7 @@ from harness.errors import InputError
 from harness.interpreter import program
 from harness.placement.model import Placement
 from harness.workers import rendezvous
-from harness.workers.jobs import ConcurrentJob, InstanceJob, Job, WorkerJob, write_job
+from harness.workers.jobs import ConcurrentJob, InstanceJob, Job, RankedJob, WorkerJob, write_job
 from harness.workers.outcomes import InputProblem, JobResult, WorkerReport
 from harness.workers.process import WorkerProcess, read_outcome, worker_process
 
@@ -33,18 +33,26 @@ class ProcessExecutor:
     def run(self, job: Job, placement: Placement, *, timeout_s: float) -> JobResult:
         """See ``Executor.run``; a worker still busy after ``timeout_s`` seconds is killed and called hung.
 
-        Of several instances, one that fails takes the whole job with it.
+        Of several instances or ranks, one that fails takes the whole job with it.
 
         Raises:
             LparbenchError: a disk is full: the job is not done, and can be done when there is room.
         """
         started = time.monotonic()
         deadline = started + timeout_s
-        jobs: Sequence[WorkerJob] = job.instances if isinstance(job, ConcurrentJob) else (job,)
-        placements = job.placements if isinstance(job, ConcurrentJob) else (placement,)
+        jobs: Sequence[WorkerJob]
+        match job:
+            case ConcurrentJob():
+                jobs, placements = job.instances, job.placements
+            case RankedJob():
+                jobs, placements = job.ranks, job.placements
+            case _:
+                jobs, placements = (job,), (placement,)
         with contextlib.ExitStack() as stack:
             workers = [stack.enter_context(_worker(*pair)) for pair in zip(jobs, placements, strict=True)]
-            if not isinstance(job, ConcurrentJob) or _started_together(job.instances, workers, deadline):
+            if isinstance(job, RankedJob):
+                _until_one_fails(workers, deadline)
+            elif not isinstance(job, ConcurrentJob) or _started_together(job.instances, workers, deadline):
                 for worker in workers:
                     worker.wait(max(0.0, deadline - time.monotonic()))
             statuses = [worker.status() for worker in workers]
@@ -55,15 +63,17 @@ class ProcessExecutor:
                 full = None if status is None else worker.out_of_room()
                 if full is not None:
                     raise full
-                failures.append((status is None, index, worker.cause_of_death(status, timeout_s)))
+                waited = (status is None, status is not None and status >= 0)
+                failures.append((waited, index, worker.cause_of_death(status, timeout_s)))
             else:
                 reports.append(report)
         wall_s = time.monotonic() - started
         if not failures:
             return JobResult(tuple(reports), None, workers[0].pid, wall_s)
-        # Of several failures, one that was not merely waiting for the others says why.
+        # Of several failures, one that neither waited for the others nor ended because of them says why.
         _, index, cause = min(failures)
-        failure = f"instance {index + 1}: {cause}" if len(workers) > 1 else cause
+        who = f"rank {index}" if isinstance(job, RankedJob) else f"instance {index + 1}"
+        failure = f"{who}: {cause}" if len(workers) > 1 else cause
         return JobResult((), failure, workers[0].pid, wall_s)
 
 
@@ -86,6 +96,15 @@ def _report(worker: WorkerProcess, status: int | None) -> WorkerReport | None:
     if crash is not None:
         raise crash
     return report if status == 0 else None
+
+
+def _until_one_fails(workers: Sequence[WorkerProcess], deadline: float) -> None:
+    """Wait until all have ended, one has failed, or the time is up."""
+    while time.monotonic() < deadline:
+        statuses = [worker.status() for worker in workers]
+        if None not in statuses or any(statuses):
+            return
+        time.sleep(_POLL_S)
 
 
 def _started_together(jobs: Sequence[InstanceJob], workers: Sequence[WorkerProcess], deadline: float) -> bool:

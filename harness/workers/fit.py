@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -25,11 +25,15 @@ from harness.record.accuracy import OperatingPoint, TrainingLimits
 from harness.record.model import DatasetRecord
 from harness.scoring.artifacts import write_rows
 from harness.training.context import FitContext, Vector
+from harness.training.rank_setting import RankSetting
 from harness.workers.jobs import FitJob
-from harness.workers.outcomes import FitOutcome
+from harness.workers.outcomes import FitOutcome, RankOutcome
 from harness.workers.row_scores import SCORES_FILE, write_row_scores
 from harness.workers.variants import by_learning_rate, number_formats
 from harness.workload.model import Value
+
+if TYPE_CHECKING:
+    from harness.training.ranks import Ranks
 
 _SPLITS = (
     "Each training seed has a random split of its own: what differs between seeds includes what differs between splits."
@@ -40,11 +44,12 @@ _ONE_SPLIT = (
 )
 
 
-def fit(job: FitJob) -> FitOutcome:
+def fit(job: FitJob) -> FitOutcome | RankOutcome:
     """Fit a detector with every seed, together where it can, and leave in the directory what measuring needs.
 
     Raises:
         InputError: a data file or the detector is not usable.
+        MeasurementError: another rank is gone.
     """
     workload = job.workload
     data = _load(job)
@@ -52,14 +57,19 @@ def fit(job: FitJob) -> FitOutcome:
     detectors = [resolve(workload.detector, values) for values in parameters]
     first = detectors[0]
     natively = first.native_training() is not None and trainer.available()
+    ranks = None if job.rank is None else _meet(job.rank, data)
     trainer_name: Literal["torch", "native"] = "native" if natively and job.trainer == "native" else "torch"
-    validation_y = None if data.validation_y is None else data.validation_y.astype(np.int64)
-    context = FitContext(X_val=data.validation_x, y_val=validation_y, trainer=trainer_name)
+    context = _with_validation(FitContext(trainer=trainer_name, ranks=ranks), data)
     _refuse_one_kind(first, data)
     started = time.perf_counter()
     together = detectors if data.split_seed is None else detectors[:1]  # the others: each on a split of its own
     fit_together(together, data.train_x, data.train_y, context=context)
+    if ranks is not None:
+        ranks.same("weights", (value.tobytes() for each in together for value in each.state().values()))
     train_seconds = time.perf_counter() - started
+    others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, context)
+    if ranks is not None and ranks.rank:
+        return RankOutcome(ranks.reduce_s)
     directory = Path(job.directory)
     artifacts = prepare(first, directory)
     scores = [detector.decision_function(data.test_x) for detector in together]
@@ -68,33 +78,52 @@ def fit(job: FitJob) -> FitOutcome:
     if job.scores:
         cuts = [point.threshold for point in points]
         write_row_scores(directory / SCORES_FILE, scores[0], data, first.threshold_for(scores[0]).value, cuts)
-    others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, context)
     on_splits = [] if data.split_seed is None else [_SPLITS if others else _ONE_SPLIT]
     record = replace(dataset_record(data), notes=(*data.notes, *on_splits))
     if job.save is not None:
         fitted = Fitted(workload.name, job.protocol, job.seeds[0], record, points)
         save_bundle(first, data, fitted, Path(job.save))
-    rates = job.learning_rates
-    scheduled = workload.training_for(job.protocol).epochs
-    cut = scheduled is not None and job.epochs is not None and job.epochs < scheduled
+    rates, alone = job.learning_rates, replace(context, ranks=None)
     return FitOutcome(
         dataset=record,
         evaluations=(*(_evaluated(*pair, data) for pair in zip(together, scores, strict=True)), *others),
         operating_points=points,
         remarks=tuple(first.remarks()),
         epochs=tuple(first.history_),
-        scheduled_epochs=scheduled,
-        limits=TrainingLimits(epochs=job.epochs if cut else None, rows=job.rows),
+        scheduled_epochs=workload.training_for(job.protocol).epochs,
+        limits=_limits(job),
         train_seconds=train_seconds + other_seconds,
         trained_on="native" if trainer_name == "native" else "eager",
         trains_on=(("eager", "native") if natively else ("eager",)) if first.history_ else (),
         number_formats=number_formats(artifacts, first, scores[0], data),
-        learning_rates=by_learning_rate(workload.detector, parameters, rates, data, context) if rates else (),
+        learning_rates=by_learning_rate(workload.detector, parameters, rates, data, alone) if rates else (),
         backends=artifacts.backends,
         unavailable=dict(artifacts.unavailable),
         macs_per_row=artifacts.macs_per_row,
         splits=1 + len(others),
+        ranks=1 if ranks is None else ranks.count,
+        reduce_seconds=0.0 if ranks is None else ranks.reduce_s,
     )
+
+
+def _with_validation(context: FitContext, data: EncodedDataset) -> FitContext:
+    labels = None if data.validation_y is None else data.validation_y.astype(np.int64)
+    return replace(context, X_val=data.validation_x, y_val=labels)
+
+
+def _limits(job: FitJob) -> TrainingLimits:
+    scheduled = job.workload.training_for(job.protocol).epochs
+    cut = scheduled is not None and job.epochs is not None and job.epochs < scheduled
+    return TrainingLimits(epochs=job.epochs if cut else None, rows=job.rows)
+
+
+def _meet(setting: RankSetting, data: EncodedDataset) -> Ranks:
+    """The ranks, which all have the same rows."""
+    from harness.training.ranks import connect
+
+    ranks = connect(setting)
+    ranks.same("training rows", (np.ascontiguousarray(part).data for part in (data.train_x, data.train_y)))
+    return ranks
 
 
 def _on_other_splits(
@@ -105,9 +134,8 @@ def _on_other_splits(
     seconds = 0.0
     for number, detector in enumerate(detectors, 1):
         other = _load(job, seed=int(data.split_seed or 0) + number)
-        labels = None if other.validation_y is None else other.validation_y.astype(np.int64)
         started = time.perf_counter()
-        detector.fit(other.train_x, other.train_y, context=replace(context, X_val=other.validation_x, y_val=labels))
+        detector.fit(other.train_x, other.train_y, context=_with_validation(context, other))
         seconds += time.perf_counter() - started
         evaluations.append(_evaluated(detector, detector.decision_function(other.test_x), other))
     return evaluations, seconds

@@ -11,6 +11,7 @@ from harness.decode import decode_json_file, encode
 from harness.placement.instances import divide_among_instances
 from harness.placement.model import Placement
 from harness.record.spec import Protocol, Scenario, Synthetic
+from harness.training.rank_setting import RankSetting
 from harness.workload.model import Value, Workload
 
 JOB_FILE = "job.json"
@@ -29,6 +30,7 @@ class FitJob:
         scores: whether the first seed's score of every test row is written.
         bundle: that is taken as it is, in place of a fit.
         directory: receives artifacts and the report.
+        rank: that this process is of several which train together; only the first evaluates and leaves artifacts.
     """
 
     workload: Workload
@@ -45,6 +47,7 @@ class FitJob:
     save: str | None = None
     scores: bool = False
     bundle: str | None = None
+    rank: RankSetting | None = None
     kind: Literal["fit"] = "fit"
 
 
@@ -181,8 +184,17 @@ class ConcurrentJob:
     directory: str
 
 
+@dataclass(frozen=True)
+class RankedJob:
+    """One fit by several processes, each on a placement of its own; the first one's outcome is that of the fit."""
+
+    ranks: tuple[FitJob, ...]
+    placements: tuple[Placement, ...]
+    directory: str
+
+
 WorkerJob = CheckJob | FitJob | BaselineJob | MeasureJob | InstanceJob | SurveyJob  # of one process
-Job = WorkerJob | ConcurrentJob
+Job = WorkerJob | ConcurrentJob | RankedJob
 
 
 def divided(job: MeasureJob, placement: Placement, instances: int) -> MeasureJob | ConcurrentJob:
@@ -212,6 +224,21 @@ def divided(job: MeasureJob, placement: Placement, instances: int) -> MeasureJob
         for index, part in enumerate(parts)
     )
     return ConcurrentJob(jobs, parts, job.directory)
+
+
+def ranked(job: FitJob, placements: tuple[Placement, ...]) -> RankedJob:
+    """The fit by one process per placement, which meet in its directory."""
+    directory = Path(job.directory)
+    ranks = tuple(
+        replace(
+            job,
+            rank=RankSetting(rank, len(placements), str(directory / "meeting")),
+            threads=placement.threads,
+            directory=str(directory / f"rank-{rank}") if rank else job.directory,
+        )
+        for rank, placement in enumerate(placements)
+    )
+    return RankedJob(ranks, placements, job.directory)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class FitOutcome:
         trains_on: backends whose training rate can be sampled; none for a method that takes no steps.
         unavailable: backend -> what it lacks on this machine, and the remedy.
         macs_per_row: multiply-accumulates to score a row; None when it is not a matter of dense layers.
+        ranks: processes that trained together.
     """
 
     dataset: DatasetRecord
@@ -82,7 +83,17 @@ class FitOutcome:
     unavailable: dict[str, str]
     macs_per_row: int | None
     splits: int = 1
+    ranks: int = 1
+    reduce_seconds: float = 0.0  # of the training, spent in combining what the ranks have
     kind: Literal["fit"] = "fit"
+
+
+@dataclass(frozen=True)
+class RankOutcome:
+    """A rank other than the first, which has trained as far as that."""
+
+    reduce_seconds: float
+    kind: Literal["rank"] = "rank"
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,14 @@ class InputProblem:
 
 
 WorkerOutcome = (
-    CheckOutcome | SurveyOutcome | FitOutcome | BaselineOutcome | MeasureOutcome | InstanceOutcome | InputProblem
+    CheckOutcome
+    | SurveyOutcome
+    | FitOutcome
+    | RankOutcome
+    | BaselineOutcome
+    | MeasureOutcome
+    | InstanceOutcome
+    | InputProblem
 )
 
 
