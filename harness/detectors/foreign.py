@@ -216,10 +216,10 @@ def _needs_labels(estimator: Any) -> bool:
 
 
 def _sklearn_kind(estimator: Any) -> str | None:
-    from sklearn.base import is_classifier, is_outlier_detector
-
     if not hasattr(estimator, "__sklearn_tags__") and not hasattr(estimator, "_estimator_type"):
         return None
+    from sklearn.base import is_classifier, is_outlier_detector  # a second or more to import
+
     if is_outlier_detector(estimator):
         return "outlier_detector"
     return "classifier" if is_classifier(estimator) else None

@@ -16,6 +16,7 @@ import pytest
 from support.signals import heeded, without_hangup
 
 from harness import __version__
+from harness.cli.main import main
 from harness.platform.parse import cpu_list
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,14 +46,22 @@ def lparbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_a_mistake_gives_one_clear_error_and_exit_code_4(
-    arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+    arguments: tuple[str, ...],
+    words: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    done = lparbench(*arguments, cwd=tmp_path)
-    assert done.returncode == 4, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("lparbench: error: ")
-    assert "Traceback" not in done.stderr
-    assert all(word in done.stderr for word in words), done.stderr
+    monkeypatch.setenv("LPARBENCH_DATA", "")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments])
+    stdout, stderr = capfd.readouterr()
+    assert stop.value.code == 4, stderr
+    assert stdout == ""
+    assert stderr.startswith("lparbench: error: ")
+    assert "Traceback" not in stderr
+    assert all(word in stderr for word in words), stderr
 
 
 def test_a_broken_data_file_is_named_and_nothing_is_written(tmp_path: Path) -> None:

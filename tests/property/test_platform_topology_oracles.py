@@ -92,7 +92,7 @@ def _assert_threads_are_right_or_not_known(spec: TreeSpec, topology: Topology) -
         assert all(core.cpus_present == true[core.cpus[0]] for core in topology.cores)
 
 
-@settings(_MANY, max_examples=400)
+@settings(_MANY, max_examples=120)
 @given(machines())
 @example(trees_presets.PRESETS["p10-mixed-smt"])
 @example(trees_presets.PRESETS["p8-bare-metal-smt-off"])

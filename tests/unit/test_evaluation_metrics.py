@@ -71,7 +71,7 @@ def test_record_form_is_plain_json_and_repeats():
     assert per_class["dos"]["flagged"] == pytest.approx(json.loads(first)["recall"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from(["normal", "lognormal", "constant", "two", "outlier"]))
 def test_histogram_holds_every_row(seed, kind):
     generator = np.random.default_rng(seed)
