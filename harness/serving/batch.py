@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from harness.serving.exchange import Done, HttpError, Reply, Scoring
@@ -26,10 +27,15 @@ class Handlers(Protocol[_Asked]):
 
 
 class Batch(Generic[T]):
-    """What is scored next. Errors become replies; a defect costs its request alone, and shows nothing of the inside."""
+    """What is scored next. Errors become replies; a defect costs its request alone, and shows nothing of the inside.
 
-    def __init__(self, app: Handlers[T]) -> None:
-        self._app = app
+    Args:
+        app: what handles and scores.
+        soon: calls a function once the turn of the event loop is over; None for the loop's own way.
+    """
+
+    def __init__(self, app: Handlers[T], soon: Callable[[Callable[[], None]], object] | None = None) -> None:
+        self._app, self._soon = app, soon
         self._waiting: list[tuple[Scoring, Done]] = []
 
     def take(self, request: T, done: Done) -> None:
@@ -45,7 +51,7 @@ class Batch(Generic[T]):
             self._give(done, outcome)
             return
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
+            (self._soon or asyncio.get_running_loop().call_soon)(self._flush)
         self._waiting.append((outcome, done))
 
     def _flush(self) -> None:
