@@ -65,6 +65,7 @@ class Detector(ABC):
     threshold_ = float("nan")
     threshold_rule_ = ""
     history_ = cast("tuple[Epoch, ...]", ())
+    class_weights_ = cast("tuple[float, ...]", ())  # of normal rows and anomalies in the loss; empty without
 
     @abstractmethod
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from harness.training.adam import Adam
 
 
+_VALIDATED = 2000  # rows after each epoch: a score costs a third of a step of training
+
+
 @dataclass
 class FTTransformer(NetDetector, Classifier):
     """Score is the difference of the logits of attack and normal, 0 at probability 0.5.
@@ -133,8 +136,11 @@ class FTTransformer(NetDetector, Classifier):
 
         from harness.training.early_stopping import class_weights
         from harness.training.loop import descend, train
+        from harness.training.validation import ValidationCurve
 
         net, optimiser, weights = self.fitted_net(), self._adamw(), class_weights(y)
+        self.class_weights_ = tuple(weights.tolist())
+        curve = ValidationCurve(self.decision_function, net, context, _VALIDATED)
 
         def step(indices: Tensor) -> Tensor:
             chosen = indices[0]
@@ -142,7 +148,7 @@ class FTTransformer(NetDetector, Classifier):
             return descend(loss, optimiser, ranks=context.ranks, weight=weights[y[chosen]].sum())
 
         schedule = replace(self.schedule([self], len(x)), seeds=(self.random_state + 1,))
-        return train(step, schedule, context)[0]
+        return curve.added_to(train(step, schedule, context, keep_going=curve.go_on)[0])
 
     def _adamw(self) -> Adam:
         """Weights of linear layers decay; tokens, normalisations and biases do not, as in the published code."""

@@ -85,6 +85,7 @@ class Supervised(NetDetector, Classifier):
         from harness.training.adam import Adam
         from harness.training.early_stopping import BalancedSampler, BestWeights, ReduceLROnPlateau
         from harness.training.loop import descend, train
+        from harness.training.validation import ValidationCurve
 
         net = self.fitted_net()
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
@@ -103,10 +104,10 @@ class Supervised(NetDetector, Classifier):
                 chosen = draw(indices.shape[1]) if ranks is None else ranks.own(draw(ranks.whole)[None])[0]
             return descend(self.loss(x[chosen], target[chosen]), optimiser, self.max_grad_norm, ranks=ranks)
 
-        best = BestWeights(net)
+        best, curve = BestWeights(net), ValidationCurve(self.decision_function, net, context)
 
         def keep_going() -> bool:
-            figure = self._average_precision(context)
+            figure = curve.measure()
             if figure is None:
                 return True
             figure = figure if ranks is None else ranks.first(figure)
@@ -117,15 +118,4 @@ class Supervised(NetDetector, Classifier):
         net.train()
         history = train(step, self.schedule([self], len(x)), context, keep_going=keep_going)[0]
         best.restore()
-        return history
-
-    def _average_precision(self, context: FitContext) -> float | None:
-        """Of the validation rows; None where there is nothing to measure on."""
-        if context.X_val is None or context.y_val is None or not context.y_val.any():
-            return None
-        from sklearn.metrics import average_precision_score
-
-        self.fitted_net().eval()
-        figure = float(average_precision_score(context.y_val, self.decision_function(context.X_val)))
-        self.fitted_net().train()
-        return figure
+        return curve.added_to(history)

@@ -219,6 +219,8 @@ class Accuracy:
         floor: of the headline metric; None where there is none, or the training was limited.
         passed: whether the floor was reached.
         loss_curve: mean training loss of each epoch.
+        validation_curve: metric -> its value on validation rows after each epoch; None for an epoch without.
+        class_weights: of normal rows and anomalies in the loss; empty where they count alike.
         intervals: metric -> its interval: over several random splits, or for those that rest on few anomalies.
         counterpart: under the other protocol, where it was asked for.
         warnings: what may be wrong with the scores.
@@ -250,6 +252,8 @@ class Accuracy:
     baseline_detectors: Baselines | None = None
     counterpart: Counterpart | None = None
     warnings: tuple[str, ...] = ()
+    validation_curve: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    class_weights: tuple[Positive, ...] = ()
 
     def mean(self, metric: str | None) -> float | None:
         """Mean of a metric over seeds; None where it is not recorded."""

@@ -131,10 +131,16 @@ def _log_result(client: Any, experiment: str, parent: str, result: Result) -> No
 
 
 def _log_training(client: Any, child: str, accuracy: Accuracy) -> None:
-    """The loss of each epoch, and what the detector gets right and wrong at its threshold."""
+    """Loss and validation metrics of each epoch, and what the detector gets right and wrong at its threshold."""
     for epoch, loss in enumerate(accuracy.loss_curve, 1):
         if math.isfinite(loss):
             client.log_metric(child, "training_loss", loss, step=epoch)
+    for name, values in accuracy.validation_curve.items():
+        for epoch, value in enumerate(values, 1):
+            if value is not None and math.isfinite(value):
+                client.log_metric(child, f"validation_{name}", value, step=epoch)
+    for name, weight in zip(("normal", "anomaly"), accuracy.class_weights, strict=False):
+        client.log_param(child, f"class_weight_{name}", _text(weight))
     confusion = encode(accuracy.confusion)
     for name, rows in confusion.items():
         client.log_metric(child, name, rows)

@@ -22,6 +22,7 @@ from harness.record.accuracy import (
     TrainingLimits,
 )
 from harness.record.spec import Protocol
+from harness.training.context import Epoch
 from harness.workers.outcomes import BaselineOutcome, FitOutcome, JobResult, LearningRateTrial
 from harness.workload.model import Workload
 
@@ -69,7 +70,14 @@ def accuracy_record(workload: Workload, protocol: Protocol, outcome: FitOutcome)
         number_formats=outcome.number_formats,
         learning_rates=tuple(_at_rate(trial) for trial in outcome.learning_rates),
         warnings=_warnings(first),
+        validation_curve=_validation_curve(outcome.epochs),
+        class_weights=outcome.class_weights,
     )
+
+
+def _validation_curve(epochs: Sequence[Epoch]) -> dict[str, tuple[float | None, ...]]:
+    names = dict.fromkeys(name for epoch in epochs for name in epoch.validation)
+    return {name: tuple(epoch.validation.get(name) for epoch in epochs) for name in names}
 
 
 def _headline(workload: Workload, first: Evaluation, floor: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -19,13 +19,19 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training rows. ``losses`` are means over the steps, by name; the first is the one to plot."""
+    """One pass over the training rows.
+
+    Attributes:
+        losses: means over the steps, by name; the first is the one to plot.
+        validation: metrics of the validation rows after it, by name; empty where they were not looked at.
+    """
 
     index: int
     losses: dict[str, float]
     seconds: float
     steps: int
     rows: int
+    validation: dict[str, float] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:

@@ -103,6 +103,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         splits=1 + len(others),
         ranks=1 if ranks is None else ranks.count,
         reduce_seconds=0.0 if ranks is None else ranks.reduce_s,
+        class_weights=first.class_weights_,
     )
 
 

@@ -65,6 +65,7 @@ class FitOutcome:
         unavailable: backend -> what it lacks on this machine, and the remedy.
         macs_per_row: multiply-accumulates to score a row; None when it is not a matter of dense layers.
         ranks: processes that trained together.
+        class_weights: of normal rows and anomalies in the loss; empty where they count alike.
     """
 
     dataset: DatasetRecord
@@ -85,6 +86,7 @@ class FitOutcome:
     splits: int = 1
     ranks: int = 1
     reduce_seconds: float = 0.0  # of the training, spent in combining what the ranks have
+    class_weights: tuple[float, ...] = ()
     kind: Literal["fit"] = "fit"
 
 

@@ -16,7 +16,7 @@ from harness.reporting.charts.accuracy import (
     ClassBar,
     Scores,
     classes_chart,
-    loss_chart,
+    epoch_chart,
     pr_chart,
     roc_chart,
     scores_chart,
@@ -59,7 +59,7 @@ CHARTS: dict[str, Callable[[str, str], str]] = {
     "classes": lambda key, name: classes_chart(
         key, [ClassBar(f"{name}{index}", index, 0.5, index == 0) for index in range(30)]
     ),
-    "loss": lambda key, name: loss_chart(key, {name: [5.0, 1.0, 0.01]}),
+    "loss": lambda key, name: epoch_chart(key, {name: [5.0, 1.0, 0.01]}),
     "roofline": lambda key, name: roofline_chart(
         key,
         [Ceiling(name, 1e12), Ceiling("b", 5e11)],
@@ -68,7 +68,7 @@ CHARTS: dict[str, Callable[[str, str], str]] = {
         "FLOP/s",
     ),
     "roofline alone": lambda key, name: roofline_chart(key, [Ceiling(name, 1e12)], [], [], "OP/s"),
-    "flat loss": lambda key, name: loss_chart(key, {"a": [0.0, 0.0], name: [-1.0, 1.0, 2.0]}),
+    "flat loss": lambda key, name: epoch_chart(key, {"a": [0.0, 0.0], name: [-1.0, 1.0, 2.0]}),
 }
 
 

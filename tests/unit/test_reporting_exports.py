@@ -235,6 +235,12 @@ def test_mlflow_holds_the_training_beside_its_database(tmp_path: Path, monkeypat
     curve = client.get_metric_history(child.info.run_id, "training_loss")
     assert [point.step for point in curve] == list(range(1, len(result.accuracy.loss_curve) + 1))
     assert [point.value for point in curve] == pytest.approx(result.accuracy.loss_curve)
+    for name, values in result.accuracy.validation_curve.items():
+        points = client.get_metric_history(child.info.run_id, f"validation_{name}")
+        assert [point.step for point in points] == list(range(2, len(values) + 1))  # the first epoch has none
+        assert [point.value for point in points] == pytest.approx(values[1:])
+    weights = [child.data.params[f"class_weight_{kind}"] for kind in ("normal", "anomaly")]
+    assert weights == ["0.625", "2.5"]
     assert child.data.metrics["true_positive"] == result.accuracy.confusion.true_positive
     assert [file.path for file in client.list_artifacts(identifier, "bundles/w1")] == ["bundles/w1/manifest.json"]
     assert not list(elsewhere.iterdir())

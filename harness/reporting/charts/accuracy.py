@@ -129,15 +129,28 @@ def classes_chart(key: str, classes: Sequence[ClassBar]) -> str:
         return to_svg(figure, key=key, title="Rows flagged by class", description=f"{description}.")
 
 
-def loss_chart(key: str, losses: Mapping[str, Sequence[float]]) -> str:
-    """Loss per epoch, one line per name (such as training and validation)."""
+def epoch_chart(
+    key: str, curves: Mapping[str, Sequence[float | None]], *, what: str = "loss", title: str = "Loss while training"
+) -> str:
+    """A quantity per epoch, one line per name; None for an epoch without.
+
+    Args:
+        key: of the drawing.
+        curves: a value at least in each.
+        what: the quantity.
+        title: of the drawing.
+    """
+    lines = {
+        name: [(epoch, value) for epoch, value in enumerate(values, 1) if value is not None]
+        for name, values in sorted(curves.items())
+    }
     with drawing() as (figure, axes):
-        for mark, (name, values) in zip(MARKS, sorted(losses.items()), strict=False):
+        for mark, (name, points) in zip(MARKS, lines.items(), strict=False):
             axes.plot(
-                range(1, len(values) + 1), values, color=mark.colour, linestyle=mark.dashes, label=name_of(name),
-                marker=mark.shape if len(values) < 3 else None,
+                *zip(*points, strict=True), color=mark.colour, linestyle=mark.dashes, label=name_of(name),
+                marker=mark.shape if len(points) < 3 else None,
             )  # fmt: skip
-        every = [value for values in losses.values() for value in values]
+        every = [value for points in lines.values() for _, value in points]
         low, high = min(every), max(every)
         if low > 0 and high > 20 * low:
             axes.set_yscale("log")
@@ -146,14 +159,14 @@ def loss_chart(key: str, losses: Mapping[str, Sequence[float]]) -> str:
             few_ticks(axes.yaxis)
         few_ticks(axes.xaxis, whole=True)
         axes.set_xlabel("epoch")
-        axes.set_ylabel("loss")
-        if len(losses) > 1:
+        axes.set_ylabel(what)
+        if len(lines) > 1:
             legend(axes)
         description = " ".join(
-            f"{name}: from {number(values[0])} to {number(values[-1])} in {len(values)} epochs."
-            for name, values in sorted(losses.items())
+            f"{name}: from {number(points[0][1])} to {number(points[-1][1])} in {len(points)} epochs."
+            for name, points in lines.items()
         )
-        return to_svg(figure, key=key, title="Loss while training", description=description)
+        return to_svg(figure, key=key, title=title, description=description)
 
 
 def _mark_threshold(axes: Axes, at: Point | None) -> None:

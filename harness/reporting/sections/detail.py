@@ -16,7 +16,7 @@ from harness.reporting.charts.accuracy import (
     Point,
     Scores,
     classes_chart,
-    loss_chart,
+    epoch_chart,
     pr_chart,
     roc_chart,
     scores_chart,
@@ -81,6 +81,7 @@ def details(anchor: str, results: Sequence[Result]) -> Detail:
     if accuracy is not None:
         panels += [
             *_loss(anchor, accuracy.loss_curve),
+            *_validation(anchor, accuracy.validation_curve),
             *_curves(anchor, accuracy),
             *_histogram(anchor, accuracy),
             *_classes(anchor, accuracy),
@@ -120,6 +121,9 @@ def _dataset(result: Result) -> list[tuple[str, str]]:
     if epochs is not None and epochs.trained:  # more than scheduled when there are passes before those
         of_all = f" of {epochs.scheduled}" if epochs.scheduled and epochs.trained <= epochs.scheduled else ""
         lines.append(("Epochs", f"{epochs.trained}{of_all}"))
+    if result.accuracy is not None and result.accuracy.class_weights:
+        normal, anomaly = result.accuracy.class_weights
+        lines.append(("Class weights", f"{number(normal)} normal, {number(anomaly)} anomaly"))
     return [(label, value) for label, value in lines if value]
 
 
@@ -221,7 +225,20 @@ def _loss(anchor: str, losses: Sequence[float]) -> list[Panel]:
         return []
     rows = tuple((str(epoch), number(value)) for epoch, value in enumerate(losses, start=1))
     table = Table(("Epoch", "training"), rows, folded=len(rows) > _LONG)
-    return [Panel("Loss while training", loss_chart(f"{anchor}-loss", {"training": losses}), table)]
+    return [Panel("Loss while training", epoch_chart(f"{anchor}-loss", {"training": losses}), table)]
+
+
+def _validation(anchor: str, curves: Mapping[str, Sequence[float | None]]) -> list[Panel]:
+    shown = {METRIC_NAMES.get(name, name): values for name, values in curves.items()}
+    if not shown or sum(value is not None for value in next(iter(shown.values()))) < 2:
+        return []
+    rows = tuple(
+        (str(epoch), *("–" if value is None else number(value) for value in values))
+        for epoch, values in enumerate(zip(*shown.values(), strict=True), start=1)
+    )
+    title = "Validation rows after each epoch"
+    chart = epoch_chart(f"{anchor}-validation", shown, what="metric", title=title)
+    return [Panel(title, chart, Table(("Epoch", *shown), rows, folded=len(rows) > _LONG))]
 
 
 def _curves(anchor: str, accuracy: Accuracy) -> list[Panel]:
