@@ -136,9 +136,9 @@ def _log_training(client: Any, child: str, accuracy: Accuracy) -> None:
         if math.isfinite(loss):
             client.log_metric(child, "training_loss", loss, step=epoch)
     for name, values in accuracy.validation_curve.items():
-        for epoch, value in enumerate(values, 1):
-            if value is not None and math.isfinite(value):
-                client.log_metric(child, f"validation_{name}", value, step=epoch)
+        for epoch, measured in enumerate(values, 1):
+            if measured is not None and math.isfinite(measured):
+                client.log_metric(child, f"validation_{name}", measured, step=epoch)
     for name, weight in zip(("normal", "anomaly"), accuracy.class_weights, strict=False):
         client.log_param(child, f"class_weight_{name}", _text(weight))
     confusion = encode(accuracy.confusion)

@@ -4,6 +4,7 @@ decision: at 60 % of a core's capacity `size` says 1 core, at 140 % it says 2; r
 the bound, and at 1.3 times the upper limit of the answer they do not.
 budget: the default workload with the default budget ends within 10 minutes, and the time that it says is left after the
 first block is within 30 % of what it takes.
+bundle: the model that a run kept is sized as it is, by the command, and the answer says that its rows are made.
 killed: kill -9 in the middle, then ``--resume``: what was measured is kept, and there is an answer.
 capped: under a cap of half a core with windows of 10 ms, as of a capped virtual processor, capacity is less than
 without, and requests offered at either say the same.
@@ -199,6 +200,22 @@ def budget(directory: Path, repeat: int) -> None:
     figure("time left after the first block, within 30 %", error <= 0.3, f"said {expected:.0f} s, took {took:.0f} s")
 
 
+def bundle(directory: Path, repeat: int) -> None:
+    """A model bundle, sized as it is."""
+    kept = saved(directory)
+    size = (*SAMPLE[SAMPLE.index("--threads-per-core") :], "--cores", "1", "--budget", "2m")
+    asked = [str(kept), "--rate", "100/s", "--p99", BOUND, *size, "--out", str(directory), "--json"]
+    done = subprocess.run(command(*asked), capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 2) or not done.stdout:
+        raise FailedError(f"size of the bundle ended with {done.returncode}: {done.stderr}")
+    record = json.loads(done.stdout)
+    core, answer = capacity_of(record, 1), record["answer"]
+    said = any(str(kept.resolve()) in note for note in record["notes"])
+    shown = "no capacity" if core is None else f"{core['value']:,.0f} requests per second of a core"
+    good = said and answer["verdict"] == "answered" and answer["chosen"]["cores"] == 1
+    figure("size BUNDLE answers 1 core for 100/s and names the bundle", good, f"{shown}, {answer['verdict']}")
+
+
 def killed(directory: Path, repeat: int) -> None:
     """A kill in the middle."""
     out = directory / "killed"
@@ -287,7 +304,7 @@ def capped(directory: Path, repeat: int) -> None:
             figure("capped: the capped capacity is met", p99_s <= BOUND_S, f"p99 {p99_s * 1e3:.3g} ms")
 
 
-FIGURES = {each.__name__: each for each in (decision, budget, killed, capped)}
+FIGURES = {each.__name__: each for each in (decision, budget, bundle, killed, capped)}
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from harness.record.model import ProcessRecord
 from harness.record.size_model import PLAN_KINDS, Size, SizeQuestion
 from harness.record.spec import RunSpec
 from harness.record.store import SIZE_NAME, SWEEP_NAME, encode, size_text, sweep_text, write_run
+from harness.reporting.size_view import view_of
 from harness.sizing.plan import busy_cores, memory_bytes
 from harness.sizing.stored import size_from, what_if
 from harness.sizing.subject import spec_of
@@ -160,6 +161,24 @@ class TestPlan:
         assert chosen is not None
         many = replace(chosen, instances=4000)
         assert memory_bytes(record, many) > memory_bytes(record, chosen) >= 4 << 30
+
+
+def test_what_a_stored_curve_must_not_be_printed_without(record: Size) -> None:
+    """A curve of another kind of machine answers, and every page and line says what it is of."""
+    assert "x86, not Power" not in view_of(record).marks
+    assert "emulated" not in view_of(record).marks
+    facts, dataset = record.facts, record.workload.dataset
+    assert dataset is not None
+    foreign = replace(
+        record,
+        facts=replace(
+            facts,
+            cpu=replace(facts.cpu, architecture="x86_64"),
+            emulation=replace(facts.emulation, emulated=True),
+        ),
+        workload=replace(record.workload, dataset=replace(dataset, origin="synthetic")),
+    )
+    assert {"x86, not Power", "emulated", "synthetic data"} <= {*view_of(foreign).marks}
 
 
 @pytest.mark.parametrize(
