@@ -51,8 +51,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         InputError: a data file or the detector is not usable.
         MeasurementError: another rank is gone.
     """
-    workload = job.workload
-    data = _load(job)
+    workload, data = job.workload, _load(job)
     parameters = [_parameters(job, seed) for seed in job.seeds]
     detectors = [resolve(workload.detector, values) for values in parameters]
     first = detectors[0]
