@@ -85,7 +85,7 @@ def sweep(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="At most as many blocks as fit into this time (10m), set-up included; one at least.",
+            help="At most as many blocks as fit into this time (10m), set-up included; one setting at least.",
             rich_help_panel=AMOUNT,
             show_default=False,
         ),
@@ -127,6 +127,7 @@ def sweep(
 
     Example: `lparbench sweep nsl-kdd-mlp --smt 1,2,4,8 --cores 1-4 --batch 64,4096 --backends eager,native`
     """
+    from harness.process_tree import process_age_s
     from harness.record.files import write_file
     from harness.record.spec import RunSpec
     from harness.record.store import SWEEP_NAME, encode, sweep_text
@@ -170,7 +171,7 @@ def sweep(
         argv = ("lparbench", *sys.argv[1:])
         directory = sweeps.begin(own.of(asked), levels, share("--margin", margin), argv, out, ProcessExecutor())
     with sweeps.resumable(directory), progress_for(quiet=as_json) as progress:
-        record = sweeps.proceed(directory, ProcessExecutor(), progress)
+        record = sweeps.proceed(directory, ProcessExecutor(), progress, spent_s=process_age_s())
     from harness.reporting.counters import print_lines, sweep_lines  # not before the command line is known to be right
     from harness.reporting.sweep_html import render_sweep
     from harness.reporting.sweep_terminal import print_sweep

@@ -33,6 +33,7 @@ class DataFile:
     sha256: str | None = None  # of the uncompressed file
     aliases: tuple[str, ...] = ()  # other names and patterns, of mirrors
     genuine: tuple[str, ...] = ()  # further sha256 under this name that are known to be published ones
+    tests: bool = False  # the test rows are in this file, and not in those without this mark
     download: Download | None = None
 
     def judge(self, sha256: str) -> bool | None:
@@ -53,6 +54,14 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class StandInRows:
+    """Rows of a stand-in with the default options, and of all that its process makes."""
+
+    test: int
+    all: int
+
+
+@dataclass(frozen=True)
 class DatasetSpec:
     """What is known of a published data set. ``terms`` is ``None`` where the publisher's terms are not confirmed."""
 
@@ -64,6 +73,7 @@ class DatasetSpec:
     terms: str | None = None
     parameter: str | None = None  # what follows the colon in "odds:NAME"; None: the name stands alone
     folders: tuple[str, ...] = ()  # names, besides its own, of folders in which every file is taken for its own
+    stand_in: StandInRows | None = None
     member_sha256: Mapping[str, str] = field(default_factory=dict)  # of the files of a family's members, where known
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from harness.datasets import registry
+from harness.datasets import registry, row_bounds
 from harness.datasets.locate import search_directories
 from harness.detectors.registry import BUILT_IN, check, data_parallel, possible_backends
 from harness.errors import InputError
@@ -132,6 +132,18 @@ def checked_by_worker(
         )
         outcome = executor.run(job, placement, timeout_s=_CHECK_TIMEOUT_S).outcome(CheckOutcome)
     return {} if outcome is None else outcome.test_rows  # a crash is the fit's to report
+
+
+def most_test_rows(workloads: Iterable[Workload], spec: RunSpec) -> int | None:
+    """Test rows that each of the workloads has at most, as far as that is known without reading them."""
+    directory = None if spec.data_dir is None else Path(spec.data_dir)
+    bounds = [spec.rows]
+    for workload in workloads:
+        options = workload.options_for(spec.protocol)
+        bounds.append(
+            row_bounds.most_test_rows(workload.dataset, options, directory=directory, synthetic=spec.stand_ins)
+        )
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def _is_read(workload: Workload, spec: RunSpec, *, own_only: bool) -> bool:

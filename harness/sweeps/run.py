@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from harness.runs.stopping import duration
 from harness.workers.executor import Executor
 
 _SERIES_PER_SLOT = 2  # as much time goes into warming up as into the window
+_NAMED = 4  # settings left out; more are counted
 _OVERHEAD_S = 1.0  # of a slot, besides starting the process and the series: the signal, the journal, loading the data
 
 
@@ -39,6 +40,7 @@ def run_sweep(
     sysroot: SysRoot | None = None,
     write: Write = write_switch,
     clock: Clock | None = None,
+    spent_s: float = 0.0,
 ) -> None:
     """Survey, fit, and measure every slot that is not in the journal, in the order of the design.
 
@@ -47,7 +49,9 @@ def run_sweep(
 
     Args:
         sysroot: the machine whose SMT is switched, by ``write``; this one by default.
-        clock: says when a time budget is used up; no block is begun that does not fit into it, but the first.
+        clock: says when a time budget is used up; no block is begun that does not fit into it, and of the first one
+            no setting but one.
+        spent_s: time that the command took before.
 
     Raises:
         InputError: what a worker found wrong in the user's files, or this is no sweep.
@@ -70,7 +74,7 @@ def run_sweep(
     work = Work(engine, grid, sysroot)
     engine.say_what_is_not_counted(design.facts.limits)
     done = journal.done()
-    budget = _Budget(design.spec.budget_s, clock or SystemClock(), journal)
+    budget = _Budget(design.spec.budget_s, clock or SystemClock(), journal, spent_s)
     slots = tuple(design.slots())
     remaining = [slot for slot in slots if slot.name not in done]
     fits = [name for name in workloads if engine.fitted(name, design.spec.protocol) is None]
@@ -82,7 +86,9 @@ def run_sweep(
     switched = grid.method is SmtMethod.SWITCHED and bool(remaining)
     with switching(sysroot, write) if switched else nullcontext() as session:
         for slot in remaining:
-            if slot.order == 0 and not budget.has_room(slot.block):
+            if not budget.has_room(slot):
+                if slot.block == 0:
+                    progress.say(_without_time(grid, slots[slot.order : len(grid.configurations)]))
                 break
             configuration = grid.configurations[slot.configuration]
             progress.advance(f"block {slot.block + 1} of {design.spec.blocks}: {configuration.describe()}")
@@ -91,18 +97,26 @@ def run_sweep(
 
 
 class _Budget:
-    """Whether another block fits into the time of a sweep, by what the blocks before took."""
+    """Whether more fits into the time of a sweep, by what was measured before."""
 
-    def __init__(self, budget_s: float | None, clock: Clock, journal: Journal) -> None:
+    def __init__(self, budget_s: float | None, clock: Clock, journal: Journal, spent_s: float = 0.0) -> None:
         self._budget_s, self._clock, self._journal = budget_s, clock, journal
-        self._began = clock.now_ns() - round(journal.spent_s() * 1e9)
+        self._began = clock.now_ns() - round((journal.spent_s() + spent_s) * 1e9)
 
-    def has_room(self, block: int) -> bool:
-        """Before the first slot of a block."""
-        if self._budget_s is None or block == 0:
+    def has_room(self, slot: Slot) -> bool:
+        """Before a slot: the first block goes as far as there is time, any other is measured whole or not at all."""
+        walls = [entry.result.wall_s for entry in self._journal.of(Measurement)]
+        if self._budget_s is None or not walls or (slot.block and slot.order):
             return True
-        measured_s = sum(entry.result.wall_s for entry in self._journal.of(Measurement))
-        return (self._clock.now_ns() - self._began) * 1e-9 + measured_s / block <= self._budget_s
+        needed_s = sum(walls) / slot.block if slot.block else max(walls)
+        return (self._clock.now_ns() - self._began) * 1e-9 + needed_s <= self._budget_s
+
+
+def _without_time(grid: Grid, slots: Sequence[Slot]) -> str:
+    """Settings that a short budget leaves out."""
+    named = [grid.configurations[slot.configuration].describe() for slot in slots]
+    more = [f"{len(named) - _NAMED} more"] if len(named) > _NAMED else []
+    return f"Left out, for which the budget has no time: {'; '.join([*named[:_NAMED], *more])}."
 
 
 @contextmanager

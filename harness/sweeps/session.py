@@ -22,7 +22,7 @@ from harness.runs.design import Design, Grid, design_to_resume, new_design, read
 from harness.runs.engine import Progress
 from harness.runs.journal import Journal, Measurement, open_journal, read_journal
 from harness.runs.machine import any_core
-from harness.runs.preflight import checked_by_worker
+from harness.runs.preflight import checked_by_worker, most_test_rows
 from harness.runs.schedule import Configuration
 from harness.sweeps.result import sweep_record
 from harness.sweeps.run import run_sweep
@@ -60,7 +60,8 @@ def begin(
             the machine cannot run any of the configurations.
     """
     design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, margin, {}))
-    _check_batches(levels, spec.rows)
+    if levels.batch_sizes:
+        _check_batches(levels, most_test_rows(design.workloads, spec))
     facts, bounds = machine()
     (scenario,) = spec.scenarios or ("offline",)
     _possible(_factors(design.workloads, bounds, levels, spec.rows), bounds, scenario)  # before any file is read
@@ -83,8 +84,14 @@ def begin(
     return directory
 
 
-def proceed(directory: Path, executor: Executor, progress: Progress) -> Sweep:
+def proceed(directory: Path, executor: Executor, progress: Progress, spent_s: float = 0.0) -> Sweep:
     """Do what is still to do, and give the record.
+
+    Args:
+        directory: of the sweep.
+        executor: does its jobs.
+        progress: hears of it.
+        spent_s: time that the command took before, which a budget counts.
 
     Raises:
         LparbenchError: see :func:`harness.sweeps.run.run_sweep`.
@@ -99,7 +106,7 @@ def proceed(directory: Path, executor: Executor, progress: Progress) -> Sweep:
             if (emulator := design.facts.emulation.refuses) is not None:
                 progress.say(f"This machine is emulated ({emulator}): settings are applied and checked, times refused.")
             (directory / SWEEP_NAME).unlink(missing_ok=True)  # of an earlier state
-            run_sweep(directory, design, journal, executor, progress)
+            run_sweep(directory, design, journal, executor, progress, spent_s=spent_s)
         return sweep_record(_as_measured(design, journal), journal.entries)
 
 

@@ -6,17 +6,25 @@ import numpy as np
 import pytest
 from support.published import load_published
 
+from harness.datasets import base
 from harness.datasets.base import load
 from harness.datasets.catalogue import specs
 from harness.datasets.encoded import Protocol
+from harness.datasets.pipeline import encode
+from harness.datasets.registry import spec
+from harness.datasets.table import Split
 
-_NAMES = [f"{spec.name}:any" if spec.parameter else spec.name for spec in specs() if spec.variants]
+_NAMES = [f"{entry.name}:any" if entry.parameter else entry.name for entry in specs() if entry.variants]
 _PROTOCOLS: list[Protocol] = ["clean", "as-published"]
 
 
 @pytest.mark.parametrize("protocol", _PROTOCOLS)
 @pytest.mark.parametrize("name", _NAMES)
-def test_a_stand_in_can_be_used_like_the_data_set(name: str, protocol: Protocol) -> None:
+def test_a_stand_in_can_be_used_like_the_data_set(
+    name: str, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits: list[Split] = []
+    monkeypatch.setattr(base, "encode", lambda split, request: splits.append(split) or encode(split, request))
     data = load(name, protocol=protocol, synthetic="always", options={"rows": 600})
     assert data.origin == "synthetic"
     assert data.verified is None
@@ -29,6 +37,11 @@ def test_a_stand_in_can_be_used_like_the_data_set(name: str, protocol: Protocol)
     assert len(data.train_x) <= 600
     assert data.encoder is not None
     assert data.encoder.feature_names == data.feature_names
+    rows, (split,) = spec(name).stand_in, splits
+    assert rows is not None
+    parts = [len(part) for part in (split.train, split.validation, split.test) if part is not None]
+    assert sum(parts) <= rows.all <= max(sum(parts), len(split.train.features), rows.all * (protocol != "clean"))
+    assert len(split.test) == rows.test or (protocol != "clean" and len(split.test) < rows.test)
 
 
 @pytest.mark.parametrize("name", ["kddcup99", "cicids2017", "tabformer", "lhco2020", "odds:any"])

@@ -15,7 +15,7 @@ from harness.runs.design import write_design
 from harness.runs.engine import measured
 from harness.runs.forecast import block_s, forecast, has_time, no_survey, within_budget
 from harness.runs.journal import open_journal
-from harness.sweeps.run import _Budget
+from harness.sweeps.run import _Budget, _without_time
 from harness.sweeps.session import _as_measured
 from harness.workers.outcomes import JobResult
 from harness.workload.files import find_workload
@@ -76,15 +76,35 @@ def test_a_sweep_begins_no_block_that_does_not_fit(tmp_path: Path) -> None:
     slots = list(design.slots())
     with open_journal(tmp_path) as journal:
         budget = _Budget(100.0, clock, journal)
-        assert budget.has_room(0), "one block at least"
+        assert budget.has_room(slots[0]), "one setting at least"
         clock.sleep(40.0)  # survey and training
         for slot in slots[:4]:
-            assert slot.order or budget.has_room(slot.block)
+            assert budget.has_room(slot)
             clock.sleep(12.0)
             journal.note(measured(slot, (), JobResult((), None, None, 12.0)))
-        assert not budget.has_room(2), "88 s are gone, and a block takes 24"
+        assert not budget.has_room(slots[4]), "88 s are gone, and a block takes 24"
         assert _as_measured(design, journal).spec.blocks == 2
-        assert _Budget(None, clock, journal).has_room(5)
+        assert _Budget(None, clock, journal).has_room(slots[10])
         # Of a session that resumes, the 48 s of the measurements count.
-        assert not _Budget(60.0, clock, journal).has_room(2)
-        assert _Budget(100.0, clock, journal).has_room(2)
+        assert not _Budget(60.0, clock, journal).has_room(slots[4])
+        assert _Budget(100.0, clock, journal).has_room(slots[4])
+        assert not _Budget(100.0, clock, journal, 30.0).has_room(slots[4]), "what the command took before counts"
+
+
+def test_the_first_block_of_a_sweep_goes_as_far_as_there_is_time(tmp_path: Path) -> None:
+    clock = FakeClock()
+    configurations = tuple(setting(cores=cores) for cores in (1, 2, 3, 4, 5, 6))
+    design = design_of(configurations, records.facts(), blocks=6)
+    design = replace(design, spec=replace(design.spec, budget_s=10.0))
+    slots = list(design.slots())
+    with open_journal(tmp_path) as journal:
+        budget = _Budget(10.0, clock, journal)
+        clock.sleep(30.0)
+        assert budget.has_room(slots[0]), "one setting at least"
+        journal.note(measured(slots[0], (), JobResult((), None, None, 2.0)))
+        assert not budget.has_room(slots[1])
+        assert design.grid is not None
+        said = _without_time(design.grid, slots[1:6])
+        assert said.startswith("Left out, for which the budget has no time: ")
+        assert said.endswith("; 1 more.")
+        assert _as_measured(design, journal).spec.blocks == 1

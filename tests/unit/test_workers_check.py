@@ -108,6 +108,7 @@ def test_large_files_and_the_publishers_are_left_to_the_fit(here: Path, monkeypa
         (None, 40, None, 40),
         (None, 5000, (64, 5000), (64, 5000)),
         (None, 5000, (64, 5001), "--batch 5001: a batch cannot be larger than the test rows, 5,000"),
+        (None, 22544, (22545,), "the test rows, 22,544 at most here"),
         (2000, 5000, (2001,), "2,000 at most here. Give --batch 2000 or less, or more --rows."),
     ],
 )
@@ -122,6 +123,7 @@ def test_batches_of_a_sweep_fit_the_test_rows(
             session.begin(spec, levels, 0.03, ("lparbench",), tmp_path, executor)
         assert chosen in str(caught.value)
         assert list(tmp_path.iterdir()) == []
+        assert len(executor.jobs) == (test_rows < max(batches or ()) <= 22544 and rows is None), "known without reading"
         return
     directory = session.begin(spec, levels, 0.03, ("lparbench",), tmp_path, executor)
     design = session.read_design(directory)
