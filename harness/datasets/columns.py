@@ -204,6 +204,21 @@ def _no_category(data: _Texts) -> str | None:
     return None
 
 
+def number(text: str) -> bool:
+    """Whether a text is a number as programs write it."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def is_number_below(column: pd.Series[Any]) -> bool:
+    """Whether a column of texts holds numbers alone, but for its first row, whose text is in no other row."""
+    codes = column.cat.codes.to_numpy()
+    if codes[0] < 0 or (codes[1:] == codes[0]).any():
+        return False
+    used = np.unique(codes[1:])
+    texts = [str(column.cat.categories[code]) for code in used if code >= 0]
+    return bool(texts) and not number(str(column.iloc[0])) and all(number(text) for text in texts)
+
+
 def as_categories(values: npt.NDArray[np.float64]) -> pd.Categorical:
     """Numbers as categories named as they are written: 22, not 22.0."""
     codes, numbers = pd.factorize(values, sort=True)

@@ -21,13 +21,18 @@ import pandas as pd
 
 from harness.datasets.csvfile import FLOAT_PRECISION, distinct_names, records
 from harness.datasets.store import content
-from harness.datasets.table import column_name, trimmed
+from harness.datasets.table import column_name, counted, trimmed
 from harness.errors import InputError
 
 _SEPARATORS = (",", ";", "\t", "|")
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _CONTAINERS = {b"PK\x03\x04": "a ZIP archive or an Excel workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook",
                b"PAR1": "a Parquet file", b"\x89HDF": "an HDF5 file", b"SQLi": "an SQLite database"}  # fmt: skip
+_OTHER_TEXT: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("{", "[{"), "JSON", "Save it as CSV: pandas.read_json(FILE, lines=True).to_csv(FILE, index=False)."),
+    (("<!doctype", "<html", "<?xml"), "a web page or XML", "Was a page saved in place of the file? Get it again."),
+)
+_ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)", re.IGNORECASE)
 _START = 1 << 20
 _SAMPLE = 100
 # Names that no file has: the first value that a line has too many, what follows a separator at the end, a row's name.
@@ -70,6 +75,25 @@ class Body:
         return f"line {line}"
 
 
+@dataclass(frozen=True)
+class _Preamble:
+    """What stands before a table.
+
+    Attributes:
+        start: byte at which its lines begin, comments included; ``line`` is the number of the first.
+        table: byte of the first line that is no comment.
+        separator: that the file names; None where it names none.
+        names: of the columns, where these are not in the table; empty otherwise.
+    """
+
+    start: int = 0
+    line: int = 1
+    table: int = 0
+    separator: str | None = None
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class RawTable:
     """Columns of a file before anything is made of them: float64, categories of trimmed texts, or datetime64."""
@@ -95,10 +119,16 @@ def read(path: Path, form: Form, label: str | int | None) -> RawTable:
     """
     data, sha256 = content(path)
     data, notes = _utf8(path, data, form.text)
-    separator = form.separator or _separator(data, None if label is None else str(label))
+    preamble = _preamble(path, data)
+    notes += preamble.notes
+    separator = form.separator or preamble.separator
+    separator = separator or _separator(data, None if label is None else str(label), preamble.table)
     if separator != ",":
         notes.append(f"Columns are separated by {separator!r}.")
-    names, body = _header(Body(path, data, separator), form.header)
+    body = _without_comments(Body(path, data, separator, preamble.start, preamble.line), preamble.table)
+    if body.line > preamble.line and data[preamble.start : body.start].strip():
+        notes.append(f"{counted(body.line - preamble.line, 'line')} of comments above the table left out.")
+    names, body = (preamble.names, body) if preamble.names else _header(body, form.header)
     sample = [cells for _line, cells in itertools.islice(_safely(body), _SAMPLE)]
     names, dropped, shape_notes = _row_names(names, sample)
     decimal = form.decimal or _decimal(sample, separator)
@@ -203,9 +233,53 @@ def _stream(data: bytes, start: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, "utf-8", errors="replace", newline="")
 
 
-def _separator(data: bytes, label: str | None) -> str:
+def _preamble(path: Path, data: bytes) -> _Preamble:
+    """What a file says of itself: a separator for Excel, comments, or the attributes of ARFF.
+
+    Raises:
+        InputError: it is JSON, or a page of a web server.
+    """
+    lines = data[:_START].splitlines(keepends=True)
+    start = [line.decode(errors="replace") for line in lines]
+    first = next((line.strip() for line in start if line.strip()), "").casefold()
+    for marks, kind, remedy in _OTHER_TEXT:
+        if first.startswith(marks):
+            raise InputError(f"{path} is {kind}; a table of text was expected.", remedy=remedy)
+    excel = re.fullmatch(r"sep=(.)", start[0].strip("\r\n"), re.IGNORECASE) if start else None
+    if excel is not None:
+        length = len(lines[0])
+        return _Preamble(length, 2, length, excel[1], notes=("Its first line names the separator.",))
+    lowered = [line.strip().casefold() for line in start]
+    if first.startswith(("@relation", "%")) and "@data" in lowered:
+        names = [match[1].strip("'\"") for line in start if (match := _ATTRIBUTE.match(line.strip()))]
+        below = lowered.index("@data") + 1
+        offset = sum(map(len, lines[:below]))
+        return _Preamble(offset, below + 1, offset, ",", distinct_names(names), ("The file is ARFF.",))
+    table = 0
+    for line in lines:
+        if line.strip() and not line.startswith(b"#"):
+            return _Preamble(table=table)
+        table += len(line)
+    return _Preamble()
+
+
+def _without_comments(body: Body, table: int) -> Body:
+    """Without the lines that begin with ``#`` and are not as wide as the ``table`` below; a header may begin so."""
+    if table <= body.start:
+        return body
+    width = len(next(csv.reader(_stream(body.data[:_START], table), delimiter=body.separator), []))
+    start, number = body.start, body.line
+    for line in body.data[body.start : table].splitlines(keepends=True):
+        cells = next(csv.reader([line.decode(errors="replace").replace("\0", "")], delimiter=body.separator), [])
+        if line.startswith(b"#") and len(cells) == width:
+            break
+        start, number = start + len(line), number + 1
+    return replace(body, start=start, line=number)
+
+
+def _separator(data: bytes, label: str | None, start: int) -> str:
     """The separator that makes a column of the label's name, else that which makes the most columns."""
-    first = next((line for line in _stream(data[:_START], 0) if line.strip()), "")
+    first = next((line for line in _stream(data[: start + _START], start) if line.strip()), "")
     names = {
         mark: [name.strip() for name in next(csv.reader([first.strip("\r\n")], delimiter=mark), [])]
         for mark in _SEPARATORS
@@ -221,26 +295,26 @@ def _header(body: Body, given: bool | None) -> tuple[tuple[str, ...], Body]:
     taken: list[int] = []
 
     def lines() -> Iterator[str]:
-        for line in _stream(body.data, 0):
+        for line in _stream(body.data, body.start):
             taken.append(len(line.encode()))
             yield line.replace("\0", "\ufffd")  # which Python 3.10 does not read
 
     start, before = 0, 0
     for cells in csv.reader(lines(), delimiter=body.separator):
         if _is_blank(cells):
-            start, before = sum(taken), len(taken)
+            start, before = sum(taken), len(taken)  # below where the lines begin
             continue
         if any("\ufffd" in cell for cell in cells):
             raise _undecodable(body.path, body.data, "utf-8")
         if given is False:
-            return tuple(map(str, range(len(cells)))), replace(body, start=start, line=before + 1)
+            return tuple(map(str, range(len(cells)))), replace(body, start=body.start + start, line=body.line + before)
         if given is None and all(_is_number(cell) for cell in cells):
             raise InputError(
-                f"{body.path} line {before + 1}: only numbers where column names were expected: "
+                f"{body.path} line {body.line + before}: only numbers where column names were expected: "
                 f"{body.separator.join(cells)[:60]}.",
                 remedy="--no-header names the columns of such a file 0, 1, 2, … (header = false in a workload file).",
             )
-        return distinct_names(cells), replace(body, start=sum(taken), line=len(taken) + 1)
+        return distinct_names(cells), replace(body, start=body.start + sum(taken), line=body.line + len(taken))
     raise InputError(f"{body.path} holds no rows.")
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets import csvfile, delimited, labels, parquet, splits, times
-from harness.datasets.columns import Rules, as_texts, features
+from harness.datasets.columns import Rules, as_texts, features, is_number_below, number
 from harness.datasets.delimited import Form, RawTable
 from harness.datasets.locate import own_tables
 from harness.datasets.options import character, choice, column, encoding, names, share, switch, text
@@ -29,6 +29,7 @@ _INDEX = "__index_level_"  # columns that pandas adds to Parquet files to restor
 _INDICATORS = 255  # of one column at most
 _INDICATOR_BYTES = 1 << 30  # of all columns together, as float32
 _FEWEST_INDICATORS = 8
+_UNITS = "no number where all below have one, as of units"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,20 +133,32 @@ def _without_blank_rows(rows: _Rows) -> _Rows:
     """The rows without those in which every value is missing, and without repetitions of the header."""
     blank = np.ones(len(rows.frame), np.bool_)
     header = np.ones(len(rows.frame), np.bool_)
+    units = _units(rows.frame)
     for name in rows.frame.columns:
         column = rows.frame[name]
         if blank.any():
             blank &= column.isna().to_numpy()
         if header.any():
             header &= _holds(column, str(name))
-        if not blank.any() and not header.any():
+        if not blank.any() and not header.any() and not units.any():
             return rows
     notes = list(rows.notes)
-    for chosen, what in ((blank, "every value missing"), (header, "the header repeated")):
+    for chosen, what in ((blank, "every value missing"), (header, "the header repeated"), (units, _UNITS)):
         if chosen.any():
             first = rows.place(int(chosen.argmax()))
             notes.append(f"{counted(int(chosen.sum()), 'row')} left out, {what} (first: {first}).")
-    return replace(rows.take(np.flatnonzero(~blank & ~header)), notes=tuple(notes))
+    return replace(rows.take(np.flatnonzero(~blank & ~header & ~units)), notes=tuple(notes))
+
+
+def _units(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """The first row where all of its values are texts and at least two columns hold nothing but numbers below it."""
+    units = np.zeros(len(frame), np.bool_)
+    if len(frame) < 2 or not all(isinstance(dtype, pd.CategoricalDtype) for dtype in frame.dtypes):
+        return units
+    columns = [frame[name] for name in frame.columns]
+    alone = [column for column in columns if is_number_below(column)]
+    units[0] = len(alone) > 1 and not any(number(str(column.iloc[0])) for column in columns)
+    return units
 
 
 def _holds(column: pd.Series[Any], name: str) -> npt.NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from harness.datasets.recipe import Request
 from harness.datasets.table import Indices, Split, Table, row_hashes
+from harness.errors import InputError
 
 TEST_SHARE = 0.2
 SHARE_TOLERANCE = 0.02  # by which the share of test rows may differ from what was asked for without a word
@@ -41,6 +42,9 @@ def equal_rows_together(table: Table, *, seed: int, share: float = TEST_SHARE, n
     No test row then occurs in training, and the rows of both splits together are those of the table. Rows that occur
     once are drawn to reach the share, after rows that repeat were drawn in random order as far as they fit. Where they
     leave the test rows off the share or the prevalence, a note says what they gave.
+
+    Raises:
+        InputError: every row has so many equal ones that none can test.
     """
     _, group = np.unique(row_hashes(table), return_inverse=True)
     sizes = np.stack([np.bincount(group[table.label == label], minlength=int(group.max()) + 1) for label in (0, 1)])
@@ -61,6 +65,12 @@ def equal_rows_together(table: Table, *, seed: int, share: float = TEST_SHARE, n
         lacking = int(np.clip(wanted[label] - sizes[label, chosen].sum(), 0, len(lone)))
         chosen[rng.choice(lone, size=lacking, replace=False)] = True
     in_test = chosen[group]
+    if not in_test.any():
+        raise InputError(
+            f"Of {len(table):,} rows only {sizes.shape[1]:,} differ: as equal rows stay together, none is left to test.",
+            remedy="Name files that test (--test), a time to split by (--time), or take --protocol as-published, which "
+            "lets equal rows fall on both sides.",
+        )
     note = _off(table.label, in_test, share)
     return Split(table.take(~in_test), table.take(in_test), notes=(*notes, *note))
 

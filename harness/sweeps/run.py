@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,11 +85,7 @@ def run_sweep(
         work.fit(name)
     switched = grid.method is SmtMethod.SWITCHED and bool(remaining)
     with switching(sysroot, write) if switched else nullcontext() as session:
-        for slot in remaining:
-            if not budget.has_room(slot):
-                if slot.block == 0:
-                    progress.say(_without_time(grid, slots[slot.order : len(grid.configurations)]))
-                break
+        for slot in budget.within(remaining, lambda left: progress.say(_without_time(grid, left))):
             configuration = grid.configurations[slot.configuration]
             progress.advance(f"block {slot.block + 1} of {design.spec.blocks}: {configuration.describe()}")
             work.measure(slot, configuration, session)
@@ -102,6 +98,15 @@ class _Budget:
     def __init__(self, budget_s: float | None, clock: Clock, journal: Journal, spent_s: float = 0.0) -> None:
         self._budget_s, self._clock, self._journal = budget_s, clock, journal
         self._began = clock.now_ns() - round((journal.spent_s() + spent_s) * 1e9)
+
+    def within(self, slots: Sequence[Slot], left_out: Callable[[Sequence[Slot]], None]) -> Iterator[Slot]:
+        """Slots as long as there is time; ``left_out`` hears of those of the first block that there is none for."""
+        for position, slot in enumerate(slots):
+            if not self.has_room(slot):
+                if slot.block == 0:
+                    left_out([each for each in slots[position:] if each.block == 0])
+                return
+            yield slot
 
     def has_room(self, slot: Slot) -> bool:
         """Before a slot: the first block goes as far as there is time, any other is measured whole or not at all."""

@@ -424,3 +424,60 @@ def test_parquet_of_other_types(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="column 'list' holds list"):
         _load(f"parquet:{path}")
     assert _load(f"parquet:{path}", drop=["list"]).feature_names == ("load",)
+
+
+_ARFF = [
+    "% made by hand", "@relation flows", "@attribute temp numeric", "@ATTRIBUTE 'load' numeric",
+    '@attribute "reads" numeric', "@attribute label {normal,attack}", "@DATA",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "mark", "note"),
+    [
+        (["sep=;", "temp;load;reads;label"], ";", "Its first line names the separator"),
+        (["# of machine 7", "# 2024; unit 3", "temp,load,reads,label"], ",", "2 lines of comments"),
+        (["# of machine 7", "# temp;load;reads;label"], ";", "1 line of comments"),
+        (["#temp,load,reads,label"], ",", None),
+        (["temp,load,reads,label", "[K],[A],[1/s],[-]"], ",", "1 row left out, no number where all below have one"),
+        (_ARFF, ",", "The file is ARFF"),
+    ],
+)
+def test_what_stands_before_a_table_is_no_row_of_it(
+    tmp_path: Path, before: list[str], mark: str, note: str | None
+) -> None:
+    rows = _numbers()
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join([*before, *(mark.join(cells) for cells in rows)]) + "\n")
+    data, plain = _load(f"csv:{path}"), _load(_write(tmp_path / "plain.csv", rows))
+    assert _told(data, "normal = 0 (180 rows), anomalies = 1 (20)")
+    np.testing.assert_array_equal(data.test_x, plain.test_x)
+    assert data.feature_names[1:] == plain.feature_names[1:] == ("load", "reads")
+    assert note is None or _told(data, note)
+    with path.open("a") as file:
+        file.write("1.5\n")
+    with pytest.raises(InputError, match=f"line {len(before) + 201}: 4 values expected, 1 found"):
+        _load(f"csv:{path}")
+
+
+def test_a_first_row_of_texts_is_a_row_where_texts_are_what_a_column_holds(tmp_path: Path) -> None:
+    rows = [["tcp", "?", str(row % 40), "attack" if row % 7 == 0 else "normal"] for row in range(200)]
+    assert _anomalies(_load(_write(tmp_path / "own.csv", rows)))[1] == 200
+
+
+def test_a_table_of_few_different_rows_leaves_none_to_test(tmp_path: Path) -> None:
+    rows = [["1", "2", str(row % 2), str(row % 2)] for row in range(200)]
+    with pytest.raises(
+        InputError, match="Of 200 rows only 2 differ: as equal rows stay together, none is left to test"
+    ):
+        _load(_write(tmp_path / "own.csv", rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [('{"temp": 1, "label": 0}\n', "JSON"), ('\n [{"temp": 1}]', "JSON"), ("<!DOCTYPE html>\n<html>", "web page")],
+)
+def test_text_that_is_no_table_is_named(tmp_path: Path, text: str, kind: str) -> None:
+    (tmp_path / "own.csv").write_text(text)
+    with pytest.raises(InputError, match=f"is .*{kind}.*; a table of text was expected"):
+        _load(f"csv:{tmp_path}/own.csv")

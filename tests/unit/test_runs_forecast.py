@@ -15,6 +15,7 @@ from harness.runs.design import write_design
 from harness.runs.engine import measured
 from harness.runs.forecast import block_s, forecast, has_time, no_survey, within_budget
 from harness.runs.journal import open_journal
+from harness.runs.schedule import Slot
 from harness.sweeps.run import _Budget, _without_time
 from harness.sweeps.session import _as_measured
 from harness.workers.outcomes import JobResult
@@ -102,7 +103,9 @@ def test_the_first_block_of_a_sweep_goes_as_far_as_there_is_time(tmp_path: Path)
         clock.sleep(30.0)
         assert budget.has_room(slots[0]), "one setting at least"
         journal.note(measured(slots[0], (), JobResult((), None, None, 2.0)))
-        assert not budget.has_room(slots[1])
+        heard: list[Slot] = []
+        assert list(budget.within(slots[1:], heard.extend)) == []
+        assert heard == slots[1:6]
         assert design.grid is not None
         said = _without_time(design.grid, slots[1:6])
         assert said.startswith("Left out, for which the budget has no time: ")
