@@ -67,7 +67,7 @@ def equal_rows_together(table: Table, *, seed: int, share: float = TEST_SHARE, n
     in_test = chosen[group]
     if not in_test.any():
         raise InputError(
-            f"Of {len(table):,} rows only {sizes.shape[1]:,} differ: as equal rows stay together, none is left to test.",
+            f"Of {len(table):,} rows only {sizes.shape[1]:,} differ: as equal rows stay together, none can test.",
             remedy="Name files that test (--test), a time to split by (--time), or take --protocol as-published, which "
             "lets equal rows fall on both sides.",
         )

@@ -40,7 +40,6 @@ def run_sweep(
     sysroot: SysRoot | None = None,
     write: Write = write_switch,
     clock: Clock | None = None,
-    spent_s: float = 0.0,
 ) -> None:
     """Survey, fit, and measure every slot that is not in the journal, in the order of the design.
 
@@ -51,7 +50,6 @@ def run_sweep(
         sysroot: the machine whose SMT is switched, by ``write``; this one by default.
         clock: says when a time budget is used up; no block is begun that does not fit into it, and of the first one
             no setting but one.
-        spent_s: time that the command took before.
 
     Raises:
         InputError: what a worker found wrong in the user's files, or this is no sweep.
@@ -74,7 +72,7 @@ def run_sweep(
     work = Work(engine, grid, sysroot)
     engine.say_what_is_not_counted(design.facts.limits)
     done = journal.done()
-    budget = _Budget(design.spec.budget_s, clock or SystemClock(), journal, spent_s)
+    budget = _Budget(design.spec.budget_s, clock or SystemClock(), journal)
     slots = tuple(design.slots())
     remaining = [slot for slot in slots if slot.name not in done]
     fits = [name for name in workloads if engine.fitted(name, design.spec.protocol) is None]
@@ -95,9 +93,9 @@ def run_sweep(
 class _Budget:
     """Whether more fits into the time of a sweep, by what was measured before."""
 
-    def __init__(self, budget_s: float | None, clock: Clock, journal: Journal, spent_s: float = 0.0) -> None:
+    def __init__(self, budget_s: float | None, clock: Clock, journal: Journal) -> None:
         self._budget_s, self._clock, self._journal = budget_s, clock, journal
-        self._began = clock.now_ns() - round((journal.spent_s() + spent_s) * 1e9)
+        self._began = clock.now_ns() - round(journal.spent_s() * 1e9)
 
     def within(self, slots: Sequence[Slot], left_out: Callable[[Sequence[Slot]], None]) -> Iterator[Slot]:
         """Slots as long as there is time; ``left_out`` hears of those of the first block that there is none for."""

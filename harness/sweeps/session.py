@@ -106,8 +106,14 @@ def proceed(directory: Path, executor: Executor, progress: Progress, spent_s: fl
             if (emulator := design.facts.emulation.refuses) is not None:
                 progress.say(f"This machine is emulated ({emulator}): settings are applied and checked, times refused.")
             (directory / SWEEP_NAME).unlink(missing_ok=True)  # of an earlier state
-            run_sweep(directory, design, journal, executor, progress, spent_s=spent_s)
+            run_sweep(directory, _with_time_left(design, spent_s), journal, executor, progress)
         return sweep_record(_as_measured(design, journal), journal.entries)
+
+
+def _with_time_left(design: Design, spent_s: float) -> Design:
+    """The design with what is left of its budget."""
+    budget_s = design.spec.budget_s
+    return design if budget_s is None else replace(design, spec=replace(design.spec, budget_s=budget_s - spent_s))
 
 
 def _as_measured(design: Design, journal: Journal) -> Design:

@@ -467,9 +467,7 @@ def test_a_first_row_of_texts_is_a_row_where_texts_are_what_a_column_holds(tmp_p
 
 def test_a_table_of_few_different_rows_leaves_none_to_test(tmp_path: Path) -> None:
     rows = [["1", "2", str(row % 2), str(row % 2)] for row in range(200)]
-    with pytest.raises(
-        InputError, match="Of 200 rows only 2 differ: as equal rows stay together, none is left to test"
-    ):
+    with pytest.raises(InputError, match="Of 200 rows only 2 differ: as equal rows stay together"):
         _load(_write(tmp_path / "own.csv", rows))
 
 

@@ -17,7 +17,7 @@ from harness.runs.forecast import block_s, forecast, has_time, no_survey, within
 from harness.runs.journal import open_journal
 from harness.runs.schedule import Slot
 from harness.sweeps.run import _Budget, _without_time
-from harness.sweeps.session import _as_measured
+from harness.sweeps.session import _as_measured, _with_time_left
 from harness.workers.outcomes import JobResult
 from harness.workload.files import find_workload
 from harness.workload.model import Inference
@@ -89,7 +89,8 @@ def test_a_sweep_begins_no_block_that_does_not_fit(tmp_path: Path) -> None:
         # Of a session that resumes, the 48 s of the measurements count.
         assert not _Budget(60.0, clock, journal).has_room(slots[4])
         assert _Budget(100.0, clock, journal).has_room(slots[4])
-        assert not _Budget(100.0, clock, journal, 30.0).has_room(slots[4]), "what the command took before counts"
+        short = _with_time_left(design, 30.0).spec.budget_s
+        assert not _Budget(short, clock, journal).has_room(slots[4]), "what the command took before counts"
 
 
 def test_the_first_block_of_a_sweep_goes_as_far_as_there_is_time(tmp_path: Path) -> None:
