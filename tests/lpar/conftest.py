@@ -21,13 +21,11 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from guest import OWN_KERNEL
 from machine import HERE, PATIENCE_S, Emulator, Machine, emulator
 from machines import MACHINES, WORKING
 from support.debian import Unavailable
 from support.emulated import *  # noqa: F403 - hooks and fixtures
-from support.emulated import not_promised
-from support.jobs import Jobs
+from support.jobs import Jobs, Outcome
 from support.oracles import Reading, hwloc_reading, lscpu_reading
 
 from harness.detectors.export import prepare
@@ -43,13 +41,15 @@ class Captured:
         name: of the machine in ``MACHINES``.
         machine: as QEMU was asked for it.
         tree: folder with ``proc``, ``sys``, and the tools' answers in ``oracle``.
-        seconds: of the boot.
+        seconds: of the boot, which may have been read in several states.
+        cpu_s: of the emulator.
     """
 
     name: str
     machine: Machine
     tree: Path
     seconds: float
+    cpu_s: float
 
     def answer(self, tool: str) -> str:
         """What a tool printed in the guest."""
@@ -96,12 +96,14 @@ def booted(request, tmp_path_factory) -> Iterator[_Booting]:
     try:
         with emulator() as built, Jobs() as jobs:
             booting = _Booting(built, jobs, folder)
+            if checks:
+                built.copy_project(booting.project)
             for program in WORKING:  # first, because they take longest
                 if own := [name for of, name in checks if of == program]:
                     _fit(folder / program / "fit")
-                    booting.start(program, WORKING[program], "live.sh", checks=own)
-            for name in (name for name in MACHINES if name in chosen and booting.can_boot(MACHINES[name])):
-                booting.start(name, MACHINES[name], "capture.sh")
+                    files = {"program": f"{program}.py", "checks": "\n".join(own)}
+                    booting.start(program, WORKING[program], "live.sh", files)
+            booting.capture([name for name in MACHINES if name in chosen])
             yield booting
     except Unavailable as reason:
         pytest.skip(str(reason))
@@ -121,46 +123,59 @@ class _Booting(dict[str, Captured]):
 
     def __init__(self, built: Emulator, jobs: Jobs, folder: Path) -> None:
         self.version = built.version()
+        self.lparcfg = built.lparcfg
+        self.project = folder / "project"
+        self.project.mkdir()
         self._built = built
         self._jobs = jobs
+        self._boots: dict[str, str] = {}  # name of a machine -> of the boot
         self.folder = folder
 
-    def start(self, name: str, machine: Machine, script: str, checks: Sequence[str] = ()) -> None:
-        """Boot a machine and run a script in it, as soon as a CPU is free."""
+    def start(self, name: str, machine: Machine, script: str, files: Mapping[str, str]) -> None:
+        """Boot a machine and run a script in it, which finds ``files``, as soon as a CPU is free."""
         job = self.folder / name
         job.mkdir(exist_ok=True)
         shutil.copy(HERE / script, job / "run")
-        (job / "before").write_text(f"{machine.before}\n")
-        (job / "checks").write_text("\n".join(checks))
-        (job / "program").write_text(f"{name}.py")
-        self._jobs.start(name, self._built.command(machine, job), dict(os.environ), cwd=str(job), timeout_s=PATIENCE_S)
+        for file, text in files.items():
+            (job / file).write_text(text)
+        command = self._built.command(machine, job, self.project)
+        self._jobs.start(name, command, dict(os.environ), cwd=str(job), timeout_s=PATIENCE_S)
 
-    def can_boot(self, machine: Machine) -> bool:
-        """Whether its kernel is there."""
-        return machine.kernel != OWN_KERNEL or self._built.own is not None
+    def capture(self, names: Sequence[str]) -> None:
+        """Boot machines to be read; those that differ in their state alone share a boot."""
+        for name in names:
+            first = next(other for other in names if MACHINES[name].shares_boot(MACHINES[other]))
+            self._boots[name] = first
+        for first in dict.fromkeys(self._boots.values()):
+            states = [name for name, boot in self._boots.items() if boot == first]
+            script = "".join(f"begin\n{MACHINES[name].before}\ncapture {name}\n" for name in states)
+            if "lparcfg" in states and isinstance(self.lparcfg, Path):
+                (self.folder / first).mkdir()
+                shutil.copy(self.lparcfg, self.folder / first)
+            self.start(first, MACHINES[first], "capture.sh", {"states": script})
 
-    def ended(self, name: str) -> tuple[Path, str, float]:
-        """Wait for a machine: its folder, what was printed in it and by QEMU, and how long it took."""
-        outcome = self._jobs.outcome(name)
-        job = self.folder / name
+    def ended(self, boot: str) -> tuple[Path, str, Outcome]:
+        """Wait for a boot: its folder, what was printed in it and by QEMU, and how it ended."""
+        outcome = self._jobs.outcome(boot)
+        job = self.folder / boot
         log = (job / "log").read_text() if (job / "log").exists() else "nothing ran in the guest"
-        return job, f"{outcome.told()}\n{log}", outcome.seconds
+        return job, f"{outcome.told()}\n{log}", outcome
 
     def __missing__(self, name: str) -> Captured:
-        job, log, seconds = self.ended(name)
-        assert (job / "tree.tar").exists(), log
-        tree = job / "tree"
+        job, log, outcome = self.ended(self._boots[name])
+        assert (job / f"{name}.tar").exists(), log
+        tree = job / name
         tree.mkdir()
-        subprocess.run(["tar", "-x", "-C", tree, "-f", job / "tree.tar"], check=True)
-        self[name] = Captured(name, MACHINES[name], tree, seconds)
+        subprocess.run(["tar", "-x", "-C", tree, "-f", job / f"{name}.tar"], check=True)
+        self[name] = Captured(name, MACHINES[name], tree, outcome.seconds, outcome.cpu_s)
         return self[name]
 
 
 @pytest.fixture(scope="session", params=MACHINES)
 def captured(request, booted, transcript) -> Captured:
     """One machine after the other."""
-    if not booted.can_boot(MACHINES[request.param]):
-        not_promised(f"{request.param}: its kernel is not built; `make lpar-kernel` builds and keeps it, in minutes")
+    if request.param == "lparcfg" and isinstance(booted.lparcfg, str):
+        pytest.skip(booted.lparcfg)
     machine = booted[request.param]
     release, model = machine.answer("release").strip(), machine.answer("lscpu-summary")
     processor = re.search(r"^Model name: *([^,\n]*)", model, re.MULTILINE)
@@ -168,7 +183,7 @@ def captured(request, booted, transcript) -> Captured:
     transcript.append(
         f"{request.param}: {processor[1] if processor else 'unknown processor'}, "
         f"{len(machine.threads)} cores, {smt}, nodes {', '.join(map(str, machine.nodes))}; "
-        f"Linux {release} on QEMU {booted.version}; booted and read in {machine.seconds:.0f} s"
+        f"Linux {release} on QEMU {booted.version}; boot of {machine.seconds:.0f} s, {machine.cpu_s:.0f} of CPU"
     )
     return machine
 
@@ -189,14 +204,14 @@ class _Checked(dict[str, "dict[str, Any]"]):
             threading.Thread(target=_plug, args=(booting.folder / program, WORKING[program]), daemon=True).start()
 
     def __missing__(self, program: str) -> dict[str, Any]:
-        job, log, seconds = self._booting.ended(program)
+        job, log, outcome = self._booting.ended(program)
         lines = (job / "results").read_text().splitlines() if (job / "results").exists() else []
         results = [json.loads(line) for line in lines]
         assert results, log
         passed = sum(result["error"] is None for result in results)
         self._transcript.append(
             f"{program}: POWER10, 2 nodes with an SMT4 core each and a core to plug in; QEMU {self._booting.version}; "
-            f"{passed} of {len(results)} checks hold in {seconds:.0f} s"
+            f"{passed} of {len(results)} checks hold in {outcome.seconds:.0f} s, {outcome.cpu_s:.0f} of CPU"
         )
         self[program] = {result["name"]: result for result in results} | {"log": log}
         return self[program]

@@ -8,18 +8,23 @@ Instructions are translated, so its times mean nothing.
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from guest import EMULATOR, HERE, KERNELS, OWN_KERNEL, build_emulator, build_guest
-from kernel import lparcfg_kernel
-from support.debian import RECIPE, cached, install_host_tools
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from guest import EMULATOR, HERE, KERNELS, build_emulator, build_guest, compile_modules, native
+from lparcfg import lparcfg_module
+from support.debian import RECIPE, Unavailable, cached, install_host_tools
+from support.emulated import copy_project
 
 CACHE = HERE.parents[1] / ".lpar"
 HOST_TOOLS = {"apt-get": ("apt",), "dpkg-deb": ("dpkg",)}
-PATIENCE_S = 600.0  # of a boot: only what hangs is to be stopped, not what shares its CPUs
+PATIENCE_S = 2400.0  # of a boot: only what hangs is to be stopped, not what shares its CPUs
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Machine:
         cpu: QEMU's name of the processor.
         compatible: the processor mode that the machine is held to, "power9".
         halves: whether the firmware says that a core is two halves, even and odd threads, as PowerVM does.
-        kernel: one of ``KERNELS``, or ``OWN_KERNEL``.
-        before: shell commands in the guest that switch threads off.
+        kernel: one of ``KERNELS``.
+        before: shell commands in the guest that bring it to the state to be read; see ``capture.sh``.
         spare: cores, the last ones, that are not there at boot and can be plugged in.
     """
 
@@ -80,6 +85,10 @@ class Machine:
             made += ["-prom-env", "use-nvramrc?=true", "-prom-env", f"nvramrc={self._thread_groups(len(cores))}"]
         return made
 
+    def shares_boot(self, other: Machine) -> bool:
+        """Whether it is ``other`` in another state."""
+        return replace(self, before=other.before) == other
+
     def _thread_groups(self, cores: int) -> str:
         """Forth for the firmware: ``ibm,thread-groups`` of every core, two groups that share an L1 and an L2 each.
 
@@ -98,11 +107,11 @@ class Machine:
 
 @dataclass(frozen=True)
 class Emulator:
-    """QEMU and the guest's root, both built; ``own``: the kernel with lparcfg, where it was built."""
+    """QEMU and the guest's root, both built; ``lparcfg``: the module, or why there is none."""
 
     qemu: Path
     guest: Path
-    own: Path | None
+    lparcfg: Path | str
 
     def version(self) -> str:
         """QEMU's own."""
@@ -113,14 +122,19 @@ class Emulator:
         """The kernel's."""
         return self._kernel(machine).name.removeprefix("vmlinux-").removeprefix("vmlinuz-")
 
-    def command(self, machine: Machine, job: Path) -> list[str]:
+    def copy_project(self, target: Path) -> None:
+        """The project with its modules compiled for the guest's Python; ``target`` is /project inside."""
+        copy_project(target)
+        compile_modules(self.qemu, target, "harness", "tests/lpar", "tests/support", seen_as="/project")
+
+    def command(self, machine: Machine, job: Path, project: Path) -> list[str]:
         """The command that boots a machine, runs ``job/run`` in it and ends; ``job`` is /job inside.
 
         What ``run`` prints is in ``job/log``, and its exit code in ``job/code``. ``job/monitor`` is a socket that takes
-        QEMU's commands. This checkout can be mounted by its tag "checkout", read-only.
+        QEMU's commands. ``project`` can be mounted by its tag "project", read-only.
         """
         read_only = ",readonly=on"
-        shares = (("root", self.guest, read_only), ("job", job, ""), ("checkout", HERE.parents[1], read_only))
+        shares = (("root", self.guest, read_only), ("job", job, ""), ("project", project, read_only))
         made = [*self._program(), *machine.arguments(), "-accel", "tcg,thread=single"]
         made += ["-monitor", f"unix:{job / 'monitor'},server,nowait"]
         made += ["-nodefaults", "-nographic", "-serial", "stdio", "-no-reboot", "-vga", "none"]
@@ -132,23 +146,19 @@ class Emulator:
         return made
 
     def _kernel(self, machine: Machine) -> Path:
-        if machine.kernel == OWN_KERNEL:
-            assert self.own is not None
-            return self.own
-        return next((self.guest / "boot").glob(f"vmlinu?-*[0-9]-{machine.kernel}"))
+        return _kernel(self.guest, machine.kernel)
 
     def _program(self) -> list[str]:
-        """QEMU under the loader and the libraries that came with it."""
-        libraries = next(self.qemu.glob("usr/lib/*-linux-gnu"))
-        loader = next(libraries.glob("ld*.so.*"))
-        path = f"{libraries}:{libraries}/pulseaudio"
-        program = self.qemu / "usr/bin/qemu-system-ppc64"
-        return [str(loader), "--library-path", path, str(program), "-L", str(self.qemu / "usr/share/qemu")]
+        return [*native(self.qemu, "qemu-system-ppc64"), "-L", str(self.qemu / "usr/share/qemu")]
+
+
+def _kernel(guest: Path, flavour: str) -> Path:
+    return next((guest / "boot").glob(f"vmlinu?-*[0-9]-{flavour}"))
 
 
 @contextmanager
 def emulator() -> Iterator[Emulator]:
-    """QEMU and the guest's root, built unless they are there.
+    """QEMU, the guest's root, and lparcfg for its kernel of 64 KiB pages, built unless they are there.
 
     Raises:
         Unavailable: this machine has no apt, or no mirror can be reached.
@@ -156,8 +166,22 @@ def emulator() -> Iterator[Emulator]:
     """
     install_host_tools(HOST_TOOLS)
     sources = (RECIPE, HERE / "guest.py", HERE / "init.sh")
-    with (
-        cached(CACHE / "qemu", (RECIPE,), *EMULATOR, build=build_emulator) as qemu,
-        cached(CACHE / "guest", sources, build=build_guest) as guest,
-    ):
-        yield Emulator(qemu, guest, lparcfg_kernel(CACHE))
+    with ExitStack() as kept:
+        qemu = kept.enter_context(cached(CACHE / "qemu", (RECIPE,), *EMULATOR, build=build_emulator))
+        guest = kept.enter_context(cached(CACHE / "guest", sources, build=lambda to: build_guest(to, qemu)))
+        release = _kernel(guest, KERNELS[1]).name.partition("-")[2]
+        lparcfg: Path | str
+        try:
+            lparcfg = kept.enter_context(lparcfg_module(CACHE, release))
+        except (Unavailable, RuntimeError) as reason:  # all else can be tested without it
+            lparcfg = f"no lparcfg for the guest's kernel {release} (`make lpar-kernel` takes another): {reason}"
+        yield Emulator(qemu, guest, lparcfg)
+
+
+if __name__ == "__main__":
+    (CACHE / "guest.stamp").unlink(missing_ok=True)
+    (CACHE / "lparcfg.stamp").unlink(missing_ok=True)
+    with emulator() as built:
+        if isinstance(built.lparcfg, str):
+            sys.exit(built.lparcfg)
+        print(built.lparcfg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guest import KERNELS, OWN_KERNEL
+from guest import KERNELS
 from machine import Machine, Node
 
 _SMALL = {"threads": 4, "nodes": (Node(2, 1),)}  # two SMT4 cores on one node
@@ -22,11 +22,12 @@ MACHINES = {
     "power11": Machine(cpu="power11", **_SMALL),
     "power9-mode": Machine(compatible="power9", **_SMALL),
     "pages-of-64k": Machine(kernel=KERNELS[1], **_SMALL),
-    "lparcfg": Machine(kernel=OWN_KERNEL, **_SMALL),
-    "smt-2": Machine(before="ppc64_cpu --smt=2", **_SMALL),
-    "smt-off": Machine(before="ppc64_cpu --smt=off", **_SMALL),
+    "lparcfg": Machine(kernel=KERNELS[1], before="load_lparcfg", **_SMALL),
+    # States of one machine, reached one after the other.
     "smt-mixed": Machine(before="echo 0 > $cpus/cpu5/online", **_SMALL),
     "core-offline": Machine(before="for cpu in 4 5 6 7; do echo 0 > $cpus/cpu$cpu/online; done", **_SMALL),
+    "smt-2": Machine(before="ppc64_cpu --smt=2", **_SMALL),
+    "smt-off": Machine(before="ppc64_cpu --smt=off", **_SMALL),
 }
 
 # The machines on which the product is at work, by the program that holds the checks; each has a core to plug in.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -17,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from native import compile_native
 from support.debian import Unavailable
 from support.emulated import *  # noqa: F403 - hooks and fixtures
+from support.emulated import copy_project
 from support.jobs import Jobs
 from userland import Userland, built, entered
 
@@ -99,7 +99,7 @@ def _interrupted(number: int, frame: object) -> None:
 def _started(userland: Userland, jobs: Jobs, scratch: Path) -> Emulated:
     slices = _slices(scratch / "data")
     project = userland.private("/repo")
-    _copy_project(project)
+    copy_project(project)
     compile_native(project, userland.root)
     if slices is not None:
         userland.bind(slices, "/data")
@@ -161,11 +161,3 @@ def _text(path: Path) -> str | None:
         except FileNotFoundError:
             continue
     return None
-
-
-def _copy_project(target: Path) -> None:
-    """The project without what was compiled for this machine, and without the runs that were made in it."""
-    left_out = shutil.ignore_patterns("__pycache__", "*.so")
-    for name in ("harness", "kernels", "reports", "sysconfig", "tests", "workloads", "results/schema"):
-        shutil.copytree(CHECKOUT / name, target / name, ignore=left_out)
-    shutil.copy2(CHECKOUT / "pyproject.toml", target)

@@ -38,17 +38,6 @@ def promised() -> bool:
     return os.environ.get(PROMISE) == "required"
 
 
-def is_cached(folder: Path, sources: Sequence[Path], *rest: str) -> bool:
-    """Whether :func:`cached` has it already; nothing is built, and nobody is waited for."""
-    stamp = folder.with_name(f"{folder.name}.stamp")
-    return folder.is_dir() and stamp.is_file() and stamp.read_text() == _recipe(sources, *rest)
-
-
-def _recipe(sources: Sequence[Path], *rest: str) -> str:
-    content = [path.read_bytes() for path in sources]
-    return hashlib.sha256(b"\0".join([*content, *(text.encode() for text in rest)])).hexdigest()
-
-
 @contextmanager
 def cached(folder: Path, sources: Sequence[Path], *rest: str, build: Callable[[Path], None]) -> Iterator[Path]:
     """A folder that ``build`` fills, built unless one of the same recipe is there; kept as it is meanwhile.
@@ -59,12 +48,13 @@ def cached(folder: Path, sources: Sequence[Path], *rest: str, build: Callable[[P
         rest: whatever else it depends on.
         build: fills an empty folder.
     """
-    recipe = _recipe(sources, *rest)
+    content = [path.read_bytes() for path in sources]
+    recipe = hashlib.sha256(b"\0".join([*content, *(text.encode() for text in rest)])).hexdigest()
     folder.parent.mkdir(parents=True, exist_ok=True)
     stamp, partial = (folder.with_name(f"{folder.name}.{suffix}") for suffix in ("stamp", "partial"))
 
     def current() -> bool:
-        return is_cached(folder, sources, *rest)
+        return folder.is_dir() and stamp.is_file() and stamp.read_text() == recipe
 
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -166,7 +156,7 @@ class Archive:
                 return
         raise RuntimeError(f"no kernel {flavour} of {[match[0] for match in kernels]} can be fetched")
 
-    def unpack_source(self, target: Path, names: Sequence[str]) -> None:
+    def unpack_first(self, target: Path, names: Sequence[str]) -> None:
         """The first of several packages that the mirror holds, of this suite or of this machine's own.
 
         Raises:

@@ -3,8 +3,9 @@ is skipped where the environment promises root and packages has failed."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator
-from typing import NoReturn
+from pathlib import Path
 
 import pytest
 from support.debian import PROMISE, promised
@@ -12,12 +13,15 @@ from support.debian import PROMISE, promised
 __all__ = ["pytest_runtest_makereport", "pytest_terminal_summary", "transcript"]
 
 _TRANSCRIPT: list[str] = []
-_NOT_PROMISED = "not promised: "
 
 
-def not_promised(reason: str) -> NoReturn:
-    """Skip what takes longer than a check may, and is built once; it is named, and fails nothing."""
-    pytest.skip(f"{_NOT_PROMISED}{reason}")
+def copy_project(target: Path) -> None:
+    """The project without what was compiled for this machine, and without the runs that were made in it."""
+    checkout = Path(__file__).resolve().parents[2]
+    left_out = shutil.ignore_patterns("__pycache__", "*.so")
+    for name in ("harness", "kernels", "reports", "sysconfig", "tests", "workloads", "results/schema"):
+        shutil.copytree(checkout / name, target / name, ignore=left_out)
+    shutil.copy2(checkout / "pyproject.toml", target)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +39,7 @@ def pytest_runtest_makereport(
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reason = reason.removeprefix("Skipped: ")
-        if promised() and not reason.startswith(_NOT_PROMISED):
+        if promised():
             report.outcome = "failed"
             report.longrepr = f"{PROMISE}=required promises root and packages, but this did not run: {reason}"
         if (line := f"NOT RUN: {reason}") not in _TRANSCRIPT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ class Outcome:
     out: str
     err: str
     seconds: float
+    cpu_s: float
 
     def told(self) -> str:
         """What it said last, for a failing assertion."""
@@ -32,7 +34,7 @@ class Jobs:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)))
         self._futures: dict[str, Future[Outcome]] = {}
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._guard = threading.Lock()
         self._stopped = False
 
@@ -60,27 +62,24 @@ class Jobs:
 
     def _run(self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, timeout_s: float) -> Outcome:
         started = time.monotonic()
-        with self._guard:
-            if self._stopped:
-                raise RuntimeError("stopped")
-            process = subprocess.Popen(
-                argv,
-                env=env,
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-            )
-            self._running.add(process)
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            out, err = process.communicate()
-            raise TimeoutError(f"{name} took longer than {timeout_s:g} s\n{out[-4000:]}\n{err[-4000:]}") from error
-        finally:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            with self._guard:
+                if self._stopped:
+                    raise RuntimeError("stopped")
+                process = subprocess.Popen(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+                self._running.add(process)
+            limit = threading.Timer(timeout_s, process.kill)
+            limit.start()
+            _, status, usage = os.wait4(process.pid, 0)  # the only call that says what a single child has used
+            process.returncode = os.waitstatus_to_exitcode(status)
+            expired = limit.finished.is_set()
+            limit.cancel()
             with self._guard:
                 self._running.discard(process)
-        return Outcome(name, process.returncode, out, err, time.monotonic() - started)
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode(errors="replace"))
+        if expired:
+            raise TimeoutError(f"{name} took longer than {timeout_s:g} s\n{texts[0][-4000:]}\n{texts[1][-4000:]}")
+        return Outcome(name, process.returncode, *texts, time.monotonic() - started, usage.ru_utime + usage.ru_stime)
