@@ -271,6 +271,32 @@ def report(
     raise typer.Exit(exit_code_of(fleet))
 
 
+@fleet_app.command("compare", cls=Command)
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Directory of a fleet run.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Directory of a later run of the same fleet.")],
+    margin: Annotated[str, typer.Option(metavar="SHARE", help="Change of a rate that matters.")] = "3%",
+    as_json: Json = False,
+) -> None:
+    """Compare two runs of one fleet, as around an update: host by host, all together, and which facts changed.
+
+    Exit code 0: none is slower by more than the margin. 1: a host or all together are. 2: some are not decided or not
+    in both. 3: the runs did other work.
+
+    Example: `lparbench fleet compare results/fleet/BEFORE results/fleet/AFTER`
+    """
+    from harness.cli.shares import share
+    from harness.decode import encode
+    from harness.fleet.compare import compare_fleets
+    from harness.reporting.fleet_change import change_text, exit_code_of
+    from harness.reporting.listing import output_width
+
+    changed = compare_fleets(before, after, share("--margin", margin))
+    text = json.dumps(encode(changed), indent=2) + "\n" if as_json else change_text(changed, output_width())
+    typer.echo(text, nl=False)
+    raise typer.Exit(exit_code_of(changed))
+
+
 @fleet_app.command("host", cls=Command, hidden=True)
 def host() -> None:
     """Answer one request of a fleet from standard input; `fleet run` starts it on every host.

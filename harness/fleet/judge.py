@@ -15,6 +15,7 @@ from harness.fleet.session import Entry, FleetDesign, LookedEntry, MeasuredEntry
 from harness.fleet.waves import frames_of
 from harness.measure.hosts import ALPHA, HostComparison, HostEffect, compare_hosts
 from harness.measure.stats import holm
+from harness.platform.facts import Facts
 from harness.record.codec import digest_of
 from harness.record.fleet_model import (
     FLEET_SCHEMA_VERSION,
@@ -188,7 +189,7 @@ def _tests(
         standings = []
         for name, row, effect in zip(names, rows, comparison.hosts, strict=True):
             p = (1.0, 1.0) if effect is None else (slow[id(effect)], fast[id(effect)])
-            standings.append(_standing(name, row, effect, p, design.margin))
+            standings.append(standing_of(name, row, effect, p, design.margin))
         tests.append(
             FleetTest(
                 population,
@@ -201,9 +202,10 @@ def _tests(
     return tuple(tests)
 
 
-def _standing(
+def standing_of(
     name: str, row: Sequence[float], effect: HostEffect | None, p: tuple[float, float], margin: float
 ) -> HostStanding:
+    """What an effect says of a host; ``p`` that it is slower, faster by more than the margin, adjusted."""
     rates = tuple(rate if math.isfinite(rate) else None for rate in row)
     if effect is None:
         return HostStanding(name, Standing.UNDECIDED, rates)
@@ -234,11 +236,14 @@ def _flat(
         wanted |= set(peers[:_PEERS])
     flat: dict[str, Mapping[str, FactValue]] = {}
     for name in sorted(wanted):
-        facts = facts_of(looked[name].facts)
-        flat[name] = {
-            path: value for path, value in facts.items() if not path.startswith(_IDENTITY) and ".sources" not in path
-        }
+        flat[name] = lasting(looked[name].facts)
     return flat
+
+
+def lasting(facts: Facts) -> Mapping[str, FactValue]:
+    """Facts by their paths, without those that are of one host alone, or of the moment."""
+    flat = facts_of(facts).items()
+    return {path: value for path, value in flat if not path.startswith(_IDENTITY) and ".sources" not in path}
 
 
 def _differences(
@@ -252,14 +257,14 @@ def _differences(
         usual, count = values.most_common(1)[0] if values else (None, 0)
         if own is None or usual is None or own == usual or count < _AGREE * len(peers):
             continue
-        rank, effect = _effect(path)
+        rank, effect = effect_of(path)
         ranked.append((rank, -_apart(own, usual), FleetDifference(path, str(own), str(usual), effect)))
     return tuple(
         difference for *_, difference in sorted(ranked, key=lambda each: (each[:2], each[2].name))[:_DIFFERENCES]
     )
 
 
-def _effect(path: str) -> tuple[int, str]:
+def effect_of(path: str) -> tuple[int, str]:
     """Position by likely effect, and what it does, by the last part of the path that the table of comparisons knows."""
     words = set(path.replace("[", ".").split("."))
     for rank, fact in enumerate(FACTS):

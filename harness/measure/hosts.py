@@ -131,6 +131,54 @@ def compare_hosts(rates: ArrayLike, *, margin: float = MARGIN) -> HostComparison
     return HostComparison(tuple(hosts), sd, fit.degrees, int(counts[steady].min()))
 
 
+def changes(before: ArrayLike, after: ArrayLike, *, margin: float = MARGIN) -> tuple[HostEffect | None, ...]:
+    """How each host changed between two fleets in waves of their own, and last how all of them together did.
+
+    Within a fleet the hosts share what a wave has in common, so that all together are judged by the means of the
+    waves, each of which counts once however many hosts it has.
+
+    Args:
+        before, after: rates, shape (hosts, waves) each, the same hosts in the same order.
+        margin: share of a rate that matters.
+
+    Returns:
+        Log ratios of after to before; None where nothing can be said.
+
+    Source: Welch (1947), for either side's own variance.
+    """
+    sides = [np.atleast_2d(np.asarray(values, dtype=float)) for values in (before, after)]
+    sides = [np.log(np.where(np.isfinite(values) & (values > 0), values, np.nan)) for values in sides]
+    single = [_change(a[np.isfinite(a)], b[np.isfinite(b)], margin=margin) for a, b in zip(*sides, strict=True)]
+    both = np.array([effect is not None for effect in single], dtype=bool)
+    levels = []
+    for logs in (logs[both] for logs in sides):
+        waves = logs[:, np.isfinite(logs).any(axis=0)]
+        fit = _fitted(waves)
+        levels.append(fit.means.mean() + fit.waves if both.any() else np.empty(0))
+    return *single, _change(levels[0], levels[1], margin=margin)
+
+
+def _change(before: Array, after: Array, *, margin: float) -> HostEffect | None:
+    if len(before) < 2 or len(after) < 2:
+        return None
+    parts = [max(_TINY**2, float(values.var(ddof=1))) / len(values) for values in (before, after)]
+    error = math.sqrt(sum(parts))
+    degrees = sum(parts) ** 2 / sum(
+        part**2 / (len(values) - 1) for part, values in zip(parts, (before, after), strict=True)
+    )
+    effect = float(after.mean() - before.mean())
+    limit = t_quantile(0.95, degrees) * error
+    return HostEffect(
+        effect,
+        effect - limit,
+        effect + limit,
+        _below((effect + math.log1p(margin)) / error, degrees),
+        _below((math.log1p(margin) - effect) / error, degrees),
+        float(after.std(ddof=1)),
+        len(after),
+    )
+
+
 def _fitted(logs: Array) -> _Fit:
     """Least squares of host + wave, with what was not measured left out; the effects of the waves sum to zero."""
     there = np.isfinite(logs).astype(float)
@@ -170,7 +218,7 @@ def _median_error(hosts: int, counts: Sequence[int] | NDArray[np.int64]) -> floa
     return math.sqrt(_MEDIAN_VARIANCE / hosts * float(np.mean(1 / np.asarray(counts))))
 
 
-def _below(t: float, degrees: int) -> float:
+def _below(t: float, degrees: float) -> float:
     from scipy.special import stdtr
 
     return float(stdtr(degrees, t))
