@@ -103,6 +103,7 @@ class Served:
         tried_p99_s: the 99th percentile at each of them; None where the requests do not allow it.
         kept_every: every n-th latency of the last confirmation is kept.
         note: why there is no rate.
+        front_share: of the server's CPU time during the search, what was spent outside the model; None in process.
     """
 
     rate: NotNegative | None
@@ -115,6 +116,7 @@ class Served:
     kept_every: PositiveCount
     note: str | None = None
     tried_p99_s: tuple[float | None, ...] = ()
+    front_share: Share | None = None
 
 
 @dataclass(frozen=True)

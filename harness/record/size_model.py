@@ -57,6 +57,7 @@ class CapacityBlock:
         physical_cores: that the partition consumed meanwhile, from PURR.
         peak_bytes: memory of all processes.
         note: why there is no capacity.
+        front_share: of the server's CPU time, what was spent outside the model; None in process.
     """
 
     block: Count
@@ -69,6 +70,7 @@ class CapacityBlock:
     steal_share: Share | None = None
     peak_bytes: Count | None = None
     note: str | None = None
+    front_share: Share | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from harness.sizing.curves import FARTHEST, Curve
 _BASES = ("measured", "interpolated", "extrapolated")
 _SLOWER = 1.1  # times the service alone from which sharing counts
 _BUSY = 0.9
+_FRONT = 0.5  # share of a server's CPU time outside the model from which the front is what limits
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,9 @@ def limited_by(bench: Bench, curve: Curve, cores: int) -> str:
         if alone is not None and service > _SLOWER * alone:
             of = "with one thread per core" if reason == "SMT sharing" else "on the fewest cores"
             return f"{reason}: a request takes {service / alone:.2f} times as long as {of}"
+    front = median([block.front_share for block in point.blocks if block.front_share is not None] or [0.0])
+    if front > _FRONT:
+        return f"the front: {100 * front:.0f} % of the server's CPU time is spent outside the model"
     busy = rate * service / point.instances
     if bench.p99_s is None or busy >= _BUSY:
         return f"the scorer: {100 * min(busy, 1.0):.0f} % busy"

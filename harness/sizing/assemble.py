@@ -240,6 +240,7 @@ def block_of_record(record: ProcessRecord) -> CapacityBlock:
         p99_s=served.latencies.get("p99_s"),
         trials=tuple((rate, p99_s) for (rate, _), p99_s in trials if p99_s is not None),
         note=served.note,
+        front_share=served.front_share,
     )
 
 

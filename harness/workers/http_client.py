@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,10 @@ from harness.measure.rate_search import CONFIRMATIONS
 from harness.record.model import Served
 from harness.scenarios.capacity import Trial, capacity
 from harness.serving.arrival_trace import arrivals_of
+from harness.serving.bottleneck import process_times, uses
 from harness.serving.generator import Sent, Target, generate
 from harness.serving.load import allowed_lag_s, different_answers
+from harness.serving.metrics import ProcessTime
 from harness.serving.model import ServedModel
 from harness.serving.payloads import made_rows, payloads
 from harness.workers.http import ClientJob, ClientOutcome
@@ -54,11 +59,30 @@ def search(job: ClientJob) -> ClientOutcome:
 
     alone = sent((np.arange(_ALONE) * (1e9 / _ALONE_PER_S)).astype(np.int64))
     service_s = float(np.median(alone.latencies_ns[_ALONE // 2 :])) * 1e-9
+    before = _processes(job.port)
     series, served = capacity(
         serve, clock, service_s=service_s, bound_s=job.bound_s, seconds=job.seconds, seed=job.seed,
         arrivals=arrivals_of(job.arrivals),
     )  # fmt: skip
-    return ClientOutcome(tuple(series), served)
+    return ClientOutcome(tuple(series), replace(served, front_share=front_share(before, _processes(job.port))))
+
+
+def front_share(before: Mapping[str, ProcessTime], after: Mapping[str, ProcessTime]) -> float | None:
+    """What a server's processes have spent outside the model, of their CPU time; None where they did not say."""
+    spent = uses(before, after, 0.0)
+    cpu_s, scoring_s = sum(each.cpu_s for each in spent), sum(each.scoring_s for each in spent)
+    return min(1.0, max(0.0, 1.0 - scoring_s / cpu_s)) if cpu_s > 0 else None
+
+
+def _processes(port: int) -> dict[str, ProcessTime]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
+    try:
+        connection.request("GET", "/metrics")
+        return process_times(connection.getresponse().read().decode())
+    except (OSError, HTTPException):
+        return {}
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":

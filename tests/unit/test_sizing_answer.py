@@ -11,9 +11,11 @@ import pytest
 from support.sizes import LAW, bench_of, series_of
 
 from harness.record.size_model import CapacityBlock, SizeQuestion
+from harness.serving.metrics import ProcessTime
 from harness.sizing.answer import answer
 from harness.sizing.curves import at_bound, curve_of, model_of, usable_rate
 from harness.sizing.usl import Usl
+from harness.workers.http_client import front_share
 
 
 def law(cores: int) -> float:
@@ -169,6 +171,27 @@ def test_what_limits_is_named() -> None:
     queueing = answer(bench_of(series_of(law, service_s=0.0005)), ask(900)).chosen
     assert queueing is not None
     assert queueing.limited_by.startswith("queueing")
+
+
+@pytest.mark.parametrize(("share", "limit"), [(0.82, "the front: 82 % of the server's CPU time"), (0.3, "the scorer")])
+def test_a_server_is_limited_by_where_its_time_goes(share: float, limit: str) -> None:
+    series = series_of(law, service_s=0.00099)
+    points = tuple(
+        replace(point, blocks=tuple(replace(block, front_share=share) for block in point.blocks))
+        for point in series.points
+    )
+    chosen = answer(bench_of(replace(series, points=points)), ask(900)).chosen
+    assert chosen is not None
+    assert chosen.limited_by.startswith(limit)
+
+
+def test_what_a_server_spends_outside_the_model() -> None:
+    before = {"server": ProcessTime(1, 2.0, 1.5)}
+    assert front_share(before, {"server": ProcessTime(1, 6.0, 2.5)}) == pytest.approx(0.75)
+    fronts = {"front-0": ProcessTime(1, 3.0, 0.0), "scorer-0": ProcessTime(1, 1.0, 1.0)}
+    assert front_share({}, fronts) == pytest.approx(0.75)
+    assert front_share(before, before) is None
+    assert front_share({}, {}) is None
 
 
 class TestFailsWell:
