@@ -9,10 +9,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.errors import ExitCode, InputError
+from harness.errors import ExitCode, InputError, LparbenchError
 from harness.process_tree import child
 from harness.reporting.ci_format import CiFormat
 from harness.scratch import SCRATCH_VARIABLE, scratch
@@ -20,6 +21,8 @@ from harness.workers.process import no_room
 
 _ORIGIN = "LPARBENCH_ORIGIN"
 _OF_PYTEST = {0: ExitCode.GOOD, 1: ExitCode.REGRESSION, 2: ExitCode.INTERRUPTED, 4: ExitCode.USAGE}
+_UNWRITTEN = "unable to write file"
+_ROOM = "Make room there, or set TMPDIR to another disk; nothing was measured yet."
 _USAGE = "Example: lparbench gate --base main --head HEAD -- pytest tests/bench"
 
 
@@ -90,6 +93,11 @@ def _git(folder: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise InputError("git is not installed.", remedy="--base and --head need it.") from None
     if done.returncode:
-        cause = f"git {arguments[0]}: {(done.stderr.strip() or 'failed').splitlines()[-1]}"
-        raise no_room(folder, done.stderr) or InputError(cause, remedy=_USAGE)
+        lines = (done.stderr.strip() or "failed").splitlines()
+        if full := no_room(Path(tempfile.gettempdir()), done.stderr, _ROOM):
+            raise full
+        if _UNWRITTEN in done.stderr:  # git does not say why, and has removed what filled the disk
+            cause = f"git {arguments[0]}: {lines[0]}: there is no room for a worktree in {tempfile.gettempdir()}."
+            raise LparbenchError(cause, remedy=_ROOM)
+        raise InputError(f"git {arguments[0]}: {lines[-1]}", remedy=_USAGE)
     return done.stdout.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from harness.pytest_plugin.options import (
     session_key,
 )
 from harness.record.files import DISK_FULL
+from harness.scratch import SCRATCH_VARIABLE
 from harness.workers.process import no_room
 
 OUTCOME = "inconclusive"
@@ -66,7 +68,8 @@ def end_where_the_tool_failed(config: pytest.Config, error: LparbenchError | OSE
     if isinstance(error, OSError):
         if error.errno not in DISK_FULL:
             raise error
-        nameless = None if error.filename else no_room(Path(tempfile.gettempdir()), str(error), RUN_AGAIN)
+        place = Path(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir())
+        nameless = None if error.filename else no_room(place, str(error), RUN_AGAIN)
         error = nameless or LparbenchError(f"{error.filename}: {error.strerror}.", remedy=RUN_AGAIN)
     if error.exit_code is ExitCode.TOOL_FAILED:
         judged = len(config.stash[session_key].judged)

@@ -111,9 +111,10 @@ def no_room(directory: Path, output: str = "", remedy: str = _RESUME) -> Lparben
         output: what it printed.
         remedy: what was kept, and how to go on.
     """
-    temporary = Path(tempfile.gettempdir())
-    places = {} if directory.absolute().is_relative_to(temporary) else {directory: "of --out"}
-    places[temporary] = "of TMPDIR"
+    temporary, shared = Path(tempfile.gettempdir()), os.environ.get(SCRATCH_VARIABLE)
+    places = {temporary: "of TMPDIR"}
+    if not directory.absolute().is_relative_to(temporary):
+        places = {directory: "of TMPDIR" if shared and directory.is_relative_to(shared) else "of --out", **places}
     free = {place: shutil.disk_usage(place).free for place in places}
     place = min(free, key=lambda each: free[each])
     if free[place] > _LEAST_ROOM and not any(os.strerror(number) in output for number in DISK_FULL):

@@ -14,6 +14,7 @@ import pytest
 from support.mutations import small_run
 from support.sweeps import ScriptedExecutor
 
+from harness.cli import base_head
 from harness.compare.observations import side_of
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.gates.baseline_file import update_baseline
@@ -24,9 +25,10 @@ from harness.record.files import unwritable
 from harness.record.spec import RunSpec
 from harness.reporting.progress import Silence
 from harness.runs.run import execute, resume, run_once
+from harness.scratch import SCRATCH_VARIABLE
 from harness.workers.jobs import BaselineJob, Job, MeasureJob
 from harness.workers.outcomes import JobResult
-from harness.workers.process import OUTPUT_FILE, WorkerProcess
+from harness.workers.process import OUTPUT_FILE, WorkerProcess, no_room
 
 _Usage = namedtuple("_Usage", "total used free")
 
@@ -125,3 +127,28 @@ def test_a_measured_session_outlives_a_baseline_that_cannot_be_written(
     assert path.read_bytes() == before
     (kept,) = (tmp_path / "tmp").iterdir()
     assert len(update_file(Inputs(path, (kept,), measured.measure), None).sessions) == 2
+
+
+@pytest.mark.parametrize("printed", ["error: unable to write file a\nfatal: no", "fatal: No space left on device"])
+def test_a_worktree_that_finds_no_room_is_no_wrong_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str
+) -> None:
+    def git(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess((), 128, "", printed)
+
+    monkeypatch.setattr(base_head.subprocess, "run", git)
+    with pytest.raises(LparbenchError, match="set TMPDIR to another disk") as full:
+        base_head._git(tmp_path, "worktree", "add")
+    assert full.value.exit_code is ExitCode.TOOL_FAILED
+
+
+def test_the_disk_of_another_process_scratch_is_called_that_of_tmpdir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It chose the directory when there was room; this process was given another one since."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(1, 0, 0 if path.name == "scratch" else 1 << 40))
+    assert "scratch: no space left on the disk of TMPDIR." in str(no_room(tmp_path / "scratch"))
