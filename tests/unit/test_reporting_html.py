@@ -394,6 +394,7 @@ def test_figures_that_cannot_be_drawn_are_left_out() -> None:
         histogram=replace(whole.histogram, edges=tuple(reversed(whole.histogram.edges))),
         per_class_recall={"dos": ClassRecall(1, 0.5)},
         loss_curve=(1.0,),
+        validation_curve={"auc_pr": (None, 0.9)},
         baseline_detectors=None,
     )
     bare = inference(processes=(), metrics={}, by_batch={}, accuracy=odd)
