@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.content import user_cache
@@ -12,11 +12,11 @@ from harness.runs.accuracy import other_protocol
 from harness.runs.assemble import missing_backends, too_large
 from harness.runs.engine import Engine, Fit, key_of
 from harness.runs.fingerprint import state_digest
-from harness.runs.forecast import has_time, slot_s
+from harness.runs.forecast import has_time, no_survey, slot_s
 from harness.runs.journal import Measurement
 from harness.runs.machine import Machine
 from harness.runs.precision import headline_estimates
-from harness.runs.schedule import Configuration, block_of
+from harness.runs.schedule import Configuration, Slot, block_of
 from harness.runs.stopping import Stopping
 from harness.scenarios.cold import eviction_bytes
 from harness.scoring.backends import BACKENDS
@@ -24,6 +24,7 @@ from harness.workers.outcomes import JobResult, SurveyOutcome
 from harness.workers.variants import FULL
 from harness.workload.model import Workload
 
+_TO_START = ("onnxruntime", "native", "eager", "compile")  # the quickest first: to train takes torch, two seconds
 INFERENCE: tuple[Scenario, ...] = ("offline", "single_stream")
 
 
@@ -94,7 +95,10 @@ class Work:
         left_out: list[str] = []
         block = 0
         while configurations:
-            for slot in block_of(configurations, block=block, seed=engine.spec.seed):
+            slots: Sequence[Slot] = block_of(configurations, block=block, seed=engine.spec.seed)
+            if not block and no_survey(engine.spec):
+                slots = sorted(slots, key=lambda each: _TO_START.index(configurations[each.configuration].backend))
+            for slot in slots:
                 configuration = configurations[slot.configuration]
                 late = measurements and not block and slot.name not in done
                 if late and not self.stopping.has_room(_slowest(each.result for each in measurements)):

@@ -72,6 +72,7 @@ def test_a_budget_bounds_set_up_and_blocks(
         fitted = work.fits()
         configurations, measurements = work.measure(fitted)
     assert (len(fitted), len(measurements)) == (fits, slots)
+    assert configurations[measurements[0].configuration].backend == "native", "the quickest to start first"
     assert before_s + clock.now_ns() * 1e-9 == pytest.approx(seconds)
     assert {(job.rows, job.epochs, job.seeds) for job in executor.fits} == {(2000, 1, (0,))}
     whole = slots >= len(configurations)
