@@ -42,6 +42,7 @@ from harness.sweeps.effects import effects_of
 from harness.workers.outcomes import FitOutcome, SurveyOutcome
 
 _Rates = dict[int, dict[int, float]]  # cell -> block -> rate
+_NOT_MEASURED = "not measured: the sweep ended before"
 _NOTHING = over_processes([], "row/s")
 _VALID = Validity(Verdict.VALID)
 _STANDINGS: Mapping[Standing, Literal["equivalent", "slower", "undecided"]] = {
@@ -150,6 +151,8 @@ def _cell(
         clock_mismatch=next((each.clock for each in ordered if each.clock), None),
         emulator=emulator,
     )
+    if not records:
+        validity = replace(validity, reasons=(*validity.reasons, _NOT_MEASURED))
     return SweepCell(
         id=index,
         workload=configuration.workload,

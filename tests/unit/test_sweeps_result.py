@@ -173,6 +173,8 @@ def test_the_record_comes_back_from_its_file_and_from_an_unfinished_directory(tm
         stored_sweep(unfinished)
     (unfinished / "journal.jsonl").write_text("")
     assert stored_sweep(unfinished).design.slots_done == 0
+    reasons = {cell.validity.reasons for cell in stored_sweep(unfinished).cells}
+    assert reasons == {("not measured: the sweep ended before",)}
 
 
 @pytest.mark.parametrize(
