@@ -23,13 +23,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import HERE, PATIENCE_S, Emulator, Machine, emulator
 from machines import MACHINES, WORKING
+from support.bundles import saved
 from support.debian import Unavailable
 from support.emulated import *  # noqa: F403 - hooks and fixtures
 from support.jobs import Jobs, Outcome
 from support.oracles import Reading, hwloc_reading, lscpu_reading
 
+from harness.decode import encode
 from harness.detectors.export import prepare
 from harness.detectors.registry import resolve
+from harness.evaluation.metrics import evaluate
+from harness.evaluation.thresholds import Threshold
 from harness.scoring.artifacts import write_rows
 
 
@@ -100,7 +104,8 @@ def booted(request, tmp_path_factory) -> Iterator[_Booting]:
                 built.copy_project(booting.project)
             for program in WORKING:  # first, because they take longest
                 if own := [name for of, name in checks if of == program]:
-                    _fit(folder / program / "fit")
+                    _fit(folder / program)
+                    saved(folder / program / "bundle", "pca", {"n_components": 2})
                     files = {"program": f"{program}.py", "checks": "\n".join(own)}
                     booting.start(program, WORKING[program], "live.sh", files)
             booting.capture([name for name in MACHINES if name in chosen])
@@ -110,12 +115,16 @@ def booted(request, tmp_path_factory) -> Iterator[_Booting]:
 
 
 def _fit(directory: Path) -> None:
-    """A detector of rows of four columns, fitted here for a guest without the libraries that it takes."""
+    """A detector of rows of four columns, fitted and judged here for a guest where that takes minutes."""
     rows = np.random.default_rng(0).standard_normal((300, 4)).astype(np.float32)
     detector = resolve("pca", {"n_components": 2}).fit(rows)
-    directory.mkdir(parents=True)
-    prepare(detector, directory)
-    write_rows(directory, rows, detector.decision_function(rows), rows, np.zeros(300, np.int64))
+    scores, fitted = detector.decision_function(rows), directory / "fit"
+    fitted.mkdir(parents=True)
+    prepare(detector, fitted)
+    middle = Threshold(float(np.median(scores)), "median")
+    evaluation = evaluate(scores, (scores > middle.value).astype(np.int64), middle)
+    (directory / "evaluation.json").write_text(json.dumps(encode(evaluation)))
+    write_rows(fitted, rows, scores, rows, np.zeros(300, np.int64))
 
 
 class _Booting(dict[str, Captured]):

@@ -9,22 +9,39 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
-from live import CPUS, NODES, PLUGGED, ROOT, begin, online, refusal, run_checks, state, wait_until
+from live import CPUS, NODES, PLUGGED, ROOT, begin, forked, online, refusal, run_checks, state, wait_until
+from support import records
 from support.sweeps import fit_outcome, result_of
 
+from harness.compare.observations import side_of
+from harness.decode import decode_json_file
+from harness.evaluation.metrics import Evaluation
+from harness.gates.baseline_file import update_baseline
+from harness.gates.files import Inputs, judge_files
+from harness.gates.policy import Policy
 from harness.placement.model import Placement
 from harness.placement.smt_state import load
 from harness.platform.parse import cpu_list
-from harness.record.model import Verdict
+from harness.platform.probe import probe
+from harness.record.load_model import LoadSpec
+from harness.record.model import Run, Verdict
 from harness.record.spec import RunSpec
 from harness.record.store import sweep_text
 from harness.reporting.progress import Silence
+from harness.runs.fingerprint import fingerprint
 from harness.runs.journal import Measurement, read_journal
+from harness.runs.run import run_once
+from harness.serving import model as served
+from harness.serving.trial import Session
 from harness.sizing import session as sizing
 from harness.sweeps import session as sweeps
 from harness.sweeps.settings import Location
+from harness.trust import allow
 from harness.workers.executor import ProcessExecutor
 from harness.workers.jobs import FitJob, Job, MeasureJob
 from harness.workers.outcomes import JobResult
@@ -43,7 +60,8 @@ class Fitted(ProcessExecutor):
         if not isinstance(job, FitJob):
             return super().run(job, placement, timeout_s=timeout_s)
         shutil.copytree("/job/fit", job.directory)
-        return result_of(fit_outcome(), placement)
+        evaluation = decode_json_file(Evaluation, Path("/job/evaluation.json"))
+        return result_of(replace(fit_outcome(), evaluations=(evaluation,)), placement)
 
 
 class Plugging(Fitted):
@@ -110,6 +128,68 @@ def check_a_sizing_is_refused() -> None:
     said = refusal(lambda: sizing.begin(SPEC, wanted, ("lparbench", "size"), Path("/tmp/sizes")))
     assert "emulated (QEMU TCG)" in said, said
     assert not Path("/tmp/sizes").exists()
+
+
+def check_a_server_starts_on_its_node_and_a_load_test_of_it_refuses_times() -> None:
+    begin("on")
+    command = [sys.executable, "-m", "harness", "serve", "/job/bundle", "--backend", "eager", "--trust", "--node", "1"]
+    command += ["--threads-per-core", "2", "--port", "0", "--deadline", "60s", "--json"]
+    errors = Path("/tmp/serve.err")
+    with errors.open("w") as handle, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=handle) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            assert line, errors.read_text()
+            described = json.loads(line)
+            process = Path("/proc", str(server.pid))
+            allowed = cpu_list(dict(_pairs(process / "status"))["Cpus_allowed_list"]) or ()
+            assert len(set(allowed) & set(NODES[1])) == len(allowed) == 2, allowed
+            assert " bind:1 " in (process / "numa_maps").read_text()
+
+            def load() -> object:
+                allow(True)
+                served.fastest_backend = lambda _: "eager"  # the others' libraries are not in the guest
+                url = described["url"]
+                session = Session.open(url, Path("/job/bundle"), None, None, None, 0, probe(ROOT, cross_checked=False))
+                record = session.offer(LoadSpec(url, 4.0, 1.0, 1, "constant", 0, 30.0, patience_s=120.0))
+                return {"met": record.result.met, "by": record.result.by_status, "why": record.result.reasons}
+
+            answer = forked(load)  # whose CPUs are changed
+            assert answer.get("by") == {"200": 4}, answer
+            assert answer["met"] is None
+            assert "this machine is emulated (QEMU TCG): times mean nothing" in answer["why"]
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(timeout=240) == 0, errors.read_text()
+        finally:
+            server.kill()
+
+
+def check_a_gate_measures_and_judges_no_times() -> None:
+    """Against a baseline of the machine that is imitated, and as the first baseline of its own."""
+    begin("on")
+    measured: list[Run] = []
+
+    def measure(spec: RunSpec) -> Run:
+        measured.append(run_once(spec, Fitted(), Silence(), ("lparbench", "gate")))
+        return measured[-1]
+
+    facts = probe(ROOT, cross_checked=False)
+    real = replace(fingerprint(facts, facts.software), emulated=False)
+    spec = replace(SPEC, scenarios=("offline",), backends=("eager",))
+    baseline = Path("/tmp/baseline.json")
+    update_baseline(baseline, side_of(records.run(fingerprint=real, spec=spec)))
+    refused = refusal(lambda: judge_files(Inputs(baseline, [], measure), Policy()))
+    assert "emulated: False and True" in refused, refused
+    (run,) = measured
+    assert run.results
+    assert {result.validity.verdict for result in run.results} == {Verdict.TIMINGS_REFUSED}
+    refused = refusal(lambda: update_baseline(Path("/tmp/own.json"), side_of(run)))
+    assert "refused under emulation (QEMU TCG)" in refused, refused
+    assert not Path("/tmp/own.json").exists()
+
+
+def _pairs(path: Path) -> list[tuple[str, str]]:
+    return [(key, value.strip()) for key, _, value in (line.partition(":") for line in path.read_text().splitlines())]
 
 
 if __name__ == "__main__":
