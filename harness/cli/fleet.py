@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, demand
 from harness.cli.choices import parse_backends, parse_dtypes, parse_scenarios, refuse_with_resume
 from harness.cli.durations import seconds
 from harness.cli.help import Command, Group
@@ -123,6 +123,7 @@ def run(
     scenarios: Annotated[
         str, typer.Option(metavar="A,B", autocompletion=completion.scenarios, help="What is timed.")
     ] = "offline",
+    p99: Annotated[str, typer.Option(metavar="TIME", help="Bound on the latency, for the server scenario.")] = "10ms",
     backends: Annotated[
         str | None,
         typer.Option(
@@ -135,9 +136,7 @@ def run(
             metavar="A,B", autocompletion=completion.dtypes, help="Default: the workload's.", show_default=False
         ),
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Folder with data sets on the hosts.", show_default=False)
-    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="DIR", help="Folder with data sets on the hosts.")] = None,
     synthetic: Synthetic = False,
     rows: Rows = None,
     epochs: Annotated[
@@ -200,6 +199,7 @@ def run(
             backends=parse_backends(backends),
             dtypes=parse_dtypes(dtypes),
             scenarios=parse_scenarios(scenarios, "hot", 1).scenarios,
+            p99_bound_s=seconds("--p99", p99),
             seeds=1,
             epochs=epochs,
             rows=rows,
@@ -295,6 +295,34 @@ def compare(
     text = json.dumps(encode(changed), indent=2) + "\n" if as_json else change_text(changed, output_width())
     typer.echo(text, nl=False)
     raise typer.Exit(exit_code_of(changed))
+
+
+@fleet_app.command("size", cls=Command)
+def size(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fleet run.")],
+    rate: demand.Rate = None,
+    p99: demand.Bound = None,
+    growth: demand.Growth = None,
+    headroom: demand.Headroom = None,
+    confidence: demand.Confidence = "95",
+    spare: demand.Spare = 0,
+    workload: Annotated[str | None, demand.option_text("Where there are several.", "NAME", demand.DEMAND)] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how many LPARs of which kind serve a demand, from what those of a fleet run were measured to take.
+
+    Exit code 0: answered. 2: of no kind can be said how many do.
+
+    Example: `lparbench fleet size results/fleet/RUN --rate 100k/s --p99 10ms --spare 1`
+    """
+    from harness.decode import encode
+    from harness.fleet.capacity import size_fleet
+    from harness.reporting.fleet_size import exit_code_of, size_text
+
+    asked = demand.question_of(rate, p99, growth, headroom, demand.confidence_of(confidence), spare)
+    sized = size_fleet(directory, asked, workload)
+    typer.echo(json.dumps(encode(sized), indent=2) + "\n" if as_json else size_text(sized), nl=False)
+    raise typer.Exit(exit_code_of(sized))
 
 
 @fleet_app.command("host", cls=Command, hidden=True)

@@ -12,28 +12,30 @@ import typer
 
 from harness.cli import completion, own_data
 from harness.cli.choices import parse_backends, parse_dtypes, parse_list, parse_source, refuse_with_resume
+from harness.cli.demand import (
+    DEMAND,
+    Bound,
+    Confidence,
+    Growth,
+    Headroom,
+    Rate,
+    Spare,
+    confidence_of,
+    option_text,
+    question_of,
+)
 from harness.cli.durations import seconds as duration
 from harness.cli.levels import parse_whole_numbers
 from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
 from harness.cli.rates import parse_arrivals, per_second
-from harness.cli.shares import share
 from harness.errors import ExitCode, InputError, unknown
 from harness.trust import allow
 
 if TYPE_CHECKING:
     from harness.record.size_model import PlanKind, Size, SizeQuestion
 
-_DEMAND = "Demand"
 _STORED = "Without measuring"
 _SETTINGS = "What is measured"
-_MOST_GROWTH = 10.0  # a demand that becomes eleven times what it is
-
-
-def _text(text: str, metavar: str, panel: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        metavar=metavar, help=text, rich_help_panel=panel, show_default=False
-    )
-    return option
 
 
 @own_data.takes_own_data
@@ -48,29 +50,25 @@ def size(
             autocompletion=completion.workloads,
         ),
     ] = None,
-    rate: Annotated[str | None, _text("Requests (or rows) per second: 20k/s, 100M/h.", "N/s", _DEMAND)] = None,
-    p99: Annotated[str | None, _text("Bound on the latency; left out: throughput.", "TIME", _DEMAND)] = None,
-    growth: Annotated[str | None, _text("Added to the rate.", "SHARE", _DEMAND)] = None,
-    headroom: Annotated[str | None, _text("Added on top of growth.", "SHARE", _DEMAND)] = None,
-    confidence: Annotated[
-        str, typer.Option(metavar="PERCENT", help="That the capacity is enough.", rich_help_panel=_DEMAND)
-    ] = "95",
-    spare: Annotated[
-        int, typer.Option(min=0, help="Further partitions, should one fail.", rich_help_panel=_DEMAND)
-    ] = 0,
+    rate: Rate = None,
+    p99: Bound = None,
+    growth: Growth = None,
+    headroom: Headroom = None,
+    confidence: Confidence = "95",
+    spare: Spare = 0,
     fit: Annotated[
-        Path | None, _text("Fit a table of cores and rates; say what may be concluded.", "FILE.csv", _STORED)
+        Path | None, option_text("Fit a table of cores and rates; say what may be concluded.", "FILE.csv", _STORED)
     ] = None,
     cores: Annotated[
-        str | None, _text("Core counts. Default: 1, 2, 4, ..., then what it takes.", "A,B", _SETTINGS)
+        str | None, option_text("Core counts. Default: 1, 2, 4, ..., then what it takes.", "A,B", _SETTINGS)
     ] = None,
-    threads_per_core: Annotated[str | None, _text("SMT levels. Default: all.", "A,B", _SETTINGS)] = None,
+    threads_per_core: Annotated[str | None, option_text("SMT levels. Default: all.", "A,B", _SETTINGS)] = None,
     layouts: Annotated[
-        str | None, _text("per-core, per-thread, single. Default: the first two.", "A,B", _SETTINGS)
+        str | None, option_text("per-core, per-thread, single. Default: the first two.", "A,B", _SETTINGS)
     ] = None,
     plan: Annotated[
         str,
-        typer.Option(metavar="KIND", help="Partitions: dedicated, shared, both or none.", rich_help_panel=_DEMAND),
+        typer.Option(metavar="KIND", help="Partitions: dedicated, shared, both or none.", rich_help_panel=DEMAND),
     ] = "both",
     records: Annotated[
         list[Path] | None,
@@ -84,9 +82,9 @@ def size(
     ] = None,
     what_if: Annotated[
         list[str] | None,
-        _text("A table instead: rate=10k,20k p99=2ms,5ms; may be repeated.", "NAME=A,B", _STORED),
+        option_text("A table instead: rate=10k,20k p99=2ms,5ms; may be repeated.", "NAME=A,B", _STORED),
     ] = None,
-    on: Annotated[str | None, _text("Project onto a machine that is not here: bounds.", "MTM", _STORED)] = None,
+    on: Annotated[str | None, option_text("Project onto a machine that is not here: bounds.", "MTM", _STORED)] = None,
     scenario: Annotated[
         str,
         typer.Option(
@@ -114,8 +112,8 @@ def size(
             show_default=False,
         ),
     ] = None,
-    backend: Annotated[str | None, _text("Default: the workload's first.", "NAME", _SETTINGS)] = None,
-    dtype: Annotated[str | None, _text("Number format. Default: float32.", "NAME", _SETTINGS)] = None,
+    backend: Annotated[str | None, option_text("Default: the workload's first.", "NAME", _SETTINGS)] = None,
+    dtype: Annotated[str | None, option_text("Number format. Default: float32.", "NAME", _SETTINGS)] = None,
     budget: Annotated[str, typer.Option(metavar="TIME", help="Time for all of it.", rich_help_panel=AMOUNT)] = "10m",
     seconds: Annotated[
         float, typer.Option(min=0.01, max=600, help="Least time of a trial.", rich_help_panel=AMOUNT)
@@ -130,7 +128,7 @@ def size(
         Path, typer.Option(metavar="DIR", help="Directories are made in here.", rich_help_panel=OUTPUT)
     ] = Path("results/sizes"),
     resume: Annotated[
-        Path | None, _text("Continue an interrupted sizing; takes no other option but --json.", "DIR", OUTPUT)
+        Path | None, option_text("Continue an interrupted sizing; takes no other option but --json.", "DIR", OUTPUT)
     ] = None,
     trust: Trust = False,
     as_json: RecordJson = False,
@@ -153,16 +151,16 @@ def size(
 
     allow(trust)
     if fit is not None:
-        _fit(fit, rate, _confidence(confidence), as_json=as_json)
+        _fit(fit, rate, confidence_of(confidence), as_json=as_json)
     kinds = _kinds(plan)
     if records or what_if:
-        question = _question(rate, p99, growth, headroom, _confidence(confidence), spare, what_if)
+        question = question_of(rate, p99, growth, headroom, confidence_of(confidence), spare, what_if)
         _stored(records, question, what_if, kinds, on, as_json=as_json)
     if resume is not None:
         refuse_with_resume(context, "sizing")
         directory = resume
     else:
-        question = _question(rate, p99, growth, headroom, _confidence(confidence), spare)
+        question = question_of(rate, p99, growth, headroom, confidence_of(confidence), spare)
         if workload is None:
             raise InputError("Which workload?", remedy="Name one: lparbench size nsl-kdd-mlp --rate 20k/s --p99 5ms")
         spec = RunSpec(
@@ -277,41 +275,3 @@ def _kinds(text: str) -> tuple[PlanKind, ...]:
     if text not in by_name:
         raise unknown("value", text, by_name, where="--plan")
     return by_name[text]
-
-
-def _question(
-    rate: str | None,
-    p99: str | None,
-    growth: str | None,
-    headroom: str | None,
-    confidence: float,
-    spare: int,
-    what_if: list[str] | None = None,
-) -> SizeQuestion:
-    from harness.cli.what_if import first
-    from harness.record.size_model import SizeQuestion
-
-    rate, p99 = first(rate, "rate", what_if), first(p99, "p99", what_if)
-    if rate is None:
-        raise InputError("What is the demand?", remedy="Give --rate, and --p99 for latency: --rate 20k/s --p99 5ms")
-    return SizeQuestion(
-        rate=per_second("--rate", rate),
-        p99_s=None if p99 is None else duration("--p99", p99),
-        growth=0.0 if growth is None else share("--growth", growth, _MOST_GROWTH),
-        headroom=0.0 if headroom is None else share("--headroom", headroom, _MOST_GROWTH),
-        confidence=confidence,
-        spare=spare,
-    )
-
-
-def _confidence(text: str) -> float:
-    try:
-        value = float(text.strip().removesuffix("%"))
-    except ValueError:
-        value = 0.0
-    value = value / 100 if value >= 1 else value
-    if not 0.5 < value < 1:
-        raise InputError(
-            f"--confidence {text!r} is not between 50 and 100.", remedy="Expected a percentage such as 95."
-        )
-    return value

@@ -100,8 +100,8 @@ static bool layer_fits(layer *l, const lpb_array *weight, int64_t inputs) {
         bias->columns != weight->rows)
         return false;
     *l = (layer){.inputs = inputs, .taps = weight->columns / inputs};
-    l->dense = (plan_step){
-        .kind = LPB_STEP_DENSE, .word = LPB_RELU, .features = weight->columns, .outputs = weight->rows};
+    l->dense =
+        (plan_step){.kind = LPB_STEP_DENSE, .word = LPB_RELU, .features = weight->columns, .outputs = weight->rows};
     return l->taps % 2 == 1 && l->taps <= MOST_TAPS;
 }
 

@@ -119,10 +119,10 @@ typedef enum {
     LPB_STEP_TRANSFORMER, /* see lpb_form */
     LPB_STEP_CELL, /* of an LSTM: sigmoid(f) c + sigmoid(i) tanh(g), of i, f, o and g in one value, and c unless it is 0
                     */
-    LPB_STEP_HIDDEN, /* of an LSTM: sigmoid(o) tanh(c), of i, f, o and g in one value, and c */
-    LPB_STEP_CONVOLUTION, /* number: positions, whose channels are side by side; channels out: the largest over positions.
-                             Arrays: weight (outputs x taps * inputs) and bias of up to four convolutions with ReLU, padded
-                             with zeros to as many positions; taps are odd in number */
+    LPB_STEP_HIDDEN,      /* of an LSTM: sigmoid(o) tanh(c), of i, f, o and g in one value, and c */
+    LPB_STEP_CONVOLUTION, /* number: positions, whose channels are side by side; channels out: the largest over
+                             positions. Arrays: weight (outputs x taps * inputs) and bias of up to four convolutions
+                             with ReLU, padded with zeros to as many positions; taps are odd in number */
 } lpb_step_kind;
 enum { LPB_STEP_KINDS = 15 };
 #define LPB_NORMAL_EPSILON 1e-5f
