@@ -63,12 +63,13 @@ def add(
 
     Example: `lparbench archive add team.sqlite results`
     """
+    from harness.compare.archived_sides import KIND, side_text
     from harness.decode import encode
     from harness.record.archive import opened
     from harness.wording import plural
 
     with opened(archive, new=True) as store:
-        added, present = store.add(records)
+        added, present = store.add(records, keeping=(KIND, side_text))
     if as_json:
         typer.echo(json.dumps({"added": [encode(entry) for entry in added], "present": present}, indent=2))
     else:

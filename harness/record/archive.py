@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,11 +97,17 @@ class Archive:
 
     def __init__(self, engine: Any, tables: Any, name: str) -> None:
         self._engine = engine
-        self._records, self._workloads = tables
+        self._records, self._workloads, self._kept = tables
         self._name = name
 
-    def add(self, paths: Iterable[Path]) -> tuple[list[Entry], int]:
+    def add(
+        self, paths: Iterable[Path], keeping: tuple[str, Callable[[Run], str]] | None = None
+    ) -> tuple[list[Entry], int]:
         """Take in the records below ``paths``, all or, on an error, none.
+
+        Args:
+            paths: records, their directories, or folders of those.
+            keeping: of what kind, and what is kept beside the record of a run; see `keep`.
 
         Returns:
             What was taken in, and how many were there already.
@@ -112,10 +118,10 @@ class Archive:
         """
         sql = _sqlalchemy()
         files = [file for path in paths for file in _files(path)]
-        present, added = 0, []
+        present, added, beside = 0, [], {}
         with self._errors(), self._engine.begin() as connection:
             for file in files:
-                entry, text = _read(file)
+                entry, text, record = _read(file)
                 seen = sql.select(self._records.c.digest).where(self._records.c.digest == entry.digest)
                 if connection.execute(seen).first() is not None:
                     present += 1
@@ -125,7 +131,11 @@ class Archive:
                 rows = [{"digest": entry.digest, "workload": name} for name in entry.workloads]
                 if rows:
                     connection.execute(self._workloads.insert(), rows)
+                if keeping is not None and isinstance(record, Run):
+                    beside[entry.digest] = keeping[1](record)
                 added.append(entry)
+        if keeping is not None and beside:
+            self.keep(keeping[0], beside)
         return added, present
 
     def entries(self, query: Query) -> list[Entry]:
@@ -173,6 +183,33 @@ class Archive:
                 except DigestError as error:
                     raise InputError(f"{where}: {error}.", remedy="Restore the archive from a copy.") from None
                 yield entry, encode(text)
+
+    def kept(self, kind: str) -> dict[str, str]:
+        """What `keep` was given of this kind, by digest of the record."""
+        sql = _sqlalchemy()
+        with self._errors(), self._engine.connect() as connection:
+            if not sql.inspect(connection).has_table(self._kept.name):  # an archive of an earlier version
+                return {}
+            wanted = sql.select(self._kept.c.digest, self._kept.c.text).where(self._kept.c.kind == kind)
+            return {row.digest: row.text for row in connection.execute(wanted)}
+
+    def keep(self, kind: str, texts: Mapping[str, str]) -> None:
+        """Keep what was worked out from records, which can be worked out again.
+
+        Args:
+            kind: what it is, and of which version.
+            texts: digest of a record to what is kept of it.
+
+        Raises:
+            LparbenchError: the database cannot be written.
+        """
+        sql, kept = _sqlalchemy(), self._kept
+        with self._errors(), self._engine.begin() as connection:
+            kept.create(connection, checkfirst=True)
+            there = set(connection.execute(sql.select(kept.c.digest).where(kept.c.kind == kind)).scalars())
+            rows = [{"digest": key, "kind": kind, "text": text} for key, text in texts.items() if key not in there]
+            if rows:
+                connection.execute(kept.insert(), rows)
 
     def write(self, entries: Sequence[Entry], directory: Path) -> list[Path]:
         """Write records into directories of their names, as `lparbench run` and the others do.
@@ -261,7 +298,7 @@ def _sqlite(path: Path, *, new: bool) -> str:
     return f"sqlite:///{file}"
 
 
-def _tables(sql: Any, metadata: Any) -> tuple[Any, Any]:
+def _tables(sql: Any, metadata: Any) -> tuple[Any, Any, Any]:
     def words(name: str, length: int, **options: Any) -> Any:
         return sql.Column(name, sql.String(length), nullable=False, **options)
 
@@ -285,7 +322,14 @@ def _tables(sql: Any, metadata: Any) -> tuple[Any, Any]:
         sql.Column("digest", sql.String(80), sql.ForeignKey(records.c.digest), primary_key=True),
         words("workload", 200, primary_key=True, index=True),
     )
-    return records, workloads
+    kept = sql.Table(
+        "lparbench_kept",  # no foreign key: whoever deletes a record need not know of this
+        metadata,
+        words("digest", 80, primary_key=True),
+        words("kind", 80, primary_key=True),
+        sql.Column("text", sql.Text, nullable=False),
+    )
+    return records, workloads, kept
 
 
 def _files(path: Path) -> list[Path]:
@@ -299,8 +343,8 @@ def _files(path: Path) -> list[Path]:
     return whole
 
 
-def _read(file: Path) -> tuple[Entry, str]:
-    """A record as it is kept; one of an unknown name is taken for a run."""
+def _read(file: Path) -> tuple[Entry, str, Run | Sweep | Size]:
+    """A record as it is kept, and what it says; one of an unknown name is taken for a run."""
     record: Run | Sweep | Size
     match file.name:
         case name if name == SWEEP_NAME:
@@ -317,7 +361,7 @@ def _read(file: Path) -> tuple[Entry, str]:
             identifier, workloads = record.run_id, {result.workload for result in record.results}
     text = file.read_text(encoding="utf-8")
     results = record.results if isinstance(record, Run) else ()
-    return Entry(
+    entry = Entry(
         digest=parse_json(text, str(file))[DIGEST],
         kind=kind,
         id=identifier,
@@ -328,7 +372,8 @@ def _read(file: Path) -> tuple[Entry, str]:
         results=len(results),
         valid=sum(result.validity.verdict.value == "valid" for result in results),
         added=now(),
-    ), text
+    )
+    return entry, text, record
 
 
 def partition_of(facts: Facts) -> str:

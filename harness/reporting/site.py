@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from harness import __version__
+from harness.compare.archived_sides import sides
 from harness.compare.history import History, history
-from harness.compare.observations import Side, side_of
+from harness.compare.observations import Side
 from harness.record.archive import Archive, Entry, Query
-from harness.record.store import parse_run
 from harness.reporting.history_html import render_history
 from harness.reporting.history_view import lines_of, sentence
 from harness.reporting.page import page_of, within_bound
@@ -46,11 +46,10 @@ def site_of(archive: Archive, *, margin: float) -> dict[str, bytes]:
         InputError: a record in the archive is damaged.
     """
     entries = archive.entries(Query(kind="run"))
-    sides: dict[str, list[Side]] = {}
-    for entry, content in archive.texts(entries):
-        run = parse_run(content.decode("utf-8", "backslashreplace"), f"run {entry.id}")
-        sides.setdefault(entry.partition, []).append(side_of(run).named(entry.id))
-    of_partition = {partition: history(runs, margin=margin) for partition, runs in sorted(sides.items())}
+    by_partition: dict[str, list[Side]] = {}
+    for entry, side in sides(archive, entries):
+        by_partition.setdefault(entry.partition, []).append(side)
+    of_partition = {partition: history(runs, margin=margin) for partition, runs in sorted(by_partition.items())}
     of_workload: dict[str, list[tuple[str, History]]] = {}
     for partition, histories in of_partition.items():
         for each in histories:

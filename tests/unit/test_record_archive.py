@@ -23,11 +23,14 @@ from test_sizing_session import ask, law, machine, sized
 from typer.testing import CliRunner
 
 from harness.cli.main import app
+from harness.compare import archived_sides
+from harness.compare.archived_sides import sides
+from harness.compare.observations import side_of
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.record import archived as archived_module
 from harness.record.archive import Query, is_archive, opened, partition_of
 from harness.record.archived import archived
-from harness.record.store import SIZE_NAME, SWEEP_NAME, size_text, sweep_text, write_run
+from harness.record.store import SIZE_NAME, SWEEP_NAME, load_run, size_text, sweep_text, write_run
 
 DAYS = ("2026-08-01", "2026-08-02", "2026-08-03")
 
@@ -299,8 +302,7 @@ def test_a_site_shows_partitions_workloads_and_steps(tmp_path: Path) -> None:
         )
         write_run(run, tmp_path / "runs")
     place = tmp_path / "team.sqlite"
-    with opened(str(place), new=True) as store:
-        store.add([tmp_path / "runs"])
+    lparbench("archive", "add", place, tmp_path / "runs")
     public = tmp_path / "public"
     public.mkdir()
     for name in ("workload-gone.html", "mine.html"):
@@ -316,6 +318,33 @@ def test_a_site_shows_partitions_workloads_and_steps(tmp_path: Path) -> None:
     assert "run-07" in pages["workload-nsl-kdd-mlp.html"]
     assert "slower from here on" in pages["workload-nsl-kdd-mlp.html"]
     assert all("<b>mlp" not in page and "<script" not in page for page in pages.values())
+
+
+def test_what_is_kept_beside_a_record_is_what_the_record_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same from what was kept, from the records, from damaged text, and where nothing can be kept."""
+    for number in range(4):
+        write_run(records.run(run_id=f"run-{number}", created=f"2026-08-{number + 1:02d}T12:00:00Z"), tmp_path / "runs")
+    place = str(tmp_path / "team.sqlite")
+    with opened(place, new=True) as store:
+        store.add([tmp_path / "runs"])
+        entries = store.entries(Query())
+        by_itself = dict(sides(store, entries))
+        for entry in entries:
+            run = load_run(tmp_path / "runs" / entry.id)
+            expected = side_of(run)
+            made = by_itself[entry]
+            assert (made.name, made.created, made.fingerprint) == (entry.id, run.created, expected.fingerprint)
+            assert made.observations == expected.observations
+        with monkeypatch.context() as reading:
+            reading.setattr(archived_sides, "parse_run", None)  # no record is read again
+            assert dict(sides(store, entries)) == by_itself
+        monkeypatch.setattr(store, "kept", lambda _: dict.fromkeys((each.digest for each in entries), "{}"))
+        monkeypatch.setattr(store, "keep", refused)
+        assert dict(sides(store, entries)) == by_itself
+
+
+def refused(*_: object) -> None:
+    raise LparbenchError("attempt to write a readonly database")
 
 
 def test_the_list_counts_by_partition_and_workload(team: Path, tmp_path: Path) -> None:
