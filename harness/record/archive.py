@@ -107,7 +107,7 @@ class Archive:
 
         Args:
             paths: records, their directories, or folders of those.
-            keeping: of what kind, and what is kept beside the record of a run; see `keep`.
+            keeping: of what kind, and what is kept with the record of a run; see `keep`.
 
         Returns:
             What was taken in, and how many were there already.
@@ -118,7 +118,7 @@ class Archive:
         """
         sql = _sqlalchemy()
         files = [file for path in paths for file in _files(path)]
-        present, added, beside = 0, [], {}
+        present, added, texts = 0, [], {}
         with self._errors(), self._engine.begin() as connection:
             for file in files:
                 entry, text, record = _read(file)
@@ -132,10 +132,10 @@ class Archive:
                 if rows:
                     connection.execute(self._workloads.insert(), rows)
                 if keeping is not None and isinstance(record, Run):
-                    beside[entry.digest] = keeping[1](record)
+                    texts[entry.digest] = keeping[1](record)
                 added.append(entry)
-        if keeping is not None and beside:
-            self.keep(keeping[0], beside)
+        if keeping is not None and texts:
+            self.keep(keeping[0], texts)
         return added, present
 
     def entries(self, query: Query) -> list[Entry]:

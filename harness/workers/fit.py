@@ -60,7 +60,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     trainer_name: Literal["torch", "native"] = "native" if natively and job.trainer == "native" else "torch"
     context = _with_validation(FitContext(trainer=trainer_name, ranks=ranks), data)
     _refuse_one_kind(first, data)
-    started = time.perf_counter()
+    before, started = 0.0 if ranks is None else ranks.reduce_s, time.perf_counter()  # meeting is no training
     together = detectors if data.split_seed is None else detectors[:1]  # the others: each on a split of its own
     fit_together(together, data.train_x, data.train_y, context=context)
     if ranks is not None:
@@ -68,7 +68,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     train_seconds = time.perf_counter() - started
     others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, context)
     if ranks is not None and ranks.rank:
-        return RankOutcome(ranks.reduce_s)
+        return RankOutcome(ranks.reduce_s - before)
     directory = Path(job.directory)
     artifacts = prepare(first, directory)
     scores = [detector.decision_function(data.test_x) for detector in together]
@@ -101,7 +101,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         macs_per_row=artifacts.macs_per_row,
         splits=1 + len(others),
         ranks=1 if ranks is None else ranks.count,
-        reduce_seconds=0.0 if ranks is None else ranks.reduce_s,
+        reduce_seconds=0.0 if ranks is None else ranks.reduce_s - before,
         class_weights=first.class_weights_,
     )
 
