@@ -30,6 +30,7 @@ from harness.platform.parse import cpu_list
 from harness.platform.probe import probe
 from harness.record.load_model import LoadSpec
 from harness.record.model import Run, Verdict
+from harness.record.size_model import SizeQuestion
 from harness.record.spec import RunSpec
 from harness.record.store import sweep_text
 from harness.reporting.progress import Silence
@@ -122,9 +123,7 @@ def check_a_sweep_that_is_killed_puts_smt_back_and_one_that_is_resumed_refuses_t
 
 
 def check_a_sizing_is_refused() -> None:
-    from harness.cli.size import _question
-
-    wanted = sizing.Wanted(_question("100/s", None, None, None, 0.95, 0), ())
+    wanted = sizing.Wanted(SizeQuestion(rate=100.0), ())
     said = refusal(lambda: sizing.begin(SPEC, wanted, ("lparbench", "size"), Path("/tmp/sizes")))
     assert "emulated (QEMU TCG)" in said, said
     assert not Path("/tmp/sizes").exists()

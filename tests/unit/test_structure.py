@@ -6,6 +6,8 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import grimp
@@ -63,6 +65,25 @@ def test_no_function_is_too_long_or_takes_too_much() -> None:
                 beyond.add(f"{name_of(path)}:{node.name}")
     assert beyond - set(EXCEPTIONS) == set()
     assert set(EXCEPTIONS) - beyond == set(), "an exception that is none any more"
+
+
+def is_there(module: str, name: str) -> bool:
+    imported = import_module(module)
+    return hasattr(imported, name) or (hasattr(imported, "__path__") and find_spec(f"{module}.{name}") is not None)
+
+
+@pytest.mark.parametrize("folder", ["lpar", "power10", "bench", "builds"])
+def test_what_runs_elsewhere_imports_what_there_is(folder: str) -> None:
+    """A name that is gone would be noticed in a guest or a study only, after minutes."""
+    missing = [
+        f"{name_of(path)}:{node.lineno} {node.module}.{alias.name}"
+        for path in sorted((ROOT / "tests" / folder).glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "harness"
+        for alias in node.names
+        if not hasattr(import_module(str(node.module)), alias.name) and find_spec(f"{node.module}.{alias.name}") is None
+    ]
+    assert missing == []
 
 
 def test_rooms_hand_over_types() -> None:
