@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from harness import __version__
@@ -36,12 +36,10 @@ class _Kept:
 
 
 def side_text(run: Run) -> str:
-    """What is kept of a run beside its record."""
+    """What is kept of a run with its record."""
     side = side_of(run)
     observations = tuple(side.observations.values())
-    bare = tuple(
-        Observation(each.key, each.seconds, each.problems, {}, each.unusable, each.unit) for each in observations
-    )
+    bare = tuple(replace(each, conditions={}) for each in observations)
     conditions = tuple(_text(each.conditions) for each in observations)
     return json.dumps(encode(_Kept(_text(side.fingerprint), conditions, bare)), separators=(",", ":"))
 
@@ -72,7 +70,7 @@ def _side(entry: Entry, text: str) -> Side:
     where = f"run {entry.id}"
     whole = decode(_Kept, parse_json(text, where), where)
     observations = {
-        each.key: Observation(each.key, each.seconds, each.problems, _facts(facts), each.unusable, each.unit)
+        each.key: replace(each, conditions=_facts(facts))
         for each, facts in zip(whole.observations, whole.conditions, strict=True)
     }
     return Side(entry.id, entry.created, _facts(whole.fingerprint), observations, run_id=entry.id)

@@ -19,7 +19,7 @@ from harness.platform.facts import Facts
 from harness.record.archive import partition_of
 from harness.record.fleet_model import Fleet, FleetHost, FleetTest, HostStanding
 from harness.record.spec import RunSpec
-from harness.record.store import load_fleet
+from harness.record.store import RECORD_NAME, load_fleet
 
 ALL = "all together"
 _OF_THE_MOMENT = (".free", "_free_bytes", "_available_bytes")  # last parts of paths
@@ -137,7 +137,7 @@ def _facts_of(fleet: Fleet, path: Path) -> dict[str, Facts]:
             inside = PurePosixPath(record.path)
             if inside.is_absolute() or ".." in inside.parts:
                 continue
-            file = directory / inside / "run.json"
+            file = directory / inside / RECORD_NAME
             try:
                 document = read_json(file)
                 facts[host.name] = decode(Facts, document["facts"], f"{file}: facts")
