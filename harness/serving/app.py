@@ -123,10 +123,12 @@ class App:
         if isinstance(outcome, CardStep):
             assert self.fraud is not None
             return self.fraud.keeper.take(outcome)
+        if isinstance(outcome, Scoring) and not outcome.admitted:
+            self.admission.admit(len(outcome.rows))
         return outcome
 
     def asked(self, request: Request) -> Reply | Scoring | CardStep:
-        """As `handle`, but a card's transaction is not taken into its window.
+        """As `handle`, but a card's transaction is not taken into its window, and no row among the waiting ones.
 
         Raises:
             HttpError: the request is refused.
@@ -143,11 +145,8 @@ class App:
         if handler is None:
             raise self._no_route(key[1])
         outcome = handler(request)
-        if isinstance(outcome, Scoring):
-            if not len(outcome.rows):
-                return outcome.finish(np.empty(0, dtype=np.float32))
-            if not outcome.admitted:
-                self.admission.admit(len(outcome.rows))
+        if isinstance(outcome, Scoring) and not len(outcome.rows):
+            return outcome.finish(np.empty(0, dtype=np.float32))
         return outcome
 
     def score(self, batch: list[Scoring]) -> list[Reply]:

@@ -196,6 +196,8 @@ def test_a_scorer_that_is_gone_or_slow_is_503_and_nothing_waits_without_a_bound(
         async with Divided(rows, tmp_path, 1, 1, queue_rows=3) as server:
             over = await asyncio.gather(*(server.ask(0, "/predict", body) for _ in range(5)))
             assert [reply.status for reply in over] == [200, 200, 200, 503, 503]
+            later = [await server.ask(0, "/predict", body) for _ in range(5)]  # what was answered waits no more
+            assert [reply.status for reply in later] == [200] * 5
             others = server.apps[0].others
             assert isinstance(others, Others)
             (link,) = others.links
