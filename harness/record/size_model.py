@@ -118,12 +118,35 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class MemoryUse:
+    """What a configuration takes from memory when it serves its capacity.
+
+    Attributes:
+        bytes_per_row: of a request: the row and its score, and the weights where they do not stay in cache.
+        share: of the measured bandwidth of the node; None where that was not measured.
+        working_set_bytes: weights of the instances, per core.
+        cache_bytes: of the last level, per core that is used.
+    """
+
+    bytes_per_row: Positive
+    share: NotNegative | None
+    working_set_bytes: Positive
+    cache_bytes: Positive
+
+    @property
+    def cached(self) -> bool:
+        """Whether the weights stay in cache."""
+        return self.working_set_bytes <= self.cache_bytes
+
+
+@dataclass(frozen=True)
 class SizedConfiguration:
     """A number of cores and how they are used, against the need.
 
     Attributes:
         enough: whether the one-sided limits say so; None where they leave it open.
         limited_by: what keeps it from serving more.
+        memory: None where the weights that a request reads, or the caches, are not known.
     """
 
     cores: PositiveCount
@@ -134,6 +157,7 @@ class SizedConfiguration:
     capacity: Capacity
     enough: bool | None
     limited_by: str
+    memory: MemoryUse | None = None
 
 
 @dataclass(frozen=True)
@@ -195,10 +219,11 @@ class PartitionPlan:
 
 @dataclass(frozen=True)
 class SizeRoof:
-    """What one core of the machine that was measured reaches."""
+    """What one core of the machine that was measured reaches, and the memory of its node for all of its cores."""
 
     operations_per_s: Positive
     bytes_per_s: Positive
+    node_bytes_per_s: Positive | None = None
 
 
 @dataclass(frozen=True)
@@ -246,6 +271,7 @@ class SizedWorkload:
     Attributes:
         operations_per_row: multiplications and additions; None where it is not a matter of dense layers.
         detector: its name in the product, or ``module:Class``.
+        weights: numbers that every call reads, however many rows it scores; None where that is not known.
     """
 
     name: str
@@ -253,6 +279,7 @@ class SizedWorkload:
     dataset: DatasetRecord | None
     operations_per_row: Positive | None = None
     detector: str | None = None
+    weights: Count | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from harness.platform.second_clock import ClockWatch
 from harness.record.model import KernelRate, Metric, Result, Roof, Roofline
 from harness.roofline.measured import ALONE, MeasuredRoof, cache_to_exceed, measure, node_pairs
 from harness.roofline.probes import ComputeRoof, MemoryRoof
-from harness.roofline.rates import MeasuredKernel, rate_unit, roof_at
+from harness.roofline.rates import MeasuredKernel, rate_unit, roof_at, row_bytes
 
 _NO_MEMORY = (
     "Memory was not measured: the size of the last-level cache is not known, or arrays that exceed it would take a "
@@ -160,7 +160,7 @@ def with_workloads(
         if result.scenario != "offline" or ceiling is None or rate is None or not result.dataset.features:
             continue
         macs = macs_per_row[result.workload] or 0
-        intensity = _OPERATIONS_PER_MAC * macs / (4.0 * (result.dataset.features + 1))
+        intensity = _OPERATIONS_PER_MAC * macs / row_bytes(result.dataset.features)
         name = f"{result.title or result.workload}, batch {result.batch_size}"
         share = rate / roof_at(ceiling, bandwidth, intensity)
         unit = rate_unit(result.dtype)

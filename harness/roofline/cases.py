@@ -31,7 +31,7 @@ CHAINS: dict[str, tuple[tuple[int, ...], Literal["logit", "mse"]]] = {
     "MLP": ((41, 64, 32, 1), "logit"),
     "autoencoder": ((41, 32, 16, 8, 16, 32, 41), "mse"),
 }
-_BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "int8": 1}
+BYTES_OF: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "int8": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def _product(
         a, b = (to_bfloat16(value) for value in values) if dtype == "bfloat16" else values  # type: ignore[assignment]
     out = kernels.matmul(a, b)
     ran_on = kernels.ran_on(dtype)
-    moved = _BYTES[dtype] * batch * (m * k + k * n) + 4 * batch * m * n
+    moved = BYTES_OF[dtype] * batch * (m * k + k * n) + 4 * batch * m * n
     label = f"{m}x{k}x{n}, batch {batch}"
     return Case(
         f"batched GEMM {label}" + (", from memory" if streamed else ""),
@@ -124,4 +124,4 @@ def _product(
 def available_types() -> tuple[Dtype, ...]:
     """The types that have a native kernel on this processor."""
     isa = select()
-    return tuple(dtype for dtype in _BYTES if isa.kernel(dtype) is not None)
+    return tuple(dtype for dtype in BYTES_OF if isa.kernel(dtype) is not None)

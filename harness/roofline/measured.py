@@ -51,7 +51,8 @@ class MeasuredRoof:
     """Roofs of all ``cpus`` at once, and kernels on the first of them alone, rated against its own roofs.
 
     ``memory`` is empty where memory was not probed; ``kernels`` where none were rated. ``measured_at`` is the time of a
-    roof that was kept from an earlier run, ISO 8601, UTC.
+    roof that was kept from an earlier run, ISO 8601, UTC. ``first_compute`` and ``first_memory`` are the roofs of the
+    first CPU alone; empty where no kernel was rated.
     """
 
     cpus: tuple[int, ...]
@@ -60,6 +61,8 @@ class MeasuredRoof:
     kernels: tuple[MeasuredKernel, ...]
     evidence: str  # of the matrix unit; empty where no kernel was rated
     measured_at: str | None = None
+    first_compute: tuple[ComputeRoof, ...] = ()
+    first_memory: tuple[MemoryRoof, ...] = ()
 
 
 def cache_to_exceed(facts: Facts, cpus: Sequence[int]) -> int | None:
@@ -125,7 +128,10 @@ def measure(
         max((roof.best_bytes_per_s for roof in near), default=0.0),
         effort.kernel_seconds,
     )
-    return MeasuredRoof(cpus, compute, memory, tuple(rates), _evidence(first, rates, effort))
+    evidence = _evidence(first, rates, effort)
+    return MeasuredRoof(
+        cpus, compute, memory, tuple(rates), evidence, first_compute=tuple(single), first_memory=tuple(near)
+    )
 
 
 def _compute(cpus: Sequence[int], effort: Effort) -> tuple[ComputeRoof, ...]:

@@ -37,6 +37,11 @@ def roof_at(compute: float, bandwidth: float, operations_per_byte: float | None)
     return min(compute, operations_per_byte * bandwidth)
 
 
+def row_bytes(features: int) -> float:
+    """Bytes between memory and a scorer for a row itself: read once as float32, its score written once."""
+    return 4.0 * (features + 1)
+
+
 def kernel_rates(
     kernels: Iterable[Case], cpu: int, ceilings: Mapping[Dtype, float], bandwidth: float, seconds: float = 0.1
 ) -> list[MeasuredKernel]:

@@ -73,6 +73,10 @@ class Artifacts(Scoring):
             raise InputError(f"{self.detector} scores by no program.", remedy="Use backend eager or onnxruntime.")
         return Program(self.n_features * self.window, self.steps, read_arrays(self.directory / PROGRAM_FILE))
 
+    def weights(self) -> int | None:
+        """Numbers that every call of the program reads; None without a program, and where a row meets few of them."""
+        return None if self.steps is None else self.program().weights
+
 
 def write(directory: Path, scoring: Scoring, program: Program | None, graph: bytes | None) -> Artifacts:
     """Write ``scorer.json`` with the program's arrays and the graph, as far as there are any."""

@@ -206,6 +206,13 @@ class Program:
         """Multiply-accumulates of dense steps, transformers and convolutions for one row."""
         return sum(self._macs(step) for step in self.steps)
 
+    @property
+    def weights(self) -> int | None:
+        """Numbers that every call reads, however many rows it scores; None with trees, of which a row meets few."""
+        if any(isinstance(step, Trees) for step in self.steps):
+            return None
+        return sum(int(array.size) for array in self.arrays.values())
+
     def layer(self, step: Dense) -> DenseLayer:
         """The layer of a dense step, with its arrays."""
         return DenseLayer(self.arrays[step.weight], self.arrays[step.bias], step.activation, step.slope)

@@ -10,17 +10,21 @@ from harness.measure.verdicts import MIN_BLOCKS
 from harness.record.size_model import (
     Capacity,
     CapacityPoint,
+    MemoryUse,
     SizeAnswer,
     SizedConfiguration,
     SizeQuestion,
     SizeRefusal,
 )
 from harness.sizing.curves import FARTHEST, Curve
+from harness.sizing.memory import Traffic
+from harness.wording import plural
 
 _BASES = ("measured", "interpolated", "extrapolated")
 _SLOWER = 1.1  # times the service alone from which sharing counts
 _BUSY = 0.9
 _FRONT = 0.5  # share of a server's CPU time outside the model from which the front is what limits
+_MEMORY = 0.7  # share of a node's bandwidth from which requests wait for it
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,13 @@ class Bench:
         curves: of one node.
         node_cores: usable cores of that node; an answer never goes beyond them.
         p99_s: the bound of the capacities; None for throughput.
+        traffic: with memory; None where it is not known.
     """
 
     curves: tuple[Curve, ...]
     node_cores: int
     p99_s: float | None
+    traffic: Traffic | None = None
 
     @property
     def most(self) -> int:
@@ -84,6 +90,7 @@ def _at(bench: Bench, cores: int, question: SizeQuestion) -> Iterator[SizedConfi
         capacity = curve.capacity(cores, question.confidence)
         if capacity is not None:
             series = curve.series
+            memory = memory_of(bench, curve, cores, capacity.value)
             yield SizedConfiguration(
                 cores=cores,
                 threads_per_core=series.threads_per_core,
@@ -92,7 +99,8 @@ def _at(bench: Bench, cores: int, question: SizeQuestion) -> Iterator[SizedConfi
                 node=series.node,
                 capacity=capacity,
                 enough=is_enough(capacity, question.need),
-                limited_by=limited_by(bench, curve, cores),
+                limited_by=limited_by(bench, curve, cores, memory),
+                memory=memory,
             )
 
 
@@ -108,8 +116,17 @@ def instances_of(layout: str, cores: int, threads_per_core: int) -> int:
     return {"per-core": cores, "per-thread": cores * threads_per_core}.get(layout, 1)
 
 
-def limited_by(bench: Bench, curve: Curve, cores: int) -> str:
-    """What keeps a configuration from serving more, from the times of single requests."""
+def memory_of(bench: Bench, curve: Curve, cores: int, rate: float) -> MemoryUse | None:
+    """What a configuration takes from memory at a rate; None where that is not known."""
+    series = curve.series
+    instances = instances_of(series.layout, cores, series.threads_per_core)
+    return None if bench.traffic is None else bench.traffic.use(cores, instances, series.dtype, rate)
+
+
+def limited_by(bench: Bench, curve: Curve, cores: int, memory: MemoryUse | None = None) -> str:
+    """What keeps a configuration from serving more, from its memory and from the times of single requests."""
+    if memory is not None and memory.share is not None and memory.share >= _MEMORY:
+        return f"memory bandwidth: {100 * memory.share:.0f} % of the node's measured roof"
     point = curve.point(cores)
     if point is None:
         return "not known: this number of cores was not measured"
@@ -129,9 +146,13 @@ def limited_by(bench: Bench, curve: Curve, cores: int) -> str:
         return "the scorer"
     for reason, other in (("SMT sharing", _unshared(bench, curve, cores)), ("contention", curve.point(curve.cores[0]))):
         alone = None if other is None else _service(other)
-        if alone is not None and service > _SLOWER * alone:
+        if other is not None and alone is not None and service > _SLOWER * alone:
             of = "with one thread per core" if reason == "SMT sharing" else "on the fewest cores"
-            return f"{reason}: a request takes {service / alone:.2f} times as long as {of}"
+            slower = f"a request takes {service / alone:.2f} times as long as {of}"
+            before = memory_of(bench, curve, other.cores, 0.0)
+            if before is not None and memory is not None and before.cached and not memory.cached:
+                return f"cache: {_outgrown(memory)}; {slower}"
+            return f"{reason}: {slower}"
     front = median([block.front_share for block in point.blocks if block.front_share is not None] or [0.0])
     if front > _FRONT:
         return f"the front: {100 * front:.0f} % of the server's CPU time is spent outside the model"
@@ -139,6 +160,11 @@ def limited_by(bench: Bench, curve: Curve, cores: int) -> str:
     if bench.p99_s is None or busy >= _BUSY:
         return f"the scorer: {100 * min(busy, 1.0):.0f} % busy"
     return f"queueing: the bound is reached with the scorer {100 * busy:.0f} % busy"
+
+
+def _outgrown(memory: MemoryUse) -> str:
+    working_set, cache = (each / 2**20 for each in (memory.working_set_bytes, memory.cache_bytes))
+    return f"weights of {working_set:.3g} MiB a core no longer fit {cache:.3g} MiB of it"
 
 
 def _unshared(bench: Bench, curve: Curve, cores: int) -> CapacityPoint | None:
@@ -180,7 +206,7 @@ def _neighbour(
 
 
 def _open_reasons(chosen: SizedConfiguration, verdict: str) -> Iterator[SizeRefusal]:
-    cores = f"{chosen.cores} cores"
+    cores = plural(chosen.cores, "core")
     if verdict == "extrapolated":
         yield SizeRefusal(cores, "extrapolated beyond the largest number measured", f"--cores {chosen.cores}")
     elif verdict == "open" and chosen.capacity.blocks < MIN_BLOCKS:
@@ -204,15 +230,17 @@ def _unreachable(bench: Bench, question: SizeQuestion, by_cores: Sequence[Sequen
     largest = max((each for those in by_cores for each in those), key=lambda each: each.capacity.value)
     peaks = [law.peak_cores for curve in measured for law in curve.laws.values()]
     bent = [peak for peak in peaks if peak is not None and peak <= bench.limit]
-    best = f"{largest.cores} cores give {largest.capacity.value:,.0f}/s"
+    best = (
+        f"{plural(largest.cores, 'core')} {'gives' if largest.cores == 1 else 'give'} {largest.capacity.value:,.0f}/s"
+    )
     if peaks and len(bent) == len(peaks):
         return _refused(
             question, need, f"no number of cores does: {best}, and more cores give less", "another backend or batch"
         )
     if bench.limit == bench.node_cores:
-        why = f"node has {bench.node_cores} cores, of which {best}; a second node is a step, not a curve"
+        why = f"node has {plural(bench.node_cores, 'core')}, of which {best}; a second node is a step, not a curve"
         return _refused(question, need, why, "two partitions, each of a part of the rate, or the other node: --node")
-    why = f"beyond {bench.limit} cores, {FARTHEST} times the largest number measured; {best}"
+    why = f"beyond {plural(bench.limit, 'core')}, {FARTHEST} times the largest number measured; {best}"
     return _refused(question, need, why, f"--cores up to {bench.node_cores}")
 
 

@@ -37,6 +37,7 @@ from harness.runs.processes import process_record
 from harness.runs.schedule import Configuration
 from harness.sizing.answer import Bench, answer, instances_of
 from harness.sizing.curves import curve_of, model_of
+from harness.sizing.memory import traffic_of
 from harness.sizing.plan import plans_for
 from harness.workers.opened import MADE
 from harness.workers.outcomes import FitOutcome, InstanceOutcome, JobResult, MeasureOutcome, SurveyOutcome
@@ -80,7 +81,7 @@ def bench_of(size: Size, p99_s: float | None = None) -> Bench:
     other = p99_s if p99_s is not None and bound is not None and not math.isclose(p99_s, bound) else None
     entitled = entitled_cores(size.facts)
     curves = tuple(curve_of(series, entitled=entitled, p99_s=other) for series in size.series)
-    return Bench(curves, size.node_cores, other or bound)
+    return Bench(curves, size.node_cores, other or bound, traffic_of(size))
 
 
 def entitled_cores(facts: Facts) -> float | None:
@@ -131,6 +132,7 @@ def size_record(design: Design, request: SizeRequest, journal: Sequence[Entry], 
             None if fit is None else fit.dataset,
             float(_OPERATIONS_PER_MAC * fit.macs_per_row) if fit is not None and fit.macs_per_row else None,
             workload.detector,
+            None if fit is None else fit.weights,
         ),
         design=SizeDesign(
             scenario="http" if over_http else "server" if server else "offline",
@@ -163,10 +165,11 @@ def answered(size: Size, question: SizeQuestion, plans: Sequence[PlanKind] = PLA
 
 
 def _roof(measured: MeasuredRoof) -> SizeRoof | None:
-    """Of the one core that was surveyed."""
-    compute = [roof.ops_per_s for roof in measured.compute if roof.dtype == "float32"]
-    memory = [roof.best_bytes_per_s for roof in measured.memory]
-    return SizeRoof(max(compute), max(memory)) if compute and memory else None
+    """Of one core, and of all that were surveyed at once."""
+    compute = [roof.ops_per_s for roof in measured.first_compute or measured.compute if roof.dtype == "float32"]
+    memory = [roof.best_bytes_per_s for roof in measured.first_memory or measured.memory]
+    together = max((roof.best_bytes_per_s for roof in measured.memory), default=None)
+    return SizeRoof(max(compute), max(memory), together) if compute and memory else None
 
 
 _ARRIVALS = {

@@ -276,7 +276,7 @@ def measure(sizing: Sizing, journal: Journal, executor: Executor, progress: Prog
     work = Work(engine, grid, sizing.sysroot)
     least = COARSE_BLOCKS * len(coarse(sizing.settings)) + MIN_BLOCKS - COARSE_BLOCKS
     progress.start(_PREPARATIONS + max(least, len(journal.of(Measurement))), "survey of the machine")
-    placement = work.placed()
+    placement = work.placed_over(sizing.request.node_cores)
     engine.survey(placement, roof=True, cache_bytes=cache_to_exceed(design.facts, placement.cpus))
     for name in workloads:
         if engine.fitted(name, design.spec.protocol) is None:

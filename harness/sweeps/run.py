@@ -178,6 +178,10 @@ class Work:
         memory_node = configuration.memory_node
         return replace(placement, memory_nodes=(memory_node,), memory_policy=f"bind:{memory_node}")
 
+    def placed_over(self, cores: int) -> Placement:
+        """A thread on each of so many cores of the node that the configurations are on."""
+        return self.placed(replace(self.grid.configurations[0], cores=cores, threads_per_core=1, memory_node=None))
+
     def _generator(self, configuration: Configuration, placement: Placement) -> Placement | None:
         """Where load over HTTP comes from; None where there is none."""
         if "http" not in configuration.scenarios:

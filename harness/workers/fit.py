@@ -77,8 +77,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     if job.scores:
         cuts = [point.threshold for point in points]
         write_row_scores(directory / SCORES_FILE, scores[0], data, first.threshold_for(scores[0]).value, cuts)
-    on_splits = [] if data.split_seed is None else [_SPLITS if others else _ONE_SPLIT]
-    record = replace(dataset_record(data), notes=(*data.notes, *on_splits))
+    record = _with_splits(data, 1 + len(others))
     if job.save is not None:
         fitted = Fitted(workload.name, job.protocol, job.seeds[0], record, points)
         save_bundle(first, data, fitted, Path(job.save))
@@ -103,7 +102,14 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         ranks=1 if ranks is None else ranks.count,
         reduce_seconds=0.0 if ranks is None else ranks.reduce_s - before,
         class_weights=first.class_weights_,
+        weights=artifacts.weights(),
     )
+
+
+def _with_splits(data: EncodedDataset, splits: int) -> DatasetRecord:
+    """What a run record says of a data set, and of the random splits that it was divided by."""
+    on_splits = [] if data.split_seed is None else [_SPLITS if splits > 1 else _ONE_SPLIT]
+    return replace(dataset_record(data), notes=(*data.notes, *on_splits))
 
 
 def _with_validation(context: FitContext, data: EncodedDataset) -> FitContext:

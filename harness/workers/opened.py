@@ -49,6 +49,7 @@ def opened(job: FitJob, bundle: Path) -> FitOutcome:
         backends=exported.backends,
         unavailable=dict(exported.unavailable),
         macs_per_row=exported.macs_per_row,
+        weights=exported.weights(),
     )
 
 

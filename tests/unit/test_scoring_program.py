@@ -131,4 +131,5 @@ def test_what_is_no_dense_net():
 def test_arithmetic_is_counted():
     builder = programs.Builder(6)
     layers = [programs.DenseLayer(np.zeros((4, 6), np.float32), np.zeros(4, np.float32), "relu")]
-    assert builder.finish(builder.reduce("sum", builder.chain(programs.ROWS, layers))).macs_per_row == 24
+    program = builder.finish(builder.reduce("sum", builder.chain(programs.ROWS, layers)))
+    assert (program.macs_per_row, program.weights) == (24, 28)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import test_sizing_answer as answers
+import test_sizing_memory as memories
 import test_sizing_queues as queueing
 import test_sizing_usl as laws
 
 from harness.measure import stats
-from harness.record.size_model import Basis, Capacity
+from harness.record.size_model import Basis, Capacity, SizeRoof
+from harness.roofline.measured import MeasuredRoof
 from harness.scenarios import capacity
-from harness.sizing import answer, curves, queues, usl
+from harness.sizing import answer, assemble, curves, memory, queues, usl
 
 Patch = pytest.MonkeyPatch
 
@@ -62,6 +65,25 @@ def mean_for_p99(patch: Patch) -> None:
     patch.setattr(capacity, "_percentile", lambda latencies, percent: float(np.mean(latencies)) * 1e-9)
 
 
+def a_cores_bandwidth_for_the_nodes(patch: Patch) -> None:
+    """The share of what one core gets from memory."""
+    roof = assemble._roof
+
+    def of_a_core(measured: MeasuredRoof) -> SizeRoof | None:
+        given = roof(measured)
+        return None if given is None else replace(given, node_bytes_per_s=given.bytes_per_s)
+
+    patch.setattr(assemble, "_roof", of_a_core)
+
+
+def weights_that_never_leave_the_cache(patch: Patch) -> None:
+    """Bytes of the rows alone, however large the model is."""
+    use = memory.Traffic.use
+    patch.setattr(
+        memory.Traffic, "use", lambda traffic, *asked: use(replace(traffic, cache_bytes=(2**40,) * 4), *asked)
+    )
+
+
 def p99_is_what_bounds() -> None:
     """99 requests of 1 ms and 2 of 50 ms miss a bound of 5 ms, which their mean meets."""
     latencies = np.array([1_000_000] * 4900 + [50_000_000] * 100)
@@ -83,6 +105,8 @@ CASES: Sequence[tuple[Callable[[Patch], None], Callable[[], None]]] = (
     (borrowed_cycles, answers.test_borrowed_cycles_are_not_capacity),
     (across_the_node, answers.test_nothing_is_said_beyond_the_node),
     (mean_for_p99, p99_is_what_bounds),
+    (a_cores_bandwidth_for_the_nodes, memories.test_the_roof_of_a_core_and_that_of_its_node_are_kept_apart),
+    (weights_that_never_leave_the_cache, memories.test_bytes_of_a_row_by_hand),
 )
 
 
