@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -57,7 +56,7 @@ def history(transactions: Transactions) -> pd.DataFrame:
     first = np.diff(card, prepend=-1) != 0
     gap = np.where(first, np.nan, np.diff(minute, prepend=minute[0]))
     seen = [_seen_before(card, frame[name].astype("category")) for name in MET]
-    return _history_columns(frame, gap, seen)
+    return history_columns(frame, gap, seen)
 
 
 class CardPast:
@@ -90,23 +89,16 @@ class CardPast:
         return gap, *counts
 
 
-class CardHistory:
-    """`history` of a stream: what each card did before is kept; the rows of a card come in time order."""
-
-    def __init__(self) -> None:
-        self._past: defaultdict[tuple[int, int], CardPast] = defaultdict(CardPast)
-
-    def features(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Columns of the next transactions, a ``frame`` as in `Transactions`."""
-        columns = (frame[name].tolist() for name in ("user", "card", "minute", *MET))
-        rows = [self._past[user, card].next(minute, met) for user, card, minute, *met in zip(*columns, strict=True)]
-        gap, *seen = np.array(rows, dtype=np.float64).reshape(-1, 1 + len(MET)).T
-        return _history_columns(frame, gap, seen)
-
-
-def _history_columns(
+def history_columns(
     frame: pd.DataFrame, gap: npt.NDArray[np.float64], seen: Sequence[npt.NDArray[np.float64]]
 ) -> pd.DataFrame:
+    """The columns of `history`.
+
+    Args:
+        frame: transactions.
+        gap: minutes since the transaction of the card before each.
+        seen: how often the card met each of `MET` before.
+    """
     minute = frame["minute"].to_numpy()
     angle = 2 * np.pi * (minute % (24 * 60)) / (24 * 60)
     columns: dict[str, Any] = {

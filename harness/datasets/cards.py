@@ -5,9 +5,10 @@ Source: Padhi et al. 2021; 15 columns with header, amounts as "$12.34", times as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Transactions:
 
     frame: pd.DataFrame
     seen: int  # rows of the file, of which these are a part
+    rows_of: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))  # rows of each card of the file
 
     @property
     def card(self) -> npt.NDArray[np.int64]:
@@ -75,7 +77,23 @@ def some_cards(path: Path, most: int, seed: int) -> tuple[Transactions, str]:
             sample.add(block)
         digest = reader.drain()
     held = sample.finish()
-    return Transactions(_ordered(_joined(held, path)), sample.seen), digest
+    return Transactions(_ordered(_joined(held, path)), sample.seen, sample.rows_of), digest
+
+
+def card_keys(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """A number of each row's card, the same in every file."""
+    user, card = (frame[name].to_numpy().astype(np.int64) for name in ("user", "card"))
+    return user << 32 | card & 0xFFFFFFFF
+
+
+def transactions_in(path: Path) -> Iterator[pd.DataFrame]:
+    """All rows of a file, block by block, in its order: columns as those of `Transactions`.
+
+    Raises:
+        InputError: a line that does not fit.
+    """
+    with opened(path) as reader:
+        yield from _blocks(reader, path)
 
 
 class _BottomCards:
@@ -87,9 +105,12 @@ class _BottomCards:
         self._held: list[pd.DataFrame] = []
         self._limit = np.uint64(2**64 - 1)
         self.seen = 0
+        self.rows_of: dict[int, int] = {}
 
     def add(self, block: pd.DataFrame) -> None:
         self.seen += len(block)
+        for key, rows in zip(*map(np.ndarray.tolist, np.unique(card_keys(block), return_counts=True)), strict=True):
+            self.rows_of[key] = self.rows_of.get(key, 0) + rows
         kept = self._keys(block) <= self._limit
         if kept.any():
             self._held.append(block if kept.all() else block[kept])

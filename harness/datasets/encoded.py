@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from harness.datasets.encoders import Encoder
+    from harness.datasets.streamed import BatchSource
 
 Protocol = Literal["clean", "as-published"]
 Origin = Literal["real", "synthetic"]
@@ -54,6 +55,7 @@ class EncodedDataset:
     duplicates: Mapping[str, int] = field(default_factory=dict)  # see ``harness.datasets.table.count_duplicates``
     # Columns of a published file without a header, label included; none where files have headers or are no text.
     file_columns: tuple[str, ...] = ()
+    streamed: BatchSource | None = None  # what is trained on, where the training rows here are only a part of it
     encoder: Encoder | None = None  # fitted on training rows; None where the arrays are the published numbers
 
     def __post_init__(self) -> None:
@@ -74,7 +76,8 @@ class EncodedDataset:
     @property
     def rows(self) -> dict[str, int]:
         """Split -> number of rows."""
-        counts = {"train": len(self.train_x), "test": len(self.test_x)}
+        train = len(self.train_x) if self.streamed is None else self.streamed.rows
+        counts = {"train": train, "test": len(self.test_x)}
         if self.validation_x is not None:
             counts["validation"] = len(self.validation_x)
         return counts

@@ -122,9 +122,9 @@ def character(*, help: str) -> Option:
     return Option(None, "one character", lambda given: isinstance(given, str) and len(given) == 1, help)
 
 
-def switch(*, help: str) -> Option:
+def switch(default: bool | None = None, *, help: str) -> Option:
     """True or false; ``None`` as default means that it is found out."""
-    return Option(None, "true or false", lambda given: isinstance(given, bool), help)
+    return Option(default, "true or false", lambda given: isinstance(given, bool), help)
 
 
 def encoding(default: str) -> Option:

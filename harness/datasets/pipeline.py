@@ -47,8 +47,7 @@ def encode(split: Split, request: Request) -> EncodedDataset:
         notes.append(f"{before - len(train):,} repeated training rows were removed.")
     rng = np.random.default_rng(request.seed)
     train, test = _at_most(train, options["rows"], rng), _at_most(test, options["rows"], rng)
-    warnings = suspicions(train, test)
-    whole = train
+    warnings, whole = suspicions(train, test), train
     validation = split.validation
     if validation is not None:
         validation = _with_classes(_without_columns(validation, split, request), options["train_classes"], request)
@@ -89,6 +88,7 @@ def encode(split: Split, request: Request) -> EncodedDataset:
         split_seed=request.seed if split.drawn else None,
         warnings=warnings,
         duplicates=count_duplicates(whole, test),
+        streamed=None if split.streamed is None else split.streamed.encoded(encoder, options["rows"]),
         encoder=encoder,
     )
 

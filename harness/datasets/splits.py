@@ -114,9 +114,14 @@ def by_time(
     starts = np.flatnonzero(np.diff(groups[sorted_rows], prepend=-1))
     parts: list[list[Indices]] = [[], [], []]
     for rows in np.split(sorted_rows, starts[1:]):
-        last = len(rows) - round(share * len(rows))
-        middle = last - round(validation * last)
+        middle, last = cuts(len(rows), validation=validation, share=share)
         for part, chosen in zip(parts, (rows[:middle], rows[middle:last], rows[last:]), strict=True):
             part.append(chosen)
     train, aside, test = (table.take(np.concatenate(part)) for part in parts)
     return Split(train, test, validation=aside if validation else None, notes=notes)
+
+
+def cuts(rows: int, *, validation: float, share: float = TEST_SHARE) -> tuple[int, int]:
+    """Where `by_time` cuts so many rows: before these, in time order, it trains; from the second on it tests."""
+    last = rows - round(share * rows)
+    return last - round(validation * last), last

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets import card_features, cards, splits
+from harness.datasets.card_windows import CardFile
 from harness.datasets.cards import Transactions
-from harness.datasets.options import choice, count, encoding
+from harness.datasets.options import choice, count, encoding, switch
 from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found
 from harness.datasets.table import Indices, Split, Table, categorical, categorical_of
@@ -19,6 +21,7 @@ from harness.errors import InputError
 _CLASSES = ("genuine", "fraud")
 _SYNTHETIC_CARDS, _SYNTHETIC_ROWS = 120, 400
 _CHIPS = ("Swipe Transaction", "Chip Transaction", "Online Transaction")
+_WHOLE = ("train_classes", "train_rows", "deduplicate")  # options that choose among training rows
 _GLITCHES = ("", "Insufficient Balance", "Bad PIN", "Technical Glitch", "Bad CVV")
 
 
@@ -33,7 +36,36 @@ def _read(local: Found, request: Request) -> Reading:
         held = len(transactions.frame)
         drawn = f"{held:,} of {transactions.seen:,} transactions: whole cards, drawn at random."
         notes = (drawn,) if held < transactions.seen else ()
-    return reading(local, {entry.name: digest}, _split(transactions, request, notes))
+    if request.options["streamed"] and request.published:
+        notes = (*notes, "As published nothing is streamed: the file's first transactions are trained on.")
+    split = _split(transactions, request, notes)
+    if request.options["streamed"] and not request.published:
+        split = _streamed(split, entry.path, transactions, request)
+    return reading(local, {entry.name: digest}, split)
+
+
+def _streamed(split: Split, path: Path, transactions: Transactions, request: Request) -> Split:
+    """Trained on every card of the file, by a stream; the cards of ``split`` validate and test.
+
+    Raises:
+        InputError: another option asks for what a stream does not have.
+    """
+    options = request.options
+    for name in _WHOLE:
+        if options[name] not in (None, "all", "none"):
+            raise InputError(
+                f"Data set {request.dataset}: streamed takes all training rows, and {name} chooses among them.",
+                remedy=f"Leave out streamed or {name}.",
+            )
+    steps, stride = options["steps"], options["stride"]
+    windows = {key: len(range(0, rows - steps + 1, stride)) for key, rows in transactions.rows_of.items()}
+    train = {key: splits.cuts(count, validation=options["validation"])[0] for key, count in windows.items()}
+    file = CardFile(path, train, steps, stride, options["features"])
+    note = (
+        f"Training reads {sum(train.values()):,} windows of {len(train):,} cards from the file in every pass, shuffled "
+        "within a bounded buffer; numbers are scaled as those of the cards drawn, which alone validate and test."
+    )
+    return replace(split, streamed=file, vocabulary=file.vocabulary(), notes=(*split.notes, note))
 
 
 def _split(transactions: Transactions, request: Request, notes: tuple[str, ...]) -> Split:
@@ -92,8 +124,10 @@ def _synthesise(request: Request) -> Split:
     frame = pd.concat(parts, ignore_index=True)
     for name in ("chip", "merchant", "city", "state", "errors"):
         frame[name] = categorical_of(frame[name].tolist())
-    note = "Synthetic: cards with habits and rare bursts of fraud; see harness/datasets/tabformer.py."
-    return _split(Transactions(frame, len(frame)), request, (note,))
+    notes = ["Synthetic: cards with habits and rare bursts of fraud; see harness/datasets/tabformer.py."]
+    if request.options["streamed"]:
+        notes.append("The stand-in is held in memory: nothing is streamed.")
+    return _split(Transactions(frame, len(frame)), request, tuple(notes))
 
 
 def _card(
@@ -135,6 +169,7 @@ RECIPE = Recipe(
         "features": choice("history", "document", help="columns of a card's history, or those of the source document"),
         "steps": count(7, help="transactions of a window"),
         "stride": count(1, help="transactions from one window to the next"),
+        "streamed": switch(False, help="train on every card of the file, in memory that does not grow with it"),
         "transactions": count(100_000, help="at most this many: whole cards at random; as published, the file's first"),
     },
     published={"encoding": "onehot-minmax", "features": "document", "stride": 7, "transactions": 1_000_000},

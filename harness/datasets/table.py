@@ -13,6 +13,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.datasets.streamed import Streamable
+
 Indices = npt.NDArray[np.int64]
 
 
@@ -65,6 +67,7 @@ class Split:
     left_out: frozenset[str] = frozenset()  # columns that were there and are no features
     drawn: bool = False  # the test rows were drawn at random here, so that another seed gives another split
     indicators: int | None = None  # most indicators of one column of categories; None for all
+    streamed: Streamable | None = None  # what is trained on, where ``train`` is only a part of it
 
 
 def column_name(given: str | int, columns: Sequence[str]) -> str:

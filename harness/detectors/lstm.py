@@ -31,6 +31,7 @@ class LSTM(Supervised):
     name: ClassVar[str] = "lstm"
     sequential: ClassVar[bool] = True
     dense: ClassVar[bool] = False
+    streams: ClassVar[bool] = True
     traced: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (128, 64)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.datasets import cards as card_files
-from harness.datasets.card_features import CardHistory
+from harness.datasets.card_history import CardHistory, turns
 from harness.detectors.lstm import LSTM
 from harness.detectors.lstm_net import Layers, gates_of
 from harness.errors import InputError
@@ -149,9 +149,5 @@ def score_of_cards(encoder: Encoder, detector: LSTM, name: str) -> ScoreRows:
 
 def _rounds(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Positions in rounds: no card twice in a round, each card's positions in order over the rounds."""
-    order = np.argsort(places, kind="stable")
-    ordered = places[order]
-    first = np.searchsorted(ordered, ordered)
-    turn = np.empty(len(places), dtype=np.int64)
-    turn[order] = np.arange(len(places)) - first
+    turn = turns(places)
     return [np.flatnonzero(turn == index) for index in range(int(turn.max(initial=-1)) + 1)]

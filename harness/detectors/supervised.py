@@ -85,24 +85,29 @@ class Supervised(NetDetector, Classifier):
         from harness.training.adam import Adam
         from harness.training.early_stopping import BalancedSampler, BestWeights, ReduceLROnPlateau
         from harness.training.loop import descend, train
+        from harness.training.streamed import StreamedBatches
         from harness.training.validation import ValidationCurve
 
         net = self.fitted_net()
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
         optimiser = Adam(parameters, self.learning_rate, weight_decay=self.weight_decay)
         rate = ReduceLROnPlateau(optimiser, self.plateau)
-        ranks = context.ranks
+        ranks, streamed = context.ranks, context.streamed
         # Ranks draw the same rows, and other units that are dropped.
         generator = None if ranks is None else torch.Generator().manual_seed(self.random_state)
-        draw = BalancedSampler(y, generator) if self.sampling == "balanced" else None
+        balanced = self.sampling == "balanced"
+        draw = BalancedSampler(y, generator) if balanced and streamed is None else None
         target = y.to(x.dtype)
+
+        def descended(rows: Tensor, labels: Tensor) -> Tensor:
+            return descend(self.loss(rows, labels), optimiser, self.max_grad_norm, ranks=ranks)
 
         def step(indices: Tensor) -> Tensor:
             if draw is None:
                 chosen = indices[0]
             else:
                 chosen = draw(indices.shape[1]) if ranks is None else ranks.own(draw(ranks.whole)[None])[0]
-            return descend(self.loss(x[chosen], target[chosen]), optimiser, self.max_grad_norm, ranks=ranks)
+            return descended(x[chosen], target[chosen])
 
         best, curve = BestWeights(net), ValidationCurve(self.decision_function, net, context)
 
@@ -116,6 +121,11 @@ class Supervised(NetDetector, Classifier):
             return best.waited <= self.patience
 
         net.train()
-        history = train(step, self.schedule([self], len(x)), context, keep_going=keep_going)[0]
+        if streamed is None:
+            history = train(step, self.schedule([self], len(x)), context, keep_going=keep_going)[0]
+        else:
+            batches = StreamedBatches(streamed, self.batch_size, self.random_state, balanced=balanced, ranks=ranks)
+            schedule = self.schedule([self], streamed.rows)
+            history = train(descended, schedule, context, source=batches.of_pass, keep_going=keep_going)[0]
         best.restore()
         return curve.added_to(history)

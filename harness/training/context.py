@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from harness.datasets.streamed import BatchSource
     from harness.training.ranks import Ranks
 
 Matrix = NDArray[np.float32]
@@ -79,6 +80,8 @@ class FitContext:
     ``max_steps`` ends training after that many optimiser steps. ``on_steps`` is called after every ``lap_steps``
     steps and at the end of each pass with the number of steps since the last call; it ends training by returning
     False. Both are for a timing that needs no trained model. ``ranks`` share each batch; None trains alone.
+    ``streamed`` is what detectors that can (`Detector.streams`) are trained on, in place of the rows given to ``fit``,
+    which are then a part of it.
     """
 
     X_val: Matrix | None = None
@@ -89,6 +92,7 @@ class FitContext:
     on_steps: Callable[[int], bool] | None = None
     lap_steps: int = 1
     ranks: Ranks | None = None
+    streamed: BatchSource | None = None
 
     @property
     def only_timed(self) -> bool:

@@ -7,7 +7,7 @@ from a resident tensor because a per-sample data set costs more in Python than a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +21,8 @@ from harness.training.context import Epoch, FitContext, Schedule
 from harness.training.ranks import Ranks
 
 Step = Callable[..., Tensor]
+Batches = Iterable[tuple[int, Sequence[Tensor]]]
+"""Rows of each batch, and what the step is given."""
 Built = TypeVar("Built", bound=nn.Module)
 SCORING_ROWS = 8192  # rows per slice: activations of the nets here stay inside a second-level cache
 
@@ -30,6 +32,7 @@ def train(
     schedule: Schedule,
     context: FitContext,
     *,
+    source: Callable[[int], Batches] | None = None,
     keep_going: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[tuple[Epoch, ...]]:
@@ -41,6 +44,8 @@ def train(
         schedule: passes, batches and seeds.
         context: its listeners hear of the means over replicas; its ``max_steps`` bounds the steps of all passes
             together.
+        source: of the batches of a pass, by its number, for a step that takes other things than indices; of a pass
+            over ``schedule.rows`` rows.
         keep_going: asked after each pass; False ends the training.
         clock: seconds.
     """
@@ -52,12 +57,9 @@ def train(
         if left == 0:
             break
         started = clock()
-        orders = [
-            torch.stack([torch.randperm(schedule.rows, generator=each) for each in generators])
-            for _ in range(schedule.orders)
-        ]
+        batches = _shuffled(generators, schedule, context) if source is None else source(index)
         losses = torch.zeros(len(seeds), len(names), dtype=torch.float64)
-        taken = _pass(step, orders, schedule, context, left, losses)
+        taken = _pass(step, batches, schedule, context, left, losses)
         seconds, means = clock() - started, losses / taken.steps
         for epochs, row in zip(history, means, strict=True):
             epochs.append(_epoch(index, names, row, seconds, taken))
@@ -79,24 +81,36 @@ class _Taken:
     stopped: bool
 
 
-def _pass(
-    step: Step, orders: Sequence[Tensor], schedule: Schedule, context: FitContext, left: int | None, losses: Tensor
-) -> _Taken:
-    """One pass of at most ``left`` steps; the sums of their losses are added to ``losses`` (K, len(loss_names))."""
-    steps = rows = unreported = 0
-    stopped = False
+def _shuffled(generators: Sequence[torch.Generator], schedule: Schedule, context: FitContext) -> Batches:
+    """Index tensors of the batches of a pass, in a new order; of several ranks, this one's share of each."""
+    orders = [
+        torch.stack([torch.randperm(schedule.rows, generator=each) for each in generators])
+        for _ in range(schedule.orders)
+    ]
+    return _cut(orders, schedule, context)
+
+
+def _cut(orders: Sequence[Tensor], schedule: Schedule, context: FitContext) -> Iterator[tuple[int, Sequence[Tensor]]]:
     stride = schedule.batch_size * schedule.batches_per_step
     for start in range(0, schedule.end, stride):
         batches = [order[:, start : min(start + stride, schedule.end)] for order in orders]
         count = batches[0].shape[1]
-        if context.ranks is not None:
-            batches = [context.ranks.own(batch) for batch in batches]
+        yield count, batches if context.ranks is None else [context.ranks.own(batch) for batch in batches]
+
+
+def _pass(
+    step: Step, batches: Batches, schedule: Schedule, context: FitContext, left: int | None, losses: Tensor
+) -> _Taken:
+    """One pass of at most ``left`` steps; the sums of their losses are added to ``losses`` (K, len(loss_names))."""
+    steps = rows = unreported = 0
+    stopped = False
+    for count, given in batches:
         walked = -(-count // schedule.batch_size)
-        losses += step(*batches).view(len(losses), -1) * walked
+        losses += step(*given).view(len(losses), -1) * walked
         steps += walked
         unreported += walked
         rows += count
-        last = steps == left or start + stride >= schedule.end
+        last = steps == left or rows >= schedule.end
         if context.on_steps is not None and (last or unreported == context.lap_steps):
             stopped = not context.on_steps(unreported)
             stopped = stopped if context.ranks is None else bool(context.ranks.first(stopped))

@@ -30,7 +30,7 @@ SEED = 0
 # Options that say how a detector wants its rows prepared. Baseline detectors take the data set's default encoding,
 # fitted on training rows of both kinds, under either protocol: preparation is part of a method; theirs is the plain
 # one.
-_PREPARATION = ("encoding", "refit", "scaler_rows", "train_rows", "validation")
+_PREPARATION = ("encoding", "refit", "scaler_rows", "streamed", "train_rows", "validation")
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,8 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     natively = first.native_training() is not None and trainer.available()
     ranks = None if job.rank is None else _meet(job.rank, data)
     trainer_name: Literal["torch", "native"] = "native" if natively and job.trainer == "native" else "torch"
-    context = _with_validation(FitContext(trainer=trainer_name, ranks=ranks), data)
-    _refuse_one_kind(first, data)
+    context = _with_validation(FitContext(trainer=trainer_name, ranks=ranks, streamed=data.streamed), data)
+    _refuse_rows(first, data)
     before, started = 0.0 if ranks is None else ranks.reduce_s, time.perf_counter()  # meeting is no training
     together = detectors if data.split_seed is None else detectors[:1]  # the others: each on a split of its own
     fit_together(together, data.train_x, data.train_y, context=context)
@@ -128,6 +128,7 @@ def _meet(setting: RankSetting, data: EncodedDataset) -> Ranks:
     from harness.training.ranks import connect
 
     ranks = connect(setting)
+    ranks.same("data files", (f"{name} {digest}".encode() for name, digest in sorted(data.sha256.items())))
     ranks.same("training rows", (np.ascontiguousarray(part).data for part in (data.train_x, data.train_y)))
     return ranks
 
@@ -159,12 +160,18 @@ def _load(job: FitJob, seed: int | None = None) -> EncodedDataset:
     )
 
 
-def _refuse_one_kind(detector: Detector, data: EncodedDataset) -> None:
-    """A detector that learns from labels learns nothing from one kind of row; its scores would all be equal.
+def _refuse_rows(detector: Detector, data: EncodedDataset) -> None:
+    """See that the detector can learn from the rows.
 
     Raises:
-        InputError: the training rows are all normal, or all anomalies.
+        InputError: they are all normal, or all anomalies, and it learns from labels: it would learn nothing, and its
+            scores would all be equal; or they are a stream, and it takes all rows at once.
     """
+    if data.streamed is not None and not detector.streams:
+        raise InputError(
+            f"{detector.identity()} is not trained on a stream of rows.",
+            remedy="Leave streamed out of [dataset_options], or take lstm.",
+        )
     needs_labels = detector.needs_labels if isinstance(detector, Foreign) else detector.supervised
     if needs_labels and len(np.unique(data.train_y)) < 2:
         kind = "anomalies" if data.train_y.any() else "normal"
