@@ -12,6 +12,7 @@ from harness.measure.verdicts import MIN_BLOCKS
 
 MIN_CLEAN_SHARE = 0.5
 MAX_STEAL_SHARE = 0.02
+MAX_CLOCK_FALL = 0.02
 MAX_SHORTFALL = 0.05  # of the delivered rate below the undisturbed one, from which a reader is warned
 
 
@@ -25,6 +26,7 @@ class Reason(str, Enum):
     CLOCK = "clock"
     TOO_FEW_BLOCKS = "too_few_blocks"
     NO_STEADY_STATE = "no_steady_state"
+    FREQUENCY = "frequency"
 
     @property
     def remedy(self) -> str:
@@ -42,6 +44,7 @@ _REMEDIES = {
     " machine was suspended.",
     Reason.TOO_FEW_BLOCKS: f"Run with --blocks {MIN_BLOCKS} or more.",
     Reason.NO_STEADY_STATE: "Measure longer, and look for throttling or other load that grows during the run.",
+    Reason.FREQUENCY: "Look for throttling, a power cap or another power mode, and measure again with a fixed clock.",
 }
 
 
@@ -70,6 +73,7 @@ class Evidence:
         placement_mismatches: one sentence per mismatch between placement asked for and found.
         accuracy_mismatch: how the timed configuration's scores differ from the reference.
         clock_mismatch: how the clock that timed disagrees with a second one.
+        frequency_ratios: per process, effective over nominal clock of its CPUs; None where the machine does not tell.
     """
 
     blocks: int
@@ -79,6 +83,7 @@ class Evidence:
     placement_mismatches: Sequence[str] = ()
     accuracy_mismatch: str | None = None
     clock_mismatch: str | None = None
+    frequency_ratios: Sequence[float | None] = ()
 
 
 def invalidities(evidence: Evidence) -> tuple[Invalidity, ...]:
@@ -91,6 +96,7 @@ def invalidities(evidence: Evidence) -> tuple[Invalidity, ...]:
         *_clean(evidence),
         *_steal(evidence),
         *_steady(evidence),
+        *_frequency(evidence),
     ]
     return tuple(problems)
 
@@ -143,6 +149,15 @@ def _steal(evidence: Evidence) -> list[Invalidity]:
         f" (most in one process: {max(shares):.1%})"
     )
     return [Invalidity(Reason.STEAL, text)]
+
+
+def _frequency(evidence: Evidence) -> list[Invalidity]:
+    ratios = [ratio for ratio in evidence.frequency_ratios if ratio]
+    fall = 1 - min(ratios) / max(ratios) if ratios else 0.0
+    if fall <= MAX_CLOCK_FALL:
+        return []
+    text = f"the processors' clock differs by {fall:.1%} between processes of the same setting, more than "
+    return [Invalidity(Reason.FREQUENCY, f"{text}{MAX_CLOCK_FALL:.0%}")]
 
 
 def _steady(evidence: Evidence) -> list[Invalidity]:

@@ -104,6 +104,7 @@ class Served:
         kept_every: every n-th latency of the last confirmation is kept.
         note: why there is no rate.
         front_share: of the server's CPU time during the search, what was spent outside the model; None in process.
+        settled: whether a request alone took as long before the search as after it, in process.
     """
 
     rate: NotNegative | None
@@ -117,6 +118,7 @@ class Served:
     note: str | None = None
     tried_p99_s: tuple[float | None, ...] = ()
     front_share: Share | None = None
+    settled: bool = True
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class CapacityBlock:
         peak_bytes: memory of all processes.
         note: why there is no capacity.
         front_share: of the server's CPU time, what was spent outside the model; None in process.
+        frequency_ratio: effective over nominal clock meanwhile, from SPURR and PURR; None where it is not counted.
     """
 
     block: Count
@@ -71,6 +72,7 @@ class CapacityBlock:
     peak_bytes: Count | None = None
     note: str | None = None
     front_share: Share | None = None
+    frequency_ratio: Positive | None = None
 
 
 @dataclass(frozen=True)

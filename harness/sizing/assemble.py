@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from harness import __version__
@@ -38,8 +39,8 @@ from harness.runs.schedule import Configuration
 from harness.sizing.answer import Bench, answer, instances_of
 from harness.sizing.curves import curve_of, model_of
 from harness.sizing.memory import traffic_of
+from harness.sizing.notes import notes_of
 from harness.sizing.plan import plans_for
-from harness.workers.opened import MADE
 from harness.workers.outcomes import FitOutcome, InstanceOutcome, JobResult, MeasureOutcome, SurveyOutcome
 
 _OPERATIONS_PER_MAC = 2
@@ -118,6 +119,7 @@ def size_record(design: Design, request: SizeRequest, journal: Sequence[Entry], 
     over_http = "http" in (design.spec.scenarios or ())
     measured = [entry for entry in journal if isinstance(entry, Measurement)]
     configurations = () if design.grid is None else design.grid.configurations
+    series = series_of(design, request.layouts, journal)
     size = Size(
         schema_version=SIZE_SCHEMA_VERSION,
         size_id=design.identity,
@@ -146,11 +148,11 @@ def size_record(design: Design, request: SizeRequest, journal: Sequence[Entry], 
             arrivals=design.spec.arrivals,
         ),
         node_cores=request.node_cores,
-        series=series_of(design, request.layouts, journal),
+        series=series,
         models=(),
         answer=answer(Bench((), request.node_cores, None), request.question),
         not_covered=not_covered(server=server, http=over_http, arrivals=design.spec.arrivals),
-        notes=() if design.spec.bundle is None else (f"Of the bundle {design.spec.bundle}: {MADE}.",),
+        notes=tuple(notes_of(design, series)),
         roof=None if survey is None or survey.roof is None else _roof(survey.roof),
     )
     return answered(size, request.question, request.plans)
@@ -206,9 +208,13 @@ def _validity(measurements: Sequence[Measurement], records: Sequence[ProcessReco
         blocks=len(records),
         clean_shares=[estimate_of(each).undisturbed_share for each in series],
         steal_shares=[record.steal_share for record in records if record.failure is None],
-        steady=[each.steady for each in series],
+        steady=[_settled(each.result) for each in measurements]
+        if scenario in CAPACITY
+        else [each.steady for each in series],
         placement_mismatches=list(dict.fromkeys(text for each in measurements for text in each.mismatches)),
         accuracy_mismatch=next((each.disagreement for each in measurements if each.disagreement), None),
+        clock_mismatch=next((each.clock for each in measurements if each.clock), None),
+        frequency_ratios=[_frequency_ratio(each.result) for each in measurements],
     )
     broken = [rule for rule in invalidities(evidence) if rule.reason is not Reason.TOO_FEW_BLOCKS]
     reasons = (*failures, *(f"{rule.text}. {rule.reason.remedy}" for rule in broken))
@@ -218,7 +224,9 @@ def _validity(measurements: Sequence[Measurement], records: Sequence[ProcessReco
 
 
 def _block(record: ProcessRecord, result: JobResult) -> CapacityBlock:
-    return replace(block_of_record(record), physical_cores=_physical_cores(result))
+    return replace(
+        block_of_record(record), physical_cores=_physical_cores(result), frequency_ratio=_frequency_ratio(result)
+    )
 
 
 def block_of_record(record: ProcessRecord) -> CapacityBlock:
@@ -259,9 +267,23 @@ def _rate(record: ProcessRecord) -> float | None:
 
 def _physical_cores(result: JobResult) -> float | None:
     """What the partition consumed: every instance saw the same partition."""
-    known = [
-        report.outcome.physical_cores
-        for report in result.reports
-        if isinstance(report.outcome, MeasureOutcome | InstanceOutcome) and report.outcome.physical_cores is not None
+    return max((each.physical_cores for each in _measured(result) if each.physical_cores is not None), default=None)
+
+
+def _frequency_ratio(result: JobResult) -> float | None:
+    """Effective over nominal clock of all CPUs: every instance saw its own."""
+    known = [each.frequency_ratio for each in _measured(result) if each.frequency_ratio]
+    return fmean(known) if known else None
+
+
+def _settled(result: JobResult) -> bool:
+    """Whether no process was still warming up while the rate was searched for."""
+    served = [
+        each.served.get("server") if isinstance(each, MeasureOutcome) else each.served for each in _measured(result)
     ]
-    return max(known, default=None)
+    return all(each is None or each.settled for each in served)
+
+
+def _measured(result: JobResult) -> list[MeasureOutcome | InstanceOutcome]:
+    outcomes = (report.outcome for report in result.reports)
+    return [each for each in outcomes if isinstance(each, MeasureOutcome | InstanceOutcome)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -32,7 +32,7 @@ from harness.record.sweep_model import (
 )
 from harness.runs.capacity import refused_capacity
 from harness.runs.concurrent import union
-from harness.runs.design import DESIGN_FILE, Design, Grid, read_design
+from harness.runs.design import DESIGN_FILE, Design, read_design
 from harness.runs.fingerprint import fingerprint
 from harness.runs.journal import Entry, FitEntry, Measurement, SessionEntry, SurveyEntry, read_journal
 from harness.runs.judge import estimate_of, judge, over_processes
@@ -115,7 +115,7 @@ def sweep_record(design: Design, journal: Sequence[Entry]) -> Sweep:
         effects=tuple(
             effects_of(usable, rates, [answer.cell for answer in bests if answer.cores is None], grid.margin)
         ),
-        notes=_notes(design, grid),
+        notes=_notes(design),
     )
 
 
@@ -301,14 +301,20 @@ def _loss(kind: Literal["smt_cliff", "core_cliff", "numa_penalty"], step: Step[i
     return SweepLoss(kind, step.start, step.to, 1 / ratio.centre, 1 / ratio.high, 1 / ratio.low)
 
 
-def _notes(design: Design, grid: Grid) -> tuple[str, ...]:
-    notes = []
-    online = design.facts.topology.smt.online or 1
-    if grid.method is SmtMethod.AFFINITY and any((each.smt or 1) < online for each in grid.configurations):
-        notes.append(
+def idle_siblings(design: Design) -> Iterator[str]:
+    """A note where SMT could not be switched, and levels below that of the machine were reached by idle threads."""
+    online, grid = design.facts.topology.smt.online or 1, design.grid
+    if grid is None or grid.method is not SmtMethod.AFFINITY:
+        return
+    if any((each.smt or 1) < online for each in grid.configurations):
+        yield (
             "SMT levels were obtained by affinity: the other threads of a core stayed online and idle, and what the"
             " core reserves for them was not freed."
         )
+
+
+def _notes(design: Design) -> tuple[str, ...]:
+    notes = list(idle_siblings(design))
     capacity = next(iter(design.spec.scenarios or ()), "offline")
     if capacity in CAPACITY:
         notes.append(

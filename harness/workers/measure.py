@@ -56,7 +56,7 @@ def measure(job: MeasureJob) -> MeasureOutcome:
                     series[scenario] = tuple(_timed(scenario, job, workbench))
             if sink:
                 counters[scenario] = sink[0]
-    return MeasureOutcome(series, served, steal.share, steal.physical_cores, counters)
+    return MeasureOutcome(series, served, steal.share, steal.physical_cores, counters, steal.frequency_ratio)
 
 
 def _timed(scenario: Scenario, job: MeasureJob, workbench: _Workbench) -> list[Series]:
@@ -104,7 +104,9 @@ def measure_instance(job: InstanceJob) -> InstanceOutcome:
                 call, workbench.bench.clock, bound_s=measured.p99_bound_s, seconds=measured.series_seconds,
                 seed=measured.seed, group=group, arrivals=arrivals_of(measured.arrivals),
             )  # fmt: skip
-        return InstanceOutcome((), steal.share, served, steal.physical_cores, next(iter(counted), None))
+        return InstanceOutcome(
+            (), steal.share, served, steal.physical_cores, next(iter(counted), None), steal.frequency_ratio
+        )
     with _counted(workbench, steal), over:
         traces = [
             concurrent.run(prepared, window.begin_ns, window.end_ns, workbench.bench)
@@ -112,7 +114,7 @@ def measure_instance(job: InstanceJob) -> InstanceOutcome:
         ]
     series = (_timed_series(size, trace) for size, trace in zip(sizes, traces, strict=True))
     return InstanceOutcome(
-        tuple(series), steal.share, physical_cores=steal.physical_cores, counters=next(iter(counted), None)
+        tuple(series), steal.share, None, steal.physical_cores, next(iter(counted), None), steal.frequency_ratio
     )
 
 
@@ -129,18 +131,19 @@ class _Workbench:
     rows: NDArray[np.float32]  # of the test split, in an order of this process's own
     bench: Bench
     read_steal: Callable[[], int | None]
-    cpus: int
+    cpus: tuple[int, ...]
 
 
 @dataclass
 class _Steal:
-    """Share of the CPUs' time that the hypervisor took, and what the partition consumed; known once the work is done.
+    """Share of the CPUs' time that the hypervisor took, what the partition consumed, and effective over nominal clock.
 
-    None where it is not counted.
+    Known once the work is done; None where it is not counted.
     """
 
     share: float | None = None
     physical_cores: float | None = None
+    frequency_ratio: float | None = None
 
 
 def _workbench(job: MeasureJob) -> _Workbench:
@@ -160,20 +163,21 @@ def _workbench(job: MeasureJob) -> _Workbench:
     scorer = open_scorer(artifact, job.backend, job.dtype, job.threads)
     write_measured_scores(Path(job.directory), scorer.score(rows[:AGREEMENT_ROWS]))
     shuffled = rows[random.Random(job.seed).sample(range(len(rows)), len(rows))]  # noqa: S311 - order of rows
-    return _Workbench(scorer.score, shuffled, bench, read_steal, len(job.cpus))
+    return _Workbench(scorer.score, shuffled, bench, read_steal, job.cpus)
 
 
 @contextmanager
 def _counted(workbench: _Workbench, steal: _Steal) -> Iterator[None]:
     """Fills ``steal`` with the share during the work inside."""
     before, began = workbench.read_steal(), workbench.bench.clock.now_ns()
-    partition = purr.read(SysRoot())
+    partition, registers = purr.read(SysRoot()), purr.of_cpus(SysRoot(), workbench.cpus)
     yield
     after, ended = workbench.read_steal(), workbench.bench.clock.now_ns()
     consumed = purr.consumption(partition, purr.read(SysRoot()))
     steal.physical_cores = None if consumed is None else consumed.physical_cores
+    steal.frequency_ratio = purr.frequency_ratio(registers, purr.of_cpus(SysRoot(), workbench.cpus))
     if before is not None and after is not None:
-        steal.share = (after - before) / (ended - began) / max(1, workbench.cpus)
+        steal.share = (after - before) / (ended - began) / max(1, len(workbench.cpus))
 
 
 def _train(artifact: Path, job: MeasureJob, bench: Bench) -> list[Series]:

@@ -118,6 +118,7 @@ class MeasureOutcome:
     steal_share: float | None
     physical_cores: float | None = None  # that the partition consumed meanwhile
     counters: dict[Scenario, ProcessCounters] = field(default_factory=dict)
+    frequency_ratio: float | None = None  # effective over nominal clock of its CPUs
     kind: Literal["measure"] = "measure"
 
 
@@ -139,6 +140,7 @@ class InstanceOutcome:
     served: Served | None = None
     physical_cores: float | None = None
     counters: ProcessCounters | None = None
+    frequency_ratio: float | None = None
     kind: Literal["instance"] = "instance"
 
 

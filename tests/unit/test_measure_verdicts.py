@@ -158,11 +158,23 @@ def test_every_reason_is_told_with_its_figures_and_a_remedy() -> None:
         placement_mismatches=["CPU 9 of node 1 was used, CPUs 0-3 of node 0 were asked for"],
         accuracy_mismatch="scores differ by up to 0.2",
         clock_mismatch="the clock that times says that 5.2 s passed, the kernel's uptime 0.5 s",
+        frequency_ratios=[1.0, None, 0.93],
     )
     found = invalidities(evidence)
     assert {one.reason for one in found} == set(Reason)
     text = " | ".join(one.text for one in found)
-    for figure in ("4 of at least 6", "45%", "30%", "3.0%", "5.0%", "2 of 3 processes", "CPU 9", "0.2", "5.2 s"):
+    for figure in (
+        "4 of at least 6",
+        "45%",
+        "30%",
+        "3.0%",
+        "5.0%",
+        "2 of 3 processes",
+        "CPU 9",
+        "0.2",
+        "5.2 s",
+        "7.0%",
+    ):
         assert figure in text
     assert all(reason.remedy.endswith(".") for reason in Reason)
 
