@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import typer
 
     from harness.record.spec import Protocol, Scenario
+    from harness.training.rank_setting import RankGroup
 
 Cache = Literal["hot", "cold"]
 Text = TypeVar("Text", bound=str)
@@ -55,12 +56,20 @@ def parse_source(data: Path | None, protocol: str) -> Protocol:
     return chosen
 
 
-def parse_ranks(text: str | None) -> int | Literal["per-node"] | None:
+def parse_ranks(text: str | None, group: RankGroup | None) -> int | Literal["per-node"] | None:
     """Read ``--ranks``.
 
+    Args:
+        text: of the option; None without it.
+        group: of ranks that torchrun starts, which says how many there are.
+
     Raises:
-        InputError: it is neither ``per-node`` nor a number.
+        InputError: it is neither ``per-node`` nor a number, or torchrun starts another one.
     """
+    if group is not None:
+        if text not in (None, "per-node", str(group.count)):
+            raise InputError(f"--ranks {text}: torchrun starts {group.count}.", remedy="Leave out --ranks.")
+        return group.count
     if text is None:
         return None
     if text == "per-node":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -241,16 +242,20 @@ def run(
     from harness.record.spec import RunSpec
     from harness.record.store import record_text, write_run
     from harness.reporting.mlflow_store import check_store, log_to_mlflow
-    from harness.reporting.progress import progress_for
+    from harness.reporting.progress import Silence, progress_for
     from harness.reporting.stored import EXPERIMENT
     from harness.runs import run as runs
     from harness.runs.design import spec_of_suite
+    from harness.runs.part import take_part
     from harness.runs.smt_level import at_level
+    from harness.training.rank_setting import launched
     from harness.workers.executor import ProcessExecutor
 
     allow(trust)
+    group = launched(os.environ)
     if resume is not None:
         refuse_with_resume(context, "run")
+        group = None
         level = runs.smt_to_resume(resume)
     else:
         amount = parse_budget(blocks, budget, until_ci)
@@ -273,7 +278,7 @@ def run(
             node=nodes,
             smt=smt,
             instances=timed.instances,
-            ranks=parse_ranks(ranks),
+            ranks=parse_ranks(ranks, group),
             cache=timed.cache,
             blocks=blocks or base.blocks,
             budget_s=amount.budget_s,
@@ -288,12 +293,15 @@ def run(
         if track is not None:
             check_store(track, EXPERIMENT)
         level = smt
+        if group is not None and group.first:
+            take_part(spec, group, ProcessExecutor(), Silence())
+            return
     with at_level(level):
         if resume is not None:
             session = runs.resume(resume)
         else:
             command = ("lparbench", *sys.argv[1:])
-            session = runs.begin(spec, command, out, executor=ProcessExecutor(), spent_s=process_age_s())
+            session = runs.begin(spec, command, out, executor=ProcessExecutor(), spent_s=process_age_s(), group=group)
         with runs.resumable(session), progress_for(quiet=as_json) as progress:
             record = runs.execute(session, ProcessExecutor(), progress)
             from harness.reporting.html import render  # not before the command line is known to be right

@@ -21,6 +21,7 @@ from harness.runs.journal import BaselineEntry, FitEntry, Journal, Measurement, 
 from harness.runs.schedule import Configuration, Slot
 from harness.scenarios.capacity import PATIENCE_S
 from harness.scoring.artifacts import disagreement
+from harness.training.rank_setting import RankGroup
 from harness.wording import plural
 from harness.workers.baseline_detectors import baseline_job
 from harness.workers.executor import Executor
@@ -103,7 +104,8 @@ class Engine:
         workloads: by name.
         slow: processes take many times as long, as under emulation.
         generator: where load over HTTP comes from; None where there is none, or each measurement has its own.
-        ranks: where each rank of a training goes; none where one process trains.
+        ranks: where each rank of a training goes that is started here; none where one process trains.
+        group: that they are a part of; None where they are all.
         sysroot: the machine, whose CPUs are to be the same before and after each slot.
     """
 
@@ -116,6 +118,7 @@ class Engine:
     slow: bool = False
     generator: Placement | None = None
     ranks: tuple[Placement, ...] = ()
+    group: RankGroup | None = None
     sysroot: SysRoot = field(default_factory=SysRoot)
 
     def survey(
@@ -190,14 +193,15 @@ class Engine:
         """The fit, by one process or by ranks; of ranks, with where each was."""
         if not self.ranks:
             return self._run(job, placement, _FIT_TIMEOUT_S)
-        result = self._run(ranked(job, self.ranks), placement, _FIT_TIMEOUT_S)
-        outcome = result.outcome(FitOutcome)
-        if outcome is None:
-            return result
+        result = self._run(ranked(job, self.ranks, self.group), placement, _FIT_TIMEOUT_S)
+        if not result.reports or not isinstance(outcome := result.reports[0].outcome, FitOutcome):
+            return result  # failed, or without the first rank
         where = "; ".join(_cpus_and_node(each) for each in self.ranks)
         share = outcome.reduce_seconds / outcome.train_seconds
+        here = f"{len(self.ranks)} here: " if len(self.ranks) < outcome.ranks else ""
         remarks = [
-            f"Trained by {plural(len(self.ranks), 'rank')} (CPUs {where}), {share:.0%} of the time combining gradients."
+            f"Trained by {plural(outcome.ranks, 'rank')} ({here}CPUs {where}), {share:.0%} of the time combining "
+            "gradients."
         ]
         for rank, (part, report) in enumerate(zip(self.ranks, result.reports, strict=True)):
             if report.observation is not None:

@@ -14,6 +14,7 @@ from harness.platform.facts import Facts
 from harness.platform.probe import probe, read_topology
 from harness.platform.sysroot import SysRoot
 from harness.record.spec import RunSpec
+from harness.training.rank_setting import RankGroup
 
 _LEAST_ROOM = 512 << 20  # what a worker process takes with its libraries before it has any data
 
@@ -25,7 +26,8 @@ class Machine:
     Attributes:
         report: on its layout.
         generator: where the load of the http scenario comes from; None where it is not asked for.
-        ranks: where each rank of a training goes; none where one process trains.
+        ranks: where each rank of a training goes that this run starts; none where one process trains.
+        group: that they are a part of; None where they are all.
     """
 
     facts: Facts
@@ -33,6 +35,7 @@ class Machine:
     placement: Placement
     generator: Placement | None = None
     ranks: tuple[Placement, ...] = ()
+    group: RankGroup | None = None
 
 
 def any_core(sysroot: SysRoot) -> Placement:
@@ -44,8 +47,13 @@ def any_core(sysroot: SysRoot) -> Placement:
     return plan(read_topology(sysroot), cores=1, threads_per_core=1, limits=limits.collect(sysroot))
 
 
-def observed(spec: RunSpec, sysroot: SysRoot) -> Machine:
+def observed(spec: RunSpec, sysroot: SysRoot, group: RankGroup | None = None) -> Machine:
     """Probe the machine, check its layout, and choose the placement.
+
+    Args:
+        spec: of the run.
+        sysroot: the machine.
+        group: of ranks, of which some are started here; None: all of them are.
 
     Raises:
         InputError: the cores asked for are not there, their node has no room for a process bound to it, or no core is
@@ -67,10 +75,12 @@ def observed(spec: RunSpec, sysroot: SysRoot) -> Machine:
     if spec.ranks is not None:
         ranks = plan_ranks(
             facts.topology,
-            spec.ranks,
+            spec.ranks if group is None else group.planned,
             cores=spec.cores,
             threads_per_core=spec.threads_per_core,
             limits=facts.limits,
             memory_bytes=_LEAST_ROOM,
         )
-    return Machine(facts, evaluate(facts), placement, generator, ranks)
+    if group is not None and group.at is not None:
+        ranks = (ranks[group.at],)
+    return Machine(facts, evaluate(facts), placement, generator, ranks, group)

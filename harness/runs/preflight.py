@@ -106,6 +106,18 @@ def check_ranks(workloads: Iterable[Workload], spec: RunSpec) -> None:
         )
 
 
+def check_group(spec: RunSpec) -> None:
+    """See that ranks which are started apart from each other have one training, in which all of them meet.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(spec.workloads) != 1 or spec.both_protocols:
+        raise InputError(
+            "Ranks that are started apart train one workload together.", remedy="Name one workload, and no suite."
+        )
+
+
 def checked_by_worker(
     workloads: Sequence[Workload], spec: RunSpec, executor: Executor, placement: Placement, *, own_only: bool
 ) -> Mapping[str, int]:

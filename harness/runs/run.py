@@ -37,10 +37,11 @@ from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.forecast import forecast, no_survey, within_budget
 from harness.runs.journal import FitEntry, Journal, SessionEntry, open_journal
 from harness.runs.machine import Machine, any_core, observed
-from harness.runs.preflight import checked_by_worker
+from harness.runs.preflight import check_group, checked_by_worker
 from harness.runs.stopping import Amount, Stopping
 from harness.runs.work import Work, backends_of
 from harness.scratch import scratch
+from harness.training.rank_setting import RankGroup
 from harness.workers.executor import Executor
 from harness.workers.outcomes import SurveyOutcome
 from harness.workers.row_scores import SCORES_FILE
@@ -73,18 +74,22 @@ def begin(
     sysroot: SysRoot | None = None,
     executor: Executor | None = None,
     spent_s: float = 0.0,
+    group: RankGroup | None = None,
 ) -> Session:
     """Check what was asked for, look at the machine, and write the design below ``out``.
 
     Args:
         spent_s: time that the command took before.
         executor: has a worker look at classes and files of the user's first; None leaves that to the fits.
+        group: of ranks that train together, of which this run starts some.
 
     Raises:
         InputError: a workload, a parameter, a class, a file or the placement cannot be.
         LparbenchError: nothing can be written to ``out``.
     """
     started = time.monotonic() - spent_s
+    if group is not None:
+        check_group(spec)
     design = new_design(spec, argv, Facts(sysroot="/"))  # a typo is told before the machine is looked at
     made = tuple(folder for folder in (out, *out.parents) if not folder.exists())
     try:
@@ -94,7 +99,7 @@ def begin(
         root = sysroot or SysRoot()
         if executor is not None:
             checked_by_worker(design.workloads, design.spec, executor, any_core(root), own_only=True)
-        machine = observed(design.spec, root)
+        machine = observed(design.spec, root, group)
         design = replace(design, facts=machine.facts)
         directory = out / f"{design.identity}{UNFINISHED}"
         directory.mkdir()
@@ -182,7 +187,13 @@ def execute(session: Session, executor: Executor, progress: Progress, clock: Clo
 
 
 def run_once(
-    spec: RunSpec, executor: Executor, progress: Progress, argv: tuple[str, ...] = (), *, check: bool = False
+    spec: RunSpec,
+    executor: Executor,
+    progress: Progress,
+    argv: tuple[str, ...] = (),
+    *,
+    check: bool = False,
+    group: RankGroup | None = None,
 ) -> Run:
     """Do a run of which only the record is wanted; nothing is left on the disk.
 
@@ -192,12 +203,13 @@ def run_once(
         progress: hears of it.
         argv: the command that reproduces it.
         check: whether a worker looks at classes and files of the user's first.
+        group: of ranks that train together, of which this run starts some.
 
     Raises:
         LparbenchError: see :func:`begin` and :func:`execute`.
     """
     with scratch("run") as directory:
-        session = begin(spec, argv, directory, executor=executor if check else None)
+        session = begin(spec, argv, directory, executor=executor if check else None, group=group)
         with _kept_on_full_disk(session, directory.parent):
             return execute(session, executor, progress)
 
@@ -278,6 +290,7 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
         slow=emulated,
         generator=machine.generator,
         ranks=machine.ranks,
+        group=machine.group,
     )
     stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=session.spent_s + journal.spent_s())
     work = Work(engine, machine, stopping)

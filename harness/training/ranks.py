@@ -144,6 +144,7 @@ def connect(setting: RankSetting) -> Ranks:
         os.environ["GLOO_SOCKET_IFNAME"] = setting.interface
     try:
         store = _store(setting, distributed)
+        store = distributed.PrefixStore(setting.prefix, store) if setting.prefix else store
         store.set(f"here/{setting.rank}", "")
         store.wait([f"here/{rank}" for rank in range(setting.count)], timedelta(seconds=_MEET_S))
         group = distributed.ProcessGroupGloo(store, setting.rank, setting.count, timedelta(seconds=setting.answer_s))

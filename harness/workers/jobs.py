@@ -11,7 +11,7 @@ from harness.decode import decode_json_file, encode
 from harness.placement.instances import divide_among_instances
 from harness.placement.model import Placement
 from harness.record.spec import Protocol, Scenario, Synthetic
-from harness.training.rank_setting import RankSetting
+from harness.training.rank_setting import RankGroup, RankSetting
 from harness.workload.model import Value, Workload
 
 JOB_FILE = "job.json"
@@ -226,17 +226,27 @@ def divided(job: MeasureJob, placement: Placement, instances: int) -> MeasureJob
     return ConcurrentJob(jobs, parts, job.directory)
 
 
-def ranked(job: FitJob, placements: tuple[Placement, ...]) -> RankedJob:
-    """The fit by one process per placement, which meet in its directory."""
+def ranked(job: FitJob, placements: tuple[Placement, ...], group: RankGroup | None = None) -> RankedJob:
+    """The fit by one process per placement, which meet in its directory, or with the others of ``group``.
+
+    Raises:
+        InputError: there is no way to where the group meets.
+    """
     directory = Path(job.directory)
+
+    def setting(at: int) -> RankSetting:
+        if group is not None:
+            return group.setting(group.first + at)
+        return RankSetting(at, len(placements), str(directory / "meeting"))
+
     ranks = tuple(
         replace(
             job,
-            rank=RankSetting(rank, len(placements), str(directory / "meeting")),
+            rank=setting(at),
             threads=placement.threads,
-            directory=str(directory / f"rank-{rank}") if rank else job.directory,
+            directory=str(directory / f"rank-{at}") if at else job.directory,
         )
-        for rank, placement in enumerate(placements)
+        for at, placement in enumerate(placements)
     )
     return RankedJob(ranks, placements, job.directory)
 

@@ -53,8 +53,8 @@ def test_what_ranks_cannot_train_is_refused_first() -> None:
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "99999", ""])
 def test_a_number_of_ranks_that_is_none(text: str) -> None:
     with pytest.raises(InputError, match="expected per-node or a number of processes"):
-        parse_ranks(text)
+        parse_ranks(text, None)
 
 
 def test_numbers_of_ranks() -> None:
-    assert (parse_ranks(None), parse_ranks("per-node"), parse_ranks("3")) == (None, "per-node", 3)
+    assert (parse_ranks(None, None), parse_ranks("per-node", None), parse_ranks("3", None)) == (None, "per-node", 3)
