@@ -49,7 +49,7 @@ from harness.wording import count
 _LINES = 4  # series that can be distinguished in one chart
 _LONG = 8  # rows from which a table is folded
 _NORMAL = "normal"
-_AT_THRESHOLD = ("At the threshold (ring)", "")
+_AT_THRESHOLD = ("At the threshold (ring)", "Value")
 _LATENCY = ("single_stream", "multi_stream", "server", "http")
 
 
@@ -192,7 +192,7 @@ def _percentile_table(results: Sequence[Result]) -> Table:
             rows.append((label, *(figure(result.metrics.get(name)).value for result in results)))
     shown = [result.metrics[name] for result in results for name in PERCENTILES if name in result.metrics]
     notes = dict.fromkeys(f"Percentiles: {metric.note}." for metric in shown if metric.note)
-    return Table(("", *(variant(result) for result in results)), tuple(rows), notes=tuple(notes))
+    return Table(("Quantity", *(variant(result) for result in results)), tuple(rows), notes=tuple(notes))
 
 
 def _batches(anchor: str, results: Sequence[Result]) -> list[Panel]:
