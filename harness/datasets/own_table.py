@@ -28,6 +28,8 @@ _BAD_TIMES = 0.05  # share of rows that may have no readable time
 _INDEX = "__index_level_"  # columns that pandas adds to Parquet files to restore its row numbers
 _INDICATORS = 255  # of one column at most
 _INDICATOR_BYTES = 1 << 30  # of all columns together, as float32
+_WIDE_BYTES = 1 << 27  # from here on at most so many indicators as below: more are a matrix of zeros
+_WIDE = 1024
 _FEWEST_INDICATORS = 8
 _UNITS = "no number where all below have one, as of units"
 
@@ -262,9 +264,13 @@ def _broken(frame: pd.DataFrame) -> list[str]:
 
 def _indicators(frame: pd.DataFrame) -> int:
     """Most indicators of a column of texts, so that those of all columns stay within a bound."""
-    texts = sum(isinstance(dtype, pd.CategoricalDtype) for dtype in frame.dtypes)
-    fitting = _INDICATOR_BYTES // max(1, 4 * len(frame) * texts)
-    return max(_FEWEST_INDICATORS, min(_INDICATORS, fitting))
+    values = [frame[name].nunique() for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)]
+    a_feature = 4 * max(1, len(frame))
+    together = min(_INDICATOR_BYTES // a_feature, max(_WIDE, _WIDE_BYTES // a_feature))
+    most = _INDICATORS
+    while most > _FEWEST_INDICATORS and sum(min(count, most) for count in values) > together:
+        most -= 1
+    return most
 
 
 def _require(rows: _Rows, name: str, option: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FEW_ANOMALIES = 2
+_NAMED_COLUMNS = 3  # whose rarer values are counted one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +125,13 @@ def _vocabulary_notes(encoder: Encoder, train: pd.DataFrame, test: pd.DataFrame 
     bounded = encoder.without_indicator(train)
     unseen = {} if test is None else encoder.unseen(test)
     notes = [f"{count:,} of the rarer values of {name!r} have no indicator." for name, count in bounded.items()]
+    if len(bounded) > _NAMED_COLUMNS:
+        first, *_, last = bounded
+        most = max(len(encoder.vocabulary[name]) for name in bounded)
+        notes = [
+            f"The rarer values of {len(bounded)} columns, {first!r} to {last!r}, {sum(bounded.values()):,} in all, have "
+            f"no indicator: at most {most} of each column have."
+        ]
     for name in unseen.keys() - bounded.keys():
         notes.append(f"{unseen[name]:,} test rows hold a value of {name!r} that training does not.")
     return notes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import decimal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +241,31 @@ def test_indicators_are_bounded(tmp_path: Path) -> None:
     data = _load(f"csv:{path}")
     assert data.train_x.shape[1] == 1 + 2 * 255
     assert _told(data, "of the rarer values of 'first' have no indicator")
+
+
+_PEAK = """
+import resource, sys
+from harness.datasets.base import load
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+before = peak()
+data = load(sys.argv[1], protocol="clean", directory=None, options={"label": "label"}, synthetic="never")
+print(peak() - before, len(data.feature_names), *data.notes)
+"""
+
+
+def test_many_wide_columns_of_texts_take_little_memory(tmp_path: Path) -> None:
+    """4 MB of text: as one matrix of every value's indicator, more than 3 GiB; at 255 of each column still 0.5."""
+    columns, rows, values = 12, 40_000, 2_000
+    codes = np.random.default_rng(1).integers(values, size=(rows, columns))
+    path = tmp_path / "wide.csv"
+    lines = [",".join(f"v{code}" for code in row) + f",{int(not number % 20)}" for number, row in enumerate(codes)]
+    path.write_text("\n".join([",".join([*(f"c{number}" for number in range(columns)), "label"]), *lines, ""]))
+    done = subprocess.run([sys.executable, "-c", _PEAK, f"csv:{path}"], capture_output=True, text=True, check=True)
+    mebibytes, features, notes = done.stdout.split(maxsplit=2)
+    assert int(mebibytes) < 350
+    assert int(features) == columns * (1024 // columns)
+    assert notes.count("of the rarer values") == 0
+    assert "values of 12 columns, 'c0' to 'c11', 22,980 in all, have no indicator: at most 85 of each" in notes
 
 
 @pytest.mark.parametrize(
