@@ -8,9 +8,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,6 +51,7 @@ _SIGNALS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 _LOST_S = 0.02
 _COLLECTED_AFTER = 100_000  # new objects; Python's own figure is 700, or 2,000 from 3.13 on
 _DEBUG = "--debug"
+_NEAR = 0.75  # how alike the spelling of an option is that was probably meant
 _WORDS = {"help": "--help", "version": "--version"}  # as many programs have them
 
 # What no code could have prevented: a disk or a limit is full, a device is broken.
@@ -220,7 +222,22 @@ def _misused(error: Exception) -> int:
     if context is not None and message in ("", context.get_help()):  # a group without a command
         typer.echo(context.get_help())
         return ExitCode.GOOD
-    return _complain(message, f"See: {context.command_path if context else 'lparbench'} --help", ExitCode.USAGE)
+    see = f"See: {context.command_path if context else 'lparbench'} --help"
+    option = getattr(error, "option_name", None)
+    if context is not None and option and hasattr(error, "possibilities"):
+        return _complain(f"No such option: {option}.", f"{_option_meant(option, context)}{see}", ExitCode.USAGE)
+    return _complain(message, see, ExitCode.USAGE)
+
+
+def _option_meant(option: str, context: Any) -> str:
+    """A word on an option that a command lacks: the one that is spelt nearly so, or the commands that have it."""
+    own = {text for parameter in context.command.params for text in parameter.opts if text.startswith("--")}
+    near = get_close_matches(option, sorted(own), n=1, cutoff=_NEAR)
+    if near:
+        return f"Did you mean {near[0]}? "
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    having = [name for name, each in commands.items() if any(option in parameter.opts for parameter in each.params)]
+    return f"{', '.join(having)} {'has' if len(having) == 1 else 'have'} {option}. " if having else ""
 
 
 def _failed(error: BaseException, debug: bool) -> int:

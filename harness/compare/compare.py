@@ -135,7 +135,7 @@ def compare_times(
 ) -> tuple[TimeComparison, ...]:
     """Judge every common key of every side against the baseline, as one family."""
     pairs = [
-        (key, side, _paired(baseline.observations[key], side.observations[key]))
+        (key, side, _paired(baseline, side, key))
         for key in sorted(baseline.observations)
         for side in others
         if key in side.observations
@@ -160,7 +160,7 @@ def paired_ratios(a: Side, b: Side, key: Key) -> Array:
     """Log ratios of B's times over A's by block, shape (k,); none where the sides may not be paired."""
     if key not in a.observations or key not in b.observations:
         return np.zeros(0)
-    return _paired(a.observations[key], b.observations[key]).d
+    return _paired(a, b, key).d
 
 
 def compare_accuracy(a: Side, b: Side, margin: float = ACCURACY_MARGIN) -> list[AccuracyComparison]:
@@ -181,9 +181,9 @@ class _Paired:
     problems: tuple[str, ...]
 
 
-def _paired(a: Observation, b: Observation) -> _Paired:
-    nothing = np.zeros(0)
-    problems = [f"A: {text}" for text in a.problems] + [f"B: {text}" for text in b.problems]
+def _paired(side_a: Side, side_b: Side, key: Key) -> _Paired:
+    nothing, a, b = np.zeros(0), side_a.observations[key], side_b.observations[key]
+    problems = [f"{side.name}: {text}" for side, of in ((side_a, a), (side_b, b)) for text in of.problems]
     all_a, all_b = a.seconds.keys() | a.unusable.keys(), b.seconds.keys() | b.unusable.keys()
     if a.unit != b.unit:
         problems.append(f"the units differ: {a.unit or 'not known'} and {b.unit or 'not known'}")

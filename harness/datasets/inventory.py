@@ -130,6 +130,11 @@ def get(
     spec = registry.spec(name)
     if spec.variants and not spec.files:
         raise InputError(f"{name} comes with a library and needs no files.")
+    if registry.is_own_table(name):
+        raise InputError(
+            f"{name} is a file of your own; there is nothing to get.",
+            remedy=f"Use it as it is: lparbench run WORKLOAD --dataset {name} --label COLUMN",
+        )
     variant = next(filter(_has_addresses, spec.variants), None)
     if variant is None:
         raise InputError(

@@ -129,8 +129,8 @@ def _vocabulary_notes(encoder: Encoder, train: pd.DataFrame, test: pd.DataFrame 
         first, *_, last = bounded
         most = max(len(encoder.vocabulary[name]) for name in bounded)
         notes = [
-            f"The rarer values of {len(bounded)} columns, {first!r} to {last!r}, {sum(bounded.values()):,} in all, have "
-            f"no indicator: at most {most} of each column have."
+            f"The rarer values of {len(bounded)} columns, {first!r} to {last!r}, {sum(bounded.values()):,} in all, "
+            f"have no indicator: at most {most} of each column have."
         ]
     for name in unseen.keys() - bounded.keys():
         notes.append(f"{unseen[name]:,} test rows hold a value of {name!r} that training does not.")

@@ -133,6 +133,11 @@ class _Context:
     def is_valid(self, cell: int) -> bool:
         return self.cells[cell].validity.verdict is Verdict.VALID
 
+    def is_alone(self, cell: int) -> bool:
+        """Whether it is the only valid setting of several of its workload, and so the best of nothing."""
+        others = [each for each in self.sweep.cells if each.workload == self.cells[cell].workload and each.id != cell]
+        return self.is_valid(cell) and bool(others) and not any(self.is_valid(each.id) for each in others)
+
 
 def view_of(sweep: Sweep) -> SweepView:
     """The sweep in words."""
@@ -232,6 +237,7 @@ def _reasons(lines: Sequence[SettingLine]) -> Iterator[ReasonLine]:
 def _line(context: _Context, cell: SweepCell, best: SweepBest | None, rival: SweepRival | None) -> SettingLine:
     is_best = best is not None and best.cell == cell.id
     valid = cell.validity.verdict is Verdict.VALID
+    alone = is_best and context.is_alone(cell.id)
     return SettingLine(
         cell=cell,
         rival=rival,
@@ -239,8 +245,14 @@ def _line(context: _Context, cell: SweepCell, best: SweepBest | None, rival: Swe
         rate=figure(cell.rows_per_s),
         undisturbed=figure(cell.rows_per_s_undisturbed),
         per_row=figure(cell.mean_inference_per_row_s),
-        against="best" if is_best else "–" if rival is None else longer(rival.ratio, rival.ci_low, rival.ci_high),
-        standing=BEST if is_best else _UNUSED if rival is None else _STANDINGS[rival.standing],
+        against="–"
+        if alone
+        else "best"
+        if is_best
+        else "–"
+        if rival is None
+        else longer(rival.ratio, rival.ci_low, rival.ci_high),
+        standing=_UNUSED if alone else BEST if is_best else _UNUSED if rival is None else _STANDINGS[rival.standing],
         status=DISTURBED if valid and _shortfall(cell) is not None else status_of(cell.validity.verdict),
         in_process=figure(cell.in_process_rows_per_s),
         http_share=_http_share(cell),
@@ -270,6 +282,8 @@ def _sentences(context: _Context, lead: str, best: SweepBest | None) -> tuple[st
             capital(f"{lead}no setting gave a valid result."),
             f"Not to be used: the fastest was {named} with {rate}.",
         )
+    if context.is_alone(best.cell):
+        return (capital(f"{lead}only {named} gave a valid result: {rate}. Nothing is compared with it."),)
     levels = level_sentences(context.sweep, context.cells[best.cell].workload)
     return (capital(f"{lead}best with {named}: {rate}."), *_ties(context, best), *levels)
 

@@ -23,6 +23,7 @@ from harness.runs.fingerprint import check_same_machine
 from harness.runs.journal import Journal, Measurement, SessionEntry, SurveyEntry
 from harness.runs.schedule import Configuration, Slot
 from harness.runs.stopping import duration
+from harness.wording import plural
 from harness.workers.executor import Executor
 
 _SERIES_PER_SLOT = 2  # as much time goes into warming up as into the window
@@ -203,9 +204,10 @@ def _estimate(design: Design, grid: Grid, journal: Journal, *, fits: int, remain
     if walls:
         slot_s = sum(walls) / len(walls)
     settings, amount = len(grid.configurations), design.spec.blocks
-    count = (
-        f"{settings} {'setting' if settings == 1 else 'settings'} in {amount} {'block' if amount == 1 else 'blocks'}"
-    )
+    count = f"{plural(settings, 'setting')} in {plural(amount, 'block')}"
     done = "" if remaining == slots else f", {slots - remaining} of {slots} measurements done"
-    training = f" after training {fits} {'workload' if fits == 1 else 'workloads'}" if fits else ""
+    training = f" after training {plural(fits, 'workload')}" if fits else ""
+    if design.spec.budget_s is not None and remaining * slot_s > design.spec.budget_s:
+        block = f"{duration(settings * slot_s)}{training}"
+        return f"{plural(settings, 'setting')}{done}: as much as fits into the budget; a block takes about {block}."
     return f"{count}{done}: about {duration(remaining * slot_s)}{training}."

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from typer.main import get_command
 
-from harness.cli.main import _without_debug, app
+from harness.cli.main import _run, _without_debug, app
 
 PYTHONS_OWN = re.compile(r"<(?:str|int|float|bool|path|list|int range|float range)\b[^>]*>|list\[|Path\]")
 
@@ -72,3 +72,18 @@ def test_no_option_is_a_literal_which_older_versions_of_typer_do_not_know(words:
 )
 def test_words_that_many_programs_take_for_options(given: list[str], meant: list[str]) -> None:
     assert _without_debug(given) == (meant, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["run", "nsl-kdd-mlp", "--batch", "64"], "sweep has --batch. See: lparbench run --help"),
+        (["run", "nsl-kdd-mlp", "--bugdet", "5s"], "Did you mean --budget? See: lparbench run --help"),
+        (["doctor", "--frobnicate"], "  See: lparbench doctor --help"),
+    ],
+)
+def test_an_option_that_is_none_is_met_by_the_one_that_was_meant(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(arguments, debug=False) == 4
+    assert hint in capsys.readouterr().err

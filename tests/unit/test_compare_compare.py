@@ -69,6 +69,15 @@ def test_what_may_not_be_judged_says_why(change: dict[str, Any], problem: str) -
     assert problem in "; ".join(map(str, one.problems))
 
 
+def test_a_run_that_may_not_be_judged_is_called_by_its_name() -> None:
+    record = small_run("a", seed=1)
+    bad = replace(record.results[0], validity=Validity(Verdict.INVALID, ("steal 9 %",)))
+    report = compare(
+        [side_of(record).named("smt2"), side_of(replace(record, results=(bad,), run_id="b")).named("smt8")]
+    )
+    assert [problem.partition(": ")[0] for each in report.times for problem in each.problems] == ["smt8"]
+
+
 def test_a_block_without_a_time_takes_its_partner_with_it() -> None:
     a, b = small_run("a", seed=1), small_run("b", seed=2, slowdown=1.2)
 

@@ -175,6 +175,15 @@ def test_a_sweep_without_a_valid_setting_says_so_and_exits_with_2() -> None:
     assert reasons == [("all settings", "2 of at least 6 blocks. Run with --blocks 6 or more.")]
 
 
+def test_the_only_valid_setting_is_not_the_best_of_anything() -> None:
+    """Three of six blocks of the others: the one that is left is 12 times slower than what they gave."""
+    record = sweep(*levels(), rate=lambda one, block: 1e5 if one.smt == 8 else None if block > 2 else 1.2e6)
+    (workload,) = view_of(record).workloads
+    assert text_of(workload.sentences).startswith("Only SMT 8 gave a valid result: 100 k row/s")
+    assert text_of(workload.sentences).endswith("Nothing is compared with it.")
+    assert {(line.against, line.standing.word) for line in workload.lines} == {("–", "Not compared")}
+
+
 def test_caveats_come_first() -> None:
     plan = design_of(levels(), replace(records.facts(), cpu=CpuFacts(architecture="x86_64")))
     plan = replace(plan, spec=replace(plan.spec, protocol="as-published"))
