@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.detectors.foreign import Foreign
 from harness.errors import InputError
 from harness.parsing import read_json
 from harness.scoring import artifacts
@@ -50,12 +52,19 @@ def open_scorer(directory: Path, backend: str, dtype: str = "float32", threads: 
     check_backend(exported, backend, dtype, threads)
     if backend != "eager":
         return open_exported(exported, backend, dtype, threads)
-    import torch
-
     from harness.detectors.registry import load
 
-    torch.set_num_threads(threads)
-    return EagerScorer(load(directory))
+    detector = load(directory)
+    _bound_torch(detector, threads)
+    return EagerScorer(detector)
+
+
+def _bound_torch(detector: Detector, threads: int) -> None:
+    """Set torch's pool, unless the object is somebody else's and does without torch, whose import takes a second."""
+    if not isinstance(detector, Foreign) or "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -148,24 +148,31 @@ def test_more_rows_than_one_call_takes(exported_mlp, rows):
 def run(script: str, *arguments: str) -> dict[str, object]:
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=480, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+        capture_output=True, text=True, timeout=480, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-ORT_WITHOUT_TORCH = """
+LOADED_BY = """
 import json, sys
 from pathlib import Path
 import numpy as np
 from harness.detectors.opening import open_scorer
-open_scorer(Path(sys.argv[1]), "onnxruntime").score(np.zeros((3, 41), dtype=np.float32))
+open_scorer(Path(sys.argv[1]), sys.argv[2]).score(np.zeros((3, 41), dtype=np.float32))
 print(json.dumps({"loaded": [name for name in ("torch", "sklearn", "pandas", "onnx") if name in sys.modules]}))
 """
 
 
 def test_onnxruntime_needs_nothing_else(exported_mlp):
-    assert run(ORT_WITHOUT_TORCH, str(exported_mlp)) == {"loaded": []}
+    assert run(LOADED_BY, str(exported_mlp), "onnxruntime") == {"loaded": []}
+
+
+def test_an_object_of_somebody_else_needs_no_torch_that_it_does_not_load(tmp_path):
+    detector = registry.resolve("support.misbehaving:Sound").fit(np.ones((8, 41), dtype=np.float32))
+    prepare(detector, tmp_path)
+    assert run(LOADED_BY, str(tmp_path), "eager") == {"loaded": []}
 
 
 PINNED = """
