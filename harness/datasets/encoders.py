@@ -343,7 +343,8 @@ def _runs(places: list[int]) -> tuple[tuple[slice, slice], ...]:
 
 def signed_log(block: Doubles) -> Doubles:
     """The logarithm of one more than the size of each number, with its sign."""
-    logs: Doubles = np.log1p(np.abs(block))
+    logs: Doubles = np.abs(block)
+    np.log1p(logs, out=logs)
     return np.copysign(logs, block, out=logs)
 
 

@@ -62,6 +62,11 @@ class Admission:
         self._queue_rows = queue_rows
         self._deadline_s = deadline_s
 
+    def has_room(self, rows: int) -> bool:
+        """Whether `admit` would take ``rows``, one after the other as well as together."""
+        total = self.waiting + rows
+        return total <= self._queue_rows and self.cost.seconds(total) <= self._deadline_s
+
     def admit(self, rows: int) -> None:
         """Take ``rows`` among those that wait.
 

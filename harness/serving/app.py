@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Protocol
 
@@ -17,9 +17,10 @@ from harness.serving.admission import Admission
 from harness.serving.card_keeper import CardStep
 from harness.serving.documents import Documents
 from harness.serving.drift import DriftState
-from harness.serving.exchange import HttpError, Reply, Request, Scoring, Takes, to_json
+from harness.serving.exchange import HttpError, Reply, Request, RowRoute, Scoring, Takes, to_json
 from harness.serving.fraud import Fraud
 from harness.serving.history import STEP_S, History
+from harness.serving.http1 import Head
 from harness.serving.metrics import Metrics, openmetrics
 from harness.serving.model import ServedModel
 from harness.serving.open_inference import OpenInference
@@ -137,10 +138,8 @@ class App:
         handler = self._open.get(key)
         if handler is not None:
             return handler(request)
-        if self._token is not None:
-            given = request.headers.get("authorization", "").encode("latin-1")
-            if not hmac.compare_digest(given, self._token):
-                raise HttpError(401, "a bearer token is needed", (("WWW-Authenticate", "Bearer"),))
+        if not self._admits(request.headers):
+            raise HttpError(401, "a bearer token is needed", (("WWW-Authenticate", "Bearer"),))
         handler = self._routes.get(key)
         if handler is None:
             raise self._no_route(key[1])
@@ -149,17 +148,27 @@ class App:
             return outcome.finish(np.empty(0, dtype=np.float32))
         return outcome
 
+    def _admits(self, headers: Mapping[str, str]) -> bool:
+        """Whether the token is there that is needed."""
+        given = headers.get("authorization", "").encode("latin-1")
+        return self._token is None or hmac.compare_digest(given, self._token)
+
+    def row_route(self, head: Head) -> RowRoute | None:
+        """What answers requests with this head that are a row each; None where `handle` has to look at each."""
+        handler = self._routes.get((head.method, head.path))
+        plain = handler == self._documents.predict and self.quota is None and self._admits(head.headers)
+        return self._documents.row_route if plain else None
+
     def score(self, batch: list[Scoring]) -> list[Reply]:
         """Replies of what `handle` gave."""
         assert self.scorer is not None
         return self.scorer.score(batch)
 
-    def count(self, request: Request | None, status: int) -> None:
-        """Count an answer, by its route where it has one."""
-        known = request is not None and request.path in self._methods
-        self.metrics.requests[request.path if known and request else "other", status] += 1
+    def count(self, path: str | None, status: int, answers: int = 1) -> None:
+        """Count answers, by their route where they have one."""
+        self.metrics.requests[path if path in self._methods and path else "other", status] += answers
         if status >= 400:
-            self.metrics.rejected[_REASONS.get(status, "invalid")] += 1
+            self.metrics.rejected[_REASONS.get(status, "invalid")] += answers
 
     def _no_route(self, path: str) -> HttpError:
         methods = self._methods.get(path)

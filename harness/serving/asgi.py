@@ -13,7 +13,7 @@ from fastapi.responses import Response
 
 from harness import __version__
 from harness.serving.app import App
-from harness.serving.batch import Batch
+from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Reply, Request, Takes
 from harness.serving.http1 import Limits
 from harness.serving.loop import BACKLOG
@@ -25,7 +25,7 @@ _BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
 def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
     """The application that uvicorn runs."""
     api = fastapi.FastAPI(title="LPARBench", version=__version__, redoc_url=None)
-    batch: Takes = app.taker or Batch(app)
+    batch: Takes = app.taker or RequestBatch(app)
 
     def scored(request: Request) -> asyncio.Future[Reply]:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -40,7 +40,7 @@ def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
             reply = refused or await scored(request)
         except HttpError as error:
             reply = error.reply()
-        app.count(request, reply.status)
+        app.count(request.path, reply.status)
         response = Response(reply.body, reply.status, dict(reply.headers))
         response.headers["content-type"] = reply.content_type
         return response

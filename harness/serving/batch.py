@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from harness.serving.exchange import Done, HttpError, Reply, Scoring
+from harness.serving.admission import Admission
+from harness.serving.exchange import Done, HttpError, Reply, Request, Scoring
 from harness.serving.metrics import Metrics
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class Batch(Generic[T]):
 
     def __init__(self, app: Handlers[T], soon: Callable[[Callable[[], None]], object] | None = None) -> None:
         self._app, self._soon = app, soon
-        self._waiting: list[tuple[Scoring, Done]] = []
+        self._waiting: list[tuple[Scoring, Done, int]] = []  # how many requests they are of
 
     def take(self, request: T, done: Done) -> None:
         """Answer a request: ``done`` gets the reply, at once or when its rows were scored."""
@@ -48,24 +49,51 @@ class Batch(Generic[T]):
         except Exception as error:  # noqa: BLE001 - see the class
             outcome = defect(error)
         if isinstance(outcome, Reply):
-            self._give(done, outcome)
+            self._give(done, outcome, 1)
             return
+        self._wait(outcome, done, 1)
+
+    def _wait(self, scoring: Scoring, done: Done, requests: int) -> None:
         if not self._waiting:
             (self._soon or asyncio.get_running_loop().call_soon)(self._flush)
-        self._waiting.append((outcome, done))
+        self._waiting.append((scoring, done, requests))
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         try:
-            replies = self._app.score([scoring for scoring, _ in waiting])
+            replies = self._app.score([scoring for scoring, _, _ in waiting])
         except Exception as error:  # noqa: BLE001 - see the class
             replies = [defect(error)] * len(waiting)
-        for (_, done), reply in zip(waiting, replies, strict=True):
-            self._give(done, reply)
+        for (_, done, requests), reply in zip(waiting, replies, strict=True):
+            self._give(done, reply, requests)
 
-    def _give(self, done: Done, reply: Reply) -> None:
-        self._app.metrics.in_flight -= 1
+    def _give(self, done: Done, reply: Reply, requests: int) -> None:
+        self._app.metrics.in_flight -= requests
         done(reply)
+
+
+class RowHandlers(Handlers[Request], Protocol):
+    """Handlers of requests, some of which are a row each."""
+
+    admission: Admission
+
+
+class RequestBatch(Batch[Request]):
+    """A `harness.serving.exchange.Takes` that scores in this process."""
+
+    def __init__(self, app: RowHandlers, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
+        super().__init__(app, soon)
+        self._admission = app.admission
+
+    def take_rows(self, scoring: Scoring, done: Done) -> bool:
+        """Of `harness.serving.exchange.Takes`."""
+        count = len(scoring.rows)
+        if not self._admission.has_room(count):
+            return False
+        self._admission.admit(count)
+        self._app.metrics.in_flight += count
+        self._wait(scoring, done, count)
+        return True
 
 
 def defect(error: Exception) -> Reply:

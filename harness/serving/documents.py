@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.serving.exchange import HttpError, Reply, Request, Scores, Scoring, to_json
+from harness.serving.exchange import Checked, HttpError, Reply, Request, RowRoute, Scores, Scoring, to_json
 from harness.serving.json_input import parse_object
 from harness.serving.model import ServedModel
 
@@ -27,20 +27,41 @@ class Documents:
         self._model = model
         self._threshold = model.bundle.manifest.decision.value
         self._cut = float(np.float32(self._threshold))  # scores are float32, and decided as such
+        self._encoder = model.encoder
         self._name = model.score_name
         self._plain = model.plain
-        self._texts = tuple(f',"anomaly":{word}}}' for word in ("false", "true"))
+        self._begin = f'{{"{self._name}":'
+        self._ends = tuple(f',"anomaly":{word}}}' for word in ("false", "true"))
+
+    @property
+    def row_route(self) -> RowRoute:
+        """`predict`, of rows that come together."""
+        return RowRoute(self._row, self._bodies, self._answer)
 
     def predict(self, request: Request) -> Scoring:
         """Score one raw row."""
-        encoder = self._model.encoder
+        return Scoring([self._row(request.body)], self._answer)
+
+    def _row(self, body: bytes) -> Checked:
+        encoder = self._encoder
         if encoder is None:
             raise HttpError(400, "this model takes encoded rows: POST /v2/models/" + self._model.name + "/infer")
-        features = parse_object(request.body).get("features")
+        features = parse_object(body).get("features")
         wanted = len(encoder.columns)
         if not isinstance(features, list) or len(features) != wanted:
             raise HttpError(400, f"features: expected {wanted} raw values, in the order of the data set's columns")
-        return Scoring([encoder.check(features, "features")], self._answer)
+        return encoder.check(features, "features", booleans=b"true" in body or b"false" in body)
+
+    def _bodies(self, scores: Scores) -> list[bytes] | None:
+        values: list[float] = scores.tolist()
+        if not (self._plain or self._model.levels is None) or not all(map(isfinite, values)):
+            return None
+        return self._plainly(values)
+
+    def _plainly(self, values: list[float]) -> list[bytes]:
+        """Score and decision, of finite scores."""
+        begin, cut, ends = self._begin, self._cut, self._ends
+        return [f"{begin}{score!r}{ends[score > cut]}".encode() for score in values]
 
     def _answer(self, scores: Scores) -> Reply:
         score: float = scores.item(0)
@@ -61,7 +82,7 @@ class Documents:
                 "model": self._model.name,
             }
             return Reply(200, to_json(answer))
-        return Reply(200, f'{{"{self._name}":{score!r}{self._texts[score > self._cut]}'.encode())
+        return Reply(200, self._plainly([score])[0])
 
     def describe(self) -> dict[str, Any]:
         """For ``GET /health``."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PRACTICAL = 0.1
 ALPHA = 0.01  # share of undrifted windows that a rule of one window would let alarm
 _CHUNK = 64  # rows counted at once
+_FULL = 255  # chunks whose counts a byte holds
 _SMOOTHING = 0.5  # of a count, so that an empty bin has a logarithm
 
 
@@ -109,10 +110,17 @@ class DriftMonitor:
         bins = np.array([len(counts) for counts in reference.counts])
         noise = chi2.ppf(1 - ALPHA / len(names), np.maximum(bins - 1, 1)) * (1 / window + 1 / trained)
         self._bound = np.maximum(PRACTICAL, noise)
-        self._above = np.zeros(len(self._edges), dtype=np.int64)  # rows above each edge
         self._counted = 0
         self._chunk = np.empty((min(_CHUNK, window), len(names)), dtype=np.float32)
         self._filled = 0
+        # The rows of a chunk lie side by side, so that to count them is to add bytes, without a sum.
+        rows = len(self._chunk)
+        self._across = np.empty((len(names), rows), dtype=np.float32)
+        self._values = np.empty((len(self._edges), rows), dtype=np.float32)
+        self._over = np.empty((len(self._edges), rows), dtype=np.bool_)
+        self._counts = np.zeros((len(self._edges), rows), dtype=np.uint8)  # of chunks, by place in the chunk
+        self._added = 0
+        self._above = np.zeros(len(self._edges), dtype=np.int64)  # rows above each edge
 
     def state(self) -> DriftState:
         """What is known now."""
@@ -138,15 +146,26 @@ class DriftMonitor:
                 self._count()
 
     def _count(self) -> None:
-        chunk = self._chunk[: self._filled]
-        above = chunk.take(self._feature, axis=1) > self._edges
-        self._above += np.add.reduce(above.view(np.uint8), axis=0, dtype=np.uint8)  # a chunk's rows fit a byte
+        self._across[:] = self._chunk.T
+        np.take(self._across, self._feature, axis=0, out=self._values, mode="clip")
+        np.greater(self._values, self._edges[:, None], out=self._over)
+        self._over[:, self._filled :] = False
+        self._counts += self._over.view(np.uint8)
+        self._added += 1
+        if self._added == _FULL:
+            self._sum_up()
         self._counted += self._filled
         self._filled = 0
         if self._counted == self.window:
             self._close()
 
+    def _sum_up(self) -> None:
+        self._above += self._counts.sum(axis=1, dtype=np.int64)
+        self._counts[:] = 0
+        self._added = 0
+
     def _close(self) -> None:
+        self._sum_up()
         at_least = np.zeros((len(self.names), self._reference.shape[1] + 1))  # rows in each bin or a higher one
         at_least[:, 0] = self.window
         at_least[self._feature, self._place] = self._above

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 JSON = "application/json"
 Rows = NDArray[np.float32]
 Scores = NDArray[np.float32]
-Checked = tuple[Any, ...]  # a raw row whose values fit: its numbers, then the codes of its categories
+Checked = tuple[bytes, tuple[int, ...]]  # a raw row whose values fit: its numbers as float64, codes of its categories
 
 
 class Request(NamedTuple):
@@ -48,6 +48,20 @@ class Scoring(NamedTuple):
     admitted: bool = False
 
 
+class RowRoute(NamedTuple):
+    """A route whose requests are a raw row each; those that come together are taken, scored and answered as one.
+
+    Attributes:
+        row: of a request's body; it raises `HttpError` for one that does not fit.
+        bodies: of answers with status 200, one for each score; None where they differ from what all have in common.
+        finish: the reply to a single row.
+    """
+
+    row: Callable[[bytes], Checked]
+    bodies: Callable[[Scores], list[bytes] | None]
+    finish: Callable[[Scores], Reply]
+
+
 Done = Callable[[Reply], None]
 
 
@@ -56,6 +70,9 @@ class Takes(Protocol):
 
     def take(self, request: Request, done: Done) -> None:
         """``done`` gets the reply, at once or later."""
+
+    def take_rows(self, scoring: Scoring, done: Done) -> bool:
+        """As `take`, for rows of as many requests; False where they cannot all be taken, and then none is."""
 
 
 class HttpError(Exception):

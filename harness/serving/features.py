@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.datasets.encoders import Encoder
-from harness.datasets.few_rows import FewRows
+from harness.datasets.encoders import Doubles, Encoder
+from harness.datasets.few_rows import MOST, FewRows
 from harness.serving.exchange import Checked, Rows
 from harness.serving.json_input import field_error
 
 _NUMBERS = {int, float}
-_FEW = 16  # rows, above which the fixed cost of the encoder's own arithmetic is less than theirs
 
 
 class RowEncoder:
@@ -37,17 +36,18 @@ class RowEncoder:
             if values is not None:
                 self._ordinals.append((len(self._numbers), codes))
             self._numbers.append(index)
-        self._packed = struct.Struct(f"{len(encoder.columns)}d").pack
-        self._packed_numbers = struct.Struct(f"{len(self._numbers)}d").pack
+        self._pack = struct.Struct(f"{len(self._numbers)}d").pack
+        self._pack_codes = struct.Struct(f"{len(self._texts)}q").pack
         self._few = FewRows.of(encoder)
         self._chosen: Callable[[list[Any]], tuple[Any, ...]] = _getter(self._numbers)
 
-    def check(self, row: Any, where: str) -> Checked:
+    def check(self, row: Any, where: str, *, booleans: bool = True) -> Checked:
         """A row's numbers and codes.
 
         Args:
             row: a list of ``columns``.
             where: its JSON path, for errors.
+            booleans: whether there may be any in the row, which would pass for numbers.
 
         Raises:
             HttpError: a row of another length, no finite number, or a category that training did not hold.
@@ -57,35 +57,33 @@ class RowEncoder:
         numbers = self._chosen(row)
         if self._ordinals:
             numbers = self._with_ordinals(numbers, where)
-        if not _NUMBERS.issuperset(map(type, numbers)):
-            self._refuse(where, numbers)
+        packed = b""
         try:
-            finite = isfinite(sum(numbers))  # an infinity stays one in the sum
-        except OverflowError:
-            finite = False
-        if not finite:  # or a sum of finite numbers overflows
-            self._refuse_infinite(where, numbers)
-        for column, codes in self._texts:
-            value = row[column]
-            code = codes.get(value) if type(value) is str else codes.get(_text(value))
-            if code is None:
-                raise self._unfit(where, column, "a category that training held", value)
-            numbers += (code,)
-        return numbers
+            packed = self._pack(*numbers)
+            fits = isfinite(sum(numbers))  # an infinity stays one in the sum
+        except (struct.error, OverflowError):
+            fits = False
+        if not fits or (booleans and bool in map(type, numbers)):
+            self._refuse(where, numbers)  # unless the sum alone is too large
+        try:
+            return packed, tuple([codes[row[column]] for column, codes in self._texts])
+        except (KeyError, TypeError):
+            return packed, self._categories(row, where)
 
     def features(self, rows: Sequence[Checked]) -> Rows:
         """Features of checked rows: float32, C-contiguous, (rows, features)."""
-        if self._few is not None and len(rows) <= _FEW:
-            count = len(self._numbers)
-            packed = bytearray().join([self._packed_numbers(*row[:count]) for row in rows])
-            block = np.frombuffer(packed, dtype=np.float64).reshape(len(rows), count)
-            features = self._few.features(block, [row[count:] for row in rows])
+        if self._few is not None and len(rows) <= MOST:
+            features = self._few.features(self._block(rows), [codes for _, codes in rows])
             if features is not None:
                 return features
-        packed = bytearray().join([self._packed(*row) for row in rows])  # half the time of an array made of tuples
-        table = np.frombuffer(packed, dtype=np.float64).reshape(len(rows), len(self.columns))
-        numbers = len(self._numbers)
-        return self._encoder.assemble(table[:, :numbers], table[:, numbers:].astype(np.int64))
+        packed = b"".join([self._pack_codes(*codes) for _, codes in rows])  # half the time of an array made of tuples
+        codes = np.frombuffer(packed, dtype=np.int64).reshape(len(rows), len(self._texts))
+        return self._encoder.assemble(self._block(rows), codes)
+
+    def _block(self, rows: Sequence[Checked]) -> Doubles:
+        """The numbers of rows, to be overwritten."""
+        packed = bytearray().join([numbers for numbers, _ in rows])
+        return np.frombuffer(packed, dtype=np.float64).reshape(len(rows), len(self._numbers))
 
     def encode(self, rows: Sequence[Any], path: str) -> Rows:
         """Features of rows whose list is at the JSON path ``path``.
@@ -95,7 +93,17 @@ class RowEncoder:
         """
         return self.features([self.check(row, f"{path}[{index}]") for index, row in enumerate(rows)])
 
-    def _with_ordinals(self, numbers: Checked, where: str) -> Checked:
+    def _categories(self, row: list[Any], where: str) -> tuple[int, ...]:
+        """Codes of texts, some of which came as numbers."""
+        codes_of = []
+        for column, codes in self._texts:
+            code = codes.get(_text(row[column]))
+            if code is None:
+                raise self._unfit(where, column, "a category that training held", row[column])
+            codes_of.append(code)
+        return tuple(codes_of)
+
+    def _with_ordinals(self, numbers: tuple[Any, ...], where: str) -> tuple[Any, ...]:
         values = list(numbers)
         for place, codes in self._ordinals:
             code = codes.get(_text(values[place]))
@@ -108,9 +116,7 @@ class RowEncoder:
         for column, value in zip(self._numbers, numbers, strict=True):
             if type(value) not in _NUMBERS:
                 raise self._unfit(where, column, "a number", value)
-
-    def _refuse_infinite(self, where: str, chosen: Sequence[Any]) -> None:
-        for column, value in zip(self._numbers, chosen, strict=True):
+        for column, value in zip(self._numbers, numbers, strict=True):
             try:
                 finite = isfinite(float(value))
             except OverflowError:

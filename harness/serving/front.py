@@ -12,22 +12,20 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import formatdate
-from http import HTTPStatus
-from time import monotonic, perf_counter, time
+from time import monotonic, perf_counter
 from typing import cast
 
+from harness.serving.answers import AnswerHeads, Slot
 from harness.serving.app import App
-from harness.serving.batch import Batch
-from harness.serving.exchange import HttpError, Reply, Request, Takes
+from harness.serving.batch import RequestBatch
+from harness.serving.exchange import HttpError, Request, Takes
 from harness.serving.http1 import Head, Limits, Parser
 from harness.serving.loop import BACKLOG
+from harness.serving.row_turn import RowTurn
 
-_REASON = {int(status): status.phrase for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SWEEP_S = 1.0
 _READ = 64 << 10  # bytes read at once
-_REMEMBERED = 256  # heads of answers
 
 
 @dataclass(frozen=True)
@@ -38,24 +36,6 @@ class Patience:
     idle: float = 75.0
 
 
-class _Slot:
-    """The place of a request's answer among those of its connection."""
-
-    __slots__ = ("began", "connection", "reply", "request")
-
-    def __init__(
-        self, connection: Connection, request: Request | None, began: float, reply: Reply | None = None
-    ) -> None:
-        self.connection, self.request, self.began, self.reply = connection, request, began, reply
-
-    def done(self, reply: Reply) -> None:
-        """Take the answer, and send it when it is the next."""
-        self.reply = reply
-        slots = self.connection.slots
-        if slots and slots[0] is self:  # none are left when the client is gone
-            self.connection.ready()
-
-
 class Front:
     """What all connections share."""
 
@@ -64,10 +44,10 @@ class Front:
         self._patience = patience or Patience()
         self.connections: set[Connection] = set()
         self._flushes: list[Callable[[], None]] = []  # that score what was taken in this turn
-        self._batch: Takes = app.taker or Batch(app, self._flushes.append)
+        self._batch: Takes = app.taker or RequestBatch(app, self._flushes.append)
         self.heads: dict[bytes, Head] = {}
-        self._prefix: dict[tuple[int, str, int], bytes] = {}  # of answers in this second
-        self._prefix_at = 0
+        self._answer_heads = AnswerHeads()
+        self.rows = RowTurn(app, self._batch, self._answer_heads)
         self.incoming = memoryview(bytearray(_READ))
         self._came: deque[tuple[Connection, bytes, float]] = deque()  # in this turn
         self._next: list[Connection] = []  # whose answers are to be sent at its end
@@ -99,6 +79,7 @@ class Front:
     def _turn(self) -> None:
         try:
             self.read()
+            self.rows.flush()
             flushes = self._flushes[:]
             self._flushes.clear()
             for flush in flushes:
@@ -126,7 +107,7 @@ class Front:
 
     def take(self, connection: Connection, request: Request, began: float) -> None:
         """Handle a request that is whole."""
-        slot = _Slot(connection, request, began)
+        slot = Slot(connection, request, began)
         connection.slots.append(slot)
         refused = self.app.refused(request, connection.peer) if self.app.quota is not None else None
         if refused is not None:
@@ -134,32 +115,19 @@ class Front:
             return
         self._batch.take(request, slot.done)
 
-    def encoded(self, slot: _Slot, *, close: bool) -> bytes:
+    def encoded(self, slot: Slot, *, close: bool) -> bytes:
         """An answer's bytes."""
         reply = slot.reply
         assert reply is not None
-        self.app.count(slot.request, reply.status)
+        self.app.count(None if slot.request is None else slot.request.path, reply.status)
         self.app.metrics.request_s.add(perf_counter() - slot.began)
         status, body, content_type, headers = reply
-        now = int(time())
-        if now != self._prefix_at or len(self._prefix) > _REMEMBERED:
-            self._prefix.clear()
-            self._prefix_at = now
-        key = (status, content_type, len(body))
-        head = self._prefix.get(key) or self._begun(key, now)
+        self._answer_heads.renew()
+        head = self._answer_heads.begun(status, content_type, len(body))
         if headers:
             head += "".join(f"{name}: {value}\r\n" for name, value in headers).encode()
         head += b"Connection: close\r\n\r\n" if close else b"\r\n"
         return head if slot.request is not None and slot.request.method == "HEAD" else head + body
-
-    def _begun(self, key: tuple[int, str, int], now: int) -> bytes:
-        status, content_type, length = key
-        text = (
-            f"HTTP/1.1 {status} {_REASON.get(status, '')}\r\nDate: {formatdate(now, usegmt=True)}\r\n"
-            f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n"
-        )
-        prefix = self._prefix[key] = text.encode()
-        return prefix
 
     async def sweep(self) -> None:
         """Close connections that take too long, for ever."""
@@ -221,11 +189,12 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, front: Front) -> None:
         self._front = front
-        self._parser = Parser(front.limits, front.heads)
+        self._parser = Parser(front.limits, front.heads, front.app.row_route)
         self._transport: asyncio.Transport | None = None
-        self._closing = False  # no further request is read
+        self.closing = False  # no further request is read
         self._since = monotonic()
-        self.slots: deque[_Slot] = deque()
+        self.slots: deque[Slot] = deque()
+        self.row_slot = Slot(self, None, 0.0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of asyncio.Protocol."""
@@ -243,7 +212,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of asyncio.Protocol
         """Of asyncio.Protocol."""
         self._front.read()
-        self._closing = True
+        self.closing = True
         self._front.connections.discard(self)
         self._front.app.metrics.connections = len(self._front.connections)
         self.slots.clear()
@@ -255,13 +224,13 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Of asyncio.Protocol."""
-        if self._transport is not None and not self._closing:
+        if self._transport is not None and not self.closing:
             self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         """The client sends nothing more; what it asked is still answered."""
         self._front.read()
-        self._closing = True
+        self.closing = True
         return bool(self.slots)
 
     def data_received(self, data: bytes) -> None:
@@ -276,21 +245,23 @@ class Connection(asyncio.Protocol):
             now: by the monotonic clock.
             began: when they came, by the clock of the latency.
         """
-        if self._closing:
+        if self.closing:
             return
         parser = self._parser
         if parser.idle:
             self._since = now
-        request = parser.whole(data)
-        if request is not None:  # as nearly always
+        head = parser.whole(data)
+        if head is not None:  # as nearly always
             self._since = now
-            self._closing = not request.keep_alive
-            self._front.take(self, request, began)
+            self.closing = not head.keep_alive
+            body, route, front = data[len(head.text) :], head.route, self._front
+            if route is None or not front.rows.take(route, (self, head, body, began)):
+                front.take(self, head.request(body), began)
             return
         try:
-            while not self._closing and (request := parser.next()) is not None:
+            while not self.closing and (request := parser.next()) is not None:
                 self._since = now
-                self._closing = not request.keep_alive
+                self.closing = not request.keep_alive
                 self._front.take(self, request, began)
                 if parser.idle:
                     break
@@ -307,7 +278,7 @@ class Connection(asyncio.Protocol):
     def answers(self) -> bytes:
         """The answers that are next."""
         slots, parts = self.slots, []
-        ending = self._closing or self._front.app.draining
+        ending = self.closing or self._front.app.draining
         while slots and slots[0].reply is not None:
             slot = slots.popleft()
             parts.append(self._front.encoded(slot, close=ending and not slots))
@@ -319,12 +290,12 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing() or not data:
             return
         transport.write(data)
-        if (self._closing or self._front.app.draining) and not self.slots:
+        if (self.closing or self._front.app.draining) and not self.slots:
             transport.close()
 
     def _refuse(self, error: HttpError) -> None:
-        self._closing = True
-        self.slots.append(_Slot(self, None, perf_counter(), error.reply()))
+        self.closing = True
+        self.slots.append(Slot(self, None, perf_counter(), error.reply()))
         self.ready()
 
     @property
@@ -345,7 +316,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close once what was written is sent."""
-        self._closing = True
+        self.closing = True
         if self._transport is not None:
             self._transport.close()
 

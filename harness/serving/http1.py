@@ -7,9 +7,10 @@ lengths are refused, because a proxy in front may frame them otherwise.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.serving.exchange import HttpError, Request
+from harness.serving.exchange import HttpError, Request, RowRoute
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _START = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/(\d)\.(\d)\r\n")
@@ -31,13 +32,24 @@ class Limits:
 
 @dataclass(slots=True)
 class Head:
-    """A request's line and fields, and how long its body is."""
+    """A request's line and fields, and how long its body is.
+
+    Attributes:
+        text: the bytes that it was read from.
+        route: of requests with this head that are a row each; None where they are none.
+    """
 
     method: str
     path: str
     headers: dict[str, str]
     keep_alive: bool
     length: int
+    text: bytes
+    route: RowRoute | None = None
+
+    def request(self, body: bytes) -> Request:
+        """The request that this head and a body are."""
+        return Request(self.method, self.path, self.headers, body, self.keep_alive)
 
     @property
     def expects_continue(self) -> bool:
@@ -46,11 +58,24 @@ class Head:
 
 
 class Parser:
-    """Requests of one connection, as its bytes come."""
+    """Requests of one connection, as its bytes come.
 
-    def __init__(self, limits: Limits, heads: dict[bytes, Head] | None = None) -> None:
+    Args:
+        limits: of a request.
+        heads: read before, of all connections.
+        route: gives a head its `Head.route`.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        heads: dict[bytes, Head] | None = None,
+        route: Callable[[Head], RowRoute | None] | None = None,
+    ) -> None:
         self._limits = limits
         self._heads = {} if heads is None else heads
+        self._route = route
+        self._last: Head | None = None  # of a request that came whole
         self._buffer = bytearray()
         self._head: Head | None = None
         self._welcomed = False
@@ -62,19 +87,22 @@ class Parser:
             if len(self._heads) >= _REMEMBERED:
                 self._heads.clear()
             head = self._heads[text] = read_head(text, self._limits)
+            if self._route is not None:
+                head.route = self._route(head)
         return head
 
     def feed(self, data: bytes) -> None:
         """Take bytes that came."""
         self._buffer += data
 
-    def whole(self, data: bytes) -> Request | None:
-        """The request that the bytes are, when nothing came before them and its head is known; else they are fed."""
+    def whole(self, data: bytes) -> Head | None:
+        """The head of the request that the bytes are, when nothing came before and it is known; else they are fed."""
         if self._head is None and not self._buffer:
-            end = data.find(_END) + 4
-            head = self._heads.get(data[:end])
-            if head is not None and len(data) == end + head.length:
-                return Request(head.method, head.path, head.headers, data[end:], head.keep_alive)
+            head = self._last
+            if head is None or not data.startswith(head.text):
+                head = self._last = self._heads.get(data[: data.find(_END) + 4])
+            if head is not None and len(data) == len(head.text) + head.length:
+                return head
         self._buffer += data
         return None
 
@@ -111,7 +139,7 @@ class Parser:
             if len(buffer) == end + 4 + head.length:  # all that came, as nearly always
                 body = bytes(buffer[end + 4 :])
                 buffer.clear()
-                return Request(head.method, head.path, head.headers, body, head.keep_alive)
+                return head.request(body)
             self._head = head
             self._welcomed = False
             del buffer[: end + 4]
@@ -120,7 +148,7 @@ class Parser:
         body = bytes(self._buffer[: head.length])
         del self._buffer[: head.length]
         self._head = None
-        return Request(head.method, head.path, head.headers, body, head.keep_alive)
+        return head.request(body)
 
 
 def read_head(text: bytes, limits: Limits) -> Head:
@@ -152,7 +180,7 @@ def read_head(text: bytes, limits: Limits) -> Head:
     method = start[1].decode("ascii")
     if method not in _METHODS:
         raise HttpError(501, "GET, HEAD and POST are served")
-    return Head(method, _path(start[2]), headers, _keeps(headers, newer), _length(headers, method, limits))
+    return Head(method, _path(start[2]), headers, _keeps(headers, newer), _length(headers, method, limits), text)
 
 
 def _keeps(headers: dict[str, str], newer: bool) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import process_time
 
@@ -36,6 +36,16 @@ class Histogram:
         """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def add_all(self, values: Sequence[float]) -> None:
+        """Count at least one value; those that came together are mostly in one bucket."""
+        lowest = bisect_left(self.bounds, min(values))
+        if bisect_left(self.bounds, max(values), lowest) == lowest:
+            self.counts[lowest] += len(values)
+        else:
+            for value in values:
+                self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += sum(values)
 
     @property
     def count(self) -> int:

@@ -218,6 +218,20 @@ class Relay:
             outcome = defect(error)
         answered(outcome)
 
+    def take_rows(self, scoring: Scoring, done: Done) -> bool:
+        """Of `harness.serving.exchange.Takes`."""
+        link, count, metrics = self._links[self._home], len(scoring.rows), self._app.metrics
+        if not (link.up and link.admission.has_room(count)):
+            return False
+        metrics.in_flight += count
+
+        def answered(reply: Reply) -> None:
+            metrics.in_flight -= count
+            done(reply)
+
+        link.ask(scoring, answered, self._flush)
+        return True
+
     def _flush(self, link: Link) -> None:
         try:
             link.flush(lambda batch: features(self._app.model, batch))

@@ -28,7 +28,7 @@ def busy_page(directory: Path, name: str = "nsl-kdd-mlp") -> bytes:
     levels = ("none", "investigate", "alert", "block")
     for step in range(200):
         for number in range(20 + round(15 * math.sin(step / 9))):
-            app.count(Request("POST", "/predict", {}, b"", True), 429 if step > 150 and number % 3 == 0 else 200)
+            app.count("/predict", 429 if step > 150 and number % 3 == 0 else 200)
             app.metrics.request_s.add(0.0004 + 0.004 * (number == 7) * (step % 40 > 30))
             app.metrics.decisions[levels[(number * step) % 7 % 4]] += 1
         if not 60 < step < 75:  # a pause

@@ -42,6 +42,20 @@ def test_half_a_standard_deviation_in_one_feature_is_seen_within_two_windows() -
     assert watch.alarming == ("f5",)
 
 
+def test_a_window_counts_every_row_in_its_bin() -> None:
+    rng = np.random.default_rng(7)
+    window = 17_000  # more than a byte counts at every place of a chunk
+    train, served = rows(rng, 20_000), rows(rng, window)
+    served[:, 3] = train[:, 3].max() + 1
+    reference = DriftReference.of(train)
+    watch = DriftMonitor(reference, tuple(f"f{i}" for i in range(FEATURES)), window)
+    watch.add(served)
+    assert watch.last is not None
+    for index, (edges, trained) in enumerate(zip(reference.edges, reference.counts, strict=True)):
+        counts = np.bincount(np.searchsorted(edges, served[:, index]), minlength=len(trained))
+        assert watch.last.psi[index] == pytest.approx(stability_index(counts.astype(float), trained.astype(float)))
+
+
 def test_windows_do_not_depend_on_how_rows_come() -> None:
     rng = np.random.default_rng(5)
     stream = rows(rng, 3000)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from support.bundles import saved
 
+from harness.serving.admission import Admission
 from harness.serving.app import App
 from harness.serving.exchange import Reply, Request, Scores, Scoring
 from harness.serving.front import BufferedConnection, Connection, Front
-from harness.serving.http1 import Limits
+from harness.serving.http1 import Head, Limits
 from harness.serving.metrics import Metrics
+from harness.serving.model import ServedModel
 
 
 class Scored:
@@ -25,6 +31,7 @@ class Scored:
 
     def __init__(self) -> None:
         self.metrics, self.batches, self.answered = Metrics(), [], 0
+        self.admission = Admission(queue_rows=100, deadline_s=1.0)
 
     def handle(self, request: Request) -> Scoring:
         def finish(scores: Scores) -> Reply:
@@ -36,7 +43,10 @@ class Scored:
         self.batches.append(len(batch))
         return [part.finish(np.zeros(1, dtype=np.float32)) for part in batch]
 
-    def count(self, request: Request | None, status: int) -> None:
+    def row_route(self, head: Head) -> None:
+        return None
+
+    def count(self, path: str | None, status: int) -> None:
         self.answered += 1
 
 
@@ -142,3 +152,65 @@ def test_an_answer_that_closes_says_so_and_nothing_after_it_is_read() -> None:
     (data,) = transports[0].writes
     assert data.endswith(b"Connection: close\r\n\r\na")
     assert transports[0].closed
+
+
+ROW: list[Any] = [0.0, "tcp", "http", "SF", *[1.0] * 37]
+UNSCORED = 1e6  # a duration whose score is no number
+
+
+def posted(row: list[Any], more: str = "") -> bytes:
+    body = json.dumps({"features": row}).encode().ljust(300)  # all of one length, so that their heads become known
+    return f"POST /predict HTTP/1.1\r\nHost: a\r\n{more}Content-Length: 300\r\n\r\n".encode() + body
+
+
+def test_rows_taken_together_are_answered_as_each_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ServedModel.open(saved(tmp_path / "bundle", "autoencoder").directory, "onnxruntime", 1)
+    score = model.score
+    largest = model.encoded([model.encoder.check([UNSCORED, *ROW[1:]], "row")])[0, 0]  # type: ignore[union-attr]
+
+    def by_row(rows: Any) -> Any:  # whose last bit does not depend on its place in the batch
+        return np.where(rows[:, 0] == largest, np.float32(np.nan), np.concatenate([score(row[None]) for row in rows]))
+
+    monkeypatch.setattr(model, "score", by_row)
+    plain = [posted([float(number), *ROW[1:]]) for number in range(10)]
+    odd = [
+        posted([True, *ROW[1:]]), posted(ROW[1:]), posted([9.0, "none", *ROW[2:]]), posted([UNSCORED, *ROW[1:]]),
+        plain[1] + plain[2], b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n", plain[3][:-9], plain[4],
+        posted(ROW, "Connection: close\r\n"), plain[5],
+    ]  # fmt: skip
+
+    def played(*, together: bool) -> tuple[list[list[bytes]], Any, App]:
+        app = App(model, apis=("documents", "v2"), admission=Admission(queue_rows=10, deadline_s=10), drift_window=100,
+                  token=None)  # fmt: skip
+        if not together:
+            monkeypatch.setattr(app, "row_route", lambda _: None)
+
+        async def run() -> list[Sent]:
+            front = Front(app, Limits())
+            lines = []
+            for _ in range(12):
+                connection, transport = front.connection(), Sent()
+                connection.connection_made(cast("Any", transport))
+                lines.append((connection, transport))
+            for number, turn in enumerate((plain[:1] * 9, plain + plain[:2], odd, plain[:9], plain[:1])):
+                app.draining = number == 3
+                for (connection, _), data in zip(lines, turn, strict=False):
+                    front.came(connection, data)
+                if number != 1:  # where too many come
+                    front.came(lines[number][0], plain[7])  # a second one within the turn
+                await asyncio.sleep(0)
+                assert (front.in_flight, app.metrics.in_flight, app.admission.waiting) == (0, 0, 0)
+            return [transport for _, transport in lines]
+
+        sent = asyncio.run(run())
+        writes = [[re.sub(rb"Date: [^\r]+", b"", data) for data in each.writes] for each in sent]
+        return writes, [each.closed for each in sent], app
+
+    alone, together = played(together=False), played(together=True)
+    assert together[:2] == alone[:2]
+    statuses = {int(data[9:12]) for writes in together[0] for data in writes}
+    assert statuses == {200, 400, 500, 503}
+    assert together[2].metrics.requests == alone[2].metrics.requests
+    assert together[2].metrics.decisions == alone[2].metrics.decisions
+    assert together[2].metrics.request_s.count == alone[2].metrics.request_s.count
+    assert together[2].scorer.drift.state() == alone[2].scorer.drift.state()  # type: ignore[union-attr]

@@ -229,7 +229,7 @@ def test_counts_are_those_of_all_processes_and_outlive_each(cards: Path, tmp_pat
                 handlers.metrics.streams, handlers.metrics.cards = fraud.states.counts, len(fraud.states)
                 Shared(tmp_path, name_of(SCORER, number)).publish(handlers.metrics, handlers.drift.state())
             for app in server.apps:
-                app.count(Request("POST", "/predict_stream", {}, b"", True), 200)
+                app.count("/predict_stream", 200)
                 assert isinstance(app.others, Others)
                 app.others.shared.publish(app.metrics)
             text = server.apps[1].handle(Request("GET", "/metrics", {}, b"", True))

@@ -1,0 +1,80 @@
+"""Answers in the order of their requests, and the heads that they begin with."""
+
+from __future__ import annotations
+
+from collections import deque
+from email.utils import formatdate
+from http import HTTPStatus
+from time import time
+from typing import Protocol
+
+from harness.serving.exchange import JSON, Reply, Request
+
+_REASON = {int(status): status.phrase for status in HTTPStatus}
+_REMEMBERED = 256  # heads
+
+
+class Line(Protocol):
+    """A connection, as far as answers need it."""
+
+    slots: deque[Slot]
+    row_slot: Slot
+    closing: bool
+
+    def ready(self) -> None:
+        """Send the answers that are next."""
+
+    def send(self, data: bytes) -> None:
+        """Send answers."""
+
+
+class Slot:
+    """The place of a request's answer among those of its connection."""
+
+    __slots__ = ("began", "connection", "reply", "request")
+
+    def __init__(self, connection: Line, request: Request | None, began: float, reply: Reply | None = None) -> None:
+        self.connection, self.request, self.began, self.reply = connection, request, began, reply
+
+    def done(self, reply: Reply) -> None:
+        """Take the answer, and send it when it is the next."""
+        self.reply = reply
+        slots = self.connection.slots
+        if slots and slots[0] is self:  # none are left when the client is gone
+            self.connection.ready()
+
+
+class AnswerHeads:
+    """Status lines and fields of answers, remembered for the second that they name."""
+
+    def __init__(self) -> None:
+        self._at = 0
+        self._known: dict[tuple[int, str, int], bytes] = {}
+        self._plain: dict[int, bytes] = {}
+
+    def renew(self) -> None:
+        """Forget those of another second."""
+        now = int(time())
+        if now != self._at or len(self._known) > _REMEMBERED:
+            self._at = now
+            self._known.clear()
+            self._plain.clear()
+
+    def begun(self, status: int, content_type: str, length: int) -> bytes:
+        """A head up to the fields of a single answer, and the empty line."""
+        key = (status, content_type, length)
+        known = self._known.get(key)
+        if known is None:
+            text = (
+                f"HTTP/1.1 {status} {_REASON.get(status, '')}\r\nDate: {formatdate(self._at, usegmt=True)}\r\n"
+                f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n"
+            )
+            known = self._known[key] = text.encode()
+        return known
+
+    def plain(self, length: int) -> bytes:
+        """The whole head of JSON with status 200."""
+        known = self._plain.get(length)
+        if known is None:
+            known = self._plain[length] = self.begun(200, JSON, length) + b"\r\n"
+        return known
