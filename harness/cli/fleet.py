@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import completion, demand
+from harness.cli import completion, demand, fleet_train
 from harness.cli.choices import parse_backends, parse_dtypes, parse_scenarios, refuse_with_resume
 from harness.cli.durations import seconds
 from harness.cli.help import Command, Group
+from harness.cli.hosts import (
+    WHERE,
+    Choice,
+    Fanout,
+    Hosts,
+    Program,
+    SshConfig,
+    inventory_of,
+    refuse_own,
+    say,
+    transport_of,
+)
 from harness.cli.options import AMOUNT, OUTPUT, Json, RecordJson, Rows, Seed, Synthetic
 
 if TYPE_CHECKING:
-    from harness.fleet.inventory import Inventory
-    from harness.fleet.transport import SshTransport
     from harness.record.fleet_model import Fleet
 
 fleet_app = typer.Typer(
@@ -29,38 +39,15 @@ fleet_app = typer.Typer(
     rich_markup_mode=None,
     cls=Group,
 )
-_WHERE = "Which hosts, and how they are reached"
-
-_Hosts = Annotated[
-    Path,
-    typer.Argument(metavar="HOSTS", help="Inventory: lines such as lpar[01-16] or USER@HOST:PORT, or Ansible's INI."),
-]
-_Choice = Annotated[
-    str | None,
-    typer.Option(
-        "--hosts", metavar="LIST", help="Only these: @group,lpar[01-04],-lpar03.", rich_help_panel=_WHERE,
-        show_default=False,
-    ),
-]  # fmt: skip
-_Program = Annotated[
-    str, typer.Option("--command", metavar="WORDS", help="How lparbench is started there.", rich_help_panel=_WHERE)
-]
-_SshConfig = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", help="Settings of ssh, instead of yours (ssh -F).", rich_help_panel=_WHERE, show_default=False
-    ),
-]
-_Fanout = Annotated[int, typer.Option(min=1, max=1024, help="Hosts asked at once.", rich_help_panel=_WHERE)]
 
 
 @fleet_app.command("check", cls=Command)
 def check(
-    hosts: _Hosts,
-    choice: _Choice = None,
-    command: _Program = "lparbench",
-    ssh_config: _SshConfig = None,
-    fanout: _Fanout = 32,
+    hosts: Hosts,
+    choice: Choice = None,
+    command: Program = "lparbench",
+    ssh_config: SshConfig = None,
+    fanout: Fanout = 32,
     as_json: Json = False,
 ) -> None:
     """Ask every host for its facts, its clock and what doctor finds there; nothing is measured.
@@ -75,8 +62,8 @@ def check(
     from harness.reporting.fleet_terminal import looked_text
     from harness.reporting.listing import output_width
 
-    inventory = _inventory(hosts, choice)
-    looks = completed(look_at(inventory.hosts, _transport(command, ssh_config), fanout))
+    inventory = inventory_of(hosts, choice)
+    looks = completed(look_at(inventory.hosts, transport_of(command, ssh_config), fanout))
     frames = frames_of({look.host: look.looked for look in looks if look.looked is not None})
     if as_json:
         typer.echo(json.dumps([{**encode(look), "frame": frames.get(look.host)} for look in looks], indent=2))
@@ -105,16 +92,16 @@ def run(
             show_default=False,
         ),
     ] = None,
-    choice: _Choice = None,
-    command: _Program = "lparbench",
-    ssh_config: _SshConfig = None,
-    fanout: _Fanout = 32,
+    choice: Choice = None,
+    command: Program = "lparbench",
+    ssh_config: SshConfig = None,
+    fanout: Fanout = 32,
     together: Annotated[
         bool,
         typer.Option(
             "--together",
             help="Measure hosts of one frame at the same time, to see how they disturb each other.",
-            rich_help_panel=_WHERE,
+            rich_help_panel=WHERE,
         ),
     ] = False,
     waves: Annotated[
@@ -191,7 +178,7 @@ def run(
     else:
         if hosts is None:
             raise typer.BadParameter("an inventory is needed: lparbench fleet run HOSTS [WORKLOAD]...")
-        inventory = _inventory(hosts, choice)
+        inventory = inventory_of(hosts, choice)
         spec = RunSpec(
             tuple(workloads or ("nsl-kdd-mlp",)),
             data_dir=data,
@@ -209,7 +196,7 @@ def run(
             seed=seed,
             roofline="none",
         )
-        _refuse_own(spec.workloads, code_of(spec))
+        refuse_own(spec.workloads, code_of(spec))
         workloads_of(replace(spec, data_dir=None, synthetic=True))  # a typo is an error before a host is asked
         design = session.FleetDesign(
             *begun("fleet-"), ("lparbench", *sys.argv[1:]), str(hosts),
@@ -218,10 +205,10 @@ def run(
             None if timeout is None else seconds("--timeout", timeout),
         )  # fmt: skip
         directory = session.begin(design, out)
-    transport = _transport(shlex.join(design.command), None if design.ssh_config is None else Path(design.ssh_config))
+    transport = transport_of(shlex.join(design.command), None if design.ssh_config is None else Path(design.ssh_config))
     try:
         with session.open_journal(directory) as journal:
-            entries = Coordinator(design, directory, journal, transport, _say).work()
+            entries = Coordinator(design, directory, journal, transport, say).work()
     except BaseException:
         typer.echo(f"What was done is kept. Resume: lparbench fleet run --resume {directory}", err=True)
         raise
@@ -325,6 +312,9 @@ def size(
     raise typer.Exit(exit_code_of(sized))
 
 
+fleet_app.command("train", cls=Command)(fleet_train.train)
+
+
 @fleet_app.command("host", cls=Command, hidden=True)
 def host() -> None:
     """Answer one request of a fleet from standard input; `fleet run` starts it on every host.
@@ -335,45 +325,6 @@ def host() -> None:
     from harness.reporting.progress import Silence
 
     serve(Silence())
-
-
-def _inventory(hosts: Path, choice: str | None) -> Inventory:
-    from harness.fleet.inventory import load_inventory
-
-    inventory = load_inventory(hosts)
-    return inventory if choice is None else inventory.selected(choice)
-
-
-def _transport(command: str, config: Path | None) -> SshTransport:
-    from harness.errors import InputError
-    from harness.fleet.transport import SshTransport
-
-    try:
-        words = tuple(shlex.split(command))
-    except ValueError as error:
-        raise InputError(f"--command {command!r}: {error}.", remedy="Expected words: /opt/bin/lparbench.") from None
-    if not words:
-        raise InputError("--command has no word.", remedy="Expected how lparbench is started: /opt/bin/lparbench.")
-    if config is not None and not config.is_file():
-        raise InputError(f"{config}: no such file.", remedy="Give a file as ~/.ssh/config is.")
-    return SshTransport(words, config)
-
-
-def _refuse_own(names: tuple[str, ...], code: list[str]) -> None:
-    from harness.errors import InputError
-
-    own = [*code, *(name for name in names if name.endswith(".toml"))]
-    if own:
-        raise InputError(
-            f"{own[0]}: a fleet runs the workloads of the product, no code or file of somebody's.",
-            remedy="See: lparbench list",
-        )
-
-
-def _say(text: str) -> None:
-    from harness.errors import printable
-
-    typer.echo(printable(text), err=True)
 
 
 def _show(text: str | None, directory: Path) -> None:

@@ -31,6 +31,7 @@ from harness.record.store import encode as to_bytes
 from harness.record.store import record_text
 from harness.runs.design import code_of
 from harness.runs.engine import Progress
+from harness.runs.part import take_part
 from harness.runs.run import run_once
 from harness.workers.executor import ProcessExecutor
 
@@ -63,8 +64,12 @@ def _answer(request: Request, progress: Progress) -> tuple[AnswerKind, bytes]:
                 return "looked", json.dumps(encode(_look())).encode()
             if code_of(request.spec) or any(name.endswith(".toml") for name in request.spec.workloads):
                 raise InputError("a fleet runs the workloads of the product, no code or file of somebody's.")
+            group, executor = request.group, ProcessExecutor()
             with _alone():
-                return "record", to_bytes(record_text(run_once(request.spec, ProcessExecutor(), progress)))
+                if group is not None and group.first:
+                    take_part(request.spec, group, executor, progress)
+                    return "trained", b""
+                return "record", to_bytes(record_text(run_once(request.spec, executor, progress, group=group)))
     except LparbenchError as error:
         return "refused", json.dumps(encode(Refused(str(error)))).encode()
 

@@ -12,10 +12,11 @@ from typing import Literal
 from harness.advice.finding import Finding
 from harness.platform.facts import Facts
 from harness.record.spec import RunSpec
+from harness.training.rank_setting import RankGroup
 
 MARK = "lparbench-fleet"
 LARGEST = 64 << 20  # bytes of an answer, with all that a shell printed before it
-AnswerKind = Literal["looked", "record", "refused"]
+AnswerKind = Literal["looked", "record", "trained", "refused"]
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Request:
         token: that the answer has to repeat.
         timeout_s: after which the host gives up by itself.
         spec: of the run to do; None: only look at the host.
+        group: of ranks that train together, of which the host starts some; without the first of them it only trains.
     """
 
     version: str
     token: str
     timeout_s: float
     spec: RunSpec | None = None
+    group: RankGroup | None = None
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from harness.record.spec import RunSpec
 from harness.record.store import RECORD_NAME, parse_run, write_directory
 from harness.runs.fingerprint import fingerprint
 from harness.runs.journal import SessionEntry
+from harness.training.rank_setting import RankGroup
 
 LOOK_S = 60.0
 _FIRST_S, _LEAST_S, _TIMES = 3600.0, 60.0, 3.0  # limits of a measurement: before any ended; at least; of the median
@@ -232,16 +233,18 @@ async def look_at(hosts: Sequence[Host], transport: Transport, fanout: int) -> l
     return await _all_of([look(host) for host in hosts])
 
 
-async def ask(transport: Transport, host: Host, *, spec: RunSpec | None, timeout_s: float) -> Looked | str:
-    """Send a request and read its answer: what the host says of itself, or the text of a record.
+async def ask(
+    transport: Transport, host: Host, *, spec: RunSpec | None, timeout_s: float, group: RankGroup | None = None
+) -> Looked | str | None:
+    """Send a request and read its answer: what the host says of itself, the text of a record, or None for a training.
 
     Raises:
         HostFailureError: there is none, it is cut short, or it is no answer to this request.
     """
     token = secrets.token_hex(16)
-    request = json.dumps(encode(Request(__version__, token, timeout_s, spec))).encode() + b"\n"
+    request = json.dumps(encode(Request(__version__, token, timeout_s, spec, group))).encode() + b"\n"
     content = await transport.ask(host, request)
-    kinds: tuple[AnswerKind, ...] = ("looked", "record", "refused")
+    kinds: tuple[AnswerKind, ...] = ("looked", "record", "trained", "refused")
     for kind in kinds:
         _, there, rest = content.partition(opening(token, kind))
         if there:
@@ -258,6 +261,8 @@ async def ask(transport: Transport, host: Host, *, spec: RunSpec | None, timeout
         match kind:
             case "record":
                 return text
+            case "trained":
+                return None
             case "looked":
                 return decode(Looked, parse_json(text, where), where)
             case _:

@@ -25,7 +25,7 @@ from tests.support import fleets  # noqa: E402
 FACTS = fleets.facts(int(NUMBER), NUMBER * 16)
 
 
-def measured(spec: RunSpec, *_: object) -> Run:
+def measured(spec: RunSpec, *_: object, **__: object) -> Run:
     """A record of this host; a process is at work meanwhile, as a worker would be."""
     seconds = "60" if WRONG == "slow" and not Path(os.environ["QUICK"]).exists() else "0.05"
     subprocess.run(["sleep", seconds], env=in_tree(os.environ), check=True)

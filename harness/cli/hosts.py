@@ -1,0 +1,88 @@
+"""Options that say which hosts a fleet has, and how they are reached."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.fleet.inventory import Inventory
+    from harness.fleet.transport import SshTransport
+
+WHERE = "Which hosts, and how they are reached"
+
+Hosts = Annotated[
+    Path,
+    typer.Argument(metavar="HOSTS", help="Inventory: lines such as lpar[01-16] or USER@HOST:PORT, or Ansible's INI."),
+]
+Choice = Annotated[
+    str | None,
+    typer.Option(
+        "--hosts", metavar="LIST", help="Only these: @group,lpar[01-04],-lpar03.", rich_help_panel=WHERE,
+        show_default=False,
+    ),
+]  # fmt: skip
+Program = Annotated[
+    str, typer.Option("--command", metavar="WORDS", help="How lparbench is started there.", rich_help_panel=WHERE)
+]
+SshConfig = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Settings of ssh, instead of yours (ssh -F).", rich_help_panel=WHERE, show_default=False
+    ),
+]
+Fanout = Annotated[int, typer.Option(min=1, max=1024, help="Hosts asked at once.", rich_help_panel=WHERE)]
+
+
+def inventory_of(hosts: Path, choice: str | None) -> Inventory:
+    """The hosts of an inventory, or a part of them."""
+    from harness.fleet.inventory import load_inventory
+
+    inventory = load_inventory(hosts)
+    return inventory if choice is None else inventory.selected(choice)
+
+
+def transport_of(command: str, config: Path | None) -> SshTransport:
+    """The way to the hosts.
+
+    Raises:
+        InputError: no word starts lparbench there, or the settings are not there.
+    """
+    from harness.errors import InputError
+    from harness.fleet.transport import SshTransport
+
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise InputError(f"--command {command!r}: {error}.", remedy="Expected words: /opt/bin/lparbench.") from None
+    if not words:
+        raise InputError("--command has no word.", remedy="Expected how lparbench is started: /opt/bin/lparbench.")
+    if config is not None and not config.is_file():
+        raise InputError(f"{config}: no such file.", remedy="Give a file as ~/.ssh/config is.")
+    return SshTransport(words, config)
+
+
+def refuse_own(names: tuple[str, ...], code: list[str]) -> None:
+    """See that the workloads are those of the product.
+
+    Raises:
+        InputError: one is code or a file of somebody's.
+    """
+    from harness.errors import InputError
+
+    own = [*code, *(name for name in names if name.endswith(".toml"))]
+    if own:
+        raise InputError(
+            f"{own[0]}: a fleet runs the workloads of the product, no code or file of somebody's.",
+            remedy="See: lparbench list",
+        )
+
+
+def say(text: str) -> None:
+    """A line of progress on standard error."""
+    from harness.errors import printable
+
+    typer.echo(printable(text), err=True)
