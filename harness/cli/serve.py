@@ -116,6 +116,13 @@ def serve(
             help="Keep the cards there when it has drained, and in a log next to it; take them over at the next start.",
         ),
     ] = None,
+    fsync: Annotated[
+        bool,
+        typer.Option(
+            "--fsync", rich_help_panel=_CARDS,
+            help="With --state: wait for the disk before an answer, so that cards outlive a crash of the machine.",
+        ),
+    ] = False,
     as_published: Annotated[
         bool, typer.Option("--as-published", rich_help_panel=_CARDS, help="The document's defects of time and date.")
     ] = False,
@@ -153,6 +160,8 @@ def serve(
         raise InputError("--front asgi needs FastAPI and uvicorn.", remedy="pip install 'lparbench[serve]'")
     if (tls_cert is None) != (tls_key is None):
         raise InputError("--tls-cert and --tls-key go together.", remedy="Give both, or neither.")
+    if fsync and state is None:
+        raise InputError("--fsync is of the log of cards.", remedy="Give --state FILE too.")
     if host not in LOOPBACK and not insecure and token_file is None and tls_cert is None:
         raise InputError(
             f"--host {host} is open to others.",
@@ -187,6 +196,7 @@ def serve(
         keys=keys,
         key_ttl_s=key_ttl_s,
         state=None if state is None else str(state),
+        fsync=fsync,
         as_published=as_published,
         thresholds=thresholds,
         quota_per_s=quota_per_s,

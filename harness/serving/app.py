@@ -110,6 +110,11 @@ class App:
             self._methods.setdefault(route, set()).add(method)
 
     @property
+    def settle(self) -> Callable[[], None] | None:
+        """Of `harness.serving.batch.Handlers`."""
+        return None if self.fraud is None else self.fraud.settle
+
+    @property
     def endpoints(self) -> tuple[str, ...]:
         """Every route as METHOD PATH."""
         return tuple(f"{method} {path}" for method, path in (*self._open, *self._routes))

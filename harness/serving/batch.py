@@ -20,6 +20,10 @@ class Handlers(Protocol[_Asked]):
 
     metrics: Metrics
 
+    @property
+    def settle(self) -> Callable[[], None] | None:
+        """What is to be done before any answer of a turn is given; None for nothing, and answers may come at once."""
+
     def handle(self, request: _Asked, /) -> Reply | Scoring:
         """A reply, or rows that are to be scored first."""
 
@@ -36,8 +40,8 @@ class Batch(Generic[T]):
     """
 
     def __init__(self, app: Handlers[T], soon: Callable[[Callable[[], None]], object] | None = None) -> None:
-        self._app, self._soon = app, soon
-        self._waiting: list[tuple[Scoring, Done, int]] = []  # how many requests they are of
+        self._app, self._soon, self._settle = app, soon, app.settle
+        self._waiting: list[tuple[Scoring | Reply, Done, int]] = []  # how many requests they are of
 
     def take(self, request: T, done: Done) -> None:
         """Answer a request: ``done`` gets the reply, at once or when its rows were scored."""
@@ -48,24 +52,28 @@ class Batch(Generic[T]):
             outcome = error.reply()
         except Exception as error:  # noqa: BLE001 - see the class
             outcome = defect(error)
-        if isinstance(outcome, Reply):
+        if isinstance(outcome, Reply) and self._settle is None:
             self._give(done, outcome, 1)
             return
         self._wait(outcome, done, 1)
 
-    def _wait(self, scoring: Scoring, done: Done, requests: int) -> None:
+    def _wait(self, outcome: Scoring | Reply, done: Done, requests: int) -> None:
         if not self._waiting:
             (self._soon or asyncio.get_running_loop().call_soon)(self._flush)
-        self._waiting.append((scoring, done, requests))
+        self._waiting.append((outcome, done, requests))
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
+        scorings = [outcome for outcome, _, _ in waiting if isinstance(outcome, Scoring)]
         try:
-            replies = self._app.score([scoring for scoring, _, _ in waiting])
+            replies = self._app.score(scorings) if scorings else []
         except Exception as error:  # noqa: BLE001 - see the class
-            replies = [defect(error)] * len(waiting)
-        for (_, done, requests), reply in zip(waiting, replies, strict=True):
-            self._give(done, reply, requests)
+            replies = [defect(error)] * len(scorings)
+        if self._settle is not None:
+            self._settle()
+        scored = iter(replies)
+        for outcome, done, requests in waiting:
+            self._give(done, outcome if isinstance(outcome, Reply) else next(scored), requests)
 
     def _give(self, done: Done, reply: Reply, requests: int) -> None:
         self._app.metrics.in_flight -= requests

@@ -3,7 +3,8 @@
 A log is a few files, ``NAME-1`` and on. Each transaction appends a line. When a file has grown to a multiple of what
 the cards themselves take, the next begins: each transaction also writes the whole state of two cards into it, and when
 all have been written the files before are removed. So neither the size of the log nor the work of a transaction grows
-with time, and no request waits for all cards. Nothing is forced to the disk: a log is of no use to another boot.
+with time, and no request waits for all cards. Unless it is asked for, nothing is forced to the disk, and a log is of
+no use to another boot.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ import numpy as np
 from harness import decode
 from harness.datasets.card_rows import Transaction
 from harness.errors import InputError
+from harness.record.files import sync_directory
 from harness.serving.card_keeper import CardKeeper, CardStep
 from harness.serving.card_snapshot import StoredCard, card_of, stored_card
 from harness.serving.card_states import Answer
@@ -42,7 +45,7 @@ class Begun:
     model: str
     steps: int
     width: int
-    boot: str
+    boot: str  # empty where the disk had every line before its answer was given
     part: str  # of the cards: number of the scorer, and how many there are
     kind: Literal["begun"] = "begun"
 
@@ -100,11 +103,16 @@ class CardLog:
         keeper: of the cards; what it takes from now on is written.
         model: digest of the bundle.
         part: that these cards are of all.
+        durable: `sync` waits for the disk, so that the log outlives the machine's next start too.
     """
 
-    def __init__(self, path: Path, keeper: CardKeeper, model: str, part: str = "0/1") -> None:
+    def __init__(self, path: Path, keeper: CardKeeper, model: str, part: str = "0/1", *, durable: bool = False) -> None:
         self._path, self._keeper, self._states = path, keeper, keeper.states
-        self._begun = Begun(model, self._states.steps, self._states.width, _BOOT.read_text("ascii").strip(), part)
+        self._boot = _BOOT.read_text("ascii").strip()
+        boot = "" if durable else self._boot
+        self._begun = Begun(model, self._states.steps, self._states.width, boot, part)
+        self.durable = durable
+        self._unsynced = False
         self._file: BinaryIO | None = None
         self._number = 0
         self._size = self._limit = 0
@@ -122,7 +130,7 @@ class CardLog:
         for file in files:
             for record in _records(file):
                 if isinstance(record, Begun):
-                    if (record.boot, record.part) != (self._begun.boot, self._begun.part):
+                    if record.boot not in ("", self._boot) or record.part != self._begun.part:
                         return 0  # what was not on the disk then is missing; cards of another part are not mine
                     if (record.model, record.steps, record.width) != (
                         self._begun.model, self._begun.steps, self._begun.width
@@ -142,6 +150,16 @@ class CardLog:
             self._sweep()
         self._states.evicted = lambda key: self._write(Gone(key))
         self._keeper.log = self
+
+    def sync(self) -> None:
+        """Wait until the disk has what was written."""
+        if self._file is None or not self._unsynced:
+            return
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._stop(error)
+        self._unsynced = False
 
     def used(self, key: str, used: float) -> None:
         """A card was asked for what it took before."""
@@ -164,6 +182,7 @@ class CardLog:
             return
         try:
             self._size += self._file.write(line_of(record))
+            self._unsynced = self.durable
         except OSError as error:
             self._stop(error)
 
@@ -194,10 +213,13 @@ class CardLog:
 
     def _next(self) -> None:
         self._number = max([self._number, *(_number_of(file) for file in self._files())]) + 1
+        self.sync()
         try:
             if self._file is not None:
                 self._file.close()
             self._file = self._named(self._number).open("wb", buffering=0)
+            if self.durable:
+                sync_directory(self._path.parent)
         except OSError as error:
             self._stop(error)
             return
@@ -220,6 +242,7 @@ class CardLog:
             return
         self._pending = None
         self._limit = max(_LEAST_BYTES, _GROWTH * self._size)
+        self.sync()  # before what it replaces goes
         for file in self._files():
             if _number_of(file) < self._number:
                 file.unlink()

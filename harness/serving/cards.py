@@ -59,7 +59,7 @@ def _take_over(spec: ServeSpec, path: Path, fraud: Fraud, model: str) -> None:
     name = Path(spec.log or log_name(str(path), 0))
     if spec.part == 0:
         remove_parts(name, spec.scorers)
-    log = CardLog(name, fraud.keeper, model, f"{spec.part}/{spec.scorers}")
+    log = CardLog(name, fraud.keeper, model, f"{spec.part}/{spec.scorers}", durable=spec.fsync)
     killed = log.recover() if drained is None else None
     if killed is not None:
         rest = "taken over" if killed else "none can be taken over: all cards start empty"

@@ -8,6 +8,7 @@ refused for want of time was not taken into its card's window.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -66,6 +67,11 @@ class Fraud:
         self.keeper = CardKeeper(encoder, states, admission, parts.score)
         self.parts, self._encoder = parts, encoder
         self._lenient = lenient_dates
+
+    @property
+    def settle(self) -> Callable[[], None] | None:
+        """Of `harness.serving.batch.Handlers`: waits until the disk has the log, where that is asked for."""
+        return self.log.sync if self.log is not None and self.log.durable else None
 
     @property
     def card_bytes(self) -> int:

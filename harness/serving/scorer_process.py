@@ -53,6 +53,7 @@ class Handlers:
         self._fraud, self._admission, self._deadline_s = fraud, admission, spec.deadline_s
         self.drift = self._scorer.drift
         self.score = self._scorer.score
+        self.settle = None if fraud is None else fraud.settle
 
     def handle(self, item: _Item) -> Reply | Scoring:
         """A payload for the front, or rows that are to be scored first.

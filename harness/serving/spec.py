@@ -33,6 +33,7 @@ class ServeSpec:
         keys: at most so many cards are kept; None for what half the memory holds.
         key_ttl_s: a card that was not used for so long is forgotten.
         state: file that keeps the cards between a drain and the next start.
+        fsync: the disk has a transaction of a card before its answer is given.
         part: which of the scorers a process is; its cards are its own.
         log: with which the names of the files begin that keep those from a process that was killed to the next.
         room_bytes: of memory that the server can still have; None where it is not known.
@@ -60,6 +61,7 @@ class ServeSpec:
     keys: int | None = None
     key_ttl_s: float = 30 * 86400.0
     state: str | None = None
+    fsync: bool = False
     part: int = 0
     log: str | None = None
     room_bytes: int | None = None

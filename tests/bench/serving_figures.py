@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.bundles import saved
+from support.cards import samples, stream
 
 from harness.measure.clock import SystemClock
 from harness.record.load_model import LoadResult, LoadSpec
@@ -76,10 +78,12 @@ class Bench:
             (self.bare / f"{name}.py").write_text("raise ImportError('left out for this figure')\n")
 
     @contextmanager
-    def server(self, *options: str, bare: bool = False) -> Iterator[tuple[subprocess.Popen[str], Target]]:
+    def server(
+        self, *options: str, bare: bool = False, bundle: Path | None = None
+    ) -> Iterator[tuple[subprocess.Popen[str], Target]]:
         """A server on the first CPU."""
         path = os.pathsep.join([str(ROOT), *([str(self.bare)] if bare else [])])
-        command = [sys.executable, "-m", "harness", "serve", str(self.bundle), "--port", "0", *options]
+        command = [sys.executable, "-m", "harness", "serve", str(bundle or self.bundle), "--port", "0", *options]
         with _started(command, {**os.environ, "PYTHONPATH": path}) as process:
             assert process.stdout is not None
             described = json.loads(process.stdout.readline())
@@ -121,7 +125,9 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def h2load(bench: Bench, target: Target, seconds: int = SECONDS) -> tuple[int, float]:
+def h2load(
+    bench: Bench, target: Target, seconds: int = SECONDS, *, path: str = "predict", body: Path | None = None
+) -> tuple[int, float]:
     """Requests answered and their rate, closed loop."""
     text = subprocess.run(
         [
@@ -134,10 +140,10 @@ def h2load(bench: Bench, target: Target, seconds: int = SECONDS) -> tuple[int, f
             "-D",
             str(seconds),
             "-d",
-            str(bench.body),
+            str(body or bench.body),
             "-H",
             "content-type: application/json",
-            f"http://{target.host}:{target.port}/predict",
+            f"http://{target.host}:{target.port}/{path}",
         ],
         capture_output=True,
         text=True,
@@ -157,6 +163,9 @@ def offered(bench: Bench, target: Target, seconds: int = SECONDS) -> tuple[int, 
 
 def cost(bench: Bench) -> None:
     """Server CPU per request, in interleaved blocks of closed load; of the document's server under little load."""
+    absent = [name for name in ("uvloop", "orjson") if find_spec(name) is None]
+    if absent:
+        print(f"absent, so that a figure is missing or of the standard library: {', '.join(absent)} (pip install)")
     document = _document_server(bench)
     kinds: dict[str, Any] = {
         "lean, uvloop and orjson": bench.server,
@@ -469,6 +478,27 @@ def hostile(bench: Bench) -> None:
             )
 
 
+def durability(bench: Bench) -> None:
+    """What a log of the cards costs, and what it costs to wait for the disk that holds the temporary directory."""
+    kept = saved(bench.directory / "cards", "lstm", {"epochs": 1, "hidden": (12, 6)}, "tabformer", stride=5, rows=6000)
+    body = bench.directory / "transaction.json"
+    body.write_text(json.dumps(stream(samples()[0])))
+    kinds = {"no log": [], "log": ["--state"], "log, --fsync": ["--state", "--fsync"]}
+    rates: dict[str, list[float]] = {name: [] for name in kinds}
+    for block in range(BLOCKS):
+        for name, options in kinds.items():
+            state = str(bench.directory / f"cards-{block}-{len(options)}")
+            given = [part for option in options for part in ([option, state] if option == "--state" else [option])]
+            with bench.server(*given, "--deadline", "1s", bundle=kept.directory) as (_, target):
+                h2load(bench, target, 1, path="predict_stream", body=body)
+                rates[name].append(h2load(bench, target, path="predict_stream", body=body)[1])
+    for name, values in rates.items():
+        print(f"  transactions, 16 connections, {name}: " + ", ".join(f"{rate:,.0f}/s" for rate in values))
+    medians = {name: float(np.median(values)) for name, values in rates.items()}
+    for name in ("log", "log, --fsync"):
+        print(f"{f'transactions with {name}, of those without a log':<62}{medians[name] / medians['no log']:>11.0%}")
+
+
 FLASK = """
 import json, sys
 sys.path.insert(0, {root!r})
@@ -514,7 +544,7 @@ def _flask(script: Path) -> Iterator[tuple[subprocess.Popen[str], Target]]:
         yield process, Target("127.0.0.1", int(process.stdout.readline()))
 
 
-FIGURES = {f.__name__: f for f in (cost, agreement, generator, freeze, search, overload, drain, hostile)}
+FIGURES = {f.__name__: f for f in (cost, agreement, generator, freeze, search, overload, drain, hostile, durability)}
 
 
 def main(names: Sequence[str]) -> int:

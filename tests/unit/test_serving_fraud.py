@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,14 @@ from harness.errors import InputError
 from harness.serving import card_log
 from harness.serving.admission import Admission
 from harness.serving.app import App
+from harness.serving.batch import RequestBatch
 from harness.serving.card_load import CardLoad, room_for
 from harness.serving.card_log import CardLog, remove_parts
 from harness.serving.card_snapshot import model_digest, restore, save
 from harness.serving.card_states import CardStates
 from harness.serving.cards import open_fraud
 from harness.serving.check import example
-from harness.serving.exchange import HttpError, Reply, Request, Scoring
+from harness.serving.exchange import HttpError, Reply, Request, Scoring, to_json
 from harness.serving.fraud import Fraud
 from harness.serving.fraud_parts import Parts
 from harness.serving.generator import FAILED, Sent
@@ -447,6 +450,49 @@ def test_a_log_that_is_not_of_these_cards_is_not_taken_for_theirs(
         assert ask(app, "/predict_stream", stream(row))[0] == 200
     assert capsys.readouterr().err.count("No space left on device: the cards are lost if this process is killed") == 1
     assert [each.name for each in tmp_path.iterdir()] == ["boot_id"]  # none that lacks what was taken
+
+
+def test_the_disk_has_a_transaction_before_its_answer_and_after_another_boot(
+    model: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    path, rows, fsync = tmp_path / "cards.log0", samples(), os.fsync
+    app = served(model)
+    assert app.fraud is not None
+    app.fraud.log = CardLog(path, app.fraud.keeper, "m", durable=True)
+    app.fraud.log.begin()
+
+    def synced(file: int) -> None:
+        lines = path.with_name("cards.log0-1").read_bytes().count(b'"taken"')
+        events.append(f"{lines} on the disk")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", synced)
+
+    async def turns() -> None:
+        batch = RequestBatch(app)
+        for number in range(0, 9, 3):  # the first are answered without a score
+            for row in rows[number : number + 3]:
+                body = to_json(stream(row | {"TransactionID": row["Day"]}))
+                asked = Request("POST", "/predict_stream", {}, body, True)
+                batch.take(asked, lambda reply: events.append(str(reply.status)))
+            await asyncio.sleep(0)
+
+    asyncio.run(turns())
+    assert events == [event for taken in (3, 6, 9) for event in (f"{taken} on the disk", "200", "200", "200")]
+    monkeypatch.setattr(card_log, "_BOOT", tmp_path / "boot_id")
+    (tmp_path / "boot_id").write_text("another\n")
+    again = served(model)
+    assert logged(again, path) == 1
+    assert [each[:3] for each in held(again)] == [each[:3] for each in held(app)]
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    assert ask(app, "/predict_stream", stream(rows[0]))[0] == 200
+    app.fraud.log.sync()
+    assert not list(tmp_path.glob("cards.log0-*"))  # none that lacks what was taken
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

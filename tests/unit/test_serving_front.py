@@ -26,6 +26,7 @@ class Scored:
     """Handlers that answer a body by itself, after a score."""
 
     taker = None
+    settle = None
     quota = None
     draining = False
 
