@@ -71,21 +71,22 @@ class BiLSTM(FlowClassifier):
         return RecurrentNet(self.n_features_in_, self.hidden, self.heads, self.dropout)
 
     def program(self) -> Program:
-        """Features and layers step by step, then what the last step attends to, and the class head."""
+        """Features of each step and the layers over all, then what the last step attends to, and the class head."""
         from torch import nn
 
         from harness.detectors.flow_nets import RecurrentNet
         from harness.detectors.lstm_net import gates_of
-        from harness.detectors.unrolled import attend_from_last, lstm, steps_of
+        from harness.detectors.unrolled import attend_from_last, both_ways, parts_of
         from harness.training.nets import layers_of, normalisation_of
 
         net = self.net_as(RecurrentNet)
-        builder, steps = steps_of(self.steps_ or 1, self.n_features_in_)
-        steps = [net.features.write(builder, x) for x in steps]
+        count = self.steps_ or 1
+        builder = Builder(count * self.n_features_in_)
+        steps = [net.features.write(builder, x) for x in parts_of(builder, ROWS, count, self.n_features_in_)]
+        value = builder.concat(*steps) if count > 1 else steps[0]
         for layer in net.layers:
-            forwards = lstm(builder, steps, gates_of(layer).arrays())
-            backwards = lstm(builder, steps[::-1], gates_of(layer, backwards=True).arrays())[::-1]
-            steps = [builder.concat(*pair) for pair in zip(forwards, backwards, strict=True)]
+            value = both_ways(builder, value, count, gates_of(layer).arrays(), gates_of(layer, backwards=True).arrays())
+        steps = parts_of(builder, value, count, 2 * self.hidden[-1])
         projection, out = layers_of(nn.Sequential(net.attention.projection, net.attention.out))
         mixed = builder.dense(attend_from_last(builder, steps, projection, net.attention.heads), out)
         scale, shift = normalisation_of(net.norm)

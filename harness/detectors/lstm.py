@@ -46,18 +46,21 @@ class LSTM(Supervised):
         return Layers(self.n_features_in_, self.hidden, self.dropout)
 
     def program(self) -> Program:
-        """The layers step by step, and the output of the last step."""
+        """The layers over all steps, and the output of the last step."""
         from torch import nn
 
         from harness.detectors.lstm_net import Layers, gates_of
-        from harness.detectors.unrolled import lstm, steps_of
+        from harness.detectors.unrolled import parts_of
+        from harness.scoring.program import ROWS, Builder
         from harness.training.nets import layers_of
 
         net = self.net_as(Layers)
-        builder, steps = steps_of(self.steps_ or 1, self.n_features_in_)
+        steps = self.steps_ or 1
+        builder, value = Builder(steps * self.n_features_in_), ROWS
         for layer in net.recurrent:
-            steps = lstm(builder, steps, gates_of(layer).arrays())
-        return builder.finish(builder.chain(steps[-1], layers_of(nn.Sequential(net.output))))
+            value = builder.lstm(value, steps, gates_of(layer).arrays())
+        last = parts_of(builder, value, steps, self.hidden[-1])[-1]
+        return builder.finish(builder.chain(last, layers_of(nn.Sequential(net.output))))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean focal loss."""

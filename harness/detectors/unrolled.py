@@ -1,7 +1,7 @@
-"""Nets over steps or positions as scoring programs: recurrence, attention and convolution written out.
+"""Nets over time steps as scoring programs: their values side by side, and attention written out.
 
-The same dense layer at every step or position is one array of the program. ONNX Runtime keeps its own operators for
-these nets; the program is what the native kernels compile.
+The same dense layer at every step is one array of the program. ONNX Runtime keeps its own operators for these nets; the
+program is what the native kernels compile.
 """
 
 from __future__ import annotations
@@ -11,40 +11,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.scoring.program import ROWS, Builder, DenseLayer
+from harness.scoring.program import Builder, DenseLayer
 
-Matrix = NDArray[np.float32]
-
-
-def steps_of(window: int, features: int) -> tuple[Builder, list[str]]:
-    """A builder of rows of ``window`` steps side by side, and the value of each step."""
-    builder = Builder(window * features)
-    if window == 1:
-        return builder, [ROWS]
-    return builder, [builder.columns(ROWS, range(at * features, (at + 1) * features)) for at in range(window)]
+Gates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+"""Weights of inputs and of hidden values, and bias, as `Builder.lstm` takes them."""
 
 
-def lstm(builder: Builder, steps: Sequence[str], gates: tuple[Matrix, Matrix, NDArray[np.float32]]) -> list[str]:
-    """The hidden values of a layer after each of ``steps``, values in the order in which they are read.
+def parts_of(builder: Builder, x: str, steps: int, width: int) -> list[str]:
+    """The value of each of ``steps`` of ``width`` features that lie side by side in ``x``."""
+    if steps == 1:
+        return [x]
+    return [builder.columns(x, range(at * width, (at + 1) * width)) for at in range(steps)]
 
-    Args:
-        builder: of the program.
-        steps: what the layer reads.
-        gates: weights of inputs (4 h, d), of hidden values (4 h, h) and the sum of the biases (4 h,), gates in torch's
-            order: input, forget, cell, output.
-    """
-    width = gates[1].shape[1]
-    order = np.r_[: 2 * width, 3 * width : 4 * width, 2 * width : 3 * width]  # those with a sigmoid, then the cell's
-    of_inputs, of_hidden, bias = (part[order] for part in gates)
-    first = DenseLayer(of_inputs, bias)
-    later = DenseLayer(np.concatenate([of_inputs, of_hidden], axis=1), bias)
-    hidden: list[str] = []
-    cell: str | None = None
-    for x in steps:
-        linear = builder.dense(builder.concat(x, hidden[-1]), later) if hidden else builder.dense(x, first)
-        cell, shown = builder.recur(linear, cell)
-        hidden.append(shown)
-    return hidden
+
+def both_ways(builder: Builder, x: str, steps: int, forwards: Gates, backwards: Gates) -> str:
+    """The hidden values of a bidirectional layer: at each step those of the forward layer, then of the backward one."""
+    made = builder.concat(builder.lstm(x, steps, forwards), builder.lstm(x, steps, backwards, backwards=True))
+    width = forwards[1].shape[1]
+    if steps == 1:
+        return made
+    of_step = np.arange(2 * steps * width).reshape(2, steps, width).transpose(1, 0, 2)
+    return builder.columns(made, of_step.ravel())
 
 
 def attend_from_last(builder: Builder, steps: Sequence[str], projection: DenseLayer, heads: int) -> str:
@@ -59,6 +46,8 @@ def attend_from_last(builder: Builder, steps: Sequence[str], projection: DenseLa
         rows = slice(which * width, (which + 1) * width)
         return builder.dense(x, DenseLayer(projection.weight[rows], projection.bias[rows]))
 
+    if len(steps) == 1:  # the only step has the whole attention
+        return part(steps[0], 2)
     query = builder.with_constant("multiply", part(steps[-1], 0), size**-0.5)
     keys, values = [part(x, 1) for x in steps], [part(x, 2) for x in steps]
     mixed = []

@@ -32,6 +32,7 @@ from harness.scoring.program import (
     Dense,
     Elementwise,
     Hidden,
+    Lstm,
     Neighbour,
     Normalise,
     Program,
@@ -120,7 +121,8 @@ def open_backend(artifacts: Artifacts, threads: int) -> CompiledScorer:
 def missing_operation(program: Program) -> str | None:
     """The first kind of step that has no torch function here; None when all have."""
     return next(
-        (step.kind for step in program.steps if isinstance(step, Trees | Neighbour | Transform | Cell | Hidden)), None
+        (step.kind for step in program.steps if isinstance(step, Trees | Neighbour | Transform | Cell | Hidden | Lstm)),
+        None,
     )
 
 
@@ -176,7 +178,7 @@ def _apply(step: Step, x: list[Tensor], constants: Mapping[str, Tensor]) -> Tens
                 kernel = constants[weight].reshape(len(constants[bias]), -1, value.shape[1]).mT
                 value = torch.relu(functional.conv1d(value, kernel, constants[bias], padding="same"))
             return value.amax(dim=2)
-        case Trees() | Neighbour() | Transform() | Cell() | Hidden():  # refused by as_function
+        case Trees() | Neighbour() | Transform() | Cell() | Hidden() | Lstm():  # refused by as_function
             raise AssertionError(step.kind)
 
 

@@ -23,6 +23,7 @@ from harness.scoring.program import (
     DenseLayer,
     Elementwise,
     Hidden,
+    Lstm,
     Neighbour,
     Normalise,
     Operator,
@@ -93,6 +94,8 @@ def _value(program: Program, step: Step, operands: Sequence[Array], dtype: np.dt
             return next_cell(x, *operands[1:])
         case Hidden():
             return hidden_values(x, operands[1])
+        case Lstm():
+            return lstm_layer(x, *program.recurrence(step), step.steps, backwards=step.backwards)
 
 
 def neighbourhoods(x: Array, positions: int, size: int) -> Array:
@@ -159,6 +162,19 @@ def next_cell(gates: Array, before: Array | None = None) -> Array:
 def hidden_values(gates: Array, cell: Array) -> Array:
     """An LSTM's hidden values (n, h)."""
     return np.asarray(activate(np.split(gates, 4, axis=1)[2], "sigmoid", 0.0) * np.tanh(cell))
+
+
+def lstm_layer(x: Array, of_inputs: DenseLayer, of_hidden: DenseLayer, steps: int, *, backwards: bool) -> Array:
+    """Hidden values (n, steps * h) of an LSTM's layer over ``x`` (n, steps * d), gates in the order i, f, o, g."""
+    parts, made = np.split(x, steps, axis=1), [x] * steps
+    hidden, cell = None, None
+    for at in range(steps)[:: -1 if backwards else 1]:
+        gates = dense_layer(parts[at], of_inputs)
+        if hidden is not None:
+            gates = gates + dense_layer(hidden, of_hidden)
+        cell = next_cell(gates, *(() if cell is None else (cell,)))
+        made[at] = hidden = hidden_values(gates, cell)
+    return np.concatenate(made, axis=1)
 
 
 def dense_layer(x: Array, layer: DenseLayer) -> Array:

@@ -26,6 +26,7 @@ from harness.scoring.program import (
     Dense,
     Elementwise,
     Hidden,
+    Lstm,
     Neighbour,
     Normalise,
     Program,
@@ -127,7 +128,7 @@ class Writer:
                 self._neighbour(x, arrays[step.neighbours], step.n_neighbors, output)
             case Normalise():
                 self._normalise(x, output)
-            case Transform() | Convolve() | Cell() | Hidden():
+            case Transform() | Convolve() | Cell() | Hidden() | Lstm():
                 raise InputError(f"No graph of a {step.kind} step.", remedy="Set `traced` of the detector.")
 
     def constant(self, array: NDArray[Any]) -> str:

@@ -23,6 +23,7 @@ from harness.scoring.program import (
     Dense,
     Elementwise,
     Hidden,
+    Lstm,
     Neighbour,
     Normalise,
     Program,
@@ -103,6 +104,8 @@ class _Coding:
                 return self._widths[step.inputs[0]] // 4
             case Convolve():
                 return len(self._arrays[step.arrays[-1]])
+            case Lstm():
+                return int(self._arrays[step.arrays[1]].shape[1]) * step.steps
             case Transform():
                 return int(self._arrays[step.arrays[0]].shape[1]) * (step.heads + 1)
             case Activate() | Elementwise() | WithConstant() | Convert() | Normalise():
@@ -163,6 +166,9 @@ class _Coding:
             case Convolve():
                 arrays = [self._array(name) for name in step.arrays]
                 self._add("convolution", step, arrays=arrays, number=step.positions)
+            case Lstm():
+                arrays = [self._array(name) for name in step.arrays]
+                self._add("lstm", step, int(step.backwards), arrays, number=step.steps)
             case Transform():
                 form, arrays = step.gated + 2 * step.plain_first, [self._array(name) for name in step.arrays]
                 self._add("transformer", step, form, arrays, number=step.heads)

@@ -187,9 +187,23 @@ class Hidden:
     kind: Literal["hidden"] = "hidden"
 
 
+@dataclass(frozen=True)
+class Lstm(_Unary):
+    """A layer of an LSTM over time steps side by side, as its hidden values after each of them.
+
+    ``arrays`` are weights of the inputs (4 h, d) and of the hidden values (4 h, h) and the bias (4 h,), of the gates in
+    torch's order: input, forget, candidate, output. There are neither hidden values nor a cell before the first step.
+    """
+
+    arrays: tuple[str, str, str]
+    steps: int
+    backwards: bool  # from the last step to the first
+    kind: Literal["lstm"] = "lstm"
+
+
 Step = (
     Dense | Activate | Elementwise | WithConstant | Reduce | Concat | Columns | Convert | Trees | Neighbour
-    | Normalise | Transform | Convolve | Cell | Hidden
+    | Normalise | Transform | Convolve | Cell | Hidden | Lstm
 )  # fmt: skip
 
 
@@ -203,7 +217,7 @@ class Program:
 
     @property
     def macs_per_row(self) -> int:
-        """Multiply-accumulates of dense steps, transformers and convolutions for one row."""
+        """Multiply-accumulates of dense steps, transformers, convolutions and LSTMs for one row."""
         return sum(self._macs(step) for step in self.steps)
 
     @property
@@ -231,6 +245,13 @@ class Program:
         tokens, columns, blocks, last = (self.arrays[name] for name in step.arrays)
         return Transformer(tokens, columns, blocks, last, step.heads, step.gated, step.plain_first)
 
+    def recurrence(self, step: Lstm) -> tuple[DenseLayer, DenseLayer]:
+        """The layers of inputs, with the bias, and of hidden values; gates in the order of `Cell`."""
+        of_inputs, of_hidden, bias = (self.arrays[name] for name in step.arrays)
+        width = of_hidden.shape[1]
+        order = np.r_[: 2 * width, 3 * width : 4 * width, 2 * width : 3 * width]
+        return DenseLayer(of_inputs[order], bias[order]), DenseLayer(of_hidden[order], np.zeros_like(bias))
+
     def _macs(self, step: Step) -> int:
         match step:
             case Dense():
@@ -239,6 +260,9 @@ class Program:
                 return self.transformer(step).macs
             case Convolve():
                 return sum(layer.weight.size for layer in self.convolutions(step)) * step.positions
+            case Lstm():
+                of_inputs, of_hidden = (int(self.arrays[name].size) for name in step.arrays[:2])
+                return step.steps * of_inputs + (step.steps - 1) * of_hidden - of_inputs // 4  # the first forget gate
             case _:
                 return 0
 
@@ -309,6 +333,11 @@ class Builder:
             arrays += [weight.transpose(0, 2, 1).reshape(len(weight), -1), bias]
         held, channels = tuple(self._hold(array) for array in arrays), layers[0][0].shape[1]
         return self._add(Convolve((x,), self._next(), held, positions, channels))
+
+    def lstm(self, x: str, steps: int, gates: tuple[NDArray[np.float32], ...], *, backwards: bool = False) -> str:
+        """The hidden values of a layer of an LSTM after each of ``steps``: `Lstm` of these arrays."""
+        of_inputs, of_hidden, bias = (self._hold(array) for array in gates)
+        return self._add(Lstm((x,), self._next(), (of_inputs, of_hidden, bias), steps, backwards))
 
     def recur(self, gates: str, before: str | None = None) -> tuple[str, str]:
         """An LSTM's cell and hidden values from linear gates in the order i, f, o, g, and the cell before."""

@@ -123,8 +123,11 @@ typedef enum {
     LPB_STEP_CONVOLUTION, /* number: positions, whose channels are side by side; channels out: the largest over
                              positions. Arrays: weight (outputs x taps * inputs) and bias of up to four convolutions
                              with ReLU, padded with zeros to as many positions; taps are odd in number */
+    LPB_STEP_LSTM, /* a layer of h units over `number` time steps, which lie side by side, as its hidden values after
+                      each do; word 1: from the last step to the first. Arrays: weights of the inputs (4 h x inputs) and
+                      of the hidden values (4 h x h), and bias, of the gates input, forget, candidate, output */
 } lpb_step_kind;
-enum { LPB_STEP_KINDS = 15 };
+enum { LPB_STEP_KINDS = 16 };
 #define LPB_NORMAL_EPSILON 1e-5f
 
 /* The word of LPB_STEP_TRANSFORMER; its `number` is of heads. A row becomes tokens of `width` features, which go
@@ -179,7 +182,7 @@ typedef struct {
     lpb_array arrays[LPB_STEP_ARRAYS];
     int64_t array_count;
     float slope;    /* of leaky ReLU */
-    int64_t number; /* of the neighbour, of heads, or of positions */
+    int64_t number; /* of the neighbour, of heads, of positions, or of time steps */
 } lpb_step;
 
 typedef struct lpb_plan lpb_plan;

@@ -185,6 +185,14 @@ static void run_cell(const lpb_plan *plan, const frame *f, const float *gates, f
     }
 }
 
+static void run_lstm(const frame *f, const float *x, float *out) {
+    const plan_step *s = f->step;
+    if (f->ld > 1)
+        lpb_recurrence_run_block(s->recurrence, x, f->ld, out, f->scratch);
+    else
+        lpb_recurrence_run_rows(s->recurrence, x, f->rows, padded(s->features), out, padded(s->outputs), f->scratch);
+}
+
 static void run_convert(const lpb_plan *plan, const frame *f, const void *x, void *out) {
     const int64_t count = extent(f, f->step->outputs);
     const bool from_wide = plan->values[f->step->inputs[0]].wide, to_wide = f->step->word;
@@ -228,6 +236,9 @@ static lpb_status run_step(const lpb_plan *plan, const frame *f) {
     case LPB_STEP_CELL:
     case LPB_STEP_HIDDEN:
         run_cell(plan, f, x, out);
+        return LPB_OK;
+    case LPB_STEP_LSTM:
+        run_lstm(f, x, out);
         return LPB_OK;
     default:
         (wide ? double_run : float_run)(plan, f, x, out);

@@ -6,6 +6,7 @@
 #include "forest.h"
 #include "low_chain.h"
 #include "neighbours.h"
+#include "recurrence.h"
 #include "transformer.h"
 
 /* A value's features, its precision, and where it lies, in bytes: per row where rows are few, and in a block. */
@@ -35,6 +36,7 @@ typedef struct {
     lpb_neighbours *neighbours;
     lpb_transformer *transformer;
     lpb_convolution *convolution;
+    lpb_recurrence *recurrence;
 } plan_step;
 
 struct lpb_plan {

@@ -214,6 +214,50 @@ static void T(hidden)(const float *gate, const float *cell, int64_t count, float
     V_STORE_TAIL(out + whole, T(sigmoid)(of_gate) * T(tanh)(of_cell), tail);
 }
 
+/* The next cell of an LSTM in one division: that of its two terms, brought to a common divisor. */
+static inline __attribute__((always_inline)) vf T(cell_of)(vf input, vf candidate, vf forget, vf before, bool first) {
+    const T(ratio) open = T(sigmoid_ratio)(input), seen = T(tanh_ratio)(candidate);
+    const vf top = open.top * seen.top, bottom = open.bottom * seen.bottom;
+    if (first) return top / bottom;
+    const T(ratio) kept = T(sigmoid_ratio)(forget);
+    return V_FMA(kept.top * before, bottom, top * kept.bottom) / (bottom * kept.bottom);
+}
+
+static inline __attribute__((always_inline)) vf T(hidden_of)(vf output, vf cell) {
+    const T(ratio) open = T(sigmoid_ratio)(output), seen = T(tanh_ratio)(cell);
+    return open.top * seen.top / (open.bottom * seen.bottom);
+}
+
+/* All cells of a row before its hidden values: chains of both in one loop would be too long to overlap with the next.
+ */
+static inline __attribute__((always_inline)) void T(lstm_rows)(const lpb_lstm_step *s, const bool first) {
+    const int64_t whole = s->count / VL * VL;
+    for (int64_t r = 0; r < s->rows; r++) {
+        const float *input = s->gates + r * s->gates_row, *output = input + s->step, *candidate = output + s->step,
+                    *forget = candidate + s->step;
+        float *cell = s->cell + r * s->cell_row, *hidden = s->hidden + r * s->hidden_row;
+        for (int64_t i = 0; i < whole; i += VL)
+            V_STORE(cell + i, T(cell_of)(V_LOAD(input + i), V_LOAD(candidate + i), first ? V_ZERO : V_LOAD(forget + i),
+                                         first ? V_ZERO : V_LOAD(cell + i), first));
+        for (int64_t i = 0; i < whole; i += VL) V_STORE(hidden + i, T(hidden_of)(V_LOAD(output + i), V_LOAD(cell + i)));
+        if (whole == s->count) continue;
+        const vtail tail = V_TAIL(s->count - whole);
+        const vf forgets = first ? V_ZERO : V_LOAD_TAIL(forget + whole, tail);
+        const vf before = first ? V_ZERO : V_LOAD_TAIL(cell + whole, tail);
+        const vf made =
+            T(cell_of)(V_LOAD_TAIL(input + whole, tail), V_LOAD_TAIL(candidate + whole, tail), forgets, before, first);
+        V_STORE_TAIL(cell + whole, made, tail);
+        V_STORE_TAIL(hidden + whole, T(hidden_of)(V_LOAD_TAIL(output + whole, tail), made), tail);
+    }
+}
+
+static void T(lstm)(const lpb_lstm_step *s) {
+    if (s->first)
+        T(lstm_rows)(s, true);
+    else
+        T(lstm_rows)(s, false);
+}
+
 static void T(divide_columns)(const float *x, int64_t rows, int64_t ld, const float *sums, int64_t count, float *out,
                               int64_t out_ld) {
     for (int64_t r = 0; r < count; r += VL) {
@@ -409,6 +453,6 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
     .reals = &T(reals), .wide = &T(wide_reals), .wide_product = T(wide_product), .transpose = T(transpose),            \
     .mean_square = T(mean_square), .activation_gradient = T(activation_gradient), .column_sums = T(column_sums),       \
     .normalise = T(normalise), .softmax = T(softmax), .divide_columns = T(divide_columns), .cell = T(cell),            \
-    .hidden = T(hidden), .row_dots = T(row_dots), .squared_distance = T(squared_distance),                             \
+    .hidden = T(hidden), .lstm = T(lstm), .row_dots = T(row_dots), .squared_distance = T(squared_distance),            \
     .logit_loss = T(logit_loss), .square_loss = T(square_loss), .sample = T(sample),                                   \
     .sample_gradient = T(sample_gradient), .sum_of_squares = T(sum_of_squares), .adam = T(adam)

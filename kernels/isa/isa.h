@@ -67,6 +67,17 @@ typedef struct {
     double *c;
 } lpb_wide_product;
 
+/* A time step of an LSTM for `rows` rows of `count` units, any number, each at its row's distance from the row before.
+ * The gates are at gates + q * step, q = 0 input, 1 output, 2 candidate, 3 forget. */
+typedef struct {
+    const float *gates;
+    int64_t step, gates_row;
+    float *cell, *hidden;
+    int64_t cell_row, hidden_row;
+    int64_t rows, count;
+    bool first; /* there is neither a forget gate nor a cell before */
+} lpb_lstm_step;
+
 struct lpb_isa {
     const char *name;
     bool (*supported)(void);
@@ -95,6 +106,8 @@ struct lpb_isa {
     void (*cell)(const float *gates, int64_t step, const float *before, int64_t count, float *out);
     /* out = sigmoid(gate) tanh(cell), over any number of entries. */
     void (*hidden)(const float *gate, const float *cell, int64_t count, float *out);
+    /* cell = sigmoid(forget) cell + sigmoid(input) tanh(candidate), and hidden = sigmoid(output) tanh(cell). */
+    void (*lstm)(const lpb_lstm_step *step);
 
     /* sum_j (y[j] - x[j])^2 over any number of elements. */
     float (*squared_distance)(const float *x, const float *y, int64_t count);

@@ -84,20 +84,34 @@ static inline __attribute__((always_inline)) vr R(no_less)(vr x, REAL least) {
     return R(select)(x < R_SET1(least), R_SET1(least), x);
 }
 
+/* A quotient that is not taken yet; its divisor is from 1 to 2. */
+typedef struct {
+    vr top, bottom;
+} R(ratio);
+
 /* 1 / (1 + exp(-x)), by exp(-|x|). */
-static inline __attribute__((always_inline)) vr R(sigmoid)(vr x) {
+static inline __attribute__((always_inline)) R(ratio) R(sigmoid_ratio)(vr x) {
     const vr e = R(exp_down)(R(no_less)((vr)((vri)x | R_SIGN), R_EXP_NORMAL));
-    return R(select)(x < R_ZERO, e, R_SET1(1)) / (R_SET1(1) + e);
+    return (R(ratio)){R(select)(x < R_ZERO, e, R_SET1(1)), R_SET1(1) + e};
+}
+
+static inline __attribute__((always_inline)) vr R(sigmoid)(vr x) {
+    const R(ratio) r = R(sigmoid_ratio)(x);
+    return r.top / r.bottom;
 }
 
 /* tanh(|x|) = -e / (e + 2) with e = exp(-2 |x|) - 1 free of cancellation. */
-static inline __attribute__((always_inline)) vr R(tanh)(vr x) {
+static inline __attribute__((always_inline)) R(ratio) R(tanh_ratio)(vr x) {
     vr q;
     const vr y = R(no_less)((vr)((vri)(x + x) | R_SIGN), -2 * R_TANH_ONE);
     const vr power = R(power)(R(exp_parts)(y, &q));
     const vr e = R_FMA(power, q, power - R_SET1(1));
-    const vr magnitude = (vr)((vri)(e / (e + R_SET1(2))) & R_MAGNITUDE);
-    return (vr)((vri)magnitude | ((vri)x & R_SIGN));
+    return (R(ratio)){(vr)(((vri)e & R_MAGNITUDE) | ((vri)x & R_SIGN)), e + R_SET1(2)};
+}
+
+static inline __attribute__((always_inline)) vr R(tanh)(vr x) {
+    const R(ratio) r = R(tanh_ratio)(x);
+    return r.top / r.bottom;
 }
 
 /* log(1 + e) for 0 <= e <= 1: 2 artanh(e / (2 + e)) by its series. */

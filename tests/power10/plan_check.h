@@ -139,6 +139,19 @@ static bool draw_step(drawn_plan *p, lpb_step_kind kind, bool low) {
         }
         break;
     }
+    case LPB_STEP_LSTM: {
+        s->number = 1 + below(4);
+        const int64_t inputs = width / s->number, most = MOST_WIDTH / s->number;
+        if (wide || low || width % s->number) return false;
+        const int64_t units = 1 + below(most < 40 ? most : 40);
+        s->word = below(2);
+        s->arrays[0] = array_of(LPB_ARRAY_FLOAT, 4 * units, inputs);
+        s->arrays[1] = array_of(LPB_ARRAY_FLOAT, 4 * units, units);
+        s->arrays[2] = array_of(LPB_ARRAY_FLOAT, 1, 4 * units);
+        s->array_count = 3;
+        out = s->number * units;
+        break;
+    }
     case LPB_STEP_CELL:
     case LPB_STEP_HIDDEN:
         if (wide || width % 4) return false;
@@ -197,6 +210,42 @@ static bounded next_state(lpb_step_kind kind, const bounded *gates, int64_t h, i
     if (kind == LPB_STEP_HIDDEN || !c) return made;
     const bounded kept = combined(LPB_MULTIPLY, activated_within(gates[h + j], LPB_SIGMOID, 0, u), *c, u);
     return combined(LPB_ADD, kept, made, u);
+}
+
+/* Gate j of an LSTM at a time step; `before` is NULL at the first. */
+static bounded gate_of(const lpb_step *s, int64_t j, const bounded *x, const bounded *before, double u) {
+    bounded sum = {entry(s->arrays + 2, j), 0};
+    double size = fabs(sum.x);
+    int64_t terms = 0;
+    for (int side = 0; side < (before ? 2 : 1); side++) {
+        const lpb_array *weight = s->arrays + side;
+        const bounded *v = side ? before : x;
+        terms += weight->columns;
+        for (int64_t q = 0; q < weight->columns; q++) {
+            const double w = entry(weight, j * weight->columns + q);
+            sum.x += w * v[q].x, sum.error += fabs(w) * v[q].error, size += fabs(w * v[q].x);
+        }
+    }
+    sum.error += (double)(terms + 8) * u * size;
+    return sum;
+}
+
+/* A layer of an LSTM over all its time steps. */
+static void recurred(const lpb_step *s, const bounded *a, double u, bounded *y) {
+    static const int64_t order[4] = {0, 1, 3, 2}; /* of gates, as next_state takes them */
+    const int64_t units = s->arrays[1].columns, inputs = s->arrays[0].columns;
+    bounded gates[4 * MOST_WIDTH], cell[MOST_WIDTH];
+    const bounded *before = NULL;
+    for (int64_t index = 0; index < s->number; index++) {
+        const int64_t at = s->word ? s->number - 1 - index : index;
+        for (int64_t q = 0; q < 4 * units; q++)
+            gates[q] = gate_of(s, order[q / units] * units + q % units, a + at * inputs, before, u);
+        for (int64_t j = 0; j < units; j++) {
+            cell[j] = next_state(LPB_STEP_CELL, gates, units, j, before ? cell + j : NULL, u);
+            y[at * units + j] = next_state(LPB_STEP_HIDDEN, gates, units, j, cell + j, u);
+        }
+        before = y + at * units;
+    }
 }
 
 static bounded reduced(lpb_reduction by, const bounded *v, int64_t count, double u) {
@@ -315,8 +364,8 @@ static void convolved(const lpb_step *s, const bounded *a, int64_t width, double
         const int64_t half = layer->columns / channels / 2 * channels;
         for (int64_t p = 0; p < s->number; p++)
             for (int64_t j = 0; j < layer->rows; j++)
-                values[i / 2 % 2][p * layer->rows + j] = activated_within(
-                    linear(layer, j, a, p * channels - half, s->number * channels, u), LPB_RELU, 0, u);
+                values[i / 2 % 2][p * layer->rows + j] =
+                    activated_within(linear(layer, j, a, p * channels - half, s->number * channels, u), LPB_RELU, 0, u);
         channels = layer->rows;
         a = values[i / 2 % 2];
     }
@@ -383,6 +432,9 @@ static void walk_step(const drawn_plan *p, int64_t i, const float *x, bounded (*
         normalised(a, width, u, y);
         return;
     case LPB_STEP_TRANSFORMER:
+        return;
+    case LPB_STEP_LSTM:
+        recurred(s, a, u, y);
         return;
     case LPB_STEP_CELL:
     case LPB_STEP_HIDDEN:

@@ -169,6 +169,24 @@ def test_a_step_of_an_lstm(isa, drawn, before, shown):
 
 @pytest.mark.parametrize("isa", ISAS)
 @settings(max_examples=30, deadline=None)
+@given(
+    drawn=rows_of(30), steps=st.integers(1, 9), units=st.sampled_from([1, 5, 15, 16, 17, 40]), backwards=st.booleans()
+)
+def test_a_layer_of_an_lstm(isa, drawn, steps, units, backwards):
+    """Weights so small that no step magnifies what the step before has of rounding errors: they add up at most."""
+    X, generator = drawn
+    d, X = X.shape[1], np.tile(X / max(1.0, float(np.abs(X).max(initial=0.0))), steps)
+    X = (X * generator.uniform(-1, 1, X.shape[1])).astype(np.float32)
+    shapes = ((4 * units, d), (4 * units, units), (4 * units,))
+    gates = tuple(generator.uniform(-1 / shape[-1], 1 / shape[-1], shape).astype(np.float32) for shape in shapes)
+    builder = Builder(steps * d)
+    hidden = builder.lstm(ROWS, steps, gates, backwards=backwards)
+    made = builder.finish(builder.columns(hidden, [int(generator.integers(steps * units))]))
+    near(made, X, steps * (d + units + 32) * U, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=30, deadline=None)
 @given(drawn=rows_of())
 def test_normalised_features(isa, drawn):
     X, generator = drawn

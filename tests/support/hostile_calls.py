@@ -238,6 +238,11 @@ class Hostile:
             "neighbour": (0, [self.floats(rng.choice((1, 9, 300)), features)], 1),
             "normalise": (0, [], features),
             "cell": (0, [], max(features // 4, 1)),
+            "lstm": (
+                rng.randrange(2),
+                [self.floats(4 * made, taps), self.floats(4 * made, made), self.floats(4 * made)],
+                positions * made,
+            ),
             "convolution": (0, [self.floats(made, taps), self.floats(made)], made),
             "transformer": (rng.randrange(4), self._transformer_arrays(features), 20),
         }
@@ -245,7 +250,7 @@ class Hostile:
         word, arrays, made = kinds[kind]
         if kind == "trees":
             arrays = self._tree_arrays(features)
-        number = positions if kind == "convolution" else 1
+        number = positions if kind in ("convolution", "lstm") else 1
         step: list[Any] = [kernels.STEPS[kind], word, [value], arrays, 0.1, number]
         if rng.random() < self.share / 2:
             at = rng.randrange(6)

@@ -54,6 +54,11 @@ def convolution(*arrays: np.ndarray, number: int = 3) -> list[Any]:
     return [step("convolution", 0, (0,), arrays, number), step("reduce", 1, (1,))]
 
 
+def gates(**changed: np.ndarray) -> list[np.ndarray]:
+    """A layer of an LSTM of two units, for three time steps of one feature."""
+    return list({"of_inputs": floats(8, 1), "of_hidden": floats(8, 2), "bias": floats(8), **changed}.values())
+
+
 def pairs(*entries: int) -> np.ndarray:
     return np.array(entries).reshape(-1, 2)
 
@@ -102,6 +107,19 @@ FAULTS: dict[str, tuple[list[Any], str]] = {
         [step("columns", 0, (0,), [numbers(0, 1, 2, 0)]), step("cell", 0, (1, 0))], "step 1 does not fit",
     ),
     "hidden values of no cell": ([step("columns", 0, (0,), [numbers(0, 1, 2, 0)]), step("hidden", 0, (1,))], "step 1"),
+    "an LSTM of doubles": ([step("convert", 1), step("lstm", 0, (1,), gates(), 3)], "step 1 does not fit"),
+    "an LSTM without bias": ([step("lstm", 0, (0,), gates()[:2], 3)], "step 0 does not fit"),
+    "an LSTM in an unknown direction": ([step("lstm", 2, (0,), gates(), 3)], "step 0 does not fit"),
+    "time steps that do not divide": ([step("lstm", 0, (0,), gates(), 2)], "step 0 does not fit"),
+    "no time steps": ([step("lstm", 0, (0,), gates(), 0)], "step 0 does not fit"),
+    "more time steps than features": ([step("lstm", 0, (0,), gates(), 2**40)], "step 0 does not fit"),
+    "three gates of four": ([step("lstm", 0, (0,), gates(of_inputs=floats(6, 1)), 3)], "step 0 does not fit"),
+    "hidden values of another width": ([step("lstm", 0, (0,), gates(of_hidden=floats(8, 3)), 3)], "step 0 does"),
+    "gates of no units": (
+        [step("lstm", 0, (0,), [floats(0, 1), floats(0, 0), floats(0)], 3)], "step 0 does not fit",
+    ),
+    "a bias of other gates": ([step("lstm", 0, (0,), gates(bias=floats(7)), 3)], "step 0 does not fit"),
+    "gates in double": ([step("lstm", 0, (0,), gates(bias=floats(8, kind=np.float64)), 3)], "step 0 does not fit"),
     "doubles to normalise": ([step("convert", 1), step("normalise", 0, (1,))], "step 1 does not fit"),
     "a transformer of doubles": (
         [step("convert", 1), step("transformer", 0, (1,), transformer()[0][3], 2)], "step 1 does not fit",

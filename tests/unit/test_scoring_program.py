@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from harness.detectors.lstm_net import gates_of
+from harness.detectors.unrolled import both_ways
 from harness.errors import InputError
 from harness.linalg import native
 from harness.scoring import plan
 from harness.scoring import program as programs
 from harness.scoring.agreement import agreement
-from harness.scoring.backend_compile import as_function
+from harness.scoring.backend_compile import as_function, missing_operation
 from harness.scoring.elementary import elementary
 from harness.scoring.evaluate import evaluate
 from harness.scoring.onnx_graph import graph
@@ -76,6 +78,29 @@ def test_steps_whose_graph_is_their_modules_are_refused():
     _, hidden = builder.recur(programs.ROWS)
     with pytest.raises(InputError, match="No graph of a cell step"):
         graph(builder.finish(hidden))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_lstms_are_torchs_own_and_those_of_every_backend_that_has_them(steps):
+    torch.manual_seed(0)
+    net = nn.LSTM(6 // steps, 5, batch_first=True, bidirectional=True)
+    gates = [gates_of(net, backwards=backwards).arrays() for backwards in (False, True)]
+    builder = programs.Builder(6)
+    weights = np.linspace(-1.0, 1.0, 10 * steps, dtype=np.float32)
+    weighted = builder.with_constant("multiply", both_ways(builder, programs.ROWS, steps, *gates), weights)
+    program = builder.finish(builder.reduce("sum", weighted))
+    with torch.no_grad():
+        expected = net(torch.from_numpy(ROWS).view(-1, steps, 6 // steps))[0].reshape(-1, 10 * steps).numpy() @ weights
+    for same in (program, elementary(program)):
+        np.testing.assert_allclose(evaluate(same, ROWS), expected, rtol=1e-4, atol=1e-5)
+    d, h = 6 // steps, 5
+    assert program.macs_per_row == 2 * (steps * 4 * h * d + (steps - 1) * 4 * h * h - h * d)
+    if native.extension is not None:
+        assert agreement(expected, plan.compiled(program)(ROWS)).within
+        assert agreement(expected, plan.compiled(program, "bfloat16")(ROWS), "bfloat16").within
+    with pytest.raises(InputError, match="No graph of a lstm step"):
+        graph(program)
+    assert missing_operation(program) == "lstm"
 
 
 def test_convolutions_are_torchs_own_and_those_of_every_backend_that_has_them():
