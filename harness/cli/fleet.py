@@ -20,12 +20,17 @@ from harness.cli.hosts import (
     Choice,
     Fanout,
     Hosts,
+    Place,
     Program,
+    Pushed,
+    Python,
     SshConfig,
     inventory_of,
+    push_of,
     refuse_own,
     say,
     transport_of,
+    with_push,
 )
 from harness.cli.options import AMOUNT, OUTPUT, Json, RecordJson, Rows, Seed, Synthetic
 
@@ -47,6 +52,9 @@ def check(
     choice: Choice = None,
     command: Program = "lparbench",
     ssh_config: SshConfig = None,
+    push: Pushed = None,
+    python: Python = "python3",
+    push_to: Place = ".local/share/lparbench",
     fanout: Fanout = 32,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +71,9 @@ def check(
     from harness.reporting.listing import output_width
 
     inventory = inventory_of(hosts, choice)
-    looks = completed(look_at(inventory.hosts, transport_of(command, ssh_config), fanout))
+    bring = push_of(push, python, push_to, command)
+    transport = with_push(transport_of(command, ssh_config), bring, inventory.hosts, fanout)
+    looks = completed(look_at(inventory.hosts, transport, fanout))
     frames = frames_of({look.host: look.looked for look in looks if look.looked is not None})
     if as_json:
         typer.echo(json.dumps([{**encode(look), "frame": frames.get(look.host)} for look in looks], indent=2))
@@ -95,6 +105,9 @@ def run(
     choice: Choice = None,
     command: Program = "lparbench",
     ssh_config: SshConfig = None,
+    push: Pushed = None,
+    python: Python = "python3",
+    push_to: Place = ".local/share/lparbench",
     fanout: Fanout = 32,
     together: Annotated[
         bool,
@@ -179,6 +192,7 @@ def run(
         if hosts is None:
             raise typer.BadParameter("an inventory is needed: lparbench fleet run HOSTS [WORKLOAD]...")
         inventory = inventory_of(hosts, choice)
+        bring = push_of(push, python, push_to, command)
         spec = RunSpec(
             tuple(workloads or ("nsl-kdd-mlp",)),
             data_dir=data,
@@ -198,10 +212,11 @@ def run(
         )
         refuse_own(spec.workloads, code_of(spec))
         workloads_of(replace(spec, data_dir=None, synthetic=True))  # a typo is an error before a host is asked
+        reached = with_push(transport_of(command, ssh_config), bring, inventory.hosts, fanout)
         design = session.FleetDesign(
             *begun("fleet-"), ("lparbench", *sys.argv[1:]), str(hosts),
             session.digest_of_file(hosts), inventory.hosts, spec, waves, together, fanout,
-            tuple(shlex.split(command)), None if ssh_config is None else str(ssh_config.resolve()),
+            tuple(reached.command), None if ssh_config is None else str(ssh_config.resolve()),
             None if timeout is None else seconds("--timeout", timeout),
         )  # fmt: skip
         directory = session.begin(design, out)

@@ -12,7 +12,21 @@ import typer
 from harness.cli import completion
 from harness.cli.choices import parse_backends, parse_ranks, parse_scenarios
 from harness.cli.durations import seconds
-from harness.cli.hosts import Choice, Hosts, Program, SshConfig, inventory_of, refuse_own, say, transport_of
+from harness.cli.hosts import (
+    Choice,
+    Hosts,
+    Place,
+    Program,
+    Pushed,
+    Python,
+    SshConfig,
+    inventory_of,
+    push_of,
+    refuse_own,
+    say,
+    transport_of,
+    with_push,
+)
 from harness.cli.options import AMOUNT, OUTPUT, RecordJson, Rows, Seed, Synthetic
 
 _MEET = "Where the ranks go and meet"
@@ -27,6 +41,9 @@ def train(
     choice: Choice = None,
     command: Program = "lparbench",
     ssh_config: SshConfig = None,
+    push: Pushed = None,
+    python: Python = "python3",
+    push_to: Place = ".local/share/lparbench",
     ranks: Annotated[
         str, typer.Option(metavar="per-node|N", help="On each host, on --cores cores each.", rich_help_panel=_MEET)
     ] = "per-node",
@@ -110,7 +127,9 @@ def train(
     refuse_own(spec.workloads, code_of(spec))
     workloads_of(replace(spec, data_dir=None, synthetic=True))  # a typo is an error before a host is asked
     training = Training(spec, address or inventory.hosts[0].address, port, seconds("--timeout", timeout))
-    record = completed(train_together(inventory.hosts, training, transport_of(command, ssh_config), say))
+    bring = push_of(push, python, push_to, command)
+    transport = with_push(transport_of(command, ssh_config), bring, inventory.hosts, 32)
+    record = completed(train_together(inventory.hosts, training, transport, say))
     record = replace(record, tool=replace(record.tool, argv=("lparbench", *sys.argv[1:])))
     directory = write_run(record, out, {"report.html": render(record)})
     if as_json:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from harness.fleet.inventory import Inventory
+    from collections.abc import Sequence
+
+    from harness.fleet.inventory import Host, Inventory
+    from harness.fleet.push import Push
     from harness.fleet.transport import SshTransport
 
 WHERE = "Which hosts, and how they are reached"
@@ -34,6 +37,28 @@ SshConfig = Annotated[
         metavar="FILE", help="Settings of ssh, instead of yours (ssh -F).", rich_help_panel=WHERE, show_default=False
     ),
 ]
+Pushed = Annotated[
+    Path | None,
+    typer.Option(
+        "--push", metavar="WHEEL",
+        help="Bring this wheel of lparbench to the hosts that lack it, and start that one.", rich_help_panel=WHERE,
+        show_default=False,
+    ),
+]  # fmt: skip
+Python = Annotated[
+    str,
+    typer.Option(
+        "--python", metavar="WORDS", help="With --push: Python of the hosts, which has the libraries.",
+        rich_help_panel=WHERE,
+    ),
+]  # fmt: skip
+Place = Annotated[
+    str,
+    typer.Option(
+        "--push-to", metavar="DIR", help="With --push: where it is unpacked, below the home directory.",
+        rich_help_panel=WHERE,
+    ),
+]  # fmt: skip
 Fanout = Annotated[int, typer.Option(min=1, max=1024, help="Hosts asked at once.", rich_help_panel=WHERE)]
 
 
@@ -63,6 +88,40 @@ def transport_of(command: str, config: Path | None) -> SshTransport:
     if config is not None and not config.is_file():
         raise InputError(f"{config}: no such file.", remedy="Give a file as ~/.ssh/config is.")
     return SshTransport(words, config)
+
+
+def push_of(wheel: Path | None, python: str, place: str, command: str) -> Push | None:
+    """What is to be brought to the hosts; None where nothing is.
+
+    Raises:
+        InputError: no wheel of this version, or two ways to start lparbench are named.
+    """
+    from harness.errors import InputError
+    from harness.fleet.push import Push, Wheel
+
+    if wheel is None:
+        return None
+    if command != "lparbench":
+        raise InputError("--push starts what it brings, and --command something else.", remedy="Leave out one of them.")
+    return Push(Wheel.read(wheel), tuple(shlex.split(python)) or ("python3",), place.rstrip("/"))
+
+
+def with_push(transport: SshTransport, push: Push | None, hosts: Sequence[Host], fanout: int) -> SshTransport:
+    """The way to the hosts after the wheel was brought to them; where that failed, it is said."""
+    if push is None:
+        return transport
+    from harness.fleet.push import pushed
+    from harness.fleet.waves import completed
+
+    transport, ended = completed(pushed(hosts, push, transport, fanout))
+    for name, what in ended.items():
+        if what not in ("there", "unpacked"):
+            say(f"{name}: the wheel is not there: {what}")
+    say(
+        f"Wheel {push.wheel.digest[:16]}: {list(ended.values()).count('unpacked')} unpacked, "
+        f"{list(ended.values()).count('there')} there before."
+    )
+    return transport
 
 
 def refuse_own(names: tuple[str, ...], code: list[str]) -> None:

@@ -66,24 +66,32 @@ class SshTransport:
     command: Sequence[str] = ("lparbench",)
     config: Path | None = None
 
-    def arguments(self, host: Host) -> list[str]:
-        """The command line of ssh; nothing in it can be taken for an option of the host's name."""
+    def arguments(self, host: Host, words: Sequence[str]) -> list[str]:
+        """The command line of ssh that runs ``words`` there; nothing in it can be taken for an option."""
         options = {
             "BatchMode": "yes", "ConnectTimeout": str(_CONNECT_S), "ServerAliveInterval": str(_ALIVE_S),
             "ServerAliveCountMax": str(_ALIVE_COUNT), "ForwardAgent": "no", "ForwardX11": "no", "LogLevel": "ERROR",
         }  # fmt: skip
-        words = ["ssh", "-T", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
-        words += [] if self.config is None else ["-F", str(self.config)]
-        words += [] if host.port is None else ["-p", str(host.port)]
-        words += [] if host.user is None else ["-l", host.user]
-        return [*words, "--", host.address, shlex.join((*self.command, "fleet", "host"))]
+        ssh = ["ssh", "-T", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+        ssh += [] if self.config is None else ["-F", str(self.config)]
+        ssh += [] if host.port is None else ["-p", str(host.port)]
+        ssh += [] if host.user is None else ["-l", host.user]
+        return [*ssh, "--", host.address, shlex.join(words)]
 
     async def ask(self, host: Host, request: bytes) -> bytes:
         """See ``Transport.ask``."""
+        return await self.run(host, (*self.command, "fleet", "host"), request)
+
+    async def run(self, host: Host, words: Sequence[str], content: bytes) -> bytes:
+        """What a program writes there to its standard output, given ``content`` on its standard input.
+
+        Raises:
+            HostFailureError: see ``Transport.ask``.
+        """
         pipe = asyncio.subprocess.PIPE
         try:
             process = await asyncio.create_subprocess_exec(
-                *self.arguments(host), stdin=pipe, stdout=pipe, stderr=pipe, env=in_tree(os.environ)
+                *self.arguments(host, words), stdin=pipe, stdout=pipe, stderr=pipe, env=in_tree(os.environ)
             )
         except FileNotFoundError:
             raise HostFailureError(HostState.UNREACHABLE, "ssh is not installed here") from None
@@ -92,27 +100,29 @@ class SshTransport:
         assert process.stderr is not None
         errors = asyncio.create_task(_last(process.stderr))
         try:
-            process.stdin.write(request)
+            process.stdin.write(content)
             with contextlib.suppress(ConnectionError):
                 await process.stdin.drain()
-            content = await _bounded(process.stdout)
+            answer = await _bounded(process.stdout)
             process.stdin.close()
             code = await process.wait()
-            words = (await errors).decode("utf-8", "replace")
+            printed = (await errors).decode("utf-8", "replace")
         finally:
             errors.cancel()
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-        last = next((line for line in reversed(words.splitlines()) if line.strip()), "")
+        last = next((line for line in reversed(printed.splitlines()) if line.strip()), "")
         if code == _SSH_FAILED:
             raise HostFailureError(HostState.UNREACHABLE, last or "ssh ended without a word")
         if code == _NOT_FOUND:
-            raise HostFailureError(HostState.FAILED, f"{last or 'lparbench is not there'} (--command names it)")
+            raise HostFailureError(
+                HostState.FAILED, f"{last or 'lparbench is not there'} (--command names it, --push brings it)"
+            )
         if code:
             raise HostFailureError(HostState.FAILED, f"{last or 'no word'} (exit code {code})")
-        return content
+        return answer
 
 
 async def _bounded(stream: asyncio.StreamReader) -> bytes:

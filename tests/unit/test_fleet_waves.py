@@ -221,7 +221,9 @@ def test_a_host_without_answer_is_not_asked_for_ever(tmp_path: Path) -> None:
 
 
 def test_no_name_becomes_an_option_or_a_word_of_a_shell() -> None:
-    words = SshTransport(("/opt/my tools/lparbench", "--x=$(id)")).arguments(Host("a", "10.0.0.1", "root", 2222))
+    words = SshTransport(("/opt/my tools/lparbench", "--x=$(id)")).arguments(
+        Host("a", "10.0.0.1", "root", 2222), ("/opt/my tools/lparbench", "--x=$(id)", "fleet", "host")
+    )
     assert words[-4:] == ["root", "--", "10.0.0.1", "'/opt/my tools/lparbench' '--x=$(id)' fleet host"]
     assert "BatchMode=yes" in words
 
