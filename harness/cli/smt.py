@@ -69,7 +69,7 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
     elif method is SmtMethod.SWITCHED:
         typer.echo("switching                permitted")
     else:
-        typer.echo(f"switching                not permitted {not_permitted(limits.collect(root))}")
+        typer.echo(f"switching                not permitted {not_permitted(root, limits.collect(root))}")
         typer.echo("                         SMT by affinity: threads stay online and are left idle")
     if saved is not None:
         typer.echo("saved state              waits to be restored: lparbench smt restore")

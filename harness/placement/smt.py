@@ -73,19 +73,21 @@ def write_switch(path: Path, text: str) -> None:
 def may_switch(sysroot: SysRoot) -> bool:
     """Whether this process may change any switch; reading is all that is done to find out."""
     switches = [sysroot.path / CPUS / f"cpu{cpu}/online" for cpu in read_state(sysroot).online]
-    return any(os.access(path, os.W_OK) for path in (sysroot.path / CONTROL, *switches))
+    writable = any(os.access(path, os.W_OK) for path in (sysroot.path / CONTROL, *switches))
+    return writable and not limits.sysfs_read_only(sysroot)
 
 
-def not_permitted(limits: LimitFacts) -> str:
+def not_permitted(sysroot: SysRoot, here: LimitFacts) -> str:
     """To whom SMT is not permitted, where it is not: to a user, or to anybody in a container."""
-    inside = limits.container not in (None, "none")
-    return f"in a container ({limits.container}): it is a setting of the host" if inside else "to this user"
+    if here.container not in (None, "none"):
+        return f"in a container ({here.container}): it is a setting of the host"
+    return "to anybody: /sys is mounted read-only" if limits.sysfs_read_only(sysroot) else "to this user"
 
 
-def _who_may(limits: LimitFacts, threads: int) -> str:
-    match limits.container:
+def _who_may(sysroot: SysRoot, here: LimitFacts, threads: int) -> str:
+    match here.container:
         case None | "none":
-            return "Run it as root."
+            return "As root: mount -o remount,rw /sys." if limits.sysfs_read_only(sysroot) else "Run it as root."
         case "kubernetes":
             return (
                 f"OpenShift, as cluster administrator: oc debug node/NODE -- chroot /host ppc64_cpu --smt={threads}; "
@@ -162,8 +164,8 @@ def set_level(sysroot: SysRoot, threads: int, write: Write = write_switch) -> No
     if not may_switch(sysroot):
         here = limits.collect(sysroot)
         raise LparbenchError(
-            f"Switching SMT is not permitted {not_permitted(here)}.",
-            remedy=f"{_who_may(here, threads)} Or without switching: "
+            f"Switching SMT is not permitted {not_permitted(sysroot, here)}.",
+            remedy=f"{_who_may(sysroot, here, threads)} Or without switching: "
             f"lparbench run --threads-per-core {threads} (SMT by affinity).",
         )
     with _locked(sysroot), _first_signal_raises() as hold_signals:

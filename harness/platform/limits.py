@@ -32,21 +32,21 @@ def collect(sysroot: SysRoot) -> LimitFacts:
     """Limits of the process that reads, or of the one whose ``/proc/self`` is stored in the tree."""
     gathered = Gathered()
     status = parse.key_values(sysroot.read_text("proc/self/status"), ":")
-    groups = _groups(sysroot.read_text("proc/self/cgroup"))
+    groups, mounts = _groups(sysroot.read_text("proc/self/cgroup")), _mounts(sysroot)
     unified = sysroot.exists(f"{_CGROUP}/cgroup.controllers")
-    version = 2 if unified else 1 if sysroot.list_dir(_CGROUP) else None
+    version = 2 if unified else 1 if sysroot.list_dir(_CGROUP) or _hierarchies(sysroot, mounts, "cpu") else None
     if unified:
-        places = {name: _ancestors(_CGROUP, groups.get("", "/")) for name in ("cpu", "cpuset", "memory")}
+        root = next((mount.root for mount in mounts if mount.kind == "cgroup2" and mount.point == f"/{_CGROUP}"), "/")
+        places = {name: _ancestors(_CGROUP, groups.get("", "/"), root) for name in ("cpu", "cpuset", "memory")}
         quota, cpus, mems, memory = _version_2(sysroot, places)
     else:
         places = {
-            name: _ancestors(f"{_CGROUP}/{directory}", groups.get(name, "/"))
+            name: _ancestors(directory, groups.get(name, "/"), root)
             for name in ("cpu", "cpuset", "memory")
-            for directory in sysroot.list_dir(_CGROUP)
-            if name in directory.split(",")
+            for directory, root in _hierarchies(sysroot, mounts, name)
         }
         quota, cpus, mems, memory = _version_1(sysroot, places)
-    container, source = _container(sysroot, groups)
+    container, source = _container(sysroot, groups, mounts)
     if version is not None:  # that there is no limit is a fact too
         gathered.sources.update(cpu_quota_cores="cgroup", memory_limit_bytes="cgroup")
     return LimitFacts(
@@ -77,9 +77,25 @@ def _groups(text: str | None) -> dict[str, str]:
     return paths
 
 
-def _ancestors(mount: str, path: str) -> list[str]:
-    """Directories of a group and its ancestors up to the mount: a limit of any of them holds."""
-    parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")][:64]
+def _hierarchies(sysroot: SysRoot, mounts: list[_Mount], controller: str) -> list[tuple[str, str]]:
+    """Where a controller of version 1 is mounted, and which group is there; without mounts, by the usual names."""
+    mounted = [
+        (mount.point.lstrip("/"), mount.root)
+        for mount in mounts
+        if mount.kind == "cgroup" and controller in re.split(r"[ ,]", mount.options)
+    ]
+    named = [f"{_CGROUP}/{name}" for name in sysroot.list_dir(_CGROUP) if controller in name.split(",")]
+    return mounted or [(directory, "/") for directory in named]
+
+
+def _ancestors(mount: str, path: str, root: str = "/") -> list[str]:
+    """Directories of a group and its ancestors up to the mount: a limit of any of them holds.
+
+    A container has its own group mounted (``root``) and is often shown the path that the host has for it.
+    """
+    whole = PurePosixPath(path)
+    below = whole.relative_to(root) if whole.is_relative_to(root) else whole
+    parts = [part for part in below.parts if part not in ("/", "..")][:64]
     return ["/".join((mount, *parts[:depth])) for depth in range(len(parts), -1, -1)]
 
 
@@ -107,6 +123,9 @@ def _version_1(sysroot: SysRoot, places: dict[str, list[str]]) -> Found:
         quota, period = (sysroot.read_int(f"{place}/cpu.cfs_{name}_us") for name in ("quota", "period"))
         quotas += _quota(quota, period)
     limits = [sysroot.read_int(f"{place}/memory.limit_in_bytes") for place in places.get("memory", ())]
+    for place in places.get("memory", ())[:1]:  # of ancestors, too, that a container does not see
+        counted = parse.key_values(sysroot.read_text(f"{place}/memory.stat"), " ")
+        limits.append(parse.integer(counted.get("hierarchical_memory_limit")))
     cpusets = places.get("cpuset", [])
     return (
         min(quotas, default=None),
@@ -130,12 +149,11 @@ def _first_list(sysroot: SysRoot, places: list[str], names: tuple[str, ...]) -> 
     return None
 
 
-def _container(sysroot: SysRoot, groups: dict[str, str]) -> tuple[str | None, str]:
+def _container(sysroot: SysRoot, groups: dict[str, str], mounts: list[_Mount]) -> tuple[str | None, str]:
     """What kind of container this process is in.
 
     Under version 2 a process sees its own control group as ``/``, so the group's path says nothing by itself.
     """
-    mounts = _mounts(sysroot)
     paths = [(path, "procfs:self/cgroup") for path in groups.values()]
     paths += [(mount.root, "procfs:self/mountinfo") for mount in mounts if mount.kind.startswith("cgroup")]
     for path, source in paths:
@@ -171,7 +189,13 @@ class _Mount:
     point: str
     kind: str
     device: str
-    options: str
+    options: str  # of the file system, after its kind and device
+    read_only: bool
+
+
+def sysfs_read_only(sysroot: SysRoot) -> bool:
+    """Whether nobody can switch anything below ``/sys``, root neither: it is mounted so."""
+    return any(mount.read_only for mount in _mounts(sysroot) if mount.point == "/sys")
 
 
 def _mounts(sysroot: SysRoot) -> list[_Mount]:
@@ -180,5 +204,10 @@ def _mounts(sysroot: SysRoot) -> list[_Mount]:
         words, _, rest = line.partition(" - ")
         fields, kind = words.split(), rest.split()
         if len(fields) >= 5 and len(kind) >= 2:
-            mounts.append(_Mount(root=fields[3], point=fields[4], kind=kind[0], device=kind[1], options=rest))
+            own = fields[5].split(",") if len(fields) > 5 else []
+            mounts.append(
+                _Mount(
+                    root=fields[3], point=fields[4], kind=kind[0], device=kind[1], options=rest, read_only="ro" in own
+                )
+            )
     return mounts

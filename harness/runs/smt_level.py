@@ -33,7 +33,7 @@ def at_level(threads: int | None, sysroot: SysRoot | None = None, write: Write =
     if not may_switch(root):
         raise InputError(
             f"--smt {threads}: the cores have {'mixed levels' if smt.mixed else f'SMT {smt.online}'}, and switching is "
-            f"not permitted {not_permitted(limits.collect(root))}.",
+            f"not permitted {not_permitted(root, limits.collect(root))}.",
             remedy="Run it as root, or leave threads idle by --threads-per-core.",
         )
     with guarded(root), smt_session(root, write) as session:
