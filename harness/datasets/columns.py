@@ -20,8 +20,8 @@ _MISSING = frozenset({"?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "
                       "#div/0!", "#n/a", "#value!", "#ref!", "#name?", "#num!", "#null!"})  # fmt: skip
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
-# Numbers as people write them and no program reads them without being told: 1,234.5, 12,5, 12 %, $3.
-_FORMATTED = re.compile(r"[$€£]?\s?[+-]?(\d{1,3}([,' ]\d{3})+|\d+)([.,]\d+)?\s?[%$€£]?")
+# Numbers as people write them and no program reads them without being told: 1,234.5, 1.234,5, 12,5, 12 %, $3.
+_FORMATTED = re.compile(r"[$€£]?\s?[+-]?((\d{1,3}([,' ]\d{3})+|\d+)([.,]\d+)?|\d{1,3}(\.\d{3})+,\d+)\s?[%$€£]?")
 _MOST_MISSING = 0.2  # share of a column's values that may be such tokens, unless the user names them
 _MOST_STRAY = 0.01  # and share that may be other texts (one of them always may)
 _NUMERIC = 0.9  # share of numbers from which a column of both kinds is one of numbers

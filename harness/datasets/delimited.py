@@ -25,6 +25,8 @@ from harness.datasets.table import column_name, counted, trimmed
 from harness.errors import InputError
 
 _SEPARATORS = (",", ";", "\t", "|")
+_MARK = codecs.BOM_UTF8
+_JOINED_MARK = re.compile(rb"(?<=[\r\n])" + _MARK)  # where files with a mark were joined
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _CONTAINERS = {b"PK\x03\x04": "a ZIP archive or an Excel workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook",
                b"PAR1": "a Parquet file", b"\x89HDF": "an HDF5 file", b"SQLi": "an SQLite database"}  # fmt: skip
@@ -205,10 +207,10 @@ def _utf8(path: Path, data: bytes, given: str | None) -> tuple[bytes, list[str]]
         )
     try:
         if codecs.lookup(encoding).name == "utf-8":
-            return data, []
-        return data.decode(encoding).removeprefix("\ufeff").encode(), (
-            [] if encoding == "utf-8-sig" else [f"The file is {encoding} text."]
-        )
+            return _JOINED_MARK.sub(b"", data) if _MARK in data else data, []
+        text = data.decode(encoding).removeprefix("\ufeff").encode()
+        note = [] if encoding == "utf-8-sig" else [f"The file is {encoding} text."]
+        return _JOINED_MARK.sub(b"", text) if _MARK in text else text, note
     except LookupError:
         raise InputError(f"Encoding {encoding!r} is not known.", remedy="For example utf-8, utf-16, cp1252.") from None
     except UnicodeDecodeError:

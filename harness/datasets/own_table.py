@@ -100,8 +100,10 @@ def _joined(train: Sequence[RawTable], test: Sequence[RawTable]) -> _Rows:
     Raises:
         InputError: a file lacks a column that the first one has.
     """
-    tables = [*train, *test]
-    first = tables[0]
+    first = train[0]
+    for other in (*train[1:], *test)[:1]:
+        _names_or_values(first, other)
+    tables = [first, *(_named_alike(table, first) for table in (*train[1:], *test))]
     for table in tables[1:]:
         csvfile.require_columns(table.path, list(table.frame.columns), list(first.frame.columns))
     texts = {
@@ -129,6 +131,36 @@ def _joined(train: Sequence[RawTable], test: Sequence[RawTable]) -> _Rows:
     notes = dict.fromkeys(note for table in tables for note in table.notes)
     digests = {table.path.name: table.sha256 for table in tables}
     return _Rows(joined, path, place, ends[len(train) - 1], digests, first.dropped, tuple(notes))
+
+
+def _names_or_values(table: RawTable, other: RawTable) -> None:
+    """Refuse a file without a header.
+
+    Raises:
+        InputError: the first line of ``table`` holds numbers where that of ``other`` holds none.
+    """
+    own, names = (list(map(str, each.frame.columns)) for each in (table, other))
+    if len(own) == len(names) and not {*own} & {*names} and sum(map(number, own)) > sum(map(number, names)):
+        raise InputError(
+            f"{table.path} line 1: values where column names were expected: {', '.join(own)[:60]}.",
+            remedy=f"Give it the header of {other.path.name}, or leave the file out.",
+        )
+
+
+def _named_alike(table: RawTable, first: RawTable) -> RawTable:
+    """The table with the column names of the first one, where they are the same but for capitals.
+
+    Raises:
+        InputError: its first line holds values and no names.
+    """
+    _names_or_values(table, first)
+    names, own = list(map(str, first.frame.columns)), list(map(str, table.frame.columns))
+    spelt = {name.casefold(): name for name in names}
+    meant = {name: spelt.get(name.casefold(), name) for name in own}
+    if meant == dict(zip(own, own, strict=True)) or len({*meant.values()}) < len(own):
+        return table
+    note = f"Column names of {table.path.name} differ from those of {first.path.name} in capitals."
+    return replace(table, frame=table.frame.rename(columns=meant), notes=(*table.notes, note))
 
 
 def _without_blank_rows(rows: _Rows) -> _Rows:

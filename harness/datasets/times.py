@@ -14,7 +14,7 @@ Stamps = npt.NDArray[np.int64]
 
 UNKNOWN = np.iinfo(np.int64).min  # the stamp of what is no time
 HALF_DAY = 43_200_000_000
-_CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M:%S.%f %p")
+_CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M:%S.%f %p", "%I:%M:%S%p")
 _DAY_FIRST = ("%d-%m-%Y", "%d-%m-%y", "%d-%b-%Y", "%d-%b-%y")
 _DATES = {  # a way of writing dates -> its forms, day before month where both fit
     "ISO 8601": ("ISO8601",),
@@ -25,7 +25,11 @@ _DATES = {  # a way of writing dates -> its forms, day before month where both f
         "%b %d, %Y",
         "%B %d, %Y",
     ),
-}
+    "those of mail and of web servers": (
+        "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S GMT", "%d/%b/%Y:%H:%M:%S %z", "[%d/%b/%Y:%H:%M:%S %z]",
+        "%a %b %d %H:%M:%S %Y",
+    ),
+}  # fmt: skip
 _SAMPLE = 200
 
 
@@ -69,7 +73,12 @@ def parse(texts: Sequence[str], codes: npt.NDArray[Any] | None = None) -> Times:
 def _read(written: pd.Series[Any], dates: Sequence[str]) -> Stamps:
     stamps = np.full(len(written), UNKNOWN)
     start = written.iloc[:: max(1, len(written) // _SAMPLE)]
-    forms = [f"{day} {clock}".strip() for day in dates for clock in _CLOCKS if day != "ISO8601" or not clock]
+    forms = [
+        f"{day} {clock}".strip()
+        for day in dates
+        for clock in _CLOCKS
+        if not clock or not (day == "ISO8601" or "%H" in day)  # those have one
+    ]
     for form in forms:
         if len(start) >= _SAMPLE and not _stamps(start, form)[1].any():
             continue

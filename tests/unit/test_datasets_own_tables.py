@@ -188,7 +188,9 @@ def test_more_than_a_few_stray_tokens_are_refused_unless_they_are_explained(tmp_
     assert len(_load(name, categories=["temp"]).feature_names) > 3
 
 
-@pytest.mark.parametrize("written", ["1,{:03d}", "{}.5%", "{},5", "${}", "{} %", "1'{:03d}.5", "1 {:03d}"])
+@pytest.mark.parametrize(
+    "written", ["1,{:03d}", "1.{:03d},50", "{}.5%", "{},5", "${}", "{} %", "1'{:03d}.5", "1 {:03d}"]
+)
 def test_numbers_with_marks_are_neither_dropped_nor_categories(tmp_path: Path, written: str) -> None:
     rows = [[f'"{written.format(number)}"', *row[1:]] for number, row in enumerate(_numbers())]
     with pytest.raises(InputError, match="line 2: column 'temp' holds numbers written as"):
@@ -241,6 +243,32 @@ def test_indicators_are_bounded(tmp_path: Path) -> None:
     data = _load(f"csv:{path}")
     assert data.train_x.shape[1] == 1 + 2 * 255
     assert _told(data, "of the rarer values of 'first' have no indicator")
+
+
+def test_files_with_a_mark_that_were_joined_have_one_header(tmp_path: Path) -> None:
+    rows = "\n".join([",".join(HEADER), *(",".join(row) for row in _numbers()), ""])
+    path = tmp_path / "joined.csv"
+    path.write_text(f"\ufeff{rows}\ufeff{rows}", encoding="utf-8")
+    data = _load(f"csv:{path}")
+    assert data.feature_names == ("temp", "load", "reads")
+    assert _told(data, "1 row left out, the header repeated (first: line 202)")
+
+
+def test_a_file_of_a_folder_may_write_its_header_in_capitals(tmp_path: Path) -> None:
+    _write(tmp_path / "a.csv", _numbers(), HEADER)
+    _write(tmp_path / "b.csv", _numbers(), ["Temp", "LOAD", "reads", "Label"])
+    data = _load(f"csv:{tmp_path}")
+    assert data.feature_names == ("temp", "load", "reads")
+    assert _told(data, "Column names of b.csv differ from those of a.csv in capitals")
+
+
+@pytest.mark.parametrize(("without", "sound"), [("a.csv", "b.csv"), ("b.csv", "a.csv")])
+def test_the_file_of_a_folder_that_has_no_header_is_named(tmp_path: Path, without: str, sound: str) -> None:
+    (tmp_path / without).write_text("\n".join([*(",".join([*row[:3], "ok"]) for row in _numbers()), ""]))
+    _write(tmp_path / sound, _numbers(), HEADER)
+    with pytest.raises(InputError, match=f"{without} line 1: values where column names were expected") as caught:
+        _load(f"csv:{tmp_path}")
+    assert f"header of {sound}" in str(caught.value.remedy)
 
 
 _PEAK = """

@@ -15,6 +15,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from harness.cli.main import app
+from harness.datasets.catalogue import specs
+from harness.datasets.packed import SUFFIXES
 from harness.workload.files import load_workload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,6 +114,16 @@ def test_the_references_hold_every_command_and_every_file(site: Path) -> None:
     for heading in ("Workload files", "Suite files", *records, "isolation-forest"):
         assert heading in keys
     assert "<td></td>\n<td></td>\n<td></td>" not in keys
+
+
+def test_every_form_and_folder_of_published_data_is_named() -> None:
+    text = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
+    for entry in specs():
+        assert [folder for folder in entry.folders if f"`{folder}`" not in text] == []
+        first = [variant.files[0].name.replace("{}", "NAME") for variant in entry.variants if variant.files]
+        assert [name for name in first if "*" not in name and name not in text] == []
+    for ending in SUFFIXES:
+        assert f"`{ending}`" in text
 
 
 def test_the_man_page_is_the_programs() -> None:
