@@ -195,7 +195,7 @@ class Lstm(_Unary):
     torch's order: input, forget, candidate, output. There are neither hidden values nor a cell before the first step.
     """
 
-    arrays: tuple[str, str, str]
+    arrays: tuple[str, ...]
     steps: int
     backwards: bool  # from the last step to the first
     kind: Literal["lstm"] = "lstm"
@@ -248,8 +248,7 @@ class Program:
     def recurrence(self, step: Lstm) -> tuple[DenseLayer, DenseLayer]:
         """The layers of inputs, with the bias, and of hidden values; gates in the order of `Cell`."""
         of_inputs, of_hidden, bias = (self.arrays[name] for name in step.arrays)
-        width = of_hidden.shape[1]
-        order = np.r_[: 2 * width, 3 * width : 4 * width, 2 * width : 3 * width]
+        order = np.arange(len(bias)).reshape(4, -1)[[0, 1, 3, 2]].ravel()
         return DenseLayer(of_inputs[order], bias[order]), DenseLayer(of_hidden[order], np.zeros_like(bias))
 
     def _macs(self, step: Step) -> int:
@@ -336,8 +335,7 @@ class Builder:
 
     def lstm(self, x: str, steps: int, gates: tuple[NDArray[np.float32], ...], *, backwards: bool = False) -> str:
         """The hidden values of a layer of an LSTM after each of ``steps``: `Lstm` of these arrays."""
-        of_inputs, of_hidden, bias = (self._hold(array) for array in gates)
-        return self._add(Lstm((x,), self._next(), (of_inputs, of_hidden, bias), steps, backwards))
+        return self._add(Lstm((x,), self._next(), tuple(self._hold(array) for array in gates), steps, backwards))
 
     def recur(self, gates: str, before: str | None = None) -> tuple[str, str]:
         """An LSTM's cell and hidden values from linear gates in the order i, f, o, g, and the cell before."""
