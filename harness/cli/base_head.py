@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import ExitCode, InputError, LparbenchError
-from harness.process_tree import child
+from harness.process_tree import child, ended
 from harness.reporting.ci_format import CiFormat
 from harness.scratch import SCRATCH_VARIABLE, scratch
 from harness.workers.process import no_room
@@ -65,7 +65,7 @@ def gate_revisions(
             stdout=None if to is None else sys.stderr.fileno(),
             ask=signal.SIGINT,  # on which pytest runs its clean-ups
         ) as pytest:
-            status = pytest.wait()
+            status = ended(pytest)
         if report.exists():
             sys.stdout.write(report.read_text(encoding="utf-8"))
     return _OF_PYTEST.get(status, ExitCode.TOOL_FAILED)
@@ -82,7 +82,7 @@ def _worktree(top: Path, revision: str, folder: Path) -> Iterator[Path]:
 
 def _prepare(command: str, folder: Path) -> None:
     with child(shlex.split(command), cwd=folder) as process:
-        status = process.wait()
+        status = ended(process)
     if status:
         raise InputError(f"--prepare failed in {folder} with status {status}: {command}")
 

@@ -7,6 +7,7 @@ import gc
 import signal
 import sys
 import traceback
+import weakref
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -134,13 +135,31 @@ class _SignalledError(BaseException):
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
-    raise _SignalledError(number)
+    """Raise; and see that it is not forgotten, for a bare ``except`` of some library may drop what is raised.
+
+    While the exception is on its way out something holds it, however long the clean-ups that it passes take.
+    """
+    signalled = _SignalledError(number)
+    held = weakref.ref(signalled)
+
+    def again(alarm: int, inner: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+        if held() is None:
+            _stop(number, inner)
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, _LOST_S, _LOST_S)
+    try:
+        raise signalled
+    finally:
+        del signalled  # the traceback holds this frame, which would hold it for ever
 
 
 def _send_lost_signal(ignored: sys.UnraisableHookArgs) -> None:
-    """A signal that came within a finaliser or a callback, where Python drops what is raised: it comes again."""
+    """Ctrl-C that came within a finaliser or a callback, where Python drops what is raised: it comes again."""
     lost = ignored.exc_value
-    if not isinstance(lost, _SignalledError | KeyboardInterrupt):
+    if isinstance(lost, _SignalledError):  # comes again by itself
+        return
+    if not isinstance(lost, KeyboardInterrupt):
         sys.__unraisablehook__(ignored)
         return
 
@@ -166,6 +185,8 @@ def main(arguments: list[str] | None = None) -> None:
             sys.stdout.flush()
         except OSError as error:  # also of an answer to a misuse, such as a help text
             code = code if code == ExitCode.TOOL_FAILED else _failed(error, debug)
+    if arguments is None:
+        gc.freeze()  # else the interpreter walks all that lives before it goes, for a third of a second
     sys.exit(code)
 
 
@@ -212,6 +233,7 @@ def _outcome(value: object) -> int:
 
 
 def _ended(number: int) -> int:
+    signal.setitimer(signal.ITIMER_REAL, 0)
     typer.echo(f"lparbench: {_SIGNALS.get(signal.Signals(number), 'interrupted')}", err=True)
     return _SIGNALLED + number
 

@@ -145,11 +145,11 @@ def restore_state(
 
 def _run(command: list[str]) -> int:
     """Exit code of a command; one killed by signal n gives 128 + n, as shells report it."""
-    from harness.process_tree import child
+    from harness.process_tree import child, ended
 
     try:
         with child(command) as process:  # the state is put back only once it is gone
-            code = process.wait()
+            code = ended(process)
     except OSError as error:
         raise InputError(f"{command[0]}: {error.strerror}.", remedy="Give a program after --.") from error
     return code if code >= 0 else 128 - code

@@ -234,6 +234,16 @@ def test_a_signal_within_a_finaliser_is_not_lost(number: signal.Signals) -> None
     assert len(stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_within_a_bare_except_is_not_lost(number: signal.Signals) -> None:
+    """Some libraries try an import and take whatever comes of it for its absence."""
+    swallowing = f"try:\n __import__('signal').raise_signal({int(number)})\nexcept:\n pass"
+    process = replaced(f"exec({swallowing!r}); time.sleep(60)")
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert len(stderr.splitlines()) == 1
+
+
 def test_a_command_below_nohup_outlives_the_terminal() -> None:
     body = "print('ready', flush=True); print(sys.stdin.readline(), end=''); sys.exit(0)"
     process = replaced(body, signals=without_hangup, stdin=subprocess.PIPE)
