@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import signal
 import sys
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
@@ -58,6 +59,11 @@ _WORDS = {"help": "--help", "version": "--version"}  # as many programs have the
 # What no code could have prevented: a disk or a limit is full, a device is broken.
 _OF_THE_SYSTEM = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+)
+
+# What is wrong with a path that the user gave.
+_OF_A_PATH = frozenset(
+    {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 )
 
 app = typer.Typer(
@@ -142,11 +148,11 @@ def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the s
     signalled = _SignalledError(number)
     held = weakref.ref(signalled)
 
-    def again(alarm: int, inner: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+    def repeat(alarm: int, inner: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
         if held() is None:
             _stop(number, inner)
 
-    signal.signal(signal.SIGALRM, again)
+    signal.signal(signal.SIGALRM, repeat)
     signal.setitimer(signal.ITIMER_REAL, _LOST_S, _LOST_S)
     try:
         raise signalled
@@ -217,9 +223,24 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         if isinstance(stop.__context__, BrokenPipeError):  # of a socket; typer takes it for standard output's
             return _failed(stop.__context__, debug)
         code = _outcome(stop.code)
+    except OSError as error:
+        if not _is_given(error, arguments):
+            return _failed(error, debug)
+        _trace(debug)
+        return _complain(f"{error.filename}: {error.strerror}.", "Check the path and who may read it.", ExitCode.USAGE)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug must not look like a result
         return _failed(error, debug)
     return _ended(signal.SIGINT) if code == ExitCode.INTERRUPTED else code
+
+
+def _is_given(error: OSError, arguments: Sequence[str]) -> bool:
+    """Whether an error is of a path that the arguments name, or of what lies below it."""
+    if error.errno not in _OF_A_PATH or not isinstance(error.filename, str | os.PathLike):
+        return False
+    words = [word for each in arguments for word in (each, each.partition("=")[2], each.partition(":")[2]) if word]
+    given = [Path(shape) for word in words for shape in (Path(word).absolute(), os.path.realpath(word))]
+    path = Path(error.filename).absolute()
+    return any(path.is_relative_to(each) for each in given)
 
 
 def _outcome(value: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +40,8 @@ def spec(name: str) -> DatasetSpec:
                 raise InputError(f"Data set {name!r}: {form!r} expected.")
             return _of_member(entry, parameter) if parameter and entry.variants else entry
     see = "See: lparbench data list"
-    if Path(name).suffix.lower() in (".csv", ".tsv", ".txt", ".parquet", *SUFFIXES) or Path(name).is_file():
+    there = os.path.isfile(name)  # noqa: PTH113 - false of a name that no path can have
+    if there or Path(name).suffix.lower() in (".csv", ".tsv", ".txt", ".parquet", *SUFFIXES):
         see = f"A file of your own: {'parquet' if '.parquet' in Path(name).suffixes else 'csv'}:{name}"
     raise unknown("data set", name, [entry.name for entry in specs()], see=see)
 

@@ -31,6 +31,8 @@ def number(value: float, digits: int = 3) -> str:
     if value == 0:
         return "0"
     rounded = _rounded(value, digits)
+    if not math.isfinite(rounded):  # a percentage of what is near the largest number
+        return str(rounded)
     return f"{rounded:,.{_decimals(rounded, digits)}f}"
 
 
@@ -42,7 +44,7 @@ def quantity(value: float, unit: str, digits: int = 3) -> str:
 
 def prefix_exponent(value: float, unit: str, digits: int = 3) -> int:
     """Power of ten, a multiple of three, that brings ``value`` between 1 and 1000 after rounding; 0 without a unit."""
-    if value == 0 or not unit:
+    if value == 0 or not unit or not math.isfinite(_rounded(value, digits)):
         return 0
     exponent = 3 * math.floor(math.log10(abs(_rounded(value, digits))) / 3 + 1e-12)
     return min(max(exponent, min(_PREFIXES)), _HIGHEST.get(unit, max(_PREFIXES)))

@@ -104,3 +104,8 @@ def test_words() -> None:
 )
 def test_any_json_value_has_a_text(value: object, text: str) -> None:
     assert value_text(value) == text
+
+
+def test_a_percentage_of_what_is_near_the_largest_number_is_said_to_be_infinite() -> None:
+    assert plus_minus(1e-300, -1e308, 1e308) == "±inf\N{NO-BREAK SPACE}%"
+    assert quantity(float("inf"), "s") == "inf\N{NO-BREAK SPACE}s"
