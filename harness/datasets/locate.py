@@ -120,10 +120,14 @@ def _own_table(path: Path) -> FoundFile:
         raise InputError(f"{path} is a workbook, which is not read.", remedy="Save its sheet as CSV: csv:FILE.csv")
     archive = any(parent.suffix.lower() == ".zip" and parent.is_file() for parent in path.parents)
     if not path.is_file() and not archive:
+        if path.exists() or path.is_symlink():
+            raise InputError(
+                f"{path} is no file that can be read twice, or a link to nowhere.", remedy="Save it as a file."
+            )
         there = sorted(child.name for child in path.parent.iterdir()) if path.parent.is_dir() else []
         near = get_close_matches(path.name, there, n=1)
         remedy = f"Did you mean {path.parent / near[0]}?" if near else None
-        raise InputError(f"{path} is not there, or is no file.", remedy=remedy)
+        raise InputError(f"{path} is not there.", remedy=remedy)
     return FoundFile(DataFile(path.name), path)
 
 

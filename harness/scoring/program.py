@@ -223,9 +223,7 @@ class Program:
     @property
     def weights(self) -> int | None:
         """Numbers that every call reads, however many rows it scores; None with trees, of which a row meets few."""
-        if any(isinstance(step, Trees) for step in self.steps):
-            return None
-        return sum(int(array.size) for array in self.arrays.values())
+        return None if any(isinstance(step, Trees) for step in self.steps) else sum(map(np.size, self.arrays.values()))
 
     def layer(self, step: Dense) -> DenseLayer:
         """The layer of a dense step, with its arrays."""

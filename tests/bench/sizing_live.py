@@ -100,6 +100,11 @@ def capacity_of(record: dict[str, Any], cores: int) -> dict[str, Any] | None:
     return None
 
 
+def refusal_of(record: dict[str, Any]) -> str:
+    """Why a sizing has no answer, in its own words."""
+    return "; ".join(each["why"] for each in record["answer"]["refused"]) or "it does not say why"
+
+
 def offered_p99_s(bundle: Path, cpus: Sequence[int], rate: float, prepare: Callable[[], None] | None = None) -> float:
     """The 99th percentile of requests offered to an instance on each CPU, an equal part of the rate to each."""
     processes = [
@@ -150,7 +155,7 @@ def decision(directory: Path, repeat: int) -> None:
     first = sized(directory, "--rate", "1000/s", "--p99", BOUND, "--cores", "1", "--budget", "3m", *SAMPLE)
     core = capacity_of(first, 1)
     if core is None:
-        raise FailedError("no capacity of one core was measured")
+        raise FailedError(f"no capacity of one core was measured: {refusal_of(first)}")
     print(f"  a core: {core['value']:,.0f} [{core['low']:,.0f}, {core['high']:,.0f}] requests per second")
     good = 0
     for number in range(repeat):
@@ -293,7 +298,7 @@ def capped(directory: Path, repeat: int) -> None:
         free, under = sized(directory, *asked), sized(directory, *asked, prepare=cap)
         whole, half = capacity_of(free, 1), capacity_of(under, 1)
         if whole is None:
-            raise FailedError("no capacity of one core was measured")
+            raise FailedError(f"no capacity of one core was measured: {refusal_of(free)}")
         shown = "none" if half is None else f"{half['value']:,.0f} [{half['low']:,.0f}, {half['high']:,.0f}]"
         differs = half is None or half["high"] < whole["low"]
         figure("capped: the capacity is less than uncapped", differs, f"{shown} against {whole['value']:,.0f}")
