@@ -240,7 +240,9 @@ class Engine:
     def baseline_job(self, name: str, placement: Placement) -> BaselineJob:
         """The job of a workload's baseline detectors, without a directory."""
         spec = self.spec
-        job = baseline_job(self.workloads[name], spec.protocol, spec.data_dir, spec.rows, placement.threads)
+        workload = self.workloads[name]
+        seeds = spec.seeds or workload.training_for(spec.protocol).seeds
+        job = baseline_job(workload, spec.protocol, spec.data_dir, spec.rows, placement.threads, seeds)
         return replace(job, synthetic=spec.stand_ins)
 
     def measure(
@@ -365,7 +367,7 @@ def measured(
 def key_of(job: BaselineJob) -> str:
     """Equal for jobs with the same outcome."""
     options = sorted(job.options.items())
-    return json.dumps([job.dataset, job.protocol, options, job.threshold, job.contamination, job.data_dir])
+    return json.dumps([job.dataset, job.protocol, options, job.threshold, job.contamination, job.data_dir, job.splits])
 
 
 def unable(fit: JobResult | None, configuration: Configuration) -> str | None:

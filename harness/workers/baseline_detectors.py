@@ -7,21 +7,24 @@ computed once per data set and protocol of a run.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
-from harness.evaluation.metrics import METRICS, evaluate
+from harness.evaluation.metrics import METRICS, evaluate, over_seeds
 from harness.record.accuracy import BaselineBasis, BaselineDetector, FailedBaseline, ScoredBaseline, SeedMean
 from harness.record.spec import Protocol
 from harness.workers.jobs import BaselineJob
 from harness.workers.outcomes import BaselineOutcome
 from harness.workload.model import Workload
+
+if TYPE_CHECKING:
+    from harness.datasets.encoded import EncodedDataset
 
 TRAIN_ROWS = 20_000  # at most this many rows are trained on
 TEST_ROWS = 20_000  # and at most this many scored; which ones is drawn with the share of anomalies kept
@@ -50,7 +53,7 @@ _BASELINES = (
 
 
 def baseline_job(
-    workload: Workload, protocol: Protocol, data_dir: str | None, rows: int | None, threads: int
+    workload: Workload, protocol: Protocol, data_dir: str | None, rows: int | None, threads: int, seeds: int = 1
 ) -> BaselineJob:
     """The baseline detectors of a workload; workloads that share data, protocol and threshold rule have equal jobs.
 
@@ -72,25 +75,51 @@ def baseline_job(
         data_dir=data_dir,
         threads=threads,
         directory="",
+        splits=seeds,
     )
 
 
 def score_baselines(job: BaselineJob) -> BaselineOutcome:
-    """Fit and evaluate each baseline detector; runs in a worker process."""
-    from harness.datasets.base import load
+    """Fit and evaluate each baseline detector on every split that the detector has; runs in a worker process."""
     from harness.datasets.registry import default_encoding
 
     encoding = default_encoding(job.dataset)
-    data = load(
+    data = _loaded(job, encoding)
+    arrays = _arrays(data)
+    basis = BaselineBasis(
+        train_rows=len(arrays.train_y),
+        of_train_rows=len(data.train_y),
+        test_rows=len(arrays.test_y),
+        of_test_rows=len(data.test_y),
+        encoding=encoding,
+        prevalence=float(np.mean(arrays.test_y == 1)),
+        seed=SEED,
+    )
+    scored = [[_scored(baseline, arrays, job, SEED)] for baseline in _BASELINES]
+    for number in range(1, job.splits if data.split_seed is not None else 1):  # as workers/fit.py draws them
+        other = _arrays(_loaded(job, encoding, int(data.split_seed or 0) + number))
+        for results, baseline in zip(scored, _BASELINES, strict=True):
+            results.append(_scored(baseline, other, job, SEED + number))
+    return BaselineOutcome(tuple(_over_splits(results) for results in scored), basis)
+
+
+def _loaded(job: BaselineJob, encoding: str, seed: int | None = None) -> EncodedDataset:
+    from harness.datasets.base import load
+
+    return load(
         job.dataset,
         protocol=job.protocol,
         directory=None if job.data_dir is None else Path(job.data_dir),
-        options={**job.options, "encoding": encoding},
+        options={**job.options, "encoding": encoding, **({} if seed is None else {"seed": seed})},
         synthetic=job.synthetic,
     )
+
+
+def _arrays(data: EncodedDataset) -> _Arrays:
+    """The rows of a split that the baselines see."""
     rng = np.random.default_rng(SEED)
     train, test = _drawn(data.train_y, TRAIN_ROWS, rng), _drawn(data.test_y, TEST_ROWS, rng)
-    arrays = _Arrays(
+    return _Arrays(
         data.train_x[train],
         data.train_y[train],
         data.validation_x,
@@ -98,16 +127,15 @@ def score_baselines(job: BaselineJob) -> BaselineOutcome:
         data.test_x[test],
         data.test_y[test],
     )
-    basis = BaselineBasis(
-        train_rows=len(train),
-        of_train_rows=len(data.train_y),
-        test_rows=len(test),
-        of_test_rows=len(data.test_y),
-        encoding=encoding,
-        prevalence=float(np.mean(arrays.test_y == 1)),
-        seed=SEED,
-    )
-    return BaselineOutcome(tuple(_scored(baseline, arrays, job) for baseline in _BASELINES), basis)
+
+
+def _over_splits(results: Sequence[BaselineDetector]) -> BaselineDetector:
+    """Means over splits; a baseline that failed on any of them has none."""
+    scored = [each for each in results if isinstance(each, ScoredBaseline)]
+    if len(scored) < len(results):
+        return next(each for each in results if isinstance(each, FailedBaseline))
+    metrics = {name: over_seeds([each.metrics[name].mean for each in scored]) for name in METRICS}
+    return replace(scored[0], metrics=metrics, seconds=sum(each.seconds for each in scored))
 
 
 @dataclass(frozen=True)
@@ -120,11 +148,11 @@ class _Arrays:
     test_y: NDArray[np.int8]
 
 
-def _scored(baseline: _Baseline, arrays: _Arrays, job: BaselineJob) -> BaselineDetector:
+def _scored(baseline: _Baseline, arrays: _Arrays, job: BaselineJob, seed: int) -> BaselineDetector:
     from harness.detectors.registry import resolve
     from harness.training.context import FitContext
 
-    parameters = {**baseline.parameters, "random_state": SEED}
+    parameters = {**baseline.parameters, "random_state": seed}
     if not baseline.learns_from_labels:
         parameters["threshold"] = _rule(job.threshold, arrays.validation_y)
         if job.contamination is not None:

@@ -79,6 +79,7 @@ class BaselineJob:
         options: of the data set: those that say which rows it has, not how a detector prepares them.
         threshold: rule of the detectors that learn from normal rows.
         contamination: of that rule; None for their own default.
+        splits: as many as the detector has where they are drawn at random, the same ones.
     """
 
     dataset: str
@@ -89,6 +90,7 @@ class BaselineJob:
     data_dir: str | None
     threads: int
     directory: str
+    splits: int = 1
     synthetic: Synthetic = "when-missing"
     kind: Literal["baseline"] = "baseline"
 

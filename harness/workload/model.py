@@ -144,9 +144,11 @@ class Workload:
         """
         kind, _, parameter = dataset.partition(":")
         stem = Path(parameter).name.partition(".")[0] if kind in ("csv", "parquet") else parameter or kind
+        # A class of the user's is called after a data set that it never was on.
+        own = self.name.removeprefix(f"{self.dataset.partition(':')[0]}-") if ":" in self.detector else self.name
         return replace(
             self,
-            name=f"{stem}-{self.name}",
+            name=f"{stem}-{own}",
             title=f"{_method(self.title)} on {stem}",
             dataset=dataset,
             clean=replace(self.clean, dataset_options=options),

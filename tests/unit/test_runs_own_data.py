@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn import metrics
+from sklearn.neighbors import NearestNeighbors
 
 from harness.datasets.base import load
 from harness.detectors import registry
@@ -27,7 +28,7 @@ from harness.scenarios.series import Bench
 from harness.scenarios.train import train_eager, train_native
 from harness.training.context import FitContext
 from harness.workers.baseline_detectors import baseline_job, score_baselines
-from harness.workers.fit import fit
+from harness.workers.fit import _load, fit
 from harness.workers.jobs import FitJob
 from harness.workers.row_scores import SCORES_FILE
 
@@ -60,7 +61,7 @@ def job_of(name: str, directory: Path, **changes) -> FitJob:
 @pytest.mark.parametrize("name", ["nsl-kdd-autoencoder", "sklearn.neighbors:LocalOutlierFactor"])
 def test_a_workload_or_a_class_runs_on_a_file_of_ones_own(name, own_file, tmp_path):
     job = job_of(name, tmp_path / "fit", epochs=2, dataset=own_file, label="verdict")
-    assert job.workload.name.startswith("mine-")
+    assert job.workload.name == f"mine-{name.rpartition(':')[2].lower()}"
     assert job.workload.published is None
     assert not job.workload.accuracy.floor
     outcome = fit(job)
@@ -73,6 +74,23 @@ def test_a_workload_or_a_class_runs_on_a_file_of_ones_own(name, own_file, tmp_pa
     by_name = {detector.name: detector.metrics for detector in baselines.detectors}
     assert by_name["gradient boosting"]["auc_roc"].mean > 0.9
     assert by_name["1-NN distance"]["accuracy"].mean > 0.7  # not everything is flagged
+
+
+def test_baselines_have_the_splits_of_the_detector(own_file, tmp_path):
+    job = job_of("nsl-kdd-isolation-forest", tmp_path / "fit", dataset=own_file, label="verdict", seeds=(0, 1))
+    outcome = score_baselines(baseline_job(job.workload, "clean", None, None, 1, seeds=2))
+    (nearest,) = [each for each in outcome.detectors if each.name == "1-NN distance"]
+    expected = []
+    for number in (0, 1):
+        data = _load(job, None if not number else int(_load(job).split_seed) + number)
+        options = {"label": "verdict", "encoding": outcome.basis.encoding, "seed": data.split_seed}
+        plain = load(own_file, options=options)
+        np.testing.assert_array_equal(plain.test_y, data.test_y)  # the detector's own split
+        distance, _ = NearestNeighbors(n_neighbors=1).fit(plain.train_x[plain.train_y == 0]).kneighbors(plain.test_x)
+        expected.append(metrics.roc_auc_score(plain.test_y, distance[:, 0]))
+    assert expected[0] != expected[1]
+    found = nearest.metrics["auc_roc"]
+    assert (found.n, found.mean, found.sd) == pytest.approx((2, np.mean(expected), np.std(expected, ddof=1)), abs=1e-6)
 
 
 def test_the_file_of_scores_gives_the_figures_of_the_record(own_file, tmp_path):

@@ -219,8 +219,11 @@ def baseline_basis(accuracy: Accuracy) -> str:
         case ScoredBaselines(detectors, basis):
             trained = _of(basis.train_rows, basis.of_train_rows)
             scored = _of(basis.test_rows, basis.of_test_rows)
+            splits = max((each.metrics[name].n for each in detectors if isinstance(each, ScoredBaseline)
+                          for name in each.metrics), default=1)  # fmt: skip
+            seeds = "one seed" if splits == 1 else f"means over the same {splits} random splits as the detector"
             whole = (
-                f"Baseline detectors: trained on {trained} training rows, scored on {scored} test rows, one seed, "
+                f"Baseline detectors: trained on {trained} training rows, scored on {scored} test rows, {seeds}, "
                 f"encoding {basis.encoding}"
             )
             failed = [detector for detector in detectors if isinstance(detector, FailedBaseline)]
