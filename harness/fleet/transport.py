@@ -106,6 +106,8 @@ class SshTransport:
             answer = await _bounded(process.stdout)
             process.stdin.close()
             code = await process.wait()
+            with contextlib.suppress(OSError):  # asked for, or asyncio prints that a program ended before it read all
+                await process.stdin.wait_closed()
             printed = (await errors).decode("utf-8", "replace")
         finally:
             errors.cancel()
