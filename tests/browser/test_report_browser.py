@@ -13,8 +13,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from support.fleets import fleet_record
 from support.loads import load_record
-from support.mutations import stepped_runs
+from support.mutations import small_run, stepped_runs
 from support.records import counted, dataset, facts, inference, placement, run, workload_results
 from support.serving import busy_page
 from support.sizes import sized_record
@@ -22,11 +23,15 @@ from support.sweeps import power_sweep
 
 from harness.api import compare_runs
 from harness.compare.history import history
+from harness.record.archive import opened
 from harness.record.model import Run, Validity, Verdict
+from harness.record.store import write_run
 from harness.reporting.comparison_html import render_comparison
+from harness.reporting.fleet_html import render_fleet
 from harness.reporting.history_html import render_history
 from harness.reporting.html import render
 from harness.reporting.load_html import render_load
+from harness.reporting.site import site_of
 from harness.reporting.size_html import render_size
 from harness.reporting.sweep_html import render_sweep
 
@@ -37,7 +42,10 @@ _FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 # One of each at least.
-_KINDS = ("plain", "counted", "refused", "hostile", "sweep", "comparison", "three", "history", "size", "load")
+_KINDS = (
+    "plain", "counted", "refused", "hostile", "sweep", "comparison", "three", "history", "size", "load", "fleet",
+    "site", "partition",
+)  # fmt: skip
 _PAGES = (
     "plain",
     "counted",
@@ -49,6 +57,7 @@ _PAGES = (
     "serve",
     "hostile serve",
     "hostile load",
+    "hostile fleet",
 )
 _LONG = "a-workload-whose-name-has-no-end-and-no-place-to-break-" * 4
 
@@ -165,11 +174,32 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rendered["hostile load"] = render_load(load_record(_LONG))
     rendered["serve"] = busy_page(folder / "served")
     rendered["hostile serve"] = busy_page(folder / "hostile", f"<script>document.title='run'</script>{_LONG}")
+    rendered["fleet"] = render_fleet(fleet_record())
+    rendered["hostile fleet"] = render_fleet(fleet_record(_LONG))
+    found.update(_site(folder / "site"))
     for name, page in rendered.items():
         path = folder / f"{name}.html"
         path.write_bytes(page)
         found[name] = path.as_uri()
     return found
+
+
+def _site(folder: Path) -> dict[str, str]:
+    """Pages of an archive of two partitions, of which the first became slower: the index and that partition's."""
+    for number in (1, 2):
+        for index in range(12):
+            slowdown = 1.15 if number == 1 and index >= 6 else 1.0
+            base = small_run(f"run-{number}-{index:02d}", seed=index, slowdown=slowdown)
+            lpar = replace(base.facts.lpar, partition_id=number, partition_name=f"lpar{number:02d}")
+            record = replace(base, facts=replace(base.facts, lpar=lpar), created=f"2026-08-{index + 1:02d}T12:00:00Z")
+            write_run(record, folder / "records")
+    with opened(str(folder / "team.sqlite"), new=True) as store:
+        store.add([folder / "records"])
+        site = site_of(store, margin=0.03)
+    for name, page in site.items():
+        (folder / name).write_bytes(page)
+    first = next(name for name in sorted(site) if name.startswith("partition-"))
+    return {"site": (folder / "index.html").as_uri(), "partition": (folder / first).as_uri()}
 
 
 def _open(browser: Any, page: str, *, width: int, scheme: str = "light") -> None:
@@ -299,7 +329,9 @@ def test_figures_that_are_not_valid_are_not_the_largest_type(browser: Any, pages
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["plain", "hostile", "sweep", "comparison", "history", "size", "serve", "load"])
+@pytest.mark.parametrize(
+    "name", ["plain", "hostile", "sweep", "comparison", "history", "size", "serve", "load", "fleet", "site"]
+)
 def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str, str], name: str, scheme: str) -> None:
     _open(browser, pages[name], width=1240, scheme=scheme)
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -308,7 +340,9 @@ def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["plain", "sweep", "comparison", "three", "history", "size", "serve", "load"])
+@pytest.mark.parametrize(
+    "name", ["plain", "sweep", "comparison", "three", "history", "size", "serve", "load", "fleet", "partition"]
+)
 def test_labels_of_charts_run_into_nothing(browser: Any, pages: dict[str, str], name: str, width: int) -> None:
     _open(browser, pages[name], width=width)
     assert browser.execute_script(_OVERLAPS) == []
@@ -366,3 +400,16 @@ def test_a_link_of_the_contents_reaches_its_section(browser: Any, pages: dict[st
         "return [...document.querySelectorAll('nav a')].filter(a => !document.querySelector(a.hash)).map(a => a.hash)"
     )
     assert missing == []
+
+
+def test_the_pages_of_a_site_lead_to_each_other_and_name_what_became_slower(
+    browser: Any, pages: dict[str, str]
+) -> None:
+    _open(browser, pages["site"], width=390)
+    assert "slower on 1 of 2 partitions" in browser.execute_script("return document.body.innerText")
+    links = browser.execute_script("return [...document.querySelectorAll('a')].map(a => a.href)")
+    assert pages["partition"] in links
+    assert len([link for link in links if "partition-" in link]) >= 2
+    browser.get(pages["partition"])
+    assert "15" in browser.execute_script("return document.body.innerText"), "the step, in per cent"
+    assert browser.execute_script("return document.querySelectorAll('svg.chart').length") > 0

@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from harness import __version__
-from harness.advice.finding import Finding
+from harness.advice.finding import Finding, Severity
 from harness.decode import decode, encode
 from harness.fleet.inventory import Host
+from harness.fleet.judge import fleet_of
 from harness.fleet.protocol import Looked, Request, closing, opening
 from harness.fleet.session import Entry, FleetDesign, LookedEntry, MeasuredEntry, Timed, WaveEntry
 from harness.measure.validity import Evidence, invalidities
 from harness.platform.facts import Facts, SoftwareFacts
+from harness.record.fleet_model import Fleet, HostState
 from harness.record.model import Run, Validity, Verdict
 from harness.record.spec import RunSpec
 from harness.record.store import record_text
@@ -130,3 +132,23 @@ def write(directory: Path, of: FleetDesign) -> Path:
     from harness.fleet.session import begin
 
     return begin(of, directory)
+
+
+def fleet_record(name: str = "", hosts: int = 16, waves: int = 6) -> Fleet:
+    """A fleet of which the seventh host is slow and the last did not answer; ``name`` ends every name of a host."""
+    generator = np.random.default_rng(2)
+    values = np.exp(7 + generator.normal(0, 0.004, (hosts, waves)) + generator.normal(0, 0.02, waves))
+    values[6] *= 0.89
+    finding = Finding(
+        id="memory-off-node", severity=Severity.HIGH, title="Its memory is on node 1 while its CPUs are on node 0",
+        evidence=(), why="why", fix=(), effect="up to half", source="x", loss=0.5,
+    )  # fmt: skip
+    names = [f"lpar{number:02d}{name}" for number in range(1, hosts + 1)]
+    answers = {
+        each: looked(facts(at + 1, f"{at % 3:x}" * 16), [finding] if at == 6 else []) for at, each in enumerate(names)
+    }
+    made = design([*names, f"gone{name}"], waves)
+    rates = {"nsl-kdd-mlp": values, "unsw-nb15-autoencoder": values[::-1]}
+    measured = replace(made, hosts=made.hosts[:-1])
+    gone = LookedEntry(f"gone{name}", None, None, HostState.UNREACHABLE, f"Connection refused {name}")
+    return fleet_of(made, [gone, *entries(measured, rates, answers)])
