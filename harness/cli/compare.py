@@ -61,7 +61,6 @@ def compare(
     from harness.compare.labels import load_sides
     from harness.record.archived import archived
     from harness.record.files import write_output
-    from harness.record.store import RECORD_NAME
     from harness.reporting.ci import of_comparison, print_ci
     from harness.reporting.comparison_html import render_comparison
     from harness.reporting.comparison_json import comparison_json
@@ -78,7 +77,7 @@ def compare(
         allowed=allow_diff or (),
     )
     if html is not None:
-        write_output(html, render_comparison(report), inputs=[*runs, *(run / RECORD_NAME for run in runs)])
+        write_output(html, render_comparison(report), inputs=runs)
     if piped:
         raise typer.Exit(report.exit_code)
     if to is not None:

@@ -34,7 +34,6 @@ def export(
     Example: `lparbench export results/runs/20260801T120000Z-3f2a --format pytest-benchmark -o now.json`
     """
     from harness.record.files import is_standard_output, write_output
-    from harness.record.store import RECORD_NAME, SWEEP_NAME
     from harness.reporting.stored import exported, logged_to_mlflow
     from harness.sweeps.result import is_sweep
 
@@ -45,7 +44,7 @@ def export(
         return
     content = exported(run, to)
     if output is not None and not is_standard_output(output):
-        write_output(output, content, inputs=(run, run / RECORD_NAME, run / SWEEP_NAME))
+        write_output(output, content, inputs=(run,))
         written = {"format": to.value, "file": str(output), "bytes": len(content)}
         typer.echo(json.dumps(written, indent=2) if as_json else str(output))
         return

@@ -36,14 +36,13 @@ def report(
     """
     from harness.cli.outputs import shares_standard_output
     from harness.record.files import write_output
-    from harness.record.store import RECORD_NAME, SWEEP_NAME
     from harness.reporting.stored import page_of
 
     piped = shares_standard_output(output, as_json=as_json)
     page = page_of(run)
     folder = run if run.is_dir() else run.parent
     target = output if output is not None else folder / "report.html"
-    write_output(target, page.content, inputs=(run, folder / RECORD_NAME, folder / SWEEP_NAME))
+    write_output(target, page.content, inputs=(run, folder))
     if piped:
         return
     if as_json:

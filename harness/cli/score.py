@@ -76,7 +76,8 @@ def score(
             source = _standard_input() if file == "-" else stack.enter_context(Path(file).open("rb"))
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from None
-        sink = stack.enter_context(whole_output(target, inputs=() if file == "-" else (Path(file),)))
+        inputs = [Path(file)] if file != "-" else []
+        sink = stack.enter_context(whole_output(target, inputs=[*inputs, *bundle.iterdir()]))
         rows = read_rows(source, name, stream.layout)
         if piped:
             rows = takewhile(lambda _: not reader_gone(), rows)

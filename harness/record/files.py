@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,8 @@ from harness.scratch import aside
 
 STANDARD_OUTPUT = Path("-")
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What a run, a sweep, a sizing, a load test or a fleet keeps in its directory and is read again from.
+_RECORDS = re.compile(r"(run|sweep|size|load|fleet|design|request)\.json|journal\.jsonl")
 _NOT_THE_USER = DISK_FULL | {errno.EIO, errno.EPIPE, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
@@ -47,7 +50,7 @@ def whole_output(path: Path, *, inputs: Iterable[Path] = ()) -> Iterator[BinaryI
 
     Args:
         path: ``-`` is standard output.
-        inputs: files that were read, which are not overwritten.
+        inputs: files that were read, which are not overwritten, nor are records in the directories among them.
 
     Raises:
         InputError: it is one of the inputs.
@@ -58,10 +61,20 @@ def whole_output(path: Path, *, inputs: Iterable[Path] = ()) -> Iterator[BinaryI
         return
     for source in inputs:
         with contextlib.suppress(OSError):
-            if stat.S_ISREG(source.stat().st_mode) and source.samefile(path):
+            if _was_read(path, Path(str(source).partition("#")[0])):  # a record of an archive is ARCHIVE#RECORD
                 raise InputError(f"{path}: this was read, and would be lost.", remedy="Choose another output.")
     with whole_file(path) as sink:
         yield sink
+
+
+def _was_read(path: Path, source: Path) -> bool:
+    """Whether a file is the source, or a record or a journal in it."""
+    if stat.S_ISREG(source.stat().st_mode):
+        return source.samefile(path)
+    if not path.is_file():
+        return False
+    target = path.resolve()
+    return bool(_RECORDS.fullmatch(target.name)) and target.is_relative_to(source.resolve())
 
 
 def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:

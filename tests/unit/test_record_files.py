@@ -19,12 +19,15 @@ from support.records import run
 from harness.compare.compare import compare
 from harness.compare.observations import side_of
 from harness.errors import ExitCode, InputError, LparbenchError
-from harness.record import files
+from harness.record import files, store
+from harness.record.journal import JOURNAL_FILE
 from harness.record.store import RECORD_NAME, write_run
 from harness.reporting import comparison_html
 from harness.reporting import stored as stored_pages
 from harness.reporting.comparison_html import render_comparison
+from harness.runs.design import DESIGN_FILE
 from harness.scoring.bundle import open_bundle
+from harness.sizing.session import REQUEST_FILE
 
 Command = Callable[[Path], tuple[object, ...]]
 START = {
@@ -146,9 +149,28 @@ def test_what_was_read_is_not_overwritten(stored: Path, model: Path, tmp_path: P
         assert exit_code("report", stored, "-o", path) == ExitCode.USAGE
         assert exit_code("export", record, "-o", path) == ExitCode.USAGE
         assert exit_code("compare", stored, stored, "--html", path) == ExitCode.USAGE
-    assert exit_code("score", model, rows, "--encoded", "-o", rows) == ExitCode.USAGE
+        assert exit_code("history", stored.parent, "--html", path) == ExitCode.USAGE
+    weights = model / "SHA256SUMS"
+    sums = weights.read_bytes()
+    for path in (rows, weights):
+        assert exit_code("score", model, rows, "--encoded", "-o", path) == ExitCode.USAGE
+    assert weights.read_bytes() == sums
     assert record.read_bytes() == content
     assert rows.read_text() == "1\n"
+
+
+@pytest.mark.parametrize("name", [*store._KINDS, JOURNAL_FILE, DESIGN_FILE, REQUEST_FILE])
+def test_no_record_of_a_directory_that_was_read_is_overwritten(name: str, tmp_path: Path) -> None:
+    kept = tmp_path / "directory" / name
+    kept.parent.mkdir()
+    kept.write_bytes(b"kept")
+    for source in (kept.parent, tmp_path, kept, tmp_path / "directory" / f"{name}#record"):
+        with pytest.raises(InputError, match="would be lost"):
+            files.write_output(kept, b"page", inputs=[source])
+    assert kept.read_bytes() == b"kept"
+    for free in (kept.parent / "report.html", tmp_path / name):  # a page, and what is elsewhere
+        files.write_output(free, b"page", inputs=[kept.parent])
+        assert free.read_bytes() == b"page"
 
 
 def test_json_and_a_page_do_not_share_standard_output(stored: Path) -> None:
