@@ -48,8 +48,8 @@ class CardFile:
         """The windows as ``encoder`` makes them, at most so many in a pass."""
         return CardWindows(self, encoder, most)
 
-    def rows(self) -> Iterator[tuple[Indices, Indices, pd.DataFrame]]:
-        """Training rows in slices, each with the running number of its card and its place within the card.
+    def rows(self) -> Iterator[_Slice]:
+        """Training rows in slices.
 
         Raises:
             InputError: the rows of a card are not in time order.
@@ -69,16 +69,17 @@ class CardFile:
             np.add.at(seen, card, 1)
             for start in range(0, len(block), SLICE_ROWS):
                 part = slice(start, start + SLICE_ROWS)
-                kept = place[part] < wanted[card[part]]
+                left = wanted[card[part]] - place[part]
+                kept = left > 0
                 if kept.any():
-                    yield card[part][kept], place[part][kept], block.iloc[part][kept]
+                    yield _Slice(card[part][kept], place[part][kept], left[kept] == 1, block.iloc[part][kept])
 
     def vocabulary(self) -> dict[str, tuple[str, ...]]:
         """The values of the columns of categories in all training rows, which a few cards do not have."""
         values: dict[str, set[str]] = {name: set() for name in _CATEGORIES}
-        for _, _, frame in self.rows():
+        for part in self.rows():
             for name, held in values.items():
-                held.update(map(str, frame[name].unique().tolist()))
+                held.update(map(str, part.frame[name].unique().tolist()))
         if self.features == "document":
             values["errors"] = {text or "missing_value" for text in values["errors"]}
         return {name: tuple(sorted(held)) for name, held in values.items()}
@@ -156,15 +157,25 @@ class CardWindows:
         """The windows that end in each slice of the file."""
         tails = _Tails(self.file.steps, len(self.encoder.feature_names))
         features = self._features()
-        for card, place, frame in self.file.rows():
-            ends = (place >= self.file.steps - 1) & ((place - self.file.steps + 1) % self.file.stride == 0)
-            encoded = self.encoder.transform(features(frame))
-            yield tails.windows(card, encoded, frame["fraud"].to_numpy(), ends)
+        for part in self.file.rows():
+            before = part.place - self.file.steps + 1
+            ends = (before >= 0) & (before % self.file.stride == 0)
+            yield tails.windows(part, self.encoder.transform(features(part.frame)), ends)
 
     def _features(self) -> Callable[[pd.DataFrame], pd.DataFrame]:
         if self.file.features == "history":
             return CardHistory().features
         return lambda frame: card_features.document(cards.Transactions(frame, len(frame)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Slice:
+    """Rows (n,) of a file: the running number of each row's card, its place in the card, whether it is the last."""
+
+    card: Indices
+    place: Indices
+    closes: npt.NDArray[np.bool_]
+    frame: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,19 +188,19 @@ class _Part:
 
 
 class _Tails:
-    """The last ``steps - 1`` encoded rows of each card."""
+    """The last ``steps - 1`` encoded rows of each card that is not at its end."""
 
     def __init__(self, steps: int, features: int) -> None:
         self._steps = steps
-        self._held = np.zeros((0, steps - 1, features), np.float32)
+        self._none = np.zeros((steps - 1, features), np.float32)
+        self._held: dict[int, Floats] = {}
 
-    def windows(self, card: Indices, rows: Floats, fraud: Labels, ends: npt.NDArray[np.bool_]) -> _Part:
+    def windows(self, part: _Slice, rows: Floats, ends: npt.NDArray[np.bool_]) -> _Part:
         """The windows that end at the marked ones of the next rows; the rows of a card are in time order."""
-        self._held = grown(self._held, int(card.max()) + 1)
         kept, steps = self._steps - 1, self._steps
-        order = np.argsort(card, kind="stable")
-        present, group = np.unique(card[order], return_inverse=True)
-        whole = np.concatenate([self._held[present].reshape(-1, rows.shape[1]), rows[order]])
+        order = np.argsort(part.card, kind="stable")
+        present, group = np.unique(part.card[order], return_inverse=True)
+        whole = np.concatenate([*(self._held.pop(card, self._none) for card in present.tolist()), rows[order]])
         place = turns(group)
         back = np.arange(steps) - kept  # steps before the row, oldest first
         within = place[:, None] + back
@@ -197,9 +208,11 @@ class _Tails:
         earlier = group[:, None] * kept + kept + within
         windows = np.where(within >= 0, fresh, earlier)
         last = np.roll(np.diff(group, prepend=-1) != 0, -1)
-        self._held[present] = whole[windows[last][:, 1:]]
+        goes_on = ~part.closes[order][last]
+        for card, newest in zip(present[goes_on].tolist(), windows[last][goes_on][:, 1:], strict=True):
+            self._held[card] = whole[newest]
         chosen = ends[order]
-        return _Part(whole, windows[chosen], fraud[order][chosen].astype(np.int8))
+        return _Part(whole, windows[chosen], part.frame["fraud"].to_numpy()[order][chosen].astype(np.int8))
 
 
 class _Buffer:
