@@ -278,6 +278,10 @@ def compare(
     before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Directory of a fleet run.")],
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="Directory of a later run of the same fleet.")],
     margin: Annotated[str, typer.Option(metavar="SHARE", help="Change of a rate that matters.")] = "3%",
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the page there, - for standard output.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare two runs of one fleet, as around an update: host by host, all together, and which facts changed.
@@ -287,13 +291,21 @@ def compare(
 
     Example: `lparbench fleet compare results/fleet/BEFORE results/fleet/AFTER`
     """
+    from harness.cli.outputs import shares_standard_output
     from harness.cli.shares import share
     from harness.decode import encode
     from harness.fleet.compare import compare_fleets
+    from harness.record.files import write_output
     from harness.reporting.fleet_change import change_text, exit_code_of
+    from harness.reporting.fleet_change_html import render_change
     from harness.reporting.listing import output_width
 
     changed = compare_fleets(before, after, share("--margin", margin))
+    if html is not None:
+        piped = shares_standard_output(html, as_json=as_json)
+        write_output(html, render_change(changed), inputs=[before, after])
+        if piped:
+            raise typer.Exit(exit_code_of(changed))
     text = json.dumps(encode(changed), indent=2) + "\n" if as_json else change_text(changed, output_width())
     typer.echo(text, nl=False)
     raise typer.Exit(exit_code_of(changed))

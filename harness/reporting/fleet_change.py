@@ -25,7 +25,7 @@ def exit_code_of(changed: FleetChange) -> ExitCode:
 def change_text(changed: FleetChange, width: int | None) -> str:
     """A sentence per result, the hosts that are not as before, the facts that changed, and what is missing."""
     lines = [f"{changed.before} (before) and {changed.after} (after)", ""]
-    lines += [_sentence(result) for result in changed.results]
+    lines += [sentence_of(result) for result in changed.results]
     rows = [
         (each.host, STATUS[each.standing].word, change(each), result.title)
         for result in changed.results
@@ -39,7 +39,8 @@ def change_text(changed: FleetChange, width: int | None) -> str:
     return printable_lines(lines)
 
 
-def _sentence(result: ResultChange) -> str:
+def sentence_of(result: ResultChange) -> str:
+    """How all hosts together changed in a result, and which of them by themselves."""
     status = STATUS[result.together.standing]
     out = [each for each in result.hosts if each.standing in (Standing.SLOW, Standing.FAST)]
     named = [f"{each.host} is {change(each)}" for each in out[:_NAMED]]

@@ -23,10 +23,12 @@ from support.sweeps import power_sweep
 
 from harness.api import compare_runs
 from harness.compare.history import history
+from harness.fleet.compare import FleetChange, compare_fleets
 from harness.record.archive import opened
 from harness.record.model import Run, Validity, Verdict
-from harness.record.store import write_run
+from harness.record.store import fleet_text, write_run
 from harness.reporting.comparison_html import render_comparison
+from harness.reporting.fleet_change_html import render_change
 from harness.reporting.fleet_html import render_fleet
 from harness.reporting.history_html import render_history
 from harness.reporting.html import render
@@ -44,7 +46,7 @@ _FLAGS = (
 # One of each at least.
 _KINDS = (
     "plain", "counted", "refused", "hostile", "sweep", "comparison", "three", "history", "size", "load", "fleet",
-    "site", "partition",
+    "fleet change", "site", "partition",
 )  # fmt: skip
 _PAGES = (
     "plain",
@@ -176,12 +178,21 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rendered["hostile serve"] = busy_page(folder / "hostile", f"<script>document.title='run'</script>{_LONG}")
     rendered["fleet"] = render_fleet(fleet_record())
     rendered["hostile fleet"] = render_fleet(fleet_record(_LONG))
+    rendered["fleet change"] = render_change(_fleet_change(folder))
     found.update(_site(folder / "site"))
     for name, page in rendered.items():
         path = folder / f"{name}.html"
         path.write_bytes(page)
         found[name] = path.as_uri()
     return found
+
+
+def _fleet_change(folder: Path) -> FleetChange:
+    sides = [fleet_record(), fleet_record(seed=3)]
+    for name, fleet in zip(("before", "after"), sides, strict=True):
+        (folder / name).mkdir()
+        (folder / name / "fleet.json").write_text(fleet_text(fleet), encoding="utf-8")
+    return compare_fleets(folder / "before", folder / "after", 0.03)
 
 
 def _site(folder: Path) -> dict[str, str]:

@@ -24,6 +24,7 @@ from harness.record.codec import DIGEST, digest_of
 from harness.record.fleet_model import Standing
 from harness.record.store import fleet_text
 from harness.reporting.fleet_change import change_text, exit_code_of
+from harness.reporting.fleet_change_html import render_change
 from tests.support import fleets
 from tests.support.fleets import facts
 
@@ -118,6 +119,14 @@ def test_the_slower_host_and_the_facts_that_changed_are_named(tmp_path: Path) ->
     assert re.search(r"lpar07 is 1[01](\.\d)? % slower \[", text), text
     assert "Changed on 8 LPARs: kernel.release: " in text
     assert "→ 6.12.1-power (kernel release: scheduler, mitigations)" in text
+    page = tmp_path / "page.html"
+    assert CliRunner().invoke(app, ["fleet", "compare", str(before), str(after), "--html", str(page)]).exit_code == 1
+    content = page.read_text(encoding="utf-8")
+    assert re.search(r'<th scope="row">lpar07</th><td><span class="tag bad', content)
+    assert '<td class="long">6.12.1-power</td>' in content
+    evil = replace(changed, missing={"<script>": "gone"}, facts=None)
+    assert b"<script" not in render_change(evil)
+    assert b"&lt;script&gt;: gone" in render_change(evil)
     same = compare_fleets(before, before, 0.03)
     assert same.facts == ()
     assert exit_code_of(same) == ExitCode.GOOD
