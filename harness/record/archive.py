@@ -267,6 +267,8 @@ def opened(place: str, *, new: bool = False) -> Iterator[Archive]:
         ) from None
     metadata = sql.MetaData()
     tables = _tables(sql, metadata)
+    file = Path(url.database) if waiting and url.database else None
+    made = file is not None and not file.exists()
     try:
         if new:
             metadata.create_all(engine)
@@ -277,6 +279,8 @@ def opened(place: str, *, new: bool = False) -> Iterator[Archive]:
         raise _refused(name, error) from None
     finally:
         engine.dispose()
+        if made and file is not None and file.exists() and not file.stat().st_size:  # nothing came into it
+            file.unlink()
 
 
 def is_archive(path: Path) -> bool:

@@ -85,6 +85,7 @@ def locked_journal(directory: Path, hint: Any, head: str) -> Iterator[tuple[Bina
         InputError: another process is at work there, or a line in the middle is damaged.
     """
     path = directory / JOURNAL_FILE
+    _check_file(path)
     with path.open("a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,6 +106,16 @@ def journal_entries(directory: Path, hint: Any, head: str) -> list[Any]:
     return _entries(directory / JOURNAL_FILE, hint, head)[0]
 
 
+def _check_file(path: Path) -> None:
+    """A pipe would be waited for, and cannot be cut.
+
+    Raises:
+        InputError: what is there is no file.
+    """
+    if path.exists() and not path.is_file():
+        raise damaged(str(path), "it is no file")
+
+
 def damaged(where: str, what: str) -> InputError:
     """The error for a line that is not what was written."""
     return InputError(f"{where} is damaged: {what}.", remedy="Restore the file, or start again.")
@@ -116,6 +127,7 @@ def _linked(link: str, entry: object) -> str:
 
 def _entries(path: Path, hint: Any, head: str) -> tuple[list[Any], int, str]:
     """Whole lines, how many bytes they take, and the link of the last."""
+    _check_file(path)
     whole, end, _ = path.read_bytes().rpartition(b"\n")
     entries: list[Any] = []
     first = path.with_name(head)

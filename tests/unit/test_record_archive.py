@@ -361,3 +361,18 @@ def test_partitions_are_told_apart_and_not_shown() -> None:
     other = replace(facts, lpar=replace(facts.lpar, partition_id=77))
     assert partition_of(facts) == partition_of(records.facts()) != partition_of(other)
     assert len(partition_of(facts)) == 12
+
+
+def test_an_archive_that_cannot_be_made_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlalchemy
+
+    def full(metadata: sqlalchemy.MetaData, engine: sqlalchemy.Engine) -> None:
+        engine.connect().close()  # SQLite makes the file here
+        raise sqlalchemy.exc.OperationalError("CREATE TABLE", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(sqlalchemy.MetaData, "create_all", full)
+    (tmp_path / "there.sqlite").touch()
+    for name in ("new.sqlite", "there.sqlite"):
+        with pytest.raises(LparbenchError, match="disk is full"), opened(str(tmp_path / name), new=True):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["there.sqlite"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -129,6 +130,13 @@ def journal_of(directory: Path, *names: str) -> list[str]:
         for name in names:
             journal.note(slot(name))
     return (directory / JOURNAL_FILE).read_text().splitlines()
+
+
+def test_a_journal_that_is_no_file_is_neither_waited_for_nor_called_a_defect(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / JOURNAL_FILE)
+    for reading in (lambda: open_journal(tmp_path).__enter__(), lambda: read_journal(tmp_path)):
+        with pytest.raises(InputError, match="it is no file"):
+            reading()
 
 
 @pytest.mark.parametrize("middle", ["nonsense", '{"entry": {"slot": "0-0"}}', "[1]", "", "the first again"])
