@@ -52,7 +52,7 @@ void lpb_convolution_run(const lpb_convolution *c, const float *x, int64_t rows,
         for (int64_t i = 0; i < c->count; i++) {
             const layer *l = c->layers + i;
             float *to = i + 1 < c->count ? memory + l[1].begins + margin(l + 1) : values;
-            for (int64_t first = 0; first < l->dense.outputs; first += PANEL_OUTPUTS) {
+            for (int64_t first = 0; first < l->dense.outputs; first += PANEL_COLUMNS) {
                 const plan_panel panel = plan_panel_at(&l->dense, first);
                 const lpb_gemm g = layer_product(c, i, &panel, memory + l->begins, to);
                 c->isa->f32.gemm(&g, 0, 1, rest);
@@ -74,7 +74,7 @@ int64_t lpb_convolution_work(const lpb_convolution *c) {
 int64_t lpb_convolution_scratch(const lpb_convolution *c) {
     int64_t most = 0;
     for (int64_t i = 0; i < c->count; i++)
-        for (int64_t first = 0; first < c->layers[i].dense.outputs; first += PANEL_OUTPUTS) {
+        for (int64_t first = 0; first < c->layers[i].dense.outputs; first += PANEL_COLUMNS) {
             const plan_panel panel = plan_panel_at(&c->layers[i].dense, first);
             const lpb_gemm g = layer_product(c, i, &panel, NULL, NULL);
             const int64_t bytes = c->isa->f32.scratch(&g);
@@ -100,8 +100,11 @@ static bool layer_fits(layer *l, const lpb_array *weight, int64_t inputs) {
         bias->columns != weight->rows)
         return false;
     *l = (layer){.inputs = inputs, .taps = weight->columns / inputs};
-    l->dense =
-        (plan_step){.kind = LPB_STEP_DENSE, .word = LPB_RELU, .features = weight->columns, .outputs = weight->rows};
+    l->dense = (plan_step){.kind = LPB_STEP_DENSE,
+                           .word = LPB_RELU,
+                           .features = weight->columns,
+                           .outputs = weight->rows,
+                           .panel = PANEL_COLUMNS};
     return l->taps % 2 == 1 && l->taps <= MOST_TAPS;
 }
 

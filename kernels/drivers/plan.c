@@ -71,7 +71,7 @@ static void run_dense(const lpb_plan *plan, const frame *f, const float *x, floa
         spread(f, y, out);
         return;
     }
-    for (int64_t first = 0; first < s->outputs; first += PANEL_OUTPUTS) {
+    for (int64_t first = 0; first < s->outputs; first += s->panel) {
         const plan_panel panel = plan_panel_at(s, first);
         if (f->ld == 1 && f->rows == 1) {
             isa->reals->gemv(s->features, panel.row, x, panel.weight, panel.bias, act, s->slope, out + first);

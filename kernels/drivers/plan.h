@@ -17,8 +17,9 @@ typedef struct {
 } plan_value;
 
 /* Outputs of a dense step whose weights lie together, so that they stay in the first-level cache while all rows of a
- * block are multiplied, and do not fall into a few of its sets; heights of tiles divide it. */
-enum { PANEL_OUTPUTS = 48 };
+ * block are multiplied, and do not fall into a few of its sets. Where outputs are in the columns of products only,
+ * widths of tiles divide them, else heights. */
+enum { PANEL_OUTPUTS = 48, PANEL_COLUMNS = 64 };
 
 typedef struct {
     lpb_step_kind kind;
@@ -26,6 +27,7 @@ typedef struct {
     int64_t *inputs, input_count, output; /* values */
     int64_t features, outputs;            /* of the first input, and of the output */
     float slope;
+    int64_t panel;      /* outputs of a panel */
     int64_t weight_row; /* of a dense step: outputs rounded up, or 1 for a single output in float */
     void *weight;       /* see plan_panel; of doubles features x weight_row; or the constants, padded to LPB_ALIGN */
     void *bias;         /* padded to LPB_ALIGN */
@@ -48,7 +50,7 @@ struct lpb_plan {
     plan_step steps[];
 };
 
-/* Outputs [first, first + count) of a dense step over floats, count <= PANEL_OUTPUTS, and their weights, features x
+/* Outputs [first, first + count) of a dense step over floats, count <= panel, and their weights, features x
  * row.
  */
 typedef struct {

@@ -321,6 +321,7 @@ static lpb_status add_step(lpb_plan *plan, const lpb_step *steps, int64_t i, lpb
     plan_step *to = plan->steps + i;
     const plan_value *first = plan->values + from->inputs[0];
     *to = (plan_step){.kind = from->kind, .word = from->word, .input_count = from->input_count, .output = i + 1};
+    to->panel = PANEL_OUTPUTS;
     to->features = first->features;
     to->slope = from->slope;
     to->inputs = lpb_new_memory(from->input_count * (int64_t)sizeof *to->inputs);

@@ -11,7 +11,7 @@ bool plan_pack(plan_step *to, const void *weight, const void *bias, bool wide) {
     to->bias = lpb_new_zeros(padded * times);
     if (!to->weight || !to->bias) return false;
     for (int64_t j = 0; j < to->outputs; j++) {
-        const plan_panel panel = plan_panel_at(to, j / PANEL_OUTPUTS * PANEL_OUTPUTS);
+        const plan_panel panel = plan_panel_at(to, j / to->panel * to->panel);
         float *column = (float *)to->weight + panel.first * to->features + j - panel.first;
         for (int64_t i = 0; i < to->features; i++)
             if (wide)
@@ -31,8 +31,8 @@ plan_panel plan_panel_at(const plan_step *s, int64_t first) {
     const int64_t left = s->weight_row - first;
     return (plan_panel){
         .first = first,
-        .count = s->outputs - first < PANEL_OUTPUTS ? s->outputs - first : PANEL_OUTPUTS,
-        .row = left < PANEL_OUTPUTS ? left : PANEL_OUTPUTS,
+        .count = s->outputs - first < s->panel ? s->outputs - first : s->panel,
+        .row = left < s->panel ? left : s->panel,
         .weight = s->weight ? (const float *)s->weight + first * s->features : NULL,
         .bias = s->bias ? (const float *)s->bias + first : NULL,
     };

@@ -134,7 +134,7 @@ static lpb_gemm layer_product(const plan_step *s, const plan_panel *panel, int64
 /* out = act(W x + b), or out += W x + b, over n columns; the activation while a panel of outputs is in cache. */
 static void run_layer(const lpb_transformer *t, const plan_step *s, const float *x, int64_t ld, int64_t n, bool adds,
                       float *out, int64_t out_ld, void *scratch) {
-    for (int64_t first = 0; first < s->outputs; first += PANEL_OUTPUTS) {
+    for (int64_t first = 0; first < s->outputs; first += s->panel) {
         const plan_panel panel = plan_panel_at(s, first);
         for (int64_t from = 0; from < s->features; from += MOST_TERMS) {
             lpb_gemm g = layer_product(s, &panel, from, x, ld, n, out, out_ld);
@@ -305,7 +305,7 @@ static void place_pieces(lpb_transformer *t) {
     const int64_t ld = ld_of(t, t->rows), whole = t->width * ld;
     int64_t bytes = 0;
     for (int64_t i = 0; i < t->blocks * (t->heads + LAYERS); i++)
-        for (int64_t first = 0; first < t->layers[i].outputs; first += PANEL_OUTPUTS) {
+        for (int64_t first = 0; first < t->layers[i].outputs; first += t->layers[i].panel) {
             const plan_panel panel = plan_panel_at(t->layers + i, first);
             const lpb_gemm g = layer_product(t->layers + i, &panel, 0, NULL, ld, columns, NULL, ld);
             grow(&bytes, t->isa, &g);
@@ -366,7 +366,8 @@ static bool sizes_fit(lpb_transformer *t, const lpb_step *s, int64_t features, i
 }
 
 static bool pack_layer(plan_step *to, int64_t features, int64_t outputs, lpb_activation act, const float **at) {
-    *to = (plan_step){.kind = LPB_STEP_DENSE, .features = features, .outputs = outputs, .word = act};
+    *to = (plan_step){
+        .kind = LPB_STEP_DENSE, .features = features, .outputs = outputs, .word = act, .panel = PANEL_OUTPUTS};
     const float *weight = *at, *bias = weight + features * outputs;
     *at = bias + outputs;
     return plan_pack(to, weight, bias, false);
