@@ -99,5 +99,7 @@ def _git(folder: Path, *arguments: str) -> str:
         if _UNWRITTEN in done.stderr:  # git does not say why, and has removed what filled the disk
             cause = f"git {arguments[0]}: {lines[0]}: there is no room for a worktree in {tempfile.gettempdir()}."
             raise LparbenchError(cause, remedy=_ROOM)
-        raise InputError(f"git {arguments[0]}: {lines[-1]}", remedy=_USAGE)
+        cause = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1])
+        advice = next((line.strip() for line in lines if line.startswith("\tgit ")), _USAGE)
+        raise InputError(f"git {arguments[0]}: {cause}", remedy=advice)
     return done.stdout.strip()

@@ -104,7 +104,7 @@ def gate(
         list[Path] | None,
         typer.Option(
             metavar="RUN",
-            help="Judge this run (or ARCHIVE#RECORD) instead of measuring. Given up to five times, the others confirm"
+            help="Judge this run (or ARCHIVE#RECORD) instead of measuring. Given up to 20 times, the others confirm"
             " the first.",
             show_default=False,
         ),

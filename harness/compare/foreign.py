@@ -130,7 +130,12 @@ def text(source: Table, *names: str) -> str | None:
 
 def number(value: object) -> float | None:
     """``value`` if it is a number, also one that is not finite."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf if value > 0 else -math.inf
 
 
 def architecture(name: str | None) -> str | None:

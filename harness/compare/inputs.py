@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import io
 import json
@@ -25,7 +24,6 @@ from harness.record.store import RECORD_NAME, SWEEP_NAME, load_run
 from harness.scratch import scratch
 
 _SWEEP_JOURNAL = "journal.jsonl"  # of a sweep that is not finished
-_ENCODINGS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _JSON, _GZIP = (".json", ".json.gz"), b"\x1f\x8b"
 _LARGEST = 1 << 28  # bytes that are unpacked of an archive
 _WRITERS = "pytest --benchmark-json FILE, pyperf, hyperfine --export-json, google-benchmark, or lparbench export"
@@ -168,16 +166,15 @@ def _foreign_or_none(path: Path, shown: str) -> ForeignFile | Side | None:
 
 
 def _parsed(path: Path, shown: str) -> Any:
-    """The JSON in a file of any tool: UTF-8 or UTF-16, with or without a byte order mark, NaN as Python writes it."""
+    """The JSON in a file of any tool: UTF-8, 16 or 32, with or without a byte order mark, NaN as Python writes it."""
     try:
         content = path.read_bytes()
         if content.startswith(_GZIP):
             content = _unzipped(content, shown)
     except OSError as error:
         raise InputError(f"{shown}: {error.strerror}.", remedy="Check the path.") from error
-    encoding = next((name for mark, name in _ENCODINGS if content.startswith(mark)), "utf-8")
     try:
-        return json.loads(content.decode(encoding))
+        return json.loads(content.decode(json.detect_encoding(content)))
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{shown}: not JSON: {error}.", remedy="The file is damaged or cut short: copy it again."

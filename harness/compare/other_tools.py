@@ -100,7 +100,10 @@ def _google_benchmark(path: str, content: Table) -> ForeignFile:
         if benchmark.get("error_occurred") or benchmark.get("skipped"):
             errors[name] = text(benchmark, "error_message", "skip_message") or "it failed"
         time = number(benchmark.get("real_time"))
-        scale = _TO_SECONDS.get(text(benchmark, "time_unit") or "ns")
+        unit = text(benchmark, "time_unit") or "ns"
+        scale = _TO_SECONDS.get(unit)
+        if scale is None:
+            errors.setdefault(name, f"its unit is {unit}, which is not known")
         values.setdefault(name, []).append(None if time is None or scale is None else time * scale)
     count = number(context.get("num_cpus"))
     facts: Facts = {

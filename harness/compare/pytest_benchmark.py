@@ -78,13 +78,14 @@ def read_pytest_benchmark(path: str, document: Mapping[str, Any]) -> ForeignFile
     Raises:
         InputError: the file is not of the format.
     """
-    benchmarks, machine = _frame(path, document)
+    benchmarks = decode(tuple[Any, ...], document["benchmarks"], f"{path}: benchmarks")
+    machine = decode(dict[str, Any], document["machine_info"] or {}, f"{path}: machine_info")
     return ForeignFile(
         path=path,
         tool=PYTEST_BENCHMARK,
         created=text(document, "datetime") or "",
         facts=_fingerprint(path, machine),
-        readings=tuple(_reading(f"{path}: benchmarks[{i}]", benchmark) for i, benchmark in enumerate(benchmarks)),
+        readings=tuple(_reading(f"benchmarks[{i}]", table(benchmark)) for i, benchmark in enumerate(benchmarks)),
         commit=_commit(table(document.get("commit_info"))),
     )
 
@@ -120,8 +121,8 @@ def _frame(path: str, document: Mapping[str, Any]) -> tuple[tuple[dict[str, Any]
 
 def _reading(where: str, benchmark: Mapping[str, Any]) -> Reading:
     name = text(benchmark, "fullname", "name")
-    if name is None:
-        raise InputError(f"{where}.fullname is missing; expected a text.")
+    if name is None:  # one that is damaged leaves the others alone
+        return Reading(where, ("it has no name",))
     timer = text(table(benchmark.get("options")), "timer")
     stats = table(benchmark.get("stats"))
     # pytest-benchmark knows of no disturbance, so all rounds count.
@@ -142,7 +143,10 @@ def _verdict(where: str, benchmark: Mapping[str, Any]) -> str | None:
     kept = table(benchmark.get("extra_info")).get(OWN)
     if kept is None:
         return None
-    validity = decode(Validity, kept, f"{where}.extra_info.{OWN}")
+    try:
+        validity = decode(Validity, kept, f"{where}.extra_info.{OWN}")
+    except InputError as error:
+        return error.message
     return None if validity.verdict is Verdict.VALID else "; ".join(validity.reasons) or validity.verdict.value
 
 

@@ -82,6 +82,7 @@ class Level:
     log: float
     sessions: int
     before: float | None = None  # the level left by the last accepted change
+    latest: tuple[float, int] | None = None  # the same since a change was accepted of another result, and sessions
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,16 @@ class Baseline:
     @cached_property
     def _present(self) -> Mapping[Key, Level]:
         levels = {}
+        last_change = max((change.session for entry in self.accepted for change in entry.changes), default=0)
         for row, (key, numbers) in enumerate(zip(self.keys, self._levels.tolist(), strict=False)):
             sd, logs = self.sds.get(key), zip(numbers, self.logs(key), strict=True)
             known = [(number, log) for number, log in logs if not math.isnan(log)]
             now, before = ([log for number, log in known if number == numbers[-1] - back] for back in (0, 1))
             if len(now) > _LEAST_CHOSEN and self._doubtful(row, numbers):
                 now = now[1:]
-            levels[key] = Level(level_of(now, sd), len(now), level_of(before, sd) if before else None)
+            since = [log for log in self.logs(key)[last_change:] if not math.isnan(log)]
+            latest = (level_of(since, sd), len(since)) if 0 < len(since) < len(now) else None
+            levels[key] = Level(level_of(now, sd), len(now), level_of(before, sd) if before else None, latest)
         return levels
 
     def _doubtful(self, row: int, numbers: list[int]) -> bool:

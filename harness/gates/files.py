@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import trust
 from harness.compare.inputs import load_side
-from harness.compare.observations import Side, side_of
+from harness.compare.observations import Key, Side, side_of
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.gates.baseline import SEED, Baseline
 from harness.gates.baseline_file import read_baseline, read_baselines, require_processor, update_baseline
@@ -78,8 +78,8 @@ def judge_files(inputs: Inputs, policy: Policy) -> GateReport:
     baseline = _baseline_of(inputs.path, sides, policy.allowed)
     further = iter(sides[1:])
 
-    def more() -> Pair | None:
-        side = next(further, None) if paths else side_of(_measured(baseline, None, inputs))
+    def more(keys: Collection[Key]) -> Pair | None:
+        side = next(further, None) if paths else side_of(_measured(baseline, None, inputs, keys))
         return None if side is None else (baseline.side, side)
 
     pair = (baseline.side, sides[0] if sides else side_of(_measured(baseline, None, inputs)))
@@ -144,10 +144,17 @@ def _baseline_of(path: Path, sides: Sequence[Side], allowed: Collection[str]) ->
     return stored[0] if len(stored) == 1 else read_baseline(path, this_fingerprint(), allowed)
 
 
-def _measured(baseline: Baseline, blocks: int | None, inputs: Inputs) -> Run:
-    """The baseline's run once more, with as many blocks as it has unless given: only equal numbers can be paired."""
+def _measured(baseline: Baseline, blocks: int | None, inputs: Inputs, keys: Collection[Key] = ()) -> Run:
+    """The baseline's run once more, with as many blocks as it has unless given: only equal numbers can be paired.
+
+    Args:
+        keys: results that count: workloads without any are left out. None: all count.
+    """
     most = max(len(observation.seconds) for observation in baseline.side.observations.values())
-    return repeated(baseline.side.spec, blocks or most, inputs.measure, inputs.path)
+    spec, wanted = baseline.side.spec, {key.workload for key in keys}
+    if spec is not None and wanted and wanted <= {*spec.workloads}:
+        spec = replace(spec, workloads=tuple(name for name in spec.workloads if name in wanted))
+    return repeated(spec, blocks or most, inputs.measure, inputs.path)
 
 
 def _is_own(record: Path, spec: RunSpec | None) -> bool:

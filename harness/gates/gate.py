@@ -19,6 +19,7 @@ from harness.measure.stats import PairedEffect, t_quantile
 from harness.measure.verdicts import ALPHA, CompareVerdict
 
 Pair = tuple[Side, Side]  # baseline and candidate
+MeasureAgain = Callable[[Collection[Key]], Pair | None]  # some results from fresh blocks, or these and all others
 
 _TOO_NOISY = "this machine is too noisy to gate on"
 _OPEN = 0.001  # share of unchanged results that noise alone may leave open at the second look
@@ -90,7 +91,7 @@ def gate(
     policy: Policy,
     *,
     source: BaselineSource,
-    measure_again: Callable[[], Pair | None] | None,
+    measure_again: MeasureAgain | None,
     looks: int = 1,
 ) -> GateReport:
     """Judge the candidate of ``pair`` against the baseline.
@@ -105,9 +106,9 @@ def gate(
         pair: baseline and candidate; the first is ``baseline.side`` when ``source`` is STORED.
         policy: what the user asks.
         source: where the times of the baseline come from.
-        measure_again: gives another pair from fresh blocks, None when there are no more; called only when there is
-            something to confirm, once, and up to four times against stored sessions. None: nothing can be confirmed,
-            so nothing regresses.
+        measure_again: gives another pair from fresh blocks with the results that are open, None when there are no
+            more; called only when there is something to confirm, once, and up to nineteen times against stored
+            sessions. None: nothing can be confirmed, so nothing regresses.
         looks: how often blocks of this pair have been judged; at the second look, half the error is left, and who named
             no margin lets pass what is no more than the noise of all these blocks.
 
@@ -138,14 +139,14 @@ def _named_as(baseline: Baseline, pair: Pair) -> Pair:
 class _Repeat:
     """Further pairs from fresh blocks, each measured when it is asked for."""
 
-    measure: Callable[[], Pair | None] | None
+    measure: MeasureAgain | None
     baseline: Baseline
     policy: Policy
     pairs: list[Pair] = field(default_factory=list)
 
-    def __call__(self) -> Pair | None:
-        """The next pair; None where there cannot be one."""
-        pair = None if self.measure is None else self.measure()
+    def __call__(self, keys: Collection[Key]) -> Pair | None:
+        """The next pair, with these results at least; None where there cannot be one."""
+        pair = None if self.measure is None else self.measure(keys)
         if pair is None:
             return None
         first, candidate = _named_as(self.baseline, pair)
@@ -176,20 +177,25 @@ def _judge_sessions(
     """Results against the levels of stored sessions, measured again while something may change by it."""
     asked = {key: policy.asked(key, math.exp(baseline.level(key).log)) for key in baseline.keys}
     sides = [candidate]
-    looks = look(baseline, asked, sides)
-    while len(sides) < MOST_RUNS and (doubtful or any(judged.unsettled for judged in looks.values())):
-        doubtful, pair = False, repeat()
+    looks, gone = look(baseline, asked, sides), baseline.side.observations.keys() - candidate.observations.keys()
+    while len(sides) < MOST_RUNS:
+        open_ = {key for key, judged in looks.items() if judged.unsettled}
+        pair = repeat(baseline.keys if doubtful else open_) if doubtful or open_ else None
         if pair is None:
             break
+        doubtful, there = False, pair[1].observations.keys()
+        gone |= open_ - there if there <= open_ else baseline.side.observations.keys() - there
         sides.append(pair[1])
         looks = look(baseline, asked, sides)
+    runs = {key: [side for side in sides if key in side.observations] for key in baseline.keys}
     later = look(baseline, asked, sides[1:]) if len(sides) > 1 else {}
-    return [_session_result(key, looks.get(key), later.get(key), len(sides)) for key in baseline.keys]
+    return [
+        _missing(str(key)) if key in gone else _session_result(key, looks[key], later.get(key), len(runs[key]))
+        for key in baseline.keys
+    ]
 
 
-def _session_result(key: Key, judged: Look | None, later: Look | None, runs: int) -> GateResult:
-    if judged is None:
-        return _missing(str(key))
+def _session_result(key: Key, judged: Look, later: Look | None, runs: int) -> GateResult:
     effect, verdict = judged.time.comparison.effect, judged.time.comparison.verdict
     figures = _figures(judged.time) + (f" in {runs} runs" if runs > 1 else "")
     if effect is None:
@@ -220,7 +226,7 @@ def _judge_blocks(
     values = {key: margin.value for key, margin in margins.items()}
     times = {time.key: time for time in compare_times(_restrict(first, margins), [candidate], values)}
     suspects = {key for key, time in times.items() if _suspect(time, margins[key])}
-    second = repeat() if suspects or doubtful else None
+    second = repeat(margins if doubtful else suspects) if suspects or doubtful else None
     confirmations = _confirm_times(second, suspects, values)
     return [_judge_time(key, times.get(key), margins[key], confirmations.get(key), looks) for key in sorted(margins)]
 

@@ -43,7 +43,7 @@ def judge_live(begin: Callable[[], AddBlocks], keys: Collection[Key], policy: Po
             pair,
             policy,
             source=BaselineSource.CONCURRENT,
-            measure_again=lambda: measured(begin(), first, _WIDTH_SHARE),
+            measure_again=lambda _: measured(begin(), first, _WIDTH_SHARE),
             looks=looks,
         )
 

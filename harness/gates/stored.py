@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from harness.compare.compare import TimeComparison
 from harness.compare.observations import Key, Observation, Side
@@ -19,13 +19,14 @@ from harness.measure.stats import Array, Interval, PairedEffect, interval_over_p
 from harness.measure.verdicts import MIN_BLOCKS, NO_SPREAD, CompareVerdict, Comparison
 
 LARGEST_DEFAULT_MARGIN = 0.20  # nobody who named no margin means to let more than this pass
-MOST_RUNS = 5  # of a candidate; what they leave open, more would hardly settle
+MOST_RUNS = 20  # of what stays open; the level's own error, which they leave, then prevails
 _SETTLED = 3  # sessions before which a level that was accepted as faster may have been a chance
 _OPEN = 0.02  # share of suites of unchanged code that are left open
-_ALARMS = 0.001  # share of suites of unchanged code that one look fails; there are up to four
-_SECOND_LOOK = 0.008  # tail of a result's noise in which its first run is looked at again
-_FURTHER_LOOK = 0.023  # the same for those after it
+_ALARMS = 0.0001  # share of suites of unchanged code that a look fails before the last
+_LAST_ALARMS = 0.003  # the same for the last, to which most is left: it knows most
+_FURTHER_LOOK = 0.05  # tail of a result's noise in which it is looked at again
 _AGREES = 0.055  # tail in which the mean of all runs but the slowest must lie too
+_STAYS = 0.01  # tail in which it must lie of what the sessions since the last accepted change vary by
 _MOST_SHARED = 3.5  # standard deviations that all results of a run may move together as noise
 _MOST_LOST = 1 / 3  # blocks without a time
 _MOST_SESSIONS = 50  # that anybody would measure
@@ -55,7 +56,7 @@ class _Suite:
         family: results of the baseline.
         asked: the margins asked for.
         levels: that they are compared with.
-        shifts: of each run to the level, shape (results, runs).
+        shifts: of each run to the level, shape (results, runs), NaN where a run lacks the result: the first lacks none.
         alike: how far the runs repeat each other, 0 for runs as different as sessions of other days.
     """
 
@@ -69,19 +70,25 @@ class _Suite:
     @cached_property
     def mean(self) -> Array:
         """Mean shift of the runs."""
-        return np.asarray(self.shifts.mean(axis=1))
+        return np.asarray(np.nanmean(self.shifts, axis=1))
 
     @cached_property
     def rest(self) -> Array:
         """Mean shift of the runs but for the slowest."""
-        return np.asarray((self.shifts.sum(axis=1) - self.shifts.max(axis=1)) / max(1, self.runs - 1))
+        return np.asarray(
+            (np.nansum(self.shifts, axis=1) - np.nanmax(self.shifts, axis=1)) / np.maximum(1, self.runs - 1)
+        )
 
-    @property
-    def runs(self) -> int:
-        """Of the candidate."""
-        return int(self.shifts.shape[1])
+    @cached_property
+    def runs(self) -> NDArray[np.int64]:
+        """Of the candidate that have the result."""
+        return np.asarray(self._has.sum(axis=1))
 
-    def error(self, runs: int) -> Array:
+    @cached_property
+    def _has(self) -> NDArray[np.bool_]:
+        return np.asarray(~np.isnan(self.shifts))
+
+    def error(self, runs: NDArray[np.int64]) -> Array:
         """Standard error of the mean over so many runs, in standard deviations of a session."""
         sessions = np.array([level.sessions for level in self.levels])
         return np.asarray(np.sqrt(self.alike + (1 - self.alike) / runs + 1 / sessions))
@@ -90,22 +97,30 @@ class _Suite:
         """Shift that noise exceeds with this probability."""
         return np.asarray(self.noise.quantiles(tail) * self.error(self.runs))
 
-    def apart(self, tail: float, runs: int) -> Array:
+    def apart(self, tail: ArrayLike, runs: NDArray[np.int64]) -> Array:
         """The same for so many runs, without what all results share, as far as the others show it."""
-        left = self.noise.shared_most * math.sqrt(1 - self._shown)
+        left = self.noise.shared_most * np.sqrt(1 - self._over_runs(self._shown))
         return np.asarray(self.noise.quantiles(tail, shared=left) * self.error(runs))
 
     @cached_property
     def shared(self) -> Array:
         """How much slower the runs are in all results alike, as far as that may be noise."""
-        moved = float(np.median(self.mean)) * self._shown
+        moved = self._over_runs(np.median(np.nan_to_num(self.shifts), axis=0) * self._shown)
         return np.asarray(np.clip(moved, 0, _MOST_SHARED * self.noise.shared_most * self.error(self.runs)))
 
     @cached_property
-    def _shown(self) -> float:
-        """Share of the variance that all results have in common which the other results of a run show."""
+    def _shown(self) -> Array:
+        """Share of the variance that all results have in common which the others of a run show, shape (runs,).
+
+        None where a run has but some: they were chosen for being slow.
+        """
         shared, others = self.noise.shared_most**2, len(self.levels) - 1
-        return shared / (shared + self.noise.typical**2 / others) if shared and others else 0.0
+        share = shared / (shared + self.noise.typical**2 / others) if shared and others else 0.0
+        return np.where(self._has.all(axis=0), share, 0.0)
+
+    def _over_runs(self, values: Array) -> Array:
+        """Mean over the runs of each result of what they have, shape (results,)."""
+        return np.asarray(self._has @ values / self.runs)
 
     @cached_property
     def shares(self) -> Array:
@@ -150,38 +165,53 @@ class _Suite:
     def regresses_above(self) -> Array:
         """Shift from which it has surely got slower by more than what was asked."""
         certain = np.log1p(self.shares) + self.apart(0.025, self.runs)
-        return self.shared + np.maximum(certain, self.apart(_ALARMS / self.family, self.runs))
+        alarms = np.where(self.runs < MOST_RUNS, _ALARMS, _LAST_ALARMS)
+        return self.shared + np.maximum(certain, self.apart(alarms / self.family, self.runs))
 
     @cached_property
     def suspect(self) -> NDArray[np.bool_]:
         """What another run may show to have got slower."""
-        tail = _SECOND_LOOK if self.runs == 1 else _FURTHER_LOOK
-        return np.asarray(self.mean - self.shared > np.maximum(np.log1p(self.shares), self.beyond(tail)))
+        least = np.maximum(np.log1p(self.shares), self.beyond(_FURTHER_LOOK))
+        return np.asarray(self.mean - self.shared > least)
 
     @cached_property
     def agree(self) -> NDArray[np.bool_]:
         """Whether more than one run shows it."""
-        return np.asarray(self.rest - self.shared > self.apart(_AGREES, max(1, self.runs - 1)))
+        return np.asarray(self.rest - self.shared > self.apart(_AGREES, np.maximum(1, self.runs - 1)))
+
+    @cached_property
+    def stays(self) -> NDArray[np.bool_]:
+        """Whether it may lie where the sessions since the last accepted change of any result do."""
+        latest = [level.latest or (-math.inf, 1) for level in self.levels]
+        away = (
+            self.mean
+            - self.shared
+            - np.array([log - level.log for (log, _), level in zip(latest, self.levels, strict=True)])
+        )
+        few = np.array([sessions for _, sessions in latest])
+        return np.asarray(away <= self.noise.quantiles(_STAYS) * np.sqrt(1 / self.runs + 1 / few))
 
     def judged(self, row: int) -> tuple[CompareVerdict, bool, str | None]:
         """The verdict on one result, whether to ask another run, and why there is none."""
-        mean, limit, regressed = self.mean[row], self.passes_below[row], self.regresses_above[row]
+        mean, limit, regressed, runs = self.mean[row], self.passes_below[row], self.regresses_above[row], self.runs[row]
         open_, suspect = CompareVerdict.INCONCLUSIVE, bool(self.suspect[row])
-        if self.runs > 1 and mean > regressed and self.agree[row]:
+        if runs > 1 and mean > regressed and self.agree[row]:
             level = self.levels[row]
+            if self.stays[row]:
+                return open_, True, "the sessions since the last accepted change may lie there too"
             if mean <= regressed + _held(level):
                 return open_, False, f"its new level rests on {level.sessions} of {_SETTLED} sessions"
             return CompareVerdict.REGRESSED, False, None
         if mean <= limit:
             improved = mean + self.half[row] < -math.log1p(self.margin[row])
             return (CompareVerdict.IMPROVED if improved else CompareVerdict.EQUIVALENT), suspect, None
-        if not self.measurable[row] and (mean <= regressed or self.runs > 1):
+        if not self.measurable[row] and (mean <= regressed or runs > 1):
             return open_, suspect, self._unmeasurable(row)
-        if self.runs == 1:
+        if runs == 1:
             return open_, True, "no second run has confirmed it"
         if mean > regressed:
-            return open_, True, "a second run does not confirm it" if self.runs == 2 else "its runs do not agree"
-        return open_, True, f"{self.runs} runs leave it too close to the margin"
+            return open_, True, "a second run does not confirm it" if runs == 2 else "its runs do not agree"
+        return open_, True, f"{runs} runs leave it too close to the margin"
 
     def effect(self, row: int, blocks: int) -> PairedEffect:
         """The change with its limits."""
@@ -205,19 +235,19 @@ class _Suite:
 
 
 def look(baseline: Baseline, asked: Mapping[Key, Asked], candidates: Sequence[Side]) -> dict[Key, Look]:
-    """Judge all results that every run of the candidate has.
+    """Judge all results of the first run of the candidate, each with all runs that have it.
 
     Args:
         baseline: with at least three sessions.
         asked: margin of every result.
-        candidates: its runs.
+        candidates: its runs; later ones may have but some results.
     """
     looks: dict[Key, Look] = {}
-    common = [key for key in baseline.keys if all(key in side.observations for side in candidates)]
+    common = [key for key in baseline.keys if key in candidates[0].observations]
     levels = {key: baseline.level(key) for key in common}
-    sides = [side.observations for side in candidates]
+    runs = {key: [side.observations.get(key) for side in candidates] for key in common}
     for key in common:
-        problems = tuple(text for observations in sides for text in _problems(observations[key]))
+        problems = tuple(text for observation in runs[key] if observation for text in _problems(observation))
         if problems:
             note = "; ".join(dict.fromkeys(problems))
             nothing = Comparison(CompareVerdict.INCONCLUSIVE, asked[key].share, more_blocks=None, note=note)
@@ -226,10 +256,10 @@ def look(baseline: Baseline, asked: Mapping[Key, Asked], candidates: Sequence[Si
     keys = [key for key in common if key not in looks]
     if not keys:
         return looks
-    suite = _suite(baseline, keys, asked, [[observations[key] for observations in sides] for key in keys], levels)
+    suite = _suite(baseline, keys, asked, [runs[key] for key in keys], levels)
     for row, key in enumerate(keys):
         verdict, unsettled, why = suite.judged(row)
-        seconds = [value for observations in sides for value in observations[key].seconds.values()]
+        seconds = [value for observation in runs[key] if observation for value in observation.seconds.values()]
         effect = suite.effect(row, len(seconds))
         comparison = Comparison(verdict, float(suite.margin[row]), effect, more_blocks=None, note=why)
         a = Interval(math.exp(levels[key].log), None, None, levels[key].sessions)
@@ -242,18 +272,14 @@ def _suite(
     baseline: Baseline,
     keys: Sequence[Key],
     asked: Mapping[Key, Asked],
-    runs: Sequence[Sequence[Observation]],
+    runs: Sequence[Sequence[Observation | None]],
     levels: Mapping[Key, Level],
 ) -> _Suite:
     noise = baseline.noise
     assert noise is not None
-    centres = np.array([[observation.log_centre for observation in results] for results in runs])
-    own = centres - centres.mean(axis=1, keepdims=True)
-    share = 1.0
-    if len(keys) > 1:
-        own, share = own - own.mean(axis=0), 1 - 1 / len(keys)
-    squares, degrees = (own**2).sum(axis=1), (centres.shape[1] - 1) * share
-    least = np.array([max(observation.log_error for observation in results) for results in runs])
+    centres = np.array([[each.log_centre if each else math.nan for each in results] for results in runs])
+    squares, degrees = _within(centres)
+    least = np.array([max(each.log_error for each in results if each) for results in runs])
     row_of = {key: row for row, key in enumerate(baseline.family)}
     return _Suite(
         noise=noise.of([row_of[key] for key in keys], squares, degrees, least),
@@ -261,8 +287,17 @@ def _suite(
         asked=[asked[key] for key in keys],
         levels=[levels[key] for key in keys],
         shifts=centres - np.array([[levels[key].log] for key in keys]),
-        alike=_alike(noise, float(squares.sum()), degrees * len(keys)),
+        alike=_alike(noise, float(squares.sum()), float(degrees.sum())),
     )
+
+
+def _within(centres: Array) -> tuple[Array, Array]:
+    """Squared deviations of the runs from their mean, and degrees of freedom, without what all share; per result."""
+    runs = (~np.isnan(centres)).sum(axis=1)
+    own, share = centres - np.nanmean(centres, axis=1, keepdims=True), 1.0
+    if len(centres) > 1 and (runs == centres.shape[1]).all():
+        own, share = own - own.mean(axis=0), 1 - 1 / len(centres)
+    return np.asarray(np.nansum(own**2, axis=1)), np.asarray((runs - 1) * share)
 
 
 def _alike(noise: Noise, squares: float, degrees: float) -> float:

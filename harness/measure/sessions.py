@@ -10,7 +10,7 @@ from operator import mul
 from statistics import fmean, median
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from harness.measure.stats import Array
 
@@ -62,18 +62,19 @@ class Noise:
         """Standard deviation of a session about its level, shape (series,)."""
         return np.asarray(np.sqrt((self.weights * self._total(self.shared) ** 2).sum(axis=1)))
 
-    def quantiles(self, tail: float, *, shared: float | None = None) -> Array:
+    def quantiles(self, tail: ArrayLike, *, shared: Array | None = None) -> Array:
         """What a session exceeds with probability ``tail``, shape (series,).
 
         Args:
-            tail: below a half.
-            shared: standard deviation of what all series share, where that is known better.
+            tail: below a half, of all series or of each.
+            shared: standard deviation of what all series share, where that is known better, shape (series,).
         """
         from scipy.special import ndtr, ndtri
 
-        sds = self._total(self.shared if shared is None else shared)
-        guess = np.sqrt((self.weights * sds**2).sum(axis=1)) * -float(ndtri(tail))
-        low, high = np.zeros(len(guess)), np.full(len(guess), sds.max() * -float(ndtri(tail)))
+        sds = self._total(self.shared if shared is None else shared[:, None])
+        normal = -np.asarray(ndtri(tail))
+        guess = np.sqrt((self.weights * sds**2).sum(axis=1)) * normal
+        low, high = np.zeros(len(guess)), np.broadcast_to(sds.max() * normal, guess.shape)
         for _ in range(_STEPS):  # Newton's method on the logarithm, kept within bounds
             z = guess[:, None] / sds
             beyond = (self.weights * ndtr(-z)).sum(axis=1)
@@ -87,7 +88,7 @@ class Noise:
                 break
         return np.asarray(guess)
 
-    def of(self, rows: Sequence[int], squares: Array, degrees: float, least: Array) -> Noise:
+    def of(self, rows: Sequence[int], squares: Array, degrees: Array, least: Array) -> Noise:
         """Noise of some series, with further squared deviations of theirs and what is there at least."""
         at = np.array(rows, dtype=np.int64)
         return replace(
@@ -98,8 +99,8 @@ class Noise:
             least=np.maximum(self.least[at], least),
         )
 
-    def _total(self, shared: float) -> Array:
-        return np.maximum(np.sqrt(self.sds**2 + shared**2)[None, :], self.least[:, None])
+    def _total(self, shared: float | Array) -> Array:
+        return np.maximum(np.sqrt(self.sds[None, :] ** 2 + shared**2), self.least[:, None])
 
 
 def session_noise(logs: Array, levels: NDArray[np.int64]) -> Noise | None:

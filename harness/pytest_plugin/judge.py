@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Annotated
 import pytest
 
 from harness.compare.facts import Facts
-from harness.compare.observations import Side, side_of
+from harness.compare.observations import Key, Side, side_of
 from harness.decode import Check, PositiveFloat, PositiveInt, decode
 from harness.errors import EnvironmentMismatchError, ExitCode, InputError, LparbenchError, MeasurementError
 from harness.gates.baseline import Baseline, Words
@@ -179,7 +179,7 @@ class Judge:
             stored = read_baseline(path, self.place.fingerprint, policy.allowed, _WORDS)
             baseline = stored.pooled(self._others(path))
 
-            def pair() -> Pair:
+            def pair(_: Collection[Key] = ()) -> Pair:
                 return baseline.side, measured()
 
             self._conclude(gate(baseline, pair(), policy, source=BaselineSource.STORED, measure_again=pair))

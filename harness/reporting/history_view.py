@@ -63,7 +63,7 @@ def _line(history: History) -> HistoryLine:
         return HistoryLine(name, "no valid run", Status("No valid run", WARN, "warn"), charted=False, steps=())
     last = quantity(history.points[-1].seconds, history.unit)
     outcome = history.note or (plural(len(history.steps), "step") if history.steps else "no lasting step")
-    steps = tuple(_step(step, history.points[step.at]) for step in history.steps)
+    steps = tuple(_step(step, history.points[step.at], history.unit) for step in history.steps)
     status = Status("Too few runs", WARN, "warn") if history.note else steps[-1].status if steps else _STEADY
     summary = f"{plural(len(history.points), 'run')}, {last} in the last ({history.key.estimate}), {outcome}"
     return HistoryLine(name, summary, status, charted=True, steps=steps)
@@ -72,12 +72,14 @@ def _line(history: History) -> HistoryLine:
 _STEADY = Status("Steady", GOOD, "good")
 
 
-def _step(step: Step, point: Point) -> StepLine:
+def _step(step: Step, point: Point, unit: str) -> StepLine:
     slower = step.ratio > 1
-    status = Status("Slower", BAD, "bad") if slower and step.accepted is None else Status("Accepted", GOOD, "good")
+    more, less = ("slower", "faster") if unit == "s" else ("more", "less")
+    bad = slower and step.accepted is None
+    status = Status(more.capitalize(), BAD, "bad") if bad else Status("Accepted", GOOD, "good")
     if not slower:
-        status = Status("Faster", GOOD, "good")
-    size = f"{100 * (step.ratio - 1):+.1f}{NO_BREAK}%"
+        status = Status(less.capitalize(), GOOD, "good")
+    size, of = f"{100 * (step.ratio - 1):+.1f}{NO_BREAK}%", " time" if unit == "s" else ""
     which = point.run if point.commit is None else f"{point.run}, commit {point.commit}"
     changes = [
         str(facts[0]) + (f" and {len(facts) - 1} more of its group" if len(facts) > 1 else "")
@@ -87,7 +89,7 @@ def _step(step: Step, point: Point) -> StepLine:
     return StepLine(
         status,
         step.at,
-        f"{point.created} {which}: {size} time, {'slower' if slower else 'faster'} from here on (p = {step.p:.1g})",
+        f"{point.created} {which}: {size}{of}, {more if slower else less} from here on (p = {step.p:.1g})",
         step.accepted or "",
         tuple(changes[:_CHANGES] + rest),
     )

@@ -116,7 +116,9 @@ def live_gate(slowdown: float) -> tuple[ExitCode, str]:
         baseline = make_baseline(pair[0])
     except MeasurementError as error:
         return ExitCode.INCONCLUSIVE, str(error)
-    report = gate(baseline, pair, Policy(), source=BaselineSource.CONCURRENT, measure_again=partial(measured, slowdown))
+    report = gate(
+        baseline, pair, Policy(), source=BaselineSource.CONCURRENT, measure_again=lambda _: measured(slowdown)
+    )
     return report.exit_code, report.results[0].why
 
 

@@ -259,7 +259,7 @@ def test_wrong_use_of_the_gate_is_told(baseline: Path, tmp_path: Path) -> None:
     one = stored(tmp_path, "one", seed=3)
     for arguments in (
         ("gate", baseline, "--update", "--aa"),
-        ("gate", baseline, *(["--candidate", one] * 6)),
+        ("gate", baseline, *(["--candidate", one] * 21)),
         ("gate", baseline, "--update", *(["--candidate", one] * 2)),
         ("gate", baseline, "--aa", *(["--candidate", one] * 2)),
         ("gate", baseline, "--blocks", "6"),

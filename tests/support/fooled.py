@@ -86,7 +86,7 @@ def fooled_by_baselines(seeds: Iterable[int], scratch: Path) -> list[str]:
 
 
 def _gated(baseline: Baseline, pair: Pair, source: BaselineSource) -> ExitCode:
-    return gate(baseline, pair, Policy(), source=source, measure_again=lambda: pair).exit_code
+    return gate(baseline, pair, Policy(), source=source, measure_again=lambda _: pair).exit_code
 
 
 def _verdicts(path: Path, baseline: Side) -> list[ExitCode]:

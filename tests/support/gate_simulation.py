@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,7 +96,7 @@ def simulated_gate(regime: str, seed: int, *, effect: float = 0.0, max_blocks: i
     baseline = make_baseline(machine.series()(24)[0], seed=seed)
     machine.effect = effect
 
-    def measure() -> Pair:
+    def measure(_: Collection[Key] = ()) -> Pair:
         margins = {key: max(0.03, baseline.floors[key].effect) for key in KEYS}
         return measure_enough(machine.series(), margins, max_blocks=max_blocks)
 

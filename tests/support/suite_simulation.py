@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,10 +103,11 @@ def updated(suite: Suite, baseline: Baseline) -> Baseline:
 
 
 def judge(suite: Suite, baseline: Baseline, slower: np.ndarray | float = 0.0) -> GateReport:
-    """Gate a candidate in two fresh sessions."""
+    """Gate a candidate in a fresh session, and in further ones what stays open."""
 
-    def measured() -> tuple[Side, Side]:
-        return baseline.side, suite.session(slower)
+    def measured(keys: Collection[Key] = KEYS) -> tuple[Side, Side]:
+        session = suite.session(slower)
+        return baseline.side, replace(session, observations={key: session.observations[key] for key in keys})
 
     return gate(baseline, measured(), Policy(), source=BaselineSource.STORED, measure_again=measured)
 

@@ -43,6 +43,8 @@ ODD: dict[str, Callable[[dict[str, Any]], None]] = {
     "a round of zero": lambda benchmark: benchmark["stats"].update(data=[1e-3, 0.0]),
     "no rounds": lambda benchmark: benchmark["stats"].update(data=[]),
     "a round that is no number": lambda benchmark: benchmark["stats"].update(data=[1e-3, None]),
+    "an integer without end": lambda benchmark: benchmark["stats"].update(median=10**400),
+    "somebody's own word": lambda benchmark: benchmark["extra_info"].update(lparbench="yes"),
     "no statistics": lambda benchmark: benchmark.pop("stats"),
     "statistics of another shape": lambda benchmark: benchmark.update(stats=[1]),
     "a verdict of the plugin": lambda benchmark: benchmark["extra_info"].update(lparbench=INVALID),
@@ -293,10 +295,35 @@ def test_an_archive_leads_nowhere_else(tmp_path: Path) -> None:
         load_side(tmp_path / "evil.tar")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-def test_windows_writes_other_encodings(tmp_path: Path, encoding: str) -> None:
+def test_what_has_no_name_or_no_machine_leaves_the_rest_alone(tmp_path: Path) -> None:
+    def spoil(document: dict[str, Any]) -> None:
+        del document["benchmarks"][1]["fullname"], document["benchmarks"][1]["name"]
+        document["benchmarks"].append(None)
+        document["machine_info"] = None
+
+    names = {"t.py::ok": 1e-3, "t.py::odd": 1e-3}
+    report = compared(processes(tmp_path / "a", names), processes(tmp_path / "b", names, seed=1, change=spoil))
+    assert verdicts(report)["t.py::ok"] is CompareVerdict.EQUIVALENT
+    unnamed = load_side(tmp_path / "b").observations
+    assert {key.workload: len(each.seconds) for key, each in unnamed.items()} == {
+        "t.py::ok": 6, "benchmarks[1]": 0, "benchmarks[2]": 0,
+    }  # fmt: skip
+    assert "it has no name" in str(unnamed)
+
+
+def test_a_history_of_bytes_knows_no_slower(tmp_path: Path) -> None:
+    for day in range(12):
+        document = saved_file({"t.py::a": 1000 if day < 6 else 1300}, timer="bytes", commit=f"{day:040x}", day=day + 1)
+        write(tmp_path / f"{day:02d}.json", document)
+    result = CliRunner().invoke(app, ["history", str(tmp_path)])
+    assert "%, more from here on" in result.output
+    assert "slower" not in result.output
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_windows_writes_other_encodings(tmp_path: Path, encoding: str, mark: str) -> None:
     document = json.dumps(saved_file({"é": 1e-3}), ensure_ascii=False)
-    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
     (tmp_path / "a.json").write_bytes((mark + document).encode(encoding))
     assert [key.workload for key in load_side(tmp_path / "a.json").observations] == ["é"]
 

@@ -38,7 +38,7 @@ def with_accuracy(measured: Side, mean: float, *, sd: float | None = 0.004, n: i
 def judge(pair: Pair, second: Pair | None = None, **policy: Any) -> GateReport:
     baseline = make_baseline(pair[0])
     return gate(
-        baseline, pair, Policy(**policy), source=CONCURRENT, measure_again=None if second is None else lambda: second
+        baseline, pair, Policy(**policy), source=CONCURRENT, measure_again=None if second is None else lambda _: second
     )
 
 
@@ -69,7 +69,7 @@ def test_the_second_run_is_made_only_when_there_is_something_to_confirm() -> Non
     made = []
     fine = (times("a"), times("b", seed=1))
     report = gate(
-        make_baseline(fine[0]), fine, Policy(), source=CONCURRENT, measure_again=lambda: made.append(1) or fine
+        make_baseline(fine[0]), fine, Policy(), source=CONCURRENT, measure_again=lambda _: made.append(1) or fine
     )
     assert report.exit_code is ExitCode.GOOD
     assert not made
@@ -272,7 +272,7 @@ def test_stored_times_of_a_shared_machine_need_three_sessions() -> None:
     one = make_baseline(times("a"))
     slow = times("b", shift=0.3, seed=1)
     pair = (one.side, slow)
-    report = gate(one, pair, Policy(), source=STORED, measure_again=lambda: pair)
+    report = gate(one, pair, Policy(), source=STORED, measure_again=lambda _: pair)
     assert report.exit_code is ExitCode.INCONCLUSIVE
     assert "three sessions" in report.results[0].why.replace("3", "three")
 
@@ -299,7 +299,7 @@ def test_days_that_differ_are_no_regression() -> None:
     for _ in range(50):
         baseline, candidate = stored_baseline(rng, sessions=5, day_sd=0.03)
         pair = (baseline.side, candidate)
-        alarms += gate(baseline, pair, Policy(), source=STORED, measure_again=lambda p=pair: p).exit_code == 1
+        alarms += gate(baseline, pair, Policy(), source=STORED, measure_again=lambda _, p=pair: p).exit_code == 1
     assert alarms == 0
 
 

@@ -125,11 +125,7 @@ def test_folders_of_pytest_benchmark_files_are_processes(tmp_path: Path) -> None
     ("content", "complaint"),
     [
         ({"benchmarks": 3, "machine_info": {}, "datetime": ""}, r"benchmarks is 3 \(int\); expected a list"),
-        (
-            {"benchmarks": [{}], "machine_info": {}, "datetime": ""},
-            r"benchmarks\[0\]\.fullname is missing; expected a text",
-        ),
-        ({"benchmarks": [], "machine_info": []}, "machine_info is a list; expected a table"),
+        ({"benchmarks": [], "machine_info": [1]}, "machine_info is a list; expected a table"),
         ({"benchmarks": [], "machine_info": {}, "lparbench": 3}, r"lparbench is 3 \(int\); expected a table"),
     ],
 )
