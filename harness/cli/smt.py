@@ -98,12 +98,13 @@ def set_threads(
     from harness.placement.smt_guard import guarded
     from harness.placement.smt_state import read_cpusets
     from harness.platform.sysroot import SysRoot
+    from harness.wording import plural
 
     root = SysRoot(sysroot)
     if groups := len(read_cpusets(root)):
         typer.echo(
-            f"note: {groups} control groups (version 1) have CPUs of their own and lose those that go offline "
-            "until the state before is back",
+            f"note: {plural(groups, 'control group')} of version 1 with CPUs assigned: those that go offline are lost "
+            "there until the state before is back",
             err=True,
         )
     if not command:

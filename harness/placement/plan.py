@@ -190,9 +190,10 @@ def _quota_notes(limits: LimitFacts, threads: int) -> tuple[str, ...]:
     if quota is None or threads <= quota:
         return ()
     most = max(1, int(quota))
+    busy = "1 busy thread uses it up and pauses" if threads == 1 else f"{threads} busy threads use it up and pause"
     return (
-        f"A control group allows {quota:g} CPUs' worth of time: {threads} busy threads use it up and pause for the "
-        f"rest of each period. Use at most {plural(most, 'thread')}.",
+        f"A control group allows {quota:g} CPUs' worth of time: {busy} for the rest of each period. Use at most "
+        f"{plural(most, 'thread')}.",
     )
 
 

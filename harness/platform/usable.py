@@ -135,7 +135,7 @@ def _with_best(part: Usable) -> Usable:
         for cpu in (core.cpus[:per_core] if core.halves is None else [half[0] for half in core.halves])
     ]
     most = max(1, int(part.cpu_time or 1))
-    threads = min([2, most, *(len(core.cpus) for core in cores)])
+    threads = min([2, most, *(len(core.cpus if core.halves is None else core.halves) for core in cores)])
     best_node = best.id if best is not None and best.memory_bytes != 0 else None
     return replace(
         part,

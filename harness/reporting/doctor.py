@@ -19,6 +19,7 @@ from harness.errors import printable
 from harness.platform.facts import Facts
 from harness.reporting.listing import listing
 from harness.reporting.text import fact_text, number
+from harness.wording import plural
 
 _INDENT = " " * 4
 _MAX_WIDTH = 110
@@ -82,10 +83,10 @@ def machine_line(facts: Facts) -> str:
         f"{cpu.generation_hw}{mode}" if cpu.generation_hw else cpu.model_name or cpu.architecture,
         facts.kernel.hypervisor,
         lpar.mode,
-        f"{len(topology.cores)} cores" if topology.cores else None,
-        f"{len(topology.cpus_online)} CPUs" if topology.cpus_online else None,
+        plural(len(topology.cores), "core") if topology.cores else None,
+        plural(len(topology.cpus_online), "CPU") if topology.cpus_online else None,
         f"SMT {topology.smt.online}" if topology.smt.online else None,
-        f"{len(topology.nodes)} NUMA node{'s' if len(topology.nodes) != 1 else ''}" if topology.nodes else None,
+        plural(len(topology.nodes), "NUMA node") if topology.nodes else None,
         f"{number(facts.memory.total_bytes / 2**30)} GiB" if facts.memory.total_bytes else None,
     ]
     return ", ".join(part for part in parts if part) or f"nothing is known of {facts.sysroot}"

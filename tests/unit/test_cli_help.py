@@ -36,6 +36,19 @@ def test_no_help_shows_a_type_of_python_or_a_nameless_argument(words: tuple[str,
         assert record is None or record[0].strip(), parameter.name
 
 
+@pytest.mark.parametrize("words", [words for words in ALL if not hasattr(ALL[words], "commands")], ids=" ".join)
+def test_what_answers_something_has_json_and_everything_an_example(words: tuple[str, ...]) -> None:
+    options = {option for parameter in ALL[words].params for option in parameter.opts}
+    acts = {
+        ("site",),
+        ("smt", "set"),
+        ("smt", "restore"),
+        ("fleet", "host"),
+    }  # they do something, and say that it is done
+    assert ("--json" in options) == (words not in acts)
+    assert "Example: " in (ALL[words].callback.__doc__ or "")
+
+
 def test_a_node_is_chosen_by_the_same_option_everywhere() -> None:
     options = {
         words[-1]: parameter.opts
