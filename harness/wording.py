@@ -20,6 +20,17 @@ def plural(amount: int, singular: str, several: str | None = None) -> str:
     return f"{count(amount)} {word}"
 
 
+def counted(value: float, singular: str) -> str:
+    """``1 core``, ``2.5 cores``."""
+    return f"{value:.6g} {singular}{'' if value == 1 else 's'}"
+
+
+def cpu_time(cpus: float) -> str:
+    """``1 CPU's worth of time``, ``2.5 CPUs' worth of time``."""
+    of = "CPU's" if cpus == 1 else "CPUs'"
+    return f"{cpus:g} {of} worth of time"
+
+
 def inert(cell: Cell) -> Cell | str:
     """A text that a spreadsheet would run as a formula, made a text."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.advice.kinds import BOOL, NUMBER, TEXT, Collection, Kind, Table
 from harness.platform.parse import format_cpulist
+from harness.wording import counted, cpu_time
 
 
 @dataclass(frozen=True)
@@ -81,5 +82,7 @@ FUNCTIONS: dict[str, Function] = {
         lambda values, separator: separator.join(str(item) for item in values),
     ),
     "cpulist": Function("a collection of CPU or node numbers", _exactly([_NUMBERS], TEXT), format_cpulist),
+    "counted": Function("a number and a noun in the singular", _exactly([NUMBER, TEXT], TEXT), counted),
+    "cpu_time": Function("a number of CPUs", _exactly([NUMBER], TEXT), cpu_time),
     "gib": Function("a number of bytes", _exactly([NUMBER], NUMBER), lambda size: round(size / 2**30, 1)),
 }

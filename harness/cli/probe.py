@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import Sysroot
+from harness.wording import plural
 
 
 def probe(
@@ -73,4 +74,6 @@ def _save(file: Path, sysroot: Path, *, serial: bool) -> None:
     collect(root)
     write_output(file, root.archive(serial=serial), inputs=[sysroot])
     if not is_standard_output(file):
-        typer.echo(f"Saved {len(root.files):,} files to {file}. Look at it by: lparbench doctor --sysroot {file}")
+        typer.echo(
+            f"Saved {plural(len(root.files), 'file')} to {file}. Look at it by: lparbench doctor --sysroot {file}"
+        )

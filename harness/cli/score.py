@@ -15,6 +15,7 @@ import typer
 from harness.cli.options import BundleBackend
 from harness.cli.streams import reader_gone
 from harness.errors import InputError
+from harness.wording import plural
 
 
 class Format(str, Enum):
@@ -90,7 +91,7 @@ def score(
         typer.echo(json.dumps({"backend": stream.backend, **encode(summary), "levels": levels}, indent=2))
     elif not piped or summary.skipped:
         skipped = f"; {summary.skipped:,} skipped, the first at {summary.first_skipped}" if summary.skipped else ""
-        typer.echo(f"{summary.rows:,} rows scored, {summary.flagged:,} flagged{skipped}.", err=True)
+        typer.echo(f"{plural(summary.rows, 'row')} scored, {summary.flagged:,} flagged{skipped}.", err=True)
 
 
 def _standard_input() -> BinaryIO:

@@ -20,6 +20,7 @@ from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found, content, parsing, refuse_bomb
 from harness.datasets.table import Split, Table, categorical_of
 from harness.errors import InputError
+from harness.wording import plural
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _CODES = ((0, 1), (-1, 1), (1, 2))  # ways to write the two labels
@@ -104,7 +105,7 @@ def _anomalous(
     values, rows = np.unique(label, return_counts=True)
     if len(values) == 1:
         raise InputError(f"{path}: y holds a single label; normal and anomalous rows are both needed.")
-    written = [f"{value:g} ({count:,} rows)" for value, count in zip(values, rows, strict=True)]
+    written = [f"{value:g} ({plural(count, 'row')})" for value, count in zip(values, rows, strict=True)]
     content = f"y holds {', '.join(written[:5])}{' …' if len(values) > 5 else ''}"
     if len(values) > 2 or not (tuple(values) in _CODES or normal is not None):
         raise InputError(f"{path}: {content}; as many 0 and 1 expected.")

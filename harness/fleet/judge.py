@@ -32,6 +32,7 @@ from harness.record.fleet_model import (
 )
 from harness.record.model import Fingerprint, Tool
 from harness.runs.fingerprint import fingerprint
+from harness.wording import plural
 
 _OUT_OF_LINE = frozenset({Standing.SLOW, Standing.FAST, Standing.UNSTEADY})
 _PEERS = 24  # hosts that a host out of line is compared with, fact by fact
@@ -112,7 +113,7 @@ def _first(order: Sequence[str], digests: Mapping[str, str], digest: str) -> str
 
 
 def _title(facts: Fingerprint) -> str:
-    parts = [facts.machine or facts.cpu or "machine not known", f"{len(facts.cpus_online)} CPUs"]
+    parts = [facts.machine or facts.cpu or "machine not known", plural(len(facts.cpus_online), "CPU")]
     if facts.smt is not None and facts.smt.online is not None:
         parts.append(f"SMT{facts.smt.online}")
     if facts.lpar_entitled_capacity is not None:

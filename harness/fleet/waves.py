@@ -45,6 +45,7 @@ from harness.record.store import RECORD_NAME, parse_run, write_directory
 from harness.runs.fingerprint import fingerprint
 from harness.runs.journal import SessionEntry
 from harness.training.rank_setting import RankGroup
+from harness.wording import plural
 
 LOOK_S = 60.0
 _FIRST_S, _LEAST_S, _TIMES = 3600.0, 60.0, 3.0  # limits of a measurement: before any ended; at least; of the median
@@ -86,7 +87,7 @@ class Coordinator:
         for entry in self._journal.of(LookedEntry):
             if entry.host not in looked:
                 self._say(f"{entry.host}: {entry.state.value}: {entry.reason}")
-        self._say(f"{len(looked)} of {len(self._hosts)} hosts answer.")
+        self._say(f"{len(looked)} of {plural(len(self._hosts), 'host')} answered.")
         for wave in range(1, self._design.waves + 1):
             await self._wave(wave, looked)
 
@@ -103,7 +104,7 @@ class Coordinator:
             return
         if wave not in began:
             self._journal.note(WaveEntry(wave, tuple(order), now()))
-        self._say(f"wave {wave} of {self._design.waves}: {len(left)} hosts")
+        self._say(f"wave {wave} of {self._design.waves}: {plural(len(left), 'host')}")
         frames = {name: asyncio.Lock() for name in set(frames_of(looked).values())}
         slots = asyncio.Semaphore(self._design.fanout)
 

@@ -11,6 +11,7 @@ import onnxruntime
 
 from harness.errors import InputError
 from harness.platform.pinning import pinned_cpus
+from harness.wording import plural
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
@@ -37,5 +38,7 @@ def affinities(cpus: tuple[int, ...], threads: int) -> str:
         InputError: fewer CPUs are allowed than threads asked for.
     """
     if threads > len(cpus):
-        raise InputError(f"{threads} threads asked for, but the process may run on {len(cpus)} CPUs only.")
+        raise InputError(
+            f"{plural(threads, 'thread')} asked for, but the process may run on {plural(len(cpus), 'CPU')} only."
+        )
     return ";".join(str(cpu + 1) for cpu in cpus[1:threads])

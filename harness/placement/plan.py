@@ -11,7 +11,7 @@ from harness.placement.model import Placement, thread_environment
 from harness.platform.facts import Core, LimitFacts, Topology
 from harness.platform.parse import format_cpulist
 from harness.platform.usable import NO_LIMITS, Usable, memory_near, room, usable
-from harness.wording import plural
+from harness.wording import cpu_time, plural
 
 
 def plan(
@@ -192,7 +192,7 @@ def _quota_notes(limits: LimitFacts, threads: int) -> tuple[str, ...]:
     most = max(1, int(quota))
     busy = "1 busy thread uses it up and pauses" if threads == 1 else f"{threads} busy threads use it up and pause"
     return (
-        f"A control group allows {quota:g} CPUs' worth of time: {busy} for the rest of each period. Use at most "
+        f"A control group allows {cpu_time(quota)}: {busy} for the rest of each period. Use at most "
         f"{plural(most, 'thread')}.",
     )
 

@@ -12,7 +12,7 @@ from harness.platform.facts import Cache, Core, Facts, Module
 from harness.platform.nodes import Node
 from harness.platform.parse import format_cpulist
 from harness.reporting.console import bare_table, print_table, say, standard_output
-from harness.wording import plural
+from harness.wording import cpu_time, plural
 
 UNKNOWN = "not known"
 
@@ -237,7 +237,7 @@ def _limits(facts: Facts) -> list[Row]:
     cpus = limits.allowed_cpus
     rows = [("may use CPUs", UNKNOWN if cpus is None else format_cpulist(cpus))]
     if limits.cpu_quota_cores is not None:
-        rows.append(("CPU quota", f"{limits.cpu_quota_cores:g} CPUs' worth of time (a CPU is one hardware thread)"))
+        rows.append(("CPU quota", f"{cpu_time(limits.cpu_quota_cores)} (a CPU is one hardware thread)"))
     if limits.allowed_mems is not None and facts.topology.nodes:
         here = tuple(node.id for node in facts.topology.nodes if node.id in limits.allowed_mems)
         rows.append(("may use memory of", f"nodes {format_cpulist(here) or 'none'}"))

@@ -6,6 +6,7 @@ import math
 from collections import deque
 
 from harness.serving.exchange import HttpError
+from harness.wording import plural
 
 _REMEMBERED = 50  # calls
 
@@ -79,5 +80,5 @@ class Admission:
             retry = max(1, math.ceil(seconds))
             raise HttpError(503, "too many rows wait already", (("Retry-After", str(retry)),))
         if rows > self._queue_rows:
-            raise HttpError(413, f"{rows} rows in a request; at most {self._queue_rows} are taken")
+            raise HttpError(413, f"{plural(rows, 'row')} in a request; at most {self._queue_rows} are taken")
         self.waiting = total

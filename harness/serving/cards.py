@@ -15,6 +15,7 @@ from harness.serving.fraud import Fraud
 from harness.serving.fraud_parts import Parts
 from harness.serving.model import ServedModel
 from harness.serving.spec import ServeSpec, log_name
+from harness.wording import plural
 
 _MOST = 100_000  # cards, unless more are asked for
 
@@ -63,7 +64,11 @@ def _take_over(spec: ServeSpec, path: Path, fraud: Fraud, model: str) -> None:
     killed = log.recover() if drained is None else None
     if killed is not None:
         rest = "taken over" if killed else "none can be taken over: all cards start empty"
-        print(f"lparbench: the log of a process that was killed: {killed} cards {rest}.", file=sys.stderr, flush=True)
+        print(
+            f"lparbench: the log of a process that was killed: {plural(killed, 'card')} {rest}.",
+            file=sys.stderr,
+            flush=True,
+        )
     elif not spec.divided:
         say_taken(drained, path)
     log.begin()
@@ -96,10 +101,14 @@ def writable(path: Path) -> None:
 
 def say_taken(count: int | None, path: Path) -> None:
     """How many cards were taken over; None where there is no file."""
-    text = f"there is no {path}: all cards start empty" if count is None else f"{count} cards taken over from {path}"
+    text = (
+        f"there is no {path}: all cards start empty"
+        if count is None
+        else f"{plural(count, 'card')} taken over from {path}"
+    )
     print(f"lparbench: {text}.", file=sys.stderr, flush=True)
 
 
 def say_kept(count: int, path: str) -> None:
     """How many cards were kept."""
-    print(f"lparbench: {count} cards kept in {path}.", file=sys.stderr, flush=True)
+    print(f"lparbench: {plural(count, 'card')} kept in {path}.", file=sys.stderr, flush=True)

@@ -120,7 +120,7 @@ def judge(
     met = None
     if spec.p99_bound_s is not None and not reasons:
         if len(times) < requests_needed(99):
-            reasons.append(f"p99 needs {requests_needed(99)} requests, {len(times)} were made")
+            reasons.append(f"p99 needs {requests_needed(99)} requests; made: {len(times)}")
         else:
             met = (p99 := percentiles["p99_s"]) is not None and p99 <= spec.p99_bound_s
     if met is False and (stolen_s or 0.0) > _STOLEN_SHARE * sent.wall_ns * 1e-9:

@@ -19,6 +19,7 @@ from harness.serving.json_input import PARSER
 from harness.serving.listening import tls, url_of
 from harness.serving.loop import Server
 from harness.serving.spec import ServeSpec
+from harness.wording import plural
 
 
 @dataclass(frozen=True)
@@ -105,5 +106,5 @@ async def serve(
     ending.cancel()
     second.cancel()
     if lost:
-        print(f"lparbench: {lost} requests were not answered.", file=sys.stderr, flush=True)
+        print(f"lparbench: {plural(lost, 'request')} got no answer.", file=sys.stderr, flush=True)
     return ExitCode.INCONCLUSIVE if lost else ExitCode.GOOD

@@ -14,6 +14,7 @@ import numpy as np
 from harness.errors import InputError
 from harness.measure.stats import t_quantile
 from harness.sizing.usl import LEAST_POINTS, Array, SquaresFit, Usl, fit, fit_squares
+from harness.wording import counted, plural
 
 _CORES = ("cores", "n", "cpus", "processors", "threads", "users", "load", "workers", "concurrency")
 _RATES = ("rate", "x", "throughput", "rows_per_s", "requests_per_s", "capacity", "tps", "rps", "qps")
@@ -125,7 +126,7 @@ def _columns(
     if all(_number(cell) is not None for cell in head):
         if len(head) != 2:
             raise InputError(
-                f"{path}: line {number}: {len(head)} columns without names.",
+                f"{path}: line {number}: {plural(len(head), 'column')} without names.",
                 remedy="Expected two, cores and rate, or a first line that names them.",
             )
         return (0, 1), lines
@@ -236,8 +237,8 @@ def _contradictions(cores: Array, errors: Array) -> tuple[str, ...]:
     pure = math.sqrt(sum(float(np.square(group - group.mean()).sum()) for group in groups.values()) / degrees)
     level = 1 - (1 - _CONTRADICTED) / len(groups)
     return tuple(
-        f"{count:g} cores: {100 * math.expm1(float(group.mean())):+.1f} % off the law, where repetitions differ by "
-        f"{100 * pure:.2g} %"
+        f"{counted(count, 'core')}: {100 * math.expm1(float(group.mean())):+.1f} % off the law, where repetitions "
+        f"differ by {100 * pure:.2g} %"
         for count, group in groups.items()
         if abs(float(group.mean())) > max(0.01, t_quantile(level, degrees) * pure / math.sqrt(len(group)))
     )

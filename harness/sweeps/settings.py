@@ -14,6 +14,7 @@ from harness.platform.usable import usable
 from harness.record.spec import Scenario
 from harness.runs.schedule import Configuration
 from harness.scoring.backends import BACKENDS
+from harness.wording import cpu_time, plural
 
 
 @dataclass(frozen=True)
@@ -147,17 +148,17 @@ def _impossible(configuration: Configuration, bounds: Bounds) -> str | None:
         limit = "" if bounds.method is SmtMethod.SWITCHED else " online, and no more can be brought online here"
         return f"SMT {smt}: the cores have {threads}{limit}"
     if configuration.cores > bounds.cores[node]:
-        return f"{configuration.cores} cores: {configuration.location} has {bounds.cores[node]}"
+        return f"{plural(configuration.cores, 'core')}: {configuration.location} has {bounds.cores[node]}"
     if "http" in configuration.scenarios:
         if configuration.cores >= sum(bounds.cores.values()):
-            return f"{configuration.cores} cores: the load over HTTP needs one of its own"
+            return f"{plural(configuration.cores, 'core')}: the load over HTTP needs one of its own"
         if configuration.instances > 1:
             return "the http scenario measures one server process"
     if configuration.threads_per_core > smt:
         return "more threads per core than the SMT level has"
     busy = configuration.cores * configuration.threads_per_core
     if bounds.cpu_time is not None and busy > max(1.0, bounds.cpu_time):
-        return f"{busy} threads: a control group allows {bounds.cpu_time:g} CPUs' worth of time"
+        return f"{plural(busy, 'thread')}: a control group allows {cpu_time(bounds.cpu_time)}"
     if bounds.method is SmtMethod.AFFINITY and smt != configuration.threads_per_core:
         return "by affinity, SMT k is k threads per core: with fewer of them it is the lower level again"
     if not divides_evenly(configuration.cores, configuration.threads_per_core, configuration.instances):

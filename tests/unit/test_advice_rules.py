@@ -234,6 +234,25 @@ def test_rule_fires_where_it_should_with_evidence_and_commands(rule):
     assert finding.costs_performance == (finding.loss is not None)
 
 
+ONE_CORE = replace(GOOD, nodes=(NodeSpec(0, cores=1),), smt=1, load=(3.5, 1.0, 0.5))
+OF_ONE = (
+    Case(replace(GOOD, nodes=(NodeSpec(0, cores=1), NodeSpec(1, cores=1)), smt=1)),
+    Case(ONE_CORE, change=_software(OMP_NUM_THREADS="2")),
+    Case(replace(ONE_CORE, lpar=LparSpec(shared=True, donating=None, entitled_percent=10, virtual_processors=1))),
+    Case(replace(GOOD, nodes=(NodeSpec(0, cores=1),), smt=2), change=_software(OMP_NUM_THREADS="1")),
+    Case(change=_quota(1.0)),
+    Case(change=_checked(Disagreement("lscpu", "CPUs of node 0", "0-1", "0-3"))),
+)
+
+
+@pytest.mark.parametrize("case", [*OF_ONE, *(fires for fires, _ in CASES.values())])
+def test_a_single_thing_is_in_the_singular(case):
+    for finding in case.report().findings:
+        text = " ".join((finding.title, finding.why, finding.effect))
+        several = r"(?<![-\d.,(])\b1 ([a-z]+ )?(CPUs|cores|threads|nodes|points|processors|halves)\b"
+        assert re.search(several, text) is None, text
+
+
 @pytest.mark.parametrize("rule", CASES)
 def test_rule_is_checked_and_silent_where_all_is_well(rule):
     report = CASES[rule][1].report()

@@ -174,7 +174,7 @@ def test_a_container_is_given_no_command_that_resizes_the_partition(container: s
         ),
         (
             replace(PRESETS["kvm-guest"], threads=4, nodes=(NodeSpec(0, cores=3),), offline_cores=frozenset((2,))),
-            "1 of 3 cores are offline",
+            "1 of 3 cores is offline",
             "chcpu -e 8-11  # as root",
         ),
         (
@@ -184,12 +184,12 @@ def test_a_container_is_given_no_command_that_resizes_the_partition(container: s
         ),
         (
             replace(PRESETS["p10-smt2"], offline_cores=frozenset((2,)), lpar=None),
-            "1 of 4 cores are offline",
+            "1 of 4 cores is offline",
             "ppc64_cpu --cores-on=all  # as root",
         ),
         (
             replace(PRESETS["x86-two-sockets"], online_threads={2: (0,)}),
-            "1 of 16 CPUs are offline",
+            "1 of 16 CPUs is offline",
             "chcpu -e 10  # as root",
         ),
     ],

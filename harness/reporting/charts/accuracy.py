@@ -20,6 +20,7 @@ from harness.reporting.charts.svg import (
     to_svg,
 )
 from harness.reporting.text import number, percent, score
+from harness.wording import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,7 +164,7 @@ def epoch_chart(
         if len(lines) > 1:
             legend(axes)
         description = " ".join(
-            f"{name}: from {number(points[0][1])} to {number(points[-1][1])} in {len(points)} epochs."
+            f"{name}: from {number(points[0][1])} to {number(points[-1][1])} in {plural(len(points), 'epoch')}."
             for name, points in lines.items()
         )
         return to_svg(figure, key=key, title=title, description=description)

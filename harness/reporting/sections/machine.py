@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.platform.facts import Facts
 from harness.reporting.text import NO_BREAK, as_given, number, quantity, ranges, size
-from harness.wording import plural
+from harness.wording import counted, cpu_time, plural
 
 Line = tuple[str, str]
 
@@ -104,11 +104,11 @@ def _partition(facts: Facts) -> str:
 def _capacity(facts: Facts) -> str:
     lpar, parts = facts.lpar, []
     if lpar.entitled_cores is not None:
-        parts.append(f"{as_given(lpar.entitled_cores)} cores entitled")
+        parts.append(f"{counted(lpar.entitled_cores, 'core')} entitled")
     if lpar.virtual_processors is not None:
         parts.append(plural(lpar.virtual_processors, "virtual processor"))
     if lpar.pool_id is not None:
-        parts.append(f"pool {lpar.pool_id}" + (f" of {as_given(lpar.pool_cores)} cores" if lpar.pool_cores else ""))
+        parts.append(f"pool {lpar.pool_id}" + (f" of {counted(lpar.pool_cores, 'core')}" if lpar.pool_cores else ""))
     return ", ".join(parts)
 
 
@@ -117,7 +117,7 @@ def _limits(facts: Facts) -> str:
     if limits.container and limits.container != "none":
         parts.append(limits.container)
     if limits.cpu_quota_cores is not None:
-        parts.append(f"quota of {as_given(limits.cpu_quota_cores)} CPUs' time")
+        parts.append(f"quota of {cpu_time(limits.cpu_quota_cores)}")
     if limits.allowed_cpus and len(limits.allowed_cpus) < len(facts.topology.cpus_online):
         parts.append(f"CPUs {ranges(limits.allowed_cpus)} allowed")
     with_memory = {node.id for node in facts.topology.nodes if node.memory_bytes}
