@@ -125,7 +125,7 @@ def _sent(record: LoadRecord) -> str:
     """What was sent."""
     spec, scored = record.spec, record.result.scored
     if spec.cards is None or spec.skew is None:
-        return plural(record.rows, "row")
+        return f"{record.rows} rows"
     compared = "" if scored is None else f", {count(scored)} scores compared"
     return f"{record.rows} transactions of {plural(spec.cards, 'card')}, Zipf {spec.skew:g}{compared}"
 
