@@ -313,14 +313,14 @@ def test_processes_that_are_killed_are_replaced_and_what_was_lost_is_said(cards:
         _, stderr = process.communicate(timeout=120)
     assert "front-0 ended by signal 9; the server starts it again." in stderr
     assert "scorer-0 ended by signal 9; the server starts it again." in stderr
-    assert "the log of a process that was killed: 1 cards taken over." in stderr
+    assert "the log of a process that was killed: 1 card taken over." in stderr
     with serving(cards, *options) as (process, described):
         assert [_answered(described["url"], {"record": row}) for row in rows[7:]] == [before[7], last]
         process.send_signal(signal.SIGTERM)
         _, again = process.communicate(timeout=120)
         assert process.returncode == 0, again
-    assert "the log of a process that was killed: 1 cards taken over." in again
-    assert "1 cards kept in" in again
+    assert "the log of a process that was killed: 1 card taken over." in again
+    assert "1 card kept in" in again
     assert "Traceback" not in stderr + again
     assert divide(state, [tmp_path / "part"], model_digest(cards), owner) == 1
 
@@ -360,7 +360,7 @@ def test_cards_are_kept_from_a_drain_to_the_next_start(cards: Path, tmp_path: Pa
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=120)
         assert process.returncode == 0, stderr
-        assert "1 cards kept in" in stderr
+        assert "1 card kept in" in stderr
     with serving(cards, "--state", str(state)) as (process, described):
         assert _post(described["url"], {"record": rows[7]}) == before[7]
         status, answer = _post(described["url"], {"record": rows[8]})
