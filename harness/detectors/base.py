@@ -57,6 +57,7 @@ class Detector(ABC):
     dense: ClassVar[bool] = True  # its program, where it has one, is of dense layers for `torch.compile`
     data_parallel: ClassVar[bool] = False  # several ranks may train it on shares of each batch
     streams: ClassVar[bool] = False  # it can be trained on more rows than the memory holds: `FitContext.streamed`
+    libraries: ClassVar[tuple[str, ...]] = ()  # that a fit imports: it is timed without that
     traced: ClassVar[bool] = False  # its ONNX graph is that of its module even if it has a program
 
     random_state: int = 0

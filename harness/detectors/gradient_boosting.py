@@ -62,6 +62,7 @@ class GradientBoosting(BoostedTrees):
     """
 
     name: ClassVar[str] = "gradient-boosting"
+    libraries: ClassVar[tuple[str, ...]] = ("sklearn.ensemble",)
     supervised: ClassVar[bool] = True
 
     max_iter: int = 100

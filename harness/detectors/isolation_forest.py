@@ -28,6 +28,7 @@ class IsolationForest(OneClass):
     """
 
     name: ClassVar[str] = "isolation-forest"
+    libraries: ClassVar[tuple[str, ...]] = ("sklearn.ensemble",)
     dense: ClassVar[bool] = False
 
     n_estimators: int = 200

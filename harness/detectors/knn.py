@@ -29,6 +29,7 @@ class KNN(OneClass):
     """
 
     name: ClassVar[str] = "knn"
+    libraries: ClassVar[tuple[str, ...]] = ("sklearn.neighbors",)
     dense: ClassVar[bool] = False
 
     n_neighbors: int = 5

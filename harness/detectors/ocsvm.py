@@ -28,6 +28,7 @@ class OCSVM(OneClass):
     """
 
     name: ClassVar[str] = "ocsvm"
+    libraries: ClassVar[tuple[str, ...]] = ("sklearn.svm",)
 
     nu: float = 0.05
     gamma: float | Literal["scale", "auto"] = "scale"

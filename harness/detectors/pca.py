@@ -24,6 +24,7 @@ class PCA(OneClass):
     """
 
     name: ClassVar[str] = "pca"
+    libraries: ClassVar[tuple[str, ...]] = ("sklearn.decomposition",)
 
     n_components: int | float = 0.95
 

@@ -34,6 +34,7 @@ class XGBoost(BoostedTrees, Classifier):
     """
 
     name: ClassVar[str] = "xgboost"
+    libraries: ClassVar[tuple[str, ...]] = ("xgboost",)
 
     n_estimators: int = 600
     max_depth: int = 6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -59,7 +61,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     ranks = None if job.rank is None else _meet(job.rank, data)
     trainer_name: Literal["torch", "native"] = "native" if natively and job.trainer == "native" else "torch"
     context = _with_validation(FitContext(trainer=trainer_name, ranks=ranks, streamed=data.streamed), data)
-    _refuse_rows(first, data)
+    _get_ready(first, data)
     before, started = 0.0 if ranks is None else ranks.reduce_s, time.perf_counter()  # meeting is no training
     together = detectors if data.split_seed is None else detectors[:1]  # the others: each on a split of its own
     fit_together(together, data.train_x, data.train_y, context=context)
@@ -160,8 +162,8 @@ def _load(job: FitJob, seed: int | None = None) -> EncodedDataset:
     )
 
 
-def _refuse_rows(detector: Detector, data: EncodedDataset) -> None:
-    """See that the detector can learn from the rows.
+def _get_ready(detector: Detector, data: EncodedDataset) -> None:
+    """See that the detector can learn from the rows, and import what it needs, which is no training.
 
     Raises:
         InputError: they are all normal, or all anomalies, and it learns from labels: it would learn nothing, and its
@@ -181,6 +183,9 @@ def _refuse_rows(detector: Detector, data: EncodedDataset) -> None:
             remedy='Take a detector that learns from normal rows, or set train_rows = "all" in [dataset_options] of a '
             "workload file.",
         )
+    for name in detector.libraries:
+        with contextlib.suppress(ImportError):  # the fit says what is not there
+            importlib.import_module(name)
 
 
 def _keep_rows(detector: Detector, data: EncodedDataset, scores: Vector, directory: Path) -> None:
