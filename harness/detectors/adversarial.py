@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.detectors.base import normal_rows
@@ -32,6 +32,7 @@ class Adversarial(NetDetector, Replicated, OneClass):
     discriminators: ClassVar[tuple[str, ...]] = ("discriminator",)
     generators: ClassVar[tuple[str, ...]] = ("encoder", "generator")
     loss_names: ClassVar[tuple[str, ...]] = ("discriminator", "generator", "encoder")
+    scores_cheaply: ClassVar[bool] = False  # so that validation rows can be looked at after every epoch
     orders: ClassVar[int] = 2  # independent row orders: of the discriminators' batches, of the generators'
 
     latent: int = 32
@@ -59,6 +60,7 @@ class Adversarial(NetDetector, Replicated, OneClass):
         """Alternate a step of the discriminators and one of the generators, on independent orders of the rows."""
         from harness.detectors.adversarial_training import BestWeightsKeeper, Players
         from harness.training.loop import train
+        from harness.training.validation import MOST, ValidationCurve
 
         normal = normal_rows(X, y, cls.name)
         for replica in replicas:
@@ -68,7 +70,13 @@ class Adversarial(NetDetector, Replicated, OneClass):
         players = Players(replicas, normal, sides, latent=first.latent, beta_1=first.beta_1, ema_decay=first.ema_decay)
         keeper = BestWeightsKeeper(replicas, players, context, by_validation=first.keeps_best)
         schedule = cls.schedule(replicas, len(normal), loss_names=cls.loss_names, orders=cls.orders, drop_last=True)
-        histories = train(first.round(players), schedule, context, keep_going=keeper.after_epoch)
+        watched = context if cls.scores_cheaply else replace(context, X_val=None)
+        curve = ValidationCurve(first.decision_function, first.fitted_net(), watched, MOST)
+        measured = curve.after(keeper.write_back)
+        histories = train(
+            first.round(players), schedule, context, keep_going=lambda: keeper.after_epoch() and measured()
+        )
+        histories[0] = curve.added_to(histories[0])
         keeper.finish()
         for replica, history in zip(replicas, histories, strict=True):
             replica.history_ = history
@@ -93,6 +101,8 @@ class Reconstructing(Adversarial):
         keep: whose weights are kept, default ``last``: those of the last epoch, or under ``validation`` of the one with
             the highest F1 on the validation labels; adversarial losses do not show when training is best.
     """
+
+    scores_cheaply: ClassVar[bool] = True
 
     keep: Literal["last", "validation"] = "last"
 

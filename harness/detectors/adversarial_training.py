@@ -187,7 +187,7 @@ class BestWeightsKeeper:
         """Save the weights of replicas that are better than before; training goes on."""
         X, y = self._context.X_val, self._context.y_val
         if self._by_validation and X is not None and y is not None:
-            self._write_back()
+            self.write_back()
             for index, replica in enumerate(self._replicas):
                 f1 = thresholds.highest_f1(replica.decision_function(X), y)
                 if f1 > self._best[index]:
@@ -196,12 +196,13 @@ class BestWeightsKeeper:
 
     def finish(self) -> None:
         """Write the weights into the replicas."""
-        self._write_back()
+        self.write_back()
         for replica, state in zip(self._replicas, self._states, strict=True):
             if state is not None:
                 load_state(replica.fitted_net(), state)
 
-    def _write_back(self) -> None:
+    def write_back(self) -> None:
+        """Give the replicas the weights as they are now, averaged."""
         for side in (self._players.discriminators, self._players.generators):
             side.write_back(averaged=True)
         for replica in self._replicas:

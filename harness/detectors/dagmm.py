@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from harness.detectors.mixture import Mixture
     from harness.training.replicas import Replicas
 
+_MIXED = 8192  # training rows that make a mixture after each epoch
+
 MIXTURE = ("shares", "means", "factors")
 
 
@@ -74,6 +76,7 @@ class DAGMM(NetDetector, Replicated, OneClass):
 
         from harness.training.loop import train
         from harness.training.replicas import Noise, Replicas
+        from harness.training.validation import MOST, ValidationCurve
 
         normal = normal_rows(X, y, cls.name)
         for replica in replicas:
@@ -86,11 +89,21 @@ class DAGMM(NetDetector, Replicated, OneClass):
         rows = torch.from_numpy(normal)
         names = ("loss", "reconstruction", "energy")
         schedule = cls.schedule(replicas, len(rows), loss_names=names, drop_last=True)
-        histories = train(replicas[0]._step(together, rows), schedule, context)
+        first, some = replicas[0], rows[:: -(-len(rows) // _MIXED)]
+        curve = ValidationCurve(first.decision_function, first.fitted_net(), context, MOST)
+
+        def write_back() -> None:
+            together.write_back()
+            first._wide = None  # a copy of the weights before
+            first._mixture = first._fit_mixture(some)
+
+        histories = train(first._step(together, rows), schedule, context, keep_going=curve.after(write_back))
+        histories[0] = curve.added_to(histories[0])
         together.write_back()
         for replica, history in zip(replicas, histories, strict=True):
             replica.fitted_net().eval()
             replica.history_ = history
+            replica._wide = None
             replica._mixture = replica._fit_mixture(rows)
             replica.choose(normal, context)
 

@@ -53,6 +53,7 @@ class DSEBM(NetDetector, Replicated, OneClass):
         from harness.detectors.energy_net import Energy
         from harness.training.loop import gather, train
         from harness.training.replicas import Noise, Replicas
+        from harness.training.validation import MOST, ValidationCurve
 
         first = replicas[0]
         normal = normal_rows(X, y, cls.name)
@@ -76,7 +77,10 @@ class DSEBM(NetDetector, Replicated, OneClass):
             together.descend(losses)
             return losses.detach()
 
-        histories = train(step, cls.schedule(replicas, len(rows), drop_last=True), context)
+        curve = ValidationCurve(first.decision_function, first.fitted_net(), context, MOST)
+        keep_going = curve.after(together.write_back)
+        histories = train(step, cls.schedule(replicas, len(rows), drop_last=True), context, keep_going=keep_going)
+        histories[0] = curve.added_to(histories[0])
         together.write_back()
         for replica, history in zip(replicas, histories, strict=True):
             replica.history_ = history

@@ -11,10 +11,12 @@ from numpy.typing import ArrayLike
 from harness.detectors.base import DataError, Detector, as_training_rows, normal_rows
 from harness.detectors.net_detector import NetDetector
 from harness.detectors.oneclass import OneClass
-from harness.training.context import FitContext
+from harness.training.context import FitContext, Matrix, Vector
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+_WATCHED = 500  # validation rows after each epoch
 
 
 @dataclass
@@ -47,6 +49,7 @@ class EGBADImages(NetDetector, OneClass):
 
         from harness.detectors.image_nets import Game, Nets
         from harness.training.loop import train
+        from harness.training.validation import ValidationCurve
 
         context = context or FitContext()
         normal = normal_rows(*as_training_rows(X, y, self.name), self.name)
@@ -63,10 +66,18 @@ class EGBADImages(NetDetector, OneClass):
         )  # fmt: skip
         names = ("discriminator", "generator", "encoder")
         schedule = self.schedule([self], len(normal), loss_names=names, orders=2, drop_last=True)
+
+        def averaged(rows: Matrix) -> Vector:
+            self.net_ = game.average
+            scores = self.decision_function(rows)
+            self.net_ = live
+            return scores
+
+        curve = ValidationCurve(averaged, game.average, context, _WATCHED)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
             live.train()
-            self.history_ = train(game.step, schedule, context)[0]
+            self.history_ = curve.added_to(train(game.step, schedule, context, keep_going=curve.go_on)[0])
         self.net_ = game.average
         self.choose(normal, context)
         return self

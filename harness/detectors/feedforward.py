@@ -15,6 +15,8 @@ from harness.training.native_spec import NativeTraining
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.training.validation import ValidationCurve
+
 
 @dataclass
 class FeedForward(NetDetector, Replicated):
@@ -53,27 +55,41 @@ class FeedForward(NetDetector, Replicated):
     @classmethod
     def train_together(cls, replicas: Sequence[Any], X: Matrix, y: Labels | None, context: FitContext) -> None:
         """Minimise the loss, on the trainer that ``context`` asks for."""
+        from harness.training.validation import MOST, ValidationCurve
+
         rows, targets = replicas[0].training_rows(X, y)
         for replica in replicas:
             replica.build(rows.shape[1])
+        curve = ValidationCurve(replicas[0].decision_function, replicas[0].fitted_net(), context, MOST)
         natively = context.trainer == "native" and context.ranks is None
         trained = cls._train_natively if natively else cls._train_on_torch
-        for replica, history in zip(replicas, trained(replicas, rows, targets, context), strict=True):
+        first, *others = trained(replicas, rows, targets, context, curve)
+        for replica, history in zip(replicas, [curve.added_to(first), *others], strict=True):
             replica.history_ = history
             replica.finish(rows, context)
 
     @classmethod
     def _train_natively(
-        cls, replicas: Sequence[FeedForward], rows: Matrix, targets: Vector | None, context: FitContext
+        cls,
+        replicas: Sequence[FeedForward],
+        rows: Matrix,
+        targets: Vector | None,
+        context: FitContext,
+        curve: ValidationCurve,
     ) -> list[tuple[Epoch, ...]]:
         from harness.training.native_loop import train_natively
 
         nets, how = ([replica.fitted_net() for replica in replicas], [each.native_training() for each in replicas])
-        return train_natively(nets, how, rows, targets, cls.schedule(replicas, len(rows)), context)
+        return train_natively(nets, how, rows, targets, cls.schedule(replicas, len(rows)), context, curve)
 
     @classmethod
     def _train_on_torch(
-        cls, replicas: Sequence[FeedForward], X: Matrix, y: Vector | None, context: FitContext
+        cls,
+        replicas: Sequence[FeedForward],
+        X: Matrix,
+        y: Vector | None,
+        context: FitContext,
+        curve: ValidationCurve,
     ) -> list[tuple[Epoch, ...]]:
         import torch
 
@@ -98,7 +114,8 @@ class FeedForward(NetDetector, Replicated):
             together.step()
             return losses
 
-        histories = train(step, cls.schedule(replicas, len(X)), context)
+        keep_going = curve.after(together.write_back)
+        histories = train(step, cls.schedule(replicas, len(X)), context, keep_going=keep_going)
         together.write_back()
         return histories
 

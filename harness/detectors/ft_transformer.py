@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from harness.training.adam import Adam
 
 
-_VALIDATED = 2000  # rows after each epoch: a score costs a third of a step of training
-
-
 @dataclass
 class FTTransformer(NetDetector, Classifier):
     """Score is the difference of the logits of attack and normal, 0 at probability 0.5.
@@ -136,11 +133,11 @@ class FTTransformer(NetDetector, Classifier):
 
         from harness.training.early_stopping import class_weights
         from harness.training.loop import descend, train
-        from harness.training.validation import ValidationCurve
+        from harness.training.validation import MOST, ValidationCurve
 
         net, optimiser, weights = self.fitted_net(), self._adamw(), class_weights(y)
         self.class_weights_ = tuple(weights.tolist())
-        curve = ValidationCurve(self.decision_function, net, context, _VALIDATED)
+        curve = ValidationCurve(self.decision_function, net, context, MOST)
 
         def step(indices: Tensor) -> Tensor:
             chosen = indices[0]

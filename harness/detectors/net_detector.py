@@ -34,7 +34,7 @@ class NetDetector(Detector):
     batch_size: int = 64
     epochs: int = 20
 
-    libraries: ClassVar[tuple[str, ...]] = ("torch",)
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "sklearn.metrics")  # by which a fit watches validation rows
     rows_per_slice: ClassVar[int] = 8192  # activations of small nets stay inside a second-level cache
 
     net_ = cast("nn.Module | None", None)

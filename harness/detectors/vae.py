@@ -22,6 +22,8 @@ from harness.training.native_spec import NativeTraining
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.training.validation import ValidationCurve
+
 LOSSES = ("loss", "background error")
 
 
@@ -67,18 +69,22 @@ class VAE(NetDetector, Replicated, OneClass):
     @classmethod
     def train_together(cls, replicas: Sequence[VAE], X: Matrix, y: Labels | None, context: FitContext) -> None:
         """The background, then background and labelled anomalies."""
+        from harness.training.validation import MOST, ValidationCurve
+
         normal = normal_rows(X, y, cls.name)
         for replica in replicas:
             replica.build(normal.shape[1])
+        curve = ValidationCurve(replicas[0].decision_function, replicas[0].fitted_net(), context, MOST)
         how = [form for replica in replicas if (form := replica.native_training()) is not None]
         if how and context.trainer == "native":
             from harness.training.native_loop import train_natively
 
             nets = [replica.fitted_net() for replica in replicas]
             schedule = cls.schedule(replicas, len(normal), loss_names=LOSSES)
-            histories = train_natively(nets, how, normal, None, schedule, context)
+            histories = train_natively(nets, how, normal, None, schedule, context, curve)
         else:
-            histories = cls._train_on_torch(replicas, normal, X, y, context)
+            histories = cls._train_on_torch(replicas, normal, X, y, context, curve)
+        histories[0] = curve.added_to(histories[0])
         for replica, history in zip(replicas, histories, strict=True):
             replica.fitted_net().eval()
             replica.history_ = history
@@ -86,7 +92,13 @@ class VAE(NetDetector, Replicated, OneClass):
 
     @classmethod
     def _train_on_torch(
-        cls, replicas: Sequence[VAE], normal: Matrix, X: Matrix, y: Labels | None, context: FitContext
+        cls,
+        replicas: Sequence[VAE],
+        normal: Matrix,
+        X: Matrix,
+        y: Labels | None,
+        context: FitContext,
+        curve: ValidationCurve,
     ) -> list[tuple[Epoch, ...]]:
         import torch
 
@@ -95,12 +107,13 @@ class VAE(NetDetector, Replicated, OneClass):
 
         stages = Stages(replicas, torch.from_numpy(normal))
         schedule = cls.schedule(replicas, len(normal), loss_names=LOSSES)
-        histories = train(stages.background, schedule, context)
+        keep_going = curve.after(stages.together.write_back)
+        histories = train(stages.background, schedule, context, keep_going=keep_going)
         if replicas[0].awareness_epochs:
             stages.take_anomalies(X, y)
             seeds = tuple(seed + SECOND_STAGE for seed in schedule.seeds)
             second = replace(schedule, epochs=replicas[0].awareness_epochs, seeds=seeds)
-            aware = train(stages.aware, second, context)
+            aware = train(stages.aware, second, context, keep_going=keep_going)
             histories = [before + after for before, after in zip(histories, aware, strict=True)]
         stages.together.write_back()
         return histories

@@ -17,6 +17,7 @@ from harness.training.context import Epoch, FitContext, Schedule
 from harness.training.loop import train
 from harness.training.native_spec import NativeTraining, dense_trainer
 from harness.training.replicas import Noise
+from harness.training.validation import ValidationCurve
 
 _WHOLE_EPOCH = 1 << 40
 _DRAWN = 1 << 22  # numbers of noise that a replica draws at a time
@@ -29,6 +30,7 @@ def train_natively(
     y: NDArray[np.float32] | None,
     schedule: Schedule,
     context: FitContext,
+    curve: ValidationCurve,
 ) -> list[tuple[Epoch, ...]]:
     """Train ``nets``, replicas of each other, as the torch loop would: same orders, same noise, same formulas.
 
@@ -40,6 +42,7 @@ def train_natively(
         y: targets (n,), for ``bce``.
         schedule: its losses are the loss, and with sampling the loss without the divergence.
         context: its listeners hear of the means over the nets.
+        curve: of the first net, measured after each pass.
 
     Raises:
         InputError: the native kernels are not built here.
@@ -55,7 +58,12 @@ def train_natively(
         return torch.from_numpy(np.stack([of_net.mean(axis=0, dtype=np.float64) for of_net in losses]))
 
     batches = _batches_per_step(context, batch_size * latent)
-    history = train(step, replace(schedule, batches_per_step=batches), context)
+    history = train(
+        step,
+        replace(schedule, batches_per_step=batches),
+        context,
+        keep_going=curve.after(lambda: _write_back(nets[0], trainers[0])),
+    )
     for net, trained in zip(nets, trainers, strict=True):
         _write_back(net, trained)
     return history

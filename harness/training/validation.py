@@ -1,4 +1,4 @@
-"""What a classifier in training makes of the validation rows after each pass over the training rows."""
+"""What a detector in training makes of the validation rows after each pass over the training rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import replace
 from torch import nn
 
 from harness.training.context import Epoch, FitContext, Matrix, Vector
+
+MOST = 2000  # rows after each epoch: all of them would cost more than the training of a small net
 
 
 class ValidationCurve:
@@ -39,9 +41,10 @@ class ValidationCurve:
             return None
         from sklearn.metrics import average_precision_score, roc_auc_score
 
+        training = self._module.training
         self._module.eval()
         scores = self._score(rows)
-        self._module.train()
+        self._module.train(training)
         metrics = {"auc_pr": float(average_precision_score(labels, scores))}
         if not labels.all():
             metrics["auc_roc"] = float(roc_auc_score(labels, scores))
@@ -52,6 +55,16 @@ class ValidationCurve:
         """Measure, and never end the training."""
         self.measure()
         return True
+
+    def after(self, write_back: Callable[[], None]) -> Callable[[], bool]:
+        """`go_on` for a training that holds the weights elsewhere: ``write_back`` puts them into the module first."""
+
+        def go_on() -> bool:
+            if self._rows is not None:
+                write_back()
+            return self.go_on()
+
+        return go_on
 
     def added_to(self, history: Sequence[Epoch]) -> tuple[Epoch, ...]:
         """The passes with what was measured after each."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -59,3 +61,43 @@ def test_rows_of_one_kind_have_no_curve_or_a_part_of_it(kind: int) -> None:
     rows, labels = _rows(2)
     detector = _transformer(FitContext(rows, np.full_like(labels, kind)))
     assert set(detector.history_[-1].validation) == ({"auc_pr"} if kind else set())
+
+
+SMALL = {"latent": 4, "learning_rate": 1e-3, "ema_decay": 0.5, "batch_size": 16}
+WATCHED = [
+    ("autoencoder", {"hidden": (4, 2), "batch_size": 16}, "torch", None),
+    ("autoencoder", {"hidden": (4, 2), "batch_size": 16}, "native", None),
+    ("mlp", {"hidden": (4,), "batch_size": 16}, "torch", None),
+    ("mlp", {"hidden": (4,), "batch_size": 16}, "native", None),
+    ("vae", {"hidden": (4,), "latent": 2, "batch_size": 16, "awareness_epochs": 1, "anomalies": 5}, "torch", None),
+    ("vae", {"hidden": (4,), "latent": 2, "batch_size": 16}, "native", None),
+    ("dsebm", {"hidden": (4,), "batch_size": 16}, "torch", None),
+    ("dagmm", {"batch_size": 16}, "torch", None),
+    ("alad", SMALL, "torch", None),
+    ("egbad", SMALL, "torch", None),
+    ("egbad-images", {"latent": 4, "batch_size": 8}, "torch", 64),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters", "trainer", "width"), WATCHED)
+def test_a_detector_of_normal_rows_trains_the_same_when_it_is_watched(
+    name: str, parameters: dict[str, Any], trainer: Literal["torch", "native"], width: int | None
+) -> None:
+    train, other = ((np.tanh(np.tile(rows, (1, 11)))[:, : width or 6], y) for rows, y in (_rows(1), _rows(2)))
+
+    def fitted(context: FitContext) -> Detector:
+        detector = resolve(name, {"epochs": 2, "random_state": 5, **parameters})
+        return detector.fit(*train, context=context)
+
+    looked, blind = fitted(FitContext(*other, trainer=trainer)), fitted(FitContext(trainer=trainer))
+    np.testing.assert_array_equal(looked.decision_function(other[0]), blind.decision_function(other[0]))
+    assert len(looked.history_) == 2 + int(parameters.get("awareness_epochs", 0))
+    assert all(set(epoch.validation) == {"auc_pr", "auc_roc"} for epoch in looked.history_)
+    assert looked.history_[-1].validation == pytest.approx(_of_last(looked, other), abs=1e-9)
+    assert all(epoch.validation == {} for epoch in blind.history_)
+
+
+def test_a_search_for_each_row_is_not_made_after_each_epoch() -> None:
+    detector = resolve("anogan", {**SMALL, "epochs": 1, "random_state": 5})
+    detector.fit(*_rows(1), context=FitContext(*_rows(2)))
+    assert detector.history_[-1].validation == {}
