@@ -26,6 +26,7 @@ from harness.serving.row_turn import RowTurn
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SWEEP_S = 1.0
 _READ = 64 << 10  # bytes read at once
+_STEPS = 4  # of the loop, more than from accepting a connection to its protocol
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,11 @@ class LeanServer:
         self._front.app.draining = True
         self._listener.listen(0)  # no more than one new connection waits; those that wait already are accepted
         await asyncio.sleep(0.1)
+        # asyncio gives a connection to its protocol some steps after it was accepted, and drops it where the server is
+        # closed in between, or where the loop ends: its request would be lost.
+        asyncio.get_running_loop().remove_reader(self._listener)
+        for _ in range(_STEPS):
+            await asyncio.sleep(0)
         self._server.close()
         self._sweeping.cancel()
         connections = self._front.connections
