@@ -109,6 +109,14 @@ def test_names_say_what_the_element_is() -> None:
             elif isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names = [node.name]
             empty += [f"{name_of(path)}:{node.lineno} {name}" for name in names if name.strip("_") in EMPTY_NAMES]
+    templates = sorted((ROOT / "reports").glob("*.j2"))
+    assert templates
+    for path in templates:
+        given = re.findall(
+            r"{% (?:for|set|with) (.*?) ?(?: in |=)|{% macro \w+\((.*?)\)", path.read_text(encoding="utf-8")
+        )
+        names = re.findall(r"\w+", " ".join(part for parts in given for part in parts))
+        empty += [f"{path.name} {name}" for name in names if name in EMPTY_NAMES]
     assert empty == []
 
 
