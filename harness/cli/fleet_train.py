@@ -98,7 +98,7 @@ def train(
 
     Example: `lparbench fleet train hosts.ini nsl-kdd-autoencoder --ranks per-node --cores 4`
     """
-    from harness.fleet.train import Training, train_together
+    from harness.fleet.train import FANOUT, Training, train_together
     from harness.fleet.waves import completed
     from harness.record.spec import RunSpec
     from harness.record.store import record_text, write_run
@@ -128,7 +128,7 @@ def train(
     workloads_of(replace(spec, data_dir=None, synthetic=True))  # a typo is an error before a host is asked
     training = Training(spec, address or inventory.hosts[0].address, port, seconds("--timeout", timeout))
     bring = push_of(push, python, push_to, command)
-    transport = with_push(transport_of(command, ssh_config), bring, inventory.hosts, 32)
+    transport = with_push(transport_of(command, ssh_config), bring, inventory.hosts, FANOUT)
     record = completed(train_together(inventory.hosts, training, transport, say))
     record = replace(record, tool=replace(record.tool, argv=("lparbench", *sys.argv[1:])))
     directory = write_run(record, out, {"report.html": render(record)})

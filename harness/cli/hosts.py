@@ -79,22 +79,34 @@ def transport_of(command: str, config: Path | None) -> SshTransport:
     from harness.errors import InputError
     from harness.fleet.transport import SshTransport
 
-    try:
-        words = tuple(shlex.split(command))
-    except ValueError as error:
-        raise InputError(f"--command {command!r}: {error}.", remedy="Expected words: /opt/bin/lparbench.") from None
-    if not words:
-        raise InputError("--command has no word.", remedy="Expected how lparbench is started: /opt/bin/lparbench.")
+    words = _words("--command", command, "how lparbench is started: /opt/bin/lparbench")
     if config is not None and not config.is_file():
         raise InputError(f"{config}: no such file.", remedy="Give a file as ~/.ssh/config is.")
     return SshTransport(words, config)
+
+
+def _words(option: str, text: str, expected: str) -> tuple[str, ...]:
+    """The words of an option, as a shell divides them.
+
+    Raises:
+        InputError: there is none, or a quotation does not end.
+    """
+    from harness.errors import InputError
+
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise InputError(f"{option} {text!r}: {error}.", remedy=f"Expected {expected}.") from None
+    if not words:
+        raise InputError(f"{option} has no word.", remedy=f"Expected {expected}.")
+    return words
 
 
 def push_of(wheel: Path | None, python: str, place: str, command: str) -> Push | None:
     """What is to be brought to the hosts; None where nothing is.
 
     Raises:
-        InputError: no wheel of this version, or two ways to start lparbench are named.
+        InputError: no wheel of this version, two ways to start lparbench are named, or no Python is.
     """
     from harness.errors import InputError
     from harness.fleet.push import Push, Wheel
@@ -103,7 +115,7 @@ def push_of(wheel: Path | None, python: str, place: str, command: str) -> Push |
         return None
     if command != "lparbench":
         raise InputError("--push starts what it brings, and --command something else.", remedy="Leave out one of them.")
-    return Push(Wheel.read(wheel), tuple(shlex.split(python)) or ("python3",), place.rstrip("/"))
+    return Push(Wheel.read(wheel), _words("--python", python, "a Python of the hosts: python3.11"), place.rstrip("/"))
 
 
 def with_push(transport: SshTransport, push: Push | None, hosts: Sequence[Host], fanout: int) -> SshTransport:

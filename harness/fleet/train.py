@@ -19,7 +19,7 @@ from harness.record.store import parse_run
 from harness.training.rank_setting import RankGroup
 from harness.wording import plural
 
-_FANOUT = 32
+FANOUT = 32  # hosts looked at, or given a wheel, at once
 Say = Callable[[str], None]
 
 
@@ -79,7 +79,7 @@ async def train_together(hosts: Sequence[Host], training: Training, transport: T
 async def _looked(hosts: Sequence[Host], transport: Transport) -> dict[str, Looked]:
     if len(hosts) < 2:
         raise InputError("One host trains by itself.", remedy="There: lparbench run WORKLOAD --ranks per-node")
-    looks = await look_at(hosts, transport, _FANOUT)
+    looks = await look_at(hosts, transport, FANOUT)
     missing = [f"{look.host}: {look.state.value}: {look.reason}" for look in looks if look.looked is None]
     if missing:
         raise MeasurementError(f"All hosts are needed. {'; '.join(missing)}.", remedy="Leave them out with --hosts.")
