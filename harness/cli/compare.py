@@ -56,7 +56,7 @@ def compare(
 
     Example: `lparbench compare runs/smt2 runs/smt4 runs/smt8 --html smt.html`
     """
-    from harness.cli.outputs import shares_standard_output
+    from harness.cli.outputs import name_left_out, shares_standard_output
     from harness.compare import compare as sides
     from harness.compare.labels import load_sides
     from harness.record.archived import archived
@@ -70,6 +70,7 @@ def compare(
     piped = shares_standard_output(html, as_json=as_json or to is not None)
     with archived(runs) as paths:
         compared = load_sides(paths, label or ())
+    name_left_out(why for side in compared for why in side.left_out)
     report = sides.compare(
         compared,
         margin=share("--margin", margin),

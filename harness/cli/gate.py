@@ -236,6 +236,7 @@ def _measuring(*, quiet: bool) -> Iterator[Measure]:
 def _judge(
     baseline: Path, runs: list[Path], policy: Policy, machine: str | None, to: CiFormat | None, *, as_json: bool
 ) -> None:
+    from harness.cli.outputs import name_left_out
     from harness.gates.files import Inputs, judge_files
     from harness.reporting.ci import of_gate, print_ci
     from harness.reporting.comparison_json import gate_json
@@ -243,6 +244,7 @@ def _judge(
 
     with _measuring(quiet=as_json) as measure:
         report = judge_files(Inputs(baseline, runs, measure, machine), policy)
+    name_left_out(report.left_out)
     if to is not None:
         print_ci(of_gate(report), to)
     elif as_json:
@@ -255,12 +257,14 @@ def _judge(
 def _update(
     baseline: Path, runs: list[Path], blocks: int | None, accept: str | None, machine: str | None, *, as_json: bool
 ) -> None:
+    from harness.cli.outputs import name_left_out
     from harness.gates.files import Inputs, update_file
     from harness.reporting.comparison_json import baseline_json
     from harness.reporting.comparison_terminal import print_baseline
 
     with _measuring(quiet=as_json) as measure:
         updated = update_file(Inputs(baseline, runs, measure, machine), blocks, accept)
+    name_left_out(updated.side.left_out)
     if as_json:
         typer.echo(json.dumps(baseline_json(baseline, updated), indent=2))
     else:
@@ -270,6 +274,7 @@ def _update(
 def _self_check(
     baseline: Path, runs: list[Path], margin: float | None, blocks: int | None, out: Path, *, as_json: bool
 ) -> None:
+    from harness.cli.outputs import name_left_out
     from harness.gates.files import check_machine, check_run
     from harness.record.store import check_writable
     from harness.reporting.comparison_json import self_check_json
@@ -285,6 +290,7 @@ def _self_check(
         check_writable(out)
         with _measuring(quiet=as_json) as measure:
             checked = check_machine(baseline, margin, blocks, measure)
+    name_left_out(checked.left_out)
     if as_json:
         typer.echo(json.dumps(self_check_json(checked), indent=2))
     else:

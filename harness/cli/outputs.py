@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from harness.errors import InputError
+import typer
+
+from harness.errors import InputError, printable
 from harness.record.files import is_standard_output
 
 
@@ -19,3 +22,9 @@ def shares_standard_output(path: Path | None, *, as_json: bool) -> bool:
     if as_json:
         raise InputError("--json and an output on standard output exclude each other.", remedy="Name a file.")
     return True
+
+
+def name_left_out(left_out: Iterable[str]) -> None:
+    """Name on standard error the files that were given and hold nothing to compare."""
+    for why in left_out:
+        typer.echo(f"note: left out: {printable(why)}", err=True)

@@ -113,6 +113,9 @@ def compare(
     others = [matched(baseline, side) for side in others]
     sides = [baseline, *others]
     differing = {side.name: differences(baseline, side) for side in others}
+    for side in sides:
+        if not side.observations:
+            raise InputError(f"{side.name} holds no results.", remedy="Give a run, or a file, that has measured some.")
     for side in others:
         refuse_separated(differing[side.name], allowed)
         if not baseline.observations.keys() & side.observations.keys():

@@ -47,6 +47,14 @@ class ForeignFile:
     commit: Commit | None = None
 
 
+@dataclass(frozen=True)
+class Unusable:
+    """A file of a tool that keeps nothing to compare: why, and what to do."""
+
+    why: str
+    remedy: str
+
+
 def side_of_files(name: str, files: Sequence[ForeignFile], where: str = "") -> Side:
     """A side from the files of several processes or shards of one commit on one machine.
 

@@ -10,11 +10,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.compare.facts import conflicts
-from harness.compare.foreign import ForeignFile, side_of_files
+from harness.compare.foreign import ForeignFile, Unusable, side_of_files
 from harness.compare.observations import Side, side_of
 from harness.compare.other_tools import read_other_tool
 from harness.compare.pytest_benchmark import is_pytest_benchmark, read_own_export, read_pytest_benchmark
@@ -34,7 +35,8 @@ def load_side(path: Path) -> Side:
 
     Args:
         path: a run directory, a ``run.json``, a JSON file of pytest-benchmark, pyperf, hyperfine or google-benchmark,
-            or a directory or archive (zip, tar) of such files, whose processes are put together.
+            or a directory or archive (zip, tar) of such files, whose processes are put together; what else is there is
+            left out and named.
 
     Raises:
         InputError: it is none of these, it is damaged, or it holds more than one side; names the file and the place.
@@ -53,9 +55,12 @@ def load_side(path: Path) -> Side:
                     remedy=f"Give a run directory, or a folder of files written by {_WRITERS}.",
                 )
             return _side_of_folder(path, {_shown(file, folder, path): file for file in files})
-        source = _foreign_or_none(folder, str(folder)) if folder.is_file() and folder.name != RECORD_NAME else None
-        if isinstance(source, ForeignFile):
-            return side_of_files(path.stem, [source])
+        source = _foreign(folder, str(folder)) if folder.is_file() and folder.name != RECORD_NAME else None
+        match source:
+            case ForeignFile():
+                return side_of_files(path.stem, [source])
+            case Unusable():
+                raise InputError(source.why, remedy=source.remedy)
         return source or side_of(load_run(folder))
 
 
@@ -69,14 +74,16 @@ def load_history(paths: list[Path]) -> list[Side]:
     for path in paths:
         with _unpacked(path) as folder:
             for file in _history_files(folder):
-                source = None if file.name == RECORD_NAME else _foreign_or_none(file, _shown(file, folder, path))
-                if source is not None:
+                source = None if file.name == RECORD_NAME else _foreign(file, _shown(file, folder, path))
+                if isinstance(source, ForeignFile | Side):
                     sources[file.resolve()] = source
                 elif file.name == RECORD_NAME or file == folder:
                     side = load_side(file)
                     folder_name = file.resolve().parent.name  # which the user chose, where it is not the identifier
                     sources[file.resolve()] = side.named(folder_name) if file.name == RECORD_NAME else side
-    if not sources:
+    if not any(
+        source.readings if isinstance(source, ForeignFile) else source.observations for source in sources.values()
+    ):
         raise InputError(
             f"no run records in {', '.join(str(path) for path in paths)}, nor files of another tool.",
             remedy=f"Give directories that `lparbench run --out DIR` has filled, or files written by {_WRITERS}.",
@@ -129,26 +136,29 @@ def _shown(file: Path, folder: Path, path: Path) -> str:
 
 
 def _side_of_folder(path: Path, files: Mapping[str, Path]) -> Side:
-    sources = [(shown, _foreign_or_none(file, shown)) for shown, file in files.items()]
-    for file, source in sources:
-        if source is None:
-            raise InputError(
-                f"{file}: no file of a tool that is known: there is no 'benchmarks' and 'machine_info' in it.",
-                remedy=f"Give a folder that holds only files written by {_WRITERS}.",
-            )
-    exports = [source for _, source in sources if isinstance(source, Side)]
+    sources = [_foreign(file, shown) or _unknown(shown) for shown, file in files.items()]
+    unusable = [source for source in sources if isinstance(source, Unusable)]
+    if len(unusable) == len(sources):
+        raise InputError(unusable[0].why, remedy=unusable[0].remedy)
+    left_out = tuple(source.why for source in unusable)
+    exports = [source for source in sources if isinstance(source, Side)]
     if exports:
-        if len(sources) > 1:
+        if len(sources) > len(unusable) + 1:
             raise InputError(
                 f"{path} holds an export of lparbench and other files; an export is a whole side.",
                 remedy="Give the exported file itself.",
             )
-        return exports[0]
-    foreign = [source for _, source in sources if isinstance(source, ForeignFile)]
-    return side_of_files(path.name, foreign, str(path))
+        return replace(exports[0], left_out=left_out)
+    foreign = [source for source in sources if isinstance(source, ForeignFile)]
+    return replace(side_of_files(path.name, foreign, str(path)), left_out=left_out)
 
 
-def _foreign_or_none(path: Path, shown: str) -> ForeignFile | Side | None:
+def _unknown(shown: str) -> Unusable:
+    why = f"{shown}: no file of a tool that is known: there is no 'benchmarks' and 'machine_info' in it."
+    return Unusable(why, f"Give files written by {_WRITERS}.")
+
+
+def _foreign(path: Path, shown: str) -> ForeignFile | Side | Unusable | None:
     """What another tool or our own export wrote; None when nothing known did.
 
     Raises:

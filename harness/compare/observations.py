@@ -171,6 +171,7 @@ class Side:
         spec: the run that measured it; None when it was not measured by a run.
         commit: of the code that was measured; None where nobody said.
         run_id: of the run, whatever it is called; empty where no run measured it.
+        left_out: files given with it that hold nothing to compare, each with why.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Side:
     spec: RunSpec | None = None
     commit: Commit | None = None
     run_id: str = ""
+    left_out: tuple[str, ...] = ()
 
     def named(self, name: str) -> Side:
         """The same under another name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from harness.compare.facts import Facts
 from harness.compare.foreign import (
@@ -10,6 +10,7 @@ from harness.compare.foreign import (
     ForeignFile,
     Reading,
     Table,
+    Unusable,
     architecture,
     centre,
     items,
@@ -18,23 +19,28 @@ from harness.compare.foreign import (
     text,
 )
 from harness.compare.observations import GOOGLE_BENCHMARK, HYPERFINE, PYPERF
-from harness.errors import InputError
 
 _TO_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+_ASV_REMEDY = "Compare with asv itself, or time the functions with pytest-benchmark, pyperf or the lparbench fixture."
 _PYPERF_UNITS = {"second": "s", "byte": "B", "integer": ""}
 
 
-def read_other_tool(path: str, document: object) -> ForeignFile | None:
-    """The file as one of these tools wrote it; None when none of them did.
-
-    Raises:
-        InputError: it is of a tool whose files hold no samples to judge by.
-    """
+def read_other_tool(path: str, document: object) -> ForeignFile | Unusable | None:
+    """The file as one of these tools wrote it, or why it holds nothing to judge by; None when none of them did."""
     content = table(document)
     for keys, read in _READERS:
         if keys <= content.keys():
             return read(path, content)
+    if any("runs" in table(benchmark) for benchmark in items(content.get("benchmarks"))):
+        return _pyperf(path, content)  # whose benchmarks have no metadata in common
+    benchmarks = [value for name, value in content.items() if name != "version"]
+    if "version" in content and benchmarks and all(map(_is_asv_benchmark, benchmarks)):
+        return Unusable(f"{path} is asv's list of benchmarks, which holds no times.", _ASV_REMEDY)
     return None
+
+
+def _is_asv_benchmark(value: object) -> bool:
+    return isinstance(value, Mapping) and {"code", "name"} <= value.keys()
 
 
 def _pyperf(path: str, content: Table) -> ForeignFile:
@@ -93,10 +99,12 @@ def _google_benchmark(path: str, content: Table) -> ForeignFile:
     context = table(content.get("context"))
     values: dict[str, list[object]] = {}
     errors: dict[str, str] = {}
+    aggregates: list[Reading] = []
     for benchmark in map(table, items(content.get("benchmarks"))):
-        if benchmark.get("run_type", "iteration") != "iteration":
-            continue  # means and medians that the tool made of the others
         name = text(benchmark, "run_name", "name") or "benchmark"
+        if benchmark.get("run_type", "iteration") != "iteration":  # means and medians that the tool made of the others
+            aggregates.append(Reading(name, ("only aggregates were written: leave the repetitions in the file",)))
+            continue
         if benchmark.get("error_occurred") or benchmark.get("skipped"):
             errors[name] = text(benchmark, "error_message", "skip_message") or "it failed"
         time = number(benchmark.get("real_time"))
@@ -110,21 +118,25 @@ def _google_benchmark(path: str, content: Table) -> ForeignFile:
         "cpu_count": None if count is None else int(count),
         "build_type": text(context, "library_build_type"),
     }
-    readings = tuple(Reading(name, (errors.get(name) or centre(of_name),)) for name, of_name in values.items())
-    return ForeignFile(path, GOOGLE_BENCHMARK, text(context, "date") or "", facts, readings)
+    readings = {reading.name: reading for reading in aggregates}
+    readings |= {name: Reading(name, (errors.get(name) or centre(of_name),)) for name, of_name in values.items()}
+    return ForeignFile(path, GOOGLE_BENCHMARK, text(context, "date") or "", facts, tuple(readings.values()))
 
 
-def _asv(path: str, _: Table) -> ForeignFile:
-    raise InputError(
-        f"{path} is a result of asv, which keeps summaries of a benchmark and no processes to compare.",
-        remedy="Compare with asv itself, or time the functions with pytest-benchmark, pyperf or the lparbench fixture.",
-    )
+def _asv(path: str, _: Table) -> Unusable:
+    why = f"{path} is a result of asv, which keeps summaries of a benchmark and no processes to compare."
+    return Unusable(why, _ASV_REMEDY)
+
+
+def _asv_machine(path: str, _: Table) -> Unusable:
+    return Unusable(f"{path} is asv's description of a machine, which holds no times.", _ASV_REMEDY)
 
 
 # The keys that only files of the tool have, and what reads them.
-_READERS: Iterable[tuple[frozenset[str], Callable[[str, Table], ForeignFile]]] = (
+_READERS: Iterable[tuple[frozenset[str], Callable[[str, Table], ForeignFile | Unusable]]] = (
     (frozenset({"benchmarks", "context"}), _google_benchmark),
     (frozenset({"commit_hash", "results", "params"}), _asv),
+    (frozenset({"machine", "arch", "os", "ram"}), _asv_machine),
     (frozenset({"benchmarks", "version", "metadata"}), _pyperf),
     (frozenset({"results"}), _hyperfine),
 )

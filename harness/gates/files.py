@@ -27,11 +27,15 @@ from harness.runs.design import code_of, named_files
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """A run compared with itself; ``measured`` is its record where it was measured for this."""
+    """A run compared with itself; ``measured`` is its record where it was measured for this.
+
+    ``left_out``: files given with it that hold nothing to compare.
+    """
 
     name: str
     checks: tuple[SelfCheck, ...]
     measured: Run | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def check_run(candidate: Path, margin: float | None) -> CheckedRun:
         MeasurementError: it has too few blocks.
     """
     side = load_side(candidate)
-    return CheckedRun(side.name, self_check(side, seed=SEED, margin=margin))
+    return CheckedRun(side.name, self_check(side, seed=SEED, margin=margin), left_out=side.left_out)
 
 
 def check_machine(path: Path, margin: float | None, blocks: int | None, measure: Measure) -> CheckedRun:

@@ -76,6 +76,7 @@ class GateReport:
     source: BaselineSource
     results: tuple[GateResult, ...]
     ungated: tuple[Key, ...]  # that the baseline does not have
+    left_out: tuple[str, ...] = ()  # files given with the runs that hold nothing to judge
 
     @property
     def exit_code(self) -> ExitCode:
@@ -127,7 +128,9 @@ def gate(
         results = _judge_blocks(baseline, pair, policy, source, repeat, doubtful=doubtful, looks=looks)
     results += [_confirm_accuracy(result, repeat.second, policy) for result in accuracy]
     ungated = tuple(sorted(candidate.observations.keys() - baseline.side.observations.keys()))
-    return GateReport(baseline.side.name, candidate.name, source, tuple(results), ungated)
+    judged = (candidate, *(side for _, side in repeat.pairs))
+    left_out = tuple(dict.fromkeys(why for side in judged for why in side.left_out))
+    return GateReport(baseline.side.name, candidate.name, source, tuple(results), ungated, left_out)
 
 
 def _named_as(baseline: Baseline, pair: Pair) -> Pair:

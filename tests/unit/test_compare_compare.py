@@ -164,6 +164,8 @@ def test_what_a_run_lacks_is_listed() -> None:
     assert [key.workload for key in report.missing["run-1"]] == ["autoencoder"]
     assert report.missing["run-0"] == ()
     with pytest.raises(InputError, match="no result in common"):
+        compare([replace(a, observations=dict(list(a.observations.items())[1:])), less])
+    with pytest.raises(InputError, match="run-1 holds no results"):
         compare([a, replace(b, observations={})])
     with pytest.raises(InputError, match="needs two"):
         compare([a])

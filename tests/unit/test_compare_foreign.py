@@ -380,3 +380,46 @@ def test_what_has_no_samples_is_named(tmp_path: Path) -> None:
     asv = {"commit_hash": "a" * 40, "results": {"x": [1.0]}, "params": {"machine": "m"}, "version": 2}
     with pytest.raises(InputError, match="a result of asv"):
         load_side(write(tmp_path / "asv.json", asv))
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        (
+            {"m.f": {"code": "x", "name": "m.f", "type": "time", "version": "ab"}, "version": 2},
+            "asv's list of benchmarks",
+        ),
+        ({"arch": "x86_64", "cpu": "c", "machine": "m", "os": "Linux", "ram": "1", "version": 1}, "asv's description"),
+        ({}, "no file of a tool that is known"),
+    ],
+)
+def test_a_stray_file_is_named_and_the_rest_goes_on(tmp_path: Path, document: Any, says: str) -> None:
+    base, folder = processes(tmp_path / "a", {"t": 1e-3}), processes(tmp_path / "b", {"t": 1e-3}, seed=1)
+    stray = write(folder / "stray.json", document)
+    result = CliRunner().invoke(app, ["compare", str(base), str(folder)])
+    assert result.exit_code == 0
+    assert f"note: left out: {stray}" in result.output
+    assert says in result.output
+    for file in folder.iterdir():
+        write(file, document)
+    with pytest.raises(InputError, match=says):
+        load_side(folder)
+
+
+def test_aggregates_alone_are_named_and_a_file_without_results_too(tmp_path: Path) -> None:
+    document = google_file(1e-3, 1)
+    document["benchmarks"] = document["benchmarks"][-1:]
+    (observation,) = load_side(write(tmp_path / "aggregates.json", document)).observations.values()
+    assert "only aggregates were written" in observation.unusable[0]
+    document["benchmarks"] = []
+    with pytest.raises(InputError, match="empty holds no results"):
+        compared(tmp_path / "aggregates.json", write(tmp_path / "empty.json", document))
+    with pytest.raises(InputError, match="no run records"):
+        load_history([tmp_path / "empty.json"])
+
+
+def test_pyperf_without_common_metadata_is_read(tmp_path: Path) -> None:
+    document = pyperf_file(1e-3, 1)
+    document["benchmarks"][0]["metadata"] = document.pop("metadata")
+    (observation,) = load_side(write(tmp_path / "a.json", document)).observations.values()
+    assert (observation.key.workload, len(observation.seconds)) == ("sort", 8)
