@@ -12,6 +12,7 @@
 #define TILE_ROWS_1 12
 #define TILE_ROWS_2 6
 #define TILE_TAILS_ARE_FREE 0
+#define TILE_ITEMS
 typedef __m256 vf;
 typedef int vi __attribute__((vector_size(32)));
 typedef __m256i vtail;

@@ -7,6 +7,7 @@
 #include "isa.h"
 
 #define TILE_TAILS_ARE_FREE 0
+#define TILE_ITEMS
 
 /* Half-width tiles, for products of at most eight columns. */
 #define T(name) half_##name

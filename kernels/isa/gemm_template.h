@@ -22,6 +22,18 @@ static T(split) T(split_rows)(int64_t m, int64_t most) {
     return (T(split)){tiles, tiles ? m / tiles : 0, tiles ? m % tiles : 0};
 }
 
+#ifdef TILE_ITEMS
+/* Whether every item is a single tile with B where it is and the bias of the first. */
+static bool T(one_tile_each)(const lpb_gemm *g) {
+    const int64_t vectors = (g->n + VL - 1) / VL;
+    if (g->b_col != 1 || vectors > TILE_VECTORS || (g->bias_axis != LPB_NO_BIAS && g->bias_batch)) return false;
+#ifdef NARROW_LANES
+    if (g->n <= NARROW_LANES) return g->m <= NARROW_ROWS;
+#endif
+    return g->m <= T(tile_rows)[vectors - 1];
+}
+#endif
+
 static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratch) {
     const bool in_registers = g->alpha == 1.0f && g->activation <= LPB_LEAKY_RELU;
 #ifdef TILE_WORDS
@@ -42,6 +54,16 @@ static void T(gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratc
         .activation = in_registers ? g->activation : LPB_IDENTITY,
         .slope = g->slope,
     };
+#ifdef TILE_ITEMS
+    t.items = 1;
+    if (in_registers && T(one_tile_each)(g)) {
+        t.items = last - first;
+        t.a_item = g->a_batch * (int64_t)sizeof(float);
+        t.b_item = g->b_batch * (int64_t)sizeof(float);
+        t.c_item = g->c_batch * (int64_t)sizeof(float);
+        if (last > first) last = first + 1;
+    }
+#endif
 
     for (int64_t item = first; item < last; item++) {
         const char *a = (const char *)((const float *)g->a + item * g->a_batch);

@@ -11,7 +11,9 @@
  *   TILE_VECTORS             widest tile, 1 to 4 vectors
  *   TILE_ROWS_1 .. _4        tallest tile of that many vectors, at most 16: what the register file holds
  *   TILE_TAILS_ARE_FREE      1 when masked loads and stores cost no more than whole ones
- * and includes it once per prefix. For operands that are not of the accumulators' type it also defines
+ * and includes it once per prefix. It may also define, for all prefixes,
+ *   TILE_ITEMS               a tile is called once for all items that are a single tile each
+ * For operands that are not of the accumulators' type it also defines
  *   TILE_WORDS               an element of A or B is a 32-bit word of several entries, B is padded to whole vectors
  *   vw, W_LOAD, W_SPLAT      the vector of words
  *   V_DOT(a, b, c)           c plus the products of the entries of each word
@@ -37,6 +39,10 @@ typedef struct {
     int last;                  /* lanes in use in the last vector */
     lpb_activation activation; /* IDENTITY, RELU or LEAKY_RELU */
     float slope;
+#ifdef TILE_ITEMS
+    int64_t items;                    /* as many tiles, of as many items */
+    ptrdiff_t a_item, b_item, c_item; /* bytes from an item to the next */
+#endif
 } lpb_tile;
 
 typedef void (*lpb_tile_fn)(const lpb_tile *);
@@ -64,8 +70,16 @@ typedef void (*lpb_tile_fn)(const lpb_tile *);
 #define LOAD_B(p, last) ((last) ? LOAD_LAST(p) : V_LOAD(p))
 #endif
 
-static inline
-    __attribute__((always_inline)) void T(tile)(const lpb_tile *t, const int rows, const int vectors, const int full) {
+#ifdef TILE_ITEMS /* of the item that the loop is at */
+#define OPERANDS , const char *at_a, const char *at_b, char *at_c
+#define AT(operand) at_##operand
+#else
+#define OPERANDS
+#define AT(operand) t->operand
+#endif
+
+static inline __attribute__((always_inline)) void T(tile)(const lpb_tile *t OPERANDS, const int rows, const int vectors,
+                                                          const int full) {
     const ptrdiff_t a_row = t->a_row, a_step = t->a_step, b_step = t->b_step;
     const vtail tail = V_TAIL(t->last);
 
@@ -96,7 +110,7 @@ static inline
         const vf beta = V_SET1(t->beta);
 #define ADD_OLD(old, v) v = V_FMA(beta, old, v)
 #endif
-        const char *c = t->c;
+        const char *c = AT(c);
 #define ADD(i, v)                                                                                                      \
     if (vectors > v)                                                                                                   \
         ADD_OLD(vectors == v + 1 ? LOAD_LAST((const float *)c + v * VL) : V_LOAD((const float *)c + v * VL),           \
@@ -111,9 +125,9 @@ static inline
 #undef ADD_OLD
     }
 
-    const char *a0 = t->a, *a1 = a0 + 3 * a_row, *a2 = a1 + 3 * a_row, *a3 = a2 + 3 * a_row, *a4 = a3 + 3 * a_row,
+    const char *a0 = AT(a), *a1 = a0 + 3 * a_row, *a2 = a1 + 3 * a_row, *a3 = a2 + 3 * a_row, *a4 = a3 + 3 * a_row,
                *a5 = a4 + 3 * a_row;
-    const char *b = t->b;
+    const char *b = AT(b);
     for (int64_t p = t->k; p > 0; p--) {
         const float *bf = (const float *)b;
         const vw b0 = LOAD_B(bf, vectors == 1);
@@ -139,7 +153,7 @@ static inline
         b += b_step;
     }
 
-    char *c = t->c;
+    char *c = AT(c);
 #define PUT(i, v, f)                                                                                                   \
     if (vectors > v) {                                                                                                 \
         float *to = (float *)c + v * VL;                                                                               \
@@ -178,13 +192,23 @@ static inline
 }
 
 /* One function per height and width that the registers hold; the others are empty and never called. */
+#ifdef TILE_ITEMS
+#define RUN(rows, vectors, full)                                                                                       \
+    const char *a = t->a, *b = t->b;                                                                                   \
+    char *c = t->c;                                                                                                    \
+    for (int64_t left = t->items; left > 0; left--, a += t->a_item, b += t->b_item, c += t->c_item)                    \
+        T(tile)(t, a, b, c, rows, vectors, full);
+#else
+#define RUN(rows, vectors, full) T(tile)(t, rows, vectors, full);
+#endif
 #define ONE(rows, vectors)                                                                                             \
     static __attribute__((noinline)) void T(tile_##rows##_##vectors)(const lpb_tile *t) {                              \
         if (rows > LPB_TALLEST(TILE_ROWS_##vectors)) return;                                                           \
-        if (TILE_TAILS_ARE_FREE || t->last != VL)                                                                      \
-            T(tile)(t, rows, vectors, 0);                                                                              \
-        else                                                                                                           \
-            T(tile)(t, rows, vectors, 1);                                                                              \
+        if (TILE_TAILS_ARE_FREE || t->last != VL) {                                                                    \
+            RUN(rows, vectors, 0)                                                                                      \
+        } else {                                                                                                       \
+            RUN(rows, vectors, 1)                                                                                      \
+        }                                                                                                              \
     }
 /* clang-format off */
 #define ALL(X, v)                                                                                                      \
@@ -229,6 +253,9 @@ static const int T(tile_rows)[TILE_VECTORS] = {
 #undef ENTRY
 #undef ALL
 #undef ONE
+#undef RUN
+#undef OPERANDS
+#undef AT
 #undef LOAD_B
 #ifndef TILE_WORDS
 #undef vw
