@@ -112,7 +112,9 @@ def size(
             show_default=False,
         ),
     ] = None,
-    backend: Annotated[str | None, option_text("Default: the workload's first.", "NAME", _SETTINGS)] = None,
+    backend: Annotated[
+        str | None, option_text("Default: the fastest of the workload that works here.", "NAME", _SETTINGS)
+    ] = None,
     dtype: Annotated[str | None, option_text("Number format. Default: float32.", "NAME", _SETTINGS)] = None,
     budget: Annotated[str, typer.Option(metavar="TIME", help="Time for all of it.", rich_help_panel=AMOUNT)] = "10m",
     seconds: Annotated[

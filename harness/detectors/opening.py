@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,10 +78,17 @@ class RowStream:
 
 
 def fastest_backend(bundle: Bundle) -> str:
-    """The first of a bundle's backends that works here; they are in the order of their speed."""
-    from harness.linalg import chain
+    """The fastest of a bundle's backends that works here."""
+    return fastest(bundle.artifacts.backends)
 
-    return next(name for name in bundle.artifacts.backends if name != "native" or chain.available())
+
+def fastest(backends: Sequence[str]) -> str:
+    """The fastest of these backends that works here; the first where none of them is one that a bundle may have."""
+    from harness.linalg import chain
+    from harness.scoring.bundle import PORTABLE
+
+    able = (name for name in PORTABLE if name in backends and (name != "native" or chain.available()))
+    return next(able, backends[0])
 
 
 def open_stream(bundle: Bundle, backend: str | None = None, threads: int = 1, *, encoded: bool = False) -> RowStream:
@@ -88,7 +96,7 @@ def open_stream(bundle: Bundle, backend: str | None = None, threads: int = 1, *,
 
     Args:
         bundle: opened.
-        backend: None for the first of the bundle's that works here.
+        backend: None for the fastest of the bundle's that works here.
         threads: threads one call may use.
         encoded: the rows are features already, windows of them for a detector of sequences.
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 CONFIRMATIONS = 3
 _MAX_STEPS = 60
 _DISTURBED_STEP = 4  # of a rate, after which a lower one is tried: the generator may be what cannot
-_STEP_GROWTH = 1.5  # so that a machine too noisy for the first rates has an answer soon
+# Down from a rate that was not confirmed. Around the answer a trial is met by chance, long steps would publish that;
+# they grow, so that a machine too noisy for the first rates has an answer within the steps that there are.
+_STEP = 0.5  # of the tolerance
+_STEP_GROWTH = 1.15
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def _searched(steps: _Steps, low: float, high: float, tolerance: float, *, reope
         if not (reopen and steps.left() and steps.met(high)):
             break
         good, high = high, min((rate for rate in steps.missed if rate > high), default=2 * high)
-    step, was_met = 2 * tolerance, True
+    step, was_met = _STEP * tolerance, True
     while good >= low and steps.left():
         if (was_met or steps.met(good)) and all(steps.met(good) for _ in range(CONFIRMATIONS)):
             return good

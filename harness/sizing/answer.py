@@ -214,7 +214,7 @@ def _open_reasons(chosen: SizedConfiguration, verdict: str) -> Iterator[SizeRefu
             cores, f"{chosen.capacity.blocks} blocks; a valid answer rests on {MIN_BLOCKS}", "a larger --budget"
         )
     elif verdict == "open":
-        yield SizeRefusal(cores, "the interval holds the need", "a larger --budget")
+        yield SizeRefusal(cores, "the interval holds the need", "a larger --budget, or longer trials: --seconds")
 
 
 def _unreachable(bench: Bench, question: SizeQuestion, by_cores: Sequence[Sequence[SizedConfiguration]]) -> SizeAnswer:

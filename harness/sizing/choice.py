@@ -52,10 +52,7 @@ def next_block(bench: Bench, question: SizeQuestion, settings: Sequence[Setting]
     known = {setting: _capacity(bench, setting, question.confidence) for setting in settings}
     likely = _likely(known, question.need)
     if likely is None:
-        largest = _fastest(known, max(setting.cores for setting in settings))
-        if done >= MIN_BLOCKS or (largest is not None and _blocks(bench, largest) >= MIN_BLOCKS):
-            return Choice(frozenset(), "decided")
-        return Choice(coarse(settings) if largest is None else frozenset({largest}))
+        return _none_reaches(bench, question.need, known, done)
     below = max((setting.cores for setting in settings if setting.cores < likely.cores), default=None)
     decisive = [likely, *_some(_fastest(known, below))]
     rivals = [
@@ -71,6 +68,22 @@ def next_block(bench: Bench, question: SizeQuestion, settings: Sequence[Setting]
         larger = min((setting.cores for setting in settings if setting.cores > likely.cores), default=None)
         wanted = {setting for setting in _some(_fastest(known, larger)) if _blocks(bench, setting) < MIN_BLOCKS}
     return Choice(frozenset(wanted), None if wanted else "decided")
+
+
+def _none_reaches(bench: Bench, need: float, known: dict[Setting, Capacity | None], done: int) -> Choice:
+    """No estimate reaches the need: the most cores, and what may yet turn out to be enough."""
+    most = _fastest(known, max(setting.cores for setting in known))
+    if most is None:
+        return Choice(frozenset(), "decided") if done >= MIN_BLOCKS else Choice(coarse(tuple(known)))
+    undecided = {setting: each for setting, each in known.items() if each and is_enough(each, need) is None}
+    nearest = max(undecided, key=lambda setting: undecided[setting].value, default=None)
+    unsettled = {each for each, capacity in undecided.items() if each == nearest or capacity.basis == "measured"}
+    wanted = {each for each in unsettled if _blocks(bench, each) < MAX_BLOCKS}
+    if _blocks(bench, most) < MIN_BLOCKS:
+        wanted.add(most)
+    if done >= MAX_BLOCKS or not wanted:
+        return Choice(frozenset(), "blocks" if unsettled else "decided")
+    return Choice(frozenset(wanted))
 
 
 def _is_open(bench: Bench, setting: Setting, capacity: Capacity | None, need: float) -> bool:

@@ -40,6 +40,7 @@ from harness.sizing.assemble import EndedBy, SizeRequest, entitled_cores, layout
 from harness.sizing.choice import COARSE_BLOCKS, Choice, Setting, coarse, next_block
 from harness.sizing.curves import curve_of
 from harness.sizing.forecast import ahead
+from harness.sizing.subject import backend_of
 from harness.sweeps.run import Work, switching
 from harness.sweeps.session import machine
 from harness.sweeps.settings import Bounds, Factors, Location, configurations_of
@@ -372,9 +373,7 @@ def _configurations(
     """Every core count, SMT level and layout that can run; a level is all threads of a core that are online."""
     server = wanted.question.p99_s is not None
     capacity: Scenario = "http" if wanted.http else "server"
-    levels = [1]
-    while 2 * levels[-1] <= bounds.threads:
-        levels.append(2 * levels[-1])
+    levels = [1 << power for power in range(bounds.threads.bit_length())]
     chosen: dict[Configuration, None] = {}
     skipped: dict[str, int] = {}
     counts = wanted.cores or tuple(range(1, min(bounds.cores[node], _MOST_CORES) + 1))
@@ -388,7 +387,7 @@ def _configurations(
                     cores=(cores,),
                     locations=(Location(node),),
                     batch_sizes=(1,) if server else (max(workload.inference.batch_sizes),),
-                    backends=(spec.backends or workload.inference.backends)[:1],
+                    backends=(backend_of(workload, spec),),
                     dtypes=(spec.dtypes or ("float32",))[:1],
                     instances=(instances_of(layout, cores, level),),
                 )

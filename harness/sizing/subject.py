@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from harness.detectors.opening import fastest_backend
+from harness.detectors.opening import fastest, fastest_backend
+from harness.detectors.registry import possible_backends
 from harness.errors import InputError
 from harness.record.spec import RunSpec
 from harness.record.store import RECORD_NAME, load_run
 from harness.runs.design import require_trusted
 from harness.scoring.bundle import is_bundle, open_bundle
+from harness.workload.model import Workload
 
 
 def spec_of(name: str, asked: RunSpec) -> RunSpec:
@@ -57,3 +59,11 @@ def spec_of(name: str, asked: RunSpec) -> RunSpec:
         seed=asked.seed,
         save=None,
     )
+
+
+def backend_of(workload: Workload, spec: RunSpec) -> str:
+    """The backend that is sized: the one asked for, or the fastest of the workload that works here."""
+    if spec.backends:
+        return spec.backends[0]
+    able = possible_backends(workload.detector)
+    return fastest([name for name in workload.inference.backends if name in able])

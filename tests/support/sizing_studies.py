@@ -45,6 +45,7 @@ class Study:
     measured: int
     covered: tuple[bool, ...]  # of the intervals between and at the measured cores, six blocks of each
     chosen_covered: bool | None
+    ended_by: str
 
     @property
     def least(self) -> int | None:
@@ -85,12 +86,12 @@ def machine(generator: np.random.Generator) -> Machine:
     return Machine(law, int(generator.choice([4, 6, 8, 10, 12, 16, 24])), float(generator.uniform(0.2, 0.9)))
 
 
-def study(seed: int) -> Study:
-    """Size one random machine for a random demand, block by block as the command does."""
+def study(seed: int, share: float | None = None) -> Study:
+    """Size one random machine for a random demand, or for a share of its most, block by block as the command does."""
     generator = np.random.default_rng(seed)
     simulated = machine(generator)
     most = max(simulated.rate(cores) for cores in range(1, simulated.node_cores + 1))
-    question = SizeQuestion(float(generator.uniform(0.03, 1.1)) * most, 0.005)
+    question = SizeQuestion((share or float(generator.uniform(0.03, 1.1))) * most, 0.005)
     settings = [Setting(cores, 1, "per-core") for cores in range(1, simulated.node_cores + 1)]
     blocks: dict[int, list[CapacityBlock]] = {}
     done = 0
@@ -107,7 +108,9 @@ def study(seed: int) -> Study:
     truth = None if chosen is None else simulated.rate(chosen.cores)
     inside = None if chosen is None or truth is None else chosen.capacity.low <= truth <= chosen.capacity.high
     measured = sum(len(each) for each in blocks.values())
-    return Study(simulated, question.need, result, measured, _coverage(simulated, generator, settings), inside)
+    return Study(
+        simulated, question.need, result, measured, _coverage(simulated, generator, settings), inside, choice.ended_by
+    )
 
 
 def _coverage(simulated: Machine, generator: np.random.Generator, settings: Sequence[Setting]) -> tuple[bool, ...]:

@@ -18,13 +18,15 @@ from harness.errors import InputError
 from harness.measure.clock import FakeClock
 from harness.placement.model import Placement
 from harness.record.size_model import Size
+from harness.record.spec import RunSpec
 from harness.reporting.size_view import view_of
 from harness.scoring.bundle import is_bundle
 from harness.sizing import session
-from harness.sizing.subject import spec_of
+from harness.sizing.subject import backend_of, spec_of
 from harness.workers.jobs import FitJob, Job
 from harness.workers.opened import MADE, opened
 from harness.workers.outcomes import JobResult
+from harness.workload.files import find_workload
 
 
 class Opening(ServingExecutor):
@@ -84,3 +86,15 @@ def test_a_bundle_of_another_content_is_refused(bundle: Saved, tmp_path: Path) -
     (broken / "weights.npz").write_bytes(b"PK")
     with pytest.raises(InputError, match=r"weights\.npz"):
         spec_of(str(broken), SPEC)
+
+
+def test_the_fastest_backend_is_sized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `serve` takes it; a workload that leaves it out, or a machine without it, is sized on the next."""
+    workload = find_workload("nsl-kdd-autoencoder")
+    plain = RunSpec(("nsl-kdd-autoencoder",))
+    assert backend_of(workload, replace(plain, backends=("eager", "native"))) == "eager"
+    assert backend_of(workload, plain) == "native"
+    narrow = replace(workload.inference, backends=("eager", "onnxruntime"))
+    assert backend_of(replace(workload, inference=narrow), plain) == "onnxruntime"
+    monkeypatch.setattr("harness.linalg.chain.available", lambda dtype="float32": False)
+    assert backend_of(workload, plain) == "onnxruntime"
