@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +15,25 @@ from harness.cli.choices import parse_backends, parse_dtypes, parse_scenarios, r
 from harness.cli.durations import seconds
 from harness.cli.help import Command, Group
 from harness.cli.hosts import (
+    PLACE,
+    PROGRAM,
+    PYTHON,
     WHERE,
     Choice,
     Fanout,
-    Hosts,
+    Given,
+    HostsUnlessScheduler,
     Place,
     Program,
     Pushed,
     Python,
+    Scheduler,
     SshConfig,
-    inventory_of,
     push_of,
     refuse_own,
     say,
-    transport_of,
-    with_push,
+    way_of,
+    way_to,
 )
 from harness.cli.options import AMOUNT, OUTPUT, Json, RecordJson, Rows, Seed, Synthetic
 
@@ -48,13 +51,14 @@ fleet_app = typer.Typer(
 
 @fleet_app.command("check", cls=Command)
 def check(
-    hosts: Hosts,
+    hosts: HostsUnlessScheduler = None,
     choice: Choice = None,
-    command: Program = "lparbench",
+    command: Program = PROGRAM,
+    scheduler: Scheduler = None,
     ssh_config: SshConfig = None,
     push: Pushed = None,
-    python: Python = "python3",
-    push_to: Place = ".local/share/lparbench",
+    python: Python = PYTHON,
+    push_to: Place = PLACE,
     fanout: Fanout = 32,
     as_json: Json = False,
 ) -> None:
@@ -70,10 +74,9 @@ def check(
     from harness.reporting.fleet_terminal import looked_text
     from harness.reporting.listing import output_width
 
-    inventory = inventory_of(hosts, choice)
-    bring = push_of(push, python, push_to, command)
-    transport = with_push(transport_of(command, ssh_config), bring, inventory.hosts, fanout)
-    looks = completed(look_at(inventory.hosts, transport, fanout))
+    given = Given(command, ssh_config, push_of(push, python, push_to, command), fanout, scheduler)
+    way = way_to(hosts, choice, given)
+    looks = completed(look_at(way.inventory.hosts, way.transport, fanout))
     frames = frames_of({look.host: look.looked for look in looks if look.looked is not None})
     if as_json:
         typer.echo(json.dumps([{**encode(look), "frame": frames.get(look.host)} for look in looks], indent=2))
@@ -85,14 +88,7 @@ def check(
 @fleet_app.command("run", cls=Command)
 def run(
     context: typer.Context,
-    hosts: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="HOSTS",
-            help="Inventory: lines such as lpar[01-16] or USER@HOST:PORT, or Ansible's INI.",
-            show_default=False,
-        ),
-    ] = None,
+    hosts: HostsUnlessScheduler = None,
     workloads: Annotated[
         list[str] | None,
         typer.Argument(
@@ -103,11 +99,12 @@ def run(
         ),
     ] = None,
     choice: Choice = None,
-    command: Program = "lparbench",
+    command: Program = PROGRAM,
+    scheduler: Scheduler = None,
     ssh_config: SshConfig = None,
     push: Pushed = None,
-    python: Python = "python3",
-    push_to: Place = ".local/share/lparbench",
+    python: Python = PYTHON,
+    push_to: Place = PLACE,
     fanout: Fanout = 32,
     together: Annotated[
         bool,
@@ -188,11 +185,11 @@ def run(
     if resume is not None:
         refuse_with_resume(context, "fleet run")
         directory, design = resume, session.read_design(resume)
+        transport = way_of(design)
     else:
-        if hosts is None:
-            raise typer.BadParameter("an inventory is needed: lparbench fleet run HOSTS [WORKLOAD]...")
-        inventory = inventory_of(hosts, choice)
-        bring = push_of(push, python, push_to, command)
+        if scheduler is not None and hosts is not None:
+            hosts, workloads = None, [str(hosts), *(workloads or ())]  # there is no inventory, so this is a workload
+        given = Given(command, ssh_config, push_of(push, python, push_to, command), fanout, scheduler)
         spec = RunSpec(
             tuple(workloads or ("nsl-kdd-mlp",)),
             data_dir=data,
@@ -212,15 +209,14 @@ def run(
         )
         refuse_own(spec.workloads, code_of(spec))
         workloads_of(replace(spec, data_dir=None, synthetic=True))  # a typo is an error before a host is asked
-        reached = with_push(transport_of(command, ssh_config), bring, inventory.hosts, fanout)
+        way = way_to(hosts, choice, given)
         design = session.FleetDesign(
-            *begun("fleet-"), ("lparbench", *sys.argv[1:]), str(hosts),
-            session.digest_of_file(hosts), inventory.hosts, spec, waves, together, fanout,
-            tuple(reached.command), None if ssh_config is None else str(ssh_config.resolve()),
-            None if timeout is None else seconds("--timeout", timeout),
+            *begun("fleet-"), ("lparbench", *sys.argv[1:]), way.source,
+            way.sha256, way.inventory.hosts, spec, waves, together, fanout,
+            tuple(way.transport.command), None if ssh_config is None else str(ssh_config.resolve()),
+            None if timeout is None else seconds("--timeout", timeout), scheduler=scheduler,
         )  # fmt: skip
-        directory = session.begin(design, out)
-    transport = transport_of(shlex.join(design.command), None if design.ssh_config is None else Path(design.ssh_config))
+        directory, transport = session.begin(design, out), way.transport
     try:
         with session.open_journal(directory) as journal:
             entries = Coordinator(design, directory, journal, transport, say).work()

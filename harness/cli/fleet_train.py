@@ -13,6 +13,9 @@ from harness.cli import completion
 from harness.cli.choices import parse_backends, parse_ranks, parse_scenarios
 from harness.cli.durations import seconds
 from harness.cli.hosts import (
+    PLACE,
+    PROGRAM,
+    PYTHON,
     Choice,
     Hosts,
     Place,
@@ -39,11 +42,11 @@ def train(
         typer.Argument(metavar="WORKLOAD", autocompletion=completion.workloads, help="A workload of the product."),
     ],
     choice: Choice = None,
-    command: Program = "lparbench",
+    command: Program = PROGRAM,
     ssh_config: SshConfig = None,
     push: Pushed = None,
-    python: Python = "python3",
-    push_to: Place = ".local/share/lparbench",
+    python: Python = PYTHON,
+    push_to: Place = PLACE,
     ranks: Annotated[
         str, typer.Option(metavar="per-node|N", help="On each host, on --cores cores each.", rich_help_panel=_MEET)
     ] = "per-node",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,15 +13,37 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.fleet.dask_transport import DaskTransport
     from harness.fleet.inventory import Host, Inventory
     from harness.fleet.push import Push
+    from harness.fleet.session import FleetDesign
     from harness.fleet.transport import SshTransport
 
 WHERE = "Which hosts, and how they are reached"
+PROGRAM = "lparbench"  # in place of --command
+PYTHON = "python3"
+PLACE = ".local/share/lparbench"  # below the home directory, where a session of ssh begins
 
 Hosts = Annotated[
     Path,
     typer.Argument(metavar="HOSTS", help="Inventory: lines such as lpar[01-16] or USER@HOST:PORT, or Ansible's INI."),
+]
+HostsUnlessScheduler = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="HOSTS",
+        help="Inventory: lines such as lpar[01-16] or USER@HOST:PORT, or Ansible's INI. Not with --scheduler.",
+        show_default=False,
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="The hosts are the workers of this Dask cluster: tls://HOST:PORT, or tcp:// without encryption.",
+        rich_help_panel=WHERE,
+        show_default=False,
+    ),
 ]
 Choice = Annotated[
     str | None,
@@ -60,6 +84,78 @@ Place = Annotated[
     ),
 ]  # fmt: skip
 Fanout = Annotated[int, typer.Option(min=1, max=1024, help="Hosts asked at once.", rich_help_panel=WHERE)]
+
+
+@dataclass(frozen=True)
+class Way:
+    """The hosts of a fleet, what named them with its digest, and how they are reached."""
+
+    inventory: Inventory
+    source: str
+    sha256: str
+    transport: SshTransport | DaskTransport
+    scheduler: str | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """Options of how hosts are reached."""
+
+    command: str
+    ssh_config: Path | None
+    push: Push | None
+    fanout: int
+    scheduler: str | None
+
+
+def way_to(hosts: Path | None, choice: str | None, given: Given) -> Way:
+    """The hosts and the way to them, along which a wheel is brought where that is asked for.
+
+    Raises:
+        InputError: there are no hosts, or options do not go together.
+    """
+    from harness.fleet.session import digest_of_file
+
+    if given.scheduler is not None:
+        return _way_over(given.scheduler, choice, given)
+    if hosts is None:
+        raise typer.BadParameter("an inventory is needed, or --scheduler.")
+    inventory = inventory_of(hosts, choice)
+    transport = with_push(transport_of(given.command, given.ssh_config), given.push, inventory.hosts, given.fanout)
+    return Way(inventory, str(hosts), digest_of_file(hosts), transport)
+
+
+def _way_over(scheduler: str, choice: str | None, given: Given) -> Way:
+    from harness.errors import InputError
+
+    if given.push is not None or given.ssh_config is not None:
+        raise InputError("--push and --ssh-config are of ssh, and --scheduler of Dask.", remedy="Leave one out.")
+    if not scheduler.startswith(("tls://", "tcp://")):
+        raise InputError(f"--scheduler {scheduler!r}: expected tls://HOST:PORT or tcp://HOST:PORT.")
+    if scheduler.startswith("tcp://"):
+        say(f"{scheduler}: not encrypted, and whoever reaches the cluster may run code on its hosts. Prefer tls://.")
+    words = () if given.command == PROGRAM else _words("--command", given.command, "how lparbench is started")
+    inventory, transport = _workers(scheduler, words)
+    inventory = inventory if choice is None else inventory.selected(choice)
+    digest = hashlib.sha256("\n".join(host.name for host in inventory.hosts).encode()).hexdigest()
+    return Way(inventory, scheduler, digest, transport, scheduler)
+
+
+def _workers(scheduler: str, words: tuple[str, ...]) -> tuple[Inventory, DaskTransport]:
+    from harness.fleet.dask_transport import DaskTransport, workers_of
+    from harness.fleet.waves import completed
+
+    inventory, addresses, remarks = completed(workers_of(scheduler))
+    for remark in remarks:
+        say(remark)
+    return inventory, DaskTransport(scheduler, words, addresses)
+
+
+def way_of(design: FleetDesign) -> SshTransport | DaskTransport:
+    """The way to the hosts of a fleet run; the workers of a Dask cluster may have other addresses by now."""
+    if design.scheduler is not None:
+        return _workers(design.scheduler, design.command)[1]
+    return transport_of(shlex.join(design.command), None if design.ssh_config is None else Path(design.ssh_config))
 
 
 def inventory_of(hosts: Path, choice: str | None) -> Inventory:
@@ -113,7 +209,7 @@ def push_of(wheel: Path | None, python: str, place: str, command: str) -> Push |
 
     if wheel is None:
         return None
-    if command != "lparbench":
+    if command != PROGRAM:
         raise InputError("--push starts what it brings, and --command something else.", remedy="Leave out one of them.")
     return Push(Wheel.read(wheel), _words("--python", python, "a Python of the hosts: python3.11"), place.rstrip("/"))
 

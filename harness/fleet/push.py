@@ -15,7 +15,6 @@ from harness.fleet import arrival
 from harness.fleet.inventory import Host
 from harness.fleet.transport import HostFailureError, SshTransport
 
-PLACE = ".local/share/lparbench"  # below the home directory, where a session of ssh begins
 _MACHINES = ("ppc64le", "ppc64", "x86_64", "aarch64", "s390x")
 
 
@@ -55,8 +54,8 @@ class Push:
     """What is brought, for which Python of the hosts, and where to."""
 
     wheel: Wheel
-    python: Sequence[str] = ("python3",)
-    place: str = PLACE
+    python: Sequence[str]
+    place: str
 
     @property
     def command(self) -> tuple[str, ...]:

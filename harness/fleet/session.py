@@ -30,9 +30,10 @@ class FleetDesign:
     """What a fleet run was asked to do.
 
     Attributes:
-        command: how lparbench is started on a host.
+        command: how lparbench is started on a host; none for that of a Dask worker.
         ssh_config: file of ssh's settings; None for the user's.
         timeout_s: of one measurement; None takes it from those that ended.
+        scheduler: of the Dask cluster whose workers the hosts are; None reaches them over ssh.
     """
 
     identity: PathPart
@@ -49,6 +50,7 @@ class FleetDesign:
     ssh_config: str | None = None
     timeout_s: float | None = None
     margin: float = 0.03
+    scheduler: str | None = None
     kind: Literal["fleet"] = "fleet"
 
 

@@ -164,7 +164,7 @@ class Fleet:
     fleet_id: Identifier
     created: Timestamp
     tool: Tool
-    engine: Literal["ssh"]
+    engine: Literal["ssh", "dask"]
     inventory: str
     inventory_sha256: Sha256
     spec: RunSpec

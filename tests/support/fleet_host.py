@@ -6,6 +6,7 @@ does wrong: "2", "2 banner", "2 huge", or "2 slow", which measures for a minute 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -27,9 +28,21 @@ FACTS = fleets.facts(int(NUMBER), NUMBER * 16)
 
 def measured(spec: RunSpec, *_: object, **__: object) -> Run:
     """A record of this host; a process is at work meanwhile, as a worker would be."""
-    seconds = "60" if WRONG == "slow" and not Path(os.environ["QUICK"]).exists() else "0.05"
+    seconds = "60" if WRONG == "slow" and not Path(os.environ.get("QUICK", "")).is_file() else "0.05"
+    if WRONG == "tell":
+        _tell(Path(os.environ["LPARBENCH_TEST_TELL"]))
     subprocess.run(["sleep", seconds], env=in_tree(os.environ), check=True)
     return fleets.record(FACTS, spec, 1.7e-3)
+
+
+def _tell(path: Path) -> None:
+    tasks = [int(task.name) for task in Path(f"/proc/{os.getppid()}/task").iterdir()]
+    seen = {
+        "environment": sorted(os.environ),
+        "own": sorted(os.sched_getaffinity(0)),
+        "parent": sorted({cpu for task in tasks for cpu in os.sched_getaffinity(task)}),
+    }
+    path.write_text(json.dumps(seen), encoding="utf-8")
 
 
 if __name__ == "__main__":

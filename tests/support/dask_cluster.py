@@ -1,0 +1,99 @@
+"""A real Dask cluster on loopback with certificates of its own; started and stopped by the test that asks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+MISSING = "distributed is not installed" if find_spec("distributed") is None else None
+MISSING = MISSING or (None if shutil.which("openssl") else "openssl is not installed")
+_QUIET = {"DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__GIL__ENABLED": "False", "DASK_DISTRIBUTED__LOGGING": "{}"}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the scheduler listens and files are, what a client has in its environment, and each worker's process."""
+
+    scheduler: str
+    folder: Path
+    environment: Mapping[str, str]
+    workers: Mapping[str, subprocess.Popen[bytes]]
+
+
+@contextlib.contextmanager
+def cluster(folder: Path, environments: Mapping[str, Mapping[str, str]]) -> Iterator[Cluster]:
+    """One worker per name with its environment, under a nanny as `dask worker` starts it."""
+    certificates = _certificates(folder)
+    base = {**os.environ, **_QUIET, **certificates, "PYTHONPATH": str(Path(__file__).parents[2])}
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(program: str, log: str, *words: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        with (folder / log).open("wb") as output:
+            command = [
+                sys.executable,
+                "-m",
+                f"distributed.cli.{program}",
+                "--protocol",
+                "tls",
+                "--no-dashboard",
+                *words,
+            ]
+            process = subprocess.Popen(command, env={**base, **environment}, stdout=output, stderr=output, cwd=folder)
+        started.append(process)
+        return process
+
+    try:
+        file = folder / "scheduler.json"
+        start("dask_scheduler", "scheduler.log", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file),
+              environment={})  # fmt: skip
+        address = str(_until(lambda: json.loads(file.read_text(encoding="utf-8"))["address"]))
+        workers = {
+            name: start("dask_worker", f"{name}.log", address, "--name", name, "--nthreads", "1", "--host", "127.0.0.1",
+                        environment=environment)
+            for name, environment in environments.items()
+        }  # fmt: skip
+        for name in workers:
+            _until(lambda name=name: "Registered to" in (folder / f"{name}.log").read_text(encoding="utf-8"))
+        yield Cluster(address, folder, certificates, workers)
+    finally:
+        for process in reversed(started):
+            process.terminate()
+        for process in started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(3)
+            process.kill()
+            process.wait()
+
+
+def _certificates(folder: Path) -> dict[str, str]:
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    settings = {"CA_FILE": certificate}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        settings |= {f"{role}__CERT": certificate, f"{role}__KEY": key}
+    return {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
+
+
+def _until(condition: Callable[[], T], seconds: float = 60.0) -> T:
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            if value := condition():
+                return value
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
