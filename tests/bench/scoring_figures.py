@@ -67,6 +67,7 @@ def figures(name: str, batches: tuple[int, ...], pairs: int) -> Iterator[Figure]
         artifacts, X = exported(PUBLISHED[name], Path(folder))
         theirs = open_scorer(Path(folder), "onnxruntime")
         ours = open_scorer(Path(folder), "native") if "native" in artifacts.backends else None
+        typical = theirs.score(np.ascontiguousarray(X[:SLOW_ROWS]))
         for batch in batches:
             if name in SLOW and batch > SLOW_ROWS:
                 continue
@@ -77,7 +78,7 @@ def figures(name: str, batches: tuple[int, ...], pairs: int) -> Iterator[Figure]
                 alone = take_turns(call, call, max(3, pairs // 10))
                 yield Figure(name, batch, None, 1e6 * statistics.median(alone.theirs), None, bar, "")
                 continue
-            verdict = agreement(theirs.score(rows), ours.score(rows)).sentence() if batch > 1 else ""
+            verdict = agreement(theirs.score(rows), ours.score(rows), typical=typical).sentence() if batch > 1 else ""
             found = take_turns(partial(ours.score, rows), call, pairs)
             times = (1e6 * statistics.median(side) for side in (found.ours, found.theirs))
             yield Figure(name, batch, *times, found.ratio, bar, verdict)

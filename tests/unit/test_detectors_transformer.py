@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from harness.detectors import registry
+from harness.detectors.export import prepare
+from harness.detectors.opening import open_scorer
+from harness.detectors.published import PUBLISHED, rows_of
 from harness.detectors.transformer import PRESETS, Preset, Transformer
 from harness.detectors.transformer_program import program_of
 from harness.errors import InputError
@@ -53,6 +58,15 @@ FORMS = {
 }
 
 
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A transformer of the document's size and its program; seven rows, of which some score near zero."""
+    X, y = rows_of(PUBLISHED["ft-transformer"], 40)
+    folder = tmp_path_factory.mktemp("transformer")
+    detector = registry.resolve("ft-transformer", {"epochs": 0, "pretraining_epochs": 0}).fit(X, y)
+    return folder, prepare(detector, folder).program(), X[:7]
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_program_is_the_net(form):
     preset, features, categories = FORMS[form]
@@ -74,6 +88,32 @@ def test_the_program_is_the_net(form):
         run = plan.compiled(program)
         for rows in (1, 3, 20):
             np.testing.assert_allclose(run(x[:rows].numpy()), expected[:rows], rtol=0, atol=4e-6)
+
+
+@pytest.mark.parametrize("backend", ["native", "onnxruntime"])
+def test_scores_are_within_what_rounding_may_amount_to(untrained, backend):
+    """Either backend against float64: a sum of n products in float32 is the exact one of weights that are n 2^-24 off.
+
+    Each score is a difference of two logits, which may be larger by far.
+    """
+    folder, program, X = untrained
+    if backend == "native" and native.extension is None:
+        pytest.skip("the native kernels are not built")
+    if backend == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+    exact, terms = evaluate(program, X.astype(np.float64)), PRESETS["document"].inner + 8
+    generator, bound = np.random.default_rng(3), np.zeros(len(X))
+    for _ in range(2):
+        arrays = {
+            name: array * (1.0 + terms * 2.0**-24 * generator.choice([-1.0, 1.0], array.shape))
+            if array.dtype == np.float32 else array
+            for name, array in program.arrays.items()
+        }  # fmt: skip
+        moved = evaluate(replace(program, arrays=arrays), X.astype(np.float64))
+        bound = np.maximum(bound, np.abs(moved - exact).max())
+    assert bound.max() < 2e-4, "a bound that catches nothing"
+    found = open_scorer(folder, backend).score(X)
+    assert (np.abs(found - exact) <= bound).all()
 
 
 def test_nan_stays_in_its_row():

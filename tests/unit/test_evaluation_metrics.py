@@ -134,6 +134,14 @@ def test_best_f1_threshold_is_the_best_there_is(pairs):
     assert metrics.f1_score(y, scores > chosen.value) == pytest.approx(best)
 
 
+def test_few_scores_near_zero_are_held_to_what_scores_typically_are():
+    reference = np.array([2e-3, -1e-3, 3e-3], dtype=np.float32)
+    other, typical = reference + np.float32(1e-6), np.array([0.5, -0.2, 0.3, 2e-3], dtype=np.float32)
+    assert not agreement(reference, other).within
+    assert agreement(reference, other, typical=typical).within
+    assert not agreement(reference, reference + np.float32(1e-3), typical=typical).within
+
+
 def test_agreement_allows_rounding_and_catches_a_wrong_layer():
     reference = np.random.default_rng(0).lognormal(sigma=2.0, size=1000).astype(np.float32)
     assert agreement(reference, reference * np.float32(1 + 1e-6)).within
