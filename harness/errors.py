@@ -31,6 +31,7 @@ class ExitCode(IntEnum):
         return cls.INCONCLUSIVE if inconclusive else cls.GOOD
 
 
+PYTEST_OFFSET = 64  # what pytest adds to a code of this table that it ends with: it has its own from 0 to 5
 _KEPT = frozenset("\u00a0")  # no control characters, though no printable ones either
 _LINE = 2000  # characters of a line that are shown
 _LISTED = 12  # names beside a likely one; a longer list hides it

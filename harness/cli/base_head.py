@@ -13,14 +13,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.errors import ExitCode, InputError, LparbenchError
+from harness.errors import PYTEST_OFFSET, ExitCode, InputError, LparbenchError
 from harness.process_tree import child, ended
 from harness.reporting.ci_format import CiFormat
 from harness.scratch import SCRATCH_VARIABLE, scratch
 from harness.workers.process import no_room
 
 _ORIGIN = "LPARBENCH_ORIGIN"
-_OF_PYTEST = {0: ExitCode.GOOD, 1: ExitCode.REGRESSION, 2: ExitCode.INTERRUPTED, 4: ExitCode.USAGE}
+# What pytest ends with by itself; 2 before it has begun is a plugin or conftest that refused to.
+_OF_PYTEST = {0: ExitCode.GOOD, 1: ExitCode.REGRESSION, 2: ExitCode.USAGE, 4: ExitCode.USAGE}
+_OF_GATE = {PYTEST_OFFSET + code: code for code in ExitCode}
 _UNWRITTEN = "unable to write file"
 _ROOM = "Make room there, or set TMPDIR to another disk; nothing was measured yet."
 _USAGE = "Example: lparbench gate --base main --head HEAD -- pytest tests/bench"
@@ -68,7 +70,7 @@ def gate_revisions(
             status = ended(pytest)
         if report.exists():
             sys.stdout.write(report.read_text(encoding="utf-8"))
-    return _OF_PYTEST.get(status, ExitCode.TOOL_FAILED)
+    return {**_OF_PYTEST, **_OF_GATE}.get(status, ExitCode.TOOL_FAILED)
 
 
 @contextlib.contextmanager

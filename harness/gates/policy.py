@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -117,18 +117,20 @@ class Asked:
     named: bool
 
 
-def read_policy(path: Path | None, given: Policy) -> Policy:
+def read_policy(path: Path | None, given: Policy, folders: Sequence[Path] = (Path(),)) -> Policy:
     """The policy in a file, with what was given on the command line on top.
 
     Args:
-        path: a TOML file; None: ``[tool.lparbench.gate]`` of ``pyproject.toml`` here, where there is one.
+        path: a TOML file; None: ``[tool.lparbench.gate]`` of ``pyproject.toml``, where there is one.
         given: of the command line; its accuracy margin counts where it is not the default.
+        folders: where that file is looked for; the first counts.
 
     Raises:
         InputError: the file cannot be read, or something in it is wrong; names the key.
     """
-    where = Path(_PYPROJECT) if path is None else path
-    if path is None and not where.exists():
+    here = (folder / _PYPROJECT for folder in folders)
+    where = path or next((file for file in here if file.exists()), None)
+    if where is None:
         return given
     document, at = read_toml(where), str(where)
     if where.name == _PYPROJECT:

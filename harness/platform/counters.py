@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import time
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
+from harness.measure.clock import SystemClock
 from harness.platform import parse
 from harness.platform.sysroot import SysRoot
 
@@ -70,7 +70,7 @@ class StealMeter:
 
     def __init__(self, sysroot: SysRoot, cpus: Collection[int]) -> None:
         self._sysroot, self._cpus = sysroot, tuple(cpus)
-        self._stolen_ns, self._began_ns = self.stolen_ns(), time.monotonic_ns()
+        self._stolen_ns, self._began_ns = self.stolen_ns(), SystemClock.now_ns()
 
     def stolen_ns(self) -> int | None:
         """:func:`steal_ns` of the CPUs."""
@@ -78,7 +78,7 @@ class StealMeter:
 
     def share(self) -> float | None:
         """In [0, 1], a mean over the CPUs; None when the kernel does not count."""
-        seconds, now_ns = self.seconds(), time.monotonic_ns()
+        seconds, now_ns = self.seconds(), SystemClock.now_ns()
         if seconds is None:
             return None
         return seconds * 1e9 / max(1, now_ns - self._began_ns) / max(1, len(self._cpus))

@@ -7,9 +7,9 @@ which no statistic of the samples can show. The uptime has a resolution of 10 ms
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field
 
+from harness.measure.clock import SystemClock
 from harness.platform import parse
 from harness.platform.sysroot import SysRoot
 
@@ -42,9 +42,9 @@ def _reading(root: SysRoot) -> _Reading:
     """Both clocks, as nearly at once as a few attempts give: the process may lose its CPU in between."""
     gap_s, best = math.inf, _Reading(0.0, None)
     for _ in range(_ATTEMPTS):
-        before = time.perf_counter()
+        before = SystemClock.now_ns() * 1e-9
         words = (root.read_text("proc/uptime") or "").split()
-        after = time.perf_counter()
+        after = SystemClock.now_ns() * 1e-9
         if after - before < gap_s:
             gap_s, best = after - before, _Reading(before, parse.number(words[0]) if words else None)
         if gap_s < _NEAR_S:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import statistics
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -75,7 +76,12 @@ def awaited(function: Callable[..., Any]) -> Callable[..., Any]:
     import asyncio  # most tests have no use for it
 
     loop = asyncio.new_event_loop()
-    return lambda *args, **kwargs: loop.run_until_complete(function(*args, **kwargs))
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return loop.run_until_complete(function(*args, **kwargs))
+
+    weakref.finalize(run, loop.close)
+    return run
 
 
 def refuse_in_loop(function: Callable[..., Any]) -> None:

@@ -39,7 +39,8 @@ def gate_class() -> type[Lparbench]:
 
 def gated(request: pytest.FixtureRequest) -> Generator[Lparbench, None, None]:
     """The gate as a fixture's value, whose verdict is said when the test has ended."""
-    gate = gate_class()(request.node, request.config)
-    request.node.stash.setdefault(gates_key, []).append(gate)
+    gates = request.node.stash.setdefault(gates_key, [])
+    gate = gate_class()(request.node, request.config, gates)
+    gates.append(gate)
     yield gate
     request.config.stash[session_key].summary += gate.summary

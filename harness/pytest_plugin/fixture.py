@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from harness.decode import decode_json_file
-from harness.errors import LparbenchError
+from harness.errors import InputError, LparbenchError
+from harness.measure.clock import SystemClock
 from harness.pytest_plugin.calls import Pedantic, Stats, checked, first_value, plain
-from harness.pytest_plugin.options import session_key
+from harness.pytest_plugin.options import file_name, session_key
 from harness.pytest_plugin.outcomes import NoVerdict, end_where_the_tool_failed, open_outcome
 from harness.pytest_plugin.serve import directory_key
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, JOB_FILE, FunctionJob, Timed, measure
@@ -31,16 +31,19 @@ class Lparbench:
     The verdict is kept until the test has ended, so that the test's own assertions come first.
 
     Attributes:
+        problems: what stands in the way of passing, for the end of the test.
+        summary: lines for the end of the report.
         name, fullname, group, param, params, extra_info, stats: as pytest-benchmark's fixture has them.
     """
 
     disabled, enabled = False, True
     skipped = has_error = False
 
-    def __init__(self, item: pytest.Item, config: pytest.Config) -> None:
+    def __init__(self, item: pytest.Item, config: pytest.Config, gates: Sequence[Lparbench] = ()) -> None:
         self._item, self._config = item, config
+        self._gates = gates  # of the test, this one among them: their calls are counted together
         self._calls = 0
-        self._problems: list[BaseException] = []
+        self.problems: list[BaseException] = []
         self.summary: list[str] = []
         self.name, self.fullname = item.name, item.nodeid
         marker = item.get_closest_marker("benchmark")
@@ -91,11 +94,18 @@ class Lparbench:
         functions = {BASELINE: baseline, CANDIDATE: candidate}
         sides = {side: Timed(self._judged(partial(plain, call, args, kwargs))) for side, call in functions.items()}
         judge = self._begin(sides)
-        first_value(sides[BASELINE])
-        value: T = checked(first_value(sides[CANDIDATE]), candidate)
+        self._once(sides[BASELINE])
+        value: T = checked(self._once(sides[CANDIDATE]), candidate)
         if judge is not None:
             self._judged(partial(judge.against, sides))
         return value
+
+    def weave(self, *_: object, **__: object) -> None:
+        """Refused: pytest-benchmark's times calls wherever the test makes them, which no other process can repeat."""
+        why = "benchmark.weave times calls that the test makes in this process, which no other can repeat."
+        self._judged(partial(_refuse, InputError(why, remedy="Give the function to the fixture: benchmark(function).")))
+
+    patch = weave
 
     def workload(self, name: str, **options: object) -> None:
         """Run a workload and judge its times and accuracy against the test's baseline file.
@@ -109,6 +119,11 @@ class Lparbench:
         if judge is not None:
             self._judged(partial(judge.workload, name, options))
 
+    @property
+    def called(self) -> bool:
+        """Whether the test has given it anything to judge."""
+        return self._calls > 0
+
     def finish(self) -> None:
         """Say the verdict, once the test has ended well.
 
@@ -117,8 +132,8 @@ class Lparbench:
             Failed: it got slower, or cannot be judged as it is written.
         """
         if not self._calls:
-            self._problems.append(NoVerdict("the test did not call it"))
-        for problem in sorted(self._problems, key=lambda problem: isinstance(problem, NoVerdict)):
+            self.problems.append(NoVerdict("the test did not call it"))
+        for problem in sorted(self.problems, key=lambda problem: isinstance(problem, NoVerdict)):
             if isinstance(problem, NoVerdict):
                 open_outcome(self._config, problem, self.summary, self._item.nodeid)
             else:
@@ -129,7 +144,8 @@ class Lparbench:
 
         None in a worker for another call.
         """
-        index, self._calls = self._calls, self._calls + 1
+        index = sum(gate._calls for gate in {*self._gates, self})
+        self._calls += 1
         directory = self._config.stash.get(directory_key, None)
         if directory is not None:
             job = decode_json_file(FunctionJob, directory / JOB_FILE)
@@ -139,9 +155,10 @@ class Lparbench:
             return None
         from harness.pytest_plugin.judge import Judge, Settings  # what a worker need not import
 
+        self._config.stash[session_key].called.add(file_name(self._item.nodeid, index))
         settings = self._judged(lambda: Settings.of(self._item))
         place = self._judged(lambda: self._place(settings))
-        return Judge(self._item, settings, index, place, self.summary, self._problems)
+        return Judge(self._item, settings, index, place, self.summary, self.problems)
 
     def _place(self, settings: Settings) -> Place:
         from harness.pytest_plugin.judge import place_of
@@ -151,13 +168,21 @@ class Lparbench:
     def _stored(self, sides: Mapping[str, Timed], function: Callable[..., Any]) -> Any:
         """Call the function of the test once, then judge it."""
         judge = self._begin(sides)
-        began = time.perf_counter()
-        raw = first_value(sides[CANDIDATE])
-        self.stats = Stats([time.perf_counter() - began])
+        began = SystemClock.now_ns()  # bound when it was imported: a test may have stopped Python's clocks
+        raw = self._once(sides[CANDIDATE])
+        self.stats = Stats([(SystemClock.now_ns() - began) * 1e-9])
         value = self._judged(lambda: checked(raw, function))
         if judge is not None and (data := self._judged(lambda: judge.function(sides))):
             self.stats = Stats(data)
         return value
+
+    def _once(self, timed: Timed) -> Any:
+        """What the function gives in the test itself; a test that expects it to raise has nothing measured."""
+        try:
+            return first_value(timed)
+        except BaseException as error:
+            self.problems.append(NoVerdict(f"it raised {type(error).__name__}, so that nothing was measured"))
+            raise
 
     def _judged(self, judge: Callable[[], T]) -> T:
         """What ``judge`` gives; wrong use fails the test at once, in one line."""
@@ -167,3 +192,7 @@ class Lparbench:
             end_where_the_tool_failed(self._config, error)
             problem = error
         pytest.fail(f"lparbench: {problem}", pytrace=False)
+
+
+def _refuse(error: InputError) -> None:
+    raise error

@@ -27,6 +27,7 @@ from harness.pytest_plugin.machine import this_machine
 from harness.pytest_plugin.options import BASE_OPTION, Verdict, baselines_of, file_name, session_key
 from harness.pytest_plugin.outcomes import NoVerdict, end_where_the_tool_failed
 from harness.pytest_plugin.processes import FIRST_LAYOUT, Place, Processes
+from harness.pytest_plugin.serve import is_gated
 from harness.pytest_plugin.warm import WorkerDiedError, pool_of
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, Timed
 
@@ -152,11 +153,12 @@ class Judge:
     def _against_base(self, processes: Processes) -> None:
         pool = pool_of(self.item.config)
         try:
-            there = pool.worker(self.place.placement, processes.base, FIRST_LAYOUT).ready.nodeids
+            there = pool.worker(self.place.placement, processes.base, FIRST_LAYOUT).ready
         except WorkerDiedError as error:
             raise MeasurementError(f"the base revision cannot be measured: {error}") from None
-        self.item.config.stash[session_key].of_base |= set(there)
-        if self.item.nodeid in there:
+        self.item.config.stash[session_key].of_base |= set(there.gated)
+        asks_late = not is_gated(self.item)  # by request.getfixturevalue: so may the test of the base revision
+        if self.item.nodeid in (there.nodeids if asks_late else there.gated):
             self._concurrent(processes)
         else:
             self.summary.append(f"new: {self.item.nodeid}: the base revision does not have it")
@@ -169,7 +171,7 @@ class Judge:
             accept = config.getoption("--lparbench-accept")
             side, others = measured(), self._others(path)
             sessions = len(update_baseline(path, side, accept=accept, others=others, words=_WORDS).sessions)
-            config.stash[session_key].judged.add(nodeid)
+            config.stash[session_key].judged.add(path.name)
             self.summary.append(f"{nodeid}: baseline written, {sessions} session{'s' if sessions != 1 else ''}")
 
         def judged() -> None:
@@ -197,9 +199,9 @@ class Judge:
 
     def _policy(self) -> Policy:
         config, margin = self.item.config, self.settings.margin
-        file = config.getoption("--lparbench-policy")
-        allowed = tuple(config.getoption("allow_diff") or ())
-        asked = read_policy(None if file is None else Path(file), Policy(allowed=allowed))
+        file, here = config.getoption("--lparbench-policy"), config.invocation_params.dir
+        given = Policy(allowed=tuple(config.getoption("allow_diff") or ()))
+        asked = read_policy(None if file is None else here / file, given, (here, config.rootpath))
         return asked if margin is None else replace(asked, margin=margin)
 
     def _finish(self, judge: Callable[[], None]) -> None:
@@ -216,7 +218,7 @@ class Judge:
             self.problems.append(pytest.fail.Exception(f"lparbench: {error}", pytrace=False))
 
     def _conclude(self, report: GateReport) -> None:
-        self.item.config.stash[session_key].judged.add(self.item.nodeid)
+        self.item.config.stash[session_key].judged.add(file_name(self.item.nodeid, self.index))
         kept = self.item.config.stash[session_key]
         for result in report.results:
             self.summary.append(f"{result.verdict.value}: {result.subject}: {result.why}")

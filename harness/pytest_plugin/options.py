@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 WORKER_OPTION = "--lparbench-worker"
 BASE_OPTION = "--lparbench-base"
+ASKING = ("--lparbench-update", "--lparbench-gate", BASE_OPTION)  # for something to be judged or written
 RUN_AGAIN = "Make room there and run pytest again."
+OUTCOME = "inconclusive"
 _STRICT, OPEN_CHOICES = "fail", ("fail", "warn", "pass")
 
 
@@ -50,7 +52,9 @@ class Session:
         failed: node id of each test that failed -> why.
         unused: settings of pytest-benchmark that the gate does not go by.
         baselines: file -> the baseline it held when the session began.
-        judged: node ids of the tests that were judged, or whose baseline was written.
+        called: file name of the baseline of each call of the gate.
+        judged: the same of the calls that were judged, or whose baseline was written.
+        skipped: node ids of what was skipped while it was collected.
         passed: node ids of the tests that passed.
         collected: node ids of all tests there are, deselected ones included.
         of_base: node ids of the gated tests of the base revision.
@@ -66,7 +70,9 @@ class Session:
     failed: dict[str, str] = field(default_factory=dict)
     unused: set[str] = field(default_factory=set)
     baselines: dict[Path, Baseline] = field(default_factory=dict)
+    called: set[str] = field(default_factory=set)
     judged: set[str] = field(default_factory=set)
+    skipped: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
     collected: set[str] = field(default_factory=set)
     of_base: set[str] = field(default_factory=set)
@@ -182,8 +188,8 @@ def add_options(parser: pytest.Parser) -> None:
 
 def baselines_of(config: pytest.Config) -> Path:
     """The folder of baseline files."""
-    folder = config.getoption("--lparbench-baselines")
-    return Path(folder) if folder else config.rootpath / ".lparbench"
+    folder = config.getoption("--lparbench-baselines")  # from where pytest was started: a test may have gone elsewhere
+    return config.invocation_params.dir / folder if folder else config.rootpath / ".lparbench"
 
 
 def is_worker(config: pytest.Config) -> bool:

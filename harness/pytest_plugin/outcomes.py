@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import pytest
 
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.pytest_plugin.options import (
+    ASKING,
     BASE_OPTION,
+    OUTCOME,
     RUN_AGAIN,
     Verdict,
     baselines_of,
@@ -25,7 +29,6 @@ from harness.record.files import DISK_FULL
 from harness.scratch import SCRATCH_VARIABLE
 from harness.workers.process import no_room
 
-OUTCOME = "inconclusive"
 _Failed: Any = pytest.fail.Exception
 
 
@@ -83,15 +86,15 @@ def open_at_the_end(session: pytest.Session) -> Iterator[Verdict]:
     kept = config.stash[session_key]
     folder = baselines_of(config)
     if config.getoption(BASE_OPTION) is None and folder.is_dir():
-        known: dict[str, str] = {}
+        known: dict[str, tuple[str, int]] = {}
         for nodeid in kept.collected:
-            known |= {file_name(nodeid, index): nodeid for index in range(_MOST_CALLS)}
+            known |= {file_name(nodeid, index): (nodeid, index) for index in range(_MOST_CALLS)}
         for path in sorted(folder.glob("*.json")):
-            test = known.get(path.name)
+            test, index = known.get(path.name, (None, 0))
             if test is None and _selected(config, name := _nodeid_of(path)):
                 gone, why = name, "there is no such test any more"
-            elif test is not None and test in kept.passed and test not in kept.judged:
-                gone, why = test, "it is no longer gated"
+            elif test is not None and test in kept.passed and path.name not in kept.called:
+                gone, why = f"{test} #{index + 1}" if index else test, "it is no longer gated"
             else:  # judged, not asked for, or skipped or failed on its own account
                 continue
             yield Verdict(
@@ -99,9 +102,7 @@ def open_at_the_end(session: pytest.Session) -> Iterator[Verdict]:
             )
     for nodeid in sorted(kept.of_base - kept.collected):
         yield Verdict("", nodeid, "missing", "the base revision has it.")
-    asked = [name for name in ("--lparbench-update", "--lparbench-gate") if config.getoption(name)]
-    if config.getoption(BASE_OPTION) is not None:
-        asked.append(BASE_OPTION)
+    asked = [name for name in ASKING if config.getoption(name)]
     if asked and not kept.judged and session.exitstatus == pytest.ExitCode.OK:
         yield Verdict(
             "", "the session", OUTCOME, f"no test was judged, and no baseline written, with {' '.join(asked)}."
@@ -123,14 +124,41 @@ def _nodeid_of(path: Path) -> str:
 
 
 def _selected(config: pytest.Config, nodeid: str) -> bool:
-    """Whether the command line asks for what ``nodeid`` was: a folder or file it lies in, or its class or module."""
+    """Whether the command line asks for what ``nodeid`` was: a folder or file it lies in, or its class or module.
+
+    What it leaves out, or what was skipped as a whole, nobody asked for.
+    """
+    if _left_out(config, nodeid):
+        return False
     for argument in config.args or [str(config.rootpath)]:
         place, *names = str(argument).split("::")
         try:
-            folder = (config.invocation_params.dir / place).resolve().relative_to(config.rootpath.resolve()).as_posix()
+            folder = _path_of(config, place).resolve().relative_to(config.rootpath.resolve()).as_posix()
         except ValueError:
             continue
         prefix = "::".join(["" if folder == "." else folder, *names])
         if nodeid == prefix or not prefix or nodeid.startswith((prefix + "/", prefix + "::", prefix + "[")):
             return True
     return False
+
+
+def _left_out(config: pytest.Config, nodeid: str) -> bool:
+    if any(nodeid.startswith(skipped + "::") for skipped in config.stash[session_key].skipped):
+        return True
+    path, here = config.rootpath / nodeid.partition("::")[0], config.invocation_params.dir
+    ignored = (here / place for place in config.getoption("ignore") or ())
+    patterns = (str(here / pattern) for pattern in config.getoption("ignore_glob") or ())
+    return any(path.is_relative_to(place) for place in ignored) or any(fnmatch(str(path), each) for each in patterns)
+
+
+def _path_of(config: pytest.Config, place: str) -> Path:
+    """Where an argument of the command line lies; with ``--pyargs`` it may be the name of a package."""
+    path = config.invocation_params.dir / place
+    if not config.getoption("pyargs") or path.exists():
+        return path
+    try:
+        spec = importlib.util.find_spec(place)
+    except (ImportError, ValueError):
+        return path
+    places = [] if spec is None else [*(spec.submodule_search_locations or ()), spec.origin]
+    return Path(places[0] or path) if places else path

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import ExitCode, LparbenchError
+from harness.errors import PYTEST_OFFSET, ExitCode, LparbenchError
 from harness.pytest_plugin.drop_in import DropIn, gate_class, gated, gates_key
 from harness.pytest_plugin.options import (
+    ASKING,
     BASE_OPTION,
+    OUTCOME,
     Session,
     Verdict,
     add_options,
@@ -80,20 +82,36 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
         item.config.stash[session_key].collected.add(item.nodeid)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that is run again has not been judged yet."""
+    item.stash[gates_key] = []
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """The verdict comes after the test's own assertions."""
-    result = yield
-    if not is_worker(item.config):
-        for gate in item.stash.get(gates_key, []):
-            try:
-                gate.finish()
-            finally:
-                item.user_properties.extend(("lparbench", line) for line in gate.summary)
+    result, ended = None, None
+    try:
+        result = yield
+    except (pytest.skip.Exception, pytest.xfail.Exception) as error:  # which undoes nothing that was judged before
+        ended = error
+    if ended is None or any(gate.called for gate in item.stash.get(gates_key, [])):
+        _finish(item)
+    if ended is not None:
+        raise ended
     return result
 
 
-@pytest.hookimpl(wrapper=True)
+def _finish(item: pytest.Item) -> None:
+    for gate in [] if is_worker(item.config) else item.stash.get(gates_key, []):
+        try:
+            gate.finish()
+        finally:
+            item.user_properties.extend(("lparbench", line) for line in gate.summary)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -103,8 +121,13 @@ def pytest_runtest_makereport(
         from harness.pytest_plugin.serve import note_failure
 
         note_failure(item.config, report)
-    elif call.excinfo is not None and type(call.excinfo.value).__name__ == "NoVerdict":
-        report.lparbench = "inconclusive"  # type: ignore[attr-defined]
+        return report
+    error = None if call.excinfo is None else call.excinfo.value
+    if report.skipped and any(error in gate.problems for gate in item.stash.get(gates_key, [])):
+        report.outcome = "failed"  # pytest.mark.xfail is about the test's own assertions
+        del report.wasxfail
+    if type(error).__name__ == "NoVerdict":
+        report.lparbench = OUTCOME  # type: ignore[attr-defined]
     elif report.failed:
         crash = getattr(report.longrepr, "reprcrash", None)
         lines = (report.longreprtext if crash is None else crash.message).strip().splitlines() or ["it failed"]
@@ -132,25 +155,34 @@ class Ending:
 
     def __init__(self, config: pytest.Config) -> None:
         self._failed = config.stash[session_key].failed
+        self._skipped = config.stash[session_key].skipped
         self._open: list[Verdict] = []
+        self._interrupted = False
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """What cannot be collected cannot be judged."""
         if report.failed:
             lines = report.longreprtext.strip().splitlines() or ["it cannot be collected"]
             self._failed[report.nodeid] = lines[-1]
+        elif report.skipped:
+            self._skipped.add(report.nodeid)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Know a user who interrupts from pytest, which ends in the same way when it cannot collect."""
+        self._interrupted = isinstance(excinfo.value, KeyboardInterrupt) and not isinstance(
+            excinfo.value, pytest.Session.Interrupted
+        )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A baseline without a test, or a gate that judged nothing, is not green."""
         config = session.config
-        distributed = hasattr(config, "workerinput") or getattr(config.option, "dist", "no") != "no"
-        if distributed or config.option.collectonly:
+        if hasattr(config, "workerinput") or config.option.collectonly:
             return
-        nothing = session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and not session.testscollected
-        if nothing and config.getoption(BASE_OPTION) is not None:  # its code is that of a tool that failed
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if not session.shouldstop and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+        if getattr(config.option, "dist", "no") != "no":
+            if any(map(config.getoption, (*ASKING, "--lparbench-report"))):
+                self._open = [Verdict("", "the session", OUTCOME, "nothing is measured with -n: run it without.")]
+        elif not session.shouldstop and session.exitstatus != pytest.ExitCode.INTERRUPTED:
             from harness.pytest_plugin.outcomes import open_at_the_end
 
             self._open = list(open_at_the_end(session))
@@ -158,12 +190,30 @@ class Ending:
             from harness.pytest_plugin.report import write_report
 
             try:
-                write_report(config, self._open, to, path)
+                write_report(config, self._open, to, config.invocation_params.dir / path)
             except LparbenchError as error:
                 pytest.exit(f"lparbench: {error}", returncode=ExitCode.TOOL_FAILED)
         updating = config.getoption("--lparbench-update") and config.stash[session_key].judged
         if self._open and closes(config) and not updating and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if config.getoption(BASE_OPTION) is not None:
+            session.exitstatus = self._code(session)
+
+    def _code(self, session: pytest.Session) -> int:
+        """What pytest ends with for ``lparbench gate --base``, which tells apart what pytest does not."""
+        status, kept = session.exitstatus, session.config.stash[session_key]
+        stopped = status == pytest.ExitCode.INTERRUPTED
+        nothing = status == pytest.ExitCode.NO_TESTS_COLLECTED and not session.testscollected
+        if stopped and self._interrupted:
+            return PYTEST_OFFSET + ExitCode.INTERRUPTED
+        if nothing:
+            return PYTEST_OFFSET + ExitCode.USAGE
+        if self._failed and (stopped or status == pytest.ExitCode.TESTS_FAILED):
+            return PYTEST_OFFSET + ExitCode.REGRESSION
+        verdicts = {verdict.outcome for verdict in (*kept.verdicts, *self._open)} - {"passed"}
+        if stopped or (status == pytest.ExitCode.TESTS_FAILED and verdicts):
+            return PYTEST_OFFSET + ExitCode.INCONCLUSIVE
+        return int(status)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         """One line per gated metric, with its figures, and what stayed open."""

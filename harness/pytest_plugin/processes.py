@@ -19,6 +19,7 @@ import pytest
 from harness.compare.facts import Facts, facts_of
 from harness.compare.observations import Key, Problem, ProblemKind, Side, observe_processes
 from harness.decode import decode_json_file, encode
+from harness.errors import MeasurementError
 from harness.measure.estimates import process_estimate
 from harness.placement.apply import apply
 from harness.placement.model import Placement
@@ -47,6 +48,7 @@ _LAYOUTS = 2
 FIRST_LAYOUT = _LAYOUTS
 _PATIENCE_S = 120.0  # beyond the time a series is given, for imports and fixtures of the test
 _SERIES_PATIENCE = 20.0
+_ONLY_HERE = {"setup": "a fixture cannot be set up", "collect": "the test cannot be collected"}
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class Processes:
         Fails the test when what it times raises, or when it cannot be measured in the way that the test was written.
 
         Raises:
+            MeasurementError: the test fails in the base revision.
             LparbenchError: a disk is full.
         """
         placement = self.place.placement
@@ -186,11 +189,12 @@ class Processes:
         )
         if (full := no_room(directory, why.text, RUN_AGAIN)) is not None:
             raise full
-        if why.when == "setup" and root is None and not self._here and self.calls:
+        if why.when in _ONLY_HERE and root is None and not self._here and self.calls:
             return self._set_up_here(why, directory, side, block, order)
+        if why.when == "call" and root is not None:  # nothing is known of this revision by it
+            raise MeasurementError(f"the test fails in the base revision: {why.line or why.text}")
         if why.when == "call":
-            where = "in the base revision" if root else "in its worker process"
-            pytest.fail(f"lparbench: the test failed {where}:\n{why.text}", pytrace=False)
+            pytest.fail(f"lparbench: the test failed in its worker process:\n{why.text}", pytrace=False)
         return failed(block, order, pid, f"{why.when} in the worker: {why.line}"), ()
 
     def _asked(self, directory: Path, root: Path | None, block: int) -> Reply:
@@ -211,15 +215,14 @@ class Processes:
     def _set_up_here(
         self, why: Failure, directory: Path, side: str, block: int, order: int
     ) -> tuple[ProcessRecord, tuple[str, ...]]:
-        """A fixture that cannot be set up twice (a port that this session holds): fork where it is set up."""
+        """What is only here (a port that this session holds, a test whose name holds an address): fork where it is."""
+        what = _ONLY_HERE[why.when]
         if threading.active_count() > 1:
             names = ", ".join(sorted(thread.name for thread in threading.enumerate()[1:]))
-            text = f"a fixture cannot be set up in a second process ({why.line}), nor forked with its threads ({names})"
+            text = f"{what} in a second process ({why.line}), nor forked with its threads ({names})"
             return failed(block, order, 0, text), ()
         self._here = True
-        self.notes.append(
-            f"{self.item.nodeid}: measured in forks of this process: a fixture cannot be set up twice ({why.line})"
-        )
+        self.notes.append(f"{self.item.nodeid}: measured in forks of this process: {what} twice ({why.line})")
         (directory / FAILURE_FILE).unlink()
         return self._process(directory, side, block, order)
 

@@ -35,11 +35,13 @@ class Ready:
     """What a worker says once it has collected.
 
     Attributes:
-        nodeids: of the tests that use a fixture of the gate.
+        nodeids: of the tests.
+        gated: of those that name a fixture of the gate among their arguments.
         foreign: files it imported from the checkout that it is not to import from.
     """
 
     nodeids: tuple[str, ...]
+    gated: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
 
 
@@ -76,7 +78,8 @@ def serve(session: pytest.Session) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect("\0" + session.config.getoption(WORKER_OPTION))
         with connection.makefile("rw", encoding="utf-8") as stream:
-            _send(stream, Ready(tuple(nodeid for nodeid, item in items.items() if is_gated(item)), _foreign()))
+            gated = tuple(nodeid for nodeid, item in items.items() if is_gated(item))
+            _send(stream, Ready(tuple(items), gated, _foreign()))
             gc.collect()
             gc.freeze()
             for line in stream:

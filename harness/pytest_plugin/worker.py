@@ -125,6 +125,7 @@ def _series(timed: Timed, bench: Bench) -> Series:
             timed.prepare()
         timed.call()
     inner = timed.iterations if asked else calibrate(timed.call, bench.clock, bench.clock_cost_ns)
+    inner = 1 if timed.prepare is not None else inner  # what comes between two rounds holds for the call after it
     fewest = FEWEST_SAMPLES if timed.prepare is not None or timed.rounds is None else 0
     fewest = max(fewest, timed.rounds or 0)
 

@@ -23,7 +23,7 @@ from support.mutations import small_run
 
 from harness.compare.inputs import load_side
 from harness.decode import decode
-from harness.errors import InputError
+from harness.errors import PYTEST_OFFSET, ExitCode, InputError
 from harness.placement.model import Placement
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
@@ -227,6 +227,7 @@ def test_a_workload_is_run_and_judged(
             "*lparbench.margin is 3 (int); expected a share above 0 and at most 1, 0.03 for 3 %*",
         ),
         ("def test_it(lparbench): lparbench(3)", "*3 is not a function*"),
+        ("def test_it(lparbench): lparbench.weave(sum)", "*benchmark.weave times calls that the test makes*"),
         (
             """
             async def answer(): return 1
@@ -494,11 +495,13 @@ def test_two_revisions_are_measured_in_worktrees(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import pytest\npytestmark = pytest.mark.lparbench(seconds=0.01, max_blocks=1)\n"
         "def test_kept(benchmark): benchmark(lambda: 0)\ndef test_gone(benchmark): benchmark(lambda: 0)\n"
+        "def test_late(request): request.getfixturevalue('benchmark')(lambda: 0)\n"
+        "def test_mended(benchmark): benchmark(lambda: 1 / 0)\n"
     )
     git("add", ".")
     git("commit", "-qm", "base")
     text = (tmp_path / "test_it.py").read_text()
-    (tmp_path / "test_it.py").write_text(text.replace("test_gone", "test_new"))
+    (tmp_path / "test_it.py").write_text(text.replace("test_gone", "test_new").replace("/ 0", "/ 1"))
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
     loaded = "" if ENTRY_POINT else "-p harness.pytest_plugin.plugin"
     start = "import sys; from harness.cli.main import main; sys.exit(main())"
@@ -519,8 +522,10 @@ def test_two_revisions_are_measured_in_worktrees(tmp_path: Path) -> None:
     )
     assert "new: test_it.py::test_new: the base revision does not have it" in done.stdout, done.stdout + done.stderr
     assert "inconclusive: test_it.py::test_kept" in done.stdout
+    assert "inconclusive: test_it.py::test_late" in done.stdout
+    assert "test_mended: the test fails in the base revision: ZeroDivisionError" in done.stdout
     assert "missing: test_it.py::test_gone: the base revision has it." in done.stdout
-    assert done.returncode == 1
+    assert done.returncode == ExitCode.INCONCLUSIVE
     assert len(subprocess.check_output(["git", "worktree", "list"], cwd=tmp_path).splitlines()) == 1
 
 
@@ -673,4 +678,101 @@ def test_no_test_at_all_is_wrong_use_where_another_code_stands_for_a_tool_that_f
     pytester: pytest.Pytester,
 ) -> None:
     assert ran(pytester, "x = 1").ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert ran(pytester, "x = 1", "--lparbench-base=.").ret == pytest.ExitCode.USAGE_ERROR
+    assert ran(pytester, "x = 1", "--lparbench-base=.").ret == PYTEST_OFFSET + ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("import nothing_of_this_name", ExitCode.REGRESSION),  # pytest calls it interrupted
+        ("def test_it(benchmark): raise KeyboardInterrupt", ExitCode.INTERRUPTED),
+        ("def test_it(benchmark): pass", ExitCode.INCONCLUSIVE),
+        ("def test_it(benchmark): assert 1 == 2", ExitCode.REGRESSION),
+    ],
+)
+def test_two_revisions_end_with_a_code_of_the_gate(pytester: pytest.Pytester, text: str, code: ExitCode) -> None:
+    pytester.makepyfile(text)
+    result = pytester.runpytest_inprocess(*PLUGIN, "--lparbench-gate", "--lparbench-base=.", no_reraise_ctrlc=True)
+    assert result.ret == PYTEST_OFFSET + code
+
+
+def test_a_call_of_a_test_that_is_gone_is_missing(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    script()
+    text = "def test_it(lparbench, benchmark): benchmark(sum, [1]); lparbench(max, [1])"
+    for _ in range(3):
+        ran(pytester, text, "--lparbench-gate", "--lparbench-update").assert_outcomes(passed=1)
+    assert len(list((pytester.path / ".lparbench").iterdir())) == 2  # not two sessions of one
+    assert ran(pytester, text, "--lparbench-gate").ret == 0
+    result = ran(pytester, "def test_it(lparbench): lparbench(max, [1])", "--lparbench-gate")
+    result.stdout.fnmatch_lines(["missing: *::test_it #2: it is no longer gated*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_code_that_a_test_expects_to_raise_is_not_measured(
+    pytester: pytest.Pytester, script: Callable[..., None]
+) -> None:
+    script()
+    text = """
+        import pytest
+        def test_it(lparbench):
+            with pytest.raises(ZeroDivisionError): lparbench(lambda: 1 / 0)
+    """
+    result = ran(pytester, text, "--lparbench-update")
+    result.stdout.fnmatch_lines(["*it raised ZeroDivisionError, so that nothing was measured"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_what_a_test_says_of_itself_hides_no_regression(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    text = """
+        import pytest
+        @pytest.mark.xfail
+        def test_marked(lparbench): lparbench.against(sum, sum, [1])
+        def test_skips(lparbench): lparbench.against(sum, sum, [1]); pytest.skip("later")
+        def test_fails(lparbench): lparbench.against(sum, sum, [1]); pytest.xfail("later")
+        @pytest.mark.xfail
+        def test_own(lparbench): lparbench.against(sum, sum, [1]); assert 1 == 2
+        def test_asks_late(lparbench): pytest.skip("before anything was judged")
+    """
+    script(candidate=1.5)
+    ran(pytester, text).assert_outcomes(failed=3, xfailed=1, skipped=1)
+    script()
+    ran(pytester, text).assert_outcomes(xpassed=1, xfailed=2, skipped=2)
+
+
+def test_paths_are_those_from_which_pytest_was_started(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    text = """
+        def test_it(lparbench, monkeypatch, tmp_path):
+            monkeypatch.chdir(tmp_path)
+            lparbench(sum, [1, 2])
+    """
+    pytester.makepyprojecttoml('[tool.pytest.ini_options]\n[tool.lparbench.gate]\nmargin = "80%"\n')
+    own = ("--lparbench-baselines", "kept")
+    for session in range(3):
+        script(candidate=1.0 + session / 1000)
+        ran(pytester, text, "--lparbench-update", *own)
+    assert len(list((pytester.path / "kept").iterdir())) == 1
+    script(candidate=1.5)
+    result = ran(pytester, text, "--lparbench-report=markdown=gate.md", *own)
+    result.stdout.fnmatch_lines(["passed: *margin 80.0%*"])
+    assert (pytester.path / "gate.md").exists()
+    os.chdir(pytester.mkdir("below"))  # the project's table counts there too
+    ran(pytester, text, "--lparbench-baselines=../kept", "..").assert_outcomes(passed=1)
+
+
+def test_what_was_left_out_or_skipped_is_not_gone(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    script()
+    pytester.makepyfile(test_other="def test_b(lparbench): lparbench(sum, [1])")
+    for _ in range(3):
+        ran(pytester, STORED, "--lparbench-update").assert_outcomes(passed=2)
+    assert ran(pytester, STORED, "--ignore=test_other.py").ret == 0
+    assert ran(pytester, STORED, "--ignore-glob=*_other.py").ret == 0
+    pytester.makepyfile(test_other="import pytest\npytest.importorskip('nothing_of_this_name')")
+    assert ran(pytester, STORED).ret == 0
+
+
+def test_a_report_of_a_distributed_session_says_that_nothing_was_measured(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("xdist")
+    options = ("-p", "xdist.plugin", "-n", "1", "--lparbench-gate", "--lparbench-report=markdown=gate.md")
+    result = ran(pytester, "def test_it(): pass", *options)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "| the session | open | nothing is measured with" in (pytester.path / "gate.md").read_text()

@@ -81,6 +81,16 @@ SUITE = """
         seen()
         assert benchmark.pedantic(lambda: next(values), rounds=1) == 1
 
+    def test_ends(benchmark, seen, monkeypatch):
+        for name in ("perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns"):
+            monkeypatch.setattr("time." + name, lambda: 0)
+        seen()
+        assert benchmark.pedantic(len, ("ab",), teardown=lambda text: None, rounds=1, iterations=3) == 2
+
+    @pytest.mark.parametrize("thing", [object()], ids=repr)
+    def test_address(benchmark, thing):
+        assert benchmark(str, thing)
+
     @pytest.mark.parametrize("size", ["a b", "\\u00e9[::]"])
     def test_parameters(benchmark, seen, size):
         seen()
@@ -125,7 +135,7 @@ def test_a_worker_sees_what_the_test_sees(tmp_path: Path) -> None:
     for file in (tmp_path / "seen").iterdir():
         facts = json.loads(file.read_text())
         runs.setdefault(facts["test"], []).append(facts)
-    assert len(runs) == 8, done.stdout + done.stderr
+    assert len(runs) == 9, done.stdout + done.stderr
     for name, facts in runs.items():
         assert {fact["size"] for fact in facts} == {777}
         assert {fact["cwd"] for fact in facts} == {str(tmp_path / "tests")}
@@ -135,7 +145,10 @@ def test_a_worker_sees_what_the_test_sees(tmp_path: Path) -> None:
     assert sum(bool(fact["traced"]) for facts in runs.values() for fact in facts) <= len(runs)  # not in the workers
     assert len({fact["tmp"] for fact in runs["test_fixtures"]}) == 2
     assert "test_port: measured in forks of this process: a fixture cannot be set up twice (" in done.stdout
-    assert "8 inconclusive" in done.stdout
+    assert "]: measured in forks of this process: the test cannot be collected twice (" in done.stdout
+    assert "clock" not in done.stdout
+    assert "the hypervisor took 1" not in done.stdout
+    assert "10 inconclusive" in done.stdout
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -190,7 +203,7 @@ def test_both_sides_of_one_package_are_an_error(tmp_path: Path, installed: bool)
 def test_prepare_builds_each_revision_and_the_verdicts_are_printed_for_ci(tmp_path: Path) -> None:
     checkout = project(tmp_path, package=PACKAGE, test=TEST)
     done = gated(checkout, "--prepare", "cp -r lib/thing .", "--format", "markdown")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stdout.startswith("### lparbench\n\n1 open.")
     assert "AttributeError" not in done.stdout + done.stderr
     assert "1 inconclusive" in done.stderr

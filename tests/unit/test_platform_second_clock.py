@@ -6,11 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from harness.measure.clock import SystemClock
 from harness.measure.validity import Evidence, Reason, invalidities
+from harness.platform.counters import StealMeter
 from harness.platform.second_clock import ClockWatch, Elapsed
 from harness.platform.sysroot import SysRoot
 
@@ -85,3 +88,15 @@ def test_a_result_under_a_changed_clock_is_invalid() -> None:
     (broken,) = invalidities(Evidence(blocks=6, clock_mismatch=text))
     assert broken.reason is Reason.CLOCK
     assert broken.text == "the clock that times says that 7.00 s passed, the kernel's uptime 0.70 s"
+
+
+def test_clocks_that_a_test_stops_are_not_those_that_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns"):
+        monkeypatch.setattr(time, name, lambda: 0)
+    watch, steal = ClockWatch(), StealMeter(SysRoot(), (0,))
+    began = SystemClock.now_ns()
+    while SystemClock.now_ns() < began + 2_000_000:
+        pass
+    elapsed = watch.elapsed()
+    assert elapsed is None or elapsed.timing_s >= 0.002
+    assert (steal.share() or 0.0) < 1000
