@@ -27,6 +27,7 @@ _LOW_ROOF = (
     "Measure again on a quiet machine."
 )
 _OPERATIONS_PER_MAC = 2
+_CLOCK_ERROR = 0.02  # of a measured clock, and of a rate against it
 _TRAINING = 3  # products forward, of the weights' gradients and of the inputs'
 
 
@@ -67,10 +68,12 @@ def roofline(measured: MeasuredRoof | None, facts: Facts) -> Roofline | None:
 def _roofline(measured: MeasuredRoof, facts: Facts) -> Roofline:
     cpus = measured.cpus
     halves = sum(len(_halves_touched(core, cpus, facts.cpu)) for core in facts.topology.cores)
-    clock_hz = facts.cpu.clock_max_hz or facts.cpu.clock_hz
-    compute = [_compute(roof, peak(facts.cpu, roof.dtype, halves), clock_hz) for roof in measured.compute]
+    reported_hz = facts.cpu.clock_max_hz or facts.cpu.clock_hz
+    compute = [_compute(roof, peak(facts.cpu, roof.dtype, halves), reported_hz) for roof in measured.compute]
     memory = [_memory(roof, facts, cpus) for roof in measured.memory]
     notes = [note for note in (measured.evidence, *(wrong for _, wrong in compute)) if note]
+    if clocks := [f"{roof.dtype} {roof.clock_hz / 1e9:.2f} GHz" for roof in measured.compute if roof.clock_hz]:
+        notes.append(f"By the table: at the clock measured under these instructions: {', '.join(clocks)}.")
     if measured.measured_at is not None:
         notes.append(f"Measured in this state of the machine at {measured.measured_at}; --roofline measures again.")
     if measured.kernels:
@@ -89,16 +92,17 @@ def share_of_table(roof: Roof) -> float | None:
     """The part of the table's peak that was reached; None where it is not known, or the table is wrong."""
     if roof.theoretical is None or roof.rate.value is None or above_table(roof):
         return None
-    return roof.rate.value / roof.theoretical
+    return min(1.0, roof.rate.value / roof.theoretical)
 
 
 def above_table(roof: Roof) -> bool:
-    """Whether more was measured than the table holds possible."""
-    return roof.theoretical is not None and (roof.rate.value or 0.0) > roof.theoretical
+    """Whether more was measured than the table holds possible, by more than the clock is uncertain."""
+    return roof.theoretical is not None and (roof.rate.value or 0.0) > (1 + _CLOCK_ERROR) * roof.theoretical
 
 
-def _compute(measured: ComputeRoof, table: Peak | None, clock_hz: float | None) -> tuple[Roof, str]:
+def _compute(measured: ComputeRoof, table: Peak | None, reported_hz: float | None) -> tuple[Roof, str]:
     """The roof, and what is wrong with its table."""
+    clock_hz = measured.clock_hz or reported_hz
     theoretical = None if table is None or clock_hz is None else table.ops_per_cycle * clock_hz
     unit = rate_unit(measured.dtype)
     rate = Metric(measured.ops_per_s, unit, n=1, note="best of many repetitions in one process")
@@ -108,7 +112,7 @@ def _compute(measured: ComputeRoof, table: Peak | None, clock_hz: float | None) 
     wrong = (
         f"{measured.dtype}: more was measured than {table.table.file.name} holds possible "
         f"({table.ops_per_cycle:.0f} operations per cycle at {clock_hz / 1e9:.2f} GHz): "
-        "the table, or the clock that the system reports, is wrong."
+        f"the table{'' if measured.clock_hz else ', or the clock that the system reports,'} is wrong."
     )
     note = "above the peak of the processor table, which is therefore wrong"
     return replace(roof, rate=replace(rate, note=note)), wrong

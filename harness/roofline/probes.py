@@ -24,19 +24,24 @@ from harness.linalg.native import Dtype, Isa
 BindMemory = Callable[[int], "str | None"]
 
 T = TypeVar("T")
+_CLOCK_SHARE = 0.2  # of the time of the peak
 _STREAMS = 3  # arrays of the triad
 _PATIENCE = 120.0  # seconds that threads wait for each other before one of them must have failed
 
 
 @dataclass(frozen=True)
 class ComputeRoof:
-    """Operations per second, an addition and a multiplication counting one each, of all CPUs at the same time."""
+    """Operations per second, an addition and a multiplication counting one each, of all CPUs at the same time.
+
+    ``clock_hz``: mean of the CPUs' clocks under these instructions; None where it is not measured (Power).
+    """
 
     dtype: Dtype
     ops_per_s: float
     isa: str
     kernel: str
     cpus: tuple[int, ...]
+    clock_hz: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,16 @@ def compute_roof(
     if kernel is None:
         return None
     assert native.extension is not None
-    peak_ops, number = native.extension.peak_ops, native.extension.DTYPES[dtype]
+    extension, number = native.extension, native.extension.DTYPES[dtype]
 
-    def probe(_cpu: int) -> float:
-        return peak_ops(selected.index, number, seconds)
+    def probe(_cpu: int) -> tuple[float, float]:
+        rate = extension.peak_ops(selected.index, number, seconds)
+        return rate, extension.clock_hz(selected.index, number, _CLOCK_SHARE * seconds)
 
-    total = sum(on_each(cpus, probe))
-    return ComputeRoof(dtype, total, selected.name, kernel, tuple(cpus)) if total > 0.0 else None
+    rates, clocks = zip(*on_each(cpus, probe), strict=True)
+    clock_hz = sum(clocks) / len(clocks) if all(clocks) else None
+    total = sum(rates)
+    return ComputeRoof(dtype, total, selected.name, kernel, tuple(cpus), clock_hz) if total > 0.0 else None
 
 
 def memory_roof(

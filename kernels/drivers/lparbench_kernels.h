@@ -248,6 +248,9 @@ void lpb_trainer_read(const lpb_trainer *trainer, float *const *weights, float *
 /* The roof. Every probe runs for about `seconds` and takes the best of its repetitions. */
 /* Operations per second (a multiply-add counts two) of one thread with all operands in registers. */
 double lpb_peak_ops(const lpb_isa *isa, lpb_dtype dtype, double seconds);
+/* Cycles per second while such instructions run, by additions that wait for each other, one a cycle; 0 where the
+ * kernel's own figure is that of the clock (Power). */
+double lpb_clock_hz(const lpb_isa *isa, lpb_dtype dtype, double seconds);
 /* Bytes per second of a[i] = b[i] + s * c[i] over three arrays of `bytes` each, read and write counted once. */
 double lpb_triad_bandwidth(float *a, const float *b, const float *c, int64_t bytes, double seconds);
 /* Bytes per second of summing an array. */

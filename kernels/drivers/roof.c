@@ -32,6 +32,29 @@ double lpb_peak_ops(const lpb_isa *isa, lpb_dtype dtype, double seconds) {
     return best;
 }
 
+double lpb_clock_hz(const lpb_isa *isa, lpb_dtype dtype, double seconds) {
+#ifdef __x86_64__
+    enum { ADDITIONS = 1 << 18, UNROLLED = 16 };
+    const lpb_kernel *kernel = lpb_kernel_of(isa, dtype);
+    if (!kernel) return 0.0;
+    double best = 0.0;
+    uint64_t sum = 1, step = 3;
+    const double end = now() + seconds;
+    do {
+        kernel->peak(1000); /* wide instructions lower the clock of some processors for a while */
+        const double start = now();
+        for (int i = 0; i < ADDITIONS / UNROLLED; i++)
+            __asm__ volatile(".rept %c2\n\tadd %1, %0\n\t.endr" : "+r"(sum) : "r"(step), "i"(UNROLLED));
+        const double elapsed = now() - start;
+        if (elapsed > 0.0 && ADDITIONS / elapsed > best) best = ADDITIONS / elapsed;
+    } while (now() < end);
+    return best;
+#else
+    (void)isa, (void)dtype, (void)seconds;
+    return 0.0; /* the kernel's figure is that of the clock */
+#endif
+}
+
 double lpb_triad_bandwidth(float *restrict a, const float *restrict b, const float *restrict c, int64_t bytes,
                            double seconds) {
     const int64_t count = bytes / (int64_t)sizeof(float);

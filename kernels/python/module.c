@@ -163,6 +163,7 @@ typedef struct {
 typedef double (*probe)(const probe_job *job, double seconds);
 
 static double probe_peak(const probe_job *j, double seconds) { return lpb_peak_ops(j->isa, j->dtype, seconds); }
+static double probe_clock(const probe_job *j, double seconds) { return lpb_clock_hz(j->isa, j->dtype, seconds); }
 static double probe_triad(const probe_job *j, double seconds) {
     return lpb_triad_bandwidth(j->a, j->b, j->c, j->bytes, seconds);
 }
@@ -210,9 +211,8 @@ static PyObject *stop_probes(PyObject *self, PyObject *whether) {
     Py_RETURN_NONE;
 }
 
-/* peak_ops(isa, dtype, seconds) */
-static PyObject *peak_ops(PyObject *self, PyObject *args) {
-    (void)self;
+/* (isa, dtype, seconds): a probe of the instructions of one number format. */
+static PyObject *probe_format(PyObject *args, double (*probe)(const probe_job *, double)) {
     long isa_index, dtype;
     double seconds;
     if (!PyArg_ParseTuple(args, "lld", &isa_index, &dtype, &seconds) || !need_seconds(seconds)) return NULL;
@@ -221,7 +221,17 @@ static PyObject *peak_ops(PyObject *self, PyObject *args) {
     if (dtype < 0 || dtype >= LPB_DTYPES) return failure(LPB_BAD_ARGUMENT);
     if (!lpb_isa_kernel(isa, (lpb_dtype)dtype)) return PyFloat_FromDouble(0.0);
     const probe_job job = {.isa = isa, .dtype = (lpb_dtype)dtype};
-    return probed(probe_peak, &job, seconds, false);
+    return probed(probe, &job, seconds, false);
+}
+
+static PyObject *peak_ops(PyObject *self, PyObject *args) {
+    (void)self;
+    return probe_format(args, probe_peak);
+}
+
+static PyObject *clock_hz(PyObject *self, PyObject *args) {
+    (void)self;
+    return probe_format(args, probe_clock);
 }
 
 static const array *need_memory(PyObject *object, int flags, const char *name) {
@@ -358,6 +368,7 @@ static PyMethodDef functions[] = {
     {"gemm", gemm, METH_VARARGS, NULL},
     {"epoch_many", lpb_epoch_many, METH_VARARGS, NULL},
     {"peak_ops", peak_ops, METH_VARARGS, NULL},
+    {"clock_hz", clock_hz, METH_VARARGS, NULL},
     {"triad_bandwidth", triad_bandwidth, METH_VARARGS, NULL},
     {"read_bandwidth", read_bandwidth, METH_VARARGS, NULL},
     {"load_latency", load_latency, METH_VARARGS, NULL},

@@ -330,6 +330,7 @@ class Hostile:
         a, b, c = (self.floats(rng.choice((0, 1, 64, 1000))) for _ in range(3))
         name, arguments = rng.choice((
             ("peak_ops", [self._isa(), rng.randrange(3), seconds]),
+            ("clock_hz", [self._isa(), rng.randrange(3), seconds]),
             ("triad_bandwidth", [a, rng.choice((a, b)), c, seconds]),
             ("read_bandwidth", [a, seconds]),
             ("load_latency", [a, seconds]),

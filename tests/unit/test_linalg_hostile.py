@@ -176,6 +176,7 @@ def test_lists_and_orders_that_another_thread_changes_do_no_harm():
 
 PROBES = {
     "peak_ops": lambda s: kernels.peak_ops(ISA, 0, s),
+    "clock_hz": lambda s: kernels.clock_hz(ISA, 0, s),
     "triad_bandwidth": lambda s: kernels.triad_bandwidth(*(floats(1000, seed=at) for at in range(3)), s),
     "read_bandwidth": lambda s: kernels.read_bandwidth(floats(1000), s),
     "load_latency": lambda s: kernels.load_latency(floats(1000), s),

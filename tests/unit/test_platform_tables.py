@@ -69,6 +69,28 @@ def test_peak_without_mma_is_that_of_the_vector_units() -> None:
     assert peak(unknown, "float32", 2) is None  # not known to be usable
 
 
+@pytest.mark.parametrize(
+    ("vendor", "family", "model", "name", "float32"),
+    [
+        ("AuthenticAMD", 23, 49, "AMD Zen 2", 32),
+        ("AuthenticAMD", 25, 1, "AMD Zen 3", 32),
+        ("AuthenticAMD", 25, 17, "AMD Zen 4", 32),
+        ("AuthenticAMD", 26, 2, "AMD Zen 5", 64),
+        ("GenuineIntel", 6, 85, "Intel Skylake SP", 64),
+        ("GenuineIntel", 6, 106, "Intel Ice Lake SP", 64),
+        ("GenuineIntel", 6, 143, "Intel Sapphire Rapids", 64),
+        ("GenuineIntel", 6, 173, "Intel Granite Rapids", 64),
+        ("GenuineIntel", 6, 62, "x86-64", 32),
+    ],
+)
+def test_server_parts_by_family(vendor: str, family: int, model: int, name: str, float32: float) -> None:
+    features = {"avx2": True, "fma": True, "avx512f": family == 26 or model not in (1, 49, 62)}
+    cpu = CpuFacts(architecture="x86_64", vendor=vendor, family=family, model=model, isa=features)
+    best = peak(cpu, "float32", 1)
+    assert best is not None
+    assert (best.table.name, best.ops_per_cycle) == (name, float32)
+
+
 def test_peak_of_published_machines() -> None:
     """640 GFLOP/s of 40 AC922 cores at 2.0 GHz, 470 of 20 S822LC cores at 2.93 GHz, both double precision."""
     power9 = peak(CpuFacts(generation_hw="POWER9", isa={"vsx": True}), "float64", 40)
@@ -84,7 +106,7 @@ def test_the_most_specific_table_is_taken() -> None:
     zen4 = CpuFacts(architecture="x86_64", vendor="AuthenticAMD", family=25, model=17, isa=isa)
     zen3 = CpuFacts(architecture="x86_64", vendor="AuthenticAMD", family=25, model=1, isa=isa)
     assert getattr(find(zen4), "name", None) == "AMD Zen 4"
-    assert getattr(find(zen3), "name", None) == "x86-64"
+    assert getattr(find(zen3), "name", None) == "AMD Zen 3"
     assert find(CpuFacts(architecture="s390x")) is None
     assert peak(CpuFacts(architecture="s390x"), "float32", 1) is None
 

@@ -18,7 +18,7 @@ from harness.record.model import Metric, Roof, Roofline
 from harness.reporting.sections.roof import roof_view
 from harness.reporting.text import percent
 from harness.roofline import measured as room
-from harness.roofline.assemble import roofline, with_shares, with_workloads
+from harness.roofline.assemble import roofline, share_of_table, with_shares, with_workloads
 from harness.roofline.measured import Effort, MeasuredRoof, cache_to_exceed, measured_roof
 from harness.roofline.probes import ComputeRoof, MemoryRoof
 
@@ -81,6 +81,27 @@ def test_a_rate_above_the_table_says_that_the_table_is_wrong():
     assert "the table, or the clock that the system reports, is wrong" in above.notes[0]
     assert "wrong" in above.roofs[0].rate.note
     assert cell == "above the table"
+
+
+def test_the_table_counts_at_the_clock_that_was_measured_with_the_rate():
+    """A virtual machine reports 2.6 GHz of a processor that runs at 4.17: no share of it would be right."""
+    cpu = CpuFacts(architecture="x86_64", vendor="AuthenticAMD", family=26, isa={"avx512f": True}, clock_hz=2.6e9)
+    core = Core(0, 0, 0, 0, None, (0,), (0,), None)
+    machine = probe(SysRoot("/"))
+    machine = replace(machine, cpu=cpu, topology=replace(machine.topology, cores=(core,)), emulation=EmulationFacts())
+
+    def assembled(rate):
+        roof = ComputeRoof("float32", rate, "avx512", "fma", (0,), 4.17e9)
+        return roofline(MeasuredRoof((0,), (roof,), (), (), ""), machine)
+
+    whole = assembled(0.98 * 64 * 4.17e9)
+    assert whole.roofs[0].theoretical == 64 * 4.17e9
+    assert share_of_table(whole.roofs[0]) == pytest.approx(0.98)
+    assert whole.notes == ("By the table: at the clock measured under these instructions: float32 4.17 GHz.",)
+    assert share_of_table(assembled(1.005 * 64 * 4.17e9).roofs[0]) == 1.0  # within what the clock is known to
+    wrong = assembled(1.3 * 64 * 4.17e9)
+    assert share_of_table(wrong.roofs[0]) is None
+    assert any("at 4.17 GHz): the table is wrong" in note for note in wrong.notes)
 
 
 def test_a_share_is_the_rate_of_the_products_by_the_ceiling():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
 import threading
 from dataclasses import replace
 
@@ -71,6 +72,14 @@ def test_memory_is_bound_on_the_thread_that_touches_it():
         assert 1e7 < entry.triad_bytes_per_s < 1e13
         assert 1e7 < entry.read_bytes_per_s < 1e13
         assert 1e-10 < entry.latency_s < 1e-4
+
+
+def test_the_clock_is_measured_where_the_kernel_does_not_know_it():
+    roof = roofline.compute_roof(CPUS[:1], seconds=0.01)
+    if platform.machine() != "x86_64":
+        assert roof.clock_hz is None
+    else:
+        assert 2e8 < roof.clock_hz < 1e10
 
 
 def test_mma_is_proved_by_a_rate_or_not_at_all():
