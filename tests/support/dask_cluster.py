@@ -34,8 +34,8 @@ class Cluster:
 @contextlib.contextmanager
 def cluster(folder: Path, environments: Mapping[str, Mapping[str, str]]) -> Iterator[Cluster]:
     """One worker per name with its environment, under a nanny as `dask worker` starts it."""
-    certificates = _certificates(folder)
-    base = {**os.environ, **_QUIET, **certificates, "PYTHONPATH": str(Path(__file__).parents[2])}
+    security = certificates(folder)
+    base = {**os.environ, **_QUIET, **security, "PYTHONPATH": str(Path(__file__).parents[2])}
     started: list[subprocess.Popen[bytes]] = []
 
     def start(program: str, log: str, *words: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -57,15 +57,15 @@ def cluster(folder: Path, environments: Mapping[str, Mapping[str, str]]) -> Iter
         file = folder / "scheduler.json"
         start("dask_scheduler", "scheduler.log", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file),
               environment={})  # fmt: skip
-        address = str(_until(lambda: json.loads(file.read_text(encoding="utf-8"))["address"]))
+        address = str(until(lambda: json.loads(file.read_text(encoding="utf-8"))["address"]))
         workers = {
             name: start("dask_worker", f"{name}.log", address, "--name", name, "--nthreads", "1", "--host", "127.0.0.1",
                         environment=environment)
             for name, environment in environments.items()
         }  # fmt: skip
         for name in workers:
-            _until(lambda name=name: "Registered to" in (folder / f"{name}.log").read_text(encoding="utf-8"))
-        yield Cluster(address, folder, certificates, workers)
+            until(lambda name=name: "Registered to" in (folder / f"{name}.log").read_text(encoding="utf-8"))
+        yield Cluster(address, folder, security, workers)
     finally:
         for process in reversed(started):
             process.terminate()
@@ -76,7 +76,8 @@ def cluster(folder: Path, environments: Mapping[str, Mapping[str, str]]) -> Iter
             process.wait()
 
 
-def _certificates(folder: Path) -> dict[str, str]:
+def certificates(folder: Path) -> dict[str, str]:
+    """The settings of Dask by which all its parts have one new certificate, as environment."""
     key, certificate = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -89,7 +90,8 @@ def _certificates(folder: Path) -> dict[str, str]:
     return {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
 
 
-def _until(condition: Callable[[], T], seconds: float = 60.0) -> T:
+def until(condition: Callable[[], T], seconds: float = 60.0) -> T:
+    """What the condition gives, once it gives something."""
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(OSError, ValueError, KeyError):
