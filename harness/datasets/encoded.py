@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from harness.datasets.coded_rows import Rows
+
 if TYPE_CHECKING:
     from harness.datasets.encoders import Encoder
     from harness.datasets.streamed import BatchSource
@@ -17,7 +19,6 @@ Protocol = Literal["clean", "as-published"]
 Origin = Literal["real", "synthetic"]
 Synthetic = Literal["never", "when-missing", "always"]
 
-Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
 Strings = npt.NDArray[np.str_]
 
@@ -27,7 +28,8 @@ class EncodedDataset:
     """A data set ready for a detector: n training, v validation and m test rows of d features.
 
     ``*_x`` are C-contiguous float32 of shape (rows, d), or (rows, steps, d) for windows over a sequence, oldest step
-    first. ``*_y`` are int8, 1 = anomaly. Validation labels may choose a threshold or a preset; test labels may not.
+    first; or `CodedRows`, where indicators would take much memory. ``*_y`` are int8, 1 = anomaly. Validation labels may
+    choose a threshold or a preset; test labels may not.
     """
 
     name: str
@@ -35,11 +37,11 @@ class EncodedDataset:
     protocol: Protocol
     sha256: Mapping[str, str]  # canonical file name -> digest of the uncompressed file
     verified: bool | None  # None: no digest is known for at least one of the files
-    train_x: Floats
+    train_x: Rows
     train_y: Labels
-    validation_x: Floats | None
+    validation_x: Rows | None
     validation_y: Labels | None
-    test_x: Floats
+    test_x: Rows
     test_y: Labels
     feature_names: tuple[str, ...]
     train_class: Strings | None = None  # class of each row ("normal", "neptune", ...), where the data set names them

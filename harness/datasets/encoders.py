@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.datasets.coded_rows import CodedRows, Layout
 from harness.datasets.options import Encoding, parse_encoding
 
 Doubles = npt.NDArray[np.float64]
@@ -59,17 +60,6 @@ class Scaler:
         transformer.n_features_in_ = block.shape[1]
         scaled: Doubles = transformer.transform(block)
         return scaled
-
-
-@dataclass(frozen=True, eq=False)
-class _Layout:
-    """Where the columns lie among the features."""
-
-    features: int
-    categorical: tuple[str, ...]  # columns that become indicators or codes
-    runs: tuple[tuple[slice, slice], ...]  # features of neighbouring numeric and ordinal columns, and those columns
-    logged: npt.NDArray[np.int64]  # the numeric ones among them
-    coded: npt.NDArray[np.int64]  # first feature of each of ``categorical``
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +124,11 @@ class Encoder:
         return replace(self, vocabulary={name: _values(frame[name]) for name in self.vocabulary})
 
     @property
+    def indicator_columns(self) -> tuple[str, ...]:
+        """The columns whose values are features of their own."""
+        return tuple(name for name in self.columns if self._is_indicator(name))
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """Names of the output columns; an indicator is ``column=value``."""
         return tuple(
@@ -157,10 +152,12 @@ class Encoder:
         if self.encoding.scaling in PIXELS:
             pixels = columns[list(self.columns)].to_numpy(np.float32)
             return self.assemble(pixels, np.empty((len(columns), 0), dtype=np.int64))
-        codes = np.empty((len(columns), len(self._layout.categorical)), dtype=np.int64)
-        for position, name in enumerate(self._layout.categorical):
-            codes[:, position] = _codes(columns[name], self.vocabulary[name])
-        return self.assemble(self._numbers(columns), codes)
+        return self.assemble(self._numbers(columns), self._places(columns))
+
+    def coded(self, frame: pd.DataFrame) -> CodedRows:
+        """The rows that `transform` gives, to the bit, in the memory of their columns; see `CodedRows`."""
+        codes = self._places(frame).astype(np.int32)
+        return CodedRows(self._layout, self._scaled(self._numbers(frame)).astype(np.float32), codes)
 
     def assemble(self, numbers: npt.NDArray[Any], codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Features of rows that are numbers already.
@@ -173,33 +170,13 @@ class Encoder:
         Returns:
             As `transform`.
         """
-        layout = self._layout
         if self.encoding.scaling in PIXELS:
             factor, offset = PIXELS[self.encoding.scaling]
             return np.ascontiguousarray(numbers.astype(np.float32, copy=False) * factor + offset)
-        encoded = np.zeros((len(numbers), layout.features), np.float32)
-        block = self._prepared(self._logarithms(numbers))
-        if self.scaler is not None:
-            block = self.scaler.transform(block)
-        np.minimum(block, LARGEST, out=block)
-        np.maximum(block, -LARGEST, out=block)
-        for features, columns in layout.runs:
-            encoded[:, features] = block[:, columns]
-        if not codes.shape[1]:
-            return encoded
-        if self.encoding.categories == "codes":
-            encoded[:, layout.coded] = codes
-            return encoded
-        known = codes >= 0
-        rows = np.arange(len(codes))[:, None]
-        if known.all():
-            encoded[rows, layout.coded + codes] = 1.0
-        else:
-            encoded[np.broadcast_to(rows, codes.shape)[known], (layout.coded + codes)[known]] = 1.0
-        return encoded
+        return self._layout.features_of(self._scaled(numbers), codes)
 
     @cached_property
-    def _layout(self) -> _Layout:
+    def _layout(self) -> Layout:
         numbers: list[int] = []
         logged: list[int] = []
         coded: list[int] = []
@@ -214,9 +191,9 @@ class Encoder:
                     logged.append(len(numbers))
                 numbers.append(position)
             position += len(self.vocabulary[name]) if self._is_indicator(name) else 1
-        return _Layout(
-            position, tuple(categorical), _runs(numbers),
-            np.array(logged, dtype=np.int64), np.array(coded, dtype=np.int64),
+        return Layout(
+            position, tuple(categorical), _runs(numbers), np.array(logged, dtype=np.int64),
+            np.array(coded, dtype=np.int64), self.encoding.categories == "onehot",
         )  # fmt: skip
 
     def unseen(self, frame: pd.DataFrame) -> dict[str, int]:
@@ -272,6 +249,22 @@ class Encoder:
 
     def _is_code(self, name: str) -> bool:
         return self.encoding.categories == "codes" and name in self.vocabulary
+
+    def _scaled(self, numbers: npt.NDArray[Any]) -> Doubles:
+        """The block as features: its logarithms, without gaps, scaled, within float32; it may be overwritten."""
+        block = self._prepared(self._logarithms(numbers))
+        if self.scaler is not None:
+            block = self.scaler.transform(block)
+        np.minimum(block, LARGEST, out=block)
+        np.maximum(block, -LARGEST, out=block)
+        return block
+
+    def _places(self, frame: pd.DataFrame) -> npt.NDArray[np.int64]:
+        """Of each column of indicators or codes the positions in its vocabulary, (n, c)."""
+        codes = np.empty((len(frame), len(self._layout.categorical)), dtype=np.int64)
+        for position, name in enumerate(self._layout.categorical):
+            codes[:, position] = _codes(frame[name], self.vocabulary[name])
+        return codes
 
     def _numbers(self, frame: pd.DataFrame) -> Doubles:
         """Numeric and ordinal columns as one block."""

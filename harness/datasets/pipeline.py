@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.datasets.encoded import EncodedDataset, Floats, Labels, Strings
+from harness.datasets.coded_rows import Rows
+from harness.datasets.encoded import EncodedDataset, Labels, Strings
 from harness.datasets.encoders import Encoder
 from harness.datasets.labels import mapping
 from harness.datasets.recipe import Request
 from harness.datasets.suspicions import suspicions
 from harness.datasets.table import Split, Table, count_duplicates, row_hashes
 from harness.errors import InputError
+from harness.platform.memory import usable_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_CODED_SHARE = 1 / 16  # of the memory that features may take before categories are kept as codes
 _FEW_ANOMALIES = 2
 _NAMED_COLUMNS = 3  # whose rarer values are counted one by one
 
 
 @dataclass(frozen=True, eq=False)
 class _Encoded:
-    x: Floats
+    x: Rows
     y: Labels
     classes: Strings | None
     group: npt.NDArray[np.int64] | None
@@ -61,13 +65,12 @@ def encode(split: Split, request: Request) -> EncodedDataset:
     test_encoder = _refitted(encoder, test, request, notes)
     if options["train_rows"] == "normal":
         train, whole = train.take(train.label == 0), whole.take(whole.label == 0)
-    for table, what in ((train, "training"), (test, "test")):
-        if not len(table):
-            raise InputError(f"Data set {request.dataset}: no {what} rows are left by its options.")
+    _refuse_empty(train, test, request)
     notes += _vocabulary_notes(encoder, _frame(fitted_on), _frame(test) if test_encoder is encoder else None)
 
-    train_part, test_part = _apply(encoder, train), _apply(test_encoder, test)
-    validation_part = None if validation is None else _apply(encoder, validation)
+    coded = _take_much(encoder, [part for part in (train, test, validation) if part is not None])
+    train_part, test_part = _apply(encoder, train, coded=coded), _apply(test_encoder, test, coded=coded)
+    validation_part = None if validation is None else _apply(encoder, validation, coded=coded)
     return EncodedDataset(
         name=request.dataset,
         origin="synthetic",
@@ -92,6 +95,12 @@ def encode(split: Split, request: Request) -> EncodedDataset:
         streamed=None if split.streamed is None else split.streamed.encoded(encoder, options["rows"]),
         encoder=encoder,
     )
+
+
+def _refuse_empty(train: Table, test: Table, request: Request) -> None:
+    for table, what in ((train, "training"), (test, "test")):
+        if not len(table):
+            raise InputError(f"Data set {request.dataset}: no {what} rows are left by its options.")
 
 
 def test_rows(split: Split, request: Request) -> int:
@@ -188,10 +197,24 @@ def _refitted(encoder: Encoder, test: Table, request: Request, notes: list[str])
     return encoder.refit_vocabulary(test.features)
 
 
-def _apply(encoder: Encoder, table: Table) -> _Encoded:
-    x = encoder.transform(table.features)
+def _take_much(encoder: Encoder, tables: Sequence[Table]) -> bool:
+    """Whether the features of these rows would take more than their share of memory, and codes for them much less."""
+    memory = usable_bytes()
+    if memory is None or not encoder.indicator_columns or any(table.windows is not None for table in tables):
+        return False
+    features, columns = len(encoder.feature_names), len(encoder.columns)
+    return features > 2 * columns and 4 * features * sum(map(len, tables)) > _CODED_SHARE * memory
+
+
+def _apply(encoder: Encoder, table: Table, *, coded: bool) -> _Encoded:
+    x: Rows
+    if coded:
+        x = encoder.coded(table.features)
+    else:
+        features = encoder.transform(table.features)
+        x = features if table.windows is None else features[table.windows]
     return _Encoded(
-        x if table.windows is None else x[table.windows],
+        x,
         table.label,
         None if table.classes is None else np.asarray(table.classes, dtype=object).astype(np.str_),
         table.group,

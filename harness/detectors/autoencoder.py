@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.datasets.coded_rows import Rows
 from harness.detectors.base import normal_rows
 from harness.detectors.feedforward import FeedForward
 from harness.detectors.oneclass import OneClass
 from harness.scoring.program import Program, reconstruction_error
-from harness.training.context import FitContext, Labels, Matrix, Vector
+from harness.training.context import FitContext, Labels, Vector
 from harness.training.native_spec import NativeTraining
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Autoencoder(FeedForward, OneClass):
     epochs: int = 30
     contamination: float = 0.15
 
-    def training_rows(self, X: Matrix, y: Labels | None) -> tuple[Matrix, Vector | None]:
+    def training_rows(self, X: Rows, y: Labels | None) -> tuple[Rows, Vector | None]:
         """The rows labelled normal, or all when there are no labels."""
         return normal_rows(X, y, self.name), None
 
@@ -42,7 +43,7 @@ class Autoencoder(FeedForward, OneClass):
         error = output.sub_(rows)
         return error.square().mean(dim=(1, 2)), error.mul_(2.0 / error[0].numel())
 
-    def finish(self, rows: Matrix, context: FitContext) -> None:
+    def finish(self, rows: Rows, context: FitContext) -> None:
         """By the scores of ``rows`` or the validation labels."""
         self.choose(rows, context)
 

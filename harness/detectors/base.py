@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from harness.datasets.coded_rows import CodedRows, Rows
 from harness.errors import InputError
 from harness.evaluation.thresholds import Threshold
 from harness.scoring import arrays
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import torch
     from sklearn.utils import Tags
 
+AnyRows = TypeVar("AnyRows", bound=Rows)
 FORMAT = 2
 SLICE = 8192  # rows scored at once
 
@@ -56,6 +59,7 @@ class Detector(ABC):
     sequential: ClassVar[bool] = False
     dense: ClassVar[bool] = True  # its program, where it has one, is of dense layers for `torch.compile`
     data_parallel: ClassVar[bool] = False  # several ranks may train it on shares of each batch
+    takes_codes: ClassVar[bool] = False  # it trains on `CodedRows` batch by batch; for others they are one matrix
     streams: ClassVar[bool] = False  # it can be trained on more rows than the memory holds: `FitContext.streamed`
     libraries: ClassVar[tuple[str, ...]] = ()  # that a fit imports: it is timed without that
     traced: ClassVar[bool] = False  # its ONNX graph is that of its module even if it has a program
@@ -80,9 +84,11 @@ class Detector(ABC):
 
     def decision_function(self, X: ArrayLike) -> Vector:
         """Anomaly score of each row of ``X`` (n, d), shape (n,); by `program` in NumPy where nothing is faster."""
-        matrix, program = self.check_rows(X), self.program()
-        assert program is not None, f"{self.name} has no program"
-        slices = [evaluate(program, matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]
+        slices: list[NDArray[Any]] = []
+        for matrix in self.checked_blocks(X):
+            program = self.program()
+            assert program is not None, f"{self.name} has no program"
+            slices += [evaluate(program, matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]
         return np.concatenate(slices).astype(np.float32) if slices else np.empty(0, dtype=np.float32)
 
     @abstractmethod
@@ -181,6 +187,13 @@ class Detector(ABC):
         """``X`` as this kind of detector sees it: C-contiguous float32 rows, or windows if it is sequential."""
         return _as_rows(X, self.name, windows=self.sequential)
 
+    def checked_blocks(self, X: ArrayLike) -> Iterator[Matrix]:
+        """`check_rows` in one piece; `CodedRows` in several, so that they are never features all at once."""
+        if isinstance(X, CodedRows) and len(X):
+            yield from map(self.check_rows, X.blocks())
+        else:
+            yield self.check_rows(X)
+
     def check_rows(self, X: ArrayLike) -> Matrix:
         """``X`` as C-contiguous float32 of the width seen in ``fit``.
 
@@ -262,15 +275,24 @@ def as_training_rows(
     if not np.isfinite(matrix).all():
         place = np.argwhere(~np.isfinite(matrix))[0]
         raise DataError(f"{name} got NaN or infinity in a training row: row {place[0]}, feature {place[-1]}.")
+    return matrix, as_labels(y, len(matrix), name)
+
+
+def as_labels(y: ArrayLike | None, rows: int, name: str) -> Labels | None:
+    """Checked labels of so many rows, where there are any.
+
+    Raises:
+        DataError: labels of another length or other than 0 and 1.
+    """
     if y is None:
-        return matrix, None
+        return None
     labels = np.asarray(y)
-    if labels.shape != (len(matrix),) or not np.isin(labels, (0, 1)).all():
+    if labels.shape != (rows,) or not np.isin(labels, (0, 1)).all():
         raise DataError(f"{name} expects one label per row, 0 normal and 1 anomaly; got shape {labels.shape}.")
-    return matrix, labels.astype(np.int64)
+    return labels.astype(np.int64)
 
 
-def normal_rows(X: Matrix, y: Labels | None, name: str) -> Matrix:
+def normal_rows(X: AnyRows, y: Labels | None, name: str) -> AnyRows:
     """The rows labelled normal, or all of them when there are no labels.
 
     Raises:
@@ -278,10 +300,10 @@ def normal_rows(X: Matrix, y: Labels | None, name: str) -> Matrix:
     """
     if y is None:
         return X
-    rows: Matrix = X[y == 0]
+    rows = X.kept(y == 0) if isinstance(X, CodedRows) else X[y == 0]
     if not len(rows):
         raise DataError(f"{name} learns from normal rows; every training row is labelled an anomaly.")
-    return rows
+    return cast("AnyRows", rows)
 
 
 def both_kinds(labels: Labels | None, name: str) -> Labels:

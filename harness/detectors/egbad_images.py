@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from numpy.typing import ArrayLike
 
+from harness.datasets.coded_rows import Rows
 from harness.detectors.base import DataError, Detector, as_training_rows, normal_rows
 from harness.detectors.net_detector import NetDetector
 from harness.detectors.oneclass import OneClass
-from harness.training.context import FitContext, Matrix, Vector
+from harness.training.context import FitContext, Vector
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -67,7 +68,7 @@ class EGBADImages(NetDetector, OneClass):
         names = ("discriminator", "generator", "encoder")
         schedule = self.schedule([self], len(normal), loss_names=names, orders=2, drop_last=True)
 
-        def averaged(rows: Matrix) -> Vector:
+        def averaged(rows: Rows) -> Vector:
             self.net_ = game.average
             scores = self.decision_function(rows)
             self.net_ = live

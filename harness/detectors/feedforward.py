@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.datasets.coded_rows import Rows
 from harness.detectors.net_detector import NetDetector
 from harness.detectors.replicated import Replicated
-from harness.training.context import Epoch, FitContext, Labels, Matrix, Vector
+from harness.training.context import Epoch, FitContext, Labels, Vector
 from harness.training.native_spec import NativeTraining
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ class FeedForward(NetDetector, Replicated):
     """
 
     data_parallel: ClassVar[bool] = True
+    takes_codes: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (64, 32)
     max_grad_norm: float | None = None
 
     @abstractmethod
-    def training_rows(self, X: Matrix, y: Labels | None) -> tuple[Matrix, Vector | None]:
+    def training_rows(self, X: Rows, y: Labels | None) -> tuple[Rows, Vector | None]:
         """The rows that are learned from (n, d), and their targets (n,) where the loss has some.
 
         Raises:
@@ -45,7 +47,7 @@ class FeedForward(NetDetector, Replicated):
         """Loss per replica (K,) of outputs (K, batch, out), and its gradient in them, which may take their memory."""
 
     @abstractmethod
-    def finish(self, rows: Matrix, context: FitContext) -> None:
+    def finish(self, rows: Rows, context: FitContext) -> None:
         """Choose the threshold after training on ``rows``."""
 
     @abstractmethod
@@ -53,7 +55,7 @@ class FeedForward(NetDetector, Replicated):
         """The same training on the native kernels."""
 
     @classmethod
-    def train_together(cls, replicas: Sequence[Any], X: Matrix, y: Labels | None, context: FitContext) -> None:
+    def train_together(cls, replicas: Sequence[Any], X: Rows, y: Labels | None, context: FitContext) -> None:
         """Minimise the loss, on the trainer that ``context`` asks for."""
         from harness.training.validation import MOST, ValidationCurve
 
@@ -72,7 +74,7 @@ class FeedForward(NetDetector, Replicated):
     def _train_natively(
         cls,
         replicas: Sequence[FeedForward],
-        rows: Matrix,
+        rows: Rows,
         targets: Vector | None,
         context: FitContext,
         curve: ValidationCurve,
@@ -86,24 +88,24 @@ class FeedForward(NetDetector, Replicated):
     def _train_on_torch(
         cls,
         replicas: Sequence[FeedForward],
-        X: Matrix,
+        X: Rows,
         y: Vector | None,
         context: FitContext,
         curve: ValidationCurve,
     ) -> list[tuple[Epoch, ...]]:
         import torch
 
-        from harness.training.loop import gather, train
+        from harness.training.loop import gathering, train
         from harness.training.replicas import Replicas
 
         first = replicas[0]
         together = Replicas([each.fitted_net() for each in replicas], [each.learning_rate for each in replicas])
-        net, rows = together.net(), torch.from_numpy(X)
+        net, gather = together.net(), gathering(X)
         targets = None if y is None else torch.from_numpy(y)
 
         def step(indices: Tensor) -> Tensor:
             together.zero()
-            batch = gather(rows, indices)
+            batch = gather(indices)
             output, saved = net.forward(batch)
             losses, gradient = first.loss(output, batch, None if targets is None else targets[indices][:, :, None])
             net.backward(saved, gradient)

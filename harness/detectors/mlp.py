@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from harness.datasets.coded_rows import Rows
 from harness.detectors.base import both_kinds
 from harness.detectors.classifier import Classifier
 from harness.detectors.feedforward import FeedForward
 from harness.scoring.program import Program, score_of_chain
-from harness.training.context import FitContext, Labels, Matrix, Vector
+from harness.training.context import FitContext, Labels, Vector
 from harness.training.native_spec import NativeTraining
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class MLP(FeedForward, Classifier):
     learning_rate: float = 1e-4
     max_grad_norm: float | None = 1.0
 
-    def training_rows(self, X: Matrix, y: Labels | None) -> tuple[Matrix, Vector | None]:
+    def training_rows(self, X: Rows, y: Labels | None) -> tuple[Rows, Vector | None]:
         """All rows with their labels."""
         return X, both_kinds(y, self.name).astype(np.float32)
 
@@ -43,7 +44,7 @@ class MLP(FeedForward, Classifier):
         losses = functional.binary_cross_entropy_with_logits(output, targets, reduction="none").mean(dim=(1, 2))
         return losses, (output.sigmoid() - targets).div_(output.shape[1])
 
-    def finish(self, rows: Matrix, context: FitContext) -> None:  # noqa: ARG002
+    def finish(self, rows: Rows, context: FitContext) -> None:  # noqa: ARG002
         """By probability or the validation labels."""
         self.choose(context)
 

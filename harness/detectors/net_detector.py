@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.detectors.base import Detector
@@ -62,10 +63,10 @@ class NetDetector(Detector):
 
     def decision_function(self, X: ArrayLike) -> Vector:
         """Anomaly score of each row or window."""
-        rows = self.check_rows(X)
         from harness.training.loop import score_slices
 
-        return score_slices(self.score_tensor, rows, self.rows_per_slice)
+        scores = [score_slices(self.score_tensor, rows, self.rows_per_slice) for rows in self.checked_blocks(X)]
+        return scores[0] if len(scores) == 1 else np.concatenate(scores)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights by torch's parameter names."""

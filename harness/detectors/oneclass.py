@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 
+from harness.datasets.coded_rows import Rows
 from harness.detectors.base import Detector
 from harness.errors import InputError
 from harness.evaluation import thresholds
-from harness.training.context import FitContext, Matrix, Vector
+from harness.training.context import FitContext, Vector
 
 Rule = Literal["percentile", "validation", "false_positive_rate", "flagged_share"]
 
@@ -36,7 +37,7 @@ class OneClass(Detector):
         """The percentile of scores above which the share ``contamination`` lies."""
         return 100.0 * (1.0 - self.contamination)
 
-    def choose(self, normal: Matrix, context: FitContext, scores: Vector | None = None) -> None:
+    def choose(self, normal: Rows, context: FitContext, scores: Vector | None = None) -> None:
         """Set the threshold after training on the rows ``normal``.
 
         Args:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from numpy.typing import ArrayLike
 
-from harness.detectors.base import Detector, as_training_rows
+from harness.datasets.coded_rows import CodedRows
+from harness.detectors.base import Detector, as_labels, as_training_rows
 from harness.errors import InputError
 from harness.training.context import FitContext, Labels, Matrix
 
@@ -22,9 +23,16 @@ class Replicated(Detector):
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Train this detector alone; see `Detector.fit`."""
-        rows, labels = as_training_rows(X, y, self.name)
+        rows, labels = self.rows_to_train_on(X, y)
         self.train_together([self], rows, labels, context or FitContext())
         return self
+
+    @classmethod
+    def rows_to_train_on(cls, X: ArrayLike, y: ArrayLike | None) -> tuple[Matrix, Labels | None]:
+        """Checked rows and labels; rows held as codes stay so for a class that takes them."""
+        if cls.takes_codes and isinstance(X, CodedRows):  # what an encoder made needs no check of its numbers
+            return cast("Matrix", X), as_labels(y, len(X), cls.name)
+        return as_training_rows(X, y, cls.name)
 
     @classmethod
     @abstractmethod
@@ -53,5 +61,5 @@ def fit_together(
                     f"{first.name}: replicas differ in {name} ({expected[name]!r} and {value!r}).",
                     remedy=f"Only {', '.join(sorted(first.per_replica))} may differ; train the others separately.",
                 )
-    rows, labels = as_training_rows(X, y, first.name)
+    rows, labels = first.rows_to_train_on(X, y)
     type(first).train_together(detectors, rows, labels, context or FitContext())

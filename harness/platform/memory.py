@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from harness.platform import parse
+from harness.platform import limits, parse
 from harness.platform.auxv import AT_PAGESZ, AuxVector
 from harness.platform.facts import HugePages, MemoryFacts
 from harness.platform.gather import Gathered
@@ -44,6 +45,14 @@ def collect(sysroot: SysRoot, vector: AuxVector | None) -> MemoryFacts:
         ),
         sources=gathered.sources,
     )
+
+
+def usable_bytes(sysroot: SysRoot | None = None) -> int | None:
+    """Memory that this process may use: the machine's, or the limit of its control group where that is less."""
+    root = SysRoot(Path("/")) if sysroot is None else sysroot
+    total = parse.size(parse.key_values(root.read_text("proc/meminfo"), ":").get("MemTotal"))
+    known = [amount for amount in (total, limits.collect(root).memory_limit_bytes) if amount is not None]
+    return min(known, default=None)
 
 
 def _huge_pages(sysroot: SysRoot) -> tuple[HugePages, ...]:

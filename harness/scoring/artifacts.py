@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import decode
+from harness.datasets.coded_rows import CodedRows
+from harness.datasets.coded_rows import Rows as AnyRows
 from harness.errors import InputError
 from harness.scoring import arrays
 from harness.scoring.agreement import agreement
@@ -119,16 +121,28 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"{path}: no readable arrays: {error}.", remedy="Export the detector again.") from error
 
 
-def write_rows(directory: Path, test_x: Rows, test_scores: Rows, train_x: Rows, train_y: Labels) -> None:
+def write_rows(directory: Path, test_x: AnyRows, test_scores: Rows, train_x: AnyRows, train_y: Labels) -> None:
     """The rows that measuring needs, as the detector views them, and its scores of the test rows."""
-    files: dict[str, NDArray[Any]] = {
+    files: dict[str, NDArray[Any] | CodedRows] = {
         _TEST_ROWS: test_x,
         _TEST_SCORES: test_scores,
         _TRAINING_ROWS: train_x,
         _TRAINING_LABELS: train_y,
     }
     for name, array in files.items():
-        np.save(directory / name, array, allow_pickle=False)
+        if isinstance(array, CodedRows):
+            _save_in_blocks(directory / name, array)
+        else:
+            np.save(directory / name, array, allow_pickle=False)
+
+
+def _save_in_blocks(path: Path, rows: CodedRows) -> None:
+    """What ``numpy.save`` writes of the features, which are never all in memory."""
+    header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": rows.shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in rows.blocks():
+            file.write(block.data)
 
 
 def test_rows(directory: Path) -> Rows:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets.coded_rows import rows_at_once
 from harness.errors import InputError
 from harness.scoring.bundle import Bundle
 from harness.scoring.rows import Layout, Rows
@@ -53,8 +54,11 @@ def score_of_rows(bundle: Bundle, score: Callable[[NDArray[np.float32]], Scores]
                 frame = frame.to_numpy(np.float32)
         return score(np.ascontiguousarray(frame))
 
+    step = rows_at_once(len(bundle.manifest.features))  # a block of short rows may have many features
+
     def score_raw(frame: Any) -> Scores:
-        return score(bundle.encoder.transform(frame))
+        parts = [frame[start : start + step] for start in range(0, len(frame), step)] or [frame]
+        return np.concatenate([score(bundle.encoder.transform(part)) for part in parts])
 
     return score_encoded if encoded else score_raw
 

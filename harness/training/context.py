@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from harness.datasets.coded_rows import CodedRows
     from harness.datasets.streamed import BatchSource
     from harness.training.ranks import Ranks
 
@@ -84,7 +85,7 @@ class FitContext:
     which are then a part of it.
     """
 
-    X_val: Matrix | None = None
+    X_val: Matrix | CodedRows | None = None
     y_val: Labels | None = None
     trainer: Literal["torch", "native"] = "torch"
     on_epoch: Callable[[Epoch], None] | None = None

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from harness.datasets.coded_rows import CodedRows, Rows
 from harness.training.adam import Adam
 from harness.training.context import Epoch, FitContext, Schedule
 from harness.training.ranks import Ranks
@@ -130,6 +131,14 @@ def seeded(build: Callable[[], Built], seed: int) -> Built:
 def gather(rows: Tensor, indices: Tensor) -> Tensor:
     """``rows[indices]``: (K, batch, d) of (n, d) by (K, batch)."""
     return rows.index_select(0, indices.reshape(-1)).view(*indices.shape, -1)
+
+
+def gathering(X: Rows) -> Callable[[Tensor], Tensor]:
+    """`gather` from ``X`` (n, d); of rows held as codes those of the batch alone become features."""
+    if isinstance(X, CodedRows):
+        return lambda indices: torch.from_numpy(X[indices.reshape(-1).numpy()]).view(*indices.shape, -1)
+    rows = torch.from_numpy(X)
+    return lambda indices: gather(rows, indices)
 
 
 def score_slices(

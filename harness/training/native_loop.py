@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from harness.datasets.coded_rows import CodedRows, Rows, rows_at_once
 from harness.linalg import trainer
 from harness.linalg.layers import from_torch
 from harness.training.context import Epoch, FitContext, Schedule
@@ -26,7 +27,7 @@ _DRAWN = 1 << 22  # numbers of noise that a replica draws at a time
 def train_natively(
     nets: Sequence[nn.Module],
     how: Sequence[NativeTraining],
-    X: NDArray[np.float32],
+    X: Rows,
     y: NDArray[np.float32] | None,
     schedule: Schedule,
     context: FitContext,
@@ -52,12 +53,18 @@ def train_natively(
     noise = Noise(schedule.seeds)
 
     def step(indices: Tensor) -> Tensor:
-        orders = [np.ascontiguousarray(order) for order in indices.numpy()]
+        rows, labels, orders = X, y, [np.ascontiguousarray(order) for order in indices.numpy()]
+        if isinstance(rows, CodedRows):  # the features of these batches alone, in their order
+            taken = np.concatenate(orders)
+            rows, labels = rows[taken], None if labels is None else labels[taken]
+            orders = list(np.arange(len(taken)).reshape(indices.shape))
         noises = list(noise.normal(indices.shape[1], latent).numpy()) if latent else None
-        losses = trainer.epoch_together(trainers, X, y, orders=orders, batch_size=batch_size, noises=noises)
+        losses = trainer.epoch_together(trainers, rows, labels, orders=orders, batch_size=batch_size, noises=noises)
         return torch.from_numpy(np.stack([of_net.mean(axis=0, dtype=np.float64) for of_net in losses]))
 
     batches = _batches_per_step(context, batch_size * latent)
+    if isinstance(X, CodedRows):
+        batches = min(batches, max(1, rows_at_once(X.shape[1]) // (batch_size * len(nets))))
     history = train(
         step,
         replace(schedule, batches_per_step=batches),

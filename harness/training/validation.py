@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from harness.training.context import Epoch, FitContext, Matrix, Vector
+from harness.datasets.coded_rows import Rows
+from harness.training.context import Epoch, FitContext, Vector
 
 MOST = 2000  # rows after each epoch: all of them would cost more than the training of a small net
 
@@ -23,7 +24,7 @@ class ValidationCurve:
     """
 
     def __init__(
-        self, score: Callable[[Matrix], Vector], module: nn.Module, context: FitContext, most: int | None = None
+        self, score: Callable[[Rows], Vector], module: nn.Module, context: FitContext, most: int | None = None
     ) -> None:
         self._score, self._module = score, module
         self._rows, self._labels = context.X_val, context.y_val

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets.coded_rows import Rows
 from harness.errors import InputError
 from harness.evaluation.metrics import METRICS, evaluate, over_seeds
 from harness.record.accuracy import BaselineBasis, BaselineDetector, FailedBaseline, ScoredBaseline, SeedMean
@@ -140,11 +141,11 @@ def _over_splits(results: Sequence[BaselineDetector]) -> BaselineDetector:
 
 @dataclass(frozen=True)
 class _Arrays:
-    train_x: NDArray[np.float32]
+    train_x: Rows
     train_y: NDArray[np.int8]
-    validation_x: NDArray[np.float32] | None
+    validation_x: Rows | None
     validation_y: NDArray[np.int8] | None
-    test_x: NDArray[np.float32]
+    test_x: Rows
     test_y: NDArray[np.int8]
 
 

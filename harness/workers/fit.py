@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.datasets.base import load
+from harness.datasets.coded_rows import CodedRows, Rows
 from harness.datasets.encoded import EncodedDataset
 from harness.detectors.base import Detector
 from harness.detectors.classifier import Classifier
@@ -131,8 +133,12 @@ def _meet(setting: RankSetting, data: EncodedDataset) -> Ranks:
 
     ranks = connect(setting)
     ranks.same("data files", (f"{name} {digest}".encode() for name, digest in sorted(data.sha256.items())))
-    ranks.same("training rows", (np.ascontiguousarray(part).data for part in (data.train_x, data.train_y)))
+    ranks.same("training rows", (np.ascontiguousarray(part).data for part in (*_parts(data.train_x), data.train_y)))
     return ranks
+
+
+def _parts(rows: Rows) -> Iterator[NDArray[np.float32]]:
+    yield from rows.blocks() if isinstance(rows, CodedRows) else [rows]
 
 
 def _on_other_splits(
@@ -190,8 +196,11 @@ def _get_ready(detector: Detector, data: EncodedDataset) -> None:
 
 def _keep_rows(detector: Detector, data: EncodedDataset, scores: Vector, directory: Path) -> None:
     """The rows that are measured with and their scores; of windows, a detector of rows sees the last step."""
-    test_x, train_x = (x if detector.sequential else detector.view(x) for x in (data.test_x, data.train_x))
-    write_rows(directory, test_x, scores, train_x, data.train_y)
+
+    def seen(x: Rows) -> Rows:
+        return x if detector.sequential or isinstance(x, CodedRows) else detector.view(x)
+
+    write_rows(directory, seen(data.test_x), scores, seen(data.train_x), data.train_y)
 
 
 def _parameters(job: FitJob, seed: int) -> dict[str, Value]:

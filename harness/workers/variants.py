@@ -45,7 +45,6 @@ def number_formats(
         evaluation = evaluate(scores, data.test_y, detector.threshold_for(scores))
         return evaluation.auc_roc, evaluation.auc_pr
 
-    rows = detector.view(data.test_x)
     full_roc, full_pr = areas(own)
     lower = []
     for backend in artifacts.backends:
@@ -53,7 +52,8 @@ def number_formats(
             if dtype == FULL:
                 continue
             try:
-                scores = open_scorer(artifacts.directory, backend, dtype).score(rows)
+                scorer = open_scorer(artifacts.directory, backend, dtype)
+                scores = np.concatenate([scorer.score(rows) for rows in detector.checked_blocks(data.test_x)])
             except InputError:  # this backend cannot lower the precision of this program
                 continue
             if not np.isfinite(scores).all():
