@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 Cell = TypeVar("Cell")
@@ -23,6 +24,11 @@ def plural(amount: int, singular: str, several: str | None = None) -> str:
 def counted(value: float, singular: str) -> str:
     """``1 core``, ``2.5 cores``."""
     return f"{value:.6g} {singular}{'' if value == 1 else 's'}"
+
+
+def cores_by_threads(cores: Mapping[int, int]) -> str:
+    """``1 core with 2 threads, 3 cores with 8 threads``."""
+    return ", ".join(f"{plural(cores[threads], 'core')} with {plural(threads, 'thread')}" for threads in sorted(cores))
 
 
 def cpu_time(cpus: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.advice.kinds import BOOL, NUMBER, TEXT, Collection, Kind, Table
 from harness.platform.parse import format_cpulist
-from harness.wording import counted, cpu_time
+from harness.wording import cores_by_threads, counted, cpu_time
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,9 @@ FUNCTIONS: dict[str, Function] = {
     ),
     "cpulist": Function("a collection of CPU or node numbers", _exactly([_NUMBERS], TEXT), format_cpulist),
     "counted": Function("a number and a noun in the singular", _exactly([NUMBER, TEXT], TEXT), counted),
+    "cores_by_threads": Function(
+        "a table of cores by threads", _exactly([Table(NUMBER, NUMBER)], TEXT), cores_by_threads
+    ),
     "cpu_time": Function("a number of CPUs", _exactly([NUMBER], TEXT), cpu_time),
     "gib": Function("a number of bytes", _exactly([NUMBER], NUMBER), lambda size: round(size / 2**30, 1)),
 }

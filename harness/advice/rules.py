@@ -12,9 +12,10 @@ Keys of a rule file:
 ``source``      where the effect comes from
 ``evidence``    facts to show: paths, or ``{fact = path, value = expression}``
 ``fix``         commands: ``{on = "here" | "root" | "hmc", run = template, when = expression}``; one for root is of
-                the host where the process is in a container. ``does`` says what it does where that is not the usual:
-                "program" here (concerns what it starts), "change" elsewhere; "look" changes nothing, and "restart"
-                needs one. ``then = true``: a further step after the command before; else it is another way
+                the host where the process is in a container, and left out where ``/sys`` is not to be written to.
+                ``does`` says what it does where that is not the usual: "program" here (concerns what it starts),
+                "change" elsewhere; "look" changes nothing, and "restart" needs one. ``then = true``: a further step
+                after the command before; else it is another way
 ``let``         named sub-expressions, in order
 ``limits``      named numbers, the thresholds that a site's policy may set (``harness.advice.policy``)
 ``momentary``   true where the finding is about this moment and not about the machine's set-up
@@ -48,6 +49,7 @@ from harness.platform.hmc import HmcFacts
 from harness.platform.usable import Usable
 
 BY_POLICY = "by_policy"
+_SWITCHES = ("lparbench smt ", "ppc64_cpu ", "chcpu ", "cpupower ")  # they write below /sys
 _HOLE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -155,7 +157,8 @@ class Command:
             case Place.HMC:
                 return f"{line}  # on the HMC"
             case Place.ROOT if container in (None, "none"):
-                return f"{line}  # as root"
+                switches = line.startswith(_SWITCHES) and names["limits"].sysfs_read_only is True
+                return None if switches else f"{line}  # as root"
             case Place.ROOT if line.startswith("lparbench "):
                 return None  # it is installed in the container, whose root cannot switch the host
             case Place.ROOT if container == "kubernetes":

@@ -37,6 +37,7 @@ _OTHER_TEXT: tuple[tuple[tuple[str, ...], str, str], ...] = (
 _ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)", re.IGNORECASE)
 _START = 1 << 20
 _SAMPLE = 100
+_SHOWN = 3
 # Names that no file has: the first value that a line has too many, what follows a separator at the end, a row's name.
 _EXTRA, _END, _ROW = "\0extra", "\0end", "\0row"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
@@ -94,6 +95,7 @@ class _Preamble:
     separator: str | None = None
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +107,7 @@ class RawTable:
     sha256: str
     place: Callable[[int], str]  # where a row stands, for messages
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     dropped: frozenset[str] = frozenset()  # columns of the file that the user does not want
 
 
@@ -130,7 +133,9 @@ def read(path: Path, form: Form, label: str | int | None) -> RawTable:
     body = _without_comments(Body(path, data, separator, preamble.start, preamble.line), preamble.table)
     if body.line > preamble.line and data[preamble.start : body.start].strip():
         notes.append(f"{counted(body.line - preamble.line, 'line')} of comments above the table left out.")
-    names, body = (preamble.names, body) if preamble.names else _header(body, form.header)
+    names, warnings = preamble.names, preamble.warnings
+    if not names:
+        names, warnings, body = _header(body, form.header)
     sample = [cells for _line, cells in itertools.islice(_safely(body), _SAMPLE)]
     names, dropped, shape_notes = _row_names(names, sample)
     decimal = form.decimal or _decimal(sample, separator)
@@ -139,7 +144,7 @@ def read(path: Path, form: Form, label: str | int | None) -> RawTable:
     written = [name for name in names if name not in dropped]
     frame = _parsed(body, names, decimal, None if label is None else column_name(label, written))
     columns = {name: _column(frame.pop(name)) for name in written}
-    return RawTable(path, pd.DataFrame(columns, copy=False), sha256, body.place, (*notes, *shape_notes))
+    return RawTable(path, pd.DataFrame(columns, copy=False), sha256, body.place, (*notes, *shape_notes), warnings)
 
 
 def _parsed(body: Body, names: Sequence[str], decimal: str, label: str | None) -> pd.DataFrame:
@@ -256,7 +261,9 @@ def _preamble(path: Path, data: bytes) -> _Preamble:
         names = [match[1].strip("'\"") for line in start if (match := _ATTRIBUTE.match(line.strip()))]
         below = lowered.index("@data") + 1
         offset = sum(map(len, lines[:below]))
-        return _Preamble(offset, below + 1, offset, ",", distinct_names(names), ("The file is ARFF.",))
+        attributes = distinct_names(names)
+        warnings = _repeated(path, names, attributes)
+        return _Preamble(offset, below + 1, offset, ",", attributes, ("The file is ARFF.",), warnings)
     table = 0
     for line in lines:
         if line.strip() and not line.startswith(b"#"):
@@ -292,8 +299,24 @@ def _separator(data: bytes, label: str | None, start: int) -> str:
     return max(fitting or _SEPARATORS, key=lambda mark: len(names[mark]))
 
 
-def _header(body: Body, given: bool | None) -> tuple[tuple[str, ...], Body]:
-    """Column names, and the lines below them."""
+def _repeated(path: Path, written: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """A warning of column names that occur again, with what these columns are called here."""
+    first: dict[str, int] = {}
+    repeats = []
+    for number, (text, name) in enumerate(zip(written, names, strict=True), 1):
+        earlier = first.setdefault(text.strip(), number)
+        if earlier != number and text.strip():
+            repeats.append(
+                f"{earlier} and {number} are both called {text.strip()!r} (column {number} is {name!r} here)"
+            )
+    if not repeats:
+        return ()
+    more = f"; {len(repeats) - _SHOWN} more repeat a name" if len(repeats) > _SHOWN else ""
+    return (f"Columns of {path.name}: {'; '.join(repeats[:_SHOWN])}{more}.",)
+
+
+def _header(body: Body, given: bool | None) -> tuple[tuple[str, ...], tuple[str, ...], Body]:
+    """Column names, what is wrong with them, and the lines below them."""
     taken: list[int] = []
 
     def lines() -> Iterator[str]:
@@ -309,14 +332,17 @@ def _header(body: Body, given: bool | None) -> tuple[tuple[str, ...], Body]:
         if any("\ufffd" in cell for cell in cells):
             raise _undecodable(body.path, body.data, "utf-8")
         if given is False:
-            return tuple(map(str, range(len(cells)))), replace(body, start=body.start + start, line=body.line + before)
+            names = tuple(map(str, range(len(cells))))
+            return names, (), replace(body, start=body.start + start, line=body.line + before)
         if given is None and all(_is_number(cell) for cell in cells):
             raise InputError(
                 f"{body.path} line {body.line + before}: only numbers where column names were expected: "
                 f"{body.separator.join(cells)[:60]}.",
                 remedy="--no-header names the columns of such a file 0, 1, 2, … (header = false in a workload file).",
             )
-        return distinct_names(cells), replace(body, start=body.start + sum(taken), line=body.line + len(taken))
+        names = distinct_names(cells)
+        below = replace(body, start=body.start + sum(taken), line=body.line + len(taken))
+        return names, _repeated(body.path, cells, names), below
     raise InputError(f"{body.path} holds no rows.")
 
 

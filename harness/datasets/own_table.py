@@ -45,6 +45,7 @@ class _Rows:
     digests: dict[str, str]
     dropped: frozenset[str]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def take(self, rows: npt.NDArray[np.int64]) -> _Rows:
         """Some of the rows, in their order."""
@@ -128,9 +129,10 @@ def _joined(train: Sequence[RawTable], test: Sequence[RawTable]) -> _Rows:
 
     joined = frames[0] if len(frames) == 1 else csvfile.concatenate(frames)
     path = str(first.path) if len(tables) == 1 else f"{first.path} and {len(tables) - 1} more"
-    notes = dict.fromkeys(note for table in tables for note in table.notes)
+    notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
+    warnings = tuple(dict.fromkeys(warning for table in tables for warning in table.warnings))
     digests = {table.path.name: table.sha256 for table in tables}
-    return _Rows(joined, path, place, ends[len(train) - 1], digests, first.dropped, tuple(notes))
+    return _Rows(joined, path, place, ends[len(train) - 1], digests, first.dropped, notes, warnings)
 
 
 def _names_or_values(table: RawTable, other: RawTable) -> None:
@@ -228,7 +230,7 @@ def _split(rows: _Rows, request: Request) -> Split:
         raise InputError(f"{rows.path} has no column left to learn from.", remedy=" ".join(notes) or None)
     table = Table(kept, label, classes)
     split = _cut(table, order, rows.train, request, (*rows.notes, *notes, *_broken(kept)))
-    return replace(split, left_out=rows.dropped | set(out), indicators=_indicators(kept))
+    return replace(split, left_out=rows.dropped | set(out), indicators=_indicators(kept), warnings=rows.warnings)
 
 
 def _cut(

@@ -52,7 +52,7 @@ def encode(split: Split, request: Request) -> EncodedDataset:
         notes.append(f"{before - len(train):,} repeated training rows were removed.")
     rng = np.random.default_rng(request.seed)
     train, test = _at_most(train, options["rows"], rng), _at_most(test, options["rows"], rng)
-    warnings, whole = suspicions(train, test), train
+    warnings, whole = (*split.warnings, *suspicions(train, test)), train
     validation = split.validation
     if validation is not None:
         validation = _with_classes(_without_columns(validation, split, request), options["train_classes"], request)

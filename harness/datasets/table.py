@@ -64,6 +64,7 @@ class Split:
     fit: Table | None = None  # rows an as-published protocol fits its encoder on, where those are not the training rows
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # of the file; see ``harness.datasets.suspicions`` for those of its rows
     left_out: frozenset[str] = frozenset()  # columns that were there and are no features
     drawn: bool = False  # the test rows were drawn at random here, so that another seed gives another split
     indicators: int | None = None  # most indicators of one column of categories; None for all

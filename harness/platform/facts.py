@@ -162,6 +162,7 @@ class LimitFacts:
     cpuset_cpus: tuple[int, ...] | None = None
     cpuset_mems: tuple[int, ...] | None = None
     memory_limit_bytes: int | None = None  # None: no limit, when ``sources`` names it
+    sysfs_read_only: bool | None = None  # nobody can switch anything below /sys, root neither
     container: str | None = None  # "docker", "podman", "kubernetes", "lxc", "none"; "container": of a kind not known
     sources: Sources = field(default_factory=dict)
 

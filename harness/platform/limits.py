@@ -61,6 +61,9 @@ def collect(sysroot: SysRoot) -> LimitFacts:
         cpuset_cpus=gathered.note("cpuset_cpus", cpus, "cgroup:cpuset"),
         cpuset_mems=gathered.note("cpuset_mems", mems, "cgroup:cpuset"),
         memory_limit_bytes=memory,
+        sysfs_read_only=gathered.note(
+            "sysfs_read_only", sysfs_read_only(sysroot) if mounts else None, "procfs:self/mountinfo"
+        ),
         container=gathered.note("container", container, source),
         sources=gathered.sources,
     )

@@ -12,7 +12,7 @@ from harness.platform.facts import Cache, Core, Facts, Module
 from harness.platform.nodes import Node
 from harness.platform.parse import format_cpulist
 from harness.reporting.console import bare_table, print_table, say, standard_output
-from harness.wording import cpu_time, plural
+from harness.wording import cores_by_threads, cpu_time, plural
 
 UNKNOWN = "not known"
 
@@ -167,7 +167,7 @@ def _cores(facts: Facts) -> list[Row]:
         ("cores", str(len(topology.cores)) if topology.cores else UNKNOWN),
     ]
     if smt.mixed:
-        levels = ", ".join(f"{plural(number, 'core')} with {level}" for level, number in smt.cores_by_threads.items())
+        levels = cores_by_threads(smt.cores_by_threads)
         rows.append(("threads online", f"mixed: {levels}; {text(smt.max)} at most"))
     else:
         rows.append(("threads per core", f"{text(smt.online)} online, {text(smt.max)} at most"))

@@ -178,6 +178,8 @@ def test_doctor_finds_what_the_tools_show_and_no_more(captured):
         "smt-mixed": len(levels) > 1,
         "smt-above-two": max(levels) > 2,
         "smt-one-thread": captured.machine.threads == 8 and max(levels) == 1,
+        "threads-on-one-half": captured.machine.threads == 8
+        and any(len(core.online) > 1 and len({cpu % 2 for cpu in core.online}) == 1 for core in laid.cores),
         "cores-offline": len(laid.cores) < len(captured.threads),
         "tools-disagree": False,
         "platform-string-disagrees": False,

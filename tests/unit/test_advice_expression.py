@@ -73,7 +73,7 @@ def test_tables_functions_and_lists():
         ("lapr.dedicated", "'lapr' is not known; expected one of caches, cpu, "),
         ("len(lpar.dedicated)", "len takes a collection or a table, not true/false"),
         ("topology.nodes.id", "'topology.nodes' is collection of Node and has no fields"),
-        ("mean(topology.cpus_online)", "no function 'mean'; expected one of all, any, counted"),
+        ("mean(topology.cpus_online)", "no function 'mean'; expected one of all, any, cores_by_threads"),
         ("lpar.dedicated ==", "not an expression: "),
     ],
 )

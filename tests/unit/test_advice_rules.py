@@ -176,6 +176,7 @@ CASES: dict[str, tuple[Case, Case]] = {  # rule -> a machine it is for and fires
         Case(change=_software(_openblas("POWER10"))),
     ),
     "smt-above-two": (Case(FOUR_THREADS), Case()),
+    "threads-on-one-half": (Case(replace(GOOD, online_threads={2: (1, 3)})), Case(PRESETS["p10-mixed-smt"])),
     "smt-mixed": (Case(PRESETS["p10-mixed-smt"]), Case()),
     "smt-one-thread": (Case(replace(GOOD, smt=1, smt_control="off")), Case()),
     "steal": (Case(replace(GOOD, steal_ticks=500_000)), Case()),
@@ -212,6 +213,24 @@ def _probe(spec: TreeSpec) -> Facts:
         with TemporaryDirectory() as folder:
             _PROBED[key] = probe(SysRoot(build(spec, Path(folder))))
     return _PROBED[key]
+
+
+def test_mixed_levels_are_shown_in_words():
+    finding = next(each for each in Case(PRESETS["p10-mixed-smt"]).report().findings if each.id == "smt-mixed")
+    assert finding.evidence[0].value == "1 core with 1 thread, 1 core with 2 threads, 2 cores with 8 threads"
+
+
+@pytest.mark.parametrize(
+    "rule", ["smt-one-thread", "smt-mixed", "smt-above-two", "threads-on-one-half", "cores-offline"]
+)
+def test_nothing_is_advised_that_a_read_only_sys_refuses(rule):
+    fires = CASES[rule][0]
+    mount = "22 25 0:20 / /sys {},nosuid shared:7 - sysfs sysfs rw"
+    for own, offered in (("rw", True), ("ro", False)):
+        spec = replace(fires.spec, files={"proc/self/mountinfo": mount.format(own), "proc/self/cgroup": "0::/"})
+        finding = next(each for each in Case(spec).report().findings if each.id == rule)
+        switches = [line for line in finding.fix if re.match(r"(lparbench smt|ppc64_cpu|chcpu) ", line)]
+        assert bool(switches) is offered, switches
 
 
 def test_every_rule_has_its_machines():

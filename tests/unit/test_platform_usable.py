@@ -51,11 +51,19 @@ def test_a_pod_on_one_core_of_the_second_node_hears_of_that_core_only(tmp_path: 
     assert findings["smt-above-two"].fix == ("lparbench run --cores 1 --threads-per-core 2",)
 
 
+def test_a_pod_with_one_thread_of_each_core_is_not_told_to_start_from_two(tmp_path: Path) -> None:
+    spec = replace(TWO, allowed_cpus="0,8,16,24", allowed_mems="0-1", files=POD)
+    assert "smt-above-two" not in _findings(_facts(spec, tmp_path))
+
+
 def test_threads_of_one_half_only_are_not_taken_for_two_halves(tmp_path: Path) -> None:
     facts = _facts(replace(TWO, allowed_cpus="3,5,7,21", allowed_mems="0-1", files=POD), tmp_path)
     part = usable(facts.topology, facts.limits)
     assert (part.best_cpus, part.run_threads, part.run_cores, part.pin) == ((3, 5, 7), 1, 1, (3,))
-    assert _findings(facts)["smt-above-two"].fix == ("lparbench run --cores 1 --threads-per-core 1",)
+    findings = _findings(facts)
+    assert findings["smt-above-two"].fix == ("lparbench run --cores 1 --threads-per-core 1",)
+    assert findings["threads-on-one-half"].title == "The threads of 1 core of 2 are on one half"
+    assert findings["threads-on-one-half"].fix == ()  # which CPUs a pod has is not for the pod to say
 
 
 def test_a_large_partition_is_no_finding_of_a_small_container(tmp_path: Path) -> None:
