@@ -74,6 +74,7 @@ class DatasetSpec:
     parameter: str | None = None  # what follows the colon in "odds:NAME"; None: the name stands alone
     folders: tuple[str, ...] = ()  # names, besides its own, of folders in which every file is taken for its own
     stand_in: StandInRows | None = None
+    drawn: bool = False  # its test rows are drawn at random, unless options name them
     member_sha256: Mapping[str, str] = field(default_factory=dict)  # of the files of a family's members, where known
 
     @property

@@ -51,6 +51,15 @@ def is_own_table(name: str) -> bool:
     return name.partition(":")[0] in _OWN_KINDS
 
 
+def draws_test_rows(name: str, protocol: Protocol, given: Mapping[str, Any]) -> bool:
+    """Whether each seed gives a split of its own, as far as that is known without the files.
+
+    Raises:
+        InputError: no such data set.
+    """
+    return spec(name).drawn and protocol == "clean" and not given.get("time") and not given.get("test_files")
+
+
 def recipe(entry: DatasetSpec) -> Recipe:
     """The recipe of an entry; its module, with pandas, is imported here and not before."""
     loaded: Recipe = resolve_name(f"harness.datasets.{entry.recipe}")

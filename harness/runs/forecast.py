@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.datasets.registry import draws_test_rows
 from harness.record.spec import CAPACITY, RunSpec
 from harness.runs.stopping import duration
 from harness.wording import plural
@@ -13,6 +14,7 @@ from harness.workload.model import Workload
 SHORT_S = 120.0  # a budget below this has no time for what is not timed
 _NO_SURVEY_S = 30.0  # below this neither for measuring the timing loop nor for a whole training
 _FEW_ROWS = 2000
+_SPLIT_S = 1.5  # to load one more split of 20,000 rows and fit the baseline detectors on it
 _PROCESS_S = 2.5  # to start a process with its libraries and data
 _SERIES = 2.0  # as much time goes into warming up as into a series
 _CAPACITY_SERIES = 10.0  # a search of the highest rate tries several
@@ -27,11 +29,15 @@ def forecast(workloads: Sequence[Workload], spec: RunSpec, blocks: int) -> str:
     """What lies ahead, in one sentence."""
     count = sum(_configurations(workload, spec) for workload in workloads)
     work = f"{plural(len(workloads), 'workload')}, {plural(count, 'configuration')}"
+    further = further_splits(workloads, spec) if has_time(spec) else 0
+    further_s = further * _SPLIT_S
     set_up = "survey, training and baseline detectors" if has_time(spec) else "training"
     block = block_s(workloads, spec)
     if spec.budget_s is None:
-        return f"{work} in {plural(blocks, 'block')}: about {duration(blocks * block)}, after {set_up}."
-    budget, fits = duration(spec.budget_s), _PROCESS_S * len(workloads)
+        of_it = f", {duration(further_s)} of it for baseline detectors on {plural(further, 'further split')}"
+        time = f"about {duration(blocks * block + further_s)}{of_it if further else ''}"
+        return f"{work} in {plural(blocks, 'block')}: {time}, after {set_up}."
+    budget, fits = duration(spec.budget_s), _PROCESS_S * len(workloads) + further_s
     least = _PROCESS_S + min(slot_s(workload, spec) for workload in workloads)
     if round(least) > spec.budget_s:
         return (
@@ -41,6 +47,17 @@ def forecast(workloads: Sequence[Workload], spec: RunSpec, blocks: int) -> str:
     if fits + block > spec.budget_s:
         return f"{work}: as many as fit into {budget}, {set_up} included; a block takes about {duration(block)}."
     return f"{work} in as many blocks as fit into {budget}, {set_up} included."
+
+
+def further_splits(workloads: Sequence[Workload], spec: RunSpec) -> int:
+    """Splits of random data sets after their first, on each of which the baseline detectors are fitted again."""
+    splits: dict[str, int] = {}
+    for workload in workloads:
+        options = workload.options_for(spec.protocol)
+        if workload.role == "system" and draws_test_rows(workload.dataset, spec.protocol, options):
+            seeds = spec.seeds or workload.training_for(spec.protocol).seeds
+            splits[workload.dataset] = max(seeds - 1, splits.get(workload.dataset, 0))
+    return sum(splits.values())
 
 
 def within_budget(spec: RunSpec) -> tuple[RunSpec, str | None]:

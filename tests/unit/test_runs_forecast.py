@@ -13,14 +13,14 @@ from harness.measure.clock import FakeClock
 from harness.record.spec import RunSpec
 from harness.runs.design import write_design
 from harness.runs.engine import measured
-from harness.runs.forecast import block_s, forecast, has_time, no_survey, within_budget
+from harness.runs.forecast import block_s, forecast, further_splits, has_time, no_survey, within_budget
 from harness.runs.journal import open_journal
 from harness.runs.schedule import Slot
 from harness.sweeps.run import _Budget, _without_time
 from harness.sweeps.session import _as_measured, _with_time_left
 from harness.workers.outcomes import JobResult
 from harness.workload.files import find_workload
-from harness.workload.model import Inference
+from harness.workload.model import Inference, Settings
 
 SPEC = RunSpec(("mine",))
 MINE = replace(
@@ -38,6 +38,17 @@ def test_the_forecast_counts_configurations_blocks_and_series() -> None:
     assert block_s([MINE], replace(SPEC, backends=("eager",), scenarios=("offline",))) == pytest.approx(2.5 + 2)
     assert block_s([MINE, MINE], SPEC) == pytest.approx(2 * block_s([MINE], SPEC))
     assert block_s([MINE], replace(SPEC, dtypes=("float32", "int8"))) == pytest.approx(2 * block_s([MINE], SPEC))
+
+
+def test_the_forecast_counts_the_baselines_of_further_splits() -> None:
+    own = replace(MINE, dataset="csv:flows.csv", clean=Settings({"label": "label"}))
+    ordered = replace(own, clean=Settings({"label": "label", "time": "stamp"}))
+    plain, further = (forecast([own], replace(SPEC, seeds=seeds), 6) for seeds in (1, 5))
+    assert "about 78 s, after survey" in plain
+    assert "about 84 s, 6 s of it for baseline detectors on 4 further splits, after survey" in further
+    assert further_splits([own, own, MINE], replace(SPEC, seeds=3)) == 2, "the same data are split once"
+    assert further_splits([ordered], replace(SPEC, seeds=3)) == 0
+    assert "further" not in forecast([own], replace(SPEC, seeds=5, budget_s=60.0), 6), "a short budget has none"
 
 
 @pytest.mark.parametrize(("budget_s", "time", "survey"), [(5, False, False), (40, False, True), (120, True, True)])
