@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -73,6 +73,27 @@ Counting = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the order of measurements.", rich_help_panel=AMOUNT)]
+
+
+def node_option(default: str, panel: str | None = None) -> Any:
+    """The option for one NUMA node, under the name that it has wherever nodes are chosen."""
+    return typer.Option(
+        "--nodes",
+        "--node",
+        metavar="ID",
+        parser=_single_node,
+        help=f"NUMA node; `sweep` compares several. Default: {default}.",
+        rich_help_panel=panel,
+        show_default=False,
+    )
+
+
+def _single_node(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise typer.BadParameter(
+            f"{text!r}: expected the number of a node, such as 0; lparbench sweep --nodes 0,1 compares several."
+        )
+    return int(text)
 
 
 def one_format(to: CiFormat | None, *, as_json: bool) -> None:

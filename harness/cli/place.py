@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from harness.cli.options import Json, Memory, Sysroot, memory_size
+from harness.cli.options import Json, Memory, Sysroot, memory_size, node_option
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,16 +26,7 @@ def place(
     ] = None,
     cores: Annotated[int, typer.Option(min=1, metavar="N", help="Distinct cores, all of one NUMA node.")] = 1,
     threads_per_core: Annotated[int, typer.Option(min=1, metavar="K", help="Threads on each core.")] = 1,
-    node: Annotated[
-        int | None,
-        typer.Option(
-            "--nodes",
-            "--node",
-            metavar="ID",
-            help="NUMA node. Default: the one that fits with most memory available.",
-            show_default=False,
-        ),
-    ] = None,
+    node: Annotated[int | None, node_option("the one that fits with most memory available")] = None,
     memory: Memory = None,
     sysroot: Sysroot = Path("/"),
     as_json: Json = False,

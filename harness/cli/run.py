@@ -22,7 +22,7 @@ from harness.cli.choices import (
     refuse_with_resume,
 )
 from harness.cli.durations import seconds
-from harness.cli.options import AMOUNT, OUTPUT, Counting, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
+from harness.cli.options import AMOUNT, OUTPUT, Counting, DataDir, RecordJson, Rows, Seed, Synthetic, Trust, node_option
 from harness.trust import allow
 
 _PLACE = "Where it runs"
@@ -160,17 +160,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    nodes: Annotated[
-        int | None,
-        typer.Option(
-            "--nodes",
-            "--node",
-            metavar="ID",
-            help="NUMA node, one of them; `sweep` compares several. Default: the best.",
-            rich_help_panel=_PLACE,
-            show_default=False,
-        ),
-    ] = None,
+    nodes: Annotated[int | None, node_option("the best", _PLACE)] = None,
     smt: Annotated[
         int | None,
         typer.Option(

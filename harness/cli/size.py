@@ -26,7 +26,7 @@ from harness.cli.demand import (
 )
 from harness.cli.durations import seconds as duration
 from harness.cli.levels import parse_whole_numbers
-from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust
+from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust, node_option
 from harness.cli.rates import parse_arrivals, per_second
 from harness.errors import ExitCode, InputError, unknown
 from harness.trust import allow
@@ -101,17 +101,7 @@ def size(
             help="poisson, constant, or a file of recorded times, stretched to each rate.",
         ),
     ] = "poisson",
-    node: Annotated[
-        int | None,
-        typer.Option(
-            "--nodes",
-            "--node",
-            metavar="ID",
-            help="NUMA node. Default: the one with most cores.",
-            rich_help_panel=_SETTINGS,
-            show_default=False,
-        ),
-    ] = None,
+    node: Annotated[int | None, node_option("the one with most cores", _SETTINGS)] = None,
     backend: Annotated[
         str | None, option_text("Default: the fastest of the workload that works here.", "NAME", _SETTINGS)
     ] = None,

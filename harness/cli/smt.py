@@ -100,6 +100,8 @@ def set_threads(
     from harness.platform.sysroot import SysRoot
     from harness.wording import plural
 
+    if command and command[0].startswith("-"):
+        raise InputError(f"smt set has no option {command[0]}.", remedy="A command to run comes after --. See: --help")
     root = SysRoot(sysroot)
     if groups := len(read_cpusets(root)):
         typer.echo(

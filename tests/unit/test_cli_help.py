@@ -93,6 +93,8 @@ def test_words_that_many_programs_take_for_options(given: list[str], meant: list
         (["run", "nsl-kdd-mlp", "--batch", "64"], "sweep has --batch. See: lparbench run --help"),
         (["run", "nsl-kdd-mlp", "--bugdet", "5s"], "Did you mean --budget? See: lparbench run --help"),
         (["doctor", "--frobnicate"], "  See: lparbench doctor --help"),
+        (["run", "nsl-kdd-mlp", "--nodes", "0,1"], "lparbench sweep --nodes 0,1 compares several."),
+        (["smt", "set", "2", "--json"], "smt set has no option --json."),
     ],
 )
 def test_an_option_that_is_none_is_met_by_the_one_that_was_meant(

@@ -106,7 +106,7 @@ def cuts_of(result: Result) -> tuple[str, ...]:
         return ()
     limits, epochs = result.accuracy.limits, result.accuracy.epochs
     cuts = []
-    if limits.epochs is not None:
+    if limits.epochs is not None and (epochs.trained or epochs.scheduled):  # not of a detector that has none
         scheduled = "" if epochs.scheduled is None else f"{count(min(limits.epochs, epochs.scheduled))} of "
         cuts.append(f"{scheduled}{plural(epochs.scheduled or limits.epochs, 'epoch')}")
     if limits.rows is not None:
