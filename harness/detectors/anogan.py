@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from harness.detectors.adversarial_training import Players
+    from harness.scoring.search import CodeSearch
 
 ROWS_PER_SEARCH = 1024  # codes, moments and activations stay inside a second-level cache
 THRESHOLD_ROWS = 4096  # training rows scored for a percentile: a search over all of them would outlast the training
@@ -102,12 +103,28 @@ class AnoGAN(Adversarial):
         }
 
     def decision_function(self, X: ArrayLike) -> Vector:
-        """Search a code for each distinct row and score it there; equal rows have equal scores."""
-        distinct, places = _distinct(self.check_rows(X))
+        """Search a code for each distinct row and score it there; equal rows have equal scores.
+
+        The native kernels search, where they are built; else torch does.
+        """
+        from harness.linalg import native
+        from harness.scoring.search import native_searcher
+
+        if native.missing() is not None:
+            return self.eager_scores(X)
+        rows = self.check_rows(X)
+        return self._scores(rows, native_searcher(self._code_search()))
+
+    def eager_scores(self, X: ArrayLike) -> Vector:
+        """The same by torch."""
         import torch
 
-        rows = torch.from_numpy(distinct)
-        scores = [self._search(rows[at : at + ROWS_PER_SEARCH]) for at in range(0, len(rows), ROWS_PER_SEARCH)]
+        rows = self.check_rows(X)
+        return self._scores(rows, lambda part: self._search(torch.from_numpy(part)))
+
+    def _scores(self, X: Matrix, search: Callable[[Matrix], Vector]) -> Vector:
+        distinct, places = _distinct(X)
+        scores = [search(distinct[at : at + ROWS_PER_SEARCH]) for at in range(0, len(distinct), ROWS_PER_SEARCH)]
         return np.concatenate(scores)[places] if scores else np.empty(0, dtype=np.float32)
 
     def score_tensor(self, x: Tensor) -> Tensor:
@@ -121,15 +138,18 @@ class AnoGAN(Adversarial):
 
     def scoring_graph(self) -> bytes:
         """Search and score as one graph."""
-        from harness.scoring.onnx_search import CodeSearch, searching_graph
+        from harness.scoring.onnx_search import searching_graph
+
+        return searching_graph(self._code_search())
+
+    def _code_search(self) -> CodeSearch:
+        from harness.scoring.search import CodeSearch
         from harness.training.adam import BETAS, EPS
         from harness.training.nets import array_of, layers_of
 
-        return searching_graph(
-            CodeSearch(
-                layers_of(self.part("generator")), layers_of(self.part("discriminator")),
-                self.score_by, self.weight, array_of(self._start()), self._rates(), BETAS, EPS,
-            )
+        return CodeSearch(
+            layers_of(self.part("generator")), layers_of(self.part("discriminator")),
+            self.score_by, self.weight, array_of(self._start()), self._rates(), BETAS, EPS,
         )  # fmt: skip
 
     def _start(self) -> Tensor:

@@ -91,6 +91,10 @@ class Detector(ABC):
             slices += [evaluate(program, matrix[start : start + SLICE]) for start in range(0, len(matrix), SLICE)]
         return np.concatenate(slices).astype(np.float32) if slices else np.empty(0, dtype=np.float32)
 
+    def eager_scores(self, X: ArrayLike) -> Vector:
+        """The same without the native kernels: what the backend ``eager`` runs."""
+        return self.decision_function(X)
+
     @abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything learned, as named arrays."""

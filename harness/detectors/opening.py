@@ -1,4 +1,4 @@
-"""Opens an exported detector on any backend; ``eager`` is the detector's own ``decision_function``."""
+"""Opens an exported detector on any backend; ``eager`` is the detector's own ``eager_scores``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EagerScorer:
 
     def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Anomaly score of each row."""
-        return self._detector.decision_function(X)
+        return self._detector.eager_scores(X)
 
 
 def open_scorer(directory: Path, backend: str, dtype: str = "float32", threads: int = 1) -> Scorer:

@@ -17,6 +17,7 @@ LOSSES: dict[str, int]
 STEPS: dict[str, int]
 OPERATORS: dict[str, int]
 REDUCTIONS: dict[str, int]
+SEARCH_TERMS: dict[str, int]
 
 def isas() -> list[tuple[str, bool, tuple[str | None, str | None, str | None]]]: ...
 def gemm(
@@ -63,6 +64,24 @@ class Plan:
         cls, isa: int, features: int, steps: list[tuple[int, int, list[int], list[NDArray[Any]], float, int]],
         dtype: int, threads: int, /,
     ) -> Plan: ...  # fmt: skip
+    def run(self, x: Any, out: _Float = ..., /) -> _Float: ...
+
+class Search:
+    def __new__(
+        cls,
+        isa: int,
+        generator: list[tuple[_Float, _Float, int, float]],
+        judge: list[tuple[_Float, _Float, int, float]],
+        term: int,
+        weight: float,
+        start: NDArray[np.float64],
+        rates: NDArray[np.float64],
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        threads: int,
+        /,
+    ) -> Search: ...
     def run(self, x: Any, out: _Float = ..., /) -> _Float: ...
 
 class Trainer:

@@ -1,41 +1,20 @@
 """The ONNX graph of a score that is searched for: Adam down a written-out gradient, as the body of a loop.
 
-Everything is float64, as in the search it repeats: the signs in the gradient and Adam's division turn a rounding error
-into another path, and five hundred steps in float32 end, for some rows, in scores that differ in the third digit.
+Everything is float64, as `harness.scoring.search` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.scoring.onnx_graph import Writer
 from harness.scoring.program import ROWS, SCORE, DenseLayer
-
-Rule = Literal["cross-entropy", "feature-matching"]
-
-
-@dataclass(frozen=True)
-class CodeSearch:
-    """What to search and how.
-
-    The loss of a code for a row is (1 - ``weight``) times the L1 distance of the row to what the generator makes of the
-    code, plus ``weight`` times the judge's term: by ``cross-entropy`` the softplus of its negated logit, by
-    ``feature-matching`` the L1 distance of the values before its last layer. The score is the loss of the last code.
-    """
-
-    generator: Sequence[DenseLayer]
-    judge: Sequence[DenseLayer]
-    rule: Rule
-    weight: float
-    start: NDArray[np.float32]  # code that every row begins with, (latent,)
-    rates: NDArray[np.float64]  # of each step, (steps,)
-    betas: tuple[float, float]  # Adam's
-    eps: float
+from harness.scoring.search import CodeSearch
 
 
 def searching_graph(search: CodeSearch) -> bytes:
@@ -100,7 +79,7 @@ class Loss:
         matching = search.rule == "feature-matching"
         self._rows = rows
         self._generator = _Net(write, search.generator)
-        self._judge = _Net(write, search.judge[:-1] if matching else search.judge)
+        self._judge = _Net(write, search.judging)
         self._features = self._judge.forward(write, rows)[0] if matching else None
         self._shares = write.numbers(1.0 - search.weight), write.numbers(search.weight)
         self._features_axis = write.integers(1)

@@ -197,6 +197,35 @@ int64_t lpb_plan_work(const lpb_plan *plan);
 /* x as for a chain; out: one score per row. Reentrant. */
 lpb_status lpb_plan_run(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, int threads);
 
+/* The search of codes: of every row, the code is looked for whose generated row is nearest. The loss of a code is
+ * 1 - weight times the L1 distance of the generated row, plus weight times a term of what the judge makes of it. All is
+ * in double. */
+typedef enum {
+    LPB_TERM_MATCHING = 0, /* L1 distance of the judge's outputs for the row and for the generated one */
+    LPB_TERM_LOGIT,        /* softplus of minus the judge's single output */
+} lpb_search_term;
+enum { LPB_SEARCH_TERMS = 2 };
+
+/* Steps of Adam, each with its rate, from one code for all rows. */
+typedef struct {
+    const double *start, *rates;
+    int64_t count;
+    double beta1, beta2, epsilon;
+} lpb_search_steps;
+
+typedef struct lpb_search lpb_search;
+
+/* Copies everything. Layers fit each other, the generator's outputs are the judge's inputs, and activations are
+ * LPB_IDENTITY, LPB_RELU and LPB_LEAKY_RELU (checked by the caller). NULL when memory is short. */
+lpb_search *lpb_search_new(const lpb_isa *isa, const lpb_layer *generator, int64_t generator_count,
+                           const lpb_layer *judge, int64_t judge_count, lpb_search_term term, double weight,
+                           const lpb_search_steps *steps);
+void lpb_search_free(lpb_search *search);
+/* x as for a chain, with as many features as the generator has outputs; out: the loss of the last code of each row.
+ * Reentrant. */
+lpb_status lpb_search_run(const lpb_search *search, const float *x, int64_t rows, int64_t x_row, float *out,
+                          int threads);
+
 /* Training of a chain by mini-batches with Adam. The losses are means over the rows of a batch. */
 typedef enum {
     LPB_LOSS_BCE = 0,   /* binary cross entropy of the single output, a logit, and the target */

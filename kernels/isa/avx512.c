@@ -52,6 +52,7 @@ typedef __m256 half_vf;
 #define TILE_VECTORS 2
 #define TILE_ROWS_1 16
 #define TILE_ROWS_2 14
+#define WIDE_TALL
 #define NARROW_LANES 8
 #define NARROW_TILES half_tiles[0]
 #define NARROW_ROWS half_tile_rows[0]

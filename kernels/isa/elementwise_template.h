@@ -79,6 +79,7 @@ typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float)))
 #define R_GELU_ZERO 37.0
 #include "reals_template.h"
 #include "wide_template.h"
+#include "search_template.h"
 
 static void T(activation_gradient)(float *g, const float *h, int64_t count, lpb_activation act, float slope) {
     const vf zero = V_ZERO, one = V_SET1(1.0f), s = V_SET1(slope);
@@ -450,9 +451,10 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
 }
 
 #define ELEMENTWISE_ENTRIES                                                                                            \
-    .reals = &T(reals), .wide = &T(wide_reals), .wide_product = T(wide_product), .transpose = T(transpose),            \
-    .mean_square = T(mean_square), .activation_gradient = T(activation_gradient), .column_sums = T(column_sums),       \
-    .normalise = T(normalise), .softmax = T(softmax), .divide_columns = T(divide_columns), .cell = T(cell),            \
-    .hidden = T(hidden), .lstm = T(lstm), .row_dots = T(row_dots), .squared_distance = T(squared_distance),            \
-    .logit_loss = T(logit_loss), .square_loss = T(square_loss), .sample = T(sample),                                   \
-    .sample_gradient = T(sample_gradient), .sum_of_squares = T(sum_of_squares), .adam = T(adam)
+    .reals = &T(reals), .wide = &T(wide_reals), .wide_product = T(wide_product), .wide_gate = T(wide_gate),            \
+    .wide_sign = T(wide_sign), .wide_adam = T(wide_adam), .transpose = T(transpose), .mean_square = T(mean_square),    \
+    .activation_gradient = T(activation_gradient), .column_sums = T(column_sums), .normalise = T(normalise),           \
+    .softmax = T(softmax), .divide_columns = T(divide_columns), .cell = T(cell), .hidden = T(hidden), .lstm = T(lstm), \
+    .row_dots = T(row_dots), .squared_distance = T(squared_distance), .logit_loss = T(logit_loss),                     \
+    .square_loss = T(square_loss), .sample = T(sample), .sample_gradient = T(sample_gradient),                         \
+    .sum_of_squares = T(sum_of_squares), .adam = T(adam)

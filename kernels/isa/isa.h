@@ -67,6 +67,14 @@ typedef struct {
     double *c;
 } lpb_wide_product;
 
+/* Adam's constants for one step in double. */
+typedef struct {
+    double beta1, beta2;
+    double step_size;       /* learning rate / (1 - beta1^t) */
+    double root_correction; /* sqrt(1 - beta2^t) */
+    double epsilon;
+} lpb_wide_adam_step;
+
 /* A time step of an LSTM for `rows` rows of `count` units, any number, each at its row's distance from the row before.
  * The gates are at gates + q * step, q = 0 input, 1 output, 2 candidate, 3 forget. */
 typedef struct {
@@ -87,6 +95,12 @@ struct lpb_isa {
     const lpb_float_reals *reals;
     const lpb_double_reals *wide;
     void (*wide_product)(const lpb_wide_product *product);
+    /* g[i] is multiplied by the slope unless h[i] > 0: the gradient of a rectifier whose outputs are h. */
+    void (*wide_gate)(double *g, const double *h, int64_t count, double slope);
+    /* out[i] = scale * sign(a[i] - b[i]), or that is added to it. */
+    void (*wide_sign)(const double *a, const double *b, int64_t count, double scale, bool add, double *out);
+    void (*wide_adam)(double *parameter, const double *gradient, double *mean, double *square, int64_t count,
+                      const lpb_wide_adam_step *step);
     /* out[j * out_row + r] = x[r * x_row + j] for r < rows, j < columns. out_row is a multiple of LPB_ALIGN; entries
      * from `rows` up to the next multiple of LPB_ALIGN may be set to zero. */
     void (*transpose)(const float *x, int64_t x_row, int64_t rows, int64_t columns, float *out, int64_t out_row);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define VL 4
+#define WIDE_TALL
 typedef __vector float vf;
 typedef __vector signed int vi;
 typedef size_t vtail;

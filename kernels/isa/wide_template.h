@@ -1,8 +1,8 @@
 /* Products in double for values that later steps would magnify the rounding errors of. Included by
  * elementwise_template.h. Tiles of six outputs and two vectors of data rows: twelve accumulators, as many as sixteen
- * registers hold with what is read. */
+ * registers hold with what is read. With WIDE_TALL, of an instruction set with more registers, twelve outputs. */
 /* clang-format off */
-#define WIDE_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
+#define WIDE_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 /* clang-format on */
 
 static inline __attribute__((always_inline)) void T(wide_tile)(const lpb_wide_product *g, int64_t i, int64_t r,
@@ -35,7 +35,12 @@ static void T(wide_product)(const lpb_wide_product *g) {
     case rows:                                                                                                         \
         for (int64_t r = 0; r < g->ld; r += VL) T(wide_tile)(g, i, r, rows);                                           \
         break;
-    for (int64_t i = 0; i < g->m; i += 6) switch (g->m - i < 6 ? g->m - i : 6) {
+    int64_t i = 0;
+#ifdef WIDE_TALL
+    for (; i + 12 <= g->m; i += 12)
+        for (int64_t r = 0; r < g->ld; r += VL) T(wide_tile)(g, i, r, 12);
+#endif
+    for (; i < g->m; i += 6) switch (g->m - i < 6 ? g->m - i : 6) {
             TILES(1)
             TILES(2)
             TILES(3)

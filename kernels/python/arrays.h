@@ -70,6 +70,7 @@ void free_object(PyObject *self);
 /* The types of the module, made by their files. */
 PyObject *lpb_chain_type(void);
 PyObject *lpb_plan_type(void);
+PyObject *lpb_search_type(void);
 PyObject *lpb_trainer_type(void);
 /* epoch_many(trainers, x, y, orders, noises, batch, losses, threads) */
 PyObject *lpb_epoch_many(PyObject *module, PyObject *args);

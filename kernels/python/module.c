@@ -332,6 +332,9 @@ static const char *const reductions[LPB_REDUCTIONS] = {
     [LPB_LOG_SUM_EXP] = "log_sum_exp",
 };
 
+static const char *const search_terms[LPB_SEARCH_TERMS] = {[LPB_TERM_MATCHING] = "feature-matching",
+                                                           [LPB_TERM_LOGIT] = "cross-entropy"};
+
 static const struct {
     const char *name;
     const char *const *words;
@@ -345,6 +348,7 @@ static const struct {
     {"STEPS", steps, LPB_STEP_KINDS},
     {"OPERATORS", operators, LPB_OPERATORS},
     {"REDUCTIONS", reductions, LPB_REDUCTIONS},
+    {"SEARCH_TERMS", search_terms, LPB_SEARCH_TERMS},
 };
 
 /* Dictionaries from word to number as attributes of the module; false with an exception set. */
@@ -381,12 +385,14 @@ PyMODINIT_FUNC PyInit__native(void) {
     if (!lpb_arrays_init()) return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (!module) return NULL;
-    PyObject *chain = lpb_chain_type(), *plan = lpb_plan_type(), *trainer = lpb_trainer_type();
-    if (!chain || !plan || !trainer || PyModule_AddObjectRef(module, "Chain", chain) ||
-        PyModule_AddObjectRef(module, "Plan", plan) || PyModule_AddObjectRef(module, "Trainer", trainer) ||
-        !add_vocabulary(module))
+    PyObject *chain = lpb_chain_type(), *plan = lpb_plan_type(), *search = lpb_search_type(),
+             *trainer = lpb_trainer_type();
+    if (!chain || !plan || !search || !trainer || PyModule_AddObjectRef(module, "Chain", chain) ||
+        PyModule_AddObjectRef(module, "Plan", plan) || PyModule_AddObjectRef(module, "Search", search) ||
+        PyModule_AddObjectRef(module, "Trainer", trainer) || !add_vocabulary(module))
         Py_CLEAR(module);
     Py_XDECREF(chain);
     Py_XDECREF(plan);
+    Py_XDECREF(search);
     return module;
 }

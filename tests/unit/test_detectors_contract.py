@@ -230,8 +230,12 @@ def test_anogan_searches_equal_rows_once(rows, monkeypatch):
     X, _ = rows
     detector = fitted("anogan")
     searched = []
-    search = type(detector)._search
-    monkeypatch.setattr(type(detector), "_search", lambda self, x: searched.append(len(x)) or search(self, x))
+    scores_of = type(detector)._scores
+
+    def spied(self, X, search):
+        return scores_of(self, X, lambda x: searched.append(len(x)) or search(x))
+
+    monkeypatch.setattr(type(detector), "_scores", spied)
     scores = detector.decision_function(X[[4, 2, 4, 9, 2, 4]])
     assert searched == [3]
     assert scores[0] == scores[2] == scores[5]
