@@ -31,6 +31,8 @@ def export(
 ) -> None:
     """Write a run as CSV, OpenMetrics or pytest-benchmark JSON, or log it to an MLflow store; a sweep as CSV.
 
+    `published` is a Markdown table of a run under both protocols: the published figures next to those reached here.
+
     Example: `lparbench export results/runs/20260801T120000Z-3f2a --format pytest-benchmark -o now.json`
     """
     from harness.record.files import is_standard_output, write_output

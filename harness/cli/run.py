@@ -58,6 +58,9 @@ def run(
             autocompletion=completion.protocols,
         ),
     ] = "clean",
+    both_protocols: Annotated[
+        bool, typer.Option("--both-protocols", help="Fit under the other protocol too, for its accuracy alone.")
+    ] = False,
     backends: Annotated[
         str | None,
         typer.Option(
@@ -254,6 +257,7 @@ def run(
         spec = replace(
             own.of(base),
             protocol=parse_source(data, protocol),
+            both_protocols=both_protocols or base.both_protocols,
             data_dir=None if data is None else str(data.resolve()),
             synthetic=synthetic,
             backends=parse_backends(backends),

@@ -158,17 +158,19 @@ def _xml(text: str) -> str:
 def _markdown(report: CiReport) -> str:
     """What is not passed in a table, in full; what passed is counted."""
     open_or_worse = [case for case in report.cases if case.outcome is not Outcome.PASSED]
-    lines = [f"### {_cell(report.name)}", "", _cell(report.verdict), ""]
+    lines = [f"### {markdown_cell(report.name)}", "", markdown_cell(report.verdict), ""]
     if open_or_worse:
         lines += ["| result | outcome | figures |", "|---|---|---|"]
         order = sorted(open_or_worse, key=lambda case: case.outcome is not Outcome.REGRESSED)
-        lines += [f"| {_cell(case.subject)} | {case.outcome.value} | {_cell(case.why)} |" for case in order]
+        lines += [
+            f"| {markdown_cell(case.subject)} | {case.outcome.value} | {markdown_cell(case.why)} |" for case in order
+        ]
         lines.append("")
     lines.append(f"{len(report.cases) - len(open_or_worse)} of {len(report.cases)} passed.")
     return "\n".join(lines) + "\n"
 
 
-def _cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """Text that Markdown takes as text: no markup, no line breaks, no HTML."""
     escaped = re.sub(r"([\\`*_{}\[\]()#+!|~$@-])", r"\\\1", " ".join(_xml(text).split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -18,6 +18,7 @@ class ExportFormat(str, Enum):
     CSV = "csv"
     OPENMETRICS = "openmetrics"
     MLFLOW = "mlflow"
+    PUBLISHED = "published"
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,10 @@ def exported(path: Path, to: ExportFormat) -> bytes:
             from harness.reporting.csv import render_csv
 
             return _encoded(render_csv(load_run(path)))
+        case ExportFormat.PUBLISHED:
+            from harness.reporting.published_markdown import render_published
+
+            return _encoded(render_published(load_run(path)))
         case ExportFormat.MLFLOW:
             raise InputError("An MLflow store is no file.", remedy="Give it with --tracking-uri.")
 

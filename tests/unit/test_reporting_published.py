@@ -7,16 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 from support.records import baselines, evaluation, inference, run, spec
 
+from harness.errors import InputError
 from harness.record.accuracy import Epochs, ScoredCounterpart, SeedMean, TrainingLimits
 from harness.record.codec import normal
 from harness.record.model import Run, Validity, Verdict
 from harness.record.spec import Protocol
 from harness.reporting import terminal
 from harness.reporting.html import render
-from harness.reporting.sections.published import published_rows
+from harness.reporting.published_markdown import render_published
+from harness.reporting.sections.published import HEAD, published_rows
 
 
 def _both(protocol: Protocol = "clean", **accuracy: Any) -> Run:
@@ -30,6 +33,19 @@ def _both(protocol: Protocol = "clean", **accuracy: Any) -> Run:
     recorded = replace(evaluation(), protocol=protocol, counterpart=counterpart, **accuracy)
     result = replace(result, accuracy=recorded, dataset=replace(result.dataset, protocol=protocol))
     return run(result, spec=spec(both_protocols=True))
+
+
+def test_the_table_for_a_page_of_documentation() -> None:
+    record = _both(notes=("epochs | seeds differ <b>",))
+    written = render_published(record)
+    assert "epochs \\| seeds differ &lt;b&gt;" in written
+    lines = written.replace("\\|", "").replace("\\", "").splitlines()
+    assert record.created in lines[0]
+    head, row = (line.split(" | ") for line in (lines[2], lines[4]))
+    assert len(head) == len(row) == len(HEAD)
+    assert row[2:6] == ["accuracy 0.87", "0.871 ± 0.002 (5 seeds)", "0.884 ± 0.004 (5 seeds)", "isolation forest 0.810"]
+    with pytest.raises(InputError, match="under one protocol"):
+        render_published(run(inference()))
 
 
 def _printed(record: Run, width: int, *, framed: bool) -> str:
