@@ -226,7 +226,7 @@ def _unreachable(bench: Bench, question: SizeQuestion, by_cores: Sequence[Sequen
         notes = [block.note for curve in bench.curves for point in curve.series.points for block in point.blocks]
         note = next((f": {note}" for note in notes if note), "")
         why = "one block has no interval" if blocks == 1 else f"no setting gave a capacity in two blocks{note}"
-        return _refused(question, need, why, "at least 6 blocks: a larger --budget")
+        return _refused(question, need, why, "six blocks on a machine without other work: a larger --budget")
     largest = max((each for those in by_cores for each in those), key=lambda each: each.capacity.value)
     peaks = [law.peak_cores for curve in measured for law in curve.laws.values()]
     bent = [peak for peak in peaks if peak is not None and peak <= bench.limit]

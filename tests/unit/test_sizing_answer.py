@@ -11,11 +11,12 @@ import pytest
 from support.sizes import LAW, bench_of, series_of
 
 from harness.record.size_model import CapacityBlock, SizeQuestion
+from harness.serving.generator import Sent
 from harness.serving.metrics import ProcessTime
 from harness.sizing.answer import answer
 from harness.sizing.curves import at_bound, curve_of, model_of, usable_rate
 from harness.sizing.usl import Usl
-from harness.workers.http_client import front_share
+from harness.workers.http_client import alone_s, front_share
 
 
 def law(cores: int) -> float:
@@ -277,3 +278,10 @@ def test_the_same_curve_gives_the_same_answer() -> None:
     series = series_of(law)
     assert answer(bench_of(series), ask(3200)) == answer(bench_of(series), ask(3200))
     assert np.isfinite(list(curve_of(series).logs[4].values())).all()
+
+
+def test_what_a_busy_machine_adds_to_a_request_is_not_the_time_of_the_request() -> None:
+    """A generator that gets a sixth of its CPU is half a second late; that is no reason to say that no core helps."""
+    lags = np.linspace(0, 1.2e9, 300).astype(np.int64)
+    latencies = lags + np.where(np.arange(300) % 3, 40_000_000, 300_000)
+    assert alone_s(Sent(latencies, lags, np.full(300, 200, np.int16), (), 0)) == pytest.approx(3e-4)
