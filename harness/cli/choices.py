@@ -14,7 +14,7 @@ from harness.errors import InputError, unknown
 if TYPE_CHECKING:
     import typer
 
-    from harness.record.spec import Protocol, Scenario
+    from harness.record.spec import Protocol, Reduction, Scenario
     from harness.training.rank_setting import RankGroup
 
 Cache = Literal["hot", "cold"]
@@ -77,6 +77,17 @@ def parse_ranks(text: str | None, group: RankGroup | None) -> int | Literal["per
     if not (text.isascii() and text.isdecimal() and 0 < len(text) < 5 and int(text)):
         raise InputError(f"--ranks {text!r}: expected per-node or a number of processes.", remedy="For example 2.")
     return int(text)
+
+
+def parse_reduction(text: str) -> Reduction:
+    """Read ``--reduce``.
+
+    Raises:
+        InputError: there is no such way.
+    """
+    from harness.record.spec import REDUCTIONS
+
+    return _member("--reduce", text, REDUCTIONS)
 
 
 def parse_scenarios(scenarios: str | None, cache: str, instances: int) -> Timed:

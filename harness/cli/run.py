@@ -17,6 +17,7 @@ from harness.cli.choices import (
     parse_dtypes,
     parse_learning_rates,
     parse_ranks,
+    parse_reduction,
     parse_scenarios,
     parse_source,
     refuse_with_resume,
@@ -163,6 +164,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    reduce: Annotated[
+        str,
+        typer.Option(
+            metavar="gloo|native",
+            help="Over what --ranks combine gradients: gloo, or in memory that they share.",
+            autocompletion=completion.one_of("gloo", "native"),
+            rich_help_panel=_PLACE,
+        ),
+    ] = "gloo",
     nodes: Annotated[int | None, node_option("the best", _PLACE)] = None,
     smt: Annotated[
         int | None,
@@ -273,6 +283,7 @@ def run(
             smt=smt,
             instances=timed.instances,
             ranks=parse_ranks(ranks, group),
+            reduce=parse_reduction(reduce),
             cache=timed.cache,
             blocks=blocks or base.blocks,
             budget_s=amount.budget_s,

@@ -16,6 +16,8 @@ Scenario = Literal["train", "offline", "single_stream", "multi_stream", "server"
 EndedBy = Literal["blocks", "budget", "limit", "precision"]
 SCENARIOS: tuple[Scenario, ...] = ("train", "offline", "single_stream", "multi_stream", "server", "http")
 CAPACITY: tuple[Scenario, ...] = ("server", "http")  # of which the answer is a rate that meets a bound
+Reduction = Literal["gloo", "native"]
+REDUCTIONS: tuple[Reduction, ...] = ("gloo", "native")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class RunSpec:
         smt: threads online per core, switched to for the run; None for what there is.
         instances: processes at once, which divide the cores among them.
         ranks: processes that train together, each on so many cores of its own; None trains in one.
+        reduce: over what the ranks combine gradients: gloo, or "native" in memory that they share.
         blocks: fresh processes per configuration; does not count where ``budget_s`` or ``half_width`` is given.
         budget_s: wall time of the whole run, set-up and fits included.
         half_width: relative half-width of the 95 % intervals to reach.
@@ -76,6 +79,7 @@ class RunSpec:
     smt: int | None = None
     instances: int = 1
     ranks: PositiveCount | Literal["per-node"] | None = None
+    reduce: Reduction = "gloo"
     cache: Literal["hot", "cold"] = "hot"
     blocks: int = 6
     budget_s: float | None = None

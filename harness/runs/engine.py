@@ -193,7 +193,7 @@ class Engine:
         """The fit, by one process or by ranks; of ranks, with where each was."""
         if not self.ranks:
             return self._run(job, placement, _FIT_TIMEOUT_S)
-        result = self._run(ranked(job, self.ranks, self.group), placement, _FIT_TIMEOUT_S)
+        result = self._run(ranked(job, self.ranks, self.group, self.spec.reduce), placement, _FIT_TIMEOUT_S)
         if not result.reports or not isinstance(outcome := result.reports[0].outcome, FitOutcome):
             return result  # failed, or without the first rank
         where = "; ".join(_cpus_and_node(each) for each in self.ranks)

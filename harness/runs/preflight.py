@@ -91,6 +91,8 @@ def check_ranks(workloads: Iterable[Workload], spec: RunSpec) -> None:
         InputError: naming the workload, and what ranks can train.
     """
     if spec.ranks is None:
+        if spec.reduce != "gloo":
+            raise InputError("--reduce is of several ranks.", remedy="Give --ranks too.")
         return
     for workload in workloads:
         if not data_parallel(workload.detector):
@@ -115,6 +117,10 @@ def check_group(spec: RunSpec) -> None:
     if len(spec.workloads) != 1 or spec.both_protocols:
         raise InputError(
             "Ranks that are started apart train one workload together.", remedy="Name one workload, and no suite."
+        )
+    if spec.reduce != "gloo":
+        raise InputError(
+            "Ranks that are started apart combine gradients over gloo.", remedy="Leave out --reduce, or torchrun."
         )
 
 

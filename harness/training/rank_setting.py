@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.errors import InputError
+from harness.record.spec import Reduction
 
 INTERFACE = "GLOO_SOCKET_IFNAME"
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # all are set by torchrun, one alone by others too
@@ -23,6 +24,7 @@ class RankSetting:
         interface: network interface that they talk over; None leaves that to the variable GLOO_SOCKET_IFNAME.
         prefix: of the keys in a store that others use too.
         answer_s: after which a rank that does not answer is taken to be gone.
+        reduce: over what they combine gradients.
     """
 
     rank: int
@@ -32,6 +34,7 @@ class RankSetting:
     interface: str | None = "lo"
     prefix: str = ""
     answer_s: float = 60.0
+    reduce: Reduction = "gloo"
 
 
 @dataclass(frozen=True)

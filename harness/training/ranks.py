@@ -20,12 +20,13 @@ from torch import Tensor
 
 from harness.errors import InputError, MeasurementError
 from harness.training.rank_setting import RankSetting
+from harness.training.shared_group import shared_group
 
 _MEET_S = 900.0  # until all have started and read their data
 
 
 class Group(Protocol):
-    """What a process group of torch does here."""
+    """What a process group of torch does here, and one of ranks that share memory."""
 
     def allreduce(self, tensors: list[Tensor]) -> Any:
         """Sum over all ranks, in place, when what is returned has been waited for."""
@@ -135,6 +136,17 @@ def connect(setting: RankSetting) -> Ranks:
     """
     if setting.count == 1:
         return Ranks(None)
+    try:
+        group = shared_group(setting, _MEET_S) if setting.reduce == "native" else _over_gloo(setting)
+    except RuntimeError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise MeasurementError(f"rank {setting.rank} does not reach the others: {reason}") from error
+    ranks = Ranks(group, setting.rank, setting.count)
+    ranks.same("versions of torch", [torch.__version__.encode()])
+    return ranks
+
+
+def _over_gloo(setting: RankSetting) -> Group:
     distributed = import_module("torch.distributed")
     if not distributed.is_available() or not distributed.is_gloo_available():
         raise InputError(
@@ -142,18 +154,12 @@ def connect(setting: RankSetting) -> Ranks:
         )
     if setting.interface is not None:
         os.environ["GLOO_SOCKET_IFNAME"] = setting.interface
-    try:
-        store = _store(setting, distributed)
-        store = distributed.PrefixStore(setting.prefix, store) if setting.prefix else store
-        store.set(f"here/{setting.rank}", "")
-        store.wait([f"here/{rank}" for rank in range(setting.count)], timedelta(seconds=_MEET_S))
-        group = distributed.ProcessGroupGloo(store, setting.rank, setting.count, timedelta(seconds=setting.answer_s))
-    except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0]
-        raise MeasurementError(f"rank {setting.rank} does not reach the others: {reason}") from error
-    ranks = Ranks(group, setting.rank, setting.count)
-    ranks.same("versions of torch", [torch.__version__.encode()])
-    return ranks
+    store = _store(setting, distributed)
+    store = distributed.PrefixStore(setting.prefix, store) if setting.prefix else store
+    store.set(f"here/{setting.rank}", "")
+    store.wait([f"here/{rank}" for rank in range(setting.count)], timedelta(seconds=_MEET_S))
+    group: Group = distributed.ProcessGroupGloo(store, setting.rank, setting.count, timedelta(seconds=setting.answer_s))
+    return group
 
 
 def _store(setting: RankSetting, distributed: Any) -> Any:

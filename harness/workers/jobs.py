@@ -10,7 +10,7 @@ from typing import Literal
 from harness.decode import decode_json_file, encode
 from harness.placement.instances import divide_among_instances
 from harness.placement.model import Placement
-from harness.record.spec import Protocol, Scenario, Synthetic
+from harness.record.spec import Protocol, Reduction, Scenario, Synthetic
 from harness.training.rank_setting import RankGroup, RankSetting
 from harness.workload.model import Value, Workload
 
@@ -228,8 +228,10 @@ def divided(job: MeasureJob, placement: Placement, instances: int) -> MeasureJob
     return ConcurrentJob(jobs, parts, job.directory)
 
 
-def ranked(job: FitJob, placements: tuple[Placement, ...], group: RankGroup | None = None) -> RankedJob:
-    """The fit by one process per placement, which meet in its directory, or with the others of ``group``.
+def ranked(
+    job: FitJob, placements: tuple[Placement, ...], group: RankGroup | None = None, reduce: Reduction = "gloo"
+) -> RankedJob:
+    """The fit by one process per placement, which meet in its directory, or with the others of ``group`` over gloo.
 
     Raises:
         InputError: there is no way to where the group meets.
@@ -239,7 +241,7 @@ def ranked(job: FitJob, placements: tuple[Placement, ...], group: RankGroup | No
     def setting(at: int) -> RankSetting:
         if group is not None:
             return group.setting(group.first + at)
-        return RankSetting(at, len(placements), str(directory / "meeting"))
+        return RankSetting(at, len(placements), str(directory / "meeting"), reduce=reduce)
 
     ranks = tuple(
         replace(

@@ -1,6 +1,6 @@
 """Kill a rank of a training again and again: all others must end, no model and no process may be left.
 
-python tests/bench/rank_kills.py [TIMES] [SEED]
+python tests/bench/rank_kills.py [TIMES] [SEED] [gloo|native]
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.ranks import kill_a_rank
 
+from harness.record.spec import Reduction
 
-def main(times: int, seed: int) -> int:
+
+def main(times: int, seed: int, reduce: Reduction) -> int:
     """Kill so many; the exit code."""
     moments = random.Random(seed)
     failures, slowest = 0, 0.0
@@ -23,7 +25,7 @@ def main(times: int, seed: int) -> int:
         victim, after_s = moments.randrange(3), moments.uniform(0, 2)
         with tempfile.TemporaryDirectory() as name:
             directory = Path(name)
-            result, seconds, left = kill_a_rank(directory, 3, victim, after_s)
+            result, seconds, left = kill_a_rank(directory, 3, victim, after_s, reduce)
             slowest = max(slowest, seconds)
             models = [*directory.rglob("detector.json"), *directory.glob("bundle*")]
             if left or models or result.failure != f"rank {victim}: killed by signal 9 (SIGKILL)":
@@ -34,4 +36,5 @@ def main(times: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(text) for text in [*sys.argv[1:], "20", "1"][:2])))
+    times, seed, reduce = [*sys.argv[1:], *("20", "1", "gloo")[len(sys.argv) - 1 :]]
+    sys.exit(main(int(times), int(seed), "native" if reduce == "native" else "gloo"))

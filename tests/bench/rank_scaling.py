@@ -1,13 +1,14 @@
 """How a training scales over ranks: strong and weak, against one process on all cores and against independent seeds.
 
     python tests/bench/rank_scaling.py [--workload nsl-kdd-autoencoder] [--ranks 2] [--batches 64,1024,4096]
-        [--epochs 3] [--repeats 6] [--rows N] [--seed 1]
+        [--epochs 3] [--repeats 6] [--rows N] [--seed 1] [--reduce gloo|native] [--least 1.5]
 
 Per batch size of one rank, each repeat trains once in every way, in shuffled order; what is compared is paired by
 repeat. Strong: the same batch, shared by the ranks. Weak: a batch for each rank, so the whole one is larger, and its
 learning rate is left as it is: the quality next to it says what that costs. Speed-ups are rows per second of the epochs
 against one rank of one core, with a 95 % interval over the repeats; efficiency is the speed-up over the ranks.
 The data are synthetic stand-ins: rates count, and quality compares the ways with each other alone.
+With ``--least`` the exit code is 1 where ranks that share the largest batch are not so many times as fast as one.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from harness.placement.ranks import plan_ranks
 from harness.platform import limits
 from harness.platform.probe import read_topology
 from harness.platform.sysroot import SysRoot
+from harness.record.spec import REDUCTIONS, Reduction
 from harness.workers.executor import ProcessExecutor
 from harness.workers.jobs import FitJob, ranked
 from harness.workers.outcomes import FitOutcome
@@ -54,6 +56,7 @@ class Study:
     rows: int | None
     ranks: tuple[Placement, ...]
     whole: Placement
+    reduce: Reduction
 
     def train(self, way: str, batch: int) -> Trained:
         """One training in one way; of independent seeds, all of them at once."""
@@ -79,7 +82,7 @@ class Study:
                 workload=workload, protocol="clean", data_dir=None, synthetic="always", seeds=(seed,), trainer="torch",
                 epochs=self.epochs, rows=self.rows, threads=where[0].threads, directory=f"{directory}/fit",
             )  # fmt: skip
-            whole = job if len(where) == 1 else ranked(job, where)
+            whole = job if len(where) == 1 else ranked(job, where, None, self.reduce)
             result = ProcessExecutor().run(whole, where[0], timeout_s=3600)
         outcome = result.outcome(FitOutcome)
         if outcome is None:
@@ -99,13 +102,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--rows", type=int)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--reduce", choices=REDUCTIONS, default="gloo")
+    parser.add_argument("--least", type=float)
     given = parser.parse_args()
     topology, bounds = read_topology(SysRoot()), limits.collect(SysRoot())
     placed = plan_ranks(topology, given.ranks, cores=1, threads_per_core=1, limits=bounds)
     whole = plan(topology, cores=given.ranks, threads_per_core=1, limits=bounds)
-    study = Study(find_workload(given.workload), given.epochs, given.rows, placed, whole)
+    study = Study(find_workload(given.workload), given.epochs, given.rows, placed, whole, given.reduce)
     order = random.Random(given.seed)
-    breaks_even = None
+    breaks_even, faster = None, 0.0
     for batch in map(int, given.batches.split(",")):
         trained: dict[str, list[Trained]] = {way: [] for way in (ONE, ALL, STRONG, WEAK, SEEDS)}
         for _ in range(given.repeats):
@@ -114,12 +119,15 @@ def main() -> None:
         print(f"\nbatch {batch:,} on {given.ranks} ranks, {given.repeats} repeats")
         for way, runs in trained.items():
             print(_line(way, runs, trained[ONE], given.ranks))
+        faster = _speed_up(trained[STRONG], trained[ONE])[0]
         if breaks_even is None and _speed_up(trained[STRONG], trained[ONE])[1] > 1:
             breaks_even = batch
     where = (
         "at no batch that was tried" if breaks_even is None else f"from a batch of {breaks_even:,} on, of those tried"
     )
     print(f"\n{given.ranks} ranks sharing a batch are surely faster than one {where}")
+    if given.least is not None and faster < given.least:
+        raise SystemExit(f"{faster:.2f} times as fast, and {given.least} was asked for")
 
 
 def _line(way: str, runs: list[Trained], base: list[Trained], ranks: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -15,6 +16,8 @@ import torch
 from torch import nn
 
 from harness.placement.model import Placement, thread_environment
+from harness.record.spec import Reduction
+from harness.training.shared_group import NAME
 from harness.workers.executor import ProcessExecutor
 from harness.workers.jobs import FitJob, ranked
 from harness.workers.outcomes import JobResult
@@ -55,19 +58,25 @@ def fit_job(directory: Path, *, endless: bool = False, save: Path | None = None)
 
 
 def kill_a_rank(
-    directory: Path, count: int, victim: int, after_s: float
+    directory: Path, count: int, victim: int, after_s: float, reduce: Reduction = "gloo"
 ) -> tuple[JobResult, float, list[psutil.Process]]:
     """SIGKILL for a rank, so long after all have met: the result, seconds until it was there, what is left."""
     results: list[JobResult] = []
     job = fit_job(directory / "fit", endless=True, save=directory / "bundle")
     where = placements(count)
     fitting = threading.Thread(
-        target=lambda: results.append(ProcessExecutor().run(ranked(job, where), where[0], timeout_s=300))
+        target=lambda: results.append(ProcessExecutor().run(ranked(job, where, None, reduce), where[0], timeout_s=300))
     )
     fitting.start()
     own = psutil.Process()
     meeting = directory / "fit" / "meeting"
-    while fitting.is_alive() and not (meeting.exists() and f"here/{count - 1}".encode() in meeting.read_bytes()):
+
+    def met() -> bool:
+        if reduce == "native":
+            return sum(map(_shares_memory, own.children())) == count
+        return meeting.exists() and f"here/{count - 1}".encode() in meeting.read_bytes()
+
+    while fitting.is_alive() and not met():
         time.sleep(0.02)
     time.sleep(after_s)
     workers = {job: child for child in own.children() for job in child.cmdline() if job.endswith("job.json")}
@@ -77,3 +86,11 @@ def kill_a_rank(
     fitting.join()
     _, left = psutil.wait_procs(list(workers.values()), timeout=1)
     return results[0], time.monotonic() - started, left
+
+
+def _shares_memory(process: psutil.Process) -> bool:
+    """Whether a process has the memory by which ranks sum."""
+    with contextlib.suppress(OSError):
+        handles = Path(f"/proc/{process.pid}/fd").iterdir()
+        return any(str(handle.readlink()).startswith(f"/memfd:{NAME}") for handle in handles)
+    return False

@@ -52,10 +52,10 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     key = folder / "munge" / "key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        first, second = one.getsockname()[1], other.getsockname()[1]
+    with socket.socket() as of_controller, socket.socket() as of_node:
+        of_controller.bind(("127.0.0.1", 0))
+        of_node.bind(("127.0.0.1", 0))
+        first, second = of_controller.getsockname()[1], of_node.getsockname()[1]
     configuration = folder / "slurm.conf"
     node = socket.gethostname().partition(".")[0]
     configuration.write_text(

@@ -18,6 +18,7 @@ from torch.nn import functional
 from harness.detectors import registry
 from harness.detectors.base import Detector
 from harness.errors import MeasurementError
+from harness.record.spec import REDUCTIONS, Reduction
 from harness.training import loop
 from harness.training.adam import Adam
 from harness.training.context import FitContext, Schedule
@@ -26,12 +27,12 @@ from harness.training.rank_setting import RankSetting
 from harness.training.ranks import Ranks, connect
 
 
-def over(count: int, directory: Path, work: Callable[[Ranks], Any]) -> list[Any]:
-    """What ``work`` gives on each of ``count`` ranks, which are threads that talk over gloo."""
+def over(count: int, directory: Path, work: Callable[[Ranks], Any], reduce: Reduction = "gloo") -> list[Any]:
+    """What ``work`` gives on each of ``count`` ranks, which are threads that talk over gloo or share memory."""
     store = str(directory / f"meet-{len(list(directory.iterdir()))}")
     with ThreadPoolExecutor(count) as pool:
         jobs = [
-            pool.submit(lambda rank: work(connect(RankSetting(rank, count, store, answer_s=20.0))), rank)
+            pool.submit(lambda rank: work(connect(RankSetting(rank, count, store, answer_s=20.0, reduce=reduce))), rank)
             for rank in range(count)
         ]
         return [job.result(60) for job in jobs]
@@ -60,8 +61,8 @@ def weights_of(detector: Detector) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ["autoencoder", "mlp"])
-def test_ranks_become_what_one_rank_becomes(name, tmp_path):
+@pytest.mark.parametrize(("name", "reduce"), [("autoencoder", "gloo"), ("mlp", "gloo"), ("autoencoder", "native")])
+def test_ranks_become_what_one_rank_becomes(name, reduce, tmp_path):
     X, y = rows_of(235)  # 5 passes of 10 steps, the last of 1 row: with 2 and 3 ranks one or two have none of it
     X, y = (X[y == 0], y[y == 0]) if name == "autoencoder" else (X, y)
     parameters = {"hidden": (7, 3), "batch_size": (len(X) - 1) // 9, "epochs": 5, "learning_rate": 1e-2}
@@ -75,7 +76,7 @@ def test_ranks_become_what_one_rank_becomes(name, tmp_path):
 
     alone, losses = fitted(None)
     for count in (1, 2, 3):
-        for weights, seen in over(count, tmp_path, fitted):
+        for weights, seen in over(count, tmp_path, fitted, reduce):
             np.testing.assert_allclose(weights, alone, rtol=0, atol=1e-10)
             np.testing.assert_allclose(seen, losses, rtol=1e-6)  # reported in the float32 of the labels
 
@@ -142,7 +143,8 @@ def test_every_detector_that_ranks_may_train_sees_rows_one_by_one():
         assert not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in detector.fitted_net().modules())
 
 
-def test_a_rank_that_is_gone_ends_the_others(tmp_path):
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+def test_a_rank_that_is_gone_ends_the_others(reduce, tmp_path):
     def work(ranks: Ranks) -> str:
         if ranks.rank == 1:
             del ranks
@@ -157,7 +159,27 @@ def test_a_rank_that_is_gone_ends_the_others(tmp_path):
             )
         return "goes on alone"
 
-    assert sorted(over(3, tmp_path, work)) == ["ended", "ended", "gone"]
+    assert sorted(over(3, tmp_path, work, reduce)) == ["ended", "ended", "gone"]
+
+
+def test_sums_in_shared_memory_are_those_of_the_ranks_in_order(tmp_path):
+    """Of growing and shrinking vectors, and one after the other without a moment between."""
+    lengths = [3, 5000, 2, 5001, 1] * 20
+    given = [
+        [np.random.default_rng([rank, at]).standard_normal(n) for at, n in enumerate(lengths)] for rank in range(3)
+    ]
+
+    def work(ranks: Ranks) -> list[np.ndarray]:
+        sums = [torch.from_numpy(values.copy()) for values in given[ranks.rank]]
+        for values in sums:
+            ranks._sum(values)
+        return [values.numpy() for values in sums]
+
+    wanted = [(first + second) + third for first, second, third in zip(*given, strict=True)]
+    for sums in over(3, tmp_path, work, "native"):
+        for own, whole in zip(sums, wanted, strict=True):
+            np.testing.assert_array_equal(own, whole)
+    assert not list(tmp_path.iterdir())
 
 
 def test_ranks_that_differ_are_refused(tmp_path):

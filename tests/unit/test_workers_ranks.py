@@ -47,7 +47,9 @@ def test_what_ranks_cannot_train_is_refused_first() -> None:
         workloads_of(RunSpec(("nsl-kdd-isolation-forest",), ranks=2))
     with pytest.raises(InputError, match="train scenario times the loop of one process"):
         workloads_of(RunSpec(("nsl-kdd-mlp",), ranks="per-node", scenarios=("train",)))
-    assert workloads_of(RunSpec(("nsl-kdd-mlp",), ranks=2))
+    with pytest.raises(InputError, match="--reduce is of several ranks"):
+        workloads_of(RunSpec(("nsl-kdd-mlp",), reduce="native"))
+    assert workloads_of(RunSpec(("nsl-kdd-mlp",), ranks=2, reduce="native"))
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "99999", ""])
