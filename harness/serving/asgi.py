@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from time import monotonic
 from typing import Any
 
 import fastapi
@@ -16,7 +17,8 @@ from harness.serving.app import App
 from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Reply, Request, Takes
 from harness.serving.http1 import Limits
-from harness.serving.loop import BACKLOG
+from harness.serving.listening import stop_accepting
+from harness.serving.loop import BACKLOG, GRACE_S
 
 _CONTENT = {"application/json": {"schema": {"type": "object"}}}
 _BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
@@ -43,6 +45,8 @@ def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
         app.count(request.path, reply.status)
         response = Response(reply.body, reply.status, dict(reply.headers))
         response.headers["content-type"] = reply.content_type
+        if app.draining:
+            response.headers["connection"] = "close"
         return response
 
     for endpoint in app.endpoints:
@@ -78,7 +82,7 @@ class AsgiServer:
     """The application under uvicorn, listening."""
 
     def __init__(self, app: App, server: _Uvicorn, listener: socket.socket) -> None:
-        self._app, self._server = app, server
+        self._app, self._server, self._listener = app, server, listener
         self._task = asyncio.create_task(server.serve(sockets=[listener]))
         self.parser = server.config.http_protocol_class.__name__
 
@@ -106,7 +110,16 @@ class AsgiServer:
     async def drain(self, seconds: float) -> int:
         """Of `harness.serving.loop.Server`."""
         self._app.draining = True
-        self._server.config.timeout_graceful_shutdown = max(1, round(seconds))
+        await stop_accepting(self._listener)
+        connections = self._server.server_state.connections
+        deadline = monotonic() + seconds
+        grace = monotonic() + min(GRACE_S, seconds)
+        while connections and monotonic() < deadline:  # each ends with an answer that says so
+            if monotonic() >= grace:
+                for connection in list(connections):
+                    connection.shutdown()  # which closes those without a request
+            await asyncio.sleep(0.01)
+        self._server.config.timeout_graceful_shutdown = max(1, round(deadline - monotonic()))
         self._server.should_exit = True
         await self._task
         return self.in_flight

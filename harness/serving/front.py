@@ -20,13 +20,13 @@ from harness.serving.app import App
 from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Request, Takes
 from harness.serving.http1 import Head, Limits, Parser
-from harness.serving.loop import BACKLOG
+from harness.serving.listening import stop_accepting
+from harness.serving.loop import BACKLOG, GRACE_S
 from harness.serving.row_turn import RowTurn
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SWEEP_S = 1.0
 _READ = 64 << 10  # bytes read at once
-_STEPS = 4  # of the loop, more than from accepting a connection to its protocol
 
 
 @dataclass(frozen=True)
@@ -165,18 +165,12 @@ class LeanServer:
     async def drain(self, seconds: float) -> int:
         """Of `harness.serving.loop.Server`; idle connections are closed after a moment."""
         self._front.app.draining = True
-        self._listener.listen(0)  # no more than one new connection waits; those that wait already are accepted
-        await asyncio.sleep(0.1)
-        # asyncio gives a connection to its protocol some steps after it was accepted, and drops it where the server is
-        # closed in between, or where the loop ends: its request would be lost.
-        asyncio.get_running_loop().remove_reader(self._listener)
-        for _ in range(_STEPS):
-            await asyncio.sleep(0)
-        self._server.close()
         self._sweeping.cancel()
+        await stop_accepting(self._listener)
+        self._server.close()
         connections = self._front.connections
         deadline = monotonic() + seconds
-        grace = monotonic() + min(0.5, seconds)
+        grace = monotonic() + min(GRACE_S, seconds)
         while connections and monotonic() < deadline:
             self._front.read()
             if monotonic() >= grace:

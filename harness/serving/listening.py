@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import json
 import socket
 import ssl
+import struct
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +16,15 @@ from typing import Any
 from harness.errors import InputError
 from harness.serving.loop import BACKLOG
 from harness.serving.spec import ServeSpec
+
+_HANDSHAKE_S = 0.1  # for what was begun
+_STEPS = 4  # of the loop, more than from accepting a connection to its protocol
+_SO_ATTACH_FILTER = 26  # of Linux, on every architecture that lparbench knows
+# Of the classic packet filter, on TCP's header: take a packet whose flags (byte 13) have no SYN, and drop the others.
+_NO_SYN = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF))
+)
 
 
 def listeners(host: str, port: int, count: int) -> list[socket.socket]:
@@ -45,6 +57,27 @@ def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
         raise InputError(f"{host}:{port} cannot be listened on: {why}.", remedy="Choose --port.") from None
     listener.setblocking(False)
     return listener
+
+
+async def stop_accepting(listener: socket.socket) -> None:
+    """Let no further connection begin, and accept those that have begun, so that none of them is lost.
+
+    A client that has its SYN answered takes itself for connected, and a listener that is closed resets it. So SYNs are
+    dropped first; a client repeats its own after a second, and is refused.
+    """
+    program = ctypes.create_string_buffer(_NO_SYN)
+    try:
+        listener.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
+        )
+    except OSError:
+        listener.listen(0)  # no more than one new connection waits
+    await asyncio.sleep(_HANDSHAKE_S)
+    # asyncio gives a connection to its protocol some steps after it was accepted, and drops it where the server is
+    # closed in between, or where the loop ends: its request would be lost.
+    asyncio.get_running_loop().remove_reader(listener)
+    for _ in range(_STEPS):
+        await asyncio.sleep(0)
 
 
 def url_of(spec: ServeSpec, listener: socket.socket) -> str:

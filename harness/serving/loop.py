@@ -13,6 +13,7 @@ from typing import Protocol
 from harness.errors import LparbenchError, one_line
 
 BACKLOG = 1024
+GRACE_S = 0.5  # before connections without a request are closed by a server that drains
 DRAIN, AT_ONCE = b"d", b"n"  # what a process of several is told
 
 

@@ -86,6 +86,9 @@ class _Server:
         came = ready.done()
         ready.cancel()
         failed.cancel()
+        if not came and not self.failed.is_set():
+            late = ", ".join(child.name for child in children if not child.ready.is_set())
+            _say(f"{late}: not ready after {_START_S:g} s; the server gives up.")
         return came
 
     async def _keep(self, child: _Child) -> None:
