@@ -20,8 +20,13 @@ _MISSING = frozenset({"?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "
                       "#div/0!", "#n/a", "#value!", "#ref!", "#name?", "#num!", "#null!"})  # fmt: skip
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
-# Numbers as people write them and no program reads them without being told: 1,234.5, 1.234,5, 12,5, 12 %, $3.
-_FORMATTED = re.compile(r"[$€£]?\s?[+-]?((\d{1,3}([,' ]\d{3})+|\d+)([.,]\d+)?|\d{1,3}(\.\d{3})+,\d+)\s?[%$€£]?")
+# Numbers as people write them and no program reads them without being told: 1,234.5, 1.234,5, 12,5, 12 %, $3, ="1.5",
+# and with a minus that is none.
+_FORMATTED = re.compile(
+    r"[$€£]?\s?[+\-\u2212\u2013]?((\d{1,3}([,' ]\d{3})+|\d+)([.,]\d+)?|\d{1,3}(\.\d{3})+,\d+)\s?[%$€£]?"
+    r"|=\"[+-]?\d+([.,]\d+)?\""
+)
+_DURATION = re.compile(r"\d{1,3}:\d{2}(:\d{2}([.,]\d+)?)?")
 _MOST_MISSING = 0.2  # share of a column's values that may be such tokens, unless the user names them
 _MOST_STRAY = 0.01  # and share that may be other texts (one of them always may)
 _NUMERIC = 0.9  # share of numbers from which a column of both kinds is one of numbers
@@ -199,6 +204,10 @@ def _no_category(data: _Texts) -> str | None:
         known = times.parse(data.values).stamps != times.UNKNOWN
         if data.counts[known].sum() >= _TIMES * present:
             return "holds times (option 'time' orders the rows by one)"
+    if distinct > _FEW and start and _DURATION.fullmatch(start[0]):
+        lasting = np.array([_DURATION.fullmatch(text) is not None for text in data.values], np.bool_)
+        if data.counts[lasting].sum() >= _TIMES * present:
+            return "holds times of day or durations (as seconds they would be a number)"
     if distinct > max(_FEW, _UNIQUE * present):
         return f"holds {distinct:,} different texts in {present:,} rows, as names and numbers of things do"
     return None

@@ -35,6 +35,7 @@ _OTHER_TEXT: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("<!doctype", "<html", "<?xml"), "a web page or XML", "Was a page saved in place of the file? Get it again."),
 )
 _ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)", re.IGNORECASE)
+_BLANKS, _OUTER_BLANKS = re.compile(rb"[ \t]+"), re.compile(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)")
 _START = 1 << 20
 _SAMPLE = 100
 _SHOWN = 3
@@ -128,6 +129,9 @@ def read(path: Path, form: Form, label: str | int | None) -> RawTable:
     notes += preamble.notes
     separator = form.separator or preamble.separator
     separator = separator or _separator(data, None if label is None else str(label), preamble.table)
+    if separator == " " and form.separator is None and b'"' not in data:
+        data = _BLANKS.sub(b" ", _OUTER_BLANKS.sub(b"", data))  # columns that are aligned
+        preamble = _preamble(path, data)
     if separator != ",":
         notes.append(f"Columns are separated by {separator!r}.")
     body = _without_comments(Body(path, data, separator, preamble.start, preamble.line), preamble.table)

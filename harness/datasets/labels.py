@@ -22,7 +22,9 @@ from harness.errors import InputError, unknown
 _NORMAL_WORDS = frozenset({"normal", "benign", "false", "no", "legitimate", "legit", "genuine", "inlier", "nominal",
                            "healthy", "negative", "background", "good", "ok"})  # fmt: skip
 _UNCLEAR = frozenset({"?", "-", "nan", "na", "n/a", "null", "none", "unknown", "unk", "unlabeled", "unlabelled",
-                      "undefined", "missing", "tbd", "todo", "#n/a"})  # fmt: skip
+                      "undefined", "missing", "tbd", "todo", "#n/a", "total", "grand total", "subtotal", "sum",
+                      "average"})  # fmt: skip
+_RULE = re.compile(r"[\W_]+")  # as ---, below the header of a table
 _SHOWN = 8
 
 
@@ -137,7 +139,7 @@ class _Column:
         if not normal or (len(rest) == 1 and meaning.normal is not None and not rest & _UNCLEAR):
             return normal
         for name in sorted(rest):
-            if name in (*_UNCLEAR, self.name.casefold()):
+            if name in (*_UNCLEAR, self.name.casefold()) or _RULE.fullmatch(name):
                 raise self._unclear(name, "says neither normal nor anomalous")
             if name == "-1":
                 raise self._unclear(name, "may stand for rows without a label or for anomalies")

@@ -264,6 +264,35 @@ def test_a_column_name_that_occurs_again_is_a_warning_with_both_columns(tmp_path
     assert many.warnings[0].endswith("3 and 6 are both called 'c' (column 6 is 'c.1' here); 3 more repeat a name.")
 
 
+def test_columns_aligned_by_blanks_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("".join("  ".join(f"{cell:>9}" for cell in row) + " \n" for row in [HEADER, *_numbers()]))
+    np.testing.assert_array_equal(_load(f"csv:{path}").test_x, _load(_write(tmp_path / "x.csv", _numbers())).test_x)
+
+
+@pytest.mark.parametrize("stray", ["Total", "---", ":--:"])
+def test_a_line_that_is_no_row_makes_no_anomaly(tmp_path: Path, stray: str) -> None:
+    rows = [*_numbers(), ["1", "2", "3", stray]]
+    with pytest.raises(InputError, match=f"holds '{stray.casefold()}' .1 row, first on line 202., which says neither"):
+        _load(_write(tmp_path / "x.csv", rows))
+
+
+@pytest.mark.parametrize("form", ['="{}"', "\u2212{}"])
+def test_numbers_in_the_dress_of_other_programs_are_named(tmp_path: Path, form: str) -> None:
+    rows = [[form.format(abs(float(row[0]))), *row[1:]] for row in _numbers()]
+    with pytest.raises(InputError, match="line 2: column 'temp' holds numbers written as"):
+        _load(_write(tmp_path / "x.csv", rows))
+
+
+def test_durations_are_no_categories(tmp_path: Path) -> None:
+    rows = [[f"{number % 3}:{number % 45:02d}:{number % 7:02d}", *row[1:]] for number, row in enumerate(_numbers())]
+    data = _load(_write(tmp_path / "x.csv", rows))
+    assert data.feature_names == ("load", "reads")
+    assert _told(data, "Column 'temp' holds times of day or durations (as seconds they would be a number)")
+    shifts = [[f"{number % 3 * 8:02d}:00", *row[1:]] for number, row in enumerate(_numbers())]
+    assert len(_load(_write(tmp_path / "y.csv", shifts)).feature_names) == 5
+
+
 def test_a_file_of_a_folder_may_write_its_header_in_capitals(tmp_path: Path) -> None:
     _write(tmp_path / "a.csv", _numbers(), HEADER)
     _write(tmp_path / "b.csv", _numbers(), ["Temp", "LOAD", "reads", "Label"])
