@@ -90,6 +90,15 @@ def train(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Run directories are made in here.", rich_help_panel=OUTPUT)
     ] = Path("results/runs"),
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Bring the model bundle here, for `lparbench score`.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     as_json: RecordJson = False,
 ) -> None:
     """Train one workload by ranks on several hosts, each on its own placement; the first host's record comes back.
@@ -129,7 +138,13 @@ def train(
     )
     refuse_own(spec.workloads, code_of(spec))
     workloads_of(replace(spec, data_dir=None, synthetic=True))  # a typo is an error before a host is asked
-    training = Training(spec, address or inventory.hosts[0].address, port, seconds("--timeout", timeout))
+    training = Training(
+        spec,
+        address or inventory.hosts[0].address,
+        port,
+        seconds("--timeout", timeout),
+        None if save is None else save.resolve(),
+    )
     bring = push_of(push, python, push_to, command)
     transport = with_push(transport_of(command, ssh_config), bring, inventory.hosts, FANOUT)
     record = completed(train_together(inventory.hosts, training, transport, say))

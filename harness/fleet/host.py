@@ -6,6 +6,7 @@ client is gone; then it ends as on SIGTERM, with all that it started.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from harness import __version__
@@ -23,17 +25,20 @@ from harness.advice.engine import evaluate
 from harness.content import user_cache
 from harness.decode import decode, encode
 from harness.errors import InputError, LparbenchError
-from harness.fleet.protocol import AnswerKind, Looked, Refused, Request, closing, opening
+from harness.fleet.protocol import AnswerKind, BundleFile, Looked, Model, Refused, Request, closing, opening
 from harness.parsing import parse_json
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
+from harness.record.spec import RunSpec
 from harness.record.store import encode as to_bytes
 from harness.record.store import record_text
 from harness.runs.design import code_of
 from harness.runs.engine import Progress
 from harness.runs.part import take_part
 from harness.runs.run import run_once
-from harness.workers.executor import ProcessExecutor
+from harness.scratch import scratch
+from harness.training.rank_setting import RankGroup
+from harness.workers.executor import Executor, ProcessExecutor
 
 _LONGEST_REQUEST = 1 << 20
 _GRACE_S = 15.0  # between SIGTERM and SIGKILL
@@ -69,9 +74,20 @@ def _answer(request: Request, progress: Progress) -> tuple[AnswerKind, bytes]:
                 if group is not None and group.first:
                     take_part(request.spec, group, executor, progress)
                     return "trained", b""
+                if request.bundle:
+                    return "model", json.dumps(encode(_model(request.spec, group, executor, progress))).encode()
                 return "record", to_bytes(record_text(run_once(request.spec, executor, progress, group=group)))
     except LparbenchError as error:
         return "refused", json.dumps(encode(Refused(str(error)))).encode()
+
+
+def _model(spec: RunSpec, group: RankGroup | None, executor: Executor, progress: Progress) -> Model:
+    """Do a run whose one workload is saved; its record and the files of the bundle."""
+    with scratch("bundle") as folder:
+        run = run_once(replace(spec, save=str(folder)), executor, progress, group=group)
+        files = sorted(folder.glob("*/*"))
+        packed = tuple(BundleFile(path.name, base64.b64encode(path.read_bytes()).decode()) for path in files)
+        return Model(record_text(run), packed)
 
 
 def _look() -> Looked:

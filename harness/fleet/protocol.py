@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.advice.finding import Finding
+from harness.decode import PathPart
 from harness.platform.facts import Facts
 from harness.record.spec import RunSpec
 from harness.training.rank_setting import RankGroup
 
 MARK = "lparbench-fleet"
 LARGEST = 64 << 20  # bytes of an answer, with all that a shell printed before it
-AnswerKind = Literal["looked", "record", "trained", "refused"]
+AnswerKind = Literal["looked", "record", "trained", "model", "refused"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Request:
         timeout_s: after which the host gives up by itself.
         spec: of the run to do; None: only look at the host.
         group: of ranks that train together, of which the host starts some; without the first of them it only trains.
+        bundle: whether the model bundle is wanted with the record.
     """
 
     version: str
@@ -36,6 +38,23 @@ class Request:
     timeout_s: float
     spec: RunSpec | None = None
     group: RankGroup | None = None
+    bundle: bool = False
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """A file of a model bundle; ``content`` is in base64."""
+
+    name: PathPart
+    content: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a training left: the text of its record, and the files of the model bundle."""
+
+    record: str
+    files: tuple[BundleFile, ...]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from harness.compare.observations import side_of
 from harness.decode import decode, encode
 from harness.errors import InputError
 from harness.fleet.inventory import Host
-from harness.fleet.protocol import MARK, AnswerKind, Looked, Refused, Request, closing, opening
+from harness.fleet.protocol import MARK, AnswerKind, Looked, Model, Refused, Request, closing, opening
 from harness.fleet.session import (
     HOSTS,
     Entry,
@@ -235,17 +235,25 @@ async def look_at(hosts: Sequence[Host], transport: Transport, fanout: int) -> l
 
 
 async def ask(
-    transport: Transport, host: Host, *, spec: RunSpec | None, timeout_s: float, group: RankGroup | None = None
-) -> Looked | str | None:
+    transport: Transport,
+    host: Host,
+    *,
+    spec: RunSpec | None,
+    timeout_s: float,
+    group: RankGroup | None = None,
+    bundle: bool = False,
+) -> Looked | Model | str | None:
     """Send a request and read its answer: what the host says of itself, the text of a record, or None for a training.
+
+    A record comes with the model ``bundle`` where that is asked for.
 
     Raises:
         HostFailureError: there is none, it is cut short, or it is no answer to this request.
     """
     token = secrets.token_hex(16)
-    request = json.dumps(encode(Request(__version__, token, timeout_s, spec, group))).encode() + b"\n"
+    request = json.dumps(encode(Request(__version__, token, timeout_s, spec, group, bundle))).encode() + b"\n"
     content = await transport.ask(host, request)
-    kinds: tuple[AnswerKind, ...] = ("looked", "record", "trained", "refused")
+    kinds: tuple[AnswerKind, ...] = ("looked", "record", "trained", "model", "refused")
     for kind in kinds:
         _, there, rest = content.partition(opening(token, kind))
         if there:
@@ -266,6 +274,8 @@ async def ask(
                 return None
             case "looked":
                 return decode(Looked, parse_json(text, where), where)
+            case "model":
+                return decode(Model, parse_json(text, where), where)
             case _:
                 refused = decode(Refused, parse_json(text, where), where)
     except (UnicodeDecodeError, InputError) as error:

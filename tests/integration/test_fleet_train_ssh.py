@@ -12,6 +12,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.record.store import load_run
+from harness.scoring.bundle import open_bundle
 from tests.support import sshd
 from tests.support.sshd import Servers
 
@@ -48,11 +49,12 @@ def train(servers: Servers, folder: Path, *words: str) -> int:
 
 
 def test_two_hosts_train_one_model(servers: Servers, tmp_path: Path) -> None:
-    assert train(servers, tmp_path) == 2, "one block decides nothing"
+    assert train(servers, tmp_path, "--save", str(tmp_path / "models")) == 2, "one block decides nothing"
     (directory,) = (tmp_path / "out").iterdir()
     assert load_run(directory).spec.ranks == 2
     assert "Trained by 2 ranks (1 here: CPUs" in (directory / "run.json").read_text(encoding="utf-8")
     assert (directory / "report.html").is_file()
+    assert open_bundle(tmp_path / "models" / "nsl-kdd-autoencoder").manifest.provenance.detector == "autoencoder"
 
 
 def test_one_host_is_no_fleet_to_train_on(servers: Servers, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
