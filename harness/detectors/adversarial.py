@@ -16,6 +16,7 @@ from harness.training.context import FitContext, Labels, Matrix
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.detectors.adversarial_tape import Losses, Recorder
     from harness.detectors.adversarial_training import Players
 
 
@@ -50,6 +51,15 @@ class Adversarial(NetDetector, Replicated, OneClass):
     def round(self, players: Players) -> Callable[..., Tensor]:
         """A step of the discriminators and one of the generators, as `harness.training.loop.train` takes it."""
 
+    @abstractmethod
+    def record(self, recorder: Recorder) -> Losses:
+        """The same round on the native kernels: its operations, and the losses that it reports."""
+
+    @property
+    def trains_natively(self) -> bool:
+        """Always; see `record`."""
+        return True
+
     @property
     def keeps_best(self) -> bool:
         """Whether validation labels choose the epoch whose weights are kept."""
@@ -58,7 +68,8 @@ class Adversarial(NetDetector, Replicated, OneClass):
     @classmethod
     def train_together(cls, replicas: Sequence[Any], X: Matrix, y: Labels | None, context: FitContext) -> None:
         """Alternate a step of the discriminators and one of the generators, on independent orders of the rows."""
-        from harness.detectors.adversarial_training import BestWeightsKeeper, Players
+        from harness.detectors.adversarial_training import BestWeightsKeeper
+        from harness.linalg import native
         from harness.training.loop import train
         from harness.training.validation import MOST, ValidationCurve
 
@@ -66,21 +77,48 @@ class Adversarial(NetDetector, Replicated, OneClass):
         for replica in replicas:
             replica.build(normal.shape[1])
         first = replicas[0]
-        sides = cls.discriminators, cls.generators
-        players = Players(replicas, normal, sides, latent=first.latent, beta_1=first.beta_1, ema_decay=first.ema_decay)
-        keeper = BestWeightsKeeper(replicas, players, context, by_validation=first.keeps_best)
         schedule = cls.schedule(replicas, len(normal), loss_names=cls.loss_names, orders=cls.orders, drop_last=True)
+        natively = context.trainer == "native" and native.missing() is None
+        step, write_back, together = (cls._natively if natively else cls._on_torch)(replicas, normal, context)
+        keeper = BestWeightsKeeper(replicas, write_back, context, by_validation=first.keeps_best)
         watched = context if cls.scores_cheaply else replace(context, X_val=None)
         curve = ValidationCurve(first.decision_function, first.fitted_net(), watched, MOST)
         measured = curve.after(keeper.write_back)
         histories = train(
-            first.round(players), schedule, context, keep_going=lambda: keeper.after_epoch() and measured()
-        )
+            step, replace(schedule, batches_per_step=together), context,
+            keep_going=lambda: keeper.after_epoch() and measured(),
+        )  # fmt: skip
         histories[0] = curve.added_to(histories[0])
         keeper.finish()
         for replica, history in zip(replicas, histories, strict=True):
             replica.history_ = history
             replica.choose(replica.threshold_rows(normal), context)
+
+    @classmethod
+    def _on_torch(
+        cls,
+        replicas: Sequence[Any],
+        normal: Matrix,
+        context: FitContext,  # noqa: ARG003
+    ) -> tuple[Callable[..., Tensor], Callable[[], None], int]:
+        """The step of a round, what gives the replicas their weights, and the rounds of a step."""
+        from harness.detectors.adversarial_training import Players
+
+        first, sides = replicas[0], (cls.discriminators, cls.generators)
+        players = Players(replicas, normal, sides, latent=first.latent, beta_1=first.beta_1, ema_decay=first.ema_decay)
+        return first.round(players), players.write_back, 1
+
+    @classmethod
+    def _natively(
+        cls, replicas: Sequence[Any], normal: Matrix, context: FitContext
+    ) -> tuple[Callable[..., Tensor], Callable[[], None], int]:
+        """The same on the native kernels."""
+        from harness.detectors.adversarial_tape import Game, TapeRounds
+
+        first = replicas[0]
+        game = Game((cls.discriminators, cls.generators), first.latent, first.beta_1, first.ema_decay)
+        rounds = TapeRounds(replicas, game, normal, min(first.batch_size, len(normal)))
+        return rounds.step, rounds.write_back, rounds.per_call(context)
 
     def threshold_rows(self, normal: Matrix) -> Matrix:
         """The training rows whose scores the threshold rests on."""

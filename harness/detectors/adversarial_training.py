@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,11 @@ class Players:
             for names in sides
         )
         self._rows = torch.from_numpy(normal)
+
+    def write_back(self) -> None:
+        """Give the replicas the weights as they are now, averaged."""
+        for side in (self.discriminators, self.generators):
+            side.write_back(averaged=True)
 
     def pair_discriminator(self, rows: str, codes: str, *joint: str) -> PairDiscriminator:
         """The discriminator made of the nets at those paths."""
@@ -169,14 +174,21 @@ def _doubled(true: Tensor, reconstructed: Tensor) -> Tensor:
 class BestWeightsKeeper:
     """Gives the replicas the weights of their last epoch, or of the one with the highest F1 on the validation labels.
 
+    ``take`` gives them those of now.
+
     Raises:
         InputError: validation labels are to choose them and there are none.
     """
 
     def __init__(
-        self, replicas: Sequence[NetDetector], players: Players, context: FitContext, *, by_validation: bool
+        self,
+        replicas: Sequence[NetDetector],
+        take: Callable[[], None],
+        context: FitContext,
+        *,
+        by_validation: bool,
     ) -> None:
-        self._replicas, self._players, self._context = replicas, players, context
+        self._replicas, self._take, self._context = replicas, take, context
         self._by_validation = by_validation and not context.only_timed
         if self._by_validation and (context.X_val is None or context.y_val is None):
             raise InputError(f"{replicas[0].name}: keep = 'validation' needs a labelled validation split.")
@@ -203,7 +215,6 @@ class BestWeightsKeeper:
 
     def write_back(self) -> None:
         """Give the replicas the weights as they are now, averaged."""
-        for side in (self._players.discriminators, self._players.generators):
-            side.write_back(averaged=True)
+        self._take()
         for replica in self._replicas:
             replica.fitted_net().eval()

@@ -17,6 +17,7 @@ from harness.scoring.program import ROWS, Builder, Program
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.detectors.adversarial_tape import Losses, Recorder
     from harness.detectors.adversarial_training import Players
 
 
@@ -106,6 +107,52 @@ class ALAD(Reconstructing):
             return torch.stack([*discriminate(for_discriminators), *generate_better(for_generators)], dim=1)
 
         return step
+
+    def record(self, recorder: Recorder) -> Losses:
+        """The same round as operations."""
+        encode, generate = recorder.nets["encoder"], recorder.nets["generator"]
+        pairs = recorder.pairs("pair.x", "pair.z", "pair.joint")
+        cycle, code_cycle = recorder.nets["cycle"], recorder.nets["code_cycle"]
+        mark = recorder.writer.mark()
+        codes = recorder.value(2, self.latent)
+        inferred, drawn = recorder.half(codes, 0), recorder.half(codes, 1)
+        real = recorder.batch(0, drawn)
+        encode.forward([[real]], inferred)
+        both = generate.forward([[codes]])[0]
+        reconstructed, fake = recorder.half(both, 0), recorder.half(both, 1)
+        recorder.discriminators.begin()
+        judged = recorder.judge(pairs, real, fake, codes)
+        g, pair = recorder.loss(judged.logits, 1.0)
+        recorder.learn(pairs, judged, g)
+        rows = recorder.learn_cycle(cycle, real, reconstructed)
+        of_codes = recorder.learn_cycle(code_cycle, drawn, encode.forward([[fake]])[0])
+        recorder.discriminators.step()
+
+        recorder.writer.release(mark)
+        codes = recorder.value(2, self.latent)
+        inferred, drawn = recorder.half(codes, 0), recorder.half(codes, 1)
+        real = recorder.batch(1, drawn)
+        encoded = encode.forward([[real]], inferred)[1]
+        both, generated = generate.forward([[codes]])
+        reconstructed, fake = recorder.half(both, 0), recorder.half(both, 1)
+        judged = recorder.judge(pairs, real, fake, codes)
+        g, fooled = recorder.loss(judged.logits, 0.0)
+        of_both, of_all_codes = recorder.writer.like(both), recorder.writer.like(codes)
+        of_inferred, of_fake = recorder.half(of_all_codes, 0), recorder.half(of_both, 1)
+        recorder.writer.operation("clear", (None, None, of_all_codes))
+        recorder.pass_on(pairs, judged, g, of_fake, of_inferred)
+        consistency = [recorder.fool_cycle(cycle, real, reconstructed, recorder.half(of_both, 0))]
+        recorder.generators.begin()
+        if self.code_cycle:
+            codes_reconstructed, encoded_fake = encode.forward([[fake]])
+            of_code = recorder.value(1, self.latent)
+            consistency.append(recorder.fool_cycle(code_cycle, drawn, codes_reconstructed, of_code))
+            encode.backward(encoded_fake, of_code, wanted={(0, 0): (of_fake, True)})
+        generate.backward(generated, of_both, wanted={(0, 0): (of_all_codes, True)})
+        encode.backward(encoded, of_inferred)
+        recorder.generators.step()
+        more = [number + side for number in consistency for side in (0, 1)]
+        return (pair, pair + 1), (rows, rows + 1), (of_codes, of_codes + 1), (fooled + 1, *more), (fooled, *more)
 
     def parts(self) -> dict[str, nn.Module]:
         """Encoder, generator and the three discriminators; only the branch of rows is batch-normalised."""

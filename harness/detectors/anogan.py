@@ -20,6 +20,7 @@ from harness.training.context import Matrix, Vector
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.detectors.adversarial_tape import Losses, Recorder
     from harness.detectors.adversarial_training import Players
     from harness.scoring.search import CodeSearch
 
@@ -54,6 +55,7 @@ class AnoGAN(Adversarial):
     generators: ClassVar[tuple[str, ...]] = ("generator",)
     loss_names: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
     orders: ClassVar[int] = 1
+    native_backend: ClassVar[bool] = False  # its own scoring searches natively
 
     score_by: Literal["cross-entropy", "feature-matching"] = "feature-matching"
     weight: float = 0.1
@@ -82,6 +84,34 @@ class AnoGAN(Adversarial):
             return torch.stack([discriminator_loss.detach(), generator_loss.detach()], dim=1)
 
         return step
+
+    def record(self, recorder: Recorder) -> Losses:
+        """The same round as operations."""
+        generate, discriminate = recorder.nets["generator"], recorder.nets["discriminator"]
+        mark = recorder.writer.mark()
+        both = recorder.value(2, self.n_features_in_)
+        codes = recorder.value(1, self.latent)
+        recorder.writer.gather(recorder.half(both, 0), 0)
+        recorder.writer.normal(codes)
+        generate.forward([[codes]], recorder.half(both, 1))
+        logits, saved = discriminate.forward([[both]])
+        g, of_discriminator = recorder.loss(logits, 1.0)
+        recorder.discriminators.begin()
+        discriminate.backward(saved, g)
+        recorder.discriminators.step()
+
+        recorder.writer.release(mark)
+        codes = recorder.value(1, self.latent)
+        recorder.writer.normal(codes)
+        fake, generated = generate.forward([[codes]])
+        logits, saved = discriminate.forward([[fake]])
+        g, of_generator = recorder.loss(logits, 1.0, alike=True)
+        of_fake = recorder.writer.like(fake)
+        discriminate.backward(saved, g, learn=False, wanted={(0, 0): (of_fake, False)})
+        recorder.generators.begin()
+        generate.backward(generated, of_fake)
+        recorder.generators.step()
+        return (of_discriminator, of_discriminator + 1), (of_generator,)
 
     def threshold_rows(self, normal: Matrix) -> Matrix:
         """A sample."""

@@ -62,6 +62,7 @@ class Detector(ABC):
     takes_codes: ClassVar[bool] = False  # it trains on `CodedRows` batch by batch; for others they are one matrix
     streams: ClassVar[bool] = False  # it can be trained on more rows than the memory holds: `FitContext.streamed`
     libraries: ClassVar[tuple[str, ...]] = ()  # that a fit imports: it is timed without that
+    native_backend: ClassVar[bool] = True  # where it has a program, the backend ``native`` scores it
     traced: ClassVar[bool] = False  # its ONNX graph is that of its module even if it has a program
 
     random_state: int = 0
@@ -143,8 +144,13 @@ class Detector(ABC):
         return ()
 
     def native_training(self) -> NativeTraining | None:
-        """How the native kernels train it; None when they cannot."""
+        """How the native kernels train it as one chain of dense layers; None when it is none."""
         return None
+
+    @property
+    def trains_natively(self) -> bool:
+        """Whether the native kernels can train it: on a chain as `native_training` says, or in its own way."""
+        return self.native_training() is not None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  scikit-learn's signature
         """Constructor parameters by name."""

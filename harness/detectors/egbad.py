@@ -16,6 +16,7 @@ from harness.scoring.program import ROWS, Builder, Program
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.detectors.adversarial_tape import Losses, Recorder
     from harness.detectors.adversarial_training import Players
 
 _BRANCHES = ("discriminator.x", "discriminator.z", "discriminator.joint", "discriminator.out")
@@ -80,6 +81,38 @@ class EGBAD(Reconstructing):
             return torch.stack([discriminator_losses.sum(dim=1), losses[:, 1], losses[:, 0]], dim=1)
 
         return step
+
+    def record(self, recorder: Recorder) -> Losses:
+        """The same round as operations."""
+        encode, generate = recorder.nets["encoder"], recorder.nets["generator"]
+        pairs = recorder.pairs(*_BRANCHES)
+        mark = recorder.writer.mark()
+        codes = recorder.value(2, self.latent)
+        inferred, drawn = recorder.half(codes, 0), recorder.half(codes, 1)
+        real = recorder.batch(0, drawn)
+        fake = generate.forward([[drawn]])[0]
+        encode.forward([[real]], inferred)
+        judged = recorder.judge(pairs, real, fake, codes)
+        g, of_discriminator = recorder.loss(judged.logits, 1.0)
+        recorder.discriminators.begin()
+        recorder.learn(pairs, judged, g)
+        recorder.discriminators.step()
+
+        recorder.writer.release(mark)
+        codes = recorder.value(2, self.latent)
+        inferred, drawn = recorder.half(codes, 0), recorder.half(codes, 1)
+        real = recorder.batch(1, drawn)
+        fake, generated = generate.forward([[drawn]])
+        encoded = encode.forward([[real]], inferred)[1]
+        judged = recorder.judge(pairs, real, fake, codes)
+        g, of_both = recorder.loss(judged.logits, 0.0)
+        of_fake, of_inferred = recorder.writer.like(fake), recorder.value(1, self.latent)
+        recorder.pass_on(pairs, judged, g, of_fake, of_inferred)
+        recorder.generators.begin()
+        generate.backward(generated, of_fake)
+        encode.backward(encoded, of_inferred)
+        recorder.generators.step()
+        return (of_discriminator, of_discriminator + 1), (of_both + 1,), (of_both,)
 
     def parts(self) -> dict[str, nn.Module]:
         """Encoder, generator, and the discriminator's branches."""

@@ -18,6 +18,7 @@ STEPS: dict[str, int]
 OPERATORS: dict[str, int]
 REDUCTIONS: dict[str, int]
 SEARCH_TERMS: dict[str, int]
+TAPE_KINDS: dict[str, int]
 
 def isas() -> list[tuple[str, bool, tuple[str | None, str | None, str | None]]]: ...
 def gemm(
@@ -83,6 +84,27 @@ class Search:
         /,
     ) -> Search: ...
     def run(self, x: Any, out: _Float = ..., /) -> _Float: ...
+
+class Tape:
+    def __new__(
+        cls,
+        isa: int,
+        memory: _Float,
+        features: int,
+        batch: int,
+        orders: int,
+        normals: int,
+        words: int,
+        losses: int,
+        values: NDArray[np.int64],
+        operations: NDArray[np.int64],
+        reals: NDArray[np.float64],
+        /,
+    ) -> Tape: ...
+    def run(
+        self, steps: int, x: _Float, orders: NDArray[np.int64], normals: _Float, words: NDArray[np.int64],
+        losses: _Float, /,
+    ) -> None: ...  # fmt: skip
 
 class Trainer:
     def __new__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,30 +33,14 @@ def train_eager(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> 
         seed: of weights and orders.
         bench: what to time with.
     """
-    from harness.detectors.registry import resolve
-    from harness.scoring.artifacts import DETECTOR_FILE
-    from harness.training.context import FitContext
-
-    meta = json.loads((artifact / DETECTOR_FILE).read_text(encoding="utf-8"))
-    parameters = {**meta["parameters"], "random_state": seed}
-    detector = resolve(meta["detector"], parameters)
-    learnt = len(y) if detector.supervised else int((y == 0).sum())
-    per_pass = max(1, learnt // parameters.get("batch_size", 1))
-    laps = min(_EAGER_STEPS, per_pass)  # a lap does not reach beyond its pass
-    if "epochs" in parameters:  # of few rows it takes many passes to make a series
-        enough = -(-(PILOT_SAMPLES + 1) * laps // per_pass)
-        detector.set_params(epochs=max(parameters["epochs"], enough))
-
-    def work(lap: Callable[[int], bool]) -> None:
-        detector.fit(X, y, context=FitContext(on_steps=lap, lap_steps=laps))
-
-    return _timed(work, laps, bench)
+    return _by_fit(artifact, X, y, seed, bench, "torch")
 
 
 def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> list[Series]:
-    """One series of laps of the native trainer, which goes on from the exported weights.
+    """One series of laps of the native trainer, which goes on from the exported weights of a chain of dense layers.
 
-    Arguments as for ``train_eager``. No torch is loaded: what is timed is the trainer alone.
+    Arguments as for ``train_eager``. No torch is loaded: what is timed is the trainer alone. A detector that the native
+    kernels train in another way is trained anew; torch then makes the order of its rows.
     """
     from harness import decode
     from harness.scoring.artifacts import TRAINING_FILE, read
@@ -64,7 +48,7 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
     from harness.training.native_spec import NativeTraining, dense_trainer, trained_form
 
     if not (artifact / TRAINING_FILE).exists():
-        return []
+        return _by_fit(artifact, X, y, seed, bench, "native")
     how = decode.decode_json_file(NativeTraining, artifact / TRAINING_FILE)
     chain = as_chain(read(artifact).program())
     if chain is None:
@@ -88,6 +72,32 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
                     return
 
     return _timed(work, steps, bench)
+
+
+def _by_fit(
+    artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench, trainer: Literal["torch", "native"]
+) -> list[Series]:
+    from harness.detectors.registry import resolve
+    from harness.scoring.artifacts import DETECTOR_FILE
+    from harness.training.context import FitContext
+
+    meta = json.loads((artifact / DETECTOR_FILE).read_text(encoding="utf-8"))
+    parameters = {**meta["parameters"], "random_state": seed}
+    detector = resolve(meta["detector"], parameters)
+    learnt = len(y) if detector.supervised else int((y == 0).sum())
+    per_pass = max(1, learnt // parameters.get("batch_size", 1))
+    laps = min(_EAGER_STEPS, per_pass)  # a lap does not reach beyond its pass
+    if "epochs" in parameters:  # of few rows it takes many passes to make a series
+        enough = -(-(PILOT_SAMPLES + 1) * laps // per_pass)
+        detector.set_params(epochs=max(parameters["epochs"], enough))
+
+    if trainer == "native" and not detector.trains_natively:
+        return []
+
+    def work(lap: Callable[[int], bool]) -> None:
+        detector.fit(X, y, context=FitContext(trainer=trainer, on_steps=lap, lap_steps=laps))
+
+    return _timed(work, laps, bench)
 
 
 def _timed(work: Callable[[Callable[[int], bool]], Any], steps: int, bench: Bench) -> list[Series]:

@@ -77,7 +77,7 @@ class Schedule:
 class FitContext:
     """What a caller may add to a fit: labelled validation rows, the trainer, listeners, and a bound on the work.
 
-    ``trainer`` is asked of detectors with a `Detector.native_training`; others train with torch whatever it says.
+    ``trainer`` is asked of detectors that `Detector.trains_natively`; others train with torch whatever it says.
     ``max_steps`` ends training after that many optimiser steps. ``on_steps`` is called after every ``lap_steps``
     steps and at the end of each pass with the number of steps since the last call; it ends training by returning
     False. Both are for a timing that needs no trained model. ``ranks`` share each batch; None trains alone.

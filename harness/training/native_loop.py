@@ -62,7 +62,7 @@ def train_natively(
         losses = trainer.epoch_together(trainers, rows, labels, orders=orders, batch_size=batch_size, noises=noises)
         return torch.from_numpy(np.stack([of_net.mean(axis=0, dtype=np.float64) for of_net in losses]))
 
-    batches = _batches_per_step(context, batch_size * latent)
+    batches = batches_per_step(context, batch_size * latent)
     if isinstance(X, CodedRows):
         batches = min(batches, max(1, rows_at_once(X.shape[1]) // (batch_size * len(nets))))
     history = train(
@@ -76,7 +76,7 @@ def train_natively(
     return history
 
 
-def _batches_per_step(context: FitContext, drawn: int) -> int:
+def batches_per_step(context: FitContext, drawn: int) -> int:
     """As many as may pass before a listener must be heard or a bound on the steps be looked at.
 
     ``drawn`` numbers of noise per batch must not fill the memory.

@@ -28,20 +28,20 @@ class Noise:
     """Random numbers per replica, each from its own generator, so that no replica sees how many others there are."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
-        self._sources = [np.random.Generator(np.random.SFC64(seed)) for seed in seeds]
+        self.sources = [np.random.Generator(np.random.SFC64(seed)) for seed in seeds]
 
     def normal(self, rows: int, features: int) -> Tensor:
         """Standard normal (K, rows, features)."""
-        drawn = np.empty((len(self._sources), rows, features), dtype=np.float32)
-        for source, out in zip(self._sources, drawn, strict=True):
+        drawn = np.empty((len(self.sources), rows, features), dtype=np.float32)
+        for source, out in zip(self.sources, drawn, strict=True):
             source.standard_normal(out=out, dtype=np.float32)
         return torch.from_numpy(drawn)
 
     def keep(self, rows: int, features: int, probability: float) -> Tensor:
         """Dropout masks (K, rows, features): 0, or 1 / (1 - probability) with that chance; 16 bits decide each."""
         words = -(-rows * features // 4)
-        drawn = np.empty((len(self._sources), words), dtype=np.uint64)
-        for source, out in zip(self._sources, drawn, strict=True):
+        drawn = np.empty((len(self.sources), words), dtype=np.uint64)
+        for source, out in zip(self.sources, drawn, strict=True):
             out[:] = source.bit_generator.random_raw(words)
         bits = drawn.view(np.uint16)[:, : rows * features].reshape(-1, rows, features)
         kept = bits >= round(probability * 65536)

@@ -59,9 +59,9 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     parameters = [_parameters(job, seed) for seed in job.seeds]
     detectors = [resolve(workload.detector, values) for values in parameters]
     first = detectors[0]
-    natively = first.native_training() is not None and trainer.available()
+    natively = first.trains_natively and trainer.available()
     ranks = None if job.rank is None else _meet(job.rank, data)
-    trainer_name: Literal["torch", "native"] = "native" if natively and job.trainer == "native" else "torch"
+    trainer_name: Literal["torch", "native"] = "native" if natively and _wants_native(job, first) else "torch"
     context = _with_validation(FitContext(trainer=trainer_name, ranks=ranks, streamed=data.streamed), data)
     _get_ready(first, data)
     before, started = 0.0 if ranks is None else ranks.reduce_s, time.perf_counter()  # meeting is no training
@@ -108,6 +108,11 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         class_weights=first.class_weights_,
         weights=artifacts.weights(),
     )
+
+
+def _wants_native(job: FitJob, detector: Detector) -> bool:
+    """Whether the native trainer is asked for: with the backend, or without where the detector has no such backend."""
+    return job.trainer == "native" or not detector.native_backend
 
 
 def _with_splits(data: EncodedDataset, splits: int) -> DatasetRecord:

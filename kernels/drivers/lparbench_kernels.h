@@ -274,6 +274,67 @@ void lpb_trainer_set_learning_rate(lpb_trainer *trainer, double learning_rate);
 /* Writes layer l's current weight (outputs x inputs) and bias to weights[l] and biases[l]. */
 void lpb_trainer_read(const lpb_trainer *trainer, float *const *weights, float *const *biases);
 
+/* A tape: the operations of a training step, gradients written out, over values in memory that the caller owns. A value
+ * is a matrix whose rows are `ld` floats apart, a multiple of 16; it may be a part of another. Values have 16 numbers
+ * of memory beyond their last row. Operands are called a, b, c, d, -1 for none; c is what is written. */
+typedef enum {
+    LPB_TAPE_GATHER = 0, /* rows of x by the order `number` */
+    LPB_TAPE_NORMAL,     /* numbers drawn for the step, from number `number` on */
+    LPB_TAPE_PRODUCT,    /* c = act(a b + d), d a row; number: 1 a is transposed, 2 added to c; word, real[0] */
+    LPB_TAPE_DOTS,       /* c[r] = row r of a times the row b, plus the number d; c is a row */
+    LPB_TAPE_ACTIVATE,   /* c = act(c); word, real[0] as the slope */
+    LPB_TAPE_GATE,       /* c is multiplied by the slope of the activation where its output is a */
+    LPB_TAPE_DROP,       /* c is multiplied by a mask: bits from `number` on, real[0] the share that is dropped */
+    LPB_TAPE_SUMS,       /* c = sums of the columns of a, or of all of a row; number: 2 added to c */
+    LPB_TAPE_PAIR,       /* two cross entropies of the logits a, a row, and their gradient c: the first half should say
+                            real[0], 0 or 1, and the second the opposite; losses `number` and the next, means. Word
+                               1: all should say it, one loss */
+    LPB_TAPE_ADAM,       /* parameters a, gradient b, moments c and d; real: rate, beta 1, beta 2, epsilon */
+    LPB_TAPE_FOLLOW,     /* c moves towards a by the share real[0] */
+    LPB_TAPE_TURN,       /* c = a transposed */
+    LPB_TAPE_CLEAR,      /* c = 0 */
+    LPB_TAPE_NORM,       /* c = a normalised over the batch by weight b and bias d; real: momentum, epsilon. From value
+                            `number` on: running mean and variance, mean, scale, two of scratch, two gradients */
+    LPB_TAPE_NORM_GRADIENT, /* the gradient c by its output becomes that by its input a; word 1: it learns, too */
+} lpb_tape_kind;
+enum { LPB_TAPE_KINDS = 15 };
+
+typedef struct {
+    int64_t offset, rows, columns, ld;
+} lpb_tape_value;
+
+typedef struct {
+    lpb_tape_kind kind;
+    int64_t a, b, c, d, word, number;
+    double real[4];
+} lpb_tape_operation;
+
+/* Floats of memory; features of x and rows of a batch; and per step: orders, numbers drawn, words of 64 bits, losses.
+ */
+typedef struct {
+    int64_t floats, features, batch, orders, normals, words, losses;
+} lpb_tape_sizes;
+
+typedef struct {
+    const float *x;
+    int64_t x_row;
+    const int64_t *const *orders; /* row numbers of x, each within the matrix: the caller's duty */
+    const float *normals;
+    const uint16_t *words;
+    float *losses;
+} lpb_tape_data;
+
+typedef struct lpb_tape lpb_tape;
+
+/* Checks and copies values and operations; `memory` is kept. LPB_BAD_ARGUMENT: operation `*wrong` does not fit its
+ * operands, or with -1 a value does not fit the memory. */
+lpb_status lpb_tape_new(const lpb_isa *isa, float *memory, const lpb_tape_sizes *sizes, const lpb_tape_value *values,
+                        int64_t value_count, const lpb_tape_operation *operations, int64_t operation_count,
+                        lpb_tape **tape, int64_t *wrong);
+void lpb_tape_free(lpb_tape *tape);
+/* Everything `steps` times; step s has the s-th part of the orders, numbers, words and losses. */
+void lpb_tape_run(lpb_tape *tape, const lpb_tape_data *data, int64_t steps);
+
 /* The roof. Every probe runs for about `seconds` and takes the best of its repetitions. */
 /* Operations per second (a multiply-add counts two) of one thread with all operands in registers. */
 double lpb_peak_ops(const lpb_isa *isa, lpb_dtype dtype, double seconds);

@@ -80,6 +80,7 @@ typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float)))
 #include "reals_template.h"
 #include "wide_template.h"
 #include "search_template.h"
+#include "train_template.h"
 
 static void T(activation_gradient)(float *g, const float *h, int64_t count, lpb_activation act, float slope) {
     const vf zero = V_ZERO, one = V_SET1(1.0f), s = V_SET1(slope);
@@ -457,4 +458,5 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
     .softmax = T(softmax), .divide_columns = T(divide_columns), .cell = T(cell), .hidden = T(hidden), .lstm = T(lstm), \
     .row_dots = T(row_dots), .squared_distance = T(squared_distance), .logit_loss = T(logit_loss),                     \
     .square_loss = T(square_loss), .sample = T(sample), .sample_gradient = T(sample_gradient),                         \
-    .sum_of_squares = T(sum_of_squares), .adam = T(adam)
+    .sum_of_squares = T(sum_of_squares), .adam = T(adam), .drop = T(drop), .follow = T(follow),                        \
+    .normalise_batch = T(normalise_batch), .normalise_batch_gradient = T(normalise_batch_gradient)

@@ -60,6 +60,17 @@ typedef struct {
 typedef LPB_REALS(float) lpb_float_reals;
 typedef LPB_REALS(double) lpb_double_reals;
 
+/* Normalisation of each column over the rows of a batch; rows are `ld` floats apart. The gradient needs mean, scale (1
+ * / deviation) and x as the way forward left them. */
+typedef struct {
+    int64_t rows, columns, ld;
+    float momentum, epsilon;
+    const float *weight, *bias;
+    float *running_mean, *running_variance, *mean, *scale;
+    float *weight_gradient, *bias_gradient; /* added to; NULL: not wanted */
+    float *sums, *products;                 /* scratch of a number per column */
+} lpb_batch_norm;
+
 /* c[i * ld + r] = bias[i] + sum_p wt[p * wt_row + i] h[p * ld + r] for i < m, r < ld, in double. */
 typedef struct {
     int64_t m, k, ld, wt_row;
@@ -145,6 +156,12 @@ struct lpb_isa {
     /* g, laid out as h: the gradient of what code_gradient is the gradient of, plus `weight` times the divergence. */
     void (*sample_gradient)(const float *h, int64_t ld, const float *noise, int64_t rows, int64_t latent,
                             const float *code_gradient, int64_t code_ld, float weight, float *g);
+    /* x[i] is multiplied by `scale` where bits[i] >= least, and zero elsewhere; any count. */
+    void (*drop)(float *x, const uint16_t *bits, int64_t count, int32_t least, float scale);
+    /* average[i] += share * (value[i] - average[i]). */
+    void (*follow)(float *average, const float *value, int64_t count, float share);
+    void (*normalise_batch)(const lpb_batch_norm *norm, const float *x, float *y);
+    void (*normalise_batch_gradient)(const lpb_batch_norm *norm, const float *x, float *g);
     double (*sum_of_squares)(const float *x, int64_t count);
     void (*adam)(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
                  const lpb_adam_step *step);

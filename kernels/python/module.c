@@ -332,6 +332,12 @@ static const char *const reductions[LPB_REDUCTIONS] = {
     [LPB_LOG_SUM_EXP] = "log_sum_exp",
 };
 
+static const char *const tape_kinds[LPB_TAPE_KINDS] = {
+    [LPB_TAPE_GATHER] = "gather", [LPB_TAPE_NORMAL] = "normal",     [LPB_TAPE_PRODUCT] = "product",
+    [LPB_TAPE_DOTS] = "dots",     [LPB_TAPE_ACTIVATE] = "activate", [LPB_TAPE_GATE] = "gate",
+    [LPB_TAPE_DROP] = "drop",     [LPB_TAPE_SUMS] = "sums",         [LPB_TAPE_PAIR] = "pair",
+    [LPB_TAPE_ADAM] = "adam",     [LPB_TAPE_FOLLOW] = "follow",     [LPB_TAPE_TURN] = "turn",
+    [LPB_TAPE_CLEAR] = "clear",   [LPB_TAPE_NORM] = "norm",         [LPB_TAPE_NORM_GRADIENT] = "norm_gradient"};
 static const char *const search_terms[LPB_SEARCH_TERMS] = {[LPB_TERM_MATCHING] = "feature-matching",
                                                            [LPB_TERM_LOGIT] = "cross-entropy"};
 
@@ -349,6 +355,7 @@ static const struct {
     {"OPERATORS", operators, LPB_OPERATORS},
     {"REDUCTIONS", reductions, LPB_REDUCTIONS},
     {"SEARCH_TERMS", search_terms, LPB_SEARCH_TERMS},
+    {"TAPE_KINDS", tape_kinds, LPB_TAPE_KINDS},
 };
 
 /* Dictionaries from word to number as attributes of the module; false with an exception set. */
@@ -385,14 +392,19 @@ PyMODINIT_FUNC PyInit__native(void) {
     if (!lpb_arrays_init()) return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (!module) return NULL;
-    PyObject *chain = lpb_chain_type(), *plan = lpb_plan_type(), *search = lpb_search_type(),
-             *trainer = lpb_trainer_type();
-    if (!chain || !plan || !search || !trainer || PyModule_AddObjectRef(module, "Chain", chain) ||
-        PyModule_AddObjectRef(module, "Plan", plan) || PyModule_AddObjectRef(module, "Search", search) ||
-        PyModule_AddObjectRef(module, "Trainer", trainer) || !add_vocabulary(module))
-        Py_CLEAR(module);
-    Py_XDECREF(chain);
-    Py_XDECREF(plan);
-    Py_XDECREF(search);
+    static const struct {
+        const char *name;
+        PyObject *(*made)(void);
+    } types[] = {{"Chain", lpb_chain_type},
+                 {"Plan", lpb_plan_type},
+                 {"Search", lpb_search_type},
+                 {"Tape", lpb_tape_type},
+                 {"Trainer", lpb_trainer_type}};
+    for (size_t i = 0; module && i < sizeof types / sizeof *types; i++) {
+        PyObject *type = types[i].made();
+        if (!type || PyModule_AddObjectRef(module, types[i].name, type)) Py_CLEAR(module);
+        Py_XDECREF(type);
+    }
+    if (module && !add_vocabulary(module)) Py_CLEAR(module);
     return module;
 }

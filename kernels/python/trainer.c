@@ -11,7 +11,7 @@ typedef struct {
     int64_t latent; /* numbers of noise per row; 0 without sampling */
     bool needs_target, busy;
 } trainer_object;
-static PyObject *trainer_type; /* owned by the module, which is never unloaded */
+static PyObject *trainer_type; /* never freed */
 
 static bool loss_fits(long loss, const lpb_layer *layers, Py_ssize_t count) {
     const lpb_layer *last = layers + count - 1;
@@ -380,5 +380,5 @@ static PyType_Spec trainer_spec = {"harness.linalg._native.Trainer", sizeof(trai
 
 PyObject *lpb_trainer_type(void) {
     trainer_type = PyType_FromSpec(&trainer_spec);
-    return trainer_type;
+    return Py_XNewRef(trainer_type);
 }

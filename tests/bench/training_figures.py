@@ -12,8 +12,10 @@ import argparse
 import os
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -22,10 +24,13 @@ import torch
 from kernel_pairs import Pairs, take_turns
 
 from harness.detectors.anogan import AnoGAN
+from harness.detectors.registry import resolve
+from harness.training.context import FitContext
 
 BAR = 2.5
 FEATURES = 121
 SEARCHED, SEARCH_STEPS = 512, 20
+TRAINED = 10_000
 
 
 def rows(count: int) -> np.ndarray:
@@ -45,9 +50,33 @@ def searched(rule: str, pairs: int) -> Pairs:
     return take_turns(partial(detector.decision_function, X), partial(detector.eager_scores, X), pairs)
 
 
+def trained(name: str, parameters: dict[str, Any], pairs: int) -> Pairs:
+    """Steps of a training; that a net is built and the first step are not timed."""
+    X, batch = rows(TRAINED), parameters["batch_size"]
+    lap = max(1, min(20, TRAINED // batch // 2))
+    times: dict[str, list[float]] = {"native": [], "torch": []}
+    for _ in range(pairs):
+        for trainer in ("native", "torch"):
+            marks: list[float] = []
+            context = FitContext(trainer=trainer, lap_steps=lap, on_steps=partial(_marked, marks))
+            resolve(name, {**parameters, "epochs": 1}).fit(X, context=context)
+            times[trainer].append((marks[1] - marks[0]) / lap)
+    return Pairs(tuple(times["native"]), tuple(times["torch"]))
+
+
+def _marked(marks: list[float], steps: int) -> bool:
+    marks.append(time.process_time())
+    return len(marks) < 2
+
+
 CASES: dict[str, Callable[[int], Pairs]] = {
     "search-matching": partial(searched, "feature-matching"),
     "search-logit": partial(searched, "cross-entropy"),
+    "anogan": partial(trained, "anogan", {"batch_size": 50}),
+    "egbad": partial(trained, "egbad", {"batch_size": 50}),
+    "egbad-256": partial(trained, "egbad", {"batch_size": 256}),
+    "alad": partial(trained, "alad", {"batch_size": 50, "code_cycle": False}),
+    "alad-256": partial(trained, "alad", {"batch_size": 256}),
 }
 
 

@@ -1,4 +1,4 @@
-"""EGBAD's and ALAD's hand-written gradients against autograd on the papers' losses, dropout and all."""
+"""EGBAD's, ALAD's and AnoGAN's written-out gradients against autograd on the papers' losses, dropout and all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from harness.detectors import registry
 from harness.detectors.adversarial import Adversarial
+from harness.detectors.replicated import fit_together
+from harness.linalg import native
 from harness.training.context import FitContext
 from harness.training.replicas import Noise
 
@@ -85,20 +87,58 @@ def trained_plainly(detector: Adversarial, X: Tensor, losses: Callable[..., Tens
     return plain.nets.state_dict()
 
 
-@pytest.mark.parametrize(
-    ("name", "more", "losses"),
-    [
-        ("egbad", {}, egbad_losses),
-        ("alad", {}, alad_losses),
-        ("alad", {"code_cycle": False}, lambda *given: alad_losses(*given, code_cycle=False)),
-    ],
-)
-def test_training_is_that_of_autograd(name, more, losses):
+CASES = [
+    ("egbad", {}, egbad_losses),
+    ("alad", {}, alad_losses),
+    ("alad", {"code_cycle": False}, lambda *given: alad_losses(*given, code_cycle=False)),
+]
+TRAINERS = ["torch", *(["native"] if native.extension is not None else [])]
+# the bias before a normalisation has no gradient: Adam makes steps of the rounding errors, which change nothing
+UNDONE = {"pair.x.0.bias", "pair.x.1.running_mean", "pair.x.1.num_batches_tracked"}
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize(("name", "more", "losses"), CASES)
+def test_training_is_that_of_autograd(name, more, losses, trainer):
     X = np.random.default_rng(1).normal(size=(ROWS, FEATURES)).astype(np.float32)
     expected = trained_plainly(registry.resolve(name, {**HOW, **more}), torch.from_numpy(X), losses)
-    fitted = registry.resolve(name, {**HOW, **more}).fit(X, context=FitContext(max_steps=STEPS))
-    # the bias before a normalisation has no gradient: Adam makes steps of the rounding errors, which change nothing
-    undone = {"pair.x.0.bias", "pair.x.1.running_mean", "pair.x.1.num_batches_tracked"}
+    context = FitContext(max_steps=STEPS, trainer=trainer)
+    fitted = registry.resolve(name, {**HOW, **more}).fit(X, context=context)
     for path, found in fitted.state().items():
-        if path not in undone:
+        if path not in UNDONE:
             np.testing.assert_allclose(found, expected[path].numpy(), rtol=1e-4, atol=2e-5, err_msg=path)
+
+
+@pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("anogan", {}), ("anogan", {"dropout": 0.0, "slope": 0.0}), ("egbad", {"encoder": (9, 5)}), ("alad", {})],
+)
+def test_the_kernels_train_several_seeds_as_torch_does(name, more):
+    """Moving averages, losses and scores, over whole epochs of batches of an odd number; each seed as alone."""
+    X = np.random.default_rng(1).normal(size=(ROWS, FEATURES)).astype(np.float32)
+    how = {**HOW, **more, "epochs": 2, "batch_size": 29, "ema_decay": 0.5}
+    sides = []
+    for trainer in TRAINERS:
+        detectors = [registry.resolve(name, {**how, "random_state": seed}) for seed in (3, 4)]
+        fit_together(detectors, X, context=FitContext(trainer=trainer))
+        sides.append(detectors)
+    for ours, theirs in zip(*sides, strict=True):
+        for epoch, other in zip(ours.history_, theirs.history_, strict=True):
+            assert epoch.losses == pytest.approx(other.losses, rel=1e-5)
+            assert (epoch.steps, epoch.rows) == (other.steps, other.rows)
+        for path, expected in theirs.state().items():
+            if path not in UNDONE:
+                np.testing.assert_allclose(ours.state()[path], expected, rtol=1e-3, atol=3e-5, err_msg=path)
+    alone = registry.resolve(name, {**how, "random_state": 4}).fit(X, context=FitContext(trainer="native"))
+    for path, expected in sides[-1][1].state().items():
+        np.testing.assert_array_equal(alone.state()[path], expected, err_msg=path)
+
+
+@pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
+def test_a_native_round_reports_its_laps():
+    laps: list[int] = []
+    X = np.zeros((ROWS, FEATURES), np.float32)
+    context = FitContext(trainer="native", lap_steps=2, on_steps=lambda steps: laps.append(steps) or True)
+    registry.resolve("egbad", {**HOW, "epochs": 2}).fit(X, context=context)
+    assert laps == [2, 1] * 2

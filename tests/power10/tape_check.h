@@ -1,0 +1,194 @@
+/* A training step on a tape against double precision, and tapes of which one number is wrong: they are refused, or stay
+ * inside their memory. Included by kernel_check.c. */
+enum { TAPE_VALUES = 32, TAPE_OPERATIONS = 32, TAPE_WIDTH = 24 };
+
+typedef struct {
+    lpb_tape_value value[TAPE_VALUES];
+    lpb_tape_operation operation[TAPE_OPERATIONS];
+    int64_t values, operations;
+    lpb_tape_sizes sizes;
+} drawn_tape;
+
+static int64_t add_value(drawn_tape *t, int64_t rows, int64_t columns, int64_t spare) {
+    const int64_t ld = lpb_round_up(columns + spare, LPB_ALIGN);
+    t->value[t->values] = (lpb_tape_value){t->sizes.floats, rows, columns, ld};
+    t->sizes.floats += rows * ld;
+    return t->values++;
+}
+
+static void add(drawn_tape *t, lpb_tape_kind kind, int64_t a, int64_t b, int64_t c, int64_t d, int64_t word,
+                int64_t number, double real) {
+    t->operation[t->operations++] = (lpb_tape_operation){kind, a, b, c, d, word, number, {real, 0.2, 0, 0}};
+}
+
+/* The numbers of values by what they are. */
+typedef struct {
+    int64_t x, z, weight, bias, plain, h, gamma, beta, norm, w, b, logits, g, gw, gb, gh, gweight, gbias, turned, gx,
+        average;
+} tape_parts;
+
+enum { SHARE_DROPPED = 3 }; /* tenths */
+
+/* Rows and drawn numbers through a normalised layer with dropout to a logit, and all the way back. */
+static tape_parts draw_tape(drawn_tape *t, int64_t rows, int64_t inputs, int64_t width, lpb_activation act) {
+    const double dropped = SHARE_DROPPED / 10.0;
+    tape_parts p;
+    p.x = add_value(t, rows, inputs, 0), p.z = add_value(t, rows, inputs, 0);
+    p.weight = add_value(t, inputs, width, 0), p.bias = add_value(t, 1, width, 0);
+    p.plain = add_value(t, rows, width, 0), p.h = add_value(t, rows, width, 0);
+    p.gamma = add_value(t, 1, width, 0), p.beta = add_value(t, 1, width, 0);
+    p.norm = add_value(t, 1, width, 0);
+    for (int i = 1; i < 8; i++) add_value(t, 1, width, 0);
+    p.w = add_value(t, 1, width, 0), p.b = add_value(t, 1, 1, 0);
+    p.logits = add_value(t, 1, rows, 16), p.g = add_value(t, 1, rows, 16);
+    p.gw = add_value(t, 1, width, 0), p.gb = add_value(t, 1, 1, 0), p.gh = add_value(t, rows, width, 0);
+    p.gweight = add_value(t, inputs, width, 0), p.gbias = add_value(t, 1, width, 0);
+    p.turned = add_value(t, width, inputs, 0), p.gx = add_value(t, rows, inputs, 0);
+    p.average = add_value(t, 1, lpb_round_up(width, LPB_ALIGN), 0);
+    add(t, LPB_TAPE_GATHER, -1, -1, p.x, -1, 0, 0, 0);
+    add(t, LPB_TAPE_NORMAL, -1, -1, p.z, -1, 0, 0, 0);
+    add(t, LPB_TAPE_PRODUCT, p.x, p.weight, p.plain, -1, 0, 0, 0);
+    add(t, LPB_TAPE_PRODUCT, p.z, p.weight, p.plain, p.bias, 0, 2, 0);
+    add(t, LPB_TAPE_NORM, p.plain, p.gamma, p.h, p.beta, 0, p.norm, 0.1);
+    add(t, LPB_TAPE_ACTIVATE, -1, -1, p.h, -1, act, 0, 0.25);
+    add(t, LPB_TAPE_DROP, -1, -1, p.h, -1, 0, 4, dropped);
+    add(t, LPB_TAPE_DOTS, p.h, p.w, p.logits, p.b, 0, 0, 0);
+    add(t, LPB_TAPE_PAIR, p.logits, -1, p.g, -1, rows % 2, 1, 1.0);
+    add(t, LPB_TAPE_PRODUCT, p.g, p.h, p.gw, -1, 0, 0, 0);
+    add(t, LPB_TAPE_CLEAR, -1, -1, p.gb, -1, 0, 0, 0);
+    add(t, LPB_TAPE_SUMS, p.g, -1, p.gb, -1, 0, 2, 0);
+    add(t, LPB_TAPE_PRODUCT, p.g, p.w, p.gh, -1, 0, 1, 0);
+    add(t, LPB_TAPE_DROP, -1, -1, p.gh, -1, 0, 4, dropped);
+    add(t, LPB_TAPE_GATE, p.h, -1, p.gh, -1, act, 0, 0.25);
+    add(t, LPB_TAPE_CLEAR, -1, -1, p.norm + 6, -1, 0, 0, 0);
+    add(t, LPB_TAPE_CLEAR, -1, -1, p.norm + 7, -1, 0, 0, 0);
+    add(t, LPB_TAPE_NORM_GRADIENT, p.plain, p.gamma, p.gh, p.beta, 1, p.norm, 0.1);
+    add(t, LPB_TAPE_PRODUCT, p.x, p.gh, p.gweight, -1, 0, 1, 0);
+    add(t, LPB_TAPE_PRODUCT, p.z, p.gh, p.gweight, -1, 0, 3, 0);
+    add(t, LPB_TAPE_SUMS, p.gh, -1, p.gbias, -1, 0, 0, 0);
+    add(t, LPB_TAPE_TURN, p.weight, -1, p.turned, -1, 0, 0, 0);
+    add(t, LPB_TAPE_PRODUCT, p.gh, p.turned, p.gx, -1, 0, 0, 0);
+    add(t, LPB_TAPE_FOLLOW, p.average, -1, p.average, -1, 0, 0, 0.5);
+    t->sizes.features = inputs, t->sizes.batch = rows, t->sizes.orders = 1, t->sizes.losses = 3;
+    t->sizes.normals = rows * inputs, t->sizes.words = 1 + (rows * width + 3) / 4;
+    return p;
+}
+
+static float at(const drawn_tape *t, const float *memory, int64_t value, int64_t r, int64_t j) {
+    return memory[t->value[value].offset + r * t->value[value].ld + j];
+}
+
+static void hold(const lpb_isa *isa, const char *what, double found, double expected) {
+    if (!(fabs(found - expected) <= 1e-4 * (1 + fabs(expected)))) fail(isa, what, found, expected);
+}
+
+static bool keeps(const lpb_tape_data *data, int64_t entry) { return data->words[4 + entry] >= 19661; }
+
+/* The same step in double; what the tape has left in `memory` is compared with it. */
+static void compare_tape(const lpb_isa *isa, const drawn_tape *t, const tape_parts *p, const float *memory,
+                         const lpb_tape_data *data, lpb_activation act) {
+    const int64_t rows = t->sizes.batch, inputs = t->sizes.features, width = t->value[p->bias].columns;
+    static double in[40][TAPE_WIDTH], normal[40][TAPE_WIDTH], h[40][TAPE_WIDTH], gh[40][TAPE_WIDTH];
+    double g[40], scale[TAPE_WIDTH], loss[2] = {0, 0};
+    const int64_t half = rows % 2 ? rows : rows / 2;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < inputs; i++)
+            in[r][i] = (double)data->x[data->orders[0][r] * data->x_row + i] + data->normals[r * inputs + i];
+    for (int64_t j = 0; j < width; j++) {
+        double mean = 0, variance = 0, plain[40];
+        for (int64_t r = 0; r < rows; r++) {
+            plain[r] = at(t, memory, p->bias, 0, j);
+            for (int64_t i = 0; i < inputs; i++) plain[r] += in[r][i] * at(t, memory, p->weight, i, j);
+            mean += plain[r] / (double)rows;
+        }
+        for (int64_t r = 0; r < rows; r++) variance += (plain[r] - mean) * (plain[r] - mean) / (double)rows;
+        scale[j] = 1 / sqrt(variance + 0.2);
+        for (int64_t r = 0; r < rows; r++) {
+            normal[r][j] = (plain[r] - mean) * scale[j];
+            h[r][j] = activated(normal[r][j] * at(t, memory, p->gamma, 0, j) + at(t, memory, p->beta, 0, j), act, 0.25);
+            h[r][j] *= keeps(data, r * width + j) ? 1 / 0.7 : 0;
+        }
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        double z = at(t, memory, p->b, 0, 0);
+        for (int64_t j = 0; j < width; j++) z += h[r][j] * at(t, memory, p->w, 0, j);
+        const double target = r < half ? 1 : 0;
+        loss[r >= half] += (fmax(z, 0) - z * target + log1p(exp(-fabs(z)))) / (double)half;
+        g[r] = (1 / (1 + exp(-z)) - target) / (double)half;
+    }
+    hold(isa, "tape loss", data->losses[1], loss[0]);
+    if (half < rows) hold(isa, "tape second loss", data->losses[2], loss[1]);
+    double sum = 0;
+    for (int64_t r = 0; r < rows; r++) sum += g[r];
+    hold(isa, "tape logit bias", at(t, memory, p->gb, 0, 0), sum);
+    for (int64_t j = 0; j < width; j++) {
+        double of_w = 0, sums = 0, products = 0;
+        for (int64_t r = 0; r < rows; r++) {
+            const double v = h[r][j] * 0.7, slope = act == LPB_RELU ? 0 : 0.25;
+            of_w += g[r] * h[r][j];
+            gh[r][j] = g[r] * at(t, memory, p->w, 0, j) * (keeps(data, r * width + j) ? 1 / 0.7 : 0);
+            if (act != LPB_IDENTITY && !(v > 0)) gh[r][j] *= slope;
+            sums += gh[r][j], products += gh[r][j] * normal[r][j];
+        }
+        hold(isa, "tape logit weight", at(t, memory, p->gw, 0, j), of_w);
+        hold(isa, "tape norm bias", at(t, memory, p->norm + 7, 0, j), sums);
+        hold(isa, "tape norm weight", at(t, memory, p->norm + 6, 0, j), products);
+        for (int64_t r = 0; r < rows; r++)
+            gh[r][j] =
+                (gh[r][j] - (sums + normal[r][j] * products) / (double)rows) * scale[j] * at(t, memory, p->gamma, 0, j);
+        for (int64_t i = 0; i < inputs; i++) {
+            double of_weight = 0;
+            for (int64_t r = 0; r < rows; r++) of_weight += in[r][i] * gh[r][j];
+            hold(isa, "tape weight", at(t, memory, p->gweight, i, j), of_weight);
+        }
+    }
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < inputs; i++) {
+            double of_x = 0;
+            for (int64_t j = 0; j < width; j++) of_x += gh[r][j] * at(t, memory, p->weight, i, j);
+            hold(isa, "tape input", at(t, memory, p->gx, r, i), of_x);
+        }
+}
+
+/* One number of one operation or value becomes another. */
+static void spoil(drawn_tape *t) {
+    const int64_t wrong[] = {-2, -1, 0, 1, 7, 15, 40, 1 << 20, INT64_MAX, INT64_MIN};
+    const int64_t number = wrong[below(10)];
+    if (below(2)) {
+        int64_t *fields = (int64_t *)(t->value + below(t->values));
+        fields[below(4)] = number;
+    } else {
+        lpb_tape_operation *o = t->operation + below(t->operations);
+        int64_t *fields[] = {&o->a, &o->b, &o->c, &o->d, &o->word, &o->number};
+        *fields[below(6)] = number;
+        if (below(3) == 0) o->kind = (lpb_tape_kind)below(LPB_TAPE_KINDS);
+    }
+}
+
+static void check_tape(const lpb_isa *isa) {
+    const lpb_activation act = (lpb_activation)below(LPB_TANH);
+    const int64_t rows = 4 + below(30), inputs = 1 + below(TAPE_WIDTH), width = 2 + below(TAPE_WIDTH - 1);
+    drawn_tape t = {.values = 0};
+    const tape_parts p = draw_tape(&t, rows, inputs, width, act);
+    float *memory = numbers(t.sizes.floats + 16), *x = numbers(50 * inputs), *normals = numbers(t.sizes.normals);
+    uint16_t *words = block((size_t)t.sizes.words * 8);
+    for (int64_t i = 0; i < 4 * t.sizes.words; i++) words[i] = (uint16_t)bits();
+    int64_t order[40];
+    for (int64_t r = 0; r < rows; r++) order[r] = below(50);
+    const int64_t *orders[] = {order};
+    float losses[3];
+    const lpb_tape_data data = {x, inputs, orders, normals, words, losses};
+    lpb_tape *tape;
+    int64_t wrong;
+    if (lpb_tape_new(isa, memory, &t.sizes, t.value, t.values, t.operation, t.operations, &tape, &wrong) != LPB_OK)
+        fail(isa, "tape operation refused", (double)wrong, -1);
+    lpb_tape_run(tape, &data, 1);
+    compare_tape(isa, &t, &p, memory, &data, act);
+    lpb_tape_free(tape);
+    spoil(&t);
+    if (lpb_tape_new(isa, memory, &t.sizes, t.value, t.values, t.operation, t.operations, &tape, &wrong) == LPB_OK) {
+        lpb_tape_run(tape, &data, 1);
+        lpb_tape_free(tape);
+    }
+    free(memory), free(x), free(normals), free(words);
+}
