@@ -333,24 +333,59 @@ def freeze(bench: Bench) -> None:
         assert process.stdout is not None
         target = Target("127.0.0.1", int(process.stdout.readline()))
 
-        def stop() -> None:
-            os.sched_setaffinity(0, CPUS[:1])  # which the server leaves meanwhile; the generator needs its own
-            time.sleep(5)
-            began = time.perf_counter()
-            os.kill(process.pid, signal.SIGSTOP)
-            while time.perf_counter() < began + 0.5:  # a sleep would end late
-                pass
-            os.kill(process.pid, signal.SIGCONT)
-
-        stopping = multiprocessing.get_context("fork").Process(target=stop)  # not the generator's thread
-        stopping.start()
-        spec = LoadSpec("", 1000, 10, 64, "constant", 1, None)
-        result = run_load(spec, target, Requests(bench.bodies), SystemClock())
-        stopping.join()
+        with _stopped_for_half_a_second(process.pid):
+            result = run_load(
+                LoadSpec("", 1000, 10, 64, "constant", 1, None), target, Requests(bench.bodies), SystemClock()
+            )
         p99, p95 = result.observed_s["p99_s"] or 0, result.observed_s["p95_s"] or 0
         print(f"  p99 {p99 * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms; generator lag p99 {result.lag_p99_s or 0:.2g} s")
         figure("freeze of 500 ms: p99 against 420 ms", abs(p99 / 0.420 - 1) * 100, 5, "%")
         figure("freeze of 500 ms: p95 against 100 ms", abs(p95 / 0.100 - 1) * 100, 10, "%")
+        if (autocannon := shutil.which("autocannon")) is None:
+            print("  autocannon is absent: npm install autocannon, and its node_modules/.bin on PATH")
+            return
+        options = [
+            "-n",
+            "-j",
+            "-c",
+            "1",
+            "-R",
+            "1000",
+            "-d",
+            "10",
+            "-m",
+            "POST",
+            "-H",
+            "content-type=application/json",
+            "-i",
+        ]
+        with _stopped_for_half_a_second(process.pid):
+            text = subprocess.run(
+                [autocannon, *options, str(bench.body), f"http://{target.host}:{target.port}/"],
+                capture_output=True, text=True, check=True,
+            ).stdout  # fmt: skip
+        theirs = json.loads(text)["latency"]["p99"] / 1e3
+        print(f"  autocannon, corrected for what it did not send: p99 {theirs * 1e3:.0f} ms")
+        figure("freeze of 500 ms: p99 against autocannon's", abs(p99 / theirs - 1) * 100, 10, "%")
+
+
+@contextmanager
+def _stopped_for_half_a_second(pid: int) -> Iterator[None]:
+    """Five seconds from now a process stands still; waits for that at the end."""
+
+    def stop() -> None:
+        os.sched_setaffinity(0, CPUS[:1])  # which the server leaves meanwhile; the generator needs its own
+        time.sleep(5)
+        began = time.perf_counter()
+        os.kill(pid, signal.SIGSTOP)
+        while time.perf_counter() < began + 0.5:  # a sleep would end late
+            pass
+        os.kill(pid, signal.SIGCONT)
+
+    stopping = multiprocessing.get_context("fork").Process(target=stop)  # not the generator's thread
+    stopping.start()
+    yield
+    stopping.join()
 
 
 def search(bench: Bench) -> None:
