@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from harness.compare.observations import Count, Key, Observation, Side
 from harness.errors import CheckFailedError, InputError, MeasurementError
 from harness.gates.floors import Floor, floors_of
-from harness.measure.sessions import Noise, level_of, session_noise
+from harness.gates.levels import Level, level_since
+from harness.measure.sessions import Noise, session_noise
 from harness.measure.stats import Array, t_quantile
 from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS
 
@@ -25,7 +26,6 @@ _STEP_CONFIDENCE = 0.99  # that an update of unchanged code asks for nothing, fo
 _LOOK_BACK = 3  # sessions that a step may lie back when it is noticed: a small one needs several to stand out
 _LEAST_NEIGHBOURS = 6  # sessions
 _STANDS_OUT = 3.0  # standard errors from which an accepted change is more than noise
-_LEAST_CHOSEN = 2  # sessions of a level, all of which count
 _NAMED = 4  # results in one message
 
 
@@ -76,16 +76,6 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class Level:
-    """Where a result lies since its last accepted change: the centre of its log seconds over ``sessions``."""
-
-    log: float
-    sessions: int
-    before: float | None = None  # the level left by the last accepted change
-    latest: tuple[float, int] | None = None  # the same since a change was accepted of another result, and sessions
-
-
-@dataclass(frozen=True)
 class Baseline:
     """What a gate compares with, on one machine.
 
@@ -107,23 +97,11 @@ class Baseline:
 
     @cached_property
     def _present(self) -> Mapping[Key, Level]:
-        levels = {}
-        last_change = max((change.session for entry in self.accepted for change in entry.changes), default=0)
-        for row, (key, numbers) in enumerate(zip(self.keys, self._levels.tolist(), strict=False)):
-            sd, logs = self.sds.get(key), zip(numbers, self.logs(key), strict=True)
-            known = [(number, log) for number, log in logs if not math.isnan(log)]
-            now, before = ([log for number, log in known if number == numbers[-1] - back] for back in (0, 1))
-            if len(now) > _LEAST_CHOSEN and self._doubtful(row, numbers):
-                now = now[1:]
-            since = [log for log in self.logs(key)[last_change:] if not math.isnan(log)]
-            latest = (level_of(since, sd), len(since)) if 0 < len(since) < len(now) else None
-            levels[key] = Level(level_of(now, sd), len(now), level_of(before, sd) if before else None, latest)
-        return levels
-
-    def _doubtful(self, row: int, numbers: list[int]) -> bool:
-        """Whether the first session of the present level was chosen for what may be noise."""
-        first = numbers.index(numbers[-1])
-        return bool(self._starts[row, first] and not self._firm[row, first])
+        every = {change.session for entry in self.accepted for change in entry.changes}
+        return {
+            key: level_since(self.logs(key), self.sds.get(key), own := self._changes.get(key, []), [*every - {*own}])
+            for key in self.keys
+        }
 
     def pooled(self, others: Iterable[Baseline]) -> Baseline:
         """This baseline, its noise pooled with that of others as far as they were measured in the same sessions."""

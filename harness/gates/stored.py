@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from harness.compare.compare import TimeComparison
 from harness.compare.observations import Key, Observation, Side
-from harness.gates.baseline import Baseline, Level
+from harness.gates.baseline import Baseline
+from harness.gates.levels import Level, Stretch
 from harness.gates.policy import Asked
 from harness.measure.sessions import Noise
 from harness.measure.stats import Array, Interval, PairedEffect, interval_over_processes
@@ -25,8 +26,8 @@ _OPEN = 0.02  # share of suites of unchanged code that are left open
 _ALARMS = 0.0001  # share of suites of unchanged code that a look fails before the last
 _LAST_ALARMS = 0.003  # the same for the last, to which most is left: it knows most
 _FURTHER_LOOK = 0.05  # tail of a result's noise in which it is looked at again
+_WORTH_A_LOOK, _MISSED = 0.1, 0.1  # or in which a slowdown that a noisy result may hide is not unlikely
 _AGREES = 0.055  # tail in which the mean of all runs but the slowest must lie too
-_STAYS = 0.0003  # tail in which it must lie of what the sessions since the last accepted change vary by
 _MOST_SHARED = 3.5  # standard deviations that all results of a run may move together as noise
 _MOST_LOST = 1 / 3  # blocks without a time
 _MOST_SESSIONS = 50  # that anybody would measure
@@ -97,10 +98,18 @@ class _Suite:
         """Shift that noise exceeds with this probability."""
         return np.asarray(self.noise.quantiles(tail) * self.error(self.runs))
 
-    def apart(self, tail: ArrayLike, runs: NDArray[np.int64]) -> Array:
-        """The same for so many runs, without what all results share, as far as the others show it."""
+    def chance(self, shift: Array, runs: NDArray[np.int64]) -> Array:
+        """Probability that noise gives such a mean of so many runs, but for what all results share and others show.
+
+        Over all stretches of sessions that may be the level.
+        """
+        most = max(len(level.stretches) for level in self.levels)
+        padded = [[*level.stretches, *[Stretch(0.0, 1, 0.0)] * (most - len(level.stretches))] for level in self.levels]
+        logs, sessions, probability = (np.array(each) for each in np.moveaxis(np.array(padded), 2, 0))
+        away = (shift + np.array([level.log for level in self.levels]))[:, None] - logs
+        error = np.sqrt(self.alike + (1 - self.alike) / runs[:, None] + 1 / sessions)
         left = self.noise.shared_most * np.sqrt(1 - self._over_runs(self._shown))
-        return np.asarray(self.noise.quantiles(tail, shared=left) * self.error(runs))
+        return np.asarray((probability * self.noise.tails(away / error, shared=left)).sum(axis=1))
 
     @cached_property
     def shared(self) -> Array:
@@ -162,54 +171,51 @@ class _Suite:
         return np.where(self.measurable, np.maximum(certain, np.minimum(limit, np.log1p(self.floor))), certain)
 
     @cached_property
-    def regresses_above(self) -> Array:
-        """Shift from which it has surely got slower by more than what was asked."""
-        certain = np.log1p(self.shares) + self.apart(0.025, self.runs)
-        alarms = np.where(self.runs < MOST_RUNS, _ALARMS, _LAST_ALARMS)
-        return self.shared + np.maximum(certain, self.apart(alarms / self.family, self.runs))
+    def alarms(self) -> Array:
+        """Probability with which noise alone may pass for a regression of a result at this look."""
+        return np.asarray(np.where(self.runs < MOST_RUNS, _ALARMS, _LAST_ALARMS) / self.family)
+
+    @cached_property
+    def regressed(self) -> NDArray[np.bool_]:
+        """Whether it has surely got slower, by more than what was asked."""
+        own = self.mean - self.shared
+        certain = self.chance(own - np.log1p(self.shares), self.runs) <= 0.025
+        return np.asarray(certain & (self.chance(own, self.runs) <= self.alarms))
 
     @cached_property
     def suspect(self) -> NDArray[np.bool_]:
         """What another run may show to have got slower."""
-        least = np.maximum(np.log1p(self.shares), self.beyond(_FURTHER_LOOK))
-        return np.asarray(self.mean - self.shared > least)
+        unlikely = np.minimum(self.beyond(_FURTHER_LOOK), math.log1p(_WORTH_A_LOOK) - self.beyond(_MISSED))
+        return np.asarray(self.mean - self.shared > np.maximum(np.log1p(self.shares), unlikely))
 
     @cached_property
     def agree(self) -> NDArray[np.bool_]:
         """Whether more than one run shows it."""
-        return np.asarray(self.rest - self.shared > self.apart(_AGREES, np.maximum(1, self.runs - 1)))
+        return np.asarray(self.chance(self.rest - self.shared, np.maximum(1, self.runs - 1)) <= _AGREES)
 
     @cached_property
-    def stays(self) -> NDArray[np.bool_]:
-        """Whether it may lie where the sessions since the last accepted change of any result do."""
-        latest = [level.latest or (-math.inf, 1) for level in self.levels]
-        away = (
-            self.mean
-            - self.shared
-            - np.array([log - level.log for (log, _), level in zip(latest, self.levels, strict=True)])
-        )
-        few = np.array([sessions for _, sessions in latest])
-        return np.asarray(away <= self.noise.quantiles(_STAYS) * np.sqrt(1 / self.runs + 1 / few))
+    def held(self) -> NDArray[np.bool_]:
+        """Whether it may be no slower than before a new level that is faster, which too few sessions have shown."""
+        own = self.mean - self.shared - np.array([_held(level) for level in self.levels])
+        return np.asarray(self.chance(own, self.runs) > self.alarms)
 
     def judged(self, row: int) -> tuple[CompareVerdict, bool, str | None]:
         """The verdict on one result, whether to ask another run, and why there is none."""
-        mean, limit, regressed, runs = self.mean[row], self.passes_below[row], self.regresses_above[row], self.runs[row]
+        mean, limit, regressed, runs = self.mean[row], self.passes_below[row], self.regressed[row], self.runs[row]
         open_, suspect = CompareVerdict.INCONCLUSIVE, bool(self.suspect[row])
-        if runs > 1 and mean > regressed and self.agree[row]:
+        if runs > 1 and regressed and self.agree[row]:
             level = self.levels[row]
-            if self.stays[row]:
-                return open_, True, "the sessions since the last accepted change may lie there too"
-            if mean <= regressed + _held(level):
+            if self.held[row]:
                 return open_, False, f"its new level rests on {level.sessions} of {_SETTLED} sessions"
             return CompareVerdict.REGRESSED, False, None
         if mean <= limit:
             improved = mean + self.half[row] < -math.log1p(self.margin[row])
             return (CompareVerdict.IMPROVED if improved else CompareVerdict.EQUIVALENT), suspect, None
-        if not self.measurable[row] and (mean <= regressed or runs > 1):
+        if not self.measurable[row] and (not regressed or runs > 1):
             return open_, suspect, self._unmeasurable(row)
         if runs == 1:
             return open_, True, "no second run has confirmed it"
-        if mean > regressed:
+        if regressed:
             return open_, True, "a second run does not confirm it" if runs == 2 else "its runs do not agree"
         return open_, True, f"{runs} runs leave it too close to the margin"
 

@@ -88,6 +88,13 @@ class Noise:
                 break
         return np.asarray(guess)
 
+    def tails(self, shifts: Array, *, shared: Array | None = None) -> Array:
+        """Probability that a session exceeds its level by ``shifts``, shape (series, any)."""
+        from scipy.special import ndtr
+
+        sds = self._total(self.shared if shared is None else shared[:, None])
+        return np.asarray((self.weights[:, None, :] * ndtr(-shifts[:, :, None] / sds[:, None, :])).sum(axis=2))
+
     def of(self, rows: Sequence[int], squares: Array, degrees: Array, least: Array) -> Noise:
         """Noise of some series, with further squared deviations of theirs and what is there at least."""
         at = np.array(rows, dtype=np.int64)

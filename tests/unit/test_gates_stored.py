@@ -15,10 +15,11 @@ from support.suite_simulation import SIZE, count, in_one, judge, suite_with_base
 
 from harness.compare.observations import Key, Side
 from harness.errors import CheckFailedError, EnvironmentMismatchError, ExitCode, InputError
-from harness.gates import stored
+from harness.gates import levels, stored
 from harness.gates.baseline import Baseline, make_baseline
 from harness.gates.baseline_file import read_baseline, read_baselines, update_baseline
 from harness.gates.gate import BaselineSource, GateReport, gate
+from harness.gates.levels import level_since
 from harness.gates.policy import Policy, read_policy
 from harness.gates.stored import MOST_RUNS
 from harness.measure.sessions import level_of, session_noise
@@ -322,8 +323,29 @@ def test_what_lies_where_accepted_code_did_has_not_regressed(monkeypatch: pytest
         return judge(suite, baseline).exit_code
 
     assert exit_code() is not ExitCode.REGRESSION
-    monkeypatch.setattr(stored._Suite, "stays", property(lambda suite: np.zeros(len(suite.levels), dtype=bool)))
+    monkeypatch.setattr(levels, "_MOVED", 1e-12)
     assert exit_code() is ExitCode.REGRESSION
+
+
+@pytest.mark.parametrize(
+    ("logs", "own", "others", "sessions"),
+    [
+        ([0.0, 0.01, -0.01, 0.1, 0.11, 0.09], [3], [], 3),
+        ([0.0, 0.01, -0.01, 0.1, 0.11, 0.09], [], [3], 3),  # with another's change, which nobody saw
+        ([0.0, 0.01, -0.01, 0.01, 0.0, -0.01], [3], [], 6),  # accepted with others, and no more than noise
+        ([0.0, 0.01, -0.01, math.nan, math.nan, 0.1], [], [3], 1),
+        ([0.0, 0.1, 0.1, 0.2, 0.2, 0.2], [1, 3], [0], 3),
+    ],
+)
+def test_the_level_is_what_sessions_and_acceptances_make_probable(
+    logs: list[float], own: list[int], others: list[int], sessions: int
+) -> None:
+    level = level_since(logs, 0.01, own, others)
+    assert level.sessions == sessions
+    assert sum(stretch.probability for stretch in level.stretches) == pytest.approx(1)
+    doubtful = level_since(logs, 0.2, own, others)
+    assert max(stretch.probability for stretch in doubtful.stretches) < 0.99
+    assert level_since(logs, None, [5], others).sessions == 1  # nothing is known of the noise
 
 
 @pytest.mark.parametrize("regime", ["shared", "uneven", "bursts"])
