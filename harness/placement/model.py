@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 from harness.decode import NOT_EMPTY, Check, decode_json_file
+from harness.errors import InputError
+from harness.platform.parse import format_cpulist
 
 _Number = Annotated[int, Check("a CPU or node number", lambda number: number >= 0)]
 
@@ -21,7 +23,7 @@ class Placement:
         node: the NUMA node of the CPUs; ``None`` on a kernel without NUMA.
         nodes: the same as a tuple, empty without NUMA.
         memory_nodes: where memory is to be taken from; other nodes than ``node`` where that one has none to give.
-        memory_policy: ``bind:7``, or ``default`` where there are no nodes to bind to.
+        memory_policy: the same in words, as records and commands give it: see :func:`policy_for`.
         threads: number of threads, one per CPU.
         threads_per_core: threads on each core.
         cores: number of cores.
@@ -40,6 +42,10 @@ class Placement:
     env: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.memory_policy != policy_for(self.memory_nodes):
+            raise InputError(f"memory_policy is {self.memory_policy!r}; expected {policy_for(self.memory_nodes)!r}.")
+
     @staticmethod
     def read(path: Path) -> Placement:
         """The placement in a JSON file.
@@ -48,6 +54,11 @@ class Placement:
             InputError: the file cannot be read or is not a placement.
         """
         return decode_json_file(Placement, path)
+
+
+def policy_for(memory_nodes: Sequence[int]) -> str:
+    """``bind:7``, or ``default`` where there are no nodes to bind to."""
+    return f"bind:{format_cpulist(tuple(memory_nodes))}" if memory_nodes else "default"
 
 
 def thread_environment(cpus: Sequence[int]) -> dict[str, str]:

@@ -250,3 +250,10 @@ def test_uneven_halves_and_unknown_memory_are_said(tmp_path: Path) -> None:
     nodes = tuple(replace(node, memory_bytes=None) for node in topology.nodes)
     blind = plan(replace(topology, nodes=nodes), cores=1, threads_per_core=1, node=0)
     assert blind.notes == ("How much memory node 0 has is not known here; binding to it may fail.",)
+
+
+def test_a_placement_says_of_its_memory_what_its_nodes_say(tmp_path: Path) -> None:
+    whole = {"cpus": [0], "node": 0, "nodes": [0], "memory_nodes": [0, 1], "memory_policy": "bind:0", "threads": 1}
+    (tmp_path / "plan.json").write_text(json.dumps({**whole, "threads_per_core": 1, "cores": 1, "env": {}}))
+    with pytest.raises(InputError, match="memory_policy is 'bind:0'; expected 'bind:0-1'"):
+        Placement.read(tmp_path / "plan.json")
