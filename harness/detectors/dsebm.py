@@ -7,8 +7,8 @@ added noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -48,17 +48,40 @@ class DSEBM(NetDetector, Replicated, OneClass):
     @classmethod
     def train_together(cls, replicas: Sequence[DSEBM], X: Matrix, y: Labels | None, context: FitContext) -> None:
         """Denoising score matching on the normal rows."""
-        import torch
-
-        from harness.detectors.energy_net import Energy
-        from harness.training.loop import gather, train
-        from harness.training.replicas import Noise, Replicas
+        from harness.linalg import native
+        from harness.training.loop import train
         from harness.training.validation import MOST, ValidationCurve
 
         first = replicas[0]
         normal = normal_rows(X, y, cls.name)
         for replica in replicas:
             replica.build(normal.shape[1])
+        natively = context.trainer == "native" and native.missing() is None
+        step, write_back, together = (cls._natively if natively else cls._on_torch)(replicas, normal, context)
+        curve = ValidationCurve(first.decision_function, first.fitted_net(), context, MOST)
+        schedule = replace(cls.schedule(replicas, len(normal), drop_last=True), batches_per_step=together)
+        histories = train(step, schedule, context, keep_going=curve.after(write_back))
+        histories[0] = curve.added_to(histories[0])
+        write_back()
+        for replica, history in zip(replicas, histories, strict=True):
+            replica.history_ = history
+            replica.choose(normal, context)
+
+    @classmethod
+    def _on_torch(
+        cls,
+        replicas: Sequence[DSEBM],
+        normal: Matrix,
+        context: FitContext,  # noqa: ARG003
+    ) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], int]:
+        """The step, what gives the replicas their weights, and the batches of a step."""
+        import torch
+
+        from harness.detectors.energy_net import Energy
+        from harness.training.loop import gather
+        from harness.training.replicas import Noise, Replicas
+
+        first = replicas[0]
         noise = Noise([replica.random_state for replica in replicas])
         together = Replicas([each.fitted_net() for each in replicas], [each.learning_rate for each in replicas])
         leaf, depth = together.leaf, len(first.hidden)
@@ -77,14 +100,23 @@ class DSEBM(NetDetector, Replicated, OneClass):
             together.descend(losses)
             return losses.detach()
 
-        curve = ValidationCurve(first.decision_function, first.fitted_net(), context, MOST)
-        keep_going = curve.after(together.write_back)
-        histories = train(step, cls.schedule(replicas, len(rows), drop_last=True), context, keep_going=keep_going)
-        histories[0] = curve.added_to(histories[0])
-        together.write_back()
-        for replica, history in zip(replicas, histories, strict=True):
-            replica.history_ = history
-            replica.choose(normal, context)
+        return step, together.write_back, 1
+
+    @classmethod
+    def _natively(
+        cls, replicas: Sequence[DSEBM], normal: Matrix, context: FitContext
+    ) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], int]:
+        """The same on the native kernels."""
+        from harness.detectors.energy_tape import EnergyTapes
+
+        first = replicas[0]
+        tapes = EnergyTapes(replicas, normal, min(first.batch_size, len(normal)), first.noise)
+        return tapes.step, tapes.write_back, tapes.per_call(context)
+
+    @property
+    def trains_natively(self) -> bool:
+        """Always."""
+        return True
 
     def architecture(self) -> nn.Module:
         """The net with Xavier-uniform weights."""

@@ -296,8 +296,13 @@ typedef enum {
     LPB_TAPE_NORM,       /* c = a normalised over the batch by weight b and bias d; real: momentum, epsilon. From value
                             `number` on: running mean and variance, mean, scale, two of scratch, two gradients */
     LPB_TAPE_NORM_GRADIENT, /* the gradient c by its output becomes that by its input a; word 1: it learns, too */
+    LPB_TAPE_ADD,           /* c = a + real[0] b */
+    LPB_TAPE_MULTIPLY,      /* c = a b, number by number */
+    LPB_TAPE_SOFT,          /* c = softplus(a), and d = sigmoid(a) */
+    LPB_TAPE_BEND,          /* c = d (c + a b (1 - d)), number by number; without b it is 1 */
+    LPB_TAPE_SQUARE,        /* loss `number`: the squares of a - b, summed, times real[0]; c is its gradient by a */
 } lpb_tape_kind;
-enum { LPB_TAPE_KINDS = 15 };
+enum { LPB_TAPE_KINDS = 20 };
 
 typedef struct {
     int64_t offset, rows, columns, ld;

@@ -63,6 +63,10 @@ static bool norm_fits(const lpb_tape *t, const lpb_tape_operation *o, const lpb_
 
 static bool whole(const lpb_tape *t, const lpb_tape_value *v) { return v && whole_end(v) <= t->sizes.floats; }
 
+static bool all_alike(const lpb_tape *t, const lpb_tape_value *a, const lpb_tape_value *b, const lpb_tape_value *c) {
+    return same_shape(a, b) && same_shape(a, c) && whole(t, a) && whole(t, b) && whole(t, c);
+}
+
 static bool operation_fits(const lpb_tape *t, const lpb_tape_operation *o) {
     const int64_t ids[] = {o->a, o->b, o->c, o->d};
     const lpb_tape_value *v[4];
@@ -108,6 +112,15 @@ static bool operation_fits(const lpb_tape *t, const lpb_tape_operation *o) {
     case LPB_TAPE_NORM:
     case LPB_TAPE_NORM_GRADIENT:
         return norm_fits(t, o, a, b, c, d);
+    case LPB_TAPE_ADD:
+    case LPB_TAPE_MULTIPLY:
+        return all_alike(t, a, b, c);
+    case LPB_TAPE_SOFT:
+        return all_alike(t, a, c, d);
+    case LPB_TAPE_BEND:
+        return all_alike(t, a, c, d) && (!b || all_alike(t, a, b, b));
+    case LPB_TAPE_SQUARE:
+        return all_alike(t, a, b, c) && o->number >= 0 && o->number < t->sizes.losses;
     }
     return false;
 }
@@ -301,6 +314,33 @@ static void drop(const lpb_tape *t, const lpb_tape_operation *o, const lpb_tape_
     for (int64_t r = 0; r < c->rows; r++) t->isa->drop(x + r * c->ld, bits + r * c->columns, c->columns, least, scale);
 }
 
+/* What is done number by number, padding included. */
+static void run_elementwise(const lpb_tape *t, const lpb_tape_operation *o, const lpb_tape_data *data, int64_t step) {
+    const lpb_tape_value *like = t->value + o->a;
+    const int64_t count = like->rows * like->ld;
+    float *a = t->memory + like->offset, *c = t->memory + t->value[o->c].offset;
+    const float *b = o->b < 0 ? NULL : t->memory + t->value[o->b].offset;
+    float *d = o->d < 0 ? NULL : t->memory + t->value[o->d].offset;
+    switch (o->kind) {
+    case LPB_TAPE_ADD:
+        t->isa->add_scaled(a, b, count, (float)o->real[0], c);
+        return;
+    case LPB_TAPE_MULTIPLY:
+        t->isa->reals->combine(LPB_MULTIPLY, a, count, b, count, 1, count, c);
+        return;
+    case LPB_TAPE_SOFT:
+        t->isa->soft(a, count, c, d);
+        return;
+    case LPB_TAPE_BEND:
+        t->isa->bend(a, b, d, count, c);
+        return;
+    default:
+        data->losses[step * t->sizes.losses + o->number] =
+            (float)(o->real[0] * t->isa->square_loss(a, b, count, (float)(2.0 * o->real[0]), c));
+        return;
+    }
+}
+
 static void run_operation(lpb_tape *t, int64_t index, const lpb_tape_data *data, int64_t step) {
     const lpb_tape_operation *o = t->operation + index;
     const lpb_tape_value *a = o->a < 0 ? NULL : t->value + o->a, *c = o->c < 0 ? NULL : t->value + o->c;
@@ -350,6 +390,13 @@ static void run_operation(lpb_tape *t, int64_t index, const lpb_tape_data *data,
     case LPB_TAPE_NORM:
     case LPB_TAPE_NORM_GRADIENT:
         normalise(t, o);
+        return;
+    case LPB_TAPE_ADD:
+    case LPB_TAPE_MULTIPLY:
+    case LPB_TAPE_SOFT:
+    case LPB_TAPE_BEND:
+    case LPB_TAPE_SQUARE:
+        run_elementwise(t, o, data, step);
         return;
     }
 }

@@ -459,4 +459,5 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
     .row_dots = T(row_dots), .squared_distance = T(squared_distance), .logit_loss = T(logit_loss),                     \
     .square_loss = T(square_loss), .sample = T(sample), .sample_gradient = T(sample_gradient),                         \
     .sum_of_squares = T(sum_of_squares), .adam = T(adam), .drop = T(drop), .follow = T(follow),                        \
-    .normalise_batch = T(normalise_batch), .normalise_batch_gradient = T(normalise_batch_gradient)
+    .add_scaled = T(add_scaled), .soft = T(soft), .bend = T(bend), .normalise_batch = T(normalise_batch),              \
+    .normalise_batch_gradient = T(normalise_batch_gradient)

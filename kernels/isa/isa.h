@@ -160,6 +160,12 @@ struct lpb_isa {
     void (*drop)(float *x, const uint16_t *bits, int64_t count, int32_t least, float scale);
     /* average[i] += share * (value[i] - average[i]). */
     void (*follow)(float *average, const float *value, int64_t count, float share);
+    /* out[i] = a[i] + scale * b[i]. */
+    void (*add_scaled)(const float *a, const float *b, int64_t count, float scale, float *out);
+    void (*soft)(const float *x, int64_t count, float *softplus, float *sigmoid);
+    /* g[i] = s (g[i] + a[i] b[i] (1 - s)) with s = sigmoid[i]; b may be NULL, for ones. The gradient by z where the
+     * softplus of z has the gradient g, and its sigmoid was multiplied by b to what has the gradient a. */
+    void (*bend)(const float *a, const float *b, const float *sigmoid, int64_t count, float *g);
     void (*normalise_batch)(const lpb_batch_norm *norm, const float *x, float *y);
     void (*normalise_batch_gradient)(const lpb_batch_norm *norm, const float *x, float *g);
     double (*sum_of_squares)(const float *x, int64_t count);

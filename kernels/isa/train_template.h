@@ -12,6 +12,28 @@ static void T(follow)(float *restrict average, const float *restrict value, int6
     for (int64_t i = 0; i < count; i++) average[i] += share * (value[i] - average[i]);
 }
 
+static void T(add_scaled)(const float *restrict a, const float *restrict b, int64_t count, float scale,
+                          float *restrict out) {
+    for (int64_t i = 0; i < count; i++) out[i] = a[i] + scale * b[i];
+}
+
+static void T(soft)(const float *x, int64_t count, float *softplus, float *sigmoid) {
+    for (int64_t i = 0; i < count; i += VL) {
+        const vf v = V_LOAD(x + i);
+        const vf e = T(exp_down)(T(no_less)((vf)((vi)v | INT32_MIN), -87.0f)); /* exp(-|x|) */
+        V_STORE(softplus + i, T(select)(v < V_ZERO, V_ZERO, v) + T(log1p)(e));
+        V_STORE(sigmoid + i, T(select)(v < V_ZERO, e, V_SET1(1.0f)) / (V_SET1(1.0f) + e));
+    }
+}
+
+static void T(bend)(const float *restrict a, const float *restrict b, const float *restrict sigmoid, int64_t count,
+                    float *restrict g) {
+    if (b)
+        for (int64_t i = 0; i < count; i++) g[i] = sigmoid[i] * (g[i] + a[i] * b[i] * (1.0f - sigmoid[i]));
+    else
+        for (int64_t i = 0; i < count; i++) g[i] = sigmoid[i] * (g[i] + a[i] * (1.0f - sigmoid[i]));
+}
+
 static void T(normalise_batch)(const lpb_batch_norm *n, const float *restrict x, float *restrict y) {
     float *restrict mean = n->mean, *restrict scale = n->scale;
     const float share = 1.0f / (float)n->rows;

@@ -1,6 +1,6 @@
 /* A training step on a tape against double precision, and tapes of which one number is wrong: they are refused, or stay
  * inside their memory. Included by kernel_check.c. */
-enum { TAPE_VALUES = 32, TAPE_OPERATIONS = 32, TAPE_WIDTH = 24 };
+enum { TAPE_VALUES = 40, TAPE_OPERATIONS = 40, TAPE_WIDTH = 24 };
 
 typedef struct {
     lpb_tape_value value[TAPE_VALUES];
@@ -24,7 +24,7 @@ static void add(drawn_tape *t, lpb_tape_kind kind, int64_t a, int64_t b, int64_t
 /* The numbers of values by what they are. */
 typedef struct {
     int64_t x, z, weight, bias, plain, h, gamma, beta, norm, w, b, logits, g, gw, gb, gh, gweight, gbias, turned, gx,
-        average;
+        average, soft, gate, product, bent, sum, distance;
 } tape_parts;
 
 enum { SHARE_DROPPED = 3 }; /* tenths */
@@ -45,6 +45,8 @@ static tape_parts draw_tape(drawn_tape *t, int64_t rows, int64_t inputs, int64_t
     p.gweight = add_value(t, inputs, width, 0), p.gbias = add_value(t, 1, width, 0);
     p.turned = add_value(t, width, inputs, 0), p.gx = add_value(t, rows, inputs, 0);
     p.average = add_value(t, 1, lpb_round_up(width, LPB_ALIGN), 0);
+    int64_t *elementwise[] = {&p.soft, &p.gate, &p.product, &p.bent, &p.sum, &p.distance};
+    for (int i = 0; i < 6; i++) *elementwise[i] = add_value(t, rows, width, 0);
     add(t, LPB_TAPE_GATHER, -1, -1, p.x, -1, 0, 0, 0);
     add(t, LPB_TAPE_NORMAL, -1, -1, p.z, -1, 0, 0, 0);
     add(t, LPB_TAPE_PRODUCT, p.x, p.weight, p.plain, -1, 0, 0, 0);
@@ -69,6 +71,12 @@ static tape_parts draw_tape(drawn_tape *t, int64_t rows, int64_t inputs, int64_t
     add(t, LPB_TAPE_TURN, p.weight, -1, p.turned, -1, 0, 0, 0);
     add(t, LPB_TAPE_PRODUCT, p.gh, p.turned, p.gx, -1, 0, 0, 0);
     add(t, LPB_TAPE_FOLLOW, p.average, -1, p.average, -1, 0, 0, 0.5);
+    add(t, LPB_TAPE_SOFT, p.plain, -1, p.soft, p.gate, 0, 0, 0);
+    add(t, LPB_TAPE_MULTIPLY, p.soft, p.gate, p.product, -1, 0, 0, 0);
+    add(t, LPB_TAPE_ADD, p.soft, p.gate, p.bent, -1, 0, 0, -0.5);
+    add(t, LPB_TAPE_ADD, p.soft, p.gate, p.sum, -1, 0, 0, -0.5);
+    add(t, LPB_TAPE_BEND, p.soft, rows % 3 ? p.product : -1, p.bent, p.gate, 0, 0, 0);
+    add(t, LPB_TAPE_SQUARE, p.soft, p.gate, p.distance, -1, 0, 0, 0.25);
     t->sizes.features = inputs, t->sizes.batch = rows, t->sizes.orders = 1, t->sizes.losses = 3;
     t->sizes.normals = rows * inputs, t->sizes.words = 1 + (rows * width + 3) / 4;
     return p;
@@ -150,6 +158,26 @@ static void compare_tape(const lpb_isa *isa, const drawn_tape *t, const tape_par
         }
 }
 
+/* What is done number by number, padding included. */
+static void compare_elementwise(const lpb_isa *isa, const drawn_tape *t, const tape_parts *p, const float *memory,
+                                const lpb_tape_data *data) {
+    const lpb_tape_value *v = t->value;
+    double squares = 0;
+    for (int64_t i = 0; i < v[p->plain].rows * v[p->plain].ld; i++) {
+        const double x = memory[v[p->plain].offset + i], s = 1 / (1 + exp(-x)),
+                     soft = log1p(exp(-fabs(x))) + fmax(x, 0);
+        const double factor = t->sizes.batch % 3 ? soft * s : 1;
+        squares += 0.25 * (soft - s) * (soft - s);
+        hold(isa, "tape softplus", memory[v[p->soft].offset + i], soft);
+        hold(isa, "tape sigmoid", memory[v[p->gate].offset + i], s);
+        hold(isa, "tape multiply", memory[v[p->product].offset + i], soft * s);
+        hold(isa, "tape add", memory[v[p->sum].offset + i], soft - 0.5 * s);
+        hold(isa, "tape bend", memory[v[p->bent].offset + i], s * (soft - 0.5 * s + soft * factor * (1 - s)));
+        hold(isa, "tape distance", memory[v[p->distance].offset + i], 0.5 * (soft - s));
+    }
+    hold(isa, "tape squares", data->losses[0], squares);
+}
+
 /* One number of one operation or value becomes another. */
 static void spoil(drawn_tape *t) {
     const int64_t wrong[] = {-2, -1, 0, 1, 7, 15, 40, 1 << 20, INT64_MAX, INT64_MIN};
@@ -184,6 +212,7 @@ static void check_tape(const lpb_isa *isa) {
         fail(isa, "tape operation refused", (double)wrong, -1);
     lpb_tape_run(tape, &data, 1);
     compare_tape(isa, &t, &p, memory, &data, act);
+    compare_elementwise(isa, &t, &p, memory, &data);
     lpb_tape_free(tape);
     spoil(&t);
     if (lpb_tape_new(isa, memory, &t.sizes, t.value, t.values, t.operation, t.operations, &tape, &wrong) == LPB_OK) {

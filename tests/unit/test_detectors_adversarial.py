@@ -1,4 +1,4 @@
-"""EGBAD's, ALAD's and AnoGAN's written-out gradients against autograd on the papers' losses, dropout and all."""
+"""Written-out gradients of the GANs and of DSEBM against autograd on the papers' losses, dropout and all."""
 
 from __future__ import annotations
 
@@ -112,12 +112,20 @@ def test_training_is_that_of_autograd(name, more, losses, trainer):
 @pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
 @pytest.mark.parametrize(
     ("name", "more"),
-    [("anogan", {}), ("anogan", {"dropout": 0.0, "slope": 0.0}), ("egbad", {"encoder": (9, 5)}), ("alad", {})],
+    [
+        ("anogan", {}),
+        ("anogan", {"dropout": 0.0, "slope": 0.0}),
+        ("egbad", {"encoder": (9, 5)}),
+        ("alad", {}),
+        ("dsebm", {"hidden": (9, 17, 5), "noise": 0.7}),
+        ("dsebm", {"hidden": (3,)}),
+    ],
 )
 def test_the_kernels_train_several_seeds_as_torch_does(name, more):
     """Moving averages, losses and scores, over whole epochs of batches of an odd number; each seed as alone."""
     X = np.random.default_rng(1).normal(size=(ROWS, FEATURES)).astype(np.float32)
     how = {**HOW, **more, "epochs": 2, "batch_size": 29, "ema_decay": 0.5}
+    how = {key: value for key, value in how.items() if key in registry.resolve(name, {}).get_params()}
     sides = []
     for trainer in TRAINERS:
         detectors = [registry.resolve(name, {**how, "random_state": seed}) for seed in (3, 4)]
