@@ -10,7 +10,7 @@ from harness.errors import InputError
 from harness.placement.model import Placement, policy_for, thread_environment
 from harness.platform.facts import Core, LimitFacts, Topology
 from harness.platform.parse import format_cpulist
-from harness.platform.usable import NO_LIMITS, Usable, memory_near, room, usable
+from harness.platform.usable import HALVED_THREADS, NO_LIMITS, Usable, memory_near, room, usable
 from harness.wording import cpu_time, plural
 
 
@@ -182,6 +182,10 @@ def _half_notes(part: Usable, chosen: Sequence[int]) -> tuple[str, ...]:
                 f"The halves of a core get {shares} threads, so that the fuller half sets the pace; an even number of "
                 "threads per core fills both alike.",
             )
+        halved = part.smt.max == HALVED_THREADS and len({cpu % 2 for cpu in core.cpus}) == 1
+        if halved and len(counts) == 1 and counts[0] > 1:
+            cpus = format_cpulist(tuple(cpu for cpu in core.cpus if cpu in chosen))
+            return (f"CPUs {cpus} are on one half of their core; no thread of the other half may be used.",)
     return ()
 
 

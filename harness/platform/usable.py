@@ -10,7 +10,7 @@ from harness.platform.facts import Core, LimitFacts, Smt, Topology
 from harness.platform.nodes import Node
 
 NO_LIMITS = LimitFacts()
-_HALVED_THREADS = 8
+HALVED_THREADS = 8  # of a core of two halves, where it is one of POWER9 or later
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _with_best(part: Usable) -> Usable:
 
     best = max((node for node in part.nodes if node.cpus), key=rank, default=None)
     cores = part.cores if best is None else part.cores_of(best.id)
-    per_core = 2 if part.smt.max == _HALVED_THREADS else 1
+    per_core = 2 if part.smt.max == HALVED_THREADS else 1
     firsts = [
         cpu
         for core in cores

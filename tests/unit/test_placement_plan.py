@@ -21,6 +21,17 @@ def _topology(spec: TreeSpec, root: Path) -> Topology:
     return probe(SysRoot(build(spec, root))).topology
 
 
+def test_threads_that_must_share_a_half_are_named(tmp_path: Path) -> None:
+    odd = probe(
+        SysRoot(build(TreeSpec(nodes=(NodeSpec(0, cores=1),), online_threads={0: (1, 3, 5)}), tmp_path / "odd"))
+    )
+    chosen = plan(odd.topology, cores=1, threads_per_core=2)
+    assert chosen.notes == ("CPUs 1,3 are on one half of their core; no thread of the other half may be used.",)
+    assert plan(odd.topology, cores=1, threads_per_core=1).notes == ()
+    whole = TreeSpec(generation="POWER8", mtm="8286-42A", nodes=(NodeSpec(0, cores=1),))
+    assert plan(probe(SysRoot(build(whole, tmp_path / "p8"))).topology, cores=1, threads_per_core=2).notes == ()
+
+
 def test_two_threads_of_an_smt8_core_are_one_on_each_half(tmp_path: Path) -> None:
     chosen = plan(_topology(PRESETS["p10-node7"], tmp_path), cores=4, threads_per_core=2, node=7)
     assert chosen.cpus == (0, 1, 8, 9, 16, 17, 24, 25)
