@@ -6,16 +6,25 @@ is in ``tests/unit/test_measure_hosts.py``.
 
 ``python tests/bench/fleet_figures.py page``: the report of 200 hosts, six waves, five workloads; its time, memory and
 size, and whether it is the same again.
+
+``python tests/bench/fleet_figures.py coordinator [WAVES] [SECONDS]``: eight hosts, each an sshd on a port of loopback,
+whose blocks sleep so long; the time in which no host process is there against 2 s + 0.3 s per host and wave, and the
+CPU time of coordinator and ssh clients while all hosts measure against 2 % of a core.
+
+``python tests/bench/fleet_figures.py alike [PAIRS]``: one real block here, over ssh and over Dask to this machine in
+shuffled order, as often as asked for; 1 unless both are within 3 % of what is measured here, by their 95 % intervals.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from harness.measure.hosts import ALPHA, compare_hosts
@@ -120,8 +129,125 @@ def page() -> int:
     return int(seconds > 10 or memory > 500 or len(html) >= 1_000_000 or not same)
 
 
+def coordinator(waves: int, seconds: float) -> int:
+    """Print what the coordinator costs; 1 when it is over its bars."""
+    import json
+    import os
+    import shlex
+    import subprocess
+    import tempfile
+    import time
+
+    from tests.support import sshd
+
+    hosts = 8
+    with tempfile.TemporaryDirectory() as name:
+        folder, log = Path(name), Path(name) / "log"
+        common = {"LPARBENCH_TEST_TELL": str(log), "LPARBENCH_TEST_SECONDS": str(seconds)}
+        environments = [
+            {**common, "LPARBENCH_TEST_HOST": f"{at} timed", "XDG_CACHE_HOME": f"{folder}/{at}"}
+            for at in range(1, hosts + 1)
+        ]
+        with sshd.servers(folder, environments) as servers:
+            host = [sys.executable, str(Path(sshd.__file__).with_name("fleet_host.py"))]
+            words = [
+                "fleet", "run", str(servers.inventory(folder)), "nsl-kdd-mlp", "--ssh-config", str(servers.config),
+                "--command", shlex.join(host), "--waves", str(waves), "--out", str(folder / "out"),
+            ]  # fmt: skip
+            began, samples = time.clock_gettime(time.CLOCK_BOOTTIME), []
+            with subprocess.Popen([sys.executable, "-m", "harness", *words], env=os.environ) as process:
+                while process.poll() is None:
+                    samples.append((time.clock_gettime(time.CLOCK_BOOTTIME), _cpu_of(psutil.Process(process.pid))))
+                    time.sleep(0.1)
+            wall = time.clock_gettime(time.CLOCK_BOOTTIME) - began
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    blocks = [lines[at : at + hosts] for at in range(0, len(lines), hosts)]
+    measured = sum(max(line[2] for line in of) - min(line[0] for line in of) for of in blocks)
+    waves_alone = blocks[1:]  # the first is the look at all hosts
+    shares = [_share(samples, max(line[1] for line in of), min(line[2] for line in of)) for of in waves_alone]
+    overhead, bar, share = wall - measured, 2 + 0.3 * hosts * waves, max(shares)
+    print(
+        f"{hosts} hosts, {waves} waves of {seconds:g} s: {wall:.1f} s, {overhead:.1f} s without a host (bar {bar:.1f})"
+    )
+    print(f"CPU of coordinator and ssh clients while all hosts measure: {share:.2%} of a core (bar 2 %)")
+    return int(len(lines) != hosts * (waves + 1) or overhead > bar or share > 0.02)
+
+
+def _cpu_of(process: psutil.Process) -> float:
+    """CPU seconds of a process and the processes that it started."""
+    total = 0.0
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            times = each.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _share(samples: list[tuple[float, float]], begin: float, end: float) -> float:
+    """CPU time per time within a window."""
+    inside = [sample for sample in samples if begin <= sample[0] <= end]
+    return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
+
+
+def alike(pairs: int) -> int:
+    """Print how far blocks over ssh and over Dask are from blocks here; 1 unless they are equivalent."""
+    import asyncio
+    import os
+    import random
+    import tempfile
+
+    from harness.fleet.dask_transport import DaskTransport, workers_of
+    from harness.fleet.inventory import Host
+    from harness.fleet.transport import SshTransport
+    from harness.fleet.waves import ask, timed_of
+    from harness.measure.stats import log_ratios, paired_effect
+    from harness.record.spec import RunSpec
+    from harness.record.store import parse_run
+    from harness.reporting.progress import Silence
+    from harness.runs.run import run_once
+    from harness.workers.executor import ProcessExecutor
+    from tests.support import dask_cluster, sshd
+
+    spec = RunSpec(("nsl-kdd-mlp",), synthetic=True, rows=5000, epochs=2, seeds=1, blocks=1, backends=("eager",),
+                   scenarios=("offline",), series_seconds=2.0, roofline="none")  # fmt: skip
+    taken: dict[str, list[float]] = {"here": [], "ssh": [], "dask": []}
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        servers = stack.enter_context(sshd.servers(folder, [{"XDG_CACHE_HOME": f"{folder}/cache"}]))
+        cluster = stack.enter_context(dask_cluster.cluster(folder, {"lpar1": {"XDG_CACHE_HOME": f"{folder}/cache"}}))
+        os.environ.update(cluster.environment)
+        inventory, addresses, _ = asyncio.run(workers_of(cluster.scheduler))
+        ways = {
+            "ssh": (SshTransport((sys.executable, "-m", "harness"), servers.config),
+                    Host("lpar1", "127.0.0.1", port=servers.ports[0])),
+            "dask": (DaskTransport(cluster.scheduler, (), addresses), inventory.hosts[0]),
+        }  # fmt: skip
+        for at in range(pairs):
+            for way in random.Random(at).sample(list(taken), len(taken)):
+                if way == "here":
+                    run = run_once(spec, ProcessExecutor(), Silence())
+                else:
+                    transport, host = ways[way]
+                    run = parse_run(str(asyncio.run(ask(transport, host, spec=spec, timeout_s=600.0))), way)
+                (timed,) = timed_of(run)
+                assert timed.seconds is not None
+                taken[way].append(timed.seconds)
+    outside = False
+    for way in ways:
+        effect = paired_effect(log_ratios(taken["here"], taken[way]))
+        outside |= not math.log(0.97) < effect.low <= effect.high < -math.log(0.97)
+        low, high = math.expm1(effect.low), math.expm1(effect.high)
+        print(f"{way}: {effect.ratio - 1:+.1%} [{low:+.1%}, {high:+.1%}] of the time of a block here, {pairs} pairs")
+    return int(outside)
+
+
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     if sys.argv[1:] == ["page"]:
-        sys.path.insert(0, str(Path(__file__).parents[2]))
         sys.exit(page())
+    if sys.argv[1:2] == ["coordinator"]:
+        given = [*sys.argv[2:], *("3", "10")[len(sys.argv) - 2 :]]
+        sys.exit(coordinator(int(given[0]), float(given[1])))
+    if sys.argv[1:2] == ["alike"]:
+        sys.exit(alike(int(sys.argv[2]) if len(sys.argv) > 2 else 8))
     sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1500))
