@@ -62,7 +62,7 @@ def score(
     from harness.detectors.opening import open_stream
     from harness.record.files import STANDARD_OUTPUT, is_standard_output, whole_output
     from harness.scoring.bundle import open_bundle
-    from harness.scoring.row_source import read_rows
+    from harness.scoring.row_source import open_rows, read_rows
     from harness.scoring.stream import score_stream
 
     target = output or STANDARD_OUTPUT
@@ -73,10 +73,7 @@ def score(
     stream = open_stream(opened, backend, threads, encoded=encoded)
     name = "standard input" if file == "-" else file
     with ExitStack() as stack:
-        try:
-            source = _standard_input() if file == "-" else stack.enter_context(Path(file).open("rb"))
-        except OSError as error:
-            raise InputError(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from None
+        source = _standard_input() if file == "-" else stack.enter_context(open_rows(Path(file)))
         inputs = [Path(file)] if file != "-" else []
         sink = stack.enter_context(whole_output(target, inputs=[*inputs, *bundle.iterdir()]))
         rows = read_rows(source, name, stream.layout)

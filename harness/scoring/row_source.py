@@ -16,12 +16,14 @@ import select
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pandas as pd
 
 from harness.datasets.csvfile import FLOAT_PRECISION
+from harness.datasets.store import empty
 from harness.errors import InputError
 from harness.scoring.rows import BadRow, Layout, Rows, excerpt, joined, sorted_out
 
@@ -31,6 +33,22 @@ _ARRAY_ROWS = 1 << 16
 _GZ, _XZ, _NPY = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x93NUMPY"
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _INFINITE = re.compile(r"\s*[+-]?inf(inity)?\s*", re.ASCII | re.IGNORECASE)  # read as a number, then refused as one
+
+
+def open_rows(path: Path) -> BinaryIO:
+    """A file of rows; a pipe or a device may bring none.
+
+    Raises:
+        InputError: it cannot be read, or is a file without a byte.
+    """
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", remedy="Check the path.") from None
+    if path.is_file() and not path.stat().st_size:
+        stream.close()
+        raise empty(path)
+    return stream
 
 
 def read_rows(stream: BinaryIO, name: str, layout: Layout, block_bytes: int = BLOCK_BYTES) -> Iterator[Rows]:

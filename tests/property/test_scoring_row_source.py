@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.scoring.row_source import read_rows
+from harness.scoring.row_source import open_rows, read_rows
 from harness.scoring.rows import Layout, Rows
 
 COLUMNS = ("size", "kind", "rate")
@@ -193,3 +194,15 @@ def test_a_pipe_that_pauses_is_answered_at_once() -> None:
         assert len(next(rows).frame) == 2
         sink.write(b"5,c,6\n")
         assert isinstance(next(rows).frame, pd.DataFrame)
+
+
+def test_a_file_without_a_byte_is_refused_and_a_device_without_rows_is_not(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.npy"
+    rows.touch()
+    with pytest.raises(InputError, match=r"rows\.npy is empty") as caught:
+        open_rows(rows)
+    assert "interrupted copy" in str(caught.value.remedy)
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        open_rows(tmp_path / "other.npy")
+    with open_rows(Path("/dev/null")) as stream:
+        assert list(read_rows(stream, "nothing", Layout(("a",)))) == []
