@@ -1,22 +1,27 @@
-"""Alarms and power of gates on stored sessions of forty benchmarks: ``python tests/bench/gate_simulation.py 1000``."""
+"""Alarms and power of gates on stored sessions of forty benchmarks: ``python tests/bench/gate_simulation.py 1000``.
+
+A second number is the first seed: judge a change of the rules with seeds that it was not made with.
+"""
 
 from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.suite_simulation import REGIMES, SIZE, count, in_one
+from support.suite_simulation import REGIMES, SIZE, in_one
+from support.suite_simulation import count as count_from
 
 _TWO_PERCENT = ("even", "shared")  # regimes whose session spread is 2 %; elsewhere some results are too noisy for 20 %
 _AFTER = {0: "three sessions", 2: "after two accepted changes"}
 
 
-def main(suites: int) -> int:
+def main(suites: int = 1000, first: int = 0) -> int:
     """Print one line per figure; 1 when one misses its bar."""
-    missed = 0
+    missed, count = 0, partial(count_from, first=first)
 
     def figure(what: str, part: int, whole: int, bar: float) -> None:
         nonlocal missed
@@ -47,4 +52,4 @@ def main(suites: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000))
+    sys.exit(main(*map(int, sys.argv[1:])))

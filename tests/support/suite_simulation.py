@@ -112,14 +112,16 @@ def judge(suite: Suite, baseline: Baseline, slower: np.ndarray | float = 0.0) ->
     return gate(baseline, measured(), Policy(), source=BaselineSource.STORED, measure_again=measured)
 
 
-def count(regime: str, suites: int, slower: Callable[[int], np.ndarray | float], *, changes: int) -> Counter[str]:
+def count(
+    regime: str, suites: int, slower: Callable[[int], np.ndarray | float], *, changes: int, first: int = 0
+) -> Counter[str]:
     """How many suites ended in each exit code, and how many slower results were found, by name.
 
-    ``slower`` gives the slowdown on the log scale by number of the suite.
+    ``slower`` gives the slowdown on the log scale by number of the suite; ``first`` is the seed of the first.
     """
     counts: Counter[str] = Counter()
     for number in range(suites):
-        suite, baseline = suite_with_baseline(regime, number, changes=changes)
+        suite, baseline = suite_with_baseline(regime, first + number, changes=changes)
         effect = np.broadcast_to(slower(number), (SIZE,))
         report = judge(suite, baseline, effect)
         counts[ExitCode(report.exit_code).name] += 1
