@@ -22,6 +22,7 @@ typedef struct {
     int64_t rows, ld; /* ld 1: row-major */
     char *memory;
     void *scratch;
+    int threads; /* that a step may use */
 } frame;
 
 static void *place(const lpb_plan *plan, const frame *f, int64_t v) {
@@ -147,7 +148,7 @@ static void run_net(const lpb_plan *plan, const frame *f, const float *x, float 
     float *rest = (float *)f->scratch + row * LPB_BLOCK_ROWS;
     x = turned(plan, f, x, s->features);
     if (s->transformer)
-        lpb_transformer_run(s->transformer, x, f->rows, row, out, out_row, f->ld, rest);
+        lpb_transformer_run(s->transformer, x, f->rows, row, out, out_row, f->ld, rest, f->threads);
     else
         lpb_convolution_run(s->convolution, x, f->rows, row, out, out_row, f->ld, rest);
     for (int64_t j = 0; f->rows < f->ld && j < s->outputs; j++)
@@ -258,23 +259,37 @@ static lpb_status run_steps(const lpb_plan *plan, frame *f, float *out) {
     return status;
 }
 
-static lpb_status run_block(const void *argument, const float *x, int64_t rows, int64_t x_row, float *out,
-                            void *memory) {
-    const lpb_plan *plan = argument;
+static lpb_status run_on(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, void *memory,
+                         int threads) {
     const int64_t ld = lpb_round_up(rows, LPB_ALIGN);
-    frame f = {.rows = rows, .ld = ld, .memory = memory, .scratch = (char *)memory + plan->block_bytes};
+    frame f = {
+        .rows = rows, .ld = ld, .memory = memory, .scratch = (char *)memory + plan->block_bytes, .threads = threads};
     float *input = place(plan, &f, 0);
     if (rows < ld) memset(input, 0, (size_t)(plan->values[0].features * ld) * sizeof *input);
     plan->isa->transpose(x, x_row, rows, plan->values[0].features, input, ld);
     return run_steps(plan, &f, out);
 }
 
-static lpb_status run_few(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out) {
+static lpb_status run_block(const void *plan, const float *x, int64_t rows, int64_t x_row, float *out, void *memory) {
+    return run_on(plan, x, rows, x_row, out, memory, 1);
+}
+
+/* A single block, whose steps may use the threads that have no block of their own. */
+static lpb_status run_alone(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out,
+                            int threads) {
+    void *memory = lpb_new_memory(plan->block_bytes + plan->scratch_bytes);
+    if (!memory) return LPB_NO_MEMORY;
+    const lpb_status status = run_on(plan, x, rows, x_row, out, memory, threads);
+    free(memory);
+    return status;
+}
+
+static lpb_status run_few(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {
     char local[STACK_BYTES] __attribute__((aligned(64)));
     const int64_t value_bytes = plan->row_bytes * rows, bytes = value_bytes + plan->scratch_bytes;
     char *memory = bytes <= STACK_BYTES ? local : lpb_new_memory(bytes);
     if (!memory) return LPB_NO_MEMORY;
-    frame f = {.rows = rows, .ld = 1, .memory = memory, .scratch = memory + value_bytes};
+    frame f = {.rows = rows, .ld = 1, .memory = memory, .scratch = memory + value_bytes, .threads = threads};
     const int64_t features = plan->values[0].features, row = padded(features);
     float *input = place(plan, &f, 0);
     for (int64_t r = 0; r < rows; r++, input += row) {
@@ -287,7 +302,8 @@ static lpb_status run_few(const lpb_plan *plan, const float *x, int64_t rows, in
 }
 
 lpb_status lpb_plan_run(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {
-    if (rows <= FEW_ROWS) return rows > 0 ? run_few(plan, x, rows, x_row, out) : LPB_OK;
+    if (rows <= FEW_ROWS) return rows > 0 ? run_few(plan, x, rows, x_row, out, threads) : LPB_OK;
+    if (rows <= LPB_BLOCK_ROWS) return run_alone(plan, x, rows, x_row, out, threads);
     const lpb_blocks blocks = {run_block, plan, plan->block_bytes + plan->scratch_bytes, x, rows, x_row, out, 1};
     return lpb_blocks_run(&blocks, threads);
 }

@@ -7,8 +7,10 @@
 #define _POSIX_C_SOURCE 200809L
 #include "transformer.h"
 
+#include "crew.h"
 #include "memory.h"
 #include "plan.h"
+#include "pool.h"
 
 enum {
     MOST_ROWS = 8,      /* together */
@@ -20,9 +22,14 @@ enum {
     LAYERS = 3, /* of a block, after its heads: output, up, down */
 };
 
-/* The pieces of scratch memory. HEAD has queries, keys and values of a head, and later what the last attention asks;
- * SUM is of values, for a strip. */
-enum { TOKENS, NORMAL, MIXED, HEAD, SCORES, SUM, HIDDEN, GEMM, PIECES };
+/* The pieces of scratch memory: of all threads, and from HEAD on of each. HEAD has queries, keys and values of a head,
+ * and later what the last attention asks; SUM is of values, for a strip. */
+enum { TOKENS, NORMAL, MIXED, HIDDEN, HEAD, SCORES, SUM, GEMM, PIECES };
+
+/* Multiply-adds from which on waking other threads takes less time than it saves. */
+#ifndef LPB_SHARED_WORK
+#define LPB_SHARED_WORK (1 << 20)
+#endif
 
 struct lpb_transformer {
     const lpb_isa *isa;
@@ -37,10 +44,31 @@ struct lpb_transformer {
     int64_t begins[PIECES + 1]; /* in floats */
 };
 
+/* A run, and how its columns are divided: `layer` columns at a time go through a layer onto the tokens, `inner` through
+ * the inner net. */
 typedef struct {
+    const lpb_transformer *t;
+    const float *rows;
+    int64_t count, x_row;
+    float *out;
+    int64_t out_row, out_column;
+    int threads;
     int64_t ld; /* from one feature to the next */
-    float *x, *normal, *mixed, *head, *scores, *sum, *hidden, *gemm;
-} pieces;
+    float *x, *normal, *mixed, *hidden;
+    float *own, *others; /* pieces of the first thread, and of the others */
+    lpb_crew crew;
+} job;
+
+/* A thread of it, and where it is. */
+typedef struct {
+    job *j;
+    lpb_member member;
+    float *head, *scores, *sum, *gemm;
+    int64_t first, rows, n; /* rows that are taken together, and their columns */
+    const plan_step *layers;
+    const float *attended;       /* what attention reads: the tokens as they are, or normalised */
+    int64_t layer, inner, strip; /* columns at a time, and the first strip that is in `hidden` */
+} hand;
 
 static int64_t padded(int64_t count) { return lpb_round_up(count, LPB_ALIGN); }
 
@@ -53,24 +81,6 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 /* From one feature to the next where so many rows are together. */
 static int64_t ld_of(const lpb_transformer *t, int64_t rows) {
     return odd_lines((rows - 1) * t->tokens + padded(t->tokens));
-}
-
-/* Zeroed where something is computed of what lies between the columns. */
-static pieces pieces_at(const lpb_transformer *t, int64_t rows, float *memory) {
-    const int64_t *b = t->begins, ld = ld_of(t, rows);
-    const pieces p = {ld,
-                      memory + b[TOKENS],
-                      memory + b[NORMAL],
-                      memory + b[MIXED],
-                      memory + b[HEAD],
-                      memory + b[SCORES],
-                      memory + b[SUM],
-                      memory + b[HIDDEN],
-                      memory + b[GEMM]};
-    memset(p.x, 0, (size_t)(t->width * ld) * sizeof *p.x);
-    memset(p.mixed, 0, (size_t)(t->width * ld) * sizeof *p.mixed);
-    memset(p.head, 0, (size_t)(3 * t->size * ld) * sizeof *p.head);
-    return p;
 }
 
 /* Keys by queries: the scores of all tokens in the rows, of a strip of queries in the columns. */
@@ -131,137 +141,262 @@ static lpb_gemm layer_product(const plan_step *s, const plan_panel *panel, int64
     return g;
 }
 
-/* out = act(W x + b), or out += W x + b, over n columns; the activation while a panel of outputs is in cache. */
-static void run_layer(const lpb_transformer *t, const plan_step *s, const float *x, int64_t ld, int64_t n, bool adds,
-                      float *out, int64_t out_ld, void *scratch) {
-    for (int64_t first = 0; first < s->outputs; first += s->panel) {
-        const plan_panel panel = plan_panel_at(s, first);
-        for (int64_t from = 0; from < s->features; from += MOST_TERMS) {
-            lpb_gemm g = layer_product(s, &panel, from, x, ld, n, out, out_ld);
-            if (adds) g.beta = 1.0f;
-            t->isa->f32.gemm(&g, 0, 1, scratch);
-        }
-        if (s->word) t->isa->reals->activate(out + first * out_ld, panel.count * out_ld, (lpb_activation)s->word, 0.0f);
+/* A panel of out = act(W x + b), or out += W x + b, over n columns; the activation while it is in cache. */
+static void run_panel(const lpb_isa *isa, const plan_step *s, int64_t first, const float *x, int64_t ld, int64_t n,
+                      bool adds, float *out, int64_t out_ld, void *scratch) {
+    const plan_panel panel = plan_panel_at(s, first);
+    for (int64_t from = 0; from < s->features; from += MOST_TERMS) {
+        lpb_gemm g = layer_product(s, &panel, from, x, ld, n, out, out_ld);
+        if (adds) g.beta = 1.0f;
+        isa->f32.gemm(&g, 0, 1, scratch);
     }
+    if (s->word) isa->reals->activate(out + first * out_ld, panel.count * out_ld, (lpb_activation)s->word, 0.0f);
 }
 
-static void make_tokens(const lpb_transformer *t, const float *x, int64_t x_row, int64_t rows, const pieces *p) {
-    float *numbers = p->scores;
-    const int64_t tokens = t->tokens, width = t->width;
+static int64_t panels(const plan_step *s) { return (s->outputs + s->panel - 1) / s->panel; }
+
+/* Below, tasks of the phases of a run: of a row, of a head, of a strip of columns, or of a panel of a layer's outputs
+ * for a strip. */
+
+static void make_tokens(void *context, int64_t r) {
+    const hand *w = context;
+    const lpb_transformer *t = w->j->t;
+    const int64_t tokens = t->tokens, width = t->width, ld = w->j->ld;
+    const float *x = w->j->rows + (w->first + r) * w->j->x_row;
     const float *weight = t->tables, *bias = weight + width * tokens, *embedded = bias + width * tokens;
-    for (int64_t r = 0; r < rows; r++, x += x_row) {
-        for (int64_t q = 0; q < tokens; q++) {
-            const int64_t column = t->columns[2 * q];
-            numbers[q] = column < 0 || t->columns[2 * q + 1] ? 0.0f : x[column];
-        }
-        float *to = p->x + r * tokens;
-        for (int64_t f = 0; f < width; f++)
-            for (int64_t q = 0; q < tokens; q++)
-                to[f * p->ld + q] = bias[f * tokens + q] + numbers[q] * weight[f * tokens + q];
-        const float *table = embedded;
-        for (int64_t q = 0; q < tokens; q++) {
-            const int64_t codes = t->columns[2 * q + 1];
-            if (!codes) continue;
-            const float given = x[t->columns[2 * q]];
-            const int64_t code = given > -1.0f && given < (float)codes ? (int64_t)given : codes - 1;
-            for (int64_t f = 0; f < width; f++) to[f * p->ld + q] += table[code * width + f];
-            table += codes * width;
-        }
+    float *numbers = w->scores, *to = w->j->x + r * tokens;
+    for (int64_t q = 0; q < tokens; q++) {
+        const int64_t column = t->columns[2 * q];
+        numbers[q] = column < 0 || t->columns[2 * q + 1] ? 0.0f : x[column];
+    }
+    for (int64_t f = 0; f < width; f++)
+        for (int64_t q = 0; q < tokens; q++)
+            to[f * ld + q] = bias[f * tokens + q] + numbers[q] * weight[f * tokens + q];
+    const float *table = embedded;
+    for (int64_t q = 0; q < tokens; q++) {
+        const int64_t codes = t->columns[2 * q + 1];
+        if (!codes) continue;
+        const float given = x[t->columns[2 * q]];
+        const int64_t code = given > -1.0f && given < (float)codes ? (int64_t)given : codes - 1;
+        for (int64_t f = 0; f < width; f++) to[f * ld + q] += table[code * width + f];
+        table += codes * width;
     }
 }
 
-/* Every head over all tokens of the rows, and their sum through the output layer onto x. */
-static void attend(const lpb_transformer *t, const plan_step *layers, int64_t rows, int64_t n, const float *normal,
-                   const pieces *p) {
+/* A head over all tokens of the rows. */
+static void attend(void *context, int64_t h) {
+    const hand *w = context;
+    const lpb_transformer *t = w->j->t;
     const lpb_isa *isa = t->isa;
-    const int64_t ld = p->ld, size = t->size, tokens = t->tokens;
-    for (int64_t h = 0; h < t->heads; h++) {
-        run_layer(t, layers + h, normal, ld, n, false, p->head, ld, p->gemm);
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t q = 0; q < tokens; q += STRIP) {
-                const int64_t count = least(STRIP, tokens - q), columns = padded(count);
-                const float *queries = p->head + r * tokens, *keys = queries + size * ld, *values = keys + size * ld;
-                const lpb_gemm scores = scores_product(t, ld, keys, queries + q, ld, size, columns, p->scores);
-                isa->f32.gemm(&scores, 0, 1, p->gemm);
-                float sums[STRIP] __attribute__((aligned(64)));
-                isa->softmax(p->scores, tokens, columns, sums);
-                const lpb_gemm mix = values_product(t, ld, values, size, p->scores, columns, p->sum);
-                isa->f32.gemm(&mix, 0, 1, p->gemm);
-                float *mixed = p->mixed + h * size * ld + r * tokens + q;
-                isa->divide_columns(p->sum, size, columns, sums, count, mixed, ld);
-            }
-    }
-    run_layer(t, layers + t->heads, p->mixed, ld, n, true, p->x, ld, p->gemm);
+    const plan_step *layer = w->layers + h;
+    const int64_t ld = w->j->ld, size = t->size, tokens = t->tokens;
+    for (int64_t first = 0; first < layer->outputs; first += layer->panel)
+        run_panel(isa, layer, first, w->attended, ld, w->n, false, w->head, ld, w->gemm);
+    for (int64_t r = 0; r < w->rows; r++)
+        for (int64_t q = 0; q < tokens; q += STRIP) {
+            const int64_t count = least(STRIP, tokens - q), columns = padded(count);
+            const float *queries = w->head + r * tokens, *keys = queries + size * ld, *values = keys + size * ld;
+            const lpb_gemm scores = scores_product(t, ld, keys, queries + q, ld, size, columns, w->scores);
+            isa->f32.gemm(&scores, 0, 1, w->gemm);
+            float sums[STRIP] __attribute__((aligned(64)));
+            isa->softmax(w->scores, tokens, columns, sums);
+            const lpb_gemm mix = values_product(t, ld, values, size, w->scores, columns, w->sum);
+            isa->f32.gemm(&mix, 0, 1, w->gemm);
+            float *mixed = w->j->mixed + h * size * ld + r * tokens + q;
+            isa->divide_columns(w->sum, size, columns, sums, count, mixed, ld);
+        }
 }
 
-/* The inner net of n tokens, onto x. */
-static void widen(const lpb_transformer *t, const plan_step *layers, int64_t n, const pieces *p) {
-    const int64_t strips = (n + STRIP - 1) / STRIP, width = padded((n + strips - 1) / strips);
-    t->isa->normalise(p->x, t->width, p->ld, n, p->normal);
-    for (int64_t first = 0; first < n; first += width) {
-        const int64_t columns = least(width, n - first), ld = odd_lines(columns);
-        run_layer(t, layers, p->normal + first, p->ld, columns, false, p->hidden, ld, p->gemm);
-        if (t->gated) {
-            float *gate = p->hidden + t->inner * ld;
-            t->isa->reals->activate(gate, t->inner * ld, LPB_RELU, 0.0f);
-            t->isa->reals->combine(LPB_MULTIPLY, p->hidden, ld, gate, ld, t->inner, ld, p->hidden);
-        }
-        run_layer(t, layers + 1, p->hidden, ld, columns, true, p->x + first, p->ld, p->gemm);
-    }
+static int64_t strips(const hand *w, int64_t width) { return (w->n + width - 1) / width; }
+
+/* What the heads give, through the output layer, onto the tokens. */
+static void put_out(void *context, int64_t task) {
+    const hand *w = context;
+    const job *j = w->j;
+    const plan_step *s = w->layers + j->t->heads;
+    const int64_t across = strips(w, w->layer), first = task % across * w->layer;
+    run_panel(j->t->isa, s, task / across * s->panel, j->mixed + first, j->ld, least(w->layer, w->n - first), true,
+              j->x + first, j->ld, w->gemm);
+}
+
+static void normalise(void *context, int64_t strip) {
+    const hand *w = context;
+    const job *j = w->j;
+    const int64_t first = strip * w->layer;
+    j->t->isa->normalise(j->x + first, j->t->width, j->ld, least(w->layer, w->n - first), j->normal + first);
+}
+
+/* A strip of the inner net: its first column, how many there are, and where its hidden values are. */
+typedef struct {
+    int64_t first, columns, ld;
+    float *hidden;
+} inner_strip;
+
+static inner_strip strip_at(const hand *w, int64_t index) {
+    const lpb_transformer *t = w->j->t;
+    const int64_t first = (w->strip + index) * w->inner, columns = least(w->inner, w->n - first);
+    const int64_t whole = t->inner * (t->gated ? 2 : 1) * odd_lines(w->inner);
+    return (inner_strip){first, columns, odd_lines(columns), w->j->hidden + index * whole};
+}
+
+/* Strips whose hidden values are there at once. */
+static int64_t together(const hand *w) { return w->j->threads > 1 ? strips(w, w->inner) : 1; }
+
+static void widen(void *context, int64_t task) {
+    const hand *w = context;
+    const plan_step *s = w->layers + w->j->t->heads + 1;
+    const inner_strip at = strip_at(w, task % together(w));
+    run_panel(w->j->t->isa, s, task / together(w) * s->panel, w->j->normal + at.first, w->j->ld, at.columns, false,
+              at.hidden, at.ld, w->gemm);
+}
+
+static void gate(void *context, int64_t strip) {
+    const hand *w = context;
+    const lpb_transformer *t = w->j->t;
+    const inner_strip at = strip_at(w, strip);
+    float *gates = at.hidden + t->inner * at.ld;
+    t->isa->reals->activate(gates, t->inner * at.ld, LPB_RELU, 0.0f);
+    t->isa->reals->combine(LPB_MULTIPLY, at.hidden, at.ld, gates, at.ld, t->inner, at.ld, at.hidden);
+}
+
+static void narrow(void *context, int64_t task) {
+    const hand *w = context;
+    const plan_step *s = w->layers + w->j->t->heads + 2;
+    const inner_strip at = strip_at(w, task % together(w));
+    run_panel(w->j->t->isa, s, task / together(w) * s->panel, at.hidden, at.ld, at.columns, true, w->j->x + at.first,
+              w->j->ld, w->gemm);
 }
 
 /* What the last attention takes in for the first token, head by head, before any layer of values: by the first token's
  * query, seen through the keys' layer, so that no key and no value of any other token is made. */
-static void take_in(const lpb_transformer *t, int64_t rows, const float *normal, const pieces *p, float *out,
-                    int64_t out_row, int64_t out_column) {
+static void take_in(void *context, int64_t r) {
+    const hand *w = context;
+    const job *j = w->j;
+    const lpb_transformer *t = j->t;
     const lpb_isa *isa = t->isa;
-    const int64_t width = t->width, row = padded(width), heads = padded(t->heads);
-    float *seen = p->head, *first = seen + width * heads, *query = first + row, *of_head = query + row;
+    const int64_t width = t->width, row = padded(width), heads = padded(t->heads), column = j->out_column;
+    float *seen = w->head, *first = seen + width * heads, *query = first + row, *of_head = query + row;
+    float *out = j->out + (w->first + r) * j->out_row;
     memset(seen, 0, (size_t)(width * heads) * sizeof *seen);
-    for (int64_t r = 0; r < rows; r++, out += out_row) {
-        const float *own = normal + r * t->tokens;
-        for (int64_t f = 0; f < width; f++) first[f] = own[f * p->ld];
-        isa->reals->gemv(width, row, first, t->query, t->query + width * row, LPB_IDENTITY, 0.0f, query);
-        memset(first, 0, (size_t)row * sizeof *first); /* a bias of none */
-        for (int64_t h = 0; h < t->heads; h++) {
-            isa->reals->gemv(t->size, row, query + h * t->size, t->key + h * t->size * row, first, LPB_IDENTITY, 0.0f,
-                             of_head);
-            for (int64_t f = 0; f < width; f++) seen[f * heads + h] = of_head[f];
-        }
-        float *sums = of_head;
-        const lpb_gemm scores = scores_product(t, p->ld, own, seen, heads, width, heads, p->scores);
-        isa->f32.gemm(&scores, 0, 1, p->gemm);
-        isa->softmax(p->scores, t->tokens, heads, sums);
-        const lpb_gemm mix = values_product(t, p->ld, own, width, p->scores, heads, p->sum);
-        isa->f32.gemm(&mix, 0, 1, p->gemm);
-        for (int64_t f = 0; f < width; f++) out[f * out_column] = p->x[f * p->ld + r * t->tokens];
-        for (int64_t h = 0; h < t->heads; h++)
-            for (int64_t f = 0; f < width; f++)
-                out[((h + 1) * width + f) * out_column] = p->sum[f * heads + h] / sums[h];
+    const float *own = w->attended + r * t->tokens;
+    for (int64_t f = 0; f < width; f++) first[f] = own[f * j->ld];
+    isa->reals->gemv(width, row, first, t->query, t->query + width * row, LPB_IDENTITY, 0.0f, query);
+    memset(first, 0, (size_t)row * sizeof *first); /* a bias of none */
+    for (int64_t h = 0; h < t->heads; h++) {
+        isa->reals->gemv(t->size, row, query + h * t->size, t->key + h * t->size * row, first, LPB_IDENTITY, 0.0f,
+                         of_head);
+        for (int64_t f = 0; f < width; f++) seen[f * heads + h] = of_head[f];
+    }
+    float *sums = of_head;
+    const lpb_gemm scores = scores_product(t, j->ld, own, seen, heads, width, heads, w->scores);
+    isa->f32.gemm(&scores, 0, 1, w->gemm);
+    isa->softmax(w->scores, t->tokens, heads, sums);
+    const lpb_gemm mix = values_product(t, j->ld, own, width, w->scores, heads, w->sum);
+    isa->f32.gemm(&mix, 0, 1, w->gemm);
+    for (int64_t f = 0; f < width; f++) out[f * column] = j->x[f * j->ld + r * t->tokens];
+    for (int64_t h = 0; h < t->heads; h++)
+        for (int64_t f = 0; f < width; f++) out[((h + 1) * width + f) * column] = w->sum[f * heads + h] / sums[h];
+}
+
+static void share(hand *w, lpb_task task, int64_t count) { lpb_crew_phase(&w->member, count, task, w); }
+
+/* Sets what the attention of a block reads. */
+static void prepare(hand *w, int64_t block) {
+    const bool plain = block == 0 && w->j->t->plain_first;
+    if (!plain) share(w, normalise, strips(w, w->layer));
+    w->attended = plain ? w->j->x : w->j->normal;
+}
+
+static void run_block(hand *w, int64_t block) {
+    const lpb_transformer *t = w->j->t;
+    prepare(w, block);
+    w->layers = t->layers + block * (t->heads + LAYERS);
+    const plan_step *out = w->layers + t->heads;
+    share(w, attend, t->heads);
+    share(w, put_out, panels(out) * strips(w, w->layer));
+    share(w, normalise, strips(w, w->layer));
+    for (w->strip = 0; w->strip < strips(w, w->inner); w->strip += together(w)) {
+        share(w, widen, panels(out + 1) * together(w));
+        if (t->gated) share(w, gate, together(w));
+        share(w, narrow, panels(out + 2) * together(w));
     }
 }
 
-/* What attention reads: the tokens as they are, or normalised. */
-static const float *attended(const lpb_transformer *t, int64_t block, int64_t n, const pieces *p) {
-    if (block == 0 && t->plain_first) return p->x;
-    t->isa->normalise(p->x, t->width, p->ld, n, p->normal);
-    return p->normal;
+/* How many columns of n several threads take at a time: whole widths of tiles for each, as far as there are so many. */
+static int64_t strip_width(int64_t n, int threads) {
+    const int64_t parts = most((n + STRIP - 1) / STRIP, threads > 1 ? least(threads, (n + 31) / 32) : 1);
+    return padded((n + parts - 1) / parts);
+}
+
+/* All rows, as the thread whose pieces are the index-th. */
+static void run_rows(void *argument, int64_t index, int64_t end) {
+    (void)end; /* where fewer threads are there than were asked for */
+    job *j = argument;
+    const lpb_transformer *t = j->t;
+    const int64_t *b = t->begins, size = b[PIECES] - b[HEAD];
+    float *own = index ? j->others + (index - 1) * size : j->own;
+    hand w = {
+        .j = j,
+        .member = lpb_crew_member(j->threads > 1 ? &j->crew : NULL),
+        .head = own,
+        .scores = own + b[SCORES] - b[HEAD],
+        .sum = own + b[SUM] - b[HEAD],
+        .gemm = own + b[GEMM] - b[HEAD],
+    };
+    memset(w.head, 0, (size_t)(3 * t->size * j->ld) * sizeof *w.head);
+    for (w.first = 0; w.first < j->count; w.first += w.rows) {
+        w.rows = least(t->rows, j->count - w.first);
+        w.n = padded(w.rows * t->tokens);
+        w.inner = strip_width(w.n, j->threads);
+        w.layer = j->threads > 1 ? w.inner : w.n;
+        share(&w, make_tokens, w.rows);
+        for (int64_t block = 0; block < t->blocks; block++) run_block(&w, block);
+        prepare(&w, t->blocks);
+        share(&w, take_in, w.rows);
+    }
+}
+
+/* Floats of the hidden values of all strips at once. */
+static int64_t all_hidden(const lpb_transformer *t, int64_t rows, int threads) {
+    const int64_t n = padded(rows * t->tokens), width = strip_width(n, threads);
+    return t->inner * (t->gated ? 2 : 1) * odd_lines(width) * ((n + width - 1) / width);
 }
 
 void lpb_transformer_run(const lpb_transformer *t, const float *x, int64_t rows, int64_t x_row, float *out,
-                         int64_t out_row, int64_t out_column, void *scratch) {
-    const pieces p = pieces_at(t, least(rows, t->rows), scratch);
-    for (int64_t r = 0, count; r < rows; r += count) {
-        count = least(t->rows, rows - r);
-        const int64_t n = padded(count * t->tokens);
-        make_tokens(t, x + r * x_row, x_row, count, &p);
-        for (int64_t b = 0; b < t->blocks; b++) {
-            const plan_step *layers = t->layers + b * (t->heads + LAYERS);
-            attend(t, layers, count, n, attended(t, b, n, &p), &p);
-            widen(t, layers + t->heads + 1, n, &p);
-        }
-        take_in(t, count, attended(t, t->blocks, n, &p), &p, out + r * out_row, out_row, out_column);
+                         int64_t out_row, int64_t out_column, void *scratch, int threads) {
+    const int64_t *b = t->begins, count = least(rows, t->rows);
+    float *memory = scratch, *more = NULL;
+    job j = {
+        .t = t,
+        .rows = x,
+        .count = rows,
+        .x_row = x_row,
+        .out = out,
+        .out_row = out_row,
+        .out_column = out_column,
+        .threads = 1,
+        .ld = ld_of(t, count),
+        .x = memory + b[TOKENS],
+        .normal = memory + b[NORMAL],
+        .mixed = memory + b[MIXED],
+        .hidden = memory + b[HIDDEN],
+        .own = memory + b[HEAD],
+    };
+    if (threads > 1 && rows * lpb_transformer_work(t) >= LPB_SHARED_WORK) {
+        /* strips of several widths, by how many rows are together: of those that there are most */
+        int64_t hidden = 0;
+        for (int64_t r = 1; r <= count; r++) hidden = most(hidden, all_hidden(t, r, threads));
+        more = lpb_new_memory((padded(hidden) + (threads - 1) * (b[PIECES] - b[HEAD])) * (int64_t)sizeof *more);
+        if (more) j.threads = threads, j.hidden = more, j.others = more + padded(hidden);
     }
+    /* where something is computed of what lies between the columns */
+    memset(j.x, 0, (size_t)(t->width * j.ld) * sizeof *j.x);
+    memset(j.mixed, 0, (size_t)(t->width * j.ld) * sizeof *j.mixed);
+    if (j.threads > 1)
+        lpb_parallel(run_rows, &j, threads, threads);
+    else
+        run_rows(&j, 0, 1);
+    free(more);
 }
 
 int64_t lpb_transformer_outputs(const lpb_transformer *t) { return t->width * (t->heads + 1); }

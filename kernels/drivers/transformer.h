@@ -15,8 +15,10 @@ int64_t lpb_transformer_outputs(const lpb_transformer *t);
 int64_t lpb_transformer_work(const lpb_transformer *t);
 /* Bytes of the scratch memory of a run, aligned to 64. */
 int64_t lpb_transformer_scratch(const lpb_transformer *t);
-/* Feature j of row r goes to out[r * out_row + j * out_column]. */
+/* Feature j of row r goes to out[r * out_row + j * out_column]. Heads, strips of tokens and panels of outputs are
+ * spread over at most `threads` threads where there is work enough for them; the sums are those of one. Where memory is
+ * short it is one. */
 void lpb_transformer_run(const lpb_transformer *t, const float *x, int64_t rows, int64_t x_row, float *out,
-                         int64_t out_row, int64_t out_column, void *scratch);
+                         int64_t out_row, int64_t out_column, void *scratch, int threads);
 
 #endif

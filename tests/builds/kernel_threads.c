@@ -11,17 +11,19 @@
 #include "drivers/lparbench_kernels.h"
 
 enum { CALLERS = 3, ROUNDS = 12, THREADS = 4, ROWS = 300, WIDTH = 21, TRAINERS = 3, BATCH = 32 };
+enum { FEW = 8, BLOCK = 20 }; /* rows of a transformer whose heads and layers threads share */
 enum { LOSSES = (ROWS + BATCH - 1) / BATCH };
 
 static float x[ROWS * WIDTH], weights[2][WIDTH * WIDTH], biases[2][WIDTH];
 static int64_t order[ROWS];
 static lpb_chain *chains[LPB_DTYPES];
-static lpb_plan *plans[LPB_DTYPES];
+static lpb_plan *plans[LPB_DTYPES], *shared;
 
 /* What one round computes. */
 typedef struct {
     float few[ROWS * WIDTH], many[ROWS * WIDTH];
     float scores[LPB_DTYPES][ROWS], planned[LPB_DTYPES][ROWS];
+    float few_shared[FEW], block_shared[BLOCK];
     float losses[TRAINERS][LOSSES];
     float trained[TRAINERS][2][WIDTH * WIDTH];
 } results;
@@ -92,6 +94,8 @@ static void compute(results *r, int threads) {
         need(lpb_chain_run(chains[dtype], x, ROWS, WIDTH, r->scores[dtype], threads) == LPB_OK, "a chain failed");
         need(lpb_plan_run(plans[dtype], x, ROWS, WIDTH, r->planned[dtype], threads) == LPB_OK, "a plan failed");
     }
+    need(lpb_plan_run(shared, x, FEW, WIDTH, r->few_shared, threads) == LPB_OK, "a shared plan failed");
+    need(lpb_plan_run(shared, x, BLOCK, WIDTH, r->block_shared, threads) == LPB_OK, "a shared block failed");
     train(r, threads);
 }
 
@@ -142,6 +146,30 @@ static lpb_plan *new_plan(lpb_dtype dtype) {
     return plan;
 }
 
+/* A transformer of 30 tokens, 21 features, seven heads and an inner net of 40. */
+static lpb_plan *new_shared(void) {
+    static int64_t columns[2 * 30];
+    static const int64_t values[] = {0, 1};
+    for (int64_t q = 0; q < 30; q++) columns[2 * q] = q % (WIDTH + 1) - 1;
+    const float *tables = x, *blocks = tables + 60 * WIDTH, *last = blocks + 4 * 441 + 5 * 21 + 40 * 43;
+    const lpb_step steps[] = {
+        {.kind = LPB_STEP_TRANSFORMER,
+         .inputs = values,
+         .input_count = 1,
+         .arrays = {{tables, LPB_ARRAY_FLOAT, 60, WIDTH},
+                    {columns, LPB_ARRAY_INT64, 30, 2},
+                    {blocks, LPB_ARRAY_FLOAT, 1, 4 * 441 + 5 * 21 + 40 * 43},
+                    {last, LPB_ARRAY_FLOAT, 1, 2 * 441 + 21}},
+         .array_count = 4,
+         .number = 7},
+        {.kind = LPB_STEP_REDUCE, .word = LPB_SUM, .inputs = values + 1, .input_count = 1},
+    };
+    lpb_plan *plan = NULL;
+    int64_t wrong;
+    need(lpb_plan_new(lpb_isa_best(), WIDTH, steps, 2, LPB_FLOAT32, &plan, &wrong) == LPB_OK, "no shared plan");
+    return plan;
+}
+
 static results expected;
 
 static void *caller(void *argument) {
@@ -175,12 +203,14 @@ int main(void) {
         need((plans[dtype] = new_plan((lpb_dtype)dtype)) &&
                  (chains[dtype] = lpb_chain_new(lpb_isa_best(), layers, 2, LPB_HEAD_MSE, (lpb_dtype)dtype)),
              "no chain");
+    shared = new_shared();
     compute(&expected, 1);
     pthread_t threads[CALLERS];
     for (int i = 0; i < CALLERS; i++)
         need(!pthread_create(threads + i, NULL, caller, (void *)(intptr_t)i), "no thread");
     for (int i = 0; i < CALLERS; i++) pthread_join(threads[i], NULL);
     for (int dtype = 0; dtype < LPB_DTYPES; dtype++) lpb_chain_free(chains[dtype]), lpb_plan_free(plans[dtype]);
+    lpb_plan_free(shared);
     puts("same");
     return 0;
 }

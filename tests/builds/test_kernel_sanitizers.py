@@ -19,6 +19,7 @@ CHECK = ROOT / "tests" / "power10" / "kernel_check.c"
 SOURCES = sorted([*KERNELS.glob("drivers/*.c"), *KERNELS.glob("isa/*.c")])
 MEMORY = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RACES = ["-fsanitize=thread"]
+SHARED = "-DLPB_SHARED_WORK=1"  # threads share every transformer, however small
 FLAGS = ["-std=gnu11", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-fno-math-errno"]
 
 
@@ -47,7 +48,7 @@ def built(folder: Path, sources: list[Path], flags: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def checker(tmp_path_factory):
-    return built(tmp_path_factory.mktemp("sanitized"), [CHECK, *SOURCES], [*MEMORY, "-DLPB_TALLEST_TILE=4"])
+    return built(tmp_path_factory.mktemp("sanitized"), [CHECK, *SOURCES], [*MEMORY, "-DLPB_TALLEST_TILE=4", SHARED])
 
 
 def test_no_kernel_reads_or_writes_where_it_should_not(checker):
@@ -64,7 +65,7 @@ def test_threads_do_not_race(tmp_path):
     """Drivers, pool and the portable kernels; instrumenting every instruction set would take a minute to compile."""
     portable = [KERNELS / "isa" / name for name in ("portable.c", "portable_int8.c")]
     sources = [Path(__file__).with_name("kernel_threads.c"), *KERNELS.glob("drivers/*.c"), *portable]
-    program = built(tmp_path, sources, [*RACES, "-DLPB_TALLEST_TILE=2", "-DLPB_PORTABLE_ONLY"])
+    program = built(tmp_path, sources, [*RACES, "-DLPB_TALLEST_TILE=2", SHARED, "-DLPB_PORTABLE_ONLY"])
     environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
     fixed = ["setarch", "-R"]  # ThreadSanitizer cannot map its memory where addresses are random in too many bits
     prefix = fixed if shutil.which("setarch") and not subprocess.run([*fixed, "true"]).returncode else []

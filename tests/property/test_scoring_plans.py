@@ -233,7 +233,9 @@ def test_a_transformer(isa, drawn, threads):
     made = builder.transform(ROWS, net)
     generator = np.random.default_rng(len(X))
     column = int(generator.integers(net.outputs))
-    found = plan.compiled(builder.finish(builder.columns(made, [column])), threads=threads, isa=isa)(X)
+    finished = builder.finish(builder.columns(made, [column]))
+    found = plan.compiled(finished, threads=threads, isa=isa)(X)
+    np.testing.assert_array_equal(plan.compiled(finished, threads=2, isa=isa)(X), found)
     bound = np.zeros(len(X))
     for _ in range(3):
         bound = np.maximum(bound, np.abs(moved(net, generator).run(X.astype(np.float64)) - exact).max(axis=1))
