@@ -130,7 +130,7 @@ def refuse_code(directory: Path) -> None:
 
 
 def _card_stream(bundle: Bundle, backend: str | None, threads: int) -> RowStream:
-    """Of a detector of sequences: each card's open windows are kept from block to block, by torch."""
+    """Of a detector of sequences: each card's open windows are kept from block to block."""
     import torch
 
     from harness.detectors.lstm import LSTM
@@ -140,14 +140,15 @@ def _card_stream(bundle: Bundle, backend: str | None, threads: int) -> RowStream
     if (
         not isinstance(detector, LSTM)
         or "minutes_since_previous" not in encoder.columns
-        or backend not in (None, "eager")
+        or backend not in (None, "native", "eager")
     ):
         raise InputError(
             f"{bundle.directory}: raw rows one after another are scored for an LSTM on the histories of cards, by "
-            "backend eager, only.",
+            "backend native or eager, only.",
             remedy="Give --encoded with windows (n, steps, features) as a .npy file.",
         )
-    from harness.detectors.streaming import card_layout, score_of_cards
+    from harness.detectors.streaming import CardStream, card_layout, score_of_cards
 
     torch.set_num_threads(threads)
-    return RowStream(card_layout(encoder), score_of_cards(encoder, detector, str(bundle.directory)), "eager")
+    stream = CardStream(detector, "native" if backend == "native" else "eager" if backend == "eager" else None)
+    return RowStream(card_layout(encoder), score_of_cards(encoder, stream, str(bundle.directory)), stream.backend)

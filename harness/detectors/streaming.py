@@ -2,7 +2,8 @@
 
 A window model sees the last ``steps`` transactions of a card, from a zero state. Here every card has ``steps`` windows
 open at once, each a step further than the next; a transaction advances all of them by one step, side by side in one
-product, and completes the oldest. No past transaction has to be kept, and none is encoded or projected twice.
+product, and completes the oldest. No past transaction has to be kept, and none is encoded or projected twice. The
+native kernels do it, or torch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
@@ -21,16 +22,20 @@ from torch.nn import functional
 from harness.datasets import cards as card_files
 from harness.datasets.card_history import CardHistory, turns
 from harness.detectors.lstm import LSTM
-from harness.detectors.lstm_net import Layers, gates_of
+from harness.detectors.lstm_net import Gates, Layers, gates_of
 from harness.errors import InputError
+from harness.linalg import native
 from harness.scoring.rows import Layout
 from harness.scoring.stream import ScoreRows
+from harness.training.nets import array_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
     from harness.datasets.encoders import Encoder
 
+StreamBackend = Literal["native", "eager"]
 _TEXTS = ("Time", "Amount", "Merchant Name", "Merchant City", "Errors?")
 _ENCODED = {"Use Chip": "chip", "Merchant State": "state", "MCC": "mcc"}  # raw categories and their features
 _FORMS = {
@@ -39,31 +44,45 @@ _FORMS = {
 }
 
 
+class _Windows(Protocol):
+    """The open windows of cards, which have a number each."""
+
+    floats_per_card: int
+
+    def reserve(self, cards: int) -> None:
+        """Have states for so many cards."""
+
+    def score(self, cards: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take transactions in their order; their scores."""
+
+
 class CardStream:
     """Scores of a fitted `LSTM`, transaction by transaction; equal to those of its windows up to rounding.
 
     Args:
         detector: fitted on windows.
+        backend: ``native``, or ``eager``, torch; by default ``native`` where the kernels are built.
 
     Raises:
-        InputError: it is not fitted.
+        InputError: it is not fitted, or the kernels are not built.
     """
 
-    def __init__(self, detector: LSTM) -> None:
+    def __init__(self, detector: LSTM, backend: StreamBackend | None = None) -> None:
         if not isinstance(detector.net_, Layers):
             raise InputError(f"{detector.name} is not fitted.", remedy="Call fit before scoring a stream.")
         self.steps = detector.steps_ or 1
+        self.backend = backend or default_backend()
         self._features = detector.n_features_in_
-        self._layers = [gates_of(layer) for layer in detector.net_.recurrent]
-        self._output = detector.net_.output
-        self._place: dict[Hashable, int] = {}  # card -> row of the states
-        self._seen = torch.zeros(0, dtype=torch.int64)  # transactions of each card
-        self._states = [(self._zeros(0, layer.width), self._zeros(0, layer.width)) for layer in self._layers]
+        layers = [gates_of(layer) for layer in detector.net_.recurrent]
+        made = _NativeWindows if self.backend == "native" else _EagerWindows
+        self._windows: _Windows = made(layers, detector.net_.output, self.steps)
+        self._place: dict[Hashable, int] = {}  # card -> its number
+        self._room = 0  # cards that there are states for
 
     @property
     def bytes_per_card(self) -> int:
         """Memory of one card's open windows, in bytes."""
-        return sum(4 * self.steps * (h.shape[2] + c.shape[2]) for h, c in self._states)
+        return 4 * self._windows.floats_per_card
 
     def score(self, cards: Sequence[Hashable], rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score of each transaction, in the order they happened; NaN until its card has had ``steps`` of them.
@@ -79,21 +98,73 @@ class CardStream:
             raise InputError(
                 f"A stream of {self._features} features got rows of shape {rows.shape} for {len(cards)} cards."
             )
-        places = self._places(cards)
+        place = self._place
+        places = np.array([place.setdefault(card, len(place)) for card in cards], dtype=np.int64)
+        if len(place) > self._room:
+            self._room = max(len(place), 2 * self._room)
+            self._windows.reserve(self._room)
+        return self._windows.score(places, np.ascontiguousarray(rows, dtype=np.float32))
+
+
+def default_backend() -> StreamBackend:
+    """What streams are scored by here."""
+    return "eager" if native.missing() else "native"
+
+
+class _NativeWindows:
+    """One native call for all transactions."""
+
+    def __init__(self, layers: Sequence[Gates], output: nn.Linear, steps: int) -> None:
+        chosen, kernels = native.select(), native.extension
+        assert kernels is not None
+        weight, bias = array_of(output.weight)[0], float(array_of(output.bias)[0])
+        self._stream = kernels.Stream(chosen.index, steps, [layer.arrays() for layer in layers], weight, bias)
+        self.floats_per_card = self._stream.state()
+        self._states = np.zeros((0, self.floats_per_card), dtype=np.float32)
+        self._seen = np.zeros(0, dtype=np.int64)  # transactions of each card
+
+    def reserve(self, cards: int) -> None:
+        more = cards - len(self._seen)
+        self._states = np.concatenate([self._states, np.zeros((more, self.floats_per_card), dtype=np.float32)])
+        self._seen = np.concatenate([self._seen, np.zeros(more, dtype=np.int64)])
+
+    def score(self, cards: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        scores = np.empty(len(rows), dtype=np.float32)
+        self._stream.run(self._states, self._seen, cards, rows, scores)
+        return scores
+
+
+class _EagerWindows:
+    """By torch, a transaction of every card at a time."""
+
+    def __init__(self, layers: Sequence[Gates], output: nn.Linear, steps: int) -> None:
+        self._layers, self._output, self._steps = layers, output, steps
+        self.floats_per_card = sum(2 * steps * layer.width for layer in layers)
+        self._seen = torch.zeros(0, dtype=torch.int64)  # transactions of each card
+        self._states = [(self._zeros(0, layer.width), self._zeros(0, layer.width)) for layer in layers]
+
+    def reserve(self, cards: int) -> None:
+        more = cards - len(self._seen)
+        self._seen = torch.cat([self._seen, torch.zeros(more, dtype=torch.int64)])
+        self._states = [
+            (torch.cat([h, self._zeros(more, h.shape[2])]), torch.cat([c, self._zeros(more, c.shape[2])]))
+            for h, c in self._states
+        ]
+
+    def score(self, cards: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
         scores = np.full(len(rows), np.nan, dtype=np.float32)
-        source = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+        source = torch.from_numpy(rows)
         with torch.inference_mode():
-            for chosen in _rounds(places):
+            for chosen in _rounds(cards):
                 index = torch.from_numpy(chosen)
-                advanced = self._advance(torch.from_numpy(places[chosen]), source[index])
-                scores[chosen] = advanced.numpy()
+                scores[chosen] = self._advance(torch.from_numpy(cards[chosen]), source[index]).numpy()
         return scores
 
     def _advance(self, cards: Tensor, x: Tensor) -> Tensor:
         """One transaction of each of ``cards``, all different; their scores."""
         seen = self._seen[cards]
-        begins = (seen % self.steps).view(-1, 1)  # the window that starts with this transaction
-        fresh = torch.arange(self.steps) != begins
+        begins = (seen % self._steps).view(-1, 1)  # the window that starts with this transaction
+        fresh = torch.arange(self._steps) != begins
         value = x[:, None]
         for index, layer in enumerate(self._layers):
             hidden, cell = self._states[index]
@@ -107,24 +178,12 @@ class CardStream:
             hidden[cards], cell[cards] = h, c
             value = h
         self._seen[cards] = seen + 1
-        completed = ((seen + 1) % self.steps).view(-1, 1, 1).expand(-1, 1, value.shape[2])
-        logits = self._output(value.gather(1, completed)[:, 0]).view(-1)
-        return torch.where(seen + 1 >= self.steps, logits, torch.nan)
-
-    def _places(self, cards: Sequence[Hashable]) -> NDArray[np.int64]:
-        """Rows of the states of ``cards``, new ones added."""
-        places = np.array([self._place.setdefault(card, len(self._place)) for card in cards], dtype=np.int64)
-        if len(self._place) > len(self._seen):
-            more = max(len(self._place), 2 * len(self._seen)) - len(self._seen)
-            self._seen = torch.cat([self._seen, torch.zeros(more, dtype=torch.int64)])
-            self._states = [
-                (torch.cat([h, self._zeros(more, h.shape[2])]), torch.cat([c, self._zeros(more, c.shape[2])]))
-                for h, c in self._states
-            ]
-        return places
+        completed = ((seen + 1) % self._steps).view(-1, 1, 1).expand(-1, 1, value.shape[2])
+        logits: Tensor = self._output(value.gather(1, completed)[:, 0]).view(-1)
+        return torch.where(seen + 1 >= self._steps, logits, torch.nan)
 
     def _zeros(self, cards: int, width: int) -> Tensor:
-        return torch.zeros(cards, self.steps, width)
+        return torch.zeros(cards, self._steps, width)
 
 
 def card_layout(encoder: Encoder) -> Layout:
@@ -134,9 +193,9 @@ def card_layout(encoder: Encoder) -> Layout:
     return Layout(card_files.RAW_COLUMNS, vocabulary, card_files.FILE_COLUMNS, _FORMS)
 
 
-def score_of_cards(encoder: Encoder, detector: LSTM, name: str) -> ScoreRows:
+def score_of_cards(encoder: Encoder, stream: CardStream, name: str) -> ScoreRows:
     """Scores of raw transactions in the order they happened, each card's past kept; NaN until it has enough of them."""
-    history, stream = CardHistory(), CardStream(detector)
+    history = CardHistory()
 
     def score(frame: pd.DataFrame) -> NDArray[np.float32]:
         used = {text: frame[text].cat.remove_unused_categories() for text in (*_TEXTS, *_ENCODED)}

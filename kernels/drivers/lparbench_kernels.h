@@ -226,6 +226,23 @@ void lpb_search_free(lpb_search *search);
 lpb_status lpb_search_run(const lpb_search *search, const float *x, int64_t rows, int64_t x_row, float *out,
                           int threads);
 
+/* Layers of an LSTM over streams of rows, such as the transactions of cards. A window is of as many rows as the layers
+ * have time steps; with every row of a stream one window begins, and the oldest that is open is complete and scored. */
+typedef struct lpb_stream lpb_stream;
+
+/* `layers` are LPB_STEP_LSTM of word 0 and equal `number`, whose inputs do not matter; the score is the last hidden
+ * values times `weight`, as many as `inputs`, plus the bias. All are packed. LPB_BAD_ARGUMENT: they do not fit. */
+lpb_status lpb_stream_new(const lpb_isa *isa, const lpb_step *layers, int64_t count, const float *weight,
+                          int64_t inputs, float bias, lpb_stream **stream);
+void lpb_stream_free(lpb_stream *stream);
+int64_t lpb_stream_features(const lpb_stream *stream);
+/* Floats of the state of one stream; they are 0 at first. */
+int64_t lpb_stream_state(const lpb_stream *stream);
+/* Row r is the next one of stream streams[r], in order; out: one score per row, NaN before a window of its stream is
+ * complete. `states` has those of all streams, `seen` how many rows of each there were; both are updated. */
+lpb_status lpb_stream_run(const lpb_stream *stream, float *states, int64_t *seen, const int64_t *streams,
+                          const float *x, int64_t x_row, int64_t rows, float *out);
+
 /* Training of a chain by mini-batches with Adam. The losses are means over the rows of a batch. */
 typedef enum {
     LPB_LOSS_BCE = 0,   /* binary cross entropy of the single output, a logit, and the target */

@@ -208,6 +208,52 @@ void lpb_recurrence_run_rows(const lpb_recurrence *r, const float *x, int64_t ro
     }
 }
 
+/* A group's gates over what windows read now, or those before of all but the newest, added to it. */
+static lpb_gemm window_product(const lpb_recurrence *r, int64_t group, bool before, const float *x, int64_t x_row,
+                               float *gates) {
+    const int64_t first = before ? 1 : 0;
+    lpb_gemm product = row_product(r, group, r->row, before ? r->units : r->inputs, x, r->steps - first, x_row,
+                                   gates ? gates + first * r->row : NULL, r->row);
+    if (!before) return product;
+    product.b = weights_of(r, group) + r->inputs * r->row;
+    product.bias = gates; /* those of the newest, where all read the same */
+    return product;
+}
+
+int64_t lpb_recurrence_advance(const lpb_recurrence *r, const float *x, int64_t x_row, float *state, float *out,
+                               void *scratch) {
+    const int64_t row = padded(r->units), before = r->steps - 1;
+    const size_t kept = (size_t)(before * row) * sizeof *state;
+    float *hidden = state, *cell = hidden + before * row;
+    float *cells = scratch, *gates = cells + r->steps * row, *rest = gates + r->steps * r->row;
+    memset(cells, 0, (size_t)row * sizeof *cells); /* of the newest, which then forgets nothing */
+    memcpy(cells + row, cell, kept);
+    lpb_gemm now = window_product(r, 0, false, x, x_row, gates),
+             earlier = window_product(r, 0, true, hidden, row, gates);
+    if (x_row) earlier.beta = 1.0f, earlier.bias = NULL, earlier.bias_axis = LPB_NO_BIAS;
+    for (int64_t g = 0; g < groups(r); g++) {
+        const float *weights = weights_of(r, g), *bias = r->bias + g * r->row;
+        if (x_row) {
+            now.b = weights, now.bias = bias;
+            r->isa->f32.gemm(&now, 0, 1, rest);
+        } else {
+            r->isa->reals->gemv(r->inputs, r->row, x, weights, bias, LPB_IDENTITY, 0.0f, gates);
+        }
+        if (before) {
+            earlier.b = weights + r->inputs * r->row;
+            r->isa->f32.gemm(&earlier, 0, 1, rest);
+        }
+        step_rows(r, g, gates, !before, r->steps, cells, out, row);
+    }
+    memcpy(hidden, out, kept);
+    memcpy(cell, cells, kept);
+    return 2 * before * row;
+}
+
+int64_t lpb_recurrence_advance_scratch(const lpb_recurrence *r) {
+    return r->steps * (padded(r->units) + r->row) * (int64_t)sizeof(float) + r->product_bytes;
+}
+
 int64_t lpb_recurrence_outputs(const lpb_recurrence *r) { return r->steps * r->units; }
 
 int64_t lpb_recurrence_work(const lpb_recurrence *r) {
@@ -284,6 +330,10 @@ lpb_status lpb_recurrence_new(const lpb_isa *isa, const lpb_step *step, int64_t 
     grow(r, &block);
     grow(r, &rows);
     grow(r, &single);
+    for (int before = 0; before < 2; before++) {
+        const lpb_gemm window = window_product(r, 0, before, NULL, padded(r->inputs), NULL);
+        grow(r, &window);
+    }
     *made = r;
     return LPB_OK;
 }

@@ -20,5 +20,12 @@ void lpb_recurrence_run_block(const lpb_recurrence *r, const float *x, int64_t l
 /* Of at most LPB_BLOCK_ROWS rows that are x_row and out_row apart. */
 void lpb_recurrence_run_rows(const lpb_recurrence *r, const float *x, int64_t rows, int64_t x_row, float *out,
                              int64_t out_row, void *scratch);
+/* One row of a stream for all windows that are open, their ages 0 to steps - 1: window i reads x[i * x_row], all the
+ * same where x_row is 0, and its hidden values go to row i of out, rows padded to LPB_ALIGN. The state is of all
+ * windows but the oldest, before and after: hidden values, then cells, in padded rows; the floats that it has are
+ * returned. x and out are aligned to 64 bytes unless x_row is 0. */
+int64_t lpb_recurrence_advance(const lpb_recurrence *r, const float *x, int64_t x_row, float *state, float *out,
+                               void *scratch);
+int64_t lpb_recurrence_advance_scratch(const lpb_recurrence *r);
 
 #endif

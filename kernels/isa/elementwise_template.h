@@ -253,7 +253,33 @@ static inline __attribute__((always_inline)) void T(lstm_rows)(const lpb_lstm_st
     }
 }
 
+/* Rows of at most a vector: all cells before the hidden values, as above. */
+static inline __attribute__((always_inline)) void T(lstm_vectors)(const lpb_lstm_step *s, const bool first) {
+    const vtail tail = V_TAIL(s->count);
+    for (int64_t r = 0; r < s->rows; r++) {
+        const float *input = s->gates + r * s->gates_row, *candidate = input + 2 * s->step,
+                    *forget = candidate + s->step;
+        float *cell = s->cell + r * s->cell_row;
+        const vf forgets = first ? V_ZERO : V_LOAD_TAIL(forget, tail),
+                 before = first ? V_ZERO : V_LOAD_TAIL(cell, tail);
+        const vf of_input = V_LOAD_TAIL(input, tail), of_candidate = V_LOAD_TAIL(candidate, tail);
+        V_STORE_TAIL(cell, T(cell_of)(of_input, of_candidate, forgets, before, first), tail);
+    }
+    for (int64_t r = 0; r < s->rows; r++) {
+        const vf of_output = V_LOAD_TAIL(s->gates + r * s->gates_row + s->step, tail);
+        const vf of_cell = V_LOAD_TAIL(s->cell + r * s->cell_row, tail);
+        V_STORE_TAIL(s->hidden + r * s->hidden_row, T(hidden_of)(of_output, of_cell), tail);
+    }
+}
+
 static void T(lstm)(const lpb_lstm_step *s) {
+    if (VL == LPB_ALIGN && s->count <= VL) { /* which no table of shorter vectors compiles */
+        if (s->first)
+            T(lstm_vectors)(s, true);
+        else
+            T(lstm_vectors)(s, false);
+        return;
+    }
     if (s->first)
         T(lstm_rows)(s, true);
     else

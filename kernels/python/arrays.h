@@ -71,6 +71,7 @@ void free_object(PyObject *self);
 PyObject *lpb_chain_type(void);
 PyObject *lpb_plan_type(void);
 PyObject *lpb_search_type(void);
+PyObject *lpb_stream_type(void);
 PyObject *lpb_tape_type(void);
 PyObject *lpb_trainer_type(void);
 /* epoch_many(trainers, x, y, orders, noises, batch, losses, threads) */

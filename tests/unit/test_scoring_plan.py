@@ -220,3 +220,51 @@ def test_a_row_at_the_threshold_goes_left_and_one_above_it_or_nan_right(count):
     run = kernels.Plan(ISA, 3, steps, 0, 1).run
     for row, expected in zip(X, (10, 20, 20, 10), strict=True):
         np.testing.assert_array_equal(run(np.tile(row, (count, 1))), np.full(count, expected, np.float32))
+
+
+def stream_arguments(**changed: np.ndarray) -> list[np.ndarray]:
+    """Of a stream of three steps, one feature and two units, whose states are of two padded rows of both kinds."""
+    arrays = {
+        "states": np.zeros((2, 64), np.float32), "seen": numbers(0, 0), "streams": numbers(1), "x": floats(1, 1),
+        "out": floats(1),
+    }  # fmt: skip
+    return list({**arrays, **changed}.values())
+
+
+def new_stream(steps: int = 3, weight: np.ndarray | None = None, **changed: np.ndarray) -> Any:
+    return kernels.Stream(ISA, steps, [tuple(gates(**changed))], floats(2) if weight is None else weight, 0.0)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"states": np.zeros((2, 63), np.float32)}, {"states": np.zeros((3, 64), np.float32)},
+        {"seen": np.zeros(2, np.int32)}, {"streams": numbers(2)}, {"streams": numbers(-1)}, {"streams": numbers()},
+        {"x": floats(1, 2)}, {"x": floats(2, 1)[::-1]}, {"out": floats(2)}, {"out": np.broadcast_to(floats(1), (1,))},
+    ],
+)  # fmt: skip
+def test_a_stream_refuses_what_does_not_fit_before_it_changes_anything(changed):
+    arguments = stream_arguments(**changed)
+    with pytest.raises((ValueError, TypeError)):
+        new_stream().run(*arguments)
+    assert not arguments[0].any()
+    assert not arguments[1].any()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0}, {"steps": 2**40}, {"weight": floats(3)}, {"bias": floats(6)}, {"of_hidden": floats(8, 3)},
+        {"of_inputs": floats(8, 2)[:, ::2]},
+    ],
+)  # fmt: skip
+def test_layers_that_make_no_stream(wrong):
+    with pytest.raises((ValueError, TypeError)):
+        new_stream(**wrong)
+
+
+def test_numbers_of_streams_are_read_before_the_rows_seen_are_written():
+    """One array as both: it is the numbers that hold."""
+    both, out = numbers(0, 0), floats(2)
+    new_stream().run(np.zeros((2, 64), np.float32), both, both, floats(2, 1), out)
+    assert both.tolist() == [2, 0]
