@@ -24,7 +24,8 @@ def kernels(
 
     --instructions counts what a row takes on every native kernel and of every detector that scores natively: by the
     processor's counter where that is permitted, and exactly on a POWER10 that QEMU emulates where it and a cross
-    compiler are installed; "Change" is against the counts kept with the kernels.
+    compiler are installed. "Outer" are outer products, "Ideal" the share of them that the multiply-adds fill, "Change"
+    is against the counts kept with the kernels.
 
     Example: `numactl --cpunodebind 0 --membind 0 lparbench kernels`
     """

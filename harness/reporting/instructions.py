@@ -12,12 +12,13 @@ from harness.reporting.console import add_columns, bare_table, print_table, stan
 from harness.roofline.instructions import Instructions, known_counts
 
 _LEFT = ("Work", "Set", "Type")
-_RIGHT = ("Rows", "Per row", "Outer", "Change")
+_RIGHT = ("Rows", "Per row", "Outer", "Ideal", "Change")
 
 
 def instructions_json(here: Sequence[Instructions], power10: Sequence[Instructions], notes: Sequence[str]) -> str:
     """Both lists, and what could not be counted."""
-    return json.dumps({"here": encode(tuple(here)), "power10": encode(tuple(power10)), "notes": list(notes)}, indent=2)
+    counts = [{**encode(count), "share_of_ideal": count.share_of_ideal} for count in power10]
+    return json.dumps({"here": encode(tuple(here)), "power10": counts, "notes": list(notes)}, indent=2)
 
 
 def print_instructions(here: Sequence[Instructions], power10: Sequence[Instructions], notes: Sequence[str]) -> None:
@@ -43,6 +44,7 @@ def print_instructions(here: Sequence[Instructions], power10: Sequence[Instructi
                 f"{count.rows:,}",
                 f"{count.per_row:,.0f}",
                 "–" if count.outer_products_per_row is None else f"{count.outer_products_per_row:,.0f}",
+                "–" if count.share_of_ideal is None else f"{count.share_of_ideal:.0%}",
                 "–" if before is None else f"{100 * (count.per_row / before - 1):+.1f} %",
             )
         print_table(console, table)

@@ -31,6 +31,7 @@ _COMPILER, _EMULATOR = "powerpc64le-linux-gnu-gcc", "qemu-ppc64le"
 _FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno")
 _PATIENCE_S = 1800.0
 _COUNTER = "instructions"
+_MACS_PER_OUTER_PRODUCT = {"float32": 16, "bfloat16": 32, "int8": 64}  # Power ISA 3.1: 4 x 4 sums of 1, 2 or 4 products
 _CALLS = 11  # one more than ten, so that what one call costs is a difference
 _REPEATS = 3
 Reading = Callable[[], int]
@@ -54,6 +55,13 @@ class Instructions:
     per_row: Positive
     outer_products_per_row: NotNegative | None = None
     macs_per_row: PositiveCount | None = None
+
+    @property
+    def share_of_ideal(self) -> float | None:
+        """Outer products that the multiply-adds fill, of those taken; the rest is padding. None where none are."""
+        if not self.outer_products_per_row or self.macs_per_row is None:
+            return None
+        return self.macs_per_row / _MACS_PER_OUTER_PRODUCT[self.dtype] / self.outer_products_per_row
 
     def title(self) -> str:
         """As a baseline names it."""

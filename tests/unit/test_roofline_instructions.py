@@ -109,6 +109,12 @@ def test_every_detector_that_scores_natively_is_counted_on_power10() -> None:
     assert by_title["score mlp mma float32"].per_row < by_title["score mlp vsx-power9 float32"].per_row / 2
 
 
+def test_a_transformers_outer_products_are_nearly_all_filled() -> None:
+    counts = [count for count in known_counts().counts if count.name == "ft-transformer" and count.isa == "mma"]
+    assert {count.rows for count in counts} == {1, 8}
+    assert all(0.6 <= (count.share_of_ideal or 0.0) <= 1.0 for count in counts)
+
+
 def test_where_nothing_counts_it_is_refused_in_one_line_before_anything_is_fitted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -138,6 +144,8 @@ def test_what_is_counted_is_shown_against_what_is_kept(as_json: bool, monkeypatc
         why = "Not counted on this machine: this processor does not count."
         assert [entry["isa"] for entry in answer["power10"]] == ["mma", *instructions.POWER10]
         assert (answer["here"], answer["notes"]) == ([], [why])
+        shares = [entry["share_of_ideal"] for entry in answer["power10"]]
+        assert shares == [kept.macs_per_row / 16 / kept.outer_products_per_row, None, None]
         return
     assert all(len(line) <= 80 for line in done.output.splitlines())
     assert any("score mlp" in line and "+10.0 %" in line for line in done.output.splitlines())
