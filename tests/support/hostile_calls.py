@@ -44,6 +44,18 @@ class _Number:
         return "hostile"
 
 
+def _tables(numbers: Any, reals: Any) -> list[Any]:
+    return [np.array(numbers, "i8").reshape(-1, 7), np.array(reals, "f8").reshape(-1, 4)]
+
+
+def _refuses(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except REFUSALS:
+        return True
+    return False
+
+
 @dataclass
 class Hostile:
     """Makes calls; equal for equal seeds.
@@ -61,7 +73,7 @@ class Hostile:
         """The name of a function, and the call."""
         makers = (
             *(self._gemm, self._gemm, self._chain, self._chain, self._trainer, self._trainer, self._together),
-            *(self._plan, self._plan, self._probe, self._object),
+            *(self._plan, self._plan, self._probe, self._object, self._search, self._tape, self._tape),
         )
         self._made.clear()
         name, target, arguments = self.rng.choice(makers)()
@@ -276,6 +288,62 @@ class Hostile:
 
         return "Plan.run", run, []
 
+    def _search(self) -> tuple[str, Any, list[Any]]:
+        """Of the code of each row, a few steps of it."""
+        rng, kernels = self.rng, native.extension
+        latent, features = self._size(), self._size()
+        term = rng.randrange(-1, 3)
+        nets = self._layers([latent, self._size(), features]), self._layers([features, rng.choice((1, self._size()))])
+        start, rates = (self.floats(count).astype(np.float64) for count in (latent, rng.choice((0, 1, 4))))
+        new = [self._isa(), *nets, term, 0.1, start, rates, 0.9, 0.999, 1e-8, rng.choice((1, 2))]
+        x = self.floats(rng.choice((0, 1, 9, 65)), features)
+        given = rng.choice(([x], [x, self.floats(len(x))], [x, x[:, 0]]))
+        if rng.random() < 0.5:
+            new, given = self.spoiled(new), self.spoiled(given)
+
+        def run(*_: Any) -> object:
+            return kernels.Search(*new).run(*given)
+
+        return "Search.run", run, []
+
+    def _tape(self) -> tuple[str, Any, list[Any]]:
+        """Operations that each fit by themselves, over matrices in one block of memory; or whatever comes."""
+        rng, kernels = self.rng, native.extension
+        shapes = [(rng.choice((1, 4, 4, 16)), rng.choice((1, 3, 8, 16))) for _ in range(rng.randrange(3, 14))]
+        offsets = [0, *itertools.accumulate(16 * rows for rows, _ in shapes)]
+        values = np.array([(at, *shape, 16) for at, shape in zip(offsets, shapes, strict=False)], "i8")
+        if rng.random() < self.share:
+            values[rng.randrange(len(values)), rng.randrange(4)] = rng.choice((-1, 0, 15, 17, 2**31, 2**62, -(2**63)))
+        sizes = [3, 4, 2, 64, 32, 4]
+        new = [self._isa(), self.floats(offsets[-1] + 16), *sizes, values]
+        kept = []
+        for _ in range(60):
+            kind, word, number = (
+                rng.randrange(-1, 24),
+                rng.randrange(-1, 6),
+                rng.choice((0, 0, 1, 2, 3, -1, 2**31, 2**62)),
+            )
+            numbers = [kind, *(rng.randrange(-1, len(shapes)) for _ in range(4)), word, number]
+            reals = [rng.choice((0.0, 0.5, 0.999, 1e-3, math.inf, math.nan)) for _ in range(4)]
+            if rng.random() < 0.05 or _refuses(lambda n=numbers, r=reals: kernels.Tape(*new, *_tables([n], [r]))):
+                continue
+            kept.append((numbers, reals))
+        new += _tables(*zip(*kept, strict=True)) if kept else _tables([], [])
+        steps = rng.choice((0, 1, 3))
+        x = self.floats(rng.choice((1, 9)), 3)
+        orders = np.array([[rng.randrange(len(x)) for _ in range(4 * steps)] for _ in range(2)], "i8")
+        if orders.size and rng.random() < self.share:
+            orders[0, 0] = rng.choice((-1, len(x), 2**62))
+        words = np.array([rng.randrange(-(2**63), 2**63) for _ in range(32 * steps)], "i8")
+        given = [steps, x, orders.reshape(2, -1), self.floats(64 * steps), words, self.floats(4 * steps)]
+        if rng.random() < 0.5:
+            new, given = self.spoiled(new), self.spoiled(given)
+
+        def run(*_: Any) -> object:
+            return kernels.Tape(*new).run(*given)
+
+        return "Tape.run", run, []
+
     def _new_trainer(self, widths: list[int], loss: int, *, whole: bool = False) -> Any:
         arguments = [self._isa(), self._layers(widths), loss, -1, 0.0, 1e-3, 0.9, 0.999, 1e-8, 0.0]
         return native.extension.Trainer(*(arguments if whole else self.spoiled(arguments)))
@@ -344,7 +412,7 @@ class Hostile:
         import pickle
 
         kernels = native.extension
-        kind = self.rng.choice((kernels.Chain, kernels.Plan, kernels.Trainer))
+        kind = self.rng.choice((kernels.Chain, kernels.Plan, kernels.Trainer, kernels.Search, kernels.Tape))
         uses: tuple[Callable[..., object], ...] = (
             kind, kind.__new__, object.__new__, lambda k: object.__new__(k), lambda k: k.__new__(k),
             lambda k: k(**{"isa": 0}), lambda k: type("Sub", (k,), {}), copy.copy, pickle.dumps, kernels.isas,
