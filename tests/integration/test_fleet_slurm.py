@@ -33,7 +33,8 @@ def test_a_node_of_slurm_is_a_host(tmp_path: Path) -> None:
     with slurm.slurm(tmp_path) as of_slurm:
         environment = {
             **os.environ, **of_slurm, **dask_cluster.certificates(tmp_path), "PYTHONPATH": str(ROOT),
-            "DASK_JOBQUEUE__SLURM__INTERFACE": "lo", "LPARBENCH_TEST_HOST": "1 tell",
+            "DASK_JOBQUEUE__SLURM__INTERFACE": "lo", "DASK_TEMPORARY_DIRECTORY": str(tmp_path),
+            "LPARBENCH_TEST_HOST": "1 tell",
             "LPARBENCH_TEST_TELL": str(seen), "XDG_CACHE_HOME": str(tmp_path / "cache"),
         }  # fmt: skip
         command = [sys.executable, str(workers), "1"]

@@ -36,6 +36,7 @@ def cluster(folder: Path, environments: Mapping[str, Mapping[str, str]]) -> Iter
     """One worker per name with its environment, under a nanny as `dask worker` starts it."""
     security = certificates(folder)
     base = {**os.environ, **_QUIET, **security, "PYTHONPATH": str(Path(__file__).parents[2])}
+    base["DASK_TEMPORARY_DIRECTORY"] = str(folder)
     started: list[subprocess.Popen[bytes]] = []
 
     def start(program: str, log: str, *words: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
