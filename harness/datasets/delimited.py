@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import pandas as pd
 
@@ -36,9 +37,7 @@ _OTHER_TEXT: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 _ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)", re.IGNORECASE)
 _BLANKS, _OUTER_BLANKS = re.compile(rb"[ \t]+"), re.compile(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)")
-_START = 1 << 20
-_SAMPLE = 100
-_SHOWN = 3
+_START, _SAMPLE, _SHOWN = 1 << 20, 100, 3
 # Names that no file has: the first value that a line has too many, what follows a separator at the end, a row's name.
 _EXTRA, _END, _ROW = "\0extra", "\0end", "\0row"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
@@ -156,11 +155,13 @@ def _parsed(body: Body, names: Sequence[str], decimal: str, label: str | None) -
     stream = io.BytesIO(body.data)
     stream.seek(body.start)
     try:
-        frame = pd.read_csv(
-            stream, header=None, names=[*names, _EXTRA], sep=body.separator, decimal=decimal, index_col=False,
-            low_memory=False, keep_default_na=False, na_values=missing, float_precision=FLOAT_PRECISION,
-            dtype=None if label is None else {label: "str"},  # as written
-        )  # fmt: skip
+        with catch_warnings():
+            simplefilter("ignore", pd.errors.ParserWarning)  # of lines that are named below
+            frame = pd.read_csv(
+                stream, header=None, names=[*names, _EXTRA], sep=body.separator, decimal=decimal, index_col=False,
+                low_memory=False, keep_default_na=False, na_values=missing, float_precision=FLOAT_PRECISION,
+                dtype=None if label is None else {label: "str"},  # as written
+            )  # fmt: skip
     except pd.errors.EmptyDataError:
         raise InputError(f"{body.path} holds no rows.") from None
     except UnicodeDecodeError:
@@ -313,10 +314,8 @@ def _repeated(path: Path, written: Sequence[str], names: Sequence[str]) -> tuple
             repeats.append(
                 f"{earlier} and {number} are both called {text.strip()!r} (column {number} is {name!r} here)"
             )
-    if not repeats:
-        return ()
     more = f"; {len(repeats) - _SHOWN} more repeat a name" if len(repeats) > _SHOWN else ""
-    return (f"Columns of {path.name}: {'; '.join(repeats[:_SHOWN])}{more}.",)
+    return (f"Columns of {path.name}: {'; '.join(repeats[:_SHOWN])}{more}.",) if repeats else ()
 
 
 def _header(body: Body, given: bool | None) -> tuple[tuple[str, ...], tuple[str, ...], Body]:

@@ -264,6 +264,14 @@ def test_a_column_name_that_occurs_again_is_a_warning_with_both_columns(tmp_path
     assert many.warnings[0].endswith("3 and 6 are both called 'c' (column 6 is 'c.1' here); 3 more repeat a name.")
 
 
+def test_lines_longer_than_the_header_are_named_and_pandas_says_nothing(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    with pytest.raises(InputError, match="line 2: 4 values expected, 7 found"):
+        _load(_write(tmp_path / "x.csv", [["1", "2", "3", *row] for row in _numbers()]))
+    assert [str(each.message) for each in recwarn] == []
+
+
 def test_columns_aligned_by_blanks_are_read(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("".join("  ".join(f"{cell:>9}" for cell in row) + " \n" for row in [HEADER, *_numbers()]))
