@@ -69,7 +69,7 @@ def test_every_machine_can_be_shown(preset: str, tmp_path: Path) -> None:
     values = " ".join(value for rows in shown.values() for _, value in rows)
     assert "None" not in values
     if preset == "p10-mixed-smt":
-        assert "mixed: 1 core with 1, 1 core with 2, 2 cores with 8; 8 at most" in values
+        assert "mixed: 1 core with 1 thread, 1 core with 2 threads, 2 cores with 8 threads; 8 at most" in values
     if preset == "tcg-guest":
         assert (
             "emulated",
