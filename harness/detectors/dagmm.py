@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.training.replicas import Replicas
 
 _MIXED = 8192  # training rows that make a mixture after each epoch
+_WIDEST, _MOST_COMPONENTS = 16, 64  # of the kernels' mixtures
 
 MIXTURE = ("shares", "means", "factors")
 
@@ -74,38 +75,71 @@ class DAGMM(NetDetector, Replicated, OneClass):
         """Minimise reconstruction error, energy, and the inverse of the covariances' diagonals."""
         import torch
 
+        from harness.linalg import native
         from harness.training.loop import train
-        from harness.training.replicas import Noise, Replicas
         from harness.training.validation import MOST, ValidationCurve
 
         normal = normal_rows(X, y, cls.name)
         for replica in replicas:
             replica.build(normal.shape[1])
-        together = Replicas(
-            [replica.fitted_net() for replica in replicas],
-            [replica.learning_rate for replica in replicas],
-            noise=Noise([replica.random_state for replica in replicas]),
-        )
-        rows = torch.from_numpy(normal)
-        names = ("loss", "reconstruction", "energy")
-        schedule = cls.schedule(replicas, len(rows), loss_names=names, drop_last=True)
+        rows, names = torch.from_numpy(normal), ("loss", "reconstruction", "energy")
+        natively = context.trainer == "native" and native.missing() is None and replicas[0].trains_natively
+        step, take_weights, together = (cls._natively if natively else cls._on_torch)(replicas, normal, context)
+        schedule = cls.schedule(replicas, len(rows), loss_names=names, drop_last=True, batches_per_step=together)
         first, some = replicas[0], rows[:: -(-len(rows) // _MIXED)]
         curve = ValidationCurve(first.decision_function, first.fitted_net(), context, MOST)
 
         def write_back() -> None:
-            together.write_back()
+            take_weights()
             first._wide = None  # a copy of the weights before
             first._mixture = first._fit_mixture(some)
 
-        histories = train(first._step(together, rows), schedule, context, keep_going=curve.after(write_back))
+        histories = train(step, schedule, context, keep_going=curve.after(write_back))
         histories[0] = curve.added_to(histories[0])
-        together.write_back()
+        take_weights()
         for replica, history in zip(replicas, histories, strict=True):
             replica.fitted_net().eval()
             replica.history_ = history
             replica._wide = None
             replica._mixture = replica._fit_mixture(rows)
             replica.choose(normal, context)
+
+    @classmethod
+    def _on_torch(
+        cls,
+        replicas: Sequence[DAGMM],
+        normal: Matrix,
+        context: FitContext,  # noqa: ARG003
+    ) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], int]:
+        """The step, what gives the replicas their weights, and the batches of a step."""
+        import torch
+
+        from harness.training.replicas import Noise, Replicas
+
+        together = Replicas(
+            [replica.fitted_net() for replica in replicas],
+            [replica.learning_rate for replica in replicas],
+            noise=Noise([replica.random_state for replica in replicas]),
+        )
+        return replicas[0]._step(together, torch.from_numpy(normal)), together.write_back, 1
+
+    @classmethod
+    def _natively(
+        cls, replicas: Sequence[DAGMM], normal: Matrix, context: FitContext
+    ) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], int]:
+        """The same on the native kernels."""
+        from harness.detectors.mixture_tape import MixtureTapes, Weights
+
+        first = replicas[0]
+        bound = first.objective == "variational"
+        weights = Weights(first.energy_weight, first.covariance_weight, first.reg_covar, bound)
+        tapes = MixtureTapes(replicas, normal, min(first.batch_size, len(normal)), weights)
+        return tapes.step, tapes.write_back, tapes.per_call(context)
+
+    @property
+    def trains_natively(self) -> bool:
+        """With as many features and components as the kernels' mixtures have."""
+        return self.code + 2 <= _WIDEST and self.n_components <= _MOST_COMPONENTS
 
     def _step(self, together: Replicas, rows: Tensor) -> Callable[[Tensor], Tensor]:
         import torch

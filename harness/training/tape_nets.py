@@ -104,7 +104,8 @@ class Side:
         modules: by path, of linear layers, activations, batch normalisation and dropout.
         learning_rate: Adam's.
         betas: Adam's.
-        ema_decay: of the moving averages of the parameters.
+        ema_decay: of the moving averages of the parameters; 0 for the parameters themselves.
+        logits: whether a layer with one output makes a row of logits, not a column.
     """
 
     def __init__(
@@ -114,12 +115,15 @@ class Side:
         learning_rate: float,
         betas: tuple[float, float],
         ema_decay: float,
+        *,
+        logits: bool = True,
     ) -> None:
-        self.writer, self.modules = writer, modules
+        self.writer, self.modules, self._logits = writer, modules, logits
         self._reals = (learning_rate, *betas, EPS)
         self._decay = ema_decay
-        count = sum(_room(tensor.shape) for module in modules.values() for tensor in module.parameters())
-        self._flat, self._gradient, self._mean, self._square, self._average = (writer.value(1, count) for _ in range(5))
+        count = sum(self._room(tensor.shape) for module in modules.values() for tensor in module.parameters())
+        self._flat, self._gradient, self._mean, self._square = (writer.value(1, count) for _ in range(4))
+        self._average = writer.value(1, count) if ema_decay else self._flat
         self._taken = 0
         self._parameters: list[Parameter] = []
         self._norms: list[Norm] = []
@@ -137,16 +141,16 @@ class Side:
         """One of Adam and of the moving average."""
         write = self.writer.operation
         write("adam", (self._flat, self._gradient, self._mean, self._square), reals=self._reals)
-        write("follow", (self._flat, None, self._average), reals=(1.0 - self._decay,))
+        if self._average is not self._flat:
+            write("follow", (self._flat, None, self._average), reals=(1.0 - self._decay,))
         for layer in self._turned():
             write("turn", (layer.weight.value, None, layer.turned))
 
     def load(self, memory: NDArray[np.float32]) -> None:
         """The modules' numbers into the memory."""
-        for path, tensor, parameter in self._tensors():
-            del path
+        for tensor, parameter in self._tensors():
             source = tensor.detach().numpy()
-            view(memory, parameter.value)[:] = source.T if _is_turned(tensor) else source
+            view(memory, parameter.value)[:] = source.T if self._is_turned(tensor.shape) else source
         for norm in self._norms:
             module = self._module(norm.name)
             for value, buffer in zip(norm.running, module.buffers(), strict=False):
@@ -160,11 +164,11 @@ class Side:
         """The moving averages into the modules, and the statistics of their normalisations as they are."""
         averages = view(memory, self._average)[0]
         with torch.no_grad():
-            for _, tensor, parameter in self._tensors():
+            for tensor, parameter in self._tensors():
                 at = parameter.value.offset - self._flat.offset
                 rows = averages[at : at + parameter.value.rows * parameter.value.ld].reshape(parameter.value.rows, -1)
                 averaged = torch.from_numpy(rows[:, : parameter.value.columns].copy())
-                tensor.copy_(averaged.t() if _is_turned(tensor) else averaged.view_as(tensor))
+                tensor.copy_(averaged.t() if self._is_turned(tensor.shape) else averaged.view_as(tensor))
             for norm in self._norms:
                 statistics = self._module(norm.name).buffers()  # mean and variance, and a count of batches
                 for value, buffer in zip(norm.running, statistics, strict=False):
@@ -178,13 +182,13 @@ class Side:
         assert isinstance(module, nn.BatchNorm1d)
         return module
 
-    def _tensors(self) -> list[tuple[str, torch.Tensor, Parameter]]:
+    def _tensors(self) -> list[tuple[torch.Tensor, Parameter]]:
         tensors = {
             f"{path}/{name}": tensor
             for path, module in self.modules.items()
             for name, tensor in module.named_parameters()
         }
-        return [(each.name, tensors[each.name], each) for each in self._parameters]
+        return [(tensors[each.name], each) for each in self._parameters]
 
     def _turned(self) -> list[Layer]:
         return [layer for net in self.nets.values() for layer in net.layers if layer.turned is not None]
@@ -205,7 +209,7 @@ class Side:
             name = f"{path}/{index}"
             match part:
                 case nn.Linear():
-                    single = part.out_features == 1
+                    single = self._logits and part.out_features == 1
                     shape = (1, part.in_features) if single else (part.in_features, part.out_features)
                     weight = self._parameter(f"{name}.weight", *shape)
                     layers.append(Layer(weight, self._parameter(f"{name}.bias", 1, part.out_features)))
@@ -219,6 +223,15 @@ class Side:
                     layers[-1].activation, layers[-1].slope = activation_of(part)
         return TapeNet(self, layers)
 
+    def _is_turned(self, shape: Sequence[int]) -> bool:
+        """Weights (outputs, inputs) lie as (inputs, outputs), but for logits."""
+        return len(shape) == 2 and not (self._logits and shape[0] == 1)
+
+    def _room(self, shape: Sequence[int]) -> int:
+        """Floats of a parameter with its padding."""
+        rows, columns = (shape[1], shape[0]) if self._is_turned(shape) else (1, shape[-1])
+        return rows * (-(-columns // 16) * 16)
+
     def _norm(self, name: str, part: nn.BatchNorm1d) -> Norm:
         columns = part.num_features
         weight, bias = (self._parameter(f"{name}.{each}", 1, columns) for each in ("weight", "bias"))
@@ -226,18 +239,6 @@ class Side:
         made = Norm(weight, bias, name, running, (part.momentum or 0.0, part.eps))
         self._norms.append(made)
         return made
-
-
-def _room(shape: Sequence[int]) -> int:
-    """Floats of a parameter, (outputs, inputs) or (outputs,), with their padding."""
-    if len(shape) == 1 or shape[0] == 1:
-        return -(-max(shape) // 16) * 16
-    return shape[1] * (-(-shape[0] // 16) * 16)
-
-
-def _is_turned(tensor: torch.Tensor) -> bool:
-    """Weights lie as (inputs, outputs), but for a single output."""
-    return tensor.ndim == 2 and tensor.shape[0] != 1
 
 
 @dataclass(frozen=True)

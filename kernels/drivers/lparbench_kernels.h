@@ -312,14 +312,19 @@ typedef enum {
     LPB_TAPE_CLEAR,      /* c = 0 */
     LPB_TAPE_NORM,       /* c = a normalised over the batch by weight b and bias d; real: momentum, epsilon. From value
                             `number` on: running mean and variance, mean, scale, two of scratch, two gradients */
-    LPB_TAPE_NORM_GRADIENT, /* the gradient c by its output becomes that by its input a; word 1: it learns, too */
-    LPB_TAPE_ADD,           /* c = a + real[0] b */
-    LPB_TAPE_MULTIPLY,      /* c = a b, number by number */
-    LPB_TAPE_SOFT,          /* c = softplus(a), and d = sigmoid(a) */
-    LPB_TAPE_BEND,          /* c = d (c + a b (1 - d)), number by number; without b it is 1 */
-    LPB_TAPE_SQUARE,        /* loss `number`: the squares of a - b, summed, times real[0]; c is its gradient by a */
+    LPB_TAPE_NORM_GRADIENT,     /* the gradient c by its output becomes that by its input a; word 1: it learns, too */
+    LPB_TAPE_ADD,               /* c = a + real[0] b */
+    LPB_TAPE_MULTIPLY,          /* c = a b, number by number */
+    LPB_TAPE_SOFT,              /* c = softplus(a), and d = sigmoid(a) */
+    LPB_TAPE_BEND,              /* c = d (c + a b (1 - d)), number by number; without b it is 1 */
+    LPB_TAPE_SQUARE,            /* loss `number`: the squares of a - b, summed, times real[0]; c is its gradient by a */
+    LPB_TAPE_FEATURES,          /* the last two columns of c: relative distance and cosine of the rows a and b */
+    LPB_TAPE_FEATURES_GRADIENT, /* c, by b: of the mean squared distance, loss `number`, and by the last columns of d */
+    LPB_TAPE_MIXTURE,           /* of rows a in a mixture by softmax of b: energy and inverse diagonals, losses `number`
+                                   and the next; their gradients c by a and d by b. Word 1: the energy's bound. real:
+                                   weights of both, what is added to the diagonals */
 } lpb_tape_kind;
-enum { LPB_TAPE_KINDS = 20 };
+enum { LPB_TAPE_KINDS = 23 };
 
 typedef struct {
     int64_t offset, rows, columns, ld;

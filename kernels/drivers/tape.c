@@ -8,6 +8,7 @@
 
 #include "isa/isa.h"
 #include "memory.h"
+#include "mixture.h"
 
 struct lpb_tape {
     const lpb_isa *isa;
@@ -20,6 +21,7 @@ struct lpb_tape {
     float *targets; /* zeros and then ones, as many as the longest logits */
     float *sums;
     void *scratch;
+    double *doubles; /* of mixtures */
 };
 
 enum { TURNED = 1, ADDED = 2 }; /* bits of `number` of a product or of sums */
@@ -119,6 +121,14 @@ static bool operation_fits(const lpb_tape *t, const lpb_tape_operation *o) {
         return all_alike(t, a, c, d);
     case LPB_TAPE_BEND:
         return all_alike(t, a, c, d) && (!b || all_alike(t, a, b, b));
+    case LPB_TAPE_FEATURES:
+        return same_shape(a, b) && c && c->rows == a->rows && c->columns >= 2;
+    case LPB_TAPE_FEATURES_GRADIENT:
+        return same_shape(a, b) && same_shape(a, c) && d && d->rows == a->rows && d->columns >= 2 && o->number >= 0 &&
+               o->number < t->sizes.losses;
+    case LPB_TAPE_MIXTURE:
+        return same_shape(a, c) && same_shape(b, d) && a->rows == b->rows && a->columns <= LPB_MIXTURE_WIDTH &&
+               b->columns <= LPB_MIXTURE_COMPONENTS && o->number >= 0 && o->number + 2 <= t->sizes.losses;
     case LPB_TAPE_SQUARE:
         return all_alike(t, a, b, c) && o->number >= 0 && o->number < t->sizes.losses;
     }
@@ -158,6 +168,7 @@ void lpb_tape_free(lpb_tape *t) {
     free(t->targets);
     free(t->sums);
     free(t->scratch);
+    free(t->doubles);
     free(t);
 }
 
@@ -166,18 +177,25 @@ static bool reserve(lpb_tape *t) {
     int64_t scratch = 0, widest = LPB_ALIGN;
     for (int64_t v = 0; v < t->values; v++)
         if (t->value[v].ld > widest) widest = t->value[v].ld;
+    int64_t doubles = 0;
     for (int64_t i = 0; i < t->operations; i++) {
-        if (t->operation[i].kind != LPB_TAPE_PRODUCT) continue;
-        const lpb_gemm g = product_of(t, t->operation + i);
+        const lpb_tape_operation *o = t->operation + i;
+        if (o->kind == LPB_TAPE_MIXTURE) {
+            const int64_t needed = lpb_mixture_doubles(t->value[o->b].rows, t->value[o->b].columns);
+            if (needed > doubles) doubles = needed;
+        }
+        if (o->kind != LPB_TAPE_PRODUCT) continue;
+        const lpb_gemm g = product_of(t, o);
         const int64_t needed = t->isa->f32.scratch(&g);
         if (needed > scratch) scratch = needed;
     }
+    t->doubles = lpb_new_memory(doubles * (int64_t)sizeof(double));
     t->widest = widest;
     t->scratch = lpb_new_memory(scratch);
     t->sums = lpb_new_zeros(widest);
     t->targets = lpb_new_zeros(2 * widest);
     for (int64_t i = 0; t->targets && i < widest; i++) t->targets[widest + i] = 1.0f;
-    return t->scratch && t->sums && t->targets;
+    return t->scratch && t->sums && t->targets && t->doubles;
 }
 
 lpb_status lpb_tape_new(const lpb_isa *isa, float *memory, const lpb_tape_sizes *sizes, const lpb_tape_value *values,
@@ -341,6 +359,60 @@ static void run_elementwise(const lpb_tape *t, const lpb_tape_operation *o, cons
     }
 }
 
+/* Of each pair of rows: distance and cosine, or the gradient by the second through them; see harness.detectors.mixture.
+ */
+static void compare_rows(const lpb_tape *t, const lpb_tape_operation *o, float *losses) {
+    const lpb_tape_value *a = t->value + o->a, *c = t->value + o->c;
+    const bool back = o->kind == LPB_TAPE_FEATURES_GRADIENT;
+    const lpb_tape_value *columns = back ? t->value + o->d : c;
+    const double tiny = 1e-12, rows = (double)a->rows;
+    double sum = 0;
+    for (int64_t r = 0; r < a->rows; r++) {
+        const float *x = t->memory + a->offset + r * a->ld, *y = t->memory + t->value[o->b].offset + r * a->ld;
+        float *last = t->memory + columns->offset + r * columns->ld + columns->columns - 2, own, other, product;
+        t->isa->row_dots(x, 1, a->ld, a->columns, x, 0.0f, &own);
+        t->isa->row_dots(y, 1, a->ld, a->columns, y, 0.0f, &other);
+        t->isa->row_dots(x, 1, a->ld, a->columns, y, 0.0f, &product);
+        const double square = t->isa->squared_distance(x, y, a->columns), distance = sqrt(square);
+        const double x_norm = sqrt((double)own) + tiny, y_norm = sqrt((double)other) + tiny;
+        if (!back) {
+            last[0] = (float)(distance / x_norm);
+            last[1] = (float)(product / (x_norm * y_norm));
+            continue;
+        }
+        sum += square;
+        const double of_distance = distance > 0 ? last[0] / (distance * x_norm) : 0.0;
+        const double of_product = last[1] / (x_norm * y_norm);
+        const double of_norm = other > 0 ? -of_product * product / (y_norm * sqrt((double)other)) : 0.0;
+        const float apart = (float)(2 / rows + of_distance), by_x = (float)of_product, by_y = (float)of_norm;
+        float *g = t->memory + c->offset + r * c->ld;
+        for (int64_t j = 0; j < a->columns; j++) g[j] = apart * (y[j] - x[j]) + by_x * x[j] + by_y * y[j];
+    }
+    if (back) losses[o->number] = (float)(sum / rows);
+}
+
+static void run_mixture(const lpb_tape *t, const lpb_tape_operation *o, float *losses) {
+    const lpb_tape_value *a = t->value + o->a, *b = t->value + o->b, *c = t->value + o->c, *d = t->value + o->d;
+    const lpb_mixture mixture = {
+        .rows = a->rows,
+        .width = a->columns,
+        .components = b->columns,
+        .z = t->memory + a->offset,
+        .logits = t->memory + b->offset,
+        .z_ld = a->ld,
+        .logits_ld = b->ld,
+        .of_z = t->memory + c->offset,
+        .of_logits = t->memory + d->offset,
+        .of_z_ld = c->ld,
+        .of_logits_ld = d->ld,
+        .bound = o->word,
+        .energy_weight = o->real[0],
+        .covariance_weight = o->real[1],
+        .floor = o->real[2],
+    };
+    lpb_mixture_gradient(&mixture, t->doubles, losses + o->number, losses + o->number + 1);
+}
+
 static void run_operation(lpb_tape *t, int64_t index, const lpb_tape_data *data, int64_t step) {
     const lpb_tape_operation *o = t->operation + index;
     const lpb_tape_value *a = o->a < 0 ? NULL : t->value + o->a, *c = o->c < 0 ? NULL : t->value + o->c;
@@ -397,6 +469,13 @@ static void run_operation(lpb_tape *t, int64_t index, const lpb_tape_data *data,
     case LPB_TAPE_BEND:
     case LPB_TAPE_SQUARE:
         run_elementwise(t, o, data, step);
+        return;
+    case LPB_TAPE_FEATURES:
+    case LPB_TAPE_FEATURES_GRADIENT:
+        compare_rows(t, o, data->losses + step * t->sizes.losses);
+        return;
+    case LPB_TAPE_MIXTURE:
+        run_mixture(t, o, data->losses + step * t->sizes.losses);
         return;
     }
 }

@@ -332,14 +332,29 @@ static const char *const reductions[LPB_REDUCTIONS] = {
     [LPB_LOG_SUM_EXP] = "log_sum_exp",
 };
 
-static const char *const tape_kinds[LPB_TAPE_KINDS] = {
-    [LPB_TAPE_GATHER] = "gather", [LPB_TAPE_NORMAL] = "normal",     [LPB_TAPE_PRODUCT] = "product",
-    [LPB_TAPE_DOTS] = "dots",     [LPB_TAPE_ACTIVATE] = "activate", [LPB_TAPE_GATE] = "gate",
-    [LPB_TAPE_DROP] = "drop",     [LPB_TAPE_SUMS] = "sums",         [LPB_TAPE_PAIR] = "pair",
-    [LPB_TAPE_ADAM] = "adam",     [LPB_TAPE_FOLLOW] = "follow",     [LPB_TAPE_TURN] = "turn",
-    [LPB_TAPE_CLEAR] = "clear",   [LPB_TAPE_NORM] = "norm",         [LPB_TAPE_NORM_GRADIENT] = "norm_gradient",
-    [LPB_TAPE_ADD] = "add",       [LPB_TAPE_MULTIPLY] = "multiply", [LPB_TAPE_SOFT] = "soft",
-    [LPB_TAPE_BEND] = "bend",     [LPB_TAPE_SQUARE] = "square"};
+static const char *const tape_kinds[LPB_TAPE_KINDS] = {[LPB_TAPE_GATHER] = "gather",
+                                                       [LPB_TAPE_NORMAL] = "normal",
+                                                       [LPB_TAPE_PRODUCT] = "product",
+                                                       [LPB_TAPE_DOTS] = "dots",
+                                                       [LPB_TAPE_ACTIVATE] = "activate",
+                                                       [LPB_TAPE_GATE] = "gate",
+                                                       [LPB_TAPE_DROP] = "drop",
+                                                       [LPB_TAPE_SUMS] = "sums",
+                                                       [LPB_TAPE_PAIR] = "pair",
+                                                       [LPB_TAPE_ADAM] = "adam",
+                                                       [LPB_TAPE_FOLLOW] = "follow",
+                                                       [LPB_TAPE_TURN] = "turn",
+                                                       [LPB_TAPE_CLEAR] = "clear",
+                                                       [LPB_TAPE_NORM] = "norm",
+                                                       [LPB_TAPE_NORM_GRADIENT] = "norm_gradient",
+                                                       [LPB_TAPE_ADD] = "add",
+                                                       [LPB_TAPE_MULTIPLY] = "multiply",
+                                                       [LPB_TAPE_SOFT] = "soft",
+                                                       [LPB_TAPE_BEND] = "bend",
+                                                       [LPB_TAPE_SQUARE] = "square",
+                                                       [LPB_TAPE_FEATURES] = "features",
+                                                       [LPB_TAPE_FEATURES_GRADIENT] = "features_gradient",
+                                                       [LPB_TAPE_MIXTURE] = "mixture"};
 static const char *const search_terms[LPB_SEARCH_TERMS] = {[LPB_TERM_MATCHING] = "feature-matching",
                                                            [LPB_TERM_LOGIT] = "cross-entropy"};
 

@@ -76,6 +76,8 @@ CASES: dict[str, Callable[[int], Pairs]] = {
     "egbad": partial(trained, "egbad", {"batch_size": 50}),
     "egbad-256": partial(trained, "egbad", {"batch_size": 256}),
     "alad": partial(trained, "alad", {"batch_size": 50, "code_cycle": False}),
+    "dagmm": partial(trained, "dagmm", {"batch_size": 1024}),
+    "dagmm-nvi": partial(trained, "dagmm", {"batch_size": 1024, "objective": "variational"}),
     "dsebm": partial(trained, "dsebm", {"batch_size": 100}),
     "alad-256": partial(trained, "alad", {"batch_size": 256}),
 }

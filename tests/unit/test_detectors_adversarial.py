@@ -1,4 +1,4 @@
-"""Written-out gradients of the GANs and of DSEBM against autograd on the papers' losses, dropout and all."""
+"""Written-out gradients of the GANs, of DSEBM and of DAGMM against autograd on the papers' losses, dropout and all."""
 
 from __future__ import annotations
 
@@ -119,6 +119,8 @@ def test_training_is_that_of_autograd(name, more, losses, trainer):
         ("alad", {}),
         ("dsebm", {"hidden": (9, 17, 5), "noise": 0.7}),
         ("dsebm", {"hidden": (3,)}),
+        ("dagmm", {"encoder": (9, 5)}),
+        ("dagmm", {"objective": "variational", "code": 2, "n_components": 3, "dropout": 0.0}),
     ],
 )
 def test_the_kernels_train_several_seeds_as_torch_does(name, more):

@@ -1,10 +1,12 @@
-"""A tape refuses what does not fit it before anything runs."""
+"""A tape refuses what does not fit it before anything runs, and its mixture has autograd's gradients."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from harness.detectors.mixture import TINY, features, mixture_of
 from harness.linalg import native
 from harness.training.tape import Writer, view
 
@@ -48,3 +50,58 @@ def test_what_does_not_fit_is_refused():
     writer.operation("gate", (writer.value(2, 2), None, writer.value(2, 3)))
     with pytest.raises(ValueError, match="operation 3 does not fit its operands"):
         writer.tape(writer.memory())
+
+
+@pytest.mark.parametrize("bound", [False, True])
+@pytest.mark.parametrize(("rows", "width", "components"), [(40, 3, 4), (9, 1, 1), (70, 16, 5)])
+def test_the_gradients_of_a_mixture_are_autograds_in_float64(bound, rows, width, components):
+    writer = Writer(features=2, batch=rows)
+    writer.gather(writer.value(rows, 2), 0)
+    z, logits = writer.value(rows, width), writer.value(rows, components)
+    of_z, of_logits = writer.like(z), writer.like(logits)
+    number = writer.loss(2)
+    writer.operation("mixture", (z, logits, of_z, of_logits), word=int(bound), number=number, reals=(0.3, 0.02, 0.1))
+    memory = writer.memory()
+    generator = np.random.default_rng(2)
+    for value in (z, logits):
+        view(memory, value)[:] = generator.normal(size=(rows, value.columns))
+    exact = [torch.from_numpy(view(memory, value).astype(np.float64)).requires_grad_() for value in (z, logits)]
+    losses = writer.tape(memory).run(np.zeros((1, 2), np.float32), [np.zeros(rows, np.int64)], generator)
+    membership = torch.softmax(exact[1], dim=1)
+    mixture = mixture_of(exact[0], membership, 0.1)
+    joint = mixture.joint(exact[0])
+    energy = -torch.logsumexp(joint, dim=1).mean()
+    if bound:
+        energy = (membership * (membership.clamp_min(TINY).log() - joint)).sum(dim=1).mean()
+    narrow = mixture.factors.square().sum(dim=-1).reciprocal().sum()
+    (0.3 * energy + 0.02 * narrow).backward()
+    np.testing.assert_allclose(losses[0], [energy.item(), narrow.item()], rtol=1e-6)
+    for value, tensor in zip((of_z, of_logits), exact, strict=True):
+        scale = float(tensor.grad.abs().max())
+        np.testing.assert_allclose(view(memory, value), tensor.grad.numpy(), rtol=1e-5, atol=1e-6 * scale + 1e-12)
+
+
+def test_the_gradient_through_distance_and_cosine_is_autograds():
+    rows, width = 30, 7
+    writer = Writer(features=2, batch=rows)
+    writer.gather(writer.value(rows, 2), 0)
+    x, y, z, of_y = (writer.value(rows, columns) for columns in (width, width, 3, width))
+    of_z = writer.like(z)
+    writer.operation("features", (x, y, z))
+    writer.operation("features_gradient", (x, y, of_y, of_z), number=writer.loss(1))
+    memory = writer.memory()
+    generator = np.random.default_rng(2)
+    for value in (x, y, of_z):
+        view(memory, value)[:] = generator.normal(size=(rows, value.columns))
+    view(memory, y)[3] = view(memory, x)[3]  # at no distance
+    left, right, code, given = (
+        torch.from_numpy(view(memory, value).astype(np.float64)) for value in (x, y, writer.columns_of(z, 0, 1), of_z)
+    )
+    losses = writer.tape(memory).run(np.zeros((1, 2), np.float32), [np.zeros(rows, np.int64)], generator)
+    right.requires_grad_()
+    error = (left - right).square().sum(dim=1).mean()
+    made = features(left, code, right)
+    (error + (made[:, 1:] * given[:, 1:]).sum()).backward()
+    np.testing.assert_allclose(losses[0], error.item(), rtol=1e-6)
+    np.testing.assert_allclose(view(memory, z)[:, 1:], made[:, 1:].detach(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(view(memory, of_y), right.grad, rtol=1e-4, atol=1e-5)
