@@ -79,3 +79,11 @@ def test_a_program_that_does_not_heed_is_killed(tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.01)
     assert process.returncode == -signal.SIGKILL
+
+
+def test_the_age_of_a_process_is_known_to_a_tick() -> None:
+    """What it cannot be: older than since before its start, younger than what it has slept."""
+    code = "import time; from harness.process_tree import process_age_s; time.sleep(0.3); print(process_age_s())"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0.3 <= float(done.stdout) <= time.monotonic() - began + 0.02
