@@ -95,7 +95,9 @@ lpb_status lpb_stream_run(const lpb_stream *s, float *states, int64_t *seen, con
     if (!memory) return LPB_NO_MEMORY;
     for (int64_t r = 0; r < rows; r++, x += x_row) {
         const float score = advance(s, x, states + streams[r] * s->state, memory);
-        out[r] = ++seen[streams[r]] >= s->steps ? score : NAN;
+        int64_t *met = seen + streams[r];
+        *met += *met < INT64_MAX;
+        out[r] = *met >= s->steps ? score : NAN;
     }
     if (memory != local) free(memory);
     return LPB_OK;

@@ -127,6 +127,12 @@ static PyObject *stream_run(PyObject *self, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "states, seen, streams, x and out: their shapes do not fit each other");
         return NULL;
     }
+    for (int written = 0; written < 5; written += written ? 3 : 1) /* states, seen and out; streams are copied */
+        for (int i = 0; i < 5; i++)
+            if (i != 2 && i != written && may_overlap(a[written], a[i])) {
+                PyErr_Format(PyExc_ValueError, "%s: shares memory with %s", names[written], names[i]);
+                return NULL;
+            }
     int64_t *streams = need_streams(a[2], a[0]->shape[0]);
     if (!streams) return NULL;
     float *states = (float *)a[0]->data, *out = (float *)a[4]->data;

@@ -73,7 +73,7 @@ class Hostile:
         """The name of a function, and the call."""
         makers = (
             *(self._gemm, self._gemm, self._chain, self._chain, self._trainer, self._trainer, self._together),
-            *(self._plan, self._plan, self._probe, self._object, self._search, self._tape, self._tape),
+            *(self._plan, self._plan, self._probe, self._object, self._search, self._tape, self._tape, self._stream),
         )
         self._made.clear()
         name, target, arguments = self.rng.choice(makers)()
@@ -344,6 +344,39 @@ class Hostile:
 
         return "Tape.run", run, []
 
+    def _stream(self) -> tuple[str, Any, list[Any]]:
+        """Rows of a few streams, and windows that are open in them."""
+        rng, kernels = self.rng, native.extension
+        features, steps, count, rows = (
+            self._size(),
+            rng.choice((1, 2, 5)),
+            rng.choice((1, 4)),
+            rng.choice((0, 1, 9, 33)),
+        )
+        layers, width = [], features
+        for _ in range(rng.choice((1, 2))):
+            units = rng.choice((1, 4, 16, 17))
+            layers.append((self.floats(4 * units, width), self.floats(4 * units, units), self.floats(4 * units)))
+            width = units
+        if rng.random() < self.share:
+            layers = self.spoiled(layers)
+        new = [self._isa(), steps, layers, self.floats(width), 0.1]
+        streams = np.array([rng.randrange(count) for _ in range(rows)], "i8")
+        if rows and rng.random() < self.share:
+            streams[rng.randrange(rows)] = rng.choice((-1, count, 2**62, -(2**63)))
+        seen = np.full(count, rng.choice((0, 3, -1, 2**63 - 1, -(2**63))), "i8")
+        x, out = self.floats(rows, features), self.floats(rows)
+        if rng.random() < 0.5:
+            new = self.spoiled(new)
+
+        def run(*_: Any) -> object:
+            stream = kernels.Stream(*new)
+            states = self.floats(count, min(stream.state(), 10_000))
+            given = [states, seen, streams, x, rng.choice((out, out, out, x[:, 0], states[:, 0]))]
+            return stream.run(*(self.spoiled(given) if rng.random() < 0.5 else given))
+
+        return "Stream.run", run, []
+
     def _new_trainer(self, widths: list[int], loss: int, *, whole: bool = False) -> Any:
         arguments = [self._isa(), self._layers(widths), loss, -1, 0.0, 1e-3, 0.9, 0.999, 1e-8, 0.0]
         return native.extension.Trainer(*(arguments if whole else self.spoiled(arguments)))
@@ -412,7 +445,9 @@ class Hostile:
         import pickle
 
         kernels = native.extension
-        kind = self.rng.choice((kernels.Chain, kernels.Plan, kernels.Trainer, kernels.Search, kernels.Tape))
+        kind = self.rng.choice(
+            (kernels.Chain, kernels.Plan, kernels.Trainer, kernels.Search, kernels.Tape, kernels.Stream)
+        )
         uses: tuple[Callable[..., object], ...] = (
             kind, kind.__new__, object.__new__, lambda k: object.__new__(k), lambda k: k.__new__(k),
             lambda k: k(**{"isa": 0}), lambda k: type("Sub", (k,), {}), copy.copy, pickle.dumps, kernels.isas,

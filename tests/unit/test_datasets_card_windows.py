@@ -14,7 +14,7 @@ from harness.datasets import card_windows, csvfile
 from harness.datasets.base import load
 from harness.datasets.encoded import EncodedDataset
 from harness.detectors.lstm import LSTM
-from harness.detectors.streaming import card_layout, score_of_cards
+from harness.detectors.streaming import CardStream, card_layout, score_of_cards
 from harness.errors import InputError
 from harness.scoring.row_source import read_rows
 from harness.training.context import FitContext
@@ -115,7 +115,7 @@ def test_memory_of_training_and_of_scoring_does_not_grow_with_the_rows(
     def scored(index: int) -> None:
         assert data.encoder is not None
         layout = card_layout(data.encoder)
-        score = score_of_cards(data.encoder, detector, "cards")
+        score = score_of_cards(data.encoder, CardStream(detector), "cards")
         with paths[index].open("rb") as stream:
             scores = [score(rows.frame) for rows in read_rows(stream, "cards", layout, 1 << 16)]
         assert sum(map(len, scores)) > 0
