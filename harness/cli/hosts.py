@@ -24,17 +24,11 @@ PROGRAM = "lparbench"  # in place of --command
 PYTHON = "python3"
 PLACE = ".local/share/lparbench"  # below the home directory, where a session of ssh begins
 
-Hosts = Annotated[
-    Path,
-    typer.Argument(metavar="HOSTS", help="Inventory: lines such as lpar[01-16] or USER@HOST:PORT, or Ansible's INI."),
-]
+_INVENTORY = "Inventory: lines such as lpar[01-16] or USER@HOST:PORT, or Ansible's INI."
+
+Hosts = Annotated[Path, typer.Argument(metavar="HOSTS", help=_INVENTORY)]
 HostsUnlessScheduler = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="HOSTS",
-        help="Inventory: lines such as lpar[01-16] or USER@HOST:PORT, or Ansible's INI. Not with --scheduler.",
-        show_default=False,
-    ),
+    Path | None, typer.Argument(metavar="HOSTS", help=f"{_INVENTORY} Not with --scheduler.", show_default=False)
 ]
 Scheduler = Annotated[
     str | None,
@@ -94,7 +88,6 @@ class Way:
     source: str
     sha256: str
     transport: SshTransport | DaskTransport
-    scheduler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +131,7 @@ def _way_over(scheduler: str, choice: str | None, given: Given) -> Way:
     inventory, transport = _workers(scheduler, words)
     inventory = inventory if choice is None else inventory.selected(choice)
     digest = hashlib.sha256("\n".join(host.name for host in inventory.hosts).encode()).hexdigest()
-    return Way(inventory, scheduler, digest, transport, scheduler)
+    return Way(inventory, scheduler, digest, transport)
 
 
 def _workers(scheduler: str, words: tuple[str, ...]) -> tuple[Inventory, DaskTransport]:

@@ -76,7 +76,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the order of measurements.", ri
 
 
 def node_option(default: str, panel: str | None = None) -> Any:
-    """The option for one NUMA node, under the name that it has wherever nodes are chosen."""
+    """The option for a single NUMA node, under the name that it has wherever nodes are chosen."""
     return typer.Option(
         "--nodes",
         "--node",

@@ -26,7 +26,7 @@ _PYPERF_UNITS = {"second": "s", "byte": "B", "integer": ""}
 
 
 def read_other_tool(path: str, document: object) -> ForeignFile | Unusable | None:
-    """The file as one of these tools wrote it, or why it holds nothing to judge by; None when none of them did."""
+    """The file as one of these tools wrote it, or why it holds nothing to judge by; None for any other file."""
     content = table(document)
     for keys, read in _READERS:
         if keys <= content.keys():

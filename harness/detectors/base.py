@@ -144,7 +144,7 @@ class Detector(ABC):
         return ()
 
     def native_training(self) -> NativeTraining | None:
-        """How the native kernels train it as one chain of dense layers; None when it is none."""
+        """How the native kernels train it as one chain of dense layers; None for another net."""
         return None
 
     @property

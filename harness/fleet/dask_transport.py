@@ -23,7 +23,7 @@ from harness.errors import InputError
 from harness.fleet import dask_host
 from harness.fleet.inventory import MOST_HOSTS, Host, Inventory
 from harness.fleet.protocol import LARGEST
-from harness.fleet.transport import HostFailureError
+from harness.fleet.transport import HostFailureError, ended_with, last_line, too_large
 from harness.record.fleet_model import HostState
 
 _CONNECT_S = 10.0
@@ -73,11 +73,9 @@ class DaskTransport:
         except NoAnswerError as error:
             raise HostFailureError(HostState.FAILED, str(error)) from None
         if code == dask_host.TOO_MUCH or len(answer) > LARGEST:
-            raise HostFailureError(HostState.FAILED, f"its answer is larger than {LARGEST >> 20} MiB; refused")
+            raise too_large()
         if code:
-            lines = errors.decode("utf-8", "replace").splitlines()
-            last = next((line for line in reversed(lines) if line.strip()), "no word")
-            raise HostFailureError(HostState.FAILED, f"{last} (exit code {code})")
+            raise ended_with(code, last_line(errors))
         return answer
 
 

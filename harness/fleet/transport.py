@@ -108,14 +108,14 @@ class SshTransport:
             code = await process.wait()
             with contextlib.suppress(OSError):  # asked for, or asyncio prints that a program ended before it read all
                 await process.stdin.wait_closed()
-            printed = (await errors).decode("utf-8", "replace")
+            printed = await errors
         finally:
             errors.cancel()
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-        last = next((line for line in reversed(printed.splitlines()) if line.strip()), "")
+        last = last_line(printed)
         if code == _SSH_FAILED:
             raise HostFailureError(HostState.UNREACHABLE, last or "ssh ended without a word")
         if code == _NOT_FOUND:
@@ -123,8 +123,23 @@ class SshTransport:
                 HostState.FAILED, f"{last or 'lparbench is not there'} (--command names it, --push brings it)"
             )
         if code:
-            raise HostFailureError(HostState.FAILED, f"{last or 'no word'} (exit code {code})")
+            raise ended_with(code, last)
         return answer
+
+
+def last_line(printed: bytes) -> str:
+    """Of what a program wrote to standard error; empty where it wrote none."""
+    return next((line for line in reversed(printed.decode("utf-8", "replace").splitlines()) if line.strip()), "")
+
+
+def ended_with(code: int, last: str) -> HostFailureError:
+    """A program of a host that failed, with the last that it said."""
+    return HostFailureError(HostState.FAILED, f"{last or 'no word'} (exit code {code})")
+
+
+def too_large() -> HostFailureError:
+    """An answer that is not taken."""
+    return HostFailureError(HostState.FAILED, f"its answer is larger than {LARGEST >> 20} MiB; refused")
 
 
 async def _bounded(stream: asyncio.StreamReader) -> bytes:
@@ -132,7 +147,7 @@ async def _bounded(stream: asyncio.StreamReader) -> bytes:
     while chunk := await stream.read(_CHUNK):
         content += chunk
         if len(content) > LARGEST:
-            raise HostFailureError(HostState.FAILED, f"its answer is larger than {LARGEST >> 20} MiB; refused")
+            raise too_large()
     return bytes(content)
 
 

@@ -28,8 +28,8 @@ class Level:
 
     Attributes:
         before: the level that the last change left; None where there was none.
-        stretches: what else may be the level: a change that was accepted for one result may have moved another, and
-            what was accepted may have been noise.
+        stretches: what else may be the level: a change that was accepted for a result may have moved its neighbours,
+            and what was accepted may have been noise.
     """
 
     log: float

@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from harness.record.fleet_model import HostState
 from harness.record.store import load_fleet
 from tests.support import dask_cluster
 from tests.support.dask_cluster import Cluster
+from tests.support.waiting import until
 
 if dask_cluster.MISSING:
     pytest.skip(dask_cluster.MISSING, allow_module_level=True)
@@ -149,10 +149,7 @@ def test_what_does_not_go_with_a_scheduler_is_refused(
 
 def _until_there(kind: str, *, there: bool = True) -> None:
     """Wait until the measurement of a host runs, or until nothing is left of it."""
-    deadline = time.monotonic() + 60
-    while bool(_of_host(kind)) != there:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: bool(_of_host(kind)) == there)
 
 
 def _of_host(kind: str) -> list[psutil.Process]:

@@ -16,6 +16,7 @@ import pytest
 from harness.record.fleet_model import HostState
 from harness.record.store import load_fleet
 from tests.support import dask_cluster, slurm
+from tests.support.waiting import until
 
 MISSING = slurm.MISSING or dask_cluster.MISSING
 if MISSING:
@@ -46,7 +47,7 @@ def test_a_node_of_slurm_is_a_host(tmp_path: Path) -> None:
                 _run(scheduler, environment, tmp_path)
             finally:
                 cluster.send_signal(signal.SIGINT)
-        dask_cluster.until(lambda: not _queued(environment))
+        until(lambda: not _queued(environment))
     (directory,) = (tmp_path / "out").iterdir()
     fleet = load_fleet(directory)
     assert [(host.name, host.state) for host in fleet.hosts] == [(os.uname().nodename, HostState.DONE)]
@@ -74,4 +75,4 @@ def _run(scheduler: str, environment: dict[str, str], folder: Path) -> None:
         assert done.returncode == 2 or "has no workers" in done.stderr, done.stderr  # one wave decides nothing
         return done.returncode == 2
 
-    dask_cluster.until(measured)
+    until(measured)

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from harness.cli.main import main
-from harness.errors import InputError
 from harness.fleet.session import MeasuredEntry, read_journal
 from harness.record.store import load_fleet, load_run
 from tests.support import sshd
 from tests.support.sshd import Servers
+from tests.support.waiting import until
 
 if sshd.MISSING:
     pytest.skip(sshd.MISSING, allow_module_level=True)
 
-T = TypeVar("T")
 KINDS = ("1", "2 banner", "3 huge", "4 slow")
 COMMAND = shlex.join([sys.executable, str(Path(sshd.__file__).with_name("fleet_host.py"))])
 
@@ -80,11 +76,11 @@ def test_a_coordinator_that_is_killed_leaves_nothing_and_is_resumed(servers: Ser
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen([sys.executable, "-c", start, *words], env=environment) as coordinator:
         try:
-            directory = _until(lambda: next((tmp_path / "out").glob("*-fleet-*"), None))
-            _until(lambda: _measured(directory) == ["lpar2"] and len(_of_hosts("4 slow")) > 1)
+            directory = until(lambda: next((tmp_path / "out").glob("*-fleet-*"), None))
+            until(lambda: _measured(directory) == ["lpar2"] and len(_of_hosts("4 slow")) > 1)
         finally:
             coordinator.kill()
-    _until(lambda: not any(_of_hosts(kind) for kind in KINDS))
+    until(lambda: not any(_of_hosts(kind) for kind in KINDS))
     (servers.config.parent / "quick").touch()
     assert code_of(["fleet", "run", "--resume", str(directory)]) == 2, "one wave decides nothing"
     fleet = load_fleet(directory)
@@ -100,18 +96,6 @@ def test_a_coordinator_that_is_killed_leaves_nothing_and_is_resumed(servers: Ser
 
 def _measured(directory: Path) -> list[str]:
     return sorted(entry.host for entry in read_journal(directory) if isinstance(entry, MeasuredEntry))
-
-
-def _until(condition: Callable[[], T], seconds: float = 60.0) -> T:
-    deadline = time.monotonic() + seconds
-    while True:
-        value = None
-        with contextlib.suppress(InputError, OSError):  # what is waited for is not there yet
-            value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def _of_hosts(kind: str) -> list[int]:

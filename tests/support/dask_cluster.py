@@ -8,14 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
 
-T = TypeVar("T")
+from tests.support.waiting import end, until
+
 MISSING = "distributed is not installed" if find_spec("distributed") is None else None
 MISSING = MISSING or (None if shutil.which("openssl") else "openssl is not installed")
 _QUIET = {"DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__GIL__ENABLED": "False", "DASK_DISTRIBUTED__LOGGING": "{}"}
@@ -68,13 +67,7 @@ def cluster(folder: Path, environments: Mapping[str, Mapping[str, str]]) -> Iter
             until(lambda name=name: "Registered to" in (folder / f"{name}.log").read_text(encoding="utf-8"))
         yield Cluster(address, folder, security, workers)
     finally:
-        for process in reversed(started):
-            process.terminate()
-        for process in started:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(3)
-            process.kill()
-            process.wait()
+        end(started, 3.0)
 
 
 def certificates(folder: Path) -> dict[str, str]:
@@ -89,14 +82,3 @@ def certificates(folder: Path) -> dict[str, str]:
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         settings |= {f"{role}__CERT": certificate, f"{role}__KEY": key}
     return {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
-
-
-def until(condition: Callable[[], T], seconds: float = 60.0) -> T:
-    """What the condition gives, once it gives something."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            if value := condition():
-                return value
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

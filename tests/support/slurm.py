@@ -9,11 +9,13 @@ import secrets
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
+
+from tests.support.waiting import end, until
 
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _ABSENT = [
@@ -85,17 +87,11 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
                     subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log, cwd=folder)
                 )
             if command[0] == "munged":
-                _until(munge["socket"].exists, folder)
-        _until(lambda: _state(environment) == "idle", folder)
+                until(munge["socket"].exists, why=partial(_ends_of_logs, folder))
+        until(lambda: _state(environment) == "idle", why=partial(_ends_of_logs, folder))
         yield environment
     finally:
-        for process in reversed(started):
-            process.terminate()
-        for process in started:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            process.kill()
-            process.wait()
+        end(started)
         for left in psutil.process_iter():  # jobs of a test that failed
             with contextlib.suppress(psutil.Error):
                 if left.environ().get("SLURM_CONF") == str(configuration):
@@ -109,9 +105,5 @@ def _state(environment: dict[str, str]) -> str:
     return listed.stdout.strip()
 
 
-def _until(condition, folder: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        logs = "\n".join(path.read_text(errors="replace")[-500:] for path in folder.glob("*.log"))
-        assert time.monotonic() < deadline, logs
-        time.sleep(0.1)
+def _ends_of_logs(folder: Path) -> str:
+    return "\n".join(path.read_text(errors="replace")[-500:] for path in folder.glob("*.log"))

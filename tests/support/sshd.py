@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.waiting import end
+
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 MISSING = None if SSHD and shutil.which("ssh") and shutil.which("ssh-keygen") else "openssh-server is not installed"
 
@@ -75,10 +77,7 @@ def servers(folder: Path, environments: Sequence[Mapping[str, str]]) -> Iterator
         )
         yield Servers(tuple(ports), config, tuple(process.pid for process in processes))
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(10)
+        end(processes, 10.0)
 
 
 def _free_port() -> int:
