@@ -75,14 +75,26 @@ class Pairs:
 
 
 def take_turns(
-    ours: Call, theirs: Call, pairs: int, sample_s: float = 2e-3, clock: Callable[[], float] = time.process_time
+    ours: Call,
+    theirs: Call,
+    pairs: int,
+    sample_s: float = 2e-3,
+    clock: Callable[[], float] = time.process_time,
+    rest_s: float = 0.0,
 ) -> Pairs:
-    """Time both in turn, the order alternating, each sample long enough for the clock."""
+    """Time both in turn, the order alternating, each sample long enough for the clock.
+
+    ``rest_s`` before each sample lets threads of the other side, which look for work for a while after a call, fall
+    asleep: they would hold the CPUs of this one.
+    """
     counts = [_calls_for(call, sample_s) for call in (ours, theirs)]
     times: list[list[float]] = [[], []]
     for index in range(pairs):
         for side in (0, 1) if index % 2 else (1, 0):
             call, count = (ours, theirs)[side], counts[side]
+            if rest_s:
+                time.sleep(rest_s)
+                call()
             start = clock()
             for _ in range(count):
                 call()
