@@ -72,7 +72,7 @@ const char *lpb_isa_name(const lpb_isa *isa);
 const char *lpb_isa_kernel(const lpb_isa *isa, lpb_dtype dtype);
 
 /* The products, spread over at most `threads` threads of this process (by item, or by rows of C when items are few).
- * Threads inherit the CPU affinity of the calling one. */
+ * Threads run on the CPUs of the calling one, and leave it the one that it is on where these are enough. */
 lpb_status lpb_gemm_run(const lpb_isa *isa, lpb_dtype dtype, const lpb_gemm *gemm, int threads);
 
 /* A chain of dense layers y = act(W x + b), each a (out, in) matrix. */

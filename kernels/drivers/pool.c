@@ -3,10 +3,15 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
-enum { MOST_WORKERS = 255 };
+enum { MOST_WORKERS = 255, MOST_CPUS = 8192 };
+
+/* A kernel for more CPUs than a `cpu_set_t` holds refuses it. */
+typedef struct {
+    unsigned long bits[MOST_CPUS / (8 * sizeof(unsigned long))];
+} cpus;
 
 /* One job at a time: `busy` is held by its owner for the whole job. `generation` tells workers of a new one. */
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER;
@@ -22,8 +27,21 @@ static struct {
     int parts;
     uint64_t generation;
     int unfinished;
-    cpu_set_t cpus; /* of the calling thread; workers follow a change of placement */
+    cpus cpus; /* for workers */
 } task;
+
+/* The CPUs of the calling thread, which workers follow, less the one that it runs on if enough are left: a kernel wakes
+ * a thread near the one that wakes it, and where caches are not shared leaves it there, behind the caller. */
+static void place_workers(void) {
+    cpu_set_t *set = (cpu_set_t *)&task.cpus;
+    if (pthread_getaffinity_np(pthread_self(), sizeof task.cpus, set)) {
+        memset(&task.cpus, 0, sizeof task.cpus);
+        return;
+    }
+    const int here = sched_getcpu();
+    if (here >= 0 && here < MOST_CPUS && CPU_COUNT_S(sizeof task.cpus, set) >= task.parts)
+        CPU_CLR_S((size_t)here, sizeof task.cpus, set);
+}
 
 static void run_part(int index) {
     const int64_t first =
@@ -35,8 +53,7 @@ static void run_part(int index) {
 static void *worker(void *argument) {
     const int index = (int)(intptr_t)argument;
     uint64_t seen = 0;
-    cpu_set_t cpus;
-    CPU_ZERO(&cpus);
+    cpus own = {{0}};
     pthread_mutex_lock(&lock);
     for (;;) {
         while (task.generation == seen || index >= task.parts) {
@@ -44,9 +61,9 @@ static void *worker(void *argument) {
             pthread_cond_wait(&start, &lock);
         }
         seen = task.generation;
-        if (!CPU_EQUAL(&cpus, &task.cpus)) {
-            cpus = task.cpus;
-            pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus);
+        if (memcmp(&own, &task.cpus, sizeof own)) {
+            own = task.cpus;
+            pthread_setaffinity_np(pthread_self(), sizeof own, (cpu_set_t *)&own);
         }
         pthread_mutex_unlock(&lock);
         run_part(index);
@@ -94,7 +111,7 @@ void lpb_parallel(lpb_part part, void *job, int64_t items, int threads) {
     task.parts = parts;
     task.unfinished = parts - 1;
     task.generation++;
-    pthread_getaffinity_np(pthread_self(), sizeof task.cpus, &task.cpus);
+    place_workers();
     pthread_cond_broadcast(&start);
     pthread_mutex_unlock(&lock);
     run_part(0);
