@@ -15,7 +15,11 @@ from harness.reporting.stored import EXPERIMENT, ExportFormat
 
 def export(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run directory or the run.json in it; a sweep directory for CSV.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="A run directory or the run.json in it; a sweep directory for CSV; runs for published.",
+        ),
     ],
     to: Annotated[ExportFormat, typer.Option("--format", "-f", help="What to write.")] = ExportFormat.CSV,
     output: Annotated[
@@ -31,7 +35,7 @@ def export(
 ) -> None:
     """Write a run as CSV, OpenMetrics or pytest-benchmark JSON, or log it to an MLflow store; a sweep as CSV.
 
-    `published` is a Markdown table of a run under both protocols: the published figures next to those reached here.
+    `published` is a Markdown table of runs under both protocols: the published figures next to those reached here.
 
     Example: `lparbench export results/runs/20260801T120000Z-3f2a --format pytest-benchmark -o now.json`
     """
@@ -39,14 +43,14 @@ def export(
     from harness.reporting.stored import exported, logged_to_mlflow
     from harness.sweeps.result import is_sweep
 
-    if to is ExportFormat.MLFLOW and not is_sweep(run):
-        identifier = logged_to_mlflow(run, tracking_uri, experiment)
+    if to is ExportFormat.MLFLOW and len(run) == 1 and not is_sweep(run[0]):
+        identifier = logged_to_mlflow(run[0], tracking_uri, experiment)
         logged = {"format": to.value, "tracking_uri": tracking_uri, "experiment": experiment, "mlflow_run": identifier}
         typer.echo(json.dumps(logged, indent=2) if as_json else f"Logged as MLflow run {identifier}")
         return
     content = exported(run, to)
     if output is not None and not is_standard_output(output):
-        write_output(output, content, inputs=(run,))
+        write_output(output, content, inputs=run)
         written = {"format": to.value, "file": str(output), "bytes": len(content)}
         typer.echo(json.dumps(written, indent=2) if as_json else str(output))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -72,8 +73,8 @@ def page_of(path: Path) -> Page:
     return Page(render(run), head.status.word, head.text)
 
 
-def exported(path: Path, to: ExportFormat) -> bytes:
-    """A run, or a sweep as CSV, in the format of another tool.
+def exported(paths: Sequence[Path], to: ExportFormat) -> bytes:
+    """A run, or a sweep as CSV, in the format of another tool; several runs as one table of published figures.
 
     Raises:
         InputError: there is no record, it is damaged, or the format has no place for it.
@@ -81,14 +82,25 @@ def exported(path: Path, to: ExportFormat) -> bytes:
     from harness.record.store import load_run
     from harness.sweeps.result import is_sweep, stored_sweep
 
-    if is_sweep(path):
+    sweeps = [path for path in paths if is_sweep(path)]
+    if sweeps and to is not ExportFormat.CSV:
+        raise InputError(
+            f"{sweeps[0]}: a sweep cannot be written as {to.value}, which has no place for its settings.",
+            remedy="Use --format csv, or measure the setting you want with `lparbench run` and export that.",
+        )
+    if to is ExportFormat.PUBLISHED:
+        from harness.reporting.published_markdown import render_published
+
+        return _encoded(render_published([load_run(path) for path in paths]))
+    if len(paths) > 1:
+        raise InputError(
+            f"--format {to.value} takes one run, and {len(paths)} are named.",
+            remedy="Export them one by one, or several as --format published.",
+        )
+    (path,) = paths
+    if sweeps:
         from harness.reporting.sweep_csv import render_sweep_csv
 
-        if to is not ExportFormat.CSV:
-            raise InputError(
-                f"{path}: a sweep cannot be written as {to.value}, which has no place for its settings.",
-                remedy="Use --format csv, or measure the setting you want with `lparbench run` and export that.",
-            )
         return _encoded(render_sweep_csv(stored_sweep(path)))
     match to:
         case ExportFormat.PYTEST_BENCHMARK:
@@ -103,10 +115,6 @@ def exported(path: Path, to: ExportFormat) -> bytes:
             from harness.reporting.csv import render_csv
 
             return _encoded(render_csv(load_run(path)))
-        case ExportFormat.PUBLISHED:
-            from harness.reporting.published_markdown import render_published
-
-            return _encoded(render_published(load_run(path)))
         case ExportFormat.MLFLOW:
             raise InputError("An MLflow store is no file.", remedy="Give it with --tracking-uri.")
 

@@ -319,6 +319,8 @@ def test_exports_go_to_a_file_or_to_standard_output(tmp_path: Path) -> None:
         call("export", directory, "--json")
     with pytest.raises(InputError, match="--tracking-uri"):
         call("export", directory, "-f", "mlflow")
+    with pytest.raises(InputError, match="takes one run"):
+        call("export", directory, directory)
 
 
 def test_errors_are_of_the_kind_the_command_line_turns_into_one_line(tmp_path: Path) -> None:

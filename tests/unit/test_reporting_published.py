@@ -37,7 +37,7 @@ def _both(protocol: Protocol = "clean", **accuracy: Any) -> Run:
 
 def test_the_table_for_a_page_of_documentation() -> None:
     record = _both(notes=("epochs | seeds differ <b>",))
-    written = render_published(record)
+    written = render_published([record])
     assert "epochs \\| seeds differ &lt;b&gt;" in written
     lines = written.replace("\\|", "").replace("\\", "").splitlines()
     assert record.created in lines[0]
@@ -45,7 +45,15 @@ def test_the_table_for_a_page_of_documentation() -> None:
     assert len(head) == len(row) == len(HEAD)
     assert row[2:6] == ["accuracy 0.87", "0.871 ± 0.002 (5 seeds)", "0.884 ± 0.004 (5 seeds)", "isolation forest 0.810"]
     with pytest.raises(InputError, match="under one protocol"):
-        render_published(run(inference()))
+        render_published([record, run(inference())])
+
+
+def test_runs_of_several_evenings_make_one_table() -> None:
+    record = _both()
+    lines = render_published([record, replace(record, run_id="another")]).splitlines()
+    assert [line.startswith("- Run ") for line in lines[:3]] == [True, True, False]
+    assert "another" in lines[1]
+    assert len(lines) == 3 + 2 + 2
 
 
 def _printed(record: Run, width: int, *, framed: bool) -> str:
