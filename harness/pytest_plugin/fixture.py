@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from harness.decode import decode_json_file
 from harness.errors import InputError, LparbenchError
 from harness.measure.clock import SystemClock
 from harness.pytest_plugin.calls import Pedantic, Stats, checked, first_value, plain
 from harness.pytest_plugin.options import file_name, session_key
+from harness.pytest_plugin.originals import Patches, patches_of
 from harness.pytest_plugin.outcomes import NoVerdict, end_where_the_tool_failed, open_outcome
-from harness.pytest_plugin.serve import directory_key
-from harness.pytest_plugin.worker import BASELINE, CANDIDATE, JOB_FILE, FunctionJob, Timed, measure
+from harness.pytest_plugin.serve import request_key
+from harness.pytest_plugin.worker import BASELINE, CANDIDATE, Timed, measure
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.judge import Judge, Settings
@@ -33,6 +33,7 @@ class Lparbench:
     Attributes:
         problems: what stands in the way of passing, for the end of the test.
         summary: lines for the end of the report.
+        patches: what the test had replaced when it was last called.
         name, fullname, group, param, params, extra_info, stats: as pytest-benchmark's fixture has them.
     """
 
@@ -56,9 +57,11 @@ class Lparbench:
         self.params: dict[str, Any] | None = None if callspec is None else callspec.params
         self.extra_info: dict[str, Any] = {}
         self.stats: Stats | None = None
+        self.patches = Patches()
 
     def __call__(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Judge ``function(*args, **kwargs)`` against the test's baseline file; gives what it returns."""
+        self._enter()
         call = self._judged(lambda: plain(function, args, kwargs))
         timed = Timed(call, collect_garbage=self._collect_garbage)
         value: T = self._stored({CANDIDATE: timed}, function)
@@ -80,6 +83,7 @@ class Lparbench:
         Without one, a process makes no more rounds than asked for; where these are fewer than twenty, several forks
         make up what counts as one process.
         """
+        self._enter()
         call = self._judged(lambda: Pedantic(target, args, kwargs or {}, setup, teardown))
         prepare = None if setup is None and teardown is None else call.prepare
         timed = Timed(call, prepare, rounds, iterations, warmup_rounds, self._collect_garbage)
@@ -91,13 +95,14 @@ class Lparbench:
 
         Gives what the candidate returns.
         """
+        self._enter()
         functions = {BASELINE: baseline, CANDIDATE: candidate}
         sides = {side: Timed(self._judged(partial(plain, call, args, kwargs))) for side, call in functions.items()}
         judge = self._begin(sides)
         self._once(sides[BASELINE])
         value: T = checked(self._once(sides[CANDIDATE]), candidate)
         if judge is not None:
-            self._judged(partial(judge.against, sides))
+            self._measured(partial(judge.against, sides))
         return value
 
     def weave(self, *_: object, **__: object) -> None:
@@ -115,9 +120,10 @@ class Lparbench:
             options: other fields of :class:`harness.record.spec.RunSpec`; ``blocks`` and where it runs are arguments of
                 the marker.
         """
+        self._enter()
         judge = self._begin({})
         if judge is not None:
-            self._judged(partial(judge.workload, name, options))
+            self._measured(partial(judge.workload, name, options))
 
     @property
     def called(self) -> bool:
@@ -146,19 +152,20 @@ class Lparbench:
         """
         index = sum(gate._calls for gate in {*self._gates, self})
         self._calls += 1
-        directory = self._config.stash.get(directory_key, None)
-        if directory is not None:
-            job = decode_json_file(FunctionJob, directory / JOB_FILE)
+        request = self._config.stash.get(request_key, None)
+        if request is not None:
+            directory, job = request
             if job.index == index:
-                measure(directory, sides[job.side])
+                measure(directory, job, sides[job.side], self.patches)
                 pytest.skip("measured")
             return None
-        from harness.pytest_plugin.judge import Judge, Settings  # what a worker need not import
+        with self.patches.aside():
+            from harness.pytest_plugin.judge import Judge, Settings  # what a worker need not import
 
         self._config.stash[session_key].called.add(file_name(self._item.nodeid, index))
         settings = self._judged(lambda: Settings.of(self._item))
         place = self._judged(lambda: self._place(settings))
-        return Judge(self._item, settings, index, place, self.summary, self.problems)
+        return Judge(self._item, settings, index, place, self.summary, self.problems, self.patches)
 
     def _place(self, settings: Settings) -> Place:
         from harness.pytest_plugin.judge import place_of
@@ -172,8 +179,8 @@ class Lparbench:
         raw = self._once(sides[CANDIDATE])
         self.stats = Stats([(SystemClock.now_ns() - began) * 1e-9])
         value = self._judged(lambda: checked(raw, function))
-        if judge is not None and (data := self._judged(lambda: judge.function(sides))):
-            self.stats = Stats(data)
+        if judge is not None and (data := self._measured(lambda: judge.function(sides))):
+            self.stats = self._judged(lambda: Stats(data))
         return value
 
     def _once(self, timed: Timed) -> Any:
@@ -184,13 +191,37 @@ class Lparbench:
             self.problems.append(NoVerdict(f"it raised {type(error).__name__}, so that nothing was measured"))
             raise
 
-    def _judged(self, judge: Callable[[], T]) -> T:
-        """What ``judge`` gives; wrong use fails the test at once, in one line."""
+    def _enter(self) -> None:
+        """Know what the test has replaced, which may be something else at each call."""
+        request = self._config.stash.get(request_key, None)
+        self.patches = patches_of(self._config) if request is None or request.job.patched else Patches()
+
+    def _measured(self, measured: Callable[[], T]) -> T | None:
+        """What ``measured`` gives; nothing, and no verdict, where what the test has replaced stands in its way."""
         try:
-            return judge()
-        except (LparbenchError, OSError) as error:
-            end_where_the_tool_failed(self._config, error)
-            problem = error
+            return self._judged(measured)
+        except NoVerdict as problem:
+            self.problems.append(problem)
+            return None
+
+    def _judged(self, judge: Callable[[], T]) -> T:
+        """What ``judge`` gives, with the originals of what the test has replaced; wrong use fails the test at once.
+
+        Raises:
+            NoVerdict: it fails where the test has replaced something.
+        """
+        try:
+            with self.patches.aside():
+                try:
+                    return judge()
+                except (LparbenchError, OSError) as error:
+                    end_where_the_tool_failed(self._config, error)
+                    problem = error
+        except Exception as error:
+            if not self.patches:
+                raise
+            why = f"nothing can be measured while the test replaces {self.patches}: {type(error).__name__}: {error}"
+            raise NoVerdict(why) from None
         pytest.fail(f"lparbench: {problem}", pytrace=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -25,10 +25,11 @@ from harness.measure.shares import LARGEST
 from harness.placement.plan import plan
 from harness.pytest_plugin.machine import this_machine
 from harness.pytest_plugin.options import BASE_OPTION, Verdict, baselines_of, file_name, session_key
+from harness.pytest_plugin.originals import Patches
 from harness.pytest_plugin.outcomes import NoVerdict, end_where_the_tool_failed
 from harness.pytest_plugin.processes import FIRST_LAYOUT, Place, Processes
 from harness.pytest_plugin.serve import is_gated
-from harness.pytest_plugin.warm import WorkerDiedError, pool_of
+from harness.pytest_plugin.warm import WorkerDiedError, objects_given, pool_of
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, Timed
 
 _WORDS = Words("--lparbench-accept", "--lparbench-machine", "pytest --lparbench-update")
@@ -73,7 +74,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges one call of the fixture; ``summary`` and ``problems`` are the fixture's, for the end of the test."""
+    """Judges one call of the fixture; ``summary`` and ``problems`` are the fixture's, for the end of the test.
+
+    ``patches``: what the test has replaced, set aside meanwhile.
+    """
 
     item: pytest.Item
     settings: Settings
@@ -81,6 +85,7 @@ class Judge:
     place: Place
     summary: list[str]
     problems: list[BaseException]
+    patches: Patches = field(default_factory=Patches)
 
     def function(self, sides: Mapping[str, Timed]) -> list[float]:
         """Judge against the base revision where there is one, else the baseline file; gives the samples in seconds."""
@@ -144,6 +149,7 @@ class Judge:
             index=self.index,
             calls=sides,
             base=base,
+            patches=self.patches,
         )
 
     def _concurrent(self, processes: Processes) -> None:
@@ -151,6 +157,11 @@ class Judge:
         self._conclude(report)
 
     def _against_base(self, processes: Processes) -> None:
+        if objects := objects_given(self.item.config):
+            raise MeasurementError(
+                "the base revision cannot be measured: its process would lack the plugins that pytest.main was given as"
+                f" objects ({', '.join(objects)})."
+            )
         pool = pool_of(self.item.config)
         try:
             there = pool.worker(self.place.placement, processes.base, FIRST_LAYOUT).ready

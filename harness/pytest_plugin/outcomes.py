@@ -59,7 +59,12 @@ def open_outcome(config: pytest.Config, problem: NoVerdict, summary: list[str], 
     if closes(config):
         raise problem
     if config.getoption("lparbench_open") == "warn":
-        warnings.warn(OpenVerdictWarning(line), stacklevel=2)
+        try:
+            warnings.warn(OpenVerdictWarning(line), stacklevel=2)
+        except OpenVerdictWarning:  # all warnings are errors here: the option says what becomes of this one
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", OpenVerdictWarning)
+                warnings.warn(OpenVerdictWarning(line), stacklevel=2)
 
 
 def end_where_the_tool_failed(config: pytest.Config, error: LparbenchError | OSError) -> None:

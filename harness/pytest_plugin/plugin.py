@@ -23,6 +23,7 @@ from harness.pytest_plugin.options import (
     session_key,
     unused_options,
 )
+from harness.pytest_plugin.originals import Originals, Patches, originals_key
 
 if TYPE_CHECKING:
     from harness.platform.counters import StealMeter
@@ -72,7 +73,14 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         from harness.pytest_plugin.serve import serve
 
         gate_class()  # imported once here, and not in every fork
+        _learn(session.config)
         serve(session)
+    fixtures = {"lparbench", "benchmark"} if session.config.getoption("--lparbench-gate") else {"lparbench"}
+    if any(not fixtures.isdisjoint(getattr(item, "fixturenames", ())) for item in session.items):
+        from harness.pytest_plugin import judge  # noqa: F401 - before a test replaces what it imports
+
+        gate_class()
+        _learn(session.config)
     session.config.stash[session_key].collected |= {item.nodeid for item in session.items}
 
 
@@ -86,6 +94,8 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test that is run again has not been judged yet."""
     item.stash[gates_key] = []
+    if originals_key in item.config.stash:
+        item.config.stash[originals_key].learn()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -103,10 +113,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
+def _learn(config: pytest.Config) -> None:
+    originals = config.stash[originals_key] = Originals()
+    originals.learn()
+
+
 def _finish(item: pytest.Item) -> None:
     for gate in [] if is_worker(item.config) else item.stash.get(gates_key, []):
         try:
-            gate.finish()
+            with gate.patches.aside():
+                gate.finish()
         finally:
             item.user_properties.extend(("lparbench", line) for line in gate.summary)
 
@@ -116,14 +132,16 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Mark what has no verdict; keep what fails in a worker."""
-    report = yield
-    if is_worker(item.config):
-        from harness.pytest_plugin.serve import note_failure
+    gates = item.stash.get(gates_key, [])
+    with (gates[-1].patches if gates else Patches()).aside():  # a report quotes source files
+        report = yield
+        if is_worker(item.config):
+            from harness.pytest_plugin.serve import note_failure
 
-        note_failure(item.config, report)
-        return report
+            note_failure(item.config, report)
+            return report
     error = None if call.excinfo is None else call.excinfo.value
-    if report.skipped and any(error in gate.problems for gate in item.stash.get(gates_key, [])):
+    if report.skipped and any(error in gate.problems for gate in gates):
         report.outcome = "failed"  # pytest.mark.xfail is about the test's own assertions
         del report.wasxfail
     if type(error).__name__ == "NoVerdict":

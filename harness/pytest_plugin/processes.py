@@ -26,8 +26,9 @@ from harness.placement.model import Placement
 from harness.placement.verify import mismatches
 from harness.process_tree import die_with_parent
 from harness.pytest_plugin.options import RUN_AGAIN
+from harness.pytest_plugin.originals import Patches
 from harness.pytest_plugin.serve import FAILURE_FILE, Failure, Reply
-from harness.pytest_plugin.warm import WorkerDiedError, pool_of, start
+from harness.pytest_plugin.warm import WorkerDiedError, objects_given, pool_of, start
 from harness.pytest_plugin.worker import (
     BASELINE,
     CANDIDATE,
@@ -48,7 +49,11 @@ _LAYOUTS = 2
 FIRST_LAYOUT = _LAYOUTS
 _PATIENCE_S = 120.0  # beyond the time a series is given, for imports and fixtures of the test
 _SERIES_PATIENCE = 20.0
-_ONLY_HERE = {"setup": "a fixture cannot be set up", "collect": "the test cannot be collected"}
+_ONLY_HERE = {
+    "setup": "a fixture cannot be set up",
+    "collect": "the test cannot be collected",
+    "plugins": "plugins that pytest.main was given as objects cannot be loaded",
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Processes:
         index: which call of the fixture in the test.
         calls: what each side times, for a fork of this very process where the test cannot be set up a second time.
         base: checkout in which the side "baseline" runs the same test; None: both are functions of this one.
+        patches: what the test has replaced, which is set aside while this runs.
         notes: how it was measured, where that is not in forks of a warm worker.
     """
 
@@ -79,6 +85,7 @@ class Processes:
     index: int = 0
     calls: Mapping[str, Timed] = field(default_factory=dict)
     base: Path | None = None
+    patches: Patches = field(default_factory=Patches)
     notes: list[str] = field(default_factory=list)
     _blocks: dict[str, list[ProcessRecord]] = field(default_factory=dict)
     _mismatches: dict[str, list[str]] = field(default_factory=dict)
@@ -163,10 +170,13 @@ class Processes:
             seconds=self.seconds,
             cpus=placement.cpus,
             fork=self._fork,
+            patched=bool(self.patches) or root is not None,
         )
         (directory / JOB_FILE).write_text(json.dumps(encode(job)))
+        if not self._here and (objects := objects_given(self.item.config)):
+            return self._set_up_here(Failure("plugins", "", ", ".join(objects)), directory, side, block, order)
         if self._here and root is None:
-            pid, status = self._forked_here(directory, self.calls[side]), 0
+            pid, status = self._forked_here(directory, job, self.calls[side]), 0
         else:
             try:
                 reply = self._asked(directory, root, block)
@@ -223,10 +233,10 @@ class Processes:
             return failed(block, order, 0, text), ()
         self._here = True
         self.notes.append(f"{self.item.nodeid}: measured in forks of this process: {what} twice ({why.line})")
-        (directory / FAILURE_FILE).unlink()
+        (directory / FAILURE_FILE).unlink(missing_ok=True)
         return self._process(directory, side, block, order)
 
-    def _forked_here(self, directory: Path, timed: Timed) -> int:
+    def _forked_here(self, directory: Path, job: FunctionJob, timed: Timed) -> int:
         """Fork this process with all its fixtures, time there, and wait; gives its process id."""
         parent = os.getpid()
         with warnings.catch_warnings():
@@ -236,7 +246,7 @@ class Processes:
             try:
                 die_with_parent(parent)
                 apply(self.place.placement)
-                measure(directory, timed)
+                measure(directory, job, timed, self.patches)
             except BaseException:  # noqa: BLE001 - whatever it was, this process ends here
                 failure = Failure("call", traceback.format_exc())
                 (directory / FAILURE_FILE).write_text(json.dumps(encode(failure)))

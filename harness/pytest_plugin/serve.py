@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -27,7 +28,15 @@ FAILURE_FILE = "failure.json"
 ORIGIN_VARIABLE = "LPARBENCH_ORIGIN"  # the checkout that worktrees were made from: nothing may be imported from it
 GATED_FIXTURES = frozenset({"lparbench", "benchmark"})
 
-directory_key = pytest.StashKey[Path]()  # of the request that is served
+
+class Request(NamedTuple):
+    """What is served: what is to be timed, and where the outcome goes."""
+
+    directory: Path
+    job: FunctionJob
+
+
+request_key = pytest.StashKey[Request]()
 
 
 @dataclass(frozen=True)
@@ -98,12 +107,10 @@ def is_gated(item: pytest.Item) -> bool:
 
 def note_failure(config: pytest.Config, report: pytest.TestReport) -> None:
     """Keep what failed before there was an outcome."""
-    directory = config.stash.get(directory_key, None)
-    if directory is not None and not (directory / OUTCOME_FILE).exists():
-        if report.failed:
-            _write(directory, Failure.of(report.when or "call", report))
-        elif report.skipped:
-            _write(directory, Failure.of("skip", report))
+    request = config.stash.get(request_key, None)
+    if request is None or report.passed or (request.directory / OUTCOME_FILE).exists():
+        return
+    _write(request.directory, Failure.of((report.when or "call") if report.failed else "skip", report))
 
 
 def _send(stream: object, message: Ready | Reply) -> None:
@@ -121,7 +128,7 @@ def _served(items: Mapping[str, pytest.Item], directory: Path, job: FunctionJob)
         _write(directory, Failure("collect", "", "it is not among the tests that the worker collected"))
         return Reply(os.getpid(), 0)
     if not job.fork:
-        _run(item, directory)
+        _run(item, directory, job)
         return Reply(os.getpid(), 0)
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads > 1:
@@ -134,7 +141,7 @@ def _served(items: Mapping[str, pytest.Item], directory: Path, job: FunctionJob)
         return Reply(child, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     try:
         die_with_parent(parent)
-        _run(item, directory)
+        _run(item, directory, job)
     except BaseException:  # noqa: BLE001 - whatever it was, this process ends here
         with contextlib.suppress(LparbenchError):  # a full disk, which the parent sees
             _write(directory, Failure("call", traceback.format_exc()))
@@ -142,8 +149,8 @@ def _served(items: Mapping[str, pytest.Item], directory: Path, job: FunctionJob)
         os._exit(0)
 
 
-def _run(item: pytest.Item, directory: Path) -> None:
-    item.config.stash[directory_key] = directory
+def _run(item: pytest.Item, directory: Path, job: FunctionJob) -> None:
+    item.config.stash[request_key] = Request(directory, job)
     item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
     if not (directory / OUTCOME_FILE).exists():
         _write(directory, Failure("end", "", "the test did not call it there"))

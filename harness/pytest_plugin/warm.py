@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO
 
 import pytest
@@ -198,6 +199,18 @@ def _dead(worker: WorkerProcess, status: int | None) -> Exception:
     return full or WorkerDiedError(worker.cause_of_death(status, _IMPORT_PATIENCE_S, lines=_QUOTED_LINES))
 
 
+def objects_given(config: pytest.Config) -> tuple[str, ...]:
+    """Names of the plugins that only this process has: objects that ``pytest.main`` was given."""
+    plugins = config.invocation_params.plugins or ()
+    return tuple(getattr(each, "__name__", type(each).__name__) for each in plugins if _loadable(each) is None)
+
+
+def _loadable(plugin: object) -> str | None:
+    """The name by which another process loads a plugin; None for an object, and a module that is a program."""
+    name = plugin.__name__ if isinstance(plugin, ModuleType) else plugin
+    return name if isinstance(name, str) and name != "__main__" else None
+
+
 def _command(config: pytest.Config, address: str, directory: Path, moved: _Moved) -> list[str]:
     """pytest as the session was started, without coverage and distribution, and with files of its own."""
     given = [moved(str(argument)) for argument in config.invocation_params.args]
@@ -206,6 +219,8 @@ def _command(config: pytest.Config, address: str, directory: Path, moved: _Moved
     own += [f"{flag}={os.devnull}" for name, flag in _FILES.items() if config.getoption(name, None)]
     own += ["--no-cov"] if config.pluginmanager.hasplugin("pytest_cov") else []
     own += ["-n", "0"] if config.pluginmanager.hasplugin("xdist") else []
+    loaded = filter(None, map(_loadable, config.invocation_params.plugins or ()))
+    own += [part for name in loaded for part in ("-p", name)]
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     return [sys.executable, *flags, "-c", _START, *given[:at], *own, *given[at:]]
 

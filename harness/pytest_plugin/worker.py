@@ -6,12 +6,13 @@ import gc
 import resource
 import sys
 import threading
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
-from harness.decode import decode_json_file
 from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.measure.sampling import Limits, Samples, calibrate, collect
@@ -20,6 +21,7 @@ from harness.placement.verify import Observation, observe
 from harness.platform.counters import StealMeter, ThreadCounters
 from harness.platform.second_clock import ClockWatch
 from harness.platform.sysroot import SysRoot
+from harness.pytest_plugin.originals import Patches
 from harness.record.series import Series
 from harness.scenarios.series import Bench, as_series, joined
 from harness.workers.process import write_outcome
@@ -30,6 +32,7 @@ BASELINE, CANDIDATE = "baseline", "candidate"
 FEWEST_SAMPLES = 20  # of slow calls: enough for a median of which half may be disturbed
 _MOST_SAMPLES = 2_000
 _MOST_SECONDS = 10.0
+_TOOLS = 6  # that sys.monitoring has places for
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class FunctionJob:
         seconds: time to spend on timing.
         cpus: that it is pinned to.
         fork: in a fork of the process that imported the suite, or in that process itself, which then ends.
+        patched: whether the test replaces what this package works with.
     """
 
     nodeid: str
@@ -50,6 +54,7 @@ class FunctionJob:
     seconds: float
     cpus: tuple[int, ...]
     fork: bool = True
+    patched: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,20 +93,23 @@ class Timed:
     collect_garbage: bool = True
 
 
-def measure(directory: Path, timed: Timed) -> FunctionOutcome:
-    """Time the function as the job in ``directory`` says, and leave the outcome there."""
-    job = decode_json_file(FunctionJob, directory / JOB_FILE)
+def measure(directory: Path, job: FunctionJob, timed: Timed, patches: Patches) -> FunctionOutcome:
+    """Time the function as the job says, as the test has it, and leave the outcome in ``directory``."""
+    with patches.aside():
+        return _measure(directory, job, timed, patches)
+
+
+def _measure(directory: Path, job: FunctionJob, timed: Timed, patches: Patches) -> FunctionOutcome:
     untraced()
     clock = SystemClock()
     steal = StealMeter(SysRoot(), job.cpus)
-    bench = Bench(
-        clock, clock_cost_ns(clock), ThreadCounters(), Watch(steal_ns=steal.stolen_ns), job.seconds, timed.prepare
-    )
+    watch = Watch(steal_ns=patches.reader(steal.stolen_ns))
+    bench = Bench(clock, clock_cost_ns(clock), ThreadCounters(), watch, job.seconds, timed.prepare)
     began, clocks = clock.now_ns(), ClockWatch()
     if not timed.collect_garbage:
         gc.disable()
     try:
-        series = _series(timed, bench)
+        series = _series(timed, bench, patches)
     finally:
         gc.enable()
     outcome = FunctionOutcome(
@@ -117,29 +125,31 @@ def measure(directory: Path, timed: Timed) -> FunctionOutcome:
     return outcome
 
 
-def _series(timed: Timed, bench: Bench) -> Series:
+def _series(timed: Timed, bench: Bench, patches: Patches) -> Series:
     """The rounds that the test asks for, or samples until they are steady; slow calls get fewer."""
     asked = timed.rounds is not None or timed.prepare is not None
-    for _ in range(timed.warmup):
-        if timed.prepare is not None:
-            timed.prepare()
-        timed.call()
-    inner = timed.iterations if asked else calibrate(timed.call, bench.clock, bench.clock_cost_ns)
+    with patches.back():
+        for _ in range(timed.warmup):
+            if timed.prepare is not None:
+                timed.prepare()
+            timed.call()
+        inner = timed.iterations if asked else calibrate(timed.call, bench.clock, bench.clock_cost_ns)
     inner = 1 if timed.prepare is not None else inner  # what comes between two rounds holds for the call after it
     fewest = FEWEST_SAMPLES if timed.prepare is not None or timed.rounds is None else 0
     fewest = max(fewest, timed.rounds or 0)
 
     def more(samples: int, budget_s: float, at_least: int) -> Samples:
         limits = Limits(samples, budget_s, min(samples, at_least), _MOST_SECONDS)
-        return collect(
-            timed.call,
-            clock=bench.clock,
-            counters=bench.counters,
-            inner=inner,
-            limits=limits,
-            watch=bench.watch,
-            prepare=timed.prepare,
-        )
+        with patches.back():
+            return collect(
+                timed.call,
+                clock=bench.clock,
+                counters=bench.counters,
+                inner=inner,
+                limits=limits,
+                watch=bench.watch,
+                prepare=timed.prepare,
+            )
 
     samples = more(fewest if asked else _MOST_SAMPLES, bench.seconds, fewest)
     outcome = steady_state(samples.durations_ns)
@@ -157,10 +167,28 @@ def untraced() -> None:
     sys.setprofile(None)
     threading.settrace(None)
     threading.setprofile(None)
-    if "tracemalloc" in sys.modules:
-        sys.modules["tracemalloc"].stop()
-    monitoring: Any = getattr(sys, "monitoring", None)  # from Python 3.12
-    for tool in range(6 if monitoring else 0):
-        if monitoring.get_tool(tool) is not None:
-            monitoring.set_events(tool, 0)
-            monitoring.free_tool_id(tool)
+    tracemalloc.stop()
+    unmonitored(getattr(sys, "monitoring", None))  # from Python 3.12
+
+
+def unmonitored(monitoring: Any) -> None:
+    """Free every tool of ``sys.monitoring``, and what it watches of single functions, which would go on."""
+    for tool in range(_TOOLS if monitoring else 0):
+        if monitoring.get_tool(tool) is None:
+            continue
+        monitoring.set_events(tool, 0)
+        for code in _codes():
+            monitoring.set_local_events(tool, code, 0)
+        monitoring.free_tool_id(tool)
+
+
+def _codes() -> Iterator[CodeType]:
+    """The code of all functions there are, and of those that they make."""
+    left = [each.__code__ for each in gc.get_objects() if isinstance(each, FunctionType)]
+    seen: set[int] = set()
+    while left:
+        code = left.pop()
+        if id(code) not in seen:
+            seen.add(id(code))
+            left += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+            yield code

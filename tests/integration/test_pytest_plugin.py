@@ -708,6 +708,56 @@ def test_a_call_of_a_test_that_is_gone_is_missing(pytester: pytest.Pytester, scr
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
+def test_where_what_a_test_replaces_stands_in_the_way_there_is_no_verdict(
+    pytester: pytest.Pytester, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script()
+    text = """
+        import json
+        def test_it(lparbench, monkeypatch):
+            monkeypatch.setattr(json, "dumps", len)
+            assert lparbench(lambda: json.dumps("ab")) == 2
+    """
+    for _ in range(3):
+        ran(pytester, text, "--lparbench-update").assert_outcomes(passed=1)
+    ran(pytester, text).assert_outcomes(passed=1)
+    monkeypatch.setattr(Processes, "fresh", lambda *_: {}["what"])
+    result = ran(pytester, text)
+    why = "nothing can be measured while the test replaces json.dumps: KeyError: 'what'"
+    result.stdout.fnmatch_lines([f"inconclusive: *{why}", "*1 inconclusive*"])
+    assert "Traceback" not in result.stdout.str()
+    assert ran(pytester, text, "--lparbench-open=pass").ret == 0
+
+
+@pytest.mark.parametrize("options", [("-W", "error"), ("-o", "filterwarnings=error")])
+def test_an_open_verdict_is_a_warning_where_warnings_are_errors(
+    pytester: pytest.Pytester, script: Callable[..., None], options: tuple[str, ...]
+) -> None:
+    script(sd=0.6)
+    result = ran(pytester, AGAINST.format(arguments=""), "--lparbench-open=warn", *options)
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*OpenVerdictWarning: inconclusive: *"])
+
+
+def test_a_package_by_name_is_gated_and_its_deleted_tests_are_missing(
+    pytester: pytest.Pytester, script: Callable[..., None]
+) -> None:
+    script()
+    package = pytester.mkpydir("packaged_suite")
+    text = "def test_a(lparbench): lparbench(sum, [1])\n"
+    (package / "test_it.py").write_text(text + text.replace("_a", "_b"))
+    pytester.syspathinsert()
+    options = (*PLUGIN, "--pyargs", "packaged_suite")
+    for _ in range(3):
+        pytester.runpytest_inprocess(*options, "--lparbench-update").assert_outcomes(passed=2)
+    assert pytester.runpytest_inprocess(*options).ret == 0
+    assert pytester.runpytest_inprocess(*options[:-1], "packaged_suite.test_it::test_a").ret == 0
+    (package / "test_it.py").write_text(text)
+    result = pytester.runpytest_inprocess(*options)
+    result.stdout.fnmatch_lines(["missing: packaged_suite/test_it.py::test_b: there is no such test any more*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
 def test_code_that_a_test_expects_to_raise_is_not_measured(
     pytester: pytest.Pytester, script: Callable[..., None]
 ) -> None:

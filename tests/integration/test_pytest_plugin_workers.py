@@ -44,7 +44,7 @@ CONFTEST = """
         return note
 """
 SUITE = """
-    import unittest, pytest
+    import json, os, pathlib, time, unittest, pytest
 
     pytestmark = pytest.mark.lparbench(blocks=1, seconds=0.01)
 
@@ -86,6 +86,24 @@ SUITE = """
             monkeypatch.setattr("time." + name, lambda: 0)
         seen()
         assert benchmark.pedantic(len, ("ab",), teardown=lambda text: None, rounds=1, iterations=3) == 2
+
+    def test_replaced(benchmark, seen, monkeypatch):
+        def refused(*_, **__): raise AssertionError("not in this test")
+        def timed():
+            assert json.dumps is os.open is time.time is pathlib.Path.open is refused
+            assert not os.environ
+            return os.urandom(1)
+        seen()
+        for name in ("subprocess.Popen", "socket.socket", "json.dumps", "json.loads", "builtins.open", "io.open",
+                     "os.open", "os.fork", "os.stat", "time.time", "time.perf_counter", "time.sleep", "uuid.uuid4",
+                     "tempfile.mkdtemp", "pathlib.Path.open", "pathlib.Path.exists", "random.Random", "gc.disable"):
+            monkeypatch.setattr(name, refused)
+        monkeypatch.setattr("os.urandom", lambda size: b"mine")
+        monkeypatch.setattr("sys.executable", "/nowhere")
+        monkeypatch.setattr("os.name", "nt")
+        for name in list(os.environ):
+            monkeypatch.delenv(name)
+        assert benchmark(timed) == b"mine"
 
     @pytest.mark.parametrize("thing", [object()], ids=repr)
     def test_address(benchmark, thing):
@@ -135,7 +153,7 @@ def test_a_worker_sees_what_the_test_sees(tmp_path: Path) -> None:
     for file in (tmp_path / "seen").iterdir():
         facts = json.loads(file.read_text())
         runs.setdefault(facts["test"], []).append(facts)
-    assert len(runs) == 9, done.stdout + done.stderr
+    assert len(runs) == 10, done.stdout + done.stderr
     for name, facts in runs.items():
         assert {fact["size"] for fact in facts} == {777}
         assert {fact["cwd"] for fact in facts} == {str(tmp_path / "tests")}
@@ -148,7 +166,50 @@ def test_a_worker_sees_what_the_test_sees(tmp_path: Path) -> None:
     assert "]: measured in forks of this process: the test cannot be collected twice (" in done.stdout
     assert "clock" not in done.stdout
     assert "the hypervisor took 1" not in done.stdout
-    assert "10 inconclusive" in done.stdout
+    assert "11 inconclusive" in done.stdout
+
+
+def test_plugins_that_only_this_process_has_are_measured_with_in_it(tmp_path: Path) -> None:
+    program = """
+        import sys, pytest, gives_module
+
+        class Gives:
+            @pytest.fixture
+            def given(self): return 2
+            def pytest_addoption(self, parser): parser.addoption("--mine")
+
+        sys.exit(pytest.main(sys.argv[1:], plugins=[*([Gives()] if "--mine" in sys.argv else []), gives_module]))
+    """
+    suite = """
+        import pytest
+        pytestmark = pytest.mark.lparbench(blocks=1, seconds=0.01)
+        def test_object(benchmark, given): assert benchmark(pow, given, 2) == 4
+        def test_module(benchmark, of_module): assert benchmark(pow, of_module, 2) == 9
+    """
+    module = "import pytest\n@pytest.fixture\ndef of_module(): return 3"
+    written(tmp_path, {"test_it.py": suite, "program.py": program, "gives_module.py": module})
+
+    def shown(*options: str) -> str:
+        return subprocess.run(
+            [sys.executable, "program.py", "-q", "--lparbench-gate", *options],
+            cwd=tmp_path,
+            env=environment(FIRST=str(tmp_path)),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        ).stdout
+
+    text = shown("--mine", "1", "--lparbench-update")
+    why = "measured in forks of this process: plugins that pytest.main was given as objects cannot be loaded twice"
+    assert f"test_object: {why} (Gives)" in text, text
+    assert "test_object: nothing may be judged against candidate" in text  # one process is too few
+    assert "2 inconclusive" in text
+    text = shown("--mine", "1", "--lparbench-base", str(tmp_path))
+    assert "the base revision cannot be measured: its process would lack the plugins" in text, text
+    text = shown("--lparbench-update", "test_it.py::test_module")
+    assert "test_module: nothing may be judged against candidate" in text, text
+    assert "measured in forks" not in text
 
 
 def git(folder: Path, *arguments: str) -> None:
