@@ -77,9 +77,11 @@ class Given:
             return self.dataset
         if self.dataset is not None:
             raise InputError("--train and --dataset exclude each other.", remedy="Leave one of them out.")
+        from harness.datasets.locate import COLUMNAR
+
         path = Path(self.train).expanduser()
         names = [child.name for child in path.iterdir()] if path.is_dir() else [path.name]
-        parquet = any(Path(name).suffix.lower() in (".parquet", ".pq") for name in names)
+        parquet = any(Path(name).suffix.lower() in COLUMNAR for name in names)
         return f"{'parquet' if parquet else 'csv'}:{self.train}"
 
     def options(self) -> dict[str, OptionValue]:

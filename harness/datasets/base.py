@@ -61,20 +61,18 @@ def count_test_rows(
     directory: Path | None = None,
     options: Mapping[str, Any] | None = None,
     synthetic: Synthetic = "when-missing",
-    encoded: bool = False,
 ) -> int:
     """How many test rows :func:`load` gives.
 
     Args:
         name, protocol, directory, options, synthetic: as :func:`load` takes them.
-        encoded: whether they are encoded too, which shows what is wrong in the columns of a user's file.
 
     Raises:
         InputError: as :func:`load` does.
     """
     recipe, request, files = _source(name, protocol, directory, options or {}, synthetic)
     split = recipe.synthesise(request) if files is None else recipe.read(files, request).split
-    return len(encode(split, request).test_x) if encoded else test_rows(split, request)
+    return test_rows(split, request)
 
 
 def _source(

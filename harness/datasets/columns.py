@@ -25,6 +25,10 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)
 _FORMATTED = re.compile(
     r"[$€£]?\s?[+\-\u2212\u2013]?((\d{1,3}([,' ]\d{3})+|\d+)([.,]\d+)?|\d{1,3}(\.\d{3})+,\d+)\s?[%$€£]?"
     r"|=\"[+-]?\d+([.,]\d+)?\""
+    r"|[+-]?(\d+\.?\d*|\.\d+)[dD][+-]\d+|\(\d+([.,]\d+)*\)"  # of Fortran, and of accountants
+    r"|[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?\s?"  # with a unit; a single letter that numbers seats or flats is none
+    r"([nuµm]?s|sec|min|h|hrs?|[kKMGT]i?B|bytes|[kMG]?b(ps|it/s)|[kKMGT]?i?B/s|[kMG]?Hz|[mk]?V|[mµ]A|[kM]?W|[kM]?Wh|°[CF]"
+    r"|[kmhM]?Pa|m?bar|psi|rpm|[cmkµn]?m|[mk]?g|m/s|km/h|mph|dBm?|pp[mb]|ml)"
 )
 _DURATION = re.compile(r"\d{1,3}:\d{2}(:\d{2}([.,]\d+)?)?")
 _MOST_MISSING = 0.2  # share of a column's values that may be such tokens, unless the user names them
@@ -175,8 +179,8 @@ def _refuse_formatted(data: _Texts, path: str, place: Callable[[int], str]) -> N
     chosen = np.arange(len(data.values)) == code
     raise InputError(
         f"{path} {place(data.first(chosen))}: column {data.name!r} holds numbers written as {data.values[code]!r}.",
-        remedy=f"Write them plainly, as 1234.5; leave the column out (--drop {data.name}), or take it for categories "
-        f'(categories = ["{data.name}"] in a workload file); --decimal , reads 12,5.',
+        remedy=f"Write them plainly, as 1234.5, without unit; leave the column out (--drop {data.name}), or take it "
+        f'for categories (categories = ["{data.name}"] in a workload file); --decimal , reads 12,5.',
     )
 
 

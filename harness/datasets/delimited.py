@@ -11,7 +11,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,20 +21,18 @@ from warnings import catch_warnings, simplefilter
 import pandas as pd
 
 from harness.datasets.csvfile import FLOAT_PRECISION, distinct_names, records
+from harness.datasets.drawn_tables import drawn
+from harness.datasets.file_kinds import as_csv, refuse_binary, refuse_text
+from harness.datasets.raw_table import RawTable
 from harness.datasets.store import content
 from harness.datasets.table import column_name, counted, trimmed
+from harness.datasets.text_records import read_json, read_svmlight
 from harness.errors import InputError
 
 _SEPARATORS = (",", ";", "\t", "|")
 _MARK = codecs.BOM_UTF8
 _JOINED_MARK = re.compile(rb"(?<=[\r\n])" + _MARK)  # where files with a mark were joined
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_CONTAINERS = {b"PK\x03\x04": "a ZIP archive or an Excel workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-               b"PAR1": "a Parquet file", b"\x89HDF": "an HDF5 file", b"SQLi": "an SQLite database"}  # fmt: skip
-_OTHER_TEXT: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (("{", "[{"), "JSON", "Save it as CSV: pandas.read_json(FILE, lines=True).to_csv(FILE, index=False)."),
-    (("<!doctype", "<html", "<?xml"), "a web page or XML", "Was a page saved in place of the file? Get it again."),
-)
 _ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)", re.IGNORECASE)
 _BLANKS, _OUTER_BLANKS = re.compile(rb"[ \t]+"), re.compile(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)")
 _START, _SAMPLE, _SHOWN = 1 << 20, 100, 3
@@ -98,19 +96,6 @@ class _Preamble:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class RawTable:
-    """Columns of a file before anything is made of them: float64, categories of trimmed texts, or datetime64."""
-
-    path: Path
-    frame: pd.DataFrame
-    sha256: str
-    place: Callable[[int], str]  # where a row stands, for messages
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    dropped: frozenset[str] = frozenset()  # columns of the file that the user does not want
-
-
 def read(path: Path, form: Form, label: str | int | None) -> RawTable:
     """Read a file.
 
@@ -124,14 +109,19 @@ def read(path: Path, form: Form, label: str | int | None) -> RawTable:
     """
     data, sha256 = content(path)
     data, notes = _utf8(path, data, form.text)
+    other = read_json(path, data, sha256) or read_svmlight(path, data, sha256)
+    if other is not None:
+        return other
+    table = None if form.separator else drawn(path, data)
+    data = data if table is None else table.data
     preamble = _preamble(path, data)
-    notes += preamble.notes
-    separator = form.separator or preamble.separator
+    notes += preamble.notes if table is None else (table.note,)
+    separator = form.separator or preamble.separator or (None if table is None else table.separator)
     separator = separator or _separator(data, None if label is None else str(label), preamble.table)
     if separator == " " and form.separator is None and b'"' not in data:
         data = _BLANKS.sub(b" ", _OUTER_BLANKS.sub(b"", data))  # columns that are aligned
         preamble = _preamble(path, data)
-    if separator != ",":
+    if separator != "," and table is None:
         notes.append(f"Columns are separated by {separator!r}.")
     body = _without_comments(Body(path, data, separator, preamble.start, preamble.line), preamble.table)
     if body.line > preamble.line and data[preamble.start : body.start].strip():
@@ -190,11 +180,18 @@ def _misfit(body: Body, width: int) -> InputError | None:
                 return InputError(
                     f"{body.path} line {line}: {width} values expected, {len(cells)} found: "
                     f"{body.separator.join(cells)[:60]!r}.",
-                    remedy="The line is cut off, or a value holds the separator without quotation marks.",
+                    remedy=_blank_misfit(body.path)
+                    if body.separator == " "
+                    else "The line is cut off, or a value holds the separator without quotation marks.",
                 )
     except csv.Error as error:
         return InputError(f"{body.path}: from line {line} on: {error}.", remedy="Is a quotation mark not closed there?")
     return None
+
+
+def _blank_misfit(path: Path) -> str:
+    read = as_csv(path, f"import pandas; pandas.read_fwf({str(path)!r})")
+    return f"A value holds a blank or is missing. Where columns are of fixed width: {read}"
 
 
 def _safely(body: Body) -> Iterator[tuple[int, list[str]]]:
@@ -205,9 +202,7 @@ def _safely(body: Body) -> Iterator[tuple[int, list[str]]]:
 
 def _utf8(path: Path, data: bytes, given: str | None) -> tuple[bytes, list[str]]:
     """The file as UTF-8 without a mark; what it was, where that is not the usual."""
-    for magic, kind in _CONTAINERS.items():
-        if data.startswith(magic):
-            raise InputError(f"{path} is {kind}; a table of text was expected.", remedy="Save it as CSV.")
+    refuse_binary(path, data)
     marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), None)
     encoding = given or marked or "utf-8"
     if given is None and marked is None and b"\0" in data[: 1 << 16]:
@@ -249,14 +244,12 @@ def _preamble(path: Path, data: bytes) -> _Preamble:
     """What a file says of itself: a separator for Excel, comments, or the attributes of ARFF.
 
     Raises:
-        InputError: it is JSON, or a page of a web server.
+        InputError: it is a document of another kind.
     """
     lines = data[:_START].splitlines(keepends=True)
     start = [line.decode(errors="replace") for line in lines]
     first = next((line.strip() for line in start if line.strip()), "").casefold()
-    for marks, kind, remedy in _OTHER_TEXT:
-        if first.startswith(marks):
-            raise InputError(f"{path} is {kind}; a table of text was expected.", remedy=remedy)
+    refuse_text(path, first)
     excel = re.fullmatch(r"sep=(.)", start[0].strip("\r\n"), re.IGNORECASE) if start else None
     if excel is not None:
         length = len(lines[0])

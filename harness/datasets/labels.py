@@ -89,9 +89,12 @@ def judge(column: pd.Series[Any], path: str, place: Callable[[int], str], meanin
     normal = column_of.normal(meaning, unlabelled)
     anomalies = frozenset(rows) - normal - unlabelled
     if not anomalies or not normal:
+        likely = [name for name in sorted(rows) if _NORMAL_WORDS & set(re.findall(r"\w+", name))] if not normal else []
+        remedy = f"Is it {likely[0]!r}? " if len(likely) == 1 else ""
         raise InputError(
             f"{where} holds no {'normal' if not normal else 'anomalous'} rows: {_listed(sorted(rows))}.",
-            remedy="Option 'normal' (--normal) lists the values that stand for normal rows.",
+            remedy=f'{remedy}--normal VALUE[,…] lists the values that stand for normal rows (normal = ["VALUE"] in a '
+            "workload file).",
         )
     named = np.array([name in normal or name in anomalies for name in names] + [False])
     kept = named[of_key]
@@ -133,6 +136,8 @@ class _Column:
             if "0" in candidates and normal:
                 raise self._unclear("0", f"stands with {min(normal)!r}, and both may mean a normal row")
             normal |= candidates & {"0"}
+            if not normal and len(candidates) == 2:  # "fraud" and "not fraud"
+                normal = frozenset(name for name in candidates if _denied(name) in candidates)
             if not normal and anomalies and len(candidates) == 1:
                 normal = candidates
         rest = candidates - normal
@@ -182,6 +187,12 @@ def _spellings(codes: npt.NDArray[np.int64], written: Sequence[str], keys: Seque
         key = keys[position]
         spelling[key] = key if _is_number(key) else written[position].strip()
     return spelling
+
+
+def _denied(name: str) -> str:
+    """What a label says that a row is not; empty where it says no such thing."""
+    match = re.fullmatch(r"(not|no|non)[\s_-]*(an?\s)?(\w+)", name)
+    return match[3] if match else ""
 
 
 def _is_number(key: str) -> bool:

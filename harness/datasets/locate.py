@@ -18,8 +18,9 @@ from harness.datasets.packed import SUFFIXES, archived, plain_name
 from harness.datasets.store import Found, FoundFile
 from harness.errors import InputError
 
-_TABLES = frozenset({".csv", ".tsv", ".txt", ".data", ".parquet", ".pq"})  # a folder's tables
-WORKBOOKS = (".xlsx", ".xls", ".ods")
+COLUMNAR = frozenset({".parquet", ".pq", ".feather", ".arrow"})  # which ``parquet:`` reads
+TABLES = frozenset({".csv", ".tsv", ".txt", ".data", ".json", ".jsonl", ".ndjson", *COLUMNAR})  # of a folder
+WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 _DEPTH = 3  # of sub-folders
 _MOST_FOLDERS = 300  # looked into below one directory
 _TELLING = 4  # letters of a pattern's stem from which it is trusted outside the data set's own folder
@@ -106,7 +107,7 @@ def own_tables(pattern: str) -> tuple[FoundFile, ...]:
     paths = [path]
     if path.is_dir():
         there = [child for child in path.iterdir() if child.is_file() and not child.name.startswith((".", "_"))]
-        paths = [child for child in there if Path(plain_name(child)).suffix.lower() in _TABLES] or there
+        paths = [child for child in there if Path(plain_name(child)).suffix.lower() in TABLES] or there
     elif _is_pattern(pattern) and not path.exists():
         paths = [child for child in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if child.is_file()]
     if not paths:

@@ -16,9 +16,10 @@ import pandas as pd
 
 from harness.datasets import csvfile, delimited, labels, parquet, splits, times
 from harness.datasets.columns import Rules, as_texts, features, is_number_below, number
-from harness.datasets.delimited import Form, RawTable
+from harness.datasets.delimited import Form
 from harness.datasets.locate import own_tables
 from harness.datasets.options import character, choice, column, encoding, names, share, switch, text
+from harness.datasets.raw_table import RawTable
 from harness.datasets.recipe import Reading, Recipe, Request
 from harness.datasets.store import Found, digest
 from harness.datasets.table import Split, Table, column_name, counted
@@ -106,7 +107,8 @@ def _joined(train: Sequence[RawTable], test: Sequence[RawTable]) -> _Rows:
         _names_or_values(first, other)
     tables = [first, *(_named_alike(table, first) for table in (*train[1:], *test))]
     for table in tables[1:]:
-        csvfile.require_columns(table.path, list(table.frame.columns), list(first.frame.columns))
+        _require_same(table, first)
+    notes = [note for table in tables[1:] for note in _further(table, first)]
     texts = {
         name
         for table in tables
@@ -129,10 +131,36 @@ def _joined(train: Sequence[RawTable], test: Sequence[RawTable]) -> _Rows:
 
     joined = frames[0] if len(frames) == 1 else csvfile.concatenate(frames)
     path = str(first.path) if len(tables) == 1 else f"{first.path} and {len(tables) - 1} more"
-    notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
+    notes = list(dict.fromkeys([*(note for table in tables for note in table.notes), *notes]))
     warnings = tuple(dict.fromkeys(warning for table in tables for warning in table.warnings))
     digests = {table.path.name: table.sha256 for table in tables}
-    return _Rows(joined, path, place, ends[len(train) - 1], digests, first.dropped, notes, warnings)
+    return _Rows(joined, path, place, ends[len(train) - 1], digests, first.dropped, tuple(notes), warnings)
+
+
+def _require_same(table: RawTable, first: RawTable) -> None:
+    """See that a file has the columns of the first one.
+
+    Raises:
+        InputError: names those that it lacks, and what to do.
+    """
+    spare = [str(name) for name in table.frame.columns if name not in first.frame.columns]
+    missing = [str(name) for name in first.frame.columns if name not in table.frame.columns]
+    if not missing:
+        return
+    near = get_close_matches(missing[0], spare, n=1)
+    meant = f"Is {near[0]!r} meant for {missing[0]!r}? Rename it. " if near else ""
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    raise InputError(
+        f"{table.path} lacks columns that {first.path.name} has: {', '.join(map(repr, missing[:3]))}{more}.",
+        remedy=f"{meant}--drop {','.join(missing[:3])} leaves them out of all files.",
+    )
+
+
+def _further(table: RawTable, first: RawTable) -> list[str]:
+    """A note of the columns that the first file lacks."""
+    more = [str(name) for name in table.frame.columns if name not in first.frame.columns]
+    some = ", ".join(map(repr, more[:3])) + (" …" if len(more) > 3 else "")
+    return [f"{table.path.name} has columns that {first.path.name} lacks: {some}; left out."] if more else []
 
 
 def _names_or_values(table: RawTable, other: RawTable) -> None:

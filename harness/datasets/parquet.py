@@ -1,4 +1,4 @@
-"""Parquet files through pyarrow, which is optional."""
+"""Parquet and Arrow (Feather) files through pyarrow, which is optional."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from harness.datasets.table import trimmed
 from harness.errors import InputError
 
 _BATCH_ROWS = 1 << 17
+_ARROW = b"ARROW1"
 
 
 def frames(path: Path, wanted: Callable[[str], bool], *, required: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
@@ -24,32 +25,41 @@ def frames(path: Path, wanted: Callable[[str], bool], *, required: Sequence[str]
         of trimmed texts. What is null is missing. A name that occurs again gets ``.1``, as in a table of text.
 
     Raises:
-        InputError: pyarrow is not installed; no readable Parquet file; a required column is missing; a wanted column
+        InputError: pyarrow is not installed; no readable file; a required column is missing; a wanted column
             holds lists or records.
     """
     try:
         import pyarrow
+        import pyarrow.ipc
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise InputError(f"{path}: reading Parquet needs pyarrow.", remedy="pip install pyarrow") from None
     with parsing(path, "Parquet file"):
-        file = ParquetFile(path)
-        written = file.schema_arrow.names
+        with path.open("rb") as start:
+            arrow = start.read(len(_ARROW)) == _ARROW
+        file = ParquetFile(path) if not arrow else pyarrow.ipc.open_file(pyarrow.memory_map(str(path)))
+        schema = file.schema if arrow else file.schema_arrow
+        written = schema.names
         names = distinct_names(written)
         require_columns(path, names, required)
         chosen = [place for place, name in enumerate(names) if wanted(name)]
         for place in chosen:
-            kind = file.schema_arrow.types[place]
+            kind = schema.types[place]
             if pyarrow.types.is_nested(kind):
                 raise InputError(
                     f"{path}: column {names[place]!r} holds {kind}, which is no single value.",
                     remedy=f"Leave it out: --drop {names[place]}.",
                 )
         repeated = len(set(written)) < len(written)  # pyarrow takes columns by name only
-        for batch in file.iter_batches(_BATCH_ROWS, columns=None if repeated else [written[place] for place in chosen]):
-            places = chosen if repeated else range(len(chosen))
-            columns = {names[place]: _column(batch.column(at)) for place, at in zip(chosen, places, strict=True)}
-            yield pd.DataFrame(columns, copy=False)
+        if arrow:
+            batches = (file.get_batch(number) for number in range(file.num_record_batches))
+        else:
+            columns = None if repeated else [written[place] for place in chosen]
+            batches = file.iter_batches(_BATCH_ROWS, columns=columns)
+        for batch in batches:
+            places = chosen if repeated or arrow else range(len(chosen))
+            made = {names[place]: _column(batch.column(at)) for place, at in zip(chosen, places, strict=True)}
+            yield pd.DataFrame(made, copy=False)
 
 
 def _column(values: Any) -> pd.Series[Any]:

@@ -12,7 +12,16 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from harness.datasets.catalogue import DataFile, DatasetSpec, Variant, specs
-from harness.datasets.locate import WORKBOOKS, locate, own_files, own_tables, search_directories, surroundings
+from harness.datasets.locate import (
+    COLUMNAR,
+    TABLES,
+    WORKBOOKS,
+    locate,
+    own_files,
+    own_tables,
+    search_directories,
+    surroundings,
+)
 from harness.datasets.options import COMMON, resolve
 from harness.datasets.packed import SUFFIXES, plain_name
 from harness.datasets.store import Found
@@ -41,8 +50,9 @@ def spec(name: str) -> DatasetSpec:
             return _of_member(entry, parameter) if parameter and entry.variants else entry
     see = "See: lparbench data list"
     there = os.path.isfile(name)  # noqa: PTH113 - false of a name that no path can have
-    if there or Path(name).suffix.lower() in (".csv", ".tsv", ".txt", ".parquet", *SUFFIXES):
-        see = f"A file of your own: {'parquet' if '.parquet' in Path(name).suffixes else 'csv'}:{name}"
+    if there or Path(name).suffix.lower() in (*TABLES, *SUFFIXES):
+        kind = "parquet" if COLUMNAR & {suffix.lower() for suffix in Path(name).suffixes} else "csv"
+        see = f"A file of your own: {kind}:{name}"
     raise unknown("data set", name, [entry.name for entry in specs()], see=see)
 
 

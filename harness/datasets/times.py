@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +27,13 @@ _DATES = {  # a way of writing dates -> its forms, day before month where both f
         "%B %d, %Y",
     ),
     "those of mail and of web servers": (
-        "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S GMT", "%d/%b/%Y:%H:%M:%S %z", "[%d/%b/%Y:%H:%M:%S %z]",
+        "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S", "%d/%b/%Y:%H:%M:%S %z", "[%d/%b/%Y:%H:%M:%S %z]",
         "%a %b %d %H:%M:%S %Y",
     ),
 }  # fmt: skip
 _SAMPLE = 200
+_UNIVERSAL = re.compile(r"(?<=[\d:]{2})\s*(UTC|GMT)$")
+_COMMA = re.compile(r"(\d:\d{2}),(?=\d{1,9}\b)")  # as Python's logging writes them
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ def parse(texts: Sequence[str], codes: npt.NDArray[Any] | None = None) -> Times:
         texts: each different text once.
         codes: position in ``texts`` of each row, in file order; the texts themselves when ``None``.
     """
-    written = pd.Series([text.strip() for text in texts], dtype=object)
+    written = pd.Series([_plain(text) for text in texts], dtype=object)
     order = np.arange(len(written)) if codes is None else codes[codes >= 0]
     best = Times(np.full(len(written), UNKNOWN), "")
     best_rank = (0, 0)
@@ -68,6 +71,11 @@ def parse(texts: Sequence[str], codes: npt.NDArray[Any] | None = None) -> Times:
         elif both:
             best = Times(best.stamps, best.form, ambiguous=True)
     return best
+
+
+def _plain(text: str) -> str:
+    """Without the name of universal time at its end, and with a point before fractions of a second."""
+    return _COMMA.sub(r"\1.", _UNIVERSAL.sub("", text.strip()))
 
 
 def _read(written: pd.Series[Any], dates: Sequence[str]) -> Stamps:

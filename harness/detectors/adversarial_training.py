@@ -17,7 +17,7 @@ from harness.evaluation import thresholds
 from harness.training.adam import BETAS
 from harness.training.context import FitContext, Matrix
 from harness.training.fused_chain import ALL, of_rows
-from harness.training.loop import gather
+from harness.training.loop import gathering
 from harness.training.nets import load_state
 from harness.training.replicas import Net, Noise, Replicas
 
@@ -58,7 +58,7 @@ class Players:
             )
             for names in sides
         )
-        self._rows = torch.from_numpy(normal)
+        self._gather = gathering(normal)
 
     def write_back(self) -> None:
         """Give the replicas the weights as they are now, averaged."""
@@ -73,7 +73,7 @@ class Players:
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Training rows (K, batch, d), and as many fresh codes (K, batch, latent)."""
-        return gather(self._rows, indices), self.noise.normal(indices.shape[1], self.latent)
+        return self._gather(indices), self.noise.normal(indices.shape[1], self.latent)
 
 
 def pair_losses(logits: Tensor, first: float) -> tuple[Tensor, Tensor]:

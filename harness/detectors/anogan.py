@@ -142,15 +142,17 @@ class AnoGAN(Adversarial):
 
         if native.missing() is not None:
             return self.eager_scores(X)
-        rows = self.check_rows(X)
-        return self._scores(rows, native_searcher(self._code_search()))
+        blocks = self.checked_blocks(X)
+        return np.concatenate([self._scores(rows, native_searcher(self._code_search())) for rows in blocks])
 
     def eager_scores(self, X: ArrayLike) -> Vector:
         """The same by torch."""
         import torch
 
-        rows = self.check_rows(X)
-        return self._scores(rows, lambda part: self._search(torch.from_numpy(part)))
+        blocks = self.checked_blocks(X)
+        return np.concatenate(
+            [self._scores(rows, lambda part: self._search(torch.from_numpy(part))) for rows in blocks]
+        )
 
     def _scores(self, X: Matrix, search: Callable[[Matrix], Vector]) -> Vector:
         distinct, places = _distinct(X)

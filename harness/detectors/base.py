@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.datasets.coded_rows import CodedRows, Rows
+from harness.datasets.coded_rows import CodedRows, Rows, chosen_rows
 from harness.errors import InputError
 from harness.evaluation.thresholds import Threshold
 from harness.scoring import arrays
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 AnyRows = TypeVar("AnyRows", bound=Rows)
 FORMAT = 2
 SLICE = 8192  # rows scored at once
+_COPIES = 3  # of its matrix that a fit holds at its peak: the rows, those it learns from, and what its library makes
 
 
 class DataError(InputError, ValueError):
@@ -59,7 +60,7 @@ class Detector(ABC):
     sequential: ClassVar[bool] = False
     dense: ClassVar[bool] = True  # its program, where it has one, is of dense layers for `torch.compile`
     data_parallel: ClassVar[bool] = False  # several ranks may train it on shares of each batch
-    takes_codes: ClassVar[bool] = False  # it trains on `CodedRows` batch by batch; for others they are one matrix
+    takes_codes: ClassVar[bool] = False  # it is fitted on `CodedRows`; for others they become one matrix
     streams: ClassVar[bool] = False  # it can be trained on more rows than the memory holds: `FitContext.streamed`
     libraries: ClassVar[tuple[str, ...]] = ()  # that a fit imports: it is timed without that
     native_backend: ClassVar[bool] = True  # where it has a program, the backend ``native`` scores it
@@ -130,6 +131,10 @@ class Detector(ABC):
     def program(self) -> Program | None:
         """The scoring as array operations, when it can be written so."""
         return None
+
+    def fit_bytes(self, X: CodedRows) -> int:
+        """Memory that a fit takes for features of rows that are held as codes, at its peak; 0 where it is bounded."""
+        return 0 if self.takes_codes else _COPIES * 4 * X.shape[0] * X.shape[1]
 
     def scoring_module(self) -> torch.nn.Module | None:
         """The scoring as a torch module from rows to scores (n,), for what no program can express."""
@@ -288,6 +293,11 @@ def as_training_rows(
     return matrix, as_labels(y, len(matrix), name)
 
 
+def as_rows_or_codes(X: ArrayLike, y: ArrayLike | None, name: str) -> tuple[Rows, Labels | None]:
+    """`as_training_rows`, but rows held as codes stay so: what an encoder made needs no check of its numbers."""
+    return (X, as_labels(y, len(X), name)) if isinstance(X, CodedRows) else as_training_rows(X, y, name)
+
+
 def as_labels(y: ArrayLike | None, rows: int, name: str) -> Labels | None:
     """Checked labels of so many rows, where there are any.
 
@@ -310,7 +320,7 @@ def normal_rows(X: AnyRows, y: Labels | None, name: str) -> AnyRows:
     """
     if y is None:
         return X
-    rows = X.kept(y == 0) if isinstance(X, CodedRows) else X[y == 0]
+    rows = chosen_rows(X, y == 0)
     if not len(rows):
         raise DataError(f"{name} learns from normal rows; every training row is labelled an anomaly.")
     return cast("AnyRows", rows)

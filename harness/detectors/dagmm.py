@@ -73,8 +73,6 @@ class DAGMM(NetDetector, Replicated, OneClass):
     @classmethod
     def train_together(cls, replicas: Sequence[DAGMM], X: Matrix, y: Labels | None, context: FitContext) -> None:
         """Minimise reconstruction error, energy, and the inverse of the covariances' diagonals."""
-        import torch
-
         from harness.linalg import native
         from harness.training.loop import train
         from harness.training.validation import MOST, ValidationCurve
@@ -82,11 +80,11 @@ class DAGMM(NetDetector, Replicated, OneClass):
         normal = normal_rows(X, y, cls.name)
         for replica in replicas:
             replica.build(normal.shape[1])
-        rows, names = torch.from_numpy(normal), ("loss", "reconstruction", "energy")
+        names = ("loss", "reconstruction", "energy")
         natively = context.trainer == "native" and native.missing() is None and replicas[0].trains_natively
         step, take_weights, together = (cls._natively if natively else cls._on_torch)(replicas, normal, context)
-        schedule = cls.schedule(replicas, len(rows), loss_names=names, drop_last=True, batches_per_step=together)
-        first, some = replicas[0], rows[:: -(-len(rows) // _MIXED)]
+        schedule = cls.schedule(replicas, len(normal), loss_names=names, drop_last=True, batches_per_step=together)
+        first, some = replicas[0], normal[:: -(-len(normal) // _MIXED)]
         curve = ValidationCurve(first.decision_function, first.fitted_net(), context, MOST)
 
         def write_back() -> None:
@@ -101,7 +99,7 @@ class DAGMM(NetDetector, Replicated, OneClass):
             replica.fitted_net().eval()
             replica.history_ = history
             replica._wide = None
-            replica._mixture = replica._fit_mixture(rows)
+            replica._mixture = replica._fit_mixture(normal)
             replica.choose(normal, context)
 
     @classmethod
@@ -112,8 +110,6 @@ class DAGMM(NetDetector, Replicated, OneClass):
         context: FitContext,  # noqa: ARG003
     ) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], int]:
         """The step, what gives the replicas their weights, and the batches of a step."""
-        import torch
-
         from harness.training.replicas import Noise, Replicas
 
         together = Replicas(
@@ -121,7 +117,7 @@ class DAGMM(NetDetector, Replicated, OneClass):
             [replica.learning_rate for replica in replicas],
             noise=Noise([replica.random_state for replica in replicas]),
         )
-        return replicas[0]._step(together, torch.from_numpy(normal)), together.write_back, 1
+        return replicas[0]._step(together, normal), together.write_back, 1
 
     @classmethod
     def _natively(
@@ -141,16 +137,17 @@ class DAGMM(NetDetector, Replicated, OneClass):
         """With as many features and components as the kernels' mixtures have."""
         return self.code + 2 <= _WIDEST and self.n_components <= _MOST_COMPONENTS
 
-    def _step(self, together: Replicas, rows: Tensor) -> Callable[[Tensor], Tensor]:
+    def _step(self, together: Replicas, rows: Matrix) -> Callable[[Tensor], Tensor]:
         import torch
 
         from harness.detectors.mixture import TINY, features, mixture_of
-        from harness.training.loop import gather
+        from harness.training.loop import gathering
 
         encode, decode, assign = (together.net(name) for name in ("encoder", "decoder", "estimator"))
+        gather = gathering(rows)
 
         def step(indices: Tensor) -> Tensor:
-            x = gather(rows, indices)
+            x = gather(indices)
             code = encode(x)
             reconstructed = decode(code)
             z = features(x, code, reconstructed)
@@ -238,13 +235,15 @@ class DAGMM(NetDetector, Replicated, OneClass):
         self._mixture = Mixture(*(torch.from_numpy(state[name]) for name in MIXTURE))
         super().restore({name: value for name, value in state.items() if name not in MIXTURE})
 
-    def _fit_mixture(self, rows: Tensor) -> Mixture:
+    def _fit_mixture(self, rows: Matrix) -> Mixture:
         import torch
 
         from harness.detectors.mixture import Mixture, mixture_of
 
         with torch.no_grad():
-            z = torch.cat([self._features(part) for part in torch.split(rows, 8192)])
+            z = torch.cat(
+                [self._features(torch.from_numpy(rows[at : at + _MIXED])) for at in range(0, len(rows), _MIXED)]
+            )
             membership = torch.softmax(self.part("estimator")(z.float()), dim=1).double()
             exact = mixture_of(z, membership, self.reg_covar)
         return Mixture(*(part.float().contiguous() for part in (exact.shares, exact.means, exact.factors)))

@@ -75,10 +75,8 @@ class DSEBM(NetDetector, Replicated, OneClass):
         context: FitContext,  # noqa: ARG003
     ) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], int]:
         """The step, what gives the replicas their weights, and the batches of a step."""
-        import torch
-
         from harness.detectors.energy_net import Energy
-        from harness.training.loop import gather
+        from harness.training.loop import gathering
         from harness.training.replicas import Noise, Replicas
 
         first = replicas[0]
@@ -90,10 +88,10 @@ class DSEBM(NetDetector, Replicated, OneClass):
             [leaf(f"biases.{index}") for index in range(2 * depth)],
             leaf("centre"),
         )
-        rows = torch.from_numpy(normal)
+        gather = gathering(normal)
 
         def step(indices: Tensor) -> Tensor:
-            x = gather(rows, indices)
+            x = gather(indices)
             noisy = x + first.noise * noise.normal(x.shape[1], x.shape[2])
             _, gradient = energy(noisy)
             losses = (x - (noisy - gradient)).square().mean(dim=(1, 2))

@@ -144,7 +144,7 @@ def save_bundle(detector: Detector, data: EncodedDataset, fitted: Fitted, direct
         score=kind,
         calibration=None if validation is None else calibrate_scores(*validation, logits=kind == "logit"),
     )
-    rows = np.asarray(data.train_x) if data.train_x.ndim == 2 else np.asarray(data.train_x)[:, -1]
+    rows = data.train_x if data.train_x.ndim == 2 else np.asarray(data.train_x)[:, -1]
     reference = DriftReference.of(rows)
     bundle.write_bundle(
         directory, manifest, encoder, reference, lambda aside: _export_portable(detector, aside), validation

@@ -29,7 +29,6 @@ class FeedForward(NetDetector, Replicated):
     """
 
     data_parallel: ClassVar[bool] = True
-    takes_codes: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (64, 32)
     max_grad_norm: float | None = None

@@ -26,7 +26,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, as_training_rows, both_kinds, normal_rows
+from harness.datasets.coded_rows import CodedRows, Rows
+from harness.detectors.base import Detector, as_rows_or_codes, as_training_rows, both_kinds, normal_rows
 from harness.errors import InputError, LparbenchError
 from harness.evaluation.thresholds import Threshold, at_percentile
 from harness.training.context import FitContext, Labels, Matrix, Vector
@@ -53,12 +54,13 @@ class Foreign(Detector):
         self.estimator: Any = make(self.path, self.parameters, self.random_state)
         self.needs_labels = _needs_labels(self.estimator)
         self.reading: Reading = _reading(self.estimator, self.path)
-        self._rows: Matrix = np.empty((0, 0), dtype=np.float32)
+        self.takes_sparse = _takes_sparse(self.estimator)
+        self._rows: Rows = np.empty((0, 0), dtype=np.float32)
         self._labels: Labels | None = None
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
         """Fit the object; with labels when it needs them, otherwise on the normal rows."""
-        rows, labels = as_training_rows(X, y, self.path)
+        rows, labels = (as_rows_or_codes if self.takes_sparse else as_training_rows)(X, y, self.path)
         if self.needs_labels and labels is None:
             raise InputError(f"{self.path} needs labels; pass y.")
         if self.needs_labels:
@@ -73,7 +75,9 @@ class Foreign(Detector):
 
     def decision_function(self, X: ArrayLike) -> Vector:
         """Anomaly score of each row, sign turned where the object's points the other way."""
-        matrix = self.check_rows(X)
+        return np.concatenate([self._scores(matrix) for matrix in self.checked_blocks(X)])
+
+    def _scores(self, matrix: Matrix) -> Vector:
         estimator = self.estimator
         with _named(self.path, "scoring"):
             match self.reading:
@@ -94,12 +98,21 @@ class Foreign(Detector):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The training rows."""
-        return {"rows": self._rows} if self._labels is None else {"rows": self._rows, "labels": self._labels}
+        labels = {} if self._labels is None else {"labels": self._labels}
+        if not isinstance(self._rows, CodedRows):
+            return {"rows": self._rows, **labels}
+        return {**{f"rows.{name}": value for name, value in self._rows.to_arrays().items()}, **labels}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Fit again on the stored rows."""
-        self._rows, self._labels = state["rows"], state.get("labels")
+        coded = {name.removeprefix("rows."): value for name, value in state.items() if name.startswith("rows.")}
+        self._rows = CodedRows.from_arrays(coded) if coded else state["rows"]
+        self._labels = state.get("labels")
         self._fit_estimator()
+
+    def fit_bytes(self, X: CodedRows) -> int:
+        """None where it takes sparse matrices; else of the rows, which it keeps, and of what is made of them."""
+        return 0 if self.takes_sparse else super().fit_bytes(X)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002
         """The object's own constructor parameters and ``random_state``."""
@@ -110,11 +123,12 @@ class Foreign(Detector):
         return self.path
 
     def _fit_estimator(self) -> None:
+        rows = self._rows.csr() if isinstance(self._rows, CodedRows) else self._rows
         with _named(self.path, "fitting"):
             if self._labels is None:
-                self.estimator.fit(self._rows)
+                self.estimator.fit(rows)
             else:
-                self.estimator.fit(self._rows, self._labels)
+                self.estimator.fit(rows, self._labels)
 
     def _own_threshold(self) -> Threshold:
         own = getattr(self.estimator, "threshold_", None)
@@ -213,6 +227,13 @@ def _needs_labels(estimator: Any) -> bool:
         return True
     y = inspect.signature(estimator.fit).parameters.get("y")
     return y is not None and y.default is inspect.Parameter.empty
+
+
+def _takes_sparse(estimator: Any) -> bool:
+    """Whether it is scikit-learn's own and says that it takes sparse matrices; a class derived from it need not."""
+    tags = getattr(estimator, "__sklearn_tags__", None)
+    own = type(estimator).__module__.partition(".")[0] == "sklearn"
+    return own and tags is not None and bool(tags().input_tags.sparse)
 
 
 def _sklearn_kind(estimator: Any) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, as_training_rows, both_kinds
+from harness.datasets.coded_rows import CodedRows
+from harness.detectors.base import Detector, as_rows_or_codes, both_kinds
 from harness.detectors.isolation_forest import FOREST
 from harness.evaluation.thresholds import Threshold
 from harness.scoring import program as programs
@@ -16,6 +17,7 @@ from harness.scoring.forest import Forest, Tree, forest_of
 from harness.training.context import FitContext, Labels, Matrix
 
 RARE = 0.05  # share of anomalies below which leaves are penalised
+LEAF = 20  # rows of a leaf at least, as in scikit-learn: an indicator that fewer rows have parts nothing
 
 
 @dataclass
@@ -72,34 +74,72 @@ class GradientBoosting(BoostedTrees):
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
         """Boost on labelled rows."""
-        rows, labels = as_training_rows(X, y, self.name)
+        learnt, labels = as_rows_or_codes(X, y, self.name)
         labels = both_kinds(labels, self.name)
         penalty = self.l2_regularization
         if penalty is None:
             penalty = 1.0 if labels.mean() < RARE else 0.0
+        rows: Any = learnt
+        features: NDArray[np.int64] | None = None
+        if isinstance(learnt, CodedRows):
+            features = _splittable(learnt)
+            rows = _matrix(learnt, features)
         self._forest, self._baseline = boosted_forest(
-            rows, labels, max_iter=self.max_iter, max_leaf_nodes=self.max_leaf_nodes,
+            rows, labels, features=features, max_iter=self.max_iter, max_leaf_nodes=self.max_leaf_nodes,
             learning_rate=self.learning_rate, l2_regularization=penalty, random_state=self.random_state,
+            min_samples_leaf=LEAF,
         )  # fmt: skip
-        self.take_shape(rows.shape[1])
+        self.take_shape(learnt.shape[1])
         self.take_threshold(Threshold(0.0, "probability 0.5 (a logit of 0)"))
         return self
 
+    def fit_bytes(self, X: CodedRows) -> int:
+        """Of the matrix as float64, which scikit-learn works on, and of its bins."""
+        return 9 * len(X) * len(_splittable(X))
+
+
+def _splittable(rows: CodedRows) -> NDArray[np.int64]:
+    """The features that can part the rows into two leaves: numbers, and indicators that enough rows have and lack."""
+    counts = rows.rows_with()
+    indicators = np.ones(rows.shape[1], np.bool_)
+    indicators[rows.layout.numeric] = False
+    chosen = np.flatnonzero(~indicators | ((counts >= LEAF) & (counts <= len(rows) - LEAF)))
+    return chosen if len(chosen) else np.zeros(1, np.int64)
+
+
+def _matrix(rows: CodedRows, features: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Those features of all rows, column by column, in the one copy that scikit-learn then needs."""
+    matrix = np.empty((len(rows), len(features)), np.float64, order="F")
+    at = 0
+    for block in rows.columns(features):
+        matrix[:, at : at + block.shape[1]] = block
+        at += block.shape[1]
+    return matrix
+
 
 def boosted_forest(
-    rows: Matrix, labels: Labels, *, weights: NDArray[np.float64] | None = None, **settings: Any
+    rows: Matrix | NDArray[np.float64],
+    labels: Labels,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    features: NDArray[np.int64] | None = None,
+    **settings: Any,
 ) -> tuple[Forest, float]:
-    """Trees and prior logit of scikit-learn's histogram gradient boosting; ``settings`` are its constructor's."""
+    """Trees and prior logit of scikit-learn's histogram gradient boosting; ``settings`` are its constructor's.
+
+    ``features`` says which those of ``rows`` are, where these lack some.
+    """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     grown = HistGradientBoostingClassifier(early_stopping=False, **settings).fit(rows, labels, sample_weight=weights)
-    trees = [_tree(predictors[0].nodes) for predictors in grown._predictors]
+    trees = [_tree(predictors[0].nodes, features) for predictors in grown._predictors]
     return forest_of(trees), float(np.ravel(grown._baseline_prediction)[0])
 
 
-def _tree(nodes: NDArray[Any]) -> Tree:
+def _tree(nodes: NDArray[Any], features: NDArray[np.int64] | None) -> Tree:
     """scikit-learn's record array of nodes; there are neither missing values nor categories in encoded rows."""
     leaf = nodes["is_leaf"].astype(bool)
     left = np.where(leaf, -1, nodes["left"].astype(np.int64))
     right = np.where(leaf, -1, nodes["right"].astype(np.int64))
-    return Tree(nodes["feature_idx"], nodes["num_threshold"], left, right, nodes["value"])
+    feature = nodes["feature_idx"] if features is None else np.where(leaf, 0, features[nodes["feature_idx"]])
+    return Tree(feature, nodes["num_threshold"], left, right, nodes["value"])

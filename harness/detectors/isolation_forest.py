@@ -9,7 +9,8 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import DataError, Detector, as_training_rows, normal_rows
+from harness.datasets.coded_rows import CodedRows
+from harness.detectors.base import DataError, Detector, as_rows_or_codes, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
 from harness.scoring.forest import Forest, Tree, forest_of
@@ -30,6 +31,7 @@ class IsolationForest(OneClass):
     name: ClassVar[str] = "isolation-forest"
     libraries: ClassVar[tuple[str, ...]] = ("sklearn.ensemble",)
     dense: ClassVar[bool] = False
+    takes_codes: ClassVar[bool] = True
 
     n_estimators: int = 200
     max_samples: int = 256
@@ -41,11 +43,12 @@ class IsolationForest(OneClass):
         """Grow the trees on random subsets of the normal rows."""
         from sklearn.ensemble import IsolationForest as Grown
 
-        rows = normal_rows(*as_training_rows(X, y, self.name), self.name)
+        rows = normal_rows(*as_rows_or_codes(X, y, self.name), self.name)
         sample = min(self.max_samples, len(rows))
         if sample < 2:
             raise DataError(f"{self.name} isolates rows from each other; it needs two of them at least, got 1 sample.")
-        grown = Grown(n_estimators=self.n_estimators, max_samples=sample, random_state=self.random_state).fit(rows)
+        grown = Grown(n_estimators=self.n_estimators, max_samples=sample, random_state=self.random_state)
+        grown.fit(rows.csr() if isinstance(rows, CodedRows) else rows)  # the same trees either way
         pairs = zip(grown.estimators_, grown.estimators_features_, strict=True)
         self._forest = forest_of([_path_lengths(each.tree_, chosen) for each, chosen in pairs])
         self._exponent = -math.log(2.0) / (self.n_estimators * float(_random_path_length(np.array([sample]))[0]))

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, as_training_rows, normal_rows
+from harness.datasets.coded_rows import CodedRows
+from harness.detectors.base import Detector, as_rows_or_codes, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
 from harness.training.context import FitContext, Vector
@@ -31,13 +32,14 @@ class KNN(OneClass):
     name: ClassVar[str] = "knn"
     libraries: ClassVar[tuple[str, ...]] = ("sklearn.neighbors",)
     dense: ClassVar[bool] = False
+    takes_codes: ClassVar[bool] = True
 
     n_neighbors: int = 5
     max_samples: int = 10_000
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Draw the sample."""
-        rows = normal_rows(*as_training_rows(X, y, self.name), self.name)
+        rows = normal_rows(*as_rows_or_codes(X, y, self.name), self.name)
         order = np.random.default_rng(self.random_state).permutation(len(rows))
         self._sample = rows[np.sort(order[: self.max_samples])]
         self.take_shape(rows.shape[1])
@@ -51,11 +53,14 @@ class KNN(OneClass):
             self.choose(rows, context or FitContext(), np.ascontiguousarray(distances[:, -1], dtype=np.float32))
         return self
 
+    def fit_bytes(self, X: CodedRows) -> int:
+        """Of the sample, and of its index."""
+        return 8 * min(len(X), self.max_samples + HELD_OUT) * X.shape[1]
+
     def decision_function(self, X: ArrayLike) -> Vector:
         """Distance of each row."""
-        matrix = self.check_rows(X)
-        distances, _ = self._index.kneighbors(matrix)
-        return np.ascontiguousarray(distances[:, -1], dtype=np.float32)
+        distances = [self._index.kneighbors(matrix)[0][:, -1] for matrix in self.checked_blocks(X)]
+        return np.concatenate(distances).astype(np.float32)
 
     def program(self) -> programs.Program:
         """One product with all of the sample."""

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.detectors.base import Detector, as_training_rows, normal_rows
+from harness.datasets.coded_rows import CodedRows
+from harness.detectors.base import Detector, as_rows_or_codes, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
 from harness.training.context import FitContext
@@ -29,6 +30,7 @@ class OCSVM(OneClass):
 
     name: ClassVar[str] = "ocsvm"
     libraries: ClassVar[tuple[str, ...]] = ("sklearn.svm",)
+    takes_codes: ClassVar[bool] = True
 
     nu: float = 0.05
     gamma: float | Literal["scale", "auto"] = "scale"
@@ -38,7 +40,7 @@ class OCSVM(OneClass):
         """Solve for the support vectors of the drawn rows."""
         from sklearn.svm import OneClassSVM
 
-        normal = normal_rows(*as_training_rows(X, y, self.name), self.name)
+        normal = normal_rows(*as_rows_or_codes(X, y, self.name), self.name)
         drawn = np.random.default_rng(self.random_state).permutation(len(normal))[: self.max_samples]
         machine = OneClassSVM(nu=self.nu, gamma=self.gamma)
         machine.fit(normal[np.sort(drawn)].astype(np.float64))
@@ -48,6 +50,10 @@ class OCSVM(OneClass):
         self.take_shape(normal.shape[1])
         self.choose(normal, context or FitContext())
         return self
+
+    def fit_bytes(self, X: CodedRows) -> int:
+        """Of the drawn rows, once more as float64, and of their support vectors."""
+        return 20 * min(len(X), self.max_samples) * X.shape[1]
 
     def program(self) -> programs.Program:
         """exp(-gamma |x - v|²) = exp(2 gamma x·v - gamma |v|² - gamma |x|²), centred on the mean of the vectors.

@@ -9,8 +9,7 @@ from typing import Any, ClassVar, cast
 
 from numpy.typing import ArrayLike
 
-from harness.datasets.coded_rows import CodedRows
-from harness.detectors.base import Detector, as_labels, as_training_rows
+from harness.detectors.base import Detector, as_rows_or_codes
 from harness.errors import InputError
 from harness.training.context import FitContext, Labels, Matrix
 
@@ -19,6 +18,7 @@ from harness.training.context import FitContext, Labels, Matrix
 class Replicated(Detector):
     """A detector whose training takes K of its kind at once; alone it is K = 1 of the same code."""
 
+    takes_codes: ClassVar[bool] = True
     per_replica: ClassVar[frozenset[str]] = frozenset({"random_state", "learning_rate"})
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
@@ -29,10 +29,9 @@ class Replicated(Detector):
 
     @classmethod
     def rows_to_train_on(cls, X: ArrayLike, y: ArrayLike | None) -> tuple[Matrix, Labels | None]:
-        """Checked rows and labels; rows held as codes stay so for a class that takes them."""
-        if cls.takes_codes and isinstance(X, CodedRows):  # what an encoder made needs no check of its numbers
-            return cast("Matrix", X), as_labels(y, len(X), cls.name)
-        return as_training_rows(X, y, cls.name)
+        """Checked rows and labels; rows held as codes stay so."""
+        rows, labels = as_rows_or_codes(X, y, cls.name)
+        return cast("Matrix", rows), labels
 
     @classmethod
     @abstractmethod

@@ -100,12 +100,10 @@ class VAE(NetDetector, Replicated, OneClass):
         context: FitContext,
         curve: ValidationCurve,
     ) -> list[tuple[Epoch, ...]]:
-        import torch
-
         from harness.detectors.vae_training import SECOND_STAGE, Stages
         from harness.training.loop import train
 
-        stages = Stages(replicas, torch.from_numpy(normal))
+        stages = Stages(replicas, normal)
         schedule = cls.schedule(replicas, len(normal), loss_names=LOSSES)
         keep_going = curve.after(stages.together.write_back)
         histories = train(stages.background, schedule, context, keep_going=keep_going)

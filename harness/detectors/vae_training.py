@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.datasets.coded_rows import Rows, chosen_rows
 from harness.detectors.base import DataError
-from harness.training.context import Labels, Matrix
-from harness.training.loop import gather
+from harness.training.context import Labels
+from harness.training.loop import gathering
 from harness.training.replicas import Noise, Replicas
 
 SECOND_STAGE = 1_000_003  # sets the second stage's random numbers apart from the first's
@@ -42,11 +43,11 @@ class Awareness(Protocol):
 class Stages:
     """The steps of both stages over K replicas."""
 
-    def __init__(self, replicas: Sequence[Awareness], rows: Tensor) -> None:
+    def __init__(self, replicas: Sequence[Awareness], rows: Rows) -> None:
         self._how = replicas[0]
         self._seeds = [replica.random_state for replica in replicas]
         self._noise = Noise(self._seeds)
-        self._rows = rows
+        self._gather = gathering(rows)
         self.together = Replicas([each.fitted_net() for each in replicas], [each.learning_rate for each in replicas])
         self._encode, self._decode = self.together.net("encoder"), self.together.net("decoder")
         self._known: list[Tensor] = []
@@ -54,13 +55,13 @@ class Stages:
         self._steps = 0
         self._ramp = max(1, self._how.ramp_epochs * -(-len(rows) // self._how.batch_size))
 
-    def take_anomalies(self, X: Matrix, y: Labels | None) -> None:
+    def take_anomalies(self, X: Rows, y: Labels | None) -> None:
         """Draw each replica's labelled anomalies.
 
         Raises:
             DataError: there are none.
         """
-        rows = X[y == 1] if y is not None else X[:0]
+        rows = chosen_rows(X, np.zeros(len(X), np.bool_) if y is None else y == 1)
         if not len(rows):
             raise DataError("vae: awareness needs training rows labelled as anomalies; there are none.")
         self._pick = [np.random.default_rng([seed, SECOND_STAGE]) for seed in self._seeds]
@@ -69,7 +70,7 @@ class Stages:
 
     def background(self, indices: Tensor) -> Tensor:
         """One step down the loss of background rows."""
-        errors, divergences = self._pass(gather(self._rows, indices))
+        errors, divergences = self._pass(self._gather(indices))
         losses = (errors + divergences).mean(dim=1)
         self.together.descend(losses)
         return torch.stack([losses, errors.mean(dim=1)], dim=1).detach()
@@ -79,7 +80,7 @@ class Stages:
         how = self._how
         weight = how.awareness_weight * min(1.0, self._steps / self._ramp)
         self._steps += 1
-        batch = gather(self._rows, indices)
+        batch = self._gather(indices)
         count = batch.shape[1]
         errors, divergences = self._pass(torch.cat([batch, self._anomalies()], dim=1))
         background = (errors[:, :count] + divergences[:, :count]).mean(dim=1)

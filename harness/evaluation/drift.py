@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets.coded_rows import CodedRows, Rows
+
 BINS = 20
 
 
@@ -20,11 +22,15 @@ class DriftReference:
     counts: tuple[NDArray[np.int64], ...]
 
     @classmethod
-    def of(cls, X: NDArray[np.float32], bins: int = BINS) -> DriftReference:
+    def of(cls, X: Rows, bins: int = BINS) -> DriftReference:
         """Bins of about equal counts over rows ``X`` (n, d); a value at an edge is in the bin below it."""
         shares = np.linspace(0, 1, bins + 1)[1:-1]
-        edges = tuple(np.unique(np.quantile(column, shares, method="lower")) for column in X.T)
-        return cls(edges, tuple(_counts(column, cuts) for column, cuts in zip(X.T, edges, strict=True)))
+        edges, counts = [], []
+        for block in X.columns() if isinstance(X, CodedRows) else (X,):
+            for column in block.T:
+                edges.append(np.unique(np.quantile(column, shares, method="lower")))
+                counts.append(_counts(column, edges[-1]))
+        return cls(tuple(edges), tuple(counts))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """For an ``.npz`` file."""

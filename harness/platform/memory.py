@@ -55,6 +55,16 @@ def usable_bytes(sysroot: SysRoot | None = None) -> int | None:
     return min(known, default=None)
 
 
+def free_bytes(sysroot: SysRoot | None = None) -> int | None:
+    """Memory that this process may still take: what the kernel has at hand, or what a limit leaves of that."""
+    root = SysRoot(Path("/")) if sysroot is None else sysroot
+    at_hand = parse.size(parse.key_values(root.read_text("proc/meminfo"), ":").get("MemAvailable"))
+    usable = usable_bytes(root)
+    taken = parse.size(parse.key_values(root.read_text("proc/self/status"), ":").get("VmRSS")) or 0
+    known = [amount for amount in (at_hand, None if usable is None else usable - taken) if amount is not None]
+    return max(0, min(known)) if known else None
+
+
 def _huge_pages(sysroot: SysRoot) -> tuple[HugePages, ...]:
     pools: list[HugePages] = []
     for name in sysroot.list_dir("sys/kernel/mm/hugepages"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from harness.datasets.registry import draws_test_rows
 from harness.record.spec import CAPACITY, RunSpec
@@ -15,6 +16,9 @@ SHORT_S = 120.0  # a budget below this has no time for what is not timed
 _NO_SURVEY_S = 30.0  # below this neither for measuring the timing loop nor for a whole training
 _FEW_ROWS = 2000
 _SPLIT_S = 1.5  # to load one more split of 20,000 rows and fit the baseline detectors on it
+_REFIT_S = 1.0  # to load it for the detector, and to fit one without passes
+_ROW_S = 5e-6  # to train on a row, in every pass
+_ROWS, _MOST_ROWS = 20_000, 1 << 62  # of a split, where it is not known, and without a bound
 _PROCESS_S = 2.5  # to start a process with its libraries and data
 _SERIES = 2.0  # as much time goes into warming up as into a series
 _CAPACITY_SERIES = 10.0  # a search of the highest rate tries several
@@ -25,16 +29,19 @@ def block_s(workloads: Sequence[Workload], spec: RunSpec) -> float:
     return sum(_configurations(workload, spec) * slot_s(workload, spec) for workload in workloads)
 
 
-def forecast(workloads: Sequence[Workload], spec: RunSpec, blocks: int) -> str:
-    """What lies ahead, in one sentence."""
+def forecast(
+    workloads: Sequence[Workload], spec: RunSpec, blocks: int, rows: Mapping[str, int] = MappingProxyType({})
+) -> str:
+    """What lies ahead, in one sentence; ``rows`` are those of workloads whose test rows are drawn, where known."""
     count = sum(_configurations(workload, spec) for workload in workloads)
     work = f"{plural(len(workloads), 'workload')}, {plural(count, 'configuration')}"
     further = further_splits(workloads, spec) if has_time(spec) else 0
-    further_s = further * _SPLIT_S
+    further_s = further * _SPLIT_S + (refits_s(workloads, spec, rows) if further else 0.0)
     set_up = "survey, training and baseline detectors" if has_time(spec) else "training"
     block = block_s(workloads, spec)
     if spec.budget_s is None:
-        of_it = f", {duration(further_s)} of it for baseline detectors on {plural(further, 'further split')}"
+        splits = f"{plural(further, 'further split')}, on which detector and baselines are fitted again"
+        of_it = f" ({duration(further_s)} of it for {splits})"
         time = f"about {duration(blocks * block + further_s)}{of_it if further else ''}"
         return f"{work} in {plural(blocks, 'block')}: {time}, after {set_up}."
     budget, fits = duration(spec.budget_s), _PROCESS_S * len(workloads) + further_s
@@ -58,6 +65,17 @@ def further_splits(workloads: Sequence[Workload], spec: RunSpec) -> int:
             seeds = spec.seeds or workload.training_for(spec.protocol).seeds
             splits[workload.dataset] = max(seeds - 1, splits.get(workload.dataset, 0))
     return sum(splits.values())
+
+
+def refits_s(workloads: Sequence[Workload], spec: RunSpec, rows: Mapping[str, int]) -> float:
+    """Seconds for fitting each detector again on the further splits of its data."""
+    seconds = 0.0
+    for workload in workloads:
+        further = further_splits([workload], spec)
+        epochs = workload.training_for(spec.protocol).epochs or 0
+        count = min(rows.get(workload.name, _ROWS), spec.rows or _MOST_ROWS)
+        seconds += further * (_REFIT_S + min(epochs, spec.epochs or epochs) * count * _ROW_S)
+    return seconds
 
 
 def within_budget(spec: RunSpec) -> tuple[RunSpec, str | None]:

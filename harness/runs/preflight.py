@@ -11,6 +11,7 @@ from harness.detectors.registry import BUILT_IN, check, data_parallel, possible_
 from harness.errors import InputError
 from harness.placement.model import Placement
 from harness.record.spec import PROTOCOLS, RunSpec
+from harness.runs.forecast import further_splits
 from harness.scoring.backends import BACKENDS
 from harness.scratch import scratch
 from harness.trust import names_code
@@ -162,6 +163,17 @@ def most_test_rows(workloads: Iterable[Workload], spec: RunSpec) -> int | None:
             row_bounds.most_test_rows(workload.dataset, options, directory=directory, synthetic=spec.stand_ins)
         )
     return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def drawn_rows(workloads: Iterable[Workload], spec: RunSpec) -> dict[str, int]:
+    """Rows of the files of one's own that random splits are drawn from, as far as counting their lines shows them."""
+    rows: dict[str, int] = {}
+    for workload in workloads:
+        options = workload.options_for(spec.protocol)
+        if registry.is_own_table(workload.dataset) and further_splits([workload], spec):
+            count = row_bounds.most_test_rows(workload.dataset, options, directory=None)
+            rows |= {} if count is None else {workload.name: count}
+    return rows
 
 
 def _is_read(workload: Workload, spec: RunSpec, *, own_only: bool) -> bool:

@@ -37,7 +37,7 @@ from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.forecast import forecast, no_survey, within_budget
 from harness.runs.journal import FitEntry, Journal, SessionEntry, open_journal
 from harness.runs.machine import Machine, any_core, observed
-from harness.runs.preflight import check_group, checked_by_worker
+from harness.runs.preflight import check_group, checked_by_worker, drawn_rows
 from harness.runs.stopping import Amount, Stopping
 from harness.runs.work import Work, backends_of
 from harness.scratch import scratch
@@ -295,7 +295,10 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
     stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=session.spent_s + journal.spent_s())
     work = Work(engine, machine, stopping)
     configurations = sum(len(backends_of(workload, spec)) for workload in design.workloads)
-    for text in (None if emulated else forecast(design.workloads, spec, stopping.blocks), left_out):
+    for text in (
+        None if emulated else forecast(design.workloads, spec, stopping.blocks, drawn_rows(design.workloads, spec)),
+        left_out,
+    ):
         if text is not None:
             progress.say(text)
     engine.say_what_is_not_counted(machine.facts.limits)

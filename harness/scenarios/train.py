@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets.coded_rows import CodedRows, Rows, chosen_rows
 from harness.measure.laps import Laps
 from harness.measure.sampling import Limits
 from harness.measure.steady import PILOT_SAMPLES, steady_state
@@ -19,7 +20,6 @@ from harness.scenarios.series import MOST_SECONDS, Bench, as_series
 # A sample should last a few milliseconds; a step of the small nets takes half of one, or some ten microseconds.
 _EAGER_STEPS, _NATIVE_STEPS = 8, 64
 
-Rows = NDArray[np.float32]
 Labels = NDArray[np.int8]
 
 
@@ -54,7 +54,7 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
     if chain is None:
         return []
     trainer = dense_trainer(trained_form(chain[0], how), how)
-    rows = X if how.loss == "bce" else np.ascontiguousarray(X[y == 0])
+    rows = X if how.loss == "bce" else chosen_rows(X, y == 0)
     targets = y.astype(np.float32) if how.loss == "bce" else None
     generator = np.random.default_rng(seed)
     steps = min(_NATIVE_STEPS, max(1, len(rows) // how.batch_size))
@@ -67,7 +67,10 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
                 part = order[start : start + stride]
                 drawn = (len(part), trainer.latent)
                 noise = generator.standard_normal(drawn, dtype=np.float32) if trainer.latent else None
-                trainer.epoch(rows, targets, order=part, batch_size=how.batch_size, noise=noise)
+                learnt, wanted, at = rows, targets, part
+                if isinstance(learnt, CodedRows):  # the features of these batches alone, as in a training
+                    learnt, wanted, at = learnt[part], None if targets is None else targets[part], np.arange(len(part))
+                trainer.epoch(learnt, wanted, order=at, batch_size=how.batch_size, noise=noise)
                 if not lap(-(-len(part) // how.batch_size)):
                     return
 

@@ -30,9 +30,9 @@ SCORER_FILE = "scorer.json"
 GRAPH_FILE = "scorer.onnx"
 PROGRAM_FILE = "program.npz"
 TRAINING_FILE = "training.json"  # how the native kernels train it, where they can
-_TEST_ROWS = "test_x.npy"
+_TEST_ROWS = "test_x"  # .npy, or .npz of rows held as codes
 _TEST_SCORES = "test_scores.npy"
-_TRAINING_ROWS = "train_x.npy"
+_TRAINING_ROWS = "train_x"
 _TRAINING_LABELS = "train_y.npy"
 _MEASURED_SCORES = "scores.npy"
 AGREEMENT_ROWS = 2048  # rows scored for the comparison of backends
@@ -123,36 +123,23 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def write_rows(directory: Path, test_x: AnyRows, test_scores: Rows, train_x: AnyRows, train_y: Labels) -> None:
     """The rows that measuring needs, as the detector views them, and its scores of the test rows."""
-    files: dict[str, NDArray[Any] | CodedRows] = {
-        _TEST_ROWS: test_x,
-        _TEST_SCORES: test_scores,
-        _TRAINING_ROWS: train_x,
-        _TRAINING_LABELS: train_y,
-    }
-    for name, array in files.items():
-        if isinstance(array, CodedRows):
-            _save_in_blocks(directory / name, array)
+    for name, rows in ((_TEST_ROWS, test_x), (_TRAINING_ROWS, train_x)):
+        if isinstance(rows, CodedRows):
+            arrays.write(directory / f"{name}.npz", rows.to_arrays())
         else:
-            np.save(directory / name, array, allow_pickle=False)
+            np.save(directory / f"{name}.npy", rows, allow_pickle=False)
+    np.save(directory / _TEST_SCORES, test_scores, allow_pickle=False)
+    np.save(directory / _TRAINING_LABELS, train_y, allow_pickle=False)
 
 
-def _save_in_blocks(path: Path, rows: CodedRows) -> None:
-    """What ``numpy.save`` writes of the features, which are never all in memory."""
-    header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": rows.shape}
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in rows.blocks():
-            file.write(block.data)
-
-
-def test_rows(directory: Path) -> Rows:
+def test_rows(directory: Path) -> AnyRows:
     """The test rows, (n, d) or (n, steps, d)."""
-    return _array(directory / _TEST_ROWS)
+    return _rows(directory, _TEST_ROWS)
 
 
-def training_rows(directory: Path) -> tuple[Rows, Labels]:
+def training_rows(directory: Path) -> tuple[AnyRows, Labels]:
     """The training rows and their labels."""
-    return _array(directory / _TRAINING_ROWS), _array(directory / _TRAINING_LABELS)
+    return _rows(directory, _TRAINING_ROWS), _array(directory / _TRAINING_LABELS)
 
 
 def write_measured_scores(directory: Path, scores: Rows) -> None:
@@ -171,6 +158,11 @@ def disagreement(artifact: Path, directory: Path, dtype: str) -> str | None:
     scores = _array(directory / _MEASURED_SCORES)
     verdict = agreement(_array(artifact / _TEST_SCORES)[: len(scores)], scores, dtype)
     return None if verdict.within else verdict.sentence()
+
+
+def _rows(directory: Path, name: str) -> AnyRows:
+    coded = directory / f"{name}.npz"
+    return CodedRows.from_arrays(arrays.read(coded)) if coded.exists() else _array(directory / f"{name}.npy")
 
 
 def _array(path: Path) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets.coded_rows import CodedRows, Rows, rows_at_once
 from harness.linalg import native
 
 ALIGN = 16
@@ -170,10 +171,25 @@ class Tape:
     def __init__(self, compiled: Any, writer: Writer) -> None:
         self._compiled, self._writer = compiled, writer
 
-    def run(
+    def run(self, X: Rows, orders: Sequence[NDArray[np.int64]], source: np.random.Generator) -> NDArray[np.float32]:
+        """Steps over the rows of ``orders``, each of as many as the batches have; their losses (steps, losses).
+
+        Rows held as codes become features for some steps at a time.
+        """
+        if not isinstance(X, CodedRows):
+            return self._run(X, orders, source)
+        batch = self._writer.batch
+        count = batch * max(1, rows_at_once(X.shape[1]) // (batch * len(orders)))
+        losses = []
+        for start in range(0, len(orders[0]), count):
+            parts = [order[start : start + count] for order in orders]
+            taken = X[np.concatenate(parts)]
+            losses.append(self._run(taken, list(np.arange(len(taken)).reshape(len(parts), -1)), source))
+        return np.concatenate(losses)
+
+    def _run(
         self, X: NDArray[np.float32], orders: Sequence[NDArray[np.int64]], source: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Steps over the rows of ``orders``, each of as many as the batches have; their losses (steps, losses)."""
         writer = self._writer
         steps = len(orders[0]) // writer.batch
         per_step = writer.per_step

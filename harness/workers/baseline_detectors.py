@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.coded_rows import Rows
+from harness.datasets.coded_rows import Rows, chosen_rows
 from harness.errors import InputError
 from harness.evaluation.metrics import METRICS, evaluate, over_seeds
 from harness.record.accuracy import BaselineBasis, BaselineDetector, FailedBaseline, ScoredBaseline, SeedMean
@@ -121,11 +121,11 @@ def _arrays(data: EncodedDataset) -> _Arrays:
     rng = np.random.default_rng(SEED)
     train, test = _drawn(data.train_y, TRAIN_ROWS, rng), _drawn(data.test_y, TEST_ROWS, rng)
     return _Arrays(
-        data.train_x[train],
+        chosen_rows(data.train_x, train),
         data.train_y[train],
         data.validation_x,
         data.validation_y,
-        data.test_x[test],
+        chosen_rows(data.test_x, test),
         data.test_y[test],
     )
 
@@ -151,6 +151,7 @@ class _Arrays:
 
 def _scored(baseline: _Baseline, arrays: _Arrays, job: BaselineJob, seed: int) -> BaselineDetector:
     from harness.detectors.registry import resolve
+    from harness.detectors.room import require_room
     from harness.training.context import FitContext
 
     parameters = {**baseline.parameters, "random_state": seed}
@@ -161,6 +162,7 @@ def _scored(baseline: _Baseline, arrays: _Arrays, job: BaselineJob, seed: int) -
     started = time.perf_counter()
     try:
         detector = resolve(baseline.detector, parameters)
+        require_room(detector, arrays.train_x)
         labels = None if arrays.validation_y is None else arrays.validation_y.astype(np.int64)
         detector.fit(arrays.train_x, arrays.train_y, context=FitContext(X_val=arrays.validation_x, y_val=labels))
         scores = detector.decision_function(arrays.test_x)

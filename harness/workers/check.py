@@ -16,7 +16,8 @@ def check(job: CheckJob) -> CheckOutcome:
     """Build the detectors and read the data.
 
     Raises:
-        InputError: a class cannot be imported or built, or gives no score; a file or a column is not usable.
+        InputError: a class cannot be imported or built, or gives no score; a file or a column is not usable; or a fit
+            on the user's file has not the memory that it needs.
     """
     for workload in job.workloads:
         if names_code(workload.detector):
@@ -25,14 +26,19 @@ def check(job: CheckJob) -> CheckOutcome:
 
 
 def _test_rows(workload: Workload, job: CheckJob) -> int:
-    from harness.datasets.base import count_test_rows  # with pandas, which a check of classes does not need
+    from harness.datasets.base import count_test_rows, load  # with pandas, which a check of classes does not need
 
+    directory = None if job.data_dir is None else Path(job.data_dir)
     options = workload.options_for(job.protocol)
-    return count_test_rows(
-        workload.dataset,
-        protocol=job.protocol,
-        directory=None if job.data_dir is None else Path(job.data_dir),
-        options=options if job.rows is None else {**options, "rows": job.rows},
-        synthetic=job.synthetic,
-        encoded=is_own_table(workload.dataset),
+    options = options if job.rows is None else {**options, "rows": job.rows}
+    if not is_own_table(workload.dataset):
+        return count_test_rows(
+            workload.dataset, protocol=job.protocol, directory=directory, options=options, synthetic=job.synthetic
+        )
+    from harness.detectors.room import require_room
+
+    data = load(  # encoded too, which shows what is wrong in its columns
+        workload.dataset, protocol=job.protocol, directory=directory, options=options, synthetic=job.synthetic
     )
+    require_room(resolve(workload.detector, workload.parameters_for(job.protocol, 0)), data.train_x)
+    return len(data.test_x)

@@ -22,6 +22,7 @@ from harness.detectors.export import Fitted, prepare, save_bundle
 from harness.detectors.foreign import Foreign
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import fit_together
+from harness.detectors.room import require_room
 from harness.errors import InputError
 from harness.evaluation.metrics import Evaluation, evaluate, operating_points
 from harness.linalg import trainer
@@ -178,7 +179,7 @@ def _get_ready(detector: Detector, data: EncodedDataset) -> None:
 
     Raises:
         InputError: they are all normal, or all anomalies, and it learns from labels: it would learn nothing, and its
-            scores would all be equal; or they are a stream, and it takes all rows at once.
+            scores would all be equal; or they are a stream, and it takes all rows at once; or it takes too much memory.
     """
     if data.streamed is not None and not detector.streams:
         raise InputError(
@@ -194,6 +195,7 @@ def _get_ready(detector: Detector, data: EncodedDataset) -> None:
             remedy='Take a detector that learns from normal rows, or set train_rows = "all" in [dataset_options] of a '
             "workload file.",
         )
+    require_room(detector, data.train_x)
     for name in detector.libraries:
         with contextlib.suppress(ImportError):  # the fit says what is not there
             importlib.import_module(name)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets.coded_rows import CodedRows
 from harness.detectors.opening import open_scorer
 from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
@@ -24,7 +25,7 @@ from harness.record.series import Series
 from harness.record.spec import CAPACITY, Scenario
 from harness.scenarios import concurrent
 from harness.scenarios.cold import Evictor
-from harness.scenarios.inference import Score, multi_stream, offline, round_robin, single_stream
+from harness.scenarios.inference import QUERY_ROWS, Score, multi_stream, offline, round_robin, single_stream
 from harness.scenarios.series import Bench, as_series
 from harness.scenarios.server import server
 from harness.scenarios.train import train_eager, train_native
@@ -35,6 +36,8 @@ from harness.workers.http import http
 from harness.workers.jobs import InstanceJob, MeasureJob
 from harness.workers.outcomes import InstanceOutcome, MeasureOutcome, TimedSeries
 from harness.workers.rendezvous import FileGroup, announce, await_signal
+
+_MEASURED_BYTES = 1 << 28  # of features made of rows that are held as codes
 
 
 def measure(job: MeasureJob) -> MeasureOutcome:
@@ -162,7 +165,10 @@ def _workbench(job: MeasureJob) -> _Workbench:
     rows = test_rows(artifact)
     scorer = open_scorer(artifact, job.backend, job.dtype, job.threads)
     write_measured_scores(Path(job.directory), scorer.score(rows[:AGREEMENT_ROWS]))
-    shuffled = rows[random.Random(job.seed).sample(range(len(rows)), len(rows))]  # noqa: S311 - order of rows
+    order = random.Random(job.seed).sample(range(len(rows)), len(rows))  # noqa: S311 - order of rows
+    if isinstance(rows, CodedRows):  # enough features to fill any cache, and no more
+        order = order[: max(*job.batch_sizes, QUERY_ROWS, _MEASURED_BYTES // (4 * rows.shape[1]))]
+    shuffled = rows[np.array(order)]
     return _Workbench(scorer.score, shuffled, bench, read_steal, job.cpus)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import decimal
 import subprocess
 import sys
@@ -74,6 +75,55 @@ def test_labels_that_can_be_told_are_told_and_their_meaning_is_said(
     data = _load(name)
     assert _anomalies(data) == (20, 200)
     assert _told(data, f"Labels: {line}.")
+
+
+def test_a_label_that_denies_the_other_is_normal(tmp_path: Path) -> None:
+    for normal, anomaly in (("Not Fraud", "Fraud"), ("non-attack", "attack"), ("no anomaly", "Anomaly")):
+        name = _labelled(tmp_path / "x.csv", [anomaly if row % 10 == 0 else normal for row in range(200)])
+        assert _told(_load(name), f"Labels: normal = {normal} (180 rows), anomalies = {anomaly} (20).")
+    name = _labelled(tmp_path / "x.csv", ["not normal" if row % 10 == 0 else "normal" for row in range(200)])
+    assert _told(_load(name), "normal = normal (180 rows), anomalies = not normal (20)")
+    name = _labelled(tmp_path / "x.csv", ["DDoS" if row % 10 == 0 else "Normal traffic" for row in range(200)])
+    with pytest.raises(InputError, match="holds no normal rows: ddos, normal traffic") as raised:
+        _load(name)
+    assert (raised.value.remedy or "").startswith("Is it 'normal traffic'? --normal VALUE")
+
+
+@pytest.mark.parametrize("value", ["{:.1f}ms", "{:.1f} °C", "{:.1f}kB", "{:.2f}D+00", "{:.0f} MB/s"])
+def test_numbers_with_a_unit_are_no_categories(value: str, tmp_path: Path) -> None:
+    rows = _numbers()
+    for row in rows:
+        row[0] = value.format(float(row[0]))
+    with pytest.raises(InputError, match="column 'temp' holds numbers written as"):
+        _load(_write(tmp_path / "x.csv", rows))
+    assert _load(_write(tmp_path / "x.csv", rows), categories=["temp"])
+
+
+def test_seats_and_models_are_categories(tmp_path: Path) -> None:
+    rows = _numbers()
+    for number, row in enumerate(rows):
+        row[0] = f"{number % 20 + 1}{'ABCDEF'[number % 6]}"
+    assert any(name.startswith("temp=") for name in _load(_write(tmp_path / "x.csv", rows)).feature_names)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S,%f", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%dT%H:%M:%S GMT"])
+def test_times_of_logs_are_read(form: str, tmp_path: Path) -> None:
+    start, rows = datetime.datetime(2024, 3, 1), _numbers()
+    for number, row in enumerate(rows):
+        row[0] = f'"{(start + datetime.timedelta(minutes=7 * (number * 37 % 200))).strftime(form)}"'
+    data = _load(_write(tmp_path / "x.csv", rows), time="temp")
+    assert _told(data, "Column 'temp': dates were read as ISO 8601.")
+
+
+def test_files_of_other_columns_are_named_with_a_remedy_that_works(tmp_path: Path) -> None:
+    _write(tmp_path / "day1.csv", _numbers())
+    _write(tmp_path / "day2.csv", [row[1:] for row in _numbers()], HEADER[1:])
+    with pytest.raises(InputError, match=r"day2.csv lacks columns that day1.csv has: 'temp'\.") as raised:
+        _load(f"csv:{tmp_path}/day*.csv")
+    assert "--drop temp" in (raised.value.remedy or "")
+    assert _load(f"csv:{tmp_path}/day*.csv", drop=["temp"]).feature_names == ("load", "reads")
+    _write(tmp_path / "day2.csv", [["x", *row] for row in _numbers()], ["more", *HEADER])
+    assert _told(_load(f"csv:{tmp_path}/day*.csv"), "day2.csv has columns that day1.csv lacks: 'more'; left out.")
 
 
 def test_spellings_of_one_label_are_one_label(tmp_path: Path) -> None:
@@ -577,9 +627,14 @@ def test_a_table_of_few_different_rows_leaves_none_to_test(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [('{"temp": 1, "label": 0}\n', "JSON"), ('\n [{"temp": 1}]', "JSON"), ("<!DOCTYPE html>\n<html>", "web page")],
+    [
+        ("<!DOCTYPE html>\n<html>", "a web page or XML"),
+        ("-[ RECORD 1 ]-----\ntemp | 1\n", "psql's expanded output"),
+        ("\\begin{tabular}{ll}\n", "a LaTeX table"),
+        ("INSERT INTO flows VALUES (1, 2);\n", "SQL statements"),
+    ],
 )
 def test_text_that_is_no_table_is_named(tmp_path: Path, text: str, kind: str) -> None:
     (tmp_path / "own.csv").write_text(text)
-    with pytest.raises(InputError, match=f"is .*{kind}.*; a table of text was expected"):
+    with pytest.raises(InputError, match=f"is {kind}; a table of text was expected"):
         _load(f"csv:{tmp_path}/own.csv")

@@ -20,7 +20,7 @@ from harness.sweeps.run import _Budget, _without_time
 from harness.sweeps.session import _as_measured, _with_time_left
 from harness.workers.outcomes import JobResult
 from harness.workload.files import find_workload
-from harness.workload.model import Inference, Settings
+from harness.workload.model import Inference, Settings, Training
 
 SPEC = RunSpec(("mine",))
 MINE = replace(
@@ -45,9 +45,13 @@ def test_the_forecast_counts_the_baselines_of_further_splits() -> None:
     ordered = replace(own, clean=Settings({"label": "label", "time": "stamp"}))
     plain, further = (forecast([own], replace(SPEC, seeds=seeds), 6) for seeds in (1, 5))
     assert "about 78 s, after survey" in plain
-    assert "about 84 s, 6 s of it for baseline detectors on 4 further splits, after survey" in further
+    splits = "4 further splits, on which detector and baselines are fitted again"
+    assert f"about 88 s (10 s of it for {splits}), after survey" in further
     assert further_splits([own, own, MINE], replace(SPEC, seeds=3)) == 2, "the same data are split once"
     assert further_splits([ordered], replace(SPEC, seeds=3)) == 0
+    trained = replace(own, clean=replace(own.clean, training=Training(epochs=20)))
+    of_rows = forecast([trained], replace(SPEC, seeds=5), 6, {own.name: 100_000})  # 2 million rows a split, 5 µs each
+    assert "about 3 min (50 s of it for" in of_rows
     assert "further" not in forecast([own], replace(SPEC, seeds=5, budget_s=60.0), 6), "a short budget has none"
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from support.sweeps import PLACEMENT
 
+from harness.datasets import pipeline
+from harness.detectors import room
 from harness.errors import InputError
 from harness.placement.model import Placement
 from harness.record.spec import RunSpec
@@ -130,3 +132,15 @@ def test_batches_of_a_sweep_fit_the_test_rows(
     assert design.grid is not None
     sizes = sorted({size for each in design.grid.configurations for size in each.batch_sizes})
     assert sizes == (list(chosen) if isinstance(chosen, tuple) else [chosen])
+
+
+def test_a_fit_without_memory_for_its_matrix_is_refused_before_anything(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "".join(f"v{number % 40},{number % 7},{int(number % 5 == 0)}\n" for number in range(300))
+    (here / "wide.csv").write_text(f"kind,hour,label\n{rows}")
+    monkeypatch.setattr(pipeline, "_CODED_SHARE", 1e-9)
+    monkeypatch.setattr(room, "free_bytes", lambda: 1 << 14)
+    assert asked("nsl-kdd-isolation-forest", dataset="csv:wide.csv", label="label")
+    with pytest.raises(InputError, match=r"owncheck:ZScore is fitted on a matrix of \d+ rows and 41 features, which"):
+        asked("owncheck:ZScore", dataset="csv:wide.csv", label="label")

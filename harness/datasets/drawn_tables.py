@@ -1,0 +1,100 @@
+"""Tables that are drawn with bars and rules, or whose columns the rule below the header shows, as lines of cells.
+
+Markdown, Org, psql, MySQL and grids have bars; ``sqlite3 -column``, sqlcmd and reStructuredText have a rule of dashes
+whose runs are as wide as the columns. Lines keep their numbers: a rule becomes an empty line.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InputError
+
+_START = 1 << 20
+_TEXT_ABOVE = 20  # lines that may stand above a table
+_RULE = re.compile(r"[|+]?[ \t]*:?[-=]+:?[ \t]*([|+][ \t]*:?[-=]+:?[ \t]*)+[|+]?|[|+][ \t]*:?[-=]{2,}:?[ \t]*[|+]")
+_DASHES = re.compile(r"[ \t]*(-{2,}|={2,})([ \t]+(-{2,}|={2,}))+[ \t]*|={3,}|-{3,}")
+_FOOTER = re.compile(r"\(\d+ rows?( affected)?\)|\d+ rows? in set.*|Time: [\d.,]+ ms.*|Empty set.*", re.IGNORECASE)
+_BAR = re.compile(r"[ \t]*\|[ \t]*")
+_BAR_WITHIN = "&#124;"  # as Markdown writes a bar that ends no cell
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawn table as lines of cells."""
+
+    data: bytes  # UTF-8, as many lines as the file has
+    separator: str
+    note: str
+
+
+def drawn(path: Path, data: bytes) -> Drawn | None:
+    """The table of a file whose first lines are those of a drawn one; None where they are not.
+
+    Args:
+        path: for messages.
+        data: UTF-8.
+
+    Raises:
+        InputError: a value lies across the columns that the rule draws.
+    """
+    start = data[:_START].decode("utf-8", "replace").splitlines()[: _TEXT_ABOVE + 3]
+    there = [number for number, line in enumerate(start) if line.strip()]
+    for number, below in zip(there, [*there[1:], -1], strict=True):
+        if "|" in start[number] and below >= 0 and _is_rule(start[below]) and not _is_rule(start[number]):
+            return _with_bars(data, number)
+        if below == number + 1 and _DASHES.fullmatch(start[below]) and not _DASHES.fullmatch(start[number]):
+            return _with_dashes(path, data, number, start[below])
+    return None
+
+
+def _is_rule(line: str) -> bool:
+    return _RULE.fullmatch(line.strip()) is not None
+
+
+def _with_bars(data: bytes, header: int) -> Drawn:
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    outer = lines[header].lstrip().startswith("|")
+    made = [""] * len(lines)
+    for number, line in enumerate(lines[header:], header):
+        stripped = line.strip()
+        if _is_rule(stripped) or _FOOTER.fullmatch(stripped):
+            continue
+        if outer:
+            stripped = stripped.removeprefix("|").removesuffix("|").strip()
+        made[number] = _BAR.sub("|", stripped.replace("\\|", _BAR_WITHIN))
+        if line.strip() and outer and not stripped.replace("|", "").strip():
+            made[number] = ""
+    return Drawn(
+        "\n".join(made).encode("utf-8", "surrogateescape"), "|", "The table is drawn with bars; rules are left out."
+    )
+
+
+def _with_dashes(path: Path, data: bytes, header: int, rule: str) -> Drawn | None:
+    runs = [match.span() for match in re.finditer(r"-+|=+", rule)]
+    if len(runs) < 2 or b"\t" in data:
+        return None
+    starts = [start for start, _ in runs]
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    made = [""] * len(lines)
+    for number, line in enumerate(lines[header:], header):
+        text = line.rstrip("\r")
+        if not text.strip() or _DASHES.fullmatch(text) or _FOOTER.fullmatch(text.strip()):
+            continue
+        for before, start in enumerate(starts[1:]):
+            if text[runs[before][1] : start].strip():
+                raise InputError(
+                    f"{path} line {number + 1}: a value lies across the columns that line {header + 2} draws: "
+                    f"{text[:60]!r}.",
+                    remedy="Write the table as CSV: sqlite3 -csv -header, sqlcmd -s , -W, psql --csv.",
+                )
+        made[number] = "\t".join(
+            text[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)
+        )
+    return Drawn(
+        "\n".join(made).encode("utf-8", "surrogateescape"),
+        "\t",
+        "Columns are as wide as the rule below the header draws them.",
+    )
