@@ -1,6 +1,6 @@
 """Train and score on more card transactions than the memory holds; prints the peak of resident memory against its bar.
 
-python tests/bench/larger_than_memory.py ROWS [DIRECTORY [EPOCHS]]
+python tests/bench/larger_than_memory.py ROWS [DIRECTORY] [--epochs 1] [--ranks N]
 
 The transactions are synthetic, in TabFormer's format. The directory keeps them for another time; without one they are
 made anew. The full figure is that of 24000000 rows, as many as the published file has; it takes hours on two cores.
@@ -8,6 +8,7 @@ made anew. The full figure is that of 24000000 rows, as many as the published fi
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ BAR_BYTES = 2 << 30
 _WORKLOAD = "tabformer-lstm-streamed"
 
 
-def main(rows: int, directory: Path, epochs: int) -> int:
+def main(rows: int, directory: Path, epochs: int, ranks: int) -> int:
     """Make the file, train for so many epochs, and score every row; 0 when no process took more than the bar."""
     file = directory / "tabformer" / "card_transaction.v1.csv"
     if not file.exists():
@@ -35,6 +36,7 @@ def main(rows: int, directory: Path, epochs: int) -> int:
         "one training",
         [
             "run", _WORKLOAD, "--data", str(directory), "--seeds", "1", "--epochs", str(epochs), "--blocks", "1",
+            "--ranks", str(ranks),
             "--scenarios", "offline", "--backends", "eager", "--no-roofline", "--save", str(models),
             "--out", str(directory / "runs"),
         ],
@@ -59,7 +61,11 @@ def _peak(what: str, arguments: Sequence[str], allowed: Sequence[int] = (0,)) ->
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), int([*sys.argv[3:], "1"][0])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", type=int)
+    parser.add_argument("directory", type=Path, nargs="?")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--ranks", type=int, default=1)
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        sys.exit(main(int(sys.argv[1]), Path(name), 1))
+        sys.exit(main(given.rows, given.directory or Path(name), given.epochs, given.ranks))
