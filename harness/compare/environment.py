@@ -29,6 +29,7 @@ FACTS = (
     Fact("p99_bound_s", "another bound on the latency: another rate is asked for", separates=True),
     Fact("python_implementation", "another interpreter: up to many times as fast in Python code"),
     Fact("python", "another version of the interpreter"),
+    Fact("jvm", "another virtual machine of Java"),
     Fact("timer", "another clock: it counts something else, or less finely"),
     Fact("build_type", "another build: debug code is several times as slow"),
     Fact("system", "another operating system"),

@@ -26,8 +26,11 @@ from harness.scratch import scratch
 
 _SWEEP_JOURNAL = "journal.jsonl"  # of a sweep that is not finished
 _JSON, _GZIP = (".json", ".json.gz"), b"\x1f\x8b"
+_BEFORE_JSON = b"\xef\xbb\xbf\xfe\xff\x00 \t\r\n"  # marks of the byte order, and blanks
 _LARGEST = 1 << 28  # bytes that are unpacked of an archive
-_WRITERS = "pytest --benchmark-json FILE, pyperf, hyperfine --export-json, google-benchmark, or lparbench export"
+_WRITERS = (
+    "pytest --benchmark-json FILE, pyperf, hyperfine --export-json, google-benchmark, JMH -rf json, or lparbench export"
+)
 
 
 def load_side(path: Path) -> Side:
@@ -71,6 +74,7 @@ def load_history(paths: list[Path]) -> list[Side]:
         InputError: there is none, or one is damaged.
     """
     sources: dict[Path, ForeignFile | Side] = {}
+    unusable: list[Unusable] = []
     for path in paths:
         with _unpacked(path) as folder:
             for file in _history_files(folder):
@@ -81,6 +85,10 @@ def load_history(paths: list[Path]) -> list[Side]:
                     side = load_side(file)
                     folder_name = file.resolve().parent.name  # which the user chose, where it is not the identifier
                     sources[file.resolve()] = side.named(folder_name) if file.name == RECORD_NAME else side
+                elif isinstance(source, Unusable):
+                    unusable.append(source)
+    if unusable and not sources:
+        raise InputError(unusable[0].why, remedy=unusable[0].remedy)
     if not any(
         source.readings if isinstance(source, ForeignFile) else source.observations for source in sources.values()
     ):
@@ -166,7 +174,8 @@ def _foreign(path: Path, shown: str) -> ForeignFile | Side | Unusable | None:
     """
     document = _parsed(path, shown)
     if not is_pytest_benchmark(document):
-        return read_other_tool(shown, document)
+        known = read_other_tool(shown, document)
+        return known or (None if isinstance(document, dict) and "schema_version" in document else _unknown(shown))
     try:
         return read_own_export(shown, document) or read_pytest_benchmark(shown, document)
     except InputError as error:
@@ -186,9 +195,9 @@ def _parsed(path: Path, shown: str) -> Any:
     try:
         return json.loads(content.decode(json.detect_encoding(content)))
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{shown}: not JSON: {error}.", remedy="The file is damaged or cut short: copy it again."
-        ) from None
+        opens = content.lstrip(_BEFORE_JSON)[:1] in (b"{", b"[", b"")
+        remedy = "The file is damaged or cut short: copy it again." if opens else f"Give files written by {_WRITERS}."
+        raise InputError(f"{shown}: not JSON: {error}.", remedy=remedy) from None
 
 
 def _unzipped(content: bytes, shown: str) -> bytes:

@@ -23,6 +23,7 @@ _LARGEST_FIGURE = 1e6  # of an accuracy metric
 _MOST = 2**63 - 1
 # Tools whose files are read, as scenarios: their samples are not known to be undisturbed.
 PYTEST_BENCHMARK, PYPERF, HYPERFINE, GOOGLE_BENCHMARK = "pytest-benchmark", "pyperf", "hyperfine", "google-benchmark"
+JMH = "JMH"
 _ESTIMATES = {
     "server": "time per request at the confirmed rate",
     "http": "time per request at the confirmed rate",
@@ -30,6 +31,7 @@ _ESTIMATES = {
     PYPERF: "median value",
     HYPERFINE: "time of a command",
     GOOGLE_BENCHMARK: "median repetition",
+    JMH: "median iteration",
 }
 _TOO_FEW = f"fewer than {MIN_CLEAN} undisturbed samples after the warm-up"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -360,7 +361,22 @@ def google_file(level: float, seed: int) -> dict[str, Any]:
     return {"context": context, "benchmarks": entries}
 
 
-@pytest.mark.parametrize(("make", "files"), [(pyperf_file, 1), (hyperfine_file, 1), (google_file, 6)])
+def jmh_file(level: float, seed: int, mode: str = "avgt") -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    forks = level * np.exp(rng.normal(0, 0.005, (8, 5)))
+    scores, unit = (forks * 1e6, "us/op") if mode == "avgt" else (1 / (forks * 1e3), "ops/ms")
+    metric = {"score": 1.0, "scoreUnit": unit, "rawData": scores.tolist()}
+    return [{"jmhVersion": "1.37", "benchmark": "org.A.f", "params": {"n": "8"}, "mode": mode, "primaryMetric": metric}]
+
+
+def jmh_throughput(level: float, seed: int) -> list[dict[str, Any]]:
+    return jmh_file(level, seed, "thrpt")
+
+
+@pytest.mark.parametrize(
+    ("make", "files"),
+    [(pyperf_file, 1), (hyperfine_file, 1), (google_file, 6), (jmh_file, 1), (jmh_throughput, 1)],
+)
 def test_other_tools_are_read_where_their_samples_allow(tmp_path: Path, make: Any, files: int) -> None:
     for name, level in (("a", 1e-3), ("same", 1e-3), ("slow", 1.2e-3)):
         for index in range(files):
@@ -374,6 +390,63 @@ def test_a_command_that_failed_has_no_time(tmp_path: Path) -> None:
     document["results"][0]["exit_codes"][3] = 1
     (observation,) = load_side(write(tmp_path / "a.json", document)).observations.values()
     assert (len(observation.seconds), list(observation.unusable)) == (9, [3])
+
+
+def test_one_name_with_several_parameters_is_several_commands(tmp_path: Path) -> None:
+    document = hyperfine_file(1e-3, 1)
+    document["results"] += [{**hyperfine_file(2e-3, 2)["results"][0], "parameters": {"n": "2"}}]
+    document["results"][0]["parameters"] = {"n": "1"}
+    side = load_side(write(tmp_path / "a.json", document))
+    assert {key.workload: bool(seen.problems) for key, seen in side.observations.items()} == {
+        "sleep 1 [n=1]": False, "sleep 1 [n=2]": False,
+    }  # fmt: skip
+    del document["results"][1]
+    assert [key.workload for key in load_side(write(tmp_path / "b.json", document)).observations] == ["sleep 1"]
+
+
+def test_a_fitted_complexity_is_no_result(tmp_path: Path) -> None:
+    document = google_file(1e-3, 1)
+    for name in ("BigO", "RMS"):
+        document["benchmarks"].append({"name": f"BM_{name}", "run_type": "aggregate", "aggregate_name": name})
+    assert [key.workload for key in load_side(write(tmp_path / "a.json", document)).observations] == ["BM_x"]
+
+
+def test_forks_of_another_virtual_machine_differ_in_it_and_of_another_unit_have_no_time(tmp_path: Path) -> None:
+    document = jmh_file(1e-3, 1)
+    document[0] |= {"vmName": "OpenJDK 64-Bit Server VM", "vmVersion": "21.0.1"}
+    (observation,) = load_side(write(tmp_path / "a.json", document)).observations.values()
+    assert observation.conditions == {"jvm": "OpenJDK 64-Bit Server VM 21.0.1"}
+    assert list(observation.seconds.values()) == pytest.approx([1e-3] * 8, rel=0.02)
+    document[0]["primaryMetric"]["scoreUnit"] = "MB/sec"
+    (observation,) = load_side(write(tmp_path / "b.json", document)).observations.values()
+    assert set(observation.unusable.values()) == {"its unit is not one of time per call or calls per time"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        (
+            "estimates.json",
+            '{"mean": {}, "median": {}, "median_abs_dev": {}, "slope": {}, "std_dev": {}}',
+            "of criterion",
+        ),
+        ("sample.json", '{"sampling_mode": "Linear", "iters": [1], "times": [1]}', "of criterion"),
+        ("net.json", '{"Title": "A", "HostEnvironmentInfo": {}, "Benchmarks": []}', "a report of BenchmarkDotNet"),
+        ("tukey.json", "[1.0, 2.0]", "no file of a tool that is known"),
+        ("nano.json", '{"results": [{"name": "x", "measurements": []}]}', "no file of a tool that is known"),
+        ("table.csv", "command,mean\nsleep 1,1.0\n", "not JSON: .* Give files written by pytest --benchmark-json"),
+        ("cut.json", '\ufeff {"machine_info": {', "not JSON: .* The file is damaged or cut short"),
+    ],
+)
+def test_files_of_other_tools_are_named_and_not_called_records(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    for read in (load_side, lambda path: load_history([path])):
+        with pytest.raises(InputError) as error:
+            read(tmp_path / name)
+        assert re.search(says, f"{error.value.message} {error.value.remedy}")
+    if name.endswith(".json") and name != "cut.json":
+        with pytest.raises(InputError, match=says):
+            load_history([tmp_path])
 
 
 def test_what_has_no_samples_is_named(tmp_path: Path) -> None:
