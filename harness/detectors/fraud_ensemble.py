@@ -73,9 +73,15 @@ class FraudEnsemble(Classifier):
         """Of each window, the LSTM's and the trees'."""
         windows = self.check_rows(X)
         return (
-            _probability(self.lstm_.decision_function(windows)),
-            _probability(self.trees_.decision_function(windows)),
+            self.probability(self.lstm_.decision_function(windows)),
+            self.probability(self.trees_.decision_function(windows)),
         )
+
+    @staticmethod
+    def probability(logit: Vector) -> Vector:
+        """Of a part, from its score."""
+        probability: Vector = np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * logit))
+        return probability
 
     def mean(self, sequence: Vector, last: Vector) -> Vector:
         """The score that two probabilities make."""
@@ -121,8 +127,3 @@ class FraudEnsemble(Classifier):
             learning_rate=self.tree_learning_rate, subsample=self.subsample, colsample_bytree=self.colsample_bytree,
         )  # fmt: skip
         return lstm, trees
-
-
-def _probability(logit: Vector) -> Vector:
-    probability: Vector = np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * logit))
-    return probability

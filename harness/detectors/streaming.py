@@ -25,6 +25,7 @@ from harness.detectors.lstm import LSTM
 from harness.detectors.lstm_net import Gates, Layers, gates_of
 from harness.errors import InputError
 from harness.linalg import native
+from harness.scoring.open_windows import OpenWindows
 from harness.scoring.rows import Layout
 from harness.scoring.stream import ScoreRows
 from harness.training.nets import array_of
@@ -47,12 +48,12 @@ _FORMS = {
 class _Windows(Protocol):
     """The open windows of cards, which have a number each."""
 
-    floats_per_card: int
+    floats_per_stream: int
 
-    def reserve(self, cards: int) -> None:
+    def reserve(self, streams: int, /) -> None:
         """Have states for so many cards."""
 
-    def score(self, cards: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def score(self, streams: NDArray[np.int64], rows: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Take transactions in their order; their scores."""
 
 
@@ -74,15 +75,18 @@ class CardStream:
         self.backend = backend or default_backend()
         self._features = detector.n_features_in_
         layers = [gates_of(layer) for layer in detector.net_.recurrent]
-        made = _NativeWindows if self.backend == "native" else _EagerWindows
-        self._windows: _Windows = made(layers, detector.net_.output, self.steps)
+        self._windows: _Windows = (
+            _native_windows(layers, detector.net_.output, self.steps)
+            if self.backend == "native"
+            else _EagerWindows(layers, detector.net_.output, self.steps)
+        )
         self._place: dict[Hashable, int] = {}  # card -> its number
         self._room = 0  # cards that there are states for
 
     @property
     def bytes_per_card(self) -> int:
         """Memory of one card's open windows, in bytes."""
-        return 4 * self._windows.floats_per_card
+        return 4 * self._windows.floats_per_stream
 
     def score(self, cards: Sequence[Hashable], rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score of each transaction, in the order they happened; NaN until its card has had ``steps`` of them.
@@ -111,27 +115,9 @@ def default_backend() -> StreamBackend:
     return "eager" if native.missing() else "native"
 
 
-class _NativeWindows:
-    """One native call for all transactions."""
-
-    def __init__(self, layers: Sequence[Gates], output: nn.Linear, steps: int) -> None:
-        chosen, kernels = native.select(), native.extension
-        assert kernels is not None
-        weight, bias = array_of(output.weight)[0], float(array_of(output.bias)[0])
-        self._stream = kernels.Stream(chosen.index, steps, [layer.arrays() for layer in layers], weight, bias)
-        self.floats_per_card = self._stream.state()
-        self._states = np.zeros((0, self.floats_per_card), dtype=np.float32)
-        self._seen = np.zeros(0, dtype=np.int64)  # transactions of each card
-
-    def reserve(self, cards: int) -> None:
-        more = cards - len(self._seen)
-        self._states = np.concatenate([self._states, np.zeros((more, self.floats_per_card), dtype=np.float32)])
-        self._seen = np.concatenate([self._seen, np.zeros(more, dtype=np.int64)])
-
-    def score(self, cards: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        scores = np.empty(len(rows), dtype=np.float32)
-        self._stream.run(self._states, self._seen, cards, rows, scores)
-        return scores
+def _native_windows(layers: Sequence[Gates], output: nn.Linear, steps: int) -> OpenWindows:
+    weight, bias = array_of(output.weight)[0], float(array_of(output.bias)[0])
+    return OpenWindows([layer.arrays() for layer in layers], weight, bias, steps)
 
 
 class _EagerWindows:
@@ -139,7 +125,7 @@ class _EagerWindows:
 
     def __init__(self, layers: Sequence[Gates], output: nn.Linear, steps: int) -> None:
         self._layers, self._output, self._steps = layers, output, steps
-        self.floats_per_card = sum(2 * steps * layer.width for layer in layers)
+        self.floats_per_stream = sum(2 * steps * layer.width for layer in layers)
         self._seen = torch.zeros(0, dtype=torch.int64)  # transactions of each card
         self._states = [(self._zeros(0, layer.width), self._zeros(0, layer.width)) for layer in layers]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.datasets.card_rows import CardEncoder, Transaction
 from harness.serving.admission import Admission
 from harness.serving.card_states import Answer, Card, CardStates
-from harness.serving.exchange import Reply, Rows, Scoring
+from harness.serving.exchange import NO_CARD, Advance, Advances, Reply, Rows, Scoring
 
 
 class CardStep(NamedTuple):
@@ -42,6 +42,7 @@ class CardKeeper:
         states: of the cards.
         admission: refuses what would be late, before a card's window takes it.
         score: of windows, as `harness.serving.fraud_parts.Parts` gives them.
+        advances: scores a transaction by what its card has open, in the same way; None where windows are scored whole.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class CardKeeper:
         states: CardStates,
         admission: Admission,
         score: Callable[[Rows], NDArray[np.float32]],
+        advances: Advances | None = None,
     ) -> None:
         self.states = states
         self.log: Log | None = None
-        self._encoder, self._admission, self._score = encoder, admission, score
+        self._encoder, self._admission, self._score, self._advances = encoder, admission, score, advances
+        states.released = None if advances is None else advances.release
 
     def take(self, step: CardStep) -> Reply | Scoring:
         """The reply, or the window that is to be scored first.
@@ -76,7 +79,7 @@ class CardKeeper:
         answer = self._taken(card, step.given, step.identity)
         if self.log is not None:
             self.log.took(step, card.used)
-        return self._answered(answer, step.finish)
+        return self._answered(answer, step.finish, card)
 
     def repeat(self, card: Card, given: Transaction, identity: str | None) -> None:
         """Take a transaction that an earlier process took, and count nothing."""
@@ -97,7 +100,8 @@ class CardKeeper:
             self.states.remember(card, identity, answer)
         return answer
 
-    def _answered(self, answer: Answer, finish: Callable[[Answer], Reply]) -> Reply | Scoring:
+    def _answered(self, answer: Answer, finish: Callable[[Answer], Reply], card: Card | None = None) -> Reply | Scoring:
+        """Of a transaction that was just taken by ``card``, or before."""
         if answer.window is None:
             return finish(answer)
 
@@ -105,7 +109,11 @@ class CardKeeper:
             answer.scores, answer.window = finite(scores[0, :3].tolist()), None
             return finish(answer)
 
-        return Scoring(answer.window[None], scored, self._score, admitted=True)
+        if self._advances is None:
+            return Scoring(answer.window[None], scored, self._score, admitted=True)
+        of, number = (NO_CARD, 0) if card is None else (card.serial, card.seen)
+        advance = Advance(of, number, answer.window[:-1], self._advances)
+        return Scoring(answer.window[-1:], scored, admitted=True, advance=advance)
 
 
 def finite(values: list[float]) -> tuple[float | None, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,11 +44,12 @@ class Card:
     seen: int = 0  # transactions
     latest: int | None = None  # minute of its newest transaction
     answers: dict[str, Answer] = field(default_factory=dict)  # by transaction, the last ones
+    serial: int = -1  # that no other card has ever had, once it is among the states
 
 
-def card_bytes(steps: int, width: int, *, history: bool) -> int:
-    """Memory of a card that is used for years, about; ``history``: with what it met."""
-    return 4 * steps * width + _CARD_BYTES + _PAST_BYTES * history
+def card_bytes(steps: int, width: int, *, history: bool, open_bytes: int) -> int:
+    """Memory of a card that is used for years, about; ``history``: with what it met; ``open_bytes``: of its windows."""
+    return 4 * steps * width + open_bytes + _CARD_BYTES + _PAST_BYTES * history
 
 
 class CardStates:
@@ -66,9 +68,11 @@ class CardStates:
         self.counts = StreamCounts()
         self.cards: OrderedDict[str, Card] = OrderedDict()
         self.evicted: Callable[[str], None] | None = None  # is told of every card that is forgotten
+        self.released: Callable[[int], None] | None = None  # likewise, by its serial number
         self._clock = clock
         self._windows = np.empty((most, steps, width), dtype=np.float32)  # untouched pages take no memory
         self._free: list[int] = []
+        self._serials = count()
         self._fresh = 0  # slots from here on were never used
 
     def __len__(self) -> int:
@@ -100,7 +104,7 @@ class CardStates:
         if card is None:
             if len(self.cards) >= self.most:  # there were more before
                 self.drop(next(iter(self.cards)))
-            card = self.cards[key] = Card(self._slot(), CardPast(VALUES_PER_CARD))
+            card = self.cards[key] = Card(self._slot(), CardPast(VALUES_PER_CARD), serial=next(self._serials))
         card.used = used
         self.cards.move_to_end(key)
         return card
@@ -110,6 +114,8 @@ class CardStates:
         card = self.cards.pop(key, None)
         if card is not None:
             self._free.append(card.slot)
+            if self.released is not None:
+                self.released(card.serial)
 
     def settle(self) -> None:
         """After cards came in any order: in the order of their use, with nothing counted."""
@@ -143,7 +149,7 @@ class CardStates:
         """Take a card from a snapshot, as the one used last; its slot is found here."""
         if len(self.cards) >= self.most:
             self.drop(next(iter(self.cards)))
-        card.slot = self._slot()
+        card.slot, card.serial = self._slot(), next(self._serials)
         for index, row in enumerate(rows):
             self._windows[card.slot, (card.seen - len(rows) + index) % self.steps] = row
         self.cards[key] = card

@@ -12,7 +12,7 @@ from harness.serving.card_log import CardLog, remove_parts
 from harness.serving.card_snapshot import model_digest, restore, save
 from harness.serving.card_states import CardStates, card_bytes
 from harness.serving.fraud import Fraud
-from harness.serving.fraud_parts import Parts
+from harness.serving.fraud_parts import Elsewhere, Parts
 from harness.serving.model import ServedModel
 from harness.serving.spec import ServeSpec, log_name
 from harness.wording import plural
@@ -24,7 +24,7 @@ def open_fraud(
     spec: ServeSpec,
     model: ServedModel,
     admission: Admission,
-    weights: tuple[float | None, float | None] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Fraud | None:
     """The fraud document's routes, where the model takes transactions of cards.
 
@@ -36,7 +36,8 @@ def open_fraud(
         if spec.state is not None:
             raise InputError(f"--state is for cards; {model.name} has none.", remedy="Leave it out.")
         return None
-    steps, each = model.steps or 1, card_bytes(model.steps or 1, encoder.features, history=encoder.history)
+    steps, parts = model.steps or 1, Parts(model, elsewhere)
+    each = card_bytes(steps, encoder.features, history=encoder.history, open_bytes=parts.open_bytes)
     available = spec.room_bytes
     fitting = _MOST if available is None else max(1, available // each // 2)
     keys = min(fitting, _MOST) if spec.keys is None else spec.keys
@@ -47,7 +48,7 @@ def open_fraud(
             remedy=f"--keys {fitting}",
         )
     states = CardStates(keys, spec.key_ttl_s, steps, encoder.features, time.time)
-    fraud = Fraud(Parts(model, weights), encoder, states, admission, lenient_dates=spec.as_published)
+    fraud = Fraud(parts, encoder, states, admission, lenient_dates=spec.as_published)
     if spec.state is not None and not spec.check:
         _take_over(spec, Path(spec.state), fraud, model_digest(model.bundle.directory))
     return fraud

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 JSON = "application/json"
 Rows = NDArray[np.float32]
 Scores = NDArray[np.float32]
+NO_CARD = -1
 Checked = tuple[bytes, tuple[int, ...]]  # a raw row whose values fit: its numbers as float64, codes of its categories
 
 
@@ -34,18 +35,46 @@ class Reply(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Advances(Protocol):
+    """Scores rows that follow those before them of their cards."""
+
+    def score(self, rows: Rows, advances: Sequence[Advance], /) -> Scores:
+        """As `Scoring.score`, of rows (n, d) in the order in which they were taken."""
+
+    def release(self, card: int, /) -> None:
+        """Forget a card."""
+
+
+class Advance(NamedTuple):
+    """How a row follows those before it of its card.
+
+    Attributes:
+        card: a number that no other card has ever had; `NO_CARD` for a window that is scored once more.
+        number: of the row among those of its card, from 1.
+        before: the rows (steps - 1, d) before it.
+        by: what scores it.
+    """
+
+    card: int
+    number: int
+    before: Rows
+    by: Advances
+
+
 class Scoring(NamedTuple):
     """Rows to score and what makes the reply of their scores.
 
     Attributes:
         score: in place of the model's own; its result has a row per row, and that one in the last column.
         admitted: the rows are among the waiting ones already.
+        advance: of a single row that is scored by what its card has open, with a result as of ``score``.
     """
 
     rows: Rows | list[Checked]  # (n, d) or (n, steps, d); or raw ones, which are encoded with those of other requests
     finish: Callable[[Scores], Reply]
     score: Callable[[Rows], Scores] | None = None
     admitted: bool = False
+    advance: Advance | None = None
 
 
 class RowRoute(NamedTuple):

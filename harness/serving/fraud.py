@@ -64,7 +64,7 @@ class Fraud:
     ) -> None:
         self.states = states
         self.log: CardLog | None = None
-        self.keeper = CardKeeper(encoder, states, admission, parts.score)
+        self.keeper = CardKeeper(encoder, states, admission, parts.score, parts.advances(states.most))
         self.parts, self._encoder = parts, encoder
         self._lenient = lenient_dates
 
@@ -76,7 +76,8 @@ class Fraud:
     @property
     def card_bytes(self) -> int:
         """Memory of a card, about."""
-        return card_bytes(self.states.steps, self.states.width, history=self._encoder.history)
+        history, open_bytes = self._encoder.history, self.parts.open_bytes
+        return card_bytes(self.states.steps, self.states.width, history=history, open_bytes=open_bytes)
 
     def describe(self, cards: int) -> dict[str, Any]:
         """For ``GET /health``, with the document's keys; ``cards`` are kept now."""

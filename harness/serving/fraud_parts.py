@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.serving.exchange import Rows
+from harness.linalg import native
+from harness.scoring import plan
+from harness.scoring.open_windows import OpenWindows
+from harness.serving.card_scores import CardScores
+from harness.serving.exchange import Rows, Scores
 from harness.serving.model import ServedModel
 
 _PART = {"lstm": 0, "xgboost": 1}
 _NAMES = ("lstm", "xgb")
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What is known of the parts where another process has them.
+
+    Attributes:
+        weights, open_bytes: as of `Parts`.
+    """
+
+    weights: tuple[float | None, float | None]
+    open_bytes: int
 
 
 class Parts:
@@ -19,22 +37,29 @@ class Parts:
 
     Args:
         model: that is served.
-        weights: where they are known and another process has the scores.
+        elsewhere: where another process has the scores.
 
     Attributes:
         weights: of LSTM and trees in the ensemble; None for a part that the model has not.
+        open_bytes: memory of what a card has open; 0 where windows are scored whole.
     """
 
-    def __init__(self, model: ServedModel, weights: tuple[float | None, float | None] | None = None) -> None:
+    def __init__(self, model: ServedModel, elsewhere: Elsewhere | None = None) -> None:
         self._model = model
         detector = model.bundle.manifest.provenance.detector
         self._only = _PART.get(detector)
         self._ensemble = None
+        self._windows: OpenWindows | None = None
+        self._trees: Callable[[Rows], Scores] | None = None
         self.weights: tuple[float | None, float | None] = (None, None)
-        if weights is not None:
-            self.weights = weights
-        elif self._only is not None:
+        self.open_bytes = 0
+        if elsewhere is not None:
+            self.weights, self.open_bytes = elsewhere.weights, elsewhere.open_bytes
+            return
+        if self._only is not None:
             self.weights = (1.0, None) if self._only == 0 else (None, 1.0)
+            if self._only == 0 and model.backend == "native" and (model.steps or 1) > 1:
+                self._windows = OpenWindows.of(model.bundle.artifacts.program())
         elif detector == "fraud-ensemble":
             from harness.detectors.fraud_ensemble import FraudEnsemble
             from harness.detectors.opening import refuse_code
@@ -43,22 +68,43 @@ class Parts:
             refuse_code(model.bundle.directory)
             self._ensemble = cast("FraudEnsemble", load(model.bundle.directory))
             self.weights = (self._ensemble.lstm_weight, 1.0 - self._ensemble.lstm_weight)
+            if model.backend != "eager" and native.missing() is None:
+                self._windows = OpenWindows.of(self._ensemble.lstm_.program())
+                self._trees = plan.compiled(self._ensemble.trees_.program())
+        if self._windows is not None:
+            self.open_bytes = 4 * self._windows.floats_per_stream
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the parts there are, as the document calls them."""
         return tuple(name for name, weight in zip(_NAMES, self.weights, strict=True) if weight is not None)
 
+    def advances(self, cards: int) -> CardScores | None:
+        """Scores transactions of at most so many cards by what each has open; None where windows are scored whole."""
+        return None if self._windows is None else CardScores(self._windows, cards, self._of_logits)
+
     def score(self, windows: Rows) -> NDArray[np.float32]:
         """Of windows (n, steps, d), rows ``p_ensemble, p_lstm, p_xgb`` (NaN for none) and the model's score."""
-        out = np.full((len(windows), 4), np.nan, dtype=np.float32)
         if self._ensemble is not None:
-            lstm, trees = self._ensemble.probabilities(windows)
-            out[:, 0] = self._ensemble.mean(lstm, trees)
-            out[:, 1], out[:, 2], out[:, 3] = lstm, trees, out[:, 0]
-            return out
-        rows = windows if self._model.steps is not None else windows[:, -1]
-        scores = out[:, 3] = self._model.score(rows)
+            return self._of_both(*self._ensemble.probabilities(windows))
+        return self._of_one(self._model.score(windows if self._model.steps is not None else windows[:, -1]))
+
+    def _of_logits(self, logits: Scores, rows: Rows) -> NDArray[np.float32]:
+        """As `score`, of the LSTM's logits (n,) and the last row of each window (n, d)."""
+        if self._ensemble is None:
+            return self._of_one(logits)
+        assert self._trees is not None
+        probability = self._ensemble.probability
+        return self._of_both(probability(logits), probability(self._trees(np.ascontiguousarray(rows))))
+
+    def _of_both(self, lstm: Scores, trees: Scores) -> NDArray[np.float32]:
+        assert self._ensemble is not None
+        mean = self._ensemble.mean(lstm, trees)
+        return np.stack((mean, lstm, trees, mean), axis=1, dtype=np.float32)
+
+    def _of_one(self, scores: Scores) -> NDArray[np.float32]:
+        out = np.full((len(scores), 4), np.nan, dtype=np.float32)
+        out[:, 3] = scores
         out[:, 0] = scores if (p := self._model.bundle.raw_probabilities(scores)) is None else p
         if self._only is not None:
             out[:, 1 + self._only] = out[:, 0]

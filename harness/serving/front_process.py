@@ -17,6 +17,7 @@ from harness.serving.admission import Admission
 from harness.serving.app import App
 from harness.serving.cards import open_fraud
 from harness.serving.drift import DriftState
+from harness.serving.fraud_parts import Elsewhere
 from harness.serving.listening import token_of
 from harness.serving.loop import ended, new_loop, on_commands
 from harness.serving.metrics import Metrics
@@ -31,7 +32,7 @@ from harness.serving.spec import ServeSpec, asked_of
 class Ready:
     """What the supervisor says once the scorers are there."""
 
-    weights: tuple[float | None, float | None] | None  # of a fraud model's parts
+    parts: Elsewhere | None  # of a fraud model
     cpus: tuple[int, ...]  # of all processes
 
 
@@ -95,7 +96,7 @@ def main(directory: Path, number: int, handle: int) -> int:
     links = [Link(str(socket_of(directory, each)), spec.queue_rows) for each in range(spec.scorers)]
     others = Others(directory, number, links)
     admission = Admission(queue_rows=spec.queue_rows, deadline_s=float("inf"))
-    fraud = open_fraud(replace(spec, state=None), model, admission, weights=ready.weights)
+    fraud = open_fraud(replace(spec, state=None), model, admission, elsewhere=ready.parts)
     app = App(
         model, apis=spec.apis, admission=admission, drift_window=spec.drift_window, token=token, fraud=fraud,
         others=others, own=name_of(FRONT, number),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
@@ -31,28 +31,29 @@ class Scorer:
     def score(self, batch: list[Scoring]) -> list[Reply]:
         """Replies of what a handler gave, scored in one call, or in one for each way of scoring."""
         try:
-            ways = {part.score for part in batch}
+            ways = {_way(part) for part in batch}
             if len(ways) == 1:
-                return self._score(batch, batch[0].score)
+                return self._score(batch)
             replies: dict[int, Reply] = {}
             for way in ways:
-                chosen = [index for index, part in enumerate(batch) if part.score == way]
-                replies |= zip(chosen, self._score([batch[index] for index in chosen], way), strict=True)
+                chosen = [index for index, part in enumerate(batch) if _way(part) == way]
+                replies |= zip(chosen, self._score([batch[index] for index in chosen]), strict=True)
             return [replies[index] for index in range(len(batch))]
         finally:
             self._admission.waiting = 0
 
-    def _score(self, batch: list[Scoring], way: Callable[[Rows], Scores] | None) -> list[Reply]:
-        model, metrics = self._model, self._metrics
+    def _score(self, batch: list[Scoring]) -> list[Reply]:
+        model, metrics, way = self._model, self._metrics, batch[0].score
         began = perf_counter()
         rows = features(model, batch)
-        scores = (way or model.score)(rows)
+        advances = [part.advance for part in batch if part.advance is not None]
+        scores = advances[0].by.score(rows, advances) if advances else (way or model.score)(rows)
         seconds = perf_counter() - began
         self._admission.cost.add(len(rows), seconds)
         metrics.score_s.add(seconds)
         metrics.batch_rows.add(len(rows))
         self.drift.add(rows if rows.ndim == 2 else rows[:, -1])
-        for level in model.decisions(scores if way is None else scores[:, -1]):
+        for level in model.decisions(scores if scores.ndim == 1 else scores[:, -1]):
             metrics.decisions[level] += 1
         replies, start = [], 0
         for part in batch:
@@ -60,6 +61,11 @@ class Scorer:
             replies.append(finished(part, scores[start:end]))
             start = end
         return replies
+
+
+def _way(part: Scoring) -> object:
+    """What scores it."""
+    return part.score if part.advance is None else part.advance.by
 
 
 def features(model: ServedModel, batch: Sequence[Scoring]) -> Rows:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.datasets.card_rows import Transaction
+from harness.decode import encode
 from harness.serving.admission import Admission
 from harness.serving.batch import Batch
 from harness.serving.card_keeper import CardStep
@@ -24,6 +25,7 @@ from harness.serving.card_states import Answer
 from harness.serving.cards import keep_cards, open_fraud
 from harness.serving.exchange import HttpError, Reply, Scoring
 from harness.serving.fraud import Fraud
+from harness.serving.fraud_parts import Elsewhere
 from harness.serving.loop import ended, new_loop, on_commands
 from harness.serving.metrics import Metrics
 from harness.serving.model import Options, ServedModel
@@ -128,8 +130,8 @@ async def _serve(directory: Path, number: int, handlers: Handlers, fraud: Fraud 
     stop, at_once = on_commands(loop)
     path = made_anew(socket_of(directory, number))
     server = await loop.create_unix_server(lambda: FrontEnd(batch), str(path))
-    weights = None if fraud is None else fraud.parts.weights
-    print(json.dumps({"weights": weights}), flush=True)
+    parts = None if fraud is None else encode(Elsewhere(fraud.parts.weights, fraud.parts.open_bytes))
+    print(json.dumps({"parts": parts}), flush=True)
     ending = {asyncio.create_task(event.wait()) for event in (stop, at_once)}
     while not (await asyncio.wait(ending, timeout=PUBLISHED_S, return_when=asyncio.FIRST_COMPLETED))[0]:
         publish()

@@ -119,7 +119,7 @@ class _Server:
 
     @property
     def _cards(self) -> bool:
-        return any(child.described.get("weights") is not None for child in self.scorers)
+        return any(child.described.get("parts") is not None for child in self.scorers)
 
     async def _lived(self, child: _Child) -> int:
         """A life of a process; its exit code."""
@@ -162,7 +162,7 @@ async def _supervise(directory: Path, spec: ServeSpec, placements: list[Placemen
     try:
         if not await server.start(server.scorers):
             return _failure(server)
-        ready = {"weights": server.scorers[0].described["weights"], "cpus": _cpus(server)}
+        ready = {"parts": server.scorers[0].described["parts"], "cpus": _cpus(server)}
         (directory / READY).write_text(json.dumps(ready), encoding="utf-8")
         if not await server.start(server.fronts):
             return _failure(server)

@@ -20,15 +20,17 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kernel_pairs import take_turns
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,6 +39,9 @@ from support.cards import samples, stream
 
 from harness.measure.clock import SystemClock
 from harness.record.load_model import LoadResult, LoadSpec
+from harness.serving.card_scores import CardScores
+from harness.serving.exchange import Advance
+from harness.serving.fraud_parts import Parts
 from harness.serving.generator import Target
 from harness.serving.load import Requests, find_rate, run_load
 from harness.serving.model import ServedModel
@@ -389,18 +394,28 @@ def _stopped_for_half_a_second(pid: int) -> Iterator[None]:
 
 
 def search(bench: Bench) -> None:
-    """The rate search, three times."""
+    """The rate search, three times: relative to the closed loop next to each trial, and whether intervals hold it."""
     with bench.server() as (_, target):
         bench.offer(target, 500, 1)
-        rates = []
+        found = []
         for number in range(3):
-            _, found = find_rate(
-                lambda rate, trial, n=number: bench.offer(target, rate, 2, seed=100 * n + trial), 200, 4000
-            )  # type: ignore[misc]
-            rates.append(found.low_per_s or 0.0)
-            print(f"  [{found.low_per_s}, {found.high_per_s}] req/s, {found.disturbed} disturbed, {found.tried}")
-        print("  rates found: " + ", ".join(f"{rate:,.0f}" for rate in rates))
-        figure("rate search, spread of three", (max(rates) / max(min(rates), 1e-9) - 1) * 100, 5, "%")
+            _, record = find_rate(
+                lambda rate, trial, n=number: bench.offer(target, rate, 2, seed=100 * n + trial),  # type: ignore[misc]
+                lambda: bench.offer(target, 1e9, 25_000 / 1e9, arrivals="constant", p99_bound_s=None).achieved_per_s,
+            )
+            found.append(record)
+            print(
+                f"  {record.rate_per_s or 0:,.0f} req/s [{record.low_per_s or 0:,.0f}, {record.high_per_s or 0:,.0f}], "
+                f"{record.load or 0:.3f} [{record.load_low or 0:.3f}, {record.load_high or 0:.3f}] of a closed loop of "
+                f"{min(record.closed_per_s):,.0f} to {max(record.closed_per_s):,.0f}; {len(record.tried)} trials, "
+                f"{record.disturbed} disturbed"
+            )
+        loads, rates = ([getattr(each, name) or 0.0 for each in found] for name in ("load", "rate_per_s"))
+        spread = (max(loads) / max(min(loads), 1e-9) - 1) * 100
+        figure("rate search, spread of three, of the closed loop next to it", spread, 5, "%")
+        print(f"  spread of the rates themselves: {(max(rates) / max(min(rates), 1e-9) - 1) * 100:.1f} %")
+        inside = sum((each.low_per_s or 0) <= rate <= (each.high_per_s or 0) for each in found for rate in rates)
+        figure("rate search, rates inside the interval of each of the three", inside, 9, "of 9", least=True)
 
 
 def overload(bench: Bench) -> None:
@@ -534,6 +549,37 @@ def durability(bench: Bench) -> None:
         print(f"{f'transactions with {name}, of those without a log':<62}{medians[name] / medians['no log']:>11.0%}")
 
 
+def steps(bench: Bench) -> None:
+    """A transaction scored by what its card has open, against its window scored whole: CPU time of both, in pairs."""
+    for detector, parameters in (("lstm", {"epochs": 1}), ("fraud-ensemble", {"epochs": 1, "n_estimators": 600})):
+        kept = saved(bench.directory / f"steps-{detector}", detector, parameters, "tabformer", stride=5, rows=20000)
+        model = ServedModel.open(kept.directory, None, 1)
+        parts = Parts(model)
+        if (by := parts.advances(64)) is None:
+            print(f"  {detector}: the native kernels are not built, windows are scored whole")
+            continue
+        shape = model.shape(64)
+        windows = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+        print(f"  {detector}, windows of {shape[1]} x {shape[2]}: {parts.open_bytes:,} bytes open per card")
+        for batch in (1, 16, 64):
+            found = take_turns(_stepped(by, windows[:batch]), partial(parts.score, windows[:batch]), 40)
+            ours, theirs = (1e6 * float(np.median(side)) / batch for side in (found.ours, found.theirs))
+            print(f"    {batch} at once: {ours:.1f} us a transaction by a step, {theirs:.1f} us by its window")
+            if batch == 1:
+                figure(f"{detector}, one transaction: a step against a window", theirs / ours, 1.2, "times", least=True)
+
+
+def _stepped(by: CardScores, windows: np.ndarray) -> Callable[[], object]:
+    """Takes the next transaction of as many cards as there are windows."""
+    rows, numbers = np.ascontiguousarray(windows[:, -1]), count(windows.shape[1])
+
+    def step() -> object:
+        number = next(numbers)
+        return by.score(rows, [Advance(card, number, each[:-1], by) for card, each in enumerate(windows)])
+
+    return step
+
+
 FLASK = """
 import json, sys
 sys.path.insert(0, {root!r})
@@ -579,7 +625,9 @@ def _flask(script: Path) -> Iterator[tuple[subprocess.Popen[str], Target]]:
         yield process, Target("127.0.0.1", int(process.stdout.readline()))
 
 
-FIGURES = {f.__name__: f for f in (cost, agreement, generator, freeze, search, overload, drain, hostile, durability)}
+FIGURES = {f.__name__: f for f in (
+    cost, agreement, generator, freeze, search, overload, drain, hostile, durability, steps,
+)}  # fmt: skip
 
 
 def main(names: Sequence[str]) -> int:

@@ -60,8 +60,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 
 
 @pytest.fixture(scope="module")
-def model(kept: Saved) -> ServedModel:
-    return ServedModel.open(kept.directory, "eager", 1)
+def model(kept: Saved, request: pytest.FixtureRequest) -> ServedModel:
+    return ServedModel.open(kept.directory, getattr(request, "param", "eager"), 1)
+
+
+# windows scored whole, by torch; and by what each card has open, natively where the kernels are built
+BOTH = pytest.mark.parametrize("model", ["eager", "onnxruntime"], indirect=True)
 
 
 def served(model: ServedModel, *, most: int = 100, ttl_s: float = 1e6, clock: Callable[[], float] | None = None) -> App:
@@ -120,6 +124,7 @@ def window_scores(rows: list[dict[str, Any]], kept: Saved) -> dict[int, np.ndarr
     return scores
 
 
+@BOTH
 def test_the_documents_nine_transactions_are_answered_in_its_shapes(model: ServedModel, kept: Saved) -> None:
     app, group = served(model), {"User": "U2", "Card": "C9"}
     answers = []
@@ -179,6 +184,7 @@ def test_weights_are_the_requests(model: ServedModel) -> None:
             assert each["p_ensemble"] == pytest.approx(share * each["p_lstm"] + (1 - share) * each["p_xgb"], abs=1e-6)
 
 
+@BOTH
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_scores_are_the_window_models_whatever_the_interleaving(
@@ -214,6 +220,7 @@ def test_scores_are_the_window_models_whatever_the_interleaving(
         np.testing.assert_allclose([each["p_ensemble"] for each in answers[name]], expected, atol=2e-6)
 
 
+@BOTH
 def test_a_transaction_sent_again_is_answered_as_before(model: ServedModel) -> None:
     app = served(model)
     first = [ask(app, "/predict_stream", stream(row | {"TransactionID": i})) for i, row in enumerate(samples(count=8))]
@@ -226,6 +233,7 @@ def test_a_transaction_sent_again_is_answered_as_before(model: ServedModel) -> N
     assert (app.fraud.states.counts.duplicates, app.fraud.states.counts.out_of_order) == (3, 1)
 
 
+@BOTH
 def test_a_retry_that_overtakes_the_scorer_does_not_shift_the_window(model: ServedModel) -> None:
     app, plain = served(model), served(model)
     rows = [row | {"TransactionID": i} for i, row in enumerate(samples())]
@@ -250,6 +258,7 @@ def test_a_refused_transaction_was_not_taken(model: ServedModel) -> None:
     assert ask(app, "/predict_stream", stream(samples()[6]))[1] == expected
 
 
+@BOTH
 def test_evictions_are_exact_and_an_evicted_card_begins_anew(model: ServedModel) -> None:
     now = Now()
     app = served(model, most=3, ttl_s=60, clock=now)
@@ -280,6 +289,7 @@ def test_evictions_are_exact_and_an_evicted_card_begins_anew(model: ServedModel)
     assert send("d") == 3
 
 
+@BOTH
 def test_a_snapshot_gives_every_card_back(model: ServedModel, kept: Saved, tmp_path: Path) -> None:
     now = Now()
     before, whole = served(model, clock=now), served(model, clock=now)
@@ -380,6 +390,7 @@ def held(app: App) -> list[Any]:
     ]  # fmt: skip
 
 
+@BOTH
 def test_cards_come_back_whenever_the_process_is_killed(
     model: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -548,11 +559,14 @@ def test_half_a_surrogate_pair_is_no_text(model: ServedModel) -> None:
     assert (status, answer["error"]) == (400, "the body is not JSON: a text holds half a surrogate pair")
 
 
-@pytest.mark.parametrize(("name", "part"), [("lstm", "p_lstm"), ("xgboost", "p_xgb")])
-def test_a_model_of_a_single_part_has_no_other(name: str, part: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "part", "backend"),
+    [("lstm", "p_lstm", "onnxruntime"), ("lstm", "p_lstm", None), ("xgboost", "p_xgb", "onnxruntime")],
+)
+def test_a_model_of_a_single_part_has_no_other(name: str, part: str, backend: str | None, tmp_path: Path) -> None:
     parameters = {"lstm": {"epochs": 1, "hidden": (12, 6)}, "xgboost": {"n_estimators": 5}}[name]
     kept = saved(tmp_path / "bundle", name, parameters, "tabformer", stride=5, rows=6000)
-    app = served(ServedModel.open(kept.directory, "onnxruntime", 1))
+    app = served(ServedModel.open(kept.directory, backend, 1))
     answers = [ask(app, "/predict_stream", stream(row))[1] for row in samples()]
     assert [answer["status"] for answer in answers].count("ok") == (3 if name == "lstm" else 9)
     features, _ = expected_features(samples(), kept)

@@ -25,6 +25,7 @@ from harness.serving.card_snapshot import divide, join, model_digest, save
 from harness.serving.cards import open_fraud
 from harness.serving.exchange import Reply, Request
 from harness.serving.fraud import Fraud
+from harness.serving.fraud_parts import Elsewhere
 from harness.serving.front_process import Others
 from harness.serving.model import ServedModel
 from harness.serving.relay import Link, Relay, owner
@@ -80,7 +81,7 @@ class Divided:
             self.tasks += [asyncio.create_task(link.keep_open()) for link in links]
             others = Others(self.directory, number, links)
             admission = Admission(queue_rows=self.queue_rows, deadline_s=self.deadline_s)
-            fraud = open_fraud(spec, without, admission, weights=(1.0, None))
+            fraud = open_fraud(spec, without, admission, elsewhere=Elsewhere((1.0, None), 0))
             app = App(without, apis=("documents", "v2"), admission=admission, drift_window=100, token=None,
                       fraud=fraud, others=others)  # fmt: skip
             app.taker = Relay(app, links, number % self.scorers)
