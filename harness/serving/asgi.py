@@ -7,6 +7,7 @@ import contextlib
 import socket
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
 import fastapi
 import uvicorn
@@ -17,7 +18,7 @@ from harness.serving.app import App
 from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Reply, Request, Takes
 from harness.serving.http1 import Limits
-from harness.serving.listening import stop_accepting
+from harness.serving.listening import hang_up, stop_accepting
 from harness.serving.loop import BACKLOG, GRACE_S
 
 _CONTENT = {"application/json": {"schema": {"type": "object"}}}
@@ -83,8 +84,10 @@ class AsgiServer:
 
     def __init__(self, app: App, server: _Uvicorn, listener: socket.socket) -> None:
         self._app, self._server, self._listener = app, server, listener
+        config, self._beginning = server.config, _Beginning()
+        self.parser = config.http_protocol_class.__name__
+        config.http_protocol_class = self._beginning.of(config.http_protocol_class)
         self._task = asyncio.create_task(server.serve(sockets=[listener]))
-        self.parser = server.config.http_protocol_class.__name__
 
     @classmethod
     async def start(
@@ -114,10 +117,10 @@ class AsgiServer:
         connections = self._server.server_state.connections
         deadline = monotonic() + seconds
         grace = monotonic() + min(GRACE_S, seconds)
-        while connections and monotonic() < deadline:  # each ends with an answer that says so
+        while (connections or self._beginning.any) and monotonic() < deadline:  # each ends with an answer that says so
             if monotonic() >= grace:
                 for connection in list(connections):
-                    connection.shutdown()  # which closes those without a request
+                    _leave(connection)
             await asyncio.sleep(0.01)
         self._server.config.timeout_graceful_shutdown = max(1, round(deadline - monotonic()))
         self._server.should_exit = True
@@ -130,3 +133,34 @@ class _Uvicorn(uvicorn.Server):
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         return contextlib.nullcontext()
+
+
+class _Beginning:
+    """Connections that are accepted, and still to be secured: their protocols are made, and have no transport."""
+
+    def __init__(self) -> None:
+        self._made: WeakSet[Any] = WeakSet()
+
+    def of(self, kind: Any) -> Any:
+        """What makes protocols of a kind, which are noted."""
+
+        def made(**given: Any) -> Any:
+            protocol = kind(**given)
+            self._made.add(protocol)
+            return protocol
+
+        return made
+
+    @property
+    def any(self) -> bool:
+        """Whether there are some."""
+        return any(getattr(protocol, "transport", None) is None for protocol in self._made)
+
+
+def _leave(connection: Any) -> None:
+    """Close a connection of any of uvicorn's protocols; one with a request under way after its answer."""
+    cycle = getattr(connection, "cycle", None)
+    if getattr(connection, "cycles", None) or not (cycle is None or cycle.response_complete):
+        connection.shutdown()
+    elif not connection.transport.is_closing():
+        hang_up(connection.transport)

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import cast
+from weakref import WeakSet
 
 from harness.serving.answers import AnswerHeads, Slot
 from harness.serving.app import App
 from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Request, Takes
 from harness.serving.http1 import Head, Limits, Parser
-from harness.serving.listening import stop_accepting
+from harness.serving.listening import hang_up, stop_accepting
 from harness.serving.loop import BACKLOG, GRACE_S
 from harness.serving.row_turn import RowTurn
 
@@ -44,6 +45,7 @@ class Front:
         self.app, self.limits, self.most = app, limits, most
         self._patience = patience or Patience()
         self.connections: set[Connection] = set()
+        self.beginning: WeakSet[Connection] = WeakSet()  # accepted, and still to be secured
         self._flushes: list[Callable[[], None]] = []  # that score what was taken in this turn
         self._batch: Takes = app.taker or RequestBatch(app, self._flushes.append)
         self.heads: dict[bytes, Head] = {}
@@ -59,7 +61,9 @@ class Front:
 
     def connection(self) -> Connection:
         """A protocol for a new connection."""
-        return self._kind(self)
+        made = self._kind(self)
+        self.beginning.add(made)
+        return made
 
     def came(self, connection: Connection, data: bytes) -> None:
         """Keep bytes until the turn of the loop is over."""
@@ -168,14 +172,14 @@ class LeanServer:
         self._sweeping.cancel()
         await stop_accepting(self._listener)
         self._server.close()
-        connections = self._front.connections
+        connections, beginning = self._front.connections, self._front.beginning
         deadline = monotonic() + seconds
         grace = monotonic() + min(GRACE_S, seconds)
-        while connections and monotonic() < deadline:
+        while (connections or beginning) and monotonic() < deadline:
             self._front.read()
             if monotonic() >= grace:
                 for connection in [each for each in connections if each.idle]:
-                    connection.close()
+                    connection.leave()
             await asyncio.sleep(0.01)
         self._front.read()
         lost = self.in_flight
@@ -199,6 +203,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of asyncio.Protocol."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self._front.beginning.discard(self)
         self._front.connections.add(self)
         self._front.app.metrics.connections = len(self._front.connections)
         if len(self._front.connections) > self._front.most:
@@ -313,6 +318,11 @@ class Connection(asyncio.Protocol):
                 self.close()
         elif waited > patience.request:
             self._refuse(HttpError(408, "the request did not come in time"))
+
+    def leave(self) -> None:
+        """Close, unless a request begins at this moment."""
+        if self._transport is not None and not self._transport.is_closing():
+            self.closing = hang_up(self._transport)
 
     def close(self) -> None:
         """Close once what was written is sent."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import contextlib
 import ctypes
+import fcntl
 import json
 import socket
 import ssl
 import struct
 import sys
+import termios
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,12 +23,22 @@ from harness.serving.spec import ServeSpec
 
 _HANDSHAKE_S = 0.1  # for what was begun
 _STEPS = 4  # of the loop, more than from accepting a connection to its protocol
-_SO_ATTACH_FILTER = 26  # of Linux, on every architecture that lparbench knows
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # of Linux, on every architecture that lparbench knows
+_NOTIFY_S = 0.1  # for a client of TLS to see that the connection ends
 # Of the classic packet filter, on TCP's header: take a packet whose flags (byte 13) have no SYN, and drop the others.
 _NO_SYN = b"".join(
     struct.pack("HBBI", *instruction)
     for instruction in ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF))
 )
+
+# Take a packet without data: its length less that of its header (the upper half of byte 12, in words) is 0.
+_NO_DATA = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 12), (0x74, 0, 0, 4), (0x64, 0, 0, 2), (0x07, 0, 0, 0), (0x80, 0, 0, 0), (0x1C, 0, 0, 0),
+        (0x15, 0, 1, 0), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0),
+    )
+)  # fmt: skip
 
 
 def listeners(host: str, port: int, count: int) -> list[socket.socket]:
@@ -65,11 +79,8 @@ async def stop_accepting(listener: socket.socket) -> None:
     A client that has its SYN answered takes itself for connected, and a listener that is closed resets it. So SYNs are
     dropped first; a client repeats its own after a second, and is refused.
     """
-    program = ctypes.create_string_buffer(_NO_SYN)
     try:
-        listener.setsockopt(
-            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
-        )
+        _filter(listener, _NO_SYN)
     except OSError:
         listener.listen(0)  # no more than one new connection waits
     await asyncio.sleep(_HANDSHAKE_S)
@@ -78,6 +89,33 @@ async def stop_accepting(listener: socket.socket) -> None:
     asyncio.get_running_loop().remove_reader(listener)
     for _ in range(_STEPS):
         await asyncio.sleep(0)
+
+
+def hang_up(transport: asyncio.Transport) -> bool:
+    """Close a connection on which nothing is under way; whether that is so.
+
+    Of a client that begins a request at this moment either all is read and answered, or nothing is acknowledged: data
+    is no longer let in before it is found that none has come.
+    """
+    link, came = transport.get_extra_info("socket"), array.array("i", [0])
+    with contextlib.suppress(OSError):
+        _filter(link, _NO_DATA)
+    fcntl.ioctl(link.fileno(), termios.FIONREAD, came)
+    if came[0]:
+        with contextlib.suppress(OSError):
+            link.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+        return False
+    transport.close()
+    if transport.get_extra_info("ssl_object") is not None:  # which waits for an answer that is not let in
+        asyncio.get_running_loop().call_later(_NOTIFY_S, transport.abort)
+    return True
+
+
+def _filter(link: socket.socket, instructions: bytes) -> None:
+    """Let in what a program of the classic packet filter takes."""
+    program = ctypes.create_string_buffer(instructions)
+    given = struct.pack("HP", len(instructions) // 8, ctypes.addressof(program))
+    link.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, given)
 
 
 def url_of(spec: ServeSpec, listener: socket.socket) -> str:

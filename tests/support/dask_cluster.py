@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,10 +12,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.support.certificates import MISSING as NO_OPENSSL
+from tests.support.certificates import certificate
 from tests.support.waiting import end, until
 
 MISSING = "distributed is not installed" if find_spec("distributed") is None else None
-MISSING = MISSING or (None if shutil.which("openssl") else "openssl is not installed")
+MISSING = MISSING or NO_OPENSSL
 _QUIET = {"DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__GIL__ENABLED": "False", "DASK_DISTRIBUTED__LOGGING": "{}"}
 
 
@@ -72,13 +73,8 @@ def cluster(folder: Path, environments: Mapping[str, Mapping[str, str]]) -> Iter
 
 def certificates(folder: Path) -> dict[str, str]:
     """The settings of Dask by which all its parts have one new certificate, as environment."""
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    settings = {"CA_FILE": certificate}
+    made, key = certificate(folder)
+    settings = {"CA_FILE": made}
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
-        settings |= {f"{role}__CERT": certificate, f"{role}__KEY": key}
+        settings |= {f"{role}__CERT": made, f"{role}__KEY": key}
     return {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
