@@ -13,6 +13,7 @@ from harness.interpreter import program
 from harness.placement.model import Placement
 from harness.placement.plan import plan
 from harness.platform import limits
+from harness.platform.facts import Topology
 from harness.platform.probe import probe, read_topology
 from harness.platform.sysroot import SysRoot
 from harness.platform.usable import room
@@ -39,8 +40,7 @@ def start(spec: ServeSpec, chosen: Sequence[Placement]) -> None:
         chosen: where it scores.
     """
     facts = probe(SysRoot("/"))
-    memory = sorted({node for placement in chosen for node in placement.memory_nodes})
-    amounts = [room(facts.topology, memory), facts.limits.memory_limit_bytes]
+    amounts = [_room(facts.topology, chosen), facts.limits.memory_limit_bytes]
     available = min((amount for amount in amounts if amount is not None), default=None)
     spec = replace(spec, scorers=len(chosen), room_bytes=available)
     directory, lock = new_scratch("serve")
@@ -52,3 +52,15 @@ def start(spec: ServeSpec, chosen: Sequence[Placement]) -> None:
     command = program("harness.placement.launch", "--plan", str(directory / placement_file("0")), "--", *server)
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - an argument list, no shell
+
+
+def _room(topology: Topology, chosen: Sequence[Placement]) -> int | None:
+    """Memory of all scorers, which have as much each: what the one has whose nodes have least to give."""
+    shares = []
+    for placement in chosen:
+        sharing = sum(bool({*placement.memory_nodes} & {*other.memory_nodes}) for other in chosen)
+        amount = room(topology, placement.memory_nodes)
+        if amount is None:
+            return None
+        shares.append(amount // max(1, sharing))
+    return len(chosen) * min(shares)

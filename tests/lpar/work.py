@@ -163,6 +163,29 @@ def check_a_server_starts_on_its_node_and_a_load_test_of_it_refuses_times() -> N
             server.kill()
 
 
+def check_a_server_of_two_nodes_has_a_scorer_on_each() -> None:
+    begin("on")
+    command = [sys.executable, "-m", "harness", "serve", "/job/bundle", "--backend", "eager", "--trust", "--port", "0"]
+    command += ["--node", "0", "--node", "1", "--fronts", "2", "--deadline", "60s", "--json"]
+    errors = Path("/tmp/serve2.err")
+    with errors.open("w") as handle, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=handle) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            assert line, errors.read_text()
+            described = json.loads(line)
+            assert [each["name"] for each in described["processes"]] == ["scorer-0", "scorer-1", "front-0", "front-1"]
+            for each in described["processes"]:
+                node, process = int(each["name"][-1]), Path("/proc", str(each["pid"]))
+                allowed = cpu_list(dict(_pairs(process / "status"))["Cpus_allowed_list"]) or ()
+                assert set(allowed) == set(each["cpus"]) <= set(NODES[node]), (each, allowed)
+                assert f" bind:{node} " in (process / "numa_maps").read_text(), each
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(timeout=240) == 0, errors.read_text()
+        finally:
+            server.kill()
+
+
 def check_a_gate_measures_and_judges_no_times() -> None:
     """Against a baseline of the machine that is imitated, and as the first baseline of its own."""
     begin("on")
