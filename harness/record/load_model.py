@@ -149,19 +149,30 @@ class LoadResult:
 
 @dataclass(frozen=True)
 class SearchRecord:
-    """A search for the highest rate that meets the bound.
+    """A search for the highest rate that meets the bound, in three trials of four.
 
     Attributes:
-        low_per_s: highest rate that was met, and confirmed three times; None without one.
-        high_per_s: lowest rate above it that missed the bound, twice or more.
-        tried: every rate that was decided, in order, with whether it met the bound.
+        rate_per_s: at the machine's middle speed during the search; None where no rate meets the bound, or none could
+            be decided.
+        low_per_s, high_per_s: ends of the interval in which nineteen of twenty repetitions find it, as far as the
+            machine's speed changes as it did meanwhile.
+        load: the rate relative to that of a closed loop at the same time, all connections busy: what the server answers
+            at most.
+        load_low, load_high: ends of its interval of 95 %, which the machine's speed is not in.
+        closed_per_s: rates of the closed loop, before each trial and after the last.
+        tried: every trial that said something, in order: its rate, its load, and whether it met the bound.
         disturbed: trials that said nothing of the server, and were repeated.
         undecided: so many were disturbed that the search was given up.
     """
 
+    rate_per_s: NotNegative | None
     low_per_s: NotNegative | None
     high_per_s: NotNegative | None
-    tried: tuple[tuple[NotNegative, bool], ...]
+    load: NotNegative | None
+    load_low: NotNegative | None
+    load_high: NotNegative | None
+    closed_per_s: tuple[NotNegative, ...]
+    tried: tuple[tuple[NotNegative, NotNegative, bool], ...]
     disturbed: Count
     undecided: bool
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness.measure.percentiles import PERCENTILES
-from harness.record.load_model import Limit, LoadRecord, ProcessUse
+from harness.record.load_model import Limit, LoadRecord, ProcessUse, SearchRecord
 from harness.reporting.console import safe
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
@@ -38,9 +38,9 @@ def sentence_of(record: LoadRecord) -> str:
     p99 = result.latencies_s.get("p99_s")
     tail = "p99 not known" if p99 is None else f"p99 at most {quantity(p99, 's')}"
     if search is not None and bound is not None:
-        if search.low_per_s is None:
-            return f"No rate with p99 ≤ {quantity(bound, 's')} could be confirmed."
-        return f"Highest rate with p99 ≤ {quantity(bound, 's')}: {number(search.low_per_s)} req/s, {tail}."
+        if search.rate_per_s is None:
+            return f"No rate with p99 ≤ {quantity(bound, 's')} was found."
+        return f"Highest rate with p99 ≤ {quantity(bound, 's')}: {_rate(search)}, {tail}."
     offered = f"{number(result.achieved_per_s)} of {number(result.offered_per_s)} req/s offered were answered"
     held_to = "" if bound is None else f", bound {quantity(bound, 's')}"
     return f"{offered}; {tail}{held_to}."
@@ -113,7 +113,7 @@ def lines(record: LoadRecord) -> Iterator[str]:
     yield f"limited by {limit_of(record)}"
     if failures := failures_of(record):
         yield f"refused or failed: {failures}"
-    if search is not None and search.low_per_s is not None:
+    if search is not None and search.rate_per_s is not None:
         yield search_line(record)
     for reason in result.reasons:
         yield f"INVALID: {safe(reason)}"
@@ -146,10 +146,23 @@ def search_line(record: LoadRecord) -> str:
     search = record.search
     if search is None:
         return ""
-    high = "" if search.high_per_s is None else f", missed at {search.high_per_s:,.0f}"
     repeated = f"; {plural(search.disturbed, 'disturbed trial')} were repeated" if search.disturbed else ""
-    low = "none" if search.low_per_s is None else f"{search.low_per_s:,.0f} req/s, confirmed three times"
-    return f"highest rate: {low}{high}{repeated}"
+    if search.rate_per_s is None or search.load is None or search.load_low is None or search.load_high is None:
+        return f"highest rate: none{repeated}"
+    shares = f"{search.load:.0%} ({search.load_low:.0%} to {search.load_high:.0%})"
+    speeds = f"{number(min(search.closed_per_s))} to {number(max(search.closed_per_s))}"
+    return (
+        f"highest rate: {_rate(search)}, met in three trials of four; {shares} of what a closed loop is answered next "
+        f"to each trial, which was {speeds} req/s; {plural(len(search.tried), 'trial')}{repeated}"
+    )
+
+
+def _rate(search: SearchRecord) -> str:
+    """The rate with its interval."""
+    if search.rate_per_s is None or search.low_per_s is None or search.high_per_s is None:
+        return "none"
+    low, high = number(search.low_per_s), number(search.high_per_s)
+    return f"{number(search.rate_per_s)} req/s ({low} to {high})"
 
 
 def server_lines(record: LoadRecord) -> list[tuple[str, str]]:

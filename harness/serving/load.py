@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.measure.arrivals import constant_schedule, poisson_schedule
 from harness.measure.clock import Clock
 from harness.measure.percentiles import PERCENTILES, ecdf, percentile, requests_needed
-from harness.measure.rate_search import highest_rate
+from harness.measure.rate_estimate import estimated_rate
 from harness.measure.sampling import Samples
 from harness.platform.counters import StealMeter
 from harness.platform.second_clock import ClockWatch
@@ -26,7 +26,6 @@ _LAG_S = 50e-6  # of the generator's 99th percentile, that is always allowed
 _LAG_SHARE = 0.05  # of the bound
 _LEAST_ACHIEVED = 0.99
 _STOLEN_SHARE = 0.0025  # of a trial: what the hypervisor may take before a missed 99th percentile says nothing
-_MISSES = 2  # trials of a search that have to miss the bound before a rate has missed it
 _STEPS = 60  # of a trial's timeline
 _TOLERANCE = 1e-4  # of a score, relative to 1 + its size
 
@@ -170,12 +169,15 @@ def allowed_lag_s(p99_bound_s: float | None) -> float:
 
 
 def find_rate(
-    trial: Callable[[float, int], LoadResult], low: float, high: float
+    trial: Callable[[float, int], LoadResult], reference: Callable[[], float]
 ) -> tuple[LoadResult | None, SearchRecord]:
-    """The highest rate at which ``trial(rate, number)`` meets its bound, and its last result.
+    """The highest rate at which ``trial(rate, number)`` meets its bound, and the result of the trial next to it.
 
-    A trial in which generator or machine were at fault is repeated and says nothing; a miss is believed when it happens
-    again.
+    A trial in which generator or machine were at fault is repeated and says nothing.
+
+    Args:
+        trial: an open-loop load.
+        reference: the rate of a closed loop of the same requests, which says how fast the machine is now.
     """
     results: dict[float, LoadResult] = {}
     number = 0
@@ -189,9 +191,19 @@ def find_rate(
             return True
         return None if result.disturbed else False
 
-    search = highest_rate(meets, low, high, misses=_MISSES)
-    record = SearchRecord(search.rate, search.missed, search.tried, search.disturbed, search.undecided)
-    return (None if search.rate is None else results[search.rate]), record
+    estimate = estimated_rate(meets, reference)
+    low, high = estimate.interval or (None, None)
+    record = SearchRecord(
+        rate_per_s=estimate.rate, low_per_s=low, high_per_s=high, load=estimate.load, load_low=estimate.load_low,
+        load_high=estimate.load_high, closed_per_s=estimate.references,
+        tried=tuple((each.rate, each.load, each.met) for each in estimate.tried), disturbed=estimate.disturbed,
+        undecided=estimate.undecided,
+    )  # fmt: skip
+    if estimate.load is None:
+        return None, record
+    load = estimate.load
+    nearest = min((each for each in estimate.tried if each.met), key=lambda each: abs(math.log(each.load / load)))
+    return results[nearest.rate], record
 
 
 def _percentile(latencies: NDArray[np.int64], percent: float) -> float | None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from harness import __version__
 from harness.errors import InputError
 from harness.measure.clock import SystemClock
+from harness.measure.percentiles import requests_needed
 from harness.parsing import parse_json
 from harness.platform.facts import Facts
 from harness.record.identity import begun
@@ -34,7 +35,9 @@ _WARM_UP_S = 1.0
 _ANSWER_S, _ANSWER_BYTES = 10.0, 1 << 20  # of what a server says of itself
 _LONGEST = 200  # characters of what a server says of itself
 _PUBLISHED_S = 0.3
-_START_RATE = 200.0  # at which a search takes the server to be at ease
+_START_RATE = 200.0  # at which the server is taken to be at ease
+_AT_ONCE = 1e9  # per second: a request is due whenever a connection is free
+_CLOSED_S, _CLOSED_LEAST, _CLOSED_MOST = 0.4, 200, 100_000  # of a closed loop: its time, its requests
 
 
 @dataclass(frozen=True)
@@ -126,18 +129,19 @@ class Session:
         """
 
         def trial(rate: float, number: int) -> LoadResult:
-            return self._trial(replace(spec, rate=rate, seed=spec.seed + number))
+            seconds = max(spec.seconds, requests_needed(99) / rate)
+            return self._trial(replace(spec, rate=rate, seconds=seconds, seed=spec.seed + number))
 
         self._trial(replace(spec, seconds=min(_WARM_UP_S, spec.seconds), rate=_START_RATE))
-        result, search = find_rate(trial, _START_RATE, 20 * _START_RATE)
+        result, search = find_rate(trial, ClosedLoop(self, spec))
         if search.undecided:
             why = f"{search.disturbed} trials were disturbed by generator or machine; no rate could be decided"
             at_ease = self._trial(replace(spec, rate=_START_RATE))
             at_ease = replace(at_ease, reasons=(*at_ease.reasons, why), met=None)
             return self._record(replace(spec, rate=_START_RATE), at_ease, search)
-        if result is None or search.low_per_s is None:
+        if result is None:
             return self._record(replace(spec, rate=_START_RATE), self._trial(replace(spec, rate=_START_RATE)), search)
-        return self._record(replace(spec, rate=search.low_per_s), result, search)
+        return self._record(replace(spec, rate=result.offered_per_s), result, search)
 
     def _record(self, spec: LoadSpec, result: LoadResult, search: SearchRecord | None = None) -> LoadRecord:
         """The record; a server that finds its clock wrong has refused and batched by wrong times."""
@@ -166,24 +170,31 @@ class Session:
         )
 
     def _trial(self, spec: LoadSpec) -> LoadResult:
-        theirs = set() if self.server is None else set(self.server.cpus)
-        shared, watched = sorted(set(self.cpus) & theirs), sorted(set(self.cpus) | theirs)
-        cards, requests = self.cards, self.requests
-        if cards is not None:
-            bodies, lanes = cards.draw(requests_of(spec))
-            requests, compared = Requests(bodies, cards.different, lanes), cards.scored
         before = self._processes()
-        try:
-            result = run_load(spec, self.target, requests, SystemClock(), shared_cpus=shared, watched_cpus=watched,
-                              trace=self.trace)  # fmt: skip
-        except OSError as error:
-            where = f"{self.target.host}:{self.target.port}"
-            raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
-        if cards is not None:
-            result = replace(result, scored=cards.scored - compared)
+        result = self.sent(spec, self.trace)
         processes = uses(before, self._processes(), result.timeline.wall_s)
         lagged = result.lag_p99_s is None or result.lag_p99_s > allowed_lag_s(spec.p99_bound_s)
         return replace(result, processes=processes, limited_by=limited_by(result, lagged, processes))
+
+    def sent(self, spec: LoadSpec, trace: Trace | None = None) -> LoadResult:
+        """What came of a load, without what the server's processes did.
+
+        Raises:
+            InputError: nobody answers.
+        """
+        theirs = set() if self.server is None else set(self.server.cpus)
+        shared, watched = sorted(set(self.cpus) & theirs), sorted(set(self.cpus) | theirs)
+        cards, requests, compared = self.cards, self.requests, 0
+        if cards is not None:
+            bodies, lanes = cards.draw(requests_of(spec))
+            requests, compared = Requests(bodies, cards.different, lanes), cards.scored
+        try:
+            result = run_load(spec, self.target, requests, SystemClock(), shared_cpus=shared, watched_cpus=watched,
+                              trace=trace)  # fmt: skip
+        except OSError as error:
+            where = f"{self.target.host}:{self.target.port}"
+            raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
+        return result if cards is None else replace(result, scored=cards.scored - compared)
 
     def _processes(self) -> dict[str, ProcessTime]:
         """What the server's processes have taken so far; nothing where it does not say."""
@@ -201,6 +212,23 @@ class Session:
         except (OSError, http.client.HTTPException):
             return {}
         return times
+
+
+class ClosedLoop:
+    """The rate at which a server answers when all connections are busy: how fast it and the generator are now."""
+
+    def __init__(self, session: Session, spec: LoadSpec) -> None:
+        self._session = session
+        self._spec = replace(spec, rate=_AT_ONCE, arrivals="constant", p99_bound_s=None)
+        self._requests = _CLOSED_LEAST
+        self()  # to know how many requests a measurement takes
+
+    def __call__(self) -> float:
+        """Requests answered with status 200, per second."""
+        result = self._session.sent(replace(self._spec, seconds=self._requests / _AT_ONCE))
+        wanted = round(result.achieved_per_s * _CLOSED_S)
+        self._requests = min(max(wanted, _CLOSED_LEAST), _CLOSED_MOST)
+        return result.achieved_per_s
 
 
 def _server(described: dict[str, Any] | None) -> LoadedServer | None:

@@ -60,7 +60,18 @@ def load_record(text: str = "nsl-kdd-autoencoder", failed: int = 40, **changes: 
         server=LoadedServer(text, "native", (0, 1, 2, 3), "lean", "lparbench", "uvloop", "orjson"),
         rows="synthetic",
         result=result,
-        search=SearchRecord(1000.0, 1030.0, ((200.0, True), (4000.0, False), (1000.0, True)), 2, undecided=False),
+        search=SearchRecord(
+            1000.0,
+            940.0,
+            1060.0,
+            0.8,
+            0.78,
+            0.82,
+            (1300.0, 1200.0, 1250.0, 1260.0),
+            ((200.0, 0.16, True), (4000.0, 3.26, False), (1000.0, 0.8, True)),
+            2,
+            undecided=False,
+        ),
         trace=TraceRecord(text, "0" * 64, 4000, 12.5, 3.1),
     )
     return replace(record, **changes)

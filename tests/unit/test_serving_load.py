@@ -283,14 +283,18 @@ def test_a_search_finds_where_the_bound_breaks() -> None:
         result = judged(made(quick))
         return LoadResult(**{**result.__dict__, "offered_per_s": rate, "achieved_per_s": rate})
 
-    result, search = find_rate(trial, 200, 4000)
+    result, search = find_rate(trial, lambda: 8000.0)
     assert result is not None
-    assert result.offered_per_s == search.low_per_s == pytest.approx(7000, rel=0.03)
-    assert search.high_per_s is not None
+    assert result.met is True
+    assert result.offered_per_s == pytest.approx(7000, rel=0.03)
+    assert search.rate_per_s == pytest.approx(7000, rel=0.02)
+    assert search.load == pytest.approx(7 / 8, rel=0.02)
     assert search.low_per_s is not None
-    assert search.low_per_s <= 7000 < search.high_per_s <= 1.03 * search.low_per_s
+    assert search.high_per_s is not None
+    assert 0.95 * 7000 < search.low_per_s < 7000 < 1.01 * search.high_per_s < 1.05 * 7000
+    assert set(search.closed_per_s) == {8000.0}
     assert (search.disturbed, search.undecided) == (0, False)
-    nothing, _ = find_rate(lambda rate, _: judged(made(np.full(2000, 50.0))), 200, 4000)
+    nothing, _ = find_rate(lambda rate, _: judged(made(np.full(2000, 50.0))), lambda: 8000.0)
     assert nothing is None
 
 
@@ -329,23 +333,23 @@ def test_a_search_on_a_machine_that_stalls_finds_the_servers_rate(told: bool, st
 
     One in four trials has one that the kernel counts; one in twelve has one that nobody does, and is outvoted.
     """
-    calm, _ = find_rate(Stalling(0, stalls_per_s=0.0), 1000, 4000)
+    calm, _ = find_rate(Stalling(0, stalls_per_s=0.0), lambda: 9000.0)
     assert calm is not None
     rates = []
     for seed in range(3):
-        result, search = find_rate(machine := Stalling(seed, stalls_per_s=stalls_per_s, told=told), 1000, 4000)
+        result, search = find_rate(machine := Stalling(seed, stalls_per_s=stalls_per_s, told=told), lambda: 9000.0)
         assert result is not None
         assert machine.trials < 60
         assert (search.disturbed > 0) == told
-        assert search.low_per_s is not None
-        rates.append(search.low_per_s)
+        assert search.rate_per_s is not None
+        rates.append(search.rate_per_s)
     assert max(rates) / min(rates) < 1.05, rates
     assert rates == pytest.approx([calm.offered_per_s] * 3, rel=0.08)
 
 
 def test_a_search_on_a_machine_that_always_stalls_says_so_and_not_zero() -> None:
-    result, search = find_rate(Stalling(1, stalls_per_s=20.0), 1000, 4000)
-    assert (result, search.low_per_s, search.undecided) == (None, None, True)
+    result, search = find_rate(Stalling(1, stalls_per_s=20.0), lambda: 9000.0)
+    assert (result, search.rate_per_s, search.undecided) == (None, None, True)
     assert search.disturbed > 0
 
 
@@ -355,9 +359,9 @@ def test_a_generator_that_cannot_offer_more_does_not_end_the_search() -> None:
         result = judged(made(np.full(2000, 1.0), lags_ns=np.full(2000, lag)))
         return replace(result, offered_per_s=rate, achieved_per_s=rate)
 
-    result, search = find_rate(trial, 200, 4000)
+    result, search = find_rate(trial, lambda: 6000.0)
     assert result is not None
-    assert search.low_per_s == pytest.approx(3000, rel=0.03)
+    assert search.rate_per_s == pytest.approx(3000, rel=0.03)
     assert not search.undecided
 
 
