@@ -54,7 +54,8 @@ def score(
 ) -> None:  # fmt: skip
     """Score rows: prints score, label and level of each, level being how many of the bundle's thresholds it is above.
 
-    Raw rows have the columns of the data set, by a header or in the order of its published files.
+    Raw rows have the columns of the data set, by a header or in the order of its published files. Under a header they
+    may be separated by semicolons, tabs or bars, then with decimal commas too, and be UTF-16 with a mark.
 
     Example: `xzcat KDDTest+.txt.xz | lparbench score models/nsl-kdd-mlp - --on-error skip > scores.csv`
     """

@@ -63,7 +63,7 @@ def _read(local: Found, request: Request) -> Reading:
         table = _raw(local.files[0].path, request)
         raise InputError(
             f"Data set {request.dataset}: option 'label' must name its label column.",
-            remedy=f"Its columns: {_some(table.frame)}.",
+            remedy=f"--label COLUMN names it (label in a workload file). Its columns: {_some(table.frame)}.",
         )
     train = [_raw(entry.path, request) for entry in local.files]
     test_files = request.options["test_files"]

@@ -52,7 +52,10 @@ def spec(name: str) -> DatasetSpec:
     there = os.path.isfile(name)  # noqa: PTH113 - false of a name that no path can have
     if there or Path(name).suffix.lower() in (*TABLES, *SUFFIXES):
         kind = "parquet" if COLUMNAR & {suffix.lower() for suffix in Path(name).suffixes} else "csv"
-        see = f"A file of your own: {kind}:{name}"
+        raise InputError(
+            f"{name!r} is the name of a file; that of a data set was expected.",
+            remedy=f"A file of your own: {kind}:{name}",
+        )
     raise unknown("data set", name, [entry.name for entry in specs()], see=see)
 
 

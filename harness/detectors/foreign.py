@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -162,8 +163,10 @@ def make(path: str, parameters: dict[str, Any], random_state: int) -> Any:
     try:
         estimator = target(**arguments)
     except (TypeError, ValueError) as error:
-        known = ", ".join(accepted)
-        raise InputError(f"{path} refused its parameters: {error}.", remedy=f"It takes: {known}.") from error
+        raise InputError(
+            f"{path} refused its parameters: {error}.",
+            remedy=f"It takes: {', '.join(accepted)}; give them as '{path}({next(iter(accepted), 'NAME')}=VALUE)'.",
+        ) from error
     if not callable(getattr(estimator, "fit", None)):
         raise InputError(f"{path} has no fit method, so it cannot be a detector.")
     return estimator
@@ -269,4 +272,14 @@ def _named(path: str, action: str) -> Iterator[None]:
     except (LparbenchError, MemoryError):  # memory that runs out is the machine's doing, not a mistake in the detector
         raise
     except Exception as error:
-        raise InputError(f"{path} failed while {action}: {type(error).__name__}: {error}.") from error
+        at = _line_of(error, path)
+        raise InputError(f"{path} failed while {action}: {type(error).__name__}: {error}{at}.") from error
+
+
+def _line_of(error: Exception, path: str) -> str:
+    """The last line of the class's own file that an error came through; empty for what is installed."""
+    file = str(getattr(sys.modules.get(path.partition(":")[0]), "__file__", None))
+    if "site-packages" in file or "dist-packages" in file:
+        return ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" ({Path(file).name} line {lines[-1]})" if lines else ""

@@ -78,8 +78,8 @@ def refits_s(workloads: Sequence[Workload], spec: RunSpec, rows: Mapping[str, in
     return seconds
 
 
-def within_budget(spec: RunSpec) -> tuple[RunSpec, str | None]:
-    """The spec without what a short budget has no time for, and what is said of that."""
+def within_budget(spec: RunSpec, *, passes: bool = True) -> tuple[RunSpec, str | None]:
+    """The spec without what a short budget has no time for, and what is said of that; ``passes``: of some trainings."""
     if has_time(spec):
         return spec, None
     assert spec.budget_s is not None
@@ -89,7 +89,7 @@ def within_budget(spec: RunSpec) -> tuple[RunSpec, str | None]:
     cut = ""
     if no_survey(spec) and spec.save is None:
         short = replace(short, rows=min(spec.rows or _FEW_ROWS, _FEW_ROWS), epochs=1)
-        cut = f" Training is cut to {plural(1, 'epoch')} of {short.rows:,} rows."
+        cut = f" Training is cut to {'1 epoch of ' if passes else ''}{short.rows:,} rows."
     return short, f"{duration(spec.budget_s)} leave no time for {left_out}; from {duration(SHORT_S)} on there is.{cut}"
 
 

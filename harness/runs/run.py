@@ -278,7 +278,8 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
         if emulated
         else design.spec
     )
-    spec, left_out = within_budget(spec)
+    passes = any(workload.training_for(spec.protocol).epochs for workload in design.workloads)
+    spec, left_out = within_budget(spec, passes=passes)
     workloads = {workload.name: workload for workload in design.workloads}
     engine = Engine(
         session.directory,

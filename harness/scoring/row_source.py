@@ -6,6 +6,7 @@ fit is known by its line and a reason, and is what the caller makes of it: an er
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -23,8 +24,10 @@ import numpy as np
 import pandas as pd
 
 from harness.datasets.csvfile import FLOAT_PRECISION
+from harness.datasets.packed import UnixText
 from harness.datasets.store import empty
 from harness.errors import InputError
+from harness.scoring.row_forms import LineForm, form_of
 from harness.scoring.rows import BadRow, Layout, Rows, excerpt, joined, sorted_out
 
 BLOCK_BYTES = 1 << 22
@@ -74,12 +77,22 @@ def read_rows(stream: BinaryIO, name: str, layout: Layout, block_bytes: int = BL
         if start.startswith(_NPY):
             yield from _array_rows(whole, name, layout)
             return
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            whole = cast("BinaryIO", io.BufferedReader(UnixText(whole), 1 << 16))
         reader: _Csv | None = None
+        form: LineForm | None = None
         as_json = start.lstrip().startswith(b"{")
+        if start.lstrip().startswith(b"[{"):
+            raise InputError(
+                f"{name} is a JSON array; JSON lines were expected.", remedy="jq -c '.[]' makes them of it."
+            )
         for first_line, block in _line_blocks(whole, name, block_bytes):
             if as_json:
                 yield _json_rows(block, first_line, layout)
                 continue
+            if reader is None:
+                form = form_of(block, layout.columns)
+            block = block if form is None else form.plain(block)
             if reader is None:
                 reader = _Csv(name, layout, block)
                 if reader.has_header:

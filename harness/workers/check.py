@@ -16,8 +16,8 @@ def check(job: CheckJob) -> CheckOutcome:
     """Build the detectors and read the data.
 
     Raises:
-        InputError: a class cannot be imported or built, or gives no score; a file or a column is not usable; or a fit
-            on the user's file has not the memory that it needs.
+        InputError: a class cannot be imported or built, or gives no score; a file or a column is not usable; or a
+            detector cannot learn from the rows of the user's file.
     """
     for workload in job.workloads:
         if names_code(workload.detector):
@@ -35,10 +35,10 @@ def _test_rows(workload: Workload, job: CheckJob) -> int:
         return count_test_rows(
             workload.dataset, protocol=job.protocol, directory=directory, options=options, synthetic=job.synthetic
         )
-    from harness.detectors.room import require_room
+    from harness.workers.readiness import check_ready
 
     data = load(  # encoded too, which shows what is wrong in its columns
         workload.dataset, protocol=job.protocol, directory=directory, options=options, synthetic=job.synthetic
     )
-    require_room(resolve(workload.detector, workload.parameters_for(job.protocol, 0)), data.train_x)
+    check_ready(resolve(workload.detector, workload.parameters_for(job.protocol, 0)), data, options)
     return len(data.test_x)

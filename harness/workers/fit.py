@@ -19,10 +19,8 @@ from harness.datasets.encoded import EncodedDataset
 from harness.detectors.base import Detector
 from harness.detectors.classifier import Classifier
 from harness.detectors.export import Fitted, prepare, save_bundle
-from harness.detectors.foreign import Foreign
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import fit_together
-from harness.detectors.room import require_room
 from harness.errors import InputError
 from harness.evaluation.metrics import Evaluation, evaluate, operating_points
 from harness.linalg import trainer
@@ -33,6 +31,7 @@ from harness.training.context import FitContext, Vector
 from harness.training.rank_setting import RankSetting
 from harness.workers.jobs import FitJob
 from harness.workers.outcomes import FitOutcome, RankOutcome
+from harness.workers.readiness import check_ready
 from harness.workers.row_scores import SCORES_FILE, write_row_scores
 from harness.workers.variants import by_learning_rate, number_formats
 from harness.workload.model import Value
@@ -64,7 +63,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     ranks = None if job.rank is None else _meet(job.rank, data)
     trainer_name: Literal["torch", "native"] = "native" if natively and _wants_native(job, first) else "torch"
     context = _with_validation(FitContext(trainer=trainer_name, ranks=ranks, streamed=data.streamed), data)
-    _get_ready(first, data)
+    _get_ready(first, data, job)
     before, started = 0.0 if ranks is None else ranks.reduce_s, time.perf_counter()  # meeting is no training
     together = detectors if data.split_seed is None else detectors[:1]  # the others: each on a split of its own
     fit_together(together, data.train_x, data.train_y, context=context)
@@ -174,28 +173,18 @@ def _load(job: FitJob, seed: int | None = None) -> EncodedDataset:
     )
 
 
-def _get_ready(detector: Detector, data: EncodedDataset) -> None:
+def _get_ready(detector: Detector, data: EncodedDataset, job: FitJob) -> None:
     """See that the detector can learn from the rows, and import what it needs, which is no training.
 
     Raises:
-        InputError: they are all normal, or all anomalies, and it learns from labels: it would learn nothing, and its
-            scores would all be equal; or they are a stream, and it takes all rows at once; or it takes too much memory.
+        InputError: it cannot, see `check_ready`; or they are a stream, and it takes all rows at once.
     """
     if data.streamed is not None and not detector.streams:
         raise InputError(
             f"{detector.identity()} is not trained on a stream of rows.",
             remedy="Leave streamed out of [dataset_options], or take lstm.",
         )
-    needs_labels = detector.needs_labels if isinstance(detector, Foreign) else detector.supervised
-    if needs_labels and len(np.unique(data.train_y)) < 2:
-        kind = "anomalies" if data.train_y.any() else "normal"
-        raise InputError(
-            f"{detector.identity()} learns from labelled rows of both kinds; "
-            f"the {len(data.train_y):,} training rows of {data.name} are all {kind}.",
-            remedy='Take a detector that learns from normal rows, or set train_rows = "all" in [dataset_options] of a '
-            "workload file.",
-        )
-    require_room(detector, data.train_x)
+    check_ready(detector, data, job.workload.options_for(job.protocol))
     for name in detector.libraries:
         with contextlib.suppress(ImportError):  # the fit says what is not there
             importlib.import_module(name)

@@ -51,6 +51,7 @@ def build_own():
 @pytest.fixture(autouse=True)
 def own_module(monkeypatch):
     module = types.ModuleType("own_detectors")
+    module.__file__ = __file__
     for item in (OwnDistance, WrongShape, Raises, NotFinite, NoScore, build_own):
         setattr(module, item.__name__, item)
     module.CONSTANT = 3
@@ -129,7 +130,10 @@ def test_classifier_without_probabilities_uses_its_decision_function(rows):
 
 def test_failures_inside_name_the_object(rows):
     X, y = rows
-    with pytest.raises(InputError, match="own_detectors:Raises failed while fitting: ZeroDivisionError"):
+    with pytest.raises(
+        InputError,
+        match=r"Raises failed while fitting: ZeroDivisionError: inside \(test_detectors_foreign.py line \d+\)",
+    ):
         registry.resolve("own_detectors:Raises").fit(X, y)
     for path, message in (("WrongShape", "one per row"), ("NotFinite", "not finite")):
         with pytest.raises(InputError, match=message):

@@ -37,6 +37,13 @@ def test_the_likeliest_known_name_comes_first(refused: Callable[[], object], nam
     assert (error.value.remedy or "").startswith(f"Did you mean {meant!r}?")
 
 
+@pytest.mark.parametrize(("name", "meant"), [("a/b.csv.gz", "csv:a/b.csv.gz"), ("x.feather", "parquet:x.feather")])
+def test_a_file_in_place_of_a_data_set_is_met_by_its_name(name: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"{name!r} is the name of a file; that of a data set") as error:
+        datasets.spec(name)
+    assert error.value.remedy == f"A file of your own: {meant}"
+
+
 def test_a_long_list_is_shown_only_when_nothing_is_near() -> None:
     known = [f"workload-{number}" for number in range(40)]
     assert "workload-39" not in (unknown("workload", "workload-1x", known).remedy or "")

@@ -68,6 +68,7 @@ def test_a_short_budget_leaves_out_what_is_not_timed_and_says_so(budget_s: float
     assert short.series_seconds < spec.series_seconds
     assert f"{budget_s} s leave no time for baseline detectors, roofs" in str(said)
     assert ("the survey" in str(said)) is not survey
+    assert "1 epoch" not in str(within_budget(spec, passes=False)[1])
 
 
 def test_a_budget_below_the_least_says_what_the_least_is() -> None:

@@ -129,3 +129,9 @@ def test_a_file_with_arguments_is_asked_for_and_found_as_one_without(
     for name in ("own.toml", "own.toml(n_estimators=20)"):
         with pytest.raises(InputError, match="runs code with your rights"):
             new_design(RunSpec((name,), synthetic=True), (), Facts("/"))
+
+
+def test_on_a_file_of_ones_own_the_metric_is_no_publications() -> None:
+    published = find_workload("nsl-kdd-isolation-forest")
+    own = published.on_dataset("csv:flows.csv", {"label": "label"})
+    assert (published.accuracy.metric, own.accuracy.metric, own.published) == ("accuracy", "auc_roc", None)
