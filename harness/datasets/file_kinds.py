@@ -70,9 +70,7 @@ def refuse_binary(path: Path, data: bytes) -> None:
     Raises:
         InputError: it is; names the format and what to do.
     """
-    kind = next((kind for magic, kind in _KINDS if data.startswith(magic)), None)
-    if kind is None and data[:1] in _OLD_STATA and data[1:2] in (b"\1", b"\2") and data[2:3] == b"\1":
-        kind = _Kind("a Stata file", reader="read_stata")
+    kind = _kind_of(data)
     if kind is None:
         return
     remedy = kind.remedy.format(path=path)
@@ -81,6 +79,18 @@ def refuse_binary(path: Path, data: bytes) -> None:
     elif not remedy:
         remedy = _of_database(path)
     raise InputError(f"{path} is {kind.name}; a table of text was expected.", remedy=remedy)
+
+
+def binary_kind(data: bytes) -> str | None:
+    """What a file that begins so is, with its article, where that is a known format that is no text."""
+    kind = _kind_of(data)
+    return None if kind is None else kind.name
+
+
+def _kind_of(data: bytes) -> _Kind | None:
+    if data[:1] in _OLD_STATA and data[1:2] in (b"\1", b"\2") and data[2:3] == b"\1":
+        return _Kind("a Stata file", reader="read_stata")
+    return next((kind for magic, kind in _KINDS if data.startswith(magic)), None)
 
 
 def refuse_text(path: Path, first: str) -> None:

@@ -70,9 +70,14 @@ def open_unpacked(path: Path) -> BinaryIO:
 
 def packed_size(path: Path) -> int | None:
     """Bytes of a file, or of a file in an archive, as they are compressed; None where they are not."""
-    archive = next((parent for parent in path.parents if parent.suffix.lower() == ".zip" and parent.is_file()), None)
-    compressed = path if archive is None else archive
-    return compressed.stat().st_size if compressed.suffix.lower() in SUFFIXES or archive is not None else None
+    container = container_of(path)
+    return container.stat().st_size if container.suffix.lower() in SUFFIXES or container != path else None
+
+
+def container_of(path: Path) -> Path:
+    """The zip archive that holds a file, or the file itself: what lies on the disk."""
+    archives = (parent for parent in path.parents if parent.suffix.lower() == ".zip" and parent.is_file())
+    return next(archives, path)
 
 
 def archived(path: Path) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -227,9 +228,11 @@ def _without_columns(table: Table, split: Split, request: Request) -> Table:
         return table
     unknown = [name for name in drop if name not in table.features.columns]
     if unknown:
+        near = get_close_matches(unknown[0], list(map(str, table.features.columns)), n=1)
+        meant = f"Did you mean {near[0]!r}? " if near else ""
         raise InputError(
             f"Option 'drop' of data set {request.dataset}: no column {unknown[0]!r}.",
-            remedy=f"Its columns: {', '.join(map(str, table.features.columns))}.",
+            remedy=f"{meant}Its columns: {', '.join(map(str, table.features.columns))}.",
         )
     return replace(table, features=table.features.drop(columns=drop))
 

@@ -10,6 +10,7 @@ from typing import Any
 from harness.datasets import registry
 from harness.datasets.encoded import Synthetic
 from harness.datasets.locate import own_tables, search_directories
+from harness.datasets.packed import container_of
 from harness.datasets.store import BLOCK_BYTES, opened
 from harness.errors import InputError
 
@@ -51,7 +52,7 @@ def _lines(paths: Iterable[Path]) -> int | None:
     buffer = bytearray(BLOCK_BYTES)
     with suppress(InputError):
         for path in paths:
-            if path.stat().st_size > left:
+            if container_of(path).stat().st_size > left:
                 return None
             with opened(path) as reader:
                 while read := reader.readinto(buffer):

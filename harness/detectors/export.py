@@ -171,7 +171,8 @@ def _export_portable(detector: Detector, directory: Path) -> None:
         raise InputError(
             f"{exported.detector} cannot be saved as a bundle: it has neither a program nor an ONNX graph, and the "
             "fitted object of its library could only be pickled.",
-            remedy="Save a built-in detector, or give the class a program() or a scoring_graph().",
+            remedy="Save a built-in detector, or derive the class from harness.detectors.base.Detector and give it a "
+            "program() or a scoring_graph().",
         )
     (directory / artifacts.TRAINING_FILE).unlink(missing_ok=True)
     possible = {*exported.backends, *exported.unavailable}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.datasets.packed import container_of
 from harness.datasets.registry import find, is_own_table
 from harness.decode import encode
 from harness.errors import InputError
@@ -65,6 +66,6 @@ def bundle_of(asked: RunSpec, save: Path, progress: Progress) -> Path:
 def _digest(asked: RunSpec, workload: Workload) -> str:
     """What distinguishes data that were asked for: a file of the user's that was changed is another."""
     files = find(workload.dataset, ()) if is_own_table(workload.dataset) else None
-    states = [entry.path.stat() for entry in files.files] if files is not None else []
+    states = [container_of(entry.path).stat() for entry in files.files] if files is not None else []
     parts = [encode(asked), [(state.st_size, state.st_mtime_ns) for state in states]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.datasets import registry, row_bounds
 from harness.datasets.locate import search_directories
+from harness.datasets.packed import container_of
 from harness.detectors.registry import BUILT_IN, check, data_parallel, possible_backends
 from harness.errors import InputError
 from harness.placement.model import Placement
@@ -148,6 +149,7 @@ def checked_by_worker(
             rows=spec.rows,
             directory=str(directory / "job"),
             synthetic=spec.stand_ins,
+            save=spec.save is not None,
         )
         outcome = executor.run(job, placement, timeout_s=_CHECK_TIMEOUT_S).outcome(CheckOutcome)
     return {} if outcome is None else outcome.test_rows  # a crash is the fit's to report
@@ -184,4 +186,4 @@ def _is_read(workload: Workload, spec: RunSpec, *, own_only: bool) -> bool:
     form = workload.options_for(spec.protocol).get("form")
     directories = search_directories(None if spec.data_dir is None else Path(spec.data_dir))
     files = registry.find(workload.dataset, directories, form if isinstance(form, str) else None)
-    return files is None or sum(file.path.stat().st_size for file in files.files) <= _READ_AT_ONCE
+    return files is None or sum(container_of(file.path).stat().st_size for file in files.files) <= _READ_AT_ONCE

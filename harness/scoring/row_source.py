@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from harness.datasets.csvfile import FLOAT_PRECISION
+from harness.datasets.file_kinds import binary_kind
 from harness.datasets.packed import UnixText
 from harness.datasets.store import empty
 from harness.errors import InputError
@@ -77,6 +78,12 @@ def read_rows(stream: BinaryIO, name: str, layout: Layout, block_bytes: int = BL
         if start.startswith(_NPY):
             yield from _array_rows(whole, name, layout)
             return
+        kind = binary_kind(start)
+        if kind is not None:
+            raise InputError(
+                f"{name} is {kind}; CSV, JSON lines or .npy were expected.",
+                remedy="Write its rows as CSV with a header.",
+            )
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             whole = cast("BinaryIO", io.BufferedReader(UnixText(whole), 1 << 16))
         reader: _Csv | None = None

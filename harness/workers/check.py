@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.datasets.registry import is_own_table
+from harness.detectors.foreign import Foreign
 from harness.detectors.registry import resolve
+from harness.errors import InputError
 from harness.trust import names_code
 from harness.workers.jobs import CheckJob
 from harness.workers.outcomes import CheckOutcome
@@ -21,7 +23,14 @@ def check(job: CheckJob) -> CheckOutcome:
     """
     for workload in job.workloads:
         if names_code(workload.detector):
-            resolve(workload.detector, workload.parameters_for(job.protocol, 0))
+            built = resolve(workload.detector, workload.parameters_for(job.protocol, 0))
+            if job.save and isinstance(built, Foreign):
+                name = workload.detector
+                raise InputError(
+                    f"--save: {name} cannot be saved as a bundle: what its class fits could only be pickled.",
+                    remedy="Leave --save out (--scores keeps the scores of the test rows), save a built-in detector, "
+                    "or derive the class from harness.detectors.base.Detector and give it a program().",
+                )
     return CheckOutcome({each.name: _test_rows(each, job) for each in job.workloads if each.name in job.read})
 
 

@@ -59,6 +59,7 @@ class CheckJob:
         workloads: those of ``module:Class`` are built.
         read: names of those whose data are read.
         rows: of the training file; None for all.
+        save: whether the fitted detectors will be saved as bundles.
     """
 
     workloads: tuple[Workload, ...]
@@ -68,6 +69,7 @@ class CheckJob:
     rows: int | None
     directory: str
     synthetic: Synthetic
+    save: bool = False
     kind: Literal["check"] = "check"
 
 

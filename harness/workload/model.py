@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -143,7 +144,7 @@ class Workload:
             options: of that data set.
         """
         kind, _, parameter = dataset.partition(":")
-        stem = Path(parameter).name.partition(".")[0] if kind in ("csv", "parquet") else parameter or kind
+        stem = _stem(Path(parameter)) if kind in ("csv", "parquet") else parameter or kind
         # A class of the user's is called after a data set that it never was on.
         own = self.name.removeprefix(f"{self.dataset.partition(':')[0]}-") if ":" in self.detector else self.name
         return replace(
@@ -179,6 +180,13 @@ class Suite:
     blocks: PositiveInt = 6
     both_protocols: bool = False
     series_seconds: float = 0.5
+
+
+def _stem(path: Path) -> str:
+    """What files of one's own are called: a file or folder without its ending, a pattern as its folder."""
+    if not re.search(r"[*?\[]", path.name):
+        return path.name.partition(".")[0]
+    return path.parent.name or re.sub(r"[^\w-]", "", path.stem) or "files"
 
 
 def _method(title: str) -> str:

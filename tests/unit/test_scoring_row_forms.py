@@ -57,6 +57,12 @@ def test_a_line_that_does_not_fit_keeps_its_number_and_its_reason() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("start", "kind"), [(b"PAR1", "a Parquet file"), (b"PK\x03\x04", "a ZIP archive or an Excel")])
+def test_what_is_no_text_is_named(start: bytes, kind: str) -> None:
+    with pytest.raises(InputError, match=f"x is {kind}.*; CSV, JSON lines or .npy were expected"):
+        list(read_rows(io.BytesIO(start + b"\0" * 50), "x", LAYOUT))
+
+
 def test_an_array_of_json_is_named() -> None:
     with pytest.raises(InputError, match="is a JSON array; JSON lines were expected"):
         list(read_rows(io.BytesIO(b'[{"size": 1}]'), "x", LAYOUT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,31 @@ def test_batches_of_a_sweep_fit_the_test_rows(
     assert design.grid is not None
     sizes = sorted({size for each in design.grid.configurations for size in each.batch_sizes})
     assert sizes == (list(chosen) if isinstance(chosen, tuple) else [chosen])
+
+
+def test_what_cannot_be_saved_is_said_before_it_is_trained(here: Path) -> None:
+    with pytest.raises(InputError, match="--save: owncheck:ZScore cannot be saved as a bundle"):
+        asked("owncheck:ZScore", dataset="csv:fraud.csv", label="label", save="bundles")
+
+
+def test_a_file_in_an_archive_is_checked_as_others_are(here: Path) -> None:
+    with zipfile.ZipFile(here / "two.zip", "w") as archive:
+        for name in ("a.csv", "b.csv"):
+            archive.writestr(name, (here / "fraud.csv").read_text())
+    assert asked("nsl-kdd-isolation-forest", dataset="csv:two.zip/b.csv", label="label")
+
+
+def test_detectors_that_need_labels_are_refused_rows_of_one_kind(here: Path) -> None:
+    (here / "test.csv").write_text((here / "fraud.csv").read_text())
+    normal = [line for line in (here / "fraud.csv").read_text().splitlines() if not line.endswith(",1")]
+    (here / "normal.csv").write_text("\n".join(normal) + "\n")
+    files = {"dataset": "csv:normal.csv", "label": "label", "dataset_options": {"test_files": "test.csv"}}
+    with pytest.raises(
+        InputError, match=r"mlp learns from labelled rows of both kinds; the .* are all normal"
+    ) as raised:
+        asked("nsl-kdd-mlp", **files)
+    assert (raised.value.remedy or "").startswith("Take a detector that learns from normal rows")
+    assert asked("nsl-kdd-isolation-forest", **files)
 
 
 def test_a_fit_without_memory_for_its_matrix_is_refused_before_anything(

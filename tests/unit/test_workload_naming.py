@@ -134,4 +134,7 @@ def test_a_file_with_arguments_is_asked_for_and_found_as_one_without(
 def test_on_a_file_of_ones_own_the_metric_is_no_publications() -> None:
     published = find_workload("nsl-kdd-isolation-forest")
     own = published.on_dataset("csv:flows.csv", {"label": "label"})
+    names = {"flows.csv.gz": "flows", "days/*.csv": "days", "day*.csv": "day", "*.csv": "files", "days": "days"}
+    for path, name in names.items():
+        assert published.on_dataset(f"csv:{path}", {}).name == f"{name}-nsl-kdd-isolation-forest"
     assert (published.accuracy.metric, own.accuracy.metric, own.published) == ("accuracy", "auc_roc", None)
