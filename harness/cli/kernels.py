@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli.options import Json
+from harness.errors import InputError
 
 
 def kernels(
@@ -15,12 +18,22 @@ def kernels(
         bool,
         typer.Option("--instructions", help="Count instructions per row instead: here and on POWER10."),
     ] = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            help="Write the figures as CSV too; - for CSV alone, on standard output.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure peak, memory bandwidth and latency of the CPUs this process may use, and the kernels below them.
 
     The peak is that of a loop on registers, next to the one of the processor's table. Kernel rates are those of one
-    thread, with their share of one thread's peak. Pin first to measure a part of the machine.
+    thread, with their share of one thread's peak. Pin first to measure a part of the machine. Every rate is the best of
+    six rounds, with the least and the greatest of them.
 
     --instructions counts what a row takes on every native kernel and of every detector that scores natively: by the
     processor's counter where that is permitted, and exactly on a POWER10 that QEMU emulates where it and a cross
@@ -29,16 +42,33 @@ def kernels(
 
     Example: `numactl --cpunodebind 0 --membind 0 lparbench kernels`
     """
+    from harness.cli.outputs import shares_standard_output
     from harness.platform.probe import probe
     from harness.platform.sysroot import SysRoot
+    from harness.record.files import whole_output
+    from harness.reporting.kernels_csv import kernels_csv
     from harness.reporting.kernels_terminal import kernels_json, print_kernels
-    from harness.roofline.assemble import measured_here
+    from harness.reporting.progress import progress_for
+    from harness.roofline.assemble import here, measured_here
     from harness.roofline.probes import heeding_signals
+    from harness.runs.stopping import duration
 
+    piped = shares_standard_output(csv, as_json=as_json)
     if instructions:
+        if csv is not None:
+            raise InputError("--csv has no table of instructions.", remedy="Take --json, or leave out --instructions.")
         _count(as_json=as_json)
         return
-    measured, roofline = heeding_signals(partial(measured_here, probe(SysRoot())))
+    facts = probe(SysRoot())
+    what = here(facts)
+    with nullcontext() if csv is None else whole_output(csv) as sink:  # what cannot be written is refused first
+        with progress_for(quiet=as_json) as progress:
+            progress.say(f"Roofs of these CPUs and the kernels below them: about {duration(what.seconds)}.")
+            measured, roofline = heeding_signals(partial(measured_here, facts, what, progress))
+        if sink is not None:
+            sink.write(kernels_csv(measured, roofline).encode())
+    if piped:
+        return
     if as_json:
         typer.echo(kernels_json(measured, roofline))
     else:

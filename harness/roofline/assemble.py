@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from harness.errors import MeasurementError
 from harness.linalg import native
@@ -14,7 +14,16 @@ from harness.platform.facts import Core, CpuFacts, Facts
 from harness.platform.pinning import pinned_cpus
 from harness.platform.second_clock import ClockWatch
 from harness.record.model import KernelRate, Metric, Result, Roof, Roofline
-from harness.roofline.measured import ALONE, MeasuredRoof, cache_to_exceed, measure, node_pairs
+from harness.roofline.measured import (
+    ALONE,
+    Heard,
+    MeasuredRoof,
+    NodePair,
+    cache_to_exceed,
+    measure,
+    node_pairs,
+    seconds_needed,
+)
 from harness.roofline.probes import ComputeRoof, MemoryRoof
 from harness.roofline.rates import MeasuredKernel, rate_unit, roof_at, row_bytes
 
@@ -31,13 +40,25 @@ _CLOCK_ERROR = 0.02  # of a measured clock, and of a rate against it
 _TRAINING = 3  # products forward, of the weights' gradients and of the inputs'
 
 
-def measured_here(facts: Facts) -> tuple[MeasuredRoof, Roofline]:
-    """Measure the CPUs that this process is pinned to, every node's memory and the kernels, at length.
+@dataclass(frozen=True)
+class Here:
+    """What there is to measure of the CPUs that this process is pinned to; no memory without ``cache_bytes``."""
+
+    pairs: tuple[NodePair, ...]
+    cache_bytes: int | None
+
+    @property
+    def seconds(self) -> float:
+        """How long that takes, about."""
+        return seconds_needed(self.pairs, self.cache_bytes, ALONE)
+
+
+def here(facts: Facts) -> Here:
+    """What `measured_here` will measure.
 
     Raises:
         InputError: the native kernels are not built.
-        MeasurementError: instructions are emulated, so that rates would say nothing about the machine; or the clock is
-            wrong.
+        MeasurementError: instructions are emulated, so that rates would say nothing about the machine.
     """
     native.select()  # without the kernels there is nothing to measure
     if facts.emulation.emulated:
@@ -46,13 +67,21 @@ def measured_here(facts: Facts) -> tuple[MeasuredRoof, Roofline]:
             remedy="`lparbench kernels --instructions` counts instructions instead, on a machine that can emulate.",
         )
     cpus = tuple(dict.fromkeys(pinned_cpus()))
-    cache_bytes = cache_to_exceed(facts, cpus)
+    return Here(node_pairs(facts, cpus), cache_to_exceed(facts, cpus))
+
+
+def measured_here(facts: Facts, what: Here, heard: Heard | None = None) -> tuple[MeasuredRoof, Roofline]:
+    """Measure the CPUs, every node's memory and the kernels, at length; ``heard`` hears of it.
+
+    Raises:
+        MeasurementError: the clock is wrong.
+    """
     clocks = ClockWatch()
-    measured = measure(node_pairs(facts, cpus), cache_bytes, ALONE)
+    measured = measure(what.pairs, what.cache_bytes, ALONE, heard=heard)
     if (mismatch := clocks.disagreement()) is not None:
         raise MeasurementError(f"Rates would be wrong: {mismatch}.", remedy=Reason.CLOCK.remedy)
     roof = _roofline(measured, facts)
-    if cache_bytes is None:
+    if what.cache_bytes is None:
         roof = replace(roof, notes=(*roof.notes, _NO_MEMORY))
     return measured, roof
 
@@ -105,7 +134,7 @@ def _compute(measured: ComputeRoof, table: Peak | None, reported_hz: float | Non
     clock_hz = measured.clock_hz or reported_hz
     theoretical = None if table is None or clock_hz is None else table.ops_per_cycle * clock_hz
     unit = rate_unit(measured.dtype)
-    rate = Metric(measured.ops_per_s, unit, n=1, note="best of many repetitions in one process")
+    rate = _best(measured.ops_per_s, unit, measured.rounds, note="best of many repetitions in one process")
     roof = Roof("compute", measured.dtype, rate, theoretical, f"{measured.isa} {measured.kernel}")
     if table is None or clock_hz is None or not above_table(roof):
         return roof, ""
@@ -124,8 +153,15 @@ def _memory(measured: MemoryRoof, facts: Facts, cpus: Sequence[int]) -> Roof:
         name = f"node {', '.join(nodes)}"
     else:
         name = f"node {measured.memory_node} from node {measured.cpu_node}"
-    rate = Metric(measured.best_bytes_per_s, "B/s", n=1, note=measured.refused)
+    rounds = max(measured.triad_rounds, measured.read_rounds, key=lambda rates: max(rates, default=0.0))
+    rate = _best(measured.best_bytes_per_s, "B/s", rounds, note=measured.refused)
     return Roof("memory", name, rate, None, "triad or sum, the faster")
+
+
+def _best(value: float, unit: str, rounds: Sequence[float], note: str | None = None) -> Metric:
+    """A best of rounds; the lowest and the highest of six hold the median of all rounds with 97 % confidence."""
+    low, high = (min(rounds), max(rounds)) if len(rounds) > 1 else (None, None)
+    return Metric(value, unit, low, high, n=max(1, len(rounds)), note=note)
 
 
 def _kernel(measured: MeasuredKernel) -> KernelRate:
@@ -133,7 +169,7 @@ def _kernel(measured: MeasuredKernel) -> KernelRate:
         name=measured.name,
         backend=measured.backend,
         dtype=measured.dtype,
-        rate=Metric(measured.ops_per_s, rate_unit(measured.dtype), n=1),
+        rate=_best(measured.ops_per_s, rate_unit(measured.dtype), measured.rounds),
         operations_per_byte=measured.operations_per_byte,
         share_of_roof=measured.share_of_roof,
         ran_on=measured.ran_on,

@@ -34,6 +34,7 @@ class ComputeRoof:
     """Operations per second, an addition and a multiplication counting one each, of all CPUs at the same time.
 
     ``clock_hz``: mean of the CPUs' clocks under these instructions; None where it is not measured (Power).
+    ``rounds``: rate of each round, of which ``ops_per_s`` is the highest.
     """
 
     dtype: Dtype
@@ -42,6 +43,7 @@ class ComputeRoof:
     kernel: str
     cpus: tuple[int, ...]
     clock_hz: float | None = None
+    rounds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class MemoryRoof:
 
     ``triad_bytes_per_s``: a[i] = b[i] + s c[i], reads and writes counted once each, without write allocation.
     ``latency_s``: one dependent load by one CPU.
+    Each is the best of its rounds.
     """
 
     cpu_node: int | None
@@ -58,6 +61,9 @@ class MemoryRoof:
     read_bytes_per_s: float
     latency_s: float
     refused: str | None  # why memory could not be bound, in which case the kernel placed it
+    triad_rounds: tuple[float, ...] = ()
+    read_rounds: tuple[float, ...] = ()
+    latency_rounds: tuple[float, ...] = ()
 
     @property
     def best_bytes_per_s(self) -> float:
@@ -66,9 +72,16 @@ class MemoryRoof:
 
 
 def compute_roof(
-    cpus: Sequence[int], dtype: Dtype = "float32", *, isa: str | None = None, seconds: float = 0.2
+    cpus: Sequence[int], dtype: Dtype = "float32", *, isa: str | None = None, seconds: float = 0.2, rounds: int = 1
 ) -> ComputeRoof | None:
     """The peak of a loop of independent multiply-adds on registers, on every CPU at once; None without such a loop.
+
+    Args:
+        cpus: at work at the same time.
+        dtype: number format.
+        isa: instruction set; None: the best here.
+        seconds: of all rounds together.
+        rounds: as many rates, of which the highest is the peak.
 
     Raises:
         InputError: the native kernels are not built, the instruction set is not here, or a CPU is not allowed.
@@ -80,14 +93,15 @@ def compute_roof(
     assert native.extension is not None
     extension, number = native.extension, native.extension.DTYPES[dtype]
 
-    def probe(_cpu: int) -> tuple[float, float]:
-        rate = extension.peak_ops(selected.index, number, seconds)
-        return rate, extension.clock_hz(selected.index, number, _CLOCK_SHARE * seconds)
+    def probe(_cpu: int) -> tuple[list[float], float]:
+        rates = [extension.peak_ops(selected.index, number, seconds / rounds) for _ in range(rounds)]
+        return rates, extension.clock_hz(selected.index, number, _CLOCK_SHARE * seconds)
 
     rates, clocks = zip(*on_each(cpus, probe), strict=True)
     clock_hz = sum(clocks) / len(clocks) if all(clocks) else None
-    total = sum(rates)
-    return ComputeRoof(dtype, total, selected.name, kernel, tuple(cpus), clock_hz) if total > 0.0 else None
+    totals = tuple(map(sum, zip(*rates, strict=True)))
+    best = max(totals)
+    return ComputeRoof(dtype, best, selected.name, kernel, tuple(cpus), clock_hz, totals) if best > 0.0 else None
 
 
 def memory_roof(
@@ -98,6 +112,7 @@ def memory_roof(
     bind: BindMemory,
     cache_bytes: int,
     seconds: float = 0.3,
+    rounds: int = 1,
 ) -> MemoryRoof:
     """Bandwidth and latency of ``cpus`` in the memory of ``memory_node``.
 
@@ -107,7 +122,8 @@ def memory_roof(
         memory_node: where the arrays lie; None leaves that to the process's policy.
         bind: binds the calling thread's memory to a node.
         cache_bytes: of the last level that these CPUs have; every array is four times as large, over all CPUs.
-        seconds: for each of the three probes.
+        seconds: for each of the three probes, all rounds together.
+        rounds: as many rates of each, of which the best counts.
     """
     if native.extension is None:
         raise InputError(str(native.missing()))
@@ -121,22 +137,29 @@ def memory_roof(
         if refusal is not None:
             refusals.append(refusal)
 
-    def bandwidth(cpu: int) -> tuple[float, float]:
+    def bandwidth(cpu: int) -> list[tuple[float, float]]:
         bound(cpu)
         a, b, c = (np.full(count, value, np.float32) for value in range(_STREAMS))  # first touch is here
-        ready.wait()
-        triad = extension.triad_bandwidth(a, b, c, seconds)
-        ready.wait()
-        return triad, extension.read_bandwidth(a, seconds)
+        rates = []
+        for _ in range(rounds):
+            ready.wait()
+            triad = extension.triad_bandwidth(a, b, c, seconds / rounds)
+            ready.wait()
+            rates.append((triad, extension.read_bandwidth(a, seconds / rounds)))
+        return rates
 
-    def latency(cpu: int) -> float:
+    def latency(cpu: int) -> list[float]:
         bound(cpu)
-        return extension.load_latency(np.zeros(max(count, cache_bytes), np.float32), seconds)
+        memory = np.zeros(max(count, cache_bytes), np.float32)
+        return [extension.load_latency(memory, seconds / rounds) for _ in range(rounds)]
 
-    rates = on_each(cpus, bandwidth)
-    waited = on_each(cpus[:1], latency)[0]
-    triad, read = (sum(rate[index] for rate in rates) for index in range(2))
-    return MemoryRoof(cpu_node, memory_node, triad, read, waited, refusals[0] if refusals else None)
+    of_rounds = list(zip(*on_each(cpus, bandwidth), strict=True))  # per round, a pair of rates per CPU
+    triads, reads = (tuple(sum(rate[index] for rate in rates) for rates in of_rounds) for index in range(2))
+    waits = tuple(on_each(cpus[:1], latency)[0])
+    refused = refusals[0] if refusals else None
+    return MemoryRoof(
+        cpu_node, memory_node, max(triads), max(reads), min(waits), refused, triads, reads, waits
+    )  # fmt: skip
 
 
 def on_each(cpus: Sequence[int], work: Callable[[int], T]) -> list[T]:
@@ -249,7 +272,12 @@ def best_rate(call: Callable[[], object], operations: float, seconds: float = 0.
 
 
 def mma_evidence(isa: Isa, best_ops_per_s: float, vector_roof: ComputeRoof | None) -> str:
-    """What shows that products really ran on the matrix unit, from one thread's best rate and its vector roof."""
+    """What shows that products really ran on the matrix unit, from one thread's best rate and its vector roof.
+
+    Nothing where the processor's family has none of that name (x86).
+    """
+    if not isa.name.startswith(("vsx", "mma")):
+        return ""
     if isa.name != "mma":
         return f"Products ran on {isa.name}; this processor, in the mode the system runs it, offers no MMA."
     if vector_roof is None or best_ops_per_s <= vector_roof.ops_per_s:

@@ -23,6 +23,7 @@ class MeasuredKernel:
     operations_per_byte: float | None  # None: the operands stay in cache
     share_of_roof: float
     ran_on: str
+    rounds: tuple[float, ...] = ()  # rate of each round, of which ``ops_per_s`` is the highest
 
 
 def rate_unit(dtype: str) -> str:
@@ -43,7 +44,12 @@ def row_bytes(features: int) -> float:
 
 
 def kernel_rates(
-    kernels: Iterable[Case], cpu: int, ceilings: Mapping[Dtype, float], bandwidth: float, seconds: float = 0.1
+    kernels: Iterable[Case],
+    cpu: int,
+    ceilings: Mapping[Dtype, float],
+    bandwidth: float,
+    seconds: float,
+    rounds: int = 1,
 ) -> list[MeasuredKernel]:
     """The best rate of each case on one CPU.
 
@@ -52,7 +58,8 @@ def kernel_rates(
         cpu: the CPU.
         ceilings: operations per second that it reaches in registers, by number format.
         bandwidth: bytes per second between it and memory; 0 where not known.
-        seconds: per case.
+        seconds: per case, all rounds together.
+        rounds: as many rates of each, of which the highest counts.
     """
 
     def run(_cpu: int) -> list[MeasuredKernel]:
@@ -61,15 +68,16 @@ def kernel_rates(
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return [_rated(case, ceilings[case.dtype], bandwidth, seconds) for case in kernels]
+            return [_rated(case, ceilings[case.dtype], bandwidth, seconds, rounds) for case in kernels]
         finally:
             torch.set_num_threads(threads)
 
     return on_each([cpu], run)[0]
 
 
-def _rated(case: Case, ceiling: float, bandwidth: float, seconds: float) -> MeasuredKernel:
-    rate = best_rate(case.call, case.operations, seconds)
+def _rated(case: Case, ceiling: float, bandwidth: float, seconds: float, rounds: int) -> MeasuredKernel:
+    rates = tuple(best_rate(case.call, case.operations, seconds / rounds) for _ in range(rounds))
+    rate = max(rates)
     intensity = None if case.traffic is None else case.operations / case.traffic
     share = rate / roof_at(ceiling, bandwidth, intensity)
-    return MeasuredKernel(case.name, case.label, case.backend, case.dtype, rate, intensity, share, case.ran_on)
+    return MeasuredKernel(case.name, case.label, case.backend, case.dtype, rate, intensity, share, case.ran_on, rates)

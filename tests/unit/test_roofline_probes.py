@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
 import platform
+import re
 import threading
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -14,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from harness.cli import kernels as command
-from harness.errors import InputError, MeasurementError
+from harness.errors import InputError, LparbenchError, MeasurementError
 from harness.linalg import native
 from harness.platform.facts import EmulationFacts
 from harness.platform.probe import probe
@@ -88,7 +91,10 @@ def test_mma_is_proved_by_a_rate_or_not_at_all():
     assert "2.00 times the 60.0 GFLOP/s that vsx-power9" in roofline.mma_evidence(mma, 120e9, vector)
     assert "do not prove" in roofline.mma_evidence(mma, 59e9, vector)
     assert "do not prove" in roofline.mma_evidence(mma, 120e9, None)
-    assert "offers no MMA" in roofline.mma_evidence(native.Isa(0, "avx2", True, {"float32": "fma"}), 1e11, None)
+    older = native.Isa(0, "vsx-power9", True, {"float32": "fma"})
+    assert "Products ran on vsx-power9; this processor" in roofline.mma_evidence(older, 1e11, None)
+    assert "offers no MMA" in roofline.mma_evidence(older, 1e11, None)
+    assert roofline.mma_evidence(native.Isa(0, "avx2", True, {"float32": "fma"}), 1e11, None) == "", "of Power alone"
 
 
 def test_cases_count_their_operations_and_traffic():
@@ -155,10 +161,46 @@ def test_the_command_prints_tables(quick, width, monkeypatch):
         shown = out.getvalue()
     else:
         shown = invoke().stdout
+    shown = shown.replace("\N{NO-BREAK SPACE}", " ")
+    sure = (
+        "the best of 6 rounds, as other work only lowers them; the least and the greatest round hold the median round"
+    )
     for part in ("Compute roof", "20.0 GB/s", "90 ns", "batched GEMM", "alone, best of many calls", "Ran on: native"):
         assert part in shown
     assert width is None or max(map(len, shown.splitlines())) <= width
     assert "8x8x8, batch 1024" in shown, "a name is broken over lines"
+    assert f"{sure} with 96.9 % confidence." in " ".join(shown.split())
+    assert "MMA" not in shown or platform.machine().startswith("ppc64")
+
+
+def test_the_command_says_how_long_it_takes_and_how_far_it_is(quick, tmp_path):
+    result = invoke("--csv", str(tmp_path / "k.csv"))
+    first, _, *stages = result.stderr.splitlines()
+    assert re.fullmatch(r"Roofs of these CPUs and the kernels below them: about \d+ s\.", first)
+    count = f"{len(os.sched_getaffinity(0))} CPU"
+    assert any(line.startswith(f"compute roof of {count}") and line.endswith("float32") for line in stages)
+    assert any(line.startswith("memory of node 0 from ") for line in stages)
+    assert stages[-2:] == ["kernels in cache, float32", "kernels from memory, float32"], "a line per table"
+    assert invoke("--json").stderr == ""
+
+
+def test_every_figure_is_in_the_csv_with_its_rounds(quick, tmp_path):
+    path = tmp_path / "k.csv"
+    assert invoke("--csv", str(path)).exit_code == 0
+    rows = list(csv.DictReader(path.open()))
+    kinds = Counter(row["kind"] for row in rows)
+    assert (kinds["triad"], kinds["sum"], kinds["latency"]) == (1, 1, 1)
+    kernel = next(row for row in rows if row["kind"] == "kernel" and row["backend"] == "native")
+    assert float(kernel["round_low"]) == float(kernel["round_high"]) == float(kernel["value"])
+    assert (kernel["rounds"], kernel["unit"]) == ("6", "FLOP/s")
+    alone = invoke("--csv", "-")
+    assert alone.stdout.startswith("kind,name,backend")
+    assert alone.stdout.count("\n") == len(rows) + 1, "nothing else is on standard output"
+    both = invoke("--csv", "-", "--json").exception
+    assert isinstance(both, InputError)
+    assert "exclude each other" in str(both)
+    assert isinstance(invoke("--csv", str(path / "k.csv")).exception, LparbenchError)
+    assert isinstance(invoke("--instructions", "--csv", str(path)).exception, InputError)
 
 
 def test_emulated_rates_are_refused(monkeypatch):

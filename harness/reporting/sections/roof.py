@@ -76,6 +76,8 @@ def reached(roof: Roof) -> str:
     if above_table(roof):
         return "above the table"
     share = share_of_table(roof)
+    if share == 1.0:  # no more above it than the clock is uncertain
+        return "all of it"
     return "–" if share is None else percent(share)
 
 
