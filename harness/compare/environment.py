@@ -62,7 +62,7 @@ FACTS = (
 )
 _UNLISTED = Fact("", "effect not known")
 _IDENTIFYING = ("arch", "cpu")
-_WITH_THREADS = ("threads", "cpus", "thread_environment")  # another number of threads changes the others too
+_WITH_THREADS = ("threads", "cpus", "thread_environment")  # each changes those behind it too
 _APART = ("libraries.torch", "libraries.onnxruntime")  # of which each has an effect of its own
 
 
@@ -97,17 +97,19 @@ def differences(a: Side, b: Side) -> tuple[Difference, ...]:
 
 
 def grouped(differing: Sequence[Difference]) -> list[tuple[Difference, ...]]:
-    """Differences that are one: members of a group ("libraries"), and what follows from more or fewer threads.
+    """Differences that are one: members of a group ("libraries"), and what follows from other threads or CPUs.
 
     The first of each group stands for it.
     """
     groups: dict[tuple[str, tuple[Key, ...]], list[Difference]] = {}
-    of_threads = {fact.keys for fact in differing if fact.name == "threads"}
+    causes: dict[tuple[Key, ...], str] = {}
+    for name in _WITH_THREADS:
+        for fact in differing:
+            if _within(fact.name, name):
+                causes.setdefault(fact.keys, name)
     for fact in differing:
         root = fact.name.partition(".")[0] if fact.name not in _APART else fact.name
-        if root in _WITH_THREADS and fact.keys in of_threads:
-            root = "threads"
-        groups.setdefault((root, fact.keys), []).append(fact)
+        groups.setdefault((causes[fact.keys] if root in _WITH_THREADS else root, fact.keys), []).append(fact)
     return [tuple(members) for members in groups.values()]
 
 
@@ -159,11 +161,28 @@ def is_allowed(name: str, allowed: Iterable[str]) -> bool:
 
 
 def _refuse(what: str, differing: list[Difference]) -> None:
-    options = " ".join(f"--allow-diff {name}" for name in dict.fromkeys(fact.name for fact in differing))
+    groups = grouped(differing)
+    names = dict.fromkeys(_allowing(fact) for fact in differing)
+    options = " ".join(f"--allow-diff {name}" for name in names)
     raise EnvironmentMismatchError(
-        f"{what}: {'; '.join(str(fact) for fact in differing)}.",
+        f"{what}: {'; '.join(map(_of_group, groups))}.",
         remedy=f"Measure both in one environment, or say that the difference is what you ask about: {options}",
     )
+
+
+def _allowing(fact: Difference) -> str:
+    """The name that allows a difference: of what libraries read of threads, that of all of it."""
+    root = fact.name.partition(".")[0]
+    return root if root in _WITH_THREADS else fact.name
+
+
+def _of_group(facts: Sequence[Difference]) -> str:
+    """The first of a group in full; of what follows from it the names alone."""
+    first, *others = facts
+    follow = dict.fromkeys(_allowing(fact) for fact in others if _allowing(fact) in _WITH_THREADS)
+    follow.pop(_allowing(first), None)
+    own = [str(fact) for fact in others if _allowing(fact) not in _WITH_THREADS]
+    return "; ".join([f"{first} (with it {', '.join(follow)})" if follow else str(first), *own])
 
 
 def _difference(name: str, a: FactValue, b: FactValue, keys: tuple[Key, ...] = ()) -> Difference:
