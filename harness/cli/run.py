@@ -303,7 +303,7 @@ def run(
             return
     with at_level(level):
         if resume is not None:
-            session = runs.resume(resume)
+            session = runs.resume(resume, spent_s=process_age_s())
         else:
             command = ("lparbench", *sys.argv[1:])
             session = runs.begin(spec, command, out, executor=ProcessExecutor(), spent_s=process_age_s(), group=group)

@@ -51,7 +51,7 @@ def load(
             notes=(*_provenance(reading, files.variant), *encoded.notes),
         )
     # A stand-in is what its process made it, so that nothing about it is suspicious.
-    return replace(encode(recipe.synthesise(request), request), file_columns=recipe.file_columns, warnings=())
+    return replace(encode(recipe.synthesise(request), request, real=False), file_columns=recipe.file_columns)
 
 
 def count_test_rows(

@@ -37,7 +37,10 @@ def _read(local: Found, request: Request) -> Reading:
 def _synthesise(request: Request) -> Split:
     attacks = sorted((set(_TRAIN_ROWS) | set(_TEST_ROWS)) - {kdd.NORMAL})
     process = synthetic.CopulaMixture(kdd.fields(kdd.SERVICES), attacks, seed=request.seed, normal=kdd.NORMAL)
-    train, test = process.table(_TRAIN_ROWS), process.table(_TEST_ROWS)
+    rows = request.options["rows"]
+    train, test = (
+        process.table(synthetic.thinned(counts, rows, normal=kdd.NORMAL)) for counts in (_TRAIN_ROWS, _TEST_ROWS)
+    )
     return _by(Split(train, test, notes=(synthetic.NOTE,)), request)
 
 

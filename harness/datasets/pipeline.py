@@ -37,7 +37,7 @@ class _Encoded:
     group: npt.NDArray[np.int64] | None
 
 
-def encode(split: Split, request: Request) -> EncodedDataset:
+def encode(split: Split, request: Request, *, real: bool = True) -> EncodedDataset:
     """Rows as a detector takes them, by the options of the request; the origin is that of a stand-in.
 
     Raises:
@@ -53,7 +53,7 @@ def encode(split: Split, request: Request) -> EncodedDataset:
         notes.append(f"{before - len(train):,} repeated training rows were removed.")
     rng = np.random.default_rng(request.seed)
     train, test = _at_most(train, options["rows"], rng), _at_most(test, options["rows"], rng)
-    warnings, whole = (*split.warnings, *suspicions(train, test)), train
+    warnings, whole = (*split.warnings, *suspicions(train, test)) if real else (), train
     validation = split.validation
     if validation is not None:
         validation = _with_classes(_without_columns(validation, split, request), options["train_classes"], request)

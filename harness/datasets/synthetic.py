@@ -117,6 +117,18 @@ def counts(text: str) -> dict[str, int]:
     return {name: int(rows) for name, rows in (pair.split(":") for pair in text.split())}
 
 
+def thinned(counts: Mapping[str, int], rows: int | None, *, normal: str) -> Mapping[str, int]:
+    """So many rows in all where there are more: normal ones keep their share, and there is one of each other class."""
+    whole = sum(counts.values())
+    if rows is None or rows >= whole:
+        return counts
+    fewer = {name: max(1, count * rows // whole) for name, count in counts.items()}
+    fewer[normal] = max(1, round(counts[normal] * rows / whole))
+    largest = max(fewer.keys() - {normal}, key=counts.__getitem__)
+    fewer[largest] = max(1, fewer[largest] + rows - sum(fewer.values()))
+    return fewer
+
+
 def _draw(field: Field, rng: np.random.Generator) -> Doubles:
     match field.kind:
         case "category":

@@ -25,8 +25,13 @@ from harness.scoring.artifacts import Artifacts, Scoring
 from harness.scoring.program import Program
 
 
-def prepare(detector: Detector, directory: Path) -> Artifacts:
+def prepare(detector: Detector, directory: Path, *, compiles: bool = True) -> Artifacts:
     """Write everything needed to score with a fitted ``detector`` from another process.
+
+    Args:
+        detector: fitted.
+        directory: receives the files.
+        compiles: whether torch.compile is wanted, for which a C++ compiler is tried.
 
     Raises:
         InputError: the detector is not fitted.
@@ -39,7 +44,7 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
         artifacts.write_json(directory / artifacts.TRAINING_FILE, training)
     program = detector.program()
     graph = _exported(detector) if program is None or detector.traced else _graph(program)
-    possible = [] if program is None else _backends(detector)
+    possible = [] if program is None else _backends(detector, compiles=compiles)
     unavailable = _unavailable(possible)
     backends = ["eager"] if graph is None else ["eager", "onnxruntime"]
     backends += [name for name in possible if name not in unavailable]
@@ -55,9 +60,9 @@ def prepare(detector: Detector, directory: Path) -> Artifacts:
     return artifacts.write(directory, scoring, program, graph)
 
 
-def _backends(detector: Detector) -> list[str]:
+def _backends(detector: Detector, *, compiles: bool) -> list[str]:
     """Backends of a detector's program besides those of its graph, wherever they may be available."""
-    return ["native", "compile"] if detector.dense else ["native"]
+    return ["native", "compile"] if detector.dense and compiles else ["native"]
 
 
 def _unavailable(possible: list[str]) -> dict[str, str]:
@@ -166,7 +171,7 @@ def _validation(detector: Detector, data: EncodedDataset) -> tuple[NDArray[np.fl
 
 def _export_portable(detector: Detector, directory: Path) -> None:
     """The files of `prepare`, with the backends that any machine may have instead of those of this one."""
-    exported = prepare(detector, directory)
+    exported = prepare(detector, directory, compiles=False)
     if "onnxruntime" not in exported.backends:
         raise InputError(
             f"{exported.detector} cannot be saved as a bundle: it has neither a program nor an ONNX graph, and the "

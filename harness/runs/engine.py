@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol as Interface
@@ -156,8 +156,8 @@ class Engine:
             (entry.result for entry in entries if (entry.workload, entry.protocol) == (workload, protocol)), None
         )
 
-    def fit(self, name: str, protocol: Protocol, placement: Placement, *, natively: bool) -> Fit:
-        """Fit a workload with every seed, on the native trainer where it is wanted and can be."""
+    def fit(self, name: str, protocol: Protocol, placement: Placement, *, backends: Collection[str]) -> Fit:
+        """Fit a workload with every seed for ``backends``: on the native trainer where that is one and can be."""
         workload, spec = self.workloads[name], self.spec
         seeds = spec.seeds or workload.training_for(protocol).seeds
         directory = self.directory / "fits" / f"{name}-{protocol}"
@@ -173,7 +173,7 @@ class Engine:
                 data_dir=spec.data_dir,
                 synthetic=spec.stand_ins,
                 seeds=tuple(range(seeds)),
-                trainer="native" if natively and not self.ranks else "torch",
+                trainer="native" if "native" in backends and not self.ranks else "torch",
                 epochs=spec.epochs,
                 rows=spec.rows,
                 threads=placement.threads,
@@ -182,6 +182,7 @@ class Engine:
                 save=self._bundle(name, directory) if own else None,
                 scores=spec.scores and own,
                 bundle=spec.bundle,
+                compiles="compile" in backends,
             )
             result = self._trained(job, placement)
             if not own:

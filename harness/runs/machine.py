@@ -14,6 +14,7 @@ from harness.platform.facts import Facts
 from harness.platform.probe import probe, read_topology
 from harness.platform.sysroot import SysRoot
 from harness.record.spec import RunSpec
+from harness.runs.forecast import no_survey
 from harness.training.rank_setting import RankGroup
 
 _LEAST_ROOM = 512 << 20  # what a worker process takes with its libraries before it has any data
@@ -59,7 +60,7 @@ def observed(spec: RunSpec, sysroot: SysRoot, group: RankGroup | None = None) ->
         InputError: the cores asked for are not there, their node has no room for a process bound to it, or no core is
             left for the generator of HTTP load.
     """
-    facts = probe(sysroot)
+    facts = probe(sysroot, cross_checked=not no_survey(spec))
     placement = plan(
         facts.topology,
         cores=spec.cores,

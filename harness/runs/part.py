@@ -29,6 +29,6 @@ def take_part(spec: RunSpec, group: RankGroup, executor: Executor, progress: Pro
                 ranks=machine.ranks, group=group,
             )  # fmt: skip
             progress.start(1, f"rank {group.first} of {group.count}")
-            fit = engine.fit(next(iter(workloads)), spec.protocol, machine.placement, natively=False)
+            fit = engine.fit(next(iter(workloads)), spec.protocol, machine.placement, backends=())
         if fit.result.failure is not None:
             raise MeasurementError(f"rank {group.first}: {fit.result.failure}.")

@@ -129,7 +129,7 @@ def check_group(spec: RunSpec) -> None:
 def checked_by_worker(
     workloads: Sequence[Workload], spec: RunSpec, executor: Executor, placement: Placement, *, own_only: bool
 ) -> Mapping[str, int]:
-    """Have a worker build somebody else's classes and read small files; test rows of the workloads that were read.
+    """Have a worker build somebody else's classes and read small files; test rows of the workloads, as far as known.
 
     Args:
         own_only: only files of one's own are read, the others are as the publisher made them.
@@ -137,9 +137,11 @@ def checked_by_worker(
     Raises:
         InputError: a class or a file is not usable.
     """
-    read = tuple(workload.name for workload in workloads if _is_read(workload, spec, own_only=own_only))
+    known = {} if own_only else _known_rows(workloads, spec)
+    unknown = [workload for workload in workloads if workload.name not in known]
+    read = tuple(workload.name for workload in unknown if _is_read(workload, spec, own_only=own_only))
     if not read and not any(names_code(workload.detector) for workload in workloads):
-        return {}
+        return known
     with scratch("check") as directory:
         job = CheckJob(
             workloads=tuple(workloads),
@@ -152,7 +154,20 @@ def checked_by_worker(
             save=spec.save is not None,
         )
         outcome = executor.run(job, placement, timeout_s=_CHECK_TIMEOUT_S).outcome(CheckOutcome)
-    return {} if outcome is None else outcome.test_rows  # a crash is the fit's to report
+    return known if outcome is None else {**known, **outcome.test_rows}  # a crash is the fit's to report
+
+
+def _known_rows(workloads: Iterable[Workload], spec: RunSpec) -> dict[str, int]:
+    """Test rows of the workloads on stand-ins, where these need not be made to know them."""
+    directory = None if spec.data_dir is None else Path(spec.data_dir)
+    known = {}
+    for workload in workloads if spec.protocol == "clean" else ():
+        rows = row_bounds.stand_in_test_rows(
+            workload.dataset, workload.options_for(spec.protocol), directory=directory, synthetic=spec.stand_ins
+        )
+        if rows is not None:
+            known[workload.name] = rows if spec.rows is None else min(rows, spec.rows)
+    return known
 
 
 def most_test_rows(workloads: Iterable[Workload], spec: RunSpec) -> int | None:

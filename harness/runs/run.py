@@ -34,7 +34,7 @@ from harness.runs.design import (
 )
 from harness.runs.engine import Engine, Progress
 from harness.runs.fingerprint import check_same_machine, fingerprint
-from harness.runs.forecast import forecast, no_survey, within_budget
+from harness.runs.forecast import closing_s, forecast, no_survey, within_budget
 from harness.runs.journal import FitEntry, Journal, SessionEntry, open_journal
 from harness.runs.machine import Machine, any_core, observed
 from harness.runs.preflight import check_group, checked_by_worker, drawn_rows
@@ -130,13 +130,19 @@ def _clear_abandoned(out: Path) -> bool:
     return cleared
 
 
-def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:
+def resume(directory: Path, *, sysroot: SysRoot | None = None, spent_s: float = 0.0) -> Session:
     """An interrupted run, by the name of its directory with or without its ending.
+
+    Args:
+        directory: of the run.
+        sysroot: the machine.
+        spent_s: time that the command took before.
 
     Raises:
         InputError: there is none, or it is finished.
         EnvironmentMismatchError: this is not the machine that it was begun on.
     """
+    started = time.monotonic() - spent_s
     directory = _unfinished(directory)
     design = design_to_resume(directory)
     if design.grid is not None:
@@ -145,7 +151,7 @@ def resume(directory: Path, *, sysroot: SysRoot | None = None) -> Session:
         raise InputError(f"{directory}: this is a {kind}.", remedy=resume_by)
     machine = observed(design.spec, sysroot or SysRoot())
     check_same_machine(design.facts, machine.facts, "run")
-    return Session(directory, design, machine)
+    return Session(directory, design, machine, spent_s=time.monotonic() - started)
 
 
 def smt_to_resume(directory: Path) -> int | None:
@@ -293,13 +299,13 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
         ranks=machine.ranks,
         group=machine.group,
     )
-    stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=session.spent_s + journal.spent_s())
+    spent_s = session.spent_s + journal.spent_s()
+    stopping = Stopping(Amount.of(spec), clock, progress.say, spent_s=spent_s, closing_s=closing_s(session.spent_s))
     work = Work(engine, machine, stopping)
     configurations = sum(len(backends_of(workload, spec)) for workload in design.workloads)
-    for text in (
-        None if emulated else forecast(design.workloads, spec, stopping.blocks, drawn_rows(design.workloads, spec)),
-        left_out,
-    ):
+    rows = drawn_rows(design.workloads, spec)
+    ahead = None if emulated else forecast(design.workloads, spec, stopping.blocks, rows, session.spent_s)
+    for text in (ahead, left_out):
         if text is not None:
             progress.say(text)
     engine.say_what_is_not_counted(machine.facts.limits)

@@ -45,14 +45,24 @@ class Stopping:
         amount: what was asked for.
         clock: its present time is the beginning of the run.
         say: receives, in sentences, what the first blocks predict.
-        spent_s: time that earlier sessions of the same run have spent.
+        spent_s: time that was spent before, in earlier sessions of the same run too.
+        closing_s: that is kept of a budget for what follows the last block.
     """
 
-    def __init__(self, amount: Amount, clock: Clock, say: Callable[[str], None], *, spent_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        amount: Amount,
+        clock: Clock,
+        say: Callable[[str], None],
+        *,
+        spent_s: float = 0.0,
+        closing_s: float = 0.0,
+    ) -> None:
         self._amount = amount
         self._clock = clock
         self._say = say
         self._began = clock.now_ns() - round(spent_s * 1e9)
+        self._for_work_s = None if amount.budget_s is None else amount.budget_s - closing_s
         self._setup_s = 0.0
         self._predicted: float | None = None
         self._reached: float | None = None
@@ -74,7 +84,7 @@ class Stopping:
         if self._amount.blocks is not None:
             return done < self._amount.blocks
         self._predict(done, estimates)
-        if self._amount.budget_s is not None and self._elapsed_s() + self._block_s > self._amount.budget_s:
+        if not self.has_room(self._block_s):
             return self._end("budget", done)
         if done >= MAX_BLOCKS:
             return self._end("limit", done)
@@ -99,7 +109,7 @@ class Stopping:
 
     def has_room(self, seconds: float) -> bool:
         """Whether work of so many seconds fits into the budget; always where there is none."""
-        return self._amount.budget_s is None or self._elapsed_s() + seconds <= self._amount.budget_s
+        return self._for_work_s is None or self._elapsed_s() + seconds <= self._for_work_s
 
     def record(self) -> StoppingRecord:
         """What was predicted and reached."""
@@ -110,10 +120,10 @@ class Stopping:
         assert self._block_s is not None
         sd = pooled_sd(estimates)
         blocks = MAX_BLOCKS
-        if self._amount.budget_s is not None:
-            plan = fit_blocks(self._amount.budget_s, max(self._block_s, 1e-9), setup_s=self._setup_s, sd=sd)
+        if self._for_work_s is not None:
+            plan = fit_blocks(self._for_work_s, max(self._block_s, 1e-9), setup_s=self._setup_s, sd=sd)
             blocks = max(done, plan.blocks)
-            if done == 1:
+            if done == 1 and self._amount.budget_s is not None:
                 self._say(_time_needed(plan, self._amount.budget_s, self._block_s))
         if self._amount.half_width is not None:
             needed = None if sd is None else blocks_for_precision(sd, self._amount.half_width)

@@ -12,7 +12,7 @@ from harness.runs.accuracy import other_protocol
 from harness.runs.assemble import missing_backends, too_large
 from harness.runs.engine import Engine, Fit, key_of
 from harness.runs.fingerprint import state_digest
-from harness.runs.forecast import has_time, no_survey, slot_s
+from harness.runs.forecast import has_time, next_slot_s, no_survey, slot_s
 from harness.runs.journal import Measurement
 from harness.runs.machine import Machine
 from harness.runs.precision import headline_estimates
@@ -79,8 +79,8 @@ class Work:
         return replace(fit, baselines=engine.baselines(name, self.machine.placement))
 
     def _fit(self, name: str, protocol: Protocol) -> Fit:
-        natively = "native" in backends_of(self.engine.workloads[name], self.engine.spec)
-        return self.engine.fit(name, protocol, self.machine.placement, natively=natively)
+        backends = backends_of(self.engine.workloads[name], self.engine.spec)
+        return self.engine.fit(name, protocol, self.machine.placement, backends=backends)
 
     def measure(self, fits: Mapping[str, Fit]) -> tuple[tuple[Configuration, ...], list[Measurement]]:
         """One process per configuration and block, in the shuffled order, for as many blocks as it takes."""
@@ -101,7 +101,7 @@ class Work:
             for slot in slots:
                 configuration = configurations[slot.configuration]
                 late = measurements and not block and slot.name not in done
-                if late and not self.stopping.has_room(_slowest(each.result for each in measurements)):
+                if late and not self.stopping.has_room(_next_s(configuration, configurations, measurements, fits)):
                     left_out.append(f"{configuration.workload} on {configuration.backend}, {configuration.dtype}")
                     continue
                 of_blocks = f"block {block + 1}" + (f" of {self.stopping.blocks}" if self.stopping.known else "")
@@ -129,6 +129,19 @@ class Work:
         compared = len(baselines) + (len(systems) if engine.spec.both_protocols else 0)
         bare = self.machine.facts.emulation.emulated or not has_time(engine.spec)
         return 1 + len(engine.workloads) + (0 if bare else compared)
+
+
+def _next_s(
+    configuration: Configuration,
+    configurations: Sequence[Configuration],
+    measurements: Iterable[Measurement],
+    fits: Mapping[str, Fit],
+) -> float:
+    """Seconds that the next measurement may take, by those before it."""
+    walls: dict[str, list[float]] = {}
+    for each in measurements:
+        walls.setdefault(configurations[each.configuration].backend, []).append(each.result.wall_s)
+    return next_slot_s(configuration.backend, walls, _slowest(fit.result for fit in fits.values()))
 
 
 def _slowest(results: Iterable[JobResult]) -> float:

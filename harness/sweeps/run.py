@@ -20,7 +20,8 @@ from harness.record.identity import now
 from harness.runs.design import Design, Grid
 from harness.runs.engine import Engine, Progress, unable
 from harness.runs.fingerprint import check_same_machine
-from harness.runs.journal import Journal, Measurement, SessionEntry, SurveyEntry
+from harness.runs.forecast import for_work_s, next_slot_s, no_survey
+from harness.runs.journal import FitEntry, Journal, Measurement, SessionEntry, SurveyEntry
 from harness.runs.schedule import Configuration, Slot
 from harness.runs.stopping import duration
 from harness.wording import plural
@@ -40,7 +41,7 @@ def run_sweep(
     *,
     sysroot: SysRoot | None = None,
     write: Write = write_switch,
-    clock: Clock | None = None,
+    spent_s: float = 0.0,
 ) -> None:
     """Survey, fit, and measure every slot that is not in the journal, in the order of the design.
 
@@ -49,8 +50,8 @@ def run_sweep(
 
     Args:
         sysroot: the machine whose SMT is switched, by ``write``; this one by default.
-        clock: says when a time budget is used up; no block is begun that does not fit into it, and of the first one
-            no setting but one.
+        spent_s: time that the command took before, which a budget counts; no block is begun that does not fit into it,
+            and of the first one no setting but one.
 
     Raises:
         InputError: what a worker found wrong in the user's files, or this is no sweep.
@@ -63,22 +64,21 @@ def run_sweep(
         resume = f"Resume it by: lparbench {command} --resume {directory}"
         raise InputError(f"{directory}: this is a {kind}.", remedy=resume)
     sysroot = sysroot or SysRoot()
-    if grid.method is SmtMethod.SWITCHED and restore_after_kill(sysroot):
-        progress.say("The sweep was killed while SMT was switched; the state before is restored.")
-    check_same_machine(design.facts, probe(sysroot), "sweep")
+    facts = _same_machine(design, grid, sysroot, progress)
     journal.note(SessionEntry(now()))
     workloads = {workload.name: workload for workload in design.workloads}
     emulated = design.facts.emulation.emulated is True
     engine = Engine(directory, design.spec, workloads, journal, executor, progress, slow=emulated, sysroot=sysroot)
-    work = Work(engine, grid, sysroot)
+    work = Work(engine, grid, sysroot, facts=facts)
     engine.say_what_is_not_counted(design.facts.limits)
     done = journal.done()
-    budget = _Budget(design.spec.budget_s, clock or SystemClock(), journal)
+    budget = _Budget(for_work_s(design.spec, spent_s), SystemClock(), journal, grid.configurations)
     slots = tuple(design.slots())
     remaining = [slot for slot in slots if slot.name not in done]
     fits = [name for name in workloads if engine.fitted(name, design.spec.protocol) is None]
-    progress.start(len(fits) + len(remaining) + 1, "survey of the machine")
-    engine.survey(work.placed(), roof=False)
+    progress.start(len(fits) + len(remaining) + 1, "start" if no_survey(design.spec) else "survey of the machine")
+    if not no_survey(design.spec):
+        engine.survey(work.placed(), roof=False)
     progress.say(_estimate(design, grid, journal, fits=len(fits), remaining=len(remaining), slots=len(slots)))
     for name in fits:
         work.fit(name)
@@ -91,11 +91,22 @@ def run_sweep(
     engine.clean_up()
 
 
+def _same_machine(design: Design, grid: Grid, sysroot: SysRoot, progress: Progress) -> Facts:
+    """The machine, which is the one that the sweep was begun on, with the SMT state that it had then."""
+    if grid.method is SmtMethod.SWITCHED and restore_after_kill(sysroot):
+        progress.say("The sweep was killed while SMT was switched; the state before is restored.")
+    facts = probe(sysroot, cross_checked=False)
+    check_same_machine(design.facts, facts, "sweep")
+    return facts
+
+
 class _Budget:
     """Whether more fits into the time of a sweep, by what was measured before."""
 
-    def __init__(self, budget_s: float | None, clock: Clock, journal: Journal) -> None:
-        self._budget_s, self._clock, self._journal = budget_s, clock, journal
+    def __init__(
+        self, budget_s: float | None, clock: Clock, journal: Journal, configurations: Sequence[Configuration]
+    ) -> None:
+        self._budget_s, self._clock, self._journal, self._configurations = budget_s, clock, journal, configurations
         self._began = clock.now_ns() - round(journal.spent_s() * 1e9)
 
     def within(self, slots: Sequence[Slot], left_out: Callable[[Sequence[Slot]], None]) -> Iterator[Slot]:
@@ -109,10 +120,15 @@ class _Budget:
 
     def has_room(self, slot: Slot) -> bool:
         """Before a slot: the first block goes as far as there is time, any other is measured whole or not at all."""
-        walls = [entry.result.wall_s for entry in self._journal.of(Measurement)]
+        walls: dict[str, list[float]] = {}
+        for entry in self._journal.of(Measurement):
+            walls.setdefault(self._configurations[entry.configuration].backend, []).append(entry.result.wall_s)
         if self._budget_s is None or not walls or (slot.block and slot.order):
             return True
-        needed_s = sum(walls) / slot.block if slot.block else max(walls)
+        fit_s = max((entry.result.wall_s for entry in self._journal.of(FitEntry)), default=0.0)
+        needed_s = next_slot_s(self._configurations[slot.configuration].backend, walls, fit_s)
+        if slot.block:
+            needed_s = sum(wall for same in walls.values() for wall in same) / slot.block
         return (self._clock.now_ns() - self._began) * 1e-9 + needed_s <= self._budget_s
 
 
@@ -146,9 +162,8 @@ class Work:
 
     def fit(self, name: str) -> None:
         """Train once; what is measured is the scoring, whose speed does not depend on the weights."""
-        mine = [each for each in self.grid.configurations if each.workload == name]
-        natively = any(configuration.backend == "native" for configuration in mine)
-        self.engine.fit(name, self.engine.spec.protocol, self.placed(), natively=natively)
+        backends = {each.backend for each in self.grid.configurations if each.workload == name}
+        self.engine.fit(name, self.engine.spec.protocol, self.placed(), backends=backends)
 
     def measure(self, slot: Slot, configuration: Configuration, session: SmtSession | None) -> None:
         """Measure one slot, switching SMT where it needs another level."""
@@ -166,7 +181,7 @@ class Work:
     def placed(self, configuration: Configuration | None = None) -> Placement:
         """Where a configuration goes on the machine as it is now; the best core where none is given."""
         if self.facts is None:
-            self.facts = probe(self.sysroot)
+            self.facts = probe(self.sysroot, cross_checked=False)
         placement = plan(
             self.facts.topology,
             cores=1 if configuration is None else configuration.cores,
@@ -187,7 +202,7 @@ class Work:
         """Where load over HTTP comes from; None where there is none."""
         if "http" not in configuration.scenarios:
             return None
-        facts = self.facts or probe(self.sysroot)
+        facts = self.facts or probe(self.sysroot, cross_checked=False)
         return plan_apart(facts.topology, placement, limits=facts.limits)
 
     def _switch(self, level: int | None, session: SmtSession | None) -> None:
@@ -199,8 +214,8 @@ class Work:
 def _estimate(design: Design, grid: Grid, journal: Journal, *, fits: int, remaining: int, slots: int) -> str:
     """What lies ahead, by the slots done so far, or before the first one by what starting a process took."""
     walls = [wall for measurement in journal.of(Measurement) if (wall := measurement.result.wall_s)]
-    survey = journal.of(SurveyEntry)[0]
-    slot_s = survey.result.wall_s + _SERIES_PER_SLOT * design.spec.series_seconds + _OVERHEAD_S
+    survey_s = next((entry.result.wall_s for entry in journal.of(SurveyEntry)), 0.0)
+    slot_s = survey_s + _SERIES_PER_SLOT * design.spec.series_seconds + _OVERHEAD_S
     if walls:
         slot_s = sum(walls) / len(walls)
     settings, amount = len(grid.configurations), design.spec.blocks

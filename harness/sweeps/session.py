@@ -20,6 +20,7 @@ from harness.record.store import SWEEP_NAME, check_writable
 from harness.record.sweep_model import Sweep
 from harness.runs.design import Design, Grid, design_to_resume, new_design, read_design, write_design
 from harness.runs.engine import Progress
+from harness.runs.forecast import no_survey, sweep_too_small, sweep_within_budget
 from harness.runs.journal import Journal, Measurement, open_journal, read_journal
 from harness.runs.machine import any_core
 from harness.runs.preflight import checked_by_worker, most_test_rows
@@ -59,10 +60,11 @@ def begin(
         InputError: a workload is not known, a class or a file is not usable, a batch is larger than the test rows, or
             the machine cannot run any of the configurations.
     """
+    spec, _ = sweep_within_budget(spec, max(levels.batch_sizes or (0,)))
     design = new_design(spec, argv, Facts(sysroot="/"), Grid((), SmtMethod.AFFINITY, margin, {}))
     if levels.batch_sizes:
         _check_batches(levels, most_test_rows(design.workloads, spec))
-    facts, bounds = machine()
+    facts, bounds = machine(cross_checked=not no_survey(spec))
     (scenario,) = spec.scenarios or ("offline",)
     _possible(_factors(design.workloads, bounds, levels, spec.rows), bounds, scenario)  # before any file is read
     checked: Mapping[str, int] = {}
@@ -105,15 +107,18 @@ def proceed(directory: Path, executor: Executor, progress: Progress, spent_s: fl
                 progress.say(f"Left out, {amount} {'setting' if amount == 1 else 'settings'}: {reason}.")
             if (emulator := design.facts.emulation.refuses) is not None:
                 progress.say(f"This machine is emulated ({emulator}): settings are applied and checked, times refused.")
+            for text in () if design.facts.emulation.emulated else _of_budget(design, spent_s):
+                progress.say(text)
             (directory / SWEEP_NAME).unlink(missing_ok=True)  # of an earlier state
-            run_sweep(directory, _with_time_left(design, spent_s), journal, executor, progress)
+            run_sweep(directory, design, journal, executor, progress, spent_s=spent_s)
         return sweep_record(_as_measured(design, journal), journal.entries)
 
 
-def _with_time_left(design: Design, spent_s: float) -> Design:
-    """The design with what is left of its budget."""
-    budget_s = design.spec.budget_s
-    return design if budget_s is None else replace(design, spec=replace(design.spec, budget_s=budget_s - spent_s))
+def _of_budget(design: Design, started_s: float) -> Iterator[str]:
+    """What a short budget leaves out, and that it is too small for anything."""
+    largest = max(size for each in (design.grid.configurations if design.grid else ()) for size in each.batch_sizes)
+    _, cut = sweep_within_budget(design.spec, largest)
+    yield from (text for text in (sweep_too_small(design.spec, started_s), cut) if text is not None)
 
 
 def _as_measured(design: Design, journal: Journal) -> Design:
@@ -135,10 +140,10 @@ def exit_code(record: Sweep) -> ExitCode:
     return ExitCode.judged(failed=False, inconclusive=unfinished or not answered)
 
 
-def machine(sysroot: SysRoot | None = None) -> tuple[Facts, Bounds]:
-    """The machine, this one by default, and what bounds configurations on it."""
+def machine(sysroot: SysRoot | None = None, *, cross_checked: bool = True) -> tuple[Facts, Bounds]:
+    """The machine, this one by default, and what bounds configurations on it; see `probe` for ``cross_checked``."""
     root = sysroot or SysRoot()
-    facts = probe(root)
+    facts = probe(root, cross_checked=cross_checked)
     switched = (facts.topology.smt.max or 1) > 1 and may_switch(root)
     method = SmtMethod.SWITCHED if switched else SmtMethod.AFFINITY
     return facts, bounds_of(facts.topology, facts.limits, method)

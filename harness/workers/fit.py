@@ -74,7 +74,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     if ranks is not None and ranks.rank:
         return RankOutcome(ranks.reduce_s - before)
     directory = Path(job.directory)
-    artifacts = prepare(first, directory)
+    artifacts = prepare(first, directory, compiles=job.compiles)
     scores = [detector.decision_function(data.test_x) for detector in together]
     _keep_rows(first, data, scores[0], directory)
     points = _operating_points(first, scores[0], data)

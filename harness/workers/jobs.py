@@ -29,6 +29,7 @@ class FitJob:
         save: directory that receives a model bundle of the first seed.
         scores: whether the first seed's score of every test row is written.
         bundle: that is taken as it is, in place of a fit.
+        compiles: whether the compile backend is wanted.
         directory: receives artifacts and the report.
         rank: that this process is of several which train together; only the first evaluates and leaves artifacts.
     """
@@ -48,6 +49,7 @@ class FitJob:
     scores: bool = False
     bundle: str | None = None
     rank: RankSetting | None = None
+    compiles: bool = True
     kind: Literal["fit"] = "fit"
 
 

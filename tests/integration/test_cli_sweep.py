@@ -167,7 +167,7 @@ def test_on_an_emulated_machine_settings_are_applied_and_times_refused(
 ) -> None:
     real = session.probe(SysRoot())
     facts = replace(real, emulation=replace(real.emulation, emulated=True, emulator="qemu-user"))
-    monkeypatch.setattr(session, "probe", lambda _: facts)
+    monkeypatch.setattr(session, "probe", lambda _, cross_checked: facts)
     levels = session.Levels(smt=(1,), cores=(1,), instances=(1,), backends=("eager",))
     directory = session.begin(
         RunSpec(("nsl-kdd-mlp",), synthetic=True, blocks=1), levels, 0.03, ("lparbench",), tmp_path

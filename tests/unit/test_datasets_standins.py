@@ -8,7 +8,7 @@ from support.published import load_published
 
 from harness.datasets import base
 from harness.datasets.base import load
-from harness.datasets.catalogue import specs
+from harness.datasets.catalogue import StandInRows, specs
 from harness.datasets.encoded import Protocol
 from harness.datasets.pipeline import encode
 from harness.datasets.registry import spec
@@ -24,8 +24,11 @@ def test_a_stand_in_can_be_used_like_the_data_set(
     name: str, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     splits: list[Split] = []
-    monkeypatch.setattr(base, "encode", lambda split, request: splits.append(split) or encode(split, request))
-    data = load(name, protocol=protocol, synthetic="always", options={"rows": 600})
+    monkeypatch.setattr(
+        base, "encode", lambda split, *given, **how: splits.append(split) or encode(split, *given, **how)
+    )
+    options = {} if name == "nsl-kdd" else {"rows": 600}  # of which it draws no more rows than are asked for
+    data = load(name, protocol=protocol, synthetic="always", options=options)
     assert data.origin == "synthetic"
     assert data.verified is None
     assert data.sha256 == {}
@@ -34,14 +37,26 @@ def test_a_stand_in_can_be_used_like_the_data_set(
     assert np.isfinite(data.train_x).all()
     assert np.isfinite(data.test_x).all()
     assert set(data.test_y) == {0, 1}
-    assert len(data.train_x) <= 600
+    assert len(data.train_x) <= options.get("rows", rows_of(name).all)
     assert data.encoder is not None
     assert data.encoder.feature_names == data.feature_names
-    rows, (split,) = spec(name).stand_in, splits
-    assert rows is not None
+    rows, (split,) = rows_of(name), splits
     parts = [len(part) for part in (split.train, split.validation, split.test) if part is not None]
     assert sum(parts) <= rows.all <= max(sum(parts), len(split.train.features), rows.all * (protocol != "clean"))
     assert len(split.test) == rows.test or (protocol != "clean" and len(split.test) < rows.test)
+
+
+def rows_of(name: str) -> StandInRows:
+    rows = spec(name).stand_in
+    assert rows is not None
+    return rows
+
+
+def test_few_rows_of_a_stand_in_are_drawn_as_few() -> None:
+    few = load("nsl-kdd", synthetic="always", options={"rows": 600, "validation": 0.2})
+    assert few.rows == {"train": 480, "validation": 120, "test": 600}
+    assert few.prevalence == pytest.approx(12833 / 22544, abs=1 / 600)
+    assert len(set(few.test_class.tolist())) > 30, "rare attacks are there"
 
 
 @pytest.mark.parametrize("name", ["kddcup99", "cicids2017", "tabformer", "lhco2020", "odds:any"])

@@ -13,11 +13,24 @@ from harness.measure.clock import FakeClock
 from harness.record.spec import RunSpec
 from harness.runs.design import write_design
 from harness.runs.engine import measured
-from harness.runs.forecast import block_s, forecast, further_splits, has_time, no_survey, within_budget
-from harness.runs.journal import open_journal
+from harness.runs.forecast import (
+    block_s,
+    closing_s,
+    for_work_s,
+    forecast,
+    further_splits,
+    has_time,
+    least_s,
+    next_slot_s,
+    no_survey,
+    sweep_too_small,
+    sweep_within_budget,
+    within_budget,
+)
+from harness.runs.journal import FitEntry, open_journal
 from harness.runs.schedule import Slot
 from harness.sweeps.run import _Budget, _without_time
-from harness.sweeps.session import _as_measured, _with_time_left
+from harness.sweeps.session import _as_measured
 from harness.workers.outcomes import JobResult
 from harness.workload.files import find_workload
 from harness.workload.model import Inference, Settings, Training
@@ -72,12 +85,18 @@ def test_a_short_budget_leaves_out_what_is_not_timed_and_says_so(budget_s: float
 
 
 def test_a_budget_below_the_least_says_what_the_least_is() -> None:
-    short = replace(SPEC, budget_s=5)
-    assert (
-        forecast([MINE], short, 1)
-        == "1 workload, 2 configurations: training one workload and measuring one configuration takes about 9 s, more "
-        "than the budget of 5 s."
+    short, _ = within_budget(replace(SPEC, budget_s=5))
+    series_s = 2 * 0.05 * 4
+    assert least_s(series_s, 1.0) < 5 < least_s(series_s, 1.5), "a machine that starts it in a second does it in five"
+    assert forecast([MINE], short, 1, started_s=1.0).startswith("1 workload, 2 configurations: as many as fit into 5 s")
+    assert forecast([MINE], short, 1, started_s=3.0) == (
+        "1 workload, 2 configurations. The budget of 5 s is too small. Training one workload and measuring one "
+        "configuration, the least that is done, takes about 14 s here: --budget 14s."
     )
+    sweep = replace(short, series_seconds=0.05)
+    assert sweep_too_small(sweep, 1.0) is None
+    assert "takes about 14 s here: --budget 14s." in str(sweep_too_small(sweep, 3.0))
+    assert sweep_too_small(SPEC, 3.0) is None
     assert forecast([MINE], replace(SPEC, budget_s=600), 1) == (
         "1 workload, 2 configurations in as many blocks as fit into 10 min, survey, training and baseline detectors "
         "included."
@@ -92,7 +111,7 @@ def test_a_sweep_begins_no_block_that_does_not_fit(tmp_path: Path) -> None:
     write_design(design, tmp_path)
     slots = list(design.slots())
     with open_journal(tmp_path) as journal:
-        budget = _Budget(100.0, clock, journal)
+        budget = _Budget(100.0, clock, journal, configurations)
         assert budget.has_room(slots[0]), "one setting at least"
         clock.sleep(40.0)  # survey and training
         for slot in slots[:4]:
@@ -101,12 +120,46 @@ def test_a_sweep_begins_no_block_that_does_not_fit(tmp_path: Path) -> None:
             journal.note(measured(slot, (), JobResult((), None, None, 12.0)))
         assert not budget.has_room(slots[4]), "88 s are gone, and a block takes 24"
         assert _as_measured(design, journal).spec.blocks == 2
-        assert _Budget(None, clock, journal).has_room(slots[10])
+        assert _Budget(None, clock, journal, configurations).has_room(slots[10])
         # Of a session that resumes, the 48 s of the measurements count.
-        assert not _Budget(60.0, clock, journal).has_room(slots[4])
-        assert _Budget(100.0, clock, journal).has_room(slots[4])
-        short = _with_time_left(design, 30.0).spec.budget_s
-        assert not _Budget(short, clock, journal).has_room(slots[4]), "what the command took before counts"
+        assert not _Budget(60.0, clock, journal, configurations).has_room(slots[4])
+        assert _Budget(100.0, clock, journal, configurations).has_room(slots[4])
+        left_s = for_work_s(design.spec, 30.0)
+        assert left_s == pytest.approx(70.0 - closing_s(30.0))
+        assert not _Budget(left_s, clock, journal, configurations).has_room(slots[4]), "what came before counts"
+
+
+def test_a_backend_that_was_not_measured_yet_is_expected_to_take_what_it_loads(tmp_path: Path) -> None:
+    assert next_slot_s("native", {}, 3.0) == 3.0
+    assert next_slot_s("native", {"onnxruntime": [0.7, 0.6]}, 3.0) == 0.7
+    assert next_slot_s("eager", {"onnxruntime": [0.7], "native": [0.5]}, 3.0) == 3.0, "torch is loaded, as to train"
+    assert next_slot_s("eager", {"native": [0.5], "eager": [1.9]}, 3.0) == 1.9
+    configurations = (setting(backend="native"), setting(backend="eager"))
+    design = design_of(configurations, records.facts(), blocks=6)
+    slots = {slot.configuration: slot for slot in design.slots() if slot.block == 0}
+    with open_journal(tmp_path) as journal:
+        fit = JobResult((), None, None, 3.0)
+        journal.note(FitEntry("w", "clean", fit))
+        journal.note(measured(slots[0], (), JobResult((), None, None, 0.5)))
+        for budget_s, room in ((6.4, False), (6.6, True)):  # 3.5 s are gone
+            assert _Budget(budget_s, FakeClock(), journal, configurations).has_room(slots[1]) is room
+
+
+def test_a_short_budget_of_a_sweep_cuts_series_and_data_and_says_so() -> None:
+    spec = replace(SPEC, budget_s=5.0, series_seconds=0.25)
+    short, said = sweep_within_budget(spec, 0)
+    assert (short.series_seconds, short.rows) == (0.05, 2000)
+    assert said == (
+        "5 s leave no time for the survey of the timing loop, the cross-check with other tools; from 30 s on there is. "
+        "For the budget each series takes 0.05 s and data sets are cut to 2,000 rows."
+    )
+    assert sweep_within_budget(short, 0) == (short, said), "the same once more, where a sweep goes on"
+    assert sweep_within_budget(spec, 4096)[0].rows == 4096, "a batch that was asked for is filled"
+    assert sweep_within_budget(replace(spec, rows=600), 64)[0].rows == 600
+    longer, said = sweep_within_budget(replace(spec, budget_s=40.0, series_seconds=0.5), 0)
+    assert (longer.rows, said) == (None, "For the budget each series takes 0.4 s.")
+    for unbound in (replace(spec, budget_s=300.0), replace(spec, budget_s=None)):
+        assert sweep_within_budget(unbound, 0) == (unbound, None)
 
 
 def test_the_first_block_of_a_sweep_goes_as_far_as_there_is_time(tmp_path: Path) -> None:
@@ -116,7 +169,7 @@ def test_the_first_block_of_a_sweep_goes_as_far_as_there_is_time(tmp_path: Path)
     design = replace(design, spec=replace(design.spec, budget_s=10.0))
     slots = list(design.slots())
     with open_journal(tmp_path) as journal:
-        budget = _Budget(10.0, clock, journal)
+        budget = _Budget(10.0, clock, journal, configurations)
         clock.sleep(30.0)
         assert budget.has_room(slots[0]), "one setting at least"
         journal.note(measured(slots[0], (), JobResult((), None, None, 2.0)))

@@ -118,17 +118,21 @@ def test_large_files_and_the_publishers_are_left_to_the_fit(here: Path, monkeypa
 def test_batches_of_a_sweep_fit_the_test_rows(
     rows: int | None, test_rows: int, batches: tuple[int, ...] | None, chosen: object, tmp_path: Path
 ) -> None:
+    for name in ("KDDTrain+.txt", "KDDTest+.txt"):
+        (tmp_path / name).write_text("1\n" * 22544)
+    out = tmp_path / "out"
+    out.mkdir()
     executor = InProcess({"nsl-kdd-mlp": test_rows})
     levels = Levels(batch_sizes=batches, cores=(1,), threads_per_core=(1,), smt=(1,))
-    spec = RunSpec(("nsl-kdd-mlp",), synthetic=True, rows=rows)
+    spec = RunSpec(("nsl-kdd-mlp",), data_dir=str(tmp_path), rows=rows)
     if isinstance(chosen, str):
         with pytest.raises(InputError) as caught:
-            session.begin(spec, levels, 0.03, ("lparbench",), tmp_path, executor)
+            session.begin(spec, levels, 0.03, ("lparbench",), out, executor)
         assert chosen in str(caught.value)
-        assert list(tmp_path.iterdir()) == []
+        assert list(out.iterdir()) == []
         assert len(executor.jobs) == (test_rows < max(batches or ()) <= 22544 and rows is None), "known without reading"
         return
-    directory = session.begin(spec, levels, 0.03, ("lparbench",), tmp_path, executor)
+    directory = session.begin(spec, levels, 0.03, ("lparbench",), out, executor)
     design = session.read_design(directory)
     assert design.grid is not None
     sizes = sorted({size for each in design.grid.configurations for size in each.batch_sizes})
@@ -170,3 +174,16 @@ def test_a_fit_without_memory_for_its_matrix_is_refused_before_anything(
     assert asked("nsl-kdd-isolation-forest", dataset="csv:wide.csv", label="label")
     with pytest.raises(InputError, match=r"owncheck:ZScore is fitted on a matrix of \d+ rows and 41 features, which"):
         asked("owncheck:ZScore", dataset="csv:wide.csv", label="label")
+
+
+def test_the_rows_of_a_stand_in_are_known_without_making_it(tmp_path: Path) -> None:
+    executor = InProcess()
+    levels = Levels(cores=(1,), threads_per_core=(1,), smt=(1,))
+    for rows, largest in ((None, 4096), (600, 600)):
+        spec = RunSpec(("nsl-kdd-mlp",), synthetic=True, rows=rows)
+        design = session.read_design(session.begin(spec, levels, 0.03, ("lparbench",), tmp_path, executor))
+        assert design.grid is not None
+        assert {size for each in design.grid.configurations for size in each.batch_sizes} == {largest}
+    assert executor.jobs == []
+    with pytest.raises(InputError, match="the test rows, 22,544 at most here"):
+        session.begin(RunSpec(("nsl-kdd-mlp",), synthetic=True), Levels(batch_sizes=(22545,)), 0.03, (), tmp_path)
