@@ -34,6 +34,7 @@ class ExitCode(IntEnum):
 PYTEST_OFFSET = 64  # what pytest adds to a code of this table that it ends with: it has its own from 0 to 5
 _KEPT = frozenset("\u00a0")  # no control characters, though no printable ones either
 _LINE = 2000  # characters of a line that are shown
+_SAID = 40  # names that an error lists where nothing is likely and another place has them all
 _LISTED = 12  # names beside a likely one; a longer list hides it
 
 
@@ -91,6 +92,8 @@ def unknown(what: str, name: str, known: Iterable[str], *, where: str | None = N
     near = get_close_matches(name, names, n=1)
     meant = [f"Did you mean {near[0]!r}?"] if near else []
     listed = [] if near and len(names) > _LISTED else [f"Known: {', '.join(names) or 'none'}."]
+    if listed and see and len(names) > _SAID:
+        listed = [f"{len(names)} are known."]
     message = f"Unknown {what} {name!r}." if where is None else f"{where}: unknown {what} {name!r}."
     return InputError(message, remedy=" ".join(filter(None, [*meant, *listed, see])))
 

@@ -10,6 +10,14 @@ from typer.core import TyperCommand, TyperGroup
 
 _WHOLE = 10_000  # characters of a summary: never cut, wrapped instead
 _TYPE = re.compile(r" +<([^>]*)>$")  # typer's, after a name that has no metavar
+# [[NAME]...]..., [[-- COMMAND...]]..., [NAME...]..., {RUN...}... and {RUN}
+_DOUBLED = (
+    (re.compile(r"^\[\[(.*)\]\.\.\.\]\.\.\.$"), r"[\1]..."),
+    (re.compile(r"^\[\[(.*)\]\](\.\.\.)?$"), r"[\1]"),
+    (re.compile(r"^\[(.*)\.\.\.\]\.\.\.$"), r"[\1]..."),
+    (re.compile(r"^\{(.*\.\.\.)\}\.\.\.$"), r"\1"),
+    (re.compile(r"^\{([^|{}]*)\}$"), r"\1"),
+)
 _PLACEHOLDERS = {
     "str": "TEXT",
     "path": "PATH",
@@ -38,6 +46,10 @@ class Group(TyperGroup):
 class Command(TyperCommand):
     """A command whose options stand under the headings of their ``rich_help_panel``."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Arguments as their own metavars have them, without a second pair of brackets or dots."""
+        return [_usage(piece) for piece in super().collect_usage_pieces(ctx)]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section per heading."""
         parameters = [each for each in self.get_params(ctx) if each.get_help_record(ctx) is not None]
@@ -51,6 +63,12 @@ def help_rows(parameters: Iterable[Any], ctx: Any) -> Iterator[tuple[str, str]]:
         record = parameter.get_help_record(ctx)
         if record is not None:
             yield _TYPE.sub("" if _is_argument(parameter) else _placeholder, record[0]), record[1]
+
+
+def _usage(piece: str) -> str:
+    for doubled, plain in _DOUBLED:
+        piece = doubled.sub(plain, piece)
+    return piece
 
 
 def _is_argument(parameter: Any) -> bool:

@@ -46,6 +46,11 @@ from harness.cli.streams import standard_streams
 from harness.errors import ExitCode, LparbenchError, one_line
 
 # Typer carries its own copy of click from 0.27 on; this finds the base of all its usage errors in either case.
+# What some versions of the option parser say of a value, and what people say.
+_PARSED = {
+    "Input should be a valid integer, unable to parse string as an integer": "expected one whole number.",
+    "Input should be a valid number, unable to parse string as a number": "expected one number.",
+}
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 _SIGNALLED = 128  # plus the number of the signal, as shells report it
@@ -269,6 +274,8 @@ def _misused(error: Exception) -> int:
     option = getattr(error, "option_name", None)
     if context is not None and option and hasattr(error, "possibilities"):
         return _complain(f"No such option: {option}.", f"{_option_meant(option, context)}{see}", ExitCode.USAGE)
+    for theirs, ours in _PARSED.items():
+        message = message.replace(theirs, ours)
     return _complain(message, see, ExitCode.USAGE)
 
 

@@ -169,7 +169,7 @@ def serve(
         )
     nodes: list[int | None] = [*node] if node else [None]
     if len(set(nodes)) < len(nodes):
-        raise InputError(f"--node {nodes[0]} is given twice.", remedy="Give each node once.")
+        raise InputError(f"--nodes {nodes[0]} is given twice.", remedy="Give each node once.")
     deadline_s, drain_s = seconds("--deadline", deadline), seconds("--drain", drain)
     key_ttl_s, quota_per_s = seconds("--key-ttl", key_ttl), None if quota is None else per_second("--quota", quota)
     if thresholds is not None:

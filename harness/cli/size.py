@@ -62,7 +62,17 @@ def size(
     cores: Annotated[
         str | None, option_text("Core counts. Default: 1, 2, 4, ..., then what it takes.", "A,B", _SETTINGS)
     ] = None,
-    threads_per_core: Annotated[str | None, option_text("SMT levels. Default: all.", "A,B", _SETTINGS)] = None,
+    threads_per_core: Annotated[
+        str | None,
+        typer.Option(
+            "--threads-per-core",
+            "--smt",
+            metavar="A,B",
+            rich_help_panel=_SETTINGS,
+            show_default=False,
+            help="SMT levels. Default: all.",
+        ),
+    ] = None,
     layouts: Annotated[
         str | None, option_text("per-core, per-thread, single. Default: the first two.", "A,B", _SETTINGS)
     ] = None,

@@ -40,6 +40,7 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
     from harness.platform import limits
     from harness.platform.dump import opened
     from harness.platform.probe import read_topology
+    from harness.wording import cores_by_threads
 
     root = opened(sysroot)
     smt = read_topology(root).smt
@@ -58,11 +59,8 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
         typer.echo(json.dumps(document, indent=2))
         return
     unknown = "not known"
-    online = "mixed" if smt.mixed else smt.online or unknown
-    typer.echo(f"threads online per core  {online} of {smt.max or unknown}")
-    if smt.mixed:
-        for threads, cores in sorted(smt.cores_by_threads.items()):
-            typer.echo(f"  {cores} {'core' if cores == 1 else 'cores'} with {threads}")
+    online = f"mixed: {cores_by_threads(smt.cores_by_threads)};" if smt.mixed else f"{smt.online or unknown} of"
+    typer.echo(f"threads online per core  {online} {smt.max or unknown}{' at most' if smt.mixed else ''}")
     typer.echo(f"smt/control              {smt.control or unknown}")
     if smt.max == 1:
         typer.echo("switching                nothing to switch: the cores have one thread")
@@ -77,7 +75,7 @@ def show(sysroot: _Root = Path("/"), as_json: Json = False) -> None:
 
 @smt_app.command("set", cls=Command, context_settings={"ignore_unknown_options": True})
 def set_threads(
-    threads: Annotated[int, typer.Argument(min=1, help="Threads to have online on every core in use.")],
+    threads: Annotated[int, typer.Argument(min=1, metavar="N", help="Threads to have online on every core in use.")],
     command: Annotated[
         list[str] | None,
         typer.Argument(

@@ -360,7 +360,7 @@ def _node(bounds: Bounds, asked: int | None) -> int | None:
     if asked is not None and asked not in bounds.cores:
         known = ", ".join(str(node) for node in sorted(node for node in bounds.cores if node is not None))
         raise InputError(
-            f"--node {asked}: no CPU of it may be used.", remedy=f"Nodes that have some: {known or 'none'}."
+            f"--nodes {asked}: no CPU of it may be used.", remedy=f"Nodes that have some: {known or 'none'}."
         )
     if not bounds.cores:
         raise InputError("No core may be used here.", remedy="See: lparbench probe")

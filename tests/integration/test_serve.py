@@ -230,7 +230,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(bundle: Path, tmp_path: Pa
         (("serve", "x", "--front", "thin"), "--front is 'thin'"),
         (("serve", "x", "--tls-cert", "c"), "go together"),
         (("serve", "x", "--fsync"), "--fsync is of the log of cards"),
-        (("serve", "x", "--node", "0", "--node", "0"), "--node 0 is given twice"),
+        (("serve", "x", "--node", "0", "--node", "0"), "--nodes 0 is given twice"),
         (("serve", "x", "--deadline", "soon"), "is not a duration"),
         (("serve", "x", "--key-ttl", "soon"), "--key-ttl 'soon' is not a duration"),
         (("serve", "x", "--quota", "fast"), "--quota 'fast' is not a rate"),

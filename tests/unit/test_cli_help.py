@@ -30,6 +30,8 @@ def test_no_help_shows_a_type_of_python_or_a_nameless_argument(words: tuple[str,
     context = command.make_context(words[-1], [], resilient_parsing=True, terminal_width=80)
     text = command.get_help(context)
     assert not PYTHONS_OWN.search(text)
+    usage = text.split("\n\n")[0]
+    assert not re.search(r"\[\[|\]\]|\.\.\.\]\.\.\.|\}\.\.\.", usage), usage
     assert max(map(len, text.splitlines())) <= 80
     for parameter in command.params:
         record = parameter.get_help_record(context)
@@ -92,6 +94,8 @@ def test_words_that_many_programs_take_for_options(given: list[str], meant: list
     [
         (["run", "nsl-kdd-mlp", "--batch", "64"], "sweep has --batch. See: lparbench run --help"),
         (["run", "nsl-kdd-mlp", "--bugdet", "5s"], "Did you mean --budget? See: lparbench run --help"),
+        (["place", "--cores", "2-4"], "whole number"),
+        (["run", "a-name-like-no-other"], "are known. Or give a .toml file. See: lparbench list"),
         (["doctor", "--frobnicate"], "  See: lparbench doctor --help"),
         (["run", "nsl-kdd-mlp", "--nodes", "0,1"], "lparbench sweep --nodes 0,1 compares several."),
         (["smt", "set", "2", "--json"], "smt set has no option --json."),

@@ -273,7 +273,7 @@ def entitled(root: SysRoot) -> float:
     [
         (ask(10, cores=(13,)), "None of the settings can run here: 13 cores: node 0 has 12"),
         (Wanted(SizeQuestion(10, 5.0), ()), "a trial lasts ten times the bound"),
-        (Wanted(SizeQuestion(10, 0.005), (), node=3), "--node 3: no CPU of it may be used"),
+        (Wanted(SizeQuestion(10, 0.005), (), node=3), "--nodes 3: no CPU of it may be used"),
         (Wanted(SizeQuestion(10, 0.005), (), threads_per_core=(8,)), "SMT 8"),
     ],
 )
