@@ -64,6 +64,18 @@ class Key:
         """What the time of a process is."""
         return _ESTIMATES.get(self.scenario, "undisturbed time per call")
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Its fields in words, in order; empty where a field says nothing."""
+        batch = f"batch {self.batch_size:,}" if self.batch_size else ""
+        layout = f"on {self.layout}" if self.layout else ""
+        return self.workload, self.scenario.replace("_", " "), self.backend, self.dtype, batch, layout
+
+    @property
+    def title(self) -> str:
+        """What was measured, for people: ``nsl-kdd-mlp single stream eager float32 batch 1``."""
+        return " ".join(part for part in self.parts if part)
+
     def __str__(self) -> str:
         batch = f"batch {self.batch_size}" if self.batch_size else ""
         layout = f"on {self.layout}" if self.layout else ""

@@ -116,7 +116,7 @@ def _first(order: Sequence[str], digests: Mapping[str, str], digest: str) -> str
 def _title(facts: Fingerprint) -> str:
     parts = [facts.machine or facts.cpu or "machine not known", plural(len(facts.cpus_online), "CPU")]
     if facts.smt is not None and facts.smt.online is not None:
-        parts.append(f"SMT{facts.smt.online}")
+        parts.append(f"SMT {facts.smt.online}")
     if facts.lpar_entitled_capacity is not None:
         parts.append(f"entitlement {facts.lpar_entitled_capacity:g}")
     return ", ".join([*parts, f"kernel {facts.kernel or 'not known'}"])

@@ -140,7 +140,7 @@ class FleetTest:
     @property
     def title(self) -> str:
         """What was measured."""
-        batch = f"batch {self.batch_size}" if self.batch_size else ""
+        batch = f"batch {self.batch_size:,}" if self.batch_size else ""
         parts = (self.workload, self.scenario.replace("_", " "), self.backend, self.dtype, batch)
         return " ".join(part for part in parts if part)
 

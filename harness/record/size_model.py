@@ -44,6 +44,11 @@ class SizeQuestion:
         """Capacity that is wanted."""
         return self.rate * (1 + self.growth) * (1 + self.headroom)
 
+    @property
+    def unit(self) -> str:
+        """Of the rate, the need and every capacity: requests where their latency is bounded, else rows."""
+        return "rows/s" if self.p99_s is None else "req/s"
+
 
 @dataclass(frozen=True)
 class CapacityBlock:

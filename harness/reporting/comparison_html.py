@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from harness import __version__
 from harness.compare.compare import CompareReport
+from harness.compare.observations import Key
 from harness.measure.verdicts import CompareVerdict
 from harness.reporting.charts.effects import Effect, effects_chart
 from harness.reporting.charts.svg import fitted
@@ -59,12 +60,13 @@ def _worst(lines: tuple[Line, ...], most: int) -> tuple[Line, ...]:
 
 
 def _charts(report: CompareReport) -> list[tuple[str, str]]:
-    """Per side its name and the SVG of its effects, the largest first."""
+    """Per side its name, with what all effects have in common, and their SVG, the largest first."""
     charts = []
+    shared, names = _distinct([time.key for time in report.times if time.comparison.effect is not None])
     for at, side in enumerate(report.sides[1:]):
         effects = [
             (time.comparison.margin, Effect(
-                name=str(time.key),
+                name=names[time.key],
                 change=100 * math.expm1(time.comparison.effect.mean),
                 low=100 * math.expm1(time.comparison.effect.low),
                 high=100 * math.expm1(time.comparison.effect.high),
@@ -77,8 +79,20 @@ def _charts(report: CompareReport) -> list[tuple[str, str]]:
         if effects:
             drawn, margin = [effect for _, effect in effects[:_DRAWN]], 100 * effects[0][0]
             draw = partial(_chart, f"{side.name} against the baseline", drawn, margin)
-            charts.append((side.name, fitted(draw, f"e{at}", alone=True)))
+            title = f"{side.name}: {shared}" if shared else side.name
+            charts.append((title, fitted(draw, f"e{at}", alone=True)))
     return charts
+
+
+def _distinct(keys: Sequence[Key]) -> tuple[str, dict[Key, str]]:
+    """What is the same in all of several keys, and of each what is not: a chart has no room to repeat it."""
+    columns = list(zip(*(key.parts for key in keys), strict=True))
+    same = [len(set(column)) == 1 < len(set(keys)) for column in columns]
+    shared = ", ".join(column[0] for column, equal in zip(columns, same, strict=True) if equal and column[0])
+    names = {
+        key: ", ".join(part for part, equal in zip(key.parts, same, strict=True) if part and not equal) for key in keys
+    }
+    return shared, names
 
 
 def _chart(title: str, effects: Sequence[Effect], margin: float, key: str, width: int) -> str:

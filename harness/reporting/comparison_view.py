@@ -12,7 +12,7 @@ from harness.compare.facts import FactValue
 from harness.measure.stats import Interval
 from harness.measure.verdicts import CompareVerdict, Comparison
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import NO_BREAK, and_list, quantity, score, value_text
+from harness.reporting.text import NO_BREAK, and_list, quantity, score, signed, value_text
 from harness.wording import plural
 
 STATUSES = {
@@ -110,13 +110,17 @@ def view_of(report: CompareReport) -> ComparisonView:
             for side, differing in report.differences.items()
             for facts in grouped(differing)
         ),
-        missing=tuple(f"{side} has no {key}" for side, keys in report.missing.items() for key in keys),
+        missing=tuple(f"{side} has no {key.title}" for side, keys in report.missing.items() for key in keys),
     )
 
 
 def signed_percent(log_ratio: float) -> str:
     """A log ratio as a change in percent with one decimal: ``+12.3 %``."""
-    return f"{100 * math.expm1(log_ratio):+.1f}{NO_BREAK}%"
+    return f"{_signed_percent(log_ratio)}{NO_BREAK}%"
+
+
+def _signed_percent(log_ratio: float) -> str:
+    return signed(100 * math.expm1(log_ratio))
 
 
 def percent(share: float) -> str:
@@ -129,7 +133,7 @@ def change_text(comparison: Comparison) -> tuple[str, str]:
     effect = comparison.effect
     if effect is None:
         return _UNCERTAIN, ""
-    return signed_percent(effect.mean), f"[{signed_percent(effect.low)}, {signed_percent(effect.high)}]"
+    return signed_percent(effect.mean), f"[{_signed_percent(effect.low)}, {_signed_percent(effect.high)}]"
 
 
 def more_blocks_text(comparison: Comparison) -> str:
@@ -177,7 +181,7 @@ def _sentence(report: CompareReport, side: str) -> str:
             change, limits = change_text(worst.comparison)
             most = "in" if len(certain) == 1 else "most in"
             clauses.append(
-                f"{word} than {baseline} in {len(certain)} of {plural(len(times), 'result')}, {most} {worst.key}:"
+                f"{word} than {baseline} in {len(certain)} of {plural(len(times), 'result')}, {most} {worst.key.title}:"
                 f" {change} {limits}"
             )
     text = f"{side} is {' and '.join(clauses)}" if clauses else ""
@@ -204,7 +208,7 @@ def _time_line(time: TimeComparison) -> TimeLine:
         # The centres are there, and whoever reads them divides them: better said once, with what it is worth.
         change, limits = signed_percent(math.log(time.b.centre / time.a.centre)), "not judged"
     return TimeLine(
-        result=str(time.key),
+        result=time.key.title,
         side=time.side,
         a=_time(time.a, time.unit),
         b=_time(time.b, time.unit),
@@ -227,7 +231,7 @@ def _notes(report: CompareReport) -> Iterator[Note]:
         if len(times) == len(every) > 1:
             results = f"all results of {and_list(sides)}" if several else "all results"
         else:
-            names = [f"{time.key}, {time.side}" if several else str(time.key) for time in times]
+            names = [f"{time.key.title}, {time.side}" if several else time.key.title for time in times]
             rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             results = "; ".join(names[:_NAMED]) + rest
         yield Note(STATUSES[verdict], text, results)
@@ -254,7 +258,7 @@ def _difference_line(side: str, facts: Sequence[Difference]) -> DifferenceLine:
     own = [fact for fact in facts if fact not in others]
     name = first.name if len(own) == 1 else f"{root} ({', '.join(_rest(fact, root) for fact in own)})"
     a, b = (_values([getattr(fact, end) for fact in own]) for end in ("a", "b"))
-    concerns = and_list([str(key) for key in first.keys[:3]]) + (" and others" if len(first.keys) > 3 else "")
+    concerns = and_list([key.title for key in first.keys[:3]]) + (" and others" if len(first.keys) > 3 else "")
     with_it = and_list(list(dict.fromkeys(fact.name.partition(".")[0] for fact in others)))
     concerns = "; ".join(text for text in (f"with it {with_it}" if with_it else "", concerns) if text)
     return DifferenceLine(side, name, a, b, first.effect, concerns)

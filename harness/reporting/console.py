@@ -62,7 +62,7 @@ def print_table(out: Console, table: Table) -> None:
             granted = min(widest[at] - least[at], free // (len(least) - left))
             table.columns[at].width = least[at] + granted
             free -= granted
-        out.print(table)
+        _print_whole(out, table)
         return
     heads = [" ".join(cells[0].split()) for cells in texts]
     for name, *cells in zip(*(cells[1:] for cells in texts), strict=True):
@@ -71,6 +71,17 @@ def print_table(out: Console, table: Table) -> None:
             f"{head} {' '.join(cell.split())}".strip() for head, cell in zip(heads[1:], cells, strict=True) if cell
         )
         out.print(Padding(Text(safe(", ".join(below))), (0, 0, 0, 4), expand=False))
+
+
+def _print_whole(out: Console, table: Table) -> None:
+    """The table; into a pipe without the blanks that fill its last column."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    with out.capture() as kept:
+        out.print(table)
+    for line in kept.get().splitlines():
+        out.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 def _clean(cell: object) -> Text:

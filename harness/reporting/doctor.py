@@ -18,18 +18,13 @@ from harness.advice.policy import Judgement, Policy
 from harness.errors import printable
 from harness.platform.facts import Facts
 from harness.reporting.listing import listing
+from harness.reporting.sections.findings import effect_of, ways
 from harness.reporting.text import fact_text, number
 from harness.wording import plural
 
 _INDENT = " " * 4
 _MAX_WIDTH = 110
 _SHOWN_ITEMS = 12
-_DOES = {
-    "look": "look, which changes nothing",
-    "program": "for one program, which changes nothing else",
-    "change": "change now",
-    "restart": "needs a restart",
-}
 _COLOURS = {"high": typer.colors.RED, "medium": typer.colors.YELLOW, "low": typer.colors.CYAN, "info": None}
 
 
@@ -85,7 +80,7 @@ def machine_line(facts: Facts) -> str:
         lpar.mode,
         plural(len(topology.cores), "core") if topology.cores else None,
         plural(len(topology.cpus_online), "CPU") if topology.cpus_online else None,
-        f"SMT {topology.smt.online}" if topology.smt.online else None,
+        "mixed SMT" if topology.smt.mixed else f"SMT {topology.smt.online}" if topology.smt.online else None,
         plural(len(topology.nodes), "NUMA node") if topology.nodes else None,
         f"{number(facts.memory.total_bytes / 2**30)} GiB" if facts.memory.total_bytes else None,
     ]
@@ -96,25 +91,11 @@ def _body(finding: Finding, width: int) -> Iterator[str]:
     for evidence in finding.evidence:
         yield from _wrapped("found", _shown(evidence), width)
     yield from _wrapped("why", finding.why, width)
-    share = "" if finding.momentary else _share(finding)  # of the moment: the effect says it
-    effect = f"{share}: {finding.effect}" if share else finding.effect
-    yield from _wrapped("costs", f"{effect} ({finding.source})", width)
+    yield from _wrapped("costs", f"{effect_of(finding)} ({finding.source})", width)
     for position, (heading, command) in enumerate(ways(finding)):
         if heading:
             yield f"{_INDENT}{'' if position else 'fix':6}{heading}:"
         yield f"{_INDENT}{'' if position or heading else 'fix':6}$ {command}"
-
-
-def ways(finding: Finding) -> Iterator[tuple[str, str]]:
-    """The commands of a finding, each below what it does: alternatives by "either" and "or", steps by number."""
-    amount = len({action.way for action in finding.actions})
-    for index, (command, action) in enumerate(zip(finding.fix, finding.actions, strict=True)):
-        steps = [position for position, each in enumerate(finding.actions) if each.way == action.way]
-        does, first = _DOES[action.does], steps[0] == index
-        way = "" if amount < 2 or not first else "or, " if index else "either, "
-        if len(steps) > 1:
-            does = f"{'in this order, ' if first else ''}{steps.index(index) + 1}. {does}"
-        yield f"{way}{does}", command
 
 
 def _summary(report: Report, width: int) -> Iterator[str]:
@@ -178,11 +159,6 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)
-
-
-def _share(finding: Finding) -> str:
-    """The largest share lost; empty where none is known, or all of it: then the figure says nothing."""
-    return f"up to {number(100 * finding.loss, 2)} %" if finding.loss and finding.loss < 1 else ""
 
 
 def _judged(policy: Path, report: Report, judgement: Judgement, width: int) -> Iterator[str]:

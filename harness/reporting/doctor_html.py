@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness import __version__
 from harness.advice.finding import Report
 from harness.platform.facts import Facts
-from harness.reporting.doctor import machine_line, verdict, ways
+from harness.reporting.doctor import machine_line, verdict
 from harness.reporting.page import page_of
 from harness.reporting.sections.findings import finding_view
 
@@ -20,7 +20,7 @@ def render_findings(facts: Facts, report: Report) -> bytes:
         machine=machine_line(facts),
         verdict=verdict(report),
         kind="warn" if report.costs_performance else "good",
-        findings=[(view, list(ways(view.finding))) for view in views],
+        findings=views,
         problems=report.problems,
         passed=[rule for rule in report.checked if rule not in broken],
         not_checked=[(item.id, f"not known: {', '.join(item.missing)}") for item in report.not_checked],

@@ -12,7 +12,9 @@ from harness.platform.facts import Cache, Core, Facts, Module
 from harness.platform.nodes import Node
 from harness.platform.parse import format_cpulist
 from harness.reporting.console import bare_table, print_table, say, standard_output
-from harness.wording import cores_by_threads, cpu_time, plural
+from harness.reporting.text import NO_BREAK
+from harness.reporting.text import size as binary
+from harness.wording import cores_by_threads, count, cpu_time, plural
 
 UNKNOWN = "not known"
 
@@ -76,14 +78,7 @@ def text(value: object) -> str:
 
 def size(value: int | None) -> str:
     """Bytes with a binary unit."""
-    if value is None:
-        return UNKNOWN
-    amount, unit = float(value), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{amount:.4g} {unit}"
+    return UNKNOWN if value is None else binary(value).replace(NO_BREAK, " ")  # for grep
 
 
 def _clock(hertz: float | None) -> str:
@@ -137,7 +132,7 @@ def _lpar(facts: Facts) -> list[Row]:
         ("affinity score", UNKNOWN if lpar.affinity_score is None else f"{lpar.affinity_score} of 100"),
     ]
     if lpar.dispatches is not None and lpar.dispatch_dispersions is not None:
-        rows.append(("dispatched elsewhere", f"{lpar.dispatch_dispersions} of {lpar.dispatches} times"))
+        rows.append(("dispatched elsewhere", f"{count(lpar.dispatch_dispersions)} of {count(lpar.dispatches)} times"))
     return rows
 
 
@@ -205,9 +200,9 @@ def _cache(cache: Cache) -> Row:
 def _node(node: Node, facts: Facts) -> Row:
     cores = len(facts.topology.cores_of(node.id))
     cpus = f"{plural(cores, 'core')}, CPUs {format_cpulist(node.cpus)}" if node.cpus else "no CPUs"
-    memory = (
-        "no memory" if node.memory_bytes == 0 else f"{size(node.memory_bytes)}, {size(node.memory_free_bytes)} free"
-    )
+    memory = "no memory" if node.memory_bytes == 0 else f"memory {size(node.memory_bytes)}"
+    if node.memory_bytes:
+        memory += f", {size(node.memory_free_bytes)} free"
     others: dict[int, list[int]] = {}
     for other, distance in (node.distances or {}).items():
         if other != node.id:
@@ -240,7 +235,8 @@ def _limits(facts: Facts) -> list[Row]:
         rows.append(("CPU quota", f"{cpu_time(limits.cpu_quota_cores)} (a CPU is one hardware thread)"))
     if limits.allowed_mems is not None and facts.topology.nodes:
         here = tuple(node.id for node in facts.topology.nodes if node.id in limits.allowed_mems)
-        rows.append(("may use memory of", f"nodes {format_cpulist(here) or 'none'}"))
+        nodes = "node" if len(here) == 1 else "nodes"
+        rows.append(("may use memory of", f"{nodes} {format_cpulist(here)}" if here else "no node"))
     if limits.memory_limit_bytes is not None:
         rows.append(("memory limit", size(limits.memory_limit_bytes)))
     rows.append(("container", text(limits.container)))

@@ -38,6 +38,7 @@ def render_fleet(fleet: Fleet) -> bytes:
         return page(
             fleet=fleet,
             view=replace(view, lines=tuple(order[:most])),
+            differing=[line for line in order[:most] if line.effects and (line.host.differences or line.host.findings)],
             left_out=len(order) - len(order[:most]),
             charts=charts,
             tests=[
@@ -67,7 +68,8 @@ def _chart(test: FleetTest, margin: float, key: str, width: int) -> str:
         effects.append(Effect(each.host, slower, low, high, each.standing is not Standing.UNDECIDED, points))
     if not effects:
         return ""
-    return effects_chart(key, test.title, effects, 100 * margin, of="the rate against the peers", width=width)
+    label = "slower than the peers' median, % (below 0: faster)"
+    return effects_chart(key, test.title, effects, 100 * margin, label=label, width=width)
 
 
 def _calm(standing: HostStanding) -> tuple[float, str]:

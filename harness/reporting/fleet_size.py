@@ -16,7 +16,7 @@ def exit_code_of(size: FleetSize) -> ExitCode:
 
 def size_text(size: FleetSize) -> str:
     """The demand, a sentence per kind of partition, and what to know of the hosts."""
-    question, unit = size.question, "row/s" if size.bound_s is None else "req/s"
+    question, unit = size.question, "rows/s" if size.bound_s is None else "req/s"
     bound = "" if question.p99_s is None else f" at p99 ≤ {1e3 * question.p99_s:g} ms"
     added = f" ({question.rate:,.0f} plus growth and headroom)" if question.need > question.rate else ""
     lines = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.compare.environment import grouped
 from harness.compare.history import History, Point, Step
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import NO_BREAK, quantity
+from harness.reporting.text import NO_BREAK, moment, quantity, signed, value_text
 from harness.wording import plural
 
 _CHANGES = 5  # named per step
@@ -58,7 +58,7 @@ def sentence(lines: Sequence[HistoryLine]) -> tuple[Status, str]:
 
 
 def _line(history: History) -> HistoryLine:
-    name = f"{history.key} on {history.machine}" if history.machine else str(history.key)
+    name = f"{history.key.title} on {history.machine}" if history.machine else history.key.title
     if not history.points:
         return HistoryLine(name, "no valid run", Status("No valid run", WARN, "warn"), charted=False, steps=())
     last = quantity(history.points[-1].seconds, history.unit)
@@ -79,17 +79,18 @@ def _step(step: Step, point: Point, unit: str) -> StepLine:
     status = Status(more.capitalize(), BAD, "bad") if bad else Status("Accepted", GOOD, "good")
     if not slower:
         status = Status(less.capitalize(), GOOD, "good")
-    size, of = f"{100 * (step.ratio - 1):+.1f}{NO_BREAK}%", " time" if unit == "s" else ""
+    size, of = f"{signed(100 * (step.ratio - 1))}{NO_BREAK}%", " time" if unit == "s" else ""
     which = point.run if point.commit is None else f"{point.run}, commit {point.commit}"
     changes = [
-        str(facts[0]) + (f" and {len(facts) - 1} more of its group" if len(facts) > 1 else "")
+        f"{facts[0].name} from {value_text(facts[0].a)} to {value_text(facts[0].b)}"
+        + (f" and {len(facts) - 1} more of its group" if len(facts) > 1 else "")
         for facts in grouped(step.differences)
     ]
     rest = [f"{len(changes) - _CHANGES} more facts"] if len(changes) > _CHANGES else []
     return StepLine(
         status,
         step.at,
-        f"{point.created} {which}: {size}{of}, {more if slower else less} from here on (p = {step.p:.1g})",
+        f"{moment(point.created)}, {which}: {size}{of}, {more if slower else less} from here on (p = {step.p:.1g})",
         step.accepted or "",
         tuple(changes[:_CHANGES] + rest),
     )

@@ -149,7 +149,7 @@ def search_line(record: LoadRecord) -> str:
     repeated = f"; {plural(search.disturbed, 'disturbed trial')} were repeated" if search.disturbed else ""
     if search.rate_per_s is None or search.load is None or search.load_low is None or search.load_high is None:
         return f"highest rate: none{repeated}"
-    shares = f"{search.load:.0%} ({search.load_low:.0%} to {search.load_high:.0%})"
+    shares = f"{percent(search.load, 2)} ({percent(search.load_low, 2)} to {percent(search.load_high, 2)})"
     speeds = f"{number(min(search.closed_per_s))} to {number(max(search.closed_per_s))}"
     return (
         f"highest rate: {_rate(search)}, met in three trials of four; {shares} of what a closed loop is answered next "

@@ -10,6 +10,7 @@ from harness.reporting.console import add_columns, bare_table, print_table, say,
 from harness.reporting.text import number
 from harness.sizing.table import Inverse, TableFit
 from harness.sizing.usl import Parameter
+from harness.wording import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,13 +44,13 @@ def print_fit(fit: TableFit, console: Console | None = None) -> None:
 
 def _answer(inverse: Inverse) -> str:
     rate = f"{inverse.rate:,.6g}"
-    if inverse.cores is None or inverse.prediction is None:
-        return f"✖ {rate}: refused: {inverse.why}."
+    if inverse.cores is None or inverse.whole is None or inverse.prediction is None:
+        return f"✖ {rate} a second: refused: {inverse.why}."
     limits = inverse.prediction
     predicted = f"{number(limits.rate)} [{number(limits.low)}, {number(limits.high)}]"
     return (
-        f"● {inverse.whole} cores give {rate}: {predicted}, {inverse.basis}; "
-        f"the law itself has it at {number(inverse.cores, 5)}."
+        f"● {plural(inverse.whole, 'core')} {'gives' if inverse.whole == 1 else 'give'} {rate} a second: {predicted}, "
+        f"{inverse.basis}; by the law {number(inverse.cores)} cores would."
     )
 
 

@@ -20,6 +20,12 @@ from harness.reporting.size_view import plan_lines, view_of
 from harness.sizing.assemble import bench_of
 from harness.wording import plural
 
+_ENDED = {
+    "decided": "when the decision stood",
+    "budget": "with the time budget",
+    "blocks": "with the largest number of blocks",
+    "stored": "with the records that there were",
+}
 _CURVES = 4  # of the latency chart, the nearest to the chosen number of cores
 
 
@@ -34,6 +40,7 @@ def render_size(record: Size) -> bytes:
         machine_line=machine_line(record.facts),
         machine_card=machine_card(record.facts),
         command=shlex.join(record.tool.argv),
+        ended=_ENDED[record.design.ended_by],
         version=__version__,
     )
 
@@ -64,15 +71,14 @@ def _capacity(record: Size) -> _Chart | None:
             if (capacity := curve.capacity(cores, question.confidence)) is not None
         ]
         if known:
-            name = f"SMT{curve.series.threads_per_core}, {curve.series.layout}"
+            name = f"SMT {curve.series.threads_per_core}, {curve.series.layout}"
             cores = [count for count, _ in known]
             rates = [_estimate(capacity) for _, capacity in known]
             curves.append(CapacityCurve(name, cores, rates, [each.basis == "measured" for _, each in known]))
     if not curves:
         return None
-    unit = "row/s" if question.p99_s is None else "req/s"
     caption = "Thick: 95 % interval of a measured number of cores. Thin: between or beyond them, from the law."
-    return _Chart("Capacity over cores", partial(_draw_capacity, curves, question.need, unit), caption)
+    return _Chart("Capacity over cores", partial(_draw_capacity, curves, question.need, question.unit), caption)
 
 
 def _estimate(capacity: Capacity) -> Estimate:
@@ -96,7 +102,7 @@ def _latency(record: Size) -> _Chart | None:
     trials = [each for each in trials if each.rates]
     if not trials:
         return None
-    title = f"Latency over rate, SMT{chosen.threads_per_core}"
+    title = f"Latency over rate, SMT {chosen.threads_per_core}"
     return _Chart(title, partial(_draw_latency, trials, bound), "Every trial of every block.")
 
 

@@ -33,7 +33,9 @@ def print_size(record: Size, directory: Path | None, console: Console | None = N
     out.print()
     say(out, record.workload.title, style="bold")
     table = bare_table()
-    add_columns(table, ("Cores", "SMT", "Instances", "Capacity", "95 % interval", "Blocks", "Standing"), right=_RIGHT)
+    capacity = f"Capacity, {record.answer.question.unit}"
+    heads = ("Cores", "SMT", "Instances", capacity, "95 % interval", "Blocks", "Standing")
+    add_columns(table, heads, right={*_RIGHT, capacity})
     for line in view.lines:
         cells = (str(line.cores), str(line.smt), line.instances, line.capacity, line.interval, str(line.blocks))
         table.add_row(*(Text(safe(cell)) for cell in cells), tag(line.standing))
@@ -67,9 +69,9 @@ def print_size(record: Size, directory: Path | None, console: Console | None = N
 def print_what_if(table: WhatIf, console: Console | None = None) -> None:
     """Print a line per rate and bound."""
     out = console or standard_output()
-    heads = ("Rate", "p99", "Configuration", "Capacity", "Basis", "Answer")
-    rows = bare_table()
-    add_columns(rows, heads, right={"Rate", "p99", "Capacity"})
+    rows, unit = bare_table(), table.answers[0].question.unit
+    heads = (f"Rate, {unit}", "p99", "Configuration", f"Capacity, {unit}", "Basis", "Answer")
+    add_columns(rows, heads, right={heads[0], "p99", heads[3]})
     for answer in table.answers:
         question, chosen = answer.question, answer.chosen
         bound = "–" if question.p99_s is None else quantity(question.p99_s, "s")

@@ -86,27 +86,27 @@ def sentence_of(answer: SizeAnswer) -> str:
     question, chosen = answer.question, answer.chosen
     if chosen is None:
         refusal = answer.refused[0]
-        return f"No answer for {demand(question)}: {refusal.why}."
+        return f"No answer for {demand(question)}: {refusal.why}. To know it: {refusal.measure}."
     verb = {"open": "may serve", "extrapolated": "would serve"}.get(
         answer.verdict, "serve" if chosen.cores > 1 else "serves"
     )
-    text = f"{configuration(chosen)} {verb} {demand(question)}: {capacity(chosen.capacity)}."
+    text = f"{configuration(chosen)} {verb} {demand(question)}: {capacity(chosen.capacity, question.unit)}."
     smaller = answer.smaller
     if smaller is None:
         return text
-    return f"{text} {plural(smaller.cores, 'core')}: {_figures(smaller.capacity)}, {_ENOUGH[smaller.enough].word}."
+    enough = _ENOUGH[smaller.enough].word
+    return f"{text} {plural(smaller.cores, 'core')}: {_figures(smaller.capacity, question.unit)}, {enough}."
 
 
 def configuration(each: SizedConfiguration) -> str:
-    """``4 cores at SMT2 (8 threads, 4 instances)``."""
+    """``4 cores at SMT 2 (8 threads, 4 instances)``."""
     threads = each.cores * each.threads_per_core
-    level = f" at SMT{each.threads_per_core} ({threads} threads, " if each.threads_per_core > 1 else " ("
+    level = f" at SMT {each.threads_per_core} ({threads} threads, " if each.threads_per_core > 1 else " ("
     return f"{plural(each.cores, 'core')}{level}{plural(each.instances, 'instance')})"
 
 
 def demand(question: SizeQuestion) -> str:
     """``20,000 req/s at p99 ≤ 5 ms``."""
-    unit = "rows/s" if question.p99_s is None else "req/s"
     bound = "" if question.p99_s is None else f" at p99 ≤ {1e3 * question.p99_s:g} ms"
     added = [
         f"{percent(share, 2)} {name}"
@@ -114,16 +114,16 @@ def demand(question: SizeQuestion) -> str:
         if share
     ]
     need = f" ({_plain(question.need)} with {and_list(added)})" if added else ""
-    return f"{_plain(question.rate)} {unit}{need}{bound}"
+    return f"{_plain(question.rate)} {question.unit}{need}{bound}"
 
 
-def capacity(each: Capacity) -> str:
-    """``capacity 24,300 [22,900, 25,800], measured``."""
-    return f"capacity {_figures(each)}, {each.basis}"
+def capacity(each: Capacity, unit: str) -> str:
+    """``capacity 24,300 [22,900, 25,800] req/s, measured``."""
+    return f"capacity {_figures(each, unit)}, {each.basis}"
 
 
-def _figures(each: Capacity) -> str:
-    return f"{_plain(each.value)} [{_plain(each.low)}, {_plain(each.high)}]"
+def _figures(each: Capacity, unit: str) -> str:
+    return f"{_plain(each.value)} [{_plain(each.low)}, {_plain(each.high)}] {unit}"
 
 
 def _plain(value: float) -> str:
@@ -147,22 +147,23 @@ def memory(each: MemoryUse, roof: SizeRoof | None) -> str:
 
 def _others(record: Size, answer: SizeAnswer) -> Iterator[str]:
     if answer.larger is not None:
-        larger = answer.larger
-        yield f"{plural(larger.cores, 'core')}: {_figures(larger.capacity)}, {larger.capacity.basis}."
+        larger = answer.larger.capacity
+        figures = _figures(larger, answer.question.unit)
+        yield f"{plural(answer.larger.cores, 'core')}: {figures}, {larger.basis}."
     if answer.chosen is not None:
         yield f"Limited by {answer.chosen.limited_by}."
         if answer.chosen.memory is not None:
             yield memory(answer.chosen.memory, record.roof)
     if answer.projection is not None:
-        yield from _projection(answer.projection)
-    for refusal in answer.refused:
+        yield from _projection(answer.projection, answer.question.unit)
+    for refusal in answer.refused[answer.chosen is None :]:  # the sentence has said the first
         yield f"{refusal.what}: {refusal.why}. To know it: {refusal.measure}."
 
 
-def _projection(each: Projection) -> Iterator[str]:
+def _projection(each: Projection, unit: str) -> Iterator[str]:
     word = {True: "enough", False: "not enough", None: "open"}[each.enough]
-    where = f"{each.machine} ({each.mtm}), {plural(each.cores, 'core')} at SMT{each.threads_per_core}"
-    yield f"Projected onto {where}: between {_plain(each.low)} and {_plain(each.high)}, {word}."
+    where = f"{each.machine} ({each.mtm}), {plural(each.cores, 'core')} at SMT {each.threads_per_core}"
+    yield f"Projected onto {where}: between {_plain(each.low)} and {_plain(each.high)} {unit}, {word}."
     yield from (f"Assumed: {text}." for text in each.assumptions)  # a line each: a terminal cuts long ones
 
 
@@ -218,7 +219,7 @@ def _invalid(record: Size) -> Iterator[str]:
 
 
 def _model(model: ScalingModel) -> str:
-    name = f"SMT{model.threads_per_core}, {_LAYOUTS[model.layout]}"
+    name = f"SMT {model.threads_per_core}, {_LAYOUTS[model.layout]}"
     if model.kind != "usl" or model.alpha is None or model.beta is None or model.gamma is None:
         joined = "measured points only" if model.kind == "none" else "lines between measured points"
         return f"{name}: {joined} ({model.note})" if model.note else f"{name}: {joined}"

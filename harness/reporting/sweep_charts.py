@@ -34,7 +34,7 @@ _EFFECTS = 12
 _FARTHEST = 2.0  # times as slow as the best; beyond, a chart that shows it hides what is near
 _ROW_ORDER = (BATCH, BACKEND, INSTANCES, DTYPE, PLACE)
 _COLUMN_ORDER = (CORES, BATCH, INSTANCES, BACKEND, DTYPE, PLACE)
-_UNIT = "row/s"
+_UNIT = "rows/s"
 
 
 @dataclass(frozen=True)
@@ -237,9 +237,9 @@ def _effects(workload: WorkloadView, at: int, margin: float) -> Panel | None:
         return None
 
     def draw(key: str, width: int) -> str:
-        return effects_chart(
-            key, "Settings against the best", effects[:_EFFECTS], 100 * margin, of="the time per row", width=width
-        )
+        label = "change of the time per row, % (above 0: slower)"
+        shown = effects[:_EFFECTS]
+        return effects_chart(key, "Settings against the best", shown, 100 * margin, label=label, width=width)
 
     chart = fitted(draw, f"effects-{at}", alone=True)
     shown, others = min(_EFFECTS, len(effects)), len(workload.lines) - 1

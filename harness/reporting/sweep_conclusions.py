@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from harness.record.sweep_model import FactorName, Sweep, SweepCell, SweepEffect, SweepLoss
 from harness.reporting.comparison_view import percent as margin_text
 from harness.reporting.sweep_factors import BY_NAME, Factor
-from harness.reporting.text import NO_BREAK, and_list, number
+from harness.reporting.text import NO_BREAK, and_list, number, signed
 from harness.wording import plural
 
 _TIMES = 2.0  # a ratio from which "× 2.4" says more than "+140 %"
@@ -23,14 +23,14 @@ def longer(ratio: float, low: float | None, high: float | None) -> str:
     """A time per row against another: ``+31.0 % [27.1, 35.2]``, ``× 2.40 [2.30, 2.50]``."""
     if ratio >= _TIMES:
         return f"×{NO_BREAK}{number(ratio)}{_limits(low, high, 1.0, 0.0)}"
-    return f"{100 * (ratio - 1):+.1f}{NO_BREAK}%{_limits(low, high, 100.0, 1.0)}"
+    return f"{signed(100 * (ratio - 1))}{NO_BREAK}%{_limits(low, high, 100.0, 1.0)}"
 
 
 def _limits(low: float | None, high: float | None, scale: float, zero: float) -> str:
     if low is None or high is None:
         return ""
     low, high = (scale * (value - zero) for value in (low, high))
-    shown = (f"{low:,.1f}", f"{high:,.1f}") if zero else (number(low), number(high))
+    shown = (signed(low), signed(high)) if zero else (number(low), number(high))
     return f" [{shown[0]}, {shown[1]}]"
 
 
@@ -88,7 +88,7 @@ def absent_losses(sweep: Sweep, workload: str) -> Iterator[str]:
 def slower(loss: SweepLoss) -> str:
     """``33.2 % [30.1, 36.4] longer`` of the rates' ratio."""
     change = longer(1 / loss.ratio, 1 / loss.ci_high, 1 / loss.ci_low)
-    return f"{change.removeprefix('+')} longer" if change.startswith("+") else f"{change} as long"
+    return f"{change.replace('+', '')} longer" if change.startswith("+") else f"{change} as long"
 
 
 def capital(text: str) -> str:

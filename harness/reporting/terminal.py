@@ -70,11 +70,13 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
         colour, finding = COLOURS[view.status.kind], view.finding
         out.print()
         out.print(f"{view.status.shape} {safe(finding.title)}", style=colour, markup=False, highlight=False)
-        for text in (finding.why, f"Effect: {finding.effect}" if finding.effect else ""):
+        for text in (finding.why, f"Effect: {view.effect}" if view.effect else ""):
             if text:
                 out.print(f"  {safe(text)}", markup=False, highlight=False)
-        for command in finding.fix:
-            out.print(f"    {safe(command)}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        for heading, command in view.ways:
+            if heading:
+                out.print(f"    {heading}:", style="dim", markup=False, highlight=False)
+            out.print(f"    $ {safe(command)}", style="bold", markup=False, highlight=False, soft_wrap=True)
     verdict = headline(run)
     out.print()
     out.print(
@@ -139,7 +141,7 @@ def _print_published(out: Console, run: Run) -> None:
 
 
 def _narrowed(row: ResultRow) -> ResultRow:
-    rates = (replace(rate, value=rate.value.removesuffix("row/s").rstrip()) for rate in (row.rate, row.undisturbed))
+    rates = (replace(rate, value=rate.value.removesuffix("rows/s").rstrip()) for rate in (row.rate, row.undisturbed))
     rate, undisturbed = rates
     return replace(row, rate=rate, undisturbed=undisturbed, mean=replace(row.mean, margin=""))
 

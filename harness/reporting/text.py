@@ -71,6 +71,17 @@ def plus_minus(value: float, low: float, high: float) -> str:
     return f"±{number(side, 2 if side >= 1 else 1)}{NO_BREAK}%"
 
 
+def signed(value: float) -> str:
+    """A change with its sign and one decimal: ``+12.3``, ``−0.4``, ``0.0`` where it rounds to none."""
+    text = f"{value:+,.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\u2212")
+
+
+def moment(created: str) -> str:
+    """A time of a record for people: ``2026-08-01 12:00:00 UTC``."""
+    return created.replace("T", " ").replace("Z", " UTC")
+
+
 def percent(share: float, digits: int = 3) -> str:
     """A share in [0, 1] as a percentage."""
     return f"{number(100 * share, digits)}{NO_BREAK}%"

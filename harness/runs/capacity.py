@@ -24,10 +24,10 @@ def server_metrics(processes: Sequence[ProcessRecord]) -> dict[str, Metric]:
     )
     missed = f"no process held p99 at {first.bound_s:g} s: {first.note}"
     return {
-        "rows_per_s": Metric(min(rates), "row/s", n=len(rates), note=rule)
+        "rows_per_s": Metric(min(rates), "rows/s", n=len(rates), note=rule)
         if rates
-        else Metric(None, "row/s", n=0, note=missed),
-        "rows_per_s_typical": over_processes(rates, "row/s"),
+        else Metric(None, "rows/s", n=0, note=missed),
+        "rows_per_s_typical": over_processes(rates, "rows/s"),
         "service_s": over_processes([outcome.service_s for outcome in served], "s"),
         **{name: _latency(served, name) for name in PERCENTILES},
     }

@@ -46,12 +46,12 @@ def concurrent_metrics(processes: Sequence[ProcessRecord], batch_size: int) -> d
         for process in finished
     ]
     return {
-        "rows_per_s": over_processes(counted, "row/s"),
-        "rows_per_s_undisturbed": over_processes([rate.rows_per_s_undisturbed for rate in rates], "row/s"),
+        "rows_per_s": over_processes(counted, "rows/s"),
+        "rows_per_s_undisturbed": over_processes([rate.rows_per_s_undisturbed for rate in rates], "rows/s"),
         "mean_inference_s": over_processes(calls, "s"),
         "mean_inference_per_row_s": over_processes([1 / rate for rate in counted], "s"),
-        "instance_rows_per_s_min": over_processes(slowest, "row/s"),
-        "instance_rows_per_s_max": over_processes(fastest, "row/s"),
+        "instance_rows_per_s_min": over_processes(slowest, "rows/s"),
+        "instance_rows_per_s_max": over_processes(fastest, "rows/s"),
         "window_share": Metric(min(rate.window_share for rate in rates), "1", n=len(rates), note="least of the blocks"),
     }
 

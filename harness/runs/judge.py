@@ -32,8 +32,8 @@ def inference_metrics(series: Sequence[Series]) -> dict[str, Metric]:
     batch = series[0].batch_size or 1
     estimates = [estimate_of(each) for each in series]
     return {
-        "rows_per_s": over_processes([each.rows_per_s(batch) for each in estimates], "row/s"),
-        "rows_per_s_undisturbed": over_processes([each.rows_per_s_undisturbed(batch) for each in estimates], "row/s"),
+        "rows_per_s": over_processes([each.rows_per_s(batch) for each in estimates], "rows/s"),
+        "rows_per_s_undisturbed": over_processes([each.rows_per_s_undisturbed(batch) for each in estimates], "rows/s"),
         "call_s": over_processes([each.call_s for each in estimates], "s"),
         "call_all_samples_s": over_processes([each.median_s for each in estimates], "s"),
         "mean_inference_s": over_processes([each.mean_s for each in estimates], "s"),
@@ -60,8 +60,8 @@ def training_metrics(series: Sequence[Series], rows_per_step: int) -> dict[str, 
     estimates = [estimate_of(each) for each in series]
     undisturbed = [each.rows_per_s_undisturbed(rows_per_step) for each in estimates]
     return {
-        "train_rows_per_s": over_processes([each.rows_per_s(rows_per_step) for each in estimates], "row/s"),
-        "train_rows_per_s_undisturbed": over_processes(undisturbed, "row/s"),
+        "train_rows_per_s": over_processes([each.rows_per_s(rows_per_step) for each in estimates], "rows/s"),
+        "train_rows_per_s_undisturbed": over_processes(undisturbed, "rows/s"),
         "step_s": over_processes([each.call_s for each in estimates], "s"),
         "step_all_samples_s": over_processes([each.median_s for each in estimates], "s"),
         "mean_step_s": over_processes([each.mean_s for each in estimates], "s"),

@@ -9,10 +9,12 @@ from typing import Any
 import jinja2
 
 from harness.content import content_dir
+from harness.platform.parse import format_cpulist
 from harness.serving.drift import DriftState
 from harness.serving.exchange import Reply
 from harness.serving.history import KEPT, STEP_S, History, Step
 from harness.serving.metrics import Metrics
+from harness.wording import counted, plural
 
 _HTML = "text/html; charset=utf-8"
 _REFRESH = (("Refresh", str(round(STEP_S))), ("Cache-Control", "no-store"))
@@ -27,7 +29,7 @@ class Line:
     name: str
     colour: int  # of the style sheet, from 1
     paths: tuple[str, ...]  # points of its unbroken parts
-    last: str
+    last: str  # with its unit
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Chart:
 
     title: str
     caption: str
-    top: str  # the value at the upper edge
+    top: str  # the value at the upper edge, with its unit
     mark: float | None  # height of a line across
     lines: tuple[Line, ...]
 
@@ -68,6 +70,10 @@ def page(view: View) -> Reply:
     html = _template().render(
         style=(content_dir("reports") / "report.css").read_text(encoding="utf-8"),
         model=view.described,
+        sentence=_sentence(view),
+        cpus=format_cpulist(tuple(view.described["cpus"])),
+        windows=f"{plural(view.drift.windows, 'window')} of {plural(view.drift.window_rows, 'row')}, "
+        f"{plural(view.drift.alarms, 'alarm')}",
         detector=view.detector,
         draining=view.draining,
         charts=charts(view.history, view.levels),
@@ -87,29 +93,31 @@ def charts(history: History, names: tuple[str, ...]) -> tuple[Chart, ...]:
     seen = {name for step in steps for name in step.levels}
     shares = {name: [_share(step, name) for step in steps] for name in names if name in seen}
     return (
-        _chart("Requests", "per second", {
+        _chart("Requests", "answered with a status below 400, and the others", "/s", {
             "answered": [step.answered_per_s for step in steps], "refused": [step.refused_per_s for step in steps],
         }),
-        _chart("Latency", "milliseconds, from a request's last byte to its answer", {
+        _chart("Latency", "from a request's last byte to its answer", " ms", {
             "p50": [None if step.p50_s is None else 1e3 * step.p50_s for step in steps],
             "p99": [None if step.p99_s is None else 1e3 * step.p99_s for step in steps],
         }),
-        _chart("Levels", "% of the rows scored", shares),
-        _chart("Drift", "largest stability index of a feature over its bound; above 1 is drift", {
+        _chart("Levels", "share of the rows scored", " %", shares),
+        _chart("Drift", "largest stability index of a feature over its bound; above 1 is drift", "", {
             "drift": [step.drift for step in steps],
         }, mark=1.0),
     )  # fmt: skip
 
 
-def _chart(title: str, caption: str, series: dict[str, list[float | None]], mark: float | None = None) -> Chart:
+def _chart(
+    title: str, caption: str, unit: str, series: dict[str, list[float | None]], mark: float | None = None
+) -> Chart:
     values = [value for line in series.values() for value in line if value is not None]
     top = max([*values, 1.2 * mark if mark else 0.0]) or 1.0
-    lines = tuple(_line(name, number % 4 + 1, line, top) for number, (name, line) in enumerate(series.items()))
+    lines = tuple(_line(name, number % 4 + 1, line, top, unit) for number, (name, line) in enumerate(series.items()))
     at = None if mark is None else _TOP + _HEIGHT * (1 - mark / top)
-    return Chart(title, caption, f"{top:.3g}", at, lines)
+    return Chart(title, caption, f"{top:.3g}{unit}", at, lines)
 
 
-def _line(name: str, colour: int, values: list[float | None], top: float) -> Line:
+def _line(name: str, colour: int, values: list[float | None], top: float, unit: str) -> Line:
     paths: list[list[str]] = [[]]
     for place, value in enumerate(values, KEPT - len(values)):
         if value is None:
@@ -118,7 +126,19 @@ def _line(name: str, colour: int, values: list[float | None], top: float) -> Lin
         x, y = _LEFT + _WIDTH * place / (KEPT - 1), _TOP + _HEIGHT * (1 - value / top)
         paths[-1].append(f"{x:.1f},{y:.1f}")
     known = [value for value in values if value is not None]
-    return Line(name, colour, tuple(" ".join(path) for path in paths if path), f"{known[-1]:.3g}" if known else "–")
+    last = f"{known[-1]:.3g}{unit}" if known else "–"
+    return Line(name, colour, tuple(" ".join(path) for path in paths if path), last)
+
+
+def _sentence(view: View) -> str:
+    """``nsl-kdd-mlp answers 2.4 requests a second, 99 % of them within 4.85 ms.``"""
+    name, step = view.described["model"], view.history.steps[-1] if view.history.steps else None
+    if step is None:
+        return f"{name} is ready; nothing was asked yet."
+    text = f"{name} answers {counted(float(f'{step.answered_per_s:.3g}'), 'request')} a second"
+    if step.p99_s is not None:
+        text += f", 99 % of them within {1e3 * step.p99_s:.3g} ms"
+    return f"{text}; {step.refused_per_s:.3g} a second are refused." if step.refused_per_s else f"{text}."
 
 
 def _share(step: Step, level: str) -> float | None:

@@ -219,19 +219,20 @@ def _open_reasons(chosen: SizedConfiguration, verdict: str) -> Iterator[SizeRefu
 
 def _unreachable(bench: Bench, question: SizeQuestion, by_cores: Sequence[Sequence[SizedConfiguration]]) -> SizeAnswer:
     """Why no number of cores is named."""
-    need = f"{question.need:,.0f}/s"
+    need = f"{question.need:,.0f} {question.unit}"
     measured = [curve for curve in bench.curves if curve.cores]
     if not measured:
         blocks = max((len(point.blocks) for curve in bench.curves for point in curve.series.points), default=0)
         notes = [block.note for curve in bench.curves for point in curve.series.points for block in point.blocks]
         note = next((f": {note}" for note in notes if note), "")
-        why = "one block has no interval" if blocks == 1 else f"no setting gave a capacity in two blocks{note}"
-        return _refused(question, need, why, "six blocks on a machine without other work: a larger --budget")
+        why = f"one block has no interval{note}" if blocks == 1 else f"no setting gave a capacity in two blocks{note}"
+        return _refused(question, need, why, "six blocks (a larger --budget) on a machine without other work")
     largest = max((each for those in by_cores for each in those), key=lambda each: each.capacity.value)
     peaks = [law.peak_cores for curve in measured for law in curve.laws.values()]
     bent = [peak for peak in peaks if peak is not None and peak <= bench.limit]
     best = (
-        f"{plural(largest.cores, 'core')} {'gives' if largest.cores == 1 else 'give'} {largest.capacity.value:,.0f}/s"
+        f"{plural(largest.cores, 'core')} {'gives' if largest.cores == 1 else 'give'} "
+        f"{largest.capacity.value:,.0f} {question.unit}"
     )
     if peaks and len(bent) == len(peaks):
         return _refused(
@@ -239,7 +240,7 @@ def _unreachable(bench: Bench, question: SizeQuestion, by_cores: Sequence[Sequen
         )
     if bench.limit == bench.node_cores:
         why = f"node has {plural(bench.node_cores, 'core')}, of which {best}; a second node is a step, not a curve"
-        return _refused(question, need, why, "two partitions, each of a part of the rate, or the other node: --node")
+        return _refused(question, need, why, "two partitions, each of a part of the rate, or the other node: --nodes")
     why = f"beyond {plural(bench.limit, 'core')}, {FARTHEST} times the largest number measured; {best}"
     return _refused(question, need, why, f"--cores up to {bench.node_cores}")
 

@@ -175,7 +175,7 @@ def _roof(measured: MeasuredRoof) -> SizeRoof | None:
 
 
 _ARRIVALS = {
-    "poisson": "arrivals that come in bursts: they were Poisson, which is the kind case",
+    "poisson": "arrivals that come in bursts: they were Poisson, the favourable case",
     "constant": "arrivals that are not evenly spaced: these were, which is the kindest case",
 }
 

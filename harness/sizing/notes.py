@@ -31,7 +31,7 @@ def _clocks(series: CapacitySeries) -> Iterator[str]:
     for point, clock in known[1:]:
         if (fall := 1 - clock / reference) > MAX_CLOCK_FALL:
             yield (
-                f"SMT{series.threads_per_core}, {series.layout}: at {plural(point.cores, 'core')} the clock was "
+                f"SMT {series.threads_per_core}, {series.layout}: at {plural(point.cores, 'core')} the clock was "
                 f"{fall:.1%} lower than at {plural(first.cores, 'core')}; the law holds that for contention."
             )
 

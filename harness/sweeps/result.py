@@ -43,7 +43,7 @@ from harness.workers.outcomes import FitOutcome, SurveyOutcome
 
 _Rates = dict[int, dict[int, float]]  # cell -> block -> rate
 _NOT_MEASURED = "not measured: the sweep ended before"
-_NOTHING = over_processes([], "row/s")
+_NOTHING = over_processes([], "rows/s")
 _VALID = Validity(Verdict.VALID)
 _STANDINGS: Mapping[Standing, Literal["equivalent", "slower", "undecided"]] = {
     Standing.EQUIVALENT: "equivalent",
@@ -165,8 +165,8 @@ def _cell(
         threads_per_core=configuration.threads_per_core,
         cores=configuration.cores,
         instances=configuration.instances,
-        rows_per_s=over_processes(counted, "row/s"),
-        rows_per_s_undisturbed=over_processes(undisturbed, "row/s"),
+        rows_per_s=over_processes(counted, "rows/s"),
+        rows_per_s_undisturbed=over_processes(undisturbed, "rows/s"),
         mean_inference_per_row_s=over_processes(
             [1 / rate for rate in counted]
             if scenario == "offline"
@@ -187,7 +187,7 @@ def _price(measurements: Sequence[Measurement], over_http: Sequence[ProcessRecor
         for served, each in zip(without, over_http, strict=True)
     ]
     return {
-        "in_process_rows_per_s": over_processes([whole for whole, _ in rates if whole], "row/s"),
+        "in_process_rows_per_s": over_processes([whole for whole, _ in rates if whole], "rows/s"),
         "http_share": over_processes([left / whole for whole, left in rates if whole and left], "1"),
     }
 

@@ -55,7 +55,7 @@ class Projected:
     def line(self) -> str:
         """For people."""
         mark = "ok  " if self.inside else "MISS"
-        return f"{mark} {self.name:48s} [{self.low:12,.0f}, {self.high:12,.0f}] row/s, measured {self.measured:12,.0f}"
+        return f"{mark} {self.name:48s} [{self.low:12,.0f}, {self.high:12,.0f}] rows/s, measured {self.measured:12,.0f}"
 
 
 def capacity(times: list[float], rows: int) -> Capacity:

@@ -132,7 +132,7 @@ def main() -> None:
 
 def _line(way: str, runs: list[Trained], base: list[Trained], ranks: int) -> str:
     rate, reduced = fmean(run.rate for run in runs), fmean(run.reduced for run in runs)
-    text = f"{way:24}{rate:12,.0f} row/s  ROC-AUC {fmean(run.quality for run in runs):.3f}"
+    text = f"{way:24}{rate:12,.0f} rows/s  ROC-AUC {fmean(run.quality for run in runs):.3f}"
     if way != ONE:
         ratio, low, high = _speed_up(runs, base)
         text += f"  speed-up {ratio:.2f} [{low:.2f}, {high:.2f}]  efficiency {ratio / ranks:.0%}"

@@ -20,14 +20,20 @@ from support.records import counted, dataset, facts, inference, placement, run, 
 from support.serving import busy_page
 from support.sizes import sized_record
 from support.sweeps import power_sweep
+from support.trees import build
+from support.trees_presets import PRESETS
 
+from harness.advice.engine import evaluate
 from harness.api import compare_runs
 from harness.compare.history import history
 from harness.fleet.compare import FleetChange, compare_fleets
+from harness.platform.probe import probe
+from harness.platform.sysroot import SysRoot
 from harness.record.archive import opened
 from harness.record.model import Run, Validity, Verdict
 from harness.record.store import fleet_text, write_run
 from harness.reporting.comparison_html import render_comparison
+from harness.reporting.doctor_html import render_findings
 from harness.reporting.fleet_change_html import render_change
 from harness.reporting.fleet_html import render_fleet
 from harness.reporting.history_html import render_history
@@ -46,7 +52,7 @@ _FLAGS = (
 # One of each at least.
 _KINDS = (
     "plain", "counted", "refused", "hostile", "sweep", "comparison", "three", "history", "size", "load", "fleet",
-    "fleet change", "site", "partition",
+    "fleet change", "site", "partition", "doctor",
 )  # fmt: skip
 _PAGES = (
     "plain",
@@ -178,6 +184,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rendered["hostile serve"] = busy_page(folder / "hostile", f"<script>document.title='run'</script>{_LONG}")
     rendered["fleet"] = render_fleet(fleet_record())
     rendered["hostile fleet"] = render_fleet(fleet_record(_LONG))
+    rendered["doctor"] = _doctor(folder)
     rendered["fleet change"] = render_change(_fleet_change(folder))
     found.update(_site(folder / "site"))
     for name, page in rendered.items():
@@ -185,6 +192,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         path.write_bytes(page)
         found[name] = path.as_uri()
     return found
+
+
+def _doctor(folder: Path) -> bytes:
+    """A shared partition with findings of every severity, alternatives and steps."""
+    facts = probe(SysRoot(build(PRESETS["p10-shared"], folder / "doctor")))
+    return render_findings(facts, evaluate(facts))
 
 
 def _fleet_change(folder: Path) -> FleetChange:
@@ -336,12 +349,12 @@ def test_figures_that_are_not_valid_are_not_the_largest_type(browser: Any, pages
         "const most = Math.max(...all.map(size)); return all.filter(e => size(e) === most).map(e => e.textContent)"
     )
     assert largest
-    assert not any("row/s" in text for text in largest)
+    assert not any("rows/s" in text for text in largest)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
-    "name", ["plain", "hostile", "sweep", "comparison", "history", "size", "serve", "load", "fleet", "site"]
+    "name", ["plain", "hostile", "sweep", "comparison", "history", "size", "serve", "load", "fleet", "site", "doctor"]
 )
 def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str, str], name: str, scheme: str) -> None:
     _open(browser, pages[name], width=1240, scheme=scheme)
@@ -358,6 +371,31 @@ def test_labels_of_charts_run_into_nothing(browser: Any, pages: dict[str, str], 
     _open(browser, pages[name], width=width)
     assert browser.execute_script(_OVERLAPS) == []
     assert browser.execute_script(_CROSSED) == []
+
+
+@pytest.mark.parametrize("name", ["plain", "counted", "sweep", "three", "history", "size", "load", "fleet"])
+def test_no_name_in_a_chart_is_cut(browser: Any, pages: dict[str, str], name: str) -> None:
+    """What all rows have in common is said above: so there is room for what distinguishes them, on a phone too."""
+    _open(browser, pages[name], width=390)
+    texts = browser.execute_script("return [...document.querySelectorAll('svg.chart text')].map(e => e.textContent)")
+    assert texts
+    assert [text for text in texts if text.endswith("\u2026")] == []
+
+
+@pytest.mark.parametrize("name", [*_KINDS, "serve"])
+def test_every_column_has_a_head_and_a_figure(browser: Any, pages: dict[str, str], name: str) -> None:
+    """No column without a name, and none that holds dashes alone."""
+    _open(browser, pages[name], width=1280)
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    empty = browser.execute_script(
+        "return [...document.querySelectorAll('table')].filter(t => t.tHead && t.tBodies.length).flatMap(t => {"
+        " const rows = [...t.tBodies].flatMap(b => [...b.rows])"
+        "  .filter(r => r.cells.length === t.tHead.rows[0].cells.length);"
+        " return [...t.tHead.rows[0].cells].filter((c, i) => c.getClientRects().length && (!c.innerText.trim()"
+        " || rows.length > 1 && rows.every(r => ['–', ''].includes(r.cells[i].innerText.trim()))))"
+        " .map(c => [t.closest('section')?.id, c.cellIndex, c.innerText]); })"
+    )
+    assert empty == []
 
 
 def test_the_page_of_a_server_runs_nothing_that_it_shows(browser: Any, pages: dict[str, str]) -> None:
@@ -386,7 +424,7 @@ def test_the_page_reads_the_same_with_scripts_off(browser: Any, pages: dict[str,
     try:
         browser.get(pages["plain"])
         assert text() == with_scripts
-        for rate in ("4.68 M row/s", "4.82 M row/s"):  # counted, and undisturbed
+        for rate in ("4.68 M rows/s", "4.82 M rows/s"):  # counted, and undisturbed
             assert rate in with_scripts.replace("\u00a0", " ")
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -289,7 +289,7 @@ def test_history_finds_a_step_and_what_changed_with_it(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "run-08" in result.output
     assert "slower from here on" in result.output
-    assert "libraries.torch: 2.6 and 2.9" in result.output
+    assert "libraries.torch from 2.6 to 2.9" in result.output
     document = json.loads(call("history", tmp_path, "--json").stdout)
     assert [step["run"] for step in document["results"][0]["steps"]] == ["run-08"]
     page = tmp_path / "history.html"

@@ -328,8 +328,8 @@ def rates(call_s: float, batch: int, *, disturbed: float = 1.03) -> dict[str, Me
     """Metrics of calls with this median undisturbed time, every call ``disturbed`` times as long in the mean."""
     mean_s = disturbed * call_s
     return {
-        "rows_per_s": _interval(batch / mean_s, "row/s"),
-        "rows_per_s_undisturbed": _interval(batch / call_s, "row/s"),
+        "rows_per_s": _interval(batch / mean_s, "rows/s"),
+        "rows_per_s_undisturbed": _interval(batch / call_s, "rows/s"),
         "call_s": _interval(call_s, "s"),
         "call_all_samples_s": _interval(1.004 * call_s, "s", half=0.03),
         "mean_inference_s": _interval(mean_s, "s"),
@@ -385,8 +385,8 @@ def training(workload: str = "nsl-kdd-autoencoder", **changes: Any) -> Result:
         processes=processes(6, where.cpus, name="steps", batch_size=None, centre_s=4.1e-4, samples=200),
         metrics={
             "train_seconds": _interval(12.3, "s", n=5),
-            "train_rows_per_s": _interval(128 / 4.3e-4, "row/s"),
-            "train_rows_per_s_undisturbed": _interval(128 / 4.1e-4, "row/s"),
+            "train_rows_per_s": _interval(128 / 4.3e-4, "rows/s"),
+            "train_rows_per_s_undisturbed": _interval(128 / 4.1e-4, "rows/s"),
             "step_s": _interval(4.1e-4, "s"),
             "step_all_samples_s": _interval(4.12e-4, "s"),
             "mean_step_s": _interval(4.3e-4, "s"),

@@ -175,7 +175,7 @@ CASES: dict[str, tuple[Case, Case]] = {  # rule -> a machine it is for and fires
         Case(change=_software(_openblas("", "reference BLAS"))),
         Case(change=_software(_openblas("POWER10"))),
     ),
-    "smt-above-two": (Case(FOUR_THREADS), Case()),
+    "smt-above-two": (Case(FOUR_THREADS), Case(PRESETS["p10-mixed-smt"])),
     "threads-on-one-half": (Case(replace(GOOD, online_threads={2: (1, 3)})), Case(PRESETS["p10-mixed-smt"])),
     "smt-mixed": (Case(PRESETS["p10-mixed-smt"]), Case()),
     "smt-one-thread": (Case(replace(GOOD, smt=1, smt_control="off")), Case()),

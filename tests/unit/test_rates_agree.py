@@ -92,7 +92,7 @@ def test_the_export_of_times_says_which_estimate_it_gives() -> None:
 def test_in_the_tables_of_the_page() -> None:
     page = unescape(render(whole_run()).decode())
     rows = re.findall(
-        rf'<td class="n">{_NUMBER}\u00a0?row/s<small>[^<]*</small></td>\s*<td class="n[^"]*">{_NUMBER}\u00a0?row/s'
+        rf'<td class="n">{_NUMBER}\u00a0?rows/s<small>[^<]*</small></td>\s*<td class="n[^"]*">{_NUMBER}\u00a0?rows/s'
         rf'<small>[^<]*</small></td>\s*<td class="n[^"]*">{_NUMBER}\u00a0?s'
         rf"(?:<small>{_NUMBER}\u00a0?s per row</small>)?</td>",
         page,
@@ -104,7 +104,7 @@ def test_in_the_tables_of_the_page() -> None:
         assert counted * (per_row or mean) == pytest.approx(1, abs=0.01)
     sweep = unescape(render_sweep(power_sweep()).decode())
     cells = re.findall(
-        rf"<td class=\"n\">{_NUMBER}\u00a0?row/s<small>[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?row/s"
+        rf"<td class=\"n\">{_NUMBER}\u00a0?rows/s<small>[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?rows/s"
         rf"<small>[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?s<",
         sweep,
     )
@@ -118,14 +118,14 @@ def test_in_the_terminal(tmp_path: Path) -> None:
     lines = [line for line in buffer.getvalue().splitlines() if "/row)" in line]
     assert len(lines) == 2
     for line in lines:
-        counted = re.search(rf"{_NUMBER}\u00a0?row/s", line)
+        counted = re.search(rf"{_NUMBER}\u00a0?rows/s", line)
         per_row = re.search(rf"\({_NUMBER}\u00a0?s/row\)", line)
         assert counted is not None
         assert per_row is not None
         assert _value(*counted.groups()) * _value(*per_row.groups()) == pytest.approx(1, abs=0.01)
     buffer = io.StringIO()
     print_sweep(power_sweep(), tmp_path, Console(file=buffer, width=10_000, no_color=True))
-    rows = re.findall(rf"{_NUMBER}\u00a0?row/s ±[^±]*?row/s ±\S+\u00a0?% +{_NUMBER}\u00a0?s", buffer.getvalue())
+    rows = re.findall(rf"{_NUMBER}\u00a0?rows/s ±[^±]*?rows/s ±\S+\u00a0?% +{_NUMBER}\u00a0?s", buffer.getvalue())
     assert len(rows) == 24
     assert all(_value(*row[:2]) * _value(*row[2:4]) == pytest.approx(1, abs=0.01) for row in rows)
 

@@ -41,13 +41,13 @@ CHARTS: dict[str, Callable[[str, str], str]] = {
     "one call": lambda key, name: distribution_chart(key, [Distribution(name, [1e-6], {})]),
     "equal calls": lambda key, name: distribution_chart(key, [Distribution(name, [1e-6] * 50, {})] * 5),
     "zero calls": lambda key, name: distribution_chart(key, [Distribution(name, [0.0] * 50, {})]),
-    "rates": lambda key, name: rates_chart(key, name, [RateRow(name, Estimate(5e6, 4e6, 6e6), True)], "row/s"),
+    "rates": lambda key, name: rates_chart(key, name, [RateRow(name, Estimate(5e6, 4e6, 6e6), True)], "rows/s"),
     "wide rates": lambda key, name: rates_chart(
-        key, name, [RateRow(name, Estimate(v), v > 9) for v in (1.0, 1e3, 1e9)], "row/s"
+        key, name, [RateRow(name, Estimate(v), v > 9) for v in (1.0, 1e3, 1e9)], "rows/s"
     ),
-    "zero rate": lambda key, name: rates_chart(key, name, [RateRow(name, Estimate(0.0), True)], "row/s"),
+    "zero rate": lambda key, name: rates_chart(key, name, [RateRow(name, Estimate(0.0), True)], "rows/s"),
     "batches": lambda key, name: batch_chart(
-        key, [BatchCurve(name, [1, 64, 8192], [Estimate(1e5), Estimate(2e6, 1e6, 3e6), Estimate(3e6)])], "row/s"
+        key, [BatchCurve(name, [1, 64, 8192], [Estimate(1e5), Estimate(2e6, 1e6, 3e6), Estimate(3e6)])], "rows/s"
     ),
     "processes": lambda key, name: processes_chart(key, name, [ProcessRow(name, 1.0, 0.9, 1.1, [1.0, 1.02], [1.5])]),
     "no process": lambda key, name: processes_chart(key, name, [ProcessRow(name, 1.0, None, None, [], [])]),
@@ -127,13 +127,13 @@ def test_no_axis_of_times_goes_below_what_a_time_can_lose(width: int) -> None:
 
 
 def test_a_narrow_span_of_rates_has_an_axis_that_can_be_read() -> None:
-    svg = batch_chart("k", [BatchCurve("a", [1, 2], [Estimate(4.1e6), Estimate(4.6e6)])], "row/s", x="cores")
+    svg = batch_chart("k", [BatchCurve("a", [1, 2], [Estimate(4.1e6), Estimate(4.6e6)])], "rows/s", x="cores")
     assert len(re.findall(r">\d M<|>0<", svg)) >= 3
 
 
 def test_a_chart_alone_is_drawn_twice_with_ids_of_its_own() -> None:
     def draw(key: str, width: int) -> str:
-        return rates_chart(key, "t", [RateRow("a", Estimate(5e6, 4e6, 6e6), True)], "row/s", width=width)
+        return rates_chart(key, "t", [RateRow("a", Estimate(5e6, 4e6, 6e6), True)], "rows/s", width=width)
 
     both = fitted(draw, "k", alone=True)
     ElementTree.fromstring(f"<p>{both}</p>")

@@ -185,7 +185,7 @@ def test_mlflow_holds_the_run_and_its_results(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # the store that needs no database driver
     record = run(
-        inference("w1"), inference("w2", metrics={"rows_per_s": Metric(5.0, "row/s", 4.0, 6.0, 6)}, by_batch={})
+        inference("w1"), inference("w2", metrics={"rows_per_s": Metric(5.0, "rows/s", 4.0, 6.0, 6)}, by_batch={})
     )
     directory = write_run(record, tmp_path / "runs", {"report.html": b"<p>report</p>"})
     uri = (tmp_path / "mlruns").as_uri()

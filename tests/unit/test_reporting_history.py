@@ -34,7 +34,7 @@ def test_page_and_terminal_say_the_same(histories: tuple[History, ...], capsys: 
         assert step.text in printed
         assert step.text in page
         assert "slower" in step.text
-        assert step.changes == ("libraries.torch: 2.6 and 2.9",)
+        assert step.changes == ("libraries.torch from 2.6 to 2.9",)
     status, text = sentence(lines)
     assert status.kind == "bad"
     assert text in page

@@ -149,9 +149,9 @@ def test_sections_come_in_the_order_a_reader_asks(page: bytes) -> None:
 def test_every_figure_of_the_record_that_is_promised_is_in_the_tables(page: bytes) -> None:
     text = _Page(page).text
     for shown in (
-        "4.68 M row/s",
+        "4.68 M rows/s",
         "[4.58, 4.77]",
-        "4.82 M row/s",
+        "4.82 M rows/s",
         "[4.72, 4.92]",
         "rows/s undisturbed",
         "12.3 s",
@@ -188,34 +188,40 @@ def test_every_figure_of_the_record_that_is_promised_is_in_the_tables(page: byte
     [
         (
             run(),
-            "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: 4.68 M row/s ±2.0 % (4.82 M row/s undisturbed) "
-            "and 2.16 µs",
+            "✔ Valid Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: 4.68 M rows/s ±2.0 % "
+            "(4.82 M rows/s undisturbed) and 2.16 µs",
         ),
-        (run(inference(dataset=dataset(origin="synthetic"))), "▲ Synthetic data:"),
-        (run(inference(validity=INVALID)), "▲ Invalid:"),
-        (run(inference(validity=FAILED, metrics={}, processes=())), "▲ Failed:"),
-        (run(inference(validity=INVALID), training()), "▲ Valid in part:"),
-        (run(inference(processes=processes(1, (0, 1)))), "▲ One process per result, so no interval:"),
-        (run(inference(dataset=replace(dataset(), protocol="as-published"))), "▲ As-published protocol:"),
+        (run(inference(dataset=dataset(origin="synthetic"))), "✔ Valid ▲ Synthetic data:"),
+        (run(inference(validity=INVALID)), "✖ Invalid No result may be used: CPU 12"),
+        (run(inference(validity=FAILED, metrics={}, processes=())), "✖ Failed No result may be used: block 0"),
+        (run(inference(validity=INVALID), training()), "▲ Valid in part Autoencoder, NSL-KDD on 2 cores"),
+        (run(inference(processes=processes(1, (0, 1)))), "✔ Valid ▲ One process per result, so no interval:"),
+        (run(inference(dataset=replace(dataset(), protocol="as-published"))), "✔ Valid ▲ As-published protocol:"),
         (
             run(inference(), facts=replace(facts(), cpu=CpuFacts(architecture="x86_64", model_name="EPYC"))),
-            "▲ On x86-64 instead of Power:",
+            "✔ Valid ▲ On x86-64 instead of Power:",
         ),
         (
             run(
                 inference(validity=REFUSED),
                 facts=EMULATED,
             ),
-            "▲ Timings refused, emulated by qemu-user:",
+            "▲ Timings refused ▲ Emulated by qemu-user:",
         ),
     ],
 )
 def test_what_limits_a_run_is_said_first(record: Run, begins: str) -> None:
     uncharted = (replace(result, accuracy=None, by_batch={}) for result in record.results)
-    heading = re.search(r"<h1>(.*?)</h1>", render(replace(record, results=tuple(uncharted))).decode(), re.DOTALL)
+    heading = re.search(
+        r'<p class="tags">(.*?)</h1>', render(replace(record, results=tuple(uncharted))).decode(), re.DOTALL
+    )
     assert heading is not None
-    said = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", heading[1])).replace("\u00a0", " ").strip()
+    said = (
+        re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", heading[1])).replace("\u00a0", " ").replace("&nbsp;", " ").strip()
+    )
     assert said.startswith(begins)
+    badge = begins.split(" ")[1]
+    assert badge == "Valid" or said.lower().count(badge.lower()) == 1, "the verdict is said once"
 
 
 def test_a_missed_accuracy_floor_is_said_first_and_in_the_table() -> None:
@@ -249,7 +255,7 @@ def test_times_of_an_emulated_run_are_not_on_the_page() -> None:
     page = render(replace(record, findings=()))
     text = _Page(page).text.partition("How it was measured")[0]
     for refused in (
-        "row/s ±",
+        "rows/s ±",
         "4.68 M",
         "4.82 M",
         "2.10 µs",
@@ -267,7 +273,7 @@ def test_a_failed_worker_is_named_with_its_cause() -> None:
     text = _Page(render(run(inference(validity=FAILED, metrics={}, by_batch={}, processes=dead), training()))).text
     assert "killed by signal 9 (SIGKILL)" in text
     assert "0 of 6" in text
-    assert "298 k row/s" in text
+    assert "298 k rows/s" in text
 
 
 def test_hostile_text_is_shown_and_never_run() -> None:

@@ -84,7 +84,8 @@ def test_page_and_terminal_say_what_was_measured() -> None:
     assert "synthetic rows" in page
     for shown in (page, text):
         assert (
-            "1,000 req/s (940 to 1,060), met in three trials of four; 80% (78% to 82%) of what a closed loop" in shown
+            "1,000 req/s (940 to 1,060), met in three trials of four; 80\u00a0% (78\u00a0% to 82\u00a0%) of what"
+            " a closed loop" in shown
         )
     assert page.count('<svg class="chart"') == 2
     assert max(map(len, text.splitlines())) < 400

@@ -111,7 +111,7 @@ def _tables(monkeypatch: pytest.MonkeyPatch, width: int, name: str) -> list[str]
     [
         ("run", (LONG, "onnxruntime-quantised-dynamically")),
         ("sweep", (LONG, "onnxruntime-quantised-dynamically")),
-        ("compare", (f"{LONG} offline onnxruntime-quantised-dynamically float32 batch 8192",)),
+        ("compare", (f"{LONG} offline onnxruntime-quantised-dynamically float32 batch 8,192",)),
         ("kernels", (LONG, "float32", "eager")),
         ("probe", ("silicon, mode", "affinity score", "transparent huge pages")),
     ],

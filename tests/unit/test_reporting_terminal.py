@@ -49,12 +49,12 @@ def test_a_pipe_gets_one_plain_line_per_result_and_the_verdict(capsys: pytest.Ca
     lines = [line.replace("\u00a0", " ") for line in printed.splitlines()]
     assert sum(line.startswith("Autoencoder, NSL-KDD  ") for line in lines) == len(workload_results())
     assert any(
-        "Offline" in line and "onnxruntime" in line and "4.68 M row/s ±2.0 %" in line and "4.82 M row/s" in line
+        "Offline" in line and "onnxruntime" in line and "4.68 M rows/s ±2.0 %" in line and "4.82 M rows/s" in line
         for line in lines
     )
     assert lines[-1] == f"Report: {DIRECTORY}/report.html"
     assert lines[-2] == f"✔ {headline(run()).text}".replace("\u00a0", " ")
-    assert "    sysctl kernel.numa_balancing=0" in lines
+    assert "    $ sysctl kernel.numa_balancing=0" in lines
 
 
 def test_a_terminal_of_80_columns_cuts_nothing() -> None:
@@ -175,15 +175,16 @@ def test_progress_is_closed_when_the_work_fails(monkeypatch: pytest.MonkeyPatch)
         (replace(run(), results=()), "No workload has a result. Nothing was measured. 2 findings cost performance."),
         (
             run(training()),
-            "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: training 298 k row/s ±2.0 % "
-            "(312 k row/s undisturbed), accuracy 0.884 "
+            "Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: training 298 k rows/s ±2.0 % "
+            "(312 k rows/s undisturbed), accuracy 0.884 "
             "(published 0.87). Valid. 2 findings cost performance.",
         ),
         (
             run(*(inference(f"w{index}", accuracy=None, published=None) for index in range(6)), findings=()),
-            "w0 on 2 cores × 2 threads of node 0: 4.68 M row/s ±2.0 % (4.82 M row/s undisturbed); "
-            "w1: 4.68 M row/s ±2.0 % (4.82 M row/s undisturbed); w2: 4.68 M row/s ±2.0 % (4.82 M row/s undisturbed); "
-            "w3: 4.68 M row/s ±2.0 % (4.82 M row/s undisturbed); 2 more workloads below. Valid. "
+            "w0 on 2 cores × 2 threads of node 0: 4.68 M rows/s ±2.0 % (4.82 M rows/s undisturbed); "
+            "w1: 4.68 M rows/s ±2.0 % (4.82 M rows/s undisturbed); "
+            "w2: 4.68 M rows/s ±2.0 % (4.82 M rows/s undisturbed); "
+            "w3: 4.68 M rows/s ±2.0 % (4.82 M rows/s undisturbed); 2 more workloads below. Valid. "
             "No finding costs performance.",
         ),
     ],
@@ -203,7 +204,7 @@ def test_the_verdict_names_each_backend_where_they_differ() -> None:
     quick = inference(scenario="single_stream")
     said = headline(run(slow, fast, quick)).text.replace("\u00a0", " ")
     assert (
-        "4.68 M row/s ±2.0 % (4.82 M row/s undisturbed) with onnxruntime, 2.16 µs per call at batch 1 with eager"
+        "4.68 M rows/s ±2.0 % (4.82 M rows/s undisturbed) with onnxruntime, 2.16 µs per call at batch 1 with eager"
         in said
     )
 
@@ -214,7 +215,7 @@ def test_a_delivered_rate_far_below_the_undisturbed_one_is_warned_about_wherever
     record = run(apart, findings=())
     said = headline(record).text.replace("\u00a0", " ")
     assert said.startswith("Rates delivered are up to 63 % below undisturbed ones: ")
-    assert "5.50 M row/s ±2.0 % (15.0 M row/s undisturbed)" in said
+    assert "5.50 M rows/s ±2.0 % (15.0 M rows/s undisturbed)" in said
     assert headline(record).status.word == "Valid, disturbed"
     (group,) = workload_groups(record)
     assert group.rows[0].status.word == "Valid, disturbed"
@@ -254,7 +255,7 @@ def test_figures_that_may_not_be_used_are_no_headline() -> None:
     assert whole.aside.startswith("Not to be used: Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: 4.68")
     assert whole.text.count("--blocks 6 or more") == 1
     part = headline(run(inference(validity=few), inference(scenario="single_stream")))
-    assert "M row/s" not in " ".join(part.sentences)
+    assert "M rows/s" not in " ".join(part.sentences)
     assert "2.16" in part.sentences[0]
     assert part.closing.startswith("1 of 2 results not valid.")
 

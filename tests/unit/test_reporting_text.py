@@ -18,6 +18,7 @@ from harness.reporting.text import (
     plus_minus,
     quantity,
     ranges,
+    signed,
     size,
     value_text,
 )
@@ -42,6 +43,13 @@ _FACTORS = {"n": 1e-9, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 
 )
 def test_quantities(value: float, unit: str, text: str) -> None:
     assert quantity(value, unit).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(12.34, "+12.3"), (-0.44, "\u22120.4"), (-0.04, "0.0"), (0.0, "0.0"), (1234.5, "+1,234.5")]
+)
+def test_a_change_has_the_sign_that_axes_have_and_none_where_it_is_nothing(value: float, text: str) -> None:
+    assert signed(value) == text
 
 
 @given(st.floats(1e-9, 9.99e17), st.sampled_from(["rows/s", "B/s", "FLOP/s"]))

@@ -35,7 +35,7 @@ CEILINGS = Roofline(
 
 def result(scenario="offline", dtype="float32", **metrics):
     found = records.inference("nsl-kdd-mlp", scenario=scenario, share_of_peak=None)
-    values = {name: Metric(value, "row/s") for name, value in metrics.items()}
+    values = {name: Metric(value, "rows/s") for name, value in metrics.items()}
     return replace(found, metrics=values, dtype=dtype, dataset=replace(found.dataset, features=41))
 
 

@@ -19,7 +19,7 @@ from harness.runs.training_time import training_time
 from harness.training.context import Epoch
 from harness.workload.files import load_workload
 
-RATE = Metric(5_000.0, "row/s", 4_000.0, 6_250.0, 6)
+RATE = Metric(5_000.0, "rows/s", 4_000.0, 6_250.0, 6)
 
 
 def _fit(seeds: int = 1, **changes: object) -> Fit:

@@ -222,6 +222,7 @@ def test_the_page_shows_what_happened_and_runs_nothing_that_it_shows(
         assert word in text
     (step,) = app.history.steps
     assert step.answered_per_s == pytest.approx(20, rel=0.2)
+    assert f"answers {step.answered_per_s:.3g} requests a second, 99 % of them within" in text, "the page's first words"
     assert step.p50_s is not None
     assert 0.002 < step.p50_s < 0.004
     assert step.drift is not None

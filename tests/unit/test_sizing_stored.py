@@ -48,6 +48,12 @@ def test_the_same_question_gives_the_same_answer(stored: Path, record: Size) -> 
     assert other.answer.chosen.cores == next(cores for cores in range(1, 13) if LAW.rate(cores) >= 2500)
 
 
+def test_every_capacity_has_its_unit(record: Size) -> None:
+    view = view_of(record)
+    for text in (view.sentence, next(text for text in view.sentences if text.startswith("7 cores"))):
+        assert text.count("] req/s") == text.count("["), text
+
+
 def test_a_thousand_answers_from_one_curve_are_the_same_bytes(record: Size) -> None:
     questions = [SizeQuestion(rate, bound) for bound in (0.002, 0.005) for rate in range(20, 10_020, 20)]
     assert len(questions) == 1000

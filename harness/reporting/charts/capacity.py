@@ -19,7 +19,7 @@ from harness.reporting.charts.svg import (
     si_ticks,
     to_svg,
 )
-from harness.reporting.text import quantity
+from harness.reporting.text import number, quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ def capacity_chart(key: str, curves: Sequence[CapacityCurve], need: float, unit:
                 if measured:
                     axes.plot([cores], [rate.value], mark.shape, color=mark.colour, markeredgecolor=INK)
         axes.axhline(need, color=INK, linewidth=1.2, linestyle=(0, (6, 3)))
-        _name_line(axes, "demand", need)
+        _name_line(axes, f"demand {number(need)} {unit}", need)
         axes.set_ylim(bottom=0)
         few_ticks(axes.xaxis, whole=True)
         few_ticks(axes.yaxis)
@@ -85,9 +85,7 @@ def latency_chart(key: str, trials: Sequence[Trials], bound_s: float, *, width: 
             axes.plot(each.rates, each.latencies, mark.shape, color=mark.colour, markersize=4, alpha=0.7,
                       label=name_of(each.name))  # fmt: skip
         axes.axhline(bound_s, color=INK, linewidth=1.2, linestyle=(0, (6, 3)))
-        axes.annotate(
-            "bound", (0.02, bound_s), xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize=10.5
-        )
+        _name_line(axes, f"bound {1e3 * bound_s:g} ms", bound_s)
         values = [latency for each in trials for latency in each.latencies]
         axes.set_yscale("log")
         log_ticks(axes.yaxis, min(values), max(values))

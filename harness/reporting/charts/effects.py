@@ -17,9 +17,11 @@ from harness.reporting.charts.svg import (
     row_labels,
     to_svg,
 )
+from harness.reporting.text import signed
 
 _ROW = 34
 _WIDEST = 400.0  # percent; a change beyond is drawn at the edge, as an arrow
+_LABEL = "change of the time per call, % (above 0: slower)"
 _LEAST = -100.0  # percent: a time cannot fall further
 
 
@@ -39,9 +41,9 @@ class Effect:
 
 
 def effects_chart(
-    key: str, title: str, effects: Sequence[Effect], margin: float, *, of: str = "the time per call", width: int = WIDTH
+    key: str, title: str, effects: Sequence[Effect], margin: float, *, label: str = _LABEL, width: int = WIDTH
 ) -> str:
-    """Changes ``of`` a time around zero, with the band of ± ``margin`` percent in which a change does not matter."""
+    """Changes of a time around zero, with the band of ± ``margin`` percent in which a change does not matter."""
     with drawing(height=64 + _ROW * len(effects), width=width) as (figure, axes):
         left = max(_LEAST, min(-2 * margin, *(effect.low for effect in effects)))
         right = min(_WIDEST, max(2 * margin, *(effect.high for effect in effects)))
@@ -61,10 +63,10 @@ def effects_chart(
         room = 0.05 * (right - left)
         axes.set_xlim(max(_LEAST, left - room), right + room)
         few_ticks(axes.xaxis)
-        axes.set_xlabel(f"change of {of}, % (above 0: slower)")
+        axes.set_xlabel(label)
         description = "; ".join(f"{effect.name} {_figures(effect)}" for effect in effects)
         return to_svg(figure, key=key, title=title, description=f"{description}. The margin is {margin:g} %.")
 
 
 def _figures(effect: Effect) -> str:
-    return f"{effect.change:+.1f} % [{effect.low:+.1f}, {effect.high:+.1f}]"
+    return f"{signed(effect.change)} % [{signed(effect.low)}, {signed(effect.high)}]"

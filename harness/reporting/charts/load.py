@@ -40,7 +40,8 @@ def latency_curve_chart(
         seconds, shares = [each for each, _ in inside], [each for _, each in inside]
         mark = MARKS[0]
         if curve.seconds:
-            axes.plot(seconds, shares, color=mark.colour, drawstyle="steps-post")
+            rise = [0.5 / max(2, requests)] * bool(seconds)  # all that took as little as the first answer
+            axes.plot([*seconds[:1], *seconds], [*rise, *shares], color=mark.colour, drawstyle="steps-post")
         for share, second in percentiles.items():
             axes.plot([second], [share], mark.shape, color=mark.colour, markeredgecolor=INK, markeredgewidth=0.6)
         values = [*seconds, *percentiles.values(), *([] if bound_s is None else [bound_s])] or [1e-3]

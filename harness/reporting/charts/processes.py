@@ -71,7 +71,7 @@ def processes_chart(key: str, title: str, rows: Sequence[ProcessRow], *, width: 
         reach = min(reach, _WIDEST)
         axes.set_xlim(max(_LEAST, -1.08 * reach), 1.08 * reach)
         few_ticks(axes.xaxis)
-        axes.set_xlabel("time per call, % from the estimate of all processes")
+        axes.set_xlabel("time per call or step, % from the estimate of all processes")
         axes.plot([], [], "o", color=MARKS[0].colour, label="undisturbed samples")
         axes.plot([], [], "o", markerfacecolor="none", markeredgecolor=MARKS[1].colour, label="all samples")
         axes.fill_between([], [], color=BAND, label="95 % interval")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.measure.percentiles import PERCENTILES
-from harness.record.accuracy import Accuracy, BaselineDetector, ScoredBaseline
+from harness.record.accuracy import Accuracy, ScoredBaseline
 from harness.record.model import Metric, Result
 from harness.reporting.charts.accuracy import (
     ClassBar,
@@ -111,7 +111,7 @@ def _dataset(result: Result) -> list[tuple[str, str]]:
         ("Detector", result.detector),
         ("Data", dataset_words(result)),
         ("Files", verified[data.verified] if data.origin == "real" else ""),
-        ("Rows", ", ".join(f"{name} {count(rows)}" for name, rows in sorted(data.rows.items()))),
+        ("Rows", ", ".join(f"{name} {count(rows)}" for name, rows in sorted(data.rows.items(), key=_in_order))),
         ("Features", count(data.features) if data.features else ""),
         ("Anomalies in the test rows", "" if data.prevalence is None else percent(data.prevalence)),
     ]
@@ -125,6 +125,11 @@ def _dataset(result: Result) -> list[tuple[str, str]]:
         normal, anomaly = result.accuracy.class_weights
         lines.append(("Class weights", f"{number(normal)} normal, {number(anomaly)} anomaly"))
     return [(label, value) for label, value in lines if value]
+
+
+def _in_order(part: tuple[str, int]) -> tuple[int, str]:
+    """Training rows first, test rows last."""
+    return {"train": 0, "test": 2}.get(part[0], 1), part[0]
 
 
 def _duplicates(rows: Mapping[str, int]) -> str:
@@ -310,27 +315,32 @@ def _classes(anchor: str, accuracy: Accuracy) -> list[Panel]:
 def _metrics(result: Result, accuracy: Accuracy) -> Table:
     metrics, oracle, published = accuracy.metrics, accuracy.oracle, published_of(result)
     known = [name for name in METRIC_NAMES if name in metrics]
-    detectors = baselines_of(accuracy)
+    detectors = [each for each in baselines_of(accuracy) if isinstance(each, ScoredBaseline)]  # a note names the others
     rows = []
     for name in [*known, *sorted(set(metrics) - set(known))]:
-        theirs = as_given(published.value) if published is not None and published.metric == name else "–"
+        theirs = () if published is None else (as_given(published.value) if published.metric == name else "–",)
         rows.append(
             (
                 metric_name(name) + (" *" if name in oracle else ""),
                 accuracy_text(metrics[name]) + interval_text(accuracy, name),
-                theirs,
+                *theirs,
                 *(_baseline(detector, name) for detector in detectors),
             )
         )
     notes = ["* An oracle: its threshold was chosen on the test labels."] if set(oracle) & set(metrics) else []
     methods = dict.fromkeys(accuracy.intervals[name].method for name in known if name in accuracy.intervals)
     notes += [f"Intervals: {method}." for method in methods]
-    head = ("Metric", "Here", "Published", *(detector.name for detector in detectors))
+    head = (
+        "Metric",
+        "Here",
+        *(() if published is None else ("Published",)),
+        *(detector.name for detector in detectors),
+    )
     return Table(head, tuple(rows), notes=tuple(notes))
 
 
-def _baseline(detector: BaselineDetector, name: str) -> str:
-    metric = detector.metrics.get(name) if isinstance(detector, ScoredBaseline) else None
+def _baseline(detector: ScoredBaseline, name: str) -> str:
+    metric = detector.metrics.get(name)
     return "–" if metric is None else score(metric.mean)
 
 

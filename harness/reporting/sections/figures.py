@@ -97,7 +97,7 @@ def shortfall_of(result: Result) -> float | None:
 def unit_of(results: Sequence[Result]) -> str:
     """The unit of the rates of results, as recorded."""
     units = (rate.unit for result in results if (rate := rate_metric(result)) is not None)
-    return next(units, "row/s")
+    return next(units, "rows/s")
 
 
 def cuts_of(result: Result) -> tuple[str, ...]:

@@ -54,6 +54,12 @@ class Headline:
         return f"{_capital(', '.join(self.caveats))}:" if self.caveats else ""
 
     @property
+    def other_caveats(self) -> str:
+        """The lead without the verdict itself, for a page whose badge has said it."""
+        others = [caveat for caveat in self.caveats if caveat != self.status.word.lower()]
+        return f"{_capital(', '.join(others))}:" if others else ""
+
+    @property
     def aside(self) -> str:
         """What was measured and may not be used; empty where there is nothing such."""
         return f"Not to be used: {'; '.join(self.unusable)}." if self.unusable else ""
@@ -170,7 +176,7 @@ def _parts(results: Sequence[Result]) -> list[str]:
 
 
 def _rate(result: Result) -> str | None:
-    """The delivered rate, with the undisturbed one next to it: ``4.68 M row/s ±2.0 % (4.82 M row/s undisturbed)``."""
+    """The delivered rate, with the undisturbed one next to it: ``4.68 M rows/s ±2.0 % (4.82 M rows/s undisturbed)``."""
     delivered, undisturbed = rate_metric(result), undisturbed_rate(result)
     if delivered is None or delivered.value is None:
         return None

@@ -78,7 +78,7 @@ def _cores(facts: Facts) -> str:
     if smt.mixed:
         text = ", SMT mixed"
     elif smt.online and smt.max and smt.max > 1:
-        text = f", SMT{smt.online}" + (f" of {smt.max}" if smt.online != smt.max else "")
+        text = f", SMT{NO_BREAK}{smt.online}" + (f" of {smt.max}" if smt.online != smt.max else "")
     return f"{plural(len(topology.cores), 'core')}{text}, {plural(cpus, 'CPU')}"
 
 

@@ -11,7 +11,7 @@ from harness.platform.facts import Facts
 from harness.record.accuracy import PrecisionRecallCurve, RocCurve
 from harness.record.codec import dumps
 from harness.record.model import Result, Run
-from harness.reporting.text import UNKNOWN, value_text
+from harness.reporting.text import UNKNOWN, quantity, value_text
 from harness.wording import count, plural
 
 _SMALLEST = 2000  # characters below which raw JSON is not worth its heading
@@ -68,11 +68,19 @@ def _spec(run: Run) -> list[tuple[str, str]]:
         "precision": "the intervals asked for",
     }[run.stopping.ended_by]
     asked = [
-        (field.name.replace("_", " "), value_text(value))
+        _asked(field.name, value)
         for field in fields(run.spec)
         if (value := getattr(run.spec, field.name)) not in (None, ()) and field.name != "blocks"
     ]
     return [*asked, ("blocks measured", count(run.stopping.blocks)), ("ended by", ended)]
+
+
+def _asked(name: str, value: object) -> tuple[str, str]:
+    """An option as label and value; a time has its unit with the value, not in its name."""
+    for ending in ("_seconds", "_s"):
+        if name.endswith(ending) and isinstance(value, int | float):
+            return name.removesuffix(ending).replace("_", " "), quantity(value, "s")
+    return name.replace("_", " "), value_text(value)
 
 
 def raw_facts(run: Run, limit: int) -> Raw:
