@@ -58,16 +58,18 @@ class ProcessLine:
 
 @dataclass(frozen=True)
 class ProcessTable:
-    """The processes of one result."""
+    """The processes of one result; ``timed`` when their times may be shown."""
 
     name: str
+    timed: bool
     lines: tuple[ProcessLine, ...]
 
 
 @dataclass(frozen=True)
 class Trust:
-    """The whole section."""
+    """The whole section; ``timed`` when times of any result may be shown."""
 
+    timed: bool
     panels: tuple[Panel, ...]
     rows: tuple[TrustRow, ...]
     processes: tuple[ProcessTable, ...]
@@ -78,6 +80,7 @@ def trust(run: Run) -> Trust:
     """What every result's verdict rests on."""
     ordered = [result for group in by_workload(run.results) for result in group]
     return Trust(
+        timed=any(has_times(result) for result in ordered),
         panels=tuple(_panels(ordered)),
         rows=tuple(_row(result) for result in ordered),
         processes=tuple(_process_table(result) for result in ordered if result.processes),
@@ -175,7 +178,8 @@ def _share(some: int, total: int) -> str:
 
 def _process_table(result: Result) -> ProcessTable:
     name = f"{workload_title(result)} · {SCENARIO_NAMES[result.scenario].lower()} · {variant(result)}"
-    return ProcessTable(name, tuple(_process(process, timed=has_times(result)) for process in result.processes))
+    timed = has_times(result)
+    return ProcessTable(name, timed, tuple(_process(process, timed=timed) for process in result.processes))
 
 
 def _process(process: ProcessRecord, *, timed: bool) -> ProcessLine:
