@@ -21,6 +21,7 @@ from harness.training.context import Epoch, FitContext
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.detectors.transformer_training import NativeTransformer
     from harness.scoring.program import Program
     from harness.training.adam import Adam
 
@@ -83,6 +84,11 @@ class FTTransformer(NetDetector, Classifier):
         self.choose(context)
         return self
 
+    @property
+    def trains_natively(self) -> bool:
+        """Always."""
+        return True
+
     def architecture(self) -> nn.Module:
         """The transformer."""
         from harness.detectors.transformer import PRESETS, Transformer
@@ -117,43 +123,75 @@ class FTTransformer(NetDetector, Classifier):
         from harness.detectors.transformer import Transformer
         from harness.training.loop import descend, train
 
-        net, optimiser = self.net_as(Transformer), self._adamw()
+        net = self.net_as(Transformer)
+        trained = self._native(context, masked=True)
+        optimiser = None if trained else self._adamw()
 
         def step(indices: Tensor) -> Tensor:
             batch = x[indices[0]]
             hidden = torch.rand(batch.shape) < self.hidden_share
+            if trained is not None:
+                return torch.tensor(trained.restore(batch, hidden))
+            assert optimiser is not None
             weight = hidden.sum().clamp_min(1)
             return descend(net.masked_loss(batch, hidden), optimiser, ranks=context.ranks, weight=weight)
 
         schedule = self.schedule([self], len(x), epochs=self.pretraining_epochs, loss_names=("masked features",))
-        return train(step, schedule, context)[0]
+        history = train(step, schedule, context)[0]
+        if trained is not None:
+            trained.write_back()
+        return history
 
     def _finetune(self, x: Tensor, y: Tensor, context: FitContext) -> tuple[Epoch, ...]:
+        import torch
         from torch.nn import functional
 
         from harness.training.early_stopping import class_weights
         from harness.training.loop import descend, train
         from harness.training.validation import MOST, ValidationCurve
 
-        net, optimiser, weights = self.fitted_net(), self._adamw(), class_weights(y)
+        net, weights = self.fitted_net(), class_weights(y)
         self.class_weights_ = tuple(weights.tolist())
         curve = ValidationCurve(self.decision_function, net, context, MOST)
+        trained = self._native(context, masked=False)
+        optimiser = None if trained else self._adamw()
 
         def step(indices: Tensor) -> Tensor:
             chosen = indices[0]
+            if trained is not None:
+                return torch.tensor(trained.classify(x[chosen], y[chosen], weights))
+            assert optimiser is not None
             loss = functional.cross_entropy(net(x[chosen]), y[chosen], weight=weights)
             return descend(loss, optimiser, ranks=context.ranks, weight=weights[y[chosen]].sum())
 
         schedule = replace(self.schedule([self], len(x)), seeds=(self.random_state + 1,))
-        return curve.added_to(train(step, schedule, context, keep_going=curve.go_on)[0])
+        go_on = curve.go_on if trained is None else curve.after(trained.write_back)
+        history = train(step, schedule, context, keep_going=go_on)[0]
+        if trained is not None:
+            trained.write_back()
+        return curve.added_to(history)
+
+    def _native(self, context: FitContext, *, masked: bool) -> NativeTransformer | None:
+        """The net in training on the native kernels, where that is asked for and possible; ranks train with torch."""
+        from harness.detectors.transformer import Transformer
+        from harness.detectors.transformer_training import NativeTransformer
+        from harness.linalg import native
+
+        if context.trainer != "native" or context.ranks is not None or native.missing() is not None:
+            return None
+        net, features = self.net_as(Transformer), self.n_features_in_
+        return NativeTransformer(
+            net, features, masked=masked, learning_rate=self.learning_rate, weight_decay=self.weight_decay,
+            seed=self.random_state,
+        )  # fmt: skip
 
     def _adamw(self) -> Adam:
-        """Weights of linear layers decay; tokens, normalisations and biases do not, as in the published code."""
+        """Weights decay as `harness.detectors.transformer_training.decays` says."""
+        from harness.detectors.transformer_training import decays
         from harness.training.adam import Adam
 
         decaying: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for name, parameter in self.fitted_net().named_parameters():
-            plain = parameter.ndim < 2 or name.startswith(("tokens.", "masked.weight", "masked.category_weight"))
-            (others if plain else decaying).append(parameter)
+            (decaying if decays(name, parameter) else others).append(parameter)
         return Adam(decaying, self.learning_rate, weight_decay=self.weight_decay, undecayed=others)

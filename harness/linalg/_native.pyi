@@ -138,3 +138,22 @@ class Trainer:
     ) -> float: ...
     def read(self, into: Sequence[tuple[_Float, _Float]], /) -> None: ...
     def set_learning_rate(self, learning_rate: float, /) -> None: ...
+
+class TransformerTrainer:
+    def __new__(
+        cls,
+        isa: int,
+        sizes_of_net: tuple[int, int, int, int, int],
+        columns: NDArray[np.int64],
+        masked: bool,
+        form: tuple[bool, float, float, int],
+        sizes: NDArray[np.int64],
+        decays: NDArray[np.int64],
+        parameters: _Float,
+        /,
+    ) -> TransformerTrainer: ...
+    def step(
+        self, x: _Float, target: NDArray[Any], weights: _Float | None, adam: tuple[float, float, float, float],
+        weight_decay: float, threads: int, gradient: _Float | None, /,
+    ) -> float: ...  # fmt: skip
+    def read(self, parameters: _Float, /) -> None: ...

@@ -291,6 +291,49 @@ void lpb_trainer_set_learning_rate(lpb_trainer *trainer, double learning_rate);
 /* Writes layer l's current weight (outputs x inputs) and bias to weights[l] and biases[l]. */
 void lpb_trainer_read(const lpb_trainer *trainer, float *const *weights, float *const *biases);
 
+/* Training of a transformer over tokens of the features of a row: harness.detectors.transformer.Transformer of the form
+ * `encoder`, or `published`. The first token is that of the class; `columns` has for each of the others, numbers first,
+ * its column and how many codes it may have, 0 for a number. A code that is none of them counts as the last. Width and
+ * inner width are multiples of 16. It learns classes, or, if it is not published, to restore hidden features
+ * (`masked`). Shares of attention and, of a published one, inner values are dropped by bits of Philox with `seed` as
+ * its key, sixteen for each: of a row of the batch as its third word, and as many steps before as its fourth. */
+typedef struct {
+    int64_t features, width, heads, blocks, inner, tokens; /* tokens: without that of the class */
+    const int64_t *columns;                                /* tokens x 2 */
+    bool masked, published;
+    double attention_dropout, inner_dropout;
+    uint64_t seed;
+} lpb_transformer_net;
+
+/* Rows of a step. Of classes, `labels` are 0 or 1, and the loss is the sum of the rows' cross-entropies times their
+ * `weights`. Of hidden features, `hidden` (rows x tokens) is not 0 where a token is hidden; the loss is the mean over
+ * these. */
+typedef struct {
+    const float *x;
+    int64_t x_row, rows;
+    const int64_t *labels;
+    const float *weights;
+    const int8_t *hidden;
+} lpb_transformer_batch;
+
+typedef struct lpb_transformer_trainer lpb_transformer_trainer;
+
+/* `parameters` are all of the net one behind the other, each padded to a multiple of 16: for every parameter its size,
+ * and 1 in `decays` if it shrinks by the rate times `weight_decay` at each step. They are in the order of
+ * torch.nn.Module.named_parameters. LPB_BAD_ARGUMENT: the net is none, or there are other parameters in it. */
+lpb_status lpb_transformer_trainer_new(const lpb_isa *isa, const lpb_transformer_net *net, const int64_t *sizes,
+                                       const int64_t *decays, int64_t count, const float *parameters,
+                                       lpb_transformer_trainer **trainer);
+void lpb_transformer_trainer_free(lpb_transformer_trainer *trainer);
+/* Floats of all parameters with their padding. */
+int64_t lpb_transformer_trainer_floats(const lpb_transformer_trainer *trainer);
+const float *lpb_transformer_trainer_values(const lpb_transformer_trainer *trainer);
+/* Loss of a batch and a step of Adam down its gradient; with `gradient` that is written there instead of the step. Rows
+ * are divided among at most `threads` threads; the sums of several differ from those of a single one by rounding. */
+lpb_status lpb_transformer_trainer_step(lpb_transformer_trainer *trainer, const lpb_transformer_batch *batch,
+                                        const lpb_adam *adam, double weight_decay, int threads, float *gradient,
+                                        double *loss);
+
 /* A tape: the operations of a training step, gradients written out, over values in memory that the caller owns. A value
  * is a matrix whose rows are `ld` floats apart, a multiple of 16; it may be a part of another. Values have 16 numbers
  * of memory beyond their last row. Operands are called a, b, c, d, -1 for none; c is what is written. */

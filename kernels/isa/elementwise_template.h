@@ -81,6 +81,7 @@ typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float)))
 #include "wide_template.h"
 #include "search_template.h"
 #include "train_template.h"
+#include "attention_template.h"
 
 static void T(activation_gradient)(float *g, const float *h, int64_t count, lpb_activation act, float slope) {
     const vf zero = V_ZERO, one = V_SET1(1.0f), s = V_SET1(slope);
@@ -486,4 +487,7 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
     .square_loss = T(square_loss), .sample = T(sample), .sample_gradient = T(sample_gradient),                         \
     .sum_of_squares = T(sum_of_squares), .adam = T(adam), .drop = T(drop), .follow = T(follow),                        \
     .add_scaled = T(add_scaled), .soft = T(soft), .bend = T(bend), .normalise_batch = T(normalise_batch),              \
-    .normalise_batch_gradient = T(normalise_batch_gradient)
+    .normalise_batch_gradient = T(normalise_batch_gradient), .normalise_rows = T(normalise_rows),                      \
+    .normalise_rows_gradient = T(normalise_rows_gradient), .softmax_gradient = T(softmax_gradient),                    \
+    .gelu_slope = T(gelu_slope), .add_column_sums = T(add_column_sums), .softmax_parts = T(softmax_parts),             \
+    .softmax_again = T(softmax_again), .reglu = T(reglu), .reglu_gradient = T(reglu_gradient)

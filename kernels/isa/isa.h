@@ -71,6 +71,15 @@ typedef struct {
     float *sums, *products;                 /* scratch of a number per column */
 } lpb_batch_norm;
 
+/* Normalisation of each row over its columns, a multiple of LPB_ALIGN; x and y have rows x_row and y_row floats apart.
+ * Mean and scale (1 / deviation) of the rows are left for the gradient. */
+typedef struct {
+    int64_t rows, columns, x_row, y_row;
+    const float *weight, *bias;
+    float *mean, *scale;
+    float *weight_gradient, *bias_gradient; /* added to */
+} lpb_row_norm;
+
 /* c[i * ld + r] = bias[i] + sum_p wt[p * wt_row + i] h[p * ld + r] for i < m, r < ld, in double. */
 typedef struct {
     int64_t m, k, ld, wt_row;
@@ -168,6 +177,27 @@ struct lpb_isa {
     void (*bend)(const float *a, const float *b, const float *sigmoid, int64_t count, float *g);
     void (*normalise_batch)(const lpb_batch_norm *norm, const float *x, float *y);
     void (*normalise_batch_gradient)(const lpb_batch_norm *norm, const float *x, float *g);
+    /* Rows of x normalised, times weight, plus bias. */
+    void (*normalise_rows)(const lpb_row_norm *norm, const float *x, float *y);
+    /* g is the gradient by y; that by x is added to `to`, and those of weight and bias to theirs. */
+    void (*normalise_rows_gradient)(const lpb_row_norm *norm, const float *x, const float *g, float *to,
+                                    int64_t to_row);
+    /* x[j * ld + r] becomes the softmax of its column r < ld over j < rows; `most` and `parts` of the columns are what
+     * the second needs to make it of the same x again. */
+    void (*softmax_parts)(float *x, int64_t rows, int64_t ld, float *most, float *parts);
+    void (*softmax_again)(float *x, int64_t rows, int64_t ld, const float *most, const float *parts);
+    /* g[j * ld + r], by p[j * ld + r], the softmax of a column r < ld, becomes the gradient by what p is the softmax
+     * of.
+     */
+    void (*softmax_gradient)(const float *p, float *g, int64_t rows, int64_t ld);
+    /* slope = gelu'(x), and x = gelu(x). */
+    void (*gelu_slope)(float *x, int64_t count, float *slope);
+    /* Of rows of `inner` values and then as many gates: out = value * max(gate, 0), and the gradient g, of which there
+     * is that by out in the first half, becomes that by values and gates. */
+    void (*reglu)(const float *x, int64_t rows, int64_t ld, int64_t inner, float *out);
+    void (*reglu_gradient)(const float *x, int64_t rows, int64_t ld, int64_t inner, float *g);
+    /* sums[j] += sum_r g[r * ld + j] for j < columns, any number of them. */
+    void (*add_column_sums)(const float *g, int64_t rows, int64_t ld, int64_t columns, float *sums);
     double (*sum_of_squares)(const float *x, int64_t count);
     void (*adam)(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
                  const lpb_adam_step *step);

@@ -123,9 +123,8 @@ static inline __attribute__((always_inline)) vr R(log1p)(vr e) {
     return R_SET1(2) * R_FMA(s * s2, p, s);
 }
 
-/* x times the normal distribution's function: max(x, 0) - |x| erfc(z) / 2 with z = |x| / sqrt(2), and erfc(z) =
- * exp(-z^2) t p(2 t - 1) with t = 1 / (1 + R_GELU_STEP z) and the Chebyshev interpolation p. */
-static inline __attribute__((always_inline)) vr R(gelu)(vr x) {
+/* p(2 t - 1) for t = 1 / (1 + R_GELU_STEP z): erfc(z) = exp(-z^2) t p(2 t - 1), p a Chebyshev interpolation. */
+static inline __attribute__((always_inline)) vr R(tail_series)(vr z, vr *t) {
     static const REAL of_float[] = {
         (REAL)0.4216127281,    (REAL)0.3218607736,    (REAL)0.1815656999,    (REAL)0.06849976746,
         (REAL)0.01134354684,   (REAL)-0.003353155286, (REAL)-0.001921382043, (REAL)0.0001654415199,
@@ -142,13 +141,21 @@ static inline __attribute__((always_inline)) vr R(gelu)(vr x) {
         (REAL)-6.617942512486172994e-11, (REAL)3.13042307052945504e-10,
     };
     const REAL *terms = sizeof(REAL) == sizeof(float) ? of_float : of_double;
-    const vr magnitude = (vr)((vri)x & R_MAGNITUDE);
-    const vr y = R(select)(magnitude > R_SET1(R_GELU_ZERO), R_SET1(R_GELU_ZERO), magnitude);
-    const vr z = y * R_SET1(0.70710678118654752440), t = R_SET1(1) / R_FMA(R_SET1(R_GELU_STEP), z, R_SET1(1));
-    const vr s = t + t - R_SET1(1);
+    *t = R_SET1(1) / R_FMA(R_SET1(R_GELU_STEP), z, R_SET1(1));
+    const vr s = *t + *t - R_SET1(1);
     vr p = R_SET1(terms[R_GELU_TERMS - 1]);
 #pragma GCC unroll 24
     for (int i = R_GELU_TERMS - 2; i >= 0; i--) p = R_FMA(s, p, R_SET1(terms[i]));
+    return p;
+}
+
+/* x times the normal distribution's function: max(x, 0) - |x| erfc(z) / 2 with z = |x| / sqrt(2). */
+static inline __attribute__((always_inline)) vr R(gelu)(vr x) {
+    const vr magnitude = (vr)((vri)x & R_MAGNITUDE);
+    const vr y = R(select)(magnitude > R_SET1(R_GELU_ZERO), R_SET1(R_GELU_ZERO), magnitude);
+    const vr z = y * R_SET1(0.70710678118654752440);
+    vr t;
+    const vr p = R(tail_series)(z, &t);
     return R_RELU(x) - R_SET1(0.5) * y * t * p * R(exp_down)(-z * z);
 }
 

@@ -74,6 +74,7 @@ PyObject *lpb_search_type(void);
 PyObject *lpb_stream_type(void);
 PyObject *lpb_tape_type(void);
 PyObject *lpb_trainer_type(void);
+PyObject *lpb_transformer_trainer_type(void);
 /* epoch_many(trainers, x, y, orders, noises, batch, losses, threads) */
 PyObject *lpb_epoch_many(PyObject *module, PyObject *args);
 

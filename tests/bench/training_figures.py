@@ -33,10 +33,10 @@ SEARCHED, SEARCH_STEPS = 512, 20
 TRAINED = 10_000
 
 
-def rows(count: int) -> np.ndarray:
+def rows(count: int, features: int = FEATURES) -> np.ndarray:
     """Numbers in [0, 1] and indicators, as encoded traffic has."""
     generator = np.random.default_rng(0)
-    made = (generator.random((count, FEATURES)) < 0.1).astype(np.float32)
+    made = (generator.random((count, features)) < 0.1).astype(np.float32)
     made[:, :40] = generator.random((count, 40))
     return made
 
@@ -50,16 +50,17 @@ def searched(rule: str, pairs: int) -> Pairs:
     return take_turns(partial(detector.decision_function, X), partial(detector.eager_scores, X), pairs)
 
 
-def trained(name: str, parameters: dict[str, Any], pairs: int) -> Pairs:
-    """Steps of a training; that a net is built and the first step are not timed."""
-    X, batch = rows(TRAINED), parameters["batch_size"]
-    lap = max(1, min(20, TRAINED // batch // 2))
+def trained(name: str, parameters: dict[str, Any], pairs: int, features: int = FEATURES, most: int = 20) -> Pairs:
+    """Steps of a training, ``most`` at a time; that a net is built and the first steps are not timed."""
+    X, batch = rows(TRAINED, features), parameters["batch_size"]
+    y = np.arange(TRAINED) % 4 == 0 if resolve(name, {}).supervised else None
+    lap = max(1, min(most, TRAINED // batch // 2))
     times: dict[str, list[float]] = {"native": [], "torch": []}
     for _ in range(pairs):
         for trainer in ("native", "torch"):
             marks: list[float] = []
             context = FitContext(trainer=trainer, lap_steps=lap, on_steps=partial(_marked, marks))
-            resolve(name, {**parameters, "epochs": 1}).fit(X, context=context)
+            resolve(name, {**parameters, "epochs": 1}).fit(X, y, context=context)
             times[trainer].append((marks[1] - marks[0]) / lap)
     return Pairs(tuple(times["native"]), tuple(times["torch"]))
 
@@ -78,6 +79,10 @@ CASES: dict[str, Callable[[int], Pairs]] = {
     "alad": partial(trained, "alad", {"batch_size": 50, "code_cycle": False}),
     "dagmm": partial(trained, "dagmm", {"batch_size": 1024}),
     "dagmm-nvi": partial(trained, "dagmm", {"batch_size": 1024, "objective": "variational"}),
+    "ft-transformer": partial(
+        trained, "ft-transformer", {"batch_size": 256, "pretraining_epochs": 0}, features=72, most=1
+    ),
+    "ft-transformer-masked": partial(trained, "ft-transformer", {"batch_size": 256}, features=72, most=1),
     "dsebm": partial(trained, "dsebm", {"batch_size": 100}),
     "alad-256": partial(trained, "alad", {"batch_size": 256}),
 }

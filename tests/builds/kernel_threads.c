@@ -10,7 +10,7 @@
 
 #include "drivers/lparbench_kernels.h"
 
-enum { CALLERS = 3, ROUNDS = 12, THREADS = 4, ROWS = 300, WIDTH = 21, TRAINERS = 3, BATCH = 32 };
+enum { CALLERS = 3, ROUNDS = 12, THREADS = 4, ROWS = 300, WIDTH = 21, TRAINERS = 3, BATCH = 32, STEPS = 3 };
 enum { FEW = 8, BLOCK = 20 }; /* rows of a transformer whose heads and layers threads share */
 enum { LOSSES = (ROWS + BATCH - 1) / BATCH };
 
@@ -26,6 +26,7 @@ typedef struct {
     float few_shared[FEW], block_shared[BLOCK];
     float losses[TRAINERS][LOSSES];
     float trained[TRAINERS][2][WIDTH * WIDTH];
+    double steps[STEPS];
 } results;
 
 static void need(bool condition, const char *what) {
@@ -86,6 +87,28 @@ static void train(results *r, int threads) {
     }
 }
 
+/* Three steps of a transformer of four numbers and a category; rows are always divided among as many threads. */
+static void train_transformer(results *r) {
+    static const int64_t columns[] = {0, 0, 1, 0, 2, 0, 3, 0, 4, 3};
+    static const int64_t sizes[] = {64, 64, 16, 16, 48, 16,  16, 768, 48, 256, 16, 16, 16, 256, 16,  256,
+                                    16, 16, 16, 16, 16, 256, 16, 32,  2,  16,  64, 4,  48, 3,   256, 16};
+    enum { PARAMETERS = sizeof sizes / sizeof *sizes, TRAINED = 30 };
+    static const int64_t decays[PARAMETERS] = {1, 0, 1};
+    const lpb_transformer_net net = {
+        .features = WIDTH, .width = 16, .heads = 4, .blocks = 1, .inner = 16, .tokens = 5, .columns = columns};
+    const lpb_adam adam = {1e-3, 0.9, 0.999, 1e-8, 0};
+    int64_t labels[TRAINED];
+    float shares[TRAINED];
+    for (int i = 0; i < TRAINED; i++) labels[i] = i % 2, shares[i] = 1.0f / TRAINED;
+    const lpb_transformer_batch batch = {x, WIDTH, TRAINED, labels, shares, NULL};
+    lpb_transformer_trainer *t;
+    need(lpb_transformer_trainer_new(lpb_isa_best(), &net, sizes, decays, PARAMETERS, x, &t) == LPB_OK,
+         "no transformer");
+    for (int step = 0; step < STEPS; step++)
+        need(lpb_transformer_trainer_step(t, &batch, &adam, 0.1, THREADS, NULL, r->steps + step) == LPB_OK, "no step");
+    lpb_transformer_trainer_free(t);
+}
+
 static void compute(results *r, int threads) {
     const lpb_gemm few = product(1, r->few), many = product(50, r->many);
     need(lpb_gemm_run(lpb_isa_best(), LPB_FLOAT32, &few, threads) == LPB_OK, "a product of few items failed");
@@ -97,6 +120,7 @@ static void compute(results *r, int threads) {
     need(lpb_plan_run(shared, x, FEW, WIDTH, r->few_shared, threads) == LPB_OK, "a shared plan failed");
     need(lpb_plan_run(shared, x, BLOCK, WIDTH, r->block_shared, threads) == LPB_OK, "a shared block failed");
     train(r, threads);
+    train_transformer(r);
 }
 
 /* A layer, a tree over its outputs, neighbours of the rows, and both together; in float32 a transformer of four tokens

@@ -74,6 +74,7 @@ class Hostile:
         makers = (
             *(self._gemm, self._gemm, self._chain, self._chain, self._trainer, self._trainer, self._together),
             *(self._plan, self._plan, self._probe, self._object, self._search, self._tape, self._tape, self._stream),
+            self._transformer,
         )
         self._made.clear()
         name, target, arguments = self.rng.choice(makers)()
@@ -376,6 +377,52 @@ class Hostile:
             return stream.run(*(self.spoiled(given) if rng.random() < 0.5 else given))
 
         return "Stream.run", run, []
+
+    def _transformer(self) -> tuple[str, Any, list[Any]]:
+        """A net of one block in training; rows with labels, or with hidden features."""
+        rng = self.rng
+        width, inner, masked = 16, rng.choice((16, 32)), rng.random() < 0.5
+        columns = np.array([(at, rng.choice((0, 0, 3))) for at in range(rng.choice((1, 3, 17)))], "i8")
+        columns = columns[np.argsort(columns[:, 1], kind="stable")]
+        codes = [int(count) for count in columns[:, 1] if count]
+        numbers, most = len(columns) - len(codes), max(codes, default=0)
+        sizes = [numbers * width, numbers * width, width, *([len(codes) * width] if codes else [])]
+        sizes += [*(count * width for count in codes), width, width, 3 * width * width, 3 * width, width * width]
+        sizes += [width, width, width, inner * width, inner, inner * width, *[width] * 5, width * width, width]
+        sizes += [2 * width, 2, width, numbers * width, numbers]
+        sizes += [*([len(codes) * most * width, len(codes) * most] if codes else []), width * width, width]
+        given = np.array(sizes, "i8")
+        floats = self.floats(sum(-(-size // 16) * 16 for size in sizes))
+        if rng.random() < self.share:
+            victim = rng.choice((given, columns.reshape(-1)))
+            victim[rng.randrange(len(victim))] = rng.choice((-1, 0, 17, 2**31, 2**62, -(2**63)))
+        shape = (len(columns), width, rng.choice((1, 4, 16)), 1, inner)
+        form = (False, 0.0, 0.0, 7)
+        new = [self._isa(), shape, columns, masked, form, given, np.ones(len(sizes), "i8"), floats]
+        rows = rng.choice((1, 9, 33))
+        target = np.array([rng.randrange(2) for _ in range(rows)], "i8")
+        if rng.random() < self.share:
+            target[0] = rng.choice((-1, 2, 2**62))
+        if masked:
+            target = np.ones((rows, len(columns)), "i1")
+        step = [
+            self.floats(rows, len(columns)),
+            target,
+            self.floats(rows),
+            (1e-3, 0.9, 0.999, 1e-8),
+            0.1,
+            rng.choice((1, 2)),
+        ]
+        step.append(rng.choice((None, floats.copy())))
+        if rng.random() < 0.5:
+            new, step = self.spoiled(new), self.spoiled(step)
+
+        def run(*_: Any) -> object:
+            trainer = native.extension.TransformerTrainer(*new)
+            trainer.read(floats.copy())
+            return trainer.step(*step)
+
+        return "TransformerTrainer.step", run, []
 
     def _new_trainer(self, widths: list[int], loss: int, *, whole: bool = False) -> Any:
         arguments = [self._isa(), self._layers(widths), loss, -1, 0.0, 1e-3, 0.9, 0.999, 1e-8, 0.0]
