@@ -21,8 +21,8 @@ from warnings import catch_warnings, simplefilter
 import pandas as pd
 
 from harness.datasets.csvfile import FLOAT_PRECISION, distinct_names, records
-from harness.datasets.drawn_tables import drawn
-from harness.datasets.file_kinds import as_csv, refuse_binary, refuse_text
+from harness.datasets.drawn_tables import drawn, text_above
+from harness.datasets.file_kinds import blank_misfit, refuse_binary, refuse_text
 from harness.datasets.raw_table import RawTable
 from harness.datasets.store import content
 from harness.datasets.table import column_name, counted, trimmed
@@ -115,6 +115,9 @@ def read(path: Path, form: Form, label: str | int | None) -> RawTable:
     table = None if form.separator else drawn(path, data)
     data = data if table is None else table.data
     preamble = _preamble(path, data)
+    above = None if label is None or preamble.start else text_above(data, str(label), _SEPARATORS)
+    if above is not None:
+        preamble = _Preamble(*above, above[0], notes=(f"{counted(above[1] - 1, 'line')} above the table left out.",))
     notes += preamble.notes if table is None else (table.note,)
     separator = form.separator or preamble.separator or (None if table is None else table.separator)
     separator = separator or _separator(data, None if label is None else str(label), preamble.table)
@@ -180,18 +183,13 @@ def _misfit(body: Body, width: int) -> InputError | None:
                 return InputError(
                     f"{body.path} line {line}: {width} values expected, {len(cells)} found: "
                     f"{body.separator.join(cells)[:60]!r}.",
-                    remedy=_blank_misfit(body.path)
+                    remedy=blank_misfit(body.path)
                     if body.separator == " "
                     else "The line is cut off, or a value holds the separator without quotation marks.",
                 )
     except csv.Error as error:
         return InputError(f"{body.path}: from line {line} on: {error}.", remedy="Is a quotation mark not closed there?")
     return None
-
-
-def _blank_misfit(path: Path) -> str:
-    read = as_csv(path, f"import pandas; pandas.read_fwf({str(path)!r})")
-    return f"A value holds a blank or is missing. Where columns are of fixed width: {read}"
 
 
 def _safely(body: Body) -> Iterator[tuple[int, list[str]]]:
@@ -258,6 +256,11 @@ def _preamble(path: Path, data: bytes) -> _Preamble:
     if first.startswith(("@relation", "%")) and "@data" in lowered:
         names = [match[1].strip("'\"") for line in start if (match := _ATTRIBUTE.match(line.strip()))]
         below = lowered.index("@data") + 1
+        if next((line for line in lowered[below:] if line and line[0] != "%"), "").startswith("{"):
+            raise InputError(
+                f"{path} is sparse ARFF, which is not read.",
+                remedy="Write it dense: Weka's filter unsupervised.instance.SparseToNonSparse does.",
+            )
         offset = sum(map(len, lines[:below]))
         attributes = distinct_names(names)
         warnings = _repeated(path, names, attributes)

@@ -7,6 +7,7 @@ whose runs are as wide as the columns. Lines keep their numbers: a rule becomes 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ _RULE = re.compile(r"[|+]?[ \t]*:?[-=]+:?[ \t]*([|+][ \t]*:?[-=]+:?[ \t]*)+[|+]?
 _DASHES = re.compile(r"[ \t]*(-{2,}|={2,})([ \t]+(-{2,}|={2,}))+[ \t]*|={3,}|-{3,}")
 _FOOTER = re.compile(r"\(\d+ rows?( affected)?\)|\d+ rows? in set.*|Time: [\d.,]+ ms.*|Empty set.*", re.IGNORECASE)
 _BAR = re.compile(r"[ \t]*\|[ \t]*")
+_BOX = "│".encode()
+_PLAIN = str.maketrans("│┃─━═┌┐└┘├┤┬┴┼╞╡╪╭╮╰╯┏┓┗┛┡┩╇┳┻", "||---" + "+" * 25)  # as sqlite's box mode draws
 _BAR_WITHIN = "&#124;"  # as Markdown writes a bar that ends no cell
 
 
@@ -40,6 +43,8 @@ def drawn(path: Path, data: bytes) -> Drawn | None:
     Raises:
         InputError: a value lies across the columns that the rule draws.
     """
+    if _BOX in data[:_START]:
+        data = data.decode("utf-8", "surrogateescape").translate(_PLAIN).encode("utf-8", "surrogateescape")
     start = data[:_START].decode("utf-8", "replace").splitlines()[: _TEXT_ABOVE + 3]
     there = [number for number, line in enumerate(start) if line.strip()]
     for number, below in zip(there, [*there[1:], -1], strict=True):
@@ -47,6 +52,25 @@ def drawn(path: Path, data: bytes) -> Drawn | None:
             return _with_bars(data, number)
         if below == number + 1 and _DASHES.fullmatch(start[below]) and not _DASHES.fullmatch(start[number]):
             return _with_dashes(path, data, number, start[below])
+    return None
+
+
+def text_above(data: bytes, label: str, separators: Sequence[str]) -> tuple[int, int] | None:
+    """Byte and number of the line that names the columns, where a title or other text stands above it; else None.
+
+    It names the ``label``, holds no number, and every line above it has fewer values.
+    """
+    offset = 0
+    above: list[str] = []
+    for number, line in enumerate(data[:_START].splitlines(keepends=True)[: _TEXT_ABOVE + 1], 1):
+        text = line.decode("utf-8", "replace")
+        for mark in separators:
+            cells = [cell.strip().strip('"') for cell in text.split(mark)]
+            if label in cells and len(cells) > 1 and not any(re.fullmatch(r"[+-]?[\d.,]+", cell) for cell in cells):
+                narrower = all(upper.count(mark) < len(cells) - 1 for upper in above)
+                return (offset, number) if above and narrower else None
+        above += [text] if text.strip() and not text.startswith("#") else []
+        offset += len(line)
     return None
 
 

@@ -130,3 +130,9 @@ def _of_database(path: Path) -> str:
     query = f"select * from {first}"  # noqa: S608 - for the user to read
     read = f"import pandas, sqlite3; pandas.read_sql({query!r}, sqlite3.connect({str(path)!r}))"
     return f"Its tables: {some}. {as_csv(path, read)}"
+
+
+def blank_misfit(path: Path) -> str:
+    """What to do where a line of values that blanks separate is too short or too long."""
+    read = as_csv(path, f"import pandas; pandas.read_fwf({str(path)!r})")
+    return f"A value holds a blank or is missing. Where columns are of fixed width: {read}"

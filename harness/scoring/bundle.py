@@ -196,7 +196,11 @@ def open_bundle(directory: Path) -> Bundle:
         InputError: it is no bundle, of another format, or not the files that were saved.
     """
     if not is_bundle(directory):
-        raise InputError(f"{directory} is no model bundle: it has no {_SUMS}.", remedy="Save one: run --save DIR.")
+        within = sorted(directory.glob(f"*/{_SUMS}"))[:3] if directory.is_dir() else []
+        remedy = (
+            f"Those in it: {', '.join(str(path.parent) for path in within)}." if within else "Save one: run --save DIR."
+        )
+        raise InputError(f"{directory} is no model bundle: it has no {_SUMS}.", remedy=remedy)
     if strange := [path for path in directory.iterdir() if not path.is_file()]:  # a pipe would be waited for
         raise InputError(f"{min(strange)} is no file, and a bundle has files.", remedy="Copy the bundle again.")
     try:

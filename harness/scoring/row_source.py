@@ -17,6 +17,7 @@ import select
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -48,7 +49,10 @@ def open_rows(path: Path) -> BinaryIO:
     try:
         stream = path.open("rb")
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", remedy="Check the path.") from None
+        there = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = get_close_matches(path.name, there, n=1)
+        remedy = f"Did you mean {path.parent / near[0]}?" if near and not path.exists() else "Check the path."
+        raise InputError(f"{path} cannot be read: {error.strerror}.", remedy=remedy) from None
     if path.is_file() and not path.stat().st_size:
         stream.close()
         raise empty(path)

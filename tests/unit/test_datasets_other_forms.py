@@ -67,6 +67,17 @@ def _mysql(rows: list[tuple[str, ...]]) -> str:
     return "\n".join([rule, lines[0], rule, *lines[1:], rule, f"{len(rows) - 1} rows in set (0.01 sec)", ""])
 
 
+def _box(rows: list[tuple[str, ...]]) -> str:
+    lines = [f"│ {line} │" for line in _aligned(rows, " │ ")]
+    return "\n".join(["┌──┬──┬──┬──┐", lines[0], "├──┼──┼──┼──┤", *lines[1:], "└──┴──┴──┴──┘", ""])
+
+
+def _grid(rows: list[tuple[str, ...]]) -> str:
+    rule = "+--+--+--+--+"
+    lines = [f"| {line} |\n{rule}" for line in _aligned(rows, " | ")]
+    return "\n".join([rule, lines[0].replace("--", "=="), *lines[1:], ""])
+
+
 def _column_mode(rows: list[tuple[str, ...]]) -> str:
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = _aligned(rows, "  ")
@@ -110,8 +121,8 @@ def _json_of_pandas(rows: list[tuple[str, ...]]) -> str:
 @pytest.mark.parametrize(
     "write",
     [
-        _markdown, _bare_markdown, _psql, _mysql, _column_mode, _restructured, _json_lines, _json_array, _json_within,
-        _json_columns, _json_of_pandas,
+        _markdown, _bare_markdown, _psql, _mysql, _box, _grid, _column_mode, _restructured, _json_lines, _json_array,
+        _json_within, _json_columns, _json_of_pandas,
     ],
 )  # fmt: skip
 def test_a_table_of_another_make_is_that_of_the_csv_file(
@@ -181,6 +192,29 @@ def test_libsvm_is_read_with_its_numbers_as_names(tmp_path: Path) -> None:
     assert any("normal = 0 (180 rows), anomalies = 1 (20)" in note for note in data.notes)
     path.write_text("\n".join([*lines, "1 4:0.5 of it"]))
     with pytest.raises(InputError, match="line 202: libsvm text"):
+        _load(f"csv:{path}")
+
+
+def test_text_above_a_table_is_left_out_and_said(tmp_path: Path) -> None:
+    rows = _rows()
+    path = tmp_path / "own.csv"
+    lines = ["Readings of plant 7, unit 3", "exported;2024", "", ",".join(HEADER), *(",".join(row) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    data, plain = _load(f"csv:{path}"), _plain(tmp_path, rows)
+    np.testing.assert_array_equal(data.test_x, plain.test_x)
+    assert "3 lines above the table left out." in data.notes
+    path.write_text("\n".join([*lines, "1,2"]) + "\n")
+    with pytest.raises(InputError, match="line 205: 4 values expected, 2 found"):
+        _load(f"csv:{path}")
+    path.write_text("\n".join(lines[3:]) + "\n")
+    with pytest.raises(InputError, match="has no column 'attack'"):  # which is a value of the first row
+        _load(f"csv:{path}", label="attack")
+
+
+def test_sparse_arff_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.arff"
+    path.write_text("@relation x\n@attribute a numeric\n@attribute label {normal,attack}\n@data\n% one\n{0 1.5}\n")
+    with pytest.raises(InputError, match="is sparse ARFF, which is not read"):
         _load(f"csv:{path}")
 
 
