@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -132,3 +133,14 @@ def test_the_man_page_is_the_programs() -> None:
         cwd=ROOT / "docs", capture_output=True, text=True, check=True, timeout=60,
     ).stdout  # fmt: skip
     assert (ROOT / "docs/lparbench.1").read_text(encoding="utf-8") == text, "run: python docs/reference.py"
+
+
+def test_the_page_of_published_figures_is_of_runs_at_full_length_on_real_files() -> None:
+    results = runpy.run_path(str(ROOT / "docs/results.py"))
+    runs = results["records"]()
+    assert runs
+    for run in runs:
+        assert (run.spec.epochs, run.spec.rows, run.spec.both_protocols) == (None, None, True)
+        assert {result.dataset.origin for result in run.results} == {"real"}
+    written = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    assert written == results["page"](runs), "run: python docs/results.py"
