@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
 from weakref import WeakSet
 
 import fastapi
 import uvicorn
 from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
 
 from harness import __version__
 from harness.serving.app import App
+from harness.serving.asgi_protocol import framed, kind_of_protocol, refusal
 from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Reply, Request, Takes
 from harness.serving.http1 import Limits
@@ -25,7 +27,7 @@ _CONTENT = {"application/json": {"schema": {"type": "object"}}}
 _BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
 
 
-def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
+def asgi(app: App) -> fastapi.FastAPI:
     """The application that uvicorn runs."""
     api = fastapi.FastAPI(title="LPARBench", version=__version__, redoc_url=None)
     batch: Takes = app.taker or RequestBatch(app)
@@ -36,14 +38,19 @@ def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
         return future
 
     async def answer(http: fastapi.Request) -> Response:
-        request = Request(http.method, http.url.path, dict(http.headers), b"", True)
+        request, began = None, perf_counter()
         try:
-            request = request._replace(body=await _body(http, limits))
-            refused = app.refused(request, None if http.client is None else tuple(http.client))
-            reply = refused or await scored(request)
+            if (refused := refusal(http.headers)) is not None:
+                raise refused
+            path = http.scope.get("raw_path", http.url.path.encode()).decode("ascii")
+            request = Request(http.method, path, dict(http.headers), await http.body(), True)
+            reply = app.refused(request, None if http.client is None else tuple(http.client)) or await scored(request)
         except HttpError as error:
             reply = error.reply()
-        app.count(request.path, reply.status)
+        except ClientDisconnect:  # nobody is there to be answered
+            return Response(b"", 400)
+        app.count(None if request is None else request.path, reply.status)
+        app.metrics.request_s.add(perf_counter() - began)
         response = Response(reply.body, reply.status, dict(reply.headers))
         response.headers["content-type"] = reply.content_type
         if app.draining:
@@ -59,33 +66,13 @@ def asgi(app: App, limits: Limits) -> fastapi.FastAPI:
     return api
 
 
-async def _body(http: fastapi.Request, limits: Limits) -> bytes:
-    """The body, framed and limited as the lean front does.
-
-    Raises:
-        HttpError: it comes in chunks, without a length, or is too long.
-    """
-    if http.method not in ("GET", "HEAD", "POST"):
-        raise HttpError(501, "GET, HEAD and POST are served")
-    if "transfer-encoding" in http.headers:
-        raise HttpError(411, "a body comes with its content-length, not in chunks")
-    length = http.headers.get("content-length")
-    if length is None:
-        if http.method == "POST":
-            raise HttpError(411, "content-length is missing")
-        return b""
-    if len(length) > 18 or int(length) > limits.body:
-        raise HttpError(413, f"the body is longer than {limits.body} bytes")
-    return await http.body()
-
-
 class AsgiServer:
     """The application under uvicorn, listening."""
 
-    def __init__(self, app: App, server: _Uvicorn, listener: socket.socket) -> None:
+    def __init__(self, app: App, server: _Uvicorn, listener: socket.socket, parser: str) -> None:
         self._app, self._server, self._listener = app, server, listener
         config, self._beginning = server.config, _Beginning()
-        self.parser = config.http_protocol_class.__name__
+        self.parser = parser
         config.http_protocol_class = self._beginning.of(config.http_protocol_class)
         self._task = asyncio.create_task(server.serve(sockets=[listener]))
 
@@ -95,12 +82,14 @@ class AsgiServer:
     ) -> AsgiServer:
         """Listen on a bound socket."""
         config = uvicorn.Config(
-            asgi(app, limits), log_config=None, access_log=False, lifespan="off", backlog=BACKLOG,
-            h11_max_incomplete_event_size=limits.head, timeout_keep_alive=75,
+            asgi(app), log_config=None, access_log=False, lifespan="off", backlog=BACKLOG, http=kind_of_protocol(),
+            ws="none", server_header=False, h11_max_incomplete_event_size=limits.head, timeout_keep_alive=75,
             ssl_certfile=certificate, ssl_keyfile=key,
         )  # fmt: skip
         config.load()
-        server = cls(app, _Uvicorn(config), listener)
+        parser = config.http_protocol_class.__name__
+        config.http_protocol_class = framed(config.http_protocol_class, limits, app.metrics)
+        server = cls(app, _Uvicorn(config), listener, parser)
         while not server._server.started and not server._task.done():
             await asyncio.sleep(0.01)
         return server
@@ -158,9 +147,8 @@ class _Beginning:
 
 
 def _leave(connection: Any) -> None:
-    """Close a connection of any of uvicorn's protocols; one with a request under way after its answer."""
-    cycle = getattr(connection, "cycle", None)
-    if getattr(connection, "cycles", None) or not (cycle is None or cycle.response_complete):
+    """Close a connection; one with a request under way after its answer."""
+    if connection.busy:
         connection.shutdown()
-    elif not connection.transport.is_closing():
+    elif not connection.begun and not connection.transport.is_closing():
         hang_up(connection.transport)

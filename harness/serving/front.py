@@ -21,11 +21,10 @@ from harness.serving.app import App
 from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Request, Takes
 from harness.serving.http1 import Head, Limits, Parser
-from harness.serving.listening import hang_up, stop_accepting
-from harness.serving.loop import BACKLOG, GRACE_S
+from harness.serving.listening import LINGER_S, hang_up, stop_accepting
+from harness.serving.loop import BACKLOG, CONTINUE, GRACE_S, REQUEST_S
 from harness.serving.row_turn import RowTurn
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SWEEP_S = 1.0
 _READ = 64 << 10  # bytes read at once
 
@@ -34,7 +33,7 @@ _READ = 64 << 10  # bytes read at once
 class Patience:
     """Seconds that a connection may take."""
 
-    request: float = 10.0  # from its first byte to its last
+    request: float = REQUEST_S
     idle: float = 75.0
 
 
@@ -196,6 +195,7 @@ class Connection(asyncio.Protocol):
         self._parser = Parser(front.limits, front.heads, front.app.row_route)
         self._transport: asyncio.Transport | None = None
         self.closing = False  # no further request is read
+        self._refused = False  # what came last is no request
         self._since = monotonic()
         self.slots: deque[Slot] = deque()
         self.row_slot = Slot(self, None, 0.0)
@@ -274,7 +274,7 @@ class Connection(asyncio.Protocol):
             self._refuse(error)
             return
         if parser.wants_continue() and not self.slots and self._transport is not None:
-            self._transport.write(_CONTINUE)
+            self._transport.write(CONTINUE)
 
     def ready(self) -> None:
         """Send the answers that are next, once this turn of the loop is over."""
@@ -296,10 +296,19 @@ class Connection(asyncio.Protocol):
             return
         transport.write(data)
         if (self.closing or self._front.app.draining) and not self.slots:
+            self._end(transport)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """Close; a client that still sends what was refused would be reset at once, and might miss the answer."""
+        if not self._refused:
             transport.close()
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_S, transport.close)
 
     def _refuse(self, error: HttpError) -> None:
-        self.closing = True
+        self.closing = self._refused = True
         self.slots.append(Slot(self, None, perf_counter(), error.reply()))
         self.ready()
 

@@ -24,6 +24,7 @@ from harness.serving.spec import ServeSpec
 _HANDSHAKE_S = 0.1  # for what was begun
 _STEPS = 4  # of the loop, more than from accepting a connection to its protocol
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # of Linux, on every architecture that lparbench knows
+LINGER_S = 2.0  # that a client may go on sending what is refused, before it is reset
 _NOTIFY_S = 0.1  # for a client of TLS to see that the connection ends
 # Of the classic packet filter, on TCP's header: take a packet whose flags (byte 13) have no SYN, and drop the others.
 _NO_SYN = b"".join(

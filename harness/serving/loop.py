@@ -13,6 +13,8 @@ from typing import Protocol
 from harness.errors import LparbenchError, one_line
 
 BACKLOG = 1024
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+REQUEST_S = 10.0  # that a request may take from its first byte to its last
 GRACE_S = 0.5  # before connections without a request are closed by a server that drains
 DRAIN, AT_ONCE = b"d", b"n"  # what a process of several is told
 

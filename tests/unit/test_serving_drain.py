@@ -10,17 +10,13 @@ import socket
 import ssl
 import termios
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.bundles import saved
 from support.certificates import MISSING, certificate
+from support.fronts import started
 
 from harness.serving import asgi, front, listening
-from harness.serving.admission import Admission
-from harness.serving.app import App
-from harness.serving.http1 import Limits
-from harness.serving.listening import listeners
 from harness.serving.model import ServedModel
 
 BODY = json.dumps({"features": [0.0, "tcp", "http", "SF", *[1.0] * 37]}).encode()
@@ -40,22 +36,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (front, asgi):
         monkeypatch.setattr(module, "GRACE_S", 0.05)
-
-
-async def started(kind: str, model: ServedModel, files: tuple[Path, Path] | None = None) -> tuple[Any, tuple[str, int]]:
-    """A front, and its address."""
-    admission = Admission(queue_rows=100, deadline_s=100)
-    app = App(model, apis=("documents",), admission=admission, drift_window=100, token=None)
-    (listener,) = listeners("127.0.0.1", 0, 1)
-    address = listener.getsockname()
-    if kind == "asgi":
-        names = (None, None) if files is None else (str(files[0]), str(files[1]))
-        return await asgi.AsgiServer.start(app, Limits(), listener, *names), address
-    context = None
-    if files is not None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(*files)
-    return await front.LeanServer.start(app, Limits(), listener, context), address
 
 
 def exchanged(link: socket.socket) -> bytes:

@@ -10,7 +10,6 @@ from support.bundles import saved
 
 from harness.serving.admission import Admission
 from harness.serving.app import App
-from harness.serving.http1 import Limits
 from harness.serving.model import ServedModel
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed: pip install schemathesis")
@@ -25,7 +24,7 @@ def test_no_request_of_the_described_api_is_answered_by_a_defect(tmp_path: Path)
     model = ServedModel.open(saved(tmp_path / "bundle", "autoencoder").directory, None, 1)
     admission = Admission(queue_rows=5000, deadline_s=100)
     app = App(model, apis=("documents", "v2"), admission=admission, drift_window=100, token=None)
-    schema = schemathesis.openapi.from_asgi("/openapi.json", asgi(app, Limits()))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", asgi(app))
     asked: dict[str, set[int]] = {}
     described = set()
     for outcome in schema.get_all_operations():

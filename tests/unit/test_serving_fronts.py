@@ -1,0 +1,147 @@
+"""Odd requests to both fronts as raw bytes: the same answers to the byte, and the connection ends alike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+from support.bundles import saved
+from support.fronts import started
+
+from harness.serving import asgi_protocol, front
+from harness.serving.model import ServedModel
+
+BODY = json.dumps({"features": [0.0, "tcp", "http", "SF", *[1.0] * 37]}).encode()
+LAST = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def post(body: bytes = BODY, more: str = "", version: str = "1.1", path: str = "/predict") -> bytes:
+    return f"POST {path} HTTP/{version}\r\nHost: a\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def get(path: str = "/v2/health/ready", more: str = "", method: str = "GET") -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n".encode()
+
+
+def with_length(text: str) -> bytes:
+    return f"POST /predict HTTP/1.1\r\nHost: a\r\n{text}\r\n\r\nhello".encode()
+
+
+# What is sent, and the statuses of the answers before the connection ends.
+REQUESTS: list[tuple[Sequence[bytes], list[int]]] = [
+    ([post() * 3 + get("/nothing") + post(b"{}") + LAST], [200, 200, 200, 404, 400, 200]),
+    ([bytes([each]) for each in post()[:90]] + [post()[90:] + LAST], [200, 200]),
+    ([get()[:-3], get()[-3:] + LAST], [200, 200]),
+    ([post(version="1.0")], [200]),
+    ([post(more="Connection: keep-alive\r\n", version="1.0")], [200]),
+    ([post(more="Connection: x, CLOSE\r\n") + post()], [200]),
+    ([post(version="2.0")], [505]),
+    ([with_length("Transfer-Encoding: chunked")], [411]),
+    ([with_length("Transfer-Encoding: chunked\r\nContent-Length: 5")], [400]),
+    ([with_length("Transfer-Encoding: gzip")], [411]),
+    ([with_length("Content-Length: 5\r\nContent-Length: 5")], [400]),
+    ([with_length("Content-Length: 5, 5")], [400]),
+    ([with_length("Content-Length: +5")], [400]),
+    ([with_length("Content-Length: 0x5")], [400]),
+    ([with_length("Content-Length:")], [400]),
+    ([with_length("Content-Length: 99999999999999999999")], [413]),
+    ([with_length("X: no length")], [411]),
+    ([post(b"x" * (1 << 20) + b"x")], [413]),
+    ([post() + post(b"x" * (3 << 20))], [200, 413]),
+    ([get(more="X: " + "a" * 20_000 + "\r\n")], [431]),
+    ([get("/" + "a" * 20_000)], [431]),
+    ([get(more="X: a\r\n b\r\n")], [400]),
+    ([b"GET /v2 HTTP/1.1\r\nHost : a\r\n\r\n"], [400]),
+    ([b"GET /v2 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"], [400]),
+    ([b"GET /v2 HTTP/1.1\r\n\r\n"], [400]),
+    ([b"GET /v2 HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n"], [400]),
+    ([b"\x16\x03\x01\0\0"], [400]),
+    ([get("http://a/v2/health/live#x") + get("/v2/health/live?x=1") + get("/v2/") + LAST], [200, 200, 200, 200]),
+    ([get("/%762") + get("/v2%2Fhealth") + get("//v2") + get("/v2/../v2") + LAST], [404, 404, 404, 404, 200]),
+    ([get(method="PUT")], [501]),
+    ([get(method="TRACE")], [501]),
+    ([get(method="get")], [501]),
+    ([b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"], [501]),
+    ([get("/predict") + post(b"{}", path="/v2/health/live") + LAST], [405, 405, 200]),
+    ([get(more="Connection: Upgrade\r\nUpgrade: websocket\r\n") + LAST], [200, 200]),
+    ([post(more="Expect: 100-continue\r\n") + LAST], [200, 200]),
+    ([post(more="Expect: 100-continue\r\n")[: -len(BODY)], BODY + LAST], [100, 200, 200]),
+    ([post(more="Expect: miracles\r\n")], [417]),
+    ([post(more=f"{asgi_protocol.REFUSED}: 500 forged\r\n") + LAST], [200, 200]),
+    ([post(b"\xef\xbb\xbf" + BODY) + post(b"") + post(b"[" * 5000) + post(BODY.decode().encode("utf-16")) + LAST],
+     [400, 400, 400, 400, 200]),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    return ServedModel.open(saved(tmp_path_factory.mktemp("fronts") / "bundle", "autoencoder").directory, None, 1)
+
+
+def answers(address: tuple[str, int], parts: Sequence[bytes], *, half_closed: bool = False) -> bytes:
+    """All that comes until the connection ends, sent in one piece or in parts of their own."""
+    with socket.create_connection(address, timeout=60) as link:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        text = b""
+        for part in parts:
+            if part.startswith(BODY):  # after what asks for it
+                text += link.recv(1 << 16)
+            link.sendall(part)
+        if half_closed:
+            link.shutdown(socket.SHUT_WR)
+        while came := link.recv(1 << 16):
+            text += came
+        return text
+
+
+def read(text: bytes) -> list[tuple[int, bytes, dict[bytes, bytes]]]:
+    """Status, body, and the fields that say something."""
+    found = []
+    while text:
+        head, _, text = text.partition(b"\r\n\r\n")
+        fields = dict(re.findall(rb"\r\n([^:]+): ?([^\r]*)", head.lower()))
+        fields.pop(b"date", None)
+        length = int(fields.pop(b"content-length", 0))
+        found.append((int(head[9:12]), text[:length], fields))
+        text = text[length:]
+    return found
+
+
+def test_both_answer_odd_requests_with_the_same_bytes(model: ServedModel) -> None:
+    async def played(kind: str) -> list[list[tuple[int, bytes, dict[bytes, bytes]]]]:
+        server, address = await started(kind, model)
+        asked = [asyncio.to_thread(answers, address, parts) for parts, _ in REQUESTS]
+        half = asyncio.to_thread(answers, address, [post() * 2], half_closed=True)
+        came = await asyncio.gather(*asked, half)
+        metrics = (server._app if kind == "asgi" else server._front.app).metrics
+        counted = sum(metrics.requests.values())
+        assert metrics.request_s.count == counted == sum(len(each) for _, each in REQUESTS) - 1 + 2  # 100 is no answer
+        assert await server.drain(30.0) == 0
+        assert metrics.connections == 0
+        return [read(text) for text in came]
+
+    lean, asgi = asyncio.run(played("lean")), asyncio.run(played("asgi"))
+    for (parts, statuses), one, other in zip([*REQUESTS, ([], [200, 200])], lean, asgi, strict=True):
+        assert [status for status, _, _ in one] == statuses, parts
+        assert other == one, parts
+
+
+@pytest.mark.parametrize("kind", ["lean", "asgi"])
+def test_a_request_that_does_not_come_in_time_is_given_up(
+    kind: str, model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi_protocol, "REQUEST_S", 0.2)
+    monkeypatch.setattr(front, "Patience", partial(front.Patience, request=0.2))
+
+    async def play() -> bytes:
+        server, address = await started(kind, model)
+        text = await asyncio.to_thread(answers, address, [post() + post()[:-9]])
+        assert await server.drain(30.0) == 0
+        return text
+
+    assert [status for status, _, _ in read(asyncio.run(play()))] == [200, 408]
