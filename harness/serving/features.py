@@ -41,19 +41,19 @@ class RowEncoder:
         self._few = FewRows.of(encoder)
         self._chosen: Callable[[list[Any]], tuple[Any, ...]] = _getter(self._numbers)
 
-    def check(self, row: Any, where: str, *, booleans: bool = True) -> Checked:
+    def check(self, row: Any, where: str | Callable[[int], str], *, booleans: bool = True) -> Checked:
         """A row's numbers and codes.
 
         Args:
             row: a list of ``columns``.
-            where: its JSON path, for errors.
+            where: its JSON path, for errors; or what gives that of a column.
             booleans: whether there may be any in the row, which would pass for numbers.
 
         Raises:
             HttpError: a row of another length, no finite number, or a category that training did not hold.
         """
         if type(row) is not list or len(row) != len(self.columns):
-            raise field_error(where, f"a list of {len(self.columns)} values", row)
+            raise field_error(where if isinstance(where, str) else "$", f"a list of {len(self.columns)} values", row)
         numbers = self._chosen(row)
         if self._ordinals:
             numbers = self._with_ordinals(numbers, where)
@@ -93,7 +93,7 @@ class RowEncoder:
         """
         return self.features([self.check(row, f"{path}[{index}]") for index, row in enumerate(rows)])
 
-    def _categories(self, row: list[Any], where: str) -> tuple[int, ...]:
+    def _categories(self, row: list[Any], where: str | Callable[[int], str]) -> tuple[int, ...]:
         """Codes of texts, some of which came as numbers."""
         codes_of = []
         for column, codes in self._texts:
@@ -103,7 +103,7 @@ class RowEncoder:
             codes_of.append(code)
         return tuple(codes_of)
 
-    def _with_ordinals(self, numbers: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    def _with_ordinals(self, numbers: tuple[Any, ...], where: str | Callable[[int], str]) -> tuple[Any, ...]:
         values = list(numbers)
         for place, codes in self._ordinals:
             code = codes.get(_text(values[place]))
@@ -112,7 +112,7 @@ class RowEncoder:
             values[place] = code
         return tuple(values)
 
-    def _refuse(self, where: str, numbers: Sequence[Any]) -> None:
+    def _refuse(self, where: str | Callable[[int], str], numbers: Sequence[Any]) -> None:
         for column, value in zip(self._numbers, numbers, strict=True):
             if type(value) not in _NUMBERS:
                 raise self._unfit(where, column, "a number", value)
@@ -124,8 +124,9 @@ class RowEncoder:
             if not finite:
                 raise self._unfit(where, column, "a finite number", str(value))
 
-    def _unfit(self, where: str, column: int, expected: str, value: object) -> Exception:
-        return field_error(f"{where}[{column}]", f"{expected} ({self.columns[column]})", value)
+    def _unfit(self, where: str | Callable[[int], str], column: int, expected: str, value: object) -> Exception:
+        path = f"{where}[{column}]" if isinstance(where, str) else where(column)
+        return field_error(path, f"{expected} ({self.columns[column]})", value)
 
 
 def _text(value: object) -> str:

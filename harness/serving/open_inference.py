@@ -7,7 +7,7 @@ as one FP64 tensor ``numeric`` and a BYTES tensor for each categorical column, b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,7 @@ class OpenInference:
         document = parse_object(request.body)
         tensors = {tensor["name"]: (path, tensor) for path, tensor in _tensors(document)}
         asked = self._asked(document)
+        _parameters(document)
         given_id = document.get("id")
         if given_id is not None and not isinstance(given_id, str):
             raise field_error("id", "a string", given_id)
@@ -90,6 +91,7 @@ class OpenInference:
             name = take(output, "name", str, "a name", f"outputs[{index}]")
             if name not in self._outputs:
                 raise field_error(f"outputs[{index}].name", f"one of {', '.join(self._outputs)}", name)
+            _parameters(output, f"outputs[{index}]")
             names.append(name)
         return tuple(names) or tuple(self._outputs)
 
@@ -98,12 +100,12 @@ class OpenInference:
         given = _shape(tensor, path)
         if len(given) != len(shape) or given[1:] != shape[1:]:
             raise field_error(f"{path}.shape", str(list(shape)), list(given))
-        _datatype(tensor, path, _NUMERIC)
         values = _floats(tensor, path, given)
         with np.errstate(over="ignore"):
             rows = values.astype(np.float32).reshape(given)
         if not np.isfinite(rows).all():
-            raise HttpError(400, f"{path}.data: a number does not fit FP32")
+            index = int(np.flatnonzero(~np.isfinite(rows))[0])
+            raise HttpError(400, f"{path}.data[{index}]: a number does not fit FP32")
         return rows
 
     def _raw(self, tensors: dict[str, tuple[str, dict[str, Any]]]) -> list[Checked]:
@@ -123,7 +125,6 @@ class OpenInference:
             given = _shape(tensor, path)
             if given != (count, len(self._numbers)):
                 raise field_error(f"{path}.shape", f"[-1, {len(self._numbers)}]", list(given))
-            _datatype(tensor, path, _NUMERIC)
             columns |= dict(zip(self._numbers, _floats(tensor, path, given).reshape(given).T.tolist(), strict=True))
         for name in self._texts:
             path, tensor = tensors[name]
@@ -133,7 +134,25 @@ class OpenInference:
             _datatype(tensor, path, frozenset({"BYTES"}))
             columns[name] = _flat(tensor, path, given)
         rows = [list(row) for row in zip(*(columns[name] for name in encoder.columns), strict=True)]
-        return [encoder.check(row, f"rows[{index}]") for index, row in enumerate(rows)]
+        return [encoder.check(row, self._place(tensors, encoder.columns, index)) for index, row in enumerate(rows)]
+
+    def _place(
+        self, tensors: dict[str, tuple[str, dict[str, Any]]], columns: Sequence[str], row: int
+    ) -> Callable[[int], str]:
+        """The JSON path of each column's value in a row."""
+
+        def path_of(column: int) -> str:
+            name = columns[column]
+            if name in self._texts:
+                path, tensor = tensors[name]
+                return f"{path}.data[{row}]" + ("[0]" if isinstance(tensor["data"][0], list) else "")
+            path, tensor = tensors["numeric"]
+            place = self._numbers.index(name)
+            if isinstance(tensor["data"][0], list):
+                return f"{path}.data[{row}][{place}]"
+            return f"{path}.data[{row * len(self._numbers) + place}]"
+
+        return path_of
 
     def _answer(self, scores: Scores, asked: tuple[str, ...], given_id: str | None) -> Reply:
         bundle = self._model.bundle
@@ -169,7 +188,14 @@ def _tensors(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         if name in seen:
             raise HttpError(400, f"{path}.name: {name!r} is given twice")
         seen.add(name)
+        _parameters(tensor, path)
         yield path, tensor
+
+
+def _parameters(value: dict[str, Any], path: str = "") -> None:
+    """What is known of parameters: they are an object; none has a meaning here."""
+    if "parameters" in value:
+        take(value, "parameters", dict, "an object", path)
 
 
 def _shape(tensor: dict[str, Any], path: str) -> tuple[int, ...]:
@@ -179,10 +205,11 @@ def _shape(tensor: dict[str, Any], path: str) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _datatype(tensor: dict[str, Any], path: str, allowed: frozenset[str]) -> None:
+def _datatype(tensor: dict[str, Any], path: str, allowed: frozenset[str]) -> str:
     kind = take(tensor, "datatype", str, "a datatype", path)
     if kind not in allowed:
         raise field_error(f"{path}.datatype", f"one of {', '.join(sorted(allowed))}", kind)
+    return str(kind)
 
 
 def _flat(tensor: dict[str, Any], path: str, shape: tuple[int, ...]) -> list[Any]:
@@ -204,7 +231,7 @@ def _flat(tensor: dict[str, Any], path: str, shape: tuple[int, ...]) -> list[Any
 
 
 def _floats(tensor: dict[str, Any], path: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    data = _flat(tensor, path, shape)
+    kind, data = _datatype(tensor, path, _NUMERIC), _flat(tensor, path, shape)
     if not {type(value) for value in data} <= {int, float}:
         index = next(i for i, value in enumerate(data) if type(value) not in (int, float))
         raise field_error(f"{path}.data[{index}]", "a number", data[index])
@@ -215,4 +242,18 @@ def _floats(tensor: dict[str, Any], path: str, shape: tuple[int, ...]) -> np.nda
     if not np.isfinite(values).all():
         index = int(np.flatnonzero(~np.isfinite(values))[0])
         raise HttpError(400, f"{path}.data[{index}]: a number does not fit FP64")
+    if (wrong := _outside(values, kind)) is not None:
+        raise field_error(f"{path}.data[{wrong}]", f"a number of {kind}", data[wrong])
     return values
+
+
+def _outside(values: np.ndarray[Any, np.dtype[np.float64]], kind: str) -> int | None:
+    """The first value that its datatype does not have; None where there is none. FP32 is checked where it is used."""
+    if kind in ("FP32", "FP64"):
+        return None
+    if kind == "FP16":
+        bad = np.abs(values) > float(np.finfo(np.float16).max)
+    else:
+        limits = np.iinfo(kind.lower())
+        bad = (values != np.floor(values)) | (values < float(limits.min)) | (values > float(limits.max))
+    return int(np.flatnonzero(bad)[0]) if bad.any() else None

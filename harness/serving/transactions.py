@@ -22,7 +22,7 @@ EXPECTED_COLUMNS = {
     "group_keys": ["User", "Card"],
 }
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]?\d)", re.ASCII)
-_AMOUNT = re.compile(r"\$?[+-]?\d+(\.\d*)?", re.ASCII)
+_AMOUNT = re.compile(r"(\$?[+-]?|[+-]\$)\d+(\.\d*)?", re.ASCII)
 _WHOLE = re.compile(r"\d{1,9}", re.ASCII)
 _EPOCH = date(1970, 1, 1)
 _DAY = 24 * 60

@@ -232,3 +232,51 @@ def test_a_server_whose_clock_is_wrong_says_so(app: App, monkeypatch: pytest.Mon
         family.name: family for family in text_string_to_metric_families(ask(app, "GET", "/metrics")[1].decode())
     }
     assert families["lparbench_clock_mismatch"].samples[0].value == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"datatype": "INT32", "first": 0.5}, "inputs[0].data[1]: expected a number of INT32, not 0.5"),
+        ({"datatype": "UINT8", "first": -1}, "inputs[0].data[1]: expected a number of UINT8, not -1"),
+        ({"datatype": "UINT8", "first": 256}, "inputs[0].data[1]: expected a number of UINT8, not 256"),
+        ({"datatype": "INT64", "first": 1e19}, "inputs[0].data[1]: expected a number of INT64"),
+        ({"datatype": "FP16", "first": 65600}, "inputs[0].data[1]: expected a number of FP16, not 65600"),
+        ({"datatype": "FP32", "first": 1e39}, "inputs[0].data[1]: a number does not fit FP32"),
+        ({"parameters": []}, "inputs[0].parameters: expected an object, not []"),
+    ],
+)
+def test_a_value_is_of_its_tensors_datatype(app: App, model: ServedModel, change: dict[str, Any], message: str) -> None:
+    path, width = f"/v2/models/{model.name}/infer", len(model.features)
+    data = [0, change.pop("first", 0), *[0] * (width - 2)]
+    tensor = {"name": "features", "datatype": "FP32", "shape": [1, width], "data": data, "parameters": {}} | change
+    status, answer = ask(app, "POST", path, {"inputs": [tensor]})
+    assert (status, answer["error"][: len(message)]) == (400, message)
+    tensor |= {"data": [0, 7, *data[2:]], "parameters": {"any": 1}}
+    assert ask(app, "POST", path, {"inputs": [tensor], "parameters": {}})[0] == 200
+    for where in ({"parameters": 1}, {"outputs": [{"name": "score", "parameters": 1}]}):
+        assert ask(app, "POST", path, {"inputs": [tensor], **where})[0] == 400
+
+
+def test_a_raw_value_is_named_by_its_place_in_the_request(app: App, model: ServedModel) -> None:
+    numbers = ask(app, "GET", f"/v2/models/{model.name}")[1]["parameters"]["numeric_columns"]
+    columns = list(model.bundle.encoder.columns)
+
+    def error(nested: bool, wrong: str, value: Any) -> str:
+        rows = [FEATURES, [value if name == wrong else each for name, each in zip(columns, FEATURES, strict=True)]]
+        block = [[row[columns.index(name)] for name in numbers] for row in rows]
+        flat = [value for row in block for value in row]
+        inputs = [
+            {"name": "numeric", "datatype": "FP64", "shape": [2, len(numbers)], "data": block if nested else flat}
+        ]
+        for name in ("protocol_type", "service", "flag"):
+            values = [row[columns.index(name)] for row in rows]
+            shape = [2, 1] if nested else [2]
+            data = [[each] for each in values] if nested else values
+            inputs.append({"name": name, "datatype": "BYTES", "shape": shape, "data": data})
+        status, answer = ask(app, "POST", f"/v2/models/{model.name}/infer", {"inputs": inputs})
+        assert status == 400
+        return str(answer["error"])
+
+    assert error(False, "service", "gone").startswith("inputs[2].data[1]: expected a category that training held (serv")
+    assert error(True, "flag", "gone").startswith("inputs[3].data[1][0]: expected a category that training held (flag)")
