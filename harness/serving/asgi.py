@@ -150,5 +150,5 @@ def _leave(connection: Any) -> None:
     """Close a connection; one with a request under way after its answer."""
     if connection.busy:
         connection.shutdown()
-    elif not connection.begun and not connection.transport.is_closing():
+    elif not connection.begun and connection.made <= monotonic() - GRACE_S and not connection.transport.is_closing():
         hang_up(connection.transport)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib.util import find_spec
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.serving.exchange import HttpError, Request
@@ -66,6 +67,7 @@ class _Framed(_Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast("asyncio.Transport", _Lingering(transport)))
         self.metrics.connections = len(self.connections)
+        self.made = monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch(begun=False)

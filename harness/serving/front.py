@@ -177,7 +177,7 @@ class LeanServer:
         while (connections or beginning) and monotonic() < deadline:
             self._front.read()
             if monotonic() >= grace:
-                for connection in [each for each in connections if each.idle]:
+                for connection in [each for each in connections if each.idle and each.made <= monotonic() - GRACE_S]:
                     connection.leave()
             await asyncio.sleep(0.01)
         self._front.read()
@@ -196,13 +196,14 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.closing = False  # no further request is read
         self._refused = False  # what came last is no request
-        self._since = monotonic()
+        self._since = self.made = monotonic()
         self.slots: deque[Slot] = deque()
         self.row_slot = Slot(self, None, 0.0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of asyncio.Protocol."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self.made = monotonic()  # later than it was accepted, where it had to be secured
         self._front.beginning.discard(self)
         self._front.connections.add(self)
         self._front.app.metrics.connections = len(self._front.connections)

@@ -119,7 +119,11 @@ def test_a_request_after_that_is_not_acknowledged(
 
 @SECURED
 @FRONTS
-def test_a_client_that_is_being_secured_is_answered(kind: str, model: ServedModel, tmp_path: Path) -> None:
+def test_a_client_that_is_being_secured_is_answered(
+    kind: str, model: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (front, asgi):  # from when it is secured
+        monkeypatch.setattr(module, "GRACE_S", 30.0)
     files = certificate(tmp_path)
     context = ssl.create_default_context(cafile=str(files[0]))
 
