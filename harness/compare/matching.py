@@ -20,6 +20,8 @@ def matched(a: Side, b: Side) -> Side:
     order of a set, the address of an object. What has an equal name is the same; of the rest, what becomes equal
     without these is, as long as there is only one on each side.
     """
+    if b.observations.keys() <= a.observations.keys():
+        return b
     names = {key: key for key in b.observations.keys() & a.observations.keys()}
     for simplified in (_without_chance, _moved(a.observations, b.observations)):
         left_a = a.observations.keys() - names.values()

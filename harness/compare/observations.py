@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 from typing import Annotated
 
 from harness.compare.facts import Facts, facts_of
@@ -123,18 +124,18 @@ class Observation:
     unusable: Annotated[Mapping[int, str], ByBlock] = field(default_factory=dict)
     unit: str = "s"
 
-    @property
+    @cached_property
     def log_centre(self) -> float:
         """Mean of the logarithms over processes."""
         return math.fsum(self._logs) / len(self.seconds)
 
-    @property
+    @cached_property
     def log_error(self) -> float:
         """Standard error of :attr:`log_centre`."""
         centre, count = self.log_centre, len(self.seconds)
         return math.sqrt(math.fsum((log - centre) ** 2 for log in self._logs) / (count - 1) / count)
 
-    @property
+    @cached_property
     def _logs(self) -> list[float]:
         return [math.log(value) for value in self.seconds.values()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -160,9 +161,14 @@ def noise_floor(d: ArrayLike, *, seed: int, flips: int = 2000, percent: float = 
 
 def noise_floors(ratios: Array, *, seed: int, flips: int = 2000, percent: float = 95.0) -> Array:
     """The noise floor of each of several series of A/A log ratios, shape (series, k) -> (series,)."""
-    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(flips, ratios.shape[1]))
-    means = np.abs(ratios @ signs.T) / ratios.shape[1]
+    means = np.abs(ratios @ _signs(seed, flips, ratios.shape[1])) / ratios.shape[1]
     return np.asarray(np.expm1(np.percentile(means, percent, axis=1)))
+
+
+@lru_cache(maxsize=8)
+def _signs(seed: int, flips: int, count: int) -> Array:
+    """Random signs, shape (count, flips)."""
+    return np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(flips, count)).T
 
 
 def t_quantile(confidence: float, degrees: float) -> float:
