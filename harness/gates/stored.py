@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.compare.compare import TimeComparison
 from harness.compare.observations import Key, Observation, Side
 from harness.gates.baseline import Baseline
-from harness.gates.levels import Level, Stretch
+from harness.gates.levels import Level, centres
 from harness.gates.policy import Asked
 from harness.measure.sessions import Noise
 from harness.measure.stats import Array, Interval, PairedEffect, interval_over_processes
@@ -101,15 +101,24 @@ class _Suite:
     def chance(self, shift: Array, runs: NDArray[np.int64]) -> Array:
         """Probability that noise gives such a mean of so many runs, but for what all results share and others show.
 
-        Over all stretches of sessions that may be the level.
+        Over all places where the level may lie; 1 where the mean is no slower than the level.
         """
-        most = max(len(level.stretches) for level in self.levels)
-        padded = [[*level.stretches, *[Stretch(0.0, 1, 0.0)] * (most - len(level.stretches))] for level in self.levels]
-        logs, sessions, probability = (np.array(each) for each in np.moveaxis(np.array(padded), 2, 0))
-        away = (shift + np.array([level.log for level in self.levels]))[:, None] - logs
-        error = np.sqrt(self.alike + (1 - self.alike) / runs[:, None] + 1 / sessions)
+        rows, chances = np.flatnonzero(shift > 0), np.ones(len(shift))
+        if not len(rows):
+            return chances
+        levels, sds = [self.levels[row] for row in rows.tolist()], self.noise.sd[rows].tolist()
+        places = list(map(centres, levels, sds))
+        most = max(len(place.logs) for place in places)
+        logs, sessions, probability = (
+            np.array([np.pad(values, (0, most - len(values)), constant_values=fill) for values in each])
+            for each, fill in zip(zip(*places, strict=True), (0.0, 1.0, 0.0), strict=True)
+        )
+        away = (shift[rows] + np.array([level.log for level in levels]))[:, None] - logs
+        error = np.sqrt(self.alike + (1 - self.alike) / runs[rows, None] + 1 / sessions)
         left = self.noise.shared_most * np.sqrt(1 - self._over_runs(self._shown))
-        return np.asarray((probability * self.noise.tails(away / error, shared=left)).sum(axis=1))
+        tails = self.noise.only(rows).tails(away / error, shared=left[rows])
+        chances[rows] = (probability * tails).sum(axis=1)
+        return chances
 
     @cached_property
     def shared(self) -> Array:

@@ -95,6 +95,11 @@ class Noise:
         sds = self._total(self.shared if shared is None else shared[:, None])
         return np.asarray((self.weights[:, None, :] * ndtr(-shifts[:, :, None] / sds[:, None, :])).sum(axis=2))
 
+    def only(self, rows: NDArray[np.int64]) -> Noise:
+        """Noise of some series alone."""
+        nothing = np.zeros(len(rows))
+        return self.of(rows.tolist(), nothing, nothing, nothing)
+
     def of(self, rows: Sequence[int], squares: Array, degrees: Array, least: Array) -> Noise:
         """Noise of some series, with further squared deviations of theirs and what is there at least."""
         at = np.array(rows, dtype=np.int64)

@@ -19,7 +19,7 @@ from harness.gates import levels, stored
 from harness.gates.baseline import Baseline, make_baseline
 from harness.gates.baseline_file import read_baseline, read_baselines, update_baseline
 from harness.gates.gate import BaselineSource, GateReport, gate
-from harness.gates.levels import level_since
+from harness.gates.levels import centres, level_since
 from harness.gates.policy import Policy, read_policy
 from harness.gates.stored import MOST_RUNS
 from harness.measure.sessions import level_of, session_noise
@@ -325,6 +325,27 @@ def test_what_lies_where_accepted_code_did_has_not_regressed(monkeypatch: pytest
     assert exit_code() is not ExitCode.REGRESSION
     monkeypatch.setattr(levels, "_MOVED", 1e-12)
     assert exit_code() is ExitCode.REGRESSION
+
+
+def test_two_of_three_sessions_that_are_fast_by_chance_fail_no_unchanged_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exit_code() -> ExitCode:
+        suite, baseline = suite_with_baseline("bursts", 900064, changes=0)
+        return judge(suite, baseline).exit_code
+
+    assert exit_code() is not ExitCode.REGRESSION
+    monkeypatch.setattr(levels, "_FAR", 1e-12)
+    assert exit_code() is ExitCode.REGRESSION
+
+
+def test_a_level_lies_where_most_or_the_others_of_its_sessions_do() -> None:
+    places = centres(level_since([-0.08, -0.01, -0.08], 0.015, [], []), 0.015)
+    assert places.probability.sum() == pytest.approx(1)
+    assert places.logs[np.argmax(places.probability)] < -0.05
+    near_the_third = places.probability[places.logs > -0.03].sum()
+    assert 1e-3 < near_the_third < 0.1  # far above what an alarm may be wrong by
+    alike = centres(level_since([0.0, 0.01, -0.01], 0.02, [], []), 0.02)
+    assert alike.probability[np.argmin(abs(alike.logs))] > 0.9
+    assert len(centres(level_since([0.0] * 6, 0.02, [], []), 0.02).logs) == 1
 
 
 @pytest.mark.parametrize(
