@@ -49,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
         for name in ("usepdb", "trace"):  # nobody is there to answer
             setattr(config.option, name, False)
     else:
+        if config.getoption("--lparbench-accept") is not None and not config.getoption("--lparbench-update"):
+            raise pytest.UsageError("--lparbench-accept goes with --lparbench-update: judging accepts nothing.")
         session.unused |= unused_options(config)
         if one_after_another(config):
             session.summary.append("tests run one after another: the -n of the configuration is set aside")

@@ -708,6 +708,12 @@ def test_a_call_of_a_test_that_is_gone_is_missing(pytester: pytest.Pytester, scr
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
+def test_nothing_is_accepted_where_nothing_is_written(pytester: pytest.Pytester) -> None:
+    result = ran(pytester, STORED, "--lparbench-accept", "new parser")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --lparbench-accept goes with --lparbench-update*"])
+
+
 def test_where_what_a_test_replaces_stands_in_the_way_there_is_no_verdict(
     pytester: pytest.Pytester, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
