@@ -184,7 +184,9 @@ def unmonitored(monitoring: Any) -> None:
 
 def _codes() -> Iterator[CodeType]:
     """The code of all functions there are, and of those that they make."""
-    left = [each.__code__ for each in gc.get_objects() if isinstance(each, FunctionType)]
+    left = [
+        each.__code__ for each in gc.get_objects() if type(each) is FunctionType
+    ]  # not isinstance: that asks lazy objects
     seen: set[int] = set()
     while left:
         code = left.pop()
