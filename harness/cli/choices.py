@@ -118,6 +118,8 @@ def parse_sweep_scenario(text: str, batch: str | None) -> tuple[Scenario, ...]:
     Raises:
         InputError: it is another, or batches are given for one whose requests are rows.
     """
+    if "," in text:
+        raise InputError("--scenarios: a sweep measures one scenario.", remedy=f"It takes one of {', '.join(_SWEPT)}.")
     chosen: Scenario = _member("--scenarios", text, _SWEPT)
     if chosen != "offline" and batch is not None:
         raise InputError(f"--batch is of the offline scenario; a request of the {chosen} scenario is one row.")

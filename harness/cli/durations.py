@@ -20,6 +20,8 @@ def seconds(option: str, text: str) -> float:
     total = 0.0
     if re.fullmatch(f"(?:{_PART})+", bare):
         total = sum(float(amount) * _SECONDS[unit] for amount, unit in re.findall(_PART, bare))
+        if not total:
+            raise InputError(f"{option} {text!r}: more than nothing was expected.", remedy="For example 90s.")
     if not 0 < total < float("inf"):
         raise InputError(
             f"{option} {text!r} is not a duration.", remedy="Expected one such as 10ms, 90s, 10m or 1h30m."

@@ -57,6 +57,8 @@ def _range(option: str, text: str, part: str, *, least: int, most: int = _MOST_L
         low, high = (int(end) for end in ends)
         if low <= high < low + most:
             return tuple(range(low, high + 1))
+        if low > high:
+            raise InputError(f"{option} {text!r}: the range runs backwards.", remedy=f"Expected {high}-{low}.")
     what = "a whole number of at least 1" if least else "a NUMA node"
     example = "1,2,4 or 1-4" if least else "0,1 or 0-3 or, to take memory from another node, 0,0:1"
     raise InputError(f"{option} {text!r}: {part!r} is not {what}.", remedy=f"Expected a list: {example}")

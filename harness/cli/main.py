@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import re
 import signal
 import sys
 import traceback
@@ -58,6 +59,7 @@ _SIGNALS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 _LOST_S = 0.02
 _COLLECTED_AFTER = 100_000  # new objects; Python's own figure is 700, or 2,000 from 3.13 on
 _DEBUG = "--debug"
+_NUMBER = re.compile(r"Input should be a valid integer.*")
 _NEAR = 0.75  # how alike the spelling of an option is that was probably meant
 _WORDS = {"help": "--help", "version": "--version"}  # as many programs have them
 
@@ -221,7 +223,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except KeyboardInterrupt:
         return _ended(signal.SIGINT)
     except _ClickException as error:
-        return _misused(error)
+        return _misused(error, arguments)
     except typer.Abort as error:
         return _ended(signal.SIGINT) if error.__cause__ is None else _failed(error.__cause__, debug)
     except SystemExit as stop:
@@ -264,13 +266,21 @@ def _ended(number: int) -> int:
     return _SIGNALLED + number
 
 
-def _misused(error: Exception) -> int:
+def _misused(error: Exception, arguments: Sequence[str]) -> int:
     context = getattr(error, "ctx", None)
-    message = getattr(error, "format_message", error.__str__)()
+    message = getattr(error, "format_message", error.__str__)().replace("Value error, ", "")
     if context is not None and message in ("", context.get_help()):  # a group without a command
         typer.echo(context.get_help())
         return ExitCode.GOOD
-    see = f"See: {context.command_path if context else 'lparbench'} --help"
+    path, commands = context.command_path if context else "lparbench", _commands()
+    if path == "lparbench" and arguments and arguments[0] in commands:  # the error is of what follows it
+        path = f"{path} {arguments[0]}"
+    see = f"See: {path} --help"
+    if (worded := _NUMBER.sub("a whole number was expected.", message)) != message:  # in words of the library
+        option = max(getattr(getattr(error, "param", None), "opts", ()), key=len, default="")
+        several = path != "lparbench sweep" and any(option in each.opts for each in commands["sweep"].params)
+        hint = f"lparbench sweep {option} compares several. " if several else ""
+        return _complain(worded, f"{hint}{see}", ExitCode.USAGE)
     option = getattr(error, "option_name", None)
     if context is not None and option and hasattr(error, "possibilities"):
         return _complain(f"No such option: {option}.", f"{_option_meant(option, context)}{see}", ExitCode.USAGE)
@@ -282,12 +292,18 @@ def _misused(error: Exception) -> int:
 def _option_meant(option: str, context: Any) -> str:
     """A word on an option that a command lacks: the one that is spelt nearly so, or the commands that have it."""
     own = {text for parameter in context.command.params for text in parameter.opts if text.startswith("--")}
-    near = get_close_matches(option, sorted(own), n=1, cutoff=_NEAR)
+    longer = sorted(text for text in own if text.startswith(f"{option}-"))
+    near = longer or get_close_matches(option, sorted(own), n=1, cutoff=_NEAR)
     if near:
         return f"Did you mean {near[0]}? "
-    commands = getattr(typer.main.get_command(app), "commands", {})
+    commands = _commands()
     having = [name for name, each in commands.items() if any(option in parameter.opts for parameter in each.params)]
     return f"{', '.join(having)} {'has' if len(having) == 1 else 'have'} {option}. " if having else ""
+
+
+def _commands() -> dict[str, Any]:
+    commands: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
+    return commands
 
 
 def _failed(error: BaseException, debug: bool) -> int:

@@ -10,6 +10,7 @@ from harness.compare.inputs import load_history, load_side
 from harness.compare.observations import Side
 from harness.errors import InputError
 from harness.record.store import RECORD_NAME
+from harness.wording import plural
 
 
 def load_sides(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Side]:
@@ -46,7 +47,8 @@ def load_runs(folders: Sequence[Path], labels: Sequence[str] = ()) -> list[Side]
 def _labels(paths: Sequence[Path], labels: Sequence[str]) -> list[str]:
     if labels and len(labels) != len(paths):
         raise InputError(
-            f"{len(labels)} labels for {len(paths)} paths.", remedy="Give --label once for each, in the same order."
+            f"{plural(len(labels), 'label')} for {plural(len(paths), 'path')}.",
+            remedy="Give --label once for each, in the same order.",
         )
     if any(not label.strip() for label in labels):
         raise InputError("A label is empty.", remedy="Give each a name, such as --label smt2.")

@@ -339,7 +339,7 @@ def _result_problems(result: Result) -> tuple[Problem, ...]:
     if result.placement.verified is False and not problems:
         problems.append(Problem(ProblemKind.PLACEMENT, "the placement was not observed as asked for"))
     if result.validity.verdict is not Verdict.VALID:
-        reasons = "; ".join(result.validity.reasons) or "no reason given"
+        reasons = "; ".join(reason.rstrip(".") for reason in result.validity.reasons) or "no reason given"
         text = f"the run calls this result {result.validity.verdict.value}: {reasons}"
         problems.insert(0, Problem(ProblemKind.RUN_VERDICT, text))
     return tuple(problems)

@@ -18,6 +18,7 @@ from harness.gates.levels import Level, level_since
 from harness.measure.sessions import Noise, session_noise
 from harness.measure.stats import Array, t_quantile
 from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS
+from harness.wording import plural
 
 MIN_SESSIONS = 3  # two sessions give one difference, which has no spread
 _MAX_SESSIONS = 50
@@ -27,6 +28,7 @@ _LOOK_BACK = 3  # sessions that a step may lie back when it is noticed: a small 
 _LEAST_NEIGHBOURS = 6  # sessions
 _STANDS_OUT = 3.0  # standard errors from which an accepted change is more than noise
 _NAMED = 4  # results in one message
+_REFUSED = 2  # reasons in one refusal, and results of each: a line that is read
 
 
 @dataclass(frozen=True)
@@ -233,10 +235,10 @@ def make_baseline(
         CheckFailedError: results have left their level, or are gone, and nobody accepted that.
         InputError: there is nothing to accept, or this measurement is a session already.
     """
-    bad = [f"{observation.key}: {why}" for observation, why in _unusable(side.observations.values())]
+    bad = _unusable(side.observations.values())
     if bad or not side.observations:
         raise MeasurementError(
-            f"nothing may be judged against {side.name}: {' | '.join(bad) or 'it holds no results'}.",
+            f"nothing may be judged against {side.name}: {_reasons(bad) or 'it holds no results'}.",
             remedy=f"Measure again with at least {2 * MIN_BLOCKS} blocks on a quiet machine.",
         )
     floors = floors_of(side.observations, seed)
@@ -343,6 +345,21 @@ def _trimmed(baseline: Baseline) -> Baseline:
         for entry in baseline.accepted
     )
     return replace(baseline, sessions=baseline.sessions[dropped:], accepted=accepted)
+
+
+def _reasons(unusable: Sequence[tuple[Observation, str]]) -> str:
+    """Each reason once, with some of the results that it concerns; of many reasons the first ones."""
+    concerned: dict[str, list[str]] = {}
+    for observation, why in unusable:
+        concerned.setdefault(why.rstrip("."), []).append(str(observation.key))
+    shown = [f"{_first(keys)}: {why}" for why, keys in list(concerned.items())[:_REFUSED]]
+    more = len(unusable) - sum(map(len, list(concerned.values())[:_REFUSED]))
+    return " | ".join([*shown, *([f"{plural(more, 'more result')} for like reasons"] if more else [])])
+
+
+def _first(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _REFUSED} more" if len(keys) > _REFUSED else ""
+    return f"{', '.join(keys[:_REFUSED])}{more}"
 
 
 def _unusable(observations: Iterable[Observation]) -> list[tuple[Observation, str]]:

@@ -18,6 +18,8 @@ from harness.reporting.text import NO_BREAK, and_list, number, percent, quantity
 from harness.wording import plural
 
 BEST = Status("Best", "★", "good")
+_FASTEST = Status("Fastest", "–", "note")  # of which none is valid
+_UNMEASURED = Status("Not measured", "–", "note")
 _STANDINGS = {
     "equivalent": Status("Equivalent", "≈", "good"),
     "slower": Status("Slower", "", "note"),
@@ -247,16 +249,29 @@ def _line(context: _Context, cell: SweepCell, best: SweepBest | None, rival: Swe
         per_row=figure(cell.mean_inference_per_row_s),
         against="–"
         if alone
-        else "best"
+        else ("best" if valid else "fastest")
         if is_best
         else "–"
         if rival is None
         else longer(rival.ratio, rival.ci_low, rival.ci_high),
-        standing=_UNUSED if alone else BEST if is_best else _UNUSED if rival is None else _STANDINGS[rival.standing],
-        status=DISTURBED if valid and _shortfall(cell) is not None else status_of(cell.validity.verdict),
+        standing=_UNUSED
+        if alone
+        else (BEST if valid else _FASTEST)
+        if is_best
+        else _UNUSED
+        if rival is None
+        else _STANDINGS[rival.standing],
+        status=_of_cell(cell),
         in_process=figure(cell.in_process_rows_per_s),
         http_share=_http_share(cell),
     )
+
+
+def _of_cell(cell: SweepCell) -> Status:
+    if not cell.processes:
+        return _UNMEASURED
+    valid = cell.validity.verdict is Verdict.VALID
+    return DISTURBED if valid and _shortfall(cell) is not None else status_of(cell.validity.verdict)
 
 
 def _http_share(cell: SweepCell) -> str:

@@ -30,6 +30,7 @@ _SLOT_STARTS = 0.6  # to start a process that needs no torch
 _CLOSING_STARTS = 0.8  # to judge, and to draw and write the page
 _STARTED_S = 1.0  # where it is not known
 _WITH_TORCH = ("eager", "compile")
+_QUICK_SHARE = 0.6  # of the time of a process with torch, that one without takes
 
 
 def block_s(workloads: Sequence[Workload], spec: RunSpec) -> float:
@@ -63,8 +64,10 @@ def next_slot_s(backend: str, walls: Mapping[str, Sequence[float]], fit_s: float
     """
     if backend in walls:
         return max(walls[backend])
-    known = [wall for same in walls.values() for wall in same]
-    return max([*known, fit_s]) if backend in _WITH_TORCH or not known else max(known)
+    quick = [wall for name, same in walls.items() if name not in _WITH_TORCH for wall in same]
+    if backend in _WITH_TORCH or not walls:
+        return max([*quick, fit_s])
+    return max(quick) if quick else _QUICK_SHARE * max(wall for same in walls.values() for wall in same)
 
 
 def forecast(

@@ -95,6 +95,11 @@ class Stopping:
             return self._end("precision", done)
         return True
 
+    def cut_short(self) -> None:
+        """The budget ended the first block before all of it was measured."""
+        self._ended_by, self.blocks = "budget", 1
+        self._say(f"Not even one block fits into the budget; a valid result takes {MIN_BLOCKS}.")
+
     @property
     def known(self) -> bool:
         """Whether ``blocks`` is more than a guess: it is fixed, or a first block was measured."""

@@ -113,11 +113,13 @@ class Work:
             block += 1
             if left_out:
                 engine.progress.say(f"Left out, for which the budget has no time: {'; '.join(sorted(left_out))}.")
+                self.stopping.cut_short()
+                break
             another = self.stopping.another(block, headline_estimates(configurations, measurements))
             if block == 1 and another and (left := self.stopping.left()):
                 engine.progress.say(left)
             engine.progress.expect(self.set_up_units() + len(configurations) * self.stopping.blocks)
-            if not another or left_out:
+            if not another:
                 break
         return configurations, measurements
 

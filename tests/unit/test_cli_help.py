@@ -93,6 +93,13 @@ def test_words_that_many_programs_take_for_options(given: list[str], meant: list
     ("arguments", "hint"),
     [
         (["run", "nsl-kdd-mlp", "--batch", "64"], "sweep has --batch. See: lparbench run --help"),
+        (["run", "nsl-kdd-mlp", "--threads", "2"], "Did you mean --threads-per-core? See: lparbench run --help"),
+        (
+            ["run", "nsl-kdd-mlp", "--cores", "1-2"],
+            "lparbench sweep --cores compares several. See: lparbench run --help",
+        ),
+        (["run", "nsl-kdd-mlp", "--seeds", "x"], "Invalid value for '--seeds': a whole number was expected."),
+        (["kernels", "--csv"], "See: lparbench kernels --help"),
         (["run", "nsl-kdd-mlp", "--bugdet", "5s"], "Did you mean --budget? See: lparbench run --help"),
         (["place", "--cores", "2-4"], "whole number"),
         (["run", "a-name-like-no-other"], "are known. Or give a .toml file. See: lparbench list"),

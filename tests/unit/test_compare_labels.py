@@ -47,7 +47,7 @@ def test_a_run_is_called_as_its_directory_or_its_label(stored: dict[str, Path]) 
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"), [(["a"], "1 labels for 2 paths"), (["a", "b", "c"], "3 labels"), (["a", " "], "is empty")]
+    ("labels", "message"), [(["a"], "1 label for 2 paths"), (["a", "b", "c"], "3 labels"), (["a", " "], "is empty")]
 )
 def test_labels_that_do_not_fit_are_refused(stored: dict[str, Path], labels: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -214,6 +214,12 @@ def test_what_is_not_valid_becomes_no_baseline(blocks: int, problems: tuple[Prob
     one = replace(one, observations={k: replace(o, problems=problems) for k, o in one.observations.items()})
     with pytest.raises(MeasurementError, match="nothing may be judged against"):
         make_baseline(one)
+    many = [replace(key, batch_size=size) for key in one.observations for size in range(1, 40)]
+    seen = next(iter(one.observations.values()))
+    with pytest.raises(MeasurementError) as refused:
+        make_baseline(replace(one, observations={key: replace(seen, key=key) for key in many}))
+    assert len(refused.value.message) < 400, "each reason once, with two results"
+    assert f"and {len(many) - 2} more: " in refused.value.message
     with pytest.raises(MeasurementError, match="holds no results"):
         make_baseline(replace(one, observations={}))
 

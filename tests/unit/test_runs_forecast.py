@@ -134,6 +134,7 @@ def test_a_backend_that_was_not_measured_yet_is_expected_to_take_what_it_loads(t
     assert next_slot_s("native", {"onnxruntime": [0.7, 0.6]}, 3.0) == 0.7
     assert next_slot_s("eager", {"onnxruntime": [0.7], "native": [0.5]}, 3.0) == 3.0, "torch is loaded, as to train"
     assert next_slot_s("eager", {"native": [0.5], "eager": [1.9]}, 3.0) == 1.9
+    assert next_slot_s("native", {"eager": [2.0]}, 3.0) == pytest.approx(1.2), "without torch it takes less"
     configurations = (setting(backend="native"), setting(backend="eager"))
     design = design_of(configurations, records.facts(), blocks=6)
     slots = {slot.configuration: slot for slot in design.slots() if slot.block == 0}

@@ -79,6 +79,9 @@ def test_a_budget_bounds_set_up_and_blocks(
     whole = slots >= len(configurations)
     assert any("for which the budget has no time" in text for text in said.said) is not whole
     assert any("second is left out" in text for text in said.said) is (fits < 2)
+    assert any(text.startswith("Not even one block fits into the budget") for text in said.said) is not whole
+    assert stopping.record().ended_by == "budget"
+    assert not whole or not any("Not even" in text for text in said.said)
     results = results_of(replace(spec, backends=None), machine, {}, configurations, measurements)
     assert results == ()
 
