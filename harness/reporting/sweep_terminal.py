@@ -43,7 +43,8 @@ def print_sweep(sweep: Sweep, directory: Path, console: Console | None = None) -
     out, view = console or standard_output(), view_of(sweep)
     for workload in view.workloads:
         _print_workload(out, view, workload)
-    if not view.over_http:
+    timed = (process.clean_share is not None for cell in sweep.cells for process in cell.processes)
+    if any(timed):  # calls, not rates that meet a bound
         say(out, "Settings are compared by the undisturbed time per row; Time per row counts every call.", style="dim")
     if view.fixed:
         say(out, f"The same in all settings: {view.fixed}.", style="dim")

@@ -215,7 +215,7 @@ def _workload(context: _Context, name: str) -> WorkloadView:
         name=name,
         title=title,
         answered=best is not None and context.is_valid(best.cell),
-        sentences=_sentences(context, f"{title}: " if len(sweep.workloads) > 1 else "", best),
+        sentences=_sentences(context, f"{title}: " if len(sweep.workloads) > 1 else "", best, lines),
         lines=tuple(lines),
         reasons=tuple(_reasons(lines)),
         by_cores=tuple(_core_line(context, each) for each in sweep.best if each.workload == name and each.cores),
@@ -288,9 +288,10 @@ def _shortfall(cell: SweepCell) -> float | None:
     return shortfall(cell.rows_per_s.value, cell.rows_per_s_undisturbed.value)
 
 
-def _sentences(context: _Context, lead: str, best: SweepBest | None) -> tuple[str, ...]:
+def _sentences(context: _Context, lead: str, best: SweepBest | None, lines: Sequence[SettingLine]) -> tuple[str, ...]:
     if best is None:
-        return (capital(f"{lead}nothing was measured."),)
+        measured = any(process.failure is None for line in lines for process in line.cell.processes)
+        return (capital(f"{lead}{'no setting gave a rate' if measured else 'nothing was measured'}."),)
     named, rate = context.name(best.cell), _rate(context.cells[best.cell])
     if not context.is_valid(best.cell):
         return (

@@ -319,8 +319,8 @@ def _notes(design: Design) -> tuple[str, ...]:
     if capacity in CAPACITY:
         notes.append(
             f"{'Server' if capacity == 'server' else 'HTTP'} scenario: a rate is the highest at which p99 of the "
-            f"latency of single-row requests was at most {design.spec.p99_bound_s:g} s, confirmed; the time per row is "
-            "that of one request alone."
+            f"latency of single-row requests was at most {1e3 * design.spec.p99_bound_s:g} ms, confirmed; the time per "
+            "row is that of one request alone."
         )
     if capacity == "http":
         notes.append(

@@ -279,5 +279,5 @@ def test_a_sweep_of_the_server_scenario_ranks_settings_by_the_rate_that_meets_th
     assert by_level[2].validity.verdict is Verdict.VALID
     assert by_level[8].validity.verdict is Verdict.INVALID
     assert "no rate that meets the bound: too slow" in by_level[8].validity.reasons[-1]
-    assert any("p99 of the latency" in note and "0.005 s" in note for note in record.notes)
+    assert any("p99 of the latency" in note and "at most 5 ms" in note for note in record.notes)
     check_sweep(to_json(record))
