@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -36,6 +39,10 @@ _KEPT = frozenset("\u00a0")  # no control characters, though no printable ones e
 _LINE = 2000  # characters of a line that are shown
 _SAID = 40  # names that an error lists where nothing is likely and another place has them all
 _LISTED = 12  # names beside a likely one; a longer list hides it
+# What no code could have prevented: a disk or a limit is full, a device is broken.
+_OF_THE_SYSTEM = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+)
 
 
 class LparbenchError(Exception):
@@ -107,3 +114,17 @@ def one_line(text: str) -> str:
     """What a file, a server or a library says, as one line for a terminal."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= _LINE else line[: _LINE - 1] + "…"
+
+
+def cause_of(error: BaseException) -> str:
+    """One line on an error that nothing foresaw: what the system refused, or where the defect is."""
+    words = one_line(str(error))
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        return (
+            f"{one_line(str(error.filename or 'writing'))}: {error.strerror}. Nothing is said about what was measured"
+        )
+    if isinstance(error, MemoryError):
+        return f"out of memory{': ' if words else ''}{words}. Nothing is said about what was measured"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {words or 'no message'}{where}. This is a defect: please report it"

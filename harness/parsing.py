@@ -29,7 +29,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or is not TOML; names the line.
     """
-    text = _text(path, _TOML_BYTES)
+    text = read_text(path, _TOML_BYTES)
     try:
         table = tomllib.loads(text)
     except RecursionError:
@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: it cannot be read, or is not JSON; names line and column.
     """
-    return parse_json(_text(path, _JSON_BYTES), str(path))
+    return parse_json(read_text(path, _JSON_BYTES), str(path))
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -70,22 +70,42 @@ def parse_json(text: str, where: str) -> Any:
     raise InputError(f"{where}: not JSON: {problem}.", remedy="The file is damaged or cut short: copy it again.")
 
 
-def _text(path: Path, most: int) -> str:
-    """A file's text; one that may have no end, such as a device, is read as far as a sound one could go."""
+def read_text(path: Path, most: int) -> str:
+    """A file's text; see :func:`read_content`.
+
+    Raises:
+        InputError: it cannot be read, is larger, or is not UTF-8.
+    """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe that nobody writes to is empty
+        return read_content(path, most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8.", remedy="Save it as UTF-8.") from None
+
+
+def read_content(path: Path, most: int) -> bytes:
+    """What a file holds; one that may have no end, such as a device, is read as far as a sound one could go.
+
+    A pipe that nobody writes to is empty, and not waited for.
+
+    Args:
+        path: the file.
+        most: bytes that a sound one has.
+
+    Raises:
+        InputError: it cannot be read, or is larger.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(handle, True)
         with os.fdopen(handle, "rb") as stream:
             content = stream.read(most + 1)
-        if len(content) > most:
-            raise InputError(f"{path}: larger than {most >> 20} MiB, which no such file is.", remedy="Check the path.")
-        return content.decode("utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.", remedy="Check the path.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}.", remedy="Check its permissions.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8.", remedy="Save it as UTF-8.") from None
+    if len(content) > most:
+        raise InputError(f"{path}: larger than {most >> 20} MiB, which no such file is.", remedy="Check the path.")
+    return content
 
 
 def _is_shallow(value: Any) -> bool:

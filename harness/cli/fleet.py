@@ -35,7 +35,8 @@ from harness.cli.hosts import (
     way_of,
     way_to,
 )
-from harness.cli.options import AMOUNT, OUTPUT, Json, RecordJson, Rows, Seed, Synthetic
+from harness.cli.options import AMOUNT, OUTPUT, Json, RecordJson, Rows, Seed, Synthetic, Trust
+from harness.trust import allow
 
 if TYPE_CHECKING:
     from harness.record.fleet_model import Fleet
@@ -163,6 +164,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    trust: Trust = False,
     as_json: RecordJson = False,
 ) -> None:
     """Measure all hosts in waves, and hold each against the others that are like it.
@@ -182,9 +184,10 @@ def run(
     from harness.reporting.fleet_html import render_fleet
     from harness.runs.design import code_of, workloads_of
 
+    allow(trust)
     if resume is not None:
         refuse_with_resume(context, "fleet run")
-        directory, design = resume, session.read_design(resume)
+        directory, design = resume, session.design_to_resume(resume)
         transport = way_of(design)
     else:
         if scheduler is not None and hosts is not None:

@@ -107,15 +107,13 @@ def way_to(hosts: Path | None, choice: str | None, given: Given) -> Way:
     Raises:
         InputError: there are no hosts, or options do not go together.
     """
-    from harness.fleet.session import digest_of_file
-
     if given.scheduler is not None:
         return _way_over(given.scheduler, choice, given)
     if hosts is None:
         raise typer.BadParameter("an inventory is needed, or --scheduler.")
     inventory = inventory_of(hosts, choice)
     transport = with_push(transport_of(given.command, given.ssh_config), given.push, inventory.hosts, given.fanout)
-    return Way(inventory, str(hosts), digest_of_file(hosts), transport)
+    return Way(inventory, str(hosts), inventory.sha256, transport)
 
 
 def _way_over(scheduler: str, choice: str | None, given: Given) -> Way:

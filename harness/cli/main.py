@@ -44,7 +44,7 @@ from harness.cli import (
 )
 from harness.cli.help import Command, Group
 from harness.cli.streams import standard_streams
-from harness.errors import ExitCode, LparbenchError, one_line
+from harness.errors import ExitCode, LparbenchError, cause_of, one_line
 
 # Typer carries its own copy of click from 0.27 on; this finds the base of all its usage errors in either case.
 # What some versions of the option parser say of a value, and what people say.
@@ -62,11 +62,6 @@ _DEBUG = "--debug"
 _NUMBER = re.compile(r"Input should be a valid integer.*")
 _NEAR = 0.75  # how alike the spelling of an option is that was probably meant
 _WORDS = {"help": "--help", "version": "--version"}  # as many programs have them
-
-# What no code could have prevented: a disk or a limit is full, a device is broken.
-_OF_THE_SYSTEM = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
-)
 
 # What is wrong with a path that the user gave.
 _OF_A_PATH = frozenset(
@@ -309,16 +304,7 @@ def _commands() -> dict[str, Any]:
 def _failed(error: BaseException, debug: bool) -> int:
     """Say in one line that it is the tool, or the system under it, that failed."""
     _trace(debug)
-    words = one_line(str(error))
-    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
-        cause = f"{error.filename or 'writing'}: {error.strerror}. Nothing is said about what was measured"
-    elif isinstance(error, MemoryError):
-        cause = f"out of memory{': ' if words else ''}{words}. Nothing is said about what was measured"
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-        cause = f"{type(error).__name__}: {words or 'no message'}{where}. This is a defect: please report it"
-    typer.echo(f"lparbench failed: {cause}; {_DEBUG} shows the traceback.", err=True)
+    typer.echo(f"lparbench failed: {cause_of(error)}; {_DEBUG} shows the traceback.", err=True)
     return ExitCode.TOOL_FAILED
 
 

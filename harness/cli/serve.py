@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -195,7 +196,7 @@ def serve(
         drift_window=drift_window,
         keys=keys,
         key_ttl_s=key_ttl_s,
-        state=None if state is None else str(state),
+        state=None if state is None else os.path.realpath(state),  # which is renamed, and no link to it
         fsync=fsync,
         as_published=as_published,
         thresholds=thresholds,

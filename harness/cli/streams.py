@@ -42,7 +42,7 @@ def standard_streams() -> Iterator[None]:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number: this one
     before = sys.stdout, sys.stderr
     with contextlib.ExitStack() as stack:
         if sys.stdout is sys.__stdout__:

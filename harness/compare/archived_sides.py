@@ -55,7 +55,7 @@ def sides(archive: Archive, entries: Sequence[Entry]) -> Iterator[tuple[Entry, S
     for entry in entries:
         try:
             side = _side(entry, kept[entry.digest])
-        except (InputError, KeyError):  # not there, or not what was kept
+        except (InputError, KeyError, ValueError):  # not there, or not what was kept
             ((_, content),) = archive.texts([entry])
             run = parse_run(content.decode("utf-8", "backslashreplace"), f"run {entry.id}")
             made[entry.digest] = side_text(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from harness.compare.facts import conflicts
 from harness.compare.foreign import ForeignFile, Unusable, side_of_files
@@ -20,7 +21,9 @@ from harness.compare.observations import Side, side_of
 from harness.compare.other_tools import read_other_tool
 from harness.compare.pytest_benchmark import is_pytest_benchmark, read_own_export, read_pytest_benchmark
 from harness.errors import InputError
+from harness.parsing import read_content
 from harness.record.archive import Query, is_archive, opened
+from harness.record.files import DISK_FULL
 from harness.record.store import RECORD_NAME, SWEEP_NAME, load_run
 from harness.scratch import scratch
 
@@ -28,6 +31,7 @@ _SWEEP_JOURNAL = "journal.jsonl"  # of a sweep that is not finished
 _JSON, _GZIP = (".json", ".json.gz"), b"\x1f\x8b"
 _BEFORE_JSON = b"\xef\xbb\xbf\xfe\xff\x00 \t\r\n"  # marks of the byte order, and blanks
 _LARGEST = 1 << 28  # bytes that are unpacked of an archive
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
 _WRITERS = (
     "pytest --benchmark-json FILE, pyperf, hyperfine --export-json, google-benchmark, JMH -rf json, or lparbench export"
 )
@@ -186,12 +190,9 @@ def _foreign(path: Path, shown: str) -> ForeignFile | Side | Unusable | None:
 
 def _parsed(path: Path, shown: str) -> Any:
     """The JSON in a file of any tool: UTF-8, 16 or 32, with or without a byte order mark, NaN as Python writes it."""
-    try:
-        content = path.read_bytes()
-        if content.startswith(_GZIP):
-            content = _unzipped(content, shown)
-    except OSError as error:
-        raise InputError(f"{shown}: {error.strerror}.", remedy="Check the path.") from error
+    content = read_content(path, _LARGEST)
+    if content.startswith(_GZIP):
+        content = _unzipped(content, shown)
     try:
         return json.loads(content.decode(json.detect_encoding(content)))
     except (ValueError, RecursionError) as error:
@@ -224,21 +225,36 @@ def _unpacked(path: Path) -> Iterator[Path]:
         return
     with scratch("compare") as unpacked:
         folder = unpacked / path.name.partition(".")[0]
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         left = _LARGEST
         for name, content in _members(path):
-            inside = PurePosixPath(name)
-            if inside.is_absolute() or ".." in inside.parts:
-                raise InputError(f"{path}: {name} leads out of the archive.", remedy="Do not use this archive.")
             left -= len(content)
             if left < 0:
                 raise InputError(
                     f"{path}: more than {_LARGEST >> 20} MiB of JSON.", remedy="Unpack it and give folders."
                 )
-            target = folder / inside
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            _put(folder, name, content, path)
         yield folder
+
+
+def _put(folder: Path, name: str, content: bytes, path: Path) -> None:
+    inside = PurePosixPath(name)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise InputError(f"{path}: {name} leads out of the archive.", remedy="Do not use this archive.")
+    target = folder / inside
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise
+        raise InputError(f"{path}: {name!r} is no name of a file.", remedy="Do not use this archive.") from None
+
+
+def _begin(stream: IO[bytes]) -> bytes:
+    """What is unpacked of a member, and one byte more where it is too large."""
+    with stream:
+        return stream.read(_LARGEST + 1)
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -246,12 +262,12 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                yield from ((name, archive.read(name)) for name in archive.namelist() if name.endswith(_JSON))
+                yield from ((name, _begin(archive.open(name))) for name in archive.namelist() if name.endswith(_JSON))
             return
         with tarfile.open(path) as packed:
             for member in packed:
                 stream = packed.extractfile(member) if member.isfile() and member.name.endswith(_JSON) else None
                 if stream is not None:
-                    yield member.name, stream.read()
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError) as error:
+                    yield member.name, _begin(stream)
+    except (*_DAMAGED, EOFError, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: not a sound archive: {error}.", remedy="Copy it again.") from None

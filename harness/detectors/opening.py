@@ -111,8 +111,25 @@ def open_stream(bundle: Bundle, backend: str | None = None, threads: int = 1, *,
         return _card_stream(bundle, backend, threads)
     chosen = backend or fastest_backend(bundle)
     layout = layout_of(bundle, encoded=encoded)
-    scorer = open_scorer(bundle.directory, chosen, threads=threads)
+    scorer = open_saved(bundle, chosen, threads)
     return RowStream(layout, score_of_rows(bundle, scorer.score, encoded=encoded), chosen)
+
+
+def open_saved(bundle: Bundle, backend: str, threads: int) -> Scorer:
+    """A bundle's scorer, which has scored a row.
+
+    Raises:
+        InputError: the bundle names code, cannot be scored on the backend, or does not hold what it should.
+    """
+    from harness.scoring.bundle import sound
+
+    if backend == "eager":
+        refuse_code(bundle.directory)
+    steps, width = bundle.manifest.steps, len(bundle.manifest.features)
+    with sound(bundle.directory):
+        scorer = open_scorer(bundle.directory, backend, threads=threads)
+        scorer.score(np.zeros((1, width) if steps is None else (1, steps, width), dtype=np.float32))
+    return scorer
 
 
 def refuse_code(directory: Path) -> None:
@@ -135,8 +152,11 @@ def _card_stream(bundle: Bundle, backend: str | None, threads: int) -> RowStream
 
     from harness.detectors.lstm import LSTM
     from harness.detectors.registry import load
+    from harness.scoring.bundle import sound
 
-    detector, encoder = load(bundle.directory), bundle.encoder
+    with sound(bundle.directory):
+        detector = load(bundle.directory)
+    encoder = bundle.encoder
     if (
         not isinstance(detector, LSTM)
         or "minutes_since_previous" not in encoder.columns

@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
+from harness.decode import Check, PathPart
 from harness.errors import InputError, unknown
+from harness.parsing import read_text
 
 MOST_HOSTS = 10_000
 _DEEPEST = 50  # groups in groups
@@ -35,6 +39,10 @@ _VARIABLES = {
 }  # fmt: skip
 _EXAMPLE = "Expected lpar[01-16], or USER@HOST:PORT."
 
+_Address = Annotated[str, Check("an address", lambda text: re.fullmatch(r"[^-\s]\S*", text) is not None)]
+_User = Annotated[str, Check("the name of a user", lambda text: _USER.fullmatch(text) is not None)]
+_Port = Annotated[int, Check("a number from 1 to 65535", lambda number: 0 < number < 65536)]
+
 
 @dataclass(frozen=True)
 class Host:
@@ -47,19 +55,20 @@ class Host:
         line: of the file, that names it.
     """
 
-    name: str
-    address: str
-    user: str | None = None
-    port: int | None = None
+    name: PathPart
+    address: _Address
+    user: _User | None = None
+    port: _Port | None = None
     line: int = 0
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """The hosts in the order of the file, and the groups of an INI file: name -> names of hosts."""
+    """The hosts in the order of the file, the groups of an INI file: name -> names of hosts, and the file's digest."""
 
     hosts: tuple[Host, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sha256: str = ""
 
     def selected(self, choice: str) -> Inventory:
         """The hosts of ``@group,lpar[01-04],-lpar03``; all, less those after a minus, where nothing else is named.
@@ -100,17 +109,9 @@ def load_inventory(path: Path) -> Inventory:
     Raises:
         InputError: it cannot be read, or a line is none; names file and line.
     """
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_LARGEST + 1)
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}.", remedy="Give a file that names the hosts.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8.", remedy=f"{_EXAMPLE} One per line.") from None
-    if len(content) > _LARGEST:
-        raise InputError(f"{path}: more than {_LARGEST >> 20} MiB.", remedy="Give a list of hosts.")
-    return parse_inventory(text, str(path))
+    text = read_text(path, _LARGEST)
+    digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return replace(parse_inventory(text.removeprefix("\ufeff"), str(path)), sha256=digest)
 
 
 def parse_inventory(text: str, where: str) -> Inventory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,10 @@ from harness.errors import InputError
 from harness.fleet import arrival
 from harness.fleet.inventory import Host
 from harness.fleet.transport import HostFailureError, SshTransport
+from harness.parsing import read_content
 
 _MACHINES = ("ppc64le", "ppc64", "x86_64", "aarch64", "s390x")
+_LARGEST = 1 << 28  # bytes of a wheel
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,8 @@ class Wheel:
                 f"--push {path}: {wanted}*.whl expected, the version that is here.",
                 remedy="In a checkout: pip wheel --no-deps .",
             )
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"--push {path}: {error.strerror}.") from None
-        if not zipfile.is_zipfile(path):
+        content = read_content(path, _LARGEST)
+        if not zipfile.is_zipfile(io.BytesIO(content)):
             raise InputError(f"--push {path} is no wheel.", remedy="In a checkout: pip wheel --no-deps .")
         machine = next((name for name in _MACHINES if path.stem.endswith(f"_{name}")), "any")
         return cls(content, hashlib.sha256(content).hexdigest(), machine)

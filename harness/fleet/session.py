@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.decode import PathPart, decode_json_file, encode
+from harness import trust
+from harness.decode import PathPart, PositiveFloat, PositiveInt, decode_json_file, encode
 from harness.errors import InputError
 from harness.fleet.inventory import Host
 from harness.fleet.protocol import Looked
@@ -23,6 +24,7 @@ from harness.runs.journal import SessionEntry
 
 DESIGN_FILE = "design.json"
 HOSTS = "hosts"
+_PROGRAM = ("lparbench",)
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,12 @@ class FleetDesign:
     inventory_sha256: str
     hosts: tuple[Host, ...]
     spec: RunSpec
-    waves: int
+    waves: PositiveInt
     together: bool
-    fanout: int
+    fanout: PositiveInt
     command: tuple[str, ...]
     ssh_config: str | None = None
-    timeout_s: float | None = None
+    timeout_s: PositiveFloat | None = None
     margin: float = 0.03
     scheduler: str | None = None
     kind: Literal["fleet"] = "fleet"
@@ -123,11 +125,6 @@ Entry = SessionEntry | LookedEntry | WaveEntry | MeasuredEntry | MissedEntry
 FleetJournal = Journal[Entry]
 
 
-def digest_of_file(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def begin(design: FleetDesign, out: Path) -> Path:
     """Make the directory of a fleet run, with its design in it.
 
@@ -137,20 +134,31 @@ def begin(design: FleetDesign, out: Path) -> Path:
     check_writable(out)
     directory = out / design.identity
     directory.mkdir()
-    write_file(directory / DESIGN_FILE, (json.dumps(encode(design), indent=1) + "\n").encode())
+    path = directory / DESIGN_FILE
+    write_file(path, (json.dumps(encode(design), indent=1) + "\n").encode())
+    if _code(design):
+        trust.remember(path)
     return directory
 
 
-def read_design(directory: Path) -> FleetDesign:
-    """The design of a fleet run.
+def design_to_resume(directory: Path) -> FleetDesign:
+    """The design of a fleet run whose work may be done from here.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is none, it is damaged, or what it runs comes from elsewhere.
     """
     path = directory / DESIGN_FILE
     if not path.exists():
         raise InputError(f"{path}: no such file.", remedy="Give the directory that `lparbench fleet run` named.")
-    return decode_json_file(FleetDesign, path)
+    design = decode_json_file(FleetDesign, path)
+    trust.require(_code(design), path)
+    return design
+
+
+def _code(design: FleetDesign) -> list[str]:
+    """What it runs that is not the product: a command on the hosts, and what settings of ssh run here."""
+    command = [] if design.command in ((), _PROGRAM) else [shlex.join(design.command)]
+    return command + ([] if design.ssh_config is None else [f"ssh -F {design.ssh_config}"])
 
 
 @contextmanager

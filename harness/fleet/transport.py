@@ -23,6 +23,7 @@ _CONNECT_S, _ALIVE_S, _ALIVE_COUNT = 10, 15, 3
 _SAID = 4096  # bytes of standard error that are kept
 _SHOWN = 300  # characters of a reason
 _CHUNK = 1 << 16
+_KILLED_S = 0.5
 
 
 class HostFailureError(Exception):
@@ -114,7 +115,8 @@ class SshTransport:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
-                await process.wait()
+                with contextlib.suppress(asyncio.TimeoutError):  # what it started may hold its pipes, and ends with us
+                    await asyncio.wait_for(process.wait(), _KILLED_S)
         last = last_line(printed)
         if code == _SSH_FAILED:
             raise HostFailureError(HostState.UNREACHABLE, last or "ssh ended without a word")

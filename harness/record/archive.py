@@ -6,19 +6,20 @@ A record is kept as the text of its file, under its digest; what can be asked fo
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from harness.decode import PathPart, decode
-from harness.errors import InputError, LparbenchError
+from harness.decode import Check, PathPart, decode
+from harness.errors import InputError
 from harness.parsing import parse_json
 from harness.platform.facts import Facts
 from harness.record.codec import DIGEST, DigestError, check_digest
+from harness.record.database import errors_of, sqlalchemy, tables_of
 from harness.record.identity import now
 from harness.record.model import Run
 from harness.record.size_model import Size
@@ -38,6 +39,8 @@ Kind = Literal["run", "sweep", "sizing"]
 FILES: Mapping[Kind, str] = {"run": RECORD_NAME, "sweep": SWEEP_NAME, "sizing": SIZE_NAME}
 DATABASE = "archive.sqlite"  # in a directory that is given as the archive
 _BUSY_S = 60  # to wait for another process that writes
+_RESTORE = "Restore the archive from a copy."
+_Plain = Annotated[str, Check("a text without control characters", str.isprintable)]
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,12 @@ class Entry:
         added: when it was taken in.
     """
 
-    digest: str
+    digest: _Plain
     kind: Kind
-    id: str
-    created: str
+    id: PathPart
+    created: _Plain
     machine: str
-    partition: str
+    partition: _Plain
     workloads: tuple[str, ...]
     results: int
     valid: int
@@ -116,10 +119,10 @@ class Archive:
             InputError: there is no record, or one is damaged; names the file.
             LparbenchError: the database cannot be written.
         """
-        sql = _sqlalchemy()
+        sql = sqlalchemy()
         files = [file for path in paths for file in _files(path)]
         present, added, texts = 0, [], {}
-        with self._errors(), self._engine.begin() as connection:
+        with errors_of(self._name), self._engine.begin() as connection:
             for file in files:
                 entry, text, record = _read(file)
                 seen = sql.select(self._records.c.digest).where(self._records.c.digest == entry.digest)
@@ -140,7 +143,7 @@ class Archive:
 
     def entries(self, query: Query) -> list[Entry]:
         """What is wanted, oldest first."""
-        sql, records, workloads = _sqlalchemy(), self._records, self._workloads
+        sql, records, workloads = sqlalchemy(), self._records, self._workloads
         conditions = [
             records.c[name] == value for name in ("kind", "partition") if (value := getattr(query, name)) is not None
         ]
@@ -157,12 +160,18 @@ class Archive:
             conditions.append(sql.or_(*(self._named(name) for name in query.ids)))
         wanted = sql.select(*(column for column in records.c if column.name != "text")).where(*conditions)
         of_wanted = sql.select(workloads.c.digest, workloads.c.workload).join(records).where(*conditions)
-        with self._errors(), self._engine.connect() as connection:
+        with errors_of(self._name), self._engine.connect() as connection:
             rows = connection.execute(wanted.order_by(records.c.created, records.c.id)).mappings().all()
             named: dict[str, list[str]] = {}
             for digest, workload in connection.execute(of_wanted):
                 named.setdefault(digest, []).append(workload)
-        return [Entry(**row, workloads=tuple(sorted(named.get(row["digest"], ())))) for row in rows]
+        return [self._entry({**row, "workloads": sorted(map(str, named.get(row["digest"], ())))}) for row in rows]
+
+    def _entry(self, row: Mapping[str, Any]) -> Entry:
+        try:
+            return decode(Entry, row, f"{self._name}: record {str(row['id'])[:80]!r}")
+        except InputError as error:
+            raise InputError(error.message, remedy=_RESTORE) from None
 
     def texts(self, entries: Sequence[Entry]) -> Iterator[tuple[Entry, bytes]]:
         """The content of each record's file, its digest checked.
@@ -170,28 +179,28 @@ class Archive:
         Raises:
             InputError: the database holds something else than what was taken in.
         """
-        wanted = _sqlalchemy().select(self._records.c.text)
-        with self._errors(), self._engine.connect() as connection:
+        wanted = sqlalchemy().select(self._records.c.text)
+        with errors_of(self._name), self._engine.connect() as connection:
             for entry in entries:
                 text = connection.execute(wanted.where(self._records.c.digest == entry.digest)).scalar_one()
                 where = f"{self._name}: {entry.kind} {entry.id}"
-                document = parse_json(text, where)
+                document = parse_json(str(text), where)
                 try:
                     check_digest(document)
-                    if document[DIGEST] != entry.digest:
+                    if not isinstance(document, dict) or document.get(DIGEST) != entry.digest:
                         raise DigestError("it is another record than the one that was taken in")
                 except DigestError as error:
-                    raise InputError(f"{where}: {error}.", remedy="Restore the archive from a copy.") from None
+                    raise InputError(f"{where}: {error}.", remedy=_RESTORE) from None
                 yield entry, encode(text)
 
     def kept(self, kind: str) -> dict[str, str]:
         """What `keep` was given of this kind, by digest of the record."""
-        sql = _sqlalchemy()
-        with self._errors(), self._engine.connect() as connection:
+        sql = sqlalchemy()
+        with errors_of(self._name), self._engine.connect() as connection:
             if not sql.inspect(connection).has_table(self._kept.name):  # an archive of an earlier version
                 return {}
             wanted = sql.select(self._kept.c.digest, self._kept.c.text).where(self._kept.c.kind == kind)
-            return {row.digest: row.text for row in connection.execute(wanted)}
+            return {row.digest: str(row.text) for row in connection.execute(wanted)}
 
     def keep(self, kind: str, texts: Mapping[str, str]) -> None:
         """Keep what was worked out from records, which can be worked out again.
@@ -203,8 +212,8 @@ class Archive:
         Raises:
             LparbenchError: the database cannot be written.
         """
-        sql, kept = _sqlalchemy(), self._kept
-        with self._errors(), self._engine.begin() as connection:
+        sql, kept = sqlalchemy(), self._kept
+        with errors_of(self._name), self._engine.begin() as connection:
             kept.create(connection, checkfirst=True)
             there = set(connection.execute(sql.select(kept.c.digest).where(kept.c.kind == kind)).scalars())
             rows = [{"digest": key, "kind": kind, "text": text} for key, text in texts.items() if key not in there]
@@ -230,16 +239,6 @@ class Archive:
         digest = name if name.startswith("sha256:") else f"sha256:{name}"
         return (self._records.c.id == name) | self._records.c.digest.startswith(digest, autoescape=True)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """A database that refuses, in one line."""
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            yield
-        except SQLAlchemyError as error:
-            raise _refused(self._name, error) from None
-
 
 @contextmanager
 def opened(place: str, *, new: bool = False) -> Iterator[Archive]:
@@ -252,8 +251,8 @@ def opened(place: str, *, new: bool = False) -> Iterator[Archive]:
         InputError: SQLAlchemy or the driver is not installed, there is no archive, or the file is not one.
         LparbenchError: the database refuses.
     """
-    sql = _sqlalchemy()
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    sql = sqlalchemy()
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
         url = sql.engine.make_url(place if "://" in place else _sqlite(Path(place), new=new))
@@ -266,17 +265,16 @@ def opened(place: str, *, new: bool = False) -> Iterator[Archive]:
             remedy="Give a file, or a URL such as postgresql+psycopg://USER@HOST/NAME (pip install 'psycopg[binary]').",
         ) from None
     metadata = sql.MetaData()
-    tables = _tables(sql, metadata)
+    tables = tables_of(metadata)
     file = Path(url.database) if waiting and url.database else None
     made = file is not None and not file.exists()
     try:
-        if new:
-            metadata.create_all(engine)
-        elif not sql.inspect(engine).has_table(tables[0].name):
-            raise InputError(f"{name}: no archive.", remedy=f"Make one: lparbench archive add {name} RUN")
-        yield Archive(engine, tables, name)
-    except SQLAlchemyError as error:
-        raise _refused(name, error) from None
+        with errors_of(name):
+            if new:
+                metadata.create_all(engine)
+            elif not sql.inspect(engine).has_table(tables[0].name):
+                raise InputError(f"{name}: no archive.", remedy=f"Make one: lparbench archive add {name} RUN")
+            yield Archive(engine, tables, name)
     finally:
         engine.dispose()
         if made and file is not None and file.exists() and not file.stat().st_size:  # nothing came into it
@@ -287,7 +285,7 @@ def is_archive(path: Path) -> bool:
     """Whether a path is an archive on this disk."""
     file = path / DATABASE if path.is_dir() else path
     try:
-        with file.open("rb") as stream:
+        with file.open("rb") if file.is_file() else BytesIO() as stream:  # a pipe would be waited for
             return stream.read(16) == b"SQLite format 3\0"
     except OSError:
         return False
@@ -297,43 +295,9 @@ def _sqlite(path: Path, *, new: bool) -> str:
     file = path / DATABASE if path.is_dir() else path
     if not file.exists() and not new:
         raise InputError(f"{file}: no such archive.", remedy=f"Make one: lparbench archive add {path} RUN")
-    if file.exists() and file.stat().st_size and not is_archive(file):
+    if file.exists() and not is_archive(file) and not (file.is_file() and not file.stat().st_size):
         raise InputError(f"{file}: not an archive.", remedy="Give the name of a new file.")
     return f"sqlite:///{file}"
-
-
-def _tables(sql: Any, metadata: Any) -> tuple[Any, Any, Any]:
-    def words(name: str, length: int, **options: Any) -> Any:
-        return sql.Column(name, sql.String(length), nullable=False, **options)
-
-    records = sql.Table(
-        "lparbench_records",
-        metadata,
-        words("digest", 80, primary_key=True),
-        words("kind", 10),
-        words("id", 200, index=True),
-        words("created", 40, index=True),
-        words("machine", 200),
-        words("partition", 16, index=True),
-        sql.Column("results", sql.Integer, nullable=False),
-        sql.Column("valid", sql.Integer, nullable=False),
-        words("added", 40),
-        sql.Column("text", sql.Text, nullable=False),
-    )
-    workloads = sql.Table(
-        "lparbench_workloads",
-        metadata,
-        sql.Column("digest", sql.String(80), sql.ForeignKey(records.c.digest), primary_key=True),
-        words("workload", 200, primary_key=True, index=True),
-    )
-    kept = sql.Table(
-        "lparbench_kept",  # no foreign key: whoever deletes a record need not know of this
-        metadata,
-        words("digest", 80, primary_key=True),
-        words("kind", 80, primary_key=True),
-        sql.Column("text", sql.Text, nullable=False),
-    )
-    return records, workloads, kept
 
 
 def _files(path: Path) -> list[Path]:
@@ -364,9 +328,12 @@ def _read(file: Path) -> tuple[Entry, str, Run | Sweep | Size]:
             record = load_run(file)
             identifier, workloads = record.run_id, {result.workload for result in record.results}
     text = file.read_text(encoding="utf-8")
+    digest = parse_json(text, str(file)).get(DIGEST)
+    if digest is None:
+        raise InputError(f"{file}: it has no digest.", remedy="Give a record as lparbench wrote it.")
     results = record.results if isinstance(record, Run) else ()
     entry = Entry(
-        digest=parse_json(text, str(file))[DIGEST],
+        digest=digest,
         kind=kind,
         id=identifier,
         created=record.created,
@@ -385,15 +352,3 @@ def partition_of(facts: Facts) -> str:
     parts = (facts.machine.mtm, facts.cpu.architecture, facts.cpu.model_name, facts.lpar.serial_sha256,
              facts.lpar.partition_id, facts.lpar.partition_name)  # fmt: skip
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-
-
-def _refused(name: str, error: Exception) -> LparbenchError:
-    cause = getattr(error, "orig", None) or error
-    return LparbenchError(f"{name}: the database refuses: {str(cause).splitlines()[0]}.")
-
-
-def _sqlalchemy() -> Any:
-    try:
-        return importlib.import_module("sqlalchemy")
-    except ModuleNotFoundError:
-        raise InputError("an archive needs SQLAlchemy.", remedy="pip install 'lparbench[archive]'") from None

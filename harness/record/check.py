@@ -101,6 +101,8 @@ def check_fleet(document: Any) -> None:
         for standing in test["hosts"]:
             if standing["host"] not in names:
                 raise SchemaError(f"tests[{at}]: there is no host {standing['host']!r}")
+        if len({len(standing["rates"]) for standing in test["hosts"]}) > 1:
+            raise SchemaError(f"tests[{at}]: its hosts have rates of different numbers of waves")
 
 
 def _references(document: dict[str, Any]) -> Iterator[tuple[str, int]]:

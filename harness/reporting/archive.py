@@ -54,7 +54,7 @@ def holdings_text(holdings: Sequence[ArchiveHolding], width: int | None) -> str:
         return "No records.\n"
     rows = [
         (
-            holding.workload,
+            printable(holding.workload),
             holding.partition,
             ", ".join(plural(number, kind) for kind, number in sorted(holding.records.items())),
             f"{holding.first[:10]} to {holding.last[:10]}",

@@ -82,7 +82,14 @@ def _line(name: str, page: str, about: str, entries: Sequence[Entry], histories:
     created = [entry.created for entry in entries]
     status = sentence(lines_of(histories))[0]
     return SiteLine(
-        name, page, about, len(entries), f"{valid:,} of {results:,}", min(created)[:10], max(created)[:10], status
+        name,
+        page,
+        about,
+        len(entries),
+        f"{valid:,} of {results:,}",
+        min(created, default="")[:10],
+        max(created, default="")[:10],
+        status,
     )
 
 

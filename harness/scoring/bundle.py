@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import decode
-from harness.errors import InputError, LparbenchError
+from harness.errors import InputError, LparbenchError, one_line
 from harness.evaluation.calibration import Calibration
 from harness.evaluation.drift import DriftReference
 from harness.evaluation.thresholds import Threshold
@@ -94,12 +95,16 @@ class Bundle:
 
         if not self.manifest.columns:
             raise InputError(f"{self.directory} has no encoder for raw rows.", remedy="Give encoded rows.")
-        return Encoder.from_arrays(artifacts.read_arrays(self.directory / _ENCODER))
+        path = self.directory / _ENCODER
+        with sound(path):
+            return Encoder.from_arrays(artifacts.read_arrays(path))
 
     @cached_property
     def drift(self) -> DriftReference:
         """What the training rows were like."""
-        return DriftReference.from_arrays(artifacts.read_arrays(self.directory / _DRIFT))
+        path = self.directory / _DRIFT
+        with sound(path):
+            return DriftReference.from_arrays(artifacts.read_arrays(path))
 
     @cached_property
     def validation(self) -> tuple[NDArray[np.float32], NDArray[np.int8]] | None:
@@ -107,8 +112,9 @@ class Bundle:
         path = self.directory / _VALIDATION
         if not path.is_file():
             return None
-        held = artifacts.read_arrays(path)
-        return held["scores"], held["labels"]
+        with sound(path):
+            held = artifacts.read_arrays(path)
+            return held["scores"], held["labels"]
 
     def raw_probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Of an anomaly, as the detector means them; None for scores that are none."""
@@ -138,6 +144,22 @@ class Bundle:
     def levels(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
         """How many of the levels' thresholds each score is above."""
         return np.searchsorted(self.cuts, scores, side="left")
+
+
+@contextmanager
+def sound(path: Path) -> Iterator[None]:
+    """Within it, what fails is a file of a bundle: its digest fits, and yet no `write_bundle` wrote it.
+
+    Raises:
+        InputError: it is not what a bundle holds.
+    """
+    try:
+        yield
+    except (LparbenchError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # of NumPy, torch or ONNX Runtime, whatever does not fit first
+        words = one_line(f"{type(error).__name__}: {error}")
+        raise InputError(f"{path}: not what a bundle holds: {words}.", remedy="Save the bundle again.") from error
 
 
 def write_bundle(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import sys
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from harness.serving.exchange import HttpError, Reply, Request, RowRoute, Scorin
 from harness.serving.fraud import Fraud
 from harness.serving.history import STEP_S, History
 from harness.serving.http1 import Head
+from harness.serving.loop import say
 from harness.serving.metrics import Metrics, openmetrics
 from harness.serving.model import ServedModel
 from harness.serving.open_inference import OpenInference
@@ -200,7 +200,7 @@ class App:
         """Close a step of the page's history."""
         mismatch, self._clocks = self._clocks.disagreement(), ClockWatch()
         if mismatch is not None and self.clock_mismatch is None:
-            print(f"lparbench: latencies and deadlines are wrong: {mismatch}.", file=sys.stderr, flush=True)
+            say(f"latencies and deadlines are wrong: {mismatch}.")
         self.clock_mismatch = self.clock_mismatch or mismatch
         self.metrics.clock_mismatch = self.clock_mismatch is not None
         self.history.sample(self.total(), monotonic() - self._began, self.drift_state().worst)

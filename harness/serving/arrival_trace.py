@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.measure.arrivals import constant_schedule, poisson_schedule
+from harness.parsing import read_content
 from harness.record.load_model import TraceRecord
 
 _MOST_BYTES = 1 << 28
 _LEAST = 2
+_LEAST_GAP_S, _MOST_GAP_S = 1e-9, 1e9  # between two requests, on average
+_LATEST_S = 1e20  # also of times in nanoseconds, which are stretched as any others are
 _EXPECTED = (
     "Expected a line per request, in order: seconds, or a time such as 2024-08-01T09:00:00.250; a header may be."
 )
@@ -71,18 +74,35 @@ POISSON = Arrivals(lambda rate, count, seed: poisson_schedule(rate, count, seed=
 
 
 def read_trace(path: Path) -> Trace:
-    """The arrivals in a file; the first field of each line is the time.
+    """The arrivals in a file.
 
     Raises:
-        InputError: it cannot be read, a line is no time or is earlier than the one before, or all come at once.
+        InputError: it cannot be read, or holds no arrivals.
+    """
+    return _trace_of(read_content(path, _MOST_BYTES), str(path))
+
+
+def trace_content(path: Path) -> bytes:
+    """What a file of arrivals holds, to be kept; it is read once, for a pipe can be read once.
+
+    Raises:
+        InputError: it cannot be read, or holds no arrivals.
+    """
+    content = read_content(path, _MOST_BYTES)
+    _trace_of(content, str(path))
+    return content
+
+
+def _trace_of(content: bytes, where: str) -> Trace:
+    """The arrivals in what a file holds; the first field of each line is the time.
+
+    Raises:
+        InputError: a line is no time or is earlier than the one before, or all come at once.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path} is larger than {_MOST_BYTES >> 20} MiB.", remedy="Give a part of it.")
-        content = path.read_bytes()
         lines = content.decode("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.", remedy=_EXPECTED) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: byte {error.start} is not UTF-8.", remedy=_EXPECTED) from None
     times: list[float] = []
     for number, line in enumerate(lines, 1):
         word = re.split(r"[,;\t ]", line.strip(), maxsplit=1)[0]
@@ -92,17 +112,19 @@ def read_trace(path: Path) -> Trace:
         if value is None:
             if number == 1:
                 continue  # a header
-            raise InputError(f"{path}, line {number}: {word[:40]!r} is no time.", remedy=_EXPECTED)
+            raise InputError(f"{where}, line {number}: {word[:40]!r} is no time.", remedy=_EXPECTED)
         if times and value < times[-1]:
-            raise InputError(f"{path}, line {number}: earlier than the line before.", remedy="Sort the file by time.")
+            raise InputError(f"{where}, line {number}: earlier than the line before.", remedy="Sort the file by time.")
         times.append(value)
     if len(times) < _LEAST or times[-1] == times[0]:
-        raise InputError(f"{path} has no two requests at different times.", remedy=_EXPECTED)
+        raise InputError(f"{where} has no two requests at different times.", remedy=_EXPECTED)
     gaps = np.diff(np.array(times))
     mean = (times[-1] - times[0]) / len(gaps)
+    if not _LEAST_GAP_S <= mean <= _MOST_GAP_S:
+        raise InputError(f"{where}: a request every {mean:.3g} s is no load.", remedy=_EXPECTED)
     seconds = np.bincount((np.array(times) - times[0]).astype(np.int64)) if times[-1] - times[0] < 1e7 else np.ones(1)
     record = TraceRecord(
-        str(path), hashlib.sha256(content).hexdigest(), len(times), 1 / mean, max(1.0, float(seconds.max()) * mean)
+        where, hashlib.sha256(content).hexdigest(), len(times), 1 / mean, max(1.0, float(seconds.max()) * mean)
     )
     return Trace(np.concatenate([[mean], gaps]), record)
 
@@ -116,4 +138,4 @@ def _seconds(word: str) -> float | None:
         except ValueError:
             return None
         value = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-    return value if np.isfinite(value) else None
+    return value if abs(value) <= _LATEST_S else None

@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from harness.serving.card_keeper import CardKeeper, CardStep
 from harness.serving.card_snapshot import StoredCard, card_of, stored_card
 from harness.serving.card_states import Answer
 from harness.serving.exchange import Rows
+from harness.serving.loop import say
 
 _LEAST_BYTES = 4 << 20  # of a file before the next begins
 _GROWTH = 2  # times what the cards take
@@ -122,13 +122,13 @@ class CardLog:
         """Take over what an earlier process left; how many cards; None without a log; none of another boot or part.
 
         Raises:
-            InputError: it is of another model.
+            InputError: it is of another model, or damaged.
         """
         files = self._files()
         if not files:
             return None
         for file in files:
-            for record in _records(file):
+            for number, record in enumerate(_records(file, last=file == files[-1]), 1):
                 if isinstance(record, Begun):
                     if record.boot not in ("", self._boot) or record.part != self._begun.part:
                         return 0  # what was not on the disk then is missing; cards of another part are not mine
@@ -138,8 +138,11 @@ class CardLog:
                         raise InputError(
                             f"{file}: the cards are of another model.", remedy="Name another --state, or remove it."
                         )
-                else:
+                    continue
+                try:
                     self._repeat(record)
+                except (ValueError, TypeError, IndexError, KeyError, OverflowError):  # of a card that no server has
+                    raise _damaged(file, number) from None
         self._states.settle()
         return len(self._states.cards)
 
@@ -253,7 +256,7 @@ class CardLog:
         with contextlib.suppress(OSError):
             self.remove()
         text = f"{self._path}: {error.strerror}: the cards are lost if this process is killed"
-        print(f"lparbench: {text}.", file=sys.stderr, flush=True)
+        say(f"{text}.")
 
     def _named(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}-{number}")
@@ -279,14 +282,32 @@ def line_of(record: Record) -> bytes:
     return b"%08x %b\n" % (crc32(text), text)
 
 
-def _records(path: Path) -> Iterator[Record]:
-    """Those of a file up to the first that is damaged: the process died within it, before it answered."""
+def _records(path: Path, *, last: bool) -> Iterator[Record]:
+    """Those of a file, without a last one within which the process died, before it answered.
+
+    Of a log that waits for the disk, what follows the damage in its last file was not answered either.
+
+    Raises:
+        InputError: a line is damaged that was whole once.
+    """
+    begun: Record | None = None
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             checksum, _, text = line.rstrip(b"\n").partition(b" ")
             if not line.endswith(b"\n") or checksum != b"%08x" % crc32(text):
+                if file.peek(1) and not (last and isinstance(begun, Begun) and not begun.boot):
+                    raise _damaged(path, number)
                 return
-            yield decode.decode(Record, json.loads(text), str(path))  # type: ignore[arg-type]
+            try:
+                record: Record = decode.decode(Record, json.loads(text), f"{path}: line {number}")  # type: ignore[arg-type]
+            except (ValueError, RecursionError):
+                raise _damaged(path, number) from None
+            begun = begun or record
+            yield record
+
+
+def _damaged(path: Path, number: int) -> InputError:
+    return InputError(f"{path}: line {number} is damaged.", remedy="Restore it, or name another --state.")
 
 
 def _number_of(path: Path) -> int:

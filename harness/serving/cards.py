@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import time
 from pathlib import Path
 
@@ -13,11 +13,13 @@ from harness.serving.card_snapshot import model_digest, restore, save
 from harness.serving.card_states import CardStates, card_bytes
 from harness.serving.fraud import Fraud
 from harness.serving.fraud_parts import Elsewhere, Parts
+from harness.serving.loop import say
 from harness.serving.model import ServedModel
 from harness.serving.spec import ServeSpec, log_name
 from harness.wording import plural
 
 _MOST = 100_000  # cards, unless more are asked for
+_LONGEST_NAME = 225  # bytes of the file's name; the log's is longer, and all have to have at most 255
 
 
 def open_fraud(
@@ -65,11 +67,7 @@ def _take_over(spec: ServeSpec, path: Path, fraud: Fraud, model: str) -> None:
     killed = log.recover() if drained is None else None
     if killed is not None:
         rest = "taken over" if killed else "none can be taken over: all cards start empty"
-        print(
-            f"lparbench: the log of a process that was killed: {plural(killed, 'card')} {rest}.",
-            file=sys.stderr,
-            flush=True,
-        )
+        say(f"the log of a process that was killed: {plural(killed, 'card')} {rest}.")
     elif not spec.divided:
         say_taken(drained, path)
     log.begin()
@@ -96,7 +94,10 @@ def writable(path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    if path.is_dir() or not path.parent.is_dir():
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise InputError(f"--state {path}: too long a name for a log next to it.", remedy="Choose a shorter one.")
+    sound = path.is_file() if os.path.lexists(path) else path.parent.is_dir()
+    if not sound or not os.access(path.parent, os.W_OK):
         raise InputError(f"--state {path} cannot be written.", remedy="Name a file in a directory that is there.")
 
 
@@ -107,9 +108,9 @@ def say_taken(count: int | None, path: Path) -> None:
         if count is None
         else f"{plural(count, 'card')} taken over from {path}"
     )
-    print(f"lparbench: {text}.", file=sys.stderr, flush=True)
+    say(f"{text}.")
 
 
 def say_kept(count: int, path: str) -> None:
     """How many cards were kept."""
-    print(f"lparbench: {plural(count, 'card')} kept in {path}.", file=sys.stderr, flush=True)
+    say(f"{plural(count, 'card')} kept in {path}.")

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import fcntl
 import json
+import re
 import socket
 import ssl
 import struct
@@ -18,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.parsing import read_text
 from harness.serving.loop import BACKLOG
 from harness.serving.spec import ServeSpec
 
 _HANDSHAKE_S = 0.1  # for what was begun
 _STEPS = 4  # of the loop, more than from accepting a connection to its protocol
+_LONGEST_TOKEN = 1 << 20
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # of Linux, on every architecture that lparbench knows
 LINGER_S = 2.0  # that a client may go on sending what is refused, before it is reset
 _NOTIFY_S = 0.1  # for a client of TLS to see that the connection ends
@@ -146,15 +149,20 @@ def token_of(spec: ServeSpec) -> str | None:
     Raises:
         InputError: the file cannot be read, or is empty.
     """
-    if spec.token_file is None:
-        return None
-    path = Path(spec.token_file)
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.", remedy="Give a file that holds the token.") from None
+    return None if spec.token_file is None else read_token(Path(spec.token_file))
+
+
+def read_token(path: Path) -> str:
+    """The bearer token in a file.
+
+    Raises:
+        InputError: it cannot be read, or is none.
+    """
+    token = read_text(path, _LONGEST_TOKEN).strip()
     if not token:
         raise InputError(f"{path} is empty.", remedy="Put the token into it.")
+    if re.fullmatch(r"[!-~]+", token) is None:
+        raise InputError(f"{path} holds no bearer token.", remedy="Expected one word of ASCII characters.")
     return token
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Protocol
 
-from harness.errors import LparbenchError, one_line
+from harness.errors import ExitCode, LparbenchError, cause_of, one_line
 
 BACKLOG = 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -49,8 +50,9 @@ def on_signals(loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Event, asyncio.
     def signalled() -> None:
         (at_once if stop.is_set() else stop).set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(number, signalled)
     return stop, at_once
 
 
@@ -66,9 +68,15 @@ def on_commands(loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Event, asyncio
             loop.remove_reader(0)
 
     loop.add_reader(0, commanded)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     return stop, at_once
+
+
+def say(text: str) -> None:
+    """A line on standard error; a terminal that has gone does not keep the server from ending in order."""
+    with contextlib.suppress(OSError):
+        print(f"lparbench: {text}", file=sys.stderr, flush=True)
 
 
 def ended(main: Callable[[], int]) -> int:
@@ -76,7 +84,11 @@ def ended(main: Callable[[], int]) -> int:
     try:
         return main()
     except LparbenchError as problem:
-        print(f"lparbench: error: {one_line(problem.message)}", file=sys.stderr)
-        if problem.remedy:
-            print(f"  {one_line(problem.remedy)}", file=sys.stderr)
+        say(f"error: {one_line(problem.message)}" + (f"\n  {one_line(problem.remedy)}" if problem.remedy else ""))
         return problem.exit_code
+    except KeyboardInterrupt:  # before the loop has its handlers
+        say("interrupted")
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last resort, as of every command: a bug is no result
+        say(f"failed: {cause_of(error)}.")
+        return ExitCode.TOOL_FAILED

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.datasets.card_rows import CardEncoder
-from harness.detectors.opening import fastest_backend, open_scorer, refuse_code
+from harness.detectors.opening import fastest_backend, open_saved
 from harness.scoring.bundle import Bundle, open_bundle
 from harness.serving.exchange import Checked, Rows, Scores
 from harness.serving.features import RowEncoder
@@ -56,11 +56,7 @@ class ServedModel:
         self.steps = manifest.steps
         self.features = manifest.features
         self.backend = backend or fastest_backend(bundle)
-        if self.backend == "eager":
-            refuse_code(bundle.directory)
-        self._scorer = open_scorer(bundle.directory, self.backend, threads=threads) if scoring else None
-        if scoring:
-            self.score(np.zeros(self.shape(1), dtype=np.float32))  # compiles, allocates, and shows that it works
+        self._scorer = open_saved(bundle, self.backend, threads) if scoring else None
 
     @classmethod
     def open(

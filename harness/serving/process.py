@@ -14,7 +14,7 @@ from harness.serving.admission import Admission
 from harness.serving.app import App
 from harness.serving.cards import keep_cards, open_fraud
 from harness.serving.listening import announce, listeners, token_of
-from harness.serving.loop import ended, new_loop, on_signals
+from harness.serving.loop import ended, new_loop, on_signals, say
 from harness.serving.model import Options, ServedModel
 from harness.serving.quota import Quota
 from harness.serving.serve_app import Serving, serve
@@ -51,7 +51,7 @@ async def _serve(spec: ServeSpec, placement: Placement, app: App, listener: sock
         announce(serving.described(placement), as_json=spec.as_json)
 
     def draining() -> None:
-        print(f"lparbench: draining, at most {spec.drain_s:g} s; a second signal ends it.", file=sys.stderr, flush=True)
+        say(f"draining, at most {spec.drain_s:g} s; a second signal ends it.")
 
     serving = await Serving.start(spec, app, listener)
     return await serve(serving, token, started, (stop, at_once), draining)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from harness.serving.front import LeanServer
 from harness.serving.http1 import Limits
 from harness.serving.json_input import PARSER
 from harness.serving.listening import tls, url_of
-from harness.serving.loop import Server
+from harness.serving.loop import Server, say
 from harness.serving.spec import ServeSpec
 from harness.wording import plural
 
@@ -92,7 +91,7 @@ async def serve(
     if spec.check:
         failed = await asyncio.to_thread(check, serving.url, app, token, spec.tls_cert)
         for line in failed:
-            print(f"lparbench: check failed: {one_line(line)}", file=sys.stderr)
+            say(f"check failed: {one_line(line)}")
         await server.drain(1.0)
         return ExitCode.REGRESSION if failed else ExitCode.GOOD
     ticking = asyncio.create_task(app.tick())
@@ -106,5 +105,5 @@ async def serve(
     ending.cancel()
     second.cancel()
     if lost:
-        print(f"lparbench: {plural(lost, 'request')} got no answer.", file=sys.stderr, flush=True)
+        say(f"{plural(lost, 'request')} got no answer.")
     return ExitCode.INCONCLUSIVE if lost else ExitCode.GOOD

@@ -24,7 +24,7 @@ from harness.errors import ExitCode
 from harness.interpreter import program
 from harness.placement.model import Placement, thread_environment
 from harness.serving.listening import announce, listeners
-from harness.serving.loop import AT_ONCE, DRAIN, ended, on_signals
+from harness.serving.loop import AT_ONCE, DRAIN, ended, on_signals, say
 from harness.serving.shared import FRONT, READY, SCORER, TABLE, name_of
 from harness.serving.spec import ServeSpec, asked_of, part_of, placement_file
 
@@ -77,18 +77,18 @@ class _Server:
     def children(self) -> list[_Child]:
         return [*self.scorers, *self.fronts]
 
-    async def start(self, children: list[_Child]) -> bool:
-        """Start processes and wait until they are ready; whether they are."""
+    async def start(self, children: list[_Child], stop: asyncio.Event) -> bool:
+        """Start processes and wait until they are ready; whether they are, and nothing asked to stop."""
         self._keeping |= {asyncio.create_task(self._keep(child)) for child in children}
         ready = asyncio.create_task(_all_ready(children))
-        failed = asyncio.create_task(self.failed.wait())
-        await asyncio.wait({ready, failed}, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
-        came = ready.done()
-        ready.cancel()
-        failed.cancel()
-        if not came and not self.failed.is_set():
+        waits = {ready, asyncio.create_task(self.failed.wait()), asyncio.create_task(stop.wait())}
+        await asyncio.wait(waits, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
+        came = ready.done() and not stop.is_set()
+        for wait in waits:
+            wait.cancel()
+        if not came and not self.failed.is_set() and not stop.is_set():
             late = ", ".join(child.name for child in children if not child.ready.is_set())
-            _say(f"{late}: not ready after {_START_S:g} s; the server gives up.")
+            say(f"{late}: not ready after {_START_S:g} s; the server gives up.")
         return came
 
     async def _keep(self, child: _Child) -> None:
@@ -111,7 +111,7 @@ class _Server:
             then = "gives up" if short >= _MOST_SHORT else "starts it again"
             held = child.role == SCORER and self._cards and self._spec.state is None
             lost = ", and the cards that it held are lost" if held else ""
-            _say(f"{child.name} ended by {how}{lost}; the server {then}.")
+            say(f"{child.name} ended by {how}{lost}; the server {then}.")
             if short >= _MOST_SHORT:
                 child.code = ExitCode.TOOL_FAILED
                 self.failed.set()
@@ -160,12 +160,12 @@ async def _supervise(directory: Path, spec: ServeSpec, placements: list[Placemen
     stop, at_once = on_signals(loop)
     server = _Server(directory, spec, placements)
     try:
-        if not await server.start(server.scorers):
-            return _failure(server)
+        if not await server.start(server.scorers, stop):
+            return _failure(server, stop)
         ready = {"parts": server.scorers[0].described["parts"], "cpus": _cpus(server)}
         (directory / READY).write_text(json.dumps(ready), encoding="utf-8")
-        if not await server.start(server.fronts):
-            return _failure(server)
+        if not await server.start(server.fronts, stop):
+            return _failure(server, stop)
         described = server.fronts[0].described | {
             "cpus": _cpus(server),
             "fronts": spec.fronts,
@@ -182,8 +182,8 @@ async def _supervise(directory: Path, spec: ServeSpec, placements: list[Placemen
         for wait in waits:
             wait.cancel()
         if server.failed.is_set():
-            return _failure(server)
-        _say(f"draining, at most {spec.drain_s:g} s; a second signal ends it.")
+            return _failure(server, stop)
+        say(f"draining, at most {spec.drain_s:g} s; a second signal ends it.")
         for each in server.listeners:
             each.close()
         draining = asyncio.create_task(server.end(server.fronts))
@@ -199,7 +199,9 @@ async def _supervise(directory: Path, spec: ServeSpec, placements: list[Placemen
         server.kill()
 
 
-def _failure(server: _Server) -> int:
+def _failure(server: _Server, stop: asyncio.Event) -> int:
+    if stop.is_set() and not server.failed.is_set():  # before there was a request
+        return ExitCode.GOOD
     codes = [child.code for child in server.children if child.code is not None]
     return abs(codes[0]) if codes else ExitCode.TOOL_FAILED
 
@@ -234,10 +236,6 @@ def _part(whole: Placement, start: int, end: int) -> Placement:
     cpus = whole.cpus[start:end]
     cores = len(cpus) // whole.threads_per_core
     return replace(whole, cpus=cpus, threads=len(cpus), cores=cores, env=thread_environment(cpus))
-
-
-def _say(text: str) -> None:
-    print(f"lparbench: {text}", file=sys.stderr, flush=True)
 
 
 def main(directory: Path) -> int:

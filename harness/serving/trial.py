@@ -26,6 +26,7 @@ from harness.serving.arrival_trace import Trace
 from harness.serving.bottleneck import limited_by, process_times, uses
 from harness.serving.card_load import CardLoad, room_for
 from harness.serving.generator import Target
+from harness.serving.listening import read_token
 from harness.serving.load import Requests, allowed_lag_s, find_rate, requests_of, run_load
 from harness.serving.metrics import ProcessTime
 from harness.serving.model import ServedModel
@@ -98,7 +99,7 @@ class Session:
             )
         headers: tuple[tuple[str, str], ...] = ()
         if token_file is not None:
-            headers = (("Authorization", f"Bearer {token_file.read_text(encoding='utf-8').strip()}"),)
+            headers = (("Authorization", f"Bearer {read_token(token_file)}"),)
         target = Target(address.hostname, port, (address.path.rstrip("/") or "") + "/predict", headers)
         described = _described(target)
         server = _server(described)

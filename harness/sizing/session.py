@@ -34,7 +34,7 @@ from harness.runs.machine import any_core
 from harness.runs.preflight import checked_by_worker
 from harness.runs.schedule import Configuration, block_of
 from harness.runs.stopping import duration
-from harness.serving.arrival_trace import arrivals_of
+from harness.serving.arrival_trace import trace_content
 from harness.sizing.answer import Bench, instances_of
 from harness.sizing.assemble import EndedBy, SizeRequest, entitled_cores, layout_of, series_of, size_record
 from harness.sizing.choice import COARSE_BLOCKS, Choice, Setting, coarse, next_block
@@ -138,8 +138,7 @@ def _trace(wanted: Wanted) -> bytes | None:
         return None
     if wanted.question.p99_s is None:
         raise InputError("--arrivals needs --p99: throughput waits for no requests.", remedy="Example: --p99 5ms")
-    arrivals_of(wanted.arrivals)
-    return None if wanted.arrivals == "constant" else Path(wanted.arrivals).read_bytes()
+    return None if wanted.arrivals == "constant" else trace_content(Path(wanted.arrivals))
 
 
 def _over_http(wanted: Wanted, cores: int) -> Wanted:

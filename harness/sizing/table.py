@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.errors import InputError
 from harness.measure.stats import t_quantile
+from harness.parsing import read_text
 from harness.sizing.usl import LEAST_POINTS, Array, SquaresFit, Usl, fit, fit_squares
 from harness.wording import counted, plural
 
@@ -20,7 +21,8 @@ _CORES = ("cores", "n", "cpus", "processors", "threads", "users", "load", "worke
 _RATES = ("rate", "x", "throughput", "rows_per_s", "requests_per_s", "capacity", "tps", "rps", "qps")
 _FARTHEST = 2.0  # times the largest number of cores measured: beyond, published data are wrong both ways
 _CONTRADICTED = 0.99  # confidence with which a point contradicts the law
-_MOST_BYTES = 50_000_000
+_MOST_BYTES = 1 << 26
+_LEAST = 1e-30  # of a number, and its inverse the largest: squares of them are numbers too
 
 
 @dataclass(frozen=True)
@@ -94,20 +96,16 @@ def read_table(path: Path) -> tuple[Row, ...]:
     Raises:
         InputError: the file cannot be read, or is no such table; names the line.
     """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path}: larger than a table of measurements.", remedy="Give columns cores and rate.")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}.", remedy="Check the path.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8.", remedy="Save it as UTF-8.") from None
+    text = read_text(path, _MOST_BYTES).removeprefix("\ufeff")
     if "\0" in text:
         raise InputError(f"{path}: not a text file.", remedy="Give a CSV file with columns cores and rate.")
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     separator = max(",;\t", key=first.count) if any(mark in first for mark in ",;\t") else " "
     reader = csv.reader(text.splitlines(), delimiter=separator, skipinitialspace=True)
-    lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:  # a cell that is longer than any number
+        raise InputError(f"{path}: line {reader.line_num}: {error}.", remedy="Give columns cores and rate.") from None
     lines = [(number, cells) for number, cells in lines if any(cells) and not cells[0].startswith("#")]
     if not lines:
         raise InputError(
@@ -149,7 +147,7 @@ def _row(path: Path, number: int, cells: Sequence[str], columns: tuple[int, int]
     for at, what in zip(columns, ("cores", "rate"), strict=True):
         text = cells[at] if at < len(cells) else ""
         value = _number(text)
-        if value is None or not 0 < value < math.inf:
+        if value is None or not _LEAST <= value <= 1 / _LEAST:
             raise InputError(
                 f"{path}: line {number}: {what} is {text!r}.",
                 remedy="Expected a positive number, with a decimal point.",

@@ -10,18 +10,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (1, 2)]
 
-from support.extremes import KINDS, Tally
+from support.extreme_forms import FORMS  # noqa: E402 - the path comes first
+from support.extremes import KINDS, Tally  # noqa: E402
+
+ALL = {**KINDS, **FORMS}
 
 
 def main(files: int, first: int, kinds: list[str]) -> int:
     """Print what was taken, refused, and neither."""
     complaints = 0
-    for name in kinds or KINDS:
+    for name in kinds or ALL:
         tally = Tally()
         with tempfile.TemporaryDirectory() as scratch:
-            KINDS[name](range(first, first + files // len(kinds or KINDS)), Path(scratch), tally)
+            ALL[name](range(first, first + files // len(kinds or ALL)), Path(scratch), tally)
         print("\n".join(tally.complaints), end="\n" if tally.complaints else "")
         print(f"{name}: {tally.taken} taken, {tally.refused} refused, {len(tally.complaints)} complaints", flush=True)
         complaints += len(tally.complaints)

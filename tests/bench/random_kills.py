@@ -49,22 +49,41 @@ COMMANDS: dict[str, tuple[str, ...]] = {
              "--seconds", "0.05", "--rows", "600", "--synthetic", "--budget", "1m", "--out", "out/sizes"),
     "serve": ("serve", "nsl-kdd-autoencoder", "--port", "0", "--save", "out/bundles"),
     "serve a bundle": ("serve", "out/bundles/nsl-kdd-mlp", "--port", "0"),
+    "serve two fronts": ("serve", "out/bundles/nsl-kdd-mlp", "--port", "0", "--fronts", "2"),
+    "score": ("score", "out/bundles/nsl-kdd-mlp", "rows.csv", "-o", "out/scores.csv"),
     "load": ("load", "http://127.0.0.1:{port}", "--bundle", "out/bundles/nsl-kdd-mlp", "--rate", "50/s",
              "--seconds", "20s", "--out", "out/load.json"),
     "get": ("data", "get", "nsl-kdd", "--mirror", "http://127.0.0.1:{port}"),
-    "probe": ("probe",),
-    "doctor": ("doctor",),
+    "verify": ("data", "verify"),
+    "list": ("list",),
+    "probe": ("probe", "--save", "out/tree.tgz"),
+    "doctor": ("doctor", "--html", "out/doctor.html"),
+    "place": ("place", "--cores", "1", "--", "sleep", "60"),
     "report": ("report", "{run}", "-o", "out/page.html"),
     "export": ("export", "{run}", "--format", "csv", "-o", "out/run.csv"),
     "compare": ("compare", "{run}", "{run}", "--html", "out/compare.html"),
-    "history": ("history", "out/runs"),
+    "history": ("history", "out/runs", "--html", "out/history.html"),
+    "archive": ("archive", "add", "all.sqlite", "out/runs"),
+    "site": ("site", "team.sqlite", "out/site"),
     "gate": ("gate", "--base", "HEAD", "--", "pytest", "-q", "-p", "no:cacheprovider", "bench"),
+    "fleet": ("fleet", "run", "hosts.ini", "nsl-kdd-mlp", "--waves", "1", "--rows", "600", "--epochs", "1",
+              "--synthetic", "--backends", "native", "--command", f"{sys.executable} -m harness", "--out", "out/fleet"),
     "smt": ("smt", "set", "1", "--", "sleep", "60"),
 }  # fmt: skip
 # Shares of the moments, in seconds after the start, that a command is under way.
-_LONGEST_S = {"run": 9.0, "sweep": 9.0, "size": 9.0, "gate": 9.0, "serve": 9.0, "kernels": 6.0, "load": 6.0}
+_LONGEST_S = {"run": 9.0, "sweep": 9.0, "size": 9.0, "gate": 9.0, "serve": 9.0, "kernels": 6.0, "load": 6.0,
+              "fleet": 9.0, "serve two fronts": 6.0, "score": 5.0}  # fmt: skip
 # What may be there: what can be resumed, and what is kept on purpose.
-_KEPT = (".unfinished", "sweeps/", "sizes/", "bundles/", "trusted", "runs/", ".part")
+_KEPT = (".unfinished", "sweeps/", "sizes/", "bundles/", "trusted", "runs/", ".part", "fleet/", "fleet.lock")
+_ROW = "0,tcp,http,SF,181,5450,0,0,0,0,0,1,0,0,0,0,0,0,0,0,0,0,8,8,0,0,0,0,1,0,0,9,9,1,0,0.11,0,0,0,0,0,normal,21\n"
+# What `fleet` reaches its hosts with, in this machine itself.
+_SSH = """#!/bin/sh
+while [ "$1" != -- ]; do shift; done
+shift 2
+exec sh -c "$*"
+"""
+
+_MADE_FIRST = ("{run}", "out/bundles/", "out/runs", "team.sqlite")  # with the first run
 
 
 class _Anything(http.server.BaseHTTPRequestHandler):
@@ -111,31 +130,36 @@ class Bed:
     run: Path = Path()
 
     def __post_init__(self) -> None:
-        for name in ("home", "tmp", "work/bench"):
+        for name in ("home", "tmp", "bin", "work/bench"):
             (self.top / name).mkdir(parents=True)
         work = self.top / "work"
         (work / "bench" / "test_sleep.py").write_text(_BENCHMARK)
         with (work / "big.csv").open("wb") as file:
             file.truncate(256 << 20)
+        (work / "rows.csv").write_text(400_000 * _ROW)
+        (work / "hosts.ini").write_text("lpar01\n")
+        (self.top / "bin" / "ssh").write_text(_SSH)
+        (self.top / "bin" / "ssh").chmod(0o755)
         git = ("git", "-c", "user.name=x", "-c", "user.email=x@localhost")
         for command in (("init", "-q"), ("add", "bench"), ("commit", "-qm", "x")):
             subprocess.run([*git, *command], cwd=work, check=True)
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Anything)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.port = server.server_port
-        words = {word for name in self.commands for word in COMMANDS[name]}
-        if not any(word.startswith(("{run}", "out/bundles/", "out/runs")) for word in words):
+        if not any(word.startswith(_MADE_FIRST) for name in self.commands for word in COMMANDS[name]):
             return
         first = [sys.executable, "-m", "harness", *COMMANDS["run"], "--save", "out/bundles"]
         done = subprocess.run(first, cwd=work, env=self.environment("first"), capture_output=True, text=True)
         (self.run,) = (path.parent.relative_to(work) for path in (work / "out/runs").glob("*/run.json"))
         assert (work / "out/bundles/nsl-kdd-mlp").exists(), done.stderr
+        words = ("archive", "add", "team.sqlite", "out/runs")
+        subprocess.run([sys.executable, "-m", "harness", *words], cwd=work, env=self.environment("first"), check=True)
 
     def environment(self, mark: str) -> dict[str, str]:
         """Of a command, whose processes carry the mark."""
         own = {"HOME": str(self.top / "home"), "TMPDIR": str(self.top / "tmp"), "PYTHONPATH": str(ROOT), _MARK: mark}
         given = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "LPARBENCH"))}
-        return {**given, **own, "OMP_NUM_THREADS": "1"}
+        return {**given, **own, "OMP_NUM_THREADS": "1", "PATH": f"{self.top / 'bin'}:{os.environ['PATH']}"}
 
     def start(self, name: str, mark: str) -> subprocess.Popen[bytes]:
         """The command, as from a shell."""

@@ -72,12 +72,12 @@ class Tally:
             self.complaints.append(f"{name}: {type(error).__name__} at {frame.filename}:{frame.lineno}")
 
 
-def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterable[tuple[Any, ...]]:
+def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterable[tuple[Any, ...]]:
     """Every place in a document, of a list its first two items."""
     yield path
     items = value.items() if isinstance(value, dict) else list(enumerate(value))[:2] if isinstance(value, list) else ()
     for key, item in items:
-        yield from _paths(item, (*path, key))
+        yield from paths_of(item, (*path, key))
 
 
 def extreme(document: Any, paths: list[tuple[Any, ...]], seed: int) -> Any:
@@ -97,14 +97,14 @@ def extreme(document: Any, paths: list[tuple[Any, ...]], seed: int) -> Any:
     return damaged
 
 
-def _dumped(document: Any) -> str:
+def dumped(document: Any) -> str:
     if isinstance(document, dict):
         with contextlib.suppress(ValueError, RecursionError):
             document[DIGEST] = digest_of(document)
     return json.dumps(document)
 
 
-def _printed(work: Callable[[], object]) -> None:
+def printed(work: Callable[[], object]) -> None:
     """What is printed has no control character."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
         work()
@@ -115,16 +115,16 @@ def _printed(work: Callable[[], object]) -> None:
 def records(seeds: Iterable[int], scratch: Path, tally: Tally, *, pages: int = 50) -> None:
     """Records with one extreme value and a digest that fits, through every export, the terminal, and some pages."""
     document = to_json(run())
-    paths = list(_paths(document))
+    paths = list(paths_of(document))
     path = scratch / "run.json"
     for seed in seeds:
-        path.write_text(_dumped(extreme(document, paths, seed)), encoding="utf-8", errors="surrogatepass")
+        path.write_text(dumped(extreme(document, paths, seed)), encoding="utf-8", errors="surrogatepass")
 
         def work(seed: int = seed) -> None:
             record = load_run(path)
             for form in _TEXTS:
                 exported(path, form)
-            _printed(lambda: print_run(record, path))
+            printed(lambda: print_run(record, path))
             if seed % pages == 0:
                 assert len(page_of(path).content) < 1_000_000
 
@@ -145,7 +145,7 @@ def sweeps(seeds: Iterable[int], scratch: Path, tally: Tally) -> None:
     written = json.loads(whole[DESIGN_FILE])
     lines = whole[JOURNAL_FILE].splitlines()
     record = json.loads(sweep_text(sweep_record(design, entries)))
-    design_paths, record_paths = list(_paths(written)), list(_paths(record))
+    design_paths, record_paths = list(paths_of(written)), list(paths_of(record))
     stored = scratch / "sweep.json"
     for seed in seeds:
         rng = random.Random(seed)
@@ -153,21 +153,21 @@ def sweeps(seeds: Iterable[int], scratch: Path, tally: Tally) -> None:
         for name, text in whole.items():
             (directory / name).write_text(text)
         if seed % 3 == 0:
-            (directory / DESIGN_FILE).write_text(_dumped(extreme(written, design_paths, seed)), errors="surrogatepass")
+            (directory / DESIGN_FILE).write_text(dumped(extreme(written, design_paths, seed)), errors="surrogatepass")
         elif seed % 3 == 1:
             at = rng.randrange(len(lines))
             line = json.loads(lines[at])
-            changed = json.dumps(extreme(line, list(_paths(line)), seed))
+            changed = json.dumps(extreme(line, list(paths_of(line)), seed))
             text = "\n".join([*lines[:at], changed, *lines[at + 1 :]]) + "\n"
             (directory / JOURNAL_FILE).write_text(text, errors="surrogatepass")
         else:
             target = stored
-            stored.write_text(_dumped(extreme(record, record_paths, seed)), errors="surrogatepass")
+            stored.write_text(dumped(extreme(record, record_paths, seed)), errors="surrogatepass")
 
         def work(target: Path = target) -> None:
             sweep = stored_sweep(target)
             exported(target, ExportFormat.CSV)
-            _printed(lambda: print_sweep(sweep, target))
+            printed(lambda: print_sweep(sweep, target))
 
         tally.trial(f"sweep {seed}", work)
 
@@ -175,14 +175,14 @@ def sweeps(seeds: Iterable[int], scratch: Path, tally: Tally) -> None:
 def baselines(seeds: Iterable[int], scratch: Path, tally: Tally) -> None:
     """Baseline files with one extreme value."""
     document = json.loads(baseline_text(make_baseline(side_of(small_run("baseline", seed=1)))))
-    paths = list(_paths(document))
+    paths = list(paths_of(document))
     path = scratch / "baseline.json"
     for seed in seeds:
-        path.write_text(_dumped(extreme(document, paths, seed)), encoding="utf-8", errors="surrogatepass")
+        path.write_text(dumped(extreme(document, paths, seed)), encoding="utf-8", errors="surrogatepass")
         tally.trial(f"baseline {seed}", lambda: read_baseline(path))
 
 
-_TOML = ("[" * 300, "1" * 5000, "x" * 200_000, "\x1b", "\x00", "'''", "nan", "inf", "1e999", "-1", "9" * 20,
+TOML_PIECES = ("[" * 300, "1" * 5000, "x" * 200_000, "\x1b", "\x00", "'''", "nan", "inf", "1e999", "-1", "9" * 20,
          "true", "{}", "[]", "../../x", '"\\u202e"', "\n[training]\n", "\nname = 'y'\n", ".a" * 200)  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def workload_files(seeds: Iterable[int], scratch: Path, tally: Tally) -> None:
         text = rng.choice(sources)
         for _ in range(rng.randrange(1, 4)):
             at = rng.randrange(len(text))
-            text = text[:at] + rng.choice((*_TOML, chr(rng.randrange(1, 0x250)))) + text[at + rng.randrange(4) :]
+            text = text[:at] + rng.choice((*TOML_PIECES, chr(rng.randrange(1, 0x250)))) + text[at + rng.randrange(4) :]
         path.write_text(text)
 
         def work() -> None:

@@ -18,6 +18,7 @@ from support.benchmark_files import processes, saved_file, write
 from typer.testing import CliRunner
 
 from harness.cli.main import app
+from harness.compare import inputs
 from harness.compare.compare import CompareReport, compare
 from harness.compare.history import history
 from harness.compare.inputs import load_history, load_side
@@ -496,3 +497,20 @@ def test_pyperf_without_common_metadata_is_read(tmp_path: Path) -> None:
     document["benchmarks"][0]["metadata"] = document.pop("metadata")
     (observation,) = load_side(write(tmp_path / "a.json", document)).observations.values()
     assert (observation.key.workload, len(observation.seconds)) == ("sort", 8)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".json", "../x.json", "/x.json", "bomb.json", "damaged.json"])
+def test_an_archive_that_is_hostile_is_refused_in_one_line(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written outside of the scratch directory, and no more is unpacked than is allowed."""
+    monkeypatch.setattr(inputs, "_LARGEST", 1 << 16)
+    path = tmp_path / ".x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(name, bytes(1 << 26) if name.startswith("bomb") else bytes(range(256)) * 64)
+    if name.startswith("damaged"):
+        content = bytearray(path.read_bytes())
+        content[60:90] = b"\xff" * 30
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"\.x\.zip: "):
+        load_side(path)

@@ -127,8 +127,8 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "huge").write_bytes(b"#" * ((1 << 20) + 1))
     for name, words in {
         "binary": "not UTF-8",
-        "huge": "more than 1 MiB",
-        "none": "No such file",
+        "huge": "larger than 1 MiB",
+        "none": "no such file",
         ".": "directory",
     }.items():
         with pytest.raises(InputError, match=words):

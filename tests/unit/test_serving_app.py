@@ -10,10 +10,12 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.bundles import saved
 
+from harness.errors import ExitCode, InputError
 from harness.platform.second_clock import ClockWatch, Elapsed
 from harness.serving.admission import Admission
 from harness.serving.app import App
 from harness.serving.exchange import HttpError, Reply, Request, Scoring
+from harness.serving.loop import ended
 from harness.serving.model import ServedModel
 
 LINE = (
@@ -280,3 +282,26 @@ def test_a_raw_value_is_named_by_its_place_in_the_request(app: App, model: Serve
 
     assert error(False, "service", "gone").startswith("inputs[2].data[1]: expected a category that training held (serv")
     assert error(True, "flag", "gone").startswith("inputs[3].data[1][0]: expected a category that training held (flag)")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyError("x"), ExitCode.TOOL_FAILED, "failed: KeyError: 'x' (test_serving_app.py:"),
+        (OSError(28, "No space left on device", "/x\x1b[31m"), ExitCode.TOOL_FAILED, "No space left on device"),
+        (InputError("it is none"), ExitCode.USAGE, "error: it is none"),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED, "interrupted"),
+    ],
+)
+def test_a_server_ends_with_one_line_and_a_code_of_the_table(
+    error: BaseException, code: ExitCode, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> int:
+        raise error
+
+    assert ended(main) == code
+    said = capsys.readouterr().err
+    assert said.startswith("lparbench: ")
+    assert words in said
+    assert said.count("\n") == 1
+    assert "\x1b" not in said

@@ -31,7 +31,7 @@ from harness.serving.card_load import CardLoad, room_for
 from harness.serving.card_log import CardLog, remove_parts
 from harness.serving.card_snapshot import model_digest, restore, save
 from harness.serving.card_states import CardStates
-from harness.serving.cards import open_fraud
+from harness.serving.cards import open_fraud, writable
 from harness.serving.check import example
 from harness.serving.exchange import HttpError, Reply, Request, Scoring, to_json
 from harness.serving.fraud import Fraud
@@ -504,6 +504,40 @@ def test_the_disk_has_a_transaction_before_its_answer_and_after_another_boot(
     assert ask(app, "/predict_stream", stream(rows[0]))[0] == 200
     app.fraud.log.sync()
     assert not list(tmp_path.glob("cards.log0-*"))  # none that lacks what was taken
+
+
+def _edited(path: Path, at: int, line: bytes) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:at], line, *lines[at + 1 :]]))
+
+
+def test_a_log_one_line_of_which_was_edited_is_refused(model: ServedModel, tmp_path: Path) -> None:
+    """A last line without its end is what a killed process was about to write; any other was whole once."""
+    path = tmp_path / "cards.log0"
+    app = served(model)
+    logged(app, path)
+    for number, row in enumerate(samples()[:4]):
+        assert ask(app, "/predict_stream", stream(row | {"TransactionID": number}))[0] == 200
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    wrong = card_log.Held(card_log.StoredCard("C0", 3, 3, 0.0, 1, 1, (), ()), "AAAA", ())
+    for line in (lines[2].replace(b'"taken"', b'"gone!"'), card_log.line_of(wrong), b"\n"):
+        file.write_bytes(whole)
+        _edited(file, 2, line)
+        with pytest.raises(InputError, match="line 3 is damaged"):
+            logged(served(model), path)
+    file.write_bytes(whole[:-9])
+    assert logged(served(model), path) == 1
+
+
+def test_states_of_cards_are_kept_in_a_file_and_nowhere_else(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("pipe", "loop", "x" * 250, "none/cards"):
+        with pytest.raises(InputError, match="--state"):
+            writable(tmp_path / name)
+    writable(tmp_path / "cards")
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

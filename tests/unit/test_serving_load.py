@@ -247,6 +247,9 @@ def test_recorded_arrivals_are_played_at_any_rate(tmp_path: Path) -> None:
         ("time\n", "has no two requests"),
         ("1\n1\n", "has no two requests"),
         ("\xff", "has no two requests"),
+        ("0\n5e-324\n", "a request every 4.94e-324 s is no load"),
+        ("0\n1e19\n", "a request every 1e+19 s is no load"),
+        ("0\n1e300\n", "line 2: '1e300' is no time"),
     ],
 )
 def test_a_file_that_has_no_arrivals_is_refused(tmp_path: Path, text: str, message: str) -> None:

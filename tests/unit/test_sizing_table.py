@@ -54,7 +54,7 @@ def test_what_is_no_such_table(tmp_path: Path, text: str | bytes, message: str) 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match=r"no such file|cannot be read: Is a directory"):
             read_table(path)
 
 

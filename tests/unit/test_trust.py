@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support import records
+from support import fleets, records
 from support.sweeps import design_of, setting
 from typer.testing import CliRunner
 
 from harness import trust
 from harness.cli.main import app
 from harness.errors import ExitCode, InputError
+from harness.fleet import session
 from harness.gates.remeasure import repeated
 from harness.record.model import Run
 from harness.record.spec import RunSpec
@@ -134,3 +137,49 @@ def test_names_of_the_product_are_no_paths(name: str) -> None:
         load_workload(name)
     with pytest.raises(InputError, match="Unknown suite"):
         load_suite(f"../suites/{name}")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"command": ("sh", "-c", "touch ran")}, "sh -c 'touch ran'"), ({"ssh_config": "evil"}, "ssh -F evil")],
+)
+def test_a_fleet_run_from_elsewhere_that_names_a_program_is_asked_for(
+    change: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    """Its command runs on every host, and settings of ssh run programs here."""
+    directory = session.begin(fleets.design(["lpar01"], **change), tmp_path)
+    assert session.design_to_resume(directory).fanout == 32
+    file = directory / DESIGN_FILE
+    file.write_text(file.read_text().replace('"fanout": 32', '"fanout": 31'))
+    with pytest.raises(InputError, match=re.escape(f"design.json runs code with your rights: {named}")):
+        session.design_to_resume(directory)
+    result = CliRunner().invoke(app, ["fleet", "run", "--resume", str(directory)])
+    assert isinstance(result.exception, InputError)
+    trust.allow(True)
+    assert session.design_to_resume(directory).fanout == 31
+    trust.allow(False)
+    plain = session.begin(fleets.design(["lpar01"]), tmp_path / "plain")
+    shutil.rmtree(tmp_path / "cache")
+    session.design_to_resume(plain)  # nothing that is not the product's
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"name": "lpar01"', '"name": "../../../x"'),
+        ('"name": "lpar01"', '"name": ".."'),
+        ('"address": "lpar01"', '"address": "-oProxyCommand=touch ran"'),
+        ('"user": null', '"user": "-x"'),
+        ('"port": null', '"port": 0'),
+        ('"waves": 2', '"waves": 0'),
+        ('"fanout": 32', '"fanout": 0'),
+    ],
+)
+def test_a_design_of_a_fleet_names_no_path_and_no_option(before: str, after: str, tmp_path: Path) -> None:
+    directory = session.begin(fleets.design(["lpar01"]), tmp_path)
+    file = directory / DESIGN_FILE
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+    with pytest.raises(InputError, match=r"design\.json: "):
+        session.design_to_resume(directory)
