@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.content import content_dir, toml_files
 from harness.datasets.catalogue import specs
+from harness.datasets.locate import COLUMNAR, TABLES
 from harness.datasets.registry import resolve_options
 from harness.decode import PathPart, Text, decode
 from harness.errors import InputError, unknown
@@ -98,6 +99,13 @@ def load_workload(name_or_path: str) -> Workload:
             own = classes_of_file(name_or_path)
             if own:
                 raise InputError(f"Unknown workload {name_or_path!r}.", remedy=f"A class in that file: {own[0]}.")
+            if path.suffix.lower() in TABLES:
+                kind = "parquet" if path.suffix.lower() in COLUMNAR else "csv"
+                raise InputError(
+                    f"{name_or_path!r} is the name of a table; a workload was expected.",
+                    remedy=f"As its data: run WORKLOAD --dataset {kind}:{name_or_path} --label COLUMN. (--scores takes "
+                    "no name: the file is written next to the report.)",
+                )
             raise unknown("workload", name_or_path, list_workloads(), see="Or give a .toml file. See: lparbench list")
         path = content_dir("workloads") / f"{name_or_path}.toml"
     file = decode(_File, read_toml(path), path.name)

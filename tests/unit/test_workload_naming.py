@@ -131,6 +131,13 @@ def test_a_file_with_arguments_is_asked_for_and_found_as_one_without(
             new_design(RunSpec((name,), synthetic=True), (), Facts("/"))
 
 
+@pytest.mark.parametrize(("name", "kind"), [("flows.csv", "csv"), ("flows.parquet", "parquet")])
+def test_a_table_in_place_of_a_workload_is_met_by_the_option_that_takes_it(name: str, kind: str) -> None:
+    with pytest.raises(InputError, match=f"{name!r} is the name of a table; a workload was expected") as raised:
+        find_workload(name)
+    assert f"--dataset {kind}:{name} --label COLUMN" in (raised.value.remedy or "")
+
+
 def test_on_a_file_of_ones_own_the_metric_is_no_publications() -> None:
     published = find_workload("nsl-kdd-isolation-forest")
     own = published.on_dataset("csv:flows.csv", {"label": "label"})
