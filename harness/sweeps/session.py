@@ -107,18 +107,23 @@ def proceed(directory: Path, executor: Executor, progress: Progress, spent_s: fl
                 progress.say(f"Left out, {amount} {'setting' if amount == 1 else 'settings'}: {reason}.")
             if (emulator := design.facts.emulation.refuses) is not None:
                 progress.say(f"This machine is emulated ({emulator}): settings are applied and checked, times refused.")
-            for text in () if design.facts.emulation.emulated else _of_budget(design, spent_s):
+            for text in (
+                () if design.facts.emulation.emulated else _of_budget(design, spent_s, resumed=bool(journal.entries))
+            ):
                 progress.say(text)
             (directory / SWEEP_NAME).unlink(missing_ok=True)  # of an earlier state
             run_sweep(directory, design, journal, executor, progress, spent_s=spent_s)
         return sweep_record(_as_measured(design, journal), journal.entries)
 
 
-def _of_budget(design: Design, started_s: float) -> Iterator[str]:
-    """What a short budget leaves out, and that it is too small for anything."""
-    largest = max(size for each in (design.grid.configurations if design.grid else ()) for size in each.batch_sizes)
-    _, cut = sweep_within_budget(design.spec, largest)
-    yield from (text for text in (sweep_too_small(design.spec, started_s), cut) if text is not None)
+def _of_budget(design: Design, started_s: float, *, resumed: bool) -> Iterator[str]:
+    """What a short budget leaves out, and of a new sweep that it is too small for anything."""
+    configurations = design.grid.configurations if design.grid else ()
+    _, cut = sweep_within_budget(
+        design.spec, max((size for each in configurations for size in each.batch_sizes), default=0)
+    )
+    too_small = None if resumed else sweep_too_small(design.spec, started_s)
+    yield from (text for text in (too_small, cut) if text is not None)
 
 
 def _as_measured(design: Design, journal: Journal) -> Design:

@@ -30,7 +30,7 @@ from harness.runs.forecast import (
 from harness.runs.journal import FitEntry, open_journal
 from harness.runs.schedule import Slot
 from harness.sweeps.run import _Budget, _without_time
-from harness.sweeps.session import _as_measured
+from harness.sweeps.session import _as_measured, _of_budget
 from harness.workers.outcomes import JobResult
 from harness.workload.files import find_workload
 from harness.workload.model import Inference, Settings, Training
@@ -182,3 +182,13 @@ def test_the_first_block_of_a_sweep_goes_as_far_as_there_is_time(tmp_path: Path)
         assert said.startswith("Left out, for which the budget has no time: ")
         assert said.endswith("; 1 more.")
         assert _as_measured(design, journal).spec.blocks == 1
+
+
+def test_a_sweep_that_goes_on_is_not_called_too_small() -> None:
+    design = design_of((setting(),), records.facts(), blocks=6)
+    design = replace(design, spec=replace(design.spec, budget_s=5.0, series_seconds=0.05))
+    fresh, again = (list(_of_budget(design, 3.0, resumed=resumed)) for resumed in (False, True))
+    assert fresh[0].startswith("The budget of 5 s is too small.")
+    assert fresh[1:] == again
+    assert again[0].startswith("5 s leave no time for the survey")
+    assert list(_of_budget(replace(design, grid=None), 3.0, resumed=True)) == again, "of no setting at all"
