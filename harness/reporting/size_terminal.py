@@ -10,8 +10,8 @@ from rich.text import Text
 from harness.record.size_model import Size
 from harness.reporting.console import COLOURS, add_columns, bare_table, print_table, safe, say, standard_output, tag
 from harness.reporting.sections.status import WARN
-from harness.reporting.size_view import STATUS, configuration, plan_lines, view_of
-from harness.reporting.text import number, quantity
+from harness.reporting.size_view import STATUS, configuration, demand, plan_lines, view_of
+from harness.reporting.text import NO_BREAK, number, quantity
 from harness.sizing.stored import WhatIf
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def print_size(record: Size, directory: Path | None, console: Console | None = N
     heads = ("Cores", "SMT", "Instances", capacity, "95 % interval", "Blocks", "Standing")
     add_columns(table, heads, right={*_RIGHT, capacity})
     for line in view.lines:
-        cells = (str(line.cores), str(line.smt), line.instances, line.capacity, line.interval, str(line.blocks))
+        interval = line.interval.replace(" ", NO_BREAK) if out.is_terminal else line.interval
+        cells = (str(line.cores), str(line.smt), line.instances, line.capacity, interval, str(line.blocks))
         table.add_row(*(Text(safe(cell)) for cell in cells), tag(line.standing))
     print_table(out, table)
     for text in view.models:
@@ -81,3 +82,10 @@ def print_what_if(table: WhatIf, console: Console | None = None) -> None:
         texts = (Text(safe(cell)) for cell in (number(question.rate), bound, *cells))
         rows.add_row(*texts, tag(STATUS[answer.verdict]))
     print_table(out, rows)
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for answer in table.answers:
+        for refusal in answer.refused[:1]:
+            reasons.setdefault((refusal.why, refusal.measure), []).append(demand(answer.question))
+    for (why, measure), demands in reasons.items():
+        rest = f" and {len(demands) - 1} more" if len(demands) > 1 else ""
+        say(out, f"{demands[0]}{rest}: {why}. To know it: {measure}.")

@@ -151,7 +151,8 @@ def _others(record: Size, answer: SizeAnswer) -> Iterator[str]:
         figures = _figures(larger, answer.question.unit)
         yield f"{plural(answer.larger.cores, 'core')}: {figures}, {larger.basis}."
     if answer.chosen is not None:
-        yield f"Limited by {answer.chosen.limited_by}."
+        limit = answer.chosen.limited_by
+        yield f"What limits is {limit}." if limit.startswith("not known") else f"Limited by {limit}."
         if answer.chosen.memory is not None:
             yield memory(answer.chosen.memory, record.roof)
     if answer.projection is not None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.parsing import read_text
+from harness.platform.parse import format_cpulist
 from harness.serving.loop import BACKLOG
 from harness.serving.spec import ServeSpec
 
@@ -133,14 +134,14 @@ def announce(described: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json or not sys.stdout.isatty():
         print(json.dumps(described), flush=True)
         return
-    cpus = ",".join(map(str, described["cpus"]))
+    cpus = format_cpulist(tuple(described["cpus"]))
     print(f"{described['model']} ({described['backend']}) on CPUs {cpus}: {described['url']}")
     for each in described.get("processes", ()):
-        print(f"  {each['name']} on CPUs {','.join(map(str, each['cpus']))} (process {each['pid']})")
+        print(f"  {each['name']} on CPUs {format_cpulist(tuple(each['cpus']))} (process {each['pid']})")
     for endpoint in described["endpoints"]:
         print(f"  {endpoint}")
-    limits = f"{described['deadline_ms']:g} ms, {described['queue_rows']} rows waiting"
-    print(f"limits: {limits}, {described['max_body_bytes']} bytes a body. Ctrl-C drains and ends.", flush=True)
+    limits = f"{described['deadline_ms']:g} ms, {described['queue_rows']:,} rows waiting"
+    print(f"limits: {limits}, {described['max_body_bytes']:,} bytes a body. Ctrl-C drains and ends.", flush=True)
 
 
 def token_of(spec: ServeSpec) -> str | None:

@@ -92,6 +92,8 @@ async def serve(
         failed = await asyncio.to_thread(check, serving.url, app, token, spec.tls_cert)
         for line in failed:
             say(f"check failed: {one_line(line)}")
+        if not failed:
+            say("check passed: a request of each kind was answered as it should be.")
         await server.drain(1.0)
         return ExitCode.REGRESSION if failed else ExitCode.GOOD
     ticking = asyncio.create_task(app.tick())

@@ -239,7 +239,7 @@ def _unreachable(bench: Bench, question: SizeQuestion, by_cores: Sequence[Sequen
             question, need, f"no number of cores does: {best}, and more cores give less", "another backend or batch"
         )
     if bench.limit == bench.node_cores:
-        why = f"node has {plural(bench.node_cores, 'core')}, of which {best}; a second node is a step, not a curve"
+        why = f"the node has {plural(bench.node_cores, 'core')}, and {best}; a second node is a step, not a curve"
         return _refused(question, need, why, "two partitions, each of a part of the rate, or the other node: --nodes")
     why = f"beyond {plural(bench.limit, 'core')}, {FARTHEST} times the largest number measured; {best}"
     return _refused(question, need, why, f"--cores up to {bench.node_cores}")

@@ -67,7 +67,8 @@ def connect(url: str) -> http.client.HTTPConnection:
 
 def test_it_checks_itself(bundle: Path) -> None:
     done = ended("serve", bundle, "--check", "--port", "0")
-    assert (done.returncode, done.stderr) == (0, "")
+    passed = "lparbench: check passed: a request of each kind was answered as it should be.\n"
+    assert (done.returncode, done.stderr) == (0, passed)
     described = json.loads(done.stdout)
     assert described["cpus"]
     assert "POST /predict" in described["endpoints"]

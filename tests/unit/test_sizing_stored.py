@@ -221,8 +221,9 @@ def test_the_command_answers_again_and_prints_a_table(stored: Path) -> None:
     assert "6 cores (6 instances) serve 5,000 req/s at p99 ≤ 5 ms" in done.output
     table = runner.invoke(app, ["size", "--from", str(stored), "--what-if", "rate=1k,5k,90k p99=2ms,5ms"])
     assert table.exit_code == 2
-    assert table.output.count("\n") == 7
+    assert table.output.count("\n") == 10, "a line each, and one per reason why there is no answer"
     assert "Refused" in table.output
+    assert "5,000 req/s at p99 ≤ 2 ms and 1 more: the node has 12 cores" in table.output
     page = runner.invoke(app, ["report", str(stored)])
     assert page.exit_code == 0
     assert b"Capacity over cores" in (stored / "report.html").read_bytes()
