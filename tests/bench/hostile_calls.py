@@ -24,7 +24,8 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 from support.hostile_calls import REFUSALS, Hostile  # noqa: E402 - the path comes first
 
 BATCH = 250
-_PATIENCE_S = 20.0  # of one call: what asks for more is refused
+_PATIENCE_S = 20.0  # of processor time of one call: what asks for more is refused
+_STUCK_S = 600.0  # without an end, also where others have the processors
 _ALARM_S = 0.2  # a signal ends what is asked to take long
 _CELLS = 4  # calls that were begun, answered and refused, and defects
 
@@ -99,17 +100,27 @@ def _in_child(shared: mmap.mmap, seed: int, first: int, end: int) -> None:
 
 def _ended(child: int, shared: mmap.mmap) -> int:
     """Exit status, negative for a signal; a call that does not return is killed."""
-    seen, deadline = b"", 0.0
+    seen, most_s, deadline = b"", 0.0, 0.0
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return os.waitstatus_to_exitcode(status)
+        used_s = _used_s(child)
         if shared[:] != seen:
-            seen, deadline = shared[:], time.monotonic() + _PATIENCE_S
-        elif time.monotonic() > deadline:
+            seen, most_s, deadline = shared[:], used_s + _PATIENCE_S, time.monotonic() + _STUCK_S
+        elif used_s > most_s or time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         time.sleep(0.002)
+
+
+def _used_s(child: int) -> float:
+    """Processor time of a process; 0 of one that has just ended."""
+    try:
+        fields = Path(f"/proc/{child}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main(calls: int = 100_000, seed: str = "1") -> None:
