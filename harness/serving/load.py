@@ -186,7 +186,7 @@ def find_rate(
         nonlocal number
         result = trial(rate, number)
         number += 1
-        if result.met and result.achieved_per_s >= _LEAST_ACHIEVED * result.offered_per_s:
+        if result.met and _keeps_up(result):
             results[rate] = result
             return True
         return None if result.disturbed else False
@@ -204,6 +204,12 @@ def find_rate(
     load = estimate.load
     nearest = min((each for each in estimate.tried if each.met), key=lambda each: abs(math.log(each.load / load)))
     return results[nearest.rate], record
+
+
+def _keeps_up(result: LoadResult) -> bool:
+    """Whether a server that met its bound answered what was offered, the latency of the last request aside."""
+    seconds = result.requests / result.offered_per_s + (result.latencies_s.get("p99_s") or 0.0)
+    return result.achieved_per_s * seconds >= _LEAST_ACHIEVED * result.requests
 
 
 def _percentile(latencies: NDArray[np.int64], percent: float) -> float | None:

@@ -301,6 +301,16 @@ def test_a_search_finds_where_the_bound_breaks() -> None:
     assert nothing is None
 
 
+def test_the_latency_of_the_last_request_of_a_short_trial_is_no_lag_of_the_server() -> None:
+    def trial(rate: float, _: int) -> LoadResult:
+        quick = judged(made(np.full(2000, 9.0 if rate <= 3000 else 50.0)))  # met, but the trial lasts 9 ms longer
+        seconds = 0.1 + 0.009
+        return replace(quick, offered_per_s=20_000.0, achieved_per_s=2000 / seconds)
+
+    _, search = find_rate(trial, lambda: 4000.0)
+    assert search.rate_per_s == pytest.approx(3000, rel=0.03)
+
+
 class Stalling:
     """A server of a fixed service time on a machine that stops for a while now and then, on a clock of its own.
 
