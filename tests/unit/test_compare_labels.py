@@ -9,10 +9,10 @@ import pytest
 from support.mutations import small_run
 
 from harness.compare.compare import compare
-from harness.compare.environment import Difference, grouped
+from harness.compare.environment import Difference, grouped, refuse_separated
 from harness.compare.labels import load_runs, load_sides
 from harness.compare.observations import Key, side_of
-from harness.errors import InputError
+from harness.errors import EnvironmentMismatchError, InputError
 from harness.record.model import Validity, Verdict
 from harness.record.store import write_run
 from harness.reporting.comparison_html import render_comparison
@@ -85,6 +85,12 @@ def test_one_more_cpu_is_one_difference() -> None:
         ("threads", "1", "2"), ("kernel", "6.1", "6.12"), ("libraries (x, y)", "1", "2"),
     ]  # fmt: skip
     assert lines[0].concerns.startswith("with it cpus and thread_environment; mlp offline")
+    other = [replace(fact, separates=True) for fact in differing[1:]]  # as many threads on another CPU
+    assert [[fact.name for fact in group][:1] for group in grouped(other)] == [["cpus"]]
+    with pytest.raises(EnvironmentMismatchError) as refused:
+        refuse_separated(other, ())
+    assert refused.value.message.endswith(": cpus: [0] and [0, 1] (with it thread_environment).")
+    assert str(refused.value.remedy).endswith(": --allow-diff cpus --allow-diff thread_environment")
 
 
 def test_a_reason_is_said_once_and_what_cannot_be_judged_keeps_its_numbers() -> None:
