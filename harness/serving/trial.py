@@ -37,6 +37,7 @@ _ANSWER_S, _ANSWER_BYTES = 10.0, 1 << 20  # of what a server says of itself
 _LONGEST = 200  # characters of what a server says of itself
 _PUBLISHED_S = 0.3
 _START_RATE = 200.0  # at which the server is taken to be at ease
+_TRIAL_BOUNDS = 10  # a trial of a search lasts this many times the bound, so that a queue has time to build up
 _AT_ONCE = 1e9  # per second: a request is due whenever a connection is free
 _CLOSED_S, _CLOSED_LEAST, _CLOSED_MOST = 0.4, 200, 100_000  # of a closed loop: its time, its requests
 
@@ -130,7 +131,7 @@ class Session:
         """
 
         def trial(rate: float, number: int) -> LoadResult:
-            seconds = max(spec.seconds, requests_needed(99) / rate)
+            seconds = max(spec.seconds, _TRIAL_BOUNDS * (spec.p99_bound_s or 0.0), requests_needed(99) / rate)
             return self._trial(replace(spec, rate=rate, seconds=seconds, seed=spec.seed + number))
 
         self._trial(replace(spec, seconds=min(_WARM_UP_S, spec.seconds), rate=_START_RATE))
