@@ -50,6 +50,7 @@ class EGBADImages(NetDetector, OneClass):
 
         from harness.detectors.image_nets import Game, Nets
         from harness.training.loop import train
+        from harness.training.random_state import random_state
         from harness.training.validation import ValidationCurve
 
         context = context or FitContext()
@@ -75,8 +76,7 @@ class EGBADImages(NetDetector, OneClass):
             return scores
 
         curve = ValidationCurve(averaged, game.average, context, _WATCHED)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.random_state)
+        with random_state(self.random_state):
             live.train()
             self.history_ = curve.added_to(train(game.step, schedule, context, keep_going=curve.go_on)[0])
         self.net_ = game.average

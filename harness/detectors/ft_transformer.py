@@ -63,6 +63,8 @@ class FTTransformer(NetDetector, Classifier):
         """Pre-train on all rows, then on their labels."""
         import torch
 
+        from harness.training.random_state import random_state
+
         context = context or FitContext()
         rows, labels = as_training_rows(X, y, self.name)
         labels = both_kinds(labels, self.name)
@@ -74,9 +76,8 @@ class FTTransformer(NetDetector, Classifier):
         self._categories = tuple((column, max(0, int(rows[:, column].max()) + 1) + 1) for column in self.categorical)
         self.build(rows.shape[1])
         x, y_all = torch.from_numpy(rows), torch.from_numpy(labels)
-        with torch.random.fork_rng(devices=[]):
-            ranks = context.ranks
-            torch.manual_seed(self.random_state if ranks is None else ranks.seed(self.random_state))
+        ranks = context.ranks
+        with random_state(self.random_state if ranks is None else ranks.seed(self.random_state)):
             self.fitted_net().train()
             pretraining = self._pretrain(x, context) if self.pretraining_epochs else ()
             self.history_ = pretraining + self._finetune(x, y_all, context)

@@ -47,13 +47,14 @@ class Supervised(NetDetector, Classifier):
         """Train on labelled rows or windows."""
         import torch
 
+        from harness.training.random_state import random_state
+
         context = context or FitContext()
         rows, labels = as_training_rows(X, y, self.name, windows=self.sequential)
         labels = both_kinds(labels, self.name)
         self.prepare(rows, labels, np.shape(X)[1] if np.ndim(X) == 3 else None)
         ranks = context.ranks
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.random_state if ranks is None else ranks.seed(self.random_state))
+        with random_state(self.random_state if ranks is None else ranks.seed(self.random_state)):
             before = self.pretrain(torch.from_numpy(rows), torch.from_numpy(labels), context)
             self.history_ = before + self._train(torch.from_numpy(rows), torch.from_numpy(labels), context)
         self.fitted_net().eval()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from harness.datasets.coded_rows import CodedRows, Rows
 from harness.training.adam import Adam
 from harness.training.context import Epoch, FitContext, Schedule
+from harness.training.random_state import random_state
 from harness.training.ranks import Ranks
 
 Step = Callable[..., Tensor]
@@ -123,8 +124,7 @@ def _pass(
 
 def seeded(build: Callable[[], Built], seed: int) -> Built:
     """``build()`` with torch's random state at ``seed``; the global state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with random_state(seed):
         return build()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from harness.datasets.encoded import EncodedDataset
+from harness.datasets.registry import is_own_table
 from harness.detectors.base import Detector
 from harness.detectors.foreign import Foreign
 from harness.detectors.room import require_room
@@ -29,11 +30,13 @@ def check_ready(detector: Detector, data: EncodedDataset, options: Mapping[str, 
     needs_labels = detector.needs_labels if isinstance(detector, Foreign) else detector.supervised
     if needs_labels and len(np.unique(data.train_y)) < 2:
         kind = "anomalies" if data.train_y.any() else "normal"
-        of_option = 'Leave train_rows = "normal" out of [dataset_options], or take'
+        # Of a user's table all labelled rows are taken unless asked otherwise; of others often the normal ones.
+        drawn = kind == "normal" and options.get("train_rows", "all" if is_own_table(data.name) else None) != "all"
+        of_option = 'Set train_rows = "all" in [dataset_options] where anomalies are labelled, or take'
         raise InputError(
             f"{detector.identity()} learns from labelled rows of both kinds; "
             f"the {len(data.train_y):,} training rows of {data.name} are all {kind}.",
-            remedy=f"{of_option if options.get('train_rows') == 'normal' else 'Take'} a detector that learns from "
+            remedy=f"{of_option if drawn else 'Take'} a detector that learns from "
             "normal rows, such as isolation-forest or autoencoder.",
         )
     require_room(detector, data.train_x)

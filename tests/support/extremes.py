@@ -123,7 +123,7 @@ def records(seeds: Iterable[int], scratch: Path, tally: Tally, *, pages: int = 5
         def work(seed: int = seed) -> None:
             record = load_run(path)
             for form in _TEXTS:
-                exported(path, form)
+                exported([path], form)
             printed(lambda: print_run(record, path))
             if seed % pages == 0:
                 assert len(page_of(path).content) < 1_000_000
@@ -166,7 +166,7 @@ def sweeps(seeds: Iterable[int], scratch: Path, tally: Tally) -> None:
 
         def work(target: Path = target) -> None:
             sweep = stored_sweep(target)
-            exported(target, ExportFormat.CSV)
+            exported([target], ExportFormat.CSV)
             printed(lambda: print_sweep(sweep, target))
 
         tally.trial(f"sweep {seed}", work)
