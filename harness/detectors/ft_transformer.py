@@ -77,7 +77,8 @@ class FTTransformer(NetDetector, Classifier):
         self.build(rows.shape[1])
         x, y_all = torch.from_numpy(rows), torch.from_numpy(labels)
         ranks = context.ranks
-        with random_state(self.random_state if ranks is None else ranks.seed(self.random_state)):
+        seed = self.random_state if ranks is None else ranks.seed(self.random_state)
+        with random_state(seed, alone=ranks is None):
             self.fitted_net().train()
             pretraining = self._pretrain(x, context) if self.pretraining_epochs else ()
             self.history_ = pretraining + self._finetune(x, y_all, context)

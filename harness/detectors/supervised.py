@@ -54,7 +54,8 @@ class Supervised(NetDetector, Classifier):
         labels = both_kinds(labels, self.name)
         self.prepare(rows, labels, np.shape(X)[1] if np.ndim(X) == 3 else None)
         ranks = context.ranks
-        with random_state(self.random_state if ranks is None else ranks.seed(self.random_state)):
+        seed = self.random_state if ranks is None else ranks.seed(self.random_state)
+        with random_state(seed, alone=ranks is None):
             before = self.pretrain(torch.from_numpy(rows), torch.from_numpy(labels), context)
             self.history_ = before + self._train(torch.from_numpy(rows), torch.from_numpy(labels), context)
         self.fitted_net().eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -13,9 +13,14 @@ _taken = threading.RLock()
 
 
 @contextmanager
-def random_state(seed: int) -> Iterator[None]:
-    """Torch's random state at ``seed``; afterwards it is as it was. Other threads that want it wait meanwhile."""
-    with _taken, torch.random.fork_rng(devices=[]):
+def random_state(seed: int, *, alone: bool = True) -> Iterator[None]:
+    """Torch's random state at ``seed``; afterwards it is as it was.
+
+    Args:
+        seed: of the state.
+        alone: other threads that want it wait meanwhile. Not so of ranks, which train together, be it in one process.
+    """
+    with _taken if alone else nullcontext(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
