@@ -101,7 +101,7 @@ static bool operation_fits(const lpb_tape *t, const lpb_tape_operation *o) {
     case LPB_TAPE_PAIR:
         return a && (o->word || a->columns % 2 == 0) && row_of(a, a->columns) && row_of(c, a->columns) &&
                a->ld == c->ld && a->columns / 2 + lpb_round_up(a->columns / 2, LPB_ALIGN) <= a->ld && whole(t, a) &&
-               whole(t, c) && o->number >= 0 && o->number + (o->word ? 1 : 2) <= t->sizes.losses;
+               whole(t, c) && o->number >= 0 && o->number <= t->sizes.losses - (o->word ? 1 : 2);
     case LPB_TAPE_ADAM:
         return same_shape(a, b) && same_shape(a, c) && same_shape(a, d) && row_of(a, a->ld);
     case LPB_TAPE_FOLLOW:
@@ -128,7 +128,7 @@ static bool operation_fits(const lpb_tape *t, const lpb_tape_operation *o) {
                o->number < t->sizes.losses;
     case LPB_TAPE_MIXTURE:
         return same_shape(a, c) && same_shape(b, d) && a->rows == b->rows && a->columns <= LPB_MIXTURE_WIDTH &&
-               b->columns <= LPB_MIXTURE_COMPONENTS && o->number >= 0 && o->number + 2 <= t->sizes.losses;
+               b->columns <= LPB_MIXTURE_COMPONENTS && o->number >= 0 && o->number <= t->sizes.losses - 2;
     case LPB_TAPE_SQUARE:
         return all_alike(t, a, b, c) && o->number >= 0 && o->number < t->sizes.losses;
     }
