@@ -176,7 +176,7 @@ def test_doctor_finds_what_the_tools_show_and_no_more(captured):
         "mode-below-hardware": captured.auxiliary["AT_PLATFORM"] != captured.auxiliary["AT_BASE_PLATFORM"],
         "mma-hidden": captured.machine.cpu != "power9" and not int(captured.auxiliary["AT_HWCAP2"], 16) & _MMA,
         "smt-mixed": len(levels) > 1,
-        "smt-above-two": max(levels) > 2,
+        "smt-above-two": max(levels) > 2 and len(levels) == 1,
         "smt-one-thread": captured.machine.threads == 8 and max(levels) == 1,
         "threads-on-one-half": captured.machine.threads == 8
         and any(len(core.online) > 1 and len({cpu % 2 for cpu in core.online}) == 1 for core in laid.cores),
