@@ -65,6 +65,15 @@ def closes(answer: bytes) -> bool:
     return answer.startswith(b"HTTP/1.1 200 OK\r\n") and b"connection: close\r\n" in answer.lower()
 
 
+async def drained(kind: str, model: ServedModel, links: list[socket.socket]) -> tuple[int, bytes]:
+    """Requests lost by a drain with one idle client, which is put into ``links``, and what that client still reads."""
+    server, address = await started(kind, model)
+    links.append(socket.create_connection(address))
+    assert b"200 OK" in await asyncio.to_thread(answered, links[0])
+    lost = await server.drain(30.0)
+    return lost, await asyncio.to_thread(ended, links[0])
+
+
 @FRONTS
 def test_a_request_that_comes_as_its_connection_is_closed_is_answered(
     kind: str, model: ServedModel, monkeypatch: pytest.MonkeyPatch
@@ -78,16 +87,9 @@ def test_a_request_that_comes_as_its_connection_is_closed_is_answered(
         outcomes.append(listening.hang_up(transport))
         return outcomes[-1]
 
-    async def play() -> tuple[int, bytes]:
-        server, address = await started(kind, model)
-        links.append(socket.create_connection(address))
-        assert b"200 OK" in await asyncio.to_thread(answered, links[0])
-        lost = await server.drain(30.0)
-        return lost, await asyncio.to_thread(ended, links[0])
-
     for module in (front, asgi):
         monkeypatch.setattr(module, "hang_up", late)
-    lost, answer = asyncio.run(play())
+    lost, answer = asyncio.run(drained(kind, model, links))
     assert (lost, outcomes[0], closes(answer)) == (0, False, True)
 
 
@@ -104,16 +106,10 @@ def test_a_request_after_that_is_not_acknowledged(
         fcntl.ioctl(links[0].fileno(), termios.TIOCOUTQ, waiting)
         return closed
 
-    async def play() -> tuple[int, bytes]:
-        server, address = await started(kind, model)
-        links.append(socket.create_connection(address))
-        assert b"200 OK" in await asyncio.to_thread(answered, links[0])
-        lost = await server.drain(30.0)
-        return lost, await asyncio.to_thread(ended, links[0])
-
     for module in (front, asgi):
         monkeypatch.setattr(module, "hang_up", late)
-    assert asyncio.run(play()) == (0, b"")  # an end, and no reset: the client may send it to another server
+    # An end, and no reset: the client may send it to another server.
+    assert asyncio.run(drained(kind, model, links)) == (0, b"")
     assert waiting[0] == len(REQUEST)
 
 
