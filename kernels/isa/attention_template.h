@@ -44,17 +44,24 @@ static void T(normalise_rows_gradient)(const lpb_row_norm *n, const float *x, co
     }
 }
 
+/* A vector of columns of x: their powers relative to the largest, which is given too; returns the sums. */
+static inline __attribute__((always_inline)) vf T(powers)(float *x, int64_t rows, int64_t ld, vf *largest) {
+    vf most = V_LOAD(x), sum = V_ZERO;
+    for (int64_t j = 1; j < rows; j++) most = T(folded)(LPB_MAX, V_LOAD(x + j * ld), most);
+    for (int64_t j = 0; j < rows; j++) {
+        const vf power = T(exp_down)(T(no_less)(V_LOAD(x + j * ld) - most, -87.0f));
+        V_STORE(x + j * ld, power);
+        sum += power;
+    }
+    *largest = most;
+    return sum;
+}
+
 /* Columns of x: their softmax, and what it takes to make it again: the largest, and one over the sum of the powers. */
 static void T(softmax_parts)(float *x, int64_t rows, int64_t ld, float *most, float *parts) {
     for (int64_t r = 0; r < ld; r += VL) {
-        vf largest = V_LOAD(x + r), sum = V_ZERO;
-        for (int64_t j = 1; j < rows; j++) largest = T(folded)(LPB_MAX, V_LOAD(x + j * ld + r), largest);
-        for (int64_t j = 0; j < rows; j++) {
-            const vf power = T(exp_down)(T(no_less)(V_LOAD(x + j * ld + r) - largest, -87.0f));
-            V_STORE(x + j * ld + r, power);
-            sum += power;
-        }
-        const vf part = V_SET1(1.0f) / sum;
+        vf largest;
+        const vf part = V_SET1(1.0f) / T(powers)(x + r, rows, ld, &largest);
         V_STORE(most + r, largest);
         V_STORE(parts + r, part);
         for (int64_t j = 0; j < rows; j++) V_STORE(x + j * ld + r, V_LOAD(x + j * ld + r) * part);

@@ -175,16 +175,8 @@ static void T(normalise)(const float *x, int64_t features, int64_t ld, int64_t c
 }
 
 static void T(softmax)(float *x, int64_t rows, int64_t ld, float *sums) {
-    for (int64_t r = 0; r < ld; r += VL) {
-        vf largest = V_LOAD(x + r), sum = V_ZERO;
-        for (int64_t j = 1; j < rows; j++) largest = T(folded)(LPB_MAX, V_LOAD(x + j * ld + r), largest);
-        for (int64_t j = 0; j < rows; j++) {
-            const vf power = T(exp_down)(T(no_less)(V_LOAD(x + j * ld + r) - largest, -87.0f));
-            V_STORE(x + j * ld + r, power);
-            sum += power;
-        }
-        V_STORE(sums + r, sum);
-    }
+    vf largest;
+    for (int64_t r = 0; r < ld; r += VL) V_STORE(sums + r, T(powers)(x + r, rows, ld, &largest));
 }
 
 static inline __attribute__((always_inline)) vf T(next_cell)(vf input, vf forget, vf candidate, vf before) {
