@@ -287,13 +287,14 @@ def generator(bench: Bench) -> None:
             )
 
 
-# What waits is answered 0.2 ms after the answer before it, whatever reading and sending take of that; what comes to an
-# idle server 0.2 ms after it came. uvloop would send the answers of a whole turn of its loop together.
+# What waits is answered so many seconds (its argument) after the answer before it, whatever reading and sending take of
+# that; what comes to an idle server so many after it came. uvloop would send the answers of a whole turn of its loop
+# together.
 SPINNING_SERVER = """
-import collections, select, socket, time
+import collections, select, socket, sys, time
 listener = socket.create_server(("127.0.0.1", 0), backlog=128)
 print(listener.getsockname()[1], flush=True)
-poll, clients, waiting, answered = select.epoll(), {}, collections.deque(), 0.0
+poll, clients, waiting, answered, pace = select.epoll(), {}, collections.deque(), 0.0, float(sys.argv[1])
 poll.register(listener.fileno(), select.EPOLLIN)
 while True:
     for number, _ in poll.poll(0 if waiting else -1):
@@ -317,9 +318,9 @@ while True:
                 break
             del text[: end + length]
             waiting.append((client, time.perf_counter()))
-    if waiting and time.perf_counter() >= max(answered, waiting[0][1]) + 2e-4:
+    if waiting and time.perf_counter() >= max(answered, waiting[0][1]) + pace:
         client, came = waiting.popleft()
-        answered = max(answered, came) + 2e-4
+        answered = max(answered, came) + pace
         try:
             client.send(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\n{}")
         except OSError:
@@ -334,10 +335,9 @@ def freeze(bench: Bench) -> None:
     0.8 u. So of 10,000 requests 500 take more than 100 ms and 100 more than 420 ms. The percentiles are those seen; the
     limits that `load` judges by are higher.
     """
-    with _started([sys.executable, "-c", SPINNING_SERVER], dict(os.environ)) as process:
+    with _started([sys.executable, "-c", SPINNING_SERVER, "2e-4"], dict(os.environ)) as process:
         assert process.stdout is not None
         target = Target("127.0.0.1", int(process.stdout.readline()))
-
         with _stopped_for_half_a_second(process.pid):
             result = run_load(
                 LoadSpec("", 1000, 10, 64, "constant", 1, None), target, Requests(bench.bodies), SystemClock()
@@ -346,9 +346,14 @@ def freeze(bench: Bench) -> None:
         print(f"  p99 {p99 * 1e3:.1f} ms, p95 {p95 * 1e3:.1f} ms; generator lag p99 {result.lag_p99_s or 0:.2g} s")
         figure("freeze of 500 ms: p99 against 420 ms", abs(p99 / 0.420 - 1) * 100, 5, "%")
         figure("freeze of 500 ms: p95 against 100 ms", abs(p95 / 0.100 - 1) * 100, 10, "%")
-        if (autocannon := shutil.which("autocannon")) is None:
-            print("  autocannon is absent: npm install autocannon, and its node_modules/.bin on PATH")
-            return
+    if (autocannon := shutil.which("autocannon")) is None:
+        print("  autocannon is absent: npm install autocannon, and its node_modules/.bin on PATH")
+        return
+    # autocannon sends a second's requests one after the other and then waits for the next second. A server of 0.9 ms
+    # leaves it no wait, so that the stop meets requests that are 1 ms apart, as its correction takes them to be.
+    with _started([sys.executable, "-c", SPINNING_SERVER, "9e-4"], dict(os.environ)) as process:
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{int(process.stdout.readline())}/"
         options = [
             "-n",
             "-j",
@@ -365,12 +370,12 @@ def freeze(bench: Bench) -> None:
             "-i",
         ]
         with _stopped_for_half_a_second(process.pid):
-            text = subprocess.run(
-                [autocannon, *options, str(bench.body), f"http://{target.host}:{target.port}/"],
-                capture_output=True, text=True, check=True,
-            ).stdout  # fmt: skip
-        theirs = json.loads(text)["latency"]["p99"] / 1e3
-        print(f"  autocannon, corrected for what it did not send: p99 {theirs * 1e3:.0f} ms")
+            command = [autocannon, *options, str(bench.body), url]
+            text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        report = json.loads(text)
+        theirs = report["latency"]["p99"] / 1e3
+        sent = report["requests"]["total"]
+        print(f"  autocannon, {sent:,} requests, corrected for what it did not send: p99 {theirs * 1e3:.0f} ms")
         figure("freeze of 500 ms: p99 against autocannon's", abs(p99 / theirs - 1) * 100, 10, "%")
 
 
