@@ -223,13 +223,13 @@ def run(
     try:
         with session.open_journal(directory) as journal:
             entries = Coordinator(design, directory, journal, transport, say).work()
+        fleet = fleet_of(design, entries)
+        text = fleet_text(fleet)
+        write_file(directory / "report.html", render_fleet(fleet))
+        write_file(directory / FLEET_NAME, to_bytes(text))
     except BaseException:
         typer.echo(f"What was done is kept. Resume: lparbench fleet run --resume {directory}", err=True)
         raise
-    fleet = fleet_of(design, entries)
-    write_file(directory / "report.html", render_fleet(fleet))
-    text = fleet_text(fleet)
-    write_file(directory / FLEET_NAME, to_bytes(text))
     _show(text if as_json else None, directory)
 
 

@@ -65,14 +65,12 @@ def kernels(
         with progress_for(quiet=as_json) as progress:
             progress.say(f"Roofs of these CPUs and the kernels below them: about {duration(what.seconds)}.")
             measured, roofline = heeding_signals(partial(measured_here, facts, what, progress))
-        if sink is not None:
+        if as_json:
+            typer.echo(kernels_json(measured, roofline))
+        elif not piped:
+            print_kernels(measured, roofline)
+        if sink is not None:  # last: a full disk takes the file alone
             sink.write(kernels_csv(measured, roofline).encode())
-    if piped:
-        return
-    if as_json:
-        typer.echo(kernels_json(measured, roofline))
-    else:
-        print_kernels(measured, roofline)
 
 
 def _count(*, as_json: bool) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.durations import seconds as duration
 from harness.cli.options import Json
 from harness.cli.rates import parse_arrivals, per_second
-from harness.errors import ExitCode, InputError
+from harness.errors import ExitCode, InputError, LparbenchError
+
+if TYPE_CHECKING:
+    from harness.record.load_model import LoadRecord
 
 
 def load(
@@ -78,9 +82,9 @@ def load(
     from harness.cli.outputs import shares_standard_output
     from harness.platform.probe import probe
     from harness.platform.sysroot import SysRoot
-    from harness.record.files import is_standard_output, write_output
+    from harness.record.files import check_output, is_standard_output
     from harness.record.load_model import LoadSpec
-    from harness.record.store import encode, load_text
+    from harness.record.store import load_text
     from harness.serving.arrival_trace import read_trace
     from harness.serving.trial import Cards, Session
 
@@ -105,19 +109,16 @@ def load(
         skew=None if cards is None else skew,
     )
     alone = shares_standard_output(html, as_json=as_json or (out is not None and is_standard_output(out)))
+    inputs = [path for path in (rows, token_file) if path is not None]
+    for path in filter(None, (out, html)):
+        check_output(path, inputs=inputs)
     sent = rows if cards is None else Cards(cards, skew)
     session = Session.open(url, bundle, sent, token_file, _cpus(cpus), seed, probe(SysRoot()))
     session = replace(session, trace=trace, argv=("lparbench", *sys.argv[1:]))
     record = session.search(spec) if find_rate else session.offer(spec)
     text = load_text(record)
-    inputs = [path for path in (rows, token_file) if path is not None]
     piped = out is not None and is_standard_output(out)  # where --json writes the same record
-    if out is not None and not piped:
-        write_output(out, encode(text), inputs=inputs)
-    if html is not None:
-        from harness.reporting.load_html import render_load
-
-        write_output(html, render_load(record), inputs=inputs)
+    _write(record, None if piped else out, html, inputs)
     if as_json or piped:
         typer.echo(text, nl=False)
     elif not alone:
@@ -125,6 +126,27 @@ def load(
 
         typer.echo("\n".join(lines(record)))
     raise typer.Exit(ExitCode.judged(failed=record.result.met is False, inconclusive=bool(record.result.reasons)))
+
+
+def _write(record: LoadRecord, out: Path | None, html: Path | None, inputs: Sequence[Path]) -> None:
+    """Write what was asked for; a record that cannot be written there is kept for the time being.
+
+    Raises:
+        LparbenchError: the disk or its permissions refuse; names where the record is.
+    """
+    from harness.record.files import write_output
+    from harness.record.store import LOAD_NAME, encode, kept_aside, load_text
+
+    content = encode(load_text(record))
+    try:
+        if out is not None:
+            write_output(out, content, inputs=inputs)
+        if html is not None:
+            from harness.reporting.load_html import render_load
+
+            write_output(html, render_load(record), inputs=inputs)
+    except LparbenchError as error:
+        raise kept_aside(error, record.load_id, {LOAD_NAME: content}) from None
 
 
 def _cpus(text: str | None) -> tuple[int, ...] | None:

@@ -194,11 +194,12 @@ def size(
         directory = sizing.begin(spec, wanted, command, out, executor=ProcessExecutor())
     with sizing.resumable(directory), progress_for(quiet=as_json) as progress:
         record = _projected(sizing.proceed(directory, ProcessExecutor(), progress), on)
-    from harness.reporting.size_html import render_size  # not before the command line is known to be right
+        from harness.reporting.size_html import render_size  # not before the command line is known to be right
+
+        write_file(directory / SIZE_NAME, encode(size_text(record)))
+        write_file(directory / "report.html", render_size(record))
     from harness.reporting.size_terminal import print_size
 
-    write_file(directory / SIZE_NAME, encode(size_text(record)))
-    write_file(directory / "report.html", render_size(record))
     if as_json:
         typer.echo(size_text(record), nl=False)
     else:

@@ -172,12 +172,13 @@ def sweep(
         directory = sweeps.begin(own.of(asked), levels, share("--margin", margin), argv, out, ProcessExecutor())
     with sweeps.resumable(directory), progress_for(quiet=as_json) as progress:
         record = sweeps.proceed(directory, ProcessExecutor(), progress, spent_s=process_age_s())
-    from harness.reporting.counters import print_lines, sweep_lines  # not before the command line is known to be right
-    from harness.reporting.sweep_html import render_sweep
+        from harness.reporting.sweep_html import render_sweep  # not before the command line is known to be right
+
+        write_file(directory / SWEEP_NAME, encode(sweep_text(record)))
+        write_file(directory / "report.html", render_sweep(record))
+    from harness.reporting.counters import print_lines, sweep_lines
     from harness.reporting.sweep_terminal import print_sweep
 
-    write_file(directory / SWEEP_NAME, encode(sweep_text(record)))
-    write_file(directory / "report.html", render_sweep(record))
     if as_json:
         typer.echo(sweep_text(record), nl=False)
     else:

@@ -20,6 +20,8 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # What a run, a sweep, a sizing, a load test or a fleet keeps in its directory and is read again from.
 _RECORDS = re.compile(r"(run|sweep|size|load|fleet|design|request)\.json|journal\.jsonl")
 _NOT_THE_USER = DISK_FULL | {errno.EIO, errno.EPIPE, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+_OTHER = "Choose another path, or make room."
+_PROBED = 4096  # bytes that a disk with room takes
 
 
 def unwritable(place: Path | str, error: OSError, remedy: str) -> LparbenchError:
@@ -36,6 +38,29 @@ def is_standard_output(path: Path) -> bool:
         return os.path.samestat(path.stat(), os.fstat(1))
     except OSError:
         return False
+
+
+def check_output(path: Path, *, inputs: Iterable[Path] = ()) -> None:
+    """Refuse at once what `write_output` would refuse when the work is done; nothing is made, nothing is left.
+
+    Raises:
+        InputError: it is one of the inputs.
+        LparbenchError: the disk or its permissions refuse.
+    """
+    if is_standard_output(path):
+        return
+    _refuse_inputs(path, inputs)
+    made = _missing(path)
+    try:
+        _make_folder(path.parent)
+        target, before = _target(path)
+        if before is None or not _stays(target, before):
+            with aside(target) as probe:
+                probe.write_bytes(bytes(_PROBED))
+    except OSError as error:
+        raise unwritable(path, error, _OTHER) from None
+    finally:
+        _unmake(made)
 
 
 def write_output(path: Path, content: bytes, *, inputs: Iterable[Path] = ()) -> None:
@@ -59,12 +84,16 @@ def whole_output(path: Path, *, inputs: Iterable[Path] = ()) -> Iterator[BinaryI
     if is_standard_output(path):
         yield sys.stdout.buffer
         return
+    _refuse_inputs(path, inputs)
+    with whole_file(path) as sink:
+        yield sink
+
+
+def _refuse_inputs(path: Path, inputs: Iterable[Path]) -> None:
     for source in inputs:
         with contextlib.suppress(OSError):
             if _was_read(path, Path(str(source).partition("#")[0])):  # a record of an archive is ARCHIVE#RECORD
                 raise InputError(f"{path}: this was read, and would be lost.", remedy="Choose another output.")
-    with whole_file(path) as sink:
-        yield sink
 
 
 def _was_read(path: Path, source: Path) -> bool:
@@ -97,13 +126,10 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     Raises:
         LparbenchError: the disk or its permissions refuse; nothing is left behind.
     """
-    made = [folder for folder in path.parents if not folder.exists()]
+    made = _missing(path)
     try:
         _make_folder(path.parent)
-        target = _followed(path)
-        before = target.stat() if target.exists() else None
-        if before is not None and not os.access(target, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        target, before = _target(path)
         if before is not None and _stays(target, before):
             with target.open("wb") as sink:
                 yield sink
@@ -121,11 +147,9 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         if durable:
             sync_directory(target.parent)
     except OSError as error:
-        raise unwritable(path, error, "Choose another path, or make room.") from error
+        raise unwritable(path, error, _OTHER) from error
     finally:
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        _unmake(made)
 
 
 def write_synced(path: Path, content: bytes) -> None:
@@ -143,6 +167,33 @@ def sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _missing(path: Path) -> list[Path]:
+    """Folders that a file lacks, the innermost first."""
+    return [folder for folder in path.parents if not folder.exists()]
+
+
+def _unmake(made: Iterable[Path]) -> None:
+    """Remove the folders among them that are empty."""
+    for folder in made:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _target(path: Path) -> tuple[Path, os.stat_result | None]:
+    """Where a path leads, and what is there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target = _followed(path)
+    before = target.stat() if target.exists() else None
+    if before is not None and stat.S_ISDIR(before.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if before is not None and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return target, before
 
 
 def _make_folder(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -246,6 +248,21 @@ def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:
             f"{target}: cannot be written: {error.strerror}; nothing was left behind.",
             remedy="Free space there, or choose another --out.",
         ) from error
+
+
+def kept_aside(error: LparbenchError, name: str, contents: Mapping[str, bytes]) -> LparbenchError:
+    """The error for a record that could not be written, which is kept where temporary files are if there is room.
+
+    Args:
+        error: why it could not.
+        name: of its directory there.
+        contents: file name -> content.
+    """
+    place = Path(tempfile.gettempdir()) / name
+    with suppress(LparbenchError):
+        write_directory(place, contents)
+        return type(error)(error.message, remedy=f"What was measured is kept. See: lparbench report {place}")
+    return error
 
 
 def encode(text: str) -> bytes:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import InputError, LparbenchError
 from harness.serving.admission import Admission
 from harness.serving.card_log import CardLog, remove_parts
 from harness.serving.card_snapshot import model_digest, restore, save
@@ -78,14 +81,35 @@ def keep_cards(spec: ServeSpec, fraud: Fraud) -> None:
     """Write the cards' states where the spec says so.
 
     Raises:
-        LparbenchError: the disk or its permissions refuse; the states are lost then.
+        LparbenchError: the disk or its permissions refuse; names where the states are.
     """
-    if spec.state is not None and not spec.check:
-        count = save(fraud.states, Path(spec.state), model_digest(Path(spec.bundle)))
-        if fraud.log is not None:
-            fraud.log.remove()
-        if not spec.divided:
-            say_kept(count, spec.state)
+    if spec.state is None or spec.check:
+        return
+    model = model_digest(Path(spec.bundle))
+    if spec.divided:  # the supervisor puts the parts together, and until then the logs stay
+        save(fraud.states, Path(spec.state), model)
+        return
+    say_kept(written(lambda path: save(fraud.states, path, model), Path(spec.state)), spec.state)
+    if fraud.log is not None:
+        fraud.log.remove()
+
+
+def written(write: Callable[[Path], int], path: Path) -> int:
+    """What `write` gives, which writes cards to a file.
+
+    Raises:
+        LparbenchError: the disk or its permissions refuse; the cards are where temporary files are, if there is room.
+    """
+    try:
+        return write(path)
+    except LparbenchError as error:
+        try:
+            kept = Path(tempfile.mkdtemp(prefix="lparbench-cards-")) / path.name
+            write(kept)
+        except (LparbenchError, OSError):
+            raise error from None
+        words = shlex.join(["mv", str(kept), str(path)])
+        raise type(error)(error.message, remedy=f"The cards are kept. Make room, then: {words}") from None
 
 
 def writable(path: Path) -> None:

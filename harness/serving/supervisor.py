@@ -26,7 +26,7 @@ from harness.placement.model import Placement, thread_environment
 from harness.serving.listening import announce, listeners
 from harness.serving.loop import AT_ONCE, DRAIN, ended, on_signals, say
 from harness.serving.shared import FRONT, READY, SCORER, TABLE, name_of
-from harness.serving.spec import ServeSpec, asked_of, part_of, placement_file
+from harness.serving.spec import ServeSpec, asked_of, log_name, part_of, placement_file
 
 _START_S = 120.0
 _SHORT_S = 5.0  # a process that lived no longer
@@ -254,7 +254,8 @@ def main(directory: Path) -> int:
 def _with_cards(directory: Path, spec: ServeSpec, placements: list[Placement], path: Path) -> int:
     """Divide the cards of a file among the scorers, and put them together at the end."""
     from harness.serving import card_snapshot
-    from harness.serving.cards import say_kept, say_taken, writable
+    from harness.serving.card_log import remove_parts
+    from harness.serving.cards import say_kept, say_taken, writable, written
     from harness.serving.relay import owner
 
     writable(path)
@@ -263,7 +264,8 @@ def _with_cards(directory: Path, spec: ServeSpec, placements: list[Placement], p
     say_taken(card_snapshot.divide(path, parts, model, owner) if path.exists() else None, path)
     code = asyncio.run(_supervise(directory, spec, placements))
     if all(part.exists() for part in parts):
-        say_kept(card_snapshot.join(parts, path, model), str(path))
+        say_kept(written(lambda place: card_snapshot.join(parts, place, model), path), str(path))
+        remove_parts(Path(log_name(str(path), 0)), 0)
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,15 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from support.commands import exit_code
+from support.loads import load_record
 from support.mutations import small_run
-from support.sweeps import ScriptedExecutor
+from support.records import facts
+from support.sizes import sized_record
+from support.sweeps import ScriptedExecutor, design_of, setting
 
 from harness.cli import base_head
+from harness.cli.load import _write
 from harness.compare.observations import side_of
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.gates.baseline_file import update_baseline
@@ -24,8 +30,11 @@ from harness.record import store
 from harness.record.files import unwritable
 from harness.record.spec import RunSpec
 from harness.reporting.progress import Silence
+from harness.runs.design import write_design
+from harness.runs.journal import SessionEntry, open_journal
 from harness.runs.run import execute, resume, run_once
 from harness.scratch import SCRATCH_VARIABLE
+from harness.serving.cards import written
 from harness.workers.jobs import BaselineJob, Job, MeasureJob
 from harness.workers.outcomes import JobResult
 from harness.workers.process import OUTPUT_FILE, WorkerProcess, no_room
@@ -152,3 +161,64 @@ def test_the_disk_of_another_process_scratch_is_called_that_of_tmpdir(
     monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "scratch"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(1, 0, 0 if path.name == "scratch" else 1 << 40))
     assert "scratch: no space left on the disk of TMPDIR." in str(no_room(tmp_path / "scratch"))
+
+
+def _full(place: Path) -> LparbenchError:
+    return unwritable(place, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "Make room.")
+
+
+def test_a_load_test_outlives_an_output_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise _full(path)
+
+    record = load_record()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr("harness.record.files.write_output", full)
+    with pytest.raises(LparbenchError, match=r"load\.json: cannot be written.*lparbench report ") as refused:
+        _write(record, tmp_path / "load.json", None, ())
+    assert refused.value.exit_code is ExitCode.TOOL_FAILED
+    (kept,) = (tmp_path / "tmp").iterdir()
+    assert str(refused.value).endswith(str(kept))
+    assert store.load_load_test(kept) == record
+    monkeypatch.setattr("tempfile.tempdir", str(kept / store.LOAD_NAME))  # no folder: nothing can be kept there
+    with pytest.raises(LparbenchError, match="Make room"):
+        _write(record, None, tmp_path / "page.html", ())
+
+
+def test_cards_outlive_a_state_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(path: Path) -> int:
+        if path.parent == tmp_path:
+            raise _full(path)
+        path.write_bytes(b"cards")
+        return 3
+
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    with pytest.raises(LparbenchError, match="The cards are kept") as refused:
+        written(write, tmp_path / "my cards")
+    assert refused.value.exit_code is ExitCode.TOOL_FAILED
+    assert subprocess.run(shlex.split(str(refused.value.remedy).partition("then: ")[2])).returncode == 0
+    assert (tmp_path / "my cards").read_bytes() == b"cards"
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(LparbenchError, match="Make room") as refused:
+        written(write, tmp_path / "my cards")
+
+
+def test_a_sizing_whose_record_cannot_be_written_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise _full(path)
+
+    design = design_of((setting(),), facts())
+    write_design(design, tmp_path)
+    with open_journal(tmp_path) as journal:
+        journal.note(SessionEntry(design.created))
+    record = sized_record(tmp_path / "sized")
+    monkeypatch.setattr("harness.sizing.session.begin", lambda *_, **__: tmp_path)
+    monkeypatch.setattr("harness.sizing.session.proceed", lambda *_: record)
+    monkeypatch.setattr("harness.record.files.write_file", full)
+    assert exit_code("size", "nsl-kdd-mlp", "--rate", "10/s") == ExitCode.TOOL_FAILED
+    stderr = capsys.readouterr().err
+    assert f"Resume: lparbench size --resume {tmp_path}" in stderr
+    assert "size.json: cannot be written: No space left" in stderr

@@ -242,3 +242,26 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
         score()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_could_not_be_written_later_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.html"
+    page.write_bytes(b"old")
+    before = sorted(tmp_path.rglob("*"))
+    files.check_output(tmp_path / "new" / "folder" / "page.html")
+    files.check_output(page)
+    for path in (tmp_path, page / "x", tmp_path / "new" / ("n" * 256)):
+        with pytest.raises(InputError, match="cannot be written"):
+            files.check_output(path)
+    with pytest.raises(InputError, match="was read"):
+        files.check_output(page, inputs=[page])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LparbenchError, match="No space left") as refused:
+        files.check_output(tmp_path / "new" / "page.html")
+    assert refused.value.exit_code is ExitCode.TOOL_FAILED
+    assert sorted(tmp_path.rglob("*")) == before
+    assert page.read_bytes() == b"old"
