@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ else:
 
 _DEEPEST = 64  # lists and tables in one another
 _TOML_BYTES = 1 << 20
+_DOTS = 256  # in a line of TOML
 _JSON_BYTES = 1 << 28
+_JSON_TABLES = 1 << 22  # lists and tables of a file
+_JSON_VALUES = 1 << 25
+_SHOWN = 200  # characters of a key in an error
 _TOO_DEEP = f"lists or tables are nested more than {_DEEPEST} deep"
 _SCALARS = frozenset({int, float, bool, str, type(None)})
 
@@ -30,6 +35,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or is not TOML; names the line.
     """
     text = read_text(path, _TOML_BYTES)
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _DOTS:  # a dotted key takes time by the square of its parts
+            raise InputError(f"{path}: line {number} has more than {_DOTS} dots.", remedy="Write it in several lines.")
     try:
         table = tomllib.loads(text)
     except RecursionError:
@@ -56,6 +64,7 @@ def parse_json(text: str, where: str) -> Any:
     Raises:
         InputError: what is wrong, with line and column where the parser knows them.
     """
+    bounded(text, where)
     try:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
         if _is_shallow(value):
@@ -68,6 +77,20 @@ def parse_json(text: str, where: str) -> Any:
     except ValueError as error:  # also an integer of more digits than Python converts
         problem = str(error)
     raise InputError(f"{where}: not JSON: {problem}.", remedy="The file is damaged or cut short: copy it again.")
+
+
+def bounded(text: str, where: str) -> str:
+    """JSON that takes no more memory than a sound file: an empty list takes a hundred times what it is written in.
+
+    Raises:
+        InputError: it has more characters, lists and tables, or values.
+    """
+    if len(text) > _JSON_BYTES:
+        raise _too_large(where, _JSON_BYTES)
+    if text.count("[") + text.count("{") > _JSON_TABLES or text.count(",") > _JSON_VALUES:
+        most = f"{_JSON_TABLES:,} lists and tables or {_JSON_VALUES:,} values"
+        raise InputError(f"{where}: more than {most}, which no such file has.", remedy="Check the path.")
+    return text
 
 
 def read_text(path: Path, most: int) -> str:
@@ -104,8 +127,12 @@ def read_content(path: Path, most: int) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}.", remedy="Check its permissions.") from error
     if len(content) > most:
-        raise InputError(f"{path}: larger than {most >> 20} MiB, which no such file is.", remedy="Check the path.")
+        raise _too_large(path, most)
     return content
+
+
+def _too_large(where: Path | str, most: int) -> InputError:
+    return InputError(f"{where}: larger than {most >> 20} MiB, which no such file is.", remedy="Check the path.")
 
 
 def _is_shallow(value: Any) -> bool:
@@ -133,6 +160,7 @@ def _finite(text: str) -> float:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} appears twice in one object")
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
+        raise ValueError(f"key {twice[:_SHOWN]!r} appears twice in one object")
     return unique

@@ -21,7 +21,7 @@ from harness.compare.observations import Side, side_of
 from harness.compare.other_tools import read_other_tool
 from harness.compare.pytest_benchmark import is_pytest_benchmark, read_own_export, read_pytest_benchmark
 from harness.errors import InputError
-from harness.parsing import read_content
+from harness.parsing import bounded, read_content
 from harness.record.archive import Query, is_archive, opened
 from harness.record.files import DISK_FULL
 from harness.record.store import RECORD_NAME, SWEEP_NAME, load_run
@@ -194,7 +194,7 @@ def _parsed(path: Path, shown: str) -> Any:
     if content.startswith(_GZIP):
         content = _unzipped(content, shown)
     try:
-        return json.loads(content.decode(json.detect_encoding(content)))
+        return json.loads(bounded(content.decode(json.detect_encoding(content)), shown))
     except (ValueError, RecursionError) as error:
         opens = content.lstrip(_BEFORE_JSON)[:1] in (b"{", b"[", b"")
         remedy = "The file is damaged or cut short: copy it again." if opens else f"Give files written by {_WRITERS}."

@@ -19,7 +19,7 @@ from harness.errors import InputError
 from harness.parsing import parse_json
 from harness.platform.facts import Facts
 from harness.record.codec import DIGEST, DigestError, check_digest
-from harness.record.database import errors_of, sqlalchemy, tables_of
+from harness.record.database import errors_of, refuse_programs, sqlalchemy, tables_of
 from harness.record.identity import now
 from harness.record.model import Run
 from harness.record.size_model import Size
@@ -270,6 +270,7 @@ def opened(place: str, *, new: bool = False) -> Iterator[Archive]:
     made = file is not None and not file.exists()
     try:
         with errors_of(name):
+            refuse_programs(engine, tables, name)
             if new:
                 metadata.create_all(engine)
             elif not sql.inspect(engine).has_table(tables[0].name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,6 +48,26 @@ def tables_of(metadata: Any) -> tuple[Any, Any, Any]:
         sql.Column("text", sql.Text, nullable=False),
     )
     return records, workloads, kept
+
+
+def refuse_programs(engine: Any, tables: Iterable[Any], name: str) -> None:
+    """See that the tables of an SQLite file are tables: a view or a trigger could work without an end.
+
+    Raises:
+        InputError: one is something else.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    ours = {table.name for table in tables}
+    with errors_of(name), engine.connect() as connection:
+        for kind, own, of, text in connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master"):
+            named = {str(own).lower(), str(of).lower()}  # SQLite heeds no case
+            virtual = str(text).upper().startswith("CREATE VIRTUAL")
+            if named & ours and (virtual or kind not in ("table", "index")):
+                raise InputError(
+                    f"{name}: {'a virtual table' if virtual else f'a {kind}'} called {own}, which no archive has.",
+                    remedy="Take the archive from where it was made.",
+                )
 
 
 @contextmanager

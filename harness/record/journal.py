@@ -21,6 +21,7 @@ from harness.parsing import parse_json
 from harness.record.codec import digest_of
 
 JOURNAL_FILE = "journal.jsonl"
+_MOST_BYTES = 1 << 30
 E = TypeVar("E")
 T = TypeVar("T")
 
@@ -128,6 +129,8 @@ def _linked(link: str, entry: object) -> str:
 def _entries(path: Path, hint: Any, head: str) -> tuple[list[Any], int, str]:
     """Whole lines, how many bytes they take, and the link of the last."""
     _check_file(path)
+    if path.stat().st_size > _MOST_BYTES:
+        raise damaged(str(path), f"it has more than {_MOST_BYTES >> 20} MiB")
     whole, end, _ = path.read_bytes().rpartition(b"\n")
     entries: list[Any] = []
     first = path.with_name(head)

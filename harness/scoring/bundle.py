@@ -26,7 +26,7 @@ from harness.errors import InputError, LparbenchError, one_line
 from harness.evaluation.calibration import Calibration
 from harness.evaluation.drift import DriftReference
 from harness.evaluation.thresholds import Threshold
-from harness.parsing import read_json
+from harness.parsing import read_content, read_json
 from harness.record.model import DatasetRecord
 from harness.scoring import arrays, artifacts
 from harness.scoring.artifacts import Artifacts
@@ -43,6 +43,7 @@ _ENCODER = "encoder.npz"
 _DRIFT = "drift.npz"
 _VALIDATION = "validation.npz"
 _SUMS = "SHA256SUMS"
+_SUMS_BYTES = 1 << 20
 _BLOCK = 1 << 20
 
 
@@ -226,7 +227,8 @@ def open_bundle(directory: Path) -> Bundle:
     if strange := [path for path in directory.iterdir() if not path.is_file()]:  # a pipe would be waited for
         raise InputError(f"{min(strange)} is no file, and a bundle has files.", remedy="Copy the bundle again.")
     try:
-        stored, actual = (directory / _SUMS).read_bytes().decode("utf-8", "replace"), _sums(directory)
+        stored = read_content(directory / _SUMS, _SUMS_BYTES).decode("utf-8", "replace")
+        actual = _sums(directory)
     except OSError as error:
         raise InputError(f"{directory} cannot be read: {error.strerror or error}.") from error
     if stored != actual:

@@ -35,6 +35,7 @@ from harness.serving.loop import say
 _LEAST_BYTES = 4 << 20  # of a file before the next begins
 _GROWTH = 2  # times what the cards take
 _PER_TURN = 2  # cards whose state is written with a transaction
+_LONGEST_LINE = 1 << 26  # bytes; a card's is the longest
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -291,8 +292,10 @@ def _records(path: Path, *, last: bool) -> Iterator[Record]:
         InputError: a line is damaged that was whole once.
     """
     begun: Record | None = None
+    if not path.is_file():  # a pipe would be waited for
+        raise _damaged(path, 1)
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
             checksum, _, text = line.rstrip(b"\n").partition(b" ")
             if not line.endswith(b"\n") or checksum != b"%08x" % crc32(text):
                 if file.peek(1) and not (last and isinstance(begun, Begun) and not begun.boot):

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.parsing import read_content
 
+_SOURCE_BYTES = 1 << 20  # of a Python file
 _CALL = re.compile(r"(?P<name>[^()]*)(?P<call>\(.*\))?", re.DOTALL)
 _EXAMPLE = "Expected such as 'module:Class(n_estimators=200)', in quotation marks for the shell."
 
@@ -99,8 +101,8 @@ def classes_of_file(name: str) -> tuple[str, ...]:
     """``module:Class`` of every class with ``fit`` in the file ``name`` or ``name.py`` here; its code is not run."""
     path = Path(name if name.endswith(".py") else f"{name}.py")
     try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
+        tree = ast.parse(read_content(path, _SOURCE_BYTES))
+    except (InputError, SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     return tuple(
         f"{path.stem}:{node.name}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from harness import parsing
 from harness.decode import (
     Check,
     NotPlainError,
@@ -190,6 +191,20 @@ def test_files_that_are_not_json(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_json(path)
+
+
+def test_no_file_takes_more_time_or_memory_than_a_sound_file(tmp_path, monkeypatch):
+    many = ", ".join(f'"k{number}": 0' for number in range(200_000))
+    with pytest.raises(InputError, match="key 'k199999' appears twice"):  # looked for by the square, for hours
+        parse_json(f'{{{many}, "k199999": 1}}', "x.json")
+    monkeypatch.setattr(parsing, "_JSON_TABLES", 100)
+    monkeypatch.setattr(parsing, "_JSON_VALUES", 1000)
+    for text in ("[" + "[]," * 100 + "[]]", "[" + "{}," * 100 + "1]", "[" + "0," * 1001 + "0]"):
+        with pytest.raises(InputError, match="more than 100 lists and tables or 1,000 values"):
+            parse_json(text, "x.json")
+    (tmp_path / "dots.toml").write_text("title = 'T'\n" + "a." * 100_000 + "a = 1")
+    with pytest.raises(InputError, match=r"dots\.toml: line 2 has more than 256 dots"):
+        read_toml(tmp_path / "dots.toml")
 
 
 def test_files_by_type(tmp_path):

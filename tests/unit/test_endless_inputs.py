@@ -20,8 +20,10 @@ from harness.parsing import read_content
 from harness.record.archive import is_archive, opened
 from harness.record.store import load_run
 from harness.serving.arrival_trace import read_trace
+from harness.serving.card_log import _records
 from harness.serving.listening import read_token
 from harness.sizing.table import read_table
+from harness.workload.naming import classes_of_file
 
 _PATIENCE_S = 20
 _ZERO = os.makedev(1, 5)
@@ -42,6 +44,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "side": load_side,
     "record": load_run,
     "wheel": Wheel.read,
+    "log of cards": lambda path: list(_records(path, last=True)),
 }
 
 
@@ -87,3 +90,10 @@ def test_a_pipe_that_somebody_writes_to_is_read_to_its_end() -> None:
     with pytest.raises(InputError, match="larger than 0 MiB"):
         read_content(Path(__file__), 100)
     os.close(reader)
+
+
+def test_a_pipe_with_the_name_of_a_module_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("mine.py")
+    with at_once():
+        assert classes_of_file("mine") == ()

@@ -180,6 +180,43 @@ def test_what_is_no_archive_is_named(place: str, message: str, tmp_path: Path, m
     assert not Path("nowhere.sqlite").exists()
 
 
+_ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+
+
+@pytest.mark.parametrize(
+    ("what", "statements"),
+    [
+        (
+            "a view called LPARBENCH_RECORDS",
+            (
+                "ALTER TABLE lparbench_records RENAME TO mine",
+                f"CREATE VIEW LPARBENCH_RECORDS AS {_ENDLESS} SELECT mine.* FROM n, mine",
+            ),
+        ),
+        (
+            "a trigger called t",
+            (f"CREATE TRIGGER t AFTER INSERT ON lparbench_kept BEGIN DELETE FROM lparbench_kept WHERE digest IN"
+             f" ({_ENDLESS} SELECT x FROM n); END",),
+        ),
+        (
+            "a virtual table called lparbench_kept",
+            ("DROP TABLE lparbench_kept", "CREATE VIRTUAL TABLE lparbench_kept USING fts5(digest, kind, text)"),
+        ),
+    ],
+)  # fmt: skip
+def test_an_archive_that_would_work_without_an_end_is_refused(
+    what: str, statements: tuple[str, ...], team: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "team.sqlite"
+    lparbench("archive", "add", place, team / "runs" / "run-1")
+    with sqlite3.connect(place) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    for words in (("archive", "query", place), ("archive", "add", place, team), ("site", place, tmp_path / "site")):
+        with pytest.raises(InputError, match=f"{what}, which no archive has"):
+            lparbench(*words)
+
+
 def test_a_name_from_the_database_leads_nowhere_else(team: Path, tmp_path: Path) -> None:
     place = tmp_path / "team.sqlite"
     lparbench("archive", "add", place, team / "runs" / "run-1")
