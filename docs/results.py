@@ -11,8 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.errors import InputError, LparbenchError, one_line, unknown
+from harness.parsing import read_content
+from harness.record.files import write_file
 from harness.record.model import Run
-from harness.record.store import load_run, parse_run
+from harness.record.store import RECORD_NAME, load_run, parse_run
 from harness.reporting.published_markdown import render_published
 from harness.workload.files import load_suite
 
@@ -20,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "results" / "published"
 PAGE = ROOT / "docs" / "results.md"
 SUITE = "seeds"
+_LARGEST = 1 << 26  # bytes of a record
 _INTRODUCTION = """# Published figures, repeated
 
 The systems of the five source documents, each fitted on the published files at its own length, under the document's
@@ -37,11 +41,27 @@ this page. How the protocols differ: [method](method.md).
 def records(folder: Path = RECORDS) -> list[Run]:
     """The records that are kept, in the order of the suite."""
     order = load_suite(SUITE).workloads
-    names = [path.name.partition(".")[0] for path in folder.glob("*.json.xz")]
-    return [
-        parse_run(lzma.decompress((folder / f"{name}.json.xz").read_bytes()).decode(), name)
-        for name in sorted(names, key=order.index)
-    ]
+    files = {path.name.partition(".")[0]: path for path in folder.glob("*.json.xz")}
+    for name, path in files.items():
+        if name not in order:
+            raise unknown("workload", name, order, where=str(path))
+    return [parse_run(_unpacked(files[name]), name) for name in order if name in files]
+
+
+def _unpacked(path: Path) -> str:
+    """The text in a file.
+
+    Raises:
+        InputError: it is damaged, or holds more than a record.
+    """
+    unpacker = lzma.LZMADecompressor(memlimit=_LARGEST << 2)
+    try:
+        content = unpacker.decompress(read_content(path, _LARGEST), max_length=_LARGEST)
+        if not unpacker.eof:
+            raise InputError(f"{path}: cut short, or more than {_LARGEST >> 20} MiB.", remedy="Keep the run again.")
+        return content.decode("utf-8")
+    except (lzma.LZMAError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: no record: {error}.", remedy="Keep the run again.") from None
 
 
 def page(runs: Sequence[Run]) -> str:
@@ -54,13 +74,18 @@ def page(runs: Sequence[Run]) -> str:
 
 def keep(path: Path) -> None:
     """Keep the record of a run of one workload."""
-    record = path / "run.json"
-    (workload,) = load_run(path).spec.workloads
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    (RECORDS / f"{workload}.json.xz").write_bytes(lzma.compress(record.read_bytes(), preset=9 | lzma.PRESET_EXTREME))
+    workloads = load_run(path).spec.workloads
+    if len(workloads) != 1 or workloads[0] not in load_suite(SUITE).workloads:
+        raise InputError(f"{path}: a run of {', '.join(workloads)}.", remedy=f"Give a run of one workload of {SUITE}.")
+    content = (path / RECORD_NAME if path.is_dir() else path).read_bytes()
+    packed = lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
+    write_file(RECORDS / f"{workloads[0]}.json.xz", packed)
 
 
 if __name__ == "__main__":
-    for given in sys.argv[1:]:
-        keep(Path(given))
-    PAGE.write_text(page(records()), encoding="utf-8")
+    try:
+        for given in sys.argv[1:]:
+            keep(Path(given))
+        write_file(PAGE, page(records()).encode())
+    except LparbenchError as problem:
+        sys.exit(one_line(str(problem)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import runpy
 import shlex
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from harness.cli.main import app
 from harness.datasets.catalogue import specs
 from harness.datasets.packed import SUFFIXES
+from harness.errors import InputError
 from harness.workload.files import load_workload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,3 +146,20 @@ def test_the_page_of_published_figures_is_of_runs_at_full_length_on_real_files()
         assert {result.dataset.origin for result in run.results} == {"real"}
     written = (ROOT / "docs/results.md").read_text(encoding="utf-8")
     assert written == results["page"](runs), "run: python docs/results.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nsl-kdd-mlp", lzma.compress(bytes(1 << 27)), "cut short, or more than 64 MiB"),
+        ("nsl-kdd-mlp", lzma.compress(b"{}")[:-5], "cut short"),
+        ("nsl-kdd-mlp", b"no record", "no record: "),
+        ("nsl-kdd-mlp", lzma.compress(b"\xff"), "no record: "),
+        ("nsl-kdd-mlp", lzma.compress(b"{}"), "not a run record with a digest"),
+        ("strange", lzma.compress(b"{}"), "unknown workload 'strange'"),
+    ],
+)
+def test_a_published_record_that_is_damaged_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.json.xz").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        runpy.run_path(str(ROOT / "docs/results.py"))["records"](tmp_path)
