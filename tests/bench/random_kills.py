@@ -20,20 +20,31 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from harness.errors import ExitCode
+sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (1, 2)]
+
+from support.mutations import small_run  # noqa: E402 - the path comes first
+from support.trees import LparSpec, NodeSpec, TreeSpec, build  # noqa: E402
+
+from harness.compare.observations import side_of  # noqa: E402
+from harness.errors import ExitCode  # noqa: E402
+from harness.gates.baseline import make_baseline  # noqa: E402
+from harness.gates.baseline_file import baseline_text  # noqa: E402
+from harness.interpreter import program  # noqa: E402
+from harness.record.store import load_run  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 WITHIN_S = 2.0
+_TREE = TreeSpec(nodes=(NodeSpec(0, cores=2),), smt_of_core={1: 2}, lpar=LparSpec())
 _MARK = "LPARBENCH_KILLS"  # in the environment of everything that a command starts
 _SMALL = ("--rows", "600", "--epochs", "1", "--seeds", "1", "--blocks", "1", "--synthetic", "--backends", "native",
           "--scenarios", "offline")  # fmt: skip
-_BENCHMARK = """
+BENCHMARK = """
 import time
 def test_sleep(lparbench):
     lparbench(time.sleep, 0.001)
@@ -68,11 +79,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "gate": ("gate", "--base", "HEAD", "--", "pytest", "-q", "-p", "no:cacheprovider", "bench"),
     "fleet": ("fleet", "run", "hosts.ini", "nsl-kdd-mlp", "--waves", "1", "--rows", "600", "--epochs", "1",
               "--synthetic", "--backends", "native", "--command", f"{sys.executable} -m harness", "--out", "out/fleet"),
+    "gate baseline": ("gate", "out/baseline.json"),
     "smt": ("smt", "set", "1", "--", "sleep", "60"),
+    "smt tree": ("smt", "set", "1", "--sysroot", "{tree}", "--", "sleep", "60"),
 }  # fmt: skip
 # Shares of the moments, in seconds after the start, that a command is under way.
 _LONGEST_S = {"run": 9.0, "sweep": 9.0, "size": 9.0, "gate": 9.0, "serve": 9.0, "kernels": 6.0, "load": 6.0,
-              "fleet": 9.0, "serve two fronts": 6.0, "score": 5.0}  # fmt: skip
+              "gate baseline": 9.0, "fleet": 9.0, "serve two fronts": 6.0, "score": 5.0}  # fmt: skip
 # What may be there: what can be resumed, and what is kept on purpose.
 _KEPT = (".unfinished", "sweeps/", "sizes/", "bundles/", "trusted", "runs/", ".part", "fleet/", "fleet.lock")
 _ROW = "0,tcp,http,SF,181,5450,0,0,0,0,0,1,0,0,0,0,0,0,0,0,0,0,8,8,0,0,0,0,1,0,0,9,9,1,0,0.11,0,0,0,0,0,normal,21\n"
@@ -83,7 +96,7 @@ shift 2
 exec sh -c "$*"
 """
 
-_MADE_FIRST = ("{run}", "out/bundles/", "out/runs", "team.sqlite")  # with the first run
+_MADE_FIRST = ("{run}", "out/bundles/", "out/runs", "team.sqlite", "out/baseline.json")  # with the first run
 
 
 class _Anything(http.server.BaseHTTPRequestHandler):
@@ -133,11 +146,13 @@ class Bed:
         for name in ("home", "tmp", "bin", "work/bench"):
             (self.top / name).mkdir(parents=True)
         work = self.top / "work"
-        (work / "bench" / "test_sleep.py").write_text(_BENCHMARK)
+        (work / "bench" / "test_sleep.py").write_text(BENCHMARK)
         with (work / "big.csv").open("wb") as file:
             file.truncate(256 << 20)
         (work / "rows.csv").write_text(400_000 * _ROW)
         (work / "hosts.ini").write_text("lpar01\n")
+        self.tree = build(_TREE, self.top / "tree")
+        self._switches = self._read_switches()
         (self.top / "bin" / "ssh").write_text(_SSH)
         (self.top / "bin" / "ssh").chmod(0o755)
         git = ("git", "-c", "user.name=x", "-c", "user.email=x@localhost")
@@ -152,8 +167,10 @@ class Bed:
         done = subprocess.run(first, cwd=work, env=self.environment("first"), capture_output=True, text=True)
         (self.run,) = (path.parent.relative_to(work) for path in (work / "out/runs").glob("*/run.json"))
         assert (work / "out/bundles/nsl-kdd-mlp").exists(), done.stderr
+        side = replace(side_of(small_run("baseline", seed=1)), spec=load_run(work / self.run).spec)  # which it repeats
+        (work / "out/baseline.json").write_text(baseline_text(make_baseline(side)))
         words = ("archive", "add", "team.sqlite", "out/runs")
-        subprocess.run([sys.executable, "-m", "harness", *words], cwd=work, env=self.environment("first"), check=True)
+        subprocess.run(program("harness", *words), cwd=work, env=self.environment("first"), check=True)
 
     def environment(self, mark: str) -> dict[str, str]:
         """Of a command, whose processes carry the mark."""
@@ -163,12 +180,24 @@ class Bed:
 
     def start(self, name: str, mark: str) -> subprocess.Popen[bytes]:
         """The command, as from a shell."""
-        words = [word.format(run=self.run, port=self.port) for word in COMMANDS[name]]
         return subprocess.Popen(
-            [sys.executable, "-m", "harness", *words], cwd=self.top / "work", env=self.environment(mark),
+            self.command(name), cwd=self.top / "work", env=self.environment(mark),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_heeded,
             start_new_session=True,
         )  # fmt: skip
+
+    def command(self, name: str) -> list[str]:
+        """Its words, as a shell would start what is installed."""
+        places = {"run": self.run, "port": self.port, "tree": self.tree}
+        return program("harness", *(word.format(**places) for word in COMMANDS[name]))
+
+    def switched(self) -> bool:
+        """Whether the SMT of the tree is not what it was."""
+        return self._read_switches() != self._switches
+
+    def _read_switches(self) -> dict[Path, bytes]:
+        cpus = self.tree / "sys/devices/system/cpu"
+        return {path: path.read_bytes() for path in cpus.rglob("*") if path.is_file()}
 
     def left(self) -> list[str]:
         """What is there that nobody asked to keep: temporary and hidden files, and empty directories."""
@@ -208,11 +237,12 @@ def kill_once(bed: Bed, name: str, number: signal.Signals, after_s: float, mark:
         process.send_signal(number)
     began = time.monotonic()
     while time.monotonic() - began < WITHIN_S:
-        if process.poll() is not None and not list(marked(mark)):
+        if process.poll() is not None and not list(marked(mark)) and not bed.switched():
             break
         time.sleep(0.02)
     process.poll()
     rest = [" ".join(each.cmdline())[-120:] for each in marked(mark)]
+    rest += ["SMT of the tree is not put back"] if bed.switched() else []
     for each in marked(mark):
         each.kill()
     process.wait()

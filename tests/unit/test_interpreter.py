@@ -9,12 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.bundles import saved
+from support.hostile_directory import HostileDirectory
+from support.records import run
 
 import harness
 from harness.detectors.foreign import import_path
 from harness.errors import InputError
 from harness.interpreter import program
 from harness.placement.model import Placement
+from harness.record.store import write_run
+from harness.scoring.bundle import open_bundle
 from harness.workers.process import worker_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +70,45 @@ def test_what_the_facts_are_asked_of_imports_nothing_of_the_working_directory(ho
     done = subprocess.run(command, cwd=hostile, capture_output=True, text=True)
     assert json.loads(done.stdout), done.stderr
     assert traces(hostile) == ""
+
+
+# Commands that end at once, in one process: what one of them lets in stays in for the others.
+_SHORT = """
+import sys
+from harness.cli.main import main
+for words in {commands!r}:
+    try:
+        main(list(words))
+    except SystemExit as ended:
+        print(*words, ended.code, file=sys.stderr)
+    assert "" not in sys.path and {folder!r} not in sys.path, words
+"""
+
+
+def test_no_command_imports_anything_of_the_working_directory(tmp_path: Path) -> None:
+    """Those that take their time are in tests/bench/hostile_directory.py."""
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    stored, bundle = str(write_run(run(), tmp_path / "runs")), str(saved(tmp_path / "pca", "pca", {}).directory)
+    (tmp_path / "rows.csv").write_text(",".join(["0"] * len(open_bundle(Path(bundle)).manifest.features)) + "\n")
+    hostile = HostileDirectory(folder, tmp_path / "ran")
+    commands: list[tuple[str, ...]] = [
+        ("list",), ("data", "list"), ("data", "work"), ("doctor",), ("smt", "show"), ("probe", "--script"),
+        ("report", stored, "-o", "page.html"), ("export", stored), ("history", stored, stored),
+        ("compare", stored, stored), ("gate", "none.json", "--candidate", stored),
+        ("archive", "add", "team.sqlite", stored), ("archive", "list", "team.sqlite"), ("site", "team.sqlite", "site"),
+        ("score", bundle, str(tmp_path / "rows.csv"), "--encoded"),
+        ("load", "http://127.0.0.1:1", "--bundle", bundle, "--rate", "1/s"), ("run", "nothing"), ("sweep", "nothing"),
+        ("size", "nothing", "--rate", "1/s"), ("fleet", "report", stored), ("serve", "nothing"),
+        ("place", "--cores", "1", "--", "true"),  # last: it becomes the program
+    ]  # fmt: skip
+    script = tmp_path / "commands.py"
+    script.write_text(_SHORT.format(commands=commands, folder=str(folder)))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    started = [sys.executable, str(script)]  # as the script that is installed starts
+    done = subprocess.run(started, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert hostile.imported() == []
+    assert done.returncode == 0, done.stderr
 
 
 def test_arguments_reach_a_program_as_they_are(tmp_path: Path) -> None:
