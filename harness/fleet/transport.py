@@ -69,9 +69,10 @@ class SshTransport:
 
     def arguments(self, host: Host, words: Sequence[str]) -> list[str]:
         """The command line of ssh that runs ``words`` there; nothing in it can be taken for an option."""
+        # ssh tells of a connection that was lost, or closed by the other end, at the level INFO.
         options = {
             "BatchMode": "yes", "ConnectTimeout": str(_CONNECT_S), "ServerAliveInterval": str(_ALIVE_S),
-            "ServerAliveCountMax": str(_ALIVE_COUNT), "ForwardAgent": "no", "ForwardX11": "no", "LogLevel": "ERROR",
+            "ServerAliveCountMax": str(_ALIVE_COUNT), "ForwardAgent": "no", "ForwardX11": "no", "LogLevel": "INFO",
         }  # fmt: skip
         ssh = ["ssh", "-T", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
         ssh += [] if self.config is None else ["-F", str(self.config)]

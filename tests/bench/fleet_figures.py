@@ -219,7 +219,7 @@ def alike(pairs: int) -> int:
         inventory, addresses, _ = asyncio.run(workers_of(cluster.scheduler))
         ways = {
             "ssh": (SshTransport((sys.executable, "-m", "harness"), servers.config),
-                    Host("lpar1", "127.0.0.1", port=servers.ports[0])),
+                    Host("lpar1", "127.0.0.1", port=servers.ports[0][1])),
             "dask": (DaskTransport(cluster.scheduler, (), addresses), inventory.hosts[0]),
         }  # fmt: skip
         for at in range(pairs):

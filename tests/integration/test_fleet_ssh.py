@@ -77,10 +77,10 @@ def test_a_coordinator_that_is_killed_leaves_nothing_and_is_resumed(servers: Ser
     with subprocess.Popen([sys.executable, "-c", start, *words], env=environment) as coordinator:
         try:
             directory = until(lambda: next((tmp_path / "out").glob("*-fleet-*"), None))
-            until(lambda: _measured(directory) == ["lpar2"] and len(_of_hosts("4 slow")) > 1)
+            until(lambda: _measured(directory) == ["lpar2"] and len(sshd.sessions("4 slow")) > 1)
         finally:
             coordinator.kill()
-    until(lambda: not any(_of_hosts(kind) for kind in KINDS))
+    until(lambda: not any(sshd.sessions(kind) for kind in KINDS))
     (servers.config.parent / "quick").touch()
     assert code_of(["fleet", "run", "--resume", str(directory)]) == 2, "one wave decides nothing"
     fleet = load_fleet(directory)
@@ -96,17 +96,3 @@ def test_a_coordinator_that_is_killed_leaves_nothing_and_is_resumed(servers: Ser
 
 def _measured(directory: Path) -> list[str]:
     return sorted(entry.host for entry in read_journal(directory) if isinstance(entry, MeasuredEntry))
-
-
-def _of_hosts(kind: str) -> list[int]:
-    """Processes of sessions of a host."""
-    members = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                variables = (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if f"LPARBENCH_TEST_HOST={kind}\0".encode() in variables:
-                members.append(int(entry.name))
-    return members

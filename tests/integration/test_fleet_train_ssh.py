@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import socket
 import sys
@@ -13,7 +14,7 @@ import pytest
 from harness.cli.main import main
 from harness.record.store import load_run
 from harness.scoring.bundle import open_bundle
-from tests.support import sshd
+from tests.support import namespaces, sshd
 from tests.support.sshd import Servers
 
 if sshd.MISSING:
@@ -24,13 +25,16 @@ COMMAND = shlex.join([sys.executable, str(Path(sshd.__file__).with_name("train_h
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Hosts with networks of their own where those are permitted: then the first interface of each leads nowhere."""
     folder = tmp_path_factory.mktemp("sshd")
-    environments = [
-        {"LPARBENCH_TEST_HOST": number, "XDG_CACHE_HOME": str(folder / number), "GLOO_SOCKET_IFNAME": "lo"}
-        for number in ("1", "2")
-    ]
-    with sshd.servers(folder, environments) as running:
-        yield running
+    with contextlib.nullcontext(()) if namespaces.MISSING else namespaces.namespaces(2) as hosts:
+        interface = {} if hosts else {"GLOO_SOCKET_IFNAME": "lo"}
+        environments = [
+            {"LPARBENCH_TEST_HOST": number, "XDG_CACHE_HOME": str(folder / number), **interface}
+            for number in ("1", "2")
+        ]
+        with sshd.servers(folder, environments, hosts) as running:
+            yield running
 
 
 def train(servers: Servers, folder: Path, *words: str) -> int:
