@@ -73,7 +73,8 @@ class App:
         self._began = monotonic()
         self._clocks = ClockWatch()
         self.clock_mismatch: str | None = None  # of the clock by which latencies and deadlines are kept
-        self._token = None if token is None else f"Bearer {token}".encode()
+        self.needs_token = token is not None
+        self._token = (token or "").encode()
         self.fraud = fraud
         self.history = History(self.total())
         documents, protocol = Documents(model), OpenInference(model)
@@ -119,6 +120,10 @@ class App:
         """Every route as METHOD PATH."""
         return tuple(f"{method} {path}" for method, path in (*self._open, *self._routes))
 
+    def is_open(self, method: str, path: str) -> bool:
+        """Whether a route takes no token."""
+        return (method, path) in self._open
+
     def handle(self, request: Request) -> Reply | Scoring:
         """A reply, or rows that are to be scored first; those are counted among the waiting ones.
 
@@ -143,8 +148,7 @@ class App:
         handler = self._open.get(key)
         if handler is not None:
             return handler(request)
-        if not self._admits(request.headers):
-            raise HttpError(401, "a bearer token is needed", (("WWW-Authenticate", "Bearer"),))
+        self.require_token(request.headers)
         handler = self._routes.get(key)
         if handler is None:
             raise self._no_route(key[1])
@@ -153,10 +157,21 @@ class App:
             return outcome.finish(np.empty(0, dtype=np.float32))
         return outcome
 
+    def require_token(self, headers: Mapping[str, str]) -> None:
+        """Check what a request brings for reading what is not open to all.
+
+        Raises:
+            HttpError: 401 without the token.
+        """
+        if not self._admits(headers):
+            raise HttpError(401, "a bearer token is needed", (("WWW-Authenticate", "Bearer"),))
+
     def _admits(self, headers: Mapping[str, str]) -> bool:
-        """Whether the token is there that is needed."""
-        given = headers.get("authorization", "").encode("latin-1")
-        return self._token is None or hmac.compare_digest(given, self._token)
+        """Whether the token is there that is needed; the name of the scheme has no case (RFC 9110, 11.1)."""
+        if not self.needs_token:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.lstrip(" ").encode("latin-1"), self._token)
 
     def row_route(self, head: Head) -> RowRoute | None:
         """What answers requests with this head that are a row each; None where `handle` has to look at each."""

@@ -11,6 +11,8 @@ from weakref import WeakSet
 
 import fastapi
 import uvicorn
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
@@ -18,18 +20,21 @@ from harness import __version__
 from harness.serving.app import App
 from harness.serving.asgi_protocol import framed, kind_of_protocol, refusal
 from harness.serving.batch import RequestBatch
-from harness.serving.exchange import HttpError, Reply, Request, Takes
+from harness.serving.exchange import HttpError, Reply, Request, Takes, to_json
 from harness.serving.http1 import Limits
 from harness.serving.listening import hang_up, stop_accepting
-from harness.serving.loop import BACKLOG, GRACE_S
+from harness.serving.loop import BACKLOG, GRACE_S, IDLE_S, SWEEP_S
 
 _CONTENT = {"application/json": {"schema": {"type": "object"}}}
+_OPENAPI, _SCHEME = "/openapi.json", "token"
 _BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
 
 
 def asgi(app: App) -> fastapi.FastAPI:
     """The application that uvicorn runs."""
-    api = fastapi.FastAPI(title="LPARBench", version=__version__, redoc_url=None)
+    # Its own routes of the description would be open to all, whatever the token.
+    api = fastapi.FastAPI(title="LPARBench", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    described: dict[str, Reply] = {}  # path -> page
     batch: Takes = app.taker or RequestBatch(app)
 
     def scored(request: Request) -> asyncio.Future[Reply]:
@@ -44,7 +49,13 @@ def asgi(app: App) -> fastapi.FastAPI:
                 raise refused
             path = http.scope.get("raw_path", http.url.path.encode()).decode("ascii")
             request = Request(http.method, path, dict(http.headers), await http.body(), True)
-            reply = app.refused(request, None if http.client is None else tuple(http.client)) or await scored(request)
+            page = described.get(path) if http.method in ("GET", "HEAD") else None
+            if page is not None:
+                app.require_token(request.headers)
+                reply = page
+            else:
+                limited = app.refused(request, None if http.client is None else tuple(http.client))
+                reply = limited or await scored(request)
         except HttpError as error:
             reply = error.reply()
         except ClientDisconnect:  # nobody is there to be answered
@@ -59,11 +70,23 @@ def asgi(app: App) -> fastapi.FastAPI:
 
     for endpoint in app.endpoints:
         method, path = endpoint.split(" ")
-        extra = _BODY if method == "POST" else None
+        extra = dict(_BODY) if method == "POST" else {}
+        if app.needs_token and not app.is_open(method, path):
+            extra["security"] = [{_SCHEME: []}]
         api.add_api_route(path, answer, methods=[method], response_class=Response, openapi_extra=extra, name=path)
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     api.add_api_route("/{path:path}", answer, methods=methods, include_in_schema=False)
+    described |= _pages(api, needs_token=app.needs_token)
     return api
+
+
+def _pages(api: fastapi.FastAPI, *, needs_token: bool) -> dict[str, Reply]:
+    """The description of the routes, and the page that shows it."""
+    text = get_openapi(title=api.title, version=api.version, routes=api.routes)
+    if needs_token:
+        text.setdefault("components", {})["securitySchemes"] = {_SCHEME: {"type": "http", "scheme": "bearer"}}
+    page = bytes(get_swagger_ui_html(openapi_url=_OPENAPI, title=api.title).body)
+    return {_OPENAPI: Reply(200, to_json(text)), "/docs": Reply(200, page, "text/html; charset=utf-8")}
 
 
 class AsgiServer:
@@ -75,6 +98,7 @@ class AsgiServer:
         self.parser = parser
         config.http_protocol_class = self._beginning.of(config.http_protocol_class)
         self._task = asyncio.create_task(server.serve(sockets=[listener]))
+        self._sweeping = asyncio.create_task(self._sweep())
 
     @classmethod
     async def start(
@@ -83,7 +107,7 @@ class AsgiServer:
         """Listen on a bound socket."""
         config = uvicorn.Config(
             asgi(app), log_config=None, access_log=False, lifespan="off", backlog=BACKLOG, http=kind_of_protocol(),
-            ws="none", server_header=False, h11_max_incomplete_event_size=limits.head, timeout_keep_alive=75,
+            ws="none", server_header=False, h11_max_incomplete_event_size=limits.head, timeout_keep_alive=round(IDLE_S),
             ssl_certfile=certificate, ssl_keyfile=key,
         )  # fmt: skip
         config.load()
@@ -99,9 +123,18 @@ class AsgiServer:
         """Of `harness.serving.loop.Server`."""
         return self._app.metrics.in_flight
 
+    async def _sweep(self) -> None:
+        """Give up clients that ask nothing or take no answer, for ever: uvicorn waits for both without end."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = monotonic()
+            for connection in list(self._server.server_state.connections):
+                _expire(connection, now)
+
     async def drain(self, seconds: float) -> int:
         """Of `harness.serving.loop.Server`."""
         self._app.draining = True
+        self._sweeping.cancel()
         await stop_accepting(self._listener)
         connections = self._server.server_state.connections
         deadline = monotonic() + seconds
@@ -144,6 +177,10 @@ class _Beginning:
     def any(self) -> bool:
         """Whether there are some."""
         return any(getattr(protocol, "transport", None) is None for protocol in self._made)
+
+
+def _expire(connection: Any, now: float) -> None:
+    connection.expire(now, IDLE_S)
 
 
 def _leave(connection: Any) -> None:

@@ -7,13 +7,14 @@ repeated, heads of any size. So bytes go through our parser first, and requests 
 from __future__ import annotations
 
 import asyncio
+import json
 from importlib.util import find_spec
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.serving.exchange import HttpError, Request
 from harness.serving.http1 import Limits, Parser
-from harness.serving.listening import LINGER_S
+from harness.serving.listening import LINGER_S, Unsent, too_many
 from harness.serving.loop import CONTINUE, REQUEST_S
 from harness.serving.metrics import Metrics
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 else:
     _Protocol = object  # `framed` adds uvicorn's
 
-REFUSED = "lparbench-refused"  # field of a request that is not the client's: status and words of its answer
+REFUSED = "lparbench-refused"  # field of a request that is not the client's: status, words and fields of its answer
 _PASSED = ("host", "content-type", "authorization")
 
 
@@ -33,8 +34,11 @@ def kind_of_protocol() -> str:
 
 def refusal(headers: Any) -> HttpError | None:
     """The error that a request stands for; None for a request of the client's."""
-    status, _, message = headers.get(REFUSED, "").partition(" ")
-    return HttpError(int(status), message) if status else None
+    text = headers.get(REFUSED)
+    if text is None:
+        return None
+    status, message, *fields = json.loads(text)
+    return HttpError(status, message, tuple((name, value) for name, value in fields))
 
 
 def framed(kind: Any, limits: Limits, metrics: Metrics) -> Any:
@@ -53,6 +57,7 @@ class _Framed(_Protocol):
         self._requests = Parser(self.limits)
         self._ending = self._half_closed = False  # no further request is read; none comes
         self._late: asyncio.TimerHandle | None = None
+        self._unsent = Unsent()
 
     @property
     def begun(self) -> bool:
@@ -67,7 +72,9 @@ class _Framed(_Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast("asyncio.Transport", _Lingering(transport)))
         self.metrics.connections = len(self.connections)
-        self.made = monotonic()
+        self.made = self._since = monotonic()
+        if len(self.connections) > self.limits.connections:
+            self._refuse(too_many())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch(begun=False)
@@ -77,6 +84,7 @@ class _Framed(_Protocol):
     def data_received(self, data: bytes) -> None:
         if self._ending:
             return
+        self._since = monotonic()
         self._requests.feed(data)
         try:
             while not self._ending and (request := self._requests.next()) is not None:
@@ -101,6 +109,13 @@ class _Framed(_Protocol):
         if self._half_closed and not self.busy:
             self.transport.close()
 
+    def expire(self, now: float, idle_s: float) -> None:
+        """Close when the client asks nothing, or takes no answer."""
+        if self._unsent.seconds(self.transport, now) > idle_s:
+            self.transport.abort()
+        elif not self.busy and not self.begun and now - self._since > idle_s:
+            self.transport.close()
+
     def _watch(self, *, begun: bool) -> None:
         """Refuse a request that does not come in time."""
         if begun and self._late is None:
@@ -114,7 +129,8 @@ class _Framed(_Protocol):
         self._watch(begun=False)
         self._ending = True
         cast("_Lingering", self.transport).lingers = True
-        fields = f"host: a\r\n{REFUSED}: {error.status} {error.message}\r\nconnection: close\r\n"
+        answer = json.dumps((error.status, error.message, *error.headers))
+        fields = f"host: a\r\n{REFUSED}: {answer}\r\nconnection: close\r\n"
         super().data_received(f"GET / HTTP/1.1\r\n{fields}\r\n".encode())
 
 

@@ -85,6 +85,11 @@ class Fraud:
             "sequence_length": self.states.steps,
             "num_features": self.states.width,
             "weights": dict(zip(("lstm", "xgb"), self.parts.weights, strict=True)),
+            "scoring": {
+                "backend": self.parts.backend,
+                "predict": "windows",
+                "predict_stream": "steps" if self.parts.open_bytes else "windows",
+            },
             "expected_columns": transactions.EXPECTED_COLUMNS,
             "cards": cards,
             "most_cards": self.states.most,

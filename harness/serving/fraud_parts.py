@@ -25,11 +25,12 @@ class Elsewhere:
     """What is known of the parts where another process has them.
 
     Attributes:
-        weights, open_bytes: as of `Parts`.
+        weights, open_bytes, backend: as of `Parts`.
     """
 
     weights: tuple[float | None, float | None]
     open_bytes: int
+    backend: str
 
 
 class Parts:
@@ -42,6 +43,7 @@ class Parts:
     Attributes:
         weights: of LSTM and trees in the ensemble; None for a part that the model has not.
         open_bytes: memory of what a card has open; 0 where windows are scored whole.
+        backend: what scores; of an ensemble, its LSTM.
     """
 
     def __init__(self, model: ServedModel, elsewhere: Elsewhere | None = None) -> None:
@@ -50,11 +52,12 @@ class Parts:
         self._only = _PART.get(detector)
         self._ensemble = None
         self._windows: OpenWindows | None = None
+        self._whole: Callable[[Rows], Scores] | None = None  # logits of windows side by side, of an ensemble's LSTM
         self._trees: Callable[[Rows], Scores] | None = None
         self.weights: tuple[float | None, float | None] = (None, None)
-        self.open_bytes = 0
+        self.open_bytes, self.backend = 0, model.backend
         if elsewhere is not None:
-            self.weights, self.open_bytes = elsewhere.weights, elsewhere.open_bytes
+            self.weights, self.open_bytes, self.backend = elsewhere.weights, elsewhere.open_bytes, elsewhere.backend
             return
         if self._only is not None:
             self.weights = (1.0, None) if self._only == 0 else (None, 1.0)
@@ -68,11 +71,19 @@ class Parts:
             refuse_code(model.bundle.directory)
             self._ensemble = cast("FraudEnsemble", load(model.bundle.directory))
             self.weights = (self._ensemble.lstm_weight, 1.0 - self._ensemble.lstm_weight)
-            if model.backend != "eager" and native.missing() is None:
-                self._windows = OpenWindows.of(self._ensemble.lstm_.program())
-                self._trees = plan.compiled(self._ensemble.trees_.program())
+            self.backend = "eager" if model.backend == "eager" or native.missing() is not None else "native"
+            if self.backend == "native":
+                program = self._ensemble.lstm_.program()
+                self._windows = OpenWindows.of(program)
+                self._whole = plan.compiled(program, threads=model.threads)
+                self._trees = plan.compiled(self._ensemble.trees_.program(), threads=model.threads)
         if self._windows is not None:
             self.open_bytes = 4 * self._windows.floats_per_stream
+
+    @property
+    def elsewhere(self) -> Elsewhere:
+        """What other processes are to know."""
+        return Elsewhere(self.weights, self.open_bytes, self.backend)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,6 +96,8 @@ class Parts:
 
     def score(self, windows: Rows) -> NDArray[np.float32]:
         """Of windows (n, steps, d), rows ``p_ensemble, p_lstm, p_xgb`` (NaN for none) and the model's score."""
+        if self._whole is not None:
+            return self._of_logits(self._whole(windows.reshape(len(windows), -1)), windows[:, -1])
         if self._ensemble is not None:
             return self._of_both(*self._ensemble.probabilities(windows))
         return self._of_one(self._model.score(windows if self._model.steps is not None else windows[:, -1]))

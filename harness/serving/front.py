@@ -21,11 +21,10 @@ from harness.serving.app import App
 from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Request, Takes
 from harness.serving.http1 import Head, Limits, Parser
-from harness.serving.listening import LINGER_S, hang_up, stop_accepting
-from harness.serving.loop import BACKLOG, CONTINUE, GRACE_S, REQUEST_S
+from harness.serving.listening import LINGER_S, Unsent, hang_up, stop_accepting, too_many
+from harness.serving.loop import BACKLOG, CONTINUE, GRACE_S, IDLE_S, REQUEST_S, SWEEP_S
 from harness.serving.row_turn import RowTurn
 
-_SWEEP_S = 1.0
 _READ = 64 << 10  # bytes read at once
 
 
@@ -34,14 +33,14 @@ class Patience:
     """Seconds that a connection may take."""
 
     request: float = REQUEST_S
-    idle: float = 75.0
+    idle: float = IDLE_S
 
 
 class Front:
     """What all connections share."""
 
-    def __init__(self, app: App, limits: Limits, *, patience: Patience | None = None, most: int = 4096) -> None:
-        self.app, self.limits, self.most = app, limits, most
+    def __init__(self, app: App, limits: Limits, *, patience: Patience | None = None) -> None:
+        self.app, self.limits = app, limits
         self._patience = patience or Patience()
         self.connections: set[Connection] = set()
         self.beginning: WeakSet[Connection] = WeakSet()  # accepted, and still to be secured
@@ -136,7 +135,7 @@ class Front:
     async def sweep(self) -> None:
         """Close connections that take too long, for ever."""
         while True:
-            await asyncio.sleep(_SWEEP_S)
+            await asyncio.sleep(SWEEP_S)
             self.read()
             now = monotonic()
             for connection in list(self.connections):
@@ -196,6 +195,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.closing = False  # no further request is read
         self._refused = False  # what came last is no request
+        self._unsent = Unsent()
         self._since = self.made = monotonic()
         self.slots: deque[Slot] = deque()
         self.row_slot = Slot(self, None, 0.0)
@@ -207,8 +207,8 @@ class Connection(asyncio.Protocol):
         self._front.beginning.discard(self)
         self._front.connections.add(self)
         self._front.app.metrics.connections = len(self._front.connections)
-        if len(self._front.connections) > self._front.most:
-            self._refuse(HttpError(503, "too many connections", (("Retry-After", "1"),)))
+        if len(self._front.connections) > self._front.limits.connections:
+            self._refuse(too_many())
 
     @property
     def peer(self) -> object:
@@ -320,7 +320,10 @@ class Connection(asyncio.Protocol):
 
     def expire(self, now: float, patience: Patience) -> None:
         """Close when the client takes too long."""
-        if self.slots:
+        if self._transport is not None and self._unsent.seconds(self._transport, now) > patience.idle:
+            self._transport.abort()
+            return
+        if self.slots or self.closing:
             return
         waited = now - self._since
         if self._parser.idle:

@@ -24,10 +24,16 @@ _REMEMBERED = 256  # heads
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may be."""
+    """What clients may do.
+
+    Attributes:
+        head, body: bytes of a request's.
+        connections: open at once.
+    """
 
     head: int = 16 << 10
     body: int = 1 << 20
+    connections: int = 4096
 
 
 @dataclass(slots=True)
@@ -180,6 +186,8 @@ def read_head(text: bytes, limits: Limits) -> Head:
     method = start[1].decode("ascii")
     if method not in _METHODS:
         raise HttpError(501, "GET, HEAD and POST are served")
+    if headers.get("content-encoding", "").lower() not in ("", "identity"):
+        raise HttpError(415, "a body comes as it is, not encoded", (("Accept-Encoding", "identity"),))
     return Head(method, _path(start[2]), headers, _keeps(headers, newer), _length(headers, method, limits), text)
 
 

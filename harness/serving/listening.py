@@ -9,6 +9,7 @@ import ctypes
 import fcntl
 import json
 import re
+import resource
 import socket
 import ssl
 import struct
@@ -21,12 +22,14 @@ from typing import Any
 from harness.errors import InputError
 from harness.parsing import read_text
 from harness.platform.parse import format_cpulist
+from harness.serving.exchange import HttpError
 from harness.serving.loop import BACKLOG
 from harness.serving.spec import ServeSpec
 
 _HANDSHAKE_S = 0.1  # for what was begun
 _STEPS = 4  # of the loop, more than from accepting a connection to its protocol
 _LONGEST_TOKEN = 1 << 20
+_OTHER_FILES = 128  # that a process of the server has open
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # of Linux, on every architecture that lparbench knows
 LINGER_S = 2.0  # that a client may go on sending what is refused, before it is reset
 _NOTIFY_S = 0.1  # for a client of TLS to see that the connection ends
@@ -61,6 +64,39 @@ def listeners(host: str, port: int, count: int) -> list[socket.socket]:
     for each in shared:
         each.listen(BACKLOG)
     return shared
+
+
+class Unsent:
+    """How long a client has taken nothing of what was written to it: a close would wait for it for ever."""
+
+    def __init__(self) -> None:
+        self._bytes, self._since = 0, 0.0
+
+    def seconds(self, transport: asyncio.Transport, now: float) -> float:
+        """Since the last look at which there was less than before; 0 when nothing waits."""
+        size = transport.get_write_buffer_size()
+        if not size or size < self._bytes or not self._bytes:
+            self._since = now
+        self._bytes = size
+        return now - self._since
+
+
+def connections_within(most: int) -> int:
+    """How many connections may be open, at most ``most``, once the process's limit of open files is raised for them.
+
+    Beyond that limit the kernel accepts connections that nobody can be given: better to refuse some by an answer.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted, unbounded = most + _OTHER_FILES, resource.RLIM_INFINITY
+    if soft != unbounded and soft < wanted:
+        soft = wanted if hard == unbounded else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return most if soft == unbounded else max(1, min(most, soft - _OTHER_FILES))
+
+
+def too_many() -> HttpError:
+    """The answer to a connection beyond what may be open."""
+    return HttpError(503, "too many connections", (("Retry-After", "1"),))
 
 
 def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:

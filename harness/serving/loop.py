@@ -16,6 +16,8 @@ from harness.errors import ExitCode, LparbenchError, cause_of, one_line
 BACKLOG = 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 REQUEST_S = 10.0  # that a request may take from its first byte to its last
+IDLE_S = 75.0  # that a connection may stay without a request, and a client without taking an answer
+SWEEP_S = 1.0  # between looks at what connections wait for
 GRACE_S = 0.5  # before connections without a request are closed by a server that drains
 DRAIN, AT_ONCE = b"d", b"n"  # what a process of several is told
 

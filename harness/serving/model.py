@@ -55,7 +55,7 @@ class ServedModel:
         self.version = "1"
         self.steps = manifest.steps
         self.features = manifest.features
-        self.backend = backend or fastest_backend(bundle)
+        self.backend, self.threads = backend or fastest_backend(bundle), threads
         self._scorer = open_saved(bundle, self.backend, threads) if scoring else None
 
     @classmethod

@@ -25,7 +25,6 @@ from harness.serving.card_states import Answer
 from harness.serving.cards import keep_cards, open_fraud
 from harness.serving.exchange import HttpError, Reply, Scoring
 from harness.serving.fraud import Fraud
-from harness.serving.fraud_parts import Elsewhere
 from harness.serving.loop import ended, new_loop, on_commands
 from harness.serving.metrics import Metrics
 from harness.serving.model import Options, ServedModel
@@ -130,7 +129,7 @@ async def _serve(directory: Path, number: int, handlers: Handlers, fraud: Fraud 
     stop, at_once = on_commands(loop)
     path = made_anew(socket_of(directory, number))
     server = await loop.create_unix_server(lambda: FrontEnd(batch), str(path))
-    parts = None if fraud is None else encode(Elsewhere(fraud.parts.weights, fraud.parts.open_bytes))
+    parts = None if fraud is None else encode(fraud.parts.elsewhere)
     print(json.dumps({"parts": parts}), flush=True)
     ending = {asyncio.create_task(event.wait()) for event in (stop, at_once)}
     while not (await asyncio.wait(ending, timeout=PUBLISHED_S, return_when=asyncio.FIRST_COMPLETED))[0]:

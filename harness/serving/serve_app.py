@@ -15,7 +15,7 @@ from harness.serving.check import check
 from harness.serving.front import LeanServer
 from harness.serving.http1 import Limits
 from harness.serving.json_input import PARSER
-from harness.serving.listening import tls, url_of
+from harness.serving.listening import connections_within, tls, url_of
 from harness.serving.loop import Server, say
 from harness.serving.spec import ServeSpec
 from harness.wording import plural
@@ -29,11 +29,13 @@ class Serving:
     app: App
     server: Server
     url: str
+    most_connections: int
 
     @classmethod
     async def start(cls, spec: ServeSpec, app: App, listener: socket.socket) -> Serving:
         """Listen on a bound socket."""
-        limits, url = Limits(body=spec.max_body), url_of(spec, listener)
+        limits = Limits(body=spec.max_body, connections=connections_within(Limits.connections))
+        url = url_of(spec, listener)
         if spec.front == "asgi":
             from harness.serving.asgi import AsgiServer
 
@@ -46,7 +48,7 @@ class Serving:
             "event_loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
             "json_parser": PARSER,
         }
-        return cls(spec, app, server, url)
+        return cls(spec, app, server, url, limits.connections)
 
     def described(self, placement: Placement) -> dict[str, Any]:
         """What is served."""
@@ -57,11 +59,12 @@ class Serving:
             "detector": model.bundle.manifest.provenance.detector,
             "backend": model.backend,
             "cpus": list(placement.cpus),
-            "memory_policy": placement.memory_policy,
+            "memory_policy": str(placement.memory_policy),
             **app.carried,
             "deadline_ms": spec.deadline_s * 1e3,
             "queue_rows": spec.queue_rows,
             "max_body_bytes": spec.max_body,
+            "most_connections": self.most_connections,
             "requests_per_s_and_client": spec.quota_per_s,
             "thresholds": None if model.levels is None or model.plain else model.levels.thresholds,
             **({} if app.fraud is None else {"most_cards": app.fraud.states.most, "card_bytes": app.fraud.card_bytes}),

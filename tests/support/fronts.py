@@ -14,17 +14,25 @@ from harness.serving.listening import listeners
 from harness.serving.model import ServedModel
 
 
-async def started(kind: str, model: ServedModel, files: tuple[Path, Path] | None = None) -> tuple[Any, tuple[str, int]]:
+async def started(
+    kind: str,
+    model: ServedModel,
+    files: tuple[Path, Path] | None = None,
+    *,
+    limits: Limits | None = None,
+    token: str | None = None,
+) -> tuple[Any, tuple[str, int]]:
     """A front, and its address."""
+    limits = limits or Limits()
     admission = Admission(queue_rows=100, deadline_s=100)
-    app = App(model, apis=("documents", "v2"), admission=admission, drift_window=100, token=None)
+    app = App(model, apis=("documents", "v2"), admission=admission, drift_window=100, token=token)
     (listener,) = listeners("127.0.0.1", 0, 1)
     address = listener.getsockname()
     if kind == "asgi":
         names = (None, None) if files is None else (str(files[0]), str(files[1]))
-        return await asgi.AsgiServer.start(app, Limits(), listener, *names), address
+        return await asgi.AsgiServer.start(app, limits, listener, *names), address
     context = None
     if files is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(*files)
-    return await front.LeanServer.start(app, Limits(), listener, context), address
+    return await front.LeanServer.start(app, limits, listener, context), address

@@ -22,7 +22,9 @@ from support.cards import samples, stream
 from harness.datasets import card_features
 from harness.datasets.cards import Transactions
 from harness.datasets.table import categorical_of
+from harness.detectors.fraud_ensemble import FraudEnsemble
 from harness.errors import InputError
+from harness.linalg import native
 from harness.serving import card_log
 from harness.serving.admission import Admission
 from harness.serving.app import App
@@ -143,6 +145,7 @@ def test_the_documents_nine_transactions_are_answered_in_its_shapes(model: Serve
         assert answer["label"] == int(answer["p_ensemble"] >= 0.472982)
 
 
+@BOTH
 def test_records_at_once_give_the_windows_of_the_stream(model: ServedModel) -> None:
     app = served(model)
     ids = [row | {"TransactionID": f"t{i}"} for i, row in enumerate(samples())]
@@ -161,6 +164,7 @@ def test_records_at_once_give_the_windows_of_the_stream(model: ServedModel) -> N
         assert each["p_ensemble"] == pytest.approx(other["p_ensemble"], abs=1e-6)
 
 
+@BOTH
 def test_records_that_make_no_window_are_padded_or_said(model: ServedModel, kept: Saved) -> None:
     app = served(model)
     assert ask(app, "/predict", {"records": []}) == (200, {"predictions": [], "note": "No rows received"})
@@ -174,6 +178,7 @@ def test_records_that_make_no_window_are_padded_or_said(model: ServedModel, kept
         assert (prediction["p_lstm"], prediction["label"]) == (None, None)
 
 
+@BOTH
 def test_weights_are_the_requests(model: ServedModel) -> None:
     app = served(model)
     for row in samples():
@@ -182,6 +187,21 @@ def test_weights_are_the_requests(model: ServedModel) -> None:
     for weights, share in (({"lstm": 1, "xgb": 0}, 1.0), ({"lstm": 1, "xgb": 3}, 0.25), ({"lstm": 0.5}, 0.5)):
         for each in ask(app, "/predict", {**request, "weights": weights})[1]["predictions"]:
             assert each["p_ensemble"] == pytest.approx(share * each["p_lstm"] + (1 - share) * each["p_xgb"], abs=1e-6)
+
+
+@BOTH
+def test_health_says_what_scores(model: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    natively = model.backend != "eager" and native.missing() is None
+    app, calls = served(model), []
+    answer = app.handle(Request("GET", "/health", {}, b"", True))
+    assert isinstance(answer, Reply)
+    way = ("native", "steps") if natively else ("eager", "windows")
+    expected = {"backend": way[0], "predict": "windows", "predict_stream": way[1]}
+    assert json.loads(answer.body)["scoring"] == expected
+    torch = FraudEnsemble.probabilities
+    monkeypatch.setattr(FraudEnsemble, "probabilities", lambda self, X: calls.append(len(X)) or torch(self, X))
+    assert ask(app, "/predict", {"records": samples()})[0] == 200
+    assert calls == ([] if natively else [3])
 
 
 @BOTH

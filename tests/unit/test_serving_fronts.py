@@ -8,12 +8,15 @@ import re
 import socket
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from support.bundles import saved
 from support.fronts import started
 
-from harness.serving import asgi_protocol, front
+from harness.serving import asgi, asgi_protocol, front
+from harness.serving.app import App
+from harness.serving.http1 import Limits
 from harness.serving.model import ServedModel
 
 BODY = json.dumps({"features": [0.0, "tcp", "http", "SF", *[1.0] * 37]}).encode()
@@ -72,6 +75,7 @@ REQUESTS: list[tuple[Sequence[bytes], list[int]]] = [
     ([post(more="Expect: 100-continue\r\n") + LAST], [200, 200]),
     ([post(more="Expect: 100-continue\r\n")[: -len(BODY)], BODY + LAST], [100, 200, 200]),
     ([post(more="Expect: miracles\r\n")], [417]),
+    ([post(more="Content-Encoding: identity\r\n") + post(more="Content-Encoding: gzip\r\n")], [200, 415]),
     ([post(more=f"{asgi_protocol.REFUSED}: 500 forged\r\n") + LAST], [200, 200]),
     ([post(b"\xef\xbb\xbf" + BODY) + post(b"") + post(b"[" * 5000) + post(BODY.decode().encode("utf-16")) + LAST],
      [400, 400, 400, 400, 200]),
@@ -118,7 +122,7 @@ def test_both_answer_odd_requests_with_the_same_bytes(model: ServedModel) -> Non
         asked = [asyncio.to_thread(answers, address, parts) for parts, _ in REQUESTS]
         half = asyncio.to_thread(answers, address, [post() * 2], half_closed=True)
         came = await asyncio.gather(*asked, half)
-        metrics = (server._app if kind == "asgi" else server._front.app).metrics
+        metrics = app_of(server).metrics
         counted = sum(metrics.requests.values())
         assert metrics.request_s.count == counted == sum(len(each) for _, each in REQUESTS) - 1 + 2  # 100 is no answer
         assert await server.drain(30.0) == 0
@@ -129,6 +133,117 @@ def test_both_answer_odd_requests_with_the_same_bytes(model: ServedModel) -> Non
     for (parts, statuses), one, other in zip([*REQUESTS, ([], [200, 200])], lean, asgi, strict=True):
         assert [status for status, _, _ in one] == statuses, parts
         assert other == one, parts
+
+
+def app_of(server: Any) -> App:
+    return server._front.app if isinstance(server, front.LeanServer) else server._app
+
+
+def asked(address: tuple[str, int], request: bytes) -> tuple[int, bytes, dict[bytes, bytes]]:
+    (answer,) = read(answers(address, [request], half_closed=True))
+    return answer
+
+
+@pytest.mark.parametrize("kind", ["lean", "asgi"])
+def test_connections_beyond_the_bound_are_refused_at_once_and_counted(kind: str, model: ServedModel) -> None:
+    async def play() -> None:
+        server, address = await started(kind, model, limits=Limits(connections=3))
+        metrics = app_of(server).metrics
+        held = [await asyncio.open_connection(*address) for _ in range(3)]
+        while metrics.connections < 3:
+            await asyncio.sleep(0.01)
+        with socket.create_connection(address, timeout=60) as beyond:  # it is answered before it asks
+            status, body, fields = read(await asyncio.to_thread(beyond.recv, 1 << 16))[0]
+            assert (status, json.loads(body)) == (503, {"error": "too many connections"})
+            assert (fields[b"retry-after"], fields[b"connection"]) == (b"1", b"close")
+            assert await asyncio.to_thread(beyond.recv, 1) == b""
+        assert (metrics.requests["other", 503], metrics.rejected["queue"]) == (1, 1)
+        reader, writer = held[0]
+        writer.write(LAST)
+        assert b" 200 " in await reader.readline()  # those within it are served
+        for _, each in held:
+            each.close()
+        while metrics.connections:
+            await asyncio.sleep(0.01)
+        assert (await asyncio.to_thread(asked, address, post()))[0] == 200
+        assert await server.drain(30.0) == 0
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("kind", ["lean", "asgi"])
+def test_the_token_guards_all_but_health_whatever_the_case_of_its_scheme(kind: str, model: ServedModel) -> None:
+    async def play() -> None:
+        server, address = await started(kind, model, token="secret")
+        statuses = {}
+        paths = ("/metrics", *(("/docs", "/openapi.json") if kind == "asgi" else ()))
+        given = {
+            "none": "", "other": "Bearer secre", "longer": "Bearer secrets", "bare": "secret", "basic": "Basic secret",
+            "upper": "Bearer secret", "lower": "bearer secret", "spaced": "BEARER  secret",
+        }  # fmt: skip
+        for path in paths:
+            for name, text in given.items():
+                more = f"Authorization: {text}\r\n" if text else ""
+                statuses[path, name], _, fields = await asyncio.to_thread(asked, address, get(path, more))
+                assert (b"www-authenticate" in fields) == (statuses[path, name] == 401)
+        good = ("upper", "lower", "spaced")
+        assert statuses == {(path, name): 200 if name in good else 401 for path in paths for name in given}
+        assert (await asyncio.to_thread(asked, address, get("/v2/health/live")))[0] == 200
+        assert (await asyncio.to_thread(asked, address, get("/openapi.yaml")))[0] == 401
+        if kind == "asgi":
+            more = "Authorization: bearer secret\r\n"
+            described = json.loads((await asyncio.to_thread(asked, address, get("/openapi.json", more)))[1])
+            assert described["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
+            assert described["paths"]["/predict"]["post"]["security"] == [{"token": []}]
+            assert "security" not in described["paths"]["/health"]["get"]
+        assert await server.drain(30.0) == 0
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("kind", ["lean", "asgi"])
+def test_clients_that_ask_nothing_or_take_no_answer_are_given_up(
+    kind: str, model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "IDLE_S", 0.3)
+    for module in (asgi, front):
+        monkeypatch.setattr(module, "SWEEP_S", 0.1)
+    monkeypatch.setattr(front, "Patience", partial(front.Patience, idle=0.3))
+
+    async def play() -> None:
+        server, address = await started(kind, model)
+        metrics = app_of(server).metrics
+        with socket.create_connection(address), socket.socket() as link:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            link.connect(address)
+            link.setblocking(False)
+            sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(link, get("/metrics") * 2000))
+            while metrics.connections < 2:
+                await asyncio.sleep(0.01)
+            while metrics.connections:
+                await asyncio.sleep(0.01)
+            sending.cancel()
+        assert await server.drain(30.0) == 0
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("kind", ["lean", "asgi"])
+def test_what_cannot_be_answered_in_time_is_told_when_to_come_again(kind: str, model: ServedModel) -> None:
+    async def play() -> None:
+        server, address = await started(kind, model)
+        admission = app_of(server).admission
+        for rows in (1, 2):
+            admission.cost.add(rows, 2.5 * rows)
+        admission.waiting = 60  # rows of others, which would take 150 s
+        status, body, fields = await asyncio.to_thread(asked, address, post())
+        assert (status, json.loads(body)) == (503, {"error": "too many rows wait already"})
+        assert (fields[b"retry-after"], fields.get(b"connection")) == (b"153", None)
+        admission.waiting = 0
+        assert (await asyncio.to_thread(asked, address, post()))[0] == 200
+        assert await server.drain(30.0) == 0
+
+    asyncio.run(play())
 
 
 @pytest.mark.parametrize("kind", ["lean", "asgi"])

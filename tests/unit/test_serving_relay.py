@@ -81,7 +81,7 @@ class Divided:
             self.tasks += [asyncio.create_task(link.keep_open()) for link in links]
             others = Others(self.directory, number, links)
             admission = Admission(queue_rows=self.queue_rows, deadline_s=self.deadline_s)
-            fraud = open_fraud(spec, without, admission, elsewhere=Elsewhere((1.0, None), 0))
+            fraud = open_fraud(spec, without, admission, elsewhere=Elsewhere((1.0, None), 0, "native"))
             app = App(without, apis=("documents", "v2"), admission=admission, drift_window=100, token=None,
                       fraud=fraud, others=others)  # fmt: skip
             app.taker = Relay(app, links, number % self.scorers)
