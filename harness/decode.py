@@ -3,8 +3,8 @@
 A dataclass is its own schema. Fields may be ``bool``, ``int``, ``float``, ``str``, ``Path``, enums, ``Literal``,
 dataclasses, ``tuple``, ``Mapping`` or ``dict`` (keys: text, whole numbers, ``Literal`` or enums), ``Any``, and unions
 of these; of a union of dataclasses the member is chosen by its field ``kind``, a ``Literal``. What a value must be
-beyond its type is a :class:`Check` in ``Annotated``: ``PositiveInt``. An int stands for a float and a list for a tuple,
-as TOML and JSON have neither.
+beyond its type is a :class:`Check` in ``Annotated``: ``PositiveInt``. A field that files hold in words has
+:func:`in_words` in its metadata. An int stands for a float and a list for a tuple, as TOML and JSON have neither.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from harness.parsing import read_json, read_toml
 
 T = TypeVar("T")
 KIND = "kind"
+_WORDS = "words"  # key of a field's metadata
 LONGEST_TEXT = 1 << 17  # characters; as long as an argument of a command may be
 LARGEST_INT = 2**63 - 1
 LARGEST_FLOAT = 1e100
@@ -38,6 +39,22 @@ class Check:
 
     expected: str
     holds: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How words become a value; ``parse`` raises ValueError, with what was expected."""
+
+    parse: Callable[[str], Any]
+
+
+def in_words(parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Metadata of a field that files hold as the text which ``str`` gives, and ``parse`` reads.
+
+    Args:
+        parse: raises ValueError, with what was expected.
+    """
+    return {_WORDS: _Words(parse)}
 
 
 Text = Annotated[str, Check("a text that is not empty", lambda text: bool(text.strip()))]
@@ -104,7 +121,14 @@ def decode_toml_file(hint: type[T], path: Path) -> T:
 def field_types(cls: type) -> dict[str, Any]:
     """Name -> type of the fields that the constructor of dataclass ``cls`` takes."""
     hints = get_type_hints(cls, include_extras=True)
-    return {item.name: hints[item.name] for item in fields(cls) if item.init}
+    return {item.name: _in_files(hints[item.name], item.metadata.get(_WORDS)) for item in fields(cls) if item.init}
+
+
+def _in_files(hint: Any, words: _Words | None) -> Any:
+    """The type of a field as files have it."""
+    if words is None:
+        return hint
+    return Annotated[str | None, words] if NoneType in get_args(hint) else Annotated[str, words]
 
 
 @cache
@@ -129,7 +153,7 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
         for check in checks:
             if not check.holds(decoded):
                 raise _wrong(value, check.expected, where)
-        return decoded
+        return _parsed(decoded, arguments[1:], where)
     if origin is Literal:
         if any(value == argument and type(value) is type(argument) for argument in arguments):
             return value
@@ -141,6 +165,16 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _decode_mapping(arguments, value, where)
     raise TypeError(f"decode cannot read {hint}")
+
+
+def _parsed(decoded: Any, annotations: Iterable[object], where: str) -> Any:
+    words = next((item for item in annotations if isinstance(item, _Words)), None)
+    if words is None or decoded is None:
+        return decoded
+    try:
+        return words.parse(decoded)
+    except ValueError as error:
+        raise _wrong(decoded, str(error), where) from None
 
 
 def _decode_plain(hint: Any, value: Any, where: str) -> Any:
@@ -278,9 +312,7 @@ def _decode_key(hint: Any, key: Any, at: str) -> Any:
 
 def _encode(value: Any, path: str) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {
-            item.name: _encode(getattr(value, item.name), _at(path, item.name)) for item in fields(value) if item.init
-        }
+        return {item.name: _encode(_written(value, item), _at(path, item.name)) for item in fields(value) if item.init}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -302,6 +334,12 @@ def _encode(value: Any, path: str) -> Any:
     if type(value) in _SCALARS:
         return value
     raise NotPlainError(f"{path}: {type(value).__name__} is not a JSON type")
+
+
+def _written(value: Any, item: Field[Any]) -> Any:
+    """A field as files have it."""
+    held = getattr(value, item.name)
+    return str(held) if _WORDS in item.metadata and held is not None else held
 
 
 def _at(where: str, key: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from harness.errors import InputError
-from harness.placement.model import Placement
+from harness.placement.model import MemoryBinding, Placement
 from harness.platform.parse import format_cpulist
 from harness.platform.pinning import CPUS_VARIABLE, POLICY_VARIABLE
 
@@ -27,12 +27,12 @@ _MPOL_BIND = 2
 _WORD_BITS = 8 * ctypes.sizeof(ctypes.c_ulong)
 
 
-def apply(plan: Placement) -> str:
+def apply(plan: Placement) -> MemoryBinding:
     """Pin the calling process and set its environment; everything it executes inherits them.
 
     Returns:
-        The memory policy in force: that of the plan, or ``default (why)`` where the kernel does not permit it, as in
-        many containers. It is left in the environment too, with the CPUs (see :mod:`harness.platform.pinning`).
+        The memory policy in force: that of the plan, or none where the kernel does not permit it, as in many
+        containers. It is left in the environment too, in words, with the CPUs (see :mod:`harness.platform.pinning`).
 
     Raises:
         InputError: a CPU of the plan is offline or forbidden to this process.
@@ -50,9 +50,9 @@ def apply(plan: Placement) -> str:
     if plan.memory_nodes:
         refusal = set_memory_policy(plan.memory_nodes)
         if refusal is not None:
-            policy = f"default ({refusal})"
+            policy = MemoryBinding(refused=refusal)
     os.environ[CPUS_VARIABLE] = ",".join(str(cpu) for cpu in plan.cpus)
-    os.environ[POLICY_VARIABLE] = policy
+    os.environ[POLICY_VARIABLE] = str(policy)
     return policy
 
 

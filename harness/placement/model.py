@@ -3,15 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-from harness.decode import NOT_EMPTY, Check, decode_json_file
+from harness.decode import NOT_EMPTY, Check, decode_json_file, in_words
 from harness.errors import InputError
-from harness.platform.parse import format_cpulist
+from harness.platform.parse import cpu_list, format_cpulist
 
 _Number = Annotated[int, Check("a CPU or node number", lambda number: number >= 0)]
+
+
+_BIND, _DEFAULT = "bind:", "default"
+
+
+@dataclass(frozen=True)
+class MemoryBinding:
+    """Which nodes memory is taken from: from these alone, or from any where there are none.
+
+    Attributes:
+        nodes: ascending.
+        refused: why the kernel did not bind to nodes that were asked for.
+    """
+
+    nodes: tuple[int, ...] = ()
+    refused: str | None = None
+
+    def __str__(self) -> str:
+        if self.nodes:
+            return f"{_BIND}{format_cpulist(self.nodes)}"
+        return _DEFAULT if self.refused is None else f"{_DEFAULT} ({self.refused})"
+
+    @staticmethod
+    def to(nodes: Sequence[int]) -> MemoryBinding:
+        """To nodes in any order."""
+        return MemoryBinding(tuple(sorted(nodes)))
+
+    @staticmethod
+    def parse(text: str) -> MemoryBinding:
+        """What ``str`` gave.
+
+        Raises:
+            ValueError: something else did.
+        """
+        if text.startswith(_BIND) and (nodes := cpu_list(text.removeprefix(_BIND))):
+            return MemoryBinding.to(nodes)
+        if text == _DEFAULT:
+            return MemoryBinding()
+        if text.startswith(f"{_DEFAULT} (") and text.endswith(")"):
+            return MemoryBinding(refused=text.removeprefix(f"{_DEFAULT} (").removesuffix(")"))
+        raise ValueError(f"{_BIND}NODES, or {_DEFAULT}")
 
 
 @dataclass(frozen=True)
@@ -23,7 +64,7 @@ class Placement:
         node: the NUMA node of the CPUs; ``None`` on a kernel without NUMA.
         nodes: the same as a tuple, empty without NUMA.
         memory_nodes: where memory is to be taken from; other nodes than ``node`` where that one has none to give.
-        memory_policy: the same in words, as records and commands give it: see :func:`policy_for`.
+        memory_policy: the binding to them.
         threads: number of threads, one per CPU.
         threads_per_core: threads on each core.
         cores: number of cores.
@@ -35,7 +76,7 @@ class Placement:
     node: _Number | None
     nodes: tuple[_Number, ...]
     memory_nodes: tuple[_Number, ...]
-    memory_policy: str
+    memory_policy: MemoryBinding = field(metadata=in_words(MemoryBinding.parse))
     threads: int
     threads_per_core: int
     cores: int
@@ -43,8 +84,13 @@ class Placement:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.memory_policy != policy_for(self.memory_nodes):
-            raise InputError(f"memory_policy is {self.memory_policy!r}; expected {policy_for(self.memory_nodes)!r}.")
+        policy, expected = self.memory_policy, MemoryBinding.to(self.memory_nodes)
+        if policy != expected:
+            raise InputError(f"memory_policy is '{policy}'; expected '{expected}'.")
+
+    def bound_to(self, nodes: Sequence[int]) -> Placement:
+        """The same with memory from other nodes."""
+        return replace(self, memory_nodes=tuple(nodes), memory_policy=MemoryBinding.to(nodes))
 
     @staticmethod
     def read(path: Path) -> Placement:
@@ -54,11 +100,6 @@ class Placement:
             InputError: the file cannot be read or is not a placement.
         """
         return decode_json_file(Placement, path)
-
-
-def policy_for(memory_nodes: Sequence[int]) -> str:
-    """``bind:7``, or ``default`` where there are no nodes to bind to."""
-    return f"bind:{format_cpulist(tuple(memory_nodes))}" if memory_nodes else "default"
 
 
 def thread_environment(cpus: Sequence[int]) -> dict[str, str]:

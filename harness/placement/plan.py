@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.errors import InputError
-from harness.placement.model import Placement, policy_for, thread_environment
+from harness.placement.model import MemoryBinding, Placement, thread_environment
 from harness.platform.facts import Core, LimitFacts, Topology
 from harness.platform.parse import format_cpulist
 from harness.platform.usable import HALVED_THREADS, NO_LIMITS, Usable, memory_near, room, usable
@@ -56,7 +56,7 @@ def plan(
         node=chosen_node,
         nodes=() if chosen_node is None else (chosen_node,),
         memory_nodes=memory_nodes,
-        memory_policy=policy_for(memory_nodes),
+        memory_policy=MemoryBinding.to(memory_nodes),
         threads=len(chosen),
         threads_per_core=threads_per_core,
         cores=cores,

@@ -6,9 +6,10 @@ import ctypes
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from harness.placement.model import Placement, thread_environment
+from harness.decode import in_words
+from harness.placement.model import MemoryBinding, Placement, thread_environment
 from harness.platform import nodes as numa
 from harness.platform import parse
 from harness.platform.parse import format_cpulist
@@ -51,7 +52,7 @@ class Observation:
     busy_threads: int
     busy_cpus: tuple[int, ...]
     page_nodes: Mapping[int, int] | None
-    memory_policy: str | None
+    memory_policy: MemoryBinding | None = field(metadata=in_words(MemoryBinding.parse))
     node_cpus: Mapping[int, tuple[int, ...]]
     env: Mapping[str, str]
 
@@ -84,10 +85,18 @@ def observe(sysroot: SysRoot | None = None, environ: Mapping[str, str] | None = 
         busy_threads=len(busy),
         busy_cpus=tuple(sorted({cpu for thread in busy for cpu in thread.allowed})),
         page_nodes=memory_pages(sysroot.read_text("proc/self/numa_maps"), os.sysconf("SC_PAGE_SIZE")),
-        memory_policy=environ.get(POLICY_VARIABLE),
+        memory_policy=_policy(environ.get(POLICY_VARIABLE)),
         node_cpus={node.id: node.cpus for node in numa.collect(sysroot, online)},
         env={key: environ[key] for key in thread_environment(()) if key in environ},
     )
+
+
+def _policy(text: str | None) -> MemoryBinding | None:
+    """What the process was started under; None for words of somebody else."""
+    try:
+        return None if text is None else MemoryBinding.parse(text)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -315,7 +315,7 @@ def _conditions(placement: Placement) -> Facts:
             "cpus": placement.cpus,
             "threads": placement.threads,
             "threads_per_core": placement.threads_per_core,
-            "memory_policy": placement.memory_policy,
+            "memory_policy": str(placement.memory_policy),
             "thread_environment": placement.env,
         }
     )

@@ -39,7 +39,7 @@ def fingerprint(facts: Facts, software: SoftwareFacts) -> Fingerprint:
 
 def state_digest(facts: Facts, placement: Placement) -> str:
     """Equal for the same machine, software and energy mode, and the same CPUs and memory of it."""
-    place = [placement.cpus, placement.memory_nodes, placement.memory_policy]
+    place = [placement.cpus, placement.memory_nodes, str(placement.memory_policy)]
     energy = [facts.energy.power_performance_mode, facts.energy.governor]
     state = {"version": __version__, "facts": encode(fingerprint(facts, facts.software)), "place": place}
     return digest_of({**state, "energy": energy}).partition(":")[2]

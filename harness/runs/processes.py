@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from harness.placement.model import MemoryBinding
 from harness.placement.verify import Observation
-from harness.platform import parse
 from harness.record.model import MemoryPolicy, ProcessRecord, Served
 from harness.record.spec import Scenario
 from harness.runs.concurrent import concurrent_rates, series_by_batch, total_pages, union
@@ -63,12 +63,9 @@ def _served(single: MeasureOutcome | None, instances: Sequence[InstanceOutcome],
     return next((each.served for each in instances if scenario == "server"), None)
 
 
-def policy_of(text: str) -> MemoryPolicy:
-    """A memory policy from its words: ``bind:7``, ``default``, ``default (why)``."""
-    policy, _, nodes = text.partition(":")
-    if policy == "bind":
-        return MemoryPolicy("bind", parse.cpu_list(nodes) or ())
-    return MemoryPolicy("default", reason=text.partition("(")[2].removesuffix(")") or None)
+def policy_of(binding: MemoryBinding) -> MemoryPolicy:
+    """A memory policy as records have it."""
+    return MemoryPolicy("bind" if binding.nodes else "default", binding.nodes, binding.refused)
 
 
 def _policy(observation: Observation) -> MemoryPolicy | None:

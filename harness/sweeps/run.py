@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.measure.clock import Clock, SystemClock
-from harness.placement.model import Placement, policy_for
+from harness.placement.model import Placement
 from harness.placement.plan import plan, plan_apart
 from harness.placement.smt import SmtMethod, SmtSession, Write, smt_session, write_switch
 from harness.placement.smt_guard import guarded, restore_after_kill
@@ -191,8 +191,7 @@ class Work:
         )
         if configuration is None or configuration.memory_node is None:
             return placement
-        bound = (configuration.memory_node,)
-        return replace(placement, memory_nodes=bound, memory_policy=policy_for(bound))
+        return placement.bound_to((configuration.memory_node,))
 
     def placed_over(self, cores: int) -> Placement:
         """A thread on each of so many cores of the node that the configurations are on."""

@@ -24,7 +24,7 @@ from support.mutations import small_run
 from harness.compare.inputs import load_side
 from harness.decode import decode
 from harness.errors import PYTEST_OFFSET, ExitCode, InputError
-from harness.placement.model import Placement
+from harness.placement.model import MemoryBinding, Placement
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
@@ -52,7 +52,7 @@ PLACE = processes.Place(
         node=0,
         nodes=(0,),
         memory_nodes=(0,),
-        memory_policy="bind:0",
+        memory_policy=MemoryBinding((0,)),
         threads=1,
         threads_per_core=1,
         cores=1,

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from harness.errors import InputError
-from harness.placement.model import Placement
+from harness.placement.model import MemoryBinding, Placement
 from harness.workers.process import OUTCOME_FILE, read_outcome, worker_process, write_outcome
 
 
@@ -26,7 +26,7 @@ class Answer:
 @pytest.fixture
 def placement() -> Placement:
     cpu = min(os.sched_getaffinity(0))
-    return Placement((cpu,), None, (), (), "default", 1, 1, 1, {"OMP_NUM_THREADS": "1"})
+    return Placement((cpu,), None, (), (), MemoryBinding(), 1, 1, 1, {"OMP_NUM_THREADS": "1"})
 
 
 def python(text: str) -> list[str]:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.decode import encode
 from harness.errors import LparbenchError
 from harness.placement.model import Placement
 from harness.placement.plan import plan
@@ -304,7 +305,7 @@ def check_a_control_group_of_version_2_limits_what_is_offered() -> None:
         chosen = plan(topology, cores=1, threads_per_core=2, limits=limit)
         refused = refusal(lambda: plan(topology, cores=1, threads_per_core=1, node=0, limits=limit))
         allowed = sorted(os.sched_getaffinity(0))
-        return {"limit": limit.__dict__, "plan": chosen.__dict__, "refused": refused, "allowed": allowed}
+        return {"limit": limit.__dict__, "plan": encode(chosen), "refused": refused, "allowed": allowed}
 
     answer = forked(inside)
     assert "error" not in answer, answer["error"]

@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import nn
 
-from harness.placement.model import Placement, thread_environment
+from harness.placement.model import MemoryBinding, Placement, thread_environment
 from harness.record.spec import Reduction
 from harness.training.shared_group import NAME
 from harness.workers.executor import ProcessExecutor
@@ -37,7 +37,9 @@ def placements(count: int) -> tuple[Placement, ...]:
     """A CPU for each rank, in turn."""
     cpus = sorted(os.sched_getaffinity(0))
     chosen = [cpus[rank % len(cpus)] for rank in range(count)]
-    return tuple(Placement((cpu,), None, (), (), "default", 1, 1, 1, thread_environment((cpu,))) for cpu in chosen)
+    return tuple(
+        Placement((cpu,), None, (), (), MemoryBinding(), 1, 1, 1, thread_environment((cpu,))) for cpu in chosen
+    )
 
 
 def fit_job(directory: Path, *, endless: bool = False, save: Path | None = None) -> FitJob:

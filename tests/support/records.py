@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.advice.finding import Evidence, Finding, NotChecked, Severity
 from harness.measure.overhead import Overhead
-from harness.placement.model import Placement
+from harness.placement.model import MemoryBinding, Placement
 from harness.platform.facts import (
     BlasLibrary,
     Core,
@@ -451,7 +451,7 @@ def spec(**changes: Any) -> RunSpec:
 def chosen_placement() -> Placement:
     """Where :func:`placement` was to be."""
     return Placement(
-        cpus=(0, 1, 8, 9), node=0, nodes=(0,), memory_nodes=(0,), memory_policy="bind:0", threads=4,
+        cpus=(0, 1, 8, 9), node=0, nodes=(0,), memory_nodes=(0,), memory_policy=MemoryBinding((0,)), threads=4,
         threads_per_core=2, cores=2, env=placement().env,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from support import records
 
-from harness.placement.model import Placement
+from harness.placement.model import MemoryBinding, Placement
 from harness.placement.smt import SmtMethod
 from harness.placement.verify import Observation
 from harness.platform.facts import Facts
@@ -207,7 +207,7 @@ def result_of(outcome: WorkerOutcome, placement: Placement) -> JobResult:
     return JobResult((report_of(outcome, placement),), None, 1, 0.5)
 
 
-PLACEMENT = Placement(tuple(range(8)), 0, (0,), (0,), "bind:0", 8, 8, 1, {})
+PLACEMENT = Placement(tuple(range(8)), 0, (0,), (0,), MemoryBinding((0,)), 8, 8, 1, {})
 
 
 def journal_of(design: Design, rate: Callable[[Configuration, int], float | None]) -> list[Entry]:

@@ -17,7 +17,7 @@ import harness
 from harness.detectors.foreign import import_path
 from harness.errors import InputError
 from harness.interpreter import program
-from harness.placement.model import Placement
+from harness.placement.model import MemoryBinding, Placement
 from harness.record.store import write_run
 from harness.scoring.bundle import open_bundle
 from harness.workers.process import worker_process
@@ -44,7 +44,7 @@ def traces(folder: Path) -> str:
 
 def test_a_worker_imports_nothing_of_the_working_directory(hostile: Path, tmp_path: Path) -> None:
     cpu = min(os.sched_getaffinity(0))
-    placement = Placement((cpu,), None, (), (), "default", 1, 1, 1, {"OMP_NUM_THREADS": "1"})
+    placement = Placement((cpu,), None, (), (), MemoryBinding(), 1, 1, 1, {"OMP_NUM_THREADS": "1"})
     job = tmp_path / "job.json"
     job.write_text("{}")
     with worker_process(program("harness.workers.worker", str(job)), tmp_path, placement, cwd=hostile) as worker:

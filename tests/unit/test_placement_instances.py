@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.placement.instances import divide_among_instances, divides_evenly
-from harness.placement.model import Placement, thread_environment
+from harness.placement.model import MemoryBinding, Placement, thread_environment
 
 
 def placement(cores: int, threads_per_core: int) -> Placement:
     """Cores of eight threads, the first so many of each chosen."""
     cpus = tuple(8 * core + thread for core in range(cores) for thread in range(threads_per_core))
     environment = thread_environment(cpus)
-    return Placement(cpus, 0, (0,), (0,), "bind:0", len(cpus), threads_per_core, cores, environment)
+    return Placement(cpus, 0, (0,), (0,), MemoryBinding((0,)), len(cpus), threads_per_core, cores, environment)
 
 
 @given(cores=st.integers(1, 24), threads_per_core=st.integers(1, 8), instances=st.integers(1, 64))

@@ -46,7 +46,7 @@ def test_ranks_share_no_core_and_none_is_on_two_nodes(cores_of_nodes, ranks, cor
     node_of = {core.cpus[0] // 4: core.node for core in topology.cores}
     for placement in placed:
         assert {node_of[cpu // 4] for cpu in placement.cpus} == {placement.node}
-        assert placement.memory_policy == f"bind:{placement.node}"
+        assert str(placement.memory_policy) == f"bind:{placement.node}"
     on = [sum(placement.node == node for placement in placed) for node in cores_of_nodes]
     full = [count // cores for count in cores_of_nodes.values()]
     most = max(on)

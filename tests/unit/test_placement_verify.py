@@ -12,7 +12,7 @@ from support.trees import build
 from support.trees_presets import PRESETS
 
 from harness.decode import decode, encode
-from harness.placement.model import Placement
+from harness.placement.model import MemoryBinding, Placement
 from harness.placement.plan import plan
 from harness.placement.verify import Observation, memory_pages, mismatches, observe
 from harness.platform.probe import probe
@@ -33,7 +33,7 @@ def _good(planned: Placement) -> Observation:
         busy_threads=4,
         busy_cpus=planned.cpus,
         page_nodes={1: 100_000},
-        memory_policy="bind:1",
+        memory_policy=MemoryBinding((1,)),
         node_cpus={0: tuple(range(48)), 1: tuple(range(48, 96))},
         env=dict(planned.env),
     )
@@ -75,7 +75,9 @@ def test_working_threads_crowded_on_one_cpu_are_seen(planned: Placement) -> None
     ],
 )
 def test_pages_elsewhere(pages: dict[int, int] | None, policy: str | None, wrong: bool, planned: Placement) -> None:
-    found = mismatches(planned, replace(_good(planned), page_nodes=pages, memory_policy=policy))
+    found = mismatches(
+        planned, replace(_good(planned), page_nodes=pages, memory_policy=policy and MemoryBinding.parse(policy))
+    )
     assert bool(found) is wrong
     if wrong:
         assert "on node 0; the plan has node 1." in found[0]
@@ -163,4 +165,4 @@ def test_threads_are_observed_one_by_one(tmp_path: Path) -> None:
     assert found.cpus_sampled == (1, 48, 49)
     assert found.node_of(48) == 1
     assert found.node_of(1) == 0
-    assert (found.memory_policy, found.env, found.page_nodes) == ("bind:1", {"OMP_NUM_THREADS": "3"}, None)
+    assert (str(found.memory_policy), found.env, found.page_nodes) == ("bind:1", {"OMP_NUM_THREADS": "3"}, None)

@@ -87,6 +87,6 @@ def test_another_state_of_the_machine_has_other_roofs() -> None:
         (replace(facts, topology=topology), PLACEMENT),
         (replace(facts, energy=replace(facts.energy, governor="powersave")), PLACEMENT),
         (facts, replace(PLACEMENT, cpus=(8,))),
-        (facts, replace(PLACEMENT, memory_nodes=(1,), memory_policy="bind:1")),
+        (facts, PLACEMENT.bound_to((1,))),
     ]
     assert len({digest, *(state_digest(*pair) for pair in others)}) == 5

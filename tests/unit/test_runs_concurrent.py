@@ -9,6 +9,7 @@ import pytest
 from support import records
 
 from harness.compare.observations import side_of
+from harness.placement.model import MemoryBinding
 from harness.placement.verify import Observation
 from harness.record.model import ProcessRecord, Served, Validity, Verdict
 from harness.record.series import Series
@@ -22,7 +23,7 @@ from harness.workers.outcomes import InstanceOutcome, JobResult, TimedSeries, Wo
 
 MS = 1_000_000
 CONFIGURATION = Configuration("w", "eager", "float32", ("offline",), instances=2)
-OBSERVATION = Observation((0,), (0,), 1, 1, (0,), {0: 5}, "bind:0", {0: (0, 1)}, {})
+OBSERVATION = Observation((0,), (0,), 1, 1, (0,), {0: 5}, MemoryBinding((0,)), {0: (0, 1)}, {})
 
 
 def trace(step_ms: int, samples: int, *, inner: int = 1) -> TimedSeries:

@@ -38,7 +38,7 @@ def test_every_node_has_a_scorer_with_its_cores_its_memory_and_half_of_the_cards
     topology = start.read_topology(root)
     cpus = {node.id: set(node.cpus) for node in topology.nodes}
     for number, (_, placement) in enumerate(parts):
-        assert (placement.node, placement.memory_policy) == (number, f"bind:{number}")
+        assert (placement.node, str(placement.memory_policy)) == (number, f"bind:{number}")
         assert (placement.cores, placement.threads) == (4, 8)
         assert set(placement.cpus) < cpus[number]
     least = min(node.memory_available_bytes or 0 for node in topology.nodes)
@@ -61,7 +61,7 @@ def test_every_node_has_a_scorer_with_its_cores_its_memory_and_half_of_the_cards
 
 def _on(placement: Placement, node: int, cpus: dict[int, set[int]]) -> None:
     assert set(placement.cpus) <= cpus[node]
-    assert placement.memory_policy == f"bind:{node}"
+    assert str(placement.memory_policy) == f"bind:{node}"
     assert placement.env["OMP_NUM_THREADS"] == str(len(placement.cpus))
 
 

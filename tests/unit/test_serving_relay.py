@@ -17,7 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.bundles import saved
 from support.cards import samples, stream
 
-from harness.placement.model import Placement, thread_environment
+from harness.placement.model import MemoryBinding, Placement, thread_environment
 from harness.serving.admission import Admission
 from harness.serving.app import App
 from harness.serving.batch import Batch
@@ -272,7 +272,7 @@ def test_kept_cards_go_to_their_owners_and_come_back_in_order(cards: Path, tmp_p
 def test_cores_are_divided_between_scorers_and_fronts() -> None:
     def node(number: int, cores: int) -> Placement:
         cpus = tuple(range(64 * number, 64 * number + 2 * cores))
-        return Placement(cpus, number, (number,), (number,), f"bind:{number}", len(cpus), 2, cores,
+        return Placement(cpus, number, (number,), (number,), MemoryBinding((number,)), len(cpus), 2, cores,
                          thread_environment(cpus))  # fmt: skip
 
     (scorer,), fronts = shares([node(0, 4)], 3)
