@@ -11,8 +11,7 @@ size, and whether it is the same again.
 whose blocks sleep so long; the time in which no host process is there against 2 s + 0.3 s per host and wave, and the
 CPU time of coordinator and ssh clients while all hosts measure against 2 % of a core.
 
-``python tests/bench/fleet_figures.py alike [PAIRS]``: one real block here, over ssh and over Dask to this machine in
-shuffled order, as often as asked for; 1 unless both are within 3 % of what is measured here, by their 95 % intervals.
+Whether blocks of a fleet are alike those of a local run is shown by ``tests/bench/fleet_alike.py``.
 """
 
 from __future__ import annotations
@@ -189,58 +188,6 @@ def _share(samples: list[tuple[float, float]], begin: float, end: float) -> floa
     return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
 
 
-def alike(pairs: int) -> int:
-    """Print how far blocks over ssh and over Dask are from blocks here; 1 unless they are equivalent."""
-    import asyncio
-    import os
-    import random
-    import tempfile
-
-    from harness.fleet.dask_transport import DaskTransport, workers_of
-    from harness.fleet.inventory import Host
-    from harness.fleet.transport import SshTransport
-    from harness.fleet.waves import ask, timed_of
-    from harness.measure.stats import log_ratios, paired_effect
-    from harness.record.spec import RunSpec
-    from harness.record.store import parse_run
-    from harness.reporting.progress import Silence
-    from harness.runs.run import run_once
-    from harness.workers.executor import ProcessExecutor
-    from tests.support import dask_cluster, sshd
-
-    spec = RunSpec(("nsl-kdd-mlp",), synthetic=True, rows=5000, epochs=2, seeds=1, blocks=1, backends=("eager",),
-                   scenarios=("offline",), series_seconds=2.0, roofline="none")  # fmt: skip
-    taken: dict[str, list[float]] = {"here": [], "ssh": [], "dask": []}
-    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
-        servers = stack.enter_context(sshd.servers(folder, [{"XDG_CACHE_HOME": f"{folder}/cache"}]))
-        cluster = stack.enter_context(dask_cluster.cluster(folder, {"lpar1": {"XDG_CACHE_HOME": f"{folder}/cache"}}))
-        os.environ.update(cluster.environment)
-        inventory, addresses, _ = asyncio.run(workers_of(cluster.scheduler))
-        ways = {
-            "ssh": (SshTransport((sys.executable, "-m", "harness"), servers.config),
-                    Host("lpar1", "127.0.0.1", port=servers.ports[0][1])),
-            "dask": (DaskTransport(cluster.scheduler, (), addresses), inventory.hosts[0]),
-        }  # fmt: skip
-        for at in range(pairs):
-            for way in random.Random(at).sample(list(taken), len(taken)):
-                if way == "here":
-                    run = run_once(spec, ProcessExecutor(), Silence())
-                else:
-                    transport, host = ways[way]
-                    run = parse_run(str(asyncio.run(ask(transport, host, spec=spec, timeout_s=600.0))), way)
-                (timed,) = timed_of(run)
-                assert timed.seconds is not None
-                taken[way].append(timed.seconds)
-    outside = False
-    for way in ways:
-        effect = paired_effect(log_ratios(taken["here"], taken[way]))
-        outside |= not math.log(0.97) < effect.low <= effect.high < -math.log(0.97)
-        low, high = math.expm1(effect.low), math.expm1(effect.high)
-        print(f"{way}: {effect.ratio - 1:+.1%} [{low:+.1%}, {high:+.1%}] of the time of a block here, {pairs} pairs")
-    return int(outside)
-
-
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
     if sys.argv[1:] == ["page"]:
@@ -248,6 +195,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["coordinator"]:
         given = [*sys.argv[2:], *("3", "10")[len(sys.argv) - 2 :]]
         sys.exit(coordinator(int(given[0]), float(given[1])))
-    if sys.argv[1:2] == ["alike"]:
-        sys.exit(alike(int(sys.argv[2]) if len(sys.argv) > 2 else 8))
     sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1500))
