@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 SCRATCH_VARIABLE = "LPARBENCH_SCRATCH"  # a directory of the process that started this one, with which all goes
 _PREFIX = "lparbench-scratch-"
 _NAME_KEPT = 40  # characters of a name in its hidden one, which must fit into 255 bytes too
+_TURNS = 1000  # of others that are waited for; where there are no locks, attempts that fail at once
 _SCRATCH = re.compile(re.escape(_PREFIX) + ".+")
 _ASIDE = re.compile(r"\..+\.[0-9a-f]{32}")
 
@@ -62,6 +64,36 @@ def aside(path: Path, *, directory: bool = False) -> Iterator[Path]:
         yield hidden
     finally:
         _remove(hidden)
+        if lock is not None:
+            os.close(lock)
+
+
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Read and write a file that others read and write too, each waiting for its turn; where no lock can be had, go on.
+
+    The lock is a hidden file next to it, and not the file, which is replaced.
+    """
+    name = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # which whoever writes the file meets as well
+            stack.enter_context(folder_made(path.parent))
+            stack.enter_context(_turn(path.with_name(f".{path.name[:_NAME_KEPT]}.{name}")))
+        yield
+
+
+@contextlib.contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """Hold the lock of a file that is made for it; whoever waited for one that is removed makes the next."""
+    lock: int | None = None
+    try:
+        for _ in range(_TURNS):
+            path.touch(0o600)
+            if (lock := _held(path)) is not None:
+                break
+        yield
+    finally:
+        path.unlink(missing_ok=True)
         if lock is not None:
             os.close(lock)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from harness.record.codec import DIGEST, DigestError, check_digest, digest_of
 from harness.record.files import write_file
 from harness.record.spec import RunSpec
 from harness.record.store import encode as to_bytes
+from harness.scratch import one_at_a_time
 
 _VERSION: Literal[3] = 3
 
@@ -74,13 +76,18 @@ def update_baseline(
         MeasurementError, CheckFailedError: see :func:`harness.gates.baseline.make_baseline`.
     """
     require_processor(side, words)
+    with one_at_a_time(Path(os.path.realpath(path))):
+        return _updated(path, side, accept, others, words)
+
+
+def _updated(path: Path, side: Side, accept: str | None, others: Collection[Baseline], words: Words) -> Baseline:
     stored = read_baselines(path, words) if path.exists() else ()
     same = [baseline for baseline in stored if not _differing(baseline, side.fingerprint, ())]
     known = replace(side, fingerprint=same[0].side.fingerprint) if same else side
     earlier = same[0] if same else None
     baseline = make_baseline(known, earlier=earlier, seed=SEED, accept=accept, others=others, words=words)
-    others = [other for other in stored if not same or other is not same[0]]
-    write_file(path, to_bytes(baselines_text([*others, baseline])))
+    rest = [other for other in stored if not same or other is not same[0]]
+    write_file(path, to_bytes(baselines_text([*rest, baseline])))
     return baseline
 
 

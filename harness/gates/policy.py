@@ -13,7 +13,7 @@ from harness.compare.compare import ACCURACY_MARGIN
 from harness.compare.observations import Key
 from harness.decode import Check, decode
 from harness.errors import InputError
-from harness.measure.shares import parse_share
+from harness.measure.shares import LARGEST, parse_share
 from harness.measure.verdicts import DEFAULT_MARGIN
 from harness.parsing import read_toml
 
@@ -46,7 +46,9 @@ def seconds(text: str) -> float:
     return value
 
 
-Share = Annotated[str, Check("a share in quotes such as '5%'", _readable(parse_share))]
+Share = Annotated[
+    str, Check(f"a share in quotes such as '5%', above 0 and at most {LARGEST:.0%}", _readable(parse_share))
+]
 Duration = Annotated[str, Check(f"a duration with a unit ({', '.join(_UNITS)}) such as '50 us'", _readable(seconds))]
 
 
@@ -134,7 +136,7 @@ def read_policy(path: Path | None, given: Policy, folders: Sequence[Path] = (Pat
         return given
     document, at = read_toml(where), str(where)
     if where.name == _PYPROJECT:
-        document, at = document.get("tool", {}).get("lparbench", {}).get("gate"), f"{where}: tool.lparbench.gate"
+        document, at = _gate_of(document), f"{where}: tool.lparbench.gate"
         if document is None:
             if path is None:
                 return given
@@ -150,6 +152,13 @@ def read_policy(path: Path | None, given: Policy, folders: Sequence[Path] = (Pat
         floor_s=0.0 if table.floor is None else seconds(table.floor),
         rules=table.benchmarks,
     )
+
+
+def _gate_of(pyproject: Any) -> Any:
+    """What ``[tool.lparbench.gate]`` holds; None where there is none."""
+    for name in ("tool", "lparbench", "gate"):
+        pyproject = pyproject.get(name) if isinstance(pyproject, Mapping) else None
+    return pyproject
 
 
 def _underscored(table: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
@@ -143,6 +144,14 @@ def test_machines_share_a_file_and_nothing_else(tmp_path: Path) -> None:
     assert [len(baseline.sessions) for baseline in read_baselines(path)] == [1, 4]
 
 
+def test_updates_at_the_same_time_lose_no_session(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "b.json"
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda day: update_baseline(path, session(day)), range(1, 7)))
+    assert len(read_baseline(path).sessions) == 6
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_an_unknown_processor_is_refused_before_there_is_a_baseline(tmp_path: Path) -> None:
     unknown = replace(session(1), fingerprint={"arch": "aarch64", "cpu": None})
     with pytest.raises(InputError, match="--machine NAME"):
@@ -190,6 +199,7 @@ def test_margins_floors_and_differences_are_asked_by_name(tmp_path: Path) -> Non
     [
         ('margin = "0.5"', "margin is '0.5'.*expected a share"),
         ("margin = 5", "margin is 5"),
+        ('margin = "200%"', "margin is '200%'.*above 0 and at most 100%"),
         ('margins = "5%"', "unknown key 'margins'"),
         ('[benchmarks.a]\nfloor = "50"', "benchmarks.a.floor is '50'.*expected a duration with a unit"),
         ("margin =", "not TOML"),
@@ -200,6 +210,14 @@ def test_a_wrong_policy_is_an_error_at_its_place(tmp_path: Path, text: str, comp
     path.write_text(text)
     with pytest.raises(InputError, match=complaint):
         read_policy(path, Policy())
+
+
+@pytest.mark.parametrize("text", ["tool = 3", "[tool]\nlparbench = 3", "[tool.other]"])
+def test_a_project_without_a_policy_has_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert read_policy(None, Policy(), (tmp_path,)) == Policy()
+    with pytest.raises(InputError, match=r"has no \[tool.lparbench.gate\]"):
+        read_policy(tmp_path / "pyproject.toml", Policy())
 
 
 def test_brackets_of_parameters_are_no_pattern(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from harness.record.files import write_file
-from harness.scratch import aside, scratch
+from harness.scratch import aside, one_at_a_time, scratch
 
 KILLED = """
 import os, pathlib, signal, sys
@@ -81,3 +85,34 @@ def test_what_a_child_needs_is_where_its_parent_says(tmp_path: Path, monkeypatch
     (tmp_path / "own").mkdir()
     with scratch("test") as directory:
         assert directory.parent == tmp_path / "own"
+
+
+def test_writers_of_a_file_wait_for_their_turn(tmp_path: Path) -> None:
+    """Each adds one to what it read; nothing is lost, in a folder that is not there yet, and no lock is left."""
+    file = tmp_path / "folder" / "number"
+
+    def add() -> None:
+        with one_at_a_time(file):
+            number = int(file.read_text()) if file.exists() else 0
+            time.sleep(0.002)
+            file.write_text(str(number + 1))
+
+    threads = [threading.Thread(target=add) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert file.read_text() == "16"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_where_there_are_no_locks_files_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with one_at_a_time(tmp_path / "file"):
+        (tmp_path / "file").write_text("1")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
