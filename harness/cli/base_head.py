@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.errors import PYTEST_OFFSET, ExitCode, InputError, LparbenchError
+from harness.errors import PYTEST_OFFSET, ExitCode, InputError, LparbenchError, MeasurementError
 from harness.process_tree import child, ended
 from harness.reporting.ci_format import CiFormat
 from harness.scratch import SCRATCH_VARIABLE, scratch
@@ -26,6 +27,10 @@ _OF_GATE = {PYTEST_OFFSET + code: code for code in ExitCode}
 _UNWRITTEN = "unable to write file"
 _ROOM = "Make room there, or set TMPDIR to another disk; nothing was measured yet."
 _USAGE = "Example: lparbench gate --base main --head HEAD -- pytest tests/bench"
+_DEEPER = "This clone is shallow: git fetch --unshallow, or `fetch-depth: 0` of actions/checkout, brings the revision."
+# What git gives to its hooks, a gate among them: worktrees would be checked out into the index of the user.
+_OF_HOOKS = frozenset({"GIT_INDEX_FILE", "GIT_PREFIX"})
+_NO_COVERAGE = re.compile(r"(-p)?no:(pytest_)?cov")
 
 
 def gate_revisions(
@@ -56,10 +61,9 @@ def gate_revisions(
             _prepare(prepare or "", root / inside)
         sources = [str(folder) for folder in (here / "src", here) if folder.is_dir()]
         path = os.pathsep.join([*sources, *filter(None, [os.environ.get("PYTHONPATH")])])
-        own = ["--lparbench-gate", f"--lparbench-base={there}"]
-        own += ["--no-cov"] if importlib.util.find_spec("pytest_cov") else []  # whose limits are no verdict of a gate
         report = directory / "report"
-        own += [] if to is None else [f"--lparbench-report={to.value}={report}"]
+        own = [*_plugins(command), "--lparbench-gate", f"--lparbench-base={there}"]
+        own.append(f"--lparbench-report={(to or CiFormat.MARKDOWN).value}={report}")
         with child(
             [sys.executable, "-m", "pytest", *own, *command[1:]],
             cwd=here / inside,
@@ -68,14 +72,31 @@ def gate_revisions(
             ask=signal.SIGINT,  # on which pytest runs its clean-ups
         ) as pytest:
             status = ended(pytest)
-        if report.exists():
-            sys.stdout.write(report.read_text(encoding="utf-8"))
-    return {**_OF_PYTEST, **_OF_GATE}.get(status, ExitCode.TOOL_FAILED)
+        text = report.read_text(encoding="utf-8") if report.exists() else None
+        if text is None and status == 0:  # --collect-only, --version, a conftest that exits
+            raise MeasurementError("pytest ended without judging anything.", remedy=_USAGE)
+        if to is not None and text is not None:
+            sys.stdout.write(text)
+    codes = {**_OF_PYTEST, **_OF_GATE} if text is not None else {**_OF_PYTEST, 1: ExitCode.USAGE, **_OF_GATE}
+    return codes.get(status, ExitCode.TOOL_FAILED)
+
+
+def _plugins(command: Sequence[str]) -> list[str]:
+    """Options that load this plugin where pytest loads none by itself, and keep the limits of coverage out."""
+    named = bool(os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")) or "--disable-plugin-autoload" in command
+    blocked = any(_NO_COVERAGE.fullmatch(word) for word in command)
+    covers = importlib.util.find_spec("pytest_cov") is not None and not blocked and not named
+    return [*(("-p", "lparbench") if named else ()), *(("--no-cov",) if covers else ())]
 
 
 @contextlib.contextmanager
 def _worktree(top: Path, revision: str, folder: Path) -> Iterator[Path]:
-    _git(top, "worktree", "add", "--detach", "--quiet", str(folder), revision)
+    try:
+        _git(top, "worktree", "add", "--detach", "--quiet", str(folder), revision)
+    except InputError as error:
+        if _git(top, "rev-parse", "--is-shallow-repository") == "true" and "invalid reference" in error.message:
+            raise InputError(error.message, remedy=_DEEPER) from None
+        raise
     try:
         yield folder
     finally:
@@ -90,8 +111,10 @@ def _prepare(command: str, folder: Path) -> None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
+    command = ["git", "-c", f"core.hooksPath={os.devnull}", *arguments]  # hooks are for the checkout of the user
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S607
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise InputError("git is not installed.", remedy="--base and --head need it.") from None
     if done.returncode:

@@ -194,15 +194,24 @@ class Lparbench:
     def _enter(self) -> None:
         """Know what the test has replaced, which may be something else at each call."""
         request = self._config.stash.get(request_key, None)
+        if request is not None:
+            self._untimed()
         self.patches = patches_of(self._config) if request is None or request.job.patched else Patches()
 
     def _measured(self, measured: Callable[[], T]) -> T | None:
         """What ``measured`` gives; nothing, and no verdict, where what the test has replaced stands in its way."""
+        self._untimed()
         try:
             return self._judged(measured)
         except NoVerdict as problem:
             self.problems.append(problem)
             return None
+
+    def _untimed(self) -> None:
+        """Stop the timer of pytest-timeout: its limit is for the test as it is written, not for all its processes."""
+        cancel = getattr(self._item.ihook, "pytest_timeout_cancel_timer", None)
+        if cancel is not None:
+            cancel(item=self._item)
 
     def _judged(self, judge: Callable[[], T]) -> T:
         """What ``judge`` gives, with the originals of what the test has replaced; wrong use fails the test at once.

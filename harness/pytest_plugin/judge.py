@@ -197,7 +197,12 @@ class Judge:
 
             self._conclude(gate(baseline, pair(), policy, source=BaselineSource.STORED, measure_again=pair))
 
-        self._finish(updated if config.getoption("--lparbench-update") else judged)
+        if not config.getoption("--lparbench-update"):
+            self._finish(judged)
+        elif path.name in config.stash[session_key].judged:  # the test is run again, and the session is one
+            self.summary.append(f"{nodeid}: its baseline was written before in this session, and is not again")
+        else:
+            self._finish(updated)
 
     def _others(self, path: Path) -> list[Baseline]:
         """The baselines of the other tests on this machine, as they were before the session."""

@@ -1,7 +1,8 @@
 """The standard library as it was before a test replaced something in it: what this package itself works with.
 
 A test may replace what must not happen while it runs (``subprocess.Popen``, ``open``, the clocks, a whole file system),
-and the gate works while it runs. What the test gives to be timed still meets the test's replacements.
+or set it for its whole process (limits, signals), and the gate works while it runs. What the test gives to be timed
+still meets the test's replacements.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from harness.pytest_plugin.process_settings import Setting, settings
 
 _PACKAGES = (sys.stdlib_module_names | {"harness", "numpy", "psutil"}) - {"warnings"}
 _OF_PYTEST = frozenset({"excepthook", "unraisablehook", "last_type"})  # which pytest replaces itself
@@ -58,10 +61,26 @@ class _Replaced:
 
 
 @dataclass(frozen=True)
+class _Set:
+    """A setting of the process that a test has changed."""
+
+    setting: Setting
+    original: object
+    present: object
+
+    def put(self, value: object, instead_of: object) -> bool:
+        """See :meth:`_Replaced.put`."""
+        return self.setting.put(value, instead_of)
+
+    def __str__(self) -> str:
+        return self.setting.name
+
+
+@dataclass(frozen=True)
 class Patches:
     """What a test has replaced, which can be set aside and put back; ``gone``: variables of the environment."""
 
-    replaced: tuple[_Replaced, ...] = ()
+    replaced: tuple[_Replaced | _Set, ...] = ()
     gone: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -82,19 +101,19 @@ class Patches:
         finally:
             for name in gone:
                 _ENVIRONMENT.pop(name, None)
-            for each in aside:
+            for each in reversed(aside):
                 each.put(each.present, each.original)
 
     @contextlib.contextmanager
     def back(self) -> Iterator[None]:
         """Within :meth:`aside`, meet what the test has replaced meanwhile."""
-        back = [each for each in self.replaced if each.put(each.present, each.original)]
+        back = [each for each in reversed(self.replaced) if each.put(each.present, each.original)]
         for name in self.gone:
             _ENVIRONMENT.pop(name, None)
         try:
             yield
         finally:
-            for each in back:
+            for each in reversed(back):
                 each.put(each.original, each.present)
             _ENVIRONMENT.update(self.gone)
 
@@ -117,6 +136,9 @@ class Originals:
     _modules: dict[str, tuple[ModuleType, Mapping[str, object]]] = field(default_factory=dict)
     _classes: dict[type, tuple[frozenset[str], Mapping[str, object]]] = field(default_factory=dict)
     _environment: dict[str, str] = field(default_factory=lambda: dict(_ENVIRONMENT))
+    _settings: tuple[tuple[Setting, object], ...] = field(
+        default_factory=lambda: tuple((setting, setting.read()) for setting in settings())
+    )
 
     def learn(self) -> None:
         """Keep what the modules hold that were imported since."""
@@ -131,7 +153,10 @@ class Originals:
 
     def patches(self) -> Patches:
         """What has been replaced since."""
-        patched = []
+        patched: list[_Replaced | _Set] = []
+        for setting, original in self._settings:
+            if not setting.same(present := setting.read(), original):
+                patched.append(_Set(setting, original, present))
         for name, (module, kept) in self._modules.items():
             if (present := sys.modules.get(name, _ABSENT)) is not module:
                 patched.append(_Replaced(sys.modules, name, module, present))

@@ -150,6 +150,8 @@ def _selected(config: pytest.Config, nodeid: str) -> bool:
 def _left_out(config: pytest.Config, nodeid: str) -> bool:
     if any(nodeid.startswith(skipped + "::") for skipped in config.stash[session_key].skipped):
         return True
+    if config.getoption("lf", default=False) and (config.rootpath / nodeid.partition("::")[0]).exists():
+        return True  # --last-failed does not even collect files in which nothing failed
     path, here = config.rootpath / nodeid.partition("::")[0], config.invocation_params.dir
     ignored = (here / place for place in config.getoption("ignore") or ())
     patterns = (str(here / pattern) for pattern in config.getoption("ignore_glob") or ())

@@ -34,6 +34,8 @@ _MARKER = (
     " `lparbench` fixture measures and judges this test"
 )
 
+_SHOWING = ("collectonly", "showfixtures", "show_fixtures_per_test")  # which run no test
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the gate."""
@@ -86,10 +88,9 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     session.config.stash[session_key].collected |= {item.nodeid for item in session.items}
 
 
-def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    """A test that was left out is not gone."""
-    for item in items:
-        item.config.stash[session_key].collected.add(item.nodeid)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A test that a plugin leaves out afterwards, whether it says so or not, is not gone."""
+    item.config.stash[session_key].collected.add(item.nodeid)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -197,7 +198,7 @@ class Ending:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A baseline without a test, or a gate that judged nothing, is not green."""
         config = session.config
-        if hasattr(config, "workerinput") or config.option.collectonly:
+        if hasattr(config, "workerinput") or any(getattr(config.option, name, False) for name in _SHOWING):
             return
         if getattr(config.option, "dist", "no") != "no":
             if any(map(config.getoption, (*ASKING, "--lparbench-report"))):

@@ -24,6 +24,7 @@ from support.mutations import small_run
 from harness.compare.inputs import load_side
 from harness.decode import decode
 from harness.errors import PYTEST_OFFSET, ExitCode, InputError
+from harness.gates.baseline_file import read_baseline
 from harness.placement.model import MemoryBinding, Placement
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
@@ -832,3 +833,61 @@ def test_a_report_of_a_distributed_session_says_that_nothing_was_measured(pytest
     result = ran(pytester, "def test_it(): pass", *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "| the session | open | nothing is measured with" in (pytester.path / "gate.md").read_text()
+
+
+def test_tests_that_a_plugin_takes_out_are_not_gone(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    """A shard says nothing of what it leaves to the others; --last-failed does not collect what did not fail."""
+    script()
+    pytester.makepyfile(
+        test_a=STORED,
+        test_b=STORED.replace("test_it", "test_failing") + "        assert 0\n",
+        conftest="import os\ndef pytest_collection_modifyitems(items):\n    del items[:int(os.environ['TAKEN'])]\n",
+    )
+    os.environ["TAKEN"] = "0"
+    own = ("-p", "harness.pytest_plugin.plugin")
+    pytester.runpytest_inprocess(*own, "--lparbench-update").assert_outcomes(passed=1, failed=1)
+    failed_only = pytester.runpytest_inprocess(*own, "--lf")
+    failed_only.assert_outcomes(failed=1)
+    assert "missing" not in failed_only.stdout.str()
+    os.environ["TAKEN"] = "1"
+    shard = pytester.runpytest_inprocess(*own)
+    shard.assert_outcomes(failed=1)
+    assert "missing" not in shard.stdout.str()
+
+
+def test_a_test_that_is_run_again_is_one_session_of_its_baseline(
+    pytester: pytest.Pytester, script: Callable[..., None]
+) -> None:
+    script()
+    pytester.makeconftest(
+        "from _pytest.runner import runtestprotocol\n"
+        "def pytest_runtest_protocol(item, nextitem):\n"
+        "    for _ in range(2):\n"
+        "        reports = runtestprotocol(item, nextitem=nextitem, log=False)\n"
+        "    for report in reports:\n"
+        "        item.ihook.pytest_runtest_logreport(report=report)\n"
+        "    return True\n"
+    )
+    ran(pytester, STORED, "--lparbench-update").assert_outcomes(passed=1)
+    (path,) = (pytester.path / ".lparbench").iterdir()
+    assert len(read_baseline(path).sessions) == 1
+
+
+def test_the_limit_of_a_test_does_not_hold_for_the_gate(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
+    """pytest-timeout's hook, which ends its timer, is called before anything is measured."""
+    script()
+    pytester.makeconftest(
+        "class Hooks:\n"
+        "    def pytest_timeout_cancel_timer(self, item):\n"
+        "        'pytest-timeout has this'\n"
+        "def pytest_addhooks(pluginmanager):\n"
+        "    pluginmanager.add_hookspecs(Hooks)\n"
+        "def pytest_timeout_cancel_timer(item):\n"
+        "    item.user_properties.append(('cancelled', item.name))\n"
+        "def pytest_runtest_logreport(report):\n"
+        "    if report.when == 'call':\n"
+        "        print('timers:', report.user_properties[0])\n"
+    )
+    result = ran(pytester, STORED, "--lparbench-update", "-s")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*timers: ('cancelled', 'test_it')*"])

@@ -6,6 +6,8 @@ import colorsys
 import json
 import os
 import random
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -74,3 +76,38 @@ def test_modules_that_are_imported_later_are_known_to_the_next_test(
     late.learn()
     assert not late.patches()
     assert str(originals.patches()) == "colorsys.rgb_to_hsv"
+
+
+def test_what_is_set_for_the_whole_process_is_set_aside_and_put_back(originals: Originals) -> None:
+    """Limits, handlers, a timer that is running, blocked signals and the mask of modes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = {name: signal.getsignal(name) for name in (signal.SIGCHLD, signal.SIGALRM)}
+    mask, modes = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1}), os.umask(0o777)
+    seen = {}
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, refused)
+        signal.setitimer(signal.ITIMER_REAL, 600.0)
+        patches = originals.patches()
+        with patches.aside():
+            seen["limit"] = resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+            seen["process"] = subprocess.call([sys.executable, "-c", ""]) == 0
+            seen["mask"] = signal.SIGUSR1 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            seen["timer"] = signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+            with patches.back():
+                seen["back"] = resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 3
+                seen["ignored"] = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+                seen["armed"] = signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        seen["after"] = resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 3 and os.umask(0o777) == 0o777
+        seen["running"] = signal.getsignal(signal.SIGALRM) is refused and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.umask(modes)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for name, handler in before.items():
+            signal.signal(name, handler)
+    assert [what for what, right in seen.items() if not right] == []
+    assert len(seen) == 9
+    assert not originals.patches()
