@@ -21,9 +21,25 @@ def plural(amount: int, singular: str, several: str | None = None) -> str:
     return f"{count(amount)} {word}"
 
 
+def some_of(some: int, total: int, singular: str, several: str | None = None) -> str:
+    """``2 of 3 processes``, ``the only process``."""
+    return f"the only {singular}" if total == 1 else f"{count(some)} of {plural(total, singular, several)}"
+
+
 def counted(value: float, singular: str) -> str:
     """``1 core``, ``2.5 cores``."""
     return f"{value:.6g} {singular}{'' if value == 1 else 's'}"
+
+
+def percentage(share: float, decimals: int = 0) -> str:
+    """A share with so many decimals: ``93 %``."""
+    return f"{100 * share:,.{decimals}f} %"
+
+
+def signed(value: float) -> str:
+    """A change with its sign and one decimal: ``+12.3``, ``−0.4``, ``0.0`` where it rounds to none."""
+    text = f"{value:+,.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\u2212")
 
 
 def cores_by_threads(cores: Mapping[int, int]) -> str:

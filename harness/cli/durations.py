@@ -11,12 +11,14 @@ _PART = r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)"
 
 
 def seconds(option: str, text: str) -> float:
-    """The duration in seconds, more than 0.
+    """The duration in seconds, more than 0; a bare number where the option itself is called by the unit.
 
     Raises:
         InputError: it is not one; names the option.
     """
     bare = "".join(text.lower().split())
+    if option == "--seconds" and re.fullmatch(r"\d+(\.\d+)?", bare):
+        bare += "s"
     total = 0.0
     if re.fullmatch(f"(?:{_PART})+", bare):
         total = sum(float(amount) * _SECONDS[unit] for amount, unit in re.findall(_PART, bare))

@@ -148,7 +148,7 @@ def gate(
         str | None,
         typer.Option(
             metavar="SHARE",
-            help="Slowdown that matters: 5% (or 5, or 0.05). Default: 3%, or the noise up to 20%.",
+            help="Slowdown that matters: '5%', '5' or '0.05'. Default: 3 %, or the noise up to 20 %.",
             show_default=False,
         ),
     ] = None,

@@ -44,9 +44,9 @@ def list_workloads(
         if as_json:
             typer.echo(json.dumps(encode(chosen), indent=2))
         else:
-            typer.echo(workload_text(chosen, shown, output_width()), nl=False)
             spec = RunSpec((chosen.name,))
-            typer.echo(f"a run of it                 {forecast([chosen], spec, spec.blocks)}")
+            takes = forecast([chosen], spec, spec.blocks)
+            typer.echo(workload_text(chosen, shown, output_width(), takes), nl=False)
         return
     workloads = [load_workload(name) for name in list_workloads()]
     suites = [load_suite(name) for name in list_suites()]

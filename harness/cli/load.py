@@ -92,7 +92,7 @@ def load(
     if trace is not None and rate is None and not find_rate:
         rate = f"{trace.record.rate_per_s:.12f}"
     if (rate is None) == (not find_rate):
-        raise InputError("Give --rate or --find-rate.", remedy="Example: --rate 5k/s, or --find-rate --p99 5ms")
+        raise InputError("Give either --rate or --find-rate.", remedy="Example: --rate 5k/s, or --find-rate --p99 5ms")
     if find_rate and p99 is None:
         raise InputError("--find-rate needs --p99.", remedy="Example: --find-rate --p99 5ms")
     if rows is not None and cards is not None:

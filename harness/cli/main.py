@@ -61,6 +61,11 @@ _COLLECTED_AFTER = 100_000  # new objects; Python's own figure is 700, or 2,000 
 _DEBUG = "--debug"
 _NUMBER = re.compile(r"Input should be a valid integer.*")
 _NEAR = 0.75  # how alike the spelling of an option is that was probably meant
+# As other programs call the same.
+_ALSO_CALLED = {
+    "--delimiter": "--sep", "--separator": "--sep", "--target": "--label", "--exclude": "--drop", "--ignore": "--drop",
+    "--output-dir": "--out", "--outdir": "--out",
+}  # fmt: skip
 _WORDS = {"help": "--help", "version": "--version"}  # as many programs have them
 
 # What is wrong with a path that the user gave.
@@ -287,7 +292,7 @@ def _misused(error: Exception, arguments: Sequence[str]) -> int:
 def _option_meant(option: str, context: Any) -> str:
     """A word on an option that a command lacks: the one that is spelt nearly so, or the commands that have it."""
     own = {text for parameter in context.command.params for text in parameter.opts if text.startswith("--")}
-    longer = sorted(text for text in own if text.startswith(f"{option}-"))
+    longer = sorted(text for text in own if text.startswith(f"{option}-") or text == _ALSO_CALLED.get(option))
     near = longer or get_close_matches(option, sorted(own), n=1, cutoff=_NEAR)
     if near:
         return f"Did you mean {near[0]}? "

@@ -142,7 +142,7 @@ def run(
         str | None,
         typer.Option(
             metavar="SHARE",
-            help="Blocks until every 95 % interval is within this share (2%) of its rate, 60 at most.",
+            help="Blocks until every 95 % interval is within this share ('2%') of its rate, 60 at most.",
             rich_help_panel=AMOUNT,
             show_default=False,
         ),

@@ -78,7 +78,10 @@ def serve(
         int, typer.Option(min=1, metavar="ROWS", rich_help_panel=_LIMITS, help="Rows that may wait.")
     ] = 4096,
     max_body: Annotated[
-        int, typer.Option(min=1, metavar="BYTES", rich_help_panel=_LIMITS, help="Of a request.")
+        int,
+        typer.Option(
+            min=1, metavar="BYTES", rich_help_panel=_LIMITS, help="Largest body of a request; 1048576 is 1 MiB."
+        ),
     ] = 1 << 20,
     quota: Annotated[
         str | None,

@@ -15,4 +15,4 @@ def share(option: str, text: str, most: float = LARGEST) -> float:
     try:
         return parse_share(text, most)
     except ValueError as error:
-        raise InputError(f"{option} {text!r} {error}.", remedy="Write it with its sign: 3% or 0.5%.") from None
+        raise InputError(f"{option} {text!r} {error}.", remedy="Write it with its sign: '3%' or '0.5%'.") from None

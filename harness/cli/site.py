@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.shares import share
+from harness.wording import plural
 
 
 def site(
@@ -36,4 +37,4 @@ def site(
             (directory / name).unlink()
     except OSError as error:
         raise unwritable(directory, error, "Remove the old pages by hand.") from error
-    typer.echo(f"{len(pages)} pages: {directory / INDEX}")
+    typer.echo(f"{plural(len(pages), 'page')}: {directory / INDEX}")

@@ -16,6 +16,7 @@ from pandas.api.types import union_categoricals
 
 from harness.datasets.store import DigestingReader, empty, opened
 from harness.errors import InputError
+from harness.wording import plural
 
 FLOAT_PRECISION: Literal["round_trip"] | None = "round_trip" if int(pd.__version__.split(".")[0]) < 3 else None
 """What makes pandas read every number exactly: since version 3 it does by itself."""
@@ -137,7 +138,7 @@ def require_columns(path: Path, present: Sequence[str], required: Sequence[str])
         near = {name: close[0] for name in missing[:5] if (close := get_close_matches(name, spare, n=1))}
         meant = "Is " + ", ".join(f"{has!r} meant for {name!r}" for name, has in near.items()) + "? Rename it."
         raise InputError(
-            f"{path} line 1: {len(missing)} of {len(required)} expected columns are missing: {some}.",
+            f"{path} line 1: {len(missing)} of {plural(len(required), 'expected column')} missing: {some}.",
             remedy=meant
             if near
             else "Is this the file the data set expects? `lparbench data list` shows the names of its files.",

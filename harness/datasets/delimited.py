@@ -28,6 +28,7 @@ from harness.datasets.store import content
 from harness.datasets.table import column_name, counted, trimmed
 from harness.datasets.text_records import read_json, read_svmlight
 from harness.errors import InputError
+from harness.wording import plural
 
 _SEPARATORS = (",", ";", "\t", "|")
 _MARK = codecs.BOM_UTF8
@@ -181,7 +182,7 @@ def _misfit(body: Body, width: int) -> InputError | None:
         for line, cells in body.records():
             if len(cells) != width:
                 return InputError(
-                    f"{body.path} line {line}: {width} values expected, {len(cells)} found: "
+                    f"{body.path} line {line}: {plural(width, 'value')} expected, {len(cells)} found: "
                     f"{body.separator.join(cells)[:60]!r}.",
                     remedy=blank_misfit(body.path)
                     if body.separator == " "

@@ -18,6 +18,7 @@ import pandas as pd
 
 from harness.datasets.table import categorical, counted
 from harness.errors import InputError, unknown
+from harness.wording import plural
 
 _NORMAL_WORDS = frozenset({"normal", "benign", "false", "no", "legitimate", "legit", "genuine", "inlier", "nominal",
                            "healthy", "negative", "background", "good", "ok"})  # fmt: skip
@@ -83,7 +84,7 @@ def judge(column: pd.Series[Any], path: str, place: Callable[[int], str], meanin
     if missing.any() and "" not in unlabelled:
         raise InputError(
             f"{path} {place(int(missing.argmax()))}: no label in {column.name!r}; "
-            f"{int(missing.sum()):,} of {len(missing):,} rows have none.",
+            f"none in {int(missing.sum()):,} of {plural(len(missing), 'row')}.",
             remedy='--unlabelled "" leaves them out (unlabelled = [""] in a workload file).',
         )
     normal = column_of.normal(meaning, unlabelled)

@@ -134,7 +134,10 @@ def _few_anomalies(test: Table, request: Request) -> list[str]:
 def _vocabulary_notes(encoder: Encoder, train: pd.DataFrame, test: pd.DataFrame | None) -> list[str]:
     bounded = encoder.without_indicator(train)
     unseen = {} if test is None else encoder.unseen(test)
-    notes = [f"{count:,} of the rarer values of {name!r} have no indicator." for name, count in bounded.items()]
+    notes = [
+        f"{count:,} of the rarer values of {name!r} {'has' if count == 1 else 'have'} no indicator."
+        for name, count in bounded.items()
+    ]
     if len(bounded) > _NAMED_COLUMNS:
         first, *_, last = bounded
         most = max(len(encoder.vocabulary[name]) for name in bounded)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from harness.datasets.recipe import Request
 from harness.datasets.table import Indices, Split, Table, row_hashes
 from harness.errors import InputError
+from harness.wording import percentage
 
 TEST_SHARE = 0.2
 SHARE_TOLERANCE = 0.02  # by which the share of test rows may differ from what was asked for without a word
@@ -85,8 +86,9 @@ def _off(label: npt.NDArray[np.int8], in_test: npt.NDArray[np.bool_], share: flo
     ):
         return ()
     return (
-        f"As equal rows stay together, the test rows are {given:.1%} of all ({share:.0%} asked for) and hold "
-        f"{int(label[in_test].sum()):,} of {anomalies:,} anomalies: {prevalence:.2%} anomalies, {whole:.2%} in all.",
+        f"As equal rows stay together, the test rows are {percentage(given, 1)} of all ({percentage(share)} asked for) "
+        f"and hold {int(label[in_test].sum()):,} of {anomalies:,} anomalies: {percentage(prevalence, 2)} anomalies, "
+        f"{percentage(whole, 2)} in all.",
     )
 
 

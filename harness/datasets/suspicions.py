@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.datasets.table import Table, row_hashes
+from harness.wording import percentage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +69,8 @@ def _of_rows(train: Table, test: Table) -> Iterator[str]:
     shared = int(np.isin(hashes[len(train) :], hashes[: len(train)]).sum())
     if shared > _SHARED * len(test):
         yield (
-            f"{shared:,} of {len(test):,} test rows ({shared / len(test):.0%}) equal a training row: accuracy on them "
-            "is that of memory."
+            f"{shared:,} of {len(test):,} test rows ({percentage(shared / len(test))}) equal a training row: accuracy "
+            "on them is that of memory."
         )
 
 

@@ -18,7 +18,7 @@ from harness.gates.levels import Level, level_since
 from harness.measure.sessions import Noise, session_noise
 from harness.measure.stats import Array, t_quantile
 from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS
-from harness.wording import plural
+from harness.wording import plural, signed
 
 MIN_SESSIONS = 3  # two sessions give one difference, which has no spread
 _MAX_SESSIONS = 50
@@ -65,7 +65,7 @@ class Change:
     session: Count
 
     def __str__(self) -> str:
-        return f"{self.key}: " + ("no longer measured" if self.effect is None else f"{self.effect:+.1%}")
+        return f"{self.key}: " + ("no longer measured" if self.effect is None else f"{signed(100 * self.effect)} %")
 
 
 @dataclass(frozen=True)

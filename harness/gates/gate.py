@@ -17,6 +17,7 @@ from harness.gates.policy import Policy
 from harness.gates.stored import LARGEST_DEFAULT_MARGIN, MOST_RUNS, Look, look
 from harness.measure.stats import PairedEffect, t_quantile
 from harness.measure.verdicts import ALPHA, CompareVerdict
+from harness.wording import percentage, plural, signed
 
 Pair = tuple[Side, Side]  # baseline and candidate
 MeasureAgain = Callable[[Collection[Key]], Pair | None]  # some results from fresh blocks, or these and all others
@@ -202,7 +203,7 @@ def _session_result(key: Key, judged: Look, later: Look | None, runs: int) -> Ga
     effect, verdict = judged.time.comparison.effect, judged.time.comparison.verdict
     figures = _figures(judged.time) + (f" in {runs} runs" if runs > 1 else "")
     if effect is None:
-        text, gate_verdict = f"{judged.why}, margin {judged.time.comparison.margin:.1%}", GateVerdict.INCONCLUSIVE
+        text, gate_verdict = f"{judged.why}, {_margin_text(judged.time)}", GateVerdict.INCONCLUSIVE
     elif verdict is CompareVerdict.REGRESSED:
         confirmed = "a second run confirms it" if runs == 2 else f"{runs} runs confirm it"
         text, gate_verdict = f"{figures}; {confirmed}", GateVerdict.REGRESSED
@@ -255,11 +256,11 @@ def _margin(baseline: Baseline, key: Key, policy: Policy, source: BaselineSource
     if asked.named:
         if asked.share >= noise:
             return _Margin(asked.share, named=True)
-        reason = f"a margin of {asked.share:.1%} is not measurable here: the noise floor is {noise:.1%}"
+        reason = f"a margin of {percentage(asked.share, 1)} is not measurable here: {_floor_text(noise)}"
         return _Margin(noise, reason, named=True)
     value = (1 + max(asked.share, noise)) * (1 + widening) - 1
     if value > max(asked.share, LARGEST_DEFAULT_MARGIN):
-        return _Margin(value, f"{_TOO_NOISY}: the noise floor is {noise:.1%}")
+        return _Margin(value, f"{_TOO_NOISY}: {_floor_text(noise)}")
     return _Margin(value)
 
 
@@ -318,7 +319,7 @@ def _judge_time(
     if looks > 1 and not margin.named:
         open_above, noise = _noise(effect)
         if noise > LARGEST_DEFAULT_MARGIN:
-            return inconclusive(f"{_TOO_NOISY}: unchanged code stays within {noise:.1%}; {figures}")
+            return inconclusive(f"{_TOO_NOISY}: unchanged code stays within {percentage(noise, 1)}; {figures}")
         if effect.mean <= open_above:
             wider = replace(time, comparison=replace(comparison, margin=noise, verdict=CompareVerdict.EQUIVALENT))
             return GateResult(subject, GateVerdict.PASSED, _figures(wider), wider)
@@ -336,10 +337,16 @@ def _figures(time: TimeComparison) -> str:
     effect = time.comparison.effect
     if effect is None:
         return ""
-    return (
-        f"{math.expm1(effect.mean):+.1%} [{math.expm1(effect.low):+.1%}, {math.expm1(effect.high):+.1%}]"
-        f" {time.key.estimate}, margin {time.comparison.margin:.1%}, {effect.blocks} blocks"
-    )
+    change, low, high = (signed(100 * math.expm1(value)) for value in (effect.mean, effect.low, effect.high))
+    return f"{change} % [{low}, {high}] {time.key.estimate}, {_margin_text(time)}, {plural(effect.blocks, 'block')}"
+
+
+def _margin_text(time: TimeComparison) -> str:
+    return f"margin {percentage(time.comparison.margin, 1)}"
+
+
+def _floor_text(noise: float) -> str:
+    return f"the noise floor is {percentage(noise, 1)}"
 
 
 def _judge_accuracy(workload: str, first: Side, candidate: Side, policy: Policy) -> GateResult:
@@ -354,7 +361,9 @@ def _judge_accuracy(workload: str, first: Side, candidate: Side, policy: Policy)
     metric = compare_metric(
         workload, a.headline, candidate.name, a.metrics[a.headline], b.metrics[a.headline], policy.accuracy_margin
     )
-    figures = f"{metric.a.mean:.4f} -> {metric.b.mean:.4f}, margin {policy.accuracy_margin:g}, {metric.b.n} seeds"
+    figures = (
+        f"{metric.a.mean:.4f} -> {metric.b.mean:.4f}, margin {policy.accuracy_margin:g}, {plural(metric.b.n, 'seed')}"
+    )
     if metric.a.n != metric.b.n:
         why = f"{figures}; the baseline has {metric.a.n}: train both with the same number of seeds"
         return GateResult(subject, GateVerdict.INCONCLUSIVE, why, accuracy=metric)

@@ -18,6 +18,7 @@ from harness.gates.policy import Asked
 from harness.measure.sessions import Noise
 from harness.measure.stats import Array, Interval, PairedEffect, interval_over_processes
 from harness.measure.verdicts import MIN_BLOCKS, NO_SPREAD, CompareVerdict, Comparison
+from harness.wording import percentage, some_of
 
 LARGEST_DEFAULT_MARGIN = 0.20  # nobody who named no margin means to let more than this pass
 MOST_RUNS = 20  # of what stays open; the level's own error, which they leave, then prevails
@@ -235,12 +236,12 @@ class _Suite:
         return PairedEffect(mean, sd, mean - half, mean + half, mean - half90, mean + half90, blocks)
 
     def _unmeasurable(self, row: int) -> str:
-        floor, margin = self.floor[row], self.margin[row]
+        floor, margin = (percentage(float(values[row]), 1) for values in (self.floor, self.margin))
         more = self._sessions(row)
         remedy = "" if more is None else f"; about {more} sessions in the baseline would do"
         if self.asked[row].named:
-            return f"a margin of {margin:.1%} is not measurable here: the noise floor is {floor:.1%}{remedy}"
-        return f"this machine is too noisy to gate on: the noise floor is {floor:.1%}, margin {margin:.1%}{remedy}"
+            return f"a margin of {margin} is not measurable here: the noise floor is {floor}{remedy}"
+        return f"this machine is too noisy to gate on: the noise floor is {floor}, margin {margin}{remedy}"
 
     def _sessions(self, row: int) -> int | None:
         """That the level needs for a margin to be measurable with the most runs there may be."""
@@ -338,7 +339,7 @@ def _problems(observation: Observation) -> list[str]:
     blocks, lost = len(observation.seconds), len(observation.unusable)
     if lost > _MOST_LOST * (blocks + lost):
         reasons = "; ".join(dict.fromkeys(observation.unusable.values()))
-        return [f"{lost} of {blocks + lost} blocks give no time: {reasons}"]
+        return [f"{some_of(lost, blocks + lost, 'block')} without a time: {reasons}"]
     if blocks < MIN_BLOCKS:
         return [f"{blocks} {'block' if blocks == 1 else 'blocks'}, at least {MIN_BLOCKS} are needed"]
     logs = [math.log(value) for value in observation.seconds.values()]

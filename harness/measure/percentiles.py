@@ -40,10 +40,10 @@ class Percentile:
         """Why there is no value; None when there is one."""
         if self.value_s is not None:
             return None
-        name = f"p{self.percentile:g}"
+        name, were = f"p{self.percentile:g}", "was" if self.requests == 1 else "were"
         if self.batched:
             return f"{name} not estimable: one request is too short to be timed on its own"
-        return f"{name} needs {self.needed} requests, {self.requests} were made: {self.needed - self.requests} more"
+        return f"{name} needs {self.needed} requests, {self.requests} {were} made: {self.needed - self.requests} more"
 
 
 def percentile(samples: Samples, percent: float) -> Percentile:

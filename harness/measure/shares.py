@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from harness.wording import percentage
+
 _LARGEST_PLAIN = 0.2  # below it a plain number is a share, from 1 on a percentage, and in between it may be either
 LARGEST = 1.0  # of a margin: what lets code pass that takes twice as long, lets anything pass
 
@@ -25,7 +27,7 @@ def parse_share(text: str, most: float = LARGEST) -> float:
         raise ValueError(f"can be read as {number:g} % and as {100 * number:g} %")
     value = number / 100 if percent or number >= 1 else number
     if value > most:
-        raise ValueError(f"is {value:.0%}, more than the {most:.0%} that it may be")
+        raise ValueError(f"is {percentage(value)}, more than the {percentage(most)} that it may be")
     if not value > 0:
-        raise ValueError(f"is not a share above 0 and at most {most:.0%}")
+        raise ValueError(f"is not a share above 0 and at most {percentage(most)}")
     return value

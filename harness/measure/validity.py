@@ -9,6 +9,7 @@ from enum import Enum
 from statistics import fmean
 
 from harness.measure.verdicts import MIN_BLOCKS
+from harness.wording import percentage, some_of
 
 MIN_CLEAN_SHARE = 0.5
 MAX_STEAL_SHARE = 0.02
@@ -42,7 +43,7 @@ _REMEDIES = {
     " something else.",
     Reason.CLOCK: "Take away what changes the clock (a preloaded library, a debugger), or measure again where the"
     " machine was suspended.",
-    Reason.TOO_FEW_BLOCKS: f"Run with --blocks {MIN_BLOCKS} or more.",
+    Reason.TOO_FEW_BLOCKS: f"Run with --blocks {MIN_BLOCKS} or more, or a larger --budget.",
     Reason.NO_STEADY_STATE: "Measure longer, and look for throttling or other load that grows during the run.",
     Reason.FREQUENCY: "Look for throttling, a power cap or another power mode, and measure again with a fixed clock.",
 }
@@ -134,8 +135,8 @@ def _clean(evidence: Evidence) -> list[Invalidity]:
     # 49.6 % is not "50 % where 50 % are needed"; 45 % is not 44 % because the mean is a last digit below
     percent = math.floor(round(100 * fmean(shares), 6))
     text = (
-        f"{percent}% of the samples are undisturbed, at least {MIN_CLEAN_SHARE:.0%} are needed"
-        f" (least in one process: {min(shares):.0%})"
+        f"{percent} % of the samples are undisturbed, at least {percentage(MIN_CLEAN_SHARE)} are needed"
+        f" (least in one process: {percentage(min(shares))})"
     )
     return [Invalidity(Reason.MOSTLY_DISTURBED, text)]
 
@@ -145,8 +146,8 @@ def _steal(evidence: Evidence) -> list[Invalidity]:
     if not shares or fmean(shares) <= MAX_STEAL_SHARE:
         return []
     text = (
-        f"the hypervisor took {fmean(shares):.1%} of the time, more than {MAX_STEAL_SHARE:.0%}"
-        f" (most in one process: {max(shares):.1%})"
+        f"the hypervisor took {percentage(fmean(shares), 1)} of the time, more than {percentage(MAX_STEAL_SHARE)}"
+        f" (most in one process: {percentage(max(shares), 1)})"
     )
     return [Invalidity(Reason.STEAL, text)]
 
@@ -156,8 +157,8 @@ def _frequency(evidence: Evidence) -> list[Invalidity]:
     fall = 1 - min(ratios) / max(ratios) if ratios else 0.0
     if fall <= MAX_CLOCK_FALL:
         return []
-    text = f"the processors' clock differs by {fall:.1%} between processes of the same setting, more than "
-    return [Invalidity(Reason.FREQUENCY, f"{text}{MAX_CLOCK_FALL:.0%}")]
+    text = f"the processors' clock differs by {percentage(fall, 1)} between processes of the same setting, more than "
+    return [Invalidity(Reason.FREQUENCY, f"{text}{percentage(MAX_CLOCK_FALL)}")]
 
 
 def _steady(evidence: Evidence) -> list[Invalidity]:
@@ -169,4 +170,8 @@ def _steady(evidence: Evidence) -> list[Invalidity]:
     drifting = sum(not steady for steady in evidence.steady)
     if 2 * drifting <= len(evidence.steady):
         return []
-    return [Invalidity(Reason.NO_STEADY_STATE, f"{drifting} of {len(evidence.steady)} processes did not settle")]
+    return [
+        Invalidity(
+            Reason.NO_STEADY_STATE, f"{some_of(drifting, len(evidence.steady), 'process', 'processes')} did not settle"
+        )
+    ]

@@ -40,7 +40,7 @@ def plan(
         InputError: the request cannot be honoured; the message says what there is.
     """
     if cores < 1 or threads_per_core < 1:
-        raise InputError(f"Asked for {cores} cores with {threads_per_core} threads each; both must be at least 1.")
+        raise InputError("--cores and --threads-per-core must be at least 1.")
     if not topology.cores:
         raise InputError(
             "Which CPUs share a core is not known here, so none can be chosen.",

@@ -15,6 +15,7 @@ from harness.platform import parse
 from harness.platform.parse import format_cpulist
 from harness.platform.pinning import POLICY_VARIABLE
 from harness.platform.sysroot import SysRoot
+from harness.wording import plural
 
 # Of pages elsewhere: with a binding, room for the few that the kernel shares between processes; without one (not
 # permitted), the kernel's own habit of taking local memory is what is checked.
@@ -182,7 +183,7 @@ def _crowded(plan: Placement, observation: Observation) -> list[str]:
     if 0 < len(within) < min(plan.threads, observation.busy_threads):
         return [
             f"{observation.busy_threads} working threads were confined to CPUs {format_cpulist(within)}; "
-            f"the plan has CPUs {format_cpulist(plan.cpus)}{_of_node(plan.node)} for {plan.threads} threads."
+            f"the plan has CPUs {format_cpulist(plan.cpus)}{_of_node(plan.node)} for {plural(plan.threads, 'thread')}."
         ]
     return []
 

@@ -51,7 +51,7 @@ def opened(path: Path) -> SysRoot:
         if top is not None and any((top / name).is_dir() for name in _KERNEL) and not (top / _SOS).is_dir():
             return SysRoot(top)
     elif not path.is_file():
-        raise _no_machine(path, "not there")
+        raise InputError(f"{path}: no such file or directory.", remedy=_remedy())
     with ExitStack() as stack:
         unpacked = stack.enter_context(scratch("tree"))
         if path.is_dir():

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.record.archive import Query, is_archive, opened
 from harness.scratch import scratch
+from harness.wording import plural
 
 MARK = "#"
 _URL = re.compile(r"([a-z][a-z0-9+]*):/(?!/)")  # as a path has it, whose double slashes are one
@@ -52,5 +53,5 @@ def _without_name(path: Path) -> InputError:
         entries = archive.entries(Query())
     newest = ", ".join(f"{path}{MARK}{entry.id}" for entry in reversed(entries[-_NAMED:]))
     return InputError(
-        f"{path}: an archive of {len(entries):,} records, of which one is wanted.", remedy=f"Name it: {newest}"
+        f"{path}: an archive of {plural(len(entries), 'record')}, of which one is wanted.", remedy=f"Name it: {newest}"
     )

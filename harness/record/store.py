@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -102,13 +102,37 @@ def load_fleet(path: Path) -> Fleet:
     return _load(Fleet, path, FLEET_NAME, "fleet run", check_fleet)
 
 
+def require_record(path: Path, names: Sequence[str]) -> None:
+    """See that there may be a record: a file, or a directory with one of any kind.
+
+    Args:
+        path: what a user named.
+        names: of the records that are accepted there.
+
+    Raises:
+        InputError: there is nothing, or a directory without a record; says which kinds are accepted.
+    """
+    if (path.exists() and not path.is_dir()) or any((path / other).exists() for other in _KINDS):
+        return
+    *others, last = (_KINDS[name] for name in names)
+    kinds = f"{', '.join(others)} or {last}" if others else last
+    inside = sorted(record.parent for name in names for record in path.glob(f"*/{name}"))
+    raise InputError(
+        f"{path}: no record of a {kinds} in this directory."
+        if path.exists()
+        else f"{path}: no such file or directory.",
+        remedy=f"Name one of those in it, such as {inside[-1]}."
+        if inside
+        else f"Give the directory of a {kinds}, or the record in it ({', '.join(names)}).",
+    )
+
+
 def _load(cls: type[T], path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) -> T:
     file = path / name if path.is_dir() else path
     actual = next((_KINDS[other] for other in _KINDS if (path / other).exists()), None)
     if path.is_dir() and not file.exists() and actual is not None:
         raise InputError(f"{path}: this is a {actual}, not a {kind}.", remedy=f"Give a {kind} directory.")
-    if not file.exists():
-        raise InputError(f"{file}: no such file.", remedy=f"Give a {kind} directory or the {name} in it.")
+    require_record(path, (name,))
     return _decoded(cls, read_json(file), str(file), kind, check_shape)
 
 

@@ -57,7 +57,7 @@ def holdings_text(holdings: Sequence[ArchiveHolding], width: int | None) -> str:
             printable(holding.workload),
             holding.partition,
             ", ".join(plural(number, kind) for kind, number in sorted(holding.records.items())),
-            f"{holding.first[:10]} to {holding.last[:10]}",
+            " to ".join(dict.fromkeys((holding.first[:10], holding.last[:10]))),
             printable(holding.machine),
         )
         for holding in holdings

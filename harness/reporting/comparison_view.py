@@ -12,8 +12,8 @@ from harness.compare.facts import FactValue
 from harness.measure.stats import Interval
 from harness.measure.verdicts import CompareVerdict, Comparison
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import NO_BREAK, and_list, quantity, score, signed, value_text
-from harness.wording import plural
+from harness.reporting.text import NO_BREAK, and_list, quantity, score, value_text
+from harness.wording import plural, signed
 
 STATUSES = {
     CompareVerdict.REGRESSED: Status("Regressed", BAD, "bad"),

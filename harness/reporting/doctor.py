@@ -53,8 +53,9 @@ def print_report(
     ``verbose`` lists the rules without a finding as well, instead of counting them.
     """
     width = min(_MAX_WIDTH, shutil.get_terminal_size((100, 24)).columns) if sys.stdout.isatty() else 100
-    typer.echo(printable(machine_line(facts)))
-    typer.secho(verdict(report), bold=True)
+    for text, bold in ((machine_line(facts), False), (verdict(report), True)):
+        for line in textwrap.wrap(text, width) if sys.stdout.isatty() else [text]:
+            typer.secho(printable(line), bold=bold)
     for line in () if policy is None else _judged(policy, report, judgement, width):
         typer.secho(printable(line), bold=True)
     for position, finding in enumerate(report.findings, start=1):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from harness.compare.environment import grouped
 from harness.compare.history import History, Point, Step
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import NO_BREAK, moment, quantity, signed, value_text
-from harness.wording import plural
+from harness.reporting.text import NO_BREAK, moment, quantity, value_text
+from harness.wording import plural, signed
 
 _CHANGES = 5  # named per step
 

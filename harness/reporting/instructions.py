@@ -10,6 +10,7 @@ from rich.text import Text
 from harness.decode import encode
 from harness.reporting.console import add_columns, bare_table, print_table, standard_output
 from harness.roofline.instructions import Instructions, known_counts
+from harness.wording import percentage
 
 _LEFT = ("Work", "Set", "Type")
 _RIGHT = ("Rows", "Per row", "Outer", "Ideal", "Change")
@@ -44,7 +45,7 @@ def print_instructions(here: Sequence[Instructions], power10: Sequence[Instructi
                 f"{count.rows:,}",
                 f"{count.per_row:,.0f}",
                 "–" if count.outer_products_per_row is None else f"{count.outer_products_per_row:,.0f}",
-                "–" if count.share_of_ideal is None else f"{count.share_of_ideal:.0%}",
+                "–" if count.share_of_ideal is None else percentage(count.share_of_ideal),
                 "–" if before is None else f"{100 * (count.per_row / before - 1):+.1f} %",
             )
         print_table(console, table)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import printable
+from harness.reporting.text import clip
 
 if TYPE_CHECKING:
     import rich.progress
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 
 _BLOCK = "block "  # how the engine names the units of a block
+_BAR = 12  # columns of the bar itself
+_TIMES = len(" 0:00:00 left 0:00:00 ") + len(" /")  # columns of both times and of the units, without their digits
 
 
 class Progress(Protocol):
@@ -124,7 +127,7 @@ class Bar:
         )
 
         self._bar = Progress(
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=_BAR),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -134,19 +137,22 @@ class Bar:
             transient=True,
         )
         self._task: rich.progress.TaskID | None = None
+        self._total = 0
 
     def start(self, total: int, text: str) -> None:
         """See ``Progress.start``."""
-        self._task = self._bar.add_task(printable(text), total=total)
+        self._total = total
+        self._task = self._bar.add_task(self._fitting(text), total=total)
         self._bar.start()
 
     def advance(self, text: str) -> None:
         """See ``Progress.advance``."""
         if self._task is not None:
-            self._bar.update(self._task, advance=1, description=printable(text))
+            self._bar.update(self._task, advance=1, description=self._fitting(text))
 
     def expect(self, total: int) -> None:
         """See ``Progress.expect``."""
+        self._total = total
         if self._task is not None:
             self._bar.update(self._task, total=total)
 
@@ -157,6 +163,10 @@ class Bar:
     def close(self) -> None:
         """See ``Progress.close``."""
         self._bar.stop()
+
+    def _fitting(self, text: str) -> str:
+        """The beginning that leaves the units and times their room in the line."""
+        return clip(text, max(_BAR, self._bar.console.width - _BAR - _TIMES - 2 * len(str(self._total))))
 
 
 @contextmanager

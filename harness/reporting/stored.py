@@ -40,7 +40,16 @@ def page_of(path: Path) -> Page:
     Raises:
         InputError: there is no record, or it is damaged.
     """
-    from harness.record.store import is_load_test, load_load_test, load_run
+    from harness.record.store import (
+        LOAD_NAME,
+        RECORD_NAME,
+        SIZE_NAME,
+        SWEEP_NAME,
+        is_load_test,
+        load_load_test,
+        load_run,
+        require_record,
+    )
     from harness.sizing.stored import is_size, stored_size
     from harness.sweeps.result import is_sweep, stored_sweep
 
@@ -68,6 +77,7 @@ def page_of(path: Path) -> Page:
     from harness.reporting.html import render
     from harness.reporting.sections.headline import headline
 
+    require_record(path, (RECORD_NAME, SWEEP_NAME, SIZE_NAME, LOAD_NAME))
     run = load_run(path)
     head = headline(run)
     return Page(render(run), head.status.word, head.text)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from harness.record.sweep_model import FactorName, Sweep, SweepCell, SweepEffect, SweepLoss
 from harness.reporting.comparison_view import percent as margin_text
 from harness.reporting.sweep_factors import BY_NAME, Factor
-from harness.reporting.text import NO_BREAK, and_list, number, signed
-from harness.wording import plural
+from harness.reporting.text import NO_BREAK, and_list, capital, number
+from harness.wording import plural, signed
 
 _TIMES = 2.0  # a ratio from which "× 2.4" says more than "+140 %"
 # What a loss is called where there is none, its factors, and what those are called where they did not vary.
@@ -89,8 +89,3 @@ def slower(loss: SweepLoss) -> str:
     """``33.2 % [30.1, 36.4] longer`` of the rates' ratio."""
     change = longer(1 / loss.ratio, 1 / loss.ci_high, 1 / loss.ci_low)
     return f"{change.replace('+', '')} longer" if change.startswith("+") else f"{change} as long"
-
-
-def capital(text: str) -> str:
-    """With its first letter large; a name with digits (x86-64) keeps its case."""
-    return text if any(map(str.isdigit, text.partition(" ")[0])) else text[:1].upper() + text[1:]

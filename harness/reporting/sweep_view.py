@@ -12,9 +12,9 @@ from harness.reporting.comparison_view import percent as margin_text
 from harness.reporting.sections.figures import Figure, figure, with_margin
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import BAD, DISTURBED, GOOD, WARN, Status, status_of
-from harness.reporting.sweep_conclusions import absent_losses, capital, level_sentences, longer, slower
+from harness.reporting.sweep_conclusions import absent_losses, level_sentences, longer, slower
 from harness.reporting.sweep_factors import CORES, FACTORS, SMT, THREADS, Factor, setting_name, varying
-from harness.reporting.text import NO_BREAK, and_list, number, percent, quantity
+from harness.reporting.text import NO_BREAK, and_list, capital, number, percent, quantity
 from harness.wording import plural
 
 BEST = Status("Best", "★", "good")

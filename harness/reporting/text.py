@@ -71,20 +71,17 @@ def plus_minus(value: float, low: float, high: float) -> str:
     return f"±{number(side, 2 if side >= 1 else 1)}{NO_BREAK}%"
 
 
-def signed(value: float) -> str:
-    """A change with its sign and one decimal: ``+12.3``, ``−0.4``, ``0.0`` where it rounds to none."""
-    text = f"{value:+,.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\u2212")
-
-
 def moment(created: str) -> str:
     """A time of a record for people: ``2026-08-01 12:00:00 UTC``."""
     return created.replace("T", " ").replace("Z", " UTC")
 
 
 def percent(share: float, digits: int = 3) -> str:
-    """A share in [0, 1] as a percentage."""
-    return f"{number(100 * share, digits)}{NO_BREAK}%"
+    """A share in [0, 1] as a percentage, of which only the whole is 100 %."""
+    shown = number(100 * share, digits)
+    if shown == "100" and share < 1:
+        shown = f"{math.floor(1000 * share) / 10:.1f}"
+    return f"{shown}{NO_BREAK}%"
 
 
 def score(value: float) -> str:
@@ -115,6 +112,11 @@ def and_list(words: Sequence[str]) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def capital(text: str) -> str:
+    """With its first letter large; a name with digits (x86-64) keeps its case."""
+    return text if any(map(str.isdigit, text.partition(" ")[0])) else text[:1].upper() + text[1:]
 
 
 def clip(text: str, limit: int) -> str:

@@ -10,6 +10,8 @@ from typing import Literal
 from harness.datasets.encoded import Origin
 from harness.datasets.inventory import Holding
 from harness.reporting.listing import listing
+from harness.reporting.sections.figures import metric_name
+from harness.wording import plural
 from harness.workload.model import Role, Settings, Suite, Value, Workload
 
 Where = Literal["here", "built in", "download", "by hand"]
@@ -72,30 +74,30 @@ def workloads_text(groups: Sequence[DatasetGroup], suites: Sequence[Suite], widt
     return "\n".join(lines) + "\n"
 
 
-def workload_text(workload: Workload, holding: Holding, width: int | None) -> str:
-    """Everything a workload sets, and below it what is different when its publication is repeated."""
+def workload_text(workload: Workload, holding: Holding, width: int | None, takes: str) -> str:
+    """All that a workload sets, what is different when its publication is repeated, and what a run of it takes."""
     clean, published = workload.settings("clean"), workload.settings("as-published")
     figure = workload.published
     inference = workload.inference
     rows = [
         ("detector", workload.detector),
         ("data set", f"{holding.spec.title} [{workload.dataset}]: {_where(holding.where, holding.name)}"),
-        ("judged by", workload.accuracy.metric),
+        ("judged by", metric_name(workload.accuracy.metric)),
         *_settings(clean),
         ("inference", f"batches {_values(inference.batch_sizes)}; {_values((*inference.backends, *inference.dtypes))}"),
     ]
     if figure is not None:
         spread = "" if figure.spread is None else f" ± {figure.spread:g}"
         rows += [
-            ("published", f"{figure.metric} {figure.value:g}{spread}: {figure.source}"),
+            ("published", f"{metric_name(figure.metric)} {figure.value:g}{spread}: {figure.source}"),
             ("difference", figure.difference),
         ]
     for protocol, floors in workload.accuracy.floor.items():
         listed = ", ".join(f"{value:g} on {origin} data" for origin, value in floors.items())
-        rows.append(("floor", f"{listed} ({protocol})"))
+        rows.append(("accepted from", f"{metric_name(workload.accuracy.metric)} {listed} ({protocol} protocol)"))
     other = [row for row in _settings(published) if row not in _settings(clean)]
     rows += [(f"as published: {name}", text) for name, text in other]
-    rows += [("note", note) for note in workload.notes]
+    rows += [*(("note", note) for note in workload.notes), ("a run of it", takes)]
     lines = [*_prose(f"{workload.title} [{workload.name}]", width), *listing(None, rows, width).splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -131,7 +133,7 @@ def _where(where: Where, name: str) -> str:
 
 def _suite(suite: Suite) -> str:
     names = f": {', '.join(suite.workloads)}" if len(suite.workloads) <= _NAMED else ""
-    return f"{suite.title} ({len(suite.workloads)} workloads{names})"
+    return f"{suite.title} ({plural(len(suite.workloads), 'workload')}{names})"
 
 
 def _prose(text: str, width: int | None) -> list[str]:

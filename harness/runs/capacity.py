@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.measure.percentiles import PERCENTILES, requests_needed
 from harness.record.model import Metric, ProcessRecord, Served, Validity, Verdict
 from harness.runs.judge import over_processes
+from harness.wording import plural, some_of
 
 
 def server_metrics(processes: Sequence[ProcessRecord]) -> dict[str, Metric]:
@@ -20,7 +21,8 @@ def server_metrics(processes: Sequence[ProcessRecord]) -> dict[str, Metric]:
     rates = [outcome.rate for outcome in served if outcome.rate is not None]
     first = served[0]
     rule = (
-        f"p99 at most {first.bound_s:g} s; lowest of {len(rates)} processes, each confirmed {first.confirmations} times"
+        f"p99 at most {first.bound_s:g} s; lowest of {plural(len(rates), 'process', 'processes')}, "
+        f"each confirmed {plural(first.confirmations, 'time')}"
     )
     missed = f"no process held p99 at {first.bound_s:g} s: {first.note}"
     return {
@@ -39,7 +41,7 @@ def refused_capacity(processes: Sequence[ProcessRecord], validity: Validity) -> 
     notes = [outcome.note for outcome in served if outcome.rate is None]
     if not notes or validity.verdict in (Verdict.FAILED, Verdict.TIMINGS_REFUSED):
         return validity
-    text = f"{len(notes)} of {len(served)} processes found no rate that meets the bound: {notes[0]}."
+    text = f"{some_of(len(notes), len(served), 'process', 'processes')} found no rate that meets the bound: {notes[0]}."
     return Validity(Verdict.INVALID, (*validity.reasons, text))
 
 

@@ -22,7 +22,7 @@ from harness.runs.schedule import Configuration, Slot
 from harness.scenarios.capacity import PATIENCE_S
 from harness.scoring.artifacts import disagreement
 from harness.training.rank_setting import RankGroup
-from harness.wording import plural
+from harness.wording import percentage, plural
 from harness.workers.baseline_detectors import baseline_job
 from harness.workers.executor import Executor
 from harness.workers.jobs import (
@@ -201,8 +201,8 @@ class Engine:
         share = outcome.reduce_seconds / outcome.train_seconds
         here = f"{len(self.ranks)} here: " if len(self.ranks) < outcome.ranks else ""
         remarks = [
-            f"Trained by {plural(outcome.ranks, 'rank')} ({here}CPUs {where}), {share:.0%} of the time combining "
-            "gradients."
+            f"Trained by {plural(outcome.ranks, 'rank')} ({here}CPUs {where}), {percentage(share)} of the time "
+            "combining gradients."
         ]
         for rank, (part, report) in enumerate(zip(self.ranks, result.reports, strict=True)):
             if report.observation is not None:

@@ -73,7 +73,7 @@ def over_processes(values: Sequence[float], unit: str) -> Metric:
     if not values:
         return Metric(value=None, unit=unit, n=0, note="no process finished")
     interval = interval_over_processes(values)
-    note = "one process: no interval" if interval.n == 1 else None
+    note = "no interval from one process" if interval.n == 1 else None
     return Metric(interval.centre, unit, interval.low, interval.high, interval.n, note)
 
 

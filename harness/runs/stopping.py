@@ -12,6 +12,7 @@ from harness.measure.clock import Clock
 from harness.measure.stats import interval_over_processes
 from harness.measure.verdicts import BLOCK_STEP, MAX_BLOCKS, MIN_BLOCKS
 from harness.record.spec import RunSpec, StoppingRecord
+from harness.wording import plural
 
 _EndedBy = Literal["blocks", "budget", "limit", "precision"]
 Estimates = Sequence[Sequence[float]]  # per timed result, one estimate per process
@@ -139,13 +140,14 @@ class Stopping:
             self._predicted = predicted_half_width(sd, blocks)
             if self._predicted is not None:
                 to_go = duration((blocks - done) * self._block_s)
-                self._say(f"{blocks} blocks will give the rates to about ±{_percent(self._predicted)}; {to_go} to go.")
+                about = _percent(self._predicted)
+                self._say(f"{plural(blocks, 'block')} will give the rates to about ±{about}; {to_go} to go.")
 
     def _end(self, by: _EndedBy, done: int) -> bool:
         self._ended_by = by
         self.blocks = done
         if self._reached is not None:
-            self._say(f"{done} blocks: every rate is known to ±{_percent(self._reached)} or better.")
+            self._say(f"{plural(done, 'block')}: every rate is known to ±{_percent(self._reached)} or better.")
         return False
 
     def _elapsed_s(self) -> float:
@@ -168,7 +170,7 @@ def _widest(estimates: Estimates) -> float | None:
 
 
 def _time_needed(plan: Budget, budget_s: float, block_s: float) -> str:
-    fits = f"One block takes {duration(block_s)}: {plan.blocks} of them fit into {duration(budget_s)}."
+    fits = f"One block takes {duration(block_s)}: {plural(plan.blocks, 'block')} in {duration(budget_s)}."
     if plan.conclusive:
         return fits
     return f"{fits} A valid result takes {MIN_BLOCKS}, about {duration(plan.needed_s)} in all."

@@ -26,7 +26,7 @@ def training_time(fit: Fit, backend: str, dtype: str, rate: Metric | None) -> Me
     if dtype != FULL:
         return _none(f"trained in {FULL}, converted to score")
     if backend == outcome.trained_on:
-        note = "one fit: no interval" if fit.seeds == 1 else f"{fit.seeds} seeds in all: no interval"
+        note = "no interval from one fit" if fit.seeds == 1 else f"no interval from {fit.seeds} seeds together"
         if outcome.ranks > 1:
             note = f"{outcome.ranks} ranks; {note}"
         return Metric(outcome.train_seconds, "s", n=1, note=note)

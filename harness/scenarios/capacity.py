@@ -22,6 +22,7 @@ from harness.measure.sampling import Samples
 from harness.record.model import Served
 from harness.record.series import Series
 from harness.serving.arrival_trace import POISSON, Arrivals
+from harness.wording import plural
 
 _BOUND = 99.0
 _TOLERANCE = 0.02
@@ -176,7 +177,7 @@ def capacity(
             )
             rate = search.rate
             if search.undecided:
-                note = f"{search.disturbed} trials were disturbed by generator or machine; no rate could be decided"
+                note = f"generator or machine disturbed {plural(search.disturbed, 'trial')}; no rate could be decided"
             elif rate is None:
                 note = "no rate tried met the bound in every confirmation"
         except _NoAnswerError as error:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
+from harness.wording import plural
 
 RELATIVE = {"float32": 1e-4, "bfloat16": 5e-2, "int8": 2e-1}
 """Per number format: the tolerance relative to a score, or to the typical score where that is larger.
@@ -31,7 +32,7 @@ class Agreement:
         """For a report."""
         verb = "agree" if self.within else "DISAGREE"
         worst = f"worst relative difference {self.worst_relative:.2g}, bound {self.tolerance:g}"
-        return f"scores {verb} over {self.rows} rows: {worst}"
+        return f"scores {verb} over {plural(self.rows, 'row')}: {worst}"
 
 
 def agreement(

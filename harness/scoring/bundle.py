@@ -221,9 +221,12 @@ def open_bundle(directory: Path) -> Bundle:
     if not is_bundle(directory):
         within = sorted(directory.glob(f"*/{_SUMS}"))[:3] if directory.is_dir() else []
         remedy = (
-            f"Those in it: {', '.join(str(path.parent) for path in within)}." if within else "Save one: run --save DIR."
+            f"Those in it: {', '.join(str(path.parent) for path in within)}."
+            if within
+            else "`lparbench run WORKLOAD --save DIR` makes one, DIR/WORKLOAD."
         )
-        raise InputError(f"{directory} is no model bundle: it has no {_SUMS}.", remedy=remedy)
+        what = f" is no model bundle: it has no {_SUMS}" if directory.exists() else ": no such file or directory"
+        raise InputError(f"{directory}{what}.", remedy=remedy)
     if strange := [path for path in directory.iterdir() if not path.is_file()]:  # a pipe would be waited for
         raise InputError(f"{min(strange)} is no file, and a bundle has files.", remedy="Copy the bundle again.")
     try:

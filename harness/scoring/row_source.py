@@ -31,6 +31,7 @@ from harness.datasets.store import empty
 from harness.errors import InputError
 from harness.scoring.row_forms import LineForm, form_of
 from harness.scoring.rows import BadRow, Layout, Rows, excerpt, joined, sorted_out
+from harness.wording import plural
 
 BLOCK_BYTES = 1 << 22
 _LONGEST_LINE = 1 << 24
@@ -125,7 +126,7 @@ class _Csv:
             missing = [column for column in layout.columns if names.count(column) != 1]
             if missing:
                 some = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-                raise InputError(f"{name} line 1: {len(missing)} columns are missing or there twice: {some}.")
+                raise InputError(f"{name} line 1: {plural(len(missing), 'column')} missing or there twice: {some}.")
             self._columns = names
         elif layout.file_columns and len(names) != len(layout.columns):
             self._columns = layout.file_columns

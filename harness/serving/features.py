@@ -14,6 +14,7 @@ from harness.datasets.encoders import Doubles, Encoder
 from harness.datasets.few_rows import MOST, FewRows
 from harness.serving.exchange import Checked, Rows
 from harness.serving.json_input import field_error
+from harness.wording import plural
 
 _NUMBERS = {int, float}
 
@@ -53,7 +54,9 @@ class RowEncoder:
             HttpError: a row of another length, no finite number, or a category that training did not hold.
         """
         if type(row) is not list or len(row) != len(self.columns):
-            raise field_error(where if isinstance(where, str) else "$", f"a list of {len(self.columns)} values", row)
+            raise field_error(
+                where if isinstance(where, str) else "$", f"a list of {plural(len(self.columns), 'value')}", row
+            )
         numbers = self._chosen(row)
         if self._ordinals:
             numbers = self._with_ordinals(numbers, where)

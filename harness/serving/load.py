@@ -21,6 +21,7 @@ from harness.platform.sysroot import SysRoot
 from harness.record.load_model import LatencyCurve, LoadResult, LoadSpec, LoadTimeline, SearchRecord
 from harness.serving.arrival_trace import Trace
 from harness.serving.generator import Sent, Target, generate
+from harness.wording import plural
 
 _LAG_S = 50e-6  # of the generator's 99th percentile, that is always allowed
 _LAG_SHARE = 0.05  # of the bound
@@ -159,7 +160,7 @@ def _reasons(
     if clock_mismatch is not None:
         reasons.append(clock_mismatch)
     if different:
-        reasons.append(f"{different} answers are not the detector's own")
+        reasons.append(f"{plural(different, 'answer')} {'is' if different == 1 else 'are'} not the detector's own")
     return reasons
 
 

@@ -16,6 +16,7 @@ from harness import __version__
 from harness.serving.exchange import Checked, HttpError, Reply, Request, Rows, Scores, Scoring, to_json
 from harness.serving.json_input import field_error, parse_object, take
 from harness.serving.model import ServedModel
+from harness.wording import plural
 
 _OUTPUTS = {"score": "FP32", "anomaly": "BOOL", "level": "INT64"}
 _PROBABILITY = {"probability": "FP32"}
@@ -226,7 +227,9 @@ def _flat(tensor: dict[str, Any], path: str, shape: tuple[int, ...]) -> list[Any
             raise HttpError(400, f"{path}.data: lists and values are mixed")
         data = [value for part in data for value in part]
     if len(data) != math.prod(shape):
-        raise HttpError(400, f"{path}.data holds {len(data)} values; the shape {list(shape)} takes {math.prod(shape)}")
+        raise HttpError(
+            400, f"{path}.data holds {plural(len(data), 'value')}; the shape {list(shape)} takes {math.prod(shape)}"
+        )
     return list(data)
 
 

@@ -31,6 +31,7 @@ from harness.serving.load import Requests, allowed_lag_s, find_rate, requests_of
 from harness.serving.metrics import ProcessTime
 from harness.serving.model import ServedModel
 from harness.serving.payloads import made_rows, payloads, rows_of_file
+from harness.wording import plural
 
 _WARM_UP_S = 1.0
 _ANSWER_S, _ANSWER_BYTES = 10.0, 1 << 20  # of what a server says of itself
@@ -137,7 +138,7 @@ class Session:
         self._trial(replace(spec, seconds=min(_WARM_UP_S, spec.seconds), rate=_START_RATE))
         result, search = find_rate(trial, ClosedLoop(self, spec))
         if search.undecided:
-            why = f"{search.disturbed} trials were disturbed by generator or machine; no rate could be decided"
+            why = f"generator or machine disturbed {plural(search.disturbed, 'trial')}; no rate could be decided"
             at_ease = self._trial(replace(spec, rate=_START_RATE))
             at_ease = replace(at_ease, reasons=(*at_ease.reasons, why), met=None)
             return self._record(replace(spec, rate=_START_RATE), at_ease, search)
@@ -195,7 +196,7 @@ class Session:
                               trace=trace)  # fmt: skip
         except OSError as error:
             where = f"{self.target.host}:{self.target.port}"
-            raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
+            raise _no_answer(where, error) from None
         return result if cards is None else replace(result, scored=cards.scored - compared)
 
     def _processes(self) -> dict[str, ProcessTime]:
@@ -262,7 +263,7 @@ def _described(target: Target) -> dict[str, Any] | None:
     except (ValueError, InputError):  # another server's, which is loaded all the same
         return None
     except (OSError, http.client.HTTPException) as error:
-        raise InputError(f"{where} does not answer: {error}.", remedy="Start it: lparbench serve BUNDLE") from None
+        raise _no_answer(where, error) from None
     return answer if isinstance(answer, dict) else None
 
 
@@ -285,3 +286,8 @@ def _got(target: Target, path: str, headers: Mapping[str, str] = MappingProxyTyp
         return text
     finally:
         connection.close()
+
+
+def _no_answer(where: str, error: Exception) -> InputError:
+    why = getattr(error, "strerror", None) or error  # the system's words without the number of the error
+    return InputError(f"{where} does not answer: {why}.", remedy="Start it: lparbench serve BUNDLE")

@@ -211,7 +211,9 @@ def _open_reasons(chosen: SizedConfiguration, verdict: str) -> Iterator[SizeRefu
         yield SizeRefusal(cores, "extrapolated beyond the largest number measured", f"--cores {chosen.cores}")
     elif verdict == "open" and chosen.capacity.blocks < MIN_BLOCKS:
         yield SizeRefusal(
-            cores, f"{chosen.capacity.blocks} blocks; a valid answer rests on {MIN_BLOCKS}", "a larger --budget"
+            cores,
+            f"{plural(chosen.capacity.blocks, 'block')}; a valid answer rests on {MIN_BLOCKS}",
+            "a larger --budget",
         )
     elif verdict == "open":
         yield SizeRefusal(cores, "the interval holds the need", "a larger --budget, or longer trials: --seconds")

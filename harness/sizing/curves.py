@@ -152,7 +152,11 @@ def _laws(logs: Logs) -> tuple[dict[int, Usl], float, str | None]:
     lack, contradicted = _residuals(logs, laws)
     if contradicted:
         named = ", ".join(str(count) for count in contradicted)
-        return {}, lack, f"not a USL curve: {named} cores differ from the law by more than their blocks do"
+        return (
+            {},
+            lack,
+            f"not a USL curve: the blocks at {named} cores differ from the law by more than from each other",
+        )
     return laws, lack, None
 
 

@@ -9,7 +9,7 @@ from harness.measure.validity import MAX_CLOCK_FALL
 from harness.record.size_model import CapacityPoint, CapacitySeries
 from harness.runs.design import Design
 from harness.sweeps.result import idle_siblings
-from harness.wording import plural
+from harness.wording import percentage, plural
 from harness.workers.opened import MADE
 
 
@@ -32,7 +32,7 @@ def _clocks(series: CapacitySeries) -> Iterator[str]:
         if (fall := 1 - clock / reference) > MAX_CLOCK_FALL:
             yield (
                 f"SMT {series.threads_per_core}, {series.layout}: at {plural(point.cores, 'core')} the clock was "
-                f"{fall:.1%} lower than at {plural(first.cores, 'core')}; the law holds that for contention."
+                f"{percentage(fall, 1)} lower than at {plural(first.cores, 'core')}; the law holds that for contention."
             )
 
 

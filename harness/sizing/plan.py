@@ -15,9 +15,9 @@ _BLOCK = 256 * _MIB  # logical memory block
 _SYSTEM = 4 << 30  # for the operating system and its caches
 _GENERATIONS = ("POWER10", "POWER11")
 _LARGE_MODEL = 64 << 30  # of memory, from which the documents' figures for language models are the nearer ones
-_RULE = (
-    "measured peak of all processes, 4 GiB for the system and a tenth for the hypervisor, in blocks of 256 MiB; "
-    "for language models the sizing guide reckons 80 GB for 20 billion parameters and gives such partitions 256 GB"
+_RULE = "measured peak of all processes, 4 GiB for the system and a tenth for the hypervisor, in blocks of 256 MiB"
+_LARGE_RULE = (
+    "; for language models the sizing guide reckons 80 GB for 20 billion parameters and gives such partitions 256 GB"
 )
 
 
@@ -88,7 +88,7 @@ def _plan(size: Size, answer: SizeAnswer, chosen: SizedConfiguration, kind: Plan
         instances=chosen.instances,
         threads_per_instance=max(1, chosen.cores * chosen.threads_per_core // chosen.instances),
         memory_bytes=memory,
-        memory_rule=_RULE,
+        memory_rule=_RULE + (_LARGE_RULE if memory >= _LARGE_MODEL else ""),
         one_chip=_one_chip(size.facts, chosen.cores),
         fits=tuple(_fits(chosen.cores)),
         commands=(_hmc(size.facts, kind, chosen, units, memory), *_inside(chosen)),

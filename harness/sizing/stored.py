@@ -27,7 +27,7 @@ from harness.record.size_model import (
     SizedWorkload,
     SizeQuestion,
 )
-from harness.record.store import SIZE_NAME, load_run, load_size
+from harness.record.store import RECORD_NAME, SIZE_NAME, SWEEP_NAME, load_run, load_size, require_record
 from harness.record.sweep_model import Sweep, SweepCell
 from harness.runs.fingerprint import fingerprint
 from harness.runs.judge import estimate_of
@@ -35,6 +35,7 @@ from harness.sizing.answer import Bench, answer, instances_of
 from harness.sizing.assemble import answered, bench_of, block_of_record, not_covered
 from harness.sizing.session import is_sizing, stored
 from harness.sweeps.result import is_sweep, stored_sweep
+from harness.wording import plural
 
 Key = tuple[int, Layout, int | None, str, str]
 
@@ -119,6 +120,7 @@ def _size_of(path: Path, question: SizeQuestion) -> Size:
         return stored_size(path)
     if is_sweep(path):
         return _of_sweep(path, stored_sweep(path), question)
+    require_record(path, (SIZE_NAME, SWEEP_NAME, RECORD_NAME))
     return _of_run(path, load_run(path), question)
 
 
@@ -133,7 +135,8 @@ def _of_run(path: Path, run: Run, question: SizeQuestion) -> Size:
     result, placement = results[0], run.placement
     layout = _layout(placement.cores, placement.threads_per_core, result.instances)
     if layout is None:
-        raise InputError(f"{path}: {result.instances} instances on {placement.cores} cores are no layout of a sizing.")
+        what = f"{plural(result.instances, 'instance')} on {plural(placement.cores, 'core')}"
+        raise InputError(f"{path}: {what} are no layout of a sizing.")
     blocks = tuple(_process_block(process, result) for process in result.processes)
     point = CapacityPoint(placement.cores, result.instances, blocks, result.validity)
     key = (placement.threads_per_core, layout, placement.node, result.backend, result.dtype)

@@ -140,27 +140,28 @@ def _impossible(configuration: Configuration, bounds: Bounds) -> str | None:
     node, memory_node, smt = configuration.node, configuration.memory_node, configuration.smt or 1
     if node not in bounds.cores:
         usable = ", ".join(str(each) for each in sorted(each for each in bounds.cores if each is not None))
-        return f"node {node}: it has no CPU that may be used; nodes that have: {usable or 'none, without NUMA'}"
+        return f"node {node} has no CPU that may be used (nodes that have: {usable or 'none, without NUMA'})"
     if memory_node is not None and memory_node not in bounds.memory_nodes:
-        return f"memory of node {memory_node}: that node has none that may be used"
+        return f"node {memory_node} has no memory that may be used"
     if smt > bounds.threads:
-        threads = f"{bounds.threads} {'thread' if bounds.threads == 1 else 'threads'}"
         limit = "" if bounds.method is SmtMethod.SWITCHED else " online, and no more can be brought online here"
-        return f"SMT {smt}: the cores have {threads}{limit}"
+        return f"SMT {smt} is more than the cores have, {plural(bounds.threads, 'thread')}{limit}"
     if configuration.cores > bounds.cores[node]:
-        return f"{plural(configuration.cores, 'core')}: {configuration.location} has {bounds.cores[node]}"
+        where = "the machine" if node is None else f"node {node}"
+        return f"{where} has {plural(bounds.cores[node], 'core')}, not {configuration.cores}"
     if "http" in configuration.scenarios:
         if configuration.cores >= sum(bounds.cores.values()):
-            return f"{plural(configuration.cores, 'core')}: the load over HTTP needs one of its own"
+            cores = plural(configuration.cores, "core")
+            return f"the load over HTTP needs a core of its own, and {cores} would leave none"
         if configuration.instances > 1:
             return "the http scenario measures one server process"
     if configuration.threads_per_core > smt:
         return "more threads per core than the SMT level has"
     busy = configuration.cores * configuration.threads_per_core
     if bounds.cpu_time is not None and busy > max(1.0, bounds.cpu_time):
-        return f"{plural(busy, 'thread')}: a control group allows {cpu_time(bounds.cpu_time)}"
+        return f"a control group allows {cpu_time(bounds.cpu_time)}, and {plural(busy, 'thread')} would be busy"
     if bounds.method is SmtMethod.AFFINITY and smt != configuration.threads_per_core:
-        return "by affinity, SMT k is k threads per core: with fewer of them it is the lower level again"
+        return "by affinity, SMT k is k threads per core, so fewer of them are the lower level again"
     if not divides_evenly(configuration.cores, configuration.threads_per_core, configuration.instances):
         return "the instances cannot divide the cores evenly"
     if configuration.dtype not in BACKENDS[configuration.backend]:

@@ -23,6 +23,7 @@ from harness.serving.load import allowed_lag_s, different_answers
 from harness.serving.metrics import ProcessTime
 from harness.serving.model import ServedModel
 from harness.serving.payloads import made_rows, payloads
+from harness.wording import plural
 from harness.workers.http import ClientJob, ClientOutcome
 from harness.workers.process import write_outcome
 
@@ -53,7 +54,7 @@ def search(job: ClientJob) -> ClientOutcome:
         return Trial(
             outcome.latencies_ns,
             keeps_up=answered and in_time,
-            spoilt=f"{wrong} answers were not the detector's own" if wrong else None,
+            spoilt=f"{plural(wrong, 'answer')} not the detector's own" if wrong else None,
             disturbed=lag_s > allowed_lag_s(job.bound_s),
         )
 

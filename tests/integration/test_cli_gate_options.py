@@ -146,7 +146,7 @@ def test_an_accepted_change_blinds_no_gate(accepted: Path, tmp_path: Path) -> No
         assert call("gate", accepted, "--update", "--candidate", session(tmp_path / f"s{day}", 1.1, day))[0] == 0
     slower = [session(tmp_path / f"slower{day}", 1.1 * 1.138, day) for day in (20, 21)]
     code, text = call("gate", accepted, "--candidate", slower[0], "--candidate", slower[1])
-    assert (code, "margin 3.0%" in text) == (1, True)
+    assert (code, "margin 3.0 %" in text) == (1, True)
     assert call("gate", accepted, "--update", "--candidate", slower[0], "--accept", "")[0] == 4
 
 

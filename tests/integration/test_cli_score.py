@@ -251,7 +251,7 @@ def test_a_reader_that_goes_away_is_no_error(mlp: Saved, raw: pd.DataFrame, tmp_
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere", "-"], b"is no model bundle"),
+        (["nowhere", "-"], b"nowhere: no such file or directory"),
         (["BUNDLE", "nowhere.csv"], b"nowhere.csv cannot be read"),
         (["BUNDLE", "-", "--json"], b"--json needs --output"),
         (["BUNDLE", "-", "--backend", "compile"], b"It runs on: native, onnxruntime, eager"),

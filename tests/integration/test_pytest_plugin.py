@@ -114,7 +114,7 @@ def test_the_same_function_passes(pytester: pytest.Pytester, script: Callable[..
     script(baseline=1.0, candidate=1.0)
     result = ran(pytester, AGAINST.format(arguments=""))
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*lparbench*", "passed: *test_it function: *margin 3.0%*"])
+    result.stdout.fnmatch_lines(["*lparbench*", "passed: *test_it function: *margin 3.0 %*"])
 
 
 def test_a_slower_function_fails_without_a_traceback(pytester: pytest.Pytester, script: Callable[..., None]) -> None:
@@ -134,7 +134,7 @@ def test_a_margin_lets_it_pass(pytester: pytest.Pytester, script: Callable[..., 
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [
-        ({"disturbed": True}, "*0% of the samples are undisturbed*"),
+        ({"disturbed": True}, "*0 % of the samples are undisturbed*"),
         ({"failure": "killed by signal 9"}, "*killed by signal 9*"),
         ({"sd": 0.6}, "*too noisy to gate on*"),
     ],
@@ -427,7 +427,7 @@ def test_verdicts_on_the_rounds_of_a_benchmark() -> None:
     assert validity(drifting, None, None).verdict is Verdict.NO_STEADY_STATE
     stolen = validity(drifting, 0.1, None)
     assert stolen.verdict is Verdict.INVALID
-    assert "the hypervisor took 10.0% of the time" in stolen.reasons[0]
+    assert "the hypervisor took 10.0 % of the time" in stolen.reasons[0]
     assert validity(steady, 0.0, "qemu").verdict is Verdict.TIMINGS_REFUSED
 
 
@@ -810,7 +810,7 @@ def test_paths_are_those_from_which_pytest_was_started(pytester: pytest.Pytester
     assert len(list((pytester.path / "kept").iterdir())) == 1
     script(candidate=1.5)
     result = ran(pytester, text, "--lparbench-report=markdown=gate.md", *own)
-    result.stdout.fnmatch_lines(["passed: *margin 80.0%*"])
+    result.stdout.fnmatch_lines(["passed: *margin 80.0 %*"])
     assert (pytester.path / "gate.md").exists()
     os.chdir(pytester.mkdir("below"))  # the project's table counts there too
     ran(pytester, text, "--lparbench-baselines=../kept", "..").assert_outcomes(passed=1)

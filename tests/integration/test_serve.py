@@ -236,7 +236,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(bundle: Path, tmp_path: Pa
         (("serve", "x", "--key-ttl", "soon"), "--key-ttl 'soon' is not a duration"),
         (("serve", "x", "--quota", "fast"), "--quota 'fast' is not a rate"),
         (("serve", "x", "--thresholds", "high"), "--thresholds: 'high' is no level"),
-        (("load", "http://127.0.0.1:1", "--bundle", "x"), "Give --rate or --find-rate"),
+        (("load", "http://127.0.0.1:1", "--bundle", "x"), "Give either --rate or --find-rate"),
         (("load", "http://127.0.0.1:1", "--bundle", "x", "--find-rate"), "--find-rate needs --p99"),
         (("load", "http://127.0.0.1:1", "--bundle", "x", "--rate", "fast"), "--rate 'fast' is not a rate"),
         (("load", "http://127.0.0.1:1", "--bundle", "x", "--rate", "5", "--arrivals", "x"), "--arrivals is 'x'"),

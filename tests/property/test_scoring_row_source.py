@@ -127,7 +127,7 @@ def test_columns_are_taken_by_name_in_any_order() -> None:
 
 def test_headers_that_lack_columns_or_repeat_them() -> None:
     for header in (b"size,kind\n1,a\n", b"size,kind,rate,size\n1,a,2,3\n"):
-        with pytest.raises(InputError, match="line 1: 1 columns are missing or there twice"):
+        with pytest.raises(InputError, match="line 1: 1 column missing or there twice"):
             read(header)
 
 

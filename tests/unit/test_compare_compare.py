@@ -350,4 +350,4 @@ def test_a_process_without_a_sample_after_its_warm_up_has_no_undisturbed_share()
         results.append(replace(result, processes=tuple(processes)))
     for observation in side_of(replace(whole, results=tuple(results))).observations.values():
         texts = [problem.text for problem in observation.problems]
-        assert any(text.startswith("41% of the samples are undisturbed, at least 50% are needed") for text in texts)
+        assert any(text.startswith("41 % of the samples are undisturbed, at least 50 % are needed") for text in texts)

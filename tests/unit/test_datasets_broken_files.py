@@ -124,5 +124,5 @@ def test_headers_lose_byte_order_mark_and_blanks_and_repeats_are_numbered(tmp_pa
     names = ("id", "Fwd Header Length", "Fwd Header Length.1", "Label")
     assert csvfile.header(path) == names
     assert csvfile.header(path, text="latin-1") == names
-    with pytest.raises(InputError, match=r"line 1: 1 of 2 expected columns are missing: 'dur'"):
+    with pytest.raises(InputError, match=r"line 1: 1 of 2 expected columns missing: 'dur'"):
         csvfile.require_columns(path, names, ("id", "dur"))

@@ -94,7 +94,7 @@ def test_a_form_is_chosen_where_several_are_here(tmp_path: Path) -> None:
 def test_wrong_column_names_get_the_nearest_one(tmp_path: Path) -> None:
     header = _HEADER.replace("srv_serror_rate", "srv_error_rate", 1)
     _write(tmp_path, **{name: _lines(",normal", ",pod", f"{header},label\n") for name in ("Train.txt", "Test.txt")})
-    with pytest.raises(InputError, match=r"1 of 42 expected columns are missing: 'srv_serror_rate'") as raised:
+    with pytest.raises(InputError, match=r"1 of 42 expected columns missing: 'srv_serror_rate'") as raised:
         load("nsl-kdd", directory=tmp_path, synthetic="never")
     assert "Is 'srv_error_rate' meant for 'srv_serror_rate'?" in (raised.value.remedy or "")
 

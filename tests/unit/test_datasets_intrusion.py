@@ -202,7 +202,7 @@ def test_flow_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 22: column 'Flow Duration' takes a number, not 'x'"):
         _load(tmp_path)
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"line 1: 1 of 1 expected columns are missing: 'Label'"):
+    with pytest.raises(InputError, match=r"line 1: 1 of 1 expected column missing: 'Label'"):
         _load(tmp_path)
     path.write_text(",".join(_ORIGINAL) + "\n")
     with pytest.raises(InputError, match="holds a header and no flows"):

@@ -517,7 +517,7 @@ def test_equal_rows_of_a_split_at_random_stay_together_and_that_is_paid_for_open
     for seed in (2, 7, 42):
         data = _load(_write(tmp_path / "skewed.csv", [*rows, *[attack] * 150]), test=0.3, seed=seed)
         rates.add(round(data.prevalence, 3))
-        assert _told(data, "anomalies, 34.55% in all")
+        assert _told(data, "anomalies, 34.55 % in all")
     assert len(rates) == 1
 
 
@@ -570,7 +570,7 @@ def test_parquet_of_other_types(tmp_path: Path) -> None:
     assert _load(f"parquet:{path}").feature_names == ("a", "a.1")
     nulls = pyarrow.array([None if row == 3 else value for row, value in enumerate(label)])
     parquet.write_table(pyarrow.table({"load": columns["load"], "label": nulls}), path)
-    with pytest.raises(InputError, match="row 4: no label in 'label'; 1 of 200 rows have none"):
+    with pytest.raises(InputError, match="row 4: no label in 'label'; none in 1 of 200 rows"):
         _load(f"parquet:{path}")
     assert _anomalies(_load(f"parquet:{path}", unlabelled=[""])) == (20, 199)
     lists = pyarrow.array([[1.0]] * 200)

@@ -58,7 +58,7 @@ def test_labels_that_contradict_each_other_and_rows_on_both_sides() -> None:
     test = Table(pd.DataFrame({"a": [3.0, 4.0, 500.0, 501.0], "b": 1.5}), np.array([0, 1, 0, 1], dtype=np.int8))
     contradictory, shared = suspicions(train, test)
     assert contradictory.startswith("3 of 64 rows have a twin with equal features and the other label")
-    assert shared.startswith("2 of 4 test rows (50%) equal a training row")
+    assert shared.startswith("2 of 4 test rows (50 %) equal a training row")
 
 
 @pytest.mark.parametrize(("shift", "turned"), [(-1.0, True), (0.0, False), (1.0, False)])

@@ -67,13 +67,13 @@ def test_an_accepted_step_is_no_noise() -> None:
     slower = UP + math.log(1.138)
     report = judged(baseline, session(20, shift=slower), session(21, shift=slower))
     assert report.exit_code is ExitCode.REGRESSION
-    assert "margin 3.0%" in report.results[0].why
+    assert "margin 3.0 %" in report.results[0].why
 
 
 @pytest.mark.parametrize("shift", [UP, -UP])
 def test_a_step_is_named_and_asked_for(shift: float) -> None:
     three = baseline_of(*(session(day) for day in (1, 2, 3)))
-    with pytest.raises(CheckFailedError, match=r"workload-0 .*: [+-]\d+\.\d%.*accept it: --accept") as raised:
+    with pytest.raises(CheckFailedError, match=r"workload-0 .*: [+\u2212]\d+\.\d %.*accept it: --accept") as raised:
         make_baseline(session(4, shift=shift), earlier=three)
     assert raised.value.exit_code is ExitCode.REGRESSION
     with pytest.raises(InputError, match="needs a reason"):
@@ -120,7 +120,7 @@ def test_a_level_that_one_lucky_session_made_faster_fails_nothing_yet() -> None:
 def test_a_margin_that_was_named_is_never_widened() -> None:
     baseline = baseline_of(*(session(day, shift=0.06 * (day - 2)) for day in (1, 2, 3)))
     loud = judged(baseline, session(10), margin=0.05)
-    assert "a margin of 5.0% is not measurable here" in loud.results[0].why
+    assert "a margin of 5.0 % is not measurable here" in loud.results[0].why
     noisy = judged(baseline, session(10))
     assert "too noisy to gate on" in noisy.results[0].why
     assert noisy.results[0].time is not None
@@ -238,7 +238,7 @@ def test_a_share_is_read_as_it_is_meant(text: str, value: float) -> None:
 
 @pytest.mark.parametrize("text", ["0.5", "0.99", "0", "-5", "101", "300", "300%", "nan", "inf", "five"])
 def test_what_is_no_share_or_two_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"share|can be read|more than the 100%"):
+    with pytest.raises(ValueError, match=r"share|can be read|more than the 100 %"):
         parse_share(text)
     assert parse_share("300%", most=10.0) == 3.0  # a demand may grow so far
 

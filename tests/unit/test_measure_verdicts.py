@@ -165,15 +165,15 @@ def test_every_reason_is_told_with_its_figures_and_a_remedy() -> None:
     text = " | ".join(one.text for one in found)
     for figure in (
         "4 of at least 6",
-        "45%",
-        "30%",
-        "3.0%",
-        "5.0%",
+        "45 %",
+        "30 %",
+        "3.0 %",
+        "5.0 %",
         "2 of 3 processes",
         "CPU 9",
         "0.2",
         "5.2 s",
-        "7.0%",
+        "7.0 %",
     ):
         assert figure in text
     assert all(reason.remedy.endswith(".") for reason in Reason)

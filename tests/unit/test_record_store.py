@@ -155,9 +155,15 @@ def test_a_broken_file_gives_one_clear_error(tmp_path: Path, content: bytes, tol
 
 
 def test_a_missing_file_and_a_directory_without_a_record_are_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(InputError, match="no such file"):
-            load_run(path)
+    with pytest.raises(InputError, match=r"none\.json: no such file or directory"):
+        load_run(tmp_path / "none.json")
+    with pytest.raises(InputError, match="no record of a run in this directory") as empty:
+        load_run(tmp_path)
+    assert empty.value.remedy == "Give the directory of a run, or the record in it (run.json)."
+    path = write_run(run(), tmp_path)
+    with pytest.raises(InputError, match="no record of a sizing, sweep or run in this directory") as above:
+        store.require_record(tmp_path, ("size.json", "sweep.json", "run.json"))
+    assert above.value.remedy == f"Name one of those in it, such as {path}."
 
 
 @settings(max_examples=60, deadline=None)

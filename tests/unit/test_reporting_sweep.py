@@ -71,7 +71,7 @@ def test_the_answer_names_the_best_its_ties_and_what_it_beats() -> None:
     assert exit_code(power_sweep()) is ExitCode.GOOD
     assert view.lead == ""
     assert (view.status.word, view.fixed) == ("Valid", "eager, float32, batch 64, 1 instance")
-    assert view.skipped == ("8 settings: 8 cores: node 0 has 4",)
+    assert view.skipped == ("8 settings: node 0 has 4 cores, not 8",)
     cliff, penalty = workload.losses
     assert (cliff.kind, penalty.kind) == ("SMT cliff", "NUMA penalty")
     assert cliff.text.startswith("SMT 8 takes 33")
@@ -172,7 +172,7 @@ def test_a_sweep_without_a_valid_setting_says_so_and_exits_with_2() -> None:
     assert view.workloads[0].sentences[0] == "No setting gave a valid result."
     assert view.workloads[0].sentences[1].startswith("Not to be used: the fastest was SMT 4 with 998")
     reasons = [(one.settings, one.reason) for one in view.workloads[0].reasons]
-    assert reasons == [("all settings", "2 of at least 6 blocks. Run with --blocks 6 or more.")]
+    assert reasons == [("all settings", "2 of at least 6 blocks. Run with --blocks 6 or more, or a larger --budget.")]
 
 
 def test_the_only_valid_setting_is_not_the_best_of_anything() -> None:
@@ -268,7 +268,7 @@ def test_the_page_has_the_answer_first_a_map_per_node_and_every_setting() -> Non
     assert "SMT cliff" in text
     assert "NUMA penalty" in text
     assert "lparbench sweep w --cores 1,2" in text
-    assert "8 settings: 8 cores: node 0 has 4" in text
+    assert "8 settings: node 0 has 4 cores, not 8" in text
 
 
 def test_names_from_a_record_are_text_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,7 +307,7 @@ def test_a_pipe_gets_every_setting_and_a_terminal_the_fastest(capsys: pytest.Cap
     print_sweep(record, Path("results/sweeps/here"))
     out = capsys.readouterr().out.replace("\u00a0", " ")
     assert out.count("rows/s") >= 24
-    assert "Left out, 8 settings: 8 cores: node 0 has 4." in out
+    assert "Left out, 8 settings: node 0 has 4 cores, not 8." in out
     assert "✔ Best with SMT 2, 4 cores, node 0" in out
     assert "Report: results/sweeps/here/report.html" in out
     screen = Console(file=io.StringIO(), force_terminal=True, width=120)

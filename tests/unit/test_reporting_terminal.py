@@ -88,7 +88,7 @@ def test_reasons_are_printed_with_the_result_they_belong_to() -> None:
     invalid = Validity(Verdict.INVALID, ("3 of at least 6 blocks. Run with --blocks 6 or more.",))
     printed = _printed(run(inference(validity=invalid), training()), width=200, framed=False)
     assert "✖ Autoencoder, NSL-KDD, offline, eager: 3 of at least 6 blocks. Run with --blocks 6 or more." in printed
-    assert "▲ Valid in part: Autoencoder" in printed
+    assert "▲ Valid in part. Autoencoder" in printed
 
 
 def test_a_name_in_a_record_commands_no_terminal() -> None:
@@ -161,6 +161,21 @@ def test_progress_names_the_work_at_hand_and_leaves_no_trace_on_standard_output(
     assert "1/3" in buffer.getvalue()
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_progress_keeps_units_and_times_where_the_text_is_too_long_for_the_line(width: int) -> None:
+    buffer = io.StringIO()
+    bar = progress.Bar(Console(file=buffer, force_terminal=True, width=width, legacy_windows=False))
+    bar.start(26, "survey of the machine")
+    bar.advance("block 1 of 6: SMT 1, 2 cores x 1, node 0, memory of node 1, onnxruntime, float32, batch 4096")
+    bar.close()
+    lines = [
+        line for line in re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]", "", buffer.getvalue()).split("\r") if "block 1" in line
+    ]
+    assert lines
+    assert all(re.search(r" 1/26 \d:\d\d:\d\d left \S+ block 1 of 6: SMT 1, 2 .*…", line) for line in lines)
+    assert max(map(len, lines)) <= width + 1
+
+
 def test_progress_is_closed_when_the_work_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = []
     monkeypatch.setattr(progress.Silence, "close", lambda self: closed.append(self))
@@ -214,7 +229,7 @@ def test_a_delivered_rate_far_below_the_undisturbed_one_is_warned_about_wherever
     apart = inference(metrics={**inference().metrics, **rates(8192 / 15e6, 8192, disturbed=15 / 5.5)})
     record = run(apart, findings=())
     said = headline(record).text.replace("\u00a0", " ")
-    assert said.startswith("Rates delivered are up to 63 % below undisturbed ones: ")
+    assert said.startswith("Rates delivered are up to 63 % below undisturbed ones. ")
     assert "5.50 M rows/s ±2.0 % (15.0 M rows/s undisturbed)" in said
     assert headline(record).status.word == "Valid, disturbed"
     (group,) = workload_groups(record)
@@ -251,7 +266,7 @@ def test_no_published_figure_stands_next_to_other_data_or_a_shortened_training(
 def test_figures_that_may_not_be_used_are_no_headline() -> None:
     few = Validity(Verdict.INVALID, ("2 of at least 6 blocks. Run with --blocks 6 or more.",))
     whole = headline(run(*(replace(result, validity=few) for result in workload_results())))
-    assert whole.sentences == (f"no result may be used: {few.reasons[0].rstrip('.')}",)
+    assert whole.sentences == (f"No result may be used: {few.reasons[0].rstrip('.')}",)
     assert whole.aside.startswith("Not to be used: Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: 4.68")
     assert whole.text.count("--blocks 6 or more") == 1
     part = headline(run(inference(validity=few), inference(scenario="single_stream")))

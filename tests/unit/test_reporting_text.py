@@ -18,11 +18,10 @@ from harness.reporting.text import (
     plus_minus,
     quantity,
     ranges,
-    signed,
     size,
     value_text,
 )
-from harness.wording import plural
+from harness.wording import plural, signed
 
 _FACTORS = {"n": 1e-9, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 
@@ -112,6 +111,13 @@ def test_words() -> None:
 )
 def test_any_json_value_has_a_text(value: object, text: str) -> None:
     assert value_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1.0, "100"), (0.9968, "99.6"), (0.99999, "99.9"), (0.994, "99"), (2.5, "250")]
+)
+def test_only_the_whole_is_100_percent(share: float, text: str) -> None:
+    assert percent(share, 2) == f"{text}\N{NO-BREAK SPACE}%"
 
 
 def test_a_percentage_of_what_is_near_the_largest_number_is_said_to_be_infinite() -> None:

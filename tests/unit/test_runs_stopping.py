@@ -44,7 +44,7 @@ def test_a_budget_is_used_up_and_never_exceeded(budget_s: float, setup_s: float,
 
 def test_a_budget_says_after_the_pilot_what_it_buys() -> None:
     _, _, said, policy = run_blocks(Amount(None, budget_s=600), setup_s=60, block_s=30)
-    assert said[0] == "One block takes 30 s: 18 of them fit into 10 min."
+    assert said[0] == "One block takes 30 s: 18 blocks in 10 min."
     predicted = predicted_half_width(pooled_sd([SPREAD[:2]]) or 0.0, 18)
     assert policy.record().predicted_half_width == pytest.approx(predicted)
     assert "18 blocks will give the rates to about" in said[1]

@@ -29,13 +29,13 @@ def _fit(seeds: int = 1, **changes: object) -> Fit:
 
 
 def test_the_backend_that_trained_has_the_time_of_the_whole_fit() -> None:
-    for seeds, note in ((1, "one fit: no interval"), (5, "5 seeds in all: no interval")):
+    for seeds, note in ((1, "no interval from one fit"), (5, "no interval from 5 seeds together")):
         assert training_time(_fit(seeds), "eager", "float32", RATE) == Metric(8.0, "s", n=1, note=note)
 
 
 def test_a_method_without_steps_has_it_too() -> None:
     assert training_time(_fit(trains_on=()), "eager", "float32", None) == Metric(
-        8.0, "s", n=1, note="one fit: no interval"
+        8.0, "s", n=1, note="no interval from one fit"
     )
 
 

@@ -204,9 +204,9 @@ def test_what_spoils_a_figure_is_said_and_leaves_no_verdict() -> None:
     quick = np.full(2000, 1.0)
     for sent, expected, shared, reason in (
         (made(quick, lags_ns=np.full(2000, 600_000)), 1.0, (), "the generator lagged"),
-        (made(quick), 2.0, (), "2000 answers are not the detector's own"),
+        (made(quick), 2.0, (), "2,000 answers are not the detector's own"),
         (made(quick, bodies=({b"x": 1990, b"y": 10},)), None, (), "10 answers are not"),
-        (made(quick, bodies=({b'{"score": "x"}': 2000},)), 1.0, (), "2000 answers are not"),
+        (made(quick, bodies=({b'{"score": "x"}': 2000},)), 1.0, (), "2,000 answers are not"),
         (made(quick), 1.0, (3,), "generator and server share CPUs 3"),
         (made(quick[:100]), 1.0, (), "p99 needs"),
     ):

@@ -58,7 +58,7 @@ def test_a_clock_that_falls_during_the_study_makes_it_invalid(tmp_path: Path, tw
     assert record.answer.verdict == "answered"
     assert session.exit_code(record) == ExitCode.INCONCLUSIVE
     assert any(
-        "clock differs by 6.0% between processes of the same setting" in text for text in view_of(record).invalid
+        "clock differs by 6.0 % between processes of the same setting" in text for text in view_of(record).invalid
     )
     chosen = record.answer.chosen
     assert chosen is not None
@@ -77,7 +77,7 @@ def test_a_clock_that_depends_on_the_number_of_cores_is_said(tmp_path: Path, twe
 
     record = sized(tmp_path, twelve, ask(5000), Changed(boosted))
     assert session.exit_code(record) == ExitCode.GOOD  # each number of cores at the clock that it has
-    assert any("at 12 cores the clock was 5.0% lower than at 1 core" in text for text in view_of(record).marks)
+    assert any("at 12 cores the clock was 5.0 % lower than at 1 core" in text for text in view_of(record).marks)
     steady = sized(tmp_path / "steady", twelve, ask(5000), Changed(lambda outcome, block, cores: outcome))
     assert not any("the clock was" in text for text in view_of(steady).marks)
 

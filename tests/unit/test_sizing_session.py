@@ -271,7 +271,7 @@ def entitled(root: SysRoot) -> float:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (ask(10, cores=(13,)), "None of the settings can run here: 13 cores: node 0 has 12"),
+        (ask(10, cores=(13,)), "None of the settings can run here: node 0 has 12 cores, not 13"),
         (Wanted(SizeQuestion(10, 5.0), ()), "a trial lasts ten times the bound"),
         (Wanted(SizeQuestion(10, 0.005), (), node=3), "--nodes 3: no CPU of it may be used"),
         (Wanted(SizeQuestion(10, 0.005), (), threads_per_core=(8,)), "SMT 8"),
@@ -354,7 +354,7 @@ def test_stolen_time_makes_it_invalid_and_the_data_are_named(tmp_path: Path, twe
     assert record.answer.verdict == "answered"
     assert session.exit_code(record) == ExitCode.INCONCLUSIVE
     view = view_of(record)
-    assert any("the hypervisor took 5.0%" in text for text in view.invalid)
+    assert any("the hypervisor took 5.0 %" in text for text in view.invalid)
     assert "synthetic data" in view.marks
 
 

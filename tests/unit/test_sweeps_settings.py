@@ -59,11 +59,11 @@ def test_by_default_all_levels_of_the_machine_are_gone_through(machine: Bounds) 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"smt": (16,)}, "SMT 16: the cores have 8 threads"),
-        ({"cores": (5,)}, "5 cores: node 0 has 4"),
-        ({"locations": (Location(3),)}, "node 3: it has no CPU that may be used; nodes that have: 0, 7, 11"),
-        ({"locations": (Location(9),)}, "node 9: it has no CPU that may be used; nodes that have: 0, 7, 11"),
-        ({"locations": (Location(0, 11),)}, "memory of node 11: that node has none that may be used"),
+        ({"smt": (16,)}, "SMT 16 is more than the cores have, 8 threads"),
+        ({"cores": (5,)}, "node 0 has 4 cores, not 5"),
+        ({"locations": (Location(3),)}, "node 3 has no CPU that may be used (nodes that have: 0, 7, 11)"),
+        ({"locations": (Location(9),)}, "node 9 has no CPU that may be used (nodes that have: 0, 7, 11)"),
+        ({"locations": (Location(0, 11),)}, "node 11 has no memory that may be used"),
         ({"smt": (4,)}, "more threads per core than the SMT level has"),
         ({"instances": (3,)}, "the instances cannot divide the cores evenly"),
         ({"dtypes": ("int8",)}, "backend eager has no int8"),
@@ -81,7 +81,10 @@ def test_by_affinity_a_level_is_a_number_of_threads(facts) -> None:
     assert [(one.smt, one.threads_per_core) for one in chosen] == [(2, 2), (4, 4)]
     assert sum(skipped.values()) == 2
     _, skipped = configurations_of(factors(smt=(16,)), machine)
-    assert next(iter(skipped)) == "SMT 16: the cores have 8 threads online, and no more can be brought online here"
+    assert (
+        next(iter(skipped))
+        == "SMT 16 is more than the cores have, 8 threads online, and no more can be brought online here"
+    )
 
 
 levels = st.lists(st.integers(1, 10), min_size=1, max_size=4, unique=True).map(tuple)
@@ -136,7 +139,7 @@ def test_a_sweep_in_a_container_keeps_to_its_cpus_memory_and_quota(facts) -> Non
     assert (dict(bounds.cores), bounds.memory_nodes, bounds.threads) == ({0: 2, 7: 1}, {7}, 2)
     chosen, skipped = configurations_of(default_factors(bounds, ("a",), 64, "native"), bounds)
     assert max(each.cores * each.threads_per_core for each in chosen) == 2
-    assert "4 threads: a control group allows 3.5 CPUs' worth of time" in skipped
+    assert "a control group allows 3.5 CPUs' worth of time, and 4 threads would be busy" in skipped
     tight = replace(bounds, cpu_time=0.5)
     chosen, _ = configurations_of(default_factors(tight, ("a",), 64, "native"), tight)
     assert {each.cores * each.threads_per_core for each in chosen} == {1}
@@ -152,7 +155,7 @@ def test_over_http_a_core_is_left_for_the_load_and_the_same_is_served_in_process
     single = replace(machine, cores={0: 4})
     chosen, skipped = configurations_of(factors(smt=(1,), threads_per_core=(1,), cores=(2, 4)), single, "http")
     assert [each.cores for each in chosen] == [2]
-    assert skipped == {"4 cores: the load over HTTP needs one of its own": 1}
+    assert skipped == {"the load over HTTP needs a core of its own, and 4 cores would leave none": 1}
 
 
 @pytest.mark.parametrize(

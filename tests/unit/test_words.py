@@ -21,6 +21,8 @@ ODD = re.compile(
     re.IGNORECASE,
 )
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_GLUED = re.compile(r"\d%(?![\w(])")
+_TYPED = re.compile(r"``?[^`]*``?|'[\d.]+%'|style=\"[^\"]*\"|\{%.*?%\}")
 
 
 def messages(source: str, *, command: bool) -> Iterator[tuple[int, str]]:
@@ -35,6 +37,21 @@ def messages(source: str, *, command: bool) -> Iterator[tuple[int, str]]:
 
 def _is_help(node: ast.AST) -> bool:
     return isinstance(node, ast.FunctionDef) and "Example: `" in (ast.get_docstring(node) or "")
+
+
+def glued_percents(source: str, *, command: bool) -> Iterator[tuple[int, str]]:
+    """Percentages without the blank, ``93%``: in texts, in formats, and after a value that a text shows.
+
+    What a user types (``'3%'``, in quotes or as code, or the whole text) has none.
+    """
+    for line, text in messages(source, command=command):
+        if _GLUED.search(_TYPED.sub("", text)) and not re.fullmatch(r"[\d.]+%", text):
+            yield line, text
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            shown = ast.unparse(node).replace("{NO_BREAK}%", "")
+            if re.search(r"\}%|\.\d%", shown):
+                yield node.lineno, shown
 
 
 def test_the_messages_of_the_program_are_plain() -> None:
@@ -66,3 +83,34 @@ def test_the_texts_of_the_project_are_plain(pattern: str) -> None:
 def test_the_words_looked_for_are_found(text: str) -> None:
     source = f'"""A module mends."""\n\n\ndef work():\n    """Told apart."""\n    print({text!r})\n'
     assert [line for line, message in messages(source, command=True) if ODD.search(message)] == [6]
+
+
+def test_percentages_have_their_blank_in_messages() -> None:
+    glued = {
+        f"{path.relative_to(ROOT)}:{line}": text
+        for path in sorted((ROOT / "harness").rglob("*.py"))
+        for line, text in glued_percents(path.read_text(encoding="utf-8"), command=path.parent.name == "cli")
+    }
+    assert glued == {}
+
+
+def test_percentages_have_their_blank_in_pages_and_documentation() -> None:
+    glued = {}
+    for path in (ROOT / name for pattern in TEXTS if not pattern.endswith(".1") for name in ROOT.glob(pattern)):
+        prose = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        glued |= {
+            line: str(path.relative_to(ROOT)) for line in prose.splitlines() if _GLUED.search(_TYPED.sub("", line))
+        }
+    assert glued == {}
+
+
+@pytest.mark.parametrize(
+    "text", ['"93% of it"', 'f"{share:.1%} of it"', 'f"{share}% of it"', 'f"{low} to {high:.0%}"', '"at most 3%"']
+)
+def test_a_percentage_without_its_blank_is_found(text: str) -> None:
+    assert list(glued_percents(f"print({text})", command=False))
+
+
+@pytest.mark.parametrize("text", ['"5%"', '"Example: `--margin 5%`"', 'f"{share}{NO_BREAK}%"', 'f"{now:%H%M}"'])
+def test_what_a_user_types_has_no_blank(text: str) -> None:
+    assert not list(glued_percents(f"print({text})", command=False))

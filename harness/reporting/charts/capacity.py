@@ -20,6 +20,7 @@ from harness.reporting.charts.svg import (
     to_svg,
 )
 from harness.reporting.text import number, quantity
+from harness.wording import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +98,7 @@ def latency_chart(key: str, trials: Sequence[Trials], bound_s: float, *, width: 
         axes.set_ylabel("p99")
         if len(trials) > 1:
             legend(axes)
-        description = " ".join(f"{each.name}: {len(each.rates)} trials." for each in trials)
+        description = " ".join(f"{each.name}: {plural(len(each.rates), 'trial')}." for each in trials)
         return to_svg(figure, key=key, title="Latency over rate", description=description)
 
 

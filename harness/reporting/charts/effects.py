@@ -17,7 +17,7 @@ from harness.reporting.charts.svg import (
     row_labels,
     to_svg,
 )
-from harness.reporting.text import signed
+from harness.wording import signed
 
 _ROW = 34
 _WIDEST = 400.0  # percent; a change beyond is drawn at the edge, as an arrow

@@ -17,6 +17,7 @@ from harness.reporting.charts.svg import (
     row_rule,
     to_svg,
 )
+from harness.wording import plural
 
 _ROW = 40
 _WIDEST = 400.0  # percent; a process beyond is drawn at the edge, as an arrow
@@ -87,7 +88,7 @@ def _reach(row: ProcessRow) -> str:
     if not row.clean:
         return "no process"
     furthest = max(abs(_percent(value, row.centre)) for value in row.clean)
-    return f"{len(row.clean)} processes within {furthest:.1f} %"
+    return f"{plural(len(row.clean), 'process', 'processes')} within {furthest:.1f} %"
 
 
 def _percent(value: float, centre: float) -> float:
