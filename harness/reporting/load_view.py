@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from harness.measure.percentiles import PERCENTILES
+from harness.measure.percentiles import PERCENTILES, requests_needed
 from harness.record.load_model import Limit, LoadRecord, ProcessUse, SearchRecord
 from harness.reporting.console import safe
 from harness.reporting.sections.machine import is_power
@@ -73,17 +73,21 @@ def process_line(use: ProcessUse) -> tuple[str, str, str, str]:
 
 
 def latency_rows(record: LoadRecord) -> list[tuple[str, str, str]]:
-    """Percentile, its upper confidence limit, and as seen; a dash where none can be stated."""
-
-    def shown(value: float | None) -> str:
-        return "–" if value is None else quantity(value, "s")
-
+    """Percentile, its upper confidence limit, and as seen; a dash and the reason where none can be stated."""
     result = record.result
+    sent = sum(result.by_status.values())
+
+    def shown(value: float | None, percentile: float) -> str:
+        if value is not None:
+            return quantity(value, "s")
+        needed = requests_needed(percentile)
+        return f"– (needs {count(needed)} requests)" if sent < needed else "– (requests failed)"
+
     return [
         (
             name.removesuffix("_s").replace("_", "."),
-            shown(result.latencies_s.get(name)),
-            shown(result.observed_s.get(name)),
+            shown(result.latencies_s.get(name), PERCENTILES[name]),
+            shown(result.observed_s.get(name), PERCENTILES[name]),
         )
         for name in PERCENTILES
     ]
@@ -191,5 +195,5 @@ def server_lines(record: LoadRecord) -> list[tuple[str, str]]:
 
 def description_of(record: LoadRecord) -> str:
     """The trial in one sentence, for a chart's text alternative."""
-    parts = [f"{name} {seen}" for name, _, seen in latency_rows(record) if seen != "–"]
+    parts = [f"{name} {seen}" for name, _, seen in latency_rows(record) if not seen.startswith("–")]
     return f"As seen: {and_list(parts)}." if parts else "No percentile can be stated."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.content import content_dir
+from harness.reporting.text import capital
 
 MAX_BYTES = 1_000_000  # a page is mailed
 _LONGEST = 2000  # characters of a text from a record
@@ -30,6 +31,7 @@ def page_of(name: str) -> Callable[..., bytes]:
         lstrip_blocks=True,
         finalize=_shortened,
     )
+    environment.filters["capital"] = capital
     style = (folder / "report.css").read_text(encoding="utf-8")
     template = environment.get_template(name)
     return lambda **shown: template.render(**shown, style=style).encode("utf-8", "replace")

@@ -225,10 +225,14 @@ def _model(model: ScalingModel) -> str:
         joined = "measured points only" if model.kind == "none" else "lines between measured points"
         return f"{name}: {joined} ({model.note})" if model.note else f"{name}: {joined}"
     values = ", ".join(
-        f"{symbol} {number(value)} [{number(low)}, {number(high)}]"
+        f"{symbol} {_minus(value)} [{_minus(low)}, {_minus(high)}]"
         for symbol, (value, low, high) in (("alpha", model.alpha), ("beta", model.beta), ("gamma", model.gamma))
     )
     return f"{name}: universal scalability law, {values}; lack of fit {percent(model.lack_of_fit or 0.0, 2)}"
+
+
+def _minus(value: float) -> str:
+    return number(value).replace("-", "\u2212")
 
 
 def plan_lines(plan: PartitionPlan) -> tuple[tuple[str, str], ...]:

@@ -191,22 +191,22 @@ def test_every_figure_of_the_record_that_is_promised_is_in_the_tables(page: byte
             "✔ Valid Autoencoder, NSL-KDD on 2 cores × 2 threads of node 0: 4.68 M rows/s ±2.0 % "
             "(4.82 M rows/s undisturbed) and 2.16 µs",
         ),
-        (run(inference(dataset=dataset(origin="synthetic"))), "✔ Valid ▲ Synthetic data:"),
+        (run(inference(dataset=dataset(origin="synthetic"))), "✔ Valid ▲ Synthetic data."),
         (run(inference(validity=INVALID)), "✖ Invalid No result may be used: CPU 12"),
         (run(inference(validity=FAILED, metrics={}, processes=())), "✖ Failed No result may be used: block 0"),
         (run(inference(validity=INVALID), training()), "▲ Valid in part Autoencoder, NSL-KDD on 2 cores"),
-        (run(inference(processes=processes(1, (0, 1)))), "✔ Valid ▲ One process per result, so no interval:"),
-        (run(inference(dataset=replace(dataset(), protocol="as-published"))), "✔ Valid ▲ As-published protocol:"),
+        (run(inference(processes=processes(1, (0, 1)))), "✔ Valid ▲ One process per result, so no interval."),
+        (run(inference(dataset=replace(dataset(), protocol="as-published"))), "✔ Valid ▲ As-published protocol."),
         (
             run(inference(), facts=replace(facts(), cpu=CpuFacts(architecture="x86_64", model_name="EPYC"))),
-            "✔ Valid ▲ On x86-64 instead of Power:",
+            "✔ Valid ▲ On x86-64 instead of Power.",
         ),
         (
             run(
                 inference(validity=REFUSED),
                 facts=EMULATED,
             ),
-            "▲ Timings refused ▲ Emulated by qemu-user:",
+            "▲ Timings refused ▲ Emulated by qemu-user.",
         ),
     ],
 )
@@ -227,7 +227,7 @@ def test_what_limits_a_run_is_said_first(record: Run, begins: str) -> None:
 def test_a_missed_accuracy_floor_is_said_first_and_in_the_table() -> None:
     page = render(run(inference(accuracy=replace(evaluation(), floor=0.9, passed=False), by_batch={})))
     text = _Page(page).text
-    assert "▲ Accuracy below its floor:" in text
+    assert "▲ Accuracy below its floor." in text
     assert "✖ below the floor of 0.9" in text
 
 

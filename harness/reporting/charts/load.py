@@ -49,7 +49,7 @@ def latency_curve_chart(
             axes.axvline(bound_s, color=INK, linewidth=1.2, linestyle=(0, (6, 3)))
         level_axis(axes, max(2, requests))
         axes.set_ylabel("share of requests")
-        axes.set_xlabel("latency from the schedule" + ("" if bound_s is None else "; dashed: bound on p99"))
+        axes.set_xlabel("latency" if bound_s is None else "latency, dashed: bound on p99")
         time_axis(axes, min(values), max(values))
         return to_svg(figure, key=key, title="Distribution of latency", description=description)
 

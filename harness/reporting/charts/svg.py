@@ -139,6 +139,8 @@ def to_svg(figure: Figure, *, key: str, title: str, description: str) -> str:
     """
     import matplotlib
 
+    for axes in figure.axes:
+        _say_logarithmic(axes)
     buffer = StringIO()
     with matplotlib.rc_context({"svg.hashsalt": key}):
         # Past savefig, which would lay the figure out twice.
@@ -156,6 +158,16 @@ def to_svg(figure: Figure, *, key: str, title: str, description: str) -> str:
         f'<title id="{key}-t">{html.escape(clip(title, _SAID))}</title>'
         f'<desc id="{key}-d">{html.escape(clip(description, _SAID))}</desc>{body}</svg>'
     )
+
+
+def _say_logarithmic(axes: Axes) -> None:
+    """Words at an axis that its ticks alone do not show to be logarithmic."""
+    for scale, label, write in (
+        (axes.get_xscale(), axes.get_xlabel(), axes.set_xlabel),
+        (axes.get_yscale(), axes.get_ylabel(), axes.set_ylabel),
+    ):
+        if scale == "log":
+            write(f"{label}, log scale" if label else "log scale")
 
 
 def fitted(draw: Callable[[str, int], str], key: str, *, alone: bool) -> str:

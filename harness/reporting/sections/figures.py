@@ -9,7 +9,7 @@ from harness.measure.validity import shortfall
 from harness.record.accuracy import Accuracy, SeedMean
 from harness.record.model import Metric, Published, Result
 from harness.reporting.charts.rates import Estimate
-from harness.reporting.text import interval, plus_minus, prefix_exponent, quantity, score
+from harness.reporting.text import interval, percent, plus_minus, prefix_exponent, quantity, score
 from harness.wording import count, plural
 
 METRIC_NAMES: Mapping[str, str] = {
@@ -151,6 +151,13 @@ def interval_text(accuracy: Accuracy, name: str) -> str:
     """`` [0.07, 0.36]``, the interval of an accuracy metric; empty where there is none."""
     interval = accuracy.intervals.get(name)
     return "" if interval is None else f" [{score(interval.low)}, {score(interval.high)}]"
+
+
+def roof_share(share: float | None) -> str:
+    """How much of its measured roof a rate reaches; in words where it lies above, which no roof is meant to allow."""
+    if share is None:
+        return "–"
+    return "above it" if share > 1.0 else percent(share)
 
 
 def metric_name(name: str) -> str:

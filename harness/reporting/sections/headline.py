@@ -24,7 +24,7 @@ from harness.reporting.sections.findings import costly
 from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import DISTURBED, Status, has_times, is_valid, status_of_run
 from harness.reporting.sections.where import describe
-from harness.reporting.text import as_given, percent, quantity, score
+from harness.reporting.text import as_given, capital, percent, quantity, score
 from harness.wording import plural
 
 _WORKLOADS = 4  # named one by one; more are counted
@@ -50,14 +50,14 @@ class Headline:
 
     @property
     def lead(self) -> str:
-        """The caveats as the beginning of the sentence; empty without one."""
-        return f"{_capital(', '.join(self.caveats))}:" if self.caveats else ""
+        """The caveats as a sentence that stands first; empty without one."""
+        return f"{capital(', '.join(self.caveats))}." if self.caveats else ""
 
     @property
     def other_caveats(self) -> str:
         """The lead without the verdict itself, for a page whose badge has said it."""
         others = [caveat for caveat in self.caveats if caveat != self.status.word.lower()]
-        return f"{_capital(', '.join(others))}:" if others else ""
+        return f"{capital(', '.join(others))}." if others else ""
 
     @property
     def aside(self) -> str:
@@ -142,7 +142,7 @@ def _reason(results: Sequence[Result]) -> str:
     if not results:
         return "No workload has a result"
     shared = _shared_reason(results)
-    return "no result may be used; the table says why" if shared is None else f"no result may be used: {shared}"
+    return "No result may be used; the table says why" if shared is None else f"No result may be used: {shared}"
 
 
 def _parts(results: Sequence[Result]) -> list[str]:
@@ -247,7 +247,3 @@ def _shared_reason(results: Sequence[Result]) -> str | None:
     reasons = {result.validity.reasons[:1] for result in results}
     only = reasons.pop() if len(reasons) == 1 else ()
     return only[0].rstrip().rstrip(".") if only else None
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -32,6 +32,7 @@ from harness.reporting.sections.figures import (
     published_of,
     rate_metric,
     result_name,
+    roof_share,
     shortfall_of,
     undisturbed_rate,
     unit_of,
@@ -317,7 +318,7 @@ def _row(result: Result, shared: tuple[str, ...]) -> ResultRow:
         p50=figure(result.metrics.get("p50_s")) if timed else NONE,
         p99=figure(result.metrics.get("p99_s")) if timed else NONE,
         training=figure(result.metrics.get("train_seconds")) if timed else NONE,
-        roof="–" if result.share_of_peak is None or not timed else percent(result.share_of_peak),
+        roof=roof_share(result.share_of_peak if timed else None),
         status=status_of_result(result),
         reasons=tuple(reason for reason in result.validity.reasons if reason not in shared),
     )

@@ -9,7 +9,7 @@ from functools import partial
 from harness.record.model import KernelRate, Roof, Roofline, Run
 from harness.reporting.charts.roofline import Ceiling, Kernel, roofline_chart
 from harness.reporting.charts.svg import fitted
-from harness.reporting.sections.figures import figure
+from harness.reporting.sections.figures import figure, roof_share
 from harness.reporting.sections.panels import Cell, Panel, Table
 from harness.reporting.text import number, percent, quantity, ranges
 from harness.roofline.assemble import above_table, share_of_table
@@ -95,12 +95,6 @@ def _roofs(roofs: Sequence[Roof]) -> Table:
     return Table(("Roof", "Measured", "By the processor table", "Reached", "Ran on"), tuple(rows))
 
 
-def _of_roof(kernel: KernelRate) -> str:
-    if kernel.share_of_roof is None:
-        return "–"
-    return "above it" if kernel.share_of_roof > 1.0 else percent(kernel.share_of_roof)
-
-
 def _kernels(kernels: Sequence[KernelRate]) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (
@@ -109,7 +103,7 @@ def _kernels(kernels: Sequence[KernelRate]) -> Table:
             kernel.dtype,
             figure(kernel.rate),
             "–" if kernel.operations_per_byte is None else number(kernel.operations_per_byte),
-            _of_roof(kernel),
+            roof_share(kernel.share_of_roof),
             kernel.ran_on or "not known",
         )
         for kernel in kernels
