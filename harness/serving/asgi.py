@@ -106,9 +106,9 @@ class AsgiServer:
     ) -> AsgiServer:
         """Listen on a bound socket."""
         config = uvicorn.Config(
-            asgi(app), log_config=None, access_log=False, lifespan="off", backlog=BACKLOG, http=kind_of_protocol(),
-            ws="none", server_header=False, h11_max_incomplete_event_size=limits.head, timeout_keep_alive=round(IDLE_S),
-            ssl_certfile=certificate, ssl_keyfile=key,
+            asgi(app), log_config=None, access_log=False, lifespan="off", backlog=limits.accepted,
+            http=kind_of_protocol(), ws="none", server_header=False, h11_max_incomplete_event_size=limits.head,
+            timeout_keep_alive=round(IDLE_S), ssl_certfile=certificate, ssl_keyfile=key,
         )  # fmt: skip
         config.load()
         parser = config.http_protocol_class.__name__
@@ -116,6 +116,7 @@ class AsgiServer:
         server = cls(app, _Uvicorn(config), listener, parser)
         while not server._server.started and not server._task.done():
             await asyncio.sleep(0.01)
+        listener.listen(BACKLOG)  # which uvicorn set to what a turn accepts
         return server
 
     @property

@@ -73,7 +73,11 @@ class _Framed(_Protocol):
         super().connection_made(cast("asyncio.Transport", _Lingering(transport)))
         self.metrics.connections = len(self.connections)
         self.made = self._since = monotonic()
-        if len(self.connections) > self.limits.connections:
+        beyond = len(self.connections) - self.limits.connections
+        if beyond > self.limits.lingering:
+            self.metrics.rejected["queue"] += 1
+            self.transport.abort()
+        elif beyond > 0:
             self._refuse(too_many())
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -156,7 +156,8 @@ class LeanServer:
         """Listen on a bound socket."""
         front = Front(app, limits)
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(front.connection, sock=listener, ssl=tls, backlog=BACKLOG)
+        server = await loop.create_server(front.connection, sock=listener, ssl=tls, backlog=limits.accepted)
+        listener.listen(BACKLOG)  # which the line before set to what a turn accepts
         return cls(front, server, listener)
 
     @property
@@ -207,7 +208,11 @@ class Connection(asyncio.Protocol):
         self._front.beginning.discard(self)
         self._front.connections.add(self)
         self._front.app.metrics.connections = len(self._front.connections)
-        if len(self._front.connections) > self._front.limits.connections:
+        beyond = len(self._front.connections) - self._front.limits.connections
+        if beyond > self._front.limits.lingering:
+            self._front.app.metrics.rejected["queue"] += 1
+            self._transport.abort()
+        elif beyond > 0:
             self._refuse(too_many())
 
     @property

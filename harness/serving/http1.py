@@ -29,11 +29,18 @@ class Limits:
     Attributes:
         head, body: bytes of a request's.
         connections: open at once.
+        lingering: refused ones on top of those, which may still read why.
     """
 
     head: int = 16 << 10
     body: int = 1 << 20
     connections: int = 4096
+    lingering: int = 1024
+
+    @property
+    def accepted(self) -> int:
+        """Connections that a turn of the loop accepts; those of four turns have no protocol yet that could refuse."""
+        return max(1, self.lingering // 4)
 
 
 @dataclass(slots=True)
@@ -230,8 +237,10 @@ def _check_beginning(buffer: bytearray) -> None:
     """Refuse at once what cannot become a request, so that no other protocol waits for an answer.
 
     Raises:
-        HttpError: a first line that is none.
+        HttpError: a first line that is none, or one that ends in LF alone.
     """
+    if _BARE_LF.search(buffer):
+        raise HttpError(400, "a line ends in CR LF")
     line = buffer.find(b"\r\n")
     if line >= 0 and _START.match(buffer) is None:
         raise HttpError(400, "the request line is not METHOD TARGET HTTP/1.1")
@@ -240,3 +249,4 @@ def _check_beginning(buffer: bytearray) -> None:
 
 
 _TOKEN_BYTES = re.compile(_TOKEN)
+_BARE_LF = re.compile(rb"(?<!\r)\n")

@@ -16,6 +16,7 @@ import struct
 import sys
 import termios
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from harness.errors import InputError
 from harness.parsing import read_text
 from harness.platform.parse import format_cpulist
 from harness.serving.exchange import HttpError
+from harness.serving.http1 import Limits
 from harness.serving.loop import BACKLOG
 from harness.serving.spec import ServeSpec
 
@@ -81,17 +83,20 @@ class Unsent:
         return now - self._since
 
 
-def connections_within(most: int) -> int:
-    """How many connections may be open, at most ``most``, once the process's limit of open files is raised for them.
+def limits_here(limits: Limits) -> Limits:
+    """These, or as many connections as the process's limit of open files allows once it is raised for them.
 
     Beyond that limit the kernel accepts connections that nobody can be given: better to refuse some by an answer.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted, unbounded = most + _OTHER_FILES, resource.RLIM_INFINITY
+    wanted, unbounded = limits.connections + 2 * limits.lingering + _OTHER_FILES, resource.RLIM_INFINITY
     if soft != unbounded and soft < wanted:
         soft = wanted if hard == unbounded else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return most if soft == unbounded else max(1, min(most, soft - _OTHER_FILES))
+    if soft in (unbounded, wanted) or soft > wanted:
+        return limits
+    quarter = max(1, (soft - _OTHER_FILES) // 4)
+    return replace(limits, connections=2 * quarter, lingering=quarter)
 
 
 def too_many() -> HttpError:

@@ -15,7 +15,7 @@ from harness.serving.check import check
 from harness.serving.front import LeanServer
 from harness.serving.http1 import Limits
 from harness.serving.json_input import PARSER
-from harness.serving.listening import connections_within, tls, url_of
+from harness.serving.listening import limits_here, tls, url_of
 from harness.serving.loop import Server, say
 from harness.serving.spec import ServeSpec
 from harness.wording import plural
@@ -34,7 +34,7 @@ class Serving:
     @classmethod
     async def start(cls, spec: ServeSpec, app: App, listener: socket.socket) -> Serving:
         """Listen on a bound socket."""
-        limits = Limits(body=spec.max_body, connections=connections_within(Limits.connections))
+        limits = limits_here(Limits(body=spec.max_body))
         url = url_of(spec, listener)
         if spec.front == "asgi":
             from harness.serving.asgi import AsgiServer

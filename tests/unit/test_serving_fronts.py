@@ -64,6 +64,8 @@ REQUESTS: list[tuple[Sequence[bytes], list[int]]] = [
     ([b"GET /v2 HTTP/1.1\r\n\r\n"], [400]),
     ([b"GET /v2 HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n"], [400]),
     ([b"\x16\x03\x01\0\0"], [400]),
+    ([b"GET /v2 HTTP/1.1\nHost: a\n\n"], [400]),
+    ([b"GET /v2 HTTP/1.1\r\nHost: a\n\r"], [400]),
     ([get("http://a/v2/health/live#x") + get("/v2/health/live?x=1") + get("/v2/") + LAST], [200, 200, 200, 200]),
     ([get("/%762") + get("/v2%2Fhealth") + get("//v2") + get("/v2/../v2") + LAST], [404, 404, 404, 404, 200]),
     ([get(method="PUT")], [501]),
@@ -145,9 +147,14 @@ def asked(address: tuple[str, int], request: bytes) -> tuple[int, bytes, dict[by
 
 
 @pytest.mark.parametrize("kind", ["lean", "asgi"])
-def test_connections_beyond_the_bound_are_refused_at_once_and_counted(kind: str, model: ServedModel) -> None:
+def test_connections_beyond_the_bound_are_refused_at_once_and_counted(
+    kind: str, model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (asgi_protocol, front):
+        monkeypatch.setattr(module, "LINGER_S", 60.0)
+
     async def play() -> None:
-        server, address = await started(kind, model, limits=Limits(connections=3))
+        server, address = await started(kind, model, limits=Limits(connections=3, lingering=1))
         metrics = app_of(server).metrics
         held = [await asyncio.open_connection(*address) for _ in range(3)]
         while metrics.connections < 3:
@@ -157,7 +164,9 @@ def test_connections_beyond_the_bound_are_refused_at_once_and_counted(kind: str,
             assert (status, json.loads(body)) == (503, {"error": "too many connections"})
             assert (fields[b"retry-after"], fields[b"connection"]) == (b"1", b"close")
             assert await asyncio.to_thread(beyond.recv, 1) == b""
-        assert (metrics.requests["other", 503], metrics.rejected["queue"]) == (1, 1)
+            with socket.create_connection(address, timeout=60) as more:  # while another may still read why
+                assert await asyncio.to_thread(more.recv, 1) == b""
+        assert (metrics.requests["other", 503], metrics.rejected["queue"]) == (1, 2)
         reader, writer = held[0]
         writer.write(LAST)
         assert b" 200 " in await reader.readline()  # those within it are served
