@@ -17,6 +17,8 @@ from harness.training.context import Epoch, FitContext, Labels, Matrix
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.detectors.classifier_training import NativeForm
+
 
 @dataclass
 class FlowClassifier(Supervised):
@@ -39,6 +41,11 @@ class FlowClassifier(Supervised):
         features = self.fitted_net().get_submodule("features")
         assert isinstance(features, FlowFeatures)
         features.fit(rows[:, -1] if self.sequential else rows, labels)
+
+    def trunk_rows(self, x: Tensor) -> Tensor:
+        """What the pipeline makes of rows or windows."""
+        features: Tensor = self.fitted_net().get_submodule("features")(x)
+        return features
 
 
 @dataclass
@@ -69,6 +76,22 @@ class BiLSTM(FlowClassifier):
         from harness.detectors.flow_nets import RecurrentNet
 
         return RecurrentNet(self.n_features_in_, self.hidden, self.heads, self.dropout)
+
+    @property
+    def trains_natively(self) -> bool:
+        """Always."""
+        return True
+
+    def native_form(self) -> NativeForm:
+        """Layers in both directions, the attention, and a head that normalises."""
+        from harness.detectors.classifier_training import NativeForm
+        from harness.detectors.flow_nets import RecurrentNet
+
+        return NativeForm(
+            "recurrent", self.net_as(RecurrentNet).features.width, self.hidden, (self.dropout,) * len(self.hidden),
+            steps=self.steps_ or 1, directions=2, heads=self.heads, normalised=True, hidden=self.hidden[-1],
+            hidden_dropout=self.dropout,
+        )  # fmt: skip
 
     def program(self) -> Program:
         """Features of each step and the layers over all, then what the last step attends to, and the class head."""
@@ -138,6 +161,28 @@ class CNN(FlowClassifier):
                 if part.bias is not None:
                     nn.init.zeros_(part.bias)
         return net
+
+    @property
+    def trains_natively(self) -> bool:
+        """On its logits, not on probabilities already taken."""
+        return self.output == "logit"
+
+    def native_form(self) -> NativeForm | None:
+        """The branches and the class head."""
+        from torch import nn
+
+        from harness.detectors.classifier_training import NativeForm
+        from harness.detectors.flow_nets import ConvolutionalNet
+
+        if not self.trains_natively:
+            return None
+        net = self.net_as(ConvolutionalNet)
+        first = net.head[0]
+        assert isinstance(first, nn.Linear)
+        return NativeForm(
+            "convolutions", net.features.width, self.branches, (0.0,) * len(self.branches), channels=self.channels,
+            hidden=first.out_features, hidden_dropout=self.dropout,
+        )  # fmt: skip
 
     def program(self) -> Program:
         """Features, both convolutions of every branch and their maxima, and the class head."""

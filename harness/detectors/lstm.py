@@ -13,6 +13,7 @@ from harness.detectors.supervised import Supervised
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.detectors.classifier_training import NativeForm
     from harness.scoring.program import Program
 
 
@@ -44,6 +45,20 @@ class LSTM(Supervised):
         from harness.detectors.lstm_net import Layers
 
         return Layers(self.n_features_in_, self.hidden, self.dropout)
+
+    @property
+    def trains_natively(self) -> bool:
+        """Always."""
+        return True
+
+    def native_form(self) -> NativeForm:
+        """The layers, the output and the focal loss."""
+        from harness.detectors.classifier_training import NativeForm
+
+        return NativeForm(
+            "recurrent", self.n_features_in_, self.hidden, self.dropout, steps=self.steps_ or 1,
+            gamma=self.focal_gamma, weights=(1.0 - self.focal_alpha, self.focal_alpha),
+        )  # fmt: skip
 
     def program(self) -> Program:
         """The layers over all steps, and the output of the last step."""

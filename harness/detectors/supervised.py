@@ -16,6 +16,8 @@ from harness.training.context import Epoch, FitContext, Labels, Matrix
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.detectors.classifier_training import NativeClassifier, NativeForm
+
 
 @dataclass
 class Supervised(NetDetector, Classifier):
@@ -70,6 +72,14 @@ class Supervised(NetDetector, Classifier):
         """Epochs before the labelled ones; none by default."""
         return ()
 
+    def native_form(self) -> NativeForm | None:
+        """The net as the native kernels train it, once it is built; None where they do not."""
+        return None
+
+    def trunk_rows(self, x: Tensor) -> Tensor:
+        """Rows or windows as the net's first layer takes them."""
+        return x
+
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """What a batch of rows ``x`` and float labels ``y`` (n,) costs; the cross-entropy by default."""
         from torch.nn import functional
@@ -92,8 +102,9 @@ class Supervised(NetDetector, Classifier):
 
         net = self.fitted_net()
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        trained = self._native(context)
         optimiser = Adam(parameters, self.learning_rate, weight_decay=self.weight_decay)
-        rate = ReduceLROnPlateau(optimiser, self.plateau)
+        rate = ReduceLROnPlateau(optimiser if trained is None else trained, self.plateau)
         ranks, streamed = context.ranks, context.streamed
         # Ranks draw the same rows, and other units that are dropped.
         generator = None if ranks is None else torch.Generator().manual_seed(self.random_state)
@@ -102,6 +113,8 @@ class Supervised(NetDetector, Classifier):
         target = y.to(x.dtype)
 
         def descended(rows: Tensor, labels: Tensor) -> Tensor:
+            if trained is not None:
+                return torch.tensor(trained.step(self.trunk_rows(rows), labels))
             return descend(self.loss(rows, labels), optimiser, self.max_grad_norm, ranks=ranks)
 
         def step(indices: Tensor) -> Tensor:
@@ -114,6 +127,8 @@ class Supervised(NetDetector, Classifier):
         best, curve = BestWeights(net), ValidationCurve(self.decision_function, net, context)
 
         def keep_going() -> bool:
+            if trained is not None:
+                trained.write_back()
             figure = curve.measure()
             if figure is None:
                 return True
@@ -129,5 +144,23 @@ class Supervised(NetDetector, Classifier):
             batches = StreamedBatches(streamed, self.batch_size, self.random_state, balanced=balanced, ranks=ranks)
             schedule = self.schedule([self], streamed.rows)
             history = train(descended, schedule, context, source=batches.of_pass, keep_going=keep_going)[0]
+        if trained is not None:
+            trained.write_back()  # a listener may have ended it within a pass
         best.restore()
         return curve.added_to(history)
+
+    def _native(self, context: FitContext) -> NativeClassifier | None:
+        """The net in training on the native kernels, where that is asked for and possible; ranks train with torch."""
+        from harness.linalg import native
+
+        if context.trainer != "native" or context.ranks is not None or native.missing() is not None:
+            return None
+        form = self.native_form()
+        if form is None:
+            return None
+        from harness.detectors.classifier_training import NativeClassifier
+
+        return NativeClassifier(
+            self.fitted_net(), form, learning_rate=self.learning_rate, weight_decay=self.weight_decay,
+            max_grad_norm=self.max_grad_norm, seed=self.random_state,
+        )  # fmt: skip

@@ -5,8 +5,6 @@ Imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,9 +12,8 @@ from torch import Tensor, nn
 
 from harness.detectors.transformer import Block, Transformer
 from harness.linalg import native
+from harness.linalg.flat_parameters import flat, floats_of, parts
 from harness.training.adam import BETAS, EPS
-
-ALIGN = 16  # floats: every parameter begins at a multiple
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
@@ -73,7 +70,7 @@ class NativeTransformer:
             form,
             np.array([parameter.numel() for _, parameter in named], dtype=np.int64),
             np.array([decays(*each) for each in named], dtype=np.int64),
-            _padded([parameter.detach().numpy() for _, parameter in named]),
+            flat([parameter.detach().numpy() for _, parameter in named]),
         )
 
     def classify(self, x: Tensor, y: Tensor, weights: Tensor) -> float:
@@ -94,22 +91,22 @@ class NativeTransformer:
             weights: of classes; None for hidden features.
         """
         sizes = [parameter.numel() for parameter in self._net.parameters()]
-        flat = np.empty(sum(map(_room, sizes)), dtype=np.float32)
+        whole = np.empty(floats_of(sizes), dtype=np.float32)
         given = target.to(torch.int8) if weights is None else target
-        loss = self._step(x, given.numpy(), None if weights is None else weights.numpy(), flat)
+        loss = self._step(x, given.numpy(), None if weights is None else weights.numpy(), whole)
         return loss, {
             name: torch.from_numpy(part).view_as(parameter)
-            for (name, parameter), part in zip(self._net.named_parameters(), _parts(flat, sizes), strict=True)
+            for (name, parameter), part in zip(self._net.named_parameters(), parts(whole, sizes), strict=True)
         }
 
     def write_back(self) -> None:
         """The parameters as they are now into the net."""
         parameters = list(self._net.parameters())
         sizes = [parameter.numel() for parameter in parameters]
-        flat = np.empty(sum(map(_room, sizes)), dtype=np.float32)
-        self._compiled.read(flat)
+        whole = np.empty(floats_of(sizes), dtype=np.float32)
+        self._compiled.read(whole)
         with torch.no_grad():
-            for parameter, part in zip(parameters, _parts(flat, sizes), strict=True):
+            for parameter, part in zip(parameters, parts(whole, sizes), strict=True):
                 parameter.copy_(torch.from_numpy(part).view_as(parameter))
 
     def _step(
@@ -123,19 +120,3 @@ class NativeTransformer:
             x.numpy(), target, weights, self._adam, self._weight_decay, self._threads, gradient
         )
         return loss
-
-
-def _room(size: int) -> int:
-    return -(-size // ALIGN) * ALIGN
-
-
-def _padded(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    flat = np.zeros(sum(_room(array.size) for array in arrays), dtype=np.float32)
-    for part, array in zip(_parts(flat, [array.size for array in arrays]), arrays, strict=True):
-        part[:] = array.reshape(-1)
-    return flat
-
-
-def _parts(flat: NDArray[np.float32], sizes: Sequence[int]) -> list[NDArray[np.float32]]:
-    ends = np.cumsum([0, *map(_room, sizes)])
-    return [flat[start : start + size] for start, size in zip(ends[:-1].tolist(), sizes, strict=True)]

@@ -60,6 +60,23 @@ class Chain:
     ) -> Chain: ...
     def run(self, x: Any, out: _Float = ..., /) -> _Float: ...
 
+class ClassifierTrainer:
+    def __new__(
+        cls,
+        isa: int,
+        trunk: tuple[int, int, int, int, int, int, NDArray[np.int64], NDArray[np.float64]],
+        head: tuple[bool, int, float, float, tuple[float, float], int],
+        sizes: NDArray[np.int64],
+        learns: NDArray[np.int64],
+        parameters: _Float,
+        /,
+    ) -> ClassifierTrainer: ...
+    def step(
+        self, x: _Float, labels: NDArray[np.int64], adam: tuple[float, float, float, float, float],
+        weight_decay: float, threads: int, gradient: _Float | None, /,
+    ) -> float: ...  # fmt: skip
+    def read(self, parameters: _Float, /) -> None: ...
+
 class Plan:
     def __new__(
         cls, isa: int, features: int, steps: list[tuple[int, int, list[int], list[NDArray[Any]], float, int]],

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import copy
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from harness.training.adam import Adam
-
 MIN_RELATIVE_IMPROVEMENT = 1e-4  # by which a figure must rise for the learning rate to stay; torch's default
+
+
+class Optimiser(Protocol):
+    """What makes steps of a size that may change."""
+
+    learning_rate: float
 
 
 class ReduceLROnPlateau:
     """Halves the learning rate of ``optimiser`` when more than ``patience`` figures in a row were not better."""
 
-    def __init__(self, optimiser: Adam, patience: int) -> None:
+    def __init__(self, optimiser: Optimiser, patience: int) -> None:
         self._optimiser = optimiser
         self._patience = patience
         self._best = float("-inf")

@@ -334,6 +334,56 @@ lpb_status lpb_transformer_trainer_step(lpb_transformer_trainer *trainer, const 
                                         const lpb_adam *adam, double weight_decay, int threads, float *gradient,
                                         double *loss);
 
+/* Training of classifiers that end in a logit: harness.detectors.lstm_net.Layers, and RecurrentNet and ConvolutionalNet
+ * of harness.detectors.flow_nets behind their features. */
+typedef enum {
+    LPB_TRUNK_RECURRENT = 0, /* layers of an LSTM over `steps`, of `sizes` units; the values of the last step */
+    LPB_TRUNK_CONVOLUTIONS,  /* branches along the features: two convolutions with ReLU of as many taps as `sizes` says,
+                                `channels` and then twice as many; the largest of each channel */
+} lpb_trunk;
+enum { LPB_TRUNKS = 2 };
+
+/* `dropout` is of the values of each layer, an array as `sizes` is; with convolutions it is not looked at. With `heads`
+ * what the last step attends to, over all, is added to its values. The head normalises over the batch (`normalised`),
+ * has a layer of `hidden` units with ReLU of which some are dropped, unless it is 0, and the output. Numbers are
+ * dropped by bits of Philox as a transformer's, `dropout`'s of layer i as stream i, the head's as the next. The loss is
+ * the mean of weights[label] (1 - p)^gamma (-log p), p being the probability of the label. */
+typedef struct {
+    lpb_trunk trunk;
+    int64_t features, steps, directions, count; /* features of a step; one direction, or two */
+    const int64_t *sizes;
+    const double *dropout;
+    int64_t heads, channels, hidden;
+    double hidden_dropout;
+    bool normalised;
+    double gamma, weights[2];
+    uint64_t seed;
+} lpb_classifier_net;
+
+/* Rows of a step, each the features of all time steps; labels are 0 or 1. */
+typedef struct {
+    const float *x;
+    int64_t x_row, rows;
+    const int64_t *labels;
+} lpb_classifier_batch;
+
+typedef struct lpb_classifier_trainer lpb_classifier_trainer;
+
+/* `parameters` as for a transformer, each with 1 in `learns` if it moves; of a net that is normalised mean and variance
+ * of its running statistics follow, which do not. LPB_BAD_ARGUMENT: the net is none, or there are other parameters in
+ * it. */
+lpb_status lpb_classifier_trainer_new(const lpb_isa *isa, const lpb_classifier_net *net, const int64_t *sizes,
+                                      const int64_t *learns, int64_t count, const float *parameters,
+                                      lpb_classifier_trainer **trainer);
+void lpb_classifier_trainer_free(lpb_classifier_trainer *trainer);
+int64_t lpb_classifier_trainer_floats(const lpb_classifier_trainer *trainer);
+const float *lpb_classifier_trainer_values(const lpb_classifier_trainer *trainer);
+/* As lpb_transformer_trainer_step. All parameters that learn shrink, and a gradient over all of them that is longer
+ * than `max_grad_norm` is scaled to it. */
+lpb_status lpb_classifier_trainer_step(lpb_classifier_trainer *trainer, const lpb_classifier_batch *batch,
+                                       const lpb_adam *adam, double weight_decay, int threads, float *gradient,
+                                       double *loss);
+
 /* A tape: the operations of a training step, gradients written out, over values in memory that the caller owns. A value
  * is a matrix whose rows are `ld` floats apart, a multiple of 16; it may be a part of another. Values have 16 numbers
  * of memory beyond their last row. Operands are called a, b, c, d, -1 for none; c is what is written. */

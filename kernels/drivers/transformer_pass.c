@@ -3,15 +3,9 @@
 #include <math.h>
 
 #include "memory.h"
-#include "philox.h"
 #include "transformer_trainer.h"
 
-enum { MOST_TERMS = 320 }; /* of a product before its sums are stored: what it reads of B stays in cache */
-
 static int64_t padded(int64_t count) { return lpb_round_up(count, LPB_ALIGN); }
-/* From one row of a matrix to the next, an odd number of cache lines apart: rows then fall into all sets. */
-static int64_t odd_lines(int64_t count) { return padded(count) | LPB_ALIGN; }
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static const float *value_of(const former_hand *w, int64_t parameter) {
     return w->t->value + w->t->parameter[parameter].at;
@@ -20,53 +14,7 @@ static float *gradient_of(const former_hand *w, int64_t parameter) {
     return w->gradient + w->t->parameter[parameter].at;
 }
 
-/* c (m x n) = a (m x k) b (k x n), or it is added to c; rows of b and c are contiguous. */
-typedef struct {
-    const float *a;
-    int64_t a_row, a_col;
-    const float *b;
-    int64_t b_row;
-    float *c;
-    int64_t c_row, m, n, k;
-    bool adds;
-    const float *bias; /* a row, or NULL */
-} factors;
-
-static void multiply(former_hand *w, const factors *f) {
-    const lpb_isa *isa = w->t->isa;
-    const int64_t pieces = (f->k + MOST_TERMS - 1) / MOST_TERMS, terms = (f->k + pieces - 1) / pieces;
-    for (int64_t from = 0; from < f->k; from += terms) {
-        const lpb_gemm g = {
-            .batch = 1,
-            .m = f->m,
-            .n = f->n,
-            .k = least(terms, f->k - from),
-            .a = f->a + from * f->a_col,
-            .a_row = f->a_row,
-            .a_col = f->a_col,
-            .b = f->b + from * f->b_row,
-            .b_row = f->b_row,
-            .b_col = 1,
-            .c = f->c,
-            .c_row = f->c_row,
-            .alpha = 1.0f,
-            .beta = from || f->adds ? 1.0f : 0.0f,
-            .bias = from ? NULL : f->bias,
-            .bias_axis = from || !f->bias ? LPB_NO_BIAS : LPB_COLUMN_BIAS,
-        };
-        const int64_t bytes = isa->f32.scratch(&g);
-        if (bytes > w->scratch_bytes) {
-            free(w->scratch);
-            w->scratch = lpb_new_memory(bytes);
-            w->scratch_bytes = w->scratch ? bytes : 0;
-            if (!w->scratch) {
-                w->failed = true;
-                return;
-            }
-        }
-        isa->f32.gemm(&g, 0, 1, w->scratch);
-    }
-}
+static void multiply(former_hand *w, const lpb_factors *f) { lpb_multiply(w->t->isa, f, &w->room); }
 
 /* Rows of tokens: where, and how far they are apart. */
 typedef struct {
@@ -77,45 +25,45 @@ typedef struct {
 /* y = x W^T + b for the outputs [first, first + count) of a layer, or it is added to y. */
 static void forward(former_hand *w, const former_layer *l, int64_t first, int64_t count, rows_of x, int64_t m,
                     rows_of y, bool adds) {
-    multiply(w, &(factors){.a = x.at,
-                           .a_row = x.row,
-                           .a_col = 1,
-                           .b = l->turned + first,
-                           .b_row = l->turned_row,
-                           .c = y.at,
-                           .c_row = y.row,
-                           .m = m,
-                           .n = count,
-                           .k = l->inputs,
-                           .adds = adds,
-                           .bias = value_of(w, l->bias) + first});
+    multiply(w, &(lpb_factors){.a = x.at,
+                               .a_row = x.row,
+                               .a_col = 1,
+                               .b = l->turned + first,
+                               .b_row = l->turned_row,
+                               .c = y.at,
+                               .c_row = y.row,
+                               .m = m,
+                               .n = count,
+                               .k = l->inputs,
+                               .adds = adds,
+                               .bias = value_of(w, l->bias) + first});
 }
 
 /* The gradient by x of what forward made of it, from that by y; those of weights and bias are added to. */
 static void back(former_hand *w, const former_layer *l, int64_t first, int64_t count, rows_of x, int64_t m, rows_of g,
                  rows_of to, bool adds) {
-    multiply(w, &(factors){.a = g.at,
-                           .a_row = g.row,
-                           .a_col = 1,
-                           .b = l->plain + first * l->plain_row,
-                           .b_row = l->plain_row,
-                           .c = to.at,
-                           .c_row = to.row,
-                           .m = m,
-                           .n = l->inputs,
-                           .k = count,
-                           .adds = adds});
-    multiply(w, &(factors){.a = g.at,
-                           .a_row = 1,
-                           .a_col = g.row,
-                           .b = x.at,
-                           .b_row = x.row,
-                           .c = gradient_of(w, l->weight) + first * l->inputs,
-                           .c_row = l->inputs,
-                           .m = count,
-                           .n = l->inputs,
-                           .k = m,
-                           .adds = true});
+    multiply(w, &(lpb_factors){.a = g.at,
+                               .a_row = g.row,
+                               .a_col = 1,
+                               .b = l->plain + first * l->plain_row,
+                               .b_row = l->plain_row,
+                               .c = to.at,
+                               .c_row = to.row,
+                               .m = m,
+                               .n = l->inputs,
+                               .k = count,
+                               .adds = adds});
+    multiply(w, &(lpb_factors){.a = g.at,
+                               .a_row = 1,
+                               .a_col = g.row,
+                               .b = x.at,
+                               .b_row = x.row,
+                               .c = gradient_of(w, l->weight) + first * l->inputs,
+                               .c_row = l->inputs,
+                               .m = count,
+                               .n = l->inputs,
+                               .k = m,
+                               .adds = true});
     w->t->isa->add_column_sums(g.at, m, g.row, count, gradient_of(w, l->bias) + first);
 }
 
@@ -239,15 +187,12 @@ static attention attention_at(const former_hand *w, const former_kept *k, int64_
 
 /* Bits for `count` numbers, drawn for a row of the batch: of a head, or of the inner net of a block. */
 static void draw_bits(former_hand *w, int64_t stream, int64_t row, int64_t count) {
-    for (int64_t i = 0; i * LPB_ALIGN < count; i++) {
-        uint64_t words[4] = {(uint64_t)i + 1, (uint64_t)stream, (uint64_t)row, (uint64_t)w->t->steps};
-        lpb_philox(words, w->t->net.seed, 0);
-        memcpy(w->bits + i * LPB_ALIGN, words, sizeof words);
-    }
+    const lpb_draw draw = {w->t->net.seed, (uint64_t)stream, (uint64_t)row, (uint64_t)w->t->steps};
+    lpb_draw_bits(&draw, 0, count, w->bits);
 }
 
 static void drop(const former_hand *w, float *x, const uint16_t *bits, int64_t count, double share) {
-    w->t->isa->drop(x, bits, count, (int32_t)nearbyint(share * 65536.0), (float)(1.0 / (1.0 - share)));
+    lpb_drop(w->t->isa, x, bits, count, share);
 }
 
 /* The shares that values are weighted by: some are dropped. */
@@ -276,31 +221,31 @@ static void drop_inner(former_hand *w, int64_t block, int64_t asking, float *x) 
 static void compare(former_hand *w, const attention *a) {
     const int64_t tokens = w->t->tokens, size = w->t->size;
     w->t->isa->transpose(a->queries, w->triple, a->asking, size, w->turned, a->columns);
-    multiply(w, &(factors){.a = a->keys,
-                           .a_row = w->triple,
-                           .a_col = 1,
-                           .b = w->turned,
-                           .b_row = a->columns,
-                           .c = w->shares,
-                           .c_row = a->columns,
-                           .m = tokens,
-                           .n = a->columns,
-                           .k = size});
+    multiply(w, &(lpb_factors){.a = a->keys,
+                               .a_row = w->triple,
+                               .a_col = 1,
+                               .b = w->turned,
+                               .b_row = a->columns,
+                               .c = w->shares,
+                               .c_row = a->columns,
+                               .m = tokens,
+                               .n = a->columns,
+                               .k = size});
 }
 
 static void attend(former_hand *w, const attention *a) {
     compare(w, a);
     w->t->isa->softmax_parts(w->shares, w->t->tokens, a->columns, a->most, a->parts);
-    multiply(w, &(factors){.a = kept_shares(w, a),
-                           .a_row = 1,
-                           .a_col = a->columns,
-                           .b = a->values,
-                           .b_row = w->triple,
-                           .c = a->mixed,
-                           .c_row = a->mixed_row,
-                           .m = a->asking,
-                           .n = w->t->size,
-                           .k = w->t->tokens});
+    multiply(w, &(lpb_factors){.a = kept_shares(w, a),
+                               .a_row = 1,
+                               .a_col = a->columns,
+                               .b = a->values,
+                               .b_row = w->triple,
+                               .c = a->mixed,
+                               .c_row = a->mixed_row,
+                               .m = a->asking,
+                               .n = w->t->size,
+                               .k = w->t->tokens});
 }
 
 /* `to` is where the gradients of queries are; those of keys and values follow as these do. */
@@ -310,49 +255,49 @@ static void attend_back(former_hand *w, const attention *a, const float *of_mixe
     compare(w, a);
     isa->softmax_again(w->shares, tokens, a->columns, a->most, a->parts);
     isa->transpose(of_mixed, w->wide, a->asking, size, w->turned, a->columns);
-    multiply(w, &(factors){.a = a->values,
-                           .a_row = row,
-                           .a_col = 1,
-                           .b = w->turned,
-                           .b_row = a->columns,
-                           .c = w->of_shares,
-                           .c_row = a->columns,
-                           .m = tokens,
-                           .n = a->columns,
-                           .k = size});
-    multiply(w, &(factors){.a = kept_shares(w, a),
-                           .a_row = a->columns,
-                           .a_col = 1,
-                           .b = of_mixed,
-                           .b_row = w->wide,
-                           .c = to + 2 * width,
-                           .c_row = row,
-                           .m = tokens,
-                           .n = size,
-                           .k = a->asking});
+    multiply(w, &(lpb_factors){.a = a->values,
+                               .a_row = row,
+                               .a_col = 1,
+                               .b = w->turned,
+                               .b_row = a->columns,
+                               .c = w->of_shares,
+                               .c_row = a->columns,
+                               .m = tokens,
+                               .n = a->columns,
+                               .k = size});
+    multiply(w, &(lpb_factors){.a = kept_shares(w, a),
+                               .a_row = a->columns,
+                               .a_col = 1,
+                               .b = of_mixed,
+                               .b_row = w->wide,
+                               .c = to + 2 * width,
+                               .c_row = row,
+                               .m = tokens,
+                               .n = size,
+                               .k = a->asking});
     if (w->t->net.attention_dropout != 0.0)
         drop(w, w->of_shares, w->bits, tokens * a->columns, w->t->net.attention_dropout);
     isa->softmax_gradient(w->shares, w->of_shares, tokens, a->columns);
-    multiply(w, &(factors){.a = w->of_shares,
-                           .a_row = 1,
-                           .a_col = a->columns,
-                           .b = a->keys,
-                           .b_row = row,
-                           .c = to,
-                           .c_row = row,
-                           .m = a->asking,
-                           .n = size,
-                           .k = tokens});
-    multiply(w, &(factors){.a = w->of_shares,
-                           .a_row = a->columns,
-                           .a_col = 1,
-                           .b = a->queries,
-                           .b_row = row,
-                           .c = to + width,
-                           .c_row = row,
-                           .m = tokens,
-                           .n = size,
-                           .k = a->asking});
+    multiply(w, &(lpb_factors){.a = w->of_shares,
+                               .a_row = 1,
+                               .a_col = a->columns,
+                               .b = a->keys,
+                               .b_row = row,
+                               .c = to,
+                               .c_row = row,
+                               .m = a->asking,
+                               .n = size,
+                               .k = tokens});
+    multiply(w, &(lpb_factors){.a = w->of_shares,
+                               .a_row = a->columns,
+                               .a_col = 1,
+                               .b = a->queries,
+                               .b_row = row,
+                               .c = to + width,
+                               .c_row = row,
+                               .m = tokens,
+                               .n = size,
+                               .k = a->asking});
 }
 
 /* Rows of tokens that a block is over: of all tokens, or of the first ones as they lie among all. */
@@ -398,49 +343,49 @@ static first_attention first_of(const former_hand *w, int64_t b, float *queries,
  * 1 of keys and 2 of values. */
 static void widen(former_hand *w, const first_attention *f, int part, int64_t h, rows_of x, float *to) {
     const int64_t size = w->t->size, width = w->t->net.width;
-    multiply(w, &(factors){.a = x.at + h * size,
-                           .a_row = x.row,
-                           .a_col = 1,
-                           .b = f->projection->plain + (part * width + h * size) * f->projection->plain_row,
-                           .b_row = f->projection->plain_row,
-                           .c = to + h * w->wide,
-                           .c_row = f->row,
-                           .m = w->rows,
-                           .n = width,
-                           .k = size});
+    multiply(w, &(lpb_factors){.a = x.at + h * size,
+                               .a_row = x.row,
+                               .a_col = 1,
+                               .b = f->projection->plain + (part * width + h * size) * f->projection->plain_row,
+                               .b_row = f->projection->plain_row,
+                               .c = to + h * w->wide,
+                               .c_row = f->row,
+                               .m = w->rows,
+                               .n = width,
+                               .k = size});
 }
 
 /* The other way: to (rows x size, at the head's features) of x (rows x width). */
 static void narrow(former_hand *w, const first_attention *f, int part, int64_t h, const float *x, const float *bias,
                    rows_of to) {
     const int64_t size = w->t->size, width = w->t->net.width;
-    multiply(w, &(factors){.a = x + h * w->wide,
-                           .a_row = f->row,
-                           .a_col = 1,
-                           .b = f->projection->turned + part * width + h * size,
-                           .b_row = f->projection->turned_row,
-                           .c = to.at + h * size,
-                           .c_row = to.row,
-                           .m = w->rows,
-                           .n = size,
-                           .k = width,
-                           .bias = bias ? bias + part * width + h * size : NULL});
+    multiply(w, &(lpb_factors){.a = x + h * w->wide,
+                               .a_row = f->row,
+                               .a_col = 1,
+                               .b = f->projection->turned + part * width + h * size,
+                               .b_row = f->projection->turned_row,
+                               .c = to.at + h * size,
+                               .c_row = to.row,
+                               .m = w->rows,
+                               .n = size,
+                               .k = width,
+                               .bias = bias ? bias + part * width + h * size : NULL});
 }
 
 /* The gradient of the head's part of the weights: g (rows x size, at the head's features) by x (rows x width). */
 static void learn_part(former_hand *w, const first_attention *f, int part, int64_t h, rows_of g, const float *x) {
     const int64_t size = w->t->size, width = w->t->net.width;
-    multiply(w, &(factors){.a = g.at + h * size,
-                           .a_row = 1,
-                           .a_col = g.row,
-                           .b = x + h * w->wide,
-                           .b_row = f->row,
-                           .c = gradient_of(w, f->projection->weight) + (part * width + h * size) * width,
-                           .c_row = width,
-                           .m = size,
-                           .n = width,
-                           .k = w->rows,
-                           .adds = true});
+    multiply(w, &(lpb_factors){.a = g.at + h * size,
+                               .a_row = 1,
+                               .a_col = g.row,
+                               .b = x + h * w->wide,
+                               .b_row = f->row,
+                               .c = gradient_of(w, f->projection->weight) + (part * width + h * size) * width,
+                               .c_row = width,
+                               .m = size,
+                               .n = width,
+                               .k = w->rows,
+                               .adds = true});
 }
 
 /* out (tokens x heads) = tokens by what there is for each head. */
@@ -448,46 +393,46 @@ static void by_tokens(former_hand *w, const first_attention *f, const float *nor
                       float *out) {
     const int64_t width = w->t->net.width;
     w->t->isa->transpose(of_heads, w->wide, f->heads, width, w->turned_heads, f->columns);
-    multiply(w, &(factors){.a = normal,
-                           .a_row = w->wide,
-                           .a_col = 1,
-                           .b = w->turned_heads,
-                           .b_row = f->columns,
-                           .c = out,
-                           .c_row = f->columns,
-                           .m = w->t->tokens,
-                           .n = f->columns,
-                           .k = width});
+    multiply(w, &(lpb_factors){.a = normal,
+                               .a_row = w->wide,
+                               .a_col = 1,
+                               .b = w->turned_heads,
+                               .b_row = f->columns,
+                               .c = out,
+                               .c_row = f->columns,
+                               .m = w->t->tokens,
+                               .n = f->columns,
+                               .k = width});
 }
 
 /* out (heads x width) = tokens weighted by shares (tokens x heads). */
 static void weighted(former_hand *w, const first_attention *f, const float *shares, const float *normal, float *out) {
-    multiply(w, &(factors){.a = shares,
-                           .a_row = 1,
-                           .a_col = f->columns,
-                           .b = normal,
-                           .b_row = w->wide,
-                           .c = out,
-                           .c_row = w->wide,
-                           .m = f->heads,
-                           .n = w->t->net.width,
-                           .k = w->t->tokens});
+    multiply(w, &(lpb_factors){.a = shares,
+                               .a_row = 1,
+                               .a_col = f->columns,
+                               .b = normal,
+                               .b_row = w->wide,
+                               .c = out,
+                               .c_row = w->wide,
+                               .m = f->heads,
+                               .n = w->t->net.width,
+                               .k = w->t->tokens});
 }
 
 /* out (tokens x width) = shares (tokens x heads) by what there is for each head, or it is added. */
 static void spread(former_hand *w, const first_attention *f, const float *shares, const float *of_heads, float *out,
                    bool adds) {
-    multiply(w, &(factors){.a = shares,
-                           .a_row = f->columns,
-                           .a_col = 1,
-                           .b = of_heads,
-                           .b_row = w->wide,
-                           .c = out,
-                           .c_row = w->wide,
-                           .m = w->t->tokens,
-                           .n = w->t->net.width,
-                           .k = f->heads,
-                           .adds = adds});
+    multiply(w, &(lpb_factors){.a = shares,
+                               .a_row = f->columns,
+                               .a_col = 1,
+                               .b = of_heads,
+                               .b_row = w->wide,
+                               .c = out,
+                               .c_row = w->wide,
+                               .m = w->t->tokens,
+                               .n = w->t->net.width,
+                               .k = f->heads,
+                               .adds = adds});
 }
 
 static void attend_first(former_hand *w, int64_t b, const float *normal) {
@@ -799,8 +744,8 @@ int64_t lpb_former_place(former_hand *w, float *memory) {
     const lpb_transformer_trainer *t = w->t;
     const int64_t rows = t->together * t->tokens, columns = padded(t->tokens), heads = padded(t->net.heads);
     int64_t taken = 0;
-    w->wide = odd_lines(t->net.width), w->triple = odd_lines(3 * t->net.width),
-    w->inner = odd_lines(t->net.inner * (t->net.published ? 2 : 1));
+    w->wide = lpb_odd_lines(t->net.width), w->triple = lpb_odd_lines(3 * t->net.width),
+    w->inner = lpb_odd_lines(t->net.inner * (t->net.published ? 2 : 1));
     const int64_t whole = rows * w->wide, hidden = rows * (w->inner > w->wide ? w->inner : w->wide);
     for (int64_t b = 0; b < t->net.blocks; b++) {
         float **wide[] = {&w->kept[b].x, &w->kept[b].normal, &w->kept[b].mixed, &w->kept[b].middle, &w->kept[b].inner};

@@ -2,8 +2,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include "transformer_trainer.h"
 
-#include <math.h>
-
 #include "memory.h"
 #include "pool.h"
 
@@ -17,7 +15,6 @@ enum {
 };
 
 static int64_t padded(int64_t count) { return lpb_round_up(count, LPB_ALIGN); }
-static int64_t odd_lines(int64_t count) { return padded(count) | LPB_ALIGN; }
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -48,7 +45,7 @@ static former_layer next_layer(reader *r, int64_t inputs, int64_t outputs, bool 
     former_layer l = {.inputs = inputs, .outputs = outputs};
     l.weight = next_parameter(r, inputs * outputs, learns);
     l.bias = next_parameter(r, outputs, learns);
-    l.turned_row = odd_lines(outputs), l.plain_row = odd_lines(inputs);
+    l.turned_row = lpb_odd_lines(outputs), l.plain_row = lpb_odd_lines(inputs);
     return l;
 }
 
@@ -187,7 +184,7 @@ static bool new_hand(former_hand *w, const lpb_transformer_trainer *t) {
 static void free_hand(former_hand *w) {
     if (!w) return;
     free(w->kept);
-    free(w->scratch);
+    free(w->room.memory);
     free(w->memory);
     free(w);
 }
@@ -243,7 +240,7 @@ static void run_shares(void *argument, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; i++) {
         former_hand *w = j->t->hands[i];
         w->batch = j->batch;
-        w->loss = 0, w->failed = false;
+        w->loss = 0, w->room.failed = false;
         memset(w->gradient, 0, (size_t)j->t->floats * sizeof *w->gradient);
         const int64_t begin = j->groups * i / j->count, end = j->groups * (i + 1) / j->count;
         for (int64_t g = begin; g < end; g++) {
@@ -273,19 +270,6 @@ static void lay_out_layers(void *argument, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; i++) lay_out(j->t, layer_at(j->t, i));
 }
 
-static lpb_adam_step adam_step(const lpb_adam *adam, int64_t steps) {
-    return (lpb_adam_step){
-        .beta1 = (float)adam->beta1,
-        .beta2 = (float)adam->beta2,
-        .one_minus_beta1 = (float)(1.0 - adam->beta1),
-        .one_minus_beta2 = (float)(1.0 - adam->beta2),
-        .step_size = (float)(adam->learning_rate / (1.0 - pow(adam->beta1, (double)steps))),
-        .inverse_root_correction = (float)(1.0 / sqrt(1.0 - pow(adam->beta2, (double)steps))),
-        .epsilon = (float)adam->epsilon,
-        .gradient_scale = 1.0f,
-    };
-}
-
 /* What one over the number of hidden features is. */
 static float share_of(const lpb_transformer_trainer *t, const lpb_transformer_batch *batch) {
     int64_t hidden = 0;
@@ -303,10 +287,10 @@ lpb_status lpb_transformer_trainer_step(lpb_transformer_trainer *t, const lpb_tr
     *loss = 0;
     for (int64_t i = 0; i < count; i++) {
         *loss += t->hands[i]->loss;
-        if (t->hands[i]->failed) return LPB_NO_MEMORY;
+        if (t->hands[i]->room.failed) return LPB_NO_MEMORY;
     }
     if (!gradient) {
-        j.adam = adam_step(adam, ++t->steps);
+        j.adam = lpb_adam_step_at(adam, ++t->steps);
         j.kept = (float)(1.0 - adam->learning_rate * weight_decay);
     }
     j.moves = !gradient;

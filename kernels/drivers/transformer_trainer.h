@@ -7,7 +7,7 @@
 #ifndef LPARBENCH_TRANSFORMER_TRAINER_H
 #define LPARBENCH_TRANSFORMER_TRAINER_H
 
-#include "isa/isa.h"
+#include "learning.h"
 
 /* `count` floats at `at` of the parameters, of their gradients and of their moments. */
 typedef struct {
@@ -73,11 +73,9 @@ typedef struct former_hand {
     float *seen, *taken, *of_seen, *of_taken, *first_shares, *turned_heads, *of_heads; /* see attend_first */
     uint16_t *bits;                                                                    /* drawn for dropout */
     float *gradient;
-    void *scratch; /* of products, grows */
-    int64_t scratch_bytes;
+    lpb_room room;
     float *memory;
     double loss;
-    bool failed;
 } former_hand;
 
 /* Rows [first, first + rows) of the batch of a hand forward and back; loss and gradients are added to. `share` is what

@@ -106,6 +106,34 @@ typedef struct {
     bool first; /* there is neither a forget gate nor a cell before */
 } lpb_lstm_step;
 
+/* A time step of an LSTM in training, of `rows` rows of `count` units, a multiple of LPB_ALIGN. The gates of a row lie
+ * `part` apart in the order input, output, candidate, forget; there are four, or without the last, three. Forward they
+ * become what they let through, of which back makes the gradients by their sums; `seen` is tanh of the cells. `before`
+ * are the cells of the step before, NULL at the first, which then forgets nothing. `of_cell` is the gradient by the
+ * cells through what comes later, and becomes that by `before`. */
+typedef struct {
+    int64_t rows, count, gate_count, part, gates_row, cell_row, hidden_row;
+    float *gates;
+    const float *before;
+    float *cell, *seen;
+    float *hidden; /* of forward */
+    const float *of_hidden;
+    float *of_cell;
+} lpb_lstm_pass;
+
+/* The way back from the largest number of each of `columns` columns of x, unless it is below 0: what made x[r * ld + j]
+ * are the `terms` numbers from read + r * step on, times weight j. g is the gradient by the largest numbers; those by
+ * what is read, by weights and biases are added to. */
+typedef struct {
+    int64_t columns, rows, ld;
+    const float *x, *most, *ties; /* as largest leaves them */
+    const int32_t *where;
+    const float *g;
+    int64_t terms, step, weight_row;
+    const float *read, *weight;
+    float *of_weight, *of_read, *of_bias;
+} lpb_largest_pass;
+
 struct lpb_isa {
     const char *name;
     bool (*supported)(void);
@@ -198,6 +226,13 @@ struct lpb_isa {
     void (*reglu_gradient)(const float *x, int64_t rows, int64_t ld, int64_t inner, float *g);
     /* sums[j] += sum_r g[r * ld + j] for j < columns, any number of them. */
     void (*add_column_sums)(const float *g, int64_t rows, int64_t ld, int64_t columns, float *sums);
+    /* A time step of an LSTM in training, and its way back. */
+    void (*lstm_forward)(const lpb_lstm_pass *pass);
+    void (*lstm_back)(const lpb_lstm_pass *pass);
+    /* Of rows of x, `ld` apart: the largest of each column, how many rows have it, and the last that does. */
+    void (*largest)(const float *x, int64_t rows, int64_t ld, int64_t columns, float *most, float *ties,
+                    int32_t *where);
+    void (*largest_back)(const lpb_largest_pass *pass);
     double (*sum_of_squares)(const float *x, int64_t count);
     void (*adam)(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
                  const lpb_adam_step *step);

@@ -1,5 +1,7 @@
 #include "arrays.h"
 
+#include <string.h>
+
 PyObject *array_type, *numpy_empty, *numpy_require, *float32_type;
 PyObject *float32_descr, *float64_descr, *int64_descr, *int32_descr, *int8_descr, *uint16_descr;
 
@@ -203,4 +205,39 @@ bool lpb_arrays_init(void) {
                        int64_descr && int32_descr && int8_descr && uint16_descr && layout_is_known(numpy);
     Py_DECREF(numpy);
     return known;
+}
+
+const array *need_row(PyObject *given, PyObject *descr, int64_t count, const char *name) {
+    const array *numbers = need_array(given, descr, 1, 0, name);
+    if (!numbers) return NULL;
+    if (contiguous_from(numbers, 0) && (count < 0 || numbers->shape[0] == count)) return numbers;
+    PyErr_Format(PyExc_ValueError, "%s: expected %lld contiguous numbers, got %zd", name, (long long)count,
+                 numbers->shape[0]);
+    return NULL;
+}
+
+int64_t padded_floats(const int64_t *sizes, Py_ssize_t count) {
+    int64_t floats = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (sizes[i] < 0 || sizes[i] > INT_MAX) {
+            PyErr_Format(PyExc_ValueError, "sizes: parameter %zd has %lld numbers", i, (long long)sizes[i]);
+            return -1;
+        }
+        floats += (sizes[i] + 15) / 16 * 16;
+    }
+    return floats;
+}
+
+int64_t *need_labels(PyObject *given, Py_ssize_t rows) {
+    const array *of_rows = need_row(given, int64_descr, rows, "labels");
+    int64_t *labels = of_rows ? PyMem_Malloc((size_t)(rows + 1) * sizeof *labels) : NULL;
+    if (!labels) return of_rows ? (int64_t *)PyErr_NoMemory() : NULL;
+    memcpy(labels, of_rows->data, (size_t)rows * sizeof *labels);
+    for (Py_ssize_t r = 0; r < rows; r++)
+        if (labels[r] != 0 && labels[r] != 1) {
+            PyErr_Format(PyExc_ValueError, "labels: row %zd has neither 0 nor 1", r);
+            PyMem_Free(labels);
+            return NULL;
+        }
+    return labels;
 }

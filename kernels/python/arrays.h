@@ -60,6 +60,12 @@ bool need_fields(PyObject *tuple, const char *format, const char *name, ...);
 /* Layers from a tuple of (weight, bias, activation, slope), which must outlive them, to be freed by PyMem_Free; NULL
  * with an exception set. Of the outputs of layer `sampled`, if there is one, the next layer takes half as many. */
 lpb_layer *need_layers(PyObject *items, Py_ssize_t sampled, Py_ssize_t *count);
+/* So many contiguous numbers, or any number of them with -1; NULL with an exception set. */
+const array *need_row(PyObject *given, PyObject *descr, int64_t count, const char *name);
+/* The floats that sizes of parameters stand for, each padded to a multiple of 16; -1 with an exception set. */
+int64_t padded_floats(const int64_t *sizes, Py_ssize_t count);
+/* A copy of labels, 0 or 1 of every row, to be freed by PyMem_Free; NULL with an exception set. */
+int64_t *need_labels(PyObject *given, Py_ssize_t rows);
 /* Whether a constructor was given no argument by name; sets the exception. */
 bool no_keywords(PyObject *kwargs);
 
@@ -69,6 +75,7 @@ void free_object(PyObject *self);
 
 /* The types of the module, made by their files. */
 PyObject *lpb_chain_type(void);
+PyObject *lpb_classifier_trainer_type(void);
 PyObject *lpb_plan_type(void);
 PyObject *lpb_search_type(void);
 PyObject *lpb_stream_type(void);

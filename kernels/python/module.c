@@ -412,13 +412,10 @@ PyMODINIT_FUNC PyInit__native(void) {
     static const struct {
         const char *name;
         PyObject *(*made)(void);
-    } types[] = {{"Chain", lpb_chain_type},
-                 {"Plan", lpb_plan_type},
-                 {"Search", lpb_search_type},
-                 {"Stream", lpb_stream_type},
-                 {"Tape", lpb_tape_type},
-                 {"Trainer", lpb_trainer_type},
-                 {"TransformerTrainer", lpb_transformer_trainer_type}};
+    } types[] = {{"Chain", lpb_chain_type},     {"ClassifierTrainer", lpb_classifier_trainer_type},
+                 {"Plan", lpb_plan_type},       {"Search", lpb_search_type},
+                 {"Stream", lpb_stream_type},   {"Tape", lpb_tape_type},
+                 {"Trainer", lpb_trainer_type}, {"TransformerTrainer", lpb_transformer_trainer_type}};
     for (size_t i = 0; module && i < sizeof types / sizeof *types; i++) {
         PyObject *type = types[i].made();
         if (!type || PyModule_AddObjectRef(module, types[i].name, type)) Py_CLEAR(module);

@@ -10,28 +10,6 @@ typedef struct {
     bool masked, busy;
 } object;
 
-static const array *need_numbers(PyObject *given, PyObject *descr, int64_t count, const char *name) {
-    const array *numbers = need_array(given, descr, 1, 0, name);
-    if (!numbers) return NULL;
-    if (contiguous_from(numbers, 0) && (count < 0 || numbers->shape[0] == count)) return numbers;
-    PyErr_Format(PyExc_ValueError, "%s: expected %lld contiguous numbers, got %zd", name, (long long)count,
-                 numbers->shape[0]);
-    return NULL;
-}
-
-/* The floats that sizes stand for, padded; -1 with an exception set: they are none. */
-static int64_t floats_of(const int64_t *sizes, Py_ssize_t count) {
-    int64_t floats = 0;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (sizes[i] < 0 || sizes[i] > INT_MAX) {
-            PyErr_Format(PyExc_ValueError, "sizes: parameter %zd has %lld numbers", i, (long long)sizes[i]);
-            return -1;
-        }
-        floats += (sizes[i] + 15) / 16 * 16;
-    }
-    return floats;
-}
-
 /* TransformerTrainer(isa, (features, width, heads, blocks, inner), columns, masked, (published, attention dropout,
  * inner dropout, seed), sizes, decays, parameters) */
 static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -53,10 +31,10 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         PyErr_SetString(PyExc_ValueError, "columns: expected contiguous rows of two numbers");
         return NULL;
     }
-    const array *sizes = need_numbers(sizes_object, int64_descr, -1, "sizes");
-    const int64_t floats = sizes ? floats_of((const int64_t *)sizes->data, sizes->shape[0]) : -1;
-    const array *decays = floats < 0 ? NULL : need_numbers(decays_object, int64_descr, sizes->shape[0], "decays");
-    const array *values = decays ? need_numbers(values_object, float32_descr, floats, "parameters") : NULL;
+    const array *sizes = need_row(sizes_object, int64_descr, -1, "sizes");
+    const int64_t floats = sizes ? padded_floats((const int64_t *)sizes->data, sizes->shape[0]) : -1;
+    const array *decays = floats < 0 ? NULL : need_row(decays_object, int64_descr, sizes->shape[0], "decays");
+    const array *values = decays ? need_row(values_object, float32_descr, floats, "parameters") : NULL;
     if (!values) return NULL;
     const lpb_transformer_net net = {.features = features,
                                      .width = width,
@@ -119,22 +97,10 @@ static bool need_batch(const object *self, PyObject *const *given, lpb_transform
                      (long long)self->tokens);
         return false;
     }
-    const array *of_rows = need_numbers(given[1], int64_descr, batch->rows, "labels");
-    const array *weights = of_rows ? need_numbers(given[2], float32_descr, batch->rows, "weights") : NULL;
+    *labels = need_labels(given[1], batch->rows);
+    const array *weights = *labels ? need_row(given[2], float32_descr, batch->rows, "weights") : NULL;
     if (!weights) return false;
-    batch->weights = (const float *)weights->data;
-    *labels = PyMem_Malloc((size_t)(batch->rows + 1) * sizeof **labels);
-    if (!*labels) {
-        PyErr_NoMemory();
-        return false;
-    }
-    memcpy(*labels, of_rows->data, (size_t)batch->rows * sizeof **labels);
-    for (int64_t r = 0; r < batch->rows; r++)
-        if ((*labels)[r] != 0 && (*labels)[r] != 1) {
-            PyErr_Format(PyExc_ValueError, "labels: row %lld has neither 0 nor 1", (long long)r);
-            return false;
-        }
-    batch->labels = *labels;
+    batch->labels = *labels, batch->weights = (const float *)weights->data;
     return true;
 }
 

@@ -37,7 +37,8 @@ def rows(count: int, features: int = FEATURES) -> np.ndarray:
     """Numbers in [0, 1] and indicators, as encoded traffic has."""
     generator = np.random.default_rng(0)
     made = (generator.random((count, features)) < 0.1).astype(np.float32)
-    made[:, :40] = generator.random((count, 40))
+    numbers = min(40, features)
+    made[:, :numbers] = generator.random((count, numbers))
     return made
 
 
@@ -50,9 +51,16 @@ def searched(rule: str, pairs: int) -> Pairs:
     return take_turns(partial(detector.decision_function, X), partial(detector.eager_scores, X), pairs)
 
 
-def trained(name: str, parameters: dict[str, Any], pairs: int, features: int = FEATURES, most: int = 20) -> Pairs:
-    """Steps of a training, ``most`` at a time; that a net is built and the first steps are not timed."""
+def trained(
+    name: str, parameters: dict[str, Any], pairs: int, features: int = FEATURES, most: int = 20, steps: int = 0
+) -> Pairs:
+    """Steps of a training, ``most`` at a time; that a net is built and the first steps are not timed.
+
+    Of windows where there are ``steps``.
+    """
     X, batch = rows(TRAINED, features), parameters["batch_size"]
+    if steps:
+        X = np.lib.stride_tricks.sliding_window_view(np.pad(X, ((steps - 1, 0), (0, 0))), steps, axis=0).swapaxes(1, 2)
     y = np.arange(TRAINED) % 4 == 0 if resolve(name, {}).supervised else None
     lap = max(1, min(most, TRAINED // batch // 2))
     times: dict[str, list[float]] = {"native": [], "torch": []}
@@ -83,6 +91,10 @@ CASES: dict[str, Callable[[int], Pairs]] = {
         trained, "ft-transformer", {"batch_size": 256, "pretraining_epochs": 0}, features=72, most=1
     ),
     "ft-transformer-masked": partial(trained, "ft-transformer", {"batch_size": 256}, features=72, most=1),
+    "lstm": partial(trained, "lstm", {"batch_size": 256}, features=27, steps=10),
+    "lstm-80": partial(trained, "lstm", {"batch_size": 256}, features=80, steps=10),
+    "bilstm": partial(trained, "bilstm", {"batch_size": 512}, features=72),
+    "cnn": partial(trained, "cnn", {"batch_size": 512}, features=72),
     "dsebm": partial(trained, "dsebm", {"batch_size": 100}),
     "alad-256": partial(trained, "alad", {"batch_size": 256}),
 }

@@ -26,7 +26,7 @@ typedef struct {
     float few_shared[FEW], block_shared[BLOCK];
     float losses[TRAINERS][LOSSES];
     float trained[TRAINERS][2][WIDTH * WIDTH];
-    double steps[STEPS];
+    double steps[STEPS], recurrent_steps[2][STEPS], convolved_steps[STEPS];
 } results;
 
 static void need(bool condition, const char *what) {
@@ -109,6 +109,72 @@ static void train_transformer(results *r) {
     lpb_transformer_trainer_free(t);
 }
 
+/* Three steps of two layers of an LSTM over windows, or of one in both directions whose head normalises. */
+static void train_recurrent(results *r, bool normalised) {
+    enum { FEATURES = 7, TRAINED = 30 };
+    static const int64_t plain[] = {448, 1024, 64, 64, 1024, 1024, 64, 64, 16, 1};
+    static const int64_t both[] = {448,  1024, 64, 64, 448, 1024, 64, 64, 3072, 96,
+                                   1024, 32,   32, 32, 256, 8,    8,  1,  32,   32};
+    static const int64_t learns[sizeof both / sizeof *both] = {1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    static const int64_t units[] = {16, 16};
+    static const double dropout[] = {0.25, 0.5};
+    const lpb_classifier_net net = {.features = FEATURES,
+                                    .steps = WIDTH / FEATURES,
+                                    .directions = normalised ? 2 : 1,
+                                    .count = normalised ? 1 : 2,
+                                    .sizes = units,
+                                    .dropout = dropout,
+                                    .heads = normalised ? 4 : 0,
+                                    .hidden = normalised ? 8 : 0,
+                                    .normalised = normalised,
+                                    .gamma = 2,
+                                    .weights = {0.25, 0.75}};
+    const lpb_adam adam = {1e-3, 0.9, 0.999, 1e-8, 1};
+    float start[8192];
+    for (int64_t i = 0; i < 8192; i++) start[i] = 0.1f * x[i % (ROWS * WIDTH)];
+    int64_t labels[TRAINED];
+    for (int i = 0; i < TRAINED; i++) labels[i] = i % 2;
+    const lpb_classifier_batch batch = {x, WIDTH, TRAINED, labels};
+    const int64_t *sizes = normalised ? both : plain;
+    const int64_t count = (int64_t)(normalised ? sizeof both / sizeof *both : sizeof plain / sizeof *plain);
+    lpb_classifier_trainer *t;
+    need(lpb_classifier_trainer_new(lpb_isa_best(), &net, sizes, learns, count, start, &t) == LPB_OK, "no classifier");
+    for (int step = 0; step < STEPS; step++)
+        need(lpb_classifier_trainer_step(t, &batch, &adam, 0.1, THREADS, NULL, r->recurrent_steps[normalised] + step) ==
+                 LPB_OK,
+             "no step");
+    lpb_classifier_trainer_free(t);
+}
+
+/* Three steps of two branches of convolutions. */
+static void train_convolutions(results *r) {
+    enum { TRAINED = 60 };
+    static const int64_t sizes[] = {15, 5, 150, 10, 5, 5, 50, 10, 180, 9, 9, 1};
+    static const int64_t taps[] = {3, 1}, learns[sizeof sizes / sizeof *sizes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    static const double dropout[] = {0, 0};
+    const lpb_classifier_net net = {.trunk = LPB_TRUNK_CONVOLUTIONS,
+                                    .features = WIDTH,
+                                    .steps = 1,
+                                    .directions = 1,
+                                    .count = 2,
+                                    .sizes = taps,
+                                    .dropout = dropout,
+                                    .channels = 5,
+                                    .hidden = 9,
+                                    .hidden_dropout = 0.4,
+                                    .weights = {1, 1}};
+    const lpb_adam adam = {1e-3, 0.9, 0.999, 1e-8, 1};
+    int64_t labels[TRAINED];
+    for (int i = 0; i < TRAINED; i++) labels[i] = i % 2;
+    const lpb_classifier_batch batch = {x, WIDTH, TRAINED, labels};
+    lpb_classifier_trainer *t;
+    need(lpb_classifier_trainer_new(lpb_isa_best(), &net, sizes, learns, 12, x, &t) == LPB_OK, "no convolutions");
+    for (int step = 0; step < STEPS; step++)
+        need(lpb_classifier_trainer_step(t, &batch, &adam, 0.1, THREADS, NULL, r->convolved_steps + step) == LPB_OK,
+             "no step");
+    lpb_classifier_trainer_free(t);
+}
+
 static void compute(results *r, int threads) {
     const lpb_gemm few = product(1, r->few), many = product(50, r->many);
     need(lpb_gemm_run(lpb_isa_best(), LPB_FLOAT32, &few, threads) == LPB_OK, "a product of few items failed");
@@ -121,6 +187,9 @@ static void compute(results *r, int threads) {
     need(lpb_plan_run(shared, x, BLOCK, WIDTH, r->block_shared, threads) == LPB_OK, "a shared block failed");
     train(r, threads);
     train_transformer(r);
+    train_recurrent(r, false);
+    train_recurrent(r, true);
+    train_convolutions(r);
 }
 
 /* A layer, a tree over its outputs, neighbours of the rows, and both together; in float32 a transformer of four tokens

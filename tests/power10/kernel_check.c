@@ -340,6 +340,7 @@ static void check_trainer(const lpb_isa *isa) {
 #include "search_check.h"
 #include "tape_check.h"
 #include "former_check.h"
+#include "classifier_check.h"
 
 static int check(int64_t cases) {
     const lpb_isa *isa;
@@ -358,6 +359,7 @@ static int check(int64_t cases) {
         for (int64_t c = 0; c < cases / 4; c++) check_search(isa);
         for (int64_t c = 0; c < cases; c++) check_tape(isa);
         for (int64_t c = 0; c < cases / 8; c++) check_former(isa);
+        for (int64_t c = 0; c < cases / 4; c++) check_classifier(isa);
         for (int64_t c = 0; c < cases / 4; c++) check_stream(isa);
         if (!(lpb_peak_ops(isa, LPB_FLOAT32, 1e-3) > 0)) fail(isa, "peak", 0, 1);
         printf("%s: right in %d types\n", lpb_isa_name(isa), types);

@@ -74,7 +74,7 @@ class Hostile:
         makers = (
             *(self._gemm, self._gemm, self._chain, self._chain, self._trainer, self._trainer, self._together),
             *(self._plan, self._plan, self._probe, self._object, self._search, self._tape, self._tape, self._stream),
-            self._transformer,
+            *(self._transformer, self._classifier),
         )
         self._made.clear()
         name, target, arguments = self.rng.choice(makers)()
@@ -423,6 +423,47 @@ class Hostile:
             return trainer.step(*step)
 
         return "TransformerTrainer.step", run, []
+
+    def _classifier(self) -> tuple[str, Any, list[Any]]:
+        """Layers of an LSTM over windows in training, with and without attention and normalisation."""
+        rng = self.rng
+        features, steps, directions = rng.choice((1, 5, 17)), rng.choice((1, 3)), rng.choice((1, 2))
+        units = [rng.choice((1, 16, 20)) for _ in range(rng.choice((1, 2)))]
+        normalised, hidden, inputs, sizes = rng.random() < 0.5, rng.choice((0, 9)), features, []
+        for count in units:
+            sizes += [4 * count * inputs, 4 * count * count, 4 * count, 4 * count] * directions
+            inputs = count * directions
+        heads = rng.choice((0, 1, directions))
+        sizes += [3 * inputs * inputs, 3 * inputs, inputs * inputs, inputs] if heads else []
+        sizes += [inputs, inputs] * normalised + ([hidden * inputs, hidden, hidden] if hidden else [inputs]) + [1]
+        sizes += [inputs, inputs] * normalised
+        given, layers, dropout = np.array(sizes, "i8"), np.array(units, "i8"), np.full(len(units), 0.3)
+        floats = self.floats(sum(-(-size // 16) * 16 for size in sizes))
+        if rng.random() < self.share:
+            victim = rng.choice((given, layers))
+            victim[rng.randrange(len(victim))] = rng.choice((-1, 0, 17, 2**31, 2**62, -(2**63)))
+        if rng.random() < self.share / 4:
+            dropout[0] = rng.choice((-1.0, 1.0, float("nan"), float("inf")))
+        trunk = [0, features, steps, directions, heads, 0, layers, dropout]
+        head = [normalised, hidden, 0.4, rng.choice((0.0, 3.0)), (0.1, 0.9), 7]
+        if rng.random() < 0.3:
+            trunk, head = self.spoiled(trunk), self.spoiled(head)
+        rows = rng.choice((1, 9, 33))
+        labels = np.array([rng.randrange(2) for _ in range(rows)], "i8")
+        if rng.random() < self.share:
+            labels[0] = rng.choice((-1, 2, 2**62))
+        new = [self._isa(), tuple(trunk), tuple(head), given, np.ones(len(sizes), "i8"), floats]
+        step = [self.floats(rows, steps * features), labels, (1e-3, 0.9, 0.999, 1e-8, rng.choice((0.0, 1.0))), 0.1]
+        step += [rng.choice((1, 2)), rng.choice((None, floats.copy()))]
+        if rng.random() < 0.5:
+            new, step = self.spoiled(new), self.spoiled(step)
+
+        def run(*_: Any) -> object:
+            trainer = native.extension.ClassifierTrainer(*new)
+            trainer.read(floats.copy())
+            return trainer.step(*step)
+
+        return "ClassifierTrainer.step", run, []
 
     def _new_trainer(self, widths: list[int], loss: int, *, whole: bool = False) -> Any:
         arguments = [self._isa(), self._layers(widths), loss, -1, 0.0, 1e-3, 0.9, 0.999, 1e-8, 0.0]

@@ -1,0 +1,70 @@
+/* Products, steps and draws of the trainers of whole nets. */
+#define _POSIX_C_SOURCE 200809L
+#include "learning.h"
+
+#include <math.h>
+
+#include "memory.h"
+#include "philox.h"
+
+enum { MOST_TERMS = 320 }; /* of a product before its sums are stored: what it reads of B stays in cache */
+
+void lpb_multiply(const lpb_isa *isa, const lpb_factors *f, lpb_room *room) {
+    const int64_t pieces = (f->k + MOST_TERMS - 1) / MOST_TERMS, terms = (f->k + pieces - 1) / pieces;
+    for (int64_t from = 0; from < f->k; from += terms) {
+        const lpb_gemm g = {
+            .batch = 1,
+            .m = f->m,
+            .n = f->n,
+            .k = terms < f->k - from ? terms : f->k - from,
+            .a = f->a + from * f->a_col,
+            .a_row = f->a_row,
+            .a_col = f->a_col,
+            .b = f->b + from * f->b_row,
+            .b_row = f->b_row,
+            .b_col = 1,
+            .c = f->c,
+            .c_row = f->c_row,
+            .alpha = 1.0f,
+            .beta = from || f->adds ? 1.0f : 0.0f,
+            .bias = from ? NULL : f->bias,
+            .bias_axis = from || !f->bias ? LPB_NO_BIAS : LPB_COLUMN_BIAS,
+        };
+        const int64_t bytes = isa->f32.scratch(&g);
+        if (bytes > room->bytes) {
+            free(room->memory);
+            room->memory = lpb_new_memory(bytes);
+            room->bytes = room->memory ? bytes : 0;
+            if (!room->memory) {
+                room->failed = true;
+                return;
+            }
+        }
+        isa->f32.gemm(&g, 0, 1, room->memory);
+    }
+}
+
+lpb_adam_step lpb_adam_step_at(const lpb_adam *adam, int64_t steps) {
+    return (lpb_adam_step){
+        .beta1 = (float)adam->beta1,
+        .beta2 = (float)adam->beta2,
+        .one_minus_beta1 = (float)(1.0 - adam->beta1),
+        .one_minus_beta2 = (float)(1.0 - adam->beta2),
+        .step_size = (float)(adam->learning_rate / (1.0 - pow(adam->beta1, (double)steps))),
+        .inverse_root_correction = (float)(1.0 / sqrt(1.0 - pow(adam->beta2, (double)steps))),
+        .epsilon = (float)adam->epsilon,
+        .gradient_scale = 1.0f,
+    };
+}
+
+void lpb_draw_bits(const lpb_draw *draw, int64_t first, int64_t count, uint16_t *bits) {
+    for (int64_t i = 0; i * LPB_ALIGN < count; i++) {
+        uint64_t words[4] = {(uint64_t)(first / LPB_ALIGN + i + 1), draw->stream, draw->row, draw->step};
+        lpb_philox(words, draw->seed, 0);
+        memcpy(bits + i * LPB_ALIGN, words, sizeof words);
+    }
+}
+
+void lpb_drop(const lpb_isa *isa, float *x, const uint16_t *bits, int64_t count, double share) {
+    isa->drop(x, bits, count, (int32_t)nearbyint(share * 65536.0), (float)(1.0 / (1.0 - share)));
+}

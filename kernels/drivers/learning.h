@@ -1,0 +1,44 @@
+/* What the trainers of whole nets share: products whose operands stay in cache, the constants of a step of Adam, and
+ * the bits by which dropout takes numbers away. */
+#ifndef LPARBENCH_LEARNING_H
+#define LPARBENCH_LEARNING_H
+
+#include "isa/isa.h"
+
+/* c (m x n) = a (m x k) b (k x n), or it is added to c; rows of b and c are contiguous. */
+typedef struct {
+    const float *a;
+    int64_t a_row, a_col;
+    const float *b;
+    int64_t b_row;
+    float *c;
+    int64_t c_row, m, n, k;
+    bool adds;
+    const float *bias; /* a row, or NULL */
+} lpb_factors;
+
+/* Scratch memory of products, which grows; `failed` once there was none. */
+typedef struct {
+    void *memory;
+    int64_t bytes;
+    bool failed;
+} lpb_room;
+
+void lpb_multiply(const lpb_isa *isa, const lpb_factors *factors, lpb_room *room);
+
+/* Of the step number `steps`, counted from 1. */
+lpb_adam_step lpb_adam_step_at(const lpb_adam *adam, int64_t steps);
+
+/* Sixteen bits for each of the numbers [first, first + count) of a stream, a row and a step; `first` is a multiple of
+ * LPB_ALIGN, and memory for a multiple of it is written. */
+typedef struct {
+    uint64_t seed, stream, row, step;
+} lpb_draw;
+void lpb_draw_bits(const lpb_draw *draw, int64_t first, int64_t count, uint16_t *bits);
+/* Each of x is dropped, or divided by the share that is kept. */
+void lpb_drop(const lpb_isa *isa, float *x, const uint16_t *bits, int64_t count, double share);
+
+/* From one row of a matrix to the next, an odd number of cache lines apart: rows then fall into all sets. */
+static inline int64_t lpb_odd_lines(int64_t count) { return lpb_round_up(count, LPB_ALIGN) | LPB_ALIGN; }
+
+#endif

@@ -1,0 +1,152 @@
+/* harness.linalg._native.ClassifierTrainer: steps of the training of a recurrent or convolutional classifier. */
+#include "arrays.h"
+
+#include <string.h>
+
+typedef struct {
+    PyObject_HEAD
+    lpb_classifier_trainer *trainer;
+    int64_t features;
+    bool busy;
+} object;
+
+/* The fields of a net; false with an exception set. Arrays stay those of `trunk`. */
+static bool need_net(PyObject *trunk, PyObject *head, lpb_classifier_net *net) {
+    int kind, normalised;
+    long long features, steps, directions, heads, channels, hidden;
+    unsigned long long seed;
+    PyObject *sizes_object, *dropout_object;
+    if (!need_fields(trunk, "iLLLLLOO", "trunk", &kind, &features, &steps, &directions, &heads, &channels,
+                     &sizes_object, &dropout_object) ||
+        !need_fields(head, "pLdd(dd)K", "head", &normalised, &hidden, &net->hidden_dropout, &net->gamma, net->weights,
+                     net->weights + 1, &seed))
+        return false;
+    if (kind < 0 || kind >= LPB_TRUNKS) {
+        PyErr_Format(PyExc_ValueError, "trunk: there is no %d", kind);
+        return false;
+    }
+    const array *sizes = need_row(sizes_object, int64_descr, -1, "sizes of layers");
+    const array *dropout = sizes ? need_row(dropout_object, float64_descr, sizes->shape[0], "dropout") : NULL;
+    if (!dropout) return false;
+    net->trunk = (lpb_trunk)kind, net->features = features, net->steps = steps, net->directions = directions;
+    net->count = sizes->shape[0], net->sizes = (const int64_t *)sizes->data;
+    net->dropout = (const double *)dropout->data;
+    net->heads = heads, net->channels = channels, net->hidden = hidden, net->normalised = normalised != 0;
+    net->seed = seed;
+    return true;
+}
+
+/* ClassifierTrainer(isa, (kind, features, steps, directions, heads, channels, sizes, dropout), (normalised, hidden,
+ * hidden dropout, gamma, (weight of 0, weight of 1), seed), sizes, learns, parameters) */
+static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    long isa_index;
+    PyObject *trunk, *head, *sizes_object, *learns_object, *values_object;
+    if (!no_keywords(kwargs) ||
+        !PyArg_ParseTuple(args, "lOOOOO", &isa_index, &trunk, &head, &sizes_object, &learns_object, &values_object))
+        return NULL;
+    lpb_classifier_net net = {0};
+    const lpb_isa *isa = need_isa(isa_index);
+    if (!isa || !need_net(trunk, head, &net)) return NULL;
+    const array *sizes = need_row(sizes_object, int64_descr, -1, "sizes");
+    const int64_t floats = sizes ? padded_floats((const int64_t *)sizes->data, sizes->shape[0]) : -1;
+    const array *learns = floats < 0 ? NULL : need_row(learns_object, int64_descr, sizes->shape[0], "learns");
+    const array *values = learns ? need_row(values_object, float32_descr, floats, "parameters") : NULL;
+    if (!values) return NULL;
+    lpb_classifier_trainer *trainer;
+    const lpb_status status =
+        lpb_classifier_trainer_new(isa, &net, (const int64_t *)sizes->data, (const int64_t *)learns->data,
+                                   sizes->shape[0], (const float *)values->data, &trainer);
+    if (status == LPB_NO_MEMORY) return PyErr_NoMemory();
+    if (status != LPB_OK) {
+        PyErr_SetString(PyExc_ValueError, "sizes of the net and its parameters do not fit each other");
+        return NULL;
+    }
+    object *self = new_object(type);
+    if (!self) {
+        lpb_classifier_trainer_free(trainer);
+        return NULL;
+    }
+    self->trainer = trainer;
+    self->features = net.steps * net.features;
+    return (PyObject *)self;
+}
+
+static void trainer_dealloc(PyObject *self) {
+    lpb_classifier_trainer_free(((object *)self)->trainer);
+    free_object(self);
+}
+
+static bool need_gradient(const object *self, PyObject *given, float **gradient) {
+    *gradient = NULL;
+    if (given == Py_None) return true;
+    const array *floats = need_array(given, float32_descr, 1, ARRAY_WRITEABLE, "gradient");
+    if (!floats) return false;
+    if (!contiguous_from(floats, 0) || floats->shape[0] != lpb_classifier_trainer_floats(self->trainer)) {
+        PyErr_SetString(PyExc_ValueError, "gradient: expected as many contiguous numbers as the parameters have");
+        return false;
+    }
+    *gradient = (float *)floats->data;
+    return true;
+}
+
+/* step(x, labels, (rate, beta 1, beta 2, epsilon, longest gradient), weight_decay, threads, gradient or None): the
+ * loss */
+static PyObject *trainer_step(PyObject *of_self, PyObject *args) {
+    object *self = (object *)of_self;
+    PyObject *x_object, *labels_object, *gradient_object;
+    lpb_adam adam = {0};
+    double weight_decay, loss = 0;
+    int threads;
+    float *gradient;
+    if (!PyArg_ParseTuple(args, "OO(ddddd)diO", &x_object, &labels_object, &adam.learning_rate, &adam.beta1,
+                          &adam.beta2, &adam.epsilon, &adam.max_grad_norm, &weight_decay, &threads, &gradient_object) ||
+        !need_gradient(self, gradient_object, &gradient))
+        return NULL;
+    const array *x = need_array(x_object, float32_descr, 2, 0, "x");
+    if (!x) return NULL;
+    if (x->shape[1] != self->features || !rows_are_contiguous(x) || x->shape[0] < 1)
+        return PyErr_Format(PyExc_ValueError, "x: expected contiguous rows of %lld features, got %zd x %zd",
+                            (long long)self->features, x->shape[0], x->shape[1]);
+    int64_t *labels = need_labels(labels_object, x->shape[0]);
+    if (!labels) return NULL;
+    if (self->busy) {
+        PyMem_Free(labels);
+        PyErr_SetString(PyExc_RuntimeError, "this trainer is in use by another thread");
+        return NULL;
+    }
+    const lpb_classifier_batch batch = {(const float *)x->data, x->strides[0] / 4, x->shape[0], labels};
+    lpb_status status;
+    self->busy = true;
+    Py_BEGIN_ALLOW_THREADS
+    status = lpb_classifier_trainer_step(self->trainer, &batch, &adam, weight_decay, threads, gradient, &loss);
+    Py_END_ALLOW_THREADS
+    self->busy = false;
+    PyMem_Free(labels);
+    return status == LPB_OK ? PyFloat_FromDouble(loss) : failure(status);
+}
+
+/* read(parameters) */
+static PyObject *trainer_read(PyObject *of_self, PyObject *to) {
+    const object *self = (const object *)of_self;
+    const int64_t floats = lpb_classifier_trainer_floats(self->trainer);
+    const array *values = need_array(to, float32_descr, 1, ARRAY_WRITEABLE, "parameters");
+    if (!values) return NULL;
+    if (!contiguous_from(values, 0) || values->shape[0] != floats) {
+        PyErr_Format(PyExc_ValueError, "parameters: expected %lld contiguous numbers", (long long)floats);
+        return NULL;
+    }
+    memcpy(values->data, lpb_classifier_trainer_values(self->trainer), (size_t)floats * sizeof(float));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef trainer_methods[] = {
+    {"step", trainer_step, METH_VARARGS, NULL},
+    {"read", trainer_read, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+static PyType_Slot trainer_slots[] = {
+    {Py_tp_new, trainer_new}, {Py_tp_dealloc, trainer_dealloc}, {Py_tp_methods, trainer_methods}, {0, NULL}};
+static PyType_Spec trainer_spec = {"harness.linalg._native.ClassifierTrainer", sizeof(object), 0, Py_TPFLAGS_DEFAULT,
+                                   trainer_slots};
+
+PyObject *lpb_classifier_trainer_type(void) { return PyType_FromSpec(&trainer_spec); }
