@@ -16,6 +16,7 @@ from harness.errors import InputError
 from harness.measure.shares import LARGEST, parse_share
 from harness.measure.verdicts import DEFAULT_MARGIN
 from harness.parsing import read_toml
+from harness.wording import percentage
 
 _PYPROJECT = "pyproject.toml"
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -47,7 +48,7 @@ def seconds(text: str) -> float:
 
 
 Share = Annotated[
-    str, Check(f"a share in quotes such as '5%', above 0 and at most {LARGEST:.0%}", _readable(parse_share))
+    str, Check(f"a share in quotes such as '5%', above 0 and at most {percentage(LARGEST)}", _readable(parse_share))
 ]
 Duration = Annotated[str, Check(f"a duration with a unit ({', '.join(_UNITS)}) such as '50 us'", _readable(seconds))]
 

@@ -156,7 +156,7 @@ def _reasons(
     if lag_p99_s is None:
         reasons.append("the generator sent nothing")
     elif lag_p99_s > allowed:
-        reasons.append(f"the generator lagged: p99 {lag_p99_s * 1e6:.0f} µs, at most {allowed * 1e6:.0f} µs")
+        reasons.append(f"the generator lagged: p99 {lag_p99_s * 1e3:.3g} ms, at most {allowed * 1e3:.3g} ms")
     if clock_mismatch is not None:
         reasons.append(clock_mismatch)
     if different:

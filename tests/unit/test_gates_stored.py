@@ -199,7 +199,7 @@ def test_margins_floors_and_differences_are_asked_by_name(tmp_path: Path) -> Non
     [
         ('margin = "0.5"', "margin is '0.5'.*expected a share"),
         ("margin = 5", "margin is 5"),
-        ('margin = "200%"', "margin is '200%'.*above 0 and at most 100%"),
+        ('margin = "200%"', "margin is '200%'.*above 0 and at most 100 %"),
         ('margins = "5%"', "unknown key 'margins'"),
         ('[benchmarks.a]\nfloor = "50"', "benchmarks.a.floor is '50'.*expected a duration with a unit"),
         ("margin =", "not TOML"),
