@@ -37,7 +37,7 @@ class ExitCode(IntEnum):
 PYTEST_OFFSET = 64  # what pytest adds to a code of this table that it ends with: it has its own from 0 to 5
 _KEPT = frozenset("\u00a0")  # no control characters, though no printable ones either
 _LINE = 2000  # characters of a line that are shown
-_SAID = 40  # names that an error lists where nothing is likely and another place has them all
+_SAID = 24  # names that an error lists where nothing is likely and another place has them all
 _LISTED = 12  # names beside a likely one; a longer list hides it
 # What no code could have prevented: a disk or a limit is full, a device is broken.
 _OF_THE_SYSTEM = frozenset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -204,14 +205,14 @@ def _member(option: str, text: str, known: tuple[Text, ...]) -> Text:
     raise unknown("value", text, known, where=option)
 
 
-def refuse_with_resume(context: typer.Context, kind: str) -> None:
-    """See that nothing but ``--json`` and ``--trust`` was given with ``--resume``: the design has everything else.
+def refuse_with_resume(context: typer.Context, kind: str, *, but: Collection[str] = ()) -> None:
+    """See that nothing but ``--json``, ``--trust`` and ``but`` was given with ``--resume``: the design has the rest.
 
     Raises:
         InputError: something was.
     """
     for name in context.params:
-        if name not in ("resume", "as_json", "trust") and given_by_user(context, name):
+        if name not in ("resume", "as_json", "trust", *but) and given_by_user(context, name):
             given = "a workload" if name == "workloads" else f"--{name.replace('_', '-')}"
             raise InputError(
                 f"--resume continues what the {kind} was begun with; {given} cannot be given again.",

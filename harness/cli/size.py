@@ -26,7 +26,18 @@ from harness.cli.demand import (
 )
 from harness.cli.durations import seconds as duration
 from harness.cli.levels import parse_whole_numbers
-from harness.cli.options import AMOUNT, OUTPUT, DataDir, RecordJson, Rows, Seed, Synthetic, Trust, node_option
+from harness.cli.options import (
+    AMOUNT,
+    OUTPUT,
+    DataDir,
+    RecordJson,
+    Rows,
+    Seed,
+    Synthetic,
+    Trust,
+    given_by_user,
+    node_option,
+)
 from harness.cli.rates import parse_arrivals, per_second
 from harness.errors import ExitCode, InputError, unknown
 from harness.trust import allow
@@ -130,7 +141,10 @@ def size(
         Path, typer.Option(metavar="DIR", help="Directories are made in here.", rich_help_panel=OUTPUT)
     ] = Path("results/sizes"),
     resume: Annotated[
-        Path | None, option_text("Continue an interrupted sizing; takes no other option but --json.", "DIR", OUTPUT)
+        Path | None,
+        option_text(
+            "Continue a sizing, with --budget for so much longer; takes no other option but --json.", "DIR", OUTPUT
+        ),
     ] = None,
     trust: Trust = False,
     as_json: RecordJson = False,
@@ -154,13 +168,14 @@ def size(
     allow(trust)
     if fit is not None:
         _fit(fit, rate, confidence_of(confidence), as_json=as_json)
-    kinds = _kinds(plan)
+    kinds, more_s = _kinds(plan), None
     if records or what_if:
         question = question_of(rate, p99, growth, headroom, confidence_of(confidence), spare, what_if)
         _stored(records, question, what_if, kinds, on, as_json=as_json)
     if resume is not None:
-        refuse_with_resume(context, "sizing")
+        refuse_with_resume(context, "sizing", but=("budget",))
         directory = resume
+        more_s = duration("--budget", budget) if given_by_user(context, "budget") else None
     else:
         question = question_of(rate, p99, growth, headroom, confidence_of(confidence), spare)
         if workload is None:
@@ -193,7 +208,7 @@ def size(
         command = ("lparbench", *sys.argv[1:])
         directory = sizing.begin(spec, wanted, command, out, executor=ProcessExecutor())
     with sizing.resumable(directory), progress_for(quiet=as_json) as progress:
-        record = _projected(sizing.proceed(directory, ProcessExecutor(), progress), on)
+        record = _projected(sizing.proceed(directory, ProcessExecutor(), progress, more_s=more_s), on)
         from harness.reporting.size_html import render_size  # not before the command line is known to be right
 
         write_file(directory / SIZE_NAME, encode(size_text(record)))

@@ -113,7 +113,10 @@ def sweep(
     resume: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Continue an interrupted sweep; takes no other option but --json.", show_default=False
+            metavar="DIR",
+            help="Continue a sweep that is not finished, with --budget for so much longer; takes no other option but"
+            " --json.",
+            show_default=False,
         ),
     ] = None,
     trust: Trust = False,
@@ -136,8 +139,9 @@ def sweep(
     from harness.workers.executor import ProcessExecutor
 
     allow(trust)
+    seconds_given = None if budget is None else duration("--budget", budget)
     if resume is not None:
-        refuse_with_resume(context, "sweep")
+        refuse_with_resume(context, "sweep", but=("budget",))
         directory = resume
     else:
         if not workloads:
@@ -151,7 +155,7 @@ def sweep(
             epochs=epochs,
             rows=rows,
             blocks=blocks,
-            budget_s=None if budget is None else duration("--budget", budget),
+            budget_s=seconds_given,
             series_seconds=seconds,
             counters=counters,
             scenarios=parse_sweep_scenario(scenarios, batch),
@@ -171,7 +175,8 @@ def sweep(
         argv = ("lparbench", *sys.argv[1:])
         directory = sweeps.begin(own.of(asked), levels, share("--margin", margin), argv, out, ProcessExecutor())
     with sweeps.resumable(directory), progress_for(quiet=as_json) as progress:
-        record = sweeps.proceed(directory, ProcessExecutor(), progress, spent_s=process_age_s())
+        more_s = None if resume is None else seconds_given
+        record = sweeps.proceed(directory, ProcessExecutor(), progress, spent_s=process_age_s(), more_s=more_s)
         from harness.reporting.sweep_html import render_sweep  # not before the command line is known to be right
 
         write_file(directory / SWEEP_NAME, encode(sweep_text(record)))

@@ -14,6 +14,7 @@ from harness.compare.observations import AccuracyFigure, Key, Observation, Side
 from harness.errors import ExitCode, InputError
 from harness.measure.stats import Array, Interval, interval_over_processes, log_ratios, t_quantile
 from harness.measure.verdicts import DEFAULT_MARGIN, MIN_BLOCKS, NO_SPREAD, CompareVerdict, Comparison, compare_family
+from harness.wording import plural
 
 ACCURACY_MARGIN = 0.01  # absolute, of metrics in [0, 1]
 _MOST_LOST = 1 / 3  # blocks without a time on either side; what is left of more no longer stands for the machine
@@ -197,7 +198,9 @@ def _paired(side_a: Side, side_b: Side, key: Key) -> _Paired:
     lost = len(all_a) - len(blocks)
     if lost > _MOST_LOST * len(all_a):
         reasons = "; ".join(dict.fromkeys([*a.unusable.values(), *b.unusable.values()]))
-        problems.append(f"{lost} of {len(all_a)} blocks give no pair of times: {reasons}")
+        problems.append(
+            f"{lost} of {plural(len(all_a), 'block')} {'gives' if lost == 1 else 'give'} no pair of times: {reasons}"
+        )
     if problems:
         return _Paired(nothing, tuple(problems))
     times_a, times_b = [a.seconds[block] for block in blocks], [b.seconds[block] for block in blocks]

@@ -141,7 +141,7 @@ def require_same(a: Side, b: Side, allowed: Iterable[str]) -> None:
         _refuse("the environments differ", differing)
 
 
-def require_known(allowed: Iterable[str], sides: Iterable[Side]) -> None:
+def require_known(allowed: Iterable[str], sides: Sequence[Side]) -> None:
     """Refuse to allow what is no fact: a mistyped name would allow nothing, in silence.
 
     Raises:
@@ -152,7 +152,15 @@ def require_known(allowed: Iterable[str], sides: Iterable[Side]) -> None:
         known |= side.fingerprint.keys() | {name for seen in side.observations.values() for name in seen.conditions}
     for name in allowed:
         if not any(_within(name, fact) for fact in known):
-            raise unknown("fact", name, known, where="--allow-diff")
+            raise unknown("fact", name, known, where="--allow-diff", see=_differing(sides))
+
+
+def _differing(sides: Sequence[Side]) -> str:
+    """Which facts there are to allow."""
+    names = dict.fromkeys(
+        _allowing(fact) for side in sides[1:] for facts in grouped(differences(sides[0], side)) for fact in facts[:1]
+    )
+    return f"These differ in {', '.join(names)}." if names else "These differ in nothing that is known."
 
 
 def is_allowed(name: str, allowed: Iterable[str]) -> bool:

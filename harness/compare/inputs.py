@@ -6,9 +6,11 @@ import gzip
 import io
 import json
 import lzma
+import shlex
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,13 +26,15 @@ from harness.errors import InputError
 from harness.parsing import bounded, read_content
 from harness.record.archive import Query, is_archive, opened
 from harness.record.files import DISK_FULL
-from harness.record.store import RECORD_NAME, SWEEP_NAME, load_run
+from harness.record.store import KINDS, RECORD_NAME, SWEEP_NAME, load_run
 from harness.scratch import scratch
+from harness.wording import plural
 
 _SWEEP_JOURNAL = "journal.jsonl"  # of a sweep that is not finished
 _JSON, _GZIP = (".json", ".json.gz"), b"\x1f\x8b"
 _BEFORE_JSON = b"\xef\xbb\xbf\xfe\xff\x00 \t\r\n"  # marks of the byte order, and blanks
 _LARGEST = 1 << 28  # bytes that are unpacked of an archive
+_NAMED = 3  # runs of a folder that a message names
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
 _WRITERS = (
     "pytest --benchmark-json FILE, pyperf, hyperfine --export-json, google-benchmark, JMH -rf json, or lparbench export"
@@ -55,13 +59,20 @@ def load_side(path: Path) -> Side:
         )
     with _unpacked(path) as folder:
         if folder.is_dir() and not (folder / RECORD_NAME).exists():
+            records = _records_below(folder)
+            if [*records.values()] == ["run"]:  # as `run --out DIR` leaves it
+                return side_of(load_run(*records)).named(path.name)
             files = _json_files(folder)
             if not files:
                 raise InputError(
                     f"{path}: neither a {RECORD_NAME} nor files of pytest-benchmark in there.",
                     remedy=f"Give a run directory, or a folder of files written by {_WRITERS}.",
                 )
-            return _side_of_folder(path, {_shown(file, folder, path): file for file in files})
+            try:
+                return _side_of_folder(path, {_shown(file, folder, path): file for file in files})
+            except InputError:
+                _refuse_records(path, records, packed=folder != path)
+                raise
         source = _foreign(folder, str(folder)) if folder.is_file() and folder.name != RECORD_NAME else None
         match source:
             case ForeignFile():
@@ -69,6 +80,37 @@ def load_side(path: Path) -> Side:
             case Unusable():
                 raise InputError(source.why, remedy=source.remedy)
         return source or side_of(load_run(folder))
+
+
+def _records_below(folder: Path) -> dict[Path, str]:
+    """Directories of our own records, with the kind of each."""
+    kinds: dict[Path, str] = {}
+    for file in sorted(folder.rglob("*.json*")):
+        if file.name in KINDS:
+            kinds[file.parent] = KINDS[file.name]
+        elif file.name == _SWEEP_JOURNAL:
+            kinds.setdefault(file.parent, "unfinished measurement")
+    return kinds
+
+
+def _refuse_records(path: Path, records: Mapping[Path, str], *, packed: bool) -> None:
+    """Say which of our own records are in a folder, where there are any, and what to do with them.
+
+    Raises:
+        InputError: there are some.
+    """
+    if not records:
+        return
+    runs = [directory for directory, kind in records.items() if kind == "run"]
+    held = ", ".join(plural(amount, kind) for kind, amount in Counter(records.values()).items())
+    if packed:
+        remedy = f"Give one of them: {path}#RECORD of an archive, or its own directory."
+    elif runs:
+        named = " ".join(shlex.quote(str(run)) for run in runs[:_NAMED]) + (" ..." if len(runs) > _NAMED else "")
+        remedy = f"Name the runs: lparbench compare {named}. Or see them over time: lparbench history {path}"
+    else:
+        remedy = f"Only runs are compared. What it says by itself: lparbench report {next(iter(records))}"
+    raise InputError(f"{path} holds {held}; a side is one run.", remedy=remedy)
 
 
 def load_history(paths: list[Path]) -> list[Side]:

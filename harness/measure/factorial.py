@@ -22,7 +22,8 @@ class Standing(str, Enum):
     EQUIVALENT = "equivalent"  # a tie: both limits lie inside the margin
     SLOWER = "slower"
     FASTER = "faster"
-    UNDECIDED = "undecided"  # neither is shown; more blocks would settle it
+    NOT_DISTINGUISHABLE = "not_distinguishable"  # none of these is shown; more blocks would settle it
+    NOT_JUDGED = "not_judged"  # too few blocks in common for a test
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Rival(Generic[K]):
         cell: which.
         ratio: the best one's rate over this one's with the limits that ``standing`` rests on; they are None from a
             single common block.
-        standing: tied, beaten, or neither shown.
+        standing: tied, beaten, neither shown, or not judged.
     """
 
     cell: K
@@ -92,9 +93,9 @@ def best_cell(rates: Mapping[K, Rates], *, margin: float = DEFAULT_MARGIN) -> Be
 
     Every other cell is compared with it over the blocks both have, by paired t limits on the log rates: one-sided at
     95 %, corrected for the number of other cells by Bonferroni's inequality. It is equivalent when both limits lie
-    inside the margin, else slower when the lower one lies above 1, else undecided, as all are with fewer than six
-    blocks in common. So the cell that is truly best is the one found or one that is not slower in at least 95 % of
-    sweeps, and the limits that are printed are those that decide.
+    inside the margin, else slower when the lower one lies above 1, else not distinguishable. With fewer than six blocks
+    in common it is not judged. So the cell that is truly best is the one found or one that is not slower in at least
+    95 % of sweeps, and the limits that are printed are those that decide.
 
     Args:
         rates: by cell; a cell without any is left out.
@@ -221,12 +222,12 @@ def _confidence(comparisons: int) -> float:
 
 def _standing(d: Array, ratio: Interval, margin: float) -> Standing:
     if not judgeable(d) or ratio.low is None or ratio.high is None:
-        return Standing.UNDECIDED
+        return Standing.NOT_JUDGED
     if ratio.low > 1 / (1 + margin) and ratio.high < 1 + margin:
         return Standing.EQUIVALENT
     if ratio.low > 1:
         return Standing.SLOWER
-    return Standing.FASTER if ratio.high < 1 else Standing.UNDECIDED
+    return Standing.FASTER if ratio.high < 1 else Standing.NOT_DISTINGUISHABLE
 
 
 def _ratio(d: Array, best: Interval, other: Interval, confidence: float) -> Interval:

@@ -28,7 +28,7 @@ SWEEP_NAME = "sweep.json"
 SIZE_NAME = "size.json"
 LOAD_NAME = "load.json"
 FLEET_NAME = "fleet.json"
-_KINDS = {
+KINDS = {  # of records, by file name
     RECORD_NAME: "run",
     SWEEP_NAME: "sweep",
     SIZE_NAME: "sizing",
@@ -112,9 +112,9 @@ def require_record(path: Path, names: Sequence[str]) -> None:
     Raises:
         InputError: there is nothing, or a directory without a record; says which kinds are accepted.
     """
-    if (path.exists() and not path.is_dir()) or any((path / other).exists() for other in _KINDS):
+    if (path.exists() and not path.is_dir()) or any((path / other).exists() for other in KINDS):
         return
-    *others, last = (_KINDS[name] for name in names)
+    *others, last = (KINDS[name] for name in names)
     kinds = f"{', '.join(others)} or {last}" if others else last
     inside = sorted(record.parent for name in names for record in path.glob(f"*/{name}"))
     raise InputError(
@@ -129,7 +129,7 @@ def require_record(path: Path, names: Sequence[str]) -> None:
 
 def _load(cls: type[T], path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) -> T:
     file = path / name if path.is_dir() else path
-    actual = next((_KINDS[other] for other in _KINDS if (path / other).exists()), None)
+    actual = next((KINDS[other] for other in KINDS if (path / other).exists()), None)
     if path.is_dir() and not file.exists() and actual is not None:
         raise InputError(f"{path}: this is a {actual}, not a {kind}.", remedy=f"Give a {kind} directory.")
     require_record(path, (name,))

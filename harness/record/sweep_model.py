@@ -76,13 +76,17 @@ class SweepRival:
     """A cell compared with the best; ``ratio`` is its undisturbed time per row over the best one's.
 
     The limits are those that decide ``standing``: one-sided at 95 %, corrected for the number of cells compared.
+
+    Attributes:
+        standing: not_distinguishable where more blocks would decide; not_judged where one of the two is not valid, or
+            they have too few blocks in common.
     """
 
     cell: Count
     ratio: Positive
     ci_low: Positive | None
     ci_high: Positive | None
-    standing: Literal["equivalent", "slower", "undecided"]  # undecided: more blocks would decide
+    standing: Literal["equivalent", "slower", "not_distinguishable", "not_judged"]
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ class SweepEffect:
     ratio: Positive | None = None
     ci_low: Positive | None = None
     ci_high: Positive | None = None
-    standing: Literal["equivalent", "slower", "faster", "undecided"] = "undecided"
+    standing: Literal["equivalent", "slower", "faster", "not_distinguishable", "not_judged"] = "not_judged"
 
 
 @dataclass(frozen=True)

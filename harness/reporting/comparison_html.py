@@ -10,11 +10,10 @@ from typing import TypeVar
 
 from harness import __version__
 from harness.compare.compare import CompareReport
-from harness.compare.observations import Key
 from harness.measure.verdicts import CompareVerdict
 from harness.reporting.charts.effects import Effect, effects_chart
 from harness.reporting.charts.svg import fitted
-from harness.reporting.comparison_view import AccuracyLine, ComparisonView, TimeLine, view_of
+from harness.reporting.comparison_view import AccuracyLine, ComparisonView, TimeLine, distinct, view_of
 from harness.reporting.page import page_of, within_bound
 
 Line = TypeVar("Line", TimeLine, AccuracyLine)
@@ -62,7 +61,7 @@ def _worst(lines: tuple[Line, ...], most: int) -> tuple[Line, ...]:
 def _charts(report: CompareReport) -> list[tuple[str, str]]:
     """Per side its name, with what all effects have in common, and their SVG, the largest first."""
     charts = []
-    shared, names = _distinct([time.key for time in report.times if time.comparison.effect is not None])
+    shared, names = distinct([time.key for time in report.times if time.comparison.effect is not None])
     for at, side in enumerate(report.sides[1:]):
         effects = [
             (time.comparison.margin, Effect(
@@ -82,17 +81,6 @@ def _charts(report: CompareReport) -> list[tuple[str, str]]:
             title = f"{side.name}: {shared}" if shared else side.name
             charts.append((title, fitted(draw, f"e{at}", alone=True)))
     return charts
-
-
-def _distinct(keys: Sequence[Key]) -> tuple[str, dict[Key, str]]:
-    """What is the same in all of several keys, and of each what is not: a chart has no room to repeat it."""
-    columns = list(zip(*(key.parts for key in keys), strict=True))
-    same = [len(set(column)) == 1 < len(set(keys)) for column in columns]
-    shared = ", ".join(column[0] for column, equal in zip(columns, same, strict=True) if equal and column[0])
-    names = {
-        key: ", ".join(part for part, equal in zip(key.parts, same, strict=True) if part and not equal) for key in keys
-    }
-    return shared, names
 
 
 def _chart(title: str, effects: Sequence[Effect], margin: float, key: str, width: int) -> str:

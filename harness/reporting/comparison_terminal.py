@@ -15,8 +15,18 @@ from harness.gates.baseline import Baseline
 from harness.gates.files import CheckedRun
 from harness.gates.gate import GateReport, GateVerdict
 from harness.measure.verdicts import CompareVerdict
-from harness.reporting.comparison_view import STATUSES, percent, view_of
-from harness.reporting.console import COLOURS, add_columns, bare_table, print_table, safe, say, standard_output, tag
+from harness.reporting.comparison_view import STATUSES, ComparisonView, percent, view_of
+from harness.reporting.console import (
+    COLOURS,
+    add_columns,
+    bare_table,
+    fits,
+    print_table,
+    safe,
+    say,
+    standard_output,
+    tag,
+)
 from harness.reporting.history_view import lines_of
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
 from harness.wording import plural
@@ -40,12 +50,12 @@ def print_comparison(report: CompareReport) -> None:
         say(out, f"{status.shape} {sentence}", style=f"bold {COLOURS[status.kind]}")
     several = len(report.sides) > 2
     now = "Run's" if several else report.sides[-1].name
-    table = _table(("Result", *(["Run"] if several else []), view.baseline, now, "Change", "95 % interval", "Verdict"))
-    for line in view.times:
-        which = [line.side] if several else []
-        cells = (line.result, *which, line.a, line.b, line.change, line.limits)
-        table.add_row(*map(_cell, cells), tag(line.status))
+    heads = ("Result", *(["Run"] if several else []), view.baseline, now, "Change", "95 % interval", "Verdict")
+    table = _times(heads, view, whole=True)
     out.print()
+    if view.shared and out.is_terminal and not fits(out, table):
+        say(out, f"{view.shared}:")
+        table = _times(heads, view, whole=False)
     print_table(out, table)
     say(out, view.estimate + (f" A change within {view.margin} does not matter." if view.margin else ""), style="dim")
     for note in view.notes:
@@ -80,7 +90,8 @@ def print_gate(report: GateReport) -> None:
         alike.setdefault((result.verdict, result.why), []).append(result.subject)
     for (verdict, why), subjects in alike.items():
         out.print(
-            Text.assemble(tag(_GATE_STATUSES[verdict]), f"  {safe('; '.join(subjects))}: {safe(why)}"), soft_wrap=True
+            Text.assemble(tag(_GATE_STATUSES[verdict]), f"  {safe('; '.join(subjects))}: {safe(why)}"),
+            soft_wrap=not out.is_terminal,
         )
     for key in report.ungated:
         say(out, f"- {key}: not in the baseline, not gated", style="dim")
@@ -146,6 +157,16 @@ def print_history(histories: Sequence[History]) -> None:
                 say(out, f"      accepted: {step.accepted}")
             for change in step.changes:
                 say(out, f"      with it changed {change}")
+
+
+def _times(heads: Sequence[str], view: ComparisonView, *, whole: bool) -> Table:
+    """The times, under the ``whole`` names of results or under what those do not share."""
+    table = _table(heads)
+    for line in view.times:
+        which = [line.side] if "Run" in heads else []
+        cells = (line.result if whole else line.name, *which, line.a, line.b, line.change, line.limits)
+        table.add_row(*map(_cell, cells), tag(line.status))
+    return table
 
 
 def _table(heads: Sequence[str]) -> Table:

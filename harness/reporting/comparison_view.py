@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from harness.compare.compare import AccuracyComparison, CompareReport, TimeComparison
 from harness.compare.environment import Difference, grouped
 from harness.compare.facts import FactValue
+from harness.compare.observations import Key
 from harness.measure.stats import Interval
 from harness.measure.verdicts import CompareVerdict, Comparison
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
-from harness.reporting.text import NO_BREAK, and_list, quantity, score, value_text
-from harness.wording import plural, signed
+from harness.reporting.text import NO_BREAK, and_list, change, quantity, score, value_text
+from harness.wording import plural
 
 STATUSES = {
     CompareVerdict.REGRESSED: Status("Regressed", BAD, "bad"),
@@ -30,6 +31,7 @@ class TimeLine:
     """One time against the baseline, as text."""
 
     result: str
+    name: str  # what it does not share with all others
     side: str
     a: str
     b: str
@@ -85,6 +87,7 @@ class ComparisonView:
     statuses: tuple[Status, ...]  # of the sentences
     margin: str
     estimate: str  # what the time of a process is
+    shared: str  # what is the same in all results; empty where nothing is
     times: tuple[TimeLine, ...]
     notes: tuple[Note, ...]
     accuracy: tuple[AccuracyLine, ...]
@@ -95,6 +98,8 @@ class ComparisonView:
 def view_of(report: CompareReport) -> ComparisonView:
     """The report in words."""
     baseline, *others = report.sides
+    shared, names = distinct([time.key for time in report.times])
+    every = {time.key for time in report.times}
     return ComparisonView(
         baseline=baseline.name,
         status=_status(report),
@@ -102,11 +107,12 @@ def view_of(report: CompareReport) -> ComparisonView:
         statuses=tuple(_status_of_side(report, side.name) for side in others),
         margin=percent(report.times[0].comparison.margin) if report.times else "",
         estimate=_estimate(report),
-        times=tuple(_time_line(time) for time in report.times),
+        shared=shared,
+        times=tuple(_time_line(time, names[time.key]) for time in report.times),
         notes=tuple(_notes(report)),
         accuracy=tuple(_accuracy_line(metric) for metric in report.accuracy),
         differences=tuple(
-            _difference_line(side, facts)
+            _difference_line(side, facts, every)
             for side, differing in report.differences.items()
             for facts in grouped(differing)
         ),
@@ -114,13 +120,15 @@ def view_of(report: CompareReport) -> ComparisonView:
     )
 
 
-def signed_percent(log_ratio: float) -> str:
-    """A log ratio as a change in percent with one decimal: ``+12.3 %``."""
-    return f"{_signed_percent(log_ratio)}{NO_BREAK}%"
-
-
-def _signed_percent(log_ratio: float) -> str:
-    return signed(100 * math.expm1(log_ratio))
+def distinct(keys: Sequence[Key]) -> tuple[str, dict[Key, str]]:
+    """What is the same in all of several keys, and of each what is not: a chart has no room to repeat it."""
+    columns = list(zip(*(key.parts for key in keys), strict=True))
+    same = [len(set(column)) == 1 < len(set(keys)) for column in columns]
+    shared = ", ".join(column[0] for column, equal in zip(columns, same, strict=True) if equal and column[0])
+    names = {
+        key: ", ".join(part for part, equal in zip(key.parts, same, strict=True) if part and not equal) for key in keys
+    }
+    return shared, names
 
 
 def percent(share: float) -> str:
@@ -133,7 +141,7 @@ def change_text(comparison: Comparison) -> tuple[str, str]:
     effect = comparison.effect
     if effect is None:
         return _UNCERTAIN, ""
-    return signed_percent(effect.mean), f"[{_signed_percent(effect.low)}, {_signed_percent(effect.high)}]"
+    return change(effect.ratio, math.exp(effect.low), math.exp(effect.high))
 
 
 def more_blocks_text(comparison: Comparison) -> str:
@@ -178,11 +186,11 @@ def _sentence(report: CompareReport, side: str) -> str:
         certain = [time for time in times if time.comparison.verdict is verdict and time.comparison.effect is not None]
         if certain:
             worst = max(certain, key=lambda time: abs(time.comparison.effect.mean) if time.comparison.effect else 0.0)
-            change, limits = change_text(worst.comparison)
+            by, limits = change_text(worst.comparison)
             most = "in" if len(certain) == 1 else "most in"
             clauses.append(
                 f"{word} than {baseline} in {len(certain)} of {plural(len(times), 'result')}, {most} {worst.key.title}:"
-                f" {change} {limits}"
+                f" {by} {limits}"
             )
     text = f"{side} is {' and '.join(clauses)}" if clauses else ""
     rest = []
@@ -202,17 +210,18 @@ def _sentence(report: CompareReport, side: str) -> str:
     return f"{text}."
 
 
-def _time_line(time: TimeComparison) -> TimeLine:
-    change, limits = change_text(time.comparison)
+def _time_line(time: TimeComparison, name: str) -> TimeLine:
+    by, limits = change_text(time.comparison)
     if time.comparison.effect is None and time.a is not None and time.b is not None and time.unit:
         # The centres are there, and whoever reads them divides them: better said once, with what it is worth.
-        change, limits = signed_percent(math.log(time.b.centre / time.a.centre)), "not judged"
+        by, limits = change(time.b.centre / time.a.centre, None, None)[0], "not judged"
     return TimeLine(
         result=time.key.title,
+        name=name,
         side=time.side,
         a=_time(time.a, time.unit),
         b=_time(time.b, time.unit),
-        change=change,
+        change=by,
         limits=limits,
         status=STATUSES[time.comparison.verdict],
     )
@@ -250,15 +259,19 @@ def _accuracy_line(metric: AccuracyComparison) -> AccuracyLine:
     )
 
 
-def _difference_line(side: str, facts: Sequence[Difference]) -> DifferenceLine:
-    """A group of differences as one line, that of its first fact with the names of the others."""
+def _difference_line(side: str, facts: Sequence[Difference], every: Collection[Key]) -> DifferenceLine:
+    """A group of differences as one line, that of its first fact with the names of the others.
+
+    The results that it concerns are named where they are not ``every`` result.
+    """
     first = facts[0]
     root = first.name.partition(".")[0]
     others = [fact for fact in facts[1:] if fact.name.partition(".")[0] != root]
     own = [fact for fact in facts if fact not in others]
     name = first.name if len(own) == 1 else f"{root} ({', '.join(_rest(fact, root) for fact in own)})"
     a, b = (_values([getattr(fact, end) for fact in own]) for end in ("a", "b"))
-    concerns = and_list([key.title for key in first.keys[:3]]) + (" and others" if len(first.keys) > 3 else "")
+    keys = () if set(every) <= set(first.keys) else first.keys
+    concerns = and_list([key.title for key in keys[:3]]) + (" and others" if len(keys) > 3 else "")
     with_it = and_list(list(dict.fromkeys(fact.name.partition(".")[0] for fact in others)))
     concerns = "; ".join(text for text in (f"with it {with_it}" if with_it else "", concerns) if text)
     return DifferenceLine(side, name, a, b, first.effect, concerns)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from rich.cells import cell_len
-from rich.padding import Padding
 from rich.text import Text
 
 from harness.reporting.sections.status import Status
@@ -50,12 +49,9 @@ def print_table(out: Console, table: Table) -> None:
     """Print a table with no word of it broken; where that does not fit, every row as its first cell, the rest below."""
     for column in table.columns:
         column._cells = [_clean(cell) for cell in column.cells]
-    texts = [[_plain(column.header), *map(_plain, column.cells)] for column in table.columns]
+    texts = _texts(table)
     widest = [max(map(cell_len, "\n".join(cells).split("\n"))) for cells in texts]
-    least = [
-        width if column.no_wrap else max(map(cell_len, " ".join(cells).split(" ")))
-        for column, cells, width in zip(table.columns, texts, widest, strict=True)
-    ]
+    least = _least(table)
     free = out.width - sum(least) - table.padding[1] * (len(least) - 1)
     if free >= 0:
         for left, at in enumerate(sorted(range(len(least)), key=lambda at: widest[at] - least[at])):
@@ -66,11 +62,32 @@ def print_table(out: Console, table: Table) -> None:
         return
     heads = [" ".join(cells[0].split()) for cells in texts]
     for name, *cells in zip(*(cells[1:] for cells in texts), strict=True):
-        say(out, name)
+        out.print(safe(name), markup=False, highlight=False, soft_wrap=True)  # whole, to be copied
         below = (
-            f"{head} {' '.join(cell.split())}".strip() for head, cell in zip(heads[1:], cells, strict=True) if cell
+            f"{head} {cell.replace(chr(10), ' ')}".strip() for head, cell in zip(heads[1:], cells, strict=True) if cell
         )
-        out.print(Padding(Text(safe(", ".join(below))), (0, 0, 0, 4), expand=False))
+        say(out, f"    {', '.join(below)}")
+
+
+def fits(out: Console, table: Table) -> bool:
+    """Whether a table has room with no word of it broken."""
+    least = _least(table)
+    return sum(least) + table.padding[1] * (len(least) - 1) <= out.width
+
+
+def _texts(table: Table) -> list[list[str]]:
+    """The texts of every column, its head first."""
+    return [[_plain(column.header), *map(_plain, column.cells)] for column in table.columns]
+
+
+def _least(table: Table) -> list[int]:
+    """Cells that every column needs at least: its longest word, or its longest line where it does not fold."""
+    least = []
+    for column, cells in zip(table.columns, _texts(table), strict=True):
+        lines = "\n".join(cells)
+        parts = lines if column.no_wrap else lines.replace(" ", "\n")  # a no-break space is none
+        least.append(max(map(cell_len, parts.split("\n"))))
+    return least
 
 
 def _print_whole(out: Console, table: Table) -> None:
@@ -97,8 +114,26 @@ def _plain(cell: object) -> str:
 
 
 def say(out: Console, text: str, style: str | None = None) -> None:
-    """One line, never wrapped."""
-    out.print(safe(text), style=style, markup=False, highlight=False, soft_wrap=True)
+    """One line, whole in a pipe; on a terminal broken between words, but for a command, which stays one to copy."""
+    line = safe(text)
+    for part in _broken(line, out.width) if out.is_terminal and not line.lstrip().startswith("$ ") else (line,):
+        out.print(part, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _broken(line: str, width: int) -> Iterator[str]:
+    """Lines of so many cells at most, broken at blanks, which no-break spaces are not; a longer word stays whole."""
+    text = line.lstrip(" ")
+    indent = " " * (len(line) - len(text))
+    words = text.split(" ")
+    hanging = indent + ("" if words[0].isalnum() or len(words[0]) > 1 else "  ")  # under the text behind a mark
+    part = indent + words[0]
+    for word in words[1:]:
+        if cell_len(part) + 1 + cell_len(word) > width:
+            yield part.rstrip(" ")
+            part = hanging + word
+        else:
+            part = f"{part} {word}"
+    yield part
 
 
 def tag(status: Status) -> Text:

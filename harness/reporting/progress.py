@@ -158,7 +158,9 @@ class Bar:
 
     def say(self, text: str) -> None:
         """See ``Progress.say``."""
-        self._bar.console.print(printable(text), markup=False, highlight=False)
+        from harness.reporting.console import say
+
+        say(self._bar.console, printable(text))
 
     def close(self) -> None:
         """See ``Progress.close``."""

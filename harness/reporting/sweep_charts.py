@@ -26,6 +26,7 @@ from harness.reporting.sweep_factors import (
     Level,
     setting_name,
 )
+from harness.reporting.sweep_standing import STANDINGS
 from harness.reporting.sweep_view import SettingLine, SweepView, WorkloadView
 from harness.reporting.text import quantity
 
@@ -139,8 +140,8 @@ def _map(key: str, name: str, lines: Sequence[SettingLine], of: _MapOf) -> Panel
         place: HeatCell(
             line.cell.rows_per_s_undisturbed.value,
             line.cell.validity.verdict is Verdict.VALID,
-            best=line.against == "best",
-            tied=line.standing.word == "Equivalent",
+            best=line.standing is STANDINGS["best"],
+            tied=line.standing is STANDINGS["equivalent"],
         )
         for place, line in places.items()
         if line.cell.rows_per_s_undisturbed.value is not None
@@ -225,7 +226,7 @@ def _effects(workload: WorkloadView, at: int, margin: float) -> Panel | None:
             change=100 * (rival.ratio - 1),
             low=100 * (rival.ci_low - 1),
             high=100 * (rival.ci_high - 1),
-            decided=rival.standing != "undecided",
+            decided=rival.standing in ("equivalent", "slower"),
         )
         for line in workload.lines
         if (rival := line.rival) is not None
@@ -243,5 +244,10 @@ def _effects(workload: WorkloadView, at: int, margin: float) -> Panel | None:
 
     chart = fitted(draw, f"effects-{at}", alone=True)
     shown, others = min(_EFFECTS, len(effects)), len(workload.lines) - 1
-    more = f"The {shown} nearest to the best of {others}." if shown < others else ""
-    return Panel(f"Against the best setting: {workload.title}", chart, caption=more)
+    more = [f"The {shown} nearest of {others}; the table has all."] if shown < others else []
+    if not workload.answered:
+        more.append("Hollow: not judged, as none is valid.")
+    elif not all(effect.decided for effect in effects[:_EFFECTS]):
+        more.append("Hollow: not distinguishable, or not judged.")
+    against = "best" if workload.answered else "fastest"
+    return Panel(f"Against the {against} setting: {workload.title}", chart, caption=" ".join(more))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from harness.measure.verdicts import MIN_BLOCKS
 from harness.record.sweep_model import FactorName, Sweep, SweepCell, SweepEffect, SweepLoss
 from harness.reporting.comparison_view import percent as margin_text
 from harness.reporting.sweep_factors import BY_NAME, Factor
-from harness.reporting.text import NO_BREAK, and_list, capital, number
-from harness.wording import plural, signed
+from harness.reporting.text import NO_BREAK, and_list, capital, change
+from harness.wording import plural
 
-_TIMES = 2.0  # a ratio from which "× 2.4" says more than "+140 %"
 # What a loss is called where there is none, its factors, and what those are called where they did not vary.
 _ABSENT: tuple[tuple[str, str, tuple[FactorName, ...], str], ...] = (
     ("smt_cliff", "no SMT cliff", ("smt", "threads_per_core"), "SMT level"),
@@ -21,17 +21,7 @@ _ABSENT: tuple[tuple[str, str, tuple[FactorName, ...], str], ...] = (
 
 def longer(ratio: float, low: float | None, high: float | None) -> str:
     """A time per row against another: ``+31.0 % [27.1, 35.2]``, ``× 2.40 [2.30, 2.50]``."""
-    if ratio >= _TIMES:
-        return f"×{NO_BREAK}{number(ratio)}{_limits(low, high, 1.0, 0.0)}"
-    return f"{signed(100 * (ratio - 1))}{NO_BREAK}%{_limits(low, high, 100.0, 1.0)}"
-
-
-def _limits(low: float | None, high: float | None, scale: float, zero: float) -> str:
-    if low is None or high is None:
-        return ""
-    low, high = (scale * (value - zero) for value in (low, high))
-    shown = (signed(low), signed(high)) if zero else (number(low), number(high))
-    return f" [{shown[0]}, {shown[1]}]"
+    return " ".join(change(ratio, low, high)).rstrip()
 
 
 def level_sentences(sweep: Sweep, workload: str) -> list[str]:
@@ -52,8 +42,10 @@ def _levels(cells: Mapping[int, SweepCell], factor: Factor, effects: Sequence[Sw
     unpaired = [factor.word(cells[effect.to]) for effect in effects if not effect.pairs]
     text = ""
     if clauses:
-        over = f" (mean of {plural(max(pairs), 'pair')} of settings)" if len(pairs) == 1 and max(pairs) > 1 else ""
-        text = f"Against {own} and all else equal, the time per row is {and_list(clauses)}{over}."
+        over = (
+            f", in the mean of {plural(max(pairs), 'pair')} of settings," if len(pairs) == 1 and max(pairs) > 1 else ""
+        )
+        text = f"Against {own} and all else equal{over or ','} the time per row is {and_list(clauses)}."
     if unpaired:
         alone = f"No two valid settings differ only in having {own} or {' or '.join(unpaired)}: nothing is concluded."
         text = f"{text} {alone}".lstrip()
@@ -62,30 +54,35 @@ def _levels(cells: Mapping[int, SweepCell], factor: Factor, effects: Sequence[Sw
 
 def _clause(other: str, effect: SweepEffect) -> str:
     assert effect.ratio is not None
-    change = longer(effect.ratio, effect.ci_low, effect.ci_high)
+    ratio = longer(effect.ratio, effect.ci_low, effect.ci_high)
     match effect.standing:
         case "equivalent":
-            return f"equivalent with {other} ({change})"
+            return f"equivalent with {other} ({ratio})"
         case "slower" | "faster":
-            return f"{change} with {other}"
-        case "undecided":
-            return f"not distinguishable with {other} ({change})"
+            return f"{ratio} with {other}"
+        case "not_distinguishable":
+            return f"not distinguishable with {other} ({ratio})"
+        case "not_judged":
+            return f"not judged with {other} ({ratio}), for fewer than {MIN_BLOCKS} blocks in common"
 
 
 def absent_losses(sweep: Sweep, workload: str) -> Iterator[str]:
     """Which losses were looked for and do not occur, and which could not be looked for."""
     cells = {cell.id: cell for cell in sweep.cells}
     seen = {loss.kind for loss in sweep.losses if cells[loss.to].workload == workload}
-    compared = {effect.factor for effect in sweep.effects if effect.workload == workload and effect.pairs}
+    pairs = [effect for effect in sweep.effects if effect.workload == workload and effect.pairs]
+    compared = {effect.factor for effect in pairs if effect.standing != "not_judged"}
     checked = [words for kind, words, factors, _ in _ABSENT if kind not in seen and compared & set(factors)]
-    unknown = [name for _, _, factors, name in _ABSENT if not compared & set(factors)]
+    unknown = [name for _, _, factors, name in _ABSENT if not {effect.factor for effect in pairs} & set(factors)]
     if checked:
-        yield capital(f"{and_list(checked)} beyond {margin_text(sweep.margin)} occurs among the settings measured.")
+        yield capital(f"{and_list(checked)} beyond {margin_text(sweep.margin)} is shown by the settings measured.")
     if unknown:
         yield f"Nothing is said about the {and_list(unknown)}: no two valid settings differ only in that."
 
 
 def slower(loss: SweepLoss) -> str:
-    """``33.2 % [30.1, 36.4] longer`` of the rates' ratio."""
-    change = longer(1 / loss.ratio, 1 / loss.ci_high, 1 / loss.ci_low)
-    return f"{change.replace('+', '')} longer" if change.startswith("+") else f"{change} as long"
+    """``33.2 % [30.1, 36.4] longer than`` of the rates' ratio."""
+    ratio = longer(1 / loss.ratio, 1 / loss.ci_high, 1 / loss.ci_low)
+    if ratio.startswith("+"):
+        return f"{ratio.replace('+', '')} longer than"
+    return f"{ratio.removeprefix(f'×{NO_BREAK}')} times as long as"

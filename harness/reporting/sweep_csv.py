@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
-from harness.record.sweep_model import Sweep, SweepBest, SweepCell
+from harness.record.sweep_model import Sweep, SweepCell
 from harness.reporting.sections.counters import RATIOS, counted, ratios_of
+from harness.reporting.sweep_standing import best_of, standing_of
 from harness.wording import inert
 
 COLUMNS = (
@@ -23,16 +24,15 @@ def render_sweep_csv(sweep: Sweep) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
-    best = {each.workload: each for each in sweep.best if each.cores is None}
     for cell in sweep.cells:
-        rate, own = cell.rows_per_s_undisturbed, best.get(cell.workload)
+        rate = cell.rows_per_s_undisturbed
         writer.writerow(
             inert(value)
             for value in (
                 sweep.sweep_id, sweep.created, cell.workload, cell.backend, cell.dtype, cell.batch_size, cell.node,
                 cell.memory_node, cell.smt, cell.threads_per_core, cell.cores, cell.instances,
                 cell.validity.verdict.value, rate.value, rate.ci_low, rate.ci_high, rate.n,
-                cell.rows_per_s.value, cell.mean_inference_per_row_s.value, *_against(cell, own), _by_block(cell),
+                cell.rows_per_s.value, cell.mean_inference_per_row_s.value, *_against(sweep, cell), _by_block(cell),
                 " | ".join(cell.validity.reasons), *(
                     None if metric is None else metric.value for metric in (cell.in_process_rows_per_s, cell.http_share)
                 ), *map(ratios_of(counted(cell.processes)).get, (ratio.name for ratio in RATIOS)),
@@ -41,11 +41,13 @@ def render_sweep_csv(sweep: Sweep) -> str:
     return buffer.getvalue()
 
 
-def _against(cell: SweepCell, best: SweepBest | None) -> tuple[str | float | None, ...]:
-    if best is not None and best.cell == cell.id:
-        return "best", 1.0, None, None
-    rival = next((rival for rival in best.rivals if rival.cell == cell.id), None) if best is not None else None
-    return (None,) * 4 if rival is None else (rival.standing, rival.ratio, rival.ci_low, rival.ci_high)
+def _against(sweep: Sweep, cell: SweepCell) -> tuple[str | float | None, ...]:
+    best, standing = best_of(sweep, cell.workload), standing_of(sweep, cell)
+    rivals = () if best is None else best.rivals
+    for rival in rivals:
+        if rival.cell == cell.id:
+            return standing, rival.ratio, rival.ci_low, rival.ci_high
+    return standing, None if standing == "not_compared" else 1.0, None, None
 
 
 def _by_block(cell: SweepCell) -> str:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from harness.record.sweep_model import Sweep
-from harness.reporting.console import COLOURS, add_columns, bare_table, print_table, safe, say, standard_output, tag
+from harness.reporting.console import (
+    COLOURS,
+    add_columns,
+    bare_table,
+    fits,
+    print_table,
+    safe,
+    say,
+    standard_output,
+    tag,
+)
 from harness.reporting.sections.status import WARN
 from harness.reporting.sweep_view import SettingLine, SweepView, WorkloadView, view_of
 
@@ -66,7 +76,12 @@ def _print_workload(out: Console, view: SweepView, workload: WorkloadView) -> No
     shown = workload.lines[:_ROWS] if out.is_terminal else workload.lines
     out.print()
     say(out, workload.title, style="bold")
-    print_table(out, _table(view, shown))
+    table = _table(view, shown)
+    narrow = out.is_terminal and not fits(out, table)
+    print_table(out, _narrow_table(view, shown) if narrow else table)
+    if narrow:
+        left = "" if view.over_http else "; rows/s undisturbed and the time per row are in the report"
+        say(out, f"In the second lines: 95 % interval, and the limits that decide{left}.", style="dim")
     if len(shown) < len(workload.lines):
         say(out, f"{len(workload.lines) - len(shown)} slower settings are in the report.", style="dim")
     for line in workload.reasons:
@@ -75,6 +90,19 @@ def _print_workload(out: Console, view: SweepView, workload: WorkloadView) -> No
         say(out, f"{WARN} {loss.kind}: {loss.text} {loss.why}", style="yellow")
     for text in workload.absent:
         say(out, text, style="dim")
+
+
+def _narrow_table(view: SweepView, lines: tuple[SettingLine, ...]) -> Table:
+    """What decides, with intervals on second lines and the unit in the head alone."""
+    table = bare_table(1)
+    heads = (*(factor.head for factor in view.factors), "rows/s", "Against the best", "Standing", "Validity")
+    add_columns(table, heads, right=_RIGHT)
+    for line in lines:
+        levels = (Text(safe(factor.short(line.cell))) for factor in view.factors)
+        rate = f"{line.rate.value.removesuffix('rows/s').rstrip()}\n{line.rate.margin}".rstrip()
+        change = line.against.replace(" [", "\n[")
+        table.add_row(*levels, Text(rate), Text(change), tag(line.standing), tag(line.status))
+    return table
 
 
 def _table(view: SweepView, lines: tuple[SettingLine, ...]) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.measure.validity import shortfall
-from harness.record.model import Verdict
+from harness.measure.verdicts import MIN_BLOCKS
 from harness.record.sweep_model import Sweep, SweepBest, SweepCell, SweepLoss, SweepRival
 from harness.reporting.comparison_view import percent as margin_text
 from harness.reporting.sections.figures import Figure, figure, with_margin
@@ -14,18 +14,11 @@ from harness.reporting.sections.machine import is_power
 from harness.reporting.sections.status import BAD, DISTURBED, GOOD, WARN, Status, status_of
 from harness.reporting.sweep_conclusions import absent_losses, level_sentences, longer, slower
 from harness.reporting.sweep_factors import CORES, FACTORS, SMT, THREADS, Factor, setting_name, varying
+from harness.reporting.sweep_standing import STANDINGS, StandingName, best_of, is_alone, is_valid, standing_of
 from harness.reporting.text import NO_BREAK, and_list, capital, number, percent, quantity
 from harness.wording import plural
 
-BEST = Status("Best", "★", "good")
-_FASTEST = Status("Fastest", "–", "note")  # of which none is valid
 _UNMEASURED = Status("Not measured", "–", "note")
-_STANDINGS = {
-    "equivalent": Status("Equivalent", "≈", "good"),
-    "slower": Status("Slower", "", "note"),
-    "undecided": Status("Not distinguishable", "?", "warn"),
-}
-_UNUSED = Status("Not compared", "–", "note")
 _NAMED = 3  # settings named one by one; more are counted
 _LOSSES: Mapping[str, tuple[str, str]] = {
     "smt_cliff": (
@@ -133,12 +126,7 @@ class _Context:
         return setting_name(self.cells[cell], self.factors)
 
     def is_valid(self, cell: int) -> bool:
-        return self.cells[cell].validity.verdict is Verdict.VALID
-
-    def is_alone(self, cell: int) -> bool:
-        """Whether it is the only valid setting of several of its workload, and so the best of nothing."""
-        others = [each for each in self.sweep.cells if each.workload == self.cells[cell].workload and each.id != cell]
-        return self.is_valid(cell) and bool(others) and not any(self.is_valid(each.id) for each in others)
+        return is_valid(self.cells[cell])
 
 
 def view_of(sweep: Sweep) -> SweepView:
@@ -170,7 +158,7 @@ def _status(sweep: Sweep, *, answered: bool) -> Status:
         return Status("No result", BAD, "bad")
     if not answered:
         return Status("Invalid", BAD, "bad")
-    whole = all(cell.validity.verdict is Verdict.VALID for cell in sweep.cells)
+    whole = all(map(is_valid, sweep.cells))
     return Status("Valid", GOOD, "good") if whole else Status("Valid in part", WARN, "warn")
 
 
@@ -207,9 +195,9 @@ def _fixed(context: _Context) -> str:
 def _workload(context: _Context, name: str) -> WorkloadView:
     sweep = context.sweep
     title = sweep.workloads[name].title
-    best = next((answer for answer in sweep.best if answer.workload == name and answer.cores is None), None)
+    best = best_of(sweep, name)
     rivals = {} if best is None else {rival.cell: rival for rival in best.rivals}
-    lines = [_line(context, cell, best, rivals.get(cell.id)) for cell in sweep.cells if cell.workload == name]
+    lines = [_line(context, cell, rivals.get(cell.id)) for cell in sweep.cells if cell.workload == name]
     lines.sort(key=lambda line: (-(line.cell.rows_per_s_undisturbed.value or 0.0), line.cell.id))
     return WorkloadView(
         name=name,
@@ -236,10 +224,8 @@ def _reasons(lines: Sequence[SettingLine]) -> Iterator[ReasonLine]:
         yield ReasonLine(those[0].status, who + rest, reason)
 
 
-def _line(context: _Context, cell: SweepCell, best: SweepBest | None, rival: SweepRival | None) -> SettingLine:
-    is_best = best is not None and best.cell == cell.id
-    valid = cell.validity.verdict is Verdict.VALID
-    alone = is_best and context.is_alone(cell.id)
+def _line(context: _Context, cell: SweepCell, rival: SweepRival | None) -> SettingLine:
+    standing = standing_of(context.sweep, cell)
     return SettingLine(
         cell=cell,
         rival=rival,
@@ -247,31 +233,24 @@ def _line(context: _Context, cell: SweepCell, best: SweepBest | None, rival: Swe
         rate=figure(cell.rows_per_s),
         undisturbed=figure(cell.rows_per_s_undisturbed),
         per_row=figure(cell.mean_inference_per_row_s),
-        against="–"
-        if alone
-        else ("best" if valid else "fastest")
-        if is_best
-        else "–"
-        if rival is None
-        else longer(rival.ratio, rival.ci_low, rival.ci_high),
-        standing=_UNUSED
-        if alone
-        else (BEST if valid else _FASTEST)
-        if is_best
-        else _UNUSED
-        if rival is None
-        else _STANDINGS[rival.standing],
+        against=_against(standing, rival),
+        standing=STANDINGS[standing],
         status=_of_cell(cell),
         in_process=figure(cell.in_process_rows_per_s),
         http_share=_http_share(cell),
     )
 
 
+def _against(standing: StandingName, rival: SweepRival | None) -> str:
+    if rival is not None:
+        return longer(rival.ratio, rival.ci_low, rival.ci_high)
+    return "–" if standing == "not_compared" else standing
+
+
 def _of_cell(cell: SweepCell) -> Status:
     if not cell.processes:
         return _UNMEASURED
-    valid = cell.validity.verdict is Verdict.VALID
-    return DISTURBED if valid and _shortfall(cell) is not None else status_of(cell.validity.verdict)
+    return DISTURBED if is_valid(cell) and _shortfall(cell) is not None else status_of(cell.validity.verdict)
 
 
 def _http_share(cell: SweepCell) -> str:
@@ -298,10 +277,10 @@ def _sentences(context: _Context, lead: str, best: SweepBest | None, lines: Sequ
             capital(f"{lead}no setting gave a valid result."),
             f"Not to be used: the fastest was {named} with {rate}.",
         )
-    if context.is_alone(best.cell):
+    if is_alone(context.sweep, context.cells[best.cell]):
         return (capital(f"{lead}only {named} gave a valid result: {rate}. Nothing is compared with it."),)
     levels = level_sentences(context.sweep, context.cells[best.cell].workload)
-    return (capital(f"{lead}best with {named}: {rate}."), *_ties(context, best), *levels)
+    return (capital(f"{lead}best with {named}: {rate}."), *_ties(context, best), *_left_out(lines), *levels)
 
 
 def _rate(cell: SweepCell) -> str:
@@ -314,11 +293,12 @@ def _rate(cell: SweepCell) -> str:
 
 
 def _ties(context: _Context, best: SweepBest) -> list[str]:
-    """The settings equivalent to the best, and those that are not distinguishable from it."""
+    """The settings equivalent to the best, not distinguishable from it, and not judged."""
     sentences = []
     for standing, lead in (
         ("equivalent", f"Equivalent within {margin_text(context.sweep.margin)}"),
-        ("undecided", "Not distinguishable from it; more blocks would decide"),
+        ("not_distinguishable", "Not distinguishable from it; more blocks would decide"),
+        ("not_judged", "Not judged, as too few blocks are common to both"),
     ):
         names = [context.name(rival.cell) for rival in best.rivals if rival.standing == standing]
         rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -326,15 +306,22 @@ def _ties(context: _Context, best: SweepBest) -> list[str]:
     return sentences
 
 
+def _left_out(lines: Sequence[SettingLine]) -> list[str]:
+    """How many settings are not compared with the best; the reasons stand below their table."""
+    unjudged = sum(line.standing is STANDINGS["not_compared"] for line in lines)
+    return [f"Not compared with it: {unjudged} of {plural(len(lines), 'setting')}, as not valid."] if unjudged else []
+
+
 def _core_line(context: _Context, best: SweepBest) -> CoreLine:
     cell = context.cells[best.cell]
     ties = sum(rival.standing == "equivalent" for rival in best.rivals)
-    mark = "" if context.is_valid(best.cell) else " (not valid)"
+    valid = context.is_valid(best.cell)
     return CoreLine(
         cores=cell.cores,
-        name=f"{setting_name(cell, [factor for factor in context.factors if factor is not CORES])}{mark}",
+        name=setting_name(cell, [factor for factor in context.factors if factor is not CORES])
+        + ("" if valid else " (not valid)"),
         rate=_rate(cell),
-        ties=plural(ties, "setting") if ties else "none",
+        ties=(plural(ties, "setting") if ties else "none") if valid else "not judged",
     )
 
 
@@ -352,12 +339,12 @@ def _losses(context: _Context, workload: str) -> Iterator[LossLine]:
         worst, *others = sorted(those, key=lambda loss: loss.ratio)
         start, to = context.cells[worst.start], context.cells[worst.to]
         common = [factor for factor in context.factors if factor.level(start) == factor.level(to)]
-        where = f" with {setting_name(to, common)}" if common else ""
-        sentence = f"{to_level} takes {slower(worst)} per row than {start_level}{where}"
+        where = f", both with {setting_name(to, common)}" if common else ""
+        sentence = f"With {to_level} a row takes {slower(worst)} with {start_level}{where}"
         if others:
             least = 100 * (1 / others[-1].ratio - 1)
-            sentence += f", and at least {least:.1f}{NO_BREAK}% longer in {plural(len(others), 'other setting')}"
-        yield LossLine(kind, capital(f"{sentence}."), why)
+            sentence += f"; it takes at least {least:.1f}{NO_BREAK}% longer in {plural(len(others), 'other setting')}"
+        yield LossLine(kind, f"{sentence}.", why)
 
 
 def _method(sweep: Sweep) -> tuple[str, ...]:
@@ -369,7 +356,8 @@ def _method(sweep: Sweep) -> tuple[str, ...]:
         "Settings are compared by their undisturbed times per row over the blocks they have in common, by paired t"
         " limits on logarithms, each one-sided at 95 % and corrected for the number of comparisons (Bonferroni):"
         f" equivalent when both limits lie inside {margin_text(sweep.margin)}, slower when both lie above 0, else not"
-        " distinguishable. The limits printed are those. Only valid settings are compared where there is one.",
+        f" distinguishable; with fewer than {MIN_BLOCKS} blocks in common not judged. The limits printed are those."
+        " Only valid settings are compared where there is one; where there is none, nothing is judged.",
         "What a factor does is the mean over pairs of settings that are equal in everything else, judged by the same"
         " limits, corrected for the number of levels compared.",
     )

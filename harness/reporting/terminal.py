@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.text import Text
 
 from harness.record.model import Run
-from harness.reporting.console import COLOURS, bare_table, print_table, safe, standard_output, tag
+from harness.reporting.console import COLOURS, bare_table, print_table, safe, say, standard_output, tag
 from harness.reporting.sections.findings import findings
 from harness.reporting.sections.headline import headline
 from harness.reporting.sections.published import HEAD, published_rows
@@ -53,8 +53,9 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
     groups = workload_groups(run)
     if out.is_terminal:
         for group in groups:
-            out.print(f"\n{_name(group)}", style="bold", markup=False, highlight=False)
-            out.print(safe(group.dataset), style="dim", markup=False, highlight=False)
+            out.print()
+            say(out, _name(group), style="bold")
+            say(out, group.dataset, style="dim")
             print_table(out, _table([group], named=False, narrow=out.width < _NARROW))
             _print_accuracy(out, group, "")
     elif groups:
@@ -62,30 +63,25 @@ def print_run(run: Run, directory: Path, console: Console | None = None) -> None
         for group in groups:
             _print_accuracy(out, group, f"{_name(group)}: ")
     for line in (*_data_notes(run), *run.placement.notes):
-        out.print(safe(line), style="dim", markup=False, highlight=False)
+        say(out, line, style="dim")
     _print_published(out, run)
     for line in _reasons(groups):
-        out.print(safe(line), style="dim", markup=False, highlight=False)
+        say(out, line, style="dim")
     for view in findings(run):
         colour, finding = COLOURS[view.status.kind], view.finding
         out.print()
-        out.print(f"{view.status.shape} {safe(finding.title)}", style=colour, markup=False, highlight=False)
+        say(out, f"{view.status.shape} {finding.title}", style=colour)
         for text in (finding.why, f"Effect: {view.effect}" if view.effect else ""):
             if text:
-                out.print(f"  {safe(text)}", markup=False, highlight=False)
+                say(out, f"  {text}")
         for heading, command in view.ways:
             if heading:
-                out.print(f"    {heading}:", style="dim", markup=False, highlight=False)
-            out.print(f"    $ {safe(command)}", style="bold", markup=False, highlight=False, soft_wrap=True)
+                say(out, f"    {heading}:", style="dim")
+            say(out, f"    $ {command}", style="bold")
     verdict = headline(run)
     out.print()
-    out.print(
-        f"{verdict.status.shape} {safe(verdict.text)}",
-        style=f"bold {COLOURS[verdict.status.kind]}",
-        markup=False,
-        highlight=False,
-    )
-    out.print(f"Report: {safe(str(directory / 'report.html'))}", markup=False, highlight=False, soft_wrap=True)
+    say(out, f"{verdict.status.shape} {verdict.text}", style=f"bold {COLOURS[verdict.status.kind]}")
+    say(out, f"Report: {directory / 'report.html'}")
 
 
 def _table(groups: list[WorkloadGroup], *, named: bool, narrow: bool) -> Table:
@@ -112,7 +108,7 @@ def _table(groups: list[WorkloadGroup], *, named: bool, narrow: bool) -> Table:
 
 def _print_accuracy(out: Console, group: WorkloadGroup, lead: str) -> None:
     if group.accuracy is not None:
-        out.print(safe(f"{lead}{_accuracy(group.accuracy)}"), markup=False, highlight=False)
+        say(out, f"{lead}{_accuracy(group.accuracy)}")
 
 
 def _data_notes(run: Run) -> list[str]:
@@ -136,7 +132,7 @@ def _print_published(out: Console, run: Run) -> None:
     out.print()
     print_table(out, table)
     for row in rows if narrow else ():
-        out.print(clip(f"{row.system}: {row.difference}", _LONG), style="dim", markup=False, highlight=False)
+        say(out, clip(f"{row.system}: {row.difference}", _LONG), style="dim")
     out.print()
 
 

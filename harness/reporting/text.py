@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.errors import printable
 from harness.platform.parse import format_cpulist
-from harness.wording import count
+from harness.wording import count, signed
 
 UNKNOWN = "not known"
 NO_BREAK = "\u00a0"
@@ -16,6 +16,7 @@ NO_BREAK = "\u00a0"
 _PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
 # Time is not counted in kiloseconds.
 _HIGHEST = {"s": 0}
+_TIMES = 2.0  # a ratio from which "× 2.4" says more than "+140 %"
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -69,6 +70,19 @@ def plus_minus(value: float, low: float, high: float) -> str:
         return ""
     side = 100 * max(value - low, high - value) / abs(value)
     return f"±{number(side, 2 if side >= 1 else 1)}{NO_BREAK}%"
+
+
+def change(ratio: float, low: float | None, high: float | None) -> tuple[str, str]:
+    """A time against another, and its limits: ``+31.0 %``, ``[+27.1, +35.2]``; from twice on ``× 2.4``, ``[2, 3]``.
+
+    Without limits the second text is empty.
+    """
+
+    def shown(value: float) -> str:
+        return number(value) if ratio >= _TIMES else signed(100 * (value - 1))
+
+    limits = "" if low is None or high is None else f"[{shown(low)},{NO_BREAK}{shown(high)}]"
+    return f"×{NO_BREAK}{shown(ratio)}" if ratio >= _TIMES else f"{shown(ratio)}{NO_BREAK}%", limits
 
 
 def moment(created: str) -> str:

@@ -54,6 +54,11 @@ def least_s(series_s: float, started_s: float) -> float:
     return started_s * (1 + _FIT_STARTS + _SLOT_STARTS) + closing_s(started_s) + series_s
 
 
+def slot_start_s(backend: str, started_s: float, survey_s: float) -> float:
+    """Seconds to start a process of this backend, where none was measured: as the survey with torch, else far less."""
+    return survey_s if backend in _WITH_TORCH else min(survey_s, _SLOT_STARTS * (started_s or _STARTED_S))
+
+
 def next_slot_s(backend: str, walls: Mapping[str, Sequence[float]], fit_s: float) -> float:
     """Seconds that the next slot may take.
 

@@ -38,7 +38,7 @@ from harness.runs.forecast import closing_s, forecast, no_survey, within_budget
 from harness.runs.journal import FitEntry, Journal, SessionEntry, open_journal
 from harness.runs.machine import Machine, any_core, observed
 from harness.runs.preflight import check_group, checked_by_worker, drawn_rows
-from harness.runs.stopping import Amount, Stopping
+from harness.runs.stopping import Amount, Stopping, duration
 from harness.runs.work import Work, backends_of
 from harness.scratch import scratch
 from harness.training.rank_setting import RankGroup
@@ -305,7 +305,7 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
     configurations = sum(len(backends_of(workload, spec)) for workload in design.workloads)
     rows = drawn_rows(design.workloads, spec)
     ahead = None if emulated else forecast(design.workloads, spec, stopping.blocks, rows, session.spent_s)
-    for text in (ahead, left_out):
+    for text in (ahead, left_out, _used_up(spec, journal.spent_s())):
         if text is not None:
             progress.say(text)
     engine.say_what_is_not_counted(machine.facts.limits)
@@ -320,6 +320,16 @@ def _execute(session: Session, journal: Journal, executor: Executor, progress: P
     macs = {name: None if fit.outcome is None else fit.outcome.macs_per_row for name, fit in fits.items()}
     return _record(
         design, machine, stopping, survey, with_shares(results, roof, macs), with_workloads(roof, results, macs)
+    )
+
+
+def _used_up(spec: RunSpec, spent_s: float) -> str | None:
+    """What is said of a run whose earlier sessions used its budget up."""
+    if spec.budget_s is None or spent_s < spec.budget_s:
+        return None
+    return (
+        f"The budget of {duration(spec.budget_s)} is used up: the record is made of what was measured. For more, begin"
+        " a new run with a longer --budget."
     )
 
 

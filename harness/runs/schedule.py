@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.record.spec import Scenario
+from harness.wording import count, plural
 
 _T = TypeVar("_T")
 
@@ -51,12 +52,19 @@ class Configuration:
         return f"node {self.node}" + ("" if self.memory_node is None else f", memory of node {self.memory_node}")
 
     def describe(self) -> str:
-        """The configuration in a few words."""
-        cores = f"{self.cores} {'core' if self.cores == 1 else 'cores'}"
-        smt = [] if self.smt is None else [f"SMT {self.smt}"]
-        instances = [f"{self.instances} instances"] if self.instances > 1 else []
-        parts = [*smt, f"{cores} x {self.threads_per_core}", self.location, *instances, self.backend, self.dtype]
-        return ", ".join([*parts, f"batch {self.batch_sizes[-1]}"] if self.batch_sizes else parts)
+        """The configuration in the words of a sweep's page, what is most often varied first."""
+        return ", ".join(
+            [
+                self.backend,
+                self.dtype,
+                *([f"batch {count(self.batch_sizes[-1])}"] if self.batch_sizes else []),
+                *([] if self.smt is None else [f"SMT {self.smt}"]),
+                plural(self.cores, "core"),
+                *([plural(self.threads_per_core, "thread") + " per core"] if self.threads_per_core > 1 else []),
+                self.location,
+                *([plural(self.instances, "instance")] if self.instances > 1 else []),
+            ]
+        )
 
 
 @dataclass(frozen=True)

@@ -171,8 +171,9 @@ def proceed(
     clock: Clock | None = None,
     sysroot: SysRoot | None = None,
     write: Write = write_switch,
+    more_s: float | None = None,
 ) -> Size:
-    """Measure what is still open, and give the record.
+    """Measure what is still open, and give the record; ``more_s`` from now on replaces what is left of the budget.
 
     Raises:
         InputError: this is no sizing, or what a worker found wrong in the user's files.
@@ -183,6 +184,7 @@ def proceed(
     design, request = design_to_resume(directory), decode_json_file(SizeRequest, directory / REQUEST_FILE)
     with open_journal(directory) as journal:
         progress.say(f"{'Continuing' if journal.entries else 'Sizing in'} {directory}")
+        request = request if more_s is None else replace(request, budget_s=journal.spent_s() + more_s)
         ended_by = measure(
             Sizing(directory, design, request, clock or SystemClock(), sysroot or SysRoot()),
             journal, executor, progress, write=write,
@@ -348,7 +350,7 @@ def resumable(directory: Path) -> Iterator[None]:
     except BaseException:
         with suppress(LparbenchError):
             done = sum(isinstance(entry, Measurement) for entry in read_journal(directory))
-            print(f"{done} measurements are done and kept in {directory}", file=sys.stderr)
+            print(f"Measurements done and kept in {directory}: {done}", file=sys.stderr)
             print(f"  Resume: lparbench size --resume {directory}", file=sys.stderr)
             print(f"  Answer so far: lparbench size --from {directory}", file=sys.stderr)
         raise

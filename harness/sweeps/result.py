@@ -45,11 +45,12 @@ _Rates = dict[int, dict[int, float]]  # cell -> block -> rate
 _NOT_MEASURED = "not measured: the sweep ended before"
 _NOTHING = over_processes([], "rows/s")
 _VALID = Validity(Verdict.VALID)
-_STANDINGS: Mapping[Standing, Literal["equivalent", "slower", "undecided"]] = {
+_STANDINGS: Mapping[Standing, Literal["equivalent", "slower", "not_distinguishable", "not_judged"]] = {
     Standing.EQUIVALENT: "equivalent",
     Standing.SLOWER: "slower",
-    Standing.FASTER: "undecided",  # than the cell of the highest rate, by the blocks that both have alone
-    Standing.UNDECIDED: "undecided",
+    Standing.FASTER: "not_judged",  # than the cell of the highest rate, which lacks blocks in which others were slow
+    Standing.NOT_DISTINGUISHABLE: "not_distinguishable",
+    Standing.NOT_JUDGED: "not_judged",
 }
 
 
@@ -87,6 +88,7 @@ def sweep_record(design: Design, journal: Sequence[Entry]) -> Sweep:
         for index, configuration in enumerate(grid.configurations)
     )
     usable = _usable(cells)
+    valid = [cell for cell in usable if cell.validity.verdict is Verdict.VALID]
     rates = {cell.id: _rates(cell) for cell in usable}
     bests = tuple(_best([workload.name for workload in design.workloads], usable, rates, grid.margin))
     surveys = [entry.result.outcome(SurveyOutcome) for entry in journal if isinstance(entry, SurveyEntry)]
@@ -111,10 +113,8 @@ def sweep_record(design: Design, journal: Sequence[Entry]) -> Sweep:
         cells=cells,
         skipped=dict(grid.skipped),
         best=bests,
-        losses=tuple(_losses(grid.method, usable, rates, grid.margin)),
-        effects=tuple(
-            effects_of(usable, rates, [answer.cell for answer in bests if answer.cores is None], grid.margin)
-        ),
+        losses=tuple(_losses(grid.method, valid, rates, grid.margin)),
+        effects=tuple(effects_of(valid, rates, [answer.cell for answer in bests if answer.cores is None], grid.margin)),
         notes=_notes(design),
     )
 
@@ -253,13 +253,16 @@ def _best(workloads: Sequence[str], cells: Sequence[SweepCell], rates: _Rates, m
             among = {cell.id: rates[cell.id] for cell in own if cores in (None, cell.cores)}
             best = best_cell(among, margin=margin)
             if best is not None:
-                bests.append(SweepBest(workload, cores, best.cell, _rivals(best)))
+                valid = all(cell.validity.verdict is Verdict.VALID for cell in own)
+                bests.append(SweepBest(workload, cores, best.cell, _rivals(best, valid=valid)))
     return bests
 
 
-def _rivals(best: Best[int]) -> tuple[SweepRival, ...]:
+def _rivals(best: Best[int], *, valid: bool) -> tuple[SweepRival, ...]:
+    """How others compare with the best; what is not ``valid`` is not judged."""
+    standings = _STANDINGS if valid else dict.fromkeys(_STANDINGS, _STANDINGS[Standing.NOT_JUDGED])
     return tuple(
-        SweepRival(rival.cell, rival.ratio.centre, rival.ratio.low, rival.ratio.high, _STANDINGS[rival.standing])
+        SweepRival(rival.cell, rival.ratio.centre, rival.ratio.low, rival.ratio.high, standings[rival.standing])
         for rival in best.rivals
     )
 

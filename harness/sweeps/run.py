@@ -20,7 +20,7 @@ from harness.record.identity import now
 from harness.runs.design import Design, Grid
 from harness.runs.engine import Engine, Progress, unable
 from harness.runs.fingerprint import check_same_machine
-from harness.runs.forecast import for_work_s, next_slot_s, no_survey
+from harness.runs.forecast import for_work_s, next_slot_s, no_survey, slot_start_s
 from harness.runs.journal import FitEntry, Journal, Measurement, SessionEntry, SurveyEntry
 from harness.runs.schedule import Configuration, Slot
 from harness.runs.stopping import duration
@@ -29,7 +29,7 @@ from harness.workers.executor import Executor
 
 _SERIES_PER_SLOT = 2  # as much time goes into warming up as into the window
 _NAMED = 4  # settings left out; more are counted
-_OVERHEAD_S = 1.0  # of a slot, besides starting the process and the series: the signal, the journal, loading the data
+_OVERHEAD_S = 0.5  # of a slot, besides starting the process and the series: the signal, the journal, loading the data
 
 
 def run_sweep(
@@ -79,7 +79,7 @@ def run_sweep(
     progress.start(len(fits) + len(remaining) + 1, "start" if no_survey(design.spec) else "survey of the machine")
     if not no_survey(design.spec):
         engine.survey(work.placed(), roof=False)
-    progress.say(_estimate(design, grid, journal, fits=len(fits), remaining=len(remaining), slots=len(slots)))
+    progress.say(_estimate(design, grid, journal, spent_s, fits=len(fits), remaining=len(remaining), slots=len(slots)))
     for name in fits:
         work.fit(name)
     switched = grid.method is SmtMethod.SWITCHED and bool(remaining)
@@ -88,7 +88,8 @@ def run_sweep(
             configuration = grid.configurations[slot.configuration]
             progress.advance(f"block {slot.block + 1} of {design.spec.blocks}: {configuration.describe()}")
             work.measure(slot, configuration, session)
-    engine.clean_up()
+    if len(journal.done()) == len(slots):  # else a session with more budget measures what was fitted
+        engine.clean_up()
 
 
 def _same_machine(design: Design, grid: Grid, sysroot: SysRoot, progress: Progress) -> Facts:
@@ -210,18 +211,21 @@ class Work:
             self.level, self.facts = level, None
 
 
-def _estimate(design: Design, grid: Grid, journal: Journal, *, fits: int, remaining: int, slots: int) -> str:
+def _estimate(
+    design: Design, grid: Grid, journal: Journal, started_s: float, *, fits: int, remaining: int, slots: int
+) -> str:
     """What lies ahead, by the slots done so far, or before the first one by what starting a process took."""
     walls = [wall for measurement in journal.of(Measurement) if (wall := measurement.result.wall_s)]
     survey_s = next((entry.result.wall_s for entry in journal.of(SurveyEntry)), 0.0)
-    slot_s = survey_s + _SERIES_PER_SLOT * design.spec.series_seconds + _OVERHEAD_S
+    starts = [slot_start_s(each.backend, started_s, survey_s) for each in grid.configurations]
+    slot_s = sum(starts) / len(starts) + _SERIES_PER_SLOT * design.spec.series_seconds + _OVERHEAD_S
     if walls:
         slot_s = sum(walls) / len(walls)
     settings, amount = len(grid.configurations), design.spec.blocks
     count = f"{plural(settings, 'setting')} in {plural(amount, 'block')}"
-    done = "" if remaining == slots else f", {slots - remaining} of {slots} measurements done"
+    done = "" if remaining == slots else f", {slots - remaining} of {plural(slots, 'measurement')} done"
     training = f" after training {plural(fits, 'workload')}" if fits else ""
-    if design.spec.budget_s is not None and remaining * slot_s > design.spec.budget_s:
+    if design.spec.budget_s is not None and journal.spent_s() + remaining * slot_s > design.spec.budget_s:
         block = f"{duration(settings * slot_s)}{training}"
         return f"{plural(settings, 'setting')}{done}: as much as fits into the budget; a block takes about {block}."
     return f"{count}{done}: about {duration(remaining * slot_s)}{training}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,14 +21,16 @@ from harness.record.store import SWEEP_NAME, check_writable
 from harness.record.sweep_model import Sweep
 from harness.runs.design import Design, Grid, design_to_resume, new_design, read_design, write_design
 from harness.runs.engine import Progress
-from harness.runs.forecast import no_survey, sweep_too_small, sweep_within_budget
+from harness.runs.forecast import closing_s, no_survey, sweep_too_small, sweep_within_budget
 from harness.runs.journal import Journal, Measurement, open_journal, read_journal
 from harness.runs.machine import any_core
 from harness.runs.preflight import checked_by_worker, most_test_rows
 from harness.runs.schedule import Configuration
+from harness.runs.stopping import duration
 from harness.sweeps.result import sweep_record
 from harness.sweeps.run import run_sweep
 from harness.sweeps.settings import Bounds, Factors, Location, bounds_of, configurations_of, default_factors
+from harness.wording import plural
 from harness.workers.executor import Executor
 from harness.workload.model import Workload
 
@@ -86,7 +89,9 @@ def begin(
     return directory
 
 
-def proceed(directory: Path, executor: Executor, progress: Progress, spent_s: float = 0.0) -> Sweep:
+def proceed(
+    directory: Path, executor: Executor, progress: Progress, spent_s: float = 0.0, more_s: float | None = None
+) -> Sweep:
     """Do what is still to do, and give the record.
 
     Args:
@@ -94,6 +99,7 @@ def proceed(directory: Path, executor: Executor, progress: Progress, spent_s: fl
         executor: does its jobs.
         progress: hears of it.
         spent_s: time that the command took before, which a budget counts.
+        more_s: that it may take from now on, in place of what is left of the budget that it was begun with.
 
     Raises:
         LparbenchError: see :func:`harness.sweeps.run.run_sweep`.
@@ -104,7 +110,7 @@ def proceed(directory: Path, executor: Executor, progress: Progress, spent_s: fl
         if len(journal.done()) < len(slots):
             progress.say(f"{'Continuing' if journal.entries else 'Sweep in'} {directory}")
             for reason, amount in sorted(design.grid.skipped.items()) if design.grid else ():
-                progress.say(f"Left out, {amount} {'setting' if amount == 1 else 'settings'}: {reason}.")
+                progress.say(f"Left out, {plural(amount, 'setting')}: {reason}.")
             if (emulator := design.facts.emulation.refuses) is not None:
                 progress.say(f"This machine is emulated ({emulator}): settings are applied and checked, times refused.")
             for text in (
@@ -112,7 +118,10 @@ def proceed(directory: Path, executor: Executor, progress: Progress, spent_s: fl
             ):
                 progress.say(text)
             (directory / SWEEP_NAME).unlink(missing_ok=True)  # of an earlier state
-            run_sweep(directory, design, journal, executor, progress, spent_s=spent_s)
+            more = design if more_s is None else _with_budget(design, journal.spent_s() + more_s)
+            run_sweep(directory, more, journal, executor, progress, spent_s=spent_s)
+            if more.spec.budget_s is not None and len(journal.done()) < len(slots):
+                progress.say(_used_up(directory, journal, len(slots), spent_s))
         return sweep_record(_as_measured(design, journal), journal.entries)
 
 
@@ -124,6 +133,21 @@ def _of_budget(design: Design, started_s: float, *, resumed: bool) -> Iterator[s
     )
     too_small = None if resumed else sweep_too_small(design.spec, started_s)
     yield from (text for text in (too_small, cut) if text is not None)
+
+
+def _with_budget(design: Design, budget_s: float) -> Design:
+    return replace(design, spec=replace(design.spec, budget_s=budget_s))
+
+
+def _used_up(directory: Path, journal: Journal, slots: int, started_s: float) -> str:
+    """What is said where the budget ended a sweep, with what would finish it."""
+    walls = [entry.result.wall_s for entry in journal.of(Measurement)]
+    to_go = slots - len(walls)
+    rest_s = started_s + closing_s(started_s) + to_go * sum(walls) / max(1, len(walls))
+    return (
+        f"The budget is used up after {len(walls)} of {plural(slots, 'measurement')}. The others, about"
+        f" {duration(rest_s)}: lparbench sweep --resume {directory} --budget {math.ceil(rest_s)}s"
+    )
 
 
 def _as_measured(design: Design, journal: Journal) -> Design:
@@ -202,7 +226,7 @@ def resumable(directory: Path) -> Iterator[None]:
         with suppress(LparbenchError):
             done = sum(isinstance(entry, Measurement) for entry in read_journal(directory))
             total = sum(1 for _ in read_design(directory).slots())
-            print(f"{done} of {total} measurements are done and kept in {directory}", file=sys.stderr)
+            print(f"{done} of {plural(total, 'measurement')} done and kept in {directory}", file=sys.stderr)
             print(f"  Resume: lparbench sweep --resume {directory}", file=sys.stderr)
             print(f"  Results so far: lparbench report {directory}", file=sys.stderr)
         raise

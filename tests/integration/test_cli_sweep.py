@@ -77,7 +77,7 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
     assert process.returncode == 128 + signal.SIGINT
     assert "1 setting in 2 blocks" in said
     done = slots(directory)
-    assert f"{len(done)} of 2 measurements are done" in said
+    assert f"{len(done)} of 2 measurements done" in said
     assert f"lparbench sweep --resume results/sweeps/{directory.name}" in said
     assert "Traceback" not in said
 
@@ -85,7 +85,7 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
     assert call("report", directory, "--json").exit_code == 0
     assert b"Unfinished" in (directory / "report.html").read_bytes()
 
-    resumed = started(tmp_path, "sweep", "--resume", str(directory), "--json")
+    resumed = started(tmp_path, "sweep", "--resume", str(directory), "--budget", "10m", "--json")
     out, said = resumed.communicate(timeout=480)
     assert resumed.returncode == 2, said  # two blocks are too few for a valid result
     assert said == ""
@@ -147,6 +147,7 @@ def test_every_setting_that_cannot_run_is_named(tmp_path: Path) -> None:
         (("nsl-kdd-mlp", "--protocol", "dirty"), "--protocol"),
         (("nsl-kdd-mlp", "--data", "/nowhere"), "no such folder"),
         (("--resume", "/nowhere"), "no such file"),
+        (("--resume", "/nowhere", "--budget", "10m"), "no such file"),
         (("--resume", "/nowhere", "--blocks", "6"), "--blocks cannot be given again"),
         (("nsl-kdd-mlp", "--resume", "/nowhere"), "a workload cannot be given again"),
     ],

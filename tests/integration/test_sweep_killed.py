@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,18 @@ def journalled(directory: Path) -> int:
 def check_whole(directory: Path, plan: Design) -> None:
     slots = [entry.slot for entry in read_journal(directory) if isinstance(entry, Measurement)]
     assert slots == [slot.name for slot in plan.slots()]  # each once, none lost, in the order of the plan
+
+
+def test_where_a_budget_ends_it_a_session_with_more_has_what_was_fitted(directory: Path, root: SysRoot) -> None:
+    plan = read_design(directory)
+    short = replace(plan, spec=replace(plan.spec, budget_s=0.4))  # a measurement takes 0.5
+    with open_journal(directory) as journal:
+        run_sweep(directory, short, journal, ScriptedExecutor(rate), Quiet(), sysroot=root, write=at_once)
+    assert sum(isinstance(entry, Measurement) for entry in read_journal(directory)) == 1
+    assert list((directory / "fits").iterdir())
+    go_on(directory, root, ScriptedExecutor(rate))
+    check_whole(directory, plan)
+    assert not (directory / "fits").exists()
 
 
 def test_killed_at_twenty_random_points_it_loses_and_repeats_nothing(tmp_path: Path, root: SysRoot) -> None:

@@ -10,6 +10,7 @@ from support.mutations import small_run
 
 from harness.compare.compare import compare
 from harness.compare.environment import Difference, grouped, refuse_separated
+from harness.compare.inputs import load_side
 from harness.compare.labels import load_runs, load_sides
 from harness.compare.observations import Key, side_of
 from harness.errors import EnvironmentMismatchError, InputError
@@ -52,6 +53,32 @@ def test_a_run_is_called_as_its_directory_or_its_label(stored: dict[str, Path]) 
 def test_labels_that_do_not_fit_are_refused(stored: dict[str, Path], labels: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_sides([stored["smt2"], stored["smt4"]], labels)
+
+
+def test_a_folder_with_one_run_is_that_run_and_any_other_says_what_it_holds(
+    stored: dict[str, Path], tmp_path: Path
+) -> None:
+    monday = stored["monday/run"].parent
+    assert [side.name for side in load_sides([monday, stored["smt2"]])] == ["monday", "smt2"]
+    with pytest.raises(InputError, match=r"holds 4 runs; a side is one run\.") as refused:
+        load_side(monday.parent)
+    assert f"lparbench compare {stored['friday/run']} " in str(refused.value)
+    assert f"lparbench history {monday.parent}" in str(refused.value)
+    for name in ("sweep.json", "design.json", "journal.jsonl"):
+        (tmp_path / "sweeps/one").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sweeps/one" / name).write_text("{}")
+    with pytest.raises(InputError, match=r"sweeps holds 1 sweep; a side is one run\..*report .*sweeps/one"):
+        load_side(tmp_path / "sweeps")
+
+
+def test_a_fact_that_is_not_known_is_met_by_those_that_differ(stored: dict[str, Path]) -> None:
+    """The whole list is seventy names long, most of which nobody has to allow."""
+    sides = load_sides([stored["smt2"], stored["smt4"]])
+    with pytest.raises(InputError, match=r"unknown fact 'blah'\. \d+ are known\. These differ in nothing"):
+        compare(sides, allowed=["blah"])
+    other = replace(sides[1], fingerprint={**sides[1].fingerprint, "kernel": "6.99", "arch": "s390x"})
+    with pytest.raises(InputError, match=r"Did you mean 'cache'\? These differ in arch, kernel\."):
+        compare([sides[0], other], allowed=["cach"])
 
 
 def test_a_history_calls_runs_by_directory_below_the_label_of_their_folder(stored: dict[str, Path]) -> None:

@@ -46,14 +46,14 @@ def test_noise_makes_a_tie_that_is_not_called_equivalent() -> None:
     wild = {block: 110 * exp(30 * NOISE[block]) for block in range(6)}
     found = best_cell({"steady": rates(100), "wild": wild})
     assert found is not None
-    assert [rival.standing for rival in found.rivals] == [Standing.UNDECIDED]
+    assert [rival.standing for rival in found.rivals] == [Standing.NOT_DISTINGUISHABLE]
 
 
 def test_few_blocks_tell_nothing_apart() -> None:
     found = best_cell({"a": {0: 100.0, 1: 101.0}, "b": {0: 10.0, 1: 10.1}, "dead": {}})
     assert found is not None
     assert found.cell == "a"
-    assert [(rival.cell, rival.standing) for rival in found.rivals] == [("b", Standing.UNDECIDED)]
+    assert [(rival.cell, rival.standing) for rival in found.rivals] == [("b", Standing.NOT_JUDGED)]
     assert best_cell({"dead": {}}) is None
 
 
@@ -91,13 +91,13 @@ def test_a_tie_among_many_needs_more_than_a_tie_of_two() -> None:
     others = {n: {b: float(50 * np.exp(generator.normal(0, 0.2))) for b in range(6)} for n in range(50)}
     crowd = best_cell({**wide, **others}, margin=0.04)
     assert crowd is not None
-    assert next(one for one in crowd.rivals if one.cell == "b").standing is Standing.UNDECIDED
+    assert next(one for one in crowd.rivals if one.cell == "b").standing is Standing.NOT_DISTINGUISHABLE
 
 
 def test_ratios_that_do_not_vary_are_no_measurement() -> None:
     found = best_cell({"a": dict.fromkeys(range(6), 2.0), "b": dict.fromkeys(range(6), 1.0)})
     assert found is not None
-    assert found.rivals[0].standing is Standing.UNDECIDED
+    assert found.rivals[0].standing is Standing.NOT_JUDGED
 
 
 def test_a_smt_cliff_is_the_step_at_which_throughput_falls() -> None:
@@ -160,7 +160,7 @@ def test_the_limits_that_are_printed_are_those_that_decide() -> None:
             assert (rival.standing is Standing.EQUIVALENT) == inside
             assert (rival.standing is Standing.SLOWER) == (not inside and low > 1)
             seen.add(rival.standing)
-    assert seen == {Standing.EQUIVALENT, Standing.SLOWER, Standing.UNDECIDED}
+    assert seen == {Standing.EQUIVALENT, Standing.SLOWER, Standing.NOT_DISTINGUISHABLE}
 
 
 def test_an_effect_is_the_mean_over_pairs_and_what_else_differs_cancels() -> None:
@@ -174,7 +174,7 @@ def test_an_effect_is_the_mean_over_pairs_and_what_else_differs_cancels() -> Non
     assert turned.standing is Standing.FASTER
     assert contrasts([[((0, 0), (9, 9))], []], cells) == []
     few = {cell: {0: by_block[0]} for cell, by_block in cells.items()}
-    assert contrasts([[((1, 0), (0, 0))]], few)[0].standing is Standing.UNDECIDED
+    assert contrasts([[((1, 0), (0, 0))]], few)[0].standing is Standing.NOT_JUDGED
 
 
 def test_effects_of_nothing_are_claimed_in_at_most_five_percent_of_sweeps_per_side() -> None:

@@ -159,7 +159,7 @@ def test_what_was_read_is_not_overwritten(stored: Path, model: Path, tmp_path: P
     assert rows.read_text() == "1\n"
 
 
-@pytest.mark.parametrize("name", [*store._KINDS, JOURNAL_FILE, DESIGN_FILE, REQUEST_FILE])
+@pytest.mark.parametrize("name", [*store.KINDS, JOURNAL_FILE, DESIGN_FILE, REQUEST_FILE])
 def test_no_record_of_a_directory_that_was_read_is_overwritten(name: str, tmp_path: Path) -> None:
     kept = tmp_path / "directory" / name
     kept.parent.mkdir()

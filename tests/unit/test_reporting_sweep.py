@@ -59,25 +59,27 @@ def test_the_answer_names_the_best_its_ties_and_what_it_beats() -> None:
     said = text_of(workload.sentences)
     assert said.startswith("Best with SMT 2, 4 cores, node 0: 3.4")
     assert "Equivalent within 3 %: SMT 4, 4 cores, node 0." in said
-    assert "Against SMT 2 and all else equal, the time per row is +25." in said
     assert (
         "% [+24.9, +25.4] with SMT 1, equivalent with SMT 4 (+0.6 % [+0.2, +0.9]) and +33.5 % [+33.2, +33.9] with SMT 8"
         in said
     )
-    assert "(mean of 6 pairs of settings)" in said
-    assert "Against 4 cores and all else equal, the time per row is × 3.48 [3.47, 3.50] with 1 core and +86." in said
-    assert "Against node 0 and all else equal, the time per row is +11.1 % [+10.9, +11.3] with node 1 (mean" in said
-    assert workload.absent == ("No loss with more cores beyond 3\u00a0% occurs among the settings measured.",)
+    assert "Against SMT 2 and all else equal, in the mean of 6 pairs of settings, the time per row is +25." in said
+    assert (
+        "all else equal, in the mean of 8 pairs of settings, the time per row is × 3.48 [3.47, 3.50] with 1 core"
+        in said
+    )
+    assert "in the mean of 12 pairs of settings, the time per row is +11.1 % [+10.9, +11.3] with node 1." in said
+    assert workload.absent == ("No loss with more cores beyond 3\u00a0% is shown by the settings measured.",)
     assert exit_code(power_sweep()) is ExitCode.GOOD
     assert view.lead == ""
     assert (view.status.word, view.fixed) == ("Valid", "eager, float32, batch 64, 1 instance")
     assert view.skipped == ("8 settings: node 0 has 4 cores, not 8",)
     cliff, penalty = workload.losses
     assert (cliff.kind, penalty.kind) == ("SMT cliff", "NUMA penalty")
-    assert cliff.text.startswith("SMT 8 takes 33")
-    assert "longer per row than SMT 4 with " in cliff.text
+    assert cliff.text.startswith("With SMT 8 a row takes 33")
+    assert "longer than with SMT 4, both with " in cliff.text
     assert cliff.text.endswith("longer in 5 other settings.")
-    assert penalty.text.startswith("Node 1 takes 11")
+    assert penalty.text.startswith("With node 1 a row takes 11")
     assert penalty.text.endswith("longer in 11 other settings.")
     assert [(one.cores, one.ties) for one in workload.by_cores] == [
         (1, "1 setting"),
@@ -173,6 +175,24 @@ def test_a_sweep_without_a_valid_setting_says_so_and_exits_with_2() -> None:
     assert view.workloads[0].sentences[1].startswith("Not to be used: the fastest was SMT 4 with 998")
     reasons = [(one.settings, one.reason) for one in view.workloads[0].reasons]
     assert reasons == [("all settings", "2 of at least 6 blocks. Run with --blocks 6 or more, or a larger --budget.")]
+
+
+def test_what_is_not_valid_is_not_judged_in_any_output(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half the time in each of five blocks: its interval is far from 0, and five blocks are still too few."""
+    record = sweep(ONE, replace(ONE, cores=2), rate=lambda one, block: 1e6 * one.cores, blocks=5)
+    rival = record.best[0].rivals[0]
+    assert rival.ci_low is not None
+    assert rival.ci_low > 1.9
+    assert (rival.standing, record.effects, record.losses) == ("not_judged", (), ())
+    assert {row["against_best"] for row in csv.DictReader(io.StringIO(render_sweep_csv(record)))} == {
+        "fastest",
+        "not_judged",
+    }
+    print_sweep(record, Path("d"))
+    for text in (capsys.readouterr().out, " ".join(Tags(render_sweep(record)).words)):
+        assert "Not judged" in text
+        assert "Fastest" in text
+        assert "Not distinguishable" not in text
 
 
 def test_the_only_valid_setting_is_not_the_best_of_anything() -> None:

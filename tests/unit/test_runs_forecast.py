@@ -30,7 +30,7 @@ from harness.runs.forecast import (
 from harness.runs.journal import FitEntry, open_journal
 from harness.runs.schedule import Slot
 from harness.sweeps.run import _Budget, _without_time
-from harness.sweeps.session import _as_measured, _of_budget
+from harness.sweeps.session import _as_measured, _of_budget, _used_up, _with_budget
 from harness.workers.outcomes import JobResult
 from harness.workload.files import find_workload
 from harness.workload.model import Inference, Settings, Training
@@ -182,6 +182,20 @@ def test_the_first_block_of_a_sweep_goes_as_far_as_there_is_time(tmp_path: Path)
         assert said.startswith("Left out, for which the budget has no time: ")
         assert said.endswith("; 1 more.")
         assert _as_measured(design, journal).spec.blocks == 1
+
+
+def test_a_sweep_whose_budget_is_used_up_says_what_would_finish_it(tmp_path: Path) -> None:
+    design = design_of((setting(cores=1), setting(cores=2)), records.facts(), blocks=6)
+    with open_journal(tmp_path) as journal:
+        for slot in list(design.slots())[:4]:
+            journal.note(measured(slot, (), JobResult((), None, None, 12.0)))
+        assert _used_up(tmp_path, journal, 12, 0.0) == (
+            "The budget is used up after 4 of 12 measurements. The others, about 96 s: "
+            f"lparbench sweep --resume {tmp_path} --budget 96s"
+        )
+        more = _with_budget(design, journal.spent_s() + 40.0)
+        budget = _Budget(for_work_s(more.spec, 0.0), FakeClock(), journal, (setting(cores=1), setting(cores=2)))
+        assert budget.has_room(list(design.slots())[4]), "24 of the 40 s that were given now"
 
 
 def test_a_sweep_that_goes_on_is_not_called_too_small() -> None:

@@ -191,6 +191,9 @@ def test_a_budget_ends_it_and_says_so(tmp_path: Path, twelve: SysRoot) -> None:
     assert record.design.ended_by == "budget"
     assert len(executor.served) == 9
     assert session.exit_code(record) == ExitCode.INCONCLUSIVE
+    longer = session.proceed(directory, executor, progress, clock=clock, sysroot=twelve, more_s=2000.0)
+    assert longer.design.ended_by == "decided"
+    assert len(executor.served) > 9
 
 
 @pytest.mark.parametrize("rate", [500.0, 900.0, 2400.0, 5000.0, 6600.0, 30_000.0])

@@ -184,7 +184,7 @@ def test_the_record_comes_back_from_its_file_and_from_an_unfinished_directory(tm
         (lambda d: d["best"][0].update(cell=77), r"best\[0\]\.cell: there is no cell 77"),
         (
             lambda d: d["best"][0]["rivals"][0].update(standing="beaten"),
-            "expected one of equivalent, slower, undecided",
+            "expected one of equivalent, slower, not_distinguishable, not_judged",
         ),
         (lambda d: d["losses"][0].update(to=9), r"losses\[0\]\.to: there is no cell 9"),
         (lambda d: d["cells"][0]["rows_per_s"].update(ci_low=None), "an interval has two ends"),

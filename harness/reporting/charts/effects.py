@@ -17,7 +17,7 @@ from harness.reporting.charts.svg import (
     row_labels,
     to_svg,
 )
-from harness.wording import signed
+from harness.reporting.text import change
 
 _ROW = 34
 _WIDEST = 400.0  # percent; a change beyond is drawn at the edge, as an arrow
@@ -69,4 +69,4 @@ def effects_chart(
 
 
 def _figures(effect: Effect) -> str:
-    return f"{signed(effect.change)} % [{signed(effect.low)}, {signed(effect.high)}]"
+    return " ".join(change(*(1 + value / 100 for value in (effect.change, effect.low, effect.high))))
