@@ -26,15 +26,16 @@ def site(
     """
     from harness.record.archive import opened
     from harness.record.files import unwritable, write_file
-    from harness.reporting.site import INDEX, site_of, unlisted
+    from harness.reporting.site import INDEX, check_site, site_of, unlisted
 
     with opened(archive) as store:
         pages = site_of(store, margin=share("--margin", margin))
+    check_site(pages, directory)
     for name in sorted(pages, key=lambda name: name == INDEX):  # which leads to the others
         write_file(directory / name, pages[name], durable=False)
     try:
-        for name in unlisted(pages, (file.name for file in directory.iterdir())):
-            (directory / name).unlink()
+        for path in unlisted(pages, directory):
+            path.unlink()
     except OSError as error:
         raise unwritable(directory, error, "Remove the old pages by hand.") from error
     typer.echo(f"{plural(len(pages), 'page')}: {directory / INDEX}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,7 @@ from harness.parsing import parse_json
 from harness.platform.facts import Facts
 from harness.record.codec import DIGEST, DigestError, check_digest
 from harness.record.database import errors_of, refuse_programs, sqlalchemy, tables_of
+from harness.record.files import check_output
 from harness.record.identity import now
 from harness.record.model import Run
 from harness.record.size_model import Size
@@ -34,6 +35,7 @@ from harness.record.store import (
     write_directory,
 )
 from harness.record.sweep_model import Sweep
+from harness.scratch import folder_made
 
 Kind = Literal["run", "sweep", "sizing"]
 FILES: Mapping[Kind, str] = {"run": RECORD_NAME, "sweep": SWEEP_NAME, "sizing": SIZE_NAME}
@@ -268,8 +270,10 @@ def opened(place: str, *, new: bool = False) -> Iterator[Archive]:
     tables = tables_of(metadata)
     file = Path(url.database) if waiting and url.database else None
     made = file is not None and not file.exists()
+    if made and file is not None:
+        check_output(file)
     try:
-        with errors_of(name):
+        with errors_of(name), folder_made(file.parent) if made and file is not None else nullcontext():
             refuse_programs(engine, tables, name)
             if new:
                 metadata.create_all(engine)

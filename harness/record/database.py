@@ -11,6 +11,8 @@ from harness.errors import InputError, LparbenchError, one_line
 
 # What SQLite says of a file that is no archive, or no longer one; anything else is of the disk, or of another process.
 _DAMAGED = ("malformed", "not a database", "no such ", "could not decode", "corrupt")
+_NOT_WRITABLE = ("readonly", "unable to open")
+_FULL = "is full"
 
 
 def tables_of(metadata: Any) -> tuple[Any, Any, Any]:
@@ -89,7 +91,12 @@ def refused(name: str, error: Exception) -> LparbenchError:
     damaged = isinstance(error, UnicodeDecodeError | NoResultFound | ProgrammingError)
     if damaged or any(mark in words.lower() for mark in _DAMAGED):
         return InputError(f"{name}: damaged: {words}.", remedy="Restore the archive from a copy.")
-    return LparbenchError(f"{name}: the database refuses: {words}.")
+    if any(mark in words.lower() for mark in _NOT_WRITABLE):
+        return InputError(
+            f"{name}: cannot be written: {words}.", remedy="See who may write there, or take another place."
+        )
+    remedy = "Make room and repeat it: nothing was taken in." if _FULL in words else None
+    return LparbenchError(f"{name}: the database refuses: {words}.", remedy=remedy)
 
 
 def sqlalchemy() -> Any:

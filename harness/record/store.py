@@ -260,18 +260,15 @@ def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:
     """
     directory = target.parent
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with aside(target, directory=True) as hidden:
+        with folder_made(directory), aside(target, directory=True) as hidden:
             for name, content in contents.items():
                 write_synced(hidden / name, content)
             sync_directory(hidden)
             hidden.rename(target)
         sync_directory(directory)
     except OSError as error:
-        raise LparbenchError(
-            f"{target}: cannot be written: {error.strerror}; nothing was left behind.",
-            remedy="Free space there, or choose another --out.",
-        ) from error
+        remedy = "Nothing was left behind. Choose another --out, or make room."
+        raise unwritable(target, error, remedy) from error
 
 
 def kept_aside(error: LparbenchError, name: str, contents: Mapping[str, bytes]) -> LparbenchError:

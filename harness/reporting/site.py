@@ -6,11 +6,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from harness import __version__
 from harness.compare.archived_sides import sides
 from harness.compare.history import History, history
 from harness.compare.observations import Side
+from harness.errors import InputError
 from harness.record.archive import Archive, Entry, Query
 from harness.reporting.history_html import render_history
 from harness.reporting.history_view import lines_of, sentence
@@ -19,6 +21,7 @@ from harness.reporting.sections.status import Status
 from harness.wording import plural
 
 INDEX = "index.html"
+_TITLE, _HEAD_BYTES = b"LPARBench</title>", 4096  # of every page
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 
@@ -119,7 +122,24 @@ def _file(name: str) -> str:
     return f"{re.sub('[^A-Za-z0-9]+', '-', name)[:40]}-{digest[:8]}"
 
 
-def unlisted(names: Iterable[str], present: Iterable[str]) -> list[str]:
+def check_site(names: Iterable[str], directory: Path) -> None:
+    """See that pages replace nothing but pages of an earlier site.
+
+    Raises:
+        InputError: a file of such a name is somebody else's.
+    """
+    for path in (directory / name for name in names):
+        if path.is_file() and not _is_page(path):
+            raise InputError(f"{path}: this is no page of an archive, and would be lost.", remedy="Choose another DIR.")
+
+
+def unlisted(names: Iterable[str], directory: Path) -> list[Path]:
     """Pages of an earlier site of this kind that the new one has not, which would show what is no longer so."""
     own = re.compile(r"(partition|workload)-.*\.html")
-    return sorted(name for name in set(present) - set(names) if own.fullmatch(name))
+    present = [path for path in directory.iterdir() if own.fullmatch(path.name) and path.name not in {*names}]
+    return sorted(path for path in present if path.is_file() and _is_page(path))
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _TITLE in file.read(_HEAD_BYTES)

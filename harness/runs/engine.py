@@ -50,6 +50,7 @@ from harness.workload.model import Workload
 _SURVEY_TIMEOUT_S = 120.0
 _FIT_TIMEOUT_S = 6 * 3600.0
 _BUNDLE = "bundle"  # in the directory of a fit
+LEFTOVERS = _FITS, _SCRATCH = ("fits", "scratch")  # folders that workers fill
 _MEASURE_TIMEOUT_S = 300.0  # beyond the time its series are given
 _EMULATED_SLOWDOWN = 50.0
 
@@ -160,9 +161,8 @@ class Engine:
         """Fit a workload with every seed for ``backends``: on the native trainer where that is one and can be."""
         workload, spec = self.workloads[name], self.spec
         seeds = spec.seeds or workload.training_for(protocol).seeds
-        directory = self.directory / "fits" / f"{name}-{protocol}"
-        result = self.fitted(name, protocol)
-        own = protocol == spec.protocol
+        directory = self.directory / _FITS / f"{name}-{protocol}"
+        result, own = self.fitted(name, protocol), protocol == spec.protocol
         if result is None:
             trained = f"training {seeds} seed{'s' if seeds > 1 else ''}"
             self.progress.advance(f"{name}: {trained if spec.bundle is None else f'opening {spec.bundle}'}")
@@ -257,7 +257,7 @@ class Engine:
     ) -> Measurement:
         """Measure one slot in fresh processes at ``placement``, loaded over HTTP from ``generator``."""
         directory = self._scratch(slot.name)
-        fit_directory = self.directory / "fits" / f"{configuration.workload}-{self.spec.protocol}"
+        fit_directory = self.directory / _FITS / f"{configuration.workload}-{self.spec.protocol}"
         job = MeasureJob(
             artifact=str(fit_directory),
             backend=configuration.backend,
@@ -321,7 +321,7 @@ class Engine:
 
     def clean_up(self) -> None:
         """Remove what workers left; what it was for is in the journal."""
-        for leftover in ("fits", "scratch"):
+        for leftover in LEFTOVERS:
             shutil.rmtree(self.directory / leftover, ignore_errors=True)
 
     def _run(self, job: Job, placement: Placement, timeout_s: float) -> JobResult:
@@ -329,7 +329,7 @@ class Engine:
 
     def _scratch(self, name: str) -> Path:
         """A new directory for workers: a report or a signal left by those of a killed session must not be taken."""
-        directory = self.directory / "scratch" / name
+        directory = self.directory / _SCRATCH / name
         shutil.rmtree(directory, ignore_errors=True)
         return directory
 

@@ -32,7 +32,7 @@ from harness.runs.design import (
     read_design,
     write_design,
 )
-from harness.runs.engine import Engine, Progress
+from harness.runs.engine import LEFTOVERS, Engine, Progress
 from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.forecast import closing_s, forecast, no_survey, within_budget
 from harness.runs.journal import FitEntry, Journal, SessionEntry, open_journal
@@ -40,7 +40,7 @@ from harness.runs.machine import Machine, any_core, observed
 from harness.runs.preflight import check_group, checked_by_worker, drawn_rows
 from harness.runs.stopping import Amount, Stopping, duration
 from harness.runs.work import Work, backends_of
-from harness.scratch import scratch
+from harness.scratch import clear_left, scratch
 from harness.training.rank_setting import RankGroup
 from harness.workers.executor import Executor
 from harness.workers.outcomes import SurveyOutcome
@@ -48,6 +48,7 @@ from harness.workers.row_scores import SCORES_FILE
 
 _ABANDONED_S = 60.0  # after which a run without a journal will not begin any more
 UNFINISHED = ".unfinished"  # ending of the directory of a run that is under way
+_KEPT = (DESIGN_FILE, JOURNAL_FILE, *LEFTOVERS)  # in that directory
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Session:
 
     def done(self) -> None:
         """The record is kept, or there is nothing to keep: what led to it is not needed any more."""
-        rmtree(self.directory, ignore_errors=True)
+        _discard(self.directory)
         _remove_empty(self.made)
 
 
@@ -123,11 +124,27 @@ def _clear_abandoned(out: Path) -> bool:
         with suppress(LparbenchError, OSError):
             if time.time() - directory.stat().st_mtime < _ABANDONED_S and not (directory / JOURNAL_FILE).exists():
                 continue  # it may be about to write one
+            if not (directory / DESIGN_FILE).exists():  # killed before it was written, or somebody else's
+                directory.rmdir()
+                cleared = True
+                continue
             with open_journal(directory) as journal:  # unless somebody is at work there
                 if not journal.of(FitEntry):
-                    rmtree(directory, ignore_errors=True)
+                    _discard(directory)
                     cleared = True
     return cleared
+
+
+def _discard(directory: Path) -> None:
+    """Remove what a run keeps in its directory, and the directory where nobody has put anything else into it."""
+    clear_left(directory)
+    for name in _KEPT:
+        path = directory / name
+        if path.is_dir() and not path.is_symlink():
+            rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    _remove_empty([directory])
 
 
 def resume(directory: Path, *, sysroot: SysRoot | None = None, spent_s: float = 0.0) -> Session:
@@ -165,10 +182,13 @@ def smt_to_resume(directory: Path) -> int | None:
 
 def _unfinished(directory: Path) -> Path:
     """The directory of an interrupted run, by its name with or without its ending."""
-    finished = directory.with_name(directory.name.removesuffix(UNFINISHED))
+    directory = directory if directory.name not in ("", "..") else directory.resolve()  # "." has no name
+    if not directory.name:
+        return directory
+    finished = directory.with_name(directory.name.removesuffix(UNFINISHED) or directory.name)
     unfinished = finished.with_name(finished.name + UNFINISHED)
     if (finished / RECORD_NAME).exists():
-        rmtree(unfinished, ignore_errors=True)  # it was killed when its record was whole
+        _discard(unfinished)  # it was killed when its record was whole
         raise InputError(f"{finished}: this run is finished.", remedy=f"Look at it by: lparbench report {finished}")
     return unfinished if not (directory / DESIGN_FILE).exists() and (unfinished / DESIGN_FILE).exists() else directory
 

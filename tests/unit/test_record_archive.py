@@ -342,12 +342,12 @@ def test_a_site_shows_partitions_workloads_and_steps(tmp_path: Path) -> None:
     lparbench("archive", "add", place, tmp_path / "runs")
     public = tmp_path / "public"
     public.mkdir()
-    for name in ("workload-gone.html", "mine.html"):
-        (public / name).write_text("x", encoding="utf-8")
+    for name, text in (("workload-gone", "<title>x – LPARBench</title>"), ("workload-mine", "x"), ("mine", "x")):
+        (public / f"{name}.html").write_text(text, encoding="utf-8")
     done = CliRunner().invoke(app, ["site", str(place), str(public)])
     assert done.exit_code == 0, done.output
     pages = {file.name: file.read_text(encoding="utf-8") for file in public.iterdir()}
-    assert pages.pop("mine.html") == "x"
+    assert pages.pop("mine.html") == pages.pop("workload-mine.html") == "x"
     links = {link for page in pages.values() for link in re.findall(r'<a href="([^#"]+)"', page)}
     assert links == pages.keys() - {"index.html"}
     assert "workload-nsl-kdd-mlp.html" in links
@@ -355,6 +355,10 @@ def test_a_site_shows_partitions_workloads_and_steps(tmp_path: Path) -> None:
     assert "run-07" in pages["workload-nsl-kdd-mlp.html"]
     assert "slower from here on" in pages["workload-nsl-kdd-mlp.html"]
     assert all("<b>mlp" not in page and "<script" not in page for page in pages.values())
+    (public / "index.html").write_text("home")
+    with pytest.raises(InputError, match=r"index\.html: this is no page of an archive"):
+        lparbench("site", place, public)
+    assert (public / "index.html").read_text() == "home"
 
 
 def test_what_is_kept_beside_a_record_is_what_the_record_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,3 +417,13 @@ def test_an_archive_that_cannot_be_made_leaves_no_empty_file(tmp_path: Path, mon
         with pytest.raises(LparbenchError, match="disk is full"), opened(str(tmp_path / name), new=True):
             pass
     assert [path.name for path in tmp_path.iterdir()] == ["there.sqlite"]
+
+
+def test_an_archive_where_none_can_be_is_named_and_leaves_no_folder(team: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    for place in (tmp_path / "file" / "a.sqlite", tmp_path / "new" / ("n" * 256)):
+        with pytest.raises(InputError, match="cannot be written"):
+            lparbench("archive", "add", place, team / "runs")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert lparbench("archive", "add", tmp_path / "new" / "a.sqlite", team / "runs" / "run-1")[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -20,7 +21,7 @@ from harness.parsing import parse_json
 from harness.record import files, store
 from harness.record.codec import DigestError, check_digest, dumps, normal, to_json
 from harness.record.schema import KINDS, Kind, schema_file, schema_of
-from harness.record.store import load_run, write_run
+from harness.record.store import load_run, write_directory, write_run
 
 
 def _document() -> dict[str, Any]:
@@ -273,3 +274,13 @@ def test_a_digest_is_checked_wherever_there_is_one(text: str) -> None:
             check_digest(document)
     else:
         check_digest(document)
+
+
+def test_a_directory_that_finds_no_room_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("harness.record.store.write_synced", full)
+    with pytest.raises(LparbenchError, match=r"No space left on device.*Nothing was left behind"):
+        write_directory(tmp_path / "a" / "b", {"run.json": b"{}"})
+    assert list(tmp_path.iterdir()) == []

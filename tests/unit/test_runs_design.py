@@ -21,6 +21,7 @@ from harness.record.spec import RunSpec
 from harness.runs.design import DESIGN_FILE, design_to_resume, read_design, workloads_of, write_design
 from harness.runs.engine import measured
 from harness.runs.journal import FitEntry, Measurement, open_journal, read_journal
+from harness.runs.run import _clear_abandoned, resume
 from harness.runs.schedule import Slot
 from harness.workers.outcomes import JobResult
 
@@ -233,3 +234,21 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, monkeypatch: 
         with pytest.raises(LparbenchError, match="No space left"):
             journal.note(slot("0-1"))
         assert journal.done() == {"0-0"}
+
+
+def test_what_others_have_next_to_runs_and_in_them_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a folder is called: what a killed run left goes, and nothing else."""
+    for name in ("draft", "empty", "killed"):
+        (tmp_path / f"{name}.unfinished").mkdir()
+    write_design(design_of((), records.facts()), tmp_path / "killed.unfinished")
+    for name in ("draft", "killed"):
+        (tmp_path / f"{name}.unfinished" / "notes.txt").write_text("mine")
+    for folder in tmp_path.iterdir():
+        os.utime(folder, (0, 0))
+    assert _clear_abandoned(tmp_path)
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == [f"{name}.unfinished{file}" for name in ("draft", "killed") for file in ("", "/notes.txt")]
+    for folder in (Path(), Path(".."), Path("/")):
+        monkeypatch.chdir(tmp_path / "draft.unfinished")
+        with pytest.raises(InputError, match=r"design\.json: no such file"):
+            resume(folder)
