@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 import sys
 from collections import Counter
 from pathlib import Path
@@ -108,24 +109,27 @@ def read_text(path: Path, most: int) -> str:
 def read_content(path: Path, most: int) -> bytes:
     """What a file holds; one that may have no end, such as a device, is read as far as a sound one could go.
 
-    A pipe that nobody writes to is empty, and not waited for.
+    A pipe that nobody writes to is not waited for.
 
     Args:
         path: the file.
         most: bytes that a sound one has.
 
     Raises:
-        InputError: it cannot be read, or is larger.
+        InputError: it cannot be read, is larger, or is a pipe that nothing comes from.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(handle, True)
         with os.fdopen(handle, "rb") as stream:
             content = stream.read(most + 1)
+            silent = not content and stat.S_ISFIFO(os.fstat(handle).st_mode)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.", remedy="Check the path.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}.", remedy="Check its permissions.") from error
+    if silent:
+        raise InputError(f"{path}: a pipe that nothing comes from.", remedy="Start what writes to it first.")
     if len(content) > most:
         raise _too_large(path, most)
     return content

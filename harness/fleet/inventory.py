@@ -22,6 +22,7 @@ from harness.parsing import read_text
 MOST_HOSTS = 10_000
 _DEEPEST = 50  # groups in groups
 _LARGEST = 1 << 20  # bytes of a file
+_LONGEST_LINE = 1 << 14  # characters: quotation marks are looked for one by one
 _SECTION = re.compile(r"\[([^\[\]:\s]+)(?::(\w*))?\]\s*(?:[#;].*)?")
 _ENTRY = re.compile(
     r"(?:(?P<user>[^\s]+)@)?"
@@ -124,6 +125,8 @@ def parse_inventory(text: str, where: str) -> Inventory:
     lines = text.split("\n")
     reader.ini = any(_SECTION.fullmatch(line.strip()) for line in lines)
     for number, line in enumerate(lines, start=1):
+        if len(line) > _LONGEST_LINE:
+            raise InputError(f"{where}: line {number} has more than {_LONGEST_LINE:,} characters.", remedy="Check it.")
         reader.read(line.strip(), f"{where}: line {number}", number)
     return reader.inventory()
 

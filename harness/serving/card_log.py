@@ -27,7 +27,7 @@ from harness.datasets.card_rows import Transaction
 from harness.errors import InputError
 from harness.record.files import sync_directory
 from harness.serving.card_keeper import CardKeeper, CardStep
-from harness.serving.card_snapshot import StoredCard, card_of, stored_card
+from harness.serving.card_snapshot import StoredCard, card_of, is_sound, stored_card
 from harness.serving.card_states import Answer
 from harness.serving.exchange import Rows
 from harness.serving.loop import say
@@ -207,6 +207,8 @@ class CardLog:
             case Gone(key):
                 states.drop(key)
             case Held(stored, rows, waiting):
+                if not is_sound(stored, states.steps):
+                    raise ValueError(stored.key)
                 states.drop(stored.key)
                 card = card_of(stored)
                 window = (states.steps, states.width)

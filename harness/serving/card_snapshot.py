@@ -20,6 +20,7 @@ from harness.serving.card_states import VALUES_PER_CARD, Answer, Card, CardState
 from harness.serving.exchange import Rows
 
 _FORMAT = 1
+_MOST_SEEN = 1 << 48  # transactions of a card
 _DISCARD = "Name another file, or remove this one: all cards then start empty."
 
 
@@ -131,6 +132,7 @@ def _read(path: Path, model: str) -> tuple[Snapshot, list[Rows]]:
         rows = content["rows"]
         parts = np.split(rows, np.cumsum([card.rows for card in snapshot.cards])[:-1]) if snapshot.cards else []
         fits = rows.dtype == np.float32 and rows.shape == (sum(card.rows for card in snapshot.cards), snapshot.width)
+        fits = fits and all(is_sound(card, snapshot.steps) for card in snapshot.cards)
     except Exception as error:  # zipfile, zlib, NumPy and json raise types of their own for a damaged file
         raise InputError(f"{path}: no readable states of cards: {error}.", remedy=_DISCARD) from error
     if snapshot.format != _FORMAT or not fits:
@@ -162,6 +164,11 @@ def stored_card(key: str, card: Card, steps: int) -> StoredCard:
     )
     rows = min(card.seen, steps)
     return StoredCard(key, rows, card.seen, card.used, card.latest, card.past.minute, met, answers)
+
+
+def is_sound(card: StoredCard, steps: int) -> bool:
+    """Whether a card has the rows of the transactions that it has seen."""
+    return 0 <= card.seen <= _MOST_SEEN and card.rows == min(card.seen, steps)
 
 
 def card_of(stored: StoredCard) -> Card:

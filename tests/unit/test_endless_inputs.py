@@ -16,7 +16,7 @@ from harness.compare.inputs import load_side
 from harness.errors import InputError
 from harness.fleet.inventory import load_inventory
 from harness.fleet.push import Wheel
-from harness.parsing import read_content
+from harness.parsing import read_content, read_toml
 from harness.record.archive import is_archive, opened
 from harness.record.store import load_run
 from harness.serving.arrival_trace import read_trace
@@ -44,6 +44,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "side": load_side,
     "record": load_run,
     "wheel": Wheel.read,
+    "policy": read_toml,
     "log of cards": lambda path: list(_records(path, last=True)),
 }
 

@@ -542,7 +542,8 @@ def test_a_log_one_line_of_which_was_edited_is_refused(model: ServedModel, tmp_p
     whole = file.read_bytes()
     lines = whole.splitlines(keepends=True)
     wrong = card_log.Held(card_log.StoredCard("C0", 3, 3, 0.0, 1, 1, (), ()), "AAAA", ())
-    for line in (lines[2].replace(b'"taken"', b'"gone!"'), card_log.line_of(wrong), b"\n"):
+    many = card_log.Held(card_log.StoredCard("C0", 0, 2**63 - 1, 0.0, 1, 1, (), ()), "", ())  # seen
+    for line in (lines[2].replace(b'"taken"', b'"gone!"'), card_log.line_of(wrong), card_log.line_of(many), b"\n"):
         file.write_bytes(whole)
         _edited(file, 2, line)
         with pytest.raises(InputError, match="line 3 is damaged"):
