@@ -68,6 +68,7 @@ _ALSO_CALLED = {
 }  # fmt: skip
 _WORDS = {"help": "--help", "version": "--version"}  # as many programs have them
 
+_LOOP = "Symlink loop"  # what pathlib says of links that lead to themselves, up to Python 3.12
 # What is wrong with a path that the user gave.
 _OF_A_PATH = frozenset(
     {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
@@ -236,7 +237,11 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         _trace(debug)
         return _complain(f"{error.filename}: {error.strerror}.", "Check the path and who may read it.", ExitCode.USAGE)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug must not look like a result
-        return _failed(error, debug)
+        loop, _, path = str(error).partition(" from ")
+        if not isinstance(error, RuntimeError) or loop != _LOOP:
+            return _failed(error, debug)
+        _trace(debug)
+        return _complain(f"{path.strip(chr(39))}: {os.strerror(errno.ELOOP)}.", "Check the links.", ExitCode.USAGE)
     return _ended(signal.SIGINT) if code == ExitCode.INTERRUPTED else code
 
 

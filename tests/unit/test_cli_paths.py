@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +67,35 @@ def test_only_a_path_that_was_given_is_the_users(path: str, code: int, given: bo
 def test_a_data_set_may_have_any_name_and_is_not_known() -> None:
     with pytest.raises(InputError, match="Unknown data set"):
         spec(LONG)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "{}.toml"),
+        ("run", "nsl-kdd-mlp", "--data", "{}"),
+        ("run", "--resume", "{}"),
+        ("sweep", "--resume", "{}"),
+        ("size", "--from", "{}", "--rate", "1/s"),
+        ("size", "--resume", "{}"),
+        ("serve", "{}.toml"),
+        ("report", "{}"),
+        ("compare", "{}", "{}"),
+        ("gate", "{}"),
+        ("archive", "list", "{}"),
+        ("fleet", "run", "{}"),
+        ("probe", "--sysroot", "{}"),
+        ("doctor", "--html", "{}"),
+        ("score", "{}", "x"),
+        ("load", "http://127.0.0.1:1", "--bundle", "{}", "--rate", "1/s"),
+    ],
+)
+def test_links_that_lead_to_themselves_are_wrong_use(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("loop", "loop.toml"):
+        Path(name).symlink_to(name)
+    assert main._run([each.format("loop") for each in arguments], debug=False) == ExitCode.USAGE
+    assert "defect" not in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop", "loop.toml"]
