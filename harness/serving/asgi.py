@@ -145,10 +145,13 @@ class AsgiServer:
                 for connection in list(connections):
                     _leave(connection)
             await asyncio.sleep(0.01)
+        lost = self.in_flight
+        for connection in list(connections):  # which do not end in time, as of a client that takes no answer
+            connection.transport.abort()
         self._server.config.timeout_graceful_shutdown = max(1, round(deadline - monotonic()))
         self._server.should_exit = True
         await self._task
-        return self.in_flight
+        return lost
 
 
 class _Uvicorn(uvicorn.Server):

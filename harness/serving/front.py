@@ -26,6 +26,7 @@ from harness.serving.loop import BACKLOG, CONTINUE, GRACE_S, IDLE_S, REQUEST_S, 
 from harness.serving.row_turn import RowTurn
 
 _READ = 64 << 10  # bytes read at once
+_PIPELINED = 64  # requests of a connection that are taken at once, so that others are served in between
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,8 @@ class Connection(asyncio.Protocol):
         self.closing = False  # no further request is read
         self._refused = False  # what came last is no request
         self._unsent = Unsent()
+        # Requests came that are not taken yet; answers that the client does not take; nothing comes after those held.
+        self._held = self._full = self._half_closed = False
         self._since = self.made = monotonic()
         self.slots: deque[Slot] = deque()
         self.row_slot = Slot(self, None, 0.0)
@@ -230,19 +233,28 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read its answers: nothing more of it is read either."""
+        self._full = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Of asyncio.Protocol."""
+        self._full = False
         if self._transport is not None and not self.closing:
-            self._transport.resume_reading()
+            self._go_on(self._transport)
+
+    def _go_on(self, transport: asyncio.Transport) -> None:
+        """Take what is held, or read on."""
+        if self._held:
+            self._front.came(self, b"")
+        else:
+            transport.resume_reading()
 
     def eof_received(self) -> bool:
         """The client sends nothing more; what it asked is still answered."""
         self._front.read()
-        self.closing = True
-        return bool(self.slots)
+        self.closing, self._half_closed = not self._held, True
+        return self._held or bool(self.slots)
 
     def data_received(self, data: bytes) -> None:
         """Of asyncio.Protocol."""
@@ -270,17 +282,39 @@ class Connection(asyncio.Protocol):
                 front.take(self, head.request(body), began)
             return
         try:
-            while not self.closing and (request := parser.next()) is not None:
-                self._since = now
-                self.closing = not request.keep_alive
-                self._front.take(self, request, began)
-                if parser.idle:
-                    break
+            self._take_pipelined(now, began)
         except HttpError as error:
             self._refuse(error)
             return
         if parser.wants_continue() and not self.slots and self._transport is not None:
             self._transport.write(CONTINUE)
+
+    def _take_pipelined(self, now: float, began: float) -> None:
+        """Take requests that came together, as many as others can wait for; the rest when these are answered.
+
+        Raises:
+            HttpError: what comes next is no request.
+        """
+        parser, held = self._parser, self._held
+        self._held = False
+        while not self.closing and not parser.idle:
+            self._held = len(self.slots) >= _PIPELINED or self._full
+            if self._held or (request := parser.next()) is None:
+                break
+            self._since = now
+            self.closing = not request.keep_alive
+            self._front.take(self, request, began)
+        transport = self._transport
+        if self._held == held or transport is None or transport.is_closing():
+            pass
+        elif self._held:
+            transport.pause_reading()
+        elif not self._half_closed:
+            transport.resume_reading()
+        elif self.slots:
+            self.closing = True
+        else:
+            transport.close()
 
     def ready(self) -> None:
         """Send the answers that are next, once this turn of the loop is over."""
@@ -301,8 +335,12 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing() or not data:
             return
         transport.write(data)
-        if (self.closing or self._front.app.draining) and not self.slots:
+        if self.slots:
+            return
+        if self.closing or self._front.app.draining:
             self._end(transport)
+        elif self._held and not self._full:
+            self._go_on(transport)
 
     def _end(self, transport: asyncio.Transport) -> None:
         """Close; a client that still sends what was refused would be reset at once, and might miss the answer."""
@@ -328,7 +366,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and self._unsent.seconds(self._transport, now) > patience.idle:
             self._transport.abort()
             return
-        if self.slots or self.closing:
+        if self.slots or self.closing or self._held:
             return
         waited = now - self._since
         if self._parser.idle:

@@ -100,9 +100,15 @@ def answers(address: tuple[str, int], parts: Sequence[bytes], *, half_closed: bo
             link.sendall(part)
         if half_closed:
             link.shutdown(socket.SHUT_WR)
-        while came := link.recv(1 << 16):
-            text += came
-        return text
+        return text + rest(link)
+
+
+def rest(link: socket.socket) -> bytes:
+    """What comes until the end."""
+    text = b""
+    while came := link.recv(1 << 16):
+        text += came
+    return text
 
 
 def read(text: bytes) -> list[tuple[int, bytes, dict[bytes, bytes]]]:
@@ -160,12 +166,11 @@ def test_connections_beyond_the_bound_are_refused_at_once_and_counted(
         while metrics.connections < 3:
             await asyncio.sleep(0.01)
         with socket.create_connection(address, timeout=60) as beyond:  # it is answered before it asks
-            status, body, fields = read(await asyncio.to_thread(beyond.recv, 1 << 16))[0]
+            ((status, body, fields),) = read(await asyncio.to_thread(rest, beyond))
             assert (status, json.loads(body)) == (503, {"error": "too many connections"})
             assert (fields[b"retry-after"], fields[b"connection"]) == (b"1", b"close")
-            assert await asyncio.to_thread(beyond.recv, 1) == b""
             with socket.create_connection(address, timeout=60) as more:  # while another may still read why
-                assert await asyncio.to_thread(more.recv, 1) == b""
+                assert await asyncio.to_thread(rest, more) == b""
         assert (metrics.requests["other", 503], metrics.rejected["queue"]) == (1, 2)
         reader, writer = held[0]
         writer.write(LAST)
@@ -208,6 +213,30 @@ def test_the_token_guards_all_but_health_whatever_the_case_of_its_scheme(kind: s
         assert await server.drain(30.0) == 0
 
     asyncio.run(play())
+
+
+def test_a_client_that_pipelines_much_is_answered_a_part_at_a_time(
+    model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    take = front.Front.take
+
+    def noting(self: front.Front, connection: front.Connection, *rest: Any) -> None:
+        take(self, connection, *rest)
+        taken.append(len(connection.slots))
+
+    monkeypatch.setattr(front.Front, "take", noting)
+
+    async def play() -> bytes:
+        server, address = await started("lean", model)
+        text = await asyncio.to_thread(answers, address, [get("/v2") * 500 + post(b"{}") + LAST])
+        half = await asyncio.to_thread(answers, address, [get("/v2") * 500], half_closed=True)
+        assert [status for status, _, _ in read(half)] == [200] * 500
+        assert await server.drain(30.0) == 0
+        return text
+
+    assert [status for status, _, _ in read(asyncio.run(play()))] == [*[200] * 500, 400, 200]
+    assert max(taken) == 64
 
 
 @pytest.mark.parametrize("kind", ["lean", "asgi"])
