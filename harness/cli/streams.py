@@ -24,6 +24,7 @@ class _Output(io.FileIO):
         except OSError as error:
             self.reader_gone = isinstance(error, BrokenPipeError)
             if not self.reader_gone and self.fileno() != _ERROR:  # what cannot be said on standard error is lost
+                error.filename = "standard output"
                 raise
             _to_null(self.fileno())
             return super().write(data)  # type: ignore[arg-type]

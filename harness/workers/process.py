@@ -113,13 +113,18 @@ def no_room(directory: Path, output: str = "", remedy: str = _RESUME) -> Lparben
     """
     temporary, shared = Path(tempfile.gettempdir()), os.environ.get(SCRATCH_VARIABLE)
     places = {temporary: "of TMPDIR"}
-    if not directory.absolute().is_relative_to(temporary):
+    if not directory.absolute().is_relative_to(temporary) or _disk(directory) != _disk(temporary):
         places = {directory: "of TMPDIR" if shared and directory.is_relative_to(shared) else "of --out", **places}
     free = {place: shutil.disk_usage(place).free for place in places}
     place = min(free, key=lambda each: free[each])
     if free[place] > _LEAST_ROOM and not any(os.strerror(number) in output for number in DISK_FULL):
         return None
     return LparbenchError(f"{place}: no space left on the disk {places[place]}.", remedy=remedy)
+
+
+def _disk(place: Path) -> int:
+    """A number for each file system: a directory below another may be on a disk of its own."""
+    return place.stat().st_dev
 
 
 @contextlib.contextmanager

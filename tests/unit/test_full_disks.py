@@ -66,6 +66,17 @@ def test_a_worker_on_a_full_disk_names_the_place(
     assert "--resume" in str(error)
 
 
+def test_a_disk_below_that_of_temporary_files_is_not_taken_for_it(
+    failed: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = failed.directory.parent
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr("harness.workers.process._disk", hash)
+    free = {temporary: 1 << 40, failed.directory: 0}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(1 << 40, 0, free[Path(path)]))
+    assert f"{failed.directory}: no space left on the disk of --out." in str(failed.out_of_room())
+
+
 def test_a_worker_that_met_a_full_disk_is_known_by_its_words(failed: WorkerProcess) -> None:
     assert failed.out_of_room() is None
     (failed.directory / OUTPUT_FILE).write_text("Traceback\nOSError: [Errno 28] No space left on device\n")
@@ -216,7 +227,7 @@ def test_a_sizing_whose_record_cannot_be_written_says_how_it_goes_on(
         journal.note(SessionEntry(design.created))
     record = sized_record(tmp_path / "sized")
     monkeypatch.setattr("harness.sizing.session.begin", lambda *_, **__: tmp_path)
-    monkeypatch.setattr("harness.sizing.session.proceed", lambda *_: record)
+    monkeypatch.setattr("harness.sizing.session.proceed", lambda *_, **__: record)
     monkeypatch.setattr("harness.record.files.write_file", full)
     assert exit_code("size", "nsl-kdd-mlp", "--rate", "10/s") == ExitCode.TOOL_FAILED
     stderr = capsys.readouterr().err
