@@ -11,6 +11,7 @@ from harness.platform.nodes import Node
 
 NO_LIMITS = LimitFacts()
 HALVED_THREADS = 8  # of a core of two halves, where it is one of POWER9 or later
+_ROOM = 1 / 8  # of the free memory of the node that has most: with less, a node is one to avoid
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Usable(Topology):
     Attributes:
         whole: every CPU online and every node's memory may be used, from outside any container.
         cpu_time: CPUs' worth of time: the quota, where that is less than the CPUs.
-        best_node: of the nodes with CPUs and memory, the one with most cores; None where no node has both.
+        best_node: of the nodes with CPUs and memory, the one with most cores; None where no node has both. One whose
+            memory is all but taken, as by huge pages, only where the others are no better.
         best_cpus: CPUs to keep to: those of ``best_node``, or else of the node with most cores.
         best_cores: number of cores ``best_cpus`` are on.
         run_threads: threads on each of ``run_cores`` to start from: one per half, as far as they may be used.
@@ -117,9 +119,14 @@ def _smt(smt: Smt, threads: list[int]) -> Smt:
 
 
 def _with_best(part: Usable) -> Usable:
-    def rank(node: Node) -> tuple[bool, int, int, int, int]:
+    free = {node.id: node.memory_available_bytes for node in part.nodes if node.cpus}
+    most_free = max((amount for amount in free.values() if amount is not None), default=0)
+
+    def rank(node: Node) -> tuple[bool, bool, int, int, int, int]:
+        amount = free[node.id]
         return (
             node.memory_bytes != 0,
+            amount is None or amount >= _ROOM * most_free,
             len(part.cores_of(node.id)),
             len(node.cpus),
             node.memory_bytes or 0,

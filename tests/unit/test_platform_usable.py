@@ -107,6 +107,24 @@ def test_cpus_and_memory_on_different_nodes(tmp_path: Path) -> None:
     assert findings["memory-of-node"].fix == ("numactl --physcpubind=0-7 --interleave=0-1 PROGRAM",)
 
 
+def test_no_command_binds_to_a_node_whose_memory_is_taken(tmp_path: Path) -> None:
+    """Huge pages that were reserved on one node leave it nothing to give; a node with fewer cores is better then."""
+    nodes = (NodeSpec(0, cores=4, memory_mb=65536, free_mb=900), NodeSpec(1, cores=2, memory_mb=65536, free_mb=60000))
+    facts = _facts(TreeSpec(nodes=nodes, huge_pages_2m=30000), tmp_path)
+    commands = [line for finding in _findings(facts).values() for line in finding.fix]
+    bound = [line for line in commands if "--membind" in line or "run --nodes" in line]
+    assert bound
+    assert not [line for line in bound if "--membind=0" in line or "run --nodes 0" in line]
+    assert usable(facts.topology).best_node == plan(facts.topology, cores=1, threads_per_core=1).node == 1
+
+
+def test_fast_memory_of_x86_is_not_called_remote(tmp_path: Path) -> None:
+    nodes = (NodeSpec(0, cores=2), NodeSpec(1, cores=2), NodeSpec(2, 0, memory_mb=16384), NodeSpec(3, 0))
+    spec = TreeSpec(platform="x86", threads=2, nodes=nodes, distance=21, lpar=None)
+    assert "memory-away-from-cpus" not in _findings(_facts(spec, tmp_path / "x86"))
+    assert "memory-away-from-cpus" in _findings(_facts(replace(TWO, nodes=nodes[:3]), tmp_path / "power"))
+
+
 @pytest.mark.parametrize(
     ("quota", "cores", "threads", "noted"),
     [("400000 100000", 2, 2, False), ("400000 100000", 2, 4, True), ("50000 100000", 1, 1, True), ("max", 2, 8, False)],
