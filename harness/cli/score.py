@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from enum import Enum
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -16,6 +17,11 @@ from harness.cli.options import BundleBackend
 from harness.cli.streams import reader_gone
 from harness.errors import InputError
 from harness.wording import plural
+
+if TYPE_CHECKING:
+    from harness.scoring.stream import Summary
+
+_SHOWN = 5  # columns
 
 
 class Format(str, Enum):
@@ -35,7 +41,8 @@ class OnError(str, Enum):
 def score(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory that `lparbench run --save` kept.")],
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="Rows: CSV, JSON lines or .npy, also as .gz or .xz; - for a pipe.")
+        str,
+        typer.Argument(metavar="FILE", help="Rows: CSV, JSON lines, .npy (.gz, .xz), or as in training; - for a pipe."),
     ],
     encoded: Annotated[
         bool, typer.Option("--encoded", help="The rows are encoded: numbers, one per feature of the bundle.")
@@ -55,7 +62,8 @@ def score(
     """Score rows: prints score, label and level of each, level being how many of the bundle's thresholds it is above.
 
     Raw rows have the columns of the data set, by a header or in the order of its published files. Under a header they
-    may be separated by semicolons, tabs or bars, then with decimal commas too, and be UTF-16 with a mark.
+    may be separated by semicolons, tabs or bars, then with decimal commas too, and be UTF-16 with a mark. A bundle of a
+    table of your own takes every file that training reads, and missing values as training did; it counts them.
 
     Example: `xzcat KDDTest+.txt.xz | lparbench score models/nsl-kdd-mlp - --on-error skip > scores.csv`
     """
@@ -65,6 +73,7 @@ def score(
     from harness.scoring.bundle import open_bundle
     from harness.scoring.row_source import open_rows, read_rows
     from harness.scoring.stream import score_stream
+    from harness.scoring.whole_rows import file_rows
 
     target = output or STANDARD_OUTPUT
     piped = is_standard_output(target)
@@ -77,19 +86,39 @@ def score(
         source = _standard_input() if file == "-" else stack.enter_context(open_rows(Path(file)))
         inputs = [Path(file)] if file != "-" else []
         sink = stack.enter_context(whole_output(target, inputs=[*inputs, *bundle.iterdir()]))
-        rows = read_rows(source, name, stream.layout)
+        layout = stream.layout
+        rows = read_rows(source, name, layout) if file == "-" else file_rows(Path(file), source, layout)
         if piped:
             rows = takewhile(lambda _: not reader_gone(), rows)
         summary = score_stream(
             rows, stream.score, opened, sink,
-            name=name, form=form.value, on_error=on_error.value,
+            name=name, layout=layout, form=form.value, on_error=on_error.value,
         )  # fmt: skip
     if as_json:
         levels = [encode(level) for level in opened.manifest.levels]
         typer.echo(json.dumps({"backend": stream.backend, **encode(summary), "levels": levels}, indent=2))
-    elif not piped or summary.skipped:
-        skipped = f"; {summary.skipped:,} skipped, the first at {summary.first_skipped}" if summary.skipped else ""
-        typer.echo(f"{plural(summary.rows, 'row')} scored, {summary.flagged:,} flagged{skipped}.", err=True)
+    elif not piped or summary.remarkable:
+        typer.echo(summed_up(summary), err=True)
+
+
+def summed_up(summary: Summary) -> str:
+    """One line of what a stream held."""
+    words = f"{plural(summary.rows, 'row')} scored, {summary.flagged:,} flagged"
+    if summary.skipped:
+        words += f"; {summary.skipped:,} skipped, the first at {summary.first_skipped}"
+    if summary.left_out:
+        words += f"; {plural(summary.left_out, 'line')} left out, blank or the header repeated"
+    if summary.missing:
+        words += f"; missing values, as training took them: {_by_column(summary.missing)}"
+    if summary.rare:
+        words += f"; rarer values, without a feature since training: {_by_column(summary.rare)}"
+    return f"{words}."
+
+
+def _by_column(counts: Mapping[str, int]) -> str:
+    most = sorted(counts, key=lambda name: -counts[name])
+    named = ", ".join(f"{counts[name]:,} in {name!r}" for name in most[:_SHOWN])
+    return named + (f" and {sum(counts[name] for name in most[_SHOWN:]):,} in others" if most[_SHOWN:] else "")
 
 
 def _standard_input() -> BinaryIO:

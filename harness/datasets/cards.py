@@ -19,12 +19,12 @@ from harness.datasets import csvfile
 from harness.datasets.store import DigestingReader, opened
 from harness.errors import InputError
 
-_NUMBERS = ("User", "Card", "Year", "Month", "Day", "MCC")
+NUMBERS = ("User", "Card", "Year", "Month", "Day", "MCC")
 _TEXTS = (
     "Time", "Amount", "Use Chip", "Merchant Name", "Merchant City", "Merchant State", "Errors?", "Is Fraud?",
 )  # fmt: skip
 _LABEL = "Is Fraud?"
-RAW_COLUMNS = (*_NUMBERS, *(name for name in _TEXTS if name != _LABEL))
+RAW_COLUMNS = (*NUMBERS, *(name for name in _TEXTS if name != _LABEL))
 FILE_COLUMNS = (
     "User", "Card", "Year", "Month", "Day", "Time", "Amount", "Use Chip", "Merchant Name", "Merchant City",
     "Merchant State", "Zip", "MCC", "Errors?", _LABEL,
@@ -142,8 +142,8 @@ class _BottomCards:
 
 def _blocks(reader: DigestingReader, path: Path) -> Iterator[pd.DataFrame]:
     names = csvfile.header(path)
-    csvfile.require_columns(path, names, (*_NUMBERS, *_TEXTS))
-    schema = csvfile.Schema(names, categories=frozenset(_TEXTS), keep=(*_NUMBERS, *_TEXTS))
+    csvfile.require_columns(path, names, (*NUMBERS, *_TEXTS))
+    schema = csvfile.Schema(names, categories=frozenset(_TEXTS), keep=(*NUMBERS, *_TEXTS))
     for block in csvfile.frames(reader, path, schema, header_lines=1):
         yield transactions_of(block, path)
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets import times
+from harness.datasets.gaps import BOOLEANS, MISSING, NUMBER
 from harness.datasets.table import categorical, counted
 from harness.errors import InputError
 
-# What programs and people write where a number is missing.
-_MISSING = frozenset({"?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "nil", "missing", "unknown", "<na>",
-                      "#div/0!", "#n/a", "#value!", "#ref!", "#name?", "#num!", "#null!"})  # fmt: skip
-_BOOLEANS = {"true": 1.0, "false": 0.0}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
 # Numbers as people write them and no program reads them without being told: 1,234.5, 1.234,5, 12,5, 12 %, $3, ="1.5",
 # and with a minus that is none.
 _FORMATTED = re.compile(
-    r"[$€£]?\s?[+\-\u2212\u2013]?((\d{1,3}([,' ]\d{3})+|\d+)([.,]\d+)?|\d{1,3}(\.\d{3})+,\d+)\s?[%$€£]?"
+    r"[$€£]?\s?[+\-\u2212\u2013]?((\d{1,3}([,'\u2019 \u00a0\u202f]\d{3})+|\d+)([.,]\d+)?|\d{1,3}(\.\d{3})+,\d+)"
+    r"\s?[%$€£]?"
     r"|=\"[+-]?\d+([.,]\d+)?\""
     r"|[+-]?(\d+\.?\d*|\.\d+)[dD][+-]\d+|\(\d+([.,]\d+)*\)"  # of Fortran, and of accountants
     r"|[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?\s?"  # with a unit; a single letter that numbers seats or flats is none
@@ -38,6 +35,7 @@ _UNIQUE = 0.5  # a column of texts of which more are distinct than this share of
 _FEW = 32  # distinct texts that are always categories
 _SAMPLE = 2_000  # rows that show whether a column of texts has numbers
 _TIMES = 0.95  # share of a column's texts that are times, for it to be one of times
+_KEPT_STRAYS = 100  # texts of a column that are remembered as missing
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,31 @@ class Rules:
 
     categories: Sequence[str] = ()
     missing: Sequence[str] = ()  # texts that stand for a missing value, at any share
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Columns to learn from.
+
+    Attributes:
+        frame: the columns.
+        notes: what was done to which column.
+        left_out: names of the columns that were left out.
+        strays: texts that are no numbers, in columns of numbers, that were counted as missing; column -> texts.
+    """
+
+    frame: pd.DataFrame
+    notes: tuple[str, ...]
+    left_out: frozenset[str]
+    strays: Mapping[str, tuple[str, ...]]
+
+
+class _Made(NamedTuple):
+    """A column's values, what to say of them, and texts among its numbers that were counted as missing."""
+
+    values: Any
+    note: str = ""
+    strays: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,10 +85,8 @@ class _Texts:
         return int(np.append(chosen, False)[self.codes].argmax())
 
 
-def features(
-    frame: pd.DataFrame, path: str, place: Callable[[int], str], rules: Rules
-) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """Features of a table, what was done to which column, and the names of the columns that were left out.
+def features(frame: pd.DataFrame, path: str, place: Callable[[int], str], rules: Rules) -> Features:
+    """Features of a table.
 
     Args:
         frame: float64, categorical or datetime columns, without label and time.
@@ -79,6 +100,7 @@ def features(
     kept: dict[str, Any] = {}
     notes: list[str] = []
     out: list[str] = []
+    strays: dict[str, tuple[str, ...]] = {}
     for name in map(str, frame.columns):
         column = frame[name]
         made = _feature(column, name, path, place, rules)
@@ -86,17 +108,16 @@ def features(
             notes.append(f"Column {name!r} {made}; it is left out.")
             out.append(name)
             continue
-        values, note = made
-        kept[name] = values
-        if note:
-            notes.append(f"Column {name!r}: {note}")
-    return pd.DataFrame(kept, index=frame.index, copy=False), notes, out
+        kept[name] = made.values
+        if made.note:
+            notes.append(f"Column {name!r}: {made.note}")
+        if made.strays:
+            strays[name] = made.strays
+    return Features(pd.DataFrame(kept, index=frame.index, copy=False), tuple(notes), frozenset(out), strays)
 
 
-def _feature(
-    column: pd.Series[Any], name: str, path: str, place: Callable[[int], str], rules: Rules
-) -> tuple[Any, str] | str:
-    """Its values and what to say of them, or why it is left out."""
+def _feature(column: pd.Series[Any], name: str, path: str, place: Callable[[int], str], rules: Rules) -> _Made | str:
+    """What is made of it, or why it is left out."""
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         return "holds times"
     if not isinstance(column.dtype, pd.CategoricalDtype):
@@ -106,7 +127,7 @@ def _feature(
             values = np.where(np.isin(values, sentinels), np.nan, values)
         if np.isnan(values).all():
             return "is empty"
-        return (as_categories(values), "") if name in rules.categories else (values, "")
+        return _Made(as_categories(values) if name in rules.categories else values)
     codes = column.cat.codes.to_numpy().astype(np.int64)
     texts = [str(value) for value in column.cat.categories]
     declared = {text.strip().casefold() for text in rules.missing}
@@ -128,10 +149,10 @@ def _feature(
     used = np.flatnonzero(counts)
     lookup = np.full(len(texts) + 1, -1)
     lookup[used] = np.arange(len(used))
-    return categorical(lookup[codes], [texts[position] for position in used]), ""
+    return _Made(categorical(lookup[codes], [texts[position] for position in used]))
 
 
-def _numbers(data: _Texts, path: str, place: Callable[[int], str]) -> tuple[Any, str] | None:
+def _numbers(data: _Texts, path: str, place: Callable[[int], str]) -> _Made | None:
     """The column as numbers with what is none counted as missing; ``None`` where it is one of texts.
 
     Raises:
@@ -140,7 +161,7 @@ def _numbers(data: _Texts, path: str, place: Callable[[int], str]) -> tuple[Any,
     if not _has_numbers(data):
         return None
     values, is_number = _parsed(data.values)
-    of_missing = ~is_number & np.array([text.casefold() in _MISSING for text in data.values], np.bool_)
+    of_missing = ~is_number & np.array([text.casefold() in MISSING for text in data.values], np.bool_)
     of_text = ~is_number & ~of_missing
     numbers, missing, strays = (int(data.counts[chosen].sum()) for chosen in (is_number, of_missing, of_text))
     present = numbers + missing + strays
@@ -154,6 +175,7 @@ def _numbers(data: _Texts, path: str, place: Callable[[int], str]) -> tuple[Any,
         or (strays and numbers < _NUMERIC * present)
         or (missing > max(1, _MOST_MISSING * present))
     ):
+        _refuse_formatted(data, path, place)
         raise InputError(
             f"{path} {at}: column {data.name!r} holds {numbers:,} numbers, and {missing + strays:,} values that are no "
             f"numbers: {shown}.",
@@ -161,7 +183,8 @@ def _numbers(data: _Texts, path: str, place: Callable[[int], str]) -> tuple[Any,
             f'["{data.name}"], or missing = [VALUE, …] for what stands for a missing number.',
         )
     note = f"{counted(missing + strays, 'value')} counted as missing, no number: {shown} ({at})." if at else ""
-    return np.append(values, np.nan)[data.codes], note
+    stray = tuple(data.values[position] for position in np.flatnonzero(of_text & (data.counts > 0))[:_KEPT_STRAYS])
+    return _Made(np.append(values, np.nan)[data.codes], note, stray)
 
 
 def _refuse_formatted(data: _Texts, path: str, place: Callable[[int], str]) -> None:
@@ -172,10 +195,10 @@ def _refuse_formatted(data: _Texts, path: str, place: Callable[[int], str]) -> N
     """
     some = np.flatnonzero(data.counts)[:_SAMPLE]
     formatted = np.array([_FORMATTED.fullmatch(data.values[code]) is not None for code in some], np.bool_)
-    if formatted.mean() < _NUMERIC:
+    odd = formatted & np.array([NUMBER.fullmatch(data.values[code]) is None for code in some], np.bool_)
+    if formatted.mean() < _NUMERIC or not odd.any():
         return
-    odd = np.array([_NUMBER.fullmatch(data.values[code]) is None for code in some], np.bool_)
-    code = int(some[(formatted & odd).argmax()])
+    code = int(some[odd.argmax()])
     chosen = np.arange(len(data.values)) == code
     raise InputError(
         f"{path} {place(data.first(chosen))}: column {data.name!r} holds numbers written as {data.values[code]!r}.",
@@ -192,9 +215,9 @@ def _has_numbers(data: _Texts) -> bool:
 
 def _parsed(texts: Sequence[str]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Numbers of the texts, and which are numbers; true and false are where nothing else occurs."""
-    if texts and {text.casefold() for text in texts} <= _BOOLEANS.keys():
-        return np.array([_BOOLEANS[text.casefold()] for text in texts]), np.ones(len(texts), np.bool_)
-    is_number = np.array([_NUMBER.fullmatch(text) is not None for text in texts], np.bool_)
+    if texts and {text.casefold() for text in texts} <= BOOLEANS.keys():
+        return np.array([BOOLEANS[text.casefold()] for text in texts]), np.ones(len(texts), np.bool_)
+    is_number = np.array([NUMBER.fullmatch(text) is not None for text in texts], np.bool_)
     values = [float(text) if number else np.nan for text, number in zip(texts, is_number, strict=True)]
     return np.array(values, np.float64), is_number
 
@@ -219,7 +242,7 @@ def _no_category(data: _Texts) -> str | None:
 
 def number(text: str) -> bool:
     """Whether a text is a number as programs write it."""
-    return _NUMBER.fullmatch(text) is not None
+    return NUMBER.fullmatch(text) is not None
 
 
 def is_number_below(column: pd.Series[Any]) -> bool:

@@ -11,7 +11,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ import pandas as pd
 from harness.datasets.csvfile import FLOAT_PRECISION, distinct_names, records
 from harness.datasets.drawn_tables import drawn, text_above
 from harness.datasets.file_kinds import blank_misfit, refuse_binary, refuse_text
+from harness.datasets.gaps import MISSING_TEXTS, Form
 from harness.datasets.raw_table import RawTable
 from harness.datasets.store import content
 from harness.datasets.table import column_name, counted, trimmed
@@ -40,20 +41,6 @@ _START, _SAMPLE, _SHOWN = 1 << 20, 100, 3
 # Names that no file has: the first value that a line has too many, what follows a separator at the end, a row's name.
 _EXTRA, _END, _ROW = "\0extra", "\0end", "\0row"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
-# What pandas takes for missing unless told otherwise.
-_MISSING = tuple(
-    ",#N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,null".split(",")  # noqa: SIM905
-)
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a file is written; ``None`` is found out."""
-
-    separator: str | None = None
-    decimal: str | None = None
-    text: str | None = None
-    header: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +84,14 @@ class _Preamble:
     warnings: tuple[str, ...] = ()
 
 
-def read(path: Path, form: Form, label: str | int | None) -> RawTable:
+def read(path: Path, form: Form, label: str | int | None, texts: Collection[str] = ()) -> RawTable:
     """Read a file.
 
     Args:
         path: plain or compressed.
         form: what is known of it.
-        label: a column that must be there, which helps to tell separators apart.
+        label: a column that must be there, which helps to tell separators apart; it is read as texts.
+        texts: other columns that are read as texts, as they are written.
 
     Raises:
         InputError: it is no table of text, or a line has too few or too many values; line and reason are named.
@@ -139,13 +127,14 @@ def read(path: Path, form: Form, label: str | int | None) -> RawTable:
     if decimal != ".":
         notes.append(f"Numbers have {decimal!r} as their decimal mark.")
     written = [name for name in names if name not in dropped]
-    frame = _parsed(body, names, decimal, None if label is None else column_name(label, written))
+    as_written = {*texts, *(() if label is None else (column_name(label, written),))}
+    frame = _parsed(body, names, decimal, as_written)
     columns = {name: _column(frame.pop(name)) for name in written}
     return RawTable(path, pd.DataFrame(columns, copy=False), sha256, body.place, (*notes, *shape_notes), warnings)
 
 
-def _parsed(body: Body, names: Sequence[str], decimal: str, label: str | None) -> pd.DataFrame:
-    missing = {name: [""] if name in (label, _EXTRA) else _MISSING for name in (*names, _EXTRA)}
+def _parsed(body: Body, names: Sequence[str], decimal: str, texts: Collection[str]) -> pd.DataFrame:
+    missing = {name: [""] if name in texts or name == _EXTRA else MISSING_TEXTS for name in (*names, _EXTRA)}
     stream = io.BytesIO(body.data)
     stream.seek(body.start)
     try:
@@ -154,7 +143,7 @@ def _parsed(body: Body, names: Sequence[str], decimal: str, label: str | None) -
             frame = pd.read_csv(
                 stream, header=None, names=[*names, _EXTRA], sep=body.separator, decimal=decimal, index_col=False,
                 low_memory=False, keep_default_na=False, na_values=missing, float_precision=FLOAT_PRECISION,
-                dtype=None if label is None else {label: "str"},  # as written
+                dtype=dict.fromkeys(texts, "str"),
             )  # fmt: skip
     except pd.errors.EmptyDataError:
         raise InputError(f"{body.path} holds no rows.") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets.coded_rows import CodedRows, Layout
+from harness.datasets.gaps import Gaps, gaps_of
 from harness.datasets.options import Encoding, parse_encoding
 
 Doubles = npt.NDArray[np.float64]
@@ -76,6 +77,7 @@ class Encoder:
     vocabulary: Mapping[str, tuple[str, ...]]  # categorical column -> its values, in order of their codes
     fill: Doubles  # one median per numeric or ordinal column, in column order
     scaler: Scaler | None
+    gaps: Gaps = field(default_factory=Gaps)  # how values come to be missing
 
     @classmethod
     def fit(
@@ -218,6 +220,7 @@ class Encoder:
             "encoding": [self.encoding.categories, self.encoding.log, self.encoding.scaling],
             "columns": self.columns,
             "vocabulary": {name: list(values) for name, values in self.vocabulary.items()},
+            "gaps": self.gaps.described(),
         }
         arrays: dict[str, npt.NDArray[Any]] = {"encoder": np.array(json.dumps(described)), "fill": self.fill}
         if self.scaler is not None:
@@ -242,6 +245,7 @@ class Encoder:
             {name: tuple(values) for name, values in described["vocabulary"].items()},
             np.asarray(arrays["fill"]),
             scaler,
+            gaps_of(described["gaps"]) if "gaps" in described else Gaps(),  # older bundles have none
         )
 
     def _is_indicator(self, name: str) -> bool:

@@ -46,22 +46,24 @@ class FewRows:
         for name in encoder.columns:
             values = encoder.vocabulary.get(name, ())
             if values and encoding.categories == "onehot":
-                pieces.append(tuple(row.tobytes() for row in np.eye(len(values), dtype=np.float32)))
+                rows = np.eye(len(values) + 1, len(values), dtype=np.float32)  # the last is that of the code -1
+                pieces.append(tuple(row.tobytes() for row in rows))
             elif values and encoding.categories == "codes":
-                pieces.append(tuple(np.float32(code).tobytes() for code in range(len(values))))
+                pieces.append(tuple(np.float32(code).tobytes() for code in (*range(len(values)), -1)))
             else:
                 last = pieces[-1] if pieces else None
                 start = pieces.pop().start if isinstance(last, slice) else 4 * numbers  # type: ignore[union-attr]
                 numbers += 1
                 pieces.append(slice(start, 4 * numbers))
-        return cls(encoding.log, encoding.log and _bounded(scaler), _steps(scaler), numbers, tuple(pieces))
+        bounded = encoding.log and not encoder.gaps.filled and _bounded(scaler)
+        return cls(encoding.log, bounded, _steps(scaler), numbers, tuple(pieces))
 
     def features(self, numbers: Doubles, codes: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
-        """Features of finite rows whose categories are known; None where a number has to be looked at.
+        """Features of rows; None where a number has to be looked at.
 
         Args:
             numbers: (n, numbers), C-contiguous, n at most `MOST`; overwritten.
-            codes: of each row, those of its categories in the order of the columns.
+            codes: of each row, those of its categories in the order of the columns; -1 is none of them.
         """
         if self.log:
             numbers = signed_log(numbers)

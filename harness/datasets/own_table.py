@@ -3,59 +3,34 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.datasets import csvfile, delimited, labels, parquet, splits, times
-from harness.datasets.columns import Rules, as_texts, features, is_number_below, number
-from harness.datasets.delimited import Form
+from harness.datasets import csvfile, labels, own_rows, splits, times
+from harness.datasets.columns import Rules, as_texts, features, number
+from harness.datasets.gaps import Form, own_gaps
 from harness.datasets.locate import own_tables
 from harness.datasets.options import character, choice, column, encoding, names, share, switch, text
+from harness.datasets.own_rows import OwnRows, without_blank_rows
 from harness.datasets.raw_table import RawTable
 from harness.datasets.recipe import Reading, Recipe, Request
-from harness.datasets.store import Found, digest
+from harness.datasets.store import Found
 from harness.datasets.table import Split, Table, column_name, counted
 from harness.errors import InputError
 
 _BAD_TIMES = 0.05  # share of rows that may have no readable time
-_INDEX = "__index_level_"  # columns that pandas adds to Parquet files to restore its row numbers
 _INDICATORS = 255  # of one column at most
 _INDICATOR_BYTES = 1 << 30  # of all columns together, as float32
 _WIDE_BYTES = 1 << 27  # from here on at most so many indicators as below: more are a matrix of zeros
 _WIDE = 1024
 _FEWEST_INDICATORS = 8
-_UNITS = "no number where all below have one, as of units"
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """The rows of all files, one below the other."""
-
-    frame: pd.DataFrame
-    path: str  # for messages
-    place: Callable[[int], str]
-    train: int  # rows of the training files; the others test
-    digests: dict[str, str]
-    dropped: frozenset[str]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-    def take(self, rows: npt.NDArray[np.int64]) -> _Rows:
-        """Some of the rows, in their order."""
-        return replace(
-            self,
-            frame=self.frame.iloc[rows].reset_index(drop=True),
-            place=lambda row: self.place(int(rows[row])),
-            train=int((rows < self.train).sum()),
-        )
 
 
 def _read(local: Found, request: Request) -> Reading:
@@ -68,7 +43,7 @@ def _read(local: Found, request: Request) -> Reading:
     train = [_raw(entry.path, request) for entry in local.files]
     test_files = request.options["test_files"]
     test = [_raw(entry.path, request) for entry in own_tables(test_files)] if test_files else []
-    rows = _without_blank_rows(_joined(train, test))
+    rows = without_blank_rows(_joined(train, test))
     if not len(rows.frame):
         raise InputError(f"{rows.path} holds no rows.")
     return Reading(_split(rows, request), rows.digests, None)
@@ -85,18 +60,17 @@ def _raw(path: Path, request: Request) -> RawTable:
             dropped.add(name)
         return name not in unwanted
 
-    if request.dataset.startswith("parquet:"):
-        blocks = list(parquet.frames(path, lambda name: wanted(name) and not name.startswith(_INDEX)))
-        frame = csvfile.concatenate(blocks) if blocks else pd.DataFrame()
-        table = RawTable(path, frame, digest(path), lambda row: f"row {row + 1}")
-    else:
-        form = Form(options["sep"], options["decimal"], options["text_encoding"], options["header"])
-        table = delimited.read(path, form, options["label"])
-        table = replace(table, frame=table.frame[[name for name in table.frame.columns if wanted(str(name))]])
+    columnar = request.dataset.startswith("parquet:")
+    table = own_rows.read(path, _form(request), options["label"], columnar=columnar, wanted=wanted)
     return replace(table, dropped=frozenset(dropped))
 
 
-def _joined(train: Sequence[RawTable], test: Sequence[RawTable]) -> _Rows:
+def _form(request: Request) -> Form:
+    options = request.options
+    return Form(options["sep"], options["decimal"], options["text_encoding"], options["header"])
+
+
+def _joined(train: Sequence[RawTable], test: Sequence[RawTable]) -> OwnRows:
     """Files one below the other; a column that any of them takes for texts is one of texts.
 
     Raises:
@@ -134,7 +108,7 @@ def _joined(train: Sequence[RawTable], test: Sequence[RawTable]) -> _Rows:
     notes = list(dict.fromkeys([*(note for table in tables for note in table.notes), *notes]))
     warnings = tuple(dict.fromkeys(warning for table in tables for warning in table.warnings))
     digests = {table.path.name: table.sha256 for table in tables}
-    return _Rows(joined, path, place, ends[len(train) - 1], digests, first.dropped, tuple(notes), warnings)
+    return OwnRows(joined, path, place, ends[len(train) - 1], digests, first.dropped, tuple(notes), warnings)
 
 
 def _require_same(table: RawTable, first: RawTable) -> None:
@@ -193,47 +167,7 @@ def _named_alike(table: RawTable, first: RawTable) -> RawTable:
     return replace(table, frame=table.frame.rename(columns=meant), notes=(*table.notes, note))
 
 
-def _without_blank_rows(rows: _Rows) -> _Rows:
-    """The rows without those in which every value is missing, and without repetitions of the header."""
-    blank = np.ones(len(rows.frame), np.bool_)
-    header = np.ones(len(rows.frame), np.bool_)
-    units = _units(rows.frame)
-    for name in rows.frame.columns:
-        column = rows.frame[name]
-        if blank.any():
-            blank &= column.isna().to_numpy()
-        if header.any():
-            header &= _holds(column, str(name))
-        if not blank.any() and not header.any() and not units.any():
-            return rows
-    notes = list(rows.notes)
-    for chosen, what in ((blank, "every value missing"), (header, "the header repeated"), (units, _UNITS)):
-        if chosen.any():
-            first = rows.place(int(chosen.argmax()))
-            notes.append(f"{counted(int(chosen.sum()), 'row')} left out, {what} (first: {first}).")
-    return replace(rows.take(np.flatnonzero(~blank & ~header & ~units)), notes=tuple(notes))
-
-
-def _units(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """The first row where all of its values are texts and at least two columns hold nothing but numbers below it."""
-    units = np.zeros(len(frame), np.bool_)
-    if len(frame) < 2 or not all(isinstance(dtype, pd.CategoricalDtype) for dtype in frame.dtypes):
-        return units
-    columns = [frame[name] for name in frame.columns]
-    alone = [column for column in columns if is_number_below(column)]
-    units[0] = len(alone) > 1 and not any(number(str(column.iloc[0])) for column in columns)
-    return units
-
-
-def _holds(column: pd.Series[Any], name: str) -> npt.NDArray[np.bool_]:
-    """The rows of a column that hold its own name, in capitals or not."""
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        return np.zeros(len(column), np.bool_)
-    same = [str(text).casefold() == name.casefold() for text in column.cat.categories]
-    return np.array([*same, False], np.bool_)[column.cat.codes.to_numpy()]
-
-
-def _split(rows: _Rows, request: Request) -> Split:
+def _split(rows: OwnRows, request: Request) -> Split:
     options = request.options
     columns = list(map(str, rows.frame.columns))
     label_name = column_name(options["label"], columns)
@@ -253,12 +187,19 @@ def _split(rows: _Rows, request: Request) -> Split:
         label, classes, order = label[dated], classes[dated], order[dated]
     described = rows.frame.drop(columns=[label_name, *([time_name] if time_name else [])])
     rules = Rules(tuple(options["categories"] or ()), tuple(options["missing"] or ()))
-    kept, notes, out = features(described, rows.path, rows.place, rules)
+    made = features(described, rows.path, rows.place, rules)
+    kept = made.frame
     if not len(kept.columns):
-        raise InputError(f"{rows.path} has no column left to learn from.", remedy=" ".join(notes) or None)
+        raise InputError(f"{rows.path} has no column left to learn from.", remedy=" ".join(made.notes) or None)
     table = Table(kept, label, classes)
-    split = _cut(table, order, rows.train, request, (*rows.notes, *notes, *_broken(kept)))
-    return replace(split, left_out=rows.dropped | set(out), indicators=_indicators(kept), warnings=rows.warnings)
+    split = _cut(table, order, rows.train, request, (*rows.notes, *made.notes, *_broken(kept)))
+    return replace(
+        split,
+        left_out=rows.dropped | made.left_out,
+        indicators=_indicators(kept),
+        warnings=rows.warnings,
+        gaps=own_gaps(rules.missing, made.strays, _form(request)),
+    )
 
 
 def _cut(
@@ -279,7 +220,7 @@ def _cut(
     return splits.by_time(table, order, validation=validation, share=options["test"], notes=notes)
 
 
-def _times(rows: _Rows, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], list[str]]:
+def _times(rows: OwnRows, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], list[str]]:
     """Order of the rows in time, and which of them have a time."""
     column = rows.frame[name]
     notes = []
@@ -335,7 +276,7 @@ def _indicators(frame: pd.DataFrame) -> int:
     return most
 
 
-def _require(rows: _Rows, name: str, option: str) -> None:
+def _require(rows: OwnRows, name: str, option: str) -> None:
     columns = list(map(str, rows.frame.columns))
     if name not in columns:
         folded = {column.casefold(): column for column in columns}

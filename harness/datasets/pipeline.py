@@ -63,6 +63,7 @@ def encode(split: Split, request: Request, *, real: bool = True) -> EncodedDatas
 
     fitted_on = train if split.fit is None else _without_columns(split.fit, split, request)
     encoder = _fit(fitted_on, split, request)
+    encoder = replace(encoder, gaps=split.gaps.bounding(encoder.without_indicator(_frame(fitted_on))))
     test_encoder = _refitted(encoder, test, request, notes)
     if options["train_rows"] == "normal":
         train, whole = train.take(train.label == 0), whole.take(whole.label == 0)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from harness.datasets.gaps import Gaps
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -67,6 +69,7 @@ class Split:
     warnings: tuple[str, ...] = ()  # of the file; see ``harness.datasets.suspicions`` for those of its rows
     left_out: frozenset[str] = frozenset()  # columns that were there and are no features
     drawn: bool = False  # the test rows were drawn at random here, so that another seed gives another split
+    gaps: Gaps = field(default_factory=Gaps)  # what was taken for a missing value
     indicators: int | None = None  # most indicators of one column of categories; None for all
     streamed: Streamable | None = None  # what is trained on, where ``train`` is only a part of it
 

@@ -175,8 +175,9 @@ class _EagerWindows:
 def card_layout(encoder: Encoder) -> Layout:
     """Columns of raw TabFormer transactions, with the values that the encoder of their histories knows."""
     known = {raw: frozenset(encoder.vocabulary[name]) for raw, name in _ENCODED.items()}
-    vocabulary = {**dict.fromkeys(_TEXTS), **known}
-    return Layout(card_files.RAW_COLUMNS, vocabulary, card_files.FILE_COLUMNS, _FORMS)
+    missing = {raw: values | {""} for raw, values in known.items() if raw not in card_files.NUMBERS}
+    vocabulary = {**dict.fromkeys(_TEXTS), **known, **missing}
+    return Layout(card_files.RAW_COLUMNS, vocabulary, card_files.FILE_COLUMNS, _FORMS, known=known)
 
 
 def score_of_cards(encoder: Encoder, stream: CardStream, name: str) -> ScoreRows:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-_MARKS = (",", ";", "\t", "|")
+MARKS = (",", ";", "\t", "|")
 _SAMPLE = 1 << 16
 _COMMA = re.compile(r"\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*")
 _POINT = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
@@ -41,9 +41,9 @@ class LineForm:
 def form_of(start: bytes, columns: Sequence[str]) -> LineForm | None:
     """How a file is written whose header names ``columns``; None of lines with commas, and without such a header."""
     lines = start[:_SAMPLE].removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    header = {mark: (*_read(lines[:1], mark), None)[0] or [] for mark in _MARKS}
+    header = {mark: (*_read(lines[:1], mark), None)[0] or [] for mark in MARKS}
     named = {mark: sum(name.strip() in columns for name in names) for mark, names in header.items()}
-    separator = max(_MARKS, key=lambda mark: named[mark])
+    separator = max(MARKS, key=lambda mark: named[mark])
     if separator == "," or not named[separator]:
         return None
     cells = [cell for row in _read(lines[1:-1], separator) for cell in row or ()]

@@ -7,38 +7,32 @@ fit is known by its line and a reason, and is what the caller makes of it: an er
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import io
-import json
 import lzma
-import re
 import select
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-import pandas as pd
 
-from harness.datasets.csvfile import FLOAT_PRECISION
 from harness.datasets.file_kinds import binary_kind
 from harness.datasets.packed import UnixText
 from harness.datasets.store import empty
 from harness.errors import InputError
+from harness.scoring.line_rows import CsvRows, json_rows, occurrences
 from harness.scoring.row_forms import LineForm, form_of
-from harness.scoring.rows import BadRow, Layout, Rows, excerpt, joined, sorted_out
-from harness.wording import plural
+from harness.scoring.rows import BadRow, Layout, Rows
 
 BLOCK_BYTES = 1 << 22
 _LONGEST_LINE = 1 << 24
 _ARRAY_ROWS = 1 << 16
 _GZ, _XZ, _NPY = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x93NUMPY"
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
-_INFINITE = re.compile(r"\s*[+-]?inf(inity)?\s*", re.ASCII | re.IGNORECASE)  # read as a number, then refused as one
 
 
 def open_rows(path: Path) -> BinaryIO:
@@ -53,6 +47,11 @@ def open_rows(path: Path) -> BinaryIO:
         there = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
         near = get_close_matches(path.name, there, n=1)
         remedy = f"Did you mean {path.parent / near[0]}?" if near and not path.exists() else "Check the path."
+        archive = next((above for above in path.parents if above.suffix.lower() == ".zip" and above.is_file()), None)
+        if archive is not None:
+            member = path.relative_to(archive).as_posix()
+            unpacked = f"unzip -p {quote(str(archive))} {quote(member)}"
+            remedy = f"Give its rows by a pipe: {unpacked} | lparbench score BUNDLE -"
         raise InputError(f"{path} cannot be read: {error.strerror}.", remedy=remedy) from None
     if path.is_file() and not path.stat().st_size:
         stream.close()
@@ -91,7 +90,7 @@ def read_rows(stream: BinaryIO, name: str, layout: Layout, block_bytes: int = BL
             )
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             whole = cast("BinaryIO", io.BufferedReader(UnixText(whole), 1 << 16))
-        reader: _Csv | None = None
+        reader: CsvRows | None = None
         form: LineForm | None = None
         as_json = start.lstrip().startswith(b"{")
         if start.lstrip().startswith(b"[{"):
@@ -100,181 +99,17 @@ def read_rows(stream: BinaryIO, name: str, layout: Layout, block_bytes: int = BL
             )
         for first_line, block in _line_blocks(whole, name, block_bytes):
             if as_json:
-                yield _json_rows(block, first_line, layout)
+                yield json_rows(block, first_line, layout)
                 continue
             if reader is None:
                 form = form_of(block, layout.columns)
             block = block if form is None else form.plain(block)
             if reader is None:
-                reader = _Csv(name, layout, block)
+                reader = CsvRows(name, layout, block)
                 if reader.has_header:
                     first_line, block = first_line + 1, block.partition(b"\n")[2]
             if block:
                 yield reader.rows(block, first_line)
-
-
-class _Csv:
-    """Rows of comma-separated lines: by pandas where all of a block fits, line by line where not."""
-
-    def __init__(self, name: str, layout: Layout, start: bytes) -> None:
-        self._layout = layout
-        fields = _fields(start.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0])
-        names = tuple(value.strip() for value in fields or ())
-        needed = set(layout.columns)
-        self.has_header = bool(needed & set(names)) and not any(_NUMBER.fullmatch(value) for value in names)
-        if self.has_header:
-            missing = [column for column in layout.columns if names.count(column) != 1]
-            if missing:
-                some = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-                raise InputError(f"{name} line 1: {plural(len(missing), 'column')} missing or there twice: {some}.")
-            self._columns = names
-        elif layout.file_columns and len(names) != len(layout.columns):
-            self._columns = layout.file_columns
-        else:
-            self._columns = layout.columns
-        self._places = [self._columns.index(column) for column in layout.columns]
-
-    def rows(self, block: bytes, first_line: int) -> Rows:
-        """The rows of whole lines."""
-        count = _count(block, b"\n") + (not block.endswith(b"\n"))
-        frame = self._parsed(block, count)
-        if frame is not None:
-            return sorted_out(frame, np.arange(first_line, first_line + count), [], self._layout)
-        bad: list[BadRow] = []
-        good: list[tuple[int, bytes]] = []
-        for line, content in enumerate(block.split(b"\n")[:count], first_line):
-            if not content.strip():
-                continue
-            reason = self._reason(content)
-            if reason is None:
-                good.append((line, content))
-            else:
-                bad.append(BadRow(line, reason))
-        frame = self._parsed(b"\n".join(content for _, content in good), len(good))
-        if frame is None:  # something that only pandas minds
-            frames = [(line, self._parsed(content, 1)) for line, content in good]
-            bad += [BadRow(line, "is not comma-separated text") for line, part in frames if part is None]
-            good = [(line, b"") for line, part in frames if part is not None]
-            frame = joined([part for _, part in frames if part is not None], self._layout)
-        return sorted_out(frame, np.array([line for line, _ in good], dtype=np.int64), bad, self._layout)
-
-    def _parsed(self, block: bytes, count: int) -> pd.DataFrame | None:
-        """The needed columns of ``count`` lines; None when a line does not fit."""
-        categories = self._layout.vocabulary
-        if not count:
-            return joined([], self._layout)
-        names = range(len(self._columns))
-        try:
-            frame = pd.read_csv(
-                io.BytesIO(block),
-                header=None,
-                names=list(names),
-                usecols=self._places,
-                dtype={
-                    place: object if name in categories else np.float64
-                    for place, name in zip(self._places, self._layout.columns, strict=True)
-                },
-                keep_default_na=False,
-                float_precision=FLOAT_PRECISION,
-                engine="c",
-                low_memory=False,
-                index_col=False,
-                on_bad_lines="error",
-            )
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OverflowError):
-            return None
-        # pandas pads a short line and cuts a long one without a word
-        if len(frame) != count:
-            return None
-        plain = (
-            b'"' not in block
-            and b"\0" not in block
-            and (b"\r" not in block or block.count(b"\r") == block.count(b"\r\n"))
-        )
-        even = _count(block, b",") == count * (len(self._columns) - 1)
-        if not (plain and even) and any(self._reason(line) for line in block.removesuffix(b"\n").split(b"\n")):
-            return None
-        named = frame[self._places].set_axis(list(self._layout.columns), axis=1)
-        return named.astype(dict.fromkeys(categories, "category"))  # pandas would make numbers of categories of digits
-
-    def _reason(self, line: bytes) -> str | None:
-        """Why a line does not fit; None when it does."""
-        fields = _fields(line)
-        if fields is None:
-            return "is no text on one line with closed quotes"
-        if len(fields) != len(self._columns):
-            return f"has {len(fields)} comma-separated values; expected {len(self._columns)}"
-        for place, name in zip(self._places, self._layout.columns, strict=True):
-            value = fields[place]
-            if name not in self._layout.vocabulary and not _NUMBER.fullmatch(value) and not _INFINITE.fullmatch(value):
-                return f"column {name!r} takes a finite number, not {excerpt(value)}"
-            if not value.isascii() and any("\udc80" <= letter <= "\udcff" for letter in value):
-                return f"column {name!r} is not UTF-8 text"
-        return None
-
-
-def _count(block: bytes, byte: bytes) -> int:
-    """As ``bytes.count``, which is slow where there are many."""
-    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == byte[0]))
-
-
-def _fields(line: bytes) -> list[str] | None:
-    """The values of a line; None where it has an open quote, a carriage return or a zero byte inside."""
-    text = line.decode("utf-8", "surrogateescape").removesuffix("\r")
-    if "\r" in text or "\0" in text:
-        return None
-    try:
-        return next(csv.reader([text], strict=True), [])
-    except csv.Error:
-        return None
-
-
-def _json_rows(block: bytes, first_line: int, layout: Layout) -> Rows:
-    good: list[list[Any]] = []
-    lines: list[int] = []
-    bad: list[BadRow] = []
-    for line, content in enumerate(block.splitlines(), first_line):
-        if not content.strip():
-            continue
-        values = _json_values(content, layout)
-        if isinstance(values, str):
-            bad.append(BadRow(line, values))
-        else:
-            good.append(values)
-            lines.append(line)
-    columns = list(zip(*good, strict=True)) if good else [()] * len(layout.columns)
-    frame = pd.DataFrame(
-        {
-            name: pd.Categorical(list(map(str, values)))
-            if name in layout.vocabulary
-            else np.array(values, dtype=np.float64)
-            for name, values in zip(layout.columns, columns, strict=True)
-        }
-    )
-    return sorted_out(frame, np.array(lines, dtype=np.int64), bad, layout)
-
-
-def _json_values(content: bytes, layout: Layout) -> list[Any] | str:
-    """The needed values of an object, or why it does not fit."""
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return "is not a JSON object on one line"
-    if not isinstance(document, dict):
-        return "is not a JSON object on one line"
-    values = []
-    for name in layout.columns:
-        value = document.get(name)
-        if name in layout.vocabulary:
-            if not isinstance(value, str | int) or isinstance(value, bool):
-                return f"column {name!r} takes a text, not {excerpt(json.dumps(value))}"
-        elif not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > _LARGEST:
-            return f"column {name!r} takes a finite number, not {excerpt(json.dumps(value))}"
-        values.append(value)
-    return values
-
-
-_LARGEST = float(np.finfo(np.float64).max)
 
 
 def _array_rows(stream: BinaryIO, name: str, layout: Layout) -> Iterator[Rows]:
@@ -351,7 +186,7 @@ def _line_blocks(stream: BinaryIO, name: str, block_bytes: int) -> Iterator[tupl
         if cut:
             block = pending + more[:cut]
             yield line, block
-            line += _count(block, b"\n")
+            line += occurrences(block, b"\n")
             pending = more[cut:]
         else:
             pending += more

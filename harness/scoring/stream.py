@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from harness.datasets.coded_rows import rows_at_once
 from harness.errors import InputError
 from harness.scoring.bundle import Bundle
-from harness.scoring.rows import Layout, Rows
+from harness.scoring.rows import Layout, Rows, missing_in, rare_in
 
 OnError = Literal["stop", "skip"]
 Format = Literal["csv", "jsonl"]
@@ -31,6 +32,14 @@ class Summary:
     undecided: int  # without a score: the first transactions of a card
     by_level: tuple[int, ...]  # rows at level 0, 1, ...
     first_skipped: str | None = None  # line and reason
+    missing: dict[str, int] = field(default_factory=dict)  # column -> values taken as training took missing ones
+    rare: dict[str, int] = field(default_factory=dict)  # column -> values that training knew and gave no feature
+    left_out: int = 0  # lines that are no rows: blank, or the header repeated
+
+    @property
+    def remarkable(self) -> bool:
+        """Whether any row was not scored plainly as it came."""
+        return bool(self.skipped or self.missing or self.rare or self.left_out)
 
 
 def layout_of(bundle: Bundle, *, encoded: bool) -> Layout:
@@ -41,8 +50,11 @@ def layout_of(bundle: Bundle, *, encoded: bool) -> Layout:
     """
     if encoded:
         return Layout(bundle.manifest.features)
-    vocabulary = {name: frozenset(values) for name, values in bundle.encoder.vocabulary.items()}
-    return Layout(bundle.encoder.columns, vocabulary, bundle.manifest.file_columns)
+    encoder, gaps = bundle.encoder, bundle.encoder.gaps
+    known = {name: frozenset(values) for name, values in encoder.vocabulary.items()}
+    missing = {""} if gaps.filled else set()  # which is no unknown category, whether training had one or not
+    vocabulary = {name: None if name in gaps.bounded else values | missing for name, values in known.items()}
+    return Layout(encoder.columns, vocabulary, bundle.manifest.file_columns, gaps=gaps, known=known)
 
 
 def score_of_rows(bundle: Bundle, score: Callable[[NDArray[np.float32]], Scores], *, encoded: bool) -> ScoreRows:
@@ -70,6 +82,7 @@ def score_stream(
     sink: BinaryIO,
     *,
     name: str,
+    layout: Layout | None = None,
     form: Format = "csv",
     on_error: OnError = "stop",
 ) -> Summary:
@@ -81,6 +94,7 @@ def score_stream(
         bundle: with the thresholds.
         sink: where the lines go.
         name: how errors name the stream.
+        layout: of the rows, by which missing values are counted.
         form: comma-separated with a header, or one JSON object per line.
         on_error: at a row that does not fit, stop after the rows before it, or skip it.
 
@@ -90,6 +104,9 @@ def score_stream(
     writer = _Writer(form, len(bundle.cuts) + 1)
     skipped, flagged, undecided, first = 0, 0, 0, None
     by_level = np.zeros(len(bundle.cuts) + 1, dtype=np.int64)
+    missing: Counter[str] = Counter()
+    rare: Counter[str] = Counter()
+    left_out = 0
     sink.write(writer.header)
     for block in rows:
         stop = block.bad[0] if block.bad and on_error == "stop" else None
@@ -100,16 +117,23 @@ def score_stream(
             labels, levels = bundle.labels(scores), np.where(known, bundle.levels(scores), 0)
             sink.write(writer.lines(scores, labels, levels, known))
             sink.flush()
+            if layout is not None and not isinstance(block.frame, np.ndarray):
+                missing.update(missing_in(block.frame[:good], layout))
+                rare.update(rare_in(block.frame[:good], layout))
             flagged, undecided = flagged + int(labels.sum()), undecided + int((~known).sum())
             by_level += np.bincount(levels[known], minlength=len(by_level))
         if stop is not None:
             remedy = "Correct the row, or leave such rows out with --on-error skip."
-            raise InputError(f"{name} line {stop.line}: {stop.reason}.", remedy=remedy)
+            raise InputError(f"{name} {block.place(stop.line)}: {stop.reason}.", remedy=remedy)
         if block.bad and first is None:
-            first = f"line {block.bad[0].line}: {block.bad[0].reason}"
+            first = f"{block.place(block.bad[0].line)}: {block.bad[0].reason}"
         skipped += len(block.bad)
+        left_out += block.left_out
     decided = int(by_level.sum())
-    return Summary(decided + undecided, skipped, flagged, undecided, tuple(by_level.tolist()), first)
+    return Summary(
+        decided + undecided, skipped, flagged, undecided, tuple(by_level.tolist()), first,
+        dict(missing), dict(rare), left_out,
+    )  # fmt: skip
 
 
 class _Writer:

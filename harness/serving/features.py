@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from math import isfinite
+from math import isfinite, nan
 from operator import itemgetter
 from typing import Any
 
@@ -12,11 +12,13 @@ import numpy as np
 
 from harness.datasets.encoders import Doubles, Encoder
 from harness.datasets.few_rows import MOST, FewRows
+from harness.datasets.gaps import are_numbers
 from harness.serving.exchange import Checked, Rows
 from harness.serving.json_input import field_error
 from harness.wording import plural
 
 _NUMBERS = {int, float}
+_NONE = "\0"  # no category of any column
 
 
 class RowEncoder:
@@ -25,6 +27,8 @@ class RowEncoder:
     def __init__(self, encoder: Encoder) -> None:
         self.columns = encoder.columns
         self._encoder = encoder
+        self.filled = encoder.gaps.filled  # a number may be missing
+        self._sentinels = encoder.gaps.sentinels
         self._numbers: list[int] = []  # columns of the numeric block, ordinal codes among them
         self._texts: list[tuple[int, dict[str, int]]] = []  # column, codes
         self._ordinals: list[tuple[int, dict[str, int]]] = []  # place among the numbers, codes
@@ -66,7 +70,9 @@ class RowEncoder:
             fits = isfinite(sum(numbers))  # an infinity stays one in the sum
         except (struct.error, OverflowError):
             fits = False
-        if not fits or (booleans and bool in map(type, numbers)):
+        if self.filled and not (fits and self._sentinels.isdisjoint(numbers)):
+            numbers, packed = self._with_gaps(numbers, where)
+        elif not fits or (booleans and bool in map(type, numbers)):
             self._refuse(where, numbers)  # unless the sum alone is too large
         try:
             return packed, tuple([codes[row[column]] for column, codes in self._texts])
@@ -100,20 +106,33 @@ class RowEncoder:
         """Codes of texts, some of which came as numbers."""
         codes_of = []
         for column, codes in self._texts:
-            code = codes.get(_text(row[column]))
-            if code is None:
-                raise self._unfit(where, column, "a category that training held", row[column])
-            codes_of.append(code)
+            codes_of.append(self._code(column, codes, row[column], where))
         return tuple(codes_of)
 
     def _with_ordinals(self, numbers: tuple[Any, ...], where: str | Callable[[int], str]) -> tuple[Any, ...]:
         values = list(numbers)
         for place, codes in self._ordinals:
-            code = codes.get(_text(values[place]))
-            if code is None:
-                raise self._unfit(where, self._numbers[place], "a category that training held", values[place])
-            values[place] = code
+            values[place] = self._code(self._numbers[place], codes, values[place], where)
         return tuple(values)
+
+    def _code(self, column: int, codes: dict[str, int], value: Any, where: str | Callable[[int], str]) -> int:
+        """That of a category; -1 of one that is missing, or known to training without a feature of its own."""
+        code = codes.get(_text(value))
+        gaps = self._encoder.gaps
+        if code is None and gaps.filled:
+            text = "" if value is None else gaps.category(_text(value), codes, numeric=are_numbers(codes))
+            bounded = self.columns[column] in gaps.bounded and text != _NONE
+            code = codes.get(text, -1 if not text or bounded else None)
+        if code is None:
+            raise self._unfit(where, column, "a category that training held", value)
+        return code
+
+    def _with_gaps(self, numbers: tuple[Any, ...], where: str | Callable[[int], str]) -> tuple[tuple[Any, ...], bytes]:
+        """Numbers of which some are missing, as training took them, and packed."""
+        values = tuple(nan if value is None else value for value in numbers)
+        self._refuse(where, tuple(0.0 if value != value else value for value in values))
+        values = tuple(nan if value in self._sentinels else value for value in values)
+        return values, self._pack(*values)
 
     def _refuse(self, where: str | Callable[[int], str], numbers: Sequence[Any]) -> None:
         for column, value in zip(self._numbers, numbers, strict=True):
@@ -134,7 +153,7 @@ class RowEncoder:
 
 def _text(value: object) -> str:
     """A category as training saw it; a value that is none is no category of any column."""
-    return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else "\0"
+    return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else _NONE
 
 
 def _getter(columns: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:

@@ -126,7 +126,8 @@ class OpenInference:
             given = _shape(tensor, path)
             if given != (count, len(self._numbers)):
                 raise field_error(f"{path}.shape", f"[-1, {len(self._numbers)}]", list(given))
-            columns |= dict(zip(self._numbers, _floats(tensor, path, given).reshape(given).T.tolist(), strict=True))
+            values = _floats(tensor, path, given, missing=encoder.filled).reshape(given)
+            columns |= dict(zip(self._numbers, values.T.tolist(), strict=True))
         for name in self._texts:
             path, tensor = tensors[name]
             given = _shape(tensor, path)
@@ -233,8 +234,13 @@ def _flat(tensor: dict[str, Any], path: str, shape: tuple[int, ...]) -> list[Any
     return list(data)
 
 
-def _floats(tensor: dict[str, Any], path: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _floats(
+    tensor: dict[str, Any], path: str, shape: tuple[int, ...], *, missing: bool = False
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Numbers of a tensor; where some may be ``missing``, null is NaN."""
     kind, data = _datatype(tensor, path, _NUMERIC), _flat(tensor, path, shape)
+    if missing:
+        data = [math.nan if value is None else value for value in data]
     if not {type(value) for value in data} <= {int, float}:
         index = next(i for i, value in enumerate(data) if type(value) not in (int, float))
         raise field_error(f"{path}.data[{index}]", "a number", data[index])
@@ -242,10 +248,10 @@ def _floats(tensor: dict[str, Any], path: str, shape: tuple[int, ...]) -> np.nda
         values = np.array(data, dtype=np.float64)
     except OverflowError:
         raise HttpError(400, f"{path}.data: a number does not fit FP64") from None
-    if not np.isfinite(values).all():
-        index = int(np.flatnonzero(~np.isfinite(values))[0])
+    if np.isinf(values).any():
+        index = int(np.flatnonzero(np.isinf(values))[0])
         raise HttpError(400, f"{path}.data[{index}]: a number does not fit FP64")
-    if (wrong := _outside(values, kind)) is not None:
+    if (wrong := _outside(np.nan_to_num(values), kind)) is not None:
         raise field_error(f"{path}.data[{wrong}]", f"a number of {kind}", data[wrong])
     return values
 

@@ -22,15 +22,16 @@ def rows_of_file(model: ServedModel, path: Path) -> list[list[Any]]:
     Raises:
         InputError: it cannot be read, or has no good row.
     """
-    from harness.scoring.row_source import read_rows
     from harness.scoring.stream import layout_of
+    from harness.scoring.whole_rows import file_rows
 
     rows: list[list[Any]] = []
     try:
         with path.open("rb") as file:
-            for block in read_rows(file, str(path), layout_of(model.bundle, encoded=False)):
+            for block in file_rows(path, file, layout_of(model.bundle, encoded=False)):
                 if isinstance(block.frame, pd.DataFrame):
-                    rows += block.frame[list(model.bundle.encoder.columns)].astype(object).to_numpy().tolist()
+                    values = block.frame[list(model.bundle.encoder.columns)].astype(object)
+                    rows += values.where(values.notna(), None).to_numpy().tolist()  # a missing number is null
                 if len(rows) >= ROWS:
                     break
     except OSError as error:

@@ -12,7 +12,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.datasets.delimited import Form, read
+from harness.datasets.delimited import read
+from harness.datasets.gaps import Form
 from harness.datasets.labels import Meaning, canonical, judge
 
 _number = st.one_of(

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.datasets.base import load
 from harness.datasets.encoded import EncodedDataset
+from harness.datasets.registry import is_own_table
 from harness.detectors.base import Detector
 from harness.detectors.export import Fitted, save_bundle
 from harness.detectors.registry import resolve
@@ -29,8 +30,9 @@ def saved(
     directory: Path, name: str = "mlp", parameters: dict[str, Any] | None = None, dataset: str = "nsl-kdd",
     **options: Any,
 ) -> Saved:  # fmt: skip
-    """Fit a detector on a stand-in and save it."""
-    data = load(dataset, options={"rows": 1500, **options}, synthetic="always")
+    """Fit a detector on a stand-in, or on a table of one's own, and save it."""
+    own = is_own_table(dataset)
+    data = load(dataset, options={"rows": 1500, **options}, synthetic="never" if own else "always")
     detector = resolve(name, {"epochs": 1} if parameters is None else parameters)
     y = None if data.validation_y is None else data.validation_y.astype(int)
     detector.fit(data.train_x, data.train_y, context=FitContext(X_val=data.validation_x, y_val=y))
