@@ -80,7 +80,7 @@ class CardEncoder:
 
     def _code(self, name: str, value: float | str) -> int:
         code = self._codes[name].get(str(value), -1)
-        self.unseen += code < 0
+        self.unseen += code < 0 and value != ""  # what is missing is no category
         return code
 
     def _values(self, transaction: Transaction, past: CardPast) -> Values:

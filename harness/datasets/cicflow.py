@@ -17,7 +17,7 @@ import pandas as pd
 
 from harness.datasets import csvfile, parquet, splits, synthetic, times
 from harness.datasets.file_days import by_day
-from harness.datasets.gaps import Gaps
+from harness.datasets.gaps import NUMBERS
 from harness.datasets.options import Option, choice, count, encoding
 from harness.datasets.recipe import Reading, Request, reading
 from harness.datasets.store import Found, FoundFile, digest, opened
@@ -35,8 +35,6 @@ _TEXTS = frozenset(
     {"Flow ID", "Src IP", "Source IP", "Dst IP", "Destination IP", _TIME, _LABEL, _TAXONOMY, "SimillarHTTP"}
 )
 _IDENTIFIERS = _TEXTS | {"id", "Unnamed: 0", "", "Src Port", "Source Port", "Attempted Category", "Inbound"}
-
-_GAPS = Gaps(numbers=("", "nan", "na"))  # as `csvfile.Schema.missing_numbers` takes them
 
 _SPLITS = ("time-within-class", "time", "random")
 
@@ -74,7 +72,7 @@ def read(local: Found, request: Request, *, dropped: frozenset[str] = frozenset(
     if seen > len(frame):
         notes.append(f"{len(frame):,} of {seen:,} flows were drawn evenly.")
     table, time = _table(frame, request, dropped, notes)
-    return reading(local, digests, replace(_split(table, time, request, tuple(notes)), gaps=_GAPS))
+    return reading(local, digests, replace(_split(table, time, request, tuple(notes)), gaps=NUMBERS))
 
 
 def synthesise(names: Sequence[str], rows: dict[str, int], request: Request) -> Split:
@@ -83,7 +81,7 @@ def synthesise(names: Sequence[str], rows: dict[str, int], request: Request) -> 
     normal = next(name for name in rows if name.casefold() in _BENIGN)
     process = synthetic.CopulaMixture(fields, sorted(set(rows) - {normal}), seed=request.seed, normal=normal)
     table = process.table(rows)
-    return replace(_split(table, np.arange(len(table)), request, (synthetic.NOTE,)), gaps=_GAPS)
+    return replace(_split(table, np.arange(len(table)), request, (synthetic.NOTE,)), gaps=NUMBERS)
 
 
 def _blocks(local: Found, digests: dict[str, str]) -> Iterator[pd.DataFrame]:

@@ -1,7 +1,8 @@
 """Tables that are drawn with bars and rules, or whose columns the rule below the header shows, as lines of cells.
 
 Markdown, Org, psql, MySQL and grids have bars; ``sqlite3 -column``, sqlcmd and reStructuredText have a rule of dashes
-whose runs are as wide as the columns. Lines keep their numbers: a rule becomes an empty line.
+whose runs are as wide as the columns. Zeek names the columns of its logs in a comment. Lines keep their numbers: a rule
+becomes an empty line.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _FOOTER = re.compile(r"\(\d+ rows?( affected)?\)|\d+ rows? in set.*|Time: [\d.,]
 _BAR = re.compile(r"[ \t]*\|[ \t]*")
 _BOX = "│".encode()
 _PLAIN = str.maketrans("│┃─━═┌┐└┘├┤┬┴┼╞╡╪╭╮╰╯┏┓┗┛┡┩╇┳┻", "||---" + "+" * 25)  # as sqlite's box mode draws
+_ZEEK = b"#separator "
 _BAR_WITHIN = "&#124;"  # as Markdown writes a bar that ends no cell
 
 
@@ -43,6 +45,8 @@ def drawn(path: Path, data: bytes) -> Drawn | None:
     Raises:
         InputError: a value lies across the columns that the rule draws.
     """
+    if data.startswith(_ZEEK):
+        return _of_zeek(data)
     if _BOX in data[:_START]:
         data = data.decode("utf-8", "surrogateescape").translate(_PLAIN).encode("utf-8", "surrogateescape")
     start = data[:_START].decode("utf-8", "replace").splitlines()[: _TEXT_ABOVE + 3]
@@ -72,6 +76,19 @@ def text_above(data: bytes, label: str, separators: Sequence[str]) -> tuple[int,
         above += [text] if text.strip() and not text.startswith("#") else []
         offset += len(line)
     return None
+
+
+def _of_zeek(data: bytes) -> Drawn | None:
+    """A log of Zeek, whose columns a comment names; None without that comment."""
+    fields = re.search(rb"(?m)^#fields\t", data[:_START])
+    if fields is None:
+        return None
+    unset = re.search(rb"(?m)^#unset_field\t(\S+)", data[: fields.start()])
+    data = data[: fields.start()] + data[fields.end() :]
+    if unset is not None:
+        mark = re.escape(unset[1])
+        data = re.sub(rb"(?m)(?:(?<=\t)|^)" + mark + rb"(?=[\t\r\n]|\Z)", b"", data)
+    return Drawn(re.sub(rb"(?m)^#[^\n]*", b"", data), "\t", "The file is a log of Zeek.")
 
 
 def _is_rule(line: str) -> bool:

@@ -30,6 +30,7 @@ class _Kind:
 
 _WORKBOOK = "Save its sheet as CSV in the program that wrote it."
 _THERE = "Write it as CSV where it was made: DataFrame.to_csv('FILE.csv', index=False)."
+_NPZ = _Kind("an archive of NumPy arrays", remedy="With X and y it is a data set: lparbench data list adbench.")
 _PICKLE = _Kind("a pickle, which may run anything when it is read", remedy=_THERE)
 _KINDS: tuple[tuple[bytes, _Kind], ...] = (
     (b"PK\x03\x04", _Kind("a ZIP archive or an Excel workbook", remedy=_WORKBOOK)),
@@ -48,6 +49,7 @@ _KINDS: tuple[tuple[bytes, _Kind], ...] = (
     (b"\x93NUMPY", _Kind("a NumPy array", remedy="Write it as CSV with a header: numpy.savetxt(FILE, array, "
                          "delimiter=',', header='a,b,label', comments='').")),
     (b"MATLAB 5.0", _Kind("a MATLAB file", remedy="ODDS files are data sets of their own: lparbench data list odds.")),
+    (b"MATLAB 7.3", _Kind("a MATLAB file of version 7.3", remedy="In MATLAB: writetable(array2table(X), 'FILE.csv').")),
     (b"\x80\x04", _PICKLE), (b"\x80\x05", _PICKLE), (b"\x80\x03", _PICKLE), (b"\x80\x02", _PICKLE),
     (b"RDX", _Kind("an R workspace", remedy="Write it as CSV in R: write.csv(TABLE, 'FILE.csv', row.names = FALSE).")),
     (b"X\n\0\0\0", _Kind("an R object", remedy="In R: write.csv(readRDS('FILE'), 'FILE.csv', row.names = FALSE).")),
@@ -73,6 +75,8 @@ def refuse_binary(path: Path, data: bytes) -> None:
     kind = _kind_of(data)
     if kind is None:
         return
+    if path.suffix.lower() == ".npz":
+        kind = _NPZ
     remedy = kind.remedy.format(path=path)
     if kind.reader:
         remedy = as_csv(path, f"import pandas; pandas.{kind.reader}({str(path)!r})")

@@ -113,6 +113,9 @@ class Gaps:
         }
 
 
+NUMBERS = Gaps(numbers=("", "nan", "na"))  # of published numbers, some of which are missing
+
+
 def are_numbers(categories: Collection[str]) -> bool:
     """Whether all categories but the missing one are numbers."""
     return all(NUMBER.fullmatch(name) for name in categories if name)

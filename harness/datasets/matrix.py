@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets import hdf5, splits, synthetic
+from harness.datasets.gaps import NUMBERS
 from harness.datasets.options import choice, encoding, number, share
 from harness.datasets.recipe import Reading, Recipe, Request, reading
 from harness.datasets.store import Found, content, parsing, refuse_bomb
@@ -90,8 +92,13 @@ def _split(x: Any, y: Any, path: Path, request: Request) -> Split:
     anomalous, notes = _anomalous(label, path, request.options["normal"])
     columns = [f"x{number}" for number in range(features.shape[1])]
     written = None if set(label.tolist()) <= {0, 1} else categorical_of([f"{value:g}" for value in label.tolist()])
-    table = Table(pd.DataFrame(features.astype(np.float64), columns=columns), anomalous.astype(np.int8), written)
-    return splits.random(table, request, notes, share=request.options["test"])
+    values = features.astype(np.float64)
+    broken = int((~np.isfinite(values)).any(axis=1).sum())
+    if broken:
+        holding = plural(broken, "row") + (" holds" if broken == 1 else " hold")
+        notes = (*notes, f"{holding} missing or infinite numbers; the training median takes their place.")
+    table = Table(pd.DataFrame(values, columns=columns), anomalous.astype(np.int8), written)
+    return replace(splits.random(table, request, notes, share=request.options["test"]), gaps=NUMBERS)
 
 
 def _anomalous(

@@ -143,7 +143,7 @@ def _numbers(column: pd.Series[Any], name: str, layout: Layout, bad: dict[int, s
 
 
 def _is_given(form: Form) -> bool:
-    """Whether training was told how its files are written, as nothing here finds out."""
+    """Whether the user named how the files of training are written."""
     return form.text is not None or form.decimal == "," or form.separator not in (None, *MARKS)
 
 

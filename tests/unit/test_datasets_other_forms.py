@@ -118,11 +118,18 @@ def _json_of_pandas(rows: list[tuple[str, ...]]) -> str:
     return pd.DataFrame(_objects(rows)).to_json()
 
 
+def _zeek(rows: list[tuple[str, ...]]) -> str:
+    named, *data = ["\t".join("-" if cell == "" else cell for cell in row) for row in rows]
+    above = ["#separator \\x09", "#set_separator\t,", "#unset_field\t-", "#path\tconn"]
+    below = "#types\tinterval\tcount\tstring\tstring"
+    return "\n".join([*above, f"#fields\t{named}", below, *data, "#close\t2024-01-02-00-00-00", ""])
+
+
 @pytest.mark.parametrize(
     "write",
     [
-        _markdown, _bare_markdown, _psql, _mysql, _box, _grid, _column_mode, _restructured, _json_lines, _json_array,
-        _json_within, _json_columns, _json_of_pandas,
+        _zeek, _markdown, _bare_markdown, _psql, _mysql, _box, _grid, _column_mode, _restructured, _json_lines,
+        _json_array, _json_within, _json_columns, _json_of_pandas,
     ],
 )  # fmt: skip
 def test_a_table_of_another_make_is_that_of_the_csv_file(
@@ -135,7 +142,9 @@ def test_a_table_of_another_make_is_that_of_the_csv_file(
     assert data.feature_names == plain.feature_names
     np.testing.assert_array_equal(data.test_x, plain.test_x)
     np.testing.assert_array_equal(data.train_y, plain.train_y)
-    assert any("drawn with bars" in note or "JSON" in note or "rule below" in note for note in data.notes)
+    assert any(
+        "drawn with bars" in note or "JSON" in note or "rule below" in note or "Zeek" in note for note in data.notes
+    )
 
 
 def test_messages_of_drawn_tables_name_the_line_of_the_file(tmp_path: Path) -> None:
@@ -151,7 +160,7 @@ def test_messages_of_drawn_tables_name_the_line_of_the_file(tmp_path: Path) -> N
 def test_a_missing_cell_of_a_drawn_table_is_missing(tmp_path: Path) -> None:
     rows = _rows()
     rows[7] = ("", *rows[7][1:])
-    for write in (_markdown, _psql, _column_mode):
+    for write in (_markdown, _psql, _column_mode, _zeek):
         (tmp_path / "own.txt").write_text(write([HEADER, *rows]))
         data = _load(f"csv:{tmp_path}/own.txt")
         assert any("1 row with numbers that are missing" in note for note in data.notes)
@@ -267,6 +276,7 @@ def test_the_remedy_makes_a_file_that_is_read(kind: str, tmp_path: Path, monkeyp
         (b"ORC\0", "an ORC file"),
         (b"\x93NUMPY\x01", "a NumPy array"),
         (b"MATLAB 5.0 MAT-file", "a MATLAB file"),
+        (b"MATLAB 7.3 MAT-file", "a MATLAB file of version 7.3"),
         (b"\x80\x05\x95\0", "a pickle"),
         (b"$FL2@(#)", "an SPSS file"),
         (b"RDX3\nX\n", "an R workspace"),

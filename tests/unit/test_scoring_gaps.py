@@ -14,6 +14,7 @@ import pytest
 from support.bundles import Saved, saved
 
 from harness.cli.score import summed_up
+from harness.datasets.base import load
 from harness.detectors.opening import open_scorer, open_stream
 from harness.errors import InputError
 from harness.scoring.bundle import open_bundle
@@ -207,6 +208,20 @@ def test_rows_of_requests_have_the_same_features(own: Saved, tmp_path: Path) -> 
         requests.encode([["quic" if value == "tcp" else value for value in rows[0]]], "rows")
     with pytest.raises(HttpError, match="expected a number"):
         requests.encode([["x", *rows[0][1:]]], "rows")
+
+
+def test_numbers_missing_in_a_matrix_are_filled_and_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    X, y = rng.normal(size=(400, 3)), (np.arange(400) % 10 == 0).astype(int)
+    X[::40, 1] = np.nan
+    (tmp_path / "adbench").mkdir()
+    np.savez(tmp_path / "adbench" / "9_holed.npz", X=X, y=y)
+    data = load("adbench:holed", directory=tmp_path, synthetic="never")
+    assert "10 rows hold missing or infinite numbers; the training median takes their place." in data.notes
+    assert data.encoder is not None
+    fast = RowEncoder(data.encoder)
+    expected = data.encoder.transform({"x0": [1.0], "x1": [np.nan], "x2": [2.0]})
+    np.testing.assert_array_equal(fast.encode([[1, None, 2]], "rows"), expected)
 
 
 def test_published_sets_without_missing_values_refuse_them(tmp_path: Path) -> None:
