@@ -123,13 +123,16 @@ def load_history(paths: list[Path]) -> list[Side]:
     unusable: list[Unusable] = []
     for path in paths:
         with _unpacked(path) as folder:
-            for file in _history_files(folder):
+            files = _history_files(folder)
+            alone = sum(file.name == RECORD_NAME for file in files) == 1 and not (folder / RECORD_NAME).exists()
+            for file in files:
                 source = None if file.name == RECORD_NAME else _foreign(file, _shown(file, folder, path))
                 if isinstance(source, ForeignFile | Side):
                     sources[file.resolve()] = source
                 elif file.name == RECORD_NAME or file == folder:
                     side = load_side(file)
-                    folder_name = file.resolve().parent.name  # which the user chose, where it is not the identifier
+                    # The folder that the user chose: the given one where it has one run, as `run --out DIR` leaves it.
+                    folder_name = path.name if alone and folder.is_dir() else file.resolve().parent.name
                     sources[file.resolve()] = side.named(folder_name) if file.name == RECORD_NAME else side
                 elif isinstance(source, Unusable):
                     unusable.append(source)

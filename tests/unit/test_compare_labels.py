@@ -134,3 +134,8 @@ def test_a_reason_is_said_once_and_what_cannot_be_judged_keeps_its_numbers() -> 
     assert [status.word for status in shown.statuses] == ["Inconclusive", "Equivalent"]
     assert "all results of bad" in [note.results for note in shown.notes]
     assert render_comparison(several).decode().count("2 of at least 6 blocks") == 1
+
+
+def test_a_history_calls_the_only_run_of_a_folder_as_the_folder(stored: dict[str, Path]) -> None:
+    sides = load_runs([stored["monday/run"].parent, stored["smt2"]])
+    assert {side.name for side in sides} == {"monday", "smt2"}

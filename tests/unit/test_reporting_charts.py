@@ -23,6 +23,7 @@ from harness.reporting.charts.accuracy import (
 )
 from harness.reporting.charts.distribution import Distribution, distribution_chart
 from harness.reporting.charts.effects import Effect, effects_chart
+from harness.reporting.charts.history import Series, history_chart
 from harness.reporting.charts.processes import ProcessRow, processes_chart
 from harness.reporting.charts.rates import BatchCurve, Estimate, RateRow, batch_chart, rates_chart
 from harness.reporting.charts.roofline import Ceiling, Kernel, roofline_chart
@@ -142,3 +143,11 @@ def test_a_chart_alone_is_drawn_twice_with_ids_of_its_own() -> None:
     assert both.count("<svg") == 2
     assert both.count('class="chart wide"') == 1
     assert fitted(draw, "k", alone=False).count("<svg") == 1
+
+
+def test_ticks_of_times_that_lie_close_together_differ() -> None:
+    """Two runs within half a per cent: three digits called two of the ticks 3.1 µs."""
+    svg = history_chart("k", "t", Series(["a", "b"], [3.0985e-6, 3.109e-6], [], "s"))
+    ticks = re.findall(r">([\d.]+) µs<", svg)
+    assert len(ticks) > 1
+    assert len(set(ticks)) == len(ticks)

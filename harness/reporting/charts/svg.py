@@ -191,8 +191,10 @@ def si_ticks(axis: Any, unit: str) -> None:
     from matplotlib.ticker import FuncFormatter
 
     def label(value: float, _position: int | None) -> str:
-        exponent = prefix_exponent(value, unit)
-        return f"{_plain(value / 10.0**exponent)} {prefixed(unit if len(unit) == 1 else '', exponent)}".rstrip()
+        exponent, ticks = prefix_exponent(value, unit), [float(tick) for tick in axis.get_majorticklocs()]
+        digits = next((n for n in range(3, 6) if len({f"{tick:.{n}g}" for tick in ticks}) == len(ticks)), 6)
+        shown = _plain(value / 10.0**exponent, digits)  # two ticks close together need more digits to differ
+        return f"{shown} {prefixed(unit if len(unit) == 1 else '', exponent)}".rstrip()
 
     axis.set_major_formatter(FuncFormatter(label))
 
@@ -211,9 +213,9 @@ def plain_ticks(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _position: _plain(value)))
 
 
-def _plain(value: float) -> str:
-    digits = number(value)
-    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+def _plain(value: float, digits: int = 3) -> str:
+    shown = number(value, digits)
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def log_ticks(axis: Any, low: float, high: float) -> None:
