@@ -14,7 +14,7 @@ import pytest
 
 from harness.compare.facts import Facts
 from harness.compare.observations import Key, Side, side_of
-from harness.decode import Check, PositiveFloat, PositiveInt, decode
+from harness.decode import Check, PositiveInt, decode
 from harness.errors import EnvironmentMismatchError, ExitCode, InputError, LparbenchError, MeasurementError
 from harness.gates.baseline import Baseline, Words
 from harness.gates.baseline_file import read_baseline, update_baseline
@@ -34,6 +34,8 @@ from harness.pytest_plugin.worker import BASELINE, CANDIDATE, Timed
 
 _WORDS = Words("--lparbench-accept", "--lparbench-machine", "pytest --lparbench-update")
 
+_LONGEST_S = 600.0
+_Seconds = Annotated[float, Check(f"seconds above 0 and at most {_LONGEST_S:g}", lambda value: 0 < value <= _LONGEST_S)]
 _Margin = Annotated[
     float, Check(f"a share above 0 and at most {LARGEST:g}, 0.03 for 3 %", lambda share: 0 < share <= LARGEST)
 ]
@@ -54,7 +56,7 @@ class Settings:
     margin: _Margin | None = None
     blocks: PositiveInt = 12
     max_blocks: PositiveInt = 60
-    seconds: PositiveFloat = 0.1
+    seconds: _Seconds = 0.1
     cores: PositiveInt = 1
     threads_per_core: PositiveInt = 1
     node: int | None = None
@@ -64,10 +66,15 @@ class Settings:
         """From the test's markers, the nearest winning.
 
         Raises:
-            InputError: an argument that the marker does not have, or of another type.
+            InputError: an argument that the marker does not have, or of another type, or without its name.
         """
         arguments: dict[str, object] = {}
         for marker in reversed(list(item.iter_markers("lparbench"))):
+            if marker.args:
+                raise InputError(
+                    f"pytest.mark.lparbench({marker.args[0]!r}): which argument is this?",
+                    remedy="Name it: margin=0.05.",
+                )
             arguments |= marker.kwargs
         return decode(Settings, arguments, "pytest.mark.lparbench")
 
@@ -168,6 +175,9 @@ class Judge:
         except WorkerDiedError as error:
             raise MeasurementError(f"the base revision cannot be measured: {error}") from None
         self.item.config.stash[session_key].of_base |= set(there.gated)
+        for place, why in there.failed.items():
+            if self.item.nodeid.startswith((f"{place}::", f"{place}/")):
+                raise MeasurementError(f"the base revision cannot be measured: {place} cannot be collected: {why}")
         asks_late = not is_gated(self.item)  # by request.getfixturevalue: so may the test of the base revision
         if self.item.nodeid in (there.nodeids if asks_late else there.gated):
             self._concurrent(processes)

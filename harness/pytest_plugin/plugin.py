@@ -34,6 +34,7 @@ _MARKER = (
     " `lparbench` fixture measures and judges this test"
 )
 
+_RERUNS = ("rerunfailures", "pytest_rerunfailures")  # by their entry point, and by -p
 _SHOWING = ("collectonly", "showfixtures", "show_fixtures_per_test")  # which run no test
 
 
@@ -47,7 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker; join pytest-benchmark where it is active."""
     config.addinivalue_line("markers", _MARKER)
     session = config.stash[session_key] = Session(cwd=config.invocation_params.dir)
+    config.pluginmanager.register(Collecting(session), "lparbench-collecting")
     if is_worker(config):
+        if not any(map(config.pluginmanager.hasplugin, _RERUNS)):
+            config.addinivalue_line("markers", "flaky: of pytest-rerunfailures")
         for name in ("usepdb", "trace"):  # nobody is there to answer
             setattr(config.option, name, False)
     else:
@@ -68,6 +72,14 @@ def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager
         config: pytest.Config = plugin.config  # type: ignore[attr-defined]
         if config.getoption("--lparbench-gate"):
             manager.register(DropIn(), "lparbench-gate")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """A worker runs nothing again, and pytest-rerunfailures would start a thread, beside which nothing is forked."""
+    for plugin in map(config.pluginmanager.get_plugin, _RERUNS) if is_worker(config) else ():
+        if plugin is not None:
+            config.pluginmanager.unregister(plugin)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -171,22 +183,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         end()
 
 
+class Collecting:
+    """What cannot be collected, which cannot be judged, and what is left out as a whole."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep its name, and why."""
+        if report.failed:
+            lines = report.longreprtext.strip().splitlines() or ["it cannot be collected"]
+            self._session.failed[report.nodeid] = lines[-1].removeprefix("E ").strip()
+        elif report.skipped:
+            self._session.skipped.add(report.nodeid)
+
+
 class Ending:
     """What the whole session must say; not loaded in a worker."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._failed = config.stash[session_key].failed
-        self._skipped = config.stash[session_key].skipped
         self._open: list[Verdict] = []
         self._interrupted = False
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """What cannot be collected cannot be judged."""
-        if report.failed:
-            lines = report.longreprtext.strip().splitlines() or ["it cannot be collected"]
-            self._failed[report.nodeid] = lines[-1]
-        elif report.skipped:
-            self._skipped.add(report.nodeid)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Know a user who interrupts from pytest, which ends in the same way when it cannot collect."""
@@ -200,7 +218,7 @@ class Ending:
         config = session.config
         if hasattr(config, "workerinput") or any(getattr(config.option, name, False) for name in _SHOWING):
             return
-        if getattr(config.option, "dist", "no") != "no":
+        if getattr(config.option, "dist", "no") != "no" and config.option.tx:
             if any(map(config.getoption, (*ASKING, "--lparbench-report"))):
                 self._open = [Verdict("", "the session", OUTCOME, "nothing is measured with -n: run it without.")]
         elif not session.shouldstop and session.exitstatus != pytest.ExitCode.INTERRUPTED:

@@ -204,7 +204,9 @@ class Processes:
         if why.when == "call" and root is not None:  # nothing is known of this revision by it
             raise MeasurementError(f"the test fails in the base revision: {why.line or why.text}")
         if why.when == "call":
-            pytest.fail(f"lparbench: the test failed in its worker process:\n{why.text}", pytrace=False)
+            pytest.fail(
+                f"lparbench: the test failed in its worker process, in which it runs alone:\n{why.text}", pytrace=False
+            )
         return failed(block, order, pid, f"{why.when} in the worker: {why.line}"), ()
 
     def _asked(self, directory: Path, root: Path | None, block: int) -> Reply:

@@ -10,7 +10,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ import pytest
 from harness.decode import decode_json_file, encode
 from harness.errors import LparbenchError
 from harness.process_tree import die_with_parent
-from harness.pytest_plugin.options import WORKER_OPTION, checkout_of
+from harness.pytest_plugin.options import WORKER_OPTION, checkout_of, session_key
 from harness.pytest_plugin.worker import JOB_FILE, FunctionJob
 from harness.record.files import write_file
 from harness.workers.process import OUTCOME_FILE
@@ -47,11 +47,13 @@ class Ready:
         nodeids: of the tests.
         gated: of those that name a fixture of the gate among their arguments.
         foreign: files it imported from the checkout that it is not to import from.
+        failed: files that cannot be collected -> why.
     """
 
     nodeids: tuple[str, ...]
     gated: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def serve(session: pytest.Session) -> None:
         connection.connect("\0" + session.config.getoption(WORKER_OPTION))
         with connection.makefile("rw", encoding="utf-8") as stream:
             gated = tuple(nodeid for nodeid, item in items.items() if is_gated(item))
-            _send(stream, Ready(tuple(items), gated, _foreign()))
+            failed = session.config.stash[session_key].failed
+            _send(stream, Ready(tuple(items), gated, _foreign(), failed))
             gc.collect()
             gc.freeze()
             for line in stream:

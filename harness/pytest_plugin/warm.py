@@ -213,7 +213,7 @@ def _loadable(plugin: object) -> str | None:
 
 def _command(config: pytest.Config, address: str, directory: Path, moved: _Moved) -> list[str]:
     """pytest as the session was started, without coverage and distribution, and with files of its own."""
-    given = [moved(str(argument)) for argument in config.invocation_params.args]
+    given = _given(config, directory, moved)
     at = given.index("--") if "--" in given else len(given)
     own = [WORKER_OPTION, address, f"--basetemp={directory / 'tmp'}", "--assert=plain"]  # rewriting takes a second
     own += [f"{flag}={os.devnull}" for name, flag in _FILES.items() if config.getoption(name, None)]
@@ -223,6 +223,19 @@ def _command(config: pytest.Config, address: str, directory: Path, moved: _Moved
     own += [part for name in loaded for part in ("-p", name)]
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     return [sys.executable, *flags, "-c", _START, *given[:at], *own, *given[at:]]
+
+
+def _given(config: pytest.Config, directory: Path, moved: _Moved) -> list[str]:
+    """The arguments of the session, without the paths that another checkout does not have: its tests are not there."""
+    arguments = [str(argument) for argument in config.invocation_params.args]
+    here = Path(moved(str(config.stash[session_key].cwd)))
+    paths = set() if moved.root is None or config.getoption("pyargs") else {*arguments} & {*map(str, config.args)}
+    absent = {path for path in paths if not (here / moved(path).partition("::")[0]).exists()}
+    given = [moved(argument) for argument in arguments if argument not in absent]
+    if absent and absent == paths:  # without any, pytest would take all that there are
+        (directory / "nothing").mkdir()
+        given.insert(0, str(directory / "nothing"))
+    return given
 
 
 def _environment(environment: dict[str, str], path: list[str], moved: _Moved) -> dict[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -29,7 +30,7 @@ from harness.placement.model import MemoryBinding, Placement
 from harness.platform.facts import Facts
 from harness.platform.probe import probe
 from harness.platform.sysroot import SysRoot
-from harness.pytest_plugin import benchmark, fixture, judge, machine, processes
+from harness.pytest_plugin import benchmark, fixture, judge, machine, plugin, processes
 from harness.pytest_plugin.benchmark import BenchmarkSession, validity
 from harness.pytest_plugin.processes import Processes
 from harness.record.files import unwritable
@@ -252,6 +253,14 @@ def test_a_workload_is_run_and_judged(
                 asyncio.run(inside())
             """,
             "*answer is a coroutine function, and an event loop runs already*",
+        ),
+        (
+            AGAINST.format(arguments="0.05"),
+            "*lparbench(0.05): which argument is this? Name it: margin=0.05.*",
+        ),
+        (
+            AGAINST.format(arguments="seconds=1e9"),
+            "*seconds is 1000000000.0*above 0 and at most 600*",
         ),
     ],
 )
@@ -499,14 +508,19 @@ def test_two_revisions_are_measured_in_worktrees(tmp_path: Path) -> None:
         "def test_late(request): request.getfixturevalue('benchmark')(lambda: 0)\n"
         "def test_mended(benchmark): benchmark(lambda: 1 / 0)\n"
     )
+    (tmp_path / "test_imports.py").write_text("import nothing_of_this_name\n")
     git("add", ".")
     git("commit", "-qm", "base")
     text = (tmp_path / "test_it.py").read_text()
     (tmp_path / "test_it.py").write_text(text.replace("test_gone", "test_new").replace("/ 0", "/ 1"))
+    (tmp_path / "test_imports.py").write_text("def test_now(benchmark): benchmark(lambda: 0)\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "test_more.py").write_text("def test_first(benchmark): benchmark(lambda: 0)\n")
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
     loaded = "" if ENTRY_POINT else "-p harness.pytest_plugin.plugin"
     start = "import sys; from harness.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-c", start, "gate", "--base", "HEAD", "--", "pytest", "-q"]
+    command = [sys.executable, "-c", start, "gate", "--base", "HEAD", "--", "pytest", "-q", "test_it.py"]
+    command += ["test_imports.py", "more"]  # which the base revision does not have
     path = os.pathsep.join([str(Path(processes.__file__).resolve().parents[2]), *filter(None, sys.path)])
     done = subprocess.run(
         command,
@@ -522,6 +536,8 @@ def test_two_revisions_are_measured_in_worktrees(tmp_path: Path) -> None:
         check=False,
     )
     assert "new: test_it.py::test_new: the base revision does not have it" in done.stdout, done.stdout + done.stderr
+    assert "new: more/test_more.py::test_first: the base revision does not have it" in done.stdout
+    assert "test_now: the base revision cannot be measured: test_imports.py cannot be collected: Mod" in done.stdout
     assert "inconclusive: test_it.py::test_kept" in done.stdout
     assert "inconclusive: test_it.py::test_late" in done.stdout
     assert "test_mended: the test fails in the base revision: ZeroDivisionError" in done.stdout
@@ -625,6 +641,23 @@ def test_distribution_by_the_configuration_is_set_aside(pytester: pytest.Pyteste
     result = ran(pytester, STORED.replace("lparbench", "benchmark"), "--lparbench-gate", "--lparbench-update")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["tests run one after another: the -n of the configuration is set aside"])
+
+
+def test_a_kind_of_distribution_alone_distributes_nothing(
+    pytester: pytest.Pytester, script: Callable[..., None]
+) -> None:
+    script()
+    result = ran(pytester, STORED, "-p", "xdist", "--dist", "loadgroup", "--lparbench-update")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+
+
+def test_a_worker_runs_nothing_again(pytester: pytest.Pytester) -> None:
+    """pytest-rerunfailures has a thread, which made every process import the tests again."""
+    config = pytester.parseconfig(*PLUGIN, "--lparbench-worker", "address")
+    config.pluginmanager.register(ModuleType("reruns"), "rerunfailures")
+    plugin.pytest_cmdline_main(config)
+    assert not config.pluginmanager.hasplugin("rerunfailures")
 
 
 def test_settings_of_pytest_benchmark_that_do_not_count_are_named_once(
