@@ -367,8 +367,14 @@ def _unusable(observations: Iterable[Observation]) -> list[tuple[Observation, st
     return [
         (
             observation,
-            "; ".join(map(str, observation.problems)) or f"{len(observation.seconds)} of at least {MIN_BLOCKS} blocks",
+            "; ".join(map(str, observation.problems)) or _too_few(observation),
         )
         for observation in observations
         if observation.problems or len(observation.seconds) < MIN_BLOCKS
     ]
+
+
+def _too_few(observation: Observation) -> str:
+    """How many blocks there are, and why others do not count."""
+    whys = "; ".join(dict.fromkeys(observation.unusable.values()))
+    return f"{len(observation.seconds)} of at least {MIN_BLOCKS} blocks{f' ({whys})' if whys else ''}"

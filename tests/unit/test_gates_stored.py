@@ -15,7 +15,7 @@ from support.gate_simulation import FINGERPRINT, KEYS, side
 from support.suite_simulation import SIZE, count, in_one, judge, suite_with_baseline
 
 from harness.compare.observations import Key, Side
-from harness.errors import CheckFailedError, EnvironmentMismatchError, ExitCode, InputError
+from harness.errors import CheckFailedError, EnvironmentMismatchError, ExitCode, InputError, MeasurementError
 from harness.gates import levels, stored
 from harness.gates.baseline import Baseline, make_baseline
 from harness.gates.baseline_file import read_baseline, read_baselines, update_baseline
@@ -142,6 +142,16 @@ def test_machines_share_a_file_and_nothing_else(tmp_path: Path) -> None:
         read_baseline(path, session(5, cpu="POWER9").fingerprint)
     update_baseline(path, session(6))
     assert [len(baseline.sessions) for baseline in read_baselines(path)] == [1, 4]
+
+
+def test_a_side_with_too_few_blocks_says_why_the_others_do_not_count() -> None:
+    whole = session(1)
+    observations = {
+        key: replace(each, seconds=dict(list(each.seconds.items())[:5]), unusable={5: "fewer than 10 samples"})
+        for key, each in whole.observations.items()
+    }
+    with pytest.raises(MeasurementError, match=r"5 of at least 6 blocks \(fewer than 10 samples\)"):
+        make_baseline(replace(whole, observations=observations))
 
 
 def test_updates_at_the_same_time_lose_no_session(tmp_path: Path) -> None:
