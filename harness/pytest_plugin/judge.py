@@ -32,7 +32,7 @@ from harness.pytest_plugin.serve import is_gated
 from harness.pytest_plugin.warm import WorkerDiedError, objects_given, pool_of
 from harness.pytest_plugin.worker import BASELINE, CANDIDATE, Timed
 
-_WORDS = Words("--lparbench-accept", "--lparbench-machine", "pytest --lparbench-update")
+_UPDATE = {False: "pytest --lparbench-update", True: "pytest --lparbench-gate --lparbench-update"}
 
 _LONGEST_S = 600.0
 _Seconds = Annotated[float, Check(f"seconds above 0 and at most {_LONGEST_S:g}", lambda value: 0 < value <= _LONGEST_S)]
@@ -191,15 +191,17 @@ class Judge:
         def updated() -> None:
             accept = config.getoption("--lparbench-accept")
             side, others = measured(), self._others(path)
-            sessions = len(update_baseline(path, side, accept=accept, others=others, words=_WORDS).sessions)
+            sessions = len(update_baseline(path, side, accept=accept, others=others, words=self._words).sessions)
             config.stash[session_key].judged.add(path.name)
             self.summary.append(f"{nodeid}: baseline written, {sessions} session{'s' if sessions != 1 else ''}")
 
         def judged() -> None:
             if not path.exists():
-                raise InputError(f"{nodeid} has no baseline in {path.parent}.", remedy=f"Write one: {_WORDS.write}")
+                raise InputError(
+                    f"{nodeid} has no baseline in {path.parent}.", remedy=f"Write one: {self._words.write}"
+                )
             policy = self._policy()
-            stored = read_baseline(path, self.place.fingerprint, policy.allowed, _WORDS)
+            stored = read_baseline(path, self.place.fingerprint, policy.allowed, self._words)
             baseline = stored.pooled(self._others(path))
 
             def pair(_: Collection[Key] = ()) -> Pair:
@@ -213,6 +215,12 @@ class Judge:
             self.summary.append(f"{nodeid}: its baseline was written before in this session, and is not again")
         else:
             self._finish(updated)
+
+    @property
+    def _words(self) -> Words:
+        """How the user says what the remedies ask for."""
+        update = _UPDATE[bool(self.item.config.getoption("--lparbench-gate"))]
+        return Words("--lparbench-accept", "--lparbench-machine", update)
 
     def _others(self, path: Path) -> list[Baseline]:
         """The baselines of the other tests on this machine, as they were before the session."""
@@ -237,7 +245,7 @@ class Judge:
         except MeasurementError as error:
             self.problems.append(NoVerdict(str(error)))
         except EnvironmentMismatchError as error:
-            remedy = f"Add this machine: {_WORDS.write}. Or let it differ: --lparbench-allow-diff FACT."
+            remedy = f"Add this machine: {self._words.write}. Or let it differ: --lparbench-allow-diff FACT."
             self.problems.append(pytest.fail.Exception(f"lparbench: {error.message} {remedy}", pytrace=False))
         except (LparbenchError, OSError) as error:
             end_where_the_tool_failed(self.item.config, error)
