@@ -125,9 +125,11 @@ def measured(minutes: float, clock: float | None) -> dict[str, list[Couple]]:
                 for local in shuffled.sample(range(2), 2):
                     pairs[local] = asyncio.run(_pair(sides, way, cpus, local, lags[way], Path(name)))
                     lags[way] += pairs[local].apart_s
-                if not first:
+                if not first and all(map(_whole, pairs.values())):
                     couples[way].append(Couple(pairs[0], pairs[1]))
                     _show(way, couples[way])
+                elif not first:
+                    print(f"  {way}: left out: too few samples of a block are undisturbed", flush=True)
             longest, first = max(longest, time.monotonic() - began), False
     return couples
 
@@ -206,11 +208,15 @@ async def _there(side: Side, wait_s: float) -> tuple[float, float]:
 
 
 def _seconds(record: str, where: str) -> float:
+    """Of a call; NaN where fewer than ten samples of the block are undisturbed."""
     run = parse_run(record, where)
     assert run.spec == SPEC, f"{where}: other work"
     (timed,) = timed_of(run)
-    assert timed.seconds is not None, f"{where}: {timed.problems}"
-    return timed.seconds
+    return math.nan if timed.seconds is None else timed.seconds
+
+
+def _whole(pair: Pair) -> bool:
+    return math.isfinite(pair.here) and math.isfinite(pair.there)
 
 
 def block() -> int:
