@@ -17,7 +17,7 @@ from harness.evaluation.metrics import METRICS, evaluate
 from harness.record.accuracy import NumberFormatAccuracy
 from harness.scoring.artifacts import Artifacts
 from harness.scoring.backends import BACKENDS
-from harness.training.context import FitContext, Vector
+from harness.training.context import FitContext, Matrix, Vector
 from harness.workers.outcomes import LearningRateTrial
 from harness.workload.model import Value
 
@@ -53,7 +53,8 @@ def number_formats(
                 continue
             try:
                 scorer = open_scorer(artifacts.directory, backend, dtype)
-                scores = np.concatenate([scorer.score(rows) for rows in detector.checked_blocks(data.test_x)])
+                blocks = detector.checked_blocks(data.test_x)
+                scores = np.concatenate([scorer.score(_as_exported(detector, rows)) for rows in blocks])
             except InputError:  # this backend cannot lower the precision of this program
                 continue
             if not np.isfinite(scores).all():
@@ -61,6 +62,11 @@ def number_formats(
             roc, pr = areas(scores)
             lower.append(NumberFormatAccuracy(backend, dtype, roc, pr, roc - full_roc, pr - full_pr))
     return tuple(lower)
+
+
+def _as_exported(detector: Detector, rows: Matrix) -> Matrix:
+    """What the exported scoring of a detector takes: rows if it was fitted on rows, even if it sees them as windows."""
+    return rows.reshape(len(rows), -1) if detector.steps_ is None else rows
 
 
 def by_learning_rate(

@@ -42,6 +42,16 @@ def test_lower_precision_is_told_by_its_distance_to_float32(data, tmp_path):
     assert titles == ["Lower precision"]
 
 
+@pytest.mark.skipif(not chain.available(), reason="the native kernels are not built")
+def test_a_detector_of_windows_that_was_fitted_on_rows_has_them_too(data, tmp_path):
+    how = {"hidden": (16,), "heads": 2, "epochs": 1}
+    detector = resolve("bilstm", how).fit(data.train_x, data.train_y, context=FitContext(trainer="native"))
+    made = prepare(detector, tmp_path)
+    variants = number_formats(made, detector, detector.decision_function(data.test_x), data)
+    assert {variant.backend for variant in variants} == {"native", "onnxruntime"}
+    assert all(abs(variant.auc_roc_difference) < 0.1 for variant in variants)
+
+
 def test_a_detector_without_dense_layers_has_no_lower_precision(data, tmp_path):
     detector = resolve("isolation-forest", {"n_estimators": 5}).fit(data.train_x, data.train_y)
     made = prepare(detector, tmp_path)
