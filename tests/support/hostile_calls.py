@@ -425,15 +425,20 @@ class Hostile:
         return "TransformerTrainer.step", run, []
 
     def _classifier(self) -> tuple[str, Any, list[Any]]:
-        """Layers of an LSTM over windows in training, with and without attention and normalisation."""
+        """Layers of an LSTM over windows in training, with and without attention and normalisation; or convolutions."""
         rng = self.rng
         features, steps, directions = rng.choice((1, 5, 17)), rng.choice((1, 3)), rng.choice((1, 2))
         units = [rng.choice((1, 16, 20)) for _ in range(rng.choice((1, 2)))]
         normalised, hidden, inputs, sizes = rng.random() < 0.5, rng.choice((0, 9)), features, []
-        for count in units:
+        channels = rng.choice((0, 0, 3))
+        if channels:
+            units, steps, directions, inputs = [3, 7], 1, 1, 4 * channels
+            for taps in units:
+                sizes += [channels * taps, channels, 2 * channels * channels * taps, 2 * channels]
+        for count in [] if channels else units:
             sizes += [4 * count * inputs, 4 * count * count, 4 * count, 4 * count] * directions
             inputs = count * directions
-        heads = rng.choice((0, 1, directions))
+        heads = 0 if channels else rng.choice((0, 1, directions))
         sizes += [3 * inputs * inputs, 3 * inputs, inputs * inputs, inputs] if heads else []
         sizes += [inputs, inputs] * normalised + ([hidden * inputs, hidden, hidden] if hidden else [inputs]) + [1]
         sizes += [inputs, inputs] * normalised
@@ -444,7 +449,7 @@ class Hostile:
             victim[rng.randrange(len(victim))] = rng.choice((-1, 0, 17, 2**31, 2**62, -(2**63)))
         if rng.random() < self.share / 4:
             dropout[0] = rng.choice((-1.0, 1.0, float("nan"), float("inf")))
-        trunk = [0, features, steps, directions, heads, 0, layers, dropout]
+        trunk = [int(channels > 0), features, steps, directions, heads, channels, layers, dropout]
         head = [normalised, hidden, 0.4, rng.choice((0.0, 3.0)), (0.1, 0.9), 7]
         if rng.random() < 0.3:
             trunk, head = self.spoiled(trunk), self.spoiled(head)
