@@ -42,7 +42,7 @@ def add_columns(table: Table, heads: Iterable[str], *, right: Collection[str]) -
     """Columns that fold between words, those in ``right`` aligned there; the first has names and does not fold."""
     for head in heads:
         justify: Literal["left", "right"] = "right" if head in right else "left"
-        table.add_column(Text(safe(head)), justify=justify, no_wrap=not table.columns, overflow="fold")
+        table.add_column(_clean(head), justify=justify, no_wrap=not table.columns, overflow="fold")
 
 
 def print_table(out: Console, table: Table) -> None:

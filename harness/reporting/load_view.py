@@ -72,22 +72,26 @@ def process_line(use: ProcessUse) -> tuple[str, str, str, str]:
     return use.name, count(use.cpus), quantity(use.cpu_s, "s"), percent(min(use.busy, 1.0), 2)
 
 
-def latency_rows(record: LoadRecord) -> list[tuple[str, str, str]]:
-    """Percentile, its upper confidence limit, and as seen; a dash and the reason where none can be stated."""
+def latency_rows(record: LoadRecord) -> list[tuple[str, str, str, str]]:
+    """Percentile, its upper confidence limit, as seen, and why the limit cannot be stated where it is a dash."""
     result = record.result
     sent = sum(result.by_status.values())
 
-    def shown(value: float | None, percentile: float) -> str:
-        if value is not None:
-            return quantity(value, "s")
-        needed = requests_needed(percentile)
-        return f"– (needs {count(needed)} requests)" if sent < needed else "– (requests failed)"
+    def shown(value: float | None) -> str:
+        return "–" if value is None else quantity(value, "s")
+
+    def why(name: str) -> str:
+        if result.latencies_s.get(name) is not None:
+            return ""
+        needed = requests_needed(PERCENTILES[name])
+        return f"needs {count(needed)} requests" if sent < needed else "requests failed"
 
     return [
         (
             name.removesuffix("_s").replace("_", "."),
-            shown(result.latencies_s.get(name), PERCENTILES[name]),
-            shown(result.observed_s.get(name), PERCENTILES[name]),
+            shown(result.latencies_s.get(name)),
+            shown(result.observed_s.get(name)),
+            why(name),
         )
         for name in PERCENTILES
     ]
@@ -108,7 +112,8 @@ def lines(record: LoadRecord) -> Iterator[str]:
     )
     if played := trace_line(record):
         yield safe(played)
-    yield f"latency from the schedule: {', '.join(f'{name} {limit}' for name, limit, _ in latency_rows(record))}"
+    rows = [f"{name} {limit}" + (f" ({why})" if why else "") for name, limit, _, why in latency_rows(record)]
+    yield f"latency from the schedule: {', '.join(rows)}"
     lag = "sent nothing" if result.lag_p99_s is None else f"lag p99 {quantity(result.lag_p99_s, 's')}"
     yield f"generator on CPUs {ranges(record.generator_cpus)}: {lag}"
     if result.processes:
@@ -195,5 +200,5 @@ def server_lines(record: LoadRecord) -> list[tuple[str, str]]:
 
 def description_of(record: LoadRecord) -> str:
     """The trial in one sentence, for a chart's text alternative."""
-    parts = [f"{name} {seen}" for name, _, seen in latency_rows(record) if not seen.startswith("–")]
+    parts = [f"{name} {seen}" for name, _, seen, _ in latency_rows(record) if seen != "–"]
     return f"As seen: {and_list(parts)}." if parts else "No percentile can be stated."

@@ -11,7 +11,7 @@ from harness.record.size_model import Size
 from harness.reporting.console import COLOURS, add_columns, bare_table, print_table, safe, say, standard_output, tag
 from harness.reporting.sections.status import WARN
 from harness.reporting.size_view import STATUS, configuration, demand, plan_lines, view_of
-from harness.reporting.text import NO_BREAK, number, quantity
+from harness.reporting.text import NO_BREAK, capital, number, quantity
 from harness.sizing.stored import WhatIf
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def print_size(record: Size, directory: Path | None, console: Console | None = N
     out.print()
     say(out, record.workload.title, style="bold")
     table = bare_table()
-    capacity = f"Capacity, {record.answer.question.unit}"
+    capacity = _head(out, "Capacity", record.answer.question.unit)
     heads = ("Cores", "SMT", "Instances", capacity, "95 % interval", "Blocks", "Standing")
     add_columns(table, heads, right={*_RIGHT, capacity})
     for line in view.lines:
@@ -48,7 +48,7 @@ def print_size(record: Size, directory: Path | None, console: Console | None = N
     for text in view.sentences:
         say(out, f"  {text}")
     if view.marks:
-        say(out, f"{WARN} {'; '.join(view.marks)}.", style="yellow")
+        say(out, f"{WARN} {capital('; '.join(view.marks))}.", style="yellow")
     for text in view.invalid:
         say(out, f"{WARN} {text}", style="yellow")
     say(out, f"Not covered: {'; '.join(record.not_covered)}.", style="dim")
@@ -67,11 +67,16 @@ def print_size(record: Size, directory: Path | None, console: Console | None = N
         say(out, f"Report: {directory / 'report.html'}")
 
 
+def _head(out: Console, name: str, unit: str) -> str:
+    """A head with its unit; below it on a terminal, whose columns are few."""
+    return f"{name}\n{unit}" if out.is_terminal else f"{name}, {unit}"
+
+
 def print_what_if(table: WhatIf, console: Console | None = None) -> None:
     """Print a line per rate and bound."""
     out = console or standard_output()
     rows, unit = bare_table(), table.answers[0].question.unit
-    heads = (f"Rate, {unit}", "p99", "Configuration", f"Capacity, {unit}", "Basis", "Answer")
+    heads = (_head(out, "Rate", unit), "p99", "Configuration", _head(out, "Capacity", unit), "Basis", "Answer")
     add_columns(rows, heads, right={heads[0], "p99", heads[3]})
     for answer in table.answers:
         question, chosen = answer.question, answer.chosen

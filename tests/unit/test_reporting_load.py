@@ -82,6 +82,8 @@ def test_page_and_terminal_say_what_was_measured() -> None:
         assert "40 × 503" in shown
         assert "front-0" in shown
     assert "synthetic rows" in page
+    assert "p99.9 – (requests failed)" in text
+    assert "<small>requests failed</small>" in page
     for shown in (page, text):
         assert (
             "1,000 req/s (940 to 1,060), met in three trials of four; 80\u00a0% (78\u00a0% to 82\u00a0%) of what"

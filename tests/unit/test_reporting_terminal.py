@@ -27,6 +27,7 @@ from support.records import (
 from harness.record.accuracy import Confusion, TrainingLimits
 from harness.record.model import Run, Validity, Verdict
 from harness.reporting import progress, terminal
+from harness.reporting.console import say
 from harness.reporting.csv import render_csv
 from harness.reporting.html import render
 from harness.reporting.sections.figures import warnings_of
@@ -159,6 +160,22 @@ def test_progress_names_the_work_at_hand_and_leaves_no_trace_on_standard_output(
     bar.close()
     assert "block 1 of 6: [bold]mlp" in buffer.getvalue()
     assert "1/3" in buffer.getvalue()
+
+
+def test_a_terminal_breaks_sentences_between_words_and_no_command() -> None:
+    kept, piped = io.StringIO(), io.StringIO()
+    sentence = "✔ 6 cores serve 5,000 req/s at p99 ≤ 5 ms: capacity 5,370 [5,300, 5,460] req/s, measured."
+    command = f"  $ mksyscfg -r lpar -i {'x' * 40} --flag"
+    for text in (sentence, command):
+        say(Console(file=kept, force_terminal=True, color_system=None, width=40), text)
+        say(Console(file=piped, width=40), text)
+    assert kept.getvalue().splitlines() == [
+        "✔ 6 cores serve 5,000 req/s at p99 ≤ 5",
+        "  ms: capacity 5,370 [5,300, 5,460]",
+        "  req/s, measured.",
+        command,
+    ]
+    assert piped.getvalue().splitlines() == [sentence, command]
 
 
 @pytest.mark.parametrize("width", [80, 100])
