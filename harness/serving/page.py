@@ -14,11 +14,11 @@ from harness.serving.drift import DriftState
 from harness.serving.exchange import Reply
 from harness.serving.history import KEPT, STEP_S, History, Step
 from harness.serving.metrics import Metrics
-from harness.wording import counted, plural
+from harness.wording import plural
 
 _HTML = "text/html; charset=utf-8"
 _REFRESH = (("Refresh", str(round(STEP_S))), ("Cache-Control", "no-store"))
-_LEFT, _TOP, _WIDTH, _HEIGHT = 44.0, 8.0, 300.0, 110.0
+_LEFT, _TOP, _WIDTH, _HEIGHT = 62.0, 8.0, 282.0, 110.0
 _FEATURES = 10
 
 
@@ -71,7 +71,7 @@ def page(view: View) -> Reply:
         style=(content_dir("reports") / "report.css").read_text(encoding="utf-8"),
         model=view.described,
         sentence=_sentence(view),
-        cpus=format_cpulist(tuple(view.described["cpus"])),
+        cpus=f"{'CPU' if len(view.described['cpus']) == 1 else 'CPUs'} {format_cpulist(tuple(view.described['cpus']))}",
         windows=f"{plural(view.drift.windows, 'window')} of {plural(view.drift.window_rows, 'row')}, "
         f"{plural(view.drift.alarms, 'alarm')}",
         detector=view.detector,
@@ -114,7 +114,7 @@ def _chart(
     top = max([*values, 1.2 * mark if mark else 0.0]) or 1.0
     lines = tuple(_line(name, number % 4 + 1, line, top, unit) for number, (name, line) in enumerate(series.items()))
     at = None if mark is None else _TOP + _HEIGHT * (1 - mark / top)
-    return Chart(title, caption, f"{top:.3g}{unit}", at, lines)
+    return Chart(title, caption, f"{_short(top)}{unit}", at, lines)
 
 
 def _line(name: str, colour: int, values: list[float | None], top: float, unit: str) -> Line:
@@ -126,7 +126,7 @@ def _line(name: str, colour: int, values: list[float | None], top: float, unit: 
         x, y = _LEFT + _WIDTH * place / (KEPT - 1), _TOP + _HEIGHT * (1 - value / top)
         paths[-1].append(f"{x:.1f},{y:.1f}")
     known = [value for value in values if value is not None]
-    last = f"{known[-1]:.3g}{unit}" if known else "–"
+    last = f"{_short(known[-1])}{unit}" if known else "–"
     return Line(name, colour, tuple(" ".join(path) for path in paths if path), last)
 
 
@@ -135,10 +135,16 @@ def _sentence(view: View) -> str:
     name, step = view.described["model"], view.history.steps[-1] if view.history.steps else None
     if step is None:
         return f"{name} is ready; nothing was asked yet."
-    text = f"{name} answers {counted(float(f'{step.answered_per_s:.3g}'), 'request')} a second"
-    if step.p99_s is not None:
-        text += f", 99 % of them within {1e3 * step.p99_s:.3g} ms"
-    return f"{text}; {step.refused_per_s:.3g} a second are refused." if step.refused_per_s else f"{text}."
+    rate = _short(step.answered_per_s)
+    text = f"{name} answers {rate} {'request' if rate == '1' else 'requests'} a second"
+    if step.p99_s is not None and step.answered_per_s:
+        text += f", 99 % of them within {_short(1e3 * step.p99_s)} ms"
+    return f"{text}; {_short(step.refused_per_s)} a second are refused." if step.refused_per_s else f"{text}."
+
+
+def _short(value: float) -> str:
+    """Three digits, and from a thousand on whole numbers: 0.292, 48.1, 30,380."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
 def _share(step: Step, level: str) -> float | None:

@@ -14,6 +14,7 @@ from test_serving_app import FEATURES, ask
 
 from harness.errors import InputError
 from harness.scoring.bundle import open_bundle
+from harness.serving import page
 from harness.serving.admission import Admission
 from harness.serving.app import App
 from harness.serving.exchange import Reply, Request
@@ -227,6 +228,12 @@ def test_the_page_shows_what_happened_and_runs_nothing_that_it_shows(
     assert 0.002 < step.p50_s < 0.004
     assert step.drift is not None
     assert step.drift > 1  # always the same row
+
+
+def test_a_busy_servers_page_has_no_powers_of_ten() -> None:
+    chart = page._chart("Requests", "", "/s", {"answered": [12.345, 30380.4], "refused": [999.6, 0.0]})
+    assert (chart.top, [line.last for line in chart.lines]) == ("30,380/s", ["30,380/s", "0/s"])
+    assert page._short(999.6) == "1,000"
 
 
 def test_quantiles_lie_in_their_bucket() -> None:
