@@ -143,7 +143,7 @@ def tensor(width: int, **change: Any) -> dict[str, Any]:
         ([{"shape": [2, -1]}], "inputs[0].shape: expected a list of whole numbers"),
         ([{"shape": [True, 1]}], "inputs[0].shape: expected a list of whole numbers"),
         ([{"datatype": "BYTES"}], "inputs[0].datatype: expected one of"),
-        ([{"data": [0]}], "inputs[0].data holds 1 values; the shape"),
+        ([{"data": [0]}], "inputs[0].data holds 1 value; the shape"),
         ([{"data": [[0], 1]}], "inputs[0].data: lists and values are mixed"),
         ([{"data": None}], "inputs[0].data is missing"),
         ([{}, {}], "inputs[1].name: 'features' is given twice"),
