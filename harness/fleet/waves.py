@@ -148,7 +148,8 @@ class Coordinator:
 
     def _refuse_other(self, run: Run, looked: Looked, seed: int, digest: str) -> None:
         """See that a record is of this host, in the state that it was looked at in, and of this wave."""
-        if run.spec.seed != seed or set(run.spec.workloads) != set(self._design.spec.workloads):
+        asked = set(self._design.spec.workloads)
+        if run.spec.seed != seed or set(run.spec.workloads) != asked or not {r.workload for r in run.results} <= asked:
             raise HostFailureError(HostState.FAILED, "its record is of another run; refused")
         if any(entry.digest == digest for entry in self._journal.of(MeasuredEntry)):
             raise HostFailureError(HostState.FAILED, "its record was given before; refused")

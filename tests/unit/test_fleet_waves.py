@@ -71,6 +71,13 @@ def other_seed(request: Request) -> bytes:
     return record_of(replace(request, spec=replace(request.spec, seed=99)), facts(2))
 
 
+def other_work(request: Request) -> bytes:
+    assert request.spec is not None
+    run = fleets.record(facts(2), request.spec, 1e-3)
+    results = tuple(replace(result, workload="of-nobody") for result in run.results)
+    return answer(request.token, "record", record_text(replace(run, results=results)).encode())
+
+
 def other_kernel(request: Request) -> bytes:
     of = facts(2)
     return record_of(request, replace(of, kernel=replace(of.kernel, release="6.99")))
@@ -100,6 +107,7 @@ REFUSED: Mapping[str, tuple[Behaviour, HostState, str]] = {
     "not UTF-8": (of_record(lambda request: answer(request.token, "record", b"\xff")), FAILED, "utf-8"),
     "a damaged record": (of_record(damaged), FAILED, "does not match its digest"),
     "of another run": (of_record(other_seed), FAILED, "of another run"),
+    "of work that nobody asked for": (of_record(other_work), FAILED, "of another run"),
     "of another host": (of_record(lambda request: record_of(request, facts(7))), FAILED, "of another partition"),
     "a kernel that changed": (of_record(other_kernel), HostState.INVALID, "it changed since the check: kernel"),
     "a refusal": (said("refused", Refused("no\x1b[2Jroom")), FAILED, "no\N{REPLACEMENT CHARACTER}[2Jroom"),
