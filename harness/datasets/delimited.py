@@ -129,7 +129,7 @@ def read(path: Path, form: Form, label: str | int | None, texts: Collection[str]
     written = [name for name in names if name not in dropped]
     as_written = {*texts, *(() if label is None else (column_name(label, written),))}
     frame = _parsed(body, names, decimal, as_written)
-    columns = {name: _column(frame.pop(name)) for name in written}
+    columns = {name: _column(frame[name]) for name in written}
     return RawTable(path, pd.DataFrame(columns, copy=False), sha256, body.place, (*notes, *shape_notes), warnings)
 
 
