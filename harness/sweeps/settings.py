@@ -148,7 +148,7 @@ def _impossible(configuration: Configuration, bounds: Bounds) -> str | None:
         return f"SMT {smt} is more than the cores have, {plural(bounds.threads, 'thread')}{limit}"
     if configuration.cores > bounds.cores[node]:
         where = "the machine" if node is None else f"node {node}"
-        return f"{where} has {plural(bounds.cores[node], 'core')}, not {configuration.cores}"
+        return f"{where} has {plural(bounds.cores[node], 'core')}, not {configuration.cores:,}"
     if "http" in configuration.scenarios:
         if configuration.cores >= sum(bounds.cores.values()):
             cores = plural(configuration.cores, "core")

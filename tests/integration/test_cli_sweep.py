@@ -122,7 +122,7 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_every_setting_that_cannot_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"None of the settings can run here: .*4,096 cores: node"):
+    with pytest.raises(InputError, match=r"None of the settings can run here: .*node 0 has .*, not 4,096\."):
         call("sweep", "nsl-kdd-mlp", "--cores", "4096", "--out", tmp_path)
     with pytest.raises(InputError, match="node 77 has no CPU that may be used"):
         call("sweep", "nsl-kdd-mlp", "--nodes", "77", "--out", tmp_path)

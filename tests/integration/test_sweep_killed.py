@@ -258,5 +258,5 @@ def test_another_machine_cannot_go_on(directory: Path, tmp_path: Path) -> None:
 
 def test_the_time_it_will_take_is_said_before_anything_is_measured(directory: Path, root: SysRoot) -> None:
     progress = go_on(directory, root, ScriptedExecutor(rate))
-    # 20 times 0.5 s to start a process, 2 x 0.1 s of series and 1 s around them
-    assert progress.said[0] == "20 settings in 1 block: about 34 s after training 1 workload."
+    # 20 times 0.5 s to start a process, 2 x 0.1 s of series and 0.5 s around them
+    assert progress.said[0] == "20 settings in 1 block: about 24 s after training 1 workload."

@@ -104,11 +104,12 @@ def test_in_the_tables_of_the_page() -> None:
         assert counted * (per_row or mean) == pytest.approx(1, abs=0.01)
     sweep = unescape(render_sweep(power_sweep()).decode())
     cells = re.findall(
-        rf"<td class=\"n\">{_NUMBER}\u00a0?rows/s<small>[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?rows/s"
+        rf"<td class=\"n\">{_NUMBER}<small>[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}"
         rf"<small>[^<]*</small></td><td class=\"n[^\"]*\">{_NUMBER}\u00a0?s<",
         sweep,
     )
     assert len(cells) == 24
+    assert '<th scope="col" class="n">rows/s<small>' in sweep  # the unit of the first
     assert all(_value(*row[:2]) * _value(*row[4:6]) == pytest.approx(1, abs=0.01) for row in cells)
 
 

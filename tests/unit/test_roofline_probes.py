@@ -156,7 +156,8 @@ def test_the_command_prints_json_that_holds_together(quick):
 def test_the_command_prints_tables(quick, width, monkeypatch):
     if width is not None:
         out = io.StringIO()
-        monkeypatch.setattr(kernels_terminal, "standard_output", lambda: Console(file=out, width=width))
+        terminal = Console(file=out, width=width, force_terminal=True, color_system=None)
+        monkeypatch.setattr(kernels_terminal, "standard_output", lambda: terminal)
         invoke()
         shown = out.getvalue()
     else:
