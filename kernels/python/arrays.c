@@ -216,6 +216,17 @@ const array *need_row(PyObject *given, PyObject *descr, int64_t count, const cha
     return NULL;
 }
 
+PyObject *copied_into(PyObject *to, const float *values, int64_t count) {
+    const array *numbers = need_array(to, float32_descr, 1, ARRAY_WRITEABLE, "parameters");
+    if (!numbers) return NULL;
+    if (!contiguous_from(numbers, 0) || numbers->shape[0] != count) {
+        PyErr_Format(PyExc_ValueError, "parameters: expected %lld contiguous numbers", (long long)count);
+        return NULL;
+    }
+    memcpy(numbers->data, values, (size_t)count * sizeof *values);
+    Py_RETURN_NONE;
+}
+
 int64_t padded_floats(const int64_t *sizes, Py_ssize_t count) {
     int64_t floats = 0;
     for (Py_ssize_t i = 0; i < count; i++) {

@@ -62,6 +62,8 @@ bool need_fields(PyObject *tuple, const char *format, const char *name, ...);
 lpb_layer *need_layers(PyObject *items, Py_ssize_t sampled, Py_ssize_t *count);
 /* So many contiguous numbers, or any number of them with -1; NULL with an exception set. */
 const array *need_row(PyObject *given, PyObject *descr, int64_t count, const char *name);
+/* None when the array `to` took so many values; NULL with an exception set. */
+PyObject *copied_into(PyObject *to, const float *values, int64_t count);
 /* The floats that sizes of parameters stand for, each padded to a multiple of 16; -1 with an exception set. */
 int64_t padded_floats(const int64_t *sizes, Py_ssize_t count);
 /* A copy of labels, 0 or 1 of every row, to be freed by PyMem_Free; NULL with an exception set. */

@@ -148,15 +148,8 @@ static PyObject *trainer_step(PyObject *of_self, PyObject *args) {
 /* read(parameters) */
 static PyObject *trainer_read(PyObject *of_self, PyObject *to) {
     const object *self = (const object *)of_self;
-    const int64_t floats = lpb_transformer_trainer_floats(self->trainer);
-    const array *values = need_array(to, float32_descr, 1, ARRAY_WRITEABLE, "parameters");
-    if (!values) return NULL;
-    if (!contiguous_from(values, 0) || values->shape[0] != floats) {
-        PyErr_Format(PyExc_ValueError, "parameters: expected %lld contiguous numbers", (long long)floats);
-        return NULL;
-    }
-    memcpy(values->data, lpb_transformer_trainer_values(self->trainer), (size_t)floats * sizeof(float));
-    Py_RETURN_NONE;
+    return copied_into(to, lpb_transformer_trainer_values(self->trainer),
+                       lpb_transformer_trainer_floats(self->trainer));
 }
 
 static PyMethodDef trainer_methods[] = {
