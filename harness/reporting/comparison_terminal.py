@@ -49,7 +49,7 @@ def print_comparison(report: CompareReport) -> None:
     for status, sentence in zip(view.statuses, view.sentences, strict=True):
         say(out, f"{status.shape} {sentence}", style=f"bold {COLOURS[status.kind]}")
     several = len(report.sides) > 2
-    now = "Run's" if several else report.sides[-1].name
+    now = "Candidate" if several else report.sides[-1].name
     heads = ("Result", *(["Run"] if several else []), view.baseline, now, "Change", "95 % interval", "Verdict")
     table = _times(heads, view, whole=True)
     out.print()

@@ -12,6 +12,7 @@ from harness.compare.facts import FactValue
 from harness.compare.observations import Key
 from harness.measure.stats import Interval
 from harness.measure.verdicts import CompareVerdict, Comparison
+from harness.reporting.sections.figures import metric_name
 from harness.reporting.sections.status import BAD, GOOD, WARN, Status
 from harness.reporting.text import NO_BREAK, and_list, change, quantity, score, value_text
 from harness.wording import plural
@@ -202,7 +203,7 @@ def _sentence(report: CompareReport, side: str) -> str:
         text = f"{text}; {and_list(rest)}" if text else f"{side} against {baseline}: {and_list(rest)}"
     worse = [metric for metric in report.accuracy if metric.side == side and metric.verdict is CompareVerdict.REGRESSED]
     if worse:
-        names = and_list([f"{metric.workload} {metric.metric}" for metric in worse])
+        names = and_list([f"{metric.workload} {metric_name(metric.metric)}" for metric in worse])
         text += f"; less accurate in {names}"
     lacking = len(report.missing[side]) if side in report.missing else 0
     if lacking:
@@ -249,7 +250,7 @@ def _notes(report: CompareReport) -> Iterator[Note]:
 def _accuracy_line(metric: AccuracyComparison) -> AccuracyLine:
     limits = "" if metric.low is None or metric.high is None else f" [{metric.low:+.3f}, {metric.high:+.3f}]"
     return AccuracyLine(
-        metric=f"{metric.workload} {metric.metric}",
+        metric=f"{metric.workload} {metric_name(metric.metric)}",
         side=metric.side,
         a=score(metric.a.mean),
         b=score(metric.b.mean),

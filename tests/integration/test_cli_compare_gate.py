@@ -72,7 +72,7 @@ def test_compare_shows_what_became_less_accurate_and_what_is_missing(tmp_path: P
     b = write_run(replace(record, results=(worse,)), tmp_path)
     result = call("compare", a, b)
     assert result.exit_code == 1
-    assert "; less accurate in mlp auc_roc; 1 result missing." in result.output
+    assert "; less accurate in mlp ROC-AUC; 1 result missing." in result.output
     assert "Accuracy is equivalent in 0 of 1 metric." in result.output
     assert "-0.149" in result.output
     assert "new has no autoencoder offline eager float32 batch 64" in result.output
