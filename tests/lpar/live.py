@@ -184,7 +184,7 @@ def _launched(node: int) -> dict[str, dict[str, object]]:
     chosen = plan(read_topology(ROOT), cores=1, threads_per_core=2, node=node)
     assert set(chosen.cpus) <= set(NODES[node])
     path = Path(f"/tmp/plan{node}.json")
-    path.write_text(json.dumps(chosen.__dict__))
+    path.write_text(json.dumps(encode(chosen)))
     launcher = [sys.executable, "-m", "harness.placement.launch", "--plan", str(path), "--"]
     return json.loads(output(*launcher, sys.executable, __file__, "--in", str(path)))
 
