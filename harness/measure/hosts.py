@@ -189,7 +189,8 @@ def _fitted(logs: Array) -> _Fit:
     waves = np.linalg.pinv(normal) @ centred.sum(axis=0)
     means = ((filled - there * waves).sum(axis=1)) / counts
     residuals = np.where(there > 0, logs - means[:, None] - waves, np.nan)
-    degrees = int(there.sum()) - len(logs) - int(np.linalg.matrix_rank(normal))
+    rank = int(np.linalg.matrix_rank(normal)) if normal.size else 0  # NumPy before 2.3 has no rank of nothing
+    degrees = int(there.sum()) - len(logs) - rank
     return _Fit(means, waves, residuals, degrees)
 
 

@@ -154,7 +154,7 @@ class Side:
         for norm in self._norms:
             module = self._module(norm.name)
             for value, buffer in zip(norm.running, module.buffers(), strict=False):
-                view(memory, value)[:] = buffer
+                view(memory, value)[:] = buffer.numpy()
         view(memory, self._average)[:] = view(memory, self._flat)
         for layer in self._turned():
             assert layer.turned is not None

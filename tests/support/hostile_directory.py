@@ -29,7 +29,9 @@ class HostileDirectory:
         source.write_text(line)
         for name in names:
             if name.isidentifier() or "/" in name:
-                (folder / f"{name}.py").hardlink_to(source)
+                path = folder / f"{name}.py"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.hardlink_to(source)
         started = f"import sys; open({str(trace)!r}, 'a').write('hostile.pth' + chr(10))\n"
         (folder / "hostile.pth").write_text(started)
 
