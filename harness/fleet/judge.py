@@ -63,7 +63,7 @@ def fleet_of(design: FleetDesign, entries: Sequence[Entry]) -> Fleet:
     hosts = []
     for host in design.hosts:
         state, reason = _state(host.name, entries, measured[host.name])
-        alone = host.name in numbers and sizes[numbers[host.name]] == 1 and len(design.hosts) > 1
+        alone = host.name in numbers and sizes[numbers[host.name]] == 1 and len(looked) > 1
         if alone and state is HostState.DONE:
             state, reason = HostState.DIFFERENT, _how_different(host.name, looked)
         hosts.append(

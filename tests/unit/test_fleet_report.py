@@ -136,17 +136,21 @@ def test_one_wave_or_one_host_is_not_judged() -> None:
         assert "none could be compared" in sentence(fleet) or "not decided" in sentence(fleet)
 
 
-def test_every_host_that_was_asked_for_is_there() -> None:
-    hosts = hosts_of(4)
+@pytest.mark.parametrize("answered", [4, 2, 1, 0])
+def test_every_host_that_was_asked_for_is_there(answered: int) -> None:
+    """Also where a single host answers, which differs from nobody."""
+    hosts = hosts_of(answered)
     design = fleets.design([*hosts, "gone"], 6)
-    entries = fleets.entries(
-        replace(design, hosts=design.hosts[:4]), {"nsl-kdd-mlp": rates(np.random.default_rng(3), 4)}, hosts
-    )
+    measured = {"nsl-kdd-mlp": rates(np.random.default_rng(3), answered)}
+    entries = fleets.entries(replace(design, hosts=design.hosts[:answered]), measured, hosts)
     lost = LookedEntry("gone", None, None, HostState.UNREACHABLE, "Connection refused")
     fleet = fleet_of(design, [lost, *entries])
-    assert (fleet.hosts[4].state, fleet.hosts[4].reason) == (HostState.UNREACHABLE, "Connection refused")
-    assert "4 of 5 done; 1 unreachable." in sentence(fleet)
+    assert [host.state for host in fleet.hosts] == [HostState.DONE] * answered + [HostState.UNREACHABLE]
+    assert fleet.hosts[answered].reason == "Connection refused"
+    assert f"{answered} of {answered + 1} done; 1 unreachable." in sentence(fleet)
     assert exit_code_of(fleet) is ExitCode.INCONCLUSIVE
+    assert "Connection refused" in render_fleet(fleet).decode()
+    assert "gone" in terminal_text(fleet, view_of(fleet), 80)
 
 
 @pytest.fixture(scope="module")
