@@ -84,7 +84,7 @@ def load(
     from harness.platform.sysroot import SysRoot
     from harness.record.files import check_output, is_standard_output
     from harness.record.load_model import LoadSpec
-    from harness.record.store import load_text
+    from harness.record.store import encode, load_text
     from harness.serving.arrival_trace import read_trace
     from harness.serving.trial import Cards, Session
 
@@ -118,7 +118,7 @@ def load(
     record = session.search(spec) if find_rate else session.offer(spec)
     text = load_text(record)
     piped = out is not None and is_standard_output(out)  # where --json writes the same record
-    _write(record, None if piped else out, html, inputs)
+    _write(record, encode(text), None if piped else out, html, inputs)
     if as_json or piped:
         typer.echo(text, nl=False)
     elif not alone:
@@ -128,16 +128,15 @@ def load(
     raise typer.Exit(ExitCode.judged(failed=record.result.met is False, inconclusive=bool(record.result.reasons)))
 
 
-def _write(record: LoadRecord, out: Path | None, html: Path | None, inputs: Sequence[Path]) -> None:
+def _write(record: LoadRecord, content: bytes, out: Path | None, html: Path | None, inputs: Sequence[Path]) -> None:
     """Write what was asked for; a record that cannot be written there is kept for the time being.
 
     Raises:
         LparbenchError: the disk or its permissions refuse; names where the record is.
     """
     from harness.record.files import write_output
-    from harness.record.store import LOAD_NAME, encode, kept_aside, load_text
+    from harness.record.store import LOAD_NAME, kept_aside
 
-    content = encode(load_text(record))
     try:
         if out is not None:
             write_output(out, content, inputs=inputs)

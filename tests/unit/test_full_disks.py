@@ -183,17 +183,18 @@ def test_a_load_test_outlives_an_output_that_cannot_be_written(tmp_path: Path, m
         raise _full(path)
 
     record = load_record()
+    content = store.encode(store.load_text(record))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr("harness.record.files.write_output", full)
     with pytest.raises(LparbenchError, match=r"load\.json: cannot be written.*lparbench report ") as refused:
-        _write(record, tmp_path / "load.json", None, ())
+        _write(record, content, tmp_path / "load.json", None, ())
     assert refused.value.exit_code is ExitCode.TOOL_FAILED
     (kept,) = (tmp_path / "tmp").iterdir()
     assert str(refused.value).endswith(str(kept))
     assert store.load_load_test(kept) == record
     monkeypatch.setattr("tempfile.tempdir", str(kept / store.LOAD_NAME))  # no folder: nothing can be kept there
     with pytest.raises(LparbenchError, match="Make room"):
-        _write(record, None, tmp_path / "page.html", ())
+        _write(record, content, None, tmp_path / "page.html", ())
 
 
 def test_cards_outlive_a_state_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
