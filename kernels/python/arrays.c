@@ -227,7 +227,8 @@ PyObject *copied_into(PyObject *to, const float *values, int64_t count) {
     Py_RETURN_NONE;
 }
 
-int64_t padded_floats(const int64_t *sizes, Py_ssize_t count) {
+/* The floats that sizes of parameters stand for, each padded to a multiple of 16; -1 with an exception set. */
+static int64_t padded_floats(const int64_t *sizes, Py_ssize_t count) {
     int64_t floats = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
         if (sizes[i] < 0 || sizes[i] > INT_MAX) {
@@ -237,6 +238,30 @@ int64_t padded_floats(const int64_t *sizes, Py_ssize_t count) {
         floats += (sizes[i] + 15) / 16 * 16;
     }
     return floats;
+}
+
+bool need_flat_parameters(PyObject *sizes, PyObject *flags, const char *name, PyObject *values, flat_parameters *of) {
+    const array *lengths = need_row(sizes, int64_descr, -1, "sizes");
+    const int64_t floats = lengths ? padded_floats((const int64_t *)lengths->data, lengths->shape[0]) : -1;
+    const array *each = floats < 0 ? NULL : need_row(flags, int64_descr, lengths->shape[0], name);
+    const array *numbers = each ? need_row(values, float32_descr, floats, "parameters") : NULL;
+    if (!numbers) return false;
+    of->sizes = (const int64_t *)lengths->data, of->flags = (const int64_t *)each->data;
+    of->count = lengths->shape[0], of->values = (const float *)numbers->data;
+    return true;
+}
+
+bool need_gradient(PyObject *given, int64_t count, float **gradient) {
+    *gradient = NULL;
+    if (given == Py_None) return true;
+    const array *floats = need_array(given, float32_descr, 1, ARRAY_WRITEABLE, "gradient");
+    if (!floats) return false;
+    if (!contiguous_from(floats, 0) || floats->shape[0] != count) {
+        PyErr_SetString(PyExc_ValueError, "gradient: expected as many contiguous numbers as the parameters have");
+        return false;
+    }
+    *gradient = (float *)floats->data;
+    return true;
 }
 
 int64_t *need_labels(PyObject *given, Py_ssize_t rows) {

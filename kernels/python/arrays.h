@@ -64,8 +64,16 @@ lpb_layer *need_layers(PyObject *items, Py_ssize_t sampled, Py_ssize_t *count);
 const array *need_row(PyObject *given, PyObject *descr, int64_t count, const char *name);
 /* None when the array `to` took so many values; NULL with an exception set. */
 PyObject *copied_into(PyObject *to, const float *values, int64_t count);
-/* The floats that sizes of parameters stand for, each padded to a multiple of 16; -1 with an exception set. */
-int64_t padded_floats(const int64_t *sizes, Py_ssize_t count);
+/* Parameters of a net, one behind the other, each padded to a multiple of 16 floats, and a flag of each. */
+typedef struct {
+    const int64_t *sizes, *flags;
+    Py_ssize_t count;
+    const float *values;
+} flat_parameters;
+/* The parameters that three arrays hold, the flags being called `name`; false with an exception set. */
+bool need_flat_parameters(PyObject *sizes, PyObject *flags, const char *name, PyObject *values, flat_parameters *of);
+/* Where so many numbers of a gradient go, NULL for None; false with an exception set. */
+bool need_gradient(PyObject *given, int64_t count, float **gradient);
 /* A copy of labels, 0 or 1 of every row, to be freed by PyMem_Free; NULL with an exception set. */
 int64_t *need_labels(PyObject *given, Py_ssize_t rows);
 /* Whether a constructor was given no argument by name; sets the exception. */

@@ -47,15 +47,10 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     lpb_classifier_net net = {0};
     const lpb_isa *isa = need_isa(isa_index);
     if (!isa || !need_net(trunk, head, &net)) return NULL;
-    const array *sizes = need_row(sizes_object, int64_descr, -1, "sizes");
-    const int64_t floats = sizes ? padded_floats((const int64_t *)sizes->data, sizes->shape[0]) : -1;
-    const array *learns = floats < 0 ? NULL : need_row(learns_object, int64_descr, sizes->shape[0], "learns");
-    const array *values = learns ? need_row(values_object, float32_descr, floats, "parameters") : NULL;
-    if (!values) return NULL;
+    flat_parameters of;
+    if (!need_flat_parameters(sizes_object, learns_object, "learns", values_object, &of)) return NULL;
     lpb_classifier_trainer *trainer;
-    const lpb_status status =
-        lpb_classifier_trainer_new(isa, &net, (const int64_t *)sizes->data, (const int64_t *)learns->data,
-                                   sizes->shape[0], (const float *)values->data, &trainer);
+    const lpb_status status = lpb_classifier_trainer_new(isa, &net, of.sizes, of.flags, of.count, of.values, &trainer);
     if (status == LPB_NO_MEMORY) return PyErr_NoMemory();
     if (status != LPB_OK) {
         PyErr_SetString(PyExc_ValueError, "sizes of the net and its parameters do not fit each other");
@@ -76,19 +71,6 @@ static void trainer_dealloc(PyObject *self) {
     free_object(self);
 }
 
-static bool need_gradient(const object *self, PyObject *given, float **gradient) {
-    *gradient = NULL;
-    if (given == Py_None) return true;
-    const array *floats = need_array(given, float32_descr, 1, ARRAY_WRITEABLE, "gradient");
-    if (!floats) return false;
-    if (!contiguous_from(floats, 0) || floats->shape[0] != lpb_classifier_trainer_floats(self->trainer)) {
-        PyErr_SetString(PyExc_ValueError, "gradient: expected as many contiguous numbers as the parameters have");
-        return false;
-    }
-    *gradient = (float *)floats->data;
-    return true;
-}
-
 /* step(x, labels, (rate, beta 1, beta 2, epsilon, longest gradient), weight_decay, threads, gradient or None): the
  * loss */
 static PyObject *trainer_step(PyObject *of_self, PyObject *args) {
@@ -100,7 +82,7 @@ static PyObject *trainer_step(PyObject *of_self, PyObject *args) {
     float *gradient;
     if (!PyArg_ParseTuple(args, "OO(ddddd)diO", &x_object, &labels_object, &adam.learning_rate, &adam.beta1,
                           &adam.beta2, &adam.epsilon, &adam.max_grad_norm, &weight_decay, &threads, &gradient_object) ||
-        !need_gradient(self, gradient_object, &gradient))
+        !need_gradient(gradient_object, lpb_classifier_trainer_floats(self->trainer), &gradient))
         return NULL;
     const array *x = need_array(x_object, float32_descr, 2, 0, "x");
     if (!x) return NULL;

@@ -31,11 +31,8 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         PyErr_SetString(PyExc_ValueError, "columns: expected contiguous rows of two numbers");
         return NULL;
     }
-    const array *sizes = need_row(sizes_object, int64_descr, -1, "sizes");
-    const int64_t floats = sizes ? padded_floats((const int64_t *)sizes->data, sizes->shape[0]) : -1;
-    const array *decays = floats < 0 ? NULL : need_row(decays_object, int64_descr, sizes->shape[0], "decays");
-    const array *values = decays ? need_row(values_object, float32_descr, floats, "parameters") : NULL;
-    if (!values) return NULL;
+    flat_parameters of;
+    if (!need_flat_parameters(sizes_object, decays_object, "decays", values_object, &of)) return NULL;
     const lpb_transformer_net net = {.features = features,
                                      .width = width,
                                      .heads = heads,
@@ -49,9 +46,7 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                                      .inner_dropout = inner_dropout,
                                      .seed = seed};
     lpb_transformer_trainer *trainer;
-    const lpb_status status =
-        lpb_transformer_trainer_new(isa, &net, (const int64_t *)sizes->data, (const int64_t *)decays->data,
-                                    sizes->shape[0], (const float *)values->data, &trainer);
+    const lpb_status status = lpb_transformer_trainer_new(isa, &net, of.sizes, of.flags, of.count, of.values, &trainer);
     if (status == LPB_NO_MEMORY) return PyErr_NoMemory();
     if (status != LPB_OK) {
         PyErr_SetString(PyExc_ValueError, "sizes of the net, columns and parameters do not fit each other");
@@ -115,15 +110,8 @@ static PyObject *trainer_step(PyObject *of_self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OOO(dddd)diO", given, given + 1, given + 2, &adam.learning_rate, &adam.beta1,
                           &adam.beta2, &adam.epsilon, &weight_decay, &threads, &gradient_object))
         return NULL;
-    const array *gradient = NULL;
-    if (gradient_object != Py_None) {
-        gradient = need_array(gradient_object, float32_descr, 1, ARRAY_WRITEABLE, "gradient");
-        if (!gradient) return NULL;
-        if (!contiguous_from(gradient, 0) || gradient->shape[0] != lpb_transformer_trainer_floats(self->trainer)) {
-            PyErr_SetString(PyExc_ValueError, "gradient: expected as many contiguous numbers as the parameters have");
-            return NULL;
-        }
-    }
+    float *gradient;
+    if (!need_gradient(gradient_object, lpb_transformer_trainer_floats(self->trainer), &gradient)) return NULL;
     if (self->busy) {
         PyErr_SetString(PyExc_RuntimeError, "this trainer is in use by another thread");
         return NULL;
@@ -135,8 +123,7 @@ static PyObject *trainer_step(PyObject *of_self, PyObject *args) {
     if (fits) {
         self->busy = true;
         Py_BEGIN_ALLOW_THREADS
-        status = lpb_transformer_trainer_step(self->trainer, &batch, &adam, weight_decay, threads,
-                                              gradient ? (float *)gradient->data : NULL, &loss);
+        status = lpb_transformer_trainer_step(self->trainer, &batch, &adam, weight_decay, threads, gradient, &loss);
         Py_END_ALLOW_THREADS
         self->busy = false;
     }
