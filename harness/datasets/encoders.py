@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.datasets.coded_rows import CodedRows, Layout
-from harness.datasets.gaps import Gaps, gaps_of
+from harness.datasets.gaps import Gaps
 from harness.datasets.options import Encoding, parse_encoding
+from harness.decode import decode, encode
 
 Doubles = npt.NDArray[np.float64]
 
@@ -220,7 +221,7 @@ class Encoder:
             "encoding": [self.encoding.categories, self.encoding.log, self.encoding.scaling],
             "columns": self.columns,
             "vocabulary": {name: list(values) for name, values in self.vocabulary.items()},
-            "gaps": self.gaps.described(),
+            "gaps": encode(self.gaps),
         }
         arrays: dict[str, npt.NDArray[Any]] = {"encoder": np.array(json.dumps(described)), "fill": self.fill}
         if self.scaler is not None:
@@ -245,7 +246,9 @@ class Encoder:
             {name: tuple(values) for name, values in described["vocabulary"].items()},
             np.asarray(arrays["fill"]),
             scaler,
-            gaps_of(described["gaps"]) if "gaps" in described else Gaps(),  # older bundles have none
+            decode(Gaps, described["gaps"], "encoder.npz: gaps")
+            if "gaps" in described
+            else Gaps(),  # older bundles have none
         )
 
     def _is_indicator(self, name: str) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
 
 # What programs and people write where a number is missing, casefolded.
 MISSING = frozenset({"?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "nil", "missing", "unknown", "<na>",
@@ -105,13 +104,6 @@ class Gaps:
         """The same with the columns whose rarer values have no feature."""
         return replace(self, bounded=tuple(columns))
 
-    def described(self) -> dict[str, Any]:
-        """As JSON takes it; back by `gaps_of`."""
-        return {
-            **asdict(replace(self, strays={})),
-            "strays": {name: list(texts) for name, texts in self.strays.items()},
-        }
-
 
 NUMBERS = Gaps(numbers=("", "nan", "na"))  # of published numbers, some of which are missing
 
@@ -125,20 +117,3 @@ def own_gaps(declared: Collection[str], strays: Mapping[str, tuple[str, ...]], f
     """Of a table of the user's own."""
     folded = tuple(text.strip().casefold() for text in declared)
     return Gaps(("", *sorted(MISSING)), MISSING_TEXTS, folded, strays, form=form)
-
-
-def gaps_of(described: Mapping[str, Any]) -> Gaps:
-    """Back from what `Gaps.described` gave.
-
-    Raises:
-        KeyError, TypeError: it is something else.
-    """
-    form = described["form"]
-    return Gaps(
-        numbers=tuple(described["numbers"]),
-        texts=tuple(described["texts"]),
-        declared=tuple(described["declared"]),
-        strays={name: tuple(texts) for name, texts in described["strays"].items()},
-        bounded=tuple(described["bounded"]),
-        form=None if form is None else Form(**form),
-    )
