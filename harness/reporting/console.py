@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from rich.cells import cell_len
@@ -51,8 +51,8 @@ def print_table(out: Console, table: Table) -> None:
         column._cells = [_clean(cell) for cell in column.cells]
     texts = _texts(table)
     widest = [max(map(cell_len, "\n".join(cells).split("\n"))) for cells in texts]
-    least = _least(table)
-    free = out.width - sum(least) - table.padding[1] * (len(least) - 1)
+    least = _least(table, texts)
+    free = _free(out, table, least)
     if free >= 0:
         for left, at in enumerate(sorted(range(len(least)), key=lambda at: widest[at] - least[at])):
             granted = min(widest[at] - least[at], free // (len(least) - left))
@@ -71,8 +71,12 @@ def print_table(out: Console, table: Table) -> None:
 
 def fits(out: Console, table: Table) -> bool:
     """Whether a table has room with no word of it broken."""
-    least = _least(table)
-    return sum(least) + table.padding[1] * (len(least) - 1) <= out.width
+    return _free(out, table, _least(table, _texts(table))) >= 0
+
+
+def _free(out: Console, table: Table, least: Sequence[int]) -> int:
+    """Cells that are left where every column has what it needs at least; below 0 where they do not fit."""
+    return out.width - sum(least) - table.padding[1] * (len(least) - 1)
 
 
 def _texts(table: Table) -> list[list[str]]:
@@ -80,10 +84,10 @@ def _texts(table: Table) -> list[list[str]]:
     return [[_plain(column.header), *map(_plain, column.cells)] for column in table.columns]
 
 
-def _least(table: Table) -> list[int]:
+def _least(table: Table, texts: Sequence[Sequence[str]]) -> list[int]:
     """Cells that every column needs at least: its longest word, or its longest line where it does not fold."""
     least = []
-    for column, cells in zip(table.columns, _texts(table), strict=True):
+    for column, cells in zip(table.columns, texts, strict=True):
         lines = "\n".join(cells)
         parts = lines if column.no_wrap else lines.replace(" ", "\n")  # a no-break space is none
         least.append(max(map(cell_len, parts.split("\n"))))

@@ -32,7 +32,7 @@ from harness.scoring.rows import BadRow, Layout, Rows
 BLOCK_BYTES = 1 << 22
 _LONGEST_LINE = 1 << 24
 _ARRAY_ROWS = 1 << 16
-_GZ, _XZ, _NPY = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x93NUMPY"
+GZ, XZ, NPY = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x93NUMPY"
 
 
 def open_rows(path: Path) -> BinaryIO:
@@ -75,11 +75,11 @@ def read_rows(stream: BinaryIO, name: str, layout: Layout, block_bytes: int = BL
         stream = cast("BinaryIO", getattr(stream, "raw", stream))  # its own buffer would hide whether more is there
         start = _start(stream)
         whole: BinaryIO = cast("BinaryIO", io.BufferedReader(_Prefixed(start, stream), 1 << 16))
-        if start.startswith((_GZ, _XZ)):
-            opened = gzip.GzipFile(fileobj=whole) if start.startswith(_GZ) else lzma.LZMAFile(whole)  # noqa: SIM115
+        if start.startswith((GZ, XZ)):
+            opened = gzip.GzipFile(fileobj=whole) if start.startswith(GZ) else lzma.LZMAFile(whole)  # noqa: SIM115
             whole = cast("BinaryIO", opened)
-            start = opened.peek(len(_NPY))[: len(_NPY)]
-        if start.startswith(_NPY):
+            start = opened.peek(len(NPY))[: len(NPY)]
+        if start.startswith(NPY):
             yield from _array_rows(whole, name, layout)
             return
         kind = binary_kind(start)
@@ -167,8 +167,8 @@ def _some(stream: BinaryIO, size: int) -> bytes:
 def _start(stream: BinaryIO) -> bytes:
     """The first bytes, enough to tell the format; fewer where the first line is shorter."""
     start = b""
-    while len(start) < len(_XZ) and b"\n" not in start:
-        more = _some(stream, len(_XZ) - len(start))
+    while len(start) < len(XZ) and b"\n" not in start:
+        more = _some(stream, len(XZ) - len(start))
         if not more:
             break
         start += more

@@ -27,7 +27,7 @@ from harness.datasets.raw_table import RawTable
 from harness.errors import InputError
 from harness.scoring.line_rows import fields_of
 from harness.scoring.row_forms import MARKS
-from harness.scoring.row_source import read_rows
+from harness.scoring.row_source import GZ, NPY, XZ, read_rows
 from harness.scoring.rows import BadRow, Layout, Rows, as_training, excerpt, sorted_out
 
 _START = 1 << 20
@@ -62,7 +62,7 @@ def is_whole(path: Path, layout: Layout) -> bool:
         start = file.read(8)
     if start.startswith((*_COLUMNAR, *_PACKED)):
         return True
-    if start.startswith(b"\x93NUMPY") or binary_kind(start) is not None:
+    if start.startswith(NPY) or binary_kind(start) is not None:
         return False
     try:
         with _content(path, start) as content:
@@ -191,6 +191,6 @@ def _breaks_within_quotes(path: Path, start: bytes) -> bool:
 
 
 def _content(path: Path, start: bytes) -> BinaryIO:
-    if start.startswith(b"\x1f\x8b"):
+    if start.startswith(GZ):
         return cast("BinaryIO", gzip.open(path, "rb"))
-    return cast("BinaryIO", lzma.open(path, "rb") if start.startswith(b"\xfd7zXZ\x00") else path.open("rb"))
+    return cast("BinaryIO", lzma.open(path, "rb") if start.startswith(XZ) else path.open("rb"))
