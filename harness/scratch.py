@@ -70,7 +70,7 @@ def aside(path: Path, *, directory: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Read and write a file that others read and write too, each waiting for its turn; where no lock can be had, go on.
+    """Hold an exclusive lock while a file that several processes update is read and replaced; go on without locks.
 
     The lock is a hidden file next to it, and not the file, which is replaced.
     """
@@ -84,7 +84,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _turn(path: Path) -> Iterator[None]:
-    """Hold the lock of a file that is made for it; whoever waited for one that is removed makes the next."""
+    """Hold the lock of a file that is made for it and removed at the end; who waited for that one makes it anew."""
     lock: int | None = None
     try:
         for _ in range(_TURNS):

@@ -95,7 +95,7 @@ def _split(x: Any, y: Any, path: Path, request: Request) -> Split:
     values = features.astype(np.float64)
     broken = int((~np.isfinite(values)).any(axis=1).sum())
     if broken:
-        holding = plural(broken, "row") + (" holds" if broken == 1 else " hold")
+        holding = plural(broken, "row holds", "rows hold")
         notes = (*notes, f"{holding} missing or infinite numbers; the training median takes their place.")
     table = Table(pd.DataFrame(values, columns=columns), anomalous.astype(np.int8), written)
     return replace(splits.random(table, request, notes, share=request.options["test"]), gaps=NUMBERS)

@@ -160,7 +160,7 @@ def _reasons(
     if clock_mismatch is not None:
         reasons.append(clock_mismatch)
     if different:
-        reasons.append(f"{plural(different, 'answer')} {'is' if different == 1 else 'are'} not the detector's own")
+        reasons.append(f"{plural(different, 'answer is', 'answers are')} not the detector's own")
     return reasons
 
 
