@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.detectors.adversarial import Reconstructing
-from harness.scoring.program import ROWS, Builder, Program
+from harness.scoring.builder import Builder
+from harness.scoring.program import ROWS, Program
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,7 +9,8 @@ from harness.datasets.coded_rows import Rows
 from harness.detectors.base import normal_rows
 from harness.detectors.feedforward import FeedForward
 from harness.detectors.oneclass import OneClass
-from harness.scoring.program import Program, reconstruction_error
+from harness.scoring.builder import reconstruction_error
+from harness.scoring.program import Program
 from harness.training.context import FitContext, Labels, Vector
 from harness.training.native_spec import NativeTraining
 

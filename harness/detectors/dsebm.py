@@ -18,7 +18,8 @@ from harness.detectors.base import normal_rows
 from harness.detectors.net_detector import NetDetector
 from harness.detectors.oneclass import OneClass
 from harness.detectors.replicated import Replicated
-from harness.scoring.program import ROWS, Builder, DenseLayer, Program
+from harness.scoring.builder import Builder
+from harness.scoring.program import ROWS, DenseLayer, Program
 from harness.training.context import FitContext, Labels, Matrix
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ badly it is reconstructed through code and generator, and what the discriminator
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.detectors.adversarial import Reconstructing
-from harness.scoring.program import ROWS, Builder, Program
+from harness.scoring.builder import Builder
+from harness.scoring.program import ROWS, DenseLayer, Program
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,6 +21,31 @@ if TYPE_CHECKING:
     from harness.detectors.adversarial_training import Players
 
 _BRANCHES = ("discriminator.x", "discriminator.z", "discriminator.joint", "discriminator.out")
+
+
+ScoreBy = Literal["cross-entropy", "feature-matching"]
+
+
+def weighed(
+    builder: Builder, reconstructed: str, features: Callable[[str], str], out: Sequence[DenseLayer], score_by: ScoreBy,
+    weight: float,
+) -> Program:  # fmt: skip
+    """The program whose score is the L1 error of ``reconstructed`` and the discriminator's term, weighed.
+
+    Args:
+        features: writes the discriminator's last hidden layer for rows, or for reconstructed ones.
+        out: the discriminator's layers after it.
+        weight: of the discriminator's term.
+    """
+    error = builder.reduce("abs_sum", builder.elementwise("subtract", ROWS, reconstructed))
+    weighted = builder.with_constant("multiply", error, 1.0 - weight)
+    if score_by == "cross-entropy":
+        logit = builder.chain(features(reconstructed), out)
+        term = builder.activation(builder.with_constant("multiply", logit, -1.0), "softplus")
+    else:
+        difference = builder.elementwise("subtract", features(ROWS), features(reconstructed))
+        term = builder.reduce("abs_sum", difference)
+    return builder.finish(builder.elementwise("add", weighted, builder.with_constant("multiply", term, weight)))
 
 
 @dataclass
@@ -42,7 +68,7 @@ class EGBAD(Reconstructing):
 
     name: ClassVar[str] = "egbad"
 
-    score_by: Literal["cross-entropy", "feature-matching"] = "cross-entropy"
+    score_by: ScoreBy = "cross-entropy"
     weight: float = 0.1
     encoder: tuple[int, ...] = (64,)
     generator: tuple[int, ...] = (64, 128)
@@ -168,17 +194,7 @@ class EGBAD(Reconstructing):
         def features(x: str) -> str:
             return builder.chain(builder.concat(builder.chain(x, of_rows), of_code), joint)
 
-        error = builder.reduce("abs_sum", builder.elementwise("subtract", ROWS, reconstructed))
-        weighted = builder.with_constant("multiply", error, 1.0 - self.weight)
-        if self.score_by == "cross-entropy":
-            logit = builder.chain(features(reconstructed), out)
-            term = builder.activation(builder.with_constant("multiply", logit, -1.0), "softplus")
-        else:
-            difference = builder.elementwise("subtract", features(ROWS), features(reconstructed))
-            term = builder.reduce("abs_sum", difference)
-        return builder.finish(
-            builder.elementwise("add", weighted, builder.with_constant("multiply", term, self.weight))
-        )
+        return weighed(builder, reconstructed, features, out, self.score_by, self.weight)
 
     def _features(self, x: Tensor, code: Tensor) -> Tensor:
         import torch

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from numpy.typing import ArrayLike
 
 from harness.datasets.coded_rows import Rows
 from harness.detectors.base import DataError, Detector, as_training_rows, normal_rows
+from harness.detectors.egbad import ScoreBy, weighed
 from harness.detectors.net_detector import NetDetector
 from harness.detectors.oneclass import OneClass
+from harness.scoring.builder import Builder
+from harness.scoring.program import ROWS, Program
 from harness.training.context import FitContext, Vector
 
 if TYPE_CHECKING:
@@ -34,8 +37,9 @@ class EGBADImages(NetDetector, OneClass):
 
     name: ClassVar[str] = "egbad-images"
     rows_per_slice: ClassVar[int] = 1024
+    traced: ClassVar[bool] = True
 
-    score_by: Literal["cross-entropy", "feature-matching"] = "cross-entropy"
+    score_by: ScoreBy = "cross-entropy"
     weight: float = 0.1
     latent: int = 200
     learning_rate: float = 1e-5
@@ -115,3 +119,33 @@ class EGBADImages(NetDetector, OneClass):
             difference = discriminator.features(image, code) - discriminator.features(reconstructed, code)
             term = difference.abs().sum(dim=1)
         return (1.0 - self.weight) * error + self.weight * term
+
+    def program(self) -> Program:
+        """The same in array operations, convolutions as layers over patches."""
+        from torch import nn
+
+        from harness.detectors.image_nets import Nets
+        from harness.detectors.image_program import Image, convolve, flattened, unflattened
+        from harness.training.nets import layers_of
+
+        nets, side = self.net_as(Nets), math.isqrt(self.n_features_in_)
+        judge = nets.discriminator
+        encode, generate, see = list(nets.encoder.net), list(nets.generator.net), list(judge.of_images)
+        builder = Builder(self.n_features_in_)
+        encoded = convolve(builder, Image.of(ROWS, side), encode[:-2])
+        (to_code,) = layers_of(nn.Sequential(encode[-1]))
+        code = builder.dense(encoded.value, flattened(encoded, to_code))
+        first, second = layers_of(nn.Sequential(*generate[:6]))
+        channels = len(second.weight) // (side // 4) ** 2
+        small = builder.chain(code, [first, unflattened(second, channels)])
+        made = convolve(builder, Image.of(small, side // 4, channels), generate[7:])
+        reconstructed = builder.columns(made.value, made.pixels.ravel())
+        (of_codes,), (joint,) = layers_of(judge.of_codes), layers_of(judge.joint)
+        of_code = builder.dense(code, of_codes)
+
+        def features(rows: str) -> str:
+            seen = convolve(builder, Image.of(rows, side), see[:-1])
+            return builder.dense(builder.concat(seen.value, of_code), flattened(seen, joint))
+
+        out = layers_of(nn.Sequential(judge.out))
+        return weighed(builder, reconstructed, features, out, self.score_by, self.weight)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.detectors.base import DataError
 from harness.detectors.supervised import Supervised
-from harness.scoring.program import ROWS, Builder, Program
+from harness.scoring.builder import Builder
+from harness.scoring.program import ROWS, Program
 from harness.training.context import Epoch, FitContext, Labels, Matrix
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.scoring.program import Builder
+from harness.scoring.builder import Builder
 from harness.training.nets import array_of
 
 BASE, KEPT = 31, 50

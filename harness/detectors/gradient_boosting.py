@@ -13,6 +13,7 @@ from harness.detectors.base import Detector, as_rows_or_codes, both_kinds
 from harness.detectors.isolation_forest import FOREST
 from harness.evaluation.thresholds import Threshold
 from harness.scoring import program as programs
+from harness.scoring.builder import Builder
 from harness.scoring.forest import Forest, Tree, forest_of
 from harness.training.context import FitContext, Labels, Matrix
 
@@ -31,10 +32,10 @@ class BoostedTrees(Detector):
 
     def program(self) -> programs.Program:
         """The sum of the trees and the prior."""
-        builder = programs.Builder(self.n_features_in_)
+        builder = Builder(self.n_features_in_)
         return builder.finish(self.logit(builder))
 
-    def logit(self, builder: programs.Builder) -> str:
+    def logit(self, builder: Builder) -> str:
         """The steps of the logit, written into ``builder``; the value's name."""
         assert self._forest is not None
         return builder.with_constant("add", builder.trees(programs.ROWS, self._forest), self._baseline)

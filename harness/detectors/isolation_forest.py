@@ -13,6 +13,7 @@ from harness.datasets.coded_rows import CodedRows
 from harness.detectors.base import DataError, Detector, as_rows_or_codes, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
+from harness.scoring.builder import Builder
 from harness.scoring.forest import Forest, Tree, forest_of
 from harness.training.context import FitContext
 
@@ -59,7 +60,7 @@ class IsolationForest(OneClass):
     def program(self) -> programs.Program:
         """Path lengths summed over trees, scaled and exponentiated."""
         assert self._forest is not None
-        builder = programs.Builder(self.n_features_in_)
+        builder = Builder(self.n_features_in_)
         total = builder.trees(programs.ROWS, self._forest)
         return builder.finish(builder.activation(builder.with_constant("multiply", total, self._exponent), "exp"))
 

@@ -12,6 +12,7 @@ from harness.datasets.coded_rows import CodedRows
 from harness.detectors.base import Detector, as_rows_or_codes, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
+from harness.scoring.builder import Builder
 from harness.training.context import FitContext, Vector
 
 HELD_OUT = 2000  # rows the threshold rests on; they may not be among the neighbours
@@ -64,7 +65,7 @@ class KNN(OneClass):
 
     def program(self) -> programs.Program:
         """One product with all of the sample."""
-        builder = programs.Builder(self.n_features_in_)
+        builder = Builder(self.n_features_in_)
         k = min(self.n_neighbors, len(self._sample))
         return builder.finish(builder.neighbour_distance(programs.ROWS, self._sample, k))
 

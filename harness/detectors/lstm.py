@@ -66,7 +66,8 @@ class LSTM(Supervised):
 
         from harness.detectors.lstm_net import Layers, gates_of
         from harness.detectors.unrolled import parts_of
-        from harness.scoring.program import ROWS, Builder
+        from harness.scoring.builder import Builder
+        from harness.scoring.program import ROWS
         from harness.training.nets import layers_of
 
         net = self.net_as(Layers)

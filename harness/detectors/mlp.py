@@ -11,7 +11,8 @@ from harness.datasets.coded_rows import Rows
 from harness.detectors.base import both_kinds
 from harness.detectors.classifier import Classifier
 from harness.detectors.feedforward import FeedForward
-from harness.scoring.program import Program, score_of_chain
+from harness.scoring.builder import score_of_chain
+from harness.scoring.program import Program
 from harness.training.context import FitContext, Labels, Vector
 from harness.training.native_spec import NativeTraining
 

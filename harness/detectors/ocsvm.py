@@ -12,6 +12,7 @@ from harness.datasets.coded_rows import CodedRows
 from harness.detectors.base import Detector, as_rows_or_codes, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.scoring import program as programs
+from harness.scoring.builder import Builder
 from harness.training.context import FitContext
 
 
@@ -63,7 +64,7 @@ class OCSVM(OneClass):
         gamma, offset = self._kernel
         centre = self._vectors.astype(np.float64).mean(axis=0)
         vectors = self._vectors - centre
-        builder = programs.Builder(self.n_features_in_)
+        builder = Builder(self.n_features_in_)
         x = builder.with_constant("subtract", programs.ROWS, centre)
         layer = programs.DenseLayer(
             (2.0 * gamma * vectors).astype(np.float32), (-gamma * np.square(vectors).sum(axis=1)).astype(np.float32)

@@ -13,6 +13,7 @@ from harness.detectors.base import Detector, as_rows_or_codes, normal_rows
 from harness.detectors.oneclass import OneClass
 from harness.errors import InputError
 from harness.scoring import program as programs
+from harness.scoring.builder import reconstruction_error
 from harness.training.context import FitContext
 
 
@@ -59,7 +60,7 @@ class PCA(OneClass):
 
     def program(self) -> programs.Program:
         """Down to the components and back."""
-        return programs.reconstruction_error(self._layers)
+        return reconstruction_error(self._layers)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights and biases of both layers."""

@@ -56,6 +56,7 @@ PUBLISHED: Mapping[str, Published] = {
     "pca": Published("pca", 118),
     "egbad": Published("egbad", 121, _GAN),
     "egbad-features": Published("egbad", 121, {**_GAN, "score_by": "feature-matching"}),
+    "egbad-images": Published("egbad-images", 784, {"epochs": 0}, rows=8),
     "alad": Published("alad", 121, _GAN),
     "alad-logits": Published("alad", 121, {**_GAN, "score_by": "logits"}),
     "dagmm": Published("dagmm", 118, {"epochs": 1}),

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from harness.detectors.transformer import Block, Tokens, Transformer
 from harness.scoring import tokens
-from harness.scoring.program import ROWS, Builder, DenseLayer, Program
+from harness.scoring.builder import Builder
+from harness.scoring.program import ROWS, DenseLayer, Program
 
 Wide = NDArray[np.float64]
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.scoring.program import Builder, DenseLayer
+from harness.scoring.builder import Builder
+from harness.scoring.program import DenseLayer
 
 Gates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 """Weights of inputs and of hidden values, and bias, as `Builder.lstm` takes them."""

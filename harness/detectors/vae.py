@@ -15,7 +15,8 @@ from harness.detectors.net_detector import NetDetector
 from harness.detectors.oneclass import OneClass
 from harness.detectors.replicated import Replicated
 from harness.linalg import trainer
-from harness.scoring.program import ROWS, Builder, DenseLayer, Program
+from harness.scoring.builder import Builder
+from harness.scoring.program import ROWS, DenseLayer, Program
 from harness.training.context import Epoch, FitContext, Labels, Matrix
 from harness.training.native_spec import NativeTraining
 

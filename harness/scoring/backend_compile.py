@@ -35,6 +35,7 @@ from harness.scoring.program import (
     Lstm,
     Neighbour,
     Normalise,
+    Patches,
     Program,
     Reduce,
     Reduction,
@@ -178,6 +179,13 @@ def _apply(step: Step, x: list[Tensor], constants: Mapping[str, Tensor]) -> Tens
                 kernel = constants[weight].reshape(len(constants[bias]), -1, value.shape[1]).mT
                 value = torch.relu(functional.conv1d(value, kernel, constants[bias], padding="same"))
             return value.amax(dim=2)
+        case Patches():
+            split = x[0].reshape(len(x[0]), x[0].shape[1] // step.channels, step.channels)
+            with_zeros = torch.cat([split, split.new_zeros(len(split), 1, step.channels)], dim=1)
+            linear = functional.linear(
+                with_zeros[:, constants[step.pixels]].flatten(2), constants[step.weight], constants[step.bias]
+            )
+            return _activated(linear, step.activation, step.slope).flatten(1)
         case Trees() | Neighbour() | Transform() | Cell() | Hidden() | Lstm():  # refused by as_function
             raise AssertionError(step.kind)
 

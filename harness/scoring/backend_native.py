@@ -17,7 +17,7 @@ from harness.linalg.chain import DenseChain, Head
 from harness.linalg.layers import Layer
 from harness.scoring import plan
 from harness.scoring.artifacts import Artifacts
-from harness.scoring.program import ROWS, SCORE, Dense, Elementwise, Program, Reduce, Step, Transform
+from harness.scoring.program import ROWS, SCORE, Dense, Elementwise, Patches, Program, Reduce, Step, Transform
 
 Rows = NDArray[np.float32]
 
@@ -50,7 +50,7 @@ def open_backend(artifacts: Artifacts, dtype: str, threads: int) -> NativeScorer
         return NativeScorer(packed.score, packed.isa, packed.kernel)
     if dtype != "float32" and not program.macs_per_row:
         raise InputError(f"{artifacts.detector} scores without dense layers, so {dtype} has nothing to multiply.")
-    if dtype != "float32" and any(isinstance(step, Transform) for step in program.steps):
+    if dtype != "float32" and any(isinstance(step, Patches | Transform) for step in program.steps):
         raise InputError(f"{artifacts.detector} has no native form in {dtype}.", remedy="Choose float32.")
     chosen = native.select()
     run = plan.compiled(program, dtype, threads)

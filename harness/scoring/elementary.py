@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.scoring.program import ROWS, SCORE, Builder, Convolve, DenseLayer, Lstm, Program
+from harness.scoring.builder import Builder
+from harness.scoring.program import ROWS, SCORE, Convolve, DenseLayer, Lstm, Program
 
 
 def elementary(program: Program) -> Program:

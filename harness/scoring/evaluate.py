@@ -27,6 +27,7 @@ from harness.scoring.program import (
     Neighbour,
     Normalise,
     Operator,
+    Patches,
     Program,
     Reduce,
     Reduction,
@@ -90,6 +91,10 @@ def _value(program: Program, step: Step, operands: Sequence[Array], dtype: np.dt
                 x = x.reshape(len(operands[0]), step.positions * x.shape[1])
             largest: Array = x.reshape(len(x), step.positions, x.shape[1] // step.positions).max(axis=1)
             return largest
+        case Patches():
+            layer, pixels = program.layer(step), program.arrays[step.pixels]
+            made = dense_layer(patches_of(x, pixels, step.channels), layer)
+            return made.reshape(len(x), len(pixels) * len(layer.bias))
         case Cell():
             return next_cell(x, *operands[1:])
         case Hidden():
@@ -104,6 +109,14 @@ def neighbourhoods(x: Array, positions: int, size: int) -> Array:
     half = size // channels // 2 * channels
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (half, half))), size, axis=1)
     return windows[:, ::channels].reshape(-1, size)
+
+
+def patches_of(x: Array, pixels: NDArray[np.int64], channels: int) -> Array:
+    """What all patches read of ``x`` (n, pixels * channels), by ``pixels`` (patches, taps): (n * patches, -1)."""
+    split = x.reshape(len(x), x.shape[1] // channels, channels)
+    with_zeros = np.concatenate([split, np.zeros((len(x), 1, channels), x.dtype)], axis=1)  # which -1 is the number of
+    read: Array = with_zeros[:, pixels].reshape(len(x) * len(pixels), pixels.shape[1] * channels)
+    return read
 
 
 def combine(operator: Operator, a: T, b: T) -> T:

@@ -29,6 +29,7 @@ from harness.scoring.program import (
     Lstm,
     Neighbour,
     Normalise,
+    Patches,
     Program,
     Reduce,
     Reduction,
@@ -128,7 +129,7 @@ class Writer:
                 self._neighbour(x, arrays[step.neighbours], step.n_neighbors, output)
             case Normalise():
                 self._normalise(x, output)
-            case Transform() | Convolve() | Cell() | Hidden() | Lstm():
+            case Transform() | Convolve() | Cell() | Hidden() | Lstm() | Patches():
                 raise InputError(f"No graph of a {step.kind} step.", remedy="Set `traced` of the detector.")
 
     def constant(self, array: NDArray[Any]) -> str:

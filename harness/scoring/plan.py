@@ -26,6 +26,7 @@ from harness.scoring.program import (
     Lstm,
     Neighbour,
     Normalise,
+    Patches,
     Program,
     Reduce,
     Step,
@@ -104,6 +105,8 @@ class _Coding:
                 return self._widths[step.inputs[0]] // 4
             case Convolve():
                 return len(self._arrays[step.arrays[-1]])
+            case Patches():
+                return len(self._arrays[step.pixels]) * len(self._arrays[step.weight])
             case Lstm():
                 return int(self._arrays[step.arrays[1]].shape[1]) * step.steps
             case Transform():
@@ -169,6 +172,10 @@ class _Coding:
             case Lstm():
                 arrays = [self._array(name) for name in step.arrays]
                 self._add("lstm", step, int(step.backwards), arrays, number=step.steps)
+            case Patches():
+                arrays = [self._array(name) for name in (step.weight, step.bias, step.pixels)]
+                word = kernels.ACTIVATIONS[step.activation]
+                self._add("patches", step, word, arrays, step.slope, number=step.channels)
             case Transform():
                 form, arrays = step.gated + 2 * step.plain_first, [self._array(name) for name in step.arrays]
                 self._add("transformer", step, form, arrays, number=step.heads)

@@ -57,9 +57,9 @@ def layers_of(net: nn.Sequential) -> tuple[DenseLayer, ...]:
     for part in net:
         match part:
             case nn.Linear():
-                layers.append(DenseLayer(array_of(part.weight), _bias(part)))
+                layers.append(DenseLayer(array_of(part.weight), bias_of(part)))
             case nn.BatchNorm1d():
-                layers[-1] = _fold(layers[-1], part)
+                layers[-1] = folded(layers[-1], part)
             case nn.Dropout() | nn.Identity():
                 pass
             case _:
@@ -84,11 +84,13 @@ def load_state(net: nn.Module, state: dict[str, NDArray[Any]]) -> None:
     net.eval()
 
 
-def _bias(part: nn.Linear) -> NDArray[np.float32]:
-    return np.zeros(part.out_features, dtype=np.float32) if part.bias is None else array_of(part.bias)
+def bias_of(part: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> NDArray[np.float32]:
+    """The bias of a layer, zeros where it has none."""
+    outputs = part.out_features if isinstance(part, nn.Linear) else part.out_channels
+    return np.zeros(outputs, dtype=np.float32) if part.bias is None else array_of(part.bias)
 
 
-def normalisation_of(norm: nn.BatchNorm1d) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def normalisation_of(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Scale and shift of a batch normalisation in evaluation mode."""
     if norm.running_mean is None or norm.running_var is None:
         raise TypeError("batch normalisation without running statistics depends on its batch")
@@ -96,7 +98,12 @@ def normalisation_of(norm: nn.BatchNorm1d) -> tuple[NDArray[np.float32], NDArray
     return scale, array_of(norm.bias) - array_of(norm.running_mean) * scale
 
 
-def _fold(layer: DenseLayer, norm: nn.BatchNorm1d) -> DenseLayer:
+def folded(layer: DenseLayer, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> DenseLayer:
+    """The layer with the normalisation of its outputs, in evaluation mode.
+
+    Raises:
+        TypeError: the layer has an activation before it.
+    """
     if layer.activation != "identity":
         raise TypeError("batch normalisation can be folded only into the linear layer right before it")
     scale, shift = normalisation_of(norm)

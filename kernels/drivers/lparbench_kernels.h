@@ -123,11 +123,14 @@ typedef enum {
     LPB_STEP_CONVOLUTION, /* number: positions, whose channels are side by side; channels out: the largest over
                              positions. Arrays: weight (outputs x taps * inputs) and bias of up to four convolutions
                              with ReLU, padded with zeros to as many positions; taps are odd in number */
-    LPB_STEP_LSTM, /* a layer of h units over `number` time steps, which lie side by side, as its hidden values after
-                      each do; word 1: from the last step to the first. Arrays: weights of the inputs (4 h x inputs) and
-                      of the hidden values (4 h x h), and bias, of the gates input, forget, candidate, output */
+    LPB_STEP_LSTM,    /* a layer of h units over `number` time steps, which lie side by side, as its hidden values after
+                         each do; word 1: from the last step to the first. Arrays: weights of the inputs (4 h x inputs) and
+                         of the hidden values (4 h x h), and bias, of the gates input, forget, candidate, output */
+    LPB_STEP_PATCHES, /* a layer over patches of pixels, `number` channels each, side by side; outputs of a patch are
+                         side by side. word: the activation. Arrays: weight (outputs x taps * channels), bias, and the
+                         pixels that each patch reads (patches x taps, int64_t), -1 for zeros */
 } lpb_step_kind;
-enum { LPB_STEP_KINDS = 16 };
+enum { LPB_STEP_KINDS = 17 };
 #define LPB_NORMAL_EPSILON 1e-5f
 
 /* The word of LPB_STEP_TRANSFORMER; its `number` is of heads. A row becomes tokens of `width` features, which go

@@ -2,8 +2,8 @@
  *
  * In a block a value is feature-major, as in chain.c: feature j of row r is at [j * ld + r], ld being the rows rounded
  * up. Sums over features then need no horizontal step and nothing is padded. Of a few rows, which would not fill a
- * block, a value is row-major, its rows padded to LPB_ALIGN. Every value has its place in one piece of memory, which
- * another takes once it is not needed. */
+ * block, and of any number in a plan over patches of pixels, a value is row-major, its rows padded to LPB_ALIGN. Every
+ * value has its place in one piece of memory, which another takes once it is not needed. */
 #define _POSIX_C_SOURCE 200809L
 #include "plan.h"
 
@@ -141,11 +141,15 @@ static void run_neighbour(const lpb_plan *plan, const frame *f, const float *x, 
     spread(f, distances, out);
 }
 
-/* A transformer or convolutions, which take rows one after the other. */
+/* A transformer, convolutions or patches, which take rows one after the other. */
 static void run_net(const lpb_plan *plan, const frame *f, const float *x, float *out) {
     const plan_step *s = f->step;
     const int64_t row = padded(s->features), out_row = f->ld == 1 ? padded(s->outputs) : 1;
     float *rest = (float *)f->scratch + row * LPB_BLOCK_ROWS;
+    if (s->patches) { /* values are row-major */
+        lpb_patches_run(s->patches, x, f->rows, row, out, out_row, f->scratch);
+        return;
+    }
     x = turned(plan, f, x, s->features);
     if (s->transformer)
         lpb_transformer_run(s->transformer, x, f->rows, row, out, out_row, f->ld, rest, f->threads);
@@ -229,6 +233,7 @@ static lpb_status run_step(const lpb_plan *plan, const frame *f) {
         return LPB_OK;
     case LPB_STEP_TRANSFORMER:
     case LPB_STEP_CONVOLUTION:
+    case LPB_STEP_PATCHES:
         run_net(plan, f, x, out);
         return LPB_OK;
     case LPB_STEP_NORMALISE:
@@ -284,26 +289,39 @@ static lpb_status run_alone(const lpb_plan *plan, const float *x, int64_t rows, 
     return status;
 }
 
-static lpb_status run_few(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {
-    char local[STACK_BYTES] __attribute__((aligned(64)));
-    const int64_t value_bytes = plan->row_bytes * rows, bytes = value_bytes + plan->scratch_bytes;
-    char *memory = bytes <= STACK_BYTES ? local : lpb_new_memory(bytes);
-    if (!memory) return LPB_NO_MEMORY;
-    frame f = {.rows = rows, .ld = 1, .memory = memory, .scratch = memory + value_bytes, .threads = threads};
+/* Rows whose values are row-major. */
+static lpb_status run_rows(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, char *memory,
+                           int threads) {
+    frame f = {.rows = rows, .ld = 1, .memory = memory, .scratch = memory + plan->row_bytes * rows, .threads = threads};
     const int64_t features = plan->values[0].features, row = padded(features);
     float *input = place(plan, &f, 0);
     for (int64_t r = 0; r < rows; r++, input += row) {
         memcpy(input, x + r * x_row, (size_t)features * sizeof *input);
         memset(input + features, 0, (size_t)(row - features) * sizeof *input);
     }
-    const lpb_status status = run_steps(plan, &f, out);
+    return run_steps(plan, &f, out);
+}
+
+static lpb_status run_row_block(const void *plan, const float *x, int64_t rows, int64_t x_row, float *out,
+                                void *memory) {
+    return run_rows(plan, x, rows, x_row, out, memory, 1);
+}
+
+static lpb_status run_few(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {
+    char local[STACK_BYTES] __attribute__((aligned(64)));
+    const int64_t bytes = plan->row_bytes * rows + plan->scratch_bytes;
+    char *memory = bytes <= STACK_BYTES ? local : lpb_new_memory(bytes);
+    if (!memory) return LPB_NO_MEMORY;
+    const lpb_status status = run_rows(plan, x, rows, x_row, out, memory, threads);
     if (memory != local) free(memory);
     return status;
 }
 
 lpb_status lpb_plan_run(const lpb_plan *plan, const float *x, int64_t rows, int64_t x_row, float *out, int threads) {
     if (rows <= FEW_ROWS) return rows > 0 ? run_few(plan, x, rows, x_row, out, threads) : LPB_OK;
-    if (rows <= LPB_BLOCK_ROWS) return run_alone(plan, x, rows, x_row, out, threads);
-    const lpb_blocks blocks = {run_block, plan, plan->block_bytes + plan->scratch_bytes, x, rows, x_row, out, 1};
+    if (rows <= LPB_BLOCK_ROWS && !plan->row_major) return run_alone(plan, x, rows, x_row, out, threads);
+    const int64_t bytes = plan->row_major ? plan->row_bytes * LPB_BLOCK_ROWS : plan->block_bytes;
+    const lpb_blocks blocks = {
+        plan->row_major ? run_row_block : run_block, plan, bytes + plan->scratch_bytes, x, rows, x_row, out, 1};
     return lpb_blocks_run(&blocks, threads);
 }

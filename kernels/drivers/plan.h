@@ -6,6 +6,7 @@
 #include "forest.h"
 #include "low_chain.h"
 #include "neighbours.h"
+#include "patches.h"
 #include "recurrence.h"
 #include "transformer.h"
 
@@ -39,6 +40,7 @@ typedef struct {
     lpb_transformer *transformer;
     lpb_convolution *convolution;
     lpb_recurrence *recurrence;
+    lpb_patches *patches;
 } plan_step;
 
 struct lpb_plan {
@@ -46,6 +48,7 @@ struct lpb_plan {
     int64_t count;
     int64_t row_bytes, block_bytes, scratch_bytes;
     int64_t work;
+    bool row_major;     /* however many rows a block has: a step makes its values so */
     plan_value *values; /* count + 1 */
     plan_step steps[];
 };

@@ -176,6 +176,16 @@ static lpb_status build_lstm(building *b) {
     return b->to->outputs <= MOST_FEATURES ? LPB_OK : LPB_BAD_ARGUMENT;
 }
 
+static lpb_status build_patches(building *b) {
+    if (b->first->wide || b->dtype != LPB_FLOAT32) return LPB_BAD_ARGUMENT;
+    const lpb_status status = lpb_patches_new(b->plan->isa, b->from, b->first->features, &b->to->patches);
+    if (status != LPB_OK) return status;
+    b->to->outputs = lpb_patches_outputs(b->to->patches);
+    b->plan->work += lpb_patches_work(b->to->patches);
+    b->plan->row_major = true;
+    return b->to->outputs <= MOST_FEATURES ? LPB_OK : LPB_BAD_ARGUMENT;
+}
+
 /* Fills in a step whose inputs fit; its output's features are set. */
 static lpb_status build_step(building *b) {
     const lpb_step *s = b->from;
@@ -212,6 +222,8 @@ static lpb_status build_step(building *b) {
         return build_convolution(b);
     case LPB_STEP_LSTM:
         return build_lstm(b);
+    case LPB_STEP_PATCHES:
+        return build_patches(b);
     case LPB_STEP_CELL:
     case LPB_STEP_HIDDEN:
         return build_cell(b);
@@ -227,6 +239,7 @@ static int64_t scratch_of(const lpb_plan *plan, const plan_step *s) {
     if (s->transformer) return turned + lpb_transformer_scratch(s->transformer);
     if (s->convolution) return turned + lpb_convolution_scratch(s->convolution);
     if (s->recurrence) return lpb_recurrence_scratch(s->recurrence);
+    if (s->patches) return lpb_patches_scratch(s->patches);
     if (s->kind != LPB_STEP_DENSE || plan->values[s->inputs[0]].wide) return 0;
     const plan_panel panel = plan_panel_at(s, 0);
     const lpb_gemm block = plan_product(s, &panel, NULL, LPB_BLOCK_ROWS, NULL);
@@ -310,6 +323,7 @@ void lpb_plan_free(lpb_plan *plan) {
         lpb_transformer_free(s->transformer);
         lpb_convolution_free(s->convolution);
         lpb_recurrence_free(s->recurrence);
+        lpb_patches_free(s->patches);
     }
     free(plan->values);
     free(plan);

@@ -302,22 +302,13 @@ static const char *const losses[LPB_LOSSES] = {[LPB_LOSS_BCE] = "bce",
                                                [LPB_LOSS_MSE] = "mse",
                                                [LPB_LOSS_GAUSSIAN] = "gaussian",
                                                [LPB_LOSS_BERNOULLI] = "bernoulli"};
-static const char *const steps[LPB_STEP_KINDS] = {[LPB_STEP_DENSE] = "dense",
-                                                  [LPB_STEP_ACTIVATION] = "activation",
-                                                  [LPB_STEP_ELEMENTWISE] = "elementwise",
-                                                  [LPB_STEP_CONSTANT] = "constant",
-                                                  [LPB_STEP_REDUCE] = "reduce",
-                                                  [LPB_STEP_CONCAT] = "concat",
-                                                  [LPB_STEP_COLUMNS] = "columns",
-                                                  [LPB_STEP_CONVERT] = "convert",
-                                                  [LPB_STEP_TREES] = "trees",
-                                                  [LPB_STEP_NEIGHBOUR] = "neighbour",
-                                                  [LPB_STEP_NORMALISE] = "normalise",
-                                                  [LPB_STEP_TRANSFORMER] = "transformer",
-                                                  [LPB_STEP_CELL] = "cell",
-                                                  [LPB_STEP_HIDDEN] = "hidden",
-                                                  [LPB_STEP_CONVOLUTION] = "convolution",
-                                                  [LPB_STEP_LSTM] = "lstm"};
+static const char *const steps[LPB_STEP_KINDS] = {
+    [LPB_STEP_DENSE] = "dense",         [LPB_STEP_ACTIVATION] = "activation", [LPB_STEP_ELEMENTWISE] = "elementwise",
+    [LPB_STEP_CONSTANT] = "constant",   [LPB_STEP_REDUCE] = "reduce",         [LPB_STEP_CONCAT] = "concat",
+    [LPB_STEP_COLUMNS] = "columns",     [LPB_STEP_CONVERT] = "convert",       [LPB_STEP_TREES] = "trees",
+    [LPB_STEP_NEIGHBOUR] = "neighbour", [LPB_STEP_NORMALISE] = "normalise",   [LPB_STEP_TRANSFORMER] = "transformer",
+    [LPB_STEP_CELL] = "cell",           [LPB_STEP_HIDDEN] = "hidden",         [LPB_STEP_CONVOLUTION] = "convolution",
+    [LPB_STEP_LSTM] = "lstm",           [LPB_STEP_PATCHES] = "patches"};
 static const char *const operators[LPB_OPERATORS] = {
     [LPB_ADD] = "add", [LPB_SUBTRACT] = "subtract", [LPB_MULTIPLY] = "multiply", [LPB_DIVIDE] = "divide"};
 static const char *const reductions[LPB_REDUCTIONS] = {

@@ -139,6 +139,21 @@ static bool draw_step(drawn_plan *p, lpb_step_kind kind, bool low) {
         }
         break;
     }
+    case LPB_STEP_PATCHES: {
+        const int64_t channels = 1 + below(4), patches = 1 + below(below(4) ? 5 : 70), taps = 1 + below(5);
+        const int64_t most = MOST_WIDTH / patches, outputs = 1 + below(most < 40 ? most : 40);
+        if (wide || low || width % channels) return false;
+        s->number = channels;
+        s->word = below(LPB_EXP);
+        s->arrays[0] = array_of(LPB_ARRAY_FLOAT, outputs, taps * channels);
+        s->arrays[1] = array_of(LPB_ARRAY_FLOAT, 1, outputs);
+        s->arrays[2] = array_of(LPB_ARRAY_INT64, patches, taps);
+        s->array_count = 3;
+        for (int64_t i = 0; i < patches * taps; i++)
+            ((int64_t *)s->arrays[2].data)[i] = below(width / channels + 1) - 1;
+        out = patches * outputs;
+        break;
+    }
     case LPB_STEP_LSTM: {
         s->number = 1 + below(4);
         const int64_t inputs = width / s->number, most = MOST_WIDTH / s->number;
@@ -376,6 +391,23 @@ static void convolved(const lpb_step *s, const bounded *a, int64_t width, double
     }
 }
 
+/* A layer over patches of pixels. */
+static void patched(const lpb_step *s, const bounded *a, double u, bounded *y) {
+    const lpb_array *pixels = s->arrays + 2;
+    const int64_t outputs = s->arrays[0].rows, channels = s->number;
+    bounded read[MOST_WIDTH];
+    for (int64_t p = 0; p < pixels->rows; p++) {
+        for (int64_t t = 0; t < pixels->columns; t++) {
+            const int64_t pixel = ((const int64_t *)pixels->data)[p * pixels->columns + t];
+            for (int64_t c = 0; c < channels; c++)
+                read[t * channels + c] = pixel < 0 ? (bounded){0, 0} : a[pixel * channels + c];
+        }
+        for (int64_t j = 0; j < outputs; j++)
+            y[p * outputs + j] =
+                activated_within(linear(s->arrays, j, read, 0, s->arrays[0].columns, u), s->word, s->slope, u);
+    }
+}
+
 /* What a step makes of one row's values. */
 static void walk_step(const drawn_plan *p, int64_t i, const float *x, bounded (*values)[MOST_WIDTH]) {
     const lpb_step *s = p->steps + i;
@@ -435,6 +467,9 @@ static void walk_step(const drawn_plan *p, int64_t i, const float *x, bounded (*
         return;
     case LPB_STEP_LSTM:
         recurred(s, a, u, y);
+        return;
+    case LPB_STEP_PATCHES:
+        patched(s, a, u, y);
         return;
     case LPB_STEP_CELL:
     case LPB_STEP_HIDDEN:

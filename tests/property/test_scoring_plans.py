@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from harness.linalg import native
 from harness.scoring import plan, program, tokens
+from harness.scoring.builder import Builder
 from harness.scoring.elementary import elementary
 from harness.scoring.evaluate import activate, evaluate, neighbourhoods
-from harness.scoring.program import ROWS, Builder, DenseLayer, Program
+from harness.scoring.program import ROWS, DenseLayer, Program
 
 pytestmark = pytest.mark.skipif(native.extension is None, reason="the native kernels are not built")
 
@@ -291,6 +292,43 @@ def test_convolutions(isa, drawn, threads):
     exact, bound = (part.reshape(len(X), positions, len(weight))[:, :, column].max(axis=1) for part in (values, error))
     np.testing.assert_allclose(evaluate(finished, X.astype(np.float64)), exact, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(evaluate(elementary(finished), X.astype(np.float64)), exact, rtol=1e-9, atol=1e-9)
+    found = plan.compiled(finished, threads=threads, isa=isa)(X)
+    assert (np.abs(found - exact) <= 2 * bound).all()
+
+
+@st.composite
+def patches(draw):
+    """Rows of pixels, the pixels that patches read, and a layer."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    pixels, channels = draw(st.integers(1, 40)), draw(st.sampled_from([1, 1, 2, 3, 16, 17]))
+    shape = draw(st.sampled_from([1, 5, 64, 65, 130])), draw(st.sampled_from([1, 2, 9]))
+    outputs = draw(st.sampled_from([1, 2, 16, 33, 65]))
+    rows = generator.standard_normal((draw(st.sampled_from(COUNTS)), pixels * channels)).astype(np.float32)
+    weight = (generator.standard_normal((outputs, shape[1] * channels)) / 4).astype(np.float32)
+    layer = DenseLayer(
+        weight, generator.standard_normal(outputs).astype(np.float32),
+        draw(st.sampled_from(["identity", "relu", "leaky_relu", "tanh", "abs"])), 0.2,
+    )  # fmt: skip
+    return rows, generator.integers(-1, pixels, shape), channels, layer
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=25, deadline=None)
+@given(drawn=patches(), threads=st.sampled_from([1, 3]))
+def test_patches(isa, drawn, threads):
+    X, numbers, channels, layer = drawn
+    builder = Builder(X.shape[1])
+    column = int(np.random.default_rng(len(X)).integers(len(numbers) * len(layer.bias)))
+    finished = builder.finish(builder.columns(builder.patches(ROWS, layer, numbers, channels), [column]))
+    patch, output = divmod(column, len(layer.bias))
+    split = X.astype(np.float64).reshape(len(X), X.shape[1] // channels, channels)
+    read = np.concatenate(
+        [split[:, n] if n >= 0 else np.zeros((len(X), channels)) for n in numbers[patch]], axis=1
+    )  # fmt: skip
+    weight = layer.weight[output].astype(np.float64)
+    exact = activate(read @ weight + layer.bias[output], layer.activation, layer.slope)
+    bound = (len(weight) + 8) * U * (np.abs(read) @ np.abs(weight) + abs(layer.bias[output])) + 4 * U
+    np.testing.assert_allclose(evaluate(finished, X.astype(np.float64)), exact, rtol=1e-12, atol=1e-12)
     found = plan.compiled(finished, threads=threads, isa=isa)(X)
     assert (np.abs(found - exact) <= 2 * bound).all()
 

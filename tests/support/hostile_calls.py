@@ -236,6 +236,15 @@ class Hostile:
         blocks = self.floats(rng.choice((0, 1, 2)), 450 + rng.choice((4 * 21, 4 * 32, 8 * 21, 5)))
         return [self.floats(2 * len(columns) + codes, 10), columns, blocks, self.floats(1, 210)]
 
+    def _patch_arrays(self, features: int, pixels: int, outputs: int) -> list[Any]:
+        """Of three patches."""
+        rng = self.rng
+        taps = rng.choice((1, 2, 9))
+        numbers = np.array([[rng.randrange(-1, pixels) for _ in range(taps)] for _ in range(3)], "i8")
+        if rng.random() < self.share:
+            numbers[rng.randrange(3)] = rng.choice((-(2**63), -2, pixels, 2**62, 2**63 - 1))
+        return [self.floats(outputs, taps * (features // pixels)), self.floats(outputs), numbers]
+
     def _step(self, value: int, features: int) -> tuple[Any, int]:
         """A step over a value, and the features it makes."""
         rng, kernels = self.rng, native.extension
@@ -257,13 +266,14 @@ class Hostile:
                 positions * made,
             ),
             "convolution": (0, [self.floats(made, taps), self.floats(made)], made),
+            "patches": (rng.randrange(9), self._patch_arrays(features, positions, made), 3 * made),
             "transformer": (rng.randrange(4), self._transformer_arrays(features), 20),
         }
         kind = rng.choice(list(kinds))
         word, arrays, made = kinds[kind]
         if kind == "trees":
             arrays = self._tree_arrays(features)
-        number = positions if kind in ("convolution", "lstm") else 1
+        number = positions if kind in ("convolution", "lstm") else features // positions if kind == "patches" else 1
         step: list[Any] = [kernels.STEPS[kind], word, [value], arrays, 0.1, number]
         if rng.random() < self.share / 2:
             at = rng.randrange(6)

@@ -12,7 +12,9 @@ from harness.detectors.export import prepare
 from harness.detectors.image_nets import Nets
 from harness.detectors.opening import open_scorer
 from harness.errors import InputError
+from harness.linalg import native
 from harness.scoring.agreement import agreement
+from harness.scoring.evaluate import evaluate
 
 
 def test_the_nets_have_the_published_layers():
@@ -47,7 +49,17 @@ def test_it_learns_scores_on_every_backend_and_survives_saving(digits, tmp_path)
     assert reconstructed[0] < reconstructed[1]  # negatives of digits were never seen
     prepare(detector, tmp_path)
     np.testing.assert_array_equal(registry.load(tmp_path).decision_function(digits.test_x), scores)
-    found = agreement(scores[:64], open_scorer(tmp_path, "onnxruntime").score(digits.test_x[:64]))
+    for backend in ("onnxruntime", "native") if native.extension is not None else ("onnxruntime",):
+        for count in (1, 64):
+            found = agreement(scores[:count], open_scorer(tmp_path, backend).score(digits.test_x[:count]))
+            assert found.within, found.sentence()
+
+
+def test_feature_matching_is_the_same_in_its_program(digits):
+    how = {"epochs": 1, "learning_rate": 1e-3, "latent": 5, "batch_size": 50, "score_by": "feature-matching"}
+    detector = registry.resolve("egbad-images", how).fit(digits.train_x[:200], digits.train_y[:200])
+    rows = digits.test_x[:30]
+    found = agreement(detector.decision_function(rows), evaluate(detector.program(), rows))
     assert found.within, found.sentence()
 
 

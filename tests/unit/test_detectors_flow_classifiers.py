@@ -10,8 +10,9 @@ from harness.detectors import registry
 from harness.detectors.flow_features import FlowFeatures
 from harness.detectors.flow_nets import RecurrentNet
 from harness.errors import InputError
+from harness.scoring.builder import Builder
 from harness.scoring.evaluate import evaluate
-from harness.scoring.program import ROWS, Builder
+from harness.scoring.program import ROWS
 from harness.training.context import FitContext
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from harness.linalg import native
 from harness.scoring import plan, program
+from harness.scoring.builder import Builder
 from harness.scoring.evaluate import evaluate
 
 kernels = native.extension
@@ -52,6 +53,12 @@ def transformer(word: int = 0, number: int = 2, **changed: np.ndarray) -> list[A
 
 def convolution(*arrays: np.ndarray, number: int = 3) -> list[Any]:
     return [step("convolution", 0, (0,), arrays, number), step("reduce", 1, (1,))]
+
+
+def patches(*, word: int = 0, number: int = 1, value: int = 0, **changed: np.ndarray) -> list[Any]:
+    """Two patches of two pixels each, of three, and a layer of two outputs."""
+    arrays = {"weight": floats(2, 2), "bias": floats(2), "pixels": pairs(0, 1, -1, 2), **changed}
+    return [step("patches", word, (value,), list(arrays.values()), number), step("reduce", 1, (value + 1,))]
 
 
 def gates(**changed: np.ndarray) -> list[np.ndarray]:
@@ -144,6 +151,21 @@ FAULTS: dict[str, tuple[list[Any], str]] = {
     "blocks in double": (transformer(blocks=floats(1, 111, kind=np.float64)), "step 0 does not fit"),
     "too few arrays for a transformer": ([step("transformer", 0, (0,), [floats(7, 4)], 2), SUM], "step 0 does not fit"),
     "six arrays of trees": ([step("trees", 0, (0,), [*trees(), floats(1)])], "step 0 does not fit"),
+    "a pixel that is not there": (patches(pixels=pairs(0, 1, -1, 3)), "step 0 does not fit"),
+    "a pixel before the first": (patches(pixels=pairs(0, 1, -2, 2)), "step 0 does not fit"),
+    "pixels as floats": (patches(pixels=floats(2, 2)), "step 0 does not fit"),
+    "no patches": (patches(pixels=pairs()), "step 0 does not fit"),
+    "patches of no pixels": (patches(weight=floats(2, 0), pixels=np.zeros((2, 0), np.int64)), "step 0 does not fit"),
+    "a weight of other patches": (patches(weight=floats(2, 3)), "step 0 does not fit"),
+    "a weight of patches in double": (patches(weight=floats(2, 2, kind=np.float64)), "step 0 does not fit"),
+    "a bias of other patches": (patches(bias=floats(3)), "step 0 does not fit"),
+    "patches of no outputs": (patches(weight=floats(0, 2), bias=floats(0)), "step 0 does not fit"),
+    "channels that do not divide": (patches(number=2), "step 0 does not fit"),
+    "no channels of a pixel": (patches(number=0), "step 0 does not fit"),
+    "more channels than there are": (patches(number=2**40), "step 0 does not fit"),
+    "an unknown activation of patches": (patches(word=9), "step 0 does not fit"),
+    "patches of doubles": ([step("convert", 1), *patches(value=1)], "step 1 does not fit"),
+    "too few arrays for patches": ([step("patches", 0, (0,), [floats(2, 2), floats(2)], 1), SUM], "step 0 does not"),
     "a convolution of doubles": (
         [step("convert", 1), step("convolution", 0, (1,), [floats(1, 3), floats(1)], 3)], "step 1 does not fit",
     ),
@@ -193,7 +215,7 @@ def test_the_words_of_a_program_are_those_of_the_kernels():
 
 def test_a_value_that_a_layer_reads_twice_is_multiplied_once():
     generator = np.random.default_rng(0)
-    builder = program.Builder(5)
+    builder = Builder(5)
     half = builder.with_constant("multiply", program.ROWS, 0.5)
     layers = [
         program.DenseLayer(generator.standard_normal((4, width)).astype(np.float32), np.zeros(4, np.float32), "tanh")

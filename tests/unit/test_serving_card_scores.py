@@ -13,8 +13,9 @@ from harness.detectors.lstm import LSTM
 from harness.linalg import native
 from harness.scoring import plan
 from harness.scoring.agreement import agreement
+from harness.scoring.builder import Builder
 from harness.scoring.open_windows import OpenWindows
-from harness.scoring.program import Builder, DenseLayer, Program
+from harness.scoring.program import DenseLayer, Program
 from harness.serving.card_scores import CardScores
 from harness.serving.exchange import NO_CARD, Advance
 

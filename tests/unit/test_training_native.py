@@ -19,8 +19,9 @@ from harness.linalg import chain
 from harness.scoring.agreement import agreement
 from harness.scoring.artifacts import TRAINING_FILE, read
 from harness.scoring.backend_native import as_chain, open_backend
+from harness.scoring.builder import Builder
 from harness.scoring.evaluate import evaluate
-from harness.scoring.program import ROWS, Builder, DenseLayer
+from harness.scoring.program import ROWS, DenseLayer
 from harness.training.context import FitContext
 from harness.training.native_spec import NativeTraining, dense_trainer, trained_form
 
