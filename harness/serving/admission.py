@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
+from time import perf_counter
 
 from harness.serving.exchange import HttpError
 from harness.wording import plural
@@ -63,10 +65,22 @@ class Admission:
         self._queue_rows = queue_rows
         self._deadline_s = deadline_s
 
+    def another(self) -> Admission:
+        """Of the same bounds, for what waits elsewhere."""
+        return Admission(queue_rows=self._queue_rows, deadline_s=self._deadline_s)
+
     def has_room(self, rows: int) -> bool:
         """Whether `admit` would take ``rows``, one after the other as well as together."""
         total = self.waiting + rows
         return total <= self._queue_rows and self.cost.seconds(total) <= self._deadline_s
+
+    def wait(self, rows: int) -> int:
+        """Seconds after which to try again where ``rows`` more would be too many, or late; else 0."""
+        if not self.waiting:
+            return 0
+        total = self.waiting + rows
+        seconds = self.cost.seconds(total)
+        return 0 if total <= self._queue_rows and seconds <= self._deadline_s else max(1, math.ceil(seconds))
 
     def admit(self, rows: int) -> None:
         """Take ``rows`` among those that wait.
@@ -74,11 +88,61 @@ class Admission:
         Raises:
             HttpError: 503 when they would be too many, or late; with the seconds after which to try again.
         """
-        total = self.waiting + rows
-        seconds = self.cost.seconds(total)
-        if (self.waiting and total > self._queue_rows) or (seconds > self._deadline_s and self.waiting):
-            retry = max(1, math.ceil(seconds))
-            raise HttpError(503, "too many rows wait already", (("Retry-After", str(retry)),))
+        if (seconds := self.wait(rows)) > 0:
+            raise too_late(seconds)
         if rows > self._queue_rows:
             raise HttpError(413, f"{plural(rows, 'row')} in a request; at most {self._queue_rows} are taken")
-        self.waiting = total
+        self.waiting += rows
+
+
+class Intake:
+    """Requests that a front has in hand, admitted before anything is done for them.
+
+    The cost that is learnt is of answering so many, whatever it is spent on: from when the first of them came, or those
+    before them were answered, to the last answer. How many count as one call is what was in hand at the first answer,
+    so that requests which a turn of the event loop carries on together are learnt from together.
+
+    Args:
+        admission: the rule, in requests.
+        clock: seconds.
+    """
+
+    def __init__(self, admission: Admission, clock: Callable[[], float] = perf_counter) -> None:
+        self._admission, self._clock = admission, clock
+        self._began, self._answered, self._size = 0.0, 0, 0  # of the call under way
+
+    @property
+    def waiting(self) -> int:
+        """Requests in hand."""
+        return self._admission.waiting
+
+    def admit(self) -> int:
+        """Take a request: 0, or the seconds after which to try again."""
+        admission = self._admission
+        if (seconds := admission.wait(1)) > 0:
+            return seconds
+        if not admission.waiting:
+            self._began, self._answered, self._size = self._clock(), 0, 0
+        admission.waiting += 1
+        return 0
+
+    def leave(self, requests: int = 1) -> None:
+        """Let go of requests that nothing was done for."""
+        self._admission.waiting -= requests
+
+    def answer(self, requests: int = 1) -> None:
+        """Let go of requests that are answered."""
+        admission = self._admission
+        if not self._size:
+            self._size = admission.waiting
+        admission.waiting -= requests
+        self._answered += requests
+        if self._answered >= self._size:
+            now = self._clock()
+            admission.cost.add(self._answered, now - self._began)
+            self._began, self._answered, self._size = now, 0, 0
+
+
+def too_late(seconds: int) -> HttpError:
+    """The answer to what cannot be answered in time."""
+    return HttpError(503, "too many rows wait already", (("Retry-After", str(seconds)),))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from email.utils import formatdate
 from http import HTTPStatus
-from time import time
+from time import perf_counter, time
 from typing import Protocol
 
+from harness.serving.app import App
 from harness.serving.exchange import JSON, Reply, Request
 
 _REASON = {int(status): status.phrase for status in HTTPStatus}
@@ -45,12 +46,18 @@ class Slot:
 
 
 class AnswerHeads:
-    """Status lines and fields of answers, remembered for the second that they name."""
+    """Status lines and fields of answers, remembered for the second that they name.
 
-    def __init__(self) -> None:
+    Args:
+        app: counts the answers.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
         self._at = 0
         self._known: dict[tuple[int, str, int], bytes] = {}
         self._plain: dict[int, bytes] = {}
+        self._refusal: tuple[Reply, bytes] | None = None  # the last
 
     def renew(self) -> None:
         """Forget those of another second."""
@@ -59,6 +66,7 @@ class AnswerHeads:
             self._at = now
             self._known.clear()
             self._plain.clear()
+            self._refusal = None
 
     def begun(self, status: int, content_type: str, length: int) -> bytes:
         """A head up to the fields of a single answer, and the empty line."""
@@ -78,3 +86,34 @@ class AnswerHeads:
         if known is None:
             known = self._plain[length] = self.begun(200, JSON, length) + b"\r\n"
         return known
+
+    def answer(self, request: Request | None, reply: Reply, began: float, *, close: bool) -> bytes:
+        """A whole answer, counted.
+
+        Args:
+            request: None for what was none.
+            reply: to it.
+            began: when it came, by the clock of the latency.
+            close: the connection ends with it.
+        """
+        self._app.count(None if request is None else request.path, reply.status)
+        self._app.metrics.request_s.add(perf_counter() - began)
+        self.renew()
+        head = self._head(reply)
+        head += b"Connection: close\r\n\r\n" if close else b"\r\n"
+        return head if request is not None and request.method == "HEAD" else head + reply.body
+
+    def refusal(self, path: str, reply: Reply, began: float) -> bytes:
+        """A whole answer, counted, that is given at once to many."""
+        self._app.count(path, reply.status)
+        self._app.metrics.request_s.add(perf_counter() - began)
+        self.renew()
+        last = self._refusal
+        if last is None or last[0] is not reply:
+            last = self._refusal = reply, self._head(reply) + b"\r\n" + reply.body
+        return last[1]
+
+    def _head(self, reply: Reply) -> bytes:
+        """Without the empty line."""
+        head = self.begun(reply.status, reply.content_type, len(reply.body))
+        return head + "".join(f"{name}: {value}\r\n" for name, value in reply.headers).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Protocol
 
@@ -12,11 +13,11 @@ import numpy as np
 
 from harness.decode import encode
 from harness.platform.second_clock import ClockWatch
-from harness.serving.admission import Admission
+from harness.serving.admission import Admission, Intake, too_late
 from harness.serving.card_keeper import CardStep
 from harness.serving.documents import Documents
 from harness.serving.drift import DriftState
-from harness.serving.exchange import HttpError, Reply, Request, RowRoute, Scoring, Takes, to_json
+from harness.serving.exchange import Done, HttpError, Reply, Request, RowRoute, Scoring, Takes, to_json
 from harness.serving.fraud import Fraud
 from harness.serving.history import STEP_S, History
 from harness.serving.http1 import Head
@@ -63,6 +64,7 @@ class App:
         own: str = "server",
     ) -> None:
         self.model, self.admission, self.others = model, admission, others
+        self.intake = Intake(admission.another())
         self.metrics = Metrics(own)
         self.scorer = None if others is not None else Scorer(model, admission, self.metrics, drift_window)
         self.cpus: tuple[int, ...] | None = None  # of all processes
@@ -220,12 +222,26 @@ class App:
         self.metrics.clock_mismatch = self.clock_mismatch is not None
         self.history.sample(self.total(), monotonic() - self._began, self.drift_state().worst)
 
-    def refused(self, request: Request, peer: object) -> Reply | None:
-        """The answer to a client that sends more rows than it may; reading what the server says of itself is free."""
-        wait = 0 if self.quota is None or request.method != "POST" else self.quota.wait(client_of(peer))
-        if not wait:
+    def refused(self, method: str, peer: object) -> Reply | None:
+        """The answer at once to a client that sends more than it may, or than is answered in time; None for no such.
+
+        A request that `is_work` and is not refused is in hand (`intake`). Reading what the server says of itself is
+        free: whoever looks whether it is alive must not take it for dead because it is busy.
+        """
+        if not is_work(method):
             return None
-        return HttpError(429, "too many requests of this client", (("Retry-After", str(wait)),)).reply()
+        if self.quota is not None and (wait := self.quota.wait(client_of(peer))):
+            return HttpError(429, "too many requests of this client", (("Retry-After", str(wait)),)).reply()
+        return _late(wait) if (wait := self.intake.admit()) else None
+
+    def answering(self, done: Done) -> Done:
+        """What takes the reply to a request in hand."""
+
+        def answered(reply: Reply) -> None:
+            done(reply)
+            self.intake.answer()
+
+        return answered
 
     def _page(self) -> Reply:
         from harness.serving.page import View, page  # with jinja2, for people only
@@ -267,3 +283,13 @@ class App:
 
 
 _REASONS = {401: "auth", 413: "size", 429: "quota", 431: "size", 503: "queue"}
+
+
+def is_work(method: str) -> bool:
+    """Whether requests of a method are bounded."""
+    return method == "POST"
+
+
+@lru_cache(maxsize=64)
+def _late(seconds: int) -> Reply:
+    return too_late(seconds).reply()

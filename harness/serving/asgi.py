@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, cast
 from weakref import WeakSet
 
 import fastapi
@@ -18,12 +18,12 @@ from starlette.requests import ClientDisconnect
 
 from harness import __version__
 from harness.serving.app import App
-from harness.serving.asgi_protocol import framed, kind_of_protocol, refusal
+from harness.serving.asgi_protocol import LINE, Framed, Handover, kind_of_protocol
 from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Reply, Request, Takes, to_json
 from harness.serving.http1 import Limits
 from harness.serving.listening import hang_up, stop_accepting
-from harness.serving.loop import BACKLOG, GRACE_S, IDLE_S, SWEEP_S
+from harness.serving.loop import BACKLOG, GRACE_S, IDLE_S, SWEEP_S, makes_bytes
 
 _CONTENT = {"application/json": {"schema": {"type": "object"}}}
 _OPENAPI, _SCHEME = "/openapi.json", "token"
@@ -43,19 +43,15 @@ def asgi(app: App) -> fastapi.FastAPI:
         return future
 
     async def answer(http: fastapi.Request) -> Response:
-        request, began = None, perf_counter()
+        request, line = None, http.scope.get("state", {}).get(LINE)
+        began = perf_counter() if line is None else line.began
         try:
-            if (refused := refusal(http.headers)) is not None:
-                raise refused
             path = http.scope.get("raw_path", http.url.path.encode()).decode("ascii")
             request = Request(http.method, path, dict(http.headers), await http.body(), True)
             page = described.get(path) if http.method in ("GET", "HEAD") else None
             if page is not None:
                 app.require_token(request.headers)
-                reply = page
-            else:
-                limited = app.refused(request, None if http.client is None else tuple(http.client))
-                reply = limited or await scored(request)
+            reply = await scored(request) if page is None else page
         except HttpError as error:
             reply = error.reply()
         except ClientDisconnect:  # nobody is there to be answered
@@ -64,7 +60,7 @@ def asgi(app: App) -> fastapi.FastAPI:
         app.metrics.request_s.add(perf_counter() - began)
         response = Response(reply.body, reply.status, dict(reply.headers))
         response.headers["content-type"] = reply.content_type
-        if app.draining:
+        if app.draining and not (line is not None and line.followed):
             response.headers["connection"] = "close"
         return response
 
@@ -108,11 +104,13 @@ class AsgiServer:
         config = uvicorn.Config(
             asgi(app), log_config=None, access_log=False, lifespan="off", backlog=limits.accepted,
             http=kind_of_protocol(), ws="none", server_header=False, h11_max_incomplete_event_size=limits.head,
-            timeout_keep_alive=round(IDLE_S), ssl_certfile=certificate, ssl_keyfile=key,
+            proxy_headers=False, ssl_certfile=certificate, ssl_keyfile=key,
         )  # fmt: skip
         config.load()
         parser = config.http_protocol_class.__name__
-        config.http_protocol_class = framed(config.http_protocol_class, limits, app.metrics)
+        handover, loop = Handover(app, limits), asyncio.get_running_loop()
+        config.http_protocol_class = handover.protocol(config.http_protocol_class, buffered=not makes_bytes(loop))
+        config.loaded_app = handover.application(config.loaded_app)
         server = cls(app, _Uvicorn(config), listener, parser)
         while not server._server.started and not server._task.done():
             await asyncio.sleep(0.01)
@@ -122,22 +120,26 @@ class AsgiServer:
     @property
     def in_flight(self) -> int:
         """Of `harness.serving.loop.Server`."""
-        return self._app.metrics.in_flight
+        return sum(connection.in_flight for connection in self._connections)
+
+    @property
+    def _connections(self) -> set[Framed]:
+        return cast("set[Framed]", self._server.server_state.connections)
 
     async def _sweep(self) -> None:
         """Give up clients that ask nothing or take no answer, for ever: uvicorn waits for both without end."""
         while True:
             await asyncio.sleep(SWEEP_S)
             now = monotonic()
-            for connection in list(self._server.server_state.connections):
-                _expire(connection, now)
+            for connection in list(self._connections):
+                connection.expire(now, IDLE_S)
 
     async def drain(self, seconds: float) -> int:
         """Of `harness.serving.loop.Server`."""
         self._app.draining = True
         self._sweeping.cancel()
         await stop_accepting(self._listener)
-        connections = self._server.server_state.connections
+        connections = self._connections
         deadline = monotonic() + seconds
         grace = monotonic() + min(GRACE_S, seconds)
         while (connections or self._beginning.any) and monotonic() < deadline:  # each ends with an answer that says so
@@ -183,13 +185,8 @@ class _Beginning:
         return any(getattr(protocol, "transport", None) is None for protocol in self._made)
 
 
-def _expire(connection: Any, now: float) -> None:
-    connection.expire(now, IDLE_S)
-
-
-def _leave(connection: Any) -> None:
-    """Close a connection; one with a request under way after its answer."""
-    if connection.busy:
-        connection.shutdown()
-    elif not connection.begun and connection.made <= monotonic() - GRACE_S and not connection.transport.is_closing():
+def _leave(connection: Framed) -> None:
+    """Close a connection on which nothing is under way; the answer to what is closes it."""
+    idle = not connection.in_flight and not connection.begun
+    if idle and connection.made <= monotonic() - GRACE_S and not connection.transport.is_closing():
         hang_up(connection.transport)

@@ -17,16 +17,23 @@ from typing import cast
 from weakref import WeakSet
 
 from harness.serving.answers import AnswerHeads, Slot
-from harness.serving.app import App
+from harness.serving.app import App, is_work
 from harness.serving.batch import RequestBatch
 from harness.serving.exchange import HttpError, Request, Takes
 from harness.serving.http1 import Head, Limits, Parser
 from harness.serving.listening import LINGER_S, Unsent, hang_up, stop_accepting, too_many
-from harness.serving.loop import BACKLOG, CONTINUE, GRACE_S, IDLE_S, REQUEST_S, SWEEP_S
+from harness.serving.loop import (
+    BACKLOG,
+    CONTINUE,
+    GRACE_S,
+    IDLE_S,
+    PIPELINED,
+    READ,
+    REQUEST_S,
+    SWEEP_S,
+    makes_bytes,
+)  # fmt: skip
 from harness.serving.row_turn import RowTurn
-
-_READ = 64 << 10  # bytes read at once
-_PIPELINED = 64  # requests of a connection that are taken at once, so that others are served in between
 
 
 @dataclass(frozen=True)
@@ -48,15 +55,13 @@ class Front:
         self._flushes: list[Callable[[], None]] = []  # that score what was taken in this turn
         self._batch: Takes = app.taker or RequestBatch(app, self._flushes.append)
         self.heads: dict[bytes, Head] = {}
-        self._answer_heads = AnswerHeads()
-        self.rows = RowTurn(app, self._batch, self._answer_heads)
-        self.incoming = memoryview(bytearray(_READ))
+        self.heads_of_answers = AnswerHeads(app)
+        self.rows = RowTurn(app, self._batch, self.heads_of_answers)
+        self.incoming = memoryview(bytearray(READ))
         self._came: deque[tuple[Connection, bytes, float]] = deque()  # in this turn
         self._next: list[Connection] = []  # whose answers are to be sent at its end
         self._turning = False
-        # uvloop makes the bytes at less cost than two calls for a buffer take; asyncio allocates 256 KiB for each read.
-        own_bytes = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
-        self._kind = Connection if own_bytes else BufferedConnection
+        self._kind = Connection if makes_bytes(asyncio.get_running_loop()) else BufferedConnection
 
     def connection(self) -> Connection:
         """A protocol for a new connection."""
@@ -113,25 +118,14 @@ class Front:
         """Handle a request that is whole."""
         slot = Slot(connection, request, began)
         connection.slots.append(slot)
-        refused = self.app.refused(request, connection.peer) if self.app.quota is not None else None
+        app = self.app
+        refused = app.refused(request.method, connection.peer if app.quota is not None else None)
         if refused is not None:
             slot.done(refused)
-            return
-        self._batch.take(request, slot.done)
-
-    def encoded(self, slot: Slot, *, close: bool) -> bytes:
-        """An answer's bytes."""
-        reply = slot.reply
-        assert reply is not None
-        self.app.count(None if slot.request is None else slot.request.path, reply.status)
-        self.app.metrics.request_s.add(perf_counter() - slot.began)
-        status, body, content_type, headers = reply
-        self._answer_heads.renew()
-        head = self._answer_heads.begun(status, content_type, len(body))
-        if headers:
-            head += "".join(f"{name}: {value}\r\n" for name, value in headers).encode()
-        head += b"Connection: close\r\n\r\n" if close else b"\r\n"
-        return head if slot.request is not None and slot.request.method == "HEAD" else head + body
+        elif is_work(request.method):
+            self._batch.take(request, app.answering(slot.done))
+        else:
+            self._batch.take(request, slot.done)
 
     async def sweep(self) -> None:
         """Close connections that take too long, for ever."""
@@ -298,7 +292,7 @@ class Connection(asyncio.Protocol):
         parser, held = self._parser, self._held
         self._held = False
         while not self.closing and not parser.idle:
-            self._held = len(self.slots) >= _PIPELINED or self._full
+            self._held = len(self.slots) >= PIPELINED or self._full
             if self._held or (request := parser.next()) is None:
                 break
             self._since = now
@@ -322,11 +316,12 @@ class Connection(asyncio.Protocol):
 
     def answers(self) -> bytes:
         """The answers that are next."""
-        slots, parts = self.slots, []
+        slots, parts, heads = self.slots, [], self._front.heads_of_answers
         ending = self.closing or self._front.app.draining
         while slots and slots[0].reply is not None:
             slot = slots.popleft()
-            parts.append(self._front.encoded(slot, close=ending and not slots))
+            assert slot.reply is not None
+            parts.append(heads.answer(slot.request, slot.reply, slot.began, close=ending and not slots))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def send(self, data: bytes) -> None:

@@ -95,7 +95,7 @@ def main(directory: Path, number: int, handle: int) -> int:
     model = ServedModel.open(Path(spec.bundle), spec.backend, 1, options, scoring=False)
     links = [Link(str(socket_of(directory, each)), spec.queue_rows) for each in range(spec.scorers)]
     others = Others(directory, number, links)
-    admission = Admission(queue_rows=spec.queue_rows, deadline_s=float("inf"))
+    admission = Admission(queue_rows=spec.queue_rows, deadline_s=spec.deadline_s)
     fraud = open_fraud(replace(spec, state=None), model, admission, elsewhere=ready.parts)
     app = App(
         model, apis=spec.apis, admission=admission, drift_window=spec.drift_window, token=token, fraud=fraud,

@@ -14,6 +14,8 @@ from typing import Protocol
 from harness.errors import ExitCode, LparbenchError, cause_of, one_line
 
 BACKLOG = 1024
+READ = 64 << 10  # bytes read at once
+PIPELINED = 64  # requests of a connection that are taken at once, so that others are served in between
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 REQUEST_S = 10.0  # that a request may take from its first byte to its last
 IDLE_S = 75.0  # that a connection may stay without a request, and a client without taking an answer
@@ -43,6 +45,11 @@ def new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return loop
+
+
+def makes_bytes(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop reads into bytes of its own at less cost than two calls for a buffer take, as uvloop does."""
+    return type(loop).__module__.startswith("uvloop")
 
 
 def on_signals(loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Event, asyncio.Event]:

@@ -42,11 +42,12 @@ class RowTurn:
     def take(self, route: RowRoute, asked: tuple[Line, Head, bytes, float]) -> bool:
         """Take a request as connection, head, body and when it came; False where it has to go the way of all."""
         connection = asked[0]
-        if connection.slots or connection.closing:
+        if connection.slots or connection.closing or self._app.intake.admit():
             return False
         try:
             self._rows.append(route.row(asked[2]))
         except Exception:  # noqa: BLE001 - that way says what is wrong
+            self._app.intake.leave()
             return False
         connection.slots.append(connection.row_slot)
         self._asked.append(_Asked(*asked))
@@ -77,13 +78,14 @@ class RowTurn:
                 self._answer(asked, bodies)
             else:
                 self._answer_each(asked, replies if reply is _SCORED else [reply] * len(asked))
+            self._app.intake.answer(len(asked))
 
         if self._batch.take_rows(Scoring(rows, finish), done):
             return
         for connection, head, body, began in asked:  # some of them are refused
             slot = connection.row_slot
             slot.request, slot.began = head.request(body), began
-            self._batch.take(slot.request, slot.done)
+            self._batch.take(slot.request, self._app.answering(slot.done))
 
     def _answer_each(self, asked: list[_Asked], replies: list[Reply]) -> None:
         for (connection, head, body, began), reply in zip(asked, replies, strict=True):

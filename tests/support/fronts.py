@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ async def started(
     *,
     limits: Limits | None = None,
     token: str | None = None,
+    admission: Admission | None = None,
+    change: Callable[[App], None] = lambda _: None,
 ) -> tuple[Any, tuple[str, int]]:
-    """A front, and its address."""
+    """A front, and its address; ``change`` is called with the application before it listens."""
     limits = limits or Limits()
-    admission = Admission(queue_rows=100, deadline_s=100)
+    admission = admission or Admission(queue_rows=100, deadline_s=100)
     app = App(model, apis=("documents", "v2"), admission=admission, drift_window=100, token=token)
+    change(app)
     (listener,) = listeners("127.0.0.1", 0, 1)
     address = listener.getsockname()
     if kind == "asgi":

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 
-from harness.serving.admission import Admission, CostModel
+from harness.serving.admission import Admission, CostModel, Intake
 from harness.serving.exchange import HttpError
 
 CALLS = st.lists(st.tuples(st.integers(1, 256), st.floats(1e-6, 1e-2)), min_size=1, max_size=80)
@@ -45,3 +45,57 @@ def test_a_request_too_large_for_the_queue_is_refused_for_good() -> None:
     with pytest.raises(HttpError) as error:
         Admission(queue_rows=10, deadline_s=1).admit(11)
     assert error.value.status == 413
+
+
+class Hands:
+    """A front on a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.intake = Intake(Admission(queue_rows=500, deadline_s=1.0), lambda: self.now)
+
+    def admitted(self, offered: int) -> int:
+        """How many are taken that come at once."""
+        return sum(self.intake.admit() == 0 for _ in range(offered))
+
+    def answer(self, requests: int, each_s: float) -> None:
+        """One after the other."""
+        for _ in range(requests):
+            self.now += each_s
+            self.intake.answer()
+
+
+def test_requests_that_are_carried_on_together_are_learnt_from_together() -> None:
+    hands = Hands()
+    assert hands.admitted(200) == 200  # nothing is known yet
+    hands.now += 1.9  # all of them are half done
+    hands.answer(200, 0.0005)
+    assert hands.admitted(1) == 1
+    hands.answer(1, 0.01)
+    assert hands.admitted(200) == 100
+    assert hands.intake.admit() == 2  # seconds, when all would be answered
+
+
+def test_as_many_are_in_hand_as_are_answered_in_time_whatever_comes() -> None:
+    hands = Hands()
+    hands.admitted(1)
+    hands.answer(1, 0.01)
+    for _ in range(60):
+        hands.admitted(500)
+        hands.answer(20, 0.01)
+    assert hands.admitted(500) + hands.intake.waiting > 100
+    assert hands.intake.waiting == pytest.approx(100, abs=2)
+    hands.answer(hands.intake.waiting, 0.01)
+    for _ in range(60):  # a machine that is ten times as fast is believed
+        hands.admitted(60)
+        hands.answer(60, 0.001)
+    assert hands.admitted(400) == 400
+
+
+def test_one_is_always_taken_and_what_is_let_go_teaches_nothing() -> None:
+    hands = Hands()
+    hands.admitted(1)
+    hands.answer(1, 5.0)
+    assert [hands.intake.admit(), hands.intake.admit()] == [0, 5]
+    hands.intake.leave()
+    assert (hands.intake.waiting, hands.intake.admit(), hands.intake.admit()) == (0, 0, 5)

@@ -15,7 +15,7 @@ from support.bundles import saved
 
 from harness.serving.admission import Admission
 from harness.serving.app import App
-from harness.serving.exchange import Reply, Request, Scores, Scoring
+from harness.serving.exchange import Done, Reply, Request, Scores, Scoring
 from harness.serving.front import BufferedConnection, Connection, Front
 from harness.serving.http1 import Head, Limits
 from harness.serving.metrics import Metrics
@@ -39,6 +39,12 @@ class Scored:
             return Reply(200, request.body, "text/plain")
 
         return Scoring(np.zeros((1, 2), dtype=np.float32), finish)
+
+    def refused(self, method: str, peer: object) -> None:
+        return None
+
+    def answering(self, done: Done) -> Done:
+        return done
 
     def score(self, batch: list[Scoring]) -> list[Reply]:
         self.batches.append(len(batch))
