@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
+from functools import cache
 from time import monotonic, perf_counter
 from typing import Any, cast
 from weakref import WeakSet
 
 import fastapi
 import uvicorn
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
@@ -24,17 +25,16 @@ from harness.serving.exchange import HttpError, Reply, Request, Takes, to_json
 from harness.serving.http1 import Limits
 from harness.serving.listening import hang_up, stop_accepting
 from harness.serving.loop import BACKLOG, GRACE_S, IDLE_S, SWEEP_S, makes_bytes
+from harness.serving.openapi import SCHEME, about, operation, page_of
 
-_CONTENT = {"application/json": {"schema": {"type": "object"}}}
-_OPENAPI, _SCHEME = "/openapi.json", "token"
-_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
+_OPENAPI = "/openapi.json"
 
 
 def asgi(app: App) -> fastapi.FastAPI:
     """The application that uvicorn runs."""
     # Its own routes of the description would be open to all, whatever the token.
     api = fastapi.FastAPI(title="LPARBench", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
-    described: dict[str, Reply] = {}  # path -> page
+    described: dict[str, Callable[[], Reply]] = {}  # path -> page
     batch: Takes = app.taker or RequestBatch(app)
 
     def scored(request: Request) -> asyncio.Future[Reply]:
@@ -51,7 +51,7 @@ def asgi(app: App) -> fastapi.FastAPI:
             page = described.get(path) if http.method in ("GET", "HEAD") else None
             if page is not None:
                 app.require_token(request.headers)
-            reply = await scored(request) if page is None else page
+            reply = await scored(request) if page is None else page()
         except HttpError as error:
             reply = error.reply()
         except ClientDisconnect:  # nobody is there to be answered
@@ -66,23 +66,23 @@ def asgi(app: App) -> fastapi.FastAPI:
 
     for endpoint in app.endpoints:
         method, path = endpoint.split(" ")
-        extra = dict(_BODY) if method == "POST" else {}
-        if app.needs_token and not app.is_open(method, path):
-            extra["security"] = [{_SCHEME: []}]
-        api.add_api_route(path, answer, methods=[method], response_class=Response, openapi_extra=extra, name=path)
+        api.add_api_route(
+            path, answer, methods=[method], response_class=Response, name=path, summary=about(app, method, path),
+            openapi_extra=operation(app, method, path),
+        )  # fmt: skip
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     api.add_api_route("/{path:path}", answer, methods=methods, include_in_schema=False)
-    described |= _pages(api, needs_token=app.needs_token)
+
+    @cache
+    def document() -> dict[str, Any]:
+        text = get_openapi(title=api.title, version=api.version, routes=api.routes)
+        if app.needs_token:
+            text.setdefault("components", {})["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer"}}
+        return text
+
+    described[_OPENAPI] = lambda: Reply(200, to_json(document()))
+    described["/docs"] = cache(lambda: page_of(document(), app.model.name))
     return api
-
-
-def _pages(api: fastapi.FastAPI, *, needs_token: bool) -> dict[str, Reply]:
-    """The description of the routes, and the page that shows it."""
-    text = get_openapi(title=api.title, version=api.version, routes=api.routes)
-    if needs_token:
-        text.setdefault("components", {})["securitySchemes"] = {_SCHEME: {"type": "http", "scheme": "bearer"}}
-    page = bytes(get_swagger_ui_html(openapi_url=_OPENAPI, title=api.title).body)
-    return {_OPENAPI: Reply(200, to_json(text)), "/docs": Reply(200, page, "text/html; charset=utf-8")}
 
 
 class AsgiServer:

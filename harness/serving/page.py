@@ -17,6 +17,11 @@ from harness.serving.metrics import Metrics
 from harness.wording import plural
 
 _HTML = "text/html; charset=utf-8"
+_NOTHING_ELSE = (  # the page says so too, but not who may frame it
+    "Content-Security-Policy",
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+)
 _REFRESH = (("Refresh", str(round(STEP_S))), ("Cache-Control", "no-store"))
 _LEFT, _TOP, _WIDTH, _HEIGHT = 62.0, 8.0, 282.0, 110.0
 _FEATURES = 10
@@ -67,8 +72,8 @@ class View:
 def page(view: View) -> Reply:
     """The page of this moment."""
     worst = sorted(view.drift.features.items(), key=lambda item: -item[1].psi / item[1].bound)
-    html = _template().render(
-        style=(content_dir("reports") / "report.css").read_text(encoding="utf-8"),
+    return html(
+        "serve.html.j2", _REFRESH,
         model=view.described,
         sentence=_sentence(view),
         cpus=f"{'CPU' if len(view.described['cpus']) == 1 else 'CPUs'} {format_cpulist(tuple(view.described['cpus']))}",
@@ -83,8 +88,14 @@ def page(view: View) -> Reply:
         worst=[(name, f"{each.psi:.3g}", f"{each.bound:.3g}", each.over) for name, each in worst[:_FEATURES]],
         endpoints=view.endpoints,
         box=(_LEFT, _TOP, _WIDTH, _HEIGHT),
-    )
-    return Reply(200, html.encode(), _HTML, _REFRESH)
+    )  # fmt: skip
+
+
+def html(name: str, headers: tuple[tuple[str, str], ...] = (), /, **values: Any) -> Reply:
+    """A template in the report's look, filled; all that is filled in is escaped."""
+    style = (content_dir("reports") / "report.css").read_text(encoding="utf-8")
+    text = _templates().get_template(name).render(style=style, **values)
+    return Reply(200, text.encode(), _HTML, (_NOTHING_ELSE, *headers))
 
 
 def charts(history: History, names: tuple[str, ...]) -> tuple[Chart, ...]:
@@ -169,9 +180,8 @@ def _counts(view: View) -> list[tuple[str, str]]:
 
 
 @cache
-def _template() -> Any:
-    environment = jinja2.Environment(
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(content_dir("reports")), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template("serve.html.j2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import shutil
@@ -13,11 +14,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from support.bundles import saved
 from support.fleets import fleet_record
+from support.fronts import started
 from support.loads import load_record
 from support.mutations import small_run, stepped_runs
 from support.records import counted, dataset, facts, inference, placement, run, workload_results
-from support.serving import busy_page
+from support.serving import busy_page, routes_page
 from support.sizes import sized_record
 from support.sweeps import power_sweep
 from support.trees import build
@@ -42,6 +45,7 @@ from harness.reporting.load_html import render_load
 from harness.reporting.site import site_of
 from harness.reporting.size_html import render_size
 from harness.reporting.sweep_html import render_sweep
+from harness.serving.model import ServedModel
 
 selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -64,6 +68,8 @@ _PAGES = (
     "hostile sweep",
     "serve",
     "hostile serve",
+    "routes",
+    "hostile routes",
     "hostile load",
     "hostile fleet",
 )
@@ -181,7 +187,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rendered["load"] = render_load(load_record())
     rendered["hostile load"] = render_load(load_record(_LONG))
     rendered["serve"] = busy_page(folder / "served")
-    rendered["hostile serve"] = busy_page(folder / "hostile", f"<script>document.title='run'</script>{_LONG}")
+    hostile = f"<script>document.title='run'</script>{_LONG}"
+    rendered["hostile serve"] = busy_page(folder / "hostile", hostile)
+    rendered["routes"] = routes_page(folder / "routes")
+    rendered["hostile routes"] = routes_page(folder / "hostile routes", hostile)
     rendered["fleet"] = render_fleet(fleet_record())
     rendered["hostile fleet"] = render_fleet(fleet_record(_LONG))
     rendered["doctor"] = _doctor(folder)
@@ -354,8 +363,9 @@ def test_figures_that_are_not_valid_are_not_the_largest_type(browser: Any, pages
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
-    "name", ["plain", "hostile", "sweep", "comparison", "history", "size", "serve", "load", "fleet", "site", "doctor"]
-)
+    "name", ["plain", "hostile", "sweep", "comparison", "history", "size", "serve", "routes", "load", "fleet", "site",
+     "doctor"],
+)  # fmt: skip
 def test_every_text_stands_out_from_its_background(browser: Any, pages: dict[str, str], name: str, scheme: str) -> None:
     _open(browser, pages[name], width=1240, scheme=scheme)
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -382,7 +392,7 @@ def test_no_name_in_a_chart_is_cut(browser: Any, pages: dict[str, str], name: st
     assert [text for text in texts if text.endswith("\u2026")] == []
 
 
-@pytest.mark.parametrize("name", [*_KINDS, "serve"])
+@pytest.mark.parametrize("name", [*_KINDS, "serve", "routes"])
 def test_every_column_has_a_head_and_a_figure(browser: Any, pages: dict[str, str], name: str) -> None:
     """No column without a name, and none that holds dashes alone."""
     _open(browser, pages[name], width=1280)
@@ -403,6 +413,35 @@ def test_the_page_of_a_server_runs_nothing_that_it_shows(browser: Any, pages: di
     assert browser.title.startswith("<script>document.title=")
     assert browser.execute_script("return document.querySelectorAll('script').length") == 0
     assert browser.execute_script("return document.querySelectorAll('polyline').length") >= 8
+
+
+def test_the_page_of_the_routes_lists_them_and_runs_nothing(browser: Any, pages: dict[str, str]) -> None:
+    _open(browser, pages["hostile routes"], width=390)
+    assert browser.title.startswith("<script>document.title=")
+    listed = browser.execute_script(
+        "return [...document.querySelectorAll('table tbody th code')].map(e => e.innerText)"
+    )
+    assert {"POST /predict", "GET /v2/health/live", "GET /metrics"} <= set(listed)
+    assert sum("<script>" in each for each in listed) == 6
+    assert browser.execute_script("return document.querySelectorAll('script, link[rel=stylesheet], img').length") == 0
+
+
+def test_a_browser_asks_a_server_for_its_pages_and_no_other_host(browser: Any, tmp_path: Path) -> None:
+    model = ServedModel.open(saved(tmp_path / "bundle", "autoencoder").directory, None, 1)
+
+    async def play() -> list[str]:
+        server, (host, port) = await started("asgi", model)
+        browser.get_log("performance")
+        for path in ("docs", ""):
+            await asyncio.to_thread(browser.get, f"http://{host}:{port}/{path}")
+            assert await asyncio.to_thread(browser.execute_script, "return document.querySelectorAll('h2').length") > 2
+        sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+        await asyncio.to_thread(browser.get, "about:blank")
+        await server.drain(10.0)
+        urls = [one["params"]["request"]["url"] for one in sent if one["method"] == "Network.requestWillBeSent"]
+        return [url for url in urls if not url.startswith((f"http://{host}:{port}/", "data:"))]
+
+    assert asyncio.run(play()) == []
 
 
 def test_the_page_asks_the_network_for_nothing(browser: Any, pages: dict[str, str]) -> None:
