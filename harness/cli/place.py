@@ -20,7 +20,7 @@ def place(
         list[str] | None,
         typer.Argument(
             metavar="[-- COMMAND...]",
-            help="Become this program, with affinity, memory policy and thread settings in force from its start.",
+            help="Become this program, with affinity, memory policy and settings in force from its start.",
             show_default=False,
         ),
     ] = None,
@@ -31,7 +31,7 @@ def place(
     sysroot: Sysroot = Path("/"),
     as_json: Json = False,
 ) -> None:
-    """Choose CPUs and memory for N cores with K threads each, and print that placement with its thread settings.
+    """Choose CPUs and memory for N cores with K threads each, and print that placement with its settings.
 
     Two threads of an SMT8 core go to its two halves.
 

@@ -53,6 +53,7 @@ FACTS = (
     Fact("cpus_online", "more or fewer CPUs online: other neighbours on the cores"),
     Fact("cpus", "other CPUs of the machine: other cores, caches, neighbours"),
     Fact("thread_environment", "thread binding and counts, as the libraries read them"),
+    Fact("allocator", "whether memory that a call frees stays with the process; where not, each call faults it again"),
     Fact("libraries.torch", "kernels of the eager backend"),
     Fact("libraries.onnxruntime", "kernels of the onnxruntime backend"),
     Fact("libraries", "a library's version"),

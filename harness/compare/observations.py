@@ -15,6 +15,7 @@ from harness.decode import Check
 from harness.measure.estimates import ProcessEstimate, process_estimate
 from harness.measure.sampling import MIN_CLEAN
 from harness.measure.validity import Evidence, Reason, invalidities
+from harness.placement.model import settings_of
 from harness.record.model import ProcessRecord, Result, Run, Verdict
 from harness.record.series import Series
 from harness.record.spec import RunSpec
@@ -359,11 +360,9 @@ def _conditions(result: Result) -> Mapping[str, object]:
         "detector": result.detector,
         "nodes": list(place.nodes),
         "cpus": list(place.cpus),
-        "threads": place.threads,
-        "threads_per_core": place.threads_per_core,
-        "smt": place.smt,
+        **{name: getattr(place, name) for name in ("threads", "threads_per_core", "smt")},
         "memory_policy": str(place.memory_policy),
-        "thread_environment": dict(place.env),
+        **settings_of(place.env),
         "cache": result.cache,
         "instances": result.instances,
         "p99_bound_s": _p99_bound_s(result),

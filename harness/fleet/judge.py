@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness import __version__
 from harness.compare.environment import FACTS
@@ -13,6 +13,7 @@ from harness.decode import encode
 from harness.fleet.protocol import Looked
 from harness.fleet.session import Entry, FleetDesign, LookedEntry, MeasuredEntry, MissedEntry, Timed
 from harness.fleet.waves import frames_of
+from harness.measure.faulting import WHY, noteworthy
 from harness.measure.hosts import ALPHA, HostComparison, HostEffect, compare_hosts
 from harness.measure.stats import holm
 from harness.platform.facts import Facts
@@ -38,6 +39,7 @@ _OUT_OF_LINE = frozenset({Standing.SLOW, Standing.FAST, Standing.UNSTEADY})
 _PEERS = 24  # hosts that a host out of line is compared with, fact by fact
 _AGREE = 0.8  # share of them that must have one value for it to be usual
 _DIFFERENCES = 12
+_NAMED = 6  # hosts in a note
 # What is of one host alone, or of the moment.
 _IDENTITY = (
     "lpar.partition_id", "lpar.partition_name", "lpar.serial_sha256", "lpar.purr", "lpar.dispatch", "load.", "sysroot",
@@ -83,7 +85,7 @@ def fleet_of(design: FleetDesign, entries: Sequence[Entry]) -> Fleet:
         FLEET_SCHEMA_VERSION, design.identity, design.created, Tool("lparbench", __version__, design.argv),
         "ssh" if design.scheduler is None else "dask",
         design.inventory, design.inventory_sha256, design.spec, design.waves, design.together, design.margin,
-        tuple(hosts), populations, tests, _notes(looked, frames, sizes),
+        tuple(hosts), populations, tests, (*_notes(looked, frames, sizes), *_faulting(measured)),
     )  # fmt: skip
 
 
@@ -292,6 +294,24 @@ def _how_different(name: str, looked: Mapping[str, Looked]) -> str:
         if repr(value) != usual:
             differing.append(key)
     return f"no other host is like it: {', '.join(differing) or 'each differs from the next'}"
+
+
+def _faulting(measured: Mapping[str, Sequence[MeasuredEntry]]) -> Iterator[str]:
+    """Which hosts' calls fault their memory again in which part of their waves, where not all do in all."""
+    waves: dict[Key, dict[str, list[bool]]] = {}
+    for name, records in measured.items():
+        for timed in (each for record in records for each in record.timed if each.page_faults is not None):
+            by_host = waves.setdefault(_key(timed), {})
+            by_host.setdefault(name, []).append(noteworthy(timed.page_faults, timed.seconds))
+    for key, by_host in sorted(waves.items()):
+        some = {name: which for name, which in by_host.items() if any(which)}
+        if some and not all(map(all, by_host.values())):
+            shown = [f"{sum(which)} of {len(which)} of {name}" for name, which in list(some.items())[:_NAMED]]
+            more = [f"some of {plural(len(some) - _NAMED, 'further host')}"] if len(some) > _NAMED else []
+            yield (
+                f"{' '.join(key[:3])}: in waves ({', '.join(shown + more)}) each call faulted its pages again, {WHY}; "
+                "in the others it stays."
+            )
 
 
 def _notes(looked: Mapping[str, Looked], frames: Mapping[str, str], sizes: Mapping[int, int]) -> tuple[str, ...]:

@@ -85,7 +85,13 @@ class WaveEntry:
 
 @dataclass(frozen=True)
 class Timed:
-    """Time of one call of one result; ``problems`` say why it may not be used, ``settled`` whether its series did."""
+    """Time of one call of one result.
+
+    Attributes:
+        problems: why it may not be used.
+        settled: whether its series did.
+        page_faults: minor ones of a call; None where they were not counted.
+    """
 
     workload: str
     scenario: str
@@ -95,6 +101,7 @@ class Timed:
     seconds: float | None
     problems: tuple[str, ...] = ()
     settled: bool = True
+    page_faults: float | None = None
 
 
 @dataclass(frozen=True)

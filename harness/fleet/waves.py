@@ -299,12 +299,13 @@ def frames_of(looked: dict[str, Looked]) -> dict[str, str]:
 def timed_of(run: Run) -> tuple[Timed, ...]:
     """One time per result of a record of one block: that of its headline batch."""
     whole = replace(run, results=tuple(map(_as_block, run.results)))
-    headline: dict[tuple[str, str, str, str], int] = {
-        (r.workload, r.scenario, r.backend, r.dtype): r.batch_size or 0 for r in run.results
+    results: dict[tuple[str, str, str, str], Result] = {
+        (r.workload, r.scenario, r.backend, r.dtype): r for r in run.results
     }
     timed = []
     for key, observation in sorted(side_of(whole).observations.items()):
-        if headline.get((key.workload, key.scenario, key.backend, key.dtype)) != key.batch_size:
+        result = results.get((key.workload, key.scenario, key.backend, key.dtype))
+        if result is None or (result.batch_size or 0) != key.batch_size:
             continue
         seconds = next(iter(observation.seconds.values()), None)
         texts = [*map(str, observation.problems), *observation.unusable.values()]
@@ -312,9 +313,18 @@ def timed_of(run: Run) -> tuple[Timed, ...]:
         problems = tuple(clipped(text) for text in texts if text not in excused)
         settled = not excused & set(texts)
         timed.append(
-            Timed(key.workload, key.scenario, key.backend, key.dtype, key.batch_size, seconds, problems, settled)
-        )
+            Timed(
+                key.workload, key.scenario, key.backend, key.dtype, key.batch_size, seconds, problems, settled,
+                _page_faults(result),
+            )
+        )  # fmt: skip
     return tuple(timed)
+
+
+def _page_faults(result: Result) -> float | None:
+    """Of a call of its one block, at the headline batch."""
+    series = [each for process in result.processes for each in process.series if each.batch_size == result.batch_size]
+    return series[-1].page_faults if series else None
 
 
 def _as_block(result: Result) -> Result:

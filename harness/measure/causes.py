@@ -37,10 +37,12 @@ class Watch:
     Attributes:
         steal_ns: time stolen so far from the CPUs the process may run on, in nanoseconds.
         frequency_hz: present clock frequency of the pinned CPUs.
+        page_faults: minor page faults of the process so far, of all its threads; read at the ends alone.
     """
 
     steal_ns: Callable[[], int | None] | None = None
     frequency_hz: Callable[[], float | None] | None = None
+    page_faults: Callable[[], int | None] | None = None
 
 
 class Chunks:
@@ -51,6 +53,8 @@ class Chunks:
         self._flags = flags
         self._steal = watch.steal_ns or _unknown
         self._frequency = watch.frequency_hz or _unknown
+        self._read_faults = watch.page_faults or _unknown
+        self._faults_before: int | None = None
         self._idle = watch.steal_ns is None and watch.frequency_hz is None
         self._begin = 0
         self._stolen_total: int | None = None
@@ -58,6 +62,7 @@ class Chunks:
     def open(self, first: int) -> int:
         """Start the first chunk at sample ``first``; returns when the next boundary is due."""
         self._begin = first
+        self._faults_before = self._read_faults()
         if self._idle:
             return NEVER_NS
         began = self._clock.now_ns()
@@ -88,6 +93,11 @@ class Chunks:
         if not self._idle:
             self.next(end)
         return self._stolen_total
+
+    def page_faults(self) -> int | None:
+        """Minor page faults since the first chunk began, None when unknown."""
+        now = self._read_faults()
+        return None if now is None or self._faults_before is None else now - self._faults_before
 
 
 def _unknown() -> None:

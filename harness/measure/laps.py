@@ -55,6 +55,7 @@ class Laps:
             inner=self._inner,
             wall_ns=0 if self._started is None else self._clock.now_ns() - self._started,
             stolen_ns=stolen,
+            page_faults=None if self._started is None else self._chunks.page_faults(),
         )
 
     def _finished(self, now: int) -> bool:

@@ -58,6 +58,7 @@ class Samples:
         inner: calls per sample.
         wall_ns: from before the first sample to after the last, bookkeeping included.
         stolen_ns: time stolen meanwhile; None when the machine does not tell.
+        page_faults: minor ones of the process meanwhile; None when the machine does not tell.
     """
 
     durations_ns: NDArray[np.int64]
@@ -65,6 +66,7 @@ class Samples:
     inner: int
     wall_ns: int
     stolen_ns: int | None = None
+    page_faults: int | None = None
 
     def __len__(self) -> int:
         return len(self.durations_ns)
@@ -168,7 +170,7 @@ def collect(
             before = read()
         if ended >= deadline and (taken >= limits.at_least or ended >= last):
             break
-    return _samples(durations, flags, taken, inner, now() - start, chunks.close(taken))
+    return _samples(durations, flags, taken, inner, now() - start, chunks)
 
 
 def collect_calls(
@@ -233,7 +235,7 @@ def collect_each(
     after = read()
     if after != before:
         flags[group:taken] |= np.uint8(cause_between(before, after))
-    return _samples(durations, flags, taken, 1, now() - start, chunks.close(taken))
+    return _samples(durations, flags, taken, 1, now() - start, chunks)
 
 
 def _deadline(start_ns: int, seconds: float | None) -> int:
@@ -253,14 +255,15 @@ def cause_between(before: CounterReading, after: CounterReading) -> Cause:
 
 
 def _samples(
-    durations: array[int], flags: NDArray[np.uint8], taken: int, inner: int, wall_ns: int, stolen_ns: int | None
+    durations: array[int], flags: NDArray[np.uint8], taken: int, inner: int, wall_ns: int, chunks: Chunks
 ) -> Samples:
     return Samples(
         durations_ns=np.frombuffer(durations, dtype=np.int64)[:taken],
         flags=flags[:taken],
         inner=inner,
         wall_ns=wall_ns,
-        stolen_ns=stolen_ns,
+        stolen_ns=chunks.close(taken),
+        page_faults=chunks.page_faults(),
     )
 
 

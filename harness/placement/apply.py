@@ -1,11 +1,11 @@
-"""Puts a plan into force on the calling process: thread environment, CPU affinity, memory policy."""
+"""Puts a plan into force on the calling process: its environment, CPU affinity, memory policy."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from harness.errors import InputError
@@ -24,6 +24,8 @@ _SET_MEMPOLICY = {
     "s390x": 270,
 }
 _MPOL_BIND = 2
+# Parameters of mallopt(3), for a process that has started already: glibc reads the environment only once.
+_MALLOPT = {"MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_TRIM_THRESHOLD_": -1}
 _WORD_BITS = 8 * ctypes.sizeof(ctypes.c_ulong)
 
 
@@ -38,6 +40,7 @@ def apply(plan: Placement) -> MemoryBinding:
         InputError: a CPU of the plan is offline or forbidden to this process.
     """
     os.environ.update(plan.env)
+    _set_allocator(plan.env)
     try:
         os.sched_setaffinity(0, plan.cpus)
         pinned = os.sched_getaffinity(0)
@@ -91,6 +94,14 @@ def set_memory_policy(nodes: Sequence[int]) -> str | None:
     if result == 0:
         return None
     return f"set_mempolicy not permitted: {os.strerror(ctypes.get_errno())}"
+
+
+def _set_allocator(env: Mapping[str, str]) -> None:
+    """Do what the environment says to an allocator that has started; one other than glibc's has no such settings."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for name, parameter in _MALLOPT.items():
+        if mallopt is not None and name in env:
+            mallopt(ctypes.c_int(parameter), ctypes.c_int(int(env[name])))
 
 
 def _not_usable(plan: Placement, why: str) -> InputError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.errors import InputError
-from harness.placement.model import Placement, thread_environment
+from harness.placement.model import Placement, process_environment
 
 
 def divide_among_instances(plan: Placement, instances: int) -> tuple[Placement, ...]:
@@ -38,7 +38,7 @@ def divide_among_instances(plan: Placement, instances: int) -> tuple[Placement, 
             threads=share,
             threads_per_core=min(share, per_core),
             cores=max(1, share // per_core),
-            env=thread_environment(cpus),
+            env=process_environment(cpus),
         )
         for cpus in parts
     )

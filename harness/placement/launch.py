@@ -2,8 +2,8 @@
 
 With ``--parent PID`` the program is killed when that process, which started it, dies.
 
-Affinity, memory policy and thread environment are in force before the program's first instruction, so before any
-library can start threads or touch memory; the launcher then becomes the program.
+Affinity, memory policy and the settings of threads and allocator are in force before the program's first instruction,
+so before any library can start threads or touch memory; the launcher then becomes the program.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A placement: the CPUs, memory and thread settings of a run, chosen but not applied."""
+"""A placement: the CPUs, memory, thread and allocator settings of a run, chosen but not applied."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ _Number = Annotated[int, Check("a CPU or node number", lambda number: number >= 
 
 
 _BIND, _DEFAULT = "bind:", "default"
+# By itself glibc returns freed memory to the kernel or keeps it, by what happens to lie behind it on the heap: some
+# processes of a setting fault their pages again at each call, and take a fourth longer. With these none does, up to
+# blocks of 32 MiB, the most that all versions take and where their own adjustment ends; a larger block is mapped by
+# every call. Source: mallopt(3); malloc/malloc.c of glibc, DEFAULT_MMAP_THRESHOLD_MAX.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Placement:
         threads: number of threads, one per CPU.
         threads_per_core: threads on each core.
         cores: number of cores.
-        env: thread settings of OpenMP and of the linear-algebra libraries.
+        env: settings of OpenMP and the linear-algebra libraries for threads, and of the C library for memory.
         notes: what the user should know of the choice.
     """
 
@@ -100,6 +105,17 @@ class Placement:
             InputError: the file cannot be read or is not a placement.
         """
         return decode_json_file(Placement, path)
+
+
+def process_environment(cpus: Sequence[int]) -> dict[str, str]:
+    """Settings of a process with one thread on each of ``cpus``: its threads' and its allocator's."""
+    return {**thread_environment(cpus), **ALLOCATOR}
+
+
+def settings_of(env: Mapping[str, str]) -> dict[str, Mapping[str, str] | str]:
+    """What an environment sets, as the conditions of a measurement: ``thread_environment`` and ``allocator``."""
+    allocator = " ".join(f"{name}={env[name]}" for name in ALLOCATOR if name in env) or "as the C library has it"
+    return {"thread_environment": {k: v for k, v in env.items() if k not in ALLOCATOR}, "allocator": allocator}
 
 
 def thread_environment(cpus: Sequence[int]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.errors import InputError
-from harness.placement.model import MemoryBinding, Placement, thread_environment
+from harness.placement.model import MemoryBinding, Placement, process_environment
 from harness.platform.facts import Core, LimitFacts, Topology
 from harness.platform.parse import format_cpulist
 from harness.platform.usable import HALVED_THREADS, NO_LIMITS, Usable, memory_near, room, usable
@@ -60,7 +60,7 @@ def plan(
         threads=len(chosen),
         threads_per_core=threads_per_core,
         cores=cores,
-        env=thread_environment(chosen),
+        env=process_environment(chosen),
         notes=(
             *_memory_notes(topology, chosen_node, memory_nodes),
             *_half_notes(part, chosen),

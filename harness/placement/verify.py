@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.decode import in_words
-from harness.placement.model import MemoryBinding, Placement, thread_environment
+from harness.placement.model import MemoryBinding, Placement, process_environment
 from harness.platform import nodes as numa
 from harness.platform import parse
 from harness.platform.parse import format_cpulist
@@ -44,7 +44,7 @@ class Observation:
         page_nodes: NUMA node -> base pages of memory, shared too, but not of files; ``None`` where it is not known.
         memory_policy: what :func:`harness.placement.apply.apply` put into force; ``None`` where it was not used.
         node_cpus: NUMA node -> its CPUs, to name the node of a CPU.
-        env: thread settings as the process had them.
+        env: settings of threads and allocator as the process had them.
     """
 
     cpus_allowed: tuple[int, ...]
@@ -88,7 +88,7 @@ def observe(sysroot: SysRoot | None = None, environ: Mapping[str, str] | None = 
         page_nodes=memory_pages(sysroot.read_text("proc/self/numa_maps"), os.sysconf("SC_PAGE_SIZE")),
         memory_policy=_policy(environ.get(POLICY_VARIABLE)),
         node_cpus={node.id: node.cpus for node in numa.collect(sysroot, online)},
-        env={key: environ[key] for key in thread_environment(()) if key in environ},
+        env={key: environ[key] for key in process_environment(()) if key in environ},
     )
 
 

@@ -35,6 +35,11 @@ class ThreadCounters:
         return CounterReading(usage.ru_nivcsw, self._cpu(), usage.ru_majflt)
 
 
+def page_faults() -> int:
+    """Minor page faults of this process so far, of all its threads."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 def _sched_getcpu() -> Callable[[], int]:
     try:
         function = ctypes.CDLL(None).sched_getcpu

@@ -22,7 +22,7 @@ from harness.decode import decode_json_file, encode
 from harness.errors import MeasurementError
 from harness.measure.estimates import process_estimate
 from harness.placement.apply import apply
-from harness.placement.model import Placement
+from harness.placement.model import Placement, settings_of
 from harness.placement.verify import mismatches
 from harness.process_tree import die_with_parent
 from harness.pytest_plugin.options import RUN_AGAIN
@@ -318,6 +318,6 @@ def _conditions(placement: Placement) -> Facts:
             "threads": placement.threads,
             "threads_per_core": placement.threads_per_core,
             "memory_policy": str(placement.memory_policy),
-            "thread_environment": placement.env,
+            **settings_of(placement.env),
         }
     )

@@ -18,7 +18,7 @@ from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.measure.sampling import Limits, Samples, calibrate, collect
 from harness.measure.steady import MIN_SAMPLES, next_pilot, steady_state
 from harness.placement.verify import Observation, observe
-from harness.platform.counters import StealMeter, ThreadCounters
+from harness.platform.counters import StealMeter, ThreadCounters, page_faults
 from harness.platform.second_clock import ClockWatch
 from harness.platform.sysroot import SysRoot
 from harness.pytest_plugin.originals import Patches
@@ -103,7 +103,7 @@ def _measure(directory: Path, job: FunctionJob, timed: Timed, patches: Patches) 
     untraced()
     clock = SystemClock()
     steal = StealMeter(SysRoot(), job.cpus)
-    watch = Watch(steal_ns=patches.reader(steal.stolen_ns))
+    watch = Watch(steal_ns=patches.reader(steal.stolen_ns), page_faults=page_faults)
     bench = Bench(clock, clock_cost_ns(clock), ThreadCounters(), watch, job.seconds, timed.prepare)
     began, clocks = clock.now_ns(), ClockWatch()
     if not timed.collect_garbage:

@@ -20,3 +20,4 @@ class Series:
     steady: bool
     estimate_s: NotNegative | None  # median clean sample after warm-up, per call
     estimate_all_s: NotNegative | None  # median of all samples after warm-up, per call
+    page_faults: NotNegative | None = None  # minor ones of the process per call, over all samples

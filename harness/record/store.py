@@ -13,6 +13,7 @@ from harness.errors import InputError, LparbenchError
 from harness.parsing import parse_json, read_json
 from harness.record.check import SchemaError, check, check_fleet, check_load, check_size, check_sweep
 from harness.record.codec import DIGEST, DigestError, check_digest, digest_of, dumps, from_json, to_json
+from harness.record.earlier import sweep_of_today
 from harness.record.files import sync_directory, unwritable, write_synced
 from harness.record.fleet_model import Fleet
 from harness.record.load_model import LoadRecord
@@ -58,7 +59,7 @@ def load_sweep(path: Path) -> Sweep:
     Raises:
         InputError: there is no such file, or it is truncated, not JSON, or not a record of this schema.
     """
-    return _load(Sweep, path, SWEEP_NAME, "sweep", check_sweep)
+    return _load(Sweep, path, SWEEP_NAME, "sweep", check_sweep, sweep_of_today)
 
 
 def load_size(path: Path) -> Size:
@@ -127,13 +128,21 @@ def require_record(path: Path, names: Sequence[str]) -> None:
     )
 
 
-def _load(cls: type[T], path: Path, name: str, kind: str, check_shape: Callable[[Any], None]) -> T:
+def _load(
+    cls: type[T],
+    path: Path,
+    name: str,
+    kind: str,
+    check_shape: Callable[[Any], None],
+    today: Callable[[Any], Any] = lambda document: document,
+) -> T:
+    """``today`` puts what earlier versions wrote into this one's words."""
     file = path / name if path.is_dir() else path
     actual = next((KINDS[other] for other in KINDS if (path / other).exists()), None)
     if path.is_dir() and not file.exists() and actual is not None:
         raise InputError(f"{path}: this is a {actual}, not a {kind}.", remedy=f"Give a {kind} directory.")
     require_record(path, (name,))
-    return _decoded(cls, read_json(file), str(file), kind, check_shape)
+    return _decoded(cls, read_json(file), str(file), kind, check_shape, today)
 
 
 def parse_run(text: str, where: str) -> Run:
@@ -148,16 +157,24 @@ def parse_run(text: str, where: str) -> Run:
     return _decoded(Run, document, where, "run", check)
 
 
-def _decoded(cls: type[T], document: Any, where: str, kind: str, check_shape: Callable[[Any], None]) -> T:
+def _decoded(
+    cls: type[T],
+    document: Any,
+    where: str,
+    kind: str,
+    check_shape: Callable[[Any], None],
+    today: Callable[[Any], Any] = lambda document: document,
+) -> T:
     try:
-        check_shape(document)
+        present = today(document)
+        check_shape(present)
         check_digest(document)  # last: what else is wrong says more
     except (SchemaError, DigestError) as error:
         raise InputError(
             f"{where}: not a {kind} record of this version: {error}.",
             remedy="Give a record written by lparbench, unedited.",
         ) from None
-    return from_json(cls, document, where)
+    return from_json(cls, present, where)
 
 
 def record_text(run: Run) -> str:

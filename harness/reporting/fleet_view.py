@@ -187,10 +187,22 @@ def _sentences(fleet: Fleet, lines: Sequence[HostLine]) -> list[str]:
     pairs = [population for population in fleet.populations if population.hosts == 2]
     if any(line.host.population in {pair.number for pair in pairs} for line in out):
         sentences.append("Of two hosts it cannot be decided which is out of line.")
-    undecided = sum(line.standing is Standing.UNDECIDED for line in lines)
-    if undecided:
-        sentences.append(f"{plural(undecided, 'LPAR')} not decided: measure more waves.")
+    undecided = [line for line in lines if line.standing is Standing.UNDECIDED]
+    alone = [line for line in undecided if line.host.name not in _compared(fleet)]
+    if len(undecided) > len(alone):
+        sentences.append(f"{plural(len(undecided) - len(alone), 'LPAR')} not decided: measure more waves.")
+    if alone:
+        sentences.append(
+            f"Of {plural(len(alone), 'LPAR')} no other of its kind was measured, which no number of waves decides: "
+            "measure one more like it, or compare with an earlier run of it (`lparbench fleet compare BEFORE AFTER`)."
+        )
     return sentences
+
+
+def _compared(fleet: Fleet) -> set[str]:
+    """Hosts that stand next to others of their population in some test."""
+    measured = [[each.host for each in test.hosts if any(each.rates)] for test in fleet.tests]
+    return {name for names in measured if len(names) > 1 for name in names}
 
 
 def _within_sentence(title: str) -> str:

@@ -84,5 +84,7 @@ def run(prepared: Prepared, begin_ns: int, end_ns: int, bench: Bench) -> Trace:
             before = read()
     stolen = chunks.close(taken)
     stamps = completed[:taken]
-    samples = Samples(np.diff(stamps, prepend=began), flags[:taken], inner, wall_ns=ended - began, stolen_ns=stolen)
+    samples = Samples(
+        np.diff(stamps, prepend=began), flags[:taken], inner, ended - began, stolen, page_faults=chunks.page_faults()
+    )
     return Trace(began, stamps, samples)

@@ -101,6 +101,7 @@ def as_series(name: str, samples: Samples, outcome: Steady, batch_size: int | No
         steady=outcome.steady,
         estimate_s=estimate.undisturbed_s,
         estimate_all_s=estimate.median_s,
+        page_faults=None if samples.page_faults is None else samples.page_faults / (samples.inner * len(samples)),
     )
 
 
@@ -113,10 +114,12 @@ def joined(first: Samples, second: Samples) -> Samples:
     if first.inner != second.inner:
         raise ValueError(f"samples of {first.inner} and of {second.inner} calls do not make one series")
     stolen = [part.stolen_ns for part in (first, second) if part.stolen_ns is not None]
+    faults = [part.page_faults for part in (first, second) if part.page_faults is not None]
     return Samples(
         durations_ns=np.concatenate([first.durations_ns, second.durations_ns]),
         flags=np.concatenate([first.flags, second.flags]),
         inner=first.inner,
         wall_ns=first.wall_ns + second.wall_ns,
         stolen_ns=sum(stolen) if stolen else None,
+        page_faults=sum(faults) if len(faults) == 2 else None,
     )

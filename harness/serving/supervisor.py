@@ -22,7 +22,7 @@ from typing import Any
 from harness.decode import encode
 from harness.errors import ExitCode
 from harness.interpreter import program
-from harness.placement.model import Placement, thread_environment
+from harness.placement.model import Placement, process_environment
 from harness.serving.listening import announce, listeners
 from harness.serving.loop import AT_ONCE, DRAIN, ended, on_signals, say
 from harness.serving.shared import FRONT, READY, SCORER, TABLE, name_of
@@ -235,7 +235,7 @@ def shares(placements: list[Placement], fronts: int) -> tuple[list[Placement], l
 def _part(whole: Placement, start: int, end: int) -> Placement:
     cpus = whole.cpus[start:end]
     cores = len(cpus) // whole.threads_per_core
-    return replace(whole, cpus=cpus, threads=len(cpus), cores=cores, env=thread_environment(cpus))
+    return replace(whole, cpus=cpus, threads=len(cpus), cores=cores, env=process_environment(cpus))
 
 
 def main(directory: Path) -> int:

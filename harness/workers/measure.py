@@ -18,7 +18,7 @@ from harness.measure.causes import Watch
 from harness.measure.clock import SystemClock, clock_cost_ns
 from harness.measure.steady import steady_state
 from harness.platform import purr
-from harness.platform.counters import ThreadCounters, steal_ns
+from harness.platform.counters import ThreadCounters, page_faults, steal_ns
 from harness.platform.sysroot import SysRoot
 from harness.record.model import ProcessCounters, Served
 from harness.record.series import Series
@@ -157,7 +157,7 @@ def _workbench(job: MeasureJob) -> _Workbench:
         clock=clock,
         clock_cost_ns=clock_cost_ns(clock),
         counters=ThreadCounters(),
-        watch=Watch(steal_ns=read_steal),
+        watch=Watch(steal_ns=read_steal, page_faults=page_faults),
         seconds=job.series_seconds,
         prepare=None if job.evict_bytes is None else Evictor(job.cpus, job.evict_bytes),
     )

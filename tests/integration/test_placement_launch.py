@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -223,3 +224,44 @@ def test_the_launcher_imports_nothing_heavy() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, env=_environment(), check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+_BLOCKS = """
+import ctypes, json, resource, sys
+from pathlib import Path
+{before}
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+library.free.argtypes = [ctypes.c_void_p]
+library.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+def call():
+    blocks = [library.malloc(2 << 20) for _ in range(4)]
+    for block in blocks:
+        library.memset(block, 1, 2 << 20)
+    for block in reversed(blocks):
+        library.free(block)
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    call()
+began = faults()
+for _ in range(20):
+    call()
+print((faults() - began) / 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_memory_that_a_call_frees_stays_with_the_process(planned: Placement, tmp_path: Path) -> None:
+    """Whether the settings come before the process or after its start; without them the same calls fault each time."""
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(encode(planned)))
+    later = f"from harness.placement import apply, model\napply.apply(model.Placement.read(Path({str(own)!r})))"
+    bare = replace(planned, env={})
+
+    def faults_of_a_call(plan: Placement, before: str = "") -> float:
+        return float(_launch(plan, tmp_path, sys.executable, "-c", _BLOCKS.format(before=before)).stdout)
+
+    assert faults_of_a_call(planned) < 1
+    assert faults_of_a_call(bare, later) < 1
+    assert faults_of_a_call(bare) > 0.9 * (8 << 20) / os.sysconf("SC_PAGE_SIZE")

@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import nn
 
-from harness.placement.model import MemoryBinding, Placement, thread_environment
+from harness.placement.model import MemoryBinding, Placement, process_environment
 from harness.record.spec import Reduction
 from harness.training.shared_group import NAME
 from harness.workers.executor import ProcessExecutor
@@ -38,7 +38,7 @@ def placements(count: int) -> tuple[Placement, ...]:
     cpus = sorted(os.sched_getaffinity(0))
     chosen = [cpus[rank % len(cpus)] for rank in range(count)]
     return tuple(
-        Placement((cpu,), None, (), (), MemoryBinding(), 1, 1, 1, thread_environment((cpu,))) for cpu in chosen
+        Placement((cpu,), None, (), (), MemoryBinding(), 1, 1, 1, process_environment((cpu,))) for cpu in chosen
     )
 
 

@@ -21,6 +21,7 @@ from harness.compare.history import history
 from harness.compare.observations import AccuracyFigure, Key, Problem, ProblemKind, Side, side_of
 from harness.errors import EnvironmentMismatchError, InputError
 from harness.measure.verdicts import CompareVerdict
+from harness.placement.model import ALLOCATOR
 from harness.record.model import Run, Validity, Verdict
 
 
@@ -200,6 +201,14 @@ def test_differences_come_in_the_order_of_likely_effect() -> None:
     assert (found[0].a, found[0].b, found[0].keys) == (record.fingerprint.cpu, "POWER9", ())
     assert [key.workload for key in found[2].keys] == ["mlp"]
     assert (found[5].a, found[4].a) == ("6.12.0", None)
+
+
+def test_a_record_from_before_the_allocator_was_set_differs_in_it() -> None:
+    record = small_run("a", seed=1)
+    placed = [replace(each.placement, env={**each.placement.env, **ALLOCATOR}) for each in record.results]
+    results = tuple(replace(each, placement=place) for each, place in zip(record.results, placed, strict=True))
+    (found,) = differences(side_of(record), side_of(replace(record, results=results)))
+    assert (found.name, found.a) == ("allocator", "as the C library has it")
 
 
 @pytest.mark.parametrize(("name", "value"), [("arch", "x86_64"), ("emulated", True)])

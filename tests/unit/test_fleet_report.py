@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from harness.advice.finding import Finding, Severity
 from harness.errors import ExitCode
 from harness.fleet.judge import fleet_of
 from harness.fleet.protocol import Looked
-from harness.fleet.session import LookedEntry
+from harness.fleet.session import LookedEntry, MeasuredEntry
 from harness.record.fleet_model import Fleet, HostState, Standing
 from harness.record.store import fleet_text, load_fleet
 from harness.reporting.fleet_html import render_fleet
@@ -133,7 +134,10 @@ def test_one_wave_or_one_host_is_not_judged() -> None:
         fleet = judged({"nsl-kdd-mlp": rates(np.random.default_rng(3), hosts, waves)}, hosts_of(hosts))
         assert fleet.tests[0].detectable is None
         assert {each.standing for each in fleet.tests[0].hosts} == {Standing.UNDECIDED}
-        assert "none could be compared" in sentence(fleet) or "not decided" in sentence(fleet)
+        assert "none could be compared" in sentence(fleet)
+        more = "8 LPARs not decided: measure more waves."
+        alone = "Of 1 LPAR no other of its kind was measured, which no number of waves decides: "
+        assert (more in sentence(fleet), alone in sentence(fleet)) == (hosts > 1, hosts == 1)
 
 
 @pytest.mark.parametrize("answered", [4, 2, 1, 0])
@@ -206,3 +210,28 @@ def test_an_anonymous_report_names_nothing() -> None:
     for text in (fleet_text(hidden), render_fleet(hidden).decode()):
         assert not re.search(r"lpar\d|hosts\.ini|9105-22A [0-9a-f]{6}", text)
     assert "host002 is 20" in sentence(hidden)
+
+
+def test_hosts_whose_calls_fault_their_memory_again_are_named_with_it() -> None:
+    """A time that is of two kinds has a reason that no fact of the host shows."""
+    hosts = hosts_of(3)
+    design = fleets.design(list(hosts), 2)
+    entries = fleets.entries(design, {"nsl-kdd-mlp": np.full((3, 2), 2000.0)}, hosts)
+    faults = {("lpar01", 1): 0.1, ("lpar01", 2): 0.0, ("lpar02", 1): 112.0, ("lpar02", 2): 0.2, ("lpar03", 1): 112.0}
+
+    def counted(entry: MeasuredEntry, count: float | None) -> MeasuredEntry:
+        return replace(entry, timed=tuple(replace(each, page_faults=count) for each in entry.timed))
+
+    def notes(counts: Mapping[tuple[str, int], float]) -> list[str]:
+        journal = [
+            counted(entry, counts.get((entry.host, entry.wave))) if isinstance(entry, MeasuredEntry) else entry
+            for entry in entries
+        ]
+        return [note for note in fleet_of(design, journal).notes if "faulted" in note]
+
+    assert notes(faults) == [
+        "nsl-kdd-mlp offline native: in waves (1 of 2 of lpar02, 1 of 1 of lpar03) each call faulted its pages again, "
+        "because memory that it frees goes back to the kernel; in the others it stays."
+    ]
+    assert notes({}) == []
+    assert notes(dict.fromkeys(faults, 4968.0)) == [], "what all do in all waves distinguishes none"

@@ -10,7 +10,7 @@ from support.trees_presets import PRESETS
 
 from harness.decode import encode
 from harness.errors import InputError
-from harness.placement.model import Placement, thread_environment
+from harness.placement.model import Placement, process_environment, settings_of, thread_environment
 from harness.placement.plan import plan, plan_apart
 from harness.platform.facts import LimitFacts, Topology
 from harness.platform.probe import probe
@@ -62,7 +62,10 @@ def test_both_enumerations_of_x86(tmp_path: Path) -> None:
 
 
 def test_the_environment_gives_each_thread_its_cpu() -> None:
-    assert thread_environment((0, 1, 8, 9)) == {
+    settings = settings_of(process_environment((0, 1, 8, 9)))
+    assert settings["allocator"] == "MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824"
+    assert settings_of(thread_environment((0,)))["allocator"] == "as the C library has it"
+    assert settings["thread_environment"] == {
         "OMP_NUM_THREADS": "4",
         "OMP_PLACES": "{0},{1},{8},{9}",
         "OMP_PROC_BIND": "close",

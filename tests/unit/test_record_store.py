@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.records import evaluation, inference, run, series
+from support.sweeps import power_sweep
 
 from harness.content import content_dir
 from harness.errors import InputError, LparbenchError
 from harness.parsing import parse_json
 from harness.record import files, store
-from harness.record.codec import DigestError, check_digest, dumps, normal, to_json
+from harness.record.codec import DIGEST, DigestError, check_digest, digest_of, dumps, normal, to_json
 from harness.record.schema import KINDS, Kind, schema_file, schema_of
-from harness.record.store import load_run, write_directory, write_run
+from harness.record.store import load_run, load_sweep, write_directory, write_run
 
 
 def _document() -> dict[str, Any]:
@@ -284,3 +285,22 @@ def test_a_directory_that_finds_no_room_leaves_no_folder(tmp_path: Path, monkeyp
     with pytest.raises(LparbenchError, match=r"No space left on device.*Nothing was left behind"):
         write_directory(tmp_path / "a" / "b", {"run.json": b"{}"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_of_an_earlier_version_is_read_in_todays_words(tmp_path: Path) -> None:
+    """``undecided`` stood for two things, of which the interval and the validity tell."""
+    sweep = power_sweep()
+    document = store.to_json(sweep)
+    (first, second, *_), effects = document["best"][0]["rivals"], document["effects"]
+    first["standing"] = second["standing"] = effects[0]["standing"] = "undecided"
+    second["ci_low"] = second["ci_high"] = None
+    effects[0]["ci_low"], effects[0]["ci_high"] = 0.9, 1.2
+    document["cells"][effects[0]["to"]]["validity"] = {"verdict": "invalid", "reasons": ["moved"]}
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps({**document, DIGEST: digest_of(document)}))
+    read = load_sweep(path)
+    assert [rival.standing for rival in read.best[0].rivals[:2]] == ["not_distinguishable", "not_judged"]
+    assert read.effects[0].standing == "not_judged"
+    path.write_text(json.dumps({**document, "created": "2026-01-01T00:00:00Z", DIGEST: digest_of(document)}))
+    with pytest.raises(InputError, match="digest"):
+        load_sweep(path)

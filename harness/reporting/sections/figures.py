@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.measure.faulting import faulting
 from harness.measure.validity import shortfall
 from harness.record.accuracy import Accuracy, SeedMean
 from harness.record.model import Metric, Published, Result
@@ -92,6 +93,13 @@ def shortfall_of(result: Result) -> float | None:
     """The share by which its delivered rate lies below its undisturbed one; None where they are close."""
     rates = (None if rate is None else rate.value for rate in (rate_metric(result), undisturbed_rate(result)))
     return shortfall(*rates)
+
+
+def faulting_of(result: Result) -> str | None:
+    """What its processes' calls faulted at the headline batch; None where that is nothing noteworthy."""
+    finished = [process.series for process in result.processes if process.failure is None]
+    series = [each for of in finished for each in of if each.batch_size == result.batch_size]
+    return faulting([each.page_faults for each in series], [each.estimate_all_s for each in series])
 
 
 def unit_of(results: Sequence[Result]) -> str:

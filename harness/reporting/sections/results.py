@@ -24,6 +24,7 @@ from harness.reporting.sections.figures import (
     accuracy_text,
     cuts_of,
     estimate,
+    faulting_of,
     figure,
     headline_metric,
     incomparable,
@@ -271,6 +272,8 @@ def _remarks(results: Sequence[Result], rows: Sequence[ResultRow], shared: tuple
         texts = [(row.status.shape, reason) for reason in row.reasons]
         if is_valid(result) and (lost := shortfall_of(result)) is not None:
             texts.append((WARN, _DISTURBED.format(percent(lost, 2))))
+        if has_times(result) and (faults := faulting_of(result)) is not None:
+            texts.append((WARN, faults))
         named = (("mean", row.mean), ("p50", row.p50), ("p99", row.p99), ("training time", row.training))
         notes: dict[str, list[str]] = {}
         for name, cell in named:
