@@ -217,7 +217,7 @@ def run(
             *begun("fleet-"), ("lparbench", *sys.argv[1:]), way.source,
             way.sha256, way.inventory.hosts, spec, waves, together, fanout,
             tuple(way.transport.command), None if ssh_config is None else str(ssh_config.resolve()),
-            None if timeout is None else seconds("--timeout", timeout), scheduler=scheduler,
+            None if timeout is None else seconds("--timeout", timeout), scheduler=scheduler, remarks=way.remarks,
         )  # fmt: skip
         directory, transport = session.begin(design, out), way.transport
     try:

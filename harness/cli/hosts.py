@@ -82,12 +82,13 @@ Fanout = Annotated[int, typer.Option(min=1, max=1024, help="Hosts asked at once.
 
 @dataclass(frozen=True)
 class Way:
-    """The hosts of a fleet, what named them with its digest, and how they are reached."""
+    """The hosts of a fleet, what named them with its digest, how they are reached, and what is to be known of that."""
 
     inventory: Inventory
     source: str
     sha256: str
     transport: SshTransport | DaskTransport
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,20 +127,20 @@ def _way_over(scheduler: str, choice: str | None, given: Given) -> Way:
     if scheduler.startswith("tcp://"):
         say(f"{scheduler}: not encrypted, and whoever reaches the cluster may run code on its hosts. Prefer tls://.")
     words = () if given.command == PROGRAM else _words("--command", given.command, "how lparbench is started")
-    inventory, transport = _workers(scheduler, words)
+    inventory, transport, remarks = _workers(scheduler, words)
     inventory = inventory if choice is None else inventory.selected(choice)
     digest = hashlib.sha256("\n".join(host.name for host in inventory.hosts).encode()).hexdigest()
-    return Way(inventory, scheduler, digest, transport)
+    return Way(inventory, scheduler, digest, transport, remarks)
 
 
-def _workers(scheduler: str, words: tuple[str, ...]) -> tuple[Inventory, DaskTransport]:
+def _workers(scheduler: str, words: tuple[str, ...]) -> tuple[Inventory, DaskTransport, tuple[str, ...]]:
     from harness.fleet.dask_transport import DaskTransport, workers_of
     from harness.fleet.waves import completed
 
     inventory, addresses, remarks = completed(workers_of(scheduler))
     for remark in remarks:
         say(remark)
-    return inventory, DaskTransport(scheduler, words, addresses)
+    return inventory, DaskTransport(scheduler, words, addresses), tuple(remarks)
 
 
 def way_of(design: FleetDesign) -> SshTransport | DaskTransport:

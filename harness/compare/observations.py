@@ -35,6 +35,7 @@ _ESTIMATES = {
     GOOGLE_BENCHMARK: "median repetition",
     JMH: "median iteration",
 }
+_NO_TIME = "its undisturbed samples take no time"
 _TOO_FEW = f"fewer than {MIN_CLEAN} undisturbed samples after the warm-up"
 
 Seconds = Annotated[
@@ -310,7 +311,7 @@ def observe_processes(
             if estimate is not None and estimate.undisturbed_s:
                 seconds[block] = estimate.undisturbed_s
             else:
-                unusable[block] = _TOO_FEW
+                unusable[block] = _TOO_FEW if estimate is None or estimate.undisturbed_s is None else _NO_TIME
     evidence = Evidence(
         blocks=len(seconds),
         clean_shares=[0.0 if estimate is None else estimate.undisturbed_share for estimate in estimates],

@@ -2,8 +2,8 @@
 
 The coordinator calls these functions by their names with bytes and words alone. What is measured is a process of its
 own, without what Dask put into the environment. While it measures, the worker's threads are kept off the cores of its
-placement, and the worker's own timers rest. It ends when nobody asks for it any more, as it ends under ssh when the
-channel closes.
+placement, and the timers of the worker and of its nanny rest. It ends when nobody asks for it any more, as it ends
+under ssh when the channel closes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pickle
 import secrets
+import select
 import socket
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Protocol
@@ -34,8 +36,10 @@ from harness.platform.probe import read_topology
 from harness.platform.sysroot import SysRoot
 
 TOO_MUCH = -1  # in place of an exit code
-_POLL_S = 0.2
+_POLL_S = 0.5  # between looks at the size of an answer and at the lease; the end itself is waited for
 _PATIENCE_S = 10.0  # of one call that waits for the end
+_REST_S = 3 * _PATIENCE_S  # of a nanny's timers, after each call that waits
+_NANNY_S = 5.0
 _GRACE_S = 20.0  # the program ends by itself when its standard input closes; then it is killed
 _SAID = 4096  # bytes of standard error that are kept
 _BEATS = ("heartbeat", "keep-alive")  # without these the scheduler takes a worker to be gone
@@ -54,20 +58,34 @@ class _Loop(Protocol):
     def add_callback(self, callback: object) -> None: ...
 
 
+class _Nanny(Protocol):
+    def run(self, *, function: bytes, args: bytes) -> Awaitable[Mapping[str, object]]: ...
+
+
 class Worker(Protocol):
-    """What is used of a Dask worker."""
+    """What is used of a Dask worker; a nanny has timers too."""
 
     periodic_callbacks: Mapping[str, _Timer]
     loop: _Loop
+    nanny: str | None
+
+    def rpc(self, address: str) -> _Nanny:
+        """Operations of another server of Dask's."""
+        ...
 
 
-def who() -> tuple[str, str, tuple[str, ...]]:
-    """This host's name, the version of lparbench here, and which samplers of Dask's run in this worker."""
+async def who(dask_worker: Worker | None = None) -> tuple[str, str, tuple[str, ...]]:
+    """This host's name, the version of lparbench here, and what of Dask's runs on while something is measured."""
     import dask
 
     samplers = [thread.name.lower() for thread in threading.enumerate() if thread.name == "Profile"]
     if find_spec("gilknocker") and dask.config.get("distributed.admin.system-monitor.gil.enabled", default=False):
         samplers.append("gil")
+    if not await _nanny_rests(dask_worker, 0.0):
+        samplers.append("timers of the nanny")
+    allowed = os.sched_getaffinity(0)
+    if sum(bool(allowed & {*core.cpus}) for core in read_topology(SysRoot()).cores) == 1:
+        samplers.append("the heartbeat, on the only core")
     return socket.gethostname(), __version__, tuple(samplers)
 
 
@@ -91,15 +109,50 @@ def begin(request: bytes, words: tuple[str, ...], lease_s: float, dask_worker: W
     return word
 
 
-async def collect(word: str) -> tuple[int, bytes, bytes] | None:
+async def collect(word: str, dask_worker: Worker | None = None) -> tuple[int, bytes, bytes] | None:
     """Exit code, standard output and the end of standard error; None when it is at work for some seconds more."""
-    until = time.monotonic() + _PATIENCE_S
-    while (ended := _at_work[word].ended()) is None:
-        if time.monotonic() > until:
-            return None
-        await asyncio.sleep(_POLL_S)
-    del _at_work[word]
+    program = _at_work[word]
+    if program.cores and not program.over:
+        await _nanny_rests(dask_worker, _REST_S)
+    over, loop = asyncio.Event(), asyncio.get_running_loop()
+    program.then(lambda: loop.call_soon_threadsafe(over.set))
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(over.wait(), _PATIENCE_S)
+    ended = program.ended()
+    if ended is not None:
+        del _at_work[word]
     return ended
+
+
+def rest(seconds: float, dask_worker: Worker) -> None:
+    """Called in a nanny: its timers rest from now on for so long."""
+    global _waking
+    if _waking is not None:
+        _waking.cancel()
+    timers = [timer for name, timer in dask_worker.periodic_callbacks.items() if name not in _BEATS]
+    for timer in timers:
+        timer.stop()
+
+    def wake() -> None:
+        for timer in timers:
+            timer.start()
+
+    _waking = asyncio.get_running_loop().call_later(seconds, wake)
+
+
+_waking: asyncio.TimerHandle | None = None
+
+
+async def _nanny_rests(worker: Worker | None, seconds: float) -> bool:
+    """Have the timers of a worker's nanny rest, which tick fifty times a second; False where it does not."""
+    address = getattr(worker, "nanny", None)
+    if worker is None or address is None:
+        return True
+    asked = worker.rpc(address).run(function=pickle.dumps(rest), args=pickle.dumps((seconds,)))
+    try:
+        return (await asyncio.wait_for(asked, _NANNY_S)).get("status") == "OK"
+    except Exception:  # noqa: BLE001 - whatever ails it: it goes on ticking
+        return False
 
 
 def end(word: str) -> None:
@@ -128,6 +181,7 @@ class _Program:
             env=environment(clean(os.environ)),
         )
         self._over = threading.Event()
+        self._then: list[Callable[[], object]] = []
         _keep_threads_on(before - cores if cores else set())
         given = {} if worker is None or not cores else worker.periodic_callbacks
         timers = [timer for name, timer in given.items() if name not in _BEATS]
@@ -148,9 +202,20 @@ class _Program:
             self._output.seek(0)
             return self._process.returncode, self._output.read(), last
 
+    def then(self, call: Callable[[], object]) -> None:
+        """What to call, from any thread, when it is over."""
+        self._then.append(call)
+        if self._over.is_set():
+            call()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._over.is_set()
+
     def abandoned(self) -> bool:
         """Whether nobody will ask for the answer."""
-        return self._over.is_set() and time.monotonic() > self._until
+        return self.over and time.monotonic() > self._until
 
     def give_up(self) -> None:
         """End it."""
@@ -163,7 +228,7 @@ class _Program:
                 channel.write(request)
                 channel.flush()
                 while self._process.poll() is None and time.monotonic() < self._until and not self._too_much():
-                    time.sleep(_POLL_S)
+                    _until_ended(self._process)
             try:
                 self._process.wait(0 if self._too_much() else _GRACE_S)
             except subprocess.TimeoutExpired:
@@ -175,6 +240,9 @@ class _Program:
                 assert worker is not None
                 worker.loop.add_callback(timer.start)
             self._over.set()
+            for call in self._then:
+                with contextlib.suppress(RuntimeError):  # who asked is gone
+                    call()
 
     def _too_much(self) -> bool:
         return os.fstat(self._output.fileno()).st_size > LARGEST
@@ -211,6 +279,21 @@ def _keep_threads_on(cpus: set[int]) -> None:
     for task in Path("/proc/self/task").iterdir() if cpus else ():
         with contextlib.suppress(OSError):  # it has ended
             os.sched_setaffinity(int(task.name), cpus)
+
+
+def _until_ended(process: subprocess.Popen[bytes]) -> None:
+    """Wait for its end, for some time."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # Linux before 5.3
+        time.sleep(_POLL_S)
+        return
+    try:
+        waiting = select.poll()
+        waiting.register(handle, select.POLLIN)
+        waiting.poll(1000 * _POLL_S)
+    finally:
+        os.close(handle)
 
 
 def _tail(stream: IO[bytes]) -> bytes:

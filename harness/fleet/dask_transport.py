@@ -121,7 +121,7 @@ async def workers_of(scheduler: str) -> tuple[Inventory, dict[str, str], list[st
             raise InputError(f"--scheduler {scheduler}: worker {own!r} has no name of its own.", remedy="Use --name.")
         addresses[chosen] = address
         if samplers:
-            remarks.append(f"{chosen}: samplers of its Dask worker run: {', '.join(samplers)}. See docs/fleet.md.")
+            remarks.append(f"{chosen}: of its Dask worker, these run while it measures: {', '.join(samplers)}.")
     hosts = tuple(Host(name, address) for name, address in sorted(addresses.items()))
     return Inventory(hosts, {"all": tuple(host.name for host in hosts)}), addresses, remarks
 

@@ -85,7 +85,7 @@ def fleet_of(design: FleetDesign, entries: Sequence[Entry]) -> Fleet:
         FLEET_SCHEMA_VERSION, design.identity, design.created, Tool("lparbench", __version__, design.argv),
         "ssh" if design.scheduler is None else "dask",
         design.inventory, design.inventory_sha256, design.spec, design.waves, design.together, design.margin,
-        tuple(hosts), populations, tests, (*_notes(looked, frames, sizes), *_faulting(measured)),
+        tuple(hosts), populations, tests, (*design.remarks, *_notes(looked, frames, sizes), *_faulting(measured)),
     )  # fmt: skip
 
 

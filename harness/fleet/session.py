@@ -36,6 +36,7 @@ class FleetDesign:
         ssh_config: file of ssh's settings; None for the user's.
         timeout_s: of one measurement; None takes it from those that ended.
         scheduler: of the Dask cluster whose workers the hosts are; None reaches them over ssh.
+        remarks: what is to be known of the way to the hosts.
     """
 
     identity: PathPart
@@ -53,6 +54,7 @@ class FleetDesign:
     timeout_s: PositiveFloat | None = None
     margin: float = 0.03
     scheduler: str | None = None
+    remarks: tuple[str, ...] = ()
     kind: Literal["fleet"] = "fleet"
 
 

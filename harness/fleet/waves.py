@@ -157,6 +157,8 @@ class Coordinator:
             raise HostFailureError(HostState.FAILED, "its record is of another partition; refused")
         before = replace(fingerprint(looked.facts, looked.facts.software), libraries={})
         after = replace(run.fingerprint, libraries={})
+        if replace(fingerprint(run.facts, run.facts.software), libraries={}) != after:
+            raise HostFailureError(HostState.FAILED, "its record contradicts itself: facts and fingerprint; refused")
         changed = sorted(key for key, value in vars(before).items() if value != getattr(after, key))
         if changed:
             raise HostFailureError(HostState.INVALID, f"it changed since the check: {', '.join(changed)}")

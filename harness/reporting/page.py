@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from harness.content import content_dir
@@ -9,6 +10,8 @@ from harness.reporting.text import capital
 
 MAX_BYTES = 1_000_000  # a page is mailed
 _LONGEST = 2000  # characters of a text from a record
+# No HTML, and commands to the terminal on which somebody looks at a page; with what reverses the order of a text.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def _shortened(value: object) -> object:
@@ -34,7 +37,12 @@ def page_of(name: str) -> Callable[..., bytes]:
     environment.filters["capital"] = capital
     style = (folder / "report.css").read_text(encoding="utf-8")
     template = environment.get_template(name)
-    return lambda **shown: template.render(**shown, style=style).encode("utf-8", "replace")
+
+    def page(**shown: object) -> bytes:
+        text = template.render(**shown, style=style)
+        return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text).encode("utf-8", "replace")
+
+    return page
 
 
 def within_bound(draw: Callable[[int], bytes], entries: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from harness.cli.main import main
+from harness.fleet.dask_transport import workers_of
 from harness.placement.plan import plan
 from harness.platform import limits
 from harness.platform.probe import read_topology
@@ -87,6 +89,8 @@ def run_on(cluster: Cluster, folder: Path, *words: str) -> Path:
 
 def test_a_measurement_is_apart_from_its_dask_worker(cluster: Cluster, tmp_path: Path) -> None:
     """Nothing that the nanny set is in its environment, and the worker is off the cores that it is placed on."""
+    _, _, remarks = asyncio.run(workers_of(cluster.scheduler))
+    assert not [remark for remark in remarks if "nanny" in remark], "its timers rest when they are asked to"
     directory = run_on(cluster, tmp_path, "--hosts", "lpar1")
     fleet = load_fleet(directory)
     assert fleet.engine == "dask"

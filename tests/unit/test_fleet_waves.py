@@ -23,6 +23,9 @@ from harness.fleet.waves import Coordinator, completed, frames_of
 from harness.platform.facts import Facts
 from harness.record.fleet_model import Fleet, HostState
 from harness.record.store import load_run, record_text
+from harness.reporting.fleet_html import render_fleet
+from harness.reporting.fleet_terminal import fleet_text as terminal_text
+from harness.reporting.fleet_view import view_of
 from tests.support import fleets
 from tests.support.fleets import FakeTransport, answer, facts
 
@@ -83,6 +86,14 @@ def other_kernel(request: Request) -> bytes:
     return record_of(request, replace(of, kernel=replace(of.kernel, release="6.99")))
 
 
+def other_facts(request: Request) -> bytes:
+    """Facts of another kernel under the fingerprint that the coordinator has seen."""
+    assert request.spec is not None
+    run = fleets.record(facts(2), request.spec, 1e-3)
+    changed = replace(run, facts=replace(run.facts, kernel=replace(run.facts.kernel, release="6.99")))
+    return answer(request.token, "record", record_text(changed).encode())
+
+
 def damaged(request: Request) -> bytes:
     return record_of(request, facts(2)).replace(b'"seed": ', b'"seed": 1', 1)
 
@@ -110,6 +121,7 @@ REFUSED: Mapping[str, tuple[Behaviour, HostState, str]] = {
     "of work that nobody asked for": (of_record(other_work), FAILED, "of another run"),
     "of another host": (of_record(lambda request: record_of(request, facts(7))), FAILED, "of another partition"),
     "a kernel that changed": (of_record(other_kernel), HostState.INVALID, "it changed since the check: kernel"),
+    "facts of another kernel": (of_record(other_facts), FAILED, "its record contradicts itself: facts and fingerprint"),
     "a refusal": (said("refused", Refused("no\x1b[2Jroom")), FAILED, "no\N{REPLACEMENT CHARACTER}[2Jroom"),
 }
 
@@ -124,6 +136,51 @@ def test_a_host_that_misbehaves_is_named_and_the_rest_goes_on(tmp_path: Path, ca
     assert reason is not None
     assert words in reason
     assert not list(tmp_path.rglob("lpar2/*/run.json"))
+
+
+def test_times_of_nothing_are_no_times(tmp_path: Path) -> None:
+    """A rate of infinity would stand first in every comparison."""
+
+    def instant(request: Request) -> bytes:
+        assert request.spec is not None
+        run = fleets.record(facts(2), request.spec, 1e-3)
+        (result,) = run.results
+        (process,) = result.processes
+        zero = tuple(replace(each, durations_ns=(0,) * len(each.durations_ns)) for each in process.series)
+        results = (replace(result, processes=(replace(process, series=zero),)),)
+        return answer(request.token, "record", record_text(replace(run, results=results)).encode())
+
+    fleet, entries, _ = fleet_with(tmp_path, of_record(instant), waves=2)
+    measured = [entry for entry in entries if isinstance(entry, MeasuredEntry) and entry.host == "lpar2"]
+    assert len(measured) == 2, "its records were read"
+    states = {host.name: (host.state, host.reason) for host in fleet.hosts}
+    assert states["lpar2"] == (HostState.INVALID, "its undisturbed samples take no time")
+    assert (states["lpar1"][0], states["lpar3"][0]) == (HostState.DONE, HostState.DONE)
+    (test,) = fleet.tests
+    assert all(rate is None for each in test.hosts if each.host == "lpar2" for rate in each.rates)
+
+
+def test_a_script_in_the_facts_is_shown_and_never_run(tmp_path: Path) -> None:
+    """Over the wire, through journal, record, page and terminal: it is in the name of its population."""
+    script = "<script>alert(1)</script>\x1b[2J"
+    plain = {f"lpar{n}": facts(n) for n in (1, 3, 4)}
+    own = facts(2)
+    evil = replace(
+        own,
+        machine=replace(own.machine, mtm=script),
+        kernel=replace(own.kernel, release=script),
+        lpar=replace(own.lpar, partition_name=script),
+    )
+    hosts = {**plain, "lpar2": evil}
+    design = fleets.design(list(hosts), 2)
+    directory = fleets.write(tmp_path, design)
+    fleet, printed = work(directory, design, FakeTransport(hosts))
+    assert {host.name: host.state for host in fleet.hosts}["lpar2"] is HostState.DIFFERENT
+    assert any(script in population.title for population in fleet.populations), "it came as far as the record"
+    page = render_fleet(fleet).decode()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "\x1b" not in page + terminal_text(fleet, view_of(fleet), 80) + "".join(printed)
 
 
 def test_what_a_profile_prints_before_an_answer_is_passed_over(tmp_path: Path) -> None:
