@@ -41,6 +41,7 @@ from harness.errors import InputError
 from harness.fleet.inventory import Host
 from harness.fleet.transport import Transport
 from harness.fleet.waves import ask, timed_of
+from harness.measure.faulting import noteworthy
 from harness.measure.stats import PairedEffect, paired_effect
 from harness.parsing import parse_json
 from harness.platform.probe import read_topology
@@ -212,6 +213,8 @@ def _seconds(record: str, where: str) -> float:
     run = parse_run(record, where)
     assert run.spec == SPEC, f"{where}: other work"
     (timed,) = timed_of(run)
+    if noteworthy(timed.page_faults, timed.seconds):  # which the allocator's setting excludes
+        print(f"  {where}: each call faulted {timed.page_faults:.0f} pages", flush=True)
     return math.nan if timed.seconds is None else timed.seconds
 
 
