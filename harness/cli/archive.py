@@ -42,6 +42,8 @@ class _RecordKind(str, Enum):
     RUN = "run"
     SWEEP = "sweep"
     SIZING = "sizing"
+    LOAD = "load"
+    FLEET = "fleet"
 
 
 _Kind = Annotated[_RecordKind | None, typer.Option(help="Records of this kind.", show_default=False)]
@@ -57,9 +59,9 @@ def add(
     ],
     as_json: Json = False,
 ) -> None:
-    """Take in the records of runs, sweeps and sizings; what is there already is not taken in twice.
+    """Take in the records of runs, sweeps, sizings, load tests and fleet runs.
 
-    Either all are taken in or, where one is damaged, none.
+    What is there already is not taken in twice. Either all are taken in or, where one is damaged, none.
 
     Example: `lparbench archive add team.sqlite results`
     """
@@ -107,9 +109,7 @@ def query(
     until: _Until = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Write the records there, for compare, gate and size --from.", show_default=False
-        ),
+        typer.Option(metavar="DIR", help="Write the records there, as their commands do.", show_default=False),
     ] = None,
     record: Annotated[
         list[str] | None,

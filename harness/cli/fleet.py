@@ -235,7 +235,7 @@ def run(
 
 @fleet_app.command("report", cls=Command)
 def report(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fleet run.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fleet run, or ARCHIVE#RECORD.")],
     html: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the page there, - for standard output.", show_default=False),
@@ -252,13 +252,15 @@ def report(
     Example: `lparbench fleet report results/fleet/20261101T120000Z-fleet-1a2b3c --html fleet.html --anonymous`
     """
     from harness.cli.outputs import shares_standard_output
+    from harness.record.archived import archived
     from harness.record.files import write_output
     from harness.record.store import fleet_text, load_fleet
     from harness.reporting.fleet_html import render_fleet
     from harness.reporting.fleet_view import anonymous as without_names
     from harness.reporting.fleet_view import exit_code_of
 
-    fleet = load_fleet(directory)
+    with archived([directory]) as (place,):
+        fleet = load_fleet(place)
     shown = without_names(fleet) if anonymous else fleet
     if html is not None:
         piped = shares_standard_output(html, as_json=as_json)
@@ -274,8 +276,10 @@ def report(
 
 @fleet_app.command("compare", cls=Command)
 def compare(
-    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Directory of a fleet run.")],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Directory of a later run of the same fleet.")],
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Directory of a fleet run, or ARCHIVE#RECORD.")],
+    after: Annotated[
+        Path, typer.Argument(metavar="AFTER", help="Directory of a later run of the same fleet, or ARCHIVE#RECORD.")
+    ],
     margin: Annotated[str, typer.Option(metavar="SHARE", help="Change of a rate that matters.")] = "3%",
     html: Annotated[
         Path | None,
@@ -294,12 +298,15 @@ def compare(
     from harness.cli.shares import share
     from harness.decode import encode
     from harness.fleet.compare import compare_fleets
+    from harness.record.archived import archived
     from harness.record.files import write_output
     from harness.reporting.fleet_change import change_text, exit_code_of
     from harness.reporting.fleet_change_html import render_change
     from harness.reporting.listing import output_width
 
-    changed = compare_fleets(before, after, share("--margin", margin))
+    limit = share("--margin", margin)
+    with archived([before, after]) as (first, second):
+        changed = compare_fleets(first, second, limit)
     if html is not None:
         piped = shares_standard_output(html, as_json=as_json)
         write_output(html, render_change(changed), inputs=[before, after])
@@ -312,7 +319,7 @@ def compare(
 
 @fleet_app.command("size", cls=Command)
 def size(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fleet run.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fleet run, or ARCHIVE#RECORD.")],
     rate: demand.Rate = None,
     p99: demand.Bound = None,
     growth: demand.Growth = None,
@@ -330,10 +337,12 @@ def size(
     """
     from harness.decode import encode
     from harness.fleet.capacity import size_fleet
+    from harness.record.archived import archived
     from harness.reporting.fleet_size import exit_code_of, size_text
 
     asked = demand.question_of(rate, p99, growth, headroom, demand.confidence_of(confidence), spare)
-    sized = size_fleet(directory, asked, workload)
+    with archived([directory]) as (place,):
+        sized = size_fleet(place, asked, workload)
     typer.echo(json.dumps(encode(sized), indent=2) + "\n" if as_json else size_text(sized), nl=False)
     raise typer.Exit(exit_code_of(sized))
 

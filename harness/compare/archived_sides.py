@@ -17,7 +17,8 @@ from harness.compare.observations import Observation, Side, side_of
 from harness.decode import decode, encode
 from harness.errors import InputError, LparbenchError
 from harness.parsing import parse_json
-from harness.record.archive import Archive, Entry
+from harness.record.archive import Archive
+from harness.record.archive_entry import Entry
 from harness.record.model import Run
 from harness.record.store import parse_run
 

@@ -16,7 +16,7 @@ from harness.measure.hosts import HostEffect, changes
 from harness.measure.stats import holm
 from harness.parsing import read_json
 from harness.platform.facts import Facts
-from harness.record.archive import partition_of
+from harness.record.archive_entry import partition_of
 from harness.record.fleet_model import Fleet, FleetHost, FleetTest, HostStanding
 from harness.record.spec import RunSpec
 from harness.record.store import RECORD_NAME, load_fleet

@@ -35,7 +35,7 @@ from harness.fleet.session import (
 from harness.fleet.transport import HostFailureError, Transport, clipped
 from harness.measure.validity import Evidence, invalidities
 from harness.parsing import parse_json
-from harness.record.archive import partition_of
+from harness.record.archive_entry import partition_of
 from harness.record.codec import DIGEST
 from harness.record.fleet_model import HostState
 from harness.record.identity import now

@@ -5,69 +5,28 @@ A record is kept as the text of its file, under its digest; what can be asked fo
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from harness.decode import Check, PathPart, decode
+from harness.decode import PathPart, decode
 from harness.errors import InputError
 from harness.parsing import parse_json
-from harness.platform.facts import Facts
+from harness.record.archive_entry import FILES, Entry, Kind, read_entry, record_files, records_of_hosts
 from harness.record.codec import DIGEST, DigestError, check_digest
 from harness.record.database import errors_of, refuse_programs, sqlalchemy, tables_of
 from harness.record.files import check_output
-from harness.record.identity import now
 from harness.record.model import Run
-from harness.record.size_model import Size
-from harness.record.store import (
-    RECORD_NAME,
-    SIZE_NAME,
-    SWEEP_NAME,
-    encode,
-    load_run,
-    load_size,
-    load_sweep,
-    write_directory,
-)
-from harness.record.sweep_model import Sweep
+from harness.record.store import encode, parse_fleet, write_directory
 from harness.scratch import folder_made
 
-Kind = Literal["run", "sweep", "sizing"]
-FILES: Mapping[Kind, str] = {"run": RECORD_NAME, "sweep": SWEEP_NAME, "sizing": SIZE_NAME}
 DATABASE = "archive.sqlite"  # in a directory that is given as the archive
 _BUSY_S = 60  # to wait for another process that writes
 _RESTORE = "Restore the archive from a copy."
-_Plain = Annotated[str, Check("a text without control characters", str.isprintable)]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What an archive says of one record.
-
-    Attributes:
-        digest: of the record; the archive holds no record twice.
-        machine: model of the machine, or of its processor.
-        partition: short hash of what tells one partition from another, equal for records of the same one.
-        workloads: sorted.
-        results, valid: how many the record has, and how many of them are valid; of runs.
-        added: when it was taken in.
-    """
-
-    digest: _Plain
-    kind: Kind
-    id: PathPart
-    created: _Plain
-    machine: str
-    partition: _Plain
-    workloads: tuple[str, ...]
-    results: int
-    valid: int
-    added: str
 
 
 @dataclass(frozen=True)
@@ -122,11 +81,11 @@ class Archive:
             LparbenchError: the database cannot be written.
         """
         sql = sqlalchemy()
-        files = [file for path in paths for file in _files(path)]
+        files = [file for path in paths for file in record_files(path)]
         present, added, texts = 0, [], {}
         with errors_of(self._name), self._engine.begin() as connection:
             for file in files:
-                entry, text, record = _read(file)
+                entry, text, record = read_entry(file)
                 seen = sql.select(self._records.c.digest).where(self._records.c.digest == entry.digest)
                 if connection.execute(seen).first() is not None:
                     present += 1
@@ -225,17 +184,28 @@ class Archive:
     def write(self, entries: Sequence[Entry], directory: Path) -> list[Path]:
         """Write records into directories of their names, as `lparbench run` and the others do.
 
+        With a fleet run go the records of its hosts, as far as they are here.
+
         Raises:
             InputError: one is there already, two have one name, or a name is none of ours.
-        LparbenchError: the disk refuses.
+            LparbenchError: the disk refuses.
         """
         places = [directory / decode(PathPart, entry.id, f"{self._name}: id") for entry in entries]
         taken = next((place for place in places if place.exists() or places.count(place) > 1), None)
         if taken is not None:
             raise InputError(f"{taken} is there already, or asked for twice; nothing was written.")
         for place, (entry, content) in zip(places, self.texts(entries), strict=True):
-            write_directory(place, {FILES[entry.kind]: content})
+            of_hosts = self._of_hosts(content) if entry.kind == "fleet" else {}
+            write_directory(place, {**of_hosts, FILES[entry.kind]: content})
         return places
+
+    def _of_hosts(self, fleet: bytes) -> dict[str, bytes]:
+        """The records of a fleet's hosts, by their places in its directory, as far as they are here."""
+        text = fleet.decode("utf-8", "backslashreplace")
+        places = dict(records_of_hosts(parse_fleet(text, self._name), self._name))
+        held = {entry.digest: entry for entry in self.entries(Query(kind="run"))}
+        wanted = [held[digest] for digest in places if digest in held]
+        return {places[entry.digest]: content for entry, content in self.texts(wanted)}
 
     def _named(self, name: str) -> Any:
         digest = name if name.startswith("sha256:") else f"sha256:{name}"
@@ -280,10 +250,24 @@ def opened(place: str, *, new: bool = False) -> Iterator[Archive]:
             elif not sql.inspect(engine).has_table(tables[0].name):
                 raise InputError(f"{name}: no archive.", remedy=f"Make one: lparbench archive add {name} RUN")
             yield Archive(engine, tables, name)
+    except BaseException:
+        if made and file is not None and _is_empty(engine, tables[0]):  # it is as it was before
+            engine.dispose()
+            file.unlink(missing_ok=True)
+        raise
     finally:
         engine.dispose()
-        if made and file is not None and file.exists() and not file.stat().st_size:  # nothing came into it
-            file.unlink()
+
+
+def _is_empty(engine: Any, records: Any) -> bool:
+    """Whether nothing came into an archive that was made, not even its tables perhaps."""
+    sql = sqlalchemy()
+    try:
+        with engine.connect() as connection:
+            held = sql.inspect(connection).has_table(records.name)
+            return not held or connection.execute(sql.select(records.c.digest).limit(1)).first() is None
+    except sql.exc.SQLAlchemyError:
+        return False
 
 
 def is_archive(path: Path) -> bool:
@@ -303,57 +287,3 @@ def _sqlite(path: Path, *, new: bool) -> str:
     if file.exists() and not is_archive(file) and not (file.is_file() and not file.stat().st_size):
         raise InputError(f"{file}: not an archive.", remedy="Give the name of a new file.")
     return f"sqlite:///{file}"
-
-
-def _files(path: Path) -> list[Path]:
-    """The records that a path stands for: itself, those of its directory, or of any below it."""
-    if path.is_file():
-        return [path]
-    files = sorted(file for name in FILES.values() for file in path.rglob(name))
-    whole = [file for file in files if not any(part.endswith(".unfinished") for part in file.parts)]
-    if not whole:
-        raise InputError(f"{path}: no {', '.join(FILES.values())} in there.", remedy="Give a run, or a folder of runs.")
-    return whole
-
-
-def _read(file: Path) -> tuple[Entry, str, Run | Sweep | Size]:
-    """A record as it is kept, and what it says; one of an unknown name is taken for a run."""
-    record: Run | Sweep | Size
-    match file.name:
-        case name if name == SWEEP_NAME:
-            kind: Kind = "sweep"
-            record = load_sweep(file)
-            identifier, workloads = record.sweep_id, set(record.workloads)
-        case name if name == SIZE_NAME:
-            kind = "sizing"
-            record = load_size(file)
-            identifier, workloads = record.size_id, {record.workload.name}
-        case _:
-            kind = "run"
-            record = load_run(file)
-            identifier, workloads = record.run_id, {result.workload for result in record.results}
-    text = file.read_text(encoding="utf-8")
-    digest = parse_json(text, str(file)).get(DIGEST)
-    if digest is None:
-        raise InputError(f"{file}: it has no digest.", remedy="Give a record as lparbench wrote it.")
-    results = record.results if isinstance(record, Run) else ()
-    entry = Entry(
-        digest=digest,
-        kind=kind,
-        id=identifier,
-        created=record.created,
-        machine=record.facts.machine.name or record.facts.machine.mtm or record.facts.cpu.model_name or "not known",
-        partition=partition_of(record.facts),
-        workloads=tuple(sorted(workloads)),
-        results=len(results),
-        valid=sum(result.validity.verdict.value == "valid" for result in results),
-        added=now(),
-    )
-    return entry, text, record
-
-
-def partition_of(facts: Facts) -> str:
-    """Twelve digits that are the same for records of one partition, and say nothing else of it."""
-    parts = (facts.machine.mtm, facts.cpu.architecture, facts.cpu.model_name, facts.lpar.serial_sha256,
-             facts.lpar.partition_id, facts.lpar.partition_name)  # fmt: skip
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import InputError, LparbenchError
 from harness.record.archive import Query, is_archive, opened
 from harness.scratch import scratch
 from harness.wording import plural
@@ -21,6 +21,8 @@ _NAMED = 3  # records that an error names
 def archived(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """The paths, in which ``ARCHIVE#RECORD`` is the directory of that record, there for the time being.
 
+    Errors that are raised meanwhile name what was given.
+
     Args:
         paths: files, directories, and records of archives, by their name or the beginning of their digest.
 
@@ -28,7 +30,25 @@ def archived(paths: Sequence[Path]) -> Iterator[list[Path]]:
         InputError: an archive is given without a record, or has no such record or several.
     """
     with scratch("archived") as folder:
-        yield [_written(path, folder / str(at)) for at, path in enumerate(paths)]
+        written = [_written(path, folder / str(at) / _shown(path)) for at, path in enumerate(paths)]
+        try:
+            yield written
+        except LparbenchError as error:  # by the names that the user knows
+            names = [(str(place), str(path)) for place, path in zip(written, paths, strict=True) if place != path]
+            raise type(error)(
+                _renamed(error.message, names), remedy=_renamed(error.remedy or "", names) or None
+            ) from None
+
+
+def _shown(path: Path) -> str:
+    """Name of a directory that a record's name is distinguished by; none of a URL, which may hold a password."""
+    return "archive" if ":" in str(path) else path.name.partition(MARK)[0] or "archive"
+
+
+def _renamed(text: str, names: Sequence[tuple[str, str]]) -> str:
+    for own, given in names:
+        text = text.replace(own, given)
+    return text
 
 
 def _written(path: Path, folder: Path) -> Path:

@@ -151,10 +151,19 @@ def parse_run(text: str, where: str) -> Run:
     Raises:
         InputError: it is not a record of this schema, or not what its digest says.
     """
+    return _parsed(Run, text, where, "run", check)
+
+
+def parse_fleet(text: str, where: str) -> Fleet:
+    """As `parse_run`, of a fleet run."""
+    return _parsed(Fleet, text, where, "fleet run", check_fleet)
+
+
+def _parsed(cls: type[T], text: str, where: str, kind: str, check_shape: Callable[[Any], None]) -> T:
     document = parse_json(text, where)
     if not isinstance(document, dict) or DIGEST not in document:
-        raise InputError(f"{where}: not a run record with a digest.", remedy="Give what lparbench wrote, unedited.")
-    return _decoded(Run, document, where, "run", check)
+        raise InputError(f"{where}: not a {kind} record with a digest.", remedy="Give what lparbench wrote, unedited.")
+    return _decoded(cls, document, where, kind, check_shape)
 
 
 def _decoded(
@@ -279,6 +288,7 @@ def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:
     try:
         with folder_made(directory), aside(target, directory=True) as hidden:
             for name, content in contents.items():
+                (hidden / name).parent.mkdir(parents=True, exist_ok=True)
                 write_synced(hidden / name, content)
             sync_directory(hidden)
             hidden.rename(target)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import printable
-from harness.record.archive import Entry
+from harness.record.archive_entry import FILES, SEVERAL, Entry, Kind
+from harness.record.store import KINDS
 from harness.reporting.listing import listing
 from harness.wording import plural
 
@@ -24,7 +25,7 @@ class ArchiveHolding:
     partition: str
     machine: str
     workload: str
-    records: dict[str, int]
+    records: dict[Kind, int]
     first: str
     last: str
 
@@ -38,7 +39,7 @@ def holdings_of(entries: Sequence[Entry]) -> list[ArchiveHolding]:
     return [
         ArchiveHolding(
             partition,
-            group[-1].machine,
+            "; ".join(dict.fromkeys(entry.machine for entry in group)) if partition == SEVERAL else group[-1].machine,
             workload,
             dict(Counter(entry.kind for entry in group)),
             min(entry.created for entry in group),
@@ -56,7 +57,7 @@ def holdings_text(holdings: Sequence[ArchiveHolding], width: int | None) -> str:
         (
             printable(holding.workload),
             holding.partition,
-            ", ".join(plural(number, kind) for kind, number in sorted(holding.records.items())),
+            ", ".join(plural(number, KINDS[FILES[kind]]) for kind, number in sorted(holding.records.items())),
             " to ".join(dict.fromkeys((holding.first[:10], holding.last[:10]))),
             printable(holding.machine),
         )
@@ -72,7 +73,7 @@ def entries_text(entries: Sequence[Entry], width: int | None) -> str:
     rows = [
         (
             entry.id,
-            entry.kind,
+            KINDS[FILES[entry.kind]],
             entry.partition,
             f"{entry.valid} of {plural(entry.results, 'result')} valid" if entry.kind == "run" else "",
             f"{', '.join(map(printable, entry.workloads))} on {printable(entry.machine)}",

@@ -13,7 +13,8 @@ from harness.compare.archived_sides import sides
 from harness.compare.history import History, history
 from harness.compare.observations import Side
 from harness.errors import InputError
-from harness.record.archive import Archive, Entry, Query
+from harness.record.archive import Archive, Query
+from harness.record.archive_entry import Entry
 from harness.reporting.history_html import render_history
 from harness.reporting.history_view import lines_of, sentence
 from harness.reporting.page import page_of, within_bound

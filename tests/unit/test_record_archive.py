@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import records
+from support import fleets, loads, records
 from support.sizes import ServingExecutor
 from support.sweeps import power_sweep
 from test_sizing_session import ask, law, machine, sized
@@ -28,9 +28,22 @@ from harness.compare.archived_sides import sides
 from harness.compare.observations import side_of
 from harness.errors import ExitCode, InputError, LparbenchError
 from harness.record import archived as archived_module
-from harness.record.archive import Query, is_archive, opened, partition_of
+from harness.record.archive import Query, is_archive, opened
+from harness.record.archive_entry import partition_of
 from harness.record.archived import archived
-from harness.record.store import SIZE_NAME, SWEEP_NAME, load_run, size_text, sweep_text, write_run
+from harness.record.codec import digest_of, to_json
+from harness.record.fleet_model import FleetRecord
+from harness.record.store import (
+    SIZE_NAME,
+    SWEEP_NAME,
+    fleet_text,
+    load_run,
+    load_text,
+    record_text,
+    size_text,
+    sweep_text,
+    write_run,
+)
 
 DAYS = ("2026-08-01", "2026-08-02", "2026-08-03")
 
@@ -118,6 +131,41 @@ def test_it_gives_back_what_it_took_in_and_takes_nothing_twice(place: str, team:
         lparbench("archive", "query", place, "--out", tmp_path / "back")
 
 
+def test_fleets_come_back_with_their_hosts_and_load_tests_by_what_they_are(place: str, tmp_path: Path) -> None:
+    whole = fleets.fleet_record(hosts=8, waves=2)
+    run = fleets.record(fleets.facts(), fleets.SPEC, 0.001)
+    path, digest = whole.hosts[0].records[0].path, digest_of(to_json(run))
+    host = replace(whole.hosts[0], records=(FleetRecord(1, path, digest),))
+    directory = tmp_path / "results" / "fleet"
+    (directory / path).mkdir(parents=True)
+    (directory / path / "run.json").write_text(record_text(run))
+    (directory / "fleet.json").write_text(fleet_text(replace(whole, hosts=(host, *whole.hosts[1:]))))
+    (tmp_path / "monday.json").write_text(load_text(loads.load_record()))
+    added = lparbench("archive", "add", place, tmp_path / "results", tmp_path / "monday.json")
+    assert added == (0, "3 records taken in.\n")
+    listed = lparbench("archive", "list", place)[1]
+    assert "1 fleet run" in listed
+    assert "1 load test" in listed
+    lparbench("archive", "query", place, "--kind", "fleet", "--out", tmp_path / "back")
+    back = tmp_path / "back" / whole.fleet_id
+    assert (back / path / "run.json").read_bytes() == (directory / path / "run.json").read_bytes()
+    assert (back / "fleet.json").read_bytes() == (directory / "fleet.json").read_bytes()
+    assert lparbench("fleet", "report", f"{place}#{whole.fleet_id}") == lparbench("fleet", "report", directory)
+    with pytest.raises(InputError, match=f"#{run.run_id}: this is a run, not a fleet run"):
+        lparbench("fleet", "report", f"{place}#{run.run_id}")
+
+
+def test_a_fleet_whose_records_lie_elsewhere_is_not_written(tmp_path: Path) -> None:
+    whole = fleets.fleet_record(hosts=8, waves=2)
+    host = replace(whole.hosts[0], records=(FleetRecord(1, "../../x", "sha256:0"),))
+    (tmp_path / "fleet.json").write_text(fleet_text(replace(whole, hosts=(host, *whole.hosts[1:]))))
+    place = tmp_path / "team.sqlite"
+    lparbench("archive", "add", place, tmp_path)
+    with pytest.raises(InputError, match="expected a name without /"):
+        lparbench("archive", "query", place, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_conditions_hold_together(place: str, team: Path) -> None:
     with opened(place, new=True) as archive:
         archive.add([team])
@@ -145,9 +193,10 @@ def test_what_is_damaged_takes_nothing_in(team: Path, tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("2026-08-03", "2026-08-04", 1))
     with pytest.raises(InputError, match=r"run-2/run\.json"):
         lparbench("archive", "add", tmp_path / "a.sqlite", broken)
+    assert not (tmp_path / "a.sqlite").exists()
     with opened(str(tmp_path / "a.sqlite"), new=True) as archive:
         assert archive.entries(Query()) == []
-    with pytest.raises(InputError, match=r"no run.json, sweep.json, size.json in there"):
+    with pytest.raises(InputError, match=r"no run.json, sweep.json, size.json, load.json, fleet.json in there"):
         lparbench("archive", "add", tmp_path / "a.sqlite", tmp_path / "results" / "runs" / "run-9.unfinished")
 
 
