@@ -228,6 +228,8 @@ def run(
         write_file(directory / "report.html", render_fleet(fleet))
         write_file(directory / FLEET_NAME, to_bytes(text))
     except BaseException:
+        if (directory / FLEET_NAME).exists():  # which is written last
+            raise
         typer.echo(f"What was done is kept. Resume: lparbench fleet run --resume {directory}", err=True)
         raise
     _show(text if as_json else None, directory)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, ClassVar
 
 from typer.core import TyperCommand, TyperGroup
 
@@ -46,6 +47,12 @@ class Group(TyperGroup):
 class Command(TyperCommand):
     """A command whose options stand under the headings of their ``rich_help_panel``."""
 
+    alone: ClassVar[Mapping[str, str]] = {}  # options that may stand without a value, and what they mean then
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give options that stand alone their value first."""
+        return super().parse_args(ctx, [*_with_values(args, self.alone)])
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Arguments as their own metavars have them, without a second pair of brackets or dots."""
         return [_usage(piece) for piece in super().collect_usage_pieces(ctx)]
@@ -55,6 +62,13 @@ class Command(TyperCommand):
         parameters = [each for each in self.get_params(ctx) if each.get_help_record(ctx) is not None]
         headings = [_heading(each, "Arguments" if _is_argument(each) else "Options") for each in parameters]
         _write_sections(zip(headings, help_rows(parameters, ctx), strict=True), formatter)
+
+
+def _with_values(args: Sequence[str], alone: Mapping[str, str]) -> Iterator[str]:
+    for arg, following in zip_longest(args, args[1:], fillvalue="-"):
+        yield arg
+        if arg in alone and following.startswith("-"):
+            yield alone[arg]
 
 
 def help_rows(parameters: Iterable[Any], ctx: Any) -> Iterator[tuple[str, str]]:

@@ -105,12 +105,12 @@ def _global_options(
     pass
 
 
-def _add(name: str, panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return app.command(name, cls=Command, rich_help_panel=panel)
+def _add(name: str, panel: str, cls: type[Command] = Command) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return app.command(name, cls=cls, rich_help_panel=panel)
 
 
 _MAIN = "The main job"
-_add("run", _MAIN)(run.run)
+_add("run", _MAIN, run.RunCommand)(run.run)
 _add("list", _MAIN)(listing.list_workloads)
 _add("report", _MAIN)(report.report)
 _add("score", _MAIN)(score.score)

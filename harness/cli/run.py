@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -23,10 +24,18 @@ from harness.cli.choices import (
     refuse_with_resume,
 )
 from harness.cli.durations import seconds
+from harness.cli.help import Command
 from harness.cli.options import AMOUNT, OUTPUT, Counting, DataDir, RecordJson, Rows, Seed, Synthetic, Trust, node_option
 from harness.trust import allow
 
 _PLACE = "Where it runs"
+TRACKED = "sqlite:///mlflow.db"
+
+
+class RunCommand(Command):
+    """`run`, whose ``--track`` alone means a local store."""
+
+    alone: ClassVar[Mapping[str, str]] = {"--track": TRACKED}
 
 
 @own_data.takes_own_data
@@ -219,8 +228,8 @@ def run(
     track: Annotated[
         str | None,
         typer.Option(
-            metavar="URI",
-            help="Log the run, its training curves and bundles to MLflow too: sqlite:///mlflow.db, or http(s)://SERVER.",
+            metavar="[URI]",
+            help=f"Log the run, its curves and what --save keeps to MLflow too: http(s)://SERVER; alone {TRACKED}.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -229,7 +238,7 @@ def run(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Continue an interrupted run; takes no other option but --json.",
+            help="Continue an interrupted run; takes no other option but --track and --json.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -257,7 +266,7 @@ def run(
     allow(trust)
     group = launched(os.environ)
     if resume is not None:
-        refuse_with_resume(context, "run")
+        refuse_with_resume(context, "run", but=("track",))
         group = None
         level = runs.smt_to_resume(resume)
     else:
@@ -295,12 +304,12 @@ def run(
             scores=scores,
             roofline="kept" if roofline is None else "measured" if roofline else "none",
         )
-        if track is not None:
-            check_store(track, EXPERIMENT)
         level = smt
         if group is not None and group.first:
             take_part(spec, group, ProcessExecutor(), Silence())
             return
+    if track is not None:
+        check_store(track, EXPERIMENT)
     with at_level(level):
         if resume is not None:
             session = runs.resume(resume, spent_s=process_age_s())
@@ -318,6 +327,8 @@ def run(
     if track is not None:
         identifier = log_to_mlflow(record, directory, tracking_uri=track, experiment=EXPERIMENT)
         typer.echo(f"Logged to {track} as MLflow run {identifier}", err=True)
+        if track.startswith("sqlite:"):
+            typer.echo(f"See it: mlflow ui --backend-store-uri {track}", err=True)
     if as_json:
         typer.echo(record_text(record), nl=False)
     else:

@@ -28,8 +28,8 @@ def serve(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="BUNDLE|WORKLOAD", autocompletion=completion.workloads,
-            help="Directory that `lparbench run --save` kept, or a workload, which is trained and saved first.",
+            metavar="BUNDLE|WORKLOAD|RUN", autocompletion=completion.workloads,
+            help="Directory that `lparbench run --save` kept, that run, or a workload, trained and saved first.",
         ),
     ],
     api: Annotated[str, typer.Option(metavar="NAME", help="documents, v2 (Open Inference Protocol), both.")] = "both",

@@ -33,7 +33,7 @@ class Adversarial(NetDetector, Replicated, OneClass):
     discriminators: ClassVar[tuple[str, ...]] = ("discriminator",)
     generators: ClassVar[tuple[str, ...]] = ("encoder", "generator")
     loss_names: ClassVar[tuple[str, ...]] = ("discriminator", "generator", "encoder")
-    scores_cheaply: ClassVar[bool] = False  # so that validation rows can be looked at after every epoch
+    watched_rows: ClassVar[int | None] = None  # validation rows scored after an epoch; None: as many as by other nets
     orders: ClassVar[int] = 2  # independent row orders: of the discriminators' batches, of the generators'
 
     latent: int = 32
@@ -81,8 +81,7 @@ class Adversarial(NetDetector, Replicated, OneClass):
         natively = context.trainer == "native" and native.missing() is None
         step, write_back, together = (cls._natively if natively else cls._on_torch)(replicas, normal, context)
         keeper = BestWeightsKeeper(replicas, write_back, context, by_validation=first.keeps_best)
-        watched = context if cls.scores_cheaply else replace(context, X_val=None)
-        curve = ValidationCurve(first.decision_function, first.fitted_net(), watched, MOST)
+        curve = ValidationCurve(first.decision_function, first.fitted_net(), context, cls.watched_rows or MOST)
         measured = curve.after(keeper.write_back)
         histories = train(
             step, replace(schedule, batches_per_step=together), context,
@@ -133,14 +132,12 @@ class Adversarial(NetDetector, Replicated, OneClass):
 
 @dataclass
 class Reconstructing(Adversarial):
-    """An adversarial detector with an encoder, whose scores are cheap enough to be looked at after every epoch.
+    """An adversarial detector with an encoder, whose scores may choose an epoch.
 
     Args:
         keep: whose weights are kept, default ``last``: those of the last epoch, or under ``validation`` of the one with
             the highest F1 on the validation labels; adversarial losses do not show when training is best.
     """
-
-    scores_cheaply: ClassVar[bool] = True
 
     keep: Literal["last", "validation"] = "last"
 

@@ -55,6 +55,7 @@ class AnoGAN(Adversarial):
     generators: ClassVar[tuple[str, ...]] = ("generator",)
     loss_names: ClassVar[tuple[str, ...]] = ("discriminator", "generator")
     orders: ClassVar[int] = 1
+    watched_rows: ClassVar[int] = 256  # half a second's search on one core
     native_backend: ClassVar[bool] = False  # its own scoring searches natively
 
     score_by: Literal["cross-entropy", "feature-matching"] = "feature-matching"

@@ -330,12 +330,13 @@ def _page_faults(result: Result) -> float | None:
 
 
 def _as_block(result: Result) -> Result:
-    """A result that is called invalid only for what its one block cannot settle, as a valid one."""
+    """A result without what its one block cannot settle, and valid where it is called invalid for nothing else."""
     excused = {rule.sentence for rule in _OF_ONE_BLOCK}
     called = result.validity.verdict in (Verdict.INVALID, Verdict.NO_STEADY_STATE)
-    if called and set(result.validity.reasons) <= excused:
-        return replace(result, validity=Validity(Verdict.VALID))
-    return result
+    if not called:
+        return result
+    reasons = tuple(reason for reason in result.validity.reasons if reason not in excused)
+    return replace(result, validity=replace(result.validity, reasons=reasons) if reasons else Validity(Verdict.VALID))
 
 
 async def _all_of(work: Sequence[Awaitable[T]]) -> list[T]:

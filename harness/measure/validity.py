@@ -133,10 +133,10 @@ def _clean(evidence: Evidence) -> list[Invalidity]:
     if not shares or fmean(shares) >= MIN_CLEAN_SHARE:
         return []
     # 49.6 % is not "50 % where 50 % are needed"; 45 % is not 44 % because the mean is a last digit below
-    percent = math.floor(round(100 * fmean(shares), 6))
+    percent, least = (math.floor(round(100 * share, 6)) for share in (fmean(shares), min(shares)))
     text = (
         f"{percent} % of the samples are undisturbed, at least {percentage(MIN_CLEAN_SHARE)} are needed"
-        f" (least in one process: {percentage(min(shares))})"
+        f" (least in one process: {least} %)"
     )
     return [Invalidity(Reason.MOSTLY_DISTURBED, text)]
 

@@ -221,6 +221,7 @@ class Accuracy:
         loss_curve: mean training loss of each epoch.
         validation_curve: metric -> its value on validation rows after each epoch; None for an epoch without.
         class_weights: of normal rows and anomalies in the loss; empty where they count alike.
+        parameters: of the constructor of the first seed's detector, as text.
         intervals: metric -> its interval: over several random splits, or for those that rest on few anomalies.
         counterpart: under the other protocol, where it was asked for.
         warnings: what may be wrong with the scores.
@@ -254,6 +255,7 @@ class Accuracy:
     warnings: tuple[str, ...] = ()
     validation_curve: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     class_weights: tuple[Positive, ...] = ()
+    parameters: dict[str, str] = field(default_factory=dict)
 
     def mean(self, metric: str | None) -> float | None:
         """Mean of a metric over seeds; None where it is not recorded."""

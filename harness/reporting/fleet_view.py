@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ STATUS = {
 _SEVERE = {Severity.HIGH.value, Severity.MEDIUM.value}
 _NAMED = 6  # hosts in a sentence
 _CAUSES = 2
+_WAVES = re.compile(r"\d+ of its waves [a-z ]+")  # as a reason begins that says how many are missing
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def anonymous(fleet: Fleet) -> Fleet:
         replace(
             host,
             name=names[host.name],
-            reason=None if host.reason is None else host.state.value,
+            reason=_without_particulars(host),
             frame=None if host.frame is None else frames[host.frame],
             records=(),
             findings=tuple(replace(finding, title=hidden(finding.title) or "") for finding in host.findings),
@@ -105,6 +107,14 @@ def anonymous(fleet: Fleet) -> Fleet:
     return replace(
         fleet, hosts=hosts, tests=tests, notes=notes, inventory="inventory", tool=replace(fleet.tool, argv=())
     )
+
+
+def _without_particulars(host: FleetHost) -> str | None:
+    """How many of its waves are missing; nothing that the host or ssh said."""
+    if host.reason is None:
+        return None
+    waves = _WAVES.match(host.reason)
+    return host.state.value if waves is None else waves[0]
 
 
 def change(standing: HostStanding) -> str:

@@ -139,6 +139,8 @@ def _log_training(client: Any, child: str, accuracy: Accuracy) -> None:
         for epoch, measured in enumerate(values, 1):
             if measured is not None and math.isfinite(measured):
                 client.log_metric(child, f"validation_{name}", measured, step=epoch)
+    for name, parameter in accuracy.parameters.items():
+        client.log_param(child, f"detector.{name}", _text(parameter))
     for name, weight in zip(("normal", "anomaly"), accuracy.class_weights, strict=False):
         client.log_param(child, f"class_weight_{name}", _text(weight))
     confusion = encode(accuracy.confusion)

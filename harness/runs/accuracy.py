@@ -72,6 +72,7 @@ def accuracy_record(workload: Workload, protocol: Protocol, outcome: FitOutcome)
         warnings=_warnings(first),
         validation_curve=_validation_curve(outcome.epochs),
         class_weights=outcome.class_weights,
+        parameters=outcome.parameters,
     )
 
 

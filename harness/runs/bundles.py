@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from harness.datasets.registry import find, is_own_table
 from harness.decode import encode
 from harness.errors import InputError
 from harness.record.spec import RunSpec
+from harness.record.store import RECORD_NAME, load_run
 from harness.scoring.bundle import is_bundle
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ def bundle_of(asked: RunSpec, save: Path, progress: Progress) -> Path:
     """Directory of the bundle.
 
     Args:
-        asked: its workload is a bundle, a directory that holds exactly one, or a workload by name or file, which is
-            trained on the data that it asks for.
+        asked: its workload is a bundle, a directory that holds exactly one, a run that kept exactly one, or a workload
+            by name or file, which is trained on the data that it asks for.
         save: where the bundle of a workload is kept; one of the same data that is there already is not trained again.
         progress: shows the training.
 
@@ -41,12 +43,8 @@ def bundle_of(asked: RunSpec, save: Path, progress: Progress) -> Path:
         )
     if is_bundle(path):
         return path
-    if path.is_dir():
-        inside = sorted(filter(is_bundle, path.iterdir()))
-        if len(inside) != 1:
-            listed = ", ".join(entry.name for entry in inside) or "none"
-            raise InputError(f"{path} is no model bundle; bundles in it: {listed}.", remedy="Name one of them.")
-        return inside[0]
+    if path.is_dir() or path.name == RECORD_NAME:
+        return _kept_by(path) if (path / RECORD_NAME).exists() or path.is_file() else _one_of(path, path.iterdir())
     from harness.runs.design import workloads_of
     from harness.runs.run import run_once
     from harness.workers.executor import ProcessExecutor
@@ -61,6 +59,28 @@ def bundle_of(asked: RunSpec, save: Path, progress: Progress) -> Path:
             reasons = [reason for result in run.results for reason in result.validity.reasons]
             raise InputError(f"{name} could not be trained and saved: {'; '.join(reasons) or 'no result'}.")
     return kept
+
+
+def _kept_by(path: Path) -> Path:
+    """The bundle that a run kept."""
+    run = load_run(path)
+    if run.spec.save is None:
+        raise InputError(
+            f"{path}: this run kept no model bundle.",
+            remedy="Run it with --save DIR, or name its workload, which is trained then.",
+        )
+    return _one_of(
+        path, (Path(run.spec.save) / workload for workload in dict.fromkeys(r.workload for r in run.results))
+    )
+
+
+def _one_of(path: Path, folders: Iterable[Path]) -> Path:
+    inside = sorted(filter(is_bundle, folders))
+    if len(inside) != 1:
+        listed = ", ".join(entry.name for entry in inside) or "none"
+        remedy = f"Name one of them: {inside[0]}." if inside else "Keep one: lparbench run WORKLOAD --save DIR"
+        raise InputError(f"{path} is no model bundle; bundles in it: {listed}.", remedy=remedy)
+    return inside[0]
 
 
 def _digest(asked: RunSpec, workload: Workload) -> str:

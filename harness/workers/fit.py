@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +21,7 @@ from harness.detectors.classifier import Classifier
 from harness.detectors.export import Fitted, prepare, save_bundle
 from harness.detectors.registry import resolve
 from harness.detectors.replicated import fit_together
-from harness.errors import InputError
+from harness.errors import InputError, one_line
 from harness.evaluation.metrics import Evaluation, evaluate, operating_points
 from harness.linalg import trainer
 from harness.record.accuracy import OperatingPoint, TrainingLimits
@@ -39,6 +39,8 @@ from harness.workload.model import Value
 if TYPE_CHECKING:
     from harness.training.ranks import Ranks
 
+_PLAIN = (int, float, tuple, list, dict, type(None))
+_LONGEST_PARAMETER = 200  # characters
 _SPLITS = (
     "Each training seed has a random split of its own: what differs between seeds includes what differs between splits."
 )
@@ -79,8 +81,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     _keep_rows(first, data, scores[0], directory)
     points = _operating_points(first, scores[0], data)
     if job.scores:
-        cuts = [point.threshold for point in points]
-        write_row_scores(directory / SCORES_FILE, scores[0], data, first.threshold_for(scores[0]).value, cuts)
+        _keep_scores(first, data, scores[0], points, directory)
     record = _with_splits(data, 1 + len(others))
     if job.save is not None:
         fitted = Fitted(workload.name, job.protocol, job.seeds[0], record, points)
@@ -106,8 +107,29 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         ranks=1 if ranks is None else ranks.count,
         reduce_seconds=0.0 if ranks is None else ranks.reduce_s - before,
         class_weights=first.class_weights_,
+        parameters=_as_text(first.get_params()),
         weights=artifacts.weights(),
     )
+
+
+def _keep_scores(
+    detector: Detector, data: EncodedDataset, scores: Vector, points: Sequence[OperatingPoint], directory: Path
+) -> None:
+    cuts = [point.threshold for point in points]
+    write_row_scores(directory / SCORES_FILE, scores, data, detector.threshold_for(scores).value, cuts)
+
+
+def _as_text(parameters: Mapping[str, object]) -> dict[str, str]:
+    """Parameters as they are written; of an object its class, for its own text may differ from run to run."""
+    texts = {
+        name: repr(value)
+        if isinstance(value, _PLAIN)
+        else str(value)
+        if isinstance(value, str)
+        else type(value).__name__
+        for name, value in parameters.items()
+    }
+    return {name: one_line(text)[:_LONGEST_PARAMETER] for name, text in texts.items()}
 
 
 def _wants_native(job: FitJob, detector: Detector) -> bool:

@@ -66,6 +66,7 @@ class FitOutcome:
         macs_per_row: multiply-accumulates to score a row; None when it is not a matter of dense layers.
         ranks: processes that trained together.
         class_weights: of normal rows and anomalies in the loss; empty where they count alike.
+        parameters: of the constructor, as text.
         weights: numbers that every call of the scoring program reads; None where that is not known.
     """
 
@@ -88,6 +89,7 @@ class FitOutcome:
     ranks: int = 1
     reduce_seconds: float = 0.0  # of the training, spent in combining what the ranks have
     class_weights: tuple[float, ...] = ()
+    parameters: dict[str, str] = field(default_factory=dict)
     weights: int | None = None
     kind: Literal["fit"] = "fit"
 

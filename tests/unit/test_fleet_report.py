@@ -206,7 +206,12 @@ def test_an_anonymous_report_names_nothing() -> None:
     hosts = hosts_of(4, lpar02=fleets.looked(facts(2, "9" * 16), [replace(OFF_NODE, title="lpar02 is off its node")]))
     values = rates(np.random.default_rng(4), 4)
     values[1] *= 0.8
-    hidden = anonymous(judged({"nsl-kdd-mlp": values}, hosts))
+    whole = judged({"nsl-kdd-mlp": values}, hosts)
+    reasons = ("1 of its waves cannot be used: as lpar01 says", "ssh: lpar02.example: no route", None, None)
+    hidden = anonymous(
+        replace(whole, hosts=tuple(replace(host, reason=why) for host, why in zip(whole.hosts, reasons, strict=True)))
+    )
+    assert [host.reason for host in hidden.hosts] == ["1 of its waves cannot be used", "done", None, None]
     for text in (fleet_text(hidden), render_fleet(hidden).decode()):
         assert not re.search(r"lpar\d|hosts\.ini|9105-22A [0-9a-f]{6}", text)
     assert "host002 is 20" in sentence(hidden)

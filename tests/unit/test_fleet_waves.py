@@ -19,9 +19,11 @@ from harness.fleet.judge import fleet_of
 from harness.fleet.protocol import Refused, Request
 from harness.fleet.session import Entry, FleetDesign, MeasuredEntry, MissedEntry, open_journal, read_journal
 from harness.fleet.transport import HostFailureError, SshTransport
-from harness.fleet.waves import Coordinator, completed, frames_of
+from harness.fleet.waves import Coordinator, completed, frames_of, timed_of
+from harness.measure.validity import Evidence, invalidities
 from harness.platform.facts import Facts
 from harness.record.fleet_model import Fleet, HostState
+from harness.record.model import Validity, Verdict
 from harness.record.store import load_run, record_text
 from harness.reporting.fleet_html import render_fleet
 from harness.reporting.fleet_terminal import fleet_text as terminal_text
@@ -329,3 +331,13 @@ def test_a_signal_ends_what_is_under_way_before_it_ends_the_program() -> None:
         assert signal.getsignal(signal.SIGTERM) is end
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_block_that_is_invalid_for_more_than_being_one_says_that_alone() -> None:
+    run = fleets.record(facts(), fleets.SPEC, 0.001)
+    disturbed = Evidence(blocks=1, clean_shares=(0.3,))
+    reasons = tuple(each.sentence for each in invalidities(disturbed))
+    run = replace(run, results=(replace(run.results[0], validity=Validity(Verdict.INVALID, reasons)),))
+    (timed,) = timed_of(run)
+    assert "30 % of the samples are undisturbed" in " ".join(timed.problems)
+    assert "blocks" not in " ".join(timed.problems)

@@ -215,6 +215,8 @@ def test_mlflow_holds_the_training_beside_its_database(tmp_path: Path, monkeypat
     monkeypatch.chdir(elsewhere)
     result = inference("w1")
     assert result.accuracy is not None
+    result = replace(result, accuracy=replace(result.accuracy, parameters={"learning_rate": "0.001"}))
+    assert result.accuracy is not None
     bundle = tmp_path / "bundles" / "w1"
     bundle.mkdir(parents=True)
     (bundle / "manifest.json").write_text("{}")
@@ -237,6 +239,7 @@ def test_mlflow_holds_the_training_beside_its_database(tmp_path: Path, monkeypat
         assert [point.value for point in points] == pytest.approx(values[1:])
     weights = [child.data.params[f"class_weight_{kind}"] for kind in ("normal", "anomaly")]
     assert weights == ["0.625", "2.5"]
+    assert child.data.params["detector.learning_rate"] == "0.001"
     assert child.data.metrics["true_positive"] == result.accuracy.confusion.true_positive
     assert [file.path for file in client.list_artifacts(identifier, "bundles/w1")] == ["bundles/w1/manifest.json"]
     assert not list(elsewhere.iterdir())
@@ -260,6 +263,23 @@ def test_a_store_that_refuses_is_an_error_before_anything_is_measured(
     with pytest.raises(LparbenchError, match=r"http://127\.0\.0\.1:9: the tracking store refused"):
         CliRunner().invoke(app, command, catch_exceptions=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words", [["--track", "--synthetic"], ["--synthetic", "--track"], ["--resume", "DIR", "--track"]]
+)
+def test_tracking_alone_means_a_local_store(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def refuse(uri: str, _: str) -> None:
+        asked.append(uri)
+        raise InputError("as scripted")
+
+    monkeypatch.setattr("harness.reporting.mlflow_store.check_store", refuse)
+    monkeypatch.setattr("harness.runs.run.smt_to_resume", lambda _: None)
+    with pytest.raises(InputError, match="as scripted"):
+        CliRunner().invoke(app, ["run", *words], catch_exceptions=False)
+    assert asked == ["sqlite:///mlflow.db"]
 
 
 def test_without_mlflow_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from support.records import (
 
 from harness.advice.finding import Evidence, Finding, NotChecked, Severity
 from harness.platform.facts import CpuFacts, EmulationFacts, Facts, LoadedSoftware, Package
-from harness.record.accuracy import ClassRecall, FailedBaseline, ScoredBaselines, SeedMean
+from harness.record.accuracy import ClassRecall, Epochs, FailedBaseline, ScoredBaselines, SeedMean, TrainingLimits
 from harness.record.model import Checks, MemoryPolicy, Metric, Run, Tool, Validity, Verdict
 from harness.record.store import load_run, write_run
 from harness.reporting import html
@@ -327,6 +327,25 @@ def test_hostile_text_is_shown_and_never_run() -> None:
     assert not {"script", "img"} & set(found.tags)
     assert all(link.startswith("#") or link == "data:," for link in found.links)
     assert found.open == []
+
+
+@pytest.mark.parametrize(
+    ("trained", "limit", "shown"),
+    [
+        (11, None, "11 of 30"),  # ended early
+        (40, None, "40"),  # with ten of another stage
+        (12, 2, "2 of 30, 12 with its other stages"),
+        (2, 2, "2 of 30"),
+    ],
+)
+def test_epochs_of_other_stages_are_not_counted_as_scheduled(trained: int, limit: int | None, shown: str) -> None:
+    result = inference()
+    assert result.accuracy is not None
+    accuracy = replace(
+        result.accuracy, epochs=Epochs(trained, 30), limits=TrainingLimits(limit, None), parameters={"hidden": "(8,)"}
+    )
+    listed = dict(details("d", [replace(result, accuracy=accuracy)]).dataset)
+    assert (listed["Epochs"], listed["Parameters"]) == (shown, "hidden (8,)")
 
 
 def test_a_record_of_a_million_samples_makes_a_small_page() -> None:

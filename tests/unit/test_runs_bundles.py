@@ -7,9 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support import records
 
 from harness.errors import InputError
 from harness.record.spec import RunSpec
+from harness.record.store import write_run
 from harness.reporting.progress import Silence
 from harness.runs import run as runs
 from harness.runs.bundles import bundle_of
@@ -33,6 +35,17 @@ def test_a_bundle_and_a_directory_of_one_are_taken_as_they_are(tmp_path: Path) -
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="bundles in it: none"):
         bundle_of(RunSpec((str(tmp_path / "empty"),)), tmp_path, Silence())
+
+
+def test_a_run_stands_for_the_bundle_that_it_kept(tmp_path: Path) -> None:
+    kept = make(tmp_path / "models" / "nsl-kdd-autoencoder")
+    make(tmp_path / "models" / "of another run")
+    run = records.run(spec=records.spec(save=str(kept.parent)))
+    assert bundle_of(RunSpec((str(write_run(run, tmp_path)),)), tmp_path, Silence()) == kept
+    other = write_run(records.run(run_id="r-2"), tmp_path)
+    with pytest.raises(InputError, match="this run kept no model bundle") as error:
+        bundle_of(RunSpec((str(other),)), tmp_path, Silence())
+    assert "--save" in (error.value.remedy or "")
 
 
 def test_a_workload_is_trained_and_saved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,8 @@ WATCHED = [
     ("dagmm", {"batch_size": 16}, "torch", None),
     ("alad", SMALL, "torch", None),
     ("egbad", SMALL, "torch", None),
+    ("anogan", {**SMALL, "search_steps": 3}, "torch", None),
+    ("anogan", {**SMALL, "search_steps": 3}, "native", None),
     ("egbad-images", {"latent": 4, "batch_size": 8}, "torch", 64),
 ]
 
@@ -97,7 +99,8 @@ def test_a_detector_of_normal_rows_trains_the_same_when_it_is_watched(
     assert all(epoch.validation == {} for epoch in blind.history_)
 
 
-def test_a_search_for_each_row_is_not_made_after_each_epoch() -> None:
-    detector = resolve("anogan", {**SMALL, "epochs": 1, "random_state": 5})
-    detector.fit(*_rows(1), context=FitContext(*_rows(2)))
-    assert detector.history_[-1].validation == {}
+def test_a_search_for_each_row_is_made_for_few_after_each_epoch() -> None:
+    detector = resolve("anogan", {**SMALL, "epochs": 1, "random_state": 5, "search_steps": 2})
+    rows, labels = _rows(2, 600)
+    detector.fit(*_rows(1), context=FitContext(rows, labels))
+    assert detector.history_[-1].validation == pytest.approx(_of_last(detector, (rows[::3], labels[::3])))

@@ -117,14 +117,27 @@ def _dataset(result: Result) -> list[tuple[str, str]]:
     ]
     if data.duplicates:
         lines.append(("Repeated rows", _duplicates(data.duplicates)))
-    epochs = None if result.accuracy is None else result.accuracy.epochs
-    if epochs is not None and epochs.trained:  # more than scheduled when there are passes before those
-        of_all = f" of {epochs.scheduled}" if epochs.scheduled and epochs.trained <= epochs.scheduled else ""
-        lines.append(("Epochs", f"{epochs.trained}{of_all}"))
+    if result.accuracy is not None and result.accuracy.epochs.trained:
+        lines.append(("Epochs", _epochs(result.accuracy)))
+    if result.accuracy is not None and result.accuracy.parameters:
+        lines.append(("Parameters", ", ".join(f"{name} {value}" for name, value in result.accuracy.parameters.items())))
     if result.accuracy is not None and result.accuracy.class_weights:
         normal, anomaly = result.accuracy.class_weights
         lines.append(("Class weights", f"{number(normal)} normal, {number(anomaly)} anomaly"))
     return [(label, value) for label, value in lines if value]
+
+
+def _epochs(accuracy: Accuracy) -> str:
+    """How many of the scheduled ones; a detector with several stages has more than those."""
+    trained, scheduled = accuracy.epochs.trained, accuracy.epochs.scheduled
+    if scheduled is None:
+        return count(trained)
+    own = trained if accuracy.limits.epochs is None else min(trained, accuracy.limits.epochs)
+    if own > scheduled:
+        return count(trained)
+    return f"{count(own)} of {count(scheduled)}" + (
+        f", {count(trained)} with its other stages" if own < trained else ""
+    )
 
 
 def _in_order(part: tuple[str, int]) -> tuple[int, str]:
