@@ -104,6 +104,10 @@ def _lpar(**settings: object) -> TreeSpec:
     return replace(GOOD, lpar=LparSpec(**settings))  # type: ignore[arg-type]
 
 
+def _isolated(*cpus: int) -> Callable[[Facts], Facts]:
+    return lambda facts: replace(facts, kernel=replace(facts.kernel, isolated_cpus=cpus))
+
+
 FOUR_THREADS = replace(GOOD, smt=4, smt_control="4")
 CASES: dict[str, tuple[Case, Case]] = {  # rule -> a machine it is for and fires on, and one it is for and passes
     "affinity-score": (
@@ -112,6 +116,7 @@ CASES: dict[str, tuple[Case, Case]] = {  # rule -> a machine it is for and fires
     ),
     "cores-offline": (Case(replace(GOOD, offline_cores=frozenset({2}))), Case()),
     "cpu-quota": (Case(change=_quota(3.0)), Case(change=_quota(12.0))),
+    "cpus-isolated": (Case(change=_isolated(0, 1, 2)), Case(change=_isolated(0))),  # a single one moves nothing
     "cpus-on-several-nodes": (Case(TWO_NODES), Case()),
     "cpus-withheld": (Case(replace(GOOD, allowed_cpus="0-1")), Case()),
     "dispatch-dispersion": (
