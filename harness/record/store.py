@@ -75,7 +75,11 @@ def load_size(path: Path) -> Size:
 
 
 def is_load_test(path: Path) -> bool:
-    """Whether this is the record of a load test by its name, or a directory with that and no run."""
+    """Whether this is the record of a load test, which has any name, or a directory with a ``load.json`` and no run."""
+    if path.is_file() and path.name not in KINDS:
+        with suppress(LparbenchError):  # what else is wrong with it is said by who reads it
+            document = read_json(path)
+            return isinstance(document, dict) and "load_id" in document
     return path.name == LOAD_NAME or ((path / LOAD_NAME).exists() and not (path / RECORD_NAME).exists())
 
 

@@ -189,7 +189,8 @@ class App:
     def count(self, path: str | None, status: int, answers: int = 1) -> None:
         """Count answers, by their route where they have one."""
         self.metrics.requests[path if path in self._methods and path else "other", status] += answers
-        if status >= 400:
+        # Readiness that says no is an answer, and a defect of the server refuses nothing.
+        if status >= 400 and status != 500 and ("GET", path or "") not in self._open:
             self.metrics.rejected[_REASONS.get(status, "invalid")] += answers
 
     def _no_route(self, path: str) -> HttpError:

@@ -159,3 +159,10 @@ def test_what_was_busy_all_the_time_is_what_limited(
     began = {name: ProcessTime(each.cpus, 1.0, 1.0) for name, each in after.items()}
     ended = {name: ProcessTime(each.cpus, each.cpu_s + 1, each.scoring_s + 1) for name, each in after.items()}
     assert limited_by(result, lagged, uses(began, ended, 10.0)) == limit
+
+
+def test_a_record_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    record = load_record()
+    path = tmp_path / "monday.json"
+    path.write_text(load_text(record))
+    assert page_of(path).content == render_load(record)

@@ -186,6 +186,9 @@ def test_a_token_guards_all_but_health(model: ServedModel) -> None:
 def test_a_draining_server_is_live_and_not_ready(app: App) -> None:
     assert ask(app, "GET", "/v2/health/ready")[0] == 200
     app.draining = True
+    app.count("/v2/health/ready", 503)
+    app.count("/predict", 500)
+    assert not app.metrics.rejected  # neither was refused
     assert (ask(app, "GET", "/v2/health/live")[0], ask(app, "GET", "/v2/health/ready")[0]) == (200, 503)
 
 
