@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
 from harness.serving.admission import Admission
@@ -41,6 +42,7 @@ class Batch(Generic[T]):
 
     def __init__(self, app: Handlers[T], soon: Callable[[Callable[[], None]], object] | None = None) -> None:
         self._app, self._soon, self._settle = app, soon, app.settle
+        self._since = 0.0  # when the first of those that wait came
         self._waiting: list[tuple[Scoring | Reply, Done, int]] = []  # how many requests they are of
 
     def take(self, request: T, done: Done) -> None:
@@ -59,12 +61,15 @@ class Batch(Generic[T]):
 
     def _wait(self, outcome: Scoring | Reply, done: Done, requests: int) -> None:
         if not self._waiting:
+            self._since = perf_counter()
             (self._soon or asyncio.get_running_loop().call_soon)(self._flush)
         self._waiting.append((outcome, done, requests))
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         scorings = [outcome for outcome, _, _ in waiting if isinstance(outcome, Scoring)]
+        if scorings:
+            self._app.metrics.queue_s.add(perf_counter() - self._since)
         try:
             replies = self._app.score(scorings) if scorings else []
         except Exception as error:  # noqa: BLE001 - see the class

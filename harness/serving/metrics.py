@@ -119,6 +119,7 @@ class Metrics:
         self.rejected: Counter[str] = Counter()  # by reason
         self.decisions: Counter[str] = Counter()  # rows, by level
         self.request_s = Histogram()
+        self.queue_s = Histogram()
         self.score_s = Histogram()
         self.batch_rows = Histogram(ROWS)
         self.connections = 0
@@ -130,7 +131,7 @@ class Metrics:
     @property
     def histograms(self) -> tuple[Histogram, ...]:
         """All of them."""
-        return self.request_s, self.score_s, self.batch_rows
+        return self.request_s, self.queue_s, self.score_s, self.batch_rows
 
     @property
     def processes(self) -> Mapping[str, ProcessTime]:
@@ -199,6 +200,7 @@ def openmetrics(metrics: Metrics, info: Mapping[str, str], drift: Mapping[str, f
     _family(lines, "decisions", "counter", "Rows scored, by level.", decisions)
     for name, histogram, what in (
         ("request_seconds", metrics.request_s, "From the last byte of a request to its answer."),
+        ("queue_seconds", metrics.queue_s, "Until a call of the scorer, of the row that waited longest for it."),
         ("score_seconds", metrics.score_s, "Of a call of the scorer."),
         ("batch_rows", metrics.batch_rows, "Rows of a call of the scorer."),
     ):

@@ -14,6 +14,7 @@ from harness.errors import ExitCode, InputError
 from harness.platform.second_clock import ClockWatch, Elapsed
 from harness.serving.admission import Admission
 from harness.serving.app import App
+from harness.serving.batch import Batch
 from harness.serving.exchange import HttpError, Reply, Request, Scoring
 from harness.serving.loop import ended
 from harness.serving.model import ServedModel
@@ -210,6 +211,21 @@ def test_metrics_are_open_metrics_and_count_what_was_done(app: App, model: Serve
     assert values["lparbench_request_seconds_count",] == 1
     assert sum(v for (name, *_), v in values.items() if name == "lparbench_decisions_total") == 3
     assert families["lparbench_model"].samples[0].labels["model"] == model.name
+
+
+def test_the_wait_for_the_scorer_is_that_of_the_first_of_a_turn(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((10.0, 10.25))
+    monkeypatch.setattr("harness.serving.batch.perf_counter", lambda: next(clock))
+    flushes: list[Any] = []
+    replies: list[Reply] = []
+    batch: Batch[Request] = Batch(app, flushes.append)
+    for _ in range(2):
+        batch.take(Request("POST", "/predict", {}, json.dumps({"features": FEATURES}).encode(), True), replies.append)
+    (flush,) = flushes
+    flush()
+    assert [reply.status for reply in replies] == [200, 200]
+    assert (app.metrics.queue_s.count, app.metrics.queue_s.total) == (1, 0.25)
+    assert "lparbench_queue_seconds_sum 0.25\n" in ask(app, "GET", "/metrics")[1].decode()
 
 
 def test_drift_is_told_per_feature(app: App, model: ServedModel) -> None:
