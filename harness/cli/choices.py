@@ -15,7 +15,7 @@ from harness.errors import InputError, unknown
 if TYPE_CHECKING:
     import typer
 
-    from harness.record.spec import Protocol, Reduction, Scenario
+    from harness.record.spec import Protocol, Reduction, Scenario, TrainingDtype
     from harness.training.rank_setting import RankGroup
 
 Cache = Literal["hot", "cold"]
@@ -163,6 +163,17 @@ def parse_dtypes(text: str | None) -> tuple[str, ...] | None:
     from harness.scoring.backends import DTYPES
 
     return None if text is None else parse_list("--dtypes", text, DTYPES)
+
+
+def parse_train_dtypes(text: str | None) -> tuple[TrainingDtype, ...] | None:
+    """Number formats of a training; None for the workload's own.
+
+    Raises:
+        InputError: one of them is not known.
+    """
+    from harness.record.spec import TRAINING_DTYPES
+
+    return None if text is None else parse_list("--train-dtypes", text, TRAINING_DTYPES)
 
 
 def parse_learning_rates(text: str | None) -> tuple[float, ...]:

@@ -21,6 +21,7 @@ from harness.cli.choices import (
     parse_reduction,
     parse_scenarios,
     parse_source,
+    parse_train_dtypes,
     refuse_with_resume,
 )
 from harness.cli.durations import seconds
@@ -94,6 +95,16 @@ def run(
         typer.Option(
             metavar="A,B",
             help="Train every seed at these rates as well (1e-5,1e-4), all at once, and report their accuracy.",
+            rich_help_panel=AMOUNT,
+            show_default=False,
+        ),
+    ] = None,
+    train_dtypes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            autocompletion=completion.one_of("float32", "bfloat16"),
+            help="bfloat16: train every seed with products in it too, and report accuracy and rate next to float32.",
             rich_help_panel=AMOUNT,
             show_default=False,
         ),
@@ -286,6 +297,7 @@ def run(
             epochs=epochs or base.epochs,
             rows=rows,
             learning_rates=parse_learning_rates(learning_rates),
+            train_dtypes=parse_train_dtypes(train_dtypes),
             cores=cores,
             threads_per_core=threads_per_core,
             node=nodes,

@@ -59,6 +59,7 @@ class Detector(ABC):
     supervised: ClassVar[bool] = False
     sequential: ClassVar[bool] = False
     dense: ClassVar[bool] = True  # its program, where it has one, is of dense layers for `torch.compile`
+    rounds_products: ClassVar[bool] = False  # where it trains natively, operands of products may be bfloat16
     data_parallel: ClassVar[bool] = False  # several ranks may train it on shares of each batch
     takes_codes: ClassVar[bool] = False  # it is fitted on `CodedRows`; for others they become one matrix
     streams: ClassVar[bool] = False  # it can be trained on more rows than the memory holds: `FitContext.streamed`

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from harness.linalg import native
 from harness.linalg.flat_parameters import flat, floats_of, parts
+from harness.record.spec import TrainingDtype
 from harness.training.adam import BETAS, EPS
 
 TRUNKS = ("recurrent", "convolutions")  # in the order of the kernels' numbers
@@ -65,6 +66,7 @@ class NativeClassifier:
         weight_decay: AdamW's, of all parameters.
         max_grad_norm: longest gradient over all parameters; a longer one is scaled to it. None: any.
         seed: key of the bits by which values are dropped, see lparbench_kernels.h.
+        dtype: to which operands of products are rounded; sums, parameters, gradients and all else are float32.
         isa: the instruction set to use instead of the best one, by its name.
     """
 
@@ -77,6 +79,7 @@ class NativeClassifier:
         weight_decay: float = 0.0,
         max_grad_norm: float | None = None,
         seed: int = 0,
+        dtype: TrainingDtype = "float32",
         isa: str | None = None,
     ) -> None:
         assert native.extension is not None
@@ -84,7 +87,7 @@ class NativeClassifier:
         self._net, self._steps = net, 0
         self._others = (*BETAS, EPS, max_grad_norm or 0.0)
         self._weight_decay, self._threads = weight_decay, native.default_threads()
-        tensors = list(self._tensors())
+        tensors, products = list(self._tensors()), native.extension.DTYPES[dtype]
         trunk = (
             TRUNKS.index(form.trunk), form.features, form.steps, form.directions, form.heads, form.channels,
             np.array(form.sizes, dtype=np.int64), np.array(form.dropout, dtype=np.float64),
@@ -92,7 +95,7 @@ class NativeClassifier:
         self._compiled = native.extension.ClassifierTrainer(
             native.select(isa).index,
             trunk,
-            (form.normalised, form.hidden, form.hidden_dropout, form.gamma, form.weights, seed),
+            (form.normalised, form.hidden, form.hidden_dropout, form.gamma, form.weights, seed, products),
             np.array([each.numel() for each in tensors], dtype=np.int64),
             np.array([each.requires_grad for each in tensors], dtype=np.int64),
             flat([each.detach().numpy() for each in tensors]),

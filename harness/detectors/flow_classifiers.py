@@ -67,6 +67,7 @@ class BiLSTM(FlowClassifier):
     data_parallel: ClassVar[bool] = False  # it normalises over a batch, which no rank has whole
     dense: ClassVar[bool] = False
     traced: ClassVar[bool] = True
+    rounds_products: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (256, 128, 64)
     heads: int = 8
@@ -138,6 +139,7 @@ class CNN(FlowClassifier):
     name: ClassVar[str] = "cnn"
     dense: ClassVar[bool] = False
     traced: ClassVar[bool] = True
+    rounds_products: ClassVar[bool] = True
 
     branches: tuple[int, ...] = (3, 7)
     channels: int = 32

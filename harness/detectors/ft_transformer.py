@@ -47,6 +47,7 @@ class FTTransformer(NetDetector, Classifier):
     dense: ClassVar[bool] = False
     traced: ClassVar[bool] = True
     data_parallel: ClassVar[bool] = True
+    rounds_products: ClassVar[bool] = True
 
     preset: Literal["document", "rtdl-default"] = "document"
     categorical: tuple[int, ...] = ()
@@ -184,7 +185,7 @@ class FTTransformer(NetDetector, Classifier):
         net, features = self.net_as(Transformer), self.n_features_in_
         return NativeTransformer(
             net, features, masked=masked, learning_rate=self.learning_rate, weight_decay=self.weight_decay,
-            seed=self.random_state,
+            seed=self.random_state, dtype=context.dtype,
         )  # fmt: skip
 
     def _adamw(self) -> Adam:

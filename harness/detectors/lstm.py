@@ -34,6 +34,7 @@ class LSTM(Supervised):
     dense: ClassVar[bool] = False
     streams: ClassVar[bool] = True
     traced: ClassVar[bool] = True
+    rounds_products: ClassVar[bool] = True
 
     hidden: tuple[int, ...] = (128, 64)
     dropout: tuple[float, ...] = (0.3, 0.2)

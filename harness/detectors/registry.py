@@ -87,6 +87,17 @@ def data_parallel(detector: str) -> bool:
     return detector in BUILT_IN and _target(detector).data_parallel
 
 
+def rounds_products(detector: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether the native kernels can train a detector with operands of products rounded to bfloat16.
+
+    Raises:
+        InputError: no such detector, or parameters it does not take.
+    """
+    if detector not in BUILT_IN or not _target(detector).rounds_products:
+        return False
+    return resolve(detector, parameters).trains_natively
+
+
 def resolve(name_or_path: str, parameters: Mapping[str, Any] | None = None) -> Detector:
     """A new, unfitted detector.
 

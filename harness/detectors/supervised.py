@@ -162,5 +162,5 @@ class Supervised(NetDetector, Classifier):
 
         return NativeClassifier(
             self.fitted_net(), form, learning_rate=self.learning_rate, weight_decay=self.weight_decay,
-            max_grad_norm=self.max_grad_norm, seed=self.random_state,
+            max_grad_norm=self.max_grad_norm, seed=self.random_state, dtype=context.dtype,
         )  # fmt: skip

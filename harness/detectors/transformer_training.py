@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from harness.detectors.transformer import Block, Transformer
 from harness.linalg import native
 from harness.linalg.flat_parameters import flat, floats_of, parts
+from harness.record.spec import TrainingDtype
 from harness.training.adam import BETAS, EPS
 
 
@@ -35,6 +36,7 @@ class NativeTransformer:
         learning_rate: AdamW's.
         weight_decay: AdamW's, of the parameters that `decays`.
         seed: key of the bits by which shares of attention and inner values are dropped, see lparbench_kernels.h.
+        dtype: to which operands of products are rounded; sums, parameters, gradients and all else are float32.
         isa: the instruction set to use instead of the best one, by its name.
     """
 
@@ -47,6 +49,7 @@ class NativeTransformer:
         learning_rate: float,
         weight_decay: float,
         seed: int = 0,
+        dtype: TrainingDtype = "float32",
         isa: str | None = None,
     ) -> None:
         assert native.extension is not None
@@ -57,7 +60,7 @@ class NativeTransformer:
         first = net.blocks[0]
         assert isinstance(first, Block)
         width, inner = net.tokens.cls.shape[0], first.down.in_features
-        form = first.gated, first.attention_dropout, first.dropout.p, seed
+        form = first.gated, first.attention_dropout, first.dropout.p, seed, native.extension.DTYPES[dtype]
         entries = [
             *((column, 0) for column in net.tokens.numbers),
             *zip(net.tokens.columns, net.tokens.counts, strict=True),

@@ -82,9 +82,15 @@ def over_splits(values: Sequence[float], test_to_train: float) -> tuple[float, f
     """
     if len(values) < 2 or min(values) == max(values):
         return None
+    low, high = interval_of_mean(values, test_to_train)
+    return max(0.0, low), min(1.0, high)
+
+
+def interval_of_mean(values: Sequence[float], test_to_train: float) -> tuple[float, float]:
+    """95 % interval of the mean of at least two values, as `over_splits`; on the same rows ``test_to_train`` is 0."""
     variance = float(np.var(values, ddof=1)) * (1.0 / len(values) + test_to_train)
     centre, half = float(np.mean(values)), t_quantile(0.95, len(values) - 1) * variance**0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return centre - half, centre + half
 
 
 def _average_precision(weight: NDArray[np.float64], positive: NDArray[np.bool_], ends: NDArray[np.int64]) -> float:

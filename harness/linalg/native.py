@@ -34,6 +34,7 @@ PlanStep = tuple[int, int, list[int], list[NDArray[Any]], float, int]  # kind, w
 
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+_WIDENED = "widened to float"  # name of a kernel without instructions of its own
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Isa:
     def kernel(self, dtype: Dtype) -> str | None:
         """Name of the kernel that products of this type run on."""
         return self.kernels[dtype]
+
+    def multiplies(self, dtype: Dtype) -> bool:
+        """Whether there are instructions for such products; other operands are widened to floats first."""
+        return self.kernels[dtype] not in (None, _WIDENED)
 
 
 def missing() -> str | None:

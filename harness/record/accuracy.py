@@ -124,6 +124,36 @@ class LearningRateAccuracy:
 
 
 @dataclass(frozen=True)
+class SeedDifference:
+    """A difference over seeds, seed by seed: its mean, and the limits of its 95 % interval, None where none differ."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: PositiveCount
+
+
+@dataclass(frozen=True)
+class TrainingFormatAccuracy:
+    """The seeds trained natively anew with operands of products rounded; sums and whatever is kept are float32.
+
+    Attributes:
+        dtype: to which they are rounded.
+        metrics: over the seeds that did not diverge; empty where all did.
+        differences: of these, to the same seeds trained in float32.
+        seconds: of the fits.
+        float32_seconds: of those in float32.
+    """
+
+    dtype: str
+    metrics: dict[str, SeedMean]
+    differences: dict[str, SeedDifference]
+    diverged: Count
+    seconds: NotNegative
+    float32_seconds: NotNegative
+
+
+@dataclass(frozen=True)
 class ScoredBaseline:
     """A classical detector on the same data."""
 
@@ -256,6 +286,7 @@ class Accuracy:
     validation_curve: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     class_weights: tuple[Positive, ...] = ()
     parameters: dict[str, str] = field(default_factory=dict)
+    training_formats: tuple[TrainingFormatAccuracy, ...] = ()
 
     def mean(self, metric: str | None) -> float | None:
         """Mean of a metric over seeds; None where it is not recorded."""

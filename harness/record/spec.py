@@ -18,6 +18,9 @@ SCENARIOS: tuple[Scenario, ...] = ("train", "offline", "single_stream", "multi_s
 CAPACITY: tuple[Scenario, ...] = ("server", "http")  # of which the answer is a rate that meets a bound
 Reduction = Literal["gloo", "native"]
 REDUCTIONS: tuple[Reduction, ...] = ("gloo", "native")
+TrainingDtype = Literal["float32", "bfloat16"]
+"""To what operands of a training's products are rounded; whatever it keeps is float32."""
+TRAINING_DTYPES: tuple[TrainingDtype, ...] = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class RunSpec:
         epochs: at most so many; None for each workload's schedule.
         rows: of the training file; None for all.
         learning_rates: to train every seed with as well, for their accuracy alone.
+        train_dtypes: to train every seed in, besides float32; None stands for each workload's own.
         both_protocols: each system is fitted under the other protocol too, for its accuracy alone.
         node: NUMA node; None for the best.
         smt: threads online per core, switched to for the run; None for what there is.
@@ -72,6 +76,7 @@ class RunSpec:
     epochs: int | None = None
     rows: int | None = None
     learning_rates: tuple[float, ...] = ()
+    train_dtypes: tuple[TrainingDtype, ...] | None = None
     both_protocols: bool = False
     cores: int = 1
     threads_per_core: int = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.evaluation.bootstrap import RESAMPLES, over_splits
+from harness.evaluation.bootstrap import RESAMPLES, interval_of_mean, over_splits
 from harness.evaluation.metrics import METRICS, Evaluation, over_seeds
 from harness.record.accuracy import (
     Accuracy,
@@ -19,11 +19,13 @@ from harness.record.accuracy import (
     ScoredBaselines,
     ScoredCounterpart,
     ScoreInterval,
+    SeedDifference,
+    TrainingFormatAccuracy,
     TrainingLimits,
 )
 from harness.record.spec import Protocol
 from harness.training.context import Epoch
-from harness.workers.outcomes import BaselineOutcome, FitOutcome, JobResult, LearningRateTrial
+from harness.workers.outcomes import BaselineOutcome, FitOutcome, JobResult, LearningRateTrial, TrainingFormatTrial
 from harness.workload.model import Workload
 
 RARE = 0.05  # prevalence below which AUC-PR is the headline
@@ -73,6 +75,7 @@ def accuracy_record(workload: Workload, protocol: Protocol, outcome: FitOutcome)
         validation_curve=_validation_curve(outcome.epochs),
         class_weights=outcome.class_weights,
         parameters=outcome.parameters,
+        training_formats=tuple(_in_format(trial, outcome) for trial in outcome.training_formats),
     )
 
 
@@ -148,6 +151,23 @@ def counterpart_record(workload: Workload, protocol: Protocol, result: JobResult
 def other_protocol(protocol: Protocol) -> Protocol:
     """The one of the two that this one is not."""
     return "as-published" if protocol == "clean" else "clean"
+
+
+def _in_format(trial: TrainingFormatTrial, outcome: FitOutcome) -> TrainingFormatAccuracy:
+    """Metrics of the seeds that did not diverge, and how they differ from the same seeds trained in float32."""
+    pairs = [
+        (lower, full) for lower, full in zip(trial.evaluations, outcome.evaluations, strict=True) if lower is not None
+    ]
+    rows = outcome.dataset.rows
+    shared = rows["test"] / max(1, rows["train"]) if outcome.splits > 1 else 0.0
+    metrics, differences = {}, {}
+    for name in METRICS if pairs else ():
+        metrics[name] = over_seeds([lower[name] for lower, _ in pairs])
+        values = [lower[name] - getattr(full, name) for lower, full in pairs]
+        low, high = interval_of_mean(values, shared) if min(values) < max(values) else (None, None)
+        differences[name] = SeedDifference(over_seeds(values).mean, low, high, len(values))
+    diverged = len(trial.evaluations) - len(pairs)
+    return TrainingFormatAccuracy(trial.dtype, metrics, differences, diverged, trial.seconds, outcome.train_seconds)
 
 
 def _at_rate(trial: LearningRateTrial) -> LearningRateAccuracy:

@@ -21,6 +21,7 @@ from harness.record.identity import begun
 from harness.record.spec import RunSpec
 from harness.runs.preflight import check_backends, check_data, check_ranks, check_workloads
 from harness.runs.schedule import Configuration, Slot, block_of
+from harness.runs.training_formats import check_processor, check_training_formats
 from harness.scoring.artifacts import DETECTOR_FILE
 from harness.workload.files import find_workload, load_suite
 from harness.workload.model import Workload
@@ -84,12 +85,14 @@ def new_design(spec: RunSpec, argv: tuple[str, ...], facts: Facts, grid: Grid | 
     """
     identity, created = begun("" if grid is None else "sweep-")
     spec = replace(spec, workloads=tuple(absolute(name) for name in spec.workloads))
+    workloads = workloads_of(spec)
+    check_processor(workloads, spec)
     return Design(
         identity=identity,
         created=created,
         argv=argv,
         spec=spec,
-        workloads=workloads_of(spec),
+        workloads=workloads,
         facts=facts,
         grid=grid,
     )
@@ -161,6 +164,7 @@ def workloads_of(spec: RunSpec) -> tuple[Workload, ...]:
     check_workloads(workloads, own)
     check_backends(workloads, spec)
     check_ranks(workloads, spec)
+    check_training_formats(workloads, spec)
     check_data(workloads, spec)
     return tuple(workloads)
 

@@ -19,6 +19,7 @@ from harness.record.identity import now
 from harness.record.spec import CAPACITY, Protocol, RunSpec
 from harness.runs.journal import BaselineEntry, FitEntry, Journal, Measurement, SurveyEntry
 from harness.runs.schedule import Configuration, Slot
+from harness.runs.training_formats import lower_formats
 from harness.scenarios.capacity import PATIENCE_S
 from harness.scoring.artifacts import disagreement
 from harness.training.rank_setting import RankGroup
@@ -152,10 +153,8 @@ class Engine:
 
     def fitted(self, workload: str, protocol: Protocol) -> JobResult | None:
         """What the journal holds of a fit."""
-        entries = self.journal.of(FitEntry)
-        return next(
-            (entry.result for entry in entries if (entry.workload, entry.protocol) == (workload, protocol)), None
-        )
+        fits = self.journal.of(FitEntry)
+        return next((each.result for each in fits if (each.workload, each.protocol) == (workload, protocol)), None)
 
     def fit(self, name: str, protocol: Protocol, placement: Placement, *, backends: Collection[str]) -> Fit:
         """Fit a workload with every seed for ``backends``: on the native trainer where that is one and can be."""
@@ -179,6 +178,7 @@ class Engine:
                 threads=placement.threads,
                 directory=str(directory),
                 learning_rates=spec.learning_rates if own else (),
+                train_dtypes=lower_formats(workload, spec, protocol) if own else (),
                 save=self._bundle(name, directory) if own else None,
                 scores=spec.scores and own,
                 bundle=spec.bundle,

@@ -23,10 +23,13 @@ def training_time(fit: Fit, backend: str, dtype: str, rate: Metric | None) -> Me
     outcome = fit.outcome
     if outcome is None:
         return None
+    lower = next((trial for trial in outcome.training_formats if (backend, trial.dtype) == ("native", dtype)), None)
+    if lower is not None:
+        return Metric(lower.seconds, "s", n=1, note=_of_seeds(fit))
     if dtype != FULL:
         return _none(f"trained in {FULL}, converted to score")
     if backend == outcome.trained_on:
-        note = "no interval from one fit" if fit.seeds == 1 else f"no interval from {fit.seeds} seeds together"
+        note = _of_seeds(fit)
         if outcome.ranks > 1:
             note = f"{outcome.ranks} ranks; {note}"
         return Metric(outcome.train_seconds, "s", n=1, note=note)
@@ -37,6 +40,10 @@ def training_time(fit: Fit, backend: str, dtype: str, rate: Metric | None) -> Me
     if backend == "native" and outcome.trains_on:
         return _none(f"no native training for this detector; trained with {outcome.trained_on}")
     return _none(f"scores only; trained with {outcome.trained_on}")
+
+
+def _of_seeds(fit: Fit) -> str:
+    return "no interval from one fit" if fit.seeds == 1 else f"no interval from {fit.seeds} seeds together"
 
 
 def _none(reason: str) -> Metric:

@@ -157,13 +157,14 @@ def _configurations(fit: Fit, spec: RunSpec) -> Iterator[Configuration]:
     for backend in backends_of(fit.workload, spec):
         if outcome is None or backend not in outcome.backends:
             continue
-        for dtype in spec.dtypes or inference.dtypes:
-            lower = dtype != FULL
-            if dtype not in BACKENDS[backend] or (lower and not outcome.macs_per_row):
-                continue
-            wanted = spec.scenarios or (*INFERENCE, "train")
-            trains = backend in outcome.trains_on and not lower and spec.ranks is None  # it times one process
-            scenarios = tuple(name for name in wanted if name != "train" or trains)
+        scored = spec.dtypes or inference.dtypes
+        trained = [FULL, *(trial.dtype for trial in outcome.training_formats if backend == "native")]
+        wanted = spec.scenarios or (*INFERENCE, "train")
+        for dtype in dict.fromkeys((*scored, *trained)):
+            scores = dtype in scored and dtype in BACKENDS[backend] and (dtype == FULL or outcome.macs_per_row)
+            loops = dtype in trained and (scores or dtype != FULL)
+            trains = loops and backend in outcome.trains_on and spec.ranks is None  # it times one process
+            scenarios = tuple(name for name in wanted if (trains if name == "train" else scores))
             if scenarios:
                 yield Configuration(
                     workload=fit.workload.name,

@@ -15,6 +15,7 @@ from harness.measure.laps import Laps
 from harness.measure.sampling import Limits
 from harness.measure.steady import PILOT_SAMPLES, steady_state
 from harness.record.series import Series
+from harness.record.spec import TrainingDtype
 from harness.scenarios.series import MOST_SECONDS, Bench, as_series
 
 # A sample should last a few milliseconds; a step of the small nets takes half of one, or some ten microseconds.
@@ -36,11 +37,13 @@ def train_eager(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> 
     return _by_fit(artifact, X, y, seed, bench, "torch")
 
 
-def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) -> list[Series]:
+def train_native(
+    artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench, dtype: TrainingDtype = "float32"
+) -> list[Series]:
     """One series of laps of the native trainer, which goes on from the exported weights of a chain of dense layers.
 
     Arguments as for ``train_eager``. No torch is loaded: what is timed is the trainer alone. A detector that the native
-    kernels train in another way is trained anew; torch then makes the order of its rows.
+    kernels train in another way is trained anew, with products in ``dtype``; torch then makes the order of its rows.
     """
     from harness import decode
     from harness.scoring.artifacts import TRAINING_FILE, read
@@ -48,7 +51,7 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
     from harness.training.native_spec import NativeTraining, dense_trainer, trained_form
 
     if not (artifact / TRAINING_FILE).exists():
-        return _by_fit(artifact, X, y, seed, bench, "native")
+        return _by_fit(artifact, X, y, seed, bench, "native", dtype)
     how = decode.decode_json_file(NativeTraining, artifact / TRAINING_FILE)
     chain = as_chain(read(artifact).program())
     if chain is None:
@@ -78,8 +81,9 @@ def train_native(artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench) ->
 
 
 def _by_fit(
-    artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench, trainer: Literal["torch", "native"]
-) -> list[Series]:
+    artifact: Path, X: Rows, y: Labels, seed: int, bench: Bench, trainer: Literal["torch", "native"],
+    dtype: TrainingDtype = "float32",
+) -> list[Series]:  # fmt: skip
     from harness.detectors.registry import resolve
     from harness.scoring.artifacts import DETECTOR_FILE
     from harness.training.context import FitContext
@@ -98,7 +102,7 @@ def _by_fit(
         return []
 
     def work(lap: Callable[[int], bool]) -> None:
-        detector.fit(X, y, context=FitContext(trainer=trainer, on_steps=lap, lap_steps=laps))
+        detector.fit(X, y, context=FitContext(trainer=trainer, dtype=dtype, on_steps=lap, lap_steps=laps))
 
     return _timed(work, laps, bench)
 

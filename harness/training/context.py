@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.record.spec import TrainingDtype
+
 if TYPE_CHECKING:
     from harness.datasets.coded_rows import CodedRows
     from harness.datasets.streamed import BatchSource
@@ -78,6 +80,7 @@ class FitContext:
     """What a caller may add to a fit: labelled validation rows, the trainer, listeners, and a bound on the work.
 
     ``trainer`` is asked of detectors that `Detector.trains_natively`; others train with torch whatever it says.
+    ``dtype`` is what a native training rounds operands of products to; other trainings must not be asked for it.
     ``max_steps`` ends training after that many optimiser steps. ``on_steps`` is called after every ``lap_steps``
     steps and at the end of each pass with the number of steps since the last call; it ends training by returning
     False. Both are for a timing that needs no trained model. ``ranks`` share each batch; None trains alone.
@@ -88,6 +91,7 @@ class FitContext:
     X_val: Matrix | CodedRows | None = None
     y_val: Labels | None = None
     trainer: Literal["torch", "native"] = "torch"
+    dtype: TrainingDtype = "float32"
     on_epoch: Callable[[Epoch], None] | None = None
     max_steps: int | None = None
     on_steps: Callable[[int], bool] | None = None

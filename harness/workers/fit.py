@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,21 +26,24 @@ from harness.evaluation.metrics import Evaluation, evaluate, operating_points
 from harness.linalg import trainer
 from harness.record.accuracy import OperatingPoint, TrainingLimits
 from harness.record.model import DatasetRecord
+from harness.record.spec import TrainingDtype
 from harness.scoring.artifacts import write_rows
 from harness.training.context import FitContext, Vector
 from harness.training.rank_setting import RankSetting
 from harness.workers.jobs import FitJob
-from harness.workers.outcomes import FitOutcome, RankOutcome
+from harness.workers.outcomes import FitOutcome, RankOutcome, TrainingFormatTrial
 from harness.workers.readiness import check_ready
 from harness.workers.row_scores import SCORES_FILE, write_row_scores
-from harness.workers.variants import by_learning_rate, number_formats
+from harness.workers.variants import by_learning_rate, metrics_of, number_formats
 from harness.workload.model import Value
 
 if TYPE_CHECKING:
     from harness.training.ranks import Ranks
 
 _PLAIN = (int, float, tuple, list, dict, type(None))
+T = TypeVar("T")
 _LONGEST_PARAMETER = 200  # characters
+
 _SPLITS = (
     "Each training seed has a random split of its own: what differs between seeds includes what differs between splits."
 )
@@ -72,7 +75,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     if ranks is not None:
         ranks.same("weights", (value.tobytes() for each in together for value in each.state().values()))
     train_seconds = time.perf_counter() - started
-    others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, context)
+    others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, context, _scored)
     if ranks is not None and ranks.rank:
         return RankOutcome(ranks.reduce_s - before)
     directory = Path(job.directory)
@@ -86,7 +89,6 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     if job.save is not None:
         fitted = Fitted(workload.name, job.protocol, job.seeds[0], record, points)
         save_bundle(first, data, fitted, Path(job.save))
-    rates, alone = job.learning_rates, replace(context, ranks=None)
     return FitOutcome(
         dataset=record,
         evaluations=(*(_evaluated(*pair, data) for pair in zip(together, scores, strict=True)), *others),
@@ -99,7 +101,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         trained_on="native" if trainer_name == "native" else "eager",
         trains_on=(("eager", "native") if natively else ("eager",)) if first.history_ else (),
         number_formats=number_formats(artifacts, first, scores[0], data),
-        learning_rates=by_learning_rate(workload.detector, parameters, rates, data, alone) if rates else (),
+        learning_rates=by_learning_rate(workload.detector, parameters, job.learning_rates, data, context),
         backends=artifacts.backends,
         unavailable=dict(artifacts.unavailable),
         macs_per_row=artifacts.macs_per_row,
@@ -109,6 +111,23 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         class_weights=first.class_weights_,
         parameters=_as_text(first.get_params()),
         weights=artifacts.weights(),
+        training_formats=tuple(_in_format(dtype, parameters, data, job, context) for dtype in job.train_dtypes),
+    )
+
+
+def _in_format(
+    dtype: TrainingDtype, parameters: Sequence[dict[str, Value]], data: EncodedDataset, job: FitJob, context: FitContext
+) -> TrainingFormatTrial:
+    """Every seed trained anew on its own split, with operands of products in ``dtype``."""
+    detectors = [resolve(job.workload.detector, values) for values in parameters]
+    lower = replace(context, dtype=dtype)
+    started = time.perf_counter()
+    together = detectors if data.split_seed is None else detectors[:1]
+    fit_together(together, data.train_x, data.train_y, context=lower)
+    seconds = time.perf_counter() - started
+    others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, lower, metrics_of)
+    return TrainingFormatTrial(
+        dtype, (*(metrics_of(each, data) for each in together), *others), seconds + other_seconds
     )
 
 
@@ -169,17 +188,21 @@ def _parts(rows: Rows) -> Iterator[NDArray[np.float32]]:
 
 
 def _on_other_splits(
-    detectors: Sequence[Detector], data: EncodedDataset, job: FitJob, context: FitContext
-) -> tuple[list[Evaluation], float]:
+    detectors: Sequence[Detector],
+    data: EncodedDataset,
+    job: FitJob,
+    context: FitContext,
+    evaluated: Callable[[Detector, EncodedDataset], T],
+) -> tuple[list[T], float]:
     """Each detector fitted and evaluated on a random split of its own, and the seconds that the fits took."""
-    evaluations: list[Evaluation] = []
+    evaluations: list[T] = []
     seconds = 0.0
     for number, detector in enumerate(detectors, 1):
         other = _load(job, seed=int(data.split_seed or 0) + number)
         started = time.perf_counter()
         detector.fit(other.train_x, other.train_y, context=_with_validation(context, other))
         seconds += time.perf_counter() - started
-        evaluations.append(_evaluated(detector, detector.decision_function(other.test_x), other))
+        evaluations.append(evaluated(detector, other))
     return evaluations, seconds
 
 
@@ -227,6 +250,10 @@ def _parameters(job: FitJob, seed: int) -> dict[str, Value]:
     if job.epochs is not None and isinstance(scheduled, int):
         parameters["epochs"] = min(job.epochs, scheduled)
     return parameters
+
+
+def _scored(detector: Detector, data: EncodedDataset) -> Evaluation:
+    return _evaluated(detector, detector.decision_function(data.test_x), data)
 
 
 def _evaluated(detector: Detector, scores: Vector, data: EncodedDataset) -> Evaluation:

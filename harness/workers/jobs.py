@@ -10,7 +10,7 @@ from typing import Literal
 from harness.decode import decode_json_file, encode
 from harness.placement.instances import divide_among_instances
 from harness.placement.model import Placement
-from harness.record.spec import Protocol, Reduction, Scenario, Synthetic
+from harness.record.spec import Protocol, Reduction, Scenario, Synthetic, TrainingDtype
 from harness.training.rank_setting import RankGroup, RankSetting
 from harness.workload.model import Value, Workload
 
@@ -26,6 +26,7 @@ class FitJob:
         epochs: at most so many; None for the workload's own schedule.
         rows: of the training file; None for all.
         learning_rates: to train every seed with as well, for their accuracy alone.
+        train_dtypes: other than float32, to train every seed in as well.
         save: directory that receives a model bundle of the first seed.
         scores: whether the first seed's score of every test row is written.
         bundle: that is taken as it is, in place of a fit.
@@ -45,6 +46,7 @@ class FitJob:
     directory: str
     synthetic: Synthetic = "when-missing"
     learning_rates: tuple[float, ...] = ()
+    train_dtypes: tuple[TrainingDtype, ...] = ()
     save: str | None = None
     scores: bool = False
     bundle: str | None = None

@@ -163,7 +163,8 @@ def _workbench(job: MeasureJob) -> _Workbench:
     )
     artifact = Path(job.artifact)
     rows = test_rows(artifact)
-    scorer = open_scorer(artifact, job.backend, job.dtype, job.threads)
+    scored = "float32" if job.scenarios == ("train",) else job.dtype  # it may be a format of the training alone
+    scorer = open_scorer(artifact, job.backend, scored, job.threads)
     write_measured_scores(Path(job.directory), scorer.score(rows[:AGREEMENT_ROWS]))
     order = random.Random(job.seed).sample(range(len(rows)), len(rows))  # noqa: S311 - order of rows
     if isinstance(rows, CodedRows):  # enough features to fill any cache, and no more
@@ -188,5 +189,6 @@ def _counted(workbench: _Workbench, steal: _Steal) -> Iterator[None]:
 
 def _train(artifact: Path, job: MeasureJob, bench: Bench) -> list[Series]:
     X, y = training_rows(artifact)
-    train = train_native if job.backend == "native" else train_eager
-    return train(artifact, X, y, job.seed, bench)
+    if job.backend == "native":
+        return train_native(artifact, X, y, job.seed, bench, "bfloat16" if job.dtype == "bfloat16" else "float32")
+    return train_eager(artifact, X, y, job.seed, bench)

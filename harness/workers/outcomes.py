@@ -54,6 +54,15 @@ class LearningRateTrial:
 
 
 @dataclass(frozen=True)
+class TrainingFormatTrial:
+    """Metrics of each seed trained with operands of products in ``dtype``, None of one that diverged; and the time."""
+
+    dtype: str
+    evaluations: tuple[dict[str, float] | None, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class FitOutcome:
     """A workload fitted with every seed; what is of one detector only is of the first seed's.
 
@@ -91,6 +100,7 @@ class FitOutcome:
     class_weights: tuple[float, ...] = ()
     parameters: dict[str, str] = field(default_factory=dict)
     weights: int | None = None
+    training_formats: tuple[TrainingFormatTrial, ...] = ()
     kind: Literal["fit"] = "fit"
 
 

@@ -83,25 +83,28 @@ def by_learning_rate(
         parameters: constructor arguments, one set per seed.
         rates: learning rates to train with.
         data: training and test rows.
-        context: of the training; its listeners stay silent.
+        context: of the training; its listeners stay silent, and its ranks do not share this one.
 
     Raises:
         InputError: the detector cannot be trained so.
     """
+    if not rates:
+        return ()
     detectors = [resolve(detector, {**values, "learning_rate": rate}) for rate in rates for values in parameters]
     if not isinstance(detectors[0], Replicated):
         raise InputError(f"{detector} has no learning rate to vary.", remedy="Leave out --learning-rates.")
-    fit_together(detectors, data.train_x, data.train_y, context=replace(context, on_epoch=None))
+    fit_together(detectors, data.train_x, data.train_y, context=replace(context, on_epoch=None, ranks=None))
     seeds = len(parameters)
     trials = []
     for index, rate in enumerate(rates):
         trained = detectors[index * seeds : (index + 1) * seeds]
-        evaluations = tuple(metrics for each in trained if (metrics := _metrics(each, data)) is not None)
+        evaluations = tuple(metrics for each in trained if (metrics := metrics_of(each, data)) is not None)
         trials.append(LearningRateTrial(rate, evaluations, diverged=seeds - len(evaluations)))
     return tuple(trials)
 
 
-def _metrics(detector: Detector, data: EncodedDataset) -> dict[str, float] | None:
+def metrics_of(detector: Detector, data: EncodedDataset) -> dict[str, float] | None:
+    """Every metric on the test rows; None of a detector that diverged."""
     scores = detector.decision_function(data.test_x)
     if not np.isfinite(scores).all():
         return None

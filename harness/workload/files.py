@@ -50,7 +50,7 @@ class _File:
         dataset_options: of the data set; for files of your own the keys of docs/own-data.md. It may hold the tables
             ``clean`` and ``as-published``, whose keys win under that protocol; so may the next two.
         hyperparameters: arguments of the detector, but for those of ``training``.
-        training: ``epochs``, ``batch_size`` and ``seeds``.
+        training: ``epochs``, ``batch_size``, ``seeds`` and ``dtypes``.
         inference: what is measured.
         accuracy: what it is judged by.
         reference: the published figure, and how its protocol differs.

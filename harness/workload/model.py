@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from harness.datasets.encoded import Origin
 from harness.decode import PathPart, PositiveInt, Text, one_of
 from harness.evaluation.metrics import METRICS
-from harness.record.spec import Protocol
+from harness.record.spec import Protocol, TrainingDtype
 from harness.scoring.backends import BACKENDS, DTYPES
 
 Scalar = bool | int | float | str
@@ -23,11 +23,17 @@ Role = Literal["system", "baseline"]
 
 @dataclass(frozen=True)
 class Training:
-    """How the detector is trained; ``epochs`` and ``batch_size`` are None for methods that have none."""
+    """How the detector is trained.
+
+    Attributes:
+        epochs, batch_size: None for methods that have none.
+        dtypes: float32, which is what is measured, and bfloat16 to train every seed in as well: operands of products.
+    """
 
     epochs: PositiveInt | None = None
     batch_size: PositiveInt | None = None
     seeds: PositiveInt = 5
+    dtypes: tuple[TrainingDtype, ...] = ("float32",)
 
 
 @dataclass(frozen=True)

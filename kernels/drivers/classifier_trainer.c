@@ -209,7 +209,7 @@ lpb_status lpb_classifier_trainer_new(const lpb_isa *isa, const lpb_classifier_n
     t->net = *net;
     lpb_status status = LPB_NO_MEMORY;
     if (take_arrays(t, net, count)) {
-        if (!read_parameters(t, sizes, learns, count))
+        if (!lpb_rounded_kernel(isa, net->products, &t->rounded) || !read_parameters(t, sizes, learns, count))
             status = LPB_BAD_ARGUMENT;
         else if (reserve(t, parameters))
             status = LPB_OK;
@@ -267,6 +267,7 @@ static bool need_hands(lpb_classifier_trainer *t, int64_t count, int64_t rows) {
             return false;
         }
         w->t = t;
+        w->room.rounded = t->rounded;
         t->hands[t->hand_count] = w;
     }
     for (int64_t i = 0; i < count; i++)

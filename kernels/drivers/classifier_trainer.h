@@ -39,6 +39,7 @@ struct lpb_classifier_trainer {
     double *dropout;
     int64_t width; /* of what the trunk gives the head; rows are `row` apart */
     int64_t row, inner_row;
+    const lpb_kernel *rounded; /* of products in a format narrower than floats; else NULL */
     int64_t parameters, floats;
     net_parameter *parameter;
     float *value, *mean, *square;

@@ -9,8 +9,35 @@
 
 enum { MOST_TERMS = 320 }; /* of a product before its sums are stored: what it reads of B stays in cache */
 
+static bool need_room(lpb_room *room, int64_t bytes) {
+    if (bytes <= room->bytes) return true;
+    free(room->memory);
+    room->memory = lpb_new_memory(bytes);
+    room->bytes = room->memory ? bytes : 0;
+    room->failed |= !room->memory;
+    return room->memory != NULL;
+}
+
+/* The same product of its operands as bfloat16, contiguous in the memory. */
+static void multiply_rounded(const lpb_isa *isa, const lpb_gemm *g, lpb_room *room) {
+    const bool by_rows = g->a_col == 1;
+    const int64_t of_a = lpb_round_up(g->m * g->k, 2 * LPB_ALIGN), of_b = lpb_round_up(g->k * g->n, 2 * LPB_ALIGN);
+    lpb_gemm low = *g;
+    low.a_row = by_rows ? g->k : 1, low.a_col = by_rows ? 1 : g->m, low.b_row = g->n;
+    if (!need_room(room, (of_a + of_b) * (int64_t)sizeof(uint16_t) + room->rounded->scratch(&low))) return;
+    uint16_t *a = room->memory, *b = a + of_a;
+    if (by_rows)
+        isa->round_rows(g->a, g->a_row, g->m, g->k, a);
+    else
+        isa->round_rows(g->a, g->a_col, g->k, g->m, a);
+    isa->round_rows(g->b, g->b_row, g->k, g->n, b);
+    low.a = a, low.b = b;
+    room->rounded->gemm(&low, 0, 1, b + of_b);
+}
+
 void lpb_multiply(const lpb_isa *isa, const lpb_factors *f, lpb_room *room) {
-    const int64_t pieces = (f->k + MOST_TERMS - 1) / MOST_TERMS, terms = (f->k + pieces - 1) / pieces;
+    const int64_t most = room->rounded ? 2 * MOST_TERMS : MOST_TERMS; /* of half the bytes */
+    const int64_t pieces = (f->k + most - 1) / most, terms = (f->k + pieces - 1) / pieces;
     for (int64_t from = 0; from < f->k; from += terms) {
         const lpb_gemm g = {
             .batch = 1,
@@ -30,18 +57,17 @@ void lpb_multiply(const lpb_isa *isa, const lpb_factors *f, lpb_room *room) {
             .bias = from ? NULL : f->bias,
             .bias_axis = from || !f->bias ? LPB_NO_BIAS : LPB_COLUMN_BIAS,
         };
-        const int64_t bytes = isa->f32.scratch(&g);
-        if (bytes > room->bytes) {
-            free(room->memory);
-            room->memory = lpb_new_memory(bytes);
-            room->bytes = room->memory ? bytes : 0;
-            if (!room->memory) {
-                room->failed = true;
-                return;
-            }
-        }
-        isa->f32.gemm(&g, 0, 1, room->memory);
+        if (room->rounded)
+            multiply_rounded(isa, &g, room);
+        else if (need_room(room, isa->f32.scratch(&g)))
+            isa->f32.gemm(&g, 0, 1, room->memory);
+        if (room->failed) return;
     }
+}
+
+bool lpb_rounded_kernel(const lpb_isa *isa, lpb_dtype products, const lpb_kernel **rounded) {
+    *rounded = products == LPB_BFLOAT16 ? lpb_kernel_of(isa, products) : NULL;
+    return products == LPB_FLOAT32 || *rounded;
 }
 
 lpb_adam_step lpb_adam_step_at(const lpb_adam *adam, int64_t steps) {

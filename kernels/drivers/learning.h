@@ -5,7 +5,7 @@
 
 #include "isa/isa.h"
 
-/* c (m x n) = a (m x k) b (k x n), or it is added to c; rows of b and c are contiguous. */
+/* c (m x n) = a (m x k) b (k x n), or it is added to c; rows of b and c are contiguous, and rows or columns of a. */
 typedef struct {
     const float *a;
     int64_t a_row, a_col;
@@ -17,14 +17,18 @@ typedef struct {
     const float *bias; /* a row, or NULL */
 } lpb_factors;
 
-/* Scratch memory of products, which grows; `failed` once there was none. */
+/* Scratch memory of products, which grows; `failed` once there was none. With `rounded`, the kernel of bfloat16, their
+ * operands are rounded to that when they are packed; sums are floats in any case. */
 typedef struct {
+    const lpb_kernel *rounded;
     void *memory;
     int64_t bytes;
     bool failed;
 } lpb_room;
 
 void lpb_multiply(const lpb_isa *isa, const lpb_factors *factors, lpb_room *room);
+/* What lpb_room.rounded is for products in a format; false where there are none. */
+bool lpb_rounded_kernel(const lpb_isa *isa, lpb_dtype products, const lpb_kernel **rounded);
 
 /* Of the step number `steps`, counted from 1. */
 lpb_adam_step lpb_adam_step_at(const lpb_adam *adam, int64_t steps);

@@ -306,6 +306,8 @@ typedef struct {
     bool masked, published;
     double attention_dropout, inner_dropout;
     uint64_t seed;
+    lpb_dtype
+        products; /* LPB_FLOAT32; or LPB_BFLOAT16, to which operands of products are rounded. All else is floats */
 } lpb_transformer_net;
 
 /* Rows of a step. Of classes, `labels` are 0 or 1, and the loss is the sum of the rows' cross-entropies times their
@@ -361,6 +363,7 @@ typedef struct {
     bool normalised;
     double gamma, weights[2];
     uint64_t seed;
+    lpb_dtype products; /* as of a transformer */
 } lpb_classifier_net;
 
 /* Rows of a step, each the features of all time steps; labels are 0 or 1. */

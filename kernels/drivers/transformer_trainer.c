@@ -148,7 +148,8 @@ lpb_status lpb_transformer_trainer_new(const lpb_isa *isa, const lpb_transformer
     t->isa = isa;
     t->net = *net;
     t->net.columns = NULL;
-    lpb_status status = net_fits(t, net) ? LPB_NO_MEMORY : LPB_BAD_ARGUMENT;
+    const bool fits = net_fits(t, net) && lpb_rounded_kernel(isa, net->products, &t->rounded);
+    lpb_status status = fits ? LPB_NO_MEMORY : LPB_BAD_ARGUMENT;
     if (status == LPB_NO_MEMORY) {
         t->size = net->width / net->heads;
         t->tokens = net->tokens + 1;
@@ -173,6 +174,7 @@ lpb_status lpb_transformer_trainer_new(const lpb_isa *isa, const lpb_transformer
 
 static bool new_hand(former_hand *w, const lpb_transformer_trainer *t) {
     w->t = t;
+    w->room.rounded = t->rounded;
     w->kept = calloc((size_t)t->net.blocks, sizeof *w->kept);
     if (!w->kept) return false;
     w->memory = lpb_new_zeros(lpb_former_place(w, NULL));

@@ -35,7 +35,8 @@ struct lpb_transformer_trainer {
     int64_t tokens, numbers, codes; /* tokens of a row, with that of the class; and how many are of each kind */
     int64_t *columns;               /* of the tokens but the first, and their codes */
     int64_t size, most_codes;
-    int64_t together; /* rows */
+    int64_t together;          /* rows */
+    const lpb_kernel *rounded; /* of products in a format narrower than floats; else NULL */
     int64_t parameters, floats;
     former_parameter *parameter;
     float *value, *mean, *square;

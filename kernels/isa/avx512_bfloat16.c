@@ -27,6 +27,7 @@ typedef uint16_t word_entry;
 typedef uint16_t source_entry;
 #define A_ENTRY(x) (x)
 #define B_ENTRY(x) (x)
+#define WORD_A_AS_B
 static void T(activate)(float *x, int64_t count, lpb_activation act, float slope) {
     lpb_isa_avx512.reals->activate(x, count, act, slope);
 }

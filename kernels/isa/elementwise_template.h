@@ -483,4 +483,5 @@ static __attribute__((unused)) double T(peak_f32)(int64_t rounds) {
     .normalise_rows_gradient = T(normalise_rows_gradient), .softmax_gradient = T(softmax_gradient),                    \
     .gelu_slope = T(gelu_slope), .add_column_sums = T(add_column_sums), .softmax_parts = T(softmax_parts),             \
     .softmax_again = T(softmax_again), .reglu = T(reglu), .reglu_gradient = T(reglu_gradient),                         \
-    .lstm_forward = T(lstm_forward), .lstm_back = T(lstm_back), .largest = T(largest), .largest_back = T(largest_back)
+    .lstm_forward = T(lstm_forward), .lstm_back = T(lstm_back), .round_rows = T(round_rows), .largest = T(largest),    \
+    .largest_back = T(largest_back)

@@ -149,6 +149,8 @@ struct lpb_isa {
     void (*wide_sign)(const double *a, const double *b, int64_t count, double scale, bool add, double *out);
     void (*wide_adam)(double *parameter, const double *gradient, double *mean, double *square, int64_t count,
                       const lpb_wide_adam_step *step);
+    /* out[r * columns + j] = the bfloat16 next to x[r * x_row + j], ties to even; NaN stays NaN. */
+    void (*round_rows)(const float *x, int64_t x_row, int64_t rows, int64_t columns, uint16_t *out);
     /* out[j * out_row + r] = x[r * x_row + j] for r < rows, j < columns. out_row is a multiple of LPB_ALIGN; entries
      * from `rows` up to the next multiple of LPB_ALIGN may be set to zero. */
     void (*transpose)(const float *x, int64_t x_row, int64_t rows, int64_t columns, float *out, int64_t out_row);

@@ -5,6 +5,7 @@
  *   WORD_ENTRIES             2 or 4
  *   source_entry             the type of an element of A and B
  *   B_ENTRY(x)               an element of B as the instruction wants it
+ *   WORD_A_AS_B              where A's entries are as B's and nobody needs sums: A's columns may be contiguous
  *   ADD_SUMS(v, sums)        the sums of the entries of each word of v, plus `sums`; or `sums` where nobody needs them
  *   MMA_NOTHING_TO_FINISH(g) whether C is what the accumulators hold
  *   MMA_FINISH(g, raw, width, c, row_bias, column_bias, sums, rows, columns)
@@ -53,6 +54,11 @@ static void pack_panel(const lpb_gemm *g, const source_entry *a, int64_t rows, s
 #undef ROW
         for (int i = 0; i < 4; i++) sums[i] = upper_sums[i], sums[i + 4] = lower_sums[i];
     }
+#ifdef WORD_A_AS_B
+    if (rows == PANEL_ROWS && g->a_row == 1)
+        for (; p + WORD_ENTRIES <= g->k; p += WORD_ENTRIES)
+            interleave(a + p * g->a_col, g->a_col, PANEL_ROWS, out + p * PANEL_ROWS);
+#endif
     const int64_t padded = words_of(g->k) * WORD_ENTRIES;
     memset(out + p * PANEL_ROWS, 0, (size_t)((padded - p) * PANEL_ROWS) * sizeof *out);
     for (int64_t i = 0; i < rows; i++, a += row)

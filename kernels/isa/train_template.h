@@ -8,6 +8,19 @@ static void T(drop)(float *restrict x, const uint16_t *restrict bits, int64_t co
     }
 }
 
+typedef uint32_t T(bits) __attribute__((may_alias));
+
+static void T(round_rows)(const float *x, int64_t x_row, int64_t rows, int64_t columns, uint16_t *restrict out) {
+    if (x_row == columns) columns *= rows, rows = 1;
+    for (int64_t r = 0; r < rows; r++, x += x_row, out += columns) {
+        const T(bits) *restrict from = (const T(bits) *)x;
+        for (int64_t j = 0; j < columns; j++) {
+            const uint32_t v = from[j], near = v + 0x7fff + (v >> 16 & 1);
+            out[j] = (uint16_t)(((v & INT32_MAX) > 0x7f800000 ? v | 0x400000 : near) >> 16);
+        }
+    }
+}
+
 static void T(follow)(float *restrict average, const float *restrict value, int64_t count, float share) {
     for (int64_t i = 0; i < count; i++) average[i] += share * (value[i] - average[i]);
 }

@@ -5,6 +5,7 @@
  *   WORD_ENTRIES             2 or 4
  *   word_entry, source_entry the type of an entry inside a word, and of an element of A and B
  *   A_ENTRY(x), B_ENTRY(x)   an element as an entry
+ *   WORD_A_AS_B              where both are packed alike, so that columns of A may be contiguous in place of its rows
  *   WORD_OFFSET              where A_ENTRY adds a constant to make an entry unsigned: that constant; else undefined
  *   T(activate)              of the float table, unless TILE_INTEGERS */
 
@@ -17,7 +18,7 @@ static int64_t T(packed_bytes)(const lpb_gemm *g) {
 }
 
 static int64_t T(words_scratch)(const lpb_gemm *g) {
-    return lpb_round_up(g->m * words_of(g->k), LPB_ALIGN) * (int64_t)sizeof(int32_t) + T(packed_bytes)(g);
+    return words_of(g->k) * lpb_round_up(g->m, LPB_ALIGN) * (int64_t)sizeof(int32_t) + T(packed_bytes)(g);
 }
 
 static void T(pack_a)(const lpb_gemm *g, const source_entry *a, word_entry *out) {
@@ -61,17 +62,30 @@ static void T(pack)(const lpb_gemm *g, void *packed) { T(pack_b)(g, g->b, packed
 
 static void T(words_gemm)(const lpb_gemm *g, int64_t first, int64_t last, void *scratch) {
     const int64_t words = words_of(g->k), ld = lpb_round_up(g->n, LPB_ALIGN);
-    int32_t *a = scratch, *b = a + lpb_round_up(g->m * words, LPB_ALIGN);
+    const int64_t height = lpb_round_up(g->m, LPB_ALIGN);
+    int32_t *a = scratch, *b = a + words * height;
+#ifdef WORD_A_AS_B
+    const bool by_columns = g->a_row == 1 && g->a_col != 1;
+#else
+    const bool by_columns = false;
+#endif
+    const lpb_gemm columns = {.k = g->k, .n = g->m, .b_row = g->a_col, .b_col = 1};
     lpb_gemm w = *g;
     w.k = words;
-    w.a = a, w.a_row = words, w.a_col = 1;
+    w.a = a, w.a_row = by_columns ? 1 : words, w.a_col = by_columns ? height : 1;
     w.b = g->b_packed ? g->b_packed : b, w.b_row = ld, w.b_col = 1;
 #ifdef WORD_OFFSET
     w.bias_axis = LPB_COLUMN_BIAS;
     w.bias = (const float *)w.b + words * ld;
 #endif
     for (int64_t item = first; item < last; item++) {
-        if (item == first || g->a_batch != 0) T(pack_a)(g, (const source_entry *)g->a + item * g->a_batch, (void *)a);
+        if (item == first || g->a_batch != 0) {
+            const source_entry *from = (const source_entry *)g->a + item * g->a_batch;
+            if (by_columns)
+                T(pack_b)(&columns, from, (void *)a);
+            else
+                T(pack_a)(g, from, (void *)a);
+        }
         if (!g->b_packed && (item == first || g->b_batch != 0))
             T(pack_b)(g, (const source_entry *)g->b + item * g->b_batch, (void *)b);
         w.c = (char *)g->c + item * g->c_batch * 4;

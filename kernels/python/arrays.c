@@ -83,6 +83,12 @@ bool need_kernel(const lpb_isa *isa, long dtype) {
     return false;
 }
 
+bool need_products(int dtype) {
+    if (dtype == LPB_FLOAT32 || dtype == LPB_BFLOAT16) return true;
+    PyErr_Format(PyExc_ValueError, "products: expected those of floats or bfloat16, got dtype %d", dtype);
+    return false;
+}
+
 PyObject *need_items(PyObject *sequence, const char *name) {
     if (PyList_Check(sequence)) return PyList_AsTuple(sequence);
     if (PyTuple_Check(sequence)) return Py_NewRef(sequence);

@@ -52,6 +52,8 @@ PyObject *failure(lpb_status status);
 const lpb_isa *need_isa(long index);
 /* Whether the instruction set has a kernel for the type with this number; sets the exception. */
 bool need_kernel(const lpb_isa *isa, long dtype);
+/* Whether trainers of nets have products in the type with this number; sets the exception. */
+bool need_products(int dtype);
 /* A tuple of what a list or a tuple holds now, a new reference: what other code does to the list changes nothing, and
  * everything in the tuple lives as long as it does. NULL with an exception set for anything else. */
 PyObject *need_items(PyObject *sequence, const char *name);

@@ -12,14 +12,15 @@ typedef struct {
 
 /* The fields of a net; false with an exception set. Arrays stay those of `trunk`. */
 static bool need_net(PyObject *trunk, PyObject *head, lpb_classifier_net *net) {
-    int kind, normalised;
+    int kind, normalised, products;
     long long features, steps, directions, heads, channels, hidden;
     unsigned long long seed;
     PyObject *sizes_object, *dropout_object;
     if (!need_fields(trunk, "iLLLLLOO", "trunk", &kind, &features, &steps, &directions, &heads, &channels,
                      &sizes_object, &dropout_object) ||
-        !need_fields(head, "pLdd(dd)K", "head", &normalised, &hidden, &net->hidden_dropout, &net->gamma, net->weights,
-                     net->weights + 1, &seed))
+        !need_fields(head, "pLdd(dd)Ki", "head", &normalised, &hidden, &net->hidden_dropout, &net->gamma, net->weights,
+                     net->weights + 1, &seed, &products) ||
+        !need_products(products))
         return false;
     if (kind < 0 || kind >= LPB_TRUNKS) {
         PyErr_Format(PyExc_ValueError, "trunk: there is no %d", kind);
@@ -32,12 +33,12 @@ static bool need_net(PyObject *trunk, PyObject *head, lpb_classifier_net *net) {
     net->count = sizes->shape[0], net->sizes = (const int64_t *)sizes->data;
     net->dropout = (const double *)dropout->data;
     net->heads = heads, net->channels = channels, net->hidden = hidden, net->normalised = normalised != 0;
-    net->seed = seed;
+    net->seed = seed, net->products = (lpb_dtype)products;
     return true;
 }
 
 /* ClassifierTrainer(isa, (kind, features, steps, directions, heads, channels, sizes, dropout), (normalised, hidden,
- * hidden dropout, gamma, (weight of 0, weight of 1), seed), sizes, learns, parameters) */
+ * hidden dropout, gamma, (weight of 0, weight of 1), seed, format of products), sizes, learns, parameters) */
 static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     long isa_index;
     PyObject *trunk, *head, *sizes_object, *learns_object, *values_object;

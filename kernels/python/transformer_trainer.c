@@ -11,20 +11,21 @@ typedef struct {
 } object;
 
 /* TransformerTrainer(isa, (features, width, heads, blocks, inner), columns, masked, (published, attention dropout,
- * inner dropout, seed), sizes, decays, parameters) */
+ * inner dropout, seed, format of products), sizes, decays, parameters) */
 static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     long isa_index;
     long long features, width, heads, blocks, inner;
-    int masked, published;
+    int masked, published, products;
     double attention_dropout, inner_dropout;
     unsigned long long seed;
     PyObject *columns_object, *sizes_object, *decays_object, *values_object;
     if (!no_keywords(kwargs) ||
-        !PyArg_ParseTuple(args, "l(LLLLL)Op(pddK)OOO", &isa_index, &features, &width, &heads, &blocks, &inner,
-                          &columns_object, &masked, &published, &attention_dropout, &inner_dropout, &seed,
+        !PyArg_ParseTuple(args, "l(LLLLL)Op(pddKi)OOO", &isa_index, &features, &width, &heads, &blocks, &inner,
+                          &columns_object, &masked, &published, &attention_dropout, &inner_dropout, &seed, &products,
                           &sizes_object, &decays_object, &values_object))
         return NULL;
     const lpb_isa *isa = need_isa(isa_index);
+    if (isa && !need_products(products)) return NULL;
     const array *columns = isa ? need_array(columns_object, int64_descr, 2, 0, "columns") : NULL;
     if (!columns) return NULL;
     if (!contiguous_from(columns, 0) || columns->shape[1] != 2) {
@@ -44,7 +45,8 @@ static PyObject *trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                                      .published = published != 0,
                                      .attention_dropout = attention_dropout,
                                      .inner_dropout = inner_dropout,
-                                     .seed = seed};
+                                     .seed = seed,
+                                     .products = (lpb_dtype)products};
     lpb_transformer_trainer *trainer;
     const lpb_status status = lpb_transformer_trainer_new(isa, &net, of.sizes, of.flags, of.count, of.values, &trainer);
     if (status == LPB_NO_MEMORY) return PyErr_NoMemory();

@@ -192,6 +192,26 @@ static double batch_loss_double(sequence *s, const lpb_classifier_batch *batch) 
     return loss;
 }
 
+/* Gradients of rounded products, next to those of floats. */
+static void round_sequence(const lpb_isa *isa, const sequence *s, const lpb_classifier_batch *batch, const float *value,
+                           const float *gradient) {
+    lpb_classifier_net net = s->net;
+    net.products = LPB_BFLOAT16;
+    const lpb_adam adam = {0.01, 0.9, 0.999, 1e-8, 0};
+    const lpb_isa *const tables[] = {isa, portable_isa()};
+    float *const found[] = {numbers(s->floats), numbers(s->floats)};
+    double loss;
+    for (int i = 0; i < 2; i++) {
+        lpb_classifier_trainer *t;
+        if (lpb_classifier_trainer_new(tables[i], &net, s->sizes, s->learns, s->count, value, &t) != LPB_OK ||
+            lpb_classifier_trainer_step(t, batch, &adam, 0.1, 2, found[i], &loss) != LPB_OK)
+            fail(isa, "status", 1, 0);
+        lpb_classifier_trainer_free(t);
+    }
+    compare_rounded(isa, "classifier's rounded gradient", found[0], found[1], gradient, s->floats);
+    free(found[0]), free(found[1]);
+}
+
 /* Some gradients of every parameter against differences; a step, and with three threads the same by rounding. */
 static void compare_sequence(const lpb_isa *isa, sequence *s, const lpb_classifier_batch *batch) {
     lpb_adam adam = {0.01, 0.9, 0.999, 1e-8, 0};
@@ -228,6 +248,7 @@ static void compare_sequence(const lpb_isa *isa, sequence *s, const lpb_classifi
                 fail(isa, "classifier's gradient of three threads", shared[i], gradient[i]);
         }
     }
+    round_sequence(isa, s, batch, value, gradient);
     adam.max_grad_norm = below(2) ? 0.5 * sqrt(squares) : 0;
     if (lpb_classifier_trainer_step(t, batch, &adam, 0.1, 2, NULL, &loss) != LPB_OK) fail(isa, "status", 1, 0);
     const float *moved = lpb_classifier_trainer_values(t);

@@ -227,6 +227,26 @@ static double loss_double(former *f, const lpb_transformer_batch *batch, double 
     return loss;
 }
 
+/* Gradients of rounded products, next to those of floats. */
+static void round_former(const lpb_isa *isa, const former *f, const lpb_transformer_batch *batch, const float *value,
+                         const float *gradient) {
+    lpb_transformer_net net = f->net;
+    net.products = LPB_BFLOAT16;
+    const lpb_adam adam = {0.01, 0.9, 0.999, 1e-8, 0};
+    const lpb_isa *const tables[] = {isa, portable_isa()};
+    float *const found[] = {numbers(f->floats), numbers(f->floats)};
+    double loss;
+    for (int i = 0; i < 2; i++) {
+        lpb_transformer_trainer *t;
+        if (lpb_transformer_trainer_new(tables[i], &net, f->sizes, f->decays, f->count, value, &t) != LPB_OK ||
+            lpb_transformer_trainer_step(t, batch, &adam, 0.1, 2, found[i], &loss) != LPB_OK)
+            fail(isa, "status", 1, 0);
+        lpb_transformer_trainer_free(t);
+    }
+    compare_rounded(isa, "transformer's rounded gradient", found[0], found[1], gradient, f->floats);
+    free(found[0]), free(found[1]);
+}
+
 /* Some gradients of every parameter against differences; a step, and with three threads the same by rounding. */
 static void compare_former(const lpb_isa *isa, former *f, const lpb_transformer_batch *batch, double share) {
     const lpb_adam adam = {0.01, 0.9, 0.999, 1e-8, 0};
@@ -260,6 +280,7 @@ static void compare_former(const lpb_isa *isa, former *f, const lpb_transformer_
             if (!(fabs(shared[i] - gradient[i]) <= 2e-5 * (largest + 1)))
                 fail(isa, "gradient of three threads", shared[i], gradient[i]);
         }
+    round_former(isa, f, batch, value, gradient);
     if (lpb_transformer_trainer_step(t, batch, &adam, 0.1, 2, NULL, &loss) != LPB_OK) fail(isa, "status", 1, 0);
     const float *moved = lpb_transformer_trainer_values(t);
     at = 0;

@@ -339,6 +339,7 @@ static void check_trainer(const lpb_isa *isa) {
 #include "transformer_check.h"
 #include "search_check.h"
 #include "tape_check.h"
+#include "rounded_check.h"
 #include "former_check.h"
 #include "classifier_check.h"
 

@@ -407,7 +407,7 @@ class Hostile:
             victim = rng.choice((given, columns.reshape(-1)))
             victim[rng.randrange(len(victim))] = rng.choice((-1, 0, 17, 2**31, 2**62, -(2**63)))
         shape = (len(columns), width, rng.choice((1, 4, 16)), 1, inner)
-        form = (False, 0.0, 0.0, 7)
+        form = (False, 0.0, 0.0, 7, rng.choice((0, 1)))
         new = [self._isa(), shape, columns, masked, form, given, np.ones(len(sizes), "i8"), floats]
         rows = rng.choice((1, 9, 33))
         target = np.array([rng.randrange(2) for _ in range(rows)], "i8")
@@ -460,7 +460,7 @@ class Hostile:
         if rng.random() < self.share / 4:
             dropout[0] = rng.choice((-1.0, 1.0, float("nan"), float("inf")))
         trunk = [int(channels > 0), features, steps, directions, heads, channels, layers, dropout]
-        head = [normalised, hidden, 0.4, rng.choice((0.0, 3.0)), (0.1, 0.9), 7]
+        head = [normalised, hidden, 0.4, rng.choice((0.0, 3.0)), (0.1, 0.9), 7, rng.choice((0, 1))]
         if rng.random() < 0.3:
             trunk, head = self.spoiled(trunk), self.spoiled(head)
         rows = rng.choice((1, 9, 33))

@@ -157,6 +157,40 @@ def test_gradients_are_autograds_within_what_rounding_may_amount_to(monkeypatch,
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_gradients_of_bfloat16_products_are_off_by_the_rounding_of_their_operands(name):
+    """An operand is off by 2^-8 at most, in either direction: over n products in a row the square root of 2n times.
+
+    Or, where a normalisation over the batch magnifies it, as far as parameters that are so much off take it, twice.
+    """
+    case, rows = CASES[name], 23
+    net, form = case.net(), case.form
+    gradients = case.exact(net, rows)[1]
+    products = 2 * (len(form.sizes) * (1 + form.steps) + 3 * (form.heads > 0) + 2)
+    share = (2 * products) ** 0.5 * 2.0**-8
+    generator, moved = torch.Generator().manual_seed(5), copy.deepcopy(net).double()
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter.mul_(1.0 + 2.0**-8 * (torch.randint(0, 2, parameter.shape, generator=generator) * 2 - 1))
+    whole, others = length_of(gradients), case.exact(moved, rows)[1]
+    bound = max(share, 2 * length_of({each: others[each] - gradients[each] for each in gradients}) / whole)
+    found = {
+        isa.name: NativeClassifier(net, form, learning_rate=1e-3, dtype="bfloat16", isa=isa.name).gradients(
+            *case.batch(rows)
+        )[1]
+        for isa in native.isas() if isa.supported
+    }  # fmt: skip
+    for of_isa in found.values():
+        assert 2.0**-10 < length_of({each: of_isa[each] - gradients[each] for each in gradients}) / whole < bound
+        apart = {each: of_isa[each] - found["portable"][each] for each in gradients}
+        assert length_of(apart) <= 1e-4 * whole  # by sums that round to another neighbour
+
+
+def length_of(tensors: dict[str, Tensor]) -> float:
+    """The root of the sum of squares."""
+    return float(sum(each.double().square().sum() for each in tensors.values()) ** 0.5)
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_fifty_steps_are_those_of_torch(name):
     """Against float64: as near as torch's float32 is, clipped or not, with running statistics.
 

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
 from harness.detectors import registry
@@ -90,6 +91,36 @@ def test_gradients_are_autograds_within_what_rounding_may_amount_to(monkeypatch,
 
 
 @pytest.mark.parametrize("masked", [False, True])
+def test_gradients_of_bfloat16_products_are_off_by_the_rounding_of_their_operands(masked):
+    """An operand is off by 2^-8 at most, in either direction: over n products in a row the square root of 2n times.
+
+    Of the longest path there and back: six products in each block, and those of the head.
+    """
+    net, (x, y, weights, hidden) = net_of(), batch_of(19)
+    gradients = exact(net, 19, masked=masked)[1]
+    products = 2 * (6 * SMALL.blocks + (1 if masked else 2))
+    share = (2 * products) ** 0.5 * 2.0**-8
+    found = {
+        isa.name: NativeTransformer(net, FEATURES, masked=masked, dtype="bfloat16", isa=isa.name, **RATES).gradients(
+            x, hidden if masked else y, None if masked else weights
+        )[1]
+        for isa in native.isas() if isa.supported
+    }  # fmt: skip
+    whole = length_of(gradients)
+    for of_isa in found.values():
+        assert 2.0**-10 < length_of({name: of_isa[name] - gradients[name] for name in gradients}) / whole < share
+        for name, gradient in gradients.items():
+            assert (of_isa[name] - gradient).norm() <= share * max(gradient.norm(), whole / len(gradients)), name
+        others = {name: of_isa[name] - found["portable"][name] for name in gradients}
+        assert length_of(others) <= 1e-4 * whole  # by sums that round to another neighbour
+
+
+def length_of(tensors: dict[str, torch.Tensor]) -> float:
+    """The root of the sum of squares."""
+    return float(sum(each.double().square().sum() for each in tensors.values()) ** 0.5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
 def test_fifty_steps_are_those_of_torch(masked):
     """Against float64: as near as torch's float32 is, whose error is of the same kind.
 
@@ -153,6 +184,24 @@ def test_a_detector_is_trained_natively_as_with_torch():
         assert (ours.steps, ours.rows) == (theirs.steps, theirs.rows)
     scores = [fits[trainer].decision_function(X) for trainer in ("native", "torch")]
     np.testing.assert_allclose(*scores, atol=2e-3)
+
+
+def test_trained_in_bfloat16_a_detector_scores_nearly_the_same():
+    """Areas of two points of a hundred at most apart: a task of 200 rows, of which one changes the area by as much."""
+    generator = np.random.default_rng(4)
+    X = generator.normal(size=(400, 6)).astype(np.float32)
+    y = (X[:, 0] + X[:, 3] > 0.5).astype(int)
+    how = {"epochs": 6, "batch_size": 32, "learning_rate": 1e-3}
+    areas, losses = {}, {}
+    for dtype in ("float32", "bfloat16"):
+        context = FitContext(trainer="native", dtype=dtype)
+        detector = registry.resolve("ft-transformer", how).fit(X[:200], y[:200], context=context)
+        losses[dtype] = [epoch.loss for epoch in detector.history_[1:]]
+        areas[dtype] = roc_auc_score(y[200:], detector.decision_function(X[200:]))
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"][-1] < 0.7 * losses["bfloat16"][0]
+    assert areas["bfloat16"] > 0.9
+    assert areas["bfloat16"] == pytest.approx(areas["float32"], abs=0.02)
 
 
 PUBLISHED = Preset(48, 4, 2, 32, 0.25, 0.375, "rtdl")

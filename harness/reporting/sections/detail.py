@@ -33,6 +33,7 @@ from harness.reporting.sections.figures import (
     interval_text,
     metric_name,
     published_of,
+    rate_metric,
     unit_of,
     variant,
     warnings_of,
@@ -94,9 +95,15 @@ def details(anchor: str, results: Sequence[Result]) -> Detail:
             confusion=_confusion(accuracy),
             threshold=f"Threshold {number(accuracy.threshold)}: {accuracy.threshold_rule}",
             thresholds=_thresholds(accuracy),
-            variants=variant_tables(accuracy),
+            variants=variant_tables(accuracy, _training_loops(results)),
         )
     return replace(detail, panels=tuple(panels))
+
+
+def _training_loops(results: Sequence[Result]) -> dict[str, Metric]:
+    """Rates of the native training loop by number format."""
+    loops = [result for result in results if (result.scenario, result.backend) == ("train", "native")]
+    return {result.dtype: rate for result in loops if (rate := rate_metric(result)) is not None}
 
 
 def _dataset(result: Result) -> list[tuple[str, str]]:
