@@ -40,8 +40,8 @@ from harness.workload.model import Value
 if TYPE_CHECKING:
     from harness.training.ranks import Ranks
 
-_PLAIN = (int, float, tuple, list, dict, type(None))
 T = TypeVar("T")
+_PLAIN = (int, float, tuple, list, dict, type(None))
 _LONGEST_PARAMETER = 200  # characters
 
 _SPLITS = (

@@ -18,19 +18,26 @@ static bool need_room(lpb_room *room, int64_t bytes) {
     return room->memory != NULL;
 }
 
-/* The same product of its operands as bfloat16, contiguous in the memory. */
+/* Rows as bfloat16, and how far they are apart: those that overlap, as a convolution's do, lie as before. */
+static int64_t round_matrix(const lpb_isa *isa, const float *x, int64_t x_row, int64_t rows, int64_t columns,
+                            uint16_t *out) {
+    const bool overlap = x_row < columns;
+    isa->round_rows(x, x_row, overlap ? 1 : rows, overlap ? (rows - 1) * x_row + columns : columns, out);
+    return overlap ? x_row : columns;
+}
+
+/* The same product of its operands as bfloat16, in the memory. */
 static void multiply_rounded(const lpb_isa *isa, const lpb_gemm *g, lpb_room *room) {
     const bool by_rows = g->a_col == 1;
     const int64_t of_a = lpb_round_up(g->m * g->k, 2 * LPB_ALIGN), of_b = lpb_round_up(g->k * g->n, 2 * LPB_ALIGN);
     lpb_gemm low = *g;
-    low.a_row = by_rows ? g->k : 1, low.a_col = by_rows ? 1 : g->m, low.b_row = g->n;
-    if (!need_room(room, (of_a + of_b) * (int64_t)sizeof(uint16_t) + room->rounded->scratch(&low))) return;
+    if (!need_room(room, (of_a + of_b) * (int64_t)sizeof(uint16_t) + room->rounded->scratch(g))) return;
     uint16_t *a = room->memory, *b = a + of_a;
     if (by_rows)
-        isa->round_rows(g->a, g->a_row, g->m, g->k, a);
+        low.a_row = round_matrix(isa, g->a, g->a_row, g->m, g->k, a);
     else
-        isa->round_rows(g->a, g->a_col, g->k, g->m, a);
-    isa->round_rows(g->b, g->b_row, g->k, g->n, b);
+        low.a_col = round_matrix(isa, g->a, g->a_col, g->k, g->m, a);
+    low.b_row = round_matrix(isa, g->b, g->b_row, g->k, g->n, b);
     low.a = a, low.b = b;
     room->rounded->gemm(&low, 0, 1, b + of_b);
 }

@@ -11,6 +11,7 @@ extern const lpb_isa lpb_isa_mma_table;
 typedef uint16_t source_entry;
 #define B_ENTRY(x) (x)
 #define WORD_A_AS_B
+#define MMA_FLOAT_SUMS
 #define ADD_SUMS(v, sums) (sums)
 #define MMA_NOTHING_TO_FINISH(g)                                                                                       \
     ((g)->alpha == 1.0f && (g)->beta == 0.0f && (g)->bias_axis == LPB_NO_BIAS && (g)->activation == LPB_IDENTITY)

@@ -8,7 +8,8 @@
  * row 0, have the highest.
  *
  * Included by a file that has defined MMA_GER, the outer product that accumulates: of floats, or of 32-bit words of
- * several entries; and MMA_PLAIN_ONLY for tiles of 8 rows without transposition and with nothing after the product. */
+ * several entries; and MMA_PLAIN_ONLY for tiles of 8 rows without transposition and with nothing after the product, but
+ * with MMA_FLOAT_SUMS what floats may have, of 16 columns. */
 
 typedef struct {
     const char *a; /* by columns: step p has its rows at a + p * a_step; else by rows: `turn` */
@@ -245,13 +246,15 @@ static inline __attribute__((always_inline)) void mma_loop(const mma_job *job, c
 MMA_LOOP(mma_plain_8x4, 2, 1, 0, 1)
 MMA_LOOP(mma_plain_8x8, 2, 2, 0, 1)
 MMA_LOOP(mma_plain_8x16, 2, 4, 0, 1)
+#if !defined(MMA_PLAIN_ONLY) || defined(MMA_FLOAT_SUMS)
+MMA_LOOP(mma_finished_8x16, 2, 4, 0, 0)
+#endif
 #ifndef MMA_PLAIN_ONLY
 MMA_LOOP(mma_short_4x4, 1, 1, 0, 1)
 MMA_LOOP(mma_short_4x8, 1, 2, 0, 1)
 MMA_LOOP(mma_short_4x16, 1, 4, 0, 1)
 MMA_LOOP(mma_finished_8x4, 2, 1, 0, 0)
 MMA_LOOP(mma_finished_8x8, 2, 2, 0, 0)
-MMA_LOOP(mma_finished_8x16, 2, 4, 0, 0)
 MMA_LOOP(mma_plain_turned_8x4, 2, 1, 1, 1)
 MMA_LOOP(mma_plain_turned_8x8, 2, 2, 1, 1)
 MMA_LOOP(mma_plain_turned_8x16, 2, 4, 1, 1)

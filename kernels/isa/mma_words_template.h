@@ -7,6 +7,7 @@
  *   B_ENTRY(x)               an element of B as the instruction wants it
  *   WORD_A_AS_B              where A's entries are as B's and nobody needs sums: A's columns may be contiguous
  *   ADD_SUMS(v, sums)        the sums of the entries of each word of v, plus `sums`; or `sums` where nobody needs them
+ *   MMA_FLOAT_SUMS           where accumulators are floats, which may be finished in registers
  *   MMA_NOTHING_TO_FINISH(g) whether C is what the accumulators hold
  *   MMA_FINISH(g, raw, width, c, row_bias, column_bias, sums, rows, columns)
  *                            from `raw`, `width` entries per row, to C; `sums` are those of the rows of A */
@@ -88,32 +89,55 @@ static void pack_b(const lpb_gemm *g, const source_entry *b, source_entry *out) 
 
 static void pack(const lpb_gemm *g, void *packed) { pack_b(g, g->b, packed); }
 
+/* The rows of a strip of C, at `c`, that are in whole panels, where nothing is left to do afterwards; how many. */
+static int64_t run_whole(const lpb_gemm *g, mma_job job, char *c, const float *bias, int64_t j, const source_entry *a) {
+    job.tiles = g->m / PANEL_ROWS;
+    job.a_tile = job.k * job.a_step;
+    job.first.a = (const char *)a;
+    job.first.c = c, job.c_row = g->c_row * 4;
+    if (MMA_NOTHING_TO_FINISH(g)) {
+        mma_plain_8x16(&job);
+        return job.tiles * PANEL_ROWS;
+    }
+#ifdef MMA_FLOAT_SUMS
+    if (g->alpha == 1.0f && g->activation <= LPB_LEAKY_RELU) {
+        job.beta = g->beta;
+        job.activation = g->activation, job.slope = g->slope;
+        job.first.row_bias = g->bias_axis == LPB_ROW_BIAS ? bias : NULL;
+        job.first.column_bias = g->bias_axis == LPB_COLUMN_BIAS ? bias + j : NULL;
+        mma_finished_8x16(&job);
+        return job.tiles * PANEL_ROWS;
+    }
+#else
+    (void)bias, (void)j;
+#endif
+    return 0;
+}
+
 static void run_item(const lpb_gemm *g, char *c, const float *bias, const source_entry *a, const source_entry *b,
                      const int32_t *sums) {
     const int64_t words = words_of(g->k);
     for (int64_t j = 0; j < g->n; j += PANEL_COLUMNS) {
         const int64_t columns = g->n - j < PANEL_COLUMNS ? g->n - j : PANEL_COLUMNS;
-        for (int64_t i = 0; i < g->m; i += PANEL_ROWS) {
-            const int64_t rows = g->m - i < PANEL_ROWS ? g->m - i : PANEL_ROWS;
+        mma_job job = {
+            .first.b = (const char *)(b + j * words * WORD_ENTRIES),
+            .k = words,
+            .a_step = PANEL_ROWS * 4,
+            .b_step = PANEL_COLUMNS * 4,
+            .tiles = 1,
+            .strips = 1,
+            .items = 1,
+        };
+        int64_t i = columns < PANEL_COLUMNS ? 0 : run_whole(g, job, c + j * 4, bias, j, a);
+        for (; i < g->m; i += PANEL_ROWS) {
             float raw[PANEL_ROWS * PANEL_COLUMNS] __attribute__((aligned(64)));
-            char *to = c + (i * g->c_row + j) * 4;
-            const bool direct = MMA_NOTHING_TO_FINISH(g) && rows == PANEL_ROWS && columns >= PANEL_COLUMNS;
-            const mma_job job = {
-                .first = {.a = (const char *)(a + i * words * WORD_ENTRIES),
-                          .b = (const char *)(b + j * words * WORD_ENTRIES),
-                          .c = direct ? to : (char *)raw},
-                .k = words,
-                .a_step = PANEL_ROWS * 4,
-                .b_step = PANEL_COLUMNS * 4,
-                .c_row = direct ? g->c_row * 4 : PANEL_COLUMNS * 4,
-                .tiles = 1,
-                .strips = 1,
-                .items = 1,
-            };
+            job.first.a = (const char *)(a + i * words * WORD_ENTRIES);
+            job.first.c = (char *)raw, job.c_row = PANEL_COLUMNS * 4;
             (columns > 8 ? mma_plain_8x16 : columns > 4 ? mma_plain_8x8 : mma_plain_8x4)(&job);
-            if (direct) continue;
-            MMA_FINISH(g, raw, PANEL_COLUMNS, to, g->bias_axis == LPB_ROW_BIAS ? bias + i : NULL,
-                       g->bias_axis == LPB_COLUMN_BIAS ? bias + j : NULL, sums + i, rows, columns);
+            MMA_FINISH(g, raw, PANEL_COLUMNS, c + (i * g->c_row + j) * 4,
+                       g->bias_axis == LPB_ROW_BIAS ? bias + i : NULL,
+                       g->bias_axis == LPB_COLUMN_BIAS ? bias + j : NULL, sums + i,
+                       g->m - i < PANEL_ROWS ? g->m - i : PANEL_ROWS, columns);
         }
     }
 }
