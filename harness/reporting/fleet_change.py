@@ -33,7 +33,7 @@ def change_text(changed: FleetChange, width: int | None) -> str:
         if each.standing is not Standing.EQUAL
     ]
     if rows:
-        lines += ["", listing(("HOST", "IS NOW", "CHANGE", "RESULT"), rows, width).rstrip("\n")]
+        lines += ["", *listing(("HOST", "IS NOW", "CHANGE", "RESULT"), rows, width).splitlines()]
     lines += ["", *_facts(changed)]
     lines += [f"Not compared: {host}: {reason}" for host, reason in changed.missing.items()]
     return printable_lines(lines)

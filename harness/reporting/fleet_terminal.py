@@ -20,7 +20,7 @@ def fleet_text(fleet: Fleet, view: FleetView, width: int | None) -> str:
     odd = [line for line in view.lines if line.status.kind != "good"]
     if odd:
         rows = [(line.host.name, line.status.word, line.host.frame or "", _why(line)) for line in odd]
-        lines += ["", listing(("HOST", "STATE", "FRAME", "WHY"), rows, width).rstrip("\n")]
+        lines += ["", *listing(("HOST", "STATE", "FRAME", "WHY"), rows, width).splitlines()]
     lines += ["", *(_test(test) for test in fleet.tests), *fleet.notes]
     return printable_lines(lines)
 
@@ -35,12 +35,12 @@ def looked_text(looks: Sequence[LookedEntry], frames: Mapping[str, str], width: 
         findings = [finding.title for finding in look.looked.findings if finding.severity.rank < 2]
         clock = "" if not look.offset_s or abs(look.offset_s) < 2 else f"its clock is {look.offset_s:+.0f} s off; "
         rows.append((look.host, "answers", frames[look.host], clock + ("; ".join(findings) or "no finding that costs")))
-    return printable_lines([listing(("HOST", "STATE", "FRAME", "FINDINGS"), rows, width).rstrip("\n")])
+    return printable_lines(listing(("HOST", "STATE", "FRAME", "FINDINGS"), rows, width).splitlines())
 
 
 def printable_lines(lines: Sequence[str]) -> str:
-    """Text without anything that a host could command a terminal with."""
-    return "\n".join(printable(line) for text in lines for line in text.split("\n")) + "\n"
+    """Text without anything that a host could command a terminal with; no text makes a line of its own in it."""
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _why(line: HostLine) -> str:

@@ -8,6 +8,8 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from harness.errors import printable
+
 _GAP = 2
 _LEAST_PROSE = 30  # columns that a wrapped last column needs to be readable
 _INDENT = "    "
@@ -30,6 +32,7 @@ def listing(headings: Sequence[str] | None, rows: Sequence[Sequence[str]], width
         One line per row where that fits; else the prose is wrapped in its column; else every row is its name, with the
         rest below it. Only prose is ever broken, between words.
     """
+    rows = [tuple(map(printable, row)) for row in rows]  # a line that a name makes for itself may be a command
     table = [*([] if headings is None else [headings]), *rows]
     if not table:
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -164,7 +165,7 @@ def test_times_of_nothing_are_no_times(tmp_path: Path) -> None:
 
 def test_a_script_in_the_facts_is_shown_and_never_run(tmp_path: Path) -> None:
     """Over the wire, through journal, record, page and terminal: it is in the name of its population."""
-    script = "<script>alert(1)</script>\x1b[2J"
+    script = "<script>alert(1)</script>\x1b[2J\n::error::x"
     plain = {f"lpar{n}": facts(n) for n in (1, 3, 4)}
     own = facts(2)
     evil = replace(
@@ -182,7 +183,9 @@ def test_a_script_in_the_facts_is_shown_and_never_run(tmp_path: Path) -> None:
     page = render_fleet(fleet).decode()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    assert "\x1b" not in page + terminal_text(fleet, view_of(fleet), 80) + "".join(printed)
+    text = "\n".join([*printed, terminal_text(fleet, view_of(fleet), 80), terminal_text(fleet, view_of(fleet), None)])
+    assert "\x1b" not in page + text
+    assert not re.search("^ *::", text, re.MULTILINE), "a command to the log of a CI server"
 
 
 def test_what_a_profile_prints_before_an_answer_is_passed_over(tmp_path: Path) -> None:
