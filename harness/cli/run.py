@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -27,7 +28,11 @@ from harness.cli.choices import (
 from harness.cli.durations import seconds
 from harness.cli.help import Command
 from harness.cli.options import AMOUNT, OUTPUT, Counting, DataDir, RecordJson, Rows, Seed, Synthetic, Trust, node_option
+from harness.errors import LparbenchError
 from harness.trust import allow
+
+if TYPE_CHECKING:
+    from harness.record.model import Run
 
 _PLACE = "Where it runs"
 TRACKED = "sqlite:///mlflow.db"
@@ -264,7 +269,7 @@ def run(
     from harness.process_tree import process_age_s
     from harness.record.spec import RunSpec
     from harness.record.store import record_text, write_run
-    from harness.reporting.mlflow_store import check_store, log_to_mlflow
+    from harness.reporting.mlflow_store import check_store
     from harness.reporting.progress import Silence, progress_for
     from harness.reporting.stored import EXPERIMENT
     from harness.runs import run as runs
@@ -328,7 +333,8 @@ def run(
         else:
             command = ("lparbench", *sys.argv[1:])
             session = runs.begin(spec, command, out, executor=ProcessExecutor(), spent_s=process_age_s(), group=group)
-        with runs.resumable(session), progress_for(quiet=as_json) as progress:
+        tracking = "" if track is None else f" --track {shlex.quote(track)}"
+        with runs.resumable(session, tracking), progress_for(quiet=as_json) as progress:
             record = runs.execute(session, ProcessExecutor(), progress)
             from harness.reporting.html import render  # not before the command line is known to be right
 
@@ -337,10 +343,7 @@ def run(
             runs.remember_own(record, directory)
     session.done()
     if track is not None:
-        identifier = log_to_mlflow(record, directory, tracking_uri=track, experiment=EXPERIMENT)
-        typer.echo(f"Logged to {track} as MLflow run {identifier}", err=True)
-        if track.startswith("sqlite:"):
-            typer.echo(f"See it: mlflow ui --backend-store-uri {track}", err=True)
+        log_run(record, directory, track)
     if as_json:
         typer.echo(record_text(record), nl=False)
     else:
@@ -350,3 +353,18 @@ def run(
         print_run(record, directory)
         print_lines(run_lines(record))
     raise typer.Exit(runs.exit_code(record))
+
+
+def log_run(record: Run, directory: Path, track: str) -> None:
+    """Log a run that is kept already, and say how to log it later where the store refuses now."""
+    from harness.reporting.mlflow_store import log_to_mlflow
+    from harness.reporting.stored import EXPERIMENT
+
+    try:
+        identifier = log_to_mlflow(record, directory, tracking_uri=track, experiment=EXPERIMENT)
+    except LparbenchError as error:
+        command = f"lparbench export {shlex.quote(str(directory))} --format mlflow --tracking-uri {shlex.quote(track)}"
+        raise type(error)(error.message, remedy=f"The run is kept. Log it by: {command}") from error
+    typer.echo(f"Logged to {track} as MLflow run {identifier}", err=True)
+    if track.startswith("sqlite:"):
+        typer.echo(f"See it: mlflow ui --backend-store-uri {track}", err=True)

@@ -285,13 +285,15 @@ def exit_code(record: Run) -> ExitCode:
 
 
 @contextmanager
-def resumable(session: Session) -> Iterator[None]:
-    """On the way out by an exception, say on standard error how the run is resumed."""
+def resumable(session: Session, options: str = "") -> Iterator[None]:
+    """On the way out by an exception, say on standard error how the run is resumed, with which options."""
     try:
         yield
     except BaseException:
         if session.directory.exists():
-            print(f"What was done is kept. Resume: lparbench run --resume {session.directory}", file=sys.stderr)
+            print(
+                f"What was done is kept. Resume: lparbench run --resume {session.directory}{options}", file=sys.stderr
+            )
         raise
 
 

@@ -18,6 +18,7 @@ from support.records import inference, run
 from typer.testing import CliRunner
 
 from harness.cli.main import app
+from harness.cli.run import log_run
 from harness.compare.compare import compare
 from harness.compare.inputs import load_history, load_side
 from harness.compare.observations import side_of
@@ -280,6 +281,18 @@ def test_tracking_alone_means_a_local_store(words: list[str], monkeypatch: pytes
     with pytest.raises(InputError, match="as scripted"):
         CliRunner().invoke(app, ["run", *words], catch_exceptions=False)
     assert asked == ["sqlite:///mlflow.db"]
+
+
+def test_a_store_that_refuses_after_measuring_leaves_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise LparbenchError("as scripted")
+
+    monkeypatch.setattr("harness.reporting.mlflow_store.log_to_mlflow", refuse)
+    with pytest.raises(LparbenchError, match="as scripted") as error:
+        log_run(run(), Path("runs/r 1"), "http://tracker:5000")
+    assert "lparbench export 'runs/r 1' --format mlflow --tracking-uri http://tracker:5000" in (
+        error.value.remedy or ""
+    )
 
 
 def test_without_mlflow_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
