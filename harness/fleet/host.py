@@ -40,6 +40,7 @@ from harness.scratch import scratch
 from harness.training.rank_setting import RankGroup
 from harness.workers.executor import Executor, ProcessExecutor
 
+_LOCK = "fleet.lock"  # below the cache of the user
 _LONGEST_REQUEST = 1 << 20
 _GRACE_S = 15.0  # between SIGTERM and SIGKILL
 
@@ -92,7 +93,7 @@ def _model(spec: RunSpec, group: RankGroup | None, executor: Executor, progress:
 
 def _look() -> Looked:
     facts = probe(SysRoot())
-    return Looked(__version__, _machine_id(), time.time(), facts, evaluate(facts).findings)
+    return Looked(__version__, _machine_id(), time.time(), facts, evaluate(facts).findings, is_measuring())
 
 
 def _machine_id() -> str | None:
@@ -166,6 +167,17 @@ def _ended_with_channel(timeout_s: float) -> Iterator[None]:
         timer.cancel()
 
 
+def is_measuring() -> bool:
+    """Whether a fleet measures here now, of those of this user; the lock is looked at, and not taken."""
+    cache = user_cache()
+    try:
+        number = None if cache is None else (cache / _LOCK).stat().st_ino
+        locks = Path("/proc/locks").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(" FLOCK " in line and f":{number} " in line for line in locks)
+
+
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """One fleet at a time measures here, of those of this user; the kernel frees the lock of a process that is gone."""
@@ -174,7 +186,7 @@ def _alone() -> Iterator[None]:
         if cache is None:
             raise OSError
         cache.mkdir(parents=True, exist_ok=True)
-        lock = os.open(cache / "fleet.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(cache / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:  # a home directory that cannot be written: no lock, and no reason not to measure
         yield
         return

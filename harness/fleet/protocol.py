@@ -64,6 +64,7 @@ class Looked:
     Attributes:
         machine_id: hash of its identity, equal for one system under two names.
         time_s: its clock, seconds since 1970.
+        measuring: another fleet measures there now.
     """
 
     version: str
@@ -71,6 +72,7 @@ class Looked:
     time_s: float
     facts: Facts
     findings: tuple[Finding, ...]
+    measuring: bool = False
 
 
 @dataclass(frozen=True)

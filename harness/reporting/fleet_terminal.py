@@ -34,6 +34,8 @@ def looked_text(looks: Sequence[LookedEntry], frames: Mapping[str, str], width: 
             continue
         findings = [finding.title for finding in look.looked.findings if finding.severity.rank < 2]
         clock = "" if not look.offset_s or abs(look.offset_s) < 2 else f"its clock is {look.offset_s:+.0f} s off; "
+        if look.looked.measuring:
+            clock = f"another fleet measures there now; {clock}"
         rows.append((look.host, "answers", frames[look.host], clock + ("; ".join(findings) or "no finding that costs")))
     return printable_lines(listing(("HOST", "STATE", "FRAME", "FINDINGS"), rows, width).splitlines())
 

@@ -13,6 +13,7 @@ import pytest
 
 from harness.advice.finding import Finding, Severity
 from harness.errors import ExitCode
+from harness.fleet import host
 from harness.fleet.judge import fleet_of
 from harness.fleet.protocol import Looked
 from harness.fleet.session import LookedEntry, MeasuredEntry
@@ -20,6 +21,7 @@ from harness.record.fleet_model import Fleet, HostState, Standing
 from harness.record.store import fleet_text, load_fleet
 from harness.reporting.fleet_html import render_fleet
 from harness.reporting.fleet_terminal import fleet_text as terminal_text
+from harness.reporting.fleet_terminal import looked_text
 from harness.reporting.fleet_view import anonymous, exit_code_of, view_of
 from harness.reporting.page import MAX_BYTES
 from tests.support import fleets
@@ -240,3 +242,16 @@ def test_hosts_whose_calls_fault_their_memory_again_are_named_with_it() -> None:
     ]
     assert notes({}) == []
     assert notes(dict.fromkeys(faults, 4968.0)) == [], "what all do in all waves distinguishes none"
+
+
+def test_a_check_says_where_another_fleet_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "user_cache", lambda: tmp_path)
+    assert not host.is_measuring()
+    with host._alone():
+        assert host.is_measuring()
+    assert not host.is_measuring()
+    alone = fleets.looked(facts(1))
+    looks = [LookedEntry("lpar1", alone, 0.0), LookedEntry("lpar2", replace(alone, measuring=True), 0.0)]
+    first, second = looked_text(looks, {"lpar1": "a", "lpar2": "b"}, 120).splitlines()[1:]
+    assert "another fleet measures there now" in second
+    assert "another fleet" not in first
