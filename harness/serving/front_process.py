@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import socket
 import sys
@@ -19,7 +18,7 @@ from harness.serving.cards import open_fraud
 from harness.serving.drift import DriftState
 from harness.serving.fraud_parts import Elsewhere
 from harness.serving.listening import token_of
-from harness.serving.loop import ended, new_loop, on_commands
+from harness.serving.loop import ended, new_loop, on_commands, settle
 from harness.serving.metrics import Metrics
 from harness.serving.model import Options, ServedModel
 from harness.serving.relay import Link, Relay
@@ -110,8 +109,7 @@ def main(directory: Path, number: int, handle: int) -> int:
     listener.setblocking(False)
     loop = new_loop()
     asyncio.set_event_loop(loop)
-    gc.collect()
-    gc.freeze()
+    settle()
     try:
         return loop.run_until_complete(_serve(spec, placement, app, others, listener, token))
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import shutil
 import socket
 import sys
@@ -14,7 +13,7 @@ from harness.serving.admission import Admission
 from harness.serving.app import App
 from harness.serving.cards import keep_cards, open_fraud
 from harness.serving.listening import announce, listeners, token_of
-from harness.serving.loop import ended, new_loop, on_signals, say
+from harness.serving.loop import ended, new_loop, on_signals, say, settle
 from harness.serving.model import Options, ServedModel
 from harness.serving.quota import Quota
 from harness.serving.serve_app import Serving, serve
@@ -33,8 +32,7 @@ def main(spec: ServeSpec, placement: Placement) -> int:
     (listener,) = listeners(spec.host, spec.port, 1)
     loop = new_loop()
     asyncio.set_event_loop(loop)
-    gc.collect()
-    gc.freeze()
+    settle()
     try:
         code = loop.run_until_complete(_serve(spec, placement, app, listener, token))
     finally:

@@ -6,7 +6,6 @@ It alone has the model at work and the states of its cards; fronts reach it over
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import marshal
 import sys
@@ -25,7 +24,7 @@ from harness.serving.card_states import Answer
 from harness.serving.cards import keep_cards, open_fraud
 from harness.serving.exchange import HttpError, Reply, Scoring
 from harness.serving.fraud import Fraud
-from harness.serving.loop import ended, new_loop, on_commands
+from harness.serving.loop import ended, new_loop, on_commands, settle
 from harness.serving.metrics import Metrics
 from harness.serving.model import Options, ServedModel
 from harness.serving.relay import PARTS, Asked, Framed, RowsAsked
@@ -151,8 +150,7 @@ def main(directory: Path, number: int) -> int:
     handlers = Handlers(spec, model, fraud, admission, name_of(SCORER, number))
     loop = new_loop()
     asyncio.set_event_loop(loop)
-    gc.collect()
-    gc.freeze()
+    settle()
     try:
         loop.run_until_complete(_serve(directory, number, handlers, fraud))
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import struct
@@ -203,3 +204,30 @@ def test_the_application_is_given_a_part_in_every_turn_so_that_others_are_refuse
         assert await server.drain(30.0) == 0
 
     asyncio.run(play())
+
+
+@FRONTS
+def test_requests_leave_nothing_that_the_collector_of_cycles_would_have_to_find(kind: str, model: ServedModel) -> None:
+    async def play() -> int:
+        server, address = await started(kind, model)
+        clients = [await Client.open(address) for _ in range(4)]
+
+        async def ask(times: int) -> None:
+            for _ in range(times):
+                for each in clients:
+                    each.writer.write(POST)
+                for each in clients:
+                    assert (await each.answer())[0] == 200
+
+        await ask(5)
+        gc.collect()
+        gc.disable()
+        try:
+            await ask(50)
+            found = gc.collect()
+        finally:
+            gc.enable()
+        assert await server.drain(30.0) == 0
+        return found
+
+    assert asyncio.run(play()) < 50  # of 200 requests
