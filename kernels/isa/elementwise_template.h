@@ -4,6 +4,8 @@
  *   vi                      the vector of int32_t with as many lanes
  *   V_SQRT(v)
  *   T(transpose_4)(x, x_row, out, out_row)   out[j * out_row + r] = x[r * x_row + j] for r < VL, j < 4
+ * and may have defined
+ *   V_ROUND(p, to)          2 VL floats at p as bfloat16
  */
 
 #include <math.h>

@@ -14,6 +14,14 @@
 
 #include "vsx_vectors.h"
 
+/* Eight floats as bfloat16; the instruction leaves them in the lower halves of words. */
+#define V_ROUND(p, to)                                                                                                 \
+    do {                                                                                                               \
+        const __vector unsigned char low = __builtin_vsx_xvcvspbf16((__vector unsigned char)V_LOAD(p));                \
+        const __vector unsigned char high = __builtin_vsx_xvcvspbf16((__vector unsigned char)V_LOAD((p) + 4));         \
+        vec_xst(vec_pack((__vector unsigned int)low, (__vector unsigned int)high), 0, to);                             \
+    } while (0)
+
 #include "elementwise_template.h"
 #include "gemm_parts_template.h"
 #define MMA_GER "xvf32gerpp"

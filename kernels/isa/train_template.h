@@ -14,7 +14,11 @@ static void T(round_rows)(const float *x, int64_t x_row, int64_t rows, int64_t c
     if (x_row == columns) columns *= rows, rows = 1;
     for (int64_t r = 0; r < rows; r++, x += x_row, out += columns) {
         const T(bits) *restrict from = (const T(bits) *)x;
-        for (int64_t j = 0; j < columns; j++) {
+        int64_t j = 0;
+#ifdef V_ROUND
+        for (; j + 2 * VL <= columns; j += 2 * VL) V_ROUND(x + j, out + j);
+#endif
+        for (; j < columns; j++) {
             const uint32_t v = from[j], near = v + 0x7fff + (v >> 16 & 1);
             out[j] = (uint16_t)(((v & INT32_MAX) > 0x7f800000 ? v | 0x400000 : near) >> 16);
         }
