@@ -34,7 +34,7 @@ typedef struct {
     void *bias;         /* padded to LPB_ALIGN */
     int64_t *numbers;   /* of columns */
     lpb_low_chain *low;
-    bool borrows; /* weight, bias and low are another step's */
+    bool borrows; /* weight and low are another step's */
     lpb_forest *forest;
     lpb_neighbours *neighbours;
     lpb_transformer *transformer;
@@ -62,8 +62,8 @@ typedef struct {
 } plan_panel;
 plan_panel plan_panel_at(const plan_step *step, int64_t first);
 
-/* Packs the weights (outputs x features) and the biases of a dense step whose sizes are set; false when memory is
- * short, what there is being freed with the step. */
+/* Packs the biases of a dense step whose sizes are set, and unless it borrows them the weights (outputs x features);
+ * false when memory is short, what there is being freed with the step. */
 bool plan_pack(plan_step *step, const void *weight, const void *bias, bool wide);
 
 /* The products of a panel, of a block and of a few rows; an activation that the kernel cannot do in registers is left

@@ -26,14 +26,20 @@ static bool inputs_fit(const lpb_plan *plan, const lpb_step *s, int64_t i) {
     return true;
 }
 
-/* A dense step before this one of the same arrays, whose packed ones it may use. */
-static const plan_step *same_arrays(const building *b) {
+static bool same_array(const lpb_array *a, const lpb_array *b) {
+    const size_t size = a->type == LPB_ARRAY_DOUBLE ? sizeof(double) : sizeof(float);
+    return a->type == b->type && a->rows == b->rows && a->columns == b->columns &&
+           (a->data == b->data || !memcmp(a->data, b->data, (size_t)(a->rows * a->columns) * size));
+}
+
+/* A dense step before this one of the same weights, whose packed ones it may use, and if packed together the same
+ * biases and activation. */
+static const plan_step *same_weights(const building *b) {
     const lpb_step *s = b->from;
     for (const lpb_step *before = b->steps; before < s; before++)
-        if (before->kind == LPB_STEP_DENSE && before->arrays[0].data == s->arrays[0].data &&
-            before->arrays[1].data == s->arrays[1].data && before->arrays[0].rows == s->arrays[0].rows &&
-            before->arrays[0].columns == s->arrays[0].columns && before->arrays[0].type == s->arrays[0].type &&
-            (b->dtype == LPB_FLOAT32 || (before->word == s->word && before->slope == s->slope)))
+        if (before->kind == LPB_STEP_DENSE && same_array(before->arrays, s->arrays) &&
+            (b->dtype == LPB_FLOAT32 ||
+             (same_array(before->arrays + 1, s->arrays + 1) && before->word == s->word && before->slope == s->slope)))
             return b->plan->steps + (before - b->steps);
     return NULL;
 }
@@ -51,12 +57,10 @@ static lpb_status build_dense(building *b) {
     to->outputs = w->rows;
     b->plan->work += w->rows * w->columns;
     if (b->dtype != LPB_FLOAT32 && (wide || s->word >= LPB_ACTIVATIONS)) return LPB_BAD_ARGUMENT;
-    const plan_step *same = same_arrays(b);
-    if (same) {
-        to->borrows = true;
-        to->low = same->low, to->weight = same->weight, to->bias = same->bias, to->weight_row = same->weight_row;
-        return LPB_OK;
-    }
+    const plan_step *same = same_weights(b);
+    to->borrows = same != NULL;
+    if (same) to->low = same->low, to->weight = same->weight, to->weight_row = same->weight_row;
+    if (same && same->low) return LPB_OK;
     if (b->dtype != LPB_FLOAT32) {
         const lpb_layer layer = {w->columns, w->rows, w->data, bias->data, (lpb_activation)s->word, s->slope};
         to->low = lpb_low_chain_new(b->plan->isa, &layer, 1, LPB_HEAD_NONE, b->dtype);
@@ -315,9 +319,9 @@ void lpb_plan_free(lpb_plan *plan) {
         free(s->numbers);
         if (!s->borrows) {
             free(s->weight);
-            free(s->bias);
             lpb_low_chain_free(s->low);
         }
+        free(s->bias);
         lpb_forest_free(s->forest);
         lpb_neighbours_free(s->neighbours);
         lpb_transformer_free(s->transformer);

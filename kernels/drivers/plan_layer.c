@@ -5,11 +5,14 @@
 
 bool plan_pack(plan_step *to, const void *weight, const void *bias, bool wide) {
     const int64_t padded = lpb_round_up(to->outputs, LPB_ALIGN), times = wide ? 2 : 1;
+    to->bias = lpb_new_zeros(padded * times);
+    if (!to->bias) return false;
+    memcpy(to->bias, bias, (size_t)to->outputs * (wide ? sizeof(double) : sizeof(float)));
+    if (to->borrows) return true;
     to->weight_row = to->outputs == 1 && !wide ? 1 : padded;
     /* twice as many zeroed floats where they are doubles */
     to->weight = lpb_new_zeros(lpb_round_up(to->features, LPB_ALIGN) * to->weight_row * times);
-    to->bias = lpb_new_zeros(padded * times);
-    if (!to->weight || !to->bias) return false;
+    if (!to->weight) return false;
     for (int64_t j = 0; j < to->outputs; j++) {
         const plan_panel panel = plan_panel_at(to, j / to->panel * to->panel);
         float *column = (float *)to->weight + panel.first * to->features + j - panel.first;
@@ -19,7 +22,6 @@ bool plan_pack(plan_step *to, const void *weight, const void *bias, bool wide) {
             else
                 column[i * panel.row] = ((const float *)weight)[j * to->features + i];
     }
-    memcpy(to->bias, bias, (size_t)to->outputs * (wide ? sizeof(double) : sizeof(float)));
     return true;
 }
 

@@ -234,6 +234,35 @@ def test_a_value_that_a_layer_reads_twice_is_multiplied_once():
     assert sorted(step[3][0].shape for step in steps if step[0] == kernels.STEPS["dense"]) == [(4, 5), (4, 10), (4, 10)]
 
 
+@pytest.mark.parametrize("dtype", native.DTYPES)
+def test_layers_of_equal_weights_keep_their_own_biases_and_activations(dtype):
+    if kernels.isas()[ISA][2][kernels.DTYPES[dtype]] is None:
+        pytest.skip(f"no kernel for {dtype} here")
+    weight = np.eye(3, dtype=np.float32)
+    first = step("dense", 0, (0,), [weight, np.array([0, 0, -8], np.float32)])
+    second = step("dense", 1, (1,), [weight.copy(), np.array([1, 2, 4], np.float32)])
+    run = kernels.Plan(ISA, 3, [first, second, step("reduce", 1, (2,))], kernels.DTYPES[dtype], 1).run
+    for count in (1, 7, 40):
+        np.testing.assert_allclose(run(floats(count, 3)), np.full(count, 5), rtol=0.01)  # what int8 rounds off
+
+
+@pytest.mark.parametrize("count", [1, 7, 40])
+def test_gates_of_any_size_are_open_or_shut_and_nan_stays(count):
+    """Biases of the gates, in the order input, forget, candidate, output, far beyond where exponentials overflow."""
+    wide, x = 1e30, np.zeros((count, 3), np.float32)
+    for biases, expected in (
+        ((wide, wide, wide, wide), np.tanh(3.0)),  # every step adds one to the cell
+        ((wide, -wide, -wide, wide), -np.tanh(1.0)),
+        ((wide, wide, wide, -wide), 0.0),
+        ((-wide, wide, wide, wide), 0.0),
+        ((wide, wide, np.inf, np.inf), np.tanh(3.0)),
+        *((tuple(np.where(np.arange(4) == place, np.nan, 0.0)), np.nan) for place in range(4)),
+    ):
+        of_gates = [np.zeros((4, 1), np.float32), np.zeros((4, 1), np.float32), np.array(biases, np.float32)]
+        steps = [step("lstm", 0, (0,), of_gates, 3), step("columns", 0, (1,), [numbers(2)])]
+        np.testing.assert_allclose(kernels.Plan(ISA, 3, steps, 0, 1).run(x), np.full(count, expected), 2e-7, 1e-10)
+
+
 @pytest.mark.parametrize("count", [1, 8, 70])
 def test_a_row_at_the_threshold_goes_left_and_one_above_it_or_nan_right(count):
     above = np.nextafter(np.float32(1), np.float32(2))
