@@ -42,10 +42,17 @@ static lpb_gemm layer_product(const lpb_convolution *c, int64_t i, const plan_pa
     return g;
 }
 
+static void clear_margins(const layer *l, int64_t positions, float *memory) {
+    float *before = memory + l->begins, *behind = before + margin(l) + positions * l->inputs;
+    const size_t bytes = (size_t)margin(l) * sizeof *memory;
+    memset(before, 0, bytes);
+    memset(behind, 0, bytes);
+}
+
 void lpb_convolution_run(const lpb_convolution *c, const float *x, int64_t rows, int64_t x_row, float *out,
                          int64_t out_row, int64_t out_column, void *scratch) {
     float *memory = scratch, *sums = memory + c->sums, *values = memory + c->values, *rest = memory + c->floats;
-    memset(memory, 0, (size_t)c->floats * sizeof *memory);
+    for (int64_t i = 0; i < c->count; i++) clear_margins(c->layers + i, c->positions, memory);
     const int64_t features = c->positions * c->layers[0].inputs, outputs = lpb_convolution_outputs(c);
     for (int64_t r = 0; r < rows; r++, x += x_row, out += out_row) {
         memcpy(memory + margin(c->layers), x, (size_t)features * sizeof *x);

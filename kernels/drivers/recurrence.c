@@ -173,9 +173,12 @@ static void run_single(const lpb_recurrence *r, const float *x, float *out, floa
     for (int64_t index = 0; index < r->steps; index++) {
         const float *now = of_inputs + at(r, index) * all;
         float *hidden = out + at(r, index) * r->units;
-        for (int64_t g = 0; g < groups(r) && before; g++)
+        for (int64_t i = 0; i < groups(r) && before; i++) {
+            /* there and back: what was read last is still in the first-level cache */
+            const int64_t g = index % 2 ? i : groups(r) - 1 - i;
             r->isa->reals->gemv(r->units, r->row, before, weights_of(r, g) + r->inputs * r->row, now + g * r->row,
                                 LPB_IDENTITY, 0.0f, gates + g * r->row);
+        }
         step_single(r, before ? gates : now, !before, cell, hidden);
         before = hidden;
     }

@@ -28,8 +28,10 @@ static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0,
 #define V_SET1(x) _mm256_set1_ps(x)
 #define V_SPLAT(p) _mm256_broadcast_ss(p)
 #define V_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
-/* max returns its second operand when either is NaN; blendv looks at the sign bit alone */
+/* max and min return their second operand when either is NaN; blendv looks at the sign bit alone */
 #define V_RELU(v) _mm256_max_ps(_mm256_setzero_ps(), v)
+#define V_NO_LESS(v, least) _mm256_max_ps(_mm256_set1_ps(least), v)
+#define V_NO_MORE(v, most) _mm256_min_ps(_mm256_set1_ps(most), v)
 #define V_LEAKY(v, s) _mm256_blendv_ps(v, _mm256_mul_ps(v, s), v)
 #define V_SQRT(v) _mm256_sqrt_ps(v)
 

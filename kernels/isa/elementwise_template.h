@@ -6,6 +6,7 @@
  *   T(transpose_4)(x, x_row, out, out_row)   out[j * out_row + r] = x[r * x_row + j] for r < VL, j < 4
  * and may have defined
  *   V_ROUND(p, to)          2 VL floats at p as bfloat16
+ *   V_NO_LESS(v, least), V_NO_MORE(v, most)   which let NaN pass
  */
 
 #include <math.h>
@@ -48,6 +49,11 @@ typedef double T(wide_unaligned) __attribute__((vector_size(VL * sizeof(float)),
 typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float))));
 #define WIDE_LOAD(p) ((T(wide_vector)) * (const T(wide_unaligned) *)(p))
 #define WIDE_STORE(p, v) (*(T(wide_unaligned) *)(p) = (v))
+
+#ifndef V_NO_LESS
+#define V_NO_LESS(v, least) T(no_less)(v, least)
+#define V_NO_MORE(v, most) T(select)((v) > V_SET1(most), V_SET1(most), v)
+#endif
 
 #define REAL double
 #define R(name) T(wide_##name)
@@ -211,18 +217,54 @@ static void T(hidden)(const float *gate, const float *cell, int64_t count, float
     V_STORE_TAIL(out + whole, T(sigmoid)(of_gate) * T(tanh)(of_cell), tail);
 }
 
-/* The next cell of an LSTM in one division: that of its two terms, brought to a common divisor. */
+/* exp(scale x) = *power (1 + q), q being returned, for the gates of an LSTM: x is cut to +-most, where they are open or
+ * shut to rounding. A single step of reduction and a minimax polynomial of (2^f - 1) / f for |f| <= 1/2 are enough for
+ * an error below 2^-24 of what a gate lets through; exp_parts keeps the last digits of small exponentials, too. */
+static inline __attribute__((always_inline)) vf T(gate_power)(vf x, float most, float scale, vf *power) {
+    const float per_octave = 1.44269504f * scale;
+    const vf round = V_SET1(12582912.0f);
+    x = V_NO_MORE(V_NO_LESS(x, -most), most);
+    const vf shifted = V_FMA(x, V_SET1(per_octave), round), whole = shifted - round;
+    const vf f = V_FMA(x, V_SET1(per_octave), -whole);
+    vf p = V_SET1(0.0001540351223f);
+    p = V_FMA(f, p, V_SET1(0.001339073526f));
+    p = V_FMA(f, p, V_SET1(0.009618237615f));
+    p = V_FMA(f, p, V_SET1(0.05550357327f));
+    p = V_FMA(f, p, V_SET1(0.2402264923f));
+    p = V_FMA(f, p, V_SET1(0.6931471825f));
+    *power = T(power)(shifted);
+    return f * p;
+}
+
+/* 1 / sigmoid(x). */
+static inline __attribute__((always_inline)) vf T(gate_bottom)(vf x) {
+    vf power;
+    const vf q = T(gate_power)(x, 25.0f, -1.0f, &power);
+    return V_FMA(power, q, power) + V_SET1(1.0f);
+}
+
+/* -tanh(x) as a quotient. */
+static inline __attribute__((always_inline)) T(ratio) T(gate_tanh)(vf x) {
+    vf power;
+    const vf q = T(gate_power)(x, 10.0f, -2.0f, &power);
+    const vf e = V_FMA(power, q, power - V_SET1(1.0f));
+    return (T(ratio)){e, e + V_SET1(2.0f)};
+}
+
+/* The next cell of an LSTM in one division: that of its two terms, brought to a common divisor, which stays below
+ * 2^103.
+ */
 static inline __attribute__((always_inline)) vf T(cell_of)(vf input, vf candidate, vf forget, vf before, bool first) {
-    const T(ratio) open = T(sigmoid_ratio)(input), seen = T(tanh_ratio)(candidate);
-    const vf top = open.top * seen.top, bottom = open.bottom * seen.bottom;
-    if (first) return top / bottom;
-    const T(ratio) kept = T(sigmoid_ratio)(forget);
-    return V_FMA(kept.top * before, bottom, top * kept.bottom) / (bottom * kept.bottom);
+    const T(ratio) seen = T(gate_tanh)(candidate);
+    const vf bottom = T(gate_bottom)(input) * seen.bottom;
+    if (first) return -seen.top / bottom;
+    const vf kept = T(gate_bottom)(forget);
+    return V_FMA(before, bottom, -(seen.top * kept)) / (bottom * kept);
 }
 
 static inline __attribute__((always_inline)) vf T(hidden_of)(vf output, vf cell) {
-    const T(ratio) open = T(sigmoid_ratio)(output), seen = T(tanh_ratio)(cell);
-    return open.top * seen.top / (open.bottom * seen.bottom);
+    const T(ratio) seen = T(gate_tanh)(cell);
+    return -seen.top / (T(gate_bottom)(output) * seen.bottom);
 }
 
 /* All cells of a row before its hidden values: chains of both in one loop would be too long to overlap with the next.

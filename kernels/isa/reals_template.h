@@ -211,7 +211,7 @@ static void R(activate)(REAL *x, int64_t count, lpb_activation act, REAL slope) 
 #undef EACH
 }
 
-/* `vectors` (1, 2 or 4) vectors of outputs, with as many steps of k in flight as give eight independent sums. */
+/* `vectors` (1 to 4) vectors of outputs, with as many steps of k in flight as give eight independent sums, or six. */
 static inline __attribute__((always_inline)) void R(gemv_panel)(int64_t k, int64_t n, const REAL *x, const REAL *wt,
                                                                 const REAL *bias, lpb_activation act, vr slope, REAL *y,
                                                                 const int vectors) {
@@ -220,7 +220,7 @@ static inline __attribute__((always_inline)) void R(gemv_panel)(int64_t k, int64
     int64_t p = 0;
 #define SUM(q) s##q = R_FMA(R_SPLAT(x + p + q / vectors), R_LOAD(wt + (p + q / vectors) * n + q % vectors * RL), s##q);
     for (; p + steps <= k; p += steps) {
-        SUM(0) SUM(1) SUM(2) SUM(3) SUM(4) SUM(5) SUM(6) SUM(7)
+        SUM(0) SUM(1) SUM(2) SUM(3) SUM(4) SUM(5) if (vectors != 3) { SUM(6) SUM(7) }
     }
     for (; p < k; p++) {
         SUM(0)
@@ -228,17 +228,23 @@ static inline __attribute__((always_inline)) void R(gemv_panel)(int64_t k, int64
             SUM(1)
         }
         if (vectors > 2) {
-            SUM(2) SUM(3)
+            SUM(2)
+        }
+        if (vectors > 3) {
+            SUM(3)
         }
     }
 #undef SUM
-    s0 += s4, s1 += s5, s2 += s6, s3 += s7;
-    if (vectors < 4) s0 += s2, s1 += s3;
+    if (vectors == 3)
+        s0 += s3, s1 += s4, s2 += s5;
+    else
+        s0 += s4, s1 += s5, s2 += s6, s3 += s7;
+    if (vectors < 3) s0 += s2, s1 += s3;
     if (vectors < 2) s0 += s1;
     R_STORE(y, R(act)(s0 + R_LOAD(bias), act, slope));
     if (vectors > 1) R_STORE(y + RL, R(act)(s1 + R_LOAD(bias + RL), act, slope));
     if (vectors > 2) R_STORE(y + 2 * RL, R(act)(s2 + R_LOAD(bias + 2 * RL), act, slope));
-    if (vectors > 2) R_STORE(y + 3 * RL, R(act)(s3 + R_LOAD(bias + 3 * RL), act, slope));
+    if (vectors > 3) R_STORE(y + 3 * RL, R(act)(s3 + R_LOAD(bias + 3 * RL), act, slope));
 }
 
 static void R(gemv)(int64_t k, int64_t n, const REAL *x, const REAL *wt, const REAL *bias, lpb_activation act,
@@ -246,6 +252,10 @@ static void R(gemv)(int64_t k, int64_t n, const REAL *x, const REAL *wt, const R
     const vr s = R_SET1(slope);
     int64_t j = 0;
     for (; n - j >= 4 * RL; j += 4 * RL) R(gemv_panel)(k, n, x, wt + j, bias + j, act, s, y + j, 4);
+    if (RL == LPB_ALIGN && n - j == 3 * RL) { /* which no table of shorter vectors compiles */
+        R(gemv_panel)(k, n, x, wt + j, bias + j, act, s, y + j, 3);
+        return;
+    }
     for (; n - j >= 2 * RL; j += 2 * RL) R(gemv_panel)(k, n, x, wt + j, bias + j, act, s, y + j, 2);
     for (; n - j >= RL; j += RL) R(gemv_panel)(k, n, x, wt + j, bias + j, act, s, y + j, 1);
 }
@@ -332,29 +342,44 @@ static inline REAL R(reduced)(lpb_reduction by, REAL state, REAL exponentials, i
     }
 }
 
+/* The reductions of `vectors` vectors of columns, 1 or 4, whose chains overlap. */
+static inline __attribute__((always_inline)) void R(reduce_columns)(const lpb_reduction by, const REAL *x,
+                                                                    int64_t features, int64_t ld, REAL *out,
+                                                                    const int vectors) {
+    const bool extreme = by == LPB_MIN || by == LPB_MAX || by == LPB_LOG_SUM_EXP;
+    vr even[4], odd[4];
+    for (int q = 0; q < vectors; q++) even[q] = odd[q] = R_SET1(R(neutral)(by));
+    int64_t j = 0;
+    for (; j + 1 < features; j += 2) {
+#pragma GCC unroll 4
+        for (int q = 0; q < vectors; q++) {
+            even[q] = R(folded)(by, R_LOAD(x + j * ld + q * RL), even[q]);
+            odd[q] = R(folded)(by, R_LOAD(x + (j + 1) * ld + q * RL), odd[q]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int q = 0; q < vectors; q++) {
+        if (j < features) even[q] = R(folded)(by, R_LOAD(x + j * ld + q * RL), even[q]);
+        if (extreme)
+            even[q] = R(folded)(by, odd[q], even[q]);
+        else
+            even[q] += odd[q];
+        vr exponentials = R_ZERO;
+        if (by == LPB_LOG_SUM_EXP)
+            for (int64_t i = 0; i < features; i++) exponentials += R(exp)(R_LOAD(x + i * ld + q * RL) - even[q]);
+        REAL state[RL] __attribute__((aligned(64))), sums[RL] __attribute__((aligned(64)));
+        R_STORE(state, even[q]);
+        R_STORE(sums, exponentials);
+        for (int i = 0; i < RL; i++) out[q * RL + i] = R(reduced)(by, state[i], sums[i], features);
+    }
+}
+
 /* out[r] = the reduction of x[j * ld + r] over j, for r < ld. */
 static inline __attribute__((always_inline)) void R(reduce_by)(const lpb_reduction by, const REAL *x, int64_t features,
                                                                int64_t ld, REAL *out) {
-    for (int64_t r = 0; r < ld; r += RL) {
-        vr even = R_SET1(R(neutral)(by)), odd = even, exponentials = R_ZERO;
-        int64_t j = 0;
-        for (; j + 1 < features; j += 2) {
-            even = R(folded)(by, R_LOAD(x + j * ld + r), even);
-            odd = R(folded)(by, R_LOAD(x + (j + 1) * ld + r), odd);
-        }
-        if (j < features) even = R(folded)(by, R_LOAD(x + j * ld + r), even);
-        const bool extreme = by == LPB_MIN || by == LPB_MAX || by == LPB_LOG_SUM_EXP;
-        if (extreme)
-            even = R(folded)(by, odd, even);
-        else
-            even += odd;
-        if (by == LPB_LOG_SUM_EXP)
-            for (j = 0; j < features; j++) exponentials += R(exp)(R_LOAD(x + j * ld + r) - even);
-        REAL state[RL] __attribute__((aligned(64))), sums[RL] __attribute__((aligned(64)));
-        R_STORE(state, even);
-        R_STORE(sums, exponentials);
-        for (int i = 0; i < RL; i++) out[r + i] = R(reduced)(by, state[i], sums[i], features);
-    }
+    int64_t r = 0;
+    for (; ld - r >= 4 * RL; r += 4 * RL) R(reduce_columns)(by, x + r, features, ld, out + r, 4);
+    for (; r < ld; r += RL) R(reduce_columns)(by, x + r, features, ld, out + r, 1);
 }
 
 /* The same of one row, x[j]; what follows up to the next multiple of LPB_ALIGN may be anything. */
