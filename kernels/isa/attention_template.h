@@ -44,12 +44,25 @@ static void T(normalise_rows_gradient)(const lpb_row_norm *n, const float *x, co
     }
 }
 
+/* exp(x) for x <= 0, of which the largest is 0. */
+static inline __attribute__((always_inline)) vf T(weight)(vf x) {
+    vf power;
+    const vf q = T(short_power)(V_NO_LESS(x, -87.0f), 1.0f, &power);
+    return V_FMA(power, q, power);
+}
+
 /* A vector of columns of x: their powers relative to the largest, which is given too; returns the sums. */
 static inline __attribute__((always_inline)) vf T(powers)(float *x, int64_t rows, int64_t ld, vf *largest) {
-    vf most = V_LOAD(x), sum = V_ZERO;
-    for (int64_t j = 1; j < rows; j++) most = T(folded)(LPB_MAX, V_LOAD(x + j * ld), most);
+    vf most = V_LOAD(x), other = most, sum = V_ZERO;
+    int64_t p = 1;
+    for (; p + 1 < rows; p += 2) { /* NaN need not be found: it makes the sum NaN */
+        most = V_LARGER(V_LOAD(x + p * ld), most);
+        other = V_LARGER(V_LOAD(x + (p + 1) * ld), other);
+    }
+    if (p < rows) most = V_LARGER(V_LOAD(x + p * ld), most);
+    most = V_LARGER(other, most);
     for (int64_t j = 0; j < rows; j++) {
-        const vf power = T(exp_down)(T(no_less)(V_LOAD(x + j * ld) - most, -87.0f));
+        const vf power = T(weight)(V_LOAD(x + j * ld) - most);
         V_STORE(x + j * ld, power);
         sum += power;
     }
@@ -72,7 +85,7 @@ static void T(softmax_again)(float *x, int64_t rows, int64_t ld, const float *mo
     for (int64_t r = 0; r < ld; r += VL) {
         const vf largest = V_LOAD(most + r), part = V_LOAD(parts + r);
         for (int64_t j = 0; j < rows; j++) {
-            const vf power = T(exp_down)(T(no_less)(V_LOAD(x + j * ld + r) - largest, -87.0f));
+            const vf power = T(weight)(V_LOAD(x + j * ld + r) - largest);
             V_STORE(x + j * ld + r, power * part);
         }
     }

@@ -32,6 +32,7 @@ static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0,
 #define V_RELU(v) _mm256_max_ps(_mm256_setzero_ps(), v)
 #define V_NO_LESS(v, least) _mm256_max_ps(_mm256_set1_ps(least), v)
 #define V_NO_MORE(v, most) _mm256_min_ps(_mm256_set1_ps(most), v)
+#define V_LARGER(a, b) _mm256_max_ps(a, b)
 #define V_LEAKY(v, s) _mm256_blendv_ps(v, _mm256_mul_ps(v, s), v)
 #define V_SQRT(v) _mm256_sqrt_ps(v)
 

@@ -7,6 +7,7 @@
  * and may have defined
  *   V_ROUND(p, to)          2 VL floats at p as bfloat16
  *   V_NO_LESS(v, least), V_NO_MORE(v, most)   which let NaN pass
+ *   V_LARGER(a, b)          whatever that makes of NaN
  */
 
 #include <math.h>
@@ -54,6 +55,9 @@ typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float)))
 #define V_NO_LESS(v, least) T(no_less)(v, least)
 #define V_NO_MORE(v, most) T(select)((v) > V_SET1(most), V_SET1(most), v)
 #endif
+#ifndef V_LARGER
+#define V_LARGER(a, b) T(select)((a) > (b), a, b)
+#endif
 
 #define REAL double
 #define R(name) T(wide_##name)
@@ -86,6 +90,25 @@ typedef int64_t T(wide_integers) __attribute__((vector_size(VL * sizeof(float)))
 #define R_GELU_TERMS 23 /* error < 2^-55 */
 #define R_GELU_ZERO 37.0
 #include "reals_template.h"
+
+/* exp(scale x) = *power (1 + q), q being returned, where the largest of what is added to it is about 1: a single step
+ * of reduction and a minimax polynomial of (2^f - 1) / f for |f| <= 1/2 leave an error below 2^-25 of that, while
+ * exp_parts keeps the last digits of small exponentials, too. The power is that of a normal number. */
+static inline __attribute__((always_inline)) vf T(short_power)(vf x, float scale, vf *power) {
+    const float per_octave = 1.44269504f * scale;
+    const vf round = V_SET1(12582912.0f);
+    const vf shifted = V_FMA(x, V_SET1(per_octave), round), whole = shifted - round;
+    const vf f = V_FMA(x, V_SET1(per_octave), -whole);
+    vf p = V_SET1(0.0001540351223f);
+    p = V_FMA(f, p, V_SET1(0.001339073526f));
+    p = V_FMA(f, p, V_SET1(0.009618237615f));
+    p = V_FMA(f, p, V_SET1(0.05550357327f));
+    p = V_FMA(f, p, V_SET1(0.2402264923f));
+    p = V_FMA(f, p, V_SET1(0.6931471825f));
+    *power = T(power)(shifted);
+    return f * p;
+}
+
 #include "wide_template.h"
 #include "search_template.h"
 #include "train_template.h"
@@ -217,36 +240,22 @@ static void T(hidden)(const float *gate, const float *cell, int64_t count, float
     V_STORE_TAIL(out + whole, T(sigmoid)(of_gate) * T(tanh)(of_cell), tail);
 }
 
-/* exp(scale x) = *power (1 + q), q being returned, for the gates of an LSTM: x is cut to +-most, where they are open or
- * shut to rounding. A single step of reduction and a minimax polynomial of (2^f - 1) / f for |f| <= 1/2 are enough for
- * an error below 2^-24 of what a gate lets through; exp_parts keeps the last digits of small exponentials, too. */
-static inline __attribute__((always_inline)) vf T(gate_power)(vf x, float most, float scale, vf *power) {
-    const float per_octave = 1.44269504f * scale;
-    const vf round = V_SET1(12582912.0f);
-    x = V_NO_MORE(V_NO_LESS(x, -most), most);
-    const vf shifted = V_FMA(x, V_SET1(per_octave), round), whole = shifted - round;
-    const vf f = V_FMA(x, V_SET1(per_octave), -whole);
-    vf p = V_SET1(0.0001540351223f);
-    p = V_FMA(f, p, V_SET1(0.001339073526f));
-    p = V_FMA(f, p, V_SET1(0.009618237615f));
-    p = V_FMA(f, p, V_SET1(0.05550357327f));
-    p = V_FMA(f, p, V_SET1(0.2402264923f));
-    p = V_FMA(f, p, V_SET1(0.6931471825f));
-    *power = T(power)(shifted);
-    return f * p;
+/* x cut to +-most, where a gate is open or shut to rounding. */
+static inline __attribute__((always_inline)) vf T(cut)(vf x, float most) {
+    return V_NO_MORE(V_NO_LESS(x, -most), most);
 }
 
 /* 1 / sigmoid(x). */
 static inline __attribute__((always_inline)) vf T(gate_bottom)(vf x) {
     vf power;
-    const vf q = T(gate_power)(x, 25.0f, -1.0f, &power);
+    const vf q = T(short_power)(T(cut)(x, 25.0f), -1.0f, &power);
     return V_FMA(power, q, power) + V_SET1(1.0f);
 }
 
 /* -tanh(x) as a quotient. */
 static inline __attribute__((always_inline)) T(ratio) T(gate_tanh)(vf x) {
     vf power;
-    const vf q = T(gate_power)(x, 10.0f, -2.0f, &power);
+    const vf q = T(short_power)(T(cut)(x, 10.0f), -2.0f, &power);
     const vf e = V_FMA(power, q, power - V_SET1(1.0f));
     return (T(ratio)){e, e + V_SET1(2.0f)};
 }

@@ -22,6 +22,7 @@ typedef size_t vtail;
 #define V_RELU(v) ((vf)vec_andc((vi)(v), (vi)vec_cmplt(v, V_ZERO)))
 #define V_LEAKY(v, s) vec_sel(v, vec_mul(v, s), vec_cmplt(v, V_ZERO))
 #define V_SQRT(v) vec_sqrt(v)
+#define V_LARGER(a, b) vec_max(a, b)
 
 #ifdef _ARCH_PWR9
 /* vector loads and stores with a length in bytes */
