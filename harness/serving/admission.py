@@ -11,6 +11,7 @@ from harness.serving.exchange import HttpError
 from harness.wording import plural
 
 _REMEMBERED = 50  # calls
+_MANY_ROWS = 1 << 20  # more than wait at a time
 
 
 class CostModel:
@@ -54,6 +55,11 @@ class CostModel:
         """Of a call with ``rows``."""
         a, b = self._coefficients
         return a * rows + b
+
+    def rows_within(self, seconds: float) -> int:
+        """Rows of a call that takes no longer, at least one."""
+        a, b = self._coefficients
+        return max(1, int(min((seconds - b) / a, _MANY_ROWS))) if a > 0 else _MANY_ROWS
 
 
 class Admission:

@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from time import perf_counter
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from harness.serving.admission import Admission
 from harness.serving.exchange import Done, HttpError, Reply, Request, Scoring
 from harness.serving.metrics import Metrics
+
+TURN_S = 0.002  # of scoring in a turn of the event loop: what comes meanwhile waits so long to be read, and refused
 
 T = TypeVar("T")
 _Asked = TypeVar("_Asked", contravariant=True)
@@ -32,6 +34,15 @@ class Handlers(Protocol[_Asked]):
         """Replies of such rows."""
 
 
+class Waiting(NamedTuple):
+    """What waits for the end of a turn: rows to score, or a reply, of so many requests, and since when."""
+
+    outcome: Scoring | Reply
+    done: Done
+    requests: int
+    since: float
+
+
 class Batch(Generic[T]):
     """What is scored next. Errors become replies; a defect costs its request alone, and shows nothing of the inside.
 
@@ -42,8 +53,7 @@ class Batch(Generic[T]):
 
     def __init__(self, app: Handlers[T], soon: Callable[[Callable[[], None]], object] | None = None) -> None:
         self._app, self._soon, self._settle = app, soon, app.settle
-        self._since = 0.0  # when the first of those that wait came
-        self._waiting: list[tuple[Scoring | Reply, Done, int]] = []  # how many requests they are of
+        self._waiting: list[Waiting] = []
 
     def take(self, request: T, done: Done) -> None:
         """Answer a request: ``done`` gets the reply, at once or when its rows were scored."""
@@ -61,15 +71,24 @@ class Batch(Generic[T]):
 
     def _wait(self, outcome: Scoring | Reply, done: Done, requests: int) -> None:
         if not self._waiting:
-            self._since = perf_counter()
-            (self._soon or asyncio.get_running_loop().call_soon)(self._flush)
-        self._waiting.append((outcome, done, requests))
+            self._flush_soon()
+        self._waiting.append(Waiting(outcome, done, requests, perf_counter()))
+
+    def _flush_soon(self) -> None:
+        (self._soon or asyncio.get_running_loop().call_soon)(self._flush)
+
+    def _due(self) -> int:
+        """How many of those that wait are answered in this turn, from the first on."""
+        return len(self._waiting)
 
     def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        scorings = [outcome for outcome, _, _ in waiting if isinstance(outcome, Scoring)]
+        due = self._due()
+        waiting, self._waiting = self._waiting[:due], self._waiting[due:]
+        if self._waiting:
+            self._flush_soon()
+        scorings = [each.outcome for each in waiting if isinstance(each.outcome, Scoring)]
         if scorings:
-            self._app.metrics.queue_s.add(perf_counter() - self._since)
+            self._app.metrics.queue_s.add(perf_counter() - waiting[0].since)
         try:
             replies = self._app.score(scorings) if scorings else []
         except Exception as error:  # noqa: BLE001 - see the class
@@ -77,7 +96,7 @@ class Batch(Generic[T]):
         if self._settle is not None:
             self._settle()
         scored = iter(replies)
-        for outcome, done, requests in waiting:
+        for outcome, done, requests, _ in waiting:
             self._give(done, outcome if isinstance(outcome, Reply) else next(scored), requests)
 
     def _give(self, done: Done, reply: Reply, requests: int) -> None:
@@ -107,6 +126,29 @@ class RequestBatch(Batch[Request]):
         self._app.metrics.in_flight += count
         self._wait(scoring, done, count)
         return True
+
+    def rows_together(self) -> int:
+        """As many as are scored in a turn."""
+        return self._admission.cost.rows_within(TURN_S)
+
+    def _due(self) -> int:
+        """Rows that take `TURN_S`; all where they are cards' windows, which change with every row that is taken."""
+        if any(isinstance(each.outcome, Scoring) and each.outcome.advance is not None for each in self._waiting):
+            return len(self._waiting)
+        left = self.rows_together()
+        for number, each in enumerate(self._waiting):
+            left -= _rows_of(each)
+            if left < 0 and number:
+                return number
+        return len(self._waiting)
+
+    def _flush(self) -> None:
+        super()._flush()
+        self._admission.waiting = sum(map(_rows_of, self._waiting))
+
+
+def _rows_of(waiting: Waiting) -> int:
+    return len(waiting.outcome.rows) if isinstance(waiting.outcome, Scoring) else 0
 
 
 def defect(error: Exception) -> Reply:

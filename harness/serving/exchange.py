@@ -103,6 +103,9 @@ class Takes(Protocol):
     def take_rows(self, scoring: Scoring, done: Done) -> bool:
         """As `take`, for rows of as many requests; False where they cannot all be taken, and then none is."""
 
+    def rows_together(self) -> int:
+        """How many of such rows are best given at a time."""
+
 
 class HttpError(Exception):
     """A request that is answered by ``status`` and a sentence."""

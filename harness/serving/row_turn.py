@@ -59,6 +59,11 @@ class RowTurn:
         if not rows:
             return
         self._asked, self._rows = [], []
+        together = self._batch.rows_together()
+        for at in range(0, len(rows), together):
+            self._score(asked[at : at + together], rows[at : at + together])
+
+    def _score(self, asked: list[_Asked], rows: list[Checked]) -> None:
         route = asked[0].head.route
         assert route is not None
         bodies: list[bytes] = []

@@ -214,7 +214,7 @@ def test_metrics_are_open_metrics_and_count_what_was_done(app: App, model: Serve
 
 
 def test_the_wait_for_the_scorer_is_that_of_the_first_of_a_turn(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter((10.0, 10.25))
+    clock = iter((10.0, 10.1, 10.25))
     monkeypatch.setattr("harness.serving.batch.perf_counter", lambda: next(clock))
     flushes: list[Any] = []
     replies: list[Reply] = []

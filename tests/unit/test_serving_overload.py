@@ -13,10 +13,10 @@ import pytest
 from support.bundles import saved
 from support.fronts import started
 
-from harness.serving.admission import Admission, Intake
+from harness.serving.admission import Admission, CostModel, Intake
 from harness.serving.app import App
 from harness.serving.batch import RequestBatch
-from harness.serving.exchange import Done, Request, Scoring
+from harness.serving.exchange import Done, Reply, Request, Scoring
 from harness.serving.model import ServedModel
 
 BODY = json.dumps({"features": [0.0, "tcp", "http", "SF", *[1.0] * 37]}).encode()
@@ -45,6 +45,9 @@ class Stuck:
 
     def take_rows(self, scoring: Scoring, done: Done) -> bool:
         return False
+
+    def rows_together(self) -> int:
+        return 1
 
     def go_on(self) -> None:
         held, self.held = self.held, []
@@ -231,3 +234,42 @@ def test_requests_leave_nothing_that_the_collector_of_cycles_would_have_to_find(
         return found
 
     assert asyncio.run(play()) < 50  # of 200 requests
+
+
+def test_a_turn_scores_what_takes_two_milliseconds_so_that_others_are_read_in_between(model: ServedModel) -> None:
+    admission = Admission(queue_rows=100, deadline_s=10.0)
+    app = App(model, apis=("documents",), admission=admission, drift_window=100, token=None)
+    flushes, replies = list[Any](), list[Reply]()
+    calls: list[int] = []
+    score = app.score
+    app.score = lambda batch: (calls.append(sum(len(part.rows) for part in batch)), score(batch))[1]  # type: ignore[method-assign]
+    app.admission.cost.rows_within = lambda seconds: round(seconds / 0.0005)  # type: ignore[method-assign]
+    batch = RequestBatch(app, flushes.append)
+    asked = Request("POST", "/predict", {}, BODY, True)
+    for _ in range(10):
+        batch.take(asked, replies.append)
+    turns = []
+    while flushes:
+        assert app.admission.waiting == 10 - len(replies)
+        (flush,) = flushes
+        flushes.clear()
+        flush()
+        turns.append(len(replies))
+    assert (turns, calls) == ([4, 8, 10], [4, 4, 2])
+    assert {reply.status for reply in replies} == {200}
+    assert (app.admission.waiting, app.metrics.in_flight) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("calls", "rows"),
+    [
+        ([(10, 0.011), (20, 0.021)], 1),
+        ([(10, 0.001), (20, 0.001)], 1 << 20),
+        ([(1000, 0.001), (2000, 0.002)], 2000),
+    ],
+)
+def test_rows_of_a_turn_are_those_that_the_learnt_cost_allows(calls: list[tuple[int, float]], rows: int) -> None:
+    cost = CostModel()
+    for n, seconds in calls:
+        cost.add(n, seconds)
+    assert cost.rows_within(0.002) == rows
