@@ -11,6 +11,7 @@ from harness.serving.exchange import HttpError
 from harness.wording import plural
 
 _REMEMBERED = 50  # calls
+_BEYOND = 1.25  # times the largest call, from where a fit is not trusted alone
 _MANY_ROWS = 1 << 20  # more than wait at a time
 
 
@@ -21,6 +22,7 @@ class CostModel:
         self._calls: deque[tuple[int, float]] = deque()
         self._n = self._s = self._nn = self._ns = 0.0
         self._coefficients = (0.0, 0.0)
+        self._largest = 0  # rows of a call
 
     def add(self, rows: int, seconds: float) -> None:
         """Learn from a call."""
@@ -29,6 +31,7 @@ class CostModel:
         if len(self._calls) > _REMEMBERED:
             self._count(*self._calls.popleft(), -1)
         self._coefficients = self._fit()
+        self._largest = max(count for count, _ in self._calls)
 
     def _count(self, rows: int, seconds: float, sign: int) -> None:
         self._n += sign * rows
@@ -52,9 +55,13 @@ class CostModel:
         return a, b
 
     def seconds(self, rows: int) -> float:
-        """Of a call with ``rows``."""
+        """Of a call with ``rows``; of many more than in any call so far, no less than in proportion.
+
+        Calls that are nearly alike, as under a steady load, say next to nothing of `a`: it may seem to be 0.
+        """
         a, b = self._coefficients
-        return a * rows + b
+        fitted = a * rows + b
+        return fitted if rows <= _BEYOND * self._largest else max(fitted, rows * self._s / max(self._n, 1.0))
 
     def rows_within(self, seconds: float) -> int:
         """Rows of a call that takes no longer, at least one."""

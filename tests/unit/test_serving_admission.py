@@ -24,7 +24,10 @@ def test_the_cost_is_that_of_non_negative_least_squares(calls: list[tuple[int, f
     fitted = model.per_row_and_call()
     assert min(fitted) >= 0
     for rows in (1, 64, 256):
-        assert model.seconds(rows) == pytest.approx(a * rows + b, rel=1e-2, abs=1e-6) or len(set(last[:, 0])) == 1
+        line = a * rows + b
+        if rows > 1.25 * last[:, 0].max():  # no less than in proportion
+            line = max(line, rows * last[:, 1].sum() / last[:, 0].sum())
+        assert model.seconds(rows) == pytest.approx(line, rel=1e-2, abs=1e-6) or len(set(last[:, 0])) == 1
 
 
 def test_a_full_queue_and_a_late_answer_are_refused_with_a_time_to_come_back() -> None:
@@ -96,6 +99,16 @@ def test_one_is_always_taken_and_what_is_let_go_teaches_nothing() -> None:
     hands = Hands()
     hands.admitted(1)
     hands.answer(1, 5.0)
-    assert [hands.intake.admit(), hands.intake.admit()] == [0, 5]
+    assert [hands.intake.admit(), hands.intake.admit()] == [0, 10]
     hands.intake.leave()
-    assert (hands.intake.waiting, hands.intake.admit(), hands.intake.admit()) == (0, 0, 5)
+    assert (hands.intake.waiting, hands.intake.admit(), hands.intake.admit()) == (0, 0, 10)
+
+
+def test_calls_that_are_alike_do_not_let_many_more_in() -> None:
+    """Of about 130 requests, now a little slower and now a little faster, the slope is below 0 as often as not."""
+    cost = CostModel()
+    for n, seconds in [(129, 0.0201), (131, 0.0199)] * 25:
+        cost.add(n, seconds)
+    assert cost.per_row_and_call()[0] == 0.0
+    assert cost.seconds(130) == pytest.approx(0.02)
+    assert cost.seconds(256) == pytest.approx(256 * 0.02 / 130, rel=0.01)
