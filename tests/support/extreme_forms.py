@@ -315,7 +315,8 @@ def _other(x: np.ndarray, rng: random.Random) -> np.ndarray:
         case 2:
             return np.zeros((0,), x.dtype)
         case 3 if x.dtype.kind in "fi":
-            return np.full_like(x, rng.choice((0, -1, 2**31 - 1)))
+            most = 2**31 - 1 if x.dtype.kind == "f" else min(2**31 - 1, np.iinfo(x.dtype).max)
+            return np.full_like(x, rng.choice((0, -1, most)))
         case 4 if x.dtype.kind == "f":
             return np.full_like(x, rng.choice((np.nan, np.inf, 3e38)))
         case 5:
