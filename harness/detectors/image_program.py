@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from torch import nn
 
 from harness.scoring.builder import Builder
 from harness.scoring.program import DenseLayer
-from harness.training.nets import activation_of, array_of, bias_of, folded
+from harness.training.nets import array_of, bias_of, followed
 
 Pixels = NDArray[np.int64]
 
@@ -83,19 +84,6 @@ def _layers(parts: Iterable[nn.Module]) -> Iterator[tuple[nn.Conv2d | nn.ConvTra
         yield part, rest
 
 
-def _finished(layer: DenseLayer, rest: Iterable[nn.Module]) -> DenseLayer:
-    for part in rest:
-        match part:
-            case nn.BatchNorm2d():
-                layer = folded(layer, part)
-            case nn.Dropout():
-                pass
-            case _:
-                kind, slope = activation_of(part)
-                layer = replace(layer, activation=kind, slope=slope)
-    return layer
-
-
 def _padding(part: nn.Conv2d | nn.ConvTranspose2d) -> int:
     size = part.padding[0]
     if not isinstance(size, int):
@@ -110,7 +98,7 @@ def _convolved(builder: Builder, image: Image, part: nn.Conv2d, rest: Iterable[n
     step = part.stride[0]
     read = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[1:3])[::step, ::step]
     made = builder.patches(
-        image.value, _finished(layer, rest), read.reshape(-1, weight[0, :, :, 0].size), image.channels
+        image.value, reduce(followed, rest, layer), read.reshape(-1, weight[0, :, :, 0].size), image.channels
     )
     return Image.of(made, len(read), len(weight))
 
@@ -132,7 +120,7 @@ def _enlarged(builder: Builder, image: Image, part: nn.ConvTranspose2d, rest: li
                 for at, each in ((a, down), (b, across))
             )
             read = padded[rows[:, None, :, None], columns[None, :, None, :]].reshape(side**2, -1)
-            layer = _finished(DenseLayer(own.reshape(len(own), -1), bias_of(part)), rest)
+            layer = reduce(followed, rest, DenseLayer(own.reshape(len(own), -1), bias_of(part)))
             pixels[a::step, b::step] = len(made) * side**2 + np.arange(side**2).reshape(side, side)
             made.append(builder.patches(image.value, layer, read, image.channels))
     return Image(builder.concat(*made), pixels, len(weight))

@@ -233,7 +233,7 @@ class Program:
 
     @property
     def macs_per_row(self) -> int:
-        """Multiply-accumulates of dense steps, patches, transformers, convolutions and LSTMs for one row."""
+        """Multiply-accumulates of dense steps, patches, transformers, convolutions and LSTMs of a row."""
         return sum(self._macs(step) for step in self.steps)
 
     @property

@@ -89,11 +89,9 @@ class Admission:
 
     def wait(self, rows: int) -> int:
         """Seconds after which to try again where ``rows`` more would be too many, or late; else 0."""
-        if not self.waiting:
+        if not self.waiting or self.has_room(rows):
             return 0
-        total = self.waiting + rows
-        seconds = self.cost.seconds(total)
-        return 0 if total <= self._queue_rows and seconds <= self._deadline_s else max(1, math.ceil(seconds))
+        return max(1, math.ceil(self.cost.seconds(self.waiting + rows)))
 
     def admit(self, rows: int) -> None:
         """Take ``rows`` among those that wait.
@@ -112,7 +110,7 @@ class Intake:
     """Requests that a front has in hand, admitted before anything is done for them.
 
     The cost that is learnt is of answering so many, whatever it is spent on: from when the first of them came, or those
-    before them were answered, to the last answer. How many count as one call is what was in hand at the first answer,
+    before them were answered, to the last answer. How many make up a call is what was in hand at the first answer,
     so that requests which a turn of the event loop carries on together are learnt from together.
 
     Args:

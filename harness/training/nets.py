@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -58,14 +59,29 @@ def layers_of(net: nn.Sequential) -> tuple[DenseLayer, ...]:
         match part:
             case nn.Linear():
                 layers.append(DenseLayer(array_of(part.weight), bias_of(part)))
-            case nn.BatchNorm1d():
-                layers[-1] = folded(layers[-1], part)
+            case _ if layers:
+                layers[-1] = followed(layers[-1], part)
             case nn.Dropout() | nn.Identity():
                 pass
             case _:
-                kind, slope = activation_of(part)
-                layers[-1] = DenseLayer(layers[-1].weight, layers[-1].bias, kind, slope)
+                raise TypeError(f"{type(part).__name__} is no first part of a dense net")
     return tuple(layers)
+
+
+def followed(layer: DenseLayer, part: nn.Module) -> DenseLayer:
+    """The layer with what comes after it in evaluation mode: a normalisation, an activation, or nothing of dropout.
+
+    Raises:
+        TypeError: that is something else, or a normalisation after an activation.
+    """
+    match part:
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            return _folded(layer, part)
+        case nn.Dropout() | nn.Identity():
+            return layer
+        case _:
+            kind, slope = activation_of(part)
+            return replace(layer, activation=kind, slope=slope)
 
 
 def array_of(tensor: Tensor) -> NDArray[np.float32]:
@@ -98,12 +114,7 @@ def normalisation_of(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[NDArray[np.
     return scale, array_of(norm.bias) - array_of(norm.running_mean) * scale
 
 
-def folded(layer: DenseLayer, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> DenseLayer:
-    """The layer with the normalisation of its outputs, in evaluation mode.
-
-    Raises:
-        TypeError: the layer has an activation before it.
-    """
+def _folded(layer: DenseLayer, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> DenseLayer:
     if layer.activation != "identity":
         raise TypeError("batch normalisation can be folded only into the linear layer right before it")
     scale, shift = normalisation_of(norm)
