@@ -139,7 +139,9 @@ def run(
     rows: Rows = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="At most this many epochs per training.", rich_help_panel=AMOUNT, show_default=False),
+        typer.Option(
+            min=1, help="At most this many epochs per training stage.", rich_help_panel=AMOUNT, show_default=False
+        ),
     ] = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores to pin each worker to.")] = 1,
     threads_per_core: Annotated[int, typer.Option(min=1, max=8, help="Threads of each core to use.")] = 1,

@@ -71,7 +71,9 @@ def train(
     rows: Rows = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="At most this many epochs.", rich_help_panel=AMOUNT, show_default=False),
+        typer.Option(
+            min=1, help="At most this many epochs per training stage.", rich_help_panel=AMOUNT, show_default=False
+        ),
     ] = None,
     scenarios: Annotated[
         str, typer.Option(metavar="A,B", autocompletion=completion.scenarios, help="What rank 0 times afterwards.")

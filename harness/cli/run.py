@@ -122,7 +122,9 @@ def run(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="At most this many epochs per training.", rich_help_panel=AMOUNT, show_default=False),
+        typer.Option(
+            min=1, help="At most this many epochs per training stage.", rich_help_panel=AMOUNT, show_default=False
+        ),
     ] = None,
     rows: Rows = None,
     scenarios: Annotated[
@@ -245,7 +247,7 @@ def run(
         str | None,
         typer.Option(
             metavar="[URI]",
-            help=f"Log the run, its curves and what --save keeps to MLflow too: http(s)://SERVER; alone {TRACKED}.",
+            help=f"Log the run, its curves and model bundles to MLflow too: http(s)://SERVER; alone {TRACKED}.",
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -317,6 +319,7 @@ def run(
             p99_bound_s=seconds("--p99", p99),
             seed=seed,
             save=None if save is None else str(save.resolve()),
+            bundles=track is not None and save is None,
             counters=counters,
             scores=scores,
             roofline="kept" if roofline is None else "measured" if roofline else "none",
@@ -338,7 +341,7 @@ def run(
             record = runs.execute(session, ProcessExecutor(), progress)
             from harness.reporting.html import render  # not before the command line is known to be right
 
-            files = {"report.html": render(record), **runs.row_scores(session)}
+            files = {"report.html": render(record), **runs.kept_files(session)}
             directory = write_run(record, session.directory.parent, files)
             runs.remember_own(record, directory)
     session.done()
@@ -357,6 +360,7 @@ def run(
 
 def log_run(record: Run, directory: Path, track: str) -> None:
     """Log a run that is kept already, and say how to log it later where the store refuses now."""
+    from harness.record.store import kept_bundles
     from harness.reporting.mlflow_store import log_to_mlflow
     from harness.reporting.stored import EXPERIMENT
 
@@ -366,5 +370,7 @@ def log_run(record: Run, directory: Path, track: str) -> None:
         command = f"lparbench export {shlex.quote(str(directory))} --format mlflow --tracking-uri {shlex.quote(track)}"
         raise type(error)(error.message, remedy=f"The run is kept. Log it by: {command}") from error
     typer.echo(f"Logged to {track} as MLflow run {identifier}", err=True)
+    if not kept_bundles(record, directory):  # of a class of the user's, or resumed from a run that was not tracked
+        typer.echo("It kept no model bundle, so none is logged.", err=True)
     if track.startswith("sqlite:"):
         typer.echo(f"See it: mlflow ui --backend-store-uri {track}", err=True)

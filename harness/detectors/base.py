@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from harness.datasets.coded_rows import CodedRows, Rows, chosen_rows
 from harness.errors import InputError
 from harness.evaluation.thresholds import Threshold
+from harness.record.accuracy import EpochUnit
 from harness.scoring import arrays
 from harness.scoring.artifacts import DETECTOR_FILE, WEIGHTS_FILE
 from harness.scoring.evaluate import evaluate
@@ -46,7 +47,7 @@ class Detector(ABC):
 
     Scores are float32, higher means more anomalous, and equal for equal input on every call. Labels are 0 for normal
     and 1 for an anomaly, as PyOD's. After ``fit``: ``n_features_in_``, ``threshold_`` and ``threshold_rule_`` (chosen
-    without test labels), ``history_`` (one `Epoch` per pass; empty when the method has none).
+    without test labels), ``history_`` (one `Epoch` per pass or boosting round; empty when the method has none).
 
     Rows are (n, d). A detector of sequences (``sequential``) takes windows (n, steps, d), oldest step first; any other
     sees the last step of a window, which is the row the window's label is about.
@@ -65,6 +66,8 @@ class Detector(ABC):
     streams: ClassVar[bool] = False  # it can be trained on more rows than the memory holds: `FitContext.streamed`
     libraries: ClassVar[tuple[str, ...]] = ()  # that a fit imports: it is timed without that
     native_backend: ClassVar[bool] = True  # where it has a program, the backend ``native`` scores it
+    stages: ClassVar[tuple[str, ...]] = ("epochs",)  # parameters that are passes over the rows, where it has them
+    epoch_unit: ClassVar[EpochUnit] = "epoch"  # what an entry of ``history_`` is
     traced: ClassVar[bool] = False  # its ONNX graph is that of its module even if it has a program
 
     random_state: int = 0

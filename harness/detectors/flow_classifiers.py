@@ -229,6 +229,7 @@ class AutoencoderClassifier(FlowClassifier):
     """
 
     name: ClassVar[str] = "autoencoder-classifier"
+    stages: ClassVar[tuple[str, ...]] = ("epochs", "pretraining_epochs")
 
     hidden: tuple[int, ...] = (64, 32)
     code: int = 16

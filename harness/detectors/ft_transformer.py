@@ -48,6 +48,7 @@ class FTTransformer(NetDetector, Classifier):
     traced: ClassVar[bool] = True
     data_parallel: ClassVar[bool] = True
     rounds_products: ClassVar[bool] = True
+    stages: ClassVar[tuple[str, ...]] = ("epochs", "pretraining_epochs")
 
     preset: Literal["document", "rtdl-default"] = "document"
     categorical: tuple[int, ...] = ()

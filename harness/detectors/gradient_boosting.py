@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.datasets.coded_rows import CodedRows
+from harness.datasets.coded_rows import CodedRows, Rows
 from harness.detectors.base import Detector, as_rows_or_codes, both_kinds
 from harness.detectors.isolation_forest import FOREST
 from harness.evaluation.thresholds import Threshold
+from harness.record.accuracy import EpochUnit
 from harness.scoring import program as programs
 from harness.scoring.builder import Builder
 from harness.scoring.forest import Forest, Tree, forest_of
@@ -26,6 +28,7 @@ class BoostedTrees(Detector):
     """A detector whose score is a logit: the sum of trees and a prior."""
 
     dense: ClassVar[bool] = False
+    epoch_unit: ClassVar[EpochUnit] = "boosting round"
 
     _forest = cast("Forest | None", None)
     _baseline = 0.0
@@ -39,6 +42,19 @@ class BoostedTrees(Detector):
         """The steps of the logit, written into ``builder``; the value's name."""
         assert self._forest is not None
         return builder.with_constant("add", builder.trees(programs.ROWS, self._forest), self._baseline)
+
+    def take_rounds(
+        self, X: Rows, y: Labels, context: FitContext | None, *, started: float, positive_weight: float = 1.0
+    ) -> None:
+        """Take note of what each round made of ``X`` and of validation rows; ``started`` is when the fit did."""
+        from harness.detectors.boosting_rounds import rounds_of
+
+        assert self._forest is not None
+        context, seconds = context or FitContext(), time.perf_counter() - started
+        if not context.only_timed:
+            self.history_ = rounds_of(
+                self._forest, self._baseline, (X, y), context, positive_weight=positive_weight, seconds=seconds
+            )
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The trees and the prior."""
@@ -73,8 +89,9 @@ class GradientBoosting(BoostedTrees):
     learning_rate: float = 0.1
     l2_regularization: float | None = None
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:  # noqa: ARG002
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Boost on labelled rows."""
+        started = time.perf_counter()
         learnt, labels = as_rows_or_codes(X, y, self.name)
         labels = both_kinds(labels, self.name)
         penalty = self.l2_regularization
@@ -92,6 +109,7 @@ class GradientBoosting(BoostedTrees):
         )  # fmt: skip
         self.take_shape(learnt.shape[1])
         self.take_threshold(Threshold(0.0, "probability 0.5 (a logit of 0)"))
+        self.take_rounds(learnt, labels, context, started=started)
         return self
 
     def fit_bytes(self, X: CodedRows) -> int:

@@ -52,6 +52,7 @@ class VAE(NetDetector, Replicated, OneClass):
     """
 
     name: ClassVar[str] = "vae"
+    stages: ClassVar[tuple[str, ...]] = ("epochs", "awareness_epochs")
 
     hidden: tuple[int, ...] = (64, 32)
     latent: int = 8

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,6 +47,7 @@ class XGBoost(BoostedTrees, Classifier):
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, context: FitContext | None = None) -> Detector:
         """Boost on labelled rows."""
+        started = time.perf_counter()
         rows, labels = as_training_rows(X, y, self.name)
         labels = both_kinds(labels, self.name)
         self.take_shape(rows.shape[1])
@@ -63,6 +65,8 @@ class XGBoost(BoostedTrees, Classifier):
         else:
             self.grown_by_ = f"xgboost {xgboost.__version__}"
             self._grow(xgboost, rows, labels, positive_weight)
+        self.class_weights_ = (1.0, positive_weight)
+        self.take_rounds(rows, labels, context, started=started, positive_weight=positive_weight)
         self.choose(context or FitContext())
         return self
 

@@ -23,7 +23,7 @@ from harness.record.store import RECORD_NAME, load_fleet
 
 ALL = "all together"
 _OF_THE_MOMENT = (".free", "_free_bytes", "_available_bytes")  # last parts of paths
-_OTHERWISE = frozenset({"seed", "blocks", "data_dir", "save"})  # of a spec, which do not change the work
+_OTHERWISE = frozenset({"seed", "blocks", "data_dir", "save", "bundles"})  # of a spec, which do not change the work
 Key = tuple[str, str, str, str, int]
 
 

@@ -34,7 +34,7 @@ def repeated(spec: RunSpec | None, blocks: int, measure: Measure, source: Path |
         )
     if source is not None:
         require_trusted(spec, source)
-    return measure(replace(spec, blocks=blocks, budget_s=None, half_width=None, save=None, scores=False))
+    return measure(replace(spec, blocks=blocks, budget_s=None, half_width=None, save=None, bundles=False, scores=False))
 
 
 def this_fingerprint() -> Facts:

@@ -86,12 +86,16 @@ class ScoreInterval:
     method: str
 
 
+EpochUnit = Literal["epoch", "boosting round"]
+
+
 @dataclass(frozen=True)
 class Epochs:
     """Passes over the training rows; more are trained than scheduled where there are passes before those."""
 
     trained: Count
     scheduled: PositiveCount | None  # None: the method has none
+    unit: EpochUnit = "epoch"  # a boosting round adds a tree; how many there are is part of the model
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,7 @@ class Accuracy:
         passed: whether the floor was reached.
         loss_curve: mean training loss of each epoch.
         validation_curve: metric -> its value on validation rows after each epoch; None for an epoch without.
+        validation_note: why there is no such value; empty where there is, or where the detector was not trained here.
         class_weights: of normal rows and anomalies in the loss; empty where they count alike.
         parameters: of the constructor of the first seed's detector, as text.
         intervals: metric -> its interval: over several random splits, or for those that rest on few anomalies.
@@ -287,6 +292,7 @@ class Accuracy:
     class_weights: tuple[Positive, ...] = ()
     parameters: dict[str, str] = field(default_factory=dict)
     training_formats: tuple[TrainingFormatAccuracy, ...] = ()
+    validation_note: str = ""
 
     def mean(self, metric: str | None) -> float | None:
         """Mean of a metric over seeds; None where it is not recorded."""

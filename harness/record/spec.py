@@ -37,7 +37,7 @@ class RunSpec:
         synthetic: stand-ins are asked for; see `stand_ins`.
         backends, dtypes, seeds: None stands for each workload's own.
         scenarios: None stands for offline and single_stream, and train where the backend can.
-        epochs: at most so many; None for each workload's schedule.
+        epochs: at most so many in each stage of a training; None for each workload's schedule.
         rows: of the training file; None for all.
         learning_rates: to train every seed with as well, for their accuracy alone.
         train_dtypes: to train every seed in, besides float32; None stands for each workload's own.
@@ -56,6 +56,7 @@ class RunSpec:
         bundle: directory of a model that is measured as it is, in place of one that is fitted.
         seed: of the order of everything.
         save: directory that receives the model bundles of the first seed.
+        bundles: the run directory keeps these bundles, where ``save`` names no other place.
         scores: whether the score of every test row is written next to the record.
         counters: whether processes count instructions, cycles, misses and consumed capacity.
         roofline: "kept" takes the roofs that were measured in this state of the machine before, where there are some.
@@ -95,6 +96,7 @@ class RunSpec:
     bundle: str | None = None
     seed: int = 1
     save: str | None = None
+    bundles: bool = False
     scores: bool = False
     counters: bool = False
     roofline: Literal["kept", "measured", "none"] = "kept"

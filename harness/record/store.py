@@ -29,6 +29,7 @@ SWEEP_NAME = "sweep.json"
 SIZE_NAME = "size.json"
 LOAD_NAME = "load.json"
 FLEET_NAME = "fleet.json"
+BUNDLES = "bundles"  # folder of a run directory
 KINDS = {  # of records, by file name
     RECORD_NAME: "run",
     SWEEP_NAME: "sweep",
@@ -280,6 +281,13 @@ def write_run(run: Run, directory: Path, files: Mapping[str, bytes] | None = Non
         raise LparbenchError(f"{target} is there already; nothing was written.", remedy="Choose another --out.")
     write_directory(target, contents)
     return target
+
+
+def kept_bundles(run: Run, directory: Path) -> dict[str, Path]:
+    """Workload -> its model bundle, of those that a run kept in its ``directory`` or where it was asked to."""
+    folder = directory / BUNDLES if run.spec.save is None else Path(run.spec.save)
+    bundles = {result.workload: folder / result.workload for result in run.results}
+    return {workload: bundle for workload, bundle in bundles.items() if bundle.is_dir()}
 
 
 def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:

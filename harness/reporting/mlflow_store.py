@@ -13,6 +13,7 @@ from harness.decode import encode
 from harness.errors import InputError, LparbenchError
 from harness.record.accuracy import Accuracy
 from harness.record.model import Result, Run, Verdict
+from harness.record.store import BUNDLES, kept_bundles
 from harness.reporting.metric_lines import metric_lines
 
 _LONGEST_PARAM = 500
@@ -23,7 +24,8 @@ def log_to_mlflow(run: Run, directory: Path, *, tracking_uri: str, experiment: s
 
     Args:
         run: the record.
-        directory: the run directory; its files become artifacts, and so do the model bundles that the run kept.
+        directory: the run directory; its files become artifacts, and so do the model bundles that the run kept there or
+            elsewhere.
         tracking_uri: "file:///...", "sqlite:///...", or a server's "http(s)://...".
         experiment: made when missing.
 
@@ -96,9 +98,8 @@ def _log(client: Any, experiment: str, run: Run, directory: Path) -> str:
     try:
         for result in run.results:
             _log_result(client, experiment, parent, result)
-        for workload in {result.workload for result in run.results}:
-            if run.spec.save is not None and (bundle := Path(run.spec.save) / workload).is_dir():
-                client.log_artifacts(parent, str(bundle), f"bundles/{workload}")
+        for workload, bundle in kept_bundles(run, directory).items():
+            client.log_artifacts(parent, str(bundle), f"{BUNDLES}/{workload}")
         for file in sorted(directory.iterdir()):
             if file.is_file():
                 client.log_artifact(parent, str(file))

@@ -14,7 +14,7 @@ from harness.datasets.registry import find, is_own_table
 from harness.decode import encode
 from harness.errors import InputError
 from harness.record.spec import RunSpec
-from harness.record.store import RECORD_NAME, load_run
+from harness.record.store import RECORD_NAME, kept_bundles, load_run
 from harness.scoring.bundle import is_bundle
 
 if TYPE_CHECKING:
@@ -64,14 +64,12 @@ def bundle_of(asked: RunSpec, save: Path, progress: Progress) -> Path:
 def _kept_by(path: Path) -> Path:
     """The bundle that a run kept."""
     run = load_run(path)
-    if run.spec.save is None:
+    if run.spec.save is None and not run.spec.bundles:
         raise InputError(
             f"{path}: this run kept no model bundle.",
             remedy="Run it with --save DIR, or name its workload, which is trained then.",
         )
-    return _one_of(
-        path, (Path(run.spec.save) / workload for workload in dict.fromkeys(r.workload for r in run.results))
-    )
+    return _one_of(path, kept_bundles(run, path if path.is_dir() else path.parent).values())
 
 
 def _one_of(path: Path, folders: Iterable[Path]) -> Path:

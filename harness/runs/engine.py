@@ -23,6 +23,7 @@ from harness.runs.training_formats import lower_formats
 from harness.scenarios.capacity import PATIENCE_S
 from harness.scoring.artifacts import disagreement
 from harness.training.rank_setting import RankGroup
+from harness.trust import names_code
 from harness.wording import percentage, plural
 from harness.workers.baseline_detectors import baseline_job
 from harness.workers.executor import Executor
@@ -50,8 +51,8 @@ from harness.workload.model import Workload
 
 _SURVEY_TIMEOUT_S = 120.0
 _FIT_TIMEOUT_S = 6 * 3600.0
-_BUNDLE = "bundle"  # in the directory of a fit
-LEFTOVERS = _FITS, _SCRATCH = ("fits", "scratch")  # folders that workers fill
+BUNDLE = "bundle"  # in the directory of a fit
+LEFTOVERS = FITS, _SCRATCH = ("fits", "scratch")  # folders that workers fill
 _MEASURE_TIMEOUT_S = 300.0  # beyond the time its series are given
 _EMULATED_SLOWDOWN = 50.0
 
@@ -160,17 +161,14 @@ class Engine:
         """Fit a workload with every seed for ``backends``: on the native trainer where that is one and can be."""
         workload, spec = self.workloads[name], self.spec
         seeds = spec.seeds or workload.training_for(protocol).seeds
-        directory = self.directory / _FITS / f"{name}-{protocol}"
+        directory = self.directory / FITS / f"{name}-{protocol}"
         result, own = self.fitted(name, protocol), protocol == spec.protocol
         if result is None:
             trained = f"training {seeds} seed{'s' if seeds > 1 else ''}"
             self.progress.advance(f"{name}: {trained if spec.bundle is None else f'opening {spec.bundle}'}")
             shutil.rmtree(directory, ignore_errors=True)  # of a fit that was killed
             job = FitJob(
-                workload=workload,
-                protocol=protocol,
-                data_dir=spec.data_dir,
-                synthetic=spec.stand_ins,
+                workload=workload, protocol=protocol, data_dir=spec.data_dir, synthetic=spec.stand_ins,
                 seeds=tuple(range(seeds)),
                 trainer="native" if "native" in backends and not self.ranks else "torch",
                 epochs=spec.epochs,
@@ -183,7 +181,7 @@ class Engine:
                 scores=spec.scores and own,
                 bundle=spec.bundle,
                 compiles="compile" in backends,
-            )
+            )  # fmt: skip
             result = self._trained(job, placement)
             if not own:
                 shutil.rmtree(directory, ignore_errors=True)  # it is not measured
@@ -214,7 +212,8 @@ class Engine:
         """Where the model bundle of a workload goes; None where nobody needs one."""
         if self.spec.save is not None:
             return str(Path(self.spec.save) / name)
-        return str(directory / _BUNDLE) if "http" in (self.spec.scenarios or ()) else None
+        kept = self.spec.bundles and not names_code(self.workloads[name].detector)
+        return str(directory / BUNDLE) if kept or "http" in (self.spec.scenarios or ()) else None
 
     def _http_setting(
         self, workload: str, fit_directory: Path, placement: Placement, generator: Placement | None
@@ -257,7 +256,7 @@ class Engine:
     ) -> Measurement:
         """Measure one slot in fresh processes at ``placement``, loaded over HTTP from ``generator``."""
         directory = self._scratch(slot.name)
-        fit_directory = self.directory / _FITS / f"{configuration.workload}-{self.spec.protocol}"
+        fit_directory = self.directory / FITS / f"{configuration.workload}-{self.spec.protocol}"
         job = MeasureJob(
             artifact=str(fit_directory),
             backend=configuration.backend,

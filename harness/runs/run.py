@@ -20,7 +20,7 @@ from harness.record.identity import now
 from harness.record.journal import JOURNAL_FILE
 from harness.record.model import SCHEMA_VERSION, Checks, Result, Roofline, Run, Tool, Verdict
 from harness.record.spec import RunSpec
-from harness.record.store import RECORD_NAME, check_writable
+from harness.record.store import BUNDLES, RECORD_NAME, check_writable
 from harness.roofline.assemble import roofline, with_shares, with_workloads
 from harness.runs.assemble import results_of
 from harness.runs.design import (
@@ -32,7 +32,7 @@ from harness.runs.design import (
     read_design,
     write_design,
 )
-from harness.runs.engine import LEFTOVERS, Engine, Progress
+from harness.runs.engine import BUNDLE, FITS, LEFTOVERS, Engine, Progress
 from harness.runs.fingerprint import check_same_machine, fingerprint
 from harness.runs.forecast import closing_s, forecast, no_survey, within_budget
 from harness.runs.journal import FitEntry, Journal, SessionEntry, open_journal
@@ -258,13 +258,16 @@ def _kept_on_full_disk(session: Session, folder: Path) -> Iterator[None]:
         ) from error
 
 
-def row_scores(session: Session) -> dict[str, bytes]:
-    """Files of the scores of every test row, by name; none where they were not asked for."""
+def kept_files(session: Session) -> dict[str, bytes]:
+    """What was asked for of each fit, by its name in the run directory: scores of every test row, the model bundle."""
     spec, files = session.design.spec, {}
-    for workload in session.design.workloads if spec.scores else ():
-        path = session.directory / "fits" / f"{workload.name}-{spec.protocol}" / SCORES_FILE
-        if path.exists():  # its training may have failed
-            files[f"scores-{workload.name}.csv"] = path.read_bytes()
+    for workload in session.design.workloads:
+        fit = session.directory / FITS / f"{workload.name}-{spec.protocol}"
+        if spec.scores and (fit / SCORES_FILE).exists():  # its training may have failed
+            files[f"scores-{workload.name}.csv"] = (fit / SCORES_FILE).read_bytes()
+        for path in sorted((fit / BUNDLE).rglob("*")) if spec.bundles else ():
+            if path.is_file():
+                files[f"{BUNDLES}/{workload.name}/{path.relative_to(fit / BUNDLE)}"] = path.read_bytes()
     return files
 
 

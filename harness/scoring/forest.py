@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,11 @@ class Forest:
 
     def sums(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Sum over trees of the value of the leaf each row of ``X`` (n, d) reaches; shape (n,)."""
-        out = np.empty(len(X))
+        parts = [values.sum(axis=1, dtype=np.float64) for values in self.values(X)]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def values(self, X: NDArray[np.floating[Any]]) -> Iterator[NDArray[np.float32]]:
+        """Value of the leaf that each row of ``X`` (n, d) reaches in each tree: (rows, trees), slice by slice."""
         trees = np.arange(len(self.feature))[None, :]
         for start in range(0, len(X), ROWS_PER_SLICE):
             part = X[start : start + ROWS_PER_SLICE]
@@ -54,8 +59,7 @@ class Forest:
             for _ in range(int(self.depth[0])):
                 goes_left = part[rows, self.feature[trees, node]] <= self.threshold[trees, node]
                 node = np.where(goes_left, self.left[trees, node], self.right[trees, node])
-            out[start : start + ROWS_PER_SLICE] = self.value[trees, node].sum(axis=1, dtype=np.float64)
-        return out
+            yield self.value[trees, node]
 
     def nodes(self) -> Nodes:
         """Every node that a row can reach."""

@@ -27,7 +27,9 @@ class Epoch:
 
     Attributes:
         losses: means over the steps, by name; the first is the one to plot.
+        steps: of the optimiser; 0 for a boosting round.
         validation: metrics of the validation rows after it, by name; empty where they were not looked at.
+        validation_s: what measuring them took, which is not in ``seconds``.
     """
 
     index: int
@@ -36,6 +38,7 @@ class Epoch:
     steps: int
     rows: int
     validation: dict[str, float] = field(default_factory=dict)
+    validation_s: float = 0.0
 
     @property
     def loss(self) -> float:

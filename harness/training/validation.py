@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from torch import nn
+import numpy as np
 
 from harness.datasets.coded_rows import Rows
-from harness.training.context import Epoch, FitContext, Vector
+from harness.training.context import Epoch, FitContext, Labels, Vector
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MOST = 2000  # rows after each epoch: all of them would cost more than the training of a small net
 
 
+def validation_metrics(scores: Vector, labels: Labels) -> dict[str, float]:
+    """Of scores (n,) and labels (n,): average precision and ROC-AUC as far as the labels allow.
+
+    Where all rows are normal nothing can be ranked; their mean score shows then whether the detector learns what is
+    normal beyond the rows that it is fitted on. Empty where a score is not finite.
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    if not np.isfinite(scores).all():
+        return {}
+    if not labels.any():
+        return {"mean_normal_score": float(np.mean(scores, dtype=np.float64))}
+    metrics = {"auc_pr": float(average_precision_score(labels, scores))}
+    if not labels.all():
+        metrics["auc_roc"] = float(roc_auc_score(labels, scores))
+    return metrics
+
+
 class ValidationCurve:
-    """Average precision and, where both kinds of row are there, ROC-AUC after each pass.
+    """`validation_metrics` after each pass.
 
     Args:
         score: of rows (n, d), with the module in evaluation.
         module: in training.
-        context: has the validation rows; without labelled anomalies among them nothing is measured.
+        context: has the validation rows.
         most: of the rows, evenly spaced, where all of them would cost more than the training; None for all.
     """
 
@@ -28,29 +51,27 @@ class ValidationCurve:
     ) -> None:
         self._score, self._module = score, module
         self._rows, self._labels = context.X_val, context.y_val
-        if context.only_timed or self._labels is None or not self._labels.any():
+        if context.only_timed or self._labels is None or not len(self._labels):
             self._rows = None
         elif self._rows is not None and most is not None:
             step = -(-len(self._rows) // most)
             self._rows, self._labels = self._rows[::step], self._labels[::step]
-        self._metrics: list[dict[str, float]] = []
+        self._measured: list[tuple[dict[str, float], float]] = []
 
-    def measure(self) -> float | None:
-        """The average precision now; None where there is nothing to measure it on."""
+    def measure(self, prepare: Callable[[], None] | None = None) -> float | None:
+        """The average precision now, after ``prepare``; None where there is nothing to measure it on."""
         rows, labels = self._rows, self._labels
-        if rows is None or labels is None or not labels.any():
+        if rows is None or labels is None:
             return None
-        from sklearn.metrics import average_precision_score, roc_auc_score
-
+        started = time.perf_counter()
+        if prepare is not None:
+            prepare()
         training = self._module.training
         self._module.eval()
-        scores = self._score(rows)
+        metrics = validation_metrics(self._score(rows), labels)
         self._module.train(training)
-        metrics = {"auc_pr": float(average_precision_score(labels, scores))}
-        if not labels.all():
-            metrics["auc_roc"] = float(roc_auc_score(labels, scores))
-        self._metrics.append(metrics)
-        return metrics["auc_pr"]
+        self._measured.append((metrics, time.perf_counter() - started))
+        return metrics.get("auc_pr")
 
     def go_on(self) -> bool:
         """Measure, and never end the training."""
@@ -61,13 +82,16 @@ class ValidationCurve:
         """`go_on` for a training that holds the weights elsewhere: ``write_back`` puts them into the module first."""
 
         def go_on() -> bool:
-            if self._rows is not None:
-                write_back()
-            return self.go_on()
+            self.measure(write_back)
+            return True
 
         return go_on
 
     def added_to(self, history: Sequence[Epoch]) -> tuple[Epoch, ...]:
         """The passes with what was measured after each."""
-        measured = [*self._metrics, *[{}] * (len(history) - len(self._metrics))]
-        return tuple(replace(epoch, validation=metrics) for epoch, metrics in zip(history, measured, strict=True))
+        nothing: tuple[dict[str, float], float] = ({}, 0.0)
+        measured = [*self._measured, *[nothing] * (len(history) - len(self._measured))]
+        return tuple(
+            replace(epoch, validation=metrics, validation_s=seconds)
+            for epoch, (metrics, seconds) in zip(history, measured, strict=True)
+        )

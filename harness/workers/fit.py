@@ -74,7 +74,7 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
     fit_together(together, data.train_x, data.train_y, context=context)
     if ranks is not None:
         ranks.same("weights", (value.tobytes() for each in together for value in each.state().values()))
-    train_seconds = time.perf_counter() - started
+    train_seconds = time.perf_counter() - started - _measured_s(together)
     others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, context, _scored)
     if ranks is not None and ranks.rank:
         return RankOutcome(ranks.reduce_s - before)
@@ -99,12 +99,10 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         limits=_limits(job),
         train_seconds=train_seconds + other_seconds,
         trained_on="native" if trainer_name == "native" else "eager",
-        trains_on=(("eager", "native") if natively else ("eager",)) if first.history_ else (),
+        trains_on=_loops(first, natively=natively),
         number_formats=number_formats(artifacts, first, scores[0], data),
         learning_rates=by_learning_rate(workload.detector, parameters, job.learning_rates, data, context),
-        backends=artifacts.backends,
-        unavailable=dict(artifacts.unavailable),
-        macs_per_row=artifacts.macs_per_row,
+        backends=artifacts.backends, unavailable=dict(artifacts.unavailable), macs_per_row=artifacts.macs_per_row,
         splits=1 + len(others),
         ranks=1 if ranks is None else ranks.count,
         reduce_seconds=0.0 if ranks is None else ranks.reduce_s - before,
@@ -112,7 +110,31 @@ def fit(job: FitJob) -> FitOutcome | RankOutcome:
         parameters=_as_text(first.get_params()),
         weights=artifacts.weights(),
         training_formats=tuple(_in_format(dtype, parameters, data, job, context) for dtype in job.train_dtypes),
-    )
+        epoch_unit=first.epoch_unit, validation_note=_why_unwatched(first, data),
+    )  # fmt: skip
+
+
+def _loops(detector: Detector, *, natively: bool) -> tuple[str, ...]:
+    """Backends whose training loop can be timed; boosting takes no steps."""
+    if not any(epoch.steps for epoch in detector.history_):
+        return ()
+    return ("eager", "native") if natively else ("eager",)
+
+
+def _why_unwatched(detector: Detector, data: EncodedDataset) -> str:
+    """Why no epoch has metrics of validation rows; empty where some have."""
+    if not detector.history_:
+        return "This method is fitted in one go: it has no epochs."
+    if any(epoch.validation for epoch in detector.history_):
+        return ""
+    if data.validation_x is None:
+        return f"The {data.protocol} protocol sets no validation rows of this workload aside (validation = 0)."
+    return "The scores of the validation rows were not finite after any epoch."
+
+
+def _measured_s(detectors: Sequence[Detector]) -> float:
+    """What looking at validation rows took, which is no part of a training's time."""
+    return sum(epoch.validation_s for detector in detectors for epoch in detector.history_)
 
 
 def _in_format(
@@ -124,7 +146,7 @@ def _in_format(
     started = time.perf_counter()
     together = detectors if data.split_seed is None else detectors[:1]
     fit_together(together, data.train_x, data.train_y, context=lower)
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started - _measured_s(together)
     others, other_seconds = _on_other_splits(detectors[len(together) :], data, job, lower, metrics_of)
     return TrainingFormatTrial(
         dtype, (*(metrics_of(each, data) for each in together), *others), seconds + other_seconds
@@ -168,8 +190,7 @@ def _with_validation(context: FitContext, data: EncodedDataset) -> FitContext:
 
 
 def _limits(job: FitJob) -> TrainingLimits:
-    scheduled = job.workload.training_for(job.protocol).epochs
-    cut = scheduled is not None and job.epochs is not None and job.epochs < scheduled
+    cut = job.epochs is not None and _stages_beyond(job, job.workload.parameters_for(job.protocol, job.seeds[0]))
     return TrainingLimits(epochs=job.epochs if cut else None, rows=job.rows)
 
 
@@ -201,7 +222,7 @@ def _on_other_splits(
         other = _load(job, seed=int(data.split_seed or 0) + number)
         started = time.perf_counter()
         detector.fit(other.train_x, other.train_y, context=_with_validation(context, other))
-        seconds += time.perf_counter() - started
+        seconds += time.perf_counter() - started - _measured_s([detector])
         evaluations.append(evaluated(detector, other))
     return evaluations, seconds
 
@@ -246,10 +267,16 @@ def _keep_rows(detector: Detector, data: EncodedDataset, scores: Vector, directo
 
 def _parameters(job: FitJob, seed: int) -> dict[str, Value]:
     parameters = job.workload.parameters_for(job.protocol, seed)
-    scheduled = parameters.get("epochs")
-    if job.epochs is not None and isinstance(scheduled, int):
-        parameters["epochs"] = min(job.epochs, scheduled)
-    return parameters
+    return {**parameters, **_stages_beyond(job, parameters)}
+
+
+def _stages_beyond(job: FitJob, parameters: dict[str, Value]) -> dict[str, Value]:
+    """Each stage of the training that has more epochs than the job allows, with those that it allows."""
+    if job.epochs is None:
+        return {}
+    detector = resolve(job.workload.detector, parameters)
+    scheduled = {name: value for name, value in detector.get_params().items() if name in detector.stages}
+    return {name: job.epochs for name, value in scheduled.items() if isinstance(value, int) and value > job.epochs}
 
 
 def _scored(detector: Detector, data: EncodedDataset) -> Evaluation:

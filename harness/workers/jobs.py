@@ -23,7 +23,7 @@ class FitJob:
 
     Attributes:
         trainer: ``native`` where the detector can be trained so, and the kernels are built.
-        epochs: at most so many; None for the workload's own schedule.
+        epochs: at most so many in each stage; None for the workload's own schedule.
         rows: of the training file; None for all.
         learning_rates: to train every seed with as well, for their accuracy alone.
         train_dtypes: other than float32, to train every seed in as well.

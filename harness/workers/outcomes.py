@@ -13,6 +13,7 @@ from harness.platform.second_clock import Elapsed
 from harness.record.accuracy import (
     BaselineBasis,
     BaselineDetector,
+    EpochUnit,
     NumberFormatAccuracy,
     OperatingPoint,
     TrainingLimits,
@@ -74,6 +75,8 @@ class FitOutcome:
         unavailable: backend -> what it lacks on this machine, and the remedy.
         macs_per_row: multiply-accumulates to score a row; None when it is not a matter of dense layers.
         ranks: processes that trained together.
+        epoch_unit: what each of ``epochs`` is.
+        validation_note: why no epoch has metrics of validation rows; empty where some have.
         class_weights: of normal rows and anomalies in the loss; empty where they count alike.
         parameters: of the constructor, as text.
         weights: numbers that every call of the scoring program reads; None where that is not known.
@@ -101,6 +104,8 @@ class FitOutcome:
     parameters: dict[str, str] = field(default_factory=dict)
     weights: int | None = None
     training_formats: tuple[TrainingFormatTrial, ...] = ()
+    epoch_unit: EpochUnit = "epoch"
+    validation_note: str = ""
     kind: Literal["fit"] = "fit"
 
 

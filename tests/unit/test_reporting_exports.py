@@ -9,7 +9,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,9 +26,10 @@ from harness.compare.observations import side_of
 from harness.errors import InputError, LparbenchError
 from harness.measure.verdicts import CompareVerdict
 from harness.record.model import Metric, Validity, Verdict
-from harness.record.store import write_run
+from harness.record.store import kept_bundles, write_run
 from harness.reporting.openmetrics import openmetrics_text
 from harness.reporting.pytest_benchmark_json import pytest_benchmark_text
+from harness.runs.run import Session, kept_files
 
 
 def saved(path: Path, content: bytes | str | Any) -> Path:
@@ -204,6 +206,19 @@ def test_mlflow_holds_the_run_and_its_results(tmp_path: Path, monkeypatch: pytes
     assert "rows_per_s.batch_64" in by_workload["w1"].data.metrics
     assert by_workload["w1"].data.tags["lparbench.verdict"] == "valid"
     log_to_mlflow(record, directory, tracking_uri=uri, experiment="lpar")  # an experiment that is there is used
+
+
+def test_a_tracked_run_keeps_its_bundles_where_mlflow_and_the_server_look(tmp_path: Path) -> None:
+    record = run(inference("w1"))
+    record = replace(record, spec=replace(record.spec, save=None, bundles=True))
+    fit = tmp_path / "unfinished" / "fits" / f"w1-{record.spec.protocol}" / "bundle"
+    (fit / "part").mkdir(parents=True)
+    (fit / "part" / "manifest.json").write_text("{}")
+    design = SimpleNamespace(spec=record.spec, workloads=[SimpleNamespace(name="w1"), SimpleNamespace(name="failed")])
+    files = kept_files(Session(tmp_path / "unfinished", cast("Any", design), cast("Any", None)))
+    directory = write_run(record, tmp_path / "runs", files)
+    assert kept_bundles(record, directory) == {"w1": directory / "bundles" / "w1"}
+    assert (directory / "bundles/w1/part/manifest.json").read_text() == "{}"
 
 
 def test_mlflow_holds_the_training_beside_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

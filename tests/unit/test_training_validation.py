@@ -13,6 +13,7 @@ from harness.detectors.base import Detector
 from harness.detectors.ft_transformer import FTTransformer
 from harness.detectors.registry import resolve
 from harness.training.context import FitContext
+from harness.training.validation import validation_metrics
 
 Rows = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -57,10 +58,47 @@ def test_a_classifier_keeps_the_epoch_of_the_highest_that_it_reports() -> None:
 
 
 @pytest.mark.parametrize("kind", [0, 1])
-def test_rows_of_one_kind_have_no_curve_or_a_part_of_it(kind: int) -> None:
+def test_rows_of_one_kind_have_what_can_be_said_of_them(kind: int) -> None:
     rows, labels = _rows(2)
     detector = _transformer(FitContext(rows, np.full_like(labels, kind)))
-    assert set(detector.history_[-1].validation) == ({"auc_pr"} if kind else set())
+    mean = float(detector.decision_function(rows).mean())
+    expected = {"auc_pr": 1.0} if kind else {"mean_normal_score": pytest.approx(mean)}
+    assert detector.history_[-1].validation == expected
+
+
+def test_scores_that_are_not_finite_end_no_training() -> None:
+    assert validation_metrics(np.array([0.0, np.nan], np.float32), np.array([0, 1])) == {}
+
+
+BOOSTED = [("gradient-boosting", {"max_iter": 7}), ("xgboost", {"n_estimators": 7})]
+
+
+@pytest.mark.parametrize(("name", "parameters"), BOOSTED)
+def test_each_round_of_a_boosting_is_an_epoch(name: str, parameters: dict[str, int]) -> None:
+    train, other = _rows(1, 200), _rows(2, 300)
+
+    def fitted(context: FitContext, **others: int) -> Detector:
+        return resolve(name, {**parameters, **others}).fit(*train, context=context)
+
+    looked, blind = fitted(FitContext(*other)), fitted(FitContext())
+    np.testing.assert_array_equal(looked.decision_function(other[0]), blind.decision_function(other[0]))
+    assert [epoch.steps for epoch in looked.history_] == [0] * 7
+    for count in (3, 7):  # a model of so many trees is what the rounds up to there have made
+        (known,) = [{name: count} for name in parameters]
+        shorter = fitted(FitContext(), **known)
+        assert looked.history_[count - 1].validation == pytest.approx(_of_last(shorter, other))
+    scores, labels = looked.decision_function(train[0]).astype(float), train[1]
+    weights = np.where(labels == 1, 1.0 if name == "gradient-boosting" else looked.class_weights_[1], 1.0)
+    loss = np.average(np.logaddexp(0.0, np.where(labels == 1, -scores, scores)), weights=weights)
+    assert looked.history_[-1].loss == pytest.approx(loss, rel=1e-5)
+    assert fitted(FitContext(on_steps=lambda _: True)).history_ == ()
+
+
+def test_looking_at_validation_rows_takes_no_part_in_the_time_of_a_pass() -> None:
+    rows, labels = _rows(2, 200)
+    epochs = _transformer(FitContext(rows, labels)).history_
+    assert [epoch.validation_s > 0 for epoch in epochs] == [False, True, True]
+    assert all(epoch.validation_s == 0 for epoch in _transformer(FitContext()).history_)
 
 
 SMALL = {"latent": 4, "learning_rate": 1e-3, "ema_decay": 0.5, "batch_size": 16}

@@ -131,8 +131,9 @@ def classes_chart(key: str, classes: Sequence[ClassBar]) -> str:
 
 
 def epoch_chart(
-    key: str, curves: Mapping[str, Sequence[float | None]], *, what: str = "loss", title: str = "Loss while training"
-) -> str:
+    key: str, curves: Mapping[str, Sequence[float | None]], *, what: str = "loss",
+    title: str = "Loss while training", unit: str = "epoch",
+) -> str:  # fmt: skip
     """A quantity per epoch, one line per name; None for an epoch without.
 
     Args:
@@ -140,6 +141,7 @@ def epoch_chart(
         curves: a value at least in each.
         what: the quantity.
         title: of the drawing.
+        unit: of what there is a value after each.
     """
     lines = {
         name: [(epoch, value) for epoch, value in enumerate(values, 1) if value is not None]
@@ -159,12 +161,12 @@ def epoch_chart(
         else:
             few_ticks(axes.yaxis)
         few_ticks(axes.xaxis, whole=True)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(unit)
         axes.set_ylabel(what)
         if len(lines) > 1:
             legend(axes)
         description = " ".join(
-            f"{name}: from {number(points[0][1])} to {number(points[-1][1])} in {plural(len(points), 'epoch')}."
+            f"{name}: from {number(points[0][1])} to {number(points[-1][1])} in {plural(len(points), unit)}."
             for name, points in lines.items()
         )
         return to_svg(figure, key=key, title=title, description=description)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.measure.percentiles import PERCENTILES
-from harness.record.accuracy import Accuracy, ScoredBaseline
+from harness.record.accuracy import Accuracy, EpochUnit, ScoredBaseline
 from harness.record.model import Metric, Result
 from harness.reporting.charts.accuracy import (
     ClassBar,
@@ -81,8 +81,8 @@ def details(anchor: str, results: Sequence[Result]) -> Detail:
     accuracy = scored.accuracy
     if accuracy is not None:
         panels += [
-            *_loss(anchor, accuracy.loss_curve),
-            *_validation(anchor, accuracy.validation_curve),
+            *_loss(anchor, accuracy.loss_curve, accuracy.epochs.unit),
+            *_validation(anchor, accuracy.validation_curve, accuracy.epochs.unit),
             *_curves(anchor, accuracy),
             *_histogram(anchor, accuracy),
             *_classes(anchor, accuracy),
@@ -125,7 +125,9 @@ def _dataset(result: Result) -> list[tuple[str, str]]:
     if data.duplicates:
         lines.append(("Repeated rows", _duplicates(data.duplicates)))
     if result.accuracy is not None and result.accuracy.epochs.trained:
-        lines.append(("Epochs", _epochs(result.accuracy)))
+        lines.append((f"{result.accuracy.epochs.unit.capitalize()}s", _epochs(result.accuracy)))
+    if result.accuracy is not None:
+        lines.append(("Validation while training", result.accuracy.validation_note))
     if result.accuracy is not None and result.accuracy.parameters:
         lines.append(("Parameters", ", ".join(f"{name} {value}" for name, value in result.accuracy.parameters.items())))
     if result.accuracy is not None and result.accuracy.class_weights:
@@ -245,15 +247,15 @@ def _rate_at(result: Result, size: int) -> Figure:
     return replace(rate, note=f"{figure(mean).value} per call")
 
 
-def _loss(anchor: str, losses: Sequence[float]) -> list[Panel]:
+def _loss(anchor: str, losses: Sequence[float], unit: EpochUnit) -> list[Panel]:
     if len(losses) < 2:
         return []
     rows = tuple((str(epoch), number(value)) for epoch, value in enumerate(losses, start=1))
-    table = Table(("Epoch", "training"), rows, folded=len(rows) > _LONG)
-    return [Panel("Loss while training", epoch_chart(f"{anchor}-loss", {"training": losses}), table)]
+    table = Table((unit.capitalize(), "training"), rows, folded=len(rows) > _LONG)
+    return [Panel("Loss while training", epoch_chart(f"{anchor}-loss", {"training": losses}, unit=unit), table)]
 
 
-def _validation(anchor: str, curves: Mapping[str, Sequence[float | None]]) -> list[Panel]:
+def _validation(anchor: str, curves: Mapping[str, Sequence[float | None]], unit: EpochUnit) -> list[Panel]:
     shown = {METRIC_NAMES.get(name, name): values for name, values in curves.items()}
     if not shown or sum(value is not None for value in next(iter(shown.values()))) < 2:
         return []
@@ -261,9 +263,9 @@ def _validation(anchor: str, curves: Mapping[str, Sequence[float | None]]) -> li
         (str(epoch), *("–" if value is None else number(value) for value in values))
         for epoch, values in enumerate(zip(*shown.values(), strict=True), start=1)
     )
-    title = "Validation rows after each epoch"
-    chart = epoch_chart(f"{anchor}-validation", shown, what="metric", title=title)
-    return [Panel(title, chart, Table(("Epoch", *shown), rows, folded=len(rows) > _LONG))]
+    title = f"Validation rows after each {unit}"
+    chart = epoch_chart(f"{anchor}-validation", shown, what="metric", title=title, unit=unit)
+    return [Panel(title, chart, Table((unit.capitalize(), *shown), rows, folded=len(rows) > _LONG))]
 
 
 def _curves(anchor: str, accuracy: Accuracy) -> list[Panel]:

@@ -23,6 +23,7 @@ METRIC_NAMES: Mapping[str, str] = {
     "best_f1": "best F1",
     "recall_at_fpr_1pct": "recall at 1 % FPR",
     "recall_at_fpr_01pct": "recall at 0.1 % FPR",
+    "mean_normal_score": "mean score of normal rows",
 }
 _NEARLY_ALL = 0.9  # of the normal rows
 SCENARIO_NAMES: Mapping[str, str] = {
