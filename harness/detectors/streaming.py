@@ -53,8 +53,16 @@ class _Windows(Protocol):
     def reserve(self, streams: int, /) -> None:
         """Have states for so many cards."""
 
-    def score(self, streams: NDArray[np.int64], rows: NDArray[np.float32], /) -> NDArray[np.float32]:
+    def score(self, streams: list[int], rows: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Take transactions in their order; their scores."""
+
+
+class _Places(dict[Hashable, int]):
+    """Cards and their numbers; one that is new gets the next."""
+
+    def __missing__(self, card: Hashable) -> int:
+        self[card] = number = len(self)
+        return number
 
 
 class CardStream:
@@ -80,7 +88,8 @@ class CardStream:
             if self.backend == "native"
             else _EagerWindows(layers, detector.net_.output, self.steps)
         )
-        self._place: dict[Hashable, int] = {}  # card -> its number
+        self._score = self._windows.score
+        self._places = _Places()
         self._room = 0  # cards that there are states for
 
     @property
@@ -98,16 +107,15 @@ class CardStream:
         Raises:
             InputError: the shapes do not fit each other or the detector.
         """
-        if rows.ndim != 2 or rows.shape != (len(cards), self._features):
+        if rows.shape != (len(cards), self._features):
             raise InputError(
                 f"A stream of {self._features} features got rows of shape {rows.shape} for {len(cards)} cards."
             )
-        place = self._place
-        places = np.array([place.setdefault(card, len(place)) for card in cards], dtype=np.int64)
-        if len(place) > self._room:
-            self._room = max(len(place), 2 * self._room)
+        places = list(map(self._places.__getitem__, cards))
+        if len(self._places) > self._room:
+            self._room = max(len(self._places), 2 * self._room)
             self._windows.reserve(self._room)
-        return self._windows.score(places, np.ascontiguousarray(rows, dtype=np.float32))
+        return self._score(places, rows)
 
 
 def default_backend() -> StreamBackend:
@@ -137,9 +145,10 @@ class _EagerWindows:
             for h, c in self._states
         ]
 
-    def score(self, cards: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def score(self, streams: list[int], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        cards = np.array(streams, dtype=np.int64)
         scores = np.full(len(rows), np.nan, dtype=np.float32)
-        source = torch.from_numpy(rows)
+        source = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
         with torch.inference_mode():
             for chosen in _rounds(cards):
                 index = torch.from_numpy(chosen)

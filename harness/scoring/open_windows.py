@@ -7,7 +7,7 @@ inputs twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,13 @@ Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 class OpenWindows:
     """The states of streams, which have a number each.
+
+    Attributes:
+        floats_per_stream: of what a stream has open.
+        reserve: have states for at least so many streams; memory is taken when a stream begins.
+        restart: forget what the stream of this number had open.
+        score: take rows (n, d) of the streams with these numbers (n,), in order. The score of the window that each
+            row completes; NaN until its stream has had ``steps`` rows.
 
     Args:
         layers: in order.
@@ -36,10 +43,11 @@ class OpenWindows:
         chosen, kernels = native.select(), native.extension
         assert kernels is not None
         self.steps = steps
-        self._stream = kernels.Stream(chosen.index, steps, list(layers), weight, bias)
-        self.floats_per_stream: int = self._stream.state()
-        self._states = np.zeros((0, self.floats_per_stream), dtype=np.float32)
-        self._seen = np.zeros(0, dtype=np.int64)  # rows of each stream
+        stream = kernels.Stream(chosen.index, steps, list(layers), weight, bias)
+        self.floats_per_stream: int = stream.state()
+        self.reserve: Callable[[int], None] = stream.reserve
+        self.restart: Callable[[int], None] = stream.restart
+        self.score: Callable[[list[int] | NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]] = stream.score
 
     @classmethod
     def of(cls, program: Program) -> OpenWindows | None:
@@ -62,28 +70,6 @@ class OpenWindows:
         if isinstance(chosen, Columns) and not np.array_equal(program.arrays[chosen.numbers], ends):
             return None
         return cls(arrays, _array(program, last.weight)[0], float(program.arrays[last.bias][0]), steps)
-
-    def reserve(self, streams: int) -> None:
-        """Have states for so many streams; memory is taken when a stream begins."""
-        states = np.zeros((streams, self.floats_per_stream), dtype=np.float32)
-        seen = np.zeros(streams, dtype=np.int64)
-        states[: len(self._seen)], seen[: len(self._seen)] = self._states, self._seen
-        self._states, self._seen = states, seen
-
-    def restart(self, stream: int) -> None:
-        """Forget what a stream had open."""
-        self._seen[stream] = 0
-        self._states[stream] = 0.0  # numbers that are none would cost time until their windows are over
-
-    def score(self, streams: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take rows (n, d) of the streams with these numbers (n,), in order.
-
-        Returns:
-            The score of the window that each row completes; NaN until its stream has had ``steps`` rows.
-        """
-        scores = np.empty(len(rows), dtype=np.float32)
-        self._stream.run(self._states, self._seen, streams, rows, scores)
-        return scores
 
 
 def _arrays(program: Program, layer: Lstm) -> Arrays:

@@ -83,8 +83,7 @@ class CardScores:
     ) -> None:
         """One call for a part of the rows, no place of which is begun anew after it was used."""
         if not made:
-            streams = np.array(places, dtype=np.int64)
-            logits[part.start : part.stop] = self._windows.score(streams, rows[part.start : part.stop])
+            logits[part.start : part.stop] = self._windows.score(places, rows[part.start : part.stop])
             return
         blocks: list[Rows] = []
         ends: list[int] = []
@@ -97,5 +96,5 @@ class CardScores:
             ends.append(len(all_places))
             blocks.append(rows[index : index + 1])
             all_places.append(place)
-        scores = self._windows.score(np.array(all_places, dtype=np.int64), np.concatenate(blocks))
+        scores = self._windows.score(all_places, np.concatenate(blocks))
         logits[part.start : part.stop] = scores[ends]

@@ -62,6 +62,26 @@ bool rows_are_contiguous(const array *x) {
     return x->shape[0] == 0 || ((x->shape[1] <= 1 || x->strides[1] == size) && x->strides[0] % size == 0);
 }
 
+PyObject *need_rows(PyObject *given) {
+    if (is_array(given, float32_descr, 2) && rows_are_contiguous((const array *)given)) return Py_NewRef(given);
+    PyObject *converted = PyObject_CallFunction(numpy_require, "OOs", given, float32_type, "CA");
+    if (converted && !need_array(converted, float32_descr, 2, 0, "x")) Py_CLEAR(converted);
+    return converted;
+}
+
+PyObject *new_rows(kept_shape *kept, Py_ssize_t rows, int64_t columns) {
+    if (!kept->args || rows != kept->rows) {
+        PyObject *made = columns ? Py_BuildValue("((nL)O)", rows, (long long)columns, float32_type)
+                                 : Py_BuildValue("((n)O)", rows, float32_type);
+        if (!made) return NULL;
+        PyObject *old = kept->args;
+        kept->args = made;
+        kept->rows = rows;
+        Py_XDECREF(old);
+    }
+    return PyObject_CallObject(numpy_empty, kept->args);
+}
+
 PyObject *failure(lpb_status status) {
     if (status == LPB_NO_MEMORY) return PyErr_NoMemory();
     PyErr_SetString(PyExc_ValueError, "the kernels do not support this combination of arguments");

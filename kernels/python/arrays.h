@@ -46,6 +46,16 @@ bool contiguous_from(const array *a, int dimension);
 /* Whether a matrix of floats has contiguous rows, a whole number of floats apart. */
 bool rows_are_contiguous(const array *x);
 
+/* A new reference to a matrix of floats with contiguous rows: what is given, or a copy; NULL with an exception set. */
+PyObject *need_rows(PyObject *given);
+/* The arguments that numpy.empty had last: (shape, float32). */
+typedef struct {
+    Py_ssize_t rows; /* as long as args is not NULL */
+    PyObject *args;
+} kept_shape;
+/* A new array of floats, (rows, columns), or (rows,) where there are no columns; those are the same in every call. */
+PyObject *new_rows(kept_shape *kept, Py_ssize_t rows, int64_t columns);
+
 /* Sets the exception for a status that is not LPB_OK; returns NULL. */
 PyObject *failure(lpb_status status);
 /* The instruction set with this index, supported here; NULL with an exception set otherwise. */

@@ -32,7 +32,6 @@ static PyObject *chain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->outputs = layers[count - 1].outputs;
         self->per_row = head != LPB_HEAD_NONE;
         self->threads = threads;
-        self->rows = -1;
         self->run = run, self->release = release;
         for (Py_ssize_t l = 0; l < count; l++) self->work += layers[l].inputs * layers[l].outputs;
         self->compiled = lpb_chain_new(isa, layers, count, (lpb_head)head, (lpb_dtype)dtype);

@@ -138,7 +138,6 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     self->work = lpb_plan_work(plan);
     self->per_row = true;
     self->threads = threads;
-    self->rows = -1;
     return (PyObject *)self;
 }
 

@@ -9,21 +9,8 @@ static const int64_t release_work = 1 << 18; /* unless they are as much work as 
 void runner_dealloc(PyObject *object) {
     runner *self = (runner *)object;
     if (self->compiled) self->release(self->compiled);
-    Py_XDECREF(self->empty_args);
+    Py_XDECREF(self->shape.args);
     free_object(object);
-}
-
-static PyObject *new_output(runner *self, Py_ssize_t rows) {
-    if (rows != self->rows) {
-        PyObject *made = self->per_row ? Py_BuildValue("((n)O)", rows, float32_type)
-                                       : Py_BuildValue("((nL)O)", rows, (long long)self->outputs, float32_type);
-        if (!made) return NULL;
-        PyObject *old = self->empty_args;
-        self->empty_args = made;
-        self->rows = rows;
-        Py_XDECREF(old);
-    }
-    return PyObject_CallObject(numpy_empty, self->empty_args);
 }
 
 /* Whether `object` can take the output of so many rows; sets the exception. */
@@ -53,7 +40,8 @@ static PyObject *run_into(runner *self, const array *x, PyObject *out_object) {
         if (!(aside = PyMem_Malloc(bytes))) return PyErr_NoMemory();
         to = aside;
     }
-    PyObject *result = out_object ? Py_NewRef(out_object) : new_output(self, rows);
+    PyObject *result =
+        out_object ? Py_NewRef(out_object) : new_rows(&self->shape, rows, self->per_row ? 0 : self->outputs);
     if (!result) return NULL;
     if (!aside) to = (float *)((const array *)result)->data;
     const float *from = (const float *)x->data;
@@ -79,13 +67,8 @@ PyObject *runner_run(PyObject *object, PyObject *const *args, Py_ssize_t count) 
         PyErr_SetString(PyExc_TypeError, "expected x, or x and out");
         return NULL;
     }
-    PyObject *out = count == 2 ? args[1] : NULL;
-    if (is_array(args[0], float32_descr, 2) && rows_are_contiguous((const array *)args[0]))
-        return run_into(self, (const array *)args[0], out);
-    PyObject *converted = PyObject_CallFunction(numpy_require, "OOs", args[0], float32_type, "CA");
-    if (!converted) return NULL;
-    const array *x = need_array(converted, float32_descr, 2, 0, "x");
-    PyObject *result = x ? run_into(self, x, out) : NULL;
-    Py_DECREF(converted);
+    PyObject *x = need_rows(args[0]);
+    PyObject *result = x ? run_into(self, (const array *)x, count == 2 ? args[1] : NULL) : NULL;
+    Py_XDECREF(x);
     return result;
 }

@@ -13,8 +13,7 @@ typedef struct {
     int64_t work; /* of a row, in operations */
     bool per_row; /* one number per row, rather than a row of outputs */
     int threads;
-    Py_ssize_t rows;      /* of the last call, whose arguments to numpy.empty are kept: */
-    PyObject *empty_args; /* (shape, float32) */
+    kept_shape shape; /* of the last call's output */
 } runner;
 
 void runner_dealloc(PyObject *object);

@@ -83,7 +83,6 @@ static PyObject *search_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         self->outputs = 1;
         self->per_row = true;
         self->threads = threads;
-        self->rows = -1;
         self->run = run, self->release = release;
         self->work = work_of(&p);
         self->compiled = lpb_search_new(isa, p.generator, p.generator_count, p.judge, p.judge_count,

@@ -1,13 +1,23 @@
 /* harness.linalg._native.Stream: windows of an LSTM over streams of rows. */
 #include "arrays.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-enum { RELEASE_ROWS = 8 }; /* fewer rows are done sooner than the interpreter lock is released and taken */
+enum {
+    RELEASE_ROWS = 8, /* fewer rows are done sooner than the interpreter lock is released and taken */
+    ALIGNMENT = 64,   /* bytes, of the states */
+};
 
 typedef struct {
     PyObject_HEAD
     lpb_stream *stream;
+    void *memory; /* where states lie, whose pages are taken when they are written */
+    float *states;
+    int64_t *seen; /* rows of each stream */
+    Py_ssize_t room;
+    bool busy; /* a call is at work without the interpreter lock */
+    kept_shape shape;
 } object;
 
 /* The layer of a tuple (weights of inputs, weights of hidden values, bias). */
@@ -78,9 +88,13 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
-static void stream_dealloc(PyObject *self) {
-    lpb_stream_free(((object *)self)->stream);
-    free_object(self);
+static void stream_dealloc(PyObject *object_) {
+    object *self = (object *)object_;
+    lpb_stream_free(self->stream);
+    free(self->memory);
+    free(self->seen);
+    Py_XDECREF(self->shape.args);
+    free_object(object_);
 }
 
 static PyObject *stream_state(PyObject *self, PyObject *unused) {
@@ -88,72 +102,140 @@ static PyObject *stream_state(PyObject *self, PyObject *unused) {
     return PyLong_FromLongLong(lpb_stream_state(((object *)self)->stream));
 }
 
-/* A copy of the numbers of streams, each below `most`, to be freed by PyMem_Free; NULL with an exception set. */
-static int64_t *need_streams(const array *streams, Py_ssize_t most) {
-    const Py_ssize_t rows = streams->shape[0];
-    int64_t *copy = PyMem_Malloc((size_t)(rows ? rows : 1) * sizeof *copy);
-    if (!copy) return (int64_t *)PyErr_NoMemory();
-    memcpy(copy, streams->data, (size_t)rows * sizeof *copy);
-    for (Py_ssize_t r = 0; r < rows; r++)
-        if (copy[r] < 0 || copy[r] >= most) {
-            PyErr_Format(PyExc_ValueError, "streams: %lld is not below %zd", (long long)copy[r], most);
-            PyMem_Free(copy);
-            return NULL;
-        }
-    return copy;
+static bool is_free(const object *self) {
+    if (!self->busy) return true;
+    PyErr_SetString(PyExc_ValueError, "another call is at work on these streams");
+    return false;
 }
 
-/* run(states, seen, streams, x, out): see lpb_stream_run; all arrays are contiguous. */
-static PyObject *stream_run(PyObject *self, PyObject *args) {
-    const lpb_stream *stream = ((object *)self)->stream;
-    static const char *const names[] = {"states", "seen", "streams", "x", "out"};
-    static const int dimensions[] = {2, 1, 1, 2, 1};
-    PyObject *const types[] = {float32_descr, int64_descr, int64_descr, float32_descr, float32_descr};
-    PyObject *objects[5];
-    const array *a[5];
-    if (!PyArg_ParseTuple(args, "OOOOO", objects, objects + 1, objects + 2, objects + 3, objects + 4)) return NULL;
-    for (int i = 0; i < 5; i++) {
-        const int flags = i == 2 || i == 3 ? 0 : ARRAY_WRITEABLE;
-        if (!(a[i] = need_array(objects[i], types[i], dimensions[i], flags, names[i]))) return NULL;
-        if (!contiguous_from(a[i], 0)) {
-            PyErr_Format(PyExc_ValueError, "%s: expected contiguous memory", names[i]);
-            return NULL;
-        }
-    }
-    const Py_ssize_t rows = a[3]->shape[0];
-    const int64_t features = lpb_stream_features(stream);
-    if (a[0]->shape[1] != lpb_stream_state(stream) || a[1]->shape[0] != a[0]->shape[0] || a[2]->shape[0] != rows ||
-        a[3]->shape[1] != features || a[4]->shape[0] != rows) {
-        PyErr_SetString(PyExc_ValueError, "states, seen, streams, x and out: their shapes do not fit each other");
+/* reserve(streams): there are states for at least so many. */
+static PyObject *stream_reserve(PyObject *object_, PyObject *count) {
+    object *self = (object *)object_;
+    const long long room = PyLong_AsLongLong(count);
+    if (room == -1 && PyErr_Occurred()) return NULL;
+    if (!is_free(self)) return NULL;
+    const int64_t state = lpb_stream_state(self->stream);
+    const size_t bytes = (size_t)state * sizeof *self->states;
+    if (room < 0 || (uint64_t)room > (PTRDIFF_MAX - ALIGNMENT) / (bytes + sizeof *self->seen)) {
+        PyErr_Format(PyExc_ValueError, "streams: there is no memory for %lld", room);
         return NULL;
     }
-    for (int written = 0; written < 5; written += written ? 3 : 1) /* states, seen and out; streams are copied */
-        for (int i = 0; i < 5; i++)
-            if (i != 2 && i != written && may_overlap(a[written], a[i])) {
-                PyErr_Format(PyExc_ValueError, "%s: shares memory with %s", names[written], names[i]);
-                return NULL;
-            }
-    int64_t *streams = need_streams(a[2], a[0]->shape[0]);
-    if (!streams) return NULL;
-    float *states = (float *)a[0]->data, *out = (float *)a[4]->data;
-    int64_t *seen = (int64_t *)a[1]->data;
-    const float *x = (const float *)a[3]->data;
-    lpb_status status;
-    if (rows < RELEASE_ROWS) {
-        status = lpb_stream_run(stream, states, seen, streams, x, features, rows, out);
-    } else {
-        Py_BEGIN_ALLOW_THREADS
-        status = lpb_stream_run(stream, states, seen, streams, x, features, rows, out);
-        Py_END_ALLOW_THREADS
+    if (room <= self->room) Py_RETURN_NONE;
+    char *memory = calloc(1, (size_t)room * bytes + ALIGNMENT); /* which writes nothing where that is much */
+    int64_t *seen = calloc((size_t)room, sizeof *seen);
+    if (!memory || !seen) {
+        free(memory);
+        free(seen);
+        return PyErr_NoMemory();
     }
-    PyMem_Free(streams);
-    if (status != LPB_OK) return failure(status);
+    float *states = (float *)(void *)(memory + (ALIGNMENT - (uintptr_t)memory % ALIGNMENT) % ALIGNMENT);
+    for (Py_ssize_t i = 0; i < self->room; i++) {
+        if (self->seen[i]) memcpy(states + i * state, self->states + i * state, bytes);
+        seen[i] = self->seen[i];
+    }
+    free(self->memory);
+    free(self->seen);
+    self->memory = memory, self->states = states, self->seen = seen, self->room = (Py_ssize_t)room;
     Py_RETURN_NONE;
+}
+
+static bool in_room(const object *self, long long stream) {
+    if (stream >= 0 && stream < self->room) return true;
+    PyErr_Format(PyExc_ValueError, "streams: %lld is not below %zd", stream, self->room);
+    return false;
+}
+
+/* restart(stream): forgets what it has open. */
+static PyObject *stream_restart(PyObject *object_, PyObject *number) {
+    object *self = (object *)object_;
+    const long long stream = PyLong_AsLongLong(number);
+    if (stream == -1 && PyErr_Occurred()) return NULL;
+    if (!is_free(self) || !in_room(self, stream)) return NULL;
+    const int64_t state = lpb_stream_state(self->stream);
+    self->seen[stream] = 0; /* numbers that are none would cost time until their windows are over */
+    memset(self->states + stream * state, 0, (size_t)state * sizeof *self->states);
+    Py_RETURN_NONE;
+}
+
+/* Copies the numbers of `rows` streams from a list of integers or an array; sets the exception. */
+static bool need_streams(const object *self, PyObject *given, Py_ssize_t rows, int64_t *to) {
+    const bool list = PyList_Check(given);
+    const array *numbers = list ? NULL : need_array(given, int64_descr, 1, 0, "streams");
+    if (!list && !numbers) return false;
+    if ((list ? PyList_Size(given) : numbers->shape[0]) != rows || (numbers && !contiguous_from(numbers, 0))) {
+        PyErr_SetString(PyExc_ValueError, "streams and x: their shapes do not fit each other");
+        return false;
+    }
+    for (Py_ssize_t r = 0; r < rows; r++) {
+        if (numbers) {
+            memcpy(to + r, numbers->data + r * (Py_ssize_t)sizeof *to, sizeof *to);
+        } else {
+            PyObject *item = PyList_GetItem(given, r);
+            if (!PyLong_Check(item)) { /* whose conversion could run any Python code */
+                PyErr_Format(PyExc_TypeError, "streams: expected integers, got %R", item);
+                return false;
+            }
+            to[r] = PyLong_AsLongLong(item);
+            if (to[r] == -1 && PyErr_Occurred()) return false;
+        }
+        if (!in_room(self, to[r])) return false;
+    }
+    return true;
+}
+
+/* The scores of rows whose type and layout fit. */
+static PyObject *scores_of(object *self, PyObject *given, const array *x) {
+    const Py_ssize_t rows = x->shape[0];
+    if (x->shape[1] != lpb_stream_features(self->stream)) {
+        PyErr_Format(PyExc_ValueError, "streams and x: their shapes do not fit each other, or %lld features",
+                     (long long)lpb_stream_features(self->stream));
+        return NULL;
+    }
+    int64_t few[RELEASE_ROWS], *streams = rows <= RELEASE_ROWS ? few : PyMem_Malloc((size_t)rows * sizeof *streams);
+    if (!streams) return PyErr_NoMemory();
+    PyObject *made = need_streams(self, given, rows, streams) ? new_rows(&self->shape, rows, 0) : NULL;
+    lpb_status status = LPB_OK;
+    if (made && is_free(self)) {
+        float *out = (float *)((const array *)made)->data;
+        const float *from = (const float *)x->data;
+        const int64_t x_row = x->strides[0] / (Py_ssize_t)sizeof(float);
+        if (rows < RELEASE_ROWS) {
+            status = lpb_stream_run(self->stream, self->states, self->seen, streams, from, x_row, rows, out);
+        } else {
+            self->busy = true;
+            Py_BEGIN_ALLOW_THREADS
+            status = lpb_stream_run(self->stream, self->states, self->seen, streams, from, x_row, rows, out);
+            Py_END_ALLOW_THREADS
+            self->busy = false;
+        }
+    } else {
+        Py_CLEAR(made);
+    }
+    if (streams != few) PyMem_Free(streams);
+    if (status == LPB_OK) return made;
+    Py_DECREF(made);
+    return failure(status);
+}
+
+/* score(streams, x): see lpb_stream_run; x is read where it is when it is float32 with contiguous rows, else converted.
+ */
+static PyObject *stream_score(PyObject *object_, PyObject *const *args, Py_ssize_t count) {
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "expected streams and x");
+        return NULL;
+    }
+    object *self = (object *)object_;
+    PyObject *converted = need_rows(args[1]);
+    PyObject *scores = converted ? scores_of(self, args[0], (const array *)converted) : NULL;
+    Py_XDECREF(converted);
+    return scores;
 }
 
 static PyMethodDef stream_methods[] = {
     {"state", stream_state, METH_NOARGS, NULL},
-    {"run", stream_run, METH_VARARGS, NULL},
+    {"reserve", stream_reserve, METH_O, NULL},
+    {"restart", stream_restart, METH_O, NULL},
+    {"score", (PyCFunction)(void (*)(void))stream_score, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot stream_slots[] = {

@@ -375,18 +375,18 @@ class Hostile:
         streams = np.array([rng.randrange(count) for _ in range(rows)], "i8")
         if rows and rng.random() < self.share:
             streams[rng.randrange(rows)] = rng.choice((-1, count, 2**62, -(2**63)))
-        seen = np.full(count, rng.choice((0, 3, -1, 2**63 - 1, -(2**63))), "i8")
-        x, out = self.floats(rows, features), self.floats(rows)
+        given = [rng.choice((streams, streams.tolist())), self.floats(rows, features)]
         if rng.random() < 0.5:
             new = self.spoiled(new)
 
         def run(*_: Any) -> object:
             stream = kernels.Stream(*new)
-            states = self.floats(count, min(stream.state(), 10_000))
-            given = [states, seen, streams, x, rng.choice((out, out, out, x[:, 0], states[:, 0]))]
-            return stream.run(*(self.spoiled(given) if rng.random() < 0.5 else given))
+            stream.reserve(count if rng.random() < 0.9 else rng.choice((0, -1, 2**40, 2**62)))
+            if rng.random() < 0.2:
+                stream.restart(rng.choice((0, count, -1)))
+            return stream.score(*(self.spoiled(given) if rng.random() < 0.5 else given))
 
-        return "Stream.run", run, []
+        return "Stream.score", run, []
 
     def _transformer(self) -> tuple[str, Any, list[Any]]:
         """A net of one block in training; rows with labels, or with hidden features."""

@@ -273,33 +273,54 @@ def test_a_row_at_the_threshold_goes_left_and_one_above_it_or_nan_right(count):
         np.testing.assert_array_equal(run(np.tile(row, (count, 1))), np.full(count, expected, np.float32))
 
 
-def stream_arguments(**changed: np.ndarray) -> list[np.ndarray]:
-    """Of a stream of three steps, one feature and two units, whose states are of two padded rows of both kinds."""
-    arrays = {
-        "states": np.zeros((2, 64), np.float32), "seen": numbers(0, 0), "streams": numbers(1), "x": floats(1, 1),
-        "out": floats(1),
-    }  # fmt: skip
-    return list({**arrays, **changed}.values())
-
-
 def new_stream(steps: int = 3, weight: np.ndarray | None = None, **changed: np.ndarray) -> Any:
     return kernels.Stream(ISA, steps, [tuple(gates(**changed))], floats(2) if weight is None else weight, 0.0)
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("streams", "x"),
     [
-        {"states": np.zeros((2, 63), np.float32)}, {"states": np.zeros((3, 64), np.float32)},
-        {"seen": np.zeros(2, np.int32)}, {"streams": numbers(2)}, {"streams": numbers(-1)}, {"streams": numbers()},
-        {"x": floats(1, 2)}, {"x": floats(2, 1)[::-1]}, {"out": floats(2)}, {"out": np.broadcast_to(floats(1), (1,))},
+        ([2], floats(1, 1)), ([-1], floats(1, 1)), ([2**63], floats(1, 1)), ([True, 0.0], floats(2, 1)),
+        ([], floats(1, 1)), ([0, 1], floats(1, 1)), (numbers(0, 2), floats(2, 1)), (numbers(), floats(1, 1)),
+        (np.zeros(1, np.int32), floats(1, 1)), (numbers(0, 0, 0)[::2], floats(2, 1)), ((0,), floats(1, 1)),
+        ([0], floats(1, 2)), ([0], floats(1)), (None, floats(1, 1)), ([0], None),
     ],
 )  # fmt: skip
-def test_a_stream_refuses_what_does_not_fit_before_it_changes_anything(changed):
-    arguments = stream_arguments(**changed)
-    with pytest.raises((ValueError, TypeError)):
-        new_stream().run(*arguments)
-    assert not arguments[0].any()
-    assert not arguments[1].any()
+def test_a_stream_refuses_what_does_not_fit_before_it_changes_anything(streams, x):
+    rows = np.array([[0.5], [-1.0], [2.0]], np.float32)
+    scores = []
+    for refused in (False, True):
+        stream = new_stream()
+        stream.reserve(2)
+        for row in rows:
+            if refused:
+                with pytest.raises((ValueError, TypeError, OverflowError)):
+                    stream.score(streams, x)
+            scores.append(stream.score([0], row[None])[0])
+    np.testing.assert_array_equal(scores[:3], scores[3:])
+    assert np.isfinite(scores[2])
+
+
+def test_room_grows_with_what_streams_have_open_and_a_restart_forgets_it():
+    rows = np.array([[0.5], [-1.0], [2.0], [1.0]], np.float32)
+    stream = new_stream()
+    stream.reserve(1)
+    stream.score([0] * 2, rows[:2])
+    stream.reserve(3)
+    stream.reserve(1)  # which takes nothing away
+    (of_three,) = stream.score([0], rows[2:3])
+    assert np.isnan(stream.score([2], rows[2:3])[0])
+    stream.restart(0)
+    made = stream.score(numbers(0, 0, 0), rows[1:].astype(np.float64))
+    assert np.isnan(made[:2]).all()
+    assert np.isfinite([of_three, made[2]]).all()
+    assert of_three != made[2]
+    for wrong in (-1, 2**62):
+        with pytest.raises(ValueError, match="streams"):
+            stream.reserve(wrong)
+    for wrong in (-1, 3):
+        with pytest.raises(ValueError, match="streams"):
+            stream.restart(wrong)
 
 
 @pytest.mark.parametrize(
@@ -312,10 +333,3 @@ def test_a_stream_refuses_what_does_not_fit_before_it_changes_anything(changed):
 def test_layers_that_make_no_stream(wrong):
     with pytest.raises((ValueError, TypeError)):
         new_stream(**wrong)
-
-
-def test_numbers_of_streams_are_read_before_the_rows_seen_are_written():
-    """One array as both: it is the numbers that hold."""
-    both, out = numbers(0, 0), floats(2)
-    new_stream().run(np.zeros((2, 64), np.float32), both, both, floats(2, 1), out)
-    assert both.tolist() == [2, 0]
